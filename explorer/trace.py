@@ -1,0 +1,319 @@
+"""`trace(config)`: the network as forward hooks see it.
+
+The hooks run on a batch of zero images with weights that were reserved and never filled:
+every operation checks and reports its shapes and computes nothing, so a network is traced
+in milliseconds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from resnet import ResNet, ResNetConfig, build
+from resnet.blocks import ACTIVATIONS, Add, BlurPool2d, ChannelConv1d, DropPath, PadShortcut, Scale
+
+from .cost import Memory, inference_memory, training_memory
+from .receptive_field import PIXEL, Field, union, whole, window
+
+if TYPE_CHECKING:
+    import pandas
+
+Shape = tuple[int, ...]
+IMAGE = -1
+"""The index that stands for the input image among a layer's `inputs`."""
+
+
+class Role(NamedTuple):
+    """Where a layer stands, which is what two networks are aligned on.
+
+    `part` is stem, stage or head; `stage` counts from 1, `block` from 0 (both 0 outside the
+    stages); `slot` is the layer's name within its block or part.
+    """
+
+    part: str
+    stage: int
+    block: int
+    slot: str
+
+    @property
+    def group(self) -> str:
+        """stem, stage 1, stage 2, …, head."""
+        return f"stage {self.stage}" if self.part == "stage" else self.part
+
+    @property
+    def on_shortcut(self) -> bool:
+        return self.slot.startswith("downsample")
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One operation. Shapes are C×H×W of one image, or C after flattening.
+
+    `name` is its state-dict path, `inputs` the indices of the layers it reads (−1: the
+    image). `macs` counts multiply-adds of convolutions and linear layers for one image
+    (the paper's "FLOPs"); 0 for the rest. `window` is None where each unit reads one position.
+    """
+
+    index: int
+    name: str
+    op: str
+    module: str
+    role: Role
+    inputs: tuple[int, ...]
+    in_shapes: tuple[Shape, ...]
+    out_shape: Shape
+    kernel: int
+    stride: int
+    padding: int
+    dilation: int
+    groups: int
+    params: int
+    macs: int
+    field: Field
+
+    @property
+    def label(self) -> str:
+        """What the layer does: "3×3 convolution, stride 2, 32 groups"."""
+        text = f"{self.kernel}×{self.kernel} {self.op}" if self.op in WINDOWED else self.op
+        text = f"{self.kernel}-wide {self.op}" if self.op == CHANNEL_CONV else text
+        extras = (("stride", self.stride), ("dilation", self.dilation))
+        text += "".join(f", {name} {value}" for name, value in extras if value > 1)
+        return text + (f", {self.groups} groups" if self.groups > 1 and self.op == "convolution" else "")
+
+
+WINDOWED = ("convolution", "max pooling", "average pooling", "blur")
+CHANNEL_CONV = "convolution along channels"
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A network seen at one image size (height and width in pixels). Layers are in order of execution."""
+
+    config: ResNetConfig
+    image_size: tuple[int, int]
+    layers: tuple[Layer, ...]
+
+    @cached_property
+    def params(self) -> int:
+        return sum(layer.params for layer in self.layers)
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-adds of convolutions and linear layers for one image."""
+        return sum(layer.macs for layer in self.layers)
+
+    @cached_property
+    def inference_memory(self) -> Memory:
+        """The most that activations hold at once in a forward pass of one image in fp32."""
+        return inference_memory(self)
+
+    @cached_property
+    def training_memory(self) -> int:
+        """Bytes that training keeps for the backward pass of one image in fp32."""
+        return training_memory(self)
+
+    @cached_property
+    def field(self) -> Field:
+        """The receptive field of the last stage."""
+        return next(layer.field for layer in reversed(self.layers) if layer.role.part == "stage")
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Layer]:
+        return {layer.name: layer for layer in self.layers}
+
+    @cached_property
+    def consumers(self) -> Mapping[int, tuple[int, ...]]:
+        """The layers that read each layer's output (−1: the image)."""
+        readers: dict[int, list[int]] = {IMAGE: []} | {layer.index: [] for layer in self.layers}
+        for layer in self.layers:
+            for producer in layer.inputs:
+                readers[producer].append(layer.index)
+        return {index: tuple(who) for index, who in readers.items()}
+
+    @property
+    def image_shape(self) -> Shape:
+        return (self.config.in_channels, *self.image_size)
+
+    def frame(self) -> pandas.DataFrame:
+        """The layer table, one row a layer, columns as in `COLUMNS`."""
+        import pandas
+
+        return pandas.DataFrame({key: [column.value(layer) for layer in self.layers] for key, column in COLUMNS.items()})
+
+
+class Column(NamedTuple):
+    """A column of the layer table. `format` is a d3 pattern for numbers, empty for text."""
+
+    label: str
+    value: Callable[[Layer], Any]
+    format: str
+    help: str
+
+
+COLUMNS: Mapping[str, Column] = {
+    "name": Column("Layer", lambda layer: layer.name, "", "State-dict path"),
+    "op": Column("Operation", lambda layer: layer.label, "", "What the layer computes"),
+    "part": Column("Part", lambda layer: layer.role.group, "", "Stem, stage or head"),
+    "output": Column("Output", lambda layer: shape_text(layer.out_shape), "", "Channels × height × width"),
+    "params": Column("Parameters", lambda layer: layer.params, ",", "Trainable numbers"),
+    "macs": Column("MACs", lambda layer: layer.macs, ",", "Multiply-adds for one image; FLOPs = 2 × MACs"),
+    "field": Column("Field", lambda layer: layer.field.size, ",", "Receptive field, pixels a side"),
+    "jump": Column("Jump", lambda layer: layer.field.jump, ",", "Pixels between neighbouring units"),
+    "start": Column("Start", lambda layer: layer.field.start, ",", "First pixel that unit 0 sees; negative is padding"),
+    "inputs": Column("Reads", lambda layer: ", ".join(map(str, layer.inputs)), "", "Indices of the layers it reads; −1 is the image"),
+}  # fmt: skip
+
+
+def shape_text(shape: Shape) -> str:
+    """64×56×56."""
+    return "×".join(map(str, shape))
+
+
+def trace(config: ResNetConfig, image_size: int | tuple[int, int] = 224) -> Trace:
+    """Trace a configuration at an image size: one side, or (height, width), in pixels.
+
+    Raises:
+        ConfigError: for an image size that the network cannot take.
+    """
+    size = config.check_image_size(image_size)
+    layers: list[Layer] = []
+    for call in run_hooks(config, size):
+        layers.append(make_layer(len(layers), call, layers, size))
+    return Trace(config, size, tuple(layers))
+
+
+class Call(NamedTuple):
+    """One module's forward as its hook saw it; `inputs` are indices of calls."""
+
+    name: str
+    module: nn.Module
+    inputs: tuple[int, ...]
+    in_shapes: tuple[Shape, ...]
+    out_shape: Shape
+
+
+def run_hooks(config: ResNetConfig, size: tuple[int, int]) -> list[Call]:
+    """One forward pass of zero images. An edge is a tensor that one module made and another read.
+
+    Raises:
+        RuntimeError: where a module reads a tensor that no module made, so that an
+            operation is hidden from the hooks.
+    """
+    network = (ResNet(config) if reservable(config) else build(config, device="meta")).eval()
+    image = torch.empty(0, config.in_channels, *size, device=network.fc.weight.device)
+    seen: list[tuple[str, nn.Module, tuple[Tensor, ...], Tensor]] = []  # holds the tensors, so that ids stay unique
+
+    def hook_for(name: str) -> Callable[..., None]:
+        return lambda module, args, output: seen.append((name, module, args, output))
+
+    for name, module in network.named_modules():
+        if not isinstance(module, nn.Identity) and next(module.children(), None) is None:
+            module.register_forward_hook(hook_for(name))
+    with torch.no_grad():
+        network(image)
+
+    producer, calls = {id(image): IMAGE}, []
+    for name, module, args, output in seen:
+        if any(id(tensor) not in producer for tensor in args):
+            raise RuntimeError(f"{name} reads a tensor that no module made: make the operation before it a module")
+        inputs = tuple(producer[id(tensor)] for tensor in args)
+        shapes = tuple(tuple(tensor.shape[1:]) for tensor in args)
+        producer[id(output)] = len(calls)
+        calls.append(Call(name, module, inputs, shapes, tuple(output.shape[1:])))
+    return calls
+
+
+def reservable(config: ResNetConfig) -> bool:
+    """Whether memory for the weights, never touched, can be reserved on any machine (8 GiB at most).
+
+    A larger network is traced on the meta device, which takes no memory and three times as long.
+    """
+    widest = [max(out, config.width(planes)) for out, planes in zip(config.stage_channels, config.planes, strict=True)]
+    bound = sum(12 * blocks * channels**2 for blocks, channels in zip(config.layers, widest, strict=True))
+    return bound + widest[-1] * config.num_classes <= 2**31
+
+
+# -- from a call to a layer ---------------------------------------------------------------
+
+
+OPERATIONS: Mapping[type[nn.Module], str] = {
+    nn.Conv2d: "convolution",
+    ChannelConv1d: CHANNEL_CONV,
+    nn.Linear: "linear",
+    nn.BatchNorm2d: "batch norm",
+    nn.GroupNorm: "group norm",
+    nn.MaxPool2d: "max pooling",
+    nn.AvgPool2d: "average pooling",
+    nn.AdaptiveAvgPool2d: "global average pooling",
+    nn.Sigmoid: "sigmoid",
+    nn.Flatten: "flatten",
+    BlurPool2d: "blur",
+    PadShortcut: "zero padding",
+    Add: "addition",
+    Scale: "scaling",
+    DropPath: "stochastic depth",
+    **{module: name.replace("_", " ") for name, module in ACTIVATIONS.items()},
+}
+"""What each module is called; `Layer.op` is one of these."""
+
+
+def operation(module: nn.Module) -> str:
+    for kind in type(module).__mro__:
+        if kind in OPERATIONS:
+            return OPERATIONS[kind]
+    raise TypeError(f"the trace has no name for {type(module).__name__}: add it to OPERATIONS")
+
+
+def make_layer(index: int, call: Call, before: list[Layer], size: tuple[int, int]) -> Layer:
+    module, op = call.module, operation(call.module)
+    kernel, stride, padding, dilation = (side(module, name) for name in ("kernel_size", "stride", "padding", "dilation"))
+    fields = [PIXEL if i == IMAGE else before[i].field for i in call.inputs]
+    if op == "global average pooling":
+        field = whole(size)
+    elif op == "addition":
+        field = union(*fields)
+    elif op in WINDOWED or op == "zero padding":
+        field = window(fields[0], kernel, stride, padding, dilation)
+    else:  # one position to one position; a channel weight's own field is the whole image, its position is x's
+        field = fields[0]
+    params = sum(p.numel() for p in module.parameters(recurse=False))
+    return Layer(
+        index, call.name, op, type(module).__name__, role(call.name), call.inputs, call.in_shapes, call.out_shape,
+        kernel, stride, padding, dilation, getattr(module, "groups", 1), params, macs(module, call.out_shape), field,
+    )  # fmt: skip
+
+
+_DEFAULTS = {"kernel_size": 1, "stride": 1, "padding": 0, "dilation": 1}
+
+
+def side(module: nn.Module, name: str) -> int:
+    """A window's extent along one axis; all windows here are square."""
+    value = getattr(module, name, _DEFAULTS[name])
+    return value[0] if isinstance(value, tuple) else value
+
+
+def macs(module: nn.Module, out_shape: Shape) -> int:
+    """Multiply-adds for one image: every weight is used once at each output position."""
+    if isinstance(module, nn.Conv2d):
+        return module.weight.numel() * out_shape[1] * out_shape[2]
+    if isinstance(module, nn.Conv1d):
+        return module.weight.numel() * out_shape[0]
+    return module.weight.numel() if isinstance(module, nn.Linear) else 0
+
+
+_IN_STAGE = re.compile(r"layer(\d+)\.(\d+)\.(.+)")
+
+
+def role(name: str) -> Role:
+    """Where a layer stands, from its state-dict path."""
+    if match := _IN_STAGE.fullmatch(name):
+        return Role("stage", int(match[1]), int(match[2]), match[3])
+    part = "stem" if name.startswith(("conv1", "bn1", "act1", "maxpool")) else "head"
+    return Role(part, 0, 0, name)

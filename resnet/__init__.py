@@ -1,0 +1,19 @@
+"""Residual networks of any configuration, and nothing about looking at them."""
+
+from .config import OPTIONS, ResNetConfig
+from .model import ResNet, build
+from .options import ConfigError, Option
+from .presets import PRESETS, preset, preset_name, title
+
+__all__ = [
+    "OPTIONS",
+    "PRESETS",
+    "ConfigError",
+    "Option",
+    "ResNet",
+    "ResNetConfig",
+    "build",
+    "preset",
+    "preset_name",
+    "title",
+]

@@ -1,0 +1,342 @@
+"""The configuration of a residual network: one small immutable value.
+
+Everything else in this project is a function of a `ResNetConfig`. Each field
+carries its own label, help text and range (`Option`), from which validation,
+the link, the exported code and the sidebar all follow.
+
+Symbols: C channels, H × W pixels of a feature map, s stride, d dilation,
+F(x) the residual branch of a block, S(x) its shortcut.
+
+Sources: He et al. 2015, https://arxiv.org/abs/1512.03385 ("the paper");
+torchvision and timm for the variants that came after it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import Any
+
+from .options import ConfigError, Option, from_text, is_int, normalise, to_text
+
+MAX_STAGES = 6
+MAX_BLOCKS = 1000
+MAX_IMAGE_SIDE = 8192
+
+
+def _option(default: Any, label: str, help: str, group: str, **kind: Any) -> Any:
+    return field(default=default, metadata={"option": Option(default, label, help, group, **kind)})
+
+
+def _basic_block(config: ResNetConfig) -> str | None:
+    return "only the bottleneck block has it" if config.block == "basic" else None
+
+
+def _plain(config: ResNetConfig) -> str | None:
+    return "a plain network has no shortcut" if config.shortcut == "none" else None
+
+
+def _no_se(config: ResNetConfig) -> str | None:
+    return "only squeeze-and-excitation has it" if config.attention != "se" else None
+
+
+@dataclass(frozen=True, repr=False)
+class ResNetConfig:
+    """Any residual network. The default is ResNet-50 as torchvision builds it.
+
+    Raises:
+        ConfigError: for a value outside its range or a combination that cannot
+            be built.
+    """
+
+    # Depth: the paper's Table 1 gives 2-2-2-2, 3-4-6-3, 3-4-23-3 and 3-8-36-3.
+    layers: tuple[int, ...] = _option(
+        (3, 4, 6, 3), "Blocks per stage", "How many residual blocks each stage holds, first stage first.",
+        "Depth", low=1, high=500, most=MAX_STAGES,
+    )  # fmt: skip
+    # Doubling where the map halves keeps the MACs of every block equal (paper, section 3.3).
+    planes: tuple[int, ...] = _option(
+        (), "Planes per stage", "Base channel count of each stage; a bottleneck block puts out four times as many.",
+        "Depth", low=1, high=16384, most=MAX_STAGES,
+    )  # fmt: skip
+    block: str = _option(
+        "bottleneck", "Block", "Two 3×3 convolutions (basic), or 1×1, 3×3, 1×1 with four times the channels outside.",
+        "Block", choices=("basic", "bottleneck"),
+    )  # fmt: skip
+    # 3x3 is torchvision's "v1.5"; 1x1 is the paper's and loses three of four positions before the 3x3 sees them.
+    stride_in: str = _option(
+        "3x3", "Stride in", "Which convolution of a downsampling bottleneck has the stride: 3×3 (v1.5) or the first 1×1 (v1).",
+        "Block", choices=("3x3", "1x1"), unless=_basic_block,
+    )  # fmt: skip
+    order: str = _option(
+        "post", "Activation order", "Normalise and activate after each convolution (2015) or before it (pre-activation, 2016).",
+        "Block", choices=("post", "pre"),
+    )  # fmt: skip
+    shortcut: str = _option(
+        "B", "Shortcut", "Identity everywhere, and where shapes differ: zero padding (A), projection (B), pooled projection (D); C projects everywhere; none is a plain network.",
+        "Shortcut", choices=("none", "A", "B", "C", "D"),
+    )  # fmt: skip
+    stem: str = _option(
+        "7x7", "Stem", "What reads the image: one 7×7 with stride 2, three 3×3 (deep, tiered), or one 3×3 with stride 1 for small images.",
+        "Stem", choices=("7x7", "deep", "tiered", "3x3"),
+    )  # fmt: skip
+    stem_width: int = _option(
+        0, "Stem width", "Channels of the stem's first convolution; deep and tiered stems put out twice as many.",
+        "Stem", low=1, high=16384,
+    )  # fmt: skip
+    stem_pool: str = _option(
+        "max", "Stem pool", "What halves the map after the stem: 3×3 max pooling, a 3×3 convolution with stride 2, or nothing.",
+        "Stem", choices=("max", "conv", "none"),
+    )  # fmt: skip
+    groups: int = _option(
+        1, "Groups", "Groups of the 3×3 convolution in a bottleneck block (ResNeXt's cardinality).",
+        "More", low=1, high=1024, unless=_basic_block,
+    )  # fmt: skip
+    base_width: int = _option(
+        64, "Base width", "Channels per group of the inner 3×3 for 64 planes: 4 in ResNeXt-50 32×4d, 128 in Wide ResNet-50-2.",
+        "More", low=1, high=1024, unless=_basic_block,
+    )  # fmt: skip
+    norm: str = _option(
+        "batch", "Normalisation", "Batch norm, group norm with 32 groups, or none (convolutions then get a bias).",
+        "More", choices=("batch", "group", "none"),
+    )  # fmt: skip
+    activation: str = _option(
+        "relu", "Activation", "The non-linearity after each normalisation and after each addition.",
+        "More", choices=("relu", "leaky_relu", "elu", "silu", "gelu"),
+    )  # fmt: skip
+    attention: str = _option(
+        "none", "Channel attention", "Weigh the channels of F(x) by the whole image: squeeze-and-excitation (se) or its lighter form (eca).",
+        "More", choices=("none", "se", "eca"),
+    )  # fmt: skip
+    se_reduction: int = _option(
+        16, "SE reduction", "By how much squeeze-and-excitation narrows the channels in between (16 in the SE paper, 4 in ResNet-RS).",
+        "More", low=1, high=256, unless=_no_se,
+    )  # fmt: skip
+    antialias: str = _option(
+        "none", "Anti-aliasing", "Low-pass filter before each subsampling: 3×3 binomial blur, or 2×2 average.",
+        "More", choices=("none", "blur", "avg"),
+    )  # fmt: skip
+    output_stride: int = _option(
+        32, "Output stride", "Stages that would subsample beyond this are dilated instead, which keeps the receptive field.",
+        "More", choices=(32, 16, 8),
+    )  # fmt: skip
+    zero_init_residual: bool = _option(
+        False, "Zero-init branches", "Start every F(x) at zero, so that each block begins as its shortcut.",
+        "More", unless=_plain,
+    )  # fmt: skip
+    drop_path: float = _option(
+        0.0, "Stochastic depth", "Chance that the last block's branch is dropped in training; earlier blocks get a share in proportion.",
+        "More", low=0, high=0.99, unless=_plain,
+    )  # fmt: skip
+    in_channels: int = _option(
+        3, "Input channels", "Channels of the image: 3 for colour, 1 for grey.",
+        "More", low=1, high=1024,
+    )  # fmt: skip
+    num_classes: int = _option(
+        1000, "Classes", "Outputs of the last layer: 1000 for ImageNet, 10 for CIFAR-10 and Fashion-MNIST.",
+        "More", low=1, high=100_000,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        for name, option in OPTIONS.items():
+            value = getattr(self, name)
+            if name in _DERIVED and not value:
+                value = self.default(name)
+            object.__setattr__(self, name, normalise(name, option, value))
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Rules that concern more than one value."""
+        if sum(self.layers) > MAX_BLOCKS:
+            raise ConfigError("layers", self.layers, f"at most {MAX_BLOCKS} blocks in all")
+        for name, option in OPTIONS.items():
+            reason, default = option.unless(self), self.default(name)
+            if reason and getattr(self, name) != default:
+                raise ConfigError(name, getattr(self, name), f"{reason}, so it stays {default}")
+        if len(self.planes) != len(self.layers):
+            raise ConfigError(
+                "planes", self.planes, f"one number for each of the {len(self.layers)} stages of layers"
+            )
+        if self.stem == "tiered" and self.stem_width < 4:
+            raise ConfigError("stem_width", self.stem_width, "at least 4 for a tiered stem")
+        for planes in self.planes:
+            if not 1 <= self.width(planes) <= 2**20:
+                raise ConfigError(
+                    "base_width", self.base_width,
+                    "base_width · planes / 64 at least 1 and, times groups, at most 1048576 channels",
+                )  # fmt: skip
+        if self.shortcut == "A":
+            channels = (self.stem_channels, *self.stage_channels)
+            if any(after < before for before, after in zip(channels, channels[1:], strict=False)):
+                raise ConfigError(
+                    "shortcut", "A", "B, C or D where a stage has fewer channels than its input, since A only adds zeros"
+                )
+
+    # -- what follows from the fields ---------------------------------------------------
+
+    def default(self, name: str) -> Any:
+        """The value of field `name` where none is given; it may follow from other fields."""
+        if name == "planes":
+            return tuple(64 * 2**stage for stage in range(len(self.layers)))
+        if name == "stem_width":
+            halved = self.stem in ("deep", "tiered")
+            return max(4, self.planes[0] // 2) if halved else self.planes[0]
+        return OPTIONS[name].default
+
+    @property
+    def expansion(self) -> int:
+        """Output channels of a block divided by its planes: 4 for bottleneck, 1 for basic."""
+        return 4 if self.block == "bottleneck" else 1
+
+    @property
+    def stem_channels(self) -> int:
+        """Channels that the stem hands to the first stage."""
+        return self.stem_width * (2 if self.stem in ("deep", "tiered") else 1)
+
+    @property
+    def stage_channels(self) -> tuple[int, ...]:
+        """Output channels of each stage: planes · expansion."""
+        return tuple(planes * self.expansion for planes in self.planes)
+
+    def width(self, planes: int) -> int:
+        """Channels inside a block of so many planes (ResNeXt, section 3.1; Wide ResNet)."""
+        return planes * self.base_width // 64 * self.groups if self.block == "bottleneck" else planes
+
+    @property
+    def stem_stride(self) -> int:
+        """By how much stem and pool shrink the image: 1, 2 or 4."""
+        return (1 if self.stem == "3x3" else 2) * (1 if self.stem_pool == "none" else 2)
+
+    @property
+    def stage_strides(self) -> tuple[tuple[int, int], ...]:
+        """(stride, dilation) of each stage; beyond `output_stride` dilation replaces the stride."""
+        total, dilation, strides = self.stem_stride, 1, []
+        for stage in range(len(self.layers)):
+            stride = 1 if stage == 0 else 2
+            if total >= self.output_stride:
+                stride, dilation = 1, dilation * stride
+            total *= stride
+            strides.append((stride, dilation))
+        return tuple(strides)
+
+    @property
+    def total_stride(self) -> int:
+        """Pixels of the image between two neighbouring units of the last stage."""
+        stride = self.stem_stride
+        for step, _ in self.stage_strides:
+            stride *= step
+        return stride
+
+    @property
+    def depth(self) -> int:
+        """Weighted layers from input to output (paper, Table 1): convolutions on the main
+        path and the classifier; projections and attention stand beside it."""
+        stem = (3 if self.stem in ("deep", "tiered") else 1) + (self.stem_pool == "conv")
+        return stem + sum(self.layers) * (3 if self.block == "bottleneck" else 2) + 1
+
+    def check_image_size(self, size: object) -> tuple[int, int]:
+        """(height, width) in pixels from an int or a pair.
+
+        Raises:
+            ConfigError: for a side below `total_stride`, where the last stage would have
+                no whole unit, or above 8192.
+        """
+        sides = size if isinstance(size, tuple | list) else (size, size)
+        low = self.total_stride
+        if len(sides) != 2 or not all(is_int(side) and low <= side <= MAX_IMAGE_SIDE for side in sides):
+            raise ConfigError(
+                "image_size", size, f"{low} to {MAX_IMAGE_SIDE} pixels a side, {low} being the network's total stride"
+            )
+        return int(sides[0]), int(sides[1])
+
+    # -- changing, writing and reading ----------------------------------------------------
+
+    def with_(self, **changes: Any) -> tuple[ResNetConfig, tuple[str, ...]]:
+        """This configuration with `changes`, and a sentence for each other field that had to follow.
+
+        Fields that no longer apply return to their defaults; `planes` grows by doubling or is
+        cut where the number of stages changes; defaults that follow from other fields follow.
+
+        Raises:
+            ConfigError: where the changes themselves are not accepted.
+        """
+        values = self._given() | changes
+        layers = values.get("layers", self.layers)
+        notes = []
+        planes = values.get("planes", ())
+        if "planes" not in changes and planes and len(planes) != len(layers):
+            grown = tuple(min(planes[-1] * 2 ** (i + 1), 16384) for i in range(len(layers) - len(planes)))
+            values["planes"] = (*planes[: len(layers)], *grown)
+            notes.append(f"Planes per stage went from {to_text(planes)} to {to_text(values['planes'])}.")
+        draft = _Draft(values)
+        for name, option in OPTIONS.items():
+            reason = option.unless(draft)
+            if reason and name in values and name not in changes:
+                notes.append(f"{option.label} went from {values.pop(name)} to {OPTIONS[name].default}: {reason}.")
+        return ResNetConfig(**values), tuple(notes)
+
+    def _given(self) -> dict[str, Any]:
+        """The fields that differ from their defaults."""
+        return {name: value for name in OPTIONS if (value := getattr(self, name)) != self.default(name)}
+
+    def to_query(self) -> dict[str, str]:
+        """What differs from the default, as a link's query: `{"layers": "3-8-36-3"}`."""
+        return {name: to_text(value) for name, value in self._given().items()}
+
+    @classmethod
+    def from_query(cls, query: Mapping[str, str], base: ResNetConfig | None = None) -> ResNetConfig:
+        """The exact inverse of `to_query`; with `base`, what differs from that network.
+
+        Raises:
+            ConfigError: for an unknown field or a value that is not accepted.
+        """
+        given = {name: from_text(name, _known(name), text) for name, text in query.items()}
+        return cls(**((base._given() if base else {}) | given))
+
+    def to_json(self) -> str:
+        """What differs from the default, as a JSON object."""
+        return json.dumps(self._given())
+
+    @classmethod
+    def from_json(cls, text: str) -> ResNetConfig:
+        """The exact inverse of `to_json`.
+
+        Raises:
+            ConfigError: for text that is no JSON object, an unknown field, or a value not accepted.
+        """
+        try:
+            given = json.loads(text)
+        except ValueError:
+            given = None
+        if not isinstance(given, dict):
+            raise ConfigError("configuration", text, "a JSON object of fields")
+        return cls(**{name: value for name, value in given.items() if _known(name)})
+
+    def to_code(self) -> str:
+        """Python that builds this network."""
+        return f"from resnet import ResNetConfig, build\n\nmodel = build({self!r})\n"
+
+    def __repr__(self) -> str:
+        return f"ResNetConfig({', '.join(f'{name}={value!r}' for name, value in self._given().items())})"
+
+
+OPTIONS: Mapping[str, Option] = MappingProxyType({f.name: f.metadata["option"] for f in fields(ResNetConfig)})
+"""Every field of `ResNetConfig` with its label, help, group and range."""
+
+_DERIVED = ("planes", "stem_width")  # empty stands for a default that follows from other fields
+
+
+def _known(name: str) -> Option:
+    if name not in OPTIONS:
+        raise ConfigError("option", name, "one of " + ", ".join(OPTIONS))
+    return OPTIONS[name]
+
+
+class _Draft:
+    """Field values that are not checked yet, for `Option.unless` to look at."""
+
+    def __init__(self, values: Mapping[str, Any]):
+        for name, option in OPTIONS.items():
+            setattr(self, name, values.get(name, option.default))

@@ -1,0 +1,130 @@
+"""The network: stem, stages, head (paper, Table 1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .blocks import BLOCKS, Block, Conv2d, Linear, Place, activation, antialias, conv, norm
+from .config import ResNetConfig
+
+
+def build(config: ResNetConfig, device: str | torch.device = "cpu") -> ResNet:
+    """The network of a configuration, initialised as the paper says, in training mode.
+
+    On the device "meta" it has shapes only: nothing is reserved and nothing initialised.
+    """
+    with torch.device(device):
+        network = ResNet(config)
+        if torch.device(device).type != "meta":
+            network.initialise()
+    return network
+
+
+class ResNet(nn.Module):
+    """Images N × in_channels × H × W to class scores N × num_classes.
+
+    Weights are reserved and not filled until `initialise` or `load_state_dict` does; see `build`.
+    """
+
+    def __init__(self, config: ResNetConfig):
+        super().__init__()
+        self.config = config
+        post = config.order == "post"
+
+        self.conv1 = stem(config)
+        self.bn1 = norm(config, config.stem_channels) if post else nn.Identity()
+        self.act1 = activation(config) if post else nn.Identity()
+        self.maxpool = stem_pool(config)
+
+        for number, blocks in enumerate(stages(config), start=1):
+            self.add_module(f"layer{number}", blocks)
+
+        channels = config.stage_channels[-1]
+        self.norm = nn.Identity() if post else norm(config, channels)
+        self.act = nn.Identity() if post else activation(config)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten()
+        self.fc = Linear(channels, config.num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.maxpool(self.act1(self.bn1(self.conv1(x))))
+        for stage in self.stages:
+            x = stage(x)
+        return self.fc(self.flatten(self.avgpool(self.act(self.norm(x)))))
+
+    @property
+    def stages(self) -> list[nn.Sequential]:
+        """`layer1`, `layer2`, …: the blocks of each stage."""
+        return [self.get_submodule(f"layer{n + 1}") for n in range(len(self.config.layers))]  # type: ignore[misc]
+
+    @torch.no_grad()
+    def initialise(self) -> None:
+        """Kaiming normal weights over fan-out (He 2015, https://arxiv.org/abs/1502.01852), as torchvision.
+
+        With `zero_init_residual` the last layer of each branch that can be zero starts at zero.
+        """
+        for module in self.modules():
+            if isinstance(module, Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        nn.Linear.reset_parameters(self.fc)
+        if self.config.zero_init_residual:
+            normed = self.config.order == "post" and self.config.norm != "none"
+            last = ("bn" if normed else "conv") + ("3" if self.config.block == "bottleneck" else "2")
+            for block in self.modules():
+                if isinstance(block, Block):
+                    nn.init.zeros_(block.get_submodule(last).weight)  # type: ignore[arg-type]
+
+
+def stem(config: ResNetConfig) -> nn.Module:
+    """One 7×7 with stride 2, three 3×3 of which the first has it, or one 3×3 at full size."""
+    width, channels = config.stem_width, config.in_channels
+    if config.stem == "7x7":
+        return conv(config, channels, width, 7, stride=2)
+    if config.stem == "3x3":
+        return conv(config, channels, width, 3)
+    first = width // 4 * 3 if config.stem == "tiered" else width
+    return nn.Sequential(
+        conv(config, channels, first, 3, stride=2),
+        norm(config, first),
+        activation(config),
+        conv(config, first, width, 3),
+        norm(config, width),
+        activation(config),
+        conv(config, width, config.stem_channels, 3),
+    )
+
+
+def stem_pool(config: ResNetConfig) -> nn.Module:
+    """What halves the stem's map. Anti-aliased, it subsamples by a low-pass filter instead."""
+    channels, filtered = config.stem_channels, config.antialias != "none"
+    if config.stem_pool == "none":
+        return nn.Identity()
+    if config.stem_pool == "conv":
+        halving = [conv(config, channels, channels, 3), antialias(config, channels)]
+        first = halving if filtered else [conv(config, channels, channels, 3, stride=2)]
+        return nn.Sequential(*first, norm(config, channels), activation(config))
+    if config.antialias == "avg":
+        return nn.AvgPool2d(2)
+    if config.antialias == "blur":
+        return nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), antialias(config, channels))
+    return nn.MaxPool2d(3, stride=2, padding=1)
+
+
+def stages(config: ResNetConfig) -> list[nn.Sequential]:
+    """The residual stages. The first block of a stage changes channels and stride, the others neither."""
+    block = BLOCKS[config.block, config.order]
+    inputs, first_dilation, made = config.stem_channels, 1, 0
+    result = []
+    for count, planes, (stride, dilation) in zip(config.layers, config.planes, config.stage_strides, strict=True):
+        blocks = []
+        for index in range(count):
+            # Stochastic depth grows linearly with depth (Huang 2016, section 4).
+            drop_path = config.drop_path * made / max(1, sum(config.layers) - 1)
+            place = Place(inputs, planes, stride if index == 0 else 1, dilation, first_dilation, drop_path)
+            blocks.append(block(config, place))
+            inputs, first_dilation, made = planes * config.expansion, dilation, made + 1
+        result.append(nn.Sequential(*blocks))
+    return result

@@ -1,0 +1,123 @@
+"""Networks that have a name: those of the paper, torchvision and timm."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Any
+
+from .config import ResNetConfig
+from .options import ConfigError
+
+
+def _presets() -> dict[str, ResNetConfig]:
+    """Every named network, as differences from ResNet-50."""
+    r18, r34, r50 = (2, 2, 2, 2), (3, 4, 6, 3), (3, 4, 6, 3)
+    r26, r101, r152, r200 = r18, (3, 4, 23, 3), (3, 8, 36, 3), (3, 24, 36, 3)
+    r269 = (3, 30, 48, 8)
+    basic = {"block": "basic"}
+    # The letters of the "bag of tricks" paper (https://arxiv.org/abs/1812.01187) as timm uses them.
+    c: dict[str, Any] = {"stem": "deep", "stem_width": 32}
+    s: dict[str, Any] = {"stem": "deep", "stem_width": 64}
+    d, t = {**c, "shortcut": "D"}, {"stem": "tiered", "stem_width": 32, "shortcut": "D"}
+    se, eca, blur, aa = {"attention": "se"}, {"attention": "eca"}, {"antialias": "blur"}, {"antialias": "avg"}
+    rs = {**d, **se, "se_reduction": 4, "stem_pool": "conv"}
+
+    def x(groups: int, width: int) -> dict[str, Any]:
+        return {"groups": groups, "base_width": width}
+
+    def cifar(n: int, **other: Any) -> dict[str, Any]:
+        """Depth 6n + 2 for 32×32 images (paper, section 4.2)."""
+        small = {"layers": (n, n, n), "planes": (16, 32, 64), "stem": "3x3", "stem_pool": "none", "num_classes": 10}
+        return {**basic, **small, "shortcut": "A", **other}
+
+    v1, plain = {"stride_in": "1x1"}, {"shortcut": "none"}
+    table: dict[str, dict[str, Any]] = {
+        # torchvision; the paper's Table 1
+        "resnet18": {**basic, "layers": r18}, "resnet34": {**basic, "layers": r34},
+        "resnet50": {"layers": r50}, "resnet101": {"layers": r101}, "resnet152": {"layers": r152},
+        "resnext50_32x4d": {"layers": r50, **x(32, 4)},
+        "resnext101_32x8d": {"layers": r101, **x(32, 8)}, "resnext101_64x4d": {"layers": r101, **x(64, 4)},
+        "wide_resnet50_2": {"layers": r50, "base_width": 128}, "wide_resnet101_2": {"layers": r101, "base_width": 128},
+        # the paper's own stride; a basic block has no 1x1 to hold it
+        "resnet18_v1": {**basic, "layers": r18}, "resnet34_v1": {**basic, "layers": r34},
+        "resnet50_v1": {"layers": r50, **v1}, "resnet101_v1": {"layers": r101, **v1}, "resnet152_v1": {"layers": r152, **v1},
+        "plain18": {**basic, "layers": r18, **plain}, "plain34": {**basic, "layers": r34, **plain},
+        # the paper's Table 6
+        "resnet20": cifar(3), "resnet32": cifar(5), "resnet44": cifar(7), "resnet56": cifar(9),
+        "resnet110": cifar(18), "resnet1202": cifar(200), "plain20": cifar(3, **plain), "plain56": cifar(9, **plain),
+        # timm
+        "resnet10t": {**basic, "layers": (1, 1, 1, 1), **t}, "resnet14t": {"layers": (1, 1, 1, 1), **t},
+        "resnet18d": {**basic, "layers": r18, **d}, "resnet34d": {**basic, "layers": r34, **d},
+        "resnet26": {"layers": r26}, "resnet26t": {"layers": r26, **t}, "resnet26d": {"layers": r26, **d},
+        "resnet50c": {"layers": r50, **c}, "resnet50d": {"layers": r50, **d}, "resnet50s": {"layers": r50, **s}, "resnet50t": {"layers": r50, **t},
+        "resnet101c": {"layers": r101, **c}, "resnet101d": {"layers": r101, **d}, "resnet101s": {"layers": r101, **s},
+        "resnet152c": {"layers": r152, **c}, "resnet152d": {"layers": r152, **d}, "resnet152s": {"layers": r152, **s},
+        "resnet200": {"layers": r200}, "resnet200d": {"layers": r200, **d},
+        "resnet50_gn": {"layers": r50, "norm": "group"},
+        "resnext50d_32x4d": {"layers": r50, **x(32, 4), **d}, "resnext101_32x4d": {"layers": r101, **x(32, 4)},
+        "resnext101_32x16d": {"layers": r101, **x(32, 16)}, "resnext101_32x32d": {"layers": r101, **x(32, 32)},
+        "ecaresnet26t": {"layers": r26, **eca, **t}, "ecaresnet50d": {"layers": r50, **eca, **d}, "ecaresnet50t": {"layers": r50, **eca, **t},
+        "ecaresnetlight": {"layers": (1, 1, 11, 3), **eca, "shortcut": "D"},
+        "ecaresnet101d": {"layers": r101, **eca, **d}, "ecaresnet200d": {"layers": r200, **eca, **d}, "ecaresnet269d": {"layers": r269, **eca, **d},
+        "ecaresnext26t_32x4d": {"layers": r26, **x(32, 4), **eca, **t}, "ecaresnext50t_32x4d": {"layers": r50, **x(32, 4), **eca, **t},
+        "seresnet18": {**basic, "layers": r18, **se}, "seresnet34": {**basic, "layers": r34, **se},
+        "seresnet50": {"layers": r50, **se}, "seresnet50t": {"layers": r50, **se, **t}, "seresnet101": {"layers": r101, **se},
+        "seresnet152": {"layers": r152, **se}, "seresnet152d": {"layers": r152, **se, **d},
+        "seresnet200d": {"layers": r200, **se, **d}, "seresnet269d": {"layers": r269, **se, **d},
+        "seresnext26d_32x4d": {"layers": r26, **x(32, 4), **se, **d}, "seresnext26t_32x4d": {"layers": r26, **x(32, 4), **se, **t},
+        "seresnext50_32x4d": {"layers": r50, **x(32, 4), **se}, "seresnext101_32x4d": {"layers": r101, **x(32, 4), **se},
+        "seresnext101_32x8d": {"layers": r101, **x(32, 8), **se}, "seresnext101d_32x8d": {"layers": r101, **x(32, 8), **se, **d},
+        "seresnext101_64x4d": {"layers": r101, **x(64, 4), **se},
+        "resnetblur18": {**basic, "layers": r18, **blur}, "resnetblur50": {"layers": r50, **blur},
+        "resnetblur50d": {"layers": r50, **blur, **d}, "resnetblur101d": {"layers": r101, **blur, **d},
+        "resnetaa34d": {**basic, "layers": r34, **aa, **d}, "resnetaa50": {"layers": r50, **aa},
+        "resnetaa50d": {"layers": r50, **aa, **d}, "resnetaa101d": {"layers": r101, **aa, **d},
+        "seresnetaa50d": {"layers": r50, **aa, **se, **d}, "seresnextaa101d_32x8d": {"layers": r101, **x(32, 8), **aa, **se, **d},
+        "seresnextaa201d_32x8d": {"layers": (3, 24, 36, 4), **x(32, 8), **aa, **se, **s, "shortcut": "D"},
+        "resnetrs50": {"layers": r50, **rs}, "resnetrs101": {"layers": r101, **rs}, "resnetrs152": {"layers": r152, **rs},
+        "resnetrs200": {"layers": r200, **rs}, "resnetrs270": {"layers": (4, 29, 53, 4), **rs},
+        "resnetrs350": {"layers": (4, 36, 72, 4), **rs}, "resnetrs420": {"layers": (4, 44, 87, 4), **rs},
+        "resnetv2_18": {**basic, "layers": r18, "order": "pre"}, "resnetv2_34": {**basic, "layers": r34, "order": "pre"},
+        "resnetv2_50": {"layers": r50, "order": "pre"}, "resnetv2_101": {"layers": r101, "order": "pre"}, "resnetv2_152": {"layers": r152, "order": "pre"},
+        "resnetv2_50d": {"layers": r50, "order": "pre", **d}, "resnetv2_50t": {"layers": r50, "order": "pre", **t},
+    }  # fmt: skip
+    return {name: ResNetConfig(**given) for name, given in table.items()}
+
+
+PRESETS: Mapping[str, ResNetConfig] = MappingProxyType(_presets())
+"""Networks by the names of the paper, torchvision and timm."""
+
+_PRESET_NAMES = {config: name for name, config in reversed(PRESETS.items())}
+
+
+def preset(name: str) -> ResNetConfig:
+    """The configuration of a named network; case, hyphens and spaces do not matter.
+
+    Raises:
+        ConfigError: for an unknown name; the sentence offers the nearest known ones.
+    """
+    plain = re.sub(r"[-\s]", "", name.lower())
+    if plain not in PRESETS:
+        near = get_close_matches(plain, PRESETS, n=4, cutoff=0.3) or list(PRESETS)[:5]
+        raise ConfigError("preset", name, f"one of {len(PRESETS)} names, such as {', '.join(near)}")
+    return PRESETS[plain]
+
+
+
+
+def preset_name(config: ResNetConfig) -> str | None:
+    """The name under which `preset` knows this configuration, or None."""
+    return _PRESET_NAMES.get(config)
+
+
+def title(config: ResNetConfig) -> str:
+    """What to call a network in a heading: "ResNet-50", "Plain-34", "seresnet50"."""
+    name = preset_name(config)
+    if name and (match := re.fullmatch(r"(resnet|plain)(\d+)(_v1)?", name)):
+        family = "ResNet" if match[1] == "resnet" else "Plain"
+        return f"{family}-{match[2]}" + (" v1" if match[3] else "")
+    kind = "plain network" if config.shortcut == "none" else "ResNet"
+    return name or f"Custom {kind}, depth {config.depth}"

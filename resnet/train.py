@@ -1,0 +1,202 @@
+"""Train the bundled networks on Fashion-MNIST, and measure them.
+
+    python -m resnet.train                      train resnet20, write its checkpoint
+    python -m resnet.train --network plain56    another of the four bundled networks
+    python -m resnet.train --evaluate           test accuracy of the shipped checkpoint
+
+Data: Fashion-MNIST (Xiao 2017, https://arxiv.org/abs/1708.07747, MIT licence), 60,000
+training and 10,000 test images, grey, 28×28 pixels. torchvision downloads it, or
+`--data` names a folder that holds its four idx files, compressed or not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import math
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .model import build
+from .options import ConfigError
+from .weights import BUNDLED, FASHION_MNIST, Checkpoint, load_bundled, save_checkpoint
+
+FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train: SGD with Nesterov momentum, linear warm-up, cosine to zero."""
+
+    epochs: int = 8
+    batch: int = 128
+    learning_rate: float = 0.1
+    warmup: float = 0.15
+    """Share of all steps in which the learning rate rises from zero."""
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    """On convolution and linear weights; norms and biases are left alone."""
+    crop: int = 2
+    """Pixels by which a training image may shift; it may also be mirrored."""
+    seed: int = 0
+    threads: int = 1
+    """The order of additions, and with it the last digits, depends on the thread count."""
+
+
+class Step(NamedTuple):
+    """One step of training: its number from 1, of how many, and the mean cross-entropy of its batch."""
+
+    number: int
+    total: int
+    loss: float
+
+
+def fit(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> Iterator[Step]:
+    """Train `model` in place on N×C×H×W normalised images; yields after every step.
+
+    The same seed and thread count give the same steps.
+    """
+    generator = torch.Generator().manual_seed(recipe.seed)
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    optimiser = torch.optim.SGD(
+        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others}],
+        lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True,
+    )  # fmt: skip
+    total = recipe.epochs * (len(images) // recipe.batch)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, total, recipe.warmup))
+    model.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    number = 0
+    for _ in range(recipe.epochs):
+        order = torch.randperm(len(images), generator=generator)
+        for chosen in order[: len(order) // recipe.batch * recipe.batch].split(recipe.batch):
+            batch = augment(images[chosen], recipe.crop, generator).contiguous(memory_format=torch.channels_last)
+            loss = F.cross_entropy(model(batch), labels[chosen])
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            number += 1
+            yield Step(number, total, loss.item())
+
+
+def rate(step: int, total: int, warmup: float) -> float:
+    """The learning rate at a step as a share of its peak."""
+    rising = warmup * total
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
+
+
+def augment(images: Tensor, crop: int, generator: torch.Generator) -> Tensor:
+    """Mirror half of N×C×H×W images and shift each by up to `crop` pixels over its darkest value."""
+    count, _, height, width = images.shape
+    padded = F.pad(images, (crop,) * 4, value=images.min().item())
+    top, left = torch.randint(0, 2 * crop + 1, (2, count, 1), generator=generator)
+    columns = torch.arange(width)
+    mirrored = torch.rand(count, 1, generator=generator) < 0.5
+    columns = torch.where(mirrored, columns.flip(0), columns) + left
+    rows = torch.arange(height) + top
+    sample = torch.arange(count)[:, None, None, None]
+    return padded[sample, torch.arange(images.shape[1])[:, None, None], rows[:, None, :, None], columns[:, None, None, :]]
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """The share of images whose highest score is their label, in eval mode."""
+    model.eval()
+    hits = sum((model(x).argmax(1) == y).sum().item() for x, y in zip(images.split(500), labels.split(500), strict=True))
+    return hits / len(images)
+
+
+def fashion_mnist(folder: Path | None, train: bool) -> tuple[Tensor, Tensor]:
+    """Normalised images N×1×28×28 and labels N, by torchvision's loader.
+
+    Raises:
+        FileNotFoundError: where `folder` lacks one of the idx files.
+        RuntimeError: where nothing is at hand and the download failed.
+    """
+    from torchvision.datasets import FashionMNIST
+
+    if folder is None:
+        data = FashionMNIST(str(Path.home() / ".cache" / "resnet-explorer"), train=train, download=True)
+    else:
+        with tempfile.TemporaryDirectory() as root:
+            raw = Path(root, "FashionMNIST", "raw")
+            raw.mkdir(parents=True)
+            for name in FILES:
+                copy_idx(folder, name, raw / name)
+            data = FashionMNIST(root, train=train)
+    normalised = (data.data[:, None] / 255 - FASHION_MNIST.mean[0]) / FASHION_MNIST.std[0]
+    return normalised, data.targets
+
+
+def copy_idx(folder: Path, name: str, target: Path) -> None:
+    """Copy an idx file out of a folder that holds it plain or as .gz."""
+    for path, opener in ((folder / name, open), (folder / f"{name}.gz", gzip.open)):
+        if path.exists():
+            with opener(path, "rb") as source, target.open("wb") as copy:
+                shutil.copyfileobj(source, copy)
+            return
+    raise FileNotFoundError(f"{folder} holds neither {name} nor {name}.gz, of the four idx files of Fashion-MNIST")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    recipe = Recipe()
+    parser = argparse.ArgumentParser(prog="python -m resnet.train", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--network", choices=sorted(BUNDLED), default="resnet20")
+    parser.add_argument("--evaluate", action="store_true", help="measure the shipped checkpoint instead of training")
+    parser.add_argument("--data", type=Path, help="folder with the idx files; without it they are downloaded")
+    parser.add_argument("--out", type=Path, help="checkpoint to write; the shipped one if not given")
+    parser.add_argument("--epochs", type=int, default=recipe.epochs)
+    parser.add_argument("--seed", type=int, default=recipe.seed)
+    parser.add_argument("--threads", type=int, default=recipe.threads, help="changes the last digits of the result")
+    given = parser.parse_args(arguments)
+    if given.epochs < 1 or given.threads < 1 or not 0 <= given.seed < 2**63:
+        parser.error("--epochs and --threads take a whole number from 1, --seed one from 0")
+    torch.set_num_threads(given.threads)
+    try:
+        test = fashion_mnist(given.data, train=False)
+        if given.evaluate:
+            model, checkpoint = load_bundled(given.network)
+            share = accuracy(model, *test)
+            print(f"{given.network}: {share:.2%} of {len(test[0]):,} test images; the file says {checkpoint.accuracy:.2%}")
+            return 0
+        train(given.network, Recipe(epochs=given.epochs, seed=given.seed, threads=given.threads), given.data, given.out, test)
+    except (OSError, RuntimeError, ConfigError) as error:
+        print(f"resnet.train: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def train(network: str, recipe: Recipe, folder: Path | None, out: Path | None, test: tuple[Tensor, Tensor]) -> None:
+    """Train one bundled network with a progress bar and write its checkpoint."""
+    from tqdm import tqdm
+
+    torch.manual_seed(recipe.seed)
+    config = BUNDLED[network]
+    model = build(config)
+    steps = fit(model, *fashion_mnist(folder, train=True), recipe)
+    with tqdm(total=recipe.epochs * (60_000 // recipe.batch), desc=network, unit="step", mininterval=2) as bar:
+        for step in steps:
+            bar.update()
+            bar.set_postfix(loss=f"{step.loss:.3f}", refresh=False)
+    share = accuracy(model, *test)
+    changed = {k: v for k, v in asdict(recipe).items() if k in ("epochs", "seed", "threads") and v != getattr(Recipe(), k)}
+    command = " ".join(["python -m resnet.train", f"--network {network}", *(f"--{k} {v}" for k, v in changed.items())])
+    path = save_checkpoint(model, Checkpoint(config, FASHION_MNIST, share, command), out or network)
+    print(f"{network}: {share:.2%} of {len(test[0]):,} test images, written to {os.path.relpath(path)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,423 @@
+"""A configuration reads back exactly however it was written, and one that cannot exist says why."""
+
+from __future__ import annotations
+
+import json
+import re
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torchvision.models import resnet50
+
+from resnet import OPTIONS, PRESETS, ConfigError, ResNetConfig, preset
+from resnet.options import to_text
+
+
+def refused(field: str, words: str, error: ConfigError) -> None:
+    """Assert that an error is one sentence about `field` which says `words`."""
+    text = str(error)
+    assert error.field == field
+    assert text.startswith(f"{field} = ") and " is not accepted: " in text and text.endswith(".")
+    assert words in text
+    assert "\n" not in text and len(text) < 600
+
+
+# -- writing and reading ------------------------------------------------------------------
+
+
+def assert_reads_back(config: ResNetConfig) -> None:
+    query = config.to_query()
+    assert all(isinstance(text, str) for text in query.values())
+    assert ResNetConfig.from_query(query) == config
+    assert ResNetConfig.from_json(config.to_json()) == config
+    assert eval(repr(config)) == config
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_read_back(name: str) -> None:
+    assert_reads_back(PRESETS[name])
+
+
+def test_the_default_is_the_empty_query() -> None:
+    assert ResNetConfig().to_query() == {}
+    assert ResNetConfig().to_json() == "{}"
+    assert ResNetConfig() == preset("resnet50") == ResNetConfig.from_query({})
+
+
+def test_a_query_is_readable() -> None:
+    config = ResNetConfig(layers=(3, 8, 36, 3), zero_init_residual=True, drop_path=0.1, output_stride=8)
+    expected = {"layers": "3-8-36-3", "zero_init_residual": "1", "drop_path": "0.1", "output_stride": "8"}
+    assert config.to_query() == expected
+
+
+def test_a_query_changes_its_base() -> None:
+    base = preset("resnext50_32x4d")
+    assert ResNetConfig.from_query({}, base) == base
+    changed = ResNetConfig.from_query({"layers": "3-4-23-3", "base_width": "8"}, base)
+    assert changed == preset("resnext101_32x8d")
+    assert ResNetConfig.from_query({"groups": "1", "base_width": "64"}, base) == ResNetConfig()
+
+
+def test_code_builds_the_network() -> None:
+    config = preset("resnet20")
+    code = config.to_code().replace("model = build(", "config = (")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["config"] == config
+
+
+def test_a_list_is_a_tuple_and_a_whole_number_a_float() -> None:
+    config = ResNetConfig(layers=[2, 2], planes=[8, 16], drop_path=0)  # type: ignore[arg-type]
+    assert config == ResNetConfig(layers=(2, 2), planes=(8, 16))
+    assert hash(config) == hash(ResNetConfig(layers=(2, 2), planes=(8, 16)))
+    assert isinstance(config.drop_path, float)
+
+
+@pytest.mark.parametrize("name", ["ResNet-50", "resnet 50", "RESNET50", "resnet50\n"])
+def test_preset_names_are_forgiving(name: str) -> None:
+    assert preset(name) == ResNetConfig()
+
+
+@pytest.mark.parametrize("name", ["resnet51", "", "vgg", "५०", "a" * 10_000], ids=lambda name: name[:9])
+def test_preset_offers_near_names(name: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        preset(name)
+    refused("preset", "such as resnet", caught.value)
+
+
+# -- any configuration --------------------------------------------------------------------
+
+
+def _values(name: str) -> st.SearchStrategy[Any]:
+    option = OPTIONS[name]
+    if option.choices:
+        return st.sampled_from(option.choices)
+    if isinstance(option.default, bool):
+        return st.booleans()
+    if isinstance(option.default, float):
+        return st.floats(option.low, option.high)
+    low, high = int(option.low), int(option.high)
+    whole = st.integers(low, min(high, low + 80)) | st.integers(low, high)
+    if isinstance(option.default, tuple):
+        return st.lists(whole, min_size=1, max_size=option.most).map(tuple)
+    return whole
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> ResNetConfig:
+    """Valid configurations; fields that do not apply to the others are left out."""
+    values = draw(st.fixed_dictionaries({}, optional={name: _values(name) for name in OPTIONS}))
+    stages = len(values.get("layers", OPTIONS["layers"].default))
+    if "planes" in values:
+        values["planes"] = tuple(draw(st.lists(_values("planes").map(max), min_size=stages, max_size=stages)))
+        if values.get("shortcut") == "A":
+            values["planes"] = tuple(sorted(values["planes"]))
+    draft = SimpleNamespace(**{name: values.get(name, option.default) for name, option in OPTIONS.items()})
+    values = {name: value for name, value in values.items() if not OPTIONS[name].unless(draft)}
+    try:
+        return ResNetConfig(**values)
+    except ConfigError:
+        assume(False)
+        raise
+
+
+@given(configs())
+@settings(max_examples=300, deadline=None)
+def test_any_configuration_reads_back(config: ResNetConfig) -> None:
+    assert_reads_back(config)
+    assert config.with_() == (config, ())
+
+
+_numbers = st.integers() | st.integers(10**9, 10**40) | st.floats() | st.sampled_from([-1, 0, 10**400, "1e3", "0x10"])
+_texts = (
+    st.text(max_size=30)
+    | st.text(st.characters(categories=["Nd"]), min_size=1, max_size=4)
+    | _numbers.map(str)
+    | st.sampled_from(list(OPTIONS)).flatmap(_values).map(to_text)
+    | st.sampled_from(["", "-", "3-4-6-3", "3--4", "1-", "٣-٤", "x" * 5000, "1-" * 2000 + "1", "True", "None", "1\n"])
+)
+_queries = st.dictionaries(st.sampled_from(list(OPTIONS)) | st.text(max_size=30), _texts, max_size=5)
+
+
+@given(_queries | _queries.map(lambda query: {name: text for name, text in query.items() if name in OPTIONS}))
+@settings(max_examples=500, deadline=None)
+def test_any_query_is_a_configuration_or_a_sentence(query: dict[str, str]) -> None:
+    try:
+        config = ResNetConfig.from_query(query)
+    except ConfigError as error:
+        text = str(error)
+        assert error.field in text and text.endswith(".")
+        assert len(text) < 600
+        assert "\n" not in text or any("\n" in given for pair in query.items() for given in pair)
+    else:
+        assert_reads_back(config)
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.sampled_from(list(OPTIONS)), _json, max_size=3) | _json)
+@settings(max_examples=300, deadline=None)
+def test_any_json_is_a_configuration_or_a_sentence(value: Any) -> None:
+    try:
+        config = ResNetConfig.from_json(json.dumps(value))
+    except ConfigError as error:
+        assert str(error).endswith(".")
+    else:
+        assert_reads_back(config)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "3", "null", '"layers"', "[" * 100_000, '{"layers": [3, 4'],
+    ids=lambda text: text[:12],
+)
+def test_json_that_is_no_object(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ResNetConfig.from_json(text)
+    refused("configuration", "a JSON object", caught.value)
+
+
+def test_json_with_an_unknown_field() -> None:
+    with pytest.raises(ConfigError) as caught:
+        ResNetConfig.from_json('{"depth": 50}')
+    refused("option", "one of layers, planes", caught.value)
+
+
+# -- what cannot exist --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "words"),
+    [
+        ({"block": "basic", "groups": 32}, "groups", "only the bottleneck block has it"),
+        ({"block": "basic", "base_width": 128}, "base_width", "only the bottleneck block has it"),
+        ({"block": "basic", "stride_in": "1x1"}, "stride_in", "only the bottleneck block has it"),
+        ({"se_reduction": 4}, "se_reduction", "only squeeze-and-excitation has it"),
+        ({"se_reduction": 4, "attention": "eca"}, "se_reduction", "only squeeze-and-excitation has it"),
+        ({"shortcut": "none", "zero_init_residual": True}, "zero_init_residual", "a plain network has no shortcut"),
+        ({"shortcut": "none", "drop_path": 0.1}, "drop_path", "a plain network has no shortcut"),
+        ({"planes": (64, 128)}, "planes", "each of the 4 stages"),
+        ({"layers": (2, 2), "planes": (8, 16, 32)}, "planes", "each of the 2 stages"),
+        ({"layers": (1, 1), "planes": (128, 64), "shortcut": "A"}, "shortcut", "fewer channels than its input"),
+        ({"stem_width": 512, "shortcut": "A"}, "shortcut", "fewer channels than its input"),
+        ({"layers": (1, 1), "planes": (8, 16), "base_width": 4}, "base_width", "at least 1"),
+        ({"layers": (1,), "planes": (16384,), "groups": 1024}, "base_width", "at most 1048576 channels"),
+        ({"layers": (1,) * 7}, "layers", "1 to 6 of them"),
+        ({"layers": ()}, "layers", "1 to 6 of them"),
+        ({"layers": (3, 0, 6, 3)}, "layers", "from 1 to 500"),
+        ({"layers": (3, -4, 6, 3)}, "layers", "from 1 to 500"),
+        ({"layers": (3, 501, 6, 3)}, "layers", "from 1 to 500"),
+        ({"layers": (400, 400, 201)}, "layers", "at most 1000 blocks"),
+        ({"planes": (64, 128, 256, 0)}, "planes", "from 1 to 16384"),
+        ({"stem": "tiered", "stem_width": 3}, "stem_width", "at least 4"),
+        ({"stem_width": -1}, "stem_width", "from 1 to 16384"),
+        ({"groups": 0}, "groups", "from 1 to 1024"),
+        ({"groups": -1}, "groups", "from 1 to 1024"),
+        ({"drop_path": 1.0}, "drop_path", "from 0 to 0.99"),
+        ({"drop_path": -0.1}, "drop_path", "from 0 to 0.99"),
+        ({"drop_path": float("nan")}, "drop_path", "a number"),
+        ({"drop_path": float("inf")}, "drop_path", "a number"),
+        ({"drop_path": 10**400}, "drop_path", "a number"),
+        ({"output_stride": 4}, "output_stride", "one of 32, 16, 8"),
+        ({"block": "Basic"}, "block", "one of basic, bottleneck"),
+        ({"num_classes": 0}, "num_classes", "from 1 to 100000"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_impossible(given: dict[str, Any], field: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ResNetConfig(**given)
+    refused(field, words, caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *[("groups", value) for value in (True, 3.0, None, "4", (4,))],
+        *[("layers", value) for value in (None, 3, "3-4-6-3", {2, 3}, (True, 1), (2.0, 2), ("2", "2"), (None,))],
+        *[("planes", value) for value in (64, (64.0, 128, 256, 512), "64-128-256-512")],
+        *[("stem_width", value) for value in (True, 64.0, "64")],
+        *[("zero_init_residual", value) for value in (1, 0, None, "1")],
+        *[("drop_path", value) for value in (True, False, None, "0.1")],
+        *[("block", value) for value in (None, True, ["basic"], 0)],
+        *[("output_stride", value) for value in (True, 16.0, "16", None)],
+    ],
+)
+def test_wrong_types(field: str, value: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ResNetConfig(**{field: value})
+    refused(field, "", caught.value)
+
+
+def test_limits_are_within() -> None:
+    assert sum(ResNetConfig(layers=(500, 500)).layers) == 1000
+    assert len(ResNetConfig(layers=(1,) * 6).planes) == 6
+    assert ResNetConfig(stem="tiered", stem_width=4).stem_channels == 8
+    assert ResNetConfig(layers=(1, 1), planes=(64, 64), block="basic", shortcut="A").stage_channels == (64, 64)
+    assert ResNetConfig(layers=(1,), planes=(16,), base_width=4).width(16) == 1
+
+
+# -- image size ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "sides"),
+    [(224, (224, 224)), ((160, 224), (160, 224)), ([224, 160], (224, 160)), (32, (32, 32)), (8192, (8192, 8192))],
+)
+def test_image_size(size: Any, sides: tuple[int, int]) -> None:
+    assert ResNetConfig().check_image_size(size) == sides
+
+
+@pytest.mark.parametrize(
+    "size",
+    [31, (224, 31), 0, -224, 8193, (8193, 224), 224.0, "224", None, True, (224,), (224, 224, 3), (True, 224), (224, None)],
+)
+def test_image_size_refused(size: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ResNetConfig().check_image_size(size)
+    refused("image_size", "32 to 8192 pixels", caught.value)
+
+
+@pytest.mark.parametrize(("name", "low"), [("resnet20", 4), ("resnet18", 32)])
+def test_smallest_image_is_the_total_stride(name: str, low: int) -> None:
+    assert preset(name).check_image_size(low) == (low, low)
+    with pytest.raises(ConfigError, match=f"{low} to 8192"):
+        preset(name).check_image_size(low - 1)
+
+
+# -- changing -----------------------------------------------------------------------------
+
+
+def test_fields_that_no_longer_apply_return_to_their_defaults() -> None:
+    config, notes = preset("resnext50_32x4d").with_(block="basic")
+    assert config == preset("resnet34")
+    assert [note.partition(" went")[0] for note in notes] == ["Groups", "Base width"]
+    assert "from 32 to 1" in notes[0] and "from 4 to 64" in notes[1]
+
+
+@pytest.mark.parametrize(
+    ("given", "change", "label"),
+    [
+        ({"stride_in": "1x1"}, {"block": "basic"}, "Stride in"),
+        ({"attention": "se", "se_reduction": 4}, {"attention": "eca"}, "SE reduction"),
+        ({"zero_init_residual": True}, {"shortcut": "none"}, "Zero-init branches"),
+        ({"drop_path": 0.2}, {"shortcut": "none"}, "Stochastic depth"),
+    ],
+)
+def test_every_field_that_follows_is_noted(given: dict[str, Any], change: dict[str, Any], label: str) -> None:
+    config, notes = ResNetConfig(**given).with_(**change)
+    assert config == ResNetConfig(**change)
+    (note,) = notes
+    assert note.startswith(f"{label} went from ") and note.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("layers", "planes"),
+    [((2,), (16,)), ((2, 2), (16, 40)), ((2,) * 4, (16, 40, 64, 128)), ((2,) * 6, (16, 40, 64, 128, 256, 512))],
+)
+def test_planes_of_ones_own_follow_the_stages(layers: tuple[int, ...], planes: tuple[int, ...]) -> None:
+    config, notes = ResNetConfig(layers=(2, 2, 2), planes=(16, 40, 64)).with_(layers=layers)
+    assert (config.layers, config.planes) == (layers, planes)
+    assert notes == (f"Planes per stage went from 16-40-64 to {'-'.join(map(str, planes))}.",)
+
+
+def test_grown_planes_stay_in_range() -> None:
+    config, _ = ResNetConfig(layers=(1, 1), planes=(64, 10_000), block="basic").with_(layers=(1, 1, 1, 1))
+    assert config.planes == (64, 10_000, 16384, 16384)
+
+
+@pytest.mark.parametrize("stages", [1, 3, 5, 6])
+def test_default_planes_follow_silently(stages: int) -> None:
+    config, notes = ResNetConfig().with_(layers=(2,) * stages)
+    assert config == ResNetConfig(layers=(2,) * stages)
+    assert config.planes == (64, 128, 256, 512, 1024, 2048)[:stages]
+    assert notes == ()
+
+
+def test_the_stem_follows_the_planes_silently() -> None:
+    config, notes = ResNetConfig().with_(planes=(16, 32, 64, 128))
+    assert config.stem_width == 16 and notes == ()
+    config, notes = ResNetConfig().with_(stem="deep")
+    assert config == preset("resnet50c") and notes == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "field"),
+    [
+        ("resnet18", {"groups": 32}, "groups"),
+        ("resnext50_32x4d", {"block": "basic", "groups": 32}, "groups"),
+        ("plain34", {"drop_path": 0.1}, "drop_path"),
+        ("resnet50", {"layers": ()}, "layers"),
+        ("resnet50", {"layers": 3}, "layers"),
+        ("resnet20", {"layers": ()}, "layers"),
+        ("resnet20", {"layers": 3}, "layers"),
+        ("resnet20", {"layers": None}, "layers"),
+        ("resnet20", {"planes": (16, 32)}, "planes"),
+        ("resnet20", {"layers": (3, 3), "planes": (16, 32, 64)}, "planes"),
+        ("resnet50", {"num_classes": "10"}, "num_classes"),
+    ],
+)
+def test_a_change_that_is_impossible_raises(name: str, change: dict[str, Any], field: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        preset(name).with_(**change)
+    refused(field, "", caught.value)
+
+
+# -- what follows -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if re.fullmatch(r"(resnet|plain)\d+(_v1)?", name)])
+def test_depth_is_the_number_in_the_name(name: str) -> None:
+    number = re.search(r"\d+", name)
+    assert number and preset(name).depth == int(number[0])
+
+
+@pytest.mark.parametrize(("name", "extra"), [("resnet50d", 2), ("resnet50t", 2), ("resnetrs50", 3)])
+def test_depth_counts_every_stem_convolution(name: str, extra: int) -> None:
+    assert preset(name).depth == 50 + extra
+
+
+@pytest.mark.parametrize(
+    ("output_stride", "dilated"), [(32, [False, False, False]), (16, [False, False, True]), (8, [False, True, True])]
+)
+def test_strides_are_those_of_torchvision(output_stride: int, dilated: list[bool]) -> None:
+    config = ResNetConfig(output_stride=output_stride)
+    with torch.device("meta"):
+        theirs = resnet50(replace_stride_with_dilation=dilated)
+        stages = (theirs.layer1, theirs.layer2, theirs.layer3, theirs.layer4)
+        features = torch.nn.Sequential(*list(theirs.children())[:-2])
+        side = features(torch.zeros(1, 3, 256, 256)).shape[-1]
+    assert config.stage_strides == tuple((stage[0].conv2.stride[0], stage[-1].conv2.dilation[0]) for stage in stages)
+    assert config.total_stride == 256 // side == output_stride
+
+
+@pytest.mark.parametrize(
+    ("given", "strides", "total"),
+    [
+        ({"layers": (1,) * 6}, ((1, 1), (2, 1), (2, 1), (2, 1), (1, 2), (1, 4)), 32),
+        ({"layers": (1,) * 3, "stem": "3x3", "stem_pool": "none"}, ((1, 1), (2, 1), (2, 1)), 4),
+        ({"layers": (1,) * 3, "stem_pool": "none"}, ((1, 1), (2, 1), (2, 1)), 8),
+        ({"layers": (1,) * 3, "stem": "3x3", "output_stride": 8}, ((1, 1), (2, 1), (2, 1)), 8),
+        ({"layers": (1,) * 5, "stem_pool": "conv", "output_stride": 8}, ((1, 1), (2, 1), (1, 2), (1, 4), (1, 8)), 8),
+        ({"layers": (1,)}, ((1, 1),), 4),
+    ],
+)
+def test_strides(given: dict[str, Any], strides: tuple[tuple[int, int], ...], total: int) -> None:
+    config = ResNetConfig(**given)
+    assert config.stage_strides == strides
+    assert config.total_stride == total
+
+
+def test_every_option_explains_itself() -> None:
+    for name, option in OPTIONS.items():
+        assert option.label and option.group and option.help.endswith("."), name
+        assert not option.choices or option.default in option.choices, name
