@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from .model import build
 from .options import ConfigError
-from .weights import BUNDLED, FASHION_MNIST, Checkpoint, load_bundled, save_checkpoint
+from .weights import BUNDLED, FASHION_MNIST, Checkpoint, bundled_path, read_checkpoint, save_checkpoint
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
@@ -137,8 +137,8 @@ def fashion_mnist(folder: Path | None, train: bool) -> tuple[Tensor, Tensor]:
             for name in FILES:
                 copy_idx(folder, name, raw / name)
             data = FashionMNIST(root, train=train)
-    normalised = (data.data[:, None] / 255 - FASHION_MNIST.mean[0]) / FASHION_MNIST.std[0]
-    return normalised, data.targets
+    (mean,), (std,) = FASHION_MNIST.preprocessing.mean, FASHION_MNIST.preprocessing.std
+    return (data.data[:, None] / 255 - mean) / std, data.targets
 
 
 def copy_idx(folder: Path, name: str, target: Path) -> None:
@@ -168,7 +168,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         test = fashion_mnist(given.data, train=False)
         if given.evaluate:
-            model, checkpoint = load_bundled(given.network)
+            model, checkpoint = read_checkpoint(bundled_path(given.network))
             share = accuracy(model, *test)
             print(f"{given.network}: {share:.2%} of {len(test[0]):,} test images; the file says {checkpoint.accuracy:.2%}")
             return 0
@@ -194,7 +194,8 @@ def train(network: str, recipe: Recipe, folder: Path | None, out: Path | None, t
     share = accuracy(model, *test)
     changed = {k: v for k, v in asdict(recipe).items() if k in ("epochs", "seed", "threads") and v != getattr(Recipe(), k)}
     command = " ".join(["python -m resnet.train", f"--network {network}", *(f"--{k} {v}" for k, v in changed.items())])
-    path = save_checkpoint(model, Checkpoint(config, FASHION_MNIST, share, command), out or network)
+    path = out or bundled_path(network)
+    save_checkpoint(model, Checkpoint(config, FASHION_MNIST, share, command), path)
     print(f"{network}: {share:.2%} of {len(test[0]):,} test images, written to {os.path.relpath(path)}")
 
 

@@ -6,23 +6,30 @@ three travel together.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
+import tempfile
+import urllib.parse
+import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 from .config import ResNetConfig
 from .model import ResNet, build
-from .options import ConfigError
 from .presets import preset, preset_name
 
 FOLDER = Path(__file__).parent / "checkpoints"
+
+
+class WeightsError(RuntimeError):
+    """Weights that cannot be had, in one sentence: which, why, and what works instead."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +60,6 @@ class DataSet:
     preprocessing: Preprocessing
     categories: tuple[str, ...]
 
-    @property
-    def mean(self) -> tuple[float, ...]:
-        return self.preprocessing.mean
-
-    @property
-    def std(self) -> tuple[float, ...]:
-        return self.preprocessing.std
-
 
 FASHION_MNIST = DataSet(
     name="Fashion-MNIST",
@@ -71,6 +70,31 @@ FASHION_MNIST = DataSet(
         "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
     ),
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One set of weights for one configuration.
+
+    `key` names it in a link: "bundled", "random", or torchvision's own name for it.
+    `accuracy` is the share of its data set's test (or validation) images it gets right.
+    """
+
+    key: str
+    title: str
+    config: ResNetConfig
+    data: DataSet
+    accuracy: float | None = None
+    url: str = ""
+    bytes: int = 0
+
+
+def available(config: ResNetConfig, image_size: tuple[int, int]) -> tuple[Weights, ...]:
+    """The weights that fit a configuration, best first; random ones always do.
+
+    `image_size` (height, width) is what random weights take; the others know their own.
+    """
+    return (*bundled(config), *torchvision_weights(config), random_weights(config, image_size))
 
 
 # -- bundled ------------------------------------------------------------------------------
@@ -96,25 +120,167 @@ class Checkpoint:
     def metadata(self) -> dict[str, str]:
         return {
             "config": self.config.to_json(),
-            "data": json.dumps(asdict(self.data)),
+            "data": json.dumps({"name": self.data.name, "source": self.data.source, "licence": self.data.licence}),
+            "preprocessing": json.dumps(asdict(self.data.preprocessing)),
+            "categories": json.dumps(self.data.categories),
             "accuracy": repr(self.accuracy),
             "command": self.command,
         }
 
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> Checkpoint:
+        """The inverse of `metadata`."""
+        given = json.loads(metadata["preprocessing"])
+        preprocessing = Preprocessing(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+        data = DataSet(
+            **json.loads(metadata["data"]),
+            preprocessing=preprocessing,
+            categories=tuple(json.loads(metadata["categories"])),
+        )
+        config = ResNetConfig.from_json(metadata["config"])
+        return cls(config, data, float(metadata["accuracy"]), metadata["command"])
 
-def save_checkpoint(model: nn.Module, checkpoint: Checkpoint, target: str | Path) -> Path:
-    """Write weights and their description as safetensors; a plain name goes to the shipped folder."""
-    path = target if isinstance(target, Path) else FOLDER / f"{target}.safetensors"
+
+def save_checkpoint(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
+    """Write weights and their description as safetensors."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file(tensors, path, metadata=checkpoint.metadata())
+
+
+def read_checkpoint(path: Path) -> tuple[ResNet, Checkpoint]:
+    """A network in eval mode with the weights of a file that `save_checkpoint` wrote, and its description."""
+    with safe_open(path, framework="pt") as file:
+        checkpoint = Checkpoint.from_metadata(file.metadata())
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    model = ResNet(checkpoint.config)
+    model.load_state_dict(state)
+    return model.eval(), checkpoint
+
+
+def bundled_path(name: str) -> Path:
+    return FOLDER / f"{name}.safetensors"
+
+
+def bundled(config: ResNetConfig) -> tuple[Weights, ...]:
+    """The shipped weights of a configuration, if there are any."""
+    for name, known in BUNDLED.items():
+        if known == config and bundled_path(name).exists():
+            with safe_open(bundled_path(name), framework="pt") as file:
+                checkpoint = Checkpoint.from_metadata(file.metadata())
+            title = f"Trained on {checkpoint.data.name}, shipped"
+            return (Weights("bundled", title, config, checkpoint.data, checkpoint.accuracy),)
+    return ()
+
+
+# -- torchvision --------------------------------------------------------------------------
+
+
+def torchvision_weights(config: ResNetConfig) -> tuple[Weights, ...]:
+    """What torchvision publishes for a configuration, newest recipe first.
+
+    Options that leave the weights' meaning alone (dilation, initialisation, stochastic
+    depth) are not compared.
+    """
+    from torchvision.models import get_model_weights, list_models
+
+    same, _ = config.with_(output_stride=32, zero_init_residual=False, drop_path=0.0)
+    name = preset_name(same)
+    if name not in list_models(include=["*resnet*", "*resnext*"]):
+        return ()
+    found = []
+    for entry in reversed(list(get_model_weights(name))):
+        transforms, meta = entry.transforms(), entry.meta
+        preprocessing = Preprocessing(
+            transforms.resize_size[0], transforms.crop_size[0], tuple(transforms.mean), tuple(transforms.std)
+        )
+        data = DataSet("ImageNet-1k", meta["recipe"], "see torchvision", preprocessing, tuple(meta["categories"]))
+        accuracy = meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100
+        title = f"torchvision {entry.name.removeprefix('IMAGENET1K_')}, ImageNet-1k"
+        size = int(meta["_file_size"] * 2**20)
+        found.append(Weights(entry.name, title, config, data, accuracy, entry.url, size))
+    return tuple(found)
+
+
+Progress = Callable[[int, int], None]
+"""Called with bytes so far and bytes in all (0 where the server does not say)."""
+
+
+def download(url: str, progress: Progress, timeout: float = 20.0) -> Path:
+    """The file at `url` in torch.hub's cache, fetched if it is not there yet and checked by its hash.
+
+    Raises:
+        WeightsError: where the server cannot be reached or sends something else.
+    """
+    name = Path(urllib.parse.urlparse(url).path).name
+    path = Path(torch.hub.get_dir(), "checkpoints", name)
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    expected = re.search(r"-([0-9a-f]{8,})\.", name)
+    digest, done = hashlib.sha256(), 0
+    instead = "random weights, and the shipped ones of resnet20, work without a network"
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as part:
+            with urllib.request.urlopen(url, timeout=timeout) as response:
+                total = int(response.headers.get("Content-Length") or 0)
+                while chunk := response.read(2**20):
+                    part.write(chunk)
+                    digest.update(chunk)
+                    done += len(chunk)
+                    progress(done, total)
+        if total and done < total or expected and not digest.hexdigest().startswith(expected[1]):
+            raise WeightsError(f"What arrived for {name} is not that file ({done:,} bytes); {instead}.")
+        Path(part.name).replace(path)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise WeightsError(f"{name} could not be downloaded ({reason}); {instead}.") from error
+    finally:
+        Path(part.name).unlink(missing_ok=True)
     return path
 
 
-def load_bundled(name: str) -> tuple[ResNet, Checkpoint]:
-    """A shipped network in eval mode with its weights, and what its file says."""
-    return load_checkpoint(FOLDER / f"{name}.safetensors")
+# -- random -------------------------------------------------------------------------------
 
 
-def load_checkpoint(path: Path) -> tuple[ResNet, Checkpoint]:
-    raise SystemExit
+def random_weights(config: ResNetConfig, image_size: tuple[int, int]) -> Weights:
+    """Untrained weights: what the architecture alone does to a picture."""
+    side = min(image_size)
+    channels = config.in_channels
+    preprocessing = Preprocessing(side, side, (0.5,) * channels, (0.25,) * channels)
+    names = tuple(f"class {index}" for index in range(config.num_classes))
+    return Weights("random", "Random, untrained", config, DataSet("nothing", "", "", preprocessing, names))
+
+
+def randomly(config: ResNetConfig, seed: int = 0) -> ResNet:
+    """A network at its initialisation, norms calibrated on noise so that deep ones stay finite."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = build(config)
+        side = max(32, 2 * config.total_stride)
+        noise = torch.randn(2, config.in_channels, side, side)
+        norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+        for norm in norms:
+            norm.momentum = 1.0
+        with torch.no_grad():
+            model(noise)
+        for norm in norms:
+            norm.momentum = 0.1
+    return model.eval()
+
+
+def load(weights: Weights, progress: Progress = lambda done, total: None) -> ResNet:
+    """The network with these weights in eval mode.
+
+    Raises:
+        WeightsError: where they have to be downloaded and cannot be.
+    """
+    if weights.key == "random":
+        return randomly(weights.config)
+    if weights.key == "bundled":
+        name = next(name for name, config in BUNDLED.items() if config == weights.config)
+        return read_checkpoint(bundled_path(name))[0]
+    state = torch.load(download(weights.url, progress), map_location="cpu", weights_only=True)
+    model = ResNet(weights.config)
+    model.load_state_dict(state)
+    return model.float().eval()

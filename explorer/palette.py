@@ -1,0 +1,16 @@
+"""Visual constants: one colour a stage, the same in diagrams, charts and tables.
+
+Every colour carries white text at 4.5:1 or better, on a light page and on a dark one.
+"""
+
+STAGES = ("#2a6fd0", "#17835f", "#b8660f", "#7c4dc4", "#b83a6c", "#2b7a91")
+STEM = "#697180"
+HEAD = "#545b68"
+ACCENT = STAGES[0]
+
+
+def colour(group: str) -> str:
+    """The colour of "stem", "stage 1", …, "head"."""
+    if group.startswith("stage "):
+        return STAGES[int(group[6:]) - 1]
+    return STEM if group == "stem" else HEAD
