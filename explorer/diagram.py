@@ -25,7 +25,7 @@ MUTED = "var(--st-gray-text-color, #697180)"
 PAGE = "var(--st-background-color, #ffffff)"
 FONT = "var(--st-font, system-ui, sans-serif)"
 
-BOX, GAP, STAGE_GAP = 36.0, 16.0, 34.0
+BOX, GAP, STAGE_GAP = 36.0, 14.0, 28.0
 TALLEST, SHORTEST, AXIS = 112.0, 24.0, 96.0
 UNFOLDED = 8
 """Stages with more blocks than this are folded: 0 · 1 · ×33 · 35."""
@@ -51,7 +51,9 @@ class Drawing(NamedTuple):
 # -- elements -----------------------------------------------------------------------------
 
 
-def text(x: float, y: float, words: str, fill: str = TEXT, size: float = 12, anchor: str = "middle", weight: int = 400) -> str:
+def text(
+    x: float, y: float, words: str, fill: str = TEXT, size: float = 12, anchor: str = "middle", weight: int = 400
+) -> str:
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" fill="{fill}" font-size="{size:g}" text-anchor="{anchor}" '
         f'font-weight="{weight}">{escape(words)}</text>'
@@ -123,7 +125,15 @@ class Part(NamedTuple):
         return "projection" if any(layer.role.on_shortcut for layer in self.layers) else "identity"
 
 
-SHORT = {"batch norm": "norm", "group norm": "norm", "global average pooling": "avg", "linear": "fc", "max pooling": "pool", "average pooling": "pool", "blur": "blur"}
+SHORT = {
+    "batch norm": "norm",
+    "group norm": "norm",
+    "global average pooling": "avg",
+    "linear": "fc",
+    "max pooling": "pool",
+    "average pooling": "pool",
+    "blur": "blur",
+}
 
 
 QUIET = ("conv1.", "bn1", "maxpool.2")
@@ -136,7 +146,9 @@ def parts(trace: Trace) -> tuple[Part, ...]:
     for layer in trace.layers:
         role = layer.role
         identifier = f"layer{role.stage}.{role.block}" if role.part == "stage" else layer.name
-        starts = role.part != "stage" and (layer.op == "convolution" or layer.op in SHORT and not role.slot.startswith(QUIET))
+        starts = role.part != "stage" and (
+            layer.op == "convolution" or (layer.op in SHORT and not role.slot.startswith(QUIET))
+        )
         same = result and (identifier == result[-1].identifier or (role.part != "stage" and not starts))
         if same and result[-1].group == role.group:
             result[-1] = result[-1]._replace(layers=(*result[-1].layers, layer))
@@ -251,8 +263,10 @@ def part_box(part: Part, x: float, tall: float, hue: str, chosen: bool, picture:
             f'<image href="{escape(picture)}" x="{x + (BOX - edge) / 2:.1f}" y="{AXIS - edge / 2:.1f}" width="{edge:.1f}" '
             f'height="{edge:.1f}" preserveAspectRatio="none" style="image-rendering:pixelated"/>'
         )
-        label_y = AXIS + tall / 2 + 13
-    inside += text(x + BOX / 2, label_y, part.label, MUTED if picture else "#fff", 11, weight=600)
+        fits = tall > edge + 28
+        label_y = AXIS + tall / 2 + (-6 if fits else 13)
+    outside = picture and label_y > AXIS + tall / 2
+    inside += text(x + BOX / 2, label_y, part.label, MUTED if outside else "#fff", 11, weight=600)
     return selectable(part.identifier, f"{name}, {short_shape(part.shape)}", inside, chosen)
 
 
@@ -278,7 +292,7 @@ def band_label(trace: Trace, group: str, left: float, right: float) -> str:
 # -- detail -------------------------------------------------------------------------------
 
 LANE = {"se": -1, "branch": 0, "shortcut": 1}
-WIDE, NARROW, TALL, STEP = 96.0, 52.0, 40.0, 14.0
+WIDE, NARROW, TALL, STEP = 88.0, 44.0, 40.0, 12.0
 
 
 def lane(layer: Layer) -> int:
@@ -314,7 +328,7 @@ def box_width(layer: Layer) -> float:
     if layer.op == "addition":
         return 22.0
     title, below = caption(layer)
-    return WIDE if below else max(NARROW, 8.0 * len(title) + 10)
+    return WIDE if below else max(NARROW, 7.0 * len(title) + 12)
 
 
 def detail(trace: Trace, part: str, at: str = "") -> Drawing:
@@ -328,7 +342,7 @@ def detail(trace: Trace, part: str, at: str = "") -> Drawing:
     y_of[-1] = 38.0
 
     # Lanes fill from the left; a layer stands right of what it reads, a join right of its lanes.
-    left: dict[int, float] = {-1: 92.0, 0: 92.0, 1: 92.0}
+    left: dict[int, float] = {-1: 84.0, 0: 84.0, 1: 84.0}
     places: dict[int, tuple[float, float]] = {}
     for layer in layers:
         fed = [places[i][1] + STEP for i in layer.inputs if i in places]
@@ -344,12 +358,14 @@ def detail(trace: Trace, part: str, at: str = "") -> Drawing:
     end = max(right for _, right in places.values())
 
     ink, behind = [], []
-    entry = 58.0
+    entry = 52.0
     for layer in layers:
         for producer in layer.inputs:
             source = places[producer][1] if producer in ids else entry
             from_y = y_of[lane(trace.layers[producer])] if producer in ids else y_of[0]
-            behind.append(wire(source, from_y, *places[layer.index], y_of[lane(layer)], layer, producer, trace, ids, y_of))
+            behind.append(
+                wire(source, from_y, *places[layer.index], y_of[lane(layer)], layer, producer, trace, ids, y_of)
+            )
     before = ""
     for layer in layers:
         x0, x1 = places[layer.index]
@@ -364,11 +380,10 @@ def detail(trace: Trace, part: str, at: str = "") -> Drawing:
     given = trace.image_shape if first.inputs[0] == IMAGE else trace.layers[first.inputs[0]].out_shape
     behind.append(text(8, y_of[0] - 10, short_shape(given), MUTED, 11, "start"))
     behind.append(line(f"M8 {y_of[0]}H{entry + 4}", MUTED))
-    height = y_of[1] + 46 if has_shortcut(layers) else y_of[0] + 44
-    ink.extend(remarks(trace, layers, height, given))
+    height = y_of[1] + 34 if has_shortcut(layers) else y_of[0] + 40
     tail = places[layers[-1].index][1]
     behind.append(line(f"M{tail:.1f} {y_of[0]}h18", MUTED))
-    return Drawing(end + 40, height + 22 * bool(ink), f"Layers of {part}", "".join(behind + ink))
+    return Drawing(end + 28, height, f"Layers of {part}", "".join(behind + ink))
 
 
 def centring(layers: tuple[Layer, ...], places: Mapping[int, tuple[float, float]]) -> float:
@@ -424,24 +439,20 @@ def layer_box(layer: Layer, left: float, right: float, y: float, hue: str, chose
     return selectable(layer.name, f"{layer.name}: {layer.label}, {short_shape(layer.out_shape)}", inside, chosen)
 
 
-def remarks(trace: Trace, layers: tuple[Layer, ...], y: float, given: Shape) -> list[str]:
-    """One line under a block: how far branch and shortcut see, and what the shortcut costs."""
+def remark(trace: Trace, part: str) -> str:
+    """A sentence on a block: how far branch and shortcut see, and what the shortcut costs. Empty without an addition."""
+    layers = part_layers(trace, part)
     addition = next((layer for layer in layers if layer.op == "addition"), None)
     if addition is None:
-        return []
-    branch, shortcut = (trace.layers[i] if i != IMAGE else None for i in addition.inputs)
+        return ""
+    branch, shortcut = (trace.layers[i] for i in addition.inputs)
     start = trace.layers[layers[0].inputs[0]].field
     weights = sum(layer.params for layer in layers if layer.role.on_shortcut)
-    kind = f"option {trace.config.shortcut}" if any(layer.role.on_shortcut for layer in layers) else "identity"
+    projects = shortcut in layers and shortcut.role.on_shortcut
+    kind = f"option {trace.config.shortcut}" if projects else "the identity"
     cost = f"{weights:,} parameters" if weights else "no parameters"
-    branch_sees = (branch.field.size - start.size) // start.jump + 1 if branch else 1
-    own = shortcut.field.size if shortcut and shortcut.role.on_shortcut else start.size
-    shortcut_sees = (own - start.size) // start.jump + 1
-    words = (
-        f"F(x) sees {branch_sees}×{branch_sees} of x. "
-        f"S(x) is {kind}: {cost}, sees {shortcut_sees}×{shortcut_sees}."
-    )  # fmt: skip
-    return [text(8, y + 10, words, MUTED, 12, "start")]
+    f_sees, s_sees = ((end.field.size - start.size) // start.jump + 1 for end in (branch, shortcut))
+    return f"F(x) sees {f_sees}×{f_sees} of its input. S(x) is {kind}: {cost}, sees {s_sees}×{s_sees}."
 
 
 # -- graphviz -----------------------------------------------------------------------------
@@ -472,7 +483,9 @@ def graph(trace: Trace) -> graphviz.Digraph:
             if by_block:
                 for part in everything:
                     if part.group == group:
-                        cluster.node(part.identifier, f"{part.identifier}\n{short_shape(part.shape)}", fillcolor=colour(group))
+                        cluster.node(
+                            part.identifier, f"{part.identifier}\n{short_shape(part.shape)}", fillcolor=colour(group)
+                        )
                 continue
             for layer in trace.layers:
                 if layer.role.group == group:

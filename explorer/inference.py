@@ -195,7 +195,7 @@ def strongest_map(output: Tensor) -> np.ndarray:
     maps = output.float().reshape(len(output), 1, -1) if output.ndim == 1 else output.float()
     chosen = maps[maps.abs().mean((1, 2)).nan_to_num().argmax()]
     if max(chosen.shape) > 32:
-        chosen = F.adaptive_avg_pool2d(chosen[None], [min(32, side) for side in chosen.shape])[0]
+        chosen = F.adaptive_avg_pool2d(chosen[None], (min(32, len(chosen)), min(32, chosen.shape[1])))[0]
     return chosen.cpu().numpy()
 
 

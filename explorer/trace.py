@@ -131,11 +131,15 @@ class Trace:
     @cached_property
     def consumers(self) -> Mapping[int, tuple[int, ...]]:
         """The layers that read each layer's output (−1: the image)."""
-        readers: dict[int, list[int]] = {IMAGE: []} | {layer.index: [] for layer in self.layers}
+        readers: dict[int, list[int]] = {index: [] for index in range(IMAGE, len(self.layers))}
         for layer in self.layers:
             for producer in layer.inputs:
                 readers[producer].append(layer.index)
         return {index: tuple(who) for index, who in readers.items()}
+
+    def sources(self, layer: Layer) -> tuple[str, ...]:
+        """The names of what a layer reads; "image" for the input."""
+        return tuple("image" if i == IMAGE else self.layers[i].name for i in layer.inputs)
 
     @property
     def image_shape(self) -> Shape:
@@ -145,29 +149,31 @@ class Trace:
         """The layer table, one row a layer, columns as in `COLUMNS`."""
         import pandas
 
-        return pandas.DataFrame({key: [column.value(layer) for layer in self.layers] for key, column in COLUMNS.items()})
+        return pandas.DataFrame(
+            {key: [column.value(self, layer) for layer in self.layers] for key, column in COLUMNS.items()}
+        )
 
 
 class Column(NamedTuple):
-    """A column of the layer table. `format` is a d3 pattern for numbers, empty for text."""
+    """A column of the layer table: numbers, or text."""
 
     label: str
-    value: Callable[[Layer], Any]
-    format: str
+    value: Callable[[Trace, Layer], Any]
+    number: bool
     help: str
 
 
 COLUMNS: Mapping[str, Column] = {
-    "name": Column("Layer", lambda layer: layer.name, "", "State-dict path"),
-    "op": Column("Operation", lambda layer: layer.label, "", "What the layer computes"),
-    "part": Column("Part", lambda layer: layer.role.group, "", "Stem, stage or head"),
-    "output": Column("Output", lambda layer: shape_text(layer.out_shape), "", "Channels × height × width"),
-    "params": Column("Parameters", lambda layer: layer.params, ",", "Trainable numbers"),
-    "macs": Column("MACs", lambda layer: layer.macs, ",", "Multiply-adds for one image; FLOPs = 2 × MACs"),
-    "field": Column("Field", lambda layer: layer.field.size, ",", "Receptive field, pixels a side"),
-    "jump": Column("Jump", lambda layer: layer.field.jump, ",", "Pixels between neighbouring units"),
-    "start": Column("Start", lambda layer: layer.field.start, ",", "First pixel that unit 0 sees; negative is padding"),
-    "inputs": Column("Reads", lambda layer: ", ".join(map(str, layer.inputs)), "", "Indices of the layers it reads; −1 is the image"),
+    "name": Column("Layer", lambda trace, layer: layer.name, False, "State-dict path"),
+    "op": Column("Operation", lambda trace, layer: layer.label, False, "What the layer computes"),
+    "part": Column("Part", lambda trace, layer: layer.role.group, False, "Stem, stage or head"),
+    "output": Column("Output", lambda trace, layer: shape_text(layer.out_shape), False, "Channels × height × width"),
+    "params": Column("Parameters", lambda trace, layer: layer.params, True, "Trainable numbers"),
+    "macs": Column("MACs", lambda trace, layer: layer.macs, True, "Multiply-adds for one image; FLOPs = 2 × MACs"),
+    "field": Column("Field", lambda trace, layer: layer.field.size, True, "Receptive field, pixels a side"),
+    "jump": Column("Jump", lambda trace, layer: layer.field.jump, True, "Pixels between neighbouring units"),
+    "start": Column("Start", lambda trace, layer: layer.field.start, True, "First pixel that unit 0 sees; negative is padding"),
+    "inputs": Column("Reads", lambda trace, layer: ", ".join(trace.sources(layer)), False, "The layers whose output it reads"),
 }  # fmt: skip
 
 
@@ -219,7 +225,8 @@ def run_hooks(config: ResNetConfig, size: tuple[int, int]) -> list[Call]:
     with torch.no_grad():
         network(image)
 
-    producer, calls = {id(image): IMAGE}, []
+    producer = {id(image): IMAGE}
+    calls: list[Call] = []
     for name, module, args, output in seen:
         if any(id(tensor) not in producer for tensor in args):
             raise RuntimeError(f"{name} reads a tensor that no module made: make the operation before it a module")
@@ -273,7 +280,9 @@ def operation(module: nn.Module) -> str:
 
 def make_layer(index: int, call: Call, before: list[Layer], size: tuple[int, int]) -> Layer:
     module, op = call.module, operation(call.module)
-    kernel, stride, padding, dilation = (side(module, name) for name in ("kernel_size", "stride", "padding", "dilation"))
+    kernel, stride, padding, dilation = (
+        side(module, name) for name in ("kernel_size", "stride", "padding", "dilation")
+    )
     fields = [PIXEL if i == IMAGE else before[i].field for i in call.inputs]
     if op == "global average pooling":
         field = whole(size)

@@ -73,6 +73,7 @@ class BlurPool2d(nn.Module):
     """3×3 binomial blur with stride 2 (Zhang 2019, https://arxiv.org/abs/1904.11486)."""
 
     kernel_size, stride, padding = 3, 2, 1
+    kernel: Tensor
 
     def __init__(self, channels: int):
         super().__init__()

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
@@ -156,9 +157,7 @@ class ResNetConfig:
             if reason and getattr(self, name) != default:
                 raise ConfigError(name, getattr(self, name), f"{reason}, so it stays {default}")
         if len(self.planes) != len(self.layers):
-            raise ConfigError(
-                "planes", self.planes, f"one number for each of the {len(self.layers)} stages of layers"
-            )
+            raise ConfigError("planes", self.planes, f"one number for each of the {len(self.layers)} stages of layers")
         if self.stem == "tiered" and self.stem_width < 4:
             raise ConfigError("stem_width", self.stem_width, "at least 4 for a tiered stem")
         for planes in self.planes:
@@ -169,9 +168,11 @@ class ResNetConfig:
                 )  # fmt: skip
         if self.shortcut == "A":
             channels = (self.stem_channels, *self.stage_channels)
-            if any(after < before for before, after in zip(channels, channels[1:], strict=False)):
+            if any(after < before for before, after in pairwise(channels)):
                 raise ConfigError(
-                    "shortcut", "A", "B, C or D where a stage has fewer channels than its input, since A only adds zeros"
+                    "shortcut",
+                    "A",
+                    "B, C or D where a stage has fewer channels than its input, since A only adds zeros",
                 )
 
     # -- what follows from the fields ---------------------------------------------------

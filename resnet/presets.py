@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
@@ -48,6 +49,11 @@ def _presets() -> dict[str, ResNetConfig]:
         # the paper's Table 6
         "resnet20": cifar(3), "resnet32": cifar(5), "resnet44": cifar(7), "resnet56": cifar(9),
         "resnet110": cifar(18), "resnet1202": cifar(200), "plain20": cifar(3, **plain), "plain56": cifar(9, **plain),
+        # the networks whose weights ship with this package
+        **{
+            f"{name}_fashion": cifar(n, in_channels=1, **other)
+            for name, n, other in (("resnet20", 3, {}), ("plain20", 3, plain), ("resnet56", 9, {}), ("plain56", 9, plain))
+        },
         # timm
         "resnet10t": {**basic, "layers": (1, 1, 1, 1), **t}, "resnet14t": {"layers": (1, 1, 1, 1), **t},
         "resnet18d": {**basic, "layers": r18, **d}, "resnet34d": {**basic, "layers": r34, **d},
@@ -90,7 +96,7 @@ def _presets() -> dict[str, ResNetConfig]:
 PRESETS: Mapping[str, ResNetConfig] = MappingProxyType(_presets())
 """Networks by the names of the paper, torchvision and timm."""
 
-_PRESET_NAMES = {config: name for name, config in reversed(PRESETS.items())}
+_PRESET_NAMES = {config: name for name, config in reversed(list(PRESETS.items()))}
 
 
 def preset(name: str) -> ResNetConfig:
@@ -106,18 +112,23 @@ def preset(name: str) -> ResNetConfig:
     return PRESETS[plain]
 
 
-
-
 def preset_name(config: ResNetConfig) -> str | None:
     """The name under which `preset` knows this configuration, or None."""
     return _PRESET_NAMES.get(config)
 
 
 def title(config: ResNetConfig) -> str:
-    """What to call a network in a heading: "ResNet-50", "Plain-34", "seresnet50"."""
-    name = preset_name(config)
-    if name and (match := re.fullmatch(r"(resnet|plain)(\d+)(_v1)?", name)):
-        family = "ResNet" if match[1] == "resnet" else "Plain"
-        return f"{family}-{match[2]}" + (" v1" if match[3] else "")
-    kind = "plain network" if config.shortcut == "none" else "ResNet"
-    return name or f"Custom {kind}, depth {config.depth}"
+    """What to call a network in a heading: "ResNet-50", "Plain-34, 1 channel", "seresnet50"."""
+    for channels, classes in ((config.in_channels, config.num_classes), (3, config.num_classes), (3, 1000), (3, 10)):
+        name = preset_name(replace(config, in_channels=channels, num_classes=classes))
+        if name:
+            break
+    else:
+        kind = "plain network" if config.shortcut == "none" else "ResNet"
+        return f"Custom {kind}, depth {config.depth}"
+    if match := re.fullmatch(r"(resnet|plain)(\d+)(_v1|_fashion)?", name):
+        suffix = {"_v1": " v1", "_fashion": " for Fashion-MNIST"}.get(match[3], "")
+        name = ("ResNet-" if match[1] == "resnet" else "Plain-") + match[2] + suffix
+    if channels != config.in_channels:
+        name += f", {config.in_channels} channel" + "s" * (config.in_channels > 1)
+    return name + (f", {config.num_classes} classes" if classes != config.num_classes else "")

@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -69,13 +69,13 @@ def fit(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> Ite
     generator = torch.Generator().manual_seed(recipe.seed)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
+    groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others}]
     optimiser = torch.optim.SGD(
-        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others}],
-        lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True,
+        groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True,
     )  # fmt: skip
     total = recipe.epochs * (len(images) // recipe.batch)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, total, recipe.warmup))
-    model.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.train().to(memory_format=torch.channels_last)
     number = 0
     for _ in range(recipe.epochs):
         order = torch.randperm(len(images), generator=generator)
@@ -108,14 +108,18 @@ def augment(images: Tensor, crop: int, generator: torch.Generator) -> Tensor:
     columns = torch.where(mirrored, columns.flip(0), columns) + left
     rows = torch.arange(height) + top
     sample = torch.arange(count)[:, None, None, None]
-    return padded[sample, torch.arange(images.shape[1])[:, None, None], rows[:, None, :, None], columns[:, None, None, :]]
+    return padded[
+        sample, torch.arange(images.shape[1])[:, None, None], rows[:, None, :, None], columns[:, None, None, :]
+    ]
 
 
 @torch.no_grad()
 def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     """The share of images whose highest score is their label, in eval mode."""
     model.eval()
-    hits = sum((model(x).argmax(1) == y).sum().item() for x, y in zip(images.split(500), labels.split(500), strict=True))
+    hits = sum(
+        (model(x).argmax(1) == y).sum().item() for x, y in zip(images.split(500), labels.split(500), strict=True)
+    )
     return hits / len(images)
 
 
@@ -170,9 +174,17 @@ def main(arguments: list[str] | None = None) -> int:
         if given.evaluate:
             model, checkpoint = read_checkpoint(bundled_path(given.network))
             share = accuracy(model, *test)
-            print(f"{given.network}: {share:.2%} of {len(test[0]):,} test images; the file says {checkpoint.accuracy:.2%}")
+            print(
+                f"{given.network}: {share:.2%} of {len(test[0]):,} test images; the file says {checkpoint.accuracy:.2%}"
+            )
             return 0
-        train(given.network, Recipe(epochs=given.epochs, seed=given.seed, threads=given.threads), given.data, given.out, test)
+        train(
+            given.network,
+            Recipe(epochs=given.epochs, seed=given.seed, threads=given.threads),
+            given.data,
+            given.out,
+            test,
+        )
     except (OSError, RuntimeError, ConfigError) as error:
         print(f"resnet.train: {error}", file=sys.stderr)
         return 1
@@ -192,7 +204,9 @@ def train(network: str, recipe: Recipe, folder: Path | None, out: Path | None, t
             bar.update()
             bar.set_postfix(loss=f"{step.loss:.3f}", refresh=False)
     share = accuracy(model, *test)
-    changed = {k: v for k, v in asdict(recipe).items() if k in ("epochs", "seed", "threads") and v != getattr(Recipe(), k)}
+    changed = {
+        k: v for k, v in asdict(recipe).items() if k in ("epochs", "seed", "threads") and v != getattr(Recipe(), k)
+    }
     command = " ".join(["python -m resnet.train", f"--network {network}", *(f"--{k} {v}" for k, v in changed.items())])
     path = out or bundled_path(network)
     save_checkpoint(model, Checkpoint(config, FASHION_MNIST, share, command), path)

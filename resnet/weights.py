@@ -7,11 +7,12 @@ three travel together.
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import re
-import tempfile
 import urllib.parse
 import urllib.request
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -100,11 +101,9 @@ def available(config: ResNetConfig, image_size: tuple[int, int]) -> tuple[Weight
 # -- bundled ------------------------------------------------------------------------------
 
 
-def _grey(name: str) -> ResNetConfig:
-    return preset(name).with_(in_channels=1)[0]
-
-
-BUNDLED: Mapping[str, ResNetConfig] = {name: _grey(name) for name in ("resnet20", "plain20", "resnet56", "plain56")}
+BUNDLED: Mapping[str, ResNetConfig] = {
+    name: preset(f"{name}_fashion") for name in ("resnet20", "plain20", "resnet56", "plain56")
+}
 """The networks whose Fashion-MNIST weights ship with the package."""
 
 
@@ -131,7 +130,7 @@ class Checkpoint:
     def from_metadata(cls, metadata: Mapping[str, str]) -> Checkpoint:
         """The inverse of `metadata`."""
         given = json.loads(metadata["preprocessing"])
-        preprocessing = Preprocessing(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+        preprocessing = Preprocessing(**given | {"mean": tuple(given["mean"]), "std": tuple(given["std"])})
         data = DataSet(
             **json.loads(metadata["data"]),
             preprocessing=preprocessing,
@@ -206,37 +205,46 @@ Progress = Callable[[int, int], None]
 """Called with bytes so far and bytes in all (0 where the server does not say)."""
 
 
+def cache_path(url: str) -> Path:
+    """Where torch.hub keeps, or would keep, the file at `url`."""
+    return Path(torch.hub.get_dir(), "checkpoints", Path(urllib.parse.urlparse(url).path).name)
+
+
+def is_cached(url: str) -> bool:
+    """Whether the file at `url` is on this machine already."""
+    return cache_path(url).exists()
+
+
 def download(url: str, progress: Progress, timeout: float = 20.0) -> Path:
     """The file at `url` in torch.hub's cache, fetched if it is not there yet and checked by its hash.
 
     Raises:
         WeightsError: where the server cannot be reached or sends something else.
     """
-    name = Path(urllib.parse.urlparse(url).path).name
-    path = Path(torch.hub.get_dir(), "checkpoints", name)
+    path = cache_path(url)
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    expected = re.search(r"-([0-9a-f]{8,})\.", name)
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     digest, done = hashlib.sha256(), 0
     instead = "random weights, and the shipped ones of resnet20, work without a network"
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as part:
-            with urllib.request.urlopen(url, timeout=timeout) as response:
-                total = int(response.headers.get("Content-Length") or 0)
-                while chunk := response.read(2**20):
-                    part.write(chunk)
-                    digest.update(chunk)
-                    done += len(chunk)
-                    progress(done, total)
-        if total and done < total or expected and not digest.hexdigest().startswith(expected[1]):
-            raise WeightsError(f"What arrived for {name} is not that file ({done:,} bytes); {instead}.")
-        Path(part.name).replace(path)
-    except (OSError, ValueError) as error:
+        with urllib.request.urlopen(url, timeout=timeout) as response, part.open("wb") as file:
+            total = int(response.headers.get("Content-Length") or 0)
+            while chunk := response.read(2**20):
+                file.write(chunk)
+                digest.update(chunk)
+                done += len(chunk)
+                progress(done, total)
+        expected = re.search(r"-([0-9a-f]{8,})\.", path.name)
+        if done < total or (expected and not digest.hexdigest().startswith(expected[1])):
+            raise WeightsError(f"What arrived for {path.name} is not that file ({done:,} bytes); {instead}.")
+        part.replace(path)
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
-        raise WeightsError(f"{name} could not be downloaded ({reason}); {instead}.") from error
+        raise WeightsError(f"{path.name} could not be downloaded ({reason}); {instead}.") from error
     finally:
-        Path(part.name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
     return path
 
 

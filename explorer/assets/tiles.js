@@ -1,27 +1,28 @@
-// Channel maps as buttons in a grid: one atlas picture, one tile of it a channel.
+// Pictures as buttons in a grid: one sheet from Python, one tile of it a button.
 export default function ({ data, parentElement, setTriggerValue }) {
   const grid = parentElement.querySelector(".tiles");
-  const stamp = JSON.stringify([data.atlas.length, data.atlas.slice(-64), data.channels, data.selected]);
-  if (grid.dataset.stamp !== stamp) {
-    grid.dataset.stamp = stamp;
-    const focused = grid.contains(parentElement.activeElement ?? document.activeElement);
-    grid.replaceChildren(...data.channels.map((channel, index) => {
+  const stamp = JSON.stringify([data.sheet, data.items, data.selected]);
+  if (grid.stamp !== stamp) {
+    const focused = grid.stamp && grid.contains(grid.getRootNode().activeElement);
+    grid.stamp = stamp;
+    const rows = Math.ceil(data.items.length / data.columns);
+    const share = (index, count) => (count > 1 ? (index / (count - 1)) * 100 : 0);
+    const known = data.items.some(({ id }) => id === data.selected);
+    grid.replaceChildren(...data.items.map(({ id, label }, index) => {
       const tile = document.createElement("button");
       const picture = document.createElement("span");
-      const column = index % data.columns, row = Math.floor(index / data.columns);
-      const rows = Math.ceil(data.channels.length / data.columns);
-      picture.style.backgroundImage = `url(${data.atlas})`;
+      picture.style.backgroundImage = `url(${data.sheet})`;
       picture.style.backgroundSize = `${data.columns * 100}% ${rows * 100}%`;
       picture.style.backgroundPosition =
-        `${data.columns > 1 ? (column / (data.columns - 1)) * 100 : 0}% ${rows > 1 ? (row / (rows - 1)) * 100 : 0}%`;
+        `${share(index % data.columns, data.columns)}% ${share(Math.floor(index / data.columns), rows)}%`;
       picture.style.aspectRatio = data.aspect;
-      const label = document.createElement("small");
-      label.textContent = channel;
-      tile.append(picture, label);
-      tile.setAttribute("aria-label", `channel ${channel}`);
-      tile.setAttribute("aria-pressed", channel === data.selected);
-      tile.tabIndex = channel === data.selected || (index === 0 && !data.channels.includes(data.selected)) ? 0 : -1;
-      tile.onclick = () => setTriggerValue("chosen", channel);
+      const caption = document.createElement("small");
+      caption.textContent = label;
+      tile.append(picture, caption);
+      tile.title = label;
+      tile.setAttribute("aria-pressed", id === data.selected);
+      tile.tabIndex = id === data.selected || (!known && index === 0) ? 0 : -1;
+      tile.onclick = () => setTriggerValue("chosen", id);
       return tile;
     }));
     if (focused) grid.querySelector("[aria-pressed='true']")?.focus({ preventScroll: true });

@@ -1,0 +1,40 @@
+"""The app: `streamlit run explorer/app.py`."""
+
+import gc
+import os
+from pathlib import Path
+
+import streamlit as st
+
+ROOT = Path(__file__).parents[1]
+os.environ["PYTHONPATH"] = str(ROOT)  # Streamlit then watches `resnet` and reloads it after an edit
+
+from explorer import state  # noqa: E402
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def freeze_imports() -> None:
+    """Take what the imports made out of garbage collection, which runs after every click."""
+    gc.collect()
+    gc.freeze()
+
+
+st.set_page_config(
+    "ResNet Explorer", str(ROOT / "explorer" / "assets" / "icon.svg"), layout="wide", initial_sidebar_state=300
+)
+freeze_imports()
+st.html(ROOT / "explorer" / "assets" / "page.css")
+pages = [
+    st.Page("../pages/architecture.py", title="Architecture", icon=":material/account_tree:", default=True),
+    st.Page("../pages/inference.py", title="Inference", icon=":material/image_search:"),
+]
+page = st.navigation(pages, position="hidden")
+state.open_link()
+with st.sidebar:
+    st.markdown("### ResNet Explorer")
+    for link in pages:  # each carries the view, so that it opens elsewhere as it is here
+        st.page_link(link, query_params=state.view().to_query(), width="stretch")
+    state.sidebar()
+state.messages()
+page.run()
+state.write_link()

@@ -1,0 +1,200 @@
+"""Traces and activations as plotly figures and pictures. Colours and fonts are the page's."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from PIL import Image
+from plotly.colors import sample_colorscale
+
+from .palette import colour
+from .trace import Layer, Trace
+
+MEASURES = {
+    "MACs": ("macs", "multiply-adds for one image"),
+    "Parameters": ("params", "trainable numbers"),
+    "Activations": ("numbers", "numbers put out for one image"),
+}
+"""What the cost chart can show: label, key, unit."""
+
+
+def measure(layer: Layer, key: str) -> int:
+    return int(np.prod(layer.out_shape)) if key == "numbers" else getattr(layer, key)
+
+
+def cost_figure(trace: Trace, name: str, by_layer: bool) -> go.Figure:
+    """A measure of `MEASURES` by stage, or layer by layer in the order of execution."""
+    key, unit = MEASURES[name]
+    groups = list(dict.fromkeys(layer.role.group for layer in trace.layers))
+    total = sum(measure(layer, key) for layer in trace.layers)
+    figure = go.Figure()
+    xs: list[int] | list[str]
+    for group in groups:
+        layers = [layer for layer in trace.layers if layer.role.group == group]
+        if by_layer:
+            layers = [layer for layer in layers if measure(layer, key)]
+            xs, ys = [layer.index for layer in layers], [measure(layer, key) for layer in layers]
+            names = [layer.name for layer in layers]
+        else:
+            xs, ys, names = [group], [sum(measure(layer, key) for layer in layers)], [group]
+        shares = [y / total if total else 0 for y in ys]
+        figure.add_bar(
+            x=xs, y=ys, name=group, marker_color=colour(group), customdata=list(zip(names, shares, strict=True)),
+            hovertemplate="%{customdata[0]}<br>%{y:,} (%{customdata[1]:.1%})<extra></extra>",
+            text=[f"{share:.0%}" for share in shares] if not by_layer else None,
+        )  # fmt: skip
+    where = "layer by layer" if by_layer else "by stage"
+    return _finish(figure, f"{name} {where}", "layer" if by_layer else "", unit, legend=by_layer)
+
+
+def field_figure(trace: Trace, at: str) -> go.Figure:
+    """The receptive field of every layer up to global pooling, against the image's side."""
+    figure = go.Figure()
+    layers = [layer for layer in trace.layers if layer.field.jump]
+    for group in dict.fromkeys(layer.role.group for layer in layers):
+        chosen = [layer for layer in layers if layer.role.group == group and not layer.role.on_shortcut]
+        figure.add_scatter(
+            x=[layer.index for layer in chosen],
+            y=[layer.field.size for layer in chosen],
+            name=group,
+            mode="lines+markers",
+            marker={"size": 5, "color": colour(group)},
+            line={"shape": "hv", "color": colour(group)},
+            customdata=[(layer.name, layer.field.jump) for layer in chosen],
+            hovertemplate="%{customdata[0]}<br>sees %{y} px, units %{customdata[1]} px apart<extra></extra>",
+        )
+    side = max(trace.image_size)
+    figure.add_hline(
+        y=side,
+        line_dash="dot",
+        line_color="#8a919e",
+        annotation_text=f"image, {side} px",
+        annotation_position="top left",
+    )
+    marked = trace.by_name.get(at)
+    if marked and marked.field.jump:
+        figure.add_vline(x=marked.index, line_width=1, line_color="#8a919e")
+    return _finish(figure, "Receptive field by depth", "layer", "pixels a side", legend=True)
+
+
+def probability_figure(labels: Sequence[str], probabilities: Sequence[float]) -> go.Figure:
+    """The most probable classes, the best on top."""
+    figure = go.Figure(
+        go.Bar(
+            x=list(probabilities),
+            y=[f"{label} " for label in labels],
+            orientation="h",
+            marker_color=colour("stage 1"),
+            text=[f"{p:.1%}" for p in probabilities],
+            textposition="auto",
+            cliponaxis=False,
+            hovertemplate="%{y}: %{x:.2%}<extra></extra>",
+        )
+    )
+    _finish(figure, "", "", "", legend=False)
+    figure.update_layout(height=46 + 34 * len(labels), margin={"t": 8, "b": 8})
+    figure.update_xaxes(range=[0, 1], visible=False)
+    figure.update_yaxes(autorange="reversed")
+    return figure
+
+
+def channel_figure(values: np.ndarray, name: str, most: int = 40) -> go.Figure:
+    """A layer of one number a channel: the channels of largest magnitude."""
+    chosen = np.argsort(-np.abs(values), kind="stable")[:most]
+    figure = go.Figure(
+        go.Bar(
+            x=[str(c) for c in chosen],
+            y=values[chosen],
+            marker_color=colour("stage 1"),
+            hovertemplate="channel %{x}: %{y:.4g}<extra></extra>",
+        )
+    )
+    _finish(figure, f"Strongest channels of {name}", "channel", "value", legend=False)
+    figure.update_xaxes(type="category")
+    return figure
+
+
+def histogram_figure(values: np.ndarray, name: str) -> go.Figure:
+    """How often each value occurs in a layer's output; counted here, so that few numbers travel."""
+    counts, edges = np.histogram(values[np.isfinite(values)], bins=60)
+    figure = go.Figure(
+        go.Bar(
+            x=(edges[:-1] + edges[1:]) / 2,
+            y=counts,
+            width=np.diff(edges),
+            marker_color=colour("stage 1"),
+            hovertemplate="%{x:.3g}: %{y:,}<extra></extra>",
+        )
+    )
+    _finish(figure, f"Values of {name}", "value", "how many (log)", legend=False)
+    figure.update_yaxes(type="log")
+    return figure
+
+
+def _finish(figure: go.Figure, title: str, x: str, y: str, legend: bool) -> go.Figure:
+    figure.update_layout(
+        title=title or None, height=340, showlegend=legend, bargap=0.15, hovermode="closest",
+        margin={"l": 8, "r": 8, "t": 44, "b": 8}, legend={"orientation": "h", "y": -0.22, "title": None},
+    )  # fmt: skip
+    figure.update_xaxes(title=x or None)
+    figure.update_yaxes(title=y or None)
+    return figure
+
+
+# -- activations as pictures --------------------------------------------------------------
+
+_STEPS = np.array(
+    [[int(part) for part in shade[4:-1].split(",")] for shade in sample_colorscale("Viridis", np.linspace(0, 1, 256), colortype="rgb")],
+    dtype=np.uint8,
+)  # fmt: skip
+
+
+def coloured(values: np.ndarray, low: float | None = None, high: float | None = None) -> np.ndarray:
+    """H×W numbers as H×W×3 bytes in viridis from `low` to `high` (the map's own range if not given)."""
+    values = np.nan_to_num(values.astype(np.float32))
+    low = float(values.min()) if low is None else low
+    high = float(values.max()) if high is None else high
+    scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
+    return _STEPS[(scaled.clip(0, 1) * 255).astype(np.uint8)]
+
+
+def channel_tiles(maps: np.ndarray, channels: Sequence[int]) -> list[np.ndarray]:
+    """Chosen channels of C×H×W as pictures, each in its own range, 32 to 64 pixels on the longer side."""
+    longest = max(maps.shape[1:])
+    scale, step = max(1, -(-32 // longest)), max(1, -(-longest // 64))
+    return [coloured(maps[c, ::step, ::step]).repeat(scale, 0).repeat(scale, 1) for c in channels]
+
+
+def sheet(tiles: Sequence[np.ndarray], columns: int) -> Image.Image:
+    """Pictures H×W×3 of one size side by side, row by row."""
+    tall, wide = tiles[0].shape[:2]
+    paper = np.zeros((-(-len(tiles) // columns) * tall, columns * wide, 3), np.uint8)
+    for index, tile in enumerate(tiles):
+        row, column = divmod(index, columns)
+        paper[row * tall : (row + 1) * tall, column * wide : (column + 1) * wide] = tile
+    return Image.fromarray(paper)
+
+
+def overlay(channel: np.ndarray, seen: np.ndarray, blend: float, side: int = 448) -> Image.Image:
+    """One H×W map over the picture the network saw (H×W×C in 0…1), enlarged to `side` pixels; 1 hides the picture."""
+    height, width = seen.shape[:2]
+    shape = (side, max(1, round(side * height / width)))
+    shades = seen if seen.shape[2] == 3 else seen[:, :, :1].repeat(3, 2)
+    below = Image.fromarray((shades * 255).astype(np.uint8)).resize(shape, Image.Resampling.BICUBIC)
+    above = Image.fromarray(coloured(channel)).resize(shape, Image.Resampling.NEAREST)
+    return Image.blend(below, above, blend)
+
+
+def png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def data_url(picture: Image.Image) -> str:
+    """A picture as an address that needs no server."""
+    return "data:image/png;base64," + base64.b64encode(png(picture)).decode()

@@ -1,0 +1,104 @@
+"""What every page starts with: the network's name, and four figures against another network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from resnet import ResNetConfig, title
+
+from .. import state
+from ..trace import Trace
+from .cached import traced
+
+
+def heading(trace: Trace) -> None:
+    """Title, a line of what makes this network, and the buttons to pin and to share it."""
+    config = trace.config
+    words, buttons = st.columns([3, 2], vertical_alignment="bottom")
+    with words:
+        st.title(title(config), anchor=False)
+        st.caption(summary(config))
+    with buttons, st.container(horizontal=True, horizontal_alignment="right"):
+        pinned = state.view().pinned
+        if pinned == config:
+            st.button("Unpin", icon=":material/keep_off:", on_click=lambda: state.choose(pinned=None))
+        else:
+            st.button(
+                "Pin to compare", icon=":material/keep:", on_click=lambda: state.choose(pinned=config),
+                help="Keep this network as the one that the figures are compared with.",
+            )  # fmt: skip
+        with st.popover("Share", icon=":material/link:"):
+            share(config)
+
+
+def share(config: ResNetConfig) -> None:
+    """The link to this view, and Python that builds the network."""
+    query = urlencode(state.view().to_query())
+    st.caption("This view as a link")
+    st.code((st.context.url or "") + (f"?{query}" if query else ""), language=None, wrap_lines=True)
+    st.caption("This network in Python")
+    st.code(config.to_code(), language="python", wrap_lines=True)
+
+
+def summary(config: ResNetConfig) -> str:
+    """bottleneck · 3-4-6-3 · option B · v1.5 · depth 50."""
+    parts = [config.block, "-".join(map(str, config.layers))]
+    parts.append("plain, no shortcut" if config.shortcut == "none" else f"shortcut option {config.shortcut}")
+    if config.block == "bottleneck":
+        parts.append("v1.5" if config.stride_in == "3x3" else "v1")
+    parts.append(f"depth {config.depth}")
+    return " · ".join(parts)
+
+
+def figures(trace: Trace) -> None:
+    """Parameters, MACs, peak memory and receptive field, each with its difference to another network."""
+    other_config = state.compared()
+    other = None
+    if other_config is not None and other_config != trace.config:
+        low = other_config.total_stride
+        other = traced(other_config, tuple(max(side, low) for side in trace.image_size))  # type: ignore[arg-type]
+    name = f"than {title(other.config)}" if other else None
+    memory = trace.inference_memory
+    field = trace.field.size
+    seen = "larger than the image" if field > max(trace.image_size) else f"of the image's {max(trace.image_size)}"
+    rows: tuple[tuple[str, int, int | None, Callable[[float], str], str], ...] = (
+        ("Parameters", trace.params, other.params if other else None, amount, "Trainable numbers."),
+        ("MACs", trace.macs, other.macs if other else None, amount,
+         "Multiply-adds of convolutions and linear layers for one image: the paper's FLOPs. FLOPs counted singly are twice that."),
+        ("Peak activations", memory.bytes, other.inference_memory.bytes if other else None, mebibytes,
+         f"The most that a forward pass of one image in fp32 holds at once, first reached at {memory.layer.name}. "
+         f"Training keeps {mebibytes(trace.training_memory)} a picture for the backward pass."),
+        ("Receptive field", field, other.field.size if other else None, lambda value: f"{value:,} px",
+         f"Pixels a side that a unit of the last stage can see, {seen}. Units are {trace.field.jump} px apart."),
+    )  # fmt: skip
+    with st.container(key="figures"):
+        columns = st.columns(4, gap="small")
+    for column, (label, value, before, form, words) in zip(columns, rows, strict=True):
+        difference = None if before is None else value - before
+        column.metric(
+            label, form(value), signed(difference, form), delta_color="off" if not difference else "inverse",
+            delta_description=name if difference is not None else None, help=f"{value:,}: {words}", border=True,
+            height="stretch",
+        )  # fmt: skip
+
+
+def signed(difference: int | None, form: Callable[[float], str]) -> str | None:
+    """+3.76 M, −0.43 G, or ±0."""
+    if difference is None:
+        return None
+    return "±0" if difference == 0 else ("+" if difference > 0 else "-") + form(abs(difference))
+
+
+def amount(number: float) -> str:
+    """25.56 M, 4.09 G, 650."""
+    for unit, name in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if number >= unit:
+            return f"{number / unit:.2f}{name}"
+    return f"{number:,.0f}"
+
+
+def mebibytes(number: float) -> str:
+    return f"{number / 2**30:.2f} GiB" if number >= 2**30 else f"{number / 2**20:.1f} MiB"

@@ -1,0 +1,112 @@
+"""The network as a drawing to choose in, and the inspector of what is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import streamlit as st
+
+from .. import diagram, state
+from ..cost import macs_formula, params_formula
+from ..trace import Layer, Trace, shape_text
+from .picture import picture
+
+
+def chosen_layer(trace: Trace) -> Layer:
+    """The layer that is selected; of a selected block the one that it is known by.
+
+    Where the link names nothing in this network, that is in the first block that changes the shape.
+    """
+    at = state.view().at
+    if at in trace.by_name:
+        return trace.by_name[at]
+    inside = diagram.part_layers(trace, at) if at else ()
+    return representative(inside or diagram.part_layers(trace, f"layer{min(2, len(trace.config.layers))}.0"))
+
+
+def representative(layers: tuple[Layer, ...]) -> Layer:
+    """A block's 3×3 convolution, else its first layer."""
+    return next((layer for layer in layers if layer.op == "convolution" and layer.kernel == 3), layers[0])
+
+
+def choose_part(trace: Trace, identifier: str) -> None:
+    """Select what was clicked: a layer, a block, or a fold to open."""
+    if identifier.startswith("unfold "):
+        unfolded = st.session_state.setdefault("unfolded", set())
+        unfolded.add(identifier.removeprefix("unfold "))
+        return
+    inside = diagram.part_layers(trace, identifier)
+    state.choose(at=representative(inside).name if inside else identifier)
+
+
+def overview(trace: Trace, thumbnails: Mapping[str, str] | None = None) -> None:
+    """The whole network on a line, in a card."""
+    layer = chosen_layer(trace)
+    unfolded = frozenset(st.session_state.get("unfolded", ()))
+    with st.container(border=True, key="overview"):
+        st.markdown("**The network, input to output**")
+        drawing = diagram.overview(trace, layer.name, unfolded, thumbnails)
+        picture(drawing, "overview drawing", lambda identifier: choose_part(trace, identifier))
+        kinds = "Height: feature-map size. Arc: shortcut, dashed where it projects. ⊕: addition."
+        if trace.config.shortcut == "none":
+            kinds = "Height: feature-map size. A plain network has no shortcuts and no additions."
+        line, button = st.columns([4, 1], vertical_alignment="center")
+        line.caption(kinds)
+        if unfolded & {f"stage {number + 1}" for number in range(len(trace.config.layers))}:
+            with button, st.container(horizontal_alignment="right"):
+                st.button("Fold stages", on_click=st.session_state["unfolded"].clear, type="tertiary")
+
+
+def block_detail(trace: Trace) -> None:
+    """The block, stem or head that holds the selected layer, layer by layer, in a card."""
+    layer = chosen_layer(trace)
+    part = diagram.part_of(trace, layer.name)
+    role = layer.role
+    name = f"Block {role.block} of stage {role.stage}" if role.part == "stage" else part.capitalize()
+    with st.container(border=True, height="stretch", key="detail"):
+        st.markdown(f"**{name}**" + (f" `{part}`" if role.part == "stage" else ""))
+        drawing = diagram.detail(trace, part, layer.name)
+        picture(drawing, "detail drawing", lambda identifier: choose_part(trace, identifier), 560)
+        if words := diagram.remark(trace, part):
+            st.caption(words)
+
+
+def inspector(trace: Trace) -> None:
+    """Everything about the selected layer, in a card; counts as formulas with their numbers."""
+    layer = chosen_layer(trace)
+    rows = "".join(f"<dt>{label}</dt><dd>{value}</dd>" for label, value in facts(trace, layer))
+    with st.container(border=True, height="stretch", key="inspector"):
+        st.markdown(f"**{layer.role.slot}** `{layer.name}`")
+        st.html(f'<dl class="facts">{rows}</dl>')
+
+
+def facts(trace: Trace, layer: Layer) -> list[tuple[str, str]]:
+    """The inspector's rows: what, and the value as HTML; all text is the trace's own."""
+    shapes = " and ".join(dict.fromkeys(shape_text(shape) for shape in layer.in_shapes))
+    rows = [("Operation", layer.label[0].upper() + layer.label[1:]), ("Reads", ", ".join(trace.sources(layer)))]
+    rows.append(("Shape", f"{shapes} → {shape_text(layer.out_shape)}"))
+    rows.append(("Parameters", bold_result(params_formula(layer)) or "none"))
+    rows.append(("MACs", bold_result(macs_formula(layer)) or "none counted"))
+    if layer.params or layer.macs:
+        shares = f"{layer.params / trace.params:.1%} of parameters"
+        rows.append(("Share", shares + (f", {layer.macs / trace.macs:.1%} of MACs" if trace.macs else "")))
+    field = layer.field
+    if field.jump:
+        rows.append(
+            (
+                "Receptive field",
+                f"<b>{field.size:,} px</b>, jump {field.jump}, starts at {field.start:,}".replace("-", "−"),
+            )
+        )
+    else:
+        rows.append(("Receptive field", "the whole image"))
+    if trace.config.attention != "none" and field.jump and layer.role.part == "stage":
+        rows.append(("", "Channel attention also lets the whole image weigh each channel."))
+    return rows
+
+
+def bold_result(formula: str) -> str:
+    if not formula:
+        return ""
+    left, equals, result = formula.rpartition(" = ")
+    return f"{left}{equals}<b>{result}</b>"

@@ -1,0 +1,317 @@
+"""The inference page's parts: a picture, weights, what the network says, what its layers do."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+import streamlit as st
+from PIL import Image, ImageOps
+from streamlit.delta_generator import DeltaGenerator
+
+from resnet import ResNet, title
+from resnet.weights import BUNDLED, Weights, WeightsError, available, is_cached
+
+from .. import charts, diagram, inference, state
+from ..images import MAX_BYTES, ImageError, Sample, open_image, samples
+from ..inference import Prediction, Prepared
+from ..trace import Trace
+from .cached import device, model, traced
+from .network import chosen_layer
+from .picture import tiles
+
+FORMATS = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"]
+SOURCES = ("Samples", "Upload", "Camera")
+
+
+# -- the picture --------------------------------------------------------------------------
+
+
+class Chosen(NamedTuple):
+    """The picture to run: its bytes' digest, what to call it, and the picture."""
+
+    digest: str
+    name: str
+    image: Image.Image
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def opened(digest: str, _data: bytes) -> Image.Image:
+    return open_image(_data)
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def sample_tiles() -> list[np.ndarray]:
+    """Every shipped sample as a small square."""
+    return [np.asarray(ImageOps.fit(open_image(sample.open()), (56, 56))) for sample in samples()]
+
+
+def choose_picture(fashion: bool) -> Chosen | None:
+    """A sample, an upload or a photograph from the camera; None with a sentence where there is none yet.
+
+    `fashion` says which sample to begin with.
+    """
+    source = st.segmented_control(
+        "Picture from", SOURCES, required=True, default=SOURCES[0], key="source", label_visibility="collapsed"
+    )
+    if source == "Samples":
+        return sample_picture(fashion)
+    if source == "Upload":
+        limit = MAX_BYTES // 2**20
+        file = st.file_uploader(
+            f"JPEG, PNG, WebP, GIF, BMP or TIFF, at most {limit} MB", FORMATS, key="upload", max_upload_size=limit
+        )
+    else:
+        file = st.camera_input("Take a picture", key="camera")
+    if file is None:
+        st.caption("Nothing is kept: the picture stays in this session's memory.")
+        return None
+    data = file.getvalue()
+    digest = hashlib.sha256(data).hexdigest()
+    try:
+        return Chosen(digest, file.name, opened(digest, data))
+    except ImageError as error:
+        st.error(state.escape_markdown(f"{file.name}: {error}"), icon=":material/broken_image:")
+        return None
+
+
+def sample_picture(fashion: bool) -> Chosen:
+    known = {sample.name: sample for sample in samples()}
+    name = state.view().picture
+    if name and name not in known:
+        st.warning(state.escape_markdown(f"picture = {name} is not a sample; the first one is shown instead."))
+    sample = known.get(name) or next(s for s in known.values() if not fashion or s.label == "Sneaker")
+    with st.container(height=330, border=False):
+        labels = {sample.name: sample.label for sample in known.values()}
+        tiles(sample_tiles(), labels, sample.name, "samples", lambda name: state.choose(picture=name))
+    st.caption(credit(sample))
+    data = sample.open()
+    return Chosen(sample.name, sample.label, opened(sample.name, data))
+
+
+def credit(sample: Sample) -> str:
+    return f"{sample.label}. {sample.source}, {sample.licence}."
+
+
+# -- weights ------------------------------------------------------------------------------
+
+
+def choose_weights(trace: Trace) -> Weights:
+    """Which weights to run; nothing is downloaded before a person chooses it."""
+    choices = {weights.key: weights for weights in available(trace.config, trace.image_size)}
+    asked = state.view().weights
+    if asked and asked not in choices:
+        fitting = ", ".join(choices)
+        words = (
+            f"weights = {asked} do not fit {title(trace.config)}, which can have {fitting}; others are used instead."
+        )
+        st.warning(state.escape_markdown(words))
+    at_hand = [weights for weights in choices.values() if not weights.url or is_cached(weights.url)]
+    current = choices.get(asked) or at_hand[0]
+    state.set_widget("weights", current.key)
+    st.selectbox(
+        "Weights", list(choices), key="weights", format_func=lambda key: weights_label(choices[key]),
+        on_change=lambda: state.choose(weights=st.session_state.weights),
+    )  # fmt: skip
+    return current
+
+
+def weights_label(weights: Weights) -> str:
+    parts = [weights.title]
+    if weights.accuracy is not None:
+        parts.append(f"{weights.accuracy:.1%} right")
+    if weights.url and not is_cached(weights.url):
+        parts.append(f"{weights.bytes / 2**20:.0f} MiB to download")
+    return " · ".join(parts)
+
+
+def offer_trained() -> None:
+    """The way to a network that knows something without a download."""
+
+    def take() -> None:
+        config = BUNDLED["resnet20"]
+        view = state.view()
+        state.show(state.View(config, state.natural_size(config), pinned=view.pinned, picture=view.picture))
+
+    st.button("Use the shipped ResNet-20, trained on clothing", on_click=take, icon=":material/checkroom:")
+
+
+def choose_inversion(weights: Weights, card: DeltaGenerator) -> bool | None:
+    """Whether to invert brightness: asked, in `card`, only where the weights expect bright objects on black."""
+    if not weights.data.preprocessing.bright_on_dark:
+        return None
+    choices = {"by its border": None, "yes": True, "no": False}
+    asked = card.segmented_control(
+        "Invert the picture", list(choices), default="by its border", required=True, key="invert",
+        help="These weights were trained on bright clothes on black. A picture with a bright border is inverted, unless you say otherwise.",
+    )  # fmt: skip
+    return choices[asked]
+
+
+def loaded(weights: Weights) -> ResNet:
+    """The network on its device; stops the page with a sentence where the weights cannot be had."""
+    try:
+        return model(weights)
+    except WeightsError as error:
+        st.error(state.escape_markdown(str(error)), icon=":material/cloud_off:")
+        offer_trained()
+        st.stop()
+
+
+# -- results ------------------------------------------------------------------------------
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def predicted(
+    digest: str, weights_key: str, inverted: bool, _weights: Weights, _prepared: Prepared, _trace: Trace
+) -> Prediction:
+    watched = [part.layers[-1].name for part in diagram.parts(_trace)]
+    return inference.predict(loaded(_weights), _prepared.tensor, device(), watched)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def activated(
+    digest: str, weights_key: str, inverted: bool, layer: str, _weights: Weights, _prepared: Prepared
+) -> np.ndarray:
+    return inference.activation(loaded(_weights), _prepared.tensor, layer, device())
+
+
+class Run(NamedTuple):
+    """One picture through one network."""
+
+    picture: Chosen
+    prepared: Prepared
+    weights: Weights
+    trace: Trace
+    prediction: Prediction
+
+    def maps(self, layer: str) -> np.ndarray:
+        """A layer's output, C×H×W."""
+        return activated(*self.key, layer, self.weights, self.prepared)
+
+    @property
+    def key(self) -> tuple[str, str, bool]:
+        return self.picture.digest, weights_identity(self.weights), self.prepared.inverted
+
+
+def weights_identity(weights: Weights) -> str:
+    return f"{weights.key} {weights.config!r} {weights.data.preprocessing.crop}"
+
+
+def run(picture: Chosen, weights: Weights, invert: bool | None) -> Run:
+    """Prepare the picture as the weights want it, and predict."""
+    preprocessing = weights.data.preprocessing
+    prepared = inference.prepare(picture.image, preprocessing, invert)
+    trace = traced(weights.config, (preprocessing.crop, preprocessing.crop))
+    prediction = predicted(picture.digest, weights_identity(weights), prepared.inverted, weights, prepared, trace)
+    return Run(picture, prepared, weights, trace, prediction)
+
+
+def thumbnails(result: Run) -> dict[str, str]:
+    """The strongest map of each part of the network, as picture addresses."""
+    found = result.prediction.strongest
+    return {
+        part.identifier: charts.data_url(Image.fromarray(charts.coloured(found[part.layers[-1].name])))
+        for part in diagram.parts(result.trace)
+        if part.layers[-1].name in found and len(part.shape) == 3 and part.shape[1] > 1
+    }
+
+
+def verdict(result: Run) -> None:
+    """The five most probable classes, on what device and how fast, and what the weights know."""
+    prediction, data = result.prediction, result.weights.data
+    if not prediction.finite:
+        st.error("The activations overflowed, so there is no prediction; normalisation keeps deep networks finite.")
+        return
+    top = prediction.top(5)
+    names = [data.categories[index] for index, _ in top]
+    if result.weights.key == "random":
+        st.markdown("**Untrained: the names mean nothing yet**")
+    else:
+        st.markdown(f"**{names[0]}**, {top[0][1]:.1%}", help="The class of the highest score, by softmax.")
+    st.plotly_chart(
+        charts.probability_figure(names, [probability for _, probability in top]), key="top five",
+        config={"displayModeBar": False},
+    )  # fmt: skip
+    st.caption(f"{prediction.seconds * 1000:.0f} ms on {prediction.device.name}, {result.trace.macs / 1e6:,.0f} M MACs")
+    if result.weights.key == "bundled":
+        known = ", ".join(data.categories)
+        st.caption(
+            f"These weights know ten things: {known}. A picture of anything else gets one of these names too, "
+            "often with high confidence."
+        )
+
+
+def seen(result: Run) -> None:
+    """What the network really saw, beside the picture."""
+    size = result.weights.data.preprocessing.crop
+    left, right = st.columns(2)
+    left.image(result.picture.image, caption=state.escape_markdown(result.picture.name), width="stretch")
+    pixels = (result.prepared.pixels * 255).astype(np.uint8)
+    pixels = pixels[:, :, 0] if pixels.shape[2] != 3 else pixels
+    scale = max(1, 224 // size)
+    words = f"What the network sees: {size}×{size}" + (", inverted" if result.prepared.inverted else "")
+    right.image(pixels.repeat(scale, 0).repeat(scale, 1), caption=words, width="stretch")
+
+
+# -- activations --------------------------------------------------------------------------
+
+SHOWN = (32, 128, 512)
+
+
+def activations(result: Run) -> None:
+    """The selected layer's channels, strongest first; one of them large over the picture; statistics."""
+    layer = chosen_layer(result.trace)
+    maps = result.maps(layer.name)
+    grid, one = st.columns([8, 5])
+    with grid, st.container(border=True, key="activations"):
+        st.markdown(f"**What `{layer.name}` puts out**")
+        if maps.shape[1] * maps.shape[2] == 1:
+            st.plotly_chart(charts.channel_figure(maps[:, 0, 0], layer.name), key="channel chart")
+            channel = None
+        else:
+            channel = channel_grid(maps)
+    with one, st.container(border=True, key="one channel"):
+        if channel is not None:
+            st.markdown(f"**Channel {channel} over the picture**")
+            blend = st.slider("Blend", 0.0, 1.0, 0.6, key="blend", help="0 shows the picture alone, 1 the map alone.")
+            st.image(charts.overlay(maps[channel], result.prepared.pixels, blend), width="stretch")
+        else:
+            st.markdown("**In numbers**")
+        numbers(maps)
+
+
+def channel_grid(maps: np.ndarray) -> int:
+    """The grid of channel maps; returns the selected channel."""
+    order = inference.by_strength(maps)
+    counts = [count for count in SHOWN if count < len(order)] + [min(len(order), SHOWN[-1])]
+    most = counts[0]
+    if len(counts) > 1:
+        most = st.segmented_control(
+            "Channels shown", sorted(set(counts)), default=counts[0], required=True, key=f"shown of {len(order)}"
+        )
+    shown = [int(channel) for channel in order[:most]]
+    selected = st.session_state.get("channel", shown[0])
+    selected = selected if selected in shown else shown[0]
+
+    def select(identifier: str) -> None:
+        st.session_state.channel = int(identifier)
+
+    with st.container(height=430, border=False):
+        labels = {str(channel): str(channel) for channel in shown}
+        tiles(charts.channel_tiles(maps, shown), labels, str(selected), "channel tiles", select)
+    st.caption(
+        f"{len(shown)} of {len(order)} channels, the largest mean magnitude first; each in its own range, dark to bright."
+    )
+    return selected
+
+
+def numbers(maps: np.ndarray) -> None:
+    found = inference.statistics(maps)
+    shape = "×".join(map(str, maps.shape if maps.shape[1] * maps.shape[2] > 1 else maps.shape[:1]))
+    rows = {
+        "Shape": shape, "Mean": f"{found.mean:.3g}", "Deviation": f"{found.std:.3g}",
+        "Range": f"{found.low:.3g} to {found.high:.3g}", "Exact zeros": f"{found.zeros:.1%}",
+    }  # fmt: skip
+    st.html('<dl class="facts">' + "".join(f"<dt>{k}</dt><dd>{v}</dd>" for k, v in rows.items()) + "</dl>")

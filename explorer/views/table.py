@@ -1,0 +1,40 @@
+"""The layer table, in step with the diagram."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from resnet import preset_name
+
+from .. import state
+from ..trace import COLUMNS, Trace
+from .network import chosen_layer
+
+
+def layers(trace: Trace) -> None:
+    """Every layer in a table that sorts and searches; choosing a row selects the layer everywhere."""
+    frame = trace.frame()
+    selected = chosen_layer(trace).index
+    key = "layer table"
+
+    def row_chosen() -> None:
+        if rows := st.session_state[key].selection.rows:
+            state.choose(at=trace.layers[rows[0]].name)
+
+    config = {
+        name: st.column_config.NumberColumn(column.label, help=column.help, format="localized")
+        if column.number
+        else st.column_config.TextColumn(column.label, help=column.help)
+        for name, column in COLUMNS.items()
+    }
+    if st.session_state.get(key, {}).get("selection", {}).get("rows") != [selected]:
+        st.session_state[key] = {"selection": {"rows": [selected], "columns": [], "cells": []}}
+    st.dataframe(
+        frame, key=key, on_select=row_chosen, selection_mode="single-row", hide_index=True, column_config=config,
+        height=min(460, 36 * len(frame) + 40), placeholder="–",
+    )  # fmt: skip
+    name = preset_name(trace.config) or "network"
+    st.download_button(
+        "Download CSV", frame.to_csv(index=False), f"{name}-layers.csv", "text/csv", icon=":material/download:",
+        on_click="ignore",
+    )  # fmt: skip

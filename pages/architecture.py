@@ -1,0 +1,44 @@
+"""The network: figures, diagram, inspector, table, charts, and how other tools show it."""
+
+import streamlit as st
+
+from explorer import charts, state
+from explorer.views import network, others, table
+from explorer.views.cached import traced
+from explorer.views.headline import figures, heading
+
+view = state.view()
+trace = traced(view.config, view.image_size)
+
+heading(trace)
+figures(trace)
+network.overview(trace)
+left, right = st.columns([8, 5])
+with left:
+    network.block_detail(trace)
+with right:
+    network.inspector(trace)
+
+layers, cost, field, torchinfo, graphviz = st.tabs(
+    ["Layers", "Cost", "Receptive field", "torchinfo", "graphviz"], key="tab", on_change="rerun"
+)
+if layers.open:
+    with layers:
+        table.layers(trace)
+if cost.open:
+    with cost:
+        measure = st.segmented_control("Measure", list(charts.MEASURES), default="MACs", required=True, key="measure")
+        grain = st.segmented_control("Shown", ["by stage", "by layer"], default="by stage", required=True, key="grain")
+        st.plotly_chart(charts.cost_figure(trace, measure, grain == "by layer"), key="cost chart")
+if field.open:
+    with field:
+        st.plotly_chart(charts.field_figure(trace, network.chosen_layer(trace).name), key="field chart")
+        st.caption(
+            "Where the line rises, a window larger than one pixel is applied; it rises faster the further units are apart."
+        )
+if torchinfo.open:
+    with torchinfo:
+        others.torchinfo_summary(trace)
+if graphviz.open:
+    with graphviz:
+        others.graphviz_drawing(trace)

@@ -1,0 +1,41 @@
+"""A picture through the network: what it says, and what every layer does on the way."""
+
+import streamlit as st
+
+from explorer import state
+from explorer.inference import TooLargeError, check_runnable
+from explorer.views import network, running
+from explorer.views.cached import traced
+from explorer.views.headline import heading
+
+view = state.view()
+trace = traced(view.config, view.image_size)
+
+heading(trace)
+try:
+    check_runnable(trace)
+except TooLargeError as error:
+    st.error(str(error), icon=":material/block:")
+    running.offer_trained()
+    st.stop()
+
+left, right = st.columns(2)
+card = left.container(border=True, key="picture")
+with card:
+    weights = running.choose_weights(trace)
+    if weights.key != "bundled":
+        running.offer_trained()
+    picture = running.choose_picture(fashion=weights.key == "bundled")
+if picture is None:
+    with right:
+        st.info("Upload or take a picture, or pick a sample, to see what the network makes of it.")
+    st.stop()
+
+result = running.run(picture, weights, running.choose_inversion(weights, card))
+with right.container(border=True, key="seen"):
+    running.seen(result)
+with right, st.container(border=True, key="verdict"):
+    running.verdict(result)
+network.overview(result.trace, running.thumbnails(result))
+network.block_detail(result.trace)
+running.activations(result)
