@@ -141,7 +141,7 @@ def _finish(figure: go.Figure, title: str, x: str, y: str, legend: bool) -> go.F
         margin={"l": 8, "r": 8, "t": 44, "b": 8}, legend={"orientation": "h", "y": -0.22, "title": None},
     )  # fmt: skip
     figure.update_xaxes(title=x or None)
-    figure.update_yaxes(title=y or None)
+    figure.update_yaxes(title=y or None, tickformat="~s", exponentformat="SI")
     return figure
 
 

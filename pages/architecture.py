@@ -27,8 +27,9 @@ if layers.open:
         table.layers(trace)
 if cost.open:
     with cost:
-        measure = st.segmented_control("Measure", list(charts.MEASURES), default="MACs", required=True, key="measure")
-        grain = st.segmented_control("Shown", ["by stage", "by layer"], default="by stage", required=True, key="grain")
+        row = st.container(horizontal=True)
+        measure = row.segmented_control("Measure", list(charts.MEASURES), default="MACs", required=True, key="measure")
+        grain = row.segmented_control("Shown", ["by stage", "by layer"], default="by stage", required=True, key="grain")
         st.plotly_chart(charts.cost_figure(trace, measure, grain == "by layer"), key="cost chart")
 if field.open:
     with field:

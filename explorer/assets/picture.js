@@ -17,7 +17,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const items = [...svg.querySelectorAll("[data-id]")];
 
   const show = () => {
-    const fitted = Math.min(width * 1.15, Math.max(view.clientWidth, Math.min(width, data.min_width)));
+    const fitted = Math.min(1.15, Math.max(view.clientWidth / width, 0.78)) * width; // stays legible: rather scroll than shrink
     const pixels = root.zoom ? width * root.zoom : fitted;
     svg.setAttribute("width", pixels);
     svg.setAttribute("height", pixels * (svg.viewBox.baseVal.height / width));
@@ -82,7 +82,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   };
 
   show();
-  if (root.hadFocus && data.focus) { current?.focus({ preventScroll: true }); root.hadFocus = false; }
+  if (root.hadFocus) { current?.focus({ preventScroll: true }); root.hadFocus = false; }
   if (selected && root.scrolledTo !== selected.dataset.id) {
     const box = selected.getBoundingClientRect(), frame = view.getBoundingClientRect();
     if (box.right > frame.right || box.left < frame.left) view.scrollLeft += box.left - frame.left - frame.width / 2;

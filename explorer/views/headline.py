@@ -79,7 +79,7 @@ def figures(trace: Trace) -> None:
     for column, (label, value, before, form, words) in zip(columns, rows, strict=True):
         difference = None if before is None else value - before
         column.metric(
-            label, form(value), signed(difference, form), delta_color="off" if not difference else "inverse",
+            label, form(value), signed(difference, form), delta_color="inverse" if difference and label != "Receptive field" else "off",
             delta_description=name if difference is not None else None, help=f"{value:,}: {words}", border=True,
             height="stretch",
         )  # fmt: skip

@@ -66,7 +66,7 @@ def block_detail(trace: Trace) -> None:
     with st.container(border=True, height="stretch", key="detail"):
         st.markdown(f"**{name}**" + (f" `{part}`" if role.part == "stage" else ""))
         drawing = diagram.detail(trace, part, layer.name)
-        picture(drawing, "detail drawing", lambda identifier: choose_part(trace, identifier), 560)
+        picture(drawing, "detail drawing", lambda identifier: choose_part(trace, identifier))
         if words := diagram.remark(trace, part):
             st.caption(words)
 

@@ -40,17 +40,17 @@ _tiles = st.components.v2.component(
 )
 
 
-def picture(drawing: Drawing, key: str, on_choose: Callable[[str], None], min_width: int = 760) -> None:
+def picture(drawing: Drawing, key: str, on_choose: Callable[[str], None]) -> None:
     """A drawing whose parts can be chosen; `on_choose` gets the `data-id`, before the next run.
 
-    On a page narrower than `min_width` pixels the drawing scrolls inside its card.
+    A drawing that would become illegible scrolls inside its card.
     """
 
     def chosen() -> None:
         if identifier := st.session_state[key].get("chosen"):
             on_choose(identifier)
 
-    _picture(key=key, data={"svg": drawing.svg(), "min_width": min_width, "focus": True}, on_chosen_change=chosen)
+    _picture(key=key, data={"svg": drawing.svg()}, on_chosen_change=chosen)
 
 
 COLUMNS = 8

@@ -1,0 +1,43 @@
+# Two commands do everything: `make app` opens the app, `make test` runs every check.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: app test lint bench browser clean
+
+app: $(VENV)/app
+	$(BIN)/streamlit run explorer/app.py
+
+test: $(VENV)/test browser lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/test browser
+	$(BIN)/python -m explorer bench
+
+# A Chromium that is there is used; else Debian's where apt may install it, else Playwright's own.
+browser: $(VENV)/test
+	@command -v chromium chromium-browser google-chrome >/dev/null \
+	|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	     && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } \
+	|| $(BIN)/python -m playwright install chromium
+
+$(VENV)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/app: requirements.txt pyproject.toml | $(VENV)/python
+	$(BIN)/python -m pip install -q -r requirements.txt
+	touch $@
+
+$(VENV)/test: $(VENV)/app
+	$(BIN)/python -m pip install -q -r requirements.txt -e '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

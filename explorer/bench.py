@@ -1,0 +1,192 @@
+"""Our speed beside the peers', measured in the same run and printed as ratios."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from resnet import build, preset
+
+from .trace import trace
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(browser: bool) -> None:
+    """Print every measurement.
+
+    Raises:
+        RuntimeError: where `browser` is asked for and Playwright or Chromium is missing.
+    """
+    torch.set_num_threads(2)
+    gc.collect()
+    gc.freeze()
+    traces()
+    if browser:
+        clicks()
+
+
+def median_seconds(action: Callable[[], object], repeats: int) -> float:
+    """The median of several runs after one that is not counted."""
+    action()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def traces() -> None:
+    """Build + trace, against torchinfo's build + summary of torchvision's same network."""
+    import torchinfo
+    import torchvision
+
+    print("build + trace at 224 px                ours   torchinfo, CPU   torchinfo, meta")
+    for name in ("resnet18", "resnet50", "resnet152"):
+        make = getattr(torchvision.models, name)
+
+        def on_cpu(make: Callable[[], torch.nn.Module] = make) -> None:
+            torchinfo.summary(make(), (1, 3, 224, 224), verbose=0)
+
+        def on_meta(make: Callable[[], torch.nn.Module] = make) -> None:
+            with torch.device("meta"):
+                torchinfo.summary(make(), (1, 3, 224, 224), device="meta", verbose=0)
+
+        config = preset(name)
+        ours = median_seconds(lambda config=config: trace(config), 15)  # type: ignore[misc]
+        cpu, meta = median_seconds(on_cpu, 5), median_seconds(on_meta, 5)
+        print(
+            f"{name:32}{ours * 1e3:8.1f} ms{cpu * 1e3:10.0f} ms {cpu / ours:3.0f}×{meta * 1e3:11.0f} ms {meta / ours:3.1f}×"
+        )
+    deep = preset("resnet1202")
+    seconds = median_seconds(lambda: trace(deep, 32), 3)
+    bare = median_seconds(lambda: build(deep, device="meta"), 3)
+    print(f"{'resnet1202 at 32 px':32}{seconds * 1e3:8.0f} ms, of which building alone takes {bare * 1e3:.0f} ms")
+
+
+# -- clicks -------------------------------------------------------------------------------
+
+IDLE = '[data-testid=stApp][data-test-script-state="notRunning"][data-test-connection-state="CONNECTED"]'
+EMPTY = 'import streamlit as st\nwith st.sidebar:\n    st.segmented_control("Block", ["basic", "bottleneck"], required=True)\n'
+
+
+def clicks() -> None:
+    """From a click in the sidebar to an idle page: our architecture page, and a page with nothing on it."""
+    with TemporaryDirectory() as folder, chromium() as page:
+        empty = Path(folder, "empty.py")
+        empty.write_text(EMPTY)
+        with server(empty) as address:
+            floor = click_times(page, address)
+        with server(ROOT / "explorer" / "app.py") as address:
+            ours = click_times(page, address)
+    print("click on Block to idle page            median    slowest")
+    for name, times in (("an empty page", floor), ("ResNet-50, architecture page", ours)):
+        print(f"{name:36}{statistics.median(times) * 1e3:6.0f} ms {max(times) * 1e3:7.0f} ms")
+    print(f"{'ratio':36}{statistics.median(ours) / statistics.median(floor):6.1f}×")
+
+
+def click_times(page, address: str, count: int = 20) -> list[float]:
+    """Seconds from each of `count` clicks to the last change of the page; the first four are not counted."""
+    page.goto(address)
+    page.wait_for_selector(IDLE)
+    page.get_by_test_id("stSidebar").get_by_text("bottleneck", exact=True).wait_for()
+    page.wait_for_timeout(1500)
+    script = """async ([name, idle]) => {
+        const buttons = [...document.querySelectorAll('[data-testid=stSidebar] button')];
+        const button = buttons.find((b) => b.textContent.trim() === name);
+        let last = performance.now();
+        const observer = new MutationObserver(() => { last = performance.now(); });
+        observer.observe(document.body, { subtree: true, childList: true, attributes: true, characterData: true });
+        const start = performance.now();
+        button.click();
+        do await new Promise((done) => setTimeout(done, 50));
+        while (performance.now() - last < 500 || !document.querySelector(idle));
+        observer.disconnect();
+        return (last - start) / 1000;
+    }"""
+    times = [page.evaluate(script, [("basic", "bottleneck")[i % 2], IDLE]) for i in range(count)]
+    return times[4:]
+
+
+@contextmanager
+def server(script: Path) -> Iterator[str]:
+    """A Streamlit server of its own on a free port of this machine; yields its address.
+
+    Raises:
+        RuntimeError: where it does not answer within a minute.
+    """
+    import socket
+    import urllib.request
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = {
+        "server.port": port, "server.address": "127.0.0.1", "server.headless": "true", "server.fileWatcherType": "none",
+        "browser.gatherUsageStats": "false", "server.showEmailPrompt": "false",
+    }  # fmt: skip
+    command = [sys.executable, "-m", "streamlit", "run", str(script), *(f"--{k}={v}" for k, v in options.items())]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"{address}/_stcore/health", timeout=2).close()
+                break
+            except OSError:
+                if process.poll() is not None:
+                    raise RuntimeError(f"the server of {script.name} ended with status {process.returncode}") from None
+                time.sleep(0.25)
+        else:
+            raise RuntimeError(f"the server of {script.name} did not answer within a minute")
+        yield address
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+INSTALL = "install it by `make browser`, or by `python -m playwright install chromium`"
+
+
+def chromium_path() -> str | None:
+    """Debian's or a system's Chromium or Chrome; None leaves the choice to Playwright."""
+    import shutil
+
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@contextmanager
+def chromium(**context) -> Iterator:
+    """A page of a headless Chromium; `context` as Playwright's `new_context` takes it.
+
+    Raises:
+        RuntimeError: where Playwright or the browser is missing, with the command that installs it.
+    """
+    try:
+        from playwright.sync_api import Error, sync_playwright
+    except ImportError:
+        raise RuntimeError("Playwright is missing: install it by `pip install -e .[test]`") from None
+
+    with sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(
+                executable_path=chromium_path(),
+                args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking"],
+            )
+        except Error as error:
+            raise RuntimeError(f"Chromium does not start ({str(error).splitlines()[0]}): {INSTALL}") from error
+        page = browser.new_context(**({"viewport": {"width": 1440, "height": 1000}} | context)).new_page()
+        try:
+            yield page
+        finally:
+            browser.close()

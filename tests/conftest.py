@@ -1,0 +1,87 @@
+"""What several test files share: a server of the app, and a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import expect
+
+from explorer.bench import IDLE, ROOT, chromium, server
+
+
+expect.set_options(timeout=30_000)
+
+
+@pytest.fixture(scope="session")
+def address() -> Iterator[str]:
+    """The app on a free port of this machine."""
+    with server(ROOT / "explorer" / "app.py") as address:
+        yield address
+
+
+class Visitor:
+    """A person at the app: waits for an idle page after everything they do."""
+
+    def __init__(self, page, address: str):
+        self.page, self.address = page, address
+        self.errors: list[str] = []
+        page.set_default_timeout(60_000)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+    def open(self, path: str = "/") -> Visitor:
+        self.page.goto(self.address + path)
+        return self.wait()
+
+    def wait(self) -> Visitor:
+        """Until the script has run and the page has not changed for a moment."""
+        self.page.wait_for_timeout(250)
+        self.page.wait_for_selector(IDLE)
+        self.page.wait_for_function(
+            """() => new Promise((done) => {
+                let timer = setTimeout(() => done(true), 400);
+                new MutationObserver((_, observer) => {
+                    clearTimeout(timer);
+                    timer = setTimeout(() => { observer.disconnect(); done(true); }, 400);
+                }).observe(document.body, { subtree: true, childList: true, characterData: true });
+            })"""
+        )
+        self.page.wait_for_selector(IDLE)
+        assert not self.page.get_by_test_id("stException").count(), self.page.get_by_test_id("stException").inner_text()
+        return self
+
+    @property
+    def sidebar(self):
+        return self.page.get_by_test_id("stSidebar")
+
+    def metric(self, label: str) -> str:
+        """The figure under a label: "25.56 M"."""
+        metric = self.page.get_by_test_id("stMetric").filter(has_text=label)
+        return metric.get_by_test_id("stMetricValue").inner_text()
+
+    def pick(self, choice: str) -> Visitor:
+        """Click a segment in the sidebar."""
+        self.sidebar.get_by_role("radio", name=choice, exact=True).or_(
+            self.sidebar.get_by_role("button", name=choice, exact=True)
+        ).first.click()
+        return self.wait()
+
+    def type(self, label: str, text: str) -> Visitor:
+        """Fill a text field of the sidebar and press Enter."""
+        field = self.sidebar.get_by_label(label, exact=True)
+        field.fill(text)
+        field.press("Enter")
+        return self.wait()
+
+    def fits(self) -> bool:
+        """Whether nothing makes the page itself scroll sideways."""
+        return self.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+@pytest.fixture
+def visit(address: str, request: pytest.FixtureRequest) -> Iterator[Visitor]:
+    """A new visitor; `@pytest.mark.parametrize("visit", [{…}], indirect=True)` sets the browser's context."""
+    with chromium(**getattr(request, "param", {})) as page:
+        visitor = Visitor(page, address)
+        yield visitor
+        assert not visitor.errors, visitor.errors

@@ -1,0 +1,254 @@
+"""The app as a person uses it, in a real Chromium."""
+
+from __future__ import annotations
+
+import io
+import re
+from urllib.parse import parse_qsl, urlsplit
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from explorer.images import open_image, samples
+from resnet import ResNetConfig, preset
+from resnet.weights import BUNDLED
+
+pytestmark = pytest.mark.browser
+
+
+def query(visit) -> dict[str, str]:
+    return dict(parse_qsl(urlsplit(visit.page.url).query))
+
+
+def shoe_photograph() -> bytes:
+    """A dark shoe on white, tall, turned by EXIF, as a phone would send it."""
+    sneaker = next(sample for sample in samples() if sample.label == "Sneaker")
+    shoe = 255 - np.asarray(open_image(sneaker.open()).convert("L").resize((1400, 1400)))
+    page = np.full((2200, 1600), 255, np.uint8)
+    page[400:1800, 100:1500] = shoe
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    Image.fromarray(page).rotate(90, expand=True).convert("RGB").save(buffer, "JPEG", exif=exif)
+    return buffer.getvalue()
+
+
+def test_the_first_day(visit):
+    """ResNet-50, then basic blocks; a shoe uploaded; its activations, layer by layer."""
+    visit.open()
+    assert visit.metric("Parameters") == "25.56 M"
+    assert visit.metric("MACs") == "4.09 G"
+    visit.pick("basic")
+    assert visit.metric("Parameters") == "21.80 M"
+    assert visit.metric("MACs") == "3.66 G"
+    assert query(visit) == {"block": "basic"}
+
+    page = visit.page
+    page.get_by_role("link", name="Inference").click()
+    visit.wait()
+    page.get_by_role("button", name="Use the shipped ResNet-20").click()
+    visit.wait()
+    page.get_by_text("Upload", exact=True).first.click()
+    visit.wait()
+    page.get_by_test_id("stFileUploader").locator("input[type=file]").set_input_files(
+        {"name": "shoe.jpg", "mimeType": "image/jpeg", "buffer": shoe_photograph()}
+    )
+    visit.wait()
+    verdict = page.locator(".st-key-verdict")
+    assert verdict.locator("strong").first.inner_text() == "Sneaker"
+    assert "28×28, inverted" in page.locator(".st-key-seen").inner_text()
+    for block, channels in (("layer1.2", 16), ("layer2.0", 32), ("layer3.1", 64)):
+        page.locator(f".st-key-overview [data-id='{block}']").click()
+        visit.wait()
+        assert block in page.locator(".st-key-activations").inner_text()
+        expect(page.locator(".st-key-activations .tiles button")).to_have_count(min(channels, 32))
+    expect(page.locator(".st-key-overview svg image")).to_have_count(1 + 9)
+
+
+def test_a_layer_is_selected_everywhere(visit):
+    """A click in the overview, the detail or the table moves inspector, link and drawing together."""
+    visit.open("/")
+    page = visit.page
+    page.locator("[data-id='layer3.0']").click()
+    visit.wait()
+    expect(page.locator(".st-key-detail svg [data-id='layer3.0.downsample.0']")).to_have_count(1)
+    page.locator(".st-key-detail [data-id='layer3.0.conv3']").click()
+    visit.wait()
+    facts = page.locator(".st-key-inspector").inner_text()
+    assert "256·1024 = 262,144" in facts
+    assert "51,380,224" in facts
+    assert query(visit) == {"at": "layer3.0.conv3"}
+    expect(page.locator(".st-key-detail [aria-pressed='true']")).to_have_attribute("data-id", "layer3.0.conv3")
+
+    rows = page.get_by_test_id("stDataFrame").locator("canvas").first
+    rows.click(position={"x": 20, "y": 35 + 35 // 2}, force=True)  # the checkbox of the first row
+    visit.wait()
+    assert query(visit) == {"at": "conv1"}
+
+
+def test_keyboard(visit):
+    """The drawing is one tab stop; arrows move in it and Enter selects, with the focus kept."""
+    visit.open("/?at=layer1.0.conv2")
+    page = visit.page
+    drawing = page.locator(".st-key-overview svg")
+    expect(drawing.locator("[tabindex='0']")).to_have_count(1)
+    drawing.locator("[tabindex='0']").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    visit.wait()
+    assert query(visit) == {"at": "layer1.2.conv2"}
+    page.keyboard.press("End")
+    page.keyboard.press("Enter")
+    visit.wait()
+    assert query(visit) == {"at": "fc"}
+
+
+def test_zoom_and_fit(visit):
+    visit.open()
+    page = visit.page
+    page.locator(".st-key-overview svg").wait_for()
+    width = lambda: page.locator(".st-key-overview svg").bounding_box()["width"]  # noqa: E731
+    fitted = width()
+    page.locator(".st-key-overview").get_by_role("button", name="zoom in").click()
+    assert width() == pytest.approx(1.25 * fitted, rel=0.02)
+    page.locator(".st-key-overview").get_by_role("button", name="fit").click()
+    assert width() == pytest.approx(fitted, rel=0.01)
+
+
+def test_back_and_forward(visit):
+    visit.open()
+    visit.pick("basic").type("Blocks per stage", "2 2 2 2")
+    assert visit.metric("Parameters") == "11.69 M"
+    visit.page.go_back()
+    visit.wait()
+    assert visit.metric("Parameters") == "21.80 M"
+    assert visit.sidebar.get_by_label("Blocks per stage", exact=True).input_value() == "3-4-6-3"
+    visit.page.go_back()
+    visit.wait()
+    assert visit.metric("Parameters") == "25.56 M"
+    visit.page.go_forward()
+    visit.wait()
+    assert visit.metric("Parameters") == "21.80 M"
+
+
+def test_the_link_opens_elsewhere(visit, address):
+    """A second person gets the same page, configuration, image size and selection."""
+    visit.open("/?preset=seresnet50&size=160x320&at=layer4.1.conv3")
+    shown = [visit.metric(label) for label in ("Parameters", "MACs", "Peak activations", "Receptive field")]
+    assert shown[0] == "28.09 M"
+    link = visit.page.url
+    assert ResNetConfig.from_query({k: v for k, v in query(visit).items() if k not in ("at", "size")}) == preset(
+        "seresnet50"
+    )
+    visit.page.goto("about:blank")
+    visit.page.context.clear_cookies()
+    visit.page.goto(link)
+    visit.wait()
+    assert visit.page.url == link
+    assert [visit.metric(label) for label in ("Parameters", "MACs", "Peak activations", "Receptive field")] == shown
+    assert "layer4.1.conv3" in visit.page.locator(".st-key-inspector").inner_text()
+    visit.page.get_by_role("link", name="Inference").click()
+    visit.wait()
+    assert "seresnet50" in visit.page.get_by_role("heading", level=1).inner_text()
+
+
+def test_a_wrong_link_says_so(visit):
+    visit.open("/?layers=3-8-36-3&shortcut=Q")
+    warning = visit.page.get_by_test_id("stAlert").inner_text()
+    assert "shortcut = Q is not accepted: one of none, A, B, C, D. B is used instead." in warning
+    assert visit.metric("Parameters") == "60.19 M"
+
+
+def test_a_wrong_edit_keeps_the_view(visit):
+    visit.open().type("Blocks per stage", "3-4-many")
+    assert "layers = 3-4-many is not accepted" in visit.page.get_by_test_id("stAlert").inner_text()
+    assert visit.metric("Parameters") == "25.56 M"
+    assert visit.sidebar.get_by_label("Blocks per stage", exact=True).input_value() == "3-4-many"
+    visit.type("Blocks per stage", "2-2-2-2")
+    assert not visit.page.get_by_test_id("stAlert").count()
+
+
+def test_pinned_network_is_compared_with(visit):
+    visit.open("/?preset=resnet34")
+    visit.page.get_by_role("button", name="Pin to compare").click()
+    visit.wait()
+    visit.pick("bottleneck")
+    metric = visit.page.get_by_test_id("stMetric").filter(has_text="Parameters").inner_text()
+    assert "3.76 M" in metric
+    assert "than ResNet-34" in metric
+    assert "pin" in query(visit)
+
+
+@pytest.mark.parametrize("name", ["resnet152", "resnet1202"])
+def test_deep_networks_fold(visit, name):
+    """Long stages fold to a few boxes, and a click unfolds them."""
+    visit.open(f"/?preset={name}")
+    page = visit.page
+    page.locator("[data-id='unfold stage 3']").wait_for()
+    assert page.locator(".st-key-overview [data-id]").count() < 30
+    page.locator("[data-id='unfold stage 3']").click()
+    visit.wait()
+    expect(page.locator(".st-key-overview [data-id^='layer3.']")).to_have_count(preset(name).layers[2])
+
+
+@pytest.mark.parametrize("tab", ["Cost", "Receptive field", "torchinfo", "graphviz"])
+def test_every_tab_shows_something(visit, tab):
+    visit.open("/?preset=resnet18")
+    visit.page.get_by_role("tab", name=tab).click()
+    visit.wait()
+    shown = {"torchinfo": "code", "graphviz": "[data-testid=stGraphVizChart] svg"}.get(tab, ".js-plotly-plot")
+    visit.page.locator(shown).last.wait_for()
+
+
+@pytest.mark.parametrize("name", ["empty.jpg", "text.jpg", "cut.png"])
+def test_bad_uploads_get_one_sentence(visit, name):
+    data = {"empty.jpg": b"", "text.jpg": b"not a picture at all", "cut.png": samples()[-1].open()[:200]}[name]
+    link = "/inference?" + "&".join(f"{k}={v}" for k, v in BUNDLED["resnet20"].to_query().items())
+    visit.open(link)
+    visit.page.get_by_text("Upload", exact=True).first.click()
+    visit.wait()
+    visit.page.get_by_test_id("stFileUploader").locator("input[type=file]").set_input_files(
+        {"name": name, "mimeType": "image/png", "buffer": data}
+    )
+    visit.wait()
+    alert = visit.page.get_by_test_id("stAlert").filter(has_text=name)
+    assert alert.inner_text().count(".") >= 2
+    assert "Traceback" not in visit.page.content()
+
+
+NARROW = {"viewport": {"width": 390, "height": 844}}
+WIDE_DARK = {"viewport": {"width": 1440, "height": 1000}, "color_scheme": "dark"}
+
+
+@pytest.mark.parametrize("path", ["/", "/?preset=resnet152", "/inference?preset=resnet20_fashion"])
+@pytest.mark.parametrize("visit", [NARROW, WIDE_DARK], indirect=True, ids=["narrow", "wide"])
+def test_nothing_overflows(visit, path):
+    visit.open(path)
+    assert visit.fits()
+
+
+@pytest.mark.parametrize("visit", [NARROW], indirect=True, ids=["narrow"])
+def test_the_strip_scrolls_inside_its_card(visit):
+    visit.open()
+    view = visit.page.locator(".st-key-overview .view")
+    assert view.evaluate("e => e.scrollWidth > e.clientWidth")
+    assert visit.fits()
+
+
+@pytest.mark.parametrize(
+    "visit", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True, ids=["light", "dark"]
+)
+def test_the_drawing_follows_the_theme(visit):
+    """Text that stands on the page contrasts with it, on both themes."""
+    visit.open()
+    ink = visit.page.locator(".st-key-overview svg text").last.evaluate("e => getComputedStyle(e).fill")
+    name = visit.page.locator(".st-key-overview svg text[font-weight='500']").first.evaluate(
+        "e => getComputedStyle(e).fill"
+    )
+    paper = visit.page.get_by_test_id("stApp").evaluate("e => getComputedStyle(e).backgroundColor")
+    brightness = lambda colour: sum(map(int, re.findall(r"\d+", colour)[:3])) / 3  # noqa: E731
+    assert abs(brightness(name) - brightness(paper)) > 150
+    assert abs(brightness(ink) - brightness(paper)) > 80
