@@ -11,12 +11,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import torch
 
 from resnet import build, preset
 
 from .trace import trace
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 ROOT = Path(__file__).parents[1]
 
@@ -82,7 +86,8 @@ EMPTY = 'import streamlit as st\nwith st.sidebar:\n    st.segmented_control("Blo
 
 def clicks() -> None:
     """From a click in the sidebar to an idle page: our architecture page, and a page with nothing on it."""
-    with TemporaryDirectory() as folder, chromium() as page:
+    with TemporaryDirectory() as folder, chromium() as browser:
+        page = browser.new_page(viewport={"width": 1440, "height": 1000})
         empty = Path(folder, "empty.py")
         empty.write_text(EMPTY)
         with server(empty) as address:
@@ -95,7 +100,7 @@ def clicks() -> None:
     print(f"{'ratio':36}{statistics.median(ours) / statistics.median(floor):6.1f}×")
 
 
-def click_times(page, address: str, count: int = 20) -> list[float]:
+def click_times(page: Page, address: str, count: int = 20) -> list[float]:
     """Seconds from each of `count` clicks to the last change of the page; the first four are not counted."""
     page.goto(address)
     page.wait_for_selector(IDLE)
@@ -166,8 +171,8 @@ def chromium_path() -> str | None:
 
 
 @contextmanager
-def chromium(**context) -> Iterator:
-    """A page of a headless Chromium; `context` as Playwright's `new_context` takes it.
+def chromium() -> Iterator[Browser]:
+    """A headless Chromium.
 
     Raises:
         RuntimeError: where Playwright or the browser is missing, with the command that installs it.
@@ -185,8 +190,7 @@ def chromium(**context) -> Iterator:
             )
         except Error as error:
             raise RuntimeError(f"Chromium does not start ({str(error).splitlines()[0]}): {INSTALL}") from error
-        page = browser.new_context(**({"viewport": {"width": 1440, "height": 1000}} | context)).new_page()
         try:
-            yield page
+            yield browser
         finally:
             browser.close()

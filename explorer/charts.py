@@ -91,6 +91,7 @@ def probability_figure(labels: Sequence[str], probabilities: Sequence[float]) ->
             marker_color=colour("stage 1"),
             text=[f"{p:.1%}" for p in probabilities],
             textposition="auto",
+            textangle=0,
             cliponaxis=False,
             hovertemplate="%{y}: %{x:.2%}<extra></extra>",
         )

@@ -14,14 +14,14 @@ from ..inference import Device, best_device
 from ..trace import Trace, trace
 
 
-def _weights_hash(weights: Weights) -> tuple[str, str]:
-    return weights.key, repr(weights.config)
+def _weights_hash(weights: Weights) -> tuple[str, str, int]:
+    return weights.key, repr(weights.config), weights.data.preprocessing.crop
 
 
-_HASHES: dict[str | type[Any], Callable[[Any], Any]] = {ResNetConfig: repr, Weights: _weights_hash}
+HASHES: dict[str | type[Any], Callable[[Any], Any]] = {ResNetConfig: repr, Weights: _weights_hash}
 
 
-@st.cache_resource(max_entries=256, show_spinner=False, hash_funcs=_HASHES)
+@st.cache_resource(max_entries=256, show_spinner=False, hash_funcs=HASHES)
 def traced(config: ResNetConfig, image_size: tuple[int, int]) -> Trace:
     return trace(config, image_size)
 
@@ -31,22 +31,11 @@ def device() -> Device:
     return best_device()
 
 
-@st.cache_resource(max_entries=4, show_spinner=False, hash_funcs=_HASHES)
+@st.cache_resource(max_entries=3, show_spinner="Preparing the network …", hash_funcs=HASHES)
 def model(weights: Weights) -> ResNet:
-    """The network with its weights on the device, with a progress bar where they are downloaded.
+    """The network with its weights, on the device.
 
     Raises:
-        WeightsError: where they cannot be had.
+        WeightsError: where they have to be downloaded and cannot be.
     """
-    words = f"Downloading {weights.title}"
-    bar = st.progress(0.0, f"{words} …") if weights.url else None
-
-    def progress(done: int, total: int) -> None:
-        if bar is not None:
-            share = done / total if total else 0.0
-            bar.progress(min(share, 1.0), f"{words}: {done / 2**20:.0f} of {total / 2**20:.0f} MiB")
-
-    network = load(weights, progress).to(device().torch)
-    if bar is not None:
-        bar.empty()
-    return network
+    return load(weights).to(device().torch)

@@ -11,13 +11,13 @@ from PIL import Image, ImageOps
 from streamlit.delta_generator import DeltaGenerator
 
 from resnet import ResNet, title
-from resnet.weights import BUNDLED, Weights, WeightsError, available, is_cached
+from resnet.weights import BUNDLED, Weights, WeightsError, available, download, is_cached
 
 from .. import charts, diagram, inference, state
 from ..images import MAX_BYTES, ImageError, Sample, open_image, samples
 from ..inference import Prediction, Prepared
 from ..trace import Trace
-from .cached import device, model, traced
+from .cached import HASHES, device, model, traced
 from .network import chosen_layer
 from .picture import tiles
 
@@ -152,6 +152,8 @@ def choose_inversion(weights: Weights, card: DeltaGenerator) -> bool | None:
 def loaded(weights: Weights) -> ResNet:
     """The network on its device; stops the page with a sentence where the weights cannot be had."""
     try:
+        if weights.url and not is_cached(weights.url):
+            fetch(weights)
         return model(weights)
     except WeightsError as error:
         st.error(state.escape_markdown(str(error)), icon=":material/cloud_off:")
@@ -159,22 +161,35 @@ def loaded(weights: Weights) -> ResNet:
         st.stop()
 
 
+def fetch(weights: Weights) -> None:
+    """Download weights with a progress bar."""
+    words = f"Downloading {weights.title}"
+    bar = st.progress(0.0, f"{words} …")
+
+    def progress(done: int, total: int) -> None:
+        share = min(done / total, 1.0) if total else 0.0
+        bar.progress(share, f"{words}: {done / 2**20:.0f} of {(total or weights.bytes) / 2**20:.0f} MiB")
+
+    download(weights.url, progress)
+    bar.empty()
+
+
 # -- results ------------------------------------------------------------------------------
 
 
-@st.cache_resource(max_entries=64, show_spinner=False)
+@st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=HASHES)
 def predicted(
-    digest: str, weights_key: str, inverted: bool, _weights: Weights, _prepared: Prepared, _trace: Trace
+    digest: str, inverted: bool, weights: Weights, _network: ResNet, _prepared: Prepared, _trace: Trace
 ) -> Prediction:
     watched = [part.layers[-1].name for part in diagram.parts(_trace)]
-    return inference.predict(loaded(_weights), _prepared.tensor, device(), watched)
+    return inference.predict(_network, _prepared.tensor, device(), watched)
 
 
-@st.cache_resource(max_entries=32, show_spinner=False)
+@st.cache_resource(max_entries=32, show_spinner=False, hash_funcs=HASHES)
 def activated(
-    digest: str, weights_key: str, inverted: bool, layer: str, _weights: Weights, _prepared: Prepared
+    digest: str, inverted: bool, weights: Weights, layer: str, _network: ResNet, _prepared: Prepared
 ) -> np.ndarray:
-    return inference.activation(loaded(_weights), _prepared.tensor, layer, device())
+    return inference.activation(_network, _prepared.tensor, layer, device())
 
 
 class Run(NamedTuple):
@@ -183,29 +198,24 @@ class Run(NamedTuple):
     picture: Chosen
     prepared: Prepared
     weights: Weights
+    network: ResNet
     trace: Trace
     prediction: Prediction
 
     def maps(self, layer: str) -> np.ndarray:
         """A layer's output, C×H×W."""
-        return activated(*self.key, layer, self.weights, self.prepared)
-
-    @property
-    def key(self) -> tuple[str, str, bool]:
-        return self.picture.digest, weights_identity(self.weights), self.prepared.inverted
-
-
-def weights_identity(weights: Weights) -> str:
-    return f"{weights.key} {weights.config!r} {weights.data.preprocessing.crop}"
+        key = self.picture.digest, self.prepared.inverted, self.weights
+        return activated(*key, layer, self.network, self.prepared)
 
 
 def run(picture: Chosen, weights: Weights, invert: bool | None) -> Run:
     """Prepare the picture as the weights want it, and predict."""
+    network = loaded(weights)
     preprocessing = weights.data.preprocessing
     prepared = inference.prepare(picture.image, preprocessing, invert)
     trace = traced(weights.config, (preprocessing.crop, preprocessing.crop))
-    prediction = predicted(picture.digest, weights_identity(weights), prepared.inverted, weights, prepared, trace)
-    return Run(picture, prepared, weights, trace, prediction)
+    prediction = predicted(picture.digest, prepared.inverted, weights, network, prepared, trace)
+    return Run(picture, prepared, weights, network, trace, prediction)
 
 
 def thumbnails(result: Run) -> dict[str, str]:
@@ -298,7 +308,7 @@ def channel_grid(maps: np.ndarray) -> int:
     def select(identifier: str) -> None:
         st.session_state.channel = int(identifier)
 
-    with st.container(height=430, border=False):
+    with st.container(height=430 if len(shown) > SHOWN[0] else "content", border=False):
         labels = {str(channel): str(channel) for channel in shown}
         tiles(charts.channel_tiles(maps, shown), labels, str(selected), "channel tiles", select)
     st.caption(
