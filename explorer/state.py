@@ -67,7 +67,10 @@ class View:
         pinned = None
         if "pin" in query:
             given = [] if query["pin"] == "default" else parse_qsl(query["pin"], keep_blank_values=True)
-            pinned = ResNetConfig.from_query(dict(given))
+            try:
+                pinned = ResNetConfig.from_query(dict(given))
+            except ConfigError as error:
+                raise ConfigError("pin", query["pin"], f"{error.field} in it takes {error.accepted}") from error
         plain = {name: query.get(name, "")[:100] for name in _PLAIN}
         return cls(config, config.check_image_size(size), pinned=pinned, **plain)
 
@@ -105,19 +108,10 @@ def tolerant(query: Mapping[str, str]) -> tuple[View, list[str]]:
             return View.from_query(rest), problems
         except ConfigError as error:
             name = {"image_size": "size", "option": str(error.value)}.get(error.field, error.field)
-            culprit = name if name in rest else "pin" if "pin" in rest and not fits_without_pin(rest) else None
-            if culprit is None:
+            if name not in rest:
                 return View(), [*problems, f"{error} The default network is shown instead."]
-            del rest[culprit]
-            problems.append(f"{error} {instead(culprit)}")
-
-
-def fits_without_pin(query: Mapping[str, str]) -> bool:
-    try:
-        View.from_query({name: text for name, text in query.items() if name != "pin"})
-    except ConfigError:
-        return True
-    return False
+            del rest[name]
+            problems.append(f"{error} {instead(name)}")
 
 
 def instead(name: str) -> str:

@@ -34,9 +34,7 @@ if cost.open:
 if field.open:
     with field:
         st.plotly_chart(charts.field_figure(trace, network.chosen_layer(trace).name), key="field chart")
-        st.caption(
-            "Where the line rises, a window larger than one pixel is applied; it rises faster the further units are apart."
-        )
+        st.caption(network.field_remark(trace))
 if torchinfo.open:
     with torchinfo:
         others.torchinfo_summary(trace)

@@ -30,8 +30,10 @@ def heading(trace: Trace) -> None:
                 "Pin to compare", icon=":material/keep:", on_click=lambda: state.choose(pinned=config),
                 help="Keep this network as the one that the figures are compared with.",
             )  # fmt: skip
-        with st.popover("Share", icon=":material/link:"):
-            share(config)
+        popover = st.popover("Share", icon=":material/link:", key="share", on_change="rerun")
+        if popover.open:
+            with popover:
+                share(config)
 
 
 def share(config: ResNetConfig) -> None:

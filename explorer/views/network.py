@@ -9,6 +9,7 @@ import streamlit as st
 from .. import diagram, state
 from ..cost import macs_formula, params_formula
 from ..trace import Layer, Trace, shape_text
+from .cached import traced
 from .picture import picture
 
 
@@ -103,6 +104,17 @@ def facts(trace: Trace, layer: Layer) -> list[tuple[str, str]]:
     if trace.config.attention != "none" and field.jump and layer.role.part == "stage":
         rows.append(("", "Channel attention also lets the whole image weigh each channel."))
     return rows
+
+
+def field_remark(trace: Trace) -> str:
+    """How far the last stage sees, beside the same stages built of the other block."""
+    twin = "bottleneck" if trace.config.block == "basic" else "basic"
+    other = traced(trace.config.with_(block=twin)[0], trace.image_size)
+    return (
+        f"A unit of the last stage sees {trace.field.size:,} px a side. The same stages of {twin} blocks would see "
+        f"{other.field.size:,} px: a basic block has two 3×3 convolutions, a bottleneck one. "
+        "The line rises faster the further units are apart."
+    )
 
 
 def bold_result(formula: str) -> str:
