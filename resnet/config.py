@@ -247,8 +247,9 @@ class ResNetConfig:
         sides = size if isinstance(size, tuple | list) else (size, size)
         low = self.total_stride
         if len(sides) != 2 or not all(is_int(side) and low <= side <= MAX_IMAGE_SIDE for side in sides):
+            shown = "x".join(map(str, sides)) if len(set(map(str, sides))) > 1 else str(sides[0] if sides else size)
             raise ConfigError(
-                "image_size", size, f"{low} to {MAX_IMAGE_SIDE} pixels a side, {low} being the network's total stride"
+                "image_size", shown, f"{low} to {MAX_IMAGE_SIDE} pixels a side, {low} being the network's total stride"
             )
         return int(sides[0]), int(sides[1])
 
