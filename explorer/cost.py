@@ -63,7 +63,7 @@ def training_memory(trace: Trace) -> int:
     """Bytes that autograd keeps of one image's forward pass in training mode, parameters not counted.
 
     A tensor that several operations keep counts once. On top come batch norm's mean and
-    deviation, group norm's, the positions of the maxima (int64), and what the blur pads.
+    deviation, group norm's, the positions of the maxima (int64), what the blur pads, and which pictures are dropped.
     """
     sizes, owner = tensor_bytes(trace)
     kept: set[int] = set()
@@ -84,6 +84,8 @@ def kept_beside(layer: Layer) -> int:
         return 2 * channels * FLOAT
     if layer.op == "group norm":
         return 2 * layer.groups * FLOAT
+    if layer.op == "stochastic depth":
+        return 1
     if layer.op == "max pooling":
         return prod(layer.out_shape) * 8
     if layer.op == "blur":

@@ -136,24 +136,20 @@ SHORT = {
 }
 
 
-QUIET = ("conv1.", "bn1", "maxpool.2")
-"""Norms of the stem, which stand with the convolution before them."""
-
-
 def parts(trace: Trace) -> tuple[Part, ...]:
     """The network from left to right. Norms, activations and flattening stand with the layer before them."""
     result: list[Part] = []
     for layer in trace.layers:
         role = layer.role
         identifier = f"layer{role.stage}.{role.block}" if role.part == "stage" else layer.name
-        starts = role.part != "stage" and (
-            layer.op == "convolution" or (layer.op in SHORT and not role.slot.startswith(QUIET))
-        )
+        in_stem_norm = role.part == "stem" and layer.op.endswith("norm")
+        starts = role.part != "stage" and not in_stem_norm and (layer.op == "convolution" or layer.op in SHORT)
         same = result and (identifier == result[-1].identifier or (role.part != "stage" and not starts))
         if same and result[-1].group == role.group:
             result[-1] = result[-1]._replace(layers=(*result[-1].layers, layer))
         else:
-            label = str(role.block) if role.part == "stage" else SHORT.get(layer.op, f"{layer.kernel}×{layer.kernel}")
+            window = f"{layer.kernel}×{layer.kernel}" if layer.op == "convolution" else layer.op
+            label = str(role.block) if role.part == "stage" else SHORT.get(layer.op, window)
             result.append(Part(identifier, role.group, label, (layer,)))
     return tuple(result)
 

@@ -242,9 +242,11 @@ def reservable(config: ResNetConfig) -> bool:
 
     A larger network is traced on the meta device, which takes no memory and three times as long.
     """
-    widest = [max(out, config.width(planes)) for out, planes in zip(config.stage_channels, config.planes, strict=True)]
-    bound = sum(12 * blocks * channels**2 for blocks, channels in zip(config.layers, widest, strict=True))
-    return bound + widest[-1] * config.num_classes <= 2**31
+    channels = (config.stem_channels, *config.stage_channels)
+    bound = 24 * channels[0] ** 2 + 49 * config.in_channels * config.stem_width + channels[-1] * config.num_classes
+    for blocks, planes, before, after in zip(config.layers, config.planes, channels, channels[1:], strict=False):
+        bound += 24 * blocks * max(before, after, config.width(planes)) ** 2
+    return bound <= 2**31
 
 
 # -- from a call to a layer ---------------------------------------------------------------
@@ -295,7 +297,7 @@ def make_layer(index: int, call: Call, before: list[Layer], size: tuple[int, int
     params = sum(p.numel() for p in module.parameters(recurse=False))
     return Layer(
         index, call.name, op, type(module).__name__, role(call.name), call.inputs, call.in_shapes, call.out_shape,
-        kernel, stride, padding, dilation, getattr(module, "groups", 1), params, macs(module, call.out_shape), field,
+        kernel, stride, padding, dilation, getattr(module, "groups", getattr(module, "num_groups", 1)), params, macs(module, call.out_shape), field,
     )  # fmt: skip
 
 

@@ -65,8 +65,8 @@ def activation(config: ResNetConfig) -> nn.Module:
 
 
 def antialias(config: ResNetConfig, channels: int) -> nn.Module:
-    """A low-pass filter that halves H × W."""
-    return BlurPool2d(channels) if config.antialias == "blur" else nn.AvgPool2d(2)
+    """A low-pass filter that halves H × W, an odd side rounded up as a convolution with stride 2 does."""
+    return BlurPool2d(channels) if config.antialias == "blur" else nn.AvgPool2d(2, ceil_mode=True)
 
 
 class BlurPool2d(nn.Module):

@@ -268,7 +268,7 @@ class ResNetConfig:
         layers = values.get("layers", self.layers)
         notes = []
         planes = values.get("planes", ())
-        if "planes" not in changes and planes and len(planes) != len(layers):
+        if "planes" not in changes and planes and isinstance(layers, tuple) and len(planes) != len(layers):
             grown = tuple(min(planes[-1] * 2 ** (i + 1), 16384) for i in range(len(layers) - len(planes)))
             values["planes"] = (*planes[: len(layers)], *grown)
             notes.append(f"Planes per stage went from {to_text(planes)} to {to_text(values['planes'])}.")
@@ -310,7 +310,7 @@ class ResNetConfig:
         """
         try:
             given = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             given = None
         if not isinstance(given, dict):
             raise ConfigError("configuration", text, "a JSON object of fields")

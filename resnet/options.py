@@ -67,7 +67,7 @@ def normalise(name: str, option: Option, value: Any) -> Any:
     """
     if isinstance(option.default, tuple) and isinstance(value, list):
         value = tuple(value)
-    if isinstance(option.default, float) and is_int(value):
+    if isinstance(option.default, float) and is_int(value) and option.low <= value <= option.high:
         value = float(value)
     if not _fits(option, value):
         raise ConfigError(name, value, option.accepted)

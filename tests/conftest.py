@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, Page, expect
 
 from explorer.bench import IDLE, ROOT, chromium, server
-
 
 expect.set_options(timeout=30_000)
 
@@ -23,7 +22,7 @@ def address() -> Iterator[str]:
 class Visitor:
     """A person at the app: waits for an idle page after everything they do."""
 
-    def __init__(self, page, address: str):
+    def __init__(self, page: Page, address: str):
         self.page, self.address = page, address
         self.errors: list[str] = []
         page.set_default_timeout(60_000)
@@ -78,10 +77,18 @@ class Visitor:
         return self.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
 @pytest.fixture
-def visit(address: str, request: pytest.FixtureRequest) -> Iterator[Visitor]:
+def visit(browser: Browser, address: str, request: pytest.FixtureRequest) -> Iterator[Visitor]:
     """A new visitor; `@pytest.mark.parametrize("visit", [{…}], indirect=True)` sets the browser's context."""
-    with chromium(**getattr(request, "param", {})) as page:
-        visitor = Visitor(page, address)
-        yield visitor
-        assert not visitor.errors, visitor.errors
+    wanted = {"viewport": {"width": 1440, "height": 1000}} | getattr(request, "param", {})
+    context = browser.new_context(**wanted)
+    visitor = Visitor(context.new_page(), address)
+    yield visitor
+    context.close()
+    assert not visitor.errors, visitor.errors

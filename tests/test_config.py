@@ -378,6 +378,15 @@ def test_the_stem_follows_the_planes_silently() -> None:
 
 
 @pytest.mark.parametrize(
+    ("stem", "planes", "width", "channels"),
+    [("7x7", 2, 2, 2), ("3x3", 64, 64, 64), ("deep", 64, 32, 64), ("deep", 4, 4, 8), ("tiered", 10, 5, 10)],
+)
+def test_default_width_of_the_stem(stem: str, planes: int, width: int, channels: int) -> None:
+    config = ResNetConfig(layers=(1,), planes=(planes,), stem=stem)
+    assert (config.stem_width, config.stem_channels) == (width, channels)
+
+
+@pytest.mark.parametrize(
     ("name", "change", "field"),
     [
         ("resnet18", {"groups": 32}, "groups"),

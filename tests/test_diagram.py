@@ -1,0 +1,478 @@
+"""The drawings show the traced network: every part, every edge, nothing on top of anything else."""
+
+from __future__ import annotations
+
+import math
+import re
+from itertools import combinations, pairwise, product
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
+
+import pytest
+
+from explorer import Trace, diagram, trace
+from explorer.diagram import Drawing, Fold, detail, folded, graph, overview, part_layers, part_of, parts, remark
+from resnet import PRESETS, ResNetConfig, preset
+
+SVG = "{http://www.w3.org/2000/svg}"
+ALL = frozenset(f"stage {number}" for number in range(1, 7))
+SOME = (
+    "resnet18", "resnet50", "resnet152", "resnet20", "plain20", "resnetrs50", "resnetblur50d", "resnetaa50",
+    "ecaresnet26t", "seresnext26d_32x4d", "resnet50_gn", "resnetv2_50t", "resnetv2_18",
+)  # fmt: skip
+
+
+def small(**given: Any) -> Trace:
+    return trace(ResNetConfig(**{"layers": (2, 2), "planes": (8, 16), "num_classes": 7, **given}), 64)
+
+
+def parse(drawing: Drawing) -> ElementTree.Element:
+    root = ElementTree.fromstring(drawing.svg())
+    assert root.tag == f"{SVG}svg"
+    assert root.get("viewBox") == f"0 0 {drawing.width:.0f} {drawing.height:.0f}"
+    return root
+
+
+def chosen(root: ElementTree.Element) -> list[str | None]:
+    return [group.get("data-id") for group in root if group.get("aria-pressed") == "true"]
+
+
+class Box(NamedTuple):
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def overlaps(self, other: Box) -> bool:
+        return (
+            self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
+        )
+
+    def within(self, drawing: Drawing) -> bool:
+        return min(self.left, self.top) >= 0 and self.right <= drawing.width and self.bottom <= drawing.height
+
+
+def box_of(group: ElementTree.Element) -> Box:
+    """What a selectable group covers: its rectangle, or the circle of an addition."""
+    shape = group.find(f"{SVG}rect")
+    if shape is not None:
+        x, y, width, height = (float(shape.attrib[name]) for name in ("x", "y", "width", "height"))
+        return Box(x, y, x + width, y + height)
+    circle = group.find(f"{SVG}circle")
+    assert circle is not None
+    x, y, radius = (float(circle.attrib[name]) for name in ("cx", "cy", "r"))
+    return Box(x - radius, y - radius, x + radius, y + radius)
+
+
+def boxes(root: ElementTree.Element) -> dict[str, Box]:
+    return {group.attrib["data-id"]: box_of(group) for group in root if "data-id" in group.attrib}
+
+
+def points(path: str) -> list[tuple[float, float]]:
+    """The corners of a path; a rounded corner counts as its end."""
+    x = y = 0.0
+    result = []
+    for command, numbers in re.findall(r"([MHVhvqC])([^MHVhvqC]*)", path):
+        values = [float(number) for number in numbers.split()]
+        if command == "M":
+            x, y = values
+        elif command in "HV":
+            x, y = (values[0], y) if command == "H" else (x, values[0])
+        elif command in "hv":
+            x, y = (x + values[0], y) if command == "h" else (x, y + values[0])
+        elif command == "q":
+            x, y = x + values[2], y + values[3]
+        else:
+            x, y = values[4:]
+        result.append((x, y))
+    return result
+
+
+# -- parts --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_parts_hold_every_layer_once_and_in_order(name: str) -> None:
+    traced = trace(preset(name), 64)
+    assert [layer for part in parts(traced) for layer in part.layers] == list(traced.layers)
+    identifiers = [part.identifier for part in parts(traced)]
+    assert len(set(identifiers)) == len(identifiers)
+    blocks = [identifier for identifier in identifiers if re.fullmatch(r"layer\d+\.\d+", identifier)]
+    assert len(blocks) == sum(preset(name).layers)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        *(preset(name) for name in SOME),
+        ResNetConfig(layers=(1,), order="pre", norm="none"),
+        ResNetConfig(layers=(1,), stem="deep", stem_pool="conv", antialias="blur"),
+        ResNetConfig(layers=(1,), stem="tiered", stem_pool="conv", order="pre"),
+    ],
+    ids=lambda config: repr(config)[:70],
+)
+def test_parts_are_labelled_for_what_they_do(config: ResNetConfig) -> None:
+    for part in parts(trace(config, 64)):
+        first = part.layers[0]
+        if part.group == "stem":
+            assert first.op in ("convolution", "max pooling", "average pooling", "blur"), part.identifier
+        if "×" in part.label:
+            assert (first.op, part.label) == ("convolution", f"{first.kernel}×{first.kernel}"), part.identifier
+
+
+def test_what_a_selection_belongs_to() -> None:
+    traced = trace(preset("seresnet50"), 64)
+    assert part_of(traced, "layer2.1.se.fc1") == "layer2.1"
+    assert part_of(traced, "bn1") == "stem"
+    assert part_of(traced, "fc") == "head"
+    assert part_of(traced, "layer3.2") == "layer3.2"
+    assert [layer.name for layer in part_layers(traced, "head")] == ["avgpool", "flatten", "fc"]
+    assert {layer.name.split(".", 2)[1] for layer in part_layers(traced, "layer3.1")} == {"1"}
+    assert part_layers(traced, "layer9.0") == ()
+
+
+# -- overview -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_overview_has_every_part(name: str) -> None:
+    traced = trace(preset(name), 64)
+    drawing = overview(traced, unfolded=ALL)
+    root = parse(drawing)
+    assert list(boxes(root)) == [part.identifier for part in parts(traced)]
+    assert chosen(root) == []
+    for box in boxes(root).values():
+        assert box.within(drawing)
+    assert not any(a.overlaps(b) for a, b in combinations(boxes(root).values(), 2))
+
+
+def arcs(drawing: Drawing) -> tuple[int, int]:
+    """How many arcs are solid, and how many dashed."""
+    curves = [path for path in parse(drawing).iter(f"{SVG}path") if "C" in path.attrib["d"]]
+    dashed = sum("stroke-dasharray" in path.attrib for path in curves)
+    return len(curves) - dashed, dashed
+
+
+@pytest.mark.parametrize("order", ["post", "pre"])
+@pytest.mark.parametrize(
+    ("block", "shortcut", "projections"),
+    [
+        ("bottleneck", "none", 0), ("bottleneck", "A", 4), ("bottleneck", "B", 4), ("bottleneck", "C", 16), ("bottleneck", "D", 4),
+        ("basic", "none", 0), ("basic", "A", 3), ("basic", "B", 3), ("basic", "C", 16), ("basic", "D", 3),
+    ],
+)  # fmt: skip
+def test_arcs_are_shortcuts(block: str, order: str, shortcut: str, projections: int) -> None:
+    traced = trace(ResNetConfig(block=block, order=order, shortcut=shortcut), 64)
+    drawing = overview(traced, unfolded=ALL)
+    identities = 0 if shortcut == "none" else 16 - projections
+    assert arcs(drawing) == (identities, projections)
+    additions = [element for element in parse(drawing) if element.tag == f"{SVG}circle"]
+    assert len(additions) == sum(layer.op == "addition" for layer in traced.layers) == identities + projections
+
+
+def test_arcs_span_their_block() -> None:
+    root = parse(overview(trace(preset("resnet152"), 64)))
+    blocks = [box for name, box in boxes(root).items() if "layer" in name or "unfold" in name]
+    curves = [points(path.attrib["d"]) for path in root.iter(f"{SVG}path") if "C" in path.attrib["d"]]
+    assert len(curves) == len(blocks)
+    for (start, end), block in zip(curves, blocks, strict=True):
+        assert start[0] < block.left < block.right < end[0]
+
+
+def shown(root: ElementTree.Element, stage: int) -> list[str]:
+    """A stage as the overview writes it: 0, 1, ×33, 35."""
+    words = {group.attrib["data-id"]: group.find(f"{SVG}text") for group in root if "data-id" in group.attrib}
+    mine = [group for group in root if re.match(rf"layer{stage}\.|unfold stage {stage}$", group.get("data-id", ""))]
+    assert None not in words.values()
+    return [group.findtext(f"{SVG}text") or "" for group in mine]
+
+
+def test_long_stages_fold() -> None:
+    traced = trace(preset("resnet152"), 64)
+    root = parse(overview(traced))
+    assert shown(root, 2) == [str(block) for block in range(8)]
+    assert shown(root, 3) == ["0", "1", "×33", "35"]
+    assert [name for name in boxes(root) if name.startswith("unfold")] == ["unfold stage 3"]
+    assert shown(parse(overview(traced, unfolded=frozenset({"stage 3"}))), 3) == [str(block) for block in range(36)]
+    assert shown(parse(overview(traced, unfolded=frozenset({"stage 1"}))), 3) == ["0", "1", "×33", "35"]
+
+
+@pytest.mark.parametrize("at", ["layer3.20", "layer3.20.conv2"])
+def test_the_selected_block_stays_visible(at: str) -> None:
+    root = parse(overview(trace(preset("resnet152"), 64), at))
+    assert shown(root, 3) == ["0", "1", "×18", "20", "×14", "35"]
+    assert chosen(root) == ["layer3.20"]
+
+
+@pytest.mark.parametrize(
+    ("block", "expected"), [(2, ["0", "1", "2", "×5", "8"]), (3, ["0", "1", "2", "3", "×4", "8"]), (8, ["0", "1", "×6", "8"])]
+)  # fmt: skip
+def test_a_fold_holds_more_than_one_block(block: int, expected: list[str]) -> None:
+    traced = small(layers=(1, 9))
+    assert shown(parse(overview(traced, f"layer2.{block}")), 2) == expected
+    for item in folded(parts(traced), f"layer2.{block}", frozenset()):
+        assert not isinstance(item, Fold) or len(item.blocks) > 1
+
+
+@pytest.mark.parametrize("at", ["conv1", "bn1", "maxpool", "layer1.0", "layer2.1.conv2", "avgpool", "fc"])
+def test_one_part_is_selected(at: str) -> None:
+    traced = trace(preset("resnet18"), 64)
+    selected = chosen(parse(overview(traced, at)))
+    assert len(selected) == 1
+    (part,) = (part for part in parts(traced) if part.identifier == selected[0])
+    assert at == part.identifier or at in {layer.name for layer in part.layers}
+
+
+@pytest.mark.parametrize("at", ["", "layer9.0", "nothing"])
+def test_what_is_not_there_is_not_selected(at: str) -> None:
+    assert chosen(parse(overview(trace(preset("resnet18"), 64), at))) == []
+
+
+@pytest.mark.parametrize("name", ["resnet50", "resnet20", "resnetrs50", "plain20"])
+@pytest.mark.parametrize("size", [224, (64, 256)])
+def test_height_follows_the_feature_map(name: str, size: int | tuple[int, int]) -> None:
+    traced = trace(preset(name), size)
+    drawn = boxes(parse(overview(traced, unfolded=ALL)))
+    area = {part.identifier: math.prod(part.shape[1:]) for part in parts(traced)}
+    height = {name: box.bottom - box.top for name, box in drawn.items()}
+    ordered = sorted(area, key=lambda identifier: area[identifier])
+    for smaller, larger in pairwise(ordered):
+        assert height[smaller] <= height[larger]
+        if area[smaller] < area[larger]:
+            assert height[smaller] < height[larger] or height[larger] == diagram.SHORTEST
+    assert height[ordered[-1]] == pytest.approx(diagram.TALLEST, abs=0.1)
+    for identifier, tall in height.items():
+        root = diagram.TALLEST * (area[identifier] / area[ordered[-1]]) ** 0.25
+        assert tall == pytest.approx(max(root, diagram.SHORTEST), abs=0.1)
+
+
+def test_bands_name_stages_and_shapes() -> None:
+    words = [element.text for element in parse(overview(trace(preset("resnet50"), 224))) if element.tag == f"{SVG}text"]
+    joined = " ".join(word or "" for word in words)
+    for expected in ("stem", "stage 1", "stage 4", "head", "224²×3", "56²×256", "28²×512", "14²×1024", "7²×2048"):
+        assert expected in joined
+
+
+def test_thumbnails_stand_in_their_boxes() -> None:
+    address = "data:image/png;base64,AA=="
+    traced = trace(preset("resnet18"), 64)
+    drawing = overview(traced, thumbnails={"layer1.0": address, "layer4.1": address, "elsewhere": address})
+    root = parse(drawing)
+    for group in root:
+        image = group.find(f"{SVG}image")
+        assert (image is not None) == (group.get("data-id") in ("layer1.0", "layer4.1"))
+        if image is not None:
+            x, y, width, height = (float(image.attrib[name]) for name in ("x", "y", "width", "height"))
+            frame = box_of(group)
+            assert image.attrib["href"] == address
+            assert frame.left <= x < x + width <= frame.right
+            assert frame.top <= y < y + height <= frame.bottom
+
+
+HOSTILE = "\"'><script>alert(1)</script>&<!--"
+
+
+def test_foreign_text_stays_text() -> None:
+    traced = trace(preset("resnet18"), 64)
+    assert overview(traced, HOSTILE) == overview(traced)
+    assert detail(traced, "layer1.0", HOSTILE) == detail(traced, "layer1.0")
+    root = parse(overview(traced, thumbnails={"layer1.0": HOSTILE}))
+    assert [image.get("href") for image in root.iter(f"{SVG}image")] == [HOSTILE]
+    assert not list(root.iter(f"{SVG}script"))
+    group = ElementTree.fromstring(diagram.selectable(HOSTILE, HOSTILE, diagram.text(0, 0, HOSTILE), False))
+    assert (group.get("data-id"), group.get("aria-label")) == (HOSTILE, HOSTILE)
+    assert [child.text for child in group] == [HOSTILE, HOSTILE]
+
+
+# -- detail -------------------------------------------------------------------------------
+
+
+def assert_detail_is_the_graph(traced: Trace, part: str) -> None:
+    """Every layer has a box of its own, and every edge a line from box to box past all others."""
+    layers = part_layers(traced, part)
+    drawing = detail(traced, part)
+    root = parse(drawing)
+    placed = boxes(root)
+    assert list(placed) == [layer.name for layer in layers]
+    assert all(box.within(drawing) for box in placed.values())
+    assert not any(a.overlaps(b) for a, b in combinations(placed.values(), 2))
+
+    lines = [points(element.attrib["d"]) for element in root if element.tag == f"{SVG}path"]
+    entry, tail = lines[-2], lines[-1]
+    wires = lines[:-2]
+    edges = [(producer, layer) for layer in layers for producer in layer.inputs]
+    assert len(wires) == len(edges)
+    for (producer, layer), wire in zip(edges, wires, strict=True):
+        source, target = traced.layers[producer].name if producer >= 0 else "image", placed[layer.name]
+        (x, y), (end_x, end_y) = wire[0], wire[-1]
+        if source in placed:
+            box = placed[source]
+            assert (x, y) == pytest.approx((box.right, (box.top + box.bottom) / 2), abs=0.2)
+        else:
+            assert x <= entry[-1][0]
+            assert y == entry[-1][1]
+        on_left = end_x == pytest.approx(target.left, abs=0.2) and target.top < end_y < target.bottom
+        on_rim = min(abs(end_y - target.top), abs(end_y - target.bottom)) < 0.2 and target.left < end_x < target.right
+        assert on_left or on_rim, (source, layer.name)
+        for (x0, y0), (x1, y1) in pairwise(wire):
+            step = Box(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
+            assert step.within(drawing), (source, layer.name)
+            crossed = [name for name, box in placed.items() if step.overlaps(box) and name not in (source, layer.name)]
+            assert not crossed, (source, layer.name)
+    last = placed[layers[-1].name]
+    assert tail[0] == pytest.approx((last.right, (last.top + last.bottom) / 2), abs=0.2)
+    assert tail[-1][0] <= drawing.width
+
+
+@pytest.mark.parametrize("order", ["post", "pre"])
+@pytest.mark.parametrize("attention", ["none", "se", "eca"])
+@pytest.mark.parametrize("shortcut", ["none", "A", "B", "C", "D"])
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+def test_every_kind_of_block_is_drawn_as_wired(block: str, shortcut: str, attention: str, order: str) -> None:
+    given: dict[str, Any] = {"block": block, "shortcut": shortcut, "attention": attention, "order": order}
+    dropped = {"drop_path": 0.5} if shortcut != "none" else {}
+    for more in ({}, {"antialias": "blur", **dropped}, {"norm": "none", "antialias": "avg"}):
+        traced = small(**given, **more)
+        for part in ("layer1.0", "layer1.1", "layer2.0", "layer2.1", "stem", "head"):
+            assert_detail_is_the_graph(traced, part)
+
+
+@pytest.mark.parametrize(
+    ("stem", "pool", "antialias"),
+    list(product(["7x7", "deep", "tiered", "3x3"], ["max", "conv", "none"], ["none", "blur"])),
+)
+def test_every_stem_is_drawn_as_wired(stem: str, pool: str, antialias: str) -> None:
+    assert_detail_is_the_graph(small(stem=stem, stem_pool=pool, antialias=antialias), "stem")
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_blocks_of_presets_are_drawn_as_wired(name: str) -> None:
+    traced = trace(preset(name), 64)
+    for part in ("stem", "layer1.0", "layer2.1", "layer3.0", "head"):
+        assert_detail_is_the_graph(traced, part)
+
+
+def test_projections_are_dashed_in_the_detail() -> None:
+    def dashes(part: str) -> int:
+        paths = parse(detail(trace(preset("resnet50"), 64), part)).iter(f"{SVG}path")
+        return sum("stroke-dasharray" in path.attrib for path in paths)
+
+    assert dashes("layer2.0") == 2  # into the projection and on to the addition
+    assert dashes("layer2.1") == 0
+
+
+@pytest.mark.parametrize("at", ["layer2.0.conv2", "layer2.0.add", "layer2.0.downsample.0"])
+def test_one_layer_is_selected(at: str) -> None:
+    traced = trace(preset("resnet50"), 64)
+    assert chosen(parse(detail(traced, "layer2.0", at))) == [at]
+    assert chosen(parse(detail(traced, "layer2.1", at))) == []
+
+
+def words_of(traced: Trace, name: str) -> list[str]:
+    """The lines written in a layer's box."""
+    root = parse(detail(traced, part_of(traced, name)))
+    (group,) = (element for element in root if element.get("data-id") == name)
+    return [element.text or "" for element in group if element.tag == f"{SVG}text"]
+
+
+def test_captions() -> None:
+    traced = trace(preset("seresnext26d_32x4d"), 64)
+    assert words_of(traced, "layer2.0.conv2") == ["conv2", "3×3, 256, s2, g32"]
+    assert words_of(traced, "layer2.0.bn3") == ["bn3"]
+    assert words_of(traced, "layer2.0.se.fc1") == ["fc1", "1×1, 32"]
+    assert words_of(traced, "layer2.0.downsample.1") == ["projection", "1×1, 512"]
+    assert words_of(traced, "fc") == ["fc", "2048 → 1000"]
+    assert words_of(small(norm="group"), "layer1.0.bn1") == ["gn1"]
+    assert words_of(small(shortcut="A"), "layer2.0.downsample") == ["zero pad"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [((128, 56, 56), "56²×128"), ((64, 7, 9), "7×9×64"), ((2048, 1, 1), "1×1×2048"), ((1000,), "1000")],
+)
+def test_short_shapes(shape: tuple[int, ...], words: str) -> None:
+    assert diagram.short_shape(shape) == words
+
+
+@pytest.mark.parametrize(
+    ("given", "part", "branch", "shortcut"),
+    [
+        ({}, "layer1.1", "3×3", "the identity: no parameters, sees 1×1"),
+        ({}, "layer2.0", "3×3", "option B: 144 parameters, sees 1×1"),
+        ({"shortcut": "A"}, "layer2.0", "3×3", "option A: no parameters, sees 1×1"),
+        ({"shortcut": "D"}, "layer2.0", "3×3", "option D: 144 parameters, sees 2×2"),
+        ({"shortcut": "C"}, "layer1.1", "3×3", "option C: 72 parameters, sees 1×1"),
+        ({"block": "basic", "planes": (8, 16)}, "layer1.0", "5×5", "the identity: no parameters, sees 1×1"),
+        ({"block": "basic", "planes": (8, 16)}, "layer2.0", "7×7", "option B: 144 parameters, sees 1×1"),
+        ({"order": "pre"}, "layer2.0", "3×3", "option B: 144 parameters, sees 1×1"),
+    ],
+)
+def test_remarks(given: dict[str, Any], part: str, branch: str, shortcut: str) -> None:
+    traced = small(**{"planes": (2, 4), "norm": "none", **given})
+    assert remark(traced, part) == f"F(x) sees {branch} of its input. S(x) is {shortcut}."
+
+
+def test_without_an_addition_there_is_nothing_to_remark() -> None:
+    assert remark(small(shortcut="none"), "layer1.1") == ""
+    assert remark(small(), "stem") == ""
+
+
+# -- graphviz -----------------------------------------------------------------------------
+
+
+def edges_of(source: str) -> list[tuple[str, str]]:
+    return re.findall(r'^\t*"?([\w. ]+?)"? -> "?([\w. ]+?)"?$', source, re.MULTILINE)
+
+
+def nodes_of(source: str) -> list[str]:
+    return [name for name in re.findall(r'^\t*"?([\w. ]+?)"? \[label=', source, re.MULTILINE) if name != "graph"]
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_the_graph_is_the_trace(name: str) -> None:
+    traced = trace(preset(name), 64)
+    source = graph(traced).source
+    expected = [
+        ("input" if read == "image" else read, layer.name) for layer in traced.layers for read in traced.sources(layer)
+    ]
+    assert sorted(edges_of(source)) == sorted(expected)
+    assert sorted(nodes_of(source)) == sorted(["input", *traced.by_name])
+    assert source.count("->") == len(expected)
+
+
+def test_stages_are_clusters() -> None:
+    source = graph(trace(preset("resnet18"), 64)).source
+    clusters = re.findall(r'subgraph "?cluster_([\w ]+?)"? {(.*?)\n\t}', source, re.DOTALL)
+    assert [name for name, _ in clusters] == ["stem", "stage 1", "stage 2", "stage 3", "stage 4", "head"]
+    inside = dict(clusters)
+    assert {name.split(".")[0] for name in nodes_of(inside["stage 2"])} == {"layer2"}
+    assert nodes_of(inside["head"]) == ["avgpool", "flatten", "fc"]
+
+
+def test_a_long_network_is_drawn_by_blocks() -> None:
+    traced = trace(preset("resnet1202"), 32)
+    assert len(traced.layers) > diagram.DRAWABLE
+    source = graph(traced).source
+    names = ["input", *(part.identifier for part in parts(traced))]
+    assert sorted(nodes_of(source)) == sorted(names)
+    assert sorted(edges_of(source)) == sorted(pairwise(names))
+
+
+def test_up_to_the_limit_every_layer_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    traced = trace(preset("resnet18"), 64)
+    monkeypatch.setattr(diagram, "DRAWABLE", len(traced.layers))
+    assert len(nodes_of(graph(traced).source)) == len(traced.layers) + 1
+    monkeypatch.setattr(diagram, "DRAWABLE", len(traced.layers) - 1)
+    assert len(nodes_of(graph(traced).source)) == len(parts(traced)) + 1
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if sum(PRESETS[name].layers) < 20])
+def test_drawings_are_well_formed(name: str) -> None:
+    traced = trace(PRESETS[name], 64)
+    last = f"layer{len(PRESETS[name].layers)}.0"
+    for drawing in (
+        overview(traced),
+        overview(traced, last),
+        *(detail(traced, part) for part in ("stem", last, "head")),
+    ):
+        parse(drawing)
