@@ -5,7 +5,7 @@
     python -m explorer export resnet50 dot > resnet50.dot  (csv, dot, json, py, svg)
     python -m explorer bench                             our speed beside the peers'
 
-A network is a preset's name, or the part of a link after the question mark.
+A network is a preset's name, or a link, or the part of it after the question mark.
 """
 
 from __future__ import annotations
@@ -14,38 +14,30 @@ import argparse
 import sys
 from urllib.parse import parse_qsl
 
-from resnet import ConfigError, ResNetConfig, preset, title
+from resnet import ConfigError, title
 
 from . import diagram
 from .trace import Trace, trace
+from .view import View
 
 
-def network(text: str) -> ResNetConfig:
-    """The configuration of a preset's name or a link's query.
+def view(text: str, size: str | None) -> View:
+    """The view that a preset's name or a link's query stands for, at `size` if that is given.
 
     Raises:
         ConfigError: for an unknown name or a value that is not accepted.
     """
-    if "=" not in text:
-        return preset(text)
-    query = dict(parse_qsl(text.partition("?")[2] or text, keep_blank_values=True))
-    return ResNetConfig.from_query(query)
-
-
-def parse_size(text: str) -> int | tuple[int, int]:
-    """224, or 224x320 as height × width; what is no number is left to `trace` to refuse."""
-    height, cross, width = text.partition("x")
-    if not (height.isdecimal() and (width.isdecimal() or not cross)):
-        raise ConfigError("size", text, "one number of pixels such as 224, or height × width such as 224x320")
-    return (int(height), int(width)) if cross else int(height)
+    query = dict(parse_qsl(text.partition("?")[2] or text, keep_blank_values=True)) if "=" in text else {"preset": text}
+    return View.from_query(query | ({"size": size} if size is not None else {}))
 
 
 def summary(traced: Trace) -> str:
     """The layer table and the totals, as text."""
     field, memory = traced.field, traced.inference_memory
     height, width = traced.image_size
+    name = title(traced.config)
     totals = (
-        f"{title(traced.config)} at {height}×{width}, depth {traced.config.depth}",
+        f"{name} at {height}×{width}" + ("" if "depth" in name else f", depth {traced.config.depth}"),
         f"parameters        {traced.params:,}",
         f"MACs              {traced.macs:,}",
         f"peak activations  {memory.bytes:,} bytes at {memory.layer.name}",
@@ -75,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("network", help="a preset's name or a link's query")
         if name == "export":
             command.add_argument("kind", choices=sorted(EXPORTS))
-        command.add_argument("--size", default="224", help="image size in pixels: 224, or 224x320 (height × width)")
+        command.add_argument("--size", help="image size in pixels: 224, or 224x320 (height × width)")
     bench = commands.add_parser("bench", help="measure our speed beside the peers'")
     bench.add_argument("--no-browser", action="store_true", help="leave out the clicks, which need Chromium")
     given = parser.parse_args(arguments)
@@ -85,7 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
 
             run(browser=not given.no_browser)
             return 0
-        traced = trace(network(given.network), parse_size(given.size))
+        asked = view(given.network, given.size)
+        traced = trace(asked.config, asked.image_size)
         print(summary(traced) if given.command == "summary" else EXPORTS[given.kind](traced), end="")
         if given.command == "summary":
             print()

@@ -156,7 +156,7 @@ _STEPS = np.array(
 
 def coloured(values: np.ndarray, low: float | None = None, high: float | None = None) -> np.ndarray:
     """H×W numbers as H×W×3 bytes in viridis from `low` to `high` (the map's own range if not given)."""
-    values = np.nan_to_num(values.astype(np.float32))
+    values = np.nan_to_num(values.astype(np.float32)).astype(np.float64)  # the widest range fits
     low = float(values.min()) if low is None else low
     high = float(values.max()) if high is None else high
     scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -99,22 +100,7 @@ def prepare(picture: Image.Image, preprocessing: Preprocessing, invert: bool | N
     if invert:
         picture = ImageOps.invert(picture)
     size = preprocessing.crop
-    if preprocessing.fit:
-        scaled = ImageOps.contain(picture, (size, size), Image.Resampling.BILINEAR)
-        background = 0 if preprocessing.bright_on_dark else round(255 * preprocessing.mean[0])
-        shown = Image.new(picture.mode, (size, size), background if grey else (background,) * 3)
-        shown.paste(scaled, ((size - scaled.width) // 2, (size - scaled.height) // 2))
-    else:
-        short = preprocessing.resize / min(picture.size)
-        # Only the middle matters: cropping first keeps a 20,000 × 10 picture from growing without bound.
-        keep = [min(side, int(-(-size // short)) + 2) for side in picture.size]
-        left, top = ((side - part) // 2 for side, part in zip(picture.size, keep, strict=True))
-        picture = picture.crop((left, top, left + keep[0], top + keep[1]))
-        scaled = picture.resize(
-            [max(size, round(part * short)) for part in keep], Image.Resampling.BILINEAR
-        )  # fmt: skip
-        left, top = (scaled.width - size) // 2, (scaled.height - size) // 2
-        shown = scaled.crop((left, top, left + size, top + size))
+    shown = fitted(picture, preprocessing) if preprocessing.fit else cropped(picture, preprocessing)
     pixels = np.asarray(shown, dtype=np.float32).reshape(size, size, -1) / 255
     channels = len(preprocessing.mean)
     if pixels.shape[2] != channels:  # an untrained network of any input depth sees the colours in turn
@@ -122,6 +108,34 @@ def prepare(picture: Image.Image, preprocessing: Preprocessing, invert: bool | N
     mean, std = (torch.tensor(values)[:, None, None] for values in (preprocessing.mean, preprocessing.std))
     tensor = (torch.from_numpy(pixels.copy()).permute(2, 0, 1) - mean) / std
     return Prepared(pixels, invert, tensor[None])
+
+
+def fitted(picture: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    """The whole picture in the middle of a square of background."""
+    size, longest = preprocessing.crop, max(picture.size)
+    width, height = (max(1, round(side * size / longest)) for side in picture.size)
+    background = 0 if preprocessing.bright_on_dark else round(255 * preprocessing.mean[0])
+    square = Image.new(picture.mode, (size, size), background if picture.mode == "L" else (background,) * 3)
+    square.paste(
+        picture.resize((width, height), Image.Resampling.BILINEAR), ((size - width) // 2, (size - height) // 2)
+    )
+    return square
+
+
+def cropped(picture: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    """The middle square after the shorter side became `resize` pixels, as torchvision's ImageClassification.
+
+    Only that square is computed, so that a very long picture takes no more memory than another.
+    """
+    size, shortest = preprocessing.crop, min(picture.size)
+    scaled = [int(preprocessing.resize * side / shortest) for side in picture.size]
+    corner = [round((side - size) / 2) for side in scaled]
+    steps = [side / after for side, after in zip(picture.size, scaled, strict=True)]
+    (left, right), (top, bottom) = (
+        (first * step, min((first + size) * step, side))
+        for first, step, side in zip(corner, steps, picture.size, strict=True)
+    )
+    return picture.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
 
 
 def border_brightness(picture: Image.Image) -> float:
@@ -156,7 +170,7 @@ class Prediction:
         return [(int(index), float(self.probabilities[index])) for index in best]
 
 
-def predict(model: ResNet, picture: Tensor, device: Device, watched: Iterable[str] = ()) -> Prediction:
+def predict(model: ResNet, picture: Tensor, device: Device, watched: Sequence[str] = ()) -> Prediction:
     """Run a 1×C×H×W picture: once bare, for the time, and once with an eye on the `watched` layers."""
     found: dict[str, np.ndarray] = {}
     with _ONE_AT_A_TIME, torch.inference_mode():
@@ -166,18 +180,14 @@ def predict(model: ResNet, picture: Tensor, device: Device, watched: Iterable[st
         scores = model(picture)
         synchronise(device)
         seconds = time.perf_counter() - start
-        handles = [
-            model.get_submodule(name).register_forward_hook(
-                lambda _, __, output, name=name: found.update({name: strongest_map(output[0])})
-            )
-            for name in watched
-        ]
-        try:
-            if handles:
+        with ExitStack() as hooks:
+            for name in watched:
+                handle = model.get_submodule(name).register_forward_hook(
+                    lambda _, __, output, name=name: found.update({name: strongest_map(output[0])})
+                )
+                hooks.callback(handle.remove)
+            if watched:
                 model(picture)
-        finally:
-            for handle in handles:
-                handle.remove()
         probabilities = F.softmax(scores[0].float(), dim=0).cpu().numpy()
     return Prediction(probabilities, seconds, device, found)
 

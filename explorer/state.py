@@ -1,129 +1,21 @@
-"""What a person is looking at, as one value that lives in the link.
+"""The view of one session, kept in step with the link and the sidebar.
 
-`View` is everything a link holds. `open_link` reads it at the start of a run, widgets change
-it through `change`, and `write_link` puts it back, so that link, sidebar and page agree.
+`open_link` reads the link at the start of a run, widgets change the view through `change`,
+and `write_link` puts it back, so that link, sidebar and page agree.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
 
 import streamlit as st
 
 from resnet import OPTIONS, PRESETS, ConfigError, Option, ResNetConfig, preset, preset_name
 from resnet.options import from_text, to_text
-from resnet.weights import BUNDLED, FASHION_MNIST
 
-Size = tuple[int, int]
-
-
-def natural_size(config: ResNetConfig) -> Size:
-    """The image size a network is usually shown: what its shipped weights take, 32 pixels for CIFAR-like ones, else 224."""
-    if config in BUNDLED.values():
-        return (FASHION_MNIST.preprocessing.crop,) * 2
-    return (32, 32) if config.stem == "3x3" and config.total_stride <= 8 else (224, 224)
-
-
-@dataclass(frozen=True)
-class View:
-    """A configuration, the image size (height, width) in pixels, and what is chosen on the pages.
-
-    `at` is the selected layer or block, `pinned` a configuration to compare with, `weights`
-    and `picture` the chosen weights and sample of the inference page.
-    """
-
-    config: ResNetConfig = field(default_factory=ResNetConfig)
-    image_size: Size = (224, 224)
-    at: str = ""
-    pinned: ResNetConfig | None = None
-    weights: str = ""
-    picture: str = ""
-
-    def to_query(self) -> dict[str, str]:
-        """The view as a link's query; what is at its default is left out."""
-        query = self.config.to_query()
-        if self.image_size != natural_size(self.config):
-            query["size"] = size_text(self.image_size)
-        if self.pinned is not None:
-            query["pin"] = urlencode(self.pinned.to_query()) or "default"
-        return query | {name: value for name in _PLAIN if (value := getattr(self, name))}
-
-    @classmethod
-    def from_query(cls, query: Mapping[str, str]) -> View:
-        """The inverse of `to_query`. `preset` may name a network for the rest to start from.
-
-        Raises:
-            ConfigError: for anything in the query that is not accepted.
-        """
-        own = {"size", "pin", "preset", *_PLAIN}
-        options = {name: text for name, text in query.items() if name not in own}
-        base = preset(query["preset"]) if "preset" in query else None
-        config = ResNetConfig.from_query(options, base)
-        size = parse_size(query["size"]) if "size" in query else natural_size(config)
-        pinned = None
-        if "pin" in query:
-            given = [] if query["pin"] == "default" else parse_qsl(query["pin"], keep_blank_values=True)
-            try:
-                pinned = ResNetConfig.from_query(dict(given))
-            except ConfigError as error:
-                raise ConfigError("pin", query["pin"], f"{error.field} in it takes {error.accepted}") from error
-        plain = {name: query.get(name, "")[:100] for name in _PLAIN}
-        return cls(config, config.check_image_size(size), pinned=pinned, **plain)
-
-
-_PLAIN = ("at", "weights", "picture")
-
-
-def parse_size(text: str) -> Size:
-    """(height, width) from "224" or "224x320".
-
-    Raises:
-        ConfigError: for other text.
-    """
-    match = re.fullmatch(r"\s*([0-9]{1,6})\s*(?:[x×,]\s*([0-9]{1,6}))?\s*", text)
-    if not match:
-        raise ConfigError("size", text, "one number of pixels such as 224, or height × width such as 224x320")
-    height = int(match[1])
-    return height, int(match[2]) if match[2] else height
-
-
-def size_text(size: Size) -> str:
-    return str(size[0]) if size[0] == size[1] else f"{size[0]}x{size[1]}"
-
-
-def tolerant(query: Mapping[str, str]) -> tuple[View, list[str]]:
-    """The view of a link that may hold mistakes, and a sentence for each of them.
-
-    What is wrong is left out and the rest kept; where the rest does not fit together, the
-    default network is shown.
-    """
-    rest = dict(query)
-    problems: list[str] = []
-    while True:
-        try:
-            return View.from_query(rest), problems
-        except ConfigError as error:
-            name = {"image_size": "size", "option": str(error.value)}.get(error.field, error.field)
-            if name not in rest:
-                return View(), [*problems, f"{error} The default network is shown instead."]
-            del rest[name]
-            problems.append(f"{error} {instead(name)}")
-
-
-def instead(name: str) -> str:
-    """What a link's mistake is replaced by, in a sentence."""
-    if name == "size":
-        return "The network's usual image size is used instead."
-    if name == "pin":
-        return "Nothing is pinned instead."
-    if name in OPTIONS and (default := OPTIONS[name].default) not in ((), 0):
-        return f"{to_text(default)} is used instead."
-    return "It is left out."
-
+from .view import View, natural_size, parse_size, size_text, tolerant
 
 # -- one session --------------------------------------------------------------------------
 
@@ -169,13 +61,16 @@ def compared() -> ResNetConfig | None:
     return view().pinned or st.session_state.get("previous")
 
 
-def change(name: str, value: Any) -> None:
-    """Change one option of the configuration; a value that is not accepted leaves the view as it is."""
+def change(name: str, value: Any, typed: str | None = None) -> None:
+    """Change one option of the configuration; a value that is not accepted leaves the view as it is.
+
+    `typed` is the text that stood for the value, which then stays to be mended.
+    """
     now = view()
     try:
         config, notes = now.config.with_(**{name: value})
     except ConfigError as error:
-        refuse(name, value, error)
+        refuse(name, to_text(value) if typed is None else typed, error)
         return
     size, low = now.image_size, config.total_stride
     if min(size) < low:
@@ -186,9 +81,9 @@ def change(name: str, value: Any) -> None:
     show(replace(now, config=config, image_size=size), *notes)
 
 
-def refuse(name: str, value: Any, error: ConfigError) -> None:
+def refuse(name: str, typed: str, error: ConfigError) -> None:
     """Keep the view, and the text as it was typed beside the reason."""
-    st.session_state.typed = {name: value if isinstance(value, str) else to_text(value)}
+    st.session_state.typed = {name: typed}
     st.session_state.problems, st.session_state.notes = [f"{error} The network is unchanged."], []
 
 
@@ -277,14 +172,14 @@ def size_chosen() -> None:
 
 def option_chosen(name: str) -> None:
     value, option = st.session_state[f"option {name}"], OPTIONS[name]
-    if isinstance(value, str) and not option.choices:
-        text = re.sub(r"[\s,;·]+", "-", value.strip()) if isinstance(option.default, tuple) else value.strip()
-        try:
-            value = from_text(name, option, text)
-        except ConfigError as error:
-            refuse(name, value, error)
-            return
-    change(name, value)
+    if option.choices or not isinstance(value, str):
+        change(name, value)
+        return
+    text = re.sub(r"[\s,;·]+", "-", value.strip()) if isinstance(option.default, tuple) else value.strip()
+    try:
+        change(name, from_text(name, option, text), value)
+    except ConfigError as error:
+        refuse(name, value, error)
 
 
 def messages() -> None:
@@ -297,4 +192,4 @@ def messages() -> None:
 
 def escape_markdown(words: str) -> str:
     """Text a person typed, shown as text."""
-    return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|$~:])", r"\\\1", words)
+    return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|$~:&])", r"\\\1", words)

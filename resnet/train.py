@@ -128,7 +128,7 @@ def fashion_mnist(folder: Path | None, train: bool) -> tuple[Tensor, Tensor]:
 
     Raises:
         FileNotFoundError: where `folder` lacks one of the idx files.
-        RuntimeError: where nothing is at hand and the download failed.
+        RuntimeError: where a file is damaged, or nothing is at hand and the download failed.
     """
     from torchvision.datasets import FashionMNIST
 
@@ -140,7 +140,12 @@ def fashion_mnist(folder: Path | None, train: bool) -> tuple[Tensor, Tensor]:
             raw.mkdir(parents=True)
             for name in FILES:
                 copy_idx(folder, name, raw / name)
-            data = FashionMNIST(root, train=train)
+            try:
+                data = FashionMNIST(root, train=train)
+            except (ValueError, AssertionError) as error:
+                raise RuntimeError(
+                    f"{folder} holds damaged idx files of Fashion-MNIST ({error or 'cut short'})"
+                ) from error
     (mean,), (std,) = FASHION_MNIST.preprocessing.mean, FASHION_MNIST.preprocessing.std
     return (data.data[:, None] / 255 - mean) / std, data.targets
 

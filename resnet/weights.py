@@ -14,6 +14,7 @@ import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -224,11 +225,11 @@ def download(url: str, progress: Progress, timeout: float = 20.0) -> Path:
     path = cache_path(url)
     if path.exists():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     digest, done = hashlib.sha256(), 0
     instead = "random weights, and the shipped ones of resnet20, work without a network"
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with urllib.request.urlopen(url, timeout=timeout) as response, part.open("wb") as file:
             total = int(response.headers.get("Content-Length") or 0)
             while chunk := response.read(2**20):
@@ -244,7 +245,8 @@ def download(url: str, progress: Progress, timeout: float = 20.0) -> Path:
         reason = getattr(error, "reason", None) or error
         raise WeightsError(f"{path.name} could not be downloaded ({reason}); {instead}.") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
     return path
 
 

@@ -66,6 +66,29 @@ def test_a_query_changes_its_base() -> None:
     assert ResNetConfig.from_query({"groups": "1", "base_width": "64"}, base) == ResNetConfig()
 
 
+@pytest.mark.parametrize("rate", [0.00012345678901234567, 1.2345678901234567e-05, 5e-324, 0.99, 1e-9, 0.5])
+def test_every_digit_of_a_rate_reads_back(rate: float) -> None:
+    assert_reads_back(ResNetConfig(drop_path=rate))
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        *[("groups", text) for text in ("٣", "²", "+3", " 3", "3 ", "3.0", "1_0", "", "3-4", "9" * 5000)],
+        *[("layers", text) for text in ("٣-٤", "3,4", "3-", "-3", "3--4", "(3, 4)", "")],
+        *[("drop_path", text) for text in ("nan", "inf", "-0.1", ".", "0,1", "٠.١", "1e400", "")],
+        *[("zero_init_residual", text) for text in ("True", "2", "yes", "")],
+        *[("output_stride", text) for text in ("032", "٣٢", "32.0")],
+        *[("block", text) for text in ("Basic", "basic ", "")],
+    ],
+    ids=lambda text: ascii(text[:9]),
+)
+def test_a_query_has_one_way_to_write_a_value(field: str, text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ResNetConfig.from_query({field: text})
+    refused(field, "", caught.value)
+
+
 def test_code_builds_the_network() -> None:
     config = preset("resnet20")
     code = config.to_code().replace("model = build(", "config = (")

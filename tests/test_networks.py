@@ -16,7 +16,7 @@ import torchvision
 from torch import Tensor, nn
 
 from resnet import PRESETS, ResNet, ResNetConfig, build, preset
-from resnet.blocks import Add, Block, Conv2d, DropPath
+from resnet.blocks import Add, Block, Conv2d, DropPath, EfficientChannelAttention, SqueezeExcitation
 
 REFERENCE = Path(__file__).parent / "reference"
 TIMM = json.loads((REFERENCE / "timm_resnets.json").read_text())["models"]
@@ -120,6 +120,19 @@ def test_timm_dilated_outputs(name: str) -> None:
     ours = ResNet(config)
     ours.load_state_dict(theirs.state_dict())
     assert_same_outputs(theirs, ours)
+
+
+@pytest.mark.parametrize("channels", [8, 16, 24, 64, 96, 100, 128, 256, 512, 1000, 1024, 2048])
+def test_attention_is_that_of_timm(channels: int) -> None:
+    for theirs, ours in (
+        (timm.layers.SEModule(channels), SqueezeExcitation(channels, 16)),
+        (timm.layers.SEModule(channels, rd_ratio=0.25), SqueezeExcitation(channels, 4)),
+        (timm.layers.EcaModule(channels), EfficientChannelAttention(channels)),
+    ):
+        fill(theirs)
+        ours.load_state_dict(theirs.state_dict())
+        x = torch.randn(2, channels, 3, 3)
+        torch.testing.assert_close(ours(x), theirs(x))
 
 
 def renamed(name: str, shortcut: str) -> str:

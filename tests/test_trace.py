@@ -307,6 +307,13 @@ def test_after_pooling_a_unit_sees_the_image() -> None:
         assert (layer.field.jump == 0) == pooled
 
 
+def test_a_sum_sees_what_either_summand_sees() -> None:
+    inner, left, right = Field(3, 4, -1), Field(5, 4, -6), Field(4, 4, 2)
+    assert union(inner, left) == union(left, inner) == Field(8, 4, -6)
+    assert union(inner, right) == union(right, inner) == Field(7, 4, -1)
+    assert Field(8, 4, -6).interval(2) == (2, 9)
+
+
 def test_summands_on_different_grids_are_refused() -> None:
     with pytest.raises(ValueError, match="2 and 4 pixels apart"):
         union(Field(3, 2, 0), Field(3, 4, 0))

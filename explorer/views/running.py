@@ -121,8 +121,8 @@ def weights_label(weights: Weights) -> str:
     parts = [weights.title]
     if weights.accuracy is not None:
         parts.append(f"{weights.accuracy:.1%} right")
-    if weights.url and not is_cached(weights.url):
-        parts.append(f"{weights.bytes / 2**20:.0f} MiB to download")
+    if weights.url:
+        parts.append(f"{weights.bytes / 2**20:.0f} MiB")
     return " · ".join(parts)
 
 
@@ -157,7 +157,6 @@ def loaded(weights: Weights) -> ResNet:
         return model(weights)
     except WeightsError as error:
         st.error(state.escape_markdown(str(error)), icon=":material/cloud_off:")
-        offer_trained()
         st.stop()
 
 

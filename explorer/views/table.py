@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import streamlit as st
 
 from resnet import preset_name
@@ -16,9 +18,10 @@ def layers(trace: Trace) -> None:
     frame = trace.frame()
     selected = chosen_layer(trace).index
     key = "layer table"
+    selection: Any = {"selection": {"rows": [selected], "columns": [], "cells": []}}
 
     def row_chosen() -> None:
-        if rows := st.session_state[key].selection.rows:
+        if rows := st.session_state[key]["selection"]["rows"]:
             state.choose(at=trace.layers[rows[0]].name)
 
     config = {
@@ -27,10 +30,10 @@ def layers(trace: Trace) -> None:
         else st.column_config.TextColumn(column.label, help=column.help)
         for name, column in COLUMNS.items()
     }
-    if st.session_state.get(key, {}).get("selection", {}).get("rows") != [selected]:
-        st.session_state[key] = {"selection": {"rows": [selected], "columns": [], "cells": []}}
+    if key in st.session_state and st.session_state[key]["selection"]["rows"] != [selected]:
+        st.session_state[key] = selection
     st.dataframe(
-        frame, key=key, on_select=row_chosen, selection_mode="single-row", hide_index=True, column_config=config,
+        frame, key=key, selection_default=selection, on_select=row_chosen, selection_mode="single-row", hide_index=True, column_config=config,
         height=min(460, 36 * len(frame) + 40), placeholder="–",
     )  # fmt: skip
     name = preset_name(trace.config) or "network"

@@ -1,0 +1,633 @@
+"""The app without a browser: what a person sets, what the page says, what the link holds."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image, ImageOps
+from streamlit.testing.v1 import AppTest
+from torchvision.models import resnet18
+
+import resnet.weights
+from explorer.images import open_image, samples
+from explorer.trace import trace
+from explorer.views import cached, running
+from resnet import OPTIONS, ResNet, ResNetConfig, preset
+from resnet.weights import Weights, load
+
+APP = Path(__file__).parents[1] / "explorer" / "app.py"
+TIMM = json.loads((Path(__file__).parent / "reference" / "timm_resnets.json").read_text())["models"]
+TRAINED = "Use the shipped ResNet-20, trained on clothing"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither weights that this machine already has nor a network."""
+
+    def unreachable(*_: Any, **__: Any) -> None:
+        raise urllib.error.URLError("no network in this test")
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(urllib.request, "urlopen", unreachable)
+
+
+@pytest.fixture
+def _nothing_loaded() -> Iterator[None]:
+    """Networks of other tests are forgotten, and this test's by the others."""
+    caches = (cached.model, running.predicted, running.activated)
+    for cache in caches:
+        cache.clear()
+    yield
+    for cache in caches:
+        cache.clear()
+
+
+# -- a person at the app ------------------------------------------------------------------
+
+
+def run(app: AppTest) -> AppTest:
+    app.run()
+    assert not app.exception, app.exception
+    return app
+
+
+def opened(page: str = "", /, **query: str) -> AppTest:
+    """The app as a link opens it, at a page."""
+    app = AppTest.from_file(str(APP), default_timeout=120)
+    for name, text in query.items():
+        app.query_params[name] = text
+    run(app)
+    if page:
+        run(app.switch_page(f"../pages/{page}.py"))
+    return app
+
+
+def choose(app: AppTest, option: str, value: Any) -> AppTest:
+    """Set an option's widget, or the image size's."""
+    return select(app, option if option == "size" else f"option {option}", value)
+
+
+def click(app: AppTest, label: str) -> AppTest:
+    (button,) = [button for button in app.button if button.label == label]
+    button.click()
+    return run(app)
+
+
+def select(app: AppTest, key: str, value: str) -> AppTest:
+    app.get_by_key(key).set_value(value)  # type: ignore[union-attr]
+    return run(app)
+
+
+def tab(app: AppTest, name: str) -> AppTest:
+    app.session_state["tab"] = name
+    return run(app)
+
+
+def figures(app: AppTest) -> dict[str, str]:
+    return {metric.label: metric.value for metric in app.metric}
+
+
+def deltas(app: AppTest) -> list[str]:
+    return [metric.delta for metric in app.metric]
+
+
+def compared_with(app: AppTest) -> set[str]:
+    return {metric.proto.delta_description for metric in app.metric}
+
+
+def link(app: AppTest) -> dict[str, str]:
+    return {name: value if isinstance(value, str) else value[0] for name, value in app.query_params.items()}
+
+
+def said(alerts: Any) -> list[str]:
+    """Alerts as they read once Markdown has taken the backslashes away."""
+    return [re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", alert.value) for alert in alerts]
+
+
+def texts(app: AppTest) -> list[str]:
+    return [markdown.value for markdown in app.markdown]
+
+
+def captions(app: AppTest) -> str:
+    return "\n".join(caption.value for caption in app.caption)
+
+
+# -- architecture -------------------------------------------------------------------------
+
+RESNET50 = {"Parameters": "25.56 M", "MACs": "4.09 G", "Peak activations": "9.2 MiB", "Receptive field": "427 px"}
+
+
+def test_the_first_page_is_resnet50() -> None:
+    app = opened()
+    assert app.title[0].value == "ResNet-50"
+    assert figures(app) == RESNET50
+    assert deltas(app) == [""] * 4
+    assert link(app) == {}
+    assert not app.warning
+    assert not app.info
+    assert app.selectbox(key="preset").value == "resnet50"
+
+
+def test_a_change_shows_what_it_costs() -> None:
+    app = choose(opened(), "block", "basic")
+    assert app.title[0].value == "ResNet-34"
+    assert (figures(app)["Parameters"], figures(app)["MACs"]) == ("21.80 M", "3.66 G")
+    assert deltas(app)[0] == "-3.76 M"
+    assert compared_with(app) == {"than ResNet-50"}
+    assert [metric.proto.color for metric in app.metric[:2]] == [app.metric[0].proto.MetricColor.GREEN] * 2
+    assert link(app) == {"block": "basic"}
+    choose(app, "block", "bottleneck")
+    assert figures(app) == RESNET50
+    assert deltas(app)[0] == "+3.76 M"
+    assert link(app) == {}
+
+
+def test_the_link_opens_on_the_same_view() -> None:
+    first = opened()
+    for option, value in (("layers", "2 2 2"), ("planes", "16, 32, 64"), ("attention", "se"), ("output_stride", 8)):
+        choose(first, option, value)
+    choose(first, "zero_init_residual", True)
+    choose(first, "drop_path", "0.1")
+    choose(first, "size", "96x160")
+    choose(first, "activation", "silu")
+    assert link(first) == {
+        "layers": "2-2-2", "planes": "16-32-64", "attention": "se", "output_stride": "8", "zero_init_residual": "1",
+        "drop_path": "0.1", "size": "96x160", "activation": "silu",
+    }  # fmt: skip
+    second = opened(**link(first))
+    assert second.session_state["view"] == first.session_state["view"]
+    assert figures(second) == figures(first)
+    assert link(second) == link(first)
+    for widget in first.sidebar.text_input:
+        assert second.text_input(key=widget.key).value == widget.value
+
+
+@pytest.mark.parametrize(
+    ("query", "kept", "words"),
+    [
+        ({"layers": "3-x", "attention": "se"}, {"attention": "se"}, ["layers = 3-x is not accepted"]),
+        ({"depth": "50", "block": "basic"}, {"block": "basic"}, ["option = depth is not accepted"]),
+        ({"size": "12", "block": "basic"}, {"block": "basic"}, ["12"]),
+        ({"pin": "groups=0", "block": "basic"}, {"block": "basic"}, ["pin = groups=0 is not accepted"]),
+        ({"preset": "vgg"}, {}, ["preset = vgg is not accepted"]),
+        (
+            {"groups": "32", "block": "basic", "shortcut": "Q"},
+            {"block": "basic"},
+            ["shortcut = Q", "groups = 32 is not accepted: only the bottleneck block has it"],
+        ),
+        ({"**x**": ":red[y]"}, {}, ["option = **x** is not accepted"]),
+        ({"at": "<b>nowhere</b>"}, {"at": "<b>nowhere</b>"}, []),
+    ],
+)
+def test_a_link_with_mistakes(query: dict[str, str], kept: dict[str, str], words: list[str]) -> None:
+    app = opened(**query)
+    assert link(app) == kept
+    warnings = said(app.warning)
+    assert len(warnings) == len(words)
+    for warning, expected in zip(warnings, words, strict=True):
+        assert expected in warning
+        assert warning.endswith(".")
+    assert not any("<b>" in markdown for markdown in texts(app))
+    assert figures(app) == figures(opened(**kept))
+
+
+def test_the_warning_goes_with_the_next_change() -> None:
+    app = opened(layers="3-x")
+    assert len(app.warning) == 1
+    choose(app, "block", "basic")
+    assert not app.warning
+    assert link(app) == {"block": "basic"}
+
+
+@pytest.mark.parametrize(
+    ("option", "typed", "words"),
+    [
+        ("layers", "3-x", "from 1 to 500"),
+        ("layers", "0", "from 1 to 500"),
+        ("layers", "9999999999999", "from 1 to 500"),
+        ("layers", "", "(empty) is not accepted"),
+        ("layers", "500-500-500", "at most 1000 blocks"),
+        ("layers", "1-1-1-1-1-1-1", "1 to 6 of them"),
+        ("planes", "64-128", "each of the 4 stages"),
+        ("planes", "64, 128", "each of the 4 stages"),
+        ("planes", "64-128-256-0", "from 1 to 16384"),
+        ("stem_width", "-1", "from 1 to 16384"),
+        ("size", "12", "32 to 8192 pixels"),
+        ("size", "224x", "height × width"),
+        ("size", "٢٢٤", "height × width"),
+        ("groups", "4.0", "from 1 to 1024"),
+        ("base_width", "*1*", "*1* is not accepted"),
+        ("drop_path", "2", "from 0 to 0.99"),
+        ("drop_path", "nan", "from 0 to 0.99"),
+        ("in_channels", "1e3", "from 1 to 1024"),
+        ("num_classes", "0", "from 1 to 100000"),
+    ],
+)
+def test_a_mistake_in_the_sidebar_changes_nothing(option: str, typed: str, words: str) -> None:
+    app = choose(opened(block="bottleneck", attention="eca"), option, typed)
+    before = opened(attention="eca")
+    (warning,) = said(app.warning)
+    assert " is not accepted: " in warning
+    assert words in warning
+    assert warning.endswith("The network is unchanged.")
+    assert figures(app) == figures(before)
+    assert link(app) == {"attention": "eca"}
+    assert app.text_input(key=option if option == "size" else f"option {option}").value == typed
+    choose(app, "attention", "none")
+    assert not app.warning
+    assert figures(app) == RESNET50
+    for widget in app.sidebar.text_input:
+        assert widget.value == before.text_input(key=widget.key).value
+
+
+def test_the_warning_about_a_size_quotes_it_as_typed() -> None:
+    (warning,) = said(choose(opened(), "size", "12").warning)
+    assert re.search(r"= 12 is not accepted", warning)
+
+
+def test_what_had_to_follow_is_told() -> None:
+    app = choose(opened(groups="32", base_width="4"), "block", "basic")
+    (note,) = said(app.info)
+    assert "Groups went from 32 to 1" in note
+    assert "Base width went from 4 to 64" in note
+    assert not app.warning
+    assert link(app) == {"block": "basic"}
+    choose(app, "block", "bottleneck")
+    assert not app.info
+
+
+def test_the_image_grows_with_the_stride() -> None:
+    app = choose(opened(preset="resnet20", size="4x160"), "stem", "7x7")
+    assert said(app.info) == ["Image size went from 4x160 to 8x160: the network strides by 8."]
+    assert app.text_input(key="size").value == "8x160"
+    assert not app.warning
+
+
+@pytest.mark.parametrize(
+    ("query", "options", "reason"),
+    [
+        ({"block": "basic"}, ("groups", "base_width", "stride_in"), "only the bottleneck block has it"),
+        ({"shortcut": "none"}, ("zero_init_residual", "drop_path"), "a plain network has no shortcut"),
+        ({}, ("se_reduction",), "only squeeze-and-excitation has it"),
+    ],
+)
+def test_what_does_not_apply_says_why(query: dict[str, str], options: tuple[str, ...], reason: str) -> None:
+    app = opened(**query)
+    for name, option in OPTIONS.items():
+        widget: Any = app.get_by_key(f"option {name}")
+        applies = option.unless(app.session_state["view"].config) is None
+        assert widget.disabled is not applies
+        assert widget.help.startswith(option.help)
+        assert ("does not apply" in widget.help) is not applies
+    for name in options:
+        assert reason in app.get_by_key(f"option {name}").help  # type: ignore[union-attr]
+
+
+# -- presets and pins ---------------------------------------------------------------------
+
+
+def test_a_preset_brings_its_image_size() -> None:
+    app = opened(at="layer4.0.conv1", pin="default")
+    select(app, "preset", "resnet20")
+    assert app.text_input(key="size").value == "32"
+    assert figures(app)["Parameters"] == "269.72 k"
+    assert "size" not in link(app)
+    assert "at" not in link(app)
+    assert link(app)["pin"] == "default"
+    choose(app, "num_classes", "100")
+    assert app.selectbox(key="preset").value == "custom"
+    select(app, "preset", "resnet20_fashion")
+    assert app.text_input(key="size").value == "28"
+    select(app, "preset", "resnet50")
+    assert app.text_input(key="size").value == "224"
+    assert {label: value for label, value in figures(app).items() if label in RESNET50} == RESNET50
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet1202", "resnetrs50", "resnetv2_50d", "plain34", "resnext101_64x4d", "ecaresnet26t", "seresnextaa201d_32x8d",
+        "resnetblur50", "resnet50_gn", "resnet20_fashion", "resnet14t", "ecaresnetlight",
+    ],
+)  # fmt: skip
+def test_presets_open(name: str) -> None:
+    app = opened(preset=name)
+    assert app.selectbox(key="preset").value == name
+    assert app.session_state["view"].config == preset(name)
+    assert not app.warning
+    if name in TIMM:
+        assert figures(app)["Parameters"] == f"{TIMM[name]['params_exact'] / 1e6:.2f} M"
+    assert opened(**link(app)).session_state["view"] == app.session_state["view"]
+
+
+def test_pin_and_unpin() -> None:
+    app = click(opened(), "Pin to compare")
+    assert link(app) == {"pin": "default"}
+    choose(choose(app, "block", "basic"), "layers", "2-2-2-2")
+    assert figures(app)["Parameters"] == "11.69 M"
+    assert deltas(app)[0] == "-13.87 M"
+    assert compared_with(app) == {"than ResNet-50"}
+
+    other = opened(**link(app))
+    assert deltas(other) == deltas(app)
+    assert compared_with(other) == {"than ResNet-50"}
+    click(other, "Pin to compare")
+    assert link(other)["pin"] == "layers=2-2-2-2&block=basic"
+    assert deltas(other) == [""] * 4
+    click(other, "Unpin")
+    assert "pin" not in link(other)
+    click(app, "Pin to compare")
+    choose(app, "layers", "3-4-6-3")
+    assert deltas(app)[0] == "+10.11 M"
+    assert compared_with(app) == {"than ResNet-18"}
+
+
+# -- tabs and selection -------------------------------------------------------------------
+
+
+def test_every_tab() -> None:
+    app = opened()
+    assert [shown.label for shown in app.tabs] == ["Layers", "Cost", "Receptive field", "torchinfo", "graphviz"]
+    frame = app.dataframe[0].value
+    assert len(frame) == len(trace(ResNetConfig()).layers)
+    assert frame["params"].sum() == 25_557_032
+
+    tab(app, "torchinfo")
+    assert not app.dataframe
+    assert any(re.search(r"Total params: 25,557,032", code.value) for code in app.code)
+    tab(app, "graphviz")
+    (drawing,) = app.get("graphviz_chart")
+    assert '"layer4.2.add" -> "layer4.2.act"' in drawing.proto.spec
+    tab(app, "Receptive field")
+    assert app.get("plotly_chart")
+    tab(app, "Layers")
+    assert len(app.dataframe) == 1
+
+
+@pytest.mark.parametrize(
+    ("measure", "total"), [("MACs", 4_089_184_256), ("Parameters", 25_557_032), ("Activations", None)]
+)
+@pytest.mark.parametrize(("grain", "title"), [("by stage", "by stage"), ("by layer", "layer by layer")])
+def test_the_cost_chart_adds_up(measure: str, total: int | None, grain: str, title: str) -> None:
+    app = tab(opened(), "Cost")
+    select(app, "measure", measure)
+    select(app, "grain", grain)
+    (chart,) = app.get("plotly_chart")
+    figure = json.loads(chart.proto.spec)
+    bars = {bar["name"]: sum(bar["y"]) for bar in figure["data"]}
+    assert list(bars) == ["stem", "stage 1", "stage 2", "stage 3", "stage 4", "head"]
+    assert figure["layout"]["title"]["text"] == f"{measure} {title}"
+    expected = total or sum(torch.Size(layer.out_shape).numel() for layer in trace(ResNetConfig()).layers)
+    assert sum(bars.values()) == expected
+
+
+def test_deep_networks_are_summarised_on_demand() -> None:
+    app = tab(opened(preset="resnet1202"), "torchinfo")
+    assert not any("Total params" in code.value for code in app.code)
+    assert any(button.label == "Run torchinfo on this deep network" for button in app.button)
+
+
+@pytest.mark.parametrize(
+    ("at", "layer"),
+    [("layer3.2.conv3", "layer3.2.conv3"), ("layer1.0", "layer1.0.conv2"), ("nowhere", "layer2.0.conv2")],
+)
+def test_the_link_says_what_is_selected(at: str, layer: str) -> None:
+    app = opened(at=at)
+    assert any(text.endswith(f" `{layer}`") for text in texts(app))
+    block = layer.rpartition(".")[0]
+    assert any(text.endswith(f" `{block}`") for text in texts(app))
+
+
+# -- inference ----------------------------------------------------------------------------
+
+
+def verdict(app: AppTest) -> str:
+    """The bold line above the five classes."""
+    found = [text for text in texts(app) if re.match(r"\*\*.*\*\*(, [\d.]+%)?$", text)]
+    (line,) = [text for text in found if text.endswith("%") or "Untrained" in text]
+    return line
+
+
+def test_untrained_says_so_and_offers_trained() -> None:
+    app = opened("inference")
+    assert "Untrained" in verdict(app)
+    assert app.selectbox(key="weights").value == "random"
+    assert any(button.label == TRAINED for button in app.button)
+    click(app, TRAINED)
+    assert app.selectbox(key="weights").value == "bundled"
+    assert app.session_state["view"].config == preset("resnet20_fashion")
+    assert verdict(app).startswith("**Sneaker**")
+    assert "Sneaker" in captions(app)
+    assert "ten things" in captions(app)
+    assert not any(button.label == TRAINED for button in app.button)
+    assert app.text_input(key="size").value == "28"
+
+
+def test_random_weights_are_the_same_for_everybody() -> None:
+    first, second = (opened("inference", preset="resnet20", picture="coffee") for _ in "12")
+    charts = [[chart.proto.spec for chart in app.get("plotly_chart")] for app in (first, second)]
+    assert charts[0] == charts[1]
+    assert "Coffee cup" in captions(first)
+
+
+@pytest.mark.parametrize("query", [{"weights": "IMAGENET1K_V9"}, {"weights": "bundled"}, {"weights": "[x](y)"}])
+def test_weights_that_do_not_fit_are_told(query: dict[str, str]) -> None:
+    app = opened("inference", preset="resnet20", **query)
+    (warning,) = said(app.warning)
+    assert warning.startswith(f"weights = {query['weights']} do not fit ResNet-20, which can have random;")
+    assert "Untrained" in verdict(app)
+
+
+def test_a_picture_that_is_no_sample_is_told() -> None:
+    app = opened("inference", preset="resnet20_fashion", picture="nobody")
+    (warning,) = said(app.warning)
+    assert warning.startswith("picture = nobody is not a sample")
+    assert verdict(app).startswith("**Sneaker**")
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ({"layers": "1", "planes": "16384"}, r"its weights come to 18\.3 GiB.*the limit is 2\.0 GiB"),
+        (
+            {
+                "layers": "200-200-200", "planes": "64-128-256", "block": "basic", "shortcut": "A", "stem": "3x3",
+                "stem_pool": "none", "size": "224",
+            },
+            r"its arithmetic come\w* to 2,217\.\d GMACs.*the limit is 100\.0 GMACs",
+        ),
+        ({"block": "basic", "layers": "1", "size": "8192"}, r"its activations come to 8\.\d GiB.*the limit is 1\.0 GiB"),
+    ],
+)  # fmt: skip
+def test_too_large_to_run(query: dict[str, str], words: str) -> None:
+    app = opened("inference", **query)
+    (error,) = said(app.error)
+    assert re.search(words, error), error
+    assert not app.file_uploader
+    assert not app.get("plotly_chart")
+    click(app, TRAINED)
+    assert verdict(app).startswith("**Sneaker**")
+
+
+@pytest.mark.usefixtures("_nothing_loaded")
+@pytest.mark.parametrize("at", ["conv1", "fc"])
+def test_overflow_is_told(at: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def overflowing(weights: Weights) -> ResNet:
+        network = load(weights)
+        with torch.no_grad():
+            network.conv1.weight.mul_(1e38)
+        return network
+
+    monkeypatch.setattr(cached, "load", overflowing)
+    (error,) = said(opened("inference", preset="resnet20", norm="none", at=at).error)
+    assert "overflowed" in error
+
+
+@pytest.mark.parametrize(
+    "at", ["layer2.0.conv1", "fc", "avgpool", "layer3.0.attention.gate", "layer1.0.attention.conv"]
+)
+@pytest.mark.parametrize("attention", ["se", "eca"])
+def test_every_kind_of_layer_can_be_looked_at(at: str, attention: str) -> None:
+    app = opened("inference", preset="resnet20", attention=attention, at=at)
+    names = trace(app.session_state["view"].config, 32).by_name
+    shown = at if at in names else "layer2.0.conv1"
+    assert any(text == f"**What `{shown}` puts out**" for text in texts(app))
+
+
+# -- downloads ----------------------------------------------------------------------------
+
+
+def test_nothing_is_downloaded_unasked() -> None:
+    app = opened("inference", preset="resnet18", size="64")
+    assert app.selectbox(key="weights").value == "random"
+    label = next(option for option in app.selectbox(key="weights").options if "torchvision" in option)
+    assert re.search(r"V1.*69\.8% right.*45 MiB", label)
+
+
+def test_a_download_that_fails_is_told() -> None:
+    app = opened("inference", preset="resnet18", weights="IMAGENET1K_V1")
+    (error,) = said(app.error)
+    assert error.startswith("resnet18-f37072fd.pth could not be downloaded (no network in this test);")
+    click(app, TRAINED)
+    assert verdict(app).startswith("**Sneaker**")
+
+
+@pytest.mark.usefixtures("_nothing_loaded")
+def test_downloaded_weights_name_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    network = resnet18()
+    with torch.no_grad():
+        network.fc.weight.zero_()
+        network.fc.bias.zero_()[285] = 3.0  # Egyptian cat
+    buffer = io.BytesIO()
+    torch.save(network.state_dict(), buffer)
+    answered: list[str] = []
+
+    def answer(url: str, timeout: float) -> Any:
+        answered.append(url)
+        response = io.BytesIO(buffer.getvalue())
+        response.headers = {"Content-Length": str(len(buffer.getvalue()))}  # type: ignore[attr-defined]
+        return response
+
+    monkeypatch.setattr(urllib.request, "urlopen", answer)
+    # The served file is not torchvision's, so neither is its hash.
+    monkeypatch.setattr(resnet.weights, "cache_path", lambda url: tmp_path / "served.pth")
+    app = opened("inference", preset="resnet18")
+    select(app, "weights", "IMAGENET1K_V1")
+    assert verdict(app).startswith("**Egyptian cat**, 2.0%")
+    assert link(app)["weights"] == "IMAGENET1K_V1"
+    run(app)  # the browser sends the label that it has been showing
+    choose(app, "size", "192")
+    again = opened("inference", **link(app))
+    assert verdict(again) == verdict(app)
+    assert answered == ["https://download.pytorch.org/models/resnet18-f37072fd.pth"]
+
+
+# -- uploads ------------------------------------------------------------------------------
+
+
+def uploaded(data: bytes, name: str = "picture.jpg", mime: str = "image/jpeg") -> AppTest:
+    app = select(opened("inference", preset="resnet20_fashion"), "source", "Upload")
+    assert said(app.info) == ["Upload or take a picture, or pick a sample, to see what the network makes of it."]
+    app.file_uploader(key="upload").set_value((name, data, mime))
+    return run(app)
+
+
+def jpeg(picture: Image.Image, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=92, **options)
+    return stream.getvalue()
+
+
+def trousers() -> Image.Image:
+    sample = next(sample for sample in samples() if sample.label == "Trouser")
+    return open_image(sample.open()).resize((280, 280))
+
+
+def test_a_photograph_is_turned_as_its_camera_says() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying = trousers().transpose(Image.Transpose.ROTATE_90)
+    app = uploaded(jpeg(lying, exif=exif.tobytes()), "my *trousers*.jpg")
+    assert verdict(app).startswith("**Trouser**")
+    assert not app.error
+    assert seen(app) == ["my \\*trousers\\*\\.jpg", "What the network sees: 28×28"]
+    assert not verdict(uploaded(jpeg(lying))).startswith("**Trouser**")
+
+
+def test_a_dark_thing_on_white_is_inverted_unless_one_says_no() -> None:
+    app = uploaded(jpeg(ImageOps.invert(trousers())))
+    assert verdict(app).startswith("**Trouser**")
+    assert seen(app)[1] == "What the network sees: 28×28, inverted"
+    select(app, "invert", "no")
+    assert not verdict(app).startswith("**Trouser**")
+    select(app, "invert", "yes")
+    assert verdict(app).startswith("**Trouser**")
+
+
+def seen(app: AppTest) -> list[str]:
+    """The captions of the picture and of what the network sees."""
+    return [picture.caption for shown in app.image for picture in shown.proto.imgs if picture.caption]
+
+
+def bomb() -> bytes:
+    """A PNG that says it is 60,000 pixels a side."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + name + data + zlib.crc32(name + data).to_bytes(4, "big")
+
+    header = (60_000).to_bytes(4, "big") * 2 + bytes([8, 0, 0, 0, 0])
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(10_000))) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("notes.jpg", b"only words\n" * 50, "cannot be read as a picture"),
+        ("*empty*.jpg", b"", "is empty"),
+        ("half.jpg", jpeg(trousers())[:2000], "cannot be decoded"),
+        ("bomb.png", bomb(), "at most 50 million"),
+        ("page.svg.png", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "cannot be read as a picture"),
+    ],
+    ids=["text", "empty", "truncated", "bomb", "svg"],
+)
+def test_what_is_no_picture_gets_a_sentence(name: str, data: bytes, words: str) -> None:
+    app = uploaded(data, name)
+    (error,) = said(app.error)
+    assert error.startswith(f"{name}: ")
+    assert words in error
+    assert error.endswith(".")
+    assert not app.get("plotly_chart")
+    select(app, "source", "Samples")
+    assert verdict(app).startswith("**Sneaker**")

@@ -1,0 +1,225 @@
+"""`python -m explorer`: what it prints, and what it says of a mistake."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+from xml.etree import ElementTree
+
+import pytest
+
+from explorer.__main__ import EXPORTS, main
+from explorer.trace import IMAGE, Trace, trace
+from explorer.view import View
+from resnet import ResNet, ResNetConfig, preset
+
+NETWORKS = {
+    "resnet50": ("resnet50", ResNetConfig()),
+    "ResNet-18": ("ResNet-18", preset("resnet18")),
+    "query": ("block=basic&layers=1-2&attention=eca", ResNetConfig(block="basic", layers=(1, 2), attention="eca")),
+    "link": ("https://example.org/?order=pre&shortcut=D&layers=1-1", ResNetConfig(order="pre", shortcut="D", layers=(1, 1))),
+}  # fmt: skip
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(list(arguments)) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    return out
+
+
+@pytest.fixture(params=NETWORKS)
+def network(request: pytest.FixtureRequest) -> tuple[str, ResNetConfig]:
+    """What is typed for a network, and its configuration."""
+    return NETWORKS[request.param]
+
+
+# -- exports ------------------------------------------------------------------------------
+
+
+def test_json_reads_back(network: tuple[str, ResNetConfig], capsys: pytest.CaptureFixture[str]) -> None:
+    text, config = network
+    out = printed(capsys, "export", text, "json")
+    assert isinstance(json.loads(out), dict)
+    assert ResNetConfig.from_json(out) == config
+
+
+def test_code_runs(network: tuple[str, ResNetConfig], capsys: pytest.CaptureFixture[str]) -> None:
+    text, config = network
+    names: dict[str, Any] = {}
+    exec(printed(capsys, "export", text, "py"), names)
+    assert isinstance(names["model"], ResNet)
+    assert names["model"].config == config
+    assert sum(parameter.numel() for parameter in names["model"].parameters()) == trace(config).params
+
+
+@pytest.mark.parametrize(("size", "sides"), [("224", (224, 224)), ("64x96", (64, 96))])
+def test_csv_holds_every_layer(
+    network: tuple[str, ResNetConfig], size: str, sides: tuple[int, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, config = network
+    traced = trace(config, sides)
+    rows = list(csv.DictReader(io.StringIO(printed(capsys, "export", text, "csv", "--size", size))))
+    assert [row["name"] for row in rows] == [layer.name for layer in traced.layers]
+    assert sum(int(row["params"]) for row in rows) == traced.params
+    assert sum(int(row["macs"]) for row in rows) == traced.macs
+    assert [row["output"] for row in rows] == ["×".join(map(str, layer.out_shape)) for layer in traced.layers]
+    assert rows[0]["inputs"] == "image"
+
+
+def drawn(source: str) -> tuple[set[str], set[tuple[str, str]]]:
+    """The nodes and edges of a graph in DOT."""
+    name = r'("[^"]+"|\w+)'
+    nodes = {found.strip('"') for found in re.findall(rf"^\t*{name} \[label=", source, re.MULTILINE)}
+    edges = {(a.strip('"'), b.strip('"')) for a, b in re.findall(rf"^\t*{name} -> {name}$", source, re.MULTILINE)}
+    return nodes, edges
+
+
+def edges(traced: Trace) -> set[tuple[str, str]]:
+    return {
+        ("input" if producer == IMAGE else traced.layers[producer].name, layer.name)
+        for layer in traced.layers
+        for producer in layer.inputs
+    }
+
+
+def test_dot_holds_every_edge(network: tuple[str, ResNetConfig], capsys: pytest.CaptureFixture[str]) -> None:
+    text, config = network
+    source = printed(capsys, "export", text, "dot")
+    assert source.startswith("digraph resnet {")
+    assert source.count("{") == source.count("}")
+    nodes, arrows = drawn(source)
+    traced = trace(config)
+    assert nodes == {"input", *(layer.name for layer in traced.layers)}
+    assert arrows == edges(traced)
+
+
+def test_dot_of_a_deep_network_holds_its_blocks(capsys: pytest.CaptureFixture[str]) -> None:
+    nodes, arrows = drawn(printed(capsys, "export", "resnet1202", "dot", "--size", "32"))
+    blocks = {f"layer{stage}.{block}" for stage in (1, 2, 3) for block in range(200)}
+    assert blocks <= nodes
+    assert len(nodes) < 620
+    assert all(
+        arrow in arrows for arrow in (("layer1.198", "layer1.199"), ("layer1.199", "layer2.0"), ("input", "conv1"))
+    )
+    assert len(arrows) == len(nodes) - 1
+
+
+def test_svg_is_a_drawing(network: tuple[str, ResNetConfig], capsys: pytest.CaptureFixture[str]) -> None:
+    text, config = network
+    drawing = ElementTree.fromstring(printed(capsys, "export", text, "svg"))
+    assert drawing.tag == "{http://www.w3.org/2000/svg}svg"
+    identifiers = [element.get("data-id") for element in drawing.iter() if element.get("data-id")]
+    blocks = [f"layer{s + 1}.{b}" for s, count in enumerate(config.layers) for b in range(count)]
+    assert [name for name in identifiers if str(name).startswith("layer")] == blocks
+
+
+def test_every_export_ends_its_last_line(capsys: pytest.CaptureFixture[str]) -> None:
+    for kind in EXPORTS:
+        out = printed(capsys, "export", "resnet20", kind, "--size", "32")
+        assert out.endswith("\n")
+        assert not out.endswith("\n\n")
+
+
+# -- summary ------------------------------------------------------------------------------
+
+
+def test_summary_holds_layers_and_totals(capsys: pytest.CaptureFixture[str]) -> None:
+    out = printed(capsys, "summary", "resnet50")
+    lines = out.splitlines()
+    assert len(
+        [line for line in lines if re.match(r"\s*(conv1|bn1|act1|maxpool|layer\d|avgpool|flatten|fc)\b", line)]
+    ) == (len(trace(ResNetConfig()).layers))
+    assert "ResNet-50 at 224×224, depth 50" in lines
+    assert re.search(r"parameters +25,557,032\n", out)
+    assert re.search(r"MACs +4,089,184,256\n", out)
+    assert re.search(r"receptive field +427 px, jump 32, start -213\n", out)
+
+
+def test_summary_at_another_size(capsys: pytest.CaptureFixture[str]) -> None:
+    out = printed(capsys, "summary", "block=basic&layers=2-2-2-2&num_classes=10", "--size", "64x96")
+    assert "at 64×96" in out
+    assert f"{trace(preset('resnet18').with_(num_classes=10)[0], (64, 96)).macs:,}" in out
+
+
+def test_a_title_says_its_depth_once(capsys: pytest.CaptureFixture[str]) -> None:
+    title = next(line for line in printed(capsys, "summary", "layers=1-1").splitlines() if " at 224×224" in line)
+    assert title.count("depth 8") == 1
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        View(preset("resnet18"), (192, 256), "layer2.0.conv1", ResNetConfig(), "IMAGENET1K_V1", "coffee"),
+        View(ResNetConfig(), at="fc"),
+    ],
+)
+def test_the_part_of_a_link_after_the_question_mark(view: View, capsys: pytest.CaptureFixture[str]) -> None:
+    out = printed(capsys, "export", urlencode(view.to_query()), "json")
+    assert ResNetConfig.from_json(out) == view.config
+
+
+# -- mistakes -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["summary", "resnet51"], "one of"),
+        (["summary", ""], "(empty)"),
+        (["export", "vgg", "json"], "such as resnet"),
+        (["summary", "block=basic&groups=32"], "only the bottleneck block has it"),
+        (["summary", "depth=50"], "option = depth"),
+        (["summary", "layers="], "(empty)"),
+        (["summary", "https://example.org/?layers=3-x"], "layers = 3-x"),
+        (["summary", "resnet50", "--size=abc"], "size = abc"),
+        (["summary", "resnet50", "--size="], "(empty)"),
+        (["summary", "resnet50", "--size=224x"], "size = 224x"),
+        (["summary", "resnet50", "--size=1x2x3"], "size = 1x2x3"),
+        (["summary", "resnet50", "--size=-224"], "-224"),
+        (["summary", "resnet50", "--size=31"], "32 to 8192 pixels"),
+        (["export", "resnet50", "dot", "--size=9999"], "32 to 8192 pixels"),
+        (["summary", "resnet50", "--size=" + "9" * 5000], "size = 999"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
+)
+def test_a_mistake_is_a_sentence(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"explorer: [^\n]+\.\n", err)
+    assert words in err
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["summary"], ["export", "resnet50"], ["export", "resnet50", "pdf"], ["show", "resnet50"]]
+)
+def test_what_is_no_command_shows_the_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: python -m explorer")
+
+
+def test_the_command_itself(tmp_path: Path) -> None:
+    """A status of its own, UTF-8 whatever the terminal, and quiet where a reader has seen enough."""
+    root = Path(__file__).parents[1]
+    environment = {"PYTHONPATH": str(root), "PATH": "", "PYTHONIOENCODING": "utf-8"}
+
+    def command(arguments: str) -> subprocess.CompletedProcess[str]:
+        shell = f"{sys.executable} -m explorer {arguments}"
+        return subprocess.run(["/bin/sh", "-c", shell], cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    failed = command("summary resnet51")
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert failed.stderr.startswith("explorer: preset = resnet51 is not accepted")
+    assert "Traceback" not in failed.stderr
+    cut = command("export resnet1202 csv --size 32 | read line")
+    assert cut.stderr == ""

@@ -1,0 +1,436 @@
+"""`explorer.inference` and the pictures of `explorer.charts`: what a network sees, says, and does on the way."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor, nn
+from torchvision.transforms._presets import ImageClassification
+
+from explorer import charts
+from explorer.images import open_image, samples
+from explorer.inference import (
+    Device,
+    Prediction,
+    TooLargeError,
+    activation,
+    best_device,
+    border_brightness,
+    by_strength,
+    check_runnable,
+    predict,
+    prepare,
+    statistics,
+    strongest_map,
+)
+from explorer.trace import trace
+from resnet import ResNet, ResNetConfig, preset
+from resnet.weights import BUNDLED, FASHION_MNIST, Preprocessing, bundled, load, randomly
+
+CPU = Device("cpu", "this CPU")
+IMAGENET = Preprocessing(256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+FASHION = FASHION_MNIST.preprocessing
+CLOTHES = [sample for sample in samples() if sample.file.startswith("fashion/")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+# -- preparation --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("scale", "resize"), [(1, 256), (1, 232), (0.31, 256), (1.7, 232)])
+@pytest.mark.parametrize("name", ["chelsea", "rocket"])
+def test_photographs_are_prepared_as_torchvision_does(name: str, scale: float, resize: int) -> None:
+    photograph = open_image(next(sample for sample in samples() if sample.name == name).open())
+    photograph = photograph.resize([round(side * scale) for side in photograph.size])
+    for turned in (photograph, photograph.transpose(Image.Transpose.ROTATE_90)):
+        expected = ImageClassification(crop_size=224, resize_size=resize)(turned)
+        prepared = prepare(turned, Preprocessing(resize, 224, IMAGENET.mean, IMAGENET.std))
+        assert prepared.tensor.shape == (1, 3, 224, 224)
+        assert prepared.tensor.dtype == torch.float32
+        assert not prepared.inverted
+        assert expected.std() > 0.4
+        assert (prepared.tensor[0] - expected).abs().mean() < 0.01
+        mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET.mean, IMAGENET.std))
+        seen = torch.from_numpy(prepared.pixels).permute(2, 0, 1)
+        torch.testing.assert_close((seen - mean) / std, prepared.tensor[0])
+
+
+@pytest.mark.parametrize("size", [(20_000, 10), (10, 20_000), (1, 1), (3, 2), (4096, 1), (224, 224)])
+@pytest.mark.parametrize("preprocessing", [IMAGENET, FASHION], ids=["imagenet", "fashion"])
+def test_any_shape_is_prepared(size: tuple[int, int], preprocessing: Preprocessing) -> None:
+    prepared = prepare(Image.new("RGB", size, (200, 200, 200)), preprocessing, invert=False)
+    side, channels = preprocessing.crop, len(preprocessing.mean)
+    assert prepared.tensor.shape == (1, channels, side, side)
+    assert prepared.pixels.shape == (side, side, channels)
+    assert prepared.pixels.max() == pytest.approx(200 / 255)
+
+
+def test_the_middle_is_kept() -> None:
+    picture = Image.new("RGB", (900, 300), "red")
+    picture.paste("blue", (300, 0, 600, 300))
+    pixels = prepare(picture, IMAGENET).pixels
+    assert np.array_equal(pixels, np.broadcast_to([0, 0, 1], (224, 224, 3)))
+
+
+def test_clothes_are_fitted_whole_on_their_background() -> None:
+    pixels = prepare(Image.new("RGB", (280, 140), "white"), FASHION, invert=False).pixels[:, :, 0]
+    assert pixels.shape == (28, 28)
+    assert (pixels[7:21] == 1).all()
+    assert (pixels[:7] == 0).all()
+    assert (pixels[21:] == 0).all()
+    upright = prepare(Image.new("RGB", (140, 280), "white"), FASHION, invert=False).pixels[:, :, 0]
+    assert np.array_equal(upright, pixels.T)
+
+
+@pytest.mark.parametrize(
+    ("mean", "expected"),
+    [((0.25, 0.25, 0.25), [64 / 255] * 3), ((0.5,), [128 / 255])],
+)
+def test_other_fitted_networks_get_their_mean_as_background(mean: tuple[float, ...], expected: list[float]) -> None:
+    preprocessing = Preprocessing(32, 32, mean, (0.5,) * len(mean), fit=True)
+    prepared = prepare(Image.new("RGB", (64, 32), "white"), preprocessing)
+    assert prepared.pixels[0, 0].tolist() == pytest.approx(expected)
+    assert prepared.pixels[16, 16].tolist() == [1.0] * len(mean)
+    assert not prepared.inverted
+
+
+def test_a_sample_is_seen_as_it_is_stored() -> None:
+    sample = CLOTHES[0]
+    stored = np.asarray(open_image(sample.open()).convert("L"), np.float32) / 255
+    prepared = prepare(open_image(sample.open()), FASHION)
+    assert np.array_equal(prepared.pixels[:, :, 0], stored)
+    assert prepared.tensor.numpy()[0, 0] == pytest.approx((stored - 0.2860) / 0.3530, abs=1e-5)
+
+
+@pytest.mark.parametrize("invert", [None, True, False])
+@pytest.mark.parametrize("bright_border", [True, False])
+def test_a_bright_border_is_inverted(bright_border: bool, invert: bool | None) -> None:
+    picture = Image.new("RGB", (100, 60), "white" if bright_border else "black")
+    picture.paste("black" if bright_border else "white", (30, 20, 70, 40))
+    assert border_brightness(picture) == (255 if bright_border else 0)
+    prepared = prepare(picture, FASHION, invert)
+    assert prepared.inverted is (bright_border if invert is None else invert)
+    bright_thing = prepared.inverted == bright_border
+    assert prepared.pixels[14, 14, 0] == bright_thing
+    assert prepared.pixels[8, 1, 0] == (not bright_thing)
+    assert prepared.pixels[0, 0, 0] == 0
+
+
+def test_photographs_are_never_inverted_unasked() -> None:
+    white = Image.new("RGB", (300, 300), "white")
+    assert not prepare(white, IMAGENET).inverted
+    assert prepare(white, IMAGENET, invert=True).pixels.max() == 0
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 7])
+def test_any_number_of_channels_sees_the_colours_in_turn(channels: int) -> None:
+    preprocessing = Preprocessing(32, 32, (0.5,) * channels, (0.25,) * channels)
+    prepared = prepare(Image.new("RGB", (50, 40), (255, 0, 102)), preprocessing)
+    colours = [1, 0, 0.4] * 3 if channels > 1 else [(255 * 0.299 + 102 * 0.114) / 255]
+    assert prepared.pixels[9, 9].tolist() == pytest.approx(colours[:channels], abs=0.003)
+    assert prepared.tensor[0, :, 9, 9].tolist() == pytest.approx(
+        [(c - 0.5) / 0.25 for c in colours[:channels]], abs=0.02
+    )
+
+
+# -- prediction ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained() -> ResNet:
+    (weights,) = bundled(BUNDLED["resnet20"])
+    return load(weights)
+
+
+def test_shipped_weights_know_the_samples(trained: ResNet) -> None:
+    right: Counter[str] = Counter()
+    for sample in CLOTHES:
+        prediction = predict(trained, prepare(open_image(sample.open()), FASHION).tensor, CPU)
+        (best, _), *_ = prediction.top(5)
+        right[sample.label] += FASHION_MNIST.categories[best] == sample.label
+    assert len(CLOTHES) == 30
+    assert right.total() >= 26
+    assert sum(hits >= 2 for hits in right.values()) >= 9
+
+
+def test_shipped_weights_know_photographs_of_the_same_things(trained: ResNet) -> None:
+    """Large, dark on white: what a person uploads."""
+    hits = 0
+    for sample in CLOTHES:
+        picture = ImageOps.invert(open_image(sample.open())).resize((560, 560), Image.Resampling.BICUBIC)
+        prepared = prepare(ImageOps.expand(picture, (0, 140), "white"), FASHION)
+        assert prepared.inverted
+        hits += FASHION_MNIST.categories[predict(trained, prepared.tensor, CPU).top(1)[0][0]] == sample.label
+    assert hits >= 15
+
+
+NETWORKS = {
+    "resnet20": preset("resnet20"),
+    "resnet18": preset("resnet18"),
+    "se": preset("resnet20").with_(attention="se")[0],
+    "eca pre": preset("resnet20").with_(attention="eca", order="pre", shortcut="D", activation="silu")[0],
+    "blur": ResNetConfig(layers=(1, 1), planes=(8, 16), antialias="blur", drop_path=0.5, stem="deep", num_classes=7),
+}
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def network(request: pytest.FixtureRequest) -> ResNet:
+    return randomly(NETWORKS[request.param], seed=1)
+
+
+@pytest.fixture
+def picture() -> Tensor:
+    return torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+
+
+def watched_outputs(network: nn.Module, picture: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Scores and the outputs of all leaf modules, by hooks of this test's own."""
+    found: dict[str, Tensor] = {}
+    handles = []
+    for name, module in network.named_modules():
+        if not list(module.children()):
+            keep = lambda module, _, output, name=name: found.setdefault(name, output.clone())  # noqa: E731
+            handles.append(module.register_forward_hook(keep))
+    with torch.inference_mode():
+        scores = network(picture)
+    for handle in handles:
+        handle.remove()
+    return scores, found
+
+
+def hooks(network: nn.Module) -> int:
+    return sum(len(module._forward_hooks) for module in network.modules())
+
+
+def test_predictions_and_activations_are_those_of_a_plain_pass(network: ResNet, picture: Tensor) -> None:
+    scores, outputs = watched_outputs(network, picture)
+    names = [layer.name for layer in trace(network.config, 64).layers]
+    prediction = predict(network, picture, CPU, names)
+    assert prediction.probabilities == pytest.approx(scores[0].softmax(0).numpy(), abs=1e-6)
+    assert prediction.finite
+    assert prediction.seconds > 0
+    assert prediction.device is CPU
+    top = prediction.top(5)
+    assert [index for index, _ in top] == scores[0].topk(5).indices.tolist()
+    assert [share for _, share in top] == sorted(prediction.probabilities.tolist(), reverse=True)[:5]
+    assert list(prediction.strongest) == names
+    for layer in trace(network.config, 64).layers:
+        maps = activation(network, picture, layer.name, CPU)
+        expected = outputs[layer.name][0].numpy()
+        assert maps.shape == (*expected.shape, *[1] * (3 - expected.ndim))
+        assert maps.shape[: len(layer.out_shape)] == layer.out_shape
+        assert np.array_equal(maps.reshape(expected.shape), expected)
+        assert max(prediction.strongest[layer.name].shape) <= 32
+    assert hooks(network) == 0
+
+
+def test_hooks_go_after_a_failure(picture: Tensor) -> None:
+    network = randomly(preset("resnet20"))
+    wrong = torch.zeros(1, 4, 64, 64)
+    for failing in (
+        lambda: predict(network, wrong, CPU, ["conv1", "fc"]),
+        lambda: activation(network, wrong, "conv1", CPU),
+        lambda: activation(network, picture, "nowhere", CPU),
+        lambda: predict(network, picture, CPU, ["conv1", "nowhere"]),
+    ):
+        with pytest.raises((RuntimeError, AttributeError)):
+            failing()
+        assert hooks(network) == 0
+
+
+def test_people_share_a_network(picture: Tensor) -> None:
+    """Several threads watch different layers of one network, and each gets its own."""
+    network = randomly(preset("resnet20"))
+    _, outputs = watched_outputs(network, picture)
+    names = ["conv1", "layer1.0.conv1", "layer2.0.add", "layer3.2.act", "fc"] * 6
+
+    def look(name: str) -> tuple[np.ndarray, Prediction]:
+        return activation(network, picture, name, CPU), predict(network, picture, CPU, [name])
+
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(look, names))
+    for name, (maps, prediction) in zip(names, results, strict=True):
+        expected = outputs[name][0].numpy()
+        assert np.array_equal(maps.reshape(expected.shape), expected)
+        assert list(prediction.strongest) == [name]
+    assert hooks(network) == 0
+
+
+def test_overflow_is_noticed() -> None:
+    probabilities = np.array([np.nan, 0.5])
+    assert not Prediction(probabilities, 0.1, CPU, {}).finite
+    network = randomly(preset("resnet20"))
+    with torch.no_grad():
+        network.fc.bias[0] = float("inf")
+    assert not predict(network, torch.zeros(1, 3, 32, 32), CPU).finite
+
+
+def test_the_best_device_runs() -> None:
+    device = best_device()
+    assert device.name
+    assert torch.zeros(1, device=device.torch).item() == 0
+
+
+# -- channels -----------------------------------------------------------------------------
+
+
+def test_channels_come_by_strength() -> None:
+    maps = np.zeros((5, 2, 3), np.float32)
+    maps[0], maps[1], maps[3, 0, 0], maps[4] = 1, -2, 6, np.nan
+    assert by_strength(maps).tolist() == [1, 0, 3, 2, 4]
+
+
+def test_the_strongest_map() -> None:
+    output = torch.zeros(3, 80, 50)
+    output[1] = -torch.arange(4000.0).reshape(80, 50)
+    output[2] = 1
+    shown = strongest_map(output)
+    assert shown.shape == (32, 32)
+    assert shown.min() < -3900
+    small = strongest_map(output[:, :20, :10])
+    assert np.array_equal(small, output[1, :20, :10].numpy())
+    output[0] = float("nan")
+    assert strongest_map(output).min() < -3900
+    assert strongest_map(torch.tensor([1.0, -3, 2])).tolist() == [[-3.0]]
+
+
+def test_statistics() -> None:
+    found = statistics(np.array([[[0, 0], [4, -2]]], np.float32))
+    assert found == (0.5, pytest.approx(np.sqrt(4.75)), -2, 4, 0.5)
+
+
+# -- limits -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet50", "resnet152", "resnext101_64x4d", "seresnextaa201d_32x8d", "wide_resnet101_2"]
+)
+def test_known_networks_run(name: str) -> None:
+    check_runnable(trace(preset(name), 224))
+    check_runnable(trace(preset("resnet1202"), 32))
+
+
+@pytest.mark.parametrize(
+    ("given", "size", "words"),
+    [
+        ({"layers": (1,), "planes": (16384,)}, 224, ("weights come to 18.3 GiB", "limit is 2.0 GiB")),
+        ({"block": "basic", "layers": (1,)}, 8192, ("activations come to 8.0 GiB", "limit is 1.0 GiB")),
+        ({"layers": (3, 8, 36, 3)}, 800, ("146.8 GMACs", "limit is 100.0 GMACs")),
+    ],
+)
+def test_what_is_too_large_says_by_how_much(given: dict[str, Any], size: int, words: tuple[str, str]) -> None:
+    with pytest.raises(TooLargeError) as caught:
+        check_runnable(trace(ResNetConfig(**given), size))
+    text = str(caught.value)
+    assert text.endswith(".")
+    assert "\n" not in text
+    for word in words:
+        assert word in text
+
+
+# -- pictures -----------------------------------------------------------------------------
+
+DARK, BRIGHT = (68, 1, 84), (253, 231, 37)
+"""The ends of viridis."""
+
+
+def test_colours_go_from_dark_to_bright() -> None:
+    shades = charts.coloured(np.linspace(-3, 5, 64).reshape(8, 8))
+    assert shades.shape == (8, 8, 3)
+    assert shades.dtype == np.uint8
+    assert tuple(shades[0, 0]) == DARK
+    assert tuple(shades[-1, -1]) == BRIGHT
+    grey = np.asarray(Image.fromarray(shades).convert("L"), int).ravel()
+    assert (np.diff(grey) >= 0).all()
+    clipped = charts.coloured(np.array([[-9.0, 0, 1, 9]]), 0, 1)
+    assert [tuple(shade) for shade in clipped[0]] == [DARK, DARK, BRIGHT, BRIGHT]
+
+
+@pytest.mark.parametrize("value", [0, 7.5, -1e30, np.nan])
+def test_a_flat_map_is_dark(value: float) -> None:
+    assert {tuple(shade) for shade in charts.coloured(np.full((2, 3), value)).reshape(-1, 3)} == {DARK}
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_map_that_overflowed_still_has_colours() -> None:
+    shades = charts.coloured(np.array([[-np.inf, 0, np.inf, np.nan]], np.float32))[0]
+    assert tuple(shades[0]) == DARK
+    assert tuple(shades[2]) == BRIGHT
+
+
+@pytest.mark.parametrize(
+    ("shape", "tile"),
+    [((1, 1), (32, 32)), ((7, 7), (35, 35)), ((56, 56), (56, 56)), ((112, 112), (56, 56)), ((300, 100), (60, 20)), ((10, 40), (10, 40))],
+)  # fmt: skip
+def test_tiles(shape: tuple[int, int], tile: tuple[int, int]) -> None:
+    maps = np.random.default_rng(0).normal(size=(6, *shape)).astype(np.float32)
+    tiles = charts.channel_tiles(maps, [4, 0, 5])
+    assert [made.shape for made in tiles] == [(*tile, 3)] * 3
+    if min(shape) > 1:
+        assert not np.array_equal(tiles[0], tiles[1])
+    if max(shape) <= 64:
+        scale = tile[0] // shape[0]
+        assert np.array_equal(tiles[0][::scale, ::scale], charts.coloured(maps[4]))
+        for made in tiles[: 3 if min(shape) > 1 else 0]:
+            shades = {tuple(shade) for shade in made.reshape(-1, 3)}
+            assert {DARK, BRIGHT} <= shades
+
+
+def test_a_sheet_is_read_row_by_row() -> None:
+    tiles = [np.full((2, 3, 3), value, np.uint8) for value in (10, 20, 30, 40, 50)]
+    paper = charts.sheet(tiles, 2)
+    assert paper.size == (6, 6)
+    assert np.asarray(paper)[::2, ::3, 0].tolist() == [[10, 20], [30, 40], [50, 0]]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+def test_overlay_blends_map_and_picture(channels: int) -> None:
+    seen = np.full((20, 10, channels), 0.6, np.float32)
+    channel = np.array([[0.0, 1.0], [1.0, 0.0]])
+    map_alone, picture_alone, half = (charts.overlay(channel, seen, blend) for blend in (1.0, 0.0, 0.5))
+    assert map_alone.size == picture_alone.size == half.size == (448, 896)
+    assert map_alone.getpixel((10, 10)) == map_alone.getpixel((440, 880)) == DARK
+    assert map_alone.getpixel((440, 10)) == map_alone.getpixel((10, 880)) == BRIGHT
+    assert picture_alone.getcolors() == [(448 * 896, (153, 153, 153))]
+    assert half.getpixel((10, 10)) == pytest.approx([(153 + shade) / 2 for shade in DARK], abs=1)
+
+
+def test_overlay_is_upright() -> None:
+    seen = np.zeros((8, 8, 3), np.float32)
+    seen[:4, :, 0] = 1
+    shown = charts.overlay(np.zeros((2, 2)), seen, 0.0, side=64)
+    assert shown.getpixel((60, 5)) == (255, 0, 0)
+    assert shown.getpixel((5, 60)) == (0, 0, 0)
+
+
+def test_a_picture_as_an_address() -> None:
+    picture = charts.sheet([np.arange(12, dtype=np.uint8).reshape(2, 2, 3)], 1)
+    head, _, body = charts.data_url(picture).partition(",")
+    assert head == "data:image/png;base64"
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(body)))), np.asarray(picture))
+
+
+def test_figures_show_what_they_are_given() -> None:
+    bars = json.loads(charts.probability_figure(["cat", "dog"], [0.75, 0.25]).to_json())["data"][0]
+    assert (bars["x"], bars["y"]) == ([0.75, 0.25], ["cat ", "dog "])
+    values = np.array([0.5, -3, 2, 0], np.float32)
+    chosen = charts.channel_figure(values, "fc", most=3)
+    assert list(chosen.data[0].x) == ["1", "2", "0"]
+    assert list(chosen.data[0].y) == [-3, 2, 0.5]

@@ -1,0 +1,238 @@
+"""A view reads back from its link, and a link with mistakes still opens."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from test_config import configs
+
+from explorer.state import escape_markdown
+from explorer.view import View, natural_size, parse_size, size_text, tolerant
+from resnet import OPTIONS, PRESETS, ConfigError, ResNetConfig, preset
+from resnet.options import to_text
+from resnet.weights import BUNDLED
+
+# -- writing and reading ------------------------------------------------------------------
+
+
+@st.composite
+def views(draw: st.DrawFn) -> View:
+    config = draw(configs())
+    side = st.integers(config.total_stride, 8192)
+    return View(
+        config,
+        draw(st.just(natural_size(config)) | st.tuples(side, side) | side.map(lambda pixels: (pixels, pixels))),
+        draw(st.just("layer2.0.conv1") | st.text(max_size=100)),
+        draw(st.none() | st.just(ResNetConfig()) | configs()),
+        draw(st.just("IMAGENET1K_V2") | st.text(max_size=100)),
+        draw(st.just("chelsea") | st.text(max_size=100)),
+    )
+
+
+@given(views())
+@settings(max_examples=150, deadline=None)
+def test_any_view_reads_back(view: View) -> None:
+    query = view.to_query()
+    assert View.from_query(query) == view
+    assert View.from_query(dict(parse_qsl(urlencode(query), keep_blank_values=True))) == view
+    assert tolerant(query) == (view, [])
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_open_by_name_and_by_their_own_link(name: str) -> None:
+    config = preset(name)
+    view = View(config, natural_size(config))
+    assert View.from_query({"preset": name}) == View.from_query(view.to_query()) == view
+    assert "size" not in view.to_query()
+
+
+def test_a_link_is_readable() -> None:
+    assert View().to_query() == {}
+    view = View(preset("resnet18"), (192, 256), "layer2.0.conv1", ResNetConfig(), "random", "coffee")
+    assert view.to_query() == {
+        "layers": "2-2-2-2", "block": "basic", "size": "192x256", "pin": "default",
+        "at": "layer2.0.conv1", "weights": "random", "picture": "coffee",
+    }  # fmt: skip
+    assert View(pinned=preset("resnet18")).to_query() == {"pin": "layers=2-2-2-2&block=basic"}
+
+
+def test_a_preset_is_what_the_rest_changes() -> None:
+    view = View.from_query({"preset": "resnext50_32x4d", "layers": "3-4-23-3", "base_width": "8", "at": "conv1"})
+    assert view == View(preset("resnext101_32x8d"), at="conv1")
+
+
+@pytest.mark.parametrize(
+    ("given", "size"),
+    [
+        ({}, (224, 224)),
+        ({"output_stride": 8}, (224, 224)),
+        ({"stem": "3x3", "stem_pool": "none", "layers": (1, 1, 1)}, (32, 32)),
+        ({"stem": "3x3", "stem_pool": "none"}, (32, 32)),
+        ({"stem": "3x3", "stem_pool": "none", "layers": (1,) * 5}, (224, 224)),
+        ({"stem": "3x3"}, (224, 224)),
+        ({"stem_pool": "none", "layers": (1, 1)}, (224, 224)),
+    ],
+)
+def test_natural_size(given: dict[str, Any], size: tuple[int, int]) -> None:
+    assert natural_size(ResNetConfig(**given)) == size
+
+
+def test_bundled_networks_see_the_size_they_were_trained_on() -> None:
+    assert {natural_size(config) for config in BUNDLED.values()} == {(28, 28)}
+    assert natural_size(preset("resnet20")) == (32, 32)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("224", (224, 224)),
+        (" 224 ", (224, 224)),
+        ("192x256", (192, 256)),
+        ("192 × 256", (192, 256)),
+        ("192, 256", (192, 256)),
+    ],
+)
+def test_sizes_in_many_hands(text: str, size: tuple[int, int]) -> None:
+    assert parse_size(text) == size
+    assert parse_size(size_text(size)) == size
+
+
+@pytest.mark.parametrize("text", ["", "x", "224x", "x224", "1x2x3", "-224", "2.5", "1e3", "٢٢٤", "1234567", "9" * 9999])
+def test_sizes_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^size = .* is not accepted: .*\.$"):
+        parse_size(text)
+
+
+# -- links with mistakes ------------------------------------------------------------------
+
+
+def assert_sentences(problems: list[str]) -> None:
+    for problem in problems:
+        assert problem.endswith(".")
+        assert "\n" not in problem
+        assert " is not accepted: " in problem
+        assert len(problem) < 700
+
+
+@pytest.mark.parametrize(
+    ("query", "kept", "about"),
+    [
+        ({"layers": "3-8-36-3", "shortcut": "Q", "attention": "se"}, {"layers": "3-8-36-3", "attention": "se"}, ["shortcut = Q"]),
+        ({"layers": "3-x", "block": "basic"}, {"block": "basic"}, ["layers = 3-x"]),
+        ({"layers": "3-x", "shortcut": "Q", "at": "fc"}, {"at": "fc"}, ["layers = 3-x", "shortcut = Q"]),
+        ({"depth": "50", "attention": "se"}, {"attention": "se"}, ["option = depth"]),
+        ({"option": "1", "": "2", "attention": "se"}, {"attention": "se"}, ["option = option", "option = (empty)"]),
+        ({"preset": "resnet", "layers": "2-2-2-2"}, {"layers": "2-2-2-2"}, ["preset = resnet"]),
+        ({"preset": "resnet18", "shortcut": "Q"}, {"layers": "2-2-2-2", "block": "basic"}, ["shortcut = Q"]),
+        ({"size": "12", "attention": "se"}, {"attention": "se"}, ["12"]),
+        ({"size": "x", "attention": "se"}, {"attention": "se"}, ["size = x"]),
+        ({"size": "9999", "attention": "se"}, {"attention": "se"}, ["9999"]),
+        ({"image_size": "32", "attention": "se"}, {"attention": "se"}, ["option = image_size"]),
+        ({"block": "basic", "groups": "32"}, {"block": "basic"}, ["groups = 32"]),
+        ({"shortcut": "A", "planes": "128-64-32-16"}, {"planes": "128-64-32-16"}, ["shortcut = A"]),
+        ({"layers": "2-2", "planes": "8-16-32"}, {"layers": "2-2"}, ["planes = 8-16-32"]),
+        ({"layers": "400-400-400", "block": "basic"}, {"block": "basic"}, ["layers = 400-400-400"]),
+        ({"block": "basic", "pin": "groups=0"}, {"block": "basic"}, ["pin = groups=0"]),
+        ({"block": "basic", "pin": "x"}, {"block": "basic"}, ["pin = x"]),
+        ({"block": "basic", "pin": ""}, {"block": "basic", "pin": "default"}, []),
+        ({"block": "basic", "pin": "x=1", "x": "1"}, {"block": "basic"}, ["option = x", "pin = x=1"]),
+        ({"block": "basic", "pin": "pin=default"}, {"block": "basic"}, ["pin = pin=default"]),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_left_out_and_the_rest_kept(
+    query: dict[str, str], kept: dict[str, str], about: list[str]
+) -> None:
+    view, problems = tolerant(query)
+    assert view.to_query() == kept
+    assert_sentences(problems)
+    assert len(problems) == len(about)
+    for problem, words in zip(problems, about, strict=True):
+        assert words in problem
+
+
+@pytest.mark.parametrize(
+    ("query", "kept"),
+    [
+        ({"layers": "3-8-36-3", "pin": "layers=x"}, {"layers": "3-8-36-3"}),
+        ({"block": "basic", "pin": "block=x"}, {"block": "basic"}),
+        ({"layers": "3-8-36-3", "size": "12", "pin": "groups=0"}, {"layers": "3-8-36-3"}),
+        ({"attention": "se", "depth": "50", "size": "x", "pin": "attention=0"}, {"attention": "se"}),
+    ],
+)
+def test_a_mistake_in_the_pin_costs_nothing_but_the_pin(query: dict[str, str], kept: dict[str, str]) -> None:
+    view, problems = tolerant(query)
+    assert view.to_query() == kept
+    assert_sentences(problems)
+    assert "Nothing is pinned" in " ".join(problems)
+
+
+def test_what_does_not_fit_together_gives_the_default_network() -> None:
+    view, problems = tolerant({"preset": "resnext50_32x4d", "block": "basic"})
+    assert view.config == ResNetConfig()
+    assert_sentences(problems)
+    assert "The default network is shown" in problems[-1]
+
+
+def test_each_mistake_says_what_is_used_instead() -> None:
+    _, problems = tolerant({"shortcut": "Q", "size": "x", "pin": "x", "layers": "y", "planes": "z", "depth": "50"})
+    ends = {problem.partition(" = ")[0]: problem.rpartition(": ")[2].partition(". ")[2] for problem in problems}
+    assert ends["shortcut"] == "B is used instead."
+    assert ends["layers"] == "3-4-6-3 is used instead."
+    assert ends["size"] == "The network's usual image size is used instead."
+    assert ends["planes"] == "It is left out."
+    assert len(problems) == 6
+
+
+_names = st.sampled_from([*OPTIONS, "size", "pin", "preset", "at", "weights", "picture", "image_size", "option"])
+_texts = (
+    st.text(max_size=30)
+    | st.sampled_from([to_text(choice) for option in OPTIONS.values() for choice in option.choices])
+    | st.sampled_from(["", "3-4-6-3", "2-2", "0", "1", "8", "32", "12", "224x", "9" * 5000, "٣-٤", "resnet18", "resnet20"])
+    | st.dictionaries(_names, st.text(max_size=8), max_size=3).map(urlencode)
+    | st.just("pin=" + "pin%3D" * 50 + "x")
+)  # fmt: skip
+
+
+@given(st.dictionaries(_names | st.text(max_size=20), _texts, max_size=8))
+@example({"pin": "&&==;%", "size": "\x00"})
+@settings(max_examples=500, deadline=None)
+def test_any_link_opens(query: dict[str, str]) -> None:
+    view, problems = tolerant(query)
+    assert tolerant(view.to_query()) == (view, [])
+    assert len(problems) <= len(query) + 1
+    for problem in problems:
+        assert problem.endswith(".")
+        assert len(problem) < 700
+    if not problems:
+        assert View.from_query(query) == view
+
+
+# -- words --------------------------------------------------------------------------------
+
+MEANINGFUL = "\\`*_{}[]()<>#+-.!|$~:&"
+"""Characters that Markdown, or Streamlit on top of it, may take as more than text."""
+
+
+def assert_plain(words: str) -> None:
+    escaped = escape_markdown(words)
+    assert re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", escaped) == words
+    meaningful = "".join(map(re.escape, MEANINGFUL))
+    assert not re.search(rf"[{meaningful}]", re.sub(rf"\\[{meaningful}]", "", escaped))
+
+
+@pytest.mark.parametrize("character", MEANINGFUL)
+def test_every_meaningful_character_is_escaped(character: str) -> None:
+    assert_plain(f"a{character}b{character * 2}")
+
+
+@given(st.text(st.sampled_from(MEANINGFUL + "aé1 \n")) | st.text())
+@example(r"\*a*\\")
+@example("**b** :red[c] $x$ ![](http://x) <b> &amp; :material/lock: ~~d~~")
+@settings(deadline=None)
+def test_typed_text_stays_text(words: str) -> None:
+    assert_plain(words)
