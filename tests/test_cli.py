@@ -137,7 +137,8 @@ def test_summary_holds_layers_and_totals(capsys: pytest.CaptureFixture[str]) -> 
     assert len(
         [line for line in lines if re.match(r"\s*(conv1|bn1|act1|maxpool|layer\d|avgpool|flatten|fc)\b", line)]
     ) == (len(trace(ResNetConfig()).layers))
-    assert "ResNet-50 at 224×224, depth 50" in lines
+    assert "ResNet-50 at 224×224" in lines
+    assert re.search(r"depth +50\n", out)
     assert re.search(r"parameters +25,557,032\n", out)
     assert re.search(r"MACs +4,089,184,256\n", out)
     assert re.search(r"receptive field +427 px, jump 32, start -213\n", out)
@@ -147,6 +148,19 @@ def test_summary_at_another_size(capsys: pytest.CaptureFixture[str]) -> None:
     out = printed(capsys, "summary", "block=basic&layers=2-2-2-2&num_classes=10", "--size", "64x96")
     assert "at 64×96" in out
     assert f"{trace(preset('resnet18').with_(num_classes=10)[0], (64, 96)).macs:,}" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sides"),
+    [
+        (["resnet50"], "224×224"),
+        (["resnet20"], "32×32"),
+        (["preset=resnet18&size=96x128"], "96×128"),
+        (["preset=resnet18&size=96x128", "--size", "64"], "64×64"),
+    ],
+)
+def test_the_image_size(arguments: list[str], sides: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f" at {sides}\n" in printed(capsys, "summary", *arguments)
 
 
 def test_a_title_says_its_depth_once(capsys: pytest.CaptureFixture[str]) -> None:
