@@ -137,8 +137,7 @@ def test_summary_holds_layers_and_totals(capsys: pytest.CaptureFixture[str]) -> 
     assert len(
         [line for line in lines if re.match(r"\s*(conv1|bn1|act1|maxpool|layer\d|avgpool|flatten|fc)\b", line)]
     ) == (len(trace(ResNetConfig()).layers))
-    assert "ResNet-50 at 224×224" in lines
-    assert re.search(r"depth +50\n", out)
+    assert "ResNet-50 at 224×224, depth 50" in lines
     assert re.search(r"parameters +25,557,032\n", out)
     assert re.search(r"MACs +4,089,184,256\n", out)
     assert re.search(r"receptive field +427 px, jump 32, start -213\n", out)
@@ -160,7 +159,7 @@ def test_summary_at_another_size(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_the_image_size(arguments: list[str], sides: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert f" at {sides}\n" in printed(capsys, "summary", *arguments)
+    assert f" at {sides}, depth " in printed(capsys, "summary", *arguments)
 
 
 def test_a_title_says_its_depth_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -370,8 +370,18 @@ def test_random_networks_are_finite_however_deep(config: ResNetConfig) -> None:
 
 
 def test_calibration_is_what_keeps_them_finite() -> None:
+    noise = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():
-        assert not build(DEEP).eval()(torch.randn(1, 3, 64, 64)).isfinite().all()
+        assert not build(DEEP).eval()(noise).isfinite().all()
+    network, deviations = randomly(DEEP), []
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.register_forward_hook(lambda _, __, output: deviations.append(output.std().item()))
+    with torch.inference_mode():
+        network(noise)
+    assert len(deviations) == 601
+    assert 0.5 < min(deviations)
+    assert max(deviations) < 2
 
 
 def test_a_seed_gives_its_network_and_leaves_chance_alone() -> None:
