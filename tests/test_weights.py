@@ -72,7 +72,8 @@ def test_a_shipped_checkpoint_describes_itself(name: str) -> None:
     network, checkpoint = read_checkpoint(bundled_path(name))
     assert checkpoint.config == BUNDLED[name] == network.config
     assert checkpoint.data == FASHION_MNIST
-    assert 0.9 < checkpoint.accuracy < 1
+    least = 0.8 if checkpoint.config.shortcut == "none" else 0.9
+    assert least < checkpoint.accuracy < 1
     assert checkpoint.command.startswith(f"python -m resnet.train --network {name}")
     assert not network.training
     (weights,) = bundled(BUNDLED[name])
