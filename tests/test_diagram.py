@@ -48,6 +48,10 @@ class Box(NamedTuple):
             self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
         )
 
+    def inside(self) -> Box:
+        """Without its rim, where lines end."""
+        return Box(self.left + 0.3, self.top + 0.3, self.right - 0.3, self.bottom - 0.3)
+
     def within(self, drawing: Drawing) -> bool:
         return min(self.left, self.top) >= 0 and self.right <= drawing.width and self.bottom <= drawing.height
 
@@ -129,6 +133,7 @@ def test_what_a_selection_belongs_to() -> None:
     assert [layer.name for layer in part_layers(traced, "head")] == ["avgpool", "flatten", "fc"]
     assert {layer.name.split(".", 2)[1] for layer in part_layers(traced, "layer3.1")} == {"1"}
     assert part_layers(traced, "layer9.0") == ()
+    assert {layer.role.block for layer in part_layers(small(layers=(1, 11)), "layer2.1")} == {1}
 
 
 # -- overview -----------------------------------------------------------------------------
@@ -229,7 +234,7 @@ def test_what_is_not_there_is_not_selected(at: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet50", "resnet20", "resnetrs50", "plain20"])
-@pytest.mark.parametrize("size", [224, (64, 256)])
+@pytest.mark.parametrize("size", [224, (40, 250)])
 def test_height_follows_the_feature_map(name: str, size: int | tuple[int, int]) -> None:
     traced = trace(preset(name), size)
     drawn = boxes(parse(overview(traced, unfolded=ALL)))
@@ -317,11 +322,21 @@ def assert_detail_is_the_graph(traced: Trace, part: str) -> None:
         for (x0, y0), (x1, y1) in pairwise(wire):
             step = Box(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
             assert step.within(drawing), (source, layer.name)
-            crossed = [name for name, box in placed.items() if step.overlaps(box) and name not in (source, layer.name)]
+            crossed = [name for name, box in placed.items() if step.overlaps(box.inside())]
             assert not crossed, (source, layer.name)
     last = placed[layers[-1].name]
     assert tail[0] == pytest.approx((last.right, (last.top + last.bottom) / 2), abs=0.2)
     assert tail[-1][0] <= drawing.width
+
+
+@pytest.mark.parametrize("name", ["seresnet50", "ecaresnet50d", "resnetrs50"])
+def test_attention_is_above_the_branch_and_the_shortcut_below(name: str) -> None:
+    placed = boxes(parse(detail(trace(preset(name), 64), "layer2.0")))
+    above = [box for name, box in placed.items() if ".se." in name and not name.endswith(".scale")]
+    below = [box for name, box in placed.items() if ".downsample." in name]
+    branch = [box for box in placed.values() if box not in above + below]
+    assert max(box.bottom for box in above) < min(box.top for box in branch)
+    assert max(box.bottom for box in branch) < min(box.top for box in below)
 
 
 @pytest.mark.parametrize("order", ["post", "pre"])

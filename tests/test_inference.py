@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import json
+import threading
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -270,6 +271,30 @@ def test_people_share_a_network(picture: Tensor) -> None:
         expected = outputs[name][0].numpy()
         assert np.array_equal(maps.reshape(expected.shape), expected)
         assert list(prediction.strongest) == [name]
+    assert hooks(network) == 0
+
+
+def test_one_pass_waits_for_another(picture: Tensor) -> None:
+    """Whoever comes while somebody's pass is under way does not end up in their result."""
+    network = randomly(preset("resnet20"))
+    _, outputs = watched_outputs(network, picture)
+    inside, go = threading.Event(), threading.Event()
+
+    def pause(*_: Any) -> None:
+        if not inside.is_set():
+            inside.set()
+            go.wait(30)
+
+    handle = network.conv1.register_forward_hook(pause)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(activation, network, picture, "layer3.2.act", CPU)
+        assert inside.wait(30)
+        second = pool.submit(activation, network, picture.flip(-1), "layer3.2.act", CPU)
+        wait([second], timeout=0.5)
+        go.set()
+        assert np.array_equal(first.result(), outputs["layer3.2.act"][0].numpy())
+        assert not np.array_equal(second.result(), first.result())
+    handle.remove()
     assert hooks(network) == 0
 
 

@@ -621,6 +621,13 @@ def test_inference_memory_is_the_largest_live_set(name: str) -> None:
     assert (peak.bytes, peak.layer.index) == (max(live), live.index(max(live)))
 
 
+def test_inference_memory_lasts_through_an_operation_that_passes_its_input_on() -> None:
+    traced = trace(small(block="basic", shortcut="A", layers=(1, 1), planes=(4, 256), drop_path=0.5), 64)
+    branch, padded = (traced.layers[index] for index in traced.by_name["layer2.0.add"].inputs)
+    assert (branch.op, padded.op) == ("stochastic depth", "zero padding")
+    assert traced.inference_memory == (3 * 4 * 256 * 8 * 8, traced.by_name["layer2.0.add"])
+
+
 def test_inference_memory_of_resnet50() -> None:
     peak = trace(preset("resnet50"), 224).inference_memory
     assert peak.bytes == 9.1875 * 2**20 == 3 * 256 * 56 * 56 * 4
@@ -653,6 +660,7 @@ TRAINED: dict[str, ResNetConfig] = {
     "ECA": small(attention="eca"),
     "blur": small(antialias="blur"),
     "average": small(antialias="avg", block="basic"),
+    "average, silu": small(antialias="avg", activation="silu"),
     "blurred convolution for pool": small(antialias="blur", stem_pool="conv"),
     "pre-activation": small(order="pre"),
     "pre-activation, SE, silu, blur": small(order="pre", attention="se", activation="silu", antialias="blur"),

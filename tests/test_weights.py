@@ -422,9 +422,11 @@ def toy(count: int = 64) -> tuple[Tensor, Tensor]:
     return images, labels
 
 
-def losses(seed: int, epochs: int = 8) -> list[float]:
+def losses(seed: int, chance: int = 0, epochs: int = 8) -> list[float]:
+    """The losses of a run, with torch's own generator at `chance`."""
     torch.manual_seed(4)
     network = build(replace(TINY, num_classes=2))
+    torch.manual_seed(chance)
     steps = list(fit(network, *toy(), Recipe(epochs=epochs, batch=16, learning_rate=0.05, seed=seed)))
     assert [step.number for step in steps] == list(range(1, 4 * epochs + 1))
     assert {step.total for step in steps} == {4 * epochs}
@@ -433,7 +435,7 @@ def losses(seed: int, epochs: int = 8) -> list[float]:
 
 def test_training_is_reproducible_and_learns() -> None:
     first = losses(seed=1)
-    assert losses(seed=1) == first
+    assert losses(seed=1, chance=9) == first
     assert losses(seed=2) != first
     assert sum(first[-4:]) < 0.3 * sum(first[:4])
 
