@@ -119,23 +119,6 @@ def channel_figure(values: np.ndarray, name: str, most: int = 40) -> go.Figure:
     return figure
 
 
-def histogram_figure(values: np.ndarray, name: str) -> go.Figure:
-    """How often each value occurs in a layer's output; counted here, so that few numbers travel."""
-    counts, edges = np.histogram(values[np.isfinite(values)], bins=60)
-    figure = go.Figure(
-        go.Bar(
-            x=(edges[:-1] + edges[1:]) / 2,
-            y=counts,
-            width=np.diff(edges),
-            marker_color=colour("stage 1"),
-            hovertemplate="%{x:.3g}: %{y:,}<extra></extra>",
-        )
-    )
-    _finish(figure, f"Values of {name}", "value", "how many (log)", legend=False)
-    figure.update_yaxes(type="log")
-    return figure
-
-
 def _finish(figure: go.Figure, title: str, x: str, y: str, legend: bool) -> go.Figure:
     figure.update_layout(
         title=title or None, height=340, showlegend=legend, bargap=0.15, hovermode="closest",

@@ -12,6 +12,8 @@ FLOAT = 4
 """Bytes of an fp32 number."""
 
 IMAGE = -1
+"""The index that stands for the input image among a layer's `inputs`."""
+
 VIEWS = ("flatten", "stochastic depth")
 """Operations whose output is their input's memory (stochastic depth when it is not training)."""
 

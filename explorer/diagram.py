@@ -328,8 +328,14 @@ def box_width(layer: Layer) -> float:
 
 
 def detail(trace: Trace, part: str, at: str = "") -> Drawing:
-    """One block ("layer2.0"), the "stem" or the "head", layer by layer."""
+    """One block ("layer2.0"), the "stem" or the "head", layer by layer.
+
+    Raises:
+        ValueError: for a part that the network does not have.
+    """
     layers = part_layers(trace, part)
+    if not layers:
+        raise ValueError(f"the network has no {part}")
     ids = {layer.index for layer in layers}
     centre = {-1: 0.0, 0: 70.0, 1: 158.0}
     has_se = any(lane(layer) < 0 for layer in layers)
@@ -342,7 +348,7 @@ def detail(trace: Trace, part: str, at: str = "") -> Drawing:
     places: dict[int, tuple[float, float]] = {}
     for layer in layers:
         fed = [places[i][1] + STEP for i in layer.inputs if i in places]
-        start = max([left[lane(layer)], *fed, *(left.values() if layer.op == "addition" else ())])
+        start = max([left[lane(layer)], *fed])
         end = start + box_width(layer)
         places[layer.index] = (start, end)
         left[lane(layer)] = end + STEP

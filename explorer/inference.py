@@ -20,9 +20,9 @@ from resnet.weights import Preprocessing
 
 from .trace import Trace
 
-MAX_WEIGHT_BYTES = 2 * 2**30
+MAX_WEIGHT_BYTES = 2**30
 MAX_ACTIVATION_BYTES = 2**30
-MAX_MACS = 100e9
+MAX_MACS = 40e9
 """What one forward pass on a shared server may take."""
 
 _ONE_AT_A_TIME = threading.Lock()
@@ -39,15 +39,16 @@ def check_runnable(trace: Trace) -> None:
     Raises:
         TooLargeError: where weights, activations or arithmetic exceed a limit.
     """
+    gib, giga = 2**30, 1e9
     estimates = (
-        ("weights", trace.params * 4, MAX_WEIGHT_BYTES, 2**30, "GiB"),
-        ("activations", trace.inference_memory.bytes, MAX_ACTIVATION_BYTES, 2**30, "GiB"),
-        ("arithmetic", trace.macs, MAX_MACS, 1e9, "GMACs"),
+        ("its weights take", trace.params * 4, MAX_WEIGHT_BYTES, gib, "GiB"),
+        ("a picture's activations take", trace.inference_memory.bytes, MAX_ACTIVATION_BYTES, gib, "GiB"),
+        ("a picture takes", trace.macs, MAX_MACS, giga, "GMACs"),
     )
     for what, estimate, limit, unit, name in estimates:
         if estimate > limit:
             raise TooLargeError(
-                f"This network is too large to run here: its {what} come to {estimate / unit:,.1f} {name} a picture, "
+                f"This network is too large to run here: {what} {estimate / unit:,.1f} {name}, "
                 f"and the limit is {limit / unit:,.1f} {name}. Everything but running it works."
             )
 

@@ -30,7 +30,7 @@ def open_link() -> None:
 
 
 def write_link() -> None:
-    """Put the view into the link, unless a mistake in it is still to be read there."""
+    """Put the view into the link where it is not there yet."""
     query = view().to_query()
     if query != st.session_state.query:
         st.query_params.from_dict(query)
@@ -52,8 +52,9 @@ def show(new: View, *notes: str) -> None:
 
 
 def choose(**changes: Any) -> None:
-    """Change what is chosen on a page, but not the configuration."""
-    st.session_state.view = replace(view(), **changes)
+    """Change what is chosen on a page, but not the configuration; what was wrong before has been read."""
+    state = st.session_state
+    state.view, state.notes, state.problems, state.typed = replace(view(), **changes), [], [], {}
 
 
 def compared() -> ResNetConfig | None:
@@ -191,5 +192,12 @@ def messages() -> None:
 
 
 def escape_markdown(words: str) -> str:
-    """Text a person typed, shown as text."""
+    """Text a person typed, shown as text.
+
+    Addresses become links and -> an arrow even where each character is escaped, so an
+    invisible word joiner parts them.
+    """
+    words = re.sub(
+        r"(?i)(?<=\bwww)(?=\.)|(?<=\S)(?=@)|(?<=\w)(?=://)|(?<=[-<=~])(?=[-=>])", "\u2060", re.sub(r"\s+", " ", words)
+    )
     return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|$~:&])", r"\\\1", words)

@@ -19,15 +19,13 @@ from torch import Tensor, nn
 from resnet import ResNet, ResNetConfig, build
 from resnet.blocks import ACTIVATIONS, Add, BlurPool2d, ChannelConv1d, DropPath, PadShortcut, Scale
 
-from .cost import Memory, inference_memory, training_memory
+from .cost import IMAGE, Memory, inference_memory, training_memory
 from .receptive_field import PIXEL, Field, union, whole, window
 
 if TYPE_CHECKING:
     import pandas
 
 Shape = tuple[int, ...]
-IMAGE = -1
-"""The index that stands for the input image among a layer's `inputs`."""
 
 
 class Role(NamedTuple):
@@ -223,7 +221,9 @@ def run_hooks(config: ResNetConfig, size: tuple[int, int]) -> list[Call]:
         if not isinstance(module, nn.Identity) and next(module.children(), None) is None:
             module.register_forward_hook(hook_for(name))
     with torch.no_grad():
-        network(image)
+        scores = network(image)
+    if scores is not seen[-1][3]:
+        raise RuntimeError(f"{seen[-1][0]} does not put out the scores: make the operation after it a module")
 
     producer = {id(image): IMAGE}
     calls: list[Call] = []

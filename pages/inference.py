@@ -9,22 +9,22 @@ from explorer.views.cached import traced
 from explorer.views.headline import heading
 
 view = state.view()
-trace = traced(view.config, view.image_size)
-
-heading(trace)
-try:
-    check_runnable(trace)
-except TooLargeError as error:
-    st.error(str(error), icon=":material/block:")
-    running.offer_trained()
-    st.stop()
+heading(traced(view.config, view.image_size))
 
 left, right = st.columns(2)
 card = left.container(border=True, key="picture")
 with card:
-    weights = running.choose_weights(trace)
+    weights = running.choose_weights(view.config, view.image_size)
     if weights.key != "bundled":
         running.offer_trained()
+trace = running.trace_of(weights)
+try:
+    check_runnable(trace)
+except TooLargeError as error:
+    right.error(str(error), icon=":material/block:")
+    st.stop()
+
+with card:
     picture = running.choose_picture(fashion=weights.key == "bundled")
 if picture is None:
     with right:
@@ -36,6 +36,6 @@ with right.container(border=True, key="seen"):
     running.seen(result)
 with right, st.container(border=True, key="verdict"):
     running.verdict(result)
-network.overview(result.trace, running.thumbnails(result))
-network.block_detail(result.trace)
+network.overview(trace, running.thumbnails(result))
+network.block_detail(trace)
 running.activations(result)

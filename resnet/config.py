@@ -143,7 +143,7 @@ class ResNetConfig:
     def __post_init__(self) -> None:
         for name, option in OPTIONS.items():
             value = getattr(self, name)
-            if name in _DERIVED and not value:
+            if name in _DERIVED and type(value) is type(option.default) and not value:
                 value = self.default(name)
             object.__setattr__(self, name, normalise(name, option, value))
         self._check_together()
@@ -247,9 +247,12 @@ class ResNetConfig:
         sides = size if isinstance(size, tuple | list) else (size, size)
         low = self.total_stride
         if len(sides) != 2 or not all(is_int(side) and low <= side <= MAX_IMAGE_SIDE for side in sides):
-            shown = "x".join(map(str, sides)) if len(set(map(str, sides))) > 1 else str(sides[0] if sides else size)
+            pair = isinstance(size, tuple | list) and (len(sides) != 2 or sides[0] != sides[1])
             raise ConfigError(
-                "image_size", shown, f"{low} to {MAX_IMAGE_SIDE} pixels a side, {low} being the network's total stride"
+                "image_size",
+                "x".join(map(to_text, sides)) if pair else sides[0],
+                f"{low} to {MAX_IMAGE_SIDE} pixels a side, as one number or as height and width, "
+                f"{low} being the network's total stride",
             )
         return int(sides[0]), int(sides[1])
 
@@ -266,6 +269,7 @@ class ResNetConfig:
         """
         values = self._given() | changes
         layers = values.get("layers", self.layers)
+        layers = tuple(layers) if isinstance(layers, list) else layers
         notes = []
         planes = values.get("planes", ())
         if "planes" not in changes and planes and isinstance(layers, tuple) and len(planes) != len(layers):

@@ -116,13 +116,13 @@ def stem_pool(config: ResNetConfig) -> nn.Module:
 def stages(config: ResNetConfig) -> list[nn.Sequential]:
     """The residual stages. The first block of a stage changes channels and stride, the others neither."""
     block = BLOCKS[config.block, config.order]
-    inputs, first_dilation, made = config.stem_channels, 1, 0
+    inputs, first_dilation, made, last = config.stem_channels, 1, 0, sum(config.layers) - 1
     result = []
     for count, planes, (stride, dilation) in zip(config.layers, config.planes, config.stage_strides, strict=True):
         blocks = []
         for index in range(count):
             # Stochastic depth grows linearly with depth (Huang 2016, section 4).
-            drop_path = config.drop_path * made / max(1, sum(config.layers) - 1)
+            drop_path = config.drop_path * (made / last if last else 1)
             place = Place(inputs, planes, stride if index == 0 else 1, dilation, first_dilation, drop_path)
             blocks.append(block(config, place))
             inputs, first_dilation, made = planes * config.expansion, dilation, made + 1

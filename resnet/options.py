@@ -22,10 +22,16 @@ class ConfigError(ValueError):
     """
 
     def __init__(self, field: str, value: object, accepted: str):
-        shown = value if isinstance(value, str) else to_text(value)
+        try:
+            shown = value if isinstance(value, str) else to_text(value)
+        except ValueError:  # Python writes no whole number of more than 4300 digits
+            shown = "a number of thousands of digits"
         shown = shown if len(shown) <= 40 else shown[:39] + "…"
         super().__init__(f"{field} = {shown or '(empty)'} is not accepted: {accepted}.")
         self.field, self.value, self.accepted = field, value, accepted
+
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[str, object, str]]:
+        return type(self), (self.field, self.value, self.accepted)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .model import build
-from .options import ConfigError
 from .weights import BUNDLED, FASHION_MNIST, Checkpoint, bundled_path, read_checkpoint, save_checkpoint
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -65,7 +64,12 @@ def fit(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> Ite
     """Train `model` in place on N×C×H×W normalised images; yields after every step.
 
     The same seed and thread count give the same steps.
+
+    Raises:
+        ValueError: for fewer images than a batch holds.
     """
+    if len(images) < recipe.batch:
+        raise ValueError(f"{len(images)} training images are fewer than a batch of {recipe.batch}")
     generator = torch.Generator().manual_seed(recipe.seed)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
@@ -190,7 +194,7 @@ def main(arguments: list[str] | None = None) -> int:
             given.out,
             test,
         )
-    except (OSError, RuntimeError, ConfigError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         print(f"resnet.train: {error}", file=sys.stderr)
         return 1
     return 0
@@ -204,8 +208,9 @@ def train(network: str, recipe: Recipe, folder: Path | None, out: Path | None, t
     config = BUNDLED[network]
     model = build(config)
     steps = fit(model, *fashion_mnist(folder, train=True), recipe)
-    with tqdm(total=recipe.epochs * (60_000 // recipe.batch), desc=network, unit="step", mininterval=2) as bar:
+    with tqdm(desc=network, unit="step", mininterval=2) as bar:
         for step in steps:
+            bar.total = step.total
             bar.update()
             bar.set_postfix(loss=f"{step.loss:.3f}", refresh=False)
     share = accuracy(model, *test)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import pickle
 import re
 import urllib.parse
 import urllib.request
@@ -283,14 +284,19 @@ def load(weights: Weights, progress: Progress = lambda done, total: None) -> Res
     """The network with these weights in eval mode.
 
     Raises:
-        WeightsError: where they have to be downloaded and cannot be.
+        WeightsError: where they have to be downloaded and cannot be, or the file is damaged.
     """
     if weights.key == "random":
         return randomly(weights.config)
     if weights.key == "bundled":
         name = next(name for name, config in BUNDLED.items() if config == weights.config)
         return read_checkpoint(bundled_path(name))[0]
-    state = torch.load(download(weights.url, progress), map_location="cpu", weights_only=True)
+    path = download(weights.url, progress)
     model = ResNet(weights.config)
-    model.load_state_dict(state)
+    try:
+        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        raise WeightsError(
+            f"{path.name} in torch.hub's cache is damaged; delete it and it is downloaded again."
+        ) from error
     return model.float().eval()

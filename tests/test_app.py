@@ -458,15 +458,15 @@ def test_a_picture_that_is_no_sample_is_told() -> None:
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        ({"layers": "1", "planes": "16384"}, r"its weights come to 18\.3 GiB.*the limit is 2\.0 GiB"),
+        ({"layers": "1", "planes": "16384"}, r"its weights take 18\.3 GiB.*the limit is 1\.0 GiB"),
         (
             {
                 "layers": "200-200-200", "planes": "64-128-256", "block": "basic", "shortcut": "A", "stem": "3x3",
-                "stem_pool": "none", "size": "224",
+                "stem_pool": "none",
             },
-            r"its arithmetic come\w* to 2,217\.\d GMACs.*the limit is 100\.0 GMACs",
+            r"its weights take 1\.\d GiB.*the limit is 1\.0 GiB",
         ),
-        ({"block": "basic", "layers": "1", "size": "8192"}, r"its activations come to 8\.\d GiB.*the limit is 1\.0 GiB"),
+        ({"block": "basic", "layers": "1", "size": "8192"}, r"a picture\'s activations take 8\.\d GiB.*the limit is 1\.0 GiB"),
     ],
 )  # fmt: skip
 def test_too_large_to_run(query: dict[str, str], words: str) -> None:
@@ -476,6 +476,13 @@ def test_too_large_to_run(query: dict[str, str], words: str) -> None:
     assert not app.file_uploader
     assert not app.get("plotly_chart")
     click(app, TRAINED)
+    assert verdict(app).startswith("**Sneaker**")
+
+
+def test_what_runs_is_judged_not_what_is_drawn() -> None:
+    """Weights with a size of their own run at that size, however large the drawn one is."""
+    app = opened("inference", preset="resnet20_fashion", size="4096")
+    assert not app.error
     assert verdict(app).startswith("**Sneaker**")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import numpy as np
 import pytest
@@ -160,6 +160,15 @@ def test_a_wrong_link_says_so(visit):
     warning = visit.page.get_by_test_id("stAlert").inner_text()
     assert "shortcut = Q is not accepted: one of none, A, B, C, D. B is used instead." in warning
     assert visit.metric("Parameters") == "60.19 M"
+
+
+@pytest.mark.parametrize("typed", ["www.example.com", "a@b.org", "https://example.com", "[x](http://example.com)"])
+def test_a_wrong_link_is_shown_as_text(visit, typed):
+    """What somebody put into a link that they send around is no link on our page."""
+    visit.open("/inference?" + urlencode({"weights": typed}))
+    alert = visit.page.get_by_test_id("stAlert").first
+    assert typed in alert.inner_text().replace("\u2060", "")
+    assert not alert.locator("a").count()
 
 
 def test_a_wrong_edit_keeps_the_view(visit):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -480,3 +481,28 @@ def test_every_option_explains_itself() -> None:
         assert option.label, name
         assert option.help.endswith("."), name
         assert not option.choices or option.default in option.choices, name
+
+
+# -- edges ----------------------------------------------------------------------------------
+
+
+def test_a_list_of_layers_changes_the_stages_like_a_tuple() -> None:
+    assert preset("resnet20").with_(layers=[3, 3]) == preset("resnet20").with_(layers=(3, 3))
+
+
+@pytest.mark.parametrize("given", [{"stem_width": False}, {"stem_width": 0.0}, {"planes": None}, {"planes": {}}])
+def test_only_an_empty_value_of_the_right_kind_stands_for_the_default(given: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ResNetConfig(**given)
+    assert caught.value.field == next(iter(given))
+
+
+def test_a_number_too_long_to_write_is_refused_in_a_sentence() -> None:
+    with pytest.raises(ConfigError, match="num_classes = a number of thousands of digits is not accepted"):
+        ResNetConfig(num_classes=10**5000)
+
+
+def test_an_error_survives_pickling() -> None:
+    error = ConfigError("layers", "x", "numbers")
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.field, again.value, again.accepted) == (str(error), "layers", "x", "numbers")

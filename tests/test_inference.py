@@ -355,9 +355,9 @@ def test_known_networks_run(name: str) -> None:
 @pytest.mark.parametrize(
     ("given", "size", "words"),
     [
-        ({"layers": (1,), "planes": (16384,)}, 224, ("weights come to 18.3 GiB", "limit is 2.0 GiB")),
-        ({"block": "basic", "layers": (1,)}, 8192, ("activations come to 8.0 GiB", "limit is 1.0 GiB")),
-        ({"layers": (3, 8, 36, 3)}, 800, ("146.8 GMACs", "limit is 100.0 GMACs")),
+        ({"layers": (1,), "planes": (16384,)}, 224, ("weights take 18.3 GiB", "limit is 1.0 GiB")),
+        ({"block": "basic", "layers": (1,)}, 8192, ("activations take 8.0 GiB", "limit is 1.0 GiB")),
+        ({"layers": (3, 8, 36, 3)}, 800, ("146.8 GMACs", "limit is 40.0 GMACs")),
     ],
 )
 def test_what_is_too_large_says_by_how_much(given: dict[str, Any], size: int, words: tuple[str, str]) -> None:

@@ -397,3 +397,18 @@ def test_torchinfo_at_32(option: str) -> None:
     config, _ = preset("resnet20").with_(shortcut=option)
     expected = TABLE_6["20"][f"option_{option}"]
     assert torchinfo_counts(config, 32) == (expected["params"], expected["macs"])
+
+
+def test_tiered_stem_of_any_width_is_that_of_timm() -> None:
+    with torch.device("meta"):
+        theirs = timm.create_model("resnet10t", stem_width=30)
+    config, _ = preset("resnet10t").with_(stem_width=30)
+    assert shapes(build(config, "meta")) == shapes(theirs)
+
+
+def test_the_last_block_has_the_whole_rate_even_alone() -> None:
+    for layers in ((1,), (2, 3)):
+        rates = [
+            m.rate for m in build(ResNetConfig(layers=layers, drop_path=0.5), "meta").modules() if hasattr(m, "rate")
+        ]
+        assert rates[-1] == 0.5

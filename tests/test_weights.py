@@ -619,3 +619,18 @@ def test_evaluating_what_does_not_ship_is_a_sentence(
     monkeypatch.setattr(weights_module, "FOLDER", folder)
     assert main(["--data", str(folder), "--evaluate"]) == 1
     sentence(capsys)
+
+
+def test_fewer_images_than_a_batch_train_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="5 training images are fewer than a batch of 128"):
+        next(fit(build(TINY), torch.zeros(5, 1, 8, 8), torch.zeros(5, dtype=torch.long), Recipe()))
+
+
+def test_a_damaged_file_in_the_cache_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    damaged = tmp_path / "served.pth"
+    monkeypatch.setattr("resnet.weights.cache_path", lambda url: damaged)
+    weights = torchvision_weights(preset("resnet18"))[0]
+    for content in (b"", b"not a checkpoint", b"PK\x03\x04 cut"):
+        damaged.write_bytes(content)
+        with pytest.raises(WeightsError, match=r"served\.pth in torch\.hub's cache is damaged"):
+            load(weights)

@@ -10,7 +10,7 @@ import streamlit as st
 from PIL import Image, ImageOps
 from streamlit.delta_generator import DeltaGenerator
 
-from resnet import ResNet, title
+from resnet import ResNet, ResNetConfig, title
 from resnet.weights import BUNDLED, Weights, WeightsError, available, download, is_cached
 
 from .. import charts, diagram, inference, state
@@ -97,15 +97,13 @@ def credit(sample: Sample) -> str:
 # -- weights ------------------------------------------------------------------------------
 
 
-def choose_weights(trace: Trace) -> Weights:
+def choose_weights(config: ResNetConfig, image_size: tuple[int, int]) -> Weights:
     """Which weights to run; nothing is downloaded before a person chooses it."""
-    choices = {weights.key: weights for weights in available(trace.config, trace.image_size)}
+    choices = {weights.key: weights for weights in available(config, image_size)}
     asked = state.view().weights
     if asked and asked not in choices:
         fitting = ", ".join(choices)
-        words = (
-            f"weights = {asked} do not fit {title(trace.config)}, which can have {fitting}; others are used instead."
-        )
+        words = f"weights = {asked} do not fit {title(config)}, which can have {fitting}; others are used instead."
         st.warning(state.escape_markdown(words))
     at_hand = [weights for weights in choices.values() if not weights.url or is_cached(weights.url)]
     current = choices.get(asked) or at_hand[0]
@@ -207,12 +205,16 @@ class Run(NamedTuple):
         return activated(*key, layer, self.network, self.prepared)
 
 
+def trace_of(weights: Weights) -> Trace:
+    """The network at the image size that the weights take."""
+    return traced(weights.config, (weights.data.preprocessing.crop,) * 2)
+
+
 def run(picture: Chosen, weights: Weights, invert: bool | None) -> Run:
     """Prepare the picture as the weights want it, and predict."""
     network = loaded(weights)
-    preprocessing = weights.data.preprocessing
-    prepared = inference.prepare(picture.image, preprocessing, invert)
-    trace = traced(weights.config, (preprocessing.crop, preprocessing.crop))
+    trace = trace_of(weights)
+    prepared = inference.prepare(picture.image, weights.data.preprocessing, invert)
     prediction = predicted(picture.digest, prepared.inverted, weights, network, prepared, trace)
     return Run(picture, prepared, weights, network, trace, prediction)
 
