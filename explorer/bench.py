@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from resnet import build, preset
+from resnet import ResNet, preset
 
 from .trace import trace
 
@@ -39,15 +39,19 @@ def run(browser: bool) -> None:
         clicks()
 
 
-def median_seconds(action: Callable[[], object], repeats: int) -> float:
-    """The median of several runs after one that is not counted."""
+def medians(*actions: Callable[[], object], repeats: int) -> list[float]:
+    """The median seconds of each action, all run in turn so that they share the machine's moods.
+
+    The first round is not counted.
+    """
+    rounds = [[seconds(action) for action in actions] for _ in range(repeats + 1)]
+    return [statistics.median(times) for times in zip(*rounds[1:], strict=True)]
+
+
+def seconds(action: Callable[[], object]) -> float:
+    start = time.perf_counter()
     action()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        action()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    return time.perf_counter() - start
 
 
 def traces() -> None:
@@ -67,15 +71,13 @@ def traces() -> None:
                 torchinfo.summary(make(), (1, 3, 224, 224), device="meta", verbose=0)
 
         config = preset(name)
-        ours = median_seconds(lambda config=config: trace(config), 15)  # type: ignore[misc]
-        cpu, meta = median_seconds(on_cpu, 5), median_seconds(on_meta, 5)
+        ours, cpu, meta = medians(lambda config=config: trace(config), on_cpu, on_meta, repeats=9)  # type: ignore[misc]
         print(
             f"{name:32}{ours * 1e3:8.1f} ms{cpu * 1e3:10.0f} ms {cpu / ours:3.0f}×{meta * 1e3:11.0f} ms {meta / ours:3.1f}×"
         )
     deep = preset("resnet1202")
-    seconds = median_seconds(lambda: trace(deep, 32), 3)
-    bare = median_seconds(lambda: build(deep, device="meta"), 3)
-    print(f"{'resnet1202 at 32 px':32}{seconds * 1e3:8.0f} ms, of which building alone takes {bare * 1e3:.0f} ms")
+    whole, bare = medians(lambda: trace(deep, 32), lambda: ResNet(deep), repeats=5)
+    print(f"{'resnet1202 at 32 px':32}{whole * 1e3:8.1f} ms, of which building its modules takes {bare * 1e3:.0f} ms")
 
 
 # -- clicks -------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -88,6 +88,8 @@ class Layer:
 
 WINDOWED = ("convolution", "max pooling", "average pooling", "blur")
 CHANNEL_CONV = "convolution along channels"
+STRIDED = (*WINDOWED, "zero padding", CHANNEL_CONV)
+WEIGHTED = ("convolution", CHANNEL_CONV, "linear", "batch norm", "group norm")
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,7 @@ def run_hooks(config: ResNetConfig, size: tuple[int, int]) -> list[Call]:
         RuntimeError: where a module reads a tensor that no module made, so that an
             operation is hidden from the hooks.
     """
-    network = (ResNet(config) if reservable(config) else build(config, device="meta")).eval()
+    network = ResNet(config) if reservable(config) else build(config, device="meta")
     image = torch.empty(0, config.in_channels, *size, device=network.fc.weight.device)
     seen: list[tuple[str, nn.Module, tuple[Tensor, ...], Tensor]] = []  # holds the tensors, so that ids stay unique
 
@@ -218,9 +220,10 @@ def run_hooks(config: ResNetConfig, size: tuple[int, int]) -> list[Call]:
         return lambda module, args, output: seen.append((name, module, args, output))
 
     for name, module in network.named_modules():
+        module.training = False
         if not isinstance(module, nn.Identity) and next(module.children(), None) is None:
             module.register_forward_hook(hook_for(name))
-    with torch.no_grad():
+    with torch.inference_mode():
         scores = network(image)
     if scores is not seen[-1][3]:
         raise RuntimeError(f"{seen[-1][0]} does not put out the scores: make the operation after it a module")
@@ -234,6 +237,7 @@ def run_hooks(config: ResNetConfig, size: tuple[int, int]) -> list[Call]:
         shapes = tuple(tuple(tensor.shape[1:]) for tensor in args)
         producer[id(output)] = len(calls)
         calls.append(Call(name, module, inputs, shapes, tuple(output.shape[1:])))
+    seen.clear()  # else hooks and modules would hold each other until the next garbage collection
     return calls
 
 
@@ -282,31 +286,32 @@ def operation(module: nn.Module) -> str:
 
 def make_layer(index: int, call: Call, before: list[Layer], size: tuple[int, int]) -> Layer:
     module, op = call.module, operation(call.module)
-    kernel, stride, padding, dilation = (
-        side(module, name) for name in ("kernel_size", "stride", "padding", "dilation")
-    )
+    kernel, stride, padding, dilation = map(partial(side, module), WINDOW) if op in STRIDED else (1, 1, 0, 1)
     fields = [PIXEL if i == IMAGE else before[i].field for i in call.inputs]
     if op == "global average pooling":
         field = whole(size)
     elif op == "addition":
         field = union(*fields)
-    elif op in WINDOWED or op == "zero padding":
+    elif op in STRIDED and op != CHANNEL_CONV:
         field = window(fields[0], kernel, stride, padding, dilation)
     else:  # one position to one position; a channel weight's own field is the whole image, its position is x's
         field = fields[0]
-    params = sum(p.numel() for p in module.parameters(recurse=False))
+    groups = getattr(module, GROUPS[op]) if op in GROUPS else 1
+    params = sum(p.numel() for p in module.parameters(recurse=False)) if op in WEIGHTED else 0
     return Layer(
         index, call.name, op, type(module).__name__, role(call.name), call.inputs, call.in_shapes, call.out_shape,
-        kernel, stride, padding, dilation, getattr(module, "groups", getattr(module, "num_groups", 1)), params, macs(module, call.out_shape), field,
+        kernel, stride, padding, dilation, groups, params, macs(module, call.out_shape), field,
     )  # fmt: skip
 
 
-_DEFAULTS = {"kernel_size": 1, "stride": 1, "padding": 0, "dilation": 1}
+GROUPS = {"convolution": "groups", "group norm": "num_groups"}
+WINDOW = {"kernel_size": 1, "stride": 1, "padding": 0, "dilation": 1}
+"""A window's extents, with the value of one that a module lacks."""
 
 
 def side(module: nn.Module, name: str) -> int:
     """A window's extent along one axis; all windows here are square."""
-    value = getattr(module, name, _DEFAULTS[name])
+    value = getattr(module, name, WINDOW[name])
     return value[0] if isinstance(value, tuple) else value
 
 

@@ -37,6 +37,13 @@ class Conv2d(nn.Conv2d):
         pass
 
 
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation that is filled like `Conv2d`."""
+
+    def reset_parameters(self) -> None:
+        pass
+
+
 class Linear(nn.Linear):
     """A linear layer that is filled like `Conv2d`."""
 
@@ -57,7 +64,7 @@ def norm(config: ResNetConfig, channels: int) -> nn.Module:
     """Normalisation of C channels. Group norm has 32 groups where 32 divides C (Wu & He 2018)."""
     if config.norm == "group":
         return nn.GroupNorm(math.gcd(32, channels), channels)
-    return nn.BatchNorm2d(channels) if config.norm == "batch" else nn.Identity()
+    return BatchNorm2d(channels) if config.norm == "batch" else nn.Identity()
 
 
 def activation(config: ResNetConfig) -> nn.Module:

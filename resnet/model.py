@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .blocks import BLOCKS, Block, Conv2d, Linear, Place, activation, antialias, conv, norm
+from .blocks import BLOCKS, BatchNorm2d, Block, Conv2d, Linear, Place, activation, antialias, conv, norm
 from .config import ResNetConfig
 
 
@@ -69,6 +69,8 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+            elif isinstance(module, BatchNorm2d):
+                nn.BatchNorm2d.reset_parameters(module)
         nn.Linear.reset_parameters(self.fc)
         if self.config.zero_init_residual:
             normed = self.config.order == "post" and self.config.norm != "none"
