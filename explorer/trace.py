@@ -155,25 +155,25 @@ class Trace:
 
 
 class Column(NamedTuple):
-    """A column of the layer table: numbers, or text."""
+    """A column of the layer table; `format` is how its numbers are written, empty for text."""
 
     label: str
     value: Callable[[Trace, Layer], Any]
-    number: bool
+    format: str
     help: str
 
 
 COLUMNS: Mapping[str, Column] = {
-    "name": Column("Layer", lambda trace, layer: layer.name, False, "State-dict path"),
-    "op": Column("Operation", lambda trace, layer: layer.label, False, "What the layer computes"),
-    "part": Column("Part", lambda trace, layer: layer.role.group, False, "Stem, stage or head"),
-    "output": Column("Output", lambda trace, layer: shape_text(layer.out_shape), False, "Channels × height × width"),
-    "params": Column("Parameters", lambda trace, layer: layer.params, True, "Trainable numbers"),
-    "macs": Column("MACs", lambda trace, layer: layer.macs, True, "Multiply-adds for one image; FLOPs = 2 × MACs"),
-    "field": Column("Field", lambda trace, layer: layer.field.size, True, "Receptive field, pixels a side"),
-    "jump": Column("Jump", lambda trace, layer: layer.field.jump, True, "Pixels between neighbouring units"),
-    "start": Column("Start", lambda trace, layer: layer.field.start, True, "First pixel that unit 0 sees; negative is padding"),
-    "inputs": Column("Reads", lambda trace, layer: ", ".join(trace.sources(layer)), False, "The layers whose output it reads"),
+    "name": Column("Layer", lambda trace, layer: layer.name, "", "State-dict path"),
+    "op": Column("Operation", lambda trace, layer: layer.label, "", "What the layer computes"),
+    "part": Column("Part", lambda trace, layer: layer.role.group, "", "Stem, stage or head"),
+    "output": Column("Output", lambda trace, layer: shape_text(layer.out_shape), "", "Channels × height × width"),
+    "params": Column("Parameters", lambda trace, layer: layer.params, "accounting", "Trainable numbers"),
+    "macs": Column("MACs", lambda trace, layer: layer.macs, "accounting", "Multiply-adds for one image; FLOPs = 2 × MACs"),
+    "field": Column("Field", lambda trace, layer: layer.field.size, "%d", "Receptive field, pixels a side"),
+    "jump": Column("Jump", lambda trace, layer: layer.field.jump, "%d", "Pixels between neighbouring units"),
+    "start": Column("Start", lambda trace, layer: layer.field.start, "%d", "First pixel that unit 0 sees; negative is padding"),
+    "inputs": Column("Reads", lambda trace, layer: ", ".join(trace.sources(layer)), "", "The layers whose output it reads"),
 }  # fmt: skip
 
 

@@ -25,8 +25,8 @@ def layers(trace: Trace) -> None:
             state.choose(at=trace.layers[rows[0]].name)
 
     config = {
-        name: st.column_config.NumberColumn(column.label, help=column.help, format="localized")
-        if column.number
+        name: st.column_config.NumberColumn(column.label, help=column.help, format=column.format, step=1)
+        if column.format
         else st.column_config.TextColumn(column.label, help=column.help)
         for name, column in COLUMNS.items()
     }
