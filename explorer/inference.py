@@ -25,7 +25,7 @@ MAX_ACTIVATION_BYTES = 2**30
 MAX_MACS = 40e9
 """What one forward pass on a shared server may take."""
 
-_ONE_AT_A_TIME = threading.Lock()
+ONE_AT_A_TIME = threading.Lock()
 """Hooks belong to a model that several people share, and memory for one pass is what the limits allow."""
 
 
@@ -174,7 +174,7 @@ class Prediction:
 def predict(model: ResNet, picture: Tensor, device: Device, watched: Sequence[str] = ()) -> Prediction:
     """Run a 1×C×H×W picture: once bare, for the time, and once with an eye on the `watched` layers."""
     found: dict[str, np.ndarray] = {}
-    with _ONE_AT_A_TIME, torch.inference_mode():
+    with ONE_AT_A_TIME, torch.inference_mode():
         picture = picture.to(device.torch)
         synchronise(device)
         start = time.perf_counter()
@@ -213,7 +213,7 @@ def strongest_map(output: Tensor) -> np.ndarray:
 def activation(model: ResNet, picture: Tensor, layer: str, device: Device) -> np.ndarray:
     """The output of one layer on a 1×C×H×W picture: C×H×W, or C×1×1 after flattening."""
     kept: list[Tensor] = []
-    with _ONE_AT_A_TIME, torch.inference_mode():
+    with ONE_AT_A_TIME, torch.inference_mode():
         handle = model.get_submodule(layer).register_forward_hook(lambda _, __, output: kept.append(output))
         try:
             model(picture.to(device.torch))

@@ -8,6 +8,9 @@ from explorer.views import network, running
 from explorer.views.cached import traced
 from explorer.views.headline import heading
 
+PANELS = {"Activations": running.activations}
+"""What can be looked at in one run, by the name of its tab; each takes the run."""
+
 view = state.view()
 heading(traced(view.config, view.image_size))
 
@@ -38,4 +41,8 @@ with right, st.container(border=True, key="verdict"):
     running.verdict(result)
 network.overview(trace, running.thumbnails(result))
 network.block_detail(trace)
-running.activations(result)
+tabs = st.tabs(list(PANELS), key="look", on_change="rerun")
+for tab, panel in zip(tabs, PANELS.values(), strict=True):
+    if tab.open:
+        with tab:
+            panel(result)

@@ -38,4 +38,4 @@ def model(weights: Weights) -> ResNet:
     Raises:
         WeightsError: where they have to be downloaded and cannot be.
     """
-    return load(weights).to(device().torch)
+    return load(weights).requires_grad_(False).to(device().torch)
