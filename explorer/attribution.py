@@ -1,0 +1,113 @@
+"""Which places of a picture speak for a class, and what the weights that read it look like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resnet import ResNet
+
+from .inference import ONE_AT_A_TIME, Device
+
+
+def grad_cam(
+    model: ResNet, picture: Tensor, layers: Sequence[str], target: int, device: Device
+) -> dict[str, np.ndarray]:
+    """ReLU(Σ_c α_c · A_c) of each named layer, H×W of its map, α_c the mean gradient of class `target`'s score
+    over the positions of channel c, all in one pass of a 1×C×H×W picture (Selvaraju 2017,
+    https://arxiv.org/abs/1610.02391, equations 1 and 2).
+    """
+    outputs: dict[str, Tensor] = {}
+
+    def watch(name: str) -> Callable[..., None]:
+        return lambda module, args, output: outputs.update({name: output.requires_grad_()})
+
+    with ONE_AT_A_TIME, torch.enable_grad():
+        with ExitStack() as hooks:
+            for name in layers:
+                hooks.callback(model.get_submodule(name).register_forward_hook(watch(name)).remove)
+            score = model(picture.to(device.torch))[0, target]
+        gradients = torch.autograd.grad(score, list(outputs.values()))
+    return {
+        name: F.relu((gradient.mean((2, 3), keepdim=True) * output.detach()).sum(1))[0].float().cpu().numpy()
+        for (name, output), gradient in zip(outputs.items(), gradients, strict=True)
+    }
+
+
+class Attribution(NamedTuple):
+    """Integrated gradients: `pixels` H×W, summed over the image's channels, and how complete they are.
+
+    `difference` is the class score of the picture less that of the baseline, which the pixels
+    add up to in the limit of many steps.
+    """
+
+    pixels: np.ndarray
+    difference: float
+
+    @property
+    def total(self) -> float:
+        return float(self.pixels.sum())
+
+
+STEPS, BATCH = 32, 4
+Progress = Callable[[float], None]
+"""Called with the share that is done, 0 to 1."""
+
+
+def integrated_gradients(
+    model: ResNet, picture: Tensor, target: int, device: Device, progress: Progress = lambda share: None
+) -> Attribution:
+    """What each pixel adds to the score of class `target` on the straight way from the mean picture (zeros after
+    normalisation) to a 1×C×H×W picture, by captum (Sundararajan 2017, https://arxiv.org/abs/1703.01365).
+    """
+    from captum.attr import IntegratedGradients
+
+    done = 0
+
+    def scores(batch: Tensor) -> Tensor:
+        nonlocal done
+        done += len(batch)
+        progress(min(1.0, done / STEPS))
+        return model(batch)
+
+    with ONE_AT_A_TIME, torch.enable_grad():
+        given = picture.to(device.torch)
+        found = IntegratedGradients(scores).attribute(given, target=target, n_steps=STEPS, internal_batch_size=BATCH)
+        with torch.no_grad():
+            here, nowhere = model(torch.cat([given, torch.zeros_like(given)]))[:, target].tolist()
+    return Attribution(found[0].detach().sum(0).float().cpu().numpy(), here - nowhere)
+
+
+# -- weights ------------------------------------------------------------------------------
+
+
+def first_convolution(model: ResNet) -> tuple[str, np.ndarray]:
+    """The path of the convolution that reads the image, and its kernels, C_out×C_in×k×k."""
+    name, module = next((name, m) for name, m in model.named_modules() if isinstance(m, nn.Conv2d))
+    return name, module.weight.detach().float().cpu().numpy()
+
+
+def kernel_pictures(kernels: np.ndarray) -> list[np.ndarray]:
+    """C_out×C×k×k kernels as k×k×3 bytes on one scale, grey being zero; three channels are red, green and blue.
+
+    Of another number of channels the mean is shown.
+    """
+    shown = kernels if kernels.shape[1] == 3 else kernels.mean(1, keepdims=True).repeat(3, 1)
+    largest = float(np.abs(np.nan_to_num(shown)).max()) or 1.0
+    scaled = 127.5 + 127.5 * np.nan_to_num(shown) / largest
+    return list(scaled.round().astype(np.uint8).transpose(0, 2, 3, 1))
+
+
+def initial_deviation(module: nn.Module) -> float | None:
+    """The standard deviation that a convolution's weights started with: √(2 / (k² · C_out)) (He 2015,
+    https://arxiv.org/abs/1502.01852, section 2.2, backward case); None for other layers.
+    """
+    if not isinstance(module, nn.Conv2d):
+        return None
+    return (2 / (module.kernel_size[0] * module.kernel_size[1] * module.out_channels)) ** 0.5
