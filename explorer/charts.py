@@ -131,10 +131,14 @@ def _finish(figure: go.Figure, title: str, x: str, y: str, legend: bool) -> go.F
 
 # -- activations as pictures --------------------------------------------------------------
 
-_STEPS = np.array(
-    [[int(part) for part in shade[4:-1].split(",")] for shade in sample_colorscale("Viridis", np.linspace(0, 1, 256), colortype="rgb")],
-    dtype=np.uint8,
-)  # fmt: skip
+
+def _shades(scale: str) -> np.ndarray:
+    """256 shades of a plotly colour scale, 256×3 bytes."""
+    shades = sample_colorscale(scale, np.linspace(0, 1, 256), colortype="rgb")
+    return np.array([[int(part) for part in shade[4:-1].split(",")] for shade in shades], dtype=np.uint8)
+
+
+_VIRIDIS, _BLUE_RED = _shades("Viridis"), _shades("RdBu_r")
 
 
 def coloured(values: np.ndarray, low: float | None = None, high: float | None = None) -> np.ndarray:
@@ -143,7 +147,14 @@ def coloured(values: np.ndarray, low: float | None = None, high: float | None = 
     low = float(values.min()) if low is None else low
     high = float(values.max()) if high is None else high
     scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
-    return _STEPS[(scaled.clip(0, 1) * 255).astype(np.uint8)]
+    return _VIRIDIS[(scaled.clip(0, 1) * 255).astype(np.uint8)]
+
+
+def signed(values: np.ndarray, largest: float | None = None) -> np.ndarray:
+    """H×W numbers as H×W×3 bytes from blue at −`largest` over white at 0 to red at `largest` (the map's own if not given)."""
+    values = np.nan_to_num(values.astype(np.float32)).astype(np.float64)
+    largest = float(np.abs(values).max()) if largest is None else largest
+    return _BLUE_RED[(127.5 + 127.5 * (values / (largest or 1.0)).clip(-1, 1)).round().astype(np.uint8)]
 
 
 def channel_tiles(maps: np.ndarray, channels: Sequence[int]) -> list[np.ndarray]:

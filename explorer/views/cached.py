@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
 
 import streamlit as st
 
@@ -39,3 +41,41 @@ def model(weights: Weights) -> ResNet:
         WeightsError: where they have to be downloaded and cannot be.
     """
     return load(weights).requires_grad_(False).to(device().torch)
+
+
+Value = TypeVar("Value")
+_KEPT = 32
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _store() -> tuple[OrderedDict[Hashable, Any], threading.Lock]:
+    return OrderedDict(), threading.Lock()
+
+
+def is_kept(key: Hashable) -> bool:
+    """Whether `computed` has this result at hand."""
+    return key in _store()[0]
+
+
+def computed(key: Hashable, words: str, compute: Callable[[Callable[[float], None]], Value]) -> Value:
+    """A result that takes long, kept for everybody: `compute` gets a function that moves a progress bar, 0 to 1.
+
+    Streamlit's own caches cannot hold a function that moves a bar.
+    """
+    kept, lock = _store()
+    value = kept.get(key)
+    if value is None:
+        bar = st.progress(0.0, words)
+
+        def move(share: float) -> None:
+            bar.progress(share, words)
+
+        try:
+            value = compute(move)
+        finally:
+            bar.empty()
+        with lock:
+            kept[key] = value
+            while len(kept) > _KEPT:
+                kept.popitem(last=False)
+    return value
