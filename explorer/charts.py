@@ -119,6 +119,28 @@ def channel_figure(values: np.ndarray, name: str, most: int = 40) -> go.Figure:
     return figure
 
 
+def histogram_figure(values: np.ndarray, title: str, deviation: float | None = None) -> go.Figure:
+    """How numbers are distributed, and the bell curve of a `deviation` around zero to hold beside them."""
+    values = values[np.isfinite(values)]
+    counts, edges = np.histogram(values, 80)
+    middles = (edges[:-1] + edges[1:]) / 2
+    figure = go.Figure(
+        go.Bar(
+            x=middles, y=counts, width=np.diff(edges), marker_color=colour("stage 1"), name="now",
+            hovertemplate="around %{x:.3g}: %{y:,}<extra></extra>",
+        )
+    )  # fmt: skip
+    if deviation:
+        bell = np.exp(-((middles / deviation) ** 2) / 2) / (deviation * np.sqrt(2 * np.pi))
+        figure.add_scatter(
+            x=middles, y=bell * len(values) * np.diff(edges), mode="lines", name="at the start",
+            line={"color": "#8a919e", "width": 2}, hoverinfo="skip",
+        )  # fmt: skip
+    _finish(figure, title, "weight", "how many", legend=bool(deviation))
+    figure.update_xaxes(tickformat=".2~g")
+    return figure
+
+
 def _finish(figure: go.Figure, title: str, x: str, y: str, legend: bool) -> go.Figure:
     figure.update_layout(
         title=title or None, height=340, showlegend=legend, bargap=0.15, hovermode="closest",
@@ -174,13 +196,22 @@ def sheet(tiles: Sequence[np.ndarray], columns: int) -> Image.Image:
     return Image.fromarray(paper)
 
 
+def enlarged(picture: np.ndarray, side: int) -> Image.Image:
+    """H×W×3 bytes with hard pixels, `side` pixels wide."""
+    height, width = picture.shape[:2]
+    return Image.fromarray(picture).resize((side, max(1, round(side * height / width))), Image.Resampling.NEAREST)
+
+
+def shown(seen: np.ndarray) -> np.ndarray:
+    """What a network saw (H×W×C in 0…1) as H×W×3 bytes: its colours, or its first channel in grey."""
+    return ((seen if seen.shape[2] == 3 else seen[:, :, :1].repeat(3, 2)) * 255).astype(np.uint8)
+
+
 def overlay(channel: np.ndarray, seen: np.ndarray, blend: float, side: int = 448) -> Image.Image:
     """One H×W map over the picture the network saw (H×W×C in 0…1), enlarged to `side` pixels; 1 hides the picture."""
-    height, width = seen.shape[:2]
-    shape = (side, max(1, round(side * height / width)))
-    shades = seen if seen.shape[2] == 3 else seen[:, :, :1].repeat(3, 2)
-    below = Image.fromarray((shades * 255).astype(np.uint8)).resize(shape, Image.Resampling.BICUBIC)
-    above = Image.fromarray(coloured(channel)).resize(shape, Image.Resampling.NEAREST)
+    below = Image.fromarray(shown(seen))
+    below = below.resize((side, max(1, round(side * below.height / below.width))), Image.Resampling.BICUBIC)
+    above = Image.fromarray(coloured(channel)).resize(below.size, Image.Resampling.NEAREST)
     return Image.blend(below, above, blend)
 
 

@@ -4,11 +4,15 @@ import streamlit as st
 
 from explorer import state
 from explorer.inference import TooLargeError, check_runnable
-from explorer.views import network, running
+from explorer.views import attribution, network, running
 from explorer.views.cached import traced
 from explorer.views.headline import heading
 
-PANELS = {"Activations": running.activations}
+PANELS = {
+    "Activations": running.activations,
+    "Attribution": attribution.panel,
+    "Weights": attribution.weights_panel,
+}
 """What can be looked at in one run, by the name of its tab; each takes the run."""
 
 view = state.view()

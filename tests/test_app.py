@@ -511,6 +511,47 @@ def test_every_kind_of_layer_can_be_looked_at(at: str, attention: str) -> None:
     assert any(text == f"**What `{shown}` puts out**" for text in texts(app))
 
 
+# -- attribution and weights --------------------------------------------------------------
+
+
+def looked(name: str, **query: str) -> AppTest:
+    """The inference page with one of its tabs open."""
+    app = opened("inference", **query)
+    app.session_state["look"] = name
+    return run(app)
+
+
+def test_any_class_is_explained() -> None:
+    app = looked("Attribution", preset="resnet20_fashion")
+    (words,) = [m.value for m in app.markdown if m.value.startswith("The pixels add")]
+    total, difference = map(float, re.findall(r"\*\*([+-][0-9.]+)\*\*", words))
+    assert abs(total - difference) < 0.1 * abs(difference)
+    select(app, "explained class", 8)
+    (other,) = [m.value for m in app.markdown if m.value.startswith("The pixels add")]
+    assert other != words
+    assert app.selectbox(key="explained class").options[0].startswith("Sneaker")
+
+
+def test_a_large_network_is_explained_when_asked() -> None:
+    app = looked("Attribution", preset="resnet18")
+    assert not any(m.value.startswith("The pixels add") for m in app.markdown)
+    (button,) = [b for b in app.button if b.label.startswith("Compute, about")]
+    button.click()
+    run(app)
+    assert any(m.value.startswith("The pixels add") for m in app.markdown)
+    run(app)  # it stays without being asked again
+    assert any(m.value.startswith("The pixels add") for m in app.markdown)
+
+
+@pytest.mark.parametrize("at", ["conv1", "layer2.0.add", "avgpool", "fc", "layer1.0.se.fc1"])
+def test_weights_of_any_layer(at: str) -> None:
+    app = looked("Weights", preset="resnet20", attention="se", at=at)
+    assert "16 kernels of 3×3, in colour" in captions(app)
+    (chart,) = [c for c in app.get("plotly_chart") if "weights of" in c.proto.spec]
+    shown = {"layer2.0.add": "layer2.1.conv1", "avgpool": "fc"}.get(at, at)
+    assert f"The weights of {shown}" in chart.proto.spec
+
+
 # -- downloads ----------------------------------------------------------------------------
 
 

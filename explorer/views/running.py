@@ -199,10 +199,14 @@ class Run(NamedTuple):
     trace: Trace
     prediction: Prediction
 
+    @property
+    def key(self) -> tuple[str, bool, Weights]:
+        """What the run's results depend on."""
+        return self.picture.digest, self.prepared.inverted, self.weights
+
     def maps(self, layer: str) -> np.ndarray:
         """A layer's output, C×H×W."""
-        key = self.picture.digest, self.prepared.inverted, self.weights
-        return activated(*key, layer, self.network, self.prepared)
+        return activated(*self.key, layer, self.network, self.prepared)
 
 
 def trace_of(weights: Weights) -> Trace:

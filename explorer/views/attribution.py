@@ -1,0 +1,143 @@
+"""Why this class: Grad-CAM at each depth, integrated gradients on the pixels, and the weights themselves."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from .. import attribution, charts, state
+from ..attribution import Attribution
+from ..trace import Layer
+from .cached import HASHES, computed, device, is_kept
+from .network import chosen_layer
+from .picture import tiles
+from .running import Run
+
+AT_ONCE = 3e9
+"""MACs up to which a result is computed without being asked for."""
+
+
+def panel(result: Run) -> None:
+    """Which places of the picture speak for a class."""
+    if not result.prediction.finite:
+        st.error("The activations overflowed, so no class has a score to explain.")
+        return
+    target = choose_class(result)
+    with st.container(border=True, key="grad-cam"):
+        st.markdown("**Grad-CAM: where each depth finds what speaks for the class**")
+        layers = explained(result)
+        maps = cams(result.key, tuple(layer.name for layer in layers), target, result)
+        for column, layer in zip(st.columns(len(layers)), layers, strict=True):
+            picture = charts.overlay(maps[layer.name], result.prepared.pixels, 0.55, 224)
+            column.image(picture, caption=f"`{layer.name}`, {layer.out_shape[1]}×{layer.out_shape[2]}", width="stretch")
+        st.caption(
+            "The maps of a layer, each weighed by how much the score rises with it, added, and negative sums cut off "
+            "(Selvaraju 2017). Bright places speak for the class. The first pictures are the ends of the stages"
+            + (", the last the selected layer." if layers[-1].name == chosen_layer(result.trace).name else ".")
+        )
+    with st.container(border=True, key="integrated gradients"):
+        st.markdown("**Integrated gradients: what each pixel adds to the score**")
+        if found := integrated(result, target):
+            integrated_pictures(result, found)
+
+
+def choose_class(result: Run) -> int:
+    """The class to explain, the most probable one first."""
+    names, probabilities = result.weights.data.categories, result.prediction.probabilities
+    order = [index for index, _ in result.prediction.top(len(names))]
+    return st.selectbox(
+        "Class", order, format_func=lambda index: f"{names[index]}, {probabilities[index]:.1%}", key="explained class",
+        help="Any class can be explained, also one that the network does not believe in.", width=320,
+    )  # fmt: skip
+
+
+def explained(result: Run) -> list[Layer]:
+    """The last layer of each stage, and the selected layer where its map has more than one position."""
+    last = {layer.role.stage: layer for layer in result.trace.layers if layer.role.part == "stage"}
+    chosen = chosen_layer(result.trace)
+    on_path = len(chosen.out_shape) == 3 and chosen.out_shape[1] * chosen.out_shape[2] > 1
+    return list(dict.fromkeys([*last.values(), chosen] if on_path else last.values()))
+
+
+@st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=HASHES)
+def cams(key: tuple[object, ...], layers: tuple[str, ...], target: int, _result: Run) -> dict[str, np.ndarray]:
+    return attribution.grad_cam(_result.network, _result.prepared.tensor, layers, target, device())
+
+
+def integrated(result: Run, target: int) -> Attribution | None:
+    """Integrated gradients at once for a small network, else when they are asked for."""
+    key = ("integrated", *result.key, target)
+    seconds = 3 * attribution.STEPS * result.prediction.seconds
+    asked = result.trace.macs * attribution.STEPS <= AT_ONCE or is_kept(key)
+    if not asked and not st.button(f"Compute, about {max(1, seconds):.0f} s", icon=":material/play_arrow:"):
+        return None
+    return computed(
+        key, "Integrating the gradients …",
+        lambda progress: attribution.integrated_gradients(
+            result.network, result.prepared.tensor, target, device(), progress
+        ),
+    )  # fmt: skip
+
+
+def integrated_pictures(result: Run, found: Attribution) -> None:
+    seen, pixels, words = st.columns(3)
+    side = 336
+    seen.image(
+        charts.enlarged(charts.shown(result.prepared.pixels), side), caption="What the network sees", width="stretch"
+    )
+    limit = float(np.quantile(np.abs(found.pixels), 0.995)) or None
+    pixels.image(
+        charts.enlarged(charts.signed(found.pixels, limit), side), caption="Red adds, blue takes away", width="stretch"
+    )
+    words.markdown(
+        f"The pixels add **{found.total:+.2f}** in all. The class scores **{found.difference:+.2f}** above the mean "
+        f"picture, and the two agree in the limit: {attribution.STEPS} steps from one picture to the other leave "
+        f"{abs(found.total - found.difference):.2f} unexplained."
+    )
+    words.caption("Computed by captum (Sundararajan 2017). The scale ends where 99.5 % of the pixels do.")
+
+
+# -- weights ------------------------------------------------------------------------------
+
+
+def weights_panel(result: Run) -> None:
+    """The first convolution's kernels as pictures, and the selected layer's weights as a histogram."""
+    left, right = st.columns(2)
+    with left, st.container(border=True, key="kernels"):
+        name, kernels = attribution.first_convolution(result.network)
+        count, channels, size, _ = kernels.shape
+        st.markdown(f"**What `{name}` looks for in the image**")
+
+        def select(identifier: str) -> None:
+            st.session_state.channel = int(identifier)
+            state.choose(at=name)
+
+        pictures = [charts.enlarged(picture, 48) for picture in attribution.kernel_pictures(kernels)]
+        with st.container(height=420 if count > 48 else "content", border=False):
+            labels = {str(index): str(index) for index in range(count)}
+            selected = str(st.session_state.get("channel", "")) if chosen_layer(result.trace).name == name else ""
+            tiles([np.asarray(picture) for picture in pictures], labels, selected, "kernel tiles", select)
+        kind = "in colour" if channels == 3 else "grey" if channels == 1 else f"the mean of {channels} channels"
+        st.caption(
+            f"{count} kernels of {size}×{size}, {kind}, on one scale; middle grey is zero. A click selects its channel."
+        )
+    with right, st.container(border=True, key="histogram"):
+        histogram(result, weighted(result))
+
+
+def weighted(result: Run) -> Layer:
+    """The selected layer, or the next one that has weights."""
+    start = chosen_layer(result.trace).index
+    layers = result.trace.layers
+    return next(layer for layer in (*layers[start:], *reversed(layers[:start])) if layer.params)
+
+
+def histogram(result: Run, layer: Layer) -> None:
+    module = result.network.get_submodule(layer.name)
+    values = module.weight.detach().float().cpu().numpy().ravel()  # type: ignore[operator]
+    start = attribution.initial_deviation(module)
+    st.plotly_chart(charts.histogram_figure(values, f"The weights of {layer.name}", start), key="weights chart")
+    words = f"{values.size:,} weights with deviation {values.std():.3g}."
+    if start:
+        words += f" He initialisation draws them with deviation {start:.3g}: the grey line."
+    st.caption(words)
