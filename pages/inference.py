@@ -4,7 +4,7 @@ import streamlit as st
 
 from explorer import state
 from explorer.inference import TooLargeError, check_runnable
-from explorer.views import attribution, network, running
+from explorer.views import attribution, network, pictures, running, several
 from explorer.views.cached import traced
 from explorer.views.headline import heading
 
@@ -12,6 +12,7 @@ PANELS = {
     "Activations": running.activations,
     "Attribution": attribution.panel,
     "Weights": attribution.weights_panel,
+    "Several pictures": several.panel,
 }
 """What can be looked at in one run, by the name of its tab; each takes the run."""
 
@@ -32,13 +33,13 @@ except TooLargeError as error:
     st.stop()
 
 with card:
-    picture = running.choose_picture(fashion=weights.key == "bundled")
-if picture is None:
+    chosen = pictures.choose_pictures(fashion=weights.key == "bundled")
+if not chosen:
     with right:
         st.info("Upload or take a picture, or pick a sample, to see what the network makes of it.")
     st.stop()
 
-result = running.run(picture, weights, running.choose_inversion(weights, card))
+result = running.run(chosen, weights, running.choose_inversion(weights, card))
 with right.container(border=True, key="seen"):
     running.seen(result)
 with right, st.container(border=True, key="verdict"):

@@ -23,7 +23,7 @@ from explorer.images import open_image, samples
 from explorer.trace import trace
 from explorer.views import cached, running
 from resnet import OPTIONS, ResNet, ResNetConfig, preset
-from resnet.weights import Weights, load
+from resnet.weights import FASHION_MNIST, Weights, load
 
 APP = Path(__file__).parents[1] / "explorer" / "app.py"
 TIMM = json.loads((Path(__file__).parent / "reference" / "timm_resnets.json").read_text())["models"]
@@ -679,3 +679,52 @@ def test_what_is_no_picture_gets_a_sentence(name: str, data: bytes, words: str) 
     assert not app.get("plotly_chart")
     select(app, "source", "Samples")
     assert verdict(app).startswith("**Sneaker**")
+
+
+# -- several pictures ---------------------------------------------------------------------
+
+
+def tile_labels(app: AppTest, key: str) -> list[str]:
+    """The captions of a grid of tiles."""
+    for component in app.get("bidi_component"):
+        data = json.loads(component.proto.json)
+        if key in component.proto.id and "items" in data:
+            return [item["label"] for item in data["items"]]
+    raise AssertionError(f"no tiles {key}")
+
+
+def test_one_sample_of_each_kind() -> None:
+    labels = tile_labels(looked("Several pictures", preset="resnet20_fashion"), "several")
+    assert len(labels) == len({sample.label for sample in samples()})
+    right = [label for label in labels if label.rpartition(" ")[0] in FASHION_MNIST.categories]
+    assert len(right) == len(labels)
+
+
+def test_several_uploads() -> None:
+    app = select(opened("inference", preset="resnet20_fashion"), "source", "Upload")
+    clothes = [sample for sample in samples() if sample.label in FASHION_MNIST.categories][:18]
+    files = [(f"{sample.name}.png", sample.open(), "image/png") for sample in clothes]
+    app.file_uploader(key="upload").set_value([*files[:2], ("bad.png", b"no picture", "image/png")])
+    run(app)
+    (error,) = said(app.error)
+    assert error.startswith("bad.png: ")
+    assert tile_labels(app, "uploads") == [name for name, *_ in files[:2]]
+    app.session_state["look"] = "Several pictures"
+    run(app)
+    expected = {sample.label for sample in clothes[:2]}
+    assert {label.rpartition(" ")[0] for label in tile_labels(app, "several")} == expected
+    app.file_uploader(key="upload").set_value(files)
+    run(app)
+    (warning,) = said(app.warning)
+    assert warning == "18 pictures were uploaded; the first 16 are used."
+    assert len(tile_labels(app, "across tiles")) == 16
+
+
+def test_the_same_picture_twice_counts_once() -> None:
+    app = select(opened("inference", preset="resnet20_fashion"), "source", "Upload")
+    data = samples()[0].open()
+    app.file_uploader(key="upload").set_value([("a.png", data, "image/png"), ("b.png", data, "image/png")])
+    run(app)
+    assert verdict(app)
+    with pytest.raises(AssertionError, match="no tiles"):
+        tile_labels(app, "uploads")

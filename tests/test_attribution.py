@@ -1,5 +1,7 @@
 """Grad-CAM and integrated gradients against captum and against what they must add up to; kernels as pictures."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from explorer.attribution import (
     integrated_gradients,
     kernel_pictures,
 )
+from explorer.charts import npz, signed
 from explorer.inference import Device
 from resnet import ResNet, ResNetConfig, build, preset
 from resnet.weights import BUNDLED, bundled, load, randomly
@@ -132,3 +135,22 @@ def test_weights_start_with_the_deviation_that_is_said(name: str) -> None:
     module = build(preset("resnext50_32x4d")).get_submodule(name)
     assert initial_deviation(module) == pytest.approx(module.weight.std().item(), rel=0.03)  # type: ignore[union-attr,operator]
     assert initial_deviation(nn.ReLU()) is None
+
+
+# -- files --------------------------------------------------------------------------------
+
+
+def test_arrays_come_back_from_their_file() -> None:
+    arrays = {"maps": np.random.default_rng(0).normal(size=(3, 4)), "names": np.array(["a", "ü"])}
+    with np.load(io.BytesIO(npz(arrays))) as found:
+        assert set(found) == set(arrays)
+        assert all(np.array_equal(found[name], array) for name, array in arrays.items())
+
+
+def test_signed_numbers_are_blue_white_red() -> None:
+    blue, white, red = signed(np.array([[-2.0, 0.0, 2.0]]))[0].astype(int)
+    assert blue[2] - blue[0] > 60
+    assert red[0] - red[2] > 60
+    assert white.min() > 235
+    assert np.array_equal(signed(np.array([[5.0, -np.inf]]), 1.0), signed(np.array([[1.0, -1.0]])))
+    assert signed(np.zeros((2, 2))).min() > 235

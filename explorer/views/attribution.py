@@ -10,7 +10,7 @@ from ..attribution import Attribution
 from ..trace import Layer
 from .cached import HASHES, computed, device, is_kept
 from .network import chosen_layer
-from .picture import tiles
+from .picture import downloads, tiles
 from .running import Run
 
 AT_ONCE = 3e9
@@ -27,13 +27,16 @@ def panel(result: Run) -> None:
         st.markdown("**Grad-CAM: where each depth finds what speaks for the class**")
         layers = explained(result)
         maps = cams(result.key, tuple(layer.name for layer in layers), target, result)
-        for column, layer in zip(st.columns(len(layers)), layers, strict=True):
-            picture = charts.overlay(maps[layer.name], result.prepared.pixels, 0.55, 224)
+        pictures = [charts.overlay(maps[layer.name], result.prepared.pixels, 0.55, 224) for layer in layers]
+        for column, layer, picture in zip(st.columns(len(layers)), layers, pictures, strict=True):
             column.image(picture, caption=f"`{layer.name}`, {layer.out_shape[1]}×{layer.out_shape[2]}", width="stretch")
         st.caption(
             "The maps of a layer, each weighed by how much the score rises with it, added, and negative sums cut off "
             "(Selvaraju 2017). Bright places speak for the class. The first pictures are the ends of the stages"
             + (", the last the selected layer." if layers[-1].name == chosen_layer(result.trace).name else ".")
+        )
+        downloads(
+            "grad-cam", lambda: charts.sheet([np.asarray(picture) for picture in pictures], len(pictures)), lambda: maps
         )
     with st.container(border=True, key="integrated gradients"):
         st.markdown("**Integrated gradients: what each pixel adds to the score**")
@@ -94,6 +97,11 @@ def integrated_pictures(result: Run, found: Attribution) -> None:
         f"picture, and the two agree in the limit: {attribution.STEPS} steps from one picture to the other leave "
         f"{abs(found.total - found.difference):.2f} unexplained."
     )
+    with words:
+        downloads(
+            "integrated-gradients", lambda: charts.enlarged(charts.signed(found.pixels, limit), side),
+            lambda: {"attribution": found.pixels, "pixels": result.prepared.pixels},
+        )  # fmt: skip
     words.caption("Computed by captum (Sundararajan 2017). The scale ends where 99.5 % of the pixels do.")
 
 

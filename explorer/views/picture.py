@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import streamlit as st
+from PIL import Image
 
-from ..charts import data_url, sheet
+from ..charts import data_url, npz, png, sheet
 from ..diagram import Drawing
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -75,3 +76,19 @@ def tiles(
         "aspect": f"{width} / {height}",
     }  # fmt: skip
     _tiles(key=key, data=data, on_chosen_change=chosen)
+
+
+def downloads(
+    stem: str, picture: Callable[[], Image.Image] | None, arrays: Callable[[], Mapping[str, np.ndarray]]
+) -> None:
+    """Buttons for a picture as PNG and the numbers behind it as NPZ, made when they are clicked."""
+    with st.container(horizontal=True):
+        if picture:
+            st.download_button(
+                "PNG", lambda: png(picture()), f"{stem}.png", "image/png", key=f"{stem} png", icon=":material/download:",
+                on_click="ignore", type="tertiary", help="This picture",
+            )  # fmt: skip
+        st.download_button(
+            "NPZ", lambda: npz(arrays()), f"{stem}.npz", "application/octet-stream", key=f"{stem} npz",
+            icon=":material/download:", on_click="ignore", type="tertiary", help="The numbers, as NumPy arrays",
+        )  # fmt: skip

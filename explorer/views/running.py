@@ -1,98 +1,25 @@
-"""The inference page's parts: a picture, weights, what the network says, what its layers do."""
+"""The inference page's parts: weights, what the network says, what its layers do."""
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import streamlit as st
-from PIL import Image, ImageOps
+from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
 from resnet import ResNet, ResNetConfig, title
 from resnet.weights import BUNDLED, Weights, WeightsError, available, download, is_cached
 
 from .. import charts, diagram, inference, state
-from ..images import MAX_BYTES, ImageError, Sample, open_image, samples
 from ..inference import Prediction, Prepared
 from ..trace import Trace
 from .cached import HASHES, device, model, traced
 from .network import chosen_layer
-from .picture import tiles
-
-FORMATS = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"]
-SOURCES = ("Samples", "Upload", "Camera")
-
-
-# -- the picture --------------------------------------------------------------------------
-
-
-class Chosen(NamedTuple):
-    """The picture to run: its bytes' digest, what to call it, and the picture."""
-
-    digest: str
-    name: str
-    image: Image.Image
-
-
-@st.cache_resource(max_entries=64, show_spinner=False)
-def opened(digest: str, _data: bytes) -> Image.Image:
-    return open_image(_data)
-
-
-@st.cache_resource(max_entries=1, show_spinner=False)
-def sample_tiles() -> list[np.ndarray]:
-    """Every shipped sample as a small square."""
-    return [np.asarray(ImageOps.fit(open_image(sample.open()), (56, 56))) for sample in samples()]
-
-
-def choose_picture(fashion: bool) -> Chosen | None:
-    """A sample, an upload or a photograph from the camera; None with a sentence where there is none yet.
-
-    `fashion` says which sample to begin with.
-    """
-    source = st.segmented_control(
-        "Picture from", SOURCES, required=True, default=SOURCES[0], key="source", label_visibility="collapsed"
-    )
-    if source == "Samples":
-        return sample_picture(fashion)
-    if source == "Upload":
-        limit = MAX_BYTES // 2**20
-        file = st.file_uploader(
-            f"JPEG, PNG, WebP, GIF, BMP or TIFF, at most {limit} MB", FORMATS, key="upload", max_upload_size=limit
-        )
-    else:
-        file = st.camera_input("Take a picture", key="camera")
-    if file is None:
-        st.caption("Nothing is kept: the picture stays in this session's memory.")
-        return None
-    data = file.getvalue()
-    digest = hashlib.sha256(data).hexdigest()
-    try:
-        return Chosen(digest, file.name, opened(digest, data))
-    except ImageError as error:
-        st.error(state.escape_markdown(f"{file.name}: {error}"), icon=":material/broken_image:")
-        return None
-
-
-def sample_picture(fashion: bool) -> Chosen:
-    known = {sample.name: sample for sample in samples()}
-    name = state.view().picture
-    if name and name not in known:
-        st.warning(state.escape_markdown(f"picture = {name} is not a sample; the first one is shown instead."))
-    sample = known.get(name) or next(s for s in known.values() if not fashion or s.label == "Sneaker")
-    with st.container(height=330, border=False):
-        labels = {sample.name: sample.label for sample in known.values()}
-        tiles(sample_tiles(), labels, sample.name, "samples", lambda name: state.choose(picture=name))
-    st.caption(credit(sample))
-    data = sample.open()
-    return Chosen(sample.name, sample.label, opened(sample.name, data))
-
-
-def credit(sample: Sample) -> str:
-    return f"{sample.label}. {sample.source}, {sample.licence}."
-
+from .picture import downloads, tiles
+from .pictures import Chosen
 
 # -- weights ------------------------------------------------------------------------------
 
@@ -190,9 +117,10 @@ def activated(
 
 
 class Run(NamedTuple):
-    """One picture through one network."""
+    """One picture through one network; `pictures` are all that were chosen, this one first."""
 
-    picture: Chosen
+    pictures: tuple[Chosen, ...]
+    invert: bool | None
     prepared: Prepared
     weights: Weights
     network: ResNet
@@ -200,9 +128,17 @@ class Run(NamedTuple):
     prediction: Prediction
 
     @property
+    def picture(self) -> Chosen:
+        return self.pictures[0]
+
+    @property
     def key(self) -> tuple[str, bool, Weights]:
         """What the run's results depend on."""
         return self.picture.digest, self.prepared.inverted, self.weights
+
+    def on(self, picture: Chosen) -> Run:
+        """The same on another picture."""
+        return run([picture], self.weights, self.invert)
 
     def maps(self, layer: str) -> np.ndarray:
         """A layer's output, C×H×W."""
@@ -214,13 +150,14 @@ def trace_of(weights: Weights) -> Trace:
     return traced(weights.config, (weights.data.preprocessing.crop,) * 2)
 
 
-def run(picture: Chosen, weights: Weights, invert: bool | None) -> Run:
-    """Prepare the picture as the weights want it, and predict."""
+def run(pictures: Sequence[Chosen], weights: Weights, invert: bool | None) -> Run:
+    """Prepare the first picture as the weights want it, and predict."""
+    picture = pictures[0]
     network = loaded(weights)
     trace = trace_of(weights)
     prepared = inference.prepare(picture.image, weights.data.preprocessing, invert)
     prediction = predicted(picture.digest, prepared.inverted, weights, network, prepared, trace)
-    return Run(picture, prepared, weights, network, trace, prediction)
+    return Run(tuple(pictures), invert, prepared, weights, network, trace, prediction)
 
 
 def thumbnails(result: Run) -> dict[str, str]:
@@ -286,7 +223,7 @@ def activations(result: Run) -> None:
             st.plotly_chart(charts.channel_figure(maps[:, 0, 0], layer.name), key="channel chart")
             channel = None
         else:
-            channel = channel_grid(maps)
+            channel = channel_grid(maps, layer.name)
     with one, st.container(border=True, key="one channel"):
         if channel is not None:
             st.markdown(f"**Channel {channel} over the picture**")
@@ -297,7 +234,7 @@ def activations(result: Run) -> None:
         numbers(maps)
 
 
-def channel_grid(maps: np.ndarray) -> int:
+def channel_grid(maps: np.ndarray, name: str) -> int:
     """The grid of channel maps; returns the selected channel."""
     order = inference.by_strength(maps)
     counts = [count for count in SHOWN if count < len(order)] + [min(len(order), SHOWN[-1])]
@@ -315,10 +252,12 @@ def channel_grid(maps: np.ndarray) -> int:
 
     with st.container(height=430 if len(shown) > SHOWN[0] else "content", border=False):
         labels = {str(channel): str(channel) for channel in shown}
-        tiles(charts.channel_tiles(maps, shown), labels, str(selected), "channel tiles", select)
+        pictures = charts.channel_tiles(maps, shown)
+        tiles(pictures, labels, str(selected), "channel tiles", select)
     st.caption(
         f"{len(shown)} of {len(order)} channels, the largest mean magnitude first; each in its own range, dark to bright."
     )
+    downloads(name, lambda: charts.sheet(pictures, 8), lambda: {"channels": order, "activation": maps})
     return selected
 
 
