@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from math import floor
+from typing import TYPE_CHECKING, NamedTuple
+
+from .cost import IMAGE
+
+if TYPE_CHECKING:
+    from .trace import Layer, Trace
 
 
 class Field(NamedTuple):
@@ -20,6 +27,44 @@ class Field(NamedTuple):
         """First and last pixel that unit `unit` sees; padding not cut off."""
         first = self.start + unit * self.jump
         return first, first + self.size - 1
+
+    def centre(self, unit: int) -> float:
+        """The middle of `interval(unit)`, in pixels; pixel p's own middle is p."""
+        return self.start + unit * self.jump + (self.size - 1) / 2
+
+    def nearest(self, pixel: float, units: int) -> int:
+        """Which of `units` units has its centre nearest to a pixel; the later one of two equally near.
+
+        Raises:
+            ZeroDivisionError: after global pooling, where there is one unit only.
+        """
+        return min(max(floor((pixel - self.centre(0)) / self.jump + 0.5), 0), units - 1)
+
+    def box(self, unit: tuple[int, int]) -> Box:
+        """What the unit at (row, column) sees, padding not cut off."""
+        (top, bottom), (left, right) = map(self.interval, unit)
+        return Box(top, left, bottom, right)
+
+
+class Box(NamedTuple):
+    """Rows `top` to `bottom` and columns `left` to `right` of pixels, the last ones included."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top + 1
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left + 1
+
+    def clipped(self, size: tuple[int, int]) -> Box:
+        """The part inside an image of (height, width) pixels."""
+        return Box(max(self.top, 0), max(self.left, 0), min(self.bottom, size[0] - 1), min(self.right, size[1] - 1))
 
 
 PIXEL = Field(1, 1, 0)
@@ -50,3 +95,73 @@ def union(a: Field, b: Field) -> Field:
 def whole(size: tuple[int, int]) -> Field:
     """The field of a globally pooled unit; `size` is the image's height and width."""
     return Field(max(size), 0, 0)
+
+
+# -- all paths ----------------------------------------------------------------------------
+
+
+class Paths(NamedTuple):
+    """The field sizes of all paths from the image to one layer: `counts[i]` of them see `sizes[i]` pixels a side.
+
+    Sizes rise; counts are exact, 2^blocks in all where every block has a shortcut.
+    """
+
+    sizes: tuple[int, ...]
+    counts: tuple[int, ...]
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts)
+
+    @property
+    def shares(self) -> list[float]:
+        total = self.total
+        return [count / total for count in self.counts]
+
+    @property
+    def mean(self) -> float:
+        return sum(size * count for size, count in zip(self.sizes, self.counts, strict=True)) / self.total
+
+    def quantile(self, percent: int) -> int:
+        """The smallest size that at least so many percent of the paths do not exceed."""
+        below, wanted = 0, -(-percent * self.total // 100)
+        for size, count in zip(self.sizes, self.counts, strict=True):
+            below += count
+            if below >= wanted:
+                break
+        return size
+
+
+def paths(trace: Trace) -> Iterator[tuple[Layer, Paths]]:
+    """Each layer before global pooling with its paths, in order of execution.
+
+    A path runs through one summand of every addition (Veit 2016, https://arxiv.org/abs/1605.06431). At an
+    addition the counts add, and a window widens every path alike: the convolution of the blocks' two-point
+    distributions. What only weighs channels, attention's gate, is no path.
+    """
+    known = {IMAGE: Paths((PIXEL.size,), (1,))}
+    for layer in trace.layers:
+        if not layer.field.jump:
+            continue
+        read = layer.inputs if layer.op == "addition" else layer.inputs[:1]
+        found = _merged([known[producer] for producer in read])
+        jump = PIXEL.jump if read[0] == IMAGE else trace.layers[read[0]].field.jump
+        if wider := layer.dilation * (layer.kernel - 1) * jump:
+            found = Paths(tuple(size + wider for size in found.sizes), found.counts)
+        known[layer.index] = found
+        for producer in layer.inputs:  # counts of hundreds of bits: what nobody reads again is let go
+            if trace.consumers[producer][-1] == layer.index:
+                known.pop(producer, None)
+        yield layer, found
+
+
+def _merged(several: list[Paths]) -> Paths:
+    """The paths of a sum."""
+    if len(several) == 1:
+        return several[0]
+    counts: dict[int, int] = {}
+    for summand in several:
+        for size, count in zip(summand.sizes, summand.counts, strict=True):
+            counts[size] = counts.get(size, 0) + count
+    sizes = sorted(counts)
+    return Paths(tuple(sizes), tuple(counts[size] for size in sizes))

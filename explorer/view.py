@@ -26,7 +26,8 @@ class View:
     """A configuration, the image size (height, width) in pixels, and what is chosen on the pages.
 
     `at` is the selected layer or block, `pinned` a configuration to compare with, `weights`
-    and `picture` the chosen weights and sample of the inference page.
+    and `picture` the chosen weights and sample of the inference page, `unit` a place of the
+    selected layer's map as "row-column".
     """
 
     config: ResNetConfig = field(default_factory=ResNetConfig)
@@ -35,6 +36,7 @@ class View:
     pinned: ResNetConfig | None = None
     weights: str = ""
     picture: str = ""
+    unit: str = ""
 
     def to_query(self) -> dict[str, str]:
         """The view as a link's query; what is at its default is left out."""
@@ -68,7 +70,7 @@ class View:
         return cls(config, config.check_image_size(size), pinned=pinned, **plain)
 
 
-_PLAIN = ("at", "weights", "picture")
+_PLAIN = ("at", "weights", "picture", "unit")
 
 
 def parse_size(text: str) -> Size:

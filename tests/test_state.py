@@ -31,6 +31,7 @@ def views(draw: st.DrawFn) -> View:
         draw(st.none() | st.just(ResNetConfig()) | configs()),
         draw(st.just("IMAGENET1K_V2") | st.text(max_size=100)),
         draw(st.just("chelsea") | st.text(max_size=100)),
+        draw(st.just("3-5") | st.text(max_size=100)),
     )
 
 
@@ -53,10 +54,10 @@ def test_presets_open_by_name_and_by_their_own_link(name: str) -> None:
 
 def test_a_link_is_readable() -> None:
     assert View().to_query() == {}
-    view = View(preset("resnet18"), (192, 256), "layer2.0.conv1", ResNetConfig(), "random", "coffee")
+    view = View(preset("resnet18"), (192, 256), "layer2.0.conv1", ResNetConfig(), "random", "coffee", "3-5")
     assert view.to_query() == {
         "layers": "2-2-2-2", "block": "basic", "size": "192x256", "pin": "default",
-        "at": "layer2.0.conv1", "weights": "random", "picture": "coffee",
+        "at": "layer2.0.conv1", "weights": "random", "picture": "coffee", "unit": "3-5",
     }  # fmt: skip
     assert View(pinned=preset("resnet18")).to_query() == {"pin": "layers=2-2-2-2&block=basic"}
 
