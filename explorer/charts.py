@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,7 +12,12 @@ import plotly.graph_objects as go
 from PIL import Image
 from plotly.colors import sample_colorscale
 
-from .palette import colour
+from resnet import ResNetConfig
+
+from .effective import Width
+from .palette import ACCENT, STAGES, colour
+from .published import RECIPES, Result
+from .receptive_field import Depth, Paths
 from .trace import Layer, Trace
 
 MEASURES = {
@@ -81,6 +87,94 @@ def field_figure(trace: Trace, at: str) -> go.Figure:
     return _finish(figure, "Receptive field by depth", "layer", "pixels a side", legend=True)
 
 
+def path_depth_figure(rows: Sequence[Depth]) -> go.Figure:
+    """Where the field sizes of all paths lie, block by block."""
+    xs, names = [row.layer.index for row in rows], [row.layer.name for row in rows]
+    figure = go.Figure()
+    lines = (("95 % of the paths", [row.high for row in rows]), ("5 % of the paths", [row.low for row in rows]))
+    for (name, ys), fill in zip(lines, (None, "tonexty"), strict=True):
+        figure.add_scatter(
+            x=xs, y=ys, name=name, mode="lines", line={"width": 0, "color": ACCENT}, fill=fill, showlegend=False,
+            fillcolor="rgba(42, 111, 208, 0.22)", customdata=names,
+            hovertemplate=f"%{{customdata}}<br>{name} see at most %{{y}} px<extra></extra>",
+        )  # fmt: skip
+    figure.add_scatter(
+        x=xs, y=[row.mean for row in rows], name="mean of all paths; band: 90 % of them", mode="lines+markers",
+        line={"color": ACCENT}, marker={"size": 5}, customdata=names,
+        hovertemplate="%{customdata}<br>mean %{y:.1f} px<extra></extra>",
+    )  # fmt: skip
+    figure.add_scatter(
+        x=xs, y=[row.largest for row in rows], name="longest path, a plain network's only one", mode="lines",
+        line={"color": STAGES[2], "dash": "dash"}, customdata=names,
+        hovertemplate="%{customdata}<br>longest path %{y} px<extra></extra>",
+    )  # fmt: skip
+    return _finish(figure, "Field sizes of all paths by depth", "layer", "pixels a side", legend=True)
+
+
+def path_figure(paths: Paths, name: str, plain: int | None) -> go.Figure:
+    """How many of the paths to a layer see how much, with the plain network's one number."""
+    figure = go.Figure(
+        go.Bar(
+            x=paths.sizes, y=paths.shares, marker_color=ACCENT, customdata=[count_text(c) for c in paths.counts],
+            hovertemplate="%{x} px: %{y:.3~%} of the paths, %{customdata} of them<extra></extra>",
+        )
+    )  # fmt: skip
+    marks = [(paths.mean, f"mean {paths.mean:,.0f} px", "#8a919e", "top left")]
+    if plain is not None:
+        marks.append((plain, f"plain network {plain:,} px", STAGES[2], "top left"))
+    for x, words, shade, position in marks:
+        figure.add_vline(x=x, line_dash="dash", line_color=shade, annotation_text=words, annotation_position=position)
+    _finish(figure, f"Field sizes of all paths to {name}", "pixels a side", "share of paths", legend=False)
+    figure.update_yaxes(tickformat="~%", range=[0, 1.15 * max(paths.shares)])
+    return figure
+
+
+def power(base: int, exponent: int) -> str:
+    """2¹⁶."""
+    return f"{base}" + str(exponent).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def count_text(count: int) -> str:
+    """65,536, or 2⁶⁰⁰ for a power of two too long to read, or 4.15·10¹⁸⁰."""
+    if count < 10**15:
+        return f"{count:,}"
+    if count == 1 << (bits := count.bit_length() - 1):
+        return power(2, bits)
+    digits = len(str(count)) - 1
+    return f"{count / 10**digits:.2f}·{power(10, digits)}"
+
+
+def width_figure(profile: np.ndarray, first: int, size: int, width: Width, name: str) -> go.Figure:
+    """An effective field's profile in a box of `size` pixels, from its pixel `first` on, with the Gaussian that fits."""
+    xs = np.arange(len(profile)) + first - (size - 1) / 2
+    figure = go.Figure()
+    figure.add_scatter(
+        x=xs, y=profile, name="measured", mode="lines", line={"shape": "hvh", "color": ACCENT}, fill="tozeroy",
+        fillcolor="rgba(42, 111, 208, 0.22)", hovertemplate="%{x:+.1~f} px: %{y:.2%}<extra></extra>",
+    )  # fmt: skip
+    if np.isfinite(width.sigma):
+        fine = np.linspace(xs[0], xs[-1], 400)
+        middle = width.middle + xs[0]
+        curve = np.exp(-((fine - middle) ** 2) / (2 * width.sigma**2))
+        curve *= profile.sum() / np.exp(-((xs - middle) ** 2) / (2 * width.sigma**2)).sum()
+        figure.add_scatter(
+            x=fine, y=curve, name=f"Gaussian, σ = {width.sigma:.1f} px", mode="lines", hoverinfo="skip",
+            line={"color": STAGES[2], "dash": "dash"},
+        )  # fmt: skip
+        figure.add_vrect(
+            middle - 2 * width.sigma, middle + 2 * width.sigma, fillcolor=STAGES[2], opacity=0.1, line_width=0,
+            annotation_text="4σ", annotation_position="top left",
+        )  # fmt: skip
+    for edge in (-size / 2, size / 2):
+        figure.add_vline(x=edge, line_dash="dot", line_color="#8a919e")
+    title = f"How much of the gradient of {name} falls where"
+    _finish(
+        figure, title, "pixels from the middle; dotted: the theoretical field", "share of a row or column", legend=True
+    )
+    figure.update_yaxes(tickformat="~%")
+    return figure
+
+
 def probability_figure(labels: Sequence[str], probabilities: Sequence[float]) -> go.Figure:
     """The most probable classes, the best on top."""
     figure = go.Figure(
@@ -116,6 +210,58 @@ def channel_figure(values: np.ndarray, name: str, most: int = 40) -> go.Figure:
     )
     _finish(figure, f"Strongest channels of {name}", "channel", "value", legend=False)
     figure.update_xaxes(type="category")
+    return figure
+
+
+COSTS = {
+    "MACs": ("macs", "multiply-adds for one image"),
+    "Parameters": ("params", "trainable numbers"),
+    "Peak activations": ("peak", "bytes for one image"),
+}
+"""What accuracy can be held against: label, key, unit."""
+
+
+def cost(trace: Trace, name: str) -> int:
+    """One of `COSTS` of a network."""
+    key = COSTS[name][0]
+    return trace.inference_memory.bytes if key == "peak" else getattr(trace, key)
+
+
+def accuracy_figure(
+    points: Sequence[tuple[Result, int]], name: str, here: int, label: str, at: ResNetConfig
+) -> go.Figure:
+    """Published accuracies over a cost of `COSTS`, a colour for each group of recipes.
+
+    `here` is what the current network costs, `label` its name; results of its configuration `at` have a rim.
+    The custom data of a point is its number among `points`.
+    """
+    figure = go.Figure()
+    for shade, (group, words) in zip(STAGES, RECIPES.items(), strict=True):
+        chosen = [(number, *point) for number, point in enumerate(points) if point[0].group == group]
+        same = [result.config == at for _, result, _ in chosen]
+        figure.add_scatter(
+            x=[x for _, _, x in chosen], y=[result.top1 for _, result, _ in chosen], mode="markers", name=words,
+            marker={
+                "color": shade, "size": [13 if rim else 9 for rim in same], "opacity": 0.85,
+                "line": {"color": "#8a919e", "width": [2 if rim else 0 for rim in same]},
+            },
+            customdata=[(number, result.network, result.recipe, result.size) for number, result, _ in chosen],
+            hovertemplate="<b>%{customdata[1]}</b><br>%{y:.2%}, %{customdata[2]}<br>%{x:.3s} at %{customdata[3]} px<extra></extra>",
+        )  # fmt: skip
+    figure.add_vline(x=here, line_dash="dot", line_color="#8a919e")
+    figure.add_annotation(
+        x=math.log10(here), y=0, yref="paper", text=f" {label}", showarrow=False, xanchor="left", yanchor="bottom"
+    )
+    _finish(
+        figure,
+        f"ImageNet top-1 accuracy against {name.lower() if name != 'MACs' else name}",
+        COSTS[name][1],
+        "top-1",
+        legend=True,
+    )
+    figure.update_layout(height=520, clickmode="event+select")
+    figure.update_xaxes(type="log", dtick="D2", tickformat="~s", exponentformat="SI")
+    figure.update_yaxes(tickformat=".0%")
     return figure
 
 
@@ -213,6 +359,16 @@ def overlay(channel: np.ndarray, seen: np.ndarray, blend: float, side: int = 448
     below = below.resize((side, max(1, round(side * below.height / below.width))), Image.Resampling.BICUBIC)
     above = Image.fromarray(coloured(channel)).resize(below.size, Image.Resampling.NEAREST)
     return Image.blend(below, above, blend)
+
+
+def tinted(values: np.ndarray, shade: str) -> Image.Image:
+    """H×W numbers as one colour ("#rrggbb"), transparent at their least and full at their greatest."""
+    values = np.nan_to_num(values.astype(np.float32)).astype(np.float64)
+    low, high = values.min(), values.max()
+    picture = np.empty((*values.shape, 4), np.uint8)
+    picture[..., :3] = [int(shade[at : at + 2], 16) for at in (1, 3, 5)]
+    picture[..., 3] = (values - low) / (high - low) * 255 if high > low else 0
+    return Image.fromarray(picture)
 
 
 def png(picture: Image.Image) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import accumulate
 from math import floor
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -124,12 +125,8 @@ class Paths(NamedTuple):
 
     def quantile(self, percent: int) -> int:
         """The smallest size that at least so many percent of the paths do not exceed."""
-        below, wanted = 0, -(-percent * self.total // 100)
-        for size, count in zip(self.sizes, self.counts, strict=True):
-            below += count
-            if below >= wanted:
-                break
-        return size
+        wanted = -(-percent * self.total // 100)
+        return next(size for size, below in zip(self.sizes, accumulate(self.counts), strict=True) if below >= wanted)
 
 
 def paths(trace: Trace) -> Iterator[tuple[Layer, Paths]]:
@@ -165,3 +162,24 @@ def _merged(several: list[Paths]) -> Paths:
             counts[size] = counts.get(size, 0) + count
     sizes = sorted(counts)
     return Paths(tuple(sizes), tuple(counts[size] for size in sizes))
+
+
+class Depth(NamedTuple):
+    """The field sizes of all paths to one layer: their mean, what 5 and 95 percent do not exceed, the largest."""
+
+    layer: Layer
+    mean: float
+    low: int
+    high: int
+    largest: int
+
+
+def by_depth(trace: Trace) -> tuple[Depth, ...]:
+    """All paths to the end of each block."""
+    ends = {layer.role[:3]: layer.index for layer in trace.layers if layer.role.part == "stage"}
+    last = set(ends.values())
+    return tuple(
+        Depth(layer, found.mean, found.quantile(5), found.quantile(95), found.sizes[-1])
+        for layer, found in paths(trace)
+        if layer.index in last
+    )

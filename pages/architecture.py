@@ -3,7 +3,7 @@
 import streamlit as st
 
 from explorer import charts, state
-from explorer.views import network, others, table
+from explorer.views import network, others, paths, table
 from explorer.views.cached import traced
 from explorer.views.headline import figures, heading
 
@@ -35,6 +35,7 @@ if field.open:
     with field:
         st.plotly_chart(charts.field_figure(trace, network.chosen_layer(trace).name), key="field chart")
         st.caption(network.field_remark(trace))
+        paths.all_paths(trace)
 if torchinfo.open:
     with torchinfo:
         others.torchinfo_summary(trace)

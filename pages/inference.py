@@ -4,12 +4,13 @@ import streamlit as st
 
 from explorer import state
 from explorer.inference import TooLargeError, check_runnable
-from explorer.views import attribution, network, pictures, running, several
+from explorer.views import attribution, field, network, pictures, running, several
 from explorer.views.cached import traced
 from explorer.views.headline import heading
 
 PANELS = {
     "Activations": running.activations,
+    "Receptive field": field.panel,
     "Attribution": attribution.panel,
     "Weights": attribution.weights_panel,
     "Several pictures": several.panel,

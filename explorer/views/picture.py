@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import streamlit as st
@@ -38,6 +39,13 @@ _tiles = st.components.v2.component(
     html='<div class="tiles" role="group"></div>',
     css=_asset("tiles.css"),
     js=_asset("tiles.js"),
+)
+
+_pixels = st.components.v2.component(
+    "resnet_explorer.pixels",
+    html='<div class="pixels"></div>',
+    css=_asset("pixels.css"),
+    js=_asset("pixels.js"),
 )
 
 
@@ -76,6 +84,49 @@ def tiles(
         "aspect": f"{width} / {height}",
     }  # fmt: skip
     _tiles(key=key, data=data, on_chosen_change=chosen)
+
+
+Place = tuple[float, float, float, float]
+"""Left, top, width and height on a grid of pixels, pixel p reaching from p to p + 1."""
+
+
+class Sheet(NamedTuple):
+    """A picture that lies over a grid of pixels, 1 hiding what is below."""
+
+    name: str
+    picture: Image.Image
+    place: Place
+    opacity: float = 1.0
+
+
+class Outline(NamedTuple):
+    """A frame on a grid of pixels."""
+
+    name: str
+    place: Place
+    dashed: bool = False
+
+
+def pixels(
+    view: Place, sheets: Sequence[Sheet], outlines: Sequence[Outline], at: tuple[int, int], step: int, label: str,
+    key: str, on_choose: Callable[[int, int], None],
+) -> None:  # fmt: skip
+    """Pictures over each other on one grid of pixels, of which `view` is seen.
+
+    `on_choose` gets the row and column of the pixel that was clicked, or that lies `step` pixels from
+    `at` (row, column) in an arrow key's direction, before the next run.
+    """
+
+    def chosen() -> None:
+        if place := st.session_state[key].get("chosen"):
+            on_choose(int(place[0]), int(place[1]))
+
+    data = {
+        "view": view, "at": at, "step": step, "label": label, "clip": f"clip-{key.replace(' ', '-')}",
+        "layers": [{"id": s.name, "url": data_url(s.picture), "box": s.place, "opacity": s.opacity} for s in sheets],
+        "outlines": [{"id": o.name, "box": o.place, "dashed": o.dashed} for o in outlines],
+    }  # fmt: skip
+    _pixels(key=key, data=data, on_chosen_change=chosen)
 
 
 def downloads(

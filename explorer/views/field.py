@@ -1,0 +1,295 @@
+"""What one unit sees, on the pixels of the picture; and the field sizes of all paths to its layer."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import streamlit as st
+import torch
+from PIL import Image
+
+from .. import charts, inference, state
+from ..attribution import grad_cam
+from ..effective import Effective, effective_field, gaussian_width, measured_side, mirrored
+from ..images import open_image, samples
+from ..receptive_field import Box
+from ..trace import Layer, Trace
+from .cached import HASHES, computed, device, is_kept, traced
+from .network import chosen_layer
+from .paths import all_paths
+from .picture import Outline, Place, Sheet, downloads, pixels
+from .running import Run
+
+BOX, EFFECTIVE, MAP, CAM, BEYOND = "Theoretical field", "Effective field", "Activation", "Grad-CAM", "Beyond the edge"
+SHADES = {EFFECTIVE: "#ff9f1c", MAP: "#2ec4b6", CAM: "#ff4d8d"}
+"""Bright, so that they show on a dark picture, and full, so that they show on a bright one."""
+
+AT_ONCE = 4e9
+"""MACs up to which an effective field is measured without being asked for."""
+
+INPUTS, BUDGET = (4, 12), 2.2e9
+"""How many pictures an effective field is averaged over: as many as cost so many MACs, within bounds."""
+
+
+def panel(result: Run) -> None:
+    """The selected unit's field, gradient, activation and Grad-CAM on one grid of pixels, and all paths to it."""
+    layer = chosen_layer(result.trace)
+    if not result.prediction.finite:
+        st.error("The activations overflowed, so no unit has a gradient or a map to show.")
+        return
+    if not layer.field.jump:
+        height, width = result.trace.image_size
+        st.info(
+            f"`{layer.name}` comes after global pooling: what it puts out depends on the whole image, all {height}×{width} "
+            "pixels, and has no place on it. Select a layer before the pooling."
+        )
+        return
+    unit = chosen_unit(layer)
+    effective = measured(result, layer)
+    with st.container(border=True, key="pixel grid"):
+        on_the_picture(result, layer, unit, effective)
+    if effective is not None and effective.inside:
+        with st.container(border=True, key="effective field"):
+            in_numbers(result, layer, effective)
+    all_paths(result.trace, layer)
+
+
+# -- the unit -----------------------------------------------------------------------------
+
+
+def chosen_unit(layer: Layer) -> tuple[int, int]:
+    """The unit (row, column) of the link; the middle one where there is none, with a sentence where it is none.
+
+    When another layer is selected, the unit that looks at the same place of the picture is chosen.
+    """
+    _, rows, columns = layer.out_shape
+    text, middle = state.view().unit, (rows // 2, columns // 2)
+    before: tuple[str, Layer] | None = st.session_state.get("unit of")
+    if text and before and before[0] == text and before[1].field != layer.field:
+        row, column = (before[1].field.centre(int(part)) for part in text.split("-"))
+        text = unit_text(layer.field.nearest(row, rows), layer.field.nearest(column, columns))
+        state.choose(unit=text)
+    if not text:
+        return middle
+    match = re.fullmatch(r"([0-9]{1,4})-([0-9]{1,4})", text)
+    if not match or int(match[1]) >= rows or int(match[2]) >= columns:
+        st.warning(
+            state.escape_markdown(
+                f"unit = {text} is not accepted: row-column from 0-0 to {unit_text(rows - 1, columns - 1)} "
+                f"in {layer.name}. The middle unit is shown instead."
+            )
+        )
+        return middle
+    st.session_state["unit of"] = text, layer
+    return int(match[1]), int(match[2])
+
+
+def unit_text(row: int, column: int) -> str:
+    return f"{row}-{column}"
+
+
+def choose_channel(maps: np.ndarray) -> int:
+    """The channel that the activations tab has selected, else the strongest."""
+    order = [int(channel) for channel in inference.by_strength(maps)]
+    channel = st.session_state.get("channel", order[0])
+    state.set_widget("grid channel", channel if channel in order else order[0])
+
+    def chosen() -> None:
+        st.session_state.channel = st.session_state["grid channel"]
+
+    return st.selectbox("Channel, the strongest first", order, key="grid channel", on_change=chosen)
+
+
+# -- the grid -----------------------------------------------------------------------------
+
+
+def on_the_picture(result: Run, layer: Layer, unit: tuple[int, int], effective: Effective | None) -> None:
+    """The picture with what is laid over it, and the layer's map beside it; a click in either chooses the unit."""
+    st.markdown(f"**What unit {unit[0]}, {unit[1]} of `{layer.name}` sees**")
+    left, right = st.columns([8, 5])
+    field, (_, rows, columns) = layer.field, layer.out_shape
+    height, width = result.trace.image_size
+    box = field.box(unit)
+    inside = box.clipped((height, width))
+    with right:
+        maps = result.maps(layer.name)
+        channel = choose_channel(maps)
+        pixels(
+            (0, 0, columns, rows), [Sheet("map", Image.fromarray(charts.coloured(maps[channel])), (0, 0, columns, rows))],
+            [Outline("unit", (unit[1], unit[0], 1, 1))], unit, 1,
+            f"Channel {channel} of {layer.name}; arrow keys choose another unit", "map grid",
+            lambda row, column: state.choose(unit=unit_text(row, column)),
+        )  # fmt: skip
+        st.caption(f"Channel {channel} of `{layer.name}`, {rows}×{columns} units. A click chooses one.")
+        facts(layer, unit, box, inside)
+    with left:
+        shown = st.pills(
+            "Shown", [BOX, *SHADES, BEYOND], selection_mode="multi", default=[BOX, EFFECTIVE], key="grid shown",
+            help="Beyond the edge: the padding that the unit's field reaches into, grey.",
+        )  # fmt: skip
+        heats = [name for name in SHADES if name in shown]
+        opacities = {
+            name: column.slider(name, 0.0, 1.0, 0.8, key=f"opacity of {name}")
+            for name, column in zip(heats, st.columns(3), strict=False)
+        }
+        view: Place = (0, 0, width, height)
+        if BEYOND in shown:
+            x, y = min(box.left, 0), min(box.top, 0)
+            view = x, y, max(box.right + 1, width) - x, max(box.bottom + 1, height) - y
+        sheets = [Sheet("picture", Image.fromarray(charts.shown(result.prepared.pixels)), (0, 0, width, height))]
+        heat = {
+            EFFECTIVE: lambda: effective_sheet(effective, box, opacities[EFFECTIVE], view),
+            MAP: lambda: map_sheet(MAP, maps[channel], layer, opacities[MAP]),
+            CAM: lambda: map_sheet(CAM, cam(result, layer), layer, opacities[CAM]),
+        }
+        sheets += [sheet for name in heats if (sheet := heat[name]())]
+        outlines = []
+        if BOX in shown:
+            outlines.append(Outline("field", (inside.left, inside.top, inside.width, inside.height)))
+            if BEYOND in shown and box != inside:
+                outlines.append(Outline("unclipped", (box.left, box.top, box.width, box.height), dashed=True))
+        centre = round(field.centre(unit[0])), round(field.centre(unit[1]))
+        pixels(
+            view, sheets, outlines, centre, field.jump, "The picture; arrow keys choose another unit", "picture grid",
+            lambda row, column: state.choose(unit=unit_text(field.nearest(row, rows), field.nearest(column, columns))),
+        )  # fmt: skip
+        st.caption(legend(result, heats, effective) + " A click chooses the unit whose field has its middle nearest.")
+        arrays = {"pixels": result.prepared.pixels, "map": maps[channel], "box": np.array(box)}
+        downloads("unit", None, lambda: arrays | ({"effective": effective.field} if effective else {}))
+
+
+def effective_sheet(effective: Effective | None, box: Box, opacity: float, view: Place) -> Sheet | None:
+    """The effective field at a unit's box, its part in `view`; the square root, so that faint parts show."""
+    if effective is None:
+        return None
+    left, top = box.left + effective.first, box.top + effective.first
+    x, y, width, height = map(int, view)
+    rows = slice(max(y - top, 0), max(y + height - top, 0))
+    columns = slice(max(x - left, 0), max(x + width - left, 0))
+    part = np.sqrt(effective.field[rows, columns])
+    if not part.size:
+        return None
+    place = left + columns.start, top + rows.start, part.shape[1], part.shape[0]
+    return Sheet(EFFECTIVE, charts.tinted(part, SHADES[EFFECTIVE]), place, opacity)
+
+
+def map_sheet(name: str, values: np.ndarray, layer: Layer, opacity: float) -> Sheet:
+    """A map with each unit's cell around the middle of its field, as wide as units are apart."""
+    jump, corner = layer.field.jump, layer.field.centre(0) + 0.5 - layer.field.jump / 2
+    place = corner, corner, values.shape[1] * jump, values.shape[0] * jump
+    return Sheet(name, charts.tinted(values, SHADES[name]), place, opacity)
+
+
+def target(result: Run) -> int:
+    """The class that the attribution tab explains, else the most probable one."""
+    asked = st.session_state.get("explained class")
+    return (
+        asked if asked is not None and asked < len(result.prediction.probabilities) else result.prediction.top(1)[0][0]
+    )
+
+
+def cam(result: Run, layer: Layer) -> np.ndarray:
+    return _cam(result.key, layer.name, target(result), result)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=HASHES)
+def _cam(key: tuple[object, ...], layer: str, target: int, _result: Run) -> np.ndarray:
+    return grad_cam(_result.network, _result.prepared.tensor, [layer], target, device())[layer]
+
+
+def legend(result: Run, heats: list[str], effective: Effective | None) -> str:
+    words = {
+        EFFECTIVE: "orange: the effective field, square root"
+        if effective
+        else "the effective field is not measured yet",
+        MAP: "green: the activation, each unit's cell around the middle of its field",
+        CAM: f"pink: Grad-CAM for {result.weights.data.categories[target(result)]}",
+    }
+    said = "; ".join(words[name] for name in heats) or "frame: what the unit can see"
+    return state.escape_markdown(said[0].upper() + said[1:] + ".")
+
+
+def facts(layer: Layer, unit: tuple[int, int], box: Box, inside: Box) -> None:
+    """Where the field lies, by the arithmetic."""
+    field = layer.field
+    rows = {
+        "First row": f"{field.start} + {unit[0]}·{field.jump} = <b>{box.top}</b>",
+        "First column": f"{field.start} + {unit[1]}·{field.jump} = <b>{box.left}</b>",
+        "Last row, column": f"<b>{box.bottom}</b>, <b>{box.right}</b>",
+        "Theoretical field": f"{box.height}×{box.width} px",
+        "In the image": f"{inside.height}×{inside.width} px",
+    }
+    if inside != box:
+        rows["In the padding"] = f"{1 - inside.height * inside.width / (box.height * box.width):.0%} of it"
+    listed = "".join(f"<dt>{label}</dt><dd>{value}</dd>" for label, value in rows.items())
+    st.html(f'<dl class="facts">{listed}</dl>'.replace("-", "−"))
+
+
+# -- the effective field ------------------------------------------------------------------
+
+
+def measured(result: Run, layer: Layer) -> Effective | None:
+    """The layer's effective field, at once for a small network, else when it is asked for."""
+    config = result.weights.config
+    key = ("effective", result.weights, layer.name)
+    side = measured_side(layer, result.trace, lambda side: traced(config, (side, side)))
+    macs = traced(config, (side, side)).macs
+    low, high = INPUTS
+    count = int(min(max(BUDGET / max(macs, 1), low), high))
+    if macs * count > AT_ONCE and not is_kept(key):
+        seconds = 3 * count * result.prediction.seconds * macs / result.trace.macs
+        words = f"Measure the effective field of {layer.name}, about {max(1, seconds):.0f} s"
+        if not st.button(words, icon=":material/play_arrow:", key="measure field"):
+            return None
+    return computed(
+        key, f"Averaging the gradient of {layer.name} …",
+        lambda progress: effective_field(
+            result.network, layer, inputs(result, count, side), device(), progress
+        ),
+    )  # fmt: skip
+
+
+def inputs(result: Run, count: int, side: int) -> list[torch.Tensor]:
+    """Shipped samples, of what the weights know where there are any, as the network takes them, `side` pixels wide."""
+    data = result.weights.data
+    known = [sample for sample in samples() if sample.label in data.categories] or samples()
+    return [
+        mirrored(inference.prepare(open_image(sample.open()), data.preprocessing).tensor[0], side)
+        for sample in known[:count]
+    ]
+
+
+def in_numbers(result: Run, layer: Layer, effective: Effective) -> None:
+    """The effective field's Gaussian width against the theoretical field."""
+    chart, words = st.columns([8, 5])
+    width, size = gaussian_width(effective.field), layer.field.size
+    profile = (effective.field.sum(0) + effective.field.sum(1)) / 2
+    chart.plotly_chart(charts.width_figure(profile, effective.first, size, width, layer.name), key="width chart")
+    with words:
+        if np.isfinite(width.sigma):
+            st.metric("4σ against the theoretical field", f"{width.share_of(size):.0%}", border=False)
+            said = f"The Gaussian that fits has 4σ = **{4 * width.sigma:.1f} px** of {size:,} px a side: ±2σ hold 95 % of it."
+        else:
+            said = f"The gradient is spread evenly over the {len(effective.field)} px measured: no Gaussian fits."
+        st.markdown(
+            f"{said} A unit can see its whole theoretical field, but counts mostly on its middle, "
+            "since many more paths lead there (Luo 2016)."
+        )
+        st.markdown(f"**{effective.inside:.1%}** of the gradient falls inside the box.{leak(result.trace, effective)}")
+        st.caption(
+            f"|∂ȳ/∂x|, ȳ the mean of the middle unit's channels, averaged over {effective.inputs} pictures of "
+            f"{effective.side}×{effective.side} px with these weights in eval mode; smaller pictures are continued by reflection."
+        )
+
+
+def leak(trace: Trace, effective: Effective) -> str:
+    """Why a unit depends on what its windows do not reach."""
+    if effective.inside > 0.9999:
+        return ""
+    reasons = {
+        "channel attention weighs channels": trace.config.attention != "none",
+        "group norm divides": trace.config.norm == "group",
+    }
+    named = " and ".join(words for words, holds in reasons.items() if holds)
+    return f" The rest comes from outside: {named} by the whole map." if named else ""

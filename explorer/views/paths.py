@@ -1,0 +1,60 @@
+"""The field sizes of all paths through the shortcuts."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from .. import charts, state
+from ..receptive_field import Depth, Paths, by_depth, paths
+from ..trace import Layer, Trace
+from .cached import HASHES, traced
+
+
+@st.cache_resource(max_entries=128, show_spinner=False, hash_funcs=HASHES)
+def path_sizes(_trace: Trace, config: object, image_size: tuple[int, int], at: str) -> Paths:
+    return next(found for layer, found in paths(_trace) if layer.name == at)
+
+
+@st.cache_resource(max_entries=128, show_spinner=False, hash_funcs=HASHES)
+def depths(_trace: Trace, config: object, image_size: tuple[int, int]) -> tuple[Depth, ...]:
+    return by_depth(_trace)
+
+
+def all_paths(trace: Trace, layer: Layer | None = None) -> None:
+    """The field sizes of all paths to a layer (the last stage's end), and to each block, with the plain network's."""
+    layer = layer or [layer for layer in trace.layers if layer.role.part == "stage"][-1]
+    key = trace.config, trace.image_size
+    found, plain = path_sizes(trace, *key, layer.name), plain_size(trace, layer)
+    with st.container(border=True, key="paths"):
+        left, right = st.columns(2)
+        left.plotly_chart(charts.path_figure(found, layer.name, plain), key="paths chart")
+        right.plotly_chart(charts.path_depth_figure(depths(trace, *key)), key="paths by depth")
+        st.caption(state.escape_markdown(path_words(trace, found, plain, layer)))
+
+
+def plain_size(trace: Trace, layer: Layer) -> int | None:
+    """What the same place of the plain network sees; None on a shortcut, which that has not."""
+    if layer.role.on_shortcut:
+        return None
+    twin = traced(trace.config.with_(shortcut="none")[0], trace.image_size)
+    same_block = [other for other in twin.layers if other.role[:3] == layer.role[:3]]
+    return twin.by_name.get(layer.name, same_block[-1]).field.size
+
+
+def path_words(trace: Trace, found: Paths, plain: int | None, layer: Layer) -> str:
+    if trace.config.shortcut == "none":
+        return f"A plain network has one path. To {layer.name} it sees {found.sizes[-1]:,} px a side, whatever else is learned."
+    total, blocks = found.total, found.total.bit_length() - 1
+    if total == 1:
+        return f"No addition comes before {layer.name}: one path leads there."
+    words = (
+        f"{blocks} additions up to {layer.name} make {charts.power(2, blocks)}"
+        if total == 1 << blocks
+        else charts.count_text(total)
+    )
+    words += f" = {total:,} paths" if 1 < blocks < 60 else " paths"
+    words += f", counted exactly: from {found.sizes[0]:,} to {found.sizes[-1]:,} px a side, {found.mean:,.1f} px in the mean."
+    if plain is not None:
+        rare = charts.count_text(total // found.counts[-1])
+        words += f" The plain network's only path sees {plain:,} px; here one path in {rare} sees as much."
+    return words
