@@ -189,10 +189,25 @@ def trace(config: ResNetConfig, image_size: int | tuple[int, int] = 224) -> Trac
         ConfigError: for an image size that the network cannot take.
     """
     size = config.check_image_size(image_size)
+    network = ResNet(config) if reservable(config) else build(config, device="meta")
+    return Trace(config, size, trace_module(network, (config.in_channels, *size)))
+
+
+def trace_module(module: nn.Module, image_shape: Shape) -> tuple[Layer, ...]:
+    """The layers of a feed-forward module that reads one image C×H×W, all of it modules of `OPERATIONS`.
+
+    The module is left in evaluation mode, as it is traced. Roles follow from the names of a `ResNet` only.
+
+    Raises:
+        RuntimeError: where an operation is no module and so hidden from the hooks, or a shape does not fit.
+        TypeError: for a module that `OPERATIONS` does not name.
+    """
+    weight = next(module.parameters(), None)
+    image = torch.empty(0, *image_shape, device=weight.device if weight is not None else None)
     layers: list[Layer] = []
-    for call in run_hooks(config, size):
-        layers.append(make_layer(len(layers), call, layers, size))
-    return Trace(config, size, tuple(layers))
+    for call in run_hooks(module, image):
+        layers.append(make_layer(len(layers), call, layers, image_shape[1:]))
+    return tuple(layers)
 
 
 class Call(NamedTuple):
@@ -205,28 +220,32 @@ class Call(NamedTuple):
     out_shape: Shape
 
 
-def run_hooks(config: ResNetConfig, size: tuple[int, int]) -> list[Call]:
-    """One forward pass of zero images. An edge is a tensor that one module made and another read.
+def run_hooks(network: nn.Module, image: Tensor) -> list[Call]:
+    """One forward pass of a batch N×C×H×W. An edge is a tensor that one module made and another read.
 
     Raises:
         RuntimeError: where a module reads a tensor that no module made, so that an
             operation is hidden from the hooks.
     """
-    network = ResNet(config) if reservable(config) else build(config, device="meta")
-    image = torch.empty(0, config.in_channels, *size, device=network.fc.weight.device)
     seen: list[tuple[str, nn.Module, tuple[Tensor, ...], Tensor]] = []  # holds the tensors, so that ids stay unique
 
     def hook_for(name: str) -> Callable[..., None]:
         return lambda module, args, output: seen.append((name, module, args, output))
 
+    hooks = []
     for name, module in network.named_modules():
         module.training = False
         if not isinstance(module, nn.Identity) and next(module.children(), None) is None:
-            module.register_forward_hook(hook_for(name))
-    with torch.inference_mode():
-        scores = network(image)
-    if scores is not seen[-1][3]:
-        raise RuntimeError(f"{seen[-1][0]} does not put out the scores: make the operation after it a module")
+            hooks.append(module.register_forward_hook(hook_for(name)))
+    try:
+        with torch.inference_mode():
+            scores = network(image)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not seen or scores is not seen[-1][3]:
+        last = seen[-1][0] if seen else "the input"
+        raise RuntimeError(f"{last} does not put out the result: make the operation after it a module")
 
     producer = {id(image): IMAGE}
     calls: list[Call] = []
@@ -284,12 +303,12 @@ def operation(module: nn.Module) -> str:
     raise TypeError(f"the trace has no name for {type(module).__name__}: add it to OPERATIONS")
 
 
-def make_layer(index: int, call: Call, before: list[Layer], size: tuple[int, int]) -> Layer:
+def make_layer(index: int, call: Call, before: list[Layer], size: Shape) -> Layer:
     module, op = call.module, operation(call.module)
     kernel, stride, padding, dilation = map(partial(side, module), WINDOW) if op in STRIDED else (1, 1, 0, 1)
     fields = [PIXEL if i == IMAGE else before[i].field for i in call.inputs]
     if op == "global average pooling":
-        field = whole(size)
+        field = whole((size[0], size[1]))
     elif op == "addition":
         field = union(*fields)
     elif op in STRIDED and op != CHANNEL_CONV:
