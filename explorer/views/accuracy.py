@@ -1,0 +1,78 @@
+"""Published accuracies over what networks cost, the current one among them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import streamlit as st
+
+from resnet import title
+
+from .. import charts, state
+from ..charts import cost
+from ..published import Result, published
+from ..trace import Trace
+from .cached import traced
+from .headline import amount, mebibytes
+
+
+@st.cache_resource(max_entries=3, show_spinner="Tracing the published networks …")
+def costs(measure: str) -> tuple[tuple[Result, int], ...]:
+    """Every published result with the cost of its network at the size it was measured at, by our own trace."""
+    return tuple((result, cost(traced(result.config, (result.size,) * 2), measure)) for result in published())
+
+
+def chart(trace: Trace, measure: str) -> None:
+    """The scatter; a click on a point opens its network."""
+    points = costs(measure)
+    key = f"accuracy {measure}"
+
+    def open_network() -> None:
+        chosen = st.session_state[key]["selection"]["points"]
+        if chosen:
+            result = points[chosen[0]["customdata"][0]][0]
+            view = state.view()
+            state.show(replace(view, config=result.config, image_size=(result.size,) * 2, at="", weights=""))
+
+    figure = charts.accuracy_figure(points, measure, cost(trace, measure), title(trace.config), trace.config)
+    st.plotly_chart(figure, key=key, on_select=open_network, selection_mode="points")
+    st.caption(
+        "A click on a point opens its network. Each stands at its cost at the image size it was measured at; the dotted "
+        "line is the current network's cost at the size that is set."
+    )
+
+
+def words(trace: Trace) -> None:
+    """What the recipe does, what depth does, and what is published for the current network."""
+    results = published()
+    fifty = sorted(result.top1 for result in results if result.network == "resnet50")
+    first = {result.network: result.top1 for result in results if result.recipe == "torchvision V1"}
+    st.markdown(
+        f"**The recipe matters more than the depth.** The same ResNet-50 scores from {fifty[0]:.1%} to {fifty[-1]:.1%} "
+        f"under {len(fifty)} published recipes, {100 * (fifty[-1] - fifty[0]):.1f} points apart. Under one recipe "
+        f"(torchvision V1), going from 50 layers to 152 adds {100 * (first['resnet152'] - first['resnet50']):.1f}."
+    )
+    own = sorted((result for result in results if result.config == trace.config), key=lambda result: -result.top1)
+    st.markdown(f"**Published for {title(trace.config)}**")
+    if not own:
+        st.caption(f"Nothing is published for this configuration; it costs {summary(trace)}.")
+        return
+    st.dataframe(
+        [
+            {"Recipe": result.recipe, "Top-1": 100 * result.top1, "Image": f"{result.size} px", "Source": result.source}
+            for result in own
+        ],
+        hide_index=True,
+        column_config={
+            "Top-1": st.column_config.NumberColumn(format="%.2f %%"),
+            "Source": st.column_config.LinkColumn(help="Where the recipe or the measurement is described"),
+        },
+    )
+
+
+def summary(trace: Trace) -> str:
+    """25.56 M parameters, 4.09 GMACs and 10.7 MiB of activations."""
+    return (
+        f"{amount(trace.params)} parameters, {amount(trace.macs)}MACs and "
+        f"{mebibytes(trace.inference_memory.bytes)} of activations"
+    )
