@@ -27,7 +27,7 @@ class View:
 
     `at` is the selected layer or block, `pinned` a configuration to compare with, `weights`
     and `picture` the chosen weights and sample of the inference page, `unit` a place of the
-    selected layer's map as "row-column".
+    selected layer's map as "row-column", `lab` the settings of the kernels page.
     """
 
     config: ResNetConfig = field(default_factory=ResNetConfig)
@@ -37,6 +37,7 @@ class View:
     weights: str = ""
     picture: str = ""
     unit: str = ""
+    lab: str = ""
 
     def to_query(self) -> dict[str, str]:
         """The view as a link's query; what is at its default is left out."""
@@ -70,7 +71,7 @@ class View:
         return cls(config, config.check_image_size(size), pinned=pinned, **plain)
 
 
-_PLAIN = ("at", "weights", "picture", "unit")
+_PLAIN = ("at", "weights", "picture", "unit", "lab")
 
 
 def parse_size(text: str) -> Size:
