@@ -28,6 +28,7 @@ pages = [
     st.Page("../pages/architecture.py", title="Architecture", icon=":material/account_tree:", default=True),
     st.Page("../pages/inference.py", title="Inference", icon=":material/image_search:"),
     st.Page("../pages/accuracy.py", title="Accuracy and cost", icon=":material/scatter_plot:"),
+    st.Page("../pages/kernels.py", title="Kernels and blocks", icon=":material/grid_on:"),
 ]
 page = st.navigation(pages, position="hidden")
 state.open_link()

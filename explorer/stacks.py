@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
 from resnet import ConfigError, Option, ResNetConfig
@@ -422,3 +424,9 @@ def at_pixel(lab: Lab) -> tuple[int, ...]:
     """What that convolution makes of a map of the one pixel of `lab`."""
     image = torch.tensor(lab.pixel, dtype=torch.float32)[None, :, None, None]
     return tuple(int(value) for value in pointwise(lab)(image).flatten())
+
+
+def on_picture(lab: Lab, picture: Image.Image, side: int = 150) -> tuple[np.ndarray, np.ndarray]:
+    """A picture's channels from 0 to 1 (3×side×side), and what the convolution makes of them (`OUTPUTS`×side×side)."""
+    pixels = np.asarray(picture.convert("RGB").resize((side, side)), dtype=np.float32).transpose(2, 0, 1) / 255
+    return pixels, pointwise(lab)(torch.from_numpy(pixels)[None])[0].numpy()
