@@ -1,9 +1,12 @@
-"""What a traced network costs: memory by liveness, and each figure as a formula with its numbers."""
+"""What a traced network costs: memory by liveness, each figure as a formula, and a ledger that leads to others' totals."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
+
+from resnet import preset_name
 
 if TYPE_CHECKING:
     from .trace import Layer, Trace
@@ -131,3 +134,152 @@ def weight_factors(layer: Layer) -> tuple[int, ...] | None:
     if layer.op == "linear":
         return inputs, outputs
     return (layer.kernel,) if layer.params and layer.kernel > 1 else None
+
+
+# -- the ledger ---------------------------------------------------------------------------
+
+
+class Line(NamedTuple):
+    """One kind of work: what is counted, and how much of it a network does for one image."""
+
+    name: str
+    unit: str
+    amount: int
+
+
+class Tool(NamedTuple):
+    """What another tool counts besides our MACs: how often it counts each line of the ledger.
+
+    With `doubled` a multiply-add is two operations, as in FLOPs.
+    """
+
+    name: str
+    counts: Mapping[str, int]
+    doubled: bool
+    words: str
+
+
+def ledger(trace: Trace) -> tuple[Line, ...]:
+    """All the work of one image in evaluation mode, by kind. Kinds that the network lacks are left out."""
+    amounts = {name: sum(count(layer) for layer in trace.layers) for name, (_, count) in LINES.items()}
+    return tuple(Line(name, LINES[name][0], amount) for name, amount in amounts.items() if amount)
+
+
+def bridge(trace: Trace, tool: Tool) -> dict[str, int]:
+    """What each line adds on the way from our MACs to a tool's total; zeros are left out.
+
+    Our MACs and these terms sum to what the tool prints.
+    """
+    terms = {line.name: tool.counts[line.name] * line.amount for line in ledger(trace) if line.name in tool.counts}
+    if tool.doubled:
+        terms[DOUBLED] = trace.macs + sum(terms.values())
+    return terms
+
+
+def paper_bridge(trace: Trace, v1: Trace) -> dict[str, int]:
+    """The same for the FLOPs in Table 1 of He et al. 2015, empty for a network or image size that is not in it.
+
+    `v1` is the trace of this network with the stride in the first 1×1, which the paper's figures are of.
+    What remains is rounding: the table prints two digits.
+    """
+    name = (preset_name(trace.config) or "").removesuffix("_v1")
+    if name not in PAPER_FLOPS or trace.image_size != (224, 224):
+        return {}
+    return {STRIDE: v1.macs - trace.macs, REST: PAPER_FLOPS[name] - v1.macs}
+
+
+DOUBLED = "Each multiply-add as two"
+STRIDE = "Stride in the first 1×1"
+REST = "Not explained"
+
+PAPER_FLOPS: Mapping[str, int] = {
+    "resnet18": 1_800_000_000, "resnet34": 3_600_000_000, "resnet50": 3_800_000_000,
+    "resnet101": 7_600_000_000, "resnet152": 11_300_000_000,
+}  # fmt: skip
+"""As printed in Table 1 of https://arxiv.org/abs/1512.03385."""
+
+
+def _outputs(*ops: str, times: int = 1) -> Callable[[Layer], int]:
+    return lambda layer: times * prod(layer.out_shape) if layer.op in ops else 0
+
+
+def _inputs(*ops: str) -> Callable[[Layer], int]:
+    return lambda layer: prod(layer.in_shapes[0]) if layer.op in ops else 0
+
+
+def _macs(op: str) -> Callable[[Layer], int]:
+    return lambda layer: layer.macs if layer.op == op else 0
+
+
+def _biased(layer: Layer) -> int:
+    weights = weight_factors(layer)
+    return prod(layer.out_shape) if weights is not None and layer.params > prod(weights) else 0
+
+
+def _norm_params(layer: Layer) -> int:
+    return layer.params if layer.op in ("batch norm", "group norm") else 0
+
+
+def _later_positions(layer: Layer) -> int:
+    return layer.macs - layer.params if layer.op == "convolution along channels" else 0
+
+
+LINES: Mapping[str, tuple[str, Callable[[Layer], int]]] = {
+    "Convolution": ("multiply-adds", _macs("convolution")),
+    "Convolution along channels": ("multiply-adds", _macs("convolution along channels")),
+    "Linear": ("multiply-adds", _macs("linear")),
+    "Bias": ("values put out", _biased),
+    "Batch norm": ("values put out", _outputs("batch norm")),
+    "Group norm": ("values put out", _outputs("group norm")),
+    "Norm parameters": ("parameters", _norm_params),
+    "ReLU": ("values put out", _outputs("relu")),
+    "Leaky ReLU": ("values put out", _outputs("leaky relu")),
+    "ELU": ("values put out", _outputs("elu")),
+    "SiLU": ("values put out", _outputs("silu")),
+    "GELU": ("values put out", _outputs("gelu")),
+    "Sigmoid": ("values put out", _outputs("sigmoid")),
+    "Max pooling": ("values read", _inputs("max pooling")),
+    "Average pooling": ("values read", _inputs("average pooling")),
+    "Global average pooling": ("values read", _inputs("global average pooling")),
+    "Blur": ("multiply-adds", _outputs("blur", times=9)),
+    "Channels after the first": ("multiply-adds", _later_positions),
+    "Addition": ("values put out", _outputs("addition")),
+    "Scaling": ("values put out", _outputs("scaling")),
+}
+"""Name, unit and count of each line. The first three are our MACs."""
+
+OURS = tuple(LINES)[:3]
+
+TOOLS: tuple[Tool, ...] = (
+    Tool(
+        "fvcore", {"Batch norm": 2, "Group norm": 5, "Global average pooling": 1, "Blur": 1}, False,
+        "adds 2 for each value of a batch norm, 5 for each of a group norm, and 1 for each value that global pooling "
+        "reads. A blur is a convolution to it. It leaves out biases, activations and additions.",
+    ),
+    Tool(
+        "ptflops",
+        {
+            "Bias": 1, "Batch norm": 2, "Group norm": 2, "ReLU": 2, "ELU": 2, "GELU": 2, "Leaky ReLU": 1, "SiLU": 1,
+            "Max pooling": 2, "Average pooling": 2, "Global average pooling": 2,
+        },
+        False,
+        "(pytorch backend) adds biases, 2 for each value of a norm, and activations and poolings. It counts ReLU, ELU, "
+        "GELU and the poolings twice: once at the module and once more at the function that the module calls. It knows "
+        "a class by its exact type, so the figure is for the network made of torch's own classes.",
+    ),
+    Tool(
+        "ptflops aten", {"Bias": 1, "Blur": 1}, False,
+        "(the other backend of ptflops) sees torch's operations. It adds biases and the blur, and nothing else.",
+    ),
+    Tool(
+        "torchinfo", {"Bias": 1, "Norm parameters": 1, "Channels after the first": -1}, False,
+        "multiplies parameters: by positions in a convolution, by one elsewhere. So it adds biases and one for each "
+        "parameter of a norm. A convolution along channels has one position to it.",
+    ),
+    Tool(
+        "torch", {"Blur": 1}, True,
+        "(torch.utils.flop_counter) counts a multiplication and an addition as two, for convolutions, blurs and linear "
+        "layers without their biases. Its FLOPs are twice our MACs.",
+    ),
+)  # fmt: skip
+"""fvcore 0.1.5, ptflops 0.7.5, torchinfo 1.8 and torch's own counter, all in evaluation mode."""

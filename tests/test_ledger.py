@@ -1,0 +1,152 @@
+"""The ledger against the tools themselves: every total exactly, every term a traced quantity."""
+
+from __future__ import annotations
+
+import json
+import logging
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+from fvcore.nn import FlopCountAnalysis
+from ptflops import get_model_complexity_info
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from torchinfo import summary
+
+from explorer.cost import DOUBLED, LINES, OURS, PAPER_FLOPS, REST, STRIDE, TOOLS, bridge, ledger, paper_bridge
+from explorer.trace import OPERATIONS, Trace, trace
+from resnet import ResNetConfig, build, preset
+from resnet.blocks import ACTIVATIONS, BatchNorm2d, ChannelConv1d, Conv2d, Linear
+
+REFERENCE = Path(__file__).parent / "reference"
+BY_NAME = {tool.name: tool for tool in TOOLS}
+
+NETWORKS = {
+    "18": preset("resnet18"),
+    "50": preset("resnet50"),
+    "50 v1": preset("resnet50_v1"),
+    "resnext50": preset("resnext50_32x4d"),
+    "20 for grey images": ResNetConfig.from_query({"in_channels": "1"}, preset("resnet20")),
+    "plain 20": preset("plain20"),
+    "seresnet50": preset("seresnet50"),
+    "ecaresnet50t": preset("ecaresnet50t"),
+    "50d": preset("resnet50d"),
+    "pre-activation": preset("resnetv2_50d"),
+    "group norm, gelu": ResNetConfig(layers=(1, 2, 1), norm="group", activation="gelu"),
+    "no norm, silu": ResNetConfig(layers=(1, 1), norm="none", activation="silu", shortcut="C"),
+    "blur, elu": ResNetConfig(layers=(1, 1, 1), antialias="blur", activation="elu", attention="se"),
+    "average, leaky relu": ResNetConfig(layers=(1, 2), block="basic", antialias="avg", activation="leaky_relu"),
+    "dilated, convolution in the stem": ResNetConfig(layers=(1, 1, 2, 1), output_stride=8, stem_pool="conv", drop_path=0.3),
+}  # fmt: skip
+SIZE = (71, 64)
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def network(request: pytest.FixtureRequest) -> tuple[Trace, nn.Module, torch.Tensor]:
+    config = NETWORKS[request.param]
+    return trace(config, SIZE), build(config).eval(), torch.zeros(1, config.in_channels, *SIZE)
+
+
+def total(traced: Trace, name: str) -> int:
+    return traced.macs + sum(bridge(traced, BY_NAME[name]).values())
+
+
+class AlongChannels(nn.Module):
+    """`ChannelConv1d` with torch's own class inside."""
+
+    def __init__(self, conv: ChannelConv1d):
+        super().__init__()
+        self.conv = nn.Conv1d(1, 1, conv.kernel_size, padding=conv.padding, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x.flatten(1).unsqueeze(1)).squeeze(1)[:, :, None, None]
+
+
+def of_torch_classes(model: nn.Module) -> nn.Module:
+    """The same network with `nn.Conv2d` in place of this package's subclass, and so on."""
+    model = deepcopy(model)
+    own = {Conv2d: nn.Conv2d, BatchNorm2d: nn.BatchNorm2d, Linear: nn.Linear}
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if type(child) is ChannelConv1d:
+                setattr(parent, name, AlongChannels(child))
+            child.__class__ = own.get(type(child), type(child))
+    return model
+
+
+def test_fvcore(network):
+    traced, model, image = network
+    logging.getLogger("fvcore").setLevel(logging.ERROR)
+    assert FlopCountAnalysis(model, image).total() == total(traced, "fvcore")
+
+
+def test_torchinfo(network):
+    traced, model, image = network
+    assert summary(model, tuple(image.shape), verbose=0).total_mult_adds == total(traced, "torchinfo")
+
+
+def test_torch_counter(network):
+    traced, model, image = network
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(image)
+    assert counter.get_total_flops() == total(traced, "torch")
+
+
+@pytest.mark.parametrize("backend", ["pytorch", "aten"])
+def test_ptflops(network, backend):
+    traced, model, image = network
+    model = of_torch_classes(model) if backend == "pytorch" else model
+    counted, _ = get_model_complexity_info(
+        model, tuple(image.shape[1:]), print_per_layer_stat=False, as_strings=False, backend=backend
+    )
+    assert counted == total(traced, "ptflops" if backend == "pytorch" else "ptflops aten")
+
+
+def test_published_totals_of_resnet50():
+    traced = trace(preset("resnet50"))
+    assert [round(total(traced, tool.name) / 1e9, 4) for tool in TOOLS] == [4.1115, 4.1324, 4.0892, 4.0892, 8.1784]
+    assert bridge(traced, BY_NAME["torch"]) == {DOUBLED: traced.macs}
+    names = [line.name for line in ledger(traced)]
+    assert names == [
+        "Convolution", "Linear", "Bias", "Batch norm", "Norm parameters", "ReLU", "Max pooling",
+        "Global average pooling", "Addition",
+    ]  # fmt: skip
+    assert next(line.amount for line in ledger(traced) if line.name == "Bias") == 1000
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_first_lines_are_our_macs(name):
+    traced = trace(NETWORKS[name], SIZE)
+    assert sum(line.amount for line in ledger(traced) if line.name in OURS) == traced.macs
+
+
+def test_every_operation_that_computes_has_a_line():
+    """An option that brings a new operation shows up here: it belongs in the ledger, or moves values only."""
+    moves_only = {"flatten", "zero padding", "stochastic depth"}
+    lines = {name.lower() for name in LINES}
+    assert {op for op in OPERATIONS.values() if op not in lines} == moves_only
+    assert set(ACTIVATIONS) == {"relu", "leaky_relu", "elu", "silu", "gelu"}
+    assert {name for tool in TOOLS for name in tool.counts} <= set(LINES)
+
+
+def test_the_paper_is_v1_and_rounding():
+    printed = json.loads((REFERENCE / "paper_tables.json").read_text())["table1"]["nets"]
+    assert {f"resnet{depth}": net["flops"] for depth, net in printed.items()} == PAPER_FLOPS
+    for name, flops in PAPER_FLOPS.items():
+        v1 = trace(preset(f"{name}_v1"))
+        for traced in (trace(preset(name)), v1):
+            terms = paper_bridge(traced, v1)
+            assert traced.macs + sum(terms.values()) == flops
+            assert abs(terms[REST]) < 0.1e9  # less than one unit of the last digit
+    fifty = paper_bridge(trace(preset("resnet50")), trace(preset("resnet50_v1")))
+    assert fifty == {STRIDE: 3_857_973_248 - 4_089_184_256, REST: 3_800_000_000 - 3_857_973_248}
+
+
+@pytest.mark.parametrize(
+    ("config", "size"), [(preset("resnet50"), 192), (preset("seresnet50"), 224), (preset("resnet20"), 32)]
+)
+def test_the_paper_has_no_figure_for_other_networks(config, size):
+    traced = trace(config, size)
+    assert paper_bridge(traced, traced) == {}
