@@ -25,9 +25,9 @@ Progress = Callable[[float], None]
 class Effective(NamedTuple):
     """The averaged gradient of one layer's units, in a unit's own box of pixels.
 
-    `field` is n×n with sum 1; its first pixel is pixel `first` of the box, in both directions. n is below the box's
+    `field` is n×n with sum 1 (or 0, without any gradient); its first pixel is pixel `first` of the box, in both directions. n is below the box's
     side where the whole box was too large to measure. `inside` is the share of the gradient of the whole image
-    that fell into the box, `inputs` the number of images, `side` theirs in pixels.
+    that fell into the box, 0 where there is none at all, `inputs` the number of images, `side` theirs in pixels.
     """
 
     field: np.ndarray
@@ -94,7 +94,7 @@ def effective_field(
     field = gradient[inner.top : inner.bottom + 1, inner.left : inner.right + 1]
     inside = float(field.sum())
     return Effective(
-        field / inside if inside else field, inner.top - box.top, inside / total if total else 1.0, len(pictures), side
+        field / inside if inside else field, inner.top - box.top, inside / total if total else 0.0, len(pictures), side
     )
 
 

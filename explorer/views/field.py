@@ -28,7 +28,7 @@ SHADES = {EFFECTIVE: "#ff9f1c", MAP: "#2ec4b6", CAM: "#ff4d8d"}
 AT_ONCE = 4e9
 """MACs up to which an effective field is measured without being asked for."""
 
-INPUTS, BUDGET = (4, 12), 2.2e9
+INPUTS, BUDGET = (4, 12), 1.7e9
 """How many pictures an effective field is averaged over: as many as cost so many MACs, within bounds."""
 
 
@@ -49,7 +49,7 @@ def panel(result: Run) -> None:
     effective = measured(result, layer)
     with st.container(border=True, key="pixel grid"):
         on_the_picture(result, layer, unit, effective)
-    if effective is not None and effective.inside:
+    if effective is not None:
         with st.container(border=True, key="effective field"):
             in_numbers(result, layer, effective)
     all_paths(result.trace, layer)
@@ -262,6 +262,11 @@ def inputs(result: Run, count: int, side: int) -> list[torch.Tensor]:
 
 def in_numbers(result: Run, layer: Layer, effective: Effective) -> None:
     """The effective field's Gaussian width against the theoretical field."""
+    if not effective.inside:
+        st.markdown(
+            f"No gradient leaves the middle unit of `{layer.name}`: it is silent on all pictures that were tried."
+        )
+        return
     chart, words = st.columns([8, 5])
     width, size = gaussian_width(effective.field), layer.field.size
     profile = (effective.field.sum(0) + effective.field.sum(1)) / 2

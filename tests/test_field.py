@@ -1,0 +1,410 @@
+"""Fields of all paths, boxes, and the effective field, against enumeration, autograd and Gaussians."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from streamlit.testing.v1 import AppTest
+from test_app import captions, link, looked, run, said, select
+from test_trace import positive
+from torch import Tensor, nn
+
+from explorer.charts import count_text, tinted
+from explorer.effective import Effective, effective_field, gaussian_width, measured_side, mirrored
+from explorer.inference import MAX_ACTIVATION_BYTES, Device
+from explorer.receptive_field import Box, Field, Paths, by_depth, paths
+from explorer.trace import Layer, Trace, trace
+from resnet import PRESETS, ResNet, ResNetConfig, build, preset
+from resnet.blocks import Add
+from resnet.weights import BUNDLED
+
+CPU = Device("cpu", "CPU")
+
+
+# -- all paths ----------------------------------------------------------------------------
+
+
+class Branch(Add):
+    def forward(self, branch: Tensor, shortcut: Tensor) -> Tensor:
+        return branch
+
+
+class Shortcut(Add):
+    def forward(self, branch: Tensor, shortcut: Tensor) -> Tensor:
+        return shortcut
+
+
+def enumerated(config: ResNetConfig) -> Counter[int]:
+    """The field size of each path, by the gradient of a network in which each addition keeps one summand."""
+    traced = trace(config)
+    step = config.total_stride
+    length = (2 * traced.field.size // step + 4) * step
+    unit = length // step // 2
+    adds = [layer.name for layer in traced.layers if layer.op == "addition"]
+    sizes: Counter[int] = Counter()
+    network = positive(config)
+    outputs: list[Tensor] = []
+    network.get_submodule("avgpool").register_forward_pre_hook(lambda module, inputs: outputs.append(inputs[0]))
+    for kept in product((Branch, Shortcut), repeat=len(adds)):
+        for name, kind in zip(adds, kept, strict=True):
+            network.set_submodule(name, kind())
+        image = torch.ones(1, config.in_channels, 2 * step, length, dtype=torch.float64, requires_grad=True)
+        network(image)
+        maps = outputs.pop()
+        (gradient,) = torch.autograd.grad(maps[0, :, maps.shape[2] // 2, unit].sum(), image)
+        seen = gradient.abs().sum((0, 1, 2)).nonzero().flatten()
+        sizes[int(seen[-1] - seen[0] + 1)] += 1
+    return sizes
+
+
+def counted(trace: Trace, name: str = "") -> Paths:
+    """The paths to a layer, or to the last stage's end."""
+    inside = [(layer, found) for layer, found in paths(trace) if layer.role.part == "stage" or layer.name == name]
+    return next((found for layer, found in inside if layer.name == name), inside[-1][1])
+
+
+NARROW: dict[str, Any] = {"layers": (1, 2, 1), "planes": (2, 3, 4), "num_classes": 2, "in_channels": 1}
+SMALL: dict[str, dict[str, Any]] = {
+    "basic": {"block": "basic"},
+    "basic, A": {"block": "basic", "shortcut": "A", "stem": "3x3", "stem_pool": "none"},
+    "bottleneck": {},
+    "v1": {"stride_in": "1x1"},
+    "D": {"shortcut": "D", "stem": "deep"},
+    "C": {"shortcut": "C"},
+    "pre-activation": {"order": "pre"},
+    "pre-activation, basic, D": {"order": "pre", "block": "basic", "shortcut": "D"},
+    "dilated": {"layers": (1, 1, 2, 2), "planes": (2, 3, 4, 5), "output_stride": 8},
+    "dilated, D": {"layers": (1, 1, 2, 1), "planes": (2, 3, 4, 5), "output_stride": 8, "shortcut": "D", "block": "basic"},
+    "blur": {"antialias": "blur"},
+    "plain": {"shortcut": "none"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_paths_are_those_of_every_choice_of_summands(name: str) -> None:
+    config = ResNetConfig(**{**NARROW, **SMALL[name]})
+    found = counted(trace(config))
+    assert dict(zip(found.sizes, found.counts, strict=True)) == dict(enumerated(config))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_two_paths_a_block_and_the_longest_sees_the_whole_field(name: str) -> None:
+    config = preset(name)
+    traced = trace(config, config.total_stride * 2)
+    found = counted(traced)
+    assert found.total == (1 if config.shortcut == "none" else 2 ** sum(config.layers))
+    assert found.sizes[-1] == traced.field.size
+    assert list(found.sizes) == sorted(set(found.sizes))
+    assert sum(found.shares) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("attention", ["se", "eca"])
+def test_a_gate_is_no_path(attention: str) -> None:
+    config = preset("resnet18")
+    assert counted(trace(config.with_(attention=attention)[0])) == counted(trace(config))
+
+
+def test_paths_within_a_block() -> None:
+    """conv1 of a block has the paths to the block, two 3×3 windows wider at its end, or as they were."""
+    traced = trace(preset("resnet18"))
+    before, inside, after = (counted(traced, name) for name in ("layer1.0.act", "layer1.1.conv1", "layer1.1.act"))
+    assert before == Paths((11, 27), (1, 1))
+    assert inside == Paths((19, 35), (1, 1))
+    assert after == Paths((11, 27, 43), (1, 2, 1))
+    assert (after.mean, after.shares) == (27, [0.25, 0.5, 0.25])
+
+
+def test_counts_are_exact_at_any_depth() -> None:
+    """The paths of ResNet-1202 as coefficients of a product of polynomials 1 + x^a, x standing for 2^700.
+
+    A block adds 2·a pixels: two windows of 2 units each 1, 2 or 4 pixels apart, the first of a stage's first
+    block on the finer grid before.
+    """
+    added = [2] * 200 + [3] + [4] * 199 + [6] + [8] * 199
+    product = 1
+    for a in added:
+        product += product << 700 * a
+    expected = {}
+    for power in range(sum(added) + 1):
+        if count := product >> 700 * power & (1 << 700) - 1:
+            expected[3 + 2 * power] = count
+    found = counted(trace(preset("resnet1202"), 32))
+    assert found.total == 2**600
+    assert dict(zip(found.sizes, found.counts, strict=True)) == expected
+
+
+@pytest.mark.parametrize("percent", [1, 5, 50, 95, 100])
+def test_quantiles(percent: int) -> None:
+    found = Paths((3, 7, 11, 40), (1, 5, 10, 4))
+    listed = sorted(Counter(dict(zip(found.sizes, found.counts, strict=True))).elements())
+    below = np.quantile(listed, percent / 100, method="inverted_cdf")
+    assert found.quantile(percent) == below
+
+
+def test_by_depth_is_a_row_a_block() -> None:
+    traced = trace(preset("resnet34"))
+    rows = by_depth(traced)
+    assert [row.layer.name for row in rows][-1] == "layer4.2.act"
+    assert len(rows) == 16
+    assert [row.largest for row in rows] == [traced.by_name[row.layer.name].field.size for row in rows]
+    assert all(row.low <= row.mean <= row.high <= row.largest for row in rows)
+
+
+# -- boxes --------------------------------------------------------------------------------
+
+
+def test_a_box_is_the_arithmetic() -> None:
+    field = Field(size=49, jump=4, start=-24)
+    box = field.box((3, 5))
+    assert box == Box(top=-12, left=-4, bottom=36, right=44)
+    assert (box.height, box.width) == (49, 49)
+    assert box.clipped((28, 32)) == Box(0, 0, 27, 31)
+
+
+@pytest.mark.parametrize("field", [Field(7, 2, -3), Field(8, 4, 1), Field(1, 1, 0), Field(435, 32, -217)])
+def test_the_nearest_unit_is_nearest(field: Field) -> None:
+    for pixel in range(-50, 300, 3):
+        distances = [abs(field.centre(unit) - pixel) for unit in range(7)]
+        assert distances[field.nearest(pixel, 7)] == min(distances)
+    assert [field.nearest(field.centre(unit), 7) for unit in range(7)] == list(range(7))
+
+
+# -- the effective field ------------------------------------------------------------------
+
+
+def noise(count: int, channels: int, side: int) -> list[Tensor]:
+    return list(torch.randn(count, channels, side, side, generator=torch.Generator().manual_seed(0)))
+
+
+def fresh(config: ResNetConfig) -> ResNet:
+    torch.manual_seed(0)
+    return build(config).eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize(
+    ("options", "at"),
+    [
+        ({"block": "basic"}, "layer2.1.act"), ({}, "layer1.0.conv2"), ({"shortcut": "D", "stem": "deep"}, "layer2.0.add"),
+        ({"order": "pre"}, "layer2.0.conv3"), ({"norm": "none"}, "layer1.0.act"), ({"antialias": "blur"}, "layer2.0.act"),
+    ],
+)  # fmt: skip
+def test_no_gradient_falls_outside_the_box(options: dict[str, Any], at: str) -> None:
+    config = ResNetConfig(**{**NARROW, "planes": (8, 8, 8), **options})
+    traced = trace(config)
+    layer = traced.by_name[at]
+    side = measured_side(layer, traced, lambda side: trace(config, side))
+    assert side > layer.field.size
+    shares: list[float] = []
+    found = effective_field(fresh(config), layer, noise(2, 1, side), CPU, shares.append)
+    assert found.inside == pytest.approx(1, abs=1e-12)
+    assert found.field.shape == (layer.field.size,) * 2
+    assert (found.first, found.inputs, shares) == (0, 2, [0.5, 1.0])
+    assert found.field.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("options", [{"norm": "group"}, {"attention": "se"}])
+def test_what_reads_the_whole_map_leaks(options: dict[str, Any]) -> None:
+    config = ResNetConfig(**{**NARROW, "planes": (8, 8, 8), **options})
+    traced = trace(config)
+    layer = traced.by_name["layer1.0.act"]
+    found = effective_field(fresh(config), layer, noise(2, 1, 64), CPU)
+    assert 0 < found.inside < 0.9999
+
+
+def test_the_effective_field_is_the_mean_gradient() -> None:
+    """Of a network made of one convolution, it is that convolution's mean weights."""
+
+    class One(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(2, 3, 5, stride=2, padding=2, bias=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(x)
+
+    model = One().requires_grad_(False)
+    before = model.conv.weight.clone()
+    layer = next(layer for layer in trace(preset("resnet18")).layers)
+    layer = Layer(
+        **{slot: getattr(layer, slot) for slot in Layer.__slots__} | {"name": "conv", "field": Field(5, 2, -2)}
+    )
+    found = effective_field(model, layer, noise(3, 2, 16), CPU)  # type: ignore[arg-type]
+    expected = model.conv.weight.mean(0).abs().sum(0).numpy()
+    np.testing.assert_allclose(found.field, expected / expected.sum(), rtol=1e-5)
+    assert torch.equal(model.conv.weight, before)
+    assert not model.conv._forward_hooks
+
+
+def test_a_field_larger_than_the_picture_is_measured_in_part() -> None:
+    config = BUNDLED["resnet20"]
+    layer = trace(config, 28).by_name["layer3.2.act"]
+    found = effective_field(fresh(config), layer, noise(1, 1, 28), CPU)
+    assert found.field.shape == (28, 28)
+    box = layer.field.box((3, 3))
+    assert found.first == -box.top
+
+
+def test_a_unit_without_gradient_has_an_empty_field() -> None:
+    config = ResNetConfig(**NARROW)
+    model = fresh(config)
+    nn.init.zeros_(model.conv1.weight)  # type: ignore[arg-type]
+    found = effective_field(model, trace(config).by_name["layer1.0.act"], noise(1, 1, 64), CPU)
+    assert found.inside == 0
+    assert not found.field.any()
+
+
+def test_a_side_that_fits() -> None:
+    config = preset("resnet152")
+    traced = trace(config)
+    side = measured_side(traced.by_name["layer4.2.act"], traced, lambda side: trace(config, side))
+    assert trace(config, side).training_memory <= MAX_ACTIVATION_BYTES < trace(config, 3 * 224).training_memory
+    assert measured_side(traced.layers[0], traced, lambda side: trace(config, side)) == 32
+
+
+@pytest.mark.parametrize("side", [3, 8, 9, 20, 41])
+@pytest.mark.parametrize("length", [8, 9])
+def test_pictures_continue_by_reflection(side: int, length: int) -> None:
+    picture = torch.arange(2 * length * length).reshape(2, length, length)
+    before, cut = max(0, (side - length) // 2), max(0, -((side - length) // 2))
+    after = max(0, side - length - before)
+    expected = np.pad(picture.numpy(), ((0, 0), (before, after), (before, after)), mode="symmetric")
+    assert np.array_equal(mirrored(picture, side), expected[:, cut : cut + side, cut : cut + side])
+
+
+@pytest.mark.parametrize("sigma", [1.5, 4.0, 9.0])
+@pytest.mark.parametrize("size", [41, 80])
+def test_the_width_of_a_gaussian(sigma: float, size: int) -> None:
+    """Also where 41 pixels hold ±2.3σ only."""
+    places = np.arange(size) - (size - 1) / 2 - 0.3
+    row = np.exp(-(places**2) / (2 * sigma**2))
+    found = gaussian_width(np.outer(row, row) * 7)
+    assert found.sigma == pytest.approx(sigma, rel=0.02)
+    assert found.middle == pytest.approx((size - 1) / 2 + 0.3, abs=0.3)
+    assert found.share_of(2 * size) == pytest.approx(2 * found.sigma / size)
+
+
+def test_what_is_spread_evenly_is_no_gaussian() -> None:
+    assert gaussian_width(np.ones((9, 9))).sigma == float("inf")
+    edges = np.zeros((9, 9))
+    edges[0, 0] = edges[-1, -1] = 1
+    assert gaussian_width(edges).sigma == float("inf")
+
+
+@pytest.mark.parametrize(("name", "share"), [("resnet18", 0.56), ("resnet20", 0.47)])
+def test_untrained_fields_take_up_half_of_the_theoretical(name: str, share: float) -> None:
+    """Luo 2016, section 3: Gaussian, and much smaller than the theoretical field."""
+    config = preset(name)
+    layer = [layer for layer in trace(config).layers if layer.role.part == "stage"][-1]
+    side = layer.field.size + layer.field.jump * 2
+    found = effective_field(fresh(config), layer, noise(2, 3, side), CPU)
+    assert gaussian_width(found.field).share_of(layer.field.size) == pytest.approx(share, abs=0.05)
+
+
+def test_the_deeper_the_smaller_the_share() -> None:
+    """Luo 2016, section 2.2: the width grows with the root of the depth only."""
+    shares = []
+    for blocks in (1, 5):
+        config = preset("resnet20").with_(layers=(blocks,) * 3)[0]
+        layer = [layer for layer in trace(config, 32).layers if layer.role.part == "stage"][-1]
+        found: Effective = effective_field(fresh(config), layer, noise(2, 3, 84), CPU)
+        shares.append(gaussian_width(found.field).share_of(layer.field.size))
+    assert shares == sorted(shares, reverse=True)
+
+
+# -- pictures -----------------------------------------------------------------------------
+
+
+def test_a_tint_is_transparent_at_the_least() -> None:
+    picture = np.asarray(tinted(np.array([[0.0, 0.5], [1.0, np.nan]]), "#ff8000"))
+    assert picture[..., :3].reshape(-1, 3).tolist() == [[255, 128, 0]] * 4
+    assert picture[..., 3].tolist() == [[0, 127], [255, 0]]
+    assert not np.asarray(tinted(np.ones((2, 2)), "#ff8000"))[..., 3].any()
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(65536, "65,536"), (2**600, "2⁶⁰⁰"), (3 * 10**20, "3.00·10²⁰"), (2**600 - 1, "4.15·10¹⁸⁰")]
+)
+def test_long_counts(count: int, text: str) -> None:
+    assert count_text(count) == text
+
+
+# -- the page -----------------------------------------------------------------------------
+
+
+def panel(**query: str) -> AppTest:
+    return looked("Receptive field", preset="resnet20_fashion", **query)
+
+
+def grid(app: AppTest, layer: str) -> dict[str, Any]:
+    """What a pixel grid shows: its outlines and sheets by name."""
+    found = [json.loads(component.proto.json) for component in app.get("bidi_component")]
+    (data,) = [data for data in found if "view" in data and data["label"].startswith(layer)]
+    return data | {name: {part["id"]: part for part in data[name]} for name in ("outlines", "layers")}
+
+
+def test_the_box_is_that_of_the_unit() -> None:
+    app = panel(at="layer2.1.act", unit="3-12")
+    picture = grid(app, "The picture")
+    assert picture["view"] == [0, 0, 28, 28]
+    field = trace(BUNDLED["resnet20"], 28).by_name["layer2.1.act"].field
+    box = field.box((3, 12)).clipped((28, 28))
+    assert picture["outlines"]["field"]["box"] == [box.left, box.top, box.width, box.height]
+    assert grid(app, "Channel")["outlines"]["unit"]["box"] == [12, 3, 1, 1]
+    select(app, "grid shown", ["Theoretical field", "Activation", "Grad-CAM", "Beyond the edge"])  # type: ignore[arg-type]
+    picture = grid(app, "The picture")
+    box = field.box((3, 12))
+    assert picture["outlines"]["unclipped"]["box"] == [box.left, box.top, box.width, box.height]
+    assert set(picture["layers"]) == {"picture", "Activation", "Grad-CAM"}
+    left, top, width, height = picture["layers"]["Activation"]["box"]
+    assert (width, height) == (28, 28)
+    assert left + 0.5 * field.jump == top + 0.5 * field.jump == field.centre(0) + 0.5
+
+
+def test_no_unit_is_the_middle_one() -> None:
+    app = panel(at="layer3.0.act")
+    assert grid(app, "Channel")["outlines"]["unit"]["box"] == [3, 3, 1, 1]
+    assert "unit" not in link(app)
+
+
+@pytest.mark.parametrize("unit", ["7-0", "0-7", "3", "a-b", "-1-2", "3-5-1"])
+def test_a_unit_that_is_none_is_told(unit: str) -> None:
+    app = panel(at="layer3.0.act", unit=unit)
+    (words,) = said(app.warning)
+    assert f"unit = {unit} is not accepted: row-column from 0-0 to 6-6 in layer3.0.act." in words
+    assert grid(app, "Channel")["outlines"]["unit"]["box"] == [3, 3, 1, 1]
+
+
+def test_another_layer_keeps_the_place_on_the_picture() -> None:
+    app = panel(at="layer3.0.act", unit="2-5")
+    view = app.session_state["view"]
+    app.session_state["view"] = type(view)(**{**vars(view), "at": "layer1.0.act"})
+    run(app)
+    assert link(app)["unit"] == "8-20"
+    assert not app.warning
+
+
+def test_after_pooling_a_unit_has_no_place() -> None:
+    app = panel(at="fc")
+    assert any("depends on the whole image, all 28×28 pixels" in info.value for info in app.info)
+
+
+def test_a_large_network_is_measured_when_asked() -> None:
+    app = looked("Receptive field", preset="resnet18", weights="random", at="layer4.1.act")
+    assert [button.label for button in app.button if button.label.startswith("Measure")]
+    assert not [markdown for markdown in app.markdown if "of the gradient falls" in markdown.value]
+
+
+def test_the_paths_are_counted_in_words() -> None:
+    app = panel(at="layer3.2.act")
+    words = captions(app).replace("\\", "")
+    assert "9 additions up to layer3.2.act make 2⁹ = 512 paths, counted exactly: from 3 to 81 px a side" in words
+    assert "The plain network's only path sees 81 px; here one path in 512 sees as much." in words
+    (found,) = [markdown.value for markdown in app.markdown if "of the gradient falls" in markdown.value]
+    assert re.search(r"\*\*100.0%\*\* of the gradient falls inside the box\.$", found)
