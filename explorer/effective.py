@@ -25,9 +25,10 @@ Progress = Callable[[float], None]
 class Effective(NamedTuple):
     """The averaged gradient of one layer's units, in a unit's own box of pixels.
 
-    `field` is n×n with sum 1 (or 0, without any gradient); its first pixel is pixel `first` of the box, in both directions. n is below the box's
-    side where the whole box was too large to measure. `inside` is the share of the gradient of the whole image
-    that fell into the box, 0 where there is none at all, `inputs` the number of images, `side` theirs in pixels.
+    `field` is n×n with sum 1 (0 without any gradient); its first pixel is pixel `first` of the box, in both
+    directions. n is below the box's side where the whole box was too large to measure. `inside` is the share of
+    the whole image's gradient that fell into the box (0 without any), `inputs` the number of images, `side`
+    theirs in pixels.
     """
 
     field: np.ndarray

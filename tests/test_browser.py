@@ -12,6 +12,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from explorer.images import open_image, samples
+from explorer.trace import trace
 from resnet import ResNetConfig, preset
 from resnet.weights import BUNDLED
 
@@ -261,3 +262,48 @@ def test_the_drawing_follows_the_theme(visit):
     brightness = lambda colour: sum(map(int, re.findall(r"\d+", colour)[:3])) / 3  # noqa: E731
     assert abs(brightness(name) - brightness(paper)) > 150
     assert abs(brightness(ink) - brightness(paper)) > 80
+
+
+def test_a_unit_sees_its_box(visit):
+    """A click in the map or on the picture chooses a unit, whose frame is start + unit·jump and size pixels a side."""
+    visit.open("/inference?" + urlencode({"preset": "resnet20_fashion"}))
+    page = visit.page
+    page.locator(".tiles button", has_text="Coat").first.click()
+    visit.wait()
+    page.locator(".st-key-overview svg [data-id='layer3.0']").click()
+    visit.wait()
+    page.get_by_role("tab", name="Receptive field").click()
+    visit.wait()
+    page.locator(".st-key-grid-shown").get_by_text("Beyond the edge").click()
+    visit.wait()
+    layer = query(visit)["at"]
+    field = trace(BUNDLED["resnet20"], 28).by_name[layer].field
+    picture, unit_map = page.locator(".st-key-pixel-grid .pixels svg").all()
+
+    def corners(name: str) -> list[float]:
+        frame = picture.locator(f".line[data-id='{name}']")
+        return [float(frame.get_attribute(side)) for side in ("x", "y", "width", "height")]
+
+    def expect_unit(row: int, column: int) -> None:
+        visit.wait()
+        assert query(visit)["unit"] == f"{row}-{column}"
+        left, top = field.start + column * field.jump, field.start + row * field.jump
+        assert corners("unclipped") == [left, top, field.size, field.size]
+        right, bottom = min(left + field.size, 28), min(top + field.size, 28)
+        left, top = max(left, 0), max(top, 0)
+        assert corners("field") == [left, top, right - left, bottom - top]
+
+    cell = unit_map.bounding_box()["width"] / 7
+    unit_map.click(position={"x": 5.5 * cell, "y": 1.5 * cell})
+    expect_unit(1, 5)
+    page.keyboard.press("ArrowDown")
+    expect_unit(2, 5)
+
+    x, y, width, _ = map(float, picture.get_attribute("viewBox").split())
+    scale = picture.bounding_box()["width"] / width
+    pixel = field.centre(4)
+    picture.click(position={"x": (pixel + 0.5 - x) * scale, "y": (pixel + 0.5 - y) * scale})
+    expect_unit(4, 4)
+    page.keyboard.press("ArrowLeft")
+    expect_unit(4, 3)
+    assert visit.fits()
