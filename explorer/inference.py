@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from types import TracebackType
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +17,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from resnet import ResNet
+from resnet import ResNet, title
 from resnet.weights import Preprocessing
 
 from .trace import Trace
@@ -25,8 +27,46 @@ MAX_ACTIVATION_BYTES = 2**30
 MAX_MACS = 40e9
 """What one forward pass on a shared server may take."""
 
-ONE_AT_A_TIME = threading.Lock()
-"""Hooks belong to a model that several people share, and memory for one pass is what the limits allow."""
+_LOCK = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A lock that every pass takes, whatever its words: hooks belong to a model that several people share, and memory
+    for one pass is what the limits allow. Where memory runs out all the same, what the pass held is let go.
+
+    Raises:
+        OutOfMemoryError: on the way out, in place of torch's errors about memory.
+    """
+
+    what: str = "What was asked for"
+    where: str = "this server"
+
+    def __enter__(self) -> None:
+        _LOCK.acquire()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        _LOCK.release()
+        if error is not None and is_out_of_memory(error):
+            traceback.clear_frames(tb)  # else their tensors live as long as the error
+            instead = "a smaller image, a smaller network or half precision needs less"
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+                instead += ", and the CPU has memory of its own"
+            raise OutOfMemoryError(f"{self.what} needs more memory than {self.where} has free; {instead}.") from None
+
+
+ONE_AT_A_TIME = Turn()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch's means that memory ran out: on the CPU and in cuDNN it has no type of its own."""
+    words = ("DefaultCPUAllocator", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+
+
+class OutOfMemoryError(ValueError):
+    """A pass for which memory ran out, in one sentence: what was tried, where, and what works instead."""
 
 
 class TooLargeError(ValueError):
@@ -55,13 +95,55 @@ def check_runnable(trace: Trace) -> None:
 
 # -- device -------------------------------------------------------------------------------
 
+DType = torch.dtype  # inside `Device` the name torch is taken
+Layout = torch.memory_format
+
 
 @dataclass(frozen=True)
 class Device:
-    """Where networks run: torch's name for it, and one for people."""
+    """Where and how networks run: torch's name for the place, and one for people; in half precision or in fp32;
+    with the channels last in memory (N×H×W×C) or first.
+    """
 
     torch: str
     name: str
+    half: bool = False
+    channels_last: bool = False
+
+    @property
+    def plain(self) -> Device:
+        """The same place in fp32, channels first."""
+        return replace(self, half=False, channels_last=False)
+
+    @property
+    def dtype(self) -> DType:
+        """Half precision is bf16 on a CPU, whose fast units know no other, and fp16 elsewhere."""
+        if not self.half:
+            return torch.float32
+        return torch.bfloat16 if self.torch == "cpu" else torch.float16
+
+    @property
+    def layout(self) -> Layout:
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    @property
+    def form(self) -> str:
+        """fp32, or "bf16, channels last"."""
+        precision = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[self.dtype]
+        return precision + (", channels last" if self.channels_last else "")
+
+    def network(self, model: ResNet) -> ResNet:
+        """The same module, changed in place to run here in this form."""
+        return model.to(self.torch, self.dtype).to(memory_format=self.layout)
+
+    def tensor(self, picture: Tensor) -> Tensor:
+        """An N×C×H×W picture as a network here takes it."""
+        return picture.to(self.torch, self.dtype, memory_format=self.layout)
+
+    def turn(self, model: ResNet, picture: Tensor) -> Turn:
+        """The turn of one pass, with words for a failure."""
+        shape = "×".join(map(str, picture.shape[1:]))
+        return Turn(f"A picture of {shape} through {title(model.config)} in {self.form}", self.name)
 
 
 def best_device() -> Device:
@@ -150,7 +232,7 @@ def border_brightness(picture: Image.Image) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """Class probabilities, the seconds that a bare forward pass took, and the strongest map of each watched layer.
+    """Class probabilities, the seconds that the forward pass took, and the strongest map of each watched layer.
 
     A map is H×W, at most 32 pixels a side, of the channel with the largest mean magnitude.
     """
@@ -171,26 +253,58 @@ class Prediction:
         return [(int(index), float(self.probabilities[index])) for index in best]
 
 
+HELD_BYTES = 2**28
+"""What a pass may hold of watched outputs before it makes them small."""
+
+
 def predict(model: ResNet, picture: Tensor, device: Device, watched: Sequence[str] = ()) -> Prediction:
-    """Run a 1×C×H×W picture: once bare, for the time, and once with an eye on the `watched` layers."""
-    found: dict[str, np.ndarray] = {}
-    with ONE_AT_A_TIME, torch.inference_mode():
-        picture = picture.to(device.torch)
+    """Run a 1×C×H×W picture once, through a network in the device's form, with an eye on the `watched` layers.
+
+    The time is that of this pass, from the picture on the device to the scores: outputs are held while it runs, and
+    looked at after. Only where they exceed `HELD_BYTES` does looking count.
+
+    Raises:
+        OutOfMemoryError: where the pass does not fit the device's memory.
+    """
+    kept: dict[str, Tensor] = {}
+    strongest: dict[str, np.ndarray] = {}
+    held = 0
+
+    def look() -> None:
+        nonlocal held
+        strongest.update({name: strongest_map(output[0]) for name, output in kept.items()})
+        kept.clear()
+        held = 0
+
+    def keep(name: str, output: Tensor) -> None:
+        nonlocal held
+        kept[name] = output
+        held += output.nbytes
+        if held > HELD_BYTES:
+            look()
+
+    with device.turn(model, picture), torch.inference_mode(), watching(model, watched, keep):
+        given = device.tensor(picture)
         synchronise(device)
         start = time.perf_counter()
-        scores = model(picture)
+        scores = model(given)
         synchronise(device)
         seconds = time.perf_counter() - start
-        with ExitStack() as hooks:
-            for name in watched:
-                handle = model.get_submodule(name).register_forward_hook(
-                    lambda _, __, output, name=name: found.update({name: strongest_map(output[0])})
-                )
-                hooks.callback(handle.remove)
-            if watched:
-                model(picture)
+        look()
         probabilities = F.softmax(scores[0].float(), dim=0).cpu().numpy()
-    return Prediction(probabilities, seconds, device, found)
+    return Prediction(probabilities, seconds, device, strongest)
+
+
+@contextmanager
+def watching(model: ResNet, names: Sequence[str], keep: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """Inside, each forward pass gives the named layers' outputs to `keep`, in order of execution."""
+    with ExitStack() as hooks:
+        for name in names:
+            handle = model.get_submodule(name).register_forward_hook(
+                lambda _, __, output, name=name: keep(name, output)
+            )
+            hooks.callback(handle.remove)
+        yield
 
 
 def synchronise(device: Device) -> None:
@@ -204,22 +318,22 @@ def synchronise(device: Device) -> None:
 def strongest_map(output: Tensor) -> np.ndarray:
     """The map of the strongest channel of C×H×W (or of C), at most 32 pixels a side."""
     maps = output.float().reshape(len(output), 1, -1) if output.ndim == 1 else output.float()
-    chosen = maps[maps.abs().mean((1, 2)).nan_to_num().argmax()]
+    chosen = maps[torch.linalg.vector_norm(maps, 1, (1, 2)).nan_to_num().argmax()]
     if max(chosen.shape) > 32:
         chosen = F.adaptive_avg_pool2d(chosen[None], (min(32, len(chosen)), min(32, chosen.shape[1])))[0]
     return chosen.cpu().numpy()
 
 
 def activation(model: ResNet, picture: Tensor, layer: str, device: Device) -> np.ndarray:
-    """The output of one layer on a 1×C×H×W picture: C×H×W, or C×1×1 after flattening."""
-    kept: list[Tensor] = []
-    with ONE_AT_A_TIME, torch.inference_mode():
-        handle = model.get_submodule(layer).register_forward_hook(lambda _, __, output: kept.append(output))
-        try:
-            model(picture.to(device.torch))
-        finally:
-            handle.remove()
-        output = kept[0][0].float()
+    """The output of one layer on a 1×C×H×W picture: C×H×W, or C×1×1 after flattening.
+
+    Raises:
+        OutOfMemoryError: where the pass does not fit the device's memory.
+    """
+    kept: dict[str, Tensor] = {}
+    with device.turn(model, picture), torch.inference_mode(), watching(model, [layer], kept.__setitem__):
+        model(device.tensor(picture))
+        output = kept[layer][0].float()
         return output.reshape(*output.shape, *[1] * (3 - output.ndim)).cpu().numpy()
 
 
