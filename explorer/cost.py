@@ -176,21 +176,19 @@ def bridge(trace: Trace, tool: Tool) -> dict[str, int]:
     return terms
 
 
-def paper_bridge(trace: Trace, v1: Trace) -> dict[str, int]:
-    """The same for the FLOPs in Table 1 of He et al. 2015, empty for a network or image size that is not in it.
-
-    `v1` is the trace of this network with the stride in the first 1×1, which the paper's figures are of.
-    What remains is rounding: the table prints two digits.
-    """
+def paper_flops(trace: Trace) -> int | None:
+    """The FLOPs (multiply-adds) that Table 1 of He et al. 2015 prints, for the networks and the image size it has."""
     name = (preset_name(trace.config) or "").removesuffix("_v1")
-    if name not in PAPER_FLOPS or trace.image_size != (224, 224):
-        return {}
-    return {STRIDE: v1.macs - trace.macs, REST: PAPER_FLOPS[name] - v1.macs}
+    return PAPER_FLOPS.get(name) if trace.image_size == (224, 224) else None
+
+
+def paper_bridge(trace: Trace, v1: Trace) -> dict[str, int]:
+    """From our MACs to the paper's: `v1` is the trace of this network with the stride in the first 1×1, as it is there."""
+    return {STRIDE: v1.macs - trace.macs} if v1.macs != trace.macs else {}
 
 
 DOUBLED = "Each multiply-add as two"
 STRIDE = "Stride in the first 1×1"
-REST = "Not explained"
 
 PAPER_FLOPS: Mapping[str, int] = {
     "resnet18": 1_800_000_000, "resnet34": 3_600_000_000, "resnet50": 3_800_000_000,

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from explorer import charts, state
-from explorer.views import network, others, paths, table
+from explorer.views import ledger, network, others, paths, table
 from explorer.views.cached import traced
 from explorer.views.headline import figures, heading
 
@@ -19,8 +19,8 @@ with left:
 with right:
     network.inspector(trace)
 
-layers, cost, field, torchinfo, graphviz = st.tabs(
-    ["Layers", "Cost", "Receptive field", "torchinfo", "graphviz"], key="tab", on_change="rerun"
+layers, cost, books, field, torchinfo, graphviz = st.tabs(
+    ["Layers", "Cost", "Ledger", "Receptive field", "torchinfo", "graphviz"], key="tab", on_change="rerun"
 )
 if layers.open:
     with layers:
@@ -31,6 +31,9 @@ if cost.open:
         measure = row.segmented_control("Measure", list(charts.MEASURES), default="MACs", required=True, key="measure")
         grain = row.segmented_control("Shown", ["by stage", "by layer"], default="by stage", required=True, key="grain")
         st.plotly_chart(charts.cost_figure(trace, measure, grain == "by layer"), key="cost chart")
+if books.open:
+    with books:
+        ledger.ledger(trace)
 if field.open:
     with field:
         st.plotly_chart(charts.field_figure(trace, network.chosen_layer(trace).name), key="field chart")

@@ -15,8 +15,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchinfo import summary
 
-from explorer.cost import DOUBLED, LINES, OURS, PAPER_FLOPS, REST, STRIDE, TOOLS, bridge, ledger, paper_bridge
+from explorer.cost import DOUBLED, LINES, OURS, PAPER_FLOPS, STRIDE, TOOLS, bridge, ledger, paper_bridge, paper_flops
 from explorer.trace import OPERATIONS, Trace, trace
+from explorer.views import ledger as view
 from resnet import ResNetConfig, build, preset
 from resnet.blocks import ACTIVATIONS, BatchNorm2d, ChannelConv1d, Conv2d, Linear
 
@@ -137,16 +138,40 @@ def test_the_paper_is_v1_and_rounding():
     for name, flops in PAPER_FLOPS.items():
         v1 = trace(preset(f"{name}_v1"))
         for traced in (trace(preset(name)), v1):
-            terms = paper_bridge(traced, v1)
-            assert traced.macs + sum(terms.values()) == flops
-            assert abs(terms[REST]) < 0.1e9  # less than one unit of the last digit
-    fifty = paper_bridge(trace(preset("resnet50")), trace(preset("resnet50_v1")))
-    assert fifty == {STRIDE: 3_857_973_248 - 4_089_184_256, REST: 3_800_000_000 - 3_857_973_248}
+            assert paper_flops(traced) == flops
+            total = traced.macs + sum(paper_bridge(traced, v1).values())
+            assert total == v1.macs
+            assert abs(flops - total) < 0.1e9  # less than one unit of the last digit
+    fifty, v1 = trace(preset("resnet50")), trace(preset("resnet50_v1"))
+    assert paper_bridge(fifty, v1) == {STRIDE: 3_857_973_248 - 4_089_184_256}
+    assert paper_bridge(v1, v1) == {}
 
 
 @pytest.mark.parametrize(
     ("config", "size"), [(preset("resnet50"), 192), (preset("seresnet50"), 224), (preset("resnet20"), 32)]
 )
 def test_the_paper_has_no_figure_for_other_networks(config, size):
-    traced = trace(config, size)
-    assert paper_bridge(traced, traced) == {}
+    assert paper_flops(trace(config, size)) is None
+
+
+# -- the table ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["resnet50", "resnet18_v1", "ecaresnet50t", "resnetblur50"])
+def test_each_column_adds_up(name):
+    traced = trace(preset(name))
+    frame = view.table(traced, view.measured(traced.config, traced.image_size)).set_index("Line")
+    ours = ["Our MACs", *(line for line in frame.index[: list(frame.index).index(view.TOTAL)] if line not in OURS)]
+    for tool in frame.columns[2:]:
+        assert frame.loc[ours[1:], tool].sum() == frame.loc[view.TOTAL, tool]
+    for tool in ("torch", "torchinfo"):
+        assert frame.loc[view.REST, tool] == 0
+    assert ("paper" in frame) == (name in ("resnet50", "resnet18_v1"))
+
+
+def test_what_a_tool_prints_beyond_the_ledger_is_shown():
+    traced = trace(preset("resnet18"))
+    frame = view.table(traced, {"torch": 2 * traced.macs + 5}).set_index("Line")
+    assert frame.loc[view.REST, "torch"] == 5
+    assert frame.loc[view.PRINTED, "torch"] == 2 * traced.macs + 5
+    assert frame.loc[view.REST, "paper"] == 1_800_000_000 - 1_814_073_344
