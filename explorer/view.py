@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlencode
 
-from resnet import OPTIONS, ConfigError, ResNetConfig, preset
+from resnet import OPTIONS, ConfigError, ResNetConfig, preset, preset_name
 from resnet.options import to_text
 from resnet.weights import BUNDLED, FASHION_MNIST
 
@@ -25,7 +25,8 @@ def natural_size(config: ResNetConfig) -> Size:
 class View:
     """A configuration, the image size (height, width) in pixels, and what is chosen on the pages.
 
-    `at` is the selected layer or block, `pinned` a configuration to compare with, `weights`
+    `at` is the selected layer or block, `pinned` a configuration that the figures are compared
+    with, `others` up to three that the comparison page sets beside this one, `weights`
     and `picture` the chosen weights and sample of the inference page, `unit` a place of the
     selected layer's map as "row-column", `lab` the settings of the kernels page.
     """
@@ -38,6 +39,7 @@ class View:
     picture: str = ""
     unit: str = ""
     lab: str = ""
+    others: tuple[ResNetConfig, ...] = ()
 
     def to_query(self) -> dict[str, str]:
         """The view as a link's query; what is at its default is left out."""
@@ -46,6 +48,8 @@ class View:
             query["size"] = size_text(self.image_size)
         if self.pinned is not None:
             query["pin"] = urlencode(self.pinned.to_query()) or "default"
+        if self.others:
+            query["with"] = ",".join(preset_name(other) or urlencode(other.to_query()) for other in self.others)
         return query | {name: value for name in _PLAIN if (value := getattr(self, name))}
 
     @classmethod
@@ -55,7 +59,7 @@ class View:
         Raises:
             ConfigError: for anything in the query that is not accepted.
         """
-        own = {"size", "pin", "preset", *_PLAIN}
+        own = {"size", "pin", "with", "preset", *_PLAIN}
         options = {name: text for name, text in query.items() if name not in own}
         base = preset(query["preset"]) if "preset" in query else None
         config = ResNetConfig.from_query(options, base)
@@ -67,11 +71,45 @@ class View:
                 pinned = ResNetConfig.from_query(dict(given))
             except ConfigError as error:
                 raise ConfigError("pin", query["pin"], f"{error.field} in it takes {error.accepted}") from error
+        others = parse_others(query["with"]) if "with" in query else ()
         plain = {name: query.get(name, "")[:100] for name in _PLAIN}
-        return cls(config, config.check_image_size(size), pinned=pinned, **plain)
+        return cls(config, config.check_image_size(size), pinned=pinned, others=others, **plain)
 
 
 _PLAIN = ("at", "weights", "picture", "unit", "lab")
+
+
+MOST_OTHERS = 3
+
+
+def parse_network(text: str) -> View:
+    """The view that a preset's name, a link, or the part of one after the question mark stands for.
+
+    Raises:
+        ConfigError: for an unknown name or a value that is not accepted.
+    """
+    text, link, query = text.strip().partition("?")
+    if link or "://" in text:
+        return View.from_query(dict(parse_qsl(query, keep_blank_values=True)))
+    return View.from_query(dict(parse_qsl(text, keep_blank_values=True)) if "=" in text else {"preset": text})
+
+
+def parse_others(text: str) -> tuple[ResNetConfig, ...]:
+    """Configurations joined by commas, each a preset's name or a query.
+
+    Raises:
+        ConfigError: for more than three, or one that is not accepted.
+    """
+    pieces = text.split(",")
+    if len(pieces) > MOST_OTHERS:
+        raise ConfigError("with", text, f"at most {MOST_OTHERS} networks joined by commas")
+    try:
+        return tuple(
+            ResNetConfig.from_query(dict(parse_qsl(piece, keep_blank_values=True))) if "=" in piece else preset(piece)
+            for piece in pieces
+        )
+    except ConfigError as error:
+        raise ConfigError("with", text, f"{error.field} in it takes {error.accepted}") from error
 
 
 def parse_size(text: str) -> Size:
@@ -116,6 +154,8 @@ def instead(name: str) -> str:
         return "The network's usual image size is used instead."
     if name == "pin":
         return "Nothing is pinned instead."
+    if name == "with":
+        return "Nothing is set beside the network instead."
     if name in OPTIONS and (default := OPTIONS[name].default) not in ((), 0):
         return f"{to_text(default)} is used instead."
     return "It is left out."

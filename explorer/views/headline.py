@@ -11,6 +11,7 @@ from resnet import ResNetConfig, title
 
 from .. import state
 from ..trace import Trace
+from ..units import amount, mebibytes, signed
 from .cached import traced
 
 
@@ -85,22 +86,3 @@ def figures(trace: Trace) -> None:
             delta_description=name if difference is not None else None, help=f"{value:,}: {words}", border=True,
             height="stretch",
         )  # fmt: skip
-
-
-def signed(difference: int | None, form: Callable[[float], str]) -> str | None:
-    """+3.76 M, −0.43 G, or ±0."""
-    if difference is None:
-        return None
-    return "±0" if difference == 0 else ("+" if difference > 0 else "-") + form(abs(difference))
-
-
-def amount(number: float) -> str:
-    """25.56 M, 4.09 G, 650."""
-    for unit, name in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if number >= unit:
-            return f"{number / unit:.2f}{name}"
-    return f"{number:,.0f}"
-
-
-def mebibytes(number: float) -> str:
-    return f"{number / 2**30:.2f} GiB" if number >= 2**30 else f"{number / 2**20:.1f} MiB"

@@ -1,0 +1,229 @@
+"""Two networks side by side: layers aligned by role, and the difference billed to the fields that make it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations, groupby, pairwise
+from math import prod
+from typing import NamedTuple
+
+from resnet import OPTIONS, ConfigError, ResNetConfig
+
+from .cost import FLOAT
+from .trace import Layer, Role, Trace, trace
+
+Size = tuple[int, int]
+
+
+def compare(a: ResNetConfig, b: ResNetConfig, image_size: int | Size = 224) -> Comparison:
+    """Network `b` against network `a`, both at one image size: a side, or (height, width), in pixels.
+
+    Raises:
+        ConfigError: for an image size that one of the two cannot take; `common_size` gives one that both can.
+    """
+    return Comparison(trace(a, image_size), trace(b, image_size))
+
+
+def common_size(configs: Sequence[ResNetConfig], size: Size) -> Size:
+    """The image size (height, width), raised where a network's total stride asks for more."""
+    low = max(config.total_stride for config in configs)
+    return max(size[0], low), max(size[1], low)
+
+
+# -- aligned layers -----------------------------------------------------------------------
+
+
+def output_bytes(layer: Layer) -> int:
+    """Bytes of a layer's output for one image in fp32."""
+    return prod(layer.out_shape) * FLOAT
+
+
+def own(layer: Layer) -> tuple[object, ...]:
+    """What a layer is by itself, wherever it stands: operation, window, shapes and counts."""
+    return (
+        layer.op, layer.in_shapes, layer.out_shape, layer.kernel, layer.stride, layer.padding, layer.dilation,
+        layer.groups, layer.params, layer.macs,
+    )  # fmt: skip
+
+
+class Row(NamedTuple):
+    """One role in two networks; None where a network has no layer for it.
+
+    Differences are b minus a, a missing layer counting nothing.
+    """
+
+    role: Role
+    a: Layer | None
+    b: Layer | None
+
+    def _minus(self, count: Callable[[Layer], int]) -> int:
+        return (count(self.b) if self.b else 0) - (count(self.a) if self.a else 0)
+
+    @property
+    def params(self) -> int:
+        return self._minus(lambda layer: layer.params)
+
+    @property
+    def macs(self) -> int:
+        return self._minus(lambda layer: layer.macs)
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the layers' outputs for one image in fp32."""
+        return self._minus(output_bytes)
+
+    @property
+    def field(self) -> int | None:
+        """Pixels of receptive field a side; None where either layer is missing."""
+        return self.b.field.size - self.a.field.size if self.a and self.b else None
+
+    @property
+    def changed(self) -> bool:
+        """Whether the layer itself is another one, whatever it sees."""
+        return not (self.a and self.b) or own(self.a) != own(self.b)
+
+    @property
+    def differs(self) -> bool:
+        """Whether anything is different: the layer, or what its units see."""
+        return self.changed or (self.a is not None and self.b is not None and self.a.field != self.b.field)
+
+
+Aligned = dict[Role, tuple[Layer | None, ...]]
+
+
+def align(traces: Sequence[Trace]) -> Aligned:
+    """Every role that one of the networks has, in order, with each network's layer or None.
+
+    Within a block, what only a later network has stands after what it follows there.
+    """
+    slots: dict[tuple[str, int, int], list[str]] = {}
+    for traced in traces:
+        for place, layers in groupby(traced.layers, lambda layer: layer.role[:3]):
+            slots[place] = merged(slots.get(place, []), [layer.role.slot for layer in layers])
+    found = [{layer.role: layer for layer in traced.layers} for traced in traces]
+    order = sorted(slots, key=lambda place: (("stem", "stage", "head").index(place[0]), *place[1:]))
+    roles = [Role(*place, slot) for place in order for slot in slots[place]]
+    return {role: tuple(layers.get(role) for layers in found) for role in roles}
+
+
+def merged(first: list[str], second: list[str]) -> list[str]:
+    """Both lists' names in one order: `first`'s, with each other name of `second` after the one before it."""
+    names, at = list(first), 0
+    for name in second:
+        if name in names:
+            at = names.index(name) + 1
+        else:
+            names.insert(at, name)
+            at += 1
+    return names
+
+
+# -- the comparison -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Network b against network a at one image size. Differences are b minus a."""
+
+    a: Trace
+    b: Trace
+
+    @property
+    def params(self) -> int:
+        return self.b.params - self.a.params
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of convolutions and linear layers for one image."""
+        return self.b.macs - self.a.macs
+
+    @property
+    def memory(self) -> int:
+        """Bytes of all layers' outputs for one image in fp32."""
+        return activations(self.b) - activations(self.a)
+
+    @property
+    def field(self) -> int:
+        """Pixels a side that a unit of the last stage sees."""
+        return self.b.field.size - self.a.field.size
+
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """The aligned layers; each difference sums to the total."""
+        return tuple(Row(role, *layers) for role, layers in align((self.a, self.b)).items())
+
+    @cached_property
+    def bill(self) -> tuple[Charge, ...]:
+        """What each changed field costs when the fields are applied one at a time, from a to b, in this order.
+
+        The charges sum to the totals exactly. A charge depends on what was applied before it, so another
+        order may share the same total out differently. At each step the first field in the order of
+        `OPTIONS` is applied that gives a network which can be built and can take the image; where no single
+        field does, the fewest together.
+        """
+        size = self.a.image_size
+        steps = list(changes(self.a.config, self.b.config, size))
+        traces = [self.a, *(trace(config, size) for _, config in steps[:-1]), self.b]
+        return tuple(
+            Charge(fields, before.config, after.config, *(totals(after)[i] - totals(before)[i] for i in range(4)))
+            for (fields, _), (before, after) in zip(steps, pairwise(traces), strict=False)
+        )
+
+
+def activations(traced: Trace) -> int:
+    """Bytes of all layers' outputs for one image in fp32."""
+    return sum(map(output_bytes, traced.layers))
+
+
+def totals(traced: Trace) -> tuple[int, int, int, int]:
+    """Parameters, MACs, bytes of all outputs, and pixels a side that the last stage sees."""
+    return traced.params, traced.macs, activations(traced), traced.field.size
+
+
+class Charge(NamedTuple):
+    """One line of a bill: the fields changed in this step, the networks before and after, and the differences."""
+
+    fields: tuple[str, ...]
+    before: ResNetConfig
+    after: ResNetConfig
+    params: int
+    macs: int
+    memory: int
+    reach: int
+    """Pixels of receptive field a side, of the last stage."""
+
+    @property
+    def field(self) -> str:
+        """The field's name; several that only go together are joined: "layers + planes"."""
+        return " + ".join(self.fields)
+
+    @property
+    def followed(self) -> tuple[str, ...]:
+        """Fields that were not set but whose default follows the changed ones."""
+        return tuple(
+            name for name in OPTIONS
+            if name not in self.fields and getattr(self.before, name) != getattr(self.after, name)
+        )  # fmt: skip
+
+
+def changes(a: ResNetConfig, b: ResNetConfig, size: Size) -> Iterator[tuple[tuple[str, ...], ResNetConfig]]:
+    """From `a` to `b` in as many steps as can be built: the fields of each, and the network after it.
+
+    A field that is at its default in both networks follows the others, as it does in the sidebar.
+    """
+    own_value = [n for n in OPTIONS if getattr(a, n) != a.default(n) or getattr(b, n) != b.default(n)]
+    values = {name: getattr(a, name) for name in own_value}
+    left = [name for name in own_value if getattr(a, name) != getattr(b, name)]
+    while left:
+        for fields in (some for count in range(1, len(left) + 1) for some in combinations(left, count)):
+            tried = values | {name: getattr(b, name) for name in fields}
+            try:
+                config = ResNetConfig(**tried)
+                config.check_image_size(size)
+            except ConfigError:
+                continue
+            yield fields, config
+            values, left = tried, [name for name in left if name not in fields]
+            break
