@@ -309,10 +309,10 @@ def block_figure(blocks: Mapping[str, Sequence[Layer]]) -> go.Figure:
         figure.add_annotation(
             x=total, y=f"{name} ", text=f"<b>{total:,}</b>", showarrow=False, xanchor="left", xshift=6, yanchor="middle"
         )
-    _finish(figure, "Weights of a block's convolutions", "weights", "", legend=True)
+    _finish(figure, "Weights of a block at so many channels", "", "", legend=True)
     most = max(sum(layer.params for layer in layers) for layers in found.values())
-    figure.update_layout(barmode="stack", height=270)
-    figure.update_xaxes(range=[0, 1.25 * most], tickformat="~s")
+    figure.update_layout(barmode="stack", height=270, legend_traceorder="normal")
+    figure.update_xaxes(range=[0, 1.45 * most], tickformat="~s")
     figure.update_yaxes(autorange="reversed", tickformat=None)
     return figure
 

@@ -44,9 +44,9 @@ class Lab:
     count: int = _option("n", 3, "How many", "Convolutions in the stack.", choices=(1, 2, 3, 4, 5, 6))
     kernel: int = _option("k", 3, "Small kernel", "Side of each kernel of the stack.", choices=(1, 3, 5, 7))
     single: int = _option("K", 7, "Large kernel", "Side of the one kernel.", choices=(3, 5, 7, 9, 11, 13))
-    inputs: int = _option("i", 64, "Channels in", "Channels that stack and single kernel read.", low=1, high=2048)
-    between: int = _option("m", 64, "Between", "Channels between the convolutions of the stack.", low=1, high=2048)
-    outputs: int = _option("o", 64, "Out", "Channels that stack and single kernel put out.", low=1, high=2048)
+    inputs: int = _option("i", 64, "Channels in", "", low=1, high=2048)
+    between: int = _option("m", 64, "Between", "", low=1, high=2048)
+    outputs: int = _option("o", 64, "Out", "", low=1, high=2048)
     stride: int = _option("s", 1, "Stride", "Of the single kernel and of the stack as a whole.", choices=(1, 2, 4))
     strided: str = _option(
         "l", "first", "Stride in", "Which convolution of the stack has the stride.", choices=("first", "last")
@@ -331,8 +331,8 @@ def _claims(lab: Lab, small: Kernels, large: Kernels, even: Mapping[str, int | N
 
 
 def _times(a: int, b: int) -> str:
-    """55 % of it, or 3.0 times it."""
-    return "as many" if a == b else f"{a / b:.0%} of it" if a < b else f"{a / b:.1f} times it"
+    """55% as many, or 3.0 times as many."""
+    return "as many" if a == b else f"{a / b:.0%} as many" if a < b else f"{a / b:.1f} times as many"
 
 
 # -- the field as a drawing ---------------------------------------------------------------
@@ -359,7 +359,8 @@ def growth(small: Kernels, large: Kernels) -> Drawing:
             x += PANEL + SPACE
         x += SPACE
     title = f"{small.name} see {small.field.size} pixels a side, {large.name.lower()} {large.field.size}"
-    return Drawing(x - 2 * SPACE + 10, TOP + PANEL + 44, title, "".join(ink))
+    spread = any(layer.field.jump > 1 for kernels in (small, large) for layer in kernels.convolutions[:-1])
+    return Drawing(x - 2 * SPACE + 10, TOP + PANEL + (42 if spread else 26), title, "".join(ink))
 
 
 def _panel(x: float, layer: Layer, before: Field, side: int, hue: str) -> str:

@@ -82,11 +82,17 @@ def setting(name: str) -> None:
     if option.choices:
         state.set_widget(key, value)
         st.segmented_control(
-            option.label, option.choices, required=True, key=key, on_change=chosen, help=option.help, width="stretch"
+            option.label,
+            option.choices,
+            required=True,
+            key=key,
+            on_change=chosen,
+            help=option.help or None,
+            width="stretch",
         )
     else:
         state.set_widget(key, st.session_state.typed.get(key, str(value)))
-        st.text_input(option.label, key=key, on_change=typed, help=option.help)
+        st.text_input(option.label, key=key, on_change=typed, help=option.help or None)
 
 
 # -- kernel stacks ------------------------------------------------------------------------
@@ -100,23 +106,23 @@ def compared(settings: Lab) -> Comparison:
 def kernel_stacks() -> None:
     """A stack of small kernels against one large one."""
     now = compared(lab())
-    left, right = st.columns([4, 9])
-    with left, st.container(border=True, key="stack settings"):
+    figures(now)
+    left, right = st.columns([9, 4])
+    with right, st.container(border=True, key="stack settings"):
         settings()
-    with right:
-        figures(now)
+    with left:
         with st.container(border=True, key="claims"):
             for claim in now.claims:
                 mark = ":green[:material/check:]" if claim.holds else ":red[:material/close:]"
                 verdict = "holds" if claim.holds else "does not hold here"
                 st.markdown(f"{mark} **{claim.name}** {verdict}: {state.escape_markdown(claim.numbers)}")
-    with st.container(border=True, key="growth"):
-        st.markdown("**What one unit sees, convolution by convolution**")
-        picture(growth(now.stack, now.single), "growth drawing", lambda _: None)
-        st.caption(
-            "A cell is a pixel of the map that is read. Filled: what the unit sees. Dots: the units that the convolution "
-            "reads. Dashed: what the middle one of them sees."
-        )
+        with st.container(border=True, key="growth"):
+            st.markdown("**What one unit sees**")
+            picture(growth(now.stack, now.single), "growth drawing", lambda _: None)
+            st.caption(
+                "A cell is a pixel of the map that is read. Filled: what the unit sees. Dots: the units that the convolution "
+                "reads. Dashed: what the middle one of them sees."
+            )
     if now.widths:
         left, right = st.columns(2)
         for column, (measure, name) in zip((left, right), (("params", "Weights"), ("macs", "MACs")), strict=True):
@@ -144,11 +150,8 @@ def settings() -> None:
     setting("count")
     setting("kernel")
     setting("single")
-    for column, name in zip(st.columns(3), ("inputs", "between", "outputs"), strict=True):
-        with column:
-            setting(name)
-    for row in (("stride", "strided"), ("padding", "activation")):
-        for column, name in zip(st.columns(2), row, strict=True):
+    for row in (("inputs", "between", "outputs"), ("stride", "strided"), ("padding", "activation")):
+        for column, name in zip(st.columns(len(row), gap="small"), row, strict=True):
             with column:
                 setting(name)
     setting("side")
@@ -168,12 +171,13 @@ def figures(now: Comparison) -> None:
         ("MACs", small.macs, large.macs, amount, "inverse"),
         ("Non-linearities", small.non_linearities, large.non_linearities, lambda value: f"{value:.0f}", "normal"),
     )
+    st.caption(f"{small.name}, and what that is more or less than {large.name.lower()}:")
     with st.container(key="figures"):
         columns = st.columns(4, gap="small")
     for column, (label, value, other, form, good) in zip(columns, rows, strict=True):
         column.metric(
             label, form(value), signed(value - other, form), delta_color=good if value != other else "off",
-            delta_description=f"than {large.name.lower()}, {form(other)}", help=f"{value:,} against {other:,}", border=True,
+            delta_description=f"than {form(other)}", help=f"{value:,} against {other:,}", border=True,
             height="stretch",
         )  # fmt: skip
 
@@ -228,9 +232,9 @@ def case_frame() -> pandas.DataFrame:
 # -- one block ----------------------------------------------------------------------------
 
 KINDS = {
-    "basic": "Basic: two 3×3 convolutions and the shortcut",
-    "bottleneck": "Bottleneck: 1×1 down to a quarter, 3×3, 1×1 back up",
-    "plain": "Plain: the basic block without its shortcut",
+    "basic": "Two 3×3 convolutions and the shortcut.",
+    "bottleneck": "1×1 to a quarter of the channels, 3×3 on those, 1×1 back, and the shortcut.",
+    "plain": "The basic block without its shortcut: y is F(x) alone.",
 }
 
 
@@ -249,8 +253,8 @@ def one_block() -> None:
             f"**Why the bottleneck exists: {times(totals['basic'], totals['bottleneck'])} fewer weights at {width:,} channels**"
         )
         bars = {
-            f"basic, {width:,} channels": layers["basic"], f"bottleneck, {width:,} channels": layers["bottleneck"],
-            f"basic, {quarter:,} channels": narrow,
+            f"basic at {width:,}": layers["basic"], f"bottleneck at {width:,}": layers["bottleneck"],
+            f"basic at {quarter:,}": narrow,
         }  # fmt: skip
         st.plotly_chart(charts.block_figure(bars), key="block weights")
         st.markdown(
@@ -297,15 +301,15 @@ def block_card(kind: str, words: str, width: int, side: int) -> None:
     layers = diagram.part_layers(trace, "layer1.0")
     key = f"{kind} layer"
     with st.container(border=True, key=f"{kind} block"):
-        st.markdown(f"**{words}**")
+        st.markdown(f"**{kind.capitalize()} block**")
 
         def chosen(name: str) -> None:
             st.session_state[key] = name
 
         picture(diagram.detail(trace, "layer1.0", st.session_state.get(key, "")), f"{kind} drawing", chosen)
         st.caption(
-            f"{weights_of(layers):,} weights in convolutions, {sum(layer.params for layer in layers):,} parameters with the norms, "
-            f"{macs_of(layers):,} MACs. " + (diagram.remark(trace, "layer1.0") or "Without a shortcut y is F(x) alone.")
+            f"{words} {weights_of(layers):,} weights in convolutions, {sum(layer.params for layer in layers):,} parameters with the norms, "
+            f"{macs_of(layers):,} MACs. " + diagram.remark(trace, "layer1.0")
         )
         st.dataframe(block_frame(layers, st.session_state.get(key, "")), hide_index=True, key=f"{kind} table")
 
@@ -313,9 +317,10 @@ def block_card(kind: str, words: str, width: int, side: int) -> None:
 def block_frame(layers: tuple[Layer, ...], selected: str) -> pandas.DataFrame:
     return pandas.DataFrame(
         {
-            "Layer": [layer.role.slot + (" (selected)" if layer.name == selected else "") for layer in layers],
-            "Operation": [layer.label for layer in layers],
-            "Shape": [f"{shape_text(layer.in_shapes[0])} → {shape_text(layer.out_shape)}" for layer in layers],
+            "Layer": [
+                ("▸ " if layer.name == selected else "") + f"{layer.role.slot}: {layer.label}" for layer in layers
+            ],
+            "Shape": [" → ".join(map(diagram.short_shape, (layer.in_shapes[0], layer.out_shape))) for layer in layers],
             "Parameters": [params_formula(layer) or "none" for layer in layers],
             "MACs": [macs_formula(layer) or "none" for layer in layers],
         }
@@ -333,7 +338,7 @@ def pointwise_by_hand() -> None:
     with left, st.container(border=True, key="matrix"):
         st.markdown("**The weights: a row for each output, a column for each input**")
         for row in range(OUTPUTS):
-            numbers("weights", f"output {row + 1}", range(row * INPUTS, (row + 1) * INPUTS))
+            numbers("weights", f"out {row + 1}", range(row * INPUTS, (row + 1) * INPUTS))
         st.markdown("**The pixel: its value in each input channel**")
         numbers("pixel", "pixel", range(INPUTS))
         with st.container(horizontal=True):
@@ -346,8 +351,8 @@ def pointwise_by_hand() -> None:
         st.latex(
             rf"\begin{{pmatrix}} {rows} \end{{pmatrix}} \begin{{pmatrix}} {column} \end{{pmatrix}} = \begin{{pmatrix}} {answer} \end{{pmatrix}}"
         )
-        for number, (weights, value) in enumerate(zip(now.matrix, result, strict=True), start=1):
-            st.markdown(f"Output {number}: {products(weights, now.pixel)} = **{written(value)}**")
+        for number, (row_weights, value) in enumerate(zip(now.matrix, result, strict=True), start=1):
+            st.markdown(f"Output {number}: {products(row_weights, now.pixel)} = **{written(value)}**")
         total = sum(now.pixel)
         copied = (
             "That is what this matrix does, since all its weights are 1."
@@ -357,7 +362,8 @@ def pointwise_by_hand() -> None:
         st.caption(
             f"Each output is a weighted sum of its own. Summing the channels and copying the sum would give {written(total)} "
             f"and {written(total)}. {copied} No neighbouring pixel takes part: the kernel is one pixel wide, so {INPUTS}·{OUTPUTS} = "
-            f"{INPUTS * OUTPUTS} weights serve the whole map. A 3×3 kernel would have {9 * INPUTS * OUTPUTS}."
+            f"{INPUTS * OUTPUTS} weights serve the whole map. A 3×3 kernel would have {9 * INPUTS * OUTPUTS}. A bottleneck at "
+            f"{now.width:,} channels starts with such a matrix of {now.width // 4:,} rows and {now.width:,} columns."
         )
     with st.container(border=True, key="everywhere"):
         st.markdown("**The same matrix at every pixel of a picture**")
@@ -384,7 +390,7 @@ def numbers(name: str, label: str, places: range) -> None:
 
             state.set_widget(key, getattr(now, name)[place])
             st.number_input(
-                f"{label}, input {place % INPUTS + 1}", low, high, step=1, key=key, on_change=changed, width=104
+                f"{label}, in {place % INPUTS + 1}", low, high, step=1, key=key, on_change=changed, width=92
             )
 
 
@@ -406,12 +412,9 @@ def everywhere(now: Lab) -> None:
     """The three colours of a sample picture, and the two maps that the convolution makes of them."""
     sample = next(s for s in samples() if s.name == "astronaut")
     before, after = on_picture(now, open_image(sample.open()))
-    most = float(abs(after).max()) or 1.0
     with st.container(horizontal=True, gap="small", key="maps"):
         for name, plane in zip(("red", "green", "blue"), before, strict=True):
-            st.image(charts.coloured(plane, 0, 1), f"input {name}", width=150)
+            st.image(plane, f"input, {name}", width=150, clamp=True)
         for number, plane in enumerate(after, start=1):
-            st.image(charts.signed(plane, most), f"output {number}", width=150)
-    st.caption(
-        f"{credit(sample)} Inputs run from 0 (dark) to 1 (bright); outputs from blue at −{most:.3g} over white at 0 to red at {most:.3g}."
-    )
+            st.image(charts.signed(plane), f"output {number}, up to ±{abs(plane).max():.3g}", width=150)
+    st.caption(f"Inputs from 0 (black) to 1 (white); outputs blue below 0, white at 0, red above. {credit(sample)}")
