@@ -2,6 +2,7 @@
 
     python -m explorer summary resnet50                  layers, shapes, fields and costs
     python -m explorer summary 'block=basic&layers=2-2-2-2' --size 32
+    python -m explorer compare resnet34 resnet50         what differs, and which option makes it
     python -m explorer export resnet50 dot > resnet50.dot  (csv, dot, json, py, svg)
     python -m explorer bench                             our speed beside the peers'
 
@@ -12,23 +13,24 @@ from __future__ import annotations
 
 import argparse
 import sys
-from urllib.parse import parse_qsl
+from dataclasses import replace
 
 from resnet import ConfigError, title
 
 from . import diagram
-from .trace import Trace, trace
-from .view import View
+from .compare import Comparison, common_size, compare
+from .trace import Layer, Trace, trace
+from .view import View, parse_network, parse_size
 
 
 def view(text: str, size: str | None) -> View:
-    """The view that a preset's name or a link's query stands for, at `size` if that is given.
+    """The view of `parse_network`, at `size` if that is given.
 
     Raises:
         ConfigError: for an unknown name or a value that is not accepted.
     """
-    query = dict(parse_qsl(text.partition("?")[2] or text, keep_blank_values=True)) if "=" in text else {"preset": text}
-    return View.from_query(query | ({"size": size} if size is not None else {}))
+    seen = parse_network(text)
+    return seen if size is None else replace(seen, image_size=seen.config.check_image_size(parse_size(size)))
 
 
 def summary(traced: Trace) -> str:
@@ -45,6 +47,40 @@ def summary(traced: Trace) -> str:
         f"receptive field   {field.size:,} px, jump {field.jump}, start {field.start:,}",
     )
     return "\n".join([traced.frame().drop(columns="inputs").to_string(index=False), "", *totals])
+
+
+def comparison(found: Comparison) -> str:
+    """The totals of two networks, the layers that differ, and the bill, as text."""
+    import pandas
+
+    a, b = found.a, found.b
+    names = [title(a.config), title(b.config)]
+
+    def cell(layer: Layer | None) -> str:
+        return f"{layer.label}, {'×'.join(map(str, layer.out_shape))}" if layer else "–"
+
+    rows = [
+        (*(cell(layer) for layer in (row.a, row.b)), row.params, row.macs, row.memory, "–" if row.field is None else row.field)
+        for row in found.rows if row.differs
+    ]  # fmt: skip
+    index = [(row.a or row.b).name for row in found.rows if row.differs]  # type: ignore[union-attr]
+    deltas = ["Δparams", "ΔMACs", "Δbytes", "Δfield"]
+    layers = pandas.DataFrame(rows, index, [f"a: {names[0]}", f"b: {names[1]}", *deltas]).to_string() if rows else ""
+    charges = [(charge.words, charge.params, charge.macs, charge.memory, charge.reach) for charge in found.bill]
+    charges.append(("total", found.params, found.macs, found.memory, found.field))
+    bill = pandas.DataFrame(charges, columns=["applied in this order", *deltas]).to_string(index=False)
+    totals = (
+        ("parameters", a.params, b.params), ("MACs", a.macs, b.macs), ("peak activations", a.inference_memory.bytes, b.inference_memory.bytes),
+        ("receptive field", a.field.size, b.field.size),
+    )  # fmt: skip
+    height, width = a.image_size
+    return "\n".join(
+        [
+            f"{names[1]} against {names[0]} at {height}×{width}",
+            *(f"{name:16}  {one:>16,}  {two:>16,}  {two - one:>+16,}  ×{two / one:.3g}" for name, one, two in totals),
+            "", f"{len(rows)} of {len(found.rows)} layers differ", *([layers] if rows else []), "", bill, "",
+        ]
+    )  # fmt: skip
 
 
 EXPORTS = {
@@ -68,6 +104,10 @@ def main(arguments: list[str] | None = None) -> int:
         if name == "export":
             command.add_argument("kind", choices=sorted(EXPORTS))
         command.add_argument("--size", help="image size in pixels: 224, or 224x320 (height × width)")
+    command = commands.add_parser("compare", help="print what differs between two networks")
+    command.add_argument("a", help="a preset's name or a link's query")
+    command.add_argument("b", help="the other network")
+    command.add_argument("--size", help="image size of both; the first network's if not given")
     bench = commands.add_parser("bench", help="measure our speed beside the peers'")
     bench.add_argument("--no-browser", action="store_true", help="leave out the clicks, which need Chromium")
     given = parser.parse_args(arguments)
@@ -76,6 +116,11 @@ def main(arguments: list[str] | None = None) -> int:
             from .bench import run
 
             run(browser=not given.no_browser)
+            return 0
+        if given.command == "compare":
+            first, second = view(given.a, given.size), view(given.b, given.size)
+            size = common_size((first.config, second.config), first.image_size)
+            print(comparison(compare(first.config, second.config, image_size=size)), end="")
             return 0
         asked = view(given.network, given.size)
         traced = trace(asked.config, asked.image_size)

@@ -10,6 +10,7 @@ from math import prod
 from typing import NamedTuple
 
 from resnet import OPTIONS, ConfigError, ResNetConfig
+from resnet.options import to_text
 
 from .cost import FLOAT
 from .trace import Layer, Role, Trace, trace
@@ -206,6 +207,17 @@ class Charge(NamedTuple):
             name for name in OPTIONS
             if name not in self.fields and getattr(self.before, name) != getattr(self.after, name)
         )  # fmt: skip
+
+    @property
+    def words(self) -> str:
+        """Shortcut: A → B."""
+
+        def change(name: str) -> str:
+            before, after = to_text(getattr(self.before, name)), to_text(getattr(self.after, name))
+            return f"{OPTIONS[name].label}: {before} → {after}"
+
+        follows = "".join(f"; {change(name)} follows" for name in self.followed)
+        return " and ".join(map(change, self.fields)) + follows
 
 
 def changes(a: ResNetConfig, b: ResNetConfig, size: Size) -> Iterator[tuple[tuple[str, ...], ResNetConfig]]:
