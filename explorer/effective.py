@@ -7,6 +7,7 @@ images, is nearly Gaussian and takes up a part of the theoretical field only.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -65,6 +66,10 @@ def mirrored(picture: Tensor, side: int) -> Tensor:
     return picture
 
 
+class _ReachedError(Exception):
+    """The layer has its output, and nothing after it is needed."""
+
+
 def effective_field(
     model: ResNet, layer: Layer, pictures: Sequence[Tensor], device: Device, progress: Progress = lambda share: None
 ) -> Effective:
@@ -75,13 +80,19 @@ def effective_field(
     """
     side, unit = pictures[0].shape[-1], 0
     kept: list[Tensor] = []
+
+    def reached(module: object, args: object, output: Tensor) -> None:
+        kept.append(output)
+        raise _ReachedError
+
     gradient = np.zeros((side, side))
     for done, picture in enumerate(pictures, start=1):
         with ONE_AT_A_TIME, torch.enable_grad():
             given = picture[None].to(device.torch, copy=True).requires_grad_()
-            handle = model.get_submodule(layer.name).register_forward_hook(lambda _, __, output: kept.append(output))
+            handle = model.get_submodule(layer.name).register_forward_hook(reached)
             try:
-                model(given)
+                with suppress(_ReachedError):
+                    model(given)
             finally:
                 handle.remove()
             output = kept.pop()

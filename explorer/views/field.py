@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 
 import numpy as np
+import plotly.graph_objects as go
 import streamlit as st
 import torch
 from PIL import Image
 
+from resnet.weights import Weights
+
 from .. import charts, inference, state
 from ..attribution import grad_cam
-from ..effective import Effective, effective_field, gaussian_width, measured_side, mirrored
+from ..effective import Effective, Width, effective_field, gaussian_width, measured_side, mirrored
 from ..images import open_image, samples
 from ..receptive_field import Box
 from ..trace import Layer, Trace
@@ -234,7 +237,7 @@ def measured(result: Run, layer: Layer) -> Effective | None:
     config = result.weights.config
     key = ("effective", result.weights, layer.name)
     side = measured_side(layer, result.trace, lambda side: traced(config, (side, side)))
-    macs = traced(config, (side, side)).macs
+    macs = sum(before.macs for before in traced(config, (side, side)).layers[: layer.index + 1])
     low, high = INPUTS
     count = int(min(max(BUDGET / max(macs, 1), low), high))
     if macs * count > AT_ONCE and not is_kept(key):
@@ -269,8 +272,7 @@ def in_numbers(result: Run, layer: Layer, effective: Effective) -> None:
         return
     chart, words = st.columns([8, 5])
     width, size = gaussian_width(effective.field), layer.field.size
-    profile = (effective.field.sum(0) + effective.field.sum(1)) / 2
-    chart.plotly_chart(charts.width_figure(profile, effective.first, size, width, layer.name), key="width chart")
+    chart.plotly_chart(width_chart(result.weights, layer.name, size, effective, width), key="width chart")
     with words:
         if np.isfinite(width.sigma):
             st.metric("4σ against the theoretical field", f"{width.share_of(size):.0%}", border=False)
@@ -286,6 +288,12 @@ def in_numbers(result: Run, layer: Layer, effective: Effective) -> None:
             f"|∂ȳ/∂x|, ȳ the mean of the middle unit's channels, averaged over {effective.inputs} pictures of "
             f"{effective.side}×{effective.side} px with these weights in eval mode; smaller pictures are continued by reflection."
         )
+
+
+@st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=HASHES)
+def width_chart(weights: Weights, name: str, size: int, _effective: Effective, _width: Width) -> go.Figure:
+    profile = (_effective.field.sum(0) + _effective.field.sum(1)) / 2
+    return charts.width_figure(profile, _effective.first, size, _width, name)
 
 
 def leak(trace: Trace, effective: Effective) -> str:

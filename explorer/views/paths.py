@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import plotly.graph_objects as go
 import streamlit as st
 
+from resnet import ResNetConfig
+
 from .. import charts, state
-from ..receptive_field import Depth, Paths, by_depth, paths
+from ..receptive_field import Paths, by_depth, paths
 from ..trace import Layer, Trace
 from .cached import HASHES, traced
 
 
-@st.cache_resource(max_entries=128, show_spinner=False, hash_funcs=HASHES)
-def path_sizes(_trace: Trace, config: object, image_size: tuple[int, int], at: str) -> Paths:
-    return next(found for layer, found in paths(_trace) if layer.name == at)
+class Counted(NamedTuple):
+    """All paths to a layer, what the plain network's one sees, and the chart of both."""
+
+    paths: Paths
+    plain: int | None
+    figure: go.Figure
 
 
 @st.cache_resource(max_entries=128, show_spinner=False, hash_funcs=HASHES)
-def depths(_trace: Trace, config: object, image_size: tuple[int, int]) -> tuple[Depth, ...]:
-    return by_depth(_trace)
+def counted(config: ResNetConfig, image_size: tuple[int, int], at: str) -> Counted:
+    trace = traced(config, image_size)
+    layer, found = next((layer, found) for layer, found in paths(trace) if layer.name == at)
+    plain = plain_size(trace, layer)
+    return Counted(found, plain, charts.path_figure(found, at, plain))
+
+
+@st.cache_resource(max_entries=128, show_spinner=False, hash_funcs=HASHES)
+def depth_chart(config: ResNetConfig, image_size: tuple[int, int]) -> go.Figure:
+    return charts.path_depth_figure(by_depth(traced(config, image_size)))
 
 
 def all_paths(trace: Trace, layer: Layer | None = None) -> None:
     """The field sizes of all paths to a layer (the last stage's end), and to each block, with the plain network's."""
     layer = layer or [layer for layer in trace.layers if layer.role.part == "stage"][-1]
-    key = trace.config, trace.image_size
-    found, plain = path_sizes(trace, *key, layer.name), plain_size(trace, layer)
+    found = counted(trace.config, trace.image_size, layer.name)
     with st.container(border=True, key="paths"):
         left, right = st.columns(2)
-        left.plotly_chart(charts.path_figure(found, layer.name, plain), key="paths chart")
-        right.plotly_chart(charts.path_depth_figure(depths(trace, *key)), key="paths by depth")
-        st.caption(state.escape_markdown(path_words(trace, found, plain, layer)))
+        left.plotly_chart(found.figure, key="paths chart")
+        right.plotly_chart(depth_chart(trace.config, trace.image_size), key="paths by depth")
+        st.caption(state.escape_markdown(path_words(trace, found.paths, found.plain, layer)))
 
 
 def plain_size(trace: Trace, layer: Layer) -> int | None:
