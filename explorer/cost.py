@@ -140,10 +140,9 @@ def weight_factors(layer: Layer) -> tuple[int, ...] | None:
 
 
 class Line(NamedTuple):
-    """One kind of work: what is counted, and how much of it a network does for one image."""
+    """One kind of work, and how much of it a network does for one image."""
 
     name: str
-    unit: str
     amount: int
 
 
@@ -161,8 +160,8 @@ class Tool(NamedTuple):
 
 def ledger(trace: Trace) -> tuple[Line, ...]:
     """All the work of one image in evaluation mode, by kind. Kinds that the network lacks are left out."""
-    amounts = {name: sum(count(layer) for layer in trace.layers) for name, (_, count) in LINES.items()}
-    return tuple(Line(name, LINES[name][0], amount) for name, amount in amounts.items() if amount)
+    lines = (Line(name, sum(map(count, trace.layers))) for name, count in LINES.items())
+    return tuple(line for line in lines if line.amount)
 
 
 def bridge(trace: Trace, tool: Tool) -> dict[str, int]:
@@ -188,7 +187,7 @@ def paper_bridge(trace: Trace, v1: Trace) -> dict[str, int]:
 
 
 DOUBLED = "Each multiply-add as two"
-STRIDE = "Stride in the first 1×1"
+STRIDE = "Stride in first 1×1"
 
 PAPER_FLOPS: Mapping[str, int] = {
     "resnet18": 1_800_000_000, "resnet34": 3_600_000_000, "resnet50": 3_800_000_000,
@@ -222,29 +221,30 @@ def _later_positions(layer: Layer) -> int:
     return layer.macs - layer.params if layer.op == "convolution along channels" else 0
 
 
-LINES: Mapping[str, tuple[str, Callable[[Layer], int]]] = {
-    "Convolution": ("multiply-adds", _macs("convolution")),
-    "Convolution along channels": ("multiply-adds", _macs("convolution along channels")),
-    "Linear": ("multiply-adds", _macs("linear")),
-    "Bias": ("values put out", _biased),
-    "Batch norm": ("values put out", _outputs("batch norm")),
-    "Group norm": ("values put out", _outputs("group norm")),
-    "Norm parameters": ("parameters", _norm_params),
-    "ReLU": ("values put out", _outputs("relu")),
-    "Leaky ReLU": ("values put out", _outputs("leaky relu")),
-    "ELU": ("values put out", _outputs("elu")),
-    "SiLU": ("values put out", _outputs("silu")),
-    "GELU": ("values put out", _outputs("gelu")),
-    "Sigmoid": ("values put out", _outputs("sigmoid")),
-    "Max pooling": ("values read", _inputs("max pooling")),
-    "Average pooling": ("values read", _inputs("average pooling")),
-    "Global average pooling": ("values read", _inputs("global average pooling")),
-    "Blur": ("multiply-adds", _outputs("blur", times=9)),
-    "Channels after the first": ("multiply-adds", _later_positions),
-    "Addition": ("values put out", _outputs("addition")),
-    "Scaling": ("values put out", _outputs("scaling")),
+LINES: Mapping[str, Callable[[Layer], int]] = {
+    "Convolution": _macs("convolution"),
+    "Convolution along channels": _macs("convolution along channels"),
+    "Linear": _macs("linear"),
+    "Bias": _biased,
+    "Batch norm": _outputs("batch norm"),
+    "Group norm": _outputs("group norm"),
+    "Norm parameters": _norm_params,
+    "ReLU": _outputs("relu"),
+    "Leaky ReLU": _outputs("leaky relu"),
+    "ELU": _outputs("elu"),
+    "SiLU": _outputs("silu"),
+    "GELU": _outputs("gelu"),
+    "Sigmoid": _outputs("sigmoid"),
+    "Max pooling": _inputs("max pooling"),
+    "Average pooling": _inputs("average pooling"),
+    "Global average pooling": _inputs("global average pooling"),
+    "Blur": _outputs("blur", times=9),
+    "Channels after the first": _later_positions,
+    "Addition": _outputs("addition"),
+    "Scaling": _outputs("scaling"),
 }
-"""Name, unit and count of each line. The first three are our MACs."""
+"""How each line is counted in a layer. The first three are our MACs, the blur is multiply-adds too; the rest counts
+the values that an operation reads or puts out."""
 
 OURS = tuple(LINES)[:3]
 

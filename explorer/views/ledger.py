@@ -14,7 +14,11 @@ from .cached import HASHES, traced
 from .others import SUMMARISED
 
 PAPER = "paper"
-OURS, TOTAL, REST, PRINTED = "Our MACs", "Total", "Not explained", "The tool prints"
+AMOUNT, OURS, TOTAL, REST, PRINTED = "This network", "Our MACs", "Total", "Not explained", "The tool prints"
+UNITS = (
+    "How much of it this network does for one image: multiply-adds of convolutions, linear layers and blurs, values "
+    "that a pooling reads, parameters of norms, and values put out by the rest."
+)
 
 
 @st.cache_data(max_entries=64, show_spinner="torch and torchinfo count …", hash_funcs=HASHES)
@@ -42,10 +46,11 @@ def ledger(trace: Trace) -> None:
     if len(trace.layers) <= SUMMARISED or st.button("Run torch's counter and torchinfo on this deep network"):
         printed = measured(trace.config, trace.image_size)
     frame = table(trace, printed)
-    columns = {name: st.column_config.NumberColumn(name, format="accounting") for name in frame.columns[2:]}
+    narrow = {name: st.column_config.NumberColumn(name, format="accounting", width=114) for name in frame.columns[1:]}
+    narrow[AMOUNT] = st.column_config.NumberColumn(format="accounting", width=114, help=UNITS)
     st.dataframe(
-        frame, hide_index=True, placeholder="", height=36 * len(frame) + 40, key="ledger",
-        column_config={"Line": st.column_config.TextColumn(pinned=True), **columns},
+        frame, hide_index=True, placeholder="", height="content", key="ledger",
+        column_config={"Line": st.column_config.TextColumn(pinned=True, width=176), **narrow},
     )  # fmt: skip
     words = [f"**{tool.name}** {tool.words}" for tool in cost.TOOLS]
     if PAPER in frame:
@@ -54,7 +59,7 @@ def ledger(trace: Trace) -> None:
         words.append("The **paper** gives a figure for ResNet-18, 34, 50, 101 and 152 at 224 pixels only.")
     st.markdown("\n".join(f"- {line}" for line in words))
     st.caption(
-        "The last row is what torch and torchinfo print when they are run on this network here. fvcore and ptflops are "
+        "A number in brackets is subtracted. The last row is what torch and torchinfo print when they are run on this network here. fvcore and ptflops are "
         "no part of the app; this project's tests run them on fifteen networks and find the totals above exactly."
     )
 
@@ -68,17 +73,16 @@ def table(trace: Trace, printed: dict[str, int]) -> pandas.DataFrame:
         printed = {**printed, PAPER: flops}
     totals = {tool: trace.macs + sum(terms.values()) for tool, terms in bridges.items()}
 
-    def row(name: str, unit: str = "", amount: int | None = None) -> dict[str, object]:
-        added = {tool: terms[name] for tool, terms in bridges.items() if name in terms}
-        return {"Line": name, "Unit": unit, "Amount": amount, **added}
+    def row(name: str, amount: int | None = None) -> dict[str, object]:
+        return {"Line": name, AMOUNT: amount, **{tool: terms[name] for tool, terms in bridges.items() if name in terms}}
 
     lines = cost.ledger(trace)
-    rows = [row(*line) for line in lines if line.name in cost.OURS]
-    rows.append({"Line": OURS, "Unit": "multiply-adds", "Amount": trace.macs} | dict.fromkeys(bridges, trace.macs))
-    rows += [row(*line) for line in lines if line.name not in cost.OURS]
+    rows = [row(line.name, line.amount) for line in lines if line.name in cost.OURS]
+    rows.append({"Line": OURS, AMOUNT: trace.macs} | dict.fromkeys(bridges, trace.macs))
+    rows += [row(line.name, line.amount) for line in lines if line.name not in cost.OURS]
     rows += [row(name) for name in (cost.DOUBLED, cost.STRIDE) if any(name in terms for terms in bridges.values())]
     rows.append({"Line": TOTAL, **totals})
     rows.append({"Line": REST, **{tool: value - totals[tool] for tool, value in printed.items()}})
     rows.append({"Line": PRINTED, **printed})
-    columns = ["Line", "Unit", "Amount", *bridges]
-    return pandas.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[2:], "Int64"))
+    columns = ["Line", AMOUNT, *bridges]
+    return pandas.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[1:], "Int64"))
