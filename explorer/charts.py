@@ -15,6 +15,7 @@ from plotly.colors import sample_colorscale
 from resnet import ResNetConfig
 
 from .effective import Width
+from .latency import Roof, Timed
 from .palette import ACCENT, STAGES, colour
 from .published import RECIPES, Result
 from .receptive_field import Depth, Paths
@@ -337,6 +338,63 @@ def histogram_figure(values: np.ndarray, title: str, deviation: float | None = N
     _finish(figure, title, "weight", "how many", legend=bool(deviation))
     figure.update_xaxes(tickformat=".2~g")
     return figure
+
+
+def latency_figure(layers: Sequence[Timed]) -> go.Figure:
+    """The measured milliseconds of every layer, in order of execution, and a tick at the least that the roof allows."""
+    figure = go.Figure()
+    for group in dict.fromkeys(timed.layer.role.group for timed in layers):
+        chosen = [timed for timed in layers if timed.layer.role.group == group]
+        figure.add_bar(
+            x=[timed.layer.index for timed in chosen], y=[timed.seconds * 1000 for timed in chosen], name=group,
+            marker_color=colour(group), customdata=_timed_words(chosen),
+            hovertemplate="%{customdata[0]}, %{customdata[1]}<br>%{y:.3~g} ms, %{customdata[2]} its bound<extra></extra>",
+        )  # fmt: skip
+    figure.add_scatter(
+        x=[timed.layer.index for timed in layers], y=[timed.bound * 1000 for timed in layers], name="roofline bound",
+        mode="markers", marker={"symbol": "line-ew", "size": 9, "line": {"width": 2, "color": "#8a919e"}},
+        customdata=_timed_words(layers), hovertemplate="%{customdata[0]}<br>at least %{y:.3~g} ms<extra></extra>",
+    )  # fmt: skip
+    _finish(figure, "Time of each layer, and the least it could take", "layer", "ms", legend=True)
+    figure.update_yaxes(tickformat="~g")
+    return figure
+
+
+def roofline_figure(layers: Sequence[Timed], roof: Roof) -> go.Figure:
+    """FLOP/s against FLOPs per byte, both logarithmic: the measured roof, and below it the layers that multiply."""
+    working = [timed for timed in layers if timed.layer.macs]
+    intensities = [timed.intensity for timed in working] + [roof.ridge]
+    corners = [min(intensities) / 2, roof.ridge, max(intensities) * 2]
+    figure = go.Figure()
+    figure.add_scatter(
+        x=corners, y=[roof.at(corner) for corner in corners], name="measured roof", mode="lines",
+        line={"color": "#8a919e", "width": 2}, hovertemplate="roof: %{y:.3~s}FLOP/s<extra></extra>",
+    )  # fmt: skip
+    for group in dict.fromkeys(timed.layer.role.group for timed in working):
+        chosen = [timed for timed in working if timed.layer.role.group == group]
+        figure.add_scatter(
+            x=[timed.intensity for timed in chosen], y=[timed.achieved for timed in chosen], name=group, mode="markers",
+            marker={"size": 9, "color": colour(group), "opacity": 0.8}, customdata=_timed_words(chosen),
+            hovertemplate="%{customdata[0]}, %{customdata[1]}<br>%{x:.3~g} FLOPs a byte, %{y:.3~s}FLOP/s, "
+            "%{customdata[2]} its bound<extra></extra>",
+        )  # fmt: skip
+    _finish(figure, "Roofline: speed against arithmetic per byte", "FLOPs per byte moved", "FLOP/s", legend=True)
+    figure.update_xaxes(type="log", tickformat="~g")
+    figure.update_yaxes(type="log", dtick=1)
+    return figure
+
+
+def _timed_words(layers: Sequence[Timed]) -> list[tuple[str, str, str]]:
+    return [(timed.layer.name, timed.layer.label, f"{timed.ratio:,.1f}×") for timed in layers]
+
+
+COMPARED: Mapping[str, tuple[str, Callable[[Sequence[Layer]], int]]] = {
+    "MACs": ("multiply-adds for one image", lambda layers: sum(layer.macs for layer in layers)),
+    "Parameters": ("trainable numbers", lambda layers: sum(layer.params for layer in layers)),
+    "Activations": ("bytes put out for one image", lambda layers: sum(map(output_bytes, layers))),
+    "Receptive field": ("pixels a side", lambda layers: layers[-1].field.size),
+}
+"""What networks can be compared in stage by stage: label, unit, and the figure of a stage's layers."""
 
 
 def _finish(figure: go.Figure, title: str, x: str, y: str, legend: bool) -> go.Figure:

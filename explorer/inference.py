@@ -146,13 +146,12 @@ class Device:
         return Turn(f"A picture of {shape} through {title(model.config)} in {self.form}", self.name)
 
 
-def best_device() -> Device:
-    """CUDA if there is one, else MPS, else the CPU."""
+def devices() -> list[Device]:
+    """Where networks can run, the best first: CUDA if there is one, else MPS; the CPU always."""
+    cpu = Device("cpu", f"CPU, {torch.get_num_threads()} threads")
     if torch.cuda.is_available():
-        return Device("cuda", torch.cuda.get_device_name())
-    if torch.backends.mps.is_available():
-        return Device("mps", "Apple GPU")
-    return Device("cpu", f"CPU, {torch.get_num_threads()} threads")
+        return [Device("cuda", torch.cuda.get_device_name()), cpu]
+    return [Device("mps", "Apple GPU"), cpu] if torch.backends.mps.is_available() else [cpu]
 
 
 # -- preparation --------------------------------------------------------------------------

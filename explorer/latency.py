@@ -91,44 +91,42 @@ def latency(
 ) -> Latency:
     """Time a pass of a 1×C×H×W picture layer by layer, after a warm-up, through a network in the device's form.
 
-    Passes with hooks and bare ones alternate. Without `rounds` there are as many as fit `budget` seconds, judged by
-    the second pass. Each pass is a turn of its own, so that others need not wait for all of them.
+    Without `rounds` there are as many as fit `budget` seconds, judged by the second pass. A round is two passes with
+    hooks and one without, in a turn of its own, so that others need not wait for all rounds.
 
     Raises:
         OutOfMemoryError: where a pass does not fit the device's memory.
     """
-
-    def bare() -> float:
-        with device.turn(model, picture), torch.inference_mode():
-            given = device.tensor(picture)
-            return seconds(lambda: model(given), device)
-
-    bare()
-    one = bare()
-    rounds = rounds or rounds_within(budget, 2 * one)
-    found: list[dict[str, float]] = []
-    whole = []
+    with device.turn(model, picture), torch.inference_mode():
+        given = device.tensor(picture)
+        model(given)
+        one = seconds(lambda: model(given), device)
+    rounds = rounds or rounds_within(budget, 3 * one)
+    layers, whole = [], []
     for number in range(rounds):
-        found.append(timed_pass(model, picture, device))
-        whole.append(bare())
+        with device.turn(model, picture), torch.inference_mode():
+            layers.append(layer_seconds(model, given, device))
+            whole.append(seconds(lambda: model(given), device))
         progress((number + 1) / rounds)
-    return Latency({name: median(one[name] for one in found) for name in found[0]}, median(whole), rounds)
+    return Latency({name: median(times[name] for times in layers) for name in layers[0]}, median(whole), rounds)
 
 
-def timed_pass(model: ResNet, picture: Tensor, device: Device) -> dict[str, float]:
-    """The seconds of each leaf module in one pass, by the marks of a hook before it and a hook after it."""
+def layer_seconds(model: ResNet, given: Tensor, device: Device) -> dict[str, float]:
+    """The seconds of each leaf module in the second of two passes, by the marks of a hook before it and one after."""
     mark, between = clock(device)
     starts: dict[str, Any] = {}
     ends: dict[str, Any] = {}
-    with device.turn(model, picture), torch.inference_mode(), ExitStack() as hooks:
+    with ExitStack() as hooks:
         for name, module in leaves(model):
             before = module.register_forward_pre_hook(lambda *_, name=name: starts.update({name: mark()}))
             hooks.callback(before.remove)
             after = module.register_forward_hook(lambda *_, name=name: ends.update({name: mark()}))
             hooks.callback(after.remove)
-        model(device.tensor(picture))
+        for _ in range(2):  # the second pass writes over the first, which woke the device and the processor's threads
+            synchronise(device)
+            model(given)
         synchronise(device)
-        return {name: between(starts[name], end) for name, end in ends.items()}
+    return {name: between(starts[name], end) for name, end in ends.items()}
 
 
 def leaves(model: nn.Module) -> list[tuple[str, nn.Module]]:

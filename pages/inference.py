@@ -3,8 +3,8 @@
 import streamlit as st
 
 from explorer import state
-from explorer.inference import TooLargeError, check_runnable
-from explorer.views import attribution, field, network, pictures, running, several
+from explorer.inference import OutOfMemoryError, TooLargeError, check_runnable
+from explorer.views import attribution, field, network, pictures, running, several, speed
 from explorer.views.cached import traced
 from explorer.views.headline import heading
 
@@ -14,6 +14,7 @@ PANELS = {
     "Attribution": attribution.panel,
     "Weights": attribution.weights_panel,
     "Several pictures": several.panel,
+    "Speed": speed.panel,
 }
 """What can be looked at in one run, by the name of its tab; each takes the run."""
 
@@ -40,7 +41,14 @@ if not chosen:
         st.info("Upload or take a picture, or pick a sample, to see what the network makes of it.")
     st.stop()
 
-result = running.run(chosen, weights, running.choose_inversion(weights, card))
+inverted = running.choose_inversion(weights, card)
+try:
+    result = running.run(chosen, weights, inverted)
+except OutOfMemoryError as error:
+    with right:
+        st.error(state.escape_markdown(str(error)), icon=":material/memory:")
+        speed.offer_cpu()
+    st.stop()
 with right.container(border=True, key="seen"):
     running.seen(result)
 with right, st.container(border=True, key="verdict"):
@@ -51,4 +59,7 @@ tabs = st.tabs(list(PANELS), key="look", on_change="rerun")
 for tab, panel in zip(tabs, PANELS.values(), strict=True):
     if tab.open:
         with tab:
-            panel(result)
+            try:
+                panel(result)
+            except OutOfMemoryError as error:
+                st.error(state.escape_markdown(str(error)), icon=":material/memory:")

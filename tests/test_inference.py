@@ -25,10 +25,10 @@ from explorer.inference import (
     Prediction,
     TooLargeError,
     activation,
-    best_device,
     border_brightness,
     by_strength,
     check_runnable,
+    devices,
     predict,
     prepare,
     statistics,
@@ -307,10 +307,11 @@ def test_overflow_is_noticed() -> None:
     assert not predict(network, torch.zeros(1, 3, 32, 32), CPU).finite
 
 
-def test_the_best_device_runs() -> None:
-    device = best_device()
-    assert device.name
-    assert torch.zeros(1, device=device.torch).item() == 0
+def test_every_device_runs_and_the_cpu_is_one() -> None:
+    for device in devices():
+        assert device.name
+        assert torch.zeros(1, device=device.torch).item() == 0
+    assert devices()[-1].torch == "cpu"
 
 
 # -- channels -----------------------------------------------------------------------------

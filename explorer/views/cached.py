@@ -12,7 +12,7 @@ import streamlit as st
 from resnet import ResNet, ResNetConfig
 from resnet.weights import Weights, load
 
-from ..inference import Device, best_device
+from ..inference import ONE_AT_A_TIME, Device, devices
 from ..trace import Trace, trace
 
 
@@ -20,7 +20,7 @@ def _weights_hash(weights: Weights) -> tuple[str, str, int]:
     return weights.key, repr(weights.config), weights.data.preprocessing.crop
 
 
-HASHES: dict[str | type[Any], Callable[[Any], Any]] = {ResNetConfig: repr, Weights: _weights_hash}
+HASHES: dict[str | type[Any], Callable[[Any], Any]] = {ResNetConfig: repr, Weights: _weights_hash, Device: repr}
 
 
 @st.cache_resource(max_entries=256, show_spinner=False, hash_funcs=HASHES)
@@ -29,18 +29,31 @@ def traced(config: ResNetConfig, image_size: tuple[int, int]) -> Trace:
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
+def places() -> list[Device]:
+    return devices()
+
+
+def form() -> Device:
+    """Where and in which precision and layout this session predicts; the best device in fp32 until it chooses."""
+    return st.session_state.get("form", places()[0])
+
+
 def device() -> Device:
-    return best_device()
+    """The session's device in fp32, where gradients are taken."""
+    return form().plain
 
 
-@st.cache_resource(max_entries=3, show_spinner="Preparing the network …", hash_funcs=HASHES)
-def model(weights: Weights) -> ResNet:
-    """The network with its weights, on the device.
+@st.cache_resource(max_entries=4, show_spinner="Preparing the network …", hash_funcs=HASHES)
+def model(weights: Weights, form: Device) -> ResNet:
+    """The network with its weights, on a device in its form.
 
     Raises:
         WeightsError: where they have to be downloaded and cannot be.
+        OutOfMemoryError: where the device has no memory for them.
     """
-    return load(weights).requires_grad_(False).to(device().torch)
+    network = load(weights).requires_grad_(False)
+    with ONE_AT_A_TIME:
+        return form.network(network)
 
 
 Value = TypeVar("Value")

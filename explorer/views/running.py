@@ -14,9 +14,9 @@ from resnet import ResNet, ResNetConfig, title
 from resnet.weights import BUNDLED, Weights, WeightsError, available, download, is_cached
 
 from .. import charts, diagram, inference, state
-from ..inference import Prediction, Prepared
+from ..inference import Device, Prediction, Prepared
 from ..trace import Trace
-from .cached import HASHES, device, model, traced
+from .cached import HASHES, device, form, model, traced
 from .network import chosen_layer
 from .picture import downloads, tiles
 from .pictures import Chosen
@@ -79,7 +79,7 @@ def loaded(weights: Weights) -> ResNet:
     try:
         if weights.url and not is_cached(weights.url):
             fetch(weights)
-        return model(weights)
+        return model(weights, device())
     except WeightsError as error:
         st.error(state.escape_markdown(str(error)), icon=":material/cloud_off:")
         st.stop()
@@ -103,27 +103,32 @@ def fetch(weights: Weights) -> None:
 
 @st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=HASHES)
 def predicted(
-    digest: str, inverted: bool, weights: Weights, _network: ResNet, _prepared: Prepared, _trace: Trace
+    digest: str, inverted: bool, weights: Weights, how: Device, _network: ResNet, _prepared: Prepared, _trace: Trace
 ) -> Prediction:
     watched = [part.layers[-1].name for part in diagram.parts(_trace)]
-    return inference.predict(_network, _prepared.tensor, device(), watched)
+    return inference.predict(_network, _prepared.tensor, how, watched)
 
 
 @st.cache_resource(max_entries=32, show_spinner=False, hash_funcs=HASHES)
 def activated(
-    digest: str, inverted: bool, weights: Weights, layer: str, _network: ResNet, _prepared: Prepared
+    digest: str, inverted: bool, weights: Weights, layer: str, how: Device, _network: ResNet, _prepared: Prepared
 ) -> np.ndarray:
-    return inference.activation(_network, _prepared.tensor, layer, device())
+    return inference.activation(_network, _prepared.tensor, layer, how)
 
 
 class Run(NamedTuple):
-    """One picture through one network; `pictures` are all that were chosen, this one first."""
+    """One picture through one network; `pictures` are all that were chosen, this one first.
+
+    `network` is in fp32, for gradients; the prediction and the maps are those of its `runner`, the same network in
+    the form that the session chose.
+    """
 
     pictures: tuple[Chosen, ...]
     invert: bool | None
     prepared: Prepared
     weights: Weights
     network: ResNet
+    runner: ResNet
     trace: Trace
     prediction: Prediction
 
@@ -142,7 +147,7 @@ class Run(NamedTuple):
 
     def maps(self, layer: str) -> np.ndarray:
         """A layer's output, C×H×W."""
-        return activated(*self.key, layer, self.network, self.prepared)
+        return activated(*self.key, layer, self.prediction.device, self.runner, self.prepared)
 
 
 def trace_of(weights: Weights) -> Trace:
@@ -156,8 +161,9 @@ def run(pictures: Sequence[Chosen], weights: Weights, invert: bool | None) -> Ru
     network = loaded(weights)
     trace = trace_of(weights)
     prepared = inference.prepare(picture.image, weights.data.preprocessing, invert)
-    prediction = predicted(picture.digest, prepared.inverted, weights, network, prepared, trace)
-    return Run(tuple(pictures), invert, prepared, weights, network, trace, prediction)
+    runner = model(weights, form())
+    prediction = predicted(picture.digest, prepared.inverted, weights, form(), runner, prepared, trace)
+    return Run(tuple(pictures), invert, prepared, weights, network, runner, trace, prediction)
 
 
 def thumbnails(result: Run) -> dict[str, str]:
@@ -186,7 +192,9 @@ def verdict(result: Run) -> None:
         charts.probability_figure(names, [probability for _, probability in top]), key="top five",
         config={"displayModeBar": False},
     )  # fmt: skip
-    st.caption(f"{prediction.seconds * 1000:.0f} ms on {prediction.device.name}, {result.trace.macs / 1e6:,.0f} M MACs")
+    st.caption(
+        f"{prediction.seconds * 1000:.0f} ms on {prediction.device.name} in {prediction.device.form}, {result.trace.macs / 1e6:,.0f} M MACs"
+    )
     if result.weights.key == "bundled":
         known = ", ".join(data.categories)
         st.caption(
