@@ -203,7 +203,7 @@ def _cam(key: tuple[object, ...], layer: str, target: int, _result: Run) -> np.n
 
 def legend(result: Run, heats: list[str], effective: Effective | None) -> str:
     words = {
-        EFFECTIVE: "orange: the effective field, square root"
+        EFFECTIVE: "orange: the square root of the effective field"
         if effective
         else "the effective field is not measured yet",
         MAP: "green: the activation, each unit's cell around the middle of its field",
