@@ -388,15 +388,6 @@ def _timed_words(layers: Sequence[Timed]) -> list[tuple[str, str, str]]:
     return [(timed.layer.name, timed.layer.label, f"{timed.ratio:,.1f}×") for timed in layers]
 
 
-COMPARED: Mapping[str, tuple[str, Callable[[Sequence[Layer]], int]]] = {
-    "MACs": ("multiply-adds for one image", lambda layers: sum(layer.macs for layer in layers)),
-    "Parameters": ("trainable numbers", lambda layers: sum(layer.params for layer in layers)),
-    "Activations": ("bytes put out for one image", lambda layers: sum(map(output_bytes, layers))),
-    "Receptive field": ("pixels a side", lambda layers: layers[-1].field.size),
-}
-"""What networks can be compared in stage by stage: label, unit, and the figure of a stage's layers."""
-
-
 def _finish(figure: go.Figure, title: str, x: str, y: str, legend: bool) -> go.Figure:
     figure.update_layout(
         title=title or None, height=340, showlegend=legend, bargap=0.15, hovermode="closest",
