@@ -27,6 +27,7 @@ st.html(ROOT / "explorer" / "assets" / "page.css")
 pages = [
     st.Page("../pages/architecture.py", title="Architecture", icon=":material/account_tree:", default=True),
     st.Page("../pages/inference.py", title="Inference", icon=":material/image_search:"),
+    st.Page("../pages/compare.py", title="Compare", icon=":material/compare_arrows:"),
     st.Page("../pages/accuracy.py", title="Accuracy and cost", icon=":material/scatter_plot:"),
     st.Page("../pages/kernels.py", title="Kernels and blocks", icon=":material/grid_on:"),
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -14,6 +14,7 @@ from plotly.colors import sample_colorscale
 
 from resnet import ResNetConfig
 
+from .compare import Charge, output_bytes
 from .effective import Width
 from .latency import Roof, Timed
 from .palette import ACCENT, STAGES, colour
@@ -386,6 +387,49 @@ def roofline_figure(layers: Sequence[Timed], roof: Roof) -> go.Figure:
 
 def _timed_words(layers: Sequence[Timed]) -> list[tuple[str, str, str]]:
     return [(timed.layer.name, timed.layer.label, f"{timed.ratio:,.1f}×") for timed in layers]
+
+
+COMPARED: Mapping[str, tuple[str, Callable[[Sequence[Layer]], int]]] = {
+    "MACs": ("multiply-adds for one image", lambda layers: sum(layer.macs for layer in layers)),
+    "Parameters": ("trainable numbers", lambda layers: sum(layer.params for layer in layers)),
+    "Activations": ("bytes put out for one image", lambda layers: sum(map(output_bytes, layers))),
+    "Receptive field": ("pixels a side", lambda layers: layers[-1].field.size),
+}
+"""What networks can be compared in stage by stage: label, unit, and the figure of a stage's layers."""
+
+
+def stages_figure(traces: Sequence[Trace], names: Sequence[str], name: str) -> go.Figure:
+    """A measure of `COMPARED` stage by stage, a bar for each network; the field at each stage's end, without the head."""
+    unit, figure_of = COMPARED[name]
+    figure = go.Figure()
+    field = name == "Receptive field"
+    for trace, label, shade in zip(traces, names, STAGES, strict=False):
+        groups = dict.fromkeys(layer.role.group for layer in trace.layers if not (field and layer.role.part == "head"))
+        values = [figure_of([layer for layer in trace.layers if layer.role.group == group]) for group in groups]
+        figure.add_bar(
+            x=list(groups), y=values, name=label, marker_color=shade, texttemplate="%{y:,}" if field else "%{y:.3s}",
+            textposition="outside", textangle=0, cliponaxis=False, hovertemplate=f"{label}<br>%{{x}}: %{{y:,}}<extra></extra>",
+        )  # fmt: skip
+    title = "Receptive field at the end of each stage" if field else f"{name} by stage"
+    _finish(figure, title, "", unit, legend=True)
+    order = dict.fromkeys(layer.role.group for trace in traces for layer in trace.layers)
+    ranked = sorted(order, key=lambda group: (group == "head", group != "stem", group))
+    figure.update_xaxes(categoryorder="array", categoryarray=ranked)
+    return figure
+
+
+def bill_figure(bill: Sequence[Charge], total: int, key: str, name: str) -> go.Figure:
+    """How the charges of a bill ("params" or "macs") lead from no difference to the `total`."""
+    figure = go.Figure(
+        go.Waterfall(
+            x=[*(charge.field for charge in bill), "total"], y=[*(getattr(charge, key) for charge in bill), total],
+            measure=["relative"] * len(bill) + ["total"], texttemplate="%{delta:+.3s}", textposition="outside", cliponaxis=False,
+            increasing={"marker": {"color": STAGES[2]}}, decreasing={"marker": {"color": STAGES[1]}},
+            totals={"marker": {"color": ACCENT}}, connector={"line": {"color": "#8a919e", "width": 1}},
+            hovertemplate="%{x}: %{delta:+,}<extra></extra>",
+        )
+    )  # fmt: skip
+    return _finish(figure, f"Which option changes the {name}", "", name, legend=False)
 
 
 def _finish(figure: go.Figure, title: str, x: str, y: str, legend: bool) -> go.Figure:

@@ -9,7 +9,7 @@ from itertools import combinations, groupby, pairwise
 from math import prod
 from typing import NamedTuple
 
-from resnet import OPTIONS, ConfigError, ResNetConfig
+from resnet import OPTIONS, PRESETS, ConfigError, ResNetConfig, title
 from resnet.options import to_text
 
 from .cost import FLOAT
@@ -31,6 +31,40 @@ def common_size(configs: Sequence[ResNetConfig], size: Size) -> Size:
     """The image size (height, width), raised where a network's total stride asks for more."""
     low = max(config.total_stride for config in configs)
     return max(size[0], low), max(size[1], low)
+
+
+def labels(configs: Sequence[ResNetConfig]) -> list[str]:
+    """What to call each of several networks, no two alike."""
+    names: list[str] = []
+    for config in configs:
+        name = label(config)
+        same = sum(other == name or other.startswith(f"{name} (") for other in names)
+        names.append(f"{name} ({same + 1})" if same else name)
+    return names
+
+
+def label(config: ResNetConfig) -> str:
+    """A network's title; without one, what sets it apart from the nearest network that has a name."""
+    known = title(config)
+    if not known.startswith("Custom"):
+        return known
+    near = min(PRESETS.values(), key=lambda other: len(set_values(other, config)))
+    apart = set_values(near, config)
+    if len(apart) > 2:
+        return known
+    return ", ".join([title(near), *(f"{OPTIONS[n].label.lower()} {to_text(getattr(config, n))}" for n in apart)])
+
+
+def set_values(a: ResNetConfig, b: ResNetConfig) -> list[str]:
+    """The fields that differ; one that is at its default in both networks follows others and is left out."""
+    return [
+        name for name in OPTIONS
+        if getattr(a, name) != getattr(b, name) and not (is_default(a, name) and is_default(b, name))
+    ]  # fmt: skip
+
+
+def is_default(config: ResNetConfig, name: str) -> bool:
+    return getattr(config, name) == config.default(name)
 
 
 # -- aligned layers -----------------------------------------------------------------------
@@ -225,9 +259,8 @@ def changes(a: ResNetConfig, b: ResNetConfig, size: Size) -> Iterator[tuple[tupl
 
     A field that is at its default in both networks follows the others, as it does in the sidebar.
     """
-    own_value = [n for n in OPTIONS if getattr(a, n) != a.default(n) or getattr(b, n) != b.default(n)]
-    values = {name: getattr(a, name) for name in own_value}
-    left = [name for name in own_value if getattr(a, name) != getattr(b, name)]
+    kept = [name for name in OPTIONS if not (is_default(a, name) and is_default(b, name))]
+    values, left = {name: getattr(a, name) for name in kept}, set_values(a, b)
     while left:
         for fields in (some for count in range(1, len(left) + 1) for some in combinations(left, count)):
             tried = values | {name: getattr(b, name) for name in fields}

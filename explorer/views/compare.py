@@ -1,0 +1,305 @@
+"""Two to four networks beside each other: which they are, what differs, and what makes the difference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from html import escape
+
+import streamlit as st
+
+from resnet import PRESETS, ConfigError, ResNetConfig, preset
+
+from .. import charts, compare_diagram, diagram, state
+from ..compare import Comparison, activations, common_size
+from ..ready import READY
+from ..trace import Layer, Trace, shape_text
+from ..units import amount, mebibytes, ratio, signed
+from ..view import MOST_OTHERS, natural_size, parse_network, size_text
+from .cached import HASHES, traced
+from .headline import summary
+from .picture import picture
+
+# -- which networks -----------------------------------------------------------------------
+
+
+def configs() -> tuple[ResNetConfig, ...]:
+    """The current network, and those set beside it."""
+    view = state.view()
+    return (view.config, *view.others)
+
+
+def show(chosen: Sequence[ResNetConfig], image_size: tuple[int, int]) -> None:
+    """Compare these, the first of them being the current network."""
+    first, *others = chosen
+    size = common_size((first,), image_size)
+    weights = state.view().weights if first == state.view().config else ""
+    state.show(replace(state.view(), config=first, others=tuple(others), image_size=size, weights=weights))
+
+
+def ready() -> None:
+    """One button for each comparison that is prepared; the open one says what to look at."""
+    names = {one.configs: one.name for one in READY}
+
+    def chosen() -> None:
+        one = next((one for one in READY if one.name == st.session_state["ready"]), None)
+        if one:
+            show(one.configs, natural_size(one.configs[0]))
+
+    state.set_widget("ready", names.get(configs()))
+    st.pills("Ready comparisons", list(names.values()), key="ready", on_change=chosen)
+
+
+def remark(traces: Sequence[Trace]) -> None:
+    """What to look at, where this is a prepared comparison."""
+    words = {one.configs: one.words for one in READY}.get(tuple(trace.config for trace in traces))
+    if words:
+        with st.container(border=True, key="remark"):
+            st.markdown(words(traces))
+
+
+def networks(names: Sequence[str]) -> None:
+    """A card for each network, and what adds another."""
+    chosen, view = configs(), state.view()
+    columns = st.columns(max(2, len(chosen)), gap="small")
+    for number, (column, config, name) in enumerate(zip(columns, chosen, names, strict=False)):
+        with column, st.container(border=True, height="stretch", gap="small", key=f"compared {number}"):
+            st.markdown(f"**{state.escape_markdown(name)}**")
+            st.caption(summary(config) if number else f"{summary(config)} · the sidebar's network")
+            if number:
+                left = [other for index, other in enumerate(view.others) if index != number - 1]
+                swapped = [config, view.config, *left]
+                with st.container(horizontal=True):
+                    st.button(
+                        "Make it the first", key=f"first {number}", on_click=show, args=(swapped, view.image_size),
+                        type="tertiary", help="The others are compared with the first, which the sidebar changes.",
+                    )  # fmt: skip
+                    st.button(
+                        "Remove", key=f"remove {number}", on_click=state.choose, kwargs={"others": tuple(left)}, type="tertiary"
+                    )  # fmt: skip
+    if len(chosen) == 1:
+        columns[1].container(border=True, height="stretch").markdown("Nothing is beside it yet: add a network below.")
+    if len(view.others) < MOST_OTHERS:
+        add()
+
+
+def add() -> None:
+    """A preset, a pasted link, or the pinned network as one more."""
+    others, pinned = state.view().others, state.view().pinned
+
+    def put(config: ResNetConfig) -> None:
+        state.choose(others=(*others, config))
+
+    def preset_chosen() -> None:
+        if name := st.session_state["add preset"]:
+            put(preset(name))
+
+    def link_pasted() -> None:
+        text = st.session_state["add link"]
+        if text.strip():
+            try:
+                put(parse_network(text).config)
+            except ConfigError as error:
+                st.session_state.problems, st.session_state.notes = [f"{error} Nothing was added."], []
+                st.session_state.typed = {"add link": text}
+
+    state.set_widget("add preset", None)
+    state.set_widget("add link", st.session_state.typed.get("add link", ""))
+    left, right, last = st.columns([3, 4, 3], gap="small", vertical_alignment="bottom")
+    left.selectbox(
+        "Add a preset", list(PRESETS), index=None, key="add preset", placeholder="Choose", on_change=preset_chosen
+    )
+    right.text_input(
+        "Or a link", key="add link", placeholder="Paste a link of this app, or block=basic", on_change=link_pasted
+    )
+    if pinned is not None and pinned not in configs():
+        last.button("Add the pinned network", on_click=put, args=(pinned,), icon=":material/keep:")
+
+
+def traces() -> list[Trace]:
+    """The networks at one image size, with a sentence where that had to be raised."""
+    view, chosen = state.view(), configs()
+    size = common_size(chosen, view.image_size)
+    if size != view.image_size:
+        st.info(
+            f"All are compared at {size_text(size)} pixels instead of {size_text(view.image_size)}: "
+            f"one of them strides by {max(config.total_stride for config in chosen)}."
+        )
+    return [traced(config, size) for config in chosen]
+
+
+# -- headline figures ---------------------------------------------------------------------
+
+FIGURES: tuple[tuple[str, Callable[[Trace], int], Callable[[float], str], str], ...] = (
+    ("Depth", lambda trace: trace.config.depth, lambda value: f"{value:,}", "Weighted layers from input to output"),
+    ("Parameters", lambda trace: trace.params, amount, "Trainable numbers"),
+    ("MACs", lambda trace: trace.macs, amount, "Multiply-adds for one image; FLOPs = 2 × MACs"),
+    ("Activations", activations, mebibytes, "All layers' outputs for one image in fp32"),
+    ("Peak activations", lambda trace: trace.inference_memory.bytes, mebibytes, "The most that a forward pass holds at once"),
+    ("Receptive field", lambda trace: trace.field.size, lambda value: f"{value:,} px", "Pixels a side that the last stage sees"),
+)  # fmt: skip
+
+
+def figures(traces: Sequence[Trace], names: Sequence[str]) -> None:
+    """Each headline figure of each network, with difference and ratio to the first."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    rows = []
+    for label, count, form, words in FIGURES:
+        values = [count(trace) for trace in traces]
+        cells = [f'<td title="{values[0]:,}"><b>{form(values[0])}</b></td>']
+        for value in values[1:]:
+            change = minus(signed(value - values[0], form))
+            cells.append(
+                f'<td title="{value:,}"><b>{form(value)}</b><span>{change} · {ratio(value, values[0])}</span></td>'
+            )
+        rows.append(f'<tr><th title="{words}">{label}</th>{"".join(cells)}</tr>')
+    with st.container(border=True, key="figures table"):
+        st.html(f'<div class="wide"><table class="ledger"><tr><th></th>{head}</tr>{"".join(rows)}</table></div>')
+
+
+def minus(text: str | None) -> str:
+    return (text or "").replace("-", "−")
+
+
+# -- what differs -------------------------------------------------------------------------
+
+
+def part_at(traces: Sequence[Trace]) -> str:
+    """The block, stem or head that is selected; without one, the first that differs."""
+    at = state.view().at
+    for trace in traces:
+        part = diagram.part_of(trace, at) if at in trace.by_name else at
+        if part and diagram.part_layers(trace, part):
+            return part
+    blocks = compare_diagram.columns(traces)
+    changed = [block for block in blocks if any(map(block.differs, range(len(traces))))]
+    first = next((block for block in changed if block.group.startswith("stage")), (changed or blocks)[0])
+    return first.identifier if first.group.startswith("stage") else first.group
+
+
+def drawings(traces: Sequence[Trace], names: Sequence[str]) -> None:
+    """The networks under each other, then one block of each, slot under slot."""
+    part = part_at(traces)
+    unfolded = frozenset(st.session_state.get("unfolded", ()))
+
+    def choose(identifier: str) -> None:
+        if identifier.startswith("unfold "):
+            st.session_state.setdefault("unfolded", set()).add(identifier.removeprefix("unfold "))
+            return
+        state.choose(at=identifier.partition(" ")[2])
+
+    with st.container(border=True, key="aligned"):
+        st.markdown("**Aligned by stage and block**")
+        picture(compare_diagram.overview(traces, names, part, unfolded), "aligned drawing", choose)
+        st.caption(
+            f"≠ marks what differs from {state.escape_markdown(names[0])}; what is equal is pale, what is missing dashed. "
+            "What a layer sees is not marked here: the layer table has it."
+        )
+        if unfolded & {f"stage {n + 1}" for trace in traces for n in range(len(trace.config.layers))}:
+            st.button("Fold stages", on_click=st.session_state["unfolded"].clear, type="tertiary")
+    with st.container(border=True, key="slots"):
+        words = (
+            f"Block {part.rpartition('.')[2]} of stage {part[5:].partition('.')[0]}"
+            if "." in part
+            else part.capitalize()
+        )
+        st.markdown(f"**{words}, slot by slot**")
+        picture(compare_diagram.detail(traces, names, part, state.view().at), "slots drawing", choose)
+
+
+@st.cache_resource(max_entries=64, show_spinner="Comparing …", hash_funcs=HASHES)
+def compared(a: ResNetConfig, b: ResNetConfig, image_size: tuple[int, int]) -> Comparison:
+    """The comparison with its rows and its bill made."""
+    found = Comparison(traced(a, image_size), traced(b, image_size))
+    assert found.rows is not None
+    assert found.bill is not None
+    return found
+
+
+def choose_pair(traces: Sequence[Trace], names: Sequence[str]) -> tuple[Comparison, list[str]]:
+    """The first network and one of the others, where there are several to choose from."""
+    number = 1
+    if len(traces) > 2:
+        key = "pair"
+        if st.session_state.get(key) not in names[1:]:
+            st.session_state[key] = names[1]
+        chosen = st.segmented_control(f"{names[0]} against", names[1:], key=key, required=True)
+        number = names.index(chosen)
+    found = compared(traces[0].config, traces[number].config, traces[0].image_size)
+    return found, [names[0], names[number]]
+
+
+def bill(found: Comparison, names: Sequence[str]) -> None:
+    """The whole difference shared out to the options, applied one at a time."""
+    first, second = map(state.escape_markdown, names)
+    st.markdown(f"**What makes the difference: from {first} to {second}**")
+    if not found.bill:
+        st.caption("The two are the same network.")
+        return
+    forms = (amount, amount, mebibytes, lambda value: f"{value:,} px")
+    rows = [(charge.words, charge[3:]) for charge in found.bill]
+    rows.append(("Total", (found.params, found.macs, found.memory, found.field)))
+    lines = []
+    for words, values in rows:
+        cells = "".join(
+            f'<td title="{minus(f"{value:+,}")}">{minus(signed(value, form))}</td>'
+            for value, form in zip(values, forms, strict=True)
+        )
+        kind = ' class="total"' if words == "Total" else ""
+        lines.append(f"<tr{kind}><th>{escape(words.replace('_', ' '))}</th>{cells}</tr>")
+    head = "".join(f"<th>{name}</th>" for name in ("Parameters", "MACs", "Activations", "Field"))
+    table = f'<table class="ledger"><tr><th>Changed option</th>{head}</tr>{"".join(lines)}</table>'
+    with st.container(key="bill"):
+        st.html(f'<div class="wide">{table}</div>')
+    order = ", then ".join(charge.field.replace("_", " ") for charge in found.bill)
+    st.caption(
+        f"Applied in this order: {order}. Each line is the difference to the network before it, so the lines sum to the "
+        "total exactly; another order may share it out differently. The order is the sidebar's, and an option that cannot "
+        "be applied yet waits."
+    )
+    if len(found.bill) > 1:
+        left, right = st.columns(2)
+        left.plotly_chart(charts.bill_figure(found.bill, found.params, "params", "parameters"), key="bill params")
+        right.plotly_chart(charts.bill_figure(found.bill, found.macs, "macs", "MACs"), key="bill macs")
+
+
+def layers(found: Comparison, names: Sequence[str]) -> None:
+    """The aligned layers of two networks with their differences."""
+    only = st.toggle("Only what differs", key="only differing")
+    rows = [row for row in found.rows if row.differs or not only]
+    differ = sum(row.differs for row in found.rows)
+    itself = sum(row.changed for row in found.rows)
+    st.caption(
+        f"{differ} of {len(found.rows)} layers differ: {itself} by themselves, {differ - itself} only in what they see. "
+        f"The rows sum to {minus(f'{found.params:+,}')} parameters and {minus(f'{found.macs:+,}')} MACs."
+    )
+    a, b = names
+    table = {
+        "Layer": [(row.a or row.b).name for row in rows],  # type: ignore[union-attr]
+        a: [doing(row.a) for row in rows],
+        b: [doing(row.b) for row in rows],
+        "Δ parameters": [row.params for row in rows],
+        "Δ MACs": [row.macs for row in rows],
+        "Δ memory": [row.memory for row in rows],
+        "Δ field": [row.field for row in rows],
+    }
+    number = st.column_config.NumberColumn
+    st.dataframe(
+        table, hide_index=True, key="aligned layers", placeholder="–", height=min(460, 36 * len(rows) + 40),
+        column_config={
+            "Δ parameters": number(format="localized", step=1), "Δ MACs": number(format="localized", step=1),
+            "Δ memory": number(format="localized", step=1, help="Bytes of the outputs for one image in fp32"),
+            "Δ field": number(format="%+d", step=1, help="Pixels a side; empty where one network lacks the layer"),
+        },
+    )  # fmt: skip
+
+
+def doing(layer: Layer | None) -> str | None:
+    """3×3 convolution → 64×56×56."""
+    return layer and f"{layer.label} → {shape_text(layer.out_shape)}"
+
+
+def by_stage(traces: Sequence[Trace], names: Sequence[str]) -> None:
+    """A measure of every network stage by stage."""
+    name = st.segmented_control("By stage", list(charts.COMPARED), default="MACs", required=True, key="compared by")
+    st.plotly_chart(charts.stages_figure(traces, names, name), key="stages chart")
