@@ -132,7 +132,7 @@ def kernel_stacks() -> None:
     st.markdown("**Every convolution**")
     st.dataframe(layer_frame(now), hide_index=True, key="stack layers")
     st.markdown("**The same claims in other places**")
-    st.dataframe(case_frame(), hide_index=True, key="cases")
+    st.dataframe(case_frame(), hide_index=True, key="cases", column_config=CASE_WIDTHS)
 
 
 def settings() -> None:
@@ -219,17 +219,22 @@ def case_frame() -> pandas.DataFrame:
     return pandas.DataFrame(
         {
             "Case": list(found),
-            "Sides": [f"{c.stack.name}, {c.single.name.lower()}" for c in found.values()],
+            "Does not hold": [", ".join(c.name for c in now.claims if not c.holds) or "–" for now in found.values()],
             "Field": pairs((f"{c.stack.field.size} px", c.single.field.size) for c in found.values()),
             "Weights": pairs((f"{c.stack.params:,}", f"{c.single.params:,}") for c in found.values()),
             "MACs": pairs((amount(c.stack.macs), amount(c.single.macs)) for c in found.values()),
             "Non-linearities": pairs((c.stack.non_linearities, c.single.non_linearities) for c in found.values()),
-            "Does not hold": [", ".join(claim.name.lower() for claim in c.claims if not claim.holds) or "–" for c in found.values()],
         }
     )  # fmt: skip
 
 
 # -- one block ----------------------------------------------------------------------------
+
+CASE_WIDTHS: dict[str, Any] = {"Does not hold": st.column_config.TextColumn(width=265)}
+WIDTHS: dict[str, Any] = {
+    "Shape": st.column_config.TextColumn(width=150),
+    "MACs": st.column_config.TextColumn(width=370),
+}
 
 KINDS = {
     "basic": "Two 3×3 convolutions and the shortcut.",
@@ -311,7 +316,8 @@ def block_card(kind: str, words: str, width: int, side: int) -> None:
             f"{words} {weights_of(layers):,} weights in convolutions, {sum(layer.params for layer in layers):,} parameters with the norms, "
             f"{macs_of(layers):,} MACs. " + diagram.remark(trace, "layer1.0")
         )
-        st.dataframe(block_frame(layers, st.session_state.get(key, "")), hide_index=True, key=f"{kind} table")
+        table = block_frame(layers, st.session_state.get(key, ""))
+        st.dataframe(table, hide_index=True, key=f"{kind} table", column_config=WIDTHS)
 
 
 def block_frame(layers: tuple[Layer, ...], selected: str) -> pandas.DataFrame:
