@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from resnet import ResNet, preset
+from resnet.weights import randomly
 
+from .diagram import parts
+from .inference import devices, predict
 from .trace import trace
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ def run(browser: bool) -> None:
     gc.collect()
     gc.freeze()
     traces()
+    captures()
     if browser:
         clicks()
 
@@ -78,6 +82,34 @@ def traces() -> None:
     deep = preset("resnet1202")
     whole, bare = medians(lambda: trace(deep, 32), lambda: ResNet(deep), repeats=5)
     print(f"{'resnet1202 at 32 px':32}{whole * 1e3:8.1f} ms, of which building its modules takes {bare * 1e3:.0f} ms")
+
+
+def captures(repeats: int = 20) -> None:
+    """A forward pass that keeps what the inference page watches against a bare one, and both with everything around.
+
+    The fastest of rounds in turn, which other work on the machine disturbs least.
+    """
+    device = devices()[0]
+    print(f"{device.name[:31]:32}{'bare':>11}   capturing   ratio   with its maps   ratio")
+    for name, size in (("resnet20_fashion", 28), ("resnet50", 224)):
+        config = preset(name)
+        network = device.network(randomly(config))
+        picture = torch.randn(1, config.in_channels, size, size)
+        watched = [part.layers[-1].name for part in parts(trace(config, size))]
+        passes: dict[bool, list[float]] = {False: [], True: []}
+        calls: dict[bool, list[float]] = {False: [], True: []}
+        for _ in range(repeats):
+            for capturing in (False, True):
+                start = time.perf_counter()
+                prediction = predict(network, picture, device, watched if capturing else ())
+                calls[capturing].append(time.perf_counter() - start)
+                passes[capturing].append(prediction.seconds)
+        bare, captured = min(passes[False]), min(passes[True])
+        without, whole = min(calls[False]), min(calls[True])
+        print(
+            f"{name + f' at {size} px':32}{bare * 1e3:8.1f} ms{captured * 1e3:9.1f} ms  {captured / bare:5.3f}×"
+            f"{whole * 1e3:12.1f} ms  {whole / without:5.3f}×"
+        )
 
 
 # -- clicks -------------------------------------------------------------------------------
