@@ -30,6 +30,7 @@ pages = [
     st.Page("../pages/compare.py", title="Compare", icon=":material/compare_arrows:"),
     st.Page("../pages/accuracy.py", title="Accuracy and cost", icon=":material/scatter_plot:"),
     st.Page("../pages/kernels.py", title="Kernels and blocks", icon=":material/grid_on:"),
+    st.Page("../pages/claims.py", title="The post, checked", icon=":material/fact_check:"),
 ]
 page = st.navigation(pages, position="hidden")
 state.open_link()

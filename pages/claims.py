@@ -1,0 +1,12 @@
+"""The post, checked: what a blog post on ResNet claims, beside the numbers."""
+
+import streamlit as st
+
+from explorer.views import claims
+
+st.title("The post, checked", anchor=False)
+st.caption(
+    "A blog post of 2019 goes through torchvision's ResNet line by line. These are its claims in our own words. Every "
+    "number is computed when this page runs, and every link opens the app where it comes from."
+)
+claims.cards()

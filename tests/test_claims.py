@@ -1,0 +1,265 @@
+"""The checked claims: each verdict with the numbers it rests on, and the page that shows them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from streamlit.testing.v1 import AppTest
+from torch import nn
+
+from explorer import claims
+from explorer.claims import CLAIMS, FAILS, HOLDS, WHEN, Evidence, Finding, gradient_norms
+from explorer.trace import trace
+from explorer.view import View
+from resnet.weights import BUNDLED, FASHION_MNIST, Checkpoint
+
+ROOT = Path(__file__).parents[1]
+PAPER = json.loads((ROOT / "tests" / "reference" / "paper_tables.json").read_text())
+BY_KEY = {claim.key: claim for claim in CLAIMS}
+
+
+def numbers(key: str) -> dict[str, float]:
+    """Label and unit to value."""
+    return {f"{e.label} {e.unit}".strip(): e.value for e in BY_KEY[key].check().evidence}
+
+
+def verdict(key: str) -> str:
+    return BY_KEY[key].check().verdict
+
+
+def weights(*modules: nn.Module) -> int:
+    return sum(module.weight.numel() for module in modules)  # type: ignore[misc, operator]
+
+
+# -- each verdict, against torch itself or the paper --------------------------------------
+
+
+def test_stacked_kernels():
+    found = numbers("stack")
+    assert verdict("stack") == WHEN
+    for label, stack in (
+        ("three 3×3", [nn.Conv2d(1, 1, 3, bias=False)] * 3),
+        ("one 7×7", [nn.Conv2d(1, 1, 7, bias=False)]),
+    ):
+        x = torch.zeros(1, 1, 21, 21, requires_grad=True)
+        y = x
+        for conv in stack:
+            y = nn.functional.conv2d(y, torch.ones_like(conv.weight))
+        y[0, 0, y.shape[2] // 2, y.shape[3] // 2].backward()
+        seen = int((x.grad[0, 0].sum(0) > 0).sum())
+        name = label.capitalize() + (" see" if "three" in label else " sees")
+        assert found[f"{name} px a side"] == seen == 7
+        assert found[f"Weights of {label} × C²"] == weights(*stack)
+    assert found["As a stem, three 3×3 see px a side"] == 11
+    deep = 112**2 * 9 * (3 * 32 + 32 * 32 + 32 * 64)
+    assert found["As a stem, three 3×3 cost MACs"] == deep
+    assert found["As a stem, one 7×7 costs MACs"] == 112**2 * 49 * 3 * 64
+
+
+def test_bottleneck_weights():
+    basic = weights(nn.Conv2d(256, 256, 3), nn.Conv2d(256, 256, 3))
+    bottleneck = weights(nn.Conv2d(256, 64, 1), nn.Conv2d(64, 64, 3), nn.Conv2d(64, 256, 1))
+    assert numbers("bottleneck") == {
+        "Two 3×3, the post weights": 3 * 3 * 256 * 2,
+        "Two 3×3, counted weights": basic,
+        "Bottleneck, the post weights": 64 + 3 * 3 * 64 + 256,
+        "Bottleneck, counted weights": bottleneck,
+    }
+    assert verdict("bottleneck") == FAILS
+
+
+def test_constant_size():
+    found = numbers("constant")
+    assert verdict("constant") == WHEN
+    assert found["Channels × side, first stage"] == found["Channels × side, last stage"] == 64 * 56
+    assert found["Channels × height × width, first stage"] == 64 * 56**2
+    assert found["Channels × height × width, last stage"] == 512 * 7**2
+    assert found["MACs of a block, first stage"] == found["MACs of a block, last stage"] == 2 * 9 * 64**2 * 56**2
+
+
+def test_free_shortcuts():
+    found = numbers("shortcut")
+    assert verdict("shortcut") == WHEN
+    model = torchvision.models.resnet50()
+    projections = [p for name, p in model.named_parameters() if "downsample" in name]
+    assert found["Option A parameters"] == found["Option A MACs"] == 0
+    assert found["Option B parameters"] == sum(p.numel() for p in projections) == found["Option D parameters"]
+    sides = {"layer1": 56, "layer2": 28, "layer3": 14, "layer4": 7}
+    macs = sum(p.numel() * sides[name[:6]] ** 2 for name, p in model.named_parameters() if "downsample.0" in name)
+    assert found["Option B MACs"] == macs
+    assert found["Option C parameters"] > found["Option B parameters"]
+
+
+def test_filter_sizes():
+    kernels = [m.kernel_size[0] for m in torchvision.models.resnet50().modules() if isinstance(m, nn.Conv2d)]
+    found = numbers("filters")
+    assert {size: found[f"{size}×{size} convolutions of ResNet-50"] for size in (1, 3, 7)} == {
+        size: kernels.count(size) for size in (1, 3, 7)
+    }
+    assert verdict("filters") == FAILS
+
+
+def test_shrinking_bottleneck():
+    strided = [
+        name for name, m in torchvision.models.resnet50().named_modules()
+        if re.fullmatch(r"layer\d\.\d\.conv2", name) and m.stride == (2, 2)
+    ]  # fmt: skip
+    found, finding = numbers("shrink"), BY_KEY["shrink"].check()
+    assert found["Their 3×3 shrinks the map (v1.5) blocks"] == len(strided) == 3
+    assert found["Their 3×3 shrinks it in v1 blocks"] == 0
+    assert finding.verdict == WHEN
+    assert "stages 2, 3, 4" in finding.condition
+
+
+def test_one_by_one():
+    found = numbers("pointwise")
+    assert verdict("pointwise") == FAILS
+    assert (found["Independent sums in the outputs"], found["If one sum were repeated"]) == (64, 1)
+    assert found["Largest gap to matrix times channels"] < 1e-5
+    assert 0 < found["What a repeated sum explains of the output %"] < 0.05
+
+
+def test_expansion():
+    model = torchvision.models.resnet50()
+    found = numbers("expansion")
+    assert found["Bottleneck, inside channels"] == model.layer1[1].conv2.out_channels == 64
+    assert (
+        found["Bottleneck, put out channels"] == model.layer1[1].conv3.out_channels == model.layer2[0].conv1.in_channels
+    )
+    assert verdict("expansion") == FAILS
+
+
+def test_degradation():
+    found, table = numbers("depth"), PAPER["table2"]
+    assert verdict("depth") == WHEN
+    for name in ("Plain-18", "Plain-34", "ResNet-18", "ResNet-34"):
+        key = name.replace("Plain", "plain")
+        assert found[f"Paper, {name}, ImageNet %"] == pytest.approx(table[key] / 100)
+    shipped = {label: value for label, value in found.items() if label.startswith("Shipped")}
+    assert len(shipped) == 4
+    errors = {re.match(r"Shipped ([^,]+)", label)[1]: value for label, value in shipped.items()}
+    assert errors["Plain-56"] > errors["ResNet-56"]
+
+
+@pytest.mark.parametrize(
+    ("commands", "said"),
+    [
+        ({"plain56": 5, "resnet56": 5, "plain20": 8, "resnet20": 8}, ["shares one recipe", "those two depths do not compare"]),
+        ({"plain56": 5, "resnet56": 8, "plain20": 8, "resnet20": 8}, ["is no comparison", "those two depths do not compare"]),
+        ({"plain56": 8, "resnet56": 8, "plain20": 8, "resnet20": 8}, ["shares one recipe"]),
+    ],
+)  # fmt: skip
+def test_the_length_of_training_is_said(monkeypatch, commands, said):
+    def read(path):
+        name = path.stem
+        command = f"python -m resnet.train --network {name}" + (
+            f" --epochs {commands[name]}" if commands[name] != 8 else ""
+        )
+        return None, Checkpoint(BUNDLED[name], FASHION_MNIST, 0.8 if "plain" in name else 0.9, command)
+
+    monkeypatch.setattr(claims, "read_checkpoint", read)
+    finding = claims.degradation()
+    sentences = ["shares one recipe", "is no comparison", "those two depths do not compare"]
+    assert [sentence for sentence in sentences if sentence in finding.words] == said
+    assert finding.verdict == WHEN
+
+
+def test_vanishing():
+    found = numbers("vanishing")
+    assert verdict("vanishing") == WHEN
+    assert found["Plain-56, batch norm, first"] > 20 * found["Plain-20, batch norm, first"]
+    assert found["Residual-56, batch norm, first"] < 20 * found["Residual-20, batch norm, first"]
+    assert found["Plain-56, no norm, first"] < found["Plain-20, no norm, first"] / 2
+
+
+def test_gradient_norms_are_backward_s():
+    """A second derivation: finite differences along the gradient of the first convolution's weight."""
+    state, threads = torch.random.get_rng_state(), torch.get_num_threads()
+    with torch.no_grad():  # as in an app that has gradients off
+        first = gradient_norms("batch", "A", 1)[0]
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
+    config, _ = claims.preset("resnet20").with_(layers=(1, 1, 1))
+    torch.manual_seed(0)
+    network = claims.build(config).train()
+    x, labels = torch.randn(claims.BATCH, 3, claims.SIDE, claims.SIDE), torch.randint(10, (claims.BATCH,))
+    network, x = network.double(), x.double()
+    nn.functional.cross_entropy(network(x), labels).backward()
+    direction = network.conv1.weight.grad / network.conv1.weight.grad.norm()
+    losses = []
+    for step in (1e-5, -1e-5):
+        with torch.no_grad():
+            network.conv1.weight += step * direction
+            losses.append(nn.functional.cross_entropy(network(x), labels).item())
+            network.conv1.weight -= step * direction
+    assert (losses[0] - losses[1]) / 2e-5 == pytest.approx(first, rel=1e-3)
+
+
+# -- verdicts follow the numbers ----------------------------------------------------------
+
+
+def test_a_verdict_changes_with_what_is_computed(monkeypatch):
+    """Were the networks as the post says, the verdicts would say so."""
+    cifar = trace(claims.preset("resnet56"), 32)
+    monkeypatch.setattr(claims, "trace", lambda *_: cifar)
+    assert claims.filter_sizes().verdict == HOLDS
+    monkeypatch.setattr(claims, "gradient_norms", lambda *_: [1.0, 1.0])
+    assert claims.vanishing().verdict == HOLDS
+    monkeypatch.setattr(claims, "gradient_norms", lambda norm, kind, n: [1 / n, 1.0])
+    assert claims.vanishing().verdict == FAILS
+
+
+@pytest.mark.parametrize(
+    ("evidence", "text"),
+    [
+        (Evidence("", 1179648, "weights"), "1,179,648 weights"),
+        (Evidence("", 0.0743, "%"), "7.43%"),
+        (Evidence("", 1607.4), "1,607"),
+        (Evidence("", 0.00098), "0.00098"),
+        (Evidence("", 3), "3"),
+    ],
+)
+def test_how_numbers_are_written(evidence, text):
+    assert evidence.text == text
+
+
+# -- the page -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def page() -> AppTest:
+    app = AppTest.from_file(str(ROOT / "explorer" / "app.py"), default_timeout=300)
+    app.run()
+    app.switch_page("../pages/claims.py").run()
+    assert not app.exception, app.exception
+    return app
+
+
+def test_every_claim_is_shown_with_verdict_numbers_and_link(page):
+    text = "\n".join(element.value for element in page.markdown)
+    html = "\n".join(element.proto.body for element in page.get("html"))
+    links = [(link.proto.label, link.proto.query_string) for link in page.get("page_link")]
+    findings: list[Finding] = [claim.check() for claim in CLAIMS]
+    for claim, finding in zip(CLAIMS, findings, strict=True):
+        assert claim.statement in text
+        assert finding.words in text
+        assert any(label == claim.see for label, _ in links)
+        assert all(e.label in html for e in finding.evidence)
+        assert finding.verdict in (HOLDS, WHEN, FAILS)
+        assert bool(finding.condition) == (finding.verdict == WHEN)
+    for kind, words in ((WHEN, "hold under a condition"), (FAILS, "do not hold")):
+        assert f"**{sum(finding.verdict == kind for finding in findings)}** {words}" in text
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.key)
+def test_every_link_opens_what_it_names(claim):
+    """The page is there, the link reads back as the view, and what it selects exists."""
+    assert (ROOT / "pages" / f"{claim.page}.py").exists()
+    assert View.from_query(claim.view.to_query()) == claim.view
+    traced = trace(claim.view.config, claim.view.image_size)
+    assert not claim.view.at or claim.view.at in traced.by_name
