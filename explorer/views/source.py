@@ -1,0 +1,245 @@
+"""The annotated source: lines of `resnet` beside notes about them, in step with the selected layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+
+import streamlit as st
+
+from resnet import ResNetConfig, title
+
+from .. import source, state
+from ..notes import NOTES, SYMBOLS, Note, Try
+from ..source import Followed, Line, Snippet, Step
+from ..trace import Layer, Trace, shape_text
+from .cached import HASHES
+from .network import chosen_layer
+
+STYLE = Path(__file__).parents[1] / "assets" / "source.css"
+
+
+@st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=HASHES)
+def followed(config: ResNetConfig, files: tuple[str, ...], _trace: Trace) -> Followed:
+    """The lines that make and run a network; `files` are the texts that the line numbers belong to."""
+    return source.follow(_trace)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=HASHES)
+def written(config: ResNetConfig, image_size: tuple[int, int], _trace: Trace) -> tuple[str, ...]:
+    """The words of every note."""
+    return tuple(note.text(_trace) for note in NOTES)
+
+
+def annotated(trace: Trace) -> None:
+    """Contents and symbols, then every idea in reading order."""
+    lines = followed(trace.config, tuple(map(source.text, source.MODULES)), trace)
+    layer = chosen_layer(trace)
+    own = idea(lines, layer)
+    arrived = follow_selection(layer, lines)
+    st.html(STYLE)
+    selected(trace, lines, layer, own)
+    left, right = st.columns(2, gap="medium")
+    with left:
+        contents()
+    with right:
+        legend()
+    words = dict(zip(NOTES, written(trace.config, trace.image_size, trace), strict=True))
+    for part, notes in groupby(NOTES, lambda note: note.part):
+        st.header(part, anchor=False, divider="gray")
+        for anchor, together in groupby(notes, lambda note: note.anchor):
+            row(trace, lines, layer, source.snippet(anchor), [(note, words[note]) for note in together], own)
+    if arrived and state.view().at == layer.name:
+        scroll_to(own)
+
+
+def idea(lines: Followed, layer: Layer) -> Note:
+    """The note on the line that made a layer."""
+    return next(note for note in NOTES if lines.line_of(layer.name) in source.snippet(note.anchor))
+
+
+def snippets() -> Iterator[Snippet]:
+    """Every snippet of the page once, in order."""
+    return map(source.snippet, dict.fromkeys(note.anchor for note in NOTES))
+
+
+def follow_selection(layer: Layer, lines: Followed) -> bool:
+    """Choose the selected layer's line where it is new; whether this is the page's first run since another page's."""
+    memory, keys = st.session_state, {snippet: f"line {snippet.anchor}" for snippet in snippets()}
+    arrived = not any(key in memory for key in keys.values())
+    now = (lines.config, layer.name)
+    if arrived or memory.get("source layer") != now:
+        line = lines.line_of(layer.name)
+        for snippet, key in keys.items():
+            memory[key] = line.number if line in snippet else None
+        memory["source layer"] = now
+    return arrived
+
+
+def scroll_to(note: Note) -> None:
+    """Once formulas and code have their height."""
+    st.html(
+        f"<script>setTimeout(() => document.getElementById('{note.key}')?.scrollIntoView(), 700)</script>",
+        unsafe_allow_javascript=True,
+    )
+
+
+# -- above the notes ----------------------------------------------------------------------
+
+
+def selected(trace: Trace, lines: Followed, layer: Layer, own: Note) -> None:
+    """From the selected layer to its line, and to the lines that called it."""
+    line = lines.line_of(layer.name)
+    with st.container(border=True, key="selected layer"):
+        path = line.module.replace(".", "/")
+        st.markdown(
+            f"**Selected:** `{layer.name}`, {layer.label}. Line {line.number} of `{path}.py` made it: see "
+            f"[{own.title}](#{own.key})."
+        )
+        calls = reversed([line for line in lines.made[layer.name] if source.enclosing(line)])
+        st.caption(
+            "Called on the way: "
+            + " → ".join(f"`{source.enclosing(call).split('.', 2)[2]}` line {call.number}" for call in calls)
+        )
+        st.page_link(
+            "../pages/architecture.py", label="Show it in the inspector", icon=":material/account_tree:",
+            query_params=replace(state.view(), at=layer.name).to_query(),
+        )  # fmt: skip
+
+
+def contents() -> None:
+    with st.container(border=True, height="stretch", key="contents"):
+        st.markdown("**Contents**")
+        for part, notes in groupby(NOTES, lambda note: note.part):
+            st.markdown(f"**{part}**  \n" + " · ".join(f"[{note.title}](#{note.key})" for note in notes))
+
+
+def legend() -> None:
+    with st.container(border=True, height="stretch", key="legend"):
+        st.markdown("**Symbols**")
+        rows = [f"| ${symbol.letter}$ | {symbol.meaning} | `{symbol.code}` |" for symbol in SYMBOLS]
+        st.markdown("\n".join(["| | Meaning | In the code |", "|---|---|---|", *rows]))
+
+
+# -- one row ------------------------------------------------------------------------------
+
+
+def row(
+    trace: Trace,
+    lines: Followed,
+    layer: Layer,
+    snippet: Snippet,
+    notes: Sequence[tuple[Note, str]],
+    own: Note,
+) -> None:
+    """The lines of one function or field, and the notes on them."""
+    with st.container(key=f"source-row-{snippet.anchor.replace('.', '-')}"):
+        left, right = st.columns([6, 5], gap="medium")
+    with left:
+        code(trace, lines, layer, snippet, built=all(note.built for note, _ in notes))
+    with right:
+        for note, words in notes:
+            st.subheader(note.title, anchor=note.key)
+            if note is own:
+                st.caption(f":material/arrow_back: These lines made the selected layer, `{layer.name}`.")
+            st.markdown(words)
+            with st.container(horizontal=True, gap="small"):
+                for number, link in enumerate(note.tries):
+                    try_link(link, f"{note.key} {number}")
+
+
+def try_link(link: Try, key: str) -> None:
+    """A link to a page with this network."""
+    st.page_link(
+        f"../pages/{link.page}.py", label=link.label, icon=":material/arrow_forward:",
+        query_params=link.view(state.view()).to_query(),
+    )  # fmt: skip
+
+
+def code(trace: Trace, lines: Followed, layer: Layer, snippet: Snippet, built: bool) -> None:
+    """Lines, how many layers each made, and for a `forward` its steps."""
+    st.caption(f"`{snippet.path}` · `{snippet.name}`")
+    counts = {n: len(made) for n in snippet.numbers if (made := lines.layers_of.get(Line(snippet.module, n)))}
+    key = f"line {snippet.anchor}"
+    chosen = st.session_state.get(key)
+    place, block = st.container(), running_block(layer)
+    marked = {chosen} if chosen else set()
+    if counts:
+        made_by(lines, layer, snippet, counts, key)
+    if runs := running(trace.config, snippet):
+        path = "" if runs == NETWORK else block
+        step = stepper(source.steps(trace, lines, runs, path), runs, path)
+        marked = {step.line}
+    with place:
+        st.html(source.html(snippet, marked, lines.idle(snippet) if built else (), counts))
+        if built and snippet.name.count(".") < 2 and not lines.uses(snippet) and is_function(snippet):
+            st.caption(f"{title(trace.config)} does not run these lines.")
+
+
+def is_function(snippet: Snippet) -> bool:
+    return snippet.lines[0].lstrip().startswith(("def ", "class ", "@"))
+
+
+def made_by(lines: Followed, layer: Layer, snippet: Snippet, counts: dict[int, int], key: str) -> None:
+    """From a line to the layers it made, one of which may be selected."""
+    number = st.pills(
+        "Lines that made layers", list(counts), key=key, format_func=lambda n: f"{n} · {counts[n]:,}",
+        help="Line number and how many layers it made, itself or through what it called. Choose one to see them.",
+    )  # fmt: skip
+    if number is None:
+        return
+    names = lines.layers_of[Line(snippet.module, number)]
+    choice = f"layers {snippet.anchor} {number}"
+    state.set_widget(choice, layer.name if layer.name in names else None)
+
+    def select() -> None:
+        if name := st.session_state[choice]:
+            state.choose(at=name)
+            st.session_state["source layer"] = (lines.config, name)
+
+    st.selectbox(
+        f"Layers that line {number} made", names, key=choice, on_change=select, placeholder="Select one",
+        label_visibility="collapsed",
+    )  # fmt: skip
+
+
+# -- running a line -----------------------------------------------------------------------
+
+NETWORK = "resnet.model.ResNet.forward"
+
+
+def running(config: ResNetConfig, snippet: Snippet) -> str:
+    """The anchor of the `forward` or `branch` among these lines that this network runs; empty for none."""
+    runs = (NETWORK, source.forward_anchor(config), source.branch_anchor(config))
+    return next((anchor for anchor in runs if anchor == snippet.anchor or anchor.startswith(snippet.anchor + ".")), "")
+
+
+def running_block(layer: Layer) -> str:
+    """The block of the selected layer, else the first."""
+    role = layer.role
+    return f"layer{role.stage}.{role.block}" if role.part == "stage" else "layer1.0"
+
+
+def stepper(steps: Sequence[Step], anchor: str, block: str) -> Step:
+    """Buttons that go from call to call, with the shapes before and after."""
+    key = f"step {anchor}"
+    at = min(st.session_state.get(key, 0), len(steps) - 1)
+    step = steps[at]
+
+    def go(by: int) -> None:
+        st.session_state[key] = (at + by) % len(steps)
+
+    with st.container(border=True, key=f"stepper {anchor}"):
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.button("Back", key=f"back {anchor}", on_click=go, args=(-1,), icon=":material/chevron_left:")
+            st.button("Next", key=f"next {anchor}", on_click=go, args=(1,), icon=":material/play_arrow:")
+            st.markdown(f"**Run this line:** {at + 1} of {len(steps)}" + (f" in `{block}`" if block else ""))
+        reads = " and ".join(map(shape_text, step.reads))
+        what = step.layers[0].label if len(step.layers) == 1 else f"{len(step.layers)} layers"
+        st.markdown(
+            f"Line {step.line}: `{step.call}`, {what if step.layers else 'an identity here'}  \n"
+            f"{reads} → **{shape_text(step.puts)}**"
+        )
+    return step

@@ -1,0 +1,16 @@
+"""The network's own source beside notes on it."""
+
+import streamlit as st
+
+from explorer import state
+from explorer.views import source
+from explorer.views.cached import traced
+from resnet import title
+
+view = state.view()
+st.title("Annotated source", anchor=False)
+st.caption(
+    f"The lines that build and run {title(view.config)}, read from their files, beside notes on them. Faint lines are "
+    "those that this network passes over. ×n: a line made n layers."
+)
+source.annotated(traced(view.config, view.image_size))
