@@ -2,6 +2,7 @@
 
 import gc
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import streamlit as st
@@ -30,6 +31,7 @@ pages = [
     st.Page("../pages/compare.py", title="Compare", icon=":material/compare_arrows:"),
     st.Page("../pages/accuracy.py", title="Accuracy and cost", icon=":material/scatter_plot:"),
     st.Page("../pages/kernels.py", title="Kernels and blocks", icon=":material/grid_on:"),
+    st.Page("../pages/source.py", title="Source", icon=":material/code:"),
     st.Page("../pages/claims.py", title="The post, checked", icon=":material/fact_check:"),
 ]
 page = st.navigation(pages, position="hidden")
@@ -37,7 +39,7 @@ state.open_link()
 with st.sidebar:
     st.markdown("### ResNet Explorer")
     for link in pages:  # each carries the view, so that it opens elsewhere as it is here
-        st.page_link(link, query_params=state.view().to_query(), width="stretch")
+        st.page_link(link, query_params=replace(state.view(), tab="").to_query(), width="stretch")
     state.sidebar()
 state.messages()
 page.run()

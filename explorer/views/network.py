@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import streamlit as st
 
@@ -79,6 +80,8 @@ def inspector(trace: Trace) -> None:
     with st.container(border=True, height="stretch", key="inspector"):
         st.markdown(f"**{layer.role.slot}** `{layer.name}`")
         st.html(f'<dl class="facts">{rows}</dl>')
+        query = replace(state.view(), at=layer.name).to_query()
+        st.page_link("../pages/source.py", label="Its lines in the source", icon=":material/code:", query_params=query)
 
 
 def facts(trace: Trace, layer: Layer) -> list[tuple[str, str]]:
