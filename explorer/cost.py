@@ -164,14 +164,14 @@ def ledger(trace: Trace) -> tuple[Line, ...]:
     return tuple(line for line in lines if line.amount)
 
 
-def bridge(trace: Trace, tool: Tool) -> dict[str, int]:
-    """What each line adds on the way from our MACs to a tool's total; zeros are left out.
+def bridge(lines: tuple[Line, ...], tool: Tool) -> dict[str, int]:
+    """What each line of a ledger adds on the way from our MACs to a tool's total; what adds nothing is left out.
 
     Our MACs and these terms sum to what the tool prints.
     """
-    terms = {line.name: tool.counts[line.name] * line.amount for line in ledger(trace) if line.name in tool.counts}
+    terms = {line.name: tool.counts[line.name] * line.amount for line in lines if line.name in tool.counts}
     if tool.doubled:
-        terms[DOUBLED] = trace.macs + sum(terms.values())
+        terms[DOUBLED] = sum(line.amount for line in lines if line.name in OURS) + sum(terms.values())
     return terms
 
 

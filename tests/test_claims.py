@@ -263,3 +263,17 @@ def test_every_link_opens_what_it_names(claim):
     assert View.from_query(claim.view.to_query()) == claim.view
     traced = trace(claim.view.config, claim.view.image_size)
     assert not claim.view.at or claim.view.at in traced.by_name
+
+
+@pytest.mark.browser
+def test_a_link_opens_the_app_where_the_number_is_seen(visit):
+    visit.open("/claims").page.get_by_role("link", name=BY_KEY["shrink"].see).click()
+    visit.wait()
+    assert visit.page.get_by_role("heading", name="ResNet-50", exact=True).is_visible()
+    assert "layer2.0.conv2" in visit.page.url
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("visit", [{"viewport": {"width": 390, "height": 800}}], indirect=True)
+def test_the_claims_fit_a_phone(visit):
+    assert visit.open("/claims").fits()

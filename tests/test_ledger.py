@@ -11,6 +11,7 @@ import pytest
 import torch
 from fvcore.nn import FlopCountAnalysis
 from ptflops import get_model_complexity_info
+from streamlit.testing.v1 import AppTest
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchinfo import summary
@@ -51,7 +52,7 @@ def network(request: pytest.FixtureRequest) -> tuple[Trace, nn.Module, torch.Ten
 
 
 def total(traced: Trace, name: str) -> int:
-    return traced.macs + sum(bridge(traced, BY_NAME[name]).values())
+    return traced.macs + sum(bridge(ledger(traced), BY_NAME[name]).values())
 
 
 class AlongChannels(nn.Module):
@@ -108,7 +109,7 @@ def test_ptflops(network, backend):
 def test_published_totals_of_resnet50():
     traced = trace(preset("resnet50"))
     assert [round(total(traced, tool.name) / 1e9, 4) for tool in TOOLS] == [4.1115, 4.1324, 4.0892, 4.0892, 8.1784]
-    assert bridge(traced, BY_NAME["torch"]) == {DOUBLED: traced.macs}
+    assert bridge(ledger(traced), BY_NAME["torch"]) == {DOUBLED: traced.macs}
     names = [line.name for line in ledger(traced)]
     assert names == [
         "Convolution", "Linear", "Bias", "Batch norm", "Norm parameters", "ReLU", "Max pooling",
@@ -175,3 +176,28 @@ def test_what_a_tool_prints_beyond_the_ledger_is_shown():
     assert frame.loc[view.REST, "torch"] == 5
     assert frame.loc[view.PRINTED, "torch"] == 2 * traced.macs + 5
     assert frame.loc[view.REST, "paper"] == 1_800_000_000 - 1_814_073_344
+
+
+def opened(**query: str) -> AppTest:
+    app = AppTest.from_file(str(REFERENCE.parents[1] / "explorer" / "app.py"), default_timeout=120)
+    for name, text in query.items():
+        app.query_params[name] = text
+    app.query_params["tab"] = "Ledger"
+    app.run()
+    assert not app.exception, app.exception
+    return app
+
+
+def test_the_tab_shows_the_table():
+    frame = opened(preset="resnet18").dataframe[0].value.set_index("Line")
+    assert frame.loc[view.TOTAL, "torch"] == frame.loc[view.PRINTED, "torch"] == 2 * 1_814_073_344
+    assert frame.loc[view.REST].dropna().to_dict() == {"torch": 0, "torchinfo": 0, "paper": -14_073_344}
+
+
+def test_a_very_deep_network_is_measured_on_demand(monkeypatch):
+    monkeypatch.setattr(view, "measured", lambda config, size: {"torch": 1})
+    app = opened(preset="resnet1202")
+    assert "torch" not in app.dataframe[0].value.set_index("Line").loc[view.PRINTED].dropna()
+    button = next(button for button in app.button if button.label.startswith("Run torch"))
+    frame = button.click().run().dataframe[0].value.set_index("Line")
+    assert frame.loc[view.PRINTED, "torch"] == 1

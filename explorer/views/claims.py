@@ -32,7 +32,7 @@ def cards() -> None:
         for verdict, ending in endings.items()
         if counts[verdict]
     ]
-    summary.markdown(f"Of {len(CLAIMS)} claims, {', '.join(parts)}.")
+    summary.markdown(f"Of {len(CLAIMS)} claims, {' and '.join(parts)}.")
 
 
 def card(number: int, claim: Claim) -> None:

@@ -66,7 +66,8 @@ def ledger(trace: Trace) -> None:
 
 def table(trace: Trace, printed: dict[str, int]) -> pandas.DataFrame:
     """One row a line; the columns are the tools. `printed` is what a tool gave when it was run. Missing where nothing is added."""
-    bridges = {tool.name: cost.bridge(trace, tool) for tool in cost.TOOLS}
+    lines = cost.ledger(trace)
+    bridges = {tool.name: cost.bridge(lines, tool) for tool in cost.TOOLS}
     if (flops := cost.paper_flops(trace)) is not None:
         v1 = trace.config if trace.config.block == "basic" else trace.config.with_(stride_in="1x1")[0]
         bridges[PAPER] = cost.paper_bridge(trace, traced(v1, trace.image_size))
@@ -76,7 +77,6 @@ def table(trace: Trace, printed: dict[str, int]) -> pandas.DataFrame:
     def row(name: str, amount: int | None = None) -> dict[str, object]:
         return {"Line": name, AMOUNT: amount, **{tool: terms[name] for tool, terms in bridges.items() if name in terms}}
 
-    lines = cost.ledger(trace)
     rows = [row(line.name, line.amount) for line in lines if line.name in cost.OURS]
     rows.append({"Line": OURS, AMOUNT: trace.macs} | dict.fromkeys(bridges, trace.macs))
     rows += [row(line.name, line.amount) for line in lines if line.name not in cost.OURS]
