@@ -14,6 +14,7 @@ from plotly.colors import sample_colorscale
 
 from resnet import ResNetConfig
 
+from . import units
 from .compare import Charge, output_bytes
 from .effective import Width
 from .latency import Roof, Timed
@@ -415,18 +416,20 @@ def stages_figure(traces: Sequence[Trace], names: Sequence[str], name: str) -> g
     order = dict.fromkeys(layer.role.group for trace in traces for layer in trace.layers)
     ranked = sorted(order, key=lambda group: (group == "head", group != "stem", group))
     figure.update_xaxes(categoryorder="array", categoryarray=ranked)
+    figure.update_layout(uniformtext={"mode": "hide", "minsize": 9})
     return figure
 
 
 def bill_figure(bill: Sequence[Charge], total: int, key: str, name: str) -> go.Figure:
     """How the charges of a bill ("params" or "macs") lead from no difference to the `total`."""
+    values = [*(getattr(charge, key) for charge in bill), total]
     figure = go.Figure(
         go.Waterfall(
-            x=[*(charge.field for charge in bill), "total"], y=[*(getattr(charge, key) for charge in bill), total],
-            measure=["relative"] * len(bill) + ["total"], texttemplate="%{delta:+.3s}", textposition="outside", cliponaxis=False,
+            x=[*(charge.title.replace(" and ", "<br>and ") for charge in bill), "total"], y=values, measure=["relative"] * len(bill) + ["total"],
+            text=[units.signed(value, units.amount) for value in values], textposition="outside", cliponaxis=False,
             increasing={"marker": {"color": STAGES[2]}}, decreasing={"marker": {"color": STAGES[1]}},
             totals={"marker": {"color": ACCENT}}, connector={"line": {"color": "#8a919e", "width": 1}},
-            hovertemplate="%{x}: %{delta:+,}<extra></extra>",
+            customdata=values, hovertemplate="%{x}: %{customdata:+,}<extra></extra>",
         )
     )  # fmt: skip
     return _finish(figure, f"Which option changes the {name}", "", name, legend=False)

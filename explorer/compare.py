@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,7 +53,14 @@ def label(config: ResNetConfig) -> str:
     apart = set_values(near, config)
     if len(apart) > 2:
         return known
-    return ", ".join([title(near), *(f"{OPTIONS[n].label.lower()} {to_text(getattr(config, n))}" for n in apart)])
+    return ", ".join([title(near), *(f"{OPTIONS[n].label.lower()} {value_text(getattr(config, n))}" for n in apart)])
+
+
+def value_text(value: object) -> str:
+    """3-4-6-3, 7×7, leaky relu; on or off."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return re.sub(r"(?<=\d)x(?=\d)", "×", to_text(value)).replace("_", " ")
 
 
 def set_values(a: ResNetConfig, b: ResNetConfig) -> list[str]:
@@ -235,6 +243,11 @@ class Charge(NamedTuple):
         return " + ".join(self.fields)
 
     @property
+    def title(self) -> str:
+        """The field as the sidebar calls it."""
+        return " and ".join(OPTIONS[name].label for name in self.fields)
+
+    @property
     def followed(self) -> tuple[str, ...]:
         """Fields that were not set but whose default follows the changed ones."""
         return tuple(
@@ -247,7 +260,7 @@ class Charge(NamedTuple):
         """Shortcut: A → B."""
 
         def change(name: str) -> str:
-            before, after = to_text(getattr(self.before, name)), to_text(getattr(self.after, name))
+            before, after = value_text(getattr(self.before, name)), value_text(getattr(self.after, name))
             return f"{OPTIONS[name].label}: {before} → {after}"
 
         follows = "".join(f"; {change(name)} follows" for name in self.followed)

@@ -14,6 +14,9 @@ def amount(number: float) -> str:
 
 
 def mebibytes(number: float) -> str:
+    """10.7 MiB, 2.12 GiB, 3.9 KiB."""
+    if 0 < number < 2**20 / 20:
+        return f"{number / 2**10:.1f} KiB"
     return f"{number / 2**30:.2f} GiB" if number >= 2**30 else f"{number / 2**20:.1f} MiB"
 
 

@@ -10,15 +10,13 @@ st.caption("Two to four networks beside each other: what differs, and which opti
 compare.ready()
 names = labels(compare.configs())
 compare.networks(names)
-if len(names) == 1:
-    st.stop()
-
-traces = compare.traces()
-compare.remark(traces)
-compare.figures(traces, names)
-pair, both = compare.choose_pair(traces, names)
-with st.container(border=True, key="bill card"):
-    compare.bill(pair, both)
-compare.drawings(traces, names)
-compare.by_stage(traces, names)
-compare.layers(pair, both)
+if len(names) > 1:
+    traces = compare.traces()
+    compare.remark(traces)
+    compare.figures(traces, names)
+    pair, both = compare.choose_pair(traces, names)
+    with st.container(border=True, key="bill card"):
+        compare.bill(pair, both)
+    compare.drawings(traces, names)
+    compare.by_stage(traces, names)
+    compare.layers(pair, both)

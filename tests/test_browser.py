@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from explorer.compare import activations
 from explorer.images import open_image, samples
 from explorer.trace import trace
 from resnet import ResNetConfig, preset
@@ -307,3 +308,48 @@ def test_a_unit_sees_its_box(visit):
     page.keyboard.press("ArrowLeft")
     expect_unit(4, 3)
     assert visit.fits()
+
+
+def test_a_comparison_link(visit):
+    """Opened from a link; filtered to what differs; the bill sums to the total, on the page as it is read."""
+    visit.open("/compare?stride_in=1x1&groups=2&with=resnet50,resnet101")
+    page = visit.page
+    page.get_by_role("radio", name="ResNet-101").or_(
+        page.get_by_role("button", name="ResNet-101", exact=True)
+    ).first.click()
+    visit.wait()
+    page.get_by_text("Only what differs").click()
+    visit.wait()
+    words = page.get_by_text("layers differ").inner_text()
+    assert re.search(r"of (\d+) layers differ", words)
+    expect(page.get_by_test_id("stDataFrame").locator("canvas").first).to_be_visible()
+
+    cells = page.locator(".st-key-bill td")
+    amounts = [
+        int(re.sub(r"[^\d−]", "", text).replace("−", "-"))
+        for text in cells.evaluate_all("tds => tds.map(td => td.title)")
+    ]
+    rows = [amounts[at : at + 4] for at in range(0, len(amounts), 4)]
+    fields = page.locator(".st-key-bill th").all_inner_texts()
+    assert [text.split(":")[0] for text in fields[5:]] == ["Blocks per stage", "Stride in", "Groups", "Total"]
+    assert [sum(column) for column in zip(*rows[:-1], strict=True)] == rows[-1]
+    a, b = trace(ResNetConfig(stride_in="1x1", groups=2)), trace(preset("resnet101"))
+    assert rows[-1] == [
+        b.params - a.params,
+        b.macs - a.macs,
+        activations(b) - activations(a),
+        b.field.size - a.field.size,
+    ]
+    assert f"{b.params - a.params:+,} parameters".replace("-", "−") in words
+
+    page.get_by_text("v1 or v1.5", exact=True).click()
+    visit.wait()
+    assert query(visit) == {"stride_in": "1x1", "with": "resnet50"}
+    assert "483 against 427 pixels" in page.locator(".st-key-remark").inner_text()
+    page.locator(".st-key-aligned [data-id='1 layer3.0']").click()
+    visit.wait()
+    expect(page.locator(".st-key-slots [data-id='0 layer3.0.conv1']")).to_have_count(1)
+    expect(page.locator(".st-key-slots svg text", has_text="≠")).to_have_count(4)
+    page.get_by_role("button", name="Remove").click()
+    visit.wait()
+    assert "with" not in query(visit)

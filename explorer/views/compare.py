@@ -78,7 +78,9 @@ def networks(names: Sequence[str]) -> None:
                         "Remove", key=f"remove {number}", on_click=state.choose, kwargs={"others": tuple(left)}, type="tertiary"
                     )  # fmt: skip
     if len(chosen) == 1:
-        columns[1].container(border=True, height="stretch").markdown("Nothing is beside it yet: add a network below.")
+        columns[1].container(border=True, height="stretch").markdown(
+            "Nothing is beside it yet: choose a ready comparison above, or add a network below."
+        )
     if len(view.others) < MOST_OTHERS:
         add()
 
@@ -246,12 +248,12 @@ def bill(found: Comparison, names: Sequence[str]) -> None:
             for value, form in zip(values, forms, strict=True)
         )
         kind = ' class="total"' if words == "Total" else ""
-        lines.append(f"<tr{kind}><th>{escape(words.replace('_', ' '))}</th>{cells}</tr>")
+        lines.append(f"<tr{kind}><th>{escape(words)}</th>{cells}</tr>")
     head = "".join(f"<th>{name}</th>" for name in ("Parameters", "MACs", "Activations", "Field"))
     table = f'<table class="ledger"><tr><th>Changed option</th>{head}</tr>{"".join(lines)}</table>'
     with st.container(key="bill"):
         st.html(f'<div class="wide">{table}</div>')
-    order = ", then ".join(charge.field.replace("_", " ") for charge in found.bill)
+    order = ", then ".join(charge.title for charge in found.bill)
     st.caption(
         f"Applied in this order: {order}. Each line is the difference to the network before it, so the lines sum to the "
         "total exactly; another order may share it out differently. The order is the sidebar's, and an option that cannot "
@@ -296,7 +298,7 @@ def layers(found: Comparison, names: Sequence[str]) -> None:
 
 def doing(layer: Layer | None) -> str | None:
     """3×3 convolution → 64×56×56."""
-    return layer and f"{layer.label} → {shape_text(layer.out_shape)}"
+    return f"{layer.label} → {shape_text(layer.out_shape)}" if layer else None
 
 
 def by_stage(traces: Sequence[Trace], names: Sequence[str]) -> None:
