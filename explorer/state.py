@@ -7,6 +7,7 @@ and `write_link` puts it back, so that link, sidebar and page agree.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -181,6 +182,23 @@ def option_chosen(name: str) -> None:
         change(name, from_text(name, option, text), value)
     except ConfigError as error:
         refuse(name, value, error)
+
+
+def tabs(panels: Mapping[str, Callable[..., None]], *given: Any) -> None:
+    """Panels by the name of their tab, each called with `given`; only the open one is made, and the link says which."""
+    names, asked = list(panels), view().tab
+    if asked and asked not in names:
+        st.warning(escape_markdown(f"tab = {asked} is not one of {', '.join(names)}; {names[0]} is open instead."))
+    set_widget("tab", asked if asked in names else names[0])
+
+    def opened() -> None:
+        choose(tab="" if st.session_state.tab == names[0] else st.session_state.tab)
+
+    made = st.tabs(names, key="tab", on_change=opened)
+    for tab, panel in zip(made, panels.values(), strict=True):
+        if tab.open:
+            with tab:
+                panel(*given)
 
 
 def messages() -> None:

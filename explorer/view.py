@@ -28,7 +28,8 @@ class View:
     `at` is the selected layer or block, `pinned` a configuration that the figures are compared
     with, `others` up to three that the comparison page sets beside this one, `weights`
     and `picture` the chosen weights and sample of the inference page, `unit` a place of the
-    selected layer's map as "row-column", `lab` the settings of the kernels page.
+    selected layer's map as "row-column", `lab` the settings of the kernels page,
+    `tab` the open tab of a page that has some.
     """
 
     config: ResNetConfig = field(default_factory=ResNetConfig)
@@ -39,6 +40,7 @@ class View:
     picture: str = ""
     unit: str = ""
     lab: str = ""
+    tab: str = ""
     others: tuple[ResNetConfig, ...] = ()
 
     def to_query(self) -> dict[str, str]:
@@ -76,7 +78,7 @@ class View:
         return cls(config, config.check_image_size(size), pinned=pinned, others=others, **plain)
 
 
-_PLAIN = ("at", "weights", "picture", "unit", "lab")
+_PLAIN = ("at", "weights", "picture", "unit", "lab", "tab")
 
 
 MOST_OTHERS = 3

@@ -3,9 +3,33 @@
 import streamlit as st
 
 from explorer import charts, state
+from explorer.trace import Trace
 from explorer.views import ledger, network, others, paths, table
 from explorer.views.cached import traced
 from explorer.views.headline import figures, heading
+
+
+def cost(trace: Trace) -> None:
+    row = st.container(horizontal=True)
+    measure = row.segmented_control("Measure", list(charts.MEASURES), default="MACs", required=True, key="measure")
+    grain = row.segmented_control("Shown", ["by stage", "by layer"], default="by stage", required=True, key="grain")
+    st.plotly_chart(charts.cost_figure(trace, measure, grain == "by layer"), key="cost chart")
+
+
+def field(trace: Trace) -> None:
+    st.plotly_chart(charts.field_figure(trace, network.chosen_layer(trace).name), key="field chart")
+    st.caption(network.field_remark(trace))
+    paths.all_paths(trace)
+
+
+PANELS = {
+    "Layers": table.layers,
+    "Cost": cost,
+    "Ledger": ledger.ledger,
+    "Receptive field": field,
+    "torchinfo": others.torchinfo_summary,
+    "graphviz": others.graphviz_drawing,
+}
 
 view = state.view()
 trace = traced(view.config, view.image_size)
@@ -19,29 +43,4 @@ with left:
 with right:
     network.inspector(trace)
 
-layers, cost, books, field, torchinfo, graphviz = st.tabs(
-    ["Layers", "Cost", "Ledger", "Receptive field", "torchinfo", "graphviz"], key="tab", on_change="rerun"
-)
-if layers.open:
-    with layers:
-        table.layers(trace)
-if cost.open:
-    with cost:
-        row = st.container(horizontal=True)
-        measure = row.segmented_control("Measure", list(charts.MEASURES), default="MACs", required=True, key="measure")
-        grain = row.segmented_control("Shown", ["by stage", "by layer"], default="by stage", required=True, key="grain")
-        st.plotly_chart(charts.cost_figure(trace, measure, grain == "by layer"), key="cost chart")
-if books.open:
-    with books:
-        ledger.ledger(trace)
-if field.open:
-    with field:
-        st.plotly_chart(charts.field_figure(trace, network.chosen_layer(trace).name), key="field chart")
-        st.caption(network.field_remark(trace))
-        paths.all_paths(trace)
-if torchinfo.open:
-    with torchinfo:
-        others.torchinfo_summary(trace)
-if graphviz.open:
-    with graphviz:
-        others.graphviz_drawing(trace)
+state.tabs(PANELS, trace)

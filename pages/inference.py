@@ -55,11 +55,4 @@ with right, st.container(border=True, key="verdict"):
     running.verdict(result)
 network.overview(trace, running.thumbnails(result))
 network.block_detail(trace)
-tabs = st.tabs(list(PANELS), key="look", on_change="rerun")
-for tab, panel in zip(tabs, PANELS.values(), strict=True):
-    if tab.open:
-        with tab:
-            try:
-                panel(result)
-            except OutOfMemoryError as error:
-                st.error(state.escape_markdown(str(error)), icon=":material/memory:")
+state.tabs(PANELS, result)

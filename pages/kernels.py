@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from explorer import state
 from explorer.views import stacks
 
 PARTS = {
@@ -13,7 +14,4 @@ PARTS = {
 st.title("Kernels and blocks", anchor=False)
 st.caption("Why networks stack small kernels, what a bottleneck saves, and what a 1×1 convolution does.")
 stacks.problem()
-for tab, part in zip(tabs := st.tabs(list(PARTS), key="part", on_change="rerun"), PARTS.values(), strict=True):
-    if tab.open:
-        with tab:
-            part()
+state.tabs(PARTS)

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,8 @@ def select(app: AppTest, key: str, value: str) -> AppTest:
 
 
 def tab(app: AppTest, name: str) -> AppTest:
-    app.session_state["tab"] = name
+    """Open a tab, as its link would."""
+    app.session_state["view"] = replace(app.session_state["view"], tab=name)
     return run(app)
 
 
@@ -357,7 +359,9 @@ def test_pin_and_unpin() -> None:
 
 def test_every_tab() -> None:
     app = opened()
-    assert [shown.label for shown in app.tabs] == ["Layers", "Cost", "Receptive field", "torchinfo", "graphviz"]
+    assert [shown.label for shown in app.tabs] == [
+        "Layers", "Cost", "Ledger", "Receptive field", "torchinfo", "graphviz",
+    ]  # fmt: skip
     frame = app.dataframe[0].value
     assert len(frame) == len(trace(ResNetConfig()).layers)
     assert frame["params"].sum() == 25_557_032
@@ -371,6 +375,16 @@ def test_every_tab() -> None:
     tab(app, "Receptive field")
     assert app.get("plotly_chart")
     tab(app, "Layers")
+    assert len(app.dataframe) == 1
+
+
+def test_the_link_opens_its_tab() -> None:
+    app = opened(tab="torchinfo")
+    assert any("Total params" in code.value for code in app.code)
+    assert link(app)["tab"] == "torchinfo"
+    app = opened(tab="Weather")
+    (warning,) = said(app.warning)
+    assert warning.startswith("tab = Weather is not one of Layers, Cost,")
     assert len(app.dataframe) == 1
 
 
@@ -516,9 +530,7 @@ def test_every_kind_of_layer_can_be_looked_at(at: str, attention: str) -> None:
 
 def looked(name: str, **query: str) -> AppTest:
     """The inference page with one of its tabs open."""
-    app = opened("inference", **query)
-    app.session_state["look"] = name
-    return run(app)
+    return tab(opened("inference", **query), name)
 
 
 def test_any_class_is_explained() -> None:
@@ -709,8 +721,7 @@ def test_several_uploads() -> None:
     (error,) = said(app.error)
     assert error.startswith("bad.png: ")
     assert tile_labels(app, "uploads") == [name for name, *_ in files[:2]]
-    app.session_state["look"] = "Several pictures"
-    run(app)
+    tab(app, "Several pictures")
     expected = {sample.label for sample in clothes[:2]}
     assert {label.rpartition(" ")[0] for label in tile_labels(app, "several")} == expected
     app.file_uploader(key="upload").set_value(files)

@@ -188,6 +188,11 @@ def opened(**query: str) -> AppTest:
     return app
 
 
+def test_the_page_says_how_many_networks_these_are():
+    assert len(NETWORKS) == 15
+    assert any("on fifteen networks" in caption.value for caption in opened(preset="resnet18").caption)
+
+
 def test_the_tab_shows_the_table():
     frame = opened(preset="resnet18").dataframe[0].value.set_index("Line")
     assert frame.loc[view.TOTAL, "torch"] == frame.loc[view.PRINTED, "torch"] == 2 * 1_814_073_344
