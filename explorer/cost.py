@@ -277,7 +277,7 @@ TOOLS: tuple[Tool, ...] = (
     Tool(
         "torch", {"Blur": 1}, True,
         "(torch.utils.flop_counter) counts a multiplication and an addition as two, for convolutions, blurs and linear "
-        "layers without their biases. Its FLOPs are twice our MACs.",
+        "layers without their biases. Where there is no blur, its FLOPs are twice our MACs.",
     ),
 )  # fmt: skip
 """fvcore 0.1.5, ptflops 0.7.5, torchinfo 1.8 and torch's own counter, all in evaluation mode."""
