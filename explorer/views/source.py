@@ -143,7 +143,7 @@ def row(
         for note, words in notes:
             st.subheader(note.title, anchor=note.key)
             if note is own:
-                st.caption(f":material/arrow_back: These lines made the selected layer, `{layer.name}`.")
+                st.caption(f"These lines made the selected layer, `{layer.name}`.")
             st.markdown(words)
             with st.container(horizontal=True, gap="small"):
                 for number, link in enumerate(note.tries):
