@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from streamlit.testing.v1 import AppTest
-from test_app import captions, click, deltas, figures, link, opened, run, said, select, texts
+from test_app import captions, click, deltas, figures, link, opened, run, said, select, tab, texts
 
 from explorer.stacks import CASES, Lab
 
@@ -15,8 +15,7 @@ def kernels(part: str = STACKS, /, **query: str) -> AppTest:
     """The page as a link opens it, at one of its parts."""
     app = opened("kernels", **query)
     if part != STACKS:
-        app.session_state["part"] = part
-        run(app)
+        tab(app, part)
     return app
 
 
@@ -153,8 +152,7 @@ def test_sum_and_copy_is_one_matrix_of_many():
 def test_other_parts_keep_their_settings():
     app = kernels(POINTWISE, lab="c64_m32")
     click(app, "Differences")
-    app.session_state["part"] = STACKS
-    run(app)
+    tab(app, STACKS)
     select(app, "lab case", "Equal width, stride 2")
     assert Lab.from_text(link(app)["lab"]) == Lab(stride=2, width=64, weights=(1, -1, 0, 0, 1, -1))
 
