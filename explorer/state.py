@@ -16,6 +16,7 @@ import streamlit as st
 from resnet import OPTIONS, PRESETS, ConfigError, Option, ResNetConfig, preset, preset_name
 from resnet.options import from_text, to_text
 
+from .inference import OutOfMemoryError
 from .view import View, natural_size, parse_size, size_text, tolerant
 
 # -- one session --------------------------------------------------------------------------
@@ -198,7 +199,10 @@ def tabs(panels: Mapping[str, Callable[..., None]], *given: Any) -> None:
     for tab, panel in zip(made, panels.values(), strict=True):
         if tab.open:
             with tab:
-                panel(*given)
+                try:
+                    panel(*given)
+                except OutOfMemoryError as error:
+                    st.error(escape_markdown(str(error)), icon=":material/memory:")
 
 
 def messages() -> None:
