@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
-from resnet import OPTIONS, PRESETS, ConfigError, ResNetConfig, preset, title
+from resnet import OPTIONS, PRESETS, ConfigError, preset, title
 from resnet.weights import available
 
 from .published import published
@@ -42,7 +41,7 @@ SYMBOLS = (
     Symbol("k", "side of a kernel", "kernel"),
     Symbol("s", "stride: steps between windows", "stride"),
     Symbol("d", "dilation: steps within a kernel", "dilation"),
-    Symbol("P", "planes: what a stage's width is named by", "planes"),
+    Symbol("P", "planes: the base width of a stage", "planes"),
     Symbol("e", "expansion: $C_{out} = e P$", "expansion"),
 )
 """The legend, in the order in which a reader meets them."""
@@ -143,12 +142,34 @@ def tex(number: int) -> str:
     return f"{number:,}".replace(",", "{,}")
 
 
-@lru_cache(maxsize=64)
-def _with_shortcut(config: ResNetConfig, size: tuple[int, int], kind: str) -> Trace | None:
+class Bill(NamedTuple):
+    """Parameters of a network, and the parameters and MACs of its shortcuts."""
+
+    params: int
+    shortcut_params: int
+    shortcut_macs: int
+
+
+def bill(t: Trace, kind: str) -> Bill | None:
+    """What this network would cost with another shortcut; None where it cannot be built.
+
+    From the third block of a stage on, each costs what the second does, so two are traced.
+    """
+    counts = t.config.layers
     try:
-        return trace(config.with_(shortcut=kind)[0], size)
+        config, _ = t.config.with_(shortcut=kind, layers=tuple(min(n, 2) for n in counts))
     except ConfigError:
         return None
+    layers = [
+        (layer, max(1, counts[layer.role.stage - 1] - 1) if layer.role.block == 1 else 1)
+        for layer in trace(config, t.image_size).layers
+    ]
+    added = [(layer, times) for layer, times in layers if layer.role.on_shortcut]
+    return Bill(
+        sum(layer.params * times for layer, times in layers),
+        sum(layer.params * times for layer, times in added),
+        sum(layer.macs * times for layer, times in added),
+    )
 
 
 # -- the idea -----------------------------------------------------------------------------
@@ -175,8 +196,9 @@ With a shortcut, copying is the easy case: $F(x) = 0$ is enough."""
 
 def difference(t: Trace) -> str:
     paper = {result.network: result.top1 for result in published() if result.recipe == "paper"}
+    convs = branch_convolutions(changing(t))
     return f"""If the best map is some $M(x)$, the branch has to learn only the rest: $F(x) = M(x) - x$, the *residual*.
-That is the reason for the name.
+That is the reason for the name. $F$ is two or three convolutions; here it is {len(convs)}.
 
 **Not vanishing gradients.** The authors rule them out. Each convolution is followed by batch normalisation, so
 signals keep a variance. They checked the size of the gradients. And the deep plain network
@@ -514,21 +536,12 @@ with $s = 1$ skips nothing. Where the block has $s = 1$, the pooling is an ident
 
 def options(t: Trace) -> str:
     rows = []
-    for kind in OPTIONS["shortcut"].choices:
-        other = _with_shortcut(t.config, t.image_size, kind)
-        label = f"**{kind}**" if kind == t.config.shortcut else kind
-        if other is None:
+    for kind in map(str, OPTIONS["shortcut"].choices):
+        label, cost = f"**{kind}**" if kind == t.config.shortcut else kind, bill(t, kind)
+        if cost is None:
             rows.append((label, "cannot be built", "", ""))
-            continue
-        added = [layer for b in blocks(other).values() for layer in b if layer.role.on_shortcut]
-        rows.append(
-            (
-                label,
-                f"{other.params:,}",
-                f"{sum(layer.params for layer in added):,}",
-                amount(sum(layer.macs for layer in added)),
-            )
-        )
+        else:
+            rows.append((label, f"{cost.params:,}", f"{cost.shortcut_params:,}", amount(cost.shortcut_macs)))
     paper = {
         result.config.shortcut: result.top1
         for result in published()

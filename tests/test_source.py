@@ -268,42 +268,45 @@ def test_following_leaves_no_trace_function_behind():
 # -- running line by line -----------------------------------------------------------------
 
 
-def observed(config: ResNetConfig, block: str) -> list[tuple[str, int, tuple, tuple]]:
-    """What a real forward pass calls: module path, line of the caller, input and output shapes."""
-    network = build(config).eval()
-    seen = []
+Observed = tuple[str, int, tuple, tuple]
 
-    def hook_for(path):
+
+def observed(now: Trace, paths: set[str]) -> dict[str, list[Observed]]:
+    """What a real forward pass calls in some blocks: module path, line of the caller, input and output shapes."""
+    network = build(now.config).eval()
+    seen: dict[str, list[Observed]] = {path: [] for path in paths}
+
+    def hook_for(block, path):
         def hook(module, args, output):
             frame = sys._getframe()
             while frame.f_globals["__name__"] not in MODULES or frame.f_locals.get("self") is module:
                 frame = frame.f_back
-            seen.append((path, frame.f_lineno, tuple(tuple(a.shape[1:]) for a in args), tuple(output.shape[1:])))
+            shapes = tuple(tuple(argument.shape[1:]) for argument in args)
+            seen[block].append((path, frame.f_lineno, shapes, tuple(output.shape[1:])))
 
         return hook
 
     for path, module in network.named_modules():
-        parent, _, _ = path.rpartition(".")
-        if path and parent == block:
-            module.register_forward_hook(hook_for(path))
+        block = path.rpartition(".")[0]
+        if block in paths:
+            module.register_forward_hook(hook_for(block, path))
     with torch.inference_mode():
-        network(torch.zeros(1, config.in_channels, *natural_size(config)))
+        network(torch.zeros(1, *now.image_shape))
     return seen
 
 
 @pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize("block", ["layer1.0", "last"])
-def test_steps_are_the_calls_of_a_real_forward_pass(name, block):
-    config = replace(KINDS[name], layers=tuple(min(2, count) for count in KINDS[name].layers))
-    now, found = traced(config), lines(config)
-    path = block if block != "last" else f"layer{len(config.layers)}.{config.layers[-1] - 1}"
-    outer = steps(now, found, source.forward_anchor(config), path)
-    inner = steps(now, found, source.branch_anchor(config), path)
-    together = [step for call in outer for step in (inner if call.call == "self.branch" else [call])]
-    real = observed(config, path)
-    assert [(f"{path}.{s.call.removeprefix('self.')}", s.line, s.reads, s.puts) for s in together] == real
-    traced_layers = [layer for layer in now.layers if layer.name.startswith(path + ".")]
-    assert [layer for step in outer for layer in step.layers] == traced_layers
+def test_steps_are_the_calls_of_a_real_forward_pass(name):
+    config = shallow(KINDS[name])
+    now, found = trace(config, 64), lines(config)
+    real = observed(now, {"layer1.0", f"layer{len(config.layers)}.{config.layers[-1] - 1}"})
+    for path, calls in real.items():
+        outer = steps(now, found, source.forward_anchor(config), path)
+        inner = steps(now, found, source.branch_anchor(config), path)
+        together = [step for call in outer for step in (inner if call.call == "self.branch" else [call])]
+        assert [(f"{path}.{s.call.removeprefix('self.')}", s.line, s.reads, s.puts) for s in together] == calls
+        traced_layers = [layer for layer in now.layers if layer.name.startswith(path + ".")]
+        assert [layer for step in outer for layer in step.layers] == traced_layers
 
 
 @pytest.mark.parametrize("name", KINDS)

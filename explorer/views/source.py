@@ -21,7 +21,7 @@ from .network import chosen_layer
 STYLE = Path(__file__).parents[1] / "assets" / "source.css"
 
 
-@st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=HASHES)
+@st.cache_resource(max_entries=64, show_spinner="Following the network through its source …", hash_funcs=HASHES)
 def followed(config: ResNetConfig, files: tuple[str, ...], _trace: Trace) -> Followed:
     """The lines that make and run a network; `files` are the texts that the line numbers belong to."""
     return source.follow(_trace)
