@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
+import numpy as np
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 MAX_BYTES = 20 * 2**20
@@ -256,3 +257,20 @@ class Sample:
 def samples() -> tuple[Sample, ...]:
     """Every sample, in the order of `samples.json`."""
     return tuple(Sample(**entry) for entry in json.loads((_SAMPLES / "samples.json").read_text(encoding="utf-8")))
+
+
+class Labelled(NamedTuple):
+    """Images N×28×28, grey bytes, and the number of each one's class."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+@cache
+def labelled() -> Labelled:
+    """The first 500 images of Fashion-MNIST's test set, none of which the shipped networks were trained on."""
+    with np.load(_SAMPLES / "fashion-test.npz") as file:
+        found = Labelled(file["images"], file["labels"])
+    for array in found:
+        array.flags.writeable = False
+    return found

@@ -17,6 +17,7 @@ from resnet import OPTIONS, PRESETS, ConfigError, Option, ResNetConfig, preset, 
 from resnet.options import from_text, to_text
 
 from .inference import OutOfMemoryError
+from .residual import switchable
 from .view import View, natural_size, parse_size, size_text, tolerant
 
 # -- one session --------------------------------------------------------------------------
@@ -50,6 +51,10 @@ def show(new: View, *notes: str) -> None:
     old: View | None = state.get("view")
     if old is not None and old.config != new.config:
         state.previous = old.config
+        kept = tuple(name for name in new.off if name in switchable(new.config))
+        if kept != new.off:
+            notes += ("Blocks that were off and are not in this network are forgotten.",)
+            new = replace(new, off=kept)
     state.view, state.notes, state.problems, state.typed = new, list(notes), [], {}
 
 

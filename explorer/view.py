@@ -11,6 +11,8 @@ from resnet import OPTIONS, ConfigError, ResNetConfig, preset, preset_name
 from resnet.options import to_text
 from resnet.weights import BUNDLED, FASHION_MNIST
 
+from .residual import blocks, fixed
+
 Size = tuple[int, int]
 
 
@@ -29,7 +31,7 @@ class View:
     with, `others` up to three that the comparison page sets beside this one, `weights`
     and `picture` the chosen weights and sample of the inference page, `unit` a place of the
     selected layer's map as "row-column", `lab` the settings of the kernels page,
-    `tab` the open tab of a page that has some.
+    `tab` the open tab of a page that has some, `off` the blocks that are switched off, in order of depth.
     """
 
     config: ResNetConfig = field(default_factory=ResNetConfig)
@@ -42,6 +44,7 @@ class View:
     lab: str = ""
     tab: str = ""
     others: tuple[ResNetConfig, ...] = ()
+    off: tuple[str, ...] = ()
 
     def to_query(self) -> dict[str, str]:
         """The view as a link's query; what is at its default is left out."""
@@ -52,6 +55,8 @@ class View:
             query["pin"] = urlencode(self.pinned.to_query()) or "default"
         if self.others:
             query["with"] = ",".join(preset_name(other) or urlencode(other.to_query()) for other in self.others)
+        if self.off:
+            query["off"] = ",".join(self.off)
         return query | {name: value for name in _PLAIN if (value := getattr(self, name))}
 
     @classmethod
@@ -61,7 +66,7 @@ class View:
         Raises:
             ConfigError: for anything in the query that is not accepted.
         """
-        own = {"size", "pin", "with", "preset", *_PLAIN}
+        own = {"size", "pin", "with", "off", "preset", *_PLAIN}
         options = {name: text for name, text in query.items() if name not in own}
         base = preset(query["preset"]) if "preset" in query else None
         config = ResNetConfig.from_query(options, base)
@@ -74,8 +79,9 @@ class View:
             except ConfigError as error:
                 raise ConfigError("pin", query["pin"], f"{error.field} in it takes {error.accepted}") from error
         others = parse_others(query["with"]) if "with" in query else ()
+        off = parse_off(query.get("off", ""), config)
         plain = {name: query.get(name, "")[:100] for name in _PLAIN}
-        return cls(config, config.check_image_size(size), pinned=pinned, others=others, **plain)
+        return cls(config, config.check_image_size(size), pinned=pinned, others=others, off=off, **plain)
 
 
 _PLAIN = ("at", "weights", "picture", "unit", "lab", "tab")
@@ -112,6 +118,20 @@ def parse_others(text: str) -> tuple[ResNetConfig, ...]:
         )
     except ConfigError as error:
         raise ConfigError("with", text, f"{error.field} in it takes {error.accepted}") from error
+
+
+def parse_off(text: str, config: ResNetConfig) -> tuple[str, ...]:
+    """The blocks of a network named in `text`, joined by commas, in order of depth.
+
+    Raises:
+        ConfigError: where one is no block of this network, or one that cannot be switched off.
+    """
+    asked, known, reasons = set(text.split(",")) - {""}, blocks(config), fixed(config)
+    if asked - set(known):
+        raise ConfigError("off", text, f"blocks of this network joined by commas, {known[0]} to {known[-1]}")
+    for name in sorted(asked & set(reasons)):
+        raise ConfigError("off", text, f"any block but {name}: {reasons[name]}")
+    return tuple(name for name in known if name in asked)
 
 
 def parse_size(text: str) -> Size:
@@ -156,6 +176,8 @@ def instead(name: str) -> str:
         return "The network's usual image size is used instead."
     if name == "pin":
         return "Nothing is pinned instead."
+    if name == "off":
+        return "All blocks are on instead."
     if name == "with":
         return "Nothing is set beside the network instead."
     if name in OPTIONS and (default := OPTIONS[name].default) not in ((), 0):
