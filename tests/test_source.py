@@ -13,6 +13,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from playwright.sync_api import expect
 from test_app import captions, link, opened, run, texts
 
 from explorer import source
@@ -388,3 +389,36 @@ def test_the_inspector_links_to_the_lines():
     app = opened(preset="resnet18", at="layer2.0.conv2")
     (found,) = [element.proto for element in app.get("page_link") if element.proto.label == "Its lines in the source"]
     assert found.query_string.split("&").count("at=layer2.0.conv2") == 1
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    "visit", [{}, {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}], indirect=True
+)
+def test_from_the_inspector_to_the_lines_and_back(visit):
+    visit.open("/?preset=resnet18&at=layer3.1.conv2")
+    visit.page.get_by_role("link", name="Its lines in the source").click()
+    visit.wait()
+    visit.page.wait_for_timeout(1500)
+    heading = visit.page.get_by_role("heading", name="The basic block", exact=True)
+    expect(heading).to_be_in_viewport()
+    expect(visit.page.locator("ol.source li.marked").filter(has_text="self.conv2 = ")).to_have_count(1)
+    assert visit.fits()
+    visit.page.get_by_role("link", name="Show it in the inspector").click()
+    visit.wait()
+    expect(visit.page.locator(".st-key-inspector")).to_contain_text("layer3.1.conv2")
+
+
+@pytest.mark.browser
+def test_contents_lead_to_a_note_and_a_step_moves_the_line(visit):
+    visit.open("/source?preset=resnet18")
+    visit.page.get_by_role("link", name="Running the basic block", exact=True).click()
+    expect(visit.page.get_by_role("heading", name="Running the basic block", exact=True)).to_be_in_viewport()
+    row = visit.page.locator(".st-key-source-row-resnet-blocks-BasicBlock-branch")
+    marked = row.locator("li.marked span")
+    first = marked.inner_text()
+    for _ in range(4):
+        row.get_by_role("button", name="Next").click()
+        visit.wait()
+    assert int(marked.inner_text()) == int(first) + 1
+    expect(row).to_contain_text("128×28×28")
