@@ -88,7 +88,7 @@ def sight(traces: Sequence[Trace]) -> str:
     return (
         f"**Deeper, and yet it sees less.** ResNet-18 sees {shallow.field.size} pixels a side at its end, ResNet-50 "
         f"{deep.field.size}: **{shallow.field.size - deep.field.size} fewer**. Stage by stage "
-        f"it is {ends} pixels: behind everywhere but in {blocks}. Only the 3×3 convolutions widen the field, and a "
+        f"it is {ends} pixels: behind everywhere but in {blocks}. In the blocks only the 3×3 convolutions widen the field, and a "
         f"bottleneck has one where a basic block has two; most of ResNet-50's {deep.config.depth} layers are 1×1."
     )
 

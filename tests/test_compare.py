@@ -456,6 +456,19 @@ def test_the_page_adds_networks() -> None:
     assert not app.exception
 
 
+@pytest.mark.parametrize(
+    ("at", "words"),
+    [
+        ("layer2.1.conv1", "Block 1 of stage 2"), ("layer2.1", "Block 1 of stage 2"), ("fc", "Head"), ("stem", "Stem"),
+        ("conv1.3", "Stem"), ("conv1", "Block 0 of stage 1"), ("layer1", "Block 0 of stage 1"), ("](x)", "Block 0 of stage 1"),
+    ],
+)  # fmt: skip
+def test_the_page_shows_the_chosen_block(at: str, words: str) -> None:
+    """What the link names in either network, else the first block that differs."""
+    app = opened("compare", stem="deep", at=at, **{"with": "resnet50d"})
+    assert f"**{words}, slot by slot**" in [element.value for element in app.markdown]
+
+
 def test_the_page_raises_the_image_size() -> None:
     app = opened("compare", preset="resnet20", size="16", **{"with": "resnet50"})
     assert "compared at 32 pixels instead of 16: one of them strides by 32" in markdown(app)

@@ -169,10 +169,10 @@ def minus(text: str | None) -> str:
 def part_at(traces: Sequence[Trace]) -> str:
     """The block, stem or head that is selected; without one, the first that differs."""
     at = state.view().at
-    for trace in traces:
-        part = diagram.part_of(trace, at) if at in trace.by_name else at
-        if part and diagram.part_layers(trace, part):
-            return part
+    known = {diagram.part_of(trace, layer.name) for trace in traces for layer in trace.layers}
+    named = [diagram.part_of(trace, at) for trace in traces]
+    if part := next((part for part in named if part in known), ""):
+        return part
     blocks = compare_diagram.columns(traces)
     changed = [block for block in blocks if any(map(block.differs, range(len(traces))))]
     first = next((block for block in changed if block.group.startswith("stage")), (changed or blocks)[0])
