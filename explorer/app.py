@@ -42,5 +42,7 @@ with st.sidebar:
         st.page_link(link, query_params=replace(state.view(), tab="").to_query(), width="stretch")
     state.sidebar()
 state.messages()
-page.run()
-state.write_link()
+try:
+    page.run()
+finally:  # also where a page stops early
+    state.write_link()

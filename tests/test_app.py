@@ -489,6 +489,8 @@ def test_too_large_to_run(query: dict[str, str], words: str) -> None:
     assert re.search(words, error), error
     assert not app.file_uploader
     assert not app.get("plotly_chart")
+    choose(app, "activation", "elu")
+    assert link(app)["activation"] == "elu"  # the link follows, though the page stops
     click(app, TRAINED)
     assert verdict(app).startswith("**Sneaker**")
 
