@@ -21,7 +21,7 @@ def grad_cam(
 ) -> dict[str, np.ndarray]:
     """ReLU(Σ_c α_c · A_c) of each named layer, H×W of its map, α_c the mean gradient of class `target`'s score
     over the positions of channel c, all in one pass of a 1×C×H×W picture (Selvaraju 2017,
-    https://arxiv.org/abs/1610.02391, equations 1 and 2).
+    https://arxiv.org/abs/1610.02391, equations 1 and 2). Zero in a branch that is switched off.
     """
     outputs: dict[str, Tensor] = {}
 
@@ -33,7 +33,7 @@ def grad_cam(
             for name in layers:
                 hooks.callback(model.get_submodule(name).register_forward_hook(watch(name)).remove)
             score = model(picture.to(device.torch))[0, target]
-        gradients = torch.autograd.grad(score, list(outputs.values()))
+        gradients = torch.autograd.grad(score, list(outputs.values()), materialize_grads=True)
     return {
         name: F.relu((gradient.mean((2, 3), keepdim=True) * output.detach()).sum(1))[0].float().cpu().numpy()
         for (name, output), gradient in zip(outputs.items(), gradients, strict=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -21,6 +21,7 @@ from .latency import Roof, Timed
 from .palette import ACCENT, STAGES, colour
 from .published import RECIPES, Result
 from .receptive_field import Depth, Paths
+from .residual import Contribution, Lesion
 from .stacks import Comparison
 from .trace import Layer, Trace
 
@@ -179,14 +180,17 @@ def width_figure(profile: np.ndarray, first: int, size: int, width: Width, name:
     return figure
 
 
-def probability_figure(labels: Sequence[str], probabilities: Sequence[float]) -> go.Figure:
-    """The most probable classes, the best on top."""
+def probability_figure(
+    labels: Sequence[str], probabilities: Sequence[float], whole: Sequence[float] | None = None
+) -> go.Figure:
+    """The most probable classes, the best on top; with blocks off, over the probabilities of the `whole` network."""
     figure = go.Figure(
         go.Bar(
             x=list(probabilities),
             y=[f"{label} " for label in labels],
             orientation="h",
             marker_color=colour("stage 1"),
+            name="with blocks off",
             text=[f"{p:.1%}" for p in probabilities],
             textposition="auto",
             textangle=0,
@@ -194,8 +198,15 @@ def probability_figure(labels: Sequence[str], probabilities: Sequence[float]) ->
             hovertemplate="%{y}: %{x:.2%}<extra></extra>",
         )
     )
-    _finish(figure, "", "", "", legend=False)
-    figure.update_layout(height=46 + 34 * len(labels), margin={"t": 8, "b": 8})
+    if whole is not None:
+        figure.add_bar(
+            x=list(whole), y=[f"{label} " for label in labels], orientation="h", marker_color="#8a919e", name="whole network",
+            text=[f"{p:.1%}" for p in whole], textposition="auto", textangle=0, cliponaxis=False,
+            hovertemplate="%{y}: %{x:.2%}, whole network<extra></extra>",
+        )  # fmt: skip
+    _finish(figure, "", "", "", legend=whole is not None)
+    each = 34 if whole is None else 48
+    figure.update_layout(height=46 + each * len(labels), margin={"t": 8, "b": 8}, legend_y=-0.02)
     figure.update_xaxes(range=[0, 1], visible=False)
     figure.update_yaxes(autorange="reversed")
     return figure
@@ -433,6 +444,74 @@ def bill_figure(bill: Sequence[Charge], total: int, key: str, name: str) -> go.F
         )
     )  # fmt: skip
     return _finish(figure, f"Which option changes the {name}", "", name, legend=False)
+
+
+def contribution_figure(found: Sequence[Contribution], at: str, off: Collection[str]) -> go.Figure:
+    """‖F(x)‖ / ‖S(x)‖ of every residual block; the block `at` has a rim, and those that are `off` are hollow."""
+    figure = go.Figure()
+    stages = {one.block: f"stage {one.block[5:].partition('.')[0]}" for one in found}
+    for group in dict.fromkeys(stages.values()):
+        chosen = [one for one in found if stages[one.block] == group]
+        shade = colour(group)
+        figure.add_bar(
+            x=[one.block for one in chosen], y=[one.ratio for one in chosen], name=group,
+            marker={
+                "color": ["rgba(0, 0, 0, 0)" if one.block in off else shade for one in chosen],
+                "line": {
+                    "color": ["#8a919e" if one.block == at else shade for one in chosen],
+                    "width": [3 if one.block == at else 1 for one in chosen],
+                },
+            },
+            customdata=[(one.branch, one.shortcut, " (off)" if one.block in off else "") for one in chosen],
+            hovertemplate="%{x}%{customdata[2]}: %{y:.3~g}<br>‖F(x)‖ = %{customdata[0]:.3~g}, "
+            "‖S(x)‖ = %{customdata[1]:.3~g}<extra></extra>",
+        )  # fmt: skip
+    figure.add_hline(y=1, line_dash="dot", line_color="#8a919e", annotation_text="as large as the shortcut")
+    _finish(figure, "Size of the branch against the shortcut, block by block", "block", "‖F(x)‖ / ‖S(x)‖", legend=True)
+    figure.update_xaxes(type="category", tickformat=None)
+    figure.update_yaxes(tickformat="~g")
+    return figure
+
+
+JUDGED = {"Error": "error", "Probability of the right class": "right"}
+"""What a lesion can be judged by: label, field of `Lesion`."""
+
+
+def lesion_figure(series: Mapping[str, Sequence[Lesion]], label: str, images: str) -> go.Figure:
+    """A measure of `JUDGED` without each block in turn, and of the whole network as a line.
+
+    The first of the `series` are bars in the colours of the stages, another is diamonds beside them. `images` says
+    what it was measured on.
+    """
+    key, figure = JUDGED[label], go.Figure()
+    for number, (name, found) in enumerate(series.items()):
+        whole = next(getattr(one, key) for one in found if not one.block)
+        taken = [one for one in found if one.block]
+        xs, ys = [one.block for one in taken], [getattr(one, key) for one in taken]
+        shades = [colour(f"stage {block[5:].partition('.')[0]}") for block in xs]
+        words = f"{name} without %{{x}}: %{{y:.1%}}<br>whole: {whole:.1%}<extra></extra>"
+        if number:
+            figure.add_scatter(
+                x=xs, y=ys, name=name, mode="markers", hovertemplate=words,
+                marker={"symbol": "diamond-open", "size": 9, "color": "#8a919e", "line": {"width": 2}},
+            )  # fmt: skip
+        else:
+            figure.add_bar(x=xs, y=ys, name=name, marker_color=shades, hovertemplate=words)
+        figure.add_hline(
+            y=whole, line_dash="dot" if number else "solid", line_width=1.5, line_color="#8a919e" if number else ACCENT,
+            annotation_text=f"{name}, whole: {whole:.1%}", annotation_position="bottom right" if number else "top left",
+        )  # fmt: skip
+    _finish(figure, f"{label} with one block off, {images}", "block that is off", "", legend=len(series) > 1)
+    figure.update_xaxes(type="category", tickformat=None, categoryorder="array")
+    order = sorted({one.block for found in series.values() for one in found if one.block}, key=_depth)
+    figure.update_xaxes(categoryarray=order)
+    figure.update_yaxes(tickformat="~%", rangemode="tozero")
+    return figure
+
+
+def _depth(block: str) -> tuple[int, int]:
+    stage, _, index = block.removeprefix("layer").partition(".")
+    return int(stage), int(index)
 
 
 def _finish(figure: go.Figure, title: str, x: str, y: str, legend: bool) -> go.Figure:

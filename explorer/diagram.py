@@ -9,7 +9,7 @@ with a fallback, so that the same text stands in the app and in a downloaded fil
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from html import escape
 from math import sqrt
 from typing import TYPE_CHECKING, NamedTuple
@@ -175,8 +175,10 @@ class Fold(NamedTuple):
     blocks: tuple[Part, ...]
 
 
-def folded(everything: tuple[Part, ...], at: str, unfolded: frozenset[str]) -> list[Part | Fold]:
-    """Long stages shortened: first two blocks, the selected one and the last stay."""
+def folded(
+    everything: tuple[Part, ...], at: str, unfolded: frozenset[str], off: Collection[str] = ()
+) -> list[Part | Fold]:
+    """Long stages shortened: first two blocks, the selected one, those that are off and the last stay."""
     shown: list[Part | Fold] = []
     for group in dict.fromkeys(part.group for part in everything):
         members = [part for part in everything if part.group == group]
@@ -185,7 +187,7 @@ def folded(everything: tuple[Part, ...], at: str, unfolded: frozenset[str]) -> l
             continue
         run: list[Part] = []
         for index, part in enumerate(members):
-            stays = index in (0, 1, len(members) - 1) or part.identifier == at
+            stays = index in (0, 1, len(members) - 1) or part.identifier == at or part.identifier in off
             if not stays:
                 run.append(part)
                 continue
@@ -198,18 +200,32 @@ def folded(everything: tuple[Part, ...], at: str, unfolded: frozenset[str]) -> l
 # -- overview -----------------------------------------------------------------------------
 
 
+class Switches(NamedTuple):
+    """The blocks that are off, and the reason of each that cannot be switched, by their paths."""
+
+    off: Collection[str]
+    fixed: Mapping[str, str]
+
+
+SWITCH_ROW = 24.0
+
+
 def overview(
-    trace: Trace, at: str = "", unfolded: frozenset[str] = frozenset(), thumbnails: Mapping[str, str] | None = None
-) -> Drawing:
+    trace: Trace, at: str = "", unfolded: frozenset[str] = frozenset(), thumbnails: Mapping[str, str] | None = None,
+    switches: Switches | None = None,
+) -> Drawing:  # fmt: skip
     """The whole network on one line.
 
     `at` is the selected layer or block; stages named in `unfolded` ("stage 3") show every
     block. `thumbnails` are image addresses by part identifier, drawn inside the boxes.
-    A fold's `data-id` is "unfold stage 3".
+    A fold's `data-id` is "unfold stage 3". With `switches` each block has one below it, its
+    `data-id` "switch layer3.2", and blocks that are off are hollow.
     """
     selected_part = part_of(trace, at)
     everything = parts(trace)
-    items = folded(everything, selected_part, unfolded)
+    off = switches.off if switches else ()
+    items = folded(everything, selected_part, unfolded, off)
+    row = SWITCH_ROW if switches else 0.0
     tallest = max(side(part.shape) for part in everything)
     ink, hidden = [], []  # what is drawn, and lines that go behind it
     x, previous = 74.0, ""
@@ -221,20 +237,23 @@ def overview(
         hue, tall = colour(part.group), max(SHORTEST, TALLEST * sqrt(side(part.shape) / tallest))
         band = bands.setdefault(part.group, [x, x])
         if part.shortcut:
-            ink.append(arc(x, tall, hue, part.shortcut == "projection"))
+            ink.append(arc(x, tall, hue, part.shortcut == "projection", 3.0 if part.identifier in off else 1.5))
             ink.append(plus(x + BOX + GAP / 2, AXIS, hue))
         if isinstance(item, Fold):
             ink.append(fold_box(item, x, tall, hue))
         else:
             chosen = part.identifier == selected_part or any(layer.name == at for layer in part.layers)
             picture = (thumbnails or {}).get(part.identifier, "")
-            ink.append(part_box(part, x, tall, hue, chosen, picture))
+            ink.append(part_box(part, x, tall, hue, chosen, picture, part.identifier in off))
+            if switches and part.group.startswith("stage"):
+                reason = switches.fixed.get(part.identifier, "")
+                ink.append(switch(part, x, hue, part.identifier not in off, reason))
         x += BOX
         band[1] = x
         previous = part.group
     hidden.append(line(f"M70 {AXIS}H{x:.1f}", MUTED))
-    ink.extend(band_label(trace, group, *span) for group, span in bands.items())
-    return Drawing(x + 24, AXIS + 106, "The network from input to output", "".join(hidden + ink))
+    ink.extend(band_label(trace, group, left, right, row) for group, (left, right) in bands.items())
+    return Drawing(x + 24, AXIS + 106 + row, "The network from input to output", "".join(hidden + ink))
 
 
 def side(shape: Shape) -> float:
@@ -242,15 +261,25 @@ def side(shape: Shape) -> float:
     return sqrt(shape[1] * shape[2]) if len(shape) == 3 else 1
 
 
-def arc(x: float, tall: float, hue: str, dashed: bool) -> str:
+def arc(x: float, tall: float, hue: str, dashed: bool, width: float = 1.5) -> str:
     """A shortcut over a block, from the joint before it to the addition after it."""
     left, right = x - GAP / 2, x + BOX + GAP / 2
     top = AXIS - (tall / 2 + 14) / 0.75  # a cubic reaches three quarters of its control points' height
-    return line(f"M{left:.1f} {AXIS}C{left:.1f} {top:.1f} {right:.1f} {top:.1f} {right:.1f} {AXIS - 6}", hue, dashed)
+    return line(
+        f"M{left:.1f} {AXIS}C{left:.1f} {top:.1f} {right:.1f} {top:.1f} {right:.1f} {AXIS - 6}", hue, dashed, width
+    )
 
 
-def part_box(part: Part, x: float, tall: float, hue: str, chosen: bool, picture: str) -> str:
-    name = f"block {part.label} of {part.group}" if part.group.startswith("stage") else f"{part.group}: {part.label}"
+def part_name(part: Part) -> str:
+    return f"block {part.label} of {part.group}" if part.group.startswith("stage") else f"{part.group}: {part.label}"
+
+
+def part_box(part: Part, x: float, tall: float, hue: str, chosen: bool, picture: str, off: bool = False) -> str:
+    name = part_name(part)
+    if off:
+        inside = hollow(x, AXIS - tall / 2, BOX, tall, hue, chosen, through=part.shortcut is None)
+        inside += text(x + BOX / 2, AXIS + 4, part.label, MUTED, 11)
+        return selectable(part.identifier, f"{name}, off", inside, chosen)
     inside = box(x, AXIS - tall / 2, BOX, tall, hue, chosen)
     label_y = AXIS + 4.0
     if picture:
@@ -266,6 +295,35 @@ def part_box(part: Part, x: float, tall: float, hue: str, chosen: bool, picture:
     return selectable(part.identifier, f"{name}, {short_shape(part.shape)}", inside, chosen)
 
 
+def hollow(x: float, y: float, width: float, height: float, hue: str, selected: bool, through: bool) -> str:
+    """The box of a block that is off; the line goes on `through` it where nothing leads around it."""
+    stroke, thick = (TEXT, 2.5) if selected else (hue, 1.2)
+    fill = f'fill="{PAGE}" fill-opacity="0"' if through else f'fill="{PAGE}"'
+    return (
+        f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="4" {fill} '
+        f'stroke="{stroke}" stroke-width="{thick}" stroke-dasharray="4 3"/>'
+    )
+
+
+def switch(part: Part, x: float, hue: str, on: bool, reason: str) -> str:
+    """A switch below a block; with a `reason` it cannot be moved."""
+    middle, y = x + BOX / 2, AXIS + 72
+    label = f"{part_name(part)}: " + (f"cannot be switched off, as {reason}" if reason else "on" if on else "off")
+    track = (
+        f'<rect x="{middle - 11:.1f}" y="{y - 6}" width="22" height="12" rx="6" fill="{hue if on else PAGE}" '
+        f'stroke="{hue if on else MUTED}" stroke-width="1.2"/>'
+        f'<circle cx="{middle + (5 if on else -5):.1f}" cy="{y}" r="4" fill="{"#fff" if on else MUTED}"/>'
+    )
+    touched = (
+        f'<rect x="{x - 4:.1f}" y="{y - 10}" width="{BOX + 8}" height="20" rx="4" fill="{PAGE}" fill-opacity="0"/>'
+    )
+    fixed = ' aria-disabled="true" opacity="0.35"' if reason else ""
+    return (
+        f'<g data-id="switch {escape(part.identifier)}" role="switch" tabindex="-1" aria-label="{escape(label)}" '
+        f'aria-checked="{str(on).lower()}"{fixed}><title>{escape(label)}</title>{touched}{track}</g>'
+    )
+
+
 def fold_box(fold: Fold, x: float, tall: float, hue: str) -> str:
     count = len(fold.blocks)
     stacked = "".join(box(x + shift, AXIS - tall / 2 - shift, BOX, tall, hue, False) for shift in (5.0, 2.5, 0.0))
@@ -273,13 +331,13 @@ def fold_box(fold: Fold, x: float, tall: float, hue: str) -> str:
     return selectable(f"unfold {fold.stage}", f"{count} more blocks of {fold.stage}: show them all", inside, False)
 
 
-def band_label(trace: Trace, group: str, left: float, right: float) -> str:
+def band_label(trace: Trace, group: str, left: float, right: float, row: float = 0.0) -> str:
     shape = [layer for layer in trace.layers if layer.role.group == group][-1].out_shape
-    middle, y = (left + right) / 2, AXIS + 82
+    middle, y = (left + right) / 2, AXIS + 82 + row
     words = short_shape(shape)
     narrow = right - left < 100
     return (
-        line(f"M{left:.1f} {AXIS + 66}H{right:.1f}", colour(group), width=3)
+        line(f"M{left:.1f} {y - 16}H{right:.1f}", colour(group), width=3)
         + text(middle, y, group if narrow else f"{group}  {words}", TEXT, 12, weight=600 if narrow else 500)
         + (text(middle, y + 15, words, MUTED, 11) if narrow else "")
     )

@@ -4,12 +4,14 @@ import streamlit as st
 
 from explorer import state
 from explorer.inference import OutOfMemoryError, TooLargeError, check_runnable
-from explorer.views import attribution, field, network, pictures, running, several, speed
+from explorer.views import addition, attribution, field, lesion, network, pictures, running, several, speed
 from explorer.views.cached import traced
 from explorer.views.headline import heading
 
 PANELS = {
     "Activations": running.activations,
+    "Inside the addition": addition.panel,
+    "Blocks off": lesion.panel,
     "Receptive field": field.panel,
     "Attribution": attribution.panel,
     "Weights": attribution.weights_panel,
@@ -53,6 +55,6 @@ with right.container(border=True, key="seen"):
     running.seen(result)
 with right, st.container(border=True, key="verdict"):
     running.verdict(result)
-network.overview(trace, running.thumbnails(result))
+network.overview(trace, running.thumbnails(result), switches=True)
 network.block_detail(trace)
 state.tabs(PANELS, result)

@@ -34,7 +34,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
 
   // Roving tabindex: the drawing is one stop, arrows move within it.
   const selected = items.find((g) => g.getAttribute("aria-pressed") === "true");
-  let current = selected ?? items.find((g) => g.dataset.id === root.focusedId) ?? items[0];
+  const before = items.find((g) => g.dataset.id === root.focusedId);
+  let current = (root.hadFocus ? before : selected) ?? selected ?? before ?? items[0];
   const focus = (item) => {
     if (!item) return;
     items.forEach((g) => g.setAttribute("tabindex", "-1"));
@@ -42,7 +43,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     current = item;
   };
   focus(current);
-  const choose = (item) => { root.hadFocus = true; setTriggerValue("chosen", item.dataset.id); };
+  const choose = (item) => { root.hadFocus = true; root.focusedId = item.dataset.id; setTriggerValue("chosen", item.dataset.id); };
 
   svg.onclick = (event) => {
     const item = event.target.closest("[data-id]");

@@ -235,7 +235,7 @@ def facts(layer: Layer, unit: tuple[int, int], box: Box, inside: Box) -> None:
 def measured(result: Run, layer: Layer) -> Effective | None:
     """The layer's effective field, at once for a small network, else when it is asked for."""
     config = result.weights.config
-    key = ("effective", result.weights, layer.name)
+    key = ("effective", result.weights, result.off, layer.name)
     side = measured_side(layer, result.trace, lambda side: traced(config, (side, side)))
     macs = sum(before.macs for before in traced(config, (side, side)).layers[: layer.index + 1])
     low, high = INPUTS
@@ -272,7 +272,7 @@ def in_numbers(result: Run, layer: Layer, effective: Effective) -> None:
         return
     chart, words = st.columns([8, 5])
     width, size = gaussian_width(effective.field), layer.field.size
-    chart.plotly_chart(width_chart(result.weights, layer.name, size, effective, width), key="width chart")
+    chart.plotly_chart(width_chart(result.weights, result.off, layer.name, size, effective, width), key="width chart")
     with words:
         if np.isfinite(width.sigma):
             st.metric("4σ against the theoretical field", f"{width.share_of(size):.0%}", border=False)
@@ -291,7 +291,9 @@ def in_numbers(result: Run, layer: Layer, effective: Effective) -> None:
 
 
 @st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=HASHES)
-def width_chart(weights: Weights, name: str, size: int, _effective: Effective, _width: Width) -> go.Figure:
+def width_chart(
+    weights: Weights, off: tuple[str, ...], name: str, size: int, _effective: Effective, _width: Width
+) -> go.Figure:
     profile = (_effective.field.sum(0) + _effective.field.sum(1)) / 2
     return charts.width_figure(profile, _effective.first, size, _width, name)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from .. import diagram, state
+from .. import diagram, residual, state
 from ..cost import macs_formula, params_formula
 from ..trace import Layer, Trace, shape_text
 from .cached import traced
@@ -32,7 +32,10 @@ def representative(layers: tuple[Layer, ...]) -> Layer:
 
 
 def choose_part(trace: Trace, identifier: str) -> None:
-    """Select what was clicked: a layer, a block, or a fold to open."""
+    """Select what was clicked: a layer, a block, or a fold to open; or move a switch."""
+    if identifier.startswith("switch "):
+        flip(trace, identifier.removeprefix("switch "))
+        return
     if identifier.startswith("unfold "):
         unfolded = st.session_state.setdefault("unfolded", set())
         unfolded.add(identifier.removeprefix("unfold "))
@@ -41,19 +44,40 @@ def choose_part(trace: Trace, identifier: str) -> None:
     state.choose(at=representative(inside).name if inside else identifier)
 
 
-def overview(trace: Trace, thumbnails: Mapping[str, str] | None = None) -> None:
-    """The whole network on a line, in a card."""
+def flip(trace: Trace, block: str) -> None:
+    """Switch a block off or on again."""
+    if reason := residual.fixed(trace.config).get(block):
+        st.toast(f"{block} cannot be switched off: {reason}.")
+        return
+    off = set(state.view().off) ^ {block}
+    state.choose(off=tuple(name for name in residual.blocks(trace.config) if name in off))
+
+
+def overview(trace: Trace, thumbnails: Mapping[str, str] | None = None, switches: bool = False) -> None:
+    """The whole network on a line, in a card; with `switches`, blocks can be switched off."""
+    off = state.view().off
     layer = chosen_layer(trace)
     unfolded = frozenset(st.session_state.get("unfolded", ()))
     with st.container(border=True, key="overview"):
         st.markdown("**The network, input to output**")
-        drawing = diagram.overview(trace, layer.name, unfolded, thumbnails)
+        moving = diagram.Switches(off, residual.fixed(trace.config)) if switches else None
+        drawing = diagram.overview(trace, layer.name, unfolded, thumbnails, moving)
         picture(drawing, "overview drawing", lambda identifier: choose_part(trace, identifier))
         kinds = "Height: feature-map size. Arc: shortcut, dashed where it projects. ⊕: addition."
         if trace.config.shortcut == "none":
             kinds = "Height: feature-map size. A plain network has no shortcuts and no additions."
+        if switches:
+            plain = trace.config.shortcut == "none"
+            kinds += " A switch takes its block out: " + (
+                "its input goes on, so a block that changes the shape has to stay."
+                if plain
+                else "the branch is dropped and the shortcut goes on alone."
+            )
         line, button = st.columns([4, 1], vertical_alignment="center")
         line.caption(kinds)
+        if switches and off:
+            with button, st.container(horizontal_alignment="right"):
+                st.button("All blocks on", on_click=lambda: state.choose(off=()), type="tertiary")
         if unfolded & {f"stage {number + 1}" for number in range(len(trace.config.layers))}:
             with button, st.container(horizontal_alignment="right"):
                 st.button("Fold stages", on_click=st.session_state["unfolded"].clear, type="tertiary")

@@ -15,6 +15,7 @@ from resnet.weights import BUNDLED, Weights, WeightsError, available, download, 
 
 from .. import charts, diagram, inference, state
 from ..inference import Device, Prediction, Prepared
+from ..residual import switchable, without
 from ..trace import Trace
 from .cached import HASHES, device, form, model, traced
 from .network import chosen_layer
@@ -103,24 +104,32 @@ def fetch(weights: Weights) -> None:
 
 @st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=HASHES)
 def predicted(
-    digest: str, inverted: bool, weights: Weights, how: Device, _network: ResNet, _prepared: Prepared, _trace: Trace
-) -> Prediction:
+    digest: str, inverted: bool, weights: Weights, off: tuple[str, ...], how: Device,
+    _network: ResNet, _prepared: Prepared, _trace: Trace,
+) -> Prediction:  # fmt: skip
     watched = [part.layers[-1].name for part in diagram.parts(_trace)]
     return inference.predict(_network, _prepared.tensor, how, watched)
 
 
 @st.cache_resource(max_entries=32, show_spinner=False, hash_funcs=HASHES)
 def activated(
-    digest: str, inverted: bool, weights: Weights, layer: str, how: Device, _network: ResNet, _prepared: Prepared
-) -> np.ndarray:
+    digest: str, inverted: bool, weights: Weights, off: tuple[str, ...], layer: str, how: Device,
+    _network: ResNet, _prepared: Prepared,
+) -> np.ndarray:  # fmt: skip
     return inference.activation(_network, _prepared.tensor, layer, how)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False, hash_funcs=HASHES)
+def lesioned(weights: Weights, how: Device, off: tuple[str, ...], _network: ResNet) -> ResNet:
+    return without(_network, off)
 
 
 class Run(NamedTuple):
     """One picture through one network; `pictures` are all that were chosen, this one first.
 
     `network` is in fp32, for gradients; the prediction and the maps are those of its `runner`, the same network in
-    the form that the session chose.
+    the form that the session chose. Both are without the blocks that are `off`; `whole` is what the network says
+    with all of them.
     """
 
     pictures: tuple[Chosen, ...]
@@ -131,15 +140,17 @@ class Run(NamedTuple):
     runner: ResNet
     trace: Trace
     prediction: Prediction
+    off: tuple[str, ...]
+    whole: Prediction
 
     @property
     def picture(self) -> Chosen:
         return self.pictures[0]
 
     @property
-    def key(self) -> tuple[str, bool, Weights]:
+    def key(self) -> tuple[str, bool, Weights, tuple[str, ...]]:
         """What the run's results depend on."""
-        return self.picture.digest, self.prepared.inverted, self.weights
+        return self.picture.digest, self.prepared.inverted, self.weights, self.off
 
     def on(self, picture: Chosen) -> Run:
         """The same on another picture."""
@@ -156,14 +167,19 @@ def trace_of(weights: Weights) -> Trace:
 
 
 def run(pictures: Sequence[Chosen], weights: Weights, invert: bool | None) -> Run:
-    """Prepare the first picture as the weights want it, and predict."""
+    """Prepare the first picture as the weights want it, and predict, with the blocks off that the view names."""
     picture = pictures[0]
     network = loaded(weights)
     trace = trace_of(weights)
     prepared = inference.prepare(picture.image, weights.data.preprocessing, invert)
     runner = model(weights, form())
-    prediction = predicted(picture.digest, prepared.inverted, weights, form(), runner, prepared, trace)
-    return Run(tuple(pictures), invert, prepared, weights, network, runner, trace, prediction)
+    off = tuple(name for name in state.view().off if name in switchable(weights.config))
+    key = picture.digest, prepared.inverted, weights
+    prediction = whole = predicted(*key, (), form(), runner, prepared, trace)
+    if off:
+        network, runner = lesioned(weights, device(), off, network), lesioned(weights, form(), off, runner)
+        prediction = predicted(*key, off, form(), runner, prepared, trace)
+    return Run(tuple(pictures), invert, prepared, weights, network, runner, trace, prediction, off, whole)
 
 
 def thumbnails(result: Run) -> dict[str, str]:
@@ -177,30 +193,54 @@ def thumbnails(result: Run) -> dict[str, str]:
 
 
 def verdict(result: Run) -> None:
-    """The five most probable classes, on what device and how fast, and what the weights know."""
+    """The five most probable classes, on what device and how fast, and what the weights know.
+
+    With blocks off, beside the probabilities of the whole network, and what changed.
+    """
     prediction, data = result.prediction, result.weights.data
     if not prediction.finite:
         st.error("The activations overflowed, so there is no prediction; normalisation keeps deep networks finite.")
         return
     top = prediction.top(5)
+    if result.off and (best := result.whole.top(1)[0][0]) not in dict(top):
+        top = [*top[:-1], (best, float(prediction.probabilities[best]))]
     names = [data.categories[index] for index, _ in top]
     if result.weights.key == "random":
         st.markdown("**Untrained: the names mean nothing yet**")
     else:
         st.markdown(f"**{names[0]}**, {top[0][1]:.1%}", help="The class of the highest score, by softmax.")
+    if result.off:
+        st.markdown(change(result))
+    whole = [float(result.whole.probabilities[index]) for index, _ in top] if result.off else None
     st.plotly_chart(
-        charts.probability_figure(names, [probability for _, probability in top]), key="top five",
+        charts.probability_figure(names, [probability for _, probability in top], whole), key="top five",
         config={"displayModeBar": False},
     )  # fmt: skip
-    st.caption(
-        f"{prediction.seconds * 1000:.0f} ms on {prediction.device.name} in {prediction.device.form}, {result.trace.macs / 1e6:,.0f} M MACs"
-    )
+    if not result.off:
+        st.caption(
+            f"{prediction.seconds * 1000:.0f} ms on {prediction.device.name} in {prediction.device.form}, {result.trace.macs / 1e6:,.0f} M MACs"
+        )
     if result.weights.key == "bundled":
         known = ", ".join(data.categories)
         st.caption(
             f"These weights know ten things: {known}. A picture of anything else gets one of these names too, "
             "often with high confidence."
         )
+
+
+def change(result: Run) -> str:
+    """What the prediction does when blocks are switched off, in a sentence."""
+    names, whole = result.weights.data.categories, result.whole
+    count = f"{len(result.off)} blocks are" if len(result.off) > 1 else f"`{result.off[0]}` is"
+    if not whole.finite:
+        return f"{count} off. The activations of the whole network overflow."
+    best, before = whole.top(1)[0]
+    after = float(result.prediction.probabilities[best])
+    same = result.prediction.top(1)[0][0] == best
+    return (
+        f"{count} off. The whole network says **{names[best]}**{' too' if same else ''}, {before:.1%}: "
+        f"that class went {'down' if after < before else 'up'} by {abs(after - before) * 100:.1f} points to {after:.1%}."
+    )
 
 
 def seen(result: Run) -> None:

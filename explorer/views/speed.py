@@ -60,8 +60,8 @@ def stamp(where: Device, when: datetime, rounds: str = "") -> str:
 
 
 def run_key(result: Run, how: Device) -> Hashable:
-    digest, inverted, weights = result.key
-    return digest, inverted, HASHES[type(weights)](weights), how
+    digest, inverted, weights, off = result.key
+    return digest, inverted, HASHES[type(weights)](weights), off, how
 
 
 # -- precision and layout -----------------------------------------------------------------

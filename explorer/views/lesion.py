@@ -1,0 +1,109 @@
+"""Each block switched off in turn, and what that costs (Veit 2016)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import streamlit as st
+from torch import Tensor
+
+from resnet import title
+from resnet.weights import BUNDLED, Weights, bundled
+
+from .. import charts, residual
+from ..images import labelled
+from ..residual import Lesion
+from .cached import HASHES, computed, device, is_kept
+from .running import Run, loaded
+
+Series = Mapping[str, tuple[Lesion, ...]]
+
+EXPLAINED = (
+    "A residual block that is off still hands its input on, so that all paths around it stay whole. A plain block is "
+    "part of the only path there is (Veit 2016, https://arxiv.org/abs/1605.06431)."
+)
+
+
+def panel(result: Run) -> None:
+    """The lesion chart: of a shipped network and its twin on the shipped test images, of another on this picture."""
+    with st.container(border=True, key="lesion"):
+        st.markdown("**Each block switched off in turn**")
+        shipped = result.weights.key == "bundled"
+        if not shipped and not result.whole.finite:
+            st.error("The activations overflowed, so there is no prediction to change.")
+            return
+        found = tested(result.weights) if shipped else on_picture(result)
+        if found:
+            measures = list(charts.JUDGED)
+            label = measures[1]
+            if shipped:
+                label = st.segmented_control("Measure", measures, required=True, default=measures[0], key="judged by")
+            images = f"{len(labelled().labels)} test images" if shipped else "on this picture"
+            st.plotly_chart(charts.lesion_figure(found, label, images), key="lesion chart")
+            for name, one in found.items():
+                st.markdown(summary(name, one, charts.JUDGED[label]))
+        where = (
+            f"Measured on the first {len(labelled().labels)} images of Fashion-MNIST's test set, in fp32. "
+            if shipped
+            else "Labelled images come with the shipped networks only; here the class that the whole network names "
+            "for this picture counts as the right one. "
+        )
+        st.caption(where + EXPLAINED)
+
+
+def twin(weights: Weights) -> list[Weights]:
+    """A shipped network, and the plain one for a residual one of the same depth or the other way round."""
+    other, _ = weights.config.with_(shortcut="A" if weights.config.shortcut == "none" else "none")
+    return [weights, *(bundled(other) if other in BUNDLED.values() else ())]
+
+
+def tested(weights: Weights) -> Series | None:
+    """Shipped networks on the labelled images, when asked for."""
+    networks = twin(weights)
+    keys = [("lesion", HASHES[Weights](one), device()) for one in networks]
+    if not all(map(is_kept, keys)) and not st.button("Each one in turn", icon=":material/play_arrow:"):
+        return None
+    images, labels = labelled()
+    found = {}
+    for one, key in zip(networks, keys, strict=True):
+        inputs = residual.normalised(images, one.data.preprocessing)
+        found[title(one.config)] = in_turn(key, one, inputs, labels.tolist())
+    return found
+
+
+def on_picture(result: Run) -> Series | None:
+    """Any network on this picture, when asked for."""
+    digest, inverted, weights, _ = result.key
+    key = ("lesion", HASHES[Weights](weights), device(), digest, inverted)
+    if not is_kept(key) and not st.button("Each one in turn", icon=":material/play_arrow:"):
+        return None
+    best = result.whole.top(1)[0][0]
+    return {title(weights.config): in_turn(key, weights, result.prepared.tensor, [best])}
+
+
+def in_turn(key: tuple[object, ...], weights: Weights, inputs: Tensor, labels: list[int]) -> tuple[Lesion, ...]:
+    off, network = residual.switchable(weights.config), loaded(weights)
+
+    def compute(move: Callable[[float], None]) -> tuple[Lesion, ...]:
+        found = []
+        for lesion in residual.lesion(network, inputs, labels, off, device()):
+            found.append(lesion)
+            # Early blocks have more of the network behind them, and so take longer.
+            left = 1 - len(found) / (len(off) + 1)
+            move(1 - left**2)
+        return tuple(found)
+
+    return computed(key, f"Switching off the blocks of {title(weights.config)} …", compute)
+
+
+def summary(name: str, found: tuple[Lesion, ...], key: str) -> str:
+    """The whole network's figure, the median over the blocks, and the block that matters most."""
+    values = {lesion.block: getattr(lesion, key) for lesion in found}
+    whole = values.pop("")
+    what = "gets {:.1%} wrong" if key == "error" else "gives the right class {:.1%}"
+    worst = (max if key == "error" else min)(values, key=lambda block: values[block])
+    return (
+        f"**{name}** {what.format(whole)}, and {float(np.median(list(values.values()))):.1%} at the median with one "
+        f"block off. `{worst}` matters most: {values[worst]:.1%} without it."
+    )
