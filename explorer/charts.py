@@ -392,7 +392,7 @@ def roofline_figure(layers: Sequence[Timed], roof: Roof) -> go.Figure:
             "%{customdata[2]} its bound<extra></extra>",
         )  # fmt: skip
     _finish(figure, "Roofline: speed against arithmetic per byte", "FLOPs per byte moved", "FLOP/s", legend=True)
-    figure.update_xaxes(type="log", tickformat="~g")
+    figure.update_xaxes(type="log", tickformat="~g", dtick=1)
     figure.update_yaxes(type="log", dtick=1)
     return figure
 

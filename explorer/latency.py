@@ -275,7 +275,7 @@ def against(trace: Trace, times: Latency, roof: Roof, itemsize: int) -> tuple[Ti
     return tuple(found)
 
 
-def slow(layers: Sequence[Timed], share: float = 0.01, most: int = 8) -> list[Timed]:
+def slow(layers: Sequence[Timed], share: float = 0.02, most: int = 8) -> list[Timed]:
     """The layers furthest above their bound, of those that take at least this share of the time."""
     least = share * sum(layer.seconds for layer in layers)
     return sorted((layer for layer in layers if layer.seconds >= least), key=lambda layer: -layer.ratio)[:most]
@@ -285,15 +285,19 @@ def slow(layers: Sequence[Timed], share: float = 0.01, most: int = 8) -> list[Ti
 
 
 class Effect(NamedTuple):
-    """What a form does to a picture's pass: median seconds, their ratio to fp32 with channels first measured in turn,
-    the largest change of a class probability (NaN after an overflow), and whether the best class stays.
+    """What a form does to a picture's pass: median seconds, those of the passes in fp32 with channels first that
+    alternate with it, the largest change of a class probability (NaN after an overflow), and whether the best class stays.
     """
 
     device: Device
     seconds: float
-    ratio: float
+    base: float
     change: float
     same: bool
+
+    @property
+    def ratio(self) -> float:
+        return self.seconds / self.base
 
 
 def forms(device: Device) -> list[Device]:
@@ -330,10 +334,10 @@ def effects(
             everything += [base for _, base in times]
         change = float((probabilities - expected).abs().max())
         same = int(probabilities.argmax()) == int(expected.argmax())
-        ours = median(ours for ours, _ in times)
-        found.append(Effect(form, ours, median(ours / base for ours, base in times), change, same))
+        ours, base = map(median, zip(*times, strict=True))
+        found.append(Effect(form, ours, base, change, same))
     progress(1.0)
-    return (Effect(plain, median(everything), 1.0, 0.0, True), *found)
+    return (Effect(plain, median(everything), median(everything), 0.0, True), *found)
 
 
 def timed_run(model: ResNet, picture: Tensor, device: Device) -> tuple[float, Tensor]:

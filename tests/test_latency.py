@@ -231,7 +231,8 @@ def test_other_forms_say_nearly_the_same(name: str) -> None:
     shares: list[float] = []
     found = effects(network, picture(), CPU, shares.append, budget=0.01)
     assert [effect.device.form for effect in found] == ["fp32", "fp32, channels last", "bf16", "bf16, channels last"]
-    assert found[0][2:] == (1.0, 0.0, True)
+    assert found[0].ratio == 1.0
+    assert found[0][3:] == (0.0, True)
     assert found[1].change < 1e-5
     assert 0 < found[2].change < 0.05
     assert all(effect.seconds > 0 and effect.ratio > 0 for effect in found)
@@ -254,7 +255,7 @@ def test_a_class_that_changes_is_told(network: ResNet, monkeypatch: pytest.Monke
     answers = iter([[0.6, 0.4], [0.6, 0.4], [0.3, 0.7], [float("nan")] * 2, [0.55, 0.45]])
     monkeypatch.setattr(latency, "timed_run", lambda *_: (2.0, torch.tensor(next(answers))))
     plain, last, half, both = effects(network, picture(), CPU)
-    assert plain == Effect(CPU, 2.0, 1.0, 0.0, True)
+    assert plain == Effect(CPU, 2.0, 2.0, 0.0, True)
     assert last[3:] == (pytest.approx(0.3), False)
     assert np.isnan(half.change)
     assert both[3:] == (pytest.approx(0.05), True)

@@ -37,7 +37,7 @@ def measured(
     """What a button measured last in this session, and when; None before that, or where it was of something else."""
     again = st.session_state.get(slot)
     fresh = again is not None and again[0] == key
-    if st.button(f"{label} again" if fresh else label, key=f"{slot} button", icon=":material/timer:"):
+    if st.button(label, key=f"{slot} button", icon=":material/timer:"):
         bar = st.progress(0.0, "Measuring …")
 
         def move(share: float) -> None:
@@ -114,8 +114,8 @@ def show_effects(result: Run) -> None:
     effects, when = found
     st.dataframe(effect_frame(effects), hide_index=True, key="effect table")
     st.caption(
-        "The median time of a pass; its ratio to the passes in fp32 with channels first that alternate with it; the "
-        "largest change of any class probability. " + stamp(device(), when)
+        "The median time of a pass, that of the passes in fp32 with channels first that alternate with it, and their "
+        "ratio; the largest change of any class probability. " + stamp(device(), when)
     )
     half = effects[-1]
     if half.device.torch == "cpu" and half.ratio > 1:
@@ -126,12 +126,17 @@ def effect_frame(effects: tuple[Effect, ...]) -> pandas.DataFrame:
     return pandas.DataFrame(
         {
             "Form": [effect.device.form for effect in effects],
-            "Time": [f"{effect.seconds * 1000:,.1f} ms" for effect in effects],
+            "Time": [time_text(effect.seconds) for effect in effects],
+            "fp32 in turn": [time_text(effect.base) for effect in effects],
             "Ratio": [f"{effect.ratio:.2f}×" for effect in effects],
             "Largest change": [change_text(effect.change) for effect in effects],
             "Best class": ["the same" if effect.same else "another" for effect in effects],
         }
     )
+
+
+def time_text(seconds: float) -> str:
+    return f"{seconds * 1000:,.1f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} µs"
 
 
 def change_text(change: float) -> str:
@@ -171,7 +176,7 @@ def show_layers(result: Run) -> None:
     st.markdown("**Slow for their arithmetic**")
     st.dataframe(slow_frame(layers), hide_index=True, key="slow layers")
     st.caption(
-        f"Of the layers that take at least 1 % of the time, those furthest above their bound. A pass takes "
+        f"Of the layers that take at least 2 % of the time, those furthest above their bound. A pass takes "
         f"{times.whole * 1000:,.1f} ms; the layers sum to {sum(times.layers.values()) * 1000:,.1f} ms. The roof: "
         f"{roof.flops / 1e9:,.0f} GFLOP/s by the faster of a matrix product and a convolution, "
         f"{roof.bandwidth / 1e9:,.0f} GB/s by a copy, both in {how.form}. "
@@ -197,9 +202,9 @@ def slow_frame(layers: tuple[Timed, ...]) -> pandas.DataFrame:
         {
             "Layer": [timed.layer.name for timed in chosen],
             "Operation": [timed.layer.label for timed in chosen],
-            "MACs": [f"{timed.layer.macs / 1e6:,.1f} M" if timed.layer.macs else "none" for timed in chosen],
-            "Time": [f"{timed.seconds * 1000:,.3f} ms" for timed in chosen],
-            "Bound": [f"{timed.bound * 1000:,.3f} ms" for timed in chosen],
+            "MACs": [f"{timed.layer.macs:,}" if timed.layer.macs else "none" for timed in chosen],
+            "Time": [time_text(timed.seconds) for timed in chosen],
+            "Bound": [time_text(timed.bound) for timed in chosen],
             "Time / bound": [f"{timed.ratio:,.1f}×" for timed in chosen],
             "Share of time": [f"{timed.seconds / total:.1%}" for timed in chosen],
         }
