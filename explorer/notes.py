@@ -591,22 +591,27 @@ is {t.config.stem_stride} times smaller than the image on each side."""
 
 
 def making(t: Trace) -> str:
-    rows = []
-    for n, (stride, dilation) in enumerate(t.config.stage_strides, start=1):
-        first = blocks(t)[n, 0]
-        rows.append(
-            (
-                f"`layer{n}`", t.config.layers[n - 1], reads(first)[0], puts(first)[0],
-                stride if dilation == 1 else f"{stride}, $d$ {dilation}", shortcut_kind(first), shape_text(puts(first)[1:]),
-            )
-        )  # fmt: skip
-    projects = [row[0] for row in rows if "projection" in str(row[5])]
-    said = f"A projection is made in {', '.join(map(str, projects))}." if projects else "No stage makes a projection."
+    firsts = [block for (_, index), block in blocks(t).items() if index == 0]
+    rows = [
+        (
+            f"`layer{n}`", t.config.layers[n - 1], f"{reads(first)[0]} → {puts(first)[0]}",
+            stride if dilation == 1 else f"{stride}, $d$ {dilation}", shortcut_kind(first), shape_text(puts(first)[1:]),
+        )
+        for n, (first, (stride, dilation)) in enumerate(zip(firsts, t.config.stage_strides, strict=True), start=1)
+    ]  # fmt: skip
+    projects = [f"`layer{n}`" for n, first in enumerate(firsts, start=1) if "projection" in shortcut_kind(first)]
+    said = f"A projection is made in {', '.join(projects)}." if projects else "No stage makes a projection."
+    start = (
+        "since the stem has already made the map small"
+        if t.config.stem_stride > 1
+        else "so it works at the full size of the image"
+    )
+    widened = t.config.expansion > 1 and reads(firsts[0])[0] != puts(firsts[0])[0]
     return f"""A stage is a run of blocks at one map size. The loop hands on three things: `inputs`, the $C$ of the last block;
 the dilation; how many blocks there are so far. Only the first block of a stage gets the stride.
-{table(("", "blocks", "$C_{in}$", "$C_{out}$", "$s$", "first $S(x)$", "$H × W$"), rows)}
-{said} The first stage has $s = 1$, since the stem has already made the map small{"" if t.config.stem_stride > 1 else " enough, or the image is small"}.
-{"But $P$ is multiplied by $e$, so its first block changes $C$ all the same." if reads(blocks(t)[1, 0])[0] != puts(blocks(t)[1, 0])[0] and t.config.expansion > 1 else ""}"""
+{table(("", "blocks", "$C_{in}$ → $C_{out}$", "$s$", "first $S(x)$", "$H × W$"), rows)}
+{said} The first stage has $s = 1$, {start}.
+{"But $P$ is multiplied by $e$, so its first block changes $C$ all the same." if widened else ""}"""
 
 
 def rules(t: Trace) -> str:
@@ -622,8 +627,8 @@ The stride does the shrinking: a convolution with $s = 2$ halves $H$ and $W$, so
 What the rules hold constant is the *work*: a 3×3 at equal width costs $3^2 C^2 H W$, and $C^2$ grows fourfold while $H W$
 falls to a quarter. It is not $C H W$, the size of the map, that stays: that one halves.
 {table(("", "map", "$C H W$", "MACs of last branch"), rows)}
-Beyond the output stride, $d$ doubles instead of the map halving. Here it is {t.config.output_stride}; the image shrinks by
-{t.config.total_stride}."""
+Beyond the output stride, here {t.config.output_stride}, $d$ doubles instead of the map halving. In all, this network makes
+each side {t.config.total_stride} times smaller."""
 
 
 def head(t: Trace) -> str:

@@ -344,8 +344,9 @@ def coloured(module: str) -> tuple[str, ...]:
             kind = "d" if before in ("def", "class") else "k" if keyword.iskeyword(token.string) else ""
         before = token.string
         for number in range(token.start[0], token.end[0] + 1) if kind else ():
-            start = token.start[1] if number == token.start[0] else 0
-            end = token.end[1] if number == token.end[0] else len(lines[number - 1])
+            line = lines[number - 1]
+            start = token.start[1] if number == token.start[0] else len(line) - len(line.lstrip())
+            end = token.end[1] if number == token.end[0] else len(line)
             marks.setdefault(number, []).append((start, end, kind))
     return tuple(_marked(line, marks.get(number, [])) for number, line in enumerate(lines, start=1))
 

@@ -154,11 +154,11 @@ def test_the_stage_table_says_what_the_modules_are(name):
         first, *others = getattr(network, f"layer{number}")
         convolutions = [m for m in first.modules() if isinstance(m, torch.nn.Conv2d)]
         assert int(row[1]) == 1 + len(others)
-        assert int(row[2]) == first.conv1.in_channels
-        assert int(row[3]) == (first.conv3 if config.block == "bottleneck" else first.conv2).out_channels
+        outputs = (first.conv3 if config.block == "bottleneck" else first.conv2).out_channels
+        assert row[2] == f"{first.conv1.in_channels} → {outputs}"
         if config.antialias == "none":
-            assert int(row[4].split(",")[0]) == max(m.stride[0] for m in convolutions)
-        kind = row[5]
+            assert int(row[3].split(",")[0]) == max(m.stride[0] for m in convolutions)
+        kind = row[4]
         if config.shortcut == "none":
             assert kind == "none"
         else:
@@ -366,6 +366,14 @@ def test_from_a_line_to_a_layer_it_made():
     run(app)
     assert link(app)["at"] == "layer4.1.conv2"
     assert "**Selected:** `layer4.1.conv2`" in spoken(app)
+
+
+def test_links_lead_to_something_else_than_what_is_here():
+    labels = {element.proto.label for element in opened("source", preset="resnet50").get("page_link")}
+    assert "Open these lines with ResNet-18" in labels
+    assert "Open these lines with ResNet-50" not in labels
+    assert "Compare with option A" in labels
+    assert "Compare with option B" not in labels
 
 
 def test_stepping_shows_the_shapes():

@@ -146,16 +146,19 @@ def row(
                 st.caption(f"These lines made the selected layer, `{layer.name}`.")
             st.markdown(words)
             with st.container(horizontal=True, gap="small"):
-                for number, link in enumerate(note.tries):
-                    try_link(link, f"{note.key} {number}")
+                for link in note.tries:
+                    try_link(link, runs=lines.uses(snippet))
 
 
-def try_link(link: Try, key: str) -> None:
-    """A link to a page with this network."""
+def try_link(link: Try, runs: bool) -> None:
+    """A link to a page with this network, unless it would show what is already here."""
+    now = state.view()
+    there = link.view(now)
+    if (link.page == "source" and runs) or (link.page == "compare" and there.others in ((), (now.config,))):
+        return
     st.page_link(
-        f"../pages/{link.page}.py", label=link.label, icon=":material/arrow_forward:",
-        query_params=link.view(state.view()).to_query(),
-    )  # fmt: skip
+        f"../pages/{link.page}.py", label=link.label, icon=":material/arrow_forward:", query_params=there.to_query()
+    )
 
 
 def code(trace: Trace, lines: Followed, layer: Layer, snippet: Snippet, built: bool) -> None:
