@@ -1,5 +1,6 @@
 """Residual networks of any configuration, and nothing about looking at them."""
 
+from .checkpoint import infer_config
 from .config import OPTIONS, ResNetConfig
 from .model import ResNet, build
 from .options import ConfigError, Option
@@ -13,6 +14,7 @@ __all__ = [
     "ResNet",
     "ResNetConfig",
     "build",
+    "infer_config",
     "preset",
     "preset_name",
     "title",

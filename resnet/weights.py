@@ -1,4 +1,4 @@
-"""Where weights come from: shipped with this package, torchvision's hub, or chance.
+"""Where weights come from: shipped with this package, torchvision's hub, a person's own file, or chance.
 
 A set of weights is worth nothing without its preprocessing and its labels, so the
 three travel together.
@@ -22,17 +22,14 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
+from .checkpoint import WeightsError, network
 from .config import ResNetConfig
 from .model import ResNet, build
 from .presets import preset, preset_name
 
 FOLDER = Path(__file__).parent / "checkpoints"
-
-
-class WeightsError(RuntimeError):
-    """Weights that cannot be had, in one sentence: which, why, and what works instead."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,8 @@ FASHION_MNIST = DataSet(
 class Weights:
     """One set of weights for one configuration.
 
-    `key` names it in a link: "bundled", "random", or torchvision's own name for it.
+    `key` names it in a link: "bundled", "upload", "random", or torchvision's own name for it.
+    `digest` tells uploads apart.
     `accuracy` is the share of its data set's test (or validation) images it gets right.
     """
 
@@ -90,6 +88,7 @@ class Weights:
     accuracy: float | None = None
     url: str = ""
     bytes: int = 0
+    digest: str = ""
 
 
 def available(config: ResNetConfig, image_size: tuple[int, int]) -> tuple[Weights, ...]:
@@ -251,6 +250,34 @@ def download(url: str, progress: Progress, timeout: float = 20.0) -> Path:
     return path
 
 
+# -- a person's own -----------------------------------------------------------------------
+
+
+def own_weights(config: ResNetConfig, image_size: tuple[int, int], name: str, digest: str) -> Weights:
+    """The weights of a person's checkpoint called `name`.
+
+    No file says what it was trained on, so that is assumed: Fashion-MNIST for one channel and
+    ten classes, else ImageNet's preprocessing at `image_size`, and its classes where there are 1000.
+    """
+    title = f"Your checkpoint {name}"
+    if (config.in_channels, config.num_classes) == (1, 10):
+        return Weights("upload", title, config, FASHION_MNIST, digest=digest)
+    from torchvision.models import ResNet50_Weights
+
+    crop, channels = min(image_size), config.in_channels
+    colour = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    mean, std = colour if channels == 3 else ((0.5,) * channels, (0.25,) * channels)
+    preprocessing = Preprocessing(crop * 8 // 7 if crop >= 128 else crop, crop, mean, std)
+    imagenet = config.num_classes == 1000 and channels == 3
+    names = ResNet50_Weights.IMAGENET1K_V1.meta["categories"] if imagenet else _numbered(config)
+    data = DataSet("ImageNet-1k" if imagenet else "unknown", "", "", preprocessing, tuple(names))
+    return Weights("upload", title, config, data, digest=digest)
+
+
+def _numbered(config: ResNetConfig) -> tuple[str, ...]:
+    return tuple(f"class {index}" for index in range(config.num_classes))
+
+
 # -- random -------------------------------------------------------------------------------
 
 
@@ -259,8 +286,8 @@ def random_weights(config: ResNetConfig, image_size: tuple[int, int]) -> Weights
     side = min(image_size)
     channels = config.in_channels
     preprocessing = Preprocessing(side, side, (0.5,) * channels, (0.25,) * channels)
-    names = tuple(f"class {index}" for index in range(config.num_classes))
-    return Weights("random", "Random, untrained", config, DataSet("nothing", "", "", preprocessing, names))
+    data = DataSet("nothing", "", "", preprocessing, _numbered(config))
+    return Weights("random", "Random, untrained", config, data)
 
 
 def randomly(config: ResNetConfig, seed: int = 0) -> ResNet:
@@ -280,12 +307,18 @@ def randomly(config: ResNetConfig, seed: int = 0) -> ResNet:
     return model.eval()
 
 
-def load(weights: Weights, progress: Progress = lambda done, total: None) -> ResNet:
-    """The network with these weights in eval mode.
+def load(
+    weights: Weights,
+    progress: Progress = lambda done, total: None,
+    state_dict: Mapping[str, Tensor] | None = None,
+) -> ResNet:
+    """The network with these weights in eval mode; `state_dict` holds those of an upload.
 
     Raises:
-        WeightsError: where they have to be downloaded and cannot be, or the file is damaged.
+        WeightsError: where they have to be downloaded and cannot be, the file is damaged, or they do not fit.
     """
+    if weights.key == "upload":
+        return network(weights.config, state_dict or {})
     if weights.key == "random":
         return randomly(weights.config)
     if weights.key == "bundled":

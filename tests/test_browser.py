@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import io
+import os
+import pickle
 import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from playwright.sync_api import expect
+from torchvision.models import resnext50_32x4d
 
 from explorer.compare import activations
 from explorer.images import open_image, samples
@@ -353,3 +359,50 @@ def test_a_comparison_link(visit):
     page.get_by_role("button", name="Remove").click()
     visit.wait()
     assert "with" not in query(visit)
+
+
+def test_a_checkpoint_of_torchvision_opens_as_its_network(visit):
+    """100 MB of resnext50_32x4d, uploaded beside ResNet-18; then a pickle that would run a command."""
+    torch.manual_seed(0)
+    stream = io.BytesIO()
+    torch.save({"state_dict": resnext50_32x4d().state_dict()}, stream)
+    visit.open("/inference?preset=resnet18")
+    page = visit.page
+    page.get_by_text("Your own checkpoint").click()
+    uploader = page.locator(".st-key-picture").get_by_test_id("stFileUploader").locator("input[type=file]").first
+    with TemporaryDirectory() as folder:  # Playwright hands over at most 50 MB without a file
+        path = Path(folder, "mine.pth")
+        path.write_bytes(stream.getvalue())
+        uploader.set_input_files(path)
+        page.get_by_role("heading", name="resnext50_32x4d").wait_for()
+        visit.wait()
+    expected = preset("resnext50_32x4d").to_query() | {"weights": "upload"}
+    assert query(visit) == expected
+    assert "mine.pth was understood by its tensors" in page.get_by_test_id("stAlert").first.inner_text()
+    card = page.locator(".st-key-picture").inner_text()
+    assert "320 tensors, 25.10 M numbers" in card
+    assert "Activation" in card
+    page.locator(".st-key-verdict strong").first.wait_for()
+    assert visit.fits()
+
+    with TemporaryDirectory() as folder:
+        target = Path(folder, "ran")
+        uploader.set_input_files(
+            {"name": "evil.pt", "mimeType": "application/octet-stream", "buffer": pickle.dumps(Command(target))}
+        )
+        visit.wait()
+        alert = page.locator(".st-key-picture").get_by_test_id("stAlert").inner_text()
+        assert "system" in alert
+        assert "not opened" in alert
+        assert not target.exists()
+    assert query(visit) == expected
+
+
+class Command:
+    """What runs a command when it is unpickled without care."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)

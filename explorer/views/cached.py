@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, TypeVar
 
 import streamlit as st
+from torch import Tensor
 
 from resnet import ResNet, ResNetConfig
 from resnet.weights import Weights, load
@@ -16,8 +17,8 @@ from ..inference import ONE_AT_A_TIME, Device, devices
 from ..trace import Trace, trace
 
 
-def _weights_hash(weights: Weights) -> tuple[str, str, int]:
-    return weights.key, repr(weights.config), weights.data.preprocessing.crop
+def _weights_hash(weights: Weights) -> tuple[str, str, int, str]:
+    return weights.key, repr(weights.config), weights.data.preprocessing.crop, weights.digest
 
 
 HASHES: dict[str | type[Any], Callable[[Any], Any]] = {ResNetConfig: repr, Weights: _weights_hash, Device: repr}
@@ -44,14 +45,14 @@ def device() -> Device:
 
 
 @st.cache_resource(max_entries=4, show_spinner="Preparing the network …", hash_funcs=HASHES)
-def model(weights: Weights, form: Device) -> ResNet:
-    """The network with its weights, on a device in its form.
+def model(weights: Weights, form: Device, _state_dict: Mapping[str, Tensor] | None = None) -> ResNet:
+    """The network with its weights, on a device in its form; an upload's tensors come along, told apart by digest.
 
     Raises:
         WeightsError: where they have to be downloaded and cannot be.
         OutOfMemoryError: where the device has no memory for them.
     """
-    network = load(weights).requires_grad_(False)
+    network = load(weights, state_dict=_state_dict).requires_grad_(False)
     with ONE_AT_A_TIME:
         return form.network(network)
 

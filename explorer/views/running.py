@@ -17,6 +17,7 @@ from .. import charts, diagram, inference, state
 from ..inference import Device, Prediction, Prepared
 from ..residual import switchable, without
 from ..trace import Trace
+from . import checkpoint
 from .cached import HASHES, device, form, model, traced
 from .network import chosen_layer
 from .picture import downloads, tiles
@@ -27,9 +28,14 @@ from .pictures import Chosen
 
 def choose_weights(config: ResNetConfig, image_size: tuple[int, int]) -> Weights:
     """Which weights to run; nothing is downloaded before a person chooses it."""
-    choices = {weights.key: weights for weights in available(config, image_size)}
+    *published, untrained = available(config, image_size)
+    offered = (*published, *checkpoint.uploaded_weights(config, image_size), untrained)
+    choices = {weights.key: weights for weights in offered}
     asked = state.view().weights
-    if asked and asked not in choices:
+    if asked == "upload" and asked not in choices:
+        if checkpoint.held() is None:
+            st.warning("A checkpoint stays with the person who uploaded it, so this link does not bring its weights.")
+    elif asked and asked not in choices:
         fitting = ", ".join(choices)
         words = f"weights = {asked} do not fit {title(config)}, which can have {fitting}; others are used instead."
         st.warning(state.escape_markdown(words))
@@ -40,6 +46,7 @@ def choose_weights(config: ResNetConfig, image_size: tuple[int, int]) -> Weights
         "Weights", list(choices), key="weights", format_func=lambda key: weights_label(choices[key]),
         on_change=lambda: state.choose(weights=st.session_state.weights),
     )  # fmt: skip
+    checkpoint.upload_card(current)
     return current
 
 
@@ -80,7 +87,7 @@ def loaded(weights: Weights) -> ResNet:
     try:
         if weights.url and not is_cached(weights.url):
             fetch(weights)
-        return model(weights, device())
+        return model(weights, device(), checkpoint.uploaded_tensors(weights))
     except WeightsError as error:
         st.error(state.escape_markdown(str(error)), icon=":material/cloud_off:")
         st.stop()
@@ -172,7 +179,7 @@ def run(pictures: Sequence[Chosen], weights: Weights, invert: bool | None) -> Ru
     network = loaded(weights)
     trace = trace_of(weights)
     prepared = inference.prepare(picture.image, weights.data.preprocessing, invert)
-    runner = model(weights, form())
+    runner = model(weights, form(), checkpoint.uploaded_tensors(weights))
     off = tuple(name for name in state.view().off if name in switchable(weights.config))
     key = picture.digest, prepared.inverted, weights
     prediction = whole = predicted(*key, (), form(), runner, prepared, trace)

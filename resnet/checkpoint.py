@@ -1,0 +1,429 @@
+"""Checkpoint files from anywhere: read without running anything in them, and understood by their tensors.
+
+A file may be hostile. A `.pt` or `.pth` file is a pickle, which can ask for any function
+to be called; here it may ask for what tensors are made of and for nothing else, and
+`torch.load(weights_only=True)` then reads it. Sizes are checked before anything is unpacked.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pickletools
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from .config import OPTIONS, ResNetConfig
+from .model import ResNet, build
+from .options import ConfigError
+
+MAX_FILE_BYTES = 400 * 2**20
+MAX_TENSOR_BYTES = 2**30
+MAX_HEADER_BYTES = 8 * 2**20
+"""The part of a file that says which tensors there are; 7,000 tensors take about 1 MiB."""
+
+Shape = tuple[int, ...]
+
+
+class WeightsError(RuntimeError):
+    """Weights that cannot be had, in one sentence: which, why, and what works instead."""
+
+
+# -- reading ------------------------------------------------------------------------------
+
+
+def read_state_dict(data: bytes | Path, name: str) -> dict[str, Tensor]:
+    """The tensors of a `.safetensors`, `.pt` or `.pth` file, as float32 on the CPU, by torchvision's names.
+
+    The format is told by the content. `name` is what to call the file in a sentence.
+
+    Raises:
+        WeightsError: for a file that is too large, damaged, no checkpoint, or holds more than tensors.
+    """
+    size = data.stat().st_size if isinstance(data, Path) else len(data)
+    if size > MAX_FILE_BYTES:
+        raise WeightsError(f"{name} has {size / 2**20:,.0f} MiB: at most {MAX_FILE_BYTES // 2**20} MiB are accepted.")
+    if isinstance(data, Path):
+        data = data.read_bytes()
+    if not data:
+        raise WeightsError(f"{name} is empty: a checkpoint in .safetensors, .pt or .pth is accepted.")
+    if data.startswith(b"PK"):
+        _check_zip(data, name)
+    elif data.startswith(b"\x80"):
+        _check_pickle(data, 5, name)
+    elif not _is_safetensors(data):
+        raise WeightsError(
+            f"{name} is no checkpoint: .safetensors, and .pt or .pth as torch.save writes, are accepted."
+        )
+    try:
+        found = (
+            safetensors.torch.load(data)
+            if _is_safetensors(data)
+            else torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        )
+        found = tensors_in(found)
+        _check_tensors(found, name)
+        return {key: tensor.detach().float() if tensor.is_floating_point() else tensor for key, tensor in found.items()}
+    except WeightsError:
+        raise
+    except Exception as error:  # a damaged file can fail in any line that reads it
+        raise WeightsError(f"{name} is damaged or cut off: its tensors cannot be read.") from error
+
+
+def declared_config(data: bytes) -> ResNetConfig | None:
+    """The configuration that a `.safetensors` file written by this package says it is for."""
+    if not _is_safetensors(data):
+        return None
+    try:
+        header = json.loads(data[8 : 8 + _header_bytes(data)])
+        return ResNetConfig.from_json(header["__metadata__"]["config"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return None
+
+
+def _header_bytes(data: bytes) -> int:
+    return int.from_bytes(data[:8], "little")
+
+
+def _is_safetensors(data: bytes) -> bool:
+    return data[8:9] == b"{" and _header_bytes(data) <= MAX_HEADER_BYTES
+
+
+def _check_zip(data: bytes, name: str) -> None:
+    """That a zip archive is what `torch.save` writes: nothing compressed, so nothing larger than the file."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            records = archive.infolist()
+            names = [record.filename for record in records]
+            if any(entry.endswith("/constants.pkl") for entry in names):
+                raise WeightsError(f"{name} is a TorchScript program: save its state_dict() instead.")
+            unpacked = sum(record.file_size for record in records)
+            if unpacked > len(data) or any(record.compress_type != zipfile.ZIP_STORED for record in records):
+                raise WeightsError(
+                    f"{name} is compressed, {unpacked / 2**20:,.0f} MiB unpacked: "
+                    "PyTorch compresses nothing, so this is no checkpoint of its making."
+                )
+            pickles = [entry for entry in names if re.fullmatch(r"[^/]*/?data\.pkl", entry)]
+            if len(pickles) != 1:
+                raise WeightsError(f"{name} is a zip archive, but not one that torch.save writes.")
+            _check_pickle(archive.read(pickles[0]), 1, name)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError, ValueError) as error:
+        if isinstance(error, WeightsError):
+            raise
+        raise WeightsError(f"{name} is damaged or cut off: its archive cannot be read.") from error
+
+
+_RECIPES = re.compile(
+    r"collections\.(OrderedDict|Counter)"
+    r"|(builtins|__builtin__)\.set"
+    r"|torch\._utils\._rebuild_(tensor_v2|parameter)"
+    r"|torch(\.storage)?\.\w+Storage"
+    r"|torch\.(Size|device|nn\.parameter\.Parameter|b?float\d*|double|half|u?int\d*|long|bool)"
+)
+"""What a pickle may call for: less than `weights_only` allows, which includes calls that reserve any amount of memory."""
+
+
+def _check_pickle(data: bytes, count: int, name: str) -> None:
+    """That the first `count` pickles in `data` call for nothing but tensors. Nothing is executed."""
+    needed, strings = [], ["", ""]
+    stream = io.BytesIO(data[:MAX_HEADER_BYTES])
+    failure: Exception | None = None
+    try:
+        for _ in range(count):
+            for code, argument, _ in pickletools.genops(stream):
+                if code.name in ("GLOBAL", "INST"):
+                    needed.append(str(argument).replace(" ", "."))
+                elif code.name == "STACK_GLOBAL":  # the module and the name were the last two strings
+                    needed.append(".".join(strings))
+                elif isinstance(argument, str):
+                    strings = [strings[1], argument]
+    except Exception as error:
+        failure = error
+    unsafe = [entry for entry in dict.fromkeys(needed) if not _RECIPES.fullmatch(entry)]
+    if unsafe:
+        shown = ", ".join(entry[:60] for entry in unsafe[:3]) + (" and more" if len(unsafe) > 3 else "")
+        raise WeightsError(
+            f"{name} holds more than tensors: opening it would call {shown}, which can run any program, so it is not "
+            "opened. Save the tensors alone, with torch.save(model.state_dict(), …) or as safetensors."
+        )
+    if failure:
+        raise WeightsError(f"{name} is damaged, cut off, or no checkpoint that torch.save wrote.") from failure
+
+
+def _check_tensors(tensors: Mapping[str, Tensor], name: str) -> None:
+    """That the tensors are weights of an accepted size in all; many may show one storage, so shapes are what counts."""
+    if not tensors:
+        raise WeightsError(f"{name} holds no tensors by name: a state_dict is accepted.")
+    amount = sum(tensor.numel() for tensor in tensors.values()) * 4
+    if amount > MAX_TENSOR_BYTES:
+        raise WeightsError(
+            f"{name} stands for {amount / 2**30:,.1f} GiB of float32 weights: at most {MAX_TENSOR_BYTES / 2**30:.0f} GiB are accepted."
+        )
+    for key, tensor in tensors.items():
+        weight = key.endswith((".weight", ".bias", ".running_mean", ".running_var"))
+        if tensor.layout != torch.strided or tensor.is_quantized or (weight and not tensor.is_floating_point()):
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise WeightsError(f"{name} has {key} as {kind}: dense floating-point tensors are accepted.")
+
+
+# -- names --------------------------------------------------------------------------------
+
+_WRAPPERS = ("state_dict", "model_state_dict", "state_dict_ema", "model_ema", "model", "network", "net")
+_PREFIXES = ("module.", "model.", "_orig_mod.", "network.", "net.")
+_COUNTERS = ("num_batches_tracked", "total_ops", "total_params")
+"""What batch norms and profilers count; no weight."""
+
+_RENAMED = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        # timm's pre-activation networks
+        (r"^stem\.conv\.", "conv1."),
+        (r"^stem\.conv1\.", "conv1.0."), (r"^stem\.norm1\.", "conv1.1."),
+        (r"^stem\.conv2\.", "conv1.3."), (r"^stem\.norm2\.", "conv1.4."),
+        (r"^stem\.conv3\.", "conv1.6."),
+        (r"^(stages\.\d+\.)blocks\.(\d+\.)norm(\d\.)", r"\1blocks.\2bn\3"),
+        (r"^head\.fc\.", "fc."),
+        # the networks for CIFAR-10 that most people copy, https://github.com/kuangliu/pytorch-cifar
+        (r"^(layer\d+\.\d+\.)shortcut\.", r"\1downsample."),
+        (r"^linear\.", "fc."),
+    )
+)  # fmt: skip
+_TIMM_BLOCK = re.compile(r"^stages\.(\d{1,3})\.blocks\.")
+
+
+def tensors_in(found: Any) -> dict[str, Tensor]:
+    """The tensors of a checkpoint by torchvision's names: wrappers and prefixes taken off, timm's other names translated."""
+    for _ in range(len(_WRAPPERS)):  # a pickle can hold itself
+        inner = [found[key] for key in _WRAPPERS if isinstance(found, Mapping) and isinstance(found.get(key), Mapping)]
+        if not inner:
+            break
+        found = inner[0]
+    entries = found.items() if isinstance(found, Mapping) else ()
+    tensors = {key: value for key, value in entries if isinstance(key, str) and isinstance(value, Tensor)}
+    while tensors and (prefix := next((p for p in _PREFIXES if all(key.startswith(p) for key in tensors)), "")):
+        tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
+    tensors = {_renamed(key): tensor for key, tensor in tensors.items()}
+    fc = tensors.get("fc.weight")
+    if fc is not None and fc.shape[2:] == (1, 1):
+        tensors["fc.weight"] = fc.flatten(1)
+    return tensors
+
+
+def _renamed(name: str) -> str:
+    for pattern, replacement in _RENAMED:
+        name = pattern.sub(replacement, name)
+    return _TIMM_BLOCK.sub(lambda match: f"layer{int(match[1]) + 1}.", name)
+
+
+def _named_for(config: ResNetConfig, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors by this configuration's names: timm does not say whether a pool stands before `downsample.conv`."""
+    index = "1" if config.shortcut == "D" else "0"
+    return {name.replace(".downsample.conv.", f".downsample.{index}."): tensor for name, tensor in tensors.items()}
+
+
+# -- understanding ------------------------------------------------------------------------
+
+
+def infer_config(state_dict: Mapping[str, Any]) -> ResNetConfig:
+    """The network that a state dict is of, by the names and shapes of its tensors.
+
+    What tensors do not show keeps its usual value: see `unseen`. Whether every tensor has its
+    place in the network is for `mismatches` to say.
+
+    Raises:
+        ConfigError: where it is of no residual network that a configuration can express.
+    """
+    tensors = tensors_in(state_dict)
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    layers = _layers(shapes)
+    stages = range(1, len(layers) + 1)
+    bottleneck = "layer1.0.conv3.weight" in shapes
+    inner = [_shape(shapes, f"layer{stage}.0.conv2.weight") for stage in stages]
+    given: dict[str, Any] = {"layers": layers, "block": "bottleneck" if bottleneck else "basic"}
+    outputs = [_shape(shapes, f"layer{stage}.0.conv{3 if bottleneck else 2}.weight")[0] for stage in stages]
+    given["planes"] = tuple(channels // 4 for channels in outputs) if bottleneck else tuple(outputs)
+    if bottleneck:
+        given |= _width(given["planes"], inner)
+    given |= _stem(shapes, given["planes"][0])
+    given["order"] = "pre" if "norm.weight" in shapes else "post"
+    normed = "layer1.0.bn1.weight" in shapes
+    given["norm"] = ("batch" if "layer1.0.bn1.running_mean" in shapes else "group") if normed else "none"
+    given |= _attention(shapes, outputs)
+    given["in_channels"] = _shape(shapes, "conv1.weight" if "conv1.weight" in shapes else "conv1.0.weight")[1]
+    if "fc.weight" in shapes:
+        given["num_classes"] = _shape(shapes, "fc.weight", 2)[0]
+    given["shortcut"] = _shortcut(shapes, given, outputs)
+    return ResNetConfig(**given)
+
+
+def unseen(config: ResNetConfig, state_dict: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """The options of an inferred configuration that its tensors do not show, each with the values that they fit.
+
+    Empty where they do not fit the configuration.
+    """
+    if mismatches(config, state_dict):
+        return {}
+    shallow = config.with_(layers=tuple(min(count, 2) for count in config.layers))[0]  # deeper blocks show no more
+    pool_hidden = any(".downsample.conv." in name for name in tensors_in(state_dict))
+    own = _shapes(shallow, pool_hidden)
+    found = {}
+    for name, option in OPTIONS.items():
+        fitting = tuple(value for value in option.choices if _same(shallow, name, value, own, pool_hidden))
+        if len(fitting) > 1:
+            found[name] = fitting
+    return found
+
+
+def _same(config: ResNetConfig, name: str, value: Any, own: Mapping[str, Shape], pool_hidden: bool) -> bool:
+    try:
+        other = config.with_(**{name: value})[0]
+    except ConfigError:
+        return False
+    return _shapes(other, pool_hidden) == own
+
+
+def _shapes(config: ResNetConfig, pool_hidden: bool) -> dict[str, Shape]:
+    hidden = re.compile(r"(?<=\.downsample\.)\d(?=\.)" if pool_hidden else r"(?!)")
+    tensors = build(config, "meta").state_dict()
+    return {hidden.sub("conv", name): tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+class Mismatch(NamedTuple):
+    """A tensor that the network and a file do not share: its shape in each, None where there is none."""
+
+    name: str
+    expected: Shape | None
+    found: Shape | None
+
+    def __str__(self) -> str:
+        def words(shape: Shape | None) -> str:
+            return "nothing" if shape is None else "×".join(map(str, shape)) or "one number"
+
+        return f"{self.name}: {words(self.expected)} in the network, {words(self.found)} in the file"
+
+
+def mismatches(config: ResNetConfig, state_dict: Mapping[str, Any]) -> list[Mismatch]:
+    """What keeps a state dict from being loaded into a network, in the network's order, then what it lacks."""
+    have = {name: tuple(tensor.shape) for name, tensor in _named_for(config, tensors_in(state_dict)).items()}
+    want = _shapes(config, pool_hidden=False)
+    names = [name for name in dict.fromkeys((*want, *have)) if name.rpartition(".")[2] not in _COUNTERS]
+    return [Mismatch(name, want.get(name), have.get(name)) for name in names if want.get(name) != have.get(name)]
+
+
+def not_finite(state_dict: Mapping[str, Tensor]) -> list[str]:
+    """The tensors that hold NaN or infinity."""
+    return [name for name, tensor in state_dict.items() if not tensor.isfinite().all()]
+
+
+def network(config: ResNetConfig, state_dict: Mapping[str, Any]) -> ResNet:
+    """The network with these weights in eval mode.
+
+    Raises:
+        WeightsError: where they do not fit; `mismatches` has the list.
+    """
+    wrong = mismatches(config, state_dict)
+    if wrong:
+        raise WeightsError(f"The checkpoint does not fit this network; first {wrong[0]}.")
+    model = ResNet(config)
+    model.load_state_dict(_named_for(config, tensors_in(state_dict)), strict=False)
+    return model.eval()
+
+
+def _shape(shapes: Mapping[str, Shape], name: str, dimensions: int = 4) -> Shape:
+    """The shape of a tensor that every residual network has."""
+    shape = shapes.get(name)
+    if shape is None:
+        raise ConfigError("checkpoint", f"no {name}", "a residual network by torchvision's or timm's tensor names")
+    if len(shape) != dimensions or not all(shape):
+        size = "×".join(map(str, shape))
+        raise ConfigError("checkpoint", f"{name} of {size}", f"{dimensions} dimensions, none of them 0")
+    return shape
+
+
+def _layers(shapes: Mapping[str, Shape]) -> tuple[int, ...]:
+    matches = [match for name in shapes if (match := re.match(r"layer(\d{1,4})\.(\d{1,4})\.", name))]
+    blocks = sorted({(int(match[1]), int(match[2])) for match in matches})
+    held = Counter(stage for stage, _ in blocks)
+    counts = [held[number] for number in range(1, max(held, default=0) + 1)]
+    if blocks != [(number, block) for number, count in enumerate(counts, start=1) for block in range(count)]:
+        raise ConfigError("checkpoint", "gaps between its blocks", "layer1.0, layer1.1, … layer2.0, … without gaps")
+    if not all(counts) or not counts:
+        raise ConfigError(
+            "checkpoint",
+            next(iter(shapes), "nothing"),
+            "a residual network by torchvision's or timm's tensor names, such as conv1.weight and layer1.0.conv1.weight",
+        )
+    return tuple(counts)
+
+
+def _width(planes: Sequence[int], inner: Sequence[Shape]) -> dict[str, int]:
+    """Groups and base width from the inner 3×3 convolutions; the base width is 64 where that fits."""
+    groups = inner[0][0] // inner[0][1]
+    low, high = 1, 1024
+    for plane, (width, per_group, *_) in zip(planes, inner, strict=True):
+        if plane < 1 or width != per_group * groups:
+            raise ConfigError(
+                "groups", f"{width} channels in groups of {per_group}", "one number of groups for all stages"
+            )
+        # planes · base_width // 64 is the width of a group
+        low, high = max(low, -(-64 * per_group // plane)), min(high, (64 * (per_group + 1) - 1) // plane)
+    if low > high:
+        widths = "-".join(str(width) for width, *_ in inner)
+        raise ConfigError("base_width", f"inner widths {widths}", "widths in proportion to the planes of each stage")
+    return {"groups": groups, "base_width": 64 if low <= 64 <= high else low}
+
+
+def _stem(shapes: Mapping[str, Shape], planes: int) -> dict[str, Any]:
+    pool = "conv" if any(name.startswith("maxpool.") for name in shapes) else "max"
+    antialias = "blur" if pool == "conv" and "maxpool.2.weight" in shapes else "none"
+    shared = {"stem_pool": pool, "antialias": antialias}
+    if "conv1.weight" in shapes:
+        width, _, *kernel = _shape(shapes, "conv1.weight")
+        if kernel not in ([7, 7], [3, 3]):
+            raise ConfigError("stem", "×".join(map(str, kernel)), "7×7, 3×3, or three 3×3")
+        small = kernel == [3, 3]
+        if small and pool == "max":
+            shared["stem_pool"] = "none"
+        return shared | {"stem": "3x3" if small else "7x7", "stem_width": width}
+    first, width, last = (_shape(shapes, f"conv1.{index}.weight")[0] for index in (0, 3, 6))
+    if last != 2 * width or first not in (width, width // 4 * 3):
+        raise ConfigError(
+            "stem", f"{first}-{width}-{last} channels", "C-C-2C channels (deep) or ¾C-C-2C channels (tiered)"
+        )
+    return shared | {"stem": "deep" if first == width else "tiered", "stem_width": width}
+
+
+def _attention(shapes: Mapping[str, Shape], outputs: Sequence[int]) -> dict[str, Any]:
+    if "layer1.0.se.conv.weight" in shapes:
+        return {"attention": "eca"}
+    if "layer1.0.se.fc1.weight" not in shapes:
+        return {}
+    squeezed = [_shape(shapes, f"layer{stage}.0.se.fc1.weight")[0] for stage in range(1, len(outputs) + 1)]
+    for reduction in (16, 4, 8, 2, *range(1, 257)):
+        if [max(8, int(channels / reduction + 4) // 8 * 8) for channels in outputs] == squeezed:
+            return {"attention": "se", "se_reduction": reduction}
+    raise ConfigError("se_reduction", "-".join(map(str, squeezed)), "one reduction for all stages, 1 to 256")
+
+
+def _shortcut(shapes: Mapping[str, Shape], given: Mapping[str, Any], outputs: Sequence[int]) -> str:
+    projected = re.compile(r"layer\d+\.(\d+)\.downsample\.(0|1|conv)\.weight")
+    found = [match for name, shape in shapes.items() if len(shape) == 4 and (match := projected.fullmatch(name))]
+    if not found:
+        channels = (given["stem_width"] * (1 if given["stem"] in ("7x7", "3x3") else 2), *outputs)
+        changes = len(outputs) > 1 or channels[0] != channels[1]
+        widens = all(after >= before for before, after in pairwise(channels))
+        return ("A" if widens else "none") if changes else "B"
+    if any(match[1] != "0" for match in found):
+        return "C"
+    kind = found[0][2]
+    pooled = kind == "1" or (kind == "conv" and given["stem"] in ("deep", "tiered"))
+    return "D" if pooled else "B"
