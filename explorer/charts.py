@@ -484,6 +484,7 @@ def lesion_figure(series: Mapping[str, Sequence[Lesion]], label: str, images: st
     what it was measured on.
     """
     key, figure = JUDGED[label], go.Figure()
+    order = sorted({one.block for found in series.values() for one in found if one.block}, key=_depth)
     for number, (name, found) in enumerate(series.items()):
         whole = next(getattr(one, key) for one in found if not one.block)
         taken = [one for one in found if one.block]
@@ -497,14 +498,12 @@ def lesion_figure(series: Mapping[str, Sequence[Lesion]], label: str, images: st
             )  # fmt: skip
         else:
             figure.add_bar(x=xs, y=ys, name=name, marker_color=shades, hovertemplate=words)
-        figure.add_hline(
-            y=whole, line_dash="dot" if number else "solid", line_width=1.5, line_color="#8a919e" if number else ACCENT,
-            annotation_text=f"{name}, whole: {whole:.1%}", annotation_position="bottom right" if number else "top left",
+        figure.add_scatter(
+            x=order, y=[whole] * len(order), name=f"{name}, whole: {whole:.1%}", mode="lines", hoverinfo="skip",
+            line={"width": 1.5, "dash": "dot" if number else "solid", "color": "#8a919e" if number else ACCENT},
         )  # fmt: skip
-    _finish(figure, f"{label} with one block off, {images}", "block that is off", "", legend=len(series) > 1)
-    figure.update_xaxes(type="category", tickformat=None, categoryorder="array")
-    order = sorted({one.block for found in series.values() for one in found if one.block}, key=_depth)
-    figure.update_xaxes(categoryarray=order)
+    _finish(figure, f"{label} with one block off, {images}", "block that is off", "", legend=True)
+    figure.update_xaxes(type="category", tickformat=None, categoryorder="array", categoryarray=order)
     figure.update_yaxes(tickformat="~%", rangemode="tozero")
     return figure
 

@@ -62,24 +62,38 @@ def tested(weights: Weights) -> Series | None:
     """Shipped networks on the labelled images, when asked for."""
     networks = twin(weights)
     keys = [("lesion", HASHES[Weights](one), device()) for one in networks]
-    if not all(map(is_kept, keys)) and not st.button("Each one in turn", icon=":material/play_arrow:"):
+    if not all(map(is_kept, keys)) and not asked():
         return None
     images, labels = labelled()
     found = {}
     for one, key in zip(networks, keys, strict=True):
         inputs = residual.normalised(images, one.data.preprocessing)
-        found[title(one.config)] = in_turn(key, one, inputs, labels.tolist())
+        found[named(one)] = in_turn(key, one, inputs, labels.tolist())
     return found
+
+
+def asked() -> bool:
+    """Whether the button was clicked, which then makes way for the bar."""
+    place = st.empty()
+    clicked = place.button("Each one in turn", icon=":material/play_arrow:")
+    if clicked:
+        place.empty()
+    return clicked
+
+
+def named(weights: Weights) -> str:
+    """ResNet-20, without what it was made for."""
+    return title(weights.config).partition(" for ")[0]
 
 
 def on_picture(result: Run) -> Series | None:
     """Any network on this picture, when asked for."""
     digest, inverted, weights, _ = result.key
     key = ("lesion", HASHES[Weights](weights), device(), digest, inverted)
-    if not is_kept(key) and not st.button("Each one in turn", icon=":material/play_arrow:"):
+    if not is_kept(key) and not asked():
         return None
     best = result.whole.top(1)[0][0]
-    return {title(weights.config): in_turn(key, weights, result.prepared.tensor, [best])}
+    return {named(weights): in_turn(key, weights, result.prepared.tensor, [best])}
 
 
 def in_turn(key: tuple[object, ...], weights: Weights, inputs: Tensor, labels: list[int]) -> tuple[Lesion, ...]:
@@ -94,7 +108,7 @@ def in_turn(key: tuple[object, ...], weights: Weights, inputs: Tensor, labels: l
             move(1 - left**2)
         return tuple(found)
 
-    return computed(key, f"Switching off the blocks of {title(weights.config)} …", compute)
+    return computed(key, f"Switching off the blocks of {named(weights)} …", compute)
 
 
 def summary(name: str, found: tuple[Lesion, ...], key: str) -> str:
