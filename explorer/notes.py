@@ -6,6 +6,7 @@ between dollar signs, in the symbols of `SYMBOLS`.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -131,9 +132,11 @@ def count(number: int, what: str) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table; the first column is text and the others numbers."""
+    """A Markdown table; the first column is text and the others numbers, which do not break."""
     lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
-    lines += ["| " + " | ".join(map(str, row)) + " |" for row in rows]
+    for row in rows:
+        cells = [cell.replace(" ", "\N{NO-BREAK SPACE}") if re.search(r"\d", cell) else cell for cell in map(str, row)]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n" + "\n".join(lines) + "\n"
 
 
@@ -288,9 +291,9 @@ def normalisation(t: Trace) -> str:
         return "This network has no normalisation: each `norm` is an identity, and convolutions get a bias instead."
     kind = norms[0].op
     over = "one channel over the batch" if kind == "batch norm" else "a group of channels of one image"
-    return f"""Normalisation takes the mean $m$ from {over}, divides by the standard deviation, then scales and shifts:
+    return f"""Normalisation subtracts the mean $m$ of {over}, divides by the standard deviation, then scales and shifts:
 
-$$\\gamma \\, \\frac{{x - m}}{{\\sqrt{{v + \\varepsilon}}}} + \\beta$$
+$$\\gamma \\, \\dfrac{{x - m}}{{\\sqrt{{v + \\varepsilon}}}} + \\beta$$
 
 $v$ is the variance, $\\varepsilon$ a tiny number. $\\gamma$ and $\\beta$ are learnt, one of each a channel.
 Here {count(len(norms), kind)} hold {sum(layer.params for layer in norms):,} parameters,

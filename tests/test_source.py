@@ -137,7 +137,9 @@ def test_a_symbol_is_found_in_the_code_by_the_name_that_the_legend_gives(symbol)
 
 def rows(words: str) -> list[list[str]]:
     return [
-        [cell.strip(" `*") for cell in line.strip("|").split("|")] for line in words.splitlines() if line[:1] == "|"
+        [cell.strip(" `*").replace("\N{NO-BREAK SPACE}", " ") for cell in line.strip("|").split("|")]
+        for line in words.splitlines()
+        if line[:1] == "|"
     ][2:]
 
 
