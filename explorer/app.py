@@ -42,7 +42,5 @@ with st.sidebar:
         st.page_link(link, query_params=replace(state.view(), tab="").to_query(), width="stretch")
     state.sidebar()
 state.messages()
-try:
-    page.run()
-finally:  # also where a page stops early
-    state.write_link()
+state.write_link()  # before the page, which may stop early
+page.run()
