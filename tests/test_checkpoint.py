@@ -462,6 +462,7 @@ def app_with(**query: str) -> AppTest:
     app = AppTest.from_file(str(APP), default_timeout=120)
     for name, text in query.items():
         app.query_params[name] = text
+    app.session_state["own checkpoint"] = True
     return ran(ran(app).switch_page("../pages/inference.py"))
 
 

@@ -94,12 +94,18 @@ def wrong(checkpoint: Checkpoint, config: ResNetConfig) -> list[Mismatch]:
 def upload_card(weights: Weights) -> None:
     """Where a checkpoint is uploaded; what was understood of it, what is asked, and what does not fit."""
     checkpoint, problem = held(), st.session_state.get("checkpoint problem")
-    with st.expander("Your own checkpoint", icon=":material/upload_file:", expanded=bool(checkpoint or problem)):
+    card = st.expander(
+        "Your own checkpoint", icon=":material/upload_file:", expanded=bool(checkpoint or problem), key="own checkpoint",
+        on_change="rerun",
+    )  # fmt: skip
+    if not card.open:
+        return
+    with card:
         limit = MAX_FILE_BYTES // 2**20
-        number = st.session_state.setdefault("checkpoints", 0)
         st.file_uploader(
             f".safetensors, .pt or .pth of a residual network, at most {limit} MB", ["safetensors", "pt", "pth"],
-            key=f"checkpoint {number}", on_change=file_chosen, max_upload_size=limit,
+            key=f"checkpoint {st.session_state.setdefault('checkpoints', 0)}", on_change=file_chosen,
+            max_upload_size=limit,
             help="Read without running anything in the file, and kept in this session's memory only.",
         )  # fmt: skip
         if problem:
