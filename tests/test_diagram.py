@@ -11,7 +11,20 @@ from xml.etree import ElementTree
 import pytest
 
 from explorer import Trace, diagram, trace
-from explorer.diagram import Drawing, Fold, detail, folded, graph, overview, part_layers, part_of, parts, remark
+from explorer.diagram import (
+    Drawing,
+    Fold,
+    Switches,
+    detail,
+    folded,
+    graph,
+    overview,
+    part_layers,
+    part_of,
+    parts,
+    remark,
+)
+from explorer.residual import blocks, fixed
 from resnet import PRESETS, ResNetConfig, preset
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -272,6 +285,62 @@ def test_thumbnails_stand_in_their_boxes() -> None:
             assert image.attrib["href"] == address
             assert frame.left <= x < x + width <= frame.right
             assert frame.top <= y < y + height <= frame.bottom
+
+
+def switches(drawing: Drawing) -> dict[str, tuple[str | None, bool]]:
+    """What each switch says, and whether it can be moved, by its block."""
+    groups = [group for group in parse(drawing) if group.get("role") == "switch"]
+    return {
+        group.attrib["data-id"].removeprefix("switch "): (group.get("aria-checked"), group.get("aria-disabled") is None)
+        for group in groups
+    }
+
+
+@pytest.mark.parametrize("name", ["resnet18", "plain20"])
+def test_each_block_has_a_switch_where_they_are_asked_for(name: str) -> None:
+    traced = trace(preset(name), 64)
+    assert switches(overview(traced, unfolded=ALL)) == {}
+    reasons = fixed(preset(name))
+    drawing = overview(traced, switches=Switches(["layer1.1"], reasons), unfolded=ALL)
+    found = switches(drawing)
+    assert found == {
+        block: ("false" if block == "layer1.1" else "true", block not in reasons) for block in blocks(preset(name))
+    }
+    root = parse(drawing)
+    placed = boxes(root)
+    assert all(box.within(drawing) for box in placed.values())
+    for one, other in combinations(placed, 2):
+        assert not placed[one].overlaps(placed[other]), (one, other)
+    for block in found:
+        middle = [(box.left + box.right) / 2 for box in (placed[block], placed[f"switch {block}"])]
+        assert middle[0] == pytest.approx(middle[1])
+        assert placed[f"switch {block}"].top > placed[block].bottom
+    titles = " ".join(element.text or "" for element in root.iter(f"{SVG}title"))
+    assert all(reason in titles for reason in reasons.values())
+
+
+def test_a_block_that_is_off_is_hollow_and_has_no_picture() -> None:
+    address = "data:image/png;base64,AA=="
+    drawing = overview(
+        trace(preset("resnet18"), 64),
+        thumbnails={"layer1.0": address, "layer1.1": address},
+        switches=Switches(["layer1.1"], {}),
+    )
+    hollow = {}
+    for group in parse(drawing):
+        if group.get("data-id") in ("layer1.0", "layer1.1"):
+            frame = group.find(f"{SVG}rect")
+            assert frame is not None
+            hollow[group.get("data-id")] = "stroke-dasharray" in frame.attrib, group.find(f"{SVG}image") is None
+    assert hollow == {"layer1.0": (False, False), "layer1.1": (True, True)}
+
+
+def test_a_block_that_is_off_stays_out_of_a_fold() -> None:
+    drawing = overview(trace(preset("resnet152"), 64), switches=Switches(["layer3.17"], {}))
+    drawn = [name for name in boxes(parse(drawing)) if name.startswith("layer3.")]
+    assert drawn == ["layer3.0", "layer3.1", "layer3.17", "layer3.35"]
+    assert switches(drawing)["layer3.17"] == ("false", True)
+    assert "layer3.16" not in switches(drawing)
 
 
 HOSTILE = "\"'><script>alert(1)</script>&<!--"

@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_config import configs
 
+from explorer.residual import switchable
 from explorer.state import escape_markdown
 from explorer.view import View, natural_size, parse_size, size_text, tolerant
 from resnet import OPTIONS, PRESETS, ConfigError, ResNetConfig, preset
@@ -32,6 +33,7 @@ def views(draw: st.DrawFn) -> View:
         draw(st.just("IMAGENET1K_V2") | st.text(max_size=100)),
         draw(st.just("chelsea") | st.text(max_size=100)),
         draw(st.just("3-5") | st.text(max_size=100)),
+        off=tuple(name for name in switchable(config)[:40] if draw(st.booleans())),
     )
 
 
@@ -143,6 +145,12 @@ def assert_sentences(problems: list[str]) -> None:
         ({"block": "basic", "pin": ""}, {"block": "basic", "pin": "default"}, []),
         ({"block": "basic", "pin": "x=1", "x": "1"}, {"block": "basic"}, ["option = x", "pin = x=1"]),
         ({"block": "basic", "pin": "pin=default"}, {"block": "basic"}, ["pin = pin=default"]),
+        ({"off": "layer1.0,layer4.3"}, {}, ["off = layer1.0,layer4.3"]),
+        ({"off": "layer1.0 layer1.1"}, {}, ["off = layer1.0 layer1.1"]),
+        ({"off": "layer2.1,layer1.0,,layer2.1"}, {"off": "layer1.0,layer2.1"}, []),
+        ({"off": ""}, {}, []),
+        ({"off": "layer2.0,layer2.1", "shortcut": "none"}, {"shortcut": "none"}, ["any block but layer2.0: it changes"]),
+        ({"off": "layer3.4", "layers": "3-x"}, {"off": "layer3.4"}, ["layers = 3-x"]),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_left_out_and_the_rest_kept(
@@ -189,7 +197,7 @@ def test_each_mistake_says_what_is_used_instead() -> None:
     assert len(problems) == 6
 
 
-_names = st.sampled_from([*OPTIONS, "size", "pin", "preset", "at", "weights", "picture", "image_size", "option"])
+_names = st.sampled_from([*OPTIONS, "size", "pin", "off", "preset", "at", "weights", "picture", "image_size", "option"])
 _texts = (
     st.text(max_size=30)
     | st.sampled_from([to_text(choice) for option in OPTIONS.values() for choice in option.choices])

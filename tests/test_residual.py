@@ -1,0 +1,297 @@
+"""Blocks off against networks built by hand without them; additions and ratios recomputed; lesions one by one."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from explorer import charts
+from explorer.images import labelled, open_image, samples
+from explorer.inference import Device, prepare
+from explorer.residual import (
+    Contribution,
+    Lesion,
+    addition,
+    blocks,
+    contributions,
+    fixed,
+    lesion,
+    normalised,
+    steps,
+    switchable,
+    without,
+)
+from explorer.trace import trace
+from resnet import ResNet, ResNetConfig, preset
+from resnet.weights import BUNDLED, FASHION_MNIST, bundled, load, randomly
+
+CPU = Device("cpu", "CPU")
+SMALL = {"layers": (2, 3), "planes": (8, 16), "num_classes": 7}
+CONFIGS = [
+    ResNetConfig(**SMALL, block=block, order=order, shortcut=shortcut)
+    for block in ("basic", "bottleneck")
+    for order in ("post", "pre")
+    for shortcut in ("none", "A", "B", "C", "D")
+    if not (shortcut == "A" and block == "bottleneck")
+]
+
+
+def network(config: ResNetConfig) -> ResNet:
+    return randomly(config).requires_grad_(False)
+
+
+def picture(config: ResNetConfig, count: int = 1) -> Tensor:
+    return torch.randn(count, config.in_channels, 64, 64, generator=torch.Generator().manual_seed(1))
+
+
+def name_of(config: ResNetConfig) -> str:
+    return f"{config.block} {config.order} {config.shortcut}"
+
+
+# -- blocks off ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "plain20", "resnetv2_50t"])
+def test_blocks_are_those_of_the_trace(name: str) -> None:
+    traced = trace(preset(name), 64)
+    named = [f"layer{layer.role.stage}.{layer.role.block}" for layer in traced.layers if layer.role.part == "stage"]
+    assert blocks(preset(name)) == tuple(dict.fromkeys(named))
+
+
+@pytest.mark.parametrize(
+    "config", [*CONFIGS, preset("plain20"), ResNetConfig(shortcut="none", output_stride=8)], ids=name_of
+)
+def test_what_cannot_be_off_is_what_changes_the_shape_of_a_plain_network(config: ResNetConfig) -> None:
+    traced = trace(config, 64)
+    expected = set()
+    for block in blocks(config):
+        layers = [layer for layer in traced.layers if layer.name.startswith(f"{block}.")]
+        if config.shortcut == "none" and layers[0].in_shapes[0] != layers[-1].out_shape:
+            expected.add(block)
+    assert set(fixed(config)) == expected
+    assert sorted([*switchable(config), *expected]) == sorted(blocks(config))
+
+
+@pytest.mark.parametrize("config", [config for config in CONFIGS if config.shortcut != "C"], ids=name_of)
+def test_identity_blocks_that_are_off_are_not_there(config: ResNetConfig) -> None:
+    """As a network without them; the input of a post-activation block is not negative, so that its ReLU changes nothing."""
+    model, image = network(config), picture(config, 2)
+    by_hand = deepcopy(model)
+    by_hand.layer2 = nn.Sequential(by_hand.layer2[0], by_hand.layer2[2])
+    by_hand.layer1 = nn.Sequential(by_hand.layer1[0])
+    off = without(model, ["layer1.1", "layer2.1"])
+    assert torch.equal(off(image), by_hand(image))
+    assert not torch.equal(off(image), model(image))
+
+
+@pytest.mark.parametrize("config", [config for config in CONFIGS if config.shortcut != "none"], ids=name_of)
+def test_a_projection_goes_on_alone(config: ResNetConfig) -> None:
+    model, image = network(config), picture(config)
+    seen: dict[str, Tensor] = {}
+
+    def watched(module: ResNet) -> Tensor:
+        handle = module.layer2[0].register_forward_hook(lambda _, args, output: seen.update(x=args[0], y=output))
+        module(image)
+        handle.remove()
+        return seen["y"]
+
+    found = watched(without(model, ["layer2.0"]))
+    block, x = model.layer2[0], seen["x"]
+    if config.order == "post":
+        expected = block.act(block.downsample(x))
+    else:
+        expected = block.downsample(block.act1(block.bn1(x)) if config.shortcut != "A" else x)
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("config", [config for config in CONFIGS if config.shortcut != "none"], ids=name_of)
+def test_a_block_with_an_empty_branch_changes_nothing(config: ResNetConfig) -> None:
+    model, image = network(config), picture(config)
+    last = "conv3" if config.block == "bottleneck" else "conv2"
+    for block in ("layer1.0", "layer2.0", "layer2.1"):
+        nn.init.zeros_(model.get_submodule(f"{block}.{last}").weight)
+        if config.order == "post":
+            norm = model.get_submodule(f"{block}.{last.replace('conv', 'bn')}")
+            for tensor in (norm.weight, norm.bias):
+                nn.init.zeros_(tensor)
+    assert torch.equal(without(model, ["layer1.0", "layer2.0", "layer2.1"])(image), model(image))
+
+
+def test_the_model_is_left_alone_and_its_weights_are_shared() -> None:
+    config = preset("seresnet50").with_(layers=(2, 2))[0]
+    model = network(config)
+    image, before = picture(config), {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    scores = model(image)
+    off = without(model, ["layer1.1", "layer2.0"])
+    assert not torch.equal(off(image), scores)
+    assert torch.equal(model(image), scores)
+    assert not any(module._forward_hooks for module in model.modules())
+    for name, tensor in off.state_dict().items():
+        assert tensor.data_ptr() == model.state_dict()[name].data_ptr()
+        assert torch.equal(tensor, before[name])
+    assert without(model, []) is model
+
+
+@pytest.mark.parametrize("off", ["layer1.2", "layer3.0", "conv1", "", "layer1"])
+def test_what_is_no_block_is_refused(off: str) -> None:
+    with pytest.raises(ValueError, match="cannot be switched off"):
+        without(network(ResNetConfig(**SMALL)), ["layer1.0", off])
+    with pytest.raises(ValueError, match=r"layer2\.0"):
+        without(network(ResNetConfig(**SMALL, shortcut="none")), ["layer2.0"])
+
+
+# -- inside the addition ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=name_of)
+def test_branch_and_shortcut_are_the_blocks_own(config: ResNetConfig) -> None:
+    """Against F and S called once more on the block's input."""
+    model, image = network(config), picture(config)
+    found = contributions(model, image, CPU)
+    if config.shortcut == "none":
+        assert found == ()
+        return
+    assert [one.block for one in found] == list(blocks(config))
+    sequence, x = steps(model), image
+    for name, step in sequence.items():
+        if name in blocks(config):
+            one = found[blocks(config).index(name)]
+            given = x if config.order == "post" else step.act1(step.bn1(x))
+            branch = step.branch(given)
+            projected = config.order == "pre" and isinstance(step.downsample, nn.Sequential)
+            shortcut = step.downsample(given if projected else x)
+            norms = [values.double().square().sum().sqrt().item() for values in (branch, shortcut, branch + shortcut)]
+            assert [one.branch, one.shortcut, one.total] == pytest.approx(norms, rel=1e-5)
+            assert one.ratio == pytest.approx(norms[0] / norms[1], rel=1e-5)
+            parts = addition(model, image, name, CPU)
+            np.testing.assert_allclose(parts.branch, branch[0].numpy(), rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(parts.shortcut, shortcut[0].numpy(), rtol=1e-5, atol=1e-6)
+            assert np.array_equal(parts.branch + parts.shortcut, parts.total)
+            if config.order == "post":
+                assert np.array_equal(parts.activated, parts.total.clip(min=0))
+            else:
+                assert parts.activated is None
+        x = step(x)
+    assert torch.equal(x, model(image))
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_a_block_that_is_off_still_shows_what_it_would_add() -> None:
+    config = ResNetConfig(**SMALL)
+    model, image = network(config), picture(config)
+    off = without(model, ["layer1.0"])
+    before, after = (addition(one, image, "layer1.0", CPU) for one in (model, off))
+    assert np.array_equal(before.branch, after.branch)
+    assert np.array_equal(after.total, after.shortcut)
+    assert contributions(off, image, CPU)[0].ratio == contributions(model, image, CPU)[0].ratio
+
+
+def test_ratios_beside_nothing() -> None:
+    assert Contribution("b", 3.0, 2.0, 4.0).ratio == 1.5
+    assert Contribution("b", 3.0, 0.0, 3.0).ratio == np.inf
+    assert np.isnan(Contribution("b", 0.0, 0.0, 0.0).ratio)
+
+
+# -- each block in turn -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["resnet20", "plain20"])
+def test_each_lesion_is_a_network_of_its_own(name: str) -> None:
+    """Against one whole pass for each block: the shared beginning changes nothing."""
+    weights = bundled(BUNDLED[name])[0]
+    model = load(weights).requires_grad_(False)
+    images, labels = normalised(labelled().images[:60], weights.data.preprocessing), labelled().labels[:60].tolist()
+    found = list(lesion(model, images, labels, switchable(weights.config), CPU))
+    assert [one.block for one in found] == [*switchable(weights.config), ""]
+    for one in found:
+        probabilities = without(model, [one.block] if one.block else [])(images).softmax(1)
+        error = sum(int(row.argmax()) != label for row, label in zip(probabilities, labels, strict=True)) / 60
+        right = sum(float(row[label]) for row, label in zip(probabilities, labels, strict=True)) / 60
+        assert one.error == pytest.approx(error)
+        assert one.right == pytest.approx(right, abs=1e-4)
+
+
+def test_images_in_parts_are_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = bundled(BUNDLED["resnet20"])[0]
+    model = load(weights).requires_grad_(False)
+    images, labels = normalised(labelled().images[:30], weights.data.preprocessing), labelled().labels[:30].tolist()
+    once = list(lesion(model, images, labels, ["layer1.0"], CPU))
+    monkeypatch.setattr("explorer.residual.AT_ONCE", 7)
+    for one, again in zip(once, lesion(model, images, labels, ["layer1.0"], CPU), strict=True):
+        assert (one.block, one.error) == (again.block, again.error)
+        assert one.right == pytest.approx(again.right, abs=1e-5)
+
+
+def test_a_plain_network_cannot_spare_a_block() -> None:
+    """Veit 2016, figure 3, on 200 of the shipped images."""
+    median = {}
+    for name in ("resnet20", "plain20"):
+        weights = bundled(BUNDLED[name])[0]
+        images = normalised(labelled().images[:200], weights.data.preprocessing)
+        found = list(lesion(load(weights), images, labelled().labels[:200].tolist(), switchable(weights.config), CPU))
+        assert found[-1].error < 0.15
+        median[name] = np.median([one.error for one in found[:-1]])
+    assert median["resnet20"] < 0.3
+    assert median["plain20"] > 0.7
+
+
+# -- the labelled images ------------------------------------------------------------------
+
+
+def test_labelled_images_hold_the_samples() -> None:
+    """A sample's file name says where in the test set it stands."""
+    images, labels = labelled()
+    assert images.shape == (500, 28, 28)
+    assert images.dtype == labels.dtype == np.uint8
+    assert set(labels.tolist()) == set(range(10))
+    names = FASHION_MNIST.categories
+    held = 0
+    for sample in samples():
+        if sample.label in names:
+            index = int("".join(character for character in sample.file.rsplit("/", 1)[1] if character.isdigit()))
+            pixels = np.asarray(open_image(sample.open()).convert("L"))
+            if index < 500:
+                held += 1
+                assert np.array_equal(images[index], pixels)
+                assert names[labels[index]] == sample.label
+    assert held == 30
+    with pytest.raises(ValueError, match="read-only"):
+        images[0] = 0
+
+
+def test_images_are_normalised_as_a_picture_is_prepared() -> None:
+    sample = next(sample for sample in samples() if sample.label == "Sneaker")
+    picture = open_image(sample.open())
+    prepared = prepare(picture, FASHION_MNIST.preprocessing, invert=False)
+    grey = np.asarray(picture.convert("L"))
+    found = normalised(grey[None], FASHION_MNIST.preprocessing)
+    torch.testing.assert_close(found, prepared.tensor)
+
+
+# -- charts -------------------------------------------------------------------------------
+
+
+def test_bars_are_the_ratios_and_blocks_off_are_hollow() -> None:
+    found = [Contribution(f"layer{stage}.0", float(stage), 2.0, 3.0) for stage in (1, 2, 3)]
+    figure = charts.contribution_figure(found, "layer2.0", ["layer3.0"])
+    assert [list(bar.y) for bar in figure.data] == [[0.5], [1.0], [1.5]]
+    assert [bar.marker.color[0] == charts.colour(f"stage {stage}") for stage, bar in enumerate(figure.data, 1)] == [
+        True, True, False,
+    ]  # fmt: skip
+    assert [bar.marker.line.width[0] for bar in figure.data] == [1, 3, 1]
+
+
+@pytest.mark.parametrize(("label", "values"), [("Error", [0.5, 0.2]), ("Probability of the right class", [0.4, 0.7])])
+def test_lesions_stand_in_order_of_depth_beside_the_whole(label: str, values: list[float]) -> None:
+    first = [Lesion("layer1.2", 0.5, 0.4), Lesion("layer1.10", 0.2, 0.7), Lesion("", 0.1, 0.9)]
+    second = [Lesion("layer2.0", 0.8, 0.1), Lesion("", 0.3, 0.6)]
+    figure = charts.lesion_figure({"A": first, "B": second}, label, "3 images")
+    assert list(figure.data[0].y) == values
+    assert list(figure.layout.xaxis.categoryarray) == ["layer1.2", "layer1.10", "layer2.0"]
+    whole = first[-1].error if label == "Error" else first[-1].right
+    assert set(figure.data[1].y) == {whole}
+    assert f"{whole:.1%}" in figure.data[1].name
