@@ -22,7 +22,7 @@ from torchvision.models import resnet18
 import resnet.weights
 from explorer.images import open_image, samples
 from explorer.trace import trace
-from explorer.views import cached, running
+from explorer.views import cached, lesion, running
 from resnet import OPTIONS, ResNet, ResNetConfig, preset
 from resnet.weights import FASHION_MNIST, Weights, load
 
@@ -741,3 +741,72 @@ def test_the_same_picture_twice_counts_once() -> None:
     assert verdict(app)
     with pytest.raises(AssertionError, match="no tiles"):
         tile_labels(app, "uploads")
+
+
+# -- blocks switched off ------------------------------------------------------------------
+
+
+def changed(app: AppTest) -> str:
+    (words,) = [text for text in texts(app) if "off. The whole network" in text]
+    return words
+
+
+def test_blocks_off_change_the_prediction_and_everything_after_it() -> None:
+    whole = opened("inference", preset="resnet20_fashion", tab="Several pictures")
+    app = opened("inference", preset="resnet20_fashion", tab="Several pictures", off="layer2.2,layer1.0")
+    assert link(app)["off"] == "layer1.0,layer2.2"
+    assert verdict(app) != verdict(whole)
+    name, probability = re.fullmatch(r"\*\*(.*)\*\*, ([\d.]+)%", verdict(whole)).groups()  # type: ignore[union-attr]
+    assert changed(app).startswith(f"2 blocks are off. The whole network says **{name}**, {probability}%")
+    before, points, after = map(float, re.findall(r"([\d.]+)(?:%|points| points)", changed(app)))
+    assert before - after == pytest.approx(points, abs=0.11)
+    (chart,) = [c.proto.spec for c in app.get("plotly_chart") if "with blocks off" in c.proto.spec]
+    assert "whole network" in chart
+    assert tile_labels(app, "several") != tile_labels(whole, "several")
+    click(app, "All blocks on")
+    assert verdict(app) == verdict(whole)
+    assert "off" not in link(app)
+
+
+@pytest.mark.parametrize(
+    "name", ["Activations", "Receptive field", "Attribution", "Weights", "Speed", "Inside the addition"]
+)
+@pytest.mark.parametrize("network", ["resnet20_fashion", "plain20_fashion"])
+def test_every_tab_works_inside_a_block_that_is_off(name: str, network: str) -> None:
+    app = looked(name, preset=network, off="layer1.1", at="layer1.1.conv1")
+    assert not app.error
+    assert changed(app).startswith("`layer1.1` is off.")
+
+
+def test_the_addition_of_the_selected_block() -> None:
+    app = looked("Inside the addition", preset="resnet20_fashion", at="layer2.1.conv1", off="layer1.0")
+    assert "**Inside the addition of `layer2.1`**" in texts(app)
+    assert re.search(r"the branch is \*\*[\d.]+ times\*\* as large", captions(app))
+    assert "Hollow bars" in captions(app)
+    select(app, "channel of layer2.1", 3)
+    assert "**Inside the addition of `layer2.1`**" in texts(app)
+    plain = looked("Inside the addition", preset="plain20_fashion")
+    assert any("no shortcuts" in info.value for info in plain.info)
+
+
+def test_each_block_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shipped network beside its twin on labelled images, another on the picture."""
+    few = lesion.labelled()
+    monkeypatch.setattr(lesion, "labelled", lambda: type(few)(few.images[:20], few.labels[:20]))
+    app = click(looked("Blocks off", preset="plain20_fashion"), "Each one in turn")
+    for name in ("Plain-20", "ResNet-20"):
+        (words,) = [text for text in texts(app) if text.startswith(f"**{name}** gets")]
+        assert "at the median with one block off" in words
+    assert "first 20 images" in captions(app)
+    select(app, "judged by", "Probability of the right class")
+    assert any(text.startswith("**Plain-20** gives the right class") for text in texts(app))
+    other = click(looked("Blocks off", preset="resnet18", size="64"), "Each one in turn")
+    assert any(text.startswith("**ResNet-18** gives the right class") for text in texts(other))
+    assert "counts as the right one" in captions(other)
+
+
+def test_blocks_that_another_network_lacks_are_forgotten() -> None:
+    app = opened("inference", preset="resnet20_fashion", off="layer1.0,layer3.2")
+    choose(app, "layers", "2-2-2")
+    assert link(app)["off"] == "layer1.0"
+    assert any("are forgotten" in info for info in said(app.info))
