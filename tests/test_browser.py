@@ -406,3 +406,33 @@ class Command:
 
     def __reduce__(self):
         return os.system, (f"touch {self.path}",)
+
+
+def test_two_blocks_are_switched_off_in_the_drawing(visit):
+    """By click and by keyboard; the verdict, the link and the drawing follow, and all come back."""
+    visit.open("/inference?" + urlencode({"preset": "resnet20_fashion"}))
+    page = visit.page
+    answer = page.locator(".st-key-verdict strong").first
+    switch = lambda block: page.locator(f".st-key-overview [data-id='switch {block}']")  # noqa: E731
+    assert answer.inner_text() == "Sneaker"
+    switch("layer1.0").click()
+    visit.wait()
+    expect(switch("layer1.0")).to_have_attribute("aria-checked", "false")
+    assert query(visit)["off"] == "layer1.0"
+    assert "The whole network says Sneaker" in page.locator(".st-key-verdict").inner_text()
+    for _ in range(2 * 5):  # block and switch of five blocks on
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    visit.wait()
+    assert query(visit)["off"] == "layer1.0,layer2.2"
+    assert answer.inner_text() == "Bag"
+    assert "2 blocks are off" in page.locator(".st-key-verdict").inner_text()
+    expect(page.locator(".st-key-overview [role=switch][aria-checked=false]")).to_have_count(2)
+    expect(page.locator(".st-key-overview svg image")).to_have_count(1 + 9 - 2)
+    page.keyboard.press("Enter")  # the focus stays on the switch
+    visit.wait()
+    assert query(visit)["off"] == "layer1.0"
+    page.get_by_role("button", name="All blocks on").click()
+    visit.wait()
+    assert answer.inner_text() == "Sneaker"
+    assert "off" not in query(visit)
