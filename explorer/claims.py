@@ -393,7 +393,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "bottleneck", "At 256 channels, two 3×3 layers have 3·3·256·2 weights and a bottleneck has 64 + 3·3·64 + 256.",
-        bottleneck_weights, "architecture", replace(FIFTY, at="layer1.1.conv2"), "See it: a bottleneck at 256 channels",
+        bottleneck_weights, "kernels", replace(FIFTY, tab="The block"), "See it: the block up close",
     ),
     Claim(
         "constant", "The number of features times the size of the feature map stays about the same.",
@@ -416,7 +416,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "pointwise", "A 1×1 convolution adds all channels to one number and repeats it with different weights.",
-        one_by_one, "architecture", replace(FIFTY, at="layer1.0.conv3"), "See it: a 1×1 from 64 to 256 channels",
+        one_by_one, "kernels", replace(FIFTY, tab="The 1×1 convolution"), "See it: a 1×1 by hand",
     ),
     Claim(
         "depth", "A deep network without shortcuts ends up worse than a shallower one, 52 layers against 36.",

@@ -780,6 +780,10 @@ def _beside(**changes: object) -> Callable[[View], View]:
     return view
 
 
+def _tab(name: str) -> Callable[[View], View]:
+    return lambda now: replace(now, tab=name)
+
+
 def _become(name: str) -> Callable[[View], View]:
     def view(now: View) -> View:
         config = preset(name)
@@ -795,18 +799,18 @@ IDEA, PARTS, BLOCKS, SHORTCUTS, NETWORK, SIZES, LATER = (
 B, M, C = "resnet.blocks", "resnet.model", "resnet.config.ResNetConfig"
 
 NOTES: tuple[Note, ...] = (
-    Note(IDEA, f"{B}.Block.forward", "A block adds a change", forward, (CLAIMS, Try("inference", "See the addition on a picture"))),
+    Note(IDEA, f"{B}.Block.forward", "A block adds a change", forward, (CLAIMS, Try("inference", "See the addition on a picture", _tab("Inside the addition")))),
     Note(IDEA, f"{B}.Block.forward", "What the branch learns", difference, (CLAIMS, Try("compare", "Compare with the plain network", _beside(shortcut="none")))),
     Note(IDEA, f"{B}.Add", "The addition needs equal shapes", addition, (Try("architecture", "Find it in the diagram"),)),
     Note(PARTS, f"{B}.conv", "One helper for every convolution", helper, (Try("architecture", "See every layer"),)),
     Note(PARTS, f"{B}.conv", "Why 3×3", three_by_three, (Try("kernels", "Stack kernels against a large one"),)),
-    Note(PARTS, f"{B}.conv", "What a 1×1 does", one_by_one, (Try("kernels", "Compute a 1×1 by hand"),)),
+    Note(PARTS, f"{B}.conv", "What a 1×1 does", one_by_one, (Try("kernels", "Compute a 1×1 by hand", _tab("The 1×1 convolution")),)),
     Note(PARTS, f"{B}.norm", "Normalisation", normalisation, (Try("compare", "Compare without it", _beside(norm="none")),)),
     Note(PARTS, f"{B}.activation", "The non-linearity", non_linearity, (Try("inference", "See maps before and after"),)),
     Note(BLOCKS, f"{B}.Block.__init__", "What every block has", any_block, (Try("architecture", "See the block"),)),
     Note(BLOCKS, f"{B}.BasicBlock.make_branch", "The basic block", basic, (Try("source", "Open these lines with ResNet-18", _become("resnet18")),)),
     Note(BLOCKS, f"{B}.BasicBlock.branch", "Running the basic block", basic_run),
-    Note(BLOCKS, f"{B}.Bottleneck.make_branch", "The bottleneck", bottleneck, (Try("kernels", "The block, up close"), Try("source", "Open these lines with ResNet-50", _become("resnet50")))),
+    Note(BLOCKS, f"{B}.Bottleneck.make_branch", "The bottleneck", bottleneck, (Try("kernels", "The block, up close", _tab("The block")), Try("source", "Open these lines with ResNet-50", _become("resnet50")))),
     Note(BLOCKS, f"{B}.Bottleneck.branch", "Running the bottleneck", bottleneck_run),
     Note(BLOCKS, f"{C}.stride_in", "Where the stride goes", stride_in, (Try("compare", "Compare both places", _beside(block="bottleneck", stride_in="1x1")),)),
     Note(BLOCKS, f"{C}.expansion", "The expansion", expansion, (Try("architecture", "See the shapes"),)),
@@ -821,7 +825,7 @@ NOTES: tuple[Note, ...] = (
     Note(NETWORK, f"{C}.stage_strides", "The design rules", rules, (CLAIMS,)),
     Note(NETWORK, f"{M}.ResNet.__init__", "The whole network is made", head, (Try("architecture", "See it whole"),)),
     Note(NETWORK, f"{M}.ResNet.forward", "The whole network runs", whole, (Try("inference", "Run a picture through it"),)),
-    Note(NETWORK, f"{M}.ResNet.initialise", "First weights", initial, (Try("inference", "Look at the weights"),), built=False),
+    Note(NETWORK, f"{M}.ResNet.initialise", "First weights", initial, (Try("inference", "Look at the weights", _tab("Weights")),), built=False),
     Note(SIZES, f"{C}.layers", "Configurations with names", configurations, (Try("accuracy", "Accuracy and cost"),)),
     Note(SIZES, f"{C}.planes", "Widths double", doubling, (Try("architecture", "See the widths"),)),
     Note(SIZES, f"{C}.depth", "Counting the depth", depth, (Try("compare", "Compare with ResNet-152", lambda view: replace(view, others=(preset("resnet152"),))),), built=False),
