@@ -467,8 +467,13 @@ def contribution_figure(found: Sequence[Contribution], at: str, off: Collection[
             "‖S(x)‖ = %{customdata[1]:.3~g}<extra></extra>",
         )  # fmt: skip
     figure.add_hline(y=1, line_dash="dot", line_color="#8a919e", annotation_text="as large as the shortcut")
-    _finish(figure, "Size of the branch against the shortcut, block by block", "block", "‖F(x)‖ / ‖S(x)‖", legend=True)
-    figure.update_xaxes(type="category", tickformat=None)
+    _finish(
+        figure, "Size of the branch against the shortcut, block by block", "stage.block", "‖F(x)‖ / ‖S(x)‖", legend=True
+    )
+    names = [one.block for one in found]
+    figure.update_xaxes(
+        type="category", tickformat=None, tickangle=0, tickvals=names, ticktext=[name[5:] for name in names]
+    )
     figure.update_yaxes(tickformat="~g")
     return figure
 
@@ -502,8 +507,11 @@ def lesion_figure(series: Mapping[str, Sequence[Lesion]], label: str, images: st
             x=order, y=[whole] * len(order), name=f"{name}, whole: {whole:.1%}", mode="lines", hoverinfo="skip",
             line={"width": 1.5, "dash": "dot" if number else "solid", "color": "#8a919e" if number else ACCENT},
         )  # fmt: skip
-    _finish(figure, f"{label} with one block off, {images}", "block that is off", "", legend=True)
-    figure.update_xaxes(type="category", tickformat=None, categoryorder="array", categoryarray=order)
+    _finish(figure, f"{label} with one block off, {images}", "block that is off, as stage.block", "", legend=True)
+    figure.update_xaxes(
+        type="category", tickformat=None, categoryorder="array", categoryarray=order, tickangle=0, tickvals=order,
+        ticktext=[block[5:] for block in order],
+    )  # fmt: skip
     figure.update_yaxes(tickformat="~%", rangemode="tozero")
     return figure
 

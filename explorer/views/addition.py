@@ -72,7 +72,9 @@ def inside(result: Run, one: Contribution) -> None:
     shown = {name: flat(values, channel) for name, values in maps.items()}
     limit = max(float(np.abs(values).max()) for values in shown.values())
     pictures = [charts.enlarged(charts.signed(values, limit), 336) for values in shown.values()]
-    for column, name, picture in zip(st.columns(len(shown)), shown, pictures, strict=True):
+    with st.container(key="parts"):
+        columns = st.columns(len(shown))
+    for column, name, picture in zip(columns, shown, pictures, strict=True):
         column.image(picture, caption=name[0].upper() + name[1:], width="stretch")
     scale = f"One scale for all: blue {-limit:.3g}, white 0, red {limit:.3g}.".replace("-", "−")
     if parts.activated is None:
