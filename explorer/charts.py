@@ -468,7 +468,7 @@ def contribution_figure(found: Sequence[Contribution], at: str, off: Collection[
         )  # fmt: skip
     figure.add_hline(y=1, line_dash="dot", line_color="#8a919e", annotation_text="as large as the shortcut")
     _finish(
-        figure, "Size of the branch against the shortcut, block by block", "stage.block", "‖F(x)‖ / ‖S(x)‖", legend=True
+        figure, "Branch against shortcut, by block", "stage.block", "‖F(x)‖ / ‖S(x)‖", legend=True
     )
     names = [one.block for one in found]
     figure.update_xaxes(
