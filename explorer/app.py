@@ -42,5 +42,6 @@ with st.sidebar:
         st.page_link(link, query_params=replace(state.view(), tab="").to_query(), width="stretch")
     state.sidebar()
 state.messages()
-state.write_link()  # before the page, which may stop early
+state.write_link()  # before the page, which may stop early, and after it, which may have settled the view
 page.run()
+state.write_link()

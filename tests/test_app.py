@@ -505,8 +505,8 @@ def test_what_runs_is_judged_not_what_is_drawn() -> None:
 @pytest.mark.usefixtures("_nothing_loaded")
 @pytest.mark.parametrize("at", ["conv1", "fc"])
 def test_overflow_is_told(at: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def overflowing(weights: Weights) -> ResNet:
-        network = load(weights)
+    def overflowing(weights: Weights, **given: Any) -> ResNet:
+        network = load(weights, **given)
         with torch.no_grad():
             network.conv1.weight.mul_(1e38)
         return network
