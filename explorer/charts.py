@@ -467,9 +467,7 @@ def contribution_figure(found: Sequence[Contribution], at: str, off: Collection[
             "‖S(x)‖ = %{customdata[1]:.3~g}<extra></extra>",
         )  # fmt: skip
     figure.add_hline(y=1, line_dash="dot", line_color="#8a919e", annotation_text="as large as the shortcut")
-    _finish(
-        figure, "Branch against shortcut, by block", "stage.block", "‖F(x)‖ / ‖S(x)‖", legend=True
-    )
+    _finish(figure, "Branch against shortcut, by block", "stage.block", "‖F(x)‖ / ‖S(x)‖", legend=True)
     names = [one.block for one in found]
     figure.update_xaxes(
         type="category", tickformat=None, tickangle=0, tickvals=names, ticktext=[name[5:] for name in names]
