@@ -256,7 +256,6 @@ def run_hooks(network: nn.Module, image: Tensor) -> list[Call]:
         shapes = tuple(tuple(tensor.shape[1:]) for tensor in args)
         producer[id(output)] = len(calls)
         calls.append(Call(name, module, inputs, shapes, tuple(output.shape[1:])))
-    seen.clear()  # else hooks and modules would hold each other until the next garbage collection
     return calls
 
 

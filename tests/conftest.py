@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import torch
 from playwright.sync_api import Browser, Page, expect
 
 from explorer.bench import IDLE, ROOT, chromium, server
+from explorer.views import cached, running
 
 expect.set_options(timeout=30_000)
 
@@ -17,6 +19,26 @@ def address() -> Iterator[str]:
     """The app on a free port of this machine."""
     with server(ROOT / "explorer" / "app.py") as address:
         yield address
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Sums in one order, so that two passes give the same digits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def nothing_loaded() -> Iterator[None]:
+    """Networks of other tests are forgotten, and this test's by the others."""
+    caches = (cached.model, running.predicted, running.activated)
+    for cache in caches:
+        cache.clear()
+    yield
+    for cache in caches:
+        cache.clear()
 
 
 class Visitor:

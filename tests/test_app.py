@@ -8,7 +8,6 @@ import re
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from torchvision.models import resnet18
 import resnet.weights
 from explorer.images import open_image, samples
 from explorer.trace import trace
-from explorer.views import cached, lesion, running
+from explorer.views import cached, lesion
 from resnet import OPTIONS, ResNet, ResNetConfig, preset
 from resnet.weights import FASHION_MNIST, Weights, load
 
@@ -40,17 +39,6 @@ def _nothing_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(urllib.request, "urlopen", unreachable)
-
-
-@pytest.fixture
-def _nothing_loaded() -> Iterator[None]:
-    """Networks of other tests are forgotten, and this test's by the others."""
-    caches = (cached.model, running.predicted, running.activated)
-    for cache in caches:
-        cache.clear()
-    yield
-    for cache in caches:
-        cache.clear()
 
 
 # -- a person at the app ------------------------------------------------------------------
@@ -502,7 +490,7 @@ def test_what_runs_is_judged_not_what_is_drawn() -> None:
     assert verdict(app).startswith("**Sneaker**")
 
 
-@pytest.mark.usefixtures("_nothing_loaded")
+@pytest.mark.usefixtures("nothing_loaded")
 @pytest.mark.parametrize("at", ["conv1", "fc"])
 def test_overflow_is_told(at: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def overflowing(weights: Weights, **given: Any) -> ResNet:
@@ -584,7 +572,7 @@ def test_a_download_that_fails_is_told() -> None:
     assert verdict(app).startswith("**Sneaker**")
 
 
-@pytest.mark.usefixtures("_nothing_loaded")
+@pytest.mark.usefixtures("nothing_loaded")
 def test_downloaded_weights_name_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     network = resnet18()

@@ -7,7 +7,6 @@ import io
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
@@ -44,12 +43,7 @@ FASHION = FASHION_MNIST.preprocessing
 CLOTHES = [sample for sample in samples() if sample.file.startswith("fashion/")]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # -- preparation --------------------------------------------------------------------------

@@ -5,7 +5,6 @@ No test depends on the clock: where seconds matter they are given.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from explorer import charts, inference, latency
 from explorer.inference import ONE_AT_A_TIME, Device, OutOfMemoryError, Turn, activation, predict
 from explorer.latency import Effect, Latency, Roof, Timed, against, effects, moved, rounds_within, slow
 from explorer.trace import Trace, trace
-from explorer.views import cached, running, speed
+from explorer.views import cached, speed
 from resnet import ResNet, ResNetConfig, preset
 from resnet.weights import randomly
 
@@ -37,12 +36,7 @@ NETWORKS = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
@@ -399,16 +393,6 @@ def test_cuda_goes_on_after_it_ran_out_of_memory() -> None:
 # -- the tab ------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def _nothing_loaded() -> Iterator[None]:
-    caches = (cached.model, running.predicted, running.activated)
-    for cache in caches:
-        cache.clear()
-    yield
-    for cache in caches:
-        cache.clear()
-
-
 def opened(**state: Any) -> AppTest:
     app = AppTest.from_file(str(APP), default_timeout=120)
     app.query_params["preset"] = "resnet20_fashion"
@@ -446,7 +430,7 @@ def test_the_tab_measures_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(app.dataframe[0].value["Best class"]) == {"the same"}
 
 
-@pytest.mark.usefixtures("_nothing_loaded")
+@pytest.mark.usefixtures("nothing_loaded")
 def test_the_choice_is_what_runs() -> None:
     app = opened()
     assert shown_form(app) == "fp32"
@@ -480,7 +464,7 @@ def test_a_tab_without_memory_leaves_the_page(monkeypatch: pytest.MonkeyPatch) -
     assert shown_form(app) == "fp32"
 
 
-@pytest.mark.usefixtures("_nothing_loaded")
+@pytest.mark.usefixtures("nothing_loaded")
 def test_the_page_survives_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
