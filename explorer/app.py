@@ -31,6 +31,7 @@ pages = [
     st.Page("../pages/compare.py", title="Compare", icon=":material/compare_arrows:"),
     st.Page("../pages/accuracy.py", title="Accuracy and cost", icon=":material/scatter_plot:"),
     st.Page("../pages/kernels.py", title="Kernels and blocks", icon=":material/grid_on:"),
+    st.Page("../pages/experiments.py", title="Why it works", icon=":material/science:"),
     st.Page("../pages/source.py", title="Source", icon=":material/code:"),
     st.Page("../pages/claims.py", title="The post, checked", icon=":material/fact_check:"),
 ]

@@ -84,32 +84,36 @@ def traces() -> None:
     print(f"{'resnet1202 at 32 px':32}{whole * 1e3:8.1f} ms, of which building its modules takes {bare * 1e3:.0f} ms")
 
 
-def captures(repeats: int = 20) -> None:
+def captures() -> None:
     """A forward pass that keeps what the inference page watches against a bare one, and both with everything around.
 
-    The fastest of rounds in turn, which other work on the machine disturbs least.
+    Pairs in alternating order, as the second pass finds the memory that the first one let go; the median ratio.
     """
     device = devices()[0]
     print(f"{device.name[:31]:32}{'bare':>11}   capturing   ratio   with its maps   ratio")
-    for name, size in (("resnet20_fashion", 28), ("resnet50", 224)):
+    for name, size, pairs in (("resnet20_fashion", 28, 200), ("resnet50", 224, 40)):
         config = preset(name)
         network = device.network(randomly(config))
         picture = torch.randn(1, config.in_channels, size, size)
         watched = [part.layers[-1].name for part in parts(trace(config, size))]
         passes: dict[bool, list[float]] = {False: [], True: []}
         calls: dict[bool, list[float]] = {False: [], True: []}
-        for _ in range(repeats):
-            for capturing in (False, True):
+        for number in range(pairs):
+            for capturing in (False, True) if number % 2 else (True, False):
                 start = time.perf_counter()
                 prediction = predict(network, picture, device, watched if capturing else ())
                 calls[capturing].append(time.perf_counter() - start)
                 passes[capturing].append(prediction.seconds)
-        bare, captured = min(passes[False]), min(passes[True])
-        without, whole = min(calls[False]), min(calls[True])
         print(
-            f"{name + f' at {size} px':32}{bare * 1e3:8.1f} ms{captured * 1e3:9.1f} ms  {captured / bare:5.3f}×"
-            f"{whole * 1e3:12.1f} ms  {whole / without:5.3f}×"
+            f"{name + f' at {size} px':32}{statistics.median(passes[False]) * 1e3:8.1f} ms"
+            f"{statistics.median(passes[True]) * 1e3:9.1f} ms  {ratio(passes):5.3f}×"
+            f"{statistics.median(calls[True]) * 1e3:12.1f} ms  {ratio(calls):5.3f}×"
         )
+
+
+def ratio(times: dict[bool, list[float]]) -> float:
+    """The median of what capturing takes over what its bare twin takes."""
+    return statistics.median(kept / bare for bare, kept in zip(times[False], times[True], strict=True))
 
 
 # -- clicks -------------------------------------------------------------------------------

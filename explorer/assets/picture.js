@@ -8,7 +8,6 @@ export default function ({ data, parentElement, setTriggerValue }) {
     const parsed = new DOMParser().parseFromString(data.svg, "image/svg+xml");
     const focused = view.querySelector("[tabindex='0']")?.dataset.id;
     view.replaceChildren(document.importNode(parsed.documentElement, true));
-    view.querySelector("svg").style.display = "block";
     root.zoom ??= 0; // 0: fitted to the card
     root.focusedId = focused;
   }
@@ -17,11 +16,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const items = [...svg.querySelectorAll("[data-id]")];
 
   const show = () => {
-    const fitted = Math.min(1.15, Math.max(view.clientWidth / width, 0.78)) * width; // stays legible: rather scroll than shrink
-    const pixels = root.zoom ? width * root.zoom : fitted;
-    svg.setAttribute("width", pixels);
-    svg.setAttribute("height", pixels * (svg.viewBox.baseVal.height / width));
-    svg.style.margin = pixels < view.clientWidth ? "0 auto" : "0";
+    // Fitted it stays legible: rather scroll than shrink.
+    svg.style.width = root.zoom ? `${width * root.zoom}px` : `clamp(${width * 0.78}px, 100%, ${width * 1.15}px)`;
   };
   const zoomBy = (factor) => {
     const now = svg.getBoundingClientRect().width / width;
@@ -89,7 +85,4 @@ export default function ({ data, parentElement, setTriggerValue }) {
     if (box.right > frame.right || box.left < frame.left) view.scrollLeft += box.left - frame.left - frame.width / 2;
     root.scrolledTo = selected.dataset.id;
   }
-  const observer = new ResizeObserver(show);
-  observer.observe(view);
-  return () => observer.disconnect();
 }

@@ -73,13 +73,11 @@ def overview(trace: Trace, thumbnails: Mapping[str, str] | None = None, switches
                 if plain
                 else "the branch is dropped and the shortcut goes on alone."
             )
-        line, button = st.columns([4, 1], vertical_alignment="center")
-        line.caption(kinds)
-        if switches and off:
-            with button, st.container(horizontal_alignment="right"):
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+            st.caption(kinds, width="stretch")
+            if switches and off:
                 st.button("All blocks on", on_click=lambda: state.choose(off=()), type="tertiary")
-        if unfolded & {f"stage {number + 1}" for number in range(len(trace.config.layers))}:
-            with button, st.container(horizontal_alignment="right"):
+            if unfolded & {f"stage {number + 1}" for number in range(len(trace.config.layers))}:
                 st.button("Fold stages", on_click=st.session_state["unfolded"].clear, type="tertiary")
 
 
