@@ -346,7 +346,7 @@ def band_label(trace: Trace, group: str, left: float, right: float, row: float =
 # -- detail -------------------------------------------------------------------------------
 
 LANE = {"se": -1, "branch": 0, "shortcut": 1}
-WIDE, NARROW, TALL, STEP = 88.0, 44.0, 40.0, 12.0
+WIDE, NARROW, TALL, STEP = 82.0, 40.0, 40.0, 12.0
 
 
 def lane(layer: Layer) -> int:
