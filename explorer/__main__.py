@@ -4,6 +4,7 @@
     python -m explorer summary 'block=basic&layers=2-2-2-2' --size 32
     python -m explorer compare resnet34 resnet50         what differs, and which option makes it
     python -m explorer export resnet50 dot > resnet50.dot  (csv, dot, json, py, svg)
+    python -m explorer degradation --seeds 0 1 2         plain and residual networks, trained side by side
     python -m explorer bench                             our speed beside the peers'
 
 A network is a preset's name, or a link, or the part of it after the question mark.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 from resnet import ConfigError, title
 
@@ -83,6 +85,36 @@ def comparison(found: Comparison) -> str:
     )  # fmt: skip
 
 
+def degradation(given: argparse.Namespace) -> None:
+    """Cut the training images, or train the four networks for every seed, print what came out and write it.
+
+    Raises:
+        ConfigError: for steps or seeds that are not accepted.
+        OSError, RuntimeError: where the images or the file cannot be had.
+    """
+    from tqdm import tqdm
+
+    from .degradation import COUNT, IMAGES, RUNS, cut, from_json, record, summarise
+
+    if given.cut is not None:
+        cut(given.cut)
+        print(f"{COUNT:,} images written to {IMAGES}")
+        return
+    out = given.out or RUNS
+    with tqdm(unit="step", mininterval=2) as bar:
+        for settings, step in record(given.steps, given.seeds, out):
+            bar.total = len(given.seeds) * 4 * sum(given.steps)
+            bar.set_description(f"{settings.networks[step.network].name}, seed {settings.seed}", refresh=False)
+            bar.update()
+    for settings, runs in from_json(out.read_text(encoding="utf-8")).groups.items():
+        for row in summarise(runs).rows:
+            print(
+                f"{settings.steps:5} steps  {row.network.name:12}  training loss {row.loss.mean:.3f} "
+                f"({row.loss.low:.3f} to {row.loss.high:.3f})  test accuracy {row.accuracy.mean:.1%}"
+            )
+    print(f"{len(given.seeds)} seeds, written to {out}")
+
+
 EXPORTS = {
     "csv": lambda traced: traced.frame().to_csv(index=False),
     "dot": lambda traced: diagram.graph(traced).source,
@@ -108,6 +140,13 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("a", help="a preset's name or a link's query")
     command.add_argument("b", help="the other network")
     command.add_argument("--size", help="image size of both; the first network's if not given")
+    command = commands.add_parser("degradation", help="train plain and residual networks side by side, write the runs")
+    command.add_argument("--steps", type=int, nargs="+", default=[300], help="steps of each network")
+    command.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    command.add_argument("--out", type=Path, help="file to write; the shipped one if not given")
+    command.add_argument(
+        "--cut", type=Path, metavar="FOLDER", help="cut the training images from the set's idx files instead"
+    )
     bench = commands.add_parser("bench", help="measure our speed beside the peers'")
     bench.add_argument("--no-browser", action="store_true", help="leave out the clicks, which need Chromium")
     given = parser.parse_args(arguments)
@@ -116,6 +155,9 @@ def main(arguments: list[str] | None = None) -> int:
             from .bench import run
 
             run(browser=not given.no_browser)
+            return 0
+        if given.command == "degradation":
+            degradation(given)
             return 0
         if given.command == "compare":
             first, second = view(given.a, given.size), view(given.b, given.size)
@@ -127,11 +169,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(summary(traced) if given.command == "summary" else EXPORTS[given.kind](traced), end="")
         if given.command == "summary":
             print()
-    except (ConfigError, RuntimeError) as error:
-        print(f"explorer: {error}", file=sys.stderr)
-        return 1
     except BrokenPipeError:  # `| head` has seen enough
         sys.stderr.close()
+    except (ConfigError, OSError, RuntimeError) as error:
+        print(f"explorer: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

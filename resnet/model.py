@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -59,19 +61,22 @@ class ResNet(nn.Module):
         return [self.get_submodule(f"layer{n + 1}") for n in range(len(self.config.layers))]  # type: ignore[misc]
 
     @torch.no_grad()
-    def initialise(self) -> None:
+    def initialise(self, generator: torch.Generator | None = None) -> None:
         """Kaiming normal weights over fan-out (He 2015, https://arxiv.org/abs/1502.01852), as torchvision.
 
         With `zero_init_residual` the last layer of each branch that can be zero starts at zero.
+        Chance comes from `generator`, or from torch's own, which all threads share.
         """
         for module in self.modules():
             if isinstance(module, Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
             elif isinstance(module, BatchNorm2d):
                 nn.BatchNorm2d.reset_parameters(module)
-        nn.Linear.reset_parameters(self.fc)
+        nn.init.kaiming_uniform_(self.fc.weight, math.sqrt(5), generator=generator)  # as nn.Linear does
+        bound = 1 / math.sqrt(self.fc.in_features)
+        nn.init.uniform_(self.fc.bias, -bound, bound, generator=generator)
         if self.config.zero_init_residual:
             normed = self.config.order == "post" and self.config.norm != "none"
             last = ("bn" if normed else "conv") + ("3" if self.config.block == "bottleneck" else "2")

@@ -20,6 +20,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +39,8 @@ class Recipe:
     """How to train: SGD with Nesterov momentum, linear warm-up, cosine to zero."""
 
     epochs: int = 8
+    steps: int = 0
+    """The number of steps, whatever that makes in epochs; 0 stands for `epochs` whole ones."""
     batch: int = 128
     learning_rate: float = 0.1
     warmup: float = 0.15
@@ -77,21 +80,25 @@ def fit(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> Ite
     optimiser = torch.optim.SGD(
         groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True,
     )  # fmt: skip
-    total = recipe.epochs * (len(images) // recipe.batch)
+    total = recipe.steps or recipe.epochs * (len(images) // recipe.batch)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, total, recipe.warmup))
     model.train().to(memory_format=torch.channels_last)
-    number = 0
-    for _ in range(recipe.epochs):
-        order = torch.randperm(len(images), generator=generator)
-        for chosen in order[: len(order) // recipe.batch * recipe.batch].split(recipe.batch):
-            batch = augment(images[chosen], recipe.crop, generator).contiguous(memory_format=torch.channels_last)
-            loss = F.cross_entropy(model(batch), labels[chosen])
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            number += 1
-            yield Step(number, total, loss.item())
+    chosen = islice(batches(len(images), recipe.batch, generator), total)
+    for number, rows in enumerate(chosen, start=1):
+        batch = augment(images[rows], recipe.crop, generator).contiguous(memory_format=torch.channels_last)
+        loss = F.cross_entropy(model(batch), labels[rows])
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        yield Step(number, total, loss.item())
+
+
+def batches(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Row numbers, `size` at a time, shuffled anew in every epoch, without end; what fills no batch is left out."""
+    while True:
+        order = torch.randperm(count, generator=generator)
+        yield from order[: count // size * size].split(size)
 
 
 def rate(step: int, total: int, warmup: float) -> float:
