@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import base64
 import io
-import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
 from plotly.colors import sample_colorscale
 
-from resnet import ResNetConfig
-
-from . import units
-from .compare import Charge, output_bytes
 from .effective import Width
 from .latency import Roof, Timed
 from .palette import ACCENT, STAGES, colour
-from .published import RECIPES, Result
 from .receptive_field import Depth, Paths
 from .residual import Contribution, Lesion
-from .stacks import Comparison
 from .trace import Layer, Trace
 
 MEASURES = {
@@ -59,7 +52,7 @@ def cost_figure(trace: Trace, name: str, by_layer: bool) -> go.Figure:
             text=[f"{share:.0%}" for share in shares] if not by_layer else None,
         )  # fmt: skip
     where = "layer by layer" if by_layer else "by stage"
-    return _finish(figure, f"{name} {where}", "layer" if by_layer else "", unit, legend=by_layer)
+    return finish(figure, f"{name} {where}", "layer" if by_layer else "", unit, legend=by_layer)
 
 
 def field_figure(trace: Trace, at: str) -> go.Figure:
@@ -89,7 +82,7 @@ def field_figure(trace: Trace, at: str) -> go.Figure:
     marked = trace.by_name.get(at)
     if marked and marked.field.jump:
         figure.add_vline(x=marked.index, line_width=1, line_color="#8a919e")
-    return _finish(figure, "Receptive field by depth", "layer", "pixels a side", legend=True)
+    return finish(figure, "Receptive field by depth", "layer", "pixels a side", legend=True)
 
 
 def path_depth_figure(rows: Sequence[Depth]) -> go.Figure:
@@ -113,7 +106,7 @@ def path_depth_figure(rows: Sequence[Depth]) -> go.Figure:
         line={"color": STAGES[2], "dash": "dash"}, customdata=names,
         hovertemplate="%{customdata}<br>longest path %{y} px<extra></extra>",
     )  # fmt: skip
-    return _finish(figure, "Field sizes of all paths by depth", "layer", "pixels a side", legend=True)
+    return finish(figure, "Field sizes of all paths by depth", "layer", "pixels a side", legend=True)
 
 
 def path_figure(paths: Paths, name: str, plain: int | None) -> go.Figure:
@@ -129,7 +122,7 @@ def path_figure(paths: Paths, name: str, plain: int | None) -> go.Figure:
         marks.append((plain, f"plain network {plain:,} px", STAGES[2], "top left"))
     for x, words, shade, position in marks:
         figure.add_vline(x=x, line_dash="dash", line_color=shade, annotation_text=words, annotation_position=position)
-    _finish(figure, f"Field sizes of all paths to {name}", "pixels a side", "share of paths", legend=False)
+    finish(figure, f"Field sizes of all paths to {name}", "pixels a side", "share of paths", legend=False)
     figure.update_yaxes(tickformat="~%", range=[0, 1.15 * max(paths.shares)])
     return figure
 
@@ -173,7 +166,7 @@ def width_figure(profile: np.ndarray, first: int, size: int, width: Width, name:
     for edge in (-size / 2, size / 2):
         figure.add_vline(x=edge, line_dash="dot", line_color="#8a919e")
     title = f"How much of the gradient of {name} falls where"
-    _finish(
+    finish(
         figure, title, "pixels from the middle; dotted: the theoretical field", "share of a row or column", legend=True
     )
     figure.update_yaxes(tickformat="~%")
@@ -204,7 +197,7 @@ def probability_figure(
             text=[f"{p:.1%}" for p in whole], textposition="auto", textangle=0, cliponaxis=False,
             hovertemplate="%{y}: %{x:.2%}, whole network<extra></extra>",
         )  # fmt: skip
-    _finish(figure, "", "", "", legend=whole is not None)
+    finish(figure, "", "", "", legend=whole is not None)
     each = 34 if whole is None else 48
     figure.update_layout(height=46 + each * len(labels), margin={"t": 8, "b": 8}, legend_y=-0.02)
     figure.update_xaxes(range=[0, 1], visible=False)
@@ -223,111 +216,8 @@ def channel_figure(values: np.ndarray, name: str, most: int = 40) -> go.Figure:
             hovertemplate="channel %{x}: %{y:.4g}<extra></extra>",
         )
     )
-    _finish(figure, f"Strongest channels of {name}", "channel", "value", legend=False)
+    finish(figure, f"Strongest channels of {name}", "channel", "value", legend=False)
     figure.update_xaxes(type="category")
-    return figure
-
-
-COSTS = {
-    "MACs": ("macs", "multiply-adds for one image"),
-    "Parameters": ("params", "trainable numbers"),
-    "Peak activations": ("peak", "bytes for one image"),
-}
-"""What accuracy can be held against: label, key, unit."""
-
-
-def cost(trace: Trace, name: str) -> int:
-    """One of `COSTS` of a network."""
-    key = COSTS[name][0]
-    return trace.inference_memory.bytes if key == "peak" else getattr(trace, key)
-
-
-def accuracy_figure(
-    points: Sequence[tuple[Result, int]], name: str, here: int, label: str, at: ResNetConfig
-) -> go.Figure:
-    """Published accuracies over a cost of `COSTS`, a colour for each group of recipes.
-
-    `here` is what the current network costs, `label` its name; results of its configuration `at` have a rim.
-    The custom data of a point is its number among `points`.
-    """
-    figure = go.Figure()
-    for shade, (group, words) in zip(STAGES, RECIPES.items(), strict=True):
-        chosen = [(number, *point) for number, point in enumerate(points) if point[0].group == group]
-        same = [result.config == at for _, result, _ in chosen]
-        figure.add_scatter(
-            x=[x for _, _, x in chosen], y=[result.top1 for _, result, _ in chosen], mode="markers", name=words,
-            marker={
-                "color": shade, "size": [13 if rim else 9 for rim in same], "opacity": 0.85,
-                "line": {"color": "#8a919e", "width": [2 if rim else 0 for rim in same]},
-            },
-            customdata=[(number, result.network, result.recipe, result.size) for number, result, _ in chosen],
-            hovertemplate="<b>%{customdata[1]}</b><br>%{y:.2%}, %{customdata[2]}<br>%{x:.3s} at %{customdata[3]} px<extra></extra>",
-        )  # fmt: skip
-    figure.add_vline(x=here, line_dash="dot", line_color="#8a919e")
-    figure.add_annotation(
-        x=math.log10(here), y=0, yref="paper", text=f" {label}", showarrow=False, xanchor="left", yanchor="bottom"
-    )
-    _finish(
-        figure,
-        f"ImageNet top-1 accuracy against {name.lower() if name != 'MACs' else name}",
-        COSTS[name][1],
-        "top-1",
-        legend=True,
-    )
-    figure.update_layout(height=520, clickmode="event+select")
-    figure.update_xaxes(type="log", dtick="D2", tickformat="~s", exponentformat="SI")
-    figure.update_yaxes(tickformat=".0%")
-    return figure
-
-
-def stack_figure(comparison: Comparison, measure: str, name: str) -> go.Figure:
-    """A stack's "params" or "macs" against the width between its convolutions, and where they meet the single kernel's."""
-    widths, counts = comparison.widths, comparison.curves[measure]
-    most, even, now = getattr(comparison.single, measure), comparison.even[measure], comparison.lab.between
-    small, large = comparison.stack.name, comparison.single.name.lower()
-    figure = go.Figure()
-    figure.add_scatter(
-        x=widths, y=counts, name=small, mode="lines", line={"color": STAGES[0]},
-        hovertemplate=f"%{{x:,}} channels between: %{{y:,}} {name}<extra></extra>",
-    )  # fmt: skip
-    figure.add_scatter(
-        x=[widths[0], widths[-1]], y=[most, most], name=large, mode="lines", line={"color": STAGES[2], "dash": "dash"},
-        hovertemplate=f"{large}: %{{y:,}} {name}<extra></extra>",
-    )  # fmt: skip
-    figure.add_scatter(
-        x=[now], y=[getattr(comparison.stack, measure)], name="now", mode="markers", marker={"size": 11, "color": STAGES[0]},
-        hovertemplate=f"now, %{{x:,}} channels between: %{{y:,}} {name}<extra></extra>",
-    )  # fmt: skip
-    if even:
-        figure.add_vline(
-            x=even, line_dash="dot", line_color="#8a919e", annotation_text=f"break-even at {even:,}", annotation_position="top left"
-        )  # fmt: skip
-    _finish(figure, f"{name} by the width between", "channels between", name, legend=True)
-    figure.update_yaxes(rangemode="tozero")
-    return figure
-
-
-def block_figure(blocks: Mapping[str, Sequence[Layer]]) -> go.Figure:
-    """The weights of each block's convolutions, one bar a block."""
-    figure = go.Figure()
-    found = {name: [layer for layer in layers if layer.op == "convolution"] for name, layers in blocks.items()}
-    for index in range(max(map(len, found.values()))):
-        part = {name: layers[index] for name, layers in found.items() if index < len(layers)}
-        figure.add_bar(
-            y=[f"{name} " for name in part], x=[layer.params for layer in part.values()], name=f"conv{index + 1}", orientation="h",
-            marker_color=STAGES[index], customdata=[layer.label for layer in part.values()],
-            hovertemplate="%{customdata}: %{x:,} weights<extra></extra>",
-        )  # fmt: skip
-    for name, layers in found.items():
-        total = sum(layer.params for layer in layers)
-        figure.add_annotation(
-            x=total, y=f"{name} ", text=f"<b>{total:,}</b>", showarrow=False, xanchor="left", xshift=6, yanchor="middle"
-        )
-    _finish(figure, "Weights of a block at so many channels", "", "", legend=True)
-    most = max(sum(layer.params for layer in layers) for layers in found.values())
-    figure.update_layout(barmode="stack", height=270, legend_traceorder="normal")
-    figure.update_xaxes(range=[0, 1.45 * most], tickformat="~s")
-    figure.update_yaxes(autorange="reversed", tickformat=None)
     return figure
 
 
@@ -348,7 +238,7 @@ def histogram_figure(values: np.ndarray, title: str, deviation: float | None = N
             x=middles, y=bell * len(values) * np.diff(edges), mode="lines", name="at the start",
             line={"color": "#8a919e", "width": 2}, hoverinfo="skip",
         )  # fmt: skip
-    _finish(figure, title, "weight", "how many", legend=bool(deviation))
+    finish(figure, title, "weight", "how many", legend=bool(deviation))
     figure.update_xaxes(tickformat=".2~g")
     return figure
 
@@ -368,7 +258,7 @@ def latency_figure(layers: Sequence[Timed]) -> go.Figure:
         mode="markers", marker={"symbol": "line-ew", "size": 9, "line": {"width": 2, "color": "#8a919e"}},
         customdata=_timed_words(layers), hovertemplate="%{customdata[0]}<br>at least %{y:.3~g} ms<extra></extra>",
     )  # fmt: skip
-    _finish(figure, "Time of each layer, and the least it could take", "layer", "ms", legend=True)
+    finish(figure, "Time of each layer, and the least it could take", "layer", "ms", legend=True)
     figure.update_yaxes(tickformat="~g")
     return figure
 
@@ -391,7 +281,7 @@ def roofline_figure(layers: Sequence[Timed], roof: Roof) -> go.Figure:
             hovertemplate="%{customdata[0]}, %{customdata[1]}<br>%{x:.3~g} FLOPs a byte, %{y:.3~s}FLOP/s, "
             "%{customdata[2]} its bound<extra></extra>",
         )  # fmt: skip
-    _finish(figure, "Roofline: speed against arithmetic per byte", "FLOPs per byte moved", "FLOP/s", legend=True)
+    finish(figure, "Roofline: speed against arithmetic per byte", "FLOPs per byte moved", "FLOP/s", legend=True)
     figure.update_xaxes(type="log", tickformat="~g", dtick=1)
     figure.update_yaxes(type="log", dtick=1)
     return figure
@@ -399,51 +289,6 @@ def roofline_figure(layers: Sequence[Timed], roof: Roof) -> go.Figure:
 
 def _timed_words(layers: Sequence[Timed]) -> list[tuple[str, str, str]]:
     return [(timed.layer.name, timed.layer.label, f"{timed.ratio:,.1f}×") for timed in layers]
-
-
-COMPARED: Mapping[str, tuple[str, Callable[[Sequence[Layer]], int]]] = {
-    "MACs": ("multiply-adds for one image", lambda layers: sum(layer.macs for layer in layers)),
-    "Parameters": ("trainable numbers", lambda layers: sum(layer.params for layer in layers)),
-    "Activations": ("bytes put out for one image", lambda layers: sum(map(output_bytes, layers))),
-    "Receptive field": ("pixels a side", lambda layers: layers[-1].field.size),
-}
-"""What networks can be compared in stage by stage: label, unit, and the figure of a stage's layers."""
-
-
-def stages_figure(traces: Sequence[Trace], names: Sequence[str], name: str) -> go.Figure:
-    """A measure of `COMPARED` stage by stage, a bar for each network; the field at each stage's end, without the head."""
-    unit, figure_of = COMPARED[name]
-    figure = go.Figure()
-    field = name == "Receptive field"
-    for trace, label, shade in zip(traces, names, STAGES, strict=False):
-        groups = dict.fromkeys(layer.role.group for layer in trace.layers if not (field and layer.role.part == "head"))
-        values = [figure_of([layer for layer in trace.layers if layer.role.group == group]) for group in groups]
-        figure.add_bar(
-            x=list(groups), y=values, name=label, marker_color=shade, texttemplate="%{y:,}" if field else "%{y:.3s}",
-            textposition="outside", textangle=0, cliponaxis=False, hovertemplate=f"{label}<br>%{{x}}: %{{y:,}}<extra></extra>",
-        )  # fmt: skip
-    title = "Receptive field at the end of each stage" if field else f"{name} by stage"
-    _finish(figure, title, "", unit, legend=True)
-    order = dict.fromkeys(layer.role.group for trace in traces for layer in trace.layers)
-    ranked = sorted(order, key=lambda group: (group == "head", group != "stem", group))
-    figure.update_xaxes(categoryorder="array", categoryarray=ranked)
-    figure.update_layout(uniformtext={"mode": "hide", "minsize": 9})
-    return figure
-
-
-def bill_figure(bill: Sequence[Charge], total: int, key: str, name: str) -> go.Figure:
-    """How the charges of a bill ("params" or "macs") lead from no difference to the `total`."""
-    values = [*(getattr(charge, key) for charge in bill), total]
-    figure = go.Figure(
-        go.Waterfall(
-            x=[*(charge.title.replace(" and ", "<br>and ") for charge in bill), "total"], y=values, measure=["relative"] * len(bill) + ["total"],
-            text=[units.signed(value, units.amount) for value in values], textposition="outside", cliponaxis=False,
-            increasing={"marker": {"color": STAGES[2]}}, decreasing={"marker": {"color": STAGES[1]}},
-            totals={"marker": {"color": ACCENT}}, connector={"line": {"color": "#8a919e", "width": 1}},
-            customdata=values, hovertemplate="%{x}: %{customdata:+,}<extra></extra>",
-        )
-    )  # fmt: skip
-    return _finish(figure, f"Which option changes the {name}", "", name, legend=False)
 
 
 def contribution_figure(found: Sequence[Contribution], at: str, off: Collection[str]) -> go.Figure:
@@ -467,7 +312,7 @@ def contribution_figure(found: Sequence[Contribution], at: str, off: Collection[
             "‖S(x)‖ = %{customdata[1]:.3~g}<extra></extra>",
         )  # fmt: skip
     figure.add_hline(y=1, line_dash="dot", line_color="#8a919e", annotation_text="as large as the shortcut")
-    _finish(figure, "Branch against shortcut, by block", "stage.block", "‖F(x)‖ / ‖S(x)‖", legend=True)
+    finish(figure, "Branch against shortcut, by block", "stage.block", "‖F(x)‖ / ‖S(x)‖", legend=True)
     names = [one.block for one in found]
     figure.update_xaxes(
         type="category", tickformat=None, tickangle=0, tickvals=names, ticktext=[name[5:] for name in names]
@@ -505,7 +350,7 @@ def lesion_figure(series: Mapping[str, Sequence[Lesion]], label: str, images: st
             x=order, y=[whole] * len(order), name=f"{name}, whole: {whole:.1%}", mode="lines", hoverinfo="skip",
             line={"width": 1.5, "dash": "dot" if number else "solid", "color": "#8a919e" if number else ACCENT},
         )  # fmt: skip
-    _finish(figure, f"{label} with one block off, {images}", "block that is off, as stage.block", "", legend=True)
+    finish(figure, f"{label} with one block off, {images}", "block that is off, as stage.block", "", legend=True)
     figure.update_xaxes(
         type="category", tickformat=None, categoryorder="array", categoryarray=order, tickangle=0, tickvals=order,
         ticktext=[block[5:] for block in order],
@@ -519,7 +364,8 @@ def _depth(block: str) -> tuple[int, int]:
     return int(stage), int(index)
 
 
-def _finish(figure: go.Figure, title: str, x: str, y: str, legend: bool) -> go.Figure:
+def finish(figure: go.Figure, title: str, x: str, y: str, legend: bool) -> go.Figure:
+    """The figure with title, axis titles and, below it, a legend, as all of ours have them."""
     figure.update_layout(
         title=title or None, height=340, showlegend=legend, bargap=0.15, hovermode="closest",
         margin={"l": 8, "r": 8, "t": 44, "b": 8}, legend={"orientation": "h", "y": -0.22, "title": None},

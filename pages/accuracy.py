@@ -3,7 +3,7 @@
 import streamlit as st
 
 from explorer import state
-from explorer.charts import COSTS
+from explorer.accuracy_charts import COSTS
 from explorer.views import accuracy
 from explorer.views.cached import traced
 from explorer.views.headline import figures, heading

@@ -16,8 +16,8 @@ from torchinfo import summary
 
 from explorer import compare, trace
 from explorer.__main__ import main
-from explorer.charts import COMPARED, bill_figure, stages_figure
 from explorer.compare import common_size, label, labels
+from explorer.compare_charts import COMPARED, bill_figure, stages_figure
 from explorer.compare_diagram import columns, detail, overview
 from explorer.ready import READY
 from explorer.units import amount, mebibytes

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from explorer import charts
+from explorer import stack_charts
 from explorer.diagram import part_layers
 from explorer.stacks import (
     CASES,
@@ -280,7 +280,7 @@ def test_the_drawing_shows_every_convolution_and_its_field(lab):
 
 def test_charts_say_where_costs_meet():
     found = compare(DEEP)
-    figure = charts.stack_figure(found, "params", "Weights")
+    figure = stack_charts.stack_figure(found, "params", "Weights")
     assert figure.layout.annotations[0].text == "break-even at 13"
     assert figure.data[2].x == (32,)
     assert figure.data[2].y == (28_512,)
@@ -316,7 +316,7 @@ def test_a_block_keeps_its_shape_and_has_a_shortcut_unless_plain(kind):
     assert first == last == (32, 20, 20)
     assert any(layer.op == "addition" for layer in layers) == (kind != "plain")
     assert not any(layer.role.on_shortcut for layer in layers), "the shortcut is the identity"
-    figure = charts.block_figure({kind: layers})
+    figure = stack_charts.block_figure({kind: layers})
     assert sum(bar.x[0] for bar in figure.data) == sum(layer.params for layer in layers if layer.op == "convolution")
 
 

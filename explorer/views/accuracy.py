@@ -8,8 +8,8 @@ import streamlit as st
 
 from resnet import title
 
-from .. import charts, state
-from ..charts import cost
+from .. import state
+from ..accuracy_charts import accuracy_figure, cost
 from ..published import Result, published
 from ..trace import Trace
 from .cached import traced
@@ -34,7 +34,7 @@ def chart(trace: Trace, measure: str) -> None:
             view = state.view()
             state.show(replace(view, config=result.config, image_size=(result.size,) * 2, at="", weights=""))
 
-    figure = charts.accuracy_figure(points, measure, cost(trace, measure), title(trace.config), trace.config)
+    figure = accuracy_figure(points, measure, cost(trace, measure), title(trace.config), trace.config)
     st.plotly_chart(figure, key=key, on_select=open_network, selection_mode="points")
     st.caption(
         "A click on a point opens its network. Each stands at its cost at the image size it was measured at; the dotted "

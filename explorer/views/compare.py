@@ -10,8 +10,9 @@ import streamlit as st
 
 from resnet import PRESETS, ConfigError, ResNetConfig, preset
 
-from .. import charts, compare_diagram, diagram, state
+from .. import compare_diagram, diagram, state
 from ..compare import Comparison, activations, common_size
+from ..compare_charts import COMPARED, bill_figure, stages_figure
 from ..ready import READY
 from ..trace import Layer, Trace, shape_text
 from ..units import amount, mebibytes, ratio, signed
@@ -261,8 +262,8 @@ def bill(found: Comparison, names: Sequence[str]) -> None:
     )
     if len(found.bill) > 1:
         left, right = st.columns(2)
-        left.plotly_chart(charts.bill_figure(found.bill, found.params, "params", "parameters"), key="bill params")
-        right.plotly_chart(charts.bill_figure(found.bill, found.macs, "macs", "MACs"), key="bill macs")
+        left.plotly_chart(bill_figure(found.bill, found.params, "params", "parameters"), key="bill params")
+        right.plotly_chart(bill_figure(found.bill, found.macs, "macs", "MACs"), key="bill macs")
 
 
 def layers(found: Comparison, names: Sequence[str]) -> None:
@@ -303,5 +304,5 @@ def doing(layer: Layer | None) -> str | None:
 
 def by_stage(traces: Sequence[Trace], names: Sequence[str]) -> None:
     """A measure of every network stage by stage."""
-    name = st.segmented_control("By stage", list(charts.COMPARED), default="MACs", required=True, key="compared by")
-    st.plotly_chart(charts.stages_figure(traces, names, name), key="stages chart")
+    name = st.segmented_control("By stage", list(COMPARED), default="MACs", required=True, key="compared by")
+    st.plotly_chart(stages_figure(traces, names, name), key="stages chart")

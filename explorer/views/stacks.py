@@ -11,7 +11,7 @@ import streamlit as st
 
 from resnet import ConfigError
 
-from .. import charts, diagram, state
+from .. import charts, diagram, stack_charts, state
 from ..cost import macs_formula, params_formula
 from ..images import open_image, samples
 from ..stacks import (
@@ -127,7 +127,7 @@ def kernel_stacks() -> None:
         left, right = st.columns(2)
         for column, (measure, name) in zip((left, right), (("params", "Weights"), ("macs", "MACs")), strict=True):
             with column:
-                st.plotly_chart(charts.stack_figure(now, measure, name), key=f"stack {measure}")
+                st.plotly_chart(stack_charts.stack_figure(now, measure, name), key=f"stack {measure}")
                 st.caption(even_words(now, measure, name))
     st.markdown("**Every convolution**")
     st.dataframe(layer_frame(now), hide_index=True, key="stack layers")
@@ -261,7 +261,7 @@ def one_block() -> None:
             f"basic at {width:,}": layers["basic"], f"bottleneck at {width:,}": layers["bottleneck"],
             f"basic at {quarter:,}": narrow,
         }  # fmt: skip
-        st.plotly_chart(charts.block_figure(bars), key="block weights")
+        st.plotly_chart(stack_charts.block_figure(bars), key="block weights")
         st.markdown(
             f"- Two 3×3 at {width:,} channels: {sum_of(layers['basic'])} weights.\n"
             f"- The bottleneck: {sum_of(layers['bottleneck'])} weights. Its 3×3 works on {quarter:,} channels, and the two 1×1 "
