@@ -1,0 +1,258 @@
+"""The line of long jobs: order, leases, stopping and going on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+
+from explorer.jobs import DONE, FAILED, RUNNING, STOPPED, WAITING, Line, one_thread
+
+
+class Clock:
+    """Time that passes when told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Gate:
+    """Work of `count` items, each of which waits until the test lets it through."""
+
+    def __init__(self, count: int):
+        self.count, self.through, self.made = count, threading.Semaphore(0), 0
+
+    def __call__(self) -> Iterator[int]:
+        self.made += 1
+        for number in range(self.count):
+            assert self.through.acquire(timeout=10)
+            yield number
+
+    def let(self, count: int = 1) -> None:
+        self.through.release(count)
+
+
+def soon(true: Callable[[], object]) -> None:
+    """Wait until the worker has come so far."""
+    end = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def line(clock: Clock) -> Line[int]:
+    return Line(lease=10, patience=100, kept=2, clock=clock)
+
+
+def state(line: Line[int], key: str, who: str = "watcher") -> str:
+    found = line.look(key, who)
+    assert found is not None
+    return found.state
+
+
+def peek(line: Line[int], key: str) -> tuple[str, list[int]]:
+    """State and items without a look, which would renew a lease."""
+    job = line._jobs[key]
+    return job.state, list(job.items)
+
+
+def test_a_job_runs_to_its_end_and_is_kept(line):
+    assert line.look("a", "anna") is None
+    line.start("a", "anna", lambda: iter(range(5)))
+    soon(lambda: state(line, "a") == DONE)
+    assert line.look("a", "ben").items == (0, 1, 2, 3, 4)
+    line.start("a", "ben", lambda: pytest.fail("it is done"))
+    assert state(line, "a") == DONE
+
+
+def test_one_at_a_time_in_the_order_of_asking(line):
+    gates = {key: Gate(1) for key in "abc"}
+    for key, gate in gates.items():
+        line.start(key, key, gate)
+    soon(lambda: state(line, "a", "a") == RUNNING)
+    assert [(line.look(key, key).state, line.look(key, key).ahead) for key in "abc"] == [
+        (RUNNING, 0), (WAITING, 1), (WAITING, 2),
+    ]  # fmt: skip
+    for key in "abc":
+        soon(lambda key=key: state(line, key, key) == RUNNING)
+        assert line.current()[0] == key
+        assert sum(line.look(other, other).state == RUNNING for other in "abc") == 1
+        gates[key].let()
+    soon(lambda: state(line, "c", "c") == DONE)
+    assert line.current() is None
+
+
+def test_stop_and_resume_goes_on_where_it_was(line):
+    gate = Gate(4)
+    line.start("a", "anna", gate)
+    gate.let(2)
+    soon(lambda: line.look("a", "anna").items == (0, 1))
+    assert line.stop("a", "anna")
+    gate.let(1)  # the item it was at
+    soon(lambda: line.look("a", "anna").items == (0, 1, 2))
+    gate.let(1)
+    time.sleep(0.05)
+    assert line.look("a", "anna")[:2] == (STOPPED, (0, 1, 2))
+    line.start("a", "anna", lambda: pytest.fail("it had begun"))
+    soon(lambda: state(line, "a", "anna") == DONE)
+    assert line.look("a", "anna").items == (0, 1, 2, 3)
+    assert gate.made == 1
+
+
+def test_stopped_while_waiting_leaves_the_line(line):
+    first, second, third = Gate(1), Gate(1), Gate(1)
+    for key, gate in zip("abc", (first, second, third), strict=True):
+        line.start(key, key, gate)
+    assert line.stop("b", "b")
+    assert (line.look("b", "b").state, line.look("c", "c").ahead) == (STOPPED, 1)
+    first.let()
+    soon(lambda: state(line, "c", "c") == RUNNING)
+    third.let()
+    soon(lambda: state(line, "c", "c") == DONE)
+    assert second.made == 0
+
+
+def test_what_others_watch_cannot_be_stopped(line, clock):
+    gate = Gate(1)
+    line.start("a", "anna", gate)
+    line.start("a", "ben", gate)
+    assert line.look("a", "anna").others == 1
+    assert not line.stop("a", "anna")
+    clock.now = 5
+    line.look("a", "anna")
+    clock.now = 11  # Ben has not looked since
+    assert line.look("a", "anna").others == 0
+    assert line.stop("a", "anna")
+    gate.let()
+
+
+def test_nobody_waiting_lets_an_abandoned_job_finish(line, clock):
+    gate = Gate(2)
+    line.start("a", "anna", gate)
+    clock.now = 50
+    gate.let(2)
+    soon(lambda: peek(line, "a") == (DONE, [0, 1]))
+
+
+def test_an_abandoned_job_gives_way_and_goes_on_afterwards(line, clock):
+    left, other = Gate(3), Gate(1)
+    line.start("a", "anna", left)
+    left.let()
+    soon(lambda: peek(line, "a") == (RUNNING, [0]))
+    line.start("b", "ben", other)
+    left.let()
+    soon(lambda: peek(line, "a") == (RUNNING, [0, 1]))  # Anna's lease holds
+    clock.now = 11
+    line.look("b", "ben")
+    left.let()  # the item that it was at
+    soon(lambda: peek(line, "b")[0] == RUNNING)
+    assert peek(line, "a") == (WAITING, [0, 1, 2])
+    other.let()
+    soon(lambda: peek(line, "a")[0] == DONE)
+    assert left.made == 1
+
+
+def test_who_waits_and_is_there_comes_before_who_left(line, clock):
+    gates = {key: Gate(1) for key in "abc"}
+    for key, gate in gates.items():
+        line.start(key, key, gate)
+    clock.now = 11
+    line.look("a", "a"), line.look("c", "c")
+    assert line.look("c", "c").ahead == 1
+    gates["a"].let()
+    soon(lambda: peek(line, "c")[0] == RUNNING)
+    gates["c"].let()
+    soon(lambda: peek(line, "b")[0] == RUNNING)
+    gates["b"].let()
+    soon(lambda: peek(line, "b")[0] == DONE)
+
+
+def test_starting_another_lets_go_of_the_first(line):
+    first, second = Gate(2), Gate(1)
+    line.start("a", "anna", first)
+    soon(lambda: peek(line, "a")[0] == RUNNING)
+    line.start("b", "anna", second)
+    first.let()
+    soon(lambda: peek(line, "b")[0] == RUNNING)
+    assert peek(line, "a") == (WAITING, [0])
+    second.let()
+    first.let()
+    soon(lambda: peek(line, "a")[0] == DONE)
+
+
+def test_patience_ends(line, clock):
+    running, waiting = Gate(2), Gate(1)
+    line.start("a", "anna", running)
+    line.start("b", "ben", waiting)
+    soon(lambda: peek(line, "a")[0] == RUNNING)
+    clock.now = 101
+    running.let()
+    soon(lambda: line._worker is None)
+    assert not line._jobs
+    assert waiting.made == 0
+    assert line.look("a", "anna") is None
+
+
+def test_only_so_many_are_kept_beside_those_looked_at(line, clock):
+    for now, key in enumerate("abcd"):
+        clock.now = now
+        line.start(key, "anna", lambda: iter([1]))
+        soon(lambda key=key: peek(line, key)[0] == DONE)
+        soon(lambda: line._worker is None)
+    assert [key for key in "abcd" if line.look(key, "anna")] == ["b", "c", "d"]
+
+
+def test_a_failure_is_told_and_the_line_goes_on(line):
+    def broken() -> Iterator[int]:
+        yield 1
+        raise RuntimeError("no memory")
+
+    line.start("a", "anna", broken)
+    line.start("b", "ben", lambda: iter([2]))
+    soon(lambda: state(line, "b") == DONE)
+    found = line.look("a", "anna")
+    assert (found.state, found.items, found.error) == (FAILED, (1,), "RuntimeError: no memory")
+    line.start("a", "anna", lambda: iter([3]))
+    soon(lambda: state(line, "a") == DONE)
+    assert line.look("a", "anna").items == (3,)
+
+
+def test_one_thread_is_this_thread_only():
+    """In the worker torch counts one thread, in old and new threads as many as before."""
+    before, found = torch.get_num_threads(), {}
+    torch.set_num_threads(2)
+    leave = threading.Event()
+
+    def worker() -> None:
+        one_thread()
+        found["worker"] = torch.get_num_threads()
+        assert leave.wait(10)
+        found["worker later"] = torch.get_num_threads()
+
+    def visitor() -> None:
+        found["visitor"] = torch.get_num_threads()
+
+    try:
+        first, second = threading.Thread(target=worker), threading.Thread(target=visitor)
+        first.start()
+        soon(lambda: "worker" in found)
+        second.start()
+        second.join()
+        found["here"] = torch.get_num_threads()
+        leave.set()
+        first.join()
+    finally:
+        torch.set_num_threads(before)
+    assert found == {"worker": 1, "visitor": 2, "here": 2, "worker later": 1}
