@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 import torch
 
@@ -20,10 +21,12 @@ from resnet.weights import randomly
 
 from .diagram import parts
 from .inference import devices, predict
+from .residual import switchable
 from .trace import trace
+from .view import View
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Locator, Page
 
 ROOT = Path(__file__).parents[1]
 
@@ -123,48 +126,84 @@ EMPTY = 'import streamlit as st\nwith st.sidebar:\n    st.write(st.segmented_con
 
 
 def clicks() -> None:
-    """From a click in the sidebar to an idle page: our architecture page, and a page with nothing on it."""
+    """From a click to an idle page: the sidebar's Block, beside a page with nothing on it; then the inference page."""
     with TemporaryDirectory() as folder, chromium() as browser:
         page = browser.new_page(viewport={"width": 1440, "height": 1000})
         empty = Path(folder, "empty.py")
         empty.write_text(EMPTY)
         with server(empty) as address:
-            floor = click_times(page, address)
+            floor = block_times(page, address)
         with server(ROOT / "explorer" / "app.py") as address:
-            ours = click_times(page, address)
-    print("click on Block to idle page            median    slowest")
-    for name, times in (("an empty page", floor), ("ResNet-50, architecture page", ours)):
-        print(f"{name:36}{statistics.median(times) * 1e3:6.0f} ms {max(times) * 1e3:7.0f} ms")
-    print(f"{'ratio':36}{statistics.median(ours) / statistics.median(floor):6.1f}×")
+            ours = block_times(page, address)
+            print("click on Block to idle page            median    slowest")
+            for name, times in (("an empty page", floor), ("ResNet-50, architecture page", ours)):
+                print(f"{name:36}{statistics.median(times) * 1e3:6.0f} ms {max(times) * 1e3:7.0f} ms")
+            print(f"{'ratio':36}{statistics.median(ours) / statistics.median(floor):6.1f}×")
+            print("click on the inference page            to the changed drawing    to an idle page")
+            for name in LOOKS:
+                for what, clicks in looks(page, address, name):
+                    drawn, idle = (statistics.median(times) * 1e3 for times in zip(*clicks, strict=True))
+                    print(f"{name + ', ' + what:38}{drawn:19.0f} ms{idle:17.0f} ms")
 
 
-def click_times(page: Page, address: str, count: int = 20) -> list[float]:
-    """Seconds from each of `count` clicks to the last change of an idle page; the first four are not counted.
+def block_times(page: Page, address: str, count: int = 24) -> list[float]:
+    """Seconds that each of `count` clicks on Block takes; the first four are not counted."""
+    opened(page, address)
+    buttons = page.get_by_test_id("stSidebar").get_by_role("radio")
+    pair = [buttons.filter(has_text=name).first for name in ("basic", "bottleneck")]
+    return [click_time(pair[number % 2])[1] for number in range(count)][4:]
+
+
+LOOKS = {
+    "resnet20_fashion": "",
+    "resnet56_fashion": "",
+    "resnet50": "random",
+}
+"""The networks that the inference page is measured on, and their weights."""
+
+
+def looks(page: Page, address: str, name: str, count: int = 8) -> Iterator[tuple[str, list[tuple[float, float]]]]:
+    """What a person does with a picture there: another block is looked at, or switched off; each time a new one."""
+    config = preset(name)
+    opened(page, f"{address}/inference?{urlencode(View(config, weights=LOOKS[name]).to_query())}")
+    names = switchable(config)
+    for what, prefix in (("another block", ""), ("one more off", "switch ")):
+        targets = [page.locator(f".st-key-overview [data-id='{prefix}{name}']") for name in names]
+        shown = [target for target in targets if target.count()]
+        yield what, [click_time(target) for target in shown[: count + 1]][1:]
+
+
+def opened(page: Page, address: str) -> None:
+    page.goto(address)
+    page.wait_for_selector(IDLE)
+    page.wait_for_timeout(3000)
+
+
+def click_time(target: Locator) -> tuple[float, float]:
+    """Seconds from a click to the last change of the component that was clicked, and of the page, then idle.
 
     The table's canvas is left out: it writes its cells again for screen readers after it is drawn.
     """
-    page.goto(address)
-    page.wait_for_selector(IDLE)
-    page.get_by_test_id("stSidebar").get_by_text("bottleneck", exact=True).first.wait_for()
-    page.wait_for_timeout(1500)
-    script = """async ([name, idle]) => {
-        const buttons = [...document.querySelectorAll('[data-testid=stSidebar] button')];
-        const button = buttons.find((b) => b.textContent.trim() === name);
-        let last = performance.now();
+    script = """async (target, idle) => {
+        const start = performance.now();
+        let own = start, last = start;
         const inTable = (target) => (target.parentElement ?? target).closest('[data-testid=stDataFrame]');
         const observer = new MutationObserver((changes) => {
             if (changes.some(({ target }) => !inTable(target))) last = performance.now();
         });
-        observer.observe(document.body, { subtree: true, childList: true, attributes: true, characterData: true });
-        const start = performance.now();
-        button.click();
+        const all = { subtree: true, childList: true, attributes: true, characterData: true };
+        observer.observe(document.body, all);
+        const inside = new MutationObserver(() => { own = last = performance.now(); });
+        inside.observe(target.getRootNode(), all);
+        target.dispatchEvent(new MouseEvent('click', { bubbles: true, composed: true }));
         do await new Promise((done) => setTimeout(done, 50));
         while (performance.now() - last < 500 || !document.querySelector(idle));
         observer.disconnect();
-        return (last - start) / 1000;
+        inside.disconnect();
+        return [(own - start) / 1000, (last - start) / 1000];
     }"""
-    times = [page.evaluate(script, [("basic", "bottleneck")[i % 2], IDLE]) for i in range(count)]
-    return times[4:]
+    drawn, idle = target.evaluate(script, IDLE)
+    return drawn, idle
 
 
 @contextmanager

@@ -173,38 +173,6 @@ def width_figure(profile: np.ndarray, first: int, size: int, width: Width, name:
     return figure
 
 
-def probability_figure(
-    labels: Sequence[str], probabilities: Sequence[float], whole: Sequence[float] | None = None
-) -> go.Figure:
-    """The most probable classes, the best on top; with blocks off, over the probabilities of the `whole` network."""
-    figure = go.Figure(
-        go.Bar(
-            x=list(probabilities),
-            y=[f"{label} " for label in labels],
-            orientation="h",
-            marker_color=colour("stage 1"),
-            name="with blocks off",
-            text=[f"{p:.1%}" for p in probabilities],
-            textposition="auto",
-            textangle=0,
-            cliponaxis=False,
-            hovertemplate="%{y}: %{x:.2%}<extra></extra>",
-        )
-    )
-    if whole is not None:
-        figure.add_bar(
-            x=list(whole), y=[f"{label} " for label in labels], orientation="h", marker_color="#8a919e", name="whole network",
-            text=[f"{p:.1%}" for p in whole], textposition="auto", textangle=0, cliponaxis=False,
-            hovertemplate="%{y}: %{x:.2%}, whole network<extra></extra>",
-        )  # fmt: skip
-    finish(figure, "", "", "", legend=whole is not None)
-    each = 34 if whole is None else 48
-    figure.update_layout(height=46 + each * len(labels), margin={"t": 8, "b": 8}, legend_y=-0.02)
-    figure.update_xaxes(range=[0, 1], visible=False)
-    figure.update_yaxes(autorange="reversed")
-    return figure
-
-
 def channel_figure(values: np.ndarray, name: str, most: int = 40) -> go.Figure:
     """A layer of one number a channel: the channels of largest magnitude."""
     chosen = np.argsort(-np.abs(values), kind="stable")[:most]

@@ -748,7 +748,7 @@ def test_blocks_off_change_the_prediction_and_everything_after_it() -> None:
     assert changed(app).startswith(f"2 blocks are off. The whole network says **{name}**, {probability}%")
     before, points, after = map(float, re.findall(r"([\d.]+)(?:%|points| points)", changed(app)))
     assert before - after == pytest.approx(points, abs=0.11)
-    (chart,) = [c.proto.spec for c in app.get("plotly_chart") if "with blocks off" in c.proto.spec]
+    (chart,) = [html.proto.body for html in app.get("html") if "with blocks off" in html.proto.body]
     assert "whole network" in chart
     assert tile_labels(app, "several") != tile_labels(whole, "several")
     click(app, "All blocks on")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-import json
+import re
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -34,6 +34,7 @@ from explorer.inference import (
     strongest_map,
 )
 from explorer.trace import trace
+from explorer.views.running import bars
 from resnet import ResNet, ResNetConfig, preset
 from resnet.weights import BUNDLED, FASHION_MNIST, Preprocessing, bundled, load, randomly
 
@@ -447,9 +448,17 @@ def test_a_picture_as_an_address() -> None:
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(body)))), np.asarray(picture))
 
 
+def test_bars_are_as_long_as_the_probabilities() -> None:
+    alone = bars(["cat & dog", "<i>"], [0.75, 0.25])
+    assert re.findall(r"width:([\d.]+%)", alone) == ["75.00%", "25.00%"]
+    assert re.findall(r"<dt>(.*?)</dt>", alone) == ["cat &amp; dog", "&lt;i&gt;"]
+    beside = bars(["cat", "dog"], [0.75, 0.25], [0.5, 0.0])
+    assert re.findall(r"width:([\d.]+%)", beside) == ["75.00%", "50.00%", "25.00%", "0.00%"]
+    assert "whole network" in beside
+    assert "whole network" not in alone
+
+
 def test_figures_show_what_they_are_given() -> None:
-    bars = json.loads(charts.probability_figure(["cat", "dog"], [0.75, 0.25]).to_json())["data"][0]
-    assert (bars["x"], bars["y"]) == ([0.75, 0.25], ["cat ", "dog "])
     values = np.array([0.5, -3, 2, 0], np.float32)
     chosen = charts.channel_figure(values, "fc", most=3)
     assert list(chosen.data[0].x) == ["1", "2", "0"]

@@ -10,7 +10,7 @@ from ..attribution import Attribution
 from ..trace import Layer
 from .cached import HASHES, computed, device, is_kept
 from .network import chosen_layer
-from .picture import downloads, tiles
+from .picture import contacts, downloads, tiles
 from .running import Run
 
 AT_ONCE = 3e9
@@ -124,7 +124,7 @@ def weights_panel(result: Run) -> None:
         with st.container(height=420 if count > 48 else "content", border=False):
             labels = {str(index): str(index) for index in range(count)}
             selected = str(st.session_state.get("channel", "")) if chosen_layer(result.trace).name == name else ""
-            tiles([np.asarray(picture) for picture in pictures], labels, selected, "kernel tiles", select)
+            tiles(contacts([np.asarray(picture) for picture in pictures]), labels, selected, "kernel tiles", select)
         kind = "in colour" if channels == 3 else "grey" if channels == 1 else f"the mean of {channels} channels"
         st.caption(
             f"{count} kernels of {size}×{size}, {kind}, on one scale; middle grey is zero. A click selects its channel."

@@ -65,10 +65,23 @@ def picture(drawing: Drawing, key: str, on_choose: Callable[[str], None]) -> Non
 COLUMNS = 8
 
 
+class Contacts(NamedTuple):
+    """Pictures of one size on one sheet, which is an address; `aspect` is the CSS ratio of one picture."""
+
+    sheet: str
+    aspect: str
+
+
+def contacts(pictures: Sequence[np.ndarray]) -> Contacts:
+    """Pictures H×W×3 of one size, for `tiles`."""
+    height, width = pictures[0].shape[:2]
+    return Contacts(data_url(sheet(pictures, COLUMNS)), f"{width} / {height}")
+
+
 def tiles(
-    pictures: Sequence[np.ndarray], labels: Mapping[str, str], selected: str, key: str, on_choose: Callable[[str], None]
+    pictures: Contacts, labels: Mapping[str, str], selected: str, key: str, on_choose: Callable[[str], None]
 ) -> None:
-    """Pictures H×W×3 of one size as a grid of buttons, one for each of `labels` (identifier: caption).
+    """Pictures as a grid of buttons, one for each of `labels` (identifier: caption).
 
     `on_choose` gets the identifier, before the next run.
     """
@@ -77,11 +90,9 @@ def tiles(
         if identifier := st.session_state[key].get("chosen"):
             on_choose(identifier)
 
-    height, width = pictures[0].shape[:2]
     data = {
-        "sheet": data_url(sheet(pictures, COLUMNS)), "columns": COLUMNS, "selected": selected,
+        "sheet": pictures.sheet, "columns": COLUMNS, "selected": selected, "aspect": pictures.aspect,
         "items": [{"id": identifier, "label": label} for identifier, label in labels.items()],
-        "aspect": f"{width} / {height}",
     }  # fmt: skip
     _tiles(key=key, data=data, on_chosen_change=chosen)
 

@@ -12,7 +12,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from .. import state
 from ..images import MAX_BYTES, ImageError, Sample, open_image, samples
-from .picture import tiles
+from .picture import Contacts, contacts, tiles
 
 FORMATS = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"]
 SOURCES = ("Samples", "Upload", "Camera")
@@ -34,9 +34,9 @@ def opened(digest: str, _data: bytes) -> Image.Image:
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
-def sample_tiles() -> list[np.ndarray]:
+def sample_tiles() -> Contacts:
     """Every shipped sample as a small square."""
-    return [thumbnail(open_image(sample.open())) for sample in samples()]
+    return contacts([thumbnail(open_image(sample.open())) for sample in samples()])
 
 
 def choose_pictures(fashion: bool) -> list[Chosen]:
@@ -89,7 +89,7 @@ def chosen_first(pictures: list[Chosen]) -> list[Chosen]:
     current = st.session_state.get("uploaded")
     current = current if current in digests else digests[0]
     labels = {picture.digest: picture.name for picture in pictures}
-    tiles([thumbnail(picture.image) for picture in pictures], labels, current, "uploads", choose)
+    tiles(contacts([thumbnail(picture.image) for picture in pictures]), labels, current, "uploads", choose)
     return sorted(pictures, key=lambda picture: picture.digest != current)
 
 

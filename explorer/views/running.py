@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from typing import NamedTuple
 
 import numpy as np
@@ -15,12 +16,13 @@ from resnet.weights import BUNDLED, Weights, WeightsError, available, download, 
 
 from .. import charts, diagram, inference, state
 from ..inference import Device, Prediction, Prepared
+from ..palette import ACCENT, STEM
 from ..residual import switchable, without
 from ..trace import Trace
 from . import checkpoint
 from .cached import HASHES, device, form, model, traced
 from .network import chosen_layer
-from .picture import downloads, tiles
+from .picture import contacts, downloads, tiles
 from .pictures import Chosen
 
 # -- weights ------------------------------------------------------------------------------
@@ -219,10 +221,7 @@ def verdict(result: Run) -> None:
     if result.off:
         st.markdown(change(result))
     whole = [float(result.whole.probabilities[index]) for index, _ in top] if result.off else None
-    st.plotly_chart(
-        charts.probability_figure(names, [probability for _, probability in top], whole), key="top five",
-        config={"displayModeBar": False},
-    )  # fmt: skip
+    st.html(bars(names, [probability for _, probability in top], whole))
     if not result.off:
         st.caption(
             f"{prediction.seconds * 1000:.0f} ms on {prediction.device.name} in {prediction.device.form}, {result.trace.macs / 1e6:,.0f} M MACs"
@@ -233,6 +232,26 @@ def verdict(result: Run) -> None:
             f"These weights know ten things: {known}. A picture of anything else gets one of these names too, "
             "often with high confidence."
         )
+
+
+def bars(names: Sequence[str], probabilities: Sequence[float], whole: Sequence[float] | None = None) -> str:
+    """Probabilities as bars in HTML; with blocks off, over those of the `whole` network.
+
+    A Plotly chart would take the browser longer than the prediction takes the server.
+    """
+    series = {"with blocks off": (probabilities, ACCENT)}
+    if whole is not None:
+        series["whole network"] = (whole, STEM)
+
+    def bar(share: float, shade: str) -> str:
+        return f'<div title="{share:.2%}"><i style="width:{share:.2%};background:{shade}"></i>{share:.1%}</div>'
+
+    rows = "".join(
+        f"<dt>{escape(name)}</dt><dd>{''.join(bar(values[row], shade) for values, shade in series.values())}</dd>"
+        for row, name in enumerate(names)
+    )
+    legend = "".join(f'<span><i style="background:{shade}"></i>{words}</span>' for words, (_, shade) in series.items())
+    return f'<dl class="bars">{rows}</dl>' + (f'<div class="legend">{legend}</div>' if whole is not None else "")
 
 
 def change(result: Run) -> str:
@@ -308,7 +327,7 @@ def channel_grid(maps: np.ndarray, name: str) -> int:
     with st.container(height=430 if len(shown) > SHOWN[0] else "content", border=False):
         labels = {str(channel): str(channel) for channel in shown}
         pictures = charts.channel_tiles(maps, shown)
-        tiles(pictures, labels, str(selected), "channel tiles", select)
+        tiles(contacts(pictures), labels, str(selected), "channel tiles", select)
     st.caption(
         f"{len(shown)} of {len(order)} channels, the largest mean magnitude first; each in its own range, dark to bright."
     )

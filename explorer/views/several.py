@@ -8,7 +8,7 @@ import streamlit as st
 from .. import charts, state
 from ..images import samples
 from .network import chosen_layer
-from .picture import downloads, tiles
+from .picture import contacts, downloads, tiles
 from .pictures import Chosen, from_sample
 from .running import Run
 
@@ -57,7 +57,7 @@ def predictions(result: Run, runs: list[Run]) -> None:
             ((best, probability),) = run.prediction.top(1)
             labels[run.picture.digest] = f"{names[best]} {probability:.0%}" if run.prediction.finite else "overflowed"
         pictures = [np.asarray(charts.enlarged(charts.shown(run.prepared.pixels), 112)) for run in runs]
-        tiles(pictures, labels, result.picture.digest, "several", choose)
+        tiles(contacts(pictures), labels, result.picture.digest, "several", choose)
         downloads(
             "predictions", lambda: charts.sheet(pictures, 4),
             lambda: {
@@ -81,7 +81,7 @@ def one_channel(result: Run, runs: list[Run]) -> None:
         labels = {
             run.picture.digest: f"mean {one.mean():.2g}".replace("-", "−") for run, one in zip(runs, maps, strict=True)
         }
-        tiles(pictures, labels, result.picture.digest, "across tiles", lambda _: None)
+        tiles(contacts(pictures), labels, result.picture.digest, "across tiles", lambda _: None)
         st.caption(
             f"All on one scale, {low:.2g} to {high:.2g}. The layer is chosen in the drawing, the channel among the activations."
         )
