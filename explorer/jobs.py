@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
@@ -208,3 +209,14 @@ def one_thread() -> None:
     other = threading.Thread(target=torch.set_num_threads, args=(before,))
     other.start()
     other.join()
+
+
+@contextmanager
+def single() -> Iterator[None]:
+    """One thread for torch here and now: small maps gain nothing from more, and lose much where the cores are busy."""
+    before = torch.get_num_threads()
+    one_thread()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -3,11 +3,11 @@
 import streamlit as st
 
 from explorer import state
-from explorer.views import paths
+from explorer.views import ensembles
 from explorer.views.cached import traced
 
 PANELS = {
-    "Paths": paths.all_paths,
+    "Paths": ensembles.panel,
 }
 """The experiments by the name of their tab; each takes the trace of the network that is shown."""
 

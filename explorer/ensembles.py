@@ -1,0 +1,274 @@
+"""A residual network as an ensemble of paths (Veit 2016, https://arxiv.org/abs/1605.06431): how long they are, and what
+gradient each length carries.
+
+A path takes one summand of every addition. Its length is the number of blocks whose branch it runs through.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from copy import deepcopy
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resnet import ResNet
+
+from .inference import Device, TooLargeError
+from .residual import blocks
+from .trace import IMAGE, Trace
+
+# -- how many there are -------------------------------------------------------------------
+
+
+def path_counts(trace: Trace) -> tuple[int, ...]:
+    """How many paths run from the image to the scores through 0, 1, 2, … branches, counted in the traced graph.
+
+    The numbers are exact. With n additions in a row they are the binomial coefficients of n. A plain network has one
+    path, through all of its blocks.
+    """
+    if not any(layer.op == "addition" for layer in trace.layers):
+        return (0,) * sum(trace.config.layers) + (1,)
+    known: dict[int, list[int]] = {IMAGE: [1]}
+    for layer in trace.layers:
+        found = known[layer.inputs[0]]
+        if layer.op == "addition":
+            longer, same = [0, *found], known[layer.inputs[1]]
+            found = [a + b for a, b in zip(longer, same + [0] * (len(longer) - len(same)), strict=True)]
+        known[layer.index] = found
+        for producer in layer.inputs:  # counts of hundreds of bits: what nobody reads again is let go
+            if trace.consumers[producer][-1] == layer.index:
+                known.pop(producer, None)
+    return tuple(found)
+
+
+# -- the gradient along one ---------------------------------------------------------------
+
+
+class Unravelled:
+    """One forward pass of a residual network in eval mode, from which the gradient along any path can be taken.
+
+    The forward pass is whole. On the way back, each addition hands its gradient either to the branch or to the
+    shortcut (Veit 2016, section 4.3). Activations keep the slopes that the forward pass gave them, so that the
+    gradients along all 2^n paths add up to the true one.
+    """
+
+    def __init__(self, model: ResNet, pictures: Tensor, labels: Tensor):
+        """`pictures` are N×C×H×W, `labels` N classes; both are where the model is, which is left alone.
+
+        Raises:
+            ValueError: for a plain network, which has nothing to choose.
+        """
+        if model.config.shortcut == "none":
+            raise ValueError("a plain network has one path")
+        self._through: Collection[str] | None = None
+        shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+        routed = deepcopy(model, shared).eval()
+        self.blocks = blocks(model.config)
+        for name in self.blocks:
+            routed.get_submodule(f"{name}.add").register_forward_hook(self._route(name))
+        with torch.enable_grad():
+            self.pictures = pictures.detach().clone().requires_grad_()
+            # The sum, so that each picture has the gradient of its own loss: in eval mode pictures do not mix.
+            self.loss = F.cross_entropy(routed(self.pictures), labels, reduction="sum")
+
+    def _route(self, name: str) -> Any:
+        def hook(_: nn.Module, args: tuple[Tensor, Tensor], __: Tensor) -> Tensor:
+            return _Fork.apply(*args, self, name)
+
+        return hook
+
+    def takes(self, name: str) -> tuple[bool, bool]:
+        """Whether the gradient at a block's addition goes on through the branch, and through the shortcut."""
+        return (True, True) if self._through is None else (name in self._through, name not in self._through)
+
+    def along(self, through: Collection[str]) -> Tensor:
+        """∂loss/∂pictures, N×C×H×W, along the path through the branches of these blocks and no others."""
+        self._through = frozenset(through)
+        try:
+            return self.whole()
+        finally:
+            self._through = None
+
+    def whole(self) -> Tensor:
+        """∂loss/∂pictures, N×C×H×W, along all paths together."""
+        (gradient,) = torch.autograd.grad(self.loss, self.pictures, retain_graph=True)
+        return gradient
+
+
+class _Fork(torch.autograd.Function):
+    """F(x) + S(x) that hands its gradient back as an `Unravelled` says at that time."""
+
+    @staticmethod
+    def forward(ctx: Any, branch: Tensor, shortcut: Tensor, owner: Unravelled, name: str) -> Tensor:
+        ctx.owner, ctx.name = owner, name
+        return branch + shortcut
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        # None, unlike zeros, spares the whole way through a branch that is not taken.
+        return *(gradient if taken else None for taken in ctx.owner.takes(ctx.name)), None, None
+
+
+# -- by length ----------------------------------------------------------------------------
+
+
+class Plan(NamedTuple):
+    """What is sampled: of each of `lengths`, `draws` paths, each on `pictures` pictures of its own."""
+
+    lengths: tuple[int, ...]
+    draws: int
+    pictures: int
+
+
+MOST_LENGTHS, MOST_DRAWS, LEAST_DRAWS, MOST_PICTURES = 28, 48, 6, 2
+BUDGET = 160e9
+"""Multiply-adds that one measurement may take: some ten seconds on one core."""
+
+
+def plan(trace: Trace) -> Plan:
+    """As much as the budget allows, for a network at the image size of its trace: draws first, then pictures.
+
+    Raises:
+        TooLargeError: where the fewest draws are too much, in one sentence with estimate and limit.
+    """
+    n = len(path_counts(trace)) - 1
+    lengths = tuple(sorted({round(k) for k in np.linspace(0, n, min(n + 1, MOST_LENGTHS))}))
+    # Forward, the whole gradient, and of each length as much of the way back as it has blocks.
+    cost = trace.macs * (2 + sum(k / max(n, 1) for k in lengths))
+    affordable = int(BUDGET // cost)
+    if affordable < LEAST_DRAWS:
+        raise TooLargeError(
+            f"The gradients along its paths are too much to measure here: {LEAST_DRAWS} draws take "
+            f"{LEAST_DRAWS * cost / 1e9:,.0f} GMACs, and the limit is {BUDGET / 1e9:,.0f} GMACs."
+        )
+    draws = min(MOST_DRAWS, affordable)
+    return Plan(lengths, draws, min(MOST_PICTURES, affordable // draws))
+
+
+class Sample(NamedTuple):
+    """‖∂loss/∂picture‖ along one path of a length (None: along all paths together), the mean over a draw's pictures."""
+
+    length: int | None
+    norm: float
+
+
+def samples(
+    model: ResNet, pictures: Tensor, labels: Tensor, plan: Plan, device: Device, seed: int = 0
+) -> Iterator[Sample]:
+    """The whole gradient and a random path of each length, draw by draw.
+
+    `pictures` are N×C×H×W with N = draws · pictures, `labels` their classes. A path's blocks are drawn without
+    preference among those of its length.
+
+    Raises:
+        OutOfMemoryError: where the passes do not fit the device's memory.
+    """
+    chance = np.random.default_rng(seed)
+    for batch, truth in zip(pictures.split(plan.pictures), labels.split(plan.pictures), strict=True):
+        with device.turn(model, batch):
+            unravelled = Unravelled(model, device.tensor(batch), truth.to(device.torch))
+            yield Sample(None, _norm(unravelled.whole()))
+        for length in plan.lengths:
+            through = chance.choice(len(unravelled.blocks), length, replace=False)
+            with device.turn(model, batch):
+                found = _norm(unravelled.along([unravelled.blocks[index] for index in through]))
+            yield Sample(length, found)
+
+
+def _norm(gradients: Tensor) -> float:
+    """The mean over pictures of the gradient's Euclidean norm over all channels and positions."""
+    return float(torch.linalg.vector_norm(gradients.flatten(1).cpu().double(), dim=1).mean())
+
+
+class PathGradients(NamedTuple):
+    """What paths carry: `counts[k]` paths have length k, and `norms[i]` are the draws for paths of `lengths[i]`.
+
+    `whole` holds the norm of the true gradient in each draw.
+    """
+
+    counts: tuple[int, ...]
+    lengths: tuple[int, ...]
+    norms: tuple[tuple[float, ...], ...]
+    whole: tuple[float, ...]
+
+    @property
+    def finite(self) -> bool:
+        return bool(np.isfinite([*self.whole, *np.ravel(self.norms)]).all())
+
+    @property
+    def means(self) -> tuple[float, ...]:
+        """The mean norm of a path by `lengths`."""
+        return tuple(float(np.mean(norms)) for norms in self.norms)
+
+    @property
+    def logarithms(self) -> np.ndarray:
+        """ln(number of paths × mean norm of one) for every length from 0 to n; −∞ where the norm is 0.
+
+        Between sampled lengths, the norm is interpolated geometrically.
+        """
+        with np.errstate(divide="ignore"):
+            norms = np.log(self.means)
+        every = np.interp(range(len(self.counts)), self.lengths, np.where(np.isfinite(norms), norms, -1e6))
+        return np.where(every > -1e3, every, -np.inf) + [math.log(count) for count in self.counts]
+
+    @property
+    def shares(self) -> list[float]:
+        """Each length's part of the summed norms; zeros where no path carries anything."""
+        logarithms = self.logarithms
+        largest = logarithms.max()
+        if not np.isfinite(largest):
+            return [0.0] * len(self.counts)
+        weights = np.exp(logarithms - largest)
+        return (weights / weights.sum()).tolist()
+
+    @property
+    def excess(self) -> float:
+        """log₁₀ of the summed norms over the norm of the whole: what the paths' directions cancel."""
+        logarithms = self.logarithms
+        largest = logarithms.max()
+        summed = largest + math.log(np.exp(logarithms - largest).sum())
+        return float((summed - math.log(np.mean(self.whole))) / math.log(10))
+
+
+def gathered(counts: Sequence[int], lengths: Sequence[int], found: Iterable[Sample]) -> PathGradients:
+    """Samples by length."""
+    by_length: dict[int | None, list[float]] = {length: [] for length in (None, *lengths)}
+    for sample in found:
+        by_length[sample.length].append(sample.norm)
+    return PathGradients(
+        tuple(counts), tuple(lengths), tuple(tuple(by_length[length]) for length in lengths), tuple(by_length[None])
+    )
+
+
+class Effective(NamedTuple):
+    """The shortest run of lengths that carries at least a share of something, and its part of all paths."""
+
+    low: int
+    high: int
+    paths: float
+
+
+def effective(shares: Sequence[float], counts: Sequence[int], level: float = 0.95) -> Effective:
+    """The effective paths: the fewest lengths in a row whose shares of the gradient reach `level`.
+
+    Raises:
+        ValueError: where all shares together do not.
+    """
+    below = np.concatenate([[0.0], np.cumsum(shares)])
+    for width in range(1, len(shares) + 1):
+        carried = below[width:] - below[:-width]
+        if carried.max() >= level - 1e-12:
+            low = int(carried.argmax())
+            return Effective(low, low + width - 1, sum(counts[low : low + width]) / sum(counts))
+    raise ValueError(f"all shares together are {below[-1]:.3g}, below {level:g}")
+
+
+def path_shares(counts: Sequence[int]) -> list[float]:
+    """Each length's part of all paths."""
+    total = sum(counts)
+    return [count / total for count in counts]
