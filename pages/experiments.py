@@ -3,11 +3,12 @@
 import streamlit as st
 
 from explorer import state
-from explorer.views import ensembles
+from explorer.views import ensembles, identity
 from explorer.views.cached import traced
 
 PANELS = {
     "Paths": ensembles.panel,
+    "Identity": identity.panel,
 }
 """The experiments by the name of their tab; each takes the trace of the network that is shown."""
 

@@ -19,6 +19,7 @@ from ..images import labelled
 from ..inference import TooLargeError, check_runnable
 from ..jobs import single
 from ..trace import Trace
+from ..units import scientific
 from ..view import View, natural_size
 from . import lesion
 from .cached import HASHES, computed, device, is_kept, traced
@@ -148,7 +149,7 @@ def summary(found: PathGradients) -> str:
     if first and last:
         ratio = last / first
         words += (
-            f" The path through every branch carries {'1/' if ratio < 1 else ''}{plain(max(ratio, 1 / ratio))}"
+            f" The path through every branch carries {'1/' if ratio < 1 else ''}{scientific(max(ratio, 1 / ratio))}"
             f"{'' if ratio < 1 else ' times'} of what the one through none does."
         )
     if mean < usual - 0.05 * n:
@@ -163,14 +164,6 @@ def summary(found: PathGradients) -> str:
 def percent(share: float) -> str:
     """98%, 0.45%, 0.0000012%."""
     return f"{share:.2%}" if share > 0.995 else f"{float(f'{100 * share:.2g}')}%"
-
-
-def plain(number: float) -> str:
-    """1,234 or 8·10¹¹."""
-    if number < 1e6:
-        return f"{number:,.3g}" if number < 1000 else f"{number:,.0f}"
-    mantissa, _, exponent = f"{number:.0e}".partition("e")
-    return f"{mantissa}·{charts.power(10, int(exponent))}"
 
 
 def method(planned: Plan | None) -> str:
@@ -196,7 +189,7 @@ def statement(planned: Plan, measured_on: str) -> str:
 def limits(found: PathGradients) -> str:
     """What the figures do not show."""
     return (
-        f"What it does not show: norms are added up here, to {plain(10**found.excess)} times the norm of the true gradient, "
+        f"What it does not show: norms are added up here, to {scientific(10**found.excess)} times the norm of the true gradient, "
         "since paths cancel where their gradients point in opposite directions. And each mean is over few paths and leans on the "
         "largest, as the dots show."
     )
