@@ -21,7 +21,13 @@ from resnet import ResNetConfig, build, preset, title
 from resnet.train import Recipe
 from resnet.weights import BUNDLED, bundled_path, read_checkpoint
 
+from .identity import PLAIN, PLAIN_IDENTITY, RESIDUAL_ZERO, Appended, Place, experiment
+from .images import labelled
+from .inference import Device
+from .jobs import single_thread
+from .notes import NOTES
 from .published import published
+from .residual import normalised
 from .stacks import CASES, Lab, block_config, single, stack
 from .trace import Layer, Trace, trace
 from .view import View
@@ -55,9 +61,27 @@ class Finding(NamedTuple):
     words: str
 
 
+LINE, PICTURE, EXPERIMENT = "line", "picture", "experiment"
+"""Where a claim leads: the source it is about, a page where its numbers are seen, and one where it is tried."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A way from a claim into the app: `kind` is `LINE`, `PICTURE` or `EXPERIMENT`, `page` opens with `view`."""
+
+    kind: str
+    page: str
+    label: str
+    view: View
+
+
 @dataclass(frozen=True)
 class Claim:
-    """`statement` is the post's claim in our words; `page` and `view` open the app where the numbers come from."""
+    """`statement` is the post's claim in our words; `page` and `view` open the app where the numbers come from.
+
+    `note` is the title of the note beside the lines it is about, `experiment` the tab where it can be tried, with the
+    network to try it on, where there is one.
+    """
 
     key: str
     statement: str
@@ -65,6 +89,27 @@ class Claim:
     page: str
     view: View
     see: str
+    note: str
+    experiment: tuple[str, View] | None = None
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """The line, the picture, and where there is one the experiment.
+
+        Raises:
+            LookupError: where no note has the claim's title.
+        """
+        key = next((note.key for note in NOTES if note.title == self.note), None)
+        if key is None:
+            raise LookupError(f"no note of the source is called {self.note}")
+        found = [
+            Link(LINE, "source", f"The line: {self.note}", View(self.view.config, self.view.image_size, tab=key)),
+            Link(PICTURE, self.page, self.see, self.view),
+        ]
+        if self.experiment:
+            tab, view = self.experiment
+            found.append(Link(EXPERIMENT, "experiments", f"Try it: {tab}", replace(view, tab=tab)))
+        return tuple(found)
 
 
 # -- stacks, blocks and filters -----------------------------------------------------------
@@ -166,6 +211,55 @@ def free_shortcuts() -> Finding:
     )
 
 
+def projections() -> Finding:
+    """ResNet-34 with each shortcut option in Table 3 of the paper, and what the options cost."""
+    options = ("A", "B", "C")
+    paper = {r.config: r.top1 for r in published() if r.recipe == "paper"}
+    configs = {option: preset("resnet34").with_(shortcut=option)[0] for option in options}
+    errors = {option: 1 - paper[config] for option, config in configs.items()}
+    params = {option: trace(config).params for option, config in configs.items()}
+    evidence = [Evidence(f"ResNet-34 {option}, top-1 error", errors[option], "%") for option in options]
+    evidence += [Evidence(f"ResNet-34 {option}", params[option], "parameters") for option in options]
+    gain = errors["A"] - errors["C"]
+    return Finding(
+        HOLDS if 0 < gain < 0.01 else FAILS,
+        "",
+        tuple(evidence),
+        f"Between zero padding (A) and projections everywhere (C) lie {100 * gain:.2f} points, as the paper measured them on "
+        f"ImageNet with one training each. C has {params['C'] / params['A'] - 1:.1%} more parameters than A.",
+    )
+
+
+def projected_where() -> Finding:
+    """Every block of the paper's five networks: whether its shapes differ, and whether it projects."""
+    changes = projects = differs = blocks = 0
+    first = []
+    for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"):
+        traced = trace(preset(name))
+        for stage, count in enumerate(traced.config.layers, start=1):
+            for index in range(count):
+                layers = block(traced, f"layer{stage}.{index}")
+                changed = layers[0].in_shapes[0] != layers[-1].out_shape
+                projected = any(layer.role.on_shortcut for layer in layers)
+                blocks, changes, projects = blocks + 1, changes + changed, projects + projected
+                differs += changed != projected
+        if any(layer.role.on_shortcut for layer in block(traced, "layer1.0")):
+            first.append(title_of(name))
+    evidence = (
+        Evidence("Blocks of the five networks", blocks),
+        Evidence("Their shapes differ", changes, "blocks"),
+        Evidence("They project", projects, "blocks"),
+        Evidence("One without the other", differs, "blocks"),
+    )
+    return Finding(
+        FAILS if differs else HOLDS,
+        "",
+        evidence,
+        f"It is so with option B, which is the usual one. In {', '.join(first)} the first block projects although its stride is "
+        "1: the stem puts out fewer channels than the bottleneck does.",
+    )
+
+
 def filter_sizes() -> Finding:
     """The kernels of ResNet-50's convolutions."""
     kernels = Counter(layer.kernel for layer in convolutions(trace(preset("resnet50"))))
@@ -178,6 +272,58 @@ def filter_sizes() -> Finding:
         tuple(evidence),
         "The exception is the first convolution of the ImageNet networks. Inside the blocks the claim is right, and so "
         "it is for the whole of the CIFAR networks.",
+    )
+
+
+def halving() -> Finding:
+    """The sides that a 3×3 convolution with stride 2 makes of all sides from 1 to 224."""
+    conv = nn.Conv2d(1, 1, 3, stride=2, padding=1, device="meta")
+    made = {side: conv(torch.empty(1, 1, side, 1, device="meta")).shape[2] for side in range(1, 225)}
+    halved = [side for side, after in made.items() if 2 * after == side]
+    odd = [side for side in made if side % 2]
+    even = [side for side in made if not side % 2]
+    evidence = (
+        Evidence("Sides tried, 1 to", max(made), "px"),
+        Evidence("Halved exactly", len(halved), "sides"),
+        Evidence(f"{even[-1]} px become", made[even[-1]], "px"),
+        Evidence("7 px become", made[7], "px"),
+    )
+    thirty_four = trace(preset("resnet34"))
+    strided = [layer for layer in convolutions(thirty_four) if layer.stride == 2]
+    rounded_up = all(made[side] == (side + 1) // 2 for side in odd)
+    return Finding(
+        HOLDS if len(halved) == len(made) else WHEN if halved == even else FAILS,
+        "the side is even" if halved == even else "",
+        evidence,
+        ("An odd side is rounded up. " if rounded_up else "")
+        + f"Of the {len(strided)} that ResNet-34 has with stride 2, {sum(layer.in_shapes[0][1] % 2 == 0 for layer in strided)} read "
+        f"an even side, of images of {thirty_four.image_size[0]} px.",
+    )
+
+
+def rectifier() -> Finding:
+    """ReLU on numbers from −3 to 3, and how much of the first maps of the shipped ResNet-20 it makes zero."""
+    inputs = torch.arange(-3.0, 4.0)
+    outputs = nn.ReLU()(inputs)
+    network, shipped = read_checkpoint(bundled_path("resnet20"))
+    images = normalised(labelled().images[:BATCH], shipped.data.preprocessing)
+    with torch.no_grad():
+        maps = network.act1(network.bn1(network.conv1(images)))
+    zeros = float((maps == 0).double().mean())
+    above, below = outputs[inputs > 0], outputs[inputs < 0]
+    evidence = (
+        Evidence("ReLU of 3", float(outputs[-1])),
+        Evidence("ReLU of 1", float(outputs[4])),
+        Evidence("ReLU of −1", float(outputs[2])),
+        Evidence("Largest output from below zero", float(below.max())),
+        Evidence("Zeros after the stem of the shipped ResNet-20", zeros, "%"),
+    )
+    return Finding(
+        HOLDS if not above.any() and below.all() else FAILS,
+        "",
+        evidence,
+        "It is the other way round: what is below zero becomes zero, and what is above is kept. The post's advice is right all "
+        f"the same: many outputs are exactly zero, so do not divide by them. Measured on {BATCH} test images.",
     )
 
 
@@ -293,6 +439,45 @@ def degradation() -> Finding:
     )
 
 
+COPIES, COPIED = Place(3, 8), 100
+"""What is appended, and the test images it is judged on."""
+
+
+def identity() -> Finding:
+    """Blocks that copy their input, appended to the shipped networks of depth 20."""
+    evidence, kept, copied = [], True, True
+    images, labels = labelled()
+    for name in ("resnet20", "plain20"):
+        network, shipped = read_checkpoint(bundled_path(name))
+        inputs = normalised(images[:COPIED], shipped.data.preprocessing)
+        truth = torch.tensor(labels[:COPIED], dtype=torch.long)
+        with single_thread():
+            *_, found = experiment(network.requires_grad_(False), COPIES, inputs, truth, Device("cpu", "CPU"))
+        assert isinstance(found, Appended)
+        by_kind = {one.kind: one for one in found.outcomes}
+        zero, right = by_kind[RESIDUAL_ZERO], by_kind[PLAIN_IDENTITY]
+        kept &= zero.equal == found.images
+        copied &= right.same == 1
+        evidence += [
+            Evidence(f"{title_of(name)}, right", found.right, "%"),
+            Evidence(f"{title_of(name)}, with residual copies", zero.right, "%"),
+            Evidence(f"{title_of(name)}, residual, largest change", zero.difference),
+            Evidence(f"{title_of(name)}, with plain copies", right.right, "%"),
+            Evidence(f"{title_of(name)}, plain, largest change", right.difference),
+            Evidence(f"{title_of(name)}, plain blocks as initialised", by_kind[PLAIN].right, "%"),
+        ]
+    assert isinstance(found, Appended)
+    assert found.to_identity is not None
+    return Finding(
+        HOLDS if kept and copied else FAILS,
+        "",
+        tuple(evidence),
+        f"{COPIES.blocks} blocks after the last stage, on {COPIED} test images. Such weights exist for both kinds. A residual block "
+        f"copies as soon as {found.to_zero.numbers} numbers are zero; in the solution for a plain one "
+        f"all {found.to_identity.numbers:,} have one value to take. That training does not find these is the claim before.",
+    )
+
+
 def vanishing() -> Finding:
     """Gradient norms of the first and the last convolution at initialisation."""
     norms = {
@@ -390,44 +575,78 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "stack", "Three 3×3 convolutions in a row see as much as one 7×7, with 27 weights in place of 49.",
         stacked_kernels, "kernels", FIFTY, "See it: kernel stacks",
+        note="Why 3×3",
     ),
     Claim(
         "bottleneck", "At 256 channels, two 3×3 layers have 3·3·256·2 weights and a bottleneck has 64 + 3·3·64 + 256.",
         bottleneck_weights, "kernels", replace(FIFTY, tab="The block"), "See it: the block up close",
+        note="The bottleneck",
     ),
     Claim(
         "constant", "The number of features times the size of the feature map stays about the same.",
         constant_size, "architecture", View(preset("resnet34")), "See it: the stages of ResNet-34",
+        note="The design rules",
     ),
     Claim(
         "shortcut", "Shortcuts add neither parameters nor computation, but for the addition.",
         free_shortcuts, "compare",
         replace(FIFTY, others=tuple(preset("resnet50").with_(shortcut=option)[0] for option in ("A", "C", "none"))),
         "See it: ResNet-50 against A, C and plain",
+        note="What each option costs",
+    ),
+    Claim(
+        "projection", "Projecting in every shortcut is only marginally better than the identity.",
+        projections, "accuracy", View(preset("resnet34")), "See it: accuracy and cost of ResNet-34", note="Projecting",
+    ),
+    Claim(
+        "downsample", "A shortcut is projected where the channels or the map change, and nowhere else.",
+        projected_where, "architecture", replace(FIFTY, at="layer1.0.downsample.0"), "See it: the first projection",
+        note="When the shortcut must change",
     ),
     Claim(
         "filters", "ResNet has filters of 3×3 and 1×1 and no other size.",
         filter_sizes, "architecture", replace(FIFTY, at="conv1"), "See it: the first convolution",
+        note="One helper for every convolution",
+    ),
+    Claim(
+        "halve", "A convolution with stride 2 halves the feature map.",
+        halving, "architecture", View(preset("resnet34"), at="layer2.0.conv1"), "See it: where ResNet-34 halves",
+        note="Making the stages",
+    ),
+    Claim(
+        "relu", "ReLU turns every input above a certain value into zero.",
+        rectifier, "inference", View(BUNDLED["resnet20"], (28, 28), at="layer1.0.act1", tab="Activations"),
+        "See it: maps before and after", note="The non-linearity",
     ),
     Claim(
         "shrink", "In the middle of a bottleneck the feature map gets smaller.",
         shrinking_bottleneck, "architecture", replace(FIFTY, at="layer2.0.conv2", pinned=preset("resnet50_v1")),
         "See it: the block where it does",
+        note="Where the stride goes",
     ),
     Claim(
         "pointwise", "A 1×1 convolution adds all channels to one number and repeats it with different weights.",
         one_by_one, "kernels", replace(FIFTY, tab="The 1×1 convolution"), "See it: a 1×1 by hand",
+        note="What a 1×1 does",
     ),
     Claim(
         "depth", "A deep network without shortcuts ends up worse than a shallower one, 52 layers against 36.",
         degradation, "inference", View(BUNDLED["plain56"], (28, 28), pinned=BUNDLED["resnet56"]), "See it: the shipped Plain-56",
+        note="A block adds a change",
+    ),
+    Claim(
+        "identity", "In theory a deeper network is never worse: its added layers can be the identity.",
+        identity, "inference", View(BUNDLED["resnet20"], (28, 28), tab="Inside the addition"), "See it: what each block adds",
+        note="A block adds a change", experiment=("Identity", View(BUNDLED["resnet20"], (28, 28))),
     ),
     Claim(
         "vanishing", "The reason is not that gradients vanish.",
         vanishing, "architecture", View(preset("plain56"), (32, 32), pinned=preset("resnet56")), "See it: Plain-56 against ResNet-56",
+        note="What the branch learns",
     ),
     Claim(
         "expansion", "Planes times expansion is the width inside a block; why the factor is needed is unclear.",
         expansion, "architecture", replace(FIFTY, at="layer1.1.conv3"), "See it: the last 1×1 of a bottleneck",
+        note="The expansion",
     ),
 )  # fmt: skip

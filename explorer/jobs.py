@@ -212,7 +212,7 @@ def one_thread() -> None:
 
 
 @contextmanager
-def single() -> Iterator[None]:
+def single_thread() -> Iterator[None]:
     """One thread for torch here and now: small maps gain nothing from more, and lose much where the cores are busy."""
     before = torch.get_num_threads()
     one_thread()

@@ -784,6 +784,10 @@ def _tab(name: str) -> Callable[[View], View]:
     return lambda now: replace(now, tab=name)
 
 
+IDENTITY = Try("experiments", "Append blocks that copy", _tab("Identity"))
+PATHS = Try("experiments", "Count and follow the paths", _tab("Paths"))
+
+
 def _become(name: str) -> Callable[[View], View]:
     def view(now: View) -> View:
         config = preset(name)
@@ -799,7 +803,7 @@ IDEA, PARTS, BLOCKS, SHORTCUTS, NETWORK, SIZES, LATER = (
 B, M, C = "resnet.blocks", "resnet.model", "resnet.config.ResNetConfig"
 
 NOTES: tuple[Note, ...] = (
-    Note(IDEA, f"{B}.Block.forward", "A block adds a change", forward, (CLAIMS, Try("inference", "See the addition on a picture", _tab("Inside the addition")))),
+    Note(IDEA, f"{B}.Block.forward", "A block adds a change", forward, (CLAIMS, Try("inference", "See the addition on a picture", _tab("Inside the addition")), IDENTITY, PATHS)),
     Note(IDEA, f"{B}.Block.forward", "What the branch learns", difference, (CLAIMS, Try("compare", "Compare with the plain network", _beside(shortcut="none")))),
     Note(IDEA, f"{B}.Add", "The addition needs equal shapes", addition, (Try("architecture", "Find it in the diagram"),)),
     Note(PARTS, f"{B}.conv", "One helper for every convolution", helper, (Try("architecture", "See every layer"),)),
@@ -825,17 +829,17 @@ NOTES: tuple[Note, ...] = (
     Note(NETWORK, f"{C}.stage_strides", "The design rules", rules, (CLAIMS,)),
     Note(NETWORK, f"{M}.ResNet.__init__", "The whole network is made", head, (Try("architecture", "See it whole"),)),
     Note(NETWORK, f"{M}.ResNet.forward", "The whole network runs", whole, (Try("inference", "Run a picture through it"),)),
-    Note(NETWORK, f"{M}.ResNet.initialise", "First weights", initial, (Try("inference", "Look at the weights", _tab("Weights")),), built=False),
+    Note(NETWORK, f"{M}.ResNet.initialise", "First weights", initial, (Try("inference", "Look at the weights", _tab("Weights")), IDENTITY), built=False),
     Note(SIZES, f"{C}.layers", "Configurations with names", configurations, (Try("accuracy", "Accuracy and cost"),)),
     Note(SIZES, f"{C}.planes", "Widths double", doubling, (Try("architecture", "See the widths"),)),
     Note(SIZES, f"{C}.depth", "Counting the depth", depth, (Try("compare", "Compare with ResNet-152", lambda view: replace(view, others=(preset("resnet152"),))),), built=False),
-    Note(LATER, f"{B}.PreActivation.forward", "Activation first", pre_forward, (Try("compare", "Compare both orders", _beside(order="pre")),)),
+    Note(LATER, f"{B}.PreActivation.forward", "Activation first", pre_forward, (Try("compare", "Compare both orders", _beside(order="pre")), IDENTITY)),
     Note(LATER, f"{B}.PreActBasicBlock", "The basic block, activation first", pre_basic),
     Note(LATER, f"{B}.PreActBottleneck", "The bottleneck, activation first", pre_bottleneck),
     Note(LATER, f"{C}.width", "Groups and width", width, (Try("compare", "Compare with ResNeXt-50", lambda view: replace(view, others=(preset("resnext50_32x4d"),))),)),
     Note(LATER, f"{B}.SqueezeExcitation", "Weighing channels", squeeze, (Try("compare", "Compare with attention", _beside(attention="se")),)),
     Note(LATER, f"{B}.EfficientChannelAttention", "Weighing channels, lighter", efficient, (Try("compare", "Compare with attention", _beside(attention="eca")),)),
     Note(LATER, f"{B}.subsampling", "Filtering before subsampling", subsample, (Try("compare", "Compare with a blur", _beside(antialias="blur")),)),
-    Note(LATER, f"{B}.DropPath", "Dropping branches in training", stochastic),
+    Note(LATER, f"{B}.DropPath", "Dropping branches in training", stochastic, (PATHS,)),
 )  # fmt: skip
 """Every idea, in reading order."""

@@ -32,7 +32,8 @@ class View:
     and `picture` the chosen weights and sample of the inference page, `unit` a place of the
     selected layer's map as "row-column", `lab` the settings of the kernels page,
     `appended` the blocks of the identity experiment as "stage-count", `tab` the open tab of a
-    page that has some, `off` the blocks that are switched off, in order of depth.
+    page that has some or the note of the source page, `off` the blocks that are switched off,
+    in order of depth.
     """
 
     config: ResNetConfig = field(default_factory=ResNetConfig)

@@ -7,6 +7,7 @@ from explorer.views import claims
 st.title("The post, checked", anchor=False)
 st.caption(
     "A blog post of 2019 goes through torchvision's ResNet line by line. These are its claims in our own words. Every "
-    "number is computed when this page runs, and every link opens the app where it comes from."
+    "number is computed when this page runs. Links lead to the line that a claim is about, to the picture where its numbers "
+    "are seen, and where there is one to the experiment."
 )
 claims.cards()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,12 @@ import torchvision
 from streamlit.testing.v1 import AppTest
 from torch import nn
 
-from explorer import claims
-from explorer.claims import CLAIMS, FAILS, HOLDS, WHEN, Evidence, Finding, gradient_norms
+from explorer import claims, source
+from explorer.claims import CLAIMS, EXPERIMENT, FAILS, HOLDS, LINE, PICTURE, WHEN, Evidence, Finding, gradient_norms
+from explorer.notes import NOTES
 from explorer.trace import trace
 from explorer.view import View
+from explorer.views import identity as identity_view
 from resnet.weights import BUNDLED, FASHION_MNIST, Checkpoint
 
 ROOT = Path(__file__).parents[1]
@@ -169,6 +172,55 @@ def test_the_length_of_training_is_said(monkeypatch, commands, said):
     assert finding.verdict == WHEN
 
 
+def test_projections():
+    found, table = numbers("projection"), PAPER["table3"]["rows"]
+    assert verdict("projection") == HOLDS
+    for option in "ABC":
+        top1, _ = table[f"ResNet-34 {option}"]
+        assert found[f"ResNet-34 {option}, top-1 error %"] == pytest.approx(top1 / 100)
+    plain = sum(p.numel() for p in torchvision.models.resnet34().parameters())
+    assert found["ResNet-34 B parameters"] == plain
+
+
+def test_projected_where_shapes_differ():
+    blocks = projections = 0
+    for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"):
+        model = getattr(torchvision.models, name)()
+        found = [module for module in model.modules() if hasattr(module, "downsample")]
+        blocks, projections = blocks + len(found), projections + sum(m.downsample is not None for m in found)
+    shown = numbers("downsample")
+    assert verdict("downsample") == HOLDS
+    assert shown["Blocks of the five networks"] == blocks
+    assert shown["They project blocks"] == shown["Their shapes differ blocks"] == projections
+    assert shown["One without the other blocks"] == 0
+
+
+def test_halving():
+    found = numbers("halve")
+    assert verdict("halve") == WHEN
+    assert found["Halved exactly sides"] == 112
+    for side in (224, 7):
+        (made,) = [value for label, value in found.items() if label.startswith(f"{side} px")]
+        assert made == nn.MaxPool2d(3, 2, 1)(torch.zeros(1, 1, side, side)).shape[2]  # the same window
+
+
+def test_rectifier():
+    found = numbers("relu")
+    assert verdict("relu") == FAILS
+    assert [found[f"ReLU of {x}"] for x in ("3", "1", "−1")] == [max(0, x) for x in (3, 1, -1)]
+    assert 0.2 < found["Zeros after the stem of the shipped ResNet-20 %"] < 0.8
+
+
+def test_identity():
+    found = numbers("identity")
+    assert verdict("identity") == HOLDS
+    for name in ("ResNet-20", "Plain-20"):
+        right = found[f"{name}, right %"]
+        assert found[f"{name}, with residual copies %"] == found[f"{name}, with plain copies %"] == right
+        assert found[f"{name}, residual, largest change"] == 0 < found[f"{name}, plain, largest change"] < 1e-4
+        assert found[f"{name}, plain blocks as initialised %"] < right - 0.3
+
+
 def test_vanishing():
     found = numbers("vanishing")
     assert verdict("vanishing") == WHEN
@@ -248,7 +300,8 @@ def test_every_claim_is_shown_with_verdict_numbers_and_link(page):
     for claim, finding in zip(CLAIMS, findings, strict=True):
         assert claim.statement in text
         assert finding.words in text
-        assert any(label == claim.see for label, _ in links)
+        for way in claim.links:
+            assert any(label == way.label for label, _ in links)
         assert all(e.label in html for e in finding.evidence)
         assert finding.verdict in (HOLDS, WHEN, FAILS)
         assert bool(finding.condition) == (finding.verdict == WHEN)
@@ -256,13 +309,54 @@ def test_every_claim_is_shown_with_verdict_numbers_and_link(page):
         assert f"**{sum(finding.verdict == kind for finding in findings)}** {words}" in text
 
 
-@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.key)
-def test_every_link_opens_what_it_names(claim):
+WAYS = [(claim.key, way) for claim in CLAIMS for way in claim.links]
+
+
+@pytest.mark.parametrize(("key", "way"), WAYS, ids=lambda part: part if isinstance(part, str) else part.kind)
+def test_every_link_opens_what_it_names(key, way):
     """The page is there, the link reads back as the view, and what it selects exists."""
-    assert (ROOT / "pages" / f"{claim.page}.py").exists()
-    assert View.from_query(claim.view.to_query()) == claim.view
-    traced = trace(claim.view.config, claim.view.image_size)
-    assert not claim.view.at or claim.view.at in traced.by_name
+    assert (ROOT / "pages" / f"{way.page}.py").exists()
+    assert View.from_query(way.view.to_query()) == way.view
+    traced = trace(way.view.config, way.view.image_size)
+    assert not way.view.at or way.view.at in traced.by_name
+
+
+def test_every_claim_leads_to_a_line_and_a_picture():
+    for claim in CLAIMS:
+        kinds = [way.kind for way in claim.links]
+        assert kinds[:2] == [LINE, PICTURE]
+        assert kinds[2:] in ([], [EXPERIMENT])
+        note = next(note for note in NOTES if note.key == claim.links[0].view.tab)
+        assert source.snippet(note.anchor).lines
+    with pytest.raises(LookupError, match="no note of the source is called Nowhere"):
+        _ = replace(CLAIMS[0], note="Nowhere").links
+
+
+OPENINGS = {(way.page, tuple(way.view.to_query().items())): way for _, way in WAYS}
+
+
+@pytest.mark.parametrize("way", OPENINGS.values(), ids=lambda way: way.label)
+def test_every_link_opens_without_a_complaint(way, monkeypatch):
+    """The page as the link opens it: its tab is there and nothing about it was wrong."""
+    monkeypatch.setattr(identity_view, "affordable", lambda *_: 20)
+    app = AppTest.from_file(str(ROOT / "explorer" / "app.py"), default_timeout=300)
+    for name, text in way.view.to_query().items():
+        app.query_params[name] = text
+    app.run()
+    app.switch_page(f"../pages/{way.page}.py").run()
+    assert not app.exception, app.exception
+    assert not app.warning, app.warning
+    assert not app.error, app.error
+    if way.kind != LINE and way.view.tab:
+        assert way.view.tab in [tab.label for tab in app.tabs]
+
+
+def test_a_note_that_is_not_there_is_said():
+    app = AppTest.from_file(str(ROOT / "explorer" / "app.py"), default_timeout=300)
+    app.query_params["tab"] = "note-nowhere"
+    app.run()
+    app.switch_page("../pages/source.py").run()
+    assert "is no note of this page" in app.warning[0].value
 
 
 @pytest.mark.browser

@@ -1,4 +1,4 @@
-"""Claims as cards: statement, verdict, numbers, and where to see them."""
+"""Claims as cards: statement, verdict, numbers, and the ways to the line, the picture and the experiment."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections import Counter
 
 import streamlit as st
 
-from ..claims import CLAIMS, FAILS, HOLDS, WHEN, Claim, Finding
+from ..claims import CLAIMS, EXPERIMENT, FAILS, HOLDS, LINE, PICTURE, WHEN, Claim, Finding
 
 ICONS = {HOLDS: ":material/check:", WHEN: ":material/rule:", FAILS: ":material/close:"}
+WAYS = {LINE: ":material/code:", PICTURE: ":material/visibility:", EXPERIMENT: ":material/science:"}
 GRID = (
     "display:grid;grid-template-columns:repeat(auto-fill,minmax(min(13.5rem,42%),1fr));gap:0.6rem 1.5rem;"
     "margin:0 !important;padding:0"
@@ -48,9 +49,9 @@ def card(number: int, claim: Claim) -> None:
         )
         st.html(f'<dl style="{GRID}">{items}</dl>')
         st.markdown(finding.words)
-        st.page_link(
-            f"../pages/{claim.page}.py",
-            label=claim.see,
-            icon=":material/arrow_forward:",
-            query_params=claim.view.to_query(),
-        )
+        with st.container(horizontal=True, gap="small"):
+            for link in claim.links:
+                st.page_link(
+                    f"../pages/{link.page}.py", label=link.label, icon=WAYS[link.kind],
+                    query_params=link.view.to_query(),
+                )  # fmt: skip

@@ -17,7 +17,7 @@ from ..ensemble_charts import length_figure, norm_figure
 from ..ensembles import PathGradients, Plan, effective, gathered, path_counts, path_shares, plan, samples
 from ..images import labelled
 from ..inference import TooLargeError, check_runnable
-from ..jobs import single
+from ..jobs import single_thread
 from ..trace import Trace
 from ..units import scientific
 from ..view import View, natural_size
@@ -125,7 +125,7 @@ def sampled(key: tuple[object, ...], chosen: Setting, planned: Plan) -> PathGrad
 
     def compute(move: Callable[[float], None]) -> PathGradients:
         found, each = [], 1 + len(planned.lengths)
-        with single():
+        with single_thread():
             for sample in samples(network, pictures, labels, planned, device()):
                 found.append(sample)
                 if not len(found) % each:

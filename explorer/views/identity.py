@@ -27,7 +27,7 @@ from ..identity import (
     parse_place,
 )
 from ..inference import TooLargeError, check_runnable
-from ..jobs import single
+from ..jobs import single_thread
 from ..trace import Trace
 from ..units import scientific
 from .cached import HASHES, computed, device
@@ -89,7 +89,7 @@ def outcome(chosen: Setting, place: Place, images: int) -> Appended:
     pictures, labels = chosen.pictures(images)
 
     def compute(move: Callable[[float], None]) -> Appended:
-        with single():
+        with single_thread():
             for number, found in enumerate(experiment(network, place, pictures, labels, device()), start=1):
                 if isinstance(found, Appended):
                     break
@@ -228,7 +228,7 @@ def plain_words(config: ResNetConfig, place: Place, found: Appended) -> str:
     )
     words = (
         f"**Plain: $F(x) = x$.** Each convolution becomes a Dirac kernel (`nn.init.dirac_`: one at the centre of its own channel, "
-        f"zero elsewhere){undo}. All {gap.numbers:,} parameters have to take one value each, a distance of {gap.distance:.1f}. For "
+        f"zero elsewhere){undo}. All {gap.numbers:,} parameters have one value to take, a distance of {gap.distance:.1f}. For "
         f"the convolutions that is {gap.deviations:,.0f} standard deviations of their initialisation, and up to {gap.furthest:.1f} for a "
         f"single weight."
     )

@@ -39,6 +39,7 @@ def annotated(trace: Trace) -> None:
     layer = chosen_layer(trace)
     own = idea(lines, layer)
     arrived = follow_selection(layer, lines)
+    wanted = asked_for(arrived)
     st.html(STYLE)
     selected(trace, lines, layer, own)
     left, right = st.columns(2, gap="medium")
@@ -51,8 +52,8 @@ def annotated(trace: Trace) -> None:
         st.header(part, anchor=False, divider="gray")
         for anchor, together in groupby(notes, lambda note: note.anchor):
             row(trace, lines, layer, source.snippet(anchor), [(note, words[note]) for note in together], own)
-    if arrived and state.view().at == layer.name:
-        scroll_to(own)
+    if wanted or (arrived and state.view().at == layer.name):
+        scroll_to(wanted or own)
 
 
 def idea(lines: Followed, layer: Layer) -> Note:
@@ -76,6 +77,16 @@ def follow_selection(layer: Layer, lines: Followed) -> bool:
             memory[key] = line.number if line in snippet else None
         memory["source layer"] = now
     return arrived
+
+
+def asked_for(arrived: bool) -> Note | None:
+    """The note that the link's tab names, where it is new; a sentence where no note has that name."""
+    asked, before = state.view().tab, st.session_state.get("source note")
+    st.session_state["source note"] = asked
+    found = next((note for note in NOTES if note.key == asked), None)
+    if asked and found is None:
+        st.warning(state.escape_markdown(f"tab = {asked} is no note of this page; all of them are shown from the top."))
+    return found if arrived or asked != before else None
 
 
 def scroll_to(note: Note) -> None:
