@@ -179,18 +179,19 @@ def test_plain_and_residual_blocks_have_the_same_weights() -> None:
 
 @pytest.mark.parametrize("config", [small(shortcut="none"), small(norm="none"), small(attention="se"), small(attention="eca")], ids=name_of)  # fmt: skip
 def test_a_plain_block_can_copy(config: ResNetConfig) -> None:
-    x = torch.rand(3, 8, 9, 9) * 5
+    x = torch.rand(3, 8, 9, 9, generator=torch.Generator().manual_seed(0)) * 5
     blocks = new_blocks(config, Place(1, 3), plain=True, zero=False)
     assert not torch.allclose(nn.Sequential(*blocks)(x), x)
     copied = become_identity(blocks, x)
     torch.testing.assert_close(copied, x, rtol=1e-5, atol=1e-5)
     assert torch.equal(copied, nn.Sequential(*blocks)(x))
-    assert torch.equal(copied, x) == (config.norm == "none")
+    if config.norm == "none":  # nothing to round
+        assert torch.equal(copied, x)
 
 
 def test_the_weights_are_those_of_the_formula() -> None:
     """The kernel and the norm's inverse, written out."""
-    x = torch.rand(3, 8, 9, 9) * 5
+    x = torch.rand(3, 8, 9, 9, generator=torch.Generator().manual_seed(0)) * 5
     (block,) = new_blocks(small(shortcut="none"), Place(1, 1), plain=True, zero=False)
     become_identity([block], x)
     dirac = torch.zeros(8, 8, 3, 3)
