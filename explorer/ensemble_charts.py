@@ -57,11 +57,10 @@ def norm_figure(found: PathGradients) -> go.Figure:
         line={"color": ACCENT}, marker={"size": 6}, hovertemplate="length %{x}: %{y:.2~e} in the mean<extra></extra>",
     )  # fmt: skip
     whole = float(np.mean(found.whole))
-    if whole:
-        figure.add_hline(
-            y=whole, line_dash="dot", line_color=STAGES[2], annotation_text="all paths together, the true gradient",
-            annotation_position="top right",
-        )  # fmt: skip
+    figure.add_scatter(  # a line of the layout would be misplaced on a logarithmic axis
+        x=[found.lengths[0], found.lengths[-1]], y=[whole or None] * 2, mode="lines", hoverinfo="skip",
+        name="all paths together, the true gradient", line={"color": STAGES[2], "dash": "dot", "width": 1.5},
+    )  # fmt: skip
     finish(figure, "Gradient at the picture along one path", "length of the path", "‖∂loss/∂picture‖", legend=True)
     figure.update_xaxes(tickformat="d")
     figure.update_yaxes(type="log", tickformat=None, exponentformat="power", nticks=8)
@@ -76,7 +75,7 @@ def appended_figure(found: Appended, trained: bool) -> go.Figure:
     names = [one.kind.replace(", ", ",<br>", 1) for one in found.outcomes]
     figure.add_bar(
         y=names, x=values, orientation="h", marker_color=shades, text=[f"{value:.1%}" for value in values],
-        textposition="auto", textangle=0, hovertemplate="%{y}: %{x:.1%}<extra></extra>",
+        textposition=["inside" if value > 0.15 else "outside" for value in values], textangle=0, hovertemplate="%{y}: %{x:.1%}<extra></extra>",
     )  # fmt: skip
     before = found.right if trained else 1.0
     figure.add_vline(x=before, line_dash="dot", line_color=GREY)

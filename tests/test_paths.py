@@ -264,6 +264,7 @@ def test_an_untrained_network_says_so(few: None) -> None:
 
 def test_a_plain_network_says_that_it_has_one_path() -> None:
     app = experiment(preset="plain20_fashion")
+    assert not app.get("plotly_chart")
     assert re.search(r"One path.*all 9 blocks", texts(app))
     assert not any(button.label == "Measure the gradients" for button in app.button)
 

@@ -51,7 +51,8 @@ def panel(trace: Trace) -> None:
     else:
         gradients(trace, counts, figure)
     removed(trace.config)
-    all_paths(trace)
+    if trace.config.shortcut != "none":
+        all_paths(trace)
 
 
 def one_path(trace: Trace, counts: tuple[int, ...]) -> None:
@@ -148,10 +149,8 @@ def summary(found: PathGradients) -> str:
     first, last = found.means[0], found.means[-1]
     if first and last:
         ratio = last / first
-        words += (
-            f" The path through every branch carries {'1/' if ratio < 1 else ''}{scientific(max(ratio, 1 / ratio))}"
-            f"{'' if ratio < 1 else ' times'} of what the one through none does."
-        )
+        times = f"{scientific(ratio)} times" if ratio >= 1 else f"1/{scientific(1 / ratio)} of"
+        words += f" The path through every branch carries {times} what the one through none does."
     if mean < usual - 0.05 * n:
         words += " So the gradient prefers the shorter paths."
     elif mean > usual + 0.05 * n:

@@ -158,8 +158,9 @@ def verdict(config: ResNetConfig, found: Appended) -> str:
         )
     bare, started = of(found, PLAIN), of(found, RESIDUAL)
     return words + (
-        f" The shortcut alone is not enough: with branches as they are initialised, {started.same:.1%} of the pictures keep "
-        f"their class with shortcuts and {bare.same:.1%} without."
+        f" The shortcut alone does not make a copy: with branches as they are initialised, scores change by up to "
+        f"{scientific(started.difference)}, and {started.same:.1%} of the pictures keep their class; without shortcuts "
+        f"{bare.same:.1%} do."
     )
 
 
@@ -169,9 +170,13 @@ def reason(config: ResNetConfig, found: Appended) -> str:
         return "With option C each shortcut is a projection, which at its initialisation is not the identity."
     if config.order == "post" and config.activation != "relu":
         words = config.activation.replace("_", " ")
+        changed = (
+            f"what is below zero, here {found.below:.0%} of the numbers that the blocks read"
+            if config.activation in ("leaky_relu", "elu")
+            else "every number but zero"
+        )
         return (
-            f"The activation after each addition is applied once more a block, and {words} of {words} is not {words}: "
-            f"{found.below:.0%} of the numbers that the blocks read are below zero."
+            f"Each block applies the activation once more, and {words} of {words} is not {words}: it changes {changed}."
         )
     return "The activations are too large or not numbers."
 
