@@ -94,7 +94,7 @@ def degradation(given: argparse.Namespace) -> None:
     """
     from tqdm import tqdm
 
-    from .degradation import COUNT, IMAGES, RUNS, cut, from_json, record, summarise
+    from .degradation import COUNT, IMAGES, RUNS, Settings, cut, from_json, record, summarise
 
     if given.cut is not None:
         cut(given.cut)
@@ -102,7 +102,7 @@ def degradation(given: argparse.Namespace) -> None:
         return
     out = given.out or RUNS
     with tqdm(unit="step", mininterval=2) as bar:
-        for settings, step in record(given.steps, given.seeds, out):
+        for settings, step in record(given.steps, given.seeds, Settings.from_text(given.settings), out):
             bar.total = len(given.seeds) * 4 * sum(given.steps)
             bar.set_description(f"{settings.networks[step.network].name}, seed {settings.seed}", refresh=False)
             bar.update()
@@ -143,6 +143,7 @@ def main(arguments: list[str] | None = None) -> int:
     command = commands.add_parser("degradation", help="train plain and residual networks side by side, write the runs")
     command.add_argument("--steps", type=int, nargs="+", default=[300], help="steps of each network")
     command.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    command.add_argument("--settings", default="", metavar="TEXT", help="the rest, as in a link: deep-110_rate-0.1")
     command.add_argument("--out", type=Path, help="file to write; the shipped one if not given")
     command.add_argument(
         "--cut", type=Path, metavar="FOLDER", help="cut the training images from the set's idx files instead"

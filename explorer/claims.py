@@ -21,6 +21,8 @@ from resnet import ResNetConfig, build, preset, title
 from resnet.train import Recipe
 from resnet.weights import BUNDLED, bundled_path, read_checkpoint
 
+from .degradation import shipped as shipped_runs
+from .degradation import summarise
 from .identity import PLAIN, PLAIN_IDENTITY, RESIDUAL_ZERO, Appended, Place, experiment
 from .images import labelled
 from .inference import Device
@@ -409,7 +411,7 @@ def expansion() -> Finding:
 
 
 def degradation() -> Finding:
-    """Plain and residual networks, shallow and deep: the paper's on ImageNet and the shipped ones."""
+    """Plain and residual networks, shallow and deep: the paper's on ImageNet, the shipped ones, and those trained in small."""
     paper = {r.config: r.top1 for r in published() if r.recipe == "paper"}
     named = {f"{kind}{depth}": error(paper, kind, depth) for kind in ("plain", "resnet") for depth in (18, 34)}
     shipped = {name: read_checkpoint(bundled_path(name))[1] for name in BUNDLED}
@@ -419,11 +421,19 @@ def degradation() -> Finding:
         Evidence(f"Shipped {title_of(name)}, {epochs[name]} epochs", 1 - shipped[name].accuracy, "%")
         for name in ("plain20", "plain56", "resnet20", "resnet56")
     ]
+    settings, runs = next(iter(shipped_runs().groups.items()))
+    small = summarise(runs)
+    evidence += [Evidence(f"{row.network.name} in small, training loss", row.loss.mean) for row in small.rows]
     worse = named["plain34"] > named["plain18"] and named["resnet34"] < named["resnet18"]
+    worse = worse and small.deeper_is_worse["plain"] == len(small.seeds)
     fair = epochs["plain56"] == epochs["resnet56"]
     gap = shipped["resnet56"].accuracy - shipped["plain56"].accuracy
     same = len(set(epochs.values())) == 1
-    words = "All numbers are errors on pictures that were not trained on; the post speaks of training errors. "
+    words = (
+        f"Percentages are errors on pictures that were not trained on; the post speaks of training errors. Those in small are "
+        f"losses on the training pictures, after {settings.steps} steps: the deeper plain network's is the higher one in "
+        f"{small.deeper_is_worse['plain']} of {len(small.seeds)} seeds. "
+    )
     words += (
         f"The shipped pair of depth 56 shares one recipe: without shortcuts it is {100 * gap:.1f} points worse. "
         if fair
@@ -632,7 +642,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "depth", "A deep network without shortcuts ends up worse than a shallower one, 52 layers against 36.",
         degradation, "inference", View(BUNDLED["plain56"], (28, 28), pinned=BUNDLED["resnet56"]), "See it: the shipped Plain-56",
-        note="A block adds a change",
+        note="A block adds a change", experiment=("Degradation", View(preset("plain56"), (32, 32), pinned=preset("resnet56"))),
     ),
     Claim(
         "identity", "In theory a deeper network is never worse: its added layers can be the identity.",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -105,7 +105,7 @@ class Settings:
     @property
     def networks(self) -> tuple[Network, ...]:
         """The four networks in the order of their training."""
-        return tuple(Network(kind, depth) for depth in (self.shallow, self.deep) for kind in ("plain", "residual"))
+        return tuple(Network(kind, depth) for kind in ("plain", "residual") for depth in (self.shallow, self.deep))
 
     @property
     def total(self) -> int:
@@ -402,16 +402,7 @@ def from_json(text: str) -> Recorded:
     """
     try:
         found = json.loads(text)
-        runs = [
-            Run(
-                Settings(**entry["settings"]),
-                tuple(
-                    Curve(Network(one["kind"], one["depth"]), tuple(one["losses"]), one["seconds"], one["accuracy"])
-                    for one in entry["networks"]
-                ),
-            )
-            for entry in found["runs"]
-        ]
+        runs = [entry_run(entry) for entry in found["runs"]]
         command = found["command"]
     except (KeyError, TypeError) as error:
         raise ValueError(f"this is no file of degradation runs: {error} is missing or of another kind") from error
@@ -421,20 +412,35 @@ def from_json(text: str) -> Recorded:
     return Recorded(command, groups)
 
 
+def entry_run(entry: Mapping[str, Any]) -> Run:
+    """A run as `to_json` writes it, its networks in the order of their training."""
+    settings = Settings(**entry["settings"])
+    curves = [
+        Curve(Network(one["kind"], one["depth"]), tuple(one["losses"]), one["seconds"], one["accuracy"])
+        for one in entry["networks"]
+    ]
+    return Run(settings, tuple(sorted(curves, key=lambda curve: settings.networks.index(curve.network))))
+
+
 @cache
 def shipped() -> Recorded:
     """The runs that ship."""
     return from_json(RUNS.read_text(encoding="utf-8"))
 
 
-def record(steps: Sequence[int], seeds: Sequence[int], path: Path = RUNS) -> Iterator[tuple[Settings, Step]]:
-    """Run every seed at every number of steps, on one thread; `path` grows by one run at a time.
+def record(
+    steps: Sequence[int], seeds: Sequence[int], base: Settings | None = None, path: Path = RUNS
+) -> Iterator[tuple[Settings, Step]]:
+    """Run every seed at every number of steps, the rest as in `base`, on one thread; `path` grows run by run.
 
     Raises:
         ConfigError: for steps or seeds that are not accepted, before anything runs.
     """
+    base = base or Settings()
+    words = base.to_text()
     command = f"python -m explorer degradation --steps {' '.join(map(str, steps))} --seeds {' '.join(map(str, seeds))}"
-    asked = [Settings(steps=count, seed=seed) for count in steps for seed in seeds]
+    command += f" --settings {words}" if words else ""
+    asked = [replace(base, steps=count, seed=seed) for count in steps for seed in seeds]
     torch.set_num_threads(1)
     runs = []
     for settings in asked:

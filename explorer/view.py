@@ -31,9 +31,9 @@ class View:
     with, `others` up to three that the comparison page sets beside this one, `weights`
     and `picture` the chosen weights and sample of the inference page, `unit` a place of the
     selected layer's map as "row-column", `lab` the settings of the kernels page,
-    `appended` the blocks of the identity experiment as "stage-count", `tab` the open tab of a
-    page that has some or the note of the source page, `off` the blocks that are switched off,
-    in order of depth.
+    `training` those of the degradation runs, `appended` the blocks of the identity experiment
+    as "stage-count", `tab` the open tab of a page that has some or the note of the source page,
+    `off` the blocks that are switched off, in order of depth.
     """
 
     config: ResNetConfig = field(default_factory=ResNetConfig)
@@ -44,6 +44,7 @@ class View:
     picture: str = ""
     unit: str = ""
     lab: str = ""
+    training: str = ""
     appended: str = ""
     tab: str = ""
     others: tuple[ResNetConfig, ...] = ()
@@ -87,7 +88,7 @@ class View:
         return cls(config, config.check_image_size(size), pinned=pinned, others=others, off=off, **plain)
 
 
-_PLAIN = ("at", "weights", "picture", "unit", "lab", "appended", "tab")
+_PLAIN = ("at", "weights", "picture", "unit", "lab", "training", "appended", "tab")
 
 
 MOST_OTHERS = 3

@@ -3,10 +3,11 @@
 import streamlit as st
 
 from explorer import state
-from explorer.views import ensembles, identity
+from explorer.views import degradation, ensembles, identity
 from explorer.views.cached import traced
 
 PANELS = {
+    "Degradation": degradation.panel,
     "Paths": ensembles.panel,
     "Identity": identity.panel,
 }
