@@ -1,8 +1,9 @@
-"""Two networks side by side: layers aligned by role, and the difference billed to the fields that make it."""
+"""Two networks side by side: layers aligned by where they stand, and the difference billed to the fields that make it."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,12 +12,14 @@ from math import prod
 from typing import NamedTuple
 
 from resnet import OPTIONS, PRESETS, ConfigError, ResNetConfig, title
+from resnet.blocks import ACTIVATIONS
 from resnet.options import to_text
 
 from .cost import FLOAT
 from .trace import Layer, Role, Trace, trace
 
 Size = tuple[int, int]
+Place = tuple[str, int, int]
 
 
 def compare(a: ResNetConfig, b: ResNetConfig, image_size: int | Size = 224) -> Comparison:
@@ -92,14 +95,23 @@ def own(layer: Layer) -> tuple[object, ...]:
 
 
 class Row(NamedTuple):
-    """One role in two networks; None where a network has no layer for it.
+    """Layers that stand in one place of two networks; None where a network has none there.
 
     Differences are b minus a, a missing layer counting nothing.
     """
 
-    role: Role
     a: Layer | None
     b: Layer | None
+
+    @property
+    def role(self) -> Role:
+        """Where a's layer stands, or b's where a has none."""
+        return (self.a or self.b).role  # type: ignore[union-attr]
+
+    @property
+    def name(self) -> str:
+        """The layers' path; both where they differ: "conv1 / conv1.6"."""
+        return " / ".join(dict.fromkeys(layer.name for layer in (self.a, self.b) if layer))
 
     def _minus(self, count: Callable[[Layer], int]) -> int:
         return (count(self.b) if self.b else 0) - (count(self.a) if self.a else 0)
@@ -133,22 +145,55 @@ class Row(NamedTuple):
         return self.changed or (self.a is not None and self.b is not None and self.a.field != self.b.field)
 
 
-Aligned = dict[Role, tuple[Layer | None, ...]]
+Aligned = list[tuple[Layer | None, ...]]
+
+_ACTIVATIONS = {name.replace("_", " ") for name in ACTIVATIONS}
+
+
+def kind(layer: Layer) -> str:
+    """What a layer is for: norms are one kind whichever they are, and so are activations, and poolings with blurs."""
+    if layer.op.endswith("norm"):
+        return "norm"
+    if layer.op in _ACTIVATIONS:
+        return "activation"
+    return "pooling" if layer.op in ("max pooling", "average pooling", "blur") else layer.op
+
+
+def places(layers: Sequence[Layer]) -> list[str]:
+    """Where each layer of one block, of the stem or of the head stands; layers of several networks meet in a place.
+
+    A place is a slot without its number, the layer's kind, and how many of that kind are still to come in that
+    slot. Numbers in a slot only count what is there: of a deep stem's `conv1.0` to `conv1.6` the last convolution,
+    which puts out the stem's channels, stands beside the 7×7, the others by themselves; the projection of a
+    shortcut D (`downsample.1`) stands beside that of B (`downsample.0`), and the averaging before it by itself.
+    """
+    found: list[str] = []
+    after = Counter[str]()
+    for layer in reversed(layers):
+        place = f"{re.sub(r'[.][0-9]+$', '', layer.role.slot)} {kind(layer)}"
+        found.append(f"{place} {after[place]}")
+        after[place] += 1
+    return found[::-1]
 
 
 def align(traces: Sequence[Trace]) -> Aligned:
-    """Every role that one of the networks has, in order, with each network's layer or None.
+    """Every place that one of the networks has, in order, with each network's layer there or None.
 
-    Within a block, what only a later network has stands after what it follows there.
+    Stages and blocks meet by number, layers within them by `places`. What only a later network has stands after
+    what it follows there.
     """
-    slots: dict[tuple[str, int, int], list[str]] = {}
+    order: dict[Place, list[str]] = {}
+    found: list[dict[tuple[Place, str], Layer]] = []
     for traced in traces:
-        for place, layers in groupby(traced.layers, lambda layer: layer.role[:3]):
-            slots[place] = merged(slots.get(place, []), [layer.role.slot for layer in layers])
-    found = [{layer.role: layer for layer in traced.layers} for traced in traces]
-    order = sorted(slots, key=lambda place: (("stem", "stage", "head").index(place[0]), *place[1:]))
-    roles = [Role(*place, slot) for place in order for slot in slots[place]]
-    return {role: tuple(layers.get(role) for layers in found) for role in roles}
+        mine: dict[tuple[Place, str], Layer] = {}
+        for where, group in groupby(traced.layers, lambda layer: layer.role[:3]):
+            layers = list(group)
+            names = places(layers)
+            order[where] = merged(order.get(where, []), names)
+            mine |= {(where, name): layer for name, layer in zip(names, layers, strict=True)}
+        found.append(mine)
+    blocks = sorted(order, key=lambda where: (("stem", "stage", "head").index(where[0]), *where[1:]))
+    return [tuple(mine.get((where, name)) for mine in found) for where in blocks for name in order[where]]
 
 
 def merged(first: list[str], second: list[str]) -> list[str]:
@@ -195,7 +240,7 @@ class Comparison:
     @cached_property
     def rows(self) -> tuple[Row, ...]:
         """The aligned layers; each difference sums to the total."""
-        return tuple(Row(role, *layers) for role, layers in align((self.a, self.b)).items())
+        return tuple(Row(*layers) for layers in align((self.a, self.b)))
 
     @cached_property
     def bill(self) -> tuple[Charge, ...]:

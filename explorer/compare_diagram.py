@@ -13,7 +13,7 @@ from itertools import groupby
 from math import sqrt
 from typing import NamedTuple
 
-from .compare import align, merged, own
+from .compare import align, merged, own, places
 from .diagram import (
     AXIS,
     BOX,
@@ -69,16 +69,21 @@ def kind(part: Part | None) -> tuple[object, ...] | None:
 
 
 def columns(traces: Sequence[Trace]) -> list[Column]:
-    """The places that any of the networks has, from left to right."""
-    names: dict[str, list[str]] = {}
+    """The places that any of the networks has, from left to right; each is called as the first that has it."""
+    order: dict[str, list[str]] = {}
     found: list[dict[str, Part]] = []
     for trace in traces:
-        mine = parts(trace)
-        found.append({part.identifier: part for part in mine})
-        for group in dict.fromkeys(part.group for part in mine):
-            names[group] = merged(names.get(group, []), [part.identifier for part in mine if part.group == group])
-    order = sorted(names, key=lambda group: (group == "head", group != "stem", group))
-    return [Column(name, group, tuple(one.get(name) for one in found)) for group in order for name in names[group]]
+        mine: dict[str, Part] = {}
+        for group, some in groupby(parts(trace), lambda part: part.group):
+            members = list(some)
+            stage = group.startswith("stage")
+            names = [part.identifier for part in members] if stage else places([part.layers[0] for part in members])
+            order[group] = merged(order.get(group, []), names)
+            mine |= zip(names, members, strict=True)
+        found.append(mine)
+    ranked = sorted(order, key=lambda group: (group == "head", group != "stem", group))
+    rows = [(group, tuple(mine.get(name) for mine in found)) for group in ranked for name in order[group]]
+    return [Column(next(part.identifier for part in row if part), group, row) for group, row in rows]
 
 
 def runs(everything: list[Column], at: str, unfolded: frozenset[str]) -> list[list[Column]]:
@@ -194,10 +199,7 @@ def detail(traces: Sequence[Trace], names: Sequence[str], part: str, at: str = "
     Raises:
         ValueError: for a part that none of the networks has.
     """
-    rows = [
-        layers for role, layers in align(traces).items()
-        if part in (role.part, f"layer{role.stage}.{role.block}")
-    ]  # fmt: skip
+    rows = [layers for layers in align(traces) if part in next(_parts(layer) for layer in layers if layer)]
     if not rows:
         raise ValueError(f"no network has {part}")
     with_shortcut = any(layer.role.on_shortcut for layers in rows for layer in layers if layer)
@@ -230,6 +232,11 @@ def detail(traces: Sequence[Trace], names: Sequence[str], part: str, at: str = "
             ink += [] if equal else [unequal(left + wide / 2, y + TALL / 2 + 13, f"differs from {names[0]}")]
         strips.append(f'<g transform="translate(0 {number * tall})">{"".join(ink)}</g>')
     return Drawing(width + 8, len(traces) * tall, f"Layers of {part} under each other, slot by slot", "".join(strips))
+
+
+def _parts(layer: Layer) -> tuple[str, str]:
+    role = layer.role
+    return role.part, f"layer{role.stage}.{role.block}"
 
 
 def same(layer: Layer, base: Layer | None) -> bool:

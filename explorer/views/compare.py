@@ -278,7 +278,7 @@ def layers(found: Comparison, names: Sequence[str]) -> None:
     )
     a, b = names
     table = {
-        "Layer": [(row.a or row.b).name for row in rows],  # type: ignore[union-attr]
+        "Layer": [row.name for row in rows],
         a: [doing(row.a) for row in rows],
         b: [doing(row.b) for row in rows],
         "Δ parameters": [row.params for row in rows],
