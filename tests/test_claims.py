@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from playwright.sync_api import expect
 from streamlit.testing.v1 import AppTest
 from torch import nn
 
@@ -365,6 +366,18 @@ def test_a_link_opens_the_app_where_the_number_is_seen(visit):
     visit.wait()
     assert visit.page.get_by_role("heading", name="ResNet-50", exact=True).is_visible()
     assert "layer2.0.conv2" in visit.page.url
+
+
+@pytest.mark.browser
+def test_a_line_is_scrolled_to(visit):
+    line = BY_KEY["constant"].links[0]
+    visit.open("/claims").page.get_by_role("link", name=line.label).click()
+    visit.wait()
+    note = visit.page.locator(f"#{line.view.tab}")
+    expect(note).to_be_in_viewport()
+    visit.page.evaluate("document.querySelector('[data-testid=stMain]').scrollTo(0, 0)")
+    visit.pick("pre")  # another run of the page does not scroll again
+    expect(note).not_to_be_in_viewport()
 
 
 @pytest.mark.browser
