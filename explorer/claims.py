@@ -449,6 +449,32 @@ def degradation() -> Finding:
     )
 
 
+def iterations() -> Finding:
+    """The training losses of the shipped degradation runs after fewer and more steps."""
+    lengths = {settings.steps: summarise(runs) for settings, runs in shipped_runs().groups.items()}
+    few, many = min(lengths), max(lengths)
+    losses = {steps: {row.network.name: row.loss.mean for row in found.rows} for steps, found in lengths.items()}
+    shallow, deep = (row.network.name for row in lengths[few].rows if row.network.kind == "plain")
+    evidence = [
+        Evidence(f"{name}, {steps:,} steps, training loss", losses[steps][name])
+        for steps in (few, many)
+        for name in (shallow, deep)
+    ]
+    seeds = [len(found.seeds) for found in lengths.values()]
+    stays = all(found.deeper_is_worse["plain"] == len(found.seeds) for found in lengths.values())
+    falls = losses[many][deep] < losses[few][deep]
+    gaps = {steps: losses[steps][deep] - losses[steps][shallow] for steps in (few, many)}
+    return Finding(
+        HOLDS if stays and not falls else WHEN if stays else FAILS,
+        f"it is about the gap between the depths, at up to {many:,} steps" if stays and falls else "",
+        tuple(evidence),
+        f"{'More steps lower the loss of the deep plain network' if falls else 'More steps do not lower the loss'}, from "
+        f"{losses[few][deep]:.2f} to {losses[many][deep]:.2f}, and the gap to the shallow one goes from {gaps[few]:.2f} to "
+        f"{gaps[many]:.2f}. Small networks on few pictures, means over {' and '.join(map(str, sorted(set(seeds))))} seeds; the "
+        "post speaks of the paper's networks.",
+    )
+
+
 COPIES, COPIED = Place(3, 8), 100
 """What is appended, and the test images it is judged on."""
 
@@ -484,7 +510,7 @@ def identity() -> Finding:
         tuple(evidence),
         f"{COPIES.blocks} blocks after the last stage, on {COPIED} test images. Such weights exist for both kinds. A residual block "
         f"copies as soon as {found.to_zero.numbers} numbers are zero; in the solution for a plain one "
-        f"all {found.to_identity.numbers:,} have one value to take. That training does not find these is the claim before.",
+        f"all {found.to_identity.numbers:,} have one value to take. That training does not find these is another matter: see the claims before.",
     )
 
 
@@ -643,6 +669,11 @@ CLAIMS: tuple[Claim, ...] = (
         "depth", "A deep network without shortcuts ends up worse than a shallower one, 52 layers against 36.",
         degradation, "inference", View(BUNDLED["plain56"], (28, 28), pinned=BUNDLED["resnet56"]), "See it: the shipped Plain-56",
         note="A block adds a change", experiment=("Degradation", View(preset("plain56"), (32, 32), pinned=preset("resnet56"))),
+    ),
+    Claim(
+        "iterations", "More training steps alone do not bring the training error down.",
+        iterations, "inference", View(BUNDLED["plain56"], (28, 28), tab="Blocks off"), "See it: what a deep plain network rests on",
+        note="What the branch learns", experiment=("Degradation", View(preset("plain56"), (32, 32), pinned=preset("resnet56"))),
     ),
     Claim(
         "identity", "In theory a deeper network is never worse: its added layers can be the identity.",

@@ -784,6 +784,7 @@ def _tab(name: str) -> Callable[[View], View]:
     return lambda now: replace(now, tab=name)
 
 
+DEGRADATION = Try("experiments", "Train plain and residual networks", _tab("Degradation"))
 IDENTITY = Try("experiments", "Append blocks that copy", _tab("Identity"))
 PATHS = Try("experiments", "Count and follow the paths", _tab("Paths"))
 
@@ -803,8 +804,8 @@ IDEA, PARTS, BLOCKS, SHORTCUTS, NETWORK, SIZES, LATER = (
 B, M, C = "resnet.blocks", "resnet.model", "resnet.config.ResNetConfig"
 
 NOTES: tuple[Note, ...] = (
-    Note(IDEA, f"{B}.Block.forward", "A block adds a change", forward, (CLAIMS, Try("inference", "See the addition on a picture", _tab("Inside the addition")), IDENTITY, PATHS)),
-    Note(IDEA, f"{B}.Block.forward", "What the branch learns", difference, (CLAIMS, Try("compare", "Compare with the plain network", _beside(shortcut="none")))),
+    Note(IDEA, f"{B}.Block.forward", "A block adds a change", forward, (CLAIMS, Try("inference", "See the addition on a picture", _tab("Inside the addition")), DEGRADATION, IDENTITY, PATHS)),
+    Note(IDEA, f"{B}.Block.forward", "What the branch learns", difference, (CLAIMS, DEGRADATION, Try("compare", "Compare with the plain network", _beside(shortcut="none")))),
     Note(IDEA, f"{B}.Add", "The addition needs equal shapes", addition, (Try("architecture", "Find it in the diagram"),)),
     Note(PARTS, f"{B}.conv", "One helper for every convolution", helper, (Try("architecture", "See every layer"),)),
     Note(PARTS, f"{B}.conv", "Why 3×3", three_by_three, (Try("kernels", "Stack kernels against a large one"),)),

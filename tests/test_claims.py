@@ -212,6 +212,22 @@ def test_rectifier():
     assert 0.2 < found["Zeros after the stem of the shipped ResNet-20 %"] < 0.8
 
 
+def test_iterations():
+    """Against the file that ships: the mean of each network's last losses over the seeds."""
+    runs = json.loads((ROOT / "explorer" / "samples" / "degradation.json").read_text())["runs"]
+    losses: dict[str, list[float]] = {}
+    for run in runs:
+        for one in run["networks"]:
+            if one["kind"] == "plain":
+                label = f"Plain-{one['depth']}, {run['settings']['steps']:,} steps, training loss"
+                losses.setdefault(label, []).append(sum(one["losses"][-50:]) / 50)
+    found = numbers("iterations")
+    assert found == pytest.approx({label: sum(values) / len(values) for label, values in losses.items()})
+    few, many = sorted({label.split(", ", 1)[1] for label in found}, key=len)
+    assert found[f"Plain-20, {many}"] < found[f"Plain-56, {many}"] < found[f"Plain-56, {few}"]
+    assert verdict("iterations") == WHEN
+
+
 def test_identity():
     found = numbers("identity")
     assert verdict("identity") == HOLDS
