@@ -172,7 +172,8 @@ def samples(
     for batch, truth in zip(pictures.split(plan.pictures), labels.split(plan.pictures), strict=True):
         with device.turn(model, batch):
             unravelled = Unravelled(model, device.tensor(batch), truth.to(device.torch))
-            yield Sample(None, _norm(unravelled.whole()))
+            found = _norm(unravelled.whole())
+        yield Sample(None, found)
         for length in plan.lengths:
             through = chance.choice(len(unravelled.blocks), length, replace=False)
             with device.turn(model, batch):

@@ -27,7 +27,7 @@ from explorer.ensembles import (
     plan,
     samples,
 )
-from explorer.inference import Device, TooLargeError
+from explorer.inference import _LOCK, Device, TooLargeError
 from explorer.trace import IMAGE, trace
 from explorer.views import cached, trained
 from explorer.views import ensembles as view
@@ -167,6 +167,16 @@ def test_samples_are_drawn_as_planned() -> None:
     for paths, norm in (((), found.norms[0][2]), (by_hand.blocks, found.norms[-1][2])):
         assert norm == pytest.approx(float(by_hand.along(paths).flatten(1).norm(dim=1).mean()), rel=1e-5)
     assert found.whole[2] == pytest.approx(float(by_hand.whole().flatten(1).norm(dim=1).mean()), rel=1e-5)
+
+
+def test_others_run_between_two_samples() -> None:
+    """The lock on passes is free whenever a sample is handed over, and after the last one that is taken."""
+    model = randomly(CONFIGS[0])
+    pictures, labels = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)), torch.zeros(2).long()
+    drawn = samples(model, pictures, labels, Plan((0, 4), 1, 2), CPU)
+    for _ in range(2):
+        next(drawn)
+        assert not _LOCK.locked()
 
 
 # -- shares -------------------------------------------------------------------------------
