@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -53,17 +54,19 @@ def norm_figure(found: PathGradients) -> go.Figure:
         marker={"size": 4, "color": GREY, "opacity": 0.45}, hovertemplate="length %{x}: %{y:.2~e}<extra></extra>",
     )  # fmt: skip
     figure.add_scatter(
-        x=found.lengths, y=[mean or None for mean in found.means], mode="lines+markers", name="mean of the draws",
+        x=found.lengths, y=[mean or None for mean in found.means], mode="lines+markers", name="mean",
         line={"color": ACCENT}, marker={"size": 6}, hovertemplate="length %{x}: %{y:.2~e} in the mean<extra></extra>",
     )  # fmt: skip
     whole = float(np.mean(found.whole))
     figure.add_scatter(  # a line of the layout would be misplaced on a logarithmic axis
         x=[found.lengths[0], found.lengths[-1]], y=[whole or None] * 2, mode="lines", hoverinfo="skip",
-        name="all paths together, the true gradient", line={"color": STAGES[2], "dash": "dot", "width": 1.5},
+        name="all paths together", line={"color": STAGES[2], "dash": "dot", "width": 1.5},
     )  # fmt: skip
     finish(figure, "Gradient at the picture along one path", "length of the path", "‖∂loss/∂picture‖", legend=True)
     figure.update_xaxes(tickformat="d")
-    figure.update_yaxes(type="log", tickformat=None, exponentformat="power", nticks=8)
+    seen = [norm for norms in found.norms for norm in norms if norm > 0] + [whole] * (whole > 0)
+    decades = math.log10(max(seen) / min(seen)) if seen else 1
+    figure.update_yaxes(type="log", tickformat=None, exponentformat="power", dtick=max(1, math.ceil(decades / 7)))
     return figure
 
 

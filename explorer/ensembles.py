@@ -66,6 +66,7 @@ class Unravelled:
         if model.config.shortcut == "none":
             raise ValueError("a plain network has one path")
         self._through: Collection[str] | None = None
+        self._exponent = 0
         shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
         routed = deepcopy(model, shared).eval()
         self.blocks = blocks(model.config)
@@ -82,15 +83,23 @@ class Unravelled:
 
         return hook
 
-    def takes(self, name: str) -> tuple[bool, bool]:
-        """Whether the gradient at a block's addition goes on through the branch, and through the shortcut."""
-        return (True, True) if self._through is None else (name in self._through, name not in self._through)
+    def fork(self, name: str, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """What of the gradient at a block's addition goes on through the branch, and what through the shortcut."""
+        if self._through is None:
+            return gradient, gradient
+        # A path of a hundred branches leaves fp32's range. Powers of two, taken out on the way, round nothing.
+        largest = float(gradient.abs().max())
+        if 0 < largest < math.inf:
+            exponent = math.frexp(largest)[1]
+            gradient = gradient * 2.0**-exponent
+            self._exponent += exponent
+        return (gradient, None) if name in self._through else (None, gradient)
 
     def along(self, through: Collection[str]) -> Tensor:
-        """∂loss/∂pictures, N×C×H×W, along the path through the branches of these blocks and no others."""
-        self._through = frozenset(through)
+        """∂loss/∂pictures, N×C×H×W in fp64, along the path through the branches of these blocks and no others."""
+        self._through, self._exponent = frozenset(through), 0
         try:
-            return self.whole()
+            return torch.ldexp(self.whole().cpu().double(), torch.tensor(float(self._exponent), dtype=torch.float64))
         finally:
             self._through = None
 
@@ -111,7 +120,7 @@ class _Fork(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         # None, unlike zeros, spares the whole way through a branch that is not taken.
-        return *(gradient if taken else None for taken in ctx.owner.takes(ctx.name)), None, None
+        return *ctx.owner.fork(ctx.name, gradient), None, None
 
 
 # -- by length ----------------------------------------------------------------------------
@@ -125,9 +134,11 @@ class Plan(NamedTuple):
     pictures: int
 
 
-MOST_LENGTHS, MOST_DRAWS, LEAST_DRAWS, MOST_PICTURES = 28, 48, 6, 2
+FEWER_LENGTHS = (28, 20, 14, 10)
+"""How many lengths are sampled at most, and what is tried in turn for a network that is too large for so many."""
+MOST_DRAWS, LEAST_DRAWS, MOST_PICTURES = 48, 6, 2
 BUDGET = 160e9
-"""Multiply-adds that one measurement may take: some ten seconds on one core."""
+"""Multiply-adds that one measurement may take: some fifteen seconds on one core."""
 
 
 def plan(trace: Trace) -> Plan:
@@ -137,11 +148,14 @@ def plan(trace: Trace) -> Plan:
         TooLargeError: where the fewest draws are too much, in one sentence with estimate and limit.
     """
     n = len(path_counts(trace)) - 1
-    lengths = tuple(sorted({round(k) for k in np.linspace(0, n, min(n + 1, MOST_LENGTHS))}))
-    # Forward, the whole gradient, and of each length as much of the way back as it has blocks.
-    cost = trace.macs * (2 + sum(k / max(n, 1) for k in lengths))
-    affordable = int(BUDGET // cost)
-    if affordable < LEAST_DRAWS:
+    for most in FEWER_LENGTHS:
+        lengths = tuple(sorted({round(k) for k in np.linspace(0, n, min(n + 1, most))}))
+        # Forward, the whole gradient, and of each length as much of the way back as it has blocks.
+        cost = trace.macs * (2 + sum(k / max(n, 1) for k in lengths))
+        affordable = int(BUDGET // cost)
+        if affordable >= LEAST_DRAWS:
+            break
+    else:
         raise TooLargeError(
             f"The gradients along its paths are too much to measure here: {LEAST_DRAWS} draws take "
             f"{LEAST_DRAWS * cost / 1e9:,.0f} GMACs, and the limit is {BUDGET / 1e9:,.0f} GMACs."
@@ -183,7 +197,9 @@ def samples(
 
 def _norm(gradients: Tensor) -> float:
     """The mean over pictures of the gradient's Euclidean norm over all channels and positions."""
-    return float(torch.linalg.vector_norm(gradients.flatten(1).cpu().double(), dim=1).mean())
+    values = gradients.flatten(1).cpu().double()
+    largest = values.abs().max()  # squares of small numbers would be zero
+    return float(torch.linalg.vector_norm(values / largest, dim=1).mean() * largest) if largest else 0.0
 
 
 class PathGradients(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from copy import deepcopy
 from itertools import combinations
 
 import numpy as np
@@ -20,6 +21,7 @@ from explorer.ensembles import (
     PathGradients,
     Plan,
     Unravelled,
+    _norm,
     effective,
     gathered,
     path_counts,
@@ -144,12 +146,36 @@ def test_a_path_is_the_product_of_its_blocks() -> None:
     torch.testing.assert_close(found.along(through), gradient)
 
 
+def test_a_long_path_may_leave_the_range_of_fp32() -> None:
+    """Forty-five branches, each of which makes the gradient ten times smaller, against fp64."""
+    config = ResNetConfig(**{**SMALL, "layers": (50, 1)}, block="basic", shortcut="B", norm="none")
+    model = randomly(config)
+    for block in model.layer1:
+        for conv in (block.conv1, block.conv2):
+            torch.nn.init.dirac_(conv.weight)
+            torch.nn.init.zeros_(conv.bias)
+        block.conv2.weight.data.mul_(0.1)
+    pictures, labels = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)), torch.tensor([1])
+    single = Unravelled(deepcopy(model), pictures, labels)
+    double = Unravelled(model.double(), pictures.double(), labels)
+    through = single.blocks[:45]
+    norm = float(double.along(through).norm())
+    assert 0 < norm < torch.finfo(torch.float32).tiny
+    assert float(single.along(through).norm()) == pytest.approx(norm, rel=1e-4)
+
+
 def test_the_model_is_left_alone() -> None:
     model, *_, found = unravelled(CONFIGS[0])
     found.along(found.blocks[:2])
     assert not any(module._forward_hooks for module in model.modules())
     assert all(parameter.grad is None for parameter in model.parameters())
     assert next(model.parameters()).requires_grad
+
+
+def test_norms_of_very_small_gradients() -> None:
+    found = _norm(torch.tensor([[[[3e-200]], [[4e-200]]], [[[0.0]], [[1e-200]]]], dtype=torch.float64))
+    assert found == pytest.approx(3e-200)
+    assert _norm(torch.zeros(1, 1, 2, 2)) == 0
 
 
 def test_samples_are_drawn_as_planned() -> None:
@@ -280,7 +306,7 @@ def test_a_plain_network_says_that_it_has_one_path() -> None:
 
 
 def test_a_network_too_large_says_so() -> None:
-    app = experiment(preset="wide_resnet101_2")
+    app = experiment(preset="resnet50", stem="3x3", stem_pool="none", size="224")
     (said,) = [info.value for info in app.info]
     assert "GMACs" in said
 
