@@ -298,6 +298,11 @@ def test_an_untrained_network_says_so(few: None) -> None:
     assert "64×64 pixels, with labels by chance: the network is untrained" in captions(app)
 
 
+def test_a_magnitude_beyond_floating_point() -> None:
+    assert view.magnitude(2) == "100"
+    assert view.magnitude(500.2) == "10⁵⁰⁰"
+
+
 def test_a_plain_network_says_that_it_has_one_path() -> None:
     app = experiment(preset="plain20_fashion")
     assert not app.get("plotly_chart")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -114,7 +115,7 @@ def measured(trace: Trace) -> tuple[PathGradients | None, Plan | None, str]:
             return None, planned, ""
         place.empty()
     found = sampled(key, chosen, planned)
-    if not found.finite or not any(found.means):
+    if not found.finite or not any(found.means) or not any(found.whole):
         st.error("The gradients overflowed or vanished altogether, so there is nothing to share out.")
         return None, planned, ""
     return found, planned, chosen.words(planned.draws * planned.pictures)
@@ -148,8 +149,8 @@ def summary(found: PathGradients) -> str:
     )
     first, last = found.means[0], found.means[-1]
     if first and last:
-        ratio = last / first
-        times = f"{scientific(ratio)} times" if ratio >= 1 else f"1/{scientific(1 / ratio)} of"
+        more = math.log10(last) - math.log10(first)
+        times = f"{magnitude(more)} times" if more >= 0 else f"1/{magnitude(-more)} of"
         words += f" The path through every branch carries {times} what the one through none does."
     if mean < usual - 0.05 * n:
         words += " So the gradient prefers the shorter paths."
@@ -163,6 +164,11 @@ def summary(found: PathGradients) -> str:
 def percent(share: float) -> str:
     """98%, 0.45%, 0.0000012%."""
     return f"{share:.2%}" if share > 0.995 else f"{float(f'{100 * share:.2g}')}%"
+
+
+def magnitude(log10: float) -> str:
+    """A number by its logarithm, which may be beyond floating point."""
+    return scientific(10**log10) if log10 < 300 else charts.power(10, round(log10))
 
 
 def method(planned: Plan | None) -> str:
@@ -188,7 +194,7 @@ def statement(planned: Plan, measured_on: str) -> str:
 def limits(found: PathGradients) -> str:
     """What the figures do not show."""
     return (
-        f"What it does not show: norms are added up here, to {scientific(10**found.excess)} times the norm of the true gradient, "
+        f"What it does not show: norms are added up here, to {magnitude(found.excess)} times the norm of the true gradient, "
         "since paths cancel where their gradients point in opposite directions. And each mean is over few paths and leans on the "
         "largest, as the dots show."
     )
