@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -17,6 +18,7 @@ from .palette import ACCENT, STAGES, colour
 from .receptive_field import Depth, Paths
 from .residual import Contribution, Lesion
 from .trace import Layer, Trace
+from .units import scientific
 
 MEASURES = {
     "MACs": ("macs", "multiply-adds for one image"),
@@ -341,6 +343,18 @@ def finish(figure: go.Figure, title: str, x: str, y: str, legend: bool) -> go.Fi
     figure.update_xaxes(title=x or None)
     figure.update_yaxes(title=y or None, tickformat="~s", exponentformat="SI")
     return figure
+
+
+def log_axis(figure: go.Figure, seen: Sequence[float]) -> None:
+    """A logarithmic y axis for positive values: at most eight powers of ten on it, or 1, 2 and 5 times some."""
+    figure.update_yaxes(type="log", tickformat=None, exponentformat="power")
+    low, high = (math.log10(bound(seen)) if seen else 0.0 for bound in (min, max))
+    if high - low > 1.5:
+        figure.update_yaxes(dtick=math.ceil((high - low) / 7))
+    else:
+        powers = range(math.floor(low), math.ceil(high) + 1)
+        ticks = [float(f"{digit}e{power}") for power in powers for digit in (1, 2, 5)]
+        figure.update_yaxes(tickvals=ticks, ticktext=[scientific(tick) for tick in ticks])
 
 
 # -- activations as pictures --------------------------------------------------------------

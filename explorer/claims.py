@@ -14,15 +14,17 @@ from math import prod
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from resnet import ResNetConfig, build, preset, title
+from resnet import ResNetConfig, preset, title
 from resnet.train import Recipe
 from resnet.weights import BUNDLED, bundled_path, read_checkpoint
 
 from .degradation import shipped as shipped_runs
 from .degradation import summarise
+from .gradients import PLAIN as PLAIN_NET
+from .gradients import RESIDUAL as RESIDUAL_NET
+from .gradients import SEEDS, Plan, Twin, at_start
 from .identity import PLAIN, PLAIN_IDENTITY, RESIDUAL_ZERO, Appended, Place, experiment
 from .images import labelled
 from .inference import Device
@@ -33,6 +35,8 @@ from .residual import normalised
 from .stacks import CASES, Lab, block_config, single, stack
 from .trace import Layer, Trace, trace
 from .view import View
+
+CPU = Device("cpu", "CPU")
 
 HOLDS, WHEN, FAILS = "holds", "holds when", "does not hold"
 """The verdicts. `WHEN` is followed by a condition."""
@@ -488,7 +492,7 @@ def identity() -> Finding:
         inputs = normalised(images[:COPIED], shipped.data.preprocessing)
         truth = torch.tensor(labels[:COPIED], dtype=torch.long)
         with single_thread():
-            *_, found = experiment(network.requires_grad_(False), COPIES, inputs, truth, Device("cpu", "CPU"))
+            *_, found = experiment(network.requires_grad_(False), COPIES, inputs, truth, CPU)
         assert isinstance(found, Appended)
         by_kind = {one.kind: one for one in found.outcomes}
         zero, right = by_kind[RESIDUAL_ZERO], by_kind[PLAIN_IDENTITY]
@@ -516,24 +520,28 @@ def identity() -> Finding:
 
 def vanishing() -> Finding:
     """Gradient norms of the first and the last convolution at initialisation."""
+    with single_thread():
+        found = {
+            depth: at_start(trace(preset(f"plain{depth}"), (SIDE, SIDE)), Plan(BATCH, SEEDS), CPU) for depth in (20, 56)
+        }
     norms = {
-        (norm, kind, n): gradient_norms(norm, kind, n)
+        (norm, kind, depth): found[depth][Twin(kind, norm)].ends("gradient")
         for norm in ("batch", "none")
-        for kind in ("none", "A")
-        for n in (3, 9)
+        for kind in (PLAIN_NET, RESIDUAL_NET)
+        for depth in found
     }
     evidence = [
         Evidence(
-            f"{'Plain' if kind == 'none' else 'Residual'}-{6 * n + 2}, {'batch norm' if norm == 'batch' else 'no norm'}, {place}",
+            f"{kind.capitalize()}-{depth}, {'batch norm' if norm == 'batch' else 'no norm'}, {place}",
             value,
         )
-        for (norm, kind, n), pair in norms.items()
-        for place, value in zip(("first", "last"), (pair[0], pair[-1]), strict=True)
+        for (norm, kind, depth), pair in norms.items()
+        for place, value in zip(("first", "last"), pair, strict=True)
     ]
-    deep, shallow = norms["batch", "none", 9][0], norms["batch", "none", 3][0]
-    bare = norms["none", "none", 9][0], norms["none", "none", 3][0]
-    kept, vanish = deep >= shallow, bare[0] < bare[1]
-    residual = norms["batch", "A", 9][0] / norms["batch", "A", 3][0]
+    deep, shallow = norms["batch", PLAIN_NET, 56][0], norms["batch", PLAIN_NET, 20][0]
+    bare = norms["none", PLAIN_NET, 56][0]
+    kept, vanish = deep >= shallow, bare < norms["none", PLAIN_NET, 20][0]
+    residual = norms["batch", RESIDUAL_NET, 56][0] / norms["batch", RESIDUAL_NET, 20][0]
     return Finding(
         (WHEN if vanish else HOLDS) if kept else FAILS,
         "a batch norm follows every convolution" if kept and vanish else "",
@@ -541,29 +549,12 @@ def vanishing() -> Finding:
         f"Norms of the gradient of the first and the last convolution's weights, untrained. From 20 to 56 layers, the "
         f"first one's in a plain network grows {deep / shallow:,.0f} times "
         f"with batch norm: it explodes rather than vanishes. With shortcuts it grows {residual:.1f} times. Without "
-        f"batch norm the plain network's gradient falls to 1/{bare[1] / bare[0]:.0f}. Measured on {BATCH} random "
-        f"pictures of {SIDE}×{SIDE} pixels.",
+        f"batch norm the plain network's is {bare:.2g}, 1/{deep / bare:,.0f} of that. Measured on {BATCH} random "
+        f"pictures of {SIDE}×{SIDE} pixels, {SEEDS} seeds.",
     )
 
 
 BATCH, SIDE = 16, 16
-
-
-def gradient_norms(norm: str, shortcut: str, n: int) -> list[float]:
-    """‖∂loss/∂W‖ of each convolution of a CIFAR network of depth 6n + 2, untrained, on random pictures and labels."""
-    config, _ = preset("resnet20").with_(layers=(n, n, n), norm=norm, shortcut=shortcut)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # maps this small are slower on several
-    try:
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            torch.manual_seed(0)
-            network = build(config).train()
-            pictures, labels = torch.randn(BATCH, config.in_channels, SIDE, SIDE), torch.randint(10, (BATCH,))
-            weights = [module.weight for module in network.modules() if isinstance(module, nn.Conv2d)]
-            gradients = torch.autograd.grad(F.cross_entropy(network(pictures), labels), weights)
-    finally:
-        torch.set_num_threads(threads)
-    return [gradient.norm().item() for gradient in gradients]
 
 
 def error(paper: Mapping[ResNetConfig, float], kind: str, depth: int) -> float:
@@ -683,7 +674,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "vanishing", "The reason is not that gradients vanish.",
         vanishing, "architecture", View(preset("plain56"), (32, 32), pinned=preset("resnet56")), "See it: Plain-56 against ResNet-56",
-        note="What the branch learns",
+        note="What the branch learns", experiment=("Gradients", View(preset("plain56"), (32, 32))),
     ),
     Claim(
         "expansion", "Planes times expansion is the width inside a block; why the factor is needed is unclear.",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 
-from .charts import count_text, finish
+from .charts import count_text, finish, log_axis
 from .ensembles import PathGradients, effective, path_shares
 from .identity import Appended
 from .palette import ACCENT, STAGES
@@ -65,8 +64,7 @@ def norm_figure(found: PathGradients) -> go.Figure:
     finish(figure, "Gradient at the picture along one path", "length of the path", "‖∂loss/∂picture‖", legend=True)
     figure.update_xaxes(tickformat="d")
     seen = [norm for norms in found.norms for norm in norms if norm > 0] + [whole] * (whole > 0)
-    decades = math.log10(max(seen) / min(seen)) if seen else 1
-    figure.update_yaxes(type="log", tickformat=None, exponentformat="power", dtick=max(1, math.ceil(decades / 7)))
+    log_axis(figure, seen)
     return figure
 
 

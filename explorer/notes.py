@@ -786,6 +786,8 @@ def _tab(name: str) -> Callable[[View], View]:
 
 DEGRADATION = Try("experiments", "Train plain and residual networks", _tab("Degradation"))
 IDENTITY = Try("experiments", "Append blocks that copy", _tab("Identity"))
+GRADIENTS = Try("experiments", "Measure its gradients", _tab("Gradients"))
+SHATTERED = Try("experiments", "Gradients of neighbouring inputs", _tab("Shattered gradients"))
 PATHS = Try("experiments", "Count and follow the paths", _tab("Paths"))
 
 
@@ -805,12 +807,12 @@ B, M, C = "resnet.blocks", "resnet.model", "resnet.config.ResNetConfig"
 
 NOTES: tuple[Note, ...] = (
     Note(IDEA, f"{B}.Block.forward", "A block adds a change", forward, (CLAIMS, Try("inference", "See the addition on a picture", _tab("Inside the addition")), DEGRADATION, IDENTITY, PATHS)),
-    Note(IDEA, f"{B}.Block.forward", "What the branch learns", difference, (CLAIMS, DEGRADATION, Try("compare", "Compare with the plain network", _beside(shortcut="none")))),
+    Note(IDEA, f"{B}.Block.forward", "What the branch learns", difference, (CLAIMS, DEGRADATION, SHATTERED, Try("compare", "Compare with the plain network", _beside(shortcut="none")))),
     Note(IDEA, f"{B}.Add", "The addition needs equal shapes", addition, (Try("architecture", "Find it in the diagram"),)),
     Note(PARTS, f"{B}.conv", "One helper for every convolution", helper, (Try("architecture", "See every layer"),)),
     Note(PARTS, f"{B}.conv", "Why 3×3", three_by_three, (Try("kernels", "Stack kernels against a large one"),)),
     Note(PARTS, f"{B}.conv", "What a 1×1 does", one_by_one, (Try("kernels", "Compute a 1×1 by hand", _tab("The 1×1 convolution")),)),
-    Note(PARTS, f"{B}.norm", "Normalisation", normalisation, (Try("compare", "Compare without it", _beside(norm="none")),)),
+    Note(PARTS, f"{B}.norm", "Normalisation", normalisation, (Try("compare", "Compare without it", _beside(norm="none")), GRADIENTS)),
     Note(PARTS, f"{B}.activation", "The non-linearity", non_linearity, (Try("inference", "See maps before and after"),)),
     Note(BLOCKS, f"{B}.Block.__init__", "What every block has", any_block, (Try("architecture", "See the block"),)),
     Note(BLOCKS, f"{B}.BasicBlock.make_branch", "The basic block", basic, (Try("source", "Open these lines with ResNet-18", _become("resnet18")),)),

@@ -3,11 +3,13 @@
 import streamlit as st
 
 from explorer import state
-from explorer.views import degradation, ensembles, identity
+from explorer.views import degradation, ensembles, gradients, identity
 from explorer.views.cached import traced
 
 PANELS = {
     "Degradation": degradation.panel,
+    "Gradients": gradients.panel,
+    "Shattered gradients": gradients.shattered,
     "Paths": ensembles.panel,
     "Identity": identity.panel,
 }

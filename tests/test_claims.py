@@ -15,7 +15,8 @@ from streamlit.testing.v1 import AppTest
 from torch import nn
 
 from explorer import claims, source
-from explorer.claims import CLAIMS, EXPERIMENT, FAILS, HOLDS, LINE, PICTURE, WHEN, Evidence, Finding, gradient_norms
+from explorer.claims import CLAIMS, EXPERIMENT, FAILS, HOLDS, LINE, PICTURE, WHEN, Evidence, Finding
+from explorer.gradients import Flow, Spread, twins
 from explorer.notes import NOTES
 from explorer.trace import trace
 from explorer.view import View
@@ -246,29 +247,6 @@ def test_vanishing():
     assert found["Plain-56, no norm, first"] < found["Plain-20, no norm, first"] / 2
 
 
-def test_gradient_norms_are_backward_s():
-    """A second derivation: finite differences along the gradient of the first convolution's weight."""
-    state, threads = torch.random.get_rng_state(), torch.get_num_threads()
-    with torch.no_grad():  # as in an app that has gradients off
-        first = gradient_norms("batch", "A", 1)[0]
-    assert torch.equal(torch.random.get_rng_state(), state)
-    assert torch.get_num_threads() == threads
-    config, _ = claims.preset("resnet20").with_(layers=(1, 1, 1))
-    torch.manual_seed(0)
-    network = claims.build(config).train()
-    x, labels = torch.randn(claims.BATCH, 3, claims.SIDE, claims.SIDE), torch.randint(10, (claims.BATCH,))
-    network, x = network.double(), x.double()
-    nn.functional.cross_entropy(network(x), labels).backward()
-    direction = network.conv1.weight.grad / network.conv1.weight.grad.norm()
-    losses = []
-    for step in (1e-5, -1e-5):
-        with torch.no_grad():
-            network.conv1.weight += step * direction
-            losses.append(nn.functional.cross_entropy(network(x), labels).item())
-            network.conv1.weight -= step * direction
-    assert (losses[0] - losses[1]) / 2e-5 == pytest.approx(first, rel=1e-3)
-
-
 # -- verdicts follow the numbers ----------------------------------------------------------
 
 
@@ -277,10 +255,12 @@ def test_a_verdict_changes_with_what_is_computed(monkeypatch):
     cifar = trace(claims.preset("resnet56"), 32)
     monkeypatch.setattr(claims, "trace", lambda *_: cifar)
     assert claims.filter_sizes().verdict == HOLDS
-    monkeypatch.setattr(claims, "gradient_norms", lambda *_: [1.0, 1.0])
-    assert claims.vanishing().verdict == HOLDS
-    monkeypatch.setattr(claims, "gradient_norms", lambda norm, kind, n: [1 / n, 1.0])
-    assert claims.vanishing().verdict == FAILS
+    for first, expected in (((1.0, 1.0), HOLDS), ((1.0, 0.5), FAILS)):  # of 20 and of 56 layers
+        spreads = iter(Spread((Flow(1.0, (1.0,), (norm,)),)) for norm in first)
+        monkeypatch.setattr(
+            claims, "at_start", lambda *_, spreads=spreads: dict.fromkeys(twins(cifar.config), next(spreads))
+        )
+        assert claims.vanishing().verdict == expected
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from resnet import ResNetConfig, title
 from resnet.weights import BUNDLED, Weights, bundled, random_weights
 
 from .. import residual, state
+from ..gradients import noise
 from ..images import labelled
 from ..trace import Trace
 from ..view import natural_size
@@ -60,9 +61,7 @@ class Setting(NamedTuple):
             images, labels = labelled()
             inputs = residual.normalised(images[:count], self.weights.data.preprocessing)
             return inputs, torch.tensor(labels[:count], dtype=torch.long)
-        chance, config = torch.Generator().manual_seed(0), self.trace.config
-        noise = torch.randn(count, config.in_channels, *self.trace.image_size, generator=chance)
-        return noise, torch.randint(config.num_classes, (count,), generator=chance)
+        return noise(self.trace.config, self.trace.image_size, count)
 
     def words(self, count: int) -> str:
         """What it is measured on."""
