@@ -255,7 +255,7 @@ def duration(seconds: float) -> str:
 @st.cache_resource(max_entries=8, show_spinner=False)
 def shipped_figure(steps: int) -> go.Figure:
     runs = next(runs for settings, runs in shipped().groups.items() if settings.steps == steps)
-    return spread_figure(runs, f"Training loss, {steps} steps: mean and range of {len(runs)} seeds")
+    return spread_figure(runs, f"Training loss, range of {len(runs)} seeds")
 
 
 def recorded(file: Recorded, asked: Settings) -> None:
