@@ -120,7 +120,8 @@ def test_preset_offers_near_names(name: str) -> None:
 # -- any configuration --------------------------------------------------------------------
 
 
-def _values(name: str) -> st.SearchStrategy[Any]:
+def _values(name: str, blocks: int | None = None) -> st.SearchStrategy[Any]:
+    """What an option can be; at most so many `blocks` in a stage where they are given."""
     option = OPTIONS[name]
     if option.choices:
         return st.sampled_from(option.choices)
@@ -128,7 +129,7 @@ def _values(name: str) -> st.SearchStrategy[Any]:
         return st.booleans()
     if isinstance(option.default, float):
         return st.floats(option.low, option.high)
-    low, high = int(option.low), int(option.high)
+    low, high = int(option.low), blocks if blocks and name == "layers" else int(option.high)
     whole = st.integers(low, min(high, low + 80)) | st.integers(low, high)
     if isinstance(option.default, tuple):
         return st.lists(whole, min_size=1, max_size=option.most).map(tuple)
@@ -136,9 +137,9 @@ def _values(name: str) -> st.SearchStrategy[Any]:
 
 
 @st.composite
-def configs(draw: st.DrawFn) -> ResNetConfig:
-    """Valid configurations; fields that do not apply to the others are left out."""
-    values = draw(st.fixed_dictionaries({}, optional={name: _values(name) for name in OPTIONS}))
+def configs(draw: st.DrawFn, blocks: int | None = None) -> ResNetConfig:
+    """Valid configurations, of at most so many `blocks` a stage; fields that do not apply to the others are left out."""
+    values = draw(st.fixed_dictionaries({}, optional={name: _values(name, blocks) for name in OPTIONS}))
     stages = len(values.get("layers", OPTIONS["layers"].default))
     if "planes" in values:
         values["planes"] = tuple(draw(st.lists(_values("planes").map(max), min_size=stages, max_size=stages)))

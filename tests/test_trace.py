@@ -8,14 +8,14 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 import torchinfo
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_config import configs
 from torch import Tensor, nn
 
 from explorer.cost import macs_formula, params_formula
@@ -689,40 +689,7 @@ def test_training_memory_grows_with_the_batch() -> None:
 # -- any configuration --------------------------------------------------------------------
 
 
-def _values(name: str) -> st.SearchStrategy[Any]:
-    option = OPTIONS[name]
-    if option.choices:
-        return st.sampled_from(option.choices)
-    if isinstance(option.default, bool):
-        return st.booleans()
-    if isinstance(option.default, float):
-        return st.floats(option.low, option.high)
-    low, high = int(option.low), int(option.high)
-    if name == "layers":
-        return st.lists(st.integers(low, 3), min_size=1, max_size=option.most).map(tuple)
-    whole = st.integers(low, min(high, low + 80)) | st.sampled_from([low, high])
-    return st.lists(whole, min_size=1, max_size=option.most).map(tuple) if name == "planes" else whole
-
-
-@st.composite
-def configs(draw: st.DrawFn) -> ResNetConfig:
-    """Valid configurations of few blocks; fields that do not apply to the others are left out."""
-    values = draw(st.fixed_dictionaries({}, optional={name: _values(name) for name in OPTIONS}))
-    stages = len(values.get("layers", OPTIONS["layers"].default))
-    if "planes" in values:
-        values["planes"] = tuple(draw(st.lists(_values("planes").map(max), min_size=stages, max_size=stages)))
-        if values.get("shortcut") == "A":
-            values["planes"] = tuple(sorted(values["planes"]))
-    draft = SimpleNamespace(**{name: values.get(name, option.default) for name, option in OPTIONS.items()})
-    values = {name: value for name, value in values.items() if not OPTIONS[name].unless(draft)}
-    try:
-        return ResNetConfig(**values)
-    except ConfigError:
-        assume(False)
-        raise
-
-
-@given(configs(), st.data())
+@given(configs(blocks=3), st.data())
 @settings(max_examples=40, deadline=None)
 def test_any_configuration_traces(config: ResNetConfig, data: st.DataObject) -> None:
     low = config.total_stride
