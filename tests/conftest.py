@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import pytest
 import torch
 from playwright.sync_api import Browser, Page, expect
+from streamlit.components.v2 import manifest_scanner
 
 from explorer.bench import IDLE, ROOT, chromium, server
 from explorer.views import cached, running
 
 expect.set_options(timeout=30_000)
+
+# Each run of an AppTest looks for components in the metadata of every installed package: a quarter of its time.
+manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.scan_component_manifests)
 
 
 @pytest.fixture(scope="session")
