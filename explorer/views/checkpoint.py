@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -59,6 +60,31 @@ def read(data: bytes, name: str) -> Checkpoint:
     asked = {} if declared else unseen(config, tensors)
     digest = hashlib.sha256(data).hexdigest()
     return Checkpoint(name, digest, config, declared is not None, asked, tuple(not_finite(tensors)), tensors)
+
+
+HELD_BYTES = 4 * 2**30
+"""Of all sessions' checkpoints together."""
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def everybodys() -> weakref.WeakSet[Checkpoint]:
+    """The checkpoints that sessions hold; those of a session that ends go with it."""
+    return weakref.WeakSet()
+
+
+def make_room(data: bytes, name: str) -> None:
+    """Whether this session may hold a file of so many bytes in place of what it has.
+
+    Raises:
+        WeightsError: where all sessions' checkpoints together would be too large.
+    """
+    others = [checkpoint for checkpoint in everybodys() if checkpoint is not held()]
+    taken = sum(tensor.nbytes for checkpoint in others for tensor in checkpoint.tensors.values())
+    if taken + len(data) > HELD_BYTES:
+        raise WeightsError(
+            f"{name} finds no room: this server already holds {taken / 2**30:.1f} GiB of other people's checkpoints, and its "
+            f"limit is {HELD_BYTES / 2**30:.1f} GiB; try again when somebody has forgotten theirs."
+        )
 
 
 def held() -> Checkpoint | None:
@@ -123,6 +149,7 @@ def file_chosen() -> None:
     session.checkpoints += 1
     session["checkpoint problem"] = ""
     try:
+        make_room(file.getvalue(), file.name)
         checkpoint = read(file.getvalue(), file.name)
     except WeightsError as error:
         session["checkpoint problem"] = f"{error} The network is unchanged."
@@ -132,6 +159,7 @@ def file_chosen() -> None:
         )
     else:
         session.checkpoint = checkpoint
+        everybodys().add(checkpoint)
         reopen()
 
 
