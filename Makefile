@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# As in the app: torch's threads do not spin while they wait, for the browser that is tested needs the cores too.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .PHONY: app test lint bench browser clean
 
 app: $(VENV)/app

@@ -8,6 +8,9 @@ from pathlib import Path
 import streamlit as st
 
 ROOT = Path(__file__).parents[1]
+# Before torch is imported: its threads sleep where they wait for each other. By default they spin, and where other people
+# use the cores, a pass through a small network then takes up to fifty times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["PYTHONPATH"] = str(ROOT)  # Streamlit then watches `resnet` and reloads it after an edit
 
 from explorer import state  # noqa: E402
