@@ -7,7 +7,7 @@ and `write_link` puts it back, so that link, sidebar and page agree.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -190,17 +190,24 @@ def option_chosen(name: str) -> None:
         refuse(name, value, error)
 
 
-def tabs(panels: Mapping[str, Callable[..., None]], *given: Any) -> None:
-    """Panels by the name of their tab, each called with `given`; only the open one is made, and the link says which."""
-    names, asked = list(panels), view().tab
+def open_tab(names: Sequence[str]) -> str:
+    """Which of these the link's tab names; the first, and a sentence, where it names another."""
+    asked = view().tab
     if asked and asked not in names:
         st.warning(escape_markdown(f"tab = {asked} is not one of {', '.join(names)}; {names[0]} is open instead."))
-    set_widget("tab", asked if asked in names else names[0])
+    return asked if asked in names else names[0]
 
-    def opened() -> None:
-        choose(tab="" if st.session_state.tab == names[0] else st.session_state.tab)
 
-    made = st.tabs(names, key="tab", on_change=opened)
+def tab_chosen(first: str, key: str) -> None:
+    chosen = st.session_state[key]
+    choose(tab="" if chosen == first else chosen)
+
+
+def tabs(panels: Mapping[str, Callable[..., None]], *given: Any) -> None:
+    """Panels by the name of their tab, each called with `given`; only the open one is made, and the link says which."""
+    names = list(panels)
+    set_widget("tab", open_tab(names))
+    made = st.tabs(names, key="tab", on_change=tab_chosen, args=(names[0], "tab"))
     for tab, panel in zip(made, panels.values(), strict=True):
         if tab.open:
             with tab:
@@ -208,6 +215,14 @@ def tabs(panels: Mapping[str, Callable[..., None]], *given: Any) -> None:
                     panel(*given)
                 except OutOfMemoryError as error:
                     st.error(escape_markdown(str(error)), icon=":material/memory:")
+
+
+def segments(label: str, names: Sequence[str], key: str) -> str:
+    """One of `names` to choose, which the link says as it says an open tab."""
+    chosen = open_tab(names)
+    set_widget(key, chosen)
+    st.segmented_control(label, names, key=key, required=True, on_change=tab_chosen, args=(names[0], key))
+    return chosen
 
 
 def messages() -> None:

@@ -32,8 +32,8 @@ class View:
     and `picture` the chosen weights and sample of the inference page, `unit` a place of the
     selected layer's map as "row-column", `lab` the settings of the kernels page,
     `training` those of the degradation runs, `appended` the blocks of the identity experiment
-    as "stage-count", `tab` the open tab of a page that has some or the note of the source page,
-    `off` the blocks that are switched off, in order of depth.
+    as "stage-count", `shown` what the comparison page shows in detail, `tab` the open tab of a
+    page that has some, the note of the source page or the cost of the accuracy page, `off` the blocks that are switched off, in order of depth.
     """
 
     config: ResNetConfig = field(default_factory=ResNetConfig)
@@ -46,6 +46,7 @@ class View:
     lab: str = ""
     training: str = ""
     appended: str = ""
+    shown: str = ""
     tab: str = ""
     others: tuple[ResNetConfig, ...] = ()
     off: tuple[str, ...] = ()
@@ -88,7 +89,7 @@ class View:
         return cls(config, config.check_image_size(size), pinned=pinned, others=others, off=off, **plain)
 
 
-_PLAIN = ("at", "weights", "picture", "unit", "lab", "training", "appended", "tab")
+_PLAIN = ("at", "weights", "picture", "unit", "lab", "training", "appended", "shown", "tab")
 
 
 MOST_OTHERS = 3

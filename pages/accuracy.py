@@ -13,7 +13,7 @@ trace = traced(view.config, view.image_size)
 
 heading(trace)
 figures(trace)
-measure = st.segmented_control("Against", list(COSTS), default="MACs", required=True, key="against")
+measure = state.segments("Against", list(COSTS), "against")
 with st.container(border=True, key="scatter"):
     accuracy.chart(trace, measure)
 accuracy.words(trace)

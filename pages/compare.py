@@ -14,9 +14,10 @@ if len(names) > 1:
     traces = compare.traces()
     compare.remark(traces)
     compare.figures(traces, names)
-    pair, both = compare.choose_pair(traces, names)
+    shown = compare.asked(len(traces))
+    pair, both = compare.choose_pair(traces, names, shown)
     with st.container(border=True, key="bill card"):
         compare.bill(pair, both)
     compare.drawings(traces, names)
-    compare.by_stage(traces, names)
-    compare.layers(pair, both)
+    compare.by_stage(traces, names, shown)
+    compare.layers(pair, both, shown)

@@ -326,6 +326,10 @@ def test_a_comparison_link(visit):
     visit.wait()
     page.get_by_text("Only what differs").click()
     visit.wait()
+    assert query(visit)["shown"] == "2-differing"
+    visit.open(visit.page.url.removeprefix(visit.address))  # as a colleague opens it
+    expect(page.get_by_text("What makes the difference")).to_contain_text("to ResNet-101")
+    expect(page.get_by_role("switch", name="Only what differs")).to_be_checked()
     words = page.get_by_text("layers differ").inner_text()
     assert re.search(r"of (\d+) layers differ", words)
     expect(page.get_by_test_id("stDataFrame").locator("canvas").first).to_be_visible()
@@ -350,7 +354,7 @@ def test_a_comparison_link(visit):
 
     page.get_by_text("v1 or v1.5", exact=True).click()
     visit.wait()
-    assert query(visit) == {"stride_in": "1x1", "with": "resnet50"}
+    assert query(visit) == {"stride_in": "1x1", "with": "resnet50", "shown": "differing"}
     assert "483 against 427 pixels" in page.locator(".st-key-remark").inner_text()
     page.locator(".st-key-aligned [data-id='1 layer3.0']").click()
     visit.wait()

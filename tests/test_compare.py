@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from itertools import pairwise, permutations
+from itertools import pairwise, permutations, product
 from xml.etree import ElementTree
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from test_app import link, opened, select
+from test_app import link, opened, said, select
 from test_config import configs
 from torchinfo import summary
 
@@ -22,6 +22,7 @@ from explorer.compare_diagram import columns, detail, overview
 from explorer.ready import READY
 from explorer.units import amount, mebibytes
 from explorer.view import View, natural_size, parse_network, parse_others, tolerant
+from explorer.views.compare import Shown, parse_shown
 from resnet import OPTIONS, PRESETS, ConfigError, ResNetConfig, build, preset
 
 PAIRS = [
@@ -511,6 +512,50 @@ def test_the_page_adds_networks() -> None:
     assert not app.warning
     assert not [box for box in app.selectbox if box.key == "add preset"]
     assert not app.exception
+
+
+SHOWN = [Shown(*values) for values in product((1, 2, 3), (False, True), COMPARED)]
+
+
+@pytest.mark.parametrize("shown", SHOWN, ids=Shown.to_text)
+def test_what_is_shown_reads_back(shown: Shown) -> None:
+    assert parse_shown(shown.to_text(), 4) == shown
+    assert View.from_query(View(shown=shown.to_text()).to_query()).shown == shown.to_text()
+    if shown.pair == 3:
+        with pytest.raises(ConfigError, match="a network from 1 to 2"):
+            parse_shown(shown.to_text(), 3)
+
+
+@pytest.mark.parametrize("text", ["1", "0", "differing-2", "2-", "Parameters", "-", "](x)", "٢"])
+def test_what_is_not_shown(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"shown = .* is not accepted"):
+        parse_shown(text, 4)
+
+
+def test_the_link_says_what_is_shown() -> None:
+    """Pair, filter and measure are chosen, stand in the link, and open again; a pair that is gone is forgotten."""
+    app = opened("compare", layers="2-2-2-2", block="basic", **{"with": "resnet50,resnet101"})
+    assert "shown" not in link(app)
+    select(app, "pair", 2)
+    assert "from ResNet-18 to ResNet-101" in markdown(app).replace("\\", "")
+    app.toggle(key="only differing").set_value(True).run()
+    select(app, "compared by", "Receptive field")
+    assert link(app)["shown"] == "2-differing-receptive-field"
+    again = opened("compare", **link(app))
+    assert markdown(again) == markdown(app)
+    assert again.dataframe[0].value.equals(app.dataframe[0].value)
+    assert "Receptive field at the end" in str(again.get("plotly_chart")[-1].proto.spec)
+    app.button(key="remove 2").click().run()
+    assert link(app)["shown"] == "differing-receptive-field"
+    assert not app.warning
+
+
+def test_a_link_that_shows_what_is_not_there() -> None:
+    app = opened("compare", shown="3", **{"with": "resnet101"})
+    (words,) = said(app.warning)
+    assert words.startswith("shown = 3 is not accepted")
+    assert words.endswith("The usual is shown instead.")
+    assert "layers differ" in markdown(app)
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,14 @@ def test_the_page_shows_every_result() -> None:
     app.segmented_control(key="against").set_value("Parameters").run()
     assert not app.exception
     assert "parameters" in app.get("plotly_chart")[0].proto.spec
+    assert app.query_params["tab"] == "Parameters"
+    assert page(tab="Parameters").get("plotly_chart")[0].proto.spec == app.get("plotly_chart")[0].proto.spec
+
+
+def test_a_cost_that_is_not_there_is_told() -> None:
+    app = page(tab="Seconds")
+    assert "tab = Seconds is not one of MACs, Parameters, Peak activations" in app.warning[0].value.replace("\\", "")
+    assert "multiply-adds" in app.get("plotly_chart")[0].proto.spec
 
 
 def test_a_network_without_results_is_told() -> None:

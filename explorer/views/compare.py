@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from html import escape
+from itertools import product
+from typing import Any, NamedTuple
 
 import streamlit as st
 
@@ -21,6 +23,67 @@ from .cached import HASHES, traced
 from .headline import summary
 from .picture import picture
 
+# -- what is shown of them ----------------------------------------------------------------
+
+
+class Shown(NamedTuple):
+    """Which of the networks set beside the first is shown in detail, counted from 1; of its layers only those that
+    differ, or all; and the measure of the chart, one of `COMPARED`."""
+
+    pair: int = 1
+    differing: bool = False
+    measure: str = next(iter(COMPARED))
+
+    def to_text(self) -> str:
+        """What is not at its default, for a link: "2-differing-parameters"."""
+        parts = (
+            str(self.pair) if self.pair != Shown().pair else "",
+            "differing" if self.differing else "",
+            self.measure.lower().replace(" ", "-") if self.measure != Shown().measure else "",
+        )
+        return "-".join(filter(None, parts))
+
+
+def parse_shown(text: str, networks: int) -> Shown:
+    """The exact inverse of `Shown.to_text`, for a comparison of so many networks.
+
+    Raises:
+        ConfigError: for another text, or a pair that is not there.
+    """
+    every = (Shown(*values) for values in product(range(1, networks), (False, True), COMPARED))
+    known = {shown.to_text(): shown for shown in every}
+    if text not in known:
+        accepted = (
+            f"a network from 1 to {networks - 1}, differing, and one of {', '.join(COMPARED).lower()}, joined by - and "
+            "left out where usual, such as differing"
+        )
+        raise ConfigError("shown", text, accepted)
+    return known[text]
+
+
+def asked(networks: int) -> Shown:
+    """What the link asks for; the usual, and a sentence, where that is not there."""
+    try:
+        return parse_shown(state.view().shown, networks)
+    except ConfigError as error:
+        words = f"{error} The usual is shown instead."
+        st.warning(state.escape_markdown(words), icon=":material/error:")
+        return Shown()
+
+
+def change(shown: Shown, **changes: Any) -> None:
+    state.choose(shown=shown._replace(**changes).to_text())
+
+
+def set_beside(others: Sequence[ResNetConfig]) -> None:
+    """Other networks beside the first; the usual pair of them is shown."""
+    try:
+        shown = parse_shown(state.view().shown, MOST_OTHERS + 1)
+    except ConfigError:
+        shown = Shown()
+    state.choose(others=tuple(others), shown=shown._replace(pair=Shown().pair).to_text())
+
+
 # -- which networks -----------------------------------------------------------------------
 
 
@@ -35,7 +98,8 @@ def show(chosen: Sequence[ResNetConfig], image_size: tuple[int, int]) -> None:
     first, *others = chosen
     size = common_size((first,), image_size)
     weights = state.view().weights if first == state.view().config else ""
-    state.show(replace(state.view(), config=first, others=tuple(others), image_size=size, weights=weights))
+    set_beside(others)
+    state.show(replace(state.view(), config=first, image_size=size, weights=weights))
 
 
 def ready() -> None:
@@ -76,7 +140,7 @@ def networks(names: Sequence[str]) -> None:
                         type="tertiary", help="The others are compared with the first, which the sidebar changes.",
                     )  # fmt: skip
                     st.button(
-                        "Remove", key=f"remove {number}", on_click=state.choose, kwargs={"others": tuple(left)}, type="tertiary"
+                        "Remove", key=f"remove {number}", on_click=set_beside, args=(left,), type="tertiary"
                     )  # fmt: skip
     if len(chosen) == 1:
         columns[1].container(border=True, height="stretch").markdown(
@@ -219,15 +283,15 @@ def compared(a: ResNetConfig, b: ResNetConfig, image_size: tuple[int, int]) -> C
     return found
 
 
-def choose_pair(traces: Sequence[Trace], names: Sequence[str]) -> tuple[Comparison, list[str]]:
+def choose_pair(traces: Sequence[Trace], names: Sequence[str], shown: Shown) -> tuple[Comparison, list[str]]:
     """The first network and one of the others, where there are several to choose from."""
-    number = 1
+    number = shown.pair
     if len(traces) > 2:
-        key = "pair"
-        if st.session_state.get(key) not in names[1:]:
-            st.session_state[key] = names[1]
-        chosen = st.segmented_control(f"{names[0]} against", names[1:], key=key, required=True)
-        number = names.index(chosen)
+        state.set_widget("pair", number)
+        st.segmented_control(
+            f"{names[0]} against", range(1, len(names)), key="pair", required=True, format_func=names.__getitem__,
+            on_change=lambda: change(shown, pair=st.session_state["pair"]),
+        )  # fmt: skip
     found = compared(traces[0].config, traces[number].config, traces[0].image_size)
     return found, [names[0], names[number]]
 
@@ -266,10 +330,14 @@ def bill(found: Comparison, names: Sequence[str]) -> None:
         right.plotly_chart(bill_figure(found.bill, found.macs, "macs", "MACs"), key="bill macs")
 
 
-def layers(found: Comparison, names: Sequence[str]) -> None:
+def layers(found: Comparison, names: Sequence[str], shown: Shown) -> None:
     """The aligned layers of two networks with their differences."""
-    only = st.toggle("Only what differs", key="only differing")
-    rows = [row for row in found.rows if row.differs or not only]
+    state.set_widget("only differing", shown.differing)
+    st.toggle(
+        "Only what differs", key="only differing",
+        on_change=lambda: change(shown, differing=st.session_state["only differing"]),
+    )  # fmt: skip
+    rows = [row for row in found.rows if row.differs or not shown.differing]
     differ = sum(row.differs for row in found.rows)
     itself = sum(row.changed for row in found.rows)
     st.caption(
@@ -302,7 +370,11 @@ def doing(layer: Layer | None) -> str | None:
     return f"{layer.label} → {shape_text(layer.out_shape)}" if layer else None
 
 
-def by_stage(traces: Sequence[Trace], names: Sequence[str]) -> None:
+def by_stage(traces: Sequence[Trace], names: Sequence[str], shown: Shown) -> None:
     """A measure of every network stage by stage."""
-    name = st.segmented_control("By stage", list(COMPARED), default="MACs", required=True, key="compared by")
-    st.plotly_chart(stages_figure(traces, names, name), key="stages chart")
+    state.set_widget("compared by", shown.measure)
+    st.segmented_control(
+        "By stage", list(COMPARED), key="compared by", required=True,
+        on_change=lambda: change(shown, measure=st.session_state["compared by"]),
+    )  # fmt: skip
+    st.plotly_chart(stages_figure(traces, names, shown.measure), key="stages chart")
