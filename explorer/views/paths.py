@@ -41,9 +41,10 @@ def all_paths(trace: Trace, layer: Layer | None = None) -> None:
     layer = layer or [layer for layer in trace.layers if layer.role.part == "stage"][-1]
     found = counted(trace.config, trace.image_size, layer.name)
     with st.container(border=True, key="paths"):
-        left, right = st.columns(2)
-        left.plotly_chart(found.figure, key="paths chart")
-        right.plotly_chart(depth_chart(trace.config, trace.image_size), key="paths by depth")
+        if found.paths.total > 1:
+            left, right = st.columns(2)
+            left.plotly_chart(found.figure, key="paths chart")
+            right.plotly_chart(depth_chart(trace.config, trace.image_size), key="paths by depth")
         st.caption(state.escape_markdown(path_words(trace, found.paths, found.plain, layer)))
 
 
