@@ -188,12 +188,11 @@ def click_time(target: Locator) -> tuple[float, float]:
         const start = performance.now();
         let own = start, last = start;
         const inTable = (target) => (target.parentElement ?? target).closest('[data-testid=stDataFrame]');
-        const observer = new MutationObserver((changes) => {
-            if (changes.some(({ target }) => !inTable(target))) last = performance.now();
-        });
+        const outside = (changes) => changes.some(({ target }) => !inTable(target));
+        const observer = new MutationObserver((changes) => { if (outside(changes)) last = performance.now(); });
         const all = { subtree: true, childList: true, attributes: true, characterData: true };
         observer.observe(document.body, all);
-        const inside = new MutationObserver(() => { own = last = performance.now(); });
+        const inside = new MutationObserver((changes) => { if (outside(changes)) own = last = performance.now(); });
         inside.observe(target.getRootNode(), all);
         target.dispatchEvent(new MouseEvent('click', { bubbles: true, composed: true }));
         do await new Promise((done) => setTimeout(done, 50));
