@@ -821,7 +821,7 @@ NOTES: tuple[Note, ...] = (
     Note(BLOCKS, f"{B}.Bottleneck.branch", "Running the bottleneck", bottleneck_run),
     Note(BLOCKS, f"{C}.stride_in", "Where the stride goes", stride_in, (Try("compare", "Compare both places", _beside(block="bottleneck", stride_in="1x1")),)),
     Note(BLOCKS, f"{C}.expansion", "The expansion", expansion, (Try("architecture", "See the shapes"),)),
-    Note(SHORTCUTS, f"{B}.shortcut", "When the shortcut must change", condition, (Try("architecture", "See them in the diagram"),)),
+    Note(SHORTCUTS, f"{B}.shortcut", "When the shortcut must change", condition, (Try("architecture", "See them in the diagram"), Try("kernels", "One block that changes its shape", lambda view: replace(view, tab="The block", lab="eB")))),
     Note(SHORTCUTS, f"{B}.PadShortcut", "Padding with zeros", zero_padding, (Try("compare", "Compare with option A", _beside(shortcut="A")),)),
     Note(SHORTCUTS, f"{B}.projection", "Projecting", projected, (Try("compare", "Compare with option B", _beside(shortcut="B")),)),
     Note(SHORTCUTS, f"{B}.pooled_projection", "Pooling before projecting", pooled, (Try("compare", "Compare with option D", _beside(shortcut="D")),)),

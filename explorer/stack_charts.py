@@ -42,22 +42,24 @@ def stack_figure(comparison: Comparison, measure: str, name: str) -> go.Figure:
 def block_figure(blocks: Mapping[str, Sequence[Layer]]) -> go.Figure:
     """The weights of each block's convolutions, one bar a block."""
     figure = go.Figure()
-    found = {name: [layer for layer in layers if layer.op == "convolution"] for name, layers in blocks.items()}
-    for index in range(max(map(len, found.values()))):
-        part = {name: layers[index] for name, layers in found.items() if index < len(layers)}
+    found = {
+        name: {"shortcut" if layer.role.on_shortcut else layer.role.slot: layer for layer in layers if layer.op == "convolution"}
+        for name, layers in blocks.items()
+    }  # fmt: skip
+    for index, slot in enumerate(sorted(set().union(*found.values()))):
+        part = {name: layers[slot] for name, layers in found.items() if slot in layers}
         figure.add_bar(
-            y=[f"{name} " for name in part], x=[layer.params for layer in part.values()], name=f"conv{index + 1}", orientation="h",
+            y=[f"{name} " for name in part], x=[layer.params for layer in part.values()], name=slot, orientation="h",
             marker_color=STAGES[index], customdata=[layer.label for layer in part.values()],
             hovertemplate="%{customdata}: %{x:,} weights<extra></extra>",
         )  # fmt: skip
-    for name, layers in found.items():
-        total = sum(layer.params for layer in layers)
+    totals = {name: sum(layer.params for layer in layers.values()) for name, layers in found.items()}
+    for name, total in totals.items():
         figure.add_annotation(
             x=total, y=f"{name} ", text=f"<b>{total:,}</b>", showarrow=False, xanchor="left", xshift=6, yanchor="middle"
         )
     finish(figure, "Weights of a block at so many channels", "", "", legend=True)
-    most = max(sum(layer.params for layer in layers) for layers in found.values())
     figure.update_layout(barmode="stack", height=270, legend_traceorder="normal")
-    figure.update_xaxes(range=[0, 1.45 * most], tickformat="~s")
+    figure.update_xaxes(range=[0, 1.45 * max(totals.values())], tickformat="~s")
     figure.update_yaxes(autorange="reversed", tickformat=None)
     return figure

@@ -56,7 +56,11 @@ class Lab:
     )  # fmt: skip
     activation: str = _option("a", "relu", "Activation", "What follows every convolution.", choices=("relu", "none"))
     side: int = _option("x", 56, "Map side", "Pixels a side of the map that is read.", low=8, high=512)
-    width: int = _option("c", 256, "Channels", "Channels that the block reads and puts out.", low=4, high=4096)
+    width: int = _option("c", 256, "Channels", "Channels that the block reads.", low=4, high=4096)
+    entry: str = _option(
+        "e", "identity", "Shortcut", "Identity where the block keeps its shape. The first block of a stage halves the map and doubles the channels: zero padding (A), projection (B), pooled projection (D).",
+        choices=("identity", "A", "B", "D"),
+    )  # fmt: skip
     weights: tuple[int, ...] = _option("w", (1, 0, -1, 2, 1, 1), "Weights", "", low=-9, high=9, most=INPUTS * OUTPUTS)
     pixel: tuple[int, ...] = _option("v", (2, 3, 1), "Pixel", "", low=-9, high=9, most=INPUTS)
 
@@ -398,17 +402,23 @@ def _panel(x: float, layer: Layer, before: Field, side: int, hue: str) -> str:
 # -- one block ----------------------------------------------------------------------------
 
 
-def block_config(kind: str, width: int) -> ResNetConfig:
-    """A network of one block, `layer1.0`, that reads and puts out `width` channels at the image's size.
+def block_config(kind: str, width: int, entry: str = "identity") -> ResNetConfig:
+    """A network whose last block reads `width` channels at the image's size; `block_name` is that block's path.
 
-    `kind` is basic, bottleneck or plain (a basic block without its shortcut).
+    `kind` is basic, bottleneck or plain (a basic block without its shortcut). With `entry` "identity" it keeps its
+    shape; else it opens a stage, and `entry` is its shortcut's option.
     """
     block = "bottleneck" if kind == "bottleneck" else "basic"
     planes = width // 4 if block == "bottleneck" else width
+    stages = 1 if entry == "identity" else 2
     return ResNetConfig(
-        block=block, layers=(1,), planes=(planes,), stem="3x3", stem_width=width, stem_pool="none",
-        shortcut="none" if kind == "plain" else "B",
+        block=block, layers=(1,) * stages, planes=(planes, 2 * planes)[:stages], stem="3x3", stem_width=width, stem_pool="none",
+        shortcut="none" if kind == "plain" else "B" if entry == "identity" else entry,
     )  # fmt: skip
+
+
+def block_name(config: ResNetConfig) -> str:
+    return f"layer{len(config.layers)}.0"
 
 
 # -- the 1×1 convolution ------------------------------------------------------------------

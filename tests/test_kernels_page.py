@@ -126,6 +126,21 @@ def test_another_width():
     assert "a multiple of 4" in said(app.warning)[0]
 
 
+def test_the_first_block_of_a_stage():
+    app = kernels(BLOCK)
+    select(app, "lab entry", "B")
+    assert link(app)["lab"] == "eB"
+    assert "3·3·256·512 + 3·3·512·512 + 1·1·256·512 = **3,670,016**" in " ".join(texts(app))
+    assert "the shortcut has 131,072, or 4%, in the basic block and 131,072, or 35%, in the bottleneck" in " ".join(
+        texts(app)
+    )
+    for table, total in zip(app.dataframe, (3_673_088, 379_392, 3_540_992), strict=True):
+        numbers = [int(cell.rpartition(" = ")[2].replace(",", "")) for cell in table.value["Parameters"] if "=" in cell]
+        assert sum(numbers) == total
+    select(app, "lab entry", "A")
+    assert "The shortcut has none of them" in " ".join(texts(app))
+
+
 # -- the 1×1 convolution ------------------------------------------------------------------
 
 

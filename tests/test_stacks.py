@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from explorer import stack_charts
 from explorer.diagram import part_layers
@@ -23,6 +24,7 @@ from explorer.stacks import (
     Lab,
     at_pixel,
     block_config,
+    block_name,
     break_even,
     compare,
     growth,
@@ -318,6 +320,24 @@ def test_a_block_keeps_its_shape_and_has_a_shortcut_unless_plain(kind):
     assert not any(layer.role.on_shortcut for layer in layers), "the shortcut is the identity"
     figure = stack_charts.block_figure({kind: layers})
     assert sum(bar.x[0] for bar in figure.data) == sum(layer.params for layer in layers if layer.op == "convolution")
+
+
+@pytest.mark.parametrize("entry", ["A", "B", "D"])
+@pytest.mark.parametrize(("kind", "theirs"), [("basic", BasicBlock), ("bottleneck", Bottleneck), ("plain", BasicBlock)])
+def test_the_first_block_of_a_stage(kind, theirs, entry):
+    """Against torchvision's blocks, whose projection stands for option B and costs what D's does."""
+    config = block_config(kind, 64, entry)
+    layers = part_layers(trace(config, 20), block_name(config))
+    assert layers[0].in_shapes[0] == (64, 20, 20)
+    assert layers[-1].out_shape == (128, 10, 10)
+    planes = 128 // theirs.expansion
+    projection = nn.Sequential(nn.Conv2d(64, 128, 1, 2, bias=False), nn.BatchNorm2d(128))
+    block = theirs(64, planes, 2, None if kind == "plain" or entry == "A" else projection)
+    assert sum(layer.params for layer in layers) == sum(p.numel() for p in block.parameters())
+    assert any(layer.role.on_shortcut for layer in layers) == (kind != "plain")
+    figure = stack_charts.block_figure({kind: layers})
+    assert sum(bar.x[0] for bar in figure.data) == sum(layer.params for layer in layers if layer.op == "convolution")
+    assert ("shortcut" in [bar.name for bar in figure.data]) == (kind != "plain" and entry != "A")
 
 
 # -- the 1×1 convolution ------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pandas
 import streamlit as st
 
-from resnet import ConfigError
+from resnet import ConfigError, ResNetConfig
 
 from .. import charts, diagram, stack_charts, state
 from ..cost import macs_formula, params_formula
@@ -23,6 +23,7 @@ from ..stacks import (
     Lab,
     at_pixel,
     block_config,
+    block_name,
     compare,
     growth,
     on_picture,
@@ -143,7 +144,7 @@ def settings() -> None:
 
     def started() -> None:
         if name := st.session_state["lab case"]:
-            keep = {field: getattr(now, field) for field in ("width", "weights", "pixel")}
+            keep = {field: getattr(now, field) for field in ("width", "entry", "weights", "pixel")}
             state.choose(lab=replace(CASES[name], **keep).to_text())
 
     st.selectbox("Start from", list(CASES), None, key="lab case", on_change=started, placeholder="own settings")
@@ -159,7 +160,7 @@ def settings() -> None:
 
 def kernels_only(settings: Lab) -> Lab:
     """The settings without those of block and pixel."""
-    return replace(settings, width=256, weights=Lab.weights, pixel=Lab.pixel)
+    return replace(settings, width=256, entry=Lab.entry, weights=Lab.weights, pixel=Lab.pixel)
 
 
 def figures(now: Comparison) -> None:
@@ -244,38 +245,54 @@ KINDS = {
 
 
 def one_block() -> None:
-    """Basic, bottleneck and plain block at one width."""
+    """Basic, bottleneck and plain block that read one width."""
     now = lab()
-    width, quarter = now.width, now.width // 4
-    for column, name in zip(st.columns([1, 1, 2]), ("width", "side"), strict=False):
+    outputs = now.width if now.entry == "identity" else 2 * now.width
+    quarter = outputs // 4
+    for column, name in zip(st.columns([1, 1, 2]), ("width", "side", "entry"), strict=True):
         with column:
             setting(name)
-    layers = {kind: block_layers(kind, width, now.side) for kind in KINDS}
-    narrow = block_layers("basic", quarter, now.side)
+    layers = {kind: block_layers(kind, now.width, now.side, now.entry) for kind in KINDS}
     totals = {kind: weights_of(found) for kind, found in layers.items()}
     with st.container(border=True, key="why"):
         st.markdown(
-            f"**Why the bottleneck exists: {times(totals['basic'], totals['bottleneck'])} fewer weights at {width:,} channels**"
+            f"**Why the bottleneck exists: {times(totals['basic'], totals['bottleneck'])} fewer weights at {outputs:,} channels**"
         )
-        bars = {
-            f"basic at {width:,}": layers["basic"], f"bottleneck at {width:,}": layers["bottleneck"],
-            f"basic at {quarter:,}": narrow,
-        }  # fmt: skip
-        st.plotly_chart(stack_charts.block_figure(bars), key="block weights")
-        st.markdown(
-            f"- Two 3×3 at {width:,} channels: {sum_of(layers['basic'])} weights.\n"
+        bars = {f"{kind} at {outputs:,}": layers[kind] for kind in ("basic", "bottleneck")}
+        words = (
+            f"- Two 3×3 to {outputs:,} channels: {sum_of(layers['basic'])} weights.\n"
             f"- The bottleneck: {sum_of(layers['bottleneck'])} weights. Its 3×3 works on {quarter:,} channels, and the two 1×1 "
-            f"lead there and back.\n"
-            f"- That is about what two 3×3 take at {quarter:,} channels: {sum_of(narrow)}.\n"
-            f"- Each weight is used once at each of {now.side}·{now.side} positions, so the MACs stand in the same ratio: "
-            f"{amount(macs_of(layers['basic']))} against {amount(macs_of(layers['bottleneck']))}."
+            "lead there and back.\n"
         )
-    for kind, words in KINDS.items():
-        block_card(kind, words, width, now.side)
+        macs = f"{amount(macs_of(layers['basic']))} against {amount(macs_of(layers['bottleneck']))}"
+        if now.entry == "identity":
+            narrow = bars[f"basic at {quarter:,}"] = block_layers("basic", quarter, now.side, now.entry)
+            words += (
+                f"- That is about what two 3×3 take at {quarter:,} channels: {sum_of(narrow)}.\n"
+                f"- Each weight is used once at each of {now.side}·{now.side} positions, so the MACs stand in the same ratio: {macs}."
+            )
+        else:
+            shortcut = {kind: weights_of(on_shortcut(layers[kind])) for kind in ("basic", "bottleneck")}
+            words += (
+                f"- Of these the shortcut has {shortcut['basic']:,}, or {shortcut['basic'] / totals['basic']:.0%}, in the basic block and "
+                f"{shortcut['bottleneck']:,}, or {shortcut['bottleneck'] / totals['bottleneck']:.0%}, in the bottleneck.\n"
+                if any(shortcut.values())
+                else "- The shortcut has none of them: it pads with zeros.\n"
+            )
+            words += f"- MACs: {macs}. The map is halved, but not yet where the bottleneck's first 1×1 reads it."
+        st.plotly_chart(stack_charts.block_figure(bars), key="block weights")
+        st.markdown(words)
+    for kind, text in KINDS.items():
+        block_card(kind, text, block_config(kind, now.width, now.entry), now.side)
 
 
-def block_layers(kind: str, width: int, side: int) -> tuple[Layer, ...]:
-    return diagram.part_layers(traced(block_config(kind, width), (side, side)), "layer1.0")
+def block_layers(kind: str, width: int, side: int, entry: str) -> tuple[Layer, ...]:
+    config = block_config(kind, width, entry)
+    return diagram.part_layers(traced(config, (side, side)), block_name(config))
+
+
+def on_shortcut(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    return tuple(layer for layer in layers if layer.role.on_shortcut)
 
 
 def convolutions(layers: tuple[Layer, ...]) -> list[Layer]:
@@ -300,10 +317,10 @@ def sum_of(layers: tuple[Layer, ...]) -> str:
     return f"{' + '.join(factors)} = **{weights_of(layers):,}**"
 
 
-def block_card(kind: str, words: str, width: int, side: int) -> None:
+def block_card(kind: str, words: str, config: ResNetConfig, side: int) -> None:
     """A block as a drawing with shapes on its edges, and its layers' formulas with their numbers."""
-    trace = traced(block_config(kind, width), (side, side))
-    layers = diagram.part_layers(trace, "layer1.0")
+    trace, block = traced(config, (side, side)), block_name(config)
+    layers = diagram.part_layers(trace, block)
     key = f"{kind} layer"
     with st.container(border=True, key=f"{kind} block"):
         st.markdown(f"**{kind.capitalize()} block**")
@@ -311,10 +328,10 @@ def block_card(kind: str, words: str, width: int, side: int) -> None:
         def chosen(name: str) -> None:
             st.session_state[key] = name
 
-        picture(diagram.detail(trace, "layer1.0", st.session_state.get(key, "")), f"{kind} drawing", chosen)
+        picture(diagram.detail(trace, block, st.session_state.get(key, "")), f"{kind} drawing", chosen)
         st.caption(
             f"{words} {weights_of(layers):,} weights in convolutions, {sum(layer.params for layer in layers):,} parameters with the norms, "
-            f"{macs_of(layers):,} MACs. " + diagram.remark(trace, "layer1.0")
+            f"{macs_of(layers):,} MACs. " + diagram.remark(trace, block)
         )
         table = block_frame(layers, st.session_state.get(key, ""))
         st.dataframe(table, hide_index=True, key=f"{kind} table", column_config=WIDTHS)
