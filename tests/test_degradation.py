@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import struct
+import subprocess
+import sys
 import time
 from collections import Counter
 from dataclasses import replace
@@ -21,6 +23,7 @@ from test_app import captions, click, link, opened, run, said, select, tab, text
 
 from explorer import degradation
 from explorer.__main__ import main
+from explorer.bench import ROOT
 from explorer.degradation import (
     COUNT,
     DEPTHS,
@@ -219,6 +222,16 @@ def test_steps_bound_the_training_whatever_the_epochs(one_thread):
 
     assert len(losses(steps=17)) == 17
     assert losses(steps=17)[:15] == losses(epochs=3)
+
+
+def test_a_run_leaves_the_compiler_alone():
+    """torch's optimisers load it: seconds in which a server's other people wait, and again at every collection."""
+    script = (
+        "import sys; from explorer.degradation import Settings, train; step = next(train(Settings())); "
+        "print(step.loss > 0, {'torch._dynamo', 'sympy'} & set(sys.modules))"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert (ran.stdout, ran.returncode) == ("True set()\n", 0), ran.stderr
 
 
 def test_time_left_falls_to_nothing(tiny):
