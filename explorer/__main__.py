@@ -149,13 +149,14 @@ def main(arguments: list[str] | None = None) -> int:
         "--cut", type=Path, metavar="FOLDER", help="cut the training images from the set's idx files instead"
     )
     bench = commands.add_parser("bench", help="measure our speed beside the peers'")
+    bench.add_argument("--only", nargs="+", choices=("traces", "captures", "clicks", "visitors"), help="measure these")
     bench.add_argument("--no-browser", action="store_true", help="leave out the clicks, which need Chromium")
     given = parser.parse_args(arguments)
     try:
         if given.command == "bench":
-            from .bench import run
+            from .bench import SECTIONS, run
 
-            run(browser=not given.no_browser)
+            run(name for name in given.only or SECTIONS if name != "clicks" or not given.no_browser)
             return 0
         if given.command == "degradation":
             degradation(given)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import math
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
+import numpy as np
 import torch
 
 from resnet import ResNet, preset
@@ -31,19 +34,17 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 
 
-def run(browser: bool) -> None:
-    """Print every measurement.
+def run(names: Iterable[str]) -> None:
+    """Print the measurements of these names of `SECTIONS`.
 
     Raises:
-        RuntimeError: where `browser` is asked for and Playwright or Chromium is missing.
+        RuntimeError: where the clicks are asked for and Playwright or Chromium is missing.
     """
     torch.set_num_threads(2)
     gc.collect()
     gc.freeze()
-    traces()
-    captures()
-    if browser:
-        clicks()
+    for name in names:
+        SECTIONS[name]()
 
 
 def medians(*actions: Callable[[], object], repeats: int) -> list[float]:
@@ -203,6 +204,75 @@ def click_time(target: Locator) -> tuple[float, float]:
     }"""
     drawn, idle = target.evaluate(script, IDLE)
     return drawn, idle
+
+
+# -- a class ------------------------------------------------------------------------------
+
+VISITORS, PAUSE = 10, 3.0
+"""How many people click, and the mean seconds from an idle page to somebody's next click."""
+ALONE = 40.0
+"""Seconds that they click without a degradation run."""
+RUN_LIMIT, WAIT_LIMIT = 90, 1
+"""What the app promises on two cores: seconds of a degradation run, and seconds that it adds to anybody's wait."""
+GIVEN_UP = 120.0
+"""Seconds after which a degradation run is not waited for any longer."""
+
+
+def visitors() -> None:
+    """Ten people who click, without a degradation run and beside one; and the run without and beside them.
+
+    Each time on a fresh server, where the same people make the same clicks in the same order: so every click has its
+    twin beside the run, as far as the shorter of the two times goes.
+    """
+    from .clients import crowd, degradation_run
+
+    async def first(address: str) -> tuple[list[list[float]], float]:
+        end = time.monotonic() + ALONE
+        times = await crowd(address, VISITORS, PAUSE, lambda: time.monotonic() > end)
+        return times, await degradation_run(address, GIVEN_UP)
+
+    async def second(address: str) -> tuple[list[list[float]], float]:
+        training = asyncio.create_task(degradation_run(address, GIVEN_UP))
+        return await crowd(address, VISITORS, PAUSE, training.done), await training
+
+    with server(ROOT / "explorer" / "app.py") as address:
+        without, alone = asyncio.run(first(address))
+    with server(ROOT / "explorer" / "app.py") as address:
+        beside, crowded = asyncio.run(second(address))
+    print("\n".join(waits(without, beside)))
+    alone_words, crowded_words = (
+        f"{seconds:.0f} s" if seconds < math.inf else f"over {GIVEN_UP:.0f} s" for seconds in (alone, crowded)
+    )
+    print(
+        f"degradation run at its default budget: {alone_words} alone, {crowded_words} beside them (limit {RUN_LIMIT} s)"
+    )
+
+
+def waits(without: Sequence[Sequence[float]], beside: Sequence[Sequence[float]]) -> Iterator[str]:
+    """Lines on the seconds of each visitor's clicks, without a degradation run and beside one."""
+    title = f"{len(without)} visitors, a click every {PAUSE:.0f} s"
+    yield f"{title:36}{'clicks':>8}{'median':>12}{'p95':>12}{'slowest':>12}"
+    for name, times in (("without a degradation run", without), ("beside one", beside)):
+        clicks = [seconds for visitor in times for seconds in visitor]
+        middle, late = np.quantile(clicks, (0.5, 0.95))
+        yield f"{name:36}{len(clicks):8}" + "".join(f"{s * 1e3:9.0f} ms" for s in (middle, late, max(clicks)))
+    yield (
+        f"longest wait added: {added(without, beside):.2f} s to one click, "
+        f"{added(*([[max(v)] for v in times] for times in (without, beside))):.2f} s to a visitor's slowest (limit {WAIT_LIMIT} s)"
+    )
+
+
+def added(without: Sequence[Sequence[float]], beside: Sequence[Sequence[float]]) -> float:
+    """The most seconds by which a click beside the run is slower than its twin without."""
+    return max(
+        late - early for one, two in zip(without, beside, strict=True) for early, late in zip(one, two, strict=False)
+    )
+
+
+SECTIONS = {"traces": traces, "captures": captures, "clicks": clicks, "visitors": visitors}
+"""The measurements by their name, in the order in which they are made."""
+
+# -- servers and browsers -----------------------------------------------------------------
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from explorer import bench
 from explorer.__main__ import EXPORTS, main
 from explorer.trace import IMAGE, Trace, trace
 from explorer.view import View
@@ -177,6 +178,37 @@ def test_a_title_says_its_depth_once(capsys: pytest.CaptureFixture[str]) -> None
 def test_the_part_of_a_link_after_the_question_mark(view: View, capsys: pytest.CaptureFixture[str]) -> None:
     out = printed(capsys, "export", urlencode(view.to_query()), "json")
     assert ResNetConfig.from_json(out) == view.config
+
+
+# -- the bench ----------------------------------------------------------------------------
+
+
+def test_the_bench_makes_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    for name in bench.SECTIONS:
+        monkeypatch.setitem(bench.SECTIONS, name, lambda name=name: made.append(name))
+    for arguments, names in (
+        ([], ["traces", "captures", "clicks", "visitors"]),
+        (["--no-browser"], ["traces", "captures", "visitors"]),
+        (["--only", *bench.SECTIONS], list(bench.SECTIONS)),
+        (["--only", "visitors"], ["visitors"]),
+        (["--only", "visitors", "clicks", "--no-browser"], ["visitors"]),
+    ):
+        made.clear()
+        assert main(["bench", *arguments]) == 0
+        assert made == names
+
+
+def test_waits_are_compared_click_by_click() -> None:
+    """The last click beside the run has no twin; the slowest of the two persons without it is not the same click."""
+    without, beside = [[0.1, 0.9], [0.2]], [[0.5, 0.8, 4.0], [0.7, 0.1]]
+    assert bench.added(without, beside) == pytest.approx(0.5)
+    assert bench.added(beside, without) == pytest.approx(0.1)
+    title, alone, crowded, more = bench.waits(without, beside)
+    assert title.startswith("2 visitors")
+    assert alone.split()[-7:] == ["3", "200", "ms", "830", "ms", "900", "ms"]
+    assert crowded.split()[-7:] == ["5", "700", "ms", "3360", "ms", "4000", "ms"]
+    assert "0.50 s to one click, 3.10 s to a visitor's slowest" in more
 
 
 # -- mistakes -----------------------------------------------------------------------------

@@ -1,0 +1,184 @@
+"""Visitors without a browser: they speak Streamlit's protocol to a server, and draw nothing.
+
+Ten browsers beside the server would measure their own drawing. A visitor here sends what a browser sends for a click
+and reads every answer: it costs the server what a person does, and the machine next to nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ButtonGroup_pb2 import ButtonGroup
+from streamlit.proto.Checkbox_pb2 import Checkbox
+from streamlit.proto.ClientState_pb2 import ClientState
+from streamlit.proto.Exception_pb2 import Exception as Failure
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.proto.Selectbox_pb2 import Selectbox
+from streamlit.proto.WidgetStates_pb2 import WidgetState
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+FINISHED = (ForwardMsg.FINISHED_SUCCESSFULLY, ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY)
+"""How a run ends that leaves the page idle; one that gives way to another run does not."""
+DEPTHS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+"""The presets that a visitor goes through."""
+Choice = ButtonGroup | Checkbox | Selectbox
+
+
+class Visitor:
+    """One session on one page: what its browser would remember.
+
+    `widgets` are the elements that have a key, `shown` what those stand at that were seen, `fragments` the fragment
+    that each is in, `polls` the seconds after which a fragment is to be run again.
+    """
+
+    def __init__(self, socket: ClientConnection, page: str):
+        self.socket = socket
+        self.client = ClientState(page_name=page)
+        self.widgets: dict[str, Any] = {}
+        self.shown: dict[str, str | bool] = {}
+        self.fragments: dict[str, str] = {}
+        self.polls: dict[str, float] = {}
+        self.kept: dict[str, ForwardMsg] = {}
+
+    async def click(self, key: str, value: str | bool = True) -> float:
+        """Choose an option, switch a toggle, or press a button; the seconds until the page is idle."""
+        element = self.widgets[key]
+        state = WidgetState(id=element.id)
+        if isinstance(element, ButtonGroup):
+            state.string_array_value.data.append(str(value))
+        elif isinstance(element, Checkbox):
+            state.bool_value = bool(value)
+        elif isinstance(element, Selectbox):
+            state.string_value = str(value)
+        else:
+            state.trigger_value = True
+        self.shown[key] = value
+        return await self.run(state, fragment=self.fragments[key])
+
+    async def run(self, *states: WidgetState, fragment: str = "", poll: bool = False) -> float:
+        """Let the server run the page, or a fragment of it; the seconds until it is idle.
+
+        Raises:
+            RuntimeError: where the page shows an exception.
+        """
+        message = BackMsg(rerun_script=self.client)
+        message.rerun_script.widget_states.widgets.extend(states)
+        message.rerun_script.cached_message_hashes.extend(self.kept)
+        message.rerun_script.fragment_id, message.rerun_script.is_auto_rerun = fragment, poll
+        start = time.perf_counter()
+        await self.socket.send(message.SerializeToString())
+        while True:
+            answer = ForwardMsg.FromString(await self.socket.recv(decode=False))
+            self.take(answer)
+            if answer.WhichOneof("type") == "script_finished" and answer.script_finished in FINISHED:
+                return time.perf_counter() - start
+
+    def take(self, message: ForwardMsg) -> None:
+        """Remember what a message says; the server only names a message that was kept."""
+        if message.WhichOneof("type") == "ref_hash":
+            message = self.kept[message.ref_hash]
+        elif message.metadata.cacheable:
+            self.kept[message.hash] = message
+        kind = message.WhichOneof("type")
+        if kind == "new_session" and not message.metadata.run.fragment_ids:
+            self.widgets, self.fragments, self.polls = {}, {}, {}
+        elif kind == "navigation":
+            self.client.page_script_hash, self.client.page_name = message.navigation.page_script_hash, ""
+        elif kind == "page_info_changed":
+            self.client.query_string = message.page_info_changed.query_string
+        elif kind == "auto_rerun":
+            self.polls[message.auto_rerun.fragment_id] = message.auto_rerun.interval
+        elif kind == "delta" and (name := message.delta.new_element.WhichOneof("type")):
+            element = getattr(message.delta.new_element, name)
+            if isinstance(element, Failure):
+                raise RuntimeError(f"the page failed for a visitor: {element.type}: {element.message}")
+            key = getattr(element, "id", "").split("-", 2)[-1]  # $$ID-hash-key
+            self.widgets[key], self.fragments[key] = element, message.delta.fragment_id
+            if isinstance(element, Choice) and (element.set_value or key not in self.shown):
+                self.shown[key] = standing(element)
+
+
+def options(element: Choice) -> list[str | bool]:
+    """What a widget can be set to."""
+    if isinstance(element, Checkbox):
+        return [False, True]
+    return [option.content for option in element.options] if isinstance(element, ButtonGroup) else list(element.options)
+
+
+def standing(element: Choice) -> str | bool:
+    """What the server says that a widget stands at."""
+    if isinstance(element, Checkbox):
+        return element.value if element.set_value else element.default
+    if isinstance(element, Selectbox):
+        return element.raw_value if element.set_value else element.options[element.default]
+    return element.raw_values[0] if element.set_value else element.options[element.default[0]].content
+
+
+def next_click(visitor: Visitor, chance: random.Random) -> tuple[str, str | bool]:
+    """Another value of one of the sidebar's widgets: its key, and the value."""
+    keys = [
+        key
+        for key, element in visitor.widgets.items()
+        if isinstance(element, Choice) and key.startswith(("preset", "option ")) and not element.disabled
+    ]
+    key = chance.choice(keys)
+    offered = DEPTHS if key == "preset" else options(visitor.widgets[key])
+    return key, chance.choice([value for value in offered if value != visitor.shown[key]])
+
+
+@asynccontextmanager
+async def visit(address: str, page: str = "") -> AsyncIterator[Visitor]:
+    """Someone who has opened a page of the app at `address`, and sees it.
+
+    Raises:
+        RuntimeError: where the server ends the session.
+    """
+    try:
+        async with connect(f"ws://{urlsplit(address).netloc}/_stcore/stream", max_size=None) as socket:
+            visitor = Visitor(socket, page)
+            await visitor.run()
+            yield visitor
+    except ConnectionClosed as error:
+        raise RuntimeError(f"the server ended a visitor's session: {error}") from error
+
+
+async def crowd(address: str, count: int, pause: float, until: Callable[[], bool]) -> list[list[float]]:
+    """The seconds of every click that each of `count` visitors of the architecture page makes.
+
+    They click `pause` seconds after the page is idle, on average. Each has a seed of its own, so that a crowd makes
+    the same clicks on every fresh server.
+    """
+
+    async def wander(seed: int) -> list[float]:
+        chance, times = random.Random(seed), []
+        async with visit(address) as visitor:
+            await asyncio.sleep(chance.uniform(0, pause))
+            while not until():
+                times.append(await visitor.click(*next_click(visitor, chance)))
+                await asyncio.sleep(pause * chance.uniform(0.5, 1.5))
+        return times
+
+    return await asyncio.gather(*map(wander, range(count)))
+
+
+async def degradation_run(address: str, limit: float) -> float:
+    """Start a degradation run on its page and watch it to its end; the seconds from the click, infinite over `limit`."""
+    async with visit(address, "experiments") as visitor:
+        start = time.perf_counter()
+        await visitor.click("training action")
+        while visitor.polls:
+            if time.perf_counter() - start > limit:
+                return math.inf
+            (fragment, interval), *_ = visitor.polls.items()
+            await asyncio.sleep(interval)
+            await visitor.run(fragment=fragment, poll=True)
+        return time.perf_counter() - start
