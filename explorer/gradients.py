@@ -124,7 +124,7 @@ def flow(model: ResNet, names: Sequence[str], pictures: Tensor, labels: Tensor, 
     signal: list[float] = []
 
     def read(_: nn.Module, args: tuple[Tensor, ...]) -> None:
-        signal.append(float(args[0].detach().double().std()))
+        signal.append(float(args[0].detach().cpu().double().std()))
 
     every = [model.get_submodule(name) for name in blocks(model.config)]
     with device.turn(model, pictures), torch.enable_grad(), ExitStack() as hooks:
@@ -134,7 +134,7 @@ def flow(model: ResNet, names: Sequence[str], pictures: Tensor, labels: Tensor, 
         weights = [model.get_parameter(f"{name}.weight").requires_grad_() for name in names]
         loss = F.cross_entropy(model(device.tensor(pictures)), labels.to(device.torch))
         gradients = torch.autograd.grad(loss, weights)
-        norms = tuple(float(gradient.double().norm()) for gradient in gradients)
+        norms = tuple(float(gradient.cpu().double().norm()) for gradient in gradients)
     return Flow(float(loss.detach()), tuple(signal), norms)
 
 
