@@ -249,23 +249,18 @@ def visitors() -> None:
 
 
 def waits(without: Sequence[Sequence[float]], beside: Sequence[Sequence[float]]) -> Iterator[str]:
-    """Lines on the seconds of each visitor's clicks, without a degradation run and beside one."""
-    title = f"{len(without)} visitors, a click every {PAUSE:.0f} s"
+    """Lines on the seconds of each visitor's clicks that have a twin, without a degradation run and beside one."""
+    both = [list(zip(one, two, strict=False)) for one, two in zip(without, beside, strict=True)]
+    title = f"{len(both)} visitors, a click every {PAUSE:.0f} s"
     yield f"{title:36}{'clicks':>8}{'median':>12}{'p95':>12}{'slowest':>12}"
-    for name, times in (("without a degradation run", without), ("beside one", beside)):
-        clicks = [seconds for visitor in times for seconds in visitor]
+    for place, name in enumerate(("without a degradation run", "the same beside one")):
+        clicks = [twins[place] for visitor in both for twins in visitor]
         middle, late = np.quantile(clicks, (0.5, 0.95))
         yield f"{name:36}{len(clicks):8}" + "".join(f"{s * 1e3:9.0f} ms" for s in (middle, late, max(clicks)))
+    click = max(late - early for visitor in both for early, late in visitor)
+    slowest = max(max(late for _, late in visitor) - max(early for early, _ in visitor) for visitor in both)
     yield (
-        f"longest wait added: {added(without, beside):.2f} s to one click, "
-        f"{added(*([[max(v)] for v in times] for times in (without, beside))):.2f} s to a visitor's slowest (limit {WAIT_LIMIT} s)"
-    )
-
-
-def added(without: Sequence[Sequence[float]], beside: Sequence[Sequence[float]]) -> float:
-    """The most seconds by which a click beside the run is slower than its twin without."""
-    return max(
-        late - early for one, two in zip(without, beside, strict=True) for early, late in zip(one, two, strict=False)
+        f"longest wait added: {click:.2f} s to one click, {slowest:.2f} s to a visitor's slowest (limit {WAIT_LIMIT} s)"
     )
 
 
