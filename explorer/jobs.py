@@ -1,16 +1,23 @@
 """Long work on a server with many people: one job at a time, the others wait in line.
 
-A job is an iterator that does a little work for each item that it yields. It is known by its key: who asks for the
+A job is an iterator that does a little work for each item that it yields; `Apart` has it do so in another process. It is known by its key: who asks for the
 same key watches the same job, and finds its items later. Everyone who looks renews a lease. A job that nobody looks
 at any more gives way to those that somebody waits for, and goes on where it was when its turn comes again.
 """
 
 from __future__ import annotations
 
+import itertools
+import os
+import pickle
+import subprocess
+import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
@@ -195,6 +202,94 @@ class Line(Generic[Item]):
                     self._waiting.remove(job)
                 job.state, job.error, job.iterator, job.touched = state, error, None, self._clock()
                 return
+
+
+# -- in another process -------------------------------------------------------------------
+
+
+class Apart:
+    """A process of its own, of the lowest priority, in which iterators run: it takes neither Python's lock nor a core
+    from those who are served meanwhile.
+
+    It starts with the first iterator and ends with this process. torch computes on one thread there.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._numbers = itertools.count()
+        self._dropped: deque[int] = deque()
+
+    def run(self, function: Callable[..., Iterator[Item]], *arguments: Any) -> Iterator[Item]:
+        """The items of `function(*arguments)`, each made when it is asked for. Function, arguments and items are pickled.
+
+        Raises:
+            RuntimeError: where the process has ended.
+            Exception: whatever the iterator raises.
+        """
+        number = next(self._numbers)
+        question: Any = (number, function, arguments)
+        try:
+            while True:
+                item, error = self._ask(question)
+                if isinstance(error, StopIteration):
+                    return
+                if error is not None:
+                    raise error
+                yield item
+                question = number
+        finally:  # perhaps by the garbage collection in the middle of a question: so it is said with the next one
+            self._dropped.append(number)
+
+    def _ask(self, question: Any) -> Any:
+        with self._lock:
+            if self._child is None or self._child.poll() is not None:
+                command = [sys.executable, "-c", f"from {__name__} import answer; answer()"]
+                self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
+            assert self._child.stdin is not None
+            assert self._child.stdout is not None
+            dropped = [self._dropped.popleft() for _ in range(len(self._dropped))]
+            try:
+                pickle.dump((dropped, question), self._child.stdin)
+                self._child.stdin.flush()
+                return pickle.load(self._child.stdout)
+            except (OSError, EOFError) as error:
+                raise RuntimeError("the process that computed has ended") from error
+
+
+ROOT = Path(__file__).parents[1]
+
+
+def answer() -> None:
+    """The other end of `Apart`: read questions from standard input and write the answers until it is closed."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what is printed does not get among them
+    if hasattr(os, "nice"):
+        os.nice(19)
+    torch.set_num_threads(1)
+    iterators: dict[int, Iterator[Any]] = {}
+    while True:
+        try:
+            dropped, question = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        for number in dropped:
+            iterators.pop(number, None)
+        item, error = None, None
+        try:
+            if isinstance(question, tuple):
+                number, function, arguments = question
+                iterators[number] = function(*arguments)
+            elif (number := question) not in iterators:
+                raise RuntimeError("the process that computed has ended")
+            item = next(iterators[number])
+        except Exception as failure:  # whatever it is, it is the asker's
+            error = failure
+        pickle.dump((item, error), answers)
+        answers.flush()
+
+
+# -- threads ------------------------------------------------------------------------------
 
 
 def one_thread() -> None:

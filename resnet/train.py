@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -74,36 +74,24 @@ def fit(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> Ite
     if len(images) < recipe.batch:
         raise ValueError(f"{len(images)} training images are fewer than a batch of {recipe.batch}")
     generator = torch.Generator().manual_seed(recipe.seed)
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others}]
+    optimiser = torch.optim.SGD(
+        groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True,
+    )  # fmt: skip
     total = recipe.steps or recipe.epochs * (len(images) // recipe.batch)
-    momenta: dict[nn.Parameter, Tensor] = {}
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, total, recipe.warmup))
     model.train().to(memory_format=torch.channels_last)
     chosen = islice(batches(len(images), recipe.batch, generator), total)
     for number, rows in enumerate(chosen, start=1):
         batch = augment(images[rows], recipe.crop, generator).contiguous(memory_format=torch.channels_last)
         loss = F.cross_entropy(model(batch), labels[rows])
-        model.zero_grad()
+        optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        descend(model, momenta, recipe.learning_rate * rate(number - 1, total, recipe.warmup), recipe)
+        optimiser.step()
+        schedule.step()
         yield Step(number, total, loss.item())
-
-
-@torch.no_grad()
-def descend(model: nn.Module, momenta: dict[nn.Parameter, Tensor], learning_rate: float, recipe: Recipe) -> None:
-    """One step of SGD with Nesterov momentum along the gradients; `momenta` starts empty and is kept between steps.
-
-    To the last bit what `torch.optim.SGD` does. That one loads torch's compiler at its first use, some 900 modules:
-    on a server others wait meanwhile, and from then on for each garbage collection.
-    """
-    for parameter in model.parameters():
-        gradient = parameter.grad
-        assert gradient is not None
-        if parameter.ndim > 1:
-            gradient = gradient.add(parameter, alpha=recipe.weight_decay)
-        if parameter in momenta:
-            momenta[parameter].mul_(recipe.momentum).add_(gradient)
-        else:
-            momenta[parameter] = gradient.clone()
-        parameter.add_(gradient.add(momenta[parameter], alpha=recipe.momentum), alpha=-learning_rate)
 
 
 def batches(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import struct
-import subprocess
-import sys
 import time
 from collections import Counter
 from dataclasses import replace
@@ -23,7 +21,6 @@ from test_app import captions, click, link, opened, run, said, select, tab, text
 
 from explorer import degradation
 from explorer.__main__ import main
-from explorer.bench import ROOT
 from explorer.degradation import (
     COUNT,
     DEPTHS,
@@ -44,7 +41,7 @@ from explorer.degradation import (
     train,
 )
 from explorer.images import labelled
-from explorer.jobs import DONE, STOPPED, Line
+from explorer.jobs import DONE, STOPPED, Apart, Line
 from explorer.loss_figures import COLOURS, run_figure, spread_figure
 from explorer.view import View
 from explorer.views import degradation as page
@@ -224,14 +221,9 @@ def test_steps_bound_the_training_whatever_the_epochs(one_thread):
     assert losses(steps=17)[:15] == losses(epochs=3)
 
 
-def test_a_run_leaves_the_compiler_alone():
-    """torch's optimisers load it: seconds in which a server's other people wait, and again at every collection."""
-    script = (
-        "import sys; from explorer.degradation import Settings, train; step = next(train(Settings())); "
-        "print(step.loss > 0, {'torch._dynamo', 'sympy'} & set(sys.modules))"
-    )
-    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
-    assert (ran.stdout, ran.returncode) == ("True set()\n", 0), ran.stderr
+def test_another_process_gives_the_same_curves(tiny):
+    apart = gathered(TINY, Apart().run(train, TINY))
+    assert [(c.losses, c.accuracy) for c in apart.curves] == [(c.losses, c.accuracy) for c in tiny.curves]
 
 
 def test_time_left_falls_to_nothing(tiny):

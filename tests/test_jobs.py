@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
-from explorer.jobs import DONE, FAILED, RUNNING, STOPPED, WAITING, Line, one_thread
+from explorer.bench import ROOT
+from explorer.jobs import DONE, FAILED, RUNNING, STOPPED, WAITING, Apart, Line, one_thread
 
 
 class Clock:
@@ -256,3 +262,73 @@ def test_one_thread_is_this_thread_only():
     finally:
         torch.set_num_threads(before)
     assert found == {"worker": 1, "visitor": 2, "here": 2, "worker later": 1}
+
+
+# -- in another process -------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def apart() -> Apart:
+    return Apart()
+
+
+def test_items_come_from_a_process_of_low_priority(apart: Apart) -> None:
+    one, other = apart.run(iter, range(3)), apart.run(map, os.getpriority, [os.PRIO_PROCESS], [0])
+    assert next(one) == 0
+    assert next(other) == 19
+    assert list(one) == [1, 2]
+    assert list(other) == []
+    assert os.getpriority(os.PRIO_PROCESS, 0) < 19
+
+
+def test_an_iterator_runs_when_it_is_asked(apart: Apart, tmp_path: Path) -> None:
+    """Lock-step: what nobody asks for is not computed, so that a job which stopped takes no time."""
+    made = apart.run(map, os.mkdir, [str(tmp_path / name) for name in "abc"])
+    assert not list(tmp_path.iterdir())
+    next(made)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    del made
+    gc.collect()
+    assert list(apart.run(iter, "xy")) == ["x", "y"]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_an_error_there_is_the_iterators(apart: Apart) -> None:
+    bad = apart.run(map, int, ["1", "one"])
+    assert next(bad) == 1
+    with pytest.raises(ValueError, match="invalid literal for int"):
+        next(bad)
+    with pytest.raises(TypeError):
+        next(apart.run(iter, 3))
+    assert list(apart.run(iter, [5])) == [5]
+
+
+def test_what_is_printed_there_is_no_answer(apart: Apart) -> None:
+    assert list(apart.run(map, print, ["words"])) == [None]
+
+
+def test_a_process_that_was_killed() -> None:
+    apart = Apart()
+    running = apart.run(iter, range(9))
+    assert next(running) == 0
+    assert apart._child is not None
+    apart._child.kill()
+    apart._child.wait()
+    again = apart.run(iter, "a")
+    assert next(again) == "a"
+    with pytest.raises(RuntimeError, match="the process that computed has ended"):
+        next(running)
+
+
+def test_it_ends_with_the_one_that_asked() -> None:
+    script = "from explorer.jobs import Apart; a = Apart(); print(list(a.run(iter, [a._child is None])), a._child.pid)"
+    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    words, _, pid = ran.stdout.strip().rpartition(" ")
+    assert words == "[True]"
+    for _ in range(400):
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    pytest.fail("it is still there")

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from resnet import ResNet, ResNetConfig, build, preset
 from resnet import weights as weights_module
-from resnet.train import FILES, Recipe, accuracy, augment, copy_idx, descend, fashion_mnist, fit, main, rate
+from resnet.train import FILES, Recipe, accuracy, augment, copy_idx, fashion_mnist, fit, main, rate
 from resnet.weights import (
     BUNDLED,
     FASHION_MNIST,
@@ -433,28 +433,6 @@ def test_training_is_reproducible_and_learns() -> None:
     assert losses(seed=1, chance=9) == first
     assert losses(seed=2) != first
     assert sum(first[-4:]) < 0.3 * sum(first[:4])
-
-
-def test_descent_is_torchs_to_the_last_bit() -> None:
-    recipe = Recipe()
-    ours, theirs = (build(replace(TINY, num_classes=2)) for _ in range(2))
-    theirs.load_state_dict(ours.state_dict())
-    groups = [
-        {"params": [p for p in theirs.parameters() if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in theirs.parameters() if p.ndim == 1]},
-    ]
-    optimiser = torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=True)
-    momenta: dict[torch.nn.Parameter, Tensor] = {}
-    images, labels = toy()
-    for learning_rate in (0.1, 0.3, 0.02, 0.0):
-        for network in (ours, theirs):
-            network.zero_grad()
-            torch.nn.functional.cross_entropy(network(images), labels).backward()
-        descend(ours, momenta, learning_rate, recipe)
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate
-        optimiser.step()
-        assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
 
 
 def test_what_was_learned_is_measured() -> None:

@@ -32,7 +32,7 @@ from ..degradation import (
     training_images,
 )
 from ..images import labelled
-from ..jobs import DONE, FAILED, RUNNING, STOPPED, WAITING, Line, Status
+from ..jobs import DONE, FAILED, RUNNING, STOPPED, WAITING, Apart, Line, Status
 from ..loss_figures import run_figure, spread_figure
 from ..trace import Trace
 
@@ -117,6 +117,12 @@ def line() -> Line[Step]:
     return Line()
 
 
+@st.cache_resource(max_entries=1, show_spinner=False)
+def apart() -> Apart:
+    """Where they run."""
+    return Apart()
+
+
 def visitor() -> str:
     """A name for this session."""
     return st.session_state.setdefault("visitor", uuid.uuid4().hex)
@@ -162,7 +168,7 @@ def action(asked: Settings, found: Status | None) -> None:
     """The one button that this state of the run has."""
 
     def start() -> None:
-        line().start(asked, visitor(), lambda: train(asked))
+        line().start(asked, visitor(), lambda: apart().run(train, asked))
 
     def stop() -> None:
         line().stop(asked, visitor())
