@@ -245,7 +245,10 @@ class Apart:
         with self._lock:
             if self._child is None or self._child.poll() is not None:
                 command = [sys.executable, "-c", f"from {__name__} import answer; answer()"]
-                self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
+                self._child = subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT,
+                    start_new_session=True,  # Ctrl-C is for the server; its end closes the pipe
+                )  # fmt: skip
             assert self._child.stdin is not None
             assert self._child.stdout is not None
             dropped = [self._dropped.popleft() for _ in range(len(self._dropped))]
