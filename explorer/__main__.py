@@ -100,10 +100,10 @@ def degradation(given: argparse.Namespace) -> None:
         cut(given.cut)
         print(f"{COUNT:,} images written to {IMAGES}")
         return
-    out = given.out or RUNS
+    out, every = given.out or RUNS, given.steps or [Settings().steps]
     with tqdm(unit="step", mininterval=2) as bar:
-        for settings, step in record(given.steps, given.seeds, Settings.from_text(given.settings), out):
-            bar.total = len(given.seeds) * 4 * sum(given.steps)
+        for settings, step in record(every, given.seeds, Settings.from_text(given.settings), out):
+            bar.total = len(given.seeds) * 4 * sum(every)
             bar.set_description(f"{settings.networks[step.network].name}, seed {settings.seed}", refresh=False)
             bar.update()
     for settings, runs in from_json(out.read_text(encoding="utf-8")).groups.items():
@@ -141,7 +141,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("b", help="the other network")
     command.add_argument("--size", help="image size of both; the first network's if not given")
     command = commands.add_parser("degradation", help="train plain and residual networks side by side, write the runs")
-    command.add_argument("--steps", type=int, nargs="+", default=[300], help="steps of each network")
+    command.add_argument("--steps", type=int, nargs="+", help="steps of each network")
     command.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     command.add_argument("--settings", default="", metavar="TEXT", help="the rest, as in a link: deep-110_rate-0.1")
     command.add_argument("--out", type=Path, help="file to write; the shipped one if not given")

@@ -4,7 +4,7 @@ Four networks of the paper's CIFAR design (section 4.2), plain and residual, sha
 Fashion-MNIST at 14×14 pixels. What is compared is the loss on the pictures that they are trained on: a deeper
 network that only overfitted would have a lower one.
 
-    python -m explorer degradation --steps 300 1000 --seeds 0 1 2    the runs that ship, written to their file
+    python -m explorer degradation --steps 200 1000 --seeds 0 1 2    the runs that ship, written to their file
     python -m explorer degradation --cut FOLDER                      the training images, cut from the whole set
 """
 
@@ -63,7 +63,7 @@ class Settings:
     shortcut: str = _option("A", "Shortcut", "Where shapes differ, the residual networks pad by zeros (A) or project (B, D); C projects everywhere.", choices=("A", "B", "C", "D"))  # fmt: skip
     rate: float = _option(0.05, "Learning rate", "Its peak, from which a cosine leads to zero.", low=0.0001, high=1)
     warmup: int = _option(30, "Warm-up", "Steps in which the learning rate rises to its peak.", low=0, high=1000)
-    steps: int = _option(300, "Steps", f"Batches of {BATCH} images that each network is trained on.", low=10, high=1000)
+    steps: int = _option(200, "Steps", f"Batches of {BATCH} images that each network is trained on.", low=10, high=1000)
     seed: int = _option(0, "Seed", "Draws the first weights and the order of the images.", low=0, high=999_999)
 
     def __post_init__(self) -> None:
