@@ -8,9 +8,11 @@ in milliseconds.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import cycle
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -189,7 +191,8 @@ def trace(config: ResNetConfig, image_size: int | tuple[int, int] = 224) -> Trac
         ConfigError: for an image size that the network cannot take.
     """
     size = config.check_image_size(image_size)
-    network = ResNet(config) if reservable(config) else build(config, device="meta")
+    with nullcontext() if reservable(config) else torch.device("meta"):
+        network = ResNet(config, tied=True)
     return Trace(config, size, trace_module(network, (config.in_channels, *size)))
 
 
@@ -223,20 +226,25 @@ class Call(NamedTuple):
 def run_hooks(network: nn.Module, image: Tensor) -> list[Call]:
     """One forward pass of a batch N×C×H×W. An edge is a tensor that one module made and another read.
 
+    A module that stands in several places must run in the order of its names.
+
     Raises:
         RuntimeError: where a module reads a tensor that no module made, so that an
             operation is hidden from the hooks.
     """
     seen: list[tuple[str, nn.Module, tuple[Tensor, ...], Tensor]] = []  # holds the tensors, so that ids stay unique
 
-    def hook_for(name: str) -> Callable[..., None]:
-        return lambda module, args, output: seen.append((name, module, args, output))
+    def hook_for(names: Iterator[str]) -> Callable[..., None]:
+        return lambda module, args, output: seen.append((next(names), module, args, output))
 
+    names: dict[nn.Module, list[str]] = {}
+    for name, module in network.named_modules(remove_duplicate=False):
+        names.setdefault(module, []).append(name)
     hooks = []
-    for name, module in network.named_modules():
+    for module, places in names.items():
         module.training = False
         if not isinstance(module, nn.Identity) and next(module.children(), None) is None:
-            hooks.append(module.register_forward_hook(hook_for(name)))
+            hooks.append(module.register_forward_hook(hook_for(cycle(places))))
     try:
         with torch.inference_mode():
             scores = network(image)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -27,9 +29,10 @@ class ResNet(nn.Module):
     """Images N × in_channels × H × W to class scores N × num_classes.
 
     Weights are reserved and not filled until `initialise` or `load_state_dict` does; see `build`.
+    With `tied`, blocks that are alike are one module in several places: enough where only shapes are asked.
     """
 
-    def __init__(self, config: ResNetConfig):
+    def __init__(self, config: ResNetConfig, tied: bool = False):
         super().__init__()
         self.config = config
         post = config.order == "post"
@@ -39,7 +42,7 @@ class ResNet(nn.Module):
         self.act1 = activation(config) if post else nn.Identity()
         self.maxpool = stem_pool(config)
 
-        for number, blocks in enumerate(stages(config), start=1):
+        for number, blocks in enumerate(stages(config, tied), start=1):
             self.add_module(f"layer{number}", blocks)
 
         channels = config.stage_channels[-1]
@@ -120,9 +123,11 @@ def stem_pool(config: ResNetConfig) -> nn.Module:
     return nn.MaxPool2d(3, stride=2, padding=1)
 
 
-def stages(config: ResNetConfig) -> list[nn.Sequential]:
+def stages(config: ResNetConfig, tied: bool = False) -> list[nn.Sequential]:
     """The residual stages. The first block of a stage changes channels and stride, the others neither."""
-    block = BLOCKS[config.block, config.order]
+    block: Callable[[Place], nn.Module] = partial(BLOCKS[config.block, config.order], config)
+    if tied:
+        block = cache(block)
     inputs, first_dilation, made, last = config.stem_channels, 1, 0, sum(config.layers) - 1
     result = []
     for count, planes, (stride, dilation) in zip(config.layers, config.planes, config.stage_strides, strict=True):
@@ -131,7 +136,7 @@ def stages(config: ResNetConfig) -> list[nn.Sequential]:
             # Stochastic depth grows linearly with depth (Huang 2016, section 4).
             drop_path = config.drop_path * (made / last if last else 1)
             place = Place(inputs, planes, stride if index == 0 else 1, dilation, first_dilation, drop_path)
-            blocks.append(block(config, place))
+            blocks.append(block(place))
             inputs, first_dilation, made = planes * config.expansion, dilation, made + 1
         result.append(nn.Sequential(*blocks))
     return result

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from explorer.cost import macs_formula, params_formula
 from explorer.receptive_field import Field, union
-from explorer.trace import COLUMNS, IMAGE, OPERATIONS, Layer, Trace, operation, reservable, trace
+from explorer.trace import COLUMNS, IMAGE, OPERATIONS, Layer, Trace, operation, reservable, trace, trace_module
 from resnet import OPTIONS, PRESETS, ConfigError, ResNet, ResNetConfig, build, preset
 from resnet.blocks import Block
 
@@ -698,6 +698,7 @@ def test_any_configuration_traces(config: ResNetConfig, data: st.DataObject) -> 
     network = build(config, device="meta")
     names = [layer.name for layer in traced.layers]
     assert traced.params == sum(parameter.numel() for parameter in network.parameters())
+    assert traced.layers == trace_module(network, traced.image_shape)  # whose blocks are all modules of their own
     assert len(set(names)) == len(names)
     assert set(names) <= {name for name, _ in network.named_modules()}
     assert traced.layers[-1].out_shape == (config.num_classes,)
@@ -709,6 +710,25 @@ def test_any_configuration_traces(config: ResNetConfig, data: st.DataObject) -> 
     assert list(frame["name"]) == names
     assert frame["params"].sum() == traced.params
     assert frame["macs"].sum() == traced.macs
+
+
+@pytest.mark.parametrize(
+    ("config", "blocks"),
+    [
+        (preset("resnet152"), 8),
+        (preset("resnet1202"), 5),
+        (ResNetConfig(layers=(3, 3), planes=(64, 64), stem_pool="none"), 3),
+        (ResNetConfig(layers=(2, 2), planes=(64, 64), drop_path=0.1), 4),
+    ],
+)
+def test_tied_blocks_are_one_module_where_they_are_alike(config: ResNetConfig, blocks: int) -> None:
+    with torch.device("meta"):
+        tied, whole = ResNet(config, tied=True), ResNet(config)
+    assert sum(isinstance(module, Block) for module in tied.modules()) == blocks
+    assert sum(isinstance(module, Block) for module in whole.modules()) == sum(config.layers)
+    assert {name: value.shape for name, value in tied.state_dict().items()} == {
+        name: value.shape for name, value in whole.state_dict().items()
+    }
 
 
 def test_the_table_holds_what_its_columns_say() -> None:
