@@ -302,8 +302,8 @@ def halving() -> Finding:
         "the side is even" if halved == even else "",
         evidence,
         ("An odd side is rounded up. " if rounded_up else "")
-        + f"Of the {len(strided)} that ResNet-34 has with stride 2, {sum(layer.in_shapes[0][1] % 2 == 0 for layer in strided)} read "
-        f"an even side, of images of {thirty_four.image_size[0]} px.",
+        + f"At {thirty_four.image_size[0]} px, {sum(layer.in_shapes[0][1] % 2 == 0 for layer in strided)} of ResNet-34's "
+        f"{len(strided)} convolutions with stride 2 read an even side.",
     )
 
 
@@ -549,7 +549,7 @@ def vanishing() -> Finding:
         f"Norms of the gradient of the first and the last convolution's weights, untrained. From 20 to 56 layers, the "
         f"first one's in a plain network grows {deep / shallow:,.0f} times "
         f"with batch norm: it explodes rather than vanishes. With shortcuts it grows {residual:.1f} times. Without "
-        f"batch norm the plain network's is {bare:.2g}, 1/{deep / bare:,.0f} of that. Measured on {BATCH} random "
+        f"batch norm the plain network's is {bare:.2g}, 1/{float(f'{deep / bare:.2g}'):,.0f} of that. Measured on {BATCH} random "
         f"pictures of {SIDE}×{SIDE} pixels, {SEEDS} seeds.",
     )
 

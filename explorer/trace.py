@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from resnet import ResNet, ResNetConfig, build
+from resnet import ResNet, ResNetConfig
 from resnet.blocks import ACTIVATIONS, Add, BlurPool2d, ChannelConv1d, DropPath, PadShortcut, Scale
 
 from .cost import IMAGE, Memory, inference_memory, training_memory

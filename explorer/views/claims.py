@@ -8,7 +8,11 @@ import streamlit as st
 
 from ..claims import CLAIMS, EXPERIMENT, FAILS, HOLDS, LINE, PICTURE, WHEN, Claim, Finding
 
-ICONS = {HOLDS: ":material/check:", WHEN: ":material/rule:", FAILS: ":material/close:"}
+BADGES = {
+    HOLDS: "green-badge[:material/check: Holds]",
+    WHEN: "orange-badge[:material/rule: Holds when]",
+    FAILS: "red-badge[:material/close: Does not hold]",
+}
 WAYS = {LINE: ":material/code:", PICTURE: ":material/visibility:", EXPERIMENT: ":material/science:"}
 GRID = (
     "display:grid;grid-template-columns:repeat(auto-fill,minmax(min(13.5rem,42%),1fr));gap:0.6rem 1.5rem;"
@@ -33,15 +37,14 @@ def cards() -> None:
         for verdict, ending in endings.items()
         if counts[verdict]
     ]
-    summary.markdown(f"Of {len(CLAIMS)} claims, {' and '.join(parts)}.")
+    summary.markdown(f"Of {len(CLAIMS)} claims, {', '.join(parts)}.")
 
 
 def card(number: int, claim: Claim) -> None:
     with st.container(border=True, key=f"claim {claim.key}"):
         st.markdown(f"**{number}. {claim.statement}**")
         finding = found(claim.key)
-        verdict = finding.verdict.capitalize()
-        st.markdown(f":primary-badge[{ICONS[finding.verdict]} {verdict}] {finding.condition}".strip())
+        st.markdown(f":{BADGES[finding.verdict]} {finding.condition}".strip())
         items = "".join(
             f'<div><dt style="opacity:0.65;font-size:0.85rem">{evidence.label}</dt>'
             f'<dd style="margin:0;font-variant-numeric:tabular-nums">{evidence.text}</dd></div>'
