@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -20,8 +20,8 @@ from resnet import ResNetConfig, preset, title
 from resnet.train import Recipe
 from resnet.weights import BUNDLED, bundled_path, read_checkpoint
 
+from .degradation import Settings, summarise
 from .degradation import shipped as shipped_runs
-from .degradation import summarise
 from .gradients import PLAIN as PLAIN_NET
 from .gradients import RESIDUAL as RESIDUAL_NET
 from .gradients import SEEDS, Plan, Twin, at_start
@@ -68,7 +68,7 @@ class Finding(NamedTuple):
 
 
 LINE, PICTURE, EXPERIMENT = "line", "picture", "experiment"
-"""Where a claim leads: the source it is about, a page where its numbers are seen, and one where it is tried."""
+"""Where a claim leads: the source it is about, a page where its numbers are seen, and one where it is put to the test."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ class Link:
 class Claim:
     """`statement` is the post's claim in our words; `page` and `view` open the app where the numbers come from.
 
-    `note` is the title of the note beside the lines it is about, `experiment` the tab where it can be tried, with the
-    network to try it on, where there is one.
+    `note` is the title of the note beside the lines it is about; `experiment` where a change shows what the claim
+    depends on: a page, what to do there, and the view that does it.
     """
 
     key: str
@@ -96,11 +96,11 @@ class Claim:
     view: View
     see: str
     note: str
-    experiment: tuple[str, View] | None = None
+    experiment: tuple[str, str, View]
 
     @property
     def links(self) -> tuple[Link, ...]:
-        """The line, the picture, and where there is one the experiment.
+        """The line, the picture and the experiment.
 
         Raises:
             LookupError: where no note has the claim's title.
@@ -108,14 +108,12 @@ class Claim:
         key = next((note.key for note in NOTES if note.title == self.note), None)
         if key is None:
             raise LookupError(f"no note of the source is called {self.note}")
-        found = [
+        page, what, view = self.experiment
+        return (
             Link(LINE, "source", f"The line: {self.note}", View(self.view.config, self.view.image_size, tab=key)),
             Link(PICTURE, self.page, self.see, self.view),
-        ]
-        if self.experiment:
-            tab, view = self.experiment
-            found.append(Link(EXPERIMENT, "experiments", f"Try it: {tab}", replace(view, tab=tab)))
-        return tuple(found)
+            Link(EXPERIMENT, page, f"Try it: {what}", view),
+        )
 
 
 # -- stacks, blocks and filters -----------------------------------------------------------
@@ -598,87 +596,111 @@ def shrinking(traced: Trace) -> list[Layer]:
 
 FIFTY = View(preset("resnet50"))
 
+
+def changed(name: str, **values: Any) -> ResNetConfig:
+    """A preset with other values of some fields."""
+    return preset(name).with_(**values)[0]
+
+
 CLAIMS: tuple[Claim, ...] = (
     Claim(
         "stack", "Three 3×3 convolutions in a row see as much as one 7×7, with 27 weights in place of 49.",
         stacked_kernels, "kernels", FIFTY, "See it: kernel stacks",
         note="Why 3×3",
+        experiment=("kernels", "as a stem", replace(FIFTY, lab=CASES["As a stem: 32, 32, 64"].to_text())),
     ),
     Claim(
         "bottleneck", "At 256 channels, two 3×3 layers have 3·3·256·2 weights and a bottleneck has 64 + 3·3·64 + 256.",
         bottleneck_weights, "kernels", replace(FIFTY, tab="The block"), "See it: the block up close",
         note="The bottleneck",
+        experiment=("compare", "ResNet-34 against ResNet-50", View(preset("resnet34"), others=(FIFTY.config,))),
     ),
     Claim(
         "constant", "The number of features times the size of the feature map stays about the same.",
         constant_size, "architecture", View(preset("resnet34")), "See it: the stages of ResNet-34",
         note="The design rules",
+        experiment=("compare", "widths that stay the same", View(preset("resnet34"), others=(changed("resnet34", planes=(64,) * 4),))),
     ),
     Claim(
         "shortcut", "Shortcuts add neither parameters nor computation, but for the addition.",
         free_shortcuts, "compare",
-        replace(FIFTY, others=tuple(preset("resnet50").with_(shortcut=option)[0] for option in ("A", "C", "none"))),
+        replace(FIFTY, others=tuple(changed("resnet50", shortcut=option) for option in ("A", "C", "none"))),
         "See it: ResNet-50 against A, C and plain",
         note="What each option costs",
+        experiment=("kernels", "one block with a projection", replace(FIFTY, tab="The block", lab=Lab(entry="B").to_text())),
     ),
     Claim(
         "projection", "Projecting in every shortcut is only marginally better than the identity.",
-        projections, "accuracy", View(preset("resnet34")), "See it: accuracy and cost of ResNet-34", note="Projecting",
+        projections, "accuracy", View(preset("resnet34")), "See it: accuracy and cost of ResNet-34",
+        note="Projecting",
+        experiment=("experiments", "train with option C", View(tab="Degradation", training=Settings(shortcut="C").to_text())),
     ),
     Claim(
         "downsample", "A shortcut is projected where the channels or the map change, and nowhere else.",
         projected_where, "architecture", replace(FIFTY, at="layer1.0.downsample.0"), "See it: the first projection",
         note="When the shortcut must change",
+        experiment=("architecture", "option C, which projects everywhere", View(changed("resnet50", shortcut="C"), pinned=FIFTY.config)),
     ),
     Claim(
         "filters", "ResNet has filters of 3×3 and 1×1 and no other size.",
         filter_sizes, "architecture", replace(FIFTY, at="conv1"), "See it: the first convolution",
         note="One helper for every convolution",
+        experiment=("architecture", "a stem without the 7×7", View(changed("resnet50", stem="deep"), at="conv1.0", pinned=FIFTY.config)),
     ),
     Claim(
         "halve", "A convolution with stride 2 halves the feature map.",
         halving, "architecture", View(preset("resnet34"), at="layer2.0.conv1"), "See it: where ResNet-34 halves",
         note="Making the stages",
+        experiment=("architecture", "an odd side", View(preset("resnet34"), (200, 200), at="layer4.0.conv1")),
     ),
     Claim(
         "relu", "ReLU turns every input above a certain value into zero.",
         rectifier, "inference", View(BUNDLED["resnet20"], (28, 28), at="layer1.0.act1", tab="Activations"),
-        "See it: maps before and after", note="The non-linearity",
+        "See it: maps before and after",
+        note="The non-linearity",
+        experiment=("inference", "with a leaky ReLU", View(changed("resnet20_fashion", activation="leaky_relu"), (28, 28), at="layer1.0.act1", tab="Activations")),
     ),
     Claim(
         "shrink", "In the middle of a bottleneck the feature map gets smaller.",
         shrinking_bottleneck, "architecture", replace(FIFTY, at="layer2.0.conv2", pinned=preset("resnet50_v1")),
         "See it: the block where it does",
         note="Where the stride goes",
+        experiment=("compare", "v1 against v1.5", View(preset("resnet50_v1"), others=(FIFTY.config,))),
     ),
     Claim(
         "pointwise", "A 1×1 convolution adds all channels to one number and repeats it with different weights.",
         one_by_one, "kernels", replace(FIFTY, tab="The 1×1 convolution"), "See it: a 1×1 by hand",
         note="What a 1×1 does",
+        experiment=("kernels", "sum and copy", replace(FIFTY, tab="The 1×1 convolution", lab=Lab(weights=(1,) * 6).to_text())),
     ),
     Claim(
         "depth", "A deep network without shortcuts ends up worse than a shallower one, 52 layers against 36.",
         degradation, "inference", View(BUNDLED["plain56"], (28, 28), pinned=BUNDLED["resnet56"]), "See it: the shipped Plain-56",
-        note="A block adds a change", experiment=("Degradation", View(preset("plain56"), (32, 32), pinned=preset("resnet56"))),
+        note="A block adds a change",
+        experiment=("experiments", "train plain and residual networks", View(preset("plain56"), (32, 32), pinned=preset("resnet56"), tab="Degradation")),
     ),
     Claim(
         "iterations", "More training steps alone do not bring the training error down.",
         iterations, "inference", View(BUNDLED["plain56"], (28, 28), tab="Blocks off"), "See it: what a deep plain network rests on",
-        note="What the branch learns", experiment=("Degradation", View(preset("plain56"), (32, 32), pinned=preset("resnet56"))),
+        note="What the branch learns",
+        experiment=("experiments", "train for longer", View(preset("plain56"), (32, 32), pinned=preset("resnet56"), tab="Degradation", training=Settings(steps=1000).to_text())),
     ),
     Claim(
         "identity", "In theory a deeper network is never worse: its added layers can be the identity.",
         identity, "inference", View(BUNDLED["resnet20"], (28, 28), tab="Inside the addition"), "See it: what each block adds",
-        note="A block adds a change", experiment=("Identity", View(BUNDLED["resnet20"], (28, 28))),
+        note="A block adds a change",
+        experiment=("experiments", "append blocks that copy", View(BUNDLED["resnet20"], (28, 28), tab="Identity")),
     ),
     Claim(
         "vanishing", "The reason is not that gradients vanish.",
         vanishing, "architecture", View(preset("plain56"), (32, 32), pinned=preset("resnet56")), "See it: Plain-56 against ResNet-56",
-        note="What the branch learns", experiment=("Gradients", View(preset("plain56"), (32, 32))),
+        note="What the branch learns",
+        experiment=("experiments", "measure the gradients", View(preset("plain56"), (32, 32), tab="Gradients")),
     ),
     Claim(
         "expansion", "Planes times expansion is the width inside a block; why the factor is needed is unclear.",
         expansion, "architecture", replace(FIFTY, at="layer1.1.conv3"), "See it: the last 1×1 of a bottleneck",
         note="The expansion",
+        experiment=("architecture", "the same planes in basic blocks", View(changed("resnet50", block="basic"), at="layer1.1.conv2", pinned=FIFTY.config)),
     ),
 )  # fmt: skip

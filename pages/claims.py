@@ -8,6 +8,6 @@ st.title("The post, checked", anchor=False)
 st.caption(
     "A blog post of 2019 goes through torchvision's ResNet line by line. These are its claims in our own words. Every "
     "number is computed when this page runs. Links lead to the line that a claim is about, to the picture where its numbers "
-    "are seen, and where there is one to the experiment."
+    "are seen, and to a change that puts it to the test."
 )
 claims.cards()

@@ -318,11 +318,10 @@ def test_every_link_opens_what_it_names(key, way):
     assert not way.view.at or way.view.at in traced.by_name
 
 
-def test_every_claim_leads_to_a_line_and_a_picture():
+def test_every_claim_leads_to_a_line_a_picture_and_an_experiment():
     for claim in CLAIMS:
-        kinds = [way.kind for way in claim.links]
-        assert kinds[:2] == [LINE, PICTURE]
-        assert kinds[2:] in ([], [EXPERIMENT])
+        assert [way.kind for way in claim.links] == [LINE, PICTURE, EXPERIMENT]
+        assert claim.links[2].view != claim.view, "the experiment changes something"
         note = next(note for note in NOTES if note.key == claim.links[0].view.tab)
         assert source.snippet(note.anchor).lines
     with pytest.raises(LookupError, match="no note of the source is called Nowhere"):
