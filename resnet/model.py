@@ -124,7 +124,10 @@ def stem_pool(config: ResNetConfig) -> nn.Module:
 
 
 def stages(config: ResNetConfig, tied: bool = False) -> list[nn.Sequential]:
-    """The residual stages. The first block of a stage changes channels and stride, the others neither."""
+    """The residual stages. The first block of a stage changes channels and stride, the others neither.
+
+    With `tied`, equal places get one and the same block.
+    """
     block: Callable[[Place], nn.Module] = partial(BLOCKS[config.block, config.order], config)
     if tied:
         block = cache(block)
