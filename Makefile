@@ -12,7 +12,7 @@ app: $(VENV)/app
 	$(BIN)/streamlit run explorer/app.py
 
 test: $(VENV)/test browser lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/test
 	$(BIN)/ruff check .
