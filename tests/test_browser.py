@@ -96,6 +96,20 @@ def test_a_layer_is_selected_everywhere(visit):
     assert query(visit) == {"at": "conv1"}
 
 
+@pytest.mark.parametrize(
+    "target",
+    [".st-key-overview [data-id='layer2.0']", ".st-key-overview [data-id='switch layer2.0']", ".tiles button >> nth=1"],
+)
+def test_a_click_is_seen_before_the_answer(visit, target):
+    visit.open("/inference?preset=resnet20_fashion")
+    moving = """(target) => {
+        target.dispatchEvent(new MouseEvent("click", { bubbles: true }));
+        return target.getAnimations().length;
+    }"""
+    assert visit.page.locator(target).first.evaluate(moving) == 1
+    visit.wait()
+
+
 def test_keyboard(visit):
     """The drawing is one tab stop; arrows move in it and Enter selects, with the focus kept."""
     visit.open("/?at=layer1.0.conv2")

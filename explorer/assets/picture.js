@@ -39,7 +39,12 @@ export default function ({ data, parentElement, setTriggerValue }) {
     current = item;
   };
   focus(current);
-  const choose = (item) => { root.hadFocus = true; root.focusedId = item.dataset.id; setTriggerValue("chosen", item.dataset.id); };
+  const choose = (item) => {
+    item.animate([{ opacity: 0.4, offset: 0 }], 400); // seen at once, before Python answers
+    root.hadFocus = true;
+    root.focusedId = item.dataset.id;
+    setTriggerValue("chosen", item.dataset.id);
+  };
 
   svg.onclick = (event) => {
     const item = event.target.closest("[data-id]");
