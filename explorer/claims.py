@@ -32,8 +32,9 @@ from .jobs import single_thread
 from .notes import NOTES
 from .published import published
 from .residual import normalised
-from .stacks import CASES, Lab, block_config, single, stack
+from .stacks import CASES, MATRICES, Lab, block_config, single, stack
 from .trace import Layer, Trace, trace
+from .units import scientific
 from .view import View
 
 CPU = Device("cpu", "CPU")
@@ -83,19 +84,17 @@ class Link:
 
 @dataclass(frozen=True)
 class Claim:
-    """`statement` is the post's claim in our words; `page` and `view` open the app where the numbers come from.
+    """`statement` is the post's claim in our words, `note` the title of the note beside the lines it is about.
 
-    `note` is the title of the note beside the lines it is about; `experiment` where a change shows what the claim
-    depends on: a page, what to do there, and the view that does it.
+    `picture` is where the numbers are seen, and `experiment` where a change shows what they depend on: a page, what
+    is there, and the view that opens it.
     """
 
     key: str
     statement: str
     check: Callable[[], Finding]
-    page: str
-    view: View
-    see: str
     note: str
+    picture: tuple[str, str, View]
     experiment: tuple[str, str, View]
 
     @property
@@ -108,11 +107,11 @@ class Claim:
         key = next((note.key for note in NOTES if note.title == self.note), None)
         if key is None:
             raise LookupError(f"no note of the source is called {self.note}")
-        page, what, view = self.experiment
+        (seen, what, view), (tried, change, other) = self.picture, self.experiment
         return (
-            Link(LINE, "source", f"The line: {self.note}", View(self.view.config, self.view.image_size, tab=key)),
-            Link(PICTURE, self.page, self.see, self.view),
-            Link(EXPERIMENT, page, f"Try it: {what}", view),
+            Link(LINE, "source", f"The line: {self.note}", View(view.config, view.image_size, tab=key)),
+            Link(PICTURE, seen, f"See it: {what}", view),
+            Link(EXPERIMENT, tried, f"Try it: {change}", other),
         )
 
 
@@ -547,7 +546,7 @@ def vanishing() -> Finding:
         f"Norms of the gradient of the first and the last convolution's weights, untrained. From 20 to 56 layers, the "
         f"first one's in a plain network grows {deep / shallow:,.0f} times "
         f"with batch norm: it explodes rather than vanishes. With shortcuts it grows {residual:.1f} times. Without "
-        f"batch norm the plain network's is {bare:.2g}, 1/{float(f'{deep / bare:.2g}'):,.0f} of that. Measured on {BATCH} random "
+        f"batch norm the plain network's is {bare:.2g}, 1/{scientific(deep / bare)} of that. Measured on {BATCH} random "
         f"pictures of {SIDE}×{SIDE} pixels, {SEEDS} seeds.",
     )
 
@@ -605,102 +604,98 @@ def changed(name: str, **values: Any) -> ResNetConfig:
 CLAIMS: tuple[Claim, ...] = (
     Claim(
         "stack", "Three 3×3 convolutions in a row see as much as one 7×7, with 27 weights in place of 49.",
-        stacked_kernels, "kernels", FIFTY, "See it: kernel stacks",
-        note="Why 3×3",
+        stacked_kernels, note="Why 3×3",
+        picture=("kernels", "kernel stacks", FIFTY),
         experiment=("kernels", "as a stem", replace(FIFTY, lab=CASES["As a stem: 32, 32, 64"].to_text())),
     ),
     Claim(
         "bottleneck", "At 256 channels, two 3×3 layers have 3·3·256·2 weights and a bottleneck has 64 + 3·3·64 + 256.",
-        bottleneck_weights, "kernels", replace(FIFTY, tab="The block"), "See it: the block up close",
-        note="The bottleneck",
+        bottleneck_weights, note="The bottleneck",
+        picture=("kernels", "the block up close", replace(FIFTY, tab="The block")),
         experiment=("compare", "ResNet-34 against ResNet-50", View(preset("resnet34"), others=(FIFTY.config,))),
     ),
     Claim(
         "constant", "The number of features times the size of the feature map stays about the same.",
-        constant_size, "architecture", View(preset("resnet34")), "See it: the stages of ResNet-34",
-        note="The design rules",
+        constant_size, note="The design rules",
+        picture=("architecture", "the stages of ResNet-34", View(preset("resnet34"))),
         experiment=("compare", "widths that stay the same", View(preset("resnet34"), others=(changed("resnet34", planes=(64,) * 4),))),
     ),
     Claim(
         "shortcut", "Shortcuts add neither parameters nor computation, but for the addition.",
-        free_shortcuts, "compare",
-        replace(FIFTY, others=tuple(changed("resnet50", shortcut=option) for option in ("A", "C", "none"))),
-        "See it: ResNet-50 against A, C and plain",
-        note="What each option costs",
+        free_shortcuts, note="What each option costs",
+        picture=("compare", "ResNet-50 against A, C and plain", replace(FIFTY, others=tuple(changed("resnet50", shortcut=option) for option in ("A", "C", "none")))),
         experiment=("kernels", "one block with a projection", replace(FIFTY, tab="The block", lab=Lab(entry="B").to_text())),
     ),
     Claim(
         "projection", "Projecting in every shortcut is only marginally better than the identity.",
-        projections, "accuracy", View(preset("resnet34")), "See it: accuracy and cost of ResNet-34",
-        note="Projecting",
+        projections, note="Projecting",
+        picture=("accuracy", "accuracy and cost of ResNet-34", View(preset("resnet34"))),
         experiment=("experiments", "train with option C", View(tab="Degradation", training=Settings(shortcut="C").to_text())),
     ),
     Claim(
         "downsample", "A shortcut is projected where the channels or the map change, and nowhere else.",
-        projected_where, "architecture", replace(FIFTY, at="layer1.0.downsample.0"), "See it: the first projection",
-        note="When the shortcut must change",
+        projected_where, note="When the shortcut must change",
+        picture=("architecture", "the first projection", replace(FIFTY, at="layer1.0.downsample.0")),
         experiment=("architecture", "option C, which projects everywhere", View(changed("resnet50", shortcut="C"), pinned=FIFTY.config)),
     ),
     Claim(
         "filters", "ResNet has filters of 3×3 and 1×1 and no other size.",
-        filter_sizes, "architecture", replace(FIFTY, at="conv1"), "See it: the first convolution",
-        note="One helper for every convolution",
+        filter_sizes, note="One helper for every convolution",
+        picture=("architecture", "the first convolution", replace(FIFTY, at="conv1")),
         experiment=("architecture", "a stem without the 7×7", View(changed("resnet50", stem="deep"), at="conv1.0", pinned=FIFTY.config)),
     ),
     Claim(
         "halve", "A convolution with stride 2 halves the feature map.",
-        halving, "architecture", View(preset("resnet34"), at="layer2.0.conv1"), "See it: where ResNet-34 halves",
-        note="Making the stages",
-        experiment=("architecture", "an odd side", View(preset("resnet34"), (200, 200), at="layer4.0.conv1")),
+        halving, note="Making the stages",
+        picture=("architecture", "where ResNet-34 halves", View(preset("resnet34"), at="layer2.0.conv1")),
+        experiment=("architecture", "a map with an odd side", View(preset("resnet34"), (200, 200), at="layer4.0.conv1")),
     ),
     Claim(
         "relu", "ReLU turns every input above a certain value into zero.",
-        rectifier, "inference", View(BUNDLED["resnet20"], (28, 28), at="layer1.0.act1", tab="Activations"),
-        "See it: maps before and after",
-        note="The non-linearity",
+        rectifier, note="The non-linearity",
+        picture=("inference", "maps before and after", View(BUNDLED["resnet20"], (28, 28), at="layer1.0.act1", tab="Activations")),
         experiment=("inference", "with a leaky ReLU", View(changed("resnet20_fashion", activation="leaky_relu"), (28, 28), at="layer1.0.act1", tab="Activations")),
     ),
     Claim(
         "shrink", "In the middle of a bottleneck the feature map gets smaller.",
-        shrinking_bottleneck, "architecture", replace(FIFTY, at="layer2.0.conv2", pinned=preset("resnet50_v1")),
-        "See it: the block where it does",
-        note="Where the stride goes",
+        shrinking_bottleneck, note="Where the stride goes",
+        picture=("architecture", "the block where it does", replace(FIFTY, at="layer2.0.conv2", pinned=preset("resnet50_v1"))),
         experiment=("compare", "v1 against v1.5", View(preset("resnet50_v1"), others=(FIFTY.config,))),
     ),
     Claim(
         "pointwise", "A 1×1 convolution adds all channels to one number and repeats it with different weights.",
-        one_by_one, "kernels", replace(FIFTY, tab="The 1×1 convolution"), "See it: a 1×1 by hand",
-        note="What a 1×1 does",
-        experiment=("kernels", "sum and copy", replace(FIFTY, tab="The 1×1 convolution", lab=Lab(weights=(1,) * 6).to_text())),
+        one_by_one, note="What a 1×1 does",
+        picture=("kernels", "a 1×1 by hand", replace(FIFTY, tab="The 1×1 convolution")),
+        experiment=("kernels", "sum and copy", replace(FIFTY, tab="The 1×1 convolution", lab=Lab(weights=MATRICES["Sum and copy"]).to_text())),
     ),
     Claim(
         "depth", "A deep network without shortcuts ends up worse than a shallower one, 52 layers against 36.",
-        degradation, "inference", View(BUNDLED["plain56"], (28, 28), pinned=BUNDLED["resnet56"]), "See it: the shipped Plain-56",
-        note="A block adds a change",
+        degradation, note="A block adds a change",
+        picture=("inference", "the shipped Plain-56", View(BUNDLED["plain56"], (28, 28), pinned=BUNDLED["resnet56"])),
         experiment=("experiments", "train plain and residual networks", View(preset("plain56"), (32, 32), pinned=preset("resnet56"), tab="Degradation")),
     ),
     Claim(
         "iterations", "More training steps alone do not bring the training error down.",
-        iterations, "inference", View(BUNDLED["plain56"], (28, 28), tab="Blocks off"), "See it: what a deep plain network rests on",
-        note="What the branch learns",
+        iterations, note="What the branch learns",
+        picture=("inference", "what a deep plain network rests on", View(BUNDLED["plain56"], (28, 28), tab="Blocks off")),
         experiment=("experiments", "train for longer", View(preset("plain56"), (32, 32), pinned=preset("resnet56"), tab="Degradation", training=Settings(steps=1000).to_text())),
     ),
     Claim(
         "identity", "In theory a deeper network is never worse: its added layers can be the identity.",
-        identity, "inference", View(BUNDLED["resnet20"], (28, 28), tab="Inside the addition"), "See it: what each block adds",
-        note="A block adds a change",
+        identity, note="A block adds a change",
+        picture=("inference", "what each block adds", View(BUNDLED["resnet20"], (28, 28), tab="Inside the addition")),
         experiment=("experiments", "append blocks that copy", View(BUNDLED["resnet20"], (28, 28), tab="Identity")),
     ),
     Claim(
         "vanishing", "The reason is not that gradients vanish.",
-        vanishing, "architecture", View(preset("plain56"), (32, 32), pinned=preset("resnet56")), "See it: Plain-56 against ResNet-56",
-        note="What the branch learns",
+        vanishing, note="What the branch learns",
+        picture=("architecture", "Plain-56 against ResNet-56", View(preset("plain56"), (32, 32), pinned=preset("resnet56"))),
         experiment=("experiments", "measure the gradients", View(preset("plain56"), (32, 32), tab="Gradients")),
     ),
     Claim(
         "expansion", "Planes times expansion is the width inside a block; why the factor is needed is unclear.",
-        expansion, "architecture", replace(FIFTY, at="layer1.1.conv3"), "See it: the last 1×1 of a bottleneck",
-        note="The expansion",
+        expansion, note="The expansion",
+        picture=("architecture", "the last 1×1 of a bottleneck", replace(FIFTY, at="layer1.1.conv3")),
         experiment=("architecture", "the same planes in basic blocks", View(changed("resnet50", block="basic"), at="layer1.1.conv2", pinned=FIFTY.config)),
     ),
 )  # fmt: skip

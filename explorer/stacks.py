@@ -423,6 +423,11 @@ def block_name(config: ResNetConfig) -> str:
 
 # -- the 1×1 convolution ------------------------------------------------------------------
 
+MATRICES = {
+    "Sum and copy": (1, 1, 1, 1, 1, 1), "Pick channels": (1, 0, 0, 0, 0, 1), "Differences": (1, -1, 0, 0, 1, -1),
+}  # fmt: skip
+"""Weights of the 1×1 convolution to start from."""
+
 
 def pointwise(lab: Lab) -> nn.Conv2d:
     """The 1×1 convolution whose weights are the matrix of `lab`, without a bias."""

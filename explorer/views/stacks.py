@@ -18,6 +18,7 @@ from ..stacks import (
     CASES,
     INPUTS,
     LAB,
+    MATRICES,
     OUTPUTS,
     Comparison,
     Lab,
@@ -391,11 +392,6 @@ def pointwise_by_hand() -> None:
     with st.container(border=True, key="everywhere"):
         st.markdown("**The same matrix at every pixel of a picture**")
         everywhere(now)
-
-
-MATRICES = {
-    "Sum and copy": (1, 1, 1, 1, 1, 1), "Pick channels": (1, 0, 0, 0, 0, 1), "Differences": (1, -1, 0, 0, 1, -1),
-}  # fmt: skip
 
 
 def numbers(name: str, label: str, places: range) -> None:
