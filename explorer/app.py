@@ -2,7 +2,6 @@
 
 import gc
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import streamlit as st
@@ -42,10 +41,8 @@ page = st.navigation(pages, position="hidden")
 state.open_link()
 with st.sidebar:
     st.markdown("### ResNet Explorer")
-    for link in pages:  # each carries the view, so that it opens elsewhere as it is here
-        st.page_link(link, query_params=replace(state.view(), tab="").to_query(), width="stretch")
+    state.links(pages)
     state.sidebar()
 state.messages()
-state.write_link()  # before the page, which may stop early, and after it, which may have settled the view
 page.run()
-state.write_link()
+state.write_link()  # the page may have settled the view

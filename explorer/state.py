@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -20,12 +20,16 @@ from .inference import OutOfMemoryError
 from .residual import switchable
 from .view import View, natural_size, parse_size, size_text, tolerant
 
+if TYPE_CHECKING:
+    from streamlit.navigation.page import StreamlitPage
+
 # -- one session --------------------------------------------------------------------------
 
 
 def open_link() -> None:
     """Take the view from the link where the link is new: opened, or gone back or forward to."""
     state, query = st.session_state, st.query_params.to_dict()
+    state.drawn = None
     if state.get("query") != query:
         view, problems = tolerant(query)
         show(view)
@@ -38,6 +42,14 @@ def write_link() -> None:
     if query != st.session_state.query:
         st.query_params.from_dict(query)
         st.session_state.query = query
+
+
+@st.fragment(key="links")
+def links(pages: Sequence[StreamlitPage]) -> None:
+    """A link to each page, which carries the view, so that it opens elsewhere as it is here; and this page's own link."""
+    for page in pages:
+        st.page_link(page, query_params=replace(view(), tab="").to_query(), width="stretch")
+    write_link()
 
 
 def view() -> View:
@@ -58,10 +70,24 @@ def show(new: View, *notes: str) -> None:
     state.view, state.notes, state.problems, state.typed = new, list(notes), [], {}
 
 
-def choose(**changes: Any) -> None:
+def settle(**changes: Any) -> None:
     """Change what is chosen on a page, but not the configuration; what was wrong before has been read."""
     state = st.session_state
     state.view, state.notes, state.problems, state.typed = replace(view(), **changes), [], [], {}
+
+
+def choose(**changes: Any) -> None:
+    """`settle` in a widget's callback, and its end where only the tabs show the change: then they alone are drawn again."""
+    settle(**changes)
+    if around() == st.session_state.drawn:
+        st.rerun(["links", "panels"])
+
+
+def around() -> tuple[Any, ...]:
+    """What the rest of a page depends on where it has tabs; `drawn` is what it was drawn with, None where it has none."""
+    state = st.session_state
+    rest = replace(view(), unit="", lab="", training="", appended="", tab="")
+    return rest, state.problems, state.notes, state.get("uploaded"), state.get("form")
 
 
 def compared() -> ResNetConfig | None:
@@ -204,17 +230,28 @@ def tab_chosen(first: str, key: str) -> None:
 
 
 def tabs(panels: Mapping[str, Callable[..., None]], *given: Any) -> None:
-    """Panels by the name of their tab, each called with `given`; only the open one is made, and the link says which."""
+    """Panels by the name of their tab, each called with `given`; only the open one is made, and the link says which.
+
+    What is clicked in them draws only them again, or the whole page where it changed what shows around them.
+    """
+    st.session_state.drawn = around()
     names = list(panels)
-    set_widget("tab", open_tab(names))
-    made = st.tabs(names, key="tab", on_change=tab_chosen, args=(names[0], "tab"))
-    for tab, panel in zip(made, panels.values(), strict=True):
-        if tab.open:
-            with tab:
-                try:
-                    panel(*given)
-                except OutOfMemoryError as error:
-                    st.error(escape_markdown(str(error)), icon=":material/memory:")
+
+    @st.fragment(key="panels")
+    def draw() -> None:
+        if around() != st.session_state.drawn:
+            st.rerun()
+        set_widget("tab", open_tab(names))
+        made = st.tabs(names, key="tab", on_change=tab_chosen, args=(names[0], "tab"))
+        for tab, panel in zip(made, panels.values(), strict=True):
+            if tab.open:
+                with tab:
+                    try:
+                        panel(*given)
+                    except OutOfMemoryError as error:
+                        st.error(escape_markdown(str(error)), icon=":material/memory:")
+
+    draw()
 
 
 def segments(label: str, names: Sequence[str], key: str) -> str:

@@ -72,7 +72,7 @@ def chosen_unit(layer: Layer) -> tuple[int, int]:
     if text and before and before[0] == text and before[1].field != layer.field:
         row, column = (before[1].field.centre(int(part)) for part in text.split("-"))
         text = unit_text(layer.field.nearest(row, rows), layer.field.nearest(column, columns))
-        state.choose(unit=text)
+        state.settle(unit=text)
     if not text:
         return middle
     match = re.fullmatch(r"([0-9]{1,4})-([0-9]{1,4})", text)
