@@ -140,11 +140,11 @@ def clicks() -> None:
             for name, times in (("an empty page", floor), ("ResNet-50, architecture page", ours)):
                 print(f"{name:36}{statistics.median(times) * 1e3:6.0f} ms {max(times) * 1e3:7.0f} ms")
             print(f"{'ratio':36}{statistics.median(ours) / statistics.median(floor):6.1f}×")
-            print("click on the inference page            to the changed drawing    to an idle page")
+            print("click on the inference page                      to the changed drawing    to an idle page")
             for name in LOOKS:
                 for what, clicks in looks(page, address, name):
                     drawn, idle = (statistics.median(times) * 1e3 for times in zip(*clicks, strict=True))
-                    print(f"{name + ', ' + what:38}{drawn:19.0f} ms{idle:17.0f} ms")
+                    print(f"{name + ', ' + what:48}{drawn:19.0f} ms{idle:17.0f} ms")
 
 
 def block_times(page: Page, address: str, count: int = 24) -> list[float]:
@@ -161,17 +161,31 @@ LOOKS = {
     "resnet50": "random",
 }
 """The networks that the inference page is measured on, and their weights."""
+COUNT = 9
+"""Clicks of a kind, at most."""
 
 
-def looks(page: Page, address: str, name: str, count: int = 8) -> Iterator[tuple[str, list[tuple[float, float]]]]:
-    """What a person does with a picture there: another block is looked at, or switched off; each time a new one."""
+def looks(page: Page, address: str, name: str) -> Iterator[tuple[str, list[tuple[float, float]]]]:
+    """What a person does with a picture there, and what each click took; the first of a kind is not counted."""
     config = preset(name)
-    opened(page, f"{address}/inference?{urlencode(View(config, weights=LOOKS[name]).to_query())}")
-    names = switchable(config)
+
+    def show(tab: str = "") -> None:
+        opened(page, f"{address}/inference?{urlencode(View(config, weights=LOOKS[name], tab=tab).to_query())}")
+
+    show()
     for what, prefix in (("another block", ""), ("one more off", "switch ")):
-        targets = [page.locator(f".st-key-overview [data-id='{prefix}{name}']") for name in names]
-        shown = [target for target in targets if target.count()]
-        yield what, [click_time(target) for target in shown[: count + 1]][1:]
+        blocks = [page.locator(f".st-key-overview [data-id='{prefix}{block}']") for block in switchable(config)]
+        yield what, [click_time(block) for block in [block for block in blocks if block.count()][:COUNT]][1:]
+    show()
+    for what, card in (("another channel", "activations"), ("another picture", "picture")):
+        yield what, [click_time(tile) for tile in page.locator(f".st-key-{card} .tiles button").all()[1:COUNT]][1:]
+    tabs = page.get_by_role("tab").all()
+    rounds = [[click_time(tab) for tab in tabs] for _ in range(4)][1:]
+    slowest, tab = max(zip(zip(*rounds, strict=True), tabs, strict=True), key=lambda pair: statistics.median(pair[0]))
+    yield f"the slowest tab, {tab.inner_text()}", list(slowest)
+    show("Receptive field")
+    picture = page.locator(".st-key-pixel-grid .pixels svg").last
+    yield "another unit", [click_time(picture, (number / COUNT, 0.5)) for number in range(1, COUNT)][1:]
 
 
 def opened(page: Page, address: str) -> None:
@@ -180,12 +194,12 @@ def opened(page: Page, address: str) -> None:
     page.wait_for_timeout(3000)
 
 
-def click_time(target: Locator) -> tuple[float, float]:
+def click_time(target: Locator, place: tuple[float, float] = (0.5, 0.5)) -> tuple[float, float]:
     """Seconds from a click to the last change of the component that was clicked, and of the page, then idle.
 
-    The table's canvas is left out: it writes its cells again for screen readers after it is drawn.
+    The click falls at a place in shares of the target's width and height. The table's canvas is left out: it writes its cells again for screen readers after it is drawn.
     """
-    script = """async (target, idle) => {
+    script = """async (target, [idle, across, down]) => {
         const start = performance.now();
         let own = start, last = start;
         const inTable = (target) => (target.parentElement ?? target).closest('[data-testid=stDataFrame]');
@@ -195,14 +209,16 @@ def click_time(target: Locator) -> tuple[float, float]:
         observer.observe(document.body, all);
         const inside = new MutationObserver((changes) => { if (outside(changes)) own = last = performance.now(); });
         inside.observe(target.getRootNode(), all);
-        target.dispatchEvent(new MouseEvent('click', { bubbles: true, composed: true }));
+        const box = target.getBoundingClientRect();
+        const at = { clientX: box.left + across * box.width, clientY: box.top + down * box.height };
+        target.dispatchEvent(new MouseEvent('click', { bubbles: true, composed: true, ...at }));
         do await new Promise((done) => setTimeout(done, 50));
         while (performance.now() - last < 500 || !document.querySelector(idle));
         observer.disconnect();
         inside.disconnect();
         return [(own - start) / 1000, (last - start) / 1000];
     }"""
-    drawn, idle = target.evaluate(script, IDLE)
+    drawn, idle = target.evaluate(script, [IDLE, *place])
     return drawn, idle
 
 

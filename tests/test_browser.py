@@ -329,6 +329,11 @@ def test_a_unit_sees_its_box(visit):
     expect_unit(4, 3)
     assert visit.fits()
 
+    for name in ("Source", "Inference"):
+        visit.sidebar.get_by_role("link", name=name).click()
+        visit.wait()
+        assert query(visit)["unit"] == "4-3"
+
 
 def test_a_comparison_link(visit):
     """Opened from a link; filtered to what differs; the bill sums to the total, on the page as it is read."""
