@@ -197,7 +197,8 @@ def opened(page: Page, address: str) -> None:
 def click_time(target: Locator, place: tuple[float, float] = (0.5, 0.5)) -> tuple[float, float]:
     """Seconds from a click to the last change of the component that was clicked, and of the page, then idle.
 
-    The click falls at a place in shares of the target's width and height. The table's canvas is left out: it writes its cells again for screen readers after it is drawn.
+    The click falls at a place in shares of the target's width and height. The table's canvas is left out: it writes
+    its cells again for screen readers after it is drawn.
     """
     script = """async (target, [idle, across, down]) => {
         const start = performance.now();
