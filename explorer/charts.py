@@ -119,13 +119,14 @@ def path_figure(paths: Paths, name: str, plain: int | None) -> go.Figure:
             hovertemplate="%{x} px: %{y:.3~%} of the paths, %{customdata} of them<extra></extra>",
         )
     )  # fmt: skip
-    marks = [(paths.mean, f"mean {paths.mean:,.0f} px", "#8a919e", "top left")]
+    marks = [(paths.mean, f"mean {paths.mean:,.0f} px", "#8a919e")]
     if plain is not None:
-        marks.append((plain, f"plain network {plain:,} px", STAGES[2], "top left"))
-    for x, words, shade, position in marks:
-        figure.add_vline(x=x, line_dash="dash", line_color=shade, annotation_text=words, annotation_position=position)
-    finish(figure, f"Field sizes of all paths to {name}", "pixels a side", "share of paths", legend=False)
-    figure.update_yaxes(tickformat="~%", range=[0, 1.15 * max(paths.shares)])
+        marks.append((plain, f"plain network {plain:,} px", STAGES[2]))
+    for x, words, shade in marks:
+        figure.add_vline(x=x, line_dash="dash", line_color=shade, name=words, showlegend=True)
+    finish(figure, f"Field sizes of all paths to {name}", "pixels a side", "share of paths", legend=True)
+    figure.update_traces(showlegend=False)
+    figure.update_yaxes(tickformat="~%")
     return figure
 
 
@@ -165,11 +166,10 @@ def width_figure(profile: np.ndarray, first: int, size: int, width: Width, name:
             middle - 2 * width.sigma, middle + 2 * width.sigma, fillcolor=STAGES[2], opacity=0.1, line_width=0,
             annotation_text="4σ", annotation_position="top left",
         )  # fmt: skip
-    for edge in (-size / 2, size / 2):
-        figure.add_vline(x=edge, line_dash="dot", line_color="#8a919e")
-    title = f"How much of the gradient of {name} falls where"
+    for edge, words in ((-size / 2, "theoretical field"), (size / 2, None)):
+        figure.add_vline(x=edge, line_dash="dot", line_color="#8a919e", name=words, showlegend=words is not None)
     finish(
-        figure, title, "pixels from the middle; dotted: the theoretical field", "share of a row or column", legend=True
+        figure, f"Where the gradient of {name} falls", "pixels from the middle", "share of a row or column", legend=True
     )
     figure.update_yaxes(tickformat="~%")
     return figure
