@@ -17,7 +17,7 @@ from explorer import state  # noqa: E402
 
 @st.cache_resource(max_entries=1, show_spinner=False)
 def freeze_imports() -> None:
-    """Take what the imports made out of garbage collection, which runs after every click."""
+    """Take what the imports made, which is never garbage, out of what Python looks through for it."""
     gc.collect()
     gc.freeze()
 

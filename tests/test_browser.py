@@ -335,6 +335,23 @@ def test_a_unit_sees_its_box(visit):
         assert query(visit)["unit"] == "4-3"
 
 
+def test_what_is_clicked_in_a_tab_shows_around_it(visit):
+    """A layer that is chosen there is selected in the drawing; what is not accepted there is said above."""
+    visit.open("/inference?" + urlencode({"preset": "resnet20_fashion", "tab": "Weights", "at": "layer2.0.conv2"}))
+    visit.page.locator(".st-key-kernels .tiles button").nth(3).click()
+    visit.wait()
+    assert query(visit)["at"] == "conv1"
+    assert visit.page.locator(".st-key-detail").inner_text().startswith("Stem")
+
+    visit.open("/kernels")
+    field = visit.page.get_by_label("Channels in", exact=True)
+    field.fill("-3")
+    field.press("Enter")
+    visit.wait()
+    expect(visit.page.get_by_test_id("stAlert")).to_contain_text("inputs = -3 is not accepted")
+    assert field.input_value() == "-3"
+
+
 def test_a_comparison_link(visit):
     """Opened from a link; filtered to what differs; the bill sums to the total, on the page as it is read."""
     visit.open("/compare?stride_in=1x1&groups=2&with=resnet50,resnet101")
