@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # As in the app: torch's threads do not spin while they wait, for the browser that is tested needs the cores too.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: app test lint bench browser clean
+.PHONY: app test lint bench browser versions clean
 
 app: $(VENV)/app
 	$(BIN)/streamlit run explorer/app.py
@@ -22,6 +22,22 @@ lint: $(VENV)/test
 bench: $(VENV)/test browser
 	$(BIN)/python -m explorer bench
 
+# The oldest Python with the oldest of every requirement, and the newest with the newest: all checks that need no browser.
+OLDEST ?= python3.11
+NEWEST ?= python3.13
+
+versions:
+	mkdir -p $(VENV)
+	sed -E '/^-e/d; s/>=([^,]*).*/==\1/' requirements.txt > $(VENV)/oldest.txt
+	$(call checked,$(OLDEST),$(VENV)/oldest,-c $(VENV)/oldest.txt)
+	$(call checked,$(NEWEST),$(VENV)/newest,--upgrade)
+
+define checked
+	$(1) -m venv $(2)
+	$(2)/bin/python -m pip install -q -r requirements.txt -e '.[test]' $(3)
+	$(2)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not browser"
+endef
+
 # A Chromium that is there is used; else Debian's where apt may install it, else Playwright's own.
 browser: $(VENV)/test
 	@command -v chromium chromium-browser google-chrome >/dev/null \
@@ -30,7 +46,7 @@ browser: $(VENV)/test
 	|| $(BIN)/python -m playwright install chromium
 
 $(VENV)/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.12 …")'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.13 …")'
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 

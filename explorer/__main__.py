@@ -3,21 +3,24 @@
     python -m explorer summary resnet50                  layers, shapes, fields and costs
     python -m explorer summary 'block=basic&layers=2-2-2-2' --size 32
     python -m explorer compare resnet34 resnet50         what differs, and which option makes it
-    python -m explorer export resnet50 dot > resnet50.dot  (csv, dot, json, py, svg)
+    python -m explorer export resnet50 dot --output resnet50.dot  (csv, dot, json, py, svg)
     python -m explorer degradation --seeds 0 1 2         plain and residual networks, trained side by side
     python -m explorer bench                             our speed beside the peers'
 
-A network is a preset's name, or a link, or the part of it after the question mark.
+A network is a preset's name, or a link, or the part of it after the question mark. What goes into a file is UTF-8.
+The exit status is 0, or 2 with a sentence on standard error.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from resnet import ConfigError, title
+from resnet import title
+from resnet.command import status, write
 
 from . import diagram
 from .compare import Comparison, common_size, compare
@@ -48,7 +51,7 @@ def summary(traced: Trace) -> str:
         f"kept for training {traced.training_memory:,} bytes",
         f"receptive field   {field.size:,} px, jump {field.jump}, start {field.start:,}",
     )
-    return "\n".join([traced.frame().drop(columns="inputs").to_string(index=False), "", *totals])
+    return "\n".join([traced.frame().drop(columns="inputs").to_string(index=False), "", *totals, ""])
 
 
 def comparison(found: Comparison) -> str:
@@ -90,33 +93,35 @@ def degradation(given: argparse.Namespace) -> None:
 
     Raises:
         ConfigError: for steps or seeds that are not accepted.
-        OSError, RuntimeError: where the images or the file cannot be had.
+        OSError, RuntimeError: where the images cannot be had or the file cannot be written.
     """
     from tqdm import tqdm
 
     from .degradation import COUNT, IMAGES, RUNS, Settings, cut, from_json, record, summarise
 
     if given.cut is not None:
-        cut(given.cut)
-        print(f"{COUNT:,} images written to {IMAGES}")
+        output = given.output or Path(IMAGES.name)
+        cut(given.cut, output)
+        print(f"{COUNT:,} images written to {output}")
         return
-    out, every = given.out or RUNS, given.steps or [Settings().steps]
+    output, every = given.output or Path(RUNS.name), given.steps or [Settings().steps]
+    steps = record(every, given.seeds, output, Settings.from_text(given.settings))
     with tqdm(unit="step", mininterval=2) as bar:
-        for settings, step in record(every, given.seeds, Settings.from_text(given.settings), out):
+        for settings, step in steps:
             bar.total = len(given.seeds) * 4 * sum(every)
             bar.set_description(f"{settings.networks[step.network].name}, seed {settings.seed}", refresh=False)
             bar.update()
-    for settings, runs in from_json(out.read_text(encoding="utf-8")).groups.items():
+    for settings, runs in from_json(output.read_text(encoding="utf-8")).groups.items():
         for row in summarise(runs).rows:
             print(
                 f"{settings.steps:5} steps  {row.network.name:12}  training loss {row.loss.mean:.3f} "
                 f"({row.loss.low:.3f} to {row.loss.high:.3f})  test accuracy {row.accuracy.mean:.1%}"
             )
-    print(f"{len(given.seeds)} seeds, written to {out}")
+    print(f"{len(given.seeds)} seeds, written to {output}")
 
 
 EXPORTS = {
-    "csv": lambda traced: traced.frame().to_csv(index=False),
+    "csv": lambda traced: traced.frame().to_csv(index=False, lineterminator="\n"),
     "dot": lambda traced: diagram.graph(traced).source,
     "json": lambda traced: traced.config.to_json() + "\n",
     "py": lambda traced: traced.config.to_code(),
@@ -125,18 +130,27 @@ EXPORTS = {
 """What can be exported: the layer table, the graph, the configuration, code that builds it, the drawing."""
 
 
-def main(arguments: list[str] | None = None) -> int:
+def execute(arguments: Sequence[str] | None) -> None:
+    """Do what the command line asks for.
+
+    Raises:
+        ConfigError: for a network, a size or settings that are not accepted.
+        OSError, RuntimeError: where a file cannot be written, or something that is needed is not there.
+        SystemExit: for what is no command, with its usage on standard error.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m explorer", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, words in (("summary", "print the layer table"), ("export", "write a file to standard output")):
-        command = commands.add_parser(name, help=words)
+    document = argparse.ArgumentParser(add_help=False)
+    document.add_argument("--output", type=Path, metavar="FILE", help="file to write; standard output if not given")
+    for name, words in (("summary", "print the layer table"), ("export", "write the network in another form")):
+        command = commands.add_parser(name, help=words, parents=[document])
         command.add_argument("network", help="a preset's name or a link's query")
         if name == "export":
             command.add_argument("kind", choices=sorted(EXPORTS))
         command.add_argument("--size", help="image size in pixels: 224, or 224x320 (height × width)")
-    command = commands.add_parser("compare", help="print what differs between two networks")
+    command = commands.add_parser("compare", help="print what differs between two networks", parents=[document])
     command.add_argument("a", help="a preset's name or a link's query")
     command.add_argument("b", help="the other network")
     command.add_argument("--size", help="image size of both; the first network's if not given")
@@ -144,7 +158,10 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--steps", type=int, nargs="+", help="steps of each network")
     command.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     command.add_argument("--settings", default="", metavar="TEXT", help="the rest, as in a link: deep-110_rate-0.1")
-    command.add_argument("--out", type=Path, help="file to write; the shipped one if not given")
+    command.add_argument(
+        "--output", type=Path, metavar="FILE",
+        help="file to write; degradation.json, or with --cut fashion-train.npz, in the current folder if not given",
+    )  # fmt: skip
     command.add_argument(
         "--cut", type=Path, metavar="FOLDER", help="cut the training images from the set's idx files instead"
     )
@@ -152,31 +169,25 @@ def main(arguments: list[str] | None = None) -> int:
     bench.add_argument("--only", nargs="+", choices=("traces", "captures", "clicks", "visitors"), help="measure these")
     bench.add_argument("--no-browser", action="store_true", help="leave out the clicks, which need Chromium")
     given = parser.parse_args(arguments)
-    try:
-        if given.command == "bench":
-            from .bench import SECTIONS, run
+    if given.command == "bench":
+        from .bench import SECTIONS, run
 
-            run(name for name in given.only or SECTIONS if name != "clicks" or not given.no_browser)
-            return 0
-        if given.command == "degradation":
-            degradation(given)
-            return 0
-        if given.command == "compare":
-            first, second = view(given.a, given.size), view(given.b, given.size)
-            size = common_size((first.config, second.config), first.image_size)
-            print(comparison(compare(first.config, second.config, image_size=size)), end="")
-            return 0
+        run([name for name in given.only or SECTIONS if name != "clicks" or not given.no_browser])
+    elif given.command == "degradation":
+        degradation(given)
+    elif given.command == "compare":
+        first, second = view(given.a, given.size), view(given.b, given.size)
+        size = common_size((first.config, second.config), first.image_size)
+        write(comparison(compare(first.config, second.config, image_size=size)), given.output)
+    else:
         asked = view(given.network, given.size)
         traced = trace(asked.config, asked.image_size)
-        print(summary(traced) if given.command == "summary" else EXPORTS[given.kind](traced), end="")
-        if given.command == "summary":
-            print()
-    except BrokenPipeError:  # `| head` has seen enough
-        sys.stderr.close()
-    except (ConfigError, OSError, RuntimeError) as error:
-        print(f"explorer: {error}", file=sys.stderr)
-        return 1
-    return 0
+        write(summary(traced) if given.command == "summary" else EXPORTS[given.kind](traced), given.output)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit status of the command line."""
+    return status("explorer", lambda: execute(arguments))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,10 @@ ROOT = Path(__file__).parents[1]
 # Before torch is imported: its threads sleep where they wait for each other. By default they spin, and where other people
 # use the cores, a pass through a small network then takes up to fifty times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ["PYTHONPATH"] = str(ROOT)  # Streamlit then watches `resnet` and reloads it after an edit
+# Streamlit then watches `resnet`, too, and reloads it after an edit.
+theirs = os.environ.get("PYTHONPATH", "")
+if str(ROOT) not in theirs.split(os.pathsep):
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), theirs)))
 
 from explorer import state  # noqa: E402
 

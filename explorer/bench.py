@@ -11,7 +11,9 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
+from shutil import copytree
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
@@ -32,14 +34,24 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
 ROOT = Path(__file__).parents[1]
+CONFIGURATION = ROOT / "explorer" / ".streamlit"
+"""Streamlit reads it beside the script that it runs."""
 
 
 def run(names: Iterable[str]) -> None:
     """Print the measurements of these names of `SECTIONS`.
 
     Raises:
-        RuntimeError: where the clicks are asked for and Playwright or Chromium is missing.
+        RuntimeError: where a package or the browser that one of them needs is missing.
     """
+    names = list(names)
+    missing = [(name, package) for name in names for package in NEEDS.get(name, ()) if find_spec(package) is None]
+    if missing:
+        packages = list(dict.fromkeys(package for _, package in missing))
+        raise RuntimeError(
+            f"{' and '.join(name for name, _ in missing)} cannot be measured without {' and '.join(packages)}: install "
+            f"by `pip install {' '.join(packages)}`, or name the others with --only."
+        )
     torch.set_num_threads(2)
     gc.collect()
     gc.freeze()
@@ -131,7 +143,8 @@ def clicks() -> None:
     with TemporaryDirectory() as folder, chromium() as browser:
         page = browser.new_page(viewport={"width": 1440, "height": 1000})
         empty = Path(folder, "empty.py")
-        empty.write_text(EMPTY)
+        empty.write_text(EMPTY, encoding="utf-8")
+        copytree(CONFIGURATION, Path(folder, CONFIGURATION.name))
         with server(empty) as address:
             floor = block_times(page, address)
         with server(ROOT / "explorer" / "app.py") as address:
@@ -283,13 +296,15 @@ def waits(without: Sequence[Sequence[float]], beside: Sequence[Sequence[float]])
 
 SECTIONS = {"traces": traces, "captures": captures, "clicks": clicks, "visitors": visitors}
 """The measurements by their name, in the order in which they are made."""
+NEEDS = {"traces": ("torchinfo",), "clicks": ("playwright",), "visitors": ("websockets",)}
+"""The packages that a measurement needs beside what the app does."""
 
 # -- servers and browsers -----------------------------------------------------------------
 
 
 @contextmanager
-def server(script: Path) -> Iterator[str]:
-    """A Streamlit server of its own on a free port of this machine; yields its address.
+def server(script: Path, folder: Path = ROOT) -> Iterator[str]:
+    """A Streamlit server of its own on a free port of this machine, started in `folder`; yields its address.
 
     Raises:
         RuntimeError: where it does not answer within a minute.
@@ -302,10 +317,9 @@ def server(script: Path) -> Iterator[str]:
         port = probe.getsockname()[1]
     options = {
         "server.port": port, "server.address": "127.0.0.1", "server.headless": "true", "server.fileWatcherType": "none",
-        "browser.gatherUsageStats": "false", "server.showEmailPrompt": "false",
     }  # fmt: skip
     command = [sys.executable, "-m", "streamlit", "run", str(script), *(f"--{k}={v}" for k, v in options.items())]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
     try:
         for _ in range(240):

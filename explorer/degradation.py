@@ -4,8 +4,10 @@ Four networks of the paper's CIFAR design (section 4.2), plain and residual, sha
 Fashion-MNIST at 14×14 pixels. What is compared is the loss on the pictures that they are trained on: a deeper
 network that only overfitted would have a lower one.
 
-    python -m explorer degradation --steps 200 1000 --seeds 0 1 2    the runs that ship, written to their file
-    python -m explorer degradation --cut FOLDER                      the training images, cut from the whole set
+    python -m explorer degradation --steps 200 1000 --seeds 0 1 2    the runs that ship, into degradation.json
+    python -m explorer degradation --cut FOLDER                      the training images, into fashion-train.npz
+
+Both write into the current folder; `--output explorer/samples/NAME` puts a file where it ships.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import torch
 from torch import Tensor
 
 from resnet import ConfigError, Option, ResNetConfig, preset
+from resnet.command import writable
 from resnet.model import ResNet
 from resnet.options import from_text, normalise, to_text
 from resnet.train import Recipe, accuracy, fashion_mnist, fit
@@ -158,16 +161,19 @@ def test_images() -> Labelled:
     return Labelled(pooled(images), labels)
 
 
-def cut(folder: Path | None, path: Path = IMAGES) -> None:
+def cut(folder: Path | None, path: Path) -> None:
     """Write the training images anew from the whole set, which `folder` holds or torchvision downloads.
 
     Raises:
         FileNotFoundError, RuntimeError: as `resnet.train.fashion_mnist`.
+        OSError: where `path` cannot be written.
     """
+    writable(path)
     images, labels = fashion_mnist(folder, train=True)
     (mean,), (std,) = FASHION_MNIST.preprocessing.mean, FASHION_MNIST.preprocessing.std
     grey = ((images[:COUNT, 0] * std + mean) * 255).round().numpy().astype(np.uint8)
-    np.savez_compressed(path, images=pooled(grey), labels=labels[:COUNT].numpy().astype(np.uint8))
+    with path.open("wb") as file:  # numpy would add .npz to another name
+        np.savez_compressed(file, images=pooled(grey), labels=labels[:COUNT].numpy().astype(np.uint8))
 
 
 def tensors(data: Labelled) -> tuple[Tensor, Tensor]:
@@ -429,18 +435,23 @@ def shipped() -> Recorded:
 
 
 def record(
-    steps: Sequence[int], seeds: Sequence[int], base: Settings | None = None, path: Path = RUNS
+    steps: Sequence[int], seeds: Sequence[int], path: Path, base: Settings | None = None
 ) -> Iterator[tuple[Settings, Step]]:
     """Run every seed at every number of steps, the rest as in `base`, on one thread; `path` grows run by run.
 
     Raises:
-        ConfigError: for steps or seeds that are not accepted, before anything runs.
+        ConfigError: for steps or seeds that are not accepted.
+        OSError: where `path` cannot be written.
     """
     base = base or Settings()
     words = base.to_text()
     command = f"python -m explorer degradation --steps {' '.join(map(str, steps))} --seeds {' '.join(map(str, seeds))}"
     command += f" --settings {words}" if words else ""
     asked = [replace(base, steps=count, seed=seed) for count in steps for seed in seeds]
+    return _record(asked, command, writable(path))
+
+
+def _record(asked: Sequence[Settings], command: str, path: Path) -> Iterator[tuple[Settings, Step]]:
     torch.set_num_threads(1)
     runs = []
     for settings in asked:
@@ -449,4 +460,4 @@ def record(
             taken.append(step)
             yield settings, step
         runs.append(gathered(settings, taken))
-        path.write_text(to_json(runs, command) + "\n", encoding="utf-8")
+        path.write_text(to_json(runs, command) + "\n", encoding="utf-8", newline="\n")

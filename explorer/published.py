@@ -55,7 +55,7 @@ TIMM = "https://github.com/huggingface/pytorch-image-models/blob/main/results/re
 @cache
 def published() -> tuple[Result, ...]:
     """Every result at hand, the paper's first."""
-    with (Path(__file__).parent / "published.csv").open(newline="") as file:
+    with (Path(__file__).parent / "published.csv").open(newline="", encoding="utf-8") as file:
         rows = [
             Result(
                 row["network"], network(row["network"]), row["recipe"], float(row["top1"]) / 100, int(row["size"]),

@@ -1,8 +1,10 @@
 """Train the bundled networks on Fashion-MNIST, and measure them.
 
-    python -m resnet.train                      train resnet20, write its checkpoint
+    python -m resnet.train                      train resnet20, write resnet20.safetensors into the current folder
     python -m resnet.train --network plain56    another of the four bundled networks
     python -m resnet.train --evaluate           test accuracy of the shipped checkpoint
+
+`--output resnet/checkpoints/NAME.safetensors` puts a checkpoint where it ships.
 
 Data: Fashion-MNIST (Xiao 2017, https://arxiv.org/abs/1708.07747, MIT licence), 60,000
 training and 10,000 test images, grey, 28×28 pixels. torchvision downloads it, or
@@ -14,11 +16,10 @@ from __future__ import annotations
 import argparse
 import gzip
 import math
-import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -28,6 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .command import status, writable
 from .model import build
 from .weights import BUNDLED, FASHION_MNIST, Checkpoint, bundled_path, read_checkpoint, save_checkpoint
 
@@ -171,13 +173,22 @@ def copy_idx(folder: Path, name: str, target: Path) -> None:
     raise FileNotFoundError(f"{folder} holds neither {name} nor {name}.gz, of the four idx files of Fashion-MNIST")
 
 
-def main(arguments: list[str] | None = None) -> int:
+def execute(arguments: Sequence[str] | None) -> None:
+    """Do what the command line asks for.
+
+    Raises:
+        OSError, RuntimeError, ValueError: where the images cannot be had or the checkpoint cannot be written.
+        SystemExit: for arguments that are not accepted, with a sentence on standard error.
+    """
     recipe = Recipe()
     parser = argparse.ArgumentParser(prog="python -m resnet.train", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--network", choices=sorted(BUNDLED), default="resnet20")
     parser.add_argument("--evaluate", action="store_true", help="measure the shipped checkpoint instead of training")
     parser.add_argument("--data", type=Path, help="folder with the idx files; without it they are downloaded")
-    parser.add_argument("--out", type=Path, help="checkpoint to write; the shipped one if not given")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE",
+        help="checkpoint to write; NAME.safetensors in the current folder if not given",
+    )  # fmt: skip
     parser.add_argument("--epochs", type=int, default=recipe.epochs)
     parser.add_argument("--seed", type=int, default=recipe.seed)
     parser.add_argument("--threads", type=int, default=recipe.threads, help="changes the last digits of the result")
@@ -185,35 +196,33 @@ def main(arguments: list[str] | None = None) -> int:
     if given.epochs < 1 or given.threads < 1 or not 0 <= given.seed < 2**63:
         parser.error("--epochs and --threads take a whole number from 1, --seed one from 0")
     torch.set_num_threads(given.threads)
-    try:
+    if given.evaluate:
+        model, checkpoint = read_checkpoint(bundled_path(given.network))
         test = fashion_mnist(given.data, train=False)
-        if given.evaluate:
-            model, checkpoint = read_checkpoint(bundled_path(given.network))
-            share = accuracy(model, *test)
-            print(
-                f"{given.network}: {share:.2%} of {len(test[0]):,} test images; the file says {checkpoint.accuracy:.2%}"
-            )
-            return 0
-        train(
-            given.network,
-            Recipe(epochs=given.epochs, seed=given.seed, threads=given.threads),
-            given.data,
-            given.out,
-            test,
-        )
-    except (OSError, RuntimeError, ValueError) as error:
-        print(f"resnet.train: {error}", file=sys.stderr)
-        return 1
-    return 0
+        share = accuracy(model, *test)
+        print(f"{given.network}: {share:.2%} of {len(test[0]):,} test images; the file says {checkpoint.accuracy:.2%}")
+    else:
+        output = writable(given.output or Path(f"{given.network}.safetensors"))
+        train(given.network, Recipe(epochs=given.epochs, seed=given.seed, threads=given.threads), given.data, output)
 
 
-def train(network: str, recipe: Recipe, folder: Path | None, out: Path | None, test: tuple[Tensor, Tensor]) -> None:
-    """Train one bundled network with a progress bar and write its checkpoint."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit status of the command line."""
+    return status("resnet.train", lambda: execute(arguments))
+
+
+def train(network: str, recipe: Recipe, folder: Path | None, output: Path) -> None:
+    """Train one bundled network on the images in `folder` with a progress bar, measure it and write its checkpoint.
+
+    Raises:
+        OSError, RuntimeError, ValueError: as `fashion_mnist` and `fit`, or where the file cannot be written.
+    """
     from tqdm import tqdm
 
     torch.manual_seed(recipe.seed)
     config = BUNDLED[network]
     model = build(config)
+    test = fashion_mnist(folder, train=False)
     steps = fit(model, *fashion_mnist(folder, train=True), recipe)
     with tqdm(desc=network, unit="step", mininterval=2) as bar:
         for step in steps:
@@ -225,9 +234,8 @@ def train(network: str, recipe: Recipe, folder: Path | None, out: Path | None, t
         k: v for k, v in asdict(recipe).items() if k in ("epochs", "seed", "threads") and v != getattr(Recipe(), k)
     }
     command = " ".join(["python -m resnet.train", f"--network {network}", *(f"--{k} {v}" for k, v in changed.items())])
-    path = out or bundled_path(network)
-    save_checkpoint(model, Checkpoint(config, FASHION_MNIST, share, command), path)
-    print(f"{network}: {share:.2%} of {len(test[0]):,} test images, written to {os.path.relpath(path)}")
+    save_checkpoint(model, Checkpoint(config, FASHION_MNIST, share, command), output)
+    print(f"{network}: {share:.2%} of {len(test[0]):,} test images, written to {output}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -142,10 +142,17 @@ class Checkpoint:
 
 
 def save_checkpoint(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
-    """Write weights and their description as safetensors."""
+    """Write weights and their description as safetensors.
+
+    Raises:
+        OSError: where the file cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    save_file(tensors, path, metadata=checkpoint.metadata())
+    try:
+        save_file(tensors, path, metadata=checkpoint.metadata())
+    except SafetensorError as error:
+        raise OSError(f"{path} cannot be written ({error}).") from error
 
 
 def read_checkpoint(path: Path) -> tuple[ResNet, Checkpoint]:

@@ -24,7 +24,7 @@ from explorer.views import identity as identity_view
 from resnet.weights import BUNDLED, FASHION_MNIST, Checkpoint
 
 ROOT = Path(__file__).parents[1]
-PAPER = json.loads((ROOT / "tests" / "reference" / "paper_tables.json").read_text())
+PAPER = json.loads((ROOT / "tests" / "reference" / "paper_tables.json").read_text(encoding="utf-8"))
 BY_KEY = {claim.key: claim for claim in CLAIMS}
 
 
@@ -215,7 +215,7 @@ def test_rectifier():
 
 def test_iterations():
     """Against the file that ships: the mean of each network's last losses over the seeds."""
-    runs = json.loads((ROOT / "explorer" / "samples" / "degradation.json").read_text())["runs"]
+    runs = json.loads((ROOT / "explorer" / "samples" / "degradation.json").read_text(encoding="utf-8"))["runs"]
     losses: dict[str, list[float]] = {}
     for run in runs:
         for one in run["networks"]:

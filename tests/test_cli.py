@@ -234,7 +234,7 @@ def test_waits_are_compared_click_by_click() -> None:
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
 def test_a_mistake_is_a_sentence(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(arguments) == 1
+    assert main(arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert re.fullmatch(r"explorer: [^\n]+\.\n", err)
@@ -258,10 +258,12 @@ def test_the_command_itself(tmp_path: Path) -> None:
 
     def command(arguments: str) -> subprocess.CompletedProcess[str]:
         shell = f"{sys.executable} -m explorer {arguments}"
-        return subprocess.run(["/bin/sh", "-c", shell], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        return subprocess.run(
+            ["/bin/sh", "-c", shell], cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8"
+        )
 
     failed = command("summary resnet51")
-    assert (failed.returncode, failed.stdout) == (1, "")
+    assert (failed.returncode, failed.stdout) == (2, "")
     assert failed.stderr.startswith("explorer: preset = resnet51 is not accepted")
     assert "Traceback" not in failed.stderr
     cut = command("export resnet1202 csv --size 32 | read line")

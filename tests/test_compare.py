@@ -464,9 +464,9 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "ResNet-50 against ResNet-20 at 32×32" in capsys.readouterr().out
     assert main(["compare", "resnet50", "resnet50"]) == 0
     assert "0 of 175 layers differ" in capsys.readouterr().out
-    assert main(["compare", "resnet50", "resnet51"]) == 1
+    assert main(["compare", "resnet50", "resnet51"]) == 2
     assert re.fullmatch(r"explorer: preset = resnet51 [^\n]+\.\n", capsys.readouterr().err)
-    assert main(["compare", "resnet20", "resnet50", "--size=8"]) == 1
+    assert main(["compare", "resnet20", "resnet50", "--size=8"]) == 2
     assert "32 to 8192" in capsys.readouterr().err
 
 

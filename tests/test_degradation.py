@@ -74,7 +74,7 @@ def test_the_shipped_runs_show_degradation(steps):
 
 
 def test_the_shipped_file_says_how_it_was_made():
-    file = json.loads(degradation.RUNS.read_text())
+    file = json.loads(degradation.RUNS.read_text(encoding="utf-8"))
     assert file["command"].startswith("python -m explorer degradation ")
     assert (file["threads"], file["training images"], file["test images"]) == (1, COUNT, 500)
     for group, runs in shipped().groups.items():
@@ -291,17 +291,17 @@ def test_command_line(tmp_path, capsys):
     out, base = tmp_path / "runs.json", "shallow-8_deep-14_width-4_warmup-2"
     threads = torch.get_num_threads()
     try:
-        assert main(f"degradation --steps 10 12 --seeds 0 3 --settings {base} --out {out}".split()) == 0
+        assert main(f"degradation --steps 10 12 --seeds 0 3 --settings {base} --output {out}".split()) == 0
     finally:
         torch.set_num_threads(threads)
-    found = from_json(out.read_text())
+    found = from_json(out.read_text(encoding="utf-8"))
     assert found.command == f"python -m explorer degradation --steps 10 12 --seeds 0 3 --settings {base}"
     assert [(run.settings.steps, run.settings.seed) for runs in found.groups.values() for run in runs] == [
         (10, 0), (10, 3), (12, 0), (12, 3),
     ]  # fmt: skip
     assert "Plain-14" in capsys.readouterr().out
     for wrong, words in (("--steps 5", "steps = 5 is not accepted"), ("--settings x", "training = x is not accepted"), (f"--cut {tmp_path}", "Fashion-MNIST")):  # fmt: skip
-        assert main(["degradation", "--out", str(out), *wrong.split()]) == 1
+        assert main(["degradation", "--output", str(out), *wrong.split()]) == 2
         assert words in capsys.readouterr().err
 
 

@@ -404,4 +404,4 @@ def test_an_experiment_that_a_note_names_is_there(note, attempt) -> None:
     """The link reads back as it was, and its tab is one of the page's."""
     there = attempt.view(View(preset("resnet20"), (32, 32)))
     assert View.from_query(there.to_query()) == there
-    assert f'"{there.tab}": ' in (ROOT / "pages" / "experiments.py").read_text()
+    assert f'"{there.tab}": ' in (ROOT / "pages" / "experiments.py").read_text(encoding="utf-8")

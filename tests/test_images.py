@@ -153,7 +153,9 @@ def peak(tmp_path):
         file.write_bytes(data)
         start = time.perf_counter()
         command = [sys.executable, "-W", "ignore", "-c", MEASURE, images.__file__, str(file)]
-        out = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout.splitlines()
+        out = subprocess.run(
+            command, capture_output=True, encoding="utf-8", check=True, timeout=120
+        ).stdout.splitlines()
         return out[0], int(out[1]), time.perf_counter() - start
 
     return measure

@@ -322,7 +322,7 @@ def test_a_process_that_was_killed() -> None:
 
 def test_it_ends_with_the_one_that_asked() -> None:
     script = "from explorer.jobs import Apart; a = Apart(); print(list(a.run(iter, [a._child is None])), a._child.pid)"
-    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
     words, _, pid = ran.stdout.strip().rpartition(" ")
     assert words == "[True]"
     for _ in range(400):

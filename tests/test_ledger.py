@@ -134,7 +134,7 @@ def test_every_operation_that_computes_has_a_line():
 
 
 def test_the_paper_is_v1_and_rounding():
-    printed = json.loads((REFERENCE / "paper_tables.json").read_text())["table1"]["nets"]
+    printed = json.loads((REFERENCE / "paper_tables.json").read_text(encoding="utf-8"))["table1"]["nets"]
     assert {f"resnet{depth}": net["flops"] for depth, net in printed.items()} == PAPER_FLOPS
     for name, flops in PAPER_FLOPS.items():
         v1 = trace(preset(f"{name}_v1"))

@@ -19,8 +19,10 @@ from resnet import PRESETS, ResNet, ResNetConfig, build, preset
 from resnet.blocks import Add, Block, Conv2d, DropPath, EfficientChannelAttention, SqueezeExcitation
 
 REFERENCE = Path(__file__).parent / "reference"
-TIMM = json.loads((REFERENCE / "timm_resnets.json").read_text())["models"]
-TABLE_6 = json.loads((REFERENCE / "paper_tables.json").read_text())["table6_cifar10"]["exact_params_and_macs_32x32"]
+TIMM = json.loads((REFERENCE / "timm_resnets.json").read_text(encoding="utf-8"))["models"]
+TABLE_6 = json.loads((REFERENCE / "paper_tables.json").read_text(encoding="utf-8"))["table6_cifar10"][
+    "exact_params_and_macs_32x32"
+]
 FAMILY = [
     "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
     "resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d", "wide_resnet50_2", "wide_resnet101_2",

@@ -12,8 +12,8 @@ from explorer.trace import trace
 from resnet import preset
 
 REFERENCE = Path(__file__).parent / "reference"
-PAPER = json.loads((REFERENCE / "paper_tables.json").read_text())
-TORCHVISION = json.loads((REFERENCE / "torchvision_resnets.json").read_text())["weights"]
+PAPER = json.loads((REFERENCE / "paper_tables.json").read_text(encoding="utf-8"))
+TORCHVISION = json.loads((REFERENCE / "torchvision_resnets.json").read_text(encoding="utf-8"))["weights"]
 
 
 def test_torchvisions_are_all_there() -> None:

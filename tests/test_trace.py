@@ -28,7 +28,7 @@ REFERENCE = Path(__file__).parent / "reference"
 
 
 def reference(name: str) -> dict[str, Any]:
-    return json.loads((REFERENCE / f"{name}.json").read_text())
+    return json.loads((REFERENCE / f"{name}.json").read_text(encoding="utf-8"))
 
 
 TIMM = reference("timm_resnets")["models"]

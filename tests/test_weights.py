@@ -293,7 +293,7 @@ def test_a_server_that_is_not_there(hub: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_cache_that_cannot_be_written(server: Server, hub: Path) -> None:
-    hub.write_text("not a folder")
+    hub.write_text("not a folder", encoding="utf-8")
     with pytest.raises(WeightsError, match=r"^x\.pth could not be downloaded \(.*network\.$"):
         download(server.offer("x.pth", BODY), lambda done, total: None)
 
@@ -569,7 +569,7 @@ def sentence(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_no_data_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--data", str(tmp_path / "nowhere")]) == 1
+    assert main(["--data", str(tmp_path / "nowhere")]) == 2
     assert "holds neither train-images-idx3-ubyte nor" in sentence(capsys)
 
 
@@ -577,19 +577,19 @@ def test_no_data_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_a_damaged_file_is_a_sentence(keep: int, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = folder / "t10k-images-idx3-ubyte"
     path.write_bytes(path.read_bytes()[:keep])
-    assert main(["--data", str(folder)]) == 1
+    assert main(["--data", str(folder)]) == 2
     sentence(capsys)
 
 
 def test_a_damaged_archive_is_a_sentence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "t10k-labels-idx1-ubyte.gz").write_bytes(b"not compressed")
-    assert main(["--data", str(folder)]) == 1
+    assert main(["--data", str(folder)]) == 2
     sentence(capsys)
 
 
 def test_training_from_files_to_checkpoint(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out" / "trained.safetensors"
-    assert main(["--data", str(folder), "--out", str(out), "--epochs", "1", "--seed", "3"]) == 0
+    assert main(["--data", str(folder), "--output", str(out), "--epochs", "1", "--seed", "3"]) == 0
     network, checkpoint = read_checkpoint(out)
     assert checkpoint.config == BUNDLED["resnet20"]
     assert checkpoint.data == FASHION_MNIST
@@ -612,7 +612,7 @@ def test_evaluating_what_does_not_ship_is_a_sentence(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(weights_module, "FOLDER", folder)
-    assert main(["--data", str(folder), "--evaluate"]) == 1
+    assert main(["--data", str(folder), "--evaluate"]) == 2
     sentence(capsys)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from math import isnan
 from typing import TypeVar
 
@@ -47,7 +47,7 @@ def measured(
             value = compute(move)
         finally:
             bar.empty()
-        st.session_state[slot] = key, value, datetime.now(timezone.utc)
+        st.session_state[slot] = key, value, datetime.now(UTC)
         fresh = True
     return st.session_state[slot][1:] if fresh else None
 

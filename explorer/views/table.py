@@ -38,6 +38,6 @@ def layers(trace: Trace) -> None:
     )  # fmt: skip
     name = preset_name(trace.config) or "network"
     st.download_button(
-        "Download CSV", frame.to_csv(index=False), f"{name}-layers.csv", "text/csv", icon=":material/download:",
-        on_click="ignore",
+        "Download CSV", frame.to_csv(index=False, lineterminator="\n"), f"{name}-layers.csv", "text/csv",
+        icon=":material/download:", on_click="ignore",
     )  # fmt: skip
