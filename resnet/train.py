@@ -157,7 +157,7 @@ def fashion_mnist(folder: Path | None, train: bool) -> tuple[Tensor, Tensor]:
                 data = FashionMNIST(root, train=train)
             except (ValueError, AssertionError) as error:
                 raise RuntimeError(
-                    f"{folder} holds damaged idx files of Fashion-MNIST ({error or 'cut short'})"
+                    f"{folder} holds damaged idx files of Fashion-MNIST ({error or 'cut short'})."
                 ) from error
     (mean,), (std,) = FASHION_MNIST.preprocessing.mean, FASHION_MNIST.preprocessing.std
     return (data.data[:, None] / 255 - mean) / std, data.targets
@@ -170,7 +170,7 @@ def copy_idx(folder: Path, name: str, target: Path) -> None:
             with opener(path, "rb") as source, target.open("wb") as copy:
                 shutil.copyfileobj(source, copy)
             return
-    raise FileNotFoundError(f"{folder} holds neither {name} nor {name}.gz, of the four idx files of Fashion-MNIST")
+    raise FileNotFoundError(f"{folder} holds neither {name} nor {name}.gz, of the four idx files of Fashion-MNIST.")
 
 
 def execute(arguments: Sequence[str] | None) -> None:

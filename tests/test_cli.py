@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from xml.etree import ElementTree
 import pytest
 
 from explorer import bench
-from explorer.__main__ import EXPORTS, main
+from explorer.__main__ import EXPORTS, comparison, main, summary
+from explorer.compare import compare
 from explorer.trace import IMAGE, Trace, trace
 from explorer.view import View
 from resnet import ResNet, ResNetConfig, preset
@@ -180,6 +182,88 @@ def test_the_part_of_a_link_after_the_question_mark(view: View, capsys: pytest.C
     assert ResNetConfig.from_json(out) == view.config
 
 
+# -- where it goes ------------------------------------------------------------------------
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [("export", "resnet20", kind) for kind in sorted(EXPORTS)] + [("summary", "resnet20"), ("compare", "resnet20", "resnet50")]  # fmt: skip
+
+
+def document(*arguments: str) -> str:
+    """What a command makes, before anything is printed."""
+    if arguments[0] == "compare":
+        return comparison(compare(*map(preset, arguments[1:]), image_size=(32, 32)))
+    traced = trace(preset(arguments[1]), 32)
+    return summary(traced) if arguments[0] == "summary" else EXPORTS[arguments[2]](traced)
+
+
+@pytest.mark.parametrize("arguments", DOCUMENTS, ids=" ".join)
+def test_a_file_is_utf8_with_lf_on_windows(arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard output as Windows opens it for `> file`: its own code page, and lines that end in CR LF."""
+    file = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(file, encoding="cp1252", newline="\r\n"))
+    monkeypatch.setattr(os, "linesep", "\r\n")
+    assert main([*arguments]) == 0
+    assert b"\r" not in file.getvalue()
+    assert file.getvalue().decode("utf-8") == document(*arguments)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"PYTHONIOENCODING": "cp1252"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}],
+    ids=["cp1252", "ascii"],
+)
+def test_a_file_is_utf8_whatever_the_locale(environment: dict[str, str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "explorer", "compare", "resnet20", "resnet50"]
+    ran = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT), **environment}, capture_output=True)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert ran.stdout.decode("utf-8") == document(*command[3:])
+
+
+@pytest.mark.parametrize("arguments", DOCUMENTS, ids=" ".join)
+def test_output_names_the_file(arguments: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder that is not there is made, and nothing is printed beside."""
+    path = tmp_path / "made" / "dokument-é.txt"
+    assert printed(capsys, *arguments, "--output", str(path)) == ""
+    assert path.read_bytes() == document(*arguments).encode("utf-8")
+
+
+@pytest.mark.parametrize("command", ["summary resnet20", "export resnet20 svg", "compare resnet20 resnet50", "degradation --steps 100"])  # fmt: skip
+@pytest.mark.parametrize("place", ["", "file/below", "x" * 300])
+def test_a_file_that_cannot_be_written_is_named(
+    command: str, place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / place
+    assert main([*command.split(), "--output", str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(rf"explorer: {re.escape(str(path))} cannot be written \([^\n]+\): [^\n]+\.\n", err)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("arguments", ["summary resnet20 --size 32", "export resnet1202 csv --size 32", "--help"])
+def test_a_reader_that_has_gone_is_no_mistake(arguments: str, tmp_path: Path) -> None:
+    """Short output is only sent when Python ends, long output before."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as closed:
+        command = [sys.executable, "-m", "explorer", *arguments.split()]
+        ran = subprocess.run(
+            command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, stdout=closed, stderr=subprocess.PIPE
+        )
+    assert (ran.returncode, ran.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no disk that is full")
+def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m explorer summary resnet20 > /dev/full"
+    ran = subprocess.run(
+        ["/bin/sh", "-c", command], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE
+    )
+    assert ran.returncode == 2
+    assert re.fullmatch(rb"explorer: [^\n]*No space left on device\n", ran.stderr)
+
+
 # -- the bench ----------------------------------------------------------------------------
 
 
@@ -197,6 +281,33 @@ def test_the_bench_makes_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> N
         made.clear()
         assert main(["bench", *arguments]) == 0
         assert made == names
+
+
+@pytest.mark.parametrize(
+    ("arguments", "missing", "words"),
+    [
+        ("", ["playwright", "websockets"], "clicks and visitors cannot be measured without playwright and websockets"),
+        ("", ["torchinfo"], "traces cannot be measured without torchinfo: install by `pip install torchinfo`"),
+        ("--only visitors captures", ["websockets"], "visitors cannot be measured without websockets"),
+        ("--no-browser", ["playwright", "websockets", "torchinfo"], "traces and visitors cannot be measured without torchinfo and websockets"),
+        ("--only captures", ["playwright", "websockets", "torchinfo"], ""),
+        ("--only traces captures", ["playwright", "websockets"], ""),
+        ("--no-browser", ["playwright"], ""),
+    ],
+)  # fmt: skip
+def test_what_the_bench_lacks_is_said_before_it_measures(
+    arguments: str, missing: list[str], words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made: list[str] = []
+    for name in bench.SECTIONS:
+        monkeypatch.setitem(bench.SECTIONS, name, lambda name=name: made.append(name))
+    for package in missing:
+        monkeypatch.setitem(sys.modules, package, None)
+    assert main(["bench", *arguments.split()]) == (2 if words else 0)
+    err = capsys.readouterr().err
+    assert bool(made) != bool(words)
+    assert re.fullmatch(r"explorer: [^\n]+\.\n", err) if words else err == ""
+    assert words in err
 
 
 def test_waits_are_compared_click_by_click() -> None:
@@ -230,6 +341,13 @@ def test_waits_are_compared_click_by_click() -> None:
         (["summary", "resnet50", "--size=31"], "32 to 8192 pixels"),
         (["export", "resnet50", "dot", "--size=9999"], "32 to 8192 pixels"),
         (["summary", "resnet50", "--size=" + "9" * 5000], "size = 999"),
+        (["compare", "resnet50", "naïve"], "preset = naïve"),
+        (["compare", "resnet50", "resnet18", "--size=x"], "size = x"),
+        (["degradation", "--seeds", "-1"], "seed = -1"),
+        (["degradation", "--steps", "9" * 30], "steps = 999"),
+        (["degradation", "--settings", "é"], "training = é"),
+        (["degradation", "--settings", "deep-8"], "deep = 8"),
+        (["degradation", "--cut", "/nowhere/at/all"], "holds neither train-images-idx3-ubyte nor"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
@@ -242,8 +360,12 @@ def test_a_mistake_is_a_sentence(arguments: list[str], words: str, capsys: pytes
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["summary"], ["export", "resnet50"], ["export", "resnet50", "pdf"], ["show", "resnet50"]]
-)
+    "arguments",
+    [
+        [], ["summary"], ["export", "resnet50"], ["export", "resnet50", "pdf"], ["show", "resnet50"], ["compare", "resnet50"],
+        ["summary", "resnet50", "--output"], ["degradation", "--seeds", "one"], ["bench", "--only", "nothing"], ["bench", "x"],
+    ],
+)  # fmt: skip
 def test_what_is_no_command_shows_the_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)
@@ -252,9 +374,8 @@ def test_what_is_no_command_shows_the_usage(arguments: list[str], capsys: pytest
 
 
 def test_the_command_itself(tmp_path: Path) -> None:
-    """A status of its own, UTF-8 whatever the terminal, and quiet where a reader has seen enough."""
-    root = Path(__file__).parents[1]
-    environment = {"PYTHONPATH": str(root), "PATH": "", "PYTHONIOENCODING": "utf-8"}
+    """A status of its own, and quiet where a reader has seen enough."""
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "", "PYTHONIOENCODING": "utf-8"}
 
     def command(arguments: str) -> subprocess.CompletedProcess[str]:
         shell = f"{sys.executable} -m explorer {arguments}"

@@ -177,6 +177,7 @@ def test_other_parts_keep_their_settings():
 NARROW = {"viewport": {"width": 390, "height": 844}}
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize("visit", [NARROW], indirect=True, ids=["narrow"])
 def test_no_part_overflows_a_phone(visit):
     visit.open("/kernels?lab=n6_s4_k7_i3_m32_x224")
@@ -186,6 +187,7 @@ def test_no_part_overflows_a_phone(visit):
         assert visit.fits(), name
 
 
+@pytest.mark.browser
 def test_a_layer_of_a_block_is_chosen_in_its_drawing(visit):
     visit.open("/kernels")
     visit.page.get_by_role("tab", name=BLOCK).click()
