@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,6 +25,18 @@ def address() -> Iterator[str]:
     """The app on a free port of this machine."""
     with server(ROOT / "explorer" / "app.py") as address:
         yield address
+
+
+@pytest.fixture
+def package() -> Callable[[], dict[Path, tuple[int, int]]]:
+    """Every file that is installed, with its size and the moment of its last change."""
+
+    def files() -> dict[Path, tuple[int, int]]:
+        found = [path for name in ("resnet", "explorer", "pages") for path in (ROOT / name).rglob("*")]
+        stats = {path: path.stat() for path in found if path.is_file() and "__pycache__" not in path.parts}
+        return {path: (stat.st_size, stat.st_mtime_ns) for path, stat in stats.items()}
+
+    return files
 
 
 @pytest.fixture(scope="module")

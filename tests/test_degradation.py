@@ -100,15 +100,20 @@ def test_pooling_is_torchs():
     assert np.abs(ours - theirs.numpy()).max() <= 0.5
 
 
-def test_cut_takes_the_first_images_of_the_set(tmp_path):
+def test_cut_takes_the_first_images_of_the_set(tmp_path, monkeypatch, package):
     images, labels = labelled()
     images, labels = np.tile(images, (11, 1, 1)), np.tile(labels, 11)
     for name in FILES:
         data = images if "images" in name else labels
         head = struct.pack(f">{1 + data.ndim}I", 0x800 + data.ndim, *data.shape)
         (tmp_path / f"{name}.gz").write_bytes(gzip.compress(head + data.astype(np.uint8).tobytes(), 1))
-    degradation.cut(tmp_path, tmp_path / "cut.npz")
-    with np.load(tmp_path / "cut.npz") as file:
+    monkeypatch.chdir(tmp_path)
+    before = package()
+    assert main(["degradation", "--cut", str(tmp_path)]) == 0
+    degradation.cut(tmp_path, tmp_path / "cut")
+    assert (tmp_path / "cut").read_bytes() == (tmp_path / "fashion-train.npz").read_bytes()
+    assert package() == before
+    with np.load(tmp_path / "fashion-train.npz") as file:
         assert (file["images"] == pooled(images[:COUNT])).all()
         assert (file["labels"] == labels[:COUNT]).all()
 
@@ -285,6 +290,20 @@ def test_runs_go_into_a_file_and_come_back(tiny):
 def test_other_files_are_refused(text):
     with pytest.raises(ValueError, match=r".+"):
         from_json(text)
+
+
+def test_the_runs_go_into_the_current_folder(tmp_path, monkeypatch, package):
+    before, threads = package(), torch.get_num_threads()
+    monkeypatch.chdir(tmp_path)
+    try:
+        assert (
+            main(["degradation", "--steps", "10", "--seeds", "0", "--settings", "shallow-8_deep-14_width-4_warmup-2"])
+            == 0
+        )
+    finally:
+        torch.set_num_threads(threads)
+    assert [path.name for path in tmp_path.iterdir()] == ["degradation.json"]
+    assert package() == before
 
 
 def test_command_line(tmp_path, capsys):

@@ -10,7 +10,7 @@ import re
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -598,6 +598,27 @@ def test_training_from_files_to_checkpoint(folder: Path, tmp_path: Path, capsys:
     assert "of 60 test images" in capsys.readouterr().out
     torch.manual_seed(3)
     assert not torch.equal(network.conv1.weight, build(BUNDLED["resnet20"]).conv1.weight)
+
+
+def test_a_checkpoint_goes_into_the_current_folder(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: Callable[[], Any]
+) -> None:
+    before = package()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert main(["--network", "plain20", "--data", str(folder), "--epochs", "1"]) == 0
+    assert [path.name for path in Path().iterdir()] == ["plain20.safetensors"]
+    assert read_checkpoint(Path("plain20.safetensors"))[1].config == BUNDLED["plain20"]
+    assert package() == before
+
+
+def test_a_place_that_takes_no_checkpoint_is_a_sentence_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--data", str(tmp_path / "nowhere"), "--output", str(tmp_path)]) == 2
+    assert f"{tmp_path} cannot be written" in sentence(capsys)
+    with pytest.raises(OSError, match="cannot be written"):
+        save_checkpoint(build(TINY), Checkpoint(TINY, FASHION_MNIST, 0.5, ""), tmp_path)
 
 
 def test_the_shipped_network_is_measured(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
