@@ -35,7 +35,7 @@ def grad_cam(
             score = model(picture.to(device.torch))[0, target]
         gradients = torch.autograd.grad(score, list(outputs.values()), materialize_grads=True)
     return {
-        name: F.relu((gradient.mean((2, 3), keepdim=True) * output.detach()).sum(1))[0].float().cpu().numpy()
+        name: F.relu((gradient.mean((2, 3), keepdim=True) * output.detach()).sum(1))[0].detach().float().cpu().numpy()
         for (name, output), gradient in zip(outputs.items(), gradients, strict=True)
     }
 
