@@ -45,6 +45,7 @@ def summary(traced: Trace) -> str:
         f"parameters        {traced.params:,}",
         f"MACs              {traced.macs:,}",
         f"peak activations  {memory.bytes:,} bytes at {memory.layer.name}",
+        f"  at the least    {traced.least_memory.bytes:,} bytes, if each output is let go of after its last reader",
         f"kept for training {traced.training_memory:,} bytes",
         f"receptive field   {field.size:,} px, jump {field.jump}, start {field.start:,}",
     )

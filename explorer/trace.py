@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from resnet import ResNet, ResNetConfig
 from resnet.blocks import ACTIVATIONS, Add, BlurPool2d, ChannelConv1d, DropPath, PadShortcut, Scale
 
-from .cost import IMAGE, Memory, inference_memory, training_memory
+from .cost import IMAGE, Memory, inference_memory, least_memory, training_memory
 from .receptive_field import PIXEL, Field, union, whole, window
 
 if TYPE_CHECKING:
@@ -113,8 +113,13 @@ class Trace:
 
     @cached_property
     def inference_memory(self) -> Memory:
-        """The most that activations hold at once in a forward pass of one image in fp32."""
+        """The most that a forward pass of one image in fp32 holds at once, as our own network runs."""
         return inference_memory(self)
+
+    @cached_property
+    def least_memory(self) -> Memory:
+        """The most at once where each output is let go of after its last reader."""
+        return least_memory(self)
 
     @cached_property
     def training_memory(self) -> int:

@@ -154,6 +154,27 @@ def configs(draw: st.DrawFn, blocks: int | None = None) -> ResNetConfig:
         raise
 
 
+NARROW = {"planes": st.integers(1, 24), "stem_width": st.integers(4, 24), "groups": st.integers(1, 4),
+          "base_width": st.integers(64, 96), "in_channels": st.integers(1, 4), "num_classes": st.integers(1, 9)}  # fmt: skip
+
+
+@st.composite
+def narrow(draw: st.DrawFn) -> ResNetConfig:
+    """Configurations of all kinds, of few channels and at most two blocks a stage, that run in milliseconds."""
+    stages = draw(st.integers(1, 4))
+    values = {name: draw(NARROW.get(name, _values(name))) for name in OPTIONS if name not in ("layers", "planes")}
+    values |= {name: draw(st.lists(each, min_size=stages, max_size=stages).map(tuple))
+               for name, each in (("layers", st.integers(1, 2)), ("planes", NARROW["planes"]))}  # fmt: skip
+    if values["shortcut"] == "A":
+        values["planes"] = tuple(sorted(values["planes"]))
+    draft = SimpleNamespace(**values)
+    try:
+        return ResNetConfig(**{name: value for name, value in values.items() if not OPTIONS[name].unless(draft)})
+    except ConfigError:
+        assume(False)
+        raise
+
+
 @given(configs())
 @settings(max_examples=300, deadline=None)
 def test_any_configuration_reads_back(config: ResNetConfig) -> None:

@@ -202,7 +202,7 @@ FIGURES: tuple[tuple[str, Callable[[Trace], int], Callable[[float], str], str], 
     ("Parameters", lambda trace: trace.params, amount, "Trainable numbers"),
     ("MACs", lambda trace: trace.macs, amount, "Multiply-adds for one image; FLOPs = 2 × MACs"),
     ("Activations", activations, mebibytes, "All layers' outputs for one image in fp32"),
-    ("Peak activations", lambda trace: trace.inference_memory.bytes, mebibytes, "The most that a forward pass holds at once"),
+    ("Peak activations", lambda trace: trace.inference_memory.bytes, mebibytes, "The most that a forward pass of one image in fp32 holds at once in PyTorch"),
     ("Receptive field", lambda trace: trace.field.size, lambda value: f"{value:,} px", "Pixels a side that the last stage sees"),
 )  # fmt: skip
 

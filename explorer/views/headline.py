@@ -72,8 +72,9 @@ def figures(trace: Trace) -> None:
         ("MACs", trace.macs, other.macs if other else None, amount,
          "Multiply-adds of convolutions and linear layers for one image: the paper's FLOPs. FLOPs counted singly are twice that."),
         ("Peak activations", memory.bytes, other.inference_memory.bytes if other else None, mebibytes,
-         f"The most that a forward pass of one image in fp32 holds at once, first reached at {memory.layer.name}. "
-         f"Training keeps {mebibytes(trace.training_memory)} a picture for the backward pass."),
+         f"The most that a forward pass of one image in fp32 holds at once as this network runs in PyTorch, first reached at "
+         f"{memory.layer.name}: outputs, and inputs until the block that reads them is through. Letting go of each output "
+         f"after its last reader would hold {mebibytes(trace.least_memory.bytes)}. Training keeps {mebibytes(trace.training_memory)} a picture for the backward pass."),
         ("Receptive field", field, other.field.size if other else None, lambda value: f"{value:,} px",
          f"Pixels a side that a unit of the last stage can see, {seen}. Units are {trace.field.jump} px apart."),
     )  # fmt: skip
