@@ -15,7 +15,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torchvision.models import resnet50
 
-from resnet import OPTIONS, PRESETS, ConfigError, ResNetConfig, preset
+from resnet import OPTIONS, PRESETS, ConfigError, ResNetConfig, build, preset
 from resnet.options import to_text
 
 
@@ -182,7 +182,8 @@ def test_any_configuration_reads_back(config: ResNetConfig) -> None:
     assert config.with_() == (config, ())
 
 
-def attempt(read: Callable[[Any], ResNetConfig], given: Any) -> ResNetConfig | ConfigError:
+def attempt(read: Callable[[Any], Any], given: Any) -> Any:
+    """What `read` makes of it, or its refusal."""
     try:
         return read(given)
     except ConfigError as error:
@@ -335,34 +336,66 @@ def test_image_size(size: Any, sides: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize(
     "size",
-    [
-        31,
-        (224, 31),
-        0,
-        -224,
-        8193,
-        (8193, 224),
-        224.0,
-        "224",
-        None,
-        True,
-        (224,),
-        (224, 224, 3),
-        (True, 224),
-        (224, None),
-    ],
+    [0, -224, 8193, (8193, 224), (224, 0), 224.0, "224", None, True, (224,), (224, 224, 3), (True, 224), (224, None)],
 )
 def test_image_size_refused(size: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         ResNetConfig().check_image_size(size)
-    refused("image_size", "32 to 8192 pixels", caught.value)
+    refused("image_size", "1 to 8192 pixels", caught.value)
 
 
-@pytest.mark.parametrize(("name", "low"), [("resnet20", 4), ("resnet18", 32)])
-def test_smallest_image_is_the_total_stride(name: str, low: int) -> None:
-    assert preset(name).check_image_size(low) == (low, low)
+def passes(config: ResNetConfig, size: tuple[int, int]) -> bool:
+    """Whether torch runs the network on one image."""
+    network = build(config).eval()
+    try:
+        with torch.no_grad():
+            network(torch.zeros(1, config.in_channels, *size))
+    except (RuntimeError, ValueError):
+        return False
+    return True
+
+
+@given(narrow(), st.tuples(*[st.integers(1, 4) | st.integers(1, 40)] * 2))
+@settings(max_examples=300, deadline=None)
+def test_an_image_is_refused_where_torch_cannot_run_it(config: ResNetConfig, size: tuple[int, int]) -> None:
+    result = attempt(config.check_image_size, size)
+    assert (result == size) == passes(config, size), result
+    if isinstance(result, ConfigError):
+        refused("image_size", f"{config.least_side} to 8192 pixels", result)
+        assert f"below {config.least_side} a map is too small" in str(result)
+
+
+@given(narrow())
+@settings(max_examples=60, deadline=None)
+def test_the_least_side_is_the_smallest_that_torch_runs(config: ResNetConfig) -> None:
+    assert config.least_side == next(side for side in range(1, 65) if passes(config, (side, side)))
+
+
+@pytest.mark.parametrize(
+    ("given", "low"),
+    [
+        ({}, 1),
+        ({"stem": "3x3", "stem_pool": "none", "layers": (3, 3, 3), "block": "basic", "shortcut": "A"}, 1),
+        ({"antialias": "avg"}, 3),
+        ({"antialias": "avg", "stem_pool": "conv"}, 1),
+        ({"antialias": "blur"}, 17),
+        ({"antialias": "blur", "layers": (1,)}, 3),
+        ({"norm": "group"}, 1),
+        ({"norm": "group", "planes": (8, 16, 32, 64)}, 17),
+    ],
+)
+def test_smallest_image(given: dict[str, Any], low: int) -> None:
+    """A blur reflects a map of two positions or more, the unpadded average pool reads two, group norm two of a group."""
+    config = ResNetConfig(**given)
+    assert config.least_side == low
+    assert config.check_image_size(low) == (low, low)
     with pytest.raises(ConfigError, match=f"{low} to 8192"):
-        preset(name).check_image_size(low - 1)
+        config.check_image_size(low - 1)
+
+
+def test_one_side_may_be_smaller_than_the_least_of_a_square() -> None:
+    config = ResNetConfig(norm="group", planes=(8, 16, 32, 64))
+    assert config.check_image_size((1, 400)) == (1, 400)
 
 
 # -- changing -----------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import streamlit as st
 from resnet import PRESETS, ConfigError, ResNetConfig, preset
 
 from .. import compare_diagram, diagram, state
-from ..compare import Comparison, activations, common_size
+from ..compare import Comparison, activations, common_size, remarks
 from ..compare_charts import COMPARED, bill_figure, stages_figure
 from ..ready import READY
 from ..trace import Layer, Trace, shape_text
@@ -190,7 +190,7 @@ def traces() -> list[Trace]:
     if size != view.image_size:
         st.info(
             f"All are compared at {size_text(size)} pixels instead of {size_text(view.image_size)}: "
-            f"one of them strides by {max(config.total_stride for config in chosen)}."
+            f"below {max(config.least_side for config in chosen)} a map is too small for an operation of one of them."
         )
     return [traced(config, size) for config in chosen]
 
@@ -222,6 +222,8 @@ def figures(traces: Sequence[Trace], names: Sequence[str]) -> None:
         rows.append(f'<tr><th title="{words}">{label}</th>{"".join(cells)}</tr>')
     with st.container(border=True, key="figures table"):
         st.html(f'<div class="wide"><table class="ledger"><tr><th></th>{head}</tr>{"".join(rows)}</table></div>')
+        for words in remarks(traces, names):
+            st.caption(state.escape_markdown(words))
 
 
 def minus(text: str | None) -> str:
