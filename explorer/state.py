@@ -135,8 +135,8 @@ def sidebar() -> None:
     set_widget("preset", preset_name(now.config) or CUSTOM)
     names = list(PRESETS) if preset_name(now.config) else [CUSTOM, *PRESETS]
     st.selectbox(
-        "Preset", names, key="preset", on_change=preset_chosen,
-        help="A network of the paper, torchvision or timm to start from.",
+        "Preset", names, key="preset", on_change=preset_chosen, accept_new_options=True,
+        help="A network of the paper, torchvision or timm to start from; a name can be typed too, such as ResNet-50.",
     )  # fmt: skip
     groups = dict.fromkeys(option.group for option in OPTIONS.values())
     for group in groups:
@@ -190,9 +190,14 @@ def set_widget(key: str, value: Any) -> None:
 
 def preset_chosen() -> None:
     name = st.session_state.preset
-    if name != CUSTOM:
+    if name in (None, CUSTOM):
+        return
+    try:
         config = preset(name)
-        show(replace(view(), config=config, image_size=natural_size(config), at="", weights=""))
+    except ConfigError as error:
+        refuse("preset", name, error)
+        return
+    show(replace(view(), config=config, image_size=natural_size(config), at="", weights=""))
 
 
 def size_chosen() -> None:

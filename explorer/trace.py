@@ -154,7 +154,7 @@ class Trace:
         height, width = layer.out_shape[1:]
         shape = "1×1" if height == width else "one unit high" if height == 1 else "one unit wide"
         return (
-            f"{side} px are fewer than the network's total stride of {stride}: from {layer.name} on the maps are {shape}, "
+            f"A side of {side} px is less than the network's total stride of {stride}: from {layer.name} on the maps are {shape}, "
             "and a 3×3 kernel sees mostly padding."
         )
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import timm
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from torchvision.models import resnet50
 
 from resnet import OPTIONS, PRESETS, ConfigError, ResNetConfig, build, preset
 from resnet.options import to_text
+from resnet.presets import plain_name
 
 
 def refused(field: str, words: str, error: ConfigError) -> None:
@@ -105,12 +107,44 @@ def test_a_list_is_a_tuple_and_a_whole_number_a_float() -> None:
     assert isinstance(config.drop_path, float)
 
 
-@pytest.mark.parametrize("name", ["ResNet-50", "resnet 50", "RESNET50", "resnet50\n"])
-def test_preset_names_are_forgiving(name: str) -> None:
-    assert preset(name) == ResNetConfig()
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("ResNet-50", "resnet50"), ("resnet 50", "resnet50"), ("RESNET50", "resnet50"), ("resnet50\n", "resnet50"),
+        ("resnet-50d", "resnet50d"), ("wide-resnet50-2", "wide_resnet50_2"), ("Wide ResNet-50-2", "wide_resnet50_2"),
+        ("resnext50-32x4d", "resnext50_32x4d"), ("ResNeXt-50 32×4d", "resnext50_32x4d"),
+        ("resnet20-fashion", "resnet20_fashion"), ("RESNET20_FASHION", "resnet20_fashion"),
+        ("timm/resnet50.a1_in1k", "resnet50"), ("resnet50.tv_in1k", "resnet50"), ("hf-hub:timm/resnet18.a1_in1k", "resnet18"),
+        ("hf_hub:timm/resnet50_gn.a1h_in1k", "resnet50_gn"), ("https://huggingface.co/timm/resnet50d.ra2_in1k", "resnet50d"),
+        ("ResNet-50 v1", "resnet50_v1"), ("ResNet-50 v1.5", "resnet50"), ("SE-ResNet-50", "seresnet50"),
+    ],
+)  # fmt: skip
+def test_preset_names_are_forgiving(typed: str, name: str) -> None:
+    assert preset(typed) == PRESETS[name]
 
 
-@pytest.mark.parametrize("name", ["resnet51", "", "vgg", "५०", "a" * 10_000], ids=lambda name: name[:9])
+def test_preset_names_stay_apart_however_they_are_typed() -> None:
+    for form in (str, str.upper, lambda name: name.replace("_", "-"), lambda name: name.replace("_", " ")):
+        assert {name: preset(form(name)) for name in PRESETS} == dict(PRESETS)
+    assert len({plain_name(name) for name in PRESETS}) == len(PRESETS)
+
+
+@pytest.mark.parametrize("hub", ["", "timm/", "hf-hub:timm/"])
+def test_every_name_on_timms_hub_is_its_network_or_none(hub: str) -> None:
+    """`timm.list_pretrained` names weights as network.tag."""
+    weights = timm.list_pretrained("*res*")
+    assert sum(name.partition(".")[0] in PRESETS for name in weights) > 100
+    for name in weights:
+        network = name.partition(".")[0]
+        found = attempt(preset, hub + name)
+        assert (found == PRESETS[network]) if network in PRESETS else isinstance(found, ConfigError), name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["resnet51", "", "vgg", "५०", "a" * 10_000, "resnet50.5", "timm/", "resnet50.", "resnet50 v2.5"],
+    ids=lambda name: name[:9],
+)
 def test_preset_offers_near_names(name: str) -> None:
     with pytest.raises(ConfigError) as caught:
         preset(name)

@@ -212,7 +212,9 @@ def test_gradient_leaves_the_window_where_a_sentence_says_so(options: dict[str, 
     traced = trace(config, 160)
     outside = shares_outside(config, traced)
     said = {name: traced.beyond_windows(traced.by_name[name]) for name in outside}
-    assert {name: share > 1e-9 for name, share in outside.items()} == {name: bool(words) for name, words in said.items()}
+    assert {name: share > 1e-9 for name, share in outside.items()} == {
+        name: bool(words) for name, words in said.items()
+    }
     assert all(share < 1e-12 for name, share in outside.items() if not said[name])
     whole = traced.beyond_windows()
     assert bool(whole) == any(said.values())
@@ -227,7 +229,7 @@ def test_group_norm_sees_more_than_a_quarter_outside_the_window() -> None:
     traced = trace(preset("resnet50_gn"), 224)
     layer = traced.by_name["layer1.2.act"]
     found = effective_field(fresh(traced.config), layer, noise(1, 3, 224), CPU)
-    assert found.inside < 0.9
+    assert found.inside < 0.75
     assert traced.beyond_windows(layer) == "Its units also depend on the whole map through group norm."
 
 

@@ -92,7 +92,7 @@ NETWORKS: dict[str, tuple[ResNetConfig, tuple[int, int]]] = {
     "A": (small(shortcut="A"), (64, 96)),
     "A, blur, pre-activation": (small(shortcut="A", antialias="blur", order="pre"), (64, 96)),
     "C": (small(shortcut="C"), (64, 96)),
-    "D, average": (small(shortcut="D", antialias="avg"), (9, 31)),
+    "D, average": (small(shortcut="D", antialias="avg"), (7, 31)),
     "no norm": (small(norm="none", block="basic"), (64, 96)),
     "group norm, pre-activation": (small(norm="group", order="pre", attention="se"), (33, 47)),
     "blurred convolution for pool": (small(antialias="blur", stem_pool="conv"), (64, 96)),

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import streamlit as st
 
-from resnet import PRESETS, ConfigError, ResNetConfig, preset
+from resnet import PRESETS, ConfigError, ResNetConfig
 
 from .. import compare_diagram, diagram, state
 from ..compare import Comparison, activations, common_size, remarks
@@ -157,28 +157,26 @@ def add() -> None:
     def put(config: ResNetConfig) -> None:
         state.choose(others=(*others, config))
 
-    def preset_chosen() -> None:
-        if name := st.session_state["add preset"]:
-            put(preset(name))
-
-    def link_pasted() -> None:
-        text = st.session_state["add link"]
+    def typed(key: str) -> None:
+        text = st.session_state[key] or ""
         if text.strip():
             try:
                 put(parse_network(text).config)
             except ConfigError as error:
                 st.session_state.problems, st.session_state.notes = [f"{error} Nothing was added."], []
-                st.session_state.typed = {"add link": text}
+                st.session_state.typed = {key: text}
 
     state.set_widget("add preset", None)
     state.set_widget("add link", st.session_state.typed.get("add link", ""))
     left, right, last = st.columns([3, 4, 3], gap="small", vertical_alignment="bottom")
     left.selectbox(
-        "Add a preset", list(PRESETS), index=None, key="add preset", placeholder="Choose", on_change=preset_chosen
-    )
+        "Add a preset", list(PRESETS), index=None, key="add preset", placeholder="Choose or type a name",
+        on_change=typed, args=("add preset",), accept_new_options=True,
+    )  # fmt: skip
     right.text_input(
-        "Or a link", key="add link", placeholder="Paste a link of this app, or block=basic", on_change=link_pasted
-    )
+        "Or a link", key="add link", placeholder="Paste a link of this app, or block=basic", on_change=typed,
+        args=("add link",),
+    )  # fmt: skip
     if pinned is not None and pinned not in configs():
         last.button("Add the pinned network", on_click=put, args=(pinned,), icon=":material/keep:")
 
