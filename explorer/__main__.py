@@ -23,7 +23,7 @@ from resnet import title
 from resnet.command import status, write
 
 from . import diagram
-from .compare import Comparison, common_size, compare
+from .compare import Comparison, common_size, compare, remarks
 from .trace import Layer, Trace, trace
 from .view import View, parse_network, parse_size
 
@@ -48,8 +48,10 @@ def summary(traced: Trace) -> str:
         f"parameters        {traced.params:,}",
         f"MACs              {traced.macs:,}",
         f"peak activations  {memory.bytes:,} bytes at {memory.layer.name}",
+        f"  at the least    {traced.least_memory.bytes:,} bytes, if each output is let go of after its last reader",
         f"kept for training {traced.training_memory:,} bytes",
         f"receptive field   {field.size:,} px, jump {field.jump}, start {field.start:,}",
+        *(words for words in (traced.beyond_windows(), traced.too_small) if words),
     )
     return "\n".join([traced.frame().drop(columns="inputs").to_string(index=False), "", *totals, ""])
 
@@ -83,7 +85,7 @@ def comparison(found: Comparison) -> str:
         [
             f"{names[1]} against {names[0]} at {height}×{width}",
             *(f"{name:16}  {one:>16,}  {two:>16,}  {two - one:>+16,}  ×{two / one:.3g}" for name, one, two in totals),
-            "", f"{len(rows)} of {len(found.rows)} layers differ", *([layers] if rows else []), "", bill, "",
+            *remarks((a, b), names), "", f"{len(rows)} of {len(found.rows)} layers differ", *([layers] if rows else []), "", bill, "",
         ]
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ from .trace import Trace
 COSTS = {
     "MACs": ("macs", "multiply-adds for one image"),
     "Parameters": ("params", "trainable numbers"),
-    "Peak activations": ("peak", "bytes for one image"),
+    "Peak activations": ("peak", "bytes held at once for one image"),
 }
 """What accuracy can be held against: label, key, unit."""
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from resnet import OPTIONS, PRESETS, ConfigError, ResNetConfig, title
 from resnet.blocks import ACTIVATIONS
 from resnet.options import to_text
+from resnet.sizes import runs
 
 from .cost import FLOAT
 from .trace import Layer, Role, Trace, trace
@@ -32,8 +33,8 @@ def compare(a: ResNetConfig, b: ResNetConfig, image_size: int | Size = 224) -> C
 
 
 def common_size(configs: Sequence[ResNetConfig], size: Size) -> Size:
-    """The image size (height, width), raised where a network's total stride asks for more."""
-    low = max(config.total_stride for config in configs)
+    """The image size (height, width), raised to the least side of a network that cannot run at it."""
+    low = max((config.least_side for config in configs if not runs(config, size)), default=1)
     return max(size[0], low), max(size[1], low)
 
 
@@ -45,6 +46,15 @@ def labels(configs: Sequence[ResNetConfig]) -> list[str]:
         same = sum(other == name or other.startswith(f"{name} (") for other in names)
         names.append(f"{name} ({same + 1})" if same else name)
     return names
+
+
+def remarks(traces: Sequence[Trace], names: Sequence[str]) -> list[str]:
+    """What the figures of a network alone do not say: that units see more than their windows, that the image is small."""
+    return [
+        f"{name}: {words}"
+        for name, traced in zip(names, traces, strict=True)
+        for words in (traced.beyond_windows(), traced.too_small) if words
+    ]  # fmt: skip
 
 
 def label(config: ResNetConfig) -> str:

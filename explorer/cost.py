@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import groupby
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
 
 FLOAT = 4
 """Bytes of an fp32 number."""
+
+POSITION = 8
+"""Bytes of the position (int64) of a maximum."""
 
 IMAGE = -1
 """The index that stands for the input image among a layer's `inputs`."""
@@ -29,25 +34,82 @@ class Memory(NamedTuple):
 
 
 def inference_memory(trace: Trace) -> Memory:
-    """The most that activations hold at once: an output lives until its last reader has run.
+    """The most that a forward pass of one image holds at once in evaluation mode: maps, and an operation's extra tensors.
 
-    Counts the outputs of layers and the image, not weights or a kernel's own workspace.
+    What a module was given lives until its forward returns, at every level, since the frames of Python hold it:
+    the image to the end, the input of a stage and of a block until they are through. What a forward keeps in a
+    variable lives as long (`variables`). Weights and a kernel's own scratch space are not counted.
     """
-    sizes, owner = tensor_bytes(trace)
-    last_use = {owner[layer.index]: layer.index for layer in trace.layers}
+    ends = last_readers(trace)
+    returns = {path: layer.index for layer in trace.layers for path in enclosing(layer.name)}
     for layer in trace.layers:
         for producer in layer.inputs:
-            last_use[owner[producer]] = layer.index
-    ends: dict[int, list[int]] = {}
-    for tensor, end in last_use.items():
-        ends.setdefault(end, []).append(tensor)
+            inside = () if producer == IMAGE else enclosing(trace.layers[producer].name)
+            path = next((path for path in enclosing(layer.name) if path not in inside), layer.name)
+            ends.append((producer, returns.get(path, layer.index)))
+    return largest(trace, [*ends, *variables(trace)], beside_inference)
+
+
+def least_memory(trace: Trace) -> Memory:
+    """The same where each output is let go of after its last reader, as a runtime does that plans its memory.
+
+    Operations run one after another in our order, none of them fused or in place.
+    """
+    return largest(trace, last_readers(trace))
+
+
+Ends = Iterable[tuple[int, int]]
+"""Tensors, as the layer (or image, −1) that put them out, with a layer that still finds them alive."""
+
+
+def largest(trace: Trace, ends: Ends, beside: Callable[[Layer], int] = lambda layer: 0) -> Memory:
+    """The most that is alive while a layer runs; `beside` gives the bytes it needs besides its inputs and output."""
+    sizes, owner = tensor_bytes(trace)
+    last = {owner[layer.index]: layer.index for layer in trace.layers}
+    for tensor, end in ends:
+        last[owner[tensor]] = max(last.get(owner[tensor], end), end)
+    freed: dict[int, int] = {}
+    for tensor, end in last.items():
+        freed[end] = freed.get(end, 0) + sizes[tensor]
     live, peak, where = sizes[IMAGE], 0, trace.layers[0]
     for layer in trace.layers:
         live += sizes[layer.index] if owner[layer.index] == layer.index else 0
-        if live > peak:
-            peak, where = live, layer
-        live -= sum(sizes[tensor] for tensor in ends.get(layer.index, ()))
+        if (held := live + beside(layer)) > peak:
+            peak, where = held, layer
+        live -= freed.get(layer.index, 0)
     return Memory(peak, where)
+
+
+def last_readers(trace: Trace) -> list[tuple[int, int]]:
+    """Each tensor with each layer that reads it."""
+    return [(producer, layer.index) for layer in trace.layers for producer in layer.inputs]
+
+
+def enclosing(name: str) -> list[str]:
+    """The modules around a layer, from the network: "", "layer1", "layer1.0" for layer1.0.conv1."""
+    parts = name.split(".")
+    return [".".join(parts[:depth]) for depth in range(len(parts))]
+
+
+_BRANCH = re.compile(r"(conv|bn|act|aa)\d?")
+
+
+def variables(trace: Trace) -> Iterator[tuple[int, int]]:
+    """What `ResNet.forward`, and a block's `forward` and `branch`, still have in a variable when all have read it.
+
+    The last stage's map stays to the end of the head; in a branch, what a convolution reads stays until the next
+    one's input is made or the branch ends; in a pre-activation block σ(x) stays until the block ends.
+    """
+    head = next(layer for layer in trace.layers if layer.role.part == "head")
+    yield head.inputs[0], len(trace.layers) - 1
+    stages = (layer for layer in trace.layers if layer.role.part == "stage")
+    for _, group in groupby(stages, lambda layer: layer.role[:3]):
+        block = list(group)
+        branch = [layer for layer in block if _BRANCH.fullmatch(layer.role.slot) and layer.role.slot != "act"]
+        read = [layer.inputs[0] for layer in branch if layer.op == "convolution"]
+        yield from zip(read, [*read[1:], branch[-1].index], strict=True)
+        if trace.config.order == "pre":
+            yield read[0], block[-1].index
 
 
 def tensor_bytes(trace: Trace) -> tuple[dict[int, int], dict[int, int]]:
@@ -92,11 +154,24 @@ def kept_beside(layer: Layer) -> int:
     if layer.op == "stochastic depth":
         return 1
     if layer.op == "max pooling":
-        return prod(layer.out_shape) * 8
-    if layer.op == "blur":
-        _, height, width = layer.in_shapes[0]
-        return channels * (height + 2) * (width + 2) * FLOAT
-    return 0
+        return prod(layer.out_shape) * POSITION
+    return padded(layer) if layer.op == "blur" else 0
+
+
+def beside_inference(layer: Layer) -> int:
+    """Bytes of the tensors that an operation makes and drops again: the positions of the maxima, what the blur pads,
+    group norm's means and deviations."""
+    if layer.op == "group norm":
+        return 2 * layer.groups * FLOAT
+    if layer.op == "max pooling":
+        return prod(layer.out_shape) * POSITION
+    return padded(layer) if layer.op == "blur" else 0
+
+
+def padded(layer: Layer) -> int:
+    """Bytes of what a blur reads, a pixel wider on each side."""
+    channels, height, width = layer.in_shapes[0]
+    return channels * (height + 2) * (width + 2) * FLOAT
 
 
 # -- formulas -----------------------------------------------------------------------------

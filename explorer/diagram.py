@@ -15,6 +15,7 @@ from math import sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
 from .palette import colour
+from .receptive_field import beyond_windows, carriers
 from .trace import IMAGE, Layer, Shape, Trace
 
 if TYPE_CHECKING:
@@ -512,7 +513,11 @@ def remark(trace: Trace, part: str) -> str:
     kind = f"option {trace.config.shortcut}" if projects else "the identity"
     cost = f"{weights:,} parameters" if weights else "no parameters"
     f_sees, s_sees = ((end.field.size - start.size) // start.jump + 1 for end in (branch, shortcut))
-    return f"F(x) sees {f_sees}×{f_sees} of its input. S(x) is {kind}: {cost}, sees {s_sees}×{s_sees}."
+    words = f"F(x) sees {f_sees}×{f_sees} of its input. S(x) is {kind}: {cost}, sees {s_sees}×{s_sees}."
+    inside = carriers(layers)
+    spread = {name: inside.get(end.index, frozenset()) for name, end in (("F(x)", branch), ("S(x)", shortcut))}
+    named = " and ".join(name for name, kinds in spread.items() if kinds)
+    return f"{words} {beyond_windows(frozenset().union(*spread.values()), f'Units of {named}')}".rstrip()
 
 
 # -- graphviz -----------------------------------------------------------------------------

@@ -577,11 +577,12 @@ def stem(t: Trace) -> str:
         )
         for layer in convs
     ]
+    beyond = t.beyond_windows(convs[-1])
     return f"""The stem turns the image into the first map. It is the one place where the paper uses a 7×7: the image has only
 {count(t.config.in_channels, "channel")}, so a large kernel is cheap, and $s = 2$ saves work early. For small images one 3×3 at full
 size is the usual choice.
 {table(("", "$C$", "$s$", "$H × W$", "MACs"), rows)}
-After `conv1`, one unit sees {convs[-1].field.size} pixels a side."""
+After `conv1`, one unit sees {convs[-1].field.size} pixels a side. {beyond}""".rstrip()
 
 
 def pool(t: Trace) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import accumulate
 from math import floor
 from typing import TYPE_CHECKING, NamedTuple
@@ -96,6 +96,29 @@ def union(a: Field, b: Field) -> Field:
 def whole(size: tuple[int, int]) -> Field:
     """The field of a globally pooled unit; `size` is the image's height and width."""
     return Field(max(size), 0, 0)
+
+
+# -- what windows leave out ---------------------------------------------------------------
+
+WHOLE_MAP = {"group norm": "group norm", "scaling": "channel attention"}
+"""Operations that bring statistics of the whole map to each of its units, and what people call them."""
+
+
+def carriers(layers: Iterable[Layer]) -> dict[int, frozenset[str]]:
+    """For each layer by its index, through which of `WHOLE_MAP` among `layers` its units depend on more than windows."""
+    found: dict[int, frozenset[str]] = {}
+    for layer in layers:
+        own = {WHOLE_MAP[layer.op]} if layer.op in WHOLE_MAP else set()
+        found[layer.index] = frozenset(own.union(*(found.get(i, ()) for i in layer.inputs)))
+    return found
+
+
+def beyond_windows(kinds: Collection[str], units: str = "Units", first: str = "") -> str:
+    """That the windows of `units` are not all they depend on, in a sentence; empty where they are."""
+    if not kinds:
+        return ""
+    at = f", first in {first}" if first else ""
+    return f"{units} also depend on the whole map through {' and '.join(sorted(kinds))}{at}."
 
 
 # -- all paths ----------------------------------------------------------------------------

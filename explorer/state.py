@@ -16,6 +16,7 @@ import streamlit as st
 from resnet import OPTIONS, PRESETS, ConfigError, Option, ResNetConfig, preset, preset_name
 from resnet.options import from_text, to_text
 
+from .compare import common_size
 from .inference import OutOfMemoryError
 from .residual import switchable
 from .view import View, natural_size, parse_size, size_text, tolerant
@@ -106,11 +107,11 @@ def change(name: str, value: Any, typed: str | None = None) -> None:
     except ConfigError as error:
         refuse(name, to_text(value) if typed is None else typed, error)
         return
-    size, low = now.image_size, config.total_stride
-    if min(size) < low:
-        size = (max(size[0], low), max(size[1], low))
+    size = common_size((config,), now.image_size)
+    if size != now.image_size:
         notes += (
-            f"Image size went from {size_text(now.image_size)} to {size_text(size)}: the network strides by {low}.",
+            f"Image size went from {size_text(now.image_size)} to {size_text(size)}: below {config.least_side} pixels a "
+            "map is too small for one of the network's operations.",
         )
     show(replace(now, config=config, image_size=size), *notes)
 
@@ -134,8 +135,8 @@ def sidebar() -> None:
     set_widget("preset", preset_name(now.config) or CUSTOM)
     names = list(PRESETS) if preset_name(now.config) else [CUSTOM, *PRESETS]
     st.selectbox(
-        "Preset", names, key="preset", on_change=preset_chosen,
-        help="A network of the paper, torchvision or timm to start from.",
+        "Preset", names, key="preset", on_change=preset_chosen, accept_new_options=True,
+        help="A network of the paper, torchvision or timm to start from; a name can be typed too, such as ResNet-50.",
     )  # fmt: skip
     groups = dict.fromkeys(option.group for option in OPTIONS.values())
     for group in groups:
@@ -189,9 +190,14 @@ def set_widget(key: str, value: Any) -> None:
 
 def preset_chosen() -> None:
     name = st.session_state.preset
-    if name != CUSTOM:
+    if name in (None, CUSTOM):
+        return
+    try:
         config = preset(name)
-        show(replace(view(), config=config, image_size=natural_size(config), at="", weights=""))
+    except ConfigError as error:
+        refuse("preset", name, error)
+        return
+    show(replace(view(), config=config, image_size=natural_size(config), at="", weights=""))
 
 
 def size_chosen() -> None:

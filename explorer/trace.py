@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from resnet import ResNet, ResNetConfig
 from resnet.blocks import ACTIVATIONS, Add, BlurPool2d, ChannelConv1d, DropPath, PadShortcut, Scale
 
-from .cost import IMAGE, Memory, inference_memory, training_memory
-from .receptive_field import PIXEL, Field, union, whole, window
+from .cost import IMAGE, Memory, inference_memory, least_memory, training_memory
+from .receptive_field import PIXEL, Field, beyond_windows, carriers, union, whole, window
 
 if TYPE_CHECKING:
     import pandas
@@ -113,8 +113,13 @@ class Trace:
 
     @cached_property
     def inference_memory(self) -> Memory:
-        """The most that activations hold at once in a forward pass of one image in fp32."""
+        """The most that a forward pass of one image in fp32 holds at once, as our own network runs."""
         return inference_memory(self)
+
+    @cached_property
+    def least_memory(self) -> Memory:
+        """The most at once where each output is let go of after its last reader."""
+        return least_memory(self)
 
     @cached_property
     def training_memory(self) -> int:
@@ -125,6 +130,33 @@ class Trace:
     def field(self) -> Field:
         """The receptive field of the last stage."""
         return next(layer.field for layer in reversed(self.layers) if layer.role.part == "stage")
+
+    @cached_property
+    def carriers(self) -> Mapping[int, frozenset[str]]:
+        """For each layer by its index, what brings the whole map to its units; see `beyond_windows`."""
+        return carriers(self.layers)
+
+    def beyond_windows(self, layer: Layer | None = None) -> str:
+        """That a layer's units depend on more than their windows, in a sentence; without a layer, that some do, and from
+        where on. Empty where they do not."""
+        if layer is not None:
+            return beyond_windows(self.carriers[layer.index], "Its units")
+        first = next((self.layers[index].name for index, kinds in self.carriers.items() if kinds), "")
+        return beyond_windows(frozenset().union(*self.carriers.values()), first=first)
+
+    @cached_property
+    def too_small(self) -> str:
+        """What happens to an image that is smaller than the total stride, in a sentence; empty for a larger one."""
+        side, stride = min(self.image_size), self.config.total_stride
+        if side >= stride:
+            return ""
+        layer = next(layer for layer in self.layers if layer.field.jump and min(layer.out_shape[1:]) == 1)
+        height, width = layer.out_shape[1:]
+        shape = "1×1" if height == width else "one unit high" if height == 1 else "one unit wide"
+        return (
+            f"A side of {side} px is less than the network's total stride of {stride}: from {layer.name} on the maps are {shape}, "
+            "and a 3×3 kernel sees mostly padding."
+        )
 
     @cached_property
     def by_name(self) -> Mapping[str, Layer]:

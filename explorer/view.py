@@ -12,6 +12,8 @@ from resnet.options import to_text
 from resnet.weights import BUNDLED, FASHION_MNIST
 
 from .residual import blocks, fixed
+from .trace import Trace
+from .trace import trace as trace_config
 
 Size = tuple[int, int]
 
@@ -101,10 +103,26 @@ def parse_network(text: str) -> View:
     Raises:
         ConfigError: for an unknown name or a value that is not accepted.
     """
+    if "huggingface.co/" in text:  # a model's page there, not a link of this app
+        return View.from_query({"preset": text})
     text, link, query = text.strip().partition("?")
     if link or "://" in text:
         return View.from_query(dict(parse_qsl(query, keep_blank_values=True)))
     return View.from_query(dict(parse_qsl(text, keep_blank_values=True)) if "=" in text else {"preset": text})
+
+
+def trace(network: ResNetConfig | str, image_size: int | Size | None = None) -> Trace:
+    """Trace a configuration, or what `parse_network` reads: a preset's name or a link.
+
+    The image size is one side, or (height, width), in pixels; without it a link's own, and 224 for a configuration.
+
+    Raises:
+        ConfigError: for an unknown name, a value that is not accepted, or an image that the network cannot take.
+    """
+    if not isinstance(network, str):
+        return trace_config(network, 224 if image_size is None else image_size)
+    view = parse_network(network)
+    return trace_config(view.config, view.image_size if image_size is None else image_size)
 
 
 def parse_others(text: str) -> tuple[ResNetConfig, ...]:

@@ -99,17 +99,26 @@ PRESETS: Mapping[str, ResNetConfig] = MappingProxyType(_presets())
 _PRESET_NAMES = {config: name for name, config in reversed(list(PRESETS.items()))}
 
 
+def plain_name(name: str) -> str:
+    """A name without what people write differently: case, -, _ and spaces, × for x, "v1.5", timm's place on the hub, a tag."""
+    name = re.sub(r"^(https?://huggingface\.co/|hf[-_]hub:)?timm/", "", name.strip().lower())
+    return re.sub(r"[-_\s]|v1\.5$|\.[a-z].*", "", name.replace("×", "x"), flags=re.DOTALL)
+
+
+_BY_PLAIN_NAME = {plain_name(name): config for name, config in PRESETS.items()}
+
+
 def preset(name: str) -> ResNetConfig:
-    """The configuration of a named network; case, hyphens and spaces do not matter.
+    """The configuration of a named network, as people type it: "ResNet-50", "wide-resnet50-2", "timm/resnet50.a1_in1k".
 
     Raises:
         ConfigError: for an unknown name; the sentence offers the nearest known ones.
     """
-    plain = re.sub(r"[-\s]", "", name.lower())
-    if plain not in PRESETS:
-        near = get_close_matches(plain, PRESETS, n=4, cutoff=0.3) or list(PRESETS)[:5]
+    plain = plain_name(name)
+    if plain not in _BY_PLAIN_NAME:
+        near = get_close_matches(name.lower(), PRESETS, n=4, cutoff=0.3) or list(PRESETS)[:5]
         raise ConfigError("preset", name, f"one of {len(PRESETS)} names, such as {', '.join(near)}")
-    return PRESETS[plain]
+    return _BY_PLAIN_NAME[plain]
 
 
 def preset_name(config: ResNetConfig) -> str | None:

@@ -21,6 +21,7 @@ from torchvision.models import resnet18
 import resnet.weights
 from explorer.images import open_image, samples
 from explorer.trace import trace
+from explorer.view import View
 from explorer.views import cached, lesion
 from resnet import OPTIONS, ResNet, ResNetConfig, preset
 from resnet.weights import FASHION_MNIST, Weights, load
@@ -77,6 +78,12 @@ def select(app: AppTest, key: str, value: str) -> AppTest:
     return run(app)
 
 
+def typed_into(app: AppTest, key: str, text: str) -> AppTest:
+    """Type a value that a list does not hold, which a test's list only takes where it holds it."""
+    app.selectbox(key=key).options.append(text)
+    return select(app, key, text)
+
+
 def tab(app: AppTest, name: str) -> AppTest:
     """Open a tab, as its link would."""
     app.session_state["view"] = replace(app.session_state["view"], tab=name)
@@ -114,7 +121,7 @@ def captions(app: AppTest) -> str:
 
 # -- architecture -------------------------------------------------------------------------
 
-RESNET50 = {"Parameters": "25.56 M", "MACs": "4.09 G", "Peak activations": "9.2 MiB", "Receptive field": "427 px"}
+RESNET50 = {"Parameters": "25.56 M", "MACs": "4.09 G", "Peak activations": "11.3 MiB", "Receptive field": "427 px"}
 
 
 def test_the_first_page_is_resnet50() -> None:
@@ -167,7 +174,8 @@ def test_the_link_opens_on_the_same_view() -> None:
     [
         ({"layers": "3-x", "attention": "se"}, {"attention": "se"}, ["layers = 3-x is not accepted"]),
         ({"depth": "50", "block": "basic"}, {"block": "basic"}, ["option = depth is not accepted"]),
-        ({"size": "12", "block": "basic"}, {"block": "basic"}, ["12"]),
+        ({"size": "0", "block": "basic"}, {"block": "basic"}, ["image_size = 0 is not accepted"]),
+        ({"size": "12", "antialias": "blur"}, {"antialias": "blur"}, ["image_size = 12 is not accepted: 17 to 8192"]),
         ({"pin": "groups=0", "block": "basic"}, {"block": "basic"}, ["pin = groups=0 is not accepted"]),
         ({"preset": "vgg"}, {}, ["preset = vgg is not accepted"]),
         (
@@ -212,7 +220,7 @@ def test_the_warning_goes_with_the_next_change() -> None:
         ("planes", "64, 128", "each of the 4 stages"),
         ("planes", "64-128-256-0", "from 1 to 16384"),
         ("stem_width", "-1", "from 1 to 16384"),
-        ("size", "12", "32 to 8192 pixels"),
+        ("size", "0", "1 to 8192 pixels"),
         ("size", "224x", "height × width"),
         ("size", "٢٢٤", "height × width"),
         ("groups", "4.0", "from 1 to 1024"),
@@ -241,7 +249,7 @@ def test_a_mistake_in_the_sidebar_changes_nothing(option: str, typed: str, words
 
 
 def test_the_warning_about_a_size_quotes_it_as_typed() -> None:
-    (warning,) = said(choose(opened(), "size", "12").warning)
+    (warning,) = said(choose(opened(antialias="blur"), "size", "12").warning)
     assert re.search(r"= 12 is not accepted", warning)
 
 
@@ -256,11 +264,74 @@ def test_what_had_to_follow_is_told() -> None:
     assert not app.info
 
 
-def test_the_image_grows_with_the_stride() -> None:
-    app = choose(opened(preset="resnet20", size="4x160"), "stem", "7x7")
-    assert said(app.info) == ["Image size went from 4x160 to 8x160: the network strides by 8."]
-    assert app.text_input(key="size").value == "8x160"
+def test_the_image_grows_where_an_operation_needs_it() -> None:
+    app = choose(opened(preset="resnet20", size="1x160"), "antialias", "blur")
+    assert said(app.info) == [
+        "Image size went from 1x160 to 3x160: below 3 pixels a map is too small for one of the network's operations."
+    ]
+    assert app.text_input(key="size").value == "3x160"
     assert not app.warning
+
+
+def test_a_small_image_is_kept_and_said_to_be_small() -> None:
+    app = choose(opened(preset="resnet20", size="4x160"), "stem", "7x7")
+    assert app.text_input(key="size").value == "4x160"
+    assert (
+        "A side of 4 px is less than the network's total stride of 8: from layer2.0.conv1 on the maps are one unit high"
+        in captions(app)
+    )
+    assert not app.info
+    assert "total stride" not in captions(choose(app, "size", "8"))
+
+
+NARROW = {"layers": "1-1-1-1", "planes": "8-16-32-64"}
+
+
+@pytest.mark.parametrize("size", ["1", "2", "7", "28", "31", "1x40"])
+@pytest.mark.parametrize("page", ["", "inference", "experiments", "compare", "accuracy", "source"])
+def test_every_panel_takes_a_small_image(page: str, size: str) -> None:
+    extra = {"with": "resnet50,resnet20"} if page == "compare" else {"picture": "coffee", "at": "conv1"}
+    app = opened(page, size=size, **NARROW, **extra)
+    assert not app.error
+    panels = {
+        "": ("Layers", "Cost", "Ledger", "Receptive field", "torchinfo", "graphviz"),
+        "inference": (
+            "Activations", "Inside the addition", "Blocks off", "Receptive field", "Attribution", "Weights",
+            "Several pictures", "Speed",
+        ),
+        "experiments": ("Degradation", "Gradients", "Paths", "Identity"),
+    }  # fmt: skip
+    for name in panels.get(page, ()):
+        tab(app, name)
+        assert app.session_state["view"].tab == name
+        assert not app.error
+        assert not app.warning
+
+
+def test_a_field_is_said_to_be_more_than_its_window() -> None:
+    """Headline, inspector, table and chart with group norm; nowhere without."""
+    words = "depend on the whole map through group norm"
+    for norm, said_so in (("group", True), ("batch", False)):
+        app = tab(opened(norm=norm, at="layer1.0.conv1"), "Receptive field")
+        (facts,) = (html.proto.body for html in app.get("html") if "<dt>Receptive field" in html.proto.body)
+        metric = next(metric for metric in app.metric if metric.label == "Receptive field")
+        chart, table = captions(app), captions(tab(app, "Layers"))
+        assert [words in text for text in (facts, metric.proto.help, chart, table)] == [said_so] * 4
+        (first,) = (
+            html.proto.body for html in opened(norm=norm, at="conv1").get("html") if "<dt>Receptive" in html.proto.body
+        )
+        assert "whole map" not in first
+
+
+@pytest.mark.parametrize(("typed", "name"), [("ResNet-34", "resnet34"), ("timm/resnet50d.ra2_in1k", "resnet50d")])
+def test_a_preset_can_be_typed(typed: str, name: str) -> None:
+    app = typed_into(opened(), "preset", typed)
+    assert app.selectbox(key="preset").value == name
+    assert View.from_query(link(app)).config == preset(name)
+    assert View.from_query(link(opened(preset=typed))).config == preset(name)
+    typed_into(app, "preset", "vgg16")
+    assert "preset = vgg16 is not accepted" in said(app.warning)[0]
+    assert app.selectbox(key="preset").value == name
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from torchvision.models import resnext50_32x4d
 from explorer.compare import activations
 from explorer.images import open_image, samples
 from explorer.trace import trace
+from explorer.view import View
 from resnet import ResNetConfig, preset
 from resnet.weights import BUNDLED
 
@@ -283,6 +284,22 @@ def test_the_drawing_follows_the_theme(visit):
     brightness = lambda colour: sum(map(int, re.findall(r"\d+", colour)[:3])) / 3  # noqa: E731
     assert abs(brightness(name) - brightness(paper)) > 150
     assert abs(brightness(ink) - brightness(paper)) > 80
+
+
+def test_a_preset_is_chosen_by_typing_its_name(visit):
+    visit.open("/")
+    field = visit.sidebar.get_by_role("combobox").first
+    for typed, name in (
+        ("ResNet-34", "resnet34"),
+        ("timm/resnet50d.ra2_in1k", "resnet50d"),
+        ("wide-resnet50-2", "wide_resnet50_2"),
+    ):
+        field.click()
+        field.fill(typed)
+        field.press("Enter")
+        visit.wait()
+        assert field.input_value() == name
+        assert View.from_query(query(visit)).config == preset(name)
 
 
 def test_a_unit_sees_its_box(visit):

@@ -146,6 +146,30 @@ def test_summary_holds_layers_and_totals(capsys: pytest.CaptureFixture[str]) -> 
     assert re.search(r"receptive field +427 px, jump 32, start -213\n", out)
 
 
+def test_summary_says_what_the_figures_mean(capsys: pytest.CaptureFixture[str]) -> None:
+    plain, group = (printed(capsys, "summary", name) for name in ("resnet50", "resnet50_gn"))
+    assert "peak activations  11,841,536 bytes at layer1.1.bn3\n  at the least    9,633,792 bytes" in plain
+    words = "Units also depend on the whole map through group norm, first in bn1."
+    assert words in group
+    assert "whole map" not in plain
+    assert words in printed(capsys, "compare", "resnet50", "resnet50_gn")
+
+
+@pytest.mark.parametrize("name", ["ResNet-50", "resnet 50", "timm/resnet50.a1_in1k", "preset=RESNET50"])
+def test_a_name_as_people_type_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert printed(capsys, "export", name, "json") == "{}\n"
+    assert "wide_resnet50_2 against ResNet-50 at" in printed(capsys, "compare", name, "wide-resnet50-2")
+
+
+def test_a_small_image(capsys: pytest.CaptureFixture[str]) -> None:
+    out = printed(capsys, "summary", "ResNet-18", "--size", "28")
+    assert re.search(r"MACs +34,747,136\n", out)
+    assert (
+        "A side of 28 px is less than the network's total stride of 32: from layer4.0.conv1 on the maps are 1×1" in out
+    )
+    assert "total stride" not in printed(capsys, "summary", "ResNet-18", "--size", "32")
+
+
 def test_summary_at_another_size(capsys: pytest.CaptureFixture[str]) -> None:
     out = printed(capsys, "summary", "block=basic&layers=2-2-2-2&num_classes=10", "--size", "64x96")
     assert "at 64×96" in out
@@ -338,8 +362,9 @@ def test_waits_are_compared_click_by_click() -> None:
         (["summary", "resnet50", "--size=224x"], "size = 224x"),
         (["summary", "resnet50", "--size=1x2x3"], "size = 1x2x3"),
         (["summary", "resnet50", "--size=-224"], "-224"),
-        (["summary", "resnet50", "--size=31"], "32 to 8192 pixels"),
-        (["export", "resnet50", "dot", "--size=9999"], "32 to 8192 pixels"),
+        (["summary", "resnet50", "--size=0"], "1 to 8192 pixels"),
+        (["summary", "resnetblur50", "--size=16"], "17 to 8192 pixels"),
+        (["export", "resnet50", "dot", "--size=9999"], "1 to 8192 pixels"),
         (["summary", "resnet50", "--size=" + "9" * 5000], "size = 999"),
         (["compare", "resnet50", "naïve"], "preset = naïve"),
         (["compare", "resnet50", "resnet18", "--size=x"], "size = x"),

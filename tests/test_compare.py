@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from test_app import link, opened, said, select
+from test_app import link, opened, said, select, typed_into
 from test_config import configs
 from torchinfo import summary
 
@@ -265,10 +265,11 @@ def test_an_option_that_costs_nothing_is_billed_with_nothing() -> None:
 
 def test_one_image_size_for_all() -> None:
     assert common_size(of("resnet20", "resnet20"), (8, 40)) == (8, 40)
-    assert common_size(of("resnet20", "resnet50"), (8, 40)) == (32, 40)
-    with pytest.raises(ConfigError, match="32 to 8192"):
-        compare(*of("resnet20", "resnet50"), image_size=8)
-    assert compare(*of("resnet20", "resnet50"), image_size=(32, 48)).a.image_size == (32, 48)
+    assert common_size(of("resnet20", "resnet50"), (8, 40)) == (8, 40)
+    assert common_size(of("resnet20", "resnetblur50"), (8, 40)) == (17, 40)
+    with pytest.raises(ConfigError, match="17 to 8192"):
+        compare(*of("resnet20", "resnetblur50"), image_size=8)
+    assert compare(*of("resnet20", "resnetblur50"), image_size=(17, 48)).a.image_size == (17, 48)
 
 
 def test_names_tell_networks_apart() -> None:
@@ -466,8 +467,8 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "0 of 175 layers differ" in capsys.readouterr().out
     assert main(["compare", "resnet50", "resnet51"]) == 2
     assert re.fullmatch(r"explorer: preset = resnet51 [^\n]+\.\n", capsys.readouterr().err)
-    assert main(["compare", "resnet20", "resnet50", "--size=8"]) == 2
-    assert "32 to 8192" in capsys.readouterr().err
+    assert main(["compare", "resnet20", "resnetblur50", "--size=8"]) == 2
+    assert "17 to 8192" in capsys.readouterr().err
 
 
 def markdown(app) -> str:
@@ -498,9 +499,11 @@ def test_the_page_shows_a_prepared_comparison() -> None:
 
 def test_the_page_adds_networks() -> None:
     app = opened("compare", pin="layers=2-2-2-2&block=basic")
-    app.selectbox(key="add preset").set_value("resnet101").run()
+    typed_into(app, "add preset", "ResNet-101")
     assert link(app)["with"] == "resnet101"
     assert app.selectbox(key="add preset").value is None
+    typed_into(app, "add preset", "ResNet 51")
+    assert "preset = ResNet 51 is not accepted" in app.warning[0].value.replace("\\", "")
     app.text_input(key="add link").set_value("https://example.org/?shortcut=C").run()
     assert link(app)["with"] == "resnet101,shortcut=C"
     app.text_input(key="add link").set_value("depth=[50](x)").run()
@@ -572,9 +575,21 @@ def test_the_page_shows_the_chosen_block(at: str, words: str) -> None:
 
 
 def test_the_page_raises_the_image_size() -> None:
-    app = opened("compare", preset="resnet20", size="16", **{"with": "resnet50"})
-    assert "compared at 32 pixels instead of 16: one of them strides by 32" in markdown(app)
+    app = opened("compare", preset="resnet20", size="16", **{"with": "resnetblur50"})
+    assert "compared at 17 pixels instead of 16: below 17 a map is too small for an operation of one" in markdown(app)
     assert not app.exception
+
+
+def test_the_page_says_what_windows_and_small_images_leave_out() -> None:
+    app = opened("compare", preset="resnet50_gn", size="16", **{"with": "ResNet-50,seresnet18"})
+    assert link(app)["with"] == "resnet50,seresnet18"
+    words = "\n".join(caption.value.replace("\\", "") for caption in app.caption)
+    assert "resnet50_gn: Units also depend on the whole map through group norm, first in bn1." in words
+    assert (
+        "seresnet18: Units also depend on the whole map through channel attention, first in layer1.0.se.scale." in words
+    )
+    assert "ResNet-50: Units" not in words
+    assert words.count("A side of 16 px is less than the network's total stride of 32") == 3
 
 
 def test_a_number_of_bytes() -> None:

@@ -10,13 +10,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import timm
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torchvision.models import resnet50
 
-from resnet import OPTIONS, PRESETS, ConfigError, ResNetConfig, preset
+from resnet import OPTIONS, PRESETS, ConfigError, ResNetConfig, build, preset
 from resnet.options import to_text
+from resnet.presets import plain_name
 
 
 def refused(field: str, words: str, error: ConfigError) -> None:
@@ -105,12 +107,44 @@ def test_a_list_is_a_tuple_and_a_whole_number_a_float() -> None:
     assert isinstance(config.drop_path, float)
 
 
-@pytest.mark.parametrize("name", ["ResNet-50", "resnet 50", "RESNET50", "resnet50\n"])
-def test_preset_names_are_forgiving(name: str) -> None:
-    assert preset(name) == ResNetConfig()
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("ResNet-50", "resnet50"), ("resnet 50", "resnet50"), ("RESNET50", "resnet50"), ("resnet50\n", "resnet50"),
+        ("resnet-50d", "resnet50d"), ("wide-resnet50-2", "wide_resnet50_2"), ("Wide ResNet-50-2", "wide_resnet50_2"),
+        ("resnext50-32x4d", "resnext50_32x4d"), ("ResNeXt-50 32×4d", "resnext50_32x4d"),
+        ("resnet20-fashion", "resnet20_fashion"), ("RESNET20_FASHION", "resnet20_fashion"),
+        ("timm/resnet50.a1_in1k", "resnet50"), ("resnet50.tv_in1k", "resnet50"), ("hf-hub:timm/resnet18.a1_in1k", "resnet18"),
+        ("hf_hub:timm/resnet50_gn.a1h_in1k", "resnet50_gn"), ("https://huggingface.co/timm/resnet50d.ra2_in1k", "resnet50d"),
+        ("ResNet-50 v1", "resnet50_v1"), ("ResNet-50 v1.5", "resnet50"), ("SE-ResNet-50", "seresnet50"),
+    ],
+)  # fmt: skip
+def test_preset_names_are_forgiving(typed: str, name: str) -> None:
+    assert preset(typed) == PRESETS[name]
 
 
-@pytest.mark.parametrize("name", ["resnet51", "", "vgg", "५०", "a" * 10_000], ids=lambda name: name[:9])
+def test_preset_names_stay_apart_however_they_are_typed() -> None:
+    for form in (str, str.upper, lambda name: name.replace("_", "-"), lambda name: name.replace("_", " ")):
+        assert {name: preset(form(name)) for name in PRESETS} == dict(PRESETS)
+    assert len({plain_name(name) for name in PRESETS}) == len(PRESETS)
+
+
+@pytest.mark.parametrize("hub", ["", "timm/", "hf-hub:timm/"])
+def test_every_name_on_timms_hub_is_its_network_or_none(hub: str) -> None:
+    """`timm.list_pretrained` names weights as network.tag."""
+    weights = timm.list_pretrained("*res*")
+    assert sum(name.partition(".")[0] in PRESETS for name in weights) > 100
+    for name in weights:
+        network = name.partition(".")[0]
+        found = attempt(preset, hub + name)
+        assert (found == PRESETS[network]) if network in PRESETS else isinstance(found, ConfigError), name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["resnet51", "", "vgg", "५०", "a" * 10_000, "resnet50.5", "timm/", "resnet50.", "resnet50 v2.5"],
+    ids=lambda name: name[:9],
+)
 def test_preset_offers_near_names(name: str) -> None:
     with pytest.raises(ConfigError) as caught:
         preset(name)
@@ -154,6 +188,27 @@ def configs(draw: st.DrawFn, blocks: int | None = None) -> ResNetConfig:
         raise
 
 
+NARROW = {"planes": st.integers(1, 24), "stem_width": st.integers(4, 24), "groups": st.integers(1, 4),
+          "base_width": st.integers(64, 96), "in_channels": st.integers(1, 4), "num_classes": st.integers(1, 9)}  # fmt: skip
+
+
+@st.composite
+def narrow(draw: st.DrawFn) -> ResNetConfig:
+    """Configurations of all kinds, of few channels and at most two blocks a stage, that run in milliseconds."""
+    stages = draw(st.integers(1, 4))
+    values = {name: draw(NARROW.get(name, _values(name))) for name in OPTIONS if name not in ("layers", "planes")}
+    values |= {name: draw(st.lists(each, min_size=stages, max_size=stages).map(tuple))
+               for name, each in (("layers", st.integers(1, 2)), ("planes", NARROW["planes"]))}  # fmt: skip
+    if values["shortcut"] == "A":
+        values["planes"] = tuple(sorted(values["planes"]))
+    draft = SimpleNamespace(**values)
+    try:
+        return ResNetConfig(**{name: value for name, value in values.items() if not OPTIONS[name].unless(draft)})
+    except ConfigError:
+        assume(False)
+        raise
+
+
 @given(configs())
 @settings(max_examples=300, deadline=None)
 def test_any_configuration_reads_back(config: ResNetConfig) -> None:
@@ -161,7 +216,8 @@ def test_any_configuration_reads_back(config: ResNetConfig) -> None:
     assert config.with_() == (config, ())
 
 
-def attempt(read: Callable[[Any], ResNetConfig], given: Any) -> ResNetConfig | ConfigError:
+def attempt(read: Callable[[Any], Any], given: Any) -> Any:
+    """What `read` makes of it, or its refusal."""
     try:
         return read(given)
     except ConfigError as error:
@@ -314,34 +370,66 @@ def test_image_size(size: Any, sides: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize(
     "size",
-    [
-        31,
-        (224, 31),
-        0,
-        -224,
-        8193,
-        (8193, 224),
-        224.0,
-        "224",
-        None,
-        True,
-        (224,),
-        (224, 224, 3),
-        (True, 224),
-        (224, None),
-    ],
+    [0, -224, 8193, (8193, 224), (224, 0), 224.0, "224", None, True, (224,), (224, 224, 3), (True, 224), (224, None)],
 )
 def test_image_size_refused(size: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         ResNetConfig().check_image_size(size)
-    refused("image_size", "32 to 8192 pixels", caught.value)
+    refused("image_size", "1 to 8192 pixels", caught.value)
 
 
-@pytest.mark.parametrize(("name", "low"), [("resnet20", 4), ("resnet18", 32)])
-def test_smallest_image_is_the_total_stride(name: str, low: int) -> None:
-    assert preset(name).check_image_size(low) == (low, low)
+def passes(config: ResNetConfig, size: tuple[int, int]) -> bool:
+    """Whether torch runs the network on one image."""
+    network = build(config).eval()
+    try:
+        with torch.no_grad():
+            network(torch.zeros(1, config.in_channels, *size))
+    except (RuntimeError, ValueError):
+        return False
+    return True
+
+
+@given(narrow(), st.tuples(*[st.integers(1, 4) | st.integers(1, 40)] * 2))
+@settings(max_examples=300, deadline=None)
+def test_an_image_is_refused_where_torch_cannot_run_it(config: ResNetConfig, size: tuple[int, int]) -> None:
+    result = attempt(config.check_image_size, size)
+    assert (result == size) == passes(config, size), result
+    if isinstance(result, ConfigError):
+        refused("image_size", f"{config.least_side} to 8192 pixels", result)
+        assert f"below {config.least_side} a map is too small" in str(result)
+
+
+@given(narrow())
+@settings(max_examples=60, deadline=None)
+def test_the_least_side_is_the_smallest_that_torch_runs(config: ResNetConfig) -> None:
+    assert config.least_side == next(side for side in range(1, 65) if passes(config, (side, side)))
+
+
+@pytest.mark.parametrize(
+    ("given", "low"),
+    [
+        ({}, 1),
+        ({"stem": "3x3", "stem_pool": "none", "layers": (3, 3, 3), "block": "basic", "shortcut": "A"}, 1),
+        ({"antialias": "avg"}, 3),
+        ({"antialias": "avg", "stem_pool": "conv"}, 1),
+        ({"antialias": "blur"}, 17),
+        ({"antialias": "blur", "layers": (1,)}, 3),
+        ({"norm": "group"}, 1),
+        ({"norm": "group", "planes": (8, 16, 32, 64)}, 17),
+    ],
+)
+def test_smallest_image(given: dict[str, Any], low: int) -> None:
+    """A blur reflects a map of two positions or more, the unpadded average pool reads two, group norm two of a group."""
+    config = ResNetConfig(**given)
+    assert config.least_side == low
+    assert config.check_image_size(low) == (low, low)
     with pytest.raises(ConfigError, match=f"{low} to 8192"):
-        preset(name).check_image_size(low - 1)
+        config.check_image_size(low - 1)
+
+
+def test_one_side_may_be_smaller_than_the_least_of_a_square() -> None:
+    config = ResNetConfig(norm="group", planes=(8, 16, 32, 64))
+    assert config.check_image_size((1, 400)) == (1, 400)
 
 
 # -- changing -----------------------------------------------------------------------------

@@ -496,6 +496,20 @@ def test_remarks(given: dict[str, Any], part: str, branch: str, shortcut: str) -
     assert remark(traced, part) == f"F(x) sees {branch} of its input. S(x) is {shortcut}."
 
 
+@pytest.mark.parametrize(
+    ("options", "part", "units"),
+    [
+        ({"norm": "group"}, "layer2.0", "Units of F(x) and S(x) also depend on the whole map through group norm."),
+        ({"norm": "group"}, "layer2.1", "Units of F(x) also depend on the whole map through group norm."),
+        ({"attention": "se"}, "layer2.0", "Units of F(x) also depend on the whole map through channel attention."),
+        ({}, "layer2.0", ""),
+    ],
+)
+def test_a_block_says_what_windows_leave_out(options: dict[str, Any], part: str, units: str) -> None:
+    words = remark(small(layers=(1, 2), planes=(8, 16), **options), part)
+    assert words.partition("Units")[2] == units.removeprefix("Units")
+
+
 def test_without_an_addition_there_is_nothing_to_remark() -> None:
     assert remark(small(shortcut="none"), "layer1.1") == ""
     assert remark(small(), "stem") == ""

@@ -176,6 +176,63 @@ def test_the_nearest_unit_is_nearest(field: Field) -> None:
     assert [field.nearest(field.centre(unit), 7) for unit in range(7)] == list(range(7))
 
 
+# -- what windows leave out ---------------------------------------------------------------
+
+
+def shares_outside(config: ResNetConfig, traced: Trace) -> dict[str, float]:
+    """The share of the gradient of each layer's middle unit that falls outside the unit's box."""
+    torch.manual_seed(0)
+    model, outputs = build(config).double().eval().requires_grad_(False), {}
+    for name, module in model.named_modules():
+        module.register_forward_hook(lambda _, __, output, name=name: outputs.setdefault(name, output))
+    image = torch.randn(1, config.in_channels, *traced.image_size, dtype=torch.float64, requires_grad=True)
+    model(image)
+    shares = {}
+    for layer in (layer for layer in traced.layers if layer.field.jump):
+        unit = layer.field.nearest(traced.image_size[0] / 2, layer.out_shape[1])
+        target = outputs[layer.name][0, :, unit, unit].sum()
+        (gradient,) = torch.autograd.grad(target, image, retain_graph=True)
+        seen = gradient[0].abs().sum(0)
+        box = layer.field.box((unit, unit)).clipped(traced.image_size)
+        shares[layer.name] = 1 - float(seen[box.top : box.bottom + 1, box.left : box.right + 1].sum() / seen.sum())
+    return shares
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {}, {"norm": "none"}, {"antialias": "blur", "shortcut": "D"}, {"order": "pre"}, {"shortcut": "none"},
+        {"norm": "group"}, {"norm": "group", "order": "pre"}, {"norm": "group", "stem": "deep", "shortcut": "none"},
+        {"attention": "se"}, {"attention": "eca", "shortcut": "none"}, {"attention": "se", "order": "pre"},
+        {"attention": "se", "block": "basic", "shortcut": "A"}, {"norm": "group", "attention": "eca", "shortcut": "D"},
+    ],
+)  # fmt: skip
+def test_gradient_leaves_the_window_where_a_sentence_says_so(options: dict[str, Any]) -> None:
+    config = ResNetConfig(**{**NARROW, "planes": (8, 8, 8), "stem_width": 8, "activation": "silu", **options})
+    traced = trace(config, 160)
+    outside = shares_outside(config, traced)
+    said = {name: traced.beyond_windows(traced.by_name[name]) for name in outside}
+    assert {name: share > 1e-9 for name, share in outside.items()} == {
+        name: bool(words) for name, words in said.items()
+    }
+    assert all(share < 1e-12 for name, share in outside.items() if not said[name])
+    whole = traced.beyond_windows()
+    assert bool(whole) == any(said.values())
+    first = next((name for name, words in said.items() if words), None)
+    assert first is None or whole.endswith(f", first in {first}.")
+    for kind, has in (("group norm", config.norm == "group"), ("channel attention", config.attention != "none")):
+        assert (kind in whole) == has
+
+
+def test_group_norm_sees_more_than_a_quarter_outside_the_window() -> None:
+    """ResNet-50 with group norm at the end of its first stage."""
+    traced = trace(preset("resnet50_gn"), 224)
+    layer = traced.by_name["layer1.2.act"]
+    found = effective_field(fresh(traced.config), layer, noise(1, 3, 224), CPU)
+    assert found.inside < 0.75
+    assert traced.beyond_windows(layer) == "Its units also depend on the whole map through group norm."
+
+
 # -- the effective field ------------------------------------------------------------------
 
 

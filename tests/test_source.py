@@ -432,3 +432,13 @@ def test_contents_lead_to_a_note_and_a_step_moves_the_line(visit):
         visit.wait()
     assert int(marked.inner_text()) == int(first) + 1
     expect(row).to_contain_text("128×28×28")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [({"norm": "group", "stem": "deep"}, True), ({"norm": "group"}, False), ({}, False)]
+)
+def test_the_stem_says_what_its_windows_leave_out(options: dict[str, str], said: bool) -> None:
+    """The last convolution of a deep stem reads what group norm has touched, a 7×7 reads the image."""
+    note = next(note for note in NOTES if note.anchor == "resnet.model.stem")
+    words = note.text(trace(ResNetConfig(**options), 64))  # type: ignore[arg-type]
+    assert ("Its units also depend on the whole map through group norm." in words) == said

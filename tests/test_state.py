@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_config import configs
 
+from explorer.compare import common_size
 from explorer.residual import switchable
 from explorer.state import escape_markdown
 from explorer.view import View, natural_size, parse_size, size_text, tolerant
@@ -24,10 +25,11 @@ from resnet.weights import BUNDLED
 @st.composite
 def views(draw: st.DrawFn) -> View:
     config = draw(configs())
-    side = st.integers(config.total_stride, 8192)
+    side = st.integers(1, 8192)
+    size = draw(st.just(natural_size(config)) | st.tuples(side, side) | side.map(lambda pixels: (pixels, pixels)))
     return View(
         config,
-        draw(st.just(natural_size(config)) | st.tuples(side, side) | side.map(lambda pixels: (pixels, pixels))),
+        common_size((config,), size),
         draw(st.just("layer2.0.conv1") | st.text(max_size=100)),
         draw(st.none() | st.just(ResNetConfig()) | configs()),
         draw(st.just("IMAGENET1K_V2") | st.text(max_size=100)),
@@ -132,7 +134,9 @@ def assert_sentences(problems: list[str]) -> None:
         ({"option": "1", "": "2", "attention": "se"}, {"attention": "se"}, ["option = option", "option = (empty)"]),
         ({"preset": "resnet", "layers": "2-2-2-2"}, {"layers": "2-2-2-2"}, ["preset = resnet"]),
         ({"preset": "resnet18", "shortcut": "Q"}, {"layers": "2-2-2-2", "block": "basic"}, ["shortcut = Q"]),
-        ({"size": "12", "attention": "se"}, {"attention": "se"}, ["12"]),
+        ({"size": "12", "antialias": "blur"}, {"antialias": "blur"}, ["image_size = 12 is not accepted: 17 to 8192"]),
+        ({"size": "0", "attention": "se"}, {"attention": "se"}, ["image_size = 0 is not accepted: 1 to 8192"]),
+        ({"size": "1", "attention": "se"}, {"attention": "se", "size": "1"}, []),
         ({"size": "x", "attention": "se"}, {"attention": "se"}, ["size = x"]),
         ({"size": "9999", "attention": "se"}, {"attention": "se"}, ["9999"]),
         ({"image_size": "32", "attention": "se"}, {"attention": "se"}, ["option = image_size"]),
@@ -169,7 +173,7 @@ def test_what_is_wrong_is_left_out_and_the_rest_kept(
     [
         ({"layers": "3-8-36-3", "pin": "layers=x"}, {"layers": "3-8-36-3"}),
         ({"block": "basic", "pin": "block=x"}, {"block": "basic"}),
-        ({"layers": "3-8-36-3", "size": "12", "pin": "groups=0"}, {"layers": "3-8-36-3"}),
+        ({"layers": "3-8-36-3", "size": "0", "pin": "groups=0"}, {"layers": "3-8-36-3"}),
         ({"attention": "se", "depth": "50", "size": "x", "pin": "attention=0"}, {"attention": "se"}),
     ],
 )

@@ -15,9 +15,11 @@ import torch
 import torchinfo
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_config import configs
+from test_config import configs, narrow
 from torch import Tensor, nn
 
+import explorer
+from explorer.compare import common_size
 from explorer.cost import macs_formula, params_formula
 from explorer.receptive_field import Field, union
 from explorer.trace import COLUMNS, IMAGE, OPERATIONS, Layer, Trace, operation, reservable, trace, trace_module
@@ -225,15 +227,15 @@ def test_depth_is_the_weighted_layers_of_the_main_path(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "size", [31, (32, 31), (31, 32), 0, -64, True, 64.0, "64", None, (64,), (64, 64, 64), 8193, float("nan")]
+    "size", [(32, 0), (0, 32), 0, -64, True, 64.0, "64", None, (64,), (64, 64, 64), 8193, float("nan")]
 )
 def test_image_sizes_that_are_refused(size: Any) -> None:
-    with pytest.raises(ConfigError, match=r"^image_size = .* is not accepted: 32 to 8192 pixels") as caught:
+    with pytest.raises(ConfigError, match=r"^image_size = .* is not accepted: 1 to 8192 pixels") as caught:
         trace(preset("resnet50"), size)
     assert caught.value.field == "image_size"
 
 
-@pytest.mark.parametrize("size", [32, (32, 33), [33, 32], 8192])
+@pytest.mark.parametrize("size", [1, 31, (1, 40), 32, (32, 33), [33, 32], 8192])
 def test_image_sizes_that_are_accepted(size: Any) -> None:
     traced = trace(preset("resnet50"), size)
     assert traced.image_size == ((size, size) if isinstance(size, int) else tuple(size))
@@ -614,24 +616,18 @@ def live_bytes(traced: Trace, now: int) -> int:
 
 
 @pytest.mark.parametrize("name", ["resnet50", "resnetrs50", "resnetv2_50", "resnetblur50", *WIRED])
-def test_inference_memory_is_the_largest_live_set(name: str) -> None:
+def test_least_memory_is_the_largest_set_still_to_be_read(name: str) -> None:
     traced = trace(WIRED[name] if name in WIRED else preset(name), (64, 96))
     live = [live_bytes(traced, layer.index) for layer in traced.layers]
-    peak = traced.inference_memory
+    peak = traced.least_memory
     assert (peak.bytes, peak.layer.index) == (max(live), live.index(max(live)))
 
 
-def test_inference_memory_lasts_through_an_operation_that_passes_its_input_on() -> None:
+def test_least_memory_lasts_through_an_operation_that_passes_its_input_on() -> None:
     traced = trace(small(block="basic", shortcut="A", layers=(1, 1), planes=(4, 256), drop_path=0.5), 64)
     branch, padded = (traced.layers[index] for index in traced.by_name["layer2.0.add"].inputs)
     assert (branch.op, padded.op) == ("stochastic depth", "zero padding")
-    assert traced.inference_memory == (3 * 4 * 256 * 8 * 8, traced.by_name["layer2.0.add"])
-
-
-def test_inference_memory_of_resnet50() -> None:
-    peak = trace(preset("resnet50"), 224).inference_memory
-    assert peak.bytes == 9.1875 * 2**20 == 3 * 256 * 56 * 56 * 4
-    assert peak.layer.name == "layer1.0.downsample.1"
+    assert traced.least_memory == (3 * 4 * 256 * 8 * 8, traced.by_name["layer2.0.add"])
 
 
 def saved_bytes(config: ResNetConfig, size: tuple[int, int], batch: int = 1) -> int:
@@ -686,13 +682,87 @@ def test_training_memory_grows_with_the_batch() -> None:
     assert saved_bytes(config, (64, 64), batch=3) == 3 * trace(config, 64).training_memory
 
 
+# -- what can be traced --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "size"),
+    [
+        ("resnet50", "resnet50", (224, 224)),
+        ("ResNet-20", "resnet20", (32, 32)),
+        ("timm/resnet18.a1_in1k", "resnet18", (224, 224)),
+        ("https://huggingface.co/timm/resnet18.a1_in1k", "resnet18", (224, 224)),
+        ("preset=resnet20_fashion", "resnet20_fashion", (28, 28)),
+        ("http://localhost:8501/inference?preset=ResNet-18&size=64x96&tab=Speed", "resnet18", (64, 96)),
+        ("block=basic&layers=2-2-2-2", "resnet18", (224, 224)),
+        ("http://localhost:8501/", "resnet50", (224, 224)),
+    ],
+)
+def test_a_name_or_a_link_is_traced_at_its_own_size(text: str, name: str, size: tuple[int, int]) -> None:
+    assert explorer.trace(text) == trace(preset(name), size)
+    assert explorer.trace(text, 40) == explorer.trace(preset(name), image_size=40) == trace(preset(name), 40)
+
+
+@pytest.mark.parametrize("text", ["resnet51", "", "layers=x", "http://host/?size=0", "https://huggingface.co/timm/vit"])
+def test_what_cannot_be_traced_says_why(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^\w+ = .* is not accepted: .*\.$"):
+        explorer.trace(text)
+
+
+def test_trace_takes_a_configuration_at_224_as_ever() -> None:
+    assert explorer.trace(preset("resnet18")) == explorer.trace(preset("resnet18"), (224, 224))
+    assert explorer.trace(preset("resnet18"), image_size=None).image_size == (224, 224)
+
+
+# -- small images ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", [1, 2, 7, 28, 31, (1, 40), (40, 3)])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "resnet50d", "resnet50_gn", "resnetv2_50", "resnet20", "seresnet50", "plain20"]
+)
+def test_small_images_are_traced_as_torch_runs_them(name: str, side: Any) -> None:
+    """Shapes of every layer, beside a pass of one image with its numbers."""
+    traced, network, shapes = trace(preset(name), side), build(preset(name)).eval(), {}
+    for layer in traced.layers:
+        network.get_submodule(layer.name).register_forward_hook(
+            lambda _, __, output, name=layer.name: shapes.update({name: tuple(output.shape[1:])})
+        )
+    with torch.no_grad():
+        network(torch.zeros(1, *traced.image_shape))
+    assert shapes == {layer.name: layer.out_shape for layer in traced.layers}
+
+
+def test_resnet18_at_28() -> None:
+    """As ptflops counts it on torchvision's."""
+    assert trace(preset("resnet18"), 28).macs == 34_747_136
+
+
+@given(narrow(), st.tuples(*[st.integers(1, 70)] * 2))
+@settings(max_examples=60, deadline=None)
+def test_an_image_below_the_total_stride_leaves_one_unit(config: ResNetConfig, size: tuple[int, int]) -> None:
+    size = common_size((config,), size)
+    traced = trace(config, size)
+    words = traced.too_small
+    assert bool(words) == (min(size) < config.total_stride)
+    if words:
+        name = re.search(r"from (\S+) on", words)[1]  # type: ignore[index]
+        after = [
+            layer
+            for layer in traced.layers[traced.by_name[name].index :]
+            if layer.role.part != "head" and layer.field.jump
+        ]
+        assert all(min(layer.out_shape[1:]) == 1 for layer in after if not layer.role.on_shortcut)
+        assert ("1×1" in words) == (traced.by_name[name].out_shape[1:] == (1, 1))
+
+
 # -- any configuration --------------------------------------------------------------------
 
 
 @given(configs(blocks=3), st.data())
 @settings(max_examples=40, deadline=None)
 def test_any_configuration_traces(config: ResNetConfig, data: st.DataObject) -> None:
-    low = config.total_stride
+    low = config.least_side
     size = data.draw(st.tuples(st.integers(low, low + 70), st.integers(low, low + 70)))
     traced = trace(config, size)
     network = build(config, device="meta")

@@ -71,8 +71,8 @@ def words(trace: Trace) -> None:
 
 
 def summary(trace: Trace) -> str:
-    """25.56 M parameters, 4.09 GMACs and 10.7 MiB of activations."""
+    """25.56 M parameters, 4.09 GMACs and 11.3 MiB of activations at once."""
     return (
         f"{amount(trace.params)} parameters, {amount(trace.macs)}MACs and "
-        f"{mebibytes(trace.inference_memory.bytes)} of activations"
+        f"{mebibytes(trace.inference_memory.bytes)} of activations at once"
     )

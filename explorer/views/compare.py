@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import streamlit as st
 
-from resnet import PRESETS, ConfigError, ResNetConfig, preset
+from resnet import PRESETS, ConfigError, ResNetConfig
 
 from .. import compare_diagram, diagram, state
-from ..compare import Comparison, activations, common_size
+from ..compare import Comparison, activations, common_size, remarks
 from ..compare_charts import COMPARED, bill_figure, stages_figure
 from ..ready import READY
 from ..trace import Layer, Trace, shape_text
@@ -157,28 +157,26 @@ def add() -> None:
     def put(config: ResNetConfig) -> None:
         state.choose(others=(*others, config))
 
-    def preset_chosen() -> None:
-        if name := st.session_state["add preset"]:
-            put(preset(name))
-
-    def link_pasted() -> None:
-        text = st.session_state["add link"]
+    def typed(key: str) -> None:
+        text = st.session_state[key] or ""
         if text.strip():
             try:
                 put(parse_network(text).config)
             except ConfigError as error:
                 st.session_state.problems, st.session_state.notes = [f"{error} Nothing was added."], []
-                st.session_state.typed = {"add link": text}
+                st.session_state.typed = {key: text}
 
     state.set_widget("add preset", None)
     state.set_widget("add link", st.session_state.typed.get("add link", ""))
     left, right, last = st.columns([3, 4, 3], gap="small", vertical_alignment="bottom")
     left.selectbox(
-        "Add a preset", list(PRESETS), index=None, key="add preset", placeholder="Choose", on_change=preset_chosen
-    )
+        "Add a preset", list(PRESETS), index=None, key="add preset", placeholder="Choose or type a name",
+        on_change=typed, args=("add preset",), accept_new_options=True,
+    )  # fmt: skip
     right.text_input(
-        "Or a link", key="add link", placeholder="Paste a link of this app, or block=basic", on_change=link_pasted
-    )
+        "Or a link", key="add link", placeholder="Paste a link of this app, or block=basic", on_change=typed,
+        args=("add link",),
+    )  # fmt: skip
     if pinned is not None and pinned not in configs():
         last.button("Add the pinned network", on_click=put, args=(pinned,), icon=":material/keep:")
 
@@ -190,7 +188,7 @@ def traces() -> list[Trace]:
     if size != view.image_size:
         st.info(
             f"All are compared at {size_text(size)} pixels instead of {size_text(view.image_size)}: "
-            f"one of them strides by {max(config.total_stride for config in chosen)}."
+            f"below {max(config.least_side for config in chosen)} a map is too small for an operation of one of them."
         )
     return [traced(config, size) for config in chosen]
 
@@ -202,7 +200,7 @@ FIGURES: tuple[tuple[str, Callable[[Trace], int], Callable[[float], str], str], 
     ("Parameters", lambda trace: trace.params, amount, "Trainable numbers"),
     ("MACs", lambda trace: trace.macs, amount, "Multiply-adds for one image; FLOPs = 2 × MACs"),
     ("Activations", activations, mebibytes, "All layers' outputs for one image in fp32"),
-    ("Peak activations", lambda trace: trace.inference_memory.bytes, mebibytes, "The most that a forward pass holds at once"),
+    ("Peak activations", lambda trace: trace.inference_memory.bytes, mebibytes, "The most that a forward pass of one image in fp32 holds at once in PyTorch"),
     ("Receptive field", lambda trace: trace.field.size, lambda value: f"{value:,} px", "Pixels a side that the last stage sees"),
 )  # fmt: skip
 
@@ -222,6 +220,8 @@ def figures(traces: Sequence[Trace], names: Sequence[str]) -> None:
         rows.append(f'<tr><th title="{words}">{label}</th>{"".join(cells)}</tr>')
     with st.container(border=True, key="figures table"):
         st.html(f'<div class="wide"><table class="ledger"><tr><th></th>{head}</tr>{"".join(rows)}</table></div>')
+        for words in remarks(traces, names):
+            st.caption(state.escape_markdown(words))
 
 
 def minus(text: str | None) -> str:

@@ -17,7 +17,7 @@ from ..attribution import grad_cam
 from ..effective import Effective, Width, effective_field, gaussian_width, measured_side, mirrored
 from ..images import open_image, samples
 from ..receptive_field import Box
-from ..trace import Layer, Trace
+from ..trace import Layer
 from .cached import HASHES, computed, device, is_kept, traced
 from .network import chosen_layer
 from .paths import all_paths
@@ -157,7 +157,10 @@ def on_the_picture(result: Run, layer: Layer, unit: tuple[int, int], effective: 
             view, sheets, outlines, centre, field.jump, "The picture; arrow keys choose another unit", "picture grid",
             lambda row, column: state.choose(unit=unit_text(field.nearest(row, rows), field.nearest(column, columns))),
         )  # fmt: skip
-        st.caption(legend(result, heats, effective) + " A click chooses the unit whose field has its middle nearest.")
+        st.caption(
+            f"{legend(result, heats, effective)} {result.trace.beyond_windows(layer)}".rstrip()
+            + " A click chooses the unit whose field has its middle nearest."
+        )
         arrays = {"pixels": result.prepared.pixels, "map": maps[channel], "box": np.array(box)}
         downloads("unit", None, lambda: arrays | ({"effective": effective.field} if effective else {}))
 
@@ -283,7 +286,9 @@ def in_numbers(result: Run, layer: Layer, effective: Effective) -> None:
             f"{said} A unit can see its whole theoretical field, but counts mostly on its middle, "
             "since many more paths lead there (Luo 2016)."
         )
-        st.markdown(f"**{effective.inside:.1%}** of the gradient falls inside the box.{leak(result.trace, effective)}")
+        st.markdown(
+            f"**{effective.inside:.1%}** of the gradient falls inside the box. {result.trace.beyond_windows(layer)}"
+        )
         st.caption(
             f"|∂ȳ/∂x|, ȳ the mean of the middle unit's channels, averaged over {effective.inputs} pictures of "
             f"{effective.side}×{effective.side} px with these weights in eval mode; smaller pictures are continued by reflection."
@@ -296,15 +301,3 @@ def width_chart(
 ) -> go.Figure:
     profile = (_effective.field.sum(0) + _effective.field.sum(1)) / 2
     return charts.width_figure(profile, _effective.first, size, _width, name)
-
-
-def leak(trace: Trace, effective: Effective) -> str:
-    """Why a unit depends on what its windows do not reach."""
-    if effective.inside > 0.9999:
-        return ""
-    reasons = {
-        "channel attention weighs channels": trace.config.attention != "none",
-        "group norm divides": trace.config.norm == "group",
-    }
-    named = " and ".join(words for words, holds in reasons.items() if holds)
-    return f" The rest comes from outside: {named} by the whole map." if named else ""

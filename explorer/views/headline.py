@@ -10,8 +10,10 @@ import streamlit as st
 from resnet import ResNetConfig, title
 
 from .. import state
+from ..compare import common_size
 from ..trace import Trace
 from ..units import amount, mebibytes, signed
+from ..view import size_text
 from .cached import traced
 
 
@@ -22,6 +24,8 @@ def heading(trace: Trace) -> None:
     with words:
         st.title(title(config), anchor=False)
         st.caption(summary(config))
+        if trace.too_small:
+            st.caption(trace.too_small)
     with buttons, st.container(horizontal=True, horizontal_alignment="right"):
         pinned = state.view().pinned
         if pinned == config:
@@ -61,9 +65,10 @@ def figures(trace: Trace) -> None:
     other_config = state.compared()
     other = None
     if other_config is not None and other_config != trace.config:
-        low = other_config.total_stride
-        other = traced(other_config, tuple(max(side, low) for side in trace.image_size))  # type: ignore[arg-type]
+        other = traced(other_config, common_size((other_config,), trace.image_size))
     name = f"than {title(other.config)}" if other else None
+    if other and other.image_size != trace.image_size:
+        name = f"{name} at {size_text(other.image_size)}, its least"
     memory = trace.inference_memory
     field = trace.field.size
     seen = "larger than the image" if field > max(trace.image_size) else f"of the image's {max(trace.image_size)}"
@@ -72,10 +77,12 @@ def figures(trace: Trace) -> None:
         ("MACs", trace.macs, other.macs if other else None, amount,
          "Multiply-adds of convolutions and linear layers for one image: the paper's FLOPs. FLOPs counted singly are twice that."),
         ("Peak activations", memory.bytes, other.inference_memory.bytes if other else None, mebibytes,
-         f"The most that a forward pass of one image in fp32 holds at once, first reached at {memory.layer.name}. "
-         f"Training keeps {mebibytes(trace.training_memory)} a picture for the backward pass."),
+         f"The most that a forward pass of one image in fp32 holds at once as this network runs in PyTorch, first reached at "
+         f"{memory.layer.name}: outputs, and inputs until the block that reads them is through. Letting go of each output "
+         f"after its last reader would hold {mebibytes(trace.least_memory.bytes)}. Training keeps {mebibytes(trace.training_memory)} a picture for the backward pass."),
         ("Receptive field", field, other.field.size if other else None, lambda value: f"{value:,} px",
-         f"Pixels a side that a unit of the last stage can see, {seen}. Units are {trace.field.jump} px apart."),
+         f"Pixels a side that a unit of the last stage can see, {seen}. Units are {trace.field.jump} px apart. "
+         f"{trace.beyond_windows()}".rstrip()),
     )  # fmt: skip
     with st.container(key="figures"):
         columns = st.columns(4, gap="small")

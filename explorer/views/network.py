@@ -126,8 +126,8 @@ def facts(trace: Trace, layer: Layer) -> list[tuple[str, str]]:
         )
     else:
         rows.append(("Receptive field", "the whole image"))
-    if trace.config.attention != "none" and field.jump and layer.role.part == "stage":
-        rows.append(("", "Channel attention also lets the whole image weigh each channel."))
+    if field.jump and (words := trace.beyond_windows(layer)):
+        rows.append(("", words))
     return rows
 
 
@@ -138,7 +138,7 @@ def field_remark(trace: Trace) -> str:
     return (
         f"A unit of the last stage sees {trace.field.size:,} px a side. The same stages of {twin} blocks would see "
         f"{other.field.size:,} px: a basic block has two 3×3 convolutions, a bottleneck one. "
-        "The line rises faster the further units are apart."
+        f"The line rises faster the further units are apart. {trace.beyond_windows()}".rstrip()
     )
 
 

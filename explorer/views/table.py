@@ -36,6 +36,8 @@ def layers(trace: Trace) -> None:
         frame, key=key, selection_default=selection, on_select=row_chosen, selection_mode="single-row", hide_index=True, column_config=config,
         height=min(460, 36 * len(frame) + 40), placeholder="–",
     )  # fmt: skip
+    if words := trace.beyond_windows():
+        st.caption(f"Field counts windows alone. {words}")
     name = preset_name(trace.config) or "network"
     st.download_button(
         "Download CSV", frame.to_csv(index=False, lineterminator="\n"), f"{name}-layers.csv", "text/csv",
