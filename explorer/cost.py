@@ -197,7 +197,7 @@ def macs_formula(layer: Layer) -> str:
     product = prod(weights)
     if layer.op == "linear":
         return f"{product:,} weights, each used once = {layer.macs:,}"
-    positions = f"{layer.out_shape[0]}" if len(weights) == 1 else "·".join(map(str, layer.out_shape[1:]))
+    positions = "·".join(map(str, layer.out_shape[1:]))
     return f"{product:,} weights · {positions} positions = {layer.macs:,}"
 
 
@@ -292,10 +292,6 @@ def _norm_params(layer: Layer) -> int:
     return layer.params if layer.op in ("batch norm", "group norm") else 0
 
 
-def _later_positions(layer: Layer) -> int:
-    return layer.macs - layer.params if layer.op == "convolution along channels" else 0
-
-
 LINES: Mapping[str, Callable[[Layer], int]] = {
     "Convolution": _macs("convolution"),
     "Convolution along channels": _macs("convolution along channels"),
@@ -313,8 +309,8 @@ LINES: Mapping[str, Callable[[Layer], int]] = {
     "Max pooling": _inputs("max pooling"),
     "Average pooling": _inputs("average pooling"),
     "Global average pooling": _inputs("global average pooling"),
+    "Averages": _outputs("average pooling", "global average pooling"),
     "Blur": _outputs("blur", times=9),
-    "Channels after the first": _later_positions,
     "Addition": _outputs("addition"),
     "Scaling": _outputs("scaling"),
 }
@@ -337,17 +333,21 @@ TOOLS: tuple[Tool, ...] = (
         },
         False,
         "(pytorch backend) adds biases, 2 for each value of a norm, and activations and poolings. It counts ReLU, ELU, "
-        "GELU and the poolings twice: once at the module and once more at the function that the module calls. It knows "
-        "a class by its exact type, so the figure is for the network made of torch's own classes.",
+        "GELU and the poolings twice: once at the module and once more at the function that the module calls.",
     ),
     Tool(
         "ptflops aten", {"Bias": 1, "Blur": 1}, False,
         "(the other backend of ptflops) sees torch's operations. It adds biases and the blur, and nothing else.",
     ),
     Tool(
-        "torchinfo", {"Bias": 1, "Norm parameters": 1, "Channels after the first": -1}, False,
+        "thop", {"Batch norm": 4, "Global average pooling": 1, "Averages": 1}, False,
+        "adds 4 for each value of a batch norm, 1 for each value that global pooling reads, and 1 for each average that "
+        "any pooling puts out. It has no rule for a group norm or a blur.",
+    ),
+    Tool(
+        "torchinfo", {"Bias": 1, "Norm parameters": 1}, False,
         "multiplies parameters: by positions in a convolution, by one elsewhere. So it adds biases and one for each "
-        "parameter of a norm. A convolution along channels has one position to it.",
+        "parameter of a norm.",
     ),
     Tool(
         "torch", {"Blur": 1}, True,
@@ -355,4 +355,4 @@ TOOLS: tuple[Tool, ...] = (
         "layers without their biases. Where there is no blur, its FLOPs are twice our MACs.",
     ),
 )  # fmt: skip
-"""fvcore 0.1.5, ptflops 0.7.5, torchinfo 1.8 and torch's own counter, all in evaluation mode."""
+"""fvcore 0.1.5, ptflops 0.7.5, thop 0.1.1, torchinfo 1.8 and torch's own counter, all in evaluation mode."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .palette import colour
 from .receptive_field import beyond_windows, carriers
-from .trace import IMAGE, Layer, Shape, Trace
+from .trace import IMAGE, Layer, Shape, Trace, shape_text
 
 if TYPE_CHECKING:
     import graphviz
@@ -93,9 +93,9 @@ def box(x: float, y: float, width: float, height: float, hue: str, selected: boo
 
 
 def short_shape(shape: Shape) -> str:
-    """56²×128 for 128×56×56, 7×9×64 for 64×7×9."""
-    if len(shape) == 1:
-        return f"{shape[0]}"
+    """56²×128 for 128×56×56, 7×9×64 for 64×7×9; what is no map as it is."""
+    if len(shape) != 3:
+        return shape_text(shape)
     channels, height, width = shape
     return f"{height}²×{channels}" if height == width > 1 else f"{height}×{width}×{channels}"
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet import ConfigError, ResNet, ResNetConfig
-from resnet.blocks import BatchNorm2d, Block, Conv2d, EfficientChannelAttention, PreActivation, SqueezeExcitation
+from resnet.blocks import Block, EfficientChannelAttention, PreActivation, SqueezeExcitation
 
 from .inference import Device, TooLargeError
 from .residual import passed, steps
@@ -119,7 +119,7 @@ def become_identity(blocks: Sequence[Block], features: Tensor) -> Tensor:
         ValueError: for blocks that have an `obstacle`.
     """
     for block in blocks:
-        convolutions = [layer for name, layer in block.named_children() if isinstance(layer, Conv2d)]
+        convolutions = [layer for name, layer in block.named_children() if isinstance(layer, nn.Conv2d)]
         for conv in convolutions:
             if conv.out_channels < features.shape[1]:
                 raise ValueError(f"{features.shape[1]} channels do not fit through {conv.out_channels}")
@@ -131,7 +131,7 @@ def become_identity(blocks: Sequence[Block], features: Tensor) -> Tensor:
             nn.init.zeros_(block.se.fc2.bias)  # type: ignore[arg-type]
         elif isinstance(block.se, EfficientChannelAttention):
             nn.init.zeros_(block.se.conv.weight)
-        norms = [layer for layer in block.modules() if isinstance(layer, BatchNorm2d)]
+        norms = [layer for layer in block.modules() if isinstance(layer, nn.BatchNorm2d)]
         if any(isinstance(layer, nn.GroupNorm) for layer in block.modules()):
             raise ValueError("group norm has no fixed inverse")
         with ExitStack() as hooks:
@@ -148,7 +148,7 @@ def become_identity(blocks: Sequence[Block], features: Tensor) -> Tensor:
 
 def _undo(norm: nn.Module, args: tuple[Tensor, ...]) -> None:
     """A batch norm whose scale and shift undo its normalisation of what it is about to read."""
-    assert isinstance(norm, BatchNorm2d)
+    assert isinstance(norm, nn.BatchNorm2d)
     x = args[0].double()
     norm.running_mean.copy_(x.mean((0, 2, 3)))  # type: ignore[union-attr]
     norm.running_var.copy_(x.var((0, 2, 3), unbiased=False))  # type: ignore[union-attr]
@@ -176,7 +176,7 @@ def gap(before: Block, after: Block) -> Gap:
     """From an initialised block to one with the same layers."""
     numbers, squares, scaled, furthest = 0, 0.0, 0.0, 0.0
     others = dict(after.named_parameters())
-    convolutions = {f"{name}.weight" for name, layer in before.named_modules() if isinstance(layer, Conv2d)}
+    convolutions = {f"{name}.weight" for name, layer in before.named_modules() if isinstance(layer, nn.Conv2d)}
     for name, start in before.named_parameters():
         change = (others[name] - start).double()
         numbers += int((change != 0).sum())

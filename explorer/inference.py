@@ -315,8 +315,8 @@ def synchronise(device: Device) -> None:
 
 
 def strongest_map(output: Tensor) -> np.ndarray:
-    """The map of the strongest channel of C×H×W (or of C), at most 32 pixels a side."""
-    maps = output.float().reshape(len(output), 1, -1) if output.ndim == 1 else output.float()
+    """The map of the strongest channel of C×H×W (or of C values), at most 32 pixels a side."""
+    maps = output.float() if output.ndim == 3 else output.float().reshape(-1, 1, 1)
     chosen = maps[maps.abs().mean((1, 2)).nan_to_num().argmax()]
     if max(chosen.shape) > 32:
         chosen = F.adaptive_avg_pool2d(chosen[None], (min(32, len(chosen)), min(32, chosen.shape[1])))[0]
@@ -333,7 +333,7 @@ def activation(model: ResNet, picture: Tensor, layer: str, device: Device) -> np
     with device.turn(model, picture), torch.inference_mode(), watching(model, [layer], kept.__setitem__):
         model(device.tensor(picture))
         output = kept[layer][0].float()
-        return output.reshape(*output.shape, *[1] * (3 - output.ndim)).cpu().numpy()
+        return (output if output.ndim == 3 else output.reshape(-1, 1, 1)).cpu().numpy()
 
 
 def by_strength(maps: np.ndarray) -> np.ndarray:

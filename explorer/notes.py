@@ -114,9 +114,9 @@ def shortcut_kind(block: Block) -> str:
     ops = [layer.op for layer in block if layer.role.on_shortcut]
     if not ops:
         return "identity"
-    if "zero padding" in ops:
-        return "zero padding"
-    return "pooled projection" if "average pooling" in ops else "projection"
+    if "average pooling" in ops:
+        return "pooled projection"
+    return "zero padding" if "zero padding" in ops else "projection"
 
 
 def convolutions(layers: Iterable[Layer]) -> list[Layer]:
@@ -534,7 +534,8 @@ it follows the branch. {here}"""
 
 def pooled(t: Trace) -> str:
     return """**Option D**, from later work. The average of 2×2 positions comes first and takes the stride. Then the 1×1 convolution
-with $s = 1$ skips nothing. Where the block has $s = 1$, the pooling is an identity and this is option B."""
+with $s = 1$ skips nothing. Where the block has $s = 1$, the pooling is an identity and this is option B; only where $d$
+grows in place of the stride does it average all the same."""
 
 
 def options(t: Trace) -> str:
@@ -741,9 +742,11 @@ def efficient(t: Trace) -> str:
 
 
 def subsample(t: Trace) -> str:
-    found = [layer for layer in t.layers if layer.op in ("blur", "average pooling") and not layer.role.on_shortcut]
+    filters = [layer for layer in t.layers if layer.op in ("blur", "average pooling") and not layer.role.on_shortcut]
+    found = [layer for layer in filters if layer.stride > 1]
+    still = " A dilated stage still blurs, and takes every position." if len(found) < len(filters) else ""
     here = (
-        f"Here {count(len(found), 'filter')} do it."
+        f"Here {count(len(found), 'filter')} do it.{still}"
         if found
         else f"{title(t.config)} does not filter: the convolution has the stride."
     )

@@ -33,7 +33,8 @@ from .trace import Layer, Shape, Trace, reservable
 MODULES = ("resnet.blocks", "resnet.model", "resnet.config")
 
 HELPERS = frozenset(
-    f"resnet.blocks.{name}" for name in ("conv", "norm", "activation", "antialias", "shortcut_norm", "subsampling")
+    f"resnet.blocks.{name}"
+    for name in ("unfilled", "conv", "norm", "activation", "antialias", "shortcut_norm", "subsampling")
 )
 """Functions that make one layer for whoever asks; the line that asks is the layer's own."""
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet import ResNet, ResNetConfig
-from resnet.blocks import ACTIVATIONS, Add, BlurPool2d, ChannelConv1d, DropPath, PadShortcut, Scale
+from resnet.blocks import ACTIVATIONS, Add, BlurPool2d, DropPath, FlattenChannels, PadShortcut, Scale
 
 from .cost import IMAGE, Memory, inference_memory, least_memory, training_memory
 from .receptive_field import PIXEL, Field, beyond_windows, carriers, union, whole, window
@@ -231,7 +231,7 @@ def trace(config: ResNetConfig, image_size: int | tuple[int, int] = 224) -> Trac
 def trace_module(module: nn.Module, image_shape: Shape) -> tuple[Layer, ...]:
     """The layers of a feed-forward module that reads one image C×H×W, all of it modules of `OPERATIONS`.
 
-    The module is left in evaluation mode, as it is traced. Roles follow from the names of a `ResNet` only.
+    It is traced in evaluation mode; its training modes stay as they were. Roles follow from the names of a `ResNet` only.
 
     Raises:
         RuntimeError: where an operation is no module and so hidden from the hooks, or a shape does not fit.
@@ -256,7 +256,7 @@ class Call(NamedTuple):
 
 
 def run_hooks(network: nn.Module, image: Tensor) -> list[Call]:
-    """One forward pass of a batch N×C×H×W. An edge is a tensor that one module made and another read.
+    """One forward pass of a batch N×C×H×W in evaluation mode. An edge is a tensor that one module made and another read.
 
     A module that stands in several places must run in the order of its names.
 
@@ -272,17 +272,20 @@ def run_hooks(network: nn.Module, image: Tensor) -> list[Call]:
     places: dict[nn.Module, list[str]] = {}
     for name, module in network.named_modules(remove_duplicate=False):
         places.setdefault(module, []).append(name)
+    training = [module for module in places if module.training]
     hooks = []
-    for module, names in places.items():
-        module.training = False
-        if not isinstance(module, nn.Identity) and next(module.children(), None) is None:
-            hooks.append(module.register_forward_hook(hook_for(cycle(names))))
     try:
+        for module, names in places.items():
+            module.training = False
+            if not isinstance(module, nn.Identity) and next(module.children(), None) is None:
+                hooks.append(module.register_forward_hook(hook_for(cycle(names))))
         with torch.inference_mode():
             scores = network(image)
     finally:
         for hook in hooks:
             hook.remove()
+        for module in training:
+            module.training = True
     if not seen or scores is not seen[-1][3]:
         last = seen[-1][0] if seen else "the input"
         raise RuntimeError(f"{last} does not put out the result: make the operation after it a module")
@@ -316,7 +319,7 @@ def reservable(config: ResNetConfig) -> bool:
 
 OPERATIONS: Mapping[type[nn.Module], str] = {
     nn.Conv2d: "convolution",
-    ChannelConv1d: CHANNEL_CONV,
+    nn.Conv1d: CHANNEL_CONV,
     nn.Linear: "linear",
     nn.BatchNorm2d: "batch norm",
     nn.GroupNorm: "group norm",
@@ -325,6 +328,8 @@ OPERATIONS: Mapping[type[nn.Module], str] = {
     nn.AdaptiveAvgPool2d: "global average pooling",
     nn.Sigmoid: "sigmoid",
     nn.Flatten: "flatten",
+    FlattenChannels: "flatten",
+    nn.ZeroPad2d: "zero padding",
     BlurPool2d: "blur",
     PadShortcut: "zero padding",
     Add: "addition",
@@ -378,7 +383,7 @@ def macs(module: nn.Module, out_shape: Shape) -> int:
     if isinstance(module, nn.Conv2d):
         return module.weight.numel() * out_shape[1] * out_shape[2]
     if isinstance(module, nn.Conv1d):
-        return module.weight.numel() * out_shape[0]
+        return module.weight.numel() * out_shape[1]
     return module.weight.numel() if isinstance(module, nn.Linear) else 0
 
 

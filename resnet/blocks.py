@@ -7,10 +7,8 @@ State-dict names are torchvision's, and timm's for what torchvision lacks.
 Feature maps are N × C × H × W throughout.
 """
 
-from __future__ import annotations
-
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -30,41 +28,39 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 # -- operations ---------------------------------------------------------------------------
 
 
-class Conv2d(nn.Conv2d):
-    """A convolution whose weights `ResNet.initialise` fills, once, instead of the constructor."""
-
-    def reset_parameters(self) -> None:
-        pass
+Weighted = TypeVar("Weighted", nn.Conv1d, nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.GroupNorm)
 
 
-class BatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation that is filled like `Conv2d`."""
+def unfilled(kind: type[Weighted], *args: Any, **kwargs: Any) -> Weighted:
+    """One of torch's own layers, its weights reserved: `ResNet.initialise` fills them, once, instead of the constructor.
 
-    def reset_parameters(self) -> None:
-        pass
+    Tools know an operation by its exact class, so the subclass that skips the filling is left once the layer is made.
+    """
+    module = _UNFILLED[kind](*args, **kwargs)
+    module.__class__ = kind
+    return module
 
 
-class Linear(nn.Linear):
-    """A linear layer that is filled like `Conv2d`."""
-
-    def reset_parameters(self) -> None:
-        pass
+_UNFILLED: dict[type, Any] = {
+    kind: type(kind.__name__, (kind,), {"reset_parameters": lambda self: None})
+    for kind in (nn.Conv1d, nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.GroupNorm)
+}
 
 
 def conv(
     config: ResNetConfig, inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1, groups: int = 1
-) -> Conv2d:
+) -> nn.Conv2d:
     """A convolution that keeps H × W at stride 1. A norm that follows makes the bias redundant."""
     padding = dilation * (kernel // 2)
     bias = config.norm == "none"
-    return Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups, bias)
+    return unfilled(nn.Conv2d, inputs, outputs, kernel, stride, padding, dilation, groups, bias)
 
 
 def norm(config: ResNetConfig, channels: int) -> nn.Module:
     """Normalisation of C channels. Group norm has 32 groups where 32 divides C (Wu & He 2018)."""
     if config.norm == "group":
-        return nn.GroupNorm(math.gcd(32, channels), channels)
-    return BatchNorm2d(channels) if config.norm == "batch" else nn.Identity()
+        return unfilled(nn.GroupNorm, math.gcd(32, channels), channels)
+    return unfilled(nn.BatchNorm2d, channels) if config.norm == "batch" else nn.Identity()
 
 
 def activation(config: ResNetConfig) -> nn.Module:
@@ -77,18 +73,18 @@ def antialias(config: ResNetConfig, channels: int) -> nn.Module:
 
 
 class BlurPool2d(nn.Module):
-    """3×3 binomial blur with stride 2 (Zhang 2019, https://arxiv.org/abs/1904.11486)."""
+    """3×3 binomial blur, with stride 2 for subsampling (Zhang 2019, https://arxiv.org/abs/1904.11486)."""
 
-    kernel_size, stride, padding = 3, 2, 1
     kernel: Tensor
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, stride: int = 2):
         super().__init__()
+        self.kernel_size, self.stride, self.padding = 3, stride, 1
         row = torch.tensor([0.25, 0.5, 0.25])
         self.register_buffer("kernel", torch.outer(row, row).expand(channels, 1, 3, 3), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        padded = F.pad(x, (self.padding,) * 4, mode="reflect")
+        padded = F.pad(x, [self.padding, self.padding, self.padding, self.padding], mode="reflect")
         return F.conv2d(padded, self.kernel, stride=self.stride, groups=x.shape[1])
 
 
@@ -100,10 +96,10 @@ class Add(nn.Module):
 
 
 class Scale(nn.Module):
-    """Each channel times its weight: N×C×H×W · N×C×1×1."""
+    """Each channel times its weight: N×C×H×W · C weights an image, as N×C×1×1 or N×1×C."""
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
-        return x * weight
+        return x * weight.flatten(1)[:, :, None, None]
 
 
 class DropPath(nn.Module):
@@ -116,7 +112,7 @@ class DropPath(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        keep = torch.rand(len(x), 1, 1, 1, dtype=x.dtype, device=x.device) >= self.rate
+        keep = torch.rand_like(x[:, :1, :1, :1]) >= self.rate
         return x * keep / (1 - self.rate)
 
     def extra_repr(self) -> str:
@@ -136,9 +132,9 @@ class SqueezeExcitation(nn.Module):
         super().__init__()
         squeezed = max(8, int(channels / reduction + 4) // 8 * 8)
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.fc1 = Conv2d(channels, squeezed, 1)
+        self.fc1 = unfilled(nn.Conv2d, channels, squeezed, 1)
         self.act = nn.ReLU()
-        self.fc2 = Conv2d(squeezed, channels, 1)
+        self.fc2 = unfilled(nn.Conv2d, squeezed, channels, 1)
         self.gate = nn.Sigmoid()
         self.scale = Scale()
 
@@ -146,12 +142,11 @@ class SqueezeExcitation(nn.Module):
         return self.scale(x, self.gate(self.fc2(self.act(self.fc1(self.pool(x))))))
 
 
-class ChannelConv1d(nn.Conv1d):
-    """A 1-d convolution along the channels of N×C×1×1."""
+class FlattenChannels(nn.Module):
+    """The channels of N×C×1×1 as a line N×1×C, for a convolution to move along."""
 
     def forward(self, x: Tensor) -> Tensor:
-        along = x.flatten(1).unsqueeze(1)
-        return super().forward(along).squeeze(1)[:, :, None, None]
+        return x.flatten(1).unsqueeze(1)
 
 
 class EfficientChannelAttention(nn.Module):
@@ -162,18 +157,39 @@ class EfficientChannelAttention(nn.Module):
         kernel = int((math.log2(channels) + 1) / 2) | 1
         kernel = max(kernel, 3)
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.conv = ChannelConv1d(1, 1, kernel, padding=kernel // 2, bias=False)
+        self.flatten = FlattenChannels()
+        self.conv = unfilled(nn.Conv1d, 1, 1, kernel, padding=kernel // 2, bias=False)
         self.gate = nn.Sigmoid()
         self.scale = Scale()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.scale(x, self.gate(self.conv(self.pool(x))))
+        return self.scale(x, self.gate(self.conv(self.flatten(self.pool(x)))))
 
 
 def attention(config: ResNetConfig, channels: int) -> nn.Module:
     if config.attention == "se":
         return SqueezeExcitation(channels, config.se_reduction)
     return EfficientChannelAttention(channels) if config.attention == "eca" else nn.Identity()
+
+
+# -- places -------------------------------------------------------------------------------
+
+
+class Place(NamedTuple):
+    """Where a block stands: what differs between the blocks of one network."""
+
+    inputs: int
+    planes: int
+    stride: int
+    dilation: int
+    first_dilation: int
+    """Dilation up to where the stride would be: a stage's first block still has that of the stage before."""
+    drop_path: float
+
+    @property
+    def dilates(self) -> bool:
+        """Whether dilation grows here, in place of a stride."""
+        return self.dilation > self.first_dilation
 
 
 # -- shortcuts ----------------------------------------------------------------------------
@@ -193,15 +209,22 @@ class PadShortcut(nn.Module):
         return f"stride={self.stride}, extra={self.extra}"
 
 
-def projection(config: ResNetConfig, inputs: int, outputs: int, stride: int) -> nn.Sequential:
+def projection(config: ResNetConfig, place: Place, outputs: int) -> nn.Sequential:
     """Options B and C: a 1×1 convolution W_s x (paper, equation 2)."""
-    return nn.Sequential(conv(config, inputs, outputs, 1, stride), shortcut_norm(config, outputs))
+    return nn.Sequential(conv(config, place.inputs, outputs, 1, place.stride), shortcut_norm(config, outputs))
 
 
-def pooled_projection(config: ResNetConfig, inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    """Option D: average first, so that the 1×1 convolution skips no position (He 2018, https://arxiv.org/abs/1812.01187)."""
-    pool = nn.AvgPool2d(2, stride, ceil_mode=True, count_include_pad=False) if stride > 1 else nn.Identity()
-    return nn.Sequential(pool, conv(config, inputs, outputs, 1), shortcut_norm(config, outputs))
+def pooled_projection(config: ResNetConfig, place: Place, outputs: int) -> nn.Sequential:
+    """Option D: average first, so that the 1×1 convolution skips no position (He 2018, https://arxiv.org/abs/1812.01187).
+
+    Dilated, it averages at every position, a zero beyond the last one, as timm does.
+    """
+    pool: nn.Module = nn.Identity()
+    if place.stride > 1:
+        pool = nn.AvgPool2d(2, place.stride, ceil_mode=True, count_include_pad=False)
+    elif place.dilates:
+        pool = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.AvgPool2d(2, stride=1))
+    return nn.Sequential(pool, conv(config, place.inputs, outputs, 1), shortcut_norm(config, outputs))
 
 
 def shortcut_norm(config: ResNetConfig, channels: int) -> nn.Module:
@@ -209,29 +232,17 @@ def shortcut_norm(config: ResNetConfig, channels: int) -> nn.Module:
     return norm(config, channels) if config.order == "post" else nn.Identity()
 
 
-def shortcut(config: ResNetConfig, inputs: int, outputs: int, stride: int) -> nn.Module:
+def shortcut(config: ResNetConfig, place: Place, outputs: int) -> nn.Module:
     """S(x): identity wherever the shapes allow it, except for option C."""
-    same = inputs == outputs and stride == 1
+    same = place.inputs == outputs and place.stride == 1
     if same and config.shortcut != "C":
         return nn.Identity()
     if config.shortcut == "A":
-        return PadShortcut(inputs, outputs, stride)
-    return (pooled_projection if config.shortcut == "D" else projection)(config, inputs, outputs, stride)
+        return PadShortcut(place.inputs, outputs, place.stride)
+    return (pooled_projection if config.shortcut == "D" else projection)(config, place, outputs)
 
 
 # -- blocks -------------------------------------------------------------------------------
-
-
-class Place(NamedTuple):
-    """Where a block stands: what differs between the blocks of one network."""
-
-    inputs: int
-    planes: int
-    stride: int
-    dilation: int
-    first_dilation: int
-    """Dilation of the first 3×3: a stage's first block still has that of the stage before."""
-    drop_path: float
 
 
 class Block(nn.Module):
@@ -239,6 +250,8 @@ class Block(nn.Module):
 
     A subclass makes the layers of the branch F in `make_branch` and applies them in `branch`.
     """
+
+    plain: Final[bool]
 
     def __init__(self, config: ResNetConfig, place: Place):
         super().__init__()
@@ -248,7 +261,7 @@ class Block(nn.Module):
         self.drop_path = DropPath(place.drop_path) if place.drop_path else nn.Identity()
         self.plain = config.shortcut == "none"
         if not self.plain:
-            self.downsample = shortcut(config, place.inputs, outputs, place.stride)
+            self.downsample = shortcut(config, place, outputs)
             self.add = Add()
         self.act = activation(config) if config.order == "post" else nn.Identity()
 
@@ -271,7 +284,7 @@ class BasicBlock(Block):
 
     def make_branch(self, config: ResNetConfig, place: Place) -> None:
         planes = place.planes
-        stride, self.aa = subsampling(config, place.stride, planes)
+        stride, self.aa = subsampling(config, place, planes)
         self.conv1 = conv(config, place.inputs, planes, 3, stride, place.first_dilation)
         self.bn1 = norm(config, planes)
         self.act1 = activation(config)
@@ -288,13 +301,14 @@ class Bottleneck(Block):
 
     def make_branch(self, config: ResNetConfig, place: Place) -> None:
         width, outputs = config.width(place.planes), place.planes * config.expansion
-        strides = (place.stride, 1) if config.stride_in == "1x1" else (1, place.stride)
-        stride1, self.aa1 = subsampling(config, strides[0], width)
-        stride2, self.aa2 = subsampling(config, strides[1], width)
+        early = config.stride_in == "1x1"
+        stride1, self.aa1 = subsampling(config, place, width, early)
+        stride2, self.aa2 = subsampling(config, place, width, not early)
+        dilation = place.dilation if early else place.first_dilation
         self.conv1 = conv(config, place.inputs, width, 1, stride1)
         self.bn1 = norm(config, width)
         self.act1 = activation(config)
-        self.conv2 = conv(config, width, width, 3, stride2, place.first_dilation, config.groups)
+        self.conv2 = conv(config, width, width, 3, stride2, dilation, config.groups)
         self.bn2 = norm(config, width)
         self.act2 = activation(config)
         self.conv3 = conv(config, width, outputs, 1)
@@ -312,15 +326,20 @@ class PreActivation(Block):
     Only where the shapes differ does a projection read σ(x) instead of x.
     """
 
-    bn1: nn.Module
-    act1: nn.Module
+    projects: Final[bool]
+    if TYPE_CHECKING:  # TorchScript reads annotations and accepts no module's
+        bn1: nn.Module
+        act1: nn.Module
+
+    def __init__(self, config: ResNetConfig, place: Place):
+        super().__init__(config, place)
+        self.projects = not self.plain and isinstance(self.downsample, nn.Sequential)
 
     def forward(self, x: Tensor) -> Tensor:
         active = self.act1(self.bn1(x))
         y = self.drop_path(self.se(self.branch(active)))
         if not self.plain:
-            projects = isinstance(self.downsample, nn.Sequential)
-            y = self.add(y, self.downsample(active if projects else x))
+            y = self.add(y, self.downsample(active if self.projects else x))
         return y
 
 
@@ -352,11 +371,16 @@ class PreActBottleneck(PreActivation, Bottleneck):
         return self.conv3(x)
 
 
-def subsampling(config: ResNetConfig, stride: int, channels: int) -> tuple[int, nn.Module]:
-    """The stride of a convolution, and the filter after its activation that subsamples instead."""
-    if stride > 1 and config.antialias != "none":
+def subsampling(config: ResNetConfig, place: Place, channels: int, here: bool = True) -> tuple[int, nn.Module]:
+    """The stride of a convolution, if it is `here`, and the filter after its activation that subsamples instead.
+
+    Where dilation stands for the stride a blur stays, an average does not, as in timm.
+    """
+    if here and place.stride > 1 and config.antialias != "none":
         return 1, antialias(config, channels)
-    return stride, nn.Identity()
+    if here and place.dilates and config.antialias == "blur":
+        return 1, BlurPool2d(channels, stride=1)
+    return place.stride if here else 1, nn.Identity()
 
 
 BLOCKS: dict[tuple[str, str], type[Block]] = {

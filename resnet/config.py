@@ -121,7 +121,7 @@ class ResNetConfig:
         "More", choices=("none", "blur", "avg"),
     )  # fmt: skip
     output_stride: int = _option(
-        32, "Output stride", "Stages that would subsample beyond this are dilated instead, which keeps the receptive field.",
+        32, "Output stride", "Stages that would subsample beyond this are dilated instead. The receptive field stays; with anti-aliasing it can shrink a little.",
         "More", choices=(32, 16, 8),
     )  # fmt: skip
     zero_init_residual: bool = _option(
@@ -213,7 +213,11 @@ class ResNetConfig:
 
     @property
     def stage_strides(self) -> tuple[tuple[int, int], ...]:
-        """(stride, dilation) of each stage; beyond `output_stride` dilation replaces the stride."""
+        """(stride, dilation) of each stage; beyond `output_stride` dilation replaces the stride.
+
+        A dilated network has the values of the strided one at every second place, unless it averages over the map
+        (attention, group norm), filters (anti-aliasing) or pools its shortcut (D), where it does what timm does.
+        """
         total, dilation, strides = self.stem_stride, 1, []
         for stage in range(len(self.layers)):
             stride = 1 if stage == 0 else 2

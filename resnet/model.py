@@ -9,7 +9,7 @@ from functools import cache, partial
 import torch
 from torch import Tensor, nn
 
-from .blocks import BLOCKS, BatchNorm2d, Block, Conv2d, Linear, Place, activation, antialias, conv, norm
+from .blocks import BLOCKS, Block, Place, activation, antialias, conv, norm, unfilled
 from .config import ResNetConfig
 
 
@@ -32,6 +32,8 @@ class ResNet(nn.Module):
     With `tied`, blocks that are alike are one module in several places: enough where only shapes are asked.
     """
 
+    __jit_unused_properties__ = ("stages",)
+
     def __init__(self, config: ResNetConfig, tied: bool = False):
         super().__init__()
         self.config = config
@@ -50,12 +52,13 @@ class ResNet(nn.Module):
         self.act = nn.Identity() if post else activation(config)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
-        self.fc = Linear(channels, config.num_classes)
+        self.fc = unfilled(nn.Linear, channels, config.num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.act1(self.bn1(self.conv1(x))))
-        for stage in self.stages:
-            x = stage(x)
+        for name, stage in self.named_children():
+            if name.startswith("layer"):
+                x = stage(x)
         return self.fc(self.flatten(self.avgpool(self.act(self.norm(x)))))
 
     @property
@@ -71,15 +74,16 @@ class ResNet(nn.Module):
         Chance comes from `generator`, or from torch's own, which all threads share.
         """
         for module in self.modules():
-            if isinstance(module, Conv2d):
+            if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-            elif isinstance(module, BatchNorm2d):
-                nn.BatchNorm2d.reset_parameters(module)
-        nn.init.kaiming_uniform_(self.fc.weight, math.sqrt(5), generator=generator)  # as nn.Linear does
-        bound = 1 / math.sqrt(self.fc.in_features)
-        nn.init.uniform_(self.fc.bias, -bound, bound, generator=generator)
+            elif isinstance(module, nn.Conv1d | nn.Linear):  # as torch fills them, but for the generator
+                bound = 1 / math.sqrt(module.weight[0].numel())
+                for parameter in module.parameters():
+                    nn.init.uniform_(parameter, -bound, bound, generator=generator)
+            elif isinstance(module, nn.BatchNorm2d | nn.GroupNorm):
+                module.reset_parameters()
         if self.config.zero_init_residual:
             normed = self.config.order == "post" and self.config.norm != "none"
             last = ("bn" if normed else "conv") + ("3" if self.config.block == "bottleneck" else "2")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from copy import deepcopy
 from pathlib import Path
 
 import pytest
+import thop
 import torch
-from fvcore.nn import FlopCountAnalysis
+from fvcore.nn import FlopCountAnalysis, parameter_count
 from ptflops import get_model_complexity_info
 from streamlit.testing.v1 import AppTest
 from torch import nn
@@ -20,7 +20,7 @@ from explorer.cost import DOUBLED, LINES, OURS, PAPER_FLOPS, STRIDE, TOOLS, brid
 from explorer.trace import OPERATIONS, Trace, trace
 from explorer.views import ledger as view
 from resnet import ResNetConfig, build, preset
-from resnet.blocks import ACTIVATIONS, BatchNorm2d, ChannelConv1d, Conv2d, Linear
+from resnet.blocks import ACTIVATIONS
 
 REFERENCE = Path(__file__).parent / "reference"
 BY_NAME = {tool.name: tool for tool in TOOLS}
@@ -38,9 +38,9 @@ NETWORKS = {
     "pre-activation": preset("resnetv2_50d"),
     "group norm, gelu": ResNetConfig(layers=(1, 2, 1), norm="group", activation="gelu"),
     "no norm, silu": ResNetConfig(layers=(1, 1), norm="none", activation="silu", shortcut="C"),
-    "blur, elu": ResNetConfig(layers=(1, 1, 1), antialias="blur", activation="elu", attention="se"),
+    "blur, dilated, elu": ResNetConfig(layers=(1, 1, 1), antialias="blur", activation="elu", attention="se", output_stride=8),
     "average, leaky relu": ResNetConfig(layers=(1, 2), block="basic", antialias="avg", activation="leaky_relu"),
-    "dilated, convolution in the stem": ResNetConfig(layers=(1, 1, 2, 1), output_stride=8, stem_pool="conv", drop_path=0.3),
+    "D, dilated, convolution in the stem": ResNetConfig(layers=(1, 1, 2, 1), shortcut="D", output_stride=8, stem_pool="conv", drop_path=0.3),
 }  # fmt: skip
 SIZE = (71, 64)
 
@@ -55,38 +55,18 @@ def total(traced: Trace, name: str) -> int:
     return traced.macs + sum(bridge(ledger(traced), BY_NAME[name]).values())
 
 
-class AlongChannels(nn.Module):
-    """`ChannelConv1d` with torch's own class inside."""
-
-    def __init__(self, conv: ChannelConv1d):
-        super().__init__()
-        self.conv = nn.Conv1d(1, 1, conv.kernel_size, padding=conv.padding, bias=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.conv(x.flatten(1).unsqueeze(1)).squeeze(1)[:, :, None, None]
-
-
-def of_torch_classes(model: nn.Module) -> nn.Module:
-    """The same network with `nn.Conv2d` in place of this package's subclass, and so on."""
-    model = deepcopy(model)
-    own = {Conv2d: nn.Conv2d, BatchNorm2d: nn.BatchNorm2d, Linear: nn.Linear}
-    for parent in list(model.modules()):
-        for name, child in parent.named_children():
-            if type(child) is ChannelConv1d:
-                setattr(parent, name, AlongChannels(child))
-            child.__class__ = own.get(type(child), type(child))
-    return model
-
-
 def test_fvcore(network):
     traced, model, image = network
     logging.getLogger("fvcore").setLevel(logging.ERROR)
     assert FlopCountAnalysis(model, image).total() == total(traced, "fvcore")
+    assert parameter_count(model)[""] == traced.params
 
 
 def test_torchinfo(network):
     traced, model, image = network
-    assert summary(model, tuple(image.shape), verbose=0).total_mult_adds == total(traced, "torchinfo")
+    counted = summary(model, tuple(image.shape), verbose=0)
+    assert counted.total_mult_adds == total(traced, "torchinfo")
+    assert counted.total_params == traced.params
 
 
 def test_torch_counter(network):
@@ -99,21 +79,30 @@ def test_torch_counter(network):
 @pytest.mark.parametrize("backend", ["pytorch", "aten"])
 def test_ptflops(network, backend):
     traced, model, image = network
-    model = of_torch_classes(model) if backend == "pytorch" else model
-    counted, _ = get_model_complexity_info(
+    counted, parameters = get_model_complexity_info(
         model, tuple(image.shape[1:]), print_per_layer_stat=False, as_strings=False, backend=backend
     )
     assert counted == total(traced, "ptflops" if backend == "pytorch" else "ptflops aten")
+    assert parameters == traced.params
+
+
+def test_thop(network):
+    traced, model, image = network
+    counted, parameters = thop.profile(model, (image,), verbose=False)
+    assert counted == total(traced, "thop")
+    assert parameters == sum(layer.params for layer in traced.layers if layer.op != "group norm")
 
 
 def test_published_totals_of_resnet50():
     traced = trace(preset("resnet50"))
-    assert [round(total(traced, tool.name) / 1e9, 4) for tool in TOOLS] == [4.1115, 4.1324, 4.0892, 4.0892, 8.1784]
+    assert {tool.name: round(total(traced, tool.name) / 1e9, 4) for tool in TOOLS} == {
+        "fvcore": 4.1115, "ptflops": 4.1324, "ptflops aten": 4.0892, "thop": 4.1337, "torchinfo": 4.0892, "torch": 8.1784,
+    }  # fmt: skip
     assert bridge(ledger(traced), BY_NAME["torch"]) == {DOUBLED: traced.macs}
     names = [line.name for line in ledger(traced)]
     assert names == [
         "Convolution", "Linear", "Bias", "Batch norm", "Norm parameters", "ReLU", "Max pooling",
-        "Global average pooling", "Addition",
+        "Global average pooling", "Averages", "Addition",
     ]  # fmt: skip
     assert next(line.amount for line in ledger(traced) if line.name == "Bias") == 1000
 

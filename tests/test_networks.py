@@ -13,10 +13,11 @@ import timm
 import torch
 import torchinfo
 import torchvision
+from test_trace import every_choice
 from torch import Tensor, nn
 
 from resnet import PRESETS, ResNet, ResNetConfig, build, preset
-from resnet.blocks import Add, Block, Conv2d, DropPath, EfficientChannelAttention, SqueezeExcitation
+from resnet.blocks import Add, Block, DropPath, EfficientChannelAttention, SqueezeExcitation
 
 REFERENCE = Path(__file__).parent / "reference"
 TIMM = json.loads((REFERENCE / "timm_resnets.json").read_text(encoding="utf-8"))["models"]
@@ -54,8 +55,8 @@ def fill(network: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def assert_same_outputs(theirs: nn.Module, ours: nn.Module, side: int = 64) -> None:
-    image = torch.randn(1, 3, side, side)
+def assert_same_outputs(theirs: nn.Module, ours: nn.Module, size: tuple[int, int] = (64, 64)) -> None:
+    image = torch.randn(1, 3, *size)
     expected = theirs.eval()(image)
     assert expected.isfinite().all()
     assert expected.std() > 1e-3
@@ -115,13 +116,23 @@ def test_timm_outputs(name: str) -> None:
     assert_same_outputs(theirs, ours)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "seresnet18", "resnet50c"])
-def test_timm_dilated_outputs(name: str) -> None:
-    theirs = fill(timm.create_model(name, output_stride=8))
-    config, _ = preset(name).with_(output_stride=8)
+@pytest.mark.parametrize("output_stride", [16, 8])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        *((name, (75, 90)) for name in (
+            "resnet18", "seresnet18", "resnet50c", "resnet18d", "resnet26d", "resnet14t", "seresnext26d_32x4d", "ecaresnet26t",
+            "resnetblur18", "resnetblur50", "resnetblur50d",
+        )),
+        *((name, (64, 96)) for name in ("resnetaa34d", "resnetaa50", "seresnetaa50d")),  # timm's average takes no odd map
+    ],
+)  # fmt: skip
+def test_timm_dilated_outputs(name: str, size: tuple[int, int], output_stride: int) -> None:
+    theirs = fill(timm.create_model(name, output_stride=output_stride))
+    config, _ = preset(name).with_(output_stride=output_stride)
     ours = ResNet(config)
     ours.load_state_dict(theirs.state_dict())
-    assert_same_outputs(theirs, ours)
+    assert_same_outputs(theirs, ours, size)
 
 
 @pytest.mark.parametrize("channels", [8, 16, 24, 64, 96, 100, 128, 256, 512, 1000, 1024, 2048])
@@ -146,10 +157,11 @@ def renamed(name: str, shortcut: str) -> str:
     return name.replace("downsample.conv", f"downsample.{'1' if shortcut == 'D' else '0'}")
 
 
+@pytest.mark.parametrize("output_stride", [32, 16, 8])
 @pytest.mark.parametrize("name", ["resnetv2_18", "resnetv2_50", "resnetv2_50d", "resnetv2_50t"])
-def test_timm_preactivation_outputs(name: str) -> None:
-    config = preset(name)
-    theirs, ours = fill(timm.create_model(name)), ResNet(config)
+def test_timm_preactivation_outputs(name: str, output_stride: int) -> None:
+    config, _ = preset(name).with_(output_stride=output_stride)
+    theirs, ours = fill(timm.create_model(name, output_stride=output_stride)), ResNet(config)
     state = {renamed(key, config.shortcut): tensor for key, tensor in theirs.state_dict().items()}
     ours.load_state_dict(state | {"fc.weight": state["fc.weight"].flatten(1)})
     assert_same_outputs(theirs, ours)
@@ -219,6 +231,51 @@ def test_which_convolution_subsamples(name: str, strides: tuple[int, int]) -> No
         assert tuple(convolution.stride[0] for convolution in convolutions) == strides  # type: ignore[index]
 
 
+# -- dilation -----------------------------------------------------------------------------
+
+
+def last_maps(config: ResNetConfig, size: tuple[int, int], output_stride: int) -> tuple[Tensor, Tensor]:
+    """What the last stage puts out with strides, and with dilation instead at the places of the former."""
+    strided, dilated = ResNet(config), ResNet(config.with_(output_stride=output_stride)[0])
+    dilated.load_state_dict(fill(strided).state_dict())
+    maps: list[Tensor] = []
+    for network in (strided, dilated):
+        network.eval().stages[-1].register_forward_hook(lambda module, args, output: maps.append(output))
+    image = torch.randn(1, 3, *size)
+    with torch.no_grad():
+        strided(image)
+        dilated(image)
+    step = config.total_stride // output_stride
+    assert maps[0].std() > 1e-3
+    return maps[0], maps[1][:, :, ::step, ::step]
+
+
+WIDENING: dict[str, Any] = {"layers": (1, 2, 2, 2), "planes": (8, 16, 24, 32), "num_classes": 5}
+
+
+@pytest.mark.parametrize("output_stride", [16, 8])
+@pytest.mark.parametrize("shortcut", ["none", "A", "B", "C"])
+@pytest.mark.parametrize("order", ["post", "pre"])
+@pytest.mark.parametrize("kind", [{"block": "basic"}, {"stride_in": "1x1"}, {"stride_in": "3x3"}], ids=str)
+@pytest.mark.parametrize("size", [(128, 192), (135, 161)], ids=str)
+def test_a_dilated_network_has_the_strided_ones_values_at_every_second_place(
+    size: tuple[int, int], kind: dict[str, Any], order: str, shortcut: str, output_stride: int
+) -> None:
+    config = ResNetConfig(**WIDENING, **kind, order=order, shortcut=shortcut)
+    strided, dilated = last_maps(config, size, output_stride)
+    torch.testing.assert_close(dilated, strided, rtol=1e-4, atol=1e-4 * strided.abs().max().item())
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [{"attention": "se"}, {"attention": "eca"}, {"norm": "group"}, {"antialias": "avg"}, {"antialias": "blur"}, {"shortcut": "D"}],
+    ids=str,
+)  # fmt: skip
+def test_kinds_of_network_whose_values_change_when_dilated(kind: dict[str, Any]) -> None:
+    strided, dilated = last_maps(ResNetConfig(**WIDENING, **kind), (128, 192), 8)
+    assert (strided - dilated).norm() > 0.001 * strided.norm()
+
+
 # -- building -----------------------------------------------------------------------------
 
 
@@ -228,7 +285,7 @@ def test_initialisation_is_kaiming_over_fan_out(config: ResNetConfig) -> None:
     network = build(config)
     assert network.training
     for name, module in network.named_modules():
-        if isinstance(module, Conv2d):
+        if isinstance(module, nn.Conv2d):
             weight = module.weight.detach()
             fan_out = weight.shape[0] * weight[0, 0].numel()
             sampling = 6 / math.sqrt(weight.numel())
@@ -272,12 +329,50 @@ def test_meta_reserves_nothing() -> None:
     assert not torch.empty(1).is_meta
 
 
-def test_building_is_repeatable() -> None:
-    torch.manual_seed(7)
-    first = build(preset("resnet20")).state_dict()
-    torch.manual_seed(7)
-    second = build(preset("resnet20")).state_dict()
+@pytest.mark.parametrize("config", every_choice(), ids=lambda config: repr(config)[:60])
+def test_initialising_fills_everything_from_one_generator(config: ResNetConfig) -> None:
+    before = torch.get_rng_state()
+    states = []
+    for seed in (7, 7, 8):
+        network = ResNet(config)
+        for parameter in network.parameters():
+            nn.init.constant_(parameter, torch.nan)
+        network.initialise(torch.Generator().manual_seed(seed))
+        states.append(network.state_dict())
+    first, second, other = states
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(tensor.isfinite().all() for tensor in first.values())
     assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["fc.weight"], other["fc.weight"])
+
+
+@pytest.mark.parametrize("config", every_choice(), ids=lambda config: repr(config)[:60])
+def test_building_is_repeatable(config: ResNetConfig) -> None:
+    torch.manual_seed(7)
+    first = build(config).state_dict()
+    torch.manual_seed(7)
+    second = build(config).state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_what_is_no_2d_convolution_starts_as_torch_starts_it() -> None:
+    network = build(ResNetConfig(layers=(2, 100), planes=(8, 8), attention="eca", norm="group"))
+    kernels = torch.cat([module.weight.flatten() for module in network.modules() if isinstance(module, nn.Conv1d)])
+    torch.manual_seed(0)
+    theirs = torch.cat([nn.Conv1d(1, 1, 3, bias=False).weight.flatten() for _ in range(102)])
+    assert len(kernels) == len(theirs) == 306
+    for ours, torchs in (
+        (kernels, theirs),
+        (network.fc.weight, nn.Linear(32, 1000).weight),
+        (network.fc.bias, nn.Linear(32, 1000).bias),
+    ):
+        assert ours.abs().max().item() == pytest.approx(torchs.abs().max().item(), rel=0.02)
+        assert ours.std().item() == pytest.approx(torchs.std().item(), rel=0.1)
+        assert abs(ours.mean().item()) < 0.1 * torchs.abs().max().item()
+    for module in network.modules():
+        if isinstance(module, nn.GroupNorm):
+            assert torch.equal(module.weight, torch.ones_like(module.weight))
+            assert not module.bias.any()
 
 
 # -- stochastic depth ---------------------------------------------------------------------

@@ -32,6 +32,7 @@ KINDS: dict[str, ResNetConfig] = {
     )},
     "one stage": ResNetConfig(layers=(1,), block="basic", shortcut="C", drop_path=0.2),
     "dilated": ResNetConfig(output_stride=8, zero_init_residual=True, activation="gelu"),
+    "dilated, blur, D": ResNetConfig(output_stride=8, antialias="blur", shortcut="D"),
     "narrowing": ResNetConfig(layers=(1, 2), planes=(64, 16), norm="none", activation="silu", order="pre"),
     "plain, activation first": ResNetConfig(block="basic", shortcut="none", order="pre", activation="elu"),
 }  # fmt: skip
@@ -199,7 +200,7 @@ def test_the_bill_of_the_shortcuts_is_that_of_the_networks():
 
 CALLS = {
     "convolution": "conv(", "batch norm": "norm(", "group norm": "norm(", "max pooling": "MaxPool2d(", "blur": "antialias(",
-    "average pooling": "AvgPool2d(", "zero padding": "PadShortcut(",
+    "average pooling": "AvgPool2d(", "zero padding": "Pad",
 }  # fmt: skip
 
 

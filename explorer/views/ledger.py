@@ -46,8 +46,8 @@ def ledger(trace: Trace) -> None:
     if len(trace.layers) <= SUMMARISED or st.button("Run torch's counter and torchinfo on this deep network"):
         printed = measured(trace.config, trace.image_size)
     frame = table(trace, printed)
-    narrow = {name: st.column_config.NumberColumn(name, format="accounting", width=114) for name in frame.columns[1:]}
-    narrow[AMOUNT] = st.column_config.NumberColumn(format="accounting", width=114, help=UNITS)
+    narrow = {name: st.column_config.NumberColumn(name, format="accounting", width=100) for name in frame.columns[1:]}
+    narrow[AMOUNT] = st.column_config.NumberColumn(format="accounting", width=100, help=UNITS)
     st.dataframe(
         frame, hide_index=True, placeholder="", height="content", key="ledger",
         column_config={"Line": st.column_config.TextColumn(pinned=True, width=176), **narrow},
@@ -59,8 +59,8 @@ def ledger(trace: Trace) -> None:
         words.append("The **paper** gives a figure for ResNet-18, 34, 50, 101 and 152 at 224 pixels only.")
     st.markdown("\n".join(f"- {line}" for line in words))
     st.caption(
-        "A number in brackets is subtracted. The last row is what torch and torchinfo print when they are run on this network here. fvcore and ptflops are "
-        "no part of the app; this project's tests run them on fifteen networks and find the totals above exactly."
+        "A number in brackets is subtracted. The last row is what torch and torchinfo print when they are run on this network here. fvcore, ptflops and thop "
+        "are no part of the app; this project's tests run them on fifteen networks and find the totals above exactly."
     )
 
 
