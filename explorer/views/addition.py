@@ -61,7 +61,7 @@ def inside(result: Run, one: Contribution) -> None:
     channel = choice.selectbox(
         "Channel", [ALL, *order], key=f"channel of {one.block}",
         format_func=lambda channel: "All, root mean square" if channel == ALL else f"Channel {channel}",
-        help="The channels with the strongest branch come first.",
+        help="The channels with the strongest branch come first.", persist_state="session",
     )  # fmt: skip
     maps = {
         "shortcut S(x)": parts.shortcut, "branch F(x)": parts.branch,

@@ -43,7 +43,8 @@ def choose_weights(config: ResNetConfig, image_size: tuple[int, int]) -> Weights
         st.warning(state.escape_markdown(words))
     at_hand = [weights for weights in choices.values() if not weights.url or is_cached(weights.url)]
     current = choices.get(asked) or at_hand[0]
-    state.set_widget("weights", current.key)
+    labels = [weights_label(weights) for weights in choices.values()]
+    state.set_widget("weights", current.key, labels)
     st.selectbox(
         "Weights", list(choices), key="weights", format_func=lambda key: weights_label(choices[key]),
         on_change=lambda: state.choose(weights=st.session_state.weights),
@@ -286,6 +287,12 @@ def seen(result: Run) -> None:
 SHOWN = (32, 128, 512)
 
 
+def chosen_channel(maps: np.ndarray) -> int:
+    """The channel of C×H×W that is selected in all tabs: the one that a person chose, else the strongest."""
+    chosen = st.session_state.get("channel")
+    return chosen if chosen is not None and chosen < len(maps) else int(inference.by_strength(maps)[0])
+
+
 def activations(result: Run) -> None:
     """The selected layer's channels, strongest first; one of them large over the picture; statistics."""
     layer = chosen_layer(result.trace)
@@ -311,15 +318,17 @@ def activations(result: Run) -> None:
 def channel_grid(maps: np.ndarray, name: str) -> int:
     """The grid of channel maps; returns the selected channel."""
     order = inference.by_strength(maps)
-    counts = [count for count in SHOWN if count < len(order)] + [min(len(order), SHOWN[-1])]
-    most = counts[0]
-    if len(counts) > 1:
-        most = st.segmented_control(
-            "Channels shown", sorted(set(counts)), default=counts[0], required=True, key=f"shown of {len(order)}"
-        )
+    choices = [most for most, fewer in zip(SHOWN, (0, *SHOWN), strict=False) if fewer < len(order)]
+    most = min(st.session_state.get("channels shown", SHOWN[0]), choices[-1])
+    if len(choices) > 1:
+        key = f"shown of {len(order)}"
+        state.set_widget(key, most)
+        st.segmented_control(
+            "Channels shown", choices, required=True, key=key, format_func=lambda most: str(min(most, len(order))),
+            on_change=lambda: st.session_state.update({"channels shown": st.session_state[key]}),
+        )  # fmt: skip
     shown = [int(channel) for channel in order[:most]]
-    selected = st.session_state.get("channel", shown[0])
-    selected = selected if selected in shown else shown[0]
+    selected = chosen_channel(maps)
 
     def select(identifier: str) -> None:
         st.session_state.channel = int(identifier)
