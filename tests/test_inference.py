@@ -33,6 +33,7 @@ from explorer.inference import (
     statistics,
     strongest_map,
 )
+from explorer.receptive_field import PIXEL, Field
 from explorer.trace import trace
 from explorer.views.running import bars
 from resnet import ResNet, ResNetConfig, preset
@@ -424,8 +425,9 @@ def test_a_sheet_is_read_row_by_row() -> None:
 @pytest.mark.parametrize("channels", [1, 2, 3, 5])
 def test_overlay_blends_map_and_picture(channels: int) -> None:
     seen = np.full((20, 10, channels), 0.6, np.float32)
-    channel = np.array([[0.0, 1.0], [1.0, 0.0]])
-    map_alone, picture_alone, half = (charts.overlay(channel, seen, blend) for blend in (1.0, 0.0, 0.5))
+    channel = np.array([[0.0, 1.0], [1.0, 0.0]] * 2)
+    fives = Field(size=5, jump=5, start=0)
+    map_alone, picture_alone, half = (charts.overlay(channel, seen, blend, fives) for blend in (1.0, 0.0, 0.5))
     assert map_alone.size == picture_alone.size == half.size == (448, 896)
     assert map_alone.getpixel((10, 10)) == map_alone.getpixel((440, 880)) == DARK
     assert map_alone.getpixel((440, 10)) == map_alone.getpixel((10, 880)) == BRIGHT
@@ -436,7 +438,7 @@ def test_overlay_blends_map_and_picture(channels: int) -> None:
 def test_overlay_is_upright() -> None:
     seen = np.zeros((8, 8, 3), np.float32)
     seen[:4, :, 0] = 1
-    shown = charts.overlay(np.zeros((2, 2)), seen, 0.0, side=64)
+    shown = charts.overlay(np.zeros((2, 2)), seen, 0.0, PIXEL, side=64)
     assert shown.getpixel((60, 5)) == (255, 0, 0)
     assert shown.getpixel((5, 60)) == (0, 0, 0)
 

@@ -28,7 +28,8 @@ def panel(result: Run) -> None:
         st.markdown(f"**Grad-CAM: where each depth finds what speaks for {state.escape_markdown(name)}**")
         layers = explained(result)
         maps = cams(result.key, tuple(layer.name for layer in layers), target, result)
-        pictures = [charts.overlay(maps[layer.name], result.prepared.pixels, 0.55, 224) for layer in layers]
+        seen = result.prepared.pixels
+        pictures = [charts.overlay(maps[layer.name], seen, 0.55, layer.field, 224) for layer in layers]
         for column, layer, picture in zip(st.columns(len(layers)), layers, pictures, strict=True):
             column.image(picture, caption=f"`{layer.name}`, {layer.out_shape[1]}×{layer.out_shape[2]}", width="stretch")
         st.caption(

@@ -143,8 +143,8 @@ def on_the_picture(result: Run, layer: Layer, unit: tuple[int, int], effective: 
         sheets = [Sheet("picture", Image.fromarray(charts.shown(result.prepared.pixels)), (0, 0, width, height))]
         heat = {
             EFFECTIVE: lambda: effective_sheet(effective, box, opacities[EFFECTIVE], view),
-            MAP: lambda: map_sheet(MAP, maps[channel], layer, opacities[MAP]),
-            CAM: lambda: map_sheet(CAM, cam(result, layer), layer, opacities[CAM]),
+            MAP: lambda: map_sheet(MAP, maps[channel], layer, (height, width), opacities[MAP]),
+            CAM: lambda: map_sheet(CAM, cam(result, layer), layer, (height, width), opacities[CAM]),
         }
         sheets += [sheet for name in heats if (sheet := heat[name]())]
         outlines = []
@@ -177,11 +177,12 @@ def effective_sheet(effective: Effective | None, box: Box, opacity: float, view:
     return Sheet(EFFECTIVE, charts.tinted(part, SHADES[EFFECTIVE]), place, opacity)
 
 
-def map_sheet(name: str, values: np.ndarray, layer: Layer, opacity: float) -> Sheet:
-    """A map with each unit's cell around the middle of its field, as wide as units are apart."""
-    jump, corner = layer.field.jump, layer.field.centre(0) + 0.5 - layer.field.jump / 2
-    place = corner, corner, values.shape[1] * jump, values.shape[0] * jump
-    return Sheet(name, charts.tinted(values, SHADES[name]), place, opacity)
+def map_sheet(name: str, values: np.ndarray, layer: Layer, size: tuple[int, int], opacity: float) -> Sheet:
+    """A map over a picture of `size` pixels, two samples a pixel: where a cell ends is a multiple of half a pixel."""
+    height, width = size
+    cells = np.asarray(charts.tinted(values, SHADES[name]))
+    sheet = charts.on_picture(cells, layer.field, size, (2 * height, 2 * width))
+    return Sheet(name, Image.fromarray(sheet), (0, 0, width, height), opacity)
 
 
 def cam(result: Run, layer: Layer) -> np.ndarray:

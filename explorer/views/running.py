@@ -309,7 +309,8 @@ def activations(result: Run) -> None:
         if channel is not None:
             st.markdown(f"**Channel {channel} over the picture**")
             blend = st.slider("Blend", 0.0, 1.0, 0.6, key="blend", help="0 shows the picture alone, 1 the map alone.")
-            st.image(charts.overlay(maps[channel], result.prepared.pixels, blend), width="stretch")
+            st.image(charts.overlay(maps[channel], result.prepared.pixels, blend, layer.field), width="stretch")
+            st.caption("Each place shows the unit whose receptive field has its middle nearest.")
         else:
             st.markdown("**In numbers**")
         numbers(maps)
