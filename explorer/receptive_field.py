@@ -104,7 +104,7 @@ def union(a: Field, b: Field) -> Field:
 
 
 def whole(size: tuple[int, int]) -> Field:
-    """The field of a globally pooled unit; `size` is the image's height and width."""
+    """The field of a globally pooled unit: the longer side of an image of `size` (height, width)."""
     return Field(max(size), 0, 0)
 
 

@@ -19,7 +19,7 @@ Size = tuple[int, int]
 def natural_size(config: ResNetConfig) -> Size:
     """The image size a network is usually shown: what its shipped weights take, 32 pixels for CIFAR-like ones, else 224."""
     if config in BUNDLED.values():
-        return (FASHION_MNIST.preprocessing.crop,) * 2
+        return FASHION_MNIST.preprocessing.size
     return (32, 32) if config.stem == "3x3" and config.total_stride <= 8 else (224, 224)
 
 

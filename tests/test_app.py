@@ -598,6 +598,54 @@ def test_a_class_that_is_none_is_told() -> None:
     assert explained_in(app) == {verdict_of(app)}
 
 
+# -- rectangles ---------------------------------------------------------------------------
+
+RECTANGLE = {"preset": "resnet20", "size": "48x96"}
+
+
+def test_random_weights_run_at_height_and_width() -> None:
+    """The size stands beside every result, and the cost is the trace's."""
+    app = opened("inference", **RECTANGLE)
+    macs = trace(preset("resnet20"), (48, 96)).macs
+    assert f"{macs / 1e6:,.0f} M MACs at 48×96 pixels" in captions(app)
+    assert not app.info
+    images = seen(app)
+    assert "What the network sees: 48×96" in images
+
+
+@pytest.mark.parametrize(
+    ("name", "action", "words"),
+    [
+        ("Activations", "", "<dd>48×96 px</dd><dt>Shape</dt><dd>32×24×48</dd>"),
+        ("Inside the addition", "", "of one pass at 48×96 pixels."),
+        ("Blocks off", "Each one in turn", "on this picture at 48×96 pixels"),
+        ("Receptive field", "", "px"),
+        ("Attribution", "", "What the network sees, 48×96"),
+        ("Several pictures", "", "**What it says of each, at 48×96 pixels**"),
+        ("Speed", "Measure the layers", "A pass at 48×96 pixels takes"),
+        ("Speed", "Measure precision and layout", "The median time of a pass at 48×96 pixels"),
+    ],
+)
+def test_every_tab_takes_a_rectangle(name: str, action: str, words: str) -> None:
+    app = looked(name, at="layer2.0.act", **RECTANGLE)
+    if action:
+        click(app, action)
+    shown = [*texts(app), captions(app), *(html.proto.body for html in app.get("html"))]
+    shown += seen(app)
+    shown += [chart.proto.spec for chart in app.get("plotly_chart")]
+    assert any(words in text.encode().decode("unicode_escape", "ignore") or words in text for text in shown)
+
+
+@pytest.mark.parametrize(("query", "own"), [({"preset": "resnet20_fashion"}, "28×28")])
+def test_weights_with_a_size_of_their_own_say_so(query: dict[str, str], own: str) -> None:
+    app = opened("inference", size="48x96", **query)
+    (words,) = [info.value for info in app.info]
+    assert f"These weights run at {own} pixels" in words
+    assert "not at 48×96, as the image size is set" in words
+    assert f"at {own} pixels" in captions(app)
+    assert not opened("inference", **query).info
+
+
 # -- what a choice means when its label changes -------------------------------------------
 
 

@@ -116,7 +116,9 @@ def integrated_pictures(result: Run, found: Attribution) -> None:
     seen, pixels, words = st.columns(3)
     side = 336
     seen.image(
-        charts.enlarged(charts.shown(result.prepared.pixels), side), caption="What the network sees", width="stretch"
+        charts.enlarged(charts.shown(result.prepared.pixels), side),
+        caption=f"What the network sees, {result.size}",
+        width="stretch",
     )
     limit = float(np.quantile(np.abs(found.pixels), 0.995)) or None
     pixels.image(

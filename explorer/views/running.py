@@ -18,7 +18,7 @@ from .. import charts, diagram, inference, state
 from ..inference import Device, Prediction, Prepared
 from ..palette import ACCENT, STEM
 from ..residual import switchable, without
-from ..trace import Trace
+from ..trace import Trace, shape_text
 from . import checkpoint
 from .cached import HASHES, device, form, model, traced
 from .network import chosen_layer
@@ -49,6 +49,11 @@ def choose_weights(config: ResNetConfig, image_size: tuple[int, int]) -> Weights
         "Weights", list(choices), key="weights", format_func=lambda key: weights_label(choices[key]),
         on_change=lambda: state.choose(weights=st.session_state.weights),
     )  # fmt: skip
+    if (own := current.data.preprocessing.size) != image_size:
+        st.info(
+            f"These weights run at {shape_text(own)} pixels, the size that they were made for, and not at "
+            f"{shape_text(image_size)}, as the image size is set. Random weights run at any size."
+        )
     checkpoint.upload_card(current)
     return current
 
@@ -162,6 +167,11 @@ class Run(NamedTuple):
         """What the run's results depend on."""
         return self.picture.digest, self.prepared.inverted, self.weights, self.off
 
+    @property
+    def size(self) -> str:
+        """Height × width of what the network sees, as a page says it."""
+        return shape_text(self.weights.data.preprocessing.size)
+
     def on(self, picture: Chosen) -> Run:
         """The same on another picture."""
         return run([picture], self.weights, self.invert)
@@ -173,7 +183,7 @@ class Run(NamedTuple):
 
 def trace_of(weights: Weights) -> Trace:
     """The network at the image size that the weights take."""
-    return traced(weights.config, (weights.data.preprocessing.crop,) * 2)
+    return traced(weights.config, weights.data.preprocessing.size)
 
 
 def run(pictures: Sequence[Chosen], weights: Weights, invert: bool | None) -> Run:
@@ -225,7 +235,8 @@ def verdict(result: Run) -> None:
     st.html(bars(names, [probability for _, probability in top], whole))
     if not result.off:
         st.caption(
-            f"{prediction.seconds * 1000:.0f} ms on {prediction.device.name} in {prediction.device.form}, {result.trace.macs / 1e6:,.0f} M MACs"
+            f"{prediction.seconds * 1000:.0f} ms on {prediction.device.name} in {prediction.device.form}, "
+            f"{result.trace.macs / 1e6:,.0f} M MACs at {result.size} pixels"
         )
     if result.weights.key == "bundled":
         known = ", ".join(data.categories)
@@ -272,13 +283,12 @@ def change(result: Run) -> str:
 
 def seen(result: Run) -> None:
     """What the network really saw, beside the picture."""
-    size = result.weights.data.preprocessing.crop
     left, right = st.columns(2)
     left.image(result.picture.image, caption=state.escape_markdown(result.picture.name), width="stretch")
     pixels = (result.prepared.pixels * 255).astype(np.uint8)
     pixels = pixels[:, :, 0] if pixels.shape[2] != 3 else pixels
-    scale = max(1, 224 // size)
-    words = f"What the network sees: {size}×{size}" + (", inverted" if result.prepared.inverted else "")
+    scale = max(1, 224 // max(pixels.shape[:2]))
+    words = f"What the network sees: {result.size}" + (", inverted" if result.prepared.inverted else "")
     right.image(pixels.repeat(scale, 0).repeat(scale, 1), caption=words, width="stretch")
 
 
@@ -313,7 +323,7 @@ def activations(result: Run) -> None:
             st.caption("Each place shows the unit whose receptive field has its middle nearest.")
         else:
             st.markdown("**In numbers**")
-        numbers(maps)
+        numbers(maps, result.size)
 
 
 def channel_grid(maps: np.ndarray, name: str) -> int:
@@ -345,11 +355,11 @@ def channel_grid(maps: np.ndarray, name: str) -> int:
     return selected
 
 
-def numbers(maps: np.ndarray) -> None:
+def numbers(maps: np.ndarray, size: str) -> None:
     found = inference.statistics(maps)
     shape = "×".join(map(str, maps.shape if maps.shape[1] * maps.shape[2] > 1 else maps.shape[:1]))
     rows = {
-        "Shape": shape, "Mean": f"{found.mean:.3g}", "Deviation": f"{found.std:.3g}",
+        "Image": f"{size} px", "Shape": shape, "Mean": f"{found.mean:.3g}", "Deviation": f"{found.std:.3g}",
         "Range": f"{found.low:.3g} to {found.high:.3g}", "Exact zeros": f"{found.zeros:.1%}",
     }  # fmt: skip
     st.html('<dl class="facts">' + "".join(f"<dt>{k}</dt><dd>{v}</dd>" for k, v in rows.items()) + "</dl>")

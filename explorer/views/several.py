@@ -51,7 +51,7 @@ def predictions(result: Run, runs: list[Run]) -> None:
             state.choose(picture=digest)
 
     with st.container(border=True, key="grid"):
-        st.markdown("**What it says of each**")
+        st.markdown(f"**What it says of each, at {result.size} pixels**")
         labels = {}
         for run in runs:
             ((best, probability),) = run.prediction.top(1)
