@@ -600,30 +600,30 @@ def test_a_class_that_is_none_is_told() -> None:
 
 # -- rectangles ---------------------------------------------------------------------------
 
-RECTANGLE = {"preset": "resnet20", "size": "48x96"}
+RECTANGLE = {"preset": "resnet20", "size": "32x48"}
 
 
 def test_random_weights_run_at_height_and_width() -> None:
     """The size stands beside every result, and the cost is the trace's."""
     app = opened("inference", **RECTANGLE)
-    macs = trace(preset("resnet20"), (48, 96)).macs
-    assert f"{macs / 1e6:,.0f} M MACs at 48×96 pixels" in captions(app)
+    macs = trace(preset("resnet20"), (32, 48)).macs
+    assert f"{macs / 1e6:,.0f} M MACs at 32×48 pixels" in captions(app)
     assert not app.info
     images = seen(app)
-    assert "What the network sees: 48×96" in images
+    assert "What the network sees: 32×48" in images
 
 
 @pytest.mark.parametrize(
     ("name", "action", "words"),
     [
-        ("Activations", "", "<dd>48×96 px</dd><dt>Shape</dt><dd>32×24×48</dd>"),
-        ("Inside the addition", "", "of one pass at 48×96 pixels."),
-        ("Blocks off", "Each one in turn", "on this picture at 48×96 pixels"),
+        ("Activations", "", "<dd>32×48 px</dd><dt>Shape</dt><dd>32×16×24</dd>"),
+        ("Inside the addition", "", "of one pass at 32×48 pixels."),
+        ("Blocks off", "Each one in turn", "on this picture at 32×48 pixels"),
         ("Receptive field", "", "px"),
-        ("Attribution", "", "What the network sees, 48×96"),
-        ("Several pictures", "", "**What it says of each, at 48×96 pixels**"),
-        ("Speed", "Measure the layers", "A pass at 48×96 pixels takes"),
-        ("Speed", "Measure precision and layout", "The median time of a pass at 48×96 pixels"),
+        ("Attribution", "", "What the network sees, 32×48"),
+        ("Several pictures", "", "**What it says of each, at 32×48 pixels**"),
+        ("Speed", "Measure the layers", "A pass at 32×48 pixels takes"),
+        ("Speed", "Measure precision and layout", "The median time of a pass at 32×48 pixels"),
     ],
 )
 def test_every_tab_takes_a_rectangle(name: str, action: str, words: str) -> None:
@@ -638,10 +638,10 @@ def test_every_tab_takes_a_rectangle(name: str, action: str, words: str) -> None
 
 @pytest.mark.parametrize(("query", "own"), [({"preset": "resnet20_fashion"}, "28×28")])
 def test_weights_with_a_size_of_their_own_say_so(query: dict[str, str], own: str) -> None:
-    app = opened("inference", size="48x96", **query)
+    app = opened("inference", size="32x48", **query)
     (words,) = [info.value for info in app.info]
     assert f"These weights run at {own} pixels" in words
-    assert "not at 48×96, as the image size is set" in words
+    assert "not at 32×48, as the image size is set" in words
     assert f"at {own} pixels" in captions(app)
     assert not opened("inference", **query).info
 
