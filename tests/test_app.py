@@ -619,7 +619,6 @@ def test_random_weights_run_at_height_and_width() -> None:
         ("Activations", "", "<dd>32×48 px</dd><dt>Shape</dt><dd>32×16×24</dd>"),
         ("Inside the addition", "", "of one pass at 32×48 pixels."),
         ("Blocks off", "Each one in turn", "on this picture at 32×48 pixels"),
-        ("Receptive field", "", "px"),
         ("Attribution", "", "What the network sees, 32×48"),
         ("Several pictures", "", "**What it says of each, at 32×48 pixels**"),
         ("Speed", "Measure the layers", "A pass at 32×48 pixels takes"),

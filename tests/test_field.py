@@ -472,6 +472,15 @@ def test_the_box_is_that_of_the_unit() -> None:
         assert (found[0] / 2 - 0.5, found[-1] / 2) == (max(first, -0.5), min(last, 27.5))
 
 
+def test_a_rectangle_is_seen_as_one() -> None:
+    app = looked("Receptive field", preset="resnet20", size="32x48", at="layer2.1.act", unit="3-20")
+    picture, units = grid(app, "The picture"), grid(app, "Channel")
+    box = trace(preset("resnet20"), (32, 48)).by_name["layer2.1.act"].field.box((3, 20)).clipped((32, 48))
+    assert (picture["view"], units["view"]) == ([0, 0, 48, 32], [0, 0, 24, 16])
+    assert picture["outlines"]["field"]["box"] == [box.left, box.top, box.width, box.height]
+    assert decoded(picture["layers"]["picture"]["url"]).size == (48, 32)
+
+
 def test_no_unit_is_the_middle_one() -> None:
     app = panel(at="layer3.0.act")
     assert grid(app, "Channel")["outlines"]["unit"]["box"] == [3, 3, 1, 1]
