@@ -184,8 +184,8 @@ def choice_text(choice: str | int) -> str:
 def set_widget(key: str, value: Any, labels: Sequence[str] = ()) -> None:
     """The view decides what a widget shows.
 
-    `labels` are those of its options where the same option may be called something else tomorrow. Streamlit keeps a
-    choice by its label, so that it would be lost, or be another option's, when the labels change.
+    `labels` are those of a list's options where the same option may be called something else tomorrow. The browser
+    keeps a list's choice by its label, and has to be told when that changes.
     """
     state, before = st.session_state, f"labels of {key}"
     if state.get(key) != value or state.get(before, labels) != labels:

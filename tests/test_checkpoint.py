@@ -34,7 +34,7 @@ from resnet.checkpoint import (
     read_state_dict,
     unseen,
 )
-from resnet.weights import BUNDLED, FASHION_MNIST, bundled_path, load, own_weights, randomly, read_checkpoint
+from resnet.weights import BUNDLED, FASHION_MNIST, bundled_path, load, own_weights, read_checkpoint
 
 APP = Path(__file__).parents[1] / "explorer" / "app.py"
 SMALL = ResNetConfig(layers=(1, 1), planes=(4, 8), block="basic", stem="3x3", stem_pool="none", num_classes=5)
@@ -513,19 +513,6 @@ def test_an_upload_opens_runs_and_is_forgotten() -> None:
     ran(app)
     assert link(app) == SMALL.to_query()
     assert app.selectbox(key="weights").value == "random"
-
-
-def test_the_box_shows_the_upload_that_runs() -> None:
-    """Also a second one, whose name is another, for a network that has published weights as well."""
-    app = app_with(**BUNDLED["resnet20"].to_query())
-    state = randomly(BUNDLED["resnet20"]).state_dict()
-    for name in ("first.pth", "second.pth"):
-        upload(app, saved(state), name)
-        box = app.selectbox(key="weights")
-        assert (link(app)["weights"], box.value) == ("upload", "upload")
-        assert f"Your checkpoint {name}" in box.options
-        ran(app)
-        assert link(app)["weights"] == "upload"
 
 
 def test_two_uploads_of_one_network_are_two_networks() -> None:

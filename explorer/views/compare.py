@@ -287,7 +287,7 @@ def choose_pair(traces: Sequence[Trace], names: Sequence[str], shown: Shown) -> 
     """The first network and one of the others, where there are several to choose from."""
     number = shown.pair
     if len(traces) > 2:
-        state.set_widget("pair", number, names)
+        state.set_widget("pair", number)
         st.segmented_control(
             f"{names[0]} against", range(1, len(names)), key="pair", required=True, format_func=names.__getitem__,
             on_change=lambda: change(shown, pair=st.session_state["pair"]),
