@@ -15,7 +15,7 @@ from plotly.colors import sample_colorscale
 from .effective import Width
 from .latency import Roof, Timed
 from .palette import ACCENT, STAGES, colour
-from .receptive_field import Depth, Paths
+from .receptive_field import Depth, Field, Paths
 from .residual import Contribution, Lesion
 from .trace import Layer, Trace
 from .units import scientific
@@ -413,12 +413,24 @@ def shown(seen: np.ndarray) -> np.ndarray:
     return ((seen if seen.shape[2] == 3 else seen[:, :, :1].repeat(3, 2)) * 255).astype(np.uint8)
 
 
-def overlay(channel: np.ndarray, seen: np.ndarray, blend: float, side: int = 448) -> Image.Image:
-    """One H×W map over the picture the network saw (H×W×C in 0…1), enlarged to `side` pixels; 1 hides the picture."""
+def on_picture(cells: np.ndarray, field: Field, size: tuple[int, int], samples: tuple[int, int]) -> np.ndarray:
+    """A layer's units H×W(×…) as they lie on a picture of `size` pixels, drawn with so many samples (height, width).
+
+    Each place shows the unit whose field has its middle nearest.
+    """
+    rows, columns = map(field.spread, cells.shape, size, samples)
+    return cells[rows][:, columns]
+
+
+def overlay(channel: np.ndarray, seen: np.ndarray, blend: float, field: Field, side: int = 448) -> Image.Image:
+    """One H×W map of a layer that sees `field`, over the picture the network saw (H×W×C in 0…1), which is enlarged to
+    be `side` pixels wide; 1 hides the picture.
+    """
     below = Image.fromarray(shown(seen))
     below = below.resize((side, max(1, round(side * below.height / below.width))), Image.Resampling.BICUBIC)
-    above = Image.fromarray(coloured(channel)).resize(below.size, Image.Resampling.NEAREST)
-    return Image.blend(below, above, blend)
+    height, width = seen.shape[:2]
+    above = on_picture(coloured(channel), field, (height, width), (below.height, below.width))
+    return Image.blend(below, Image.fromarray(above), blend)
 
 
 def tinted(values: np.ndarray, shade: str) -> Image.Image:

@@ -287,7 +287,7 @@ def part_box(part: Part, x: float, tall: float, hue: str, chosen: bool, picture:
         edge = min(BOX, tall) - 4
         inside += (
             f'<image href="{escape(picture)}" x="{x + (BOX - edge) / 2:.1f}" y="{AXIS - edge / 2:.1f}" width="{edge:.1f}" '
-            f'height="{edge:.1f}" preserveAspectRatio="none" style="image-rendering:pixelated"/>'
+            f'height="{edge:.1f}" style="image-rendering:pixelated"/>'
         )
         fits = tall > edge + 28
         label_y = AXIS + tall / 2 + (-6 if fits else 13)

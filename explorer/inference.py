@@ -181,9 +181,8 @@ def prepare(picture: Image.Image, preprocessing: Preprocessing, invert: bool | N
         invert = preprocessing.bright_on_dark and border_brightness(picture) > 127
     if invert:
         picture = ImageOps.invert(picture)
-    size = preprocessing.crop
     shown = fitted(picture, preprocessing) if preprocessing.fit else cropped(picture, preprocessing)
-    pixels = np.asarray(shown, dtype=np.float32).reshape(size, size, -1) / 255
+    pixels = np.asarray(shown, dtype=np.float32).reshape(*preprocessing.size, -1) / 255
     channels = len(preprocessing.mean)
     if pixels.shape[2] != channels:  # an untrained network of any input depth sees the colours in turn
         pixels = pixels[:, :, [i % pixels.shape[2] for i in range(channels)]]
@@ -193,31 +192,32 @@ def prepare(picture: Image.Image, preprocessing: Preprocessing, invert: bool | N
 
 
 def fitted(picture: Image.Image, preprocessing: Preprocessing) -> Image.Image:
-    """The whole picture in the middle of a square of background."""
-    size, longest = preprocessing.crop, max(picture.size)
-    width, height = (max(1, round(side * size / longest)) for side in picture.size)
+    """The whole picture in the middle of the background."""
+    crop = preprocessing.size[::-1]  # width, height, as pictures have it
+    target, side = min(zip(crop, picture.size, strict=True), key=lambda pair: pair[0] / pair[1])
+    scaled = [max(1, round(length * target / side)) for length in picture.size]
     background = 0 if preprocessing.bright_on_dark else round(255 * preprocessing.mean[0])
-    square = Image.new(picture.mode, (size, size), background if picture.mode == "L" else (background,) * 3)
-    square.paste(
-        picture.resize((width, height), Image.Resampling.BILINEAR), ((size - width) // 2, (size - height) // 2)
-    )
-    return square
+    whole = Image.new(picture.mode, crop, background if picture.mode == "L" else (background,) * 3)
+    corner = [(outer - inner) // 2 for outer, inner in zip(crop, scaled, strict=True)]
+    whole.paste(picture.resize((scaled[0], scaled[1]), Image.Resampling.BILINEAR), (corner[0], corner[1]))
+    return whole
 
 
 def cropped(picture: Image.Image, preprocessing: Preprocessing) -> Image.Image:
-    """The middle square after the shorter side became `resize` pixels, as torchvision's ImageClassification.
+    """The middle of the picture, scaled as `Preprocessing` says: of a square, as torchvision's ImageClassification.
 
-    Only that square is computed, so that a very long picture takes no more memory than another.
+    Only that middle is computed, so that a very long picture takes no more memory than another.
     """
-    size, shortest = preprocessing.crop, min(picture.size)
-    scaled = [int(preprocessing.resize * side / shortest) for side in picture.size]
-    corner = [round((side - size) / 2) for side in scaled]
-    steps = [side / after for side, after in zip(picture.size, scaled, strict=True)]
+    crop = preprocessing.size[::-1]  # width, height, as pictures have it
+    tight, shortest = max(zip(crop, picture.size, strict=True), key=lambda pair: pair[0] / pair[1])
+    target = round(preprocessing.resize * tight / min(crop))
+    scaled = [target * side // shortest for side in picture.size]
     (left, right), (top, bottom) = (
-        (first * step, min((first + size) * step, side))
-        for first, step, side in zip(corner, steps, picture.size, strict=True)
+        (first * side / after, min((first + size) * side / after, side))
+        for size, side, after in zip(crop, picture.size, scaled, strict=True)
+        for first in [round((after - size) / 2)]
     )
-    return picture.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+    return picture.resize(crop, Image.Resampling.BILINEAR, box=(left, top, right, bottom))
 
 
 def border_brightness(picture: Image.Image) -> float:
@@ -233,7 +233,7 @@ def border_brightness(picture: Image.Image) -> float:
 class Prediction:
     """Class probabilities, the seconds that the forward pass took, and the strongest map of each watched layer.
 
-    A map is H×W, at most 32 pixels a side, of the channel with the largest mean magnitude.
+    A map is H×W, at most 32 pixels on the longer side, of the channel with the largest mean magnitude.
     """
 
     probabilities: np.ndarray
@@ -315,11 +315,12 @@ def synchronise(device: Device) -> None:
 
 
 def strongest_map(output: Tensor) -> np.ndarray:
-    """The map of the strongest channel of C×H×W (or of C values), at most 32 pixels a side."""
+    """The map of the strongest channel of C×H×W (or of C values), at most 32 pixels on the longer side."""
     maps = output.float() if output.ndim == 3 else output.float().reshape(-1, 1, 1)
     chosen = maps[maps.abs().mean((1, 2)).nan_to_num().argmax()]
-    if max(chosen.shape) > 32:
-        chosen = F.adaptive_avg_pool2d(chosen[None], (min(32, len(chosen)), min(32, chosen.shape[1])))[0]
+    if (longest := max(chosen.shape)) > 32:
+        height, width = (max(1, round(32 * side / longest)) for side in chosen.shape)
+        chosen = F.adaptive_avg_pool2d(chosen[None], (height, width))[0]
     return chosen.cpu().numpy()
 
 

@@ -66,7 +66,7 @@ def published() -> tuple[Result, ...]:
     for config in dict.fromkeys(map(preset, PRESETS)):
         for weights in torchvision_weights(config):
             name, recipe = preset_name(config) or "", f"torchvision {weights.key.removeprefix('IMAGENET1K_')}"
-            size, source = weights.data.preprocessing.crop, weights.data.source
+            size, source = weights.data.preprocessing.size[0], weights.data.source
             rows.append(Result(name, config, recipe, weights.accuracy or 0.0, size, source))
     return tuple(rows)
 

@@ -41,6 +41,16 @@ class Field(NamedTuple):
         """
         return min(max(floor((pixel - self.centre(0)) / self.jump + 0.5), 0), units - 1)
 
+    def spread(self, units: int, pixels: int, samples: int) -> list[int]:
+        """Which of `units` units lies at each of `samples` equal parts of an axis of so many pixels: the nearest one.
+
+        So a unit has a cell of `jump` pixels around its centre, cut off or drawn out at the ends of the axis. After
+        global pooling the one unit has all of it.
+        """
+        if not self.jump:
+            return [0] * samples
+        return [self.nearest((sample + 0.5) * pixels / samples - 0.5, units) for sample in range(samples)]
+
     def box(self, unit: tuple[int, int]) -> Box:
         """What the unit at (row, column) sees, padding not cut off."""
         (top, bottom), (left, right) = map(self.interval, unit)
@@ -94,7 +104,7 @@ def union(a: Field, b: Field) -> Field:
 
 
 def whole(size: tuple[int, int]) -> Field:
-    """The field of a globally pooled unit; `size` is the image's height and width."""
+    """The field of a globally pooled unit: the longer side of an image of `size` (height, width)."""
     return Field(max(size), 0, 0)
 
 

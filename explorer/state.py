@@ -87,7 +87,7 @@ def choose(**changes: Any) -> None:
 def around() -> tuple[Any, ...]:
     """What the rest of a page depends on where it has tabs; `drawn` is what it was drawn with, None where it has none."""
     state = st.session_state
-    rest = replace(view(), unit="", lab="", training="", appended="", tab="")
+    rest = replace(view(), unit="", lab="", training="", appended="", tab="", explained="")
     return rest, state.problems, state.notes, state.get("uploaded"), state.get("form")
 
 
@@ -182,10 +182,17 @@ def choice_text(choice: str | int) -> str:
     return re.sub(r"(?<=\d)x(?=\d)", "×", str(choice)).replace("_", " ")
 
 
-def set_widget(key: str, value: Any) -> None:
-    """The view decides what a widget shows."""
-    if st.session_state.get(key) != value:
-        st.session_state[key] = value
+def set_widget(key: str, value: Any, labels: Sequence[str] = ()) -> None:
+    """The view decides what a widget shows.
+
+    `labels` are those of a list's options where the same option may be called something else tomorrow. The browser
+    keeps a list's choice by its label, and has to be told when that changes.
+    """
+    state, before = st.session_state, f"labels of {key}"
+    if state.get(key) != value or state.get(before, labels) != labels:
+        state[key] = value
+    if labels:
+        state[before] = labels
 
 
 def preset_chosen() -> None:

@@ -21,7 +21,7 @@ Size = tuple[int, int]
 def natural_size(config: ResNetConfig) -> Size:
     """The image size a network is usually shown: what its shipped weights take, 32 pixels for CIFAR-like ones, else 224."""
     if config in BUNDLED.values():
-        return (FASHION_MNIST.preprocessing.crop,) * 2
+        return FASHION_MNIST.preprocessing.size
     return (32, 32) if config.stem == "3x3" and config.total_stride <= 8 else (224, 224)
 
 
@@ -35,7 +35,8 @@ class View:
     selected layer's map as "row-column", `lab` the settings of the kernels page,
     `training` those of the degradation runs, `appended` the blocks of the identity experiment
     as "stage-count", `shown` what the comparison page shows in detail, `tab` the open tab of a
-    page that has some, the note of the source page or the cost of the accuracy page, `off` the blocks that are switched off, in order of depth.
+    page that has some, the note of the source page or the cost of the accuracy page, `off` the blocks that are switched off, in order of depth,
+    `explained` the name of the class whose score is explained, empty for the one that the network predicts.
     """
 
     config: ResNetConfig = field(default_factory=ResNetConfig)
@@ -52,6 +53,7 @@ class View:
     tab: str = ""
     others: tuple[ResNetConfig, ...] = ()
     off: tuple[str, ...] = ()
+    explained: str = ""
 
     def to_query(self) -> dict[str, str]:
         """The view as a link's query; what is at its default is left out."""
@@ -64,7 +66,7 @@ class View:
             query["with"] = ",".join(preset_name(other) or urlencode(other.to_query()) for other in self.others)
         if self.off:
             query["off"] = ",".join(self.off)
-        return query | {name: value for name in _PLAIN if (value := getattr(self, name))}
+        return query | {key: value for name, key in _PLAIN.items() if (value := getattr(self, name))}
 
     @classmethod
     def from_query(cls, query: Mapping[str, str]) -> View:
@@ -73,7 +75,7 @@ class View:
         Raises:
             ConfigError: for anything in the query that is not accepted.
         """
-        own = {"size", "pin", "with", "off", "preset", *_PLAIN}
+        own = {"size", "pin", "with", "off", "preset", *_PLAIN.values()}
         options = {name: text for name, text in query.items() if name not in own}
         base = preset(query["preset"]) if "preset" in query else None
         config = ResNetConfig.from_query(options, base)
@@ -87,11 +89,13 @@ class View:
                 raise ConfigError("pin", query["pin"], f"{error.field} in it takes {error.accepted}") from error
         others = parse_others(query["with"]) if "with" in query else ()
         off = parse_off(query.get("off", ""), config)
-        plain = {name: query.get(name, "")[:100] for name in _PLAIN}
+        plain = {name: query.get(key, "")[:100] for name, key in _PLAIN.items()}
         return cls(config, config.check_image_size(size), pinned=pinned, others=others, off=off, **plain)
 
 
-_PLAIN = ("at", "weights", "picture", "unit", "lab", "training", "appended", "shown", "tab")
+_PLAIN = {name: name for name in ("at", "weights", "picture", "unit", "lab", "training", "appended", "shown", "tab")}
+_PLAIN["explained"] = "class"
+"""The fields that a link holds as they are, each with its key there."""
 
 
 MOST_OTHERS = 3

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -36,18 +37,25 @@ FOLDER = Path(__file__).parent / "checkpoints"
 class Preprocessing:
     """How an image becomes the input that a set of weights was trained on.
 
-    The shorter side is scaled to `resize` pixels and the middle `crop` pixels are kept;
-    with `fit` the longer side is scaled to `crop` and the rest is background. Then
-    (x − mean) / std, x in 0…1, one entry a channel.
+    The image is scaled until it just covers `crop`, whose shorter side then stands for `resize`
+    pixels, and the middle is kept: for a square, the shorter side becomes `resize` pixels, as in
+    torchvision. With `fit` the whole image is scaled into `crop` and the rest is background.
+    Then (x − mean) / std, x in 0…1, one entry a channel.
     """
 
     resize: int
-    crop: int
+    crop: int | tuple[int, int]
+    """The side of a square, or (height, width), in pixels."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fit: bool = False
     bright_on_dark: bool = False
     """Trained on bright objects on black: a picture with a bright border is inverted first."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of what the network takes, in pixels."""
+        return (self.crop, self.crop) if isinstance(self.crop, int) else self.crop
 
 
 @dataclass(frozen=True)
@@ -94,7 +102,7 @@ class Weights:
 def available(config: ResNetConfig, image_size: tuple[int, int]) -> tuple[Weights, ...]:
     """The weights that fit a configuration, best first; random ones always do.
 
-    `image_size` (height, width) is what random weights take; the others know their own.
+    `image_size` (height, width) is what random weights take; the others have a size of their own.
     """
     return (*bundled(config), *torchvision_weights(config), random_weights(config, image_size))
 
@@ -130,8 +138,9 @@ class Checkpoint:
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> Checkpoint:
         """The inverse of `metadata`."""
-        given = json.loads(metadata["preprocessing"])
-        preprocessing = Preprocessing(**given | {"mean": tuple(given["mean"]), "std": tuple(given["std"])})
+        given: dict[str, Any] = json.loads(metadata["preprocessing"])
+        given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+        preprocessing = Preprocessing(**given)
         data = DataSet(
             **json.loads(metadata["data"]),
             preprocessing=preprocessing,
@@ -271,10 +280,10 @@ def own_weights(config: ResNetConfig, image_size: tuple[int, int], name: str, di
         return Weights("upload", title, config, FASHION_MNIST, digest=digest)
     from torchvision.models import ResNet50_Weights
 
-    crop, channels = min(image_size), config.in_channels
+    side, channels = min(image_size), config.in_channels
     colour = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     mean, std = colour if channels == 3 else ((0.5,) * channels, (0.25,) * channels)
-    preprocessing = Preprocessing(crop * 8 // 7 if crop >= 128 else crop, crop, mean, std)
+    preprocessing = Preprocessing(side * 8 // 7 if side >= 128 else side, image_size, mean, std)
     imagenet = config.num_classes == 1000 and channels == 3
     names = ResNet50_Weights.IMAGENET1K_V1.meta["categories"] if imagenet else _numbered(config)
     data = DataSet("ImageNet-1k" if imagenet else "unknown", "", "", preprocessing, tuple(names))
@@ -290,9 +299,8 @@ def _numbered(config: ResNetConfig) -> tuple[str, ...]:
 
 def random_weights(config: ResNetConfig, image_size: tuple[int, int]) -> Weights:
     """Untrained weights: what the architecture alone does to a picture."""
-    side = min(image_size)
     channels = config.in_channels
-    preprocessing = Preprocessing(side, side, (0.5,) * channels, (0.25,) * channels)
+    preprocessing = Preprocessing(min(image_size), image_size, (0.5,) * channels, (0.25,) * channels)
     data = DataSet("nothing", "", "", preprocessing, _numbered(config))
     return Weights("random", "Random, untrained", config, data)
 

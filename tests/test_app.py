@@ -599,10 +599,177 @@ def test_any_class_is_explained() -> None:
     (words,) = [m.value for m in app.markdown if m.value.startswith("The pixels add")]
     total, difference = map(float, re.findall(r"\*\*([+-][0-9.]+)\*\*", words))
     assert abs(total - difference) < 0.1 * abs(difference)
-    select(app, "explained class", 8)
+    select(app, "explained class", "Bag")
     (other,) = [m.value for m in app.markdown if m.value.startswith("The pixels add")]
     assert other != words
-    assert app.selectbox(key="explained class").options[0].startswith("Sneaker")
+    assert app.selectbox(key="explained class").options[:2] == ["The prediction", "Sneaker"]
+
+
+def verdict_of(app: AppTest) -> str:
+    """The class that the verdict names."""
+    return next(found[1] for text in texts(app) if (found := re.match(r"\*\*(.+?)\*\*, [\d.]+%$", text)))
+
+
+def explained_in(app: AppTest) -> set[str]:
+    """The classes that the Attribution tab says it explains: beside the box, over Grad-CAM and over the pixels."""
+    patterns = (
+        r"Explained: \*\*(.+)\*\*,",
+        r"\*\*Grad-CAM: .* speaks for (.+)\*\*",
+        r"\*\*Integrated .* score of (.+)\*\*",
+    )
+    return {found[1] for text in texts(app) for pattern in patterns if (found := re.match(pattern, text))}
+
+
+def look_at(app: AppTest, **changes: Any) -> AppTest:
+    """Another picture, tab or block that is off, as a click would choose it."""
+    app.session_state["view"] = replace(app.session_state["view"], **changes)
+    return run(app)
+
+
+CLOTHES = [sample for sample in samples() if sample.label in FASHION_MNIST.categories]
+
+
+@pytest.mark.parametrize("off", [(), ("layer1.0", "layer2.2")])
+def test_a_class_that_nobody_chose_is_the_predicted_one(off: tuple[str, ...]) -> None:
+    app, seen = looked("Attribution", preset="resnet20_fashion"), set()
+    for sample in CLOTHES[::4]:
+        for blocks in ((), off):
+            look_at(app, picture=sample.name, off=blocks)
+            assert explained_in(app) == {verdict_of(app)}
+            assert app.selectbox(key="explained class").value == "The prediction"
+            seen.add(verdict_of(app))
+    assert len(seen) > 3
+    assert "class" not in link(app)
+
+
+def test_a_class_that_was_chosen_stays() -> None:
+    """With another picture, block, tab and page, and for whoever opens the link."""
+    app = select(looked("Attribution", preset="resnet20_fashion"), "explained class", "Bag")
+    for sample in CLOTHES[:3]:
+        look_at(app, picture=sample.name, off=("layer1.0",))
+        assert explained_in(app) == {"Bag"}
+        assert app.selectbox(key="explained class").value == "Bag"
+    tab(app, "Receptive field")
+    select(app, "grid shown", ["Grad-CAM"])  # type: ignore[arg-type]
+    assert "Pink: Grad-CAM for Bag." in captions(app).replace("\\", "")
+    run(app.switch_page("../pages/source.py"))
+    tab(run(app.switch_page("../pages/inference.py")), "Attribution")
+    assert explained_in(app) == {"Bag"}
+    assert link(app)["class"] == "Bag"
+    assert explained_in(opened("inference", **link(app))) == {"Bag"}
+    look_at(select(app, "explained class", "The prediction"), off=())
+    assert "class" not in link(app)
+    assert explained_in(app) == {verdict_of(app)} != {"Bag"}
+
+
+def test_a_class_that_is_none_is_told() -> None:
+    app = opened("inference", preset="resnet20_fashion", tab="Attribution", **{"class": "hen"})
+    (words,) = said(app.warning)
+    assert "class = hen is none of the 10 classes that these weights know, T-shirt/top to Ankle boot." in words
+    assert explained_in(app) == {verdict_of(app)}
+
+
+# -- rectangles ---------------------------------------------------------------------------
+
+RECTANGLE = {"preset": "resnet20", "size": "32x48"}
+
+
+def test_random_weights_run_at_height_and_width() -> None:
+    """The size stands beside every result, and the cost is the trace's."""
+    app = opened("inference", **RECTANGLE)
+    macs = trace(preset("resnet20"), (32, 48)).macs
+    assert f"{macs / 1e6:,.0f} M MACs at 32×48 pixels" in captions(app)
+    assert not app.info
+    images = seen(app)
+    assert "What the network sees: 32×48" in images
+
+
+@pytest.mark.parametrize(
+    ("name", "action", "words"),
+    [
+        ("Activations", "", "<dd>32×48 px</dd><dt>Shape</dt><dd>32×16×24</dd>"),
+        ("Inside the addition", "", "of one pass at 32×48 pixels."),
+        ("Blocks off", "Each one in turn", "on this picture at 32×48 pixels"),
+        ("Attribution", "", "What the network sees, 32×48"),
+        ("Several pictures", "", "**What it says of each, at 32×48 pixels**"),
+        ("Speed", "Measure the layers", "A pass at 32×48 pixels takes"),
+        ("Speed", "Measure precision and layout", "The median time of a pass at 32×48 pixels"),
+    ],
+)
+def test_every_tab_takes_a_rectangle(name: str, action: str, words: str) -> None:
+    app = looked(name, at="layer2.0.act", **RECTANGLE)
+    if action:
+        click(app, action)
+    shown = [*texts(app), captions(app), *(html.proto.body for html in app.get("html"))]
+    shown += seen(app)
+    shown += [chart.proto.spec for chart in app.get("plotly_chart")]
+    assert any(words in text.encode().decode("unicode_escape", "ignore") or words in text for text in shown)
+
+
+@pytest.mark.parametrize(
+    ("query", "own"),
+    [({"preset": "resnet20_fashion"}, "28×28"), ({"preset": "resnet18", "weights": "IMAGENET1K_V1"}, "224×224")],
+)
+def test_weights_with_a_size_of_their_own_say_so(query: dict[str, str], own: str) -> None:
+    app = opened("inference", size="32x48", **query)
+    (words,) = [info.value for info in app.info]
+    assert f"These weights run at {own} pixels" in words
+    assert "not at 32×48, as the image size is set" in words
+    if "weights" not in query:  # others would have to be downloaded
+        assert f"at {own} pixels" in captions(app)
+    assert not opened("inference", **query).info
+
+
+# -- what a choice means when its label changes -------------------------------------------
+
+
+def channels_in(app: AppTest) -> set[str]:
+    """The channels that one large map, or one over all pictures, is said to be of."""
+    patterns = r"\*\*Channel (\d+) over the picture", r"\*\*Channel (\d+) of `.*` across", r"Channel (\d+) of `"
+    said = [*texts(app), *(caption.value for caption in app.caption)]
+    return {found[1] for text in said for pattern in patterns if (found := re.match(pattern, text))}
+
+
+@pytest.mark.parametrize("chosen", [None, 5, 60])
+def test_one_channel_is_selected_in_all_tabs(chosen: int | None) -> None:
+    """The strongest of the picture until somebody chooses one, which then stays, shown among the tiles or not."""
+    app, found = opened("inference", preset="resnet20_fashion", at="layer3.0.act"), []
+    if chosen is not None:
+        app.session_state["channel"] = chosen
+    for sample in CLOTHES[:9:4]:
+        look_at(app, picture=sample.name)
+        there = [channels_in(look_at(app, tab=name)) for name in ("Activations", "Receptive field", "Several pictures")]
+        assert there[0] == there[1] == there[2]
+        found += there[0]
+    assert set(found) == {str(chosen)} if chosen is not None else len(set(found)) > 1
+
+
+def test_how_many_channels_are_shown_stays() -> None:
+    app = opened("inference", preset="resnet18", at="layer1.0.act")
+    shown = lambda: len(tile_labels(app, "channel tiles"))  # noqa: E731
+    assert shown() == 32
+    select(app, "shown of 64", 128)  # type: ignore[arg-type]
+    assert shown() == 64
+    for at, count in (("layer4.0.act", 128), ("layer1.0.act", 64), ("layer2.0.act", 128)):
+        look_at(app, at=at)
+        assert shown() == count
+    select(app, "shown of 128", 32)  # type: ignore[arg-type]
+    look_at(app, at="layer1.0.act")
+    assert shown() == 32
+
+
+def test_the_channel_of_an_addition_stays() -> None:
+    """With another picture, whose channels come in another order, and after a look at another block."""
+    app = looked("Inside the addition", preset="resnet20_fashion", at="layer3.1.act")
+    select(app, "channel of layer3.1", 17)  # type: ignore[arg-type]
+    orders = set()
+    for sample in CLOTHES[:9:4]:
+        look_at(app, picture=sample.name)
+        assert app.selectbox(key="channel of layer3.1").value == 17
+        orders.add(tuple(app.selectbox(key="channel of layer3.1").options))
+    assert len(orders) > 1
+    look_at(look_at(app, at="layer1.0.act"), at="layer3.1.act")
+    assert app.selectbox(key="channel of layer3.1").value == 17
 
 
 def test_a_large_network_is_explained_when_asked() -> None:

@@ -22,7 +22,7 @@ from explorer.images import open_image, samples
 from explorer.trace import trace
 from explorer.view import View
 from resnet import ResNetConfig, preset
-from resnet.weights import BUNDLED
+from resnet.weights import BUNDLED, randomly
 
 pytestmark = pytest.mark.browser
 
@@ -493,3 +493,91 @@ def test_two_blocks_are_switched_off_in_the_drawing(visit):
     visit.wait()
     assert answer.inner_text() == "Sneaker"
     assert "off" not in query(visit)
+
+
+def test_the_verdicts_class_is_explained(visit):
+    """Through all samples, with all blocks and with one off: maps and box follow what the network says."""
+    visit.open("/inference?" + urlencode({"preset": "resnet20_fashion", "tab": "Attribution"}))
+    page, verdicts = visit.page, set()
+    picture = page.locator(".st-key-picture .tiles button")
+    said = lambda: page.locator(".st-key-verdict strong").first.inner_text()  # noqa: E731
+
+    def through(numbers, *places):
+        for number in numbers:
+            picture.nth(number).click()
+            visit.wait()
+            verdicts.add(said())
+            for place, words in places:
+                assert page.locator(place).first.inner_text().rstrip(".").endswith(words.format(said()))
+
+    box = page.get_by_role("combobox", name=re.compile("Class"))
+    grad_cam = (".st-key-grad-cam strong", "Grad-CAM: where each depth finds what speaks for {}")
+    integrated = (".st-key-integrated-gradients strong", "each pixel adds to the score of {}")
+    through(range(len(samples())), grad_cam, integrated)
+    page.locator(".st-key-overview [data-id='switch layer1.0']").click()
+    visit.wait()
+    through(range(len(samples())), grad_cam, integrated)
+    assert len(verdicts) == 10
+    assert box.input_value() == "The prediction"
+
+    page.get_by_role("tab", name="Receptive field").click()
+    visit.wait()
+    page.locator(".st-key-grid-shown").get_by_text("Grad-CAM").click()
+    visit.wait()
+    legend = (
+        ".st-key-pixel-grid p:has-text('pink')",
+        "pink: Grad-CAM for {}. A click chooses the unit whose field has its middle nearest",
+    )
+    through(range(0, len(samples()), 4), legend)
+
+
+def test_a_class_that_was_chosen_stays(visit):
+    """Chosen by hand: on the next picture, in the link, on another page and back; and the prediction by hand again."""
+    visit.open("/inference?" + urlencode({"preset": "resnet20_fashion", "tab": "Attribution"}))
+    page = visit.page
+    box = page.get_by_role("combobox", name=re.compile("Class"))
+
+    def choose(name):
+        box.click()
+        box.fill(name)
+        expect(page.get_by_role("option")).to_have_text(name)
+        box.press("Enter")
+        visit.wait()
+
+    def explained():
+        return page.locator(".st-key-grad-cam strong").first.inner_text().rpartition(" for ")[2]
+
+    choose("Coat")
+    for number in (3, 8, 1):
+        page.locator(".st-key-picture .tiles button").nth(number).click()
+        visit.wait()
+        assert (explained(), box.input_value(), query(visit)["class"]) == ("Coat", "Coat", "Coat")
+    visit.sidebar.get_by_role("link", name="Source").click()
+    visit.wait()
+    visit.sidebar.get_by_role("link", name="Inference").click()
+    visit.wait()
+    page.get_by_role("tab", name="Attribution").click()
+    visit.wait()
+    assert (explained(), box.input_value()) == ("Coat", "Coat")
+    choose("The prediction")
+    assert "class" not in query(visit)
+    assert explained() == page.locator(".st-key-verdict strong").first.inner_text()
+
+
+def test_the_box_names_the_weights_that_run(visit):
+    """Two uploads for a network with published weights, then a click elsewhere: the second one is shown and runs."""
+    visit.open("/inference?" + urlencode({"preset": "resnet20_fashion"}))
+    page = visit.page
+    page.get_by_text("Your own checkpoint").click()
+    uploader = page.locator(".st-key-own-checkpoint").locator("input[type=file]")
+    stream = io.BytesIO()
+    torch.save(randomly(BUNDLED["resnet20"]).state_dict(), stream)
+    box = page.get_by_role("combobox", name="Weights")
+    for name in ("first.pth", "second.pth"):
+        uploader.set_input_files({"name": name, "mimeType": "application/octet-stream", "buffer": stream.getvalue()})
+        visit.wait()
+        page.locator(".st-key-picture .tiles button").nth(2).click()
+        visit.wait()
+        assert box.input_value() == f"Your checkpoint {name}"
+        assert query(visit)["weights"] == "upload"
+        assert not page.get_by_test_id("stAlert").filter(has_text="do not fit").count()

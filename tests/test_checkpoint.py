@@ -276,7 +276,8 @@ def test_a_file_that_says_nothing_sensible(metadata: dict[str, str] | None) -> N
 def test_what_a_checkpoint_was_trained_on_is_assumed() -> None:
     weights = own_weights(preset("resnet50"), (224, 224), "a", "d")
     assert weights.data.categories[281] == "tabby"
-    assert (weights.data.preprocessing.resize, weights.data.preprocessing.crop) == (256, 224)
+    assert (weights.data.preprocessing.resize, weights.data.preprocessing.size) == (256, (224, 224))
+    assert own_weights(preset("resnet50"), (320, 640), "a", "d").data.preprocessing.size == (320, 640)
     assert weights.data.preprocessing.mean == (0.485, 0.456, 0.406)
     assert own_weights(preset("resnet20_fashion"), (28, 28), "a", "d").data == FASHION_MNIST
     assert own_weights(SMALL, (32, 32), "a", "d").data.categories == tuple(f"class {i}" for i in range(5))

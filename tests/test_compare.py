@@ -553,6 +553,19 @@ def test_the_link_says_what_is_shown() -> None:
     assert not app.warning
 
 
+def test_the_pair_is_the_one_that_is_shown_when_names_move() -> None:
+    """The second name becomes the first's, as it does when a browser goes back: the choice is a place, not a name."""
+    app = opened("compare", preset="resnet18", **{"with": "resnet50,resnet101", "shown": "2"})
+    assert app.segmented_control(key="pair").value == 2
+    now = app.session_state["view"]
+    app.session_state["view"] = replace(now, others=(preset("resnet101"), preset("resnet152")))
+    app.run()
+    assert "from ResNet-18 to ResNet-152" in markdown(app).replace("\\", "")
+    assert app.segmented_control(key="pair").value == 2
+    app.run()
+    assert link(app)["shown"] == "2"
+
+
 def test_a_link_that_shows_what_is_not_there() -> None:
     app = opened("compare", shown="3", **{"with": "resnet101"})
     (words,) = said(app.warning)

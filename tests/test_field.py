@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 from collections import Counter
@@ -11,15 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 from test_app import captions, link, looked, run, said, select
-from test_trace import positive
+from test_trace import outputs_of, positive
 from torch import Tensor, nn
 
-from explorer.charts import count_text, tinted
+from explorer.charts import count_text, overlay, tinted
 from explorer.effective import Effective, effective_field, gaussian_width, measured_side, mirrored
 from explorer.inference import MAX_ACTIVATION_BYTES, Device
-from explorer.receptive_field import Box, Field, Paths, by_depth, paths
+from explorer.receptive_field import PIXEL, Box, Field, Paths, by_depth, paths
 from explorer.trace import Layer, Trace, trace
 from resnet import PRESETS, ResNet, ResNetConfig, build, preset
 from resnet.blocks import Add
@@ -233,6 +236,98 @@ def test_group_norm_sees_more_than_a_quarter_outside_the_window() -> None:
     assert traced.beyond_windows(layer) == "Its units also depend on the whole map through group norm."
 
 
+# -- maps on pictures ---------------------------------------------------------------------
+
+PLACED: dict[str, tuple[dict[str, Any], tuple[int, int]]] = {
+    "basic": ({"block": "basic"}, (97, 131)),
+    "bottleneck": ({}, (128, 96)),
+    "v1": ({"stride_in": "1x1"}, (101, 160)),
+    "CIFAR's stem": ({"block": "basic", "shortcut": "A", "stem": "3x3", "stem_pool": "none"}, (45, 59)),
+    "D, deep stem": ({"shortcut": "D", "stem": "deep"}, (127, 97)),
+    "pre-activation": ({"order": "pre", "block": "basic"}, (99, 120)),
+    "dilated": ({"layers": (1, 1, 1, 1), "planes": (2, 3, 4, 5), "output_stride": 8, "block": "basic"}, (161, 141)),
+    "blur": ({"antialias": "blur", "block": "basic"}, (113, 150)),
+}  # fmt: skip
+
+
+def drawn(layer: Layer, size: tuple[int, int], units: tuple[int, int], unit: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The rows and columns, in pixels, at which an overlay shows a map that is 1 at one unit and else 0."""
+    lit = np.zeros(units)
+    lit[unit] = 1
+    height, width = size
+    picture = np.asarray(overlay(lit, np.zeros((height, width, 1), np.float32), 1.0, layer.field, 2 * width))
+    assert picture.shape[:2] == (2 * height, 2 * width)
+    bright = torch.from_numpy(picture[..., 0] > 200)
+    return tuple((bright.any(axis).nonzero().flatten() + 0.5) / 2 - 0.5 for axis in (1, 0))  # type: ignore[return-value]
+
+
+def middle_of_sight(seen: Tensor, size: int, pixels: int) -> float | None:
+    """The middle of the pixels that carry gradient; where one end is lost in the padding, by the end that is not."""
+    first, last = int(seen.min()), int(seen.max())
+    if first > 0 and last < pixels - 1:
+        return (first + last) / 2
+    if first > 0 or last < pixels - 1:
+        return first + (size - 1) / 2 if first > 0 else last - (size - 1) / 2
+    return None
+
+
+@pytest.mark.parametrize("name", PLACED)
+def test_a_map_lies_where_its_units_look(name: str) -> None:
+    """Each unit's cell is around the middle of what autograd finds it to see, and as wide as units are apart."""
+    options, size = PLACED[name]
+    config = ResNetConfig(**{**NARROW, **options})
+    traced = trace(config, size)
+    layers = [layer for layer in traced.layers if layer.op == "convolution" or layer.name.endswith("act")]
+    image = torch.ones(1, config.in_channels, *size, dtype=torch.float64, requires_grad=True)
+    outputs = outputs_of(positive(config), image, [layer.name for layer in layers])
+    compared = 0
+    for layer in layers[:: max(1, len(layers) // 6)] + layers[-1:]:
+        maps = outputs[layer.name][0]
+        units = maps.shape[1], maps.shape[2]
+        for row, column in zip(*(np.linspace(0, n - 1, 5).astype(int) for n in units), strict=True):
+            (gradient,) = torch.autograd.grad(maps[:, row, column].sum(), image, retain_graph=True)
+            unit = int(row), int(column)
+            for axis, cell in enumerate(drawn(layer, size, units, unit)):
+                seen = gradient[0, 0].abs().sum(1 - axis).nonzero().flatten()
+                middle = middle_of_sight(seen, layer.field.size, size[axis])
+                if middle is None or not 0 <= middle < size[axis]:
+                    continue
+                assert cell.min() <= middle + 0.25
+                assert cell.max() >= middle - 0.25
+                if 0 < unit[axis] < units[axis] - 1:
+                    assert (cell.min() + cell.max()) / 2 == pytest.approx(middle, abs=1e-6)
+                    assert cell.max() - cell.min() + 0.5 == layer.field.jump
+                    compared += 1
+    assert compared > 20
+
+
+def test_resnet50_is_drawn_where_it_looks() -> None:
+    """Units of its last stage see up to 427 pixels: the middle of a later unit's in a long strip, less their distance."""
+    config = preset("resnet50")
+    image = torch.ones(1, 3, 32, 704, dtype=torch.float64, requires_grad=True)
+    maps = outputs_of(positive(config), image, ["layer4.2.act"])["layer4.2.act"][0]
+    middles = []
+    for unit in (10, 11):
+        (gradient,) = torch.autograd.grad(maps[:, 0, unit].sum(), image, retain_graph=True)
+        seen = gradient[0].abs().sum((0, 1)).nonzero().flatten()
+        middles.append((int(seen[0]) + int(seen[-1])) / 2)
+    jump = middles[1] - middles[0]
+    _, columns = drawn(trace(config).by_name["layer4.2.act"], (224, 224), (7, 7), (3, 3))
+    assert float(columns.mean()) == middles[0] - 7 * jump == 96.0
+
+
+@pytest.mark.parametrize(("pixels", "samples"), [(28, 56), (97, 448), (224, 448), (640, 448), (33, 17)])
+@pytest.mark.parametrize("field", [Field(7, 2, -3), Field(8, 4, 1), PIXEL, Field(435, 32, -217)])
+def test_a_place_shows_the_unit_that_a_click_there_chooses(field: Field, pixels: int, samples: int) -> None:
+    units = -(-pixels // field.jump)
+    found = field.spread(units, pixels, samples)
+    middles = [(sample + 0.5) * pixels / samples - 0.5 for sample in range(samples)]
+    for unit, middle in zip(found, middles, strict=True):
+        assert abs(field.centre(unit) - middle) == min(abs(field.centre(other) - middle) for other in range(units))
+    assert found == sorted(found)
+    assert Field(pixels, 0, 0).spread(1, pixels, samples) == [0] * samples
+
+
 # -- the effective field ------------------------------------------------------------------
 
 
@@ -399,6 +494,11 @@ def panel(**query: str) -> AppTest:
     return looked("Receptive field", preset="resnet20_fashion", **query)
 
 
+def decoded(address: str) -> Image.Image:
+    """The picture that stands in an address."""
+    return Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))
+
+
 def grid(app: AppTest, layer: str) -> dict[str, Any]:
     """What a pixel grid shows: its outlines and sheets by name."""
     found = [json.loads(component.proto.json) for component in app.get("bidi_component")]
@@ -419,9 +519,23 @@ def test_the_box_is_that_of_the_unit() -> None:
     box = field.box((3, 12))
     assert picture["outlines"]["unclipped"]["box"] == [box.left, box.top, box.width, box.height]
     assert set(picture["layers"]) == {"picture", "Activation", "Grad-CAM"}
-    left, top, width, height = picture["layers"]["Activation"]["box"]
-    assert (width, height) == (28, 28)
-    assert left + 0.5 * field.jump == top + 0.5 * field.jump == field.centre(0) + 0.5
+    assert picture["layers"]["Activation"]["box"] == picture["layers"]["Grad-CAM"]["box"] == [0, 0, 28, 28]
+    sheet = np.asarray(decoded(picture["layers"]["Activation"]["url"]))
+    shown = np.asarray(decoded(grid(app, "Channel")["layers"]["map"]["url"]).convert("L"), int)
+    cell = np.unravel_index(shown.argmax(), shown.shape)  # viridis is brightest at its top
+    rows, columns = (np.nonzero((sheet[..., 3] == 255).any(axis))[0] for axis in (1, 0))
+    for found, unit in ((rows, cell[0]), (columns, cell[1])):
+        first, last = field.centre(int(unit)) - field.jump / 2, field.centre(int(unit)) + field.jump / 2
+        assert (found[0] / 2 - 0.5, found[-1] / 2) == (max(first, -0.5), min(last, 27.5))
+
+
+def test_a_rectangle_is_seen_as_one() -> None:
+    app = looked("Receptive field", preset="resnet20", size="32x48", at="layer2.1.act", unit="3-20")
+    picture, units = grid(app, "The picture"), grid(app, "Channel")
+    box = trace(preset("resnet20"), (32, 48)).by_name["layer2.1.act"].field.box((3, 20)).clipped((32, 48))
+    assert (picture["view"], units["view"]) == ([0, 0, 48, 32], [0, 0, 24, 16])
+    assert picture["outlines"]["field"]["box"] == [box.left, box.top, box.width, box.height]
+    assert decoded(picture["layers"]["picture"]["url"]).size == (48, 32)
 
 
 def test_no_unit_is_the_middle_one() -> None:

@@ -8,6 +8,7 @@ import re
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
 from torchvision.transforms._presets import ImageClassification
 
 from explorer import charts
@@ -33,10 +36,12 @@ from explorer.inference import (
     statistics,
     strongest_map,
 )
+from explorer.receptive_field import PIXEL, Field
 from explorer.trace import trace
+from explorer.views import running
 from explorer.views.running import bars
 from resnet import ResNet, ResNetConfig, preset
-from resnet.weights import BUNDLED, FASHION_MNIST, Preprocessing, bundled, load, randomly
+from resnet.weights import BUNDLED, FASHION_MNIST, Preprocessing, bundled, load, random_weights, randomly
 
 CPU = Device("cpu", "this CPU")
 IMAGENET = Preprocessing(256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -68,6 +73,44 @@ def test_photographs_are_prepared_as_torchvision_does(name: str, scale: float, r
         torch.testing.assert_close((seen - mean) / std, prepared.tensor[0])
 
 
+@pytest.mark.parametrize("size", [(320, 640), (640, 320), (97, 131), (224, 224)])
+@pytest.mark.parametrize("margin", [1, 2])
+@pytest.mark.parametrize("name", ["chelsea", "rocket"])
+def test_a_rectangle_is_prepared_as_torchvision_does(name: str, margin: int, size: tuple[int, int]) -> None:
+    """Scaled until it covers the rectangle, with a margin, and the middle cut out."""
+    photograph = open_image(next(sample for sample in samples() if sample.name == name).open())
+    scale = margin * max(side / before for side, before in zip(size, photograph.size[::-1], strict=True))
+    covering = [int(scale * side + 1e-6) for side in photograph.size[::-1]]
+    transforms = Compose([Resize(covering), CenterCrop(size), ToTensor(), Normalize(IMAGENET.mean, IMAGENET.std)])
+    prepared = prepare(photograph, Preprocessing(margin * min(size), size, IMAGENET.mean, IMAGENET.std))
+    expected = transforms(photograph)
+    assert prepared.tensor.shape == (1, 3, *size) == (1, *expected.shape)
+    assert prepared.pixels.shape == (*size, 3)
+    assert (prepared.tensor[0] - expected).abs().mean() < 0.01
+    assert (prepared.tensor[0] - expected.flip(1)).abs().mean() > 0.2
+
+
+@pytest.mark.parametrize("size", [(320, 640), (96, 64)])
+def test_a_rectangle_runs_as_in_torch(size: tuple[int, int]) -> None:
+    """Random weights at height × width: the scores of torch's own pass, and as many MACs as the trace has."""
+    config = preset("resnet18").with_(layers=(1, 1, 1, 1))[0]
+    weights = random_weights(config, size)
+    network, photograph = load(weights), open_image(samples()[0].open())
+    prepared = prepare(photograph, weights.data.preprocessing)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        expected = network(prepared.tensor)[0].softmax(0)
+    traced = running.trace_of(weights)
+    watched = [layer.name for layer in traced.layers]
+    prediction = predict(network, prepared.tensor, CPU, watched)
+    assert prediction.probabilities == pytest.approx(expected.numpy(), abs=1e-6)
+    assert traced.macs == counter.get_total_flops() / 2 == trace(config, size).macs
+    for layer in traced.layers[:-3]:
+        assert activation(network, prepared.tensor, layer.name, CPU).shape == layer.out_shape
+        shown, shape = prediction.strongest[layer.name].shape, layer.out_shape[1:]
+        assert max(shown) == min(32, max(shape))
+        assert shown[1] / shown[0] == pytest.approx(shape[1] / shape[0], rel=0.2)
+
+
 @pytest.mark.parametrize("size", [(20_000, 10), (10, 20_000), (1, 1), (3, 2), (4096, 1), (224, 224)])
 @pytest.mark.parametrize("preprocessing", [IMAGENET, FASHION], ids=["imagenet", "fashion"])
 def test_any_shape_is_prepared(size: tuple[int, int], preprocessing: Preprocessing) -> None:
@@ -93,6 +136,10 @@ def test_clothes_are_fitted_whole_on_their_background() -> None:
     assert (pixels[21:] == 0).all()
     upright = prepare(Image.new("RGB", (140, 280), "white"), FASHION, invert=False).pixels[:, :, 0]
     assert np.array_equal(upright, pixels.T)
+    wide = prepare(Image.new("RGB", (140, 280), "white"), replace(FASHION, crop=(28, 56)), invert=False).pixels[:, :, 0]
+    assert wide.shape == (28, 56)
+    assert (wide[:, 21:35] == 1).all()
+    assert wide.sum() == 28 * 14
 
 
 @pytest.mark.parametrize(
@@ -323,7 +370,7 @@ def test_the_strongest_map() -> None:
     output[1] = -torch.arange(4000.0).reshape(80, 50)
     output[2] = 1
     shown = strongest_map(output)
-    assert shown.shape == (32, 32)
+    assert shown.shape == (32, 20)
     assert shown.min() < -3900
     small = strongest_map(output[:, :20, :10])
     assert np.array_equal(small, output[1, :20, :10].numpy())
@@ -424,8 +471,9 @@ def test_a_sheet_is_read_row_by_row() -> None:
 @pytest.mark.parametrize("channels", [1, 2, 3, 5])
 def test_overlay_blends_map_and_picture(channels: int) -> None:
     seen = np.full((20, 10, channels), 0.6, np.float32)
-    channel = np.array([[0.0, 1.0], [1.0, 0.0]])
-    map_alone, picture_alone, half = (charts.overlay(channel, seen, blend) for blend in (1.0, 0.0, 0.5))
+    channel = np.array([[0.0, 1.0], [1.0, 0.0]] * 2)
+    fives = Field(size=5, jump=5, start=0)
+    map_alone, picture_alone, half = (charts.overlay(channel, seen, blend, fives) for blend in (1.0, 0.0, 0.5))
     assert map_alone.size == picture_alone.size == half.size == (448, 896)
     assert map_alone.getpixel((10, 10)) == map_alone.getpixel((440, 880)) == DARK
     assert map_alone.getpixel((440, 10)) == map_alone.getpixel((10, 880)) == BRIGHT
@@ -436,7 +484,7 @@ def test_overlay_blends_map_and_picture(channels: int) -> None:
 def test_overlay_is_upright() -> None:
     seen = np.zeros((8, 8, 3), np.float32)
     seen[:4, :, 0] = 1
-    shown = charts.overlay(np.zeros((2, 2)), seen, 0.0, side=64)
+    shown = charts.overlay(np.zeros((2, 2)), seen, 0.0, PIXEL, side=64)
     assert shown.getpixel((60, 5)) == (255, 0, 0)
     assert shown.getpixel((5, 60)) == (0, 0, 0)
 

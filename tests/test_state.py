@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, find, given, settings
 from hypothesis import strategies as st
 from test_config import configs
 
 from explorer.compare import common_size
 from explorer.residual import switchable
 from explorer.state import escape_markdown
-from explorer.view import View, natural_size, parse_size, size_text, tolerant
+from explorer.view import MOST_OTHERS, View, natural_size, parse_size, size_text, tolerant
 from resnet import OPTIONS, PRESETS, ConfigError, ResNetConfig, preset
 from resnet.options import to_text
 from resnet.weights import BUNDLED
@@ -22,30 +24,55 @@ from resnet.weights import BUNDLED
 # -- writing and reading ------------------------------------------------------------------
 
 
+def sizes(config: ResNetConfig) -> st.SearchStrategy[Any]:
+    side = st.integers(1, 8192)
+    drawn = st.just(natural_size(config)) | st.tuples(side, side) | side.map(lambda pixels: (pixels, pixels))
+    return drawn.map(lambda size: common_size((config,), size))
+
+
+def switched_off(config: ResNetConfig) -> st.SearchStrategy[Any]:
+    names = switchable(config)[:40]
+    return (
+        st.sets(st.sampled_from(names)).map(lambda off: tuple(n for n in names if n in off)) if names else st.just(())
+    )
+
+
+EXAMPLES = {
+    "at": "layer2.0.conv1", "weights": "IMAGENET1K_V2", "picture": "chelsea", "unit": "3-5", "lab": "count=2",
+    "training": "steps=200", "appended": "2-3", "shown": "2-differing", "tab": "Receptive field", "explained": "Bag",
+}  # fmt: skip
+STRATEGIES: dict[str, Callable[[ResNetConfig], st.SearchStrategy[Any]]] = {
+    "image_size": sizes,
+    "pinned": lambda config: st.none() | st.just(ResNetConfig()) | configs(),
+    "others": lambda config: st.lists(st.just(ResNetConfig()) | configs(), max_size=MOST_OTHERS).map(tuple),
+    "off": switched_off,
+    **{name: lambda config, text=text: st.just(text) | st.text(max_size=100) for name, text in EXAMPLES.items()},
+}
+"""How each field of a view but its configuration is drawn."""
+
+
 @st.composite
 def views(draw: st.DrawFn) -> View:
     config = draw(configs())
-    side = st.integers(1, 8192)
-    size = draw(st.just(natural_size(config)) | st.tuples(side, side) | side.map(lambda pixels: (pixels, pixels)))
-    return View(
-        config,
-        common_size((config,), size),
-        draw(st.just("layer2.0.conv1") | st.text(max_size=100)),
-        draw(st.none() | st.just(ResNetConfig()) | configs()),
-        draw(st.just("IMAGENET1K_V2") | st.text(max_size=100)),
-        draw(st.just("chelsea") | st.text(max_size=100)),
-        draw(st.just("3-5") | st.text(max_size=100)),
-        off=tuple(name for name in switchable(config)[:40] if draw(st.booleans())),
-    )
+    names = [field.name for field in fields(View) if field.name != "config"]
+    return View(config, **{name: draw(STRATEGIES[name](config)) for name in names})
 
 
 @given(views())
 @settings(max_examples=150, deadline=None)
 def test_any_view_reads_back(view: View) -> None:
+    """`views` draws every field that `View` has, and fails where it knows none for one."""
     query = view.to_query()
     assert View.from_query(query) == view
     assert View.from_query(dict(parse_qsl(urlencode(query), keep_blank_values=True))) == view
     assert tolerant(query) == (view, [])
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(View)])
+def test_every_field_of_a_view_is_drawn(name: str) -> None:
+    """Away from its default too, so that one that a link leaves out does not read back."""
+    default = getattr(View(), name)
+    assert getattr(find(views(), lambda view: getattr(view, name) != default), name) != default
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -201,7 +228,9 @@ def test_each_mistake_says_what_is_used_instead() -> None:
     assert len(problems) == 6
 
 
-_names = st.sampled_from([*OPTIONS, "size", "pin", "off", "preset", "at", "weights", "picture", "image_size", "option"])
+_names = st.sampled_from(
+    [*OPTIONS, "size", "pin", "off", "preset", "at", "weights", "picture", "class", "image_size", "option"]
+)
 _texts = (
     st.text(max_size=30)
     | st.sampled_from([to_text(choice) for option in OPTIONS.values() for choice in option.choices])

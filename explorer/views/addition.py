@@ -38,7 +38,7 @@ def panel(result: Run) -> None:
     with st.container(border=True, key="contributions"):
         figure = charts.contribution_figure(found, block, result.off)
         st.plotly_chart(figure, key="contribution chart")
-        st.caption(words(found, result.off))
+        st.caption(words(found, result.off, result.size))
 
 
 @st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=HASHES)
@@ -61,7 +61,7 @@ def inside(result: Run, one: Contribution) -> None:
     channel = choice.selectbox(
         "Channel", [ALL, *order], key=f"channel of {one.block}",
         format_func=lambda channel: "All, root mean square" if channel == ALL else f"Channel {channel}",
-        help="The channels with the strongest branch come first.",
+        help="The channels with the strongest branch come first.", persist_state="session",
     )  # fmt: skip
     maps = {
         "shortcut S(x)": parts.shortcut, "branch F(x)": parts.branch,
@@ -98,15 +98,15 @@ def ratio_text(one: Contribution) -> str:
     return f"{one.ratio:.2f} times" if math.isfinite(one.ratio) else "infinitely many times"
 
 
-def words(found: tuple[Contribution, ...], off: tuple[str, ...]) -> str:
+def words(found: tuple[Contribution, ...], off: tuple[str, ...], size: str) -> str:
     """What the chart says, in numbers."""
     ratios = [one.ratio for one in found if math.isfinite(one.ratio)]
     if not ratios:
         return "Every shortcut is zero on this picture."
     least, most = (pick(found, key=lambda one: one.ratio) for pick in (min, max))
     said = (
-        f"Euclidean norms over all channels and positions of one pass. The ratio goes from {least.ratio:.2f} in "
-        f"`{least.block}` to {most.ratio:.2f} in `{most.block}`, with median {float(np.median(ratios)):.2f}. "
+        f"Euclidean norms over all channels and positions of one pass at {size} pixels. The ratio goes from "
+        f"{least.ratio:.2f} in `{least.block}` to {most.ratio:.2f} in `{most.block}`, with median {float(np.median(ratios)):.2f}. "
         "A small ratio means that the block changes little of what it is given."
     )
     return said + (" Hollow bars are what blocks that are off would add." if off else "")

@@ -22,12 +22,14 @@ def panel(result: Run) -> None:
     if not result.prediction.finite:
         st.error("The activations overflowed, so no class has a score to explain.")
         return
-    target = choose_class(result)
+    choose_class(result)
+    target, name = explained_class(result), explained_name(result)
     with st.container(border=True, key="grad-cam"):
-        st.markdown("**Grad-CAM: where each depth finds what speaks for the class**")
+        st.markdown(f"**Grad-CAM: where each depth finds what speaks for {state.escape_markdown(name)}**")
         layers = explained(result)
         maps = cams(result.key, tuple(layer.name for layer in layers), target, result)
-        pictures = [charts.overlay(maps[layer.name], result.prepared.pixels, 0.55, 224) for layer in layers]
+        seen = result.prepared.pixels
+        pictures = [charts.overlay(maps[layer.name], seen, 0.55, layer.field, 224) for layer in layers]
         for column, layer, picture in zip(st.columns(len(layers)), layers, pictures, strict=True):
             column.image(picture, caption=f"`{layer.name}`, {layer.out_shape[1]}×{layer.out_shape[2]}", width="stretch")
         st.caption(
@@ -39,19 +41,46 @@ def panel(result: Run) -> None:
             "grad-cam", lambda: charts.sheet([np.asarray(picture) for picture in pictures], len(pictures)), lambda: maps
         )
     with st.container(border=True, key="integrated gradients"):
-        st.markdown("**Integrated gradients: what each pixel adds to the score**")
+        st.markdown(f"**Integrated gradients: what each pixel adds to the score of {state.escape_markdown(name)}**")
         if found := integrated(result, target):
             integrated_pictures(result, found)
 
 
-def choose_class(result: Run) -> int:
-    """The class to explain, the most probable one first."""
-    names, probabilities = result.weights.data.categories, result.prediction.probabilities
-    order = [index for index, _ in result.prediction.top(len(names))]
-    return st.selectbox(
-        "Class", order, format_func=lambda index: f"{names[index]}, {probabilities[index]:.1%}", key="explained class",
-        help="Any class can be explained, also one that the network does not believe in.", width=320,
-    )  # fmt: skip
+PREDICTION = "The prediction"
+
+
+def explained_class(result: Run) -> int:
+    """The class that is explained: the one that a person chose where the weights know it, else the predicted one."""
+    names, asked = result.weights.data.categories, state.view().explained
+    return names.index(asked) if asked in names else result.prediction.top(1)[0][0]
+
+
+def explained_name(result: Run) -> str:
+    return result.weights.data.categories[explained_class(result)]
+
+
+def choose_class(result: Run) -> None:
+    """The prediction, whatever it is, or one class, the most probable ones first; with how probable it is."""
+    names, asked = result.weights.data.categories, state.view().explained
+    if asked and asked not in names:
+        words = (
+            f"class = {asked} is none of the {len(names)} classes that these weights know, {names[0]} to {names[-1]}."
+        )
+        st.warning(state.escape_markdown(f"{words} The prediction is explained instead."))
+    state.set_widget("explained class", asked if asked in names else PREDICTION)
+
+    def chosen() -> None:
+        choice = st.session_state["explained class"]
+        state.choose(explained="" if choice == PREDICTION else choice)
+
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.selectbox(
+            "Class", [PREDICTION, *(names[index] for index, _ in result.prediction.top(len(names)))],
+            key="explained class", on_change=chosen, width=320,
+            help="Any class can be explained, also one that the network does not believe in.",
+        )  # fmt: skip
+        probability = result.prediction.probabilities[explained_class(result)]
+        st.markdown(f"Explained: **{state.escape_markdown(explained_name(result))}**, {probability:.1%}")
 
 
 def explained(result: Run) -> list[Layer]:
@@ -72,7 +101,8 @@ def integrated(result: Run, target: int) -> Attribution | None:
     key = ("integrated", *result.key, target)
     seconds = 3 * attribution.STEPS * result.prediction.seconds
     asked = result.trace.macs * attribution.STEPS <= AT_ONCE or is_kept(key)
-    if not asked and not st.button(f"Compute, about {max(1, seconds):.0f} s", icon=":material/play_arrow:"):
+    label = f"Compute, about {max(1, seconds):.0f} s"
+    if not asked and not st.button(label, icon=":material/play_arrow:", key="integrate"):
         return None
     return computed(
         key, "Integrating the gradients …",
@@ -86,7 +116,9 @@ def integrated_pictures(result: Run, found: Attribution) -> None:
     seen, pixels, words = st.columns(3)
     side = 336
     seen.image(
-        charts.enlarged(charts.shown(result.prepared.pixels), side), caption="What the network sees", width="stretch"
+        charts.enlarged(charts.shown(result.prepared.pixels), side),
+        caption=f"What the network sees, {result.size}",
+        width="stretch",
     )
     limit = float(np.quantile(np.abs(found.pixels), 0.995)) or None
     pixels.image(

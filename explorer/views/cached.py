@@ -17,8 +17,8 @@ from ..inference import ONE_AT_A_TIME, Device, devices
 from ..trace import Trace, trace
 
 
-def _weights_hash(weights: Weights) -> tuple[str, str, int, str]:
-    return weights.key, repr(weights.config), weights.data.preprocessing.crop, weights.digest
+def _weights_hash(weights: Weights) -> tuple[str, str, tuple[int, int], str]:
+    return weights.key, repr(weights.config), weights.data.preprocessing.size, weights.digest
 
 
 HASHES: dict[str | type[Any], Callable[[Any], Any]] = {ResNetConfig: repr, Weights: _weights_hash, Device: repr}

@@ -244,10 +244,9 @@ def answered(name: str) -> None:
 def assumed(weights: Weights) -> str:
     """What is assumed of the data, which no tensor shows."""
     data, config = weights.data, weights.config
-    crop = data.preprocessing.crop
     names = f"the classes of {data.name}" if data.name != "unknown" else "classes by number"
     numbers = ", ".join(map(to_text, data.preprocessing.mean[:3]))
     extra = ""
     if config.order == "pre" and config.norm == "group":
         extra = " Weight standardisation, which timm's BiT networks have, is not applied."
-    return f"Assumed as well: pictures of {crop}×{crop} pixels less a mean of {numbers}, and {names}.{extra}"
+    return f"Assumed as well: pictures of {shape_words(data.preprocessing.size)} pixels less a mean of {numbers}, and {names}.{extra}"

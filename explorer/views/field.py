@@ -18,11 +18,12 @@ from ..effective import Effective, Width, effective_field, gaussian_width, measu
 from ..images import open_image, samples
 from ..receptive_field import Box
 from ..trace import Layer
+from .attribution import explained_class, explained_name
 from .cached import HASHES, computed, device, is_kept, traced
 from .network import chosen_layer
 from .paths import all_paths
 from .picture import Outline, Place, Sheet, downloads, pixels
-from .running import Run
+from .running import Run, chosen_channel
 
 BOX, EFFECTIVE, MAP, CAM, BEYOND = "Theoretical field", "Effective field", "Activation", "Grad-CAM", "Beyond the edge"
 SHADES = {EFFECTIVE: "#ff9f1c", MAP: "#2ec4b6", CAM: "#ff4d8d"}
@@ -93,10 +94,9 @@ def unit_text(row: int, column: int) -> str:
 
 
 def choose_channel(maps: np.ndarray) -> int:
-    """The channel that the activations tab has selected, else the strongest."""
+    """The channel that is selected, to choose another."""
     order = [int(channel) for channel in inference.by_strength(maps)]
-    channel = st.session_state.get("channel", order[0])
-    state.set_widget("grid channel", channel if channel in order else order[0])
+    state.set_widget("grid channel", chosen_channel(maps))
 
     def chosen() -> None:
         st.session_state.channel = st.session_state["grid channel"]
@@ -143,8 +143,8 @@ def on_the_picture(result: Run, layer: Layer, unit: tuple[int, int], effective: 
         sheets = [Sheet("picture", Image.fromarray(charts.shown(result.prepared.pixels)), (0, 0, width, height))]
         heat = {
             EFFECTIVE: lambda: effective_sheet(effective, box, opacities[EFFECTIVE], view),
-            MAP: lambda: map_sheet(MAP, maps[channel], layer, opacities[MAP]),
-            CAM: lambda: map_sheet(CAM, cam(result, layer), layer, opacities[CAM]),
+            MAP: lambda: map_sheet(MAP, maps[channel], layer, (height, width), opacities[MAP]),
+            CAM: lambda: map_sheet(CAM, cam(result, layer), layer, (height, width), opacities[CAM]),
         }
         sheets += [sheet for name in heats if (sheet := heat[name]())]
         outlines = []
@@ -180,23 +180,17 @@ def effective_sheet(effective: Effective | None, box: Box, opacity: float, view:
     return Sheet(EFFECTIVE, charts.tinted(part, SHADES[EFFECTIVE]), place, opacity)
 
 
-def map_sheet(name: str, values: np.ndarray, layer: Layer, opacity: float) -> Sheet:
-    """A map with each unit's cell around the middle of its field, as wide as units are apart."""
-    jump, corner = layer.field.jump, layer.field.centre(0) + 0.5 - layer.field.jump / 2
-    place = corner, corner, values.shape[1] * jump, values.shape[0] * jump
-    return Sheet(name, charts.tinted(values, SHADES[name]), place, opacity)
-
-
-def target(result: Run) -> int:
-    """The class that the attribution tab explains, else the most probable one."""
-    asked = st.session_state.get("explained class")
-    return (
-        asked if asked is not None and asked < len(result.prediction.probabilities) else result.prediction.top(1)[0][0]
-    )
+def map_sheet(name: str, values: np.ndarray, layer: Layer, size: tuple[int, int], opacity: float) -> Sheet:
+    """A map over a picture of `size` pixels, two samples a pixel: where a cell ends is a multiple of half a pixel."""
+    height, width = size
+    cells = np.asarray(charts.tinted(values, SHADES[name]))
+    sheet = charts.on_picture(cells, layer.field, size, (2 * height, 2 * width))
+    return Sheet(name, Image.fromarray(sheet), (0, 0, width, height), opacity)
 
 
 def cam(result: Run, layer: Layer) -> np.ndarray:
-    return _cam(result.key, layer.name, target(result), result)
+    """Grad-CAM for the class that the attribution tab explains."""
+    return _cam(result.key, layer.name, explained_class(result), result)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=HASHES)
@@ -210,7 +204,7 @@ def legend(result: Run, heats: list[str], effective: Effective | None) -> str:
         if effective
         else "the effective field is not measured yet",
         MAP: "green: the activation, each unit's cell around the middle of its field",
-        CAM: f"pink: Grad-CAM for {result.weights.data.categories[target(result)]}",
+        CAM: f"pink: Grad-CAM for {explained_name(result)}",
     }
     said = "; ".join(words[name] for name in heats) or "frame: what the unit can see"
     return state.escape_markdown(said[0].upper() + said[1:] + ".")

@@ -39,7 +39,7 @@ def panel(result: Run) -> None:
             label = measures[1]
             if shipped:
                 label = st.segmented_control("Measure", measures, required=True, default=measures[0], key="judged by")
-            images = f"{len(labelled().labels)} test images" if shipped else "on this picture"
+            images = f"{len(labelled().labels)} test images" if shipped else f"on this picture at {result.size} pixels"
             st.plotly_chart(charts.lesion_figure(found, label, images), key="lesion chart")
             for name, one in found.items():
                 st.markdown(summary(name, one, charts.JUDGED[label]))

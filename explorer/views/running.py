@@ -18,7 +18,7 @@ from .. import charts, diagram, inference, state
 from ..inference import Device, Prediction, Prepared
 from ..palette import ACCENT, STEM
 from ..residual import switchable, without
-from ..trace import Trace
+from ..trace import Trace, shape_text
 from . import checkpoint
 from .cached import HASHES, device, form, model, traced
 from .network import chosen_layer
@@ -43,11 +43,17 @@ def choose_weights(config: ResNetConfig, image_size: tuple[int, int]) -> Weights
         st.warning(state.escape_markdown(words))
     at_hand = [weights for weights in choices.values() if not weights.url or is_cached(weights.url)]
     current = choices.get(asked) or at_hand[0]
-    state.set_widget("weights", current.key)
+    labels = [weights_label(weights) for weights in choices.values()]
+    state.set_widget("weights", current.key, labels)
     st.selectbox(
         "Weights", list(choices), key="weights", format_func=lambda key: weights_label(choices[key]),
         on_change=lambda: state.choose(weights=st.session_state.weights),
     )  # fmt: skip
+    if (own := current.data.preprocessing.size) != image_size:
+        st.info(
+            f"These weights run at {shape_text(own)} pixels, the size that they were made for, and not at "
+            f"{shape_text(image_size)}, as the image size is set. Random weights run at any size."
+        )
     checkpoint.upload_card(current)
     return current
 
@@ -161,6 +167,11 @@ class Run(NamedTuple):
         """What the run's results depend on."""
         return self.picture.digest, self.prepared.inverted, self.weights, self.off
 
+    @property
+    def size(self) -> str:
+        """Height × width of what the network sees, as a page says it."""
+        return shape_text(self.weights.data.preprocessing.size)
+
     def on(self, picture: Chosen) -> Run:
         """The same on another picture."""
         return run([picture], self.weights, self.invert)
@@ -172,7 +183,7 @@ class Run(NamedTuple):
 
 def trace_of(weights: Weights) -> Trace:
     """The network at the image size that the weights take."""
-    return traced(weights.config, (weights.data.preprocessing.crop,) * 2)
+    return traced(weights.config, weights.data.preprocessing.size)
 
 
 def run(pictures: Sequence[Chosen], weights: Weights, invert: bool | None) -> Run:
@@ -224,7 +235,8 @@ def verdict(result: Run) -> None:
     st.html(bars(names, [probability for _, probability in top], whole))
     if not result.off:
         st.caption(
-            f"{prediction.seconds * 1000:.0f} ms on {prediction.device.name} in {prediction.device.form}, {result.trace.macs / 1e6:,.0f} M MACs"
+            f"{prediction.seconds * 1000:.0f} ms on {prediction.device.name} in {prediction.device.form}, "
+            f"{result.trace.macs / 1e6:,.0f} M MACs at {result.size} pixels"
         )
     if result.weights.key == "bundled":
         known = ", ".join(data.categories)
@@ -271,19 +283,24 @@ def change(result: Run) -> str:
 
 def seen(result: Run) -> None:
     """What the network really saw, beside the picture."""
-    size = result.weights.data.preprocessing.crop
     left, right = st.columns(2)
     left.image(result.picture.image, caption=state.escape_markdown(result.picture.name), width="stretch")
     pixels = (result.prepared.pixels * 255).astype(np.uint8)
     pixels = pixels[:, :, 0] if pixels.shape[2] != 3 else pixels
-    scale = max(1, 224 // size)
-    words = f"What the network sees: {size}×{size}" + (", inverted" if result.prepared.inverted else "")
+    scale = max(1, 224 // max(pixels.shape[:2]))
+    words = f"What the network sees: {result.size}" + (", inverted" if result.prepared.inverted else "")
     right.image(pixels.repeat(scale, 0).repeat(scale, 1), caption=words, width="stretch")
 
 
 # -- activations --------------------------------------------------------------------------
 
 SHOWN = (32, 128, 512)
+
+
+def chosen_channel(maps: np.ndarray) -> int:
+    """The channel of C×H×W that is selected in all tabs: the one that a person chose, else the strongest."""
+    chosen = st.session_state.get("channel")
+    return chosen if chosen is not None and chosen < len(maps) else int(inference.by_strength(maps)[0])
 
 
 def activations(result: Run) -> None:
@@ -302,24 +319,27 @@ def activations(result: Run) -> None:
         if channel is not None:
             st.markdown(f"**Channel {channel} over the picture**")
             blend = st.slider("Blend", 0.0, 1.0, 0.6, key="blend", help="0 shows the picture alone, 1 the map alone.")
-            st.image(charts.overlay(maps[channel], result.prepared.pixels, blend), width="stretch")
+            st.image(charts.overlay(maps[channel], result.prepared.pixels, blend, layer.field), width="stretch")
+            st.caption("Each place shows the unit whose receptive field has its middle nearest.")
         else:
             st.markdown("**In numbers**")
-        numbers(maps)
+        numbers(maps, result.size)
 
 
 def channel_grid(maps: np.ndarray, name: str) -> int:
     """The grid of channel maps; returns the selected channel."""
     order = inference.by_strength(maps)
-    counts = [count for count in SHOWN if count < len(order)] + [min(len(order), SHOWN[-1])]
-    most = counts[0]
-    if len(counts) > 1:
-        most = st.segmented_control(
-            "Channels shown", sorted(set(counts)), default=counts[0], required=True, key=f"shown of {len(order)}"
-        )
+    choices = [most for most, fewer in zip(SHOWN, (0, *SHOWN), strict=False) if fewer < len(order)]
+    most = min(st.session_state.get("channels shown", SHOWN[0]), choices[-1])
+    if len(choices) > 1:
+        key = f"shown of {len(order)}"
+        state.set_widget(key, most)
+        st.segmented_control(
+            "Channels shown", choices, required=True, key=key, format_func=lambda most: str(min(most, len(order))),
+            on_change=lambda: st.session_state.update({"channels shown": st.session_state[key]}),
+        )  # fmt: skip
     shown = [int(channel) for channel in order[:most]]
-    selected = st.session_state.get("channel", shown[0])
-    selected = selected if selected in shown else shown[0]
+    selected = chosen_channel(maps)
 
     def select(identifier: str) -> None:
         st.session_state.channel = int(identifier)
@@ -335,11 +355,11 @@ def channel_grid(maps: np.ndarray, name: str) -> int:
     return selected
 
 
-def numbers(maps: np.ndarray) -> None:
+def numbers(maps: np.ndarray, size: str) -> None:
     found = inference.statistics(maps)
     shape = "×".join(map(str, maps.shape if maps.shape[1] * maps.shape[2] > 1 else maps.shape[:1]))
     rows = {
-        "Shape": shape, "Mean": f"{found.mean:.3g}", "Deviation": f"{found.std:.3g}",
+        "Image": f"{size} px", "Shape": shape, "Mean": f"{found.mean:.3g}", "Deviation": f"{found.std:.3g}",
         "Range": f"{found.low:.3g} to {found.high:.3g}", "Exact zeros": f"{found.zeros:.1%}",
     }  # fmt: skip
     st.html('<dl class="facts">' + "".join(f"<dt>{k}</dt><dd>{v}</dd>" for k, v in rows.items()) + "</dl>")

@@ -10,7 +10,7 @@ from ..images import samples
 from .network import chosen_layer
 from .picture import contacts, downloads, tiles
 from .pictures import Chosen, from_sample
-from .running import Run
+from .running import Run, chosen_channel
 
 
 def panel(result: Run) -> None:
@@ -51,7 +51,7 @@ def predictions(result: Run, runs: list[Run]) -> None:
             state.choose(picture=digest)
 
     with st.container(border=True, key="grid"):
-        st.markdown("**What it says of each**")
+        st.markdown(f"**What it says of each, at {result.size} pixels**")
         labels = {}
         for run in runs:
             ((best, probability),) = run.prediction.top(1)
@@ -72,7 +72,7 @@ def one_channel(result: Run, runs: list[Run]) -> None:
     """One channel of the selected layer on every picture, on one scale."""
     layer = chosen_layer(result.trace)
     everything = np.stack([run.maps(layer.name) for run in runs])
-    channel = min(int(st.session_state.get("channel", 0)), everything.shape[1] - 1)
+    channel = chosen_channel(result.maps(layer.name))
     maps = everything[:, channel]
     with st.container(border=True, key="across"):
         st.markdown(f"**Channel {channel} of `{layer.name}` across the pictures**")

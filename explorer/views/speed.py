@@ -109,13 +109,16 @@ def show_effects(result: Run) -> None:
         lambda progress: latency.effects(result.network, result.prepared.tensor, device(), progress),
     )  # fmt: skip
     if not found:
-        st.caption("Measures four ways to run this picture: fp32 and half precision, channels first and last.")
+        st.caption(
+            f"Measures four ways to run this picture at {result.size} pixels: fp32 and half precision, channels first and "
+            "last."
+        )
         return
     effects, when = found
     st.dataframe(effect_frame(effects), hide_index=True, key="effect table")
     st.caption(
-        "The median time of a pass, that of the passes in fp32 with channels first that alternate with it, and their "
-        "ratio; the largest change of any class probability. " + stamp(device(), when)
+        f"The median time of a pass at {result.size} pixels, that of the passes in fp32 with channels first that "
+        "alternate with it, and their ratio; the largest change of any class probability. " + stamp(device(), when)
     )
     half = effects[-1]
     if half.device.torch == "cpu" and half.ratio > 1:
@@ -161,7 +164,10 @@ def show_layers(result: Run) -> None:
 
     found = measured("layers", run_key(result, how), "Measure the layers", compute)
     if not found:
-        st.caption("Times every layer in several passes of this picture, and what the device can do at most.")
+        st.caption(
+            f"Times every layer in several passes of this picture at {result.size} pixels, and what the device can do at "
+            "most."
+        )
         return
     (times, roof), when = found
     layers = latency.against(result.trace, times, roof, how.dtype.itemsize)
@@ -176,8 +182,8 @@ def show_layers(result: Run) -> None:
     st.markdown("**Slow for their arithmetic**")
     st.dataframe(slow_frame(layers), hide_index=True, key="slow layers")
     st.caption(
-        f"Of the layers that take at least 2 % of the time, those furthest above their bound. A pass takes "
-        f"{times.whole * 1000:,.1f} ms; the layers sum to {sum(times.layers.values()) * 1000:,.1f} ms. The roof: "
+        f"Of the layers that take at least 2 % of the time, those furthest above their bound. A pass at "
+        f"{result.size} pixels takes {times.whole * 1000:,.1f} ms; the layers sum to {sum(times.layers.values()) * 1000:,.1f} ms. The roof: "
         f"{roof.flops / 1e9:,.0f} GFLOP/s by the faster of a matrix product and a convolution, "
         f"{roof.bandwidth / 1e9:,.0f} GB/s by a copy, both in {how.form}. "
         + stamp(
