@@ -29,6 +29,7 @@ from resnet.train import Recipe, accuracy, fashion_mnist, fit
 from resnet.weights import FASHION_MNIST
 
 from .images import Labelled, labelled
+from .store import frozen
 
 SAMPLES = Path(__file__).parent / "samples"
 IMAGES, RUNS = SAMPLES / "fashion-train.npz", SAMPLES / "degradation.json"
@@ -149,7 +150,7 @@ def pooled(images: np.ndarray) -> np.ndarray:
 def training_images() -> Labelled:
     """The first 5,000 of Fashion-MNIST's training set, pooled: images N×14×14, grey bytes, and their classes."""
     with np.load(IMAGES) as file:
-        return Labelled(file["images"], file["labels"])
+        return frozen(Labelled(file["images"], file["labels"]))
 
 
 def test_images() -> Labelled:

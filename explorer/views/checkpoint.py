@@ -101,9 +101,10 @@ def uploaded_weights(config: ResNetConfig, image_size: tuple[int, int]) -> tuple
 
 
 def uploaded_tensors(weights: Weights) -> Mapping[str, Tensor] | None:
-    """The tensors that uploaded weights stand for."""
+    """The tensors that uploaded weights stand for, where this session holds them."""
     checkpoint = held()
-    return checkpoint.tensors if checkpoint and weights.key == "upload" else None
+    known = checkpoint is not None and weights.key == "upload" and weights.digest == checkpoint.digest
+    return checkpoint.tensors if checkpoint is not None and known else None
 
 
 def wrong(checkpoint: Checkpoint, config: ResNetConfig) -> list[Mismatch]:

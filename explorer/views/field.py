@@ -10,15 +10,13 @@ import streamlit as st
 import torch
 from PIL import Image
 
-from resnet.weights import Weights
-
 from .. import charts, inference, state
 from ..attribution import grad_cam
 from ..effective import Effective, Width, effective_field, gaussian_width, measured_side, mirrored
 from ..images import open_image, samples
 from ..receptive_field import Box
 from ..trace import Layer, Trace
-from .cached import HASHES, computed, device, is_kept, traced
+from .cached import at_hand, computed, shared, traced
 from .network import chosen_layer
 from .paths import all_paths
 from .picture import Outline, Place, Sheet, downloads, pixels
@@ -193,12 +191,12 @@ def target(result: Run) -> int:
 
 
 def cam(result: Run, layer: Layer) -> np.ndarray:
-    return _cam(result.key, layer.name, target(result), result)
+    return _cam(result, layer.name, target(result))
 
 
-@st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=HASHES)
-def _cam(key: tuple[object, ...], layer: str, target: int, _result: Run) -> np.ndarray:
-    return grad_cam(_result.network, _result.prepared.tensor, [layer], target, device())[layer]
+@shared(64)
+def _cam(result: Run, layer: str, target: int) -> np.ndarray:
+    return grad_cam(result.network, result.prepared.tensor, [layer], target, result.device)[layer]
 
 
 def legend(result: Run, heats: list[str], effective: Effective | None) -> str:
@@ -235,20 +233,21 @@ def facts(layer: Layer, unit: tuple[int, int], box: Box, inside: Box) -> None:
 def measured(result: Run, layer: Layer) -> Effective | None:
     """The layer's effective field, at once for a small network, else when it is asked for."""
     config = result.weights.config
-    key = ("effective", result.weights, result.off, layer.name)
+    key = ("effective", result.weights, result.off, result.device, layer.name)
+    found = at_hand(key)
     side = measured_side(layer, result.trace, lambda side: traced(config, (side, side)))
     macs = sum(before.macs for before in traced(config, (side, side)).layers[: layer.index + 1])
     low, high = INPUTS
     count = int(min(max(BUDGET / max(macs, 1), low), high))
-    if macs * count > AT_ONCE and not is_kept(key):
+    if found is None and macs * count > AT_ONCE:
         seconds = 3 * count * result.prediction.seconds * macs / result.trace.macs
         words = f"Measure the effective field of {layer.name}, about {max(1, seconds):.0f} s"
         if not st.button(words, icon=":material/play_arrow:", key="measure field"):
             return None
-    return computed(
+    return found or computed(
         key, f"Averaging the gradient of {layer.name} …",
         lambda progress: effective_field(
-            result.network, layer, inputs(result, count, side), device(), progress
+            result.network, layer, inputs(result, count, side), result.device, progress
         ),
     )  # fmt: skip
 
@@ -272,7 +271,7 @@ def in_numbers(result: Run, layer: Layer, effective: Effective) -> None:
         return
     chart, words = st.columns([8, 5])
     width, size = gaussian_width(effective.field), layer.field.size
-    chart.plotly_chart(width_chart(result.weights, result.off, layer.name, size, effective, width), key="width chart")
+    chart.plotly_chart(width_chart(layer.name, size, effective, width), key="width chart")
     with words:
         if np.isfinite(width.sigma):
             st.metric("4σ against the theoretical field", f"{width.share_of(size):.0%}", border=False)
@@ -290,12 +289,10 @@ def in_numbers(result: Run, layer: Layer, effective: Effective) -> None:
         )
 
 
-@st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=HASHES)
-def width_chart(
-    weights: Weights, off: tuple[str, ...], name: str, size: int, _effective: Effective, _width: Width
-) -> go.Figure:
-    profile = (_effective.field.sum(0) + _effective.field.sum(1)) / 2
-    return charts.width_figure(profile, _effective.first, size, _width, name)
+@shared(64)
+def width_chart(name: str, size: int, effective: Effective, width: Width) -> go.Figure:
+    profile = (effective.field.sum(0) + effective.field.sum(1)) / 2
+    return charts.width_figure(profile, effective.first, size, width, name)
 
 
 def leak(trace: Trace, effective: Effective) -> str:
