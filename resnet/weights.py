@@ -298,16 +298,17 @@ def randomly(config: ResNetConfig, seed: int = 0) -> ResNet:
     chance = torch.Generator().manual_seed(seed)
     model = ResNet(config)
     model.initialise(chance)
+    model.eval()  # stochastic depth would ask torch's own generator
     side = max(32, 2 * config.total_stride)
     noise = torch.randn(2, config.in_channels, side, side, generator=chance)
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
-        norm.momentum = 1.0
+        norm.train().momentum = 1.0
     with torch.no_grad():
         model(noise)
     for norm in norms:
-        norm.momentum = 0.1
-    return model.eval()
+        norm.eval().momentum = 0.1
+    return model
 
 
 def load(
