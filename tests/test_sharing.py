@@ -22,6 +22,7 @@ import streamlit
 import torch
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from streamlit.components.v2.component_manager import BidiComponentManager
 from streamlit.runtime import Runtime
 from streamlit.runtime.dataframe_source_manager import DataframeSourceManager
@@ -42,7 +43,7 @@ from explorer.jobs import single_thread
 from explorer.latency import effects
 from explorer.residual import addition, contributions, without
 from explorer.trace import trace
-from explorer.views import cached, paths, pictures
+from explorer.views import cached, lesion, paths, pictures
 from explorer.views import gradients as gradient_view
 from explorer.views import identity as identity_view
 from resnet import ResNet, ResNetConfig, preset
@@ -236,8 +237,8 @@ def test_torchs_own_generator_has_no_say() -> None:
 
 
 PAGES = [
-    ("", {}), ("kernels", {}), ("kernels", {"tab": "A 1×1 convolution"}), ("claims", {}), ("source", {}), ("compare", {}),
-    *(("inference", {"preset": "resnet20", "tab": tab}) for tab in ("Activations", "Inside the addition", "Receptive field", "Attribution", "Weights")),
+    ("", {}), ("kernels", {}), ("kernels", {"tab": "The 1×1 convolution"}), ("claims", {}), ("source", {}), ("compare", {}),
+    *(("inference", {"preset": "resnet20", "tab": tab}) for tab in ("Activations", "Inside the addition", "Receptive field", "Attribution", "Weights", "Several pictures")),
     *(("experiments", {"preset": "resnet20_fashion", "tab": tab}) for tab in ("Gradients", "Shattered gradients", "Identity")),
 ]  # fmt: skip
 
@@ -399,19 +400,19 @@ def test_what_everybody_is_shown_nobody_can_change(fresh: Callable[[], None]) ->
 
 
 def test_one_picture_is_saved_by_several_people(fresh: Callable[[], None]) -> None:
-    """Saving writes the encoder's settings into a PIL image for a moment; each person's is their own."""
+    """Saving writes the encoder's settings into a PIL image, where others would meet them; so each person has their own."""
     sample = samples()[0]
-    expected = charts.png(open_image(sample.open()))
 
-    def save(_: int) -> bytes:
+    def save(picture: Image.Image, quality: int) -> bytes:
         buffer = io.BytesIO()
-        pictures.opened(sample.name, sample.open()).save(buffer, "PNG")
+        picture.save(buffer, "JPEG", quality=quality)
         return buffer.getvalue()
 
+    alone = {quality: save(open_image(sample.open()), quality) for quality in (5, 95)}
+    asked = list(alone) * 100
     with ThreadPoolExecutor(4) as pool:
-        assert set(pool.map(save, range(60))) == {expected}
-    first, second = (pictures.opened(sample.name, sample.open()) for _ in range(2))
-    assert first is not second
+        found = pool.map(lambda quality: save(pictures.opened(sample.name, sample.open()), quality), asked)
+        assert [data == alone[quality] for quality, data in zip(asked, found, strict=True)] == [True] * len(asked)
 
 
 def test_a_shared_figure_is_drawn_and_left_alone(fresh: Callable[[], None]) -> None:
@@ -460,9 +461,11 @@ def test_an_addition_is_that_of_the_form(first: bool, changes: dict[str, bool], 
         assert branch_norm(app) == f"{expected[each]:.4g}"
 
 
-def test_a_lesion_is_of_the_class_that_the_form_names(fresh: Callable[[], None]) -> None:
+def test_a_lesion_is_of_the_class_that_the_form_names(
+    fresh: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Random weights whose whole network names another class in bf16 than in fp32 for the same picture."""
-    plain = cached.places()[0]
+    figure, plain = charts.lesion_figure, cached.places()[0]
     half = replace(plain, half=True)
     weights = random_weights(preset("resnet18"), (32, 32))
     networks = {each: each.network(load(weights)) for each in (plain, half)}
@@ -474,16 +477,17 @@ def test_a_lesion_is_of_the_class_that_the_form_names(fresh: Callable[[], None])
             break
     else:
         pytest.skip("no sample is so near a tie on this processor")
-    shown = {}
+    drawn: list[lesion.Series] = []
+    monkeypatch.setattr(charts, "lesion_figure", lambda found, *rest: drawn.append(found) or figure(found, *rest))
     for each in (plain, half):
         query = {"preset": "resnet18", "weights": "random", "size": "32", "picture": sample.name, "tab": "Blocks off"}
         app = session("inference", each, **query)
         for button in [button for button in app.button if button.label == "Each one in turn"]:
             button.click().run()
-        (found,) = re.findall(r"gives the right class ([\d.]+%)", "\n".join(texts(app)))
-        shown[each] = found
-    # measured in fp32, of the class that each form names
-    assert shown == {each: f"{said[plain].probabilities[best[each]]:.1%}" for each in (plain, half)}
+        (found,) = drawn.pop().values()
+        # measured in fp32, of the class that each form names
+        assert found[-1].block == ""
+        assert found[-1].right == pytest.approx(float(said[plain].probabilities[best[each]]), rel=1e-5)
 
 
 # -- two sessions -------------------------------------------------------------------------

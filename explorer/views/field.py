@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 import numpy as np
@@ -16,7 +17,7 @@ from ..effective import Effective, Width, effective_field, gaussian_width, measu
 from ..images import open_image, samples
 from ..receptive_field import Box
 from ..trace import Layer, Trace
-from .cached import at_hand, computed, shared, traced
+from .cached import HASHES, at_hand, computed, shared, traced
 from .network import chosen_layer
 from .paths import all_paths
 from .picture import Outline, Place, Sheet, downloads, pixels
@@ -287,6 +288,14 @@ def in_numbers(result: Run, layer: Layer, effective: Effective) -> None:
             f"|∂ȳ/∂x|, ȳ the mean of the middle unit's channels, averaged over {effective.inputs} pictures of "
             f"{effective.side}×{effective.side} px with these weights in eval mode; smaller pictures are continued by reflection."
         )
+
+
+def _effective_hash(effective: Effective) -> tuple[object, ...]:
+    """By every pixel, where Streamlit would look at some of a large array's only."""
+    return hashlib.blake2b(effective.field.tobytes()).digest(), effective.field.shape, *effective[1:]
+
+
+HASHES[Effective] = _effective_hash
 
 
 @shared(64)
