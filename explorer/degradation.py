@@ -426,7 +426,7 @@ def entry_run(entry: Mapping[str, Any]) -> Run:
 @cache
 def shipped() -> Recorded:
     """The runs that ship."""
-    return from_json(RUNS.read_text(encoding="utf-8"))
+    return frozen(from_json(RUNS.read_text(encoding="utf-8")))
 
 
 def record(

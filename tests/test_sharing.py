@@ -9,6 +9,8 @@ import io
 import re
 import sys
 import threading
+import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import nullcontext
@@ -43,7 +45,7 @@ from explorer.jobs import single_thread
 from explorer.latency import effects
 from explorer.residual import addition, contributions, without
 from explorer.trace import trace
-from explorer.views import cached, lesion, paths, pictures
+from explorer.views import cached, checkpoint, lesion, paths, pictures
 from explorer.views import gradients as gradient_view
 from explorer.views import identity as identity_view
 from resnet import ResNet, ResNetConfig, preset
@@ -309,10 +311,29 @@ def test_a_run_is_told_from_others_by_everything_it_depends_on() -> None:
 
 def test_tensors_of_another_upload_are_never_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     held = MagicMock(digest="a", tensors={"conv1.weight": torch.zeros(1)})
-    monkeypatch.setattr(cached.checkpoint, "held", lambda: held)
+    monkeypatch.setattr(checkpoint, "held", lambda: held)
     weights = replace(random_weights(SMALL, (32, 32)), key="upload", digest="a")
-    assert cached.checkpoint.uploaded_tensors(weights) is held.tensors
-    assert cached.checkpoint.uploaded_tensors(replace(weights, digest="b")) is None
+    assert checkpoint.uploaded_tensors(weights) is held.tensors
+    assert checkpoint.uploaded_tensors(replace(weights, digest="b")) is None
+
+
+def test_people_upload_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room is counted for one while others come to hold a checkpoint, and leave with theirs."""
+    module = checkpoint
+    everybody: weakref.WeakSet[Any] = weakref.WeakSet()
+    monkeypatch.setattr(module, "everybodys", lambda: everybody)
+    monkeypatch.setattr(module.st, "session_state", MagicMock())
+    monkeypatch.setattr(module, "held", lambda: None)
+
+    def upload(_: int) -> None:
+        mine: deque[Any] = deque(maxlen=50)
+        for _ in range(300):
+            mine.append(module.Checkpoint("name", "digest", SMALL, True, {}, (), {"weight": torch.empty(1)}))
+            module.make_room(b"", "name")
+            module.hold(mine[-1])
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(upload, range(3)))
 
 
 def test_who_asks_for_the_same_sees_that_they_wait(monkeypatch: pytest.MonkeyPatch, fresh: Callable[[], None]) -> None:
