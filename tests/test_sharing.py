@@ -327,7 +327,7 @@ def test_people_upload_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None
 
     def upload(_: int) -> None:
         mine: deque[Any] = deque(maxlen=50)
-        for _ in range(300):
+        for _ in range(1000):
             mine.append(module.Checkpoint("name", "digest", SMALL, True, {}, (), {"weight": torch.empty(1)}))
             module.make_room(b"", "name")
             module.hold(mine[-1])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from streamlit.runtime.scriptrunner import RerunData, RerunException, StopException
 
 from explorer import store as module
 from explorer.store import Progress, Store, frozen
@@ -86,9 +87,9 @@ def test_two_who_ask_wait_for_one_computation(pool: ThreadPoolExecutor) -> None:
     assert {share for waiter in waiters for share in waiter.told} == {0.25}
 
 
-@pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt(), SystemExit()], ids=repr)
+@pytest.mark.parametrize("error", [RuntimeError("broken"), StopException(), RerunException(RerunData())], ids=repr)
 def test_the_next_one_computes_where_the_first_ends_early(pool: ThreadPoolExecutor, error: BaseException) -> None:
-    """An interrupted script is an exception of any kind."""
+    """Streamlit interrupts a script by an exception."""
     store, slow, waiter = Store(4), Slow(), Waiter()
 
     def fail(tell: Progress) -> str:
