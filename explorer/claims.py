@@ -10,11 +10,12 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from math import prod
+from math import prod, sqrt
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.utils import skip_init
 
 from resnet import ResNetConfig, preset, title
 from resnet.train import Recipe
@@ -357,9 +358,11 @@ def shrinking_bottleneck() -> Finding:
 
 def one_by_one() -> Finding:
     """The weight matrix of a 1×1 convolution from 64 to 256 channels, at its initialisation."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(0)
-        conv, x = nn.Conv2d(64, 256, 1, bias=False), torch.randn(1, 64, 28, 28)
+    chance = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        conv = skip_init(nn.Conv2d, 64, 256, 1, bias=False)
+        nn.init.kaiming_uniform_(conv.weight, sqrt(5), generator=chance)  # as nn.Conv2d does
+        x = torch.randn(1, 64, 28, 28, generator=chance)
         matrix, channels = conv.weight[:, :, 0, 0], x[0].flatten(1)
         put_out = conv(x)[0].flatten(1)
         copies = torch.outer(matrix.mean(1), channels.sum(0))  # the nearest that one repeated sum can come

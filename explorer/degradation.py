@@ -32,6 +32,7 @@ from resnet.train import Recipe, accuracy, fashion_mnist, fit
 from resnet.weights import FASHION_MNIST
 
 from .images import Labelled, labelled
+from .store import frozen
 
 SAMPLES = Path(__file__).parent / "samples"
 IMAGES, RUNS = SAMPLES / "fashion-train.npz", SAMPLES / "degradation.json"
@@ -152,7 +153,7 @@ def pooled(images: np.ndarray) -> np.ndarray:
 def training_images() -> Labelled:
     """The first 5,000 of Fashion-MNIST's training set, pooled: images N×14×14, grey bytes, and their classes."""
     with np.load(IMAGES) as file:
-        return Labelled(file["images"], file["labels"])
+        return frozen(Labelled(file["images"], file["labels"]))
 
 
 def test_images() -> Labelled:
@@ -431,7 +432,7 @@ def entry_run(entry: Mapping[str, Any]) -> Run:
 @cache
 def shipped() -> Recorded:
     """The runs that ship."""
-    return from_json(RUNS.read_text(encoding="utf-8"))
+    return frozen(from_json(RUNS.read_text(encoding="utf-8")))
 
 
 def record(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from copy import deepcopy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from resnet import ResNet
 
-from .inference import Device, TooLargeError
+from .inference import ONE_AT_A_TIME, Device, TooLargeError, Turn, copy_of
 from .residual import blocks
 from .trace import IMAGE, Trace
 
@@ -57,8 +56,10 @@ class Unravelled:
     gradients along all 2^n paths add up to the true one.
     """
 
-    def __init__(self, model: ResNet, pictures: Tensor, labels: Tensor):
+    def __init__(self, model: ResNet, pictures: Tensor, labels: Tensor, turn: Turn = ONE_AT_A_TIME):
         """`pictures` are N×C×H×W, `labels` N classes; both are where the model is, which is left alone.
+
+        The forward pass takes the `turn`.
 
         Raises:
             ValueError: for a plain network, which has nothing to choose.
@@ -67,12 +68,11 @@ class Unravelled:
             raise ValueError("a plain network has one path")
         self._through: Collection[str] | None = None
         self._exponent = 0
-        shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-        routed = deepcopy(model, shared).eval()
+        routed = copy_of(model).eval()
         self.blocks = blocks(model.config)
         for name in self.blocks:
             routed.get_submodule(f"{name}.add").register_forward_hook(self._route(name))
-        with torch.enable_grad():
+        with turn, torch.enable_grad():
             self.pictures = pictures.detach().clone().requires_grad_()
             # The sum, so that each picture has the gradient of its own loss: in eval mode pictures do not mix.
             self.loss = F.cross_entropy(routed(self.pictures), labels, reduction="sum")
@@ -184,13 +184,14 @@ def samples(
     """
     chance = np.random.default_rng(seed)
     for batch, truth in zip(pictures.split(plan.pictures), labels.split(plan.pictures), strict=True):
-        with device.turn(model, batch):
-            unravelled = Unravelled(model, device.tensor(batch), truth.to(device.torch))
+        turn = device.turn(model, batch)
+        unravelled = Unravelled(model, device.tensor(batch), truth.to(device.torch), turn)
+        with turn:
             found = _norm(unravelled.whole())
         yield Sample(None, found)
         for length in plan.lengths:
             through = chance.choice(len(unravelled.blocks), length, replace=False)
-            with device.turn(model, batch):
+            with turn:
                 found = _norm(unravelled.along([unravelled.blocks[index] for index in through]))
             yield Sample(length, found)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from copy import deepcopy
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 
 from resnet import ResNet, ResNetConfig, preset
 
-from .inference import Device, TooLargeError
+from .inference import Device, TooLargeError, copy_of
 from .residual import blocks
 from .trace import Layer, Trace
 
@@ -210,7 +209,7 @@ def trained(
     model: ResNet, names: Sequence[str], batches: Iterable[tuple[Tensor, Tensor]], device: Device
 ) -> Iterator[Flow]:
     """A network with its weights in training mode, batch by batch of pictures N×C×H×W and labels; it is left alone."""
-    copy = deepcopy(model).train()
+    copy = copy_of(model, share=False).train()
     for pictures, labels in batches:
         yield flow(copy, names, pictures, labels, device)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from copy import deepcopy
 from typing import NamedTuple
 
 import torch
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from resnet import ConfigError, ResNet, ResNetConfig
 from resnet.blocks import Block, EfficientChannelAttention, PreActivation, SqueezeExcitation
 
-from .inference import Device, TooLargeError
+from .inference import Device, TooLargeError, copy_of
 from .residual import passed, steps
 from .trace import Trace
 
@@ -255,8 +254,7 @@ AT_ONCE = 100
 
 def append(model: ResNet, place: Place, blocks: Sequence[Block]) -> ResNet:
     """The network with blocks after those of a stage; its own parameters are shared, and it is left alone."""
-    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    result = deepcopy(model, shared)
+    result = copy_of(model)
     result.stages[place.stage - 1].extend(blocks)
     return result
 

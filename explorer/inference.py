@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import NamedTuple
@@ -57,6 +58,17 @@ class Turn:
 
 
 ONE_AT_A_TIME = Turn()
+
+
+def copy_of(model: ResNet, share: bool = True) -> ResNet:
+    """The same network with modules of its own, to hook or to change; parameters and buffers are the model's unless
+    not to `share`.
+
+    It is made in a turn of its own: in somebody's pass the model carries their hooks.
+    """
+    with ONE_AT_A_TIME:
+        tensors = (*model.parameters(), *model.buffers()) if share else ()
+        return deepcopy(model, {id(tensor): tensor for tensor in tensors})
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -172,7 +173,7 @@ class Line(Generic[Item]):
     # -- the worker -----------------------------------------------------------------------
 
     def _work(self) -> None:
-        one_thread()
+        threads(1)
         while True:
             with self._lock:
                 job = self._next()
@@ -295,26 +296,29 @@ def answer() -> None:
 # -- threads ------------------------------------------------------------------------------
 
 
-def one_thread() -> None:
-    """Let torch compute on one thread where this is called, and on as many as before everywhere else.
+_SETTING = threading.Lock()
+"""Who sets the number of threads is the only one to: what torch says meanwhile is of no use to another."""
 
-    torch keeps the number for every thread that has asked for it, and hands the last one that was set to those that
-    have not. So this thread asks, and another one sets the number back.
+
+def threads(number: int) -> int:
+    """Let torch compute on so many threads where this is called, and on as many as before everywhere else.
+
+    Returns how many it was here. torch keeps the number for every thread that has asked for it, and hands the last one
+    that was set to those that have not. So this thread asks, and another one sets the number back.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.get_num_threads()
-    other = threading.Thread(target=torch.set_num_threads, args=(before,))
-    other.start()
-    other.join()
+    with _SETTING, ThreadPoolExecutor(1) as other:
+        here, elsewhere = torch.get_num_threads(), other.submit(torch.get_num_threads).result()
+        torch.set_num_threads(number)
+        torch.get_num_threads()
+        other.submit(torch.set_num_threads, elsewhere).result()
+    return here
 
 
 @contextmanager
 def single_thread() -> Iterator[None]:
     """One thread for torch here and now: small maps gain nothing from more, and lose much where the cores are busy."""
-    before = torch.get_num_threads()
-    one_thread()
+    before = threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        threads(before)

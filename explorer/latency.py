@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from resnet import ResNet
 
 from .cost import VIEWS
-from .inference import Device, Turn, synchronise
+from .inference import Device, Turn, copy_of, synchronise
 from .trace import Layer, Trace
 
 Progress = Callable[[float], None]
@@ -323,8 +322,9 @@ def effects(
     everything = [one]
     for number, form in enumerate(others, start=1):
         progress(number / 4)
-        with form.turn(model, picture):  # nobody's hooks are copied
-            network = form.network(copy.deepcopy(model))
+        copy = copy_of(model, share=False)
+        with form.turn(model, picture):
+            network = form.network(copy)
         first, probabilities = timed_run(network, picture, form)
         times = [(first, one)]
         if first <= budget or device.torch != "cpu":

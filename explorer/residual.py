@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
-from copy import deepcopy
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +15,7 @@ from resnet import ResNet, ResNetConfig
 from resnet.blocks import Block
 from resnet.weights import Preprocessing
 
-from .inference import ONE_AT_A_TIME, Device, watching
+from .inference import ONE_AT_A_TIME, Device, copy_of, watching
 
 # -- blocks switched off ------------------------------------------------------------------
 
@@ -56,8 +55,7 @@ def without(model: ResNet, off: Collection[str]) -> ResNet:
         return model
     if unknown := set(off) - set(switchable(model.config)):
         raise ValueError(f"cannot be switched off: {', '.join(sorted(unknown))}")
-    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    result = deepcopy(model, shared)
+    result = copy_of(model)
     for name in off:
         block = result.get_submodule(name)
         if model.config.shortcut == "none":

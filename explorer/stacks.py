@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import nn
+from torch.nn.utils import skip_init
 
 from resnet import ConfigError, Option, ResNetConfig
 from resnet.options import normalise
@@ -431,7 +432,7 @@ MATRICES = {
 
 def pointwise(lab: Lab) -> nn.Conv2d:
     """The 1×1 convolution whose weights are the matrix of `lab`, without a bias."""
-    conv = nn.Conv2d(INPUTS, OUTPUTS, 1, bias=False).requires_grad_(False)
+    conv = skip_init(nn.Conv2d, INPUTS, OUTPUTS, 1, bias=False).requires_grad_(False)
     conv.weight.copy_(torch.tensor(lab.matrix, dtype=torch.float32)[:, :, None, None])
     return conv
 

@@ -16,7 +16,7 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from .checkpoint import WeightsError, network
 from .config import ResNetConfig
-from .model import ResNet, build
+from .model import ResNet
 from .presets import preset, preset_name
 
 FOLDER = Path(__file__).parent / "checkpoints"
@@ -85,12 +85,12 @@ class Weights:
     """One set of weights for one configuration.
 
     `key` names it in a link: "bundled", "upload", "random", or torchvision's own name for it.
-    `digest` tells uploads apart.
+    `digest` tells uploads apart, a title nothing.
     `accuracy` is the share of its data set's test (or validation) images it gets right.
     """
 
     key: str
-    title: str
+    title: str = field(compare=False)
     config: ResNetConfig
     data: DataSet
     accuracy: float | None = None
@@ -306,20 +306,24 @@ def random_weights(config: ResNetConfig, image_size: tuple[int, int]) -> Weights
 
 
 def randomly(config: ResNetConfig, seed: int = 0) -> ResNet:
-    """A network at its initialisation, norms calibrated on noise so that deep ones stay finite."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = build(config)
-        side = max(32, 2 * config.total_stride)
-        noise = torch.randn(2, config.in_channels, side, side)
-        norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-        for norm in norms:
-            norm.momentum = 1.0
-        with torch.no_grad():
-            model(noise)
-        for norm in norms:
-            norm.momentum = 0.1
-    return model.eval()
+    """A network at its initialisation, norms calibrated on noise so that deep ones stay finite.
+
+    All chance comes from a generator of this seed: torch's own, which all threads share, is left alone.
+    """
+    chance = torch.Generator().manual_seed(seed)
+    model = ResNet(config)
+    model.initialise(chance)
+    model.eval()  # stochastic depth would ask torch's own generator
+    side = max(32, 2 * config.total_stride)
+    noise = torch.randn(2, config.in_channels, side, side, generator=chance)
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.train().momentum = 1.0
+    with torch.no_grad():
+        model(noise)
+    for norm in norms:
+        norm.eval().momentum = 0.1
+    return model
 
 
 def load(

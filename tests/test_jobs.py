@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from explorer.bench import ROOT
-from explorer.jobs import DONE, FAILED, RUNNING, STOPPED, WAITING, Apart, Line, one_thread
+from explorer.jobs import DONE, FAILED, RUNNING, STOPPED, WAITING, Apart, Line, threads
 
 
 class Clock:
@@ -242,7 +242,7 @@ def test_one_thread_is_this_thread_only():
     leave = threading.Event()
 
     def worker() -> None:
-        one_thread()
+        threads(1)
         found["worker"] = torch.get_num_threads()
         assert leave.wait(10)
         found["worker later"] = torch.get_num_threads()

@@ -283,7 +283,7 @@ def test_the_lengths_are_there_before_anything_is_measured() -> None:
 
 def test_the_gradients_are_measured_and_kept(few: None) -> None:
     app = click(experiment(preset="resnet20_fashion"), "Measure the gradients")
-    found = next(value for key, value in cached._store()[0].items() if key[0] == "paths")
+    found = next(work.value for key, work in cached._store()._works.items() if key[0] == "paths")
     run_of = effective(found.shares, found.counts)
     assert f"paths of length {run_of.low} to {run_of.high}" in texts(app)
     assert "the first 2 images of Fashion-MNIST's test set" in captions(app)

@@ -12,11 +12,11 @@ from .. import state
 from ..accuracy_charts import accuracy_figure, cost
 from ..published import Result, published
 from ..trace import Trace
-from .cached import traced
+from .cached import shared, traced
 from .headline import amount, mebibytes
 
 
-@st.cache_resource(max_entries=3, show_spinner="Tracing the published networks …")
+@shared(3, "Tracing the published networks …")
 def costs(measure: str) -> tuple[tuple[Result, int], ...]:
     """Every published result with the cost of its network at the size it was measured at, by our own trace."""
     return tuple((result, cost(traced(result.config, (result.size,) * 2), measure)) for result in published())

@@ -9,7 +9,7 @@ import streamlit as st
 
 from .. import charts, diagram, residual
 from ..residual import Addition, Contribution
-from .cached import HASHES
+from .cached import shared
 from .network import chosen_layer
 from .picture import downloads
 from .running import Run
@@ -26,7 +26,7 @@ def panel(result: Run) -> None:
     if result.trace.config.shortcut == "none":
         st.info("A plain network has no shortcuts and adds nothing: y = σ(F(x)). A residual one has, such as option B.")
         return
-    found = contributed(result.key, result)
+    found = contributed(result)
     by_block = {one.block: one for one in found}
     block = diagram.part_of(result.trace, chosen_layer(result.trace).name)
     with st.container(border=True, key="addition"):
@@ -41,19 +41,19 @@ def panel(result: Run) -> None:
         st.caption(words(found, result.off, result.size))
 
 
-@st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=HASHES)
-def contributed(key: tuple[object, ...], _result: Run) -> tuple[Contribution, ...]:
-    return residual.contributions(_result.runner, _result.prepared.tensor, _result.prediction.device)
+@shared(64)
+def contributed(result: Run) -> tuple[Contribution, ...]:
+    return residual.contributions(result.runner, result.prepared.tensor, result.key.form)
 
 
-@st.cache_resource(max_entries=16, show_spinner=False, hash_funcs=HASHES)
-def added(key: tuple[object, ...], block: str, _result: Run) -> Addition:
-    return residual.addition(_result.runner, _result.prepared.tensor, block, _result.prediction.device)
+@shared(16)
+def added(result: Run, block: str) -> Addition:
+    return residual.addition(result.runner, result.prepared.tensor, block, result.key.form)
 
 
 def inside(result: Run, one: Contribution) -> None:
     """Shortcut, branch, their sum and the activation: one channel or all together, on one colour scale."""
-    parts = added(result.key, one.block, result)
+    parts = added(result, one.block)
     title, choice = st.columns([3, 1], vertical_alignment="center")
     title.markdown(f"**Inside the addition of `{one.block}`**" + (", which is off" if one.block in result.off else ""))
     strength = np.abs(parts.branch).mean((1, 2))

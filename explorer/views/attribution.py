@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import streamlit as st
 
 from .. import attribution, charts, state
 from ..attribution import Attribution
 from ..trace import Layer
-from .cached import HASHES, computed, device, is_kept
+from .cached import at_hand, computed, shared
 from .network import chosen_layer
 from .picture import contacts, downloads, tiles
 from .running import Run
@@ -27,7 +29,7 @@ def panel(result: Run) -> None:
     with st.container(border=True, key="grad-cam"):
         st.markdown(f"**Grad-CAM: where each depth finds what speaks for {state.escape_markdown(name)}**")
         layers = explained(result)
-        maps = cams(result.key, tuple(layer.name for layer in layers), target, result)
+        maps = cams(result, tuple(layer.name for layer in layers), target)
         seen = result.prepared.pixels
         pictures = [charts.overlay(maps[layer.name], seen, 0.55, layer.field, 224) for layer in layers]
         for column, layer, picture in zip(st.columns(len(layers)), layers, pictures, strict=True):
@@ -91,23 +93,24 @@ def explained(result: Run) -> list[Layer]:
     return list(dict.fromkeys([*last.values(), chosen] if on_path else last.values()))
 
 
-@st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=HASHES)
-def cams(key: tuple[object, ...], layers: tuple[str, ...], target: int, _result: Run) -> dict[str, np.ndarray]:
-    return attribution.grad_cam(_result.network, _result.prepared.tensor, layers, target, device())
+@shared(64)
+def cams(result: Run, layers: tuple[str, ...], target: int) -> Mapping[str, np.ndarray]:
+    return attribution.grad_cam(result.network, result.prepared.tensor, layers, target, result.device)
 
 
 def integrated(result: Run, target: int) -> Attribution | None:
     """Integrated gradients at once for a small network, else when they are asked for."""
-    key = ("integrated", *result.key, target)
+    key = ("integrated", result.key.plain, target)
     seconds = 3 * attribution.STEPS * result.prediction.seconds
-    asked = result.trace.macs * attribution.STEPS <= AT_ONCE or is_kept(key)
+    found = at_hand(key)
+    asked = found is not None or result.trace.macs * attribution.STEPS <= AT_ONCE
     label = f"Compute, about {max(1, seconds):.0f} s"
     if not asked and not st.button(label, icon=":material/play_arrow:", key="integrate"):
         return None
-    return computed(
+    return found or computed(
         key, "Integrating the gradients …",
         lambda progress: attribution.integrated_gradients(
-            result.network, result.prepared.tensor, target, device(), progress
+            result.network, result.prepared.tensor, target, result.device, progress
         ),
     )  # fmt: skip
 

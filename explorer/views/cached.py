@@ -2,36 +2,62 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Hashable
+from functools import wraps
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import streamlit as st
-from torch import Tensor
 
 from resnet import ResNet, ResNetConfig
 from resnet.weights import Weights, load
 
 from ..inference import ONE_AT_A_TIME, Device, devices
+from ..store import Progress, Store, frozen
 from ..trace import Trace, trace
+from . import checkpoint
+
+Given = ParamSpec("Given")
+Value = TypeVar("Value")
 
 
-def _weights_hash(weights: Weights) -> tuple[str, str, tuple[int, int], str]:
-    return weights.key, repr(weights.config), weights.data.preprocessing.size, weights.digest
+def _weights_hash(weights: Weights) -> tuple[str, str, str, str]:
+    return weights.key, repr(weights.config), repr(weights.data.preprocessing), weights.digest
 
 
-HASHES: dict[str | type[Any], Callable[[Any], Any]] = {ResNetConfig: repr, Weights: _weights_hash, Device: repr}
+HASHES: dict[str | type[Any], Callable[[Any], Any]] = {
+    ResNetConfig: repr,
+    Weights: _weights_hash,
+    Device: repr,
+    Trace: lambda trace: (repr(trace.config), trace.image_size),
+}
+"""What tells values of a type apart."""
 
 
-@st.cache_resource(max_entries=256, show_spinner=False, hash_funcs=HASHES)
+def shared(size: int, words: str = "") -> Callable[[Callable[Given, Value]], Callable[Given, Value]]:
+    """Keep the last `size` results of a function of its arguments and nothing else, frozen, for everybody.
+
+    Who asks for what somebody is computing waits for it; `words` are shown meanwhile.
+    """
+
+    def decorate(function: Callable[Given, Value]) -> Callable[Given, Value]:
+        @wraps(function)
+        def call(*args: Given.args, **kwargs: Given.kwargs) -> Value:
+            return frozen(function(*args, **kwargs))
+
+        keep = st.cache_resource(max_entries=size, show_spinner=words or False, hash_funcs=HASHES)
+        return keep(call)
+
+    return decorate
+
+
+@shared(256)
 def traced(config: ResNetConfig, image_size: tuple[int, int]) -> Trace:
     return trace(config, image_size)
 
 
-@st.cache_resource(max_entries=1, show_spinner=False)
-def places() -> list[Device]:
-    return devices()
+@shared(1)
+def places() -> tuple[Device, ...]:
+    return tuple(devices())
 
 
 def form() -> Device:
@@ -44,52 +70,80 @@ def device() -> Device:
     return form().plain
 
 
-@st.cache_resource(max_entries=4, show_spinner="Preparing the network …", hash_funcs=HASHES)
-def model(weights: Weights, form: Device, _state_dict: Mapping[str, Tensor] | None = None) -> ResNet:
-    """The network with its weights, on a device in its form; an upload's tensors come along, told apart by digest.
+class Key(NamedTuple):
+    """Everything that the results of a picture's way through a network depend on.
+
+    `picture` tells the picture by its bytes, `off` are the blocks that are switched off, `form` is where, in which
+    precision and in which layout it runs.
+    """
+
+    picture: str
+    inverted: bool
+    weights: Weights
+    off: tuple[str, ...]
+    form: Device
+
+    @property
+    def whole(self) -> Key:
+        """The same with all blocks."""
+        return self._replace(off=())
+
+    @property
+    def plain(self) -> Key:
+        """The same in fp32 with channels first, where gradients are taken."""
+        return self._replace(form=self.form.plain)
+
+
+@shared(4, "Preparing the network …")
+def model(weights: Weights, form: Device) -> ResNet:
+    """The network with its weights, on a device in its form; those of an upload are this session's.
 
     Raises:
-        WeightsError: where they have to be downloaded and cannot be.
+        WeightsError: where they have to be downloaded and cannot be, or this session does not hold them.
         OutOfMemoryError: where the device has no memory for them.
     """
-    network = load(weights, state_dict=_state_dict).requires_grad_(False)
+    network = load(weights, state_dict=checkpoint.uploaded_tensors(weights)).requires_grad_(False)
     with ONE_AT_A_TIME:
         return form.network(network)
 
 
-Value = TypeVar("Value")
-_KEPT = 32
+KEPT = 32
+"""Results that take long."""
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
-def _store() -> tuple[OrderedDict[Hashable, Any], threading.Lock]:
-    return OrderedDict(), threading.Lock()
+def _store() -> Store:
+    return Store(KEPT)
 
 
-def is_kept(key: Hashable) -> bool:
-    """Whether `computed` has this result at hand."""
-    return key in _store()[0]
+def at_hand(key: Hashable) -> Any:
+    """The result of `computed` where it is kept, else None."""
+    return _store().get(key)
 
 
-def computed(key: Hashable, words: str, compute: Callable[[Callable[[float], None]], Value]) -> Value:
+def computed(key: Hashable, words: str, compute: Callable[[Progress], Value]) -> Value:
     """A result that takes long, kept for everybody: `compute` gets a function that moves a progress bar, 0 to 1.
 
-    Streamlit's own caches cannot hold a function that moves a bar.
+    The key holds everything that the result depends on. Who asks for what somebody is computing sees that bar move,
+    and computes it where the other one's run ends before. Streamlit's own caches cannot hold a function that moves a
+    bar.
     """
-    kept, lock = _store()
-    value = kept.get(key)
-    if value is None:
-        bar = st.progress(0.0, words)
+    store = _store()
+    if (found := store.get(key)) is not None:
+        return found
+    bar = st.progress(0.0, words)
 
+    def compute_here(tell: Progress) -> Value:
         def move(share: float) -> None:
+            tell(share)
             bar.progress(share, words)
 
-        try:
-            value = compute(move)
-        finally:
-            bar.empty()
-        with lock:
-            kept[key] = value
-            while len(kept) > _KEPT:
-                kept.popitem(last=False)
-    return value
+        return compute(move)
+
+    def wait(share: float) -> None:
+        bar.progress(share, f"{words} Somebody else asked for the same; this is how far it is.")
+
+    try:
+        return store.compute(key, compute_here, wait)
+    finally:
+        bar.empty()

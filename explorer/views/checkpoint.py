@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -72,19 +73,31 @@ def everybodys() -> weakref.WeakSet[Checkpoint]:
     return weakref.WeakSet()
 
 
+_COUNTING = threading.Lock()
+"""Nobody joins `everybodys` while somebody goes through it."""
+
+
 def make_room(data: bytes, name: str) -> None:
     """Whether this session may hold a file of so many bytes in place of what it has.
 
     Raises:
         WeightsError: where all sessions' checkpoints together would be too large.
     """
-    others = [checkpoint for checkpoint in everybodys() if checkpoint is not held()]
+    with _COUNTING:
+        others = [checkpoint for checkpoint in everybodys() if checkpoint is not held()]
     taken = sum(tensor.nbytes for checkpoint in others for tensor in checkpoint.tensors.values())
     if taken + len(data) > HELD_BYTES:
         raise WeightsError(
             f"{name} finds no room: this server already holds {taken / 2**30:.1f} GiB of other people's checkpoints, and its "
             f"limit is {HELD_BYTES / 2**30:.1f} GiB; try again when somebody has forgotten theirs."
         )
+
+
+def hold(checkpoint: Checkpoint) -> None:
+    """Keep a checkpoint for this session, in place of what it has."""
+    st.session_state.checkpoint = checkpoint
+    with _COUNTING:
+        everybodys().add(checkpoint)
 
 
 def held() -> Checkpoint | None:
@@ -101,9 +114,10 @@ def uploaded_weights(config: ResNetConfig, image_size: tuple[int, int]) -> tuple
 
 
 def uploaded_tensors(weights: Weights) -> Mapping[str, Tensor] | None:
-    """The tensors that uploaded weights stand for."""
+    """The tensors that uploaded weights stand for, where this session holds them."""
     checkpoint = held()
-    return checkpoint.tensors if checkpoint and weights.key == "upload" else None
+    known = checkpoint is not None and weights.key == "upload" and weights.digest == checkpoint.digest
+    return checkpoint.tensors if checkpoint is not None and known else None
 
 
 def wrong(checkpoint: Checkpoint, config: ResNetConfig) -> list[Mismatch]:
@@ -158,8 +172,7 @@ def file_chosen() -> None:
             f"{file.name} could be read, but its network cannot be inferred: {error} The network is unchanged."
         )
     else:
-        session.checkpoint = checkpoint
-        everybodys().add(checkpoint)
+        hold(checkpoint)
         reopen()
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 import streamlit as st
 
 from ..claims import CLAIMS, EXPERIMENT, FAILS, HOLDS, LINE, PICTURE, WHEN, Claim, Finding
+from .cached import shared
 
 BADGES = {
     HOLDS: "green-badge[:material/check: Holds]",
@@ -20,7 +21,7 @@ GRID = (
 )
 
 
-@st.cache_resource(max_entries=len(CLAIMS), show_spinner="Computing …")
+@shared(len(CLAIMS), "Computing …")
 def found(key: str) -> Finding:
     return next(claim for claim in CLAIMS if claim.key == key).check()
 

@@ -19,7 +19,7 @@ from ..ready import READY
 from ..trace import Layer, Trace, shape_text
 from ..units import amount, mebibytes, ratio, signed
 from ..view import MOST_OTHERS, natural_size, parse_network, size_text
-from .cached import HASHES, traced
+from .cached import shared, traced
 from .headline import summary
 from .picture import picture
 
@@ -274,7 +274,7 @@ def drawings(traces: Sequence[Trace], names: Sequence[str]) -> None:
         picture(compare_diagram.detail(traces, names, part, state.view().at), "slots drawing", choose)
 
 
-@st.cache_resource(max_entries=64, show_spinner="Comparing …", hash_funcs=HASHES)
+@shared(64, "Comparing …")
 def compared(a: ResNetConfig, b: ResNetConfig, image_size: tuple[int, int]) -> Comparison:
     """The comparison with its rows and its bill made."""
     found = Comparison(traced(a, image_size), traced(b, image_size))

@@ -35,6 +35,7 @@ from ..images import labelled
 from ..jobs import DONE, FAILED, RUNNING, STOPPED, WAITING, Apart, Line, Status
 from ..loss_figures import run_figure, spread_figure
 from ..trace import Trace
+from .cached import shared
 
 POLL = 1.0
 """Seconds between two looks at a run that goes on."""
@@ -258,7 +259,7 @@ def duration(seconds: float) -> str:
 # -- the runs that ship -------------------------------------------------------------------
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
+@shared(8)
 def shipped_figure(steps: int) -> go.Figure:
     runs = next(runs for settings, runs in shipped().groups.items() if settings.steps == steps)
     return spread_figure(runs, f"Training loss, range of {len(runs)} seeds")

@@ -23,7 +23,7 @@ from ..trace import Trace
 from ..units import scientific
 from ..view import View, natural_size
 from . import lesion
-from .cached import HASHES, computed, device, is_kept, traced
+from .cached import at_hand, computed, device, shared, traced
 from .paths import all_paths
 from .running import loaded
 from .trained import Setting, choose, name, setting
@@ -32,7 +32,7 @@ LEVEL = 0.95
 """The share of the gradient that the effective paths carry."""
 
 
-@st.cache_resource(max_entries=128, show_spinner=False, hash_funcs=HASHES)
+@shared(128)
 def counted(config: ResNetConfig, image_size: tuple[int, int]) -> tuple[tuple[int, ...], go.Figure]:
     counts = path_counts(traced(config, image_size))
     return counts, length_figure(counts, None)
@@ -108,13 +108,14 @@ def measured(trace: Trace) -> tuple[PathGradients | None, Plan | None, str]:
     except TooLargeError as error:
         st.info(state.escape_markdown(str(error)), icon=":material/block:")
         return None, None, ""
-    key = ("paths", HASHES[type(chosen.weights)](chosen.weights), chosen.trace.image_size, device())
-    if not is_kept(key):
+    key = ("paths", chosen.weights, chosen.trace.image_size, planned, device())
+    found = at_hand(key)
+    if found is None:
         place = st.empty()
         if not place.button("Measure the gradients", icon=":material/play_arrow:", type="primary"):
             return None, planned, ""
         place.empty()
-    found = sampled(key, chosen, planned)
+    found = found or sampled(key, chosen, planned)
     if not found.finite or not any(found.means) or not any(found.whole):
         st.error("The gradients overflowed or vanished altogether, so there is nothing to share out.")
         return None, planned, ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 import numpy as np
@@ -10,8 +11,6 @@ import streamlit as st
 import torch
 from PIL import Image
 
-from resnet.weights import Weights
-
 from .. import charts, inference, state
 from ..attribution import grad_cam
 from ..effective import Effective, Width, effective_field, gaussian_width, measured_side, mirrored
@@ -19,7 +18,7 @@ from ..images import open_image, samples
 from ..receptive_field import Box
 from ..trace import Layer
 from .attribution import explained_class, explained_name
-from .cached import HASHES, computed, device, is_kept, traced
+from .cached import HASHES, at_hand, computed, shared, traced
 from .network import chosen_layer
 from .paths import all_paths
 from .picture import Outline, Place, Sheet, downloads, pixels
@@ -190,12 +189,12 @@ def map_sheet(name: str, values: np.ndarray, layer: Layer, size: tuple[int, int]
 
 def cam(result: Run, layer: Layer) -> np.ndarray:
     """Grad-CAM for the class that the attribution tab explains."""
-    return _cam(result.key, layer.name, explained_class(result), result)
+    return _cam(result, layer.name, explained_class(result))
 
 
-@st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=HASHES)
-def _cam(key: tuple[object, ...], layer: str, target: int, _result: Run) -> np.ndarray:
-    return grad_cam(_result.network, _result.prepared.tensor, [layer], target, device())[layer]
+@shared(64)
+def _cam(result: Run, layer: str, target: int) -> np.ndarray:
+    return grad_cam(result.network, result.prepared.tensor, [layer], target, result.device)[layer]
 
 
 def legend(result: Run, heats: list[str], effective: Effective | None) -> str:
@@ -232,20 +231,21 @@ def facts(layer: Layer, unit: tuple[int, int], box: Box, inside: Box) -> None:
 def measured(result: Run, layer: Layer) -> Effective | None:
     """The layer's effective field, at once for a small network, else when it is asked for."""
     config = result.weights.config
-    key = ("effective", result.weights, result.off, layer.name)
+    key = ("effective", result.weights, result.off, result.device, layer.name)
+    found = at_hand(key)
     side = measured_side(layer, result.trace, lambda side: traced(config, (side, side)))
     macs = sum(before.macs for before in traced(config, (side, side)).layers[: layer.index + 1])
     low, high = INPUTS
     count = int(min(max(BUDGET / max(macs, 1), low), high))
-    if macs * count > AT_ONCE and not is_kept(key):
+    if found is None and macs * count > AT_ONCE:
         seconds = 3 * count * result.prediction.seconds * macs / result.trace.macs
         words = f"Measure the effective field of {layer.name}, about {max(1, seconds):.0f} s"
         if not st.button(words, icon=":material/play_arrow:", key="measure field"):
             return None
-    return computed(
+    return found or computed(
         key, f"Averaging the gradient of {layer.name} …",
         lambda progress: effective_field(
-            result.network, layer, inputs(result, count, side), device(), progress
+            result.network, layer, inputs(result, count, side), result.device, progress
         ),
     )  # fmt: skip
 
@@ -269,7 +269,7 @@ def in_numbers(result: Run, layer: Layer, effective: Effective) -> None:
         return
     chart, words = st.columns([8, 5])
     width, size = gaussian_width(effective.field), layer.field.size
-    chart.plotly_chart(width_chart(result.weights, result.off, layer.name, size, effective, width), key="width chart")
+    chart.plotly_chart(width_chart(layer.name, size, effective, width), key="width chart")
     with words:
         if np.isfinite(width.sigma):
             st.metric("4σ against the theoretical field", f"{width.share_of(size):.0%}", border=False)
@@ -289,9 +289,15 @@ def in_numbers(result: Run, layer: Layer, effective: Effective) -> None:
         )
 
 
-@st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=HASHES)
-def width_chart(
-    weights: Weights, off: tuple[str, ...], name: str, size: int, _effective: Effective, _width: Width
-) -> go.Figure:
-    profile = (_effective.field.sum(0) + _effective.field.sum(1)) / 2
-    return charts.width_figure(profile, _effective.first, size, _width, name)
+def _effective_hash(effective: Effective) -> tuple[object, ...]:
+    """By every pixel, where Streamlit would look at some of a large array's only."""
+    return hashlib.blake2b(effective.field.tobytes()).digest(), effective.field.shape, *effective[1:]
+
+
+HASHES[Effective] = _effective_hash
+
+
+@shared(64)
+def width_chart(name: str, size: int, effective: Effective, width: Width) -> go.Figure:
+    profile = (effective.field.sum(0) + effective.field.sum(1)) / 2
+    return charts.width_figure(profile, effective.first, size, width, name)

@@ -43,7 +43,7 @@ from ..residual import normalised
 from ..trace import Trace
 from ..units import scientific
 from ..view import natural_size
-from .cached import HASHES, computed, device, is_kept, traced
+from .cached import computed, device, traced
 from .running import loaded
 from .trained import choose, name, setting
 
@@ -88,7 +88,7 @@ def measured(trace: Trace, planned: Plan) -> dict[Twin, Spread]:
         with single_thread():
             return at_start(trace, planned, device(), move)
 
-    key = ("gradients", trace.config, trace.image_size, device())
+    key = ("gradients", trace.config, trace.image_size, planned, device())
     return computed(key, f"Gradients of {name(trace.config)} and its twins …", compute)
 
 
@@ -214,15 +214,12 @@ def after_training() -> None:
 def batches(config: ResNetConfig) -> Spread:
     """Gradients of a shipped network on test images."""
     weights = bundled(config)[0]
-    key = ("gradients trained", HASHES[type(weights)](weights), device())
-    if is_kept(key):
-        return computed(key, "", lambda move: Spread(()))
-    network, names = loaded(weights), [layer.name for layer in main_path(traced(config, natural_size(config)))]
-    images, truth = labelled()
-    pictures = normalised(images[: BATCH * BATCHES], weights.data.preprocessing)
-    labels = Tensor(truth[: BATCH * BATCHES].tolist()).long()
 
     def compute(move: Callable[[float], None]) -> Spread:
+        network, names = loaded(weights), [layer.name for layer in main_path(traced(config, natural_size(config)))]
+        images, truth = labelled()
+        pictures = normalised(images[: BATCH * BATCHES], weights.data.preprocessing)
+        labels = Tensor(truth[: BATCH * BATCHES].tolist()).long()
         with single_thread():
             found = []
             for each in trained(network, names, zip(pictures.split(BATCH), labels.split(BATCH), strict=True), device()):
@@ -230,7 +227,7 @@ def batches(config: ResNetConfig) -> Spread:
                 move(len(found) / BATCHES)
         return Spread(tuple(found))
 
-    return computed(key, f"Gradients of {name(config)} …", compute)
+    return computed(("gradients trained", weights, device()), f"Gradients of {name(config)} …", compute)
 
 
 # -- shattered ----------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from ..inference import TooLargeError, check_runnable
 from ..jobs import single_thread
 from ..trace import Trace
 from ..units import scientific
-from .cached import HASHES, computed, device
+from .cached import computed, device
 from .running import loaded
 from .trained import Setting, choose, name, setting
 
@@ -84,11 +84,11 @@ def choose_place(config: ResNetConfig, now: Place) -> None:
 
 
 def outcome(chosen: Setting, place: Place, images: int) -> Appended:
-    key = ("identity", HASHES[type(chosen.weights)](chosen.weights), chosen.trace.image_size, place, device())
-    network = loaded(chosen.weights)
-    pictures, labels = chosen.pictures(images)
+    key = ("identity", chosen.weights, chosen.trace.image_size, place, images, device())
 
     def compute(move: Callable[[float], None]) -> Appended:
+        network = loaded(chosen.weights)
+        pictures, labels = chosen.pictures(images)
         with single_thread():
             for number, found in enumerate(experiment(network, place, pictures, labels, device()), start=1):
                 if isinstance(found, Appended):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas
 import streamlit as st
 import torch
@@ -9,8 +11,9 @@ import torch
 from resnet import ResNetConfig, build
 
 from .. import cost
+from ..inference import ONE_AT_A_TIME
 from ..trace import Trace
-from .cached import HASHES, traced
+from .cached import shared, traced
 from .others import SUMMARISED
 
 PAPER = "paper"
@@ -21,15 +24,15 @@ UNITS = (
 )
 
 
-@st.cache_data(max_entries=64, show_spinner="torch and torchinfo count …", hash_funcs=HASHES)
-def measured(config: ResNetConfig, image_size: tuple[int, int]) -> dict[str, int]:
+@shared(64, "torch and torchinfo count …")
+def measured(config: ResNetConfig, image_size: tuple[int, int]) -> Mapping[str, int]:
     """What torch's counter and torchinfo print for one image, each run on the meta device."""
     from torch.utils.flop_counter import FlopCounterMode
     from torchinfo import summary
 
     network = build(config, device="meta").eval()
     image = torch.empty(1, config.in_channels, *image_size, device="meta")
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with ONE_AT_A_TIME, FlopCounterMode(display=False) as counter, torch.no_grad():  # its hooks are on all modules
         network(image)
     adds = summary(network, tuple(image.shape), device="meta", verbose=0).total_mult_adds
     return {"torch": counter.get_total_flops(), "torchinfo": adds}
@@ -42,7 +45,7 @@ def ledger(trace: Trace) -> None:
         "layers for one image, biases not counted: what the paper calls FLOPs. Each column starts there and adds what "
         "that tool counts differently."
     )
-    printed: dict[str, int] = {}
+    printed: Mapping[str, int] = {}
     if len(trace.layers) <= SUMMARISED or st.button("Run torch's counter and torchinfo on this deep network"):
         printed = measured(trace.config, trace.image_size)
     frame = table(trace, printed)
@@ -64,7 +67,7 @@ def ledger(trace: Trace) -> None:
     )
 
 
-def table(trace: Trace, printed: dict[str, int]) -> pandas.DataFrame:
+def table(trace: Trace, printed: Mapping[str, int]) -> pandas.DataFrame:
     """One row a line; the columns are the tools. `printed` is what a tool gave when it was run. Missing where nothing is added."""
     lines = cost.ledger(trace)
     bridges = {tool.name: cost.bridge(lines, tool) for tool in cost.TOOLS}

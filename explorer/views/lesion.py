@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 
 import numpy as np
 import streamlit as st
@@ -13,8 +13,9 @@ from resnet.weights import BUNDLED, Weights, bundled
 
 from .. import charts, residual
 from ..images import labelled
+from ..inference import Device
 from ..residual import Lesion
-from .cached import HASHES, computed, device, is_kept
+from .cached import at_hand, computed, device
 from .running import Run, loaded
 
 Series = Mapping[str, tuple[Lesion, ...]]
@@ -61,14 +62,14 @@ def twin(weights: Weights) -> list[Weights]:
 def tested(weights: Weights) -> Series | None:
     """Shipped networks on the labelled images, when asked for."""
     networks = twin(weights)
-    keys = [("lesion", HASHES[Weights](one), device()) for one in networks]
-    if not all(map(is_kept, keys)) and not asked():
+    keys = [("lesion", one, device()) for one in networks]
+    found = {named(one): at_hand(key) for one, key in zip(networks, keys, strict=True)}
+    if None in found.values() and not asked():
         return None
     images, labels = labelled()
-    found = {}
     for one, key in zip(networks, keys, strict=True):
         inputs = residual.normalised(images, one.data.preprocessing)
-        found[named(one)] = in_turn(key, one, inputs, labels.tolist())
+        found[named(one)] = found[named(one)] or in_turn(key, one, device(), inputs, labels.tolist())
     return found
 
 
@@ -88,20 +89,20 @@ def named(weights: Weights) -> str:
 
 def on_picture(result: Run) -> Series | None:
     """Any network on this picture, when asked for."""
-    digest, inverted, weights, _ = result.key
-    key = ("lesion", HASHES[Weights](weights), device(), digest, inverted)
-    if not is_kept(key) and not asked():
-        return None
     best = result.whole.top(1)[0][0]
-    return {named(weights): in_turn(key, weights, result.prepared.tensor, [best])}
+    key = ("lesion", result.weights, result.device, result.picture.digest, result.prepared.inverted, best)
+    found = at_hand(key)
+    if found is None and not asked():
+        return None
+    return {named(result.weights): found or in_turn(key, result.weights, result.device, result.prepared.tensor, [best])}
 
 
-def in_turn(key: tuple[object, ...], weights: Weights, inputs: Tensor, labels: list[int]) -> tuple[Lesion, ...]:
-    off, network = residual.switchable(weights.config), loaded(weights)
+def in_turn(key: Hashable, weights: Weights, how: Device, inputs: Tensor, labels: list[int]) -> tuple[Lesion, ...]:
+    off, network = residual.switchable(weights.config), loaded(weights, how)
 
     def compute(move: Callable[[float], None]) -> tuple[Lesion, ...]:
         found = []
-        for lesion in residual.lesion(network, inputs, labels, off, device()):
+        for lesion in residual.lesion(network, inputs, labels, off, how):
             found.append(lesion)
             # Early blocks have more of the network behind them, and so take longer.
             left = 1 - len(found) / (len(off) + 1)

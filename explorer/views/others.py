@@ -8,13 +8,13 @@ from resnet import ResNetConfig, build, preset_name
 
 from .. import diagram
 from ..trace import Trace
-from .cached import HASHES
+from .cached import shared
 
 SUMMARISED = 2000
 """Layers up to which torchinfo, which takes a hundred times as long as a trace, is run at once."""
 
 
-@st.cache_data(max_entries=32, show_spinner="torchinfo summarises the network …", hash_funcs=HASHES)
+@shared(32, "torchinfo summarises the network …")
 def summary(config: ResNetConfig, image_size: tuple[int, int]) -> str:
     """torchinfo's own text for this network, on the meta device."""
     from torchinfo import summary

@@ -12,7 +12,7 @@ from resnet import ResNetConfig
 from .. import charts, state
 from ..receptive_field import Paths, by_depth, paths
 from ..trace import Layer, Trace
-from .cached import HASHES, traced
+from .cached import shared, traced
 
 
 class Counted(NamedTuple):
@@ -23,7 +23,7 @@ class Counted(NamedTuple):
     figure: go.Figure
 
 
-@st.cache_resource(max_entries=128, show_spinner=False, hash_funcs=HASHES)
+@shared(128)
 def counted(config: ResNetConfig, image_size: tuple[int, int], at: str) -> Counted:
     trace = traced(config, image_size)
     layer, found = next((layer, found) for layer, found in paths(trace) if layer.name == at)
@@ -31,7 +31,7 @@ def counted(config: ResNetConfig, image_size: tuple[int, int], at: str) -> Count
     return Counted(found, plain, charts.path_figure(found, at, plain))
 
 
-@st.cache_resource(max_entries=128, show_spinner=False, hash_funcs=HASHES)
+@shared(128)
 def depth_chart(config: ResNetConfig, image_size: tuple[int, int]) -> go.Figure:
     return charts.path_depth_figure(by_depth(traced(config, image_size)))
 

@@ -12,6 +12,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from .. import state
 from ..images import MAX_BYTES, ImageError, Sample, open_image, samples
+from .cached import shared
 from .picture import Contacts, contacts, tiles
 
 FORMATS = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"]
@@ -28,12 +29,18 @@ class Chosen(NamedTuple):
     image: Image.Image
 
 
-@st.cache_resource(max_entries=64, show_spinner=False)
-def opened(digest: str, _data: bytes) -> Image.Image:
-    return open_image(_data)
+@shared(64)
+def decoded(digest: str, _data: bytes) -> np.ndarray:
+    """The pixels of the file with this digest, H×W×3."""
+    return np.asarray(open_image(_data))
 
 
-@st.cache_resource(max_entries=1, show_spinner=False)
+def opened(digest: str, data: bytes) -> Image.Image:
+    """A picture of this session's own: saving one writes into it for a moment."""
+    return Image.fromarray(decoded(digest, data))
+
+
+@shared(1)
 def sample_tiles() -> Contacts:
     """Every shipped sample as a small square."""
     return contacts([thumbnail(open_image(sample.open())) for sample in samples()])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from html import escape
-from typing import NamedTuple
+from operator import attrgetter
 
 import numpy as np
 import streamlit as st
@@ -20,7 +22,7 @@ from ..palette import ACCENT, STEM
 from ..residual import switchable, without
 from ..trace import Trace, shape_text
 from . import checkpoint
-from .cached import HASHES, device, form, model, traced
+from .cached import HASHES, Key, device, form, model, shared, traced
 from .network import chosen_layer
 from .picture import contacts, downloads, tiles
 from .pictures import Chosen
@@ -90,12 +92,15 @@ def choose_inversion(weights: Weights, card: DeltaGenerator) -> bool | None:
     return choices[asked]
 
 
-def loaded(weights: Weights) -> ResNet:
-    """The network on its device; stops the page with a sentence where the weights cannot be had."""
+def loaded(weights: Weights, how: Device | None = None) -> ResNet:
+    """The network on a device in its form, the session's in fp32 unless another is named.
+
+    Stops the page with a sentence where the weights cannot be had.
+    """
     try:
         if weights.url and not is_cached(weights.url):
             fetch(weights)
-        return model(weights, device(), checkpoint.uploaded_tensors(weights))
+        return model(weights, how or device())
     except WeightsError as error:
         st.error(state.escape_markdown(str(error)), icon=":material/cloud_off:")
         st.stop()
@@ -117,55 +122,51 @@ def fetch(weights: Weights) -> None:
 # -- results ------------------------------------------------------------------------------
 
 
-@st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=HASHES)
-def predicted(
-    digest: str, inverted: bool, weights: Weights, off: tuple[str, ...], how: Device,
-    _network: ResNet, _prepared: Prepared, _trace: Trace,
-) -> Prediction:  # fmt: skip
-    watched = [part.layers[-1].name for part in diagram.parts(_trace)]
-    return inference.predict(_network, _prepared.tensor, how, watched)
-
-
-@st.cache_resource(max_entries=32, show_spinner=False, hash_funcs=HASHES)
-def activated(
-    digest: str, inverted: bool, weights: Weights, off: tuple[str, ...], layer: str, how: Device,
-    _network: ResNet, _prepared: Prepared,
-) -> np.ndarray:  # fmt: skip
-    return inference.activation(_network, _prepared.tensor, layer, how)
-
-
-@st.cache_resource(max_entries=4, show_spinner=False, hash_funcs=HASHES)
-def lesioned(weights: Weights, how: Device, off: tuple[str, ...], _network: ResNet) -> ResNet:
-    return without(_network, off)
-
-
-class Run(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Run:
     """One picture through one network; `pictures` are all that were chosen, this one first.
 
     `network` is in fp32, for gradients; the prediction and the maps are those of its `runner`, the same network in
-    the form that the session chose. Both are without the blocks that are `off`; `whole` is what the network says
-    with all of them.
+    the form that the session chose. Both are without the blocks that are `off`. What is shared takes a run whole,
+    and tells it from others by its `key`.
     """
 
     pictures: tuple[Chosen, ...]
     invert: bool | None
     prepared: Prepared
-    weights: Weights
+    key: Key
     network: ResNet
     runner: ResNet
     trace: Trace
-    prediction: Prediction
-    off: tuple[str, ...]
-    whole: Prediction
 
     @property
     def picture(self) -> Chosen:
         return self.pictures[0]
 
     @property
-    def key(self) -> tuple[str, bool, Weights, tuple[str, ...]]:
-        """What the run's results depend on."""
-        return self.picture.digest, self.prepared.inverted, self.weights, self.off
+    def weights(self) -> Weights:
+        return self.key.weights
+
+    @property
+    def off(self) -> tuple[str, ...]:
+        return self.key.off
+
+    @property
+    def device(self) -> Device:
+        """The device of `network`."""
+        return self.key.form.plain
+
+    @cached_property
+    def prediction(self) -> Prediction:
+        return predicted(self)
+
+    @cached_property
+    def whole(self) -> Prediction:
+        """What the network says with all of its blocks."""
+        if not self.off:
+            return self.prediction
+        key = self.key.whole
+        return predicted(replace(self, key=key, network=network_of(key.plain), runner=network_of(key)))
 
     @property
     def size(self) -> str:
@@ -174,11 +175,30 @@ class Run(NamedTuple):
 
     def on(self, picture: Chosen) -> Run:
         """The same on another picture."""
-        return run([picture], self.weights, self.invert)
+        return run_with((picture,), self.weights, self.invert, self.off, self.key.form)
 
     def maps(self, layer: str) -> np.ndarray:
         """A layer's output, C×H×W."""
-        return activated(*self.key, layer, self.prediction.device, self.runner, self.prepared)
+        return activated(self, layer)
+
+
+HASHES[Run] = attrgetter("key")
+
+
+@shared(64)
+def predicted(run: Run) -> Prediction:
+    watched = [part.layers[-1].name for part in diagram.parts(run.trace)]
+    return inference.predict(run.runner, run.prepared.tensor, run.key.form, watched)
+
+
+@shared(32)
+def activated(run: Run, layer: str) -> np.ndarray:
+    return inference.activation(run.runner, run.prepared.tensor, layer, run.key.form)
+
+
+@shared(4)
+def lesioned(weights: Weights, how: Device, off: tuple[str, ...]) -> ResNet:
+    return without(model(weights, how), off)
 
 
 def trace_of(weights: Weights) -> Trace:
@@ -188,18 +208,26 @@ def trace_of(weights: Weights) -> Trace:
 
 def run(pictures: Sequence[Chosen], weights: Weights, invert: bool | None) -> Run:
     """Prepare the first picture as the weights want it, and predict, with the blocks off that the view names."""
-    picture = pictures[0]
-    network = loaded(weights)
-    trace = trace_of(weights)
-    prepared = inference.prepare(picture.image, weights.data.preprocessing, invert)
-    runner = model(weights, form(), checkpoint.uploaded_tensors(weights))
     off = tuple(name for name in state.view().off if name in switchable(weights.config))
-    key = picture.digest, prepared.inverted, weights
-    prediction = whole = predicted(*key, (), form(), runner, prepared, trace)
-    if off:
-        network, runner = lesioned(weights, device(), off, network), lesioned(weights, form(), off, runner)
-        prediction = predicted(*key, off, form(), runner, prepared, trace)
-    return Run(tuple(pictures), invert, prepared, weights, network, runner, trace, prediction, off, whole)
+    return run_with(pictures, weights, invert, off, form())
+
+
+def run_with(
+    pictures: Sequence[Chosen], weights: Weights, invert: bool | None, off: tuple[str, ...], how: Device
+) -> Run:
+    """`run` with its choices named; what the network says is known before it returns."""
+    prepared = inference.prepare(pictures[0].image, weights.data.preprocessing, invert)
+    key = Key(pictures[0].digest, prepared.inverted, weights, off, how)
+    networks = network_of(key.plain), network_of(key)
+    result = Run(tuple(pictures), invert, prepared, key, *networks, trace_of(weights))
+    assert result.whole.device == result.prediction.device == how
+    return result
+
+
+def network_of(key: Key) -> ResNet:
+    """The network of a run, without the blocks that are off."""
+    network = loaded(key.weights, key.form)
+    return lesioned(key.weights, key.form, key.off) if key.off else network
 
 
 def thumbnails(result: Run) -> dict[str, str]:

@@ -14,7 +14,7 @@ import streamlit as st
 from .. import charts, latency
 from ..inference import Device
 from ..latency import Effect, Latency, Progress, Roof, Timed
-from .cached import HASHES, device, form, places
+from .cached import device, form, places
 from .running import Run
 
 Value = TypeVar("Value")
@@ -59,11 +59,6 @@ def stamp(where: Device, when: datetime, rounds: str = "") -> str:
     )
 
 
-def run_key(result: Run, how: Device) -> Hashable:
-    digest, inverted, weights, off = result.key
-    return digest, inverted, HASHES[type(weights)](weights), off, how
-
-
 # -- precision and layout -----------------------------------------------------------------
 
 
@@ -105,8 +100,8 @@ def offer_cpu() -> None:
 def show_effects(result: Run) -> None:
     """What each precision and layout changes for this picture, measured when asked for."""
     found = measured(
-        "effects", run_key(result, device()), "Measure precision and layout",
-        lambda progress: latency.effects(result.network, result.prepared.tensor, device(), progress),
+        "effects", result.key.plain, "Measure precision and layout",
+        lambda progress: latency.effects(result.network, result.prepared.tensor, result.device, progress),
     )  # fmt: skip
     if not found:
         st.caption(
@@ -153,7 +148,7 @@ def change_text(change: float) -> str:
 
 def show_layers(result: Run) -> None:
     """Each layer's time beside its roofline bound, measured when asked for."""
-    how = form()
+    how = result.key.form
 
     def compute(progress: Progress) -> tuple[Latency, Roof]:
         found = latency.roof(how, lambda share: progress(share / 2))
@@ -162,7 +157,7 @@ def show_layers(result: Run) -> None:
         )
         return times, found
 
-    found = measured("layers", run_key(result, how), "Measure the layers", compute)
+    found = measured("layers", result.key, "Measure the layers", compute)
     if not found:
         st.caption(
             f"Times every layer in several passes of this picture at {result.size} pixels, and what the device can do at "

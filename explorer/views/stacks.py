@@ -30,10 +30,12 @@ from ..stacks import (
     on_picture,
 )  # fmt: skip
 from ..trace import Layer, shape_text
-from .cached import traced
+from .cached import HASHES, shared, traced
 from .headline import amount, signed
 from .picture import picture
 from .pictures import credit
+
+HASHES[Lab] = repr
 
 # -- settings -----------------------------------------------------------------------------
 
@@ -100,7 +102,7 @@ def setting(name: str) -> None:
 # -- kernel stacks ------------------------------------------------------------------------
 
 
-@st.cache_resource(max_entries=64, show_spinner=False, hash_funcs={Lab: repr})
+@shared(64)
 def compared(settings: Lab) -> Comparison:
     return compare(settings)
 
