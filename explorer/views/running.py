@@ -78,7 +78,7 @@ def choose_inversion(weights: Weights, card: DeltaGenerator) -> bool | None:
         return None
     choices = {"by its border": None, "yes": True, "no": False}
     asked = card.segmented_control(
-        "Invert the picture", list(choices), default="by its border", required=True, key="invert",
+        "Invert the picture", list(choices), default="by its border", required=True, key="invert", persist_state="session",
         help="These weights were trained on bright clothes on black. A picture with a bright border is inverted, unless you say otherwise.",
     )  # fmt: skip
     return choices[asked]
@@ -301,7 +301,15 @@ def activations(result: Run) -> None:
     with one, st.container(border=True, key="one channel"):
         if channel is not None:
             st.markdown(f"**Channel {channel} over the picture**")
-            blend = st.slider("Blend", 0.0, 1.0, 0.6, key="blend", help="0 shows the picture alone, 1 the map alone.")
+            blend = st.slider(
+                "Blend",
+                0.0,
+                1.0,
+                0.6,
+                key="blend",
+                persist_state="session",
+                help="0 shows the picture alone, 1 the map alone.",
+            )
             st.image(charts.overlay(maps[channel], result.prepared.pixels, blend), width="stretch")
         else:
             st.markdown("**In numbers**")
@@ -315,7 +323,12 @@ def channel_grid(maps: np.ndarray, name: str) -> int:
     most = counts[0]
     if len(counts) > 1:
         most = st.segmented_control(
-            "Channels shown", sorted(set(counts)), default=counts[0], required=True, key=f"shown of {len(order)}"
+            "Channels shown",
+            sorted(set(counts)),
+            default=counts[0],
+            required=True,
+            key=f"shown of {len(order)}",
+            persist_state="session",
         )
     shown = [int(channel) for channel in order[:most]]
     selected = st.session_state.get("channel", shown[0])
