@@ -70,7 +70,7 @@ _MODE_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
 
 # Bytes of a pixel that a decoder holds at its worst, Pillow's own among them, measured with pictures of 32 megapixels.
 _ROW_BYTES = 16  # this and the last row of a PNG as they are stored
-_WEBP_BYTES = 16
+_WEBP_BYTES = 15
 _GIF_BYTES = 3
 _TIFF_BYTES_AT_LEAST = 3  # since Pillow itself refuses a TIFF above 179 million pixels
 _RLE_BYTES = 4

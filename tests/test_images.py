@@ -523,6 +523,7 @@ REAL = {
     "108 megapixels": ("JPEG", (12000, 9000), {"subsampling": 0}, (3000, 2250)),
     "a screenshot of an 8K display": ("PNG", (7680, 4320), {"compress_level": 1}, (3840, 2160)),
     "the same as TIFF": ("TIFF", (7680, 4320), {"compression": "tiff_deflate"}, (3840, 2160)),
+    "the same as WebP": ("WEBP", (7680, 4320), {"method": 0}, (3840, 2160)),
     "the same as AVIF": ("AVIF", (7680, 4320), {"speed": 10}, (3840, 2160)),
 }
 
