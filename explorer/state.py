@@ -12,6 +12,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from resnet import OPTIONS, PRESETS, ConfigError, Option, ResNetConfig, preset, preset_name
 from resnet.options import from_text, to_text
@@ -89,6 +91,14 @@ def around() -> tuple[Any, ...]:
     state = st.session_state
     rest = replace(view(), unit="", lab="", training="", appended="", tab="", explained="")
     return rest, state.problems, state.notes, state.get("uploaded"), state.get("form")
+
+
+def release(files: Sequence[str]) -> None:
+    """Let go of uploaded files, by the numbers that Streamlit gives them: it keeps each one as long as the session."""
+    context = get_script_run_ctx()
+    if context and isinstance(context.uploaded_file_mgr, MemoryUploadedFileManager):
+        for file in files:
+            context.uploaded_file_mgr.remove_file(context.session_id, file)
 
 
 def compared() -> ResNetConfig | None:

@@ -11,8 +11,12 @@ from explorer.views.headline import figures, heading
 
 def cost(trace: Trace) -> None:
     row = st.container(horizontal=True)
-    measure = row.segmented_control("Measure", list(charts.MEASURES), default="MACs", required=True, key="measure")
-    grain = row.segmented_control("Shown", ["by stage", "by layer"], default="by stage", required=True, key="grain")
+    measure = row.segmented_control(
+        "Measure", list(charts.MEASURES), default="MACs", required=True, key="measure", persist_state="session"
+    )
+    grain = row.segmented_control(
+        "Shown", ["by stage", "by layer"], default="by stage", required=True, key="grain", persist_state="session"
+    )
     st.plotly_chart(charts.cost_figure(trace, measure, grain == "by layer"), key="cost chart")
 
 

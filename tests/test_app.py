@@ -847,7 +847,7 @@ def test_downloaded_weights_name_classes(tmp_path: Path, monkeypatch: pytest.Mon
 def uploaded(data: bytes, name: str = "picture.jpg", mime: str = "image/jpeg") -> AppTest:
     app = select(opened("inference", preset="resnet20_fashion"), "source", "Upload")
     assert said(app.info) == ["Upload or take a picture, or pick a sample, to see what the network makes of it."]
-    app.file_uploader(key="upload").set_value((name, data, mime))
+    app.file_uploader[0].set_value((name, data, mime))
     return run(app)
 
 
@@ -905,7 +905,7 @@ def bomb() -> bytes:
         ("notes.jpg", b"only words\n" * 50, "cannot be read as a picture"),
         ("*empty*.jpg", b"", "is empty"),
         ("half.jpg", jpeg(trousers())[:2000], "cannot be decoded"),
-        ("bomb.png", bomb(), "at most 50 million"),
+        ("bomb.png", bomb(), "60000 × 60000 pixels"),
         ("page.svg.png", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "cannot be read as a picture"),
     ],
     ids=["text", "empty", "truncated", "bomb", "svg"],
@@ -944,7 +944,7 @@ def test_several_uploads() -> None:
     app = select(opened("inference", preset="resnet20_fashion"), "source", "Upload")
     clothes = [sample for sample in samples() if sample.label in FASHION_MNIST.categories][:18]
     files = [(f"{sample.name}.png", sample.open(), "image/png") for sample in clothes]
-    app.file_uploader(key="upload").set_value([*files[:2], ("bad.png", b"no picture", "image/png")])
+    app.file_uploader[0].set_value([*files[:2], ("bad.png", b"no picture", "image/png")])
     run(app)
     (error,) = said(app.error)
     assert error.startswith("bad.png: ")
@@ -952,7 +952,7 @@ def test_several_uploads() -> None:
     tab(app, "Several pictures")
     expected = {sample.label for sample in clothes[:2]}
     assert {label.rpartition(" ")[0] for label in tile_labels(app, "several")} == expected
-    app.file_uploader(key="upload").set_value(files)
+    app.file_uploader[0].set_value(files)
     run(app)
     (warning,) = said(app.warning)
     assert warning == "18 pictures were uploaded; the first 16 are used."
@@ -962,11 +962,118 @@ def test_several_uploads() -> None:
 def test_the_same_picture_twice_counts_once() -> None:
     app = select(opened("inference", preset="resnet20_fashion"), "source", "Upload")
     data = samples()[0].open()
-    app.file_uploader(key="upload").set_value([("a.png", data, "image/png"), ("b.png", data, "image/png")])
+    app.file_uploader[0].set_value([("a.png", data, "image/png"), ("b.png", data, "image/png")])
     run(app)
     assert verdict(app)
     with pytest.raises(AssertionError, match="no tiles"):
         tile_labels(app, "uploads")
+
+
+# -- what stays while a person looks elsewhere --------------------------------------------
+
+
+def elsewhere(app: AppTest) -> AppTest:
+    """To another page and back."""
+    return run(run(app.switch_page("../pages/kernels.py")).switch_page("../pages/inference.py"))
+
+
+def clothes(*labels: str) -> list[tuple[str, bytes, str]]:
+    known = {sample.label: sample for sample in reversed(samples())}
+    return [(label.lower(), known[label].open(), "") for label in labels]  # names without extension
+
+
+def test_uploads_stay_and_can_be_removed() -> None:
+    app = select(opened("inference", preset="resnet20_fashion"), "source", "Upload")
+    files = clothes("Trouser", "Bag", "Dress")
+    app.file_uploader[0].set_value([*files[:2], ("*bad*", b"no picture", "")])
+    run(app)
+    before = verdict(app)
+    assert before.startswith("**Trouser**")
+    assert tile_labels(app, "uploads") == ["trouser", "bag"]
+    elsewhere(app)
+    assert verdict(app) == before
+    assert tile_labels(app, "uploads") == ["trouser", "bag"]
+    assert not app.error
+    app.file_uploader[0].set_value(files[2:])
+    run(app)
+    assert tile_labels(app, "uploads") == ["trouser", "bag", "dress"]
+    app.file_uploader[0].set_value(None)  # as its own cross removes it
+    run(app)
+    assert tile_labels(app, "uploads") == ["trouser", "bag"]
+    select(select(app, "source", "Samples"), "source", "Upload")
+    assert tile_labels(app, "uploads") == ["trouser", "bag"]
+    click(app, "Remove this picture")
+    assert verdict(app).startswith("**Bag**")
+    click(elsewhere(app), "Remove this picture")
+    assert said(app.info) == ["Upload or take a picture, or pick a sample, to see what the network makes of it."]
+    assert not elsewhere(app).file_uploader[0].value
+
+
+def test_what_is_kept_is_bounded() -> None:
+    """Sixteen pictures, and nothing of what was removed; Streamlit's own copies go too."""
+    app = select(opened("inference", preset="resnet20_fashion"), "source", "Upload")
+    known = [(sample.name, sample.open(), "") for sample in samples()[:18]]
+    app.file_uploader[0].set_value(known[:10])
+    run(elsewhere(run(app)))
+    app.file_uploader[0].set_value(known[10:])
+    run(app)
+    assert said(app.warning) == ["18 pictures were uploaded; the first 16 are used."]
+    elsewhere(app)
+    assert not app.warning
+    held = app.session_state["brought"]["Upload"]
+    assert [one.name for one in held.all] == [name for name, *_ in known[:16]]
+    assert not held.files
+    click(app, "Remove all")
+    assert not app.session_state["brought"]["Upload"].all
+
+
+def test_a_photograph_stays_until_the_next_one() -> None:
+    app = select(opened("inference", preset="resnet20_fashion"), "source", "Camera")
+    for label in ("Trouser", "Bag"):
+        app.camera_input[0].set_value(
+            ("photo.jpg", jpeg(open_image(clothes(label)[0][1]).resize((280, 280))), "image/jpeg")
+        )
+        run(app)
+        assert verdict(app).startswith(f"**{label}**")
+        assert verdict(elsewhere(app)).startswith(f"**{label}**")
+    click(app, "Remove this picture")
+    assert app.info
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "key", "value"),
+    [
+        ("Activations", "layer1.0.conv1", "source", "Upload"),
+        ("Activations", "layer1.0.conv1", "invert", "no"),
+        ("Activations", "layer1.0.conv1", "blend", 0.25),
+        ("Activations", "layer3.0.conv1", "shown of 64", 64),
+        ("Inside the addition", "layer1.0.conv1", "channel of layer1.0", 3),
+        ("Receptive field", "layer1.0.conv1", "grid shown", ["Activation"]),
+        ("Receptive field", "layer1.0.conv1", "opacity of Effective field", 0.3),
+        ("Speed", "layer1.0.conv1", "form layout", "last"),
+    ],
+)
+def test_what_was_chosen_stays(name: str, at: str, key: str, value: Any) -> None:
+    """While another tab is open, and while another page is."""
+    app = looked(name, preset="resnet20_fashion", at=at)
+
+    def widget() -> Any:
+        return app.get_by_key(key)
+
+    assert widget().value != value
+    widget().set_value(value)
+    run(app)
+    assert widget().value == value
+    tab(tab(elsewhere(app), "Weights"), name)
+    assert widget().value == value
+
+
+def test_what_was_chosen_of_the_costs_stays() -> None:
+    app = tab(opened(preset="resnet18"), "Cost")
+    select(select(app, "measure", "Parameters"), "grain", "by layer")
+    run(run(app.switch_page("../pages/kernels.py")).switch_page("../pages/architecture.py"))
+    tab(app, "Cost")
+    assert [app.get_by_key(key).value for key in ("measure", "grain")] == ["Parameters", "by layer"]
 
 
 # -- blocks switched off ------------------------------------------------------------------

@@ -22,7 +22,7 @@ from explorer.images import open_image, samples
 from explorer.trace import trace
 from explorer.view import View
 from resnet import ResNetConfig, preset
-from resnet.weights import BUNDLED, randomly
+from resnet.weights import BUNDLED, bundled, load, randomly
 
 pytestmark = pytest.mark.browser
 
@@ -453,6 +453,58 @@ def test_a_checkpoint_of_torchvision_opens_as_its_network(visit):
         assert "not opened" in alert
         assert not target.exists()
     assert query(visit) == expected
+
+
+def test_uploads_stay_while_another_page_is_looked_at(visit):
+    """Three pictures at once, one without an extension and one whose name is Markup; then a checkpoint."""
+    visit.open("/inference?" + urlencode({"preset": "resnet20_fashion"}))
+    page = visit.page
+    page.get_by_text("Upload", exact=True).first.click()
+    visit.wait()
+    labels = {"Trouser": "IMG_0001", "Bag": "<b>**bag**</b>.heic", "Dress": "dress.PNG"}
+    known = {sample.label: sample for sample in samples()}
+    page.locator(".st-key-picture").get_by_test_id("stFileUploader").locator("input[type=file]").set_input_files(
+        [{"name": name, "mimeType": "", "buffer": known[label].open()} for label, name in labels.items()]
+    )
+    visit.wait()
+    tiles = page.locator(".st-key-picture .tiles button")
+    expect(tiles).to_have_count(3)
+    assert tiles.all_inner_texts() == list(labels.values())
+    tiles.nth(1).click()
+    visit.wait()
+    answer = page.locator(".st-key-verdict strong").first
+    assert answer.inner_text() == "Bag"
+    share = page.locator(".st-key-verdict dd").first.inner_text()
+    assert labels["Bag"] in page.locator(".st-key-seen").inner_text()
+
+    def elsewhere() -> None:
+        for name in ("Compare", "Inference"):
+            visit.sidebar.get_by_role("link", name=name).click()
+            visit.wait()
+
+    elsewhere()
+    expect(tiles).to_have_count(3)
+    assert answer.inner_text() == "Bag"
+    assert page.locator(".st-key-verdict dd").first.inner_text() == share
+    page.get_by_role("button", name="Remove this picture").click()
+    visit.wait()
+    assert tiles.all_inner_texts() == [labels["Trouser"], labels["Dress"]]
+
+    page.get_by_text("Your own checkpoint").click()
+    visit.wait()
+    stream = io.BytesIO()
+    torch.save(load(bundled(BUNDLED["plain20"])[0]).state_dict(), stream)
+    page.locator(".st-key-own-checkpoint input[type=file]").set_input_files(
+        {"name": "mine.pth", "mimeType": "", "buffer": stream.getvalue()}
+    )
+    visit.wait()
+    assert query(visit)["weights"] == "upload"
+    share = page.locator(".st-key-verdict dd").first.inner_text()
+    elsewhere()
+    assert query(visit)["weights"] == "upload"
+    assert "mine.pth" in page.locator(".st-key-picture").inner_text()
+    assert page.locator(".st-key-verdict dd").first.inner_text() == share
+    assert visit.fits()
 
 
 class Command:

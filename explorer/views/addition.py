@@ -59,9 +59,9 @@ def inside(result: Run, one: Contribution) -> None:
     strength = np.abs(parts.branch).mean((1, 2))
     order = [int(channel) for channel in np.argsort(-np.nan_to_num(strength), kind="stable")]
     channel = choice.selectbox(
-        "Channel", [ALL, *order], key=f"channel of {one.block}",
+        "Channel", [ALL, *order], key=f"channel of {one.block}", persist_state="session",
         format_func=lambda channel: "All, root mean square" if channel == ALL else f"Channel {channel}",
-        help="The channels with the strongest branch come first.", persist_state="session",
+        help="The channels with the strongest branch come first.",
     )  # fmt: skip
     maps = {
         "shortcut S(x)": parts.shortcut, "branch F(x)": parts.branch,

@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import streamlit as st
+from streamlit.runtime.caching.cache_utils import CachedFunc
 
 from resnet import ResNet, ResNetConfig
 from resnet.weights import Weights, load
@@ -33,13 +34,13 @@ HASHES: dict[str | type[Any], Callable[[Any], Any]] = {
 """What tells values of a type apart."""
 
 
-def shared(size: int, words: str = "") -> Callable[[Callable[Given, Value]], Callable[Given, Value]]:
+def shared(size: int, words: str = "") -> Callable[[Callable[Given, Value]], CachedFunc[Given, Value]]:
     """Keep the last `size` results of a function of its arguments and nothing else, frozen, for everybody.
 
     Who asks for what somebody is computing waits for it; `words` are shown meanwhile.
     """
 
-    def decorate(function: Callable[Given, Value]) -> Callable[Given, Value]:
+    def decorate(function: Callable[Given, Value]) -> CachedFunc[Given, Value]:
         @wraps(function)
         def call(*args: Given.args, **kwargs: Given.kwargs) -> Value:
             return frozen(function(*args, **kwargs))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 from torch import Tensor
 
 from resnet import OPTIONS, ConfigError, ResNetConfig, infer_config, title
@@ -158,10 +159,11 @@ def file_chosen() -> None:
     """Read what was uploaded and open its network; the file itself is not kept."""
     session = st.session_state
     file = session[f"checkpoint {session.checkpoints}"]
-    if file is None:
+    if not isinstance(file, UploadedFile):
         return
     session.checkpoints += 1
     session["checkpoint problem"] = ""
+    state.release([file.file_id])
     try:
         make_room(file.getvalue(), file.name)
         checkpoint = read(file.getvalue(), file.name)

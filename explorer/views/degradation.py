@@ -273,7 +273,12 @@ def recorded(file: Recorded, asked: Settings) -> None:
         steps = next(iter(lengths))
         if len(lengths) > 1:
             steps = st.segmented_control(
-                "Steps of each network", list(lengths), required=True, default=steps, key="shipped steps"
+                "Steps of each network",
+                list(lengths),
+                required=True,
+                default=steps,
+                key="shipped steps",
+                persist_state="session",
             )
         group, runs = lengths[steps]
         st.plotly_chart(shipped_figure(steps), key="shipped chart")

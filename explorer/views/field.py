@@ -127,12 +127,12 @@ def on_the_picture(result: Run, layer: Layer, unit: tuple[int, int], effective: 
         facts(layer, unit, box, inside)
     with left:
         shown = st.pills(
-            "Shown", [BOX, *SHADES, BEYOND], selection_mode="multi", default=[BOX, EFFECTIVE], key="grid shown",
+            "Shown", [BOX, *SHADES, BEYOND], selection_mode="multi", default=[BOX, EFFECTIVE], key="grid shown", persist_state="session",
             help="Beyond the edge: the padding that the unit's field reaches into, grey.",
         )  # fmt: skip
         heats = [name for name in SHADES if name in shown]
         opacities = {
-            name: column.slider(name, 0.0, 1.0, 0.8, key=f"opacity of {name}")
+            name: column.slider(name, 0.0, 1.0, 0.8, key=f"opacity of {name}", persist_state="session")
             for name, column in zip(heats, st.columns(3), strict=False)
         }
         view: Place = (0, 0, width, height)

@@ -39,7 +39,9 @@ def panel(result: Run) -> None:
             measures = list(charts.JUDGED)
             label = measures[1]
             if shipped:
-                label = st.segmented_control("Measure", measures, required=True, default=measures[0], key="judged by")
+                label = st.segmented_control(
+                    "Measure", measures, required=True, default=measures[0], key="judged by", persist_state="session"
+                )
             images = f"{len(labelled().labels)} test images" if shipped else f"on this picture at {result.size} pixels"
             st.plotly_chart(charts.lesion_figure(found, label, images), key="lesion chart")
             for name, one in found.items():

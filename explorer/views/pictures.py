@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -11,11 +13,10 @@ from PIL import Image, ImageOps
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from .. import state
-from ..images import MAX_BYTES, ImageError, Sample, open_image, samples
+from ..images import ACCEPTED, MAX_BYTES, ImageError, Sample, open_image, samples
 from .cached import shared
 from .picture import Contacts, contacts, tiles
 
-FORMATS = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"]
 SOURCES = ("Samples", "Upload", "Camera")
 MOST = 16
 """Pictures that are run at once."""
@@ -52,36 +53,122 @@ def choose_pictures(fashion: bool) -> list[Chosen]:
     Empty, with a sentence, where there is none yet. `fashion` says which sample to begin with.
     """
     source = st.segmented_control(
-        "Picture from", SOURCES, required=True, default=SOURCES[0], key="source", label_visibility="collapsed"
-    )
+        "Picture from", SOURCES, required=True, default=SOURCES[0], key="source", label_visibility="collapsed",
+        persist_state="session",
+    )  # fmt: skip
     if source == "Samples":
         return [sample_picture(fashion)]
     if source == "Upload":
         limit = MAX_BYTES // 2**20
-        files = st.file_uploader(
-            f"Up to {MOST} of JPEG, PNG, WebP, GIF, BMP or TIFF, at most {limit} MB each", FORMATS, key="upload",
-            max_upload_size=limit, accept_multiple_files=True,
-        )  # fmt: skip
+        held = bring(source, lambda **shared: st.file_uploader(
+            f"Up to {MOST} pictures of at most {limit} MB: {ACCEPTED}", max_upload_size=limit,
+            accept_multiple_files=True, **shared,
+        ))  # fmt: skip
     else:
-        taken = st.camera_input("Take a picture", key="camera")
-        files = [taken] if taken else []
-    if len(files) > MOST:
-        st.warning(f"{len(files)} pictures were uploaded; the first {MOST} are used.")
-    pictures = [picture for file in files[:MOST] if (picture := open_file(file))]
-    if not files:
-        st.caption("Nothing is kept: the pictures stay in this session's memory.")
-    return chosen_first(list({picture.digest: picture for picture in pictures}.values()))
+        held = bring(source, lambda **shared: st.camera_input("Take a picture", **shared))
+    for problem in held.problems:
+        st.error(state.escape_markdown(problem), icon=":material/broken_image:")
+    if len(held.all) > MOST:
+        st.warning(f"{len(held.all)} pictures were uploaded; the first {MOST} are used.")
+    pictures = [Chosen(one.digest, one.name, opened(one.digest, one.data)) for one in held.all[:MOST]]
+    if not pictures:
+        st.caption("Pictures stay in the server's memory: nothing is written to disk, and nobody else sees them.")
+        return []
+    pictures = chosen_first(pictures)
+    with st.container(horizontal=True):
+        first = pictures[0].digest
+        st.button(
+            "Remove this picture", on_click=remove, args=(source, [first]), icon=":material/delete:", type="tertiary"
+        )
+        if len(pictures) > 1:
+            every = [picture.digest for picture in pictures]
+            st.button("Remove all", on_click=remove, args=(source, every), type="tertiary")
+    return pictures
 
 
-def open_file(file: UploadedFile) -> Chosen | None:
-    """An uploaded picture, or None with a sentence."""
+# -- what a person brought ----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A picture's file that could be opened, told apart by its bytes' digest."""
+
+    digest: str
+    name: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Brought:
+    """What a session holds of one source, longer than Streamlit, which forgets a widget's files when it is not drawn.
+
+    `fresh` are the pictures of the widget as it is, `files` the numbers by which Streamlit knows them, and `problems`
+    sentences on its files that are no pictures; `kept` are those of earlier widgets, of which this is number `widget`.
+    """
+
+    kept: tuple[Upload, ...] = ()
+    fresh: tuple[Upload, ...] = ()
+    files: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    widget: int = 0
+
+    @property
+    def all(self) -> tuple[Upload, ...]:
+        """Each picture once, in the order in which they came."""
+        return tuple({one.digest: one for one in (*self.kept, *self.fresh)}.values())
+
+    def anew(self, without: Sequence[str] = ()) -> Brought:
+        """What is held when the widget starts afresh, less what was removed."""
+        return Brought(tuple(one for one in self.all[:MOST] if one.digest not in without), widget=self.widget + 1)
+
+
+def brought() -> dict[str, Brought]:
+    """What this session holds, by source."""
+    return st.session_state.setdefault("brought", {source: Brought() for source in SOURCES})
+
+
+def bring(source: str, widget: Callable[..., UploadedFile | list[UploadedFile] | None]) -> Brought:
+    """What a person brought by a widget for files, which gets the key and the callback, and in earlier ones like it."""
+    key = f"{source} {brought()[source].widget}"
+
+    def taken() -> None:
+        value, held = st.session_state[key], brought()[source]
+        several = isinstance(value, list)
+        files = [file for file in (value if several else [value]) if isinstance(file, UploadedFile)]
+        found = [read(file) for file in files]
+        brought()[source] = Brought(
+            held.kept if several else (),  # a photograph takes the place of the last
+            tuple(one for one in found if isinstance(one, Upload)), tuple(file.file_id for file in files),
+            tuple(one for one in found if isinstance(one, str)), held.widget,
+        )  # fmt: skip
+
+    if not widget(key=key, on_change=taken) and brought()[source].files:  # its page was left
+        state.release(brought()[source].files)
+        brought()[source] = replace(brought()[source].anew(), widget=brought()[source].widget)
+    return brought()[source]
+
+
+def read(file: UploadedFile) -> Upload | str:
+    """An uploaded picture, or a sentence."""
     data = file.getvalue()
     digest = hashlib.sha256(data).hexdigest()
     try:
-        return Chosen(digest, file.name, opened(digest, data))
+        opened(digest, data)
     except ImageError as error:
-        st.error(state.escape_markdown(f"{file.name}: {error}"), icon=":material/broken_image:")
-        return None
+        return f"{file.name}: {error}"
+    return Upload(digest, file.name, data)
+
+
+def remove(source: str, digests: Sequence[str]) -> None:
+    """Forget pictures, and the server's copies with them."""
+    held = brought()[source]
+    state.release(held.files)
+    for digest in digests:
+        decoded.clear(digest, b"")
+    brought()[source] = held.anew(digests)
+
+
+# -- choosing one of them -----------------------------------------------------------------
 
 
 def chosen_first(pictures: list[Chosen]) -> list[Chosen]:

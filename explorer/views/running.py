@@ -86,7 +86,7 @@ def choose_inversion(weights: Weights, card: DeltaGenerator) -> bool | None:
         return None
     choices = {"by its border": None, "yes": True, "no": False}
     asked = card.segmented_control(
-        "Invert the picture", list(choices), default="by its border", required=True, key="invert",
+        "Invert the picture", list(choices), default="by its border", required=True, key="invert", persist_state="session",
         help="These weights were trained on bright clothes on black. A picture with a bright border is inverted, unless you say otherwise.",
     )  # fmt: skip
     return choices[asked]
@@ -346,7 +346,10 @@ def activations(result: Run) -> None:
     with one, st.container(border=True, key="one channel"):
         if channel is not None:
             st.markdown(f"**Channel {channel} over the picture**")
-            blend = st.slider("Blend", 0.0, 1.0, 0.6, key="blend", help="0 shows the picture alone, 1 the map alone.")
+            blend = st.slider(
+                "Blend", 0.0, 1.0, 0.6, key="blend", persist_state="session",
+                help="0 shows the picture alone, 1 the map alone.",
+            )  # fmt: skip
             st.image(charts.overlay(maps[channel], result.prepared.pixels, blend, layer.field), width="stretch")
             st.caption("Each place shows the unit whose receptive field has its middle nearest.")
         else:

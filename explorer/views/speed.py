@@ -167,7 +167,12 @@ def show_layers(result: Run) -> None:
     (times, roof), when = found
     layers = latency.against(result.trace, times, roof, how.dtype.itemsize)
     view = st.segmented_control(
-        "Show", ["Layer by layer", "Roofline"], required=True, default="Layer by layer", key="speed chart"
+        "Show",
+        ["Layer by layer", "Roofline"],
+        required=True,
+        default="Layer by layer",
+        key="speed chart",
+        persist_state="session",
     )
     if view == "Roofline":
         st.plotly_chart(charts.roofline_figure(layers, roof), key="roofline chart")
