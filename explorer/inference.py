@@ -337,7 +337,7 @@ def strongest_map(output: Tensor) -> np.ndarray:
 
 
 def activation(model: ResNet, picture: Tensor, layer: str, device: Device) -> np.ndarray:
-    """The output of one layer on a 1×C×H×W picture: C×H×W, or C×1×1 after flattening.
+    """The output of one layer on a 1×C×H×W picture: C×H×W, or C×1×1 where it is no map but C values.
 
     Raises:
         OutOfMemoryError: where the pass does not fit the device's memory.

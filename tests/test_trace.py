@@ -710,6 +710,7 @@ TRAINED: dict[str, ResNetConfig] = {
     "deep stem": small(stem="deep"),
     "plain without norm": small(shortcut="none", norm="none", activation="elu"),
     "dilated": small(layers=(1, 1, 2, 1), planes=(8, 8, 8, 8), output_stride=8),
+    "dilated, D, blur": DILATES.with_(shortcut="D", antialias="blur")[0],
     "stochastic depth": small(layers=(2, 2), drop_path=0.5),
 }
 
