@@ -36,6 +36,7 @@ def archive(pickled: bytes, **records: bytes) -> bytes:
     with zipfile.ZipFile(stream, "w") as file:
         file.writestr("archive/data.pkl", pickled)
         file.writestr("archive/byteorder", "little")
+        file.writestr("archive/version", "3\n")
         for key, content in records.items():
             file.writestr(f"archive/data/{key.removeprefix('_')}", content)
     return stream.getvalue()
@@ -91,6 +92,7 @@ MADE: dict[str, bytes] = {
     "tuples 300,000 deep": b"\x80\x02}" + text("fc.weight") + b")" + b"\x85" * 300_000 + b"s.",
     "tuples 300,000 deep as a key": b"\x80\x02})" + b"\x85" * 300_000 + text("fc.weight") + b"s.",
     "lists 300,000 deep": b"\x80\x02" + b"]" * 300_000 + b"a" * 299_999 + b".",
+    "pairs 40 deep as a key": b"\x80\x02})" + b"2\x86" * 40 + text("fc.weight") + b"s.",
     "references 29 deep": nested(29),
     "references 200 deep": nested(200),
     "eight million containers": b"\x80\x02(" + b"}" * (8 * 2**20 - 100) + b"l.",
