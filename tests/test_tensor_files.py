@@ -92,7 +92,7 @@ MADE: dict[str, bytes] = {
     "tuples 300,000 deep": b"\x80\x02}" + text("fc.weight") + b")" + b"\x85" * 300_000 + b"s.",
     "tuples 300,000 deep as a key": b"\x80\x02})" + b"\x85" * 300_000 + text("fc.weight") + b"s.",
     "lists 300,000 deep": b"\x80\x02" + b"]" * 300_000 + b"a" * 299_999 + b".",
-    "pairs 40 deep as a key": b"\x80\x02})" + b"2\x86" * 40 + text("fc.weight") + b"s.",
+    "pairs 40 deep as a key": b"\x80\x02})" + b"q\0h\0\x86" * 40 + text("fc.weight") + b"s.",
     "references 29 deep": nested(29),
     "references 200 deep": nested(200),
     "eight million containers": b"\x80\x02(" + b"}" * (8 * 2**20 - 100) + b"l.",
