@@ -1,35 +1,36 @@
 """Checkpoint files from anywhere: read without running anything in them, and understood by their tensors.
 
-A file may be hostile. A `.pt` or `.pth` file is a pickle, which can ask for any function
-to be called; here it may ask for what tensors are made of and for nothing else, and
-`torch.load(weights_only=True)` then reads it. Sizes are checked before anything is unpacked.
+A file may be hostile. A `.pt` or `.pth` file is a pickle, which can ask for any function to be called, for any amount
+of memory and for any amount of time. So a process of its own looks through it and says where its tensors lie, and
+their bytes are taken from there.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import pickletools
 import re
-import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
+from . import tensor_files
 from .config import OPTIONS, ResNetConfig
+from .confined import ConfinedError, confined
 from .model import ResNet, build
 from .options import ConfigError
+from .tensor_files import MAX_TENSORS
+from .tensor_files import Tensor as Place
 
 MAX_FILE_BYTES = 400 * 2**20
 MAX_TENSOR_BYTES = 2**30
-MAX_HEADER_BYTES = 8 * 2**20
-"""The part of a file that says which tensors there are; 7,000 tensors take about 1 MiB."""
+MAX_GROWTH = 8
+"""How many times as large as its file a network may be in float32: twice for half precision, four times for bytes."""
 
 Shape = tuple[int, ...]
 
@@ -41,138 +42,90 @@ class WeightsError(RuntimeError):
 # -- reading ------------------------------------------------------------------------------
 
 
-def read_state_dict(data: bytes | Path, name: str) -> dict[str, Tensor]:
-    """The tensors of a `.safetensors`, `.pt` or `.pth` file, as float32 on the CPU, by torchvision's names.
+class File(NamedTuple):
+    """What a checkpoint file holds: its tensors as float32 (whole numbers as they are) on the CPU, by torchvision's
+    names, and what a safetensors file says of itself."""
 
-    The format is told by the content. `name` is what to call the file in a sentence.
+    tensors: dict[str, Tensor]
+    metadata: Mapping[str, str]
+
+    @property
+    def declared_config(self) -> ResNetConfig | None:
+        """The configuration that a file written by this package says it is for."""
+        try:
+            return ResNetConfig.from_json(self.metadata["config"])
+        except (KeyError, ConfigError, RecursionError):
+            return None
+
+
+def read_state_dict(data: bytes | Path, name: str) -> dict[str, Tensor]:
+    """The tensors of a file, as `read_file` reads it."""
+    return read_file(data, name).tensors
+
+
+def read_file(data: bytes | Path, name: str) -> File:
+    """What a `.safetensors`, `.pt` or `.pth` file holds, whoever wrote it.
+
+    The format is told by the content. `name` is what to call the file in a sentence. A process of its own lists the
+    tensors (`tensor_files`); each of their bytes then comes from the file.
 
     Raises:
-        WeightsError: for a file that is too large, damaged, no checkpoint, or holds more than tensors.
+        WeightsError: for a file that is too large, damaged, no checkpoint, or holds more than tensors; within 4 s.
     """
-    size = data.stat().st_size if isinstance(data, Path) else len(data)
-    if size > MAX_FILE_BYTES:
-        raise WeightsError(f"{name} has {size / 2**20:,.0f} MiB: at most {MAX_FILE_BYTES // 2**20} MiB are accepted.")
-    if isinstance(data, Path):
-        data = data.read_bytes()
-    if not data:
-        raise WeightsError(f"{name} is empty: a checkpoint in .safetensors, .pt or .pth is accepted.")
-    if data.startswith(b"PK"):
-        _check_zip(data, name)
-    elif data.startswith(b"\x80"):
-        _check_pickle(data, 5, name)
-    elif not _is_safetensors(data):
-        raise WeightsError(
-            f"{name} is no checkpoint: .safetensors, and .pt or .pth as torch.save writes, are accepted."
-        )
     try:
-        found = (
-            safetensors.torch.load(data)
-            if _is_safetensors(data)
-            else torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        )
-        found = tensors_in(found)
-        _check_tensors(found, name)
-        return {key: tensor.detach().float() if tensor.is_floating_point() else tensor for key, tensor in found.items()}
-    except WeightsError:
-        raise
-    except Exception as error:  # a damaged file can fail in any line that reads it
-        raise WeightsError(f"{name} is damaged or cut off: its tensors cannot be read.") from error
+        size = data.stat().st_size if isinstance(data, Path) else len(data)
+        if size > MAX_FILE_BYTES:
+            raise WeightsError(
+                f"{name} has {size / 2**20:,.0f} MiB: at most {MAX_FILE_BYTES // 2**20} MiB are accepted."
+            )
+        if not size:
+            raise WeightsError(f"{name} is empty: a checkpoint in .safetensors, .pt or .pth is accepted.")
+        answer = json.loads(confined(PROGRAM, data, MAX_ANSWER_BYTES))
+        if refused := answer.get("refused"):
+            raise WeightsError(f"{name} {refused}")
+        found = _unwrapped(answer["contents"])
+        places = {key: Place(*entry) for key, entry in found.items() if isinstance(entry, list)}
+        _check_tensors(places, size, name)
+        whole = data.read_bytes() if isinstance(data, Path) else data
+    except ConfinedError as error:
+        raise WeightsError(f"{name} {error}: a checkpoint of at most {MAX_TENSORS:,} tensors is accepted.") from error
+    except OSError as error:
+        raise WeightsError(f"{name} cannot be read: {error.strerror or error}.") from error
+    tensors = {key: _tensor(place, whole) for key, place in places.items()}
+    return File(tensors_in(tensors), answer.get("metadata", {}))
 
 
-def declared_config(data: bytes) -> ResNetConfig | None:
-    """The configuration that a `.safetensors` file written by this package says it is for."""
-    if not _is_safetensors(data):
-        return None
-    try:
-        header = json.loads(data[8 : 8 + _header_bytes(data)])
-        return ResNetConfig.from_json(header["__metadata__"]["config"])
-    except (KeyError, TypeError, ValueError, RecursionError):
-        return None
+PROGRAM = Path(tensor_files.__file__)
+MAX_ANSWER_BYTES = 32 * 2**20
 
 
-def _header_bytes(data: bytes) -> int:
-    return int.from_bytes(data[:8], "little")
+def _tensor(place: Place, data: bytes) -> Tensor:
+    """The tensor at a place of a file, in memory of its own."""
+    dtype = getattr(torch, place.dtype)
+    if not place.stored:
+        return torch.zeros(place.shape)
+    length = place.stored * tensor_files.ITEM_BYTES[place.dtype]
+    numbers = torch.frombuffer(bytearray(memoryview(data)[place.at : place.at + length]), dtype=dtype)
+    tensor = numbers.as_strided(place.shape, place.stride, place.start)
+    return tensor.float().contiguous() if dtype.is_floating_point else tensor.contiguous()
 
 
-def _is_safetensors(data: bytes) -> bool:
-    return data[8:9] == b"{" and _header_bytes(data) <= MAX_HEADER_BYTES
-
-
-def _check_zip(data: bytes, name: str) -> None:
-    """That a zip archive is what `torch.save` writes: nothing compressed, so nothing larger than the file."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            records = archive.infolist()
-            names = [record.filename for record in records]
-            if any(entry.endswith("/constants.pkl") for entry in names):
-                raise WeightsError(f"{name} is a TorchScript program: save its state_dict() instead.")
-            unpacked = sum(record.file_size for record in records)
-            if unpacked > len(data) or any(record.compress_type != zipfile.ZIP_STORED for record in records):
-                raise WeightsError(
-                    f"{name} is compressed, {unpacked / 2**20:,.0f} MiB unpacked: "
-                    "PyTorch compresses nothing, so this is no checkpoint of its making."
-                )
-            pickles = [entry for entry in names if re.fullmatch(r"[^/]*/?data\.pkl", entry)]
-            if len(pickles) != 1:
-                raise WeightsError(f"{name} is a zip archive, but not one that torch.save writes.")
-            _check_pickle(archive.read(pickles[0]), 1, name)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError, ValueError) as error:
-        if isinstance(error, WeightsError):
-            raise
-        raise WeightsError(f"{name} is damaged or cut off: its archive cannot be read.") from error
-
-
-_RECIPES = re.compile(
-    r"collections\.(OrderedDict|Counter)"
-    r"|(builtins|__builtin__)\.set"
-    r"|torch\._utils\._rebuild_(tensor_v2|parameter)"
-    r"|torch(\.storage)?\.\w+Storage"
-    r"|torch\.(Size|device|nn\.parameter\.Parameter|b?float\d*|double|half|u?int\d*|long|bool)"
-)
-"""What a pickle may call for: less than `weights_only` allows, which includes calls that reserve any amount of memory."""
-
-
-def _check_pickle(data: bytes, count: int, name: str) -> None:
-    """That the first `count` pickles in `data` call for nothing but tensors. Nothing is executed."""
-    needed, strings = [], ["", ""]
-    stream = io.BytesIO(data[:MAX_HEADER_BYTES])
-    failure: Exception | None = None
-    try:
-        for _ in range(count):
-            for code, argument, _ in pickletools.genops(stream):
-                if code.name in ("GLOBAL", "INST"):
-                    needed.append(str(argument).replace(" ", "."))
-                elif code.name == "STACK_GLOBAL":  # the module and the name were the last two strings
-                    needed.append(".".join(strings))
-                elif isinstance(argument, str):
-                    strings = [strings[1], argument]
-    except Exception as error:
-        failure = error
-    unsafe = [entry for entry in dict.fromkeys(needed) if not _RECIPES.fullmatch(entry)]
-    if unsafe:
-        shown = ", ".join(entry[:60] for entry in unsafe[:3]) + (" and more" if len(unsafe) > 3 else "")
-        raise WeightsError(
-            f"{name} holds more than tensors: opening it would call {shown}, which can run any program, so it is not "
-            "opened. Save the tensors alone, with torch.save(model.state_dict(), …) or as safetensors."
-        )
-    if failure:
-        raise WeightsError(f"{name} is damaged, cut off, or no checkpoint that torch.save wrote.") from failure
-
-
-def _check_tensors(tensors: Mapping[str, Tensor], name: str) -> None:
-    """That the tensors are weights of an accepted size in all; many may show one storage, so shapes are what counts."""
-    if not tensors:
+def _check_tensors(places: Mapping[str, Place], size: int, name: str) -> None:
+    """That the tensors are weights, of an accepted size in all; many may show the same bytes, so shapes are what counts."""
+    if not places:
         raise WeightsError(f"{name} holds no tensors by name: a state_dict is accepted.")
-    amount = sum(tensor.numel() for tensor in tensors.values()) * 4
-    if amount > MAX_TENSOR_BYTES:
+    if len(places) > MAX_TENSORS:
+        raise WeightsError(f"{name} holds {len(places):,} tensors: at most {MAX_TENSORS:,} are accepted.")
+    amount = sum(prod(place.shape) for place in places.values()) * 4
+    most = min(MAX_TENSOR_BYTES, MAX_GROWTH * size)
+    if amount > most:
         raise WeightsError(
-            f"{name} stands for {amount / 2**30:,.1f} GiB of float32 weights: at most {MAX_TENSOR_BYTES / 2**30:.0f} GiB are accepted."
+            f"{name} stands for {amount / 2**30:,.1f} GiB of float32 weights: at most {most / 2**30:,.1f} GiB are "
+            "accepted for a file of its size."
         )
-    for key, tensor in tensors.items():
-        weight = key.endswith((".weight", ".bias", ".running_mean", ".running_var"))
-        if tensor.layout != torch.strided or tensor.is_quantized or (weight and not tensor.is_floating_point()):
-            kind = str(tensor.dtype).removeprefix("torch.")
-            raise WeightsError(f"{name} has {key} as {kind}: dense floating-point tensors are accepted.")
+    for key, place in places.items():
+        if key.endswith((".weight", ".bias", ".running_mean", ".running_var")) and "float" not in place.dtype:
+            raise WeightsError(f"{name} has {key} as {place.dtype}: dense floating-point tensors are accepted.")
 
 
 # -- names --------------------------------------------------------------------------------
@@ -202,12 +155,7 @@ _TIMM_BLOCK = re.compile(r"^stages\.(\d{1,3})\.blocks\.")
 
 def tensors_in(found: Any) -> dict[str, Tensor]:
     """The tensors of a checkpoint by torchvision's names: wrappers and prefixes taken off, timm's other names translated."""
-    for _ in range(len(_WRAPPERS)):  # a pickle can hold itself
-        inner = [found[key] for key in _WRAPPERS if isinstance(found, Mapping) and isinstance(found.get(key), Mapping)]
-        if not inner:
-            break
-        found = inner[0]
-    entries = found.items() if isinstance(found, Mapping) else ()
+    entries = _unwrapped(found).items()
     tensors = {key: value for key, value in entries if isinstance(key, str) and isinstance(value, Tensor)}
     while tensors and (prefix := next((p for p in _PREFIXES if all(key.startswith(p) for key in tensors)), "")):
         tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
@@ -216,6 +164,16 @@ def tensors_in(found: Any) -> dict[str, Tensor]:
     if fc is not None and fc.shape[2:] == (1, 1):
         tensors["fc.weight"] = fc.flatten(1)
     return tensors
+
+
+def _unwrapped(found: Any) -> Mapping[Any, Any]:
+    """The innermost of the dictionaries that training scripts put around a state dict."""
+    for _ in range(len(_WRAPPERS)):  # a dictionary can hold itself
+        inner = [found[key] for key in _WRAPPERS if isinstance(found, Mapping) and isinstance(found.get(key), Mapping)]
+        if not inner:
+            break
+        found = inner[0]
+    return found if isinstance(found, Mapping) else {}
 
 
 def _renamed(name: str) -> str:

@@ -18,10 +18,9 @@ from resnet.checkpoint import (
     MAX_FILE_BYTES,
     Mismatch,
     WeightsError,
-    declared_config,
     mismatches,
     not_finite,
-    read_state_dict,
+    read_file,
     unseen,
 )
 from resnet.options import to_text
@@ -54,8 +53,8 @@ def read(data: bytes, name: str) -> Checkpoint:
         WeightsError: where it cannot be read.
         ConfigError: where it is of no residual network that a configuration can express.
     """
-    tensors = read_state_dict(data, name)
-    declared = declared_config(data)
+    file = read_file(data, name)
+    tensors, declared = file.tensors, file.declared_config
     if declared is not None and mismatches(declared, tensors):
         declared = None
     config = declared or infer_config(tensors)
