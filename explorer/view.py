@@ -73,8 +73,14 @@ class View:
         """The inverse of `to_query`. `preset` may name a network for the rest to start from.
 
         Raises:
-            ConfigError: for anything in the query that is not accepted.
+            ConfigError: for anything in the query that is not accepted, and for a query of endless length or parts.
         """
+        length = sum(len(name) + len(text) for name, text in query.items())
+        if length > MOST_CHARACTERS or len(query) > MOST_PARTS:
+            raise ConfigError(
+                "link", f"{length:,} characters in {len(query):,} parts",
+                f"at most {MOST_CHARACTERS:,} characters in {MOST_PARTS} parts",
+            )  # fmt: skip
         own = {"size", "pin", "with", "off", "preset", *_PLAIN.values()}
         options = {name: text for name, text in query.items() if name not in own}
         base = preset(query["preset"]) if "preset" in query else None
@@ -92,6 +98,9 @@ class View:
         plain = {name: query.get(key, "")[:100] for name, key in _PLAIN.items()}
         return cls(config, config.check_image_size(size), pinned=pinned, others=others, off=off, **plain)
 
+
+MOST_CHARACTERS, MOST_PARTS = 16_000, 64
+"""Of a link's query: more than any view takes."""
 
 _PLAIN = {name: name for name in ("at", "weights", "picture", "unit", "lab", "training", "appended", "shown", "tab")}
 _PLAIN["explained"] = "class"
@@ -167,7 +176,7 @@ def parse_size(text: str) -> Size:
     Raises:
         ConfigError: for other text.
     """
-    match = re.fullmatch(r"\s*([0-9]{1,6})\s*(?:[x×,]\s*([0-9]{1,6}))?\s*", text)
+    match = re.fullmatch(r"([0-9]{1,6})(?:\s*[x×,]\s*([0-9]{1,6}))?", text.strip())
     if not match:
         raise ConfigError("size", text, "one number of pixels such as 224, or height × width such as 224x320")
     height = int(match[1])
@@ -182,19 +191,25 @@ def tolerant(query: Mapping[str, str]) -> tuple[View, list[str]]:
     """The view of a link that may hold mistakes, and a sentence for each of them.
 
     What is wrong is left out and the rest kept; where the rest does not fit together, the
-    default network is shown.
+    default network is shown. Of many mistakes the first `MOST_PROBLEMS` are named.
     """
     rest = dict(query)
     problems: list[str] = []
     while True:
         try:
-            return View.from_query(rest), problems
+            view = View.from_query(rest)
         except ConfigError as error:
             name = {"image_size": "size", "option": str(error.value)}.get(error.field, error.field)
             if name not in rest:
-                return View(), [*problems, f"{error} The default network is shown instead."]
+                return View(), [*problems[: MOST_PROBLEMS - 1], f"{error} The default network is shown instead."]
             del rest[name]
             problems.append(f"{error} {instead(name)}")
+        else:
+            more = len(problems) - MOST_PROBLEMS
+            return view, problems[:MOST_PROBLEMS] + [f"{more} more of the link's parts are left out."] * (more > 0)
+
+
+MOST_PROBLEMS = 5
 
 
 def instead(name: str) -> str:

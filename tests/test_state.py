@@ -218,14 +218,49 @@ def test_what_does_not_fit_together_gives_the_default_network() -> None:
     assert "The default network is shown" in problems[-1]
 
 
+@pytest.mark.parametrize(
+    "query",
+    [{"size": "1" + " " * 100_000 + "x"}, {"at": "x" * 16_000}, {f"x{n}": "1" for n in range(8_000)}],
+    ids=["spaces", "text", "parts"],
+)
+def test_an_endless_link_is_one_sentence(query: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything in it is looked at."""
+    monkeypatch.setattr(ResNetConfig, "from_query", lambda *_: pytest.fail("looked at"))
+    monkeypatch.setattr("explorer.view.parse_size", lambda _: pytest.fail("looked at"))
+    view, (problem,) = tolerant(query)
+    assert view == View()
+    assert "at most 16,000 characters in 64 parts. The default network is shown instead." in problem
+
+
+def test_a_size_with_spaces_is_looked_at_once() -> None:
+    """An expression that tried each way to part the spaces would take minutes."""
+    for text in ("224" + " " * 200_000 + "x", "224 x" + " " * 200_000 + "x", " " * 200_000):
+        with pytest.raises(ConfigError):
+            parse_size(text)
+    assert parse_size(" 224 ×  320 ") == (224, 320)
+
+
+def test_the_longest_link_of_a_view_opens() -> None:
+    config = preset("resnet1202") if "resnet1202" in PRESETS else ResNetConfig(layers=(200, 200, 200), block="basic")
+    view = View(config, natural_size(config), off=switchable(config))
+    assert tolerant(view.to_query()) == (view, [])
+
+
+def test_of_many_mistakes_five_are_named() -> None:
+    view, problems = tolerant({f"x{n}": "1" for n in range(60)} | {"attention": "se"})
+    assert view.to_query() == {"attention": "se"}
+    assert len(problems) == 6
+    assert problems[-1] == "55 more of the link's parts are left out."
+
+
 def test_each_mistake_says_what_is_used_instead() -> None:
-    _, problems = tolerant({"shortcut": "Q", "size": "x", "pin": "x", "layers": "y", "planes": "z", "depth": "50"})
+    _, problems = tolerant({"shortcut": "Q", "size": "x", "pin": "x", "layers": "y", "planes": "z"})
     ends = {problem.partition(" = ")[0]: problem.rpartition(": ")[2].partition(". ")[2] for problem in problems}
     assert ends["shortcut"] == "B is used instead."
     assert ends["layers"] == "3-4-6-3 is used instead."
     assert ends["size"] == "The network's usual image size is used instead."
     assert ends["planes"] == "It is left out."
-    assert len(problems) == 6
+    assert len(problems) == 5
 
 
 _names = st.sampled_from(
