@@ -403,11 +403,15 @@ def _decoded_apart(data: bytes) -> Image.Image:
     Raises:
         ImageError: for whatever is wrong.
     """
-    command = [sys.executable, "-I", "-W", "ignore", __file__]
+    command = [sys.executable, "-P", "-W", "ignore", __file__]
     try:
-        said = subprocess.run(command, input=data, capture_output=True, timeout=_SECONDS, check=False).stdout
+        said = subprocess.run(
+            command, input=data, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=_SECONDS, check=False
+        ).stdout
         end = said.index(b"\n")
         answer = json.loads(said[:end])
+    except OSError as error:
+        raise ImageError(f"The picture cannot be decoded now: {error.strerror or error}.") from error
     except (subprocess.TimeoutExpired, ValueError) as error:
         raise ImageError(f"The picture cannot be decoded: an undamaged {ACCEPTED} file is accepted.") from error
     if problem := answer.get("problem"):

@@ -116,7 +116,7 @@ def parse_network(text: str) -> View:
     Raises:
         ConfigError: for an unknown name or a value that is not accepted.
     """
-    if "huggingface.co/" in text:  # a model's page there, not a link of this app
+    if "huggingface.co/timm/" in text:  # a model's page there, not a link of this app
         return View.from_query({"preset": text})
     text, link, query = text.strip().partition("?")
     if link or "://" in text:

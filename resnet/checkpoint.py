@@ -70,7 +70,8 @@ def read_file(data: bytes | Path, name: str) -> File:
     tensors (`tensor_files`); each of their bytes then comes from the file.
 
     Raises:
-        WeightsError: for a file that is too large, damaged, no checkpoint, or holds more than tensors; within 4 s.
+        WeightsError: for a file that is too large, damaged, no checkpoint, or holds more than tensors, or takes more
+            than 4 s of a processor.
     """
     try:
         size = data.stat().st_size if isinstance(data, Path) else len(data)
@@ -86,12 +87,16 @@ def read_file(data: bytes | Path, name: str) -> File:
         found = _unwrapped(answer["contents"])
         places = {key: Place(*entry) for key, entry in found.items() if isinstance(entry, list)}
         _check_tensors(places, size, name)
-        whole = data.read_bytes() if isinstance(data, Path) else data
+        whole = bytearray(data.read_bytes() if isinstance(data, Path) else data)
+        tensors = {key: _tensor(place, whole) for key, place in places.items()}
+    except WeightsError:
+        raise
     except ConfinedError as error:
         raise WeightsError(f"{name} {error}: a checkpoint of at most {MAX_TENSORS:,} tensors is accepted.") from error
     except OSError as error:
         raise WeightsError(f"{name} cannot be read: {error.strerror or error}.") from error
-    tensors = {key: _tensor(place, whole) for key, place in places.items()}
+    except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:  # numbers that no tensor has
+        raise WeightsError(f"{name} {tensor_files.CUT}") from error
     return File(tensors_in(tensors), answer.get("metadata", {}))
 
 
@@ -99,15 +104,16 @@ PROGRAM = Path(tensor_files.__file__)
 MAX_ANSWER_BYTES = 32 * 2**20
 
 
-def _tensor(place: Place, data: bytes) -> Tensor:
-    """The tensor at a place of a file, in memory of its own."""
+def _tensor(place: Place, data: bytearray) -> Tensor:
+    """The tensor at a place of a file, in memory of its own that is no larger than the tensor."""
     dtype = getattr(torch, place.dtype)
-    if not place.stored:
-        return torch.zeros(place.shape)
-    length = place.stored * tensor_files.ITEM_BYTES[place.dtype]
-    numbers = torch.frombuffer(bytearray(memoryview(data)[place.at : place.at + length]), dtype=dtype)
-    tensor = numbers.as_strided(place.shape, place.stride, place.start)
-    return tensor.float().contiguous() if dtype.is_floating_point else tensor.contiguous()
+    wanted = torch.float32 if dtype.is_floating_point else dtype
+    if 0 in place.shape:
+        return torch.zeros(place.shape, dtype=wanted)
+    span = 1 + sum((size - 1) * step for size, step in zip(place.shape, place.stride, strict=True))
+    first = place.at + place.start * tensor_files.ITEM_BYTES[place.dtype]
+    shown = torch.frombuffer(data, dtype=dtype, count=span, offset=first).as_strided(place.shape, place.stride)
+    return shown.to(wanted, copy=True, memory_format=torch.contiguous_format)
 
 
 def _check_tensors(places: Mapping[str, Place], size: int, name: str) -> None:

@@ -102,7 +102,7 @@ _PRESET_NAMES = {config: name for name, config in reversed(list(PRESETS.items())
 def plain_name(name: str) -> str:
     """A name without what people write differently: case, -, _ and spaces, × for x, "v1.5", timm's place on the hub, a tag."""
     name = re.sub(r"^(https?://huggingface\.co/|hf[-_]hub:)?timm/", "", name.strip().lower())
-    return re.sub(r"[-_\s]|v1\.5$|\.[a-z].*", "", name.replace("×", "x"), flags=re.DOTALL)
+    return re.sub(r"[-_\s]|v1\.5$|\.[a-z].*|\?.*", "", name.replace("×", "x"), flags=re.DOTALL)
 
 
 _BY_PLAIN_NAME = {plain_name(name): config for name, config in PRESETS.items()}

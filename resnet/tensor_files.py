@@ -39,6 +39,8 @@ MAX_NODES = 2 * MAX_TENSORS
 MAX_DEPTH = 16
 """How many dictionaries and entries of them are looked at, and how deep they may lie in one another."""
 
+MAX_AXES = 8
+
 ITEM_BYTES = {
     "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1,
     "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "bool": 1, "complex64": 8, "complex128": 16,
@@ -47,15 +49,14 @@ ITEM_BYTES = {
 
 
 class Tensor(NamedTuple):
-    """A tensor: `stored` numbers of type `dtype` lie from byte `at` of the file on; the tensor shows number
-    `start + Σ index·stride` of them at each index. `stored` is 0 for a tensor without numbers."""
+    """A tensor: numbers of type `dtype` lie from byte `at` of the file on; the tensor shows number
+    `start + Σ index·stride` of them at each index."""
 
     dtype: str
     shape: tuple[int, ...]
     stride: tuple[int, ...]
     start: int
     at: int
-    stored: int
 
 
 class RefusedError(Exception):
@@ -195,7 +196,8 @@ class Machine:
                     stack.append(items())
                 case "SETITEM":
                     value, key = stack.pop(), stack.pop()
-                    stack[-1][key] = value
+                    if stack[-1] is not NOTHING:
+                        stack[-1][key] = value
                 case "SETITEMS":
                     pairs = paired(items())
                     if stack[-1] is not NOTHING:
@@ -278,6 +280,8 @@ def storage(reference: Any) -> Storage:
             first = 0
             if view and view[0] is not None:  # a part of another storage
                 _, first, count = view[0]
+            if not countable(first, count):
+                raise ValueError("no storage")
             name = path.rpartition(".")[2].removesuffix("Storage")
             return Storage(STORAGES[name], key, first, count)
     raise ValueError("no storage")
@@ -289,12 +293,16 @@ def loose(numbers: Any, start: Any, shape: Any, stride: Any) -> Loose:
     Raises:
         ValueError: where it is none, or shows numbers outside the storage or one of them twice.
     """
-    whole = [start, *shape, *stride]
-    if not isinstance(numbers, Storage) or not all(type(value) is int and value >= 0 for value in whole):
+    if not isinstance(numbers, Storage) or not countable(start, *shape, *stride) or len(shape) > MAX_AXES:
         raise ValueError("no tensor")
     if len(shape) != len(stride) or not fits(shape, stride, start, numbers.length):
         raise ValueError("a tensor beyond its storage")
     return Loose(numbers, start, tuple(shape), tuple(stride))
+
+
+def countable(*values: Any) -> bool:
+    """Whether all are whole numbers that a file could count."""
+    return all(type(value) is int and 0 <= value <= 2**40 for value in values)
 
 
 def fits(shape: tuple[int, ...], stride: tuple[int, ...], start: int, count: int) -> bool:
@@ -341,11 +349,15 @@ def unpickled(machine: Machine, stream: BinaryIO, *checks: Callable[[Any], None]
         for check in checks:
             values.append(machine.run(stream))
             check(values[-1])
+    except MemoryError:
+        raise
     except Exception as error:  # a damaged pickle can fail at any step
         failure = error
     if machine.unsafe:
         named = list(machine.unsafe)
         shown = ", ".join(path[:60] for path in named[:3]) + (" and more" if len(named) > 3 else "")
+        if all(path.startswith(("torch._utils._rebuild_", "torch.serialization._get_layout")) for path in named):
+            raise RefusedError(f"holds tensors of a kind that is not read ({shown}): dense ones are accepted.")
         raise RefusedError(
             f"holds more than tensors: opening it would call {shown}, which can run any program, so it is not "
             "opened. Save the tensors alone, with torch.save(model.state_dict(), …) or as safetensors."
@@ -400,7 +412,10 @@ def zipped(file: BinaryIO, size: int) -> tuple[Any, Places]:
             if any(record.filename.endswith("/constants.pkl") for record in records):
                 raise RefusedError("is a TorchScript program: save its state_dict() instead.")
             unpacked = sum(record.file_size for record in records)
-            if unpacked > size or any(record.compress_type != zipfile.ZIP_STORED for record in records):
+            if unpacked > size or any(
+                record.compress_type != zipfile.ZIP_STORED or record.compress_size != record.file_size
+                for record in records
+            ):
                 raise RefusedError(
                     f"is compressed, {unpacked / 2**20:,.0f} MiB unpacked: "
                     "PyTorch compresses nothing, so this is no checkpoint of its making."
@@ -470,7 +485,7 @@ def placed(tensor: Loose, places: Places) -> Tensor:
     item = ITEM_BYTES[numbers.dtype]
     if (numbers.first + numbers.length) * item > length:
         raise RefusedError(CUT)
-    return Tensor(numbers.dtype, tensor.shape, tensor.stride, tensor.start, at + numbers.first * item, numbers.length)
+    return Tensor(numbers.dtype, tensor.shape, tensor.stride, tensor.start, at + numbers.first * item)
 
 
 CUT = "is damaged or cut off: its tensors cannot be read."
@@ -493,14 +508,16 @@ def safetensors(file: BinaryIO, size: int) -> dict[str, Any]:
         raise RefusedError(f"holds {len(header):,} tensors: at most {MAX_TENSORS:,} are accepted.")
     found, ends = {}, 0
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        if entry["dtype"] not in SAFE_TYPES:
+            raise RefusedError(f"has {name[:60]} as {entry['dtype']}: dense floating-point tensors are accepted.")
         dtype, shape, (begin, end) = SAFE_TYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
-        if not all(type(value) is int and value >= 0 for value in (*shape, begin, end)):
+        if not countable(*shape, begin, end) or len(shape) > MAX_AXES:
             raise ValueError("no shape")
         count = prod(shape)
         if begin != ends or end - begin != count * ITEM_BYTES[dtype]:
             raise ValueError("a gap, an overlap, or another length")
         steps = tuple(prod(shape[axis + 1 :]) for axis in range(len(shape)))
-        found[name] = Tensor(dtype, tuple(shape), steps, 0, 8 + length + begin, count)
+        found[name] = Tensor(dtype, tuple(shape), steps, 0, 8 + length + begin)
         ends = end
     if 8 + length + ends != size:
         raise ValueError("another length")
@@ -519,17 +536,24 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
+def written(answer: dict[str, Any]) -> bytes:
+    """JSON in UTF-8; halves of characters, which no page could show, become question marks."""
+    return json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace")
+
+
 def main() -> None:
     file = sys.stdin.buffer
     size = os.fstat(file.fileno()).st_size
     try:
-        answer = read(file, size)
+        answer = written(read(file, size))
     except RefusedError as refusal:
-        answer = {"refused": str(refusal)}
+        answer = written({"refused": str(refusal)})
+    except MemoryError:
+        os._exit(1)
     except Exception:  # a damaged file can fail in any line that reads it
-        answer = {"refused": CUT}
-    sys.stdout.write(json.dumps(answer))
-    sys.stdout.flush()
+        answer = written({"refused": CUT})
+    sys.stdout.buffer.write(answer)
+    sys.stdout.buffer.flush()
     os._exit(0)  # what is left may be nested too deep to be let go one by one
 
 

@@ -9,12 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 from playwright.sync_api import Browser, Page, expect
+from streamlit import config
 from streamlit.components.v2 import manifest_scanner
 
 from explorer.bench import IDLE, ROOT, chromium, server
 from explorer.views import cached, running
 
 expect.set_options(timeout=30_000)
+
+# AppTests run with the configuration that lies beside the app, as the server does.
+config._main_script_path = str(ROOT / "explorer" / "app.py")
+config.get_config_options(force_reparse=True)
 
 # Each run of an AppTest looks for components in the metadata of every installed package: a quarter of its time.
 manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.scan_component_manifests)

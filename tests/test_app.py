@@ -19,6 +19,7 @@ from streamlit.testing.v1 import AppTest
 from torchvision.models import resnet18
 
 import resnet.weights
+from explorer import state
 from explorer.images import open_image, samples
 from explorer.trace import trace
 from explorer.view import View
@@ -1009,8 +1010,10 @@ def test_uploads_stay_and_can_be_removed() -> None:
     assert not elsewhere(app).file_uploader[0].value
 
 
-def test_what_is_kept_is_bounded() -> None:
+def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sixteen pictures, and nothing of what was removed; Streamlit's own copies go too."""
+    released: list[str] = []
+    monkeypatch.setattr(state, "release", released.extend)
     app = select(opened("inference", preset="resnet20_fashion"), "source", "Upload")
     known = [(sample.name, sample.open(), "") for sample in samples()[:18]]
     app.file_uploader[0].set_value(known[:10])
@@ -1023,6 +1026,7 @@ def test_what_is_kept_is_bounded() -> None:
     held = app.session_state["brought"]["Upload"]
     assert [one.name for one in held.all] == [name for name, *_ in known[:16]]
     assert not held.files
+    assert len(set(released)) == 18
     click(app, "Remove all")
     assert not app.session_state["brought"]["Upload"].all
 
@@ -1046,7 +1050,7 @@ def test_a_photograph_stays_until_the_next_one() -> None:
         ("Activations", "layer1.0.conv1", "source", "Upload"),
         ("Activations", "layer1.0.conv1", "invert", "no"),
         ("Activations", "layer1.0.conv1", "blend", 0.25),
-        ("Activations", "layer3.0.conv1", "shown of 64", 64),
+        ("Activations", "layer3.0.conv1", "shown of 64", 128),
         ("Inside the addition", "layer1.0.conv1", "channel of layer1.0", 3),
         ("Receptive field", "layer1.0.conv1", "grid shown", ["Activation"]),
         ("Receptive field", "layer1.0.conv1", "opacity of Effective field", 0.3),

@@ -9,6 +9,7 @@ import importlib.metadata
 import os
 import re
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -79,8 +80,9 @@ async def first_words(address: str) -> tuple[Any, int]:
 
 def test_the_configuration_is_found_from_any_folder(tmp_path: Path) -> None:
     """Theme, usage statistics and the limit of an upload, as the server sends and applies them."""
-    with server(APP, tmp_path) as address:
-        session, uploaded = asyncio.run(first_words(address))
+    # A thread of its own, where another test's browser has no event loop running.
+    with server(APP, tmp_path) as address, ThreadPoolExecutor(1) as pool:
+        session, uploaded = pool.submit(asyncio.run, first_words(address)).result()
     theme = session.custom_theme
     assert theme.light.primary_color == SETTINGS["theme"]["light"]["primaryColor"] == "#2a6fd0"
     assert theme.dark.background_color == SETTINGS["theme"]["dark"]["backgroundColor"] == "#14181f"

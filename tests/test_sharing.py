@@ -415,9 +415,9 @@ def test_what_everybody_is_shown_nobody_can_change(fresh: Callable[[], None]) ->
     decoded = pictures.decoded(sample.name, sample.open())
     with pytest.raises(ValueError, match="read-only"):
         decoded[0, 0] = 0
-    ours = pictures.opened(sample.name, sample.open())
+    ours = pictures.from_sample(sample).image
     ours.paste("red", (0, 0, 4, 4))
-    assert np.array_equal(np.asarray(pictures.opened(sample.name, sample.open())), decoded)
+    assert np.array_equal(np.asarray(pictures.from_sample(sample).image), decoded)
 
 
 def test_one_picture_is_saved_by_several_people(fresh: Callable[[], None]) -> None:
@@ -432,7 +432,7 @@ def test_one_picture_is_saved_by_several_people(fresh: Callable[[], None]) -> No
     alone = {quality: save(open_image(sample.open()), quality) for quality in (5, 95)}
     asked = list(alone) * 100
     with ThreadPoolExecutor(4) as pool:
-        found = pool.map(lambda quality: save(pictures.opened(sample.name, sample.open()), quality), asked)
+        found = pool.map(lambda quality: save(pictures.from_sample(sample).image, quality), asked)
         assert [data == alone[quality] for quality, data in zip(asked, found, strict=True)] == [True] * len(asked)
 
 
@@ -638,7 +638,7 @@ def at_once(people: tuple[Choice, ...]) -> list[list[str]]:
 
 @pytest.mark.usefixtures("few", "together")
 @settings(
-    max_examples=8, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate],
+    max_examples=4, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 @example((Choice(), Choice(half=True)))

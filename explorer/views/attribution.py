@@ -13,7 +13,7 @@ from ..trace import Layer
 from .cached import at_hand, computed, shared
 from .network import chosen_layer
 from .picture import contacts, downloads, tiles
-from .running import Run
+from .running import Run, chosen_channel
 
 AT_ONCE = 3e9
 """MACs up to which a result is computed without being asked for."""
@@ -158,7 +158,7 @@ def weights_panel(result: Run) -> None:
         pictures = [charts.enlarged(picture, 48) for picture in attribution.kernel_pictures(kernels)]
         with st.container(height=420 if count > 48 else "content", border=False):
             labels = {str(index): str(index) for index in range(count)}
-            selected = str(st.session_state.get("channel", "")) if chosen_layer(result.trace).name == name else ""
+            selected = str(chosen_channel(result.maps(name))) if chosen_layer(result.trace).name == name else ""
             tiles(contacts([np.asarray(picture) for picture in pictures]), labels, selected, "kernel tiles", select)
         kind = "in colour" if channels == 3 else "grey" if channels == 1 else f"the mean of {channels} channels"
         st.caption(

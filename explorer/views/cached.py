@@ -74,7 +74,7 @@ def device() -> Device:
 class Key(NamedTuple):
     """Everything that the results of a picture's way through a network depend on.
 
-    `picture` tells the picture by its bytes, `off` are the blocks that are switched off, `form` is where, in which
+    `picture` is a sample's name or the digest of an upload's bytes, `off` are the blocks that are switched off, `form` is where, in which
     precision and in which layout it runs.
     """
 

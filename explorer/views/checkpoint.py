@@ -83,8 +83,9 @@ def make_room(data: bytes, name: str) -> None:
     Raises:
         WeightsError: where all sessions' checkpoints together would be too large.
     """
+    mine, everybody = held(), everybodys()
     with _COUNTING:
-        others = [checkpoint for checkpoint in everybodys() if checkpoint is not held()]
+        others = [checkpoint for checkpoint in everybody if checkpoint is not mine]
     taken = sum(tensor.nbytes for checkpoint in others for tensor in checkpoint.tensors.values())
     if taken + len(data) > HELD_BYTES:
         raise WeightsError(
@@ -96,8 +97,9 @@ def make_room(data: bytes, name: str) -> None:
 def hold(checkpoint: Checkpoint) -> None:
     """Keep a checkpoint for this session, in place of what it has."""
     st.session_state.checkpoint = checkpoint
+    everybody = everybodys()
     with _COUNTING:
-        everybodys().add(checkpoint)
+        everybody.add(checkpoint)
 
 
 def held() -> Checkpoint | None:

@@ -152,10 +152,10 @@ def networks(names: Sequence[str]) -> None:
 
 def add() -> None:
     """A preset, a pasted link, or the pinned network as one more."""
-    others, pinned = state.view().others, state.view().pinned
+    pinned = state.view().pinned
 
     def put(config: ResNetConfig) -> None:
-        state.choose(others=(*others, config))
+        state.choose(others=(*state.view().others, config))
 
     def typed(key: str) -> None:
         text = st.session_state[key] or ""

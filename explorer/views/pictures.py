@@ -23,22 +23,24 @@ MOST = 16
 
 
 class Chosen(NamedTuple):
-    """The picture to run: its bytes' digest, what to call it, and the picture."""
+    """The picture to run: a sample's name or the digest of an upload's bytes, what to call it, and its pixels, H×W×3,
+    which everybody shares.
+    """
 
     digest: str
     name: str
-    image: Image.Image
+    pixels: np.ndarray
+
+    @property
+    def image(self) -> Image.Image:
+        """A picture of the caller's own: saving one writes into it for a moment."""
+        return Image.fromarray(self.pixels)
 
 
 @shared(64)
 def decoded(digest: str, _data: bytes) -> np.ndarray:
     """The pixels of the file with this digest, H×W×3."""
     return np.asarray(open_image(_data))
-
-
-def opened(digest: str, data: bytes) -> Image.Image:
-    """A picture of this session's own: saving one writes into it for a moment."""
-    return Image.fromarray(decoded(digest, data))
 
 
 @shared(1)
@@ -68,9 +70,9 @@ def choose_pictures(fashion: bool) -> list[Chosen]:
         held = bring(source, lambda **shared: st.camera_input("Take a picture", **shared))
     for problem in held.problems:
         st.error(state.escape_markdown(problem), icon=":material/broken_image:")
-    if len(held.all) > MOST:
-        st.warning(f"{len(held.all)} pictures were uploaded; the first {MOST} are used.")
-    pictures = [Chosen(one.digest, one.name, opened(one.digest, one.data)) for one in held.all[:MOST]]
+    if held.unread:
+        st.warning(f"{len(held.all) + held.unread} pictures were uploaded; the first {MOST} are used.")
+    pictures = [Chosen(one.digest, one.name, decoded(one.digest, one.data)) for one in held.all]
     if not pictures:
         st.caption("Pictures stay in the server's memory: nothing is written to disk, and nobody else sees them.")
         return []
@@ -103,13 +105,15 @@ class Brought:
     """What a session holds of one source, longer than Streamlit, which forgets a widget's files when it is not drawn.
 
     `fresh` are the pictures of the widget as it is, `files` the numbers by which Streamlit knows them, and `problems`
-    sentences on its files that are no pictures; `kept` are those of earlier widgets, of which this is number `widget`.
+    sentences on its files that are no pictures, and `unread` how many of its files are too many; `kept` are the pictures
+    of earlier widgets, of which this is number `widget`.
     """
 
     kept: tuple[Upload, ...] = ()
     fresh: tuple[Upload, ...] = ()
     files: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    unread: int = 0
     widget: int = 0
 
     @property
@@ -118,8 +122,8 @@ class Brought:
         return tuple({one.digest: one for one in (*self.kept, *self.fresh)}.values())
 
     def anew(self, without: Sequence[str] = ()) -> Brought:
-        """What is held when the widget starts afresh, less what was removed."""
-        return Brought(tuple(one for one in self.all[:MOST] if one.digest not in without), widget=self.widget + 1)
+        """What is held when the widget is empty again, less what was removed."""
+        return Brought(tuple(one for one in self.all if one.digest not in without), widget=self.widget)
 
 
 def brought() -> dict[str, Brought]:
@@ -135,16 +139,16 @@ def bring(source: str, widget: Callable[..., UploadedFile | list[UploadedFile] |
         value, held = st.session_state[key], brought()[source]
         several = isinstance(value, list)
         files = [file for file in (value if several else [value]) if isinstance(file, UploadedFile)]
-        found = [read(file) for file in files]
+        kept = held.kept if several else ()  # a photograph takes the place of the last
+        found = [read(file) for file in files[: MOST - len(kept)]]
         brought()[source] = Brought(
-            held.kept if several else (),  # a photograph takes the place of the last
-            tuple(one for one in found if isinstance(one, Upload)), tuple(file.file_id for file in files),
-            tuple(one for one in found if isinstance(one, str)), held.widget,
+            kept, tuple(one for one in found if isinstance(one, Upload)), tuple(file.file_id for file in files),
+            tuple(one for one in found if isinstance(one, str)), len(files) - len(found), held.widget,
         )  # fmt: skip
 
     if not widget(key=key, on_change=taken) and brought()[source].files:  # its page was left
         state.release(brought()[source].files)
-        brought()[source] = replace(brought()[source].anew(), widget=brought()[source].widget)
+        brought()[source] = brought()[source].anew()
     return brought()[source]
 
 
@@ -153,19 +157,19 @@ def read(file: UploadedFile) -> Upload | str:
     data = file.getvalue()
     digest = hashlib.sha256(data).hexdigest()
     try:
-        opened(digest, data)
+        decoded(digest, data)
     except ImageError as error:
         return f"{file.name}: {error}"
     return Upload(digest, file.name, data)
 
 
 def remove(source: str, digests: Sequence[str]) -> None:
-    """Forget pictures, and the server's copies with them."""
+    """Forget pictures, and the server's copies of their files."""
     held = brought()[source]
     state.release(held.files)
     for digest in digests:
         decoded.clear(digest, b"")
-    brought()[source] = held.anew(digests)
+    brought()[source] = replace(held.anew(digests), widget=held.widget + 1)
 
 
 # -- choosing one of them -----------------------------------------------------------------
@@ -206,7 +210,7 @@ def sample_picture(fashion: bool) -> Chosen:
 
 
 def from_sample(sample: Sample) -> Chosen:
-    return Chosen(sample.name, sample.label, opened(sample.name, sample.open()))
+    return Chosen(sample.name, sample.label, decoded(sample.name, sample.open()))
 
 
 def credit(sample: Sample) -> str:

@@ -74,8 +74,8 @@ def offer_trained() -> None:
 
     def take() -> None:
         config = BUNDLED["resnet20"]
-        view = state.view()
-        state.show(state.View(config, state.natural_size(config), pinned=view.pinned, picture=view.picture))
+        size = state.natural_size(config)
+        state.show(replace(state.view(), config=config, image_size=size, at="", unit="", weights="", off=()))
 
     st.button("Use the shipped ResNet-20, trained on clothing", on_click=take, icon=":material/checkroom:")
 
@@ -220,7 +220,7 @@ def run_with(
     key = Key(pictures[0].digest, prepared.inverted, weights, off, how)
     networks = network_of(key.plain), network_of(key)
     result = Run(tuple(pictures), invert, prepared, key, *networks, trace_of(weights))
-    assert result.whole.device == result.prediction.device == how
+    _ = result.whole, result.prediction
     return result
 
 
