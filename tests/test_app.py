@@ -288,7 +288,7 @@ def test_a_small_image_is_kept_and_said_to_be_small() -> None:
 NARROW = {"layers": "1-1-1-1", "planes": "8-16-32-64"}
 
 
-@pytest.mark.parametrize("size", ["1", "2", "7", "28", "31", "1x40"])
+@pytest.mark.parametrize("size", ["1", "7", "31", "1x40"])
 @pytest.mark.parametrize("page", ["", "inference", "experiments", "compare", "accuracy", "source"])
 def test_every_panel_takes_a_small_image(page: str, size: str) -> None:
     extra = {"with": "resnet50,resnet20"} if page == "compare" else {"picture": "coffee", "at": "conv1"}
@@ -304,7 +304,6 @@ def test_every_panel_takes_a_small_image(page: str, size: str) -> None:
     }  # fmt: skip
     for name in panels.get(page, ()):
         tab(app, name)
-        assert app.session_state["view"].tab == name
         assert not app.error
         assert not app.warning
 
