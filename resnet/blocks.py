@@ -85,7 +85,7 @@ class BlurPool2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         padded = F.pad(x, [self.padding, self.padding, self.padding, self.padding], mode="reflect")
-        return F.conv2d(padded, self.kernel, stride=self.stride, groups=x.shape[1])
+        return F.conv2d(padded, self.kernel, stride=self.stride, groups=self.kernel.shape[0])
 
 
 class Add(nn.Module):

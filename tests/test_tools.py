@@ -112,7 +112,7 @@ def test_a_layer_fills_itself_when_asked(given: Given, network: ResNet) -> None:
 
 
 def exported(network: nn.Module, image: Tensor) -> nn.Module:
-    batch = torch.export.Dim("batch", min=2)
+    batch = torch.export.Dim("batch", min=2, max=1024)
     return torch.export.export(network, (image,), dynamic_shapes=({0: batch},)).module()
 
 
