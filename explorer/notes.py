@@ -38,7 +38,7 @@ SYMBOLS = (
     Symbol("y", "what a block puts out", "y"),
     Symbol("W_s", "weights of a projection", "projection"),
     Symbol("C", "channels: $C_{in}$ read, $C_{out}$ put out", "inputs, outputs"),
-    Symbol("H, W", "height and width of a map", "x.shape"),
+    Symbol("H, W", "height and width of a map", "H × W"),
     Symbol("k", "side of a kernel", "kernel"),
     Symbol("s", "stride: steps between windows", "stride"),
     Symbol("d", "dilation: steps within a kernel", "dilation"),
