@@ -409,8 +409,8 @@ def enlarged(picture: np.ndarray, side: int) -> Image.Image:
 
 
 def shown(seen: np.ndarray) -> np.ndarray:
-    """What a network saw (H×W×C in 0…1) as H×W×3 bytes: its colours, or its first channel in grey."""
-    return ((seen if seen.shape[2] == 3 else seen[:, :, :1].repeat(3, 2)) * 255).astype(np.uint8)
+    """The bytes H×W×C that a network saw as H×W×3: its colours, or its first channel in grey."""
+    return seen if seen.shape[2] == 3 else seen[:, :, :1].repeat(3, 2)
 
 
 def on_picture(cells: np.ndarray, field: Field, size: tuple[int, int], samples: tuple[int, int]) -> np.ndarray:
@@ -423,7 +423,7 @@ def on_picture(cells: np.ndarray, field: Field, size: tuple[int, int], samples: 
 
 
 def overlay(channel: np.ndarray, seen: np.ndarray, blend: float, field: Field, side: int = 448) -> Image.Image:
-    """One H×W map of a layer that sees `field`, over the picture the network saw (H×W×C in 0…1), which is enlarged to
+    """One H×W map of a layer that sees `field`, over the picture the network saw (H×W×C bytes), which is enlarged to
     be `side` pixels wide; 1 hides the picture.
     """
     below = Image.fromarray(shown(seen))

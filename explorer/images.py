@@ -456,6 +456,10 @@ class Sample:
         """The file's bytes, as `open_image` takes them."""
         return (_SAMPLES / self.file).read_bytes()
 
+    def image(self) -> Image.Image:
+        """The picture itself."""
+        return open_image(self.open())
+
 
 @cache
 def samples() -> tuple[Sample, ...]:

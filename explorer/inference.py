@@ -171,14 +171,26 @@ def devices() -> list[Device]:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A picture as a network takes it: `pixels` is H×W×C in 0…1, what the network really sees.
+    """A picture as a network takes it: `seen` are the bytes H×W×C that it really sees, of which pixels and tensor are made
+    where they are needed, since they take four times as much.
 
     `inverted` says whether brightness was inverted first.
     """
 
-    pixels: np.ndarray
+    seen: np.ndarray
     inverted: bool
-    tensor: Tensor
+    preprocessing: Preprocessing
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """H×W×C in 0…1."""
+        return self.seen.astype(np.float32) / 255
+
+    @property
+    def tensor(self) -> Tensor:
+        """1×C×H×W, normalised."""
+        mean, std = (torch.tensor(each)[:, None, None] for each in (self.preprocessing.mean, self.preprocessing.std))
+        return torch.from_numpy(self.pixels).permute(2, 0, 1).sub_(mean).div_(std)[None]
 
 
 def prepare(picture: Image.Image, preprocessing: Preprocessing, invert: bool | None = None) -> Prepared:
@@ -194,13 +206,11 @@ def prepare(picture: Image.Image, preprocessing: Preprocessing, invert: bool | N
     if invert:
         picture = ImageOps.invert(picture)
     shown = fitted(picture, preprocessing) if preprocessing.fit else cropped(picture, preprocessing)
-    pixels = np.asarray(shown, dtype=np.float32).reshape(*preprocessing.size, -1) / 255
+    seen = np.asarray(shown).reshape(*preprocessing.size, -1)
     channels = len(preprocessing.mean)
-    if pixels.shape[2] != channels:  # an untrained network of any input depth sees the colours in turn
-        pixels = pixels[:, :, [i % pixels.shape[2] for i in range(channels)]]
-    mean, std = (torch.tensor(values)[:, None, None] for values in (preprocessing.mean, preprocessing.std))
-    tensor = (torch.from_numpy(pixels.copy()).permute(2, 0, 1) - mean) / std
-    return Prepared(pixels, invert, tensor[None])
+    if seen.shape[2] != channels:  # an untrained network of any input depth sees the colours in turn
+        seen = seen[:, :, [i % seen.shape[2] for i in range(channels)]]
+    return Prepared(seen, invert, preprocessing)
 
 
 def fitted(picture: Image.Image, preprocessing: Preprocessing) -> Image.Image:

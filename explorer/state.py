@@ -21,6 +21,7 @@ from resnet.options import from_text, to_text
 from .compare import common_size
 from .inference import OutOfMemoryError
 from .residual import switchable
+from .store import StoppedError
 from .view import View, natural_size, parse_size, size_text, tolerant
 
 if TYPE_CHECKING:
@@ -271,6 +272,8 @@ def tabs(panels: Mapping[str, Callable[..., None]], *given: Any) -> None:
                 with tab:
                     try:
                         panel(*given)
+                    except StoppedError:
+                        pass  # the button to compute it is the panel's end
                     except OutOfMemoryError as error:
                         st.error(escape_markdown(str(error)), icon=":material/memory:")
 

@@ -1,15 +1,26 @@
-"""Results that several threads share: computed once for all who ask, and the least recently used forgotten first."""
+"""What a server holds in memory for its visitors: results that they share and files that they brought, both within bounds."""
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import os
+import re
+import sys
 import threading
+import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from types import MappingProxyType
-from typing import Any, TypeVar
+from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from resnet import ConfigError
 
 Value = TypeVar("Value")
 Progress = Callable[[float], None]
@@ -18,34 +29,73 @@ Progress = Callable[[float], None]
 LOOK = 0.1
 """Seconds after which somebody who waits looks again how far the work is."""
 
+SMALL = 2**20
+"""Bytes up to which a result stays when nobody who used it is left."""
+
+
+class StoppedError(Exception):
+    """A person ended a computation; the page says so."""
+
+
+class Own(str):
+    """The digest of a file that a person brought. Results whose key holds one go with the last session that used them."""
+
+
+def owned(key: Hashable) -> frozenset[Own]:
+    """The files that a key names, in tuples and dataclasses at any depth."""
+    if isinstance(key, Own):
+        return frozenset({key})
+    if is_dataclass(key):
+        key = tuple(vars(key).values())
+    return frozenset().union(*map(owned, key)) if isinstance(key, tuple) else frozenset()
+
+
+# -- results ------------------------------------------------------------------------------
+
 
 @dataclass(eq=False)
 class Work:
-    """A result, or the way to it, of which a `share` is done. Without a value it failed once it is `over`."""
+    """A result, or the way to it, of which a `share` is done. Without a value it failed once it is `over`.
 
+    `users` are the sessions that asked for it, `owns` the files of theirs that it was made of. One that `stays` is the
+    last to be forgotten.
+    """
+
+    owns: frozenset[Own]
+    stays: bool = False
     share: float = 0.0
     value: Any = None
+    bytes: int = 0
+    users: set[str] = field(default_factory=set)
     over: threading.Event = field(default_factory=threading.Event)
 
 
 class Store:
-    """At most `size` results by what they depend on. None is no result."""
+    """Results by what they depend on, of at most `budget` bytes together; the least recently used is forgotten first.
 
-    def __init__(self, size: int):
-        self._size = size
+    A result above a quarter of the budget is handed on and not kept, unless it `stays`: the last used of those is kept
+    whatever its size. None is no result. A session is named by whoever asks; "" is nobody.
+    """
+
+    def __init__(self, budget: int):
+        self.budget = budget
+        self.bytes = 0
+        """Of all that is kept."""
         self._works: OrderedDict[Hashable, Work] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: Hashable) -> Any:
+    def get(self, key: Hashable, session: str = "") -> Any:
         """The result, which counts as used; None where there is none yet."""
         with self._lock:
             work = self._works.get(key)
             if work is None or work.value is None:
                 return None
-            self._works.move_to_end(key)
+            self._use(key, work, session)
             return work.value
 
-    def compute(self, key: Hashable, compute: Callable[[Progress], Value], waiting: Progress) -> Value:
+    def compute(
+        self, key: Hashable, compute: Callable[[Progress], Value], waiting: Progress, session: str = "", stays: bool = False
+    ) -> Value:  # fmt: skip
         """The result: what is there, or what another thread is at work on, or else what `compute` returns.
 
         `compute` gets a function to tell how far it is, which `waiting` is called with while this thread waits for
@@ -56,57 +106,252 @@ class Store:
             Exception: whatever `compute` or `waiting` raises; nothing is kept then.
         """
         while True:
-            work, mine = self._claim(key)
+            with self._lock:
+                work = self._works.get(key)
+                mine = work is None
+                if work is None:
+                    work = self._works[key] = Work(owned(key), stays)
+                self._use(key, work, session)
             if mine:
-                return self._do(key, work, compute)
+                return self._do(key, work, compute, session)
             while not work.over.wait(LOOK):
                 waiting(work.share)
             if work.value is not None:
                 return work.value
 
-    def _claim(self, key: Hashable) -> tuple[Work, bool]:
-        """The work on a result, and whether it is this thread's to do."""
-        with self._lock:
-            mine = key not in self._works
-            work = self._works.setdefault(key, Work())
-            self._works.move_to_end(key)
-            return work, mine
+    def forget(self, own: str) -> None:
+        """Let go of all results that were made of a person's file."""
+        self._drop(lambda work: own in work.owns)
 
-    def _do(self, key: Hashable, work: Work, compute: Callable[[Progress], Value]) -> Value:
+    def leave(self, session: str) -> None:
+        """A session has ended: what only it used is let go where it is large, or made of a person's own file."""
+        with self._lock:
+            left = {id(work) for work in self._works.values() if session in work.users}
+            for work in self._works.values():
+                work.users.discard(session)
+        self._drop(lambda work: id(work) in left and abandoned(work))
+
+    def clear(self, goes: Callable[[Any], bool] = lambda value: True) -> None:
+        """Let go of all results, or of some."""
+        self._drop(lambda work: goes(work.value))
+
+    def _use(self, key: Hashable, work: Work, session: str) -> None:
+        self._works.move_to_end(key)
+        if session:
+            work.users.add(session)
+
+    def _drop(self, goes: Callable[[Work], bool]) -> None:
+        with self._lock:
+            gone = [key for key, work in self._works.items() if work.value is not None and goes(work)]
+            works = [self._remove(key) for key in gone]
+        if sum(work.bytes for work in works) > SMALL:
+            del works
+            tidy()
+
+    def _remove(self, key: Hashable) -> Work:
+        work = self._works.pop(key)
+        self.bytes -= work.bytes
+        return work
+
+    def _do(self, key: Hashable, work: Work, compute: Callable[[Progress], Value], session: str) -> Value:
         def tell(share: float) -> None:
             work.share = share
 
+        value, size = None, 0
         try:
             value = frozen(compute(tell))
             if value is None:
                 raise ValueError(f"there is no result for {key}")
-            work.value = value
+            size = weight(value)
             return value
         finally:
             with self._lock:
-                if work.value is None:
-                    del self._works[key]
-                done = [key for key, work in self._works.items() if work.value is not None]
-                for key in done[: max(0, len(done) - self._size)]:
-                    del self._works[key]
+                work.value, work.bytes = value, size
+                self.bytes += size
+                kept = size and (work.stays or size <= self.budget // 4)
+                if not kept or (session and session not in work.users and abandoned(work)):
+                    self._remove(key)
+                self._trim()
             work.over.set()
+            if size and not kept:
+                tidy()
+
+    def _trim(self) -> None:
+        """Forget results until the rest keeps to the budget."""
+        done = [key for key, work in self._works.items() if work.value is not None] if self.bytes > self.budget else []
+        lasting = next((key for key in reversed(done) if self._works[key].stays), None)
+        for key in done:
+            if self.bytes <= self.budget:
+                break
+            if key != lasting:
+                self._remove(key)
+
+
+def abandoned(work: Work) -> bool:
+    """Whether a result goes since nobody who used it is left."""
+    return not work.users and (work.bytes > SMALL or bool(work.owns))
 
 
 def frozen(value: Any) -> Any:
-    """The same value to share: its arrays are read-only from here on, and dictionaries are views that cannot be written.
+    """The same value to share: its arrays are read-only from here on, dictionaries are views that cannot be written, and
+    lists are tuples.
 
-    Named tuples, dataclasses and dictionaries are looked into; what else there is should be immutable by itself.
+    Tuples, lists, dataclasses and dictionaries are looked into; what else there is should be immutable by itself.
     """
     if isinstance(value, np.ndarray):
         value.setflags(write=False)
         return value
     if isinstance(value, dict):
         return MappingProxyType({key: frozen(item) for key, item in value.items()})
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*map(frozen, value))
+    if isinstance(value, tuple | list):
+        items = tuple(map(frozen, value))
+        if isinstance(value, tuple) and all(a is b for a, b in zip(items, value, strict=True)):
+            return value
+        return type(value)(*items) if hasattr(value, "_fields") else items
     if is_dataclass(value) and not isinstance(value, type):
-        items = {one.name: getattr(value, one.name) for one in fields(value)}
-        changed = {name: frozen(item) for name, item in items.items()}
-        different = {name: item for name, item in changed.items() if item is not items[name]}
+        changed = {one.name: frozen(getattr(value, one.name)) for one in fields(value)}
+        different = {name: item for name, item in changed.items() if item is not getattr(value, name)}
         return replace(value, **different) if different else value
     return value
+
+
+# -- how much memory ----------------------------------------------------------------------
+
+LEAST = 512
+"""What keeping any result takes, in bytes."""
+
+_CODE = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
+"""What belongs to the program and not to a result."""
+
+
+def weight(value: Any) -> int:
+    """The bytes of memory that a value holds: its objects, and what tensors, arrays and pictures hold outside of Python.
+
+    Memory that several tensors or arrays show counts once.
+    """
+    seen: dict[int, Any] = {}
+    memory: dict[int, int] = {}
+    level = [value]
+    while level:
+        new = {id(one): one for one in level if id(one) not in seen and not isinstance(one, _CODE)}
+        seen |= new
+        level = gc.get_referents(*new.values())
+        for one in new.values():
+            if isinstance(one, np.ndarray) and one.base is not None:
+                level.append(one.base)
+            elif isinstance(one, Tensor) and one.device.type != "meta":
+                storage = one.untyped_storage()
+                memory[storage.data_ptr()] = storage.nbytes()
+            elif isinstance(one, Image.Image):
+                memory[id(one)] = one.width * one.height * (4 if len(one.getbands()) > 1 else 1)
+    return LEAST + sum(map(sys.getsizeof, seen.values())) + sum(memory.values())
+
+
+def budget(name: str, usual: int) -> int:
+    """Bytes, of the MiB in an environment variable; `usual` MiB where it is not set.
+
+    Raises:
+        ConfigError: for anything but a number of MiB.
+    """
+    text = os.environ.get(name, "").strip() or str(usual)
+    if not re.fullmatch(r"[0-9]{1,8}", text) or int(text) < 16:
+        raise ConfigError(name, text[:40], "a whole number of MiB, 16 or more")
+    return int(text) * 2**20
+
+
+PAUSE = 1.0
+"""Seconds between two times that memory is given back."""
+
+_tidying = threading.Lock()
+
+
+def tidy() -> None:
+    """Give memory that is free back to the system soon, where it takes it: garbage is collected, and glibc's heap cut."""
+    if _tidying.acquire(blocking=False):
+        timer = threading.Timer(PAUSE, _tidy)
+        timer.daemon = True
+        timer.start()
+
+
+def _tidy() -> None:
+    _tidying.release()
+    gc.collect()
+    with suppress(AttributeError, OSError, TypeError):  # only glibc has it
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+# -- what people bring --------------------------------------------------------------------
+
+
+class NoRoomError(ValueError):
+    """A file for which the server has no room, in one sentence."""
+
+
+class Held(Protocol):
+    """Something that a session holds of a file that a person brought."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+
+class Holdings:
+    """What all sessions hold of files that people brought, of at most `most` bytes.
+
+    A thing counts until nobody refers to it any more, so what a session that ends holds goes with it.
+    """
+
+    def __init__(self, most: int):
+        self.most = most
+        self._held: weakref.WeakSet[Held] = weakref.WeakSet()
+        self._reserved = 0
+        self._lock = threading.Lock()
+
+    @property
+    def bytes(self) -> int:
+        """Of all that is held or about to be."""
+        with self._lock:
+            return self._bytes()
+
+    def _bytes(self) -> int:
+        return self._reserved + sum(one.nbytes for one in self._held)
+
+    def __contains__(self, one: object) -> bool:
+        return one in self._held
+
+    def __iter__(self) -> Iterator[Held]:
+        with self._lock:
+            return iter(list(self._held))
+
+    @contextmanager
+    def room(self, size: int, name: str, instead: Held | None = None) -> Iterator[Callable[[Held], None]]:
+        """Room for `size` bytes of a file called `name`, in place of what the session holds; gives the function that
+        counts what was read.
+
+        Raises:
+            NoRoomError: where there is none.
+        """
+        with self._lock:
+            taken = self._bytes() - (instead.nbytes if instead is not None and instead in self._held else 0)
+            if taken + size > self.most:
+                raise NoRoomError(
+                    f"{name} finds no room: this server already holds {taken / 2**30:.1f} GiB of people's files, and its "
+                    f"limit is {self.most / 2**30:.1f} GiB; try again when somebody has removed theirs."
+                )
+            self._reserved += size
+
+        def hold(one: Held) -> None:
+            with self._lock:
+                self._held.add(one)
+
+        try:
+            yield hold
+        finally:
+            with self._lock:
+                self._reserved -= size
+
+
+RESULTS = Store(budget("RESNET_EXPLORER_RESULTS_MIB", 1024))
+"""What this server has computed."""
+
+HELD = Holdings(budget("RESNET_EXPLORER_UPLOADS_MIB", 4096))
+"""What this server's sessions hold of files that people brought."""

@@ -289,7 +289,7 @@ def not_finite(state_dict: Mapping[str, Tensor]) -> list[str]:
 
 
 def network(config: ResNetConfig, state_dict: Mapping[str, Any]) -> ResNet:
-    """The network with these weights in eval mode.
+    """The network with these weights in eval mode; it shares their memory.
 
     Raises:
         WeightsError: where they do not fit; `mismatches` has the list.
@@ -298,7 +298,7 @@ def network(config: ResNetConfig, state_dict: Mapping[str, Any]) -> ResNet:
     if wrong:
         raise WeightsError(f"The checkpoint does not fit this network; first {wrong[0]}.")
     model = ResNet(config)
-    model.load_state_dict(_named_for(config, tensors_in(state_dict)), strict=False)
+    model.load_state_dict(_named_for(config, tensors_in(state_dict)), strict=False, assign=True)
     return model.eval()
 
 

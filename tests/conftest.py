@@ -13,7 +13,8 @@ from streamlit import config
 from streamlit.components.v2 import manifest_scanner
 
 from explorer.bench import IDLE, ROOT, chromium, server
-from explorer.views import cached, running
+from explorer.store import RESULTS
+from explorer.trace import Trace
 
 expect.set_options(timeout=30_000)
 
@@ -55,13 +56,10 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def nothing_loaded() -> Iterator[None]:
-    """Networks of other tests are forgotten, and this test's by the others."""
-    caches = (cached.model, running.predicted, running.activated)
-    for cache in caches:
-        cache.clear()
+    """What other tests computed by networks is forgotten, and what this one does by the others."""
+    RESULTS.clear(lambda value: not isinstance(value, Trace))
     yield
-    for cache in caches:
-        cache.clear()
+    RESULTS.clear(lambda value: not isinstance(value, Trace))
 
 
 class Visitor:

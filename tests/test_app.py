@@ -997,37 +997,38 @@ def test_uploads_stay_and_can_be_removed() -> None:
     app.file_uploader[0].set_value(files[2:])
     run(app)
     assert tile_labels(app, "uploads") == ["trouser", "bag", "dress"]
-    app.file_uploader[0].set_value(None)  # as its own cross removes it
-    run(app)
-    assert tile_labels(app, "uploads") == ["trouser", "bag"]
     select(select(app, "source", "Samples"), "source", "Upload")
-    assert tile_labels(app, "uploads") == ["trouser", "bag"]
+    assert tile_labels(app, "uploads") == ["trouser", "bag", "dress"]
     click(app, "Remove this picture")
     assert verdict(app).startswith("**Bag**")
     click(elsewhere(app), "Remove this picture")
+    assert verdict(app).startswith("**Dress**")
+    click(app, "Remove this picture")
     assert said(app.info) == ["Upload or take a picture, or pick a sample, to see what the network makes of it."]
     assert not elsewhere(app).file_uploader[0].value
 
 
 def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sixteen pictures, and nothing of what was removed; Streamlit's own copies go too."""
+    """Sixteen pictures, and nothing of what was removed; Streamlit's own copies go as soon as they are read."""
     released: list[str] = []
     monkeypatch.setattr(state, "release", released.extend)
     app = select(opened("inference", preset="resnet20_fashion"), "source", "Upload")
     known = [(sample.name, sample.open(), "") for sample in samples()[:18]]
     app.file_uploader[0].set_value(known[:10])
-    run(elsewhere(run(app)))
+    run(app)
+    assert len(released) == 10
+    assert not app.file_uploader[0].value
+    elsewhere(app)
     app.file_uploader[0].set_value(known[10:])
     run(app)
     assert said(app.warning) == ["18 pictures were uploaded; the first 16 are used."]
     elsewhere(app)
     assert not app.warning
     held = app.session_state["brought"]["Upload"]
-    assert [one.name for one in held.all] == [name for name, *_ in known[:16]]
-    assert not held.files
+    assert [one.name for one in held.pictures] == [name for name, *_ in known[:16]]
     assert len(set(released)) == 18
     click(app, "Remove all")
-    assert not app.session_state["brought"]["Upload"].all
+    assert not app.session_state["brought"]["Upload"].pictures
 
 
 def test_a_photograph_stays_until_the_next_one() -> None:

@@ -21,6 +21,7 @@ import torchvision
 from streamlit.testing.v1 import AppTest
 from torch import Tensor, nn
 
+from explorer.store import Holdings
 from explorer.views import checkpoint as checkpoint_view
 from resnet import PRESETS, ConfigError, ResNetConfig, build, infer_config, preset
 from resnet.checkpoint import (
@@ -532,22 +533,22 @@ def test_a_bad_upload_leaves_the_network(data: bytes) -> None:
 
 def test_all_sessions_share_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """One's own checkpoint makes way for the next; another person's is in the way until it is forgotten."""
-    checkpoint_view.everybodys().clear()
     data = saved(small_state())
-    monkeypatch.setattr(checkpoint_view, "HELD_BYTES", len(data) + 100)
+    ours = Holdings(len(data) + 100)
+    monkeypatch.setattr(checkpoint_view, "HELD", ours)
     one, other = app_with(**SMALL.to_query()), app_with(**SMALL.to_query())
     for _ in range(2):
         upload(one, data)
         assert not one.error
     upload(other, data)
-    assert "mine.pth finds no room: this server already holds 0.0 GiB" in shown(other.error)
+    assert "mine.pth finds no room: this server already holds 0.0 GiB of people's files" in shown(other.error)
     assert shown(other.error).endswith("The network is unchanged.")
     next(button for button in one.button if button.label == "Forget it").click()
     ran(one)
     gc.collect()
     upload(other, data)
     assert not other.error
-    assert len(checkpoint_view.everybodys()) == 1
+    assert len(list(ours)) == 1
 
 
 def test_weights_that_are_not_finite_are_not_run() -> None:

@@ -255,7 +255,7 @@ def drawn(layer: Layer, size: tuple[int, int], units: tuple[int, int], unit: tup
     lit = np.zeros(units)
     lit[unit] = 1
     height, width = size
-    picture = np.asarray(overlay(lit, np.zeros((height, width, 1), np.float32), 1.0, layer.field, 2 * width))
+    picture = np.asarray(overlay(lit, np.zeros((height, width, 1), np.uint8), 1.0, layer.field, 2 * width))
     assert picture.shape[:2] == (2 * height, 2 * width)
     bright = torch.from_numpy(picture[..., 0] > 200)
     return tuple((bright.any(axis).nonzero().flatten() + 0.5) / 2 - 0.5 for axis in (1, 0))  # type: ignore[return-value]

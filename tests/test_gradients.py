@@ -44,9 +44,9 @@ from explorer.gradients import (
 )
 from explorer.inference import Device, TooLargeError
 from explorer.notes import NOTES
+from explorer.store import RESULTS
 from explorer.trace import trace
 from explorer.view import View, natural_size
-from explorer.views import cached
 from explorer.views import gradients as view
 from resnet import PRESETS, ResNet, ResNetConfig, build, preset
 from resnet.weights import BUNDLED, bundled, load
@@ -350,7 +350,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (gradients, view):
         monkeypatch.setattr(module, "COUNTS", COUNTS[:2])
         monkeypatch.setattr(module, "TOTAL", 2 * SEEDS * 2)
-    cached._store.clear()
+    RESULTS.clear()
 
 
 def page(tab: str, **query: str) -> AppTest:

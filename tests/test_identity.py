@@ -38,9 +38,9 @@ from explorer.identity import (
 from explorer.images import labelled
 from explorer.inference import Device, TooLargeError
 from explorer.residual import normalised
+from explorer.store import RESULTS
 from explorer.trace import trace
 from explorer.units import scientific
-from explorer.views import cached
 from explorer.views import identity as view
 from resnet import ConfigError, ResNet, ResNetConfig, preset
 from resnet.weights import BUNDLED, FASHION_MNIST, bundled, load, randomly
@@ -276,7 +276,7 @@ def test_how_numbers_are_written(number: float, text: str) -> None:
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few pictures; the results of other tests are forgotten."""
     monkeypatch.setattr(view, "affordable", lambda *_: 20)
-    cached._store.clear()
+    RESULTS.clear()
 
 
 def texts(app: AppTest) -> str:

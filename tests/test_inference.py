@@ -470,7 +470,7 @@ def test_a_sheet_is_read_row_by_row() -> None:
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 5])
 def test_overlay_blends_map_and_picture(channels: int) -> None:
-    seen = np.full((20, 10, channels), 0.6, np.float32)
+    seen = np.full((20, 10, channels), 153, np.uint8)
     channel = np.array([[0.0, 1.0], [1.0, 0.0]] * 2)
     fives = Field(size=5, jump=5, start=0)
     map_alone, picture_alone, half = (charts.overlay(channel, seen, blend, fives) for blend in (1.0, 0.0, 0.5))
@@ -482,8 +482,8 @@ def test_overlay_blends_map_and_picture(channels: int) -> None:
 
 
 def test_overlay_is_upright() -> None:
-    seen = np.zeros((8, 8, 3), np.float32)
-    seen[:4, :, 0] = 1
+    seen = np.zeros((8, 8, 3), np.uint8)
+    seen[:4, :, 0] = 255
     shown = charts.overlay(np.zeros((2, 2)), seen, 0.0, PIXEL, side=64)
     assert shown.getpixel((60, 5)) == (255, 0, 0)
     assert shown.getpixel((5, 60)) == (0, 0, 0)

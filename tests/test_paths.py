@@ -30,9 +30,10 @@ from explorer.ensembles import (
     samples,
 )
 from explorer.inference import _LOCK, Device, TooLargeError
+from explorer.store import RESULTS
 from explorer.trace import IMAGE, trace
-from explorer.views import cached, trained
 from explorer.views import ensembles as view
+from explorer.views import trained
 from resnet import ResNet, ResNetConfig, preset
 from resnet.weights import BUNDLED, randomly
 
@@ -263,7 +264,7 @@ def test_the_plan_keeps_to_its_budget() -> None:
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two draws of each length; the results of other tests are forgotten."""
     monkeypatch.setattr(view, "plan", lambda traced: plan(traced)._replace(draws=2, pictures=1))
-    cached._store.clear()
+    RESULTS.clear()
 
 
 def texts(app: AppTest) -> str:
@@ -283,7 +284,7 @@ def test_the_lengths_are_there_before_anything_is_measured() -> None:
 
 def test_the_gradients_are_measured_and_kept(few: None) -> None:
     app = click(experiment(preset="resnet20_fashion"), "Measure the gradients")
-    found = next(work.value for key, work in cached._store()._works.items() if key[0] == "paths")
+    found = next(work.value for key, work in RESULTS._works.items() if key[0] == "paths")
     run_of = effective(found.shares, found.counts)
     assert f"paths of length {run_of.low} to {run_of.high}" in texts(app)
     assert "the first 2 images of Fashion-MNIST's test set" in captions(app)

@@ -9,8 +9,6 @@ import io
 import re
 import sys
 import threading
-import weakref
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import nullcontext
@@ -20,7 +18,6 @@ from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
-import streamlit
 import torch
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
@@ -44,6 +41,7 @@ from explorer.inference import Device, activation, predict, prepare
 from explorer.jobs import single_thread
 from explorer.latency import effects
 from explorer.residual import addition, contributions, without
+from explorer.store import RESULTS, Holdings, Own
 from explorer.trace import trace
 from explorer.views import cached, checkpoint, lesion, paths, pictures
 from explorer.views import gradients as gradient_view
@@ -70,9 +68,9 @@ def _often_interrupted() -> Iterator[None]:
 @pytest.fixture
 def fresh() -> Iterator[Callable[[], None]]:
     """Forgets what this server knows, now and whenever it is called."""
-    streamlit.cache_resource.clear()
-    yield streamlit.cache_resource.clear
-    streamlit.cache_resource.clear()
+    RESULTS.clear()
+    yield RESULTS.clear
+    RESULTS.clear()
 
 
 def sneaker() -> Tensor:
@@ -281,10 +279,10 @@ def test_the_number_of_threads_outlives_people_who_want_one() -> None:
 
 
 def test_a_run_is_told_from_others_by_everything_it_depends_on() -> None:
-    """In Streamlit's caches, by the key's fields one by one; another name for the same weights is no difference."""
+    """By the key's fields one by one; another name for the same weights is no difference."""
     seen: list[int] = []
 
-    @cached.shared(100)
+    @cached.shared()
     def count(key: cached.Key) -> int:
         seen.append(1)
         return len(seen)
@@ -310,30 +308,20 @@ def test_a_run_is_told_from_others_by_everything_it_depends_on() -> None:
 
 
 def test_tensors_of_another_upload_are_never_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = MagicMock(digest="a", tensors={"conv1.weight": torch.zeros(1)})
+    held = checkpoint.Checkpoint("name", Own("a"), SMALL, True, {}, (), {"conv1.weight": torch.zeros(1)})
+    other = replace(held, digest=Own("b"))
+    ours = Holdings(1000)
     monkeypatch.setattr(checkpoint, "held", lambda: held)
+    monkeypatch.setattr(checkpoint, "HELD", ours)
+    with ours.room(0, "") as hold:
+        hold(held)
+        hold(other)
     weights = replace(random_weights(SMALL, (32, 32)), key="upload", digest="a")
+    assert checkpoint.uploaded_tensors(weights) is held.tensors  # outside of any session, as downloads are made
+    assert checkpoint.uploaded_tensors(replace(weights, digest="b")) is other.tensors
+    monkeypatch.setattr(checkpoint, "get_script_run_ctx", lambda **_: "a session")
     assert checkpoint.uploaded_tensors(weights) is held.tensors
     assert checkpoint.uploaded_tensors(replace(weights, digest="b")) is None
-
-
-def test_people_upload_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Room is counted for one while others come to hold a checkpoint, and leave with theirs."""
-    module = checkpoint
-    everybody: weakref.WeakSet[Any] = weakref.WeakSet()
-    monkeypatch.setattr(module, "everybodys", lambda: everybody)
-    monkeypatch.setattr(module.st, "session_state", MagicMock())
-    monkeypatch.setattr(module, "held", lambda: None)
-
-    def upload(_: int) -> None:
-        mine: deque[Any] = deque(maxlen=50)
-        for _ in range(1000):
-            mine.append(module.Checkpoint("name", "digest", SMALL, True, {}, (), {"weight": torch.empty(1)}))
-            module.make_room(b"", "name")
-            module.hold(mine[-1])
-
-    with ThreadPoolExecutor(3) as pool:
-        list(pool.map(upload, range(3)))
 
 
 def test_who_asks_for_the_same_sees_that_they_wait(monkeypatch: pytest.MonkeyPatch, fresh: Callable[[], None]) -> None:
@@ -380,24 +368,11 @@ def test_who_asks_for_the_same_sees_that_they_wait(monkeypatch: pytest.MonkeyPat
     assert cached.computed("key", "Counting …", lambda move: pytest.fail("it is kept")) == "result"
 
 
-class Forgetful(dict[Any, Any]):
-    """A store's results, of which somebody else's work pushes one out as soon as anybody has looked whether it is there."""
-
-    def __contains__(self, key: object) -> bool:
-        found = super().__contains__(key)
-        self.pop(key, None)
-        return found
-
-    def move_to_end(self, key: object) -> None:
-        pass
-
-
 @pytest.mark.usefixtures("few")
-def test_gradients_stand_an_eviction_between_two_calls(fresh: Callable[[], None]) -> None:
+def test_gradients_stand_that_nothing_is_kept(fresh: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
     expected = texts(opened("experiments", tab="Gradients", preset="plain20_fashion"))
     fresh()
-    monkey = cached._store()
-    monkey._works = Forgetful()  # type: ignore[assignment]
+    monkeypatch.setattr(RESULTS, "budget", 0)
     for _ in range(3):
         assert texts(opened("experiments", tab="Gradients", preset="plain20_fashion")) == expected
     assert any("From the last convolution to the first, the gradient of" in text for text in expected)
@@ -407,12 +382,11 @@ def test_what_everybody_is_shown_nobody_can_change(fresh: Callable[[], None]) ->
     """Every array behind the tabs of a run."""
     app = opened("inference", preset="resnet20_fashion", picture="0000-ankle-boot", tab="Activations")
     assert not app.exception
-    store = cached._store()
     with pytest.raises(ValueError, match="read-only"):
         cached.computed("array", "…", lambda move: np.zeros(3))[0] = 1
-    assert store.get("array").tolist() == [0, 0, 0]
+    assert RESULTS.get("array").tolist() == [0, 0, 0]
     sample = samples()[0]
-    decoded = pictures.decoded(sample.name, sample.open())
+    decoded = pictures.decoded(sample.name, sample.image)
     with pytest.raises(ValueError, match="read-only"):
         decoded[0, 0] = 0
     ours = pictures.from_sample(sample).image
@@ -650,9 +624,9 @@ def at_once(people: tuple[Choice, ...]) -> list[list[str]]:
 def test_two_sessions_show_what_a_fresh_server_shows(people: tuple[Choice, Choice]) -> None:
     alone = []
     for choice in people:
-        streamlit.cache_resource.clear()
+        RESULTS.clear()
         alone.append(shown(choice.open()))
-    streamlit.cache_resource.clear()
+    RESULTS.clear()
     for order in (people, people[::-1]):  # the second time on a server that has seen both
         for choice, found in zip(order, at_once(order), strict=True):
             expected = alone[people.index(choice)]

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import tracemalloc
+from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from streamlit.runtime.scriptrunner import RerunData, RerunException, StopException
 
 from explorer import store as module
-from explorer.store import Progress, Store, frozen
+from explorer.store import Holdings, NoRoomError, Own, Progress, Store, budget, frozen, weight
+from explorer.trace import trace
+from resnet import ConfigError, build, preset
+from resnet.weights import own_weights
+
+MUCH = 2**20
 
 
 def never(share: float) -> None:
@@ -25,10 +36,11 @@ def plain(value: Any) -> Any:
     return lambda tell: value
 
 
-@given(st.integers(1, 4), st.lists(st.tuples(st.booleans(), st.integers(0, 6)), max_size=40))
+@given(st.integers(4, 6), st.lists(st.tuples(st.booleans(), st.integers(0, 9)), max_size=40))
 def test_what_was_used_longest_ago_is_forgotten_first(size: int, uses: list[tuple[bool, int]]) -> None:
-    """Against a list in order of use."""
-    store, order = Store(size), []
+    """Against a list in order of use, with results that weigh the same."""
+    each = weight("result 0")
+    store, order = Store(size * each), []
     for look, key in uses:
         if look:
             assert store.get(key) == (f"result {key}" if key in order else None)
@@ -36,7 +48,8 @@ def test_what_was_used_longest_ago_is_forgotten_first(size: int, uses: list[tupl
             store.compute(key, plain(f"result {key}"), never)
         if key in order or not look:
             order = [*(other for other in order if other != key), key][-size:]
-    assert [key for key in range(7) if store.get(key)] == sorted(order)
+        assert store.bytes == len(order) * each
+    assert [key for key in range(10) if store.get(key)] == sorted(order)
 
 
 class Slow:
@@ -74,7 +87,7 @@ def pool(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_two_who_ask_wait_for_one_computation(pool: ThreadPoolExecutor) -> None:
-    store, slow, waiters = Store(4), Slow(), [Waiter(), Waiter()]
+    store, slow, waiters = Store(MUCH), Slow(), [Waiter(), Waiter()]
     first = pool.submit(store.compute, "key", slow, never)
     assert slow.begun.wait(30)
     others = [pool.submit(store.compute, "key", slow, waiter) for waiter in waiters]
@@ -90,7 +103,7 @@ def test_two_who_ask_wait_for_one_computation(pool: ThreadPoolExecutor) -> None:
 @pytest.mark.parametrize("error", [RuntimeError("broken"), StopException(), RerunException(RerunData())], ids=repr)
 def test_the_next_one_computes_where_the_first_ends_early(pool: ThreadPoolExecutor, error: BaseException) -> None:
     """Streamlit interrupts a script by an exception."""
-    store, slow, waiter = Store(4), Slow(), Waiter()
+    store, slow, waiter = Store(MUCH), Slow(), Waiter()
 
     def fail(tell: Progress) -> str:
         slow(tell)
@@ -110,7 +123,7 @@ def test_the_next_one_computes_where_the_first_ends_early(pool: ThreadPoolExecut
 
 
 def test_who_waits_can_leave(pool: ThreadPoolExecutor) -> None:
-    store, slow = Store(4), Slow()
+    store, slow = Store(MUCH), Slow()
     first = pool.submit(store.compute, "key", slow, never)
     assert slow.begun.wait(30)
     with pytest.raises(InterruptedError):
@@ -120,7 +133,7 @@ def test_who_waits_can_leave(pool: ThreadPoolExecutor) -> None:
 
 
 def test_a_result_reaches_who_waited_though_it_is_forgotten_at_once(pool: ThreadPoolExecutor) -> None:
-    store, slow, waiter = Store(1), Slow(), Waiter()
+    store, slow, waiter = Store(4 * weight("result")), Slow(), Waiter()
     first = pool.submit(store.compute, "key", slow, never)
     assert slow.begun.wait(30)
     second = pool.submit(store.compute, "key", slow, waiter)
@@ -128,14 +141,15 @@ def test_a_result_reaches_who_waited_though_it_is_forgotten_at_once(pool: Thread
     work = store._works["key"]
     slow.go.set()
     assert first.result(30) == "result"
-    store.compute("other", plain("other"), never)
+    for other in range(4):
+        store.compute(other, plain("other!"), never)
     assert store.get("key") is None
     assert second.result(30) == work.value == "result"
     assert slow.runs == 1
 
 
 def test_no_result_is_not_kept() -> None:
-    store = Store(2)
+    store = Store(MUCH)
     with pytest.raises(ValueError, match="no result for key"):
         store.compute("key", plain(None), never)
     assert store.compute("key", plain(0), never) == 0
@@ -164,3 +178,232 @@ def test_what_is_shared_cannot_be_changed() -> None:
         shared.by_name["b"] = found
     same = (1, "two")
     assert frozen(same) is same
+
+
+@pytest.mark.parametrize(
+    "around", [lambda one: (1, one), lambda one: [one], lambda one: ({"a": [one]},)], ids=["tuple", "list", "both"]
+)
+def test_tuples_and_lists_are_looked_into(around: Callable[[np.ndarray], Any]) -> None:
+    values = np.zeros(3)
+    shared = frozen(around(values))
+    assert isinstance(shared, tuple)
+    with pytest.raises(ValueError, match="read-only"):
+        values[0] = 1
+
+
+# -- bytes --------------------------------------------------------------------------------
+
+
+def array(kibibytes: int) -> np.ndarray:
+    return np.zeros(kibibytes * 1024, np.uint8)
+
+
+def test_a_large_result_is_handed_on_and_not_kept(pool: ThreadPoolExecutor) -> None:
+    """Also to who waits for it; one that stays is kept, the last of them whatever its size."""
+    store, waiter, go = Store(MUCH), Waiter(), threading.Event()
+
+    def large(tell: Progress) -> np.ndarray:
+        assert go.wait(30)
+        return array(300)
+
+    both = [pool.submit(store.compute, "key", large, waiter) for _ in range(2)]
+    assert waiter.waits.wait(30)
+    go.set()
+    assert both[0].result(30) is both[1].result(30)
+    assert store.get("key") is None
+    assert store.bytes == 0
+    store.compute("small", plain(array(100)), never)
+    for name in ("first", "second"):
+        store.compute(name, plain(array(2000)), never, stays=True)
+        assert [store.get(each) is not None for each in ("first", "second", "small")] == [
+            name == "first",
+            name == "second",
+            False,
+        ]
+    store.compute("small", plain(array(100)), never)
+    assert store.get("second") is not None
+    assert store.bytes <= 2001 * 1024
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 400), st.sampled_from("ab")), max_size=60))
+def test_what_is_kept_never_exceeds_the_budget(uses: list[tuple[int, int, str]]) -> None:
+    store = Store(MUCH)
+    for key, size, session in uses:
+        store.compute(key, plain(array(size)), never, session)
+        kept = [weight(work.value) for work in store._works.values()]
+        assert store.bytes == sum(kept) <= MUCH
+        if size > 390 and session == "b":
+            store.leave("b")
+
+
+def tensors() -> tuple[Any, int]:
+    network = build(preset("resnet20"))
+    return network, sum(one.nbytes for one in (*network.parameters(), *network.buffers()))
+
+
+def twice() -> tuple[Any, int]:
+    one = torch.zeros(1000, 100)
+    return {"a": one, "b": one[5:], "c": one.numpy()[2:]}, one.nbytes
+
+
+def half() -> tuple[Any, int]:
+    return Holder({"a": Pair("a", np.zeros(50_000))}), 400_000
+
+
+WEIGHED: dict[str, Callable[[], tuple[Any, int]]] = {
+    "network": tensors, "one memory": twice, "dataclass": half,
+    "view": lambda: (np.zeros((1000, 100))[::2], 800_000), "picture": lambda: (Image.new("RGB", (300, 200)), 240_000),
+    "text": lambda: (["x" * 100_000, b"y" * 100_000], 200_000), "shapes alone": lambda: (build(preset("resnet50"), "meta"), 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WEIGHED)
+def test_a_weight_is_that_of_the_memory_behind(name: str) -> None:
+    value, expected = WEIGHED[name]()
+    modules = 3000 * sum(1 for _ in value.modules()) if hasattr(value, "modules") else 0
+    assert expected <= weight(value) <= expected + 4000 + 3 * modules
+
+
+def test_a_weight_is_what_python_allocates() -> None:
+    """A trace, of objects only, against the account of the allocator."""
+    trace(preset("resnet18"), (224, 224))
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        traced = trace(preset("resnet18"), (96, 100))
+        gc.collect()
+        allocated = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert 0.8 < weight(traced) / allocated < 2.5
+    assert weight(0) == weight(1) >= 512
+
+
+# -- sessions -----------------------------------------------------------------------------
+
+
+def test_who_leaves_takes_what_only_they_used() -> None:
+    """The large, and whatever their own file is in, however deep; the small and what others use stays."""
+    store, mine = Store(16 * MUCH), Own("digest")
+    weights = own_weights(preset("resnet18"), (32, 32), "mine", mine)
+    for key, size in (
+        ("large", 2000),
+        ("both", 2000),
+        ("small", 1),
+        (("own", ("a", mine)), 1),
+        (weights, 1),
+        ("nobody", 2000),
+    ):
+        store.compute(key, plain(array(size)), never, "" if key == "nobody" else "a")
+    store.get("both", "b")
+    store.leave("b")
+    assert store.get("both") is not None
+    store.get("both", "b")
+    store.leave("a")
+    kept = [
+        key for key in ("large", "both", "small", ("own", ("a", mine)), weights, "nobody") if store.get(key) is not None
+    ]
+    assert kept == ["both", "small", "nobody"]
+    store.leave("b")
+    assert store.get("both") is None
+    assert store.get("nobody") is not None
+
+
+def test_who_leaves_while_it_is_computed_leaves_nothing() -> None:
+    store = Store(16 * MUCH)
+
+    def compute(tell: Progress) -> np.ndarray:
+        store.leave("a")
+        return array(2000)
+
+    assert store.compute("key", compute, never, "a").size == 2000 * 1024
+    assert store.get("key") is None
+
+
+def test_what_was_made_of_a_file_is_forgotten_with_it() -> None:
+    store = Store(MUCH)
+    for key in ("sample", Own("digest"), ("deep", (1, Own("digest"))), Own("other")):
+        store.compute(key, plain("result"), never)
+    store.forget("digest")
+    assert [key for key in ("sample", Own("digest"), ("deep", (1, Own("digest"))), Own("other")) if store.get(key)] == [
+        "sample",
+        "other",
+    ]
+
+
+# -- what people bring --------------------------------------------------------------------
+
+
+class File:
+    def __init__(self, nbytes: int) -> None:
+        self.nbytes = nbytes
+
+
+def test_room_is_reserved_before_a_file_is_read() -> None:
+    """Six people at once, of whom three find room: nobody reads before all have asked."""
+    holdings, asked, read = Holdings(350), threading.Barrier(6), []
+
+    def upload(number: int) -> str:
+        try:
+            with holdings.room(100, f"{number}.pt") as hold:
+                asked.wait(30)
+                read.append(File(100))
+                hold(read[-1])
+                return ""
+        except NoRoomError as error:
+            asked.wait(30)
+            return str(error)
+
+    with ThreadPoolExecutor(6) as people:
+        said = list(people.map(upload, range(6)))
+    refused = [words for words in said if words]
+    assert len(refused) == 3
+    assert all(".pt finds no room: this server already holds" in words for words in refused)
+    assert holdings.bytes == 300
+    read.clear()
+    gc.collect()
+    assert holdings.bytes == 0
+
+
+def test_ones_own_file_makes_way_for_the_next() -> None:
+    holdings, mine = Holdings(100), File(80)
+    with holdings.room(80, "first") as hold:
+        hold(mine)
+    assert holdings.bytes == 80
+    with pytest.raises(NoRoomError), holdings.room(30, "another"):
+        pytest.fail("there is no room")
+    with holdings.room(90, "second", instead=mine):
+        assert holdings.bytes == 170
+    with pytest.raises(RuntimeError), holdings.room(20, "broken"):
+        raise RuntimeError
+    assert holdings.bytes == 80
+
+
+def test_files_come_and_go_while_others_count() -> None:
+    holdings = Holdings(MUCH)
+
+    def people(_: int) -> None:
+        mine: deque[File] = deque(maxlen=50)
+        for _ in range(1000):
+            with holdings.room(1, "name") as hold:
+                mine.append(File(1))
+                hold(mine[-1])
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(people, range(3)))
+
+
+@pytest.mark.parametrize("text", ["", "32", " 64 "])
+def test_a_budget_in_mebibytes(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESNET_EXPLORER_RESULTS_MIB", text)
+    assert budget("RESNET_EXPLORER_RESULTS_MIB", 128) == 2**20 * int(text or 128)
+
+
+@pytest.mark.parametrize("text", ["0", "15", "-1", "1e3", "many", "9" * 50, "1 GiB"])
+def test_a_budget_that_is_none_gets_a_sentence(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESNET_EXPLORER_RESULTS_MIB", text)
+    with pytest.raises(
+        ConfigError, match=r"RESNET_EXPLORER_RESULTS_MIB = .* is not accepted: a whole number of MiB, 16 or more\."
+    ):
+        budget("RESNET_EXPLORER_RESULTS_MIB", 128)

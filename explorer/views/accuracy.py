@@ -16,7 +16,7 @@ from .cached import shared, traced
 from .headline import amount, mebibytes
 
 
-@shared(3, "Tracing the published networks …")
+@shared("Tracing the published networks …")
 def costs(measure: str) -> tuple[tuple[Result, int], ...]:
     """Every published result with the cost of its network at the size it was measured at, by our own trace."""
     return tuple((result, cost(traced(result.config, (result.size,) * 2), measure)) for result in published())

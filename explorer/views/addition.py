@@ -9,7 +9,7 @@ import streamlit as st
 
 from .. import charts, diagram, residual
 from ..residual import Addition, Contribution
-from .cached import shared
+from .cached import Key, shared
 from .network import chosen_layer
 from .picture import downloads
 from .running import Run
@@ -26,7 +26,7 @@ def panel(result: Run) -> None:
     if result.trace.config.shortcut == "none":
         st.info("A plain network has no shortcuts and adds nothing: y = σ(F(x)). A residual one has, such as option B.")
         return
-    found = contributed(result)
+    found = contributed(result.key, result)
     by_block = {one.block: one for one in found}
     block = diagram.part_of(result.trace, chosen_layer(result.trace).name)
     with st.container(border=True, key="addition"):
@@ -41,19 +41,19 @@ def panel(result: Run) -> None:
         st.caption(words(found, result.off, result.size))
 
 
-@shared(64)
-def contributed(result: Run) -> tuple[Contribution, ...]:
-    return residual.contributions(result.runner, result.prepared.tensor, result.key.form)
+@shared()
+def contributed(key: Key, _result: Run) -> tuple[Contribution, ...]:
+    return residual.contributions(_result.runner, _result.prepared.tensor, key.form)
 
 
-@shared(16)
-def added(result: Run, block: str) -> Addition:
-    return residual.addition(result.runner, result.prepared.tensor, block, result.key.form)
+@shared()
+def added(key: Key, block: str, _result: Run) -> Addition:
+    return residual.addition(_result.runner, _result.prepared.tensor, block, key.form)
 
 
 def inside(result: Run, one: Contribution) -> None:
     """Shortcut, branch, their sum and the activation: one channel or all together, on one colour scale."""
-    parts = added(result, one.block)
+    parts = added(result.key, one.block, result)
     title, choice = st.columns([3, 1], vertical_alignment="center")
     title.markdown(f"**Inside the addition of `{one.block}`**" + (", which is off" if one.block in result.off else ""))
     strength = np.abs(parts.branch).mean((1, 2))
@@ -63,12 +63,7 @@ def inside(result: Run, one: Contribution) -> None:
         format_func=lambda channel: "All, root mean square" if channel == ALL else f"Channel {channel}",
         help="The channels with the strongest branch come first.",
     )  # fmt: skip
-    maps = {
-        "shortcut S(x)": parts.shortcut, "branch F(x)": parts.branch,
-        "sum S(x)" if one.block in result.off else "sum F(x) + S(x)": parts.total,
-    }  # fmt: skip
-    if parts.activated is not None:
-        maps["activation σ(sum)"] = parts.activated
+    maps = stages(parts, one.block in result.off)
     shown = {name: flat(values, channel) for name, values in maps.items()}
     limit = max(float(np.abs(values).max()) for values in shown.values())
     pictures = [charts.enlarged(charts.signed(values, limit), 336) for values in shown.values()]
@@ -85,8 +80,20 @@ def inside(result: Run, one: Contribution) -> None:
     )
     downloads(
         f"{one.block}-addition", lambda: charts.sheet([np.asarray(picture) for picture in pictures], len(pictures)),
-        lambda: {name.partition(" ")[0]: values for name, values in maps.items()},
+        lambda: {name.partition(" ")[0]: values for name, values in stages(added(result.key, one.block, result), one.block in result.off).items()},
+        sum(values.nbytes for values in maps.values()),
     )  # fmt: skip
+
+
+def stages(parts: Addition, off: bool) -> dict[str, np.ndarray]:
+    """What is added in a block, which may be off, and what comes of it, each C×H×W."""
+    maps = {
+        "shortcut S(x)": parts.shortcut, "branch F(x)": parts.branch,
+        "sum S(x)" if off else "sum F(x) + S(x)": parts.total,
+    }  # fmt: skip
+    if parts.activated is not None:
+        maps["activation σ(sum)"] = parts.activated
+    return maps
 
 
 def flat(values: np.ndarray, channel: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import streamlit as st
 from .. import attribution, charts, state
 from ..attribution import Attribution
 from ..trace import Layer
-from .cached import at_hand, computed, shared
+from .cached import Key, computed, shared, wanted
 from .network import chosen_layer
 from .picture import contacts, downloads, tiles
 from .running import Run, chosen_channel
@@ -29,8 +29,9 @@ def panel(result: Run) -> None:
     with st.container(border=True, key="grad-cam"):
         st.markdown(f"**Grad-CAM: where each depth finds what speaks for {state.escape_markdown(name)}**")
         layers = explained(result)
-        maps = cams(result, tuple(layer.name for layer in layers), target)
-        seen = result.prepared.pixels
+        named = result.key.plain, tuple(layer.name for layer in layers), target, result
+        maps = cams(*named)
+        seen = result.prepared.seen
         pictures = [charts.overlay(maps[layer.name], seen, 0.55, layer.field, 224) for layer in layers]
         for column, layer, picture in zip(st.columns(len(layers)), layers, pictures, strict=True):
             column.image(picture, caption=f"`{layer.name}`, {layer.out_shape[1]}×{layer.out_shape[2]}", width="stretch")
@@ -40,8 +41,10 @@ def panel(result: Run) -> None:
             + (", the last the selected layer." if layers[-1].name == chosen_layer(result.trace).name else ".")
         )
         downloads(
-            "grad-cam", lambda: charts.sheet([np.asarray(picture) for picture in pictures], len(pictures)), lambda: maps
-        )
+            "grad-cam", lambda: charts.sheet([np.asarray(picture) for picture in pictures], len(pictures)),
+            lambda: cams(*named),
+            sum(one.nbytes for one in maps.values()),
+        )  # fmt: skip
     with st.container(border=True, key="integrated gradients"):
         st.markdown(f"**Integrated gradients: what each pixel adds to the score of {state.escape_markdown(name)}**")
         if found := integrated(result, target):
@@ -93,21 +96,19 @@ def explained(result: Run) -> list[Layer]:
     return list(dict.fromkeys([*last.values(), chosen] if on_path else last.values()))
 
 
-@shared(64)
-def cams(result: Run, layers: tuple[str, ...], target: int) -> Mapping[str, np.ndarray]:
-    return attribution.grad_cam(result.network, result.prepared.tensor, layers, target, result.device)
+@shared()
+def cams(key: Key, layers: tuple[str, ...], target: int, _result: Run) -> Mapping[str, np.ndarray]:
+    return attribution.grad_cam(_result.network, _result.prepared.tensor, layers, target, key.form)
 
 
 def integrated(result: Run, target: int) -> Attribution | None:
     """Integrated gradients at once for a small network, else when they are asked for."""
     key = ("integrated", result.key.plain, target)
     seconds = 3 * attribution.STEPS * result.prediction.seconds
-    found = at_hand(key)
-    asked = found is not None or result.trace.macs * attribution.STEPS <= AT_ONCE
-    label = f"Compute, about {max(1, seconds):.0f} s"
-    if not asked and not st.button(label, icon=":material/play_arrow:", key="integrate"):
+    at_once = result.trace.macs * attribution.STEPS <= AT_ONCE
+    if not wanted(f"Compute, about {max(1, seconds):.0f} s", key, at_once=at_once):
         return None
-    return found or computed(
+    return computed(
         key, "Integrating the gradients …",
         lambda progress: attribution.integrated_gradients(
             result.network, result.prepared.tensor, target, result.device, progress
@@ -119,7 +120,7 @@ def integrated_pictures(result: Run, found: Attribution) -> None:
     seen, pixels, words = st.columns(3)
     side = 336
     seen.image(
-        charts.enlarged(charts.shown(result.prepared.pixels), side),
+        charts.enlarged(charts.shown(result.prepared.seen), side),
         caption=f"What the network sees, {result.size}",
         width="stretch",
     )
@@ -135,7 +136,7 @@ def integrated_pictures(result: Run, found: Attribution) -> None:
     with words:
         downloads(
             "integrated-gradients", lambda: charts.enlarged(charts.signed(found.pixels, limit), side),
-            lambda: {"attribution": found.pixels, "pixels": result.prepared.pixels},
+            lambda: {"attribution": found.pixels, "pixels": result.prepared.pixels}, 2 * found.pixels.nbytes,
         )  # fmt: skip
     words.caption("Computed by captum (Sundararajan 2017). The scale ends where 99.5 % of the pixels do.")
 
@@ -158,7 +159,7 @@ def weights_panel(result: Run) -> None:
         pictures = [charts.enlarged(picture, 48) for picture in attribution.kernel_pictures(kernels)]
         with st.container(height=420 if count > 48 else "content", border=False):
             labels = {str(index): str(index) for index in range(count)}
-            selected = str(chosen_channel(result.maps(name))) if chosen_layer(result.trace).name == name else ""
+            selected = str(chosen_channel(result.channels(name))) if chosen_layer(result.trace).name == name else ""
             tiles(contacts([np.asarray(picture) for picture in pictures]), labels, selected, "kernel tiles", select)
         kind = "in colour" if channels == 3 else "grey" if channels == 1 else f"the mean of {channels} channels"
         st.caption(

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Hashable
+from contextlib import nullcontext
 from functools import wraps
+from inspect import signature
+from itertools import compress
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import streamlit as st
-from streamlit.runtime.caching.cache_utils import CachedFunc
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.scriptrunner_utils.script_run_context import ThreadState
 
 from resnet import ResNet, ResNetConfig
 from resnet.weights import Weights, load
 
 from ..inference import ONE_AT_A_TIME, Device, devices
-from ..store import Progress, Store, frozen
+from ..store import RESULTS, Progress, StoppedError
 from ..trace import Trace, trace
 from . import checkpoint
 
@@ -21,42 +26,50 @@ Given = ParamSpec("Given")
 Value = TypeVar("Value")
 
 
-def _weights_hash(weights: Weights) -> tuple[str, str, str, str]:
-    return weights.key, repr(weights.config), repr(weights.data.preprocessing), weights.digest
+def session() -> str:
+    """The name of the session whose script this thread runs; "" outside of one."""
+    context = get_script_run_ctx(suppress_warning=True)
+    return context.session_id if context else ""
 
 
-HASHES: dict[str | type[Any], Callable[[Any], Any]] = {
-    ResNetConfig: repr,
-    Weights: _weights_hash,
-    Device: repr,
-    Trace: lambda trace: (repr(trace.config), trace.image_size),
-}
-"""What tells values of a type apart."""
+def shared(words: str = "", stays: bool = False) -> Callable[[Callable[Given, Value]], Callable[Given, Value]]:
+    """Keep the results of a function of its arguments and nothing else, frozen, for everybody.
 
-
-def shared(size: int, words: str = "") -> Callable[[Callable[Given, Value]], CachedFunc[Given, Value]]:
-    """Keep the last `size` results of a function of its arguments and nothing else, frozen, for everybody.
-
-    Who asks for what somebody is computing waits for it; `words` are shown meanwhile.
+    Arguments are given by place. They tell results from each other, so they are small and hashable; those whose names
+    begin with _ follow from the others and tell nothing. Who asks for what somebody is computing waits for it; `words`
+    are shown meanwhile. Results that `stays` holds for are large and slow to make: the last one is kept.
     """
 
-    def decorate(function: Callable[Given, Value]) -> CachedFunc[Given, Value]:
+    def decorate(function: Callable[Given, Value]) -> Callable[Given, Value]:
+        telling = [not name.startswith("_") for name in signature(function).parameters]
+
         @wraps(function)
         def call(*args: Given.args, **kwargs: Given.kwargs) -> Value:
-            return frozen(function(*args, **kwargs))
+            key, user = (function, *compress(args, telling)), session()
+            if (found := RESULTS.get(key, user)) is not None:
+                return found
+            with st.spinner(words) if words and user else nullcontext():
+                return RESULTS.compute(
+                    key, lambda tell: function(*args, **kwargs), lambda _: give_way(user), user, stays
+                )
 
-        keep = st.cache_resource(max_entries=size, show_spinner=words or False, hash_funcs=HASHES)
-        return keep(call)
+        return call
 
     return decorate
 
 
-@shared(256)
+def give_way(user: str) -> None:
+    """End this script's run where the session has asked for another one meanwhile, as any look at its state does."""
+    if user:
+        _ = "view" in st.session_state
+
+
+@shared()
 def traced(config: ResNetConfig, image_size: tuple[int, int]) -> Trace:
     return trace(config, image_size)
 
 
-@shared(1)
+@shared()
 def places() -> tuple[Device, ...]:
     return tuple(devices())
 
@@ -95,7 +108,7 @@ class Key(NamedTuple):
         return self._replace(form=self.form.plain)
 
 
-@shared(4, "Preparing the network …")
+@shared("Preparing the network …", stays=True)
 def model(weights: Weights, form: Device) -> ResNet:
     """The network with its weights, on a device in its form; those of an upload are this session's.
 
@@ -108,31 +121,49 @@ def model(weights: Weights, form: Device) -> ResNet:
         return form.network(network)
 
 
-KEPT = 32
-"""Results that take long."""
-
-
-@st.cache_resource(max_entries=1, show_spinner=False)
-def _store() -> Store:
-    return Store(KEPT)
+# -- what takes long ----------------------------------------------------------------------
 
 
 def at_hand(key: Hashable) -> Any:
     """The result of `computed` where it is kept, else None."""
-    return _store().get(key)
+    return RESULTS.get(key, session())
+
+
+def wanted(label: str, *keys: Hashable, at_once: bool = False) -> bool:
+    """Whether to go on to `computed` results: where all are at hand, where they come `at_once` and nobody stopped them, or
+    once the button called `label` is clicked, which then makes way.
+    """
+    if all(at_hand(key) is not None for key in keys):
+        return True
+    names, stopped = set(map(short, keys)), st.session_state.setdefault("stopped", set())
+    if at_once and not names & stopped:
+        return True
+    place = st.empty()
+    if not place.button(label, icon=":material/play_arrow:", key=f"compute {min(names)}"):
+        return False
+    place.empty()
+    stopped -= names
+    return True
 
 
 def computed(key: Hashable, words: str, compute: Callable[[Progress], Value]) -> Value:
     """A result that takes long, kept for everybody: `compute` gets a function that moves a progress bar, 0 to 1.
 
     The key holds everything that the result depends on. Who asks for what somebody is computing sees that bar move,
-    and computes it where the other one's run ends before. Streamlit's own caches cannot hold a function that moves a
-    bar.
+    and computes it where the other one's run ends before. A button beside the bar stops it: the computation ends at
+    its next step, nothing of it is kept, and a button to compute it takes its place.
+
+    Raises:
+        StoppedError: where it was stopped and is not asked for again.
     """
-    store = _store()
-    if (found := store.get(key)) is not None:
+    if (found := at_hand(key)) is not None:
         return found
-    bar = st.progress(0.0, words)
+    if not wanted("Compute it", key, at_once=True):
+        raise StoppedError
+    place = st.empty()
+    with place.container(horizontal=True, vertical_alignment="center"):
+        bar = st.progress(0.0, words)
+        stop_button(key)
 
     def compute_here(tell: Progress) -> Value:
         def move(share: float) -> None:
@@ -145,6 +176,25 @@ def computed(key: Hashable, words: str, compute: Callable[[Progress], Value]) ->
         bar.progress(share, f"{words} Somebody else asked for the same; this is how far it is.")
 
     try:
-        return store.compute(key, compute_here, wait)
+        return RESULTS.compute(key, compute_here, wait, session())
     finally:
-        bar.empty()
+        place.empty()
+
+
+def stop_button(key: Hashable) -> None:
+    """A button that ends a computation.
+
+    A click inside a fragment waits for the run that goes on, one outside of it ends that run: so the button is drawn as
+    no part of the fragment.
+    """
+    name = short(key)
+    with ThreadState.scoped(fragment_id=None) if session() else nullcontext():
+        st.button(
+            "Stop", key=f"stop {name}", icon=":material/stop:", on_click=lambda: st.session_state.stopped.add(name),
+            help="Ends the computation at its next step. Nothing of it is kept.",
+        )  # fmt: skip
+
+
+def short(key: Hashable) -> str:
+    """A name for a result in this session."""
+    return hashlib.blake2b(repr(key).encode(), digest_size=8).hexdigest()

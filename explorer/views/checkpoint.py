@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 from torch import Tensor
 
@@ -27,6 +27,7 @@ from resnet.options import to_text
 from resnet.weights import Weights, own_weights
 
 from .. import state
+from ..store import HELD, RESULTS, NoRoomError, Own
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +39,16 @@ class Checkpoint:
     """
 
     name: str
-    digest: str
+    digest: Own
     config: ResNetConfig
     declared: bool
     asked: Mapping[str, tuple[Any, ...]]
     broken: tuple[str, ...]
     tensors: Mapping[str, Tensor]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.tensors.values())
 
 
 def read(data: bytes, name: str) -> Checkpoint:
@@ -59,47 +64,35 @@ def read(data: bytes, name: str) -> Checkpoint:
         declared = None
     config = declared or infer_config(tensors)
     asked = {} if declared else unseen(config, tensors)
-    digest = hashlib.sha256(data).hexdigest()
+    digest = Own(hashlib.sha256(data).hexdigest())
     return Checkpoint(name, digest, config, declared is not None, asked, tuple(not_finite(tensors)), tensors)
 
 
-HELD_BYTES = 4 * 2**30
-"""Of all sessions' checkpoints together."""
+_READING = threading.BoundedSemaphore(2)
+"""Files that are read at one time: while one is, its bytes and its tensors are both in memory."""
 
 
-@st.cache_resource(max_entries=1, show_spinner=False)
-def everybodys() -> weakref.WeakSet[Checkpoint]:
-    """The checkpoints that sessions hold; those of a session that ends go with it."""
-    return weakref.WeakSet()
-
-
-_COUNTING = threading.Lock()
-"""Nobody joins `everybodys` while somebody goes through it."""
-
-
-def make_room(data: bytes, name: str) -> None:
-    """Whether this session may hold a file of so many bytes in place of what it has.
+def take(file: UploadedFile) -> None:
+    """Read an uploaded checkpoint and keep it for this session, in place of what it has; the file itself is let go.
 
     Raises:
-        WeightsError: where all sessions' checkpoints together would be too large.
+        WeightsError: where it cannot be read.
+        ConfigError: where it is of no residual network that a configuration can express.
+        NoRoomError: where all sessions together would hold too much.
     """
-    mine, everybody = held(), everybodys()
-    with _COUNTING:
-        others = [checkpoint for checkpoint in everybody if checkpoint is not mine]
-    taken = sum(tensor.nbytes for checkpoint in others for tensor in checkpoint.tensors.values())
-    if taken + len(data) > HELD_BYTES:
-        raise WeightsError(
-            f"{name} finds no room: this server already holds {taken / 2**30:.1f} GiB of other people's checkpoints, and its "
-            f"limit is {HELD_BYTES / 2**30:.1f} GiB; try again when somebody has forgotten theirs."
-        )
+    data = file.getvalue()
+    with _READING, HELD.room(len(data), file.name, instead=held()):
+        checkpoint = read(data, file.name)
+        with HELD.room(max(0, checkpoint.nbytes - len(data)), file.name, instead=held()) as hold:
+            drop()
+            hold(checkpoint)
+            st.session_state.checkpoint = checkpoint
 
 
-def hold(checkpoint: Checkpoint) -> None:
-    """Keep a checkpoint for this session, in place of what it has."""
-    st.session_state.checkpoint = checkpoint
-    everybody = everybodys()
-    with _COUNTING:
-        everybody.add(checkpoint)
+def drop() -> None:
+    """Let go of the checkpoint that this session holds, and of what was made of it."""
+    if checkpoint := st.session_state.pop("checkpoint", None):
+        RESULTS.forget(checkpoint.digest)
 
 
 def held() -> Checkpoint | None:
@@ -116,10 +109,15 @@ def uploaded_weights(config: ResNetConfig, image_size: tuple[int, int]) -> tuple
 
 
 def uploaded_tensors(weights: Weights) -> Mapping[str, Tensor] | None:
-    """The tensors that uploaded weights stand for, where this session holds them."""
-    checkpoint = held()
-    known = checkpoint is not None and weights.key == "upload" and weights.digest == checkpoint.digest
-    return checkpoint.tensors if checkpoint is not None and known else None
+    """The tensors that uploaded weights stand for, where this session holds them.
+
+    A download is made outside of any session, for one that held them when it was offered.
+    """
+    if get_script_run_ctx(suppress_warning=True) is None:
+        mine = [one for one in HELD if isinstance(one, Checkpoint)]
+    else:
+        mine = [one] if (one := held()) else []
+    return next((one.tensors for one in mine if weights.key == "upload" and weights.digest == one.digest), None)
 
 
 def wrong(checkpoint: Checkpoint, config: ResNetConfig) -> list[Mismatch]:
@@ -148,7 +146,9 @@ def upload_card(weights: Weights) -> None:
             f".safetensors, .pt or .pth of a residual network, at most {limit} MB", ["safetensors", "pt", "pth"],
             key=f"checkpoint {st.session_state.setdefault('checkpoints', 0)}", on_change=file_chosen,
             max_upload_size=limit,
-            help="Read without running anything in the file, and kept in this session's memory only.",
+            help="Read without running anything in the file. Its weights are kept in the server's memory until you forget "
+            "them or close the page, and nobody else sees them. While the file arrives, a part of it may lie in a "
+            "temporary file without a name; nothing else is written to disk.",
         )  # fmt: skip
         if problem:
             st.error(state.escape_markdown(problem), icon=":material/broken_image:")
@@ -164,19 +164,18 @@ def file_chosen() -> None:
         return
     session.checkpoints += 1
     session["checkpoint problem"] = ""
-    state.release([file.file_id])
     try:
-        make_room(file.getvalue(), file.name)
-        checkpoint = read(file.getvalue(), file.name)
-    except WeightsError as error:
+        take(file)
+    except (WeightsError, NoRoomError) as error:
         session["checkpoint problem"] = f"{error} The network is unchanged."
     except ConfigError as error:
         session["checkpoint problem"] = (
             f"{file.name} could be read, but its network cannot be inferred: {error} The network is unchanged."
         )
     else:
-        hold(checkpoint)
         reopen()
+    finally:
+        state.release([file.file_id])
 
 
 def reopen() -> None:
@@ -198,7 +197,7 @@ def reopen() -> None:
 
 def forget() -> None:
     session = st.session_state
-    session.pop("checkpoint", None)
+    drop()
     session["checkpoint problem"] = ""
     if state.view().weights == "upload":
         state.choose(weights="")

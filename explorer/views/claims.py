@@ -21,7 +21,7 @@ GRID = (
 )
 
 
-@shared(len(CLAIMS), "Computing …")
+@shared("Computing …")
 def found(key: str) -> Finding:
     return next(claim for claim in CLAIMS if claim.key == key).check()
 

@@ -274,7 +274,7 @@ def drawings(traces: Sequence[Trace], names: Sequence[str]) -> None:
         picture(compare_diagram.detail(traces, names, part, state.view().at), "slots drawing", choose)
 
 
-@shared(64, "Comparing …")
+@shared("Comparing …")
 def compared(a: ResNetConfig, b: ResNetConfig, image_size: tuple[int, int]) -> Comparison:
     """The comparison with its rows and its bill made."""
     found = Comparison(traced(a, image_size), traced(b, image_size))

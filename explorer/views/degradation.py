@@ -259,7 +259,7 @@ def duration(seconds: float) -> str:
 # -- the runs that ship -------------------------------------------------------------------
 
 
-@shared(8)
+@shared()
 def shipped_figure(steps: int) -> go.Figure:
     runs = next(runs for settings, runs in shipped().groups.items() if settings.steps == steps)
     return spread_figure(runs, f"Training loss, range of {len(runs)} seeds")

@@ -23,7 +23,7 @@ from ..trace import Trace
 from ..units import scientific
 from ..view import View, natural_size
 from . import lesion
-from .cached import at_hand, computed, device, shared, traced
+from .cached import computed, device, shared, traced, wanted
 from .paths import all_paths
 from .running import loaded
 from .trained import Setting, choose, name, setting
@@ -32,7 +32,7 @@ LEVEL = 0.95
 """The share of the gradient that the effective paths carry."""
 
 
-@shared(128)
+@shared()
 def counted(config: ResNetConfig, image_size: tuple[int, int]) -> tuple[tuple[int, ...], go.Figure]:
     counts = path_counts(traced(config, image_size))
     return counts, length_figure(counts, None)
@@ -109,13 +109,9 @@ def measured(trace: Trace) -> tuple[PathGradients | None, Plan | None, str]:
         st.info(state.escape_markdown(str(error)), icon=":material/block:")
         return None, None, ""
     key = ("paths", chosen.weights, chosen.trace.image_size, planned, device())
-    found = at_hand(key)
-    if found is None:
-        place = st.empty()
-        if not place.button("Measure the gradients", icon=":material/play_arrow:", type="primary"):
-            return None, planned, ""
-        place.empty()
-    found = found or sampled(key, chosen, planned)
+    if not wanted("Measure the gradients", key):
+        return None, planned, ""
+    found = sampled(key, chosen, planned)
     if not found.finite or not any(found.means) or not any(found.whole):
         st.error("The gradients overflowed or vanished altogether, so there is nothing to share out.")
         return None, planned, ""

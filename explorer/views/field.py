@@ -18,7 +18,7 @@ from ..images import open_image, samples
 from ..receptive_field import Box
 from ..trace import Layer
 from .attribution import explained_class, explained_name
-from .cached import HASHES, at_hand, computed, shared, traced
+from .cached import Key, at_hand, computed, shared, traced, wanted
 from .network import chosen_layer
 from .paths import all_paths
 from .picture import Outline, Place, Sheet, downloads, pixels
@@ -92,15 +92,14 @@ def unit_text(row: int, column: int) -> str:
     return f"{row}-{column}"
 
 
-def choose_channel(maps: np.ndarray) -> int:
+def choose_channel(order: np.ndarray) -> int:
     """The channel that is selected, to choose another."""
-    order = [int(channel) for channel in inference.by_strength(maps)]
-    state.set_widget("grid channel", chosen_channel(maps))
+    state.set_widget("grid channel", chosen_channel(order))
 
     def chosen() -> None:
         st.session_state.channel = st.session_state["grid channel"]
 
-    return st.selectbox("Channel, the strongest first", order, key="grid channel", on_change=chosen)
+    return st.selectbox("Channel, the strongest first", order.tolist(), key="grid channel", on_change=chosen)
 
 
 # -- the grid -----------------------------------------------------------------------------
@@ -115,10 +114,10 @@ def on_the_picture(result: Run, layer: Layer, unit: tuple[int, int], effective: 
     box = field.box(unit)
     inside = box.clipped((height, width))
     with right:
-        maps = result.maps(layer.name)
-        channel = choose_channel(maps)
+        channel = choose_channel(result.channels(layer.name))
+        values = result.maps(layer.name)[channel]
         pixels(
-            (0, 0, columns, rows), [Sheet("map", Image.fromarray(charts.coloured(maps[channel])), (0, 0, columns, rows))],
+            (0, 0, columns, rows), [Sheet("map", Image.fromarray(charts.coloured(values)), (0, 0, columns, rows))],
             [Outline("unit", (unit[1], unit[0], 1, 1))], unit, 1,
             f"Channel {channel} of {layer.name}; arrow keys choose another unit", "map grid",
             lambda row, column: state.choose(unit=unit_text(row, column)),
@@ -139,10 +138,10 @@ def on_the_picture(result: Run, layer: Layer, unit: tuple[int, int], effective: 
         if BEYOND in shown:
             x, y = min(box.left, 0), min(box.top, 0)
             view = x, y, max(box.right + 1, width) - x, max(box.bottom + 1, height) - y
-        sheets = [Sheet("picture", Image.fromarray(charts.shown(result.prepared.pixels)), (0, 0, width, height))]
+        sheets = [Sheet("picture", Image.fromarray(charts.shown(result.prepared.seen)), (0, 0, width, height))]
         heat = {
             EFFECTIVE: lambda: effective_sheet(effective, box, opacities[EFFECTIVE], view),
-            MAP: lambda: map_sheet(MAP, maps[channel], layer, (height, width), opacities[MAP]),
+            MAP: lambda: map_sheet(MAP, values, layer, (height, width), opacities[MAP]),
             CAM: lambda: map_sheet(CAM, cam(result, layer), layer, (height, width), opacities[CAM]),
         }
         sheets += [sheet for name in heats if (sheet := heat[name]())]
@@ -160,8 +159,12 @@ def on_the_picture(result: Run, layer: Layer, unit: tuple[int, int], effective: 
             f"{legend(result, heats, effective)} {result.trace.beyond_windows(layer)}".rstrip()
             + " A click chooses the unit whose field has its middle nearest."
         )
-        arrays = {"pixels": result.prepared.pixels, "map": maps[channel], "box": np.array(box)}
-        downloads("unit", None, lambda: arrays | ({"effective": effective.field} if effective else {}))
+        measured = {"effective": effective.field} if effective else {}
+        downloads(
+            "unit", None,
+            lambda: {"pixels": result.prepared.pixels, "map": result.maps(layer.name)[channel], "box": np.array(box)} | measured,
+            4 * result.prepared.seen.size + values.nbytes + sum(one.nbytes for one in measured.values()),
+        )  # fmt: skip
 
 
 def effective_sheet(effective: Effective | None, box: Box, opacity: float, view: Place) -> Sheet | None:
@@ -189,12 +192,12 @@ def map_sheet(name: str, values: np.ndarray, layer: Layer, size: tuple[int, int]
 
 def cam(result: Run, layer: Layer) -> np.ndarray:
     """Grad-CAM for the class that the attribution tab explains."""
-    return _cam(result, layer.name, explained_class(result))
+    return _cam(result.key.plain, layer.name, explained_class(result), result)
 
 
-@shared(64)
-def _cam(result: Run, layer: str, target: int) -> np.ndarray:
-    return grad_cam(result.network, result.prepared.tensor, [layer], target, result.device)[layer]
+@shared()
+def _cam(key: Key, layer: str, target: int, _result: Run) -> np.ndarray:
+    return grad_cam(_result.network, _result.prepared.tensor, [layer], target, key.form)[layer]
 
 
 def legend(result: Run, heats: list[str], effective: Effective | None) -> str:
@@ -232,17 +235,17 @@ def measured(result: Run, layer: Layer) -> Effective | None:
     """The layer's effective field, at once for a small network, else when it is asked for."""
     config = result.weights.config
     key = ("effective", result.weights, result.off, result.device, layer.name)
-    found = at_hand(key)
+    if (found := at_hand(key)) is not None:
+        return found
     side = measured_side(layer, result.trace, lambda side: traced(config, (side, side)))
     macs = sum(before.macs for before in traced(config, (side, side)).layers[: layer.index + 1])
     low, high = INPUTS
     count = int(min(max(BUDGET / max(macs, 1), low), high))
-    if found is None and macs * count > AT_ONCE:
-        seconds = 3 * count * result.prediction.seconds * macs / result.trace.macs
-        words = f"Measure the effective field of {layer.name}, about {max(1, seconds):.0f} s"
-        if not st.button(words, icon=":material/play_arrow:", key="measure field"):
-            return None
-    return found or computed(
+    seconds = 3 * count * result.prediction.seconds * macs / result.trace.macs
+    words = f"Measure the effective field of {layer.name}, about {max(1, seconds):.0f} s"
+    if not wanted(words, key, at_once=macs * count <= AT_ONCE):
+        return None
+    return computed(
         key, f"Averaging the gradient of {layer.name} …",
         lambda progress: effective_field(
             result.network, layer, inputs(result, count, side), result.device, progress
@@ -269,7 +272,7 @@ def in_numbers(result: Run, layer: Layer, effective: Effective) -> None:
         return
     chart, words = st.columns([8, 5])
     width, size = gaussian_width(effective.field), layer.field.size
-    chart.plotly_chart(width_chart(layer.name, size, effective, width), key="width chart")
+    chart.plotly_chart(width_chart(layer.name, size, fingerprint(effective), width, effective), key="width chart")
     with words:
         if np.isfinite(width.sigma):
             st.metric("4σ against the theoretical field", f"{width.share_of(size):.0%}", border=False)
@@ -289,15 +292,12 @@ def in_numbers(result: Run, layer: Layer, effective: Effective) -> None:
         )
 
 
-def _effective_hash(effective: Effective) -> tuple[object, ...]:
-    """By every pixel, where Streamlit would look at some of a large array's only."""
+def fingerprint(effective: Effective) -> tuple[object, ...]:
+    """What tells it from others."""
     return hashlib.blake2b(effective.field.tobytes()).digest(), effective.field.shape, *effective[1:]
 
 
-HASHES[Effective] = _effective_hash
-
-
-@shared(64)
-def width_chart(name: str, size: int, effective: Effective, width: Width) -> go.Figure:
-    profile = (effective.field.sum(0) + effective.field.sum(1)) / 2
-    return charts.width_figure(profile, effective.first, size, width, name)
+@shared()
+def width_chart(name: str, size: int, of: tuple[object, ...], width: Width, _effective: Effective) -> go.Figure:
+    profile = (_effective.field.sum(0) + _effective.field.sum(1)) / 2
+    return charts.width_figure(profile, _effective.first, size, width, name)

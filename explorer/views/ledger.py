@@ -24,7 +24,7 @@ UNITS = (
 )
 
 
-@shared(64, "torch and torchinfo count …")
+@shared("torch and torchinfo count …")
 def measured(config: ResNetConfig, image_size: tuple[int, int]) -> Mapping[str, int]:
     """What torch's counter and torchinfo print for one image, each run on the meta device."""
     from torch.utils.flop_counter import FlopCounterMode

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
+from functools import partial
 
 import numpy as np
 import streamlit as st
@@ -15,7 +16,7 @@ from .. import charts, residual
 from ..images import labelled
 from ..inference import Device
 from ..residual import Lesion
-from .cached import at_hand, computed, device
+from .cached import computed, device, wanted
 from .running import Run, loaded
 
 Series = Mapping[str, tuple[Lesion, ...]]
@@ -65,23 +66,18 @@ def tested(weights: Weights) -> Series | None:
     """Shipped networks on the labelled images, when asked for."""
     networks = twin(weights)
     keys = [("lesion", one, device()) for one in networks]
-    found = {named(one): at_hand(key) for one, key in zip(networks, keys, strict=True)}
-    if None in found.values() and not asked():
+    if not wanted(ASK, *keys):
         return None
     images, labels = labelled()
-    for one, key in zip(networks, keys, strict=True):
-        inputs = residual.normalised(images, one.data.preprocessing)
-        found[named(one)] = found[named(one)] or in_turn(key, one, device(), inputs, labels.tolist())
-    return found
+    return {
+        named(one): in_turn(
+            key, one, device(), partial(residual.normalised, images, one.data.preprocessing), labels.tolist()
+        )
+        for one, key in zip(networks, keys, strict=True)
+    }  # fmt: skip
 
 
-def asked() -> bool:
-    """Whether the button was clicked, which then makes way for the bar."""
-    place = st.empty()
-    clicked = place.button("Each one in turn", icon=":material/play_arrow:")
-    if clicked:
-        place.empty()
-    return clicked
+ASK = "Each one in turn"
 
 
 def named(weights: Weights) -> str:
@@ -93,18 +89,19 @@ def on_picture(result: Run) -> Series | None:
     """Any network on this picture, when asked for."""
     best = result.whole.top(1)[0][0]
     key = ("lesion", result.weights, result.device, result.picture.digest, result.prepared.inverted, best)
-    found = at_hand(key)
-    if found is None and not asked():
+    if not wanted(ASK, key):
         return None
-    return {named(result.weights): found or in_turn(key, result.weights, result.device, result.prepared.tensor, [best])}
+    return {named(result.weights): in_turn(key, result.weights, result.device, lambda: result.prepared.tensor, [best])}
 
 
-def in_turn(key: Hashable, weights: Weights, how: Device, inputs: Tensor, labels: list[int]) -> tuple[Lesion, ...]:
-    off, network = residual.switchable(weights.config), loaded(weights, how)
+def in_turn(
+    key: Hashable, weights: Weights, how: Device, inputs: Callable[[], Tensor], labels: list[int]
+) -> tuple[Lesion, ...]:
+    off = residual.switchable(weights.config)
 
     def compute(move: Callable[[float], None]) -> tuple[Lesion, ...]:
         found = []
-        for lesion in residual.lesion(network, inputs, labels, off, how):
+        for lesion in residual.lesion(loaded(weights, how), inputs(), labels, off, how):
             found.append(lesion)
             # Early blocks have more of the network behind them, and so take longer.
             left = 1 - len(found) / (len(off) + 1)

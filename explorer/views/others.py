@@ -14,7 +14,7 @@ SUMMARISED = 2000
 """Layers up to which torchinfo, which takes a hundred times as long as a trace, is run at once."""
 
 
-@shared(32, "torchinfo summarises the network …")
+@shared("torchinfo summarises the network …")
 def summary(config: ResNetConfig, image_size: tuple[int, int]) -> str:
     """torchinfo's own text for this network, on the meta device."""
     from torchinfo import summary

@@ -23,7 +23,7 @@ class Counted(NamedTuple):
     figure: go.Figure
 
 
-@shared(128)
+@shared()
 def counted(config: ResNetConfig, image_size: tuple[int, int], at: str) -> Counted:
     trace = traced(config, image_size)
     layer, found = next((layer, found) for layer, found in paths(trace) if layer.name == at)
@@ -31,7 +31,7 @@ def counted(config: ResNetConfig, image_size: tuple[int, int], at: str) -> Count
     return Counted(found, plain, charts.path_figure(found, at, plain))
 
 
-@shared(128)
+@shared()
 def depth_chart(config: ResNetConfig, image_size: tuple[int, int]) -> go.Figure:
     return charts.path_depth_figure(by_depth(traced(config, image_size)))
 

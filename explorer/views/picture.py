@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,9 +10,13 @@ from typing import NamedTuple
 import numpy as np
 import streamlit as st
 from PIL import Image
+from streamlit import runtime
+from streamlit.runtime.scriptrunner import add_script_run_ctx, get_script_run_ctx
+from streamlit.runtime.scriptrunner_utils.script_run_context import ScriptRunContext
 
 from ..charts import data_url, npz, png, sheet
 from ..diagram import Drawing
+from ..store import tidy
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
@@ -140,17 +145,77 @@ def pixels(
     _pixels(key=key, data=data, on_chosen_change=chosen)
 
 
+MOST_BYTES = 2**28
+"""What the arrays of a download may hold: for a while the server has them twice."""
+
+
 def downloads(
-    stem: str, picture: Callable[[], Image.Image] | None, arrays: Callable[[], Mapping[str, np.ndarray]]
+    stem: str, picture: Callable[[], Image.Image] | None, arrays: Callable[[], Mapping[str, np.ndarray]], size: int
 ) -> None:
-    """Buttons for a picture as PNG and the numbers behind it as NPZ, made when they are clicked."""
+    """Buttons for a picture as PNG and the numbers behind it as NPZ, made when they are clicked and let go soon after.
+
+    `size` is that of the arrays in bytes; above `MOST_BYTES` they are not offered. A page keeps both functions while it
+    is open, so they hold nothing large.
+    """
     with st.container(horizontal=True):
         if picture:
+            download("PNG", lambda: png(picture()), f"{stem}.png", "image/png", "This picture")
+        if size <= MOST_BYTES:
+            words = "The numbers, as NumPy arrays"
+            download("NPZ", lambda: npz(arrays()), f"{stem}.npz", "application/octet-stream", words)
+        else:
+            words = (
+                f"These numbers take {size / 2**20:,.0f} MiB, and downloads of at most {MOST_BYTES // 2**20} MiB are made. "
+                "A smaller image has fewer."
+            )
             st.download_button(
-                "PNG", lambda: png(picture()), f"{stem}.png", "image/png", key=f"{stem} png", icon=":material/download:",
-                on_click="ignore", type="tertiary", help="This picture",
+                "NPZ", b"", f"{stem}.npz", key=f"{stem}.npz", icon=":material/download:", type="tertiary", help=words,
+                disabled=True,
             )  # fmt: skip
-        st.download_button(
-            "NPZ", lambda: npz(arrays()), f"{stem}.npz", "application/octet-stream", key=f"{stem} npz",
-            icon=":material/download:", on_click="ignore", type="tertiary", help="The numbers, as NumPy arrays",
-        )  # fmt: skip
+
+
+def download(label: str, make: Callable[[], bytes], name: str, kind: str, words: str) -> None:
+    """A button for a file that is made when it is clicked."""
+    context = get_script_run_ctx()
+
+    def made() -> bytes:
+        data = make()
+        if context and runtime.exists():
+            hand_out(data, name, kind, context)
+        return data
+
+    st.download_button(
+        label, made, name, kind, key=name, icon=":material/download:", on_click="ignore", type="tertiary", help=words
+    )
+
+
+HANDED_OUT = 60.0
+"""Seconds for which a file that was made waits for the browser to fetch it."""
+
+
+def hand_out(data: bytes, name: str, kind: str, context: ScriptRunContext) -> None:
+    """Keep a file for the session until its browser has fetched it.
+
+    Streamlit knows a file made on a click by no session: it lets it go when anybody's script ends, fetched or not, and
+    keeps it where nobody's does. So the session holds it in the place of an element of its own, and then an empty one.
+    """
+    files = runtime.get_instance().media_file_mgr
+
+    def put(data: bytes) -> None:
+        thread = threading.Thread(
+            target=files.add, args=(data, kind, f"download {name}", name), kwargs={"is_for_static_download": True}
+        )
+        add_script_run_ctx(thread, context)
+        thread.start()
+        thread.join()
+
+    def take_back() -> None:
+        put(b"")
+        for _ in range(2):  # at first they are marked
+            files.remove_orphaned_files()
+        tidy()
+
+    put(data)
+    timer = threading.Timer(HANDED_OUT, take_back)
+    timer.daemon = True
+    timer.start()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import streamlit as st
@@ -14,39 +14,74 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from .. import state
 from ..images import ACCEPTED, MAX_BYTES, ImageError, Sample, open_image, samples
+from ..store import HELD, RESULTS, NoRoomError, Own
 from .cached import shared
 from .picture import Contacts, contacts, tiles
 
 SOURCES = ("Samples", "Upload", "Camera")
 MOST = 16
 """Pictures that are run at once."""
+MOST_BYTES = 128 * 2**20
+"""What the files of one session's pictures may hold together."""
+SHOWN = 1460
+"""Pixels of the longer side of a picture as a page shows it, at most."""
+
+
+@dataclass(frozen=True, eq=False)
+class Upload:
+    """A picture's file, which could be opened, told apart by its bytes' digest; with its middle as a small square."""
+
+    digest: Own
+    name: str
+    data: bytes = field(repr=False)
+    tile: np.ndarray = field(repr=False)
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.data) + self.tile.nbytes
+
+    def image(self) -> Image.Image:
+        return open_image(self.data)
 
 
 class Chosen(NamedTuple):
-    """The picture to run: a sample's name or the digest of an upload's bytes, what to call it, and its pixels, H×W×3,
-    which everybody shares.
+    """The picture to run: a sample's name or the digest of an upload's bytes, what to call it, and where it comes from.
+
+    Its pixels are looked up where they are needed: everybody shares them.
     """
 
     digest: str
     name: str
-    pixels: np.ndarray
+    source: Sample | Upload
 
     @property
     def image(self) -> Image.Image:
         """A picture of the caller's own: saving one writes into it for a moment."""
-        return Image.fromarray(self.pixels)
+        return Image.fromarray(decoded(self.digest, self.source.image))
+
+    @property
+    def small(self) -> Image.Image:
+        """The same, at most `SHOWN` pixels a side."""
+        return Image.fromarray(reduced(self.digest, self))
 
 
-@shared(64)
-def decoded(digest: str, _data: bytes) -> np.ndarray:
-    """The pixels of the file with this digest, H×W×3."""
-    return np.asarray(open_image(_data))
+@shared()
+def decoded(picture: str, _open: Callable[[], Image.Image]) -> np.ndarray:
+    """A picture's pixels, H×W×3."""
+    return np.asarray(_open())
 
 
-@shared(1)
+@shared()
+def reduced(picture: str, _chosen: Chosen) -> np.ndarray:
+    image = _chosen.image
+    image.thumbnail((SHOWN, SHOWN))
+    return np.asarray(image)
+
+
+@shared()
 def sample_tiles() -> Contacts:
     """Every shipped sample as a small square."""
-    return contacts([thumbnail(open_image(sample.open())) for sample in samples()])
+    return contacts([thumbnail(sample.image()) for sample in samples()])
 
 
 def choose_pictures(fashion: bool) -> list[Chosen]:
@@ -60,70 +95,61 @@ def choose_pictures(fashion: bool) -> list[Chosen]:
     )  # fmt: skip
     if source == "Samples":
         return [sample_picture(fashion)]
+    key, held = f"{source} {brought()[source].widget}", brought()[source]
+    if key not in st.session_state and st.session_state.get("picture widget") == key:  # its page was left
+        held = brought()[source] = Brought(held.pictures, widget=held.widget)
+    st.session_state["picture widget"] = key
+    widget: dict[str, Any] = {"key": key, "on_change": take, "args": (source,)}
     if source == "Upload":
         limit = MAX_BYTES // 2**20
-        held = bring(source, lambda **shared: st.file_uploader(
+        st.file_uploader(
             f"Up to {MOST} pictures of at most {limit} MB: {ACCEPTED}", max_upload_size=limit,
-            accept_multiple_files=True, **shared,
-        ))  # fmt: skip
+            accept_multiple_files=True, **widget,
+        )  # fmt: skip
     else:
-        held = bring(source, lambda **shared: st.camera_input("Take a picture", **shared))
+        st.camera_input("Take a picture", **widget)
     for problem in held.problems:
         st.error(state.escape_markdown(problem), icon=":material/broken_image:")
     if held.unread:
-        st.warning(f"{len(held.all) + held.unread} pictures were uploaded; the first {MOST} are used.")
-    pictures = [Chosen(one.digest, one.name, decoded(one.digest, one.data)) for one in held.all]
-    if not pictures:
-        st.caption("Pictures stay in the server's memory: nothing is written to disk, and nobody else sees them.")
+        st.warning(f"{len(held.pictures) + held.unread} pictures were uploaded; the first {MOST} are used.")
+    if not held.pictures:
+        st.caption(KEPT)
         return []
-    pictures = chosen_first(pictures)
+    pictures = chosen_first(held.pictures)
     with st.container(horizontal=True):
         first = pictures[0].digest
         st.button(
-            "Remove this picture", on_click=remove, args=(source, [first]), icon=":material/delete:", type="tertiary"
-        )
+            "Remove this picture", on_click=remove, args=(source, [first]), icon=":material/delete:", type="tertiary",
+            help=KEPT,
+        )  # fmt: skip
         if len(pictures) > 1:
             every = [picture.digest for picture in pictures]
             st.button("Remove all", on_click=remove, args=(source, every), type="tertiary")
     return pictures
 
 
+KEPT = (
+    "Pictures are kept in the server's memory until you remove them or close the page, and nobody else sees them. While one "
+    "arrives, a part of it may lie in a temporary file without a name; nothing else is written to disk."
+)
+
+
 # -- what a person brought ----------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Upload:
-    """A picture's file that could be opened, told apart by its bytes' digest."""
-
-    digest: str
-    name: str
-    data: bytes = field(repr=False)
-
-
-@dataclass(frozen=True)
 class Brought:
-    """What a session holds of one source, longer than Streamlit, which forgets a widget's files when it is not drawn.
+    """What a session holds of one source, each picture once, in the order in which they came.
 
-    `fresh` are the pictures of the widget as it is, `files` the numbers by which Streamlit knows them, and `problems`
-    sentences on its files that are no pictures, and `unread` how many of its files are too many; `kept` are the pictures
-    of earlier widgets, of which this is number `widget`.
+    A widget for files is emptied as soon as they are read, by another one in its place, which is number `widget`. Of the last files
+    that it brought, `problems` are sentences on those that are not kept, and `unread` is how many were too many; both
+    until its page is left.
     """
 
-    kept: tuple[Upload, ...] = ()
-    fresh: tuple[Upload, ...] = ()
-    files: tuple[str, ...] = ()
+    pictures: tuple[Upload, ...] = ()
     problems: tuple[str, ...] = ()
     unread: int = 0
     widget: int = 0
-
-    @property
-    def all(self) -> tuple[Upload, ...]:
-        """Each picture once, in the order in which they came."""
-        return tuple({one.digest: one for one in (*self.kept, *self.fresh)}.values())
-
-    def anew(self, without: Sequence[str] = ()) -> Brought:
-        """What is held when the widget is empty again, less what was removed."""
-        return Brought(tuple(one for one in self.all if one.digest not in without), widget=self.widget)
 
 
 def brought() -> dict[str, Brought]:
@@ -131,64 +157,74 @@ def brought() -> dict[str, Brought]:
     return st.session_state.setdefault("brought", {source: Brought() for source in SOURCES})
 
 
-def bring(source: str, widget: Callable[..., UploadedFile | list[UploadedFile] | None]) -> Brought:
-    """What a person brought by a widget for files, which gets the key and the callback, and in earlier ones like it."""
-    key = f"{source} {brought()[source].widget}"
+def take(source: str) -> None:
+    """Read what a widget brought, and let go of Streamlit's own copies."""
+    held = brought()[source]
+    value = st.session_state[f"{source} {held.widget}"]
+    several = isinstance(value, list)
+    files = [file for file in (value if several else [value]) if isinstance(file, UploadedFile)]
+    pictures = {one.digest: one for one in held.pictures if several}  # a photograph takes the place of the last
+    problems, unread = [], len(files[MOST:])
+    for file in files[:MOST]:
+        data = file.getvalue()
+        digest = Own(hashlib.sha256(data).hexdigest())
+        if digest not in pictures and len(pictures) == MOST:
+            unread += 1
+        elif digest not in pictures:
+            try:
+                pictures[digest] = read(file.name, data, digest, sum(one.nbytes for one in pictures.values()))
+            except ImageError as error:
+                problems.append(f"{file.name}: {error}")
+            except NoRoomError as error:
+                problems.append(str(error))
+    state.release([file.file_id for file in files])
+    brought()[source] = Brought(tuple(pictures.values()), tuple(problems), unread, held.widget + 1)
 
-    def taken() -> None:
-        value, held = st.session_state[key], brought()[source]
-        several = isinstance(value, list)
-        files = [file for file in (value if several else [value]) if isinstance(file, UploadedFile)]
-        kept = held.kept if several else ()  # a photograph takes the place of the last
-        found = [read(file) for file in files[: MOST - len(kept)]]
-        brought()[source] = Brought(
-            kept, tuple(one for one in found if isinstance(one, Upload)), tuple(file.file_id for file in files),
-            tuple(one for one in found if isinstance(one, str)), len(files) - len(found), held.widget,
-        )  # fmt: skip
 
-    if not widget(key=key, on_change=taken) and brought()[source].files:  # its page was left
-        state.release(brought()[source].files)
-        brought()[source] = brought()[source].anew()
-    return brought()[source]
+def read(name: str, data: bytes, digest: Own, mine: int) -> Upload:
+    """An uploaded picture; `mine` are the bytes that the session holds already.
 
-
-def read(file: UploadedFile) -> Upload | str:
-    """An uploaded picture, or a sentence."""
-    data = file.getvalue()
-    digest = hashlib.sha256(data).hexdigest()
-    try:
-        decoded(digest, data)
-    except ImageError as error:
-        return f"{file.name}: {error}"
-    return Upload(digest, file.name, data)
+    Raises:
+        ImageError: where it is none.
+        NoRoomError: where the session or the server holds too much already.
+    """
+    if mine + len(data) > MOST_BYTES:
+        raise NoRoomError(
+            f"{name} finds no room: your pictures may take {MOST_BYTES // 2**20} MiB together; remove some first."
+        )
+    with HELD.room(len(data), name) as hold:
+        pixels = decoded(digest, lambda: open_image(data))
+        upload = Upload(digest, name, data, thumbnail(Image.fromarray(pixels)))
+        hold(upload)
+        return upload
 
 
 def remove(source: str, digests: Sequence[str]) -> None:
-    """Forget pictures, and the server's copies of their files."""
+    """Forget pictures, and what was made of them."""
     held = brought()[source]
-    state.release(held.files)
+    left = tuple(one for one in held.pictures if one.digest not in digests)
+    brought()[source] = Brought(left, widget=held.widget)
     for digest in digests:
-        decoded.clear(digest, b"")
-    brought()[source] = replace(held.anew(digests), widget=held.widget + 1)
+        RESULTS.forget(digest)
 
 
 # -- choosing one of them -----------------------------------------------------------------
 
 
-def chosen_first(pictures: list[Chosen]) -> list[Chosen]:
+def chosen_first(pictures: Sequence[Upload]) -> list[Chosen]:
     """The pictures as tiles to choose from where there are several; the chosen one goes to the front."""
+    chosen = [Chosen(one.digest, one.name, one) for one in pictures]
     if len(pictures) < 2:
-        return pictures
+        return chosen
 
     def choose(digest: str) -> None:
         st.session_state.uploaded = digest
 
-    digests = [picture.digest for picture in pictures]
+    labels: dict[str, str] = {one.digest: one.name for one in pictures}
     current = st.session_state.get("uploaded")
-    current = current if current in digests else digests[0]
-    labels = {picture.digest: picture.name for picture in pictures}
-    tiles(contacts([thumbnail(picture.image) for picture in pictures]), labels, current, "uploads", choose)
-    return sorted(pictures, key=lambda picture: picture.digest != current)
+    current = current if current in labels else pictures[0].digest
+    tiles(contacts([one.tile for one in pictures]), labels, current, "uploads", choose)
+    return sorted(chosen, key=lambda picture: picture.digest != current)
 
 
 def thumbnail(picture: Image.Image) -> np.ndarray:
@@ -210,7 +246,7 @@ def sample_picture(fashion: bool) -> Chosen:
 
 
 def from_sample(sample: Sample) -> Chosen:
-    return Chosen(sample.name, sample.label, decoded(sample.name, sample.open()))
+    return Chosen(sample.name, sample.label, sample)
 
 
 def credit(sample: Sample) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from html import escape
-from operator import attrgetter
 
 import numpy as np
 import streamlit as st
@@ -14,7 +12,7 @@ from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
 from resnet import ResNet, ResNetConfig, title
-from resnet.weights import BUNDLED, Weights, WeightsError, available, download, is_cached
+from resnet.weights import BUNDLED, Preprocessing, Weights, WeightsError, available, download, is_cached
 
 from .. import charts, diagram, inference, state
 from ..inference import Device, Prediction, Prepared
@@ -22,7 +20,7 @@ from ..palette import ACCENT, STEM
 from ..residual import switchable, without
 from ..trace import Trace, shape_text
 from . import checkpoint
-from .cached import HASHES, Key, device, form, model, shared, traced
+from .cached import Key, device, form, model, shared, traced
 from .network import chosen_layer
 from .picture import contacts, downloads, tiles
 from .pictures import Chosen
@@ -127,16 +125,15 @@ class Run:
     """One picture through one network; `pictures` are all that were chosen, this one first.
 
     `network` is in fp32, for gradients; the prediction and the maps are those of its `runner`, the same network in
-    the form that the session chose. Both are without the blocks that are `off`. What is shared takes a run whole,
-    and tells it from others by its `key`.
+    the form that the session chose. Both are without the blocks that are `off`.
+
+    A page keeps its run for as long as it is open, so a run holds nothing large: pixels, networks and results are looked
+    up by its `key` where they are needed, and made again where they are no longer kept.
     """
 
     pictures: tuple[Chosen, ...]
     invert: bool | None
-    prepared: Prepared
     key: Key
-    network: ResNet
-    runner: ResNet
     trace: Trace
 
     @property
@@ -156,17 +153,26 @@ class Run:
         """The device of `network`."""
         return self.key.form.plain
 
-    @cached_property
-    def prediction(self) -> Prediction:
-        return predicted(self)
+    @property
+    def prepared(self) -> Prepared:
+        return prepared(self.picture.digest, self.weights.data.preprocessing, self.key.inverted, self.picture)
 
-    @cached_property
+    @property
+    def network(self) -> ResNet:
+        return network_of(self.key.plain)
+
+    @property
+    def runner(self) -> ResNet:
+        return network_of(self.key)
+
+    @property
+    def prediction(self) -> Prediction:
+        return predicted(self.key, self)
+
+    @property
     def whole(self) -> Prediction:
         """What the network says with all of its blocks."""
-        if not self.off:
-            return self.prediction
-        key = self.key.whole
-        return predicted(replace(self, key=key, network=network_of(key.plain), runner=network_of(key)))
+        return replace(self, key=self.key.whole).prediction
 
     @property
     def size(self) -> str:
@@ -177,26 +183,43 @@ class Run:
         """The same on another picture."""
         return run_with((picture,), self.weights, self.invert, self.off, self.key.form)
 
+    def channels(self, layer: str) -> np.ndarray:
+        """The numbers of a layer's channels, the strongest first."""
+        return channels(self.key, layer, self)
+
     def maps(self, layer: str) -> np.ndarray:
         """A layer's output, C×H×W."""
-        return activated(self, layer)
+        return activated(self.key, layer, self)
 
 
-HASHES[Run] = attrgetter("key")
+@shared()
+def brightness(picture: str, _picture: Chosen) -> float:
+    """Of a picture's border, 0 to 255."""
+    return inference.border_brightness(_picture.image)
 
 
-@shared(64)
-def predicted(run: Run) -> Prediction:
-    watched = [part.layers[-1].name for part in diagram.parts(run.trace)]
-    return inference.predict(run.runner, run.prepared.tensor, run.key.form, watched)
+@shared()
+def prepared(picture: str, preprocessing: Preprocessing, inverted: bool, _picture: Chosen) -> Prepared:
+    return inference.prepare(_picture.image, preprocessing, inverted)
 
 
-@shared(32)
-def activated(run: Run, layer: str) -> np.ndarray:
-    return inference.activation(run.runner, run.prepared.tensor, layer, run.key.form)
+@shared()
+def predicted(key: Key, _run: Run) -> Prediction:
+    watched = [part.layers[-1].name for part in diagram.parts(_run.trace)]
+    return inference.predict(_run.runner, _run.prepared.tensor, key.form, watched)
 
 
-@shared(4)
+@shared()
+def activated(key: Key, layer: str, _run: Run) -> np.ndarray:
+    return inference.activation(_run.runner, _run.prepared.tensor, layer, key.form)
+
+
+@shared()
+def channels(key: Key, layer: str, _run: Run) -> np.ndarray:
+    return inference.by_strength(_run.maps(layer))
+
+
+@shared(stays=True)
 def lesioned(weights: Weights, how: Device, off: tuple[str, ...]) -> ResNet:
     return without(model(weights, how), off)
 
@@ -216,10 +239,9 @@ def run_with(
     pictures: Sequence[Chosen], weights: Weights, invert: bool | None, off: tuple[str, ...], how: Device
 ) -> Run:
     """`run` with its choices named; what the network says is known before it returns."""
-    prepared = inference.prepare(pictures[0].image, weights.data.preprocessing, invert)
-    key = Key(pictures[0].digest, prepared.inverted, weights, off, how)
-    networks = network_of(key.plain), network_of(key)
-    result = Run(tuple(pictures), invert, prepared, key, *networks, trace_of(weights))
+    picture, bright = pictures[0], weights.data.preprocessing.bright_on_dark
+    inverted = bright and brightness(picture.digest, picture) > 127 if invert is None else invert
+    result = Run(tuple(pictures), invert, Key(picture.digest, inverted, weights, off, how), trace_of(weights))
     _ = result.whole, result.prediction
     return result
 
@@ -312,8 +334,8 @@ def change(result: Run) -> str:
 def seen(result: Run) -> None:
     """What the network really saw, beside the picture."""
     left, right = st.columns(2)
-    left.image(result.picture.image, caption=state.escape_markdown(result.picture.name), width="stretch")
-    pixels = (result.prepared.pixels * 255).astype(np.uint8)
+    left.image(result.picture.small, caption=state.escape_markdown(result.picture.name), width="stretch")
+    pixels = result.prepared.seen
     pixels = pixels[:, :, 0] if pixels.shape[2] != 3 else pixels
     scale = max(1, 224 // max(pixels.shape[:2]))
     words = f"What the network sees: {result.size}" + (", inverted" if result.prepared.inverted else "")
@@ -325,10 +347,10 @@ def seen(result: Run) -> None:
 SHOWN = (32, 128, 512)
 
 
-def chosen_channel(maps: np.ndarray) -> int:
-    """The channel of C×H×W that is selected in all tabs: the one that a person chose, else the strongest."""
+def chosen_channel(order: np.ndarray) -> int:
+    """The channel that is selected in all tabs, of all by their strength: the one that a person chose, else the strongest."""
     chosen = st.session_state.get("channel")
-    return chosen if chosen is not None and chosen < len(maps) else int(inference.by_strength(maps)[0])
+    return chosen if chosen is not None and chosen < len(order) else int(order[0])
 
 
 def activations(result: Run) -> None:
@@ -342,7 +364,7 @@ def activations(result: Run) -> None:
             st.plotly_chart(charts.channel_figure(maps[:, 0, 0], layer.name), key="channel chart")
             channel = None
         else:
-            channel = channel_grid(maps, layer.name)
+            channel = channel_grid(result, maps, layer.name)
     with one, st.container(border=True, key="one channel"):
         if channel is not None:
             st.markdown(f"**Channel {channel} over the picture**")
@@ -350,15 +372,15 @@ def activations(result: Run) -> None:
                 "Blend", 0.0, 1.0, 0.6, key="blend", persist_state="session",
                 help="0 shows the picture alone, 1 the map alone.",
             )  # fmt: skip
-            st.image(charts.overlay(maps[channel], result.prepared.pixels, blend, layer.field), width="stretch")
+            st.image(charts.overlay(maps[channel], result.prepared.seen, blend, layer.field), width="stretch")
             st.caption("Each place shows the unit whose receptive field has its middle nearest.")
         else:
             st.markdown("**In numbers**")
         numbers(maps, result.size)
 
 
-def channel_grid(maps: np.ndarray, name: str) -> int:
-    """The grid of channel maps; returns the selected channel."""
+def channel_grid(result: Run, maps: np.ndarray, name: str) -> int:
+    """The grid of a layer's channel maps; returns the selected channel."""
     order = inference.by_strength(maps)
     choices = [most for most, fewer in zip(SHOWN, (0, *SHOWN), strict=False) if fewer < len(order)]
     most = min(st.session_state.get("channels shown", SHOWN[0]), choices[-1])
@@ -370,7 +392,7 @@ def channel_grid(maps: np.ndarray, name: str) -> int:
             on_change=lambda: st.session_state.update({"channels shown": st.session_state[key]}),
         )  # fmt: skip
     shown = [int(channel) for channel in order[:most]]
-    selected = chosen_channel(maps)
+    selected = chosen_channel(order)
 
     def select(identifier: str) -> None:
         st.session_state.channel = int(identifier)
@@ -382,7 +404,12 @@ def channel_grid(maps: np.ndarray, name: str) -> int:
     st.caption(
         f"{len(shown)} of {len(order)} channels, the largest mean magnitude first; each in its own range, dark to bright."
     )
-    downloads(name, lambda: charts.sheet(pictures, 8), lambda: {"channels": order, "activation": maps})
+    downloads(
+        name,
+        lambda: charts.sheet(pictures, 8),
+        lambda: {"channels": order, "activation": result.maps(name)},
+        maps.nbytes,
+    )
     return selected
 
 

@@ -15,22 +15,22 @@ from .. import source, state
 from ..notes import NOTES, SYMBOLS, Note, Try
 from ..source import Followed, Line, Snippet, Step
 from ..trace import Layer, Trace, shape_text
-from .cached import shared
+from .cached import shared, traced
 from .network import chosen_layer
 
 STYLE = Path(__file__).parents[1] / "assets" / "source.css"
 
 
-@shared(64, "Following the network through its source …")
+@shared("Following the network through its source …")
 def followed(config: ResNetConfig, files: tuple[str, ...], _trace: Trace) -> Followed:
     """The lines that make and run a network; `files` are the texts that the line numbers belong to."""
     return source.follow(_trace)
 
 
-@shared(64)
-def written(trace: Trace) -> tuple[str, ...]:
+@shared()
+def written(config: ResNetConfig, image_size: tuple[int, int]) -> tuple[str, ...]:
     """The words of every note."""
-    return tuple(note.text(trace) for note in NOTES)
+    return tuple(note.text(traced(config, image_size)) for note in NOTES)
 
 
 def annotated(trace: Trace) -> None:
@@ -47,7 +47,7 @@ def annotated(trace: Trace) -> None:
         contents()
     with right:
         legend()
-    words = dict(zip(NOTES, written(trace), strict=True))
+    words = dict(zip(NOTES, written(trace.config, trace.image_size), strict=True))
     for part, notes in groupby(NOTES, lambda note: note.part):
         st.header(part, anchor=False, divider="gray")
         for anchor, together in groupby(notes, lambda note: note.anchor):

@@ -30,12 +30,10 @@ from ..stacks import (
     on_picture,
 )  # fmt: skip
 from ..trace import Layer, shape_text
-from .cached import HASHES, shared, traced
+from .cached import shared, traced
 from .headline import amount, signed
 from .picture import picture
 from .pictures import credit
-
-HASHES[Lab] = repr
 
 # -- settings -----------------------------------------------------------------------------
 
@@ -102,7 +100,7 @@ def setting(name: str) -> None:
 # -- kernel stacks ------------------------------------------------------------------------
 
 
-@shared(64)
+@shared()
 def compared(settings: Lab) -> Comparison:
     return compare(settings)
 
