@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,10 +73,9 @@ class Unravelled:
         self.blocks = blocks(model.config)
         for name in self.blocks:
             routed.get_submodule(f"{name}.add").register_forward_hook(self._route(name))
-        with turn, torch.enable_grad():
-            self.pictures = pictures.detach().clone().requires_grad_()
-            # The sum, so that each picture has the gradient of its own loss: in eval mode pictures do not mix.
-            self.loss = F.cross_entropy(routed(self.pictures), labels, reduction="sum")
+        self.pictures = pictures.detach().clone().requires_grad_()
+        # The sum, so that each picture has the gradient of its own loss: in eval mode pictures do not mix.
+        self.loss = turn.run(lambda: F.cross_entropy(routed(self.pictures), labels, reduction="sum"))
 
     def _route(self, name: str) -> Any:
         def hook(_: nn.Module, args: tuple[Tensor, Tensor], __: Tensor) -> Tensor:
@@ -107,6 +107,10 @@ class Unravelled:
         """∂loss/∂pictures, N×C×H×W, along all paths together."""
         (gradient,) = torch.autograd.grad(self.loss, self.pictures, retain_graph=True)
         return gradient
+
+    def norm(self, through: Collection[str] | None = None) -> float:
+        """The mean over pictures of ‖∂loss/∂picture‖ along one path, or along all together."""
+        return _norm(self.whole() if through is None else self.along(through))
 
 
 class _Fork(torch.autograd.Function):
@@ -186,14 +190,11 @@ def samples(
     for batch, truth in zip(pictures.split(plan.pictures), labels.split(plan.pictures), strict=True):
         turn = device.turn(model, batch)
         unravelled = Unravelled(model, device.tensor(batch), truth.to(device.torch), turn)
-        with turn:
-            found = _norm(unravelled.whole())
-        yield Sample(None, found)
+        yield Sample(None, turn.run(unravelled.norm))
         for length in plan.lengths:
             through = chance.choice(len(unravelled.blocks), length, replace=False)
-            with turn:
-                found = _norm(unravelled.along([unravelled.blocks[index] for index in through]))
-            yield Sample(length, found)
+            names = [unravelled.blocks[index] for index in through]
+            yield Sample(length, turn.run(partial(unravelled.norm, names)))
 
 
 def _norm(gradients: Tensor) -> float:

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from resnet import ConfigError, ResNet, ResNetConfig
 from resnet.blocks import Block, EfficientChannelAttention, PreActivation, SqueezeExcitation
 
-from .inference import Device, TooLargeError, copy_of
-from .residual import passed, steps
+from .inference import Device, TooLargeError, copy_of, step
+from .residual import steps
 from .trace import Trace
 
 # -- settings -----------------------------------------------------------------------------
@@ -136,12 +136,12 @@ def become_identity(blocks: Sequence[Block], features: Tensor) -> Tensor:
         with ExitStack() as hooks:
             for norm in norms:
                 hooks.callback(norm.register_forward_pre_hook(_undo).remove)
-            passed(block, features)
+            step(block, features)
         if not isinstance(block.se, nn.Identity):
             last = convolutions[-1] if isinstance(block, PreActivation) or not norms else norms[-1]
             for tensor in last.parameters():
                 tensor.mul_(2)
-        features = passed(block, features)
+        features = step(block, features)
     return features
 
 
@@ -271,7 +271,7 @@ def experiment(
     cut = names.index(f"layer{place.stage}.{config.layers[place.stage - 1] - 1}") + 1
     before, after = (nn.Sequential(*(sequence[name] for name in part)) for part in (names[:cut], names[cut:]))
     batches = [device.tensor(batch) for batch in pictures.split(AT_ONCE)]
-    features = [passed(before, batch) for batch in batches]
+    features = [step(before, batch) for batch in batches]
     base = _scores(after, features)
     named = base.argmax(1)
 
@@ -305,7 +305,7 @@ def experiment(
 
 def _scores(module: nn.Module, features: Sequence[Tensor]) -> Tensor:
     """N×classes in fp32 on the CPU."""
-    return torch.cat([passed(module, batch).float().cpu() for batch in features])
+    return torch.cat([step(module, batch).float().cpu() for batch in features])
 
 
 def _share(true: Tensor) -> float:
