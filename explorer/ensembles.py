@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from resnet import ResNet
 
-from .inference import ONE_AT_A_TIME, Device, TooLargeError, Turn, copy_of
+from .cost import gradient_memory
+from .inference import ONE_AT_A_TIME, Device, Need, TooLargeError, Turn, copy_of, within
 from .residual import blocks
 from .trace import IMAGE, Trace
 
@@ -143,13 +144,15 @@ FEWER_LENGTHS = (28, 20, 14, 10)
 MOST_DRAWS, LEAST_DRAWS, MOST_PICTURES = 48, 6, 2
 BUDGET = 160e9
 """Multiply-adds that one measurement may take: some fifteen seconds on one core."""
+MAX_HELD = 2**29
+"""Bytes that a measurement may hold from one step to the next, while others' passes run."""
 
 
 def plan(trace: Trace) -> Plan:
     """As much as the budget allows, for a network at the image size of its trace: draws first, then pictures.
 
     Raises:
-        TooLargeError: where the fewest draws are too much, in one sentence with estimate and limit.
+        TooLargeError: where the fewest draws are too much, or what one holds, in one sentence with estimate and limit.
     """
     n = len(path_counts(trace)) - 1
     for most in FEWER_LENGTHS:
@@ -165,7 +168,12 @@ def plan(trace: Trace) -> Plan:
             f"{LEAST_DRAWS * cost / 1e9:,.0f} GMACs, and the limit is {BUDGET / 1e9:,.0f} GMACs."
         )
     draws = min(MOST_DRAWS, affordable)
-    return Plan(lengths, draws, min(MOST_PICTURES, affordable // draws))
+    memory = gradient_memory(trace)
+    within(
+        "The gradients along its paths are too much to measure here", "A smaller network works",
+        Need("a picture's activations take", memory, MAX_HELD, "GiB"),
+    )  # fmt: skip
+    return Plan(lengths, draws, min(MOST_PICTURES, affordable // draws, int(MAX_HELD // memory)))
 
 
 class Sample(NamedTuple):

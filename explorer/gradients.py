@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from resnet import ResNet, ResNetConfig, preset
 
-from .inference import Device, TooLargeError, copy_of
+from .cost import gradient_memory
+from .inference import MAX_GRADIENT_BYTES, Device, Need, TooLargeError, copy_of, within
 from .residual import blocks
 from .store import Progress
 from .trace import Layer, Trace
@@ -161,14 +162,20 @@ def plan(trace: Trace) -> Plan:
     Raises:
         TooLargeError: where the least is too much, in one sentence with estimate and limit.
     """
+    refused = TooLargeError()
     for each in PLANS:
-        cost = trace.macs * 3 * each.pictures * each.seeds * 4  # back costs twice the way forward
-        if cost <= BUDGET:
+        try:
+            within(
+                "The gradients of this network are too much to measure here", "A smaller network works",
+                # Back costs twice the way forward.
+                Need("they take", trace.macs * 3 * each.pictures * each.seeds * 4, BUDGET, "GMACs"),
+                Need("their activations take", gradient_memory(trace) * each.pictures, MAX_GRADIENT_BYTES, "GiB"),
+            )  # fmt: skip
+        except TooLargeError as error:
+            refused = error
+        else:
             return each
-    raise TooLargeError(
-        f"The gradients of this network are too much to measure here: they take {cost / 1e9:,.0f} GMACs, and the limit is "
-        f"{BUDGET / 1e9:,.0f} GMACs."
-    )
+    raise refused
 
 
 class Spread(NamedTuple):

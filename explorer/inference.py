@@ -152,7 +152,7 @@ def check_runnable(trace: Trace) -> None:
     Raises:
         TooLargeError: where weights, memory or work exceed a limit.
     """
-    _within(
+    within(
         "This network is too large to run here", "Everything but running it works",
         Need("its weights take", trace.params * 4, MAX_WEIGHT_BYTES, "GiB"),
         Need("a picture takes", working_memory(trace), MAX_BYTES, "GiB"),
@@ -166,7 +166,7 @@ def check_gradients(trace: Trace) -> None:
     Raises:
         TooLargeError: where they exceed the limit.
     """
-    _within(
+    within(
         f"Gradients at {shape_text(trace.image_size)} pixels are too large to take here",
         "A smaller image works, or a smaller network",
         Need("activations take", gradient_memory(trace), MAX_GRADIENT_BYTES, "GiB"),
@@ -185,10 +185,15 @@ class Need(NamedTuple):
 UNITS = {"GiB": 2**30, "GMACs": 1e9}
 
 
-def _within(refused: str, instead: str, *needs: Need) -> None:
+def within(refused: str, instead: str, *needs: Need) -> None:
+    """
+    Raises:
+        TooLargeError: where a need is above its limit, in one sentence and what works instead.
+    """
     for need in needs:
         if need.estimate > need.limit:
-            estimate, limit = (f"{amount / UNITS[need.unit]:,.1f} {need.unit}" for amount in need[1:3])
+            amounts = [amount / UNITS[need.unit] for amount in (need.estimate, need.limit)]
+            estimate, limit = (f"{amount:,.{0 if amount >= 100 else 1}f} {need.unit}" for amount in amounts)
             raise TooLargeError(f"{refused}: {need.what} {estimate}, and the limit is {limit}. {instead}.")
 
 
