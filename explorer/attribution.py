@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 from resnet import ResNet
 
-from .inference import ONE_AT_A_TIME, Device
+from .cost import gradient_memory, work
+from .inference import MAX_GRADIENT_BYTES, Device
+from .store import Progress
+from .trace import Trace
 
 
 def grad_cam(
@@ -28,16 +31,19 @@ def grad_cam(
     def watch(name: str) -> Callable[..., None]:
         return lambda module, args, output: outputs.update({name: output.requires_grad_()})
 
-    with ONE_AT_A_TIME, torch.enable_grad():
+    def run() -> dict[str, np.ndarray]:
         with ExitStack() as hooks:
             for name in layers:
                 hooks.callback(model.get_submodule(name).register_forward_hook(watch(name)).remove)
             score = model(picture.to(device.torch))[0, target]
         gradients = torch.autograd.grad(score, list(outputs.values()), materialize_grads=True)
-    return {
-        name: F.relu((gradient.mean((2, 3), keepdim=True) * output.detach()).sum(1))[0].detach().float().cpu().numpy()
-        for (name, output), gradient in zip(outputs.items(), gradients, strict=True)
-    }
+        maps = {
+            name: F.relu((gradient.mean((2, 3), keepdim=True) * output.detach()).sum(1))[0]
+            for (name, output), gradient in zip(outputs.items(), gradients, strict=True)
+        }
+        return {name: map.detach().float().cpu().numpy() for name, map in maps.items()}
+
+    return device.turn(model, picture).run(run)
 
 
 class Attribution(NamedTuple):
@@ -56,31 +62,52 @@ class Attribution(NamedTuple):
 
 
 STEPS, BATCH = 32, 4
-Progress = Callable[[float], None]
-"""Called with the share that is done, 0 to 1."""
+STEP_WORK = 150e9
+"""Multiply-adds, forward, of the pictures that go through together: about a second forward and back on two cores."""
+
+
+def together(trace: Trace) -> int:
+    """How many of the `STEPS` go through a network at once."""
+    fitting = min(STEP_WORK // work(trace), MAX_GRADIENT_BYTES // gradient_memory(trace))
+    return int(max(1, min(BATCH, fitting)))
 
 
 def integrated_gradients(
-    model: ResNet, picture: Tensor, target: int, device: Device, progress: Progress = lambda share: None
+    model: ResNet,
+    picture: Tensor,
+    target: int,
+    device: Device,
+    progress: Progress = lambda share: None,
+    batch: int = BATCH,
 ) -> Attribution:
     """What each pixel adds to the score of class `target` on the straight way from the mean picture (zeros after
     normalisation) to a 1×C×H×W picture, by captum (Sundararajan 2017, https://arxiv.org/abs/1703.01365).
+
+    Each `batch` of steps takes a turn, and `progress` is called after it.
     """
     from captum.attr import IntegratedGradients
 
-    done = 0
+    done, turn = 0, device.turn(model, picture)
+    method = IntegratedGradients(model)
+    gradients = method.gradient_func
 
-    def scores(batch: Tensor) -> Tensor:
+    def in_turn(*given: Any, **named: Any) -> tuple[Tensor, ...]:
         nonlocal done
-        done += len(batch)
+        found = turn.run(lambda: gradients(*given, **named))
+        done += len(found[0])
         progress(min(1.0, done / STEPS))
-        return model(batch)
+        return found
 
-    with ONE_AT_A_TIME, torch.enable_grad():
-        given = picture.to(device.torch)
-        found = IntegratedGradients(scores).attribute(given, target=target, n_steps=STEPS, internal_batch_size=BATCH)
-        with torch.no_grad():
-            here, nowhere = model(torch.cat([given, torch.zeros_like(given)]))[:, target].tolist()
+    method.gradient_func = in_turn
+    given = picture.to(device.torch)
+    with torch.enable_grad():
+        found = method.attribute(given, target=target, n_steps=STEPS, internal_batch_size=batch)
+
+    @torch.inference_mode()
+    def scores() -> list[float]:
+        return model(torch.cat([given, torch.zeros_like(given)]))[:, target].tolist()
+
+    here, nowhere = turn.run(scores)
     return Attribution(found[0].detach().sum(0).float().cpu().numpy(), here - nowhere)
 
 

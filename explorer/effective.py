@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -16,11 +17,10 @@ from torch import Tensor
 
 from resnet import ResNet
 
-from .inference import MAX_ACTIVATION_BYTES, MAX_MACS, ONE_AT_A_TIME, Device
+from .cost import gradient_memory, work
+from .inference import MAX_BYTES, MAX_WORK, Device
+from .store import Progress
 from .trace import Layer, Trace
-
-Progress = Callable[[float], None]
-"""Called with the share that is done, 0 to 1."""
 
 
 class Effective(NamedTuple):
@@ -54,7 +54,7 @@ def measured_side(layer: Layer, trace: Trace, traced: Callable[[int], Trace]) ->
 
 def fits(trace: Trace) -> bool:
     """Whether one pass that keeps activations for its gradient stays within the limits."""
-    return trace.training_memory <= MAX_ACTIVATION_BYTES and trace.macs <= MAX_MACS
+    return gradient_memory(trace) <= MAX_BYTES and work(trace) <= MAX_WORK
 
 
 def mirrored(picture: Tensor, side: int) -> Tensor:
@@ -78,27 +78,30 @@ def effective_field(
     ȳ is the mean over channels of the layer's middle unit. The model is in eval mode, so that batch norm is a
     fixed scaling: in training mode its statistics carry gradient from outside the box.
     """
-    side, unit = pictures[0].shape[-1], 0
+    side = pictures[0].shape[-1]
     kept: list[Tensor] = []
 
     def reached(module: object, args: object, output: Tensor) -> None:
         kept.append(output)
         raise _ReachedError
 
-    gradient = np.zeros((side, side))
+    def run(picture: Tensor) -> tuple[int, np.ndarray]:
+        given = picture[None].to(device.torch, copy=True).requires_grad_()
+        handle = model.get_submodule(layer.name).register_forward_hook(reached)
+        try:
+            with suppress(_ReachedError):
+                model(given)
+        finally:
+            handle.remove()
+        output = kept.pop()
+        unit = layer.field.nearest((side - 1) / 2, output.shape[2])
+        (found,) = torch.autograd.grad(output[0, :, unit, unit].mean(), given)
+        return unit, found[0].float().abs().sum(0).cpu().numpy()
+
+    gradient, unit = np.zeros((side, side)), 0
     for done, picture in enumerate(pictures, start=1):
-        with ONE_AT_A_TIME, torch.enable_grad():
-            given = picture[None].to(device.torch, copy=True).requires_grad_()
-            handle = model.get_submodule(layer.name).register_forward_hook(reached)
-            try:
-                with suppress(_ReachedError):
-                    model(given)
-            finally:
-                handle.remove()
-            output = kept.pop()
-            unit = layer.field.nearest((side - 1) / 2, output.shape[2])
-            (found,) = torch.autograd.grad(output[0, :, unit, unit].mean(), given)
-        gradient += np.nan_to_num(found[0].float().abs().sum(0).cpu().numpy())  # the widest range still adds up
+        unit, found = device.turn(model, picture[None]).run(partial(run, picture))
+        gradient += np.nan_to_num(found)  # the widest range still adds up
         progress(done / len(pictures))
     total = float(gradient.sum())
     box = layer.field.box((unit, unit))

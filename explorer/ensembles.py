@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 
 from resnet import ResNet
 
-from .inference import ONE_AT_A_TIME, Device, TooLargeError, Turn, copy_of
+from .cost import gradient_memory
+from .inference import ONE_AT_A_TIME, Device, Need, TooLargeError, Turn, copy_of, within
 from .residual import blocks
 from .trace import IMAGE, Trace
 
@@ -72,10 +74,9 @@ class Unravelled:
         self.blocks = blocks(model.config)
         for name in self.blocks:
             routed.get_submodule(f"{name}.add").register_forward_hook(self._route(name))
-        with turn, torch.enable_grad():
-            self.pictures = pictures.detach().clone().requires_grad_()
-            # The sum, so that each picture has the gradient of its own loss: in eval mode pictures do not mix.
-            self.loss = F.cross_entropy(routed(self.pictures), labels, reduction="sum")
+        self.pictures = pictures.detach().clone().requires_grad_()
+        # The sum, so that each picture has the gradient of its own loss: in eval mode pictures do not mix.
+        self.loss = turn.run(lambda: F.cross_entropy(routed(self.pictures), labels, reduction="sum"))
 
     def _route(self, name: str) -> Any:
         def hook(_: nn.Module, args: tuple[Tensor, Tensor], __: Tensor) -> Tensor:
@@ -108,6 +109,10 @@ class Unravelled:
         (gradient,) = torch.autograd.grad(self.loss, self.pictures, retain_graph=True)
         return gradient
 
+    def norm(self, through: Collection[str] | None = None) -> float:
+        """The mean over pictures of ‖∂loss/∂picture‖ along one path, or along all together."""
+        return _norm(self.whole() if through is None else self.along(through))
+
 
 class _Fork(torch.autograd.Function):
     """F(x) + S(x) that hands its gradient back as an `Unravelled` says at that time."""
@@ -139,13 +144,15 @@ FEWER_LENGTHS = (28, 20, 14, 10)
 MOST_DRAWS, LEAST_DRAWS, MOST_PICTURES = 48, 6, 2
 BUDGET = 160e9
 """Multiply-adds that one measurement may take: some fifteen seconds on one core."""
+MAX_HELD = 2**29
+"""Bytes that a measurement may hold from one step to the next, while others' passes run."""
 
 
 def plan(trace: Trace) -> Plan:
     """As much as the budget allows, for a network at the image size of its trace: draws first, then pictures.
 
     Raises:
-        TooLargeError: where the fewest draws are too much, in one sentence with estimate and limit.
+        TooLargeError: where the fewest draws are too much, or what one holds, in one sentence with estimate and limit.
     """
     n = len(path_counts(trace)) - 1
     for most in FEWER_LENGTHS:
@@ -161,7 +168,12 @@ def plan(trace: Trace) -> Plan:
             f"{LEAST_DRAWS * cost / 1e9:,.0f} GMACs, and the limit is {BUDGET / 1e9:,.0f} GMACs."
         )
     draws = min(MOST_DRAWS, affordable)
-    return Plan(lengths, draws, min(MOST_PICTURES, affordable // draws))
+    memory = gradient_memory(trace)
+    within(
+        "The gradients along its paths are too much to measure here", "A smaller network works",
+        Need("a picture's activations take", memory, MAX_HELD, "GiB"),
+    )  # fmt: skip
+    return Plan(lengths, draws, min(MOST_PICTURES, affordable // draws, int(MAX_HELD // memory)))
 
 
 class Sample(NamedTuple):
@@ -186,14 +198,11 @@ def samples(
     for batch, truth in zip(pictures.split(plan.pictures), labels.split(plan.pictures), strict=True):
         turn = device.turn(model, batch)
         unravelled = Unravelled(model, device.tensor(batch), truth.to(device.torch), turn)
-        with turn:
-            found = _norm(unravelled.whole())
-        yield Sample(None, found)
+        yield Sample(None, turn.run(unravelled.norm))
         for length in plan.lengths:
             through = chance.choice(len(unravelled.blocks), length, replace=False)
-            with turn:
-                found = _norm(unravelled.along([unravelled.blocks[index] for index in through]))
-            yield Sample(length, found)
+            names = [unravelled.blocks[index] for index in through]
+            yield Sample(length, turn.run(partial(unravelled.norm, names)))
 
 
 def _norm(gradients: Tensor) -> float:

@@ -7,7 +7,7 @@ inputs are (Balduzzi 2017, "The shattered gradients problem", https://arxiv.org/
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -18,8 +18,10 @@ from torch import Tensor, nn
 
 from resnet import ResNet, ResNetConfig, preset
 
-from .inference import Device, TooLargeError, copy_of
+from .cost import gradient_memory
+from .inference import MAX_GRADIENT_BYTES, Device, Need, TooLargeError, copy_of, within
 from .residual import blocks
+from .store import Progress
 from .trace import Layer, Trace
 
 RESIDUAL, PLAIN = "residual", "plain"
@@ -126,15 +128,19 @@ def flow(model: ResNet, names: Sequence[str], pictures: Tensor, labels: Tensor, 
         signal.append(float(args[0].detach().cpu().double().std()))
 
     every = [model.get_submodule(name) for name in blocks(model.config)]
-    with device.turn(model, pictures), torch.enable_grad(), ExitStack() as hooks:
-        for block in every:
-            hooks.callback(block.register_forward_pre_hook(read).remove)
-        hooks.callback(every[-1].register_forward_hook(lambda block, _, output: read(block, (output,))).remove)
-        weights = [model.get_parameter(f"{name}.weight").requires_grad_() for name in names]
-        loss = F.cross_entropy(model(device.tensor(pictures)), labels.to(device.torch))
-        gradients = torch.autograd.grad(loss, weights)
+
+    def run() -> Flow:
+        with ExitStack() as hooks:
+            for block in every:
+                hooks.callback(block.register_forward_pre_hook(read).remove)
+            hooks.callback(every[-1].register_forward_hook(lambda block, _, output: read(block, (output,))).remove)
+            weights = [model.get_parameter(f"{name}.weight").requires_grad_() for name in names]
+            loss = F.cross_entropy(model(device.tensor(pictures)), labels.to(device.torch))
+            gradients = torch.autograd.grad(loss, weights)
         norms = tuple(float(gradient.cpu().double().norm()) for gradient in gradients)
-    return Flow(float(loss.detach()), tuple(signal), norms)
+        return Flow(float(loss.detach()), tuple(signal), norms)
+
+    return device.turn(model, pictures).run(run)
 
 
 class Plan(NamedTuple):
@@ -156,14 +162,20 @@ def plan(trace: Trace) -> Plan:
     Raises:
         TooLargeError: where the least is too much, in one sentence with estimate and limit.
     """
+    refused = TooLargeError()
     for each in PLANS:
-        cost = trace.macs * 3 * each.pictures * each.seeds * 4  # back costs twice the way forward
-        if cost <= BUDGET:
+        try:
+            within(
+                "The gradients of this network are too much to measure here", "A smaller network works",
+                # Back costs twice the way forward.
+                Need("they take", trace.macs * 3 * each.pictures * each.seeds * 4, BUDGET, "GMACs"),
+                Need("their activations take", gradient_memory(trace) * each.pictures, MAX_GRADIENT_BYTES, "GiB"),
+            )  # fmt: skip
+        except TooLargeError as error:
+            refused = error
+        else:
             return each
-    raise TooLargeError(
-        f"The gradients of this network are too much to measure here: they take {cost / 1e9:,.0f} GMACs, and the limit is "
-        f"{BUDGET / 1e9:,.0f} GMACs."
-    )
+    raise refused
 
 
 class Spread(NamedTuple):
@@ -191,9 +203,7 @@ class Spread(NamedTuple):
         return all(np.isfinite(self.of(what)).all() for what in ("signal", "gradient"))
 
 
-def at_start(
-    trace: Trace, plan: Plan, device: Device, progress: Callable[[float], None] = lambda share: None
-) -> dict[Twin, Spread]:
+def at_start(trace: Trace, plan: Plan, device: Device, progress: Progress = lambda share: None) -> dict[Twin, Spread]:
     """The twins of a network at their initialisation, in training mode, on noise of the trace's image size."""
     names, configs = [layer.name for layer in main_path(trace)], twins(trace.config)
     found: dict[Twin, list[Flow]] = {twin: [] for twin in configs}
@@ -259,10 +269,13 @@ def input_gradients(model: ResNet, inputs: Tensor, device: Device) -> Tensor:
     Raises:
         OutOfMemoryError: where the pass does not fit the device's memory.
     """
-    with device.turn(model, inputs), torch.enable_grad():
-        inputs = device.tensor(inputs).detach().clone().requires_grad_()
-        (found,) = torch.autograd.grad(model(inputs)[:, 0].sum(), inputs)
-    return found.cpu()
+
+    def run() -> Tensor:
+        given = device.tensor(inputs).detach().clone().requires_grad_()
+        (found,) = torch.autograd.grad(model(given)[:, 0].sum(), given)
+        return found.cpu()
+
+    return device.turn(model, inputs).run(run)
 
 
 def neighbour_cosine(gradients: Tensor) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -17,8 +18,9 @@ from torch import Tensor, nn
 from resnet import ConfigError, ResNet, ResNetConfig
 from resnet.blocks import Block, EfficientChannelAttention, PreActivation, SqueezeExcitation
 
-from .inference import Device, TooLargeError, copy_of
-from .residual import passed, steps
+from .cost import FLOAT, working_memory
+from .inference import MAX_BYTES, Device, Need, TooLargeError, copy_of, step, within
+from .residual import steps
 from .trace import Trace
 
 # -- settings -----------------------------------------------------------------------------
@@ -136,12 +138,12 @@ def become_identity(blocks: Sequence[Block], features: Tensor) -> Tensor:
         with ExitStack() as hooks:
             for norm in norms:
                 hooks.callback(norm.register_forward_pre_hook(_undo).remove)
-            passed(block, features)
+            step(block, features)
         if not isinstance(block.se, nn.Identity):
             last = convolutions[-1] if isinstance(block, PreActivation) or not norms else norms[-1]
             for tensor in last.parameters():
                 tensor.mul_(2)
-        features = passed(block, features)
+        features = step(block, features)
     return features
 
 
@@ -245,11 +247,23 @@ def affordable(trace: Trace, place: Place, trained: bool) -> int:
             f"Appending {place.blocks} blocks to stage {place.stage} is too much to compute here: one picture takes "
             f"{cost / 1e9:,.0f} GMACs, and the limit is {BUDGET / 1e9:,.0f} GMACs."
         )
-    return int(min(MOST_IMAGES if trained else MOST_NOISE, BUDGET // cost))
+    features = FLOAT * prod(trace.layers[end].out_shape)
+    within(
+        f"Appending {place.blocks} blocks to stage {place.stage} is too much to compute here", "A smaller network works",
+        Need("what they read takes", features, MAX_FEATURES, "GiB"),
+    )  # fmt: skip
+    return int(min(MOST_IMAGES if trained else MOST_NOISE, BUDGET // cost, MAX_FEATURES // features))
 
 
+MAX_FEATURES = 2**28
+"""Bytes of what the appended blocks read of all pictures, which are held from one step to the next."""
 AT_ONCE = 100
-"""Pictures that go through together."""
+"""Pictures that go through together, at most."""
+
+
+def together(trace: Trace) -> int:
+    """How many pictures go through a network at once."""
+    return int(max(1, min(AT_ONCE, MAX_BYTES // working_memory(trace))))
 
 
 def append(model: ResNet, place: Place, blocks: Sequence[Block]) -> ResNet:
@@ -260,18 +274,19 @@ def append(model: ResNet, place: Place, blocks: Sequence[Block]) -> ResNet:
 
 
 def experiment(
-    model: ResNet, place: Place, pictures: Tensor, labels: Tensor, device: Device, seed: int = 0
+    model: ResNet, place: Place, pictures: Tensor, labels: Tensor, device: Device, seed: int = 0, at_once: int = AT_ONCE
 ) -> Iterator[Outcome | Appended]:
     """Each kind of `KINDS` that there is, one by one, and everything together last.
 
-    `pictures` are N×C×H×W, `labels` N classes. What comes before the appended blocks runs once for all of them.
+    `pictures` are N×C×H×W, `labels` N classes, and `at_once` go through together. What comes before the appended blocks
+    runs once for all of them.
     """
     config, sequence = model.config, steps(model)
     names = list(sequence)
     cut = names.index(f"layer{place.stage}.{config.layers[place.stage - 1] - 1}") + 1
     before, after = (nn.Sequential(*(sequence[name] for name in part)) for part in (names[:cut], names[cut:]))
-    batches = [device.tensor(batch) for batch in pictures.split(AT_ONCE)]
-    features = [passed(before, batch) for batch in batches]
+    batches = [device.tensor(batch) for batch in pictures.split(at_once)]
+    features = [step(before, batch) for batch in batches]
     base = _scores(after, features)
     named = base.argmax(1)
 
@@ -305,7 +320,7 @@ def experiment(
 
 def _scores(module: nn.Module, features: Sequence[Tensor]) -> Tensor:
     """N×classes in fp32 on the CPU."""
-    return torch.cat([passed(module, batch).float().cpu() for batch in features])
+    return torch.cat([step(module, batch).float().cpu() for batch in features])
 
 
 def _share(true: Tensor) -> float:

@@ -2,54 +2,102 @@
 
 from __future__ import annotations
 
+import mmap
+import os
+import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
-from torch import Tensor
+from torch import Tensor, nn
 
 from resnet import ResNet, title
 from resnet.weights import Preprocessing
 
-from .trace import Trace
+from .cost import gradient_memory, work, working_memory
+from .jobs import threads
+from .trace import Trace, shape_text
 
-MAX_WEIGHT_BYTES = 2**30
-MAX_ACTIVATION_BYTES = 2**30
-MAX_MACS = 40e9
-"""What one forward pass on a shared server may take."""
+# -- turns --------------------------------------------------------------------------------
 
-_LOCK = threading.Lock()
+Value = TypeVar("Value")
+
+PRIORITY = 10
+"""The nice value of the thread that runs passes, and of those that it starts: what people click on comes first."""
 
 
-@dataclass(frozen=True)
+class PassError(ValueError):
+    """A pass that is not made or not finished, in one sentence: what was tried, the limit, and what works instead."""
+
+
+class OutOfMemoryError(PassError):
+    """A pass for which memory ran out."""
+
+
+class TooLargeError(PassError):
+    """A network that can be explored but not run here, or a pass that took more than it may."""
+
+
+_here = threading.local()
+"""`pass_under_way` is True in the thread that runs passes."""
+
+
+def _begin() -> None:
+    _here.pass_under_way = True
+    if sys.platform == "linux":  # elsewhere a priority is a process's
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), PRIORITY)
+
+
+_WORKER = ThreadPoolExecutor(1, "passes", initializer=_begin)
+
+
+@dataclass(frozen=True, eq=False)
 class Turn:
-    """A lock that every pass takes, whatever its words: hooks belong to a model that several people share, and memory
-    for one pass is what the limits allow. Where memory runs out all the same, what the pass held is let go.
+    """A pass, or a step of many, on the server's one thread for passes, first come, first served.
 
-    Raises:
-        OutOfMemoryError: on the way out, in place of torch's errors about memory.
+    Hooks belong to a model that several people share, and the memory for one pass is what the limits allow. What takes
+    long takes a turn for each of its steps, so that others' passes come in between. With a `model`, its convolutions
+    look at the time and memory that the turn has taken. Where memory runs out all the same, what the pass held is let
+    go. `what` and `where` are the words for that.
     """
 
     what: str = "What was asked for"
     where: str = "this server"
+    model: nn.Module | None = None
 
-    def __enter__(self) -> None:
-        _LOCK.acquire()
+    def run(self, function: Callable[[], Value]) -> Value:
+        """What `function` returns or raises. It has torch's modes to itself, and as many threads as its caller.
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        _LOCK.release()
-        if error is not None and is_out_of_memory(error):
-            traceback.clear_frames(tb)  # else their tensors live as long as the error
+        From within a turn it is called at once, as a part of that.
+
+        Raises:
+            OutOfMemoryError: in place of torch's errors about memory.
+            TooLargeError: where the turn took more time or memory than a pass may.
+        """
+        if getattr(_here, "pass_under_way", False):
+            return function()
+        return _WORKER.submit(self._do, function, torch.get_num_threads()).result()
+
+    def _do(self, function: Callable[[], Value], number: int) -> Value:
+        if torch.get_num_threads() != number:
+            threads(number)
+        try:
+            with under(Watch(self.what), self.model) if self.model else nullcontext():
+                return function()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            traceback.clear_frames(error.__traceback__)  # else their tensors live as long as the error
             instead = "a smaller image, a smaller network or half precision needs less"
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -60,15 +108,20 @@ class Turn:
 ONE_AT_A_TIME = Turn()
 
 
+def step(module: nn.Module, batch: Tensor) -> Tensor:
+    """A part of a network on N×C×H×W, in a turn of its own."""
+    run = torch.inference_mode()(module.__call__)
+    return Turn(model=module if batch.numel() >= LARGE else None).run(lambda: run(batch))
+
+
 def copy_of(model: ResNet, share: bool = True) -> ResNet:
     """The same network with modules of its own, to hook or to change; parameters and buffers are the model's unless
     not to `share`.
 
     It is made in a turn of its own: in somebody's pass the model carries their hooks.
     """
-    with ONE_AT_A_TIME:
-        tensors = (*model.parameters(), *model.buffers()) if share else ()
-        return deepcopy(model, {id(tensor): tensor for tensor in tensors})
+    tensors = (*model.parameters(), *model.buffers()) if share else ()
+    return ONE_AT_A_TIME.run(lambda: deepcopy(model, {id(tensor): tensor for tensor in tensors}))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -77,32 +130,124 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 
-class OutOfMemoryError(ValueError):
-    """A pass for which memory ran out, in one sentence: what was tried, where, and what works instead."""
+# -- limits -------------------------------------------------------------------------------
 
+MAX_WEIGHT_BYTES = 2**30
+MAX_BYTES = 2**30
+MAX_GRADIENT_BYTES = 2**31
+MAX_WORK = 200e9
+"""What one picture on a shared server may take: beside the weights, forward, and forward and back; and in multiply-adds."""
 
-class TooLargeError(ValueError):
-    """A network that can be explored but not run here, in one sentence with estimate and limit."""
+MAX_SECONDS, MAX_GROWTH = 6.0, 5 * 2**29
+"""Computing seconds and bytes after which a turn is ended, whatever was estimated."""
+LOOK = 0.02
+"""Computing seconds between two looks at what a turn has taken."""
+LARGE = 2**15
+"""Numbers in a picture from which on its pass is watched."""
 
 
 def check_runnable(trace: Trace) -> None:
-    """Whether a forward pass fits this server.
+    """Whether a forward pass of one picture fits this server.
 
     Raises:
-        TooLargeError: where weights, activations or arithmetic exceed a limit.
+        TooLargeError: where weights, memory or work exceed a limit.
     """
-    gib, giga = 2**30, 1e9
-    estimates = (
-        ("its weights take", trace.params * 4, MAX_WEIGHT_BYTES, gib, "GiB"),
-        ("a picture's activations take", trace.inference_memory.bytes, MAX_ACTIVATION_BYTES, gib, "GiB"),
-        ("a picture takes", trace.macs, MAX_MACS, giga, "GMACs"),
+    within(
+        "This network is too large to run here", "Everything but running it works",
+        Need("its weights take", trace.params * 4, MAX_WEIGHT_BYTES, "GiB"),
+        Need("a picture takes", working_memory(trace), MAX_BYTES, "GiB"),
+        Need("its arithmetic and memory traffic take the time of", work(trace), MAX_WORK, "GMACs"),
+    )  # fmt: skip
+
+
+def check_gradients(trace: Trace) -> None:
+    """Whether a pass forward and back of one picture, which holds all activations, fits this server.
+
+    Raises:
+        TooLargeError: where they exceed the limit.
+    """
+    within(
+        f"Gradients at {shape_text(trace.image_size)} pixels are too large to take here",
+        "A smaller image works, or a smaller network",
+        Need("activations take", gradient_memory(trace), MAX_GRADIENT_BYTES, "GiB"),
     )
-    for what, estimate, limit, unit, name in estimates:
-        if estimate > limit:
-            raise TooLargeError(
-                f"This network is too large to run here: {what} {estimate / unit:,.1f} {name}, "
-                f"and the limit is {limit / unit:,.1f} {name}. Everything but running it works."
-            )
+
+
+class Need(NamedTuple):
+    """What something takes, in words with an estimate, its limit and their unit."""
+
+    what: str
+    estimate: float
+    limit: float
+    unit: str
+
+
+UNITS = {"GiB": 2**30, "GMACs": 1e9}
+
+
+def within(refused: str, instead: str, *needs: Need) -> None:
+    """
+    Raises:
+        TooLargeError: where a need is above its limit, in one sentence and what works instead.
+    """
+    for need in needs:
+        if need.estimate > need.limit:
+            amounts = [amount / UNITS[need.unit] for amount in (need.estimate, need.limit)]
+            estimate, limit = (f"{amount:,.{0 if amount >= 100 else 1}f} {need.unit}" for amount in amounts)
+            raise TooLargeError(f"{refused}: {need.what} {estimate}, and the limit is {limit}. {instead}.")
+
+
+class Watch:
+    """What a turn has taken since it began: computing time of its thread, and growth of the server's memory.
+
+    The estimates are for kernels that are known; this is for the others, and for what else the server does meanwhile.
+    """
+
+    def __init__(self, what: str):
+        self.what, self.before = what, resident()
+        self.start = self.last = time.thread_time()
+
+    def look(self) -> None:
+        """
+        Raises:
+            TooLargeError: where a limit is exceeded, in one sentence.
+        """
+        now = time.thread_time()
+        if now - self.last < LOOK:
+            return
+        self.last = now
+        took, growth = now - self.start, resident() - self.before
+        for taken, limit, unit in ((took, MAX_SECONDS, "s"), (growth / 2**30, MAX_GROWTH / 2**30, "GiB")):
+            if taken > limit:
+                raise TooLargeError(
+                    f"{self.what} was stopped when it had taken {taken:,.1f} {unit}: the limit is {limit:,.1f} {unit}. "
+                    "A smaller image works, or a smaller network."
+                )
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * mmap.PAGESIZE
+    except OSError:
+        return 0
+
+
+@contextmanager
+def under(watch: Watch, model: nn.Module) -> Iterator[None]:
+    """Inside, there is a look after each convolution, on the way back too."""
+
+    def look(_: nn.Module, __: object, output: Tensor) -> None:
+        watch.look()
+        if output.requires_grad:
+            output.register_hook(lambda _: watch.look())
+
+    with ExitStack() as hooks:
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d):
+                hooks.callback(module.register_forward_hook(look).remove)
+        yield
 
 
 # -- device -------------------------------------------------------------------------------
@@ -153,9 +298,9 @@ class Device:
         return picture.to(self.torch, self.dtype, memory_format=self.layout)
 
     def turn(self, model: ResNet, picture: Tensor) -> Turn:
-        """The turn of one pass, with words for a failure."""
-        shape = "×".join(map(str, picture.shape[1:]))
-        return Turn(f"A picture of {shape} through {title(model.config)} in {self.form}", self.name)
+        """The turn of one pass, with words for a failure; that of a large picture is watched."""
+        what = f"A picture of {shape_text(tuple(picture.shape[1:]))} through {title(model.config)} in {self.form}"
+        return Turn(what, self.name, model if picture.numel() >= LARGE else None)
 
 
 def devices() -> list[Device]:
@@ -304,16 +449,19 @@ def predict(model: ResNet, picture: Tensor, device: Device, watched: Sequence[st
         if held > HELD_BYTES:
             look()
 
-    with device.turn(model, picture), torch.inference_mode(), watching(model, watched, keep):
-        given = device.tensor(picture)
-        synchronise(device)
-        start = time.perf_counter()
-        scores = model(given)
-        synchronise(device)
-        seconds = time.perf_counter() - start
+    @torch.inference_mode()
+    def run() -> Prediction:
+        with watching(model, watched, keep):
+            given = device.tensor(picture)
+            synchronise(device)
+            start = time.perf_counter()
+            scores = model(given)
+            synchronise(device)
+            seconds = time.perf_counter() - start
         look()
-        probabilities = F.softmax(scores[0].float(), dim=0).cpu().numpy()
-    return Prediction(probabilities, seconds, device, strongest)
+        return Prediction(F.softmax(scores[0].float(), dim=0).cpu().numpy(), seconds, device, strongest)
+
+    return device.turn(model, picture).run(run)
 
 
 @contextmanager
@@ -353,10 +501,15 @@ def activation(model: ResNet, picture: Tensor, layer: str, device: Device) -> np
         OutOfMemoryError: where the pass does not fit the device's memory.
     """
     kept: dict[str, Tensor] = {}
-    with device.turn(model, picture), torch.inference_mode(), watching(model, [layer], kept.__setitem__):
-        model(device.tensor(picture))
+
+    @torch.inference_mode()
+    def run() -> np.ndarray:
+        with watching(model, [layer], kept.__setitem__):
+            model(device.tensor(picture))
         output = kept[layer][0].float()
         return (output if output.ndim == 3 else output.reshape(-1, 1, 1)).cpu().numpy()
+
+    return device.turn(model, picture).run(run)
 
 
 def by_strength(maps: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from math import prod
 from statistics import median
 from typing import Any, NamedTuple
@@ -18,10 +19,8 @@ from resnet import ResNet
 
 from .cost import VIEWS
 from .inference import Device, Turn, copy_of, synchronise
+from .store import Progress
 from .trace import Layer, Trace
-
-Progress = Callable[[float], None]
-"""Called with the share that is done, 0 to 1."""
 
 MOST_ROUNDS = 30
 
@@ -91,21 +90,33 @@ def latency(
     """Time a pass of a 1×C×H×W picture layer by layer, after a warm-up, through a network in the device's form.
 
     Without `rounds` there are as many as fit `budget` seconds, judged by the second pass. A round is two passes with
-    hooks and one without, in a turn of its own, so that others need not wait for all rounds.
+    hooks and one without, each in a turn of its own, so that others need not wait for all rounds.
 
     Raises:
         OutOfMemoryError: where a pass does not fit the device's memory.
     """
-    with device.turn(model, picture), torch.inference_mode():
+
+    @torch.inference_mode()
+    def warm() -> tuple[Tensor, float]:
         given = device.tensor(picture)
         model(given)
-        one = seconds(lambda: model(given), device)
+        return given, seconds(lambda: model(given), device)
+
+    @torch.inference_mode()
+    def by_layer() -> dict[str, float]:
+        return layer_seconds(model, given, device)
+
+    @torch.inference_mode()
+    def at_once() -> float:
+        return seconds(lambda: model(given), device)
+
+    turn = device.turn(model, picture)
+    given, one = turn.run(warm)
     rounds = rounds or rounds_within(budget, 3 * one)
     layers, whole = [], []
     for number in range(rounds):
-        with device.turn(model, picture), torch.inference_mode():
-            layers.append(layer_seconds(model, given, device))
-            whole.append(seconds(lambda: model(given), device))
+        layers.append(turn.run(by_layer))
+        whole.append(turn.run(at_once))
         progress((number + 1) / rounds)
     return Latency({name: median(times[name] for times in layers) for name in layers[0]}, median(whole), rounds)
 
@@ -223,12 +234,16 @@ def duplicate(device: Device, size: int) -> Callable[[], object]:
 
 def fastest(make: Callable[[], Callable[[], object]], device: Device, budget: float = 0.1) -> float:
     """The least seconds of what `make` makes, in one turn of about `budget` seconds, after a warm-up."""
-    with Turn("The measurement of the roof", device.name), torch.inference_mode():
+
+    @torch.inference_mode()
+    def run() -> float:
         action = make()
         one = seconds(action, device)
         if one > budget:
             return one
         return min(seconds(action, device) for _ in range(max(3, rounds_within(budget, one))))
+
+    return Turn("The measurement of the roof", device.name).run(run)
 
 
 # -- layers against the roof --------------------------------------------------------------
@@ -323,8 +338,7 @@ def effects(
     for number, form in enumerate(others, start=1):
         progress(number / 4)
         copy = copy_of(model, share=False)
-        with form.turn(model, picture):
-            network = form.network(copy)
+        network = form.turn(model, picture).run(partial(form.network, copy))
         first, probabilities = timed_run(network, picture, form)
         times = [(first, one)]
         if first <= budget or device.torch != "cpu":
@@ -343,7 +357,11 @@ def effects(
 def timed_run(model: ResNet, picture: Tensor, device: Device) -> tuple[float, Tensor]:
     """The seconds of one pass, and its class probabilities."""
     kept: list[Tensor] = []
-    with device.turn(model, picture), torch.inference_mode():
+
+    @torch.inference_mode()
+    def run() -> tuple[float, Tensor]:
         given = device.tensor(picture)
         took = seconds(lambda: kept.append(model(given)), device)
         return took, kept[0][0].float().softmax(0).cpu()
+
+    return device.turn(model, picture).run(run)

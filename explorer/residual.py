@@ -15,7 +15,7 @@ from resnet import ResNet, ResNetConfig
 from resnet.blocks import Block
 from resnet.weights import Preprocessing
 
-from .inference import ONE_AT_A_TIME, Device, copy_of, watching
+from .inference import Device, copy_of, step, watching
 
 # -- blocks switched off ------------------------------------------------------------------
 
@@ -97,17 +97,23 @@ def contributions(model: ResNet, picture: Tensor, device: Device) -> tuple[Contr
         OutOfMemoryError: where the pass does not fit the device's memory.
     """
     found: list[Contribution] = []
-    with device.turn(model, picture), torch.inference_mode(), ExitStack() as hooks:
-        for name, block in model.named_modules():
-            if not isinstance(block, Block) or block.plain:
-                continue
 
-            def measure(_: nn.Module, args: tuple[Tensor, ...], output: Tensor, name: str = name) -> None:
-                norms = (float(torch.linalg.vector_norm(values, dtype=torch.float32)) for values in (*args, output))
-                found.append(Contribution(name, *norms))
+    def measure(name: str, args: tuple[Tensor, ...], output: Tensor) -> None:
+        norms = (float(torch.linalg.vector_norm(values, dtype=torch.float32)) for values in (*args, output))
+        found.append(Contribution(name, *norms))
 
-            hooks.callback(block.add.register_forward_hook(measure).remove)
-        model(device.tensor(picture))
+    @torch.inference_mode()
+    def run() -> None:
+        with ExitStack() as hooks:
+            for name, block in model.named_modules():
+                if isinstance(block, Block) and not block.plain:
+                    hook = block.add.register_forward_hook(
+                        lambda _, args, output, name=name: measure(name, args, output)
+                    )
+                    hooks.callback(hook.remove)
+            model(device.tensor(picture))
+
+    device.turn(model, picture).run(run)
     return tuple(found)
 
 
@@ -137,14 +143,19 @@ def addition(model: ResNet, picture: Tensor, block: str, device: Device) -> Addi
 
     post = model.config.order == "post"
     watched = [f"{block}.add", f"{block}.act"] if post else [f"{block}.add"]
-    with device.turn(model, picture), torch.inference_mode(), watching(model, watched, kept.__setitem__):
-        hook = model.get_submodule(watched[0]).register_forward_hook(keep)
-        try:
-            model(device.tensor(picture))
-        finally:
-            hook.remove()
+
+    @torch.inference_mode()
+    def run() -> Addition:
+        with watching(model, watched, kept.__setitem__):
+            hook = model.get_submodule(watched[0]).register_forward_hook(keep)
+            try:
+                model(device.tensor(picture))
+            finally:
+                hook.remove()
         branch, shortcut, *rest = (values[0].float().cpu().numpy() for values in (*inputs, *kept.values()))
-    return Addition(shortcut, branch, rest[0], rest[1] if post else None)
+        return Addition(shortcut, branch, rest[0], rest[1] if post else None)
+
+    return device.turn(model, picture).run(run)
 
 
 # -- each block in turn -------------------------------------------------------------------
@@ -181,11 +192,11 @@ def lesion(
         wrong = probabilities.argmax(1) != truth
         return Lesion(name, float(wrong.double().mean()), float(probabilities[range(len(truth)), truth].mean()))
 
-    for number, (name, step) in enumerate(sequence.items(), start=1):
+    for number, (name, module) in enumerate(sequence.items(), start=1):
         if name in off:
             rest = nn.Sequential(lesioned.get_submodule(name), *modules[number:])
-            yield judged(name, [passed(rest, batch) for batch in batches])
-        batches = [passed(step, batch) for batch in batches]
+            yield judged(name, [step(rest, batch) for batch in batches])
+        batches = [step(module, batch) for batch in batches]
     yield judged("", batches)
 
 
@@ -198,11 +209,6 @@ def steps(model: ResNet) -> dict[str, nn.Module]:
         else:
             result[name] = module
     return result
-
-
-def passed(module: nn.Module, batch: Tensor) -> Tensor:
-    with ONE_AT_A_TIME, torch.inference_mode():
-        return module(batch)
 
 
 def normalised(images: np.ndarray, preprocessing: Preprocessing) -> Tensor:

@@ -19,7 +19,7 @@ from resnet import OPTIONS, PRESETS, ConfigError, Option, ResNetConfig, preset, 
 from resnet.options import from_text, to_text
 
 from .compare import common_size
-from .inference import OutOfMemoryError
+from .inference import PassError
 from .residual import switchable
 from .store import StoppedError
 from .view import View, natural_size, parse_size, size_text, tolerant
@@ -274,7 +274,7 @@ def tabs(panels: Mapping[str, Callable[..., None]], *given: Any) -> None:
                         panel(*given)
                     except StoppedError:
                         pass  # the button to compute it is the panel's end
-                    except OutOfMemoryError as error:
+                    except PassError as error:
                         st.error(escape_markdown(str(error)), icon=":material/memory:")
 
     draw()

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from explorer import state
-from explorer.inference import OutOfMemoryError, TooLargeError, check_runnable
+from explorer.inference import PassError, TooLargeError, check_runnable
 from explorer.views import addition, attribution, field, lesion, network, pictures, running, several, speed
 from explorer.views.cached import traced
 from explorer.views.headline import heading
@@ -46,7 +46,7 @@ if not chosen:
 inverted = running.choose_inversion(weights, card)
 try:
     result = running.run(chosen, weights, inverted)
-except OutOfMemoryError as error:
+except PassError as error:
     with right:
         st.error(state.escape_markdown(str(error)), icon=":material/memory:")
         speed.offer_cpu()

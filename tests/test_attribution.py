@@ -85,6 +85,8 @@ def test_integrated_gradients_are_captums_and_complete(shipped: ResNet) -> None:
 
 def test_integrated_gradients_of_a_linear_network_are_weight_times_pixel() -> None:
     class Line(nn.Module):
+        config = preset("resnet20")  # which the words for a failure name
+
         def __init__(self) -> None:
             super().__init__()
             self.fc = nn.Linear(12, 3, bias=False)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from explorer.charts import count_text, overlay, tinted
 from explorer.effective import Effective, effective_field, gaussian_width, measured_side, mirrored
-from explorer.inference import MAX_ACTIVATION_BYTES, Device
+from explorer.inference import MAX_BYTES, Device
 from explorer.receptive_field import PIXEL, Box, Field, Paths, by_depth, paths
 from explorer.trace import Layer, Trace, trace
 from resnet import PRESETS, ResNet, ResNetConfig, build, preset
@@ -416,7 +416,7 @@ def test_a_side_that_fits() -> None:
     config = preset("resnet152")
     traced = trace(config)
     side = measured_side(traced.by_name["layer4.2.act"], traced, lambda side: trace(config, side))
-    assert trace(config, side).training_memory <= MAX_ACTIVATION_BYTES < trace(config, 3 * 224).training_memory
+    assert trace(config, side).training_memory <= MAX_BYTES < trace(config, 3 * 224).training_memory
     assert measured_side(traced.layers[0], traced, lambda side: trace(config, side)) == 32
 
 

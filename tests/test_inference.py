@@ -399,8 +399,8 @@ def test_known_networks_run(name: str) -> None:
     ("given", "size", "words"),
     [
         ({"layers": (1,), "planes": (16384,)}, 224, ("weights take 18.3 GiB", "limit is 1.0 GiB")),
-        ({"block": "basic", "layers": (1,)}, 8192, ("activations take 8.8 GiB", "limit is 1.0 GiB")),
-        ({"layers": (3, 8, 36, 3)}, 800, ("146.8 GMACs", "limit is 40.0 GMACs")),
+        ({"block": "basic", "layers": (1,)}, 8192, ("a picture takes 9.5 GiB", "limit is 1.0 GiB")),
+        ({"layers": (3, 8, 36, 3)}, 800, ("the time of 616 GMACs", "limit is 200 GMACs")),
     ],
 )
 def test_what_is_too_large_says_by_how_much(given: dict[str, Any], size: int, words: tuple[str, str]) -> None:

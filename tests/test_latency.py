@@ -313,12 +313,12 @@ def test_any_turn_turns_the_error_into_a_sentence_and_lets_tensors_go() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     sentence = "^What was asked for needs more memory than this server has free; "
-    with pytest.raises(OutOfMemoryError, match=sentence) as told, ONE_AT_A_TIME:
-        work()
+    with pytest.raises(OutOfMemoryError, match=sentence) as told:
+        ONE_AT_A_TIME.run(work)
     assert told.value.__suppress_context__
     assert seen[0]() is None
-    with Turn(), pytest.raises(ZeroDivisionError):
-        _ = 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        Turn().run(lambda: 1 / 0)
 
 
 # -- where CUDA is ------------------------------------------------------------------------
@@ -451,9 +451,11 @@ def shown_form(app: AppTest) -> str:
 
 
 def test_a_tab_without_memory_leaves_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    def out_of_memory() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
     def fail(*_: Any, **__: Any) -> None:
-        with ONE_AT_A_TIME:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+        ONE_AT_A_TIME.run(out_of_memory)
 
     monkeypatch.setattr(latency, "effects", fail)
     app = opened()

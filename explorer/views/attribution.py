@@ -9,6 +9,7 @@ import streamlit as st
 
 from .. import attribution, charts, state
 from ..attribution import Attribution
+from ..inference import check_gradients
 from ..trace import Layer
 from .cached import Key, computed, shared, wanted
 from .network import chosen_layer
@@ -24,6 +25,7 @@ def panel(result: Run) -> None:
     if not result.prediction.finite:
         st.error("The activations overflowed, so no class has a score to explain.")
         return
+    check_gradients(result.trace)
     choose_class(result)
     target, name = explained_class(result), explained_name(result)
     with st.container(border=True, key="grad-cam"):
@@ -111,7 +113,7 @@ def integrated(result: Run, target: int) -> Attribution | None:
     return computed(
         key, "Integrating the gradients …",
         lambda progress: attribution.integrated_gradients(
-            result.network, result.prepared.tensor, target, result.device, progress
+            result.network, result.prepared.tensor, target, result.device, progress, attribution.together(result.trace)
         ),
     )  # fmt: skip
 

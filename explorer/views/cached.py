@@ -117,8 +117,7 @@ def model(weights: Weights, form: Device) -> ResNet:
         OutOfMemoryError: where the device has no memory for them.
     """
     network = load(weights, state_dict=checkpoint.uploaded_tensors(weights)).requires_grad_(False)
-    with ONE_AT_A_TIME:
-        return form.network(network)
+    return ONE_AT_A_TIME.run(lambda: form.network(network))
 
 
 # -- what takes long ----------------------------------------------------------------------

@@ -191,7 +191,12 @@ def map_sheet(name: str, values: np.ndarray, layer: Layer, size: tuple[int, int]
 
 
 def cam(result: Run, layer: Layer) -> np.ndarray:
-    """Grad-CAM for the class that the attribution tab explains."""
+    """Grad-CAM for the class that the attribution tab explains.
+
+    Raises:
+        TooLargeError: where the gradient takes too much memory.
+    """
+    inference.check_gradients(result.trace)
     return _cam(result.key.plain, layer.name, explained_class(result), result)
 
 
@@ -241,6 +246,11 @@ def measured(result: Run, layer: Layer) -> Effective | None:
     macs = sum(before.macs for before in traced(config, (side, side)).layers[: layer.index + 1])
     low, high = INPUTS
     count = int(min(max(BUDGET / max(macs, 1), low), high))
+    try:
+        inference.check_gradients(traced(config, (side, side)))
+    except inference.TooLargeError as error:
+        st.info(state.escape_markdown(str(error)), icon=":material/block:")
+        return None
     seconds = 3 * count * result.prediction.seconds * macs / result.trace.macs
     words = f"Measure the effective field of {layer.name}, about {max(1, seconds):.0f} s"
     if not wanted(words, key, at_once=macs * count <= AT_ONCE):

@@ -25,6 +25,7 @@ from ..identity import (
     experiment,
     obstacle,
     parse_place,
+    together,
 )
 from ..inference import TooLargeError, check_runnable
 from ..jobs import single_thread
@@ -90,7 +91,8 @@ def outcome(chosen: Setting, place: Place, images: int) -> Appended:
         network = loaded(chosen.weights)
         pictures, labels = chosen.pictures(images)
         with single_thread():
-            for number, found in enumerate(experiment(network, place, pictures, labels, device()), start=1):
+            steps = experiment(network, place, pictures, labels, device(), at_once=together(chosen.trace))
+            for number, found in enumerate(steps, start=1):
                 if isinstance(found, Appended):
                     break
                 move(number / 6)

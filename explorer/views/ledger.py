@@ -32,10 +32,16 @@ def measured(config: ResNetConfig, image_size: tuple[int, int]) -> Mapping[str, 
 
     network = build(config, device="meta").eval()
     image = torch.empty(1, config.in_channels, *image_size, device="meta")
-    with ONE_AT_A_TIME, FlopCounterMode(display=False) as counter, torch.no_grad():  # its hooks are on all modules
-        network(image)
+
+    @torch.no_grad()
+    def count() -> int:
+        with FlopCounterMode(display=False) as counter:  # its hooks are on all modules
+            network(image)
+        return counter.get_total_flops()
+
+    flops = ONE_AT_A_TIME.run(count)
     adds = summary(network, tuple(image.shape), device="meta", verbose=0).total_mult_adds
-    return {"torch": counter.get_total_flops(), "torchinfo": adds}
+    return {"torch": flops, "torchinfo": adds}
 
 
 def ledger(trace: Trace) -> None:

@@ -13,7 +13,8 @@ import streamlit as st
 
 from .. import charts, latency
 from ..inference import Device
-from ..latency import Effect, Latency, Progress, Roof, Timed
+from ..latency import Effect, Latency, Roof, Timed
+from ..store import Progress
 from .cached import device, form, places
 from .running import Run
 
