@@ -260,21 +260,26 @@ def budget(name: str, usual: int) -> int:
 
 
 PAUSE = 1.0
-"""Seconds between two times that memory is given back."""
+"""Seconds from when somebody asks to when memory is given back."""
 
 _tidying = threading.Lock()
 
 
 def tidy() -> None:
-    """Give memory that is free back to the system soon, where it takes it: garbage is collected, and glibc's heap cut."""
+    """`give_back` soon, once for all who ask meanwhile."""
+
+    def later() -> None:
+        _tidying.release()
+        give_back()
+
     if _tidying.acquire(blocking=False):
-        timer = threading.Timer(PAUSE, _tidy)
+        timer = threading.Timer(PAUSE, later)
         timer.daemon = True
         timer.start()
 
 
-def _tidy() -> None:
-    _tidying.release()
+def give_back() -> None:
+    """Give memory that is free back to the system: garbage is collected, and glibc's heap cut where that is in use."""
     gc.collect()
     with suppress(AttributeError, OSError, TypeError):  # only glibc has it
         ctypes.CDLL(None).malloc_trim(0)

@@ -18,6 +18,7 @@ from .. import charts, diagram, inference, state
 from ..inference import Device, Prediction, Prepared
 from ..palette import ACCENT, STEM
 from ..residual import switchable, without
+from ..store import tidy
 from ..trace import Trace, shape_text
 from . import checkpoint
 from .cached import Key, device, form, model, shared, traced
@@ -192,6 +193,10 @@ class Run:
         return activated(self.key, layer, self)
 
 
+LARGE = 2**26
+"""Bytes of a pass above which its memory is given back to the system."""
+
+
 @shared()
 def brightness(picture: str, _picture: Chosen) -> float:
     """Of a picture's border, 0 to 255."""
@@ -206,6 +211,8 @@ def prepared(picture: str, preprocessing: Preprocessing, inverted: bool, _pictur
 @shared()
 def predicted(key: Key, _run: Run) -> Prediction:
     watched = [part.layers[-1].name for part in diagram.parts(_run.trace)]
+    if _run.trace.inference_memory.bytes > LARGE:
+        tidy()  # a moment later, when the pass is over
     return inference.predict(_run.runner, _run.prepared.tensor, key.form, watched)
 
 
