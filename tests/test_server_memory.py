@@ -49,6 +49,7 @@ def test_a_run_holds_nothing_large() -> None:
     assert run.prediction.finite
     held = {field: weight(value) for field, value in vars(run).items() if field != "trace"}
     assert max(held.values()) < 20_000
+    assert weight(run.prediction) < 100_000  # maps of at most 32 pixels a side, and nothing of the outputs behind them
 
 
 def test_a_picture_is_prepared_as_bytes() -> None:

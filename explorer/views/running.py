@@ -203,7 +203,7 @@ def brightness(picture: str, _picture: Chosen) -> float:
     return inference.border_brightness(_picture.image)
 
 
-@shared()
+@shared(most=2**24)  # so that many large pictures, one after the other, push out nothing else
 def prepared(picture: str, preprocessing: Preprocessing, inverted: bool, _picture: Chosen) -> Prepared:
     return inference.prepare(_picture.image, preprocessing, inverted)
 
@@ -390,7 +390,7 @@ def channel_grid(result: Run, maps: np.ndarray, name: str) -> int:
     """The grid of a layer's channel maps; returns the selected channel."""
     order = inference.by_strength(maps)
     choices = [most for most, fewer in zip(SHOWN, (0, *SHOWN), strict=False) if fewer < len(order)]
-    most = min(st.session_state.get("channels shown", SHOWN[0]), choices[-1])
+    most = min(st.session_state.get("channels shown") or SHOWN[0], choices[-1])
     if len(choices) > 1:
         key = f"shown of {len(order)}"
         state.set_widget(key, most)
