@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 import urllib.error
 import urllib.request
 import zlib
@@ -19,7 +20,7 @@ from streamlit.testing.v1 import AppTest
 from torchvision.models import resnet18
 
 import resnet.weights
-from explorer import state
+from explorer import images, state
 from explorer.images import open_image, samples
 from explorer.store import RESULTS, Holdings
 from explorer.trace import trace
@@ -1030,6 +1031,20 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(set(released)) == 18
     click(app, "Remove all")
     assert not app.session_state["brought"]["Upload"].pictures
+
+
+@pytest.mark.usefixtures("nothing_loaded")
+def test_a_damaged_sample_gets_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tile is grey, and the others work; where one of several is damaged, the tab says so."""
+    shutil.copytree(images._SAMPLES, tmp_path / "samples")
+    monkeypatch.setattr(images, "_SAMPLES", tmp_path / "samples")
+    first, second = samples()[:2]
+    (tmp_path / "samples" / first.file).unlink()
+    words = [f"The sample {first.name} is missing or damaged: installing the app again mends it."]
+    assert said(opened("inference", preset="resnet20_fashion", picture=first.name).error) == words
+    app = opened("inference", preset="resnet20_fashion", picture=second.name)
+    assert verdict(app)
+    assert said(tab(app, "Several pictures").error) == words
 
 
 def test_pictures_are_kept_within_limits(monkeypatch: pytest.MonkeyPatch) -> None:
