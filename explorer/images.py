@@ -457,8 +457,17 @@ class Sample:
         return (_SAMPLES / self.file).read_bytes()
 
     def image(self) -> Image.Image:
-        """The picture itself."""
-        return open_image(self.open())
+        """The picture itself.
+
+        Raises:
+            ImageError: where the file is missing or damaged.
+        """
+        try:
+            return open_image(self.open())
+        except (ImageError, OSError) as error:
+            raise ImageError(
+                f"The sample {self.name} is missing or damaged: installing the app again mends it."
+            ) from error
 
 
 @cache

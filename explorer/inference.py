@@ -491,7 +491,7 @@ def strongest_map(output: Tensor) -> np.ndarray:
     if (longest := max(chosen.shape)) > 32:
         height, width = (max(1, round(32 * side / longest)) for side in chosen.shape)
         chosen = F.adaptive_avg_pool2d(chosen[None], (height, width))[0]
-    return chosen.cpu().numpy()
+    return chosen.cpu().numpy().copy()  # of the whole output nothing is kept
 
 
 def activation(model: ResNet, picture: Tensor, layer: str, device: Device) -> np.ndarray:

@@ -19,6 +19,7 @@ from resnet import OPTIONS, PRESETS, ConfigError, Option, ResNetConfig, preset, 
 from resnet.options import from_text, to_text
 
 from .compare import common_size
+from .images import ImageError
 from .inference import PassError
 from .residual import switchable
 from .store import StoppedError
@@ -276,6 +277,8 @@ def tabs(panels: Mapping[str, Callable[..., None]], *given: Any) -> None:
                         pass  # the button to compute it is the panel's end
                     except PassError as error:
                         st.error(escape_markdown(str(error)), icon=":material/memory:")
+                    except ImageError as error:
+                        st.error(escape_markdown(str(error)), icon=":material/broken_image:")
 
     draw()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import math
 import os
 import re
 import sys
@@ -31,6 +32,10 @@ LOOK = 0.1
 
 SMALL = 2**20
 """Bytes up to which a result stays when nobody who used it is left."""
+
+
+LARGE = 2**26
+"""Bytes from which making a result leaves memory behind that is worth giving back."""
 
 
 class StoppedError(Exception):
@@ -73,8 +78,8 @@ class Work:
 class Store:
     """Results by what they depend on, of at most `budget` bytes together; the least recently used is forgotten first.
 
-    A result above a quarter of the budget is handed on and not kept, unless it `stays`: the last used of those is kept
-    whatever its size. None is no result. A session is named by whoever asks; "" is nobody.
+    A result above a quarter of the budget, or above `most` bytes, is handed on and not kept, unless it `stays`: the last
+    used of those is kept whatever its size. None is no result. A session is named by whoever asks; "" is nobody.
     """
 
     def __init__(self, budget: int):
@@ -94,7 +99,8 @@ class Store:
             return work.value
 
     def compute(
-        self, key: Hashable, compute: Callable[[Progress], Value], waiting: Progress, session: str = "", stays: bool = False
+        self, key: Hashable, compute: Callable[[Progress], Value], waiting: Progress, session: str = "",
+        stays: bool = False, most: float = math.inf,
     ) -> Value:  # fmt: skip
         """The result: what is there, or what another thread is at work on, or else what `compute` returns.
 
@@ -113,7 +119,7 @@ class Store:
                     work = self._works[key] = Work(owned(key), stays)
                 self._use(key, work, session)
             if mine:
-                return self._do(key, work, compute, session)
+                return self._do(key, work, compute, session, most)
             while not work.over.wait(LOOK):
                 waiting(work.share)
             if work.value is not None:
@@ -153,7 +159,7 @@ class Store:
         self.bytes -= work.bytes
         return work
 
-    def _do(self, key: Hashable, work: Work, compute: Callable[[Progress], Value], session: str) -> Value:
+    def _do(self, key: Hashable, work: Work, compute: Callable[[Progress], Value], session: str, most: float) -> Value:
         def tell(share: float) -> None:
             work.share = share
 
@@ -168,12 +174,12 @@ class Store:
             with self._lock:
                 work.value, work.bytes = value, size
                 self.bytes += size
-                kept = size and (work.stays or size <= self.budget // 4)
+                kept = size and (work.stays or size <= min(self.budget // 4, most))
                 if not kept or (session and session not in work.users and abandoned(work)):
                     self._remove(key)
                 self._trim()
             work.over.set()
-            if size and not kept:
+            if size > LARGE or (size and not kept):
                 tidy()
 
     def _trim(self) -> None:
@@ -259,22 +265,29 @@ def budget(name: str, usual: int) -> int:
     return int(text) * 2**20
 
 
-PAUSE = 1.0
-"""Seconds between two times that memory is given back."""
+PAUSES = (1.0, 10.0)
+"""Seconds from when somebody asks to when memory is given back, and to when it is once more: by then a page that was being
+drawn has let go of what it had in hand."""
 
 _tidying = threading.Lock()
 
 
 def tidy() -> None:
-    """Give memory that is free back to the system soon, where it takes it: garbage is collected, and glibc's heap cut."""
+    """`give_back` soon, once for all who ask meanwhile."""
+
+    def first() -> None:
+        _tidying.release()
+        give_back()
+
     if _tidying.acquire(blocking=False):
-        timer = threading.Timer(PAUSE, _tidy)
-        timer.daemon = True
-        timer.start()
+        for pause, function in zip(PAUSES, (first, give_back), strict=True):
+            timer = threading.Timer(pause, function)
+            timer.daemon = True
+            timer.start()
 
 
-def _tidy() -> None:
-    _tidying.release()
+def give_back() -> None:
+    """Give memory that is free back to the system: garbage is collected, and glibc's heap cut where that is in use."""
     gc.collect()
     with suppress(AttributeError, OSError, TypeError):  # only glibc has it
         ctypes.CDLL(None).malloc_trim(0)

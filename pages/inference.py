@@ -3,6 +3,7 @@
 import streamlit as st
 
 from explorer import state
+from explorer.images import ImageError
 from explorer.inference import PassError, TooLargeError, check_runnable
 from explorer.views import addition, attribution, field, lesion, network, pictures, running, several, speed
 from explorer.views.cached import traced
@@ -50,6 +51,9 @@ except PassError as error:
     with right:
         st.error(state.escape_markdown(str(error)), icon=":material/memory:")
         speed.offer_cpu()
+    st.stop()
+except ImageError as error:
+    right.error(state.escape_markdown(str(error)), icon=":material/broken_image:")
     st.stop()
 with right.container(border=True, key="seen"):
     running.seen(result)

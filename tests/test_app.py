@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 import urllib.error
 import urllib.request
 import zlib
@@ -19,11 +20,12 @@ from streamlit.testing.v1 import AppTest
 from torchvision.models import resnet18
 
 import resnet.weights
-from explorer import state
+from explorer import images, state
 from explorer.images import open_image, samples
+from explorer.store import RESULTS, Holdings
 from explorer.trace import trace
 from explorer.view import View
-from explorer.views import cached, lesion
+from explorer.views import cached, lesion, pictures
 from resnet import OPTIONS, ResNet, ResNetConfig, preset
 from resnet.weights import FASHION_MNIST, Weights, load
 
@@ -1029,6 +1031,55 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(set(released)) == 18
     click(app, "Remove all")
     assert not app.session_state["brought"]["Upload"].pictures
+
+
+@pytest.mark.usefixtures("nothing_loaded")
+def test_a_damaged_sample_gets_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tile is grey, and the others work; where one of several is damaged, the tab says so."""
+    shutil.copytree(images._SAMPLES, tmp_path / "samples")
+    monkeypatch.setattr(images, "_SAMPLES", tmp_path / "samples")
+    first, second = samples()[:2]
+    (tmp_path / "samples" / first.file).unlink()
+    words = [f"The sample {first.name} is missing or damaged: installing the app again mends it."]
+    assert said(opened("inference", preset="resnet20_fashion", picture=first.name).error) == words
+    app = opened("inference", preset="resnet20_fashion", picture=second.name)
+    assert verdict(app)
+    assert said(tab(app, "Several pictures").error) == words
+
+
+def test_pictures_are_kept_within_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session's own, and the server's; each with a sentence, and what was there before stays."""
+    files = clothes("Trouser", "Bag", "Dress")
+    monkeypatch.setattr(pictures, "MOST_BYTES", sum(len(data) for _, data, _ in files[:2]) + 2**15)
+    app = select(opened("inference", preset="resnet20_fashion"), "source", "Upload")
+    app.file_uploader[0].set_value([*files[:2], ("large.png", files[2][1] + bytes(2**16), "")])
+    run(app)
+    assert said(app.error) == ["large.png finds no room: your pictures may take 0 MiB together; remove some first."]
+    monkeypatch.setattr(pictures, "HELD", Holdings(100))
+    app.file_uploader[0].set_value(files[2:])
+    run(app)
+    (words,) = said(app.error)
+    assert words.startswith("dress finds no room: this server already holds 0.0 GiB of people's files")
+    assert tile_labels(app, "uploads") == ["trouser", "bag"]
+
+
+def test_what_was_made_of_an_upload_goes_with_it() -> None:
+    """When it is removed, and when its session ends; what was made of samples stays."""
+
+    def made() -> set[str]:
+        return {own for work in list(RESULTS._works.values()) for own in work.owns}
+
+    samples = verdict(opened("inference", preset="resnet20_fashion"))
+    app = select(opened("inference", preset="resnet20_fashion"), "source", "Upload")
+    app.file_uploader[0].set_value(clothes("Trouser", "Bag"))
+    run(app)
+    tab(app, "Attribution")
+    assert len(made()) == 2
+    click(app, "Remove this picture")
+    assert len(made()) == 1
+    RESULTS.leave("test session id")  # that of every AppTest
+    assert not made()
+    assert verdict(opened("inference", preset="resnet20_fashion")) == samples
 
 
 def test_a_photograph_stays_until_the_next_one() -> None:

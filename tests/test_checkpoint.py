@@ -21,6 +21,7 @@ import torchvision
 from streamlit.testing.v1 import AppTest
 from torch import Tensor, nn
 
+from explorer.inference import Device
 from explorer.store import Holdings
 from explorer.views import checkpoint as checkpoint_view
 from resnet import PRESETS, ConfigError, ResNetConfig, build, infer_config, preset
@@ -529,6 +530,17 @@ def test_a_bad_upload_leaves_the_network(data: bytes) -> None:
     assert link(app) == SMALL.to_query()
     upload(app, saved(small_state()))
     assert not app.error
+
+
+def test_a_network_shares_the_tensors_of_its_checkpoint() -> None:
+    """So that they are in memory once, and a pass leaves them as they are."""
+    state = small_state()
+    before = {name: tensor.clone() for name, tensor in state.items()}
+    network = load(own_weights(SMALL, (32, 32), "mine", "digest"), state_dict=state)
+    own = network.state_dict()
+    assert all(own[name].data_ptr() == tensor.data_ptr() for name, tensor in state.items() if "tracked" not in name)
+    Device("cpu", "CPU", half=True, channels_last=True).network(network)(torch.zeros(1, 3, 32, 32).bfloat16())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in state.items())
 
 
 def test_all_sessions_share_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:

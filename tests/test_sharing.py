@@ -27,6 +27,7 @@ from streamlit.runtime import Runtime
 from streamlit.runtime.dataframe_source_manager import DataframeSourceManager
 from streamlit.runtime.media_file_manager import MediaFileManager
 from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
+from streamlit.runtime.scriptrunner import RerunData, RerunException, StopException
 from streamlit.testing.v1 import AppTest, app_test, util
 from test_app import APP, captions, opened, texts
 from torch import Tensor, nn
@@ -41,7 +42,7 @@ from explorer.inference import Device, activation, predict, prepare
 from explorer.jobs import single_thread
 from explorer.latency import effects
 from explorer.residual import addition, contributions, without
-from explorer.store import RESULTS, Holdings, Own
+from explorer.store import RESULTS, Holdings, NoRoomError, Own
 from explorer.trace import trace
 from explorer.views import cached, checkpoint, lesion, paths, pictures
 from explorer.views import gradients as gradient_view
@@ -366,6 +367,139 @@ def test_who_asks_for_the_same_sees_that_they_wait(monkeypatch: pytest.MonkeyPat
     assert runs == ["first"]
     assert told["second"][-1] == (0.5, "Counting … Somebody else asked for the same; this is how far it is.")
     assert cached.computed("key", "Counting …", lambda move: pytest.fail("it is kept")) == "result"
+
+
+@pytest.mark.parametrize("end", [StopException(), RerunException(RerunData())], ids=repr)
+def test_who_waits_takes_over_where_the_other_stops(
+    end: BaseException, monkeypatch: pytest.MonkeyPatch, fresh: Callable[[], None]
+) -> None:
+    """A bar ends the run of the one who was first, as Streamlit does once they click; nothing of theirs is kept."""
+    waits, stopped = threading.Event(), threading.Event()
+
+    class Bar:
+        def __init__(self, share: float, words: str):
+            self.progress(share, words)
+
+        def progress(self, share: float, words: str) -> None:
+            if "Somebody else" in words:
+                waits.set()
+            elif share == 0.5 and not stopped.is_set():
+                assert waits.wait(30)
+                stopped.set()
+                raise end
+
+    monkeypatch.setattr(cached.st, "progress", Bar)
+
+    def compute(move: Callable[[float], None]) -> str:
+        begun.set()
+        move(0.5)
+        return threading.current_thread().name
+
+    begun, found = threading.Event(), []
+
+    def ask() -> None:
+        try:
+            found.append(cached.computed("key", "Counting …", compute))
+        except type(end):
+            found.append("stopped")
+
+    people = [threading.Thread(target=ask, name=name) for name in ("first", "second")]
+    people[0].start()
+    assert begun.wait(30)
+    people[1].start()
+    for person in people:
+        person.join(30)
+    assert sorted(found) == ["second", "stopped"]
+    assert RESULTS.get("key") == "second"
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("tab", ["Identity", "Shattered gradients"])
+def test_what_was_stopped_is_computed_once_it_is_asked_for(
+    tab: str, fresh: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cached, "short", lambda key: "a name")
+    app = opened("experiments", preset="resnet20_fashion", tab="Degradation")
+    app.session_state["stopped"] = {"a name"}
+    app.session_state["view"] = replace(app.session_state["view"], tab=tab)
+    charts = ran(app).get("plotly_chart")
+    assert not charts
+    (again,) = [button for button in app.button if button.label == "Compute it"]
+    again.click()
+    assert ran(app).get("plotly_chart")
+    assert not app.session_state["stopped"]
+    assert not [button for button in app.button if button.label in ("Compute it", "Stop")]
+
+
+def ran(app: AppTest) -> AppTest:
+    app.run()
+    assert not app.exception, app.exception
+    return app
+
+
+def test_what_follows_from_the_rest_is_no_part_of_a_key(fresh: Callable[[], None]) -> None:
+    @cached.shared()
+    def joined(a: str, _b: list[str], c: str) -> str:
+        return a + _b[0] + c
+
+    assert joined("a", ["b"], "c") == "abc"
+    assert joined("a", ["another"], "c") == "abc"
+    assert joined("b", ["b"], "c") == "bbc"
+    (key, _) = [key for key, work in RESULTS._works.items() if work.value in ("abc", "bbc")]
+    assert key[1:] == ("a", "c")
+
+
+def test_a_broken_result_is_not_kept_and_the_next_one_tries(fresh: Callable[[], None]) -> None:
+    answers = iter([RuntimeError("broken"), "whole"])
+
+    @cached.shared()
+    def fails(name: str) -> str:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    with pytest.raises(RuntimeError, match="broken"):
+        fails("name")
+    assert fails("name") == "whole"
+
+
+def test_six_people_bring_a_checkpoint_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room for three, whatever they have read when they ask."""
+
+    class State(threading.local):
+        checkpoint: Any = None
+
+        def get(self, name: str) -> Any:
+            return self.checkpoint
+
+        def pop(self, name: str, default: Any) -> Any:
+            return self.checkpoint
+
+    tensors = {"weight": torch.zeros(2500)}
+    ours, start, kept = Holdings(3 * 10_000 + 100), threading.Barrier(6), []
+    monkeypatch.setattr(checkpoint, "HELD", ours)
+    monkeypatch.setattr(checkpoint, "st", MagicMock(session_state=State()))
+    monkeypatch.setattr(
+        checkpoint,
+        "read",
+        lambda data, name: checkpoint.Checkpoint(name, Own(name), SMALL, True, {}, (), dict(tensors)),
+    )
+
+    def bring(number: int) -> str:
+        start.wait(30)
+        try:
+            checkpoint.take(MagicMock(getvalue=lambda: b"data", name=f"{number}.pt"))
+        except NoRoomError as error:
+            return str(error)
+        kept.append(checkpoint.held())
+        return ""
+
+    with ThreadPoolExecutor(6) as pool:
+        said = list(pool.map(bring, range(6)))
+    assert len(kept) == 3
+    assert sum("finds no room" in words for words in said) == 3
+    assert ours.bytes == 30_000
 
 
 @pytest.mark.usefixtures("few")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from PIL import Image
 from streamlit.runtime.scriptrunner import RerunData, RerunException, StopException
 
 from explorer import store as module
-from explorer.store import Holdings, NoRoomError, Own, Progress, Store, budget, frozen, weight
+from explorer.store import Holdings, NoRoomError, Own, Progress, Store, budget, frozen, tidy, weight
 from explorer.trace import trace
 from resnet import ConfigError, build, preset
 from resnet.weights import own_weights
@@ -407,3 +408,37 @@ def test_a_budget_that_is_none_gets_a_sentence(text: str, monkeypatch: pytest.Mo
         ConfigError, match=r"RESNET_EXPLORER_RESULTS_MIB = .* is not accepted: a whole number of MiB, 16 or more\."
     ):
         budget("RESNET_EXPLORER_RESULTS_MIB", 128)
+
+
+# -- giving memory back -------------------------------------------------------------------
+
+
+def test_memory_is_given_back_once_for_all_who_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Soon, and once more when pages that were being drawn are through; who asks after that is heard."""
+    timers: list[tuple[float, Callable[[], None]]] = []
+    monkeypatch.setattr(module, "_tidying", threading.Lock())
+    monkeypatch.setattr(threading, "Timer", lambda *given: timers.append(given) or MagicMock())
+    collected: list[int] = []
+    monkeypatch.setattr(gc, "collect", lambda: collected.append(1))
+    for _ in range(3):
+        tidy()
+    assert [pause for pause, _ in timers] == [1.0, 10.0]
+    for _, function in timers:
+        function()
+    assert len(collected) == 2
+    tidy()
+    assert len(timers) == 4
+    timers[2][1]()
+
+
+def test_large_results_that_go_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(module, "tidy", lambda: asked.append(1))
+    store = Store(16 * MUCH)
+    store.compute("small", plain(array(100)), never, "a")
+    store.compute("large", plain(array(2000)), never, "a")
+    assert not asked
+    store.leave("a")
+    assert len(asked) == 1
+    store.compute("too large", plain(array(8000)), never, "a")
+    assert len(asked) == 2

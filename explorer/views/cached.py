@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Hashable
 from contextlib import nullcontext
 from functools import wraps
@@ -32,12 +33,15 @@ def session() -> str:
     return context.session_id if context else ""
 
 
-def shared(words: str = "", stays: bool = False) -> Callable[[Callable[Given, Value]], Callable[Given, Value]]:
+def shared(
+    words: str = "", stays: bool = False, most: float = math.inf
+) -> Callable[[Callable[Given, Value]], Callable[Given, Value]]:
     """Keep the results of a function of its arguments and nothing else, frozen, for everybody.
 
     Arguments are given by place. They tell results from each other, so they are small and hashable; those whose names
     begin with _ follow from the others and tell nothing. Who asks for what somebody is computing waits for it; `words`
-    are shown meanwhile. Results that `stays` holds for are large and slow to make: the last one is kept.
+    are shown meanwhile. Those of more than `most` bytes are handed on and not kept. Those that `stays` holds for are large
+    and slow to make: the last one is kept.
     """
 
     def decorate(function: Callable[Given, Value]) -> Callable[Given, Value]:
@@ -50,7 +54,7 @@ def shared(words: str = "", stays: bool = False) -> Callable[[Callable[Given, Va
                 return found
             with st.spinner(words) if words and user else nullcontext():
                 return RESULTS.compute(
-                    key, lambda tell: function(*args, **kwargs), lambda _: give_way(user), user, stays
+                    key, lambda tell: function(*args, **kwargs), lambda _: give_way(user), user, stays, most
                 )
 
         return call

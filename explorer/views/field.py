@@ -14,7 +14,7 @@ from PIL import Image
 from .. import charts, inference, state
 from ..attribution import grad_cam
 from ..effective import Effective, Width, effective_field, gaussian_width, measured_side, mirrored
-from ..images import open_image, samples
+from ..images import samples
 from ..receptive_field import Box
 from ..trace import Layer
 from .attribution import explained_class, explained_name
@@ -267,10 +267,7 @@ def inputs(result: Run, count: int, side: int) -> list[torch.Tensor]:
     """Shipped samples, of what the weights know where there are any, as the network takes them, `side` pixels wide."""
     data = result.weights.data
     known = [sample for sample in samples() if sample.label in data.categories] or samples()
-    return [
-        mirrored(inference.prepare(open_image(sample.open()), data.preprocessing).tensor[0], side)
-        for sample in known[:count]
-    ]
+    return [mirrored(inference.prepare(sample.image(), data.preprocessing).tensor[0], side) for sample in known[:count]]
 
 
 def in_numbers(result: Run, layer: Layer, effective: Effective) -> None:

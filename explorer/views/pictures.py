@@ -81,7 +81,15 @@ def reduced(picture: str, _chosen: Chosen) -> np.ndarray:
 @shared()
 def sample_tiles() -> Contacts:
     """Every shipped sample as a small square."""
-    return contacts([thumbnail(sample.image()) for sample in samples()])
+    return contacts([sample_tile(sample) for sample in samples()])
+
+
+def sample_tile(sample: Sample) -> np.ndarray:
+    """A sample as a small square, grey where its file is missing or damaged."""
+    try:
+        return thumbnail(sample.image())
+    except ImageError:
+        return np.full((56, 56, 3), 128, np.uint8)
 
 
 def choose_pictures(fashion: bool) -> list[Chosen]:

@@ -18,6 +18,7 @@ from .. import charts, diagram, inference, state
 from ..inference import Device, Prediction, Prepared
 from ..palette import ACCENT, STEM
 from ..residual import switchable, without
+from ..store import tidy
 from ..trace import Trace, shape_text
 from . import checkpoint
 from .cached import Key, device, form, model, shared, traced
@@ -192,13 +193,17 @@ class Run:
         return activated(self.key, layer, self)
 
 
+LARGE = 2**26
+"""Bytes of a pass above which its memory is given back to the system."""
+
+
 @shared()
 def brightness(picture: str, _picture: Chosen) -> float:
     """Of a picture's border, 0 to 255."""
     return inference.border_brightness(_picture.image)
 
 
-@shared()
+@shared(most=2**24)  # so that many large pictures, one after the other, push out nothing else
 def prepared(picture: str, preprocessing: Preprocessing, inverted: bool, _picture: Chosen) -> Prepared:
     return inference.prepare(_picture.image, preprocessing, inverted)
 
@@ -206,6 +211,8 @@ def prepared(picture: str, preprocessing: Preprocessing, inverted: bool, _pictur
 @shared()
 def predicted(key: Key, _run: Run) -> Prediction:
     watched = [part.layers[-1].name for part in diagram.parts(_run.trace)]
+    if _run.trace.inference_memory.bytes > LARGE:
+        tidy()  # a moment later, when the pass is over
     return inference.predict(_run.runner, _run.prepared.tensor, key.form, watched)
 
 
@@ -383,7 +390,7 @@ def channel_grid(result: Run, maps: np.ndarray, name: str) -> int:
     """The grid of a layer's channel maps; returns the selected channel."""
     order = inference.by_strength(maps)
     choices = [most for most, fewer in zip(SHOWN, (0, *SHOWN), strict=False) if fewer < len(order)]
-    most = min(st.session_state.get("channels shown", SHOWN[0]), choices[-1])
+    most = min(st.session_state.get("channels shown") or SHOWN[0], choices[-1])
     if len(choices) > 1:
         key = f"shown of {len(order)}"
         state.set_widget(key, most)

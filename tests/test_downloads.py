@@ -1,0 +1,81 @@
+"""Files that are made when they are asked for: what comes, and for how long a server holds it."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Callable
+from unittest.mock import MagicMock
+from urllib.parse import urlencode
+
+import numpy as np
+import pytest
+from playwright.sync_api import expect
+from streamlit.runtime import Runtime
+from streamlit.runtime.media_file_manager import MediaFileManager
+from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
+from test_app import looked
+
+from explorer.inference import activation, prepare
+from explorer.views import cached, picture, pictures
+from resnet.weights import BUNDLED, bundled, load
+
+
+@pytest.mark.browser
+def test_the_numbers_behind_a_picture(visit) -> None:
+    """What a browser gets, twice from one button, is the layer's output."""
+    visit.open(
+        "/inference?" + urlencode({"preset": "resnet20_fashion", "at": "layer2.0.conv1", "picture": "0000-ankle-boot"})
+    )
+    weights = bundled(BUNDLED["resnet20"])[0]
+    chosen = pictures.from_sample(next(sample for sample in pictures.samples() if sample.name == "0000-ankle-boot"))
+    seen = prepare(chosen.image, weights.data.preprocessing)
+    expected = activation(load(weights), seen.tensor, "layer2.0.conv1", cached.places()[0])
+    for _ in range(2):
+        with visit.page.expect_download() as download:
+            visit.page.get_by_role("button", name="NPZ").click()
+        with open(download.value.path(), "rb") as file, np.load(io.BytesIO(file.read())) as arrays:
+            np.testing.assert_allclose(arrays["activation"], expected, atol=1e-4)
+    expect(visit.page.get_by_role("button", name="NPZ")).to_be_enabled()
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch) -> MediaFileManager:
+    """What a server serves."""
+    files = MediaFileManager(MemoryMediaFileStorage("/media"))
+    monkeypatch.setattr(Runtime, "_instance", MagicMock(spec=Runtime, media_file_mgr=files))
+    return files
+
+
+def test_a_file_waits_for_its_browser_and_is_let_go(files: MediaFileManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While other people's scripts end; then nothing of it is held, though nobody's does."""
+    later: list[Callable[[], None]] = []
+    monkeypatch.setattr(threading, "Timer", lambda seconds, function: later.append(function) or MagicMock())
+    session = MagicMock(session_id="a session")
+    storage = files._storage._files_by_id  # type: ignore[attr-defined]
+    file = files.add_deferred(lambda: made(session), "text/plain", "1.2", "numbers.txt")
+    address = files.execute_deferred(file)
+    for _ in range(4):
+        files.remove_orphaned_files()
+    (one,) = storage.values()
+    assert one.content == b"numbers" * 1000
+    assert next(iter(storage)) in address
+    later[0]()
+    assert sum(len(one.content) for one in storage.values()) == 0
+
+
+def made(session: MagicMock) -> bytes:
+    data = b"numbers" * 1000
+    picture.hand_out(data, "numbers.txt", "text/plain", session)
+    return data
+
+
+def test_what_is_too_large_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(picture, "MOST_BYTES", 2**20)
+    app = looked(
+        "Several pictures", preset="resnet20", layers="1", planes="4", size="256", weights="random", at="conv1"
+    )
+    numbers = [button.proto for button in app.get("download_button") if button.proto.label == "NPZ"]
+    assert [button.disabled for button in numbers] == [True, True]
+    assert numbers[0].help.startswith("These numbers take ")
+    assert "MiB, and downloads of at most 1 MiB are made." in numbers[0].help

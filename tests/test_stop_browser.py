@@ -1,0 +1,41 @@
+"""A computation that a person ends, in a real Chromium."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+import pytest
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.browser
+
+
+def test_what_takes_long_is_stopped_and_asked_for_again(visit):
+    """One result that is computed at once, and one that has a button of its own."""
+    page = visit.page
+    bar, stop = page.get_by_test_id("stProgress"), page.get_by_role("button", name="Stop", exact=True)
+    again = page.get_by_role("button", name="Compute it")
+    page.goto(visit.address + "/experiments?" + urlencode({"tab": "Shattered gradients", "preset": "resnet20"}))
+    stop.click()
+    expect(again).to_be_visible()
+    visit.wait()
+    assert not bar.count()
+    again.click()
+    expect(bar).to_be_visible()
+    stop.click()
+    expect(again).to_be_visible()
+    visit.wait()
+
+    visit.open("/inference?" + urlencode({"tab": "Attribution", "preset": "resnet152", "size": "128"}))
+    ask = page.get_by_role("button", name="Compute, about")
+    ask.click()
+    stop.click()
+    expect(ask).to_be_visible()
+    visit.wait()
+    assert not bar.count()
+    assert not again.count()
+    ask.click()
+    expect(bar).to_be_visible()
+    stop.click()
+    expect(ask).to_be_visible()
+    visit.wait()
