@@ -236,11 +236,11 @@ def resident() -> int:
 
 @contextmanager
 def under(watch: Watch, model: nn.Module) -> Iterator[None]:
-    """Inside, there is a look after each convolution, on the way back too."""
+    """Inside, there is a look after each convolution, on the way back too where that is the turn's own thread's."""
 
     def look(_: nn.Module, __: object, output: Tensor) -> None:
         watch.look()
-        if output.requires_grad:
+        if output.requires_grad and output.device.type == "cpu":
             output.register_hook(lambda _: watch.look())
 
     with ExitStack() as hooks:
