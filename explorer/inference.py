@@ -110,8 +110,12 @@ ONE_AT_A_TIME = Turn()
 
 def step(module: nn.Module, batch: Tensor) -> Tensor:
     """A part of a network on N×C×H×W, in a turn of its own."""
-    run = torch.inference_mode()(module.__call__)
-    return Turn(model=module if batch.numel() >= LARGE else None).run(lambda: run(batch))
+
+    @torch.inference_mode()
+    def run() -> Tensor:
+        return module(batch)
+
+    return Turn(model=module if batch.numel() >= LARGE else None).run(run)
 
 
 def copy_of(model: ResNet, share: bool = True) -> ResNet:
