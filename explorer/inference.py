@@ -110,8 +110,12 @@ ONE_AT_A_TIME = Turn()
 
 def step(module: nn.Module, batch: Tensor) -> Tensor:
     """A part of a network on N×C×H×W, in a turn of its own."""
-    run = torch.inference_mode()(module.__call__)
-    return Turn(model=module if batch.numel() >= LARGE else None).run(lambda: run(batch))
+
+    @torch.inference_mode()
+    def run() -> Tensor:
+        return module(batch)
+
+    return Turn(model=module if batch.numel() >= LARGE else None).run(run)
 
 
 def copy_of(model: ResNet, share: bool = True) -> ResNet:
@@ -236,11 +240,11 @@ def resident() -> int:
 
 @contextmanager
 def under(watch: Watch, model: nn.Module) -> Iterator[None]:
-    """Inside, there is a look after each convolution, on the way back too."""
+    """Inside, there is a look after each convolution, on the way back too where that is the turn's own thread's."""
 
     def look(_: nn.Module, __: object, output: Tensor) -> None:
         watch.look()
-        if output.requires_grad:
+        if output.requires_grad and output.device.type == "cpu":
             output.register_hook(lambda _: watch.look())
 
     with ExitStack() as hooks:

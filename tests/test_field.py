@@ -374,6 +374,8 @@ def test_the_effective_field_is_the_mean_gradient() -> None:
     """Of a network made of one convolution, it is that convolution's mean weights."""
 
     class One(nn.Module):
+        config = preset("resnet18")  # which the words for a failure name
+
         def __init__(self) -> None:
             super().__init__()
             self.conv = nn.Conv2d(2, 3, 5, stride=2, padding=2, bias=False)
