@@ -25,7 +25,7 @@ from streamlit.testing.v1 import AppTest
 from torch import Tensor, nn
 
 from explorer.views import checkpoint as checkpoint_view
-from resnet import PRESETS, ConfigError, ResNetConfig, build, infer_config, preset
+from resnet import PRESETS, ConfigError, ResNetConfig, build, checkpoint, infer_config, preset
 from resnet.checkpoint import (
     MAX_FILE_BYTES,
     WeightsError,
@@ -522,6 +522,32 @@ def test_a_safetensors_header_that_lies() -> None:
     ):
         refused(file(**entry))
     refused(struct.pack("<Q", 2**62) + b"{" + bytes(100))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"", b"[]", b"{}", b"\xff", b"[" * 5000, {}, {"contents": []}, {"refused": "x\n\x1b[31m" * 100}, {"contents": {"a": []}},
+        *(
+            {"contents": {"a": entry}} for entry in (
+                ["float32", [2], [1], 0, -8], ["float32", [2], [1], -2, 8], ["float32", [2], [-1], 0, 0], ["float32", [-2], [1], 0, 0],
+                ["float32", [2, 2], [1], 0, 0], ["float32", [2.0], [1], 0, 0], ["float32", [26], [1], 0, 0], ["float32", [25], [1], 1, 0],
+                ["float32", [25], [1], 0, 4], ["float32", [0], [1], 0, 2**60], ["load", [0], [1], 0, 0], ["load", [1], [1], 0, 0],
+                [[], [1], [1], 0, 0], ["float32", 3, 3, 0, 0], ["float32", [1] * 30, [1] * 30, 0, 0],
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_what_the_process_answers_is_checked(answer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a file may have taken it over: what it says of 100 bytes."""
+    said = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+    monkeypatch.setattr(checkpoint, "confined", lambda *_, **__: said)
+    with pytest.raises(WeightsError) as caught:
+        read_state_dict(bytes(100), "x")
+    assert str(caught.value).isprintable()
+    good = json.dumps({"contents": {"a": ["float32", [24], [1], 1, 0]}}).encode()
+    monkeypatch.setattr(checkpoint, "confined", lambda *_, **__: good)
+    assert len(read_state_dict(bytes(100), "x")["a"]) == 24
 
 
 @pytest.mark.parametrize("length", [*range(0x7F78, 0x7F90, 8), int.from_bytes(b"PK", "little")])

@@ -13,7 +13,7 @@ from resnet import ConfigError, ResNetConfig
 
 from .. import charts, diagram, stack_charts, state
 from ..cost import macs_formula, params_formula
-from ..images import open_image, samples
+from ..images import ImageError, samples
 from ..stacks import (
     CASES,
     INPUTS,
@@ -432,7 +432,11 @@ def bracketed(value: int) -> str:
 def everywhere(now: Lab) -> None:
     """The three colours of a sample picture, and the two maps that the convolution makes of them."""
     sample = next(s for s in samples() if s.name == "astronaut")
-    before, after = on_picture(now, open_image(sample.open()))
+    try:
+        before, after = on_picture(now, sample.image())
+    except ImageError as error:
+        st.error(state.escape_markdown(str(error)), icon=":material/broken_image:")
+        return
     with st.container(horizontal=True, gap="small", key="maps"):
         for name, plane in zip(("red", "green", "blue"), before, strict=True):
             st.image(plane, f"input, {name}", width=150, clamp=True)
