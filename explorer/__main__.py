@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from resnet import title
-from resnet.command import status, write
+from resnet.command import Parser, status, write
 
 from . import diagram
 from .compare import Comparison, common_size, compare, remarks
@@ -140,11 +140,11 @@ def execute(arguments: Sequence[str] | None) -> None:
         OSError, RuntimeError: where a file cannot be written, or something that is needed is not there.
         SystemExit: for what is no command, with its usage on standard error.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m explorer", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    document = argparse.ArgumentParser(add_help=False)
+    document = Parser(add_help=False)
     document.add_argument("--output", type=Path, metavar="FILE", help="file to write; standard output if not given")
     for name, words in (("summary", "print the layer table"), ("export", "write the network in another form")):
         command = commands.add_parser(name, help=words, parents=[document])

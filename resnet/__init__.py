@@ -1,6 +1,6 @@
 """Residual networks of any configuration, and nothing about looking at them."""
 
-from .checkpoint import infer_config
+from .checkpoint import WeightsError, infer_config, read_state_dict
 from .config import OPTIONS, ResNetConfig
 from .model import ResNet, build
 from .options import ConfigError, Option
@@ -13,9 +13,11 @@ __all__ = [
     "Option",
     "ResNet",
     "ResNetConfig",
+    "WeightsError",
     "build",
     "infer_config",
     "preset",
     "preset_name",
+    "read_state_dict",
     "title",
 ]

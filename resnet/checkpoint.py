@@ -21,9 +21,9 @@ from torch import Tensor
 
 from . import tensor_files
 from .config import OPTIONS, ResNetConfig
-from .confined import ConfinedError, confined
+from .confined import BusyError, ConfinedError, confined
 from .model import ResNet, build
-from .options import ConfigError
+from .options import ConfigError, plain
 from .tensor_files import MAX_TENSORS
 from .tensor_files import Tensor as Place
 
@@ -54,65 +54,98 @@ class File(NamedTuple):
         """The configuration that a file written by this package says it is for."""
         try:
             return ResNetConfig.from_json(self.metadata["config"])
-        except (KeyError, ConfigError, RecursionError):
+        except (ConfigError, LookupError, RecursionError, TypeError):
             return None
 
 
-def read_state_dict(data: bytes | Path, name: str) -> dict[str, Tensor]:
-    """The tensors of a file, as `read_file` reads it."""
+def read_state_dict(data: bytes | bytearray | memoryview, name: str) -> dict[str, Tensor]:
+    """The tensors of a file's bytes, as `read_file` reads them."""
     return read_file(data, name).tensors
 
 
-def read_file(data: bytes | Path, name: str) -> File:
+def read_file(data: bytes | bytearray | memoryview, name: str) -> File:
     """What a `.safetensors`, `.pt` or `.pth` file holds, whoever wrote it.
 
     The format is told by the content. `name` is what to call the file in a sentence. A process of its own lists the
-    tensors (`tensor_files`); each of their bytes then comes from the file.
+    tensors (`tensor_files`, `confined`), within 3 s of a processor and 0.6 GiB of memory; each of their bytes then comes
+    from the file. Beside the file that takes the memory of the tensors, and of the largest one for a moment.
 
     Raises:
-        WeightsError: for a file that is too large, damaged, no checkpoint, or holds more than tensors, or takes more
-            than 4 s of a processor.
+        WeightsError: for what is not bytes, a file that is too large, damaged, no checkpoint, holds more than tensors, or
+            takes more memory or time; nothing else is raised, whatever is given.
     """
+    name, whole = plain(name, 80), _bytes(data, plain(name, 80))
     try:
-        size = data.stat().st_size if isinstance(data, Path) else len(data)
-        if size > MAX_FILE_BYTES:
-            raise WeightsError(
-                f"{name} has {size / 2**20:,.0f} MiB: at most {MAX_FILE_BYTES // 2**20} MiB are accepted."
-            )
-        if not size:
-            raise WeightsError(f"{name} is empty: a checkpoint in .safetensors, .pt or .pth is accepted.")
-        answer = json.loads(confined(PROGRAM, data, MAX_ANSWER_BYTES))
+        answer = json.loads(confined(PROGRAM, whole, MAX_ANSWER_BYTES))
         if refused := answer.get("refused"):
-            raise WeightsError(f"{name} {refused}")
-        found = _unwrapped(answer["contents"])
-        places = {key: Place(*entry) for key, entry in found.items() if isinstance(entry, list)}
-        _check_tensors(places, size, name)
-        whole = bytearray(data.read_bytes() if isinstance(data, Path) else data)
-        tensors = {key: _tensor(place, whole) for key, place in places.items()}
+            raise WeightsError(f"{name} {plain(refused, 400)}")
+        entries = _unwrapped(answer["contents"])
+        places = {key: _place(entry, len(whole)) for key, entry in entries.items() if isinstance(entry, list)}
+        _check_tensors(places, len(whole), name)
+        tensors = {key: _tensor(place, memoryview(whole)) for key, place in places.items()}
     except WeightsError:
         raise
+    except BusyError as error:
+        raise WeightsError(f"{name} {error}.") from error
     except ConfinedError as error:
         raise WeightsError(f"{name} {error}: a checkpoint of at most {MAX_TENSORS:,} tensors is accepted.") from error
-    except OSError as error:
-        raise WeightsError(f"{name} cannot be read: {error.strerror or error}.") from error
-    except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:  # numbers that no tensor has
+    except (MemoryError, RuntimeError) as error:  # the second is torch's
+        raise WeightsError(f"{name} finds too little memory on this machine: a smaller file is accepted.") from error
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise WeightsError(f"{name} {tensor_files.CUT}") from error
     return File(tensors_in(tensors), answer.get("metadata", {}))
+
+
+def _bytes(data: bytes | bytearray | memoryview, name: str) -> bytes:
+    """The bytes of a file of an accepted length.
+
+    Raises:
+        WeightsError: for anything else.
+    """
+    try:
+        view = memoryview(data)
+    except (TypeError, ValueError):
+        raise WeightsError(
+            f"{name} is given as {plain(type(data).__name__)}: its bytes are accepted, as Path.read_bytes() has them."
+        ) from None
+    if view.nbytes > MAX_FILE_BYTES:
+        raise WeightsError(
+            f"{name} has {view.nbytes / 2**20:,.0f} MiB: at most {MAX_FILE_BYTES // 2**20} MiB are accepted."
+        )
+    if not view.nbytes:
+        raise WeightsError(f"{name} is empty: a checkpoint in .safetensors, .pt or .pth is accepted.")
+    return data if isinstance(data, bytes) else view.tobytes()
 
 
 PROGRAM = Path(tensor_files.__file__)
 MAX_ANSWER_BYTES = 32 * 2**20
 
 
-def _tensor(place: Place, data: bytearray) -> Tensor:
+def _place(entry: list[Any], size: int) -> Place:
+    """Where a tensor lies in a file of `size` bytes, from the answer of a process that a file may have taken over.
+
+    Raises:
+        TypeError, ValueError: where it is none, or lies in part outside the file.
+    """
+    place = Place(*entry)
+    numbers = (size - place.at) // tensor_files.ITEM_BYTES.get(place.dtype, size + 1)
+    whole = tensor_files.are_sizes(*place.shape, *place.stride, place.start, place.at)
+    if not whole or len(place.shape) > tensor_files.MAX_AXES or not tensor_files.fits(*place[1:4], numbers):
+        raise ValueError("no tensor of this file")
+    return place
+
+
+def _tensor(place: Place, data: memoryview) -> Tensor:
     """The tensor at a place of a file, in memory of its own that is no larger than the tensor."""
     dtype = getattr(torch, place.dtype)
     wanted = torch.float32 if dtype.is_floating_point else dtype
     if 0 in place.shape:
         return torch.zeros(place.shape, dtype=wanted)
+    item = tensor_files.ITEM_BYTES[place.dtype]
     span = 1 + sum((size - 1) * step for size, step in zip(place.shape, place.stride, strict=True))
-    first = place.at + place.start * tensor_files.ITEM_BYTES[place.dtype]
-    shown = torch.frombuffer(data, dtype=dtype, count=span, offset=first).as_strided(place.shape, place.stride)
+    first = place.at + place.start * item
+    numbers = torch.frombuffer(bytearray(data[first : first + span * item]), dtype=dtype)
+    shown = numbers.as_strided(place.shape, place.stride)
     return shown.to(wanted, copy=True, memory_format=torch.contiguous_format)
 
 
@@ -122,16 +155,16 @@ def _check_tensors(places: Mapping[str, Place], size: int, name: str) -> None:
         raise WeightsError(f"{name} holds no tensors by name: a state_dict is accepted.")
     if len(places) > MAX_TENSORS:
         raise WeightsError(f"{name} holds {len(places):,} tensors: at most {MAX_TENSORS:,} are accepted.")
-    amount = sum(prod(place.shape) for place in places.values()) * 4
+    amount = sum(prod(place.shape) * max(4, tensor_files.ITEM_BYTES[place.dtype]) for place in places.values())
     most = min(MAX_TENSOR_BYTES, MAX_GROWTH * size)
     if amount > most:
         raise WeightsError(
-            f"{name} stands for {amount / 2**30:,.1f} GiB of float32 weights: at most {most / 2**30:,.1f} GiB are "
+            f"{name} stands for {amount / 2**30:,.1f} GiB of weights in float32: at most {most / 2**30:,.1f} GiB are "
             "accepted for a file of its size."
         )
     for key, place in places.items():
         if key.endswith((".weight", ".bias", ".running_mean", ".running_var")) and "float" not in place.dtype:
-            raise WeightsError(f"{name} has {key} as {place.dtype}: dense floating-point tensors are accepted.")
+            raise WeightsError(f"{name} has {plain(key)} as {place.dtype}: dense floating-point tensors are accepted.")
 
 
 # -- names --------------------------------------------------------------------------------
@@ -272,7 +305,7 @@ class Mismatch(NamedTuple):
         def words(shape: Shape | None) -> str:
             return "nothing" if shape is None else "×".join(map(str, shape)) or "one number"
 
-        return f"{self.name}: {words(self.expected)} in the network, {words(self.found)} in the file"
+        return f"{plain(self.name)}: {words(self.expected)} in the network, {words(self.found)} in the file"
 
 
 def mismatches(config: ResNetConfig, state_dict: Mapping[str, Any]) -> list[Mismatch]:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
+
+from .options import plain
+
+
+class Parser(argparse.ArgumentParser):
+    """Arguments of a command line; what it says of a wrong one is shown as text."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(plain(message, 1000))
 
 
 def status(name: str, work: Callable[[], None]) -> int:
@@ -25,7 +36,7 @@ def status(name: str, work: Callable[[], None]) -> int:
         forget_output()
     except (OSError, RuntimeError, ValueError) as error:
         forget_output()
-        print(f"{name}: {error}", file=sys.stderr)
+        print(f"{name}: {plain(error, 1000)}", file=sys.stderr)
         return 2
     return 0
 

@@ -1,6 +1,8 @@
 """What strangers send is read by a program in a process of its own: whatever it does there, it ends alone.
 
-The file is handed over in memory where the system can (Linux), else by a temporary file that has no name.
+The file is handed over in memory where the system can (Linux), else by a temporary file that has no name. The process
+has a low priority, nothing of this one's environment, and few open files, and writes none. macOS does not limit its
+memory, and Windows only its time on the clock.
 """
 
 from __future__ import annotations
@@ -11,67 +13,135 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-SECONDS = 4
+SECONDS = 3
 """How long a program may take of a processor."""
 
-PATIENCE = 3
-"""How many times as long it may take on the clock, where others want the processor too."""
+PATIENCE = 5
+"""How many times as long it may take on the clock, where others want the processor too, and wait for its place."""
 
-MEMORY = 2**30
-"""How many bytes of memory a program may hold, its own code included; not limited on Windows and macOS."""
-
-_PLACES = threading.BoundedSemaphore(max(2, os.cpu_count() or 1))
-"""Files that are read at one time; the next wait."""
+MEMORY = round(0.6 * 2**30)
+"""How many bytes of memory a program may hold, its own code included."""
 
 _PRELUDE = """
-import runpy, sys
-program, seconds, memory = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+import os, sys
+from importlib.machinery import SourceFileLoader
+program, seconds, memory, *path = sys.argv[1:]
+if hasattr(os, "nice"):
+    os.nice(10)
 try:
     import resource
 except ImportError:  # on Windows
     pass
 else:
-    for kind, most in (("RLIMIT_AS", memory), ("RLIMIT_CPU", seconds), ("RLIMIT_FSIZE", 0), ("RLIMIT_CORE", 0)):
+    for kind, most in ("AS", int(memory)), ("CPU", int(seconds)), ("NOFILE", 32), ("FSIZE", 0), ("CORE", 0):
         try:  # the second limit of time would end it with the signal of any other end
-            resource.setrlimit(getattr(resource, kind), (most, most + (kind == "RLIMIT_CPU")))
+            resource.setrlimit(getattr(resource, "RLIMIT_" + kind), (most, most + (kind == "CPU")))
         except (ValueError, OSError):  # macOS has no limit of memory
             pass
-runpy.run_path(program, run_name="__main__")
+sys.path += [folder for folder in path if folder not in sys.path]
+try:
+    exec(SourceFileLoader("__main__", program).get_code("__main__"))
+except MemoryError:
+    os._exit(9)
 """
+"""Limits the process before it reads a byte. Its own search path goes first: a server's begins with its script's folder."""
+
+_NEEDED = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
+"""The environment without which a system finds no library."""
 
 
 class ConfinedError(RuntimeError):
-    """A program that gave no answer: the end of a sentence, "took more than 4 s"."""
+    """A program that gave no answer: the end of a sentence, "takes more than 3 s to read"."""
 
 
-def confined(program: Path, source: bytes | Path, most: int, seconds: int = SECONDS, memory: int = MEMORY) -> bytes:
-    """What the Python file `program` puts out, at most `most` bytes, with `source` as its standard input (a file, so that
+class BusyError(ConfinedError):
+    """A program that could not run: "cannot be read now (too many open files): try again in a moment"."""
+
+
+class Places:
+    """So many who may work at one time; the others wait, and go in the order in which they came."""
+
+    def __init__(self, count: int):
+        self._free = count
+        self._waiting: deque[threading.Event] = deque()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def place(self, seconds: float) -> Iterator[None]:
+        """A place for the duration of a with statement.
+
+        Raises:
+            TimeoutError: where none is free within `seconds`.
+        """
+        mine = threading.Event()
+        with self._lock:
+            self._waiting.append(mine)
+            self._fill()
+        try:
+            if not mine.wait(seconds):
+                raise TimeoutError
+            yield
+        finally:
+            with self._lock:
+                if mine.is_set():
+                    self._free += 1
+                else:
+                    self._waiting.remove(mine)
+                self._fill()
+
+    def _fill(self) -> None:
+        while self._free and self._waiting:
+            self._waiting.popleft().set()
+            self._free -= 1
+
+
+PLACES = Places(4)
+"""Programs that run at one time. More than a small machine has processors, since they share these by time: a photograph
+need not wait until files that take long are done."""
+
+
+_BUSY = "cannot be read now ({}): try again in a moment"
+
+
+def confined(program: Path, data: bytes, most: int, seconds: int = SECONDS, memory: int = MEMORY) -> bytes:
+    """What the Python file `program` puts out, at most `most` bytes, with `data` as its standard input (a file, so that
     it can seek).
 
+    It finds the modules that this process finds.
+
     Raises:
-        ConfinedError: where it takes more than `seconds` of a processor, `PATIENCE` times as long on the clock, or more
-            bytes than `memory`; where it puts out more, fails, or cannot be started.
+        BusyError: where it cannot be started, or waits for others or for a processor `PATIENCE` times `seconds`.
+        ConfinedError: where it takes more than `seconds` of a processor or more bytes than `memory`, puts out more than
+            `most`, or fails.
     """
-    command = [sys.executable, "-P", "-c", _PRELUDE, str(program), str(seconds), str(memory)]
+    command = [sys.executable, "-I", "-S", "-B", "-c", _PRELUDE, str(program), str(seconds), str(memory)]
+    command += [os.path.abspath(folder) for folder in sys.path]
     try:
-        with _PLACES, _opened(source) as file:
+        with PLACES.place(PATIENCE * seconds), _file(data) as file:
             answer, code, late = _run(command, file, most, PATIENCE * seconds)
-    except OSError as error:
-        raise ConfinedError(f"cannot be read now: {error.strerror or error}") from error
-    if late or code == -getattr(signal, "SIGXCPU", 0) != 0:
+    except OSError as error:  # TimeoutError among them, for want of a place
+        raise BusyError(_BUSY.format(error.strerror or "others are read")) from error
+    if late:
+        raise BusyError(_BUSY.format("the server is busy"))
+    if code == -getattr(signal, "SIGXCPU", 0) != 0:
         raise ConfinedError(f"takes more than {seconds} s to read")
     if code or len(answer) > most:
-        raise ConfinedError("takes too much memory to read")
+        raise ConfinedError(f"is damaged, or takes more than {memory / 2**30:.1f} GiB to read")
     return answer
 
 
 def _run(command: list[str], file: IO[bytes], most: int, seconds: float) -> tuple[bytes, int, bool]:
     """What a command puts out, at most `most` bytes and one; its exit status; whether it was ended for its time."""
     with subprocess.Popen(
-        command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+        command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, process_group=0,
+        env={name: os.environ[name] for name in _NEEDED if name in os.environ} | {"MALLOC_ARENA_MAX": "1"},
+        creationflags=getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0),
     ) as process:  # fmt: skip
         late = threading.Event()
 
@@ -92,13 +162,12 @@ def _run(command: list[str], file: IO[bytes], most: int, seconds: float) -> tupl
             process.kill()
 
 
-def _opened(source: bytes | Path) -> IO[bytes]:
-    if isinstance(source, Path):
-        return source.open("rb")
+def _file(data: bytes) -> IO[bytes]:
+    """A file without a name that holds `data`, at its start."""
     if hasattr(os, "memfd_create"):
         file: IO[bytes] = os.fdopen(os.memfd_create("upload"), "w+b")
     else:
         file = tempfile.TemporaryFile()  # noqa: SIM115 - who asks closes it
-    file.write(source)
+    file.write(data)
     file.seek(0)
     return file

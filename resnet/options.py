@@ -7,11 +7,27 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 Choice = str | int
+
+
+def plain(text: object, most: int = 40) -> str:
+    """Text from outside for a sentence, cut to `most` characters.
+
+    What a terminal or a page would obey instead of showing it is written as Python escapes it: control characters,
+    ends of lines, marks that are invisible or change the direction of writing, halves of characters.
+    """
+    shown = "".join(char if _shows(char) else ascii(char)[1:-1] for char in str(text)[: most + 1])
+    return shown if len(shown) <= most else shown[: most - 1] + "…"
+
+
+def _shows(char: str) -> bool:
+    """Whether a character is a letter, a mark, a number, a sign or a space on the line."""
+    return char.isprintable() or unicodedata.category(char) == "Zs"
 
 
 class ConfigError(ValueError):
@@ -23,11 +39,10 @@ class ConfigError(ValueError):
 
     def __init__(self, field: str, value: object, accepted: str):
         try:
-            shown = value if isinstance(value, str) else to_text(value)
+            shown = plain(value if isinstance(value, str) else to_text(value))
         except ValueError:  # Python writes no whole number of more than 4300 digits
             shown = "a number of thousands of digits"
-        shown = shown if len(shown) <= 40 else shown[:39] + "…"
-        super().__init__(f"{field} = {shown or '(empty)'} is not accepted: {accepted}.")
+        super().__init__(f"{plain(field)} = {shown or '(empty)'} is not accepted: {accepted}.")
         self.field, self.value, self.accepted = field, value, accepted
 
     def __reduce__(self) -> tuple[type[ConfigError], tuple[str, object, str]]:

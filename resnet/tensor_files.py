@@ -22,7 +22,8 @@ import re
 import struct
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import chain
 from math import prod
 from typing import Any, BinaryIO, NamedTuple
 
@@ -35,9 +36,15 @@ MAX_STEPS = 1_000_000
 MAX_TENSORS = 20_000
 """A network of 1,000 bottleneck blocks has 18,000."""
 
-MAX_NODES = 2 * MAX_TENSORS
+MAX_ENTRIES = 10 * MAX_TENSORS
 MAX_DEPTH = 16
-"""How many dictionaries and entries of them are looked at, and how deep they may lie in one another."""
+"""How many entries of dictionaries are looked at, and how deep these may lie in one another."""
+
+MAX_NAME = 500
+"""Characters of a name."""
+
+MAX_TEXT = 10_000
+"""Characters of a text of metadata; longer ones are left out."""
 
 MAX_AXES = 8
 
@@ -69,7 +76,7 @@ DAMAGED = "is damaged, cut off, or no checkpoint that torch.save wrote."
 # -- pickles ------------------------------------------------------------------------------
 
 
-class Named(NamedTuple):
+class Global(NamedTuple):
     """What a pickle calls by its module and name."""
 
     path: str
@@ -84,8 +91,8 @@ class Storage(NamedTuple):
     length: int
 
 
-class Loose(NamedTuple):
-    """A tensor whose storage is not found yet."""
+class View(NamedTuple):
+    """A tensor on a storage that is not found yet."""
 
     storage: Storage
     start: int
@@ -111,7 +118,7 @@ STORAGES = {
 }  # fmt: skip
 """torch's storage classes, by the type of their numbers."""
 
-RECIPES = re.compile(
+GLOBALS = re.compile(
     r"collections\.(OrderedDict|Counter)"
     r"|(builtins|__builtin__)\.set"
     r"|torch\._utils\._rebuild_(tensor_v2|parameter)"
@@ -125,7 +132,7 @@ amount of memory."""
 class Machine:
     """Runs the steps of pickles on values, containers and tensors.
 
-    `storages` gathers the type of each storage by its key, `unsafe` what is named besides `RECIPES`.
+    `storages` gathers the type of each storage by its key, `unsafe` what is named besides `GLOBALS`.
     """
 
     def __init__(self) -> None:
@@ -148,9 +155,9 @@ class Machine:
             place = len(stack) - 1
             while stack[place] is not MARK:
                 place -= 1
-            found = stack[place + 1 :]
+            above = stack[place + 1 :]
             del stack[place:]
-            return found
+            return above
 
         step: tuple[Any, Any, Any]
         for step in pickletools.genops(stream):
@@ -175,11 +182,11 @@ class Machine:
                     count = int(name[-1])
                     stack[-count:] = [tuple(stack[-count:])]
                 case "BINPERSID":
-                    stack.append(storage(stack.pop()))
+                    stack.append(to_storage(stack.pop()))
                     self.storages[stack[-1].key] = stack[-1].dtype
                 case "REDUCE" | "NEWOBJ":
                     arguments = stack.pop()
-                    stack.append(called(stack.pop(), arguments))
+                    stack.append(call(stack.pop(), arguments))
                 case "NONE":
                     stack.append(None)
                 case "NEWTRUE" | "NEWFALSE":
@@ -191,15 +198,15 @@ class Machine:
                 case "EMPTY_TUPLE":
                     stack.append(())
                 case "DICT":
-                    stack.append(paired(items()))
+                    stack.append(entries(items()))
                 case "LIST" | "FROZENSET":
                     stack.append(items())
                 case "SETITEM":
                     value, key = stack.pop(), stack.pop()
-                    if stack[-1] is not NOTHING:
+                    if stack[-1] is not NOTHING and isinstance(key, str):
                         stack[-1][key] = value
                 case "SETITEMS":
-                    pairs = paired(items())
+                    pairs = entries(items())
                     if stack[-1] is not NOTHING:
                         stack[-1].update(pairs)
                 case "APPEND":
@@ -207,16 +214,16 @@ class Machine:
                     if stack[-1] is not NOTHING:
                         stack[-1].append(value)
                 case "APPENDS" | "ADDITEMS":
-                    found = items()
+                    values = items()
                     if stack[-1] is not NOTHING:
-                        stack[-1].extend(found)
+                        stack[-1].extend(values)
                 case "GLOBAL":
-                    stack.append(self.named(argument.replace(" ", ".")))
+                    stack.append(self.to_global(*argument.split(" ", 1)))
                 case "STACK_GLOBAL":
                     name, module = stack.pop(), stack.pop()
-                    stack.append(self.named(f"{module}.{name}"))
+                    stack.append(self.to_global(module, name))
                 case "INST":
-                    self.named(argument.replace(" ", "."))
+                    self.to_global(*argument.split(" ", 1))
                     items()
                     stack.append(NOTHING)
                 case "OBJ":
@@ -238,69 +245,79 @@ class Machine:
                     raise ValueError(other)
         raise EOFError
 
-    def named(self, path: str) -> Named:
-        if not RECIPES.fullmatch(path):
+    def to_global(self, module: Any, name: Any) -> Global:
+        """What a pickle calls by two texts.
+
+        Raises:
+            ValueError: where they are none.
+        """
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise ValueError("no name")
+        path = f"{module}.{name}"
+        if not GLOBALS.fullmatch(path):
             self.unsafe[path] = None
-        return Named(path)
+        return Global(path)
 
 
-def paired(items: list[Any]) -> dict[Any, Any]:
-    return dict(zip(items[::2], items[1::2], strict=True))
+def entries(items: list[Any]) -> dict[str, Any]:
+    """The dictionary of keys and values in turn, less what has no text as its key: comparing others can take any time."""
+    return {key: value for key, value in zip(items[::2], items[1::2], strict=True) if isinstance(key, str)}
 
 
-def called(function: Any, arguments: tuple[Any, ...]) -> Any:
-    """What stands for the result of a call; nothing for what is not among `RECIPES`.
+def call(function: Any, arguments: tuple[Any, ...]) -> Any:
+    """What stands for the result of a call; nothing for what is not among `GLOBALS`.
 
     Raises:
         ValueError: for a storage that is made, and so has no bytes in the file.
     """
     match function:
-        case Named("torch._utils._rebuild_tensor_v2"):
+        case Global("torch._utils._rebuild_tensor_v2"):
             numbers, start, shape, stride, *_ = arguments
-            return NOTHING if numbers is NOTHING else loose(numbers, start, shape, stride)
-        case Named("torch._utils._rebuild_parameter" | "torch.nn.parameter.Parameter"):
+            return NOTHING if numbers is NOTHING else view(numbers, start, shape, stride)
+        case Global("torch._utils._rebuild_parameter" | "torch.nn.parameter.Parameter"):
             return arguments[0]
-        case Named("collections.OrderedDict" | "collections.Counter"):
-            return dict(*arguments)
-        case Named("torch.Size" | "builtins.set" | "__builtin__.set"):
+        case Global("collections.OrderedDict" | "collections.Counter"):
+            (items,) = arguments or ([],)
+            return items if isinstance(items, dict) else entries(list(chain.from_iterable(items)))
+        case Global("torch.Size" | "builtins.set" | "__builtin__.set"):
             return arguments[0]
-        case Named(path) if path.endswith("Storage") and RECIPES.fullmatch(path):
+        case Global(path) if path.endswith("Storage") and GLOBALS.fullmatch(path):
             raise ValueError("a storage without bytes")
     return NOTHING
 
 
-def storage(reference: Any) -> Storage:
+def to_storage(reference: Any) -> Storage:
     """A storage from what `torch.save` writes in its place.
 
     Raises:
         ValueError: for anything else.
     """
     match reference:
-        case ("storage", Named(path), str(key), str(), int(count), *view) if count >= 0:
+        case ("storage", Global(path), str(key), str(), int(count), *part) if count >= 0:
             first = 0
-            if view and view[0] is not None:  # a part of another storage
-                _, first, count = view[0]
-            if not countable(first, count):
+            if part and part[0] is not None:  # a part of another storage
+                _, first, count = part[0]
+            if not are_sizes(first, count):
                 raise ValueError("no storage")
             name = path.rpartition(".")[2].removesuffix("Storage")
             return Storage(STORAGES[name], key, first, count)
     raise ValueError("no storage")
 
 
-def loose(numbers: Any, start: Any, shape: Any, stride: Any) -> Loose:
+def view(numbers: Any, start: Any, shape: Any, stride: Any) -> View:
     """A tensor on a storage.
 
     Raises:
         ValueError: where it is none, or shows numbers outside the storage or one of them twice.
     """
-    if not isinstance(numbers, Storage) or not countable(start, *shape, *stride) or len(shape) > MAX_AXES:
+    if not isinstance(numbers, Storage) or not are_sizes(start, *shape, *stride) or len(shape) > MAX_AXES:
         raise ValueError("no tensor")
     if len(shape) != len(stride) or not fits(shape, stride, start, numbers.length):
         raise ValueError("a tensor beyond its storage")
-    return Loose(numbers, start, tuple(shape), tuple(stride))
+    return View(numbers, start, tuple(shape), tuple(stride))
 
 
-def countable(*values: Any) -> bool:
+def are_sizes(*values: Any) -> bool:
     """Whether all are whole numbers that a file could count."""
     return all(type(value) is int and 0 <= value <= 2**40 for value in values)
 
@@ -328,16 +345,18 @@ def read(file: BinaryIO, size: int) -> dict[str, Any]:
     """
     start = file.read(9)
     file.seek(0)
+    if (
+        start[8:] == b"{" and int.from_bytes(start[:8], "little") <= MAX_HEADER_BYTES
+    ):  # which can begin as the others do
+        return read_safetensors(file, size)
     if start.startswith(b"PK"):
-        return {"contents": tree(*zipped(file, size))}
+        return {"contents": tree(*read_zip(file, size))}
     if start.startswith(b"\x80"):
-        return {"contents": tree(*legacy(file, size))}
-    if start[8:] == b"{" and int.from_bytes(start[:8], "little") <= MAX_HEADER_BYTES:
-        return safetensors(file, size)
+        return {"contents": tree(*read_legacy(file, size))}
     raise RefusedError("is no checkpoint: .safetensors, and .pt or .pth as torch.save writes, are accepted.")
 
 
-def unpickled(machine: Machine, stream: BinaryIO, *checks: Callable[[Any], None]) -> list[Any]:
+def read_pickles(machine: Machine, stream: BinaryIO, *checks: Callable[[Any], None]) -> list[Any]:
     """The values of the pickles in a row that `stream` is at; each is looked at by its check before the next is read.
 
     Raises:
@@ -354,9 +373,9 @@ def unpickled(machine: Machine, stream: BinaryIO, *checks: Callable[[Any], None]
     except Exception as error:  # a damaged pickle can fail at any step
         failure = error
     if machine.unsafe:
-        named = list(machine.unsafe)
-        shown = ", ".join(path[:60] for path in named[:3]) + (" and more" if len(named) > 3 else "")
-        if all(path.startswith(("torch._utils._rebuild_", "torch.serialization._get_layout")) for path in named):
+        paths = list(machine.unsafe)
+        shown = ", ".join(path[:60] for path in paths[:3]) + (" and more" if len(paths) > 3 else "")
+        if all(path.startswith(("torch._utils._rebuild_", "torch.serialization._get_layout")) for path in paths):
             raise RefusedError(f"holds tensors of a kind that is not read ({shown}): dense ones are accepted.")
         raise RefusedError(
             f"holds more than tensors: opening it would call {shown}, which can run any program, so it is not "
@@ -369,29 +388,29 @@ def unpickled(machine: Machine, stream: BinaryIO, *checks: Callable[[Any], None]
     return values
 
 
-def anything(value: Any) -> None:
+def accept(value: Any) -> None:
     pass
 
 
-def magic(value: Any) -> None:
+def check_magic(value: Any) -> None:
     if value != 0x1950A86A20F9469CFC6C:
         raise RefusedError(DAMAGED)
 
 
-def protocol(value: Any) -> None:
+def check_protocol(value: Any) -> None:
     if value != 1001:
         raise RefusedError(DAMAGED)
 
 
-def little_endian(system: Any) -> None:
+def check_byte_order(system: Any) -> None:
     if not system["little_endian"]:
         raise RefusedError(BIG_ENDIAN)
 
 
-def legacy(file: BinaryIO, size: int) -> tuple[Any, Places]:
+def read_legacy(file: BinaryIO, size: int) -> tuple[Any, Places]:
     """What `torch.save` wrote before PyTorch 1.6: five pickles, then each storage's length and numbers."""
     machine, head = Machine(), io.BytesIO(file.read(MAX_HEADER_BYTES))
-    *_, found, keys = unpickled(machine, head, magic, protocol, little_endian, anything, anything)
+    *_, contents, keys = read_pickles(machine, head, check_magic, check_protocol, check_byte_order, accept, accept)
     places: Places = {}
     at = head.tell()
     for key in keys:
@@ -401,10 +420,10 @@ def legacy(file: BinaryIO, size: int) -> tuple[Any, Places]:
         at = sum(places[key])
     if at > size:
         raise RefusedError(CUT)
-    return found, places
+    return contents, places
 
 
-def zipped(file: BinaryIO, size: int) -> tuple[Any, Places]:
+def read_zip(file: BinaryIO, size: int) -> tuple[Any, Places]:
     """What `torch.save` writes: an archive that compresses nothing, one record for each storage."""
     try:
         with zipfile.ZipFile(file) as archive:
@@ -431,50 +450,68 @@ def zipped(file: BinaryIO, size: int) -> tuple[Any, Places]:
                     f"has a list of tensors of {pickles[0].file_size / 2**20:.1f} MiB: at most "
                     f"{MAX_HEADER_BYTES // 2**20} MiB are accepted."
                 )
-            (found,) = unpickled(Machine(), io.BytesIO(archive.read(pickles[0])), anything)
+            (contents,) = read_pickles(Machine(), io.BytesIO(archive.read(pickles[0])), accept)
             places: Places = {}
             for record in records:
                 if record.filename.startswith(f"{folder}data/"):
                     with archive.open(record) as content:
                         while content.read(2**20):  # at its end the sum is checked
                             pass
-                    places[record.filename.removeprefix(f"{folder}data/")] = begins(file, record), record.file_size
-            return found, places
+                    places[record.filename.removeprefix(f"{folder}data/")] = (
+                        content_start(file, record),
+                        record.file_size,
+                    )
+            return contents, places
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError, ValueError) as error:
         raise RefusedError("is damaged or cut off: its archive cannot be read.") from error
 
 
-def begins(file: BinaryIO, record: zipfile.ZipInfo) -> int:
+def content_start(file: BinaryIO, record: zipfile.ZipInfo) -> int:
     """The first byte of a record's content: its own header comes before it, with a name and more of any length."""
     file.seek(record.header_offset)
     name, extra = struct.unpack("<26xHH", file.read(30))
     return record.header_offset + 30 + name + extra
 
 
-def tree(found: Any, places: Places) -> Any:
-    """The dictionaries by text in `found`, and in them tensors with their place in the file.
+def tree(value: Any, places: Places) -> Any:
+    """The dictionaries by text in a value, and in them tensors with their place in the file.
 
     Raises:
-        RefusedError: for more than `MAX_NODES`; one dictionary may stand in another many times.
+        RefusedError: for more than `MAX_ENTRIES`, since one dictionary may stand in another many times, or a name longer
+            than `MAX_NAME`.
     """
-    nodes = 0
+    total = 0
 
     def visit(value: Any, depth: int) -> Any:
-        nonlocal nodes
-        nodes += 1
-        if nodes > MAX_NODES:
-            raise RefusedError(f"holds more than {MAX_NODES:,} entries: at most {MAX_TENSORS:,} tensors are accepted.")
-        if isinstance(value, Loose):
-            return placed(value, places)
+        nonlocal total
+        if isinstance(value, View):
+            return locate(value, places)
         if not isinstance(value, dict) or depth == MAX_DEPTH:
             return {}
-        inner = {key: item for key, item in value.items() if isinstance(key, str) and isinstance(item, dict | Loose)}
+        total += len(value)
+        if total > MAX_ENTRIES:
+            raise RefusedError(
+                f"holds more than {MAX_ENTRIES:,} entries: at most {MAX_TENSORS:,} tensors are accepted."
+            )
+        inner = {key: item for key, item in value.items() if isinstance(item, dict | View)}
+        check_names(inner)
         return {key: visit(item, depth + 1) for key, item in inner.items()}
 
-    return visit(found, 0)
+    return visit(value, 0)
 
 
-def placed(tensor: Loose, places: Places) -> Tensor:
+def check_names(names: Iterable[str]) -> None:
+    """Refuse names longer than `MAX_NAME`.
+
+    Raises:
+        RefusedError: for such a name.
+    """
+    longest = max(map(len, names), default=0)
+    if longest > MAX_NAME:
+        raise RefusedError(f"has a name of {longest:,} characters: at most {MAX_NAME} are accepted.")
+
+
+def locate(tensor: View, places: Places) -> Tensor:
     """A tensor with its place in the file.
 
     Raises:
@@ -499,33 +536,34 @@ SAFE_TYPES = {
 }  # fmt: skip
 
 
-def safetensors(file: BinaryIO, size: int) -> dict[str, Any]:
+def read_safetensors(file: BinaryIO, size: int) -> dict[str, Any]:
     """The tensors in the header of a safetensors file, whose bytes must follow each other without a gap or an overlap."""
     (length,) = struct.unpack("<Q", file.read(8))
-    header = json.loads(file.read(length), object_pairs_hook=unique)
+    header = json.loads(file.read(length), object_pairs_hook=json_object)
     metadata = header.pop("__metadata__", {})
     if len(header) > MAX_TENSORS:
         raise RefusedError(f"holds {len(header):,} tensors: at most {MAX_TENSORS:,} are accepted.")
-    found, ends = {}, 0
+    check_names(header)
+    tensors, ends = {}, 0
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         if entry["dtype"] not in SAFE_TYPES:
-            raise RefusedError(f"has {name[:60]} as {entry['dtype']}: dense floating-point tensors are accepted.")
+            raise RefusedError(f"has {name} as {entry['dtype']}: dense floating-point tensors are accepted.")
         dtype, shape, (begin, end) = SAFE_TYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
-        if not countable(*shape, begin, end) or len(shape) > MAX_AXES:
+        if not are_sizes(*shape, begin, end) or len(shape) > MAX_AXES:
             raise ValueError("no shape")
         count = prod(shape)
         if begin != ends or end - begin != count * ITEM_BYTES[dtype]:
             raise ValueError("a gap, an overlap, or another length")
         steps = tuple(prod(shape[axis + 1 :]) for axis in range(len(shape)))
-        found[name] = Tensor(dtype, tuple(shape), steps, 0, 8 + length + begin)
+        tensors[name] = Tensor(dtype, tuple(shape), steps, 0, 8 + length + begin)
         ends = end
     if 8 + length + ends != size:
         raise ValueError("another length")
-    texts = {key: value for key, value in metadata.items() if isinstance(value, str)}
-    return {"contents": {name: found[name] for name in header}, "metadata": texts}
+    texts = {key: text for key, text in metadata.items() if isinstance(text, str) and len(key + text) <= MAX_TEXT}
+    return {"contents": {name: tensors[name] for name in header}, "metadata": texts}
 
 
-def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object.
 
     Raises:
@@ -536,7 +574,7 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def written(answer: dict[str, Any]) -> bytes:
+def to_json(answer: dict[str, Any]) -> bytes:
     """JSON in UTF-8; halves of characters, which no page could show, become question marks."""
     return json.dumps(answer, ensure_ascii=False).encode("utf-8", "replace")
 
@@ -545,13 +583,13 @@ def main() -> None:
     file = sys.stdin.buffer
     size = os.fstat(file.fileno()).st_size
     try:
-        answer = written(read(file, size))
+        answer = to_json(read(file, size))
     except RefusedError as refusal:
-        answer = written({"refused": str(refusal)})
+        answer = to_json({"refused": str(refusal)})
     except MemoryError:
-        os._exit(1)
+        raise
     except Exception:  # a damaged file can fail in any line that reads it
-        answer = written({"refused": CUT})
+        answer = to_json({"refused": CUT})
     sys.stdout.buffer.write(answer)
     sys.stdout.buffer.flush()
     os._exit(0)  # what is left may be nested too deep to be let go one by one

@@ -13,7 +13,6 @@ training and 10,000 test images, grey, 28×28 pixels. torchvision downloads it, 
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import math
 import shutil
@@ -29,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .command import status, writable
+from .command import Parser, status, writable
 from .model import build
 from .weights import BUNDLED, FASHION_MNIST, Checkpoint, bundled_path, read_checkpoint, save_checkpoint
 
@@ -181,7 +180,7 @@ def execute(arguments: Sequence[str] | None) -> None:
         SystemExit: for arguments that are not accepted, with a sentence on standard error.
     """
     recipe = Recipe()
-    parser = argparse.ArgumentParser(prog="python -m resnet.train", description=(__doc__ or "").partition("\n")[0])
+    parser = Parser(prog="python -m resnet.train", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--network", choices=sorted(BUNDLED), default="resnet20")
     parser.add_argument("--evaluate", action="store_true", help="measure the shipped checkpoint instead of training")
     parser.add_argument("--data", type=Path, help="folder with the idx files; without it they are downloaded")

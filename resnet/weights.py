@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from .checkpoint import WeightsError, network
 from .config import ResNetConfig
 from .model import ResNet
+from .options import plain
 from .presets import preset, preset_name
 
 FOLDER = Path(__file__).parent / "checkpoints"
@@ -275,7 +276,7 @@ def own_weights(config: ResNetConfig, image_size: tuple[int, int], name: str, di
     No file says what it was trained on, so that is assumed: Fashion-MNIST for one channel and
     ten classes, else ImageNet's preprocessing at `image_size`, and its classes where there are 1000.
     """
-    title = f"Your checkpoint {name}"
+    title = f"Your checkpoint {plain(name, 80)}"
     if (config.in_channels, config.num_classes) == (1, 10):
         return Weights("upload", title, config, FASHION_MNIST, digest=digest)
     from torchvision.models import ResNet50_Weights

@@ -7,12 +7,15 @@ import io
 import json
 import pickle
 import struct
+import subprocess
+import sys
 import zipfile
 import zlib
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import timm
@@ -24,7 +27,7 @@ from torch import Tensor, nn
 from explorer.inference import Device
 from explorer.store import Holdings
 from explorer.views import checkpoint as checkpoint_view
-from resnet import PRESETS, ConfigError, ResNetConfig, build, infer_config, preset
+from resnet import PRESETS, ConfigError, ResNetConfig, build, checkpoint, infer_config, preset
 from resnet.checkpoint import (
     MAX_FILE_BYTES,
     WeightsError,
@@ -234,11 +237,9 @@ def test_wrappers_are_taken_off(wrapper: str, how: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_any_float_becomes_float32(dtype: torch.dtype, tmp_path: Path) -> None:
+def test_any_float_becomes_float32(dtype: torch.dtype) -> None:
     state = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in small_state().items()}
-    path = tmp_path / "mine.safetensors"
-    path.write_bytes(safetensors.torch.save(state))
-    found = read_state_dict(path, path.name)
+    found = read_state_dict(safetensors.torch.save(state), "mine.safetensors")
     assert {tensor.dtype for tensor in found.values()} == {torch.float32, torch.int64}
     torch.testing.assert_close(found["fc.weight"], state["fc.weight"].float())
 
@@ -357,12 +358,90 @@ def test_files_that_are_no_checkpoints(data: bytes) -> None:
     assert ("is empty" in words) == (not data)
 
 
-def test_over_the_limit(tmp_path: Path) -> None:
-    path = tmp_path / "large.pth"
-    with path.open("wb") as file:
-        file.truncate(MAX_FILE_BYTES + 1)
-    with pytest.raises(WeightsError, match=r"large\.pth has 400 MiB: at most 400 MiB are accepted"):
-        read_state_dict(path, path.name)
+def test_over_the_limit() -> None:
+    assert "has 400 MiB: at most 400 MiB are accepted" in refused(bytes(MAX_FILE_BYTES + 1))
+
+
+@pytest.mark.parametrize("given", [None, 3, "mine.pth", Path("mine.pth"), [1], io.BytesIO(b"x"), torch.zeros(2)])
+def test_what_is_no_bytes_is_a_sentence(given: Any) -> None:
+    assert "its bytes are accepted, as Path.read_bytes() has them" in refused(given)
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview, lambda data: np.frombuffer(data, np.uint8)])
+def test_bytes_of_any_kind(kind: Any) -> None:
+    assert read_state_dict(kind(saved(small_state())), "mine.pth").keys() == small_state().keys()
+
+
+@pytest.mark.parametrize(
+    "text", ["\x1b[31mred\x1b[0m", "a\nb\r\t\0", "\u202egnp.\u2066x\u2069\u200f", "\ud800", "x" * 5000]
+)
+def test_names_are_shown_as_text(text: str) -> None:
+    """Of the file, a tensor, and what a pickle would call: nothing that a terminal obeys, that is unseen, or endless."""
+    clean = text.encode("utf-8", "replace").decode()
+    weights = {f"{clean[:400]}.weight": torch.zeros(2, dtype=torch.int8)}
+    files = [
+        b"", saved(weights), safetensors.torch.save(weights),
+        b"\x80\x02c" + clean.replace("\n", " ").encode() + b"\nx\n)R.",
+    ]  # fmt: skip
+    shown = []
+    for data in files:
+        with pytest.raises(WeightsError) as caught:
+            read_state_dict(data, text)
+        shown.append(str(caught.value))
+    state = {f"{text[:400]}.conv.weight": torch.zeros(2, 2, 2, 2)}
+    with pytest.raises(ConfigError) as wrong:
+        infer_config(state)
+    shown += [str(wrong.value), str(mismatches(SMALL, state)[-1]), own_weights(SMALL, (32, 32), text, "d").title]
+    for words in shown:
+        assert words.isprintable(), words
+        assert len(words) < 600
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "", "[]", "null", "3", '"x"', "{", "[" * 5000, '{"layers":' * 3000, '{"layers": [[1]]}', '{"layers": {"a": 1}}',
+        '{"layers": [1e999]}', '{"layers": [' + "1," * 4000 + "1]}", '{"layers": 1' + "0" * 5000 + "}", '{"planes": "\\ud800"}',
+        '{"nothing": 1}', '{"groups": true}', '{"layers": [500, 500, 500]}', "x" * 100_000, '{"num_classes": NaN}',
+    ],
+)  # fmt: skip
+def test_a_configuration_that_is_none_is_ignored(config: str) -> None:
+    file = read_file(safetensors.torch.save(small_state(), {"config": config}), "mine")
+    assert file.declared_config is None
+    assert infer_config(file.tensors) == SMALL
+
+
+@pytest.mark.parametrize("metadata", [[], 3, "x", {"config": 3}, {"config": {"layers": [1]}}, {"config": None}])
+def test_metadata_of_another_kind(metadata: Any) -> None:
+    data = safetensors.torch.save(small_state())
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.dumps({"__metadata__": metadata} | json.loads(data[8 : 8 + length])).encode()
+    changed = struct.pack("<Q", len(header)) + header + data[8 + length :]
+    if isinstance(metadata, dict):
+        assert read_file(changed, "mine").declared_config is None
+    else:
+        refused(changed)
+
+
+def test_reading_takes_the_memory_of_the_tensors() -> None:
+    """And of the largest one for a moment, and of the file for the process that lists them, which is let go."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("memory is read from /proc")
+    script = """
+import io, re, sys, torch
+from resnet import read_state_dict
+held = lambda name: int(re.search(name + r":\\s+([0-9]+)", open("/proc/self/status", encoding="utf-8").read())[1]) // 1024
+data = sys.stdin.buffer.read()
+before = held("VmRSS")
+tensors = read_state_dict(data, "mine")
+print(held("VmHWM") - before, held("VmRSS") - before)
+"""
+    data = saved({f"{index}.weight": torch.ones(2**21) for index in range(16)})  # 16 of 8 MiB
+    ended = subprocess.run([sys.executable, "-c", script], input=data, capture_output=True, check=True)
+    most, after = map(int, ended.stdout.split())
+    assert 128 <= after < 128 + 24
+    assert most < 128 + 40
 
 
 def repacked(data: bytes, compression: int, **replaced: bytes) -> bytes:
@@ -445,6 +524,39 @@ def test_a_safetensors_header_that_lies() -> None:
     ):
         refused(file(**entry))
     refused(struct.pack("<Q", 2**62) + b"{" + bytes(100))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"", b"[]", b"{}", b"\xff", b"[" * 5000, {}, {"contents": []}, {"refused": "x\n\x1b[31m" * 100}, {"contents": {"a": []}},
+        *(
+            {"contents": {"a": entry}} for entry in (
+                ["float32", [2], [1], 0, -8], ["float32", [2], [1], -2, 8], ["float32", [2], [-1], 0, 0], ["float32", [-2], [1], 0, 0],
+                ["float32", [2, 2], [1], 0, 0], ["float32", [2.0], [1], 0, 0], ["float32", [26], [1], 0, 0], ["float32", [25], [1], 1, 0],
+                ["float32", [25], [1], 0, 4], ["float32", [0], [1], 0, 2**60], ["load", [0], [1], 0, 0], ["load", [1], [1], 0, 0],
+                [[], [1], [1], 0, 0], ["float32", 3, 3, 0, 0], ["float32", [1] * 30, [1] * 30, 0, 0],
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_what_the_process_answers_is_checked(answer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a file may have taken it over: what it says of 100 bytes."""
+    said = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+    monkeypatch.setattr(checkpoint, "confined", lambda *_, **__: said)
+    with pytest.raises(WeightsError) as caught:
+        read_state_dict(bytes(100), "x")
+    assert str(caught.value).isprintable()
+    good = json.dumps({"contents": {"a": ["float32", [24], [1], 1, 0]}}).encode()
+    monkeypatch.setattr(checkpoint, "confined", lambda *_, **__: good)
+    assert len(read_state_dict(bytes(100), "x")["a"]) == 24
+
+
+@pytest.mark.parametrize("length", [*range(0x7F78, 0x7F90, 8), int.from_bytes(b"PK", "little")])
+def test_a_safetensors_file_may_begin_as_another_format_does(length: int) -> None:
+    """With the length of its header, of any value."""
+    header = json.dumps({"fc.weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode().ljust(length)
+    assert read_state_dict(struct.pack("<Q", length) + header + bytes(4), "x")["fc.weight"].tolist() == [0]
 
 
 def test_not_finite_weights_are_named() -> None:

@@ -414,3 +414,23 @@ def test_the_command_itself(tmp_path: Path) -> None:
     assert "Traceback" not in failed.stderr
     cut = command("export resnet1202 csv --size 32 | read line")
     assert cut.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("summary", "\x1b[31m"), ("summary", "layers=\x1b]0;x\x07\u202e"), ("summary", "\n\r=1"), ("summary", "resnet18", "--size", "\x1b[2J"),
+        ("summary", "resnet18", "\x1b[31m"), ("export", "resnet18", "\x1b[31m"), ("summary", "resnet18", "--output", "\x1b[31m\0"),
+        ("degradation", "--settings", "rate-\x1b[31m"), ("degradation", "--steps", "\x1b[31m"), ("summary", "x" * 100_000),
+    ],
+)  # fmt: skip
+def test_what_is_typed_is_shown_as_text(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """A terminal obeys none of it."""
+    try:
+        status = main(list(arguments))
+    except SystemExit as end:
+        status = end.code
+    assert status == 2
+    said = capsys.readouterr().err
+    assert all(line.isprintable() for line in said.splitlines()), said
+    assert len(said.splitlines()[-1]) < 1100

@@ -9,7 +9,6 @@ import re
 import struct
 import subprocess
 import sys
-import time
 import warnings
 import zlib
 from collections.abc import Sequence
@@ -17,16 +16,20 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pillow_heif
 import pytest
+from hostile_files import MIB, PICTURES, chunk, jpeg, png, scans, tiff, zeros
 from PIL import AvifImagePlugin, Image, ImageFile
 
+from explorer import decode as decoder
 from explorer import images
-from explorer.images import ACCEPTED, MAX_BYTES, MAX_MEMORY, MAX_SIDE_AFTER, ImageError, open_image, samples
+from explorer.decode import ACCEPTED, MAX_MEMORY, MAX_SIDE_AFTER, decode
+from explorer.images import MAX_BYTES, ImageError, Sample, open_image, samples
+from resnet import confined
 
 pillow_heif.register_heif_opener()
 
-MIB = 2**20
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 CLASSES = {
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
@@ -45,56 +48,8 @@ def saved(picture: Image.Image, kind: str, append_images: Sequence[Image.Image] 
     return stream.getvalue()
 
 
-def chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">L", len(data)) + name + data + struct.pack(">L", zlib.crc32(name + data))
-
-
-def png(width: int, height: int, rows: bytes, *chunks: bytes, depth: int = 8, colour: int = 0) -> bytes:
-    """A PNG by hand; `rows` are raw rows, each after its filter byte."""
-    header = chunk(b"IHDR", struct.pack(">LLBBBBB", width, height, depth, colour, 0, 0, 0))
-    body = chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + body
-
-
 def bmp(width: int, height: int) -> bytes:
     return struct.pack("<2sLHHL LllHHLLllLL", b"BM", 54, 0, 0, 54, 40, width, height, 1, 24, 0, 0, 1, 1, 0, 0)[:54]
-
-
-def tiff(body: bytes, **tags: list[int]) -> bytes:
-    """A grey 8-bit TIFF by hand: `body`, then a directory of LONG values; t273 is counted from the start of body."""
-    values = {258: [8], 259: [1], 262: [1], 277: [1]} | {int(name[1:]): list(value) for name, value in tags.items()}
-    for tag in (273, 324):
-        if tag in values:
-            values[tag] = [8 + offset for offset in values[tag]]
-    body += b"\0" * (len(body) % 2)
-    tables, entries = b"", b""
-    where = 8 + len(body) + 2 + 12 * len(values) + 4
-    for tag, value in sorted(values.items()):
-        raw = struct.pack(f"<{len(value)}L", *value)
-        entries += struct.pack("<HHL", tag, 4, len(value))
-        entries += raw if len(raw) == 4 else struct.pack("<L", where + len(tables))
-        tables += raw if len(raw) > 4 else b""
-    return (
-        struct.pack("<2sHL", b"II", 42, 8 + len(body))
-        + body
-        + struct.pack("<H", len(values))
-        + entries
-        + bytes(4)
-        + tables
-    )
-
-
-def zeros(mebibytes: int) -> bytes:
-    """So many MiB of zeros, deflated; built of equal blocks to be quick."""
-    packer = zlib.compressobj(9)
-    first, block = (packer.compress(bytes(MIB)) + packer.flush(zlib.Z_FULL_FLUSH) for _ in "12")
-    end = zlib.compress(b"")[2:-4]
-    checksum = struct.pack(">L", (mebibytes * MIB % 65521) << 16 | 1)  # Adler-32 of zeros
-    return first + block * (mebibytes - 1) + end + checksum
-
-
-def jpeg(side: int = 16) -> bytes:
-    return saved(Image.new("RGB", (side, side), RED), "JPEG")
 
 
 # -- asserting ------------------------------------------------------------------------------
@@ -108,13 +63,13 @@ def check_sentence(error: ImageError) -> str:
     return text
 
 
-def problem(data: bytes) -> str:
+def problem(data: bytes, open_image=decode) -> str:
     with pytest.raises(ImageError) as caught:
         open_image(data)
     return check_sentence(caught.value)
 
 
-def survives(data: bytes) -> Image.Image | None:
+def survives(data: bytes, open_image=decode) -> Image.Image | None:
     """The picture, or None after a proper ImageError; anything else fails the test."""
     try:
         picture = open_image(data)
@@ -131,38 +86,28 @@ def near(pixel: tuple[int, ...], wanted: tuple[int, ...], by: int = 12) -> bool:
 
 
 MEASURE = """
-import importlib.util, resource, sys
-spec = importlib.util.spec_from_file_location("images", sys.argv[1])
-images = sys.modules["images"] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(images)
-peak = lambda: int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
-data = open(sys.argv[2], "rb").read()
-before = peak()
+import importlib.util, json, resource, sys
+spec = importlib.util.spec_from_file_location("confined", sys.argv[1])
+confined = sys.modules["confined"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(confined)
+program, most, seconds, memory = sys.argv[2], *map(int, sys.argv[3:])
 try:
-    print("opened", *images.open_image(data).size)
-except images.ImageError as error:
-    print(error)
-print((peak() - before + resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) // 1024)
+    answer = json.loads(confined.confined(program, sys.stdin.buffer.read(), most, seconds, memory).partition(b"\\n")[0])
+except confined.ConfinedError as error:
+    answer = {"problem": f"The picture {error}."}
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([answer, used.ru_maxrss // (2**20 if sys.platform == "darwin" else 2**10), used.ru_utime + used.ru_stime]))
 """
 
 
-@pytest.fixture
-def peak(tmp_path):
-    """Opens bytes in a process of its own: (what it printed, peak memory in MiB with its children's, seconds)."""
-    if not Path("/proc/self/status").exists():
-        pytest.skip("peak memory is read from /proc")
-
-    def measure(data: bytes) -> tuple[str, int, float]:
-        file = tmp_path / "upload"
-        file.write_bytes(data)
-        start = time.perf_counter()
-        command = [sys.executable, "-W", "ignore", "-c", MEASURE, images.__file__, str(file)]
-        out = subprocess.run(
-            command, capture_output=True, encoding="utf-8", check=True, timeout=120
-        ).stdout.splitlines()
-        return out[0], int(out[1]), time.perf_counter() - start
-
-    return measure
+def peak(data: bytes, seconds: int = 3) -> tuple[str, int, float]:
+    """What `open_image` gets for a file: the size or the problem in words, the memory of the process that decodes it,
+    in MiB, and the seconds that it takes of a processor."""
+    pytest.importorskip("resource")
+    command = [sys.executable, "-c", MEASURE, confined.__file__, str(images.PROGRAM), str(images.MAX_ANSWER_BYTES)]
+    ended = subprocess.run([*command, str(seconds), str(MAX_MEMORY)], input=data, capture_output=True, check=True)
+    answer, memory, used = json.loads(ended.stdout)
+    return answer.get("problem") or "opened {} {}".format(*answer["size"]), memory, used
 
 
 # -- ordinary pictures ----------------------------------------------------------------------
@@ -180,24 +125,24 @@ def test_every_format_keeps_size_and_colour(kind, size):
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
 def test_lossless_formats_keep_every_pixel(kind):
     raw = random.Random(5).randbytes(31 * 17 * 3)
-    assert open_image(saved(Image.frombytes("RGB", (31, 17), raw), kind)).tobytes() == raw
+    assert decode(saved(Image.frombytes("RGB", (31, 17), raw), kind)).tobytes() == raw
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "TIFF"])
 def test_one_bit(kind):
     picture = Image.new("1", (10, 3))
     picture.putpixel((7, 2), 1)
-    opened = open_image(saved(picture, kind))
+    opened = decode(saved(picture, kind))
     assert [(x, y) for x in range(10) for y in range(3) if opened.getpixel((x, y)) == WHITE] == [(7, 2)]
 
 
 def test_a_phones_second_picture_in_a_jpeg_is_ignored():
     data = saved(Image.new("RGB", (20, 10), RED), "MPO", append_images=[Image.new("RGB", (20, 10), BLUE)])
-    assert near(open_image(data).getpixel((0, 0)), RED)
+    assert near(decode(data).getpixel((0, 0)), RED)
 
 
 def test_a_phones_film_after_a_jpeg_is_ignored():
-    assert open_image(jpeg() + random.Random(0).randbytes(8 * MIB)).size == (16, 16)
+    assert decode(jpeg() + random.Random(0).randbytes(8 * MIB)).size == (16, 16)
 
 
 # The edges of the upright picture at which the first stored row and the first stored column lie (EXIF 2.3, tag 274).
@@ -225,7 +170,7 @@ def test_orientation(kind, orientation):
         else {}
     )
     exif = exif.tobytes() if kind == "HEIF" else exif  # which its writer turns into a property that the reader obeys
-    picture = open_image(saved(stored, kind, exif=exif, **options))
+    picture = decode(saved(stored, kind, exif=exif, **options))
 
     row, column = ORIENTATIONS[orientation]
     assert picture.size == ((64, 32) if row in ("top", "bottom") else (32, 64))
@@ -245,15 +190,7 @@ def test_orientation(kind, orientation):
 @pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff"])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_broken_exif_leaves_the_picture(kind, exif):
-    assert open_image(saved(Image.new("RGB", (8, 4)), kind, exif=exif)).size == (8, 4)
-
-
-def test_exif_without_end_is_not_read(peak):
-    """Nine million orientations."""
-    exif = b"II*\0\x08\0\0\0\x01\0" + struct.pack("<HHLL", 274, 3, 9_000_000, 26) + bytes(18_000_004)
-    said, memory, _ = peak(png(3, 2, b"\0\1\2\3" * 2, chunk(b"eXIf", exif)))
-    assert said == "opened 3 2"
-    assert memory < 100
+    assert decode(saved(Image.new("RGB", (8, 4)), kind, exif=exif)).size == (8, 4)
 
 
 # -- transparency, depth, colour ------------------------------------------------------------
@@ -271,7 +208,7 @@ def test_exif_without_end_is_not_read(peak):
 )
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_alpha_lies_over_white(mode, colour, wanted, kind):
-    assert near(open_image(saved(Image.new(mode, (3, 2), colour), kind)).getpixel((1, 1)), wanted, 1)
+    assert near(decode(saved(Image.new(mode, (3, 2), colour), kind)).getpixel((1, 1)), wanted, 1)
 
 
 @pytest.mark.parametrize(
@@ -280,7 +217,7 @@ def test_alpha_lies_over_white(mode, colour, wanted, kind):
 )
 def test_alpha_lies_over_white_where_colours_are_packed(kind, options, by):
     data = saved(Image.new("RGBA", (64, 64), (0, 0, 255, 51)), kind, **options)
-    assert near(open_image(data).getpixel((40, 40)), (204, 204, 255), by)
+    assert near(decode(data).getpixel((40, 40)), (204, 204, 255), by)
 
 
 @pytest.mark.parametrize("alphas", [bytes([255, 0, 51]), 1])
@@ -288,7 +225,7 @@ def test_palette_transparency_lies_over_white(alphas):
     picture = Image.new("P", (3, 1))
     picture.putpalette([*RED, *GREEN, *BLUE])
     picture.putdata([0, 1, 2])
-    opened = open_image(saved(picture, "PNG", transparency=alphas))
+    opened = decode(saved(picture, "PNG", transparency=alphas))
     blue = BLUE if alphas == 1 else (204, 204, 255)
     assert [opened.getpixel((x, 0)) for x in range(3)] == [RED, WHITE, blue]
 
@@ -297,12 +234,12 @@ def test_gif_transparency_lies_over_white():
     picture = Image.new("P", (2, 1))
     picture.putpalette([*RED, *GREEN])
     picture.putdata([0, 1])
-    opened = open_image(saved(picture, "GIF", transparency=1))
+    opened = decode(saved(picture, "GIF", transparency=1))
     assert [opened.getpixel((x, 0)) for x in range(2)] == [RED, WHITE]
 
 
 def test_a_transparent_colour_lies_over_white():
-    opened = open_image(png(2, 1, b"\0\x07\x08", chunk(b"tRNS", b"\0\x07")))
+    opened = decode(png(2, 1, b"\0\x07\x08", chunk(b"tRNS", b"\0\x07")))
     assert [opened.getpixel((x, 0)) for x in range(2)] == [WHITE, (8, 8, 8)]
 
 
@@ -315,12 +252,12 @@ def test_sixteen_bit_grey_is_scaled_and_not_cut(make):
         mode = make.removeprefix("TIFF ")
         order = {"I;16": "<256H", "I;16B": ">256H", "I": "=256i"}[mode]
         data = saved(Image.frombytes(mode, (256, 1), struct.pack(order, *values)), "TIFF")
-    assert open_image(data).tobytes() == bytes(grey for grey in range(256) for _ in "rgb")
+    assert decode(data).tobytes() == bytes(grey for grey in range(256) for _ in "rgb")
 
 
 def test_sixteen_bit_values_are_rounded():
     data = png(4, 1, b"\0" + struct.pack(">4H", 128, 129, 65406, 65407), depth=16)
-    assert open_image(data).tobytes()[::3] == bytes([0, 1, 254, 255])
+    assert decode(data).tobytes()[::3] == bytes([0, 1, 254, 255])
 
 
 @pytest.mark.parametrize(
@@ -337,7 +274,7 @@ def test_sixteen_bit_values_are_rounded():
 )
 def test_deeper_grey_spans_its_range(mode, values, wanted):
     raw = struct.pack("=3i" if mode == "I" else "=3f", *values)
-    assert list(open_image(saved(Image.frombytes(mode, (3, 1), raw), "TIFF")).tobytes()[::3]) == wanted
+    assert list(decode(saved(Image.frombytes(mode, (3, 1), raw), "TIFF")).tobytes()[::3]) == wanted
 
 
 @pytest.mark.parametrize("odd", [float("nan"), float("inf"), -float("inf")])
@@ -346,7 +283,7 @@ def test_numbers_that_are_none_still_give_a_picture(odd, place):
     values = [0.5, 0.5]
     values[place] = odd
     raw = struct.pack("=2f", *values)
-    assert open_image(saved(Image.frombytes("F", (2, 1), raw), "TIFF")).size == (2, 1)
+    assert decode(saved(Image.frombytes("F", (2, 1), raw), "TIFF")).size == (2, 1)
 
 
 @pytest.mark.parametrize(
@@ -354,13 +291,13 @@ def test_numbers_that_are_none_still_give_a_picture(odd, place):
 )
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
 def test_cmyk(kind, ink, wanted):
-    assert near(open_image(saved(Image.new("CMYK", (16, 16), ink), kind)).getpixel((8, 8)), wanted)
+    assert near(decode(saved(Image.new("CMYK", (16, 16), ink), kind)).getpixel((8, 8)), wanted)
 
 
 @pytest.mark.parametrize("mode", ["YCbCr", "LAB"])
 def test_other_colour_spaces_of_tiff(mode):
     grey = Image.new(mode, (4, 4), (128, 128, 128))
-    red, green, blue = open_image(saved(grey, "TIFF")).getpixel((1, 1))
+    red, green, blue = decode(saved(grey, "TIFF")).getpixel((1, 1))
     assert max(red, green, blue) - min(red, green, blue) <= (2 if mode == "YCbCr" else 255)
 
 
@@ -371,12 +308,12 @@ def test_other_colour_spaces_of_tiff(mode):
 def test_the_first_picture_counts(kind):
     """Of an animation, an APNG among them, of a file of pages, and of a phone's several pictures."""
     frames = [Image.new("RGB", (24, 16), colour) for colour in (RED, GREEN, BLUE)]
-    picture = open_image(saved(frames[0], kind, append_images=frames[1:]))
+    picture = decode(saved(frames[0], kind, append_images=frames[1:]))
     assert picture.size == (24, 16)
     assert near(picture.getpixel((12, 8)), RED, 20)
 
 
-def test_later_frames_cost_nothing(peak):
+def test_later_frames_cost_nothing():
     frames = [Image.new("P", (3000, 3000), index) for index in range(2)]
     for kind in ("GIF", "TIFF"):
         options = {"compression": "tiff_deflate"} if kind == "TIFF" else {}
@@ -384,7 +321,7 @@ def test_later_frames_cost_nothing(peak):
         said, memory, seconds = peak(data)
         assert said == "opened 3000 3000"
         assert memory < 120
-        assert seconds < 10
+        assert seconds < 3
 
 
 # -- size -----------------------------------------------------------------------------------
@@ -395,7 +332,7 @@ def test_later_frames_cost_nothing(peak):
 def test_extreme_aspect(kind, size):
     picture = Image.new("RGB", size, RED)
     picture.paste(BLUE, (size[0] // 2 if size[0] > size[1] else 0, size[1] // 2 if size[1] > size[0] else 0, *size))
-    opened = open_image(saved(picture, kind))
+    opened = decode(saved(picture, kind))
     # A fifth; for JPEG a quarter by its decoder, and then half of that.
     long = 2500 if kind == "JPEG" else 4000
     assert opened.size == ((long, 2) if size[0] > size[1] else (2, long))
@@ -404,18 +341,18 @@ def test_extreme_aspect(kind, size):
 
 
 def test_one_row_of_sixty_thousand():
-    assert open_image(saved(Image.new("RGB", (60_000, 1), RED), "PNG")).size == (4000, 1)
+    assert decode(saved(Image.new("RGB", (60_000, 1), RED), "PNG")).size == (4000, 1)
 
 
 @pytest.mark.parametrize(("width", "wanted"), [(4096, 4096), (4097, 2049)])
 def test_the_side_at_which_pictures_are_reduced(width, wanted):
-    assert open_image(saved(Image.new("L", (width, 3)), "PNG")).width == wanted
+    assert decode(saved(Image.new("L", (width, 3)), "PNG")).width == wanted
 
 
 def test_reducing_averages():
     """Across the strips in which a picture is converted: 6000 × 700 pixels are four of them."""
     raw = random.Random(1).randbytes(6000 * 700)
-    opened = open_image(saved(Image.frombytes("L", (6000, 700), raw), "PNG", compress_level=1))
+    opened = decode(saved(Image.frombytes("L", (6000, 700), raw), "PNG", compress_level=1))
     assert opened.size == (3000, 350)
     for x, y in [(0, 0), (2999, 349), (17, 86), (17, 87), (17, 88), (1234, 174)]:
         four = [raw[(2 * y + dy) * 6000 + 2 * x + dx] for dy in (0, 1) for dx in (0, 1)]
@@ -426,10 +363,10 @@ def test_transparency_is_reduced_without_fringes():
     """Black that nobody sees must not darken white beside it."""
     picture = Image.new("RGBA", (5000, 2), (0, 0, 0, 0))
     picture.paste((255, 255, 255, 255), (0, 0, 5000, 1))
-    assert open_image(saved(picture, "PNG")).getextrema() == ((255, 255),) * 3
+    assert decode(saved(picture, "PNG")).getextrema() == ((255, 255),) * 3
 
 
-def test_a_large_jpeg_is_reduced_as_it_is_decoded(peak):
+def test_a_large_jpeg_is_reduced_as_it_is_decoded():
     said, memory, _ = peak(saved(Image.new("RGB", (8000, 6000), RED), "JPEG"))
     assert said == "opened 4000 3000"
     assert memory < 200  # 48 million pixels of 4 bytes would be 183 MiB, before any copy
@@ -439,7 +376,7 @@ def test_a_large_jpeg_is_reduced_as_it_is_decoded(peak):
 
 
 def test_empty():
-    assert "empty" in problem(b"")
+    assert "empty" in problem(b"", open_image)
 
 
 @pytest.mark.parametrize(
@@ -468,7 +405,7 @@ def test_other_formats_of_pillow_are_out_of_reach(kind):
 
 def test_file_size_limit():
     assert open_image(jpeg() + bytes(MAX_BYTES - len(jpeg()))).size == (16, 16)
-    text = problem(jpeg() + bytes(MAX_BYTES - len(jpeg()) + 1))
+    text = problem(jpeg() + bytes(MAX_BYTES - len(jpeg()) + 1), open_image)
     assert "20 MiB" in text
 
 
@@ -495,18 +432,17 @@ def headers(side: int) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "TIFF", "WEBP"])
 @pytest.mark.parametrize("side", [60_000, 30_000])
-def test_bombs_are_refused_by_their_header(kind, side, peak):
-    said, memory, seconds = peak(headers(side)[kind])
+def test_bombs_are_refused_by_their_header(kind, side):
+    said, memory, _ = peak(headers(side)[kind])
     check_sentence(ImageError(said))
     if kind != "WEBP":  # whose frame contradicts its canvas, which is noticed first
         assert f"{side} × {side} pixels" in said
         assert re.search(rf"{kind} of this kind is accepted up to [0-9]+ million pixels", said)
-    assert memory < 40
-    assert seconds < 5
+    assert memory < 60
 
 
 @pytest.mark.parametrize("side", [60_000, 30_000])
-def test_a_baseline_jpeg_of_any_size(side, peak):
+def test_a_baseline_jpeg_of_any_size(side):
     """It is decoded at an eighth; what the file lacks is grey."""
     said, memory, _ = peak(headers(side)["JPEG"])
     assert said == "opened 3750 3750"
@@ -531,7 +467,7 @@ REAL = {
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_large_pictures_of_today(name, peak):
+def test_large_pictures_of_today(name):
     """By their corners, and below the memory that is promised."""
     kind, size, options, wanted = REAL[name]
     picture = Image.new("RGB", size, RED)
@@ -541,7 +477,7 @@ def test_large_pictures_of_today(name, peak):
     said, memory, _ = peak(data)
     assert said == f"opened {wanted[0]} {wanted[1]}"
     assert memory < MAX_MEMORY / MIB
-    opened = open_image(data)
+    opened = decode(data)
     for x, colour in ((0, RED), (wanted[0] // 2 - 9, RED), (wanted[0] // 2 + 9, BLUE), (wanted[0] - 1, BLUE)):
         assert near(opened.getpixel((x, wanted[1] - 1)), colour)
 
@@ -585,7 +521,7 @@ LARGEST = {
 
 
 @pytest.mark.parametrize("kind", LARGEST)
-def test_the_largest_pictures_that_are_accepted(kind, peak):
+def test_the_largest_pictures_that_are_accepted(kind):
     """By format and mode; larger ones are refused by a sentence that says how many are accepted."""
     make, (name, mode) = LARGEST[kind], kind.rsplit(" ", 1)
     if name == "progressive JPEG":
@@ -593,18 +529,17 @@ def test_the_largest_pictures_that_are_accepted(kind, peak):
     else:
         too_large = make(5000, {"GIF": 50_000, "WebP": 12_000, "BMP": 30_000}.get(name, 120_000))
     said, memory, _ = peak(too_large)
-    megapixels = 150
-    if name != "BMP":  # of which more do not fit into 20 MiB
-        assert re.match(rf"The picture has [0-9]+ × [0-9]+ pixels: {name} of this kind is accepted up to ", said)
-        assert memory < 40
-        megapixels = int(re.search("up to ([0-9]+) million", said)[1])
+    assert re.match(rf"The picture has [0-9]+ × [0-9]+ pixels: {name} of this kind is accepted up to ", said)
+    assert memory < 60
+    megapixels = int(re.search("up to ([0-9]+) million", said)[1])
     side = int((megapixels * 1e6) ** 0.5) // 16 * 16
     said, memory, _ = peak(make(side, side))
     assert said.startswith("opened")
-    assert 0.3 * MAX_MEMORY / MIB < memory < MAX_MEMORY / MIB
+    assert memory < MAX_MEMORY / MIB
+    assert megapixels == 64 or memory > 0.3 * MAX_MEMORY / MIB  # what else limits them
 
 
-def test_a_large_tiff_that_is_turned(peak):
+def test_a_large_tiff_that_is_turned():
     """Pillow turns it at its full size."""
     data = empty("RGB", 6500, 6500, "TIFF", t274=[6])
     said, memory, _ = peak(data)
@@ -613,105 +548,32 @@ def test_a_large_tiff_that_is_turned(peak):
 
 
 def test_one_row_of_twenty_million():
-    assert open_image(empty("RGB", 20_000_000, 1)).size == (4096, 1)
-    assert open_image(empty("RGB", 300_000, 200)).size == (4055, 3)
+    assert decode(empty("RGB", 20_000_000, 1)).size == (4096, 1)
+    assert decode(empty("RGB", 300_000, 200)).size == (4055, 3)
 
 
-@pytest.mark.parametrize("name", [b"zTXt", b"iTXt", b"iCCP"])
-def test_png_with_a_huge_compressed_text(name, peak):
-    start = {b"zTXt": b"k\0\0", b"iTXt": b"k\0\1\0\0\0", b"iCCP": b"k\0\0"}[name]
-    said, memory, seconds = peak(png(1, 1, b"\0\7", chunk(name, start + zeros(300))))
-    check_sentence(ImageError(said))
-    assert memory < 40
-    assert seconds < 5
-
-
-def test_png_with_many_compressed_texts(peak):
-    text = zlib.compress(bytes(10**6), 9)
-    texts = [chunk(b"zTXt", b"%d\0\0" % index + text) for index in range(500)]
-    _, memory, seconds = peak(png(1, 1, b"\0\7", *texts))
-    assert memory < 200
-    assert seconds < 10
-
-
-def test_png_whose_pixels_go_on(peak):
-    """300 MiB behind the only row."""
-    broken = png(1, 1, b"").replace(chunk(b"IDAT", zlib.compress(b"")), chunk(b"IDAT", zeros(300)))
-    said, memory, seconds = peak(broken)
-    assert said == "opened 1 1"
-    assert memory < 40
-    assert seconds < 5
-
-
-@pytest.mark.parametrize(
-    "spam",
-    [b"\xff\xe0\0\2" * 4_000_000, b"\xff\xfe\0\2" * 4_000_000, b"\xff\xe1\0\x0aExif\0\0xx" * 1_000_000],
-    ids=["segments", "comments", "exif"],
-)
-def test_jpeg_of_endless_metadata(spam, peak):
-    data = jpeg()
-    said, memory, seconds = peak(data[:2] + spam + data[2:])
-    assert "decoded" in said
-    assert memory < 40
-    assert seconds < 5
-
-
-def test_jpeg_of_endless_scans():
-    data = saved(Image.new("L", (64, 64), 77), "JPEG", progressive=True)
-    last = data[data.rindex(b"\xff\xda") : -2]
-    assert open_image(data[:-2] + last * 50 + b"\xff\xd9").size == (64, 64)
-    assert "decoded" in problem(data[:-2] + last * 101 + b"\xff\xd9")
+def test_jpeg_of_many_scans():
+    assert decode(scans(64, 50)).size == (64, 64)
 
 
 def test_tiff_by_hand():
     """The builder of the next tests makes proper files."""
-    picture = open_image(tiff(bytes(range(12)), t256=[4], t257=[3], t278=[1], t273=[0, 4, 8], t279=[4, 4, 4]))
+    picture = decode(tiff(bytes(range(12)), t256=[4], t257=[3], t278=[1], t273=[0, 4, 8], t279=[4, 4, 4]))
     assert picture.tobytes()[::3] == bytes(range(12))
     body = zlib.compress(bytes(range(12)))
-    assert open_image(tiff(body, t256=[4], t257=[3], t259=[8], t278=[3], t273=[0], t279=[len(body)])).size == (4, 3)
+    assert decode(tiff(body, t256=[4], t257=[3], t259=[8], t278=[3], t273=[0], t279=[len(body)])).size == (4, 3)
 
 
-def test_tiff_of_endless_strips(peak):
-    many = 2_000_000
-    said, memory, seconds = peak(tiff(b"x", t256=[1], t257=[many], t278=[1], t273=[0] * many, t279=[1] * many))
-    assert "decoded" in said
-    assert memory < 40
-    assert seconds < 5
-
-
-def test_tiff_with_strips_that_overlap(peak):
-    """40,000 strips, each of which would read the same 16 million pixels."""
-    offsets = [index % 7 for index in range(40_000)]
-    data = tiff(bytes(16_000_010), t256=[4000], t257=[4001], t278=[4000], t273=offsets, t279=[16_000_000] * 40_000)
-    said, memory, seconds = peak(data)
-    assert "decoded" in said
-    assert memory < 80
-    assert seconds < 8
-
-
-def test_tiff_with_a_tile_far_larger_than_the_picture(peak):
-    body = zeros(977)
+def test_tiff_with_a_tile_larger_than_the_picture():
+    body = zlib.compress(bytes(1024))
     tags = {"t256": [16], "t257": [16], "t259": [8], "t324": [0], "t325": [len(body)]}
-    said, memory, seconds = peak(tiff(body, t322=[32_000], t323=[32_000], **tags))
-    assert "32000 × 32000" in said
-    assert memory < 40
-    assert seconds < 5
-    small = zlib.compress(bytes(1024))
-    assert open_image(tiff(small, t322=[32], t323=[32], **(tags | {"t325": [len(small)]}))).size == (16, 16)
-
-
-def test_tiff_with_rows_far_beyond_the_picture(peak):
-    body = zeros(500)
-    data = tiff(body, t256=[16], t257=[16], t259=[8], t278=[2**30], t273=[0], t279=[len(body)])
-    _, memory, seconds = peak(data)
-    assert memory < 40
-    assert seconds < 5
+    assert decode(tiff(body, t322=[32], t323=[32], **tags)).size == (16, 16)
 
 
 def test_tiff_whose_directory_is_its_own_next():
     data = bytearray(tiff(bytes(4), t256=[2], t257=[2], t278=[2], t273=[0], t279=[4]))
     data[-4:] = data[4:8]
-    assert open_image(bytes(data)).size == (2, 2)
+    assert decode(bytes(data)).size == (2, 2)
 
 
 def test_big_tiff_is_refused():
@@ -719,7 +581,99 @@ def test_big_tiff_is_refused():
     problem(b"MM\0+\0\x08\0\0" + struct.pack(">Q", 16) + bytes(64))
 
 
-# -- decoders in a process of their own ----------------------------------------------------
+# -- files made to hurt ---------------------------------------------------------------------
+
+OPENED = {
+    "a PNG whose pixels go on": "opened 1 1", "a PNG of nine million orientations": "opened 3 2",
+    "a GIF of long comments": "opened 4 4", "a TIFF of rows far beyond it": "opened 16 16",
+    "a JPEG of a hundred scans": "opened 4000 4000", "a JPEG of four hundred scans": "opened 2000 2000",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_file_made_to_hurt_takes_what_is_allowed(name):
+    """Of time, which is cut to a second here, and memory. It opens, or is refused by one sentence."""
+    said, memory, used = peak(PICTURES[name](), 3 if name in OPENED else 1)
+    if name in OPENED:
+        assert said == OPENED[name]
+    elif said != "The picture takes more than 1 s to read.":
+        check_sentence(ImageError(said))
+    assert memory < MAX_MEMORY / MIB
+    assert used < 3.5
+
+
+def own_memory() -> int:
+    """What this process holds and has held at most, in MiB."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("memory is read from /proc")
+    return int(re.search(r"VmHWM:\s+([0-9]+)", status.read_text(encoding="utf-8"))[1]) // 2**10
+
+
+@pytest.mark.parametrize("name", ["a BMP of runs of one pixel", "a GIF of a comment in small parts"])
+def test_a_file_made_to_hurt_leaves_this_process_alone(name):
+    """With the bounds that hold for everybody: on time for the first, on memory for the second."""
+    data = PICTURES[name]()
+    before = own_memory()
+    with pytest.raises(
+        ImageError, match=r"takes more than (3 s to read|0\.6 GiB)|more memory than the 0\.6 GiB"
+    ) as caught:
+        open_image(data)
+    check_sentence(caught.value)
+    assert own_memory() < before + 2 * len(data) / MIB + 20
+    assert open_image(jpeg()).size == (16, 16)
+
+
+def test_a_photograph_does_not_wait_for_files_that_take_long():
+    """Three of them are at work, and a fourth person comes."""
+    with confined.PLACES.place(1), confined.PLACES.place(1), confined.PLACES.place(1):
+        assert open_image(jpeg()).size == (16, 16)
+
+
+PIXELS = bytes(12)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"", b"\n", b"{}\n", b"[]\n", b"2\n", b'"size"\n', b'{"size": [2, 2]}\n' + PIXELS[1:], b'{"size": [2, 2]}' + PIXELS,
+        b'{"size": [2, 2]}\n' + PIXELS + b"x", b'{"size": [-2, -2]}\n' + PIXELS, b'{"size": [2.0, 2]}\n' + PIXELS,
+        b'{"size": [true, 4]}\n' + PIXELS, b'{"size": [2, 2, 1]}\n' + PIXELS, b'{"size": "22"}\n' + PIXELS,
+        b'{"size": [12, 0]}\n', b'{"size": [5000, 1]}\n' + bytes(15_000), b"[" * 900, b'{"problem": 3}\n', b"\xff\n",
+    ],
+)  # fmt: skip
+def test_what_a_process_answers_is_checked(answer, monkeypatch):
+    """For a file may have taken it over."""
+    monkeypatch.setattr(images, "confined", lambda *_, **__: answer)
+    with pytest.raises(ImageError) as caught:
+        open_image(jpeg())
+    assert "decoded" in check_sentence(caught.value)
+
+
+def test_what_a_process_says_is_shown_as_text(monkeypatch):
+    answers = iter([b'{"size": [2, 2]}\n' + PIXELS, json.dumps({"problem": "\x1b[31m\n\u202e" * 30}).encode() + b"\n"])
+    monkeypatch.setattr(images, "confined", lambda *_, **__: next(answers))
+    assert open_image(jpeg()).tobytes() == PIXELS
+    with pytest.raises(ImageError) as caught:
+        open_image(jpeg())
+    assert str(caught.value).startswith(r"\x1b[31m\n\u202e\x1b")
+    assert len(str(caught.value)) == 300
+
+
+@pytest.mark.parametrize(
+    "kind", [bytes, bytearray, memoryview, np.frombuffer, lambda data: memoryview(data + data)[::2]]
+)
+def test_bytes_of_any_kind(kind):
+    data = jpeg()
+    given = kind(data, np.uint8) if kind is np.frombuffer else kind(data)
+    assert survives(given, open_image) is not None or len(given) == len(data)
+
+
+@pytest.mark.parametrize("given", [None, 3, "picture.jpg", [1, 2], Path("picture.jpg"), io.BytesIO(b"x"), jpeg])
+def test_what_is_no_bytes_is_a_sentence(given):
+    with pytest.raises(ImageError, match=r"is given as .*: its bytes are accepted, as Path\.read_bytes") as caught:
+        open_image(given)
+    check_sentence(caught.value)
 
 
 def box_says(data: bytes, width: int, height: int) -> bytes:
@@ -741,17 +695,17 @@ APART = {
 
 
 @pytest.mark.parametrize("kind", APART)
-def test_bytes_of_a_pixel_that_is_decoded_apart(kind, peak):
-    """What the limits are made of, against the memory of that process: above it, and not far."""
+def test_bytes_of_a_pixel_that_a_container_takes(kind):
+    """What the limits are made of, against the memory of the process: above it, and not far."""
     name, (mode, options) = kind[:4], APART[kind]
     options |= FAST[name]
     data = saved(Image.linear_gradient("L").resize((4000, 4000)).convert(mode), name, **options)
-    held = images._held(images._header(data))
+    held = decoder._held(decoder._header(data))
     base = peak(saved(Image.new(mode, (16, 16)), name, **options))[1]
     said, memory, _ = peak(data)
     assert said == "opened 4000 4000"
-    result, parent = 16_000_000 * 4, 16_000_000 * (3 + 3 + 4)
-    assert 0.6 * held < (memory - base) * MIB - result < held + parent
+    result = 16_000_000 * 4
+    assert 0.6 * held < (memory - base) * MIB < held + result
     said, memory, _ = peak(box_says(data, 30_000, 30_000))
     assert "30000 × 30000 pixels" in said or "decoded" in said
     assert memory < base + 20
@@ -759,32 +713,24 @@ def test_bytes_of_a_pixel_that_is_decoded_apart(kind, peak):
 
 @pytest.mark.parametrize("kind", ["AVIF", "HEIF"])
 def test_a_container_that_says_less_than_it_holds(kind):
-    """The system stops the process of a decoder that takes more than it may, whatever the file says."""
+    """The system bounds the memory of its decoder, whatever the file says."""
     data = box_says(saved(Image.new("RGB", (6000, 4000), RED), kind, **FAST[kind]), 64, 64)
-    survives(data)
-    limited = (
-        MEASURE[: MEASURE.index("peak =")]
-        + """
-images.MAX_MEMORY, images._RESERVE = 40 * 2**20, 0
-images._decode_for_parent()
-"""
-    )
-    limited = [sys.executable, "-c", limited, images.__file__]
-    said = subprocess.run(limited, input=data, capture_output=True, timeout=60, check=False).stdout
-    assert not said or check_sentence(ImageError(json.loads(said.splitlines()[0])["problem"]))
-    small = saved(Image.new("RGB", (64, 64), RED), kind)
-    said = subprocess.run(limited, input=small, capture_output=True, timeout=60, check=True).stdout
-    assert json.loads(said.splitlines()[0]) == {"size": [64, 64]}
+    survives(data, open_image)
+    limited = confined.confined(images.PROGRAM, jpeg(), images.MAX_ANSWER_BYTES, memory=140 * MIB)
+    assert json.loads(limited.partition(b"\n")[0]) == {"size": [16, 16]}
+    try:
+        limited = confined.confined(images.PROGRAM, data, images.MAX_ANSWER_BYTES, memory=140 * MIB)
+    except confined.ConfinedError:
+        return
+    answer = json.loads(limited.partition(b"\n")[0])
+    assert answer.get("size") == [64, 64] or check_sentence(ImageError(answer["problem"]))
 
 
-def test_a_process_that_dies_or_does_not_end_is_a_sentence(monkeypatch):
-    data = saved(Image.new("RGB", (64, 64), RED), "AVIF")
-    assert open_image(data).size == (64, 64)
-    monkeypatch.setattr(images, "_SECONDS", 0.01)
-    assert "decoded" in problem(data)
-    monkeypatch.undo()
-    monkeypatch.setattr(sys, "executable", "/bin/false")
-    assert "decoded" in problem(data)
+def test_a_process_that_fails_or_does_not_start_is_a_sentence(monkeypatch):
+    for program, words in (("/bin/false", "damaged"), ("/nowhere", "cannot be read now .No such file or directory.")):
+        monkeypatch.setattr(sys, "executable", program)
+        with pytest.raises(ImageError, match=words):
+            open_image(jpeg())
 
 
 def test_a_decoder_that_is_not_installed_is_a_sentence(monkeypatch):
@@ -797,12 +743,13 @@ def test_a_decoder_that_is_not_installed_is_a_sentence(monkeypatch):
         (heif, "a phone writes when its camera"),
     ):
         with pytest.raises(ImageError) as caught:
-            images._decoded(data)
+            decode(data)
         assert words in check_sentence(caught.value)
-    assert images._decoded(jpeg()).size == (16, 16)
+    assert decode(jpeg()).size == (16, 16)
 
 
 # -- damage ---------------------------------------------------------------------------------
+# Decoded in this process, which is quick, but for a few.
 
 
 @cache
@@ -848,11 +795,6 @@ def seeds() -> dict[str, bytes]:
     }
 
 
-def apart(name: str) -> bool:
-    """Whether such a file is opened in a process of its own, a fifth of a second each."""
-    return name in ("avif", "heif")
-
-
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", seeds())
 def test_truncated(name):
@@ -860,9 +802,10 @@ def test_truncated(name):
     assert survives(data) is not None
     for tenth in range(10):
         survives(data[: len(data) * tenth // 10])
-    for few in range(1, 4 if apart(name) else 40):
+    for few in range(1, 40):
         survives(data[:few])
         survives(data[:-few])
+    survives(data[: len(data) // 2], open_image)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -871,7 +814,7 @@ def test_mutated(name):
     rng = random.Random(name)
     data = seeds()[name]
     opened = 0
-    rounds = 20 if apart(name) else 60
+    rounds = 60
     for _ in range(rounds):
         mutant = bytearray(data)
         for _ in range(rng.choice((1, 2, 4, 8, 30))):
@@ -914,15 +857,9 @@ def test_whatever_pillow_raises_is_one_sentence(monkeypatch, raised):
     def fail(*_, **__):
         raise raised
 
-    monkeypatch.setitem(images._READERS, rb"\xff\xd8\xff", fail)
+    monkeypatch.setitem(decoder._READERS, rb"\xff\xd8\xff", fail)
     text = problem(jpeg())
     assert ("memory" if isinstance(raised, MemoryError) else "decoded") in text
-    assert open_after(monkeypatch).size == (16, 16)  # the lock is free again
-
-
-def open_after(monkeypatch) -> Image.Image:
-    monkeypatch.undo()
-    return open_image(jpeg())
 
 
 def test_warnings_that_are_errors_change_nothing():
@@ -931,7 +868,7 @@ def test_warnings_that_are_errors_change_nothing():
         warnings.simplefilter("error")
         for kind in data:
             survives(data[kind])
-        assert open_image(jpeg()).size == (16, 16)
+        assert decode(jpeg()).size == (16, 16)
 
 
 # -- the server -----------------------------------------------------------------------------
@@ -950,12 +887,12 @@ def test_pillow_is_left_as_it_was():
 
 
 def test_many_threads():
-    colours = [(r, g, b) for r in (0, 120, 240) for g in (0, 120, 240) for b in (0, 240)]
-    files = [saved(Image.new("RGB", (40, 30), colour), kind) for colour in colours for kind in ("PNG", "WEBP", "BMP")]
+    colours = [(r, g, b) for r in (0, 120, 240) for g in (0, 240) for b in (0, 240)]
+    files = [saved(Image.new("RGB", (40, 30), colour), kind) for colour in colours for kind in ("PNG", "WEBP")]
     with ThreadPoolExecutor(8) as pool:
         opened = list(pool.map(open_image, files))
     for index, picture in enumerate(opened):
-        assert near(picture.getpixel((20, 15)), colours[index // 3])
+        assert near(picture.getpixel((20, 15)), colours[index // 2])
 
 
 # -- samples --------------------------------------------------------------------------------
@@ -963,7 +900,7 @@ def test_many_threads():
 
 def test_samples_open():
     for sample in samples():
-        picture = open_image(sample.open())
+        picture = sample.image()
         if sample.file.startswith("fashion/"):
             assert picture.size == (28, 28)
             red, green, blue = picture.split()
@@ -971,6 +908,16 @@ def test_samples_open():
         else:
             assert min(picture.size) >= 224
         assert len(sample.open()) <= 200_000
+    assert samples()[0].image().tobytes() == open_image(samples()[0].open()).tobytes()
+
+
+def test_a_sample_that_is_missing_or_damaged_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "_SAMPLES", tmp_path)
+    (tmp_path / "cut.jpg").write_bytes(jpeg()[:100])
+    (tmp_path / "folder.jpg").mkdir()
+    for name in ("missing.jpg", "cut.jpg", "folder.jpg"):
+        with pytest.raises(ImageError, match="^The sample .* is missing or damaged: installing the app again mends it\\.$"):
+            Sample("a", name, "", "", "").image()
 
 
 def test_samples_cover_the_ten_classes():

@@ -14,7 +14,7 @@ from PIL import Image
 from .. import charts, inference, state
 from ..attribution import grad_cam
 from ..effective import Effective, Width, effective_field, gaussian_width, measured_side, mirrored
-from ..images import samples
+from ..images import ImageError, samples
 from ..receptive_field import Box
 from ..trace import Layer
 from .attribution import explained_class, explained_name
@@ -49,7 +49,11 @@ def panel(result: Run) -> None:
         )
         return
     unit = chosen_unit(layer)
-    effective = measured(result, layer)
+    try:
+        effective = measured(result, layer)
+    except ImageError as error:
+        st.error(state.escape_markdown(str(error)), icon=":material/broken_image:")
+        effective = None
     with st.container(border=True, key="pixel grid"):
         on_the_picture(result, layer, unit, effective)
     if effective is not None:

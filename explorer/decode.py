@@ -1,0 +1,323 @@
+"""A picture's pixels from a file's bytes, by Pillow and nothing else of this package: what `open_image` runs in a process
+of its own, which starts in 50 ms.
+
+As a program it reads a file from standard input, and puts out a line of JSON, `{"size": [width, height]}` or
+`{"problem": …}`, and then the pixels, row by row, three bytes each.
+
+The system bounds the memory and time of that process; what is looked at here beforehand is what a person can be told.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import struct
+import sys
+from collections.abc import Callable
+from typing import cast
+
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    ExifTags,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+MAX_BYTES = 20 * 2**20
+"""Longest file that is accepted, in bytes."""
+
+MAX_MEMORY = round(0.6 * 2**30)
+"""Most bytes that opening a picture may take beyond its file."""
+
+MAX_SIDE_AFTER = 4096
+"""Longest side of a picture once it is open, in pixels; larger ones are reduced."""
+
+ACCEPTED = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC"
+
+_RESERVE = 120 * 2**20  # for the largest result, and what conversion takes beside it and the picture
+_MAX_PIXELS = 64_000_000  # where all are decoded, which takes a second or two
+_PART_PIXELS = 2**20
+
+Reader = Callable[[io.BytesIO, str], ImageFile.ImageFile]
+_READERS: dict[bytes, Reader] = {
+    rb"\xff\xd8\xff": JpegImagePlugin.jpeg_factory,
+    rb"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile,
+    rb"RIFF....WEBP": WebPImagePlugin.WebPImageFile,
+    rb"GIF8[79]a": GifImagePlugin.GifImageFile,
+    rb"BM": BmpImagePlugin.BmpImageFile,
+    rb"II\*\0|MM\0\*": TiffImagePlugin.TiffImageFile,
+}
+"""What reads a file by how it begins."""
+
+_AVIF_BRANDS = (b"avif", b"avis")
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_MODE_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
+"""Bytes of a pixel that Pillow holds; four in every other mode."""
+
+# Bytes of a pixel that a decoder holds at its worst, Pillow's own among them, measured with pictures of 32 megapixels.
+_ROW_BYTES = 16  # this and the last row of a PNG as they are stored
+_WEBP_BYTES = 15
+_GIF_BYTES = 3
+_TIFF_BYTES_AT_LEAST = 3  # since Pillow itself refuses a TIFF above 179 million pixels
+_RLE_BYTES = 4
+_AVIF_BYTES = {"L": 4, "RGB": 11, "RGBA": 13}
+_HEIF_BYTES = {("RGB", False): 10, ("RGB", True): 16, ("RGBA", False): 13, ("RGBA", True): 21}  # True: above 8 bit
+_HEIF_420_BYTES = 8  # colour at half the width and height, as phones write it
+
+_JPEG_SCAN = rb"\xff\xda\x00(\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)"
+
+_TIFF_TILE = (322, 323)  # width and height of a tile
+_TIFF_BITS, _TIFF_SAMPLES = 258, 277  # of a sample, of a pixel
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class ImageError(ValueError):
+    """A file that is not opened: one sentence that says what is wrong and what is accepted."""
+
+
+def decode(data: bytes) -> Image.Image:
+    """The picture in a file's bytes, as `open_image` describes it, decoded in this process, without limits of time.
+
+    Raises:
+        ImageError: for whatever is wrong.
+    """
+    try:
+        return _decode(data)
+    except ImageError:
+        raise
+    except MemoryError as error:
+        raise ImageError(f"The picture takes more memory than the {MAX_MEMORY / 2**30:.1f} GiB accepted.") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(
+            "The picture has too many pixels for its format: baseline JPEG is accepted in any size."
+        ) from error
+    # Given hostile bytes, decoders raise nearly anything, AssertionError included.
+    except Exception as error:
+        raise ImageError(f"The picture cannot be decoded: an undamaged {ACCEPTED} file is accepted.") from error
+
+
+def _decode(data: bytes) -> Image.Image:
+    """What `decode` returns; raises whatever Pillow does."""
+    picture = _header(data)
+    factor = _factor(picture.size)
+    if isinstance(picture, JpegImagePlugin.JpegImageFile):
+        # The decoder itself then leaves out what is not needed, at most all but a power of two.
+        size, kept = picture.size, _coefficients(picture, data)
+        picture.draft(None, (max(1, picture.width // factor), max(1, picture.height // factor)))
+        _check_size(picture, size, kept + _area(size) if kept else _held(picture))
+    else:
+        _check_size(picture, max(picture.size, _tile(picture), key=_area), _held(picture), _MAX_PIXELS)
+    picture.load()
+    turn = _turn(picture)
+    result = _to_rgb(picture)
+    del picture
+    return result if turn is None else result.transpose(turn)
+
+
+def _header(data: bytes) -> ImageFile.ImageFile:
+    """The picture with its header read and nothing decoded.
+
+    `Image.open` would refuse by a number of pixels, which says little about memory.
+
+    Raises:
+        ImageError: where the bytes begin as those of no accepted format do, or this installation lacks its codec.
+    """
+    if data[4:8] == b"ftyp":
+        read = _container(data)
+    else:
+        read = next((reader for start, reader in _READERS.items() if re.match(start, data, re.DOTALL)), None)
+    if read is None:
+        raise ImageError(f"The file cannot be read as a picture: {ACCEPTED} is accepted.")
+    return read(io.BytesIO(data), "")
+
+
+def _container(data: bytes) -> Reader | None:
+    """What reads an AVIF or a HEIC, by the brands that such a container begins with; None for a film.
+
+    Raises:
+        ImageError: where this installation has no decoder for it.
+    """
+    (length,) = struct.unpack_from(">L", data)
+    brands = {data[at : at + 4] for at in range(8, min(length, 256), 4)}
+    if not brands.isdisjoint(_AVIF_BRANDS):
+        if not AvifImagePlugin.SUPPORTED:
+            raise ImageError("The picture is an AVIF, for which this server has no decoder: a JPEG or PNG is accepted.")
+        AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each thread may hold a picture
+        return AvifImagePlugin.AvifImageFile
+    if brands.isdisjoint(_HEIF_BRANDS):
+        return None
+    try:
+        from pi_heif import HeifImageFile, options
+    except ImportError as error:
+        raise ImageError(
+            "The picture is a HEIC, for which this server has no decoder: a JPEG is accepted, which a phone writes "
+            "when its camera is set to the most compatible format."
+        ) from error
+    options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
+    options.DECODE_THREADS = 1
+    return HeifImageFile
+
+
+def _check_size(picture: ImageFile.ImageFile, size: tuple[int, int], held: int, most: int = sys.maxsize) -> None:
+    """Refuse a picture of `size`, in its file, of more than `most` pixels, or of which the decoder holds `held` bytes
+    where they are too many.
+
+    Raises:
+        ImageError: for such a picture.
+    """
+    most = min(most, (MAX_MEMORY - _RESERVE) * _area(size) // max(held, 1))
+    if _area(size) > most:
+        names = {"JPEG": "progressive JPEG", "MPO": "progressive JPEG", "WEBP": "WebP", "HEIF": "HEIC"}
+        raise ImageError(
+            f"The picture has {size[0]} × {size[1]} pixels: {names.get(picture.format or '', picture.format)} of this "
+            f"kind is accepted up to {most // 10**6} million pixels, baseline JPEG in any size."
+        )
+
+
+def _held(picture: ImageFile.ImageFile) -> int:
+    """The most bytes that decoding a picture takes, of a format that is only decoded at full size."""
+    mode, pixels = picture.mode, picture.width * picture.height
+    each = _MODE_BYTES.get(mode, 4)
+    if picture.format == "WEBP":
+        each = _WEBP_BYTES
+    elif picture.format == "GIF":
+        each = _GIF_BYTES
+    elif picture.format == "BMP" and picture.tile[0].codec_name == "bmp_rle":
+        each = _RLE_BYTES
+    elif picture.format == "AVIF":
+        each = _AVIF_BYTES.get(mode, max(_AVIF_BYTES.values()))
+    elif picture.format == "HEIF":
+        deep = picture.info.get("bit_depth", 8) > 8
+        plain = picture.info.get("chroma") == 420 and mode == "RGB"
+        each = _HEIF_420_BYTES if plain else _HEIF_BYTES.get((mode, deep), 8)
+    elif isinstance(picture, TiffImagePlugin.TiffImageFile):
+        # One strip or tile is decoded at a time, which may be the whole picture, or more; Pillow turns the whole too.
+        tags = picture.tag_v2
+        samples = tags.get(_TIFF_SAMPLES, 1)
+        raw = samples * max(tags.get(_TIFF_BITS, (1,))) / 8
+        largest = max(pixels, _area(_tile(picture))) * (raw if samples == 1 else max(raw, 4))
+        each *= 1 if tags.get(ExifTags.Base.Orientation, 1) == 1 else 2
+        return max(pixels * each + round(largest), pixels * _TIFF_BYTES_AT_LEAST)
+    return pixels * each + _ROW_BYTES * picture.width
+
+
+def _coefficients(picture: JpegImagePlugin.JpegImageFile, data: bytes) -> int:
+    """Bytes of the coefficients of a JPEG, all of which its decoder keeps where they come in several scans, else none."""
+    components = [(across, down) for _, across, down, _ in picture.layer]
+    scans = {int(found[1][-1]) for found in re.finditer(_JPEG_SCAN, data)}
+    if not picture.info.get("progressive") and min(scans, default=len(components)) >= len(components):
+        return 0
+    across, down = (max(sampling) for sampling in zip(*components, strict=True))
+    units = -(-picture.width // (8 * across)) * -(-picture.height // (8 * down))
+    return units * sum(a * d for a, d in components) * 64 * 2
+
+
+def _factor(size: tuple[int, int]) -> int:
+    """The smallest whole number that brings both sides of `size` to `MAX_SIDE_AFTER`."""
+    return -(-max(size) // MAX_SIDE_AFTER)
+
+
+def _area(size: tuple[int, int]) -> int:
+    return size[0] * size[1]
+
+
+def _tile(picture: ImageFile.ImageFile) -> tuple[int, int]:
+    """Width and height of a TIFF's tiles; 1, 1 where a picture has none."""
+    tags = getattr(picture, "tag_v2", {})
+    return cast(tuple[int, int], tuple(tags.get(tag, 1) for tag in _TIFF_TILE))
+
+
+def _turn(picture: Image.Image) -> Image.Transpose | None:
+    """What brings a picture upright, as its EXIF says; Pillow has already turned a TIFF as it was loaded."""
+    try:
+        return _UPRIGHT.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:
+        return None  # the pixels are whole where their description is not, and a person sees how they lie
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    """The picture in 8-bit RGB, reduced to `MAX_SIDE_AFTER` where it is larger.
+
+    It goes part by part, so that colour conversion never holds a second full-size picture.
+    """
+    width, height = picture.size
+    factor = _factor(picture.size)
+    if factor == 1 and picture.mode == "RGB" and not picture.has_transparency_data:
+        return picture
+    levels = _levels(picture)
+    result = Image.new("RGB", (-(-width // factor), -(-height // factor)))
+    columns = min(width, factor * max(1, _PART_PIXELS // (factor * min(factor, height))))
+    rows = factor * max(1, _PART_PIXELS // (columns * factor))
+    for top in range(0, height, rows):
+        for left in range(0, width, columns):
+            box = left, top, min(left + columns, width), min(top + rows, height)
+            result.paste(_flat(picture.crop(box), levels).reduce(factor), (left // factor, top // factor))
+    return result
+
+
+def _levels(picture: Image.Image) -> tuple[float, float]:
+    """The values that stand for black and white in a picture of more than 8 bit.
+
+    Integers span 16 bit, real numbers 0 to 1, 255 or 65535, whichever first holds them all;
+    a picture that goes beyond spans its own range.
+    """
+    if picture.mode not in ("I", "F"):
+        return 0, 65535
+    low, high = cast(tuple[float, float], picture.getextrema())
+    whites = (1, 255, 65535) if picture.mode == "F" else (65535,)
+    fitting = [white for white in whites if low >= 0 and high <= white]
+    return (0, fitting[0]) if fitting else (low, high)
+
+
+def _flat(picture: Image.Image, levels: tuple[float, float]) -> Image.Image:
+    """8-bit RGB of any mode, transparency over white."""
+    if picture.mode.startswith(("I", "F")):
+        black, white = levels
+        scale = 255 / ((white - black) or 1)
+        # Conversion to L cuts the fraction off; the half makes that rounding.
+        return (
+            picture.convert("F").point(lambda value: value * scale + (0.5 - black * scale)).convert("L").convert("RGB")
+        )
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    picture = picture.convert("LA") if picture.mode == "La" else picture
+    paper = Image.new("RGBA", picture.size, "white")
+    return Image.alpha_composite(paper, picture.convert("RGBA")).convert("RGB")
+
+
+# -- as a program -------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Read a file from stdin; write a line of JSON, the size or the problem, and then the pixels."""
+    out = sys.stdout.buffer
+    try:
+        picture = decode(sys.stdin.buffer.read())
+    except ImageError as error:
+        out.write(json.dumps({"problem": str(error)}).encode() + b"\n")
+    else:
+        out.write(json.dumps({"size": picture.size}).encode() + b"\n")
+        rows = max(1, 2**18 // picture.width)  # what a processor keeps at hand
+        for top in range(0, picture.height, rows):
+            out.write(picture.crop((0, top, picture.width, min(top + rows, picture.height))).tobytes())
+    out.flush()
+
+
+if __name__ == "__main__":
+    main()
