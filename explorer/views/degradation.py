@@ -112,16 +112,10 @@ def setting(name: str) -> None:
 # -- live ---------------------------------------------------------------------------------
 
 
-@st.cache_resource(max_entries=1, show_spinner=False)
-def line() -> Line[Step]:
-    """The runs of this server."""
-    return Line()
-
-
-@st.cache_resource(max_entries=1, show_spinner=False)
-def apart() -> Apart:
-    """Where they run."""
-    return Apart()
+APART = Apart()
+"""Where the runs of this server are computed."""
+LINE: Line[Step] = Line(place=APART.kept)
+"""The runs of this server."""
 
 
 def visitor() -> str:
@@ -135,7 +129,7 @@ def moving(found: Status | None) -> bool:
 
 def live(asked: Settings) -> None:
     """The run of these settings; while it goes on the card draws itself anew, and so stays in line."""
-    found = line().look(asked, visitor())
+    found = LINE.look(asked, visitor())
     polling = moving(found)
     # Many who watch ask less often, so that they cost the server no more than a few.
     every = min(5.0, max(POLL, 0.1 * found.others)) if found and polling else None
@@ -143,7 +137,7 @@ def live(asked: Settings) -> None:
 
 
 def run_card(asked: Settings, polling: bool) -> None:
-    found = line().look(asked, visitor())
+    found = LINE.look(asked, visitor())
     if moving(found) != polling:
         st.rerun()
     with st.container(border=True, key="training run"):
@@ -169,10 +163,10 @@ def action(asked: Settings, found: Status | None) -> None:
     """The one button that this state of the run has."""
 
     def start() -> None:
-        line().start(asked, visitor(), lambda: apart().run(train, asked))
+        LINE.start(asked, visitor(), lambda: APART.run(train, asked))
 
     def stop() -> None:
-        line().stop(asked, visitor())
+        LINE.stop(asked, visitor())
 
     shared: dict[str, Any] = {"width": "stretch", "key": "training action"}
     if found is None or found.state == FAILED:
@@ -191,7 +185,7 @@ def where_it_is(asked: Settings, found: Status | None) -> None:
     if found is None:
         busy = (
             " The server trains one run at a time, and another one is on: yours will wait in line."
-            if line().current()
+            if LINE.current()
             else ""
         )
         st.markdown(f"**Train them here.** {effort(asked)}{busy}")
@@ -206,7 +200,8 @@ def where_it_is(asked: Settings, found: Status | None) -> None:
     elif found.state == STOPPED:
         st.progress(share, f"Stopped. {resumed(run)}")
     elif found.state == FAILED:
-        st.error(state.escape_markdown(f"The run failed: {found.error}"))
+        kept = f" The {run.done:,} steps that it took stay here until it starts anew." if run.done else ""
+        st.error(state.escape_markdown(f"The run failed: {found.error}.{kept}"))
     elif found.state == DONE:
         st.markdown(f"**Trained here** in {duration(run.seconds)}, one network after the other on one thread.")
 
@@ -240,7 +235,7 @@ def place_in_line(ahead: int) -> str:
     """Where a run that waits stands, and how long the one that goes on will take."""
     if not ahead:
         return "Next in line."
-    current = line().current()
+    current = LINE.current()
     left = None if current is None else gathered(*current).seconds_left  # type: ignore[arg-type]
     words = f"In line: {ahead} {'run comes' if ahead == 1 else 'runs come'} before this one."
     return words if left is None else f"{words} The one that goes on has {duration(left)} left."
