@@ -472,10 +472,17 @@ class Labelled(NamedTuple):
 
 @cache
 def labelled() -> Labelled:
-    """The first 500 images of Fashion-MNIST's test set, none of which the shipped networks were trained on."""
+    """The first 500 images of Fashion-MNIST's test set, none of which the shipped networks were trained on.
+
+    Raises:
+        ShippedError: where their file is missing or damaged.
+    """
     import numpy as np  # here, so that decoding in another process does without
 
-    with np.load(_SAMPLES / "fashion-test.npz") as file:
+    from resnet.weights import intact
+
+    path = _SAMPLES / "fashion-test.npz"
+    with intact(path), np.load(path) as file:
         found = Labelled(file["images"], file["labels"])
     for array in found:
         array.flags.writeable = False

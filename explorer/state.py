@@ -17,8 +17,10 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from resnet import OPTIONS, PRESETS, ConfigError, Option, ResNetConfig, preset, preset_name
 from resnet.options import from_text, to_text
+from resnet.weights import ShippedError, WeightsError
 
 from .compare import common_size
+from .images import ImageError
 from .inference import OutOfMemoryError
 from .residual import switchable
 from .view import View, natural_size, parse_size, size_text, tolerant
@@ -269,12 +271,19 @@ def tabs(panels: Mapping[str, Callable[..., None]], *given: Any) -> None:
         for tab, panel in zip(made, panels.values(), strict=True):
             if tab.open:
                 with tab:
-                    try:
-                        panel(*given)
-                    except OutOfMemoryError as error:
-                        st.error(escape_markdown(str(error)), icon=":material/memory:")
+                    show_or_say(panel, *given)
 
     draw()
+
+
+def show_or_say(panel: Callable[..., None], *given: Any) -> None:
+    """Call a panel; where what it needs cannot be had, the rest of it is the sentence that says so."""
+    try:
+        panel(*given)
+    except OutOfMemoryError as error:
+        st.error(escape_markdown(str(error)), icon=":material/memory:")
+    except (ImageError, ShippedError, WeightsError) as error:
+        st.error(escape_markdown(str(error)), icon=":material/error:")
 
 
 def segments(label: str, names: Sequence[str], key: str) -> str:

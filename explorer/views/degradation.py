@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from resnet import ConfigError
+from resnet.weights import ShippedError
 
 from .. import state
 from ..degradation import (
@@ -208,16 +209,24 @@ def where_it_is(asked: Settings, found: Status | None) -> None:
 
 def effort(asked: Settings) -> str:
     """What a run takes, by the pace of the runs that ship."""
-    by_step = [run for runs in shipped().groups.values() for run in runs]
-    done = sum(run.settings.steps * sum(n.depth for n in run.settings.networks) for run in by_step)
-    pace = sum(run.seconds for run in by_step) / done
-    seconds = pace * asked.steps * sum(network.depth for network in asked.networks)
     names = [network.name for network in asked.networks]
-    wider = "" if asked.width <= Settings().width else ", and more for the greater width"
     return (
-        f"{', '.join(names[:-1])} and {names[-1]}, {asked.steps} steps each: about {duration(seconds)} at the pace of "
-        f"the runs below{wider}. It goes on while you visit other pages, and can be stopped and resumed."
+        f"{', '.join(names[:-1])} and {names[-1]}, {asked.steps} steps each{pace(asked)}. It goes on while you visit other "
+        "pages, and can be stopped and resumed."
     )
+
+
+def pace(asked: Settings) -> str:
+    """How long a run takes where the runs that ship tell."""
+    try:
+        by_step = [run for runs in shipped().groups.values() for run in runs]
+    except ShippedError:
+        return ""
+    done = sum(run.settings.steps * sum(n.depth for n in run.settings.networks) for run in by_step)
+    each = sum(run.seconds for run in by_step) / done
+    seconds = each * asked.steps * sum(network.depth for network in asked.networks)
+    wider = "" if asked.width <= Settings().width else ", and more for the greater width"
+    return f": about {duration(seconds)} at the pace of the runs below{wider}"
 
 
 def doing(run: Run) -> str:
