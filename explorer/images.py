@@ -459,8 +459,16 @@ class Sample:
 
 @cache
 def samples() -> tuple[Sample, ...]:
-    """Every sample, in the order of `samples.json`."""
-    return tuple(Sample(**entry) for entry in json.loads((_SAMPLES / "samples.json").read_text(encoding="utf-8")))
+    """Every sample, in the order of `samples.json`.
+
+    Raises:
+        ShippedError: where that file is missing or damaged.
+    """
+    from resnet.weights import intact
+
+    path = _SAMPLES / "samples.json"
+    with intact(path):
+        return tuple(Sample(**entry) for entry in json.loads(path.read_text(encoding="utf-8")))
 
 
 class Labelled(NamedTuple):

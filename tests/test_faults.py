@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -24,11 +26,11 @@ import pytest
 from test_jobs import soon, there
 from websockets.exceptions import ConnectionClosed
 
-from explorer import clients
+from explorer import clients, degradation, images, published
 from explorer.bench import ROOT
 from explorer.view import View
 from resnet import preset
-from resnet.weights import BUNDLED
+from resnet.weights import BUNDLED, ShippedError
 
 Value = TypeVar("Value")
 
@@ -209,7 +211,7 @@ def test_a_jobs_process_is_killed_then_the_server_is_stopped(server: Server) -> 
             await anna.click("training action")
             await anna.watch(lambda: "step 2" in anna.words)
             (pid,) = server.children()
-            assert server.end(signal.SIGTERM) == 0
+            assert server.end(signal.SIGTERM) in (0, -signal.SIGTERM)
             return pid
 
     pid = together(everything())
@@ -217,6 +219,44 @@ def test_a_jobs_process_is_killed_then_the_server_is_stopped(server: Server) -> 
 
 
 # -- damaged installations ----------------------------------------------------------------
+
+AGAIN = "it ships with this app, so install that again"
+
+READERS: dict[str, Callable[[], Any]] = {
+    "samples.json": images.samples, "fashion-test.npz": images.labelled, "fashion-train.npz": degradation.training_images,
+    "degradation.json": degradation.shipped, "published.csv": published.published,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "noise", "a folder"])
+@pytest.mark.parametrize("name", READERS)
+def test_a_shipped_file_that_is_damaged_is_a_sentence(
+    name: str, damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / name
+    for module, place, value in ((images, "_SAMPLES", tmp_path), (degradation, "IMAGES", path), (degradation, "RUNS", path), (published, "FILE", path)):  # fmt: skip
+        monkeypatch.setattr(module, place, value)
+    whole = next((ROOT / "explorer").rglob(name)).read_bytes()
+    if damage == "a folder":
+        path.mkdir()
+    elif damage != "missing":
+        path.write_bytes(
+            {"empty": b"", "cut": whole[: len(whole) // 2], "noise": random.Random(0).randbytes(len(whole))}[damage]
+        )
+    what = {"missing": "is missing", "a folder": r"cannot be read \(.+\)"}.get(damage, "is damaged")
+    with pytest.raises(ShippedError, match=rf"^{re.escape(name)} {what}: {AGAIN}\.$"):
+        READERS[name].__wrapped__()
+
+
+def test_runs_that_are_not_complete_are_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "degradation.json"
+    monkeypatch.setattr(degradation, "RUNS", path)
+    file = json.loads(next((ROOT / "explorer").rglob(path.name)).read_text(encoding="utf-8"))
+    cut = [run | {"networks": run["networks"][:3]} for run in file["runs"]]
+    for runs in ([], cut):
+        path.write_text(json.dumps(file | {"runs": runs}), encoding="utf-8")
+        with pytest.raises(ShippedError, match=r"^degradation\.json is damaged"):
+            degradation.shipped.__wrapped__()
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +284,6 @@ def damaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.process.wait()
 
 
-AGAIN = "it ships with this app, so install that again"
 SAID = {
     link("inference", FASHION): [
         f"resnet20.safetensors is missing: {AGAIN}; random weights work without it.", "Untrained: the names mean nothing yet",
