@@ -3,7 +3,8 @@
 A job is an iterator that does a little work for each item that it yields; `Apart` has it do so in another process. It
 is known by its key: who asks for the same key watches the same job, and finds its items later. Everyone who looks
 renews a lease. A job that nobody looks at any more gives way to those that somebody waits for, and goes on where it was
-when its turn comes again. One that stopped is given up after a while.
+when its turn comes again. One that stopped lets go of its iterator after a while, and takes its items again from a new
+one when it goes on: so the same job has to give the same items.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ WAITING, RUNNING, STOPPED, DONE, FAILED = "waiting", "running", "stopped", "done
 
 Item = TypeVar("Item")
 
-LOOK = 0.1
-"""Least seconds between two looks at whether a stopped job is to be given up."""
+LOOK = 1.0
+"""Seconds between two looks at whether a stopped job has rested long enough."""
 
 
 class Status(NamedTuple):
     """How a job stands for somebody who looks: its state, and the items so far.
 
     `ahead` counts the jobs that come before it, the running one included; `others` the other people who look at it
-    now; `error` says why it failed.
+    now; `error` says why it failed; `again` counts the items that it has and that are made again before it goes on.
     """
 
     state: str
@@ -46,6 +47,7 @@ class Status(NamedTuple):
     ahead: int = 0
     others: int = 0
     error: str = ""
+    again: int = 0
 
 
 class Job(Generic[Item]):
@@ -56,6 +58,7 @@ class Job(Generic[Item]):
         self.state, self.error = STOPPED, ""
         self.iterator: Iterator[Item] | None = None
         self.items: list[Item] = []
+        self.again = 0
         self.leases: dict[str, float] = {}
         self.touched = 0.0
 
@@ -64,19 +67,22 @@ class Line(Generic[Item]):
     """The jobs of one server. Every method may be called from any thread and returns at once.
 
     `lease` is how many seconds a look counts as presence, `patience` after how many seconds without any look a job
-    that is not done is given up, `kept` how many jobs are remembered that neither run, wait nor are looked at. The worker
-    is inside `place` for as long as there is a job that may go on.
+    that is not done is given up, `rest` after how many seconds without one a stopped job lets go of its iterator, `kept`
+    how many jobs are remembered that neither run, wait nor are looked at. The worker is inside `place` for as long as
+    there is an iterator.
     """
 
     def __init__(
         self,
         lease: float = 10,
         patience: float = 900,
+        rest: float = 60,
         kept: int = 32,
         clock: Callable[[], float] = time.monotonic,
         place: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ):
-        self._lease, self._patience, self._kept, self._clock, self._place = lease, patience, kept, clock, place
+        self._lease, self._patience, self._rest, self._kept = lease, patience, rest, kept
+        self._clock, self._place = clock, place
         self._lock = threading.Condition()
         self._jobs: dict[Hashable, Job[Item]] = {}
         self._waiting: list[Job[Item]] = []
@@ -118,7 +124,7 @@ class Line(Generic[Item]):
             if job is None:
                 return None
             self._renew(job, who)
-            return Status(job.state, tuple(job.items), self._ahead(job), self._others(job, who), job.error)
+            return Status(job.state, tuple(job.items), self._ahead(job), self._others(job, who), job.error, job.again)
 
     def current(self) -> tuple[Hashable, tuple[Item, ...]] | None:
         """The key of the job that runs, and its items."""
@@ -163,14 +169,17 @@ class Line(Generic[Item]):
                 del self._jobs[job.key]
 
     def _next(self) -> Job[Item] | None:
-        """The first job in line that somebody looks at, else the first. Waits while one that stopped may go on."""
+        """The first job in line that somebody looks at, else the first. Waits while one that stopped has its iterator."""
         self._tidy()
         while not self._waiting:
-            begun = [job.touched for job in self._jobs.values() if job.iterator is not None]
+            begun = [job for job in self._jobs.values() if job.iterator is not None]
             if not begun:
                 self._worker = None
                 return None
-            self._lock.wait(max(LOOK, min(begun) + self._patience - self._clock()))
+            for job in begun:
+                if self._clock() - job.touched > self._rest:
+                    job.iterator = None
+            self._lock.wait(LOOK)
             self._tidy()
         job = next(filter(self._present, self._waiting), self._waiting[0])
         self._waiting.remove(job)
@@ -208,7 +217,7 @@ class Line(Generic[Item]):
             state, error = RUNNING, ""
             try:
                 if job.iterator is None:
-                    job.iterator = job.make()
+                    job.iterator, job.again = job.make(), len(job.items)
                 item = next(job.iterator)
             except StopIteration:
                 state = DONE
@@ -217,6 +226,9 @@ class Line(Generic[Item]):
             except Exception as failure:  # whatever it is, the line goes on
                 state, error = FAILED, f"{type(failure).__name__}: {failure}"
             with self._lock:
+                if state == RUNNING and job.again:
+                    job.again -= 1
+                    continue
                 if state == RUNNING:
                     job.items.append(item)
                     continue

@@ -15,7 +15,7 @@ import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -119,16 +119,18 @@ class ShippedError(RuntimeError):
 
 
 @contextmanager
-def intact(path: Path) -> Iterator[None]:
-    """Inside, whatever the reader of a shipped file raises becomes one sentence.
+def intact(
+    path: Path, kind: type[RuntimeError] = ShippedError, instead: str = "it ships with this app, so install that again"
+) -> Iterator[None]:
+    """Inside, whatever the reader of a file raises becomes one sentence, which ends on what to do `instead`.
 
     Raises:
-        ShippedError: where the file is missing or damaged.
+        RuntimeError: of this kind, where the file is missing or damaged.
     """
     try:
         yield
     except Exception as error:  # a damaged file makes its reader raise nearly anything
-        raise ShippedError(f"{_wrong(path, error)}: it ships with this app, so install that again.") from error
+        raise kind(f"{_wrong(path, error)}: {instead}.") from error
 
 
 def _wrong(path: Path, error: Exception) -> str:
@@ -200,7 +202,7 @@ def read_checkpoint(path: Path) -> tuple[ResNet, Checkpoint]:
     Raises:
         WeightsError: where the file is missing or damaged.
     """
-    with _checkpoint_file(path), safe_open(path, framework="pt") as file:
+    with _intact_checkpoint(path), safe_open(path, framework="pt") as file:
         checkpoint = Checkpoint.from_metadata(file.metadata())
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         model = ResNet(checkpoint.config)
@@ -208,16 +210,10 @@ def read_checkpoint(path: Path) -> tuple[ResNet, Checkpoint]:
     return model.eval(), checkpoint
 
 
-@contextmanager
-def _checkpoint_file(path: Path) -> Iterator[None]:
-    """Inside, whatever the reader of a checkpoint raises becomes a WeightsError."""
-    try:
-        yield
-    except Exception as error:  # a damaged file makes its reader raise nearly anything
-        instead = "a file that resnet.train wrote is accepted"
-        if path.parent == FOLDER:
-            instead = "it ships with this app, so install that again; random weights work without it"
-        raise WeightsError(f"{_wrong(path, error)}: {instead}.") from error
+def _intact_checkpoint(path: Path) -> AbstractContextManager[None]:
+    """`intact` for a checkpoint: what is raised is a WeightsError."""
+    ships = "it ships with this app, so install that again; random weights work without it"
+    return intact(path, WeightsError, ships if path.parent == FOLDER else "a file that resnet.train wrote is accepted")
 
 
 def bundled_path(name: str) -> Path:
@@ -233,7 +229,7 @@ def bundled(config: ResNetConfig) -> tuple[Weights, ...]:
     name = next((name for name, known in BUNDLED.items() if known == config), None)
     if name is None:
         return ()
-    with _checkpoint_file(bundled_path(name)), safe_open(bundled_path(name), framework="pt") as file:
+    with _intact_checkpoint(bundled_path(name)), safe_open(bundled_path(name), framework="pt") as file:
         checkpoint = Checkpoint.from_metadata(file.metadata())
         if checkpoint.config != config:
             raise ValueError(f"weights of {checkpoint.config}")

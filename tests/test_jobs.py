@@ -212,22 +212,55 @@ def test_patience_ends(line, clock):
     assert line.look("a", "anna") is None
 
 
-def test_a_job_that_stopped_is_given_up_though_nothing_else_happens():
-    let_go = threading.Event()
+def test_a_stopped_job_rests_and_then_takes_its_items_again():
+    made, let_go = [], threading.Semaphore(0)
 
     def numbers() -> Iterator[int]:
+        made.append(0)
         try:
-            yield from range(10**9)
+            for number in range(9):
+                assert number < 4 or go.wait(60)
+                made[-1] += 1
+                yield number
         finally:
-            let_go.set()
+            let_go.release()
 
-    line: Line[int] = Line(lease=0, patience=0.3)
+    go, line = threading.Event(), Line(lease=0, rest=0.3)
     line.start("a", "anna", numbers)
-    soon(lambda: line.look("a", "anna").items)
+    soon(lambda: made == [4])
     assert line.stop("a", "anna")
-    assert let_go.wait(30)
-    assert line.look("a", "anna") is None
+    go.set()
+    assert let_go.acquire(timeout=60)
     soon(lambda: line._worker is None)
+    found = line.look("a", "anna")
+    assert (found.state, found.items) == (STOPPED, (0, 1, 2, 3, 4))
+    line.start("a", "anna", numbers)
+    soon(lambda: state(line, "a", "anna") == DONE)
+    assert line.look("a", "anna").items == tuple(range(9))
+    assert made == [5, 9]
+
+
+def test_a_job_that_takes_its_items_again_says_so_and_can_be_stopped():
+    gates = [Gate(5), Gate(5)]
+    left, line = iter(gates), Line(lease=0, rest=0.3)
+    line.start("a", "anna", lambda: next(left)())
+    gates[0].let(3)
+    soon(lambda: len(line.look("a", "anna").items) == 3)
+    assert line.stop("a", "anna")
+    gates[0].let()
+    soon(lambda: line._worker is None)
+    line.start("a", "anna", lambda: pytest.fail("it is known how"))
+    gates[1].let(2)
+    soon(lambda: line.look("a", "anna").again == 2)
+    assert line.look("a", "anna").items == (0, 1, 2, 3)
+    assert line.stop("a", "anna")
+    gates[1].let()
+    soon(lambda: line.look("a", "anna").again == 1)
+    assert line.look("a", "anna").state == STOPPED
+    line.start("a", "anna", lambda: pytest.fail("it is known how"))
+    gates[1].let(2)
+    soon(lambda: state(line, "a", "anna") == DONE)
+    assert line.look("a", "anna").items == (0, 1, 2, 3, 4)
 
 
 def test_a_worker_that_waits_for_a_stopped_job_takes_another_one(line):
@@ -425,9 +458,9 @@ def test_the_process_ends_with_its_last_iterator(end: str) -> None:
 
 
 def test_the_process_stays_from_job_to_job_and_ends_with_the_line() -> None:
-    """One that stopped holds it, too, until it is given up."""
+    """One that stopped holds it, too, while it rests."""
     apart = Apart()
-    line: Line[int] = Line(lease=0, patience=2, place=apart.kept)
+    line: Line[int] = Line(lease=0, rest=2, place=apart.kept)
     for key, count in (("a", 5), ("b", 5), ("c", 10**9)):
         line.start(key, key, lambda count=count: apart.run(map, os.getpgid, itertools.repeat(0, count)))
     soon(lambda: sum(bool(line.look(key, key).items) for key in "abc") == 3)
@@ -435,7 +468,6 @@ def test_the_process_stays_from_job_to_job_and_ends_with_the_line() -> None:
     (pid,) = {line.look(key, key).items[0] for key in "abc"}
     assert there(pid)
     soon(lambda: not there(pid))
-    assert line.look("c", "c") is None
     soon(lambda: apart._child is None)
 
 

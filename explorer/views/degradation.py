@@ -195,7 +195,8 @@ def where_it_is(asked: Settings, found: Status | None) -> None:
     share = run.done / asked.total
     if found.state == RUNNING:
         left = "" if run.seconds_left is None else f" · {duration(run.seconds_left)} left"
-        st.progress(share, f"{doing(run)}{left}")
+        again = f"Taking {found.again:,} steps again, then " if found.again else ""
+        st.progress(share, f"{again}{doing(run)}{left}")
     elif found.state == WAITING:
         st.progress(share, f"{place_in_line(found.ahead)}{' ' + resumed(run) if run.done else ''}")
     elif found.state == STOPPED:
