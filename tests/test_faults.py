@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
 import os
@@ -26,7 +27,7 @@ import pytest
 from test_jobs import soon, there
 from websockets.exceptions import ConnectionClosed
 
-from explorer import clients, degradation, images, published
+from explorer import clients, degradation, images, published, source
 from explorer.bench import ROOT
 from explorer.view import View
 from resnet import preset
@@ -191,6 +192,23 @@ def test_every_view_is_back_after_the_server_was_killed(server: Server) -> None:
     for one, other in zip(before, read(server, *links), strict=True):
         assert len(one.words) > 200
         assert other.view == one.view
+
+
+def test_one_thread_parses_at_a_time() -> None:
+    """What several people open at once on a fresh server."""
+    parse, inside, most = ast.parse, [], []
+
+    def slow(text: str) -> ast.Module:
+        inside.append(text)
+        most.append(len(inside))
+        time.sleep(0.05)
+        inside.pop()
+        return parse(text)
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(4) as pool:
+        patch.setattr(source.ast, "parse", slow)
+        list(pool.map(source.definitions.__wrapped__, source.MODULES * 2))
+    assert most == [1] * 2 * len(source.MODULES)
 
 
 QUICK = link("experiments", training="shallow-8_deep-14_width-4_warmup-2_steps-1000")
