@@ -47,5 +47,5 @@ with st.sidebar:
     state.links(pages)
     state.sidebar()
 state.messages()
-page.run()
+state.show_or_say(page.run)
 state.write_link()  # the page may have settled the view

@@ -115,12 +115,16 @@ def options(element: Choice) -> list[str | bool]:
 
 
 def standing(element: Choice) -> str | bool:
-    """What the server says that a widget stands at."""
+    """What the server says that a widget stands at; an empty text where nothing is chosen."""
     if isinstance(element, Checkbox):
         return element.value if element.set_value else element.default
     if isinstance(element, Selectbox):
-        return element.raw_value if element.set_value else element.options[element.default]
-    return element.raw_values[0] if element.set_value else element.options[element.default[0]].content
+        chosen = (
+            element.raw_value if element.set_value else element.HasField("default") and element.options[element.default]
+        )
+        return chosen or ""
+    chosen = element.raw_values if element.set_value else [element.options[place].content for place in element.default]
+    return chosen[0] if chosen else ""
 
 
 def next_click(visitor: Visitor, chance: random.Random) -> tuple[str, str | bool]:

@@ -29,7 +29,7 @@ from resnet.command import writable
 from resnet.model import ResNet
 from resnet.options import from_text, normalise, to_text
 from resnet.train import Recipe, accuracy, fashion_mnist, fit
-from resnet.weights import FASHION_MNIST
+from resnet.weights import FASHION_MNIST, intact
 
 from .images import Labelled, labelled
 from .store import frozen
@@ -151,8 +151,12 @@ def pooled(images: np.ndarray) -> np.ndarray:
 
 @cache
 def training_images() -> Labelled:
-    """The first 5,000 of Fashion-MNIST's training set, pooled: images N×14×14, grey bytes, and their classes."""
-    with np.load(IMAGES) as file:
+    """The first 5,000 of Fashion-MNIST's training set, pooled: images N×14×14, grey bytes, and their classes.
+
+    Raises:
+        ShippedError: where their file is missing or damaged.
+    """
+    with intact(IMAGES), np.load(IMAGES) as file:
         return frozen(Labelled(file["images"], file["labels"]))
 
 
@@ -431,8 +435,16 @@ def entry_run(entry: Mapping[str, Any]) -> Run:
 
 @cache
 def shipped() -> Recorded:
-    """The runs that ship."""
-    return frozen(from_json(RUNS.read_text(encoding="utf-8")))
+    """The runs that ship.
+
+    Raises:
+        ShippedError: where their file is missing or damaged.
+    """
+    with intact(RUNS):
+        found = from_json(RUNS.read_text(encoding="utf-8"))
+        for runs in found.groups.values() or [()]:
+            summarise(runs)
+        return frozen(found)
 
 
 def record(

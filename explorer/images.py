@@ -17,6 +17,7 @@ from PIL import Image
 
 from resnet.confined import BusyError, ConfinedError, confined
 from resnet.options import plain
+from resnet.weights import intact
 
 from . import decode
 from .decode import ACCEPTED, MAX_MEMORY, MAX_SIDE_AFTER, ImageError
@@ -142,8 +143,14 @@ class Sample:
 
 @cache
 def samples() -> tuple[Sample, ...]:
-    """Every sample, in the order of `samples.json`."""
-    return tuple(Sample(**entry) for entry in json.loads((_SAMPLES / "samples.json").read_text(encoding="utf-8")))
+    """Every sample, in the order of `samples.json`.
+
+    Raises:
+        ShippedError: where that file is missing or damaged.
+    """
+    path = _SAMPLES / "samples.json"
+    with intact(path):
+        return tuple(Sample(**entry) for entry in json.loads(path.read_text(encoding="utf-8")))
 
 
 class Labelled(NamedTuple):
@@ -155,8 +162,13 @@ class Labelled(NamedTuple):
 
 @cache
 def labelled() -> Labelled:
-    """The first 500 images of Fashion-MNIST's test set, none of which the shipped networks were trained on."""
-    with np.load(_SAMPLES / "fashion-test.npz") as file:
+    """The first 500 images of Fashion-MNIST's test set, none of which the shipped networks were trained on.
+
+    Raises:
+        ShippedError: where their file is missing or damaged.
+    """
+    path = _SAMPLES / "fashion-test.npz"
+    with intact(path), np.load(path) as file:
         found = Labelled(file["images"], file["labels"])
     for array in found:
         array.flags.writeable = False

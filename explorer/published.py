@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from resnet import OPTIONS, PRESETS, ResNetConfig, preset, preset_name
 from resnet.options import from_text
-from resnet.weights import torchvision_weights
+from resnet.weights import intact, torchvision_weights
 
 RECIPES: Mapping[str, str] = {
     "paper": "He 2015, ten crops",
@@ -48,20 +48,28 @@ class Result(NamedTuple):
         return max(matching, key=len)
 
 
+FILE = Path(__file__).parent / "published.csv"
 PAPER = "https://arxiv.org/abs/1512.03385"
 TIMM = "https://github.com/huggingface/pytorch-image-models/blob/main/results/results-imagenet.csv"
 
 
 @cache
 def published() -> tuple[Result, ...]:
-    """Every result at hand, the paper's first."""
-    with (Path(__file__).parent / "published.csv").open(newline="", encoding="utf-8") as file:
+    """Every result at hand, the paper's first.
+
+    Raises:
+        ShippedError: where `published.csv` is missing or damaged.
+    """
+    with intact(FILE):
+        text = FILE.read_text(encoding="utf-8")
+        if not text.endswith("\n"):
+            raise ValueError("it is cut off")
         rows = [
             Result(
                 row["network"], network(row["network"]), row["recipe"], float(row["top1"]) / 100, int(row["size"]),
                 PAPER if row["recipe"] == "paper" else TIMM,
             )
-            for row in csv.DictReader(file)
+            for row in csv.DictReader(text.splitlines())
         ]  # fmt: skip
     for config in dict.fromkeys(map(preset, PRESETS)):
         for weights in torchvision_weights(config):

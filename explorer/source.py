@@ -13,6 +13,7 @@ import inspect
 import io
 import keyword
 import sys
+import threading
 import tokenize
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -55,6 +56,10 @@ def text(module: str) -> str:
     return Path(inspect.getfile(importlib.import_module(module))).read_text(encoding="utf-8")
 
 
+_PARSING = threading.Lock()
+"""Python 3.11 counts the depth of what it parses in one place for all threads, and fails where two parse at a time."""
+
+
 @lru_cache(maxsize=len(MODULES))
 def definitions(module: str) -> Mapping[str, ast.AST]:
     """Every function, class and field of a module by its anchor, outer ones first."""
@@ -69,7 +74,9 @@ def definitions(module: str) -> Mapping[str, ast.AST]:
             elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
                 found[f"{prefix}.{node.target.id}"] = node
 
-    visit(ast.parse(text(module)).body, module)
+    with _PARSING:
+        tree = ast.parse(text(module))
+    visit(tree.body, module)
     return found
 
 

@@ -17,6 +17,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from resnet import OPTIONS, PRESETS, ConfigError, Option, ResNetConfig, preset, preset_name
 from resnet.options import from_text, to_text
+from resnet.weights import ShippedError, WeightsError
 
 from .compare import common_size
 from .images import ImageError
@@ -271,16 +272,21 @@ def tabs(panels: Mapping[str, Callable[..., None]], *given: Any) -> None:
         for tab, panel in zip(made, panels.values(), strict=True):
             if tab.open:
                 with tab:
-                    try:
-                        panel(*given)
-                    except StoppedError:
-                        pass  # the button to compute it is the panel's end
-                    except PassError as error:
-                        st.error(escape_markdown(str(error)), icon=":material/memory:")
-                    except ImageError as error:
-                        st.error(escape_markdown(str(error)), icon=":material/broken_image:")
+                    show_or_say(panel, *given)
 
     draw()
+
+
+def show_or_say(panel: Callable[..., None], *given: Any) -> None:
+    """Call a panel; where what it needs cannot be had, the rest of it is the sentence that says so."""
+    try:
+        panel(*given)
+    except StoppedError:
+        pass  # the button to compute it is the panel's end
+    except PassError as error:
+        st.error(escape_markdown(str(error)), icon=":material/memory:")
+    except (ImageError, ShippedError, WeightsError) as error:
+        st.error(escape_markdown(str(error)), icon=":material/error:")
 
 
 def segments(label: str, names: Sequence[str], key: str) -> str:

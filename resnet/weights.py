@@ -7,16 +7,17 @@ three travel together.
 from __future__ import annotations
 
 import hashlib
-import http.client
 import json
-import pickle
 import re
+import threading
+import time
 import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -104,11 +105,42 @@ def available(config: ResNetConfig, image_size: tuple[int, int]) -> tuple[Weight
     """The weights that fit a configuration, best first; random ones always do.
 
     `image_size` (height, width) is what random weights take; the others have a size of their own.
+
+    Raises:
+        WeightsError: where those that ship are missing or damaged.
     """
     return (*bundled(config), *torchvision_weights(config), random_weights(config, image_size))
 
 
 # -- bundled ------------------------------------------------------------------------------
+
+
+class ShippedError(RuntimeError):
+    """A file that ships and is missing or damaged, in one sentence."""
+
+
+@contextmanager
+def intact(
+    path: Path, kind: type[RuntimeError] = ShippedError, instead: str = "it ships with this app, so install that again"
+) -> Iterator[None]:
+    """Inside, whatever the reader of a file raises becomes one sentence, which ends on what to do `instead`.
+
+    Raises:
+        RuntimeError: of this kind, where the file is missing or damaged.
+    """
+    try:
+        yield
+    except Exception as error:  # a damaged file makes its reader raise nearly anything
+        raise kind(f"{_wrong(path, error)}: {instead}.") from error
+
+
+def _wrong(path: Path, error: Exception) -> str:
+    """What is wrong with a file, by what reading it raised."""
+    if isinstance(error, FileNotFoundError):
+        return f"{path.name} is missing"
+    if isinstance(error, OSError):
+        return f"{path.name} cannot be read ({error.strerror or error})"
+    return f"{path.name} is damaged"
 
 
 BUNDLED: Mapping[str, ResNetConfig] = {
@@ -166,13 +198,23 @@ def save_checkpoint(model: nn.Module, checkpoint: Checkpoint, path: Path) -> Non
 
 
 def read_checkpoint(path: Path) -> tuple[ResNet, Checkpoint]:
-    """A network in eval mode with the weights of a file that `save_checkpoint` wrote, and its description."""
-    with safe_open(path, framework="pt") as file:
+    """A network in eval mode with the weights of a file that `save_checkpoint` wrote, and its description.
+
+    Raises:
+        WeightsError: where the file is missing or damaged.
+    """
+    with _intact_checkpoint(path), safe_open(path, framework="pt") as file:
         checkpoint = Checkpoint.from_metadata(file.metadata())
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    model = ResNet(checkpoint.config)
-    model.load_state_dict(state)
+        model = ResNet(checkpoint.config)
+        model.load_state_dict(state)
     return model.eval(), checkpoint
+
+
+def _intact_checkpoint(path: Path) -> AbstractContextManager[None]:
+    """`intact` for a checkpoint: what is raised is a WeightsError."""
+    ships = "it ships with this app, so install that again; random weights work without it"
+    return intact(path, WeightsError, ships if path.parent == FOLDER else "a file that resnet.train wrote is accepted")
 
 
 def bundled_path(name: str) -> Path:
@@ -180,14 +222,20 @@ def bundled_path(name: str) -> Path:
 
 
 def bundled(config: ResNetConfig) -> tuple[Weights, ...]:
-    """The shipped weights of a configuration, if there are any."""
-    for name, known in BUNDLED.items():
-        if known == config and bundled_path(name).exists():
-            with safe_open(bundled_path(name), framework="pt") as file:
-                checkpoint = Checkpoint.from_metadata(file.metadata())
-            title = f"Trained on {checkpoint.data.name}, shipped"
-            return (Weights("bundled", title, config, checkpoint.data, checkpoint.accuracy),)
-    return ()
+    """The shipped weights of a configuration, if there are any.
+
+    Raises:
+        WeightsError: where their file is missing or damaged, as far as its header tells.
+    """
+    name = next((name for name, known in BUNDLED.items() if known == config), None)
+    if name is None:
+        return ()
+    with _intact_checkpoint(bundled_path(name)), safe_open(bundled_path(name), framework="pt") as file:
+        checkpoint = Checkpoint.from_metadata(file.metadata())
+        if checkpoint.config != config:
+            raise ValueError(f"weights of {checkpoint.config}")
+    title = f"Trained on {checkpoint.data.name}, shipped"
+    return (Weights("bundled", title, config, checkpoint.data, checkpoint.accuracy),)
 
 
 # -- torchvision --------------------------------------------------------------------------
@@ -229,42 +277,143 @@ def cache_path(url: str) -> Path:
 
 
 def is_cached(url: str) -> bool:
-    """Whether the file at `url` is on this machine already."""
-    return cache_path(url).exists()
+    """Whether the file at `url` is on this machine already, and is what the hash in its name says."""
+    path = cache_path(url)
+    try:
+        stat = path.stat()
+        return _is_whole(path, stat.st_size, stat.st_mtime_ns)
+    except OSError:
+        return False
+
+
+@lru_cache(256)
+def _is_whole(path: Path, size: int, changed: int) -> bool:
+    """`is_cached` of a file that has not changed since: it is read once.
+
+    Raises:
+        OSError: where it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest().startswith(_hash_in(path.name))
+
+
+def _hash_in(name: str) -> str:
+    """The SHA-256, or its beginning, that a file's name ends on as torch.hub's do: "resnet18-f37072fd.pth"; else ""."""
+    found = re.search(r"-([0-9a-f]{8,})\.", name)
+    return found[1] if found else ""
+
+
+MAX_DOWNLOAD_BYTES = 2 * 2**30
+LEAST_RATE, PATIENCE = 16 * 2**10, 30.0
+"""Nobody waits for a download of which fewer bytes a second than this arrive over so many seconds."""
+STALE = 3600.0
+"""Seconds after which a part that nothing was added to is what a server left that was killed."""
+LOOK = 0.1
+"""Seconds between two looks of somebody who waits for a download."""
+INSTEAD = "random weights, and the shipped ones of resnet20, work without a network"
+
+
+class _Download:
+    """A file on its way into the cache, for all who wait for it: bytes so far and in all, and how it ended."""
+
+    def __init__(self) -> None:
+        self.done = self.total = self.waiting = 0
+        self.error: WeightsError | None = None
+        self.over = threading.Event()
+
+
+_DOWNLOADS: dict[Path, _Download] = {}
+_LOCK = threading.Lock()
 
 
 def download(url: str, progress: Progress, timeout: float = 20.0) -> Path:
-    """The file at `url` in torch.hub's cache, fetched if it is not there yet and checked by its hash.
+    """The file at `url` in torch.hub's cache, fetched where it is not there or damaged, and checked by its hash.
+
+    Who asks for a file that is on its way waits for that download, which ends when nobody waits any more. What `progress`
+    raises ends the wait. `timeout` is how many seconds the server may be silent.
 
     Raises:
-        WeightsError: where the server cannot be reached or sends something else.
+        WeightsError: where the server cannot be reached, sends something else, more than 2 GiB or less than 16 KiB a
+            second, or where the file cannot be written.
     """
+    if is_cached(url):
+        return cache_path(url)
     path = cache_path(url)
-    if path.exists():
-        return path
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
-    digest, done = hashlib.sha256(), 0
-    instead = "random weights, and the shipped ones of resnet20, work without a network"
+    with _LOCK:
+        first = path not in _DOWNLOADS
+        ours = _DOWNLOADS.setdefault(path, _Download())
+        ours.waiting += 1
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if first:
+            threading.Thread(target=_fetch, args=(url, path, ours, timeout), name="download", daemon=True).start()
+        start, before = time.monotonic(), ours.done
+        while not ours.over.wait(LOOK):
+            progress(ours.done, ours.total)
+            if (seconds := time.monotonic() - start) > PATIENCE:
+                if ours.done - before < LEAST_RATE * seconds:
+                    words = f"less than {LEAST_RATE // 2**10} KiB a second arrived over {PATIENCE:.0f} s"
+                    raise _not_downloaded(path, words)
+                start, before = time.monotonic(), ours.done
+    finally:
+        with _LOCK:
+            ours.waiting -= 1
+            if not ours.waiting:
+                del _DOWNLOADS[path]
+    if ours.error is not None:
+        raise WeightsError(str(ours.error)) from ours.error
+    progress(ours.done, ours.total)
+    return path
+
+
+def _fetch(url: str, path: Path, ours: _Download, timeout: float) -> None:
+    """Do a download, and tell those who wait how it ended."""
+    try:
+        if not is_cached(url):  # it may just have arrived
+            _write(url, path, ours, timeout)
+    except Exception as error:  # whatever a server makes of it, those who wait are told
+        reason = getattr(error, "reason", None) or error
+        ours.error = _not_downloaded(path, str(getattr(reason, "strerror", None) or reason))
+    finally:
+        ours.over.set()
+
+
+def _not_downloaded(path: Path, reason: str) -> WeightsError:
+    words = " ".join(reason.split())[:100]
+    return WeightsError(f"{path.name} could not be downloaded ({words}); {INSTEAD}.")
+
+
+def _write(url: str, path: Path, ours: _Download, timeout: float) -> None:
+    """Fetch a file under another name, and give it its own once it is whole.
+
+    Raises:
+        OSError, ValueError, http.client.HTTPException: where that fails; nothing of it is left then.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for old in path.parent.glob(f"{path.name}.*.part"):
+        with suppress(OSError):
+            if time.time() - old.stat().st_mtime > STALE:
+                old.unlink()
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+    digest = hashlib.sha256()
+    try:
         with urllib.request.urlopen(url, timeout=timeout) as response, part.open("wb") as file:
-            total = int(response.headers.get("Content-Length") or 0)
-            while chunk := response.read(2**20):
+            if response.headers.get_content_type() == "text/html":
+                raise ValueError("the server sent a page instead of the file")
+            ours.total = max(0, int(response.headers.get("Content-Length") or 0))
+            while chunk := response.read1(2**20):  # what has arrived: so much may take for ever
+                ours.done += len(chunk)
+                if max(ours.done, ours.total) > MAX_DOWNLOAD_BYTES:
+                    raise ValueError(f"it has more than {MAX_DOWNLOAD_BYTES / 2**30:.0f} GiB")
+                if not ours.waiting:
+                    return
                 file.write(chunk)
                 digest.update(chunk)
-                done += len(chunk)
-                progress(done, total)
-        expected = re.search(r"-([0-9a-f]{8,})\.", path.name)
-        if done < total or (expected and not digest.hexdigest().startswith(expected[1])):
-            raise WeightsError(f"What arrived for {path.name} is not that file ({done:,} bytes); {instead}.")
+        if ours.done < ours.total or not digest.hexdigest().startswith(_hash_in(path.name)):
+            raise ValueError(f"what arrived is not that file: {ours.done:,} bytes")
         part.replace(path)
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
-        raise WeightsError(f"{path.name} could not be downloaded ({reason}); {instead}.") from error
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-    return path
 
 
 # -- a person's own -----------------------------------------------------------------------
@@ -335,7 +484,8 @@ def load(
     """The network with these weights in eval mode; `state_dict` holds those of an upload.
 
     Raises:
-        WeightsError: where they have to be downloaded and cannot be, the file is damaged, or they do not fit.
+        WeightsError: where they have to be downloaded and cannot be, their file is missing or damaged, or they do not
+            fit. A damaged file in torch.hub's cache is downloaded again, once.
     """
     if weights.key == "upload":
         return network(weights.config, state_dict or {})
@@ -345,11 +495,25 @@ def load(
         name = next(name for name, config in BUNDLED.items() if config == weights.config)
         return read_checkpoint(bundled_path(name))[0]
     path = download(weights.url, progress)
-    model = ResNet(weights.config)
+    try:
+        return _published(weights.config, path)
+    except WeightsError:
+        if _hash_in(path.name):
+            raise
+    with suppress(OSError):  # no hash had told that it is damaged
+        path.unlink()
+    return _published(weights.config, download(weights.url, progress))
+
+
+def _published(config: ResNetConfig, path: Path) -> ResNet:
+    """The network with the weights of a file in torch.hub's cache, which may be anybody's, in eval mode and fp32.
+
+    Raises:
+        WeightsError: where the file cannot be read or holds something else.
+    """
+    model = ResNet(config)
     try:
         model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        raise WeightsError(
-            f"{path.name} in torch.hub's cache is damaged; delete it and it is downloaded again."
-        ) from error
+    except Exception as error:  # given damaged bytes, torch raises nearly anything
+        raise WeightsError(f"{path.name} in torch.hub's cache holds no weights of this network; {INSTEAD}.") from error
     return model.float().eval()

@@ -394,7 +394,7 @@ def test_the_second_waits_in_line_and_both_can_stop():
     finished(second)
     click(first, "Resume")
     click(first, "Stop")
-    assert page.line().look(long, "test").state == STOPPED
+    assert page.LINE.look(long, "test").state == STOPPED
 
 
 def test_settings_go_into_the_link():

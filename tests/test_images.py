@@ -916,7 +916,9 @@ def test_a_sample_that_is_missing_or_damaged_is_a_sentence(tmp_path, monkeypatch
     (tmp_path / "cut.jpg").write_bytes(jpeg()[:100])
     (tmp_path / "folder.jpg").mkdir()
     for name in ("missing.jpg", "cut.jpg", "folder.jpg"):
-        with pytest.raises(ImageError, match="^The sample .* is missing or damaged: installing the app again mends it\\.$"):
+        with pytest.raises(
+            ImageError, match=r"^The sample .* is missing or damaged: installing the app again mends it\.$"
+        ):
             Sample("a", name, "", "", "").image()
 
 

@@ -6,6 +6,9 @@ from collections import Counter
 
 import streamlit as st
 
+from resnet.weights import ShippedError, WeightsError
+
+from .. import state
 from ..claims import CLAIMS, EXPERIMENT, FAILS, HOLDS, LINE, PICTURE, WHEN, Claim, Finding
 from .cached import shared
 
@@ -29,33 +32,45 @@ def found(key: str) -> Finding:
 def cards() -> None:
     """Every claim in the order of the post's arguments, and how many hold."""
     summary = st.empty()
-    for number, claim in enumerate(CLAIMS, start=1):
-        card(number, claim)
-    counts = Counter(found(claim.key).verdict for claim in CLAIMS)
+    findings = [card(number, claim) for number, claim in enumerate(CLAIMS, start=1)]
+    counts = Counter(finding.verdict for finding in findings if finding)
     endings = {HOLDS: "as they stand", WHEN: "under a condition", FAILS: ""}
     parts = [
         f"**{counts[verdict]}** {'do not hold' if verdict == FAILS else 'hold'} {ending}".strip()
         for verdict, ending in endings.items()
         if counts[verdict]
     ]
+    if unknown := findings.count(None):
+        parts.append(f"**{unknown}** cannot be checked")
     summary.markdown(f"Of {len(CLAIMS)} claims, {', '.join(parts)}.")
 
 
-def card(number: int, claim: Claim) -> None:
+def card(number: int, claim: Claim) -> Finding | None:
+    """What was found, shown; None, and a sentence, where what the claim is checked with cannot be had."""
     with st.container(border=True, key=f"claim {claim.key}"):
         st.markdown(f"**{number}. {claim.statement}**")
-        finding = found(claim.key)
-        st.markdown(f":{BADGES[finding.verdict]} {finding.condition}".strip())
-        items = "".join(
-            f'<div><dt style="opacity:0.65;font-size:0.85rem">{evidence.label}</dt>'
-            f'<dd style="margin:0;font-variant-numeric:tabular-nums">{evidence.text}</dd></div>'
-            for evidence in finding.evidence
-        )
-        st.html(f'<dl style="{GRID}">{items}</dl>')
-        st.markdown(finding.words)
+        finding = None
+        try:
+            finding = found(claim.key)
+            evidence(finding)
+        except (ShippedError, WeightsError) as error:
+            st.error(state.escape_markdown(str(error)), icon=":material/error:")
         with st.container(horizontal=True, gap="small"):
             for link in claim.links:
                 st.page_link(
                     f"../pages/{link.page}.py", label=link.label, icon=WAYS[link.kind],
                     query_params=link.view.to_query(),
                 )  # fmt: skip
+    return finding
+
+
+def evidence(finding: Finding) -> None:
+    """The verdict, the numbers, and what they say."""
+    st.markdown(f":{BADGES[finding.verdict]} {finding.condition}".strip())
+    items = "".join(
+        f'<div><dt style="opacity:0.65;font-size:0.85rem">{one.label}</dt>'
+        f'<dd style="margin:0;font-variant-numeric:tabular-nums">{one.text}</dd></div>'
+        for one in finding.evidence
+    )
+    st.html(f'<dl style="{GRID}">{items}</dl>')
+    st.markdown(finding.words)

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from resnet import ConfigError
+from resnet.weights import ShippedError
 
 from .. import state
 from ..degradation import (
@@ -112,16 +113,10 @@ def setting(name: str) -> None:
 # -- live ---------------------------------------------------------------------------------
 
 
-@st.cache_resource(max_entries=1, show_spinner=False)
-def line() -> Line[Step]:
-    """The runs of this server."""
-    return Line()
-
-
-@st.cache_resource(max_entries=1, show_spinner=False)
-def apart() -> Apart:
-    """Where they run."""
-    return Apart()
+APART = Apart()
+"""Where the runs of this server are computed."""
+LINE: Line[Step] = Line(place=APART.kept)
+"""The runs of this server."""
 
 
 def visitor() -> str:
@@ -135,7 +130,7 @@ def moving(found: Status | None) -> bool:
 
 def live(asked: Settings) -> None:
     """The run of these settings; while it goes on the card draws itself anew, and so stays in line."""
-    found = line().look(asked, visitor())
+    found = LINE.look(asked, visitor())
     polling = moving(found)
     # Many who watch ask less often, so that they cost the server no more than a few.
     every = min(5.0, max(POLL, 0.1 * found.others)) if found and polling else None
@@ -143,7 +138,7 @@ def live(asked: Settings) -> None:
 
 
 def run_card(asked: Settings, polling: bool) -> None:
-    found = line().look(asked, visitor())
+    found = LINE.look(asked, visitor())
     if moving(found) != polling:
         st.rerun()
     with st.container(border=True, key="training run"):
@@ -169,10 +164,10 @@ def action(asked: Settings, found: Status | None) -> None:
     """The one button that this state of the run has."""
 
     def start() -> None:
-        line().start(asked, visitor(), lambda: apart().run(train, asked))
+        LINE.start(asked, visitor(), lambda: APART.run(train, asked))
 
     def stop() -> None:
-        line().stop(asked, visitor())
+        LINE.stop(asked, visitor())
 
     shared: dict[str, Any] = {"width": "stretch", "key": "training action"}
     if found is None or found.state == FAILED:
@@ -191,7 +186,7 @@ def where_it_is(asked: Settings, found: Status | None) -> None:
     if found is None:
         busy = (
             " The server trains one run at a time, and another one is on: yours will wait in line."
-            if line().current()
+            if LINE.current()
             else ""
         )
         st.markdown(f"**Train them here.** {effort(asked)}{busy}")
@@ -200,29 +195,39 @@ def where_it_is(asked: Settings, found: Status | None) -> None:
     share = run.done / asked.total
     if found.state == RUNNING:
         left = "" if run.seconds_left is None else f" · {duration(run.seconds_left)} left"
-        st.progress(share, f"{doing(run)}{left}")
+        again = f"Taking {found.again:,} steps again, then " if found.again else ""
+        st.progress(share, f"{again}{doing(run)}{left}")
     elif found.state == WAITING:
         st.progress(share, f"{place_in_line(found.ahead)}{' ' + resumed(run) if run.done else ''}")
     elif found.state == STOPPED:
         st.progress(share, f"Stopped. {resumed(run)}")
     elif found.state == FAILED:
-        st.error(state.escape_markdown(f"The run failed: {found.error}"))
+        kept = f" The {run.done:,} steps that it took stay here until it starts anew." if run.done else ""
+        st.error(state.escape_markdown(f"The run failed: {found.error}.{kept}"))
     elif found.state == DONE:
         st.markdown(f"**Trained here** in {duration(run.seconds)}, one network after the other on one thread.")
 
 
 def effort(asked: Settings) -> str:
     """What a run takes, by the pace of the runs that ship."""
-    by_step = [run for runs in shipped().groups.values() for run in runs]
-    done = sum(run.settings.steps * sum(n.depth for n in run.settings.networks) for run in by_step)
-    pace = sum(run.seconds for run in by_step) / done
-    seconds = pace * asked.steps * sum(network.depth for network in asked.networks)
     names = [network.name for network in asked.networks]
-    wider = "" if asked.width <= Settings().width else ", and more for the greater width"
     return (
-        f"{', '.join(names[:-1])} and {names[-1]}, {asked.steps} steps each: about {duration(seconds)} at the pace of "
-        f"the runs below{wider}. It goes on while you visit other pages, and can be stopped and resumed."
+        f"{', '.join(names[:-1])} and {names[-1]}, {asked.steps} steps each{pace(asked)}. It goes on while you visit other "
+        "pages, and can be stopped and resumed."
     )
+
+
+def pace(asked: Settings) -> str:
+    """How long a run takes where the runs that ship tell."""
+    try:
+        by_step = [run for runs in shipped().groups.values() for run in runs]
+    except ShippedError:
+        return ""
+    done = sum(run.settings.steps * sum(n.depth for n in run.settings.networks) for run in by_step)
+    each = sum(run.seconds for run in by_step) / done
+    seconds = each * asked.steps * sum(network.depth for network in asked.networks)
+    wider = "" if asked.width <= Settings().width else ", and more for the greater width"
+    return f": about {duration(seconds)} at the pace of the runs below{wider}"
 
 
 def doing(run: Run) -> str:
@@ -240,7 +245,7 @@ def place_in_line(ahead: int) -> str:
     """Where a run that waits stands, and how long the one that goes on will take."""
     if not ahead:
         return "Next in line."
-    current = line().current()
+    current = LINE.current()
     left = None if current is None else gathered(*current).seconds_left  # type: ignore[arg-type]
     words = f"In line: {ahead} {'run comes' if ahead == 1 else 'runs come'} before this one."
     return words if left is None else f"{words} The one that goes on has {duration(left)} left."

@@ -12,7 +12,17 @@ from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
 from resnet import ResNet, ResNetConfig, title
-from resnet.weights import BUNDLED, Preprocessing, Weights, WeightsError, available, download, is_cached
+from resnet.weights import (
+    BUNDLED,
+    Preprocessing,
+    Weights,
+    WeightsError,
+    available,
+    download,
+    is_cached,
+    random_weights,
+    torchvision_weights,
+)
 
 from .. import charts, diagram, inference, state
 from ..inference import Device, Prediction, Prepared
@@ -31,10 +41,15 @@ from .pictures import Chosen
 
 def choose_weights(config: ResNetConfig, image_size: tuple[int, int]) -> Weights:
     """Which weights to run; nothing is downloaded before a person chooses it."""
-    *published, untrained = available(config, image_size)
+    asked = state.view().weights
+    try:
+        *published, untrained = available(config, image_size)
+    except WeightsError as error:
+        st.warning(state.escape_markdown(str(error)), icon=":material/error:")
+        *published, untrained = (*torchvision_weights(config), random_weights(config, image_size))
+        asked = "" if asked == "bundled" else asked
     offered = (*published, *checkpoint.uploaded_weights(config, image_size), untrained)
     choices = {weights.key: weights for weights in offered}
-    asked = state.view().weights
     if asked == "upload" and asked not in choices:
         if checkpoint.held() is None:
             st.warning("A checkpoint stays with the person who uploaded it, so this link does not bring its weights.")
@@ -114,8 +129,10 @@ def fetch(weights: Weights) -> None:
         share = min(done / total, 1.0) if total else 0.0
         bar.progress(share, f"{words}: {done / 2**20:.0f} of {(total or weights.bytes) / 2**20:.0f} MiB")
 
-    download(weights.url, progress)
-    bar.empty()
+    try:
+        download(weights.url, progress)
+    finally:
+        bar.empty()
 
 
 # -- results ------------------------------------------------------------------------------
