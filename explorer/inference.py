@@ -339,7 +339,9 @@ class Prepared:
     def tensor(self) -> Tensor:
         """1×C×H×W, normalised."""
         mean, std = (torch.tensor(each)[:, None, None] for each in (self.preprocessing.mean, self.preprocessing.std))
-        return torch.from_numpy(self.pixels).permute(2, 0, 1).sub_(mean).div_(std)[None]
+        # One copy and no more: a large picture is hundreds of MB.
+        channels_first = np.ascontiguousarray(self.seen.transpose(2, 0, 1), dtype=np.float32)
+        return torch.from_numpy(channels_first).div_(255).sub_(mean).div_(std)[None]
 
 
 def prepare(picture: Image.Image, preprocessing: Preprocessing, invert: bool | None = None) -> Prepared:
