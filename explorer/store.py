@@ -110,3 +110,13 @@ def frozen(value: Any) -> Any:
         different = {name: item for name, item in changed.items() if item is not items[name]}
         return replace(value, **different) if different else value
     return value
+
+
+class _Results(Store):
+    def leave(self, session: str) -> None: ...
+
+
+RESULTS = _Results(32)
+
+
+def tidy() -> None: ...

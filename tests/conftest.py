@@ -18,7 +18,7 @@ from explorer.views import cached, running
 expect.set_options(timeout=30_000)
 
 # AppTests run with the configuration that lies beside the app, as the server does.
-config._main_script_path = str(ROOT / "explorer" / "app.py")
+config._main_script_path = str(ROOT / "explorer" / "script.py")
 config.get_config_options(force_reparse=True)
 
 # Each run of an AppTest looks for components in the metadata of every installed package: a quarter of its time.

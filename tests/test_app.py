@@ -27,7 +27,7 @@ from explorer.views import cached, lesion
 from resnet import OPTIONS, ResNet, ResNetConfig, preset
 from resnet.weights import FASHION_MNIST, Weights, load
 
-APP = Path(__file__).parents[1] / "explorer" / "app.py"
+APP = Path(__file__).parents[1] / "explorer" / "script.py"
 TIMM = json.loads((Path(__file__).parent / "reference" / "timm_resnets.json").read_text(encoding="utf-8"))["models"]
 TRAINED = "Use the shipped ResNet-20, trained on clothing"
 
