@@ -13,6 +13,7 @@ import re
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from streamlit import config, file_util
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.runtime import get_instance
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.state.session_state import Serialized, Value, WStates
 
 from . import store
 
@@ -66,8 +68,8 @@ def most_sessions_and_requests() -> tuple[int, int]:
 def headers(page: str) -> list[tuple[bytes, bytes]]:
     """What is sent with every answer; `page` is Streamlit's HTML, whose own scripts are allowed by what they are.
 
-    A component's script arrives as text, which the page loads from a blob. graphviz is WebAssembly. The
-    styles of Streamlit, plotly and our SVG are written into the page.
+    A component's script arrives as text, which the page loads from a blob; graphviz is WebAssembly; the styles of
+    Streamlit, plotly and our SVG are written into the page.
     """
     own = (
         b64encode(sha256(script.encode()).digest()).decode()
@@ -78,11 +80,8 @@ def headers(page: str) -> list[tuple[bytes, bytes]]:
         "script-src": " ".join(["'self'", "blob:", "'wasm-unsafe-eval'", *(f"'sha256-{one}'" for one in own)]),
         "style-src": "'self' 'unsafe-inline'",
         "img-src": "'self' data: blob:",
-        "media-src": "'self' blob:",
         "font-src": "'self' data:",
         "connect-src": "'self'",
-        "worker-src": "'self' blob:",
-        "manifest-src": "'self'",
         "frame-ancestors": "'self'",
         "base-uri": "'none'",
         "form-action": "'none'",
@@ -115,6 +114,26 @@ def welcome(message: BackMsg) -> bool:
     return kind in SENT_BY_BROWSERS
 
 
+_read = WStates.__getitem__
+
+
+def read_or_default(states: WStates, widget: str) -> Any:
+    """A widget's value; one that no browser sends counts as none, which is the widget's default.
+
+    Streamlit reads whatever came, and the page would end in the traceback of what it met.
+    """
+    state, metadata = states.states.get(widget), states.widget_metadata.get(widget)
+    if not isinstance(state, Serialized) or metadata is None:
+        return _read(states, widget)
+    if state.value.WhichOneof("value") in (None, metadata.value_type):
+        with suppress(Exception):
+            value = _read(states, widget)
+            if value is not None:
+                return value
+    states.states[widget] = Value(metadata.deserializer(None))  # None cleared what has a default, which ours never do
+    return _read(states, widget)
+
+
 # -- the middleware -----------------------------------------------------------------------
 
 ROUTES = ("health", "host-config", "upload_file/")
@@ -133,6 +152,7 @@ class Guard:
     """
 
     def __init__(self, inside: ASGIApp):
+        WStates.__getitem__ = read_or_default  # type: ignore[method-assign]
         self.inside = inside
         self.headers = headers(Path(file_util.get_static_dir(), "index.html").read_text(encoding="utf-8"))
         self.most_sessions, self.most_requests = most_sessions_and_requests()

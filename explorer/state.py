@@ -33,7 +33,7 @@ def open_link() -> None:
     """Take the view from the link where the link is new: opened, or gone back or forward to."""
     state, query = st.session_state, st.query_params.to_dict()
     state.drawn = None
-    if state.get("query") != query:
+    if state.get("query") != query or "view" not in state:
         view, problems = tolerant(query)
         show(view)
         state.problems, state.query = problems, query
@@ -56,7 +56,9 @@ def links(pages: Sequence[StreamlitPage]) -> None:
 
 
 def view() -> View:
-    """What this session is looking at."""
+    """What this session is looking at: what its link says where it has forgotten."""
+    if "view" not in st.session_state:
+        open_link()
     return st.session_state.view
 
 
@@ -142,7 +144,7 @@ SEGMENTS = 5
 def sidebar() -> None:
     """The configuration, grouped; every widget changes the view before the page is drawn."""
     now = view()
-    set_widget("preset", preset_name(now.config) or CUSTOM)
+    set_widget("preset", st.session_state.typed.get("preset", preset_name(now.config) or CUSTOM))
     names = list(PRESETS) if preset_name(now.config) else [CUSTOM, *PRESETS]
     st.selectbox(
         "Preset", names, key="preset", on_change=preset_chosen, accept_new_options=True,

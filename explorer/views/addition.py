@@ -63,6 +63,7 @@ def inside(result: Run, one: Contribution) -> None:
         format_func=lambda channel: "All, root mean square" if channel == ALL else f"Channel {channel}",
         help="The channels with the strongest branch come first.",
     )  # fmt: skip
+    channel = channel if channel in order else ALL
     maps = {
         "shortcut S(x)": parts.shortcut, "branch F(x)": parts.branch,
         "sum S(x)" if one.block in result.off else "sum F(x) + S(x)": parts.total,

@@ -56,7 +56,8 @@ def picture(drawing: Drawing, key: str, on_choose: Callable[[str], None]) -> Non
     """
 
     def chosen() -> None:
-        if identifier := st.session_state[key].get("chosen"):
+        identifier = st.session_state[key].get("chosen")
+        if identifier and isinstance(identifier, str):
             on_choose(identifier)
 
     _picture(key=key, data={"svg": drawing.svg()}, on_chosen_change=chosen)
@@ -87,7 +88,8 @@ def tiles(
     """
 
     def chosen() -> None:
-        if identifier := st.session_state[key].get("chosen"):
+        identifier = st.session_state[key].get("chosen")
+        if isinstance(identifier, str) and identifier in labels:
             on_choose(identifier)
 
     data = {
@@ -129,8 +131,9 @@ def pixels(
     """
 
     def chosen() -> None:
-        if place := st.session_state[key].get("chosen"):
-            on_choose(int(place[0]), int(place[1]))
+        match st.session_state[key].get("chosen"):
+            case [int() as row, int() as column]:
+                on_choose(row, column)
 
     data = {
         "view": view, "at": at, "step": step, "label": label, "clip": f"clip-{key.replace(' ', '-')}",
