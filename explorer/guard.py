@@ -68,8 +68,8 @@ def most_sessions_and_requests() -> tuple[int, int]:
 def headers(page: str) -> list[tuple[bytes, bytes]]:
     """What is sent with every answer; `page` is Streamlit's HTML, whose own scripts are allowed by what they are.
 
-    A component's script arrives as text, which the page loads from a blob; graphviz is WebAssembly; the styles of
-    Streamlit, plotly and our SVG are written into the page.
+    A component's script arrives as text, which the page loads from a blob. graphviz is WebAssembly. A camera's picture is
+    fetched from an address that holds it. The styles of Streamlit, plotly and our SVG are written into the page.
     """
     own = (
         b64encode(sha256(script.encode()).digest()).decode()
@@ -81,7 +81,7 @@ def headers(page: str) -> list[tuple[bytes, bytes]]:
         "style-src": "'self' 'unsafe-inline'",
         "img-src": "'self' data: blob:",
         "font-src": "'self' data:",
-        "connect-src": "'self'",
+        "connect-src": "'self' data:",
         "frame-ancestors": "'self'",
         "base-uri": "'none'",
         "form-action": "'none'",
@@ -120,7 +120,8 @@ _read = WStates.__getitem__
 def read_or_default(states: WStates, widget: str) -> Any:
     """A widget's value; one that no browser sends counts as none, which is the widget's default.
 
-    Streamlit reads whatever came, and the page would end in the traceback of what it met.
+    Streamlit reads whatever came, and the page would end in the traceback of what it met. None of our lists that start
+    with a choice can be emptied.
     """
     state, metadata = states.states.get(widget), states.widget_metadata.get(widget)
     if not isinstance(state, Serialized) or metadata is None:
@@ -130,7 +131,7 @@ def read_or_default(states: WStates, widget: str) -> Any:
             value = _read(states, widget)
             if value is not None:
                 return value
-    states.states[widget] = Value(metadata.deserializer(None))  # None cleared what has a default, which ours never do
+    states.states[widget] = Value(metadata.deserializer(None))
     return _read(states, widget)
 
 
