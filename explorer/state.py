@@ -299,9 +299,11 @@ def escape_markdown(words: str) -> str:
     """Text a person typed, shown as text.
 
     Addresses become links and -> an arrow even where each character is escaped, so an
-    invisible word joiner parts them.
+    invisible word joiner parts them. Characters that control a terminal or turn the direction of what follows are
+    replaced by �.
     """
     words = re.sub(
         r"(?i)(?<=\bwww)(?=\.)|(?<=\S)(?=@)|(?<=\w)(?=://)|(?<=[-<=~])(?=[-=>])", "\u2060", re.sub(r"\s+", " ", words)
     )
+    words = re.sub(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]", "\ufffd", words)
     return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|$~:&])", r"\\\1", words)

@@ -49,6 +49,10 @@ _pixels = st.components.v2.component(
 )
 
 
+LONGEST = 100
+"""Characters of a `data-id`."""
+
+
 def picture(drawing: Drawing, key: str, on_choose: Callable[[str], None]) -> None:
     """A drawing whose parts can be chosen; `on_choose` gets the `data-id`, before the next run.
 
@@ -57,7 +61,7 @@ def picture(drawing: Drawing, key: str, on_choose: Callable[[str], None]) -> Non
 
     def chosen() -> None:
         identifier = st.session_state[key].get("chosen")
-        if identifier and isinstance(identifier, str):
+        if isinstance(identifier, str) and 0 < len(identifier) <= LONGEST:
             on_choose(identifier)
 
     _picture(key=key, data={"svg": drawing.svg()}, on_chosen_change=chosen)
