@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import http.client
+import io
 import itertools
 import re
 import socket
@@ -21,6 +22,8 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
+import torch
+from PIL import Image
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState
@@ -599,3 +602,84 @@ def test_few_files_and_many_visitors(tmp_path: Path) -> None:
         alone(afterwards)
         assert process.poll() is None
         assert log.stat().st_size < 1e6
+
+
+# -- in a browser -------------------------------------------------------------------------
+
+SHOWN = "<img src=x onerror=alert(1)> **b** $x^2$ :red[r] [a](b.example) `c` <b>d</b>"
+DRAWN = (
+    "img[src='x'], .katex, a[href$='b.example'], span[class*='colored'], "
+    "[data-testid=stAlert] :is(strong, em, code, b), [data-testid=stCaptionContainer] :is(strong, b), .tiles :is(img, b)"
+)
+"""What the same text would become if it were drawn."""
+
+
+def plain(visitor: Any, text: str = "<img src=x onerror=alert(1)>") -> None:
+    """The page shows the text, and nothing that it would become."""
+    assert text in visitor.page.locator("body").inner_text().replace("\u2060", "")
+    assert not visitor.page.locator(DRAWN).count()
+    assert not visitor.page.evaluate("document.querySelectorAll('[onerror], script:not([src]):not(:empty)').length > 1")
+
+
+@pytest.mark.browser
+def test_what_others_wrote_is_shown_as_text(visit, tmp_path: Path) -> None:
+    """In a link, a typed preset and option, the names of a picture, of a checkpoint and of its tensors."""
+    visit.page.on("dialog", lambda dialog: visit.errors.append(dialog.message))
+    places = ("tab", "at", "weights", "picture", "class", SHOWN, "norm")
+    query = {"preset": "resnet20_fashion"} | dict.fromkeys(places, SHOWN)
+    for page in ("/", "/inference"):
+        visit.open(f"{page}?{urlencode(query)}")
+        plain(visit)
+    visit.type("Blocks per stage", SHOWN)
+    plain(visit)
+    preset = visit.sidebar.get_by_role("combobox", name="Preset")
+    preset.fill(SHOWN)
+    preset.press("Enter")
+    visit.wait()
+    plain(visit)
+    assert preset.input_value() == SHOWN
+
+    visit.open("/inference?preset=resnet20_fashion").pick("basic")
+    page = visit.page
+    page.get_by_role("radio", name="Upload").click()
+    visit.wait()
+    name = SHOWN.replace("/", "")  # which no file name has
+    stream = io.BytesIO()
+    Image.new("RGB", (40, 40), "red").save(stream, "PNG")
+    uploader = page.locator(".st-key-picture").get_by_test_id("stFileUploader").locator("input[type=file]").first
+    uploader.set_input_files({"name": f"{name}.png", "mimeType": "image/png", "buffer": stream.getvalue()})
+    page.get_by_test_id("stImageCaption").filter(has_text="onerror").wait_for()
+    plain(visit.wait())
+
+    stream = io.BytesIO()
+    torch.save({SHOWN: torch.ones(3)}, stream)
+    page.locator(".st-key-own-checkpoint summary").click()
+    visit.wait()
+    uploader = page.locator(".st-key-own-checkpoint input[type=file]")
+    uploader.set_input_files(
+        {"name": f"{name}.pt", "mimeType": "application/octet-stream", "buffer": stream.getvalue()}
+    )
+    page.get_by_test_id("stAlert").filter(has_text="onerror").first.wait_for()
+    plain(visit.wait())
+
+
+@pytest.mark.browser
+def test_the_policy_holds(visit) -> None:
+    """No script of the page's own text, nothing from elsewhere; what the camera's picture comes by is open."""
+    page = visit.open("/source").page
+    done = page.evaluate(
+        """async () => {
+            const script = document.createElement('script');
+            script.textContent = 'window.ran = 1';
+            document.body.append(script);
+            const picture = new Image();
+            const elsewhere = new Promise((done) => { picture.onload = () => done('seen'); picture.onerror = () => done('blocked'); });
+            picture.src = 'http://elsewhere.example/x.png';
+            let fetched = 'blocked';
+            try { await fetch('http://elsewhere.example/'); fetched = 'seen' } catch {}
+            return [window.ran ?? 'blocked', await elsewhere, fetched, await (await fetch('data:text/plain,camera')).text()];
+        }"""
+    )
+    assert done == ["blocked"] * 3 + ["camera"]
+    assert len(visit.errors) >= 3
+    visit.errors.clear()
