@@ -49,17 +49,31 @@ UPLOADS_OF_ONE, UPLOADS_OF_ALL = 512 * 2**20, 2**30
 """Bytes of uploads that are on their way or not read yet."""
 PATIENCE, SLOWEST = 30.0, 32 * 2**10
 """Seconds that an upload has, and the bytes that it must bring in each second after them."""
+LONGEST_ANSWER = 300.0
+"""Seconds that somebody may take to read an answer."""
 SPARE, OF_SESSION, OF_REQUEST = 96, 4, 2
 """File descriptors of the process itself, of a session (its socket and its event loop) and of a request."""
 
 
 def most_sessions_and_requests() -> tuple[int, int]:
-    """How many sessions, and how many requests at once, the process has file descriptors for; 200 and 100 at most."""
+    """How many sessions, and how many requests and uploads at once, the process has file descriptors for.
+
+    At most 200 and 100; where the system lets it, the process takes as many descriptors as these need.
+    """
+    sessions, requests = 200, 100
     if resource is None:
-        return 200, 100
-    free = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE
-    requests = max(8, min(100, free // 4 // OF_REQUEST))
-    return max(8, min(200, (free - requests * OF_REQUEST) // OF_SESSION)), requests
+        return sessions, requests
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = SPARE + sessions * OF_SESSION + 2 * requests * OF_REQUEST
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):
+            most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            soft = most
+        free = soft - SPARE
+        requests = max(8, min(requests, free // 8 // OF_REQUEST))
+        sessions = max(8, min(sessions, (free - 2 * requests * OF_REQUEST) // OF_SESSION))
+    return sessions, requests
 
 
 # -- headers ------------------------------------------------------------------------------
@@ -147,7 +161,7 @@ PROTOCOL_ERROR, NO_TEXT, REFUSED, TOO_LARGE, COME_BACK = 1002, 1003, 1008, 1009,
 class Guard:
     """The app `inside`, and what is kept from it.
 
-    `open` counts the connections, `requests` the requests that are being answered; `kept` are the sessions whose
+    `open` counts the connections, `requests` and `uploads` bound what is answered at once; `kept` are the sessions whose
     connection was lost, oldest first, each with the timer that ends it; `arriving` counts the bytes of uploads that are
     on their way, by session.
     """
@@ -156,8 +170,9 @@ class Guard:
         WStates.__getitem__ = read_or_default  # type: ignore[method-assign]
         self.inside = inside
         self.headers = headers(Path(file_util.get_static_dir(), "index.html").read_text(encoding="utf-8"))
-        self.most_sessions, self.most_requests = most_sessions_and_requests()
-        self.open = self.requests = 0
+        self.most_sessions, requests = most_sessions_and_requests()
+        self.requests, self.uploads = asyncio.Semaphore(requests), asyncio.Semaphore(requests)
+        self.open = 0
         self.kept: dict[str, asyncio.TimerHandle] = {}
         self.arriving: Counter[str] = Counter()
 
@@ -187,7 +202,7 @@ class Guard:
             words, status = f"This address is longer than the {MOST_ADDRESS:,} characters that the app takes.", 414
         elif route and not route.startswith(ROUTES):
             words, status = "There is nothing here.", 404
-        elif self.requests >= self.most_requests or (b"text/html" in given.get(b"accept", b"") and not self.room()):
+        elif b"text/html" in given.get(b"accept", b"") and not self.room():
             words, status = "So many people are here that there is no room; try again in a minute.", 503
         elif scope["method"] == "PUT" and route.startswith("upload_file/"):
             await self.upload(scope, given.get(b"content-length", b""), receive, answer)
@@ -195,11 +210,9 @@ class Guard:
         if words:
             await PlainTextResponse(words, status)(scope, receive, answer)
             return
-        self.requests += 1
-        try:
-            await self.inside(scope, receive, answer)
-        finally:
-            self.requests -= 1
+        with suppress(TimeoutError):  # who reads so slowly gets no more
+            async with self.requests, asyncio.timeout(LONGEST_ANSWER):
+                await self.inside(scope, receive, answer)
 
     async def upload(self, scope: Scope, length: bytes, receive: Receive, send: Send) -> None:
         """Let an upload in where there is room for all of it, as long as it comes fast enough."""
@@ -210,7 +223,7 @@ class Guard:
             words, status = "An upload has to say how long it is.", 411
         elif taken[session] + size > UPLOADS_OF_ONE:
             words, status = f"At most {UPLOADS_OF_ONE >> 20} MiB of a person's files can wait to be read.", 413
-        elif taken.total() + size > UPLOADS_OF_ALL:
+        elif self.uploads.locked() or taken.total() + size > UPLOADS_OF_ALL:
             words, status = "Many files are being uploaded at the moment; try again in a minute.", 503
         if words:
             await PlainTextResponse(words, status)(scope, receive, send)
@@ -225,17 +238,16 @@ class Guard:
             here += len(message.get("body", b""))
             return message
 
-        self.requests += 1
         self.arriving[session] += size
         try:
-            await self.inside(scope, part, send)
+            async with self.uploads:
+                await self.inside(scope, part, send)
         except TimeoutError:
             words = f"This upload was ended, as it brought less than {SLOWEST >> 10} KiB a second."
             await PlainTextResponse(words, 408)(scope, receive, send)
         except ClientDisconnect:  # nobody is there to be answered
             pass
         finally:
-            self.requests -= 1
             self.arriving[session] -= size
             self.arriving = +self.arriving  # without what is zero
 

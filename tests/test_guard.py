@@ -391,7 +391,7 @@ def test_links_that_nobody_meant_open(own) -> None:
     places = itertools.cycle([(page, tab) for page, tabs in PAGES.items() for tab in tabs])
 
     async def act() -> None:
-        for link, (page, tab) in zip(itertools.islice(random_links(15), 48), places, strict=False):
+        for link, (page, tab) in zip(itertools.islice(random_links(15), 32), places, strict=False):
             async with connect(stream(own[0]), max_size=None) as socket:
                 visitor = Visitor(socket, page)
                 visitor.client.query_string = link if "tab=" in link or not tab else f"{link}&{urlencode({'tab': tab})}"
@@ -511,7 +511,7 @@ def test_an_upload_that_trickles_is_ended(runtime: Runtime, monkeypatch: pytest.
     alone(lambda: one(request("PUT", "/_stcore/upload_file/a/f", content_length="1000"), told.receive, told.send))
     assert told.sent[0]["status"] == 408
     assert b"KiB a second" in told.sent[1]["body"]
-    assert (one.requests, one.arriving) == (0, Counter())
+    assert not one.arriving
 
 
 # -- room ---------------------------------------------------------------------------------
@@ -586,7 +586,7 @@ def test_few_files_and_many_visitors(tmp_path: Path) -> None:
             for _ in range(300):
                 with suppress(OSError):
                     silent.append(socket.create_connection(("127.0.0.1", urlsplit(address).port or 0), timeout=5))
-            await asyncio.sleep(3)
+            await asyncio.sleep(2)
             for one in silent:
                 one.close()
             for one in sockets:
