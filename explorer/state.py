@@ -36,7 +36,7 @@ def open_link() -> None:
     """Take the view from the link where the link is new: opened, or gone back or forward to."""
     state, query = st.session_state, st.query_params.to_dict()
     state.drawn = None
-    if state.get("query") != query:
+    if state.get("query") != query or "view" not in state:
         view, problems = tolerant(query)
         show(view)
         state.problems, state.query = problems, query
@@ -59,7 +59,9 @@ def links(pages: Sequence[StreamlitPage]) -> None:
 
 
 def view() -> View:
-    """What this session is looking at."""
+    """What this session is looking at: what its link says where it has forgotten."""
+    if "view" not in st.session_state:
+        open_link()
     return st.session_state.view
 
 
@@ -145,7 +147,7 @@ SEGMENTS = 5
 def sidebar() -> None:
     """The configuration, grouped; every widget changes the view before the page is drawn."""
     now = view()
-    set_widget("preset", preset_name(now.config) or CUSTOM)
+    set_widget("preset", st.session_state.typed.get("preset", preset_name(now.config) or CUSTOM))
     names = list(PRESETS) if preset_name(now.config) else [CUSTOM, *PRESETS]
     st.selectbox(
         "Preset", names, key="preset", on_change=preset_chosen, accept_new_options=True,
@@ -309,9 +311,11 @@ def escape_markdown(words: str) -> str:
     """Text a person typed, shown as text.
 
     Addresses become links and -> an arrow even where each character is escaped, so an
-    invisible word joiner parts them.
+    invisible word joiner parts them. Characters that control a terminal or turn the direction of what follows are
+    replaced by �.
     """
     words = re.sub(
         r"(?i)(?<=\bwww)(?=\.)|(?<=\S)(?=@)|(?<=\w)(?=://)|(?<=[-<=~])(?=[-=>])", "\u2060", re.sub(r"\s+", " ", words)
     )
+    words = re.sub(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]", "\ufffd", words)
     return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|$~:&])", r"\\\1", words)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from explorer.trace import Trace
 expect.set_options(timeout=30_000)
 
 # AppTests run with the configuration that lies beside the app, as the server does.
-config._main_script_path = str(ROOT / "explorer" / "app.py")
+config._main_script_path = str(ROOT / "explorer" / "script.py")
 config.get_config_options(force_reparse=True)
 
 # Each run of an AppTest looks for components in the metadata of every installed package: a quarter of its time.
@@ -63,13 +64,24 @@ def nothing_loaded() -> Iterator[None]:
 
 
 class Visitor:
-    """A person at the app: waits for an idle page after everything they do."""
+    """A person at the app: waits for an idle page after everything they do.
+
+    `errors` are those of scripts, what the page's policy forbade, and requests to another host.
+    """
 
     def __init__(self, page: Page, address: str):
         self.page, self.address = page, address
         self.errors: list[str] = []
         page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda said: "Content Security Policy" in said.text and self.errors.append(said.text))
+        page.on("request", lambda request: self.asks(request.url))
+        page.on("websocket", lambda socket: self.asks(socket.url))
+
+    def asks(self, url: str) -> None:
+        host = urlsplit(url).netloc
+        if host and host != urlsplit(self.address).netloc:  # data and blobs have none
+            self.errors.append(f"a request to {url}")
 
     def open(self, path: str = "/") -> Visitor:
         self.page.goto(self.address + path)

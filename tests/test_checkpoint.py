@@ -40,7 +40,7 @@ from resnet.checkpoint import (
 )
 from resnet.weights import BUNDLED, FASHION_MNIST, bundled_path, load, own_weights, read_checkpoint
 
-APP = Path(__file__).parents[1] / "explorer" / "app.py"
+APP = Path(__file__).parents[1] / "explorer" / "script.py"
 SMALL = ResNetConfig(layers=(1, 1), planes=(4, 8), block="basic", stem="3x3", stem_pool="none", num_classes=5)
 THEIRS = [name for name in PRESETS if hasattr(torchvision.models, name) or timm.is_model(name)]
 

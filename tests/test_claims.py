@@ -282,7 +282,7 @@ def test_how_numbers_are_written(evidence, text):
 
 @pytest.fixture(scope="module")
 def page() -> AppTest:
-    app = AppTest.from_file(str(ROOT / "explorer" / "app.py"), default_timeout=300)
+    app = AppTest.from_file(str(ROOT / "explorer" / "script.py"), default_timeout=300)
     app.run()
     app.switch_page("../pages/claims.py").run()
     assert not app.exception, app.exception
@@ -335,7 +335,7 @@ OPENINGS = {(way.page, tuple(way.view.to_query().items())): way for _, way in WA
 def test_every_link_opens_without_a_complaint(way, monkeypatch):
     """The page as the link opens it: its tab is there and nothing about it was wrong."""
     monkeypatch.setattr(identity_view, "affordable", lambda *_: 20)
-    app = AppTest.from_file(str(ROOT / "explorer" / "app.py"), default_timeout=300)
+    app = AppTest.from_file(str(ROOT / "explorer" / "script.py"), default_timeout=300)
     for name, text in way.view.to_query().items():
         app.query_params[name] = text
     app.run()
@@ -348,7 +348,7 @@ def test_every_link_opens_without_a_complaint(way, monkeypatch):
 
 
 def test_a_note_that_is_not_there_is_said():
-    app = AppTest.from_file(str(ROOT / "explorer" / "app.py"), default_timeout=300)
+    app = AppTest.from_file(str(ROOT / "explorer" / "script.py"), default_timeout=300)
     app.query_params["tab"] = "note-nowhere"
     app.run()
     app.switch_page("../pages/source.py").run()

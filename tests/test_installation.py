@@ -100,7 +100,7 @@ def test_a_python_path_of_ones_own_stays(theirs: str | None, monkeypatch: pytest
     monkeypatch.delenv("PYTHONPATH", raising=False)
     if theirs is not None:
         monkeypatch.setenv("PYTHONPATH", theirs)
-    app = AppTest.from_file(str(APP), default_timeout=120)
+    app = AppTest.from_file(str(APP.with_name("script.py")), default_timeout=120)
     for _ in range(2):
         assert not app.run().exception
         found = os.environ["PYTHONPATH"].split(os.pathsep)

@@ -23,7 +23,7 @@ from explorer.views import cached, speed
 from resnet import ResNet, ResNetConfig, preset
 from resnet.weights import randomly
 
-APP = Path(__file__).parents[1] / "explorer" / "app.py"
+APP = Path(__file__).parents[1] / "explorer" / "script.py"
 CPU = Device("cpu", "this CPU")
 SMALL = ResNetConfig(
     block="basic", layers=(1, 1), planes=(8, 16), stem="3x3", stem_width=8, stem_pool="none", num_classes=7

@@ -168,7 +168,7 @@ def test_what_a_tool_prints_beyond_the_ledger_is_shown():
 
 
 def opened(**query: str) -> AppTest:
-    app = AppTest.from_file(str(REFERENCE.parents[1] / "explorer" / "app.py"), default_timeout=120)
+    app = AppTest.from_file(str(REFERENCE.parents[1] / "explorer" / "script.py"), default_timeout=120)
     for name, text in query.items():
         app.query_params[name] = text
     app.query_params["tab"] = "Ledger"

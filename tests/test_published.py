@@ -44,7 +44,7 @@ def test_every_result_has_a_recipe_and_a_network_that_traces() -> None:
 
 # -- the page -----------------------------------------------------------------------------
 
-APP = Path(__file__).parents[1] / "explorer" / "app.py"
+APP = Path(__file__).parents[1] / "explorer" / "script.py"
 
 
 def page(**query: str) -> AppTest:

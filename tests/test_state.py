@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
@@ -299,9 +300,19 @@ MEANINGFUL = "\\`*_{}[]()<>#+-.!|$~:&"
 def assert_plain(words: str) -> None:
     escaped = escape_markdown(words)
     unescaped = re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", escaped).replace(JOINER, "")
-    assert unescaped == re.sub(r"\s+", " ", words).replace(JOINER, "")
+    assert unescaped == "".join("�" if turns(one) else one for one in re.sub(r"\s+", " ", words)).replace(JOINER, "")
     meaningful = "".join(map(re.escape, MEANINGFUL))
     assert not re.search(rf"[{meaningful}]", re.sub(rf"\\[{meaningful}]", "", escaped))
+
+
+def turns(character: str) -> bool:
+    """Whether it controls a terminal, or the direction of text."""
+    marks = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+    return (
+        unicodedata.category(character) == "Cc"
+        or unicodedata.bidirectional(character) in marks
+        or unicodedata.name(character, "") in ("LEFT-TO-RIGHT MARK", "RIGHT-TO-LEFT MARK", "ARABIC LETTER MARK")
+    )
 
 
 @pytest.mark.parametrize("character", MEANINGFUL)
@@ -311,6 +322,7 @@ def test_every_meaningful_character_is_escaped(character: str) -> None:
 
 @given(st.text(st.sampled_from(MEANINGFUL + "aé1 \n")) | st.text())
 @example(r"\*a*\\")
+@example("\x1b[31mred\u202egnp.exe\0")
 @example("**b** :red[c] $x$ ![](http://x) <b> &amp; :material/lock: ~~d~~")
 @settings(deadline=None)
 def test_typed_text_stays_text(words: str) -> None:

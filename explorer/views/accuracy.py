@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import streamlit as st
@@ -28,9 +29,10 @@ def chart(trace: Trace, measure: str) -> None:
     key = f"accuracy {measure}"
 
     def open_network() -> None:
-        chosen = st.session_state[key]["selection"]["points"]
-        if chosen:
-            result = points[chosen[0]["customdata"][0]][0]
+        result = None
+        with suppress(LookupError, TypeError):  # no point, or one that no browser sends
+            result = points[st.session_state[key]["selection"]["points"][0]["customdata"][0]][0]
+        if result:
             view = state.view()
             state.show(replace(view, config=result.config, image_size=(result.size,) * 2, at="", weights=""))
 

@@ -63,6 +63,7 @@ def inside(result: Run, one: Contribution) -> None:
         format_func=lambda channel: "All, root mean square" if channel == ALL else f"Channel {channel}",
         help="The channels with the strongest branch come first.",
     )  # fmt: skip
+    channel = channel if channel in order else ALL
     maps = stages(parts, one.block in result.off)
     shown = {name: flat(values, channel) for name, values in maps.items()}
     limit = max(float(np.abs(values).max()) for values in shown.values())

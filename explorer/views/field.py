@@ -101,7 +101,8 @@ def choose_channel(order: np.ndarray) -> int:
     state.set_widget("grid channel", chosen_channel(order))
 
     def chosen() -> None:
-        st.session_state.channel = st.session_state["grid channel"]
+        if (channel := st.session_state["grid channel"]) in order:
+            st.session_state.channel = channel
 
     return st.selectbox("Channel, the strongest first", order.tolist(), key="grid channel", on_change=chosen)
 

@@ -54,6 +54,10 @@ _pixels = st.components.v2.component(
 )
 
 
+LONGEST = 100
+"""Characters of a `data-id`."""
+
+
 def picture(drawing: Drawing, key: str, on_choose: Callable[[str], None]) -> None:
     """A drawing whose parts can be chosen; `on_choose` gets the `data-id`, before the next run.
 
@@ -61,7 +65,8 @@ def picture(drawing: Drawing, key: str, on_choose: Callable[[str], None]) -> Non
     """
 
     def chosen() -> None:
-        if identifier := st.session_state[key].get("chosen"):
+        identifier = st.session_state[key].get("chosen")
+        if isinstance(identifier, str) and 0 < len(identifier) <= LONGEST:
             on_choose(identifier)
 
     _picture(key=key, data={"svg": drawing.svg()}, on_chosen_change=chosen)
@@ -92,7 +97,8 @@ def tiles(
     """
 
     def chosen() -> None:
-        if identifier := st.session_state[key].get("chosen"):
+        identifier = st.session_state[key].get("chosen")
+        if isinstance(identifier, str) and identifier in labels:
             on_choose(identifier)
 
     data = {
@@ -134,8 +140,9 @@ def pixels(
     """
 
     def chosen() -> None:
-        if place := st.session_state[key].get("chosen"):
-            on_choose(int(place[0]), int(place[1]))
+        match st.session_state[key].get("chosen"):
+            case [int() as row, int() as column]:
+                on_choose(row, column)
 
     data = {
         "view": view, "at": at, "step": step, "label": label, "clip": f"clip-{key.replace(' ', '-')}",

@@ -413,7 +413,7 @@ def channel_grid(result: Run, maps: np.ndarray, name: str) -> int:
         state.set_widget(key, most)
         st.segmented_control(
             "Channels shown", choices, required=True, key=key, format_func=lambda most: str(min(most, len(order))),
-            on_change=lambda: st.session_state.update({"channels shown": st.session_state[key]}),
+            on_change=lambda: st.session_state.update({"channels shown": st.session_state[key] or most}),
         )  # fmt: skip
     shown = [int(channel) for channel in order[:most]]
     selected = chosen_channel(order)

@@ -144,7 +144,7 @@ def settings() -> None:
     state.set_widget("lab case", same)
 
     def started() -> None:
-        if name := st.session_state["lab case"]:
+        if (name := st.session_state["lab case"]) in CASES:
             keep = {field: getattr(now, field) for field in ("width", "entry", "weights", "pixel")}
             state.choose(lab=replace(CASES[name], **keep).to_text())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import streamlit as st
@@ -21,8 +22,11 @@ def layers(trace: Trace) -> None:
     selection: Any = {"selection": {"rows": [selected], "columns": [], "cells": []}}
 
     def row_chosen() -> None:
-        if rows := st.session_state[key]["selection"]["rows"]:
-            state.choose(at=trace.layers[rows[0]].name)
+        layer = None
+        with suppress(LookupError, TypeError):  # no row, or one that no browser sends
+            layer = trace.layers[st.session_state[key]["selection"]["rows"][0]]
+        if layer:
+            state.choose(at=layer.name)
 
     config = {
         name: st.column_config.NumberColumn(column.label, help=column.help, format=column.format, step=1)

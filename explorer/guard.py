@@ -1,0 +1,380 @@
+"""What stands between the server and strangers: one ASGI middleware around Streamlit.
+
+It adds the headers that bind a browser, lets only such messages through as a browser of this app sends, ends sessions
+as soon as they are left, and bounds connections, addresses and uploads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import math
+import re
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from starlette.requests import ClientDisconnect
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from streamlit import config, file_util
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.runtime import get_instance
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.state.session_state import Serialized, Value, WStates
+
+from . import store
+
+try:
+    import resource
+except ImportError:  # Windows, which has no such limit
+    resource = None  # type: ignore[assignment]
+
+# -- limits -------------------------------------------------------------------------------
+
+MOST_ADDRESS = 2**15
+"""Characters of an address."""
+MOST_MESSAGE, MOST_FILES, MOST_WIDGETS = 2**20, 1000, 1000
+"""Bytes of a message, and the files and widgets that it may name."""
+PACE, BURST = 0.02, 1.0
+"""Seconds from one message of a connection to the next, and the seconds that messages may come ahead of it."""
+FIRST_WORD, LAST_RUN = 30.0, 60.0
+"""Seconds in which a connection has to ask for a page, and after which a session's last run has ended."""
+UPLOADS_OF_ONE, UPLOADS_OF_ALL = 512 * 2**20, 2**30
+"""Bytes of uploads that are on their way or not read yet."""
+PATIENCE, SLOWEST = 30.0, 32 * 2**10
+"""Seconds that an upload has, and the bytes that it must bring in each second after them."""
+LONGEST_ANSWER = 300.0
+"""Seconds that somebody may take to read an answer."""
+SPARE, OF_SESSION, OF_REQUEST = 96, 4, 2
+"""File descriptors of the process itself, of a session (its socket and its event loop) and of a request."""
+
+
+def most_sessions_and_requests() -> tuple[int, int]:
+    """How many sessions, and how many requests and uploads at once, the process has file descriptors for.
+
+    At most 200 and 100; where the system lets it, the process takes as many descriptors as these need.
+    """
+    sessions, requests = 200, 100
+    if resource is None:
+        return sessions, requests
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = SPARE + sessions * OF_SESSION + 2 * requests * OF_REQUEST
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):
+            most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            soft = most
+        free = soft - SPARE
+        requests = max(8, min(requests, free // 8 // OF_REQUEST))
+        sessions = max(8, min(sessions, (free - 2 * requests * OF_REQUEST) // OF_SESSION))
+    return sessions, requests
+
+
+# -- headers ------------------------------------------------------------------------------
+
+
+def headers(page: str) -> list[tuple[bytes, bytes]]:
+    """What is sent with every answer; `page` is Streamlit's HTML, whose own scripts are allowed by what they are.
+
+    A component's script arrives as text, which the page loads from a blob. graphviz is WebAssembly. A camera's picture is
+    fetched from an address that holds it. The styles of Streamlit, plotly and our SVG are written into the page.
+    """
+    own = (
+        b64encode(sha256(script.encode()).digest()).decode()
+        for script in re.findall(r"(?s)<script>(.*?)</script>", page)
+    )
+    policy = {
+        "default-src": "'none'",
+        "script-src": " ".join(["'self'", "blob:", "'wasm-unsafe-eval'", *(f"'sha256-{one}'" for one in own)]),
+        "style-src": "'self' 'unsafe-inline'",
+        "img-src": "'self' data: blob:",
+        "font-src": "'self' data:",
+        "connect-src": "'self' data:",
+        "frame-ancestors": "'self'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    sent = {
+        "Content-Security-Policy": "; ".join(f"{name} {sources}" for name, sources in policy.items()),
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Permissions-Policy": "camera=(self), microphone=(), geolocation=(), payment=(), usb=()",
+    }
+    return [(name.lower().encode(), value.encode()) for name, value in sent.items()]
+
+
+# -- messages -----------------------------------------------------------------------------
+
+SENT_BY_BROWSERS = {"rerun_script", "stop_script", "app_heartbeat", "file_urls_request", "backend_operation_request"}
+OPERATIONS = {"deferred_file", "dataframe_chunk"}
+
+
+def welcome(message: BackMsg) -> bool:
+    """Whether a browser of this app sends such a message."""
+    kind = message.WhichOneof("type")
+    if kind == "rerun_script":
+        asked = message.rerun_script
+        return len(asked.query_string) <= MOST_ADDRESS and len(asked.widget_states.widgets) <= MOST_WIDGETS
+    if kind == "file_urls_request":
+        return len(message.file_urls_request.file_names) <= MOST_FILES
+    if kind == "backend_operation_request":
+        return message.backend_operation_request.WhichOneof("payload") in OPERATIONS
+    return kind in SENT_BY_BROWSERS
+
+
+_read = WStates.__getitem__
+
+
+def read_or_default(states: WStates, widget: str) -> Any:
+    """A widget's value; one that no browser sends counts as none, which is the widget's default.
+
+    Streamlit reads whatever came, and the page would end in the traceback of what it met. None of our lists that start
+    with a choice can be emptied.
+    """
+    state, metadata = states.states.get(widget), states.widget_metadata.get(widget)
+    if not isinstance(state, Serialized) or metadata is None:
+        return _read(states, widget)
+    if state.value.WhichOneof("value") in (None, metadata.value_type):
+        with suppress(Exception):
+            value = _read(states, widget)
+            if value is not None:
+                return value
+    states.states[widget] = Value(metadata.deserializer(None))
+    return _read(states, widget)
+
+
+# -- the middleware -----------------------------------------------------------------------
+
+ROUTES = ("health", "host-config", "upload_file/")
+"""What of Streamlit's own a browser asks for."""
+LOST = {1005, 1006, 1011}
+"""How a connection closes that nobody meant to close: without a word, or because nothing answered."""
+PROTOCOL_ERROR, NO_TEXT, REFUSED, TOO_LARGE, COME_BACK = 1002, 1003, 1008, 1009, 1013
+
+
+class Guard:
+    """The app `inside`, and what is kept from it.
+
+    `open` counts the connections, `requests` and `uploads` bound what is answered at once; `kept` are the sessions whose
+    connection was lost, oldest first, each with the timer that ends it; `arriving` counts the bytes of uploads that are
+    on their way, by session.
+    """
+
+    def __init__(self, inside: ASGIApp):
+        WStates.__getitem__ = read_or_default  # type: ignore[method-assign]
+        self.inside = inside
+        self.headers = headers(Path(file_util.get_static_dir(), "index.html").read_text(encoding="utf-8"))
+        self.most_sessions, requests = most_sessions_and_requests()
+        self.requests, self.uploads = asyncio.Semaphore(requests), asyncio.Semaphore(requests)
+        self.open = 0
+        self.kept: dict[str, asyncio.TimerHandle] = {}
+        self.arriving: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self.request(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self.connection(scope, receive, send)
+        else:
+            asyncio.get_running_loop().set_exception_handler(once_a_minute())
+            await self.inside(scope, receive, send)
+
+    # -- requests -------------------------------------------------------------------------
+
+    async def request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or say in a sentence why not."""
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), *self.headers]}
+            await send(message)
+
+        given = {name: value for name, value in scope["headers"] if name in (b"accept", b"content-length")}
+        route = scope["path"].partition("/_stcore/")[2]
+        words, status = "", 200
+        if len(scope["path"]) + len(scope["query_string"]) > MOST_ADDRESS:
+            words, status = f"This address is longer than the {MOST_ADDRESS:,} characters that the app takes.", 414
+        elif route and not route.startswith(ROUTES):
+            words, status = "There is nothing here.", 404
+        elif b"text/html" in given.get(b"accept", b"") and not self.room():
+            words, status = "So many people are here that there is no room; try again in a minute.", 503
+        elif scope["method"] == "PUT" and route.startswith("upload_file/"):
+            await self.upload(scope, given.get(b"content-length", b""), receive, answer)
+            return
+        if words:
+            await PlainTextResponse(words, status)(scope, receive, answer)
+            return
+        with suppress(TimeoutError):  # who reads so slowly gets no more
+            async with self.requests, asyncio.timeout(LONGEST_ANSWER):
+                await self.inside(scope, receive, answer)
+
+    async def upload(self, scope: Scope, length: bytes, receive: Receive, send: Send) -> None:
+        """Let an upload in where there is room for all of it, as long as it comes fast enough."""
+        session, taken = scope["path"].split("/")[-2], unread() + self.arriving
+        size = int(length) if re.fullmatch(rb"[0-9]{1,12}", length) else -1
+        words, status = "", 200
+        if size < 0:
+            words, status = "An upload has to say how long it is.", 411
+        elif taken[session] + size > UPLOADS_OF_ONE:
+            words, status = f"At most {UPLOADS_OF_ONE >> 20} MiB of a person's files can wait to be read.", 413
+        elif self.uploads.locked() or taken.total() + size > UPLOADS_OF_ALL:
+            words, status = "Many files are being uploaded at the moment; try again in a minute.", 503
+        if words:
+            await PlainTextResponse(words, status)(scope, receive, send)
+            return
+        clock = asyncio.get_running_loop().time
+        start, here = clock(), 0
+
+        async def part() -> Message:
+            nonlocal here
+            async with asyncio.timeout_at(start + PATIENCE + here / SLOWEST):
+                message = await receive()
+            here += len(message.get("body", b""))
+            return message
+
+        self.arriving[session] += size
+        try:
+            async with self.uploads:
+                await self.inside(scope, part, send)
+        except TimeoutError:
+            words = f"This upload was ended, as it brought less than {SLOWEST >> 10} KiB a second."
+            await PlainTextResponse(words, 408)(scope, receive, send)
+        except ClientDisconnect:  # nobody is there to be answered
+            pass
+        finally:
+            self.arriving[session] -= size
+            self.arriving = +self.arriving  # without what is zero
+
+    # -- connections ----------------------------------------------------------------------
+
+    def room(self) -> bool:
+        """Whether there is room for one more session; of those whose connection was lost the oldest makes some."""
+        if self.open + len(self.kept) >= self.most_sessions and self.kept:
+            self.end(next(iter(self.kept)))
+        return self.open + len(self.kept) < self.most_sessions
+
+    async def connection(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let one browser talk to Streamlit; its session ends with it, or some time after its connection was lost."""
+        if self.kept.keys().isdisjoint(scope["subprotocols"]) and not self.room():
+            await send({"type": "websocket.close", "code": COME_BACK})
+            return
+        line = Line(receive, send)
+        self.open += 1
+        try:
+            await self.inside(scope, lambda: line.receive(self.resumed), line.send)
+        finally:
+            self.open -= 1
+            if line.session:
+                self.resumed(line.session)
+                if line.code in LOST:
+                    # Streamlit looks for what is too old only when the next session is lost: so a second earlier.
+                    delay = max(0, config.get_option("server.disconnectedSessionTTL") - 1)
+                    self.kept[line.session] = asyncio.get_running_loop().call_later(delay, self.end, line.session)
+                else:
+                    self.end(line.session)
+
+    def resumed(self, session: str) -> None:
+        """A session has a connection, so that no timer ends it."""
+        if timer := self.kept.pop(session, None):
+            timer.cancel()
+
+    def end(self, session: str) -> None:
+        """Let go of a session and of what only it used, where it has no connection."""
+        self.resumed(session)
+        if get_instance().is_active_session(session):
+            return
+        get_instance().close_session(session)
+        loop = asyncio.get_running_loop()
+        for delay in (0, LAST_RUN):  # a run of its script may be under way
+            loop.call_later(delay, store.RESULTS.leave, session)
+        loop.run_in_executor(None, store.tidy)
+
+
+class Line:
+    """A connection as Streamlit sees it: only what a browser of this app says comes through.
+
+    `session` is the session that it belongs to, empty before there is one, `code` says how it was closed.
+    """
+
+    def __init__(self, receive: Receive, send: Send):
+        self._receive, self._send = receive, send
+        self._asked = self._accepted = False
+        self._due = 0.0
+        self.session, self.code = "", 1000
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "websocket.close":
+            self.code = message.get("code", self.code)
+        await self._send(message)
+
+    async def close(self, code: int) -> Message:
+        await self.send({"type": "websocket.close", "code": code})
+        return {"type": "websocket.disconnect", "code": code}
+
+    async def receive(self, resumed: Callable[[str], None]) -> Message:
+        """What the browser says next. Other messages are left out; what breaks the protocol ends the connection."""
+        if not self._accepted:  # Streamlit makes the session before it listens for a second time
+            self._accepted = True
+            return await self._receive()
+        if not self.session:
+            # Streamlit tells the id only to the browser, and only when the first run starts.
+            self.session = get_instance()._session_mgr.list_active_sessions()[-1].session.id
+            resumed(self.session)
+        while True:
+            try:
+                async with asyncio.timeout(None if self._asked else FIRST_WORD):
+                    message = await self._receive()
+            except TimeoutError:
+                return await self.close(REFUSED)
+            if message["type"] == "websocket.disconnect":
+                self.code = message["code"]
+                return message
+            data = message.get("bytes")
+            if data is None:
+                return await self.close(NO_TEXT)
+            if len(data) > MOST_MESSAGE:
+                return await self.close(TOO_LARGE)
+            try:
+                said = BackMsg.FromString(data)
+            except DecodeError:
+                return await self.close(PROTOCOL_ERROR)
+            await self._pace()
+            if welcome(said):
+                self._asked = True
+                return message
+
+    async def _pace(self) -> None:
+        """Wait where messages come faster than a person clicks."""
+        now = asyncio.get_running_loop().time()
+        self._due = max(self._due, now) + PACE
+        await asyncio.sleep(max(0.0, self._due - now - BURST))
+
+
+def unread() -> Counter[str]:
+    """Bytes of uploads that Streamlit holds for each session: its script has not read them yet."""
+    uploads = get_instance().uploaded_file_mgr
+    assert isinstance(uploads, MemoryUploadedFileManager)
+    sessions = list(uploads.file_storage.items())
+    return Counter({session: sum(len(file.data) for file in list(files.values())) for session, files in sessions})
+
+
+def once_a_minute() -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
+    """A handler of the event loop's errors, which would say thousands of times a second that no file can be opened."""
+    last = -math.inf
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        nonlocal last
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            if loop.time() < last + 60:
+                return
+            last = loop.time()
+        loop.default_exception_handler(context)
+
+    return handle

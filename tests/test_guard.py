@@ -1,0 +1,685 @@
+"""What strangers may send: messages, values, addresses, uploads and connections, each in any number."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import http.client
+import io
+import itertools
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import pytest
+import torch
+from PIL import Image
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.proto.WidgetStates_pb2 import WidgetState
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from explorer import guard
+from explorer.bench import ROOT
+from explorer.clients import Visitor, random_links, visit
+from explorer.guard import Guard, Line, welcome
+from explorer.view import MOST_PROBLEMS, tolerant
+
+KEPT = 6
+"""Seconds that the server here keeps a session whose connection was lost."""
+
+
+@contextmanager
+def started(folder: Path, files: int = 1024, **settings: Any) -> Iterator[tuple[str, subprocess.Popen[bytes], Path]]:
+    """A server of its own that may open so many files; its address, its process, and the file that it logs into."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = {"port": port, "address": "127.0.0.1", "headless": "true", "fileWatcherType": "none"} | settings
+    words = [sys.executable, "-m", "streamlit", "run", str(ROOT / "explorer" / "app.py")]
+    words += [f"--server.{name}={value}" for name, value in options.items()]
+    log = folder / "log"
+    with log.open("wb") as file:
+        limited = ["/bin/sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", *words]
+        process = subprocess.Popen(limited, stdout=file, stderr=subprocess.STDOUT)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            with suppress(OSError):
+                if get(address, "/_stcore/health").status == 200:
+                    break
+            assert process.poll() is None, log.read_text(encoding="utf-8")
+            time.sleep(0.1)
+        yield address, process, log
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, subprocess.Popen[bytes], Path]]:
+    with started(tmp_path_factory.mktemp("server"), disconnectedSessionTTL=KEPT) as server:
+        yield server
+
+
+def get(
+    address: str, path: str, method: str = "GET", headers: dict[str, str] | None = None
+) -> http.client.HTTPResponse:
+    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)
+    connection.putrequest(method, path, skip_accept_encoding=True)
+    for name, value in (headers or {}).items():
+        connection.putheader(name, value)
+    connection.endheaders()
+    return connection.getresponse()
+
+
+def alone(act: Callable[[], Any]) -> Any:
+    """Run a coroutine in a thread of its own, where no browser's event loop runs."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(act())).result()
+
+
+async def receiving(socket: ClientConnection) -> AsyncIterator[Any]:
+    while True:
+        yield await socket.recv()
+
+
+def stream(address: str) -> str:
+    return f"ws://{urlsplit(address).netloc}/_stcore/stream"
+
+
+# -- sessions -----------------------------------------------------------------------------
+
+
+async def session_of(socket: ClientConnection) -> str:
+    """The id of the session that answers a first message."""
+    await socket.send(BackMsg(rerun_script={}).SerializeToString())
+    while True:
+        answer = ForwardMsg.FromString(await socket.recv(decode=False))
+        if answer.WhichOneof("type") == "new_session":
+            return answer.new_session.initialize.session_id
+
+
+def again(address: str, session: str) -> Any:
+    """As a browser comes back to its session."""
+    return connect(stream(address), max_size=None, max_queue=None, subprotocols=["streamlit", "PLACEHOLDER", session])  # type: ignore[list-item]
+
+
+async def reopened(address: str, leave: Callable[[ClientConnection], Any]) -> bool:
+    """Whether the same session is there for who leaves and comes back."""
+    async with connect(stream(address), max_size=None, max_queue=None) as socket:
+        first = await session_of(socket)
+        await leave(socket)
+    async with again(address, first) as socket:
+        return await session_of(socket) == first
+
+
+async def lose(socket: ClientConnection) -> None:
+    socket.transport.abort()
+
+
+def test_a_lost_connection_finds_its_session_again(own) -> None:
+    assert alone(lambda: reopened(own[0], lose))
+
+
+def test_a_session_ends_with_the_tab(own) -> None:
+    """1001 is what a browser says whose tab is closed, 1000 what a program says."""
+    for code in (1000, 1001):
+        assert not alone(lambda code=code: reopened(own[0], lambda socket: socket.close(code)))
+
+
+class Runtime:
+    """Which sessions are connected, and which were closed."""
+
+    def __init__(self) -> None:
+        self.active: list[str] = ["a"]
+        self.closed: list[str] = []
+        self.uploaded_file_mgr = guard.MemoryUploadedFileManager("")
+        self._session_mgr = SimpleNamespace(
+            list_active_sessions=lambda: [SimpleNamespace(session=SimpleNamespace(id=name)) for name in self.active]
+        )
+
+    def is_active_session(self, session: str) -> bool:
+        return session in self.active
+
+    def close_session(self, session: str) -> None:
+        self.closed.append(session)
+
+
+@pytest.fixture
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Runtime:
+    """In the place of Streamlit's."""
+    runtime = Runtime()
+    monkeypatch.setattr(guard, "get_instance", lambda: runtime)
+    monkeypatch.setattr(guard.config, "get_option", lambda name: {"server.disconnectedSessionTTL": 1}[name])
+    return runtime
+
+
+class Told:
+    """A server that says what it was told, and the sessions that the store was told to leave."""
+
+    def __init__(self, *messages: dict[str, Any]):
+        self.messages, self.sent = list(messages), []
+
+    async def receive(self) -> dict[str, Any]:
+        if not self.messages:
+            await asyncio.Event().wait()
+        return self.messages.pop(0)
+
+    async def send(self, message: dict[str, Any]) -> None:
+        self.sent.append(message)
+
+
+def said(message: BackMsg) -> dict[str, Any]:
+    return {"type": "websocket.receive", "bytes": message.SerializeToString()}
+
+
+RERUN = BackMsg(rerun_script={})
+
+
+def ended(code: int) -> dict[str, Any]:
+    return {"type": "websocket.disconnect", "code": code}
+
+
+async def talk(receive: Callable[[], Any]) -> list[dict[str, Any]]:
+    """What Streamlit hears of a connection until it ends."""
+    heard = []
+    while not heard or heard[-1]["type"] != "websocket.disconnect":
+        heard.append(await receive())
+    return heard
+
+
+@pytest.mark.parametrize(("code", "kept"), [(1000, False), (1001, False), (1009, False), (1005, True), (1006, True)])
+def test_a_session_is_let_go(code: int, kept: bool, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, or when the time for coming back is over; and what only it used is let go with it."""
+    left: list[str] = []
+    monkeypatch.setattr(guard.store.RESULTS, "leave", left.append, raising=False)
+
+    async def inside(scope: Any, receive: Any, send: Any) -> None:
+        await talk(receive)
+        runtime.active.clear()
+
+    async def act() -> None:
+        told = Told({"type": "websocket.connect"}, said(RERUN), ended(code))
+        one = Guard(inside)
+        await one({"type": "websocket", "subprotocols": []}, told.receive, told.send)
+        assert list(one.kept) == ["a"] * kept
+        assert runtime.closed == [] if kept else ["a"]
+        for _ in range(3000):
+            if left:
+                break
+            await asyncio.sleep(0.01)
+        assert (left, runtime.closed, list(one.kept)) == (["a"], ["a"], [])
+
+    alone(act)
+
+
+def test_who_came_back_keeps_the_session(runtime: Runtime) -> None:
+    """Where the old connection ends after the new one began, and where a timer was running."""
+
+    async def act() -> None:
+        one = Guard(None)  # type: ignore[arg-type]
+        one.end("a")
+        assert not runtime.closed
+        one.kept["a"] = asyncio.get_running_loop().call_later(60, one.end, "a")
+        one.resumed("a")
+        assert not one.kept
+
+    alone(act)
+
+
+# -- messages -----------------------------------------------------------------------------
+
+UNSENT = (
+    BackMsg(clear_cache=True), BackMsg(set_run_on_save=True), BackMsg(load_git_info=True), BackMsg(),
+    BackMsg(debug_disconnect_websocket=True), BackMsg(debug_shutdown_runtime=True),
+    BackMsg(backend_operation_request={"request_id": "1", "install_skills": {}}),
+    BackMsg(backend_operation_request={"request_id": "2", "dismiss_skills_nudge": {}}),
+    BackMsg(file_urls_request={"request_id": "3", "file_names": ["x"] * 2000}),
+    BackMsg(rerun_script={"query_string": "a" * 100_000}),
+)  # fmt: skip
+
+
+def test_what_no_browser_sends_is_left_out(own) -> None:
+    """Nothing is answered, nothing forgotten, and the connection lasts."""
+
+    async def act() -> None:
+        async with visit(own[0]) as visitor:
+            await visitor.click("option block", "basic")
+            for message in UNSENT:
+                await visitor.socket.send(message.SerializeToString())
+            await visitor.click("option shortcut", "C")
+            assert dict(parse_qsl(visitor.client.query_string)) == {"block": "basic", "shortcut": "C"}
+            await visitor.socket.send(BackMsg(app_heartbeat=True).SerializeToString())
+            rest = ""
+            while rest != "heartbeat_ack":
+                rest = ForwardMsg.FromString(await visitor.socket.recv(decode=False)).WhichOneof("type") or ""
+                assert rest in ("session_status_changed", "heartbeat_ack")
+
+    alone(act)
+
+
+def test_every_kind_of_message_is_let_in_or_left_out() -> None:
+    kinds = {field.name for field in BackMsg.DESCRIPTOR.oneofs_by_name["type"].fields}
+    assert kinds == {message.WhichOneof("type") for message in UNSENT if message.WhichOneof("type")} | {
+        "stop_script", "app_heartbeat"
+    }  # fmt: skip
+    assert not any(map(welcome, UNSENT))
+    assert welcome(BackMsg(backend_operation_request={"deferred_file": {}}))
+    assert welcome(BackMsg(file_urls_request={"file_names": ["x"]}))
+
+
+@pytest.mark.parametrize(("frame", "code"), [("text", 1003), (b"\xff\xff", 1002), (b"\0" * 2**21, 1009)])
+def test_what_breaks_the_protocol_ends_the_connection(own, frame: str | bytes, code: int) -> None:
+    async def act() -> None:
+        async with connect(stream(own[0]), max_size=None) as socket:
+            await session_of(socket)
+            await socket.send(frame)
+            with pytest.raises(ConnectionClosed) as closed:
+                [message async for message in receiving(socket)]
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == code
+
+    alone(act)
+
+
+def test_who_says_nothing_is_sent_away(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "FIRST_WORD", 0.01)
+
+    async def act() -> None:
+        told = Told({"type": "websocket.connect"})
+        line = Line(told.receive, told.send)
+        heard = await talk(lambda: line.receive(lambda _: None))
+        assert heard[-1] == ended(1008)
+        assert told.sent == [{"type": "websocket.close", "code": 1008}]
+
+    alone(act)
+
+
+def test_messages_come_no_faster_than_a_person_clicks(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    sleep = asyncio.sleep
+
+    async def waited(seconds: float) -> None:
+        waits.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(guard.asyncio, "sleep", waited)
+
+    async def act() -> None:
+        told = Told({"type": "websocket.connect"}, *[said(RERUN)] * 200, ended(1000))
+        line = Line(told.receive, told.send)
+        assert len(await talk(lambda: line.receive(lambda _: None))) == 202
+
+    alone(act)
+    assert waits[:40] == [0] * 40  # as many as a page sends at once
+    assert waits[-1] > 2
+
+
+# -- values -------------------------------------------------------------------------------
+
+SELECTIONS = (
+    '{"selection": {"points": [{"customdata": null}]}}', '{"selection": {"rows": [99999]}}', '{"selection": {"rows": ["x"], "points": 5}}',
+    '{"selection": 5}', "[]", '{"chosen": {"a": 1}}', '{"chosen": ["a"]}', '{"chosen": 5}', '{"chosen": [1e999, null]}', '{"chosen": "<b>"}', "{",
+)  # fmt: skip
+VALUES: dict[str, tuple[dict[str, Any], ...]] = {
+    "Selectbox": tuple({"string_value": text} for text in ("", "<b>", "\0\u202e", "1e308")),
+    "TextInput": tuple({"string_value": text} for text in ("", "<b>", "9" * 5000, "nan")),
+    "ButtonGroup": tuple({"string_array_value": {"data": texts}} for texts in ([], ["<b>"], ["a"] * 300)),
+    "Slider": tuple({"double_array_value": {"data": numbers}} for numbers in ([], [float("nan")], [1e308])),
+    "NumberInput": tuple({"double_value": number} for number in (float("nan"), 1e308, -1)),
+    "FileUploader": ({"file_uploader_state_value": {"uploaded_file_info": [{"file_id": "x", "name": "<b>"}]}},),
+    "Dataframe": tuple({"string_value": text} for text in SELECTIONS),
+    "PlotlyChart": tuple({"string_value": text} for text in SELECTIONS),
+    "BidiComponent": tuple({"json_value": text} for text in SELECTIONS),
+}
+"""Of the kind that a widget takes, by the name of its element."""
+
+
+@pytest.mark.parametrize("page", ["", "accuracy", "kernels", "inference"])
+def test_a_value_that_no_browser_sends(own, page: str) -> None:
+    """Every widget of the page gets values of its own kind, of another, and none: the page is drawn, without an exception."""
+
+    async def act() -> None:
+        async with connect(stream(own[0]), max_size=None) as socket:
+            visitor = Visitor(socket, page)
+            visitor.client.query_string = "preset=resnet20_fashion"
+            await visitor.run()
+            widgets = {key: one for key, one in visitor.widgets.items() if getattr(one, "id", "")}
+            if page:
+                widgets = {
+                    key: one for key, one in widgets.items() if not key.startswith(("option ", "preset", "size"))
+                }
+            assert len(widgets) >= 3
+            kinds = Counter(type(one).__name__ for one in widgets.values())
+            for key, one in widgets.items():
+                name = type(one).__name__
+                own_kind = VALUES.get(name, ({"trigger_value": True},))
+                if kinds[name] > 3:  # one of them after another
+                    own_kind = own_kind[len(key) % len(own_kind) :][:1]
+                for value in (*own_kind, {"int_value": -1}, {}):
+                    await visitor.run(WidgetState(id=one.id, **value))
+
+    alone(act)
+
+
+# -- links --------------------------------------------------------------------------------
+
+PAGES = {
+    "": ("Layers", "Cost", "Ledger", "graphviz"), "inference": ("Activations", "Weights", "Receptive field"), "compare": ("",),
+    "accuracy": ("",), "kernels": ("The block", "The 1×1 convolution"), "source": ("",), "claims": ("",),
+    "experiments": ("Paths", "Degradation"),
+}  # fmt: skip
+
+
+def test_links_that_nobody_meant_open(own) -> None:
+    """On every page, and on tabs where the link names none."""
+    places = itertools.cycle([(page, tab) for page, tabs in PAGES.items() for tab in tabs])
+
+    async def act() -> None:
+        for link, (page, tab) in zip(itertools.islice(random_links(15), 32), places, strict=False):
+            async with connect(stream(own[0]), max_size=None) as socket:
+                visitor = Visitor(socket, page)
+                visitor.client.query_string = link if "tab=" in link or not tab else f"{link}&{urlencode({'tab': tab})}"
+                await visitor.run()
+
+    alone(act)
+
+
+def test_a_link_that_nobody_meant_is_read_in_bounds() -> None:
+    """A few short sentences, and a view that reads back."""
+    for link in itertools.islice(random_links(5), 500):
+        view, problems = tolerant(dict(parse_qsl(link, keep_blank_values=True)))
+        assert len(problems) <= MOST_PROBLEMS + 1
+        assert max(map(len, problems), default=0) < 1000, link
+        assert tolerant(view.to_query()) == (view, [])
+
+
+def test_the_same_seed_gives_the_same_links() -> None:
+    first, second = (list(itertools.islice(random_links(3), 50)) for _ in range(2))
+    assert first == second != list(itertools.islice(random_links(4), 50))
+
+
+# -- requests -----------------------------------------------------------------------------
+
+
+def test_every_answer_binds_the_browser(own) -> None:
+    for path in ("/", "/inference", "/_stcore/health", "/_stcore/metrics", "/static/nothing.js", "/?" + "a" * 40_000):
+        answer = get(own[0], path)
+        policy = answer.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "'unsafe-eval'" not in policy
+        assert "'unsafe-inline'" not in re.findall(r"script-src [^;]*", policy)[0]
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Referrer-Policy"] == "no-referrer"
+        assert "camera=(self)" in answer.headers["Permissions-Policy"]
+
+
+def test_what_no_browser_asks_for_is_not_there(own) -> None:
+    for path in (
+        "/_stcore/metrics",
+        "/_stcore/agent/openapi.json",
+        "/_stcore/agent/interact",
+        "/_stcore/script-health-check",
+    ):
+        assert get(own[0], path).status == 404, path
+
+
+def test_an_endless_address_gets_a_sentence(own) -> None:
+    answer = get(own[0], "/?at=" + "a" * 40_000)
+    assert (answer.status, "longer than the 32,768 characters" in answer.read().decode()) == (414, True)
+
+
+def test_an_upload_says_how_long_it_is_and_whose_it_is(own) -> None:
+    """Before a byte of it is read: none is sent here."""
+    health = get(own[0], "/_stcore/health")
+    token = re.search(r"_streamlit_xsrf=([^;]+)", health.headers["Set-Cookie"])
+    assert token
+    ours = {"Content-Type": "multipart/form-data; boundary=x", "Cookie": token[0], "X-Xsrftoken": token[1]}
+    path = "/_stcore/upload_file/nobody/file"
+    assert get(own[0], path, "PUT", ours | {"Transfer-Encoding": "chunked"}).status == 411
+    assert get(own[0], path, "PUT", ours | {"Content-Length": "300000000"}).status == 400
+    assert get(own[0], path, "PUT", ours | {"Content-Length": str(2**30)}).status == 413
+
+
+def request(method: str = "GET", path: str = "/", **headers: str) -> dict[str, Any]:
+    given = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return {"type": "http", "method": method, "path": path, "query_string": b"", "headers": given}
+
+
+def test_uploads_have_a_bound_together(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What arrives and what waits to be read counts, for one person and for all."""
+    monkeypatch.setattr(guard, "UPLOADS_OF_ONE", 100)
+    monkeypatch.setattr(guard, "UPLOADS_OF_ALL", 150)
+    file = SimpleNamespace(file_id="f", data=bytes(30))
+    runtime.uploaded_file_mgr.add_file("a", file)  # type: ignore[arg-type]
+
+    async def act() -> None:
+        gate, arrived = asyncio.Event(), []
+
+        async def inside(scope: Any, receive: Any, send: Any) -> None:
+            arrived.append(scope["path"])
+            await gate.wait()
+
+        one = Guard(inside)
+
+        async def upload(session: str, size: int) -> int:
+            told = Told()
+            await one(
+                request("PUT", f"/_stcore/upload_file/{session}/f", content_length=str(size)), told.receive, told.send
+            )
+            return told.sent[0]["status"] if told.sent else 200
+
+        first = asyncio.create_task(upload("a", 60))
+        await asyncio.sleep(0)
+        assert await upload("a", 20) == 413
+        assert await upload("b", 70) == 503
+        second = asyncio.create_task(upload("b", 60))
+        await asyncio.sleep(0)
+        gate.set()
+        assert [await first, await second] == [200, 200]
+        assert not one.arriving
+        assert await upload("a", 70) == 200
+        assert len(arrived) == 3
+
+    alone(act)
+
+
+def test_an_upload_that_trickles_is_ended(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "PATIENCE", 0.05)
+    told = Told({"type": "http.request", "body": b"x", "more_body": True})
+
+    async def inside(scope: Any, receive: Any, send: Any) -> None:
+        while True:
+            await receive()
+
+    one = Guard(inside)
+    alone(lambda: one(request("PUT", "/_stcore/upload_file/a/f", content_length="1000"), told.receive, told.send))
+    assert told.sent[0]["status"] == 408
+    assert b"KiB a second" in told.sent[1]["body"]
+    assert not one.arriving
+
+
+# -- room ---------------------------------------------------------------------------------
+
+
+def test_a_full_server_says_so(runtime: Runtime) -> None:
+    """To a page, in a sentence, and to a connection; the oldest of those who were lost makes room."""
+
+    async def act() -> None:
+        async def inside(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "entered"})
+
+        one = Guard(inside)
+        one.open = one.most_sessions
+        page, connection, script = Told(), Told(), Told()
+        await one(request(accept="text/html,*/*"), page.receive, page.send)
+        assert (page.sent[0]["status"], b"there is no room" in page.sent[1]["body"]) == (503, True)
+        await one({"type": "websocket", "subprotocols": []}, connection.receive, connection.send)
+        assert connection.sent == [{"type": "websocket.close", "code": 1013}]
+        await one(request(path="/static/index.js", accept="*/*"), script.receive, script.send)
+        assert script.sent == [{"type": "entered"}]
+
+        runtime.active, one.open = [], one.most_sessions - 2
+        for name in ("old", "young"):
+            one.kept[name] = asyncio.get_running_loop().call_later(60, one.end, name)
+        back, fresh = Told(), Told()
+        await one({"type": "websocket", "subprotocols": ["streamlit", "x", "young"]}, back.receive, back.send)
+        assert (back.sent, runtime.closed) == ([{"type": "entered"}], [])
+        await one({"type": "websocket", "subprotocols": []}, fresh.receive, fresh.send)
+        assert (fresh.sent, runtime.closed) == ([{"type": "entered"}], ["old"])
+        one.resumed("young")
+
+    alone(act)
+
+
+def test_no_files_left_is_said_once_a_minute() -> None:
+    class Loop:
+        now, said = 100.0, 0
+
+        def time(self) -> float:
+            return self.now
+
+        def default_exception_handler(self, context: dict[str, Any]) -> None:
+            self.said += 1
+
+    loop, handle = Loop(), guard.once_a_minute()
+    for now, error, count in (
+        (100, errno.EMFILE, 1),
+        (130, errno.EMFILE, 1),
+        (131, errno.EPERM, 2),
+        (161, errno.ENFILE, 3),
+    ):
+        loop.now = now
+        handle(loop, {"exception": OSError(error, "")})  # type: ignore[arg-type]
+        assert loop.said == count
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of open files there")
+def test_few_files_and_many_visitors(tmp_path: Path) -> None:
+    """256 files: some of 300 connections are refused, the log stays short, and then the server answers as before."""
+    with started(tmp_path, files=256) as (address, process, log):
+
+        async def act() -> int:
+            refused, sockets = 0, []
+            for _ in range(300):
+                try:
+                    sockets.append(await connect(stream(address), max_size=None))
+                    await sockets[-1].send(RERUN.SerializeToString())
+                except InvalidStatus:
+                    refused += 1
+            silent = []
+            for _ in range(300):
+                with suppress(OSError):
+                    silent.append(socket.create_connection(("127.0.0.1", urlsplit(address).port or 0), timeout=5))
+            await asyncio.sleep(2)
+            for one in silent:
+                one.close()
+            for one in sockets:
+                one.transport.abort()
+            return refused
+
+        assert alone(act) > 200
+
+        async def afterwards() -> None:
+            async with visit(address) as visitor:
+                assert await visitor.click("option block", "basic")
+
+        alone(afterwards)
+        assert process.poll() is None
+        assert log.stat().st_size < 1e6
+
+
+# -- in a browser -------------------------------------------------------------------------
+
+SHOWN = "<img src=x onerror=alert(1)> **b** $x^2$ :red[r] [a](b.example) `c` <b>d</b>"
+DRAWN = (
+    "img[src='x'], .katex, a[href$='b.example'], span[class*='colored'], "
+    "[data-testid=stAlert] :is(strong, em, code, b), [data-testid=stCaptionContainer] :is(strong, b), .tiles :is(img, b)"
+)
+"""What the same text would become if it were drawn."""
+
+
+def plain(visitor: Any, text: str = "<img src=x onerror=alert(1)>") -> None:
+    """The page shows the text, and nothing that it would become."""
+    assert text in visitor.page.locator("body").inner_text().replace("\u2060", "")
+    assert not visitor.page.locator(DRAWN).count()
+    assert not visitor.page.evaluate("document.querySelectorAll('[onerror], script:not([src]):not(:empty)').length > 1")
+
+
+@pytest.mark.browser
+def test_what_others_wrote_is_shown_as_text(visit, tmp_path: Path) -> None:
+    """In a link, a typed preset and option, the names of a picture, of a checkpoint and of its tensors."""
+    visit.page.on("dialog", lambda dialog: visit.errors.append(dialog.message))
+    places = ("tab", "at", "weights", "picture", "class", SHOWN, "norm")
+    query = {"preset": "resnet20_fashion"} | dict.fromkeys(places, SHOWN)
+    for page in ("/", "/inference"):
+        visit.open(f"{page}?{urlencode(query)}")
+        plain(visit)
+    visit.type("Blocks per stage", SHOWN)
+    plain(visit)
+    preset = visit.sidebar.get_by_role("combobox", name="Preset")
+    preset.fill(SHOWN)
+    preset.press("Enter")
+    visit.wait()
+    plain(visit)
+    assert preset.input_value() == SHOWN
+
+    visit.open("/inference?preset=resnet20_fashion").pick("basic")
+    page = visit.page
+    page.get_by_role("radio", name="Upload").click()
+    visit.wait()
+    name = SHOWN.replace("/", "")  # which no file name has
+    stream = io.BytesIO()
+    Image.new("RGB", (40, 40), "red").save(stream, "PNG")
+    uploader = page.locator(".st-key-picture").get_by_test_id("stFileUploader").locator("input[type=file]").first
+    uploader.set_input_files({"name": f"{name}.png", "mimeType": "image/png", "buffer": stream.getvalue()})
+    page.get_by_test_id("stImageCaption").filter(has_text="onerror").wait_for()
+    plain(visit.wait())
+
+    stream = io.BytesIO()
+    torch.save({SHOWN: torch.ones(3)}, stream)
+    page.locator(".st-key-own-checkpoint summary").click()
+    visit.wait()
+    uploader = page.locator(".st-key-own-checkpoint input[type=file]")
+    uploader.set_input_files(
+        {"name": f"{name}.pt", "mimeType": "application/octet-stream", "buffer": stream.getvalue()}
+    )
+    page.get_by_test_id("stAlert").filter(has_text="onerror").first.wait_for()
+    plain(visit.wait())
+
+
+@pytest.mark.browser
+def test_the_policy_holds(visit) -> None:
+    """No script of the page's own text, nothing from elsewhere; what the camera's picture comes by is open."""
+    page = visit.open("/source").page
+    done = page.evaluate(
+        """async () => {
+            const script = document.createElement('script');
+            script.textContent = 'window.ran = 1';
+            document.body.append(script);
+            const picture = new Image();
+            const elsewhere = new Promise((done) => { picture.onload = () => done('seen'); picture.onerror = () => done('blocked'); });
+            picture.src = 'http://elsewhere.example/x.png';
+            let fetched = 'blocked';
+            try { await fetch('http://elsewhere.example/'); fetched = 'seen' } catch {}
+            return [window.ran ?? 'blocked', await elsewhere, fetched, await (await fetch('data:text/plain,camera')).text()];
+        }"""
+    )
+    assert done == ["blocked"] * 3 + ["camera"]
+    assert len(visit.errors) >= 3
+    visit.errors.clear()
