@@ -46,9 +46,9 @@ from .images import samples
 # -- pictures -----------------------------------------------------------------------------
 
 
-def bmp_of_runs(side: int = 2048) -> bytes:
+def bmp_of_runs(side: int = 2400) -> bytes:
     """A BMP in which each pixel is a run of its own, which Pillow decodes in Python."""
-    pixels = b"\1\7" * side**2
+    pixels = (b"\1\7" * side + b"\0\0") * side + b"\0\1"
     header = struct.pack("<IiiHHIIiiII", 40, side, side, 1, 8, 1, len(pixels), 0, 0, 256, 0)
     start = 14 + len(header) + 1024
     return struct.pack("<2sIHHI", b"BM", start + len(pixels), 0, 0, start) + header + bytes(1024) + pixels
@@ -73,17 +73,18 @@ def jpeg_of_scans(count: int = 90, side: int = 4096) -> bytes:
     return data[:-2] + data[data.rindex(b"\xff\xda") : -2] * count + data[-2:]
 
 
-def gif_of_comments(count: int = 60, blocks: int = 1200) -> bytes:
-    """A GIF with long comments, of which Pillow adds each block to all before."""
-    comment = b"!\xfe" + (b"\xff" + b"c" * 255) * blocks + b"\0"
-    frame = b",\0\0\0\0\1\0\1\0\0\2\2D\1\0;"
-    return b"GIF89a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff" + comment * count + frame
+def gif_of_comments(blocks: int = 6_500_000) -> bytes:
+    """A GIF with a long comment in blocks of two bytes, each of which Pillow keeps as an object."""
+    comment = b"!\xfe" + b"\2cc" * blocks + b"\0"
+    return b"GIF89a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff" + comment + b",\0\0\0\0\1\0\1\0\0\2\2D\1\0;"
 
 
 # -- checkpoints --------------------------------------------------------------------------
 
-WIDE = ResNetConfig(block="basic", layers=(1,), planes=(3300,), num_classes=10)
-"""A network of few tensors and 197 million weights, 375 MiB in fp16."""
+WIDE = ResNetConfig(
+    block="basic", layers=(1, 1, 1, 1), planes=(16, 16, 16, 4670), stem="3x3", stem_pool="none", num_classes=10
+)
+"""A network of 197 million weights, 376 MiB in fp16, whose wide stage sees few pixels."""
 
 
 def nested_tuples(depth: int = 300_000) -> bytes:
@@ -97,7 +98,7 @@ def nested_references(depth: int = 29) -> bytes:
     return _archive(b"\x80\x02}" + b"".join(levels) + b".")
 
 
-def empty_containers(count: int = 8 * 2**20) -> bytes:
+def empty_containers(count: int = 8 * 2**20 - 100) -> bytes:
     """A checkpoint of a list of empty dictionaries, a byte each in the file."""
     return _archive(b"\x80\x02(" + b"}" * count + b"l.")
 
@@ -130,7 +131,7 @@ def growing_storage() -> bytes:
 
 
 def half_precision(number: int = 0) -> list[bytes]:
-    """A checkpoint of 375 MiB in fp16, in parts: a safetensors file of zeros, which `number` tells from others."""
+    """A checkpoint of 376 MiB in fp16, in parts: a safetensors file of zeros, which `number` tells from others."""
     at, header = 0, {"__metadata__": {"number": f"{number:4}"}}
     for name, shape in _shapes(WIDE).items():
         header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [at, at := at + 2 * shape.numel()]}  # type: ignore[dict-item]
@@ -234,7 +235,7 @@ async def bring_checkpoint(address: str, number: int, file: Sequence[bytes]) -> 
 
 
 async def bring_half_precision(address: str, number: int, file: Sequence[bytes]) -> AsyncGenerator[str, None]:
-    """Upload 375 MiB of one's own, and look at the network that it opens."""
+    """Upload 376 MiB of one's own, and look at the network that it opens."""
     start, text, zeros = file
     async with visit(address, "inference", SHIPPED) as visitor:
         await visitor.click("own checkpoint")
@@ -262,18 +263,23 @@ REST = 0.5
 """Seconds between two pages that an attacker opens: what is measured is what a link or message does, not a flood of them."""
 
 
-def open_link(query: str) -> Act:
-    """Open a page by a link again and again."""
+def open_links(*queries: str) -> Act:
+    """Open a page by these links, each in turn."""
 
     async def act(address: str, number: int, file: Sequence[bytes]) -> AsyncGenerator[str, None]:
         async with visit(address) as visitor:
-            for turn in itertools.count():
+            for turn, query in enumerate(itertools.cycle(queries)):
                 visitor.client.query_string = f"{query}&turn={turn}"
                 await visitor.run()
                 yield f"{len(visitor.alerts)} alerts: {said(visitor)}"
                 await asyncio.sleep(REST)
 
     return act
+
+
+def unknown_keys(count: int) -> str:
+    """A query of so many keys; Streamlit passes on less than a thousand."""
+    return urlencode({f"k{number}": "v" for number in range(count)})
 
 
 async def open_random_links(address: str, number: int, file: Sequence[bytes]) -> AsyncGenerator[str, None]:
@@ -449,7 +455,7 @@ ATTACKS = (
     Attack("checkpoint: no data", bring_checkpoint, no_data, readable=False),
     Attack("checkpoint: a storage made by a call", bring_checkpoint, typed_storage, readable=False),
     Attack("checkpoint: a storage that grows", bring_checkpoint, growing_storage, readable=False),
-    Attack("checkpoint: 375 MiB of fp16", bring_half_precision, half_precision, once=True),
+    Attack("checkpoint: 376 MiB of fp16", bring_half_precision, half_precision, once=True),
     Attack("pass: integrated gradients, 224 px", look(INTEGRATED + "224", "integrate")),
     Attack("pass: integrated gradients, 416 px", look(INTEGRATED + "416", "integrate")),
     Attack("pass: ten people at 416 px", look("preset=resnet152&size=416"), people=10),
@@ -457,8 +463,8 @@ ATTACKS = (
     Attack("pass: several pictures at 1024 px", look(SEVERAL + "preset=resnet18&size=1024")),
     Attack("pass: several pictures at 4096 px", look(SEVERAL + SMALL)),
     Attack("pass: several pictures at 8192 px", look(SEVERAL + ONE_CHANNEL)),
-    Attack("link: a size of 100,000 characters", open_link("size=" + "9" * 100_000)),
-    Attack("link: 8,000 unknown keys", open_link(urlencode({f"k{number}": "v" for number in range(8000)}))),
+    Attack("link: a size of 100,000 characters", open_links("size=" + "9" * 100_000)),
+    Attack("link: 8,000 unknown keys, and 900", open_links(unknown_keys(8000), unknown_keys(900))),
     Attack("link: random ones, every page", open_random_links),
     Attack("protocol: clear cache beside a training", clear_beside_training, people=4),
     Attack("protocol: set run on save", send("set_run_on_save")),
