@@ -68,7 +68,9 @@ def inference(**query: str) -> AppTest:
 
 
 def with_picture(label: str, name: str = NAME, **query: str) -> AppTest:
-    return bring_pictures(inference(preset="resnet20_fashion", **query), (name, sample(label)))
+    app = bring_pictures(inference(preset="resnet20_fashion", **query), (name, sample(label)))
+    assert f"**{label}**" in " ".join(texts(app))
+    return app
 
 
 def with_checkpoint(seed: int, **query: str) -> AppTest:
@@ -90,7 +92,7 @@ PAIRS: dict[str, tuple[Callable[..., AppTest], Callable[..., AppTest]]] = {
     "pictures of one name": (lambda **query: with_picture("Trouser", **query), lambda **query: with_picture("Bag", **query)),
     "checkpoints of one name": (lambda **query: with_checkpoint(1, **query), lambda **query: with_checkpoint(2, **query)),
     "blocks off, a class, a channel": (
-        lambda **query: with_choices(3, 0.2, "layer2.1", "Coat", **query), lambda **query: with_choices(5, **query)
+        lambda **query: with_choices(3, 0.2, "layer1.1", "Coat", **query), lambda **query: with_choices(5, **query)
     ),
 }  # fmt: skip
 CHOICES = ("Activations", "Blocks off", "Attribution")
@@ -170,8 +172,8 @@ def test_what_was_refused_is_told_to_one(fresh: Callable[[], None]) -> None:
 
 def architecture() -> AppTest:
     """Something pinned, changed before, and a mistake that is to be mended."""
-    app = click(opened(tab="Cost"), "Pin to compare")
-    select(select(app, "option block", "basic"), "measure", "Parameters")
+    app = click(opened(tab="Cost", preset="resnet18"), "Pin to compare")
+    select(select(app, "option block", "bottleneck"), "measure", "Parameters")
     return select(app, "option layers", "3-4-secret")
 
 
