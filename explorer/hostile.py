@@ -126,8 +126,8 @@ def typed_storage() -> bytes:
 
 
 def growing_storage() -> bytes:
-    """A checkpoint whose tensor is longer than its storage, which torch then makes longer."""
-    return _archive(_holding(_tensor(_storage("0", 16), 4096)), bytes(16 * 4))
+    """A checkpoint as before PyTorch 1.6 whose tensor is longer than its storage, which a reader may make longer for it."""
+    return _before_zip(_holding(_tensor(_storage("0", 16, b"N"), 4096))) + struct.pack("<q", 16) + bytes(16 * 4)
 
 
 def half_precision(number: int = 0) -> list[bytes]:
@@ -151,9 +151,9 @@ def _saved(value: object) -> bytes:
     return stream.getvalue()
 
 
-def _archive(pickled: bytes, numbers: bytes = b"") -> bytes:
-    """What `torch.save` would have written around a pickle and the storage "0"."""
-    records = {"data.pkl": pickled, "byteorder": b"little", "version": b"3\n", "data/0": numbers}
+def _archive(pickled: bytes) -> bytes:
+    """What `torch.save` would have written around a pickle without storages."""
+    records = {"data.pkl": pickled, "byteorder": b"little", "version": b"3\n"}
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as file:
         for name, content in records.items():
