@@ -157,7 +157,7 @@ def _archive(pickled: bytes) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as file:
         for name, content in records.items():
-            file.writestr(f"archive/{name}", content)
+            file.writestr(zipfile.ZipInfo(f"archive/{name}"), content)  # without the time of day
     return stream.getvalue()
 
 
