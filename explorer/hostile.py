@@ -88,14 +88,13 @@ WIDE = ResNetConfig(
 
 
 def nested_tuples(depth: int = 300_000) -> bytes:
-    """A checkpoint of tuples in tuples: who lets go of the outermost calls himself as often."""
-    return _archive(b"\x80\x02}" + _text("fc.weight") + b")" + b"\x85" * depth + b"s.")
+    """A checkpoint with a key of tuples in tuples: whoever hashes it calls himself as often."""
+    return _archive(b"\x80\x02})" + b"\x85" * depth + _text("fc.weight") + b"s.")
 
 
 def nested_references(depth: int = 29) -> bytes:
-    """A checkpoint of dictionaries that each hold another one twice: 2^depth ways to the innermost."""
-    levels = (b"q%c0}(%sh%c%sh%cu" % (level, _text("a"), level, _text("b"), level) for level in range(depth))
-    return _archive(b"\x80\x02}" + b"".join(levels) + b".")
+    """A checkpoint with a key of pairs that hold the pair before twice: whoever hashes it comes 2^depth times to the first."""
+    return _archive(b"\x80\x02})" + b"q\0h\0\x86" * depth + _text("fc.weight") + b"s.")
 
 
 def empty_containers(count: int = 8 * 2**20 - 100) -> bytes:
@@ -116,8 +115,8 @@ def one_number_for_all() -> bytes:
 
 
 def no_data() -> bytes:
-    """A checkpoint as before PyTorch 1.6 that ends before its storages."""
-    return _before_zip(_holding(_tensor(_storage("0", 4096, b"N"), 4096)))
+    """A checkpoint as before PyTorch 1.6 that names no storage to be filled."""
+    return _before_zip(_holding(_tensor(_storage("0", 4096), 4096)))
 
 
 def typed_storage() -> bytes:
@@ -126,8 +125,8 @@ def typed_storage() -> bytes:
 
 
 def growing_storage() -> bytes:
-    """A checkpoint as before PyTorch 1.6 whose tensor is longer than its storage, which a reader may make longer for it."""
-    return _before_zip(_holding(_tensor(_storage("0", 16, b"N"), 4096))) + struct.pack("<q", 16) + bytes(16 * 4)
+    """The same with a tensor that is longer than its storage, which torch then makes longer."""
+    return _before_zip(_holding(_tensor(_storage("0", 16), 4096)))
 
 
 def half_precision(number: int = 0) -> list[bytes]:
@@ -162,10 +161,10 @@ def _archive(pickled: bytes) -> bytes:
 
 
 def _before_zip(pickled: bytes) -> bytes:
-    """What `torch.save` wrote before PyTorch 1.6 around a pickle that names the storage "0"."""
+    """What `torch.save` wrote before PyTorch 1.6 around a pickle, without storages."""
     system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
     head = [pickle.dumps(value, 2) for value in (0x1950A86A20F9469CFC6C, 1001, system)]
-    return b"".join([*head, pickled, pickle.dumps(["0"], 2)])
+    return b"".join([*head, pickled, pickle.dumps([], 2)])
 
 
 def _text(value: str) -> bytes:
@@ -176,11 +175,9 @@ def _number(value: int) -> bytes:
     return b"J" + struct.pack("<i", value)
 
 
-def _storage(key: str, count: int, view: bytes = b"") -> bytes:
-    """A storage of float32, as the pickles of `torch.save` refer to it; before zip files they say whether it is a view."""
-    return (
-        b"(" + _text("storage") + b"ctorch\nFloatStorage\n" + _text(key) + _text("cpu") + _number(count) + view + b"tQ"
-    )
+def _storage(key: str, count: int) -> bytes:
+    """A storage of float32, as the pickles of `torch.save` before PyTorch 1.6 refer to it."""
+    return b"(" + _text("storage") + b"ctorch\nFloatStorage\n" + _text(key) + _text("cpu") + _number(count) + b"NtQ"
 
 
 def _tensor(storage: bytes, count: int) -> bytes:
