@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from streamlit.proto.Alert_pb2 import Alert
 from streamlit.proto.BackMsg_pb2 import BackMsg
@@ -28,6 +28,9 @@ from streamlit.proto.Selectbox_pb2 import Selectbox
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
+
+from resnet import OPTIONS, PRESETS
+from resnet.options import to_text
 
 FINISHED = (ForwardMsg.FINISHED_SUCCESSFULLY, ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY)
 """How a run ends that leaves the page idle; one that gives way to another run does not."""
@@ -157,6 +160,37 @@ class Visitor:
                 self.shown[key] = standing(element)
 
 
+BORDER, CHUNK = "a-border-that-no-file-holds", 2**18
+
+
+async def put(address: str, path: str, name: str, parts: Sequence[bytes]) -> str:
+    """Send a file as a browser's form does, without a copy of it; a sentence where the server refuses it, else nothing."""
+    host, token = urlsplit(address).netloc, "2|00000000|00000000000000000000000000000000|0"
+    head = (
+        f'--{BORDER}\r\nContent-Disposition: form-data; name="{name}"; filename="{name}"\r\n'
+        "Content-Type: application/octet-stream\r\n\r\n"
+    )
+    body = (head.encode(), *parts, f"\r\n--{BORDER}--\r\n".encode())
+    request = (
+        f"PUT {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {sum(map(len, body))}\r\n"
+        f"Content-Type: multipart/form-data; boundary={BORDER}\r\nX-Xsrftoken: {token}\r\nCookie: _streamlit_xsrf={token}\r\n\r\n"
+    )
+    reader, writer = await asyncio.open_connection(urlsplit(address).hostname, urlsplit(address).port)
+    try:
+        with suppress(ConnectionError):  # a server that refuses a file does not wait for its end
+            writer.write(request.encode())
+            for part in body:
+                for at in range(0, len(part), CHUNK):
+                    writer.write(memoryview(part)[at : at + CHUNK])
+                    await writer.drain()
+        status = (await reader.readline()).decode("latin-1").partition(" ")[2].strip()
+    except ConnectionError:
+        status = ""
+    finally:
+        writer.close()
+    return "" if status.startswith("2") else f"The upload is refused: {status or 'no answer'}."
+
+
 def options(element: Choice) -> list[str | bool]:
     """What a widget can be set to."""
     if isinstance(element, Checkbox):
@@ -165,14 +199,16 @@ def options(element: Choice) -> list[str | bool]:
 
 
 def standing(element: Choice) -> str | bool:
-    """What the server says that a widget stands at."""
+    """What the server says that a widget stands at; an empty text where nothing is chosen."""
     if isinstance(element, Checkbox):
         return element.value if element.set_value else element.default
     if isinstance(element, Selectbox):
-        return element.raw_value if element.set_value else element.options[element.default]
-    if element.set_value:
-        return next(iter(element.raw_values), "")
-    return next((element.options[index].content for index in element.default), "")
+        chosen = (
+            element.raw_value if element.set_value else element.HasField("default") and element.options[element.default]
+        )
+        return chosen or ""
+    chosen = element.raw_values if element.set_value else [element.options[place].content for place in element.default]
+    return chosen[0] if chosen else ""
 
 
 def next_click(visitor: Visitor, chance: random.Random) -> tuple[str, str | bool]:
@@ -241,52 +277,53 @@ async def degradation_run(address: str, limit: float) -> float:
         return time.perf_counter() - start
 
 
-# -- what a browser does not send ---------------------------------------------------------
+# -- links that nobody meant -------------------------------------------------------------
 
-
-BORDER, CHUNK = "a-border-that-no-file-holds", 2**18
-
-
-async def put(address: str, path: str, name: str, parts: Sequence[bytes]) -> str:
-    """Send a file as a browser's form does, without a copy of it; a sentence where the server refuses it, else nothing."""
-    host, token = urlsplit(address).netloc, "2|00000000|00000000000000000000000000000000|0"
-    head = (
-        f'--{BORDER}\r\nContent-Disposition: form-data; name="{name}"; filename="{name}"\r\n'
-        "Content-Type: application/octet-stream\r\n\r\n"
-    )
-    body = (head.encode(), *parts, f"\r\n--{BORDER}--\r\n".encode())
-    request = (
-        f"PUT {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {sum(map(len, body))}\r\n"
-        f"Content-Type: multipart/form-data; boundary={BORDER}\r\nX-Xsrftoken: {token}\r\nCookie: _streamlit_xsrf={token}\r\n\r\n"
-    )
-    reader, writer = await asyncio.open_connection(urlsplit(address).hostname, urlsplit(address).port)
-    try:
-        with suppress(ConnectionError):  # a server that refuses a file does not wait for its end
-            writer.write(request.encode())
-            for part in body:
-                for at in range(0, len(part), CHUNK):
-                    writer.write(memoryview(part)[at : at + CHUNK])
-                    await writer.drain()
-        status = (await reader.readline()).decode("latin-1").partition(" ")[2].strip()
-    except ConnectionError:
-        status = ""
-    finally:
-        writer.close()
-    return "" if status.startswith("2") else f"The upload is refused: {status or 'no answer'}."
+MARKUP = (
+    "<img src=x onerror=alert(1)>", "<script>alert(1)</script>", "**bold**", "$x^2$", ":red[red]", "[words](http://elsewhere.example)",
+    "`code`", "http://elsewhere.example", "\x1b[31mred", "\u202egnp.exe", "![](http://elsewhere.example/x.png)", "# Title", "| a | b |",
+    ":material/home:", "a\nb\r\n\n# c", "&lt;b&gt;", "~~gone~~", "javascript:alert(1)", "{{7*7}}", "%3Cb%3E",
+)  # fmt: skip
+"""Texts that would be drawn as something else than themselves."""
+EXTREMES = (
+    "", " ", "\x00", "\ud800", "\U0010ffff", "9" * 5000, "-1", "1e308", "-1e999", "nan", "inf", "0x10", "1_000", "٣", "²", "true", "None",
+    "None" * 300, "1-" * 40, "(" * 300, "'\"" * 30, "%00", "../../etc/passwd", "a=b&c=d", "block=basic," * 50, "=" * 40, ",", "-", "x",
+)  # fmt: skip
 
 
 def random_links(seed: int) -> Iterator[str]:
-    """Queries without end, of the app's own names and others, with values that fit and values that hurt."""
+    """Queries of links without end: accepted values, broken ones, markup and extremes under every key, in any number.
+
+    The same seed gives the same links.
+    """
     chance = random.Random(seed)
-    names = (
-        "preset", "layers", "planes", "block", "size", "pin", "with", "off", "at", "unit", "tab", "picture", "weights", "class", "",
-    )  # fmt: skip
-    values = (
-        "resnet50", "3-4-6-3", "9" * 5000, "-1", "nan", "1e308", "224x", "", "layer1.0", "default", "block=basic", "a,b,c,d,e",
-        "<img src=x onerror=alert(1)>", "**b** $x^2$ :red[c]", "\x1b[31m", "\u202e", "\0", "%", "A" * 20_000,
-    )  # fmt: skip
+    own = ["preset", "size", "pin", "with", "off", "at", "weights", "picture", "unit", "lab", "training", "appended",
+           "shown", "tab", "class"]  # fmt: skip
+    sound = {
+        "preset": [*PRESETS], "size": ["32", "224", "64x96"], "pin": ["default", "block=basic"], "with": ["resnet18", "resnet18,block=basic"],
+        "off": ["layer1.1", "layer2.1,layer3.1"], "at": ["layer1.0", "layer2.0.conv1", "fc"], "weights": ["random", "IMAGENET1K_V2", "upload"],
+        "picture": ["chelsea", "upload"], "unit": ["3-5"], "lab": ["count=2"], "training": ["steps=200"], "appended": ["2-3"], "shown": ["2-differing"],
+        "tab": ["Cost", "Speed", "Paths"], "class": ["Bag"],
+        **{name: [*map(str, option.choices)] or [to_text(option.default)] for name, option in OPTIONS.items()},
+    }  # fmt: skip
+    keys = [*own, *OPTIONS]
+
+    def value(key: str) -> str:
+        kind = chance.random()
+        if kind < 0.4 and key in sound:
+            return chance.choice(sound[key])
+        if kind < 0.5 and key in sound:  # an accepted value with one character changed
+            text = chance.choice(sound[key]) or "-"
+            place = chance.randrange(len(text))
+            return text[:place] + chr(chance.choice((0, 32, 60, 127, 233, 0x202E, 0x1F600))) + text[place + 1 :]
+        if kind < 0.75:
+            return chance.choice(MARKUP)
+        return chance.choice(EXTREMES)
+
     while True:
-        count = chance.randint(1, 8)
-        yield urlencode(
-            [(chance.choice((*names, chance.randbytes(4).hex())), chance.choice(values)) for _ in range(count)]
-        )
+        count = chance.choice((1, 1, 1, 2, 2, 3, 5, 8, 100))
+        parts = [
+            chance.choice(keys) if chance.random() < 0.9 else chance.choice(MARKUP + EXTREMES) for _ in range(count)
+        ]
+        query = urlencode([(key, value(key)) for key in parts], errors="surrogatepass", quote_via=quote)
+        yield query if chance.random() < 0.95 else query.replace("%", "").replace("=", "&")
