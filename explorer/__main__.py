@@ -168,13 +168,20 @@ def execute(arguments: Sequence[str] | None) -> None:
         "--cut", type=Path, metavar="FOLDER", help="cut the training images from the set's idx files instead"
     )
     bench = commands.add_parser("bench", help="measure our speed beside the peers'")
-    bench.add_argument("--only", nargs="+", choices=("traces", "captures", "clicks", "visitors"), help="measure these")
+    bench.add_argument(
+        "--only", nargs="+", choices=("traces", "captures", "clicks", "visitors", "hostile"),
+        help="measure these; hostile, which takes a quarter of an hour, only where it is named",
+    )  # fmt: skip
+    bench.add_argument(
+        "--attacks", nargs="+", default=(), metavar="WORD",
+        help="of hostile: the attacks with one of these in their name",
+    )  # fmt: skip
     bench.add_argument("--no-browser", action="store_true", help="leave out the clicks, which need Chromium")
     given = parser.parse_args(arguments)
     if given.command == "bench":
-        from .bench import SECTIONS, run
+        from .bench import USUAL, run
 
-        run([name for name in given.only or SECTIONS if name != "clicks" or not given.no_browser])
+        run([name for name in given.only or USUAL if name != "clicks" or not given.no_browser], given.attacks)
     elif given.command == "degradation":
         degradation(given)
     elif given.command == "compare":

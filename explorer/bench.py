@@ -38,8 +38,8 @@ CONFIGURATION = ROOT / "explorer" / ".streamlit"
 """Streamlit reads it beside the script that it runs."""
 
 
-def run(names: Iterable[str]) -> None:
-    """Print the measurements of these names of `SECTIONS`.
+def run(names: Iterable[str], attacks: Sequence[str] = ()) -> None:
+    """Print the measurements of these names of `SECTIONS`; of the hostile ones those whose name holds one of `attacks`.
 
     Raises:
         RuntimeError: where a package or the browser that one of them needs is missing.
@@ -56,7 +56,7 @@ def run(names: Iterable[str]) -> None:
     gc.collect()
     gc.freeze()
     for name in names:
-        SECTIONS[name]()
+        SECTIONS[name](*([attacks] if attacks and name == "hostile" else ()))
 
 
 def medians(*actions: Callable[[], object], repeats: int) -> list[float]:
@@ -294,9 +294,20 @@ def waits(without: Sequence[Sequence[float]], beside: Sequence[Sequence[float]])
     )
 
 
-SECTIONS = {"traces": traces, "captures": captures, "clicks": clicks, "visitors": visitors}
+def hostile(attacks: Sequence[str] = ()) -> None:
+    """Files, links and loads made to hurt, beside visitors who click."""
+    from .hostile import hostile
+
+    hostile(attacks)
+
+
+SECTIONS: dict[str, Callable[..., None]] = {
+    "traces": traces, "captures": captures, "clicks": clicks, "visitors": visitors, "hostile": hostile,
+}  # fmt: skip
 """The measurements by their name, in the order in which they are made."""
-NEEDS = {"traces": ("torchinfo",), "clicks": ("playwright",), "visitors": ("websockets",)}
+USUAL = ("traces", "captures", "clicks", "visitors")
+"""Those that are made where none is named; the hostile ones take a quarter of an hour."""
+NEEDS = {"traces": ("torchinfo",), "clicks": ("playwright",), "visitors": ("websockets",), "hostile": ("websockets",)}
 """The packages that a measurement needs beside what the app does."""
 
 # -- servers and browsers -----------------------------------------------------------------
@@ -305,6 +316,17 @@ NEEDS = {"traces": ("torchinfo",), "clicks": ("playwright",), "visitors": ("webs
 @contextmanager
 def server(script: Path, folder: Path = ROOT) -> Iterator[str]:
     """A Streamlit server of its own on a free port of this machine, started in `folder`; yields its address.
+
+    Raises:
+        RuntimeError: where it does not answer within a minute.
+    """
+    with served(script, folder) as (address, _):
+        yield address
+
+
+@contextmanager
+def served(script: Path, folder: Path = ROOT) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """`server` with its process.
 
     Raises:
         RuntimeError: where it does not answer within a minute.
@@ -332,10 +354,14 @@ def server(script: Path, folder: Path = ROOT) -> Iterator[str]:
                 time.sleep(0.25)
         else:
             raise RuntimeError(f"the server of {script.name} did not answer within a minute")
-        yield address
+        yield address, process
     finally:
         process.terminate()
-        process.wait(10)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 INSTALL = "install it by `make browser`, or by `python -m playwright install chromium`"

@@ -10,15 +10,18 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from streamlit.proto.Alert_pb2 import Alert
 from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.Block_pb2 import Block
 from streamlit.proto.ButtonGroup_pb2 import ButtonGroup
 from streamlit.proto.Checkbox_pb2 import Checkbox
 from streamlit.proto.ClientState_pb2 import ClientState
+from streamlit.proto.Common_pb2 import FileUploaderState, FileURLs
 from streamlit.proto.Exception_pb2 import Exception as Failure
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.Selectbox_pb2 import Selectbox
@@ -40,12 +43,16 @@ class Visitor:
     """One session on one page: what its browser would remember.
 
     `widgets` are the elements that have a key, `shown` what those stand at that were seen, `fragments` the fragment
-    that each is in, `polls` the seconds after which a fragment is to be run again.
+    that each is in, `polls` the seconds after which a fragment is to be run again, `alerts` what the page warns of,
+    `since` the moment (`time.perf_counter`) of what was asked for and is not answered yet.
     """
 
-    def __init__(self, socket: ClientConnection, page: str):
-        self.socket = socket
-        self.client = ClientState(page_name=page)
+    def __init__(self, socket: ClientConnection, address: str, page: str, query: str):
+        self.socket, self.address = socket, address
+        self.client = ClientState(page_name=page, query_string=query)
+        self.session = ""
+        self.alerts: list[str] = []
+        self.since: float | None = None
         self.widgets: dict[str, Any] = {}
         self.shown: dict[str, str | bool] = {}
         self.fragments: dict[str, str] = {}
@@ -58,7 +65,7 @@ class Visitor:
         state = WidgetState(id=element.id)
         if isinstance(element, ButtonGroup):
             state.string_array_value.data.append(str(value))
-        elif isinstance(element, Checkbox):
+        elif isinstance(element, Checkbox | Block.Expandable):
             state.bool_value = bool(value)
         elif isinstance(element, Selectbox):
             state.string_value = str(value)
@@ -77,13 +84,50 @@ class Visitor:
         message.rerun_script.widget_states.widgets.extend(states)
         message.rerun_script.cached_message_hashes.extend(self.kept)
         message.rerun_script.fragment_id, message.rerun_script.is_auto_rerun = fragment, poll
-        start = time.perf_counter()
+        start = self.since = time.perf_counter()
         await self.socket.send(message.SerializeToString())
         while True:
-            answer = ForwardMsg.FromString(await self.socket.recv(decode=False))
-            self.take(answer)
+            answer = await self.answer()
             if answer.WhichOneof("type") == "script_finished" and answer.script_finished in FINISHED:
+                self.since = None
                 return time.perf_counter() - start
+
+    async def answer(self) -> ForwardMsg:
+        """The server's next message, which is remembered."""
+        message = ForwardMsg.FromString(await self.socket.recv(decode=False))
+        self.take(message)
+        return message
+
+    async def upload(self, key: str, name: str, *parts: bytes) -> float:
+        """Bring a file to an uploader; the seconds until the page is idle.
+
+        What the server refuses to take is the first of the `alerts`.
+
+        Raises:
+            RuntimeError: where the page shows an exception.
+        """
+        start = time.perf_counter()
+        place, refusal = await self.send_file(name, *parts)
+        state = WidgetState(id=self.widgets[key].id, file_uploader_state_value=FileUploaderState())
+        if not refusal:
+            state.file_uploader_state_value.uploaded_file_info.add(
+                name=name, size=sum(map(len, parts)), file_id=place.file_id, file_urls=place
+            )
+        await self.run(state, fragment=self.fragments[key])
+        self.alerts[:0] = [refusal] * bool(refusal)
+        return time.perf_counter() - start
+
+    async def send_file(self, name: str, *parts: bytes) -> tuple[FileURLs, str]:
+        """Send a file, whose bytes are `parts` one after the other, without telling the page: where it is, and a sentence
+        where the server refuses it."""
+        message = BackMsg()
+        message.file_urls_request.request_id, message.file_urls_request.session_id = name, self.session
+        message.file_urls_request.file_names.append(name)
+        await self.socket.send(message.SerializeToString())
+        while (answer := await self.answer()).WhichOneof("type") != "file_urls_response":
+            pass
+        (place,) = answer.file_urls_response.file_urls
+        return place, await put(self.address, place.upload_url, name, parts)
 
     def take(self, message: ForwardMsg) -> None:
         """Remember what a message says; the server only names a message that was kept."""
@@ -92,22 +136,59 @@ class Visitor:
         elif message.metadata.cacheable:
             self.kept[message.hash] = message
         kind = message.WhichOneof("type")
-        if kind == "new_session" and not message.metadata.run.fragment_ids:
-            self.widgets, self.fragments, self.polls = {}, {}, {}
+        if kind == "new_session":
+            self.session, self.alerts = message.new_session.initialize.session_id, []
+            if not message.metadata.run.fragment_ids:
+                self.widgets, self.fragments, self.polls = {}, {}, {}
         elif kind == "navigation":
             self.client.page_script_hash, self.client.page_name = message.navigation.page_script_hash, ""
         elif kind == "page_info_changed":
             self.client.query_string = message.page_info_changed.query_string
         elif kind == "auto_rerun":
             self.polls[message.auto_rerun.fragment_id] = message.auto_rerun.interval
-        elif kind == "delta" and (name := message.delta.new_element.WhichOneof("type")):
-            element = getattr(message.delta.new_element, name)
+        elif kind == "delta":
+            made = message.delta.new_element if message.delta.HasField("new_element") else message.delta.add_block
+            name = made.WhichOneof("type")
+            element = getattr(made, name) if name else None
             if isinstance(element, Failure):
                 raise RuntimeError(f"the page failed for a visitor: {element.type}: {element.message}")
+            if isinstance(element, Alert):
+                self.alerts.append(element.body)
             key = getattr(element, "id", "").split("-", 2)[-1]  # $$ID-hash-key
             self.widgets[key], self.fragments[key] = element, message.delta.fragment_id
             if isinstance(element, Choice) and (element.set_value or key not in self.shown):
                 self.shown[key] = standing(element)
+
+
+BORDER, CHUNK = "a-border-that-no-file-holds", 2**18
+
+
+async def put(address: str, path: str, name: str, parts: Sequence[bytes]) -> str:
+    """Send a file as a browser's form does, without a copy of it; a sentence where the server refuses it, else nothing."""
+    host, token = urlsplit(address).netloc, "2|00000000|00000000000000000000000000000000|0"
+    head = (
+        f'--{BORDER}\r\nContent-Disposition: form-data; name="{name}"; filename="{name}"\r\n'
+        "Content-Type: application/octet-stream\r\n\r\n"
+    )
+    body = (head.encode(), *parts, f"\r\n--{BORDER}--\r\n".encode())
+    request = (
+        f"PUT {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {sum(map(len, body))}\r\n"
+        f"Content-Type: multipart/form-data; boundary={BORDER}\r\nX-Xsrftoken: {token}\r\nCookie: _streamlit_xsrf={token}\r\n\r\n"
+    )
+    reader, writer = await asyncio.open_connection(urlsplit(address).hostname, urlsplit(address).port)
+    try:
+        with suppress(ConnectionError):  # a server that refuses a file does not wait for its end
+            writer.write(request.encode())
+            for part in body:
+                for at in range(0, len(part), CHUNK):
+                    writer.write(memoryview(part)[at : at + CHUNK])
+                    await writer.drain()
+        status = (await reader.readline()).decode("latin-1").partition(" ")[2].strip()
+    except ConnectionError:
+        status = ""
+    finally:
+        writer.close()
+    return "" if status.startswith("2") else f"The upload is refused: {status or 'no answer'}."
 
 
 def options(element: Choice) -> list[str | bool]:
@@ -143,19 +224,29 @@ def next_click(visitor: Visitor, chance: random.Random) -> tuple[str, str | bool
 
 
 @asynccontextmanager
-async def visit(address: str, page: str = "") -> AsyncIterator[Visitor]:
-    """Someone who has opened a page of the app at `address`, and sees it.
+async def visit(address: str, page: str = "", query: str = "") -> AsyncIterator[Visitor]:
+    """Someone who has opened a page of the app at `address`, by a link with this query, and sees it.
 
     Raises:
         RuntimeError: where the server ends the session.
     """
     try:
         async with connect(f"ws://{urlsplit(address).netloc}/_stcore/stream", max_size=None) as socket:
-            visitor = Visitor(socket, page)
+            visitor = Visitor(socket, address, page, query)
             await visitor.run()
             yield visitor
     except ConnectionClosed as error:
         raise RuntimeError(f"the server ended a visitor's session: {error}") from error
+
+
+async def wander(
+    visitor: Visitor, chance: random.Random, pause: float, until: Callable[[], bool]
+) -> AsyncIterator[float]:
+    """Click through the sidebar, `pause` seconds after the page is idle on average; yields the seconds of each click."""
+    await asyncio.sleep(chance.uniform(0, pause))
+    while not until():
+        yield await visitor.click(*next_click(visitor, chance))
+        await asyncio.sleep(pause * chance.uniform(0.5, 1.5))
 
 
 async def crowd(address: str, count: int, pause: float, until: Callable[[], bool]) -> list[list[float]]:
@@ -165,16 +256,11 @@ async def crowd(address: str, count: int, pause: float, until: Callable[[], bool
     the same clicks on every fresh server.
     """
 
-    async def wander(seed: int) -> list[float]:
-        chance, times = random.Random(seed), []
+    async def times(seed: int) -> list[float]:
         async with visit(address) as visitor:
-            await asyncio.sleep(chance.uniform(0, pause))
-            while not until():
-                times.append(await visitor.click(*next_click(visitor, chance)))
-                await asyncio.sleep(pause * chance.uniform(0.5, 1.5))
-        return times
+            return [seconds async for seconds in wander(visitor, random.Random(seed), pause, until)]
 
-    return await asyncio.gather(*map(wander, range(count)))
+    return await asyncio.gather(*map(times, range(count)))
 
 
 async def degradation_run(address: str, limit: float) -> float:

@@ -18,7 +18,7 @@ MODULES = [
 TESTS = [path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("*.py")]
 SCREEN = r"explorer\.(views|state|app)\b"
 """Modules that show something in Streamlit."""
-BENCH = r"explorer\.(bench|clients)\b"
+BENCH = r"explorer\.(bench|clients|hostile)\b"
 
 
 def dotted(path: str) -> str:
