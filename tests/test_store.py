@@ -15,7 +15,7 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from streamlit.runtime.scriptrunner import RerunData, RerunException, StopException
@@ -37,6 +37,7 @@ def plain(value: Any) -> Any:
     return lambda tell: value
 
 
+@settings(deadline=None)
 @given(st.integers(4, 6), st.lists(st.tuples(st.booleans(), st.integers(0, 9)), max_size=40))
 def test_what_was_used_longest_ago_is_forgotten_first(size: int, uses: list[tuple[bool, int]]) -> None:
     """Against a list in order of use, with results that weigh the same."""
@@ -226,6 +227,7 @@ def test_a_large_result_is_handed_on_and_not_kept(pool: ThreadPoolExecutor) -> N
     assert store.bytes <= 2001 * 1024
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 400), st.sampled_from("ab")), max_size=60))
 def test_what_is_kept_never_exceeds_the_budget(uses: list[tuple[int, int, str]]) -> None:
     store = Store(MUCH)
