@@ -45,8 +45,8 @@ PACE, BURST = 0.02, 1.0
 """Seconds from one message of a connection to the next, and the seconds that messages may come ahead of it."""
 FIRST_WORD, LAST_RUN = 30.0, 60.0
 """Seconds in which a connection has to ask for a page, and after which a session's last run has ended."""
-UPLOADS_OF_ONE, UPLOADS_OF_ALL = 512 * 2**20, 2**30
-"""Bytes of uploads that are on their way or not read yet."""
+UPLOADS_OF_ONE, UPLOADS_OF_ALL, LEAST = 512 * 2**20, 2**30, 2**16
+"""Bytes of uploads that are on their way or not read yet, and those that each file counts at least."""
 PATIENCE, SLOWEST = 30.0, 32 * 2**10
 """Seconds that an upload has, and the bytes that it must bring in each second after them."""
 LONGEST_ANSWER = 300.0
@@ -250,6 +250,8 @@ class Guard:
         finally:
             self.arriving[session] -= size
             self.arriving = +self.arriving  # without what is zero
+            if session not in self.kept and not get_instance().is_active_session(session):  # it ended meanwhile
+                get_instance().uploaded_file_mgr.remove_session_files(session)
 
     # -- connections ----------------------------------------------------------------------
 
@@ -361,7 +363,9 @@ def unread() -> Counter[str]:
     uploads = get_instance().uploaded_file_mgr
     assert isinstance(uploads, MemoryUploadedFileManager)
     sessions = list(uploads.file_storage.items())
-    return Counter({session: sum(len(file.data) for file in list(files.values())) for session, files in sessions})
+    return Counter(
+        {session: sum(max(len(one.data), LEAST) for one in list(files.values())) for session, files in sessions}
+    )
 
 
 def once_a_minute() -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:

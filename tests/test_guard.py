@@ -466,6 +466,7 @@ def test_uploads_have_a_bound_together(runtime: Runtime, monkeypatch: pytest.Mon
     monkeypatch.setattr(guard, "UPLOADS_OF_ONE", 100)
     monkeypatch.setattr(guard, "UPLOADS_OF_ALL", 150)
     file = SimpleNamespace(file_id="f", data=bytes(30))
+    monkeypatch.setattr(guard, "LEAST", 1)
     runtime.uploaded_file_mgr.add_file("a", file)  # type: ignore[arg-type]
 
     async def act() -> None:
@@ -497,6 +498,23 @@ def test_uploads_have_a_bound_together(runtime: Runtime, monkeypatch: pytest.Mon
         assert len(arrived) == 3
 
     alone(act)
+
+
+def test_an_upload_goes_with_its_session(runtime: Runtime) -> None:
+    """Also where the session ends while it is on its way; and many small files count as more than they hold."""
+    for number in range(100):
+        runtime.uploaded_file_mgr.add_file("a", SimpleNamespace(file_id=str(number), data=b""))  # type: ignore[arg-type]
+    assert guard.unread() == {"a": 100 * 2**16}
+
+    async def inside(scope: Any, receive: Any, send: Any) -> None:
+        runtime.active.clear()
+        runtime.uploaded_file_mgr.add_file("a", SimpleNamespace(file_id="late", data=b"x"))  # type: ignore[arg-type]
+
+    told = Told()
+    alone(
+        lambda: Guard(inside)(request("PUT", "/_stcore/upload_file/a/f", content_length="9"), told.receive, told.send)
+    )
+    assert not guard.unread()
 
 
 def test_an_upload_that_trickles_is_ended(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
