@@ -225,6 +225,7 @@ PICKLES: dict[str, Callable[[], bytes]] = {
     "tuples 300,000 deep as a key": lambda: b"\x80\x02})" + b"\x85" * 300_000 + text("fc.weight") + b"s.",
     "lists 300,000 deep": lambda: b"\x80\x02" + b"]" * 300_000 + b"a" * 299_999 + b".",
     "pairs 40 deep as a key": lambda: b"\x80\x02})" + b"q\0h\0\x86" * 40 + text("fc.weight") + b"s.",
+    "pairs 40 deep as one of the keys": lambda: b"\x80\x02}()" + b"q\0h\0\x86" * 40 + text("fc.weight") + b"u.",
     "pairs 40 deep as a name": lambda: b"\x80\x04)" + b"q\0h\0\x86" * 40 + b"h\0\x93.",
     "references 29 deep": lambda: nested(29),
     "references 200 deep": lambda: nested(200),

@@ -249,8 +249,7 @@ def test_a_program_reads_and_answers(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_program_ends_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, words: str) -> None:
-    if "sleep" in code:
-        monkeypatch.setattr(confined, "PATIENCE", 1)
+    monkeypatch.setattr(confined, "PATIENCE", 1 if "sleep" in code else 100)
     with pytest.raises(ConfinedError, match=words):
         confined.confined(program(tmp_path, code), b"", 1000, seconds=1, memory=2**28)
 
