@@ -222,7 +222,7 @@ class Steps:
 def one_step(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Runs that stand after a step until the test ends."""
     steps = Steps(threading.Event())
-    monkeypatch.setattr(degradation, "apart", lambda: steps)
+    monkeypatch.setattr(degradation, "APART", steps)
     yield
     steps.go.set()
 
