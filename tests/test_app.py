@@ -1076,6 +1076,7 @@ def test_pictures_are_kept_within_limits(monkeypatch: pytest.MonkeyPatch) -> Non
     assert tile_labels(app, "uploads") == ["trouser", "bag"]
 
 
+@pytest.mark.usefixtures("nothing_loaded")
 def test_what_was_made_of_an_upload_goes_with_it() -> None:
     """When it is removed, and when its session ends; what was made of samples stays."""
 
