@@ -47,7 +47,7 @@ class Visitor:
     `since` the moment (`time.perf_counter`) of what was asked for and is not answered yet.
     """
 
-    def __init__(self, socket: ClientConnection, address: str, page: str, query: str):
+    def __init__(self, socket: ClientConnection, page: str, query: str = "", address: str = ""):
         self.socket, self.address = socket, address
         self.client = ClientState(page_name=page, query_string=query)
         self.session = ""
@@ -232,7 +232,7 @@ async def visit(address: str, page: str = "", query: str = "") -> AsyncIterator[
     """
     try:
         async with connect(f"ws://{urlsplit(address).netloc}/_stcore/stream", max_size=None) as socket:
-            visitor = Visitor(socket, address, page, query)
+            visitor = Visitor(socket, page, query, address)
             await visitor.run()
             yield visitor
     except ConnectionClosed as error:

