@@ -16,7 +16,7 @@ MODULES = [
     path.relative_to(ROOT).as_posix() for folder in ("resnet", "explorer", "pages") for path in (ROOT / folder).rglob("*.py")
 ]  # fmt: skip
 TESTS = [path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("*.py")]
-SCREEN = r"explorer\.(views|state|app)\b"
+SCREEN = r"explorer\.(views|state|app|script|guard)\b"
 """Modules that show something in Streamlit."""
 BENCH = r"explorer\.(bench|clients|hostile)\b"
 
