@@ -683,8 +683,10 @@ def test_what_others_wrote_is_shown_as_text(visit, tmp_path: Path) -> None:
 
 @pytest.mark.browser
 def test_the_policy_holds(visit) -> None:
-    """No script of the page's own text, nothing from elsewhere; what the camera's picture comes by is open."""
-    page = visit.open("/source").page
+    """No script of the page's own text, nothing from elsewhere; what the camera's picture and our own scripts come by is open."""
+    page = visit.open("/source?tab=note-why-3x3").page
+    page.wait_for_function("() => Math.abs(document.getElementById('note-why-3x3')?.getBoundingClientRect().top) < 300")
+    assert not visit.errors
     done = page.evaluate(
         """async () => {
             const script = document.createElement('script');

@@ -89,12 +89,14 @@ def asked_for(arrived: bool) -> Note | None:
     return found if arrived or asked != before else None
 
 
+_scroll = st.components.v2.component(
+    "resnet_explorer.scroll", js=STYLE.with_name("scroll.js").read_text(encoding="utf-8")
+)
+
+
 def scroll_to(note: Note) -> None:
     """Once formulas and code have their height."""
-    st.html(
-        f"<script>setTimeout(() => document.getElementById('{note.key}')?.scrollIntoView(), 700)</script>",
-        unsafe_allow_javascript=True,
-    )
+    _scroll(data=note.key)
 
 
 # -- above the notes ----------------------------------------------------------------------
