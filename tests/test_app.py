@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 import zlib
 from dataclasses import replace
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -839,7 +840,8 @@ def test_downloaded_weights_name_classes(tmp_path: Path, monkeypatch: pytest.Mon
     def answer(url: str, timeout: float) -> Any:
         answered.append(url)
         response = io.BytesIO(buffer.getvalue())
-        response.headers = {"Content-Length": str(len(buffer.getvalue()))}  # type: ignore[attr-defined]
+        response.headers = Message()  # type: ignore[attr-defined]
+        response.headers["Content-Length"] = str(len(buffer.getvalue()))  # type: ignore[attr-defined]
         return response
 
     monkeypatch.setattr(urllib.request, "urlopen", answer)
