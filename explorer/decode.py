@@ -30,9 +30,6 @@ from PIL import (
     WebPImagePlugin,
 )
 
-MAX_BYTES = 20 * 2**20
-"""Longest file that is accepted, in bytes."""
-
 MAX_MEMORY = round(0.6 * 2**30)
 """Most bytes that opening a picture may take beyond its file."""
 

@@ -111,7 +111,6 @@ def headers(page: str) -> list[tuple[bytes, bytes]]:
 
 # -- messages -----------------------------------------------------------------------------
 
-SENT_BY_BROWSERS = {"rerun_script", "stop_script", "app_heartbeat", "file_urls_request", "backend_operation_request"}
 OPERATIONS = {"deferred_file", "dataframe_chunk"}
 
 
@@ -125,7 +124,7 @@ def welcome(message: BackMsg) -> bool:
         return len(message.file_urls_request.file_names) <= MOST_FILES
     if kind == "backend_operation_request":
         return message.backend_operation_request.WhichOneof("payload") in OPERATIONS
-    return kind in SENT_BY_BROWSERS
+    return kind in ("stop_script", "app_heartbeat")
 
 
 _read = WStates.__getitem__
@@ -266,10 +265,10 @@ class Guard:
         if self.kept.keys().isdisjoint(scope["subprotocols"]) and not self.room():
             await send({"type": "websocket.close", "code": COME_BACK})
             return
-        line = Line(receive, send)
+        line = Line(receive, send, self.resumed)
         self.open += 1
         try:
-            await self.inside(scope, lambda: line.receive(self.resumed), line.send)
+            await self.inside(scope, line.receive, line.send)
         finally:
             self.open -= 1
             if line.session:
@@ -295,7 +294,7 @@ class Guard:
         loop = asyncio.get_running_loop()
         for delay in (0, LAST_RUN):  # a run of its script may be under way
             loop.call_later(delay, store.RESULTS.leave, session)
-        loop.run_in_executor(None, store.tidy)
+        store.tidy()
 
 
 class Line:
@@ -304,8 +303,8 @@ class Line:
     `session` is the session that it belongs to, empty before there is one, `code` says how it was closed.
     """
 
-    def __init__(self, receive: Receive, send: Send):
-        self._receive, self._send = receive, send
+    def __init__(self, receive: Receive, send: Send, resumed: Callable[[str], None]):
+        self._receive, self._send, self._resumed = receive, send, resumed
         self._asked = self._accepted = False
         self._due = 0.0
         self.session, self.code = "", 1000
@@ -319,7 +318,7 @@ class Line:
         await self.send({"type": "websocket.close", "code": code})
         return {"type": "websocket.disconnect", "code": code}
 
-    async def receive(self, resumed: Callable[[str], None]) -> Message:
+    async def receive(self) -> Message:
         """What the browser says next. Other messages are left out; what breaks the protocol ends the connection."""
         if not self._accepted:  # Streamlit makes the session before it listens for a second time
             self._accepted = True
@@ -327,7 +326,7 @@ class Line:
         if not self.session:
             # Streamlit tells the id only to the browser, and only when the first run starts.
             self.session = get_instance()._session_mgr.list_active_sessions()[-1].session.id
-            resumed(self.session)
+            self._resumed(self.session)
         while True:
             try:
                 async with asyncio.timeout(None if self._asked else FIRST_WORD):

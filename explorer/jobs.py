@@ -271,7 +271,7 @@ class Apart:
             EndedError: where the process has ended, or cannot be started.
             Exception: whatever the iterator raises.
         """
-        with self._user() as number:
+        with self.kept() as number:
             question: Any = (number, function, arguments)
             try:
                 while True:
@@ -286,14 +286,11 @@ class Apart:
                 self._dropped.append(number)
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
-        """The process, once started, stays as long as somebody is in here: the next iterator need not wait for a new one."""
-        with self._user():
-            yield
+    def kept(self) -> Iterator[int]:
+        """The process, once started, stays as long as somebody is in here: the next iterator need not wait for a new one.
 
-    @contextmanager
-    def _user(self) -> Iterator[int]:
-        """A number for somebody who needs the process; it ends with the last of them."""
+        Gives a number for who is.
+        """
         number = next(self._numbers)
         self._users.add(number)
         try:

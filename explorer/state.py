@@ -7,6 +7,7 @@ and `write_link` puts it back, so that link, sidebar and page agree.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from resnet import OPTIONS, PRESETS, ConfigError, Option, ResNetConfig, preset, preset_name
-from resnet.options import from_text, to_text
+from resnet.options import from_text, plain, to_text
 from resnet.weights import ShippedError, WeightsError
 
 from .compare import common_size
@@ -311,11 +312,8 @@ def escape_markdown(words: str) -> str:
     """Text a person typed, shown as text.
 
     Addresses become links and -> an arrow even where each character is escaped, so an
-    invisible word joiner parts them. Characters that control a terminal or turn the direction of what follows are
-    replaced by �.
+    invisible word joiner parts them.
     """
-    words = re.sub(
-        r"(?i)(?<=\bwww)(?=\.)|(?<=\S)(?=@)|(?<=\w)(?=://)|(?<=[-<=~])(?=[-=>])", "\u2060", re.sub(r"\s+", " ", words)
-    )
-    words = re.sub(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]", "\ufffd", words)
+    words = plain(re.sub(r"\s+", " ", words), sys.maxsize)
+    words = re.sub(r"(?i)(?<=\bwww)(?=\.)|(?<=\S)(?=@)|(?<=\w)(?=://)|(?<=[-<=~])(?=[-=>])", "\u2060", words)
     return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|$~:&])", r"\\\1", words)

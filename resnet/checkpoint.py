@@ -74,7 +74,8 @@ def read_file(data: bytes | bytearray | memoryview, name: str) -> File:
         WeightsError: for what is not bytes, a file that is too large, damaged, no checkpoint, holds more than tensors, or
             takes more memory or time; nothing else is raised, whatever is given.
     """
-    name, whole = plain(name, 80), _bytes(data, plain(name, 80))
+    name = plain(name, 80)
+    whole = _bytes(data, name)
     try:
         answer = json.loads(confined(PROGRAM, whole, MAX_ANSWER_BYTES))
         if refused := answer.get("refused"):
@@ -89,10 +90,10 @@ def read_file(data: bytes | bytearray | memoryview, name: str) -> File:
         raise WeightsError(f"{name} {error}.") from error
     except ConfinedError as error:
         raise WeightsError(f"{name} {error}: a checkpoint of at most {MAX_TENSORS:,} tensors is accepted.") from error
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise WeightsError(f"{name} {tensor_files.CUT}") from error
     except (MemoryError, RuntimeError) as error:  # the second is torch's
         raise WeightsError(f"{name} finds too little memory on this machine: a smaller file is accepted.") from error
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise WeightsError(f"{name} {tensor_files.CUT}") from error
     return File(tensors_in(tensors), answer.get("metadata", {}))
 
 

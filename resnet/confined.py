@@ -22,7 +22,7 @@ from typing import IO
 SECONDS = 3
 """How long a program may take of a processor."""
 
-PATIENCE = 5
+CLOCK_FACTOR = 5
 """How many times as long it may take on the clock, where others want the processor too, and wait for its place."""
 
 MEMORY = round(0.6 * 2**30)
@@ -116,15 +116,15 @@ def confined(program: Path, data: bytes, most: int, seconds: int = SECONDS, memo
     It finds the modules that this process finds.
 
     Raises:
-        BusyError: where it cannot be started, or waits for others or for a processor `PATIENCE` times `seconds`.
+        BusyError: where it cannot be started, or waits for others or for a processor `CLOCK_FACTOR` times `seconds`.
         ConfinedError: where it takes more than `seconds` of a processor or more bytes than `memory`, puts out more than
             `most`, or fails.
     """
     command = [sys.executable, "-I", "-S", "-B", "-c", _PRELUDE, str(program), str(seconds), str(memory)]
     command += [os.path.abspath(folder) for folder in sys.path]
     try:
-        with PLACES.place(PATIENCE * seconds), _file(data) as file:
-            answer, code, late = _run(command, file, most, PATIENCE * seconds)
+        with PLACES.place(CLOCK_FACTOR * seconds), _file(data) as file:
+            answer, code, late = _run(command, file, most, CLOCK_FACTOR * seconds)
     except OSError as error:  # TimeoutError among them, for want of a place
         raise BusyError(_BUSY.format(error.strerror or "others are read")) from error
     if late:

@@ -308,7 +308,7 @@ def view(numbers: Any, start: Any, shape: Any, stride: Any) -> View:
     """A tensor on a storage.
 
     Raises:
-        ValueError: where it is none, or shows numbers outside the storage or one of them twice.
+        ValueError: where it is none, or shows numbers outside the storage.
     """
     if not isinstance(numbers, Storage) or not are_sizes(start, *shape, *stride) or len(shape) > MAX_AXES:
         raise ValueError("no tensor")

@@ -378,7 +378,7 @@ def _fetch(url: str, path: Path, ours: _Download, timeout: float) -> None:
 
 
 def _not_downloaded(path: Path, reason: str) -> WeightsError:
-    words = " ".join(reason.split())[:100]
+    words = plain(" ".join(reason.split()), 100)
     return WeightsError(f"{path.name} could not be downloaded ({words}); {INSTEAD}.")
 
 

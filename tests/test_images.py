@@ -90,7 +90,7 @@ import importlib.util, json, resource, sys
 spec = importlib.util.spec_from_file_location("confined", sys.argv[1])
 confined = sys.modules["confined"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(confined)
-confined.PATIENCE = 100  # the clock is no matter here
+confined.CLOCK_FACTOR = 100  # the clock is no matter here
 program, most, seconds, memory = sys.argv[2], *map(int, sys.argv[3:])
 try:
     answer = json.loads(confined.confined(program, sys.stdin.buffer.read(), most, seconds, memory).partition(b"\\n")[0])
@@ -614,7 +614,7 @@ def own_memory() -> int:
 @pytest.mark.parametrize("name", ["a BMP of runs of one pixel", "a GIF of a comment in small parts"])
 def test_a_file_made_to_hurt_leaves_this_process_alone(name, monkeypatch):
     """With the bounds that hold for everybody: on time for the first, on memory for the second."""
-    monkeypatch.setattr(confined, "PATIENCE", 100)
+    monkeypatch.setattr(confined, "CLOCK_FACTOR", 100)
     data = PICTURES[name]()
     before = own_memory()
     with pytest.raises(

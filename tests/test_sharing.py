@@ -447,6 +447,8 @@ def test_what_follows_from_the_rest_is_no_part_of_a_key(fresh: Callable[[], None
     assert joined("b", ["b"], "c") == "bbc"
     (key, _) = [key for key, work in RESULTS._works.items() if work.value in ("abc", "bbc")]
     assert key[1:] == ("a", "c")
+    with pytest.raises(AssertionError, match="by place"):
+        joined("a", ["b"], c="d")
 
 
 def test_a_broken_result_is_not_kept_and_the_next_one_tries(fresh: Callable[[], None]) -> None:

@@ -249,7 +249,7 @@ def test_a_program_reads_and_answers(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_program_ends_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, words: str) -> None:
-    monkeypatch.setattr(confined, "PATIENCE", 1 if "sleep" in code else 100)
+    monkeypatch.setattr(confined, "CLOCK_FACTOR", 1 if "sleep" in code else 100)
     with pytest.raises(ConfinedError, match=words):
         confined.confined(program(tmp_path, code), b"", 1000, seconds=1, memory=2**28)
 
@@ -298,11 +298,11 @@ def test_places_are_given_in_the_order_in_which_they_were_asked_for() -> None:
 
 def test_who_waits_too_long_for_a_place_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(confined, "PLACES", confined.Places(1))
-    monkeypatch.setattr(confined, "PATIENCE", 0.05)
+    monkeypatch.setattr(confined, "CLOCK_FACTOR", 0.05)
     path = program(tmp_path, "")
     with confined.PLACES.place(1), pytest.raises(BusyError, match=r"others are read\): try again in a moment"):
         confined.confined(path, b"", 100)
-    monkeypatch.setattr(confined, "PATIENCE", 60)
+    monkeypatch.setattr(confined, "CLOCK_FACTOR", 60)
     assert confined.confined(path, b"", 100) == b""
 
 

@@ -49,12 +49,13 @@ def shared(
 
         @wraps(function)
         def call(*args: Given.args, **kwargs: Given.kwargs) -> Value:
+            assert not kwargs, "the key is made of what is given by place"
             key, user = (function, *compress(args, telling)), session()
             if (found := RESULTS.get(key, user)) is not None:
                 return found
             with st.spinner(words) if words and user else nullcontext():
                 return RESULTS.compute(
-                    key, lambda tell: function(*args, **kwargs), lambda _: give_way(user), user, stays, most
+                    key, lambda _: function(*args, **kwargs), lambda _: give_way(user), user, stays, most
                 )
 
         return call
@@ -91,8 +92,8 @@ def device() -> Device:
 class Key(NamedTuple):
     """Everything that the results of a picture's way through a network depend on.
 
-    `picture` is a sample's name or the digest of an upload's bytes, `off` are the blocks that are switched off, `form` is where, in which
-    precision and in which layout it runs.
+    `picture` is a sample's name or the digest of an upload's bytes, `off` are the blocks that are switched off, `form`
+    is where, in which precision and in which layout it runs.
     """
 
     picture: str

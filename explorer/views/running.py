@@ -28,7 +28,7 @@ from .. import charts, diagram, inference, state
 from ..inference import Device, Prediction, Prepared
 from ..palette import ACCENT, STEM
 from ..residual import switchable, without
-from ..store import tidy
+from ..store import LARGE, tidy
 from ..trace import Trace, shape_text
 from . import checkpoint
 from .cached import Key, device, form, model, shared, traced
@@ -208,10 +208,6 @@ class Run:
     def maps(self, layer: str) -> np.ndarray:
         """A layer's output, C×H×W."""
         return activated(self.key, layer, self)
-
-
-LARGE = 2**26
-"""Bytes of a pass above which its memory is given back to the system."""
 
 
 @shared()
