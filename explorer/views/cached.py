@@ -135,19 +135,23 @@ def at_hand(key: Hashable) -> Any:
 
 def wanted(label: str, *keys: Hashable, at_once: bool = False) -> bool:
     """Whether to go on to `computed` results: where all are at hand, where they come `at_once` and nobody stopped them, or
-    once the button called `label` is clicked, which then makes way.
+    in the run that a click on the button called `label` starts, which is then not drawn.
     """
     if all(at_hand(key) is not None for key in keys):
         return True
     names, stopped = set(map(short, keys)), st.session_state.setdefault("stopped", set())
     if at_once and not names & stopped:
         return True
-    place = st.empty()
-    if not place.button(label, icon=":material/play_arrow:", key=f"compute {min(names)}"):
-        return False
-    place.empty()
-    stopped -= names
-    return True
+    if st.session_state.get("asked") == names:
+        st.session_state.asked = None
+        return True
+
+    def ask() -> None:
+        st.session_state.asked = names
+        stopped.difference_update(names)
+
+    st.button(label, icon=":material/play_arrow:", key=f"compute {min(names)}", on_click=ask)
+    return False
 
 
 def computed(key: Hashable, words: str, compute: Callable[[Progress], Value]) -> Value:
