@@ -31,7 +31,7 @@ from websockets.exceptions import WebSocketException
 from resnet import ResNetConfig
 from resnet.model import build
 
-from .bench import ROOT, served
+from .bench import ROOT, server
 from .clients import Visitor, random_links, visit, wander
 from .hostile_files import CHECKPOINTS, PICTURES, checkpoint, half_precision, one_number_for_all
 from .images import samples
@@ -467,7 +467,7 @@ class Scene:
 
     async def start_server(self) -> None:
         self.address, self.process = await asyncio.to_thread(
-            self.stack.enter_context, served(ROOT / "explorer" / "app.py")
+            self.stack.enter_context, server(ROOT / "explorer" / "app.py")
         )
 
     async def watch(self) -> None:

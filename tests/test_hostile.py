@@ -11,7 +11,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import replace
 from itertools import islice
@@ -21,6 +20,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from conftest import alone
 from PIL import Image, ImageSequence
 from streamlit.proto.BackMsg_pb2 import BackMsg
 
@@ -203,8 +203,7 @@ async def attacked() -> list[Result]:
 
 
 def test_a_server_is_attacked_and_comes_back() -> None:
-    with ThreadPoolExecutor(1) as pool:
-        damaged, link, left, killed = pool.submit(asyncio.run, attacked()).result()
+    damaged, link, left, killed = alone(attacked())
     (words,) = damaged.said
     assert words.startswith("mine.pt is damaged")
     (words,) = link.said
