@@ -32,7 +32,7 @@ from resnet import ResNetConfig
 from resnet.model import build
 
 from .bench import ROOT, server
-from .clients import Visitor, random_links, visit, wander
+from .clients import Visitor, random_links, unescaped, visit, wander
 from .hostile_files import CHECKPOINTS, PICTURES, checkpoint, half_precision, one_number_for_all
 from .images import samples
 
@@ -47,8 +47,7 @@ Act = Callable[[str, int, Sequence[bytes]], AsyncGenerator[str, None]]
 
 def said(visitor: Visitor) -> str:
     """The first thing that a page warns of, as text."""
-    words = re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", next(iter(visitor.alerts), "no complaint"))
-    return words.replace("\u2060", "")
+    return unescaped(next(iter(visitor.alerts), "no complaint"))
 
 
 def uploader(visitor: Visitor, checkpoint: bool) -> str:

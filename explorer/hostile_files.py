@@ -8,7 +8,7 @@ import pickle
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,9 +23,12 @@ MIB = 2**20
 # -- pictures -----------------------------------------------------------------------------
 
 
-def saved(picture: Image.Image, kind: str, **options: Any) -> bytes:
+def saved(picture: Image.Image, kind: str, append_images: Sequence[Image.Image] = (), **options: Any) -> bytes:
+    """The bytes of a file. Copies are saved, since saving leaves settings of one format in a picture."""
+    if append_images:
+        options |= {"save_all": True, "append_images": [frame.copy() for frame in append_images]}
     stream = io.BytesIO()
-    picture.save(stream, kind, **options)
+    picture.copy().save(stream, kind, **options)
     return stream.getvalue()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -37,6 +38,14 @@ def alone(work: Coroutine[Any, Any, Value]) -> Value:
     """What a coroutine returns, run in a thread of its own, where no browser's event loop runs."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, work).result()
+
+
+def soon(true: Callable[[], object]) -> None:
+    """Wait until something is so, which another thread or process does."""
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.002)
 
 
 @pytest.fixture(scope="session")

@@ -21,8 +21,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from conftest import alone
-from test_jobs import soon, there
+from conftest import alone, soon
+from test_jobs import there
 from websockets.exceptions import ConnectionClosed
 
 from explorer import bench, clients, degradation, images, published, source
@@ -91,7 +91,7 @@ class Person(clients.Visitor):
         elif kind == "delta" and (name := message.delta.new_element.WhichOneof("type")):
             element = getattr(message.delta.new_element, name)
             words = getattr(element, "body", "") or getattr(element, "text", "")
-            self.said.append((name, str(words).replace("\\", "").replace("\u2060", "")))
+            self.said.append((name, clients.unescaped(str(words))))
 
     @property
     def words(self) -> str:
