@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import copytree
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 from urllib.parse import urlencode
 
 import numpy as np
@@ -145,9 +146,9 @@ def clicks() -> None:
         empty = Path(folder, "empty.py")
         empty.write_text(EMPTY, encoding="utf-8")
         copytree(CONFIGURATION, Path(folder, CONFIGURATION.name))
-        with server(empty) as address:
+        with server(empty) as (address, _):
             floor = block_times(page, address)
-        with server(ROOT / "explorer" / "app.py") as address:
+        with server(ROOT / "explorer" / "app.py") as (address, _):
             ours = block_times(page, address)
             print("click on Block to idle page            median    slowest")
             for name, times in (("an empty page", floor), ("ResNet-50, architecture page", ours)):
@@ -265,9 +266,9 @@ def visitors() -> None:
         training = asyncio.create_task(degradation_run(address, GIVEN_UP))
         return await crowd(address, VISITORS, PAUSE, training.done), await training
 
-    with server(ROOT / "explorer" / "app.py") as address:
+    with server(ROOT / "explorer" / "app.py") as (address, _):
         without, alone = asyncio.run(first(address))
-    with server(ROOT / "explorer" / "app.py") as address:
+    with server(ROOT / "explorer" / "app.py") as (address, _):
         beside, crowded = asyncio.run(second(address))
     print("\n".join(waits(without, beside)))
     alone_words, crowded_words = (
@@ -313,20 +314,26 @@ NEEDS = {"traces": ("torchinfo",), "clicks": ("playwright",), "visitors": ("webs
 # -- servers and browsers -----------------------------------------------------------------
 
 
-@contextmanager
-def server(script: Path, folder: Path = ROOT) -> Iterator[str]:
-    """A Streamlit server of its own on a free port of this machine, started in `folder`; yields its address.
+class Server(NamedTuple):
+    """A server that runs."""
 
-    Raises:
-        RuntimeError: where it does not answer within a minute.
-    """
-    with served(script, folder) as (address, _):
-        yield address
+    address: str
+    process: subprocess.Popen[bytes]
 
 
 @contextmanager
-def served(script: Path, folder: Path = ROOT) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """`server` with its process.
+def server(
+    script: Path,
+    folder: Path = ROOT,
+    environment: Mapping[str, str] | None = None,
+    output: int | IO[bytes] = subprocess.DEVNULL,
+    prefix: Sequence[str] = (),
+    **settings: object,
+) -> Iterator[Server]:
+    """A Streamlit server of its own on a free port of this machine, with these settings of `server`.
+
+    It is started in `folder`, with `environment` beside that of this process, by a command that `prefix` runs; what it
+    says goes to `output`.
 
     Raises:
         RuntimeError: where it does not answer within a minute.
@@ -337,11 +344,12 @@ def served(script: Path, folder: Path = ROOT) -> Iterator[tuple[str, subprocess.
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    options = {
-        "server.port": port, "server.address": "127.0.0.1", "server.headless": "true", "server.fileWatcherType": "none",
-    }  # fmt: skip
-    command = [sys.executable, "-m", "streamlit", "run", str(script), *(f"--{k}={v}" for k, v in options.items())]
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    options = {"port": port, "address": "127.0.0.1", "headless": "true", "fileWatcherType": "none"} | settings
+    command = [*prefix, sys.executable, "-m", "streamlit", "run", str(script)]
+    command += [f"--server.{name}={value}" for name, value in options.items()]
+    process = subprocess.Popen(
+        command, cwd=folder, env=os.environ | (environment or {}), stdout=output, stderr=subprocess.STDOUT
+    )
     address = f"http://127.0.0.1:{port}"
     try:
         for _ in range(240):
@@ -354,7 +362,7 @@ def served(script: Path, folder: Path = ROOT) -> Iterator[tuple[str, subprocess.
                 time.sleep(0.25)
         else:
             raise RuntimeError(f"the server of {script.name} did not answer within a minute")
-        yield address, process
+        yield Server(address, process)
     finally:
         process.terminate()
         try:

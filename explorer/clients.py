@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -221,6 +222,11 @@ def next_click(visitor: Visitor, chance: random.Random) -> tuple[str, str | bool
     key = chance.choice(keys)
     offered = DEPTHS if key == "preset" else options(visitor.widgets[key])
     return key, chance.choice([value for value in offered if value != visitor.shown[key]])
+
+
+def unescaped(markdown: str) -> str:
+    """Escaped words as they read on the page, without its invisible joiners."""
+    return re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", markdown).replace("\u2060", "")
 
 
 @asynccontextmanager

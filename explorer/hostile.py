@@ -7,18 +7,12 @@ files are small or made of zeros, the same on each run, and made before the cloc
 from __future__ import annotations
 
 import asyncio
-import io
 import itertools
-import json
 import math
 import os
-import pickle
 import random
 import re
-import struct
 import time
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, aclosing
@@ -29,8 +23,6 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 
 import numpy as np
-import torch
-from PIL import Image
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.FileUploader_pb2 import FileUploader
 from streamlit.proto.WidgetStates_pb2 import WidgetState
@@ -39,158 +31,10 @@ from websockets.exceptions import WebSocketException
 from resnet import ResNetConfig
 from resnet.model import build
 
-from .bench import ROOT, served
-from .clients import Visitor, random_links, visit, wander
+from .bench import ROOT, server
+from .clients import Visitor, random_links, unescaped, visit, wander
+from .hostile_files import CHECKPOINTS, PICTURES, checkpoint, half_precision, one_number_for_all
 from .images import samples
-
-# -- pictures -----------------------------------------------------------------------------
-
-
-def bmp_of_runs(side: int = 2400) -> bytes:
-    """A BMP in which each pixel is a run of its own, which Pillow decodes in Python."""
-    pixels = (b"\1\7" * side + b"\0\0") * side + b"\0\1"
-    header = struct.pack("<IiiHHIIiiII", 40, side, side, 1, 8, 1, len(pixels), 0, 0, 256, 0)
-    start = 14 + len(header) + 1024
-    return struct.pack("<2sIHHI", b"BM", start + len(pixels), 0, 0, start) + header + bytes(1024) + pixels
-
-
-def png_of_chunks(count: int = 1_000_000) -> bytes:
-    """A PNG of one pixel among so many chunks that nobody knows."""
-    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0))
-    body = _chunk(b"IDAT", zlib.compress(b"\0\0")) + _chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + header + _chunk(b"aaAa", b"") * count + body
-
-
-def _chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-
-def jpeg_of_scans(count: int = 90, side: int = 4096) -> bytes:
-    """A progressive JPEG whose last scan, which visits every pixel, comes again and again."""
-    stream = io.BytesIO()
-    Image.new("L", (side, side), 77).save(stream, "JPEG", progressive=True)
-    data = stream.getvalue()
-    return data[:-2] + data[data.rindex(b"\xff\xda") : -2] * count + data[-2:]
-
-
-def gif_of_comments(blocks: int = 6_500_000) -> bytes:
-    """A GIF with a long comment in blocks of two bytes, each of which Pillow keeps as an object."""
-    comment = b"!\xfe" + b"\2cc" * blocks + b"\0"
-    return b"GIF89a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff" + comment + b",\0\0\0\0\1\0\1\0\0\2\2D\1\0;"
-
-
-# -- checkpoints --------------------------------------------------------------------------
-
-WIDE = ResNetConfig(
-    block="basic", layers=(1, 1, 1, 1), planes=(16, 16, 16, 4670), stem="3x3", stem_pool="none", num_classes=10
-)
-"""A network of 197 million weights, 376 MiB in fp16, whose wide stage sees few pixels."""
-
-
-def nested_tuples(depth: int = 300_000) -> bytes:
-    """A checkpoint with a key of tuples in tuples: whoever hashes it calls himself as often."""
-    return _archive(b"\x80\x02})" + b"\x85" * depth + _text("fc.weight") + b"s.")
-
-
-def nested_references(depth: int = 29) -> bytes:
-    """A checkpoint with a key of pairs that hold the pair before twice: whoever hashes it comes 2^depth times to the first."""
-    return _archive(b"\x80\x02})" + b"q\0h\0\x86" * depth + _text("fc.weight") + b"s.")
-
-
-def empty_containers(count: int = 8 * 2**20 - 100) -> bytes:
-    """A checkpoint of a list of empty dictionaries, a byte each in the file."""
-    return _archive(b"\x80\x02(" + b"}" * count + b"l.")
-
-
-def many_tensors(count: int = 100_000) -> bytes:
-    """A checkpoint of more tensors than any network has."""
-    zeros = torch.zeros(1)
-    return _saved({f"layer1.{number}.weight": zeros for number in range(count)})
-
-
-def one_number_for_all() -> bytes:
-    """A checkpoint of a few kilobytes in fp16 for a network of 0.7 GiB: every number of a tensor is the same one."""
-    zero = torch.zeros(1, dtype=torch.float16)
-    return _saved({name: zero.expand(shape) for name, shape in _shapes(WIDE).items()})
-
-
-def no_data() -> bytes:
-    """A checkpoint as before PyTorch 1.6 that names no storage to be filled."""
-    return _before_zip(_holding(_tensor(_storage("0", 4096), 4096)))
-
-
-def typed_storage() -> bytes:
-    """A checkpoint whose storage is made by a call, which leaves its bytes as it finds them."""
-    return _archive(_holding(_tensor(b"ctorch.storage\nTypedStorage\n" + _number(4096) + b"\x85R", 4096)))
-
-
-def growing_storage() -> bytes:
-    """The same with a tensor that is longer than its storage, which torch then makes longer."""
-    return _before_zip(_holding(_tensor(_storage("0", 16), 4096)))
-
-
-def half_precision(number: int = 0) -> list[bytes]:
-    """A checkpoint of 376 MiB in fp16, in parts: a safetensors file of zeros, which `number` tells from others."""
-    at, header = 0, {"__metadata__": {"number": f"{number:4}"}}
-    for name, shape in _shapes(WIDE).items():
-        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [at, at := at + 2 * shape.numel()]}  # type: ignore[dict-item]
-    text = json.dumps(header).encode()
-    return [struct.pack("<Q", len(text)), text, bytes(at)]
-
-
-def _shapes(config: ResNetConfig) -> dict[str, torch.Size]:
-    return {
-        name: tensor.shape for name, tensor in build(config, "meta").state_dict().items() if tensor.is_floating_point()
-    }
-
-
-def _saved(value: object) -> bytes:
-    stream = io.BytesIO()
-    torch.save(value, stream)
-    return stream.getvalue()
-
-
-def _archive(pickled: bytes) -> bytes:
-    """What `torch.save` would have written around a pickle without storages."""
-    records = {"data.pkl": pickled, "byteorder": b"little", "version": b"3\n"}
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as file:
-        for name, content in records.items():
-            file.writestr(zipfile.ZipInfo(f"archive/{name}"), content)  # without the time of day
-    return stream.getvalue()
-
-
-def _before_zip(pickled: bytes) -> bytes:
-    """What `torch.save` wrote before PyTorch 1.6 around a pickle, without storages."""
-    system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
-    head = [pickle.dumps(value, 2) for value in (0x1950A86A20F9469CFC6C, 1001, system)]
-    return b"".join([*head, pickled, pickle.dumps([], 2)])
-
-
-def _text(value: str) -> bytes:
-    return b"X" + struct.pack("<I", len(value)) + value.encode()
-
-
-def _number(value: int) -> bytes:
-    return b"J" + struct.pack("<i", value)
-
-
-def _storage(key: str, count: int) -> bytes:
-    """A storage of float32, as the pickles of `torch.save` before PyTorch 1.6 refer to it."""
-    return b"(" + _text("storage") + b"ctorch\nFloatStorage\n" + _text(key) + _text("cpu") + _number(count) + b"NtQ"
-
-
-def _tensor(storage: bytes, count: int) -> bytes:
-    """A tensor of so many numbers on a storage."""
-    call = (
-        b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + _number(0) + _number(count) + b"\x85" + _number(1) + b"\x85"
-    )
-    return call + b"\x89ccollections\nOrderedDict\n)RtR"
-
-
-def _holding(tensor: bytes) -> bytes:
-    return b"\x80\x02}" + _text("fc.weight") + tensor + b"s."
-
 
 # -- what attackers do --------------------------------------------------------------------
 
@@ -203,8 +47,7 @@ Act = Callable[[str, int, Sequence[bytes]], AsyncGenerator[str, None]]
 
 def said(visitor: Visitor) -> str:
     """The first thing that a page warns of, as text."""
-    words = re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", next(iter(visitor.alerts), "no complaint"))
-    return words.replace("\u2060", "")
+    return unescaped(next(iter(visitor.alerts), "no complaint"))
 
 
 def uploader(visitor: Visitor, checkpoint: bool) -> str:
@@ -272,10 +115,9 @@ def open_links(*queries: str) -> Act:
                 try:
                     async with asyncio.timeout(DROPPED):
                         await visitor.run()
+                    yield f"{len(visitor.alerts)} alerts: {said(visitor)}"
                 except TimeoutError:
                     yield "no answer"
-                    return
-                yield f"{len(visitor.alerts)} alerts: {said(visitor)}"
                 await asyncio.sleep(REST)
 
     return act
@@ -450,18 +292,23 @@ SEVERAL = "tab=Several+pictures&"
 INTEGRATED = "preset=resnet152&tab=Attribution&size="
 
 ATTACKS = (
-    Attack("picture: BMP of runs", bring_picture, bmp_of_runs),
-    Attack("picture: PNG of a million chunks", bring_picture, png_of_chunks),
-    Attack("picture: JPEG of 90 scans", bring_picture, jpeg_of_scans),
-    Attack("picture: GIF of long comments", bring_picture, gif_of_comments),
-    Attack("checkpoint: 300,000 nested tuples", bring_checkpoint, nested_tuples),
-    Attack("checkpoint: references 29 deep", bring_checkpoint, nested_references),
-    Attack("checkpoint: 8 million containers", bring_checkpoint, empty_containers),
-    Attack("checkpoint: 100,000 tensors", bring_checkpoint, many_tensors),
+    Attack("picture: BMP of runs", bring_picture, PICTURES["a BMP of runs of one pixel"]),
+    Attack("picture: PNG of a million chunks", bring_picture, PICTURES["a PNG of a million chunks"]),
+    Attack("picture: JPEG of a hundred scans", bring_picture, PICTURES["a JPEG of a hundred scans"]),
+    Attack("picture: GIF of a comment in small parts", bring_picture, PICTURES["a GIF of a comment in small parts"]),
+    Attack("checkpoint: 300,000 nested tuples", bring_checkpoint, CHECKPOINTS["tuples 300,000 deep as a key, zip"]),
+    Attack("checkpoint: pairs 40 deep", bring_checkpoint, CHECKPOINTS["pairs 40 deep as a key, zip"]),
+    Attack("checkpoint: 8 million containers", bring_checkpoint, CHECKPOINTS["eight million containers, zip"]),
+    Attack("checkpoint: 100,000 tensors", bring_checkpoint, CHECKPOINTS["100,000 tensors in few bytes"]),
     Attack("checkpoint: stride 0, six people", bring_checkpoint, one_number_for_all, people=6),
-    Attack("checkpoint: no data", bring_checkpoint, no_data, readable=False),
-    Attack("checkpoint: a storage made by a call", bring_checkpoint, typed_storage, readable=False),
-    Attack("checkpoint: a storage that grows", bring_checkpoint, growing_storage, readable=False),
+    Attack("checkpoint: no data", bring_checkpoint, CHECKPOINTS["no data"], readable=False),
+    Attack(
+        "checkpoint: a storage made by a call",
+        bring_checkpoint,
+        CHECKPOINTS["a typed storage by a call, zip"],
+        readable=False,
+    ),
+    Attack("checkpoint: a storage that grows", bring_checkpoint, CHECKPOINTS["a storage that grows"], readable=False),
     Attack("checkpoint: 376 MiB of fp16", bring_half_precision, half_precision, once=True),
     Attack("pass: integrated gradients, 224 px", look(INTEGRATED + "224", "integrate")),
     Attack("pass: integrated gradients, 416 px", look(INTEGRATED + "416", "integrate")),
@@ -470,6 +317,7 @@ ATTACKS = (
     Attack("pass: several pictures at 1024 px", look(SEVERAL + "preset=resnet18&size=1024")),
     Attack("pass: several pictures at 4096 px", look(SEVERAL + SMALL)),
     Attack("pass: several pictures at 8192 px", look(SEVERAL + ONE_CHANNEL)),
+    Attack("link: a size of 15,900 characters", open_links("size=" + "9" * 15_900)),
     Attack("link: a size of 100,000 characters", open_links("size=" + "9" * 100_000)),
     Attack("link: 8,000 unknown keys, and 900", open_links(unknown_keys(8000), unknown_keys(900))),
     Attack("link: random ones, every page", open_random_links),
@@ -618,7 +466,7 @@ class Scene:
 
     async def start_server(self) -> None:
         self.address, self.process = await asyncio.to_thread(
-            self.stack.enter_context, served(ROOT / "explorer" / "app.py")
+            self.stack.enter_context, server(ROOT / "explorer" / "app.py")
         )
 
     async def watch(self) -> None:
@@ -716,7 +564,7 @@ class Scene:
 
 async def warm(address: str) -> None:
     """Look at everything once, as others have on a server that has been there for a while."""
-    picture, weights = samples()[0].open(), _saved(build(ResNetConfig(layers=(1,), planes=(8,))).state_dict())
+    picture, weights = samples()[0].open(), checkpoint(build(ResNetConfig(layers=(1,), planes=(8,))).state_dict())
     async with visit(address, "inference", SHIPPED) as visitor:
         await visitor.click("source", "Upload")
         await visitor.upload(uploader(visitor, False), "picture", picture)

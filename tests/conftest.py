@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import pytest
@@ -27,10 +31,27 @@ config.get_config_options(force_reparse=True)
 manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.scan_component_manifests)
 
 
+Value = TypeVar("Value")
+
+
+def alone(work: Coroutine[Any, Any, Value]) -> Value:
+    """What a coroutine returns, run in a thread of its own, where no browser's event loop runs."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
+
+
+def soon(true: Callable[[], object]) -> None:
+    """Wait until something is so, which another thread or process does."""
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
 @pytest.fixture(scope="session")
 def address() -> Iterator[str]:
     """The app on a free port of this machine."""
-    with server(ROOT / "explorer" / "app.py") as address:
+    with server(ROOT / "explorer" / "app.py") as (address, _):
         yield address
 
 

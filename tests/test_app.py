@@ -22,6 +22,7 @@ from torchvision.models import resnet18
 
 import resnet.weights
 from explorer import images, state
+from explorer.clients import unescaped
 from explorer.images import open_image, samples
 from explorer.store import RESULTS, Holdings
 from explorer.trace import trace
@@ -111,8 +112,8 @@ def link(app: AppTest) -> dict[str, str]:
 
 
 def said(alerts: Any) -> list[str]:
-    """Alerts as they read once Markdown has taken the backslashes away."""
-    return [re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", alert.value) for alert in alerts]
+    """Alerts as they read."""
+    return [unescaped(alert.value) for alert in alerts]
 
 
 def texts(app: AppTest) -> list[str]:

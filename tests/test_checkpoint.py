@@ -22,6 +22,7 @@ import timm
 import torch
 import torchvision
 from streamlit.testing.v1 import AppTest
+from test_app import run as ran
 from torch import Tensor, nn
 
 from explorer.inference import Device
@@ -575,12 +576,6 @@ def app_with(**query: str) -> AppTest:
         app.query_params[name] = text
     app.session_state["own checkpoint"] = True
     return ran(ran(app).switch_page("../pages/inference.py"))
-
-
-def ran(app: AppTest) -> AppTest:
-    app.run()
-    assert not app.exception, app.exception
-    return app
 
 
 def upload(app: AppTest, data: bytes, name: str = "mine.pth") -> AppTest:

@@ -10,58 +10,40 @@ import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import time
-import urllib.request
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from test_jobs import soon, there
+from conftest import alone, soon
+from test_jobs import there
 from websockets.exceptions import ConnectionClosed
 
-from explorer import clients, degradation, images, published, source
+from explorer import bench, clients, degradation, images, published, source
 from explorer.bench import ROOT
 from explorer.view import View
 from resnet import preset
 from resnet.weights import BUNDLED, ShippedError
-
-Value = TypeVar("Value")
 
 
 class Server:
     """The app as it is in `folder`, in a process that a test may end in any way and start again."""
 
     def __init__(self, folder: Path, hub: Path):
-        self.folder, self.hub = folder, hub
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
-        self.address = f"http://127.0.0.1:{self.port}"
+        self.folder, self.hub, self.stack = folder, hub, ExitStack()
         self.start()
 
     def start(self) -> None:
-        options = ("--server.address=127.0.0.1", f"--server.port={self.port}", "--server.headless=true",
-                   "--server.fileWatcherType=none")  # fmt: skip
         environment = {"TORCH_HOME": str(self.hub), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(self.folder)}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", "explorer/app.py", *options], cwd=self.folder,
-            env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        soon(self.answers, 120)
-
-    def answers(self) -> bool:
-        assert self.process.poll() is None
-        with suppress(OSError):
-            urllib.request.urlopen(f"{self.address}/_stcore/health", timeout=2).close()
-            return True
-        return False
+        self.address, self.process = self.stack.enter_context(
+            bench.server(self.folder / "explorer" / "app.py", self.folder, environment)
+        )
 
     def children(self) -> list[int]:
         """The processes that it has started and that run."""
@@ -79,9 +61,8 @@ class Server:
 @pytest.fixture(scope="module")
 def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = Server(ROOT, tmp_path_factory.mktemp("hub"))
-    yield server
-    server.process.kill()
-    server.process.wait()
+    with server.stack:
+        yield server
 
 
 @pytest.fixture
@@ -110,7 +91,7 @@ class Person(clients.Visitor):
         elif kind == "delta" and (name := message.delta.new_element.WhichOneof("type")):
             element = getattr(message.delta.new_element, name)
             words = getattr(element, "body", "") or getattr(element, "text", "")
-            self.said.append((name, str(words).replace("\\", "").replace("\u2060", "")))
+            self.said.append((name, clients.unescaped(str(words))))
 
     @property
     def words(self) -> str:
@@ -138,12 +119,6 @@ def _readers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clients, "Visitor", Person)
 
 
-def together(work: Coroutine[Any, Any, Value]) -> Value:
-    """What a coroutine returns, run in a thread where no other loop runs."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, work).result()
-
-
 def read(server: Server, *links: str, kill: bool = False) -> list[Person]:
     """People who have opened these links, all at a time, and left; or the server is killed while they are there."""
 
@@ -161,7 +136,7 @@ def read(server: Server, *links: str, kill: bool = False) -> list[Person]:
             while True:
                 await person.socket.recv()
 
-    return together(everybody())
+    return alone(everybody())
 
 
 def link(page: str = "", view: View | None = None, **changes: Any) -> str:
@@ -232,7 +207,7 @@ def test_a_jobs_process_is_killed_then_the_server_is_stopped(server: Server) -> 
             assert server.end(signal.SIGTERM) in (0, -signal.SIGTERM)
             return pid
 
-    pid = together(everything())
+    pid = alone(everything())
     soon(lambda: not there(pid))
 
 
@@ -297,9 +272,8 @@ def damaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     for path in folder.rglob("*"):
         path.chmod(0o555 if path.is_dir() else 0o444)
     server = Server(folder, tmp_path_factory.mktemp("hub"))
-    yield server
-    server.process.kill()
-    server.process.wait()
+    with server.stack:
+        yield server
 
 
 SAID = {
@@ -331,7 +305,7 @@ def test_damaged_files_are_sentences_and_the_rest_of_the_app_is_there(server: Se
             await person.watch(lambda: "The run failed" in person.words)
             return person.words
 
-    assert f"The run failed: fashion-train.npz is missing: {AGAIN}." in together(train())
+    assert f"The run failed: fashion-train.npz is missing: {AGAIN}." in alone(train())
     assert {path: path.stat().st_mtime_ns for path in damaged.folder.rglob("*")} == before
     (person,) = read(server, link("inference", FASHION))
     assert AGAIN not in person.words

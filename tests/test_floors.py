@@ -18,7 +18,7 @@ MODULES = [
 TESTS = [path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("*.py")]
 SCREEN = r"explorer\.(views|state|app|script|guard)\b"
 """Modules that show something in Streamlit."""
-BENCH = r"explorer\.(bench|clients|hostile)\b"
+BENCH = r"explorer\.(bench|clients|hostile|hostile_files)\b"
 
 
 def dotted(path: str) -> str:

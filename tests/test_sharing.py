@@ -29,7 +29,7 @@ from streamlit.runtime.media_file_manager import MediaFileManager
 from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
 from streamlit.runtime.scriptrunner import RerunData, RerunException, StopException
 from streamlit.testing.v1 import AppTest, app_test, util
-from test_app import APP, captions, opened, texts
+from test_app import APP, captions, opened, run, texts
 from torch import Tensor, nn
 
 from explorer import charts
@@ -422,19 +422,13 @@ def test_what_was_stopped_is_computed_once_it_is_asked_for(
     app = opened("experiments", preset="resnet20_fashion", tab="Degradation")
     app.session_state["stopped"] = {"a name"}
     app.session_state["view"] = replace(app.session_state["view"], tab=tab)
-    charts = ran(app).get("plotly_chart")
+    charts = run(app).get("plotly_chart")
     assert not charts
     (again,) = [button for button in app.button if button.label == "Compute it"]
     again.click()
-    assert ran(app).get("plotly_chart")
+    assert run(app).get("plotly_chart")
     assert not app.session_state["stopped"]
     assert not [button for button in app.button if button.label in ("Compute it", "Stop")]
-
-
-def ran(app: AppTest) -> AppTest:
-    app.run()
-    assert not app.exception, app.exception
-    return app
 
 
 def test_what_follows_from_the_rest_is_no_part_of_a_key(fresh: Callable[[], None]) -> None:

@@ -14,6 +14,7 @@ from hypothesis import example, find, given, settings
 from hypothesis import strategies as st
 from test_config import configs
 
+from explorer.clients import unescaped
 from explorer.compare import common_size
 from explorer.residual import switchable
 from explorer.state import escape_markdown
@@ -299,8 +300,7 @@ MEANINGFUL = "\\`*_{}[]()<>#+-.!|$~:&"
 
 def assert_plain(words: str) -> None:
     escaped = escape_markdown(words)
-    unescaped = re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", escaped).replace(JOINER, "")
-    assert unescaped == "".join(map(as_text, re.sub(r"\s+", " ", words)))
+    assert unescaped(escaped) == "".join(map(as_text, re.sub(r"\s+", " ", words)))
     meaningful = "".join(map(re.escape, MEANINGFUL))
     assert not re.search(rf"[{meaningful}]", re.sub(rf"\\[{meaningful}]", "", escaped))
 

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from hostile_files import CHECKPOINTS, archive, before_zip, holding, long, number, storage, tensor, text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from explorer.hostile_files import CHECKPOINTS, archive, before_zip, holding, long, number, storage, tensor, text
 from resnet import confined
 from resnet.checkpoint import WeightsError, read_state_dict
 from resnet.confined import BusyError, ConfinedError

@@ -26,6 +26,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
+from conftest import soon
 from torch import Tensor, nn
 
 from resnet import ResNet, ResNetConfig, build, preset
@@ -342,13 +343,6 @@ class Person(threading.Thread):
 
 class Left(BaseException):
     """What Streamlit raises in the script of a person who clicks elsewhere."""
-
-
-def soon(true: Callable[[], object]) -> None:
-    end = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_four_people_download_a_file_once(server: Server, hub: Path) -> None:

@@ -8,18 +8,27 @@ import pickle
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
+import torch
 from PIL import Image
+
+from resnet import ResNetConfig
+from resnet.model import build
 
 MIB = 2**20
 
 # -- pictures -----------------------------------------------------------------------------
 
 
-def saved(picture: Image.Image, kind: str, **options) -> bytes:
+def saved(picture: Image.Image, kind: str, append_images: Sequence[Image.Image] = (), **options: Any) -> bytes:
+    """The bytes of a file. Copies are saved, since saving leaves settings of one format in a picture."""
+    if append_images:
+        options |= {"save_all": True, "append_images": [frame.copy() for frame in append_images]}
     stream = io.BytesIO()
-    picture.save(stream, kind, **options)
+    picture.copy().save(stream, kind, **options)
     return stream.getvalue()
 
 
@@ -102,14 +111,14 @@ def texts(count: int, each: int) -> bytes:
 EXIF = b"II*\0\x08\0\0\0\x01\0" + struct.pack("<HHLL", 274, 3, 9_000_000, 26)
 
 PICTURES: dict[str, Callable[[], bytes]] = {
-    "a BMP of runs of one pixel": lambda: bmp_rle(4000, 2400, b"\1\7" * 9_600_000),
+    "a BMP of runs of one pixel": lambda: bmp_rle(4000, 2400, (b"\1\7" * 4000 + b"\0\0") * 2400 + b"\0\1"),
     "a BMP of runs that skip": lambda: bmp_rle(20_000, 20_000, b"\0\2\1\0" * 4_500_000),
     "a BMP of ends of lines": lambda: bmp_rle(10_000, 10_000, b"\0\0" * 9_000_000),
     "a PNG of a million chunks": lambda: png(8, 8, bytes(72), chunk(b"teSt", b"") * 1_500_000),
     "a PNG of a million empty parts": lambda: png(8, 8, bytes(72)).replace(
         chunk(b"IDAT", zlib.compress(bytes(72))), chunk(b"IDAT", b"") * 1_500_000
     ),
-    "a JPEG of a hundred scans": lambda: scans(4000, 80),
+    "a JPEG of a hundred scans": lambda: scans(4096, 90),
     "a JPEG of four hundred scans": lambda: scans(2000, 400),
     "a JPEG of endless segments": lambda: spread(b"\xff\xe0\0\2" * 4_000_000),
     "a JPEG of endless comments": lambda: spread(b"\xff\xfe\0\2" * 4_000_000),
@@ -148,12 +157,10 @@ PICTURES: dict[str, Callable[[], bytes]] = {
 def archive(pickled: bytes, **records: bytes) -> bytes:
     """What `torch.save` would have written around a pickle and its storages."""
     stream = io.BytesIO()
+    own = {"data.pkl": pickled, "byteorder": b"little", "version": b"3\n"}
     with zipfile.ZipFile(stream, "w") as file:
-        file.writestr("archive/data.pkl", pickled)
-        file.writestr("archive/byteorder", "little")
-        file.writestr("archive/version", "3\n")
-        for key, content in records.items():
-            file.writestr(f"archive/data/{key.removeprefix('_')}", content)
+        for name, content in (own | {f"data/{key.removeprefix('_')}": data for key, data in records.items()}).items():
+            file.writestr(zipfile.ZipInfo(f"archive/{name}"), content)  # without the time of day
     return stream.getvalue()
 
 
@@ -196,6 +203,15 @@ def holding(*entries: bytes) -> bytes:
     return b"\x80\x02}(" + items + b"u."
 
 
+def key(steps: bytes) -> bytes:
+    """The pickle of a dictionary with one key, which these steps make of an empty tuple: whoever reads it hashes that."""
+    return b"\x80\x02})" + steps + text("fc.weight") + b"s."
+
+
+DEEPER, TWICE = b"\x85", b"q\0h\0\x86"
+"""Steps: a tuple of the value, and a pair that holds it twice, so that its hash takes twice as long."""
+
+
 def nested(depth: int) -> bytes:
     """A dictionary that holds one other twice, which holds one other twice, …"""
     steps = b"}" + b"".join(
@@ -214,6 +230,22 @@ def growing(shape: tuple[int, ...], stride: tuple[int, ...], start: int, legacy:
     return before_zip(pickled, ["0"], struct.pack("<q", 16) + NUMBERS) if legacy else archive(pickled, _0=NUMBERS)
 
 
+def unfilled(count: int) -> bytes:
+    """A tensor of 4096 numbers on a storage of so many, in a file from before zip files that fills no storage."""
+    return before_zip(holding(tensor(storage("0", count, True), 0, (4096,), (1,))), [])
+
+
+def checkpoint(tensors: dict[str, torch.Tensor]) -> bytes:
+    stream = io.BytesIO()
+    torch.save(tensors, stream)
+    return stream.getvalue()
+
+
+def around(make: Callable[[], bytes], legacy: bool) -> bytes:
+    """A pickle that is made here, and a number that it does not ask for."""
+    return before_zip(make(), ["1"], struct.pack("<q", 1) + bytes(4)) if legacy else archive(make(), _0=bytes(4))
+
+
 def safetensors(header: object, body: bytes = b"") -> bytes:
     """A safetensors file with any header."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
@@ -221,12 +253,12 @@ def safetensors(header: object, body: bytes = b"") -> bytes:
 
 
 PICKLES: dict[str, Callable[[], bytes]] = {
-    "tuples 300,000 deep": lambda: b"\x80\x02}" + text("fc.weight") + b")" + b"\x85" * 300_000 + b"s.",
-    "tuples 300,000 deep as a key": lambda: b"\x80\x02})" + b"\x85" * 300_000 + text("fc.weight") + b"s.",
+    "tuples 300,000 deep": lambda: b"\x80\x02}" + text("fc.weight") + b")" + DEEPER * 300_000 + b"s.",
+    "tuples 300,000 deep as a key": lambda: key(DEEPER * 300_000),
     "lists 300,000 deep": lambda: b"\x80\x02" + b"]" * 300_000 + b"a" * 299_999 + b".",
-    "pairs 40 deep as a key": lambda: b"\x80\x02})" + b"q\0h\0\x86" * 40 + text("fc.weight") + b"s.",
-    "pairs 40 deep as one of the keys": lambda: b"\x80\x02}()" + b"q\0h\0\x86" * 40 + text("fc.weight") + b"u.",
-    "pairs 40 deep as a name": lambda: b"\x80\x04)" + b"q\0h\0\x86" * 40 + b"h\0\x93.",
+    "pairs 40 deep as a key": lambda: key(TWICE * 40),
+    "pairs 40 deep as one of the keys": lambda: b"\x80\x02}()" + TWICE * 40 + text("fc.weight") + b"u.",
+    "pairs 40 deep as a name": lambda: b"\x80\x04)" + TWICE * 40 + b"h\0\x93.",
     "references 29 deep": lambda: nested(29),
     "references 200 deep": lambda: nested(200),
     "eight million containers": lambda: b"\x80\x02(" + b"}" * (8 * MIB - 100) + b"l.",
@@ -246,7 +278,7 @@ PICKLES: dict[str, Callable[[], bytes]] = {
 }  # fmt: skip
 """Pickles that are refused, whatever stands around them."""
 
-GROWING = {
+GROWING: dict[str, tuple[tuple[int, ...], tuple[int, ...], int]] = {
     "longer": ((4096,), (1,), 0), "further apart": ((16,), (300,), 0), "later": ((16,), (1,), 10),
     "with many axes": ((2,) * 12, (1,) * 12, 5),
 }  # fmt: skip
@@ -254,13 +286,13 @@ GROWING = {
 ONE = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
 
 CHECKPOINTS: dict[str, Callable[[], bytes]] = {
-    **{f"{name}, zip": lambda make=make: archive(make(), _0=bytes(4)) for name, make in PICKLES.items()},
-    **{
-        f"{name}, before zip": lambda make=make: before_zip(make(), ["1"], struct.pack("<q", 1) + bytes(4))
-        for name, make in PICKLES.items()
-    },
-    **{f"{name}, zip": lambda case=case: growing(*case, False) for name, case in GROWING.items()},
-    **{f"{name}, before zip": lambda case=case: growing(*case, True) for name, case in GROWING.items()},
+    **{f"{name}, zip": partial(around, make, False) for name, make in PICKLES.items()},
+    **{f"{name}, before zip": partial(around, make, True) for name, make in PICKLES.items()},
+    **{f"{name}, zip": partial(growing, *case, False) for name, case in GROWING.items()},
+    **{f"{name}, before zip": partial(growing, *case, True) for name, case in GROWING.items()},
+    "no data": lambda: unfilled(4096),
+    "a storage that grows": lambda: unfilled(16),
+    "100,000 tensors in few bytes": lambda: checkpoint(dict.fromkeys((f"n{index}" for index in range(100_000)), torch.zeros(1))),
     "half of 32,768² numbers": lambda: safetensors(
         {"fc.weight": {"dtype": "F16", "shape": [2**15, 2**15], "data_offsets": [0, 2**31]}}
     ),
@@ -271,3 +303,29 @@ CHECKPOINTS: dict[str, Callable[[], bytes]] = {
 }  # fmt: skip
 """Each is refused: without bounds, one ends the process, another takes minutes or gigabytes, and another shows what
 lies in memory."""
+
+WIDE = ResNetConfig(
+    block="basic", layers=(1, 1, 1, 1), planes=(16, 16, 16, 4670), stem="3x3", stem_pool="none", num_classes=10
+)
+"""A network of 197 million weights, 376 MiB in fp16, whose wide stage sees few pixels."""
+
+
+def shapes(config: ResNetConfig) -> dict[str, torch.Size]:
+    return {
+        name: tensor.shape for name, tensor in build(config, "meta").state_dict().items() if tensor.is_floating_point()
+    }
+
+
+def one_number_for_all() -> bytes:
+    """A checkpoint of a few kilobytes in fp16 for a network of 0.7 GiB: every number of a tensor is the same one."""
+    zero = torch.zeros(1, dtype=torch.float16)
+    return checkpoint({name: zero.expand(shape) for name, shape in shapes(WIDE).items()})
+
+
+def half_precision(number: int = 0, config: ResNetConfig = WIDE) -> list[bytes]:
+    """A checkpoint in fp16, 376 MiB for `WIDE`, in parts: a safetensors file of zeros, which `number` tells from others."""
+    at, header = 0, {"__metadata__": {"number": f"{number:4}"}}
+    for name, shape in shapes(config).items():
+        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [at, at := at + 2 * shape.numel()]}  # type: ignore[dict-item]
+    text = json.dumps(header).encode()
+    return [struct.pack("<Q", len(text)), text, bytes(at)]
