@@ -351,7 +351,7 @@ def test_a_value_that_no_browser_sends(own, page: str) -> None:
 
 PAGES = {
     "": ("Layers", "Cost", "Ledger", "graphviz"), "inference": ("Activations", "Weights", "Receptive field"), "compare": ("",),
-    "accuracy": ("",), "kernels": ("The block", "The 1×1 convolution"), "source": ("",), "claims": ("",),
+    "accuracy": ("",), "kernels": ("The block", "The 1×1 convolution"), "source": ("",),
     "experiments": ("Paths", "Degradation"),
 }  # fmt: skip
 
