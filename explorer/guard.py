@@ -278,7 +278,7 @@ class Guard:
             self.arriving.remove(upload)
             files = manager().file_storage
             self.since = {key: time for key, time in self.since.items() if key[1] in files.get(key[0], ())}
-            self.since[session, file] = clock()
+            self.since.setdefault((session, file), clock())
             if session not in self.kept and not get_instance().is_active_session(session):  # it ended meanwhile
                 manager().remove_session_files(session)
 
