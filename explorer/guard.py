@@ -13,18 +13,19 @@ import re
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from google.protobuf.message import DecodeError
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import config, file_util
 from streamlit.proto.BackMsg_pb2 import BackMsg
-from streamlit.runtime import get_instance
+from streamlit.runtime import get_instance, runtime_util
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.state.session_state import Serialized, Value, WStates
 
@@ -41,16 +42,24 @@ MOST_ADDRESS = 2**15
 """Characters of an address."""
 MOST_MESSAGE, MOST_FILES, MOST_WIDGETS = 2**20, 1000, 1000
 """Bytes of a message, and the files and widgets that it may name."""
+MOST_OUTGOING = 50_000_000
+"""Bytes of a message to a browser."""
 PACE, BURST = 0.02, 1.0
 """Seconds from one message of a connection to the next, and the seconds that messages may come ahead of it."""
 FIRST_WORD, LAST_RUN = 30.0, 60.0
 """Seconds in which a connection has to ask for a page, and after which a session's last run has ended."""
 UPLOADS_OF_ONE, UPLOADS_OF_ALL, LEAST = 512 * 2**20, 2**30, 2**16
 """Bytes of uploads that are on their way or not read yet, and those that each file counts at least."""
-PATIENCE, SLOWEST = 30.0, 32 * 2**10
-"""Seconds that an upload has, and the bytes that it must bring in each second after them."""
+AT_ONCE = 20
+"""Uploads of one session on their way."""
+UNREAD = 60.0
+"""Seconds after which a file that no page has read goes where others need its room."""
+PATIENCE, SLOWEST = 30.0, 256 * 2**10
+"""Seconds that an upload has, and the bytes that it must bring in each second after them; a request waits as long."""
 LONGEST_ANSWER = 300.0
 """Seconds that somebody may take to read an answer."""
+MOST_KEPT = 100
+"""Sessions whose connection was lost: Streamlit keeps 128, and forgets the oldest without a word where more are lost."""
 SPARE, OF_SESSION, OF_REQUEST = 96, 4, 2
 """File descriptors of the process itself, of a session (its socket and its event loop) and of a request."""
 
@@ -160,20 +169,23 @@ PROTOCOL_ERROR, NO_TEXT, REFUSED, TOO_LARGE, COME_BACK = 1002, 1003, 1008, 1009,
 class Guard:
     """The app `inside`, and what is kept from it.
 
-    `open` counts the connections, `requests` and `uploads` bound what is answered at once; `kept` are the sessions whose
-    connection was lost, oldest first, each with the timer that ends it; `arriving` counts the bytes of uploads that are
-    on their way, by session.
+    `open` counts the connections, `requests` bounds what is answered at once and `most_uploads` what arrives; `kept` are
+    the sessions whose connection was lost, oldest first, each with the timer that ends it; `arriving` are the uploads on
+    their way, each by its session and the bytes that it counts; `since` says when a file came that may not be read yet.
     """
 
     def __init__(self, inside: ASGIApp):
         WStates.__getitem__ = read_or_default  # type: ignore[method-assign]
+        # Streamlit has one limit for both directions; the server has taken the option's small one for what comes in.
+        runtime_util._max_message_size_bytes = MOST_OUTGOING
         self.inside = inside
         self.headers = headers(Path(file_util.get_static_dir(), "index.html").read_text(encoding="utf-8"))
-        self.most_sessions, requests = most_sessions_and_requests()
-        self.requests, self.uploads = asyncio.Semaphore(requests), asyncio.Semaphore(requests)
+        self.most_sessions, self.most_uploads = most_sessions_and_requests()
+        self.requests = asyncio.Semaphore(self.most_uploads)
         self.open = 0
         self.kept: dict[str, asyncio.TimerHandle] = {}
-        self.arriving: Counter[str] = Counter()
+        self.arriving: list[tuple[str, int]] = []
+        self.since: dict[tuple[str, str], float] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -188,69 +200,107 @@ class Guard:
 
     async def request(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or say in a sentence why not."""
+        started = False
 
         async def answer(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 message = {**message, "headers": [*message.get("headers", ()), *self.headers]}
+            else:
+                place.close()  # who reads slowly takes no place from others
             await send(message)
 
-        given = {name: value for name, value in scope["headers"] if name in (b"accept", b"content-length")}
-        route = scope["path"].partition("/_stcore/")[2]
-        words, status = "", 200
-        if len(scope["path"]) + len(scope["query_string"]) > MOST_ADDRESS:
-            words, status = f"This address is longer than the {MOST_ADDRESS:,} characters that the app takes.", 414
-        elif route and not route.startswith(ROUTES):
-            words, status = "There is nothing here.", 404
-        elif b"text/html" in given.get(b"accept", b"") and not self.room():
-            words, status = "So many people are here that there is no room; try again in a minute.", 503
-        elif scope["method"] == "PUT" and route.startswith("upload_file/"):
-            await self.upload(scope, given.get(b"content-length", b""), receive, answer)
-            return
-        if words:
-            await PlainTextResponse(words, status)(scope, receive, answer)
-            return
-        with suppress(TimeoutError):  # who reads so slowly gets no more
-            async with self.requests, asyncio.timeout(LONGEST_ANSWER):
-                await self.inside(scope, receive, answer)
+        with ExitStack() as place:
+            try:
+                await self.let_in(scope, receive, answer, place)
+            except HTTPException as refusal:
+                await PlainTextResponse(refusal.detail, refusal.status_code)(scope, receive, answer)
+            except Exception:
+                if not started:  # Starlette's own answer would lack our headers
+                    await PlainTextResponse("Something went wrong in the server.", 500)(scope, receive, answer)
+                raise
 
-    async def upload(self, scope: Scope, length: bytes, receive: Receive, send: Send) -> None:
-        """Let an upload in where there is room for all of it, as long as it comes fast enough."""
-        session, taken = scope["path"].split("/")[-2], unread() + self.arriving
-        size = int(length) if re.fullmatch(rb"[0-9]{1,12}", length) else -1
-        words, status = "", 200
-        if size < 0:
-            words, status = "An upload has to say how long it is.", 411
-        elif taken[session] + size > UPLOADS_OF_ONE:
-            words, status = f"At most {UPLOADS_OF_ONE >> 20} MiB of a person's files can wait to be read.", 413
-        elif self.uploads.locked() or taken.total() + size > UPLOADS_OF_ALL:
-            words, status = "Many files are being uploaded at the moment; try again in a minute.", 503
-        if words:
-            await PlainTextResponse(words, status)(scope, receive, send)
+    async def let_in(self, scope: Scope, receive: Receive, send: Send, place: ExitStack) -> None:
+        """Hand a request on, once there is a place for it, which `place` gives back; or raise HTTPException."""
+        given = dict(scope["headers"])
+        route = scope["path"].partition("/_stcore/")[2]
+        if len(scope["path"]) + len(scope["query_string"]) > MOST_ADDRESS:
+            raise HTTPException(414, f"This address is longer than the {MOST_ADDRESS:,} characters that the app takes.")
+        if route and not route.startswith(ROUTES):
+            raise HTTPException(404, "There is nothing here.")
+        if b"text/html" in given.get(b"accept", b"") and not self.room():
+            raise HTTPException(503, "So many people are here that there is no room; try again in a minute.")
+        if scope["method"] == "PUT" and route.startswith("upload_file/"):
+            await self.upload(scope, announced(given), receive, send)
             return
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self.requests.acquire()
+        except TimeoutError:
+            raise HTTPException(
+                503, "The server has too much to answer at the moment; try again in a minute."
+            ) from None
+        place.callback(self.requests.release)
+        with suppress(TimeoutError):  # who reads so slowly gets no more
+            async with asyncio.timeout(LONGEST_ANSWER):
+                await self.inside(scope, receive, send)
+
+    async def upload(self, scope: Scope, size: int, receive: Receive, send: Send) -> None:
+        """Let an upload in where there is room for all of it, as long as it comes fast enough."""
+        session, file = scope["path"].split("/")[-2:]
+        upload = session, max(size, LEAST)
+        if self.full(upload):
+            self.forget_unread()
+        if refusal := self.full(upload):
+            raise refusal
         clock = asyncio.get_running_loop().time
         start, here = clock(), 0
 
         async def part() -> Message:
             nonlocal here
-            async with asyncio.timeout_at(start + PATIENCE + here / SLOWEST):
-                message = await receive()
+            try:
+                async with asyncio.timeout_at(start + PATIENCE + here / SLOWEST):
+                    message = await receive()
+            except TimeoutError:
+                words = f"This upload was ended, as it brought less than {SLOWEST >> 10} KiB a second."
+                raise HTTPException(408, words) from None
             here += len(message.get("body", b""))
+            if here > size:
+                raise HTTPException(400, "This upload is longer than it said.")
             return message
 
-        self.arriving[session] += size
+        self.arriving.append(upload)
         try:
-            async with self.uploads:
+            with suppress(ClientDisconnect):  # nobody is there to be answered
                 await self.inside(scope, part, send)
-        except TimeoutError:
-            words = f"This upload was ended, as it brought less than {SLOWEST >> 10} KiB a second."
-            await PlainTextResponse(words, 408)(scope, receive, send)
-        except ClientDisconnect:  # nobody is there to be answered
-            pass
         finally:
-            self.arriving[session] -= size
-            self.arriving = +self.arriving  # without what is zero
+            self.arriving.remove(upload)
+            files = manager().file_storage
+            self.since = {key: time for key, time in self.since.items() if key[1] in files.get(key[0], ())}
+            self.since.setdefault((session, file), clock())
             if session not in self.kept and not get_instance().is_active_session(session):  # it ended meanwhile
-                get_instance().uploaded_file_mgr.remove_session_files(session)
+                manager().remove_session_files(session)
+
+    def full(self, upload: tuple[str, int]) -> HTTPException | None:
+        """Why there is no room for an upload, beside those on their way and the files that no page has read."""
+        session, size = upload
+        taken = unread()
+        for one, counted in self.arriving:
+            taken[one] += counted
+        if sum(one == session for one, _ in self.arriving) >= AT_ONCE:
+            return HTTPException(429, f"At most {AT_ONCE} files of a person are uploaded at once.")
+        if taken[session] + size > UPLOADS_OF_ONE:
+            return HTTPException(413, f"At most {UPLOADS_OF_ONE >> 20} MiB of a person's files can wait to be read.")
+        if len(self.arriving) >= self.most_uploads or taken.total() + size > UPLOADS_OF_ALL:
+            return HTTPException(503, "Many files are being uploaded at the moment; try again in a minute.")
+        return None
+
+    def forget_unread(self) -> None:
+        """Let go of the files that no page has read for long."""
+        for key, time in self.since.items():
+            if time < asyncio.get_running_loop().time() - UNREAD:
+                manager().remove_file(*key)
 
     # -- connections ----------------------------------------------------------------------
 
@@ -277,6 +327,8 @@ class Guard:
                     # Streamlit looks for what is too old only when the next session is lost: so a second earlier.
                     delay = max(0, config.get_option("server.disconnectedSessionTTL") - 1)
                     self.kept[line.session] = asyncio.get_running_loop().call_later(delay, self.end, line.session)
+                    if len(self.kept) > MOST_KEPT:
+                        self.end(next(iter(self.kept)))
                 else:
                     self.end(line.session)
 
@@ -357,14 +409,29 @@ class Line:
         await asyncio.sleep(max(0.0, self._due - now - BURST))
 
 
-def unread() -> Counter[str]:
-    """Bytes of uploads that Streamlit holds for each session: its script has not read them yet."""
+def manager() -> MemoryUploadedFileManager:
     uploads = get_instance().uploaded_file_mgr
     assert isinstance(uploads, MemoryUploadedFileManager)
-    sessions = list(uploads.file_storage.items())
+    return uploads
+
+
+def unread() -> Counter[str]:
+    """Bytes of uploads that Streamlit holds for each session: its script has not read them yet."""
+    sessions = list(manager().file_storage.items())
     return Counter(
         {session: sum(max(len(one.data), LEAST) for one in list(files.values())) for session, files in sessions}
     )
+
+
+def announced(given: dict[bytes, bytes]) -> int:
+    """Bytes that an upload says it has, by its headers; HTTPException where it does not say so.
+
+    With "Transfer-Encoding" the body ends where it says itself, whatever "Content-Length" says beside it.
+    """
+    length = given.get(b"content-length", b"")
+    if b"transfer-encoding" in given or not re.fullmatch(rb"[0-9]{1,12}", length):
+        raise HTTPException(411, "An upload has to say how long it is.")
+    return int(length)
 
 
 def once_a_minute() -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:

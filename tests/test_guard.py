@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import http.client
+import inspect
 import io
 import itertools
 import re
@@ -26,6 +27,8 @@ from PIL import Image
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState
+from streamlit.runtime import runtime_util
+from streamlit.runtime.memory_session_storage import MemorySessionStorage
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -664,3 +667,237 @@ def test_the_policy_holds(visit) -> None:
     assert done == ["blocked"] * 3 + ["camera"]
     assert len(visit.errors) >= 3
     visit.errors.clear()
+
+
+# -- what is on its way -------------------------------------------------------------------
+
+
+def put(session: str = "a", file: str = "f", **headers: str) -> dict[str, Any]:
+    return request("PUT", f"/_stcore/upload_file/{session}/{file}", **headers)
+
+
+async def answered(one: Guard, scope: dict[str, Any], *messages: dict[str, Any]) -> tuple[int, str]:
+    """The status and the text that a request is answered with; 200 where the app inside said nothing."""
+    told = Told(*messages)
+    await one(scope, told.receive, told.send)
+    return (told.sent[0]["status"], told.sent[1]["body"].decode()) if told.sent else (200, "")
+
+
+async def never(scope: Any, receive: Any, send: Any) -> None:
+    await asyncio.Event().wait()
+
+
+async def turns() -> None:
+    """Whatever can go on does so."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def test_an_upload_has_one_length(runtime: Runtime) -> None:
+    """A server reads a chunked body to its own end, whatever number stands beside it."""
+
+    async def inside(scope: Any, receive: Any, send: Any) -> None:
+        pass
+
+    headers = {"content-length": "1", "transfer-encoding": "chunked"}
+    assert alone(lambda: answered(Guard(inside), put(**headers)))[0] == 411
+
+
+def test_an_upload_ends_where_it_said(runtime: Runtime) -> None:
+    heard = []
+
+    async def inside(scope: Any, receive: Any, send: Any) -> None:
+        for _ in range(3):
+            heard.append(len((await receive())["body"]))
+
+    pieces = [{"type": "http.request", "body": bytes(4), "more_body": True}] * 3
+    status, words = alone(lambda: answered(Guard(inside), put(content_length="8"), *pieces))
+    assert (status, words, heard) == (400, "This upload is longer than it said.", [4, 4])
+
+
+@pytest.mark.parametrize(("rate", "status"), [(10e6 / 8, 200), (200 * 2**10, 408)])
+def test_a_large_upload_over_a_slow_line(rate: float, status: int, runtime: Runtime) -> None:
+    """400 MiB arrive over 10 Mbit a second; over less they would take the place of others for too long."""
+    piece, heard = bytes(2**20), 0
+
+    async def inside(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal heard
+        while heard < 400:
+            await receive()
+            heard += 1
+
+    async def act() -> int:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        loop.time = lambda: now  # type: ignore[method-assign]
+
+        async def receive() -> dict[str, Any]:
+            nonlocal now
+            now += len(piece) / rate
+            await asyncio.sleep(0)
+            return {"type": "http.request", "body": piece, "more_body": True}
+
+        told = Told()
+        await Guard(inside)(put(content_length=str(400 * 2**20)), receive, told.send)
+        return told.sent[0]["status"] if told.sent else 200
+
+    assert alone(act) == status
+    assert (heard == 400) == (status == 200)
+
+
+def test_one_person_leaves_uploads_to_others(runtime: Runtime) -> None:
+    async def act() -> None:
+        one = Guard(never)
+        mine = [asyncio.create_task(answered(one, put(file=str(number), content_length="1"))) for number in range(60)]
+        await turns()
+        refused = [task.result() for task in mine if task.done()]
+        assert len(refused) == 40
+        assert set(refused) == {(429, "At most 20 files of a person are uploaded at once.")}
+        other = asyncio.create_task(answered(one, put("b", content_length="1")))
+        await turns()
+        assert not other.done()
+
+    alone(act)
+
+
+def test_a_small_upload_counts_as_more_than_it_holds(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "UPLOADS_OF_ONE", 2 * guard.LEAST)
+
+    async def act() -> None:
+        one = Guard(never)
+        tasks = [asyncio.create_task(answered(one, put(content_length="1"))) for _ in range(3)]
+        await turns()
+        assert [task.done() for task in tasks] == [False, False, True]
+        assert tasks[2].result()[0] == 413
+
+    alone(act)
+
+
+def test_files_that_no_page_reads_make_room(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a while, and where others need it; one that comes again is no younger."""
+    monkeypatch.setattr(guard, "UPLOADS_OF_ALL", 3 * guard.LEAST)
+    runtime.active = ["a", "b"]
+
+    async def inside(scope: Any, receive: Any, send: Any) -> None:
+        session, file = scope["path"].split("/")[-2:]
+        runtime.uploaded_file_mgr.add_file(session, SimpleNamespace(file_id=file, data=b"x"))  # type: ignore[arg-type]
+
+    async def act() -> None:
+        one, loop = Guard(inside), asyncio.get_running_loop()
+        late, time = 0.0, loop.time
+        loop.time = lambda: time() + late  # type: ignore[method-assign]
+        for file in ("first", "second"):
+            assert (await answered(one, put("a", file, content_length="1")))[0] == 200
+        late = 31.0
+        assert (await answered(one, put("a", "second", content_length="1")))[0] == 200
+        monkeypatch.setattr(guard, "UPLOADS_OF_ALL", 2 * guard.LEAST)
+        assert (await answered(one, put("b", content_length="1")))[0] == 503
+        late = 61.0
+        assert guard.unread()["a"] == 2 * guard.LEAST
+        assert (await answered(one, put("b", content_length="1")))[0] == 200
+        assert +guard.unread() == {"b": guard.LEAST}
+        assert (await answered(one, put("a", "third", content_length="1")))[0] == 200
+        assert (await answered(one, put("a", "fourth", content_length="1")))[0] == 503
+
+    alone(act)
+
+
+def test_who_does_not_read_keeps_nobody_waiting(runtime: Runtime) -> None:
+    """Of any number who take no byte of their answer, none is in the place of who asks next."""
+
+    async def inside(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"x"})
+
+    async def unread(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    async def act() -> None:
+        one = Guard(inside)
+        slow = [asyncio.create_task(one(request(), Told().receive, unread)) for _ in range(300)]
+        await turns()
+        last = asyncio.create_task(answered(one, request()))
+        await turns()
+        assert last.done()
+        assert last.result() == (200, "x")
+        assert not any(task.done() for task in slow)
+
+    alone(act)
+
+
+def test_a_server_with_too_much_to_answer_says_so(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "PATIENCE", 0.05)
+
+    async def act() -> None:
+        one = Guard(never)
+        free = one.requests._value
+        busy = [asyncio.create_task(one(request(), Told().receive, Told().send)) for _ in range(free)]
+        await turns()
+        last = asyncio.create_task(answered(one, request()))
+        await asyncio.wait([last], timeout=30)
+        assert last.done()
+        assert last.result()[0] == 503
+        assert "too much to answer" in last.result()[1]
+        for task in busy:
+            task.cancel()
+        await asyncio.gather(*busy, return_exceptions=True)
+        assert one.requests._value == free
+
+    alone(act)
+
+
+def test_a_mistake_of_the_server_binds_the_browser_too(runtime: Runtime) -> None:
+    """In an answer that says nothing of it; the server's log has it."""
+
+    async def inside(scope: Any, receive: Any, send: Any) -> None:
+        raise ValueError("secret")
+
+    told = Told()
+    with pytest.raises(ValueError, match="secret"):
+        alone(lambda: Guard(inside)(request(), told.receive, told.send))
+    assert told.sent[0]["status"] == 500
+    assert b"content-security-policy" in dict(told.sent[0]["headers"])
+    assert told.sent[1]["body"] == b"Something went wrong in the server."
+
+
+def test_no_more_lost_sessions_are_kept_than_streamlit_keeps(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond its number Streamlit forgets one without a word: it could not come back, and nothing would end it."""
+    room = inspect.signature(MemorySessionStorage).parameters["maxsize"].default
+    monkeypatch.setattr(guard.config, "get_option", lambda name: 60)
+
+    async def inside(scope: Any, receive: Any, send: Any) -> None:
+        await talk(receive)
+        runtime.active.clear()
+
+    async def act() -> None:
+        one = Guard(inside)
+        for number in range(room + 20):
+            runtime.active = [str(number)]
+            told = Told({"type": "websocket.connect"}, said(RERUN), ended(1006))
+            await one({"type": "websocket", "subprotocols": []}, told.receive, told.send)
+        assert len(one.kept) < room
+        assert [*runtime.closed, *one.kept] == [str(number) for number in range(room + 20)]
+
+    alone(act)
+
+
+def test_a_message_is_refused_before_it_is_there(own) -> None:
+    """By the length that its first bytes announce; what goes out may have more."""
+
+    async def act() -> int | None:
+        async with connect(stream(own[0]), max_size=None) as socket:
+            await session_of(socket)
+            socket.transport.write(b"\x82" + bytes([0x80 | 127]) + (48_000_000).to_bytes(8, "big") + bytes(4))
+            with pytest.raises(ConnectionClosed) as closed:
+                async with asyncio.timeout(30):
+                    [message async for message in receiving(socket)]
+            return closed.value.rcvd and closed.value.rcvd.code
+
+    assert alone(act) == 1009
+
+
+def test_a_message_to_a_browser_may_be_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime_util, "_max_message_size_bytes", 10**6)
+    Guard(never)
+    assert runtime_util.get_max_message_size_bytes() == 50 * 10**6
