@@ -76,7 +76,7 @@ class Line(Generic[Item]):
         self,
         lease: float = 10,
         patience: float = 900,
-        rest: float = 60,
+        rest: float = 5,
         kept: int = 32,
         clock: Callable[[], float] = time.monotonic,
         place: Callable[[], AbstractContextManager[Any]] = nullcontext,

@@ -275,8 +275,8 @@ def test_who_says_nothing_is_sent_away(runtime: Runtime, monkeypatch: pytest.Mon
 
     async def act() -> None:
         told = Told({"type": "websocket.connect"})
-        line = Line(told.receive, told.send)
-        heard = await talk(lambda: line.receive(lambda _: None))
+        line = Line(told.receive, told.send, lambda _: None)
+        heard = await talk(line.receive)
         assert heard[-1] == ended(1008)
         assert told.sent == [{"type": "websocket.close", "code": 1008}]
 
@@ -295,8 +295,8 @@ def test_messages_come_no_faster_than_a_person_clicks(runtime: Runtime, monkeypa
 
     async def act() -> None:
         told = Told({"type": "websocket.connect"}, *[said(RERUN)] * 200, ended(1000))
-        line = Line(told.receive, told.send)
-        assert len(await talk(lambda: line.receive(lambda _: None))) == 202
+        line = Line(told.receive, told.send, lambda _: None)
+        assert len(await talk(line.receive)) == 202
 
     alone(act())
     assert waits[:40] == [0] * 40  # as many as a page sends at once
@@ -700,7 +700,7 @@ def test_an_upload_has_one_length(runtime: Runtime) -> None:
         pass
 
     headers = {"content-length": "1", "transfer-encoding": "chunked"}
-    assert alone(lambda: answered(Guard(inside), put(**headers)))[0] == 411
+    assert alone(answered(Guard(inside), put(**headers)))[0] == 411
 
 
 def test_an_upload_ends_where_it_said(runtime: Runtime) -> None:
@@ -711,7 +711,7 @@ def test_an_upload_ends_where_it_said(runtime: Runtime) -> None:
             heard.append(len((await receive())["body"]))
 
     pieces = [{"type": "http.request", "body": bytes(4), "more_body": True}] * 3
-    status, words = alone(lambda: answered(Guard(inside), put(content_length="8"), *pieces))
+    status, words = alone(answered(Guard(inside), put(content_length="8"), *pieces))
     assert (status, words, heard) == (400, "This upload is longer than it said.", [4, 4])
 
 
@@ -741,7 +741,7 @@ def test_a_large_upload_over_a_slow_line(rate: float, status: int, runtime: Runt
         await Guard(inside)(put(content_length=str(400 * 2**20)), receive, told.send)
         return told.sent[0]["status"] if told.sent else 200
 
-    assert alone(act) == status
+    assert alone(act()) == status
     assert (heard == 400) == (status == 200)
 
 
@@ -757,7 +757,7 @@ def test_one_person_leaves_uploads_to_others(runtime: Runtime) -> None:
         await turns()
         assert not other.done()
 
-    alone(act)
+    alone(act())
 
 
 def test_a_small_upload_counts_as_more_than_it_holds(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -770,7 +770,7 @@ def test_a_small_upload_counts_as_more_than_it_holds(runtime: Runtime, monkeypat
         assert [task.done() for task in tasks] == [False, False, True]
         assert tasks[2].result()[0] == 413
 
-    alone(act)
+    alone(act())
 
 
 def test_files_that_no_page_reads_make_room(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -799,7 +799,7 @@ def test_files_that_no_page_reads_make_room(runtime: Runtime, monkeypatch: pytes
         assert (await answered(one, put("a", "third", content_length="1")))[0] == 200
         assert (await answered(one, put("a", "fourth", content_length="1")))[0] == 503
 
-    alone(act)
+    alone(act())
 
 
 def test_who_does_not_read_keeps_nobody_waiting(runtime: Runtime) -> None:
@@ -823,7 +823,7 @@ def test_who_does_not_read_keeps_nobody_waiting(runtime: Runtime) -> None:
         assert last.result() == (200, "x")
         assert not any(task.done() for task in slow)
 
-    alone(act)
+    alone(act())
 
 
 def test_a_server_with_too_much_to_answer_says_so(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -844,7 +844,7 @@ def test_a_server_with_too_much_to_answer_says_so(runtime: Runtime, monkeypatch:
         await asyncio.gather(*busy, return_exceptions=True)
         assert one.requests._value == free
 
-    alone(act)
+    alone(act())
 
 
 def test_a_mistake_of_the_server_binds_the_browser_too(runtime: Runtime) -> None:
@@ -855,7 +855,7 @@ def test_a_mistake_of_the_server_binds_the_browser_too(runtime: Runtime) -> None
 
     told = Told()
     with pytest.raises(ValueError, match="secret"):
-        alone(lambda: Guard(inside)(request(), told.receive, told.send))
+        alone(Guard(inside)(request(), told.receive, told.send))
     assert told.sent[0]["status"] == 500
     assert b"content-security-policy" in dict(told.sent[0]["headers"])
     assert told.sent[1]["body"] == b"Something went wrong in the server."
@@ -879,14 +879,14 @@ def test_no_more_lost_sessions_are_kept_than_streamlit_keeps(runtime: Runtime, m
         assert len(one.kept) < room
         assert [*runtime.closed, *one.kept] == [str(number) for number in range(room + 20)]
 
-    alone(act)
+    alone(act())
 
 
 def test_a_message_is_refused_before_it_is_there(own) -> None:
     """By the length that its first bytes announce; what goes out may have more."""
 
     async def act() -> int | None:
-        async with connect(stream(own[0]), max_size=None) as socket:
+        async with connect(stream(own), max_size=None) as socket:
             await session_of(socket)
             socket.transport.write(b"\x82" + bytes([0x80 | 127]) + (48_000_000).to_bytes(8, "big") + bytes(4))
             with pytest.raises(ConnectionClosed) as closed:
@@ -894,7 +894,7 @@ def test_a_message_is_refused_before_it_is_there(own) -> None:
                     [message async for message in receiving(socket)]
             return closed.value.rcvd and closed.value.rcvd.code
 
-    assert alone(act) == 1009
+    assert alone(act()) == 1009
 
 
 def test_a_message_to_a_browser_may_be_large(monkeypatch: pytest.MonkeyPatch) -> None:
