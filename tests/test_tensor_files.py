@@ -9,6 +9,7 @@ import struct
 import sys
 import threading
 import time
+import tracemalloc
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from resnet import confined
+from resnet import checkpoint, confined
 from resnet.checkpoint import WeightsError, read_state_dict
 from resnet.confined import BusyError, ConfinedError
 from resnet.tensor_files import MAX_TENSORS
@@ -124,6 +125,19 @@ def test_tensors_take_no_more_memory_than_they_show() -> None:
     assert sum(tensor.untyped_storage().nbytes() for tensor in found.values()) == 300 * 4
 
 
+def test_what_lies_between_the_numbers_of_a_tensor_is_not_copied() -> None:
+    """Two numbers at the ends of 32 MiB: 20,000 such tensors would copy 600 GiB."""
+    last = 2**23 - 1
+    data = saved({"fc.weight": torch.arange(2**23, dtype=torch.float32).as_strided((2,), (last,))})
+    tracemalloc.start()
+    try:
+        found = read_state_dict(data, "mine.pt")
+        assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert found["fc.weight"].tolist() == [0, last]
+
+
 def test_other_kinds_of_tensors_are_named() -> None:
     words = refused(saved({"fc.weight": torch.eye(3).to_sparse()}))
     assert "_rebuild_sparse_tensor" in words
@@ -137,6 +151,15 @@ def test_more_tensors_than_any_network_has() -> None:
         assert words in refused(CHECKPOINTS[f"{count} tensors, zip"]())
     header = {f"t{n}": torch.zeros(1) for n in range(MAX_TENSORS + 1)}
     assert f"holds {MAX_TENSORS + 1:,} tensors" in refused(safetensors.torch.save(header))
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_one_tensor_under_many_names_is_refused_where_it_is_read(parts: int) -> None:
+    """A list of them would hold this process up."""
+    part = dict.fromkeys(map(str, range(MAX_TENSORS + 1)), torch.zeros(1))
+    data = saved({f"part {number}": dict(part) for number in range(parts)})
+    answer = json.loads(confined.confined(checkpoint.PROGRAM, data, 1000))
+    assert answer["refused"].startswith(f"holds {parts * len(part):,} tensors: at most {MAX_TENSORS:,}")
 
 
 def test_a_small_file_stands_for_no_large_network() -> None:
