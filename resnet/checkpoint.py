@@ -68,7 +68,7 @@ def read_file(data: bytes | bytearray | memoryview, name: str) -> File:
     """What a `.safetensors`, `.pt` or `.pth` file holds, whoever wrote it.
 
     The format is told by the content. `name` is what to call the file in a sentence. A process of its own lists the
-    tensors (`tensor_files`, `confined`), within 3 s of a processor, 15 s on the clock and 0.6 GiB of memory; their numbers
+    tensors (`tensor_files`, `confined`), within 3 s of a processor, 12 s on the clock and 0.6 GiB of memory; their numbers
     then come from the file. Beside the file that takes the memory of the tensors, and of the largest one for a moment.
 
     Raises:

@@ -11,6 +11,7 @@ import threading
 import time
 import tracemalloc
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -327,6 +328,49 @@ def test_who_waits_too_long_for_a_place_is_told(tmp_path: Path, monkeypatch: pyt
         confined.confined(path, b"", 100)
     monkeypatch.setattr(confined, "CLOCK_FACTOR", 60)
     assert confined.confined(path, b"", 100) == b""
+
+
+def test_the_wait_for_a_place_is_part_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places, limits = confined.Places(1), []
+    monkeypatch.setattr(confined, "PLACES", places)
+    monkeypatch.setattr(confined, "_run", lambda *arguments: (b"", 0, bool(limits.append(arguments[-1]))))
+    with places.place(1):
+        other = threading.Thread(target=confined.confined, args=(program(tmp_path, ""), b"", 100, 10))
+        other.start()
+        while not places._waiting:
+            time.sleep(0.001)
+        time.sleep(0.2)
+    other.join()
+    assert 0 < limits[0] <= 10 * confined.CLOCK_FACTOR - 0.2
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no fork")
+@pytest.mark.parametrize("output", ["kept open", "closed"])
+def test_what_a_program_starts_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str) -> None:
+    """A pipe ends with the last process that holds it."""
+    monkeypatch.setattr(confined, "CLOCK_FACTOR", 2)
+    os.mkfifo(pipe := tmp_path / "pipe")
+    end = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    code = f"import os, time\nos.open({str(pipe)!r}, os.O_WRONLY)\nif not os.fork():\n    "
+    code += ("os.close(1)\n    " if output == "closed" else "") + "time.sleep(60)"
+    start = time.monotonic()
+    with suppress(BusyError):
+        confined.confined(program(tmp_path, code), b"", 1000, seconds=1)
+    os.set_blocking(end, True)
+    assert os.read(end, 1) == b""
+    os.close(end)
+    assert time.monotonic() - start < 40
+
+
+def test_a_program_that_no_thread_can_watch_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Timer, "start", refuse)
+    start = time.monotonic()
+    with pytest.raises(BusyError, match=r"cannot be read now \(can't start new thread\): try again"):
+        confined.confined(program(tmp_path, "import time; time.sleep(60)"), b"", 1000)
+    assert time.monotonic() - start < 40
 
 
 def test_a_program_writes_no_file(tmp_path: Path) -> None:
