@@ -39,9 +39,9 @@ def open_image(data: bytes | bytearray | memoryview) -> Image.Image:
     above 4096 pixels is reduced by a whole number.
 
     A process of its own decodes it (`resnet.confined`), within 3 s of a processor and 0.6 GiB of memory, at a low
-    priority; four such processes run at one time, and who waits longer than 15 s is told. What it answers is checked
-    here. macOS does not bound that memory and Windows neither memory nor the processor's time, only the clock's: there,
-    what a file says of its size is all that is checked.
+    priority. Four such processes run at one time, and the picture or a sentence is there within 12 s, the wait for a place
+    included. What it answers is checked here. macOS does not bound that memory and Windows neither memory nor the
+    processor's time, only the clock's: there, what a file says of its size is all that is checked.
 
     Raises:
         ImageError: for what is not bytes, is empty, above 20 MiB, of another format, damaged, or takes more memory or

@@ -13,17 +13,18 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 SECONDS = 3
 """How long a program may take of a processor."""
 
-CLOCK_FACTOR = 5
-"""How many times as long it may take on the clock, where others want the processor too, and wait for its place."""
+CLOCK_FACTOR = 4
+"""How many times as long it may take on the clock, its wait for a place included, where others want the processor too."""
 
 MEMORY = round(0.6 * 2**30)
 """How many bytes of memory a program may hold, its own code included."""
@@ -116,17 +117,21 @@ def confined(program: Path, data: bytes, most: int, seconds: int = SECONDS, memo
     It finds the modules that this process finds.
 
     Raises:
-        BusyError: where it cannot be started, or waits for others or for a processor `CLOCK_FACTOR` times `seconds`.
+        BusyError: where it cannot be started, or has no answer `CLOCK_FACTOR` times `seconds` after it was asked for, for
+            want of a place or of a processor.
         ConfinedError: where it takes more than `seconds` of a processor or more bytes than `memory`, puts out more than
             `most`, or fails.
     """
     command = [sys.executable, "-I", "-S", "-B", "-c", _PRELUDE, str(program), str(seconds), str(memory)]
     command += [os.path.abspath(folder) for folder in sys.path]
+    deadline = time.monotonic() + CLOCK_FACTOR * seconds
     try:
         with PLACES.place(CLOCK_FACTOR * seconds), _file(data) as file:
-            answer, code, late = _run(command, file, most, CLOCK_FACTOR * seconds)
-    except OSError as error:  # TimeoutError among them, for want of a place
-        raise BusyError(_BUSY.format(error.strerror or "others are read")) from error
+            answer, code, late = _run(command, file, most, deadline - time.monotonic())
+    except TimeoutError as error:
+        raise BusyError(_BUSY.format("others are read")) from error
+    except (OSError, RuntimeError) as error:  # the second for want of a thread
+        raise BusyError(_BUSY.format(getattr(error, "strerror", None) or error)) from error
     if late:
         raise BusyError(_BUSY.format("the server is busy"))
     if code == -getattr(signal, "SIGXCPU", 0) != 0:
@@ -147,19 +152,25 @@ def _run(command: list[str], file: IO[bytes], most: int, seconds: float) -> tupl
 
         def end() -> None:
             late.set()
-            process.kill()
+            _kill(process)
 
         timer = threading.Timer(seconds, end)
-        timer.start()
         try:
+            timer.start()
             assert process.stdout is not None
             answer = process.stdout.read(most + 1)
-            if len(answer) > most:
-                process.kill()
-            return answer, process.wait(), late.is_set()
         finally:
             timer.cancel()
-            process.kill()
+            _kill(process)
+        return answer, process.wait(), late.is_set()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a program, which leads a group of processes, and those that it started in it: they may hold its output open."""
+    if hasattr(os, "killpg") and process.returncode is None:  # else its number may be another's
+        with suppress(OSError):  # a group that has ended
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
 
 
 def _file(data: bytes) -> IO[bytes]:

@@ -477,14 +477,15 @@ def tree(value: Any, places: Places) -> Any:
     """The dictionaries by text in a value, and in them tensors with their place in the file.
 
     Raises:
-        RefusedError: for more than `MAX_ENTRIES`, since one dictionary may stand in another many times, or a name longer
-            than `MAX_NAME`.
+        RefusedError: for more than `MAX_ENTRIES` or `MAX_TENSORS`, since one dictionary or tensor may stand in others many
+            times, or a name longer than `MAX_NAME`.
     """
-    total = 0
+    total = tensors = 0
 
     def visit(value: Any, depth: int) -> Any:
-        nonlocal total
+        nonlocal total, tensors
         if isinstance(value, View):
+            tensors += 1
             return locate(value, places)
         if not isinstance(value, dict) or depth == MAX_DEPTH:
             return {}
@@ -497,7 +498,10 @@ def tree(value: Any, places: Places) -> Any:
         check_names(inner)
         return {key: visit(item, depth + 1) for key, item in inner.items()}
 
-    return visit(value, 0)
+    contents = visit(value, 0)
+    if tensors > MAX_TENSORS:
+        raise RefusedError(f"holds {tensors:,} tensors: at most {MAX_TENSORS:,} are accepted.")
+    return contents
 
 
 def check_names(names: Iterable[str]) -> None:

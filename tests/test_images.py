@@ -9,6 +9,7 @@ import re
 import struct
 import subprocess
 import sys
+import threading
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -723,6 +724,15 @@ def test_a_process_that_fails_or_does_not_start_is_a_sentence(monkeypatch):
         monkeypatch.setattr(sys, "executable", program)
         with pytest.raises(ImageError, match=words):
             open_image(jpeg())
+
+
+def test_a_picture_that_no_thread_can_watch_is_a_sentence(monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Timer, "start", refuse)
+    with pytest.raises(ImageError, match=r"\AThe picture cannot be read now \(can't start new thread\): try again"):
+        open_image(jpeg())
 
 
 def test_a_decoder_that_is_not_installed_is_a_sentence(monkeypatch):

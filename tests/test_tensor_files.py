@@ -9,7 +9,9 @@ import struct
 import sys
 import threading
 import time
+import tracemalloc
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from explorer.hostile_files import CHECKPOINTS, archive, before_zip, holding, long, number, storage, tensor, text
-from resnet import confined
+from resnet import checkpoint, confined
 from resnet.checkpoint import WeightsError, read_state_dict
 from resnet.confined import BusyError, ConfinedError
 from resnet.tensor_files import MAX_TENSORS
@@ -124,6 +126,19 @@ def test_tensors_take_no_more_memory_than_they_show() -> None:
     assert sum(tensor.untyped_storage().nbytes() for tensor in found.values()) == 300 * 4
 
 
+def test_what_lies_between_the_numbers_of_a_tensor_is_not_copied() -> None:
+    """Two numbers at the ends of 32 MiB: 20,000 such tensors would copy 600 GiB."""
+    last = 2**23 - 1
+    data = saved({"fc.weight": torch.arange(2**23, dtype=torch.float32).as_strided((2,), (last,))})
+    tracemalloc.start()
+    try:
+        found = read_state_dict(data, "mine.pt")
+        assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert found["fc.weight"].tolist() == [0, last]
+
+
 def test_other_kinds_of_tensors_are_named() -> None:
     words = refused(saved({"fc.weight": torch.eye(3).to_sparse()}))
     assert "_rebuild_sparse_tensor" in words
@@ -137,6 +152,15 @@ def test_more_tensors_than_any_network_has() -> None:
         assert words in refused(CHECKPOINTS[f"{count} tensors, zip"]())
     header = {f"t{n}": torch.zeros(1) for n in range(MAX_TENSORS + 1)}
     assert f"holds {MAX_TENSORS + 1:,} tensors" in refused(safetensors.torch.save(header))
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_one_tensor_under_many_names_is_refused_where_it_is_read(parts: int) -> None:
+    """A list of them would hold this process up."""
+    part = dict.fromkeys(map(str, range(MAX_TENSORS + 1)), torch.zeros(1))
+    data = saved({f"part {number}": dict(part) for number in range(parts)})
+    answer = json.loads(confined.confined(checkpoint.PROGRAM, data, 1000))
+    assert answer["refused"].startswith(f"holds {parts * len(part):,} tensors: at most {MAX_TENSORS:,}")
 
 
 def test_a_small_file_stands_for_no_large_network() -> None:
@@ -304,6 +328,49 @@ def test_who_waits_too_long_for_a_place_is_told(tmp_path: Path, monkeypatch: pyt
         confined.confined(path, b"", 100)
     monkeypatch.setattr(confined, "CLOCK_FACTOR", 60)
     assert confined.confined(path, b"", 100) == b""
+
+
+def test_the_wait_for_a_place_is_part_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places, limits = confined.Places(1), []
+    monkeypatch.setattr(confined, "PLACES", places)
+    monkeypatch.setattr(confined, "_run", lambda *arguments: (b"", 0, bool(limits.append(arguments[-1]))))
+    with places.place(1):
+        other = threading.Thread(target=confined.confined, args=(program(tmp_path, ""), b"", 100, 10))
+        other.start()
+        while not places._waiting:
+            time.sleep(0.001)
+        time.sleep(0.2)
+    other.join()
+    assert 0 < limits[0] <= 10 * confined.CLOCK_FACTOR - 0.2
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no fork")
+@pytest.mark.parametrize("output", ["kept open", "closed"])
+def test_what_a_program_starts_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str) -> None:
+    """A pipe ends with the last process that holds it."""
+    monkeypatch.setattr(confined, "CLOCK_FACTOR", 2)
+    os.mkfifo(pipe := tmp_path / "pipe")
+    end = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    code = f"import os, time\nos.open({str(pipe)!r}, os.O_WRONLY)\nif not os.fork():\n    "
+    code += ("os.close(1)\n    " if output == "closed" else "") + "time.sleep(60)"
+    start = time.monotonic()
+    with suppress(BusyError):
+        confined.confined(program(tmp_path, code), b"", 1000, seconds=1)
+    os.set_blocking(end, True)
+    assert os.read(end, 1) == b""
+    os.close(end)
+    assert time.monotonic() - start < 40
+
+
+def test_a_program_that_no_thread_can_watch_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Timer, "start", refuse)
+    start = time.monotonic()
+    with pytest.raises(BusyError, match=r"cannot be read now \(can't start new thread\): try again"):
+        confined.confined(program(tmp_path, "import time; time.sleep(60)"), b"", 1000)
+    assert time.monotonic() - start < 40
 
 
 def test_a_program_writes_no_file(tmp_path: Path) -> None:
