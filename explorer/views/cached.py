@@ -18,6 +18,7 @@ from streamlit.runtime.scriptrunner_utils.script_run_context import ThreadState
 from resnet import ResNet, ResNetConfig
 from resnet.weights import Weights, load
 
+from .. import inference
 from ..inference import ONE_AT_A_TIME, Device, devices
 from ..store import RESULTS, Progress, StoppedError
 from ..trace import Trace, trace
@@ -67,6 +68,9 @@ def give_way(user: str) -> None:
     """End this script's run where the session has asked for another one meanwhile, as any look at its state does."""
     if user:
         _ = "view" in st.session_state
+
+
+inference.waiting = lambda: give_way(session())
 
 
 @shared()
