@@ -49,7 +49,7 @@ class TooLargeError(PassError):
     """A network that can be explored but not run here, or a pass that took more than it may."""
 
 
-waiting: Callable[[], None] = lambda: None
+waiting: Callable[[], object] = object
 """Called now and then by a thread that waits for its turn; what it raises ends the wait. A page gives way there."""
 
 _here = threading.local()

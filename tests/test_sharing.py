@@ -42,13 +42,14 @@ from explorer.inference import Device, activation, predict, prepare
 from explorer.jobs import single_thread
 from explorer.latency import effects
 from explorer.residual import addition, contributions, without
-from explorer.store import RESULTS, Holdings, NoRoomError, Own
+from explorer.store import RESULTS, Holdings, NoRoomError, Own, weight
 from explorer.trace import trace
 from explorer.views import cached, checkpoint, lesion, paths, pictures
 from explorer.views import gradients as gradient_view
 from explorer.views import identity as identity_view
 from resnet import ResNet, ResNetConfig, preset
-from resnet.weights import BUNDLED, bundled, load, random_weights, randomly
+from resnet.confined import Places
+from resnet.weights import BUNDLED, bundled, load, random_weights, randomly, torchvision_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -306,6 +307,68 @@ def test_a_run_is_told_from_others_by_everything_it_depends_on() -> None:
     assert count(renamed) == count(base)
     assert base.plain == base._replace(form=replace(CPU, half=True, channels_last=True)).plain
     assert base._replace(off=("layer1.0",)).whole == base
+
+
+def test_pictures_of_all_sizes_share_one_network(fresh: Callable[[], None]) -> None:
+    small, large = random_weights(SMALL, (32, 32)), random_weights(SMALL, (48, 64))
+    network = cached.model(small, CPU)
+    assert cached.model(large, CPU) is network
+    others = (replace(SMALL, order="pre"), CPU), (SMALL, replace(CPU, channels_last=True))
+    assert all(cached.model(random_weights(config, (32, 32)), form) is not network for config, form in others)
+
+
+@pytest.mark.parametrize("together", [1, 2])
+def test_networks_are_built_as_far_as_their_bytes_go(
+    together: int, fresh: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four people, four networks of nearly one size."""
+    at_work: list[int] = []
+    most: list[int] = []
+    some = threading.Barrier(together)
+
+    def load_slowly(*given: Any, **named: Any) -> ResNet:
+        at_work.append(1)
+        most.append(len(at_work))
+        some.wait(30)
+        threading.Event().wait(0.2)  # whoever may come in does
+        try:
+            return load(*given, **named)
+        finally:
+            at_work.pop()
+
+    configs = [replace(SMALL, num_classes=10 + number) for number in range(4)]
+    size = 4 * max(trace(config, 32).params for config in configs)
+    monkeypatch.setattr(cached, "BUILDING", Places(together * size), raising=False)
+    monkeypatch.setattr(cached, "load", load_slowly)
+    with ThreadPoolExecutor(4) as people:
+        found = list(people.map(lambda config: cached.model(random_weights(config, (32, 32)), CPU), configs))
+    assert [network.config for network in found] == configs
+    assert max(most) == together
+
+
+def test_who_waits_to_build_can_leave(fresh: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    def leave() -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr(cached, "load", lambda *_, **__: pytest.fail("it is not built"))
+    monkeypatch.setattr(cached.inference, "waiting", leave)
+    with cached.BUILDING.place(size=2**40), pytest.raises(InterruptedError):
+        cached.model(random_weights(SMALL, (32, 32)), CPU)
+    with cached.BUILDING.place(1, size=2**40):  # nobody is left in the line
+        pass
+
+
+def test_a_key_holds_no_names_of_classes() -> None:
+    """A result's weight is that of its value; its key takes little, however many classes there are."""
+    many = cached.Key("digest", False, random_weights(replace(SMALL, num_classes=100_000), (32, 32)), (), CPU)
+    assert weight(many) < 10_000
+    names = many.weights.data.categories
+    assert (len(names), names[0], names[-1], names.index("class 70000")) == (100_000, "class 0", "class 99999", 70_000)
+    known = ("class 7", "class 99999", "class 07", "class 100000", "class -1", "class ", "class ٧", 7)
+    assert [name in names for name in known] == [True, True, *[False] * 6]
+    assert many.weights == random_weights(replace(SMALL, num_classes=100_000), (32, 32))
+    published = [torchvision_weights(preset(name))[0].data.categories for name in ("resnet50", "resnet101")]
+    assert published[0] is published[1]
 
 
 def test_tensors_of_another_upload_are_never_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.scriptrunner_utils.script_run_context import ThreadState
 
 from resnet import ResNet, ResNetConfig
+from resnet.confined import Places
 from resnet.weights import Weights, load
 
 from .. import inference
@@ -117,15 +118,27 @@ class Key(NamedTuple):
         return self._replace(form=self.form.plain)
 
 
-@shared("Preparing the network …", stays=True)
+BUILDING = Places(2**28)
+"""Bytes of weights that are read or initialised at one time, which takes a few times as much."""
+
+
 def model(weights: Weights, form: Device) -> ResNet:
     """The network with its weights, on a device in its form; those of an upload are this session's.
+
+    It is the same for pictures of all sizes.
 
     Raises:
         WeightsError: where they have to be downloaded and cannot be, or this session does not hold them.
         OutOfMemoryError: where the device has no memory for them.
     """
-    network = load(weights, state_dict=checkpoint.uploaded_tensors(weights)).requires_grad_(False)
+    return _model(weights.source, form, weights)
+
+
+@shared("Preparing the network …", stays=True)
+def _model(source: Hashable, form: Device, _weights: Weights) -> ResNet:
+    bytes_ = 4 * traced(_weights.config, _weights.data.preprocessing.size).params
+    with BUILDING.place(size=bytes_, waiting=inference.waiting):
+        network = load(_weights, state_dict=checkpoint.uploaded_tensors(_weights)).requires_grad_(False)
     return ONE_AT_A_TIME.run(lambda: form.network(network))
 
 
