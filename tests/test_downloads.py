@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from unittest.mock import MagicMock
 from urllib.parse import urlencode
 
@@ -17,6 +18,7 @@ from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
 from test_app import looked
 
 from explorer.inference import activation, prepare
+from explorer.store import NoRoomError
 from explorer.views import cached, picture, pictures
 from resnet.weights import BUNDLED, bundled, load
 
@@ -68,6 +70,78 @@ def made(session: MagicMock) -> bytes:
     data = b"numbers" * 1000
     picture.hand_out(data, "numbers.txt", "text/plain", session)
     return data
+
+
+Ask = Callable[[str, Callable[[], bytes]], bytes]
+
+
+@pytest.fixture
+def ask(files: MediaFileManager, monkeypatch: pytest.MonkeyPatch) -> Ask:
+    """A session's click on a button for a file."""
+    buttons: list[Callable[[], bytes]] = []
+    monkeypatch.setattr(picture, "DESK", picture.Desk())
+    monkeypatch.setattr(threading, "Timer", MagicMock())
+    monkeypatch.setattr(picture.st, "download_button", lambda label, made, *_, **__: buttons.append(made))
+
+    def click(session: str, make: Callable[[], bytes]) -> bytes:
+        with monkeypatch.context() as patch:
+            patch.setattr(picture, "get_script_run_ctx", lambda: MagicMock(session_id=session))
+            picture.download("TXT", make, "name", "text/plain", "")
+        return buttons[-1]()
+
+    return click
+
+
+def test_files_are_made_one_after_the_other_and_one_for_each_session(ask: Ask) -> None:
+    begun, go, made = threading.Event(), threading.Event(), []
+
+    def slowly() -> bytes:
+        begun.set()
+        assert go.wait(30)
+        made.append("a")
+        return b"slow"
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(ask, "a", slowly)
+        assert begun.wait(30)
+        with pytest.raises(NoRoomError, match="being made already"):
+            ask("a", lambda: pytest.fail("it is not made"))
+        other = pool.submit(ask, "b", lambda: made.append("b") or b"other")
+        wait([other], timeout=0.3)
+        assert not made
+        go.set()
+        assert (first.result(30), other.result(30)) == (b"slow", b"other")
+    assert made == ["a", "b"]
+    assert ask("a", lambda: b"again") == b"again"
+
+
+def test_what_waits_to_be_fetched_is_bounded(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a session, and for all; there is room again when files are let go."""
+    later: list[Callable[[], None]] = []
+    monkeypatch.setattr(picture, "LEAST_OUT", 100)
+    monkeypatch.setattr(picture, "OUT_OF_ONE", 200)
+    monkeypatch.setattr(picture, "OUT_OF_ALL", 500)
+    monkeypatch.setattr(picture, "tidy", lambda: None)
+
+    def timer(seconds: float, function: Callable[[], None]) -> MagicMock:
+        later.append(function)
+        return MagicMock()
+
+    monkeypatch.setattr(threading, "Timer", timer)
+
+    def full(session: str) -> bool:
+        try:
+            ask(session, lambda: b"little")
+        except NoRoomError:
+            return True
+        return False
+
+    assert [full(session) for session in "aaa"] == [False, False, True]
+    assert [full(session) for session in "bbcd"] == [False, False, False, True]
+    for function in later:
+        function()
+    assert not picture.DESK.out
+    assert not full("a")
 
 
 def test_what_is_too_large_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:

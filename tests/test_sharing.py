@@ -388,6 +388,18 @@ def test_tensors_of_another_upload_are_never_taken(monkeypatch: pytest.MonkeyPat
     assert checkpoint.uploaded_tensors(replace(weights, digest="b")) is None
 
 
+def test_a_checkpoint_waits_for_others_no_longer_than_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "PATIENCE", 0.05)
+    monkeypatch.setattr(checkpoint, "READING", Places(1))
+    monkeypatch.setattr(checkpoint, "held", lambda: None)
+    monkeypatch.setattr(checkpoint, "read", lambda *_: pytest.fail("it is not read"))
+    file = MagicMock(getvalue=lambda: b"bytes")
+    file.name = "mine.pt"
+    words = r"^mine\.pt cannot be read now \(others are read\): try again in a moment\.$"
+    with checkpoint.READING.place(), pytest.raises(NoRoomError, match=words):
+        checkpoint.take(file)
+
+
 def test_who_asks_for_the_same_sees_that_they_wait(monkeypatch: pytest.MonkeyPatch, fresh: Callable[[], None]) -> None:
     """Two people, one computation, and a person's words and bar while the other computes."""
     told: dict[str, list[tuple[float, str]]] = {"first": [], "second": []}

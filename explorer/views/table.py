@@ -44,6 +44,6 @@ def layers(trace: Trace) -> None:
         st.caption(f"Field counts windows alone. {words}")
     name = preset_name(trace.config) or "network"
     st.download_button(
-        "Download CSV", frame.to_csv(index=False, lineterminator="\n"), f"{name}-layers.csv", "text/csv",
+        "Download CSV", lambda: frame.to_csv(index=False, lineterminator="\n"), f"{name}-layers.csv", "text/csv",
         icon=":material/download:", on_click="ignore",
     )  # fmt: skip
