@@ -15,11 +15,14 @@ from playwright.sync_api import expect
 from streamlit.runtime import Runtime
 from streamlit.runtime.media_file_manager import MediaFileManager
 from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
-from test_app import looked
+from test_app import looked, opened, tab
 
+from explorer import diagram
 from explorer.inference import activation, prepare
 from explorer.store import NoRoomError
-from explorer.views import cached, picture, pictures
+from explorer.trace import trace
+from explorer.views import cached, others, picture, pictures, table
+from resnet import preset
 from resnet.weights import BUNDLED, bundled, load
 
 
@@ -70,6 +73,29 @@ def made(session: MagicMock) -> bytes:
     data = b"numbers" * 1000
     picture.hand_out(data, "numbers.txt", "text/plain", session)
     return data
+
+
+def test_a_pages_files_are_made_when_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And are the table, the graph and the drawing."""
+    makes: dict[str, Callable[[], bytes]] = {}
+
+    def recorded(label: str, make: Callable[[], bytes], *given: str) -> None:
+        makes[label] = make
+        download(label, make, *given)
+
+    download = picture.download
+    for module in (table, others):
+        monkeypatch.setattr(module, "download", recorded, raising=False)
+    for name in ("Layers", "graphviz"):
+        buttons = tab(opened(preset="resnet18"), name).get("download_button")
+        assert buttons
+        assert all(button.proto.deferred_file_id and not button.proto.url for button in buttons)
+    shown = trace(preset("resnet18"), 224)
+    rows = makes["Download CSV"]().decode().splitlines()
+    assert len(rows) == len(shown.layers) + 1
+    assert shown.layers[0].name in rows[1]
+    assert makes["Download DOT"]().decode() == diagram.graph(shown).source
+    assert makes["Download overview as SVG"]().decode() == diagram.overview(shown).svg()
 
 
 Ask = Callable[[str, Callable[[], bytes]], bytes]

@@ -22,6 +22,7 @@ import torch
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from plotly.graph_objects import Figure
 from streamlit.components.v2.component_manager import BidiComponentManager
 from streamlit.runtime import Runtime
 from streamlit.runtime.dataframe_source_manager import DataframeSourceManager
@@ -44,12 +45,12 @@ from explorer.latency import effects
 from explorer.residual import addition, contributions, without
 from explorer.store import RESULTS, Holdings, NoRoomError, Own, weight
 from explorer.trace import trace
-from explorer.views import cached, checkpoint, lesion, paths, pictures
+from explorer.views import cached, checkpoint, field, lesion, paths, pictures
 from explorer.views import gradients as gradient_view
 from explorer.views import identity as identity_view
 from resnet import ResNet, ResNetConfig, preset
 from resnet.confined import Places
-from resnet.weights import BUNDLED, bundled, load, random_weights, randomly, torchvision_weights
+from resnet.weights import BUNDLED, bundled, load, own_weights, random_weights, randomly, torchvision_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -504,6 +505,34 @@ def test_what_was_stopped_is_computed_once_it_is_asked_for(
     assert ran(app).get("plotly_chart")
     assert not app.session_state["stopped"]
     assert not [button for button in app.button if button.label in ("Compute it", "Stop")]
+
+
+def test_several_pictures_are_stopped_and_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cached, "short", lambda key: "a name")
+    app = opened("inference", preset="resnet20_fashion")
+    app.session_state["stopped"] = {"a name"}
+    app.session_state["view"] = replace(app.session_state["view"], tab="Several pictures")
+    (again,) = [button for button in ran(app).button if button.label == "Compute it"]
+    assert "several" not in str([one.proto for one in app.get("bidi_component")])
+    again.click()
+    labels = [button.label for button in ran(app).button]
+    assert "several" in str([one.proto for one in app.get("bidi_component")])
+    assert not {"Compute it", "Stop"} & {*labels}
+
+
+def test_a_chart_of_a_persons_weights_is_forgotten_with_them(fresh: Callable[[], None]) -> None:
+    mine = Own("digest")
+    layers = trace(SMALL, 32)
+    result = MagicMock(weights=own_weights(SMALL, (32, 32), "mine", mine), off=(), device=CPU, trace=layers)
+    given = effective_field(randomly(SMALL), layers.by_name["layer1.0.add"], [torch.randn(3, 32, 32)], CPU)
+    field.in_numbers(result, layers.by_name["layer1.0.add"], given)
+
+    def drawn() -> list[Any]:
+        return [work.value for work in RESULTS._works.values() if isinstance(work.value, Figure)]
+
+    assert len(drawn()) == 1
+    RESULTS.forget(mine)
+    assert not drawn()
 
 
 def ran(app: AppTest) -> AppTest:

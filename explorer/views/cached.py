@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Hashable
-from contextlib import nullcontext
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import wraps
 from inspect import signature
 from itertools import compress
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.scriptrunner_utils.script_run_context import ThreadState
 
@@ -183,25 +184,36 @@ def computed(key: Hashable, words: str, compute: Callable[[Progress], Value]) ->
     """
     if (found := at_hand(key)) is not None:
         return found
+    with stoppable(key, words) as bar:
+
+        def compute_here(tell: Progress) -> Value:
+            def move(share: float) -> None:
+                tell(share)
+                bar.progress(share, words)
+
+            return compute(move)
+
+        def wait(share: float) -> None:
+            bar.progress(share, f"{words} Somebody else asked for the same; this is how far it is.")
+
+        return RESULTS.compute(key, compute_here, wait, session())
+
+
+@contextmanager
+def stoppable(key: Hashable, words: str) -> Iterator[DeltaGenerator]:
+    """Inside, there is a progress bar, which is given, and beside it a button that stops what is computed.
+
+    Raises:
+        StoppedError: where it was stopped and is not asked for again; a button to ask takes its place.
+    """
     if not wanted("Compute it", key, at_once=True):
         raise StoppedError
     place = st.empty()
     with place.container(horizontal=True, vertical_alignment="center"):
         bar = st.progress(0.0, words)
         stop_button(key)
-
-    def compute_here(tell: Progress) -> Value:
-        def move(share: float) -> None:
-            tell(share)
-            bar.progress(share, words)
-
-        return compute(move)
-
-    def wait(share: float) -> None:
-        bar.progress(share, f"{words} Somebody else asked for the same; this is how far it is.")
-
     try:
-        return RESULTS.compute(key, compute_here, wait, session())
+        yield bar
     finally:
         place.empty()
 
