@@ -223,13 +223,14 @@ def within(refused: str, instead: str, *needs: Need) -> None:
 
 
 class Watch:
-    """What a turn has taken since it began: computing time of its thread, and growth of the server's memory.
+    """What a turn has taken since it began: computing time of its thread, and growth of the server's memory less what
+    others' files and results have grown by.
 
-    The estimates are for kernels that are known; this is for the others, and for what else the server does meanwhile.
+    The estimates are for kernels that are known; this is for the others.
     """
 
     def __init__(self, what: str):
-        self.what, self.before = what, resident()
+        self.what, self.before = what, resident() - kept()
         self.start = self.last = time.thread_time()
 
     def look(self) -> None:
@@ -241,13 +242,18 @@ class Watch:
         if now - self.last < LOOK:
             return
         self.last = now
-        took, growth = now - self.start, resident() - self.before
+        took, growth = now - self.start, resident() - kept() - self.before
         for taken, limit, unit in ((took, MAX_SECONDS, "s"), (growth / 2**30, MAX_GROWTH / 2**30, "GiB")):
             if taken > limit:
                 raise TooLargeError(
                     f"{self.what} was stopped when it had taken {taken:,.1f} {unit}: the limit is {limit:,.1f} {unit}. "
                     "A smaller image works, or a smaller network."
                 )
+
+
+def kept() -> int:
+    """Bytes of files and results that the server holds for its visitors."""
+    return store.HELD.bytes + store.RESULTS.bytes
 
 
 def resident() -> int:

@@ -12,6 +12,7 @@ import weakref
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from test_app import opened, said
 from test_app import tab as at_tab
 from torch import Tensor, nn
 
-from explorer import attribution, gradients, inference, latency
+from explorer import attribution, gradients, inference, latency, store
 from explorer.attribution import STEPS, grad_cam, integrated_gradients, together
 from explorer.effective import effective_field
 from explorer.inference import (
@@ -425,6 +426,34 @@ def test_the_watch_ends_a_pass(limit: str, words: str, network: ResNet, monkeypa
             predict(network, picture(128), CPU)
     assert hooks(network) == 0
     assert predict(network, picture(128), CPU).finite
+
+
+@pytest.mark.parametrize("grows", ["a file", "a result", "the pass"])
+def test_a_pass_is_not_ended_for_what_others_bring(
+    grows: str, network: ResNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 3 GiB by which the server grows during a pass."""
+    holdings, results, much = store.Holdings(2**40), store.Store(2**40), 3 * 2**30
+    monkeypatch.setattr(store, "HELD", holdings)
+    monkeypatch.setattr(store, "RESULTS", results)
+    monkeypatch.setattr(inference, "LOOK", 0.0)
+    grown: list[int] = []
+    monkeypatch.setattr(inference, "resident", lambda: sum(grown))
+
+    def grow(*_: object) -> None:
+        grown.append(much)
+        if grows == "a file":
+            stack.enter_context(holdings.room(much, "theirs.pt"))
+        elif grows == "a result":
+            results.bytes += much
+
+    network.conv1.register_forward_pre_hook(grow)
+    with ExitStack() as stack:
+        if grows == "the pass":
+            with pytest.raises(TooLargeError, match=r"taken 3\.0 GiB"):
+                predict(network, picture(128), CPU)
+        else:
+            assert predict(network, picture(128), CPU).finite
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
