@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from resnet import ResNet, title
 from resnet.weights import Preprocessing
 
+from . import store
 from .cost import gradient_memory, work, working_memory
 from .jobs import threads
 from .trace import Trace, shape_text
@@ -47,6 +48,9 @@ class OutOfMemoryError(PassError):
 class TooLargeError(PassError):
     """A network that can be explored but not run here, or a pass that took more than it may."""
 
+
+waiting: Callable[[], object] = object
+"""Called now and then by a thread that waits for its turn; what it raises ends the wait. A page gives way there."""
 
 _here = threading.local()
 """`pass_under_way` is True in the thread that runs passes."""
@@ -78,7 +82,8 @@ class Turn:
     def run(self, function: Callable[[], Value]) -> Value:
         """What `function` returns or raises. It has torch's modes to itself, and as many threads as its caller.
 
-        From within a turn it is called at once, as a part of that.
+        From within a turn it is called at once, as a part of that. What `waiting` raises before it is called ends the wait,
+        and the turn with it.
 
         Raises:
             OutOfMemoryError: in place of torch's errors about memory.
@@ -86,9 +91,11 @@ class Turn:
         """
         if getattr(_here, "pass_under_way", False):
             return function()
-        return _WORKER.submit(self._do, function, torch.get_num_threads()).result()
+        functions = [function]
+        return _awaited(_WORKER.submit(self._do, functions, torch.get_num_threads()), functions).result()
 
-    def _do(self, function: Callable[[], Value], number: int) -> Value:
+    def _do(self, functions: list[Callable[[], Value]], number: int) -> Value:
+        function = functions.pop()
         if torch.get_num_threads() != number:
             threads(number)
         try:
@@ -103,6 +110,20 @@ class Turn:
                 torch.cuda.empty_cache()
                 instead += ", and the CPU has memory of its own"
             raise OutOfMemoryError(f"{self.what} needs more memory than {self.where} has free; {instead}.") from None
+
+
+def _awaited(turn: Future[Value], functions: list[Callable[[], Value]]) -> Future[Value]:
+    """A turn that has begun. One that nobody waits for any more leaves the line, or is over where it had begun."""
+    try:
+        while not wait([turn], store.LOOK).done and not turn.running():
+            waiting()
+    except BaseException:
+        if turn.cancel():
+            functions.clear()  # the line lets go of it only when its turn would come
+        else:
+            wait([turn])
+        raise
+    return turn
 
 
 ONE_AT_A_TIME = Turn()
@@ -202,13 +223,14 @@ def within(refused: str, instead: str, *needs: Need) -> None:
 
 
 class Watch:
-    """What a turn has taken since it began: computing time of its thread, and growth of the server's memory.
+    """What a turn has taken since it began: computing time of its thread, and growth of the server's memory less what
+    others' files and results have grown by.
 
-    The estimates are for kernels that are known; this is for the others, and for what else the server does meanwhile.
+    The estimates are for kernels that are known; this is for the others.
     """
 
     def __init__(self, what: str):
-        self.what, self.before = what, resident()
+        self.what, self.before = what, resident() - kept()
         self.start = self.last = time.thread_time()
 
     def look(self) -> None:
@@ -220,13 +242,18 @@ class Watch:
         if now - self.last < LOOK:
             return
         self.last = now
-        took, growth = now - self.start, resident() - self.before
+        took, growth = now - self.start, resident() - kept() - self.before
         for taken, limit, unit in ((took, MAX_SECONDS, "s"), (growth / 2**30, MAX_GROWTH / 2**30, "GiB")):
             if taken > limit:
                 raise TooLargeError(
                     f"{self.what} was stopped when it had taken {taken:,.1f} {unit}: the limit is {limit:,.1f} {unit}. "
                     "A smaller image works, or a smaller network."
                 )
+
+
+def kept() -> int:
+    """Bytes of files and results that the server holds for its visitors."""
+    return store.HELD.bytes + store.RESULTS.bytes
 
 
 def resident() -> int:

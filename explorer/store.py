@@ -10,7 +10,7 @@ import re
 import sys
 import threading
 import weakref
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -87,6 +87,8 @@ class Store:
         self.bytes = 0
         """Of all that is kept."""
         self._works: OrderedDict[Hashable, Work] = OrderedDict()
+        self._ended: deque[str] = deque(maxlen=1000)
+        """Sessions whose scripts may still run: they use nothing any more."""
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, session: str = "") -> Any:
@@ -130,20 +132,26 @@ class Store:
         self._drop(lambda work: own in work.owns)
 
     def leave(self, session: str) -> None:
-        """A session has ended: what only it used is let go where it is large, or made of a person's own file."""
+        """A session has ended: what only it used is let go where it is large, or made of a person's own file.
+
+        So is what nobody used and was made of such a file, as downloads do.
+        """
         with self._lock:
+            if session not in self._ended:
+                self._ended.append(session)
             left = {id(work) for work in self._works.values() if session in work.users}
             for work in self._works.values():
                 work.users.discard(session)
-        self._drop(lambda work: id(work) in left and abandoned(work))
+        self._drop(lambda work: abandoned(work) and (id(work) in left or bool(work.owns)))
 
     def clear(self, goes: Callable[[Any], bool] = lambda value: True) -> None:
-        """Let go of all results, or of some."""
+        """Let go of all results, or of some, and know of no session that has ended."""
+        self._ended.clear()
         self._drop(lambda work: goes(work.value))
 
     def _use(self, key: Hashable, work: Work, session: str) -> None:
         self._works.move_to_end(key)
-        if session:
+        if session and session not in self._ended:
             work.users.add(session)
 
     def _drop(self, goes: Callable[[Work], bool]) -> None:
@@ -265,9 +273,9 @@ def budget(name: str, usual: int) -> int:
     return int(text) * 2**20
 
 
-PAUSES = (1.0, 10.0)
-"""Seconds from when somebody asks to when memory is given back, and to when it is once more: by then a page that was being
-drawn has let go of what it had in hand."""
+PAUSES = (10.0, 1.0)
+"""Seconds from when somebody asks to when memory is given back for a second time, as by then a page that was being drawn
+has let go of what it had in hand, and for the first time."""
 
 _tidying = threading.Lock()
 
@@ -280,10 +288,13 @@ def tidy() -> None:
         give_back()
 
     if _tidying.acquire(blocking=False):
-        for pause, function in zip(PAUSES, (first, give_back), strict=True):
-            timer = threading.Timer(pause, function)
-            timer.daemon = True
-            timer.start()
+        try:
+            for pause, function in zip(PAUSES, (give_back, first), strict=True):
+                timer = threading.Timer(pause, function)
+                timer.daemon = True
+                timer.start()
+        except RuntimeError:  # no thread can be started: who asks next tries again
+            _tidying.release()
 
 
 def give_back() -> None:

@@ -7,6 +7,7 @@ memory, and Windows only its time on the clock.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -66,40 +67,56 @@ class BusyError(ConfinedError):
 
 
 class Places:
-    """So many who may work at one time; the others wait, and go in the order in which they came."""
+    """So many who may work at one time; the others wait, and go in the order in which they came.
+
+    Somebody may take several places, or all where they ask for more than there are.
+    """
 
     def __init__(self, count: int):
-        self._free = count
-        self._waiting: deque[threading.Event] = deque()
+        self._free = self._count = count
+        self._waiting: deque[tuple[threading.Event, int]] = deque()
         self._lock = threading.Lock()
 
     @contextmanager
-    def place(self, seconds: float) -> Iterator[None]:
-        """A place for the duration of a with statement.
+    def place(
+        self, seconds: float = math.inf, size: int = 1, waiting: Callable[[], object] | None = None
+    ) -> Iterator[None]:
+        """A place, or as many as `size`, for the duration of a with statement.
+
+        What `waiting` raises, which is called now and then meanwhile, ends the wait.
 
         Raises:
             TimeoutError: where none is free within `seconds`.
         """
-        mine = threading.Event()
+        mine = threading.Event(), min(size, self._count)
         with self._lock:
             self._waiting.append(mine)
             self._fill()
         try:
-            if not mine.wait(seconds):
-                raise TimeoutError
+            end = time.monotonic() + seconds
+            while not mine[0].wait(min(LOOK, max(0.0, end - time.monotonic()))):
+                if time.monotonic() >= end:
+                    raise TimeoutError
+                if waiting:
+                    waiting()
             yield
         finally:
             with self._lock:
-                if mine.is_set():
-                    self._free += 1
+                if mine[0].is_set():
+                    self._free += mine[1]
                 else:
                     self._waiting.remove(mine)
                 self._fill()
 
     def _fill(self) -> None:
-        while self._free and self._waiting:
-            self._waiting.popleft().set()
-            self._free -= 1
+        while self._waiting and self._waiting[0][1] <= self._free:
+            first, size = self._waiting.popleft()
+            first.set()
+            self._free -= size
+
+
+LOOK = 0.1
+"""Seconds between two looks of somebody who waits for a place."""
 
 
 PLACES = Places(4)

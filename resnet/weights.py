@@ -14,12 +14,12 @@ import time
 import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -68,7 +68,8 @@ class DataSet:
     source: str
     licence: str
     preprocessing: Preprocessing
-    categories: tuple[str, ...]
+    categories: Sequence[str]
+    """Their names, in what can be hashed; whatever is kept of these weights holds them."""
 
 
 FASHION_MNIST = DataSet(
@@ -99,6 +100,11 @@ class Weights:
     url: str = ""
     bytes: int = 0
     digest: str = ""
+
+    @property
+    def source(self) -> tuple[str, ResNetConfig, str, str]:
+        """What the network depends on: not on the pictures, nor on their size."""
+        return self.key, self.config, self.url, self.digest
 
 
 def available(config: ResNetConfig, image_size: tuple[int, int]) -> tuple[Weights, ...]:
@@ -163,7 +169,7 @@ class Checkpoint:
             "config": self.config.to_json(),
             "data": json.dumps({"name": self.data.name, "source": self.data.source, "licence": self.data.licence}),
             "preprocessing": json.dumps(asdict(self.data.preprocessing)),
-            "categories": json.dumps(self.data.categories),
+            "categories": json.dumps(list(self.data.categories)),
             "accuracy": repr(self.accuracy),
             "command": self.command,
         }
@@ -241,6 +247,14 @@ def bundled(config: ResNetConfig) -> tuple[Weights, ...]:
 # -- torchvision --------------------------------------------------------------------------
 
 
+@cache
+def imagenet_names() -> tuple[str, ...]:
+    """The 1000 classes of ImageNet-1k, as torchvision calls them."""
+    from torchvision.models import ResNet50_Weights
+
+    return tuple(ResNet50_Weights.IMAGENET1K_V1.meta["categories"])
+
+
 def torchvision_weights(config: ResNetConfig) -> tuple[Weights, ...]:
     """What torchvision publishes for a configuration, newest recipe first.
 
@@ -259,7 +273,7 @@ def torchvision_weights(config: ResNetConfig) -> tuple[Weights, ...]:
         preprocessing = Preprocessing(
             transforms.resize_size[0], transforms.crop_size[0], tuple(transforms.mean), tuple(transforms.std)
         )
-        data = DataSet("ImageNet-1k", meta["recipe"], "see torchvision", preprocessing, tuple(meta["categories"]))
+        data = DataSet("ImageNet-1k", meta["recipe"], "see torchvision", preprocessing, imagenet_names())
         accuracy = meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100
         title = f"torchvision {entry.name.removeprefix('IMAGENET1K_')}, ImageNet-1k"
         size = int(meta["_file_size"] * 2**20)
@@ -428,20 +442,36 @@ def own_weights(config: ResNetConfig, image_size: tuple[int, int], name: str, di
     title = f"Your checkpoint {plain(name, 80)}"
     if (config.in_channels, config.num_classes) == (1, 10):
         return Weights("upload", title, config, FASHION_MNIST, digest=digest)
-    from torchvision.models import ResNet50_Weights
-
     side, channels = min(image_size), config.in_channels
     colour = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     mean, std = colour if channels == 3 else ((0.5,) * channels, (0.25,) * channels)
     preprocessing = Preprocessing(side * 8 // 7 if side >= 128 else side, image_size, mean, std)
     imagenet = config.num_classes == 1000 and channels == 3
-    names = ResNet50_Weights.IMAGENET1K_V1.meta["categories"] if imagenet else _numbered(config)
-    data = DataSet("ImageNet-1k" if imagenet else "unknown", "", "", preprocessing, tuple(names))
+    names = imagenet_names() if imagenet else Numbered(config.num_classes)
+    data = DataSet("ImageNet-1k" if imagenet else "unknown", "", "", preprocessing, names)
     return Weights("upload", title, config, data, digest=digest)
 
 
-def _numbered(config: ResNetConfig) -> tuple[str, ...]:
-    return tuple(f"class {index}" for index in range(config.num_classes))
+@dataclass(frozen=True)
+class Numbered(Sequence[str]):
+    """ "class 0", "class 1" and so on, made when they are asked for."""
+
+    number: int
+
+    def __len__(self) -> int:
+        return self.number
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        numbers = range(self.number)[index]
+        return f"class {numbers}" if isinstance(numbers, int) else [f"class {number}" for number in numbers]
+
+    def __contains__(self, name: object) -> bool:  # a person may ask for a class among 100,000
+        found = re.fullmatch(r"class ([0-9]{1,9})", name) if isinstance(name, str) else None
+        return found is not None and int(found[1]) < self.number and name == f"class {int(found[1])}"
 
 
 # -- random -------------------------------------------------------------------------------
@@ -451,7 +481,7 @@ def random_weights(config: ResNetConfig, image_size: tuple[int, int]) -> Weights
     """Untrained weights: what the architecture alone does to a picture."""
     channels = config.in_channels
     preprocessing = Preprocessing(min(image_size), image_size, (0.5,) * channels, (0.25,) * channels)
-    data = DataSet("nothing", "", "", preprocessing, _numbered(config))
+    data = DataSet("nothing", "", "", preprocessing, Numbered(config.num_classes))
     return Weights("random", "Random, untrained", config, data)
 
 

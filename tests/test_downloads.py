@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from unittest.mock import MagicMock
 from urllib.parse import urlencode
 
@@ -14,10 +15,14 @@ from playwright.sync_api import expect
 from streamlit.runtime import Runtime
 from streamlit.runtime.media_file_manager import MediaFileManager
 from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
-from test_app import looked
+from test_app import looked, opened, tab
 
+from explorer import diagram
 from explorer.inference import activation, prepare
-from explorer.views import cached, picture, pictures
+from explorer.store import NoRoomError
+from explorer.trace import trace
+from explorer.views import cached, others, picture, pictures, table
+from resnet import preset
 from resnet.weights import BUNDLED, bundled, load
 
 
@@ -68,6 +73,101 @@ def made(session: MagicMock) -> bytes:
     data = b"numbers" * 1000
     picture.hand_out(data, "numbers.txt", "text/plain", session)
     return data
+
+
+def test_a_pages_files_are_made_when_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And are the table, the graph and the drawing."""
+    makes: dict[str, Callable[[], bytes]] = {}
+
+    def recorded(label: str, make: Callable[[], bytes], *given: str) -> None:
+        makes[label] = make
+        download(label, make, *given)
+
+    download = picture.download
+    for module in (table, others):
+        monkeypatch.setattr(module, "download", recorded, raising=False)
+    for name in ("Layers", "graphviz"):
+        buttons = tab(opened(preset="resnet18"), name).get("download_button")
+        assert buttons
+        assert all(button.proto.deferred_file_id and not button.proto.url for button in buttons)
+    shown = trace(preset("resnet18"), 224)
+    rows = makes["Download CSV"]().decode().splitlines()
+    assert len(rows) == len(shown.layers) + 1
+    assert shown.layers[0].name in rows[1]
+    assert makes["Download DOT"]().decode() == diagram.graph(shown).source
+    assert makes["Download overview as SVG"]().decode() == diagram.overview(shown).svg()
+
+
+Ask = Callable[[str, Callable[[], bytes]], bytes]
+
+
+@pytest.fixture
+def ask(files: MediaFileManager, monkeypatch: pytest.MonkeyPatch) -> Ask:
+    """A session's click on a button for a file."""
+    buttons: list[Callable[[], bytes]] = []
+    monkeypatch.setattr(picture, "DESK", picture.Desk())
+    monkeypatch.setattr(threading, "Timer", MagicMock())
+    monkeypatch.setattr(picture.st, "download_button", lambda label, made, *_, **__: buttons.append(made))
+
+    def click(session: str, make: Callable[[], bytes]) -> bytes:
+        with monkeypatch.context() as patch:
+            patch.setattr(picture, "get_script_run_ctx", lambda: MagicMock(session_id=session))
+            picture.download("TXT", make, "name", "text/plain", "")
+        return buttons[-1]()
+
+    return click
+
+
+def test_files_are_made_one_after_the_other_and_one_for_each_session(ask: Ask) -> None:
+    begun, go, made = threading.Event(), threading.Event(), []
+
+    def slowly() -> bytes:
+        begun.set()
+        assert go.wait(30)
+        made.append("a")
+        return b"slow"
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(ask, "a", slowly)
+        assert begun.wait(30)
+        with pytest.raises(NoRoomError, match="being made already"):
+            ask("a", lambda: pytest.fail("it is not made"))
+        other = pool.submit(ask, "b", lambda: made.append("b") or b"other")
+        wait([other], timeout=0.3)
+        assert not made
+        go.set()
+        assert (first.result(30), other.result(30)) == (b"slow", b"other")
+    assert made == ["a", "b"]
+    assert ask("a", lambda: b"again") == b"again"
+
+
+def test_what_waits_to_be_fetched_is_bounded(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a session, and for all; there is room again when files are let go."""
+    later: list[Callable[[], None]] = []
+    monkeypatch.setattr(picture, "LEAST_OUT", 100)
+    monkeypatch.setattr(picture, "OUT_OF_ONE", 200)
+    monkeypatch.setattr(picture, "OUT_OF_ALL", 500)
+    monkeypatch.setattr(picture, "tidy", lambda: None)
+
+    def timer(seconds: float, function: Callable[[], None]) -> MagicMock:
+        later.append(function)
+        return MagicMock()
+
+    monkeypatch.setattr(threading, "Timer", timer)
+
+    def full(session: str) -> bool:
+        try:
+            ask(session, lambda: b"little")
+        except NoRoomError:
+            return True
+        return False
+
+    assert [full(session) for session in "aaa"] == [False, False, True]
+    assert [full(session) for session in "bbcd"] == [False, False, False, True]
+    for function in later:
+        function()
+    assert not picture.DESK.out
+    assert not full("a")
 
 
 def test_what_is_too_large_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:

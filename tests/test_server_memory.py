@@ -94,6 +94,7 @@ def watch():
 
 look("64", tab="Several pictures")
 leave()
+RESULTS._ended.clear()  # the next AppTest has the same name
 before, most, done = held(), [], threading.Event()
 threading.Thread(target=watch).start()
 for size in sys.argv[2:]:

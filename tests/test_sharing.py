@@ -22,6 +22,7 @@ import torch
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from plotly.graph_objects import Figure
 from streamlit.components.v2.component_manager import BidiComponentManager
 from streamlit.runtime import Runtime
 from streamlit.runtime.dataframe_source_manager import DataframeSourceManager
@@ -42,13 +43,14 @@ from explorer.inference import Device, activation, predict, prepare
 from explorer.jobs import single_thread
 from explorer.latency import effects
 from explorer.residual import addition, contributions, without
-from explorer.store import RESULTS, Holdings, NoRoomError, Own
+from explorer.store import RESULTS, Holdings, NoRoomError, Own, weight
 from explorer.trace import trace
-from explorer.views import cached, checkpoint, lesion, paths, pictures
+from explorer.views import cached, checkpoint, field, lesion, paths, pictures
 from explorer.views import gradients as gradient_view
 from explorer.views import identity as identity_view
 from resnet import ResNet, ResNetConfig, preset
-from resnet.weights import BUNDLED, bundled, load, random_weights, randomly
+from resnet.confined import Places
+from resnet.weights import BUNDLED, bundled, load, own_weights, random_weights, randomly, torchvision_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -308,6 +310,68 @@ def test_a_run_is_told_from_others_by_everything_it_depends_on() -> None:
     assert base._replace(off=("layer1.0",)).whole == base
 
 
+def test_pictures_of_all_sizes_share_one_network(fresh: Callable[[], None]) -> None:
+    small, large = random_weights(SMALL, (32, 32)), random_weights(SMALL, (48, 64))
+    network = cached.model(small, CPU)
+    assert cached.model(large, CPU) is network
+    others = (replace(SMALL, order="pre"), CPU), (SMALL, replace(CPU, channels_last=True))
+    assert all(cached.model(random_weights(config, (32, 32)), form) is not network for config, form in others)
+
+
+@pytest.mark.parametrize("together", [1, 2])
+def test_networks_are_built_as_far_as_their_bytes_go(
+    together: int, fresh: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four people, four networks of nearly one size."""
+    at_work: list[int] = []
+    most: list[int] = []
+    some = threading.Barrier(together)
+
+    def load_slowly(*given: Any, **named: Any) -> ResNet:
+        at_work.append(1)
+        most.append(len(at_work))
+        some.wait(30)
+        threading.Event().wait(0.2)  # whoever may come in does
+        try:
+            return load(*given, **named)
+        finally:
+            at_work.pop()
+
+    configs = [replace(SMALL, num_classes=10 + number) for number in range(4)]
+    size = 4 * max(trace(config, 32).params for config in configs)
+    monkeypatch.setattr(cached, "BUILDING", Places(together * size), raising=False)
+    monkeypatch.setattr(cached, "load", load_slowly)
+    with ThreadPoolExecutor(4) as people:
+        found = list(people.map(lambda config: cached.model(random_weights(config, (32, 32)), CPU), configs))
+    assert [network.config for network in found] == configs
+    assert max(most) == together
+
+
+def test_who_waits_to_build_can_leave(fresh: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    def leave() -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr(cached, "load", lambda *_, **__: pytest.fail("it is not built"))
+    monkeypatch.setattr(cached.inference, "waiting", leave)
+    with cached.BUILDING.place(size=2**40), pytest.raises(InterruptedError):
+        cached.model(random_weights(SMALL, (32, 32)), CPU)
+    with cached.BUILDING.place(1, size=2**40):  # nobody is left in the line
+        pass
+
+
+def test_a_key_holds_no_names_of_classes() -> None:
+    """A result's weight is that of its value; its key takes little, however many classes there are."""
+    many = cached.Key("digest", False, random_weights(replace(SMALL, num_classes=100_000), (32, 32)), (), CPU)
+    assert weight(many) < 10_000
+    names = many.weights.data.categories
+    assert (len(names), names[0], names[-1], names.index("class 70000")) == (100_000, "class 0", "class 99999", 70_000)
+    known = ("class 7", "class 99999", "class 07", "class 100000", "class -1", "class ", "class ٧", 7)
+    assert [name in names for name in known] == [True, True, *[False] * 6]
+    assert many.weights == random_weights(replace(SMALL, num_classes=100_000), (32, 32))
+    published = [torchvision_weights(preset(name))[0].data.categories for name in ("resnet50", "resnet101")]
+    assert published[0] is published[1]
+
+
 def test_tensors_of_another_upload_are_never_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     held = checkpoint.Checkpoint("name", Own("a"), SMALL, True, {}, (), {"conv1.weight": torch.zeros(1)})
     other = replace(held, digest=Own("b"))
@@ -323,6 +387,18 @@ def test_tensors_of_another_upload_are_never_taken(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(checkpoint, "get_script_run_ctx", lambda **_: "a session")
     assert checkpoint.uploaded_tensors(weights) is held.tensors
     assert checkpoint.uploaded_tensors(replace(weights, digest="b")) is None
+
+
+def test_a_checkpoint_waits_for_others_no_longer_than_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "PATIENCE", 0.05)
+    monkeypatch.setattr(checkpoint, "READING", Places(1))
+    monkeypatch.setattr(checkpoint, "held", lambda: None)
+    monkeypatch.setattr(checkpoint, "read", lambda *_: pytest.fail("it is not read"))
+    file = MagicMock(getvalue=lambda: b"bytes")
+    file.name = "mine.pt"
+    words = r"^mine\.pt cannot be read now \(others are read\): try again in a moment\.$"
+    with checkpoint.READING.place(), pytest.raises(NoRoomError, match=words):
+        checkpoint.take(file)
 
 
 def test_who_asks_for_the_same_sees_that_they_wait(monkeypatch: pytest.MonkeyPatch, fresh: Callable[[], None]) -> None:
@@ -429,6 +505,34 @@ def test_what_was_stopped_is_computed_once_it_is_asked_for(
     assert run(app).get("plotly_chart")
     assert not app.session_state["stopped"]
     assert not [button for button in app.button if button.label in ("Compute it", "Stop")]
+
+
+def test_several_pictures_are_stopped_and_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cached, "short", lambda key: "a name")
+    app = opened("inference", preset="resnet20_fashion")
+    app.session_state["stopped"] = {"a name"}
+    app.session_state["view"] = replace(app.session_state["view"], tab="Several pictures")
+    (again,) = [button for button in run(app).button if button.label == "Compute it"]
+    assert "several" not in str([one.proto for one in app.get("bidi_component")])
+    again.click()
+    labels = [button.label for button in run(app).button]
+    assert "several" in str([one.proto for one in app.get("bidi_component")])
+    assert not {"Compute it", "Stop"} & {*labels}
+
+
+def test_a_chart_of_a_persons_weights_is_forgotten_with_them(fresh: Callable[[], None]) -> None:
+    mine = Own("digest")
+    layers = trace(SMALL, 32)
+    result = MagicMock(weights=own_weights(SMALL, (32, 32), "mine", mine), off=(), device=CPU, trace=layers)
+    given = effective_field(randomly(SMALL), layers.by_name["layer1.0.add"], [torch.randn(3, 32, 32)], CPU)
+    field.in_numbers(result, layers.by_name["layer1.0.add"], given)
+
+    def drawn() -> list[Any]:
+        return [work.value for work in RESULTS._works.values() if isinstance(work.value, Figure)]
+
+    assert len(drawn()) == 1
+    RESULTS.forget(mine)
+    assert not drawn()
 
 
 def test_what_follows_from_the_rest_is_no_part_of_a_key(fresh: Callable[[], None]) -> None:

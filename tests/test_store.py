@@ -302,13 +302,13 @@ def test_who_leaves_takes_what_only_they_used() -> None:
     store.get("both", "b")
     store.leave("b")
     assert store.get("both") is not None
-    store.get("both", "b")
+    store.get("both", "c")
     store.leave("a")
     kept = [
         key for key in ("large", "both", "small", ("own", ("a", mine)), weights, "nobody") if store.get(key) is not None
     ]
     assert kept == ["both", "small", "nobody"]
-    store.leave("b")
+    store.leave("c")
     assert store.get("both") is None
     assert store.get("nobody") is not None
 
@@ -322,6 +322,38 @@ def test_who_leaves_while_it_is_computed_leaves_nothing() -> None:
 
     assert store.compute("key", compute, never, "a").size == 2000 * 1024
     assert store.get("key") is None
+
+
+def test_what_a_download_made_of_a_file_goes_when_somebody_leaves() -> None:
+    """A download is nobody's; what it made of a sample stays."""
+    store, mine = Store(16 * MUCH), Own("digest")
+    for key in (("download", mine), "sample"):
+        store.compute(key, plain(array(1)), never, "")
+    with ThreadPoolExecutor(1) as pool:
+        begun, go = threading.Event(), threading.Event()
+        late = pool.submit(store.compute, ("late", mine), lambda _: begun.set() or (go.wait(30) and array(1)), never)
+        assert begun.wait(30)
+        store.leave("a")
+        go.set()
+        late.result(30)
+    assert store.get(("download", mine)) is None
+    assert store.get("sample") is not None
+    store.leave("b")
+    assert store.get(("late", mine)) is None
+
+
+def test_who_has_left_uses_nothing() -> None:
+    """Their script may go on for a while, also with what others use."""
+    store = Store(16 * MUCH)
+    store.compute("others", plain(array(2000)), never, "b")
+    store.leave("a")
+    assert store.compute("late", plain(array(2000)), never, "a").size == 2000 * 1024
+    assert store.compute(Own("digest"), plain(array(1)), never, "a").size == 1024
+    assert store.get("late") is None
+    assert store.get(Own("digest")) is None
+    assert store.get("others", "a") is not None
+    store.leave("b")
+    assert store.get("others") is None
 
 
 def test_what_was_made_of_a_file_is_forgotten_with_it() -> None:
@@ -424,13 +456,32 @@ def test_memory_is_given_back_once_for_all_who_ask(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(gc, "collect", lambda: collected.append(1))
     for _ in range(3):
         tidy()
-    assert [pause for pause, _ in timers] == [1.0, 10.0]
-    for _, function in timers:
+    assert [pause for pause, _ in timers] == [10.0, 1.0]
+    for _, function in reversed(timers):
         function()
     assert len(collected) == 2
     tidy()
     assert len(timers) == 4
-    timers[2][1]()
+    timers[3][1]()
+
+
+@pytest.mark.parametrize("started", [0, 1])
+def test_memory_is_given_back_later_where_no_thread_can_be_started(
+    started: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever thread is one too many: who asks is not told, and who asks next is heard."""
+    lock, timers = threading.Lock(), iter(range(100))
+
+    def start() -> None:
+        if next(timers) == started:
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(module, "_tidying", lock)
+    monkeypatch.setattr(threading, "Timer", lambda *_: MagicMock(start=start))
+    tidy()
+    assert not lock.locked()
+    tidy()
+    assert lock.locked()
 
 
 def test_large_results_that_go_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:

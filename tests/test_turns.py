@@ -12,6 +12,7 @@ import weakref
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,15 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import IntegratedGradients
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.runtime.scriptrunner import RerunData
+from streamlit.testing.v1 import AppTest, app_test
+from streamlit.testing.v1.local_script_runner import LocalScriptRunner
 from test_app import opened, said
 from test_app import tab as at_tab
 from torch import Tensor, nn
 
-from explorer import attribution, gradients, inference, latency
+from explorer import attribution, gradients, inference, latency, store
 from explorer.attribution import STEPS, grad_cam, integrated_gradients, together
 from explorer.effective import effective_field
 from explorer.inference import (
@@ -146,6 +151,112 @@ def test_what_a_turn_returned_is_not_kept() -> None:
     del result
     gc.collect()
     assert seen() is None
+
+
+class Leaves(BaseException):
+    """As Streamlit's, which are no errors of a kind that anybody catches."""
+
+
+@pytest.fixture
+def held(other: ThreadPoolExecutor) -> Iterator[threading.Event]:
+    """A pass of somebody else's, which goes on when the event is set."""
+    begun, go = threading.Event(), threading.Event()
+    turn = other.submit(ONE_AT_A_TIME.run, lambda: begun.set() or go.wait(60))
+    assert begun.wait(30)
+    yield go
+    go.set()
+    turn.result(30)
+
+
+def test_who_leaves_takes_their_turn_out_of_the_line(held: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it is held until the line gets there."""
+
+    def leave() -> None:
+        raise Leaves
+
+    class Picture:
+        pass
+
+    mine, ran = Picture(), []
+    seen = weakref.ref(mine)
+    monkeypatch.setattr(inference, "waiting", leave, raising=False)
+    with pytest.raises(Leaves):
+        ONE_AT_A_TIME.run(lambda mine=mine: ran.append(mine))
+    del mine
+    gc.collect()
+    assert seen() is None
+    held.set()
+    monkeypatch.undo()
+    assert ONE_AT_A_TIME.run(lambda: 7) == 7
+    assert not ran
+
+
+def test_a_turn_that_began_while_its_caller_left_is_waited_for(
+    held: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, done = threading.Event(), []
+
+    def leave() -> None:
+        held.set()
+        assert begun.wait(30)
+        raise Leaves
+
+    monkeypatch.setattr(inference, "waiting", leave, raising=False)
+    with pytest.raises(Leaves):
+        ONE_AT_A_TIME.run(lambda: begun.set() or time.sleep(0.1) or done.append(1))
+    assert done == [1]
+
+
+def script(fragment: bool) -> None:
+    """A page, or a fragment of one, that waits for its turn."""
+    import streamlit as st
+
+    from explorer.inference import ONE_AT_A_TIME
+    from explorer.views import cached  # noqa: F401 - pages give way
+
+    def part() -> None:
+        st.text("waits")
+        ONE_AT_A_TIME.run(lambda: None)
+        st.text("is through")
+
+    (st.fragment(part) if fragment else part)()
+
+
+@pytest.mark.parametrize("fragment", [False, True])
+@pytest.mark.parametrize("again", [False, True])
+def test_a_script_that_was_stopped_or_is_to_run_again_leaves_the_line(
+    fragment: bool, again: bool, held: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By Streamlit's own runner of scripts, while somebody else's pass goes on."""
+    runners: list[LocalScriptRunner] = []
+    lines: list[int] = []
+
+    class Runner(LocalScriptRunner):
+        def _enqueue_forward_msg(self, message: ForwardMsg) -> None:
+            super()._enqueue_forward_msg(message)
+            if message.delta.new_element.text.body == "waits":
+                lines.append(1)
+                runners.append(self)
+
+    monkeypatch.setattr(app_test, "LocalScriptRunner", Runner)
+    app = AppTest.from_function(script, args=(fragment,), default_timeout=60)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(app.run)
+        eventually(lambda: bool(runners))
+        if again:
+            assert runners[0].request_rerun(RerunData())
+            eventually(lambda: len(lines) == 2)
+        runners[0].request_stop()
+        running.result(30)
+    assert not held.is_set()
+    assert [text.value for text in app.text] == ["waits"]
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 # -- steps --------------------------------------------------------------------------------
@@ -315,6 +426,34 @@ def test_the_watch_ends_a_pass(limit: str, words: str, network: ResNet, monkeypa
             predict(network, picture(128), CPU)
     assert hooks(network) == 0
     assert predict(network, picture(128), CPU).finite
+
+
+@pytest.mark.parametrize("grows", ["a file", "a result", "the pass"])
+def test_a_pass_is_not_ended_for_what_others_bring(
+    grows: str, network: ResNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 3 GiB by which the server grows during a pass."""
+    holdings, results, much = store.Holdings(2**40), store.Store(2**40), 3 * 2**30
+    monkeypatch.setattr(store, "HELD", holdings)
+    monkeypatch.setattr(store, "RESULTS", results)
+    monkeypatch.setattr(inference, "LOOK", 0.0)
+    grown: list[int] = []
+    monkeypatch.setattr(inference, "resident", lambda: sum(grown))
+
+    def grow(*_: object) -> None:
+        grown.append(much)
+        if grows == "a file":
+            stack.enter_context(holdings.room(much, "theirs.pt"))
+        elif grows == "a result":
+            results.bytes += much
+
+    network.conv1.register_forward_pre_hook(grow)
+    with ExitStack() as stack:
+        if grows == "the pass":
+            with pytest.raises(TooLargeError, match=r"taken 3\.0 GiB"):
+                predict(network, picture(128), CPU)
+        else:
+            assert predict(network, picture(128), CPU).finite
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

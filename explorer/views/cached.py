@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Hashable
-from contextlib import nullcontext
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import wraps
 from inspect import signature
 from itertools import compress
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.scriptrunner_utils.script_run_context import ThreadState
 
 from resnet import ResNet, ResNetConfig
+from resnet.confined import Places
 from resnet.weights import Weights, load
 
+from .. import inference
 from ..inference import ONE_AT_A_TIME, Device, devices
 from ..store import RESULTS, Progress, StoppedError
 from ..trace import Trace, trace
@@ -69,6 +72,9 @@ def give_way(user: str) -> None:
         _ = "view" in st.session_state
 
 
+inference.waiting = lambda: give_way(session())
+
+
 @shared()
 def traced(config: ResNetConfig, image_size: tuple[int, int]) -> Trace:
     return trace(config, image_size)
@@ -113,15 +119,27 @@ class Key(NamedTuple):
         return self._replace(form=self.form.plain)
 
 
-@shared("Preparing the network …", stays=True)
+BUILDING = Places(2**28)
+"""Bytes of weights that are read or initialised at one time, which takes a few times as much."""
+
+
 def model(weights: Weights, form: Device) -> ResNet:
     """The network with its weights, on a device in its form; those of an upload are this session's.
+
+    It is the same for pictures of all sizes.
 
     Raises:
         WeightsError: where they have to be downloaded and cannot be, or this session does not hold them.
         OutOfMemoryError: where the device has no memory for them.
     """
-    network = load(weights, state_dict=checkpoint.uploaded_tensors(weights)).requires_grad_(False)
+    return _model(weights.source, form, weights)
+
+
+@shared("Preparing the network …", stays=True)
+def _model(source: Hashable, form: Device, _weights: Weights) -> ResNet:
+    bytes_ = 4 * traced(_weights.config, _weights.data.preprocessing.size).params
+    with BUILDING.place(size=bytes_, waiting=inference.waiting):
+        network = load(_weights, state_dict=checkpoint.uploaded_tensors(_weights)).requires_grad_(False)
     return ONE_AT_A_TIME.run(lambda: form.network(network))
 
 
@@ -166,25 +184,36 @@ def computed(key: Hashable, words: str, compute: Callable[[Progress], Value]) ->
     """
     if (found := at_hand(key)) is not None:
         return found
+    with stoppable(key, words) as bar:
+
+        def compute_here(tell: Progress) -> Value:
+            def move(share: float) -> None:
+                tell(share)
+                bar.progress(share, words)
+
+            return compute(move)
+
+        def wait(share: float) -> None:
+            bar.progress(share, f"{words} Somebody else asked for the same; this is how far it is.")
+
+        return RESULTS.compute(key, compute_here, wait, session())
+
+
+@contextmanager
+def stoppable(key: Hashable, words: str) -> Iterator[DeltaGenerator]:
+    """Inside, there is a progress bar, which is given, and beside it a button that stops what is computed.
+
+    Raises:
+        StoppedError: where it was stopped and is not asked for again; a button to ask takes its place.
+    """
     if not wanted("Compute it", key, at_once=True):
         raise StoppedError
     place = st.empty()
     with place.container(horizontal=True, vertical_alignment="center"):
         bar = st.progress(0.0, words)
         stop_button(key)
-
-    def compute_here(tell: Progress) -> Value:
-        def move(share: float) -> None:
-            tell(share)
-            bar.progress(share, words)
-
-        return compute(move)
-
-    def wait(share: float) -> None:
-        bar.progress(share, f"{words} Somebody else asked for the same; this is how far it is.")
-
     try:
-        return RESULTS.compute(key, compute_here, wait, session())
+        yield bar
     finally:
         place.empty()
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from resnet.checkpoint import (
     read_file,
     unseen,
 )
+from resnet.confined import Places
 from resnet.options import to_text
 from resnet.weights import Weights, own_weights
 
@@ -68,8 +69,10 @@ def read(data: bytes, name: str) -> Checkpoint:
     return Checkpoint(name, digest, config, declared is not None, asked, tuple(not_finite(tensors)), tensors)
 
 
-_READING = threading.BoundedSemaphore(2)
+READING = Places(2)
 """Files that are read at one time: while one is, its bytes and its tensors are both in memory."""
+PATIENCE = 15.0
+"""Seconds for which a file waits until others are read."""
 
 
 def take(file: UploadedFile) -> None:
@@ -78,10 +81,15 @@ def take(file: UploadedFile) -> None:
     Raises:
         WeightsError: where it cannot be read.
         ConfigError: where it is of no residual network that a configuration can express.
-        NoRoomError: where all sessions together would hold too much.
+        NoRoomError: where all sessions together would hold too much, or others' files take long to read.
     """
     data = file.getvalue()
-    with _READING, HELD.room(len(data), file.name, instead=held()):
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(READING.place(PATIENCE))
+        except TimeoutError:
+            raise NoRoomError(f"{file.name} cannot be read now (others are read): try again in a moment.") from None
+        stack.enter_context(HELD.room(len(data), file.name, instead=held()))
         checkpoint = read(data, file.name)
         with HELD.room(max(0, checkpoint.nbytes - len(data)), file.name, instead=held()) as hold:
             drop()

@@ -37,6 +37,7 @@ from ..jobs import DONE, FAILED, RUNNING, STOPPED, WAITING, Apart, Line, Status
 from ..loss_figures import run_figure, spread_figure
 from ..trace import Trace
 from .cached import shared
+from .picture import download
 
 POLL = 1.0
 """Seconds between two looks at a run that goes on."""
@@ -154,10 +155,9 @@ def run_card(asked: Settings, polling: bool) -> None:
         st.plotly_chart(run_figure(run, what), key="training chart")
         if run.complete:
             results([run])
-            st.download_button(
-                "JSON", to_json([run]), f"degradation_{asked.to_text() or 'default'}.json", "application/json",
-                key="training json", icon=":material/download:", help="The settings and the loss of every step.",
-            )  # fmt: skip
+            name = f"degradation_{asked.to_text() or 'default'}.json"
+            words = "The settings and the loss of every step."
+            download("JSON", lambda: to_json([run]).encode(), name, "application/json", words)
 
 
 def action(asked: Settings, found: Status | None) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
+from collections.abc import Hashable
 
 import numpy as np
 import plotly.graph_objects as go
@@ -241,10 +241,14 @@ def facts(layer: Layer, unit: tuple[int, int], box: Box, inside: Box) -> None:
 # -- the effective field ------------------------------------------------------------------
 
 
+def measurement(result: Run, layer: Layer) -> Hashable:
+    """What the layer's effective field depends on."""
+    return "effective", result.weights, result.off, result.device, layer.name
+
+
 def measured(result: Run, layer: Layer) -> Effective | None:
     """The layer's effective field, at once for a small network, else when it is asked for."""
-    config = result.weights.config
-    key = ("effective", result.weights, result.off, result.device, layer.name)
+    config, key = result.weights.config, measurement(result, layer)
     if (found := at_hand(key)) is not None:
         return found
     side = measured_side(layer, result.trace, lambda side: traced(config, (side, side)))
@@ -284,7 +288,7 @@ def in_numbers(result: Run, layer: Layer, effective: Effective) -> None:
         return
     chart, words = st.columns([8, 5])
     width, size = gaussian_width(effective.field), layer.field.size
-    chart.plotly_chart(width_chart(layer.name, size, fingerprint(effective), width, effective), key="width chart")
+    chart.plotly_chart(width_chart(layer.name, size, measurement(result, layer), width, effective), key="width chart")
     with words:
         if np.isfinite(width.sigma):
             st.metric("4σ against the theoretical field", f"{width.share_of(size):.0%}", border=False)
@@ -304,12 +308,7 @@ def in_numbers(result: Run, layer: Layer, effective: Effective) -> None:
         )
 
 
-def fingerprint(effective: Effective) -> tuple[object, ...]:
-    """What tells it from others."""
-    return hashlib.blake2b(effective.field.tobytes()).digest(), effective.field.shape, *effective[1:]
-
-
 @shared()
-def width_chart(name: str, size: int, of: tuple[object, ...], width: Width, _effective: Effective) -> go.Figure:
+def width_chart(name: str, size: int, measured: Hashable, width: Width, _effective: Effective) -> go.Figure:
     profile = (_effective.field.sum(0) + _effective.field.sum(1)) / 2
     return charts.width_figure(profile, _effective.first, size, width, name)

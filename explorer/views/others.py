@@ -9,6 +9,7 @@ from resnet import ResNetConfig, build, preset_name
 from .. import diagram
 from ..trace import Trace
 from .cached import shared
+from .picture import download
 
 SUMMARISED = 2000
 """Layers up to which torchinfo, which takes a hundred times as long as a trace, is run at once."""
@@ -38,12 +39,15 @@ def torchinfo_summary(trace: Trace) -> None:
 
 
 def graphviz_drawing(trace: Trace) -> None:
-    graph = diagram.graph(trace)
     name = preset_name(trace.config) or "network"
     with st.container(horizontal=True):
-        st.download_button("Download DOT", graph.source, f"{name}.dot", "text/vnd.graphviz", on_click="ignore")
-        st.download_button(
-            "Download overview as SVG", diagram.overview(trace).svg(), f"{name}.svg", "image/svg+xml", on_click="ignore"
+        download(
+            "Download DOT", lambda: diagram.graph(trace).source.encode(), f"{name}.dot", "text/vnd.graphviz",
+            "The graph below, as Graphviz takes it",
+        )  # fmt: skip
+        download(
+            "Download overview as SVG", lambda: diagram.overview(trace).svg().encode(), f"{name}.svg", "image/svg+xml",
+            "The drawing at the top of the page",
         )  # fmt: skip
     with st.container(height=640):
-        st.graphviz_chart(graph, width="content")
+        st.graphviz_chart(diagram.graph(trace), width="content")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,9 +16,11 @@ from streamlit import runtime
 from streamlit.runtime.scriptrunner import add_script_run_ctx, get_script_run_ctx
 from streamlit.runtime.scriptrunner_utils.script_run_context import ScriptRunContext
 
+from resnet.confined import Places
+
 from ..charts import data_url, npz, png, sheet
 from ..diagram import Drawing
-from ..store import tidy
+from ..store import NoRoomError, tidy
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
@@ -182,14 +186,16 @@ def downloads(
 
 
 def download(label: str, make: Callable[[], bytes], name: str, kind: str, words: str) -> None:
-    """A button for a file that is made when it is clicked."""
+    """A button for a file that is made when it is clicked, where the `DESK` has a place."""
     context = get_script_run_ctx()
 
     def made() -> bytes:
-        data = make()
-        if context and runtime.exists():
+        if context is None or not runtime.exists():
+            return make()
+        with DESK.place(context.session_id):
+            data = make()
             hand_out(data, name, kind, context)
-        return data
+            return data
 
     st.download_button(
         label, made, name, kind, key=name, icon=":material/download:", on_click="ignore", type="tertiary", help=words
@@ -198,6 +204,53 @@ def download(label: str, make: Callable[[], bytes], name: str, kind: str, words:
 
 HANDED_OUT = 60.0
 """Seconds for which a file that was made waits for the browser to fetch it."""
+OUT_OF_ONE, OUT_OF_ALL = 2**28, 2**30
+"""Bytes of such files from which no more are made for a session, and for anybody."""
+LEAST_OUT = 2**22
+"""Bytes that a file counts as at least: each has a thread that waits."""
+
+
+class Desk:
+    """Where downloads are made, one after the other, one for each session.
+
+    `out` are the bytes that wait for the browsers of each session.
+    """
+
+    def __init__(self) -> None:
+        self.out: Counter[str] = Counter()
+        self._making: set[str] = set()
+        self._places = Places(1)
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def place(self, session: str) -> Iterator[None]:
+        """The place to make a file for a session.
+
+        Raises:
+            NoRoomError: where the session has asked for another that is not made yet, or too much waits to be fetched.
+            TimeoutError: where others' files take long.
+        """
+        with self._lock:
+            if session in self._making:
+                raise NoRoomError("A file is being made already; try again when it is there.")
+            if self.out[session] >= OUT_OF_ONE or self.out.total() >= OUT_OF_ALL:
+                raise NoRoomError("Too many files wait to be fetched; try again in a minute.")
+            self._making.add(session)
+        try:
+            with self._places.place(HANDED_OUT):
+                yield
+        finally:
+            with self._lock:
+                self._making.discard(session)
+
+    def count(self, session: str, size: int) -> None:
+        """Bytes that wait from here on, or that do not wait any longer where `size` is negative."""
+        with self._lock:
+            self.out[session] += size
+            self.out = +self.out  # without what is zero
+
+
+DESK = Desk()
 
 
 def hand_out(data: bytes, name: str, kind: str, context: ScriptRunContext) -> None:
@@ -220,8 +273,11 @@ def hand_out(data: bytes, name: str, kind: str, context: ScriptRunContext) -> No
         put(b"")
         for _ in range(2):  # at first they are marked
             files.remove_orphaned_files()
+        DESK.count(context.session_id, -size)
         tidy()
 
+    size = max(len(data), LEAST_OUT)
+    DESK.count(context.session_id, size)
     put(data)
     timer = threading.Timer(HANDED_OUT, take_back)
     timer.daemon = True

@@ -14,7 +14,7 @@ import streamlit as st
 
 from .. import charts, inference, state
 from ..images import samples
-from .cached import Key, shared
+from .cached import Key, shared, stoppable
 from .network import chosen_layer
 from .picture import contacts, downloads, tiles
 from .pictures import Chosen, from_sample
@@ -46,16 +46,19 @@ def kinds() -> list[Chosen]:
 
 
 def all_runs(result: Run, pictures: list[Chosen], layer: str, channel: int) -> tuple[list[Run], list[Channel]]:
-    """The same weights on each picture, and a channel of a layer, with a bar while they run."""
-    runs, maps = [], []
-    bar = st.progress(0.0, "Running the pictures …")
-    for number, picture in enumerate(pictures, start=1):
-        run = result.on(picture)
-        tile(run.key, run)
-        runs.append(run)
-        maps.append(mapped(run.key, layer, channel, run))
-        bar.progress(number / len(pictures))
-    bar.empty()
+    """The same weights on each picture, and a channel of a layer, with a bar while they run.
+
+    Raises:
+        StoppedError: where a person stopped it.
+    """
+    runs, maps, words = [], [], "Running the pictures …"
+    with stoppable(("several", result.key, *(picture.digest for picture in pictures)), words) as bar:
+        for number, picture in enumerate(pictures, start=1):
+            run = result.on(picture)
+            tile(run.key, run)
+            runs.append(run)
+            maps.append(mapped(run.key, layer, channel, run))
+            bar.progress(number / len(pictures), words)
     return runs, maps
 
 

@@ -12,6 +12,7 @@ from resnet import preset_name
 from .. import state
 from ..trace import COLUMNS, Trace
 from .network import chosen_layer
+from .picture import download
 
 
 def layers(trace: Trace) -> None:
@@ -43,7 +44,7 @@ def layers(trace: Trace) -> None:
     if words := trace.beyond_windows():
         st.caption(f"Field counts windows alone. {words}")
     name = preset_name(trace.config) or "network"
-    st.download_button(
-        "Download CSV", frame.to_csv(index=False, lineterminator="\n"), f"{name}-layers.csv", "text/csv",
-        icon=":material/download:", on_click="ignore",
+    download(
+        "Download CSV", lambda: trace.frame().to_csv(index=False, lineterminator="\n").encode(), f"{name}-layers.csv",
+        "text/csv", "All layers with all columns of this table",
     )  # fmt: skip
