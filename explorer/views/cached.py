@@ -158,10 +158,10 @@ def wanted(label: str, *keys: Hashable, at_once: bool = False) -> bool:
     if all(at_hand(key) is not None for key in keys):
         return True
     names, stopped = set(map(short, keys)), st.session_state.setdefault("stopped", set())
-    if at_once and not names & stopped:
-        return True
     if st.session_state.get("asked") == names:
         st.session_state.asked = None
+        return True
+    if at_once and not names & stopped:
         return True
 
     def ask() -> None:
