@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -604,15 +605,18 @@ def own_memory() -> int:
 
 @pytest.mark.parametrize("name", ["a BMP of runs of one pixel", "a GIF of a comment in small parts"])
 def test_a_file_made_to_hurt_leaves_this_process_alone(name, monkeypatch):
-    """With the bounds that hold for everybody: on time for the first, on memory for the second."""
+    """With the bounds that hold for everybody: on time for the first, which a fast processor may keep to, and on memory."""
     monkeypatch.setattr(confined, "CLOCK_FACTOR", 100)
     data = PICTURES[name]()
-    before = own_memory()
-    with pytest.raises(
-        ImageError, match=r"takes more than (3 s to read|0\.6 GiB)|more memory than the 0\.6 GiB"
-    ) as caught:
-        open_image(data)
-    check_sentence(caught.value)
+    before, start = own_memory(), time.process_time()
+    refusal = ""
+    try:
+        assert open_image(data).size == (4000, 2400)
+    except ImageError as error:
+        check_sentence(error)
+        refusal = str(error)
+    assert re.search(r"^$|takes more than (3 s to read|0\.6 GiB)|more memory than the 0\.6 GiB", refusal)
+    assert time.process_time() < start + 1  # the work is the other process's
     assert own_memory() < before + 2 * len(data) / MIB + 20
     assert open_image(jpeg()).size == (16, 16)
 
