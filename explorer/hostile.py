@@ -518,6 +518,8 @@ class Scene:
         end = start + seconds
         saw: Counter[str] = Counter()
         await asyncio.gather(*(self.attack(attack, number, file, end, saw) for number in range(attack.people)))
+        if not attack.people:
+            await asyncio.sleep(seconds)
         gone = time.perf_counter()
         await asyncio.sleep(left)
         after = processes(self.process.pid)
