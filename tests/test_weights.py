@@ -181,12 +181,13 @@ def test_other_networks_have_none(name: str, changes: dict[str, Any]) -> None:
 class Server:
     """Files on this machine's loopback; `asked` lists the paths that were asked for.
 
-    It sends the first half of a file, and the rest as soon as `second_half` is set.
+    It sends the first half of a file as soon as `first_half` is set, and the rest after `second_half`.
     """
 
     def __init__(self) -> None:
         self.files: dict[str, tuple[bytes, int, str]] = {}
-        self.second_half = threading.Event()
+        self.first_half, self.second_half = threading.Event(), threading.Event()
+        self.first_half.set()
         self.second_half.set()
         self.asked: list[str] = []
         server = self
@@ -204,6 +205,7 @@ class Server:
                     self.send_header("Content-Length", str(length))
                 self.end_headers()
                 with suppress(OSError):  # who asked may have left
+                    assert server.first_half.wait(60)
                     self.wfile.write(body[: len(body) // 2])
                     assert server.second_half.wait(60)
                     self.wfile.write(body[len(body) // 2 :])
@@ -225,6 +227,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("no_proxy", "*")
     server = Server()
     yield server
+    server.first_half.set()
     server.second_half.set()
     server.http.shutdown()
     server.http.server_close()
@@ -413,12 +416,14 @@ def test_a_download_that_trickles_has_an_end(server: Server, hub: Path, monkeypa
 def test_a_download_is_as_long_as_its_rate_is_enough(
     server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    server.first_half.clear()
     server.second_half.clear()
     url = server.offer("x.pth", bytes(2 * 30 * 17 * 2**10))
     clock = threading.Event()
     monkeypatch.setattr(weights_module.time, "monotonic", lambda: 31.0 * clock.is_set())
 
     def progress(done: int, total: int) -> None:
+        server.first_half.set()
         if clock.is_set():
             server.second_half.set()
         elif done == total // 2:
