@@ -5,19 +5,26 @@ import os
 import webbrowser
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 # Before torch is imported: its threads sleep where they wait for each other. By default they spin, and where other people
 # use the cores, a pass through a small network then takes up to fifty times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import torchvision.models  # noqa: F401 - takes seconds, for which everybody would wait while somebody needs it first
 from starlette.middleware import Middleware
 from streamlit import App, config
 from streamlit.web.server.server_util import get_url
 
+from explorer import views
 from explorer.guard import Guard
 
-# What the imports made is never garbage: Python need not look through it for some.
+for module in iter_modules(views.__path__, f"{views.__name__}."):
+    import_module(module.name)
+
+# What the imports made is never garbage: Python need not look through it for some, during which nobody is served.
 gc.collect()
 gc.freeze()
 

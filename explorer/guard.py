@@ -27,9 +27,14 @@ from streamlit import config, file_util
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.runtime import get_instance, runtime_util
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.scriptrunner import ScriptRunner
+from streamlit.runtime.scriptrunner_utils.script_requests import RerunData
 from streamlit.runtime.state.session_state import Serialized, Value, WStates
 
+from resnet import confined
+
 from . import store
+from .scheduler import PAGES
 
 try:
     import resource
@@ -166,6 +171,21 @@ LOST = {1005, 1006, 1011}
 PROTOCOL_ERROR, NO_TEXT, REFUSED, TOO_LARGE, COME_BACK = 1002, 1003, 1008, 1009, 1013
 
 
+_run, _look = ScriptRunner._run_script, ScriptRunner._maybe_handle_execution_control_request
+
+
+def run_in_turn(runner: ScriptRunner, asked: RerunData) -> None:
+    """Draw a page, or a part of it, when the scheduler says so."""
+    with PAGES.place(runner._session_id):
+        _run(runner, asked)
+
+
+def look_and_breathe(runner: ScriptRunner) -> None:
+    """What Streamlit does wherever a script can be interrupted, where it can wait for others, too."""
+    _look(runner)
+    PAGES.breathe()
+
+
 class Guard:
     """The app `inside`, and what is kept from it.
 
@@ -176,6 +196,9 @@ class Guard:
 
     def __init__(self, inside: ASGIApp):
         WStates.__getitem__ = read_or_default  # type: ignore[method-assign]
+        ScriptRunner._run_script = run_in_turn  # type: ignore[method-assign, assignment]
+        ScriptRunner._maybe_handle_execution_control_request = look_and_breathe  # type: ignore[method-assign, assignment]
+        confined.aside = PAGES.aside
         # Streamlit has one limit for both directions; the server has taken the option's small one for what comes in.
         runtime_util._max_message_size_bytes = MOST_OUTGOING
         self.inside = inside

@@ -27,6 +27,7 @@ from resnet.weights import Preprocessing
 from . import store
 from .cost import gradient_memory, work, working_memory
 from .jobs import threads
+from .scheduler import PAGES
 from .trace import Trace, shape_text
 
 # -- turns --------------------------------------------------------------------------------
@@ -114,15 +115,17 @@ class Turn:
 
 def _awaited(turn: Future[Value], functions: list[Callable[[], Value]]) -> Future[Value]:
     """A turn that has begun. One that nobody waits for any more leaves the line, or is over where it had begun."""
-    try:
-        while not wait([turn], store.LOOK).done and not turn.running():
-            waiting()
-    except BaseException:
-        if turn.cancel():
-            functions.clear()  # the line lets go of it only when its turn would come
-        else:
-            wait([turn])
-        raise
+    with PAGES.aside():
+        try:
+            while not wait([turn], store.LOOK).done and not turn.running():
+                waiting()
+        except BaseException:
+            if turn.cancel():
+                functions.clear()  # the line lets go of it only when its turn would come
+            else:
+                wait([turn])
+            raise
+        wait([turn])
     return turn
 
 

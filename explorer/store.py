@@ -13,7 +13,8 @@ import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, is_dataclass, replace
+from operator import is_
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any, Protocol, TypeVar
 
@@ -22,6 +23,8 @@ from PIL import Image
 from torch import Tensor
 
 from resnet import ConfigError
+
+from .scheduler import PAGES
 
 Value = TypeVar("Value")
 Progress = Callable[[float], None]
@@ -122,8 +125,9 @@ class Store:
                 self._use(key, work, session)
             if mine:
                 return self._do(key, work, compute, session, most)
-            while not work.over.wait(LOOK):
-                waiting(work.share)
+            with PAGES.aside():
+                while not work.over.wait(LOOK):
+                    waiting(work.share)
             if work.value is not None:
                 return work.value
 
@@ -206,12 +210,18 @@ def abandoned(work: Work) -> bool:
     return not work.users and (work.bytes > SMALL or bool(work.owns))
 
 
+_ATOMS = (str, int, bool, float, type(None))
+"""What a result is mostly made of, and what is never changed."""
+
+
 def frozen(value: Any) -> Any:
     """The same value to share: its arrays are read-only from here on, dictionaries are views that cannot be written, and
     lists are tuples.
 
     Tuples, lists, dataclasses and dictionaries are looked into; what else there is should be immutable by itself.
     """
+    if type(value) in _ATOMS:
+        return value
     if isinstance(value, np.ndarray):
         value.setflags(write=False)
         return value
@@ -219,12 +229,13 @@ def frozen(value: Any) -> Any:
         return MappingProxyType({key: frozen(item) for key, item in value.items()})
     if isinstance(value, tuple | list):
         items = tuple(map(frozen, value))
-        if isinstance(value, tuple) and all(a is b for a, b in zip(items, value, strict=True)):
+        if isinstance(value, tuple) and all(map(is_, items, value)):
             return value
         return type(value)(*items) if hasattr(value, "_fields") else items
     if is_dataclass(value) and not isinstance(value, type):
-        changed = {one.name: frozen(getattr(value, one.name)) for one in fields(value)}
-        different = {name: item for name, item in changed.items() if item is not getattr(value, name)}
+        given = {name: getattr(value, name) for name in value.__dataclass_fields__}
+        changed = {name: frozen(item) for name, item in given.items() if type(item) not in _ATOMS}
+        different = {name: item for name, item in changed.items() if item is not given[name]}
         return replace(value, **different) if different else value
     return value
 

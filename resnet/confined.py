@@ -17,7 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO
 
@@ -58,6 +58,10 @@ _NEEDED = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
 """The environment without which a system finds no library."""
 
 
+aside: Callable[[], AbstractContextManager[object]] = nullcontext
+"""What a thread enters while it waits for others. A server that draws pages in turn lets the next one go on there."""
+
+
 class ConfinedError(RuntimeError):
     """A program that gave no answer: the end of a sentence, "takes more than 3 s to read"."""
 
@@ -93,12 +97,9 @@ class Places:
             self._waiting.append(mine)
             self._fill()
         try:
-            end = time.monotonic() + seconds
-            while not mine[0].wait(min(LOOK, max(0.0, end - time.monotonic()))):
-                if time.monotonic() >= end:
-                    raise TimeoutError
-                if waiting:
-                    waiting()
+            if not mine[0].is_set():
+                with aside():
+                    self._wait(mine[0], seconds, waiting)
             yield
         finally:
             with self._lock:
@@ -107,6 +108,14 @@ class Places:
                 else:
                     self._waiting.remove(mine)
                 self._fill()
+
+    def _wait(self, mine: threading.Event, seconds: float, waiting: Callable[[], object] | None) -> None:
+        end = time.monotonic() + seconds
+        while not mine.wait(min(LOOK, max(0.0, end - time.monotonic()))):
+            if time.monotonic() >= end:
+                raise TimeoutError
+            if waiting:
+                waiting()
 
     def _fill(self) -> None:
         while self._waiting and self._waiting[0][1] <= self._free:
@@ -143,7 +152,7 @@ def confined(program: Path, data: bytes, most: int, seconds: int = SECONDS, memo
     command += [os.path.abspath(folder) for folder in sys.path]
     deadline = time.monotonic() + CLOCK_FACTOR * seconds
     try:
-        with PLACES.place(CLOCK_FACTOR * seconds), _file(data) as file:
+        with aside(), PLACES.place(CLOCK_FACTOR * seconds), _file(data) as file:
             answer, code, late = _run(command, file, most, deadline - time.monotonic())
     except TimeoutError as error:
         raise BusyError(_BUSY.format("others are read")) from error

@@ -26,6 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from . import confined
 from .checkpoint import WeightsError, network
 from .config import ResNetConfig
 from .model import ResNet
@@ -360,14 +361,8 @@ def download(url: str, progress: Progress, timeout: float = 20.0) -> Path:
     try:
         if first:
             threading.Thread(target=_fetch, args=(url, path, ours, timeout), name="download", daemon=True).start()
-        start, before = time.monotonic(), ours.done
-        while not ours.over.wait(LOOK):
-            progress(ours.done, ours.total)
-            if (seconds := time.monotonic() - start) > PATIENCE:
-                if ours.done - before < LEAST_RATE * seconds:
-                    words = f"less than {LEAST_RATE // 2**10} KiB a second arrived over {PATIENCE:.0f} s"
-                    raise _not_downloaded(path, words)
-                start, before = time.monotonic(), ours.done
+        with confined.aside():
+            _wait(ours, path, progress)
     finally:
         with _LOCK:
             ours.waiting -= 1
@@ -377,6 +372,22 @@ def download(url: str, progress: Progress, timeout: float = 20.0) -> Path:
         raise WeightsError(str(ours.error)) from ours.error
     progress(ours.done, ours.total)
     return path
+
+
+def _wait(ours: _Download, path: Path, progress: Progress) -> None:
+    """Until a download is over.
+
+    Raises:
+        WeightsError: where it is too slow.
+    """
+    start, before = time.monotonic(), ours.done
+    while not ours.over.wait(LOOK):
+        progress(ours.done, ours.total)
+        if (seconds := time.monotonic() - start) > PATIENCE:
+            if ours.done - before < LEAST_RATE * seconds:
+                words = f"less than {LEAST_RATE // 2**10} KiB a second arrived over {PATIENCE:.0f} s"
+                raise _not_downloaded(path, words)
+            start, before = time.monotonic(), ours.done
 
 
 def _fetch(url: str, path: Path, ours: _Download, timeout: float) -> None:

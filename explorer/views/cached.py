@@ -22,6 +22,7 @@ from resnet.weights import Weights, load
 
 from .. import inference
 from ..inference import ONE_AT_A_TIME, Device, devices
+from ..scheduler import PAGES
 from ..store import RESULTS, Progress, StoppedError
 from ..trace import Trace, trace
 from . import checkpoint
@@ -138,7 +139,7 @@ def model(weights: Weights, form: Device) -> ResNet:
 @shared("Preparing the network …", stays=True)
 def _model(source: Hashable, form: Device, _weights: Weights) -> ResNet:
     bytes_ = 4 * traced(_weights.config, _weights.data.preprocessing.size).params
-    with BUILDING.place(size=bytes_, waiting=inference.waiting):
+    with PAGES.aside(), BUILDING.place(size=bytes_, waiting=inference.waiting):
         network = load(_weights, state_dict=checkpoint.uploaded_tensors(_weights)).requires_grad_(False)
     return ONE_AT_A_TIME.run(lambda: form.network(network))
 

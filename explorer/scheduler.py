@@ -1,0 +1,127 @@
+"""Whose page is drawn next: a few at a time, and who has lately taken least of the processor goes first.
+
+Python runs one thread at a time. Where twenty pages are drawn at once, each takes twenty times as long, and somebody
+who clicks without pause is served as often as all the others together.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+SLICE = 0.03
+"""Seconds that a thread has its place for, where others wait."""
+HALF_LIFE = 10.0
+"""Seconds after which half of what somebody has taken is forgotten."""
+SHARE = 1.0
+"""Processor seconds that make a difference: those who have taken about as much go in the order in which they came. Who is
+new counts as having taken as much, else opening a page would always be a way past the others."""
+FORGOTTEN = 0.01
+"""Processor seconds below which what somebody has taken is forgotten."""
+
+
+@dataclass(eq=False)
+class Place:
+    """A thread's place, or its wait for one: for whom it works, and the processor seconds and the time of its start."""
+
+    user: str
+    given: threading.Event = field(default_factory=threading.Event)
+    start: float = 0.0
+    since: float = 0.0
+
+
+class FairShare:
+    """Places for `count` threads at a time, each of which works for a user."""
+
+    def __init__(self, count: int):
+        self._free = count
+        self._waiting: list[Place] = []
+        self._taken: dict[str, tuple[float, float]] = {}
+        """The processor seconds of each user, and when they were counted."""
+        self._here = threading.local()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def place(self, user: str) -> Iterator[None]:
+        """Inside, this thread has a place; it waits for one."""
+        self._here.place = self._wait(user)
+        try:
+            yield
+        finally:
+            self._leave(self._here.place)
+            self._here.place = None
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Inside, others have this thread's place: it waits for something else. It has one again at the end.
+
+        A thread without a place goes on without one.
+        """
+        place: Place | None = getattr(self._here, "place", None)
+        if place is None:
+            yield
+            return
+        self._leave(place)
+        self._here.place = None
+        try:
+            yield
+        finally:
+            self._here.place = self._wait(place.user)
+
+    def breathe(self) -> None:
+        """Let another thread have this one's place for a while, where one waits that goes first, or whose turn it is."""
+        place: Place | None = getattr(self._here, "place", None)
+        if place is not None and self._waiting and self._gives_way(place):
+            with self.aside():
+                pass
+
+    def _gives_way(self, place: Place) -> bool:
+        with self._lock:
+            now = time.monotonic()
+            if not self._waiting:
+                return False
+            first = min(self._rank(one.user, now) for one in self._waiting)
+            mine = self._rank(place.user, now, time.thread_time() - place.start)
+            return first < mine or (first == mine and now - place.since > SLICE)
+
+    def _wait(self, user: str) -> Place:
+        place = Place(user)
+        with self._lock:
+            self._waiting.append(place)
+            self._fill()
+        place.given.wait()
+        place.start, place.since = time.thread_time(), time.monotonic()
+        return place
+
+    def _leave(self, place: Place) -> None:
+        with self._lock:
+            now = time.monotonic()
+            taken = self._lately(place.user, now) + time.thread_time() - place.start
+            self._taken[place.user] = taken, now
+            if len(self._taken) > 1000:
+                self._taken = {user: one for user, one in self._taken.items() if self._lately(user, now) > FORGOTTEN}
+            self._free += 1
+            self._fill()
+
+    def _fill(self) -> None:
+        now = time.monotonic()
+        while self._free and self._waiting:
+            first = min(self._waiting, key=lambda one: self._rank(one.user, now))  # of equals, who came first
+            self._waiting.remove(first)
+            self._free -= 1
+            first.given.set()
+
+    def _lately(self, user: str, now: float) -> float:
+        """The processor seconds that somebody has taken, less what is forgotten by now."""
+        taken, counted = self._taken.get(user, (SHARE, now))
+        return float(taken * 0.5 ** ((now - counted) / HALF_LIFE))
+
+    def _rank(self, user: str, now: float, more: float = 0.0) -> int:
+        return int((self._lately(user, now) + more) / SHARE)
+
+
+PAGES = FairShare(1)
+"""The scripts that draw pages, each for its session."""
