@@ -485,6 +485,11 @@ def random_weights(config: ResNetConfig, image_size: tuple[int, int]) -> Weights
     return Weights("random", "Random, untrained", config, data)
 
 
+def noise_side(config: ResNetConfig) -> int:
+    """The side in pixels of the noise that `randomly` calibrates norms on: their statistics take more than one unit."""
+    return max(32, 2 * config.total_stride)
+
+
 def randomly(config: ResNetConfig, seed: int = 0) -> ResNet:
     """A network at its initialisation, norms calibrated on noise so that deep ones stay finite.
 
@@ -494,7 +499,7 @@ def randomly(config: ResNetConfig, seed: int = 0) -> ResNet:
     model = ResNet(config)
     model.initialise(chance)
     model.eval()  # stochastic depth would ask torch's own generator
-    side = max(32, 2 * config.total_stride)
+    side = noise_side(config)
     noise = torch.randn(2, config.in_channels, side, side, generator=chance)
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
