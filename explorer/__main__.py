@@ -95,7 +95,7 @@ def degradation(given: argparse.Namespace) -> None:
 
     Raises:
         ConfigError: for steps or seeds that are not accepted.
-        OSError, RuntimeError: where the images cannot be had or the file cannot be written.
+        MissingError, OSError, ShippedError: where the images cannot be had or the file cannot be written.
     """
     from tqdm import tqdm
 
@@ -137,7 +137,7 @@ def execute(arguments: Sequence[str] | None) -> None:
 
     Raises:
         ConfigError: for a network, a size or settings that are not accepted.
-        OSError, RuntimeError: where a file cannot be written, or something that is needed is not there.
+        MissingError, OSError, ShippedError: where a file cannot be written, or something that is needed is not there.
         SystemExit: for what is no command, with its usage on standard error.
     """
     parser = Parser(

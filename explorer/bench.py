@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from resnet import preset
+from resnet.command import MissingError
 from resnet.weights import randomly
 
 from .diagram import parts
@@ -43,13 +44,13 @@ def run(names: Iterable[str], attacks: Sequence[str] = ()) -> None:
     """Print the measurements of these names of `SECTIONS`; of the hostile ones those whose name holds one of `attacks`.
 
     Raises:
-        RuntimeError: where a package or the browser that one of them needs is missing.
+        MissingError: where a package or the browser that one of them needs is missing.
     """
     names = list(names)
     missing = [(name, package) for name in names for package in NEEDS.get(name, ()) if find_spec(package) is None]
     if missing:
         packages = list(dict.fromkeys(package for _, package in missing))
-        raise RuntimeError(
+        raise MissingError(
             f"{' and '.join(name for name, _ in missing)} cannot be measured without {' and '.join(packages)}: install "
             f"by `pip install {' '.join(packages)}`, or name the others with --only."
         )
@@ -336,7 +337,7 @@ def server(
     says goes to `output`.
 
     Raises:
-        RuntimeError: where it does not answer within a minute.
+        MissingError: where it does not answer within a minute.
     """
     import socket
     import urllib.request
@@ -358,10 +359,10 @@ def server(
                 break
             except OSError:
                 if process.poll() is not None:
-                    raise RuntimeError(f"the server of {script.name} ended with status {process.returncode}") from None
+                    raise MissingError(f"the server of {script.name} ended with status {process.returncode}.") from None
                 time.sleep(0.25)
         else:
-            raise RuntimeError(f"the server of {script.name} did not answer within a minute")
+            raise MissingError(f"the server of {script.name} did not answer within a minute.")
         yield Server(address, process)
     finally:
         process.terminate()
@@ -387,12 +388,12 @@ def chromium() -> Iterator[Browser]:
     """A headless Chromium.
 
     Raises:
-        RuntimeError: where Playwright or the browser is missing, with the command that installs it.
+        MissingError: where Playwright or the browser is missing, with the command that installs it.
     """
     try:
         from playwright.sync_api import Error, sync_playwright
     except ImportError:
-        raise RuntimeError("Playwright is missing: install it by `pip install -e .[test]`") from None
+        raise MissingError("Playwright is missing: install it by `pip install -e .[test]`.") from None
 
     with sync_playwright() as playwright:
         try:
@@ -401,7 +402,7 @@ def chromium() -> Iterator[Browser]:
                 args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking"],
             )
         except Error as error:
-            raise RuntimeError(f"Chromium does not start ({str(error).splitlines()[0]}): {INSTALL}") from error
+            raise MissingError(f"Chromium does not start ({str(error).splitlines()[0]}): {INSTALL}.") from error
         try:
             yield browser
         finally:

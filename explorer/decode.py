@@ -83,6 +83,9 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_DAMAGED_EXIF = (SyntaxError, TypeError, ValueError, struct.error)
+"""What Pillow raises for EXIF: of another head, as text where bytes belong, not in hexadecimal digits, cut short."""
+
 
 class ImageError(ValueError):
     """A file that is not opened: one sentence that says what is wrong and what is accepted."""
@@ -244,7 +247,7 @@ def _turn(picture: Image.Image) -> Image.Transpose | None:
     """What brings a picture upright, as its EXIF says; Pillow has already turned a TIFF as it was loaded."""
     try:
         return _UPRIGHT.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:
+    except _DAMAGED_EXIF:
         return None  # the pixels are whole where their description is not, and a person sees how they lie
 
 

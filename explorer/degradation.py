@@ -170,7 +170,7 @@ def cut(folder: Path | None, path: Path) -> None:
     """Write the training images anew from the whole set, which `folder` holds or torchvision downloads.
 
     Raises:
-        FileNotFoundError, RuntimeError: as `resnet.train.fashion_mnist`.
+        FileNotFoundError, MissingError: as `resnet.train.fashion_mnist`.
         OSError: where `path` cannot be written.
     """
     writable(path)

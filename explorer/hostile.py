@@ -29,6 +29,7 @@ from streamlit.proto.WidgetStates_pb2 import WidgetState
 from websockets.exceptions import WebSocketException
 
 from resnet import ResNetConfig
+from resnet.command import MissingError
 from resnet.model import build
 
 from .bench import ROOT, server
@@ -598,11 +599,11 @@ def hostile(words: Sequence[str] = (), seconds: float = SECONDS, left: float = L
     """Print what each attack did whose name holds one of `words`, or each of them all.
 
     Raises:
-        RuntimeError: where there is no such attack.
+        MissingError: where there is no such attack.
     """
     attacks = [attack for attack in ATTACKS if not words or any(word in attack.name for word in words)]
     if not attacks:
-        raise RuntimeError(
+        raise MissingError(
             f"no attack is called {', '.join(words)}: one of {', '.join(attack.name for attack in ATTACKS)}."
         )
 

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import streamlit as st
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
@@ -29,6 +29,8 @@ from .view import View, natural_size, parse_size, size_text, tolerant
 
 if TYPE_CHECKING:
     from streamlit.navigation.page import StreamlitPage
+
+Value = TypeVar("Value")
 
 # -- one session --------------------------------------------------------------------------
 
@@ -280,16 +282,17 @@ def tabs(panels: Mapping[str, Callable[..., None]], *given: Any) -> None:
     draw()
 
 
-def show_or_say(panel: Callable[..., None], *given: Any) -> None:
-    """Call a panel; where what it needs cannot be had, the rest of it is the sentence that says so."""
+def show_or_say(panel: Callable[..., Value], *given: Any) -> Value | None:
+    """Call a panel; where what it needs cannot be had, the rest of it is the sentence that says so, and it gives None."""
     try:
-        panel(*given)
+        return panel(*given)
     except StoppedError:
         pass  # the button to compute it is the panel's end
     except PassError as error:
         st.error(escape_markdown(str(error)), icon=":material/memory:")
     except (ImageError, ShippedError, WeightsError) as error:
         st.error(escape_markdown(str(error)), icon=":material/error:")
+    return None
 
 
 def segments(label: str, names: Sequence[str], key: str) -> str:

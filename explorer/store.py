@@ -65,8 +65,8 @@ def owned(key: Hashable) -> frozenset[Own]:
 class Work:
     """A result, or the way to it, of which a `share` is done. Without a value it failed once it is `over`.
 
-    `users` are the sessions that asked for it, `owns` the files of theirs that it was made of. One that `stays` is the
-    last to be forgotten.
+    `bytes` are those of the value and its key, `users` the sessions that asked for it, `owns` the files of theirs that it
+    was made of. One that `stays` is the last to be forgotten.
     """
 
     owns: frozenset[Own]
@@ -79,7 +79,7 @@ class Work:
 
 
 class Store:
-    """Results by what they depend on, of at most `budget` bytes together; the least recently used is forgotten first.
+    """Results by what they depend on, of at most `budget` bytes with their keys; the least recently used is forgotten first.
 
     A result above a quarter of the budget, or above `most` bytes, is handed on and not kept, unless it `stays`: the last
     used of those is kept whatever its size. None is no result. A session is named by whoever asks; "" is nobody.
@@ -180,7 +180,7 @@ class Store:
             value = frozen(compute(tell))
             if value is None:
                 raise ValueError(f"there is no result for {key}")
-            size = weight(value)
+            size = weight(value, key)
             return value
         finally:
             with self._lock:
@@ -249,14 +249,14 @@ _CODE = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
 """What belongs to the program and not to a result."""
 
 
-def weight(value: Any) -> int:
-    """The bytes of memory that a value holds: its objects, and what tensors, arrays and pictures hold outside of Python.
+def weight(*values: Any) -> int:
+    """The bytes of memory that values hold: their objects, and what tensors, arrays and pictures hold outside of Python.
 
-    Memory that several tensors or arrays show counts once.
+    Memory that several of these show counts once.
     """
     seen: dict[int, Any] = {}
     memory: dict[int, int] = {}
-    level = [value]
+    level = [*values]
     while level:
         new = {id(one): one for one in level if id(one) not in seen and not isinstance(one, _CODE)}
         seen |= new

@@ -10,7 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from .options import plain
+from .checkpoint import WeightsError
+from .options import ConfigError, plain
+from .weights import ShippedError
+
+
+class MissingError(RuntimeError):
+    """Something that a command needs and that is missing, damaged or too little, in one sentence."""
+
+
+TOLD = (ConfigError, MissingError, OSError, ShippedError, WeightsError)
+"""What bad input, a missing file or a missing package raises."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -24,7 +34,7 @@ def status(name: str, work: Callable[[], None]) -> int:
     """The exit status of `work`, called `name` in what is said of it.
 
     It is 0, also where the reader of its output has seen enough (`| head`); or 2, with a sentence on standard error,
-    where it raises what bad input or a missing file or package does: OSError, RuntimeError or ValueError.
+    where it raises one of `TOLD`. Anything else is a bug, and raised.
     """
     speak_utf8()
     try:
@@ -34,7 +44,7 @@ def status(name: str, work: Callable[[], None]) -> int:
             print(end="", flush=True)
     except BrokenPipeError:
         forget_output()
-    except (OSError, RuntimeError, ValueError) as error:
+    except TOLD as error:
         forget_output()
         print(f"{name}: {plain(error, 1000)}", file=sys.stderr)
         return 2
@@ -79,10 +89,9 @@ def writable(path: Path) -> Path:
         path.open("ab").close()
         if not there:
             path.unlink()
-    except OSError as error:
-        raise OSError(
-            f"{path} cannot be written ({error.filename}: {error.strerror}): name a file in a folder that you may write to."
-        ) from error
+    except (OSError, ValueError) as error:  # the second for a name that no system takes
+        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+        raise OSError(f"{path} cannot be written ({reason}): name a file in a folder that you may write to.") from error
     return path
 
 

@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .command import Parser, status, writable
+from .command import MissingError, Parser, status, writable
 from .model import build
 from .weights import BUNDLED, FASHION_MNIST, Checkpoint, bundled_path, read_checkpoint, save_checkpoint
 
@@ -70,10 +70,10 @@ def fit(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> Ite
     The same seed and thread count give the same steps.
 
     Raises:
-        ValueError: for fewer images than a batch holds.
+        MissingError: for fewer images than a batch holds.
     """
     if len(images) < recipe.batch:
-        raise ValueError(f"{len(images)} training images are fewer than a batch of {recipe.batch}")
+        raise MissingError(f"{len(images)} training images are fewer than a batch of {recipe.batch}.")
     generator = torch.Generator().manual_seed(recipe.seed)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
@@ -140,22 +140,30 @@ def fashion_mnist(folder: Path | None, train: bool) -> tuple[Tensor, Tensor]:
 
     Raises:
         FileNotFoundError: where `folder` lacks one of the idx files.
-        RuntimeError: where a file is damaged, or nothing is at hand and the download failed.
+        MissingError: where a file is damaged, or nothing is at hand and the download failed.
     """
     from torchvision.datasets import FashionMNIST
 
     if folder is None:
-        data = FashionMNIST(str(Path.home() / ".cache" / "resnet-explorer"), train=train, download=True)
+        try:
+            data = FashionMNIST(str(Path.home() / ".cache" / "resnet-explorer"), train=train, download=True)
+        except OSError:
+            raise
+        except Exception as error:  # a RuntimeError for a download that failed, nearly anything for what is damaged
+            reason = " ".join(str(error).split())
+            raise MissingError(f"Fashion-MNIST could not be had ({reason}): --data names a folder with it.") from error
     else:
         with tempfile.TemporaryDirectory() as root:
             raw = Path(root, "FashionMNIST", "raw")
             raw.mkdir(parents=True)
-            for name in FILES:
-                copy_idx(folder, name, raw / name)
             try:
+                for name in FILES:
+                    copy_idx(folder, name, raw / name)
                 data = FashionMNIST(root, train=train)
-            except (ValueError, AssertionError) as error:
-                raise RuntimeError(
+            except OSError:
+                raise
+            except Exception as error:  # damaged files make their reader raise nearly anything
+                raise MissingError(
                     f"{folder} holds damaged idx files of Fashion-MNIST ({error or 'cut short'})."
                 ) from error
     (mean,), (std,) = FASHION_MNIST.preprocessing.mean, FASHION_MNIST.preprocessing.std
@@ -176,7 +184,8 @@ def execute(arguments: Sequence[str] | None) -> None:
     """Do what the command line asks for.
 
     Raises:
-        OSError, RuntimeError, ValueError: where the images cannot be had or the checkpoint cannot be written.
+        MissingError, OSError, WeightsError: where the images or the shipped checkpoint cannot be had, or the new one cannot
+            be written.
         SystemExit: for arguments that are not accepted, with a sentence on standard error.
     """
     recipe = Recipe()
@@ -214,7 +223,7 @@ def train(network: str, recipe: Recipe, folder: Path | None, output: Path) -> No
     """Train one bundled network on the images in `folder` with a progress bar, measure it and write its checkpoint.
 
     Raises:
-        OSError, RuntimeError, ValueError: as `fashion_mnist` and `fit`, or where the file cannot be written.
+        MissingError, OSError: as `fashion_mnist` and `fit`, or where the file cannot be written.
     """
     from tqdm import tqdm
 

@@ -248,9 +248,23 @@ def bundled(config: ResNetConfig) -> tuple[Weights, ...]:
 # -- torchvision --------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class ImageNet(Sequence[str]):
+    """The 1000 classes of ImageNet-1k, as torchvision calls them; whatever holds this holds none of the names."""
+
+    def __len__(self) -> int:
+        return len(_imagenet_names())
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        return _imagenet_names()[index]
+
+
 @cache
-def imagenet_names() -> tuple[str, ...]:
-    """The 1000 classes of ImageNet-1k, as torchvision calls them."""
+def _imagenet_names() -> tuple[str, ...]:
     from torchvision.models import ResNet50_Weights
 
     return tuple(ResNet50_Weights.IMAGENET1K_V1.meta["categories"])
@@ -274,7 +288,7 @@ def torchvision_weights(config: ResNetConfig) -> tuple[Weights, ...]:
         preprocessing = Preprocessing(
             transforms.resize_size[0], transforms.crop_size[0], tuple(transforms.mean), tuple(transforms.std)
         )
-        data = DataSet("ImageNet-1k", meta["recipe"], "see torchvision", preprocessing, imagenet_names())
+        data = DataSet("ImageNet-1k", meta["recipe"], "see torchvision", preprocessing, ImageNet())
         accuracy = meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100
         title = f"torchvision {entry.name.removeprefix('IMAGENET1K_')}, ImageNet-1k"
         size = int(meta["_file_size"] * 2**20)
@@ -458,7 +472,7 @@ def own_weights(config: ResNetConfig, image_size: tuple[int, int], name: str, di
     mean, std = colour if channels == 3 else ((0.5,) * channels, (0.25,) * channels)
     preprocessing = Preprocessing(side * 8 // 7 if side >= 128 else side, image_size, mean, std)
     imagenet = config.num_classes == 1000 and channels == 3
-    names = imagenet_names() if imagenet else Numbered(config.num_classes)
+    names = ImageNet() if imagenet else Numbered(config.num_classes)
     data = DataSet("ImageNet-1k" if imagenet else "unknown", "", "", preprocessing, names)
     return Weights("upload", title, config, data, digest=digest)
 
@@ -496,6 +510,11 @@ def random_weights(config: ResNetConfig, image_size: tuple[int, int]) -> Weights
     return Weights("random", "Random, untrained", config, data)
 
 
+def noise_side(config: ResNetConfig) -> int:
+    """The side in pixels of the noise that `randomly` calibrates norms on: their statistics take more than one unit."""
+    return max(32, 2 * config.total_stride)
+
+
 def randomly(config: ResNetConfig, seed: int = 0) -> ResNet:
     """A network at its initialisation, norms calibrated on noise so that deep ones stay finite.
 
@@ -505,7 +524,7 @@ def randomly(config: ResNetConfig, seed: int = 0) -> ResNet:
     model = ResNet(config)
     model.initialise(chance)
     model.eval()  # stochastic depth would ask torch's own generator
-    side = max(32, 2 * config.total_stride)
+    side = noise_side(config)
     noise = torch.randn(2, config.in_channels, side, side, generator=chance)
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:

@@ -23,7 +23,7 @@ from torchvision.models import resnet18
 import resnet.weights
 from explorer import images, state
 from explorer.clients import unescaped
-from explorer.images import open_image, samples
+from explorer.images import Sample, open_image, samples
 from explorer.store import RESULTS, Holdings
 from explorer.trace import trace
 from explorer.view import View
@@ -1051,16 +1051,28 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("nothing_loaded")
 def test_a_damaged_sample_gets_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its tile is grey, and the others work; where one of several is damaged, the tab says so."""
+    """Its tile is grey, and the others work; where one of several is damaged, the tab says so, once, and shows the rest."""
     shutil.copytree(images._SAMPLES, tmp_path / "samples")
     monkeypatch.setattr(images, "_SAMPLES", tmp_path / "samples")
     first, second = samples()[:2]
-    (tmp_path / "samples" / first.file).unlink()
-    words = [f"The sample {first.name} is missing or damaged: installing the app again mends it."]
-    assert said(opened("inference", preset="resnet20_fashion", picture=first.name).error) == words
+    clothing = next(sample for sample in samples() if sample.file.startswith("fashion/"))
+    astronaut = next(sample for sample in samples() if sample.name == "astronaut")
+    for sample in {first, clothing, astronaut}:
+        (tmp_path / "samples" / sample.file).unlink()
+
+    def words(sample: Sample) -> list[str]:
+        return [f"The sample {sample.name} is missing or damaged: installing the app again mends it."]
+
+    assert said(opened("inference", preset="resnet20_fashion", picture=first.name).error) == words(first)
     app = opened("inference", preset="resnet20_fashion", picture=second.name)
     assert verdict(app)
-    assert said(tab(app, "Several pictures").error) == words
+    assert said(tab(app, "Several pictures").error) == words(first)
+    assert said(tab(app, "Receptive field").error) == words(clothing)
+    assert app.selectbox(key="grid channel").options
+    assert "additions up to" in captions(app)
+    app = tab(opened("kernels"), "The 1×1 convolution")
+    assert said(app.error) == words(astronaut)
+    assert any("The same matrix at every pixel" in text for text in texts(app))
 
 
 def test_pictures_are_kept_within_limits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -368,6 +368,7 @@ def test_waits_are_compared_click_by_click() -> None:
         (["summary", "resnet50", "--size=" + "9" * 5000], "size = 999"),
         (["compare", "resnet50", "naïve"], "preset = naïve"),
         (["compare", "resnet50", "resnet18", "--size=x"], "size = x"),
+        (["summary", "resnet20", "--output=a\0b"], "cannot be written"),
         (["degradation", "--seeds", "-1"], "seed = -1"),
         (["degradation", "--steps", "9" * 30], "steps = 999"),
         (["degradation", "--settings", "é"], "training = é"),
@@ -382,6 +383,16 @@ def test_a_mistake_is_a_sentence(arguments: list[str], words: str, capsys: pytes
     assert out == ""
     assert re.fullmatch(r"explorer: [^\n]+\.\n", err)
     assert words in err
+
+
+@pytest.mark.parametrize("kind", [AssertionError, KeyError, RuntimeError, TypeError, ValueError])
+def test_a_bug_is_shown_as_one(kind: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: Trace) -> str:
+        raise kind("a bug")
+
+    monkeypatch.setitem(EXPORTS, "json", broken)
+    with pytest.raises(kind, match="a bug"):
+        main(["export", "resnet20", "json"])
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,9 @@ from explorer.charts import count_text, overlay, tinted
 from explorer.effective import Effective, effective_field, gaussian_width, measured_side, mirrored
 from explorer.inference import MAX_BYTES, Device
 from explorer.receptive_field import PIXEL, Box, Field, Paths, by_depth, paths
+from explorer.store import StoppedError
 from explorer.trace import Layer, Trace, trace
+from explorer.views import field as panel_of_fields
 from resnet import PRESETS, ResNet, ResNetConfig, build, preset
 from resnet.blocks import Add
 from resnet.weights import BUNDLED
@@ -572,6 +574,20 @@ def test_a_large_network_is_measured_when_asked() -> None:
     app = looked("Receptive field", preset="resnet18", weights="random", at="layer4.1.act")
     assert [button.label for button in app.button if button.label.startswith("Measure")]
     assert not [markdown for markdown in app.markdown if "of the gradient falls" in markdown.value]
+
+
+@pytest.mark.usefixtures("nothing_loaded")
+def test_without_an_effective_field_the_rest_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a click on its Stop."""
+
+    def stopped(*_: object) -> Effective:
+        raise StoppedError
+
+    monkeypatch.setattr(panel_of_fields, "computed", stopped)
+    app = panel(at="layer2.1.act", unit="3-11")
+    assert not app.error
+    assert set(grid(app, "The picture")["layers"]) == {"picture"}
+    assert "additions up to layer2.1.act" in captions(app).replace("\\", "")
 
 
 def test_the_paths_are_counted_in_words() -> None:

@@ -21,6 +21,7 @@ import numpy as np
 import pillow_heif
 import pytest
 from PIL import AvifImagePlugin, Image, ImageFile
+from PIL.PngImagePlugin import PngInfo
 
 from explorer import decode as decoder
 from explorer import images
@@ -180,10 +181,29 @@ def test_orientation(kind, orientation):
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
-@pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff"])
+@pytest.mark.parametrize(
+    "exif",
+    [b"Exif\0\0", b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0II*\0", b"Exif\0\0II+\0\x08\0\0\0"],
+)
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_broken_exif_leaves_the_picture(kind, exif):
     assert decode(saved(Image.new("RGB", (8, 4)), kind, exif=exif)).size == (8, 4)
+
+
+@pytest.mark.parametrize("key", ["exif", "xmp", "Raw profile type exif", "XML:com.adobe.xmp"])
+@pytest.mark.parametrize("text", ["", "no digits", "\nexif\n8\n0g", "\nexif\n8\n4d4d002a"])
+def test_text_in_the_place_of_exif_leaves_the_picture(key, text):
+    """Pillow keeps a PNG's texts, under the names that they give themselves, where it keeps EXIF."""
+    texts = PngInfo()
+    texts.add_text(key, text)
+    assert decode(saved(Image.new("RGB", (8, 4)), "PNG", pnginfo=texts)).size == (8, 4)
+
+
+def test_a_bug_is_not_taken_for_broken_exif(monkeypatch):
+    monkeypatch.setattr(decoder, "_UPRIGHT", None)
+    with pytest.raises(ImageError) as caught:
+        decode(jpeg())
+    assert isinstance(caught.value.__cause__, AttributeError)
 
 
 # -- transparency, depth, colour ------------------------------------------------------------

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
 from torchvision.transforms._presets import ImageClassification
 
-from explorer import charts
+from explorer import charts, inference
 from explorer.images import open_image, samples
 from explorer.inference import (
     Device,
@@ -39,8 +39,10 @@ from explorer.inference import (
 from explorer.receptive_field import PIXEL, Field
 from explorer.trace import trace
 from explorer.views import running
+from explorer.views.cached import model
 from explorer.views.running import bars
 from resnet import ResNet, ResNetConfig, preset
+from resnet import weights as weights_module
 from resnet.weights import BUNDLED, FASHION_MNIST, Preprocessing, bundled, load, random_weights, randomly
 
 CPU = Device("cpu", "this CPU")
@@ -411,6 +413,18 @@ def test_what_is_too_large_says_by_how_much(given: dict[str, Any], size: int, wo
     assert "\n" not in text
     for word in words:
         assert word in text
+
+
+def test_random_weights_keep_to_the_limits_where_the_picture_is_tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their norms are calibrated on noise of 64 pixels a side, on which the first stage has 4,096 times as many units."""
+    config = ResNetConfig(block="basic", stem="3x3", stem_pool="none", layers=(1,) * 6, planes=(64, 4, 4, 4, 4, 4))
+    made: list[ResNetConfig] = []
+    monkeypatch.setattr(weights_module, "randomly", made.append)
+    monkeypatch.setattr(inference, "MAX_WORK", 1e8)
+    check_runnable(trace(config, 1))
+    with pytest.raises(TooLargeError, match=r"^This network is too large to run here: .* GMACs, and the limit is 0\.1"):
+        model(random_weights(config, (1, 1)), CPU)
+    assert not made
 
 
 # -- pictures -----------------------------------------------------------------------------

@@ -36,7 +36,7 @@ def test_what_is_kept_never_exceeds_the_budget(monkeypatch: pytest.MonkeyPatch) 
     for name in 3 * TABS:
         tab(app, name)
         assert not app.error
-        kept = sum(weight(work.value) for work in list(RESULTS._works.values()) if work.value is not None)
+        kept = sum(weight(work.value, key) for key, work in list(RESULTS._works.items()) if work.value is not None)
         assert RESULTS.bytes <= RESULTS.budget
         assert kept == pytest.approx(RESULTS.bytes, rel=0.05)  # some results count their sums when first asked
 

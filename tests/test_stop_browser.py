@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, expect
 
 pytestmark = pytest.mark.browser
 
@@ -15,27 +15,24 @@ def test_what_takes_long_is_stopped_and_asked_for_again(visit):
     page = visit.page
     bar, stop = page.get_by_test_id("stProgress"), page.get_by_role("button", name="Stop", exact=True)
     again = page.get_by_role("button", name="Compute it")
+
+    def stopped_twice(ask: Locator) -> None:
+        """End what is computed, and once more when `ask` was clicked, which is then there instead."""
+        stop.click()
+        expect(ask).to_be_visible()
+        visit.wait()
+        assert not bar.count()
+        ask.click()
+        expect(bar).to_be_visible()
+        stop.click()
+        expect(ask).to_be_visible()
+        visit.wait()
+
     page.goto(visit.address + "/experiments?" + urlencode({"tab": "Shattered gradients", "preset": "resnet20"}))
-    stop.click()
-    expect(again).to_be_visible()
-    visit.wait()
-    assert not bar.count()
-    again.click()
-    expect(bar).to_be_visible()
-    stop.click()
-    expect(again).to_be_visible()
-    visit.wait()
+    stopped_twice(again)
 
     visit.open("/inference?" + urlencode({"tab": "Attribution", "preset": "resnet152", "size": "128"}))
     ask = page.get_by_role("button", name="Compute, about")
     ask.click()
-    stop.click()
-    expect(ask).to_be_visible()
-    visit.wait()
-    assert not bar.count()
+    stopped_twice(ask)
     assert not again.count()
-    ask.click()
-    expect(bar).to_be_visible()
-    stop.click()
-    expect(ask).to_be_visible()
-    visit.wait()

@@ -41,7 +41,7 @@ def plain(value: Any) -> Any:
 @given(st.integers(4, 6), st.lists(st.tuples(st.booleans(), st.integers(0, 9)), max_size=40))
 def test_what_was_used_longest_ago_is_forgotten_first(size: int, uses: list[tuple[bool, int]]) -> None:
     """Against a list in order of use, with results that weigh the same."""
-    each = weight("result 0")
+    each = weight("result 0", 0)
     store, order = Store(size * each), []
     for look, key in uses:
         if look:
@@ -233,10 +233,27 @@ def test_what_is_kept_never_exceeds_the_budget(uses: list[tuple[int, int, str]])
     store = Store(MUCH)
     for key, size, session in uses:
         store.compute(key, plain(array(size)), never, session)
-        kept = [weight(work.value) for work in store._works.values()]
+        kept = [weight(work.value, key) for key, work in store._works.items()]
         assert store.bytes == sum(kept) <= MUCH
         if size > 390 and session == "b":
             store.leave("b")
+
+
+def test_keys_keep_to_the_budget_too() -> None:
+    """What a key shares with its result counts once, and a function in it, which is the program's, not at all."""
+    store, text = Store(MUCH), "x" * 100_000
+    store.compute((plain, text), plain("result"), never)
+    assert 100_000 < store.bytes < 102_000
+    store.compute((plain, ("again", Pair("a", text))), plain(Holder({"a": text})), never)
+    assert 200_000 < store.bytes < 204_000
+    for number in range(30):
+        store.compute(f"{number:100000}", plain(number), never)
+        assert store.bytes <= MUCH
+    assert [number for number in range(30) if store.get(f"{number:100000}") is not None] == [*range(20, 30)]
+    store.compute("z" * 300_000, plain(1), never)
+    assert store.get("z" * 300_000) is None
+    store.clear()
+    assert store.bytes == 0
 
 
 def tensors() -> tuple[Any, int]:

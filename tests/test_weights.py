@@ -15,6 +15,8 @@ import socket
 import struct
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -31,6 +33,7 @@ from torch import Tensor, nn
 
 from resnet import ResNet, ResNetConfig, build, preset
 from resnet import weights as weights_module
+from resnet.command import MissingError
 from resnet.train import FILES, Recipe, accuracy, augment, copy_idx, fashion_mnist, fit, main, rate
 from resnet.weights import (
     BUNDLED,
@@ -772,9 +775,31 @@ def test_a_damaged_file_is_a_sentence(keep: int, folder: Path, capsys: pytest.Ca
 
 
 def test_a_damaged_archive_is_a_sentence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "t10k-labels-idx1-ubyte.gz").write_bytes(b"not compressed")
-    assert main(["--data", str(folder)]) == 2
-    sentence(capsys)
+    path = folder / "t10k-labels-idx1-ubyte.gz"
+    for data in (b"not compressed", path.read_bytes()[:-12], b""):
+        path.write_bytes(data)
+        assert main(["--data", str(folder)]) == 2
+        sentence(capsys)
+
+
+def test_too_few_images_are_a_sentence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for kind in ("images-idx3-ubyte", "labels-idx1-ubyte.gz"):
+        (folder / f"train-{kind}").write_bytes((folder / f"t10k-{kind}").read_bytes())
+    assert main(["--data", str(folder), "--output", str(folder / "x")]) == 2
+    _, err = capsys.readouterr()  # beside the bar
+    assert err.endswith("resnet.train: 60 training images are fewer than a batch of 128.\n")
+
+
+def test_a_download_that_fails_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def offline(*_: Any, **__: Any) -> None:
+        raise urllib.error.URLError("no network in this test")
+
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setattr(urllib.request, "urlopen", offline)
+    assert main(["--output", str(tmp_path / "x")]) == 2
+    assert re.search(r"Fashion-MNIST could not be had \(.*\): --data names a folder with it\.$", sentence(capsys))
 
 
 def test_training_from_files_to_checkpoint(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -828,7 +853,7 @@ def test_evaluating_what_does_not_ship_is_a_sentence(
 
 
 def test_fewer_images_than_a_batch_train_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="5 training images are fewer than a batch of 128"):
+    with pytest.raises(MissingError, match=r"^5 training images are fewer than a batch of 128\.$"):
         next(fit(build(TINY), torch.zeros(5, 1, 8, 8), torch.zeros(5, dtype=torch.long), Recipe()))
 
 

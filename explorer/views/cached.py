@@ -18,10 +18,10 @@ from streamlit.runtime.scriptrunner_utils.script_run_context import ThreadState
 
 from resnet import ResNet, ResNetConfig
 from resnet.confined import Places
-from resnet.weights import Weights, load
+from resnet.weights import Weights, load, noise_side
 
 from .. import inference
-from ..inference import ONE_AT_A_TIME, Device, devices
+from ..inference import ONE_AT_A_TIME, Device, check_runnable, devices
 from ..scheduler import PAGES
 from ..store import RESULTS, Progress, StoppedError
 from ..trace import Trace, trace
@@ -132,12 +132,16 @@ def model(weights: Weights, form: Device) -> ResNet:
     Raises:
         WeightsError: where they have to be downloaded and cannot be, or this session does not hold them.
         OutOfMemoryError: where the device has no memory for them.
+        TooLargeError: where random ones take more work than one picture may.
     """
     return _model(weights.source, form, weights)
 
 
 @shared("Preparing the network …", stays=True)
 def _model(source: Hashable, form: Device, _weights: Weights) -> ResNet:
+    if _weights.key == "random":  # the noise that calibrates them may be larger than the picture that was asked about
+        side = noise_side(_weights.config)
+        check_runnable(traced(_weights.config, (side, side)))
     bytes_ = 4 * traced(_weights.config, _weights.data.preprocessing.size).params
     with PAGES.aside(), BUILDING.place(size=bytes_, waiting=inference.waiting):
         network = load(_weights, state_dict=checkpoint.uploaded_tensors(_weights)).requires_grad_(False)

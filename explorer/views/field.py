@@ -14,7 +14,7 @@ from PIL import Image
 from .. import charts, inference, state
 from ..attribution import grad_cam
 from ..effective import Effective, Width, effective_field, gaussian_width, measured_side, mirrored
-from ..images import ImageError, samples
+from ..images import samples
 from ..receptive_field import Box
 from ..trace import Layer
 from .attribution import explained_class, explained_name
@@ -49,11 +49,7 @@ def panel(result: Run) -> None:
         )
         return
     unit = chosen_unit(layer)
-    try:
-        effective = measured(result, layer)
-    except ImageError as error:
-        st.error(state.escape_markdown(str(error)), icon=":material/broken_image:")
-        effective = None
+    effective = state.show_or_say(measured, result, layer)
     with st.container(border=True, key="pixel grid"):
         on_the_picture(result, layer, unit, effective)
     if effective is not None:

@@ -15,15 +15,15 @@ from .. import source, state
 from ..notes import NOTES, SYMBOLS, Note, Try
 from ..source import Followed, Line, Snippet, Step
 from ..trace import Layer, Trace, shape_text
-from .cached import shared, traced
+from .cached import shared, short, traced
 from .network import chosen_layer
 
 STYLE = Path(__file__).parents[1] / "assets" / "source.css"
 
 
 @shared("Following the network through its source …")
-def followed(config: ResNetConfig, files: tuple[str, ...], _trace: Trace) -> Followed:
-    """The lines that make and run a network; `files` are the texts that the line numbers belong to."""
+def followed(config: ResNetConfig, edition: str, _trace: Trace) -> Followed:
+    """The lines that make and run a network; `edition` tells the texts that the line numbers belong to from others."""
     return source.follow(_trace)
 
 
@@ -35,7 +35,7 @@ def written(config: ResNetConfig, image_size: tuple[int, int]) -> tuple[str, ...
 
 def annotated(trace: Trace) -> None:
     """Contents and symbols, then every idea in reading order."""
-    lines = followed(trace.config, tuple(map(source.text, source.MODULES)), trace)
+    lines = followed(trace.config, short(tuple(map(source.text, source.MODULES))), trace)
     layer = chosen_layer(trace)
     own = idea(lines, layer)
     arrived = follow_selection(layer, lines)

@@ -13,7 +13,7 @@ from resnet import ConfigError, ResNetConfig
 
 from .. import charts, diagram, stack_charts, state
 from ..cost import macs_formula, params_formula
-from ..images import ImageError, samples
+from ..images import samples
 from ..stacks import (
     CASES,
     INPUTS,
@@ -391,7 +391,7 @@ def pointwise_by_hand() -> None:
         )
     with st.container(border=True, key="everywhere"):
         st.markdown("**The same matrix at every pixel of a picture**")
-        everywhere(now)
+        state.show_or_say(everywhere, now)
 
 
 def numbers(name: str, label: str, places: range) -> None:
@@ -430,11 +430,7 @@ def bracketed(value: int) -> str:
 def everywhere(now: Lab) -> None:
     """The three colours of a sample picture, and the two maps that the convolution makes of them."""
     sample = next(s for s in samples() if s.name == "astronaut")
-    try:
-        before, after = on_picture(now, sample.image())
-    except ImageError as error:
-        st.error(state.escape_markdown(str(error)), icon=":material/broken_image:")
-        return
+    before, after = on_picture(now, sample.image())
     with st.container(horizontal=True, gap="small", key="maps"):
         for name, plane in zip(("red", "green", "blue"), before, strict=True):
             st.image(plane, f"input, {name}", width=150, clamp=True)
