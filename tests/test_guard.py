@@ -118,6 +118,19 @@ def test_a_session_ends_with_the_tab(own, code: int) -> None:
     assert not alone(reopened(own, lambda socket: socket.close(code)))
 
 
+def test_a_visitor_who_is_cut_off_leaves_as_a_browser_does(own) -> None:
+    """And not as one whose connection was lost, for whom the server keeps what they brought."""
+
+    async def act() -> bool:
+        with suppress(TimeoutError):
+            async with visit(own) as visitor:
+                raise TimeoutError
+        async with again(own, visitor.session) as socket:
+            return await session_of(socket) == visitor.session
+
+    assert not alone(act())
+
+
 class Runtime:
     """Which sessions are connected, and which were closed."""
 
