@@ -48,7 +48,7 @@ from explorer.trace import trace
 from explorer.views import cached, checkpoint, field, lesion, paths, pictures
 from explorer.views import gradients as gradient_view
 from explorer.views import identity as identity_view
-from resnet import ResNet, ResNetConfig, preset
+from resnet import ConfigError, ResNet, ResNetConfig, preset
 from resnet.confined import Places
 from resnet.weights import BUNDLED, bundled, load, own_weights, random_weights, randomly, torchvision_weights
 
@@ -398,6 +398,22 @@ def test_a_checkpoint_waits_for_others_no_longer_than_a_while(monkeypatch: pytes
     file.name = "mine.pt"
     words = r"^mine\.pt cannot be read now \(others are read\): try again in a moment\.$"
     with checkpoint.READING.place(), pytest.raises(NoRoomError, match=words):
+        checkpoint.take(file)
+
+
+@pytest.mark.parametrize(("size", "alone"), [(100, False), (2**26, True)])
+def test_a_large_checkpoint_is_read_alone(size: int, alone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Since its bytes and its tensors are in memory at once."""
+    monkeypatch.setattr(checkpoint, "held", lambda: None)
+
+    def another_is_let_in(*_: object) -> None:
+        with checkpoint.READING.place(0.05):
+            raise ConfigError("checkpoint", "another", "none")
+
+    monkeypatch.setattr(checkpoint, "read", another_is_let_in)
+    file = MagicMock(getvalue=lambda: bytes(size))
+    file.name = "mine.pt"
+    with pytest.raises(TimeoutError if alone else ConfigError):
         checkpoint.take(file)
 
 
