@@ -43,7 +43,7 @@ from explorer.inference import Device, activation, predict, prepare
 from explorer.jobs import single_thread
 from explorer.latency import effects
 from explorer.residual import addition, contributions, without
-from explorer.store import RESULTS, Holdings, NoRoomError, Own, weight
+from explorer.store import RESULTS, Holdings, NoRoomError, Own, Store, weight
 from explorer.trace import trace
 from explorer.views import cached, checkpoint, field, lesion, paths, pictures
 from explorer.views import gradients as gradient_view
@@ -399,6 +399,19 @@ def test_a_checkpoint_waits_for_others_no_longer_than_a_while(monkeypatch: pytes
     words = r"^mine\.pt cannot be read now \(others are read\): try again in a moment\.$"
     with checkpoint.READING.place(), pytest.raises(NoRoomError, match=words):
         checkpoint.take(file)
+
+
+def test_nothing_is_read_for_a_session_that_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its run ends there: it would hold the file and what is made of it."""
+    store, file = Store(2**20), samples()[0].open()
+    monkeypatch.setattr(cached, "RESULTS", store)
+    monkeypatch.setattr(cached, "session", lambda: "a")
+    assert open_image(file).size
+    store.leave("a", ends=False)
+    assert open_image(file).size
+    store.leave("a")
+    with pytest.raises(StopException):
+        open_image(file)
 
 
 @pytest.mark.parametrize(("size", "alone"), [(100, False), (2**26, True)])
