@@ -29,6 +29,7 @@ from streamlit.proto.Selectbox_pb2 import Selectbox
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
 
 from resnet import OPTIONS, PRESETS
 from resnet.options import to_text
@@ -233,14 +234,19 @@ def unescaped(markdown: str) -> str:
 async def visit(address: str, page: str = "", query: str = "") -> AsyncIterator[Visitor]:
     """Someone who has opened a page of the app at `address`, by a link with this query, and sees it.
 
+    However it ends, they leave as a browser does whose page is closed.
+
     Raises:
         RuntimeError: where the server ends the session.
     """
     try:
         async with connect(f"ws://{urlsplit(address).netloc}/_stcore/stream", max_size=None) as socket:
-            visitor = Visitor(socket, page, query, address)
-            await visitor.run()
-            yield visitor
+            try:
+                visitor = Visitor(socket, page, query, address)
+                await visitor.run()
+                yield visitor
+            finally:  # else one who is cut off speaks of an error, as a connection does that was lost
+                await socket.close(CloseCode.GOING_AWAY)
     except ConnectionClosed as error:
         raise RuntimeError(f"the server ended a visitor's session: {error}") from error
 

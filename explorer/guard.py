@@ -334,7 +334,10 @@ class Guard:
         return self.open + len(self.kept) < self.most_sessions
 
     async def connection(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let one browser talk to Streamlit; its session ends with it, or some time after its connection was lost."""
+        """Let one browser talk to Streamlit; its session ends with it, or some time after its connection was lost.
+
+        Meanwhile it holds what the person brought, and little of what was made of that.
+        """
         if self.kept.keys().isdisjoint(scope["subprotocols"]) and not self.room():
             await send({"type": "websocket.close", "code": COME_BACK})
             return
@@ -347,6 +350,8 @@ class Guard:
             if line.session:
                 self.resumed(line.session)
                 if line.code in LOST:
+                    if not get_instance().is_active_session(line.session):
+                        store.RESULTS.leave(line.session, ends=False)  # should it come back, they are made again
                     # Streamlit looks for what is too old only when the next session is lost: so a second earlier.
                     delay = max(0, config.get_option("server.disconnectedSessionTTL") - 1)
                     self.kept[line.session] = asyncio.get_running_loop().call_later(delay, self.end, line.session)

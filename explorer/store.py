@@ -135,18 +135,22 @@ class Store:
         """Let go of all results that were made of a person's file."""
         self._drop(lambda work: own in work.owns)
 
-    def leave(self, session: str) -> None:
-        """A session has ended: what only it used is let go where it is large, or made of a person's own file.
+    def leave(self, session: str, ends: bool = True) -> None:
+        """A session has ended, or only lost its connection: what only it used is let go where it is large, or made of a
+        person's own file.
 
         So is what nobody used and was made of such a file, as downloads do.
         """
         with self._lock:
-            if session not in self._ended:
+            if ends and session not in self._ended:
                 self._ended.append(session)
             left = {id(work) for work in self._works.values() if session in work.users}
             for work in self._works.values():
                 work.users.discard(session)
         self._drop(lambda work: abandoned(work) and (id(work) in left or bool(work.owns)))
+
+    def has_ended(self, session: str) -> bool:
+        return session in self._ended
 
     def clear(self, goes: Callable[[Any], bool] = lambda value: True) -> None:
         """Let go of all results, or of some, and know of no session that has ended."""
@@ -284,9 +288,9 @@ def budget(name: str, usual: int) -> int:
     return int(text) * 2**20
 
 
-PAUSES = (10.0, 1.0)
-"""Seconds from when somebody asks to when memory is given back for a second time, as by then a page that was being drawn
-has let go of what it had in hand, and for the first time."""
+PAUSES = (10.0, 4.0, 1.0)
+"""Seconds from when somebody asks to when memory is given back, the last time first: by then a page that was being drawn
+has let go of what it had in hand."""
 
 _tidying = threading.Lock()
 
@@ -300,7 +304,7 @@ def tidy() -> None:
 
     if _tidying.acquire(blocking=False):
         try:
-            for pause, function in zip(PAUSES, (give_back, first), strict=True):
+            for pause, function in zip(PAUSES, (give_back, give_back, first), strict=True):
                 timer = threading.Timer(pause, function)
                 timer.daemon = True
                 timer.start()

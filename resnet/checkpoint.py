@@ -69,7 +69,7 @@ def read_file(data: bytes | bytearray | memoryview, name: str) -> File:
 
     The format is told by the content. `name` is what to call the file in a sentence. A process of its own lists the
     tensors (`tensor_files`, `confined`), within 3 s of a processor, 12 s on the clock and 0.6 GiB of memory; their numbers
-    then come from the file. Beside the file that takes the memory of the tensors, and of the largest one for a moment.
+    then come from the file. Beside the file, and a copy of it for that process, that takes the memory of the tensors.
 
     Raises:
         WeightsError: for what is not bytes, a file that is too large, damaged, no checkpoint, holds more than tensors, or
@@ -120,6 +120,8 @@ def _bytes(data: bytes | bytearray | memoryview, name: str) -> bytes:
 
 
 PROGRAM = Path(tensor_files.__file__)
+PART_BYTES = 2**24
+"""Of a large tensor's bytes, those that are copied from a file before they are made float32."""
 MAX_ANSWER_BYTES = 8 * 2**20
 """A list of tensors; 20,000 with names of 100 characters take 4 MiB."""
 
@@ -141,16 +143,23 @@ def _place(entry: list[Any], size: int) -> Place:
 def _tensor(place: Place, data: bytes) -> Tensor:
     """The tensor at a place of a file, in memory of its own that is no larger than the tensor.
 
-    Only the numbers that it shows are copied, since many tensors may show a few numbers each, far apart.
+    Only the numbers that it shows are copied, since many tensors may show a few numbers each, far apart, and a large one
+    part by part.
     """
     dtype = getattr(torch, place.dtype)
-    wanted = torch.float32 if dtype.is_floating_point else dtype
-    if 0 in place.shape:
-        return torch.zeros(place.shape, dtype=wanted)
+    found = torch.empty(place.shape, dtype=torch.float32 if dtype.is_floating_point else dtype)
+    if not found.numel():
+        return found
     item = tensor_files.ITEM_BYTES[place.dtype]
     strides = [step * item for step in place.stride]
-    shown = np.ndarray(place.shape, f"V{item}", data, place.at + place.start * item, strides)
-    return torch.frombuffer(shown.copy(), dtype=dtype).reshape(place.shape).to(wanted)
+    shown = np.atleast_1d(np.ndarray(place.shape, f"V{item}", data, place.at + place.start * item, strides))
+    longest = int(np.argmax(shown.shape)) if shown.nbytes > PART_BYTES else 0
+    shown, into = np.moveaxis(shown, longest, 0), torch.atleast_1d(found).movedim(longest, 0)
+    step = max(1, PART_BYTES * len(shown) // shown.nbytes)
+    for at in range(0, len(shown), step):
+        part = shown[at : at + step].copy()
+        into[at : at + step] = torch.frombuffer(part, dtype=dtype).reshape(part.shape)
+    return found
 
 
 def _check_tensors(places: Mapping[str, Place], size: int, name: str) -> None:
@@ -321,8 +330,13 @@ def mismatches(config: ResNetConfig, state_dict: Mapping[str, Any]) -> list[Mism
 
 
 def not_finite(state_dict: Mapping[str, Tensor]) -> list[str]:
-    """The tensors that hold NaN or infinity."""
-    return [name for name, tensor in state_dict.items() if not tensor.isfinite().all()]
+    """The tensors that hold NaN or infinity: so do the extremes of one, which take no memory."""
+
+    def finite(tensor: Tensor) -> bool:
+        numbers = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+        return not tensor.numel() or all(extreme.isfinite() for extreme in numbers.aminmax())
+
+    return [name for name, tensor in state_dict.items() if not finite(tensor)]
 
 
 def network(config: ResNetConfig, state_dict: Mapping[str, Any]) -> ResNet:

@@ -17,6 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO
@@ -133,6 +134,9 @@ PLACES = Places(4)
 need not wait until files that take long are done."""
 
 
+waiting: Callable[[], object] = object
+"""Called now and then by a thread that waits for a program; what it raises ends the wait, and the program."""
+
 _BUSY = "cannot be read now ({}): try again in a moment"
 
 
@@ -152,7 +156,7 @@ def confined(program: Path, data: bytes, most: int, seconds: int = SECONDS, memo
     command += [os.path.abspath(folder) for folder in sys.path]
     deadline = time.monotonic() + CLOCK_FACTOR * seconds
     try:
-        with aside(), PLACES.place(CLOCK_FACTOR * seconds), _file(data) as file:
+        with aside(), PLACES.place(CLOCK_FACTOR * seconds, waiting=waiting), _file(data) as file:
             answer, code, late = _run(command, file, most, deadline - time.monotonic())
     except TimeoutError as error:
         raise BusyError(_BUSY.format("others are read")) from error
@@ -174,21 +178,27 @@ def _run(command: list[str], file: IO[bytes], most: int, seconds: float) -> tupl
         env={name: os.environ[name] for name in _NEEDED if name in os.environ} | {"MALLOC_ARENA_MAX": "1"},
         creationflags=getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0),
     ) as process:  # fmt: skip
-        late = threading.Event()
+        assert process.stdout is not None
+        output, found = process.stdout, Future[bytes]()
 
-        def end() -> None:
-            late.set()
-            _kill(process)
+        def read() -> None:
+            try:
+                found.set_result(output.read(most + 1))
+            except BaseException as error:  # for want of memory
+                found.set_exception(error)
 
-        timer = threading.Timer(seconds, end)
+        reader, end, late = threading.Thread(target=read, name="reader", daemon=True), time.monotonic() + seconds, False
         try:
-            timer.start()
-            assert process.stdout is not None
-            answer = process.stdout.read(most + 1)
+            reader.start()
+            while not found.done() and not late:
+                wait([found], max(0.0, min(LOOK, end - time.monotonic())))
+                waiting()
+                late = time.monotonic() >= end and not found.done()
         finally:
-            timer.cancel()
             _kill(process)
-        return answer, process.wait(), late.is_set()
+            if reader.ident:  # it had begun
+                reader.join()
+        return found.result(), process.wait(), late
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import json
+import math
 import pickle
 import struct
 import subprocess
@@ -424,25 +425,44 @@ def test_metadata_of_another_kind(metadata: Any) -> None:
         refused(changed)
 
 
-def test_reading_takes_the_memory_of_the_tensors() -> None:
-    """And of the largest one for a moment, and of the file for the process that lists them, which is let go."""
+@pytest.mark.parametrize(("shape", "dtype"), [((64, 2**19), torch.float32), ((2**19, 64), torch.float16)])
+@pytest.mark.parametrize("count", [1, 16])
+def test_reading_takes_the_memory_of_the_tensors(count: int, shape: tuple[int, int], dtype: torch.dtype) -> None:
+    """Of 128 MiB in float32, in any number of tensors; so does looking for numbers that are not finite."""
     status = Path("/proc/self/status")
     if not status.exists():
         pytest.skip("memory is read from /proc")
     script = """
 import io, re, sys, torch
 from resnet import read_state_dict
+from resnet.checkpoint import not_finite
 held = lambda name: int(re.search(name + r":\\s+([0-9]+)", open("/proc/self/status", encoding="utf-8").read())[1]) // 1024
 data = sys.stdin.buffer.read()
 before = held("VmRSS")
 tensors = read_state_dict(data, "mine")
+assert not not_finite(tensors)
 print(held("VmHWM") - before, held("VmRSS") - before)
 """
-    data = saved({f"{index}.weight": torch.ones(2**21) for index in range(16)})  # 16 of 8 MiB
+    data = saved({f"{index}.weight": torch.ones(shape, dtype=dtype)[::count].clone() for index in range(count)})
     ended = subprocess.run([sys.executable, "-c", script], input=data, capture_output=True, check=True)
     most, after = map(int, ended.stdout.split())
     assert 128 <= after < 128 + 24
     assert most < 128 + 40
+
+
+@pytest.mark.parametrize("shape", [(7,), (30, 5), (3, 40, 2), (1, 1, 90)])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.int64])
+def test_a_large_tensor_is_read_in_parts(
+    shape: tuple[int, ...], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever its shape and however it lies in the file; a part has a few numbers here."""
+    monkeypatch.setattr(checkpoint, "PART_BYTES", 24)
+    whole = torch.arange(2 * math.prod(shape), dtype=dtype).reshape(*shape, 2)
+    state = {"a": whole[..., 1], "b": whole[..., 0].contiguous(), "c": whole.transpose(0, -1), "d": whole.flatten()[3]}
+    found = read_state_dict(saved(state), "mine.pt")
+    assert all(
+        found[name].equal(tensor.float() if dtype.is_floating_point else tensor) for name, tensor in state.items()
+    )
 
 
 def repacked(data: bytes, compression: int, **replaced: bytes) -> bytes:
@@ -564,7 +584,9 @@ def test_not_finite_weights_are_named() -> None:
     state = small_state()
     state["layer1.0.conv1.weight"][0, 0, 0, 0] = torch.nan
     state["fc.bias"][1] = torch.inf
-    assert not_finite(read_state_dict(saved(state), "mine.pth")) == ["layer1.0.conv1.weight", "fc.bias"]
+    state["phases"] = torch.tensor([1j, complex(0, torch.inf)])
+    state["none"] = torch.zeros(0)
+    assert not_finite(read_state_dict(saved(state), "mine.pth")) == ["layer1.0.conv1.weight", "fc.bias", "phases"]
 
 
 # -- in the app ---------------------------------------------------------------------------

@@ -118,6 +118,19 @@ def test_a_session_ends_with_the_tab(own, code: int) -> None:
     assert not alone(reopened(own, lambda socket: socket.close(code)))
 
 
+def test_a_visitor_who_is_cut_off_leaves_as_a_browser_does(own) -> None:
+    """And not as one whose connection was lost, for whom the server keeps what they brought."""
+
+    async def act() -> bool:
+        with suppress(TimeoutError):
+            async with visit(own) as visitor:
+                raise TimeoutError
+        async with again(own, visitor.session) as socket:
+            return await session_of(socket) == visitor.session
+
+    assert not alone(act())
+
+
 class Runtime:
     """Which sessions are connected, and which were closed."""
 
@@ -181,9 +194,9 @@ async def talk(receive: Callable[[], Any]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(("code", "kept"), [(1000, False), (1001, False), (1009, False), (1005, True), (1006, True)])
 def test_a_session_is_let_go(code: int, kept: bool, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At once, or when the time for coming back is over; and what only it used is let go with it."""
+    """At once, or when the time for coming back is over. What only it used is let go as its connection ends."""
     left: list[str] = []
-    monkeypatch.setattr(guard.store.RESULTS, "leave", left.append, raising=False)
+    monkeypatch.setattr(guard.store.RESULTS, "leave", lambda session, ends=True: left.append(session), raising=False)
 
     async def inside(scope: Any, receive: Any, send: Any) -> None:
         await talk(receive)
@@ -194,12 +207,28 @@ def test_a_session_is_let_go(code: int, kept: bool, runtime: Runtime, monkeypatc
         one = Guard(inside)
         await one({"type": "websocket", "subprotocols": []}, told.receive, told.send)
         assert list(one.kept) == ["a"] * kept
-        assert runtime.closed == ([] if kept else ["a"])
+        assert (left, runtime.closed) == ((["a"], []) if kept else ([], ["a"]))
         for _ in range(3000):
-            if left:
+            if left and runtime.closed:
                 break
             await asyncio.sleep(0.01)
-        assert (left, runtime.closed, list(one.kept)) == (["a"], ["a"], [])
+        assert (set(left), runtime.closed, list(one.kept)) == ({"a"}, ["a"], [])
+
+    alone(act())
+
+
+def test_a_connection_that_ends_late_takes_nothing_from_the_next(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session is connected again when its lost connection is noticed."""
+    monkeypatch.setattr(guard.store.RESULTS, "leave", lambda *_, **__: pytest.fail("it is there"), raising=False)
+
+    async def inside(scope: Any, receive: Any, send: Any) -> None:
+        await talk(receive)
+
+    async def act() -> None:
+        told = Told({"type": "websocket.connect"}, said(RERUN), ended(1006))
+        await Guard(inside)({"type": "websocket", "subprotocols": []}, told.receive, told.send)
 
     alone(act())
 

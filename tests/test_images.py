@@ -754,7 +754,7 @@ def test_a_picture_that_no_thread_can_watch_is_a_sentence(monkeypatch):
     def refuse(thread):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threading.Timer, "start", refuse)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(ImageError, match=r"\AThe picture cannot be read now \(can't start new thread\): try again"):
         open_image(jpeg())
 

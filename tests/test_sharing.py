@@ -43,12 +43,12 @@ from explorer.inference import Device, activation, predict, prepare
 from explorer.jobs import single_thread
 from explorer.latency import effects
 from explorer.residual import addition, contributions, without
-from explorer.store import RESULTS, Holdings, NoRoomError, Own, weight
+from explorer.store import RESULTS, Holdings, NoRoomError, Own, Store, weight
 from explorer.trace import trace
 from explorer.views import cached, checkpoint, field, lesion, paths, pictures
 from explorer.views import gradients as gradient_view
 from explorer.views import identity as identity_view
-from resnet import ResNet, ResNetConfig, preset
+from resnet import ConfigError, ResNet, ResNetConfig, preset
 from resnet.confined import Places
 from resnet.weights import BUNDLED, bundled, load, own_weights, random_weights, randomly, torchvision_weights
 
@@ -399,6 +399,35 @@ def test_a_checkpoint_waits_for_others_no_longer_than_a_while(monkeypatch: pytes
     file.name = "mine.pt"
     words = r"^mine\.pt cannot be read now \(others are read\): try again in a moment\.$"
     with checkpoint.READING.place(), pytest.raises(NoRoomError, match=words):
+        checkpoint.take(file)
+
+
+def test_nothing_is_read_for_a_session_that_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its run ends there: it would hold the file and what is made of it."""
+    store, file = Store(2**20), samples()[0].open()
+    monkeypatch.setattr(cached, "RESULTS", store)
+    monkeypatch.setattr(cached, "session", lambda: "a")
+    assert open_image(file).size
+    store.leave("a", ends=False)
+    assert open_image(file).size
+    store.leave("a")
+    with pytest.raises(StopException):
+        open_image(file)
+
+
+@pytest.mark.parametrize(("size", "alone"), [(100, False), (2**26, True)])
+def test_a_large_checkpoint_is_read_alone(size: int, alone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Since its bytes and its tensors are in memory at once."""
+    monkeypatch.setattr(checkpoint, "held", lambda: None)
+
+    def another_is_let_in(*_: object) -> None:
+        with checkpoint.READING.place(0.05):
+            raise ConfigError("checkpoint", "another", "none")
+
+    monkeypatch.setattr(checkpoint, "read", another_is_let_in)
+    file = MagicMock(getvalue=lambda: bytes(size))
+    file.name = "mine.pt"
+    with pytest.raises(TimeoutError if alone else ConfigError):
         checkpoint.take(file)
 
 

@@ -373,6 +373,20 @@ def test_who_has_left_uses_nothing() -> None:
     assert store.get("others") is None
 
 
+def test_who_lost_the_connection_may_come_back() -> None:
+    """What they used is let go, and what they then ask for is kept."""
+    store = Store(16 * MUCH)
+    store.compute("key", plain(array(2000)), never, "a")
+    store.leave("a", ends=False)
+    assert store.get("key") is None
+    assert not store.has_ended("a")
+    store.compute("key", plain(array(2000)), never, "a")
+    assert store.get("key") is not None
+    store.leave("a")
+    assert store.get("key") is None
+    assert store.has_ended("a")
+
+
 def test_what_was_made_of_a_file_is_forgotten_with_it() -> None:
     store = Store(MUCH)
     for key in ("sample", Own("digest"), ("deep", (1, Own("digest"))), Own("other")):
@@ -465,7 +479,7 @@ def test_a_budget_that_is_none_gets_a_sentence(text: str, monkeypatch: pytest.Mo
 
 
 def test_memory_is_given_back_once_for_all_who_ask(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Soon, and once more when pages that were being drawn are through; who asks after that is heard."""
+    """Soon, and again when pages that were being drawn are through; who asks after that is heard."""
     timers: list[tuple[float, Callable[[], None]]] = []
     monkeypatch.setattr(module, "_tidying", threading.Lock())
     monkeypatch.setattr(threading, "Timer", lambda *given: timers.append(given) or MagicMock())
@@ -473,16 +487,16 @@ def test_memory_is_given_back_once_for_all_who_ask(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(gc, "collect", lambda: collected.append(1))
     for _ in range(3):
         tidy()
-    assert [pause for pause, _ in timers] == [10.0, 1.0]
+    assert [pause for pause, _ in timers] == [10.0, 4.0, 1.0]
     for _, function in reversed(timers):
         function()
-    assert len(collected) == 2
+    assert len(collected) == 3
     tidy()
-    assert len(timers) == 4
-    timers[3][1]()
+    assert len(timers) == 6
+    timers[5][1]()
 
 
-@pytest.mark.parametrize("started", [0, 1])
+@pytest.mark.parametrize("started", [0, 1, 2])
 def test_memory_is_given_back_later_where_no_thread_can_be_started(
     started: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

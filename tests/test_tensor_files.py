@@ -11,7 +11,7 @@ import threading
 import time
 import tracemalloc
 from collections import OrderedDict
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -330,6 +330,32 @@ def test_who_waits_too_long_for_a_place_is_told(tmp_path: Path, monkeypatch: pyt
     assert confined.confined(path, b"", 100) == b""
 
 
+@pytest.mark.parametrize("runs", [True, False])
+def test_who_leaves_ends_the_program(runs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it runs or waits for a place, which is free then."""
+    monkeypatch.setattr(confined, "PLACES", confined.Places(1))
+    begun = tmp_path / "begun"
+
+    class LeftError(BaseException):
+        pass
+
+    def leave() -> None:
+        if begun.exists() or not runs:
+            raise LeftError
+
+    monkeypatch.setattr(confined, "waiting", leave)
+    path, start = (
+        program(tmp_path, f"import time\nopen({str(begun)!r}, 'w').close()\ntime.sleep(100)"),
+        time.monotonic(),
+    )
+    with nullcontext() if runs else confined.PLACES.place(), pytest.raises(LeftError):
+        confined.confined(path, b"", 1000, seconds=100)
+    assert time.monotonic() - start < 40
+    assert begun.exists() == runs
+    with confined.PLACES.place(0.1):
+        pass
+
+
 def test_the_wait_for_a_place_is_part_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     places, limits = confined.Places(1), []
     monkeypatch.setattr(confined, "PLACES", places)
@@ -366,7 +392,7 @@ def test_a_program_that_no_thread_can_watch_is_ended(tmp_path: Path, monkeypatch
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threading.Timer, "start", refuse)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
     start = time.monotonic()
     with pytest.raises(BusyError, match=r"cannot be read now \(can't start new thread\): try again"):
         confined.confined(program(tmp_path, "import time; time.sleep(60)"), b"", 1000)

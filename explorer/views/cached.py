@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
-from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.scriptrunner import StopException, get_script_run_ctx
 from streamlit.runtime.scriptrunner_utils.script_run_context import ThreadState
 
-from resnet import ResNet, ResNetConfig
+from resnet import ResNet, ResNetConfig, confined
 from resnet.confined import Places
 from resnet.weights import Weights, load, noise_side
 
@@ -74,6 +74,15 @@ def give_way(user: str) -> None:
 
 
 inference.waiting = lambda: give_way(session())
+
+
+def stay() -> None:
+    """End this script's run where its session has ended; another run that was asked for can wait."""
+    if RESULTS.has_ended(session()):
+        raise StopException
+
+
+confined.waiting = stay
 
 
 @shared()

@@ -28,7 +28,7 @@ from resnet.options import to_text
 from resnet.weights import Weights, own_weights
 
 from .. import state
-from ..store import HELD, RESULTS, NoRoomError, Own
+from ..store import HELD, LARGE, RESULTS, NoRoomError, Own
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ def read(data: bytes, name: str) -> Checkpoint:
 
 
 READING = Places(2)
-"""Files that are read at one time: while one is, its bytes and its tensors are both in memory."""
+"""Files that are read at one time, or one large file: while it is, its bytes and its tensors are both in memory."""
 PATIENCE = 15.0
 """Seconds for which a file waits until others are read."""
 
@@ -86,7 +86,7 @@ def take(file: UploadedFile) -> None:
     data = file.getvalue()
     with ExitStack() as stack:
         try:
-            stack.enter_context(READING.place(PATIENCE))
+            stack.enter_context(READING.place(PATIENCE, size=1 if len(data) < LARGE else 2))
         except TimeoutError:
             raise NoRoomError(f"{file.name} cannot be read now (others are read): try again in a moment.") from None
         stack.enter_context(HELD.room(len(data), file.name, instead=held()))
