@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import threading
+import time
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator
@@ -288,28 +289,32 @@ def budget(name: str, usual: int) -> int:
     return int(text) * 2**20
 
 
-PAUSES = (10.0, 4.0, 1.0)
-"""Seconds from when somebody asks to when memory is given back, the last time first: by then a page that was being drawn
-has let go of what it had in hand."""
+PAUSES = (1.0, 3.0, 6.0)
+"""Seconds from when somebody asks to when memory is given back, and from that to the next times: by the last, a page that
+was being drawn has let go of what it had in hand."""
 
-_tidying = threading.Lock()
+_tidying, _asked = threading.Lock(), threading.Event()
 
 
 def tidy() -> None:
-    """`give_back` soon, once for all who ask meanwhile."""
-
-    def first() -> None:
-        _tidying.release()
-        give_back()
-
+    """`give_back` soon and some more times, once for all who ask meanwhile, since nobody is served while garbage is looked for."""
+    _asked.set()
     if _tidying.acquire(blocking=False):
         try:
-            for pause, function in zip(PAUSES, (give_back, give_back, first), strict=True):
-                timer = threading.Timer(pause, function)
-                timer.daemon = True
-                timer.start()
+            threading.Thread(target=_rounds, name="tidy", daemon=True).start()
         except RuntimeError:  # no thread can be started: who asks next tries again
             _tidying.release()
+
+
+def _rounds() -> None:
+    while _asked.is_set():
+        _asked.clear()
+        for pause in PAUSES:
+            time.sleep(pause)
+            give_back()
+    _tidying.release()
+    if _asked.is_set():  # by somebody who found the lock taken
+        tidy()
 
 
 def give_back() -> None:

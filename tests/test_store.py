@@ -9,12 +9,14 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 import torch
+from conftest import soon
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -479,36 +481,36 @@ def test_a_budget_that_is_none_gets_a_sentence(text: str, monkeypatch: pytest.Mo
 
 
 def test_memory_is_given_back_once_for_all_who_ask(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Soon, and again when pages that were being drawn are through; who asks after that is heard."""
-    timers: list[tuple[float, Callable[[], None]]] = []
-    monkeypatch.setattr(module, "_tidying", threading.Lock())
-    monkeypatch.setattr(threading, "Timer", lambda *given: timers.append(given) or MagicMock())
+    """Soon, and again when pages that were being drawn are through; who asks meanwhile is heard after that."""
+    pauses: list[float] = []
     collected: list[int] = []
+    first, go, rest = threading.Event(), threading.Event(), threading.Lock()
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        first.set()
+        assert go.wait(60)
+
+    monkeypatch.setattr(module, "_tidying", rest)
+    monkeypatch.setattr(module, "time", SimpleNamespace(sleep=pause))
     monkeypatch.setattr(gc, "collect", lambda: collected.append(1))
+    tidy()
+    assert first.wait(60)
     for _ in range(3):
         tidy()
-    assert [pause for pause, _ in timers] == [10.0, 4.0, 1.0]
-    for _, function in reversed(timers):
-        function()
-    assert len(collected) == 3
-    tidy()
-    assert len(timers) == 6
-    timers[5][1]()
+    assert pauses == [1.0]
+    go.set()
+    soon(lambda: not rest.locked())
+    assert pauses == [1.0, 3.0, 6.0] * 2
+    assert len(collected) == 6
 
 
-@pytest.mark.parametrize("started", [0, 1, 2])
-def test_memory_is_given_back_later_where_no_thread_can_be_started(
-    started: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whichever thread is one too many: who asks is not told, and who asks next is heard."""
-    lock, timers = threading.Lock(), iter(range(100))
-
-    def start() -> None:
-        if next(timers) == started:
-            raise RuntimeError("can't start new thread")
-
+def test_memory_is_given_back_later_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks is not told, and who asks next is heard."""
+    lock, started = threading.Lock(), MagicMock()
+    started.start.side_effect = [RuntimeError("can't start new thread"), None]
     monkeypatch.setattr(module, "_tidying", lock)
-    monkeypatch.setattr(threading, "Timer", lambda *_: MagicMock(start=start))
+    monkeypatch.setattr(threading, "Thread", lambda **_: started)
     tidy()
     assert not lock.locked()
     tidy()
