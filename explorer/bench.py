@@ -314,7 +314,7 @@ SECTIONS: dict[str, Callable[..., None]] = {
 }  # fmt: skip
 """The measurements by their name, in the order in which they are made."""
 USUAL = ("traces", "captures", "clicks", "visitors")
-"""Those that are made where none is named; the hostile ones and the links take a quarter of an hour each."""
+"""Those that are made where none is named; the hostile ones take a quarter of an hour, the links twice as long."""
 NEEDS = {
     "traces": ("torchinfo",), "clicks": ("playwright",), "visitors": ("websockets",), "hostile": ("websockets",),
     "links": ("websockets",),

@@ -786,8 +786,8 @@ def hostile(words: Sequence[str] = (), seconds: float = SECONDS, left: float = L
     print("\n".join(summary(found)))
 
 
-LINKS = 3000
-"""Links of chance that `links` opens, three at a time."""
+LINKS, LONGEST = 3000, 300.0
+"""Links of chance that `links` opens, three at a time, and seconds that it waits for a page: some measure large networks."""
 
 
 async def open_many(address: str, count: int) -> list[tuple[float, str]]:
@@ -799,7 +799,7 @@ async def open_many(address: str, count: int) -> list[tuple[float, str]]:
     async def person() -> None:
         for query, (page, tab) in rest:
             start = time.perf_counter()
-            words = await opened(address, page, tab, query, PATIENCE)
+            words = await opened(address, page, tab, query, LONGEST)
             found.append((time.perf_counter() - start, words))
 
     await asyncio.gather(person(), person(), person())
