@@ -192,7 +192,7 @@ class Visitor:
                 raise RuntimeError(f"the page failed for a visitor: {element.type}: {element.message}")
             if isinstance(element, Alert):
                 self.alerts.append(element.body)
-            if isinstance(element, Block.Tab):
+            if isinstance(element, Block.Tab) and element.label not in self.tabs:
                 self.tabs.append(element.label)
             key = getattr(element, "id", "").split("-", 2)[-1]  # $$ID-hash-key
             self.widgets[key], self.fragments[key] = element, message.delta.fragment_id
