@@ -169,8 +169,8 @@ def execute(arguments: Sequence[str] | None) -> None:
     )
     bench = commands.add_parser("bench", help="measure our speed beside the peers'")
     bench.add_argument(
-        "--only", nargs="+", choices=("traces", "captures", "clicks", "visitors", "hostile"),
-        help="measure these; hostile, which takes a quarter of an hour, only where it is named",
+        "--only", nargs="+", choices=("traces", "captures", "clicks", "visitors", "hostile", "links"),
+        help="measure these; hostile, a quarter of an hour, and links, twice as long, only where they are named",
     )  # fmt: skip
     bench.add_argument(
         "--attacks", nargs="+", default=(), metavar="WORD",

@@ -303,13 +303,23 @@ def hostile(attacks: Sequence[str] = ()) -> None:
     hostile(attacks)
 
 
+def links() -> None:
+    """Links of chance to every page."""
+    from .hostile import links
+
+    links()
+
+
 SECTIONS: dict[str, Callable[..., None]] = {
-    "traces": traces, "captures": captures, "clicks": clicks, "visitors": visitors, "hostile": hostile,
+    "traces": traces, "captures": captures, "clicks": clicks, "visitors": visitors, "hostile": hostile, "links": links,
 }  # fmt: skip
 """The measurements by their name, in the order in which they are made."""
 USUAL = ("traces", "captures", "clicks", "visitors")
-"""Those that are made where none is named; the hostile ones take a quarter of an hour."""
-NEEDS = {"traces": ("torchinfo",), "clicks": ("playwright",), "visitors": ("websockets",), "hostile": ("websockets",)}
+"""Those that are made where none is named; the hostile ones take a quarter of an hour, the links twice as long."""
+NEEDS = {
+    "traces": ("torchinfo",), "clicks": ("playwright",), "visitors": ("websockets",), "hostile": ("websockets",),
+    "links": ("websockets",),
+}  # fmt: skip
 """The packages that a measurement needs beside what the app does."""
 
 # -- servers and browsers -----------------------------------------------------------------

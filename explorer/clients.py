@@ -7,11 +7,12 @@ and reads every answer: it costs the server what a person does, and the machine 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -45,8 +46,8 @@ class Visitor:
     """One session on one page: what its browser would remember.
 
     `widgets` are the elements that have a key, `shown` what those stand at that were seen, `fragments` the fragment
-    that each is in, `polls` the seconds after which a fragment is to be run again, `alerts` what the page warns of,
-    `since` the moment (`time.perf_counter`) of what was asked for and is not answered yet.
+    that each is in, `polls` the seconds after which a fragment is to be run again, `tabs` the labels of the page's tabs,
+    `alerts` what the page warns of, `since` the moment (`time.perf_counter`) of what was asked for and is not answered yet.
     """
 
     def __init__(self, socket: ClientConnection, page: str, query: str = "", address: str = ""):
@@ -54,6 +55,7 @@ class Visitor:
         self.client = ClientState(page_name=page, query_string=query)
         self.session = ""
         self.alerts: list[str] = []
+        self.tabs: list[str] = []
         self.since: float | None = None
         self.widgets: dict[str, Any] = {}
         self.shown: dict[str, str | bool] = {}
@@ -82,17 +84,30 @@ class Visitor:
         Raises:
             RuntimeError: where the page shows an exception.
         """
+        start = self.since = time.perf_counter()
+        await self.ask(*states, fragment=fragment, poll=poll)
+        await self.idle()
+        self.since = None
+        return time.perf_counter() - start
+
+    async def ask(self, *states: WidgetState, fragment: str = "", poll: bool = False) -> None:
+        """`run`, without waiting for an answer."""
         message = BackMsg(rerun_script=self.client)
         message.rerun_script.widget_states.widgets.extend(states)
         message.rerun_script.cached_message_hashes.extend(self.kept)
         message.rerun_script.fragment_id, message.rerun_script.is_auto_rerun = fragment, poll
-        start = self.since = time.perf_counter()
         await self.socket.send(message.SerializeToString())
+
+    async def idle(self) -> None:
+        """Take answers up to the end of a run that leaves the page idle.
+
+        Raises:
+            RuntimeError: where the page shows an exception.
+        """
         while True:
             answer = await self.answer()
             if answer.WhichOneof("type") == "script_finished" and answer.script_finished in FINISHED:
-                self.since = None
-                return time.perf_counter() - start
+                return
 
     async def answer(self) -> ForwardMsg:
         """The server's next message, which is remembered."""
@@ -122,6 +137,11 @@ class Visitor:
     async def send_file(self, name: str, *parts: bytes) -> tuple[FileURLs, str]:
         """Send a file, whose bytes are `parts` one after the other, without telling the page: where it is, and a sentence
         where the server refuses it."""
+        place = await self.place(name)
+        return place, await put(self.address, place.upload_url, name, parts)
+
+    async def place(self, name: str) -> FileURLs:
+        """Where the server takes a file of this session."""
         message = BackMsg()
         message.file_urls_request.request_id, message.file_urls_request.session_id = name, self.session
         message.file_urls_request.file_names.append(name)
@@ -129,7 +149,24 @@ class Visitor:
         while (answer := await self.answer()).WhichOneof("type") != "file_urls_response":
             pass
         (place,) = answer.file_urls_response.file_urls
-        return place, await put(self.address, place.upload_url, name, parts)
+        return place
+
+    async def download(self, key: str, times: int = 1) -> list[str]:
+        """Click a button for a file so many times without waiting; of each click the file's path, or the server's words
+        where it makes none."""
+        message = BackMsg()
+        said: list[str] = []
+        asked = message.backend_operation_request
+        asked.session_id, asked.deferred_file.file_id = self.session, self.widgets[key].deferred_file_id
+        for number in range(times):
+            asked.request_id = str(number)
+            await self.socket.send(message.SerializeToString())
+        while len(said) < times:
+            answer = await self.answer()
+            if answer.WhichOneof("type") == "backend_operation_response":
+                made = answer.backend_operation_response
+                said.append(made.deferred_file.url or made.error_msg)
+        return said
 
     def take(self, message: ForwardMsg) -> None:
         """Remember what a message says; the server only names a message that was kept."""
@@ -141,7 +178,7 @@ class Visitor:
         if kind == "new_session":
             self.session, self.alerts = message.new_session.initialize.session_id, []
             if not message.metadata.run.fragment_ids:
-                self.widgets, self.fragments, self.polls = {}, {}, {}
+                self.widgets, self.fragments, self.polls, self.tabs = {}, {}, {}, []
         elif kind == "navigation":
             self.client.page_script_hash, self.client.page_name = message.navigation.page_script_hash, ""
         elif kind == "page_info_changed":
@@ -156,6 +193,8 @@ class Visitor:
                 raise RuntimeError(f"the page failed for a visitor: {element.type}: {element.message}")
             if isinstance(element, Alert):
                 self.alerts.append(element.body)
+            if isinstance(element, Block.Tab) and element.label not in self.tabs:
+                self.tabs.append(element.label)
             key = getattr(element, "id", "").split("-", 2)[-1]  # $$ID-hash-key
             self.widgets[key], self.fragments[key] = element, message.delta.fragment_id
             if isinstance(element, Choice) and (element.set_value or key not in self.shown):
@@ -167,29 +206,55 @@ BORDER, CHUNK = "a-border-that-no-file-holds", 2**18
 
 async def put(address: str, path: str, name: str, parts: Sequence[bytes]) -> str:
     """Send a file as a browser's form does, without a copy of it; a sentence where the server refuses it, else nothing."""
-    host, token = urlsplit(address).netloc, "2|00000000|00000000000000000000000000000000|0"
+    body = form(name, parts)
+    head = head_of_put(address, path, f"Content-Length: {sum(map(len, body))}")
+    pieces = (memoryview(part)[at : at + CHUNK] for part in body for at in range(0, len(part), CHUNK))
+    return refusal(await status_of(address, itertools.chain([head], pieces)))
+
+
+def form(name: str, parts: Sequence[bytes]) -> tuple[bytes, ...]:
+    """The body of a request that brings a file: its parts, between the form's own."""
     head = (
         f'--{BORDER}\r\nContent-Disposition: form-data; name="{name}"; filename="{name}"\r\n'
         "Content-Type: application/octet-stream\r\n\r\n"
     )
-    body = (head.encode(), *parts, f"\r\n--{BORDER}--\r\n".encode())
-    request = (
-        f"PUT {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {sum(map(len, body))}\r\n"
-        f"Content-Type: multipart/form-data; boundary={BORDER}\r\nX-Xsrftoken: {token}\r\nCookie: _streamlit_xsrf={token}\r\n\r\n"
-    )
+    return (head.encode(), *parts, f"\r\n--{BORDER}--\r\n".encode())
+
+
+def head_of_put(address: str, path: str, *headers: str) -> bytes:
+    """The head of a request that brings a file; `headers` are those that say how long it is."""
+    token = "2|00000000|00000000000000000000000000000000|0"
+    lines = (
+        f"PUT {path} HTTP/1.1", f"Host: {urlsplit(address).netloc}", "Connection: close", *headers,
+        f"Content-Type: multipart/form-data; boundary={BORDER}", f"X-Xsrftoken: {token}", f"Cookie: _streamlit_xsrf={token}",
+    )  # fmt: skip
+    return "".join(f"{line}\r\n" for line in (*lines, "")).encode()
+
+
+async def status_of(address: str, pieces: Iterable[bytes | memoryview], pause: float = 0.0) -> str:
+    """Send a request piece by piece, `pause` seconds apart, up to its end or the server's answer; the status and its words,
+    empty where none comes."""
     reader, writer = await asyncio.open_connection(urlsplit(address).hostname, urlsplit(address).port)
+    line = asyncio.create_task(reader.readline())
     try:
         with suppress(ConnectionError):  # a server that refuses a file does not wait for its end
-            writer.write(request.encode())
-            for part in body:
-                for at in range(0, len(part), CHUNK):
-                    writer.write(memoryview(part)[at : at + CHUNK])
-                    await writer.drain()
-        status = (await reader.readline()).decode("latin-1").partition(" ")[2].strip()
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+                if pause:
+                    await asyncio.wait([line], timeout=pause)
+                if line.done():
+                    break
+        return (await line).decode("latin-1").partition(" ")[2].strip()
     except ConnectionError:
-        status = ""
+        return ""
     finally:
+        line.cancel()
         writer.close()
+
+
+def refusal(status: str) -> str:
+    """A sentence on the status of an upload that the server refuses, else nothing."""
     return "" if status.startswith("2") else f"The upload is refused: {status or 'no answer'}."
 
 
@@ -231,8 +296,8 @@ def unescaped(markdown: str) -> str:
 
 
 @asynccontextmanager
-async def visit(address: str, page: str = "", query: str = "") -> AsyncIterator[Visitor]:
-    """Someone who has opened a page of the app at `address`, by a link with this query, and sees it.
+async def visit(address: str, page: str = "", query: str = "", kind: type[Visitor] = Visitor) -> AsyncIterator[Visitor]:
+    """Someone of a kind who has opened a page of the app at `address`, by a link with this query, and sees it.
 
     However it ends, they leave as a browser does whose page is closed.
 
@@ -242,7 +307,7 @@ async def visit(address: str, page: str = "", query: str = "") -> AsyncIterator[
     try:
         async with connect(f"ws://{urlsplit(address).netloc}/_stcore/stream", max_size=None) as socket:
             try:
-                visitor = Visitor(socket, page, query, address)
+                visitor = kind(socket, page, query, address)
                 await visitor.run()
                 yield visitor
             finally:  # else one who is cut off speaks of an error, as a connection does that was lost
@@ -339,3 +404,35 @@ def random_links(seed: int) -> Iterator[str]:
         ]
         query = urlencode([(key, value(key)) for key in parts], errors="surrogatepass", quote_via=quote)
         yield query if chance.random() < 0.95 else query.replace("%", "").replace("=", "&")
+
+
+DRAWN = [text.encode() for text in MARKUP if re.search(r"[^\w%]", text)]
+"""Those of the texts that are written in another way where they are to be shown as they are."""
+ESCAPED = re.compile(rb"\\[!-/:-@\[-`{-~]")
+FETCHED = re.compile(
+    rb"""(?i)(?:<(?!a\b)[^<>]*\s(?:src|srcset|href|xlink:href|data|poster)\s*=|\burl\(|@import|!\[[^]]*\]\()[\s"'\\]*(?:https?:)?//[^\s"')>]*"""
+)
+"""What a browser asks another host for as soon as it draws a page; links are only followed."""
+
+
+def misdrawn(message: ForwardMsg) -> str:
+    """A text of `MARKUP` in a message that would be drawn as something else, or a request to elsewhere; else nothing.
+
+    What is escaped is text, and so is a link to a page of the app, which repeats the query.
+    """
+    if message.WhichOneof("type") != "delta" or message.delta.new_element.WhichOneof("type") == "page_link":
+        return ""
+    shown = ESCAPED.sub(b"", message.delta.SerializeToString())
+    found = next((text for text in DRAWN if text in shown), None)
+    if found is None and (request := FETCHED.search(shown)):
+        found = request[0]
+    return (found or b"").decode("utf-8", "replace")
+
+
+class Reader(Visitor):
+    """A visitor who fails where the text of a link would be drawn as something else, or the page asks another host."""
+
+    def take(self, message: ForwardMsg) -> None:
+        if found := misdrawn(message):
+            raise RuntimeError(f"the page draws {found!r} for a visitor")
+        super().take(message)

@@ -12,6 +12,7 @@ import math
 import os
 import random
 import re
+import socket
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
@@ -20,7 +21,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
+from urllib.request import urlopen
 
 import numpy as np
 from streamlit.proto.BackMsg_pb2 import BackMsg
@@ -33,7 +35,19 @@ from resnet.command import MissingError
 from resnet.model import build
 
 from .bench import ROOT, server
-from .clients import Visitor, random_links, unescaped, visit, wander
+from .clients import (
+    CHUNK,
+    Reader,
+    Visitor,
+    form,
+    head_of_put,
+    random_links,
+    refusal,
+    status_of,
+    unescaped,
+    visit,
+    wander,
+)
 from .hostile_files import CHECKPOINTS, PICTURES, checkpoint, half_precision, one_number_for_all
 from .images import samples
 
@@ -129,17 +143,36 @@ def unknown_keys(count: int) -> str:
     return urlencode({f"k{number}": "v" for number in range(count)})
 
 
+async def places(address: str) -> list[tuple[str, str]]:
+    """Every page, with every tab of those that have some, as the server shows them; without one where it has none."""
+    found: list[tuple[str, str]] = []
+    for page in PAGES:
+        async with visit(address, page, SHIPPED) as visitor:
+            found += [(page, tab) for tab in visitor.tabs or [""]]
+    return found
+
+
+NOTHING_WRONG = "no exception, no markup, no request elsewhere"
+
+
+async def opened(address: str, page: str, tab: str, query: str, patience: float) -> str:
+    """What is wrong with a page that a link opens, on this tab where the link itself names none; or `NOTHING_WRONG`."""
+    link = query if not tab or re.search("(^|&)tab=", query) else f"{query}&{urlencode({'tab': tab})}"
+    try:
+        async with asyncio.timeout(patience), visit(address, page, link, Reader):
+            return NOTHING_WRONG
+    except TimeoutError:
+        return "no answer"
+    except RuntimeError as error:
+        return f"{error} at {page}?{link}"
+
+
 async def open_random_links(address: str, number: int, file: Sequence[bytes]) -> AsyncGenerator[str, None]:
-    """Open every page by links of chance."""
-    for query, page in zip(random_links(number), itertools.cycle(PAGES)):
-        try:
-            async with asyncio.timeout(DROPPED), visit(address, page, query):
-                pass
-            yield "no exception"
-        except TimeoutError:
-            yield "no answer"
-        except RuntimeError as error:
-            yield f"{error} at {page}?{query}"
+    """Open every page and tab by links of chance."""
+    every = await places(address)
+    there = itertools.islice(itertools.cycle(every), number, None, 3)
+    for query, (page, tab) in zip(random_links(number), there, strict=False):
+        yield await opened(address, page, tab, query, DROPPED)
         await asyncio.sleep(REST)
 
 
@@ -198,6 +231,42 @@ def send(*names: str) -> Act:
             await asyncio.sleep(REST)
 
     return act
+
+
+async def send_without_end(address: str, number: int, file: Sequence[bytes]) -> AsyncGenerator[str, None]:
+    """Send messages of 48 MB in parts of which the last never comes, over four connections at once."""
+
+    async def parts() -> AsyncGenerator[bytes, None]:
+        for _ in range(48):
+            yield bytes(10**6)
+        await asyncio.Event().wait()
+
+    async def message() -> str:
+        try:
+            async with visit(address) as visitor:
+                await visitor.socket.send(parts())
+        except RuntimeError as error:
+            return str(error)
+        return "the message is taken"
+
+    while True:
+        for words in await asyncio.gather(*(message() for _ in range(4))):
+            yield words
+        await asyncio.sleep(REST * 4)
+
+
+async def ask_without_waiting(address: str, number: int, file: Sequence[bytes]) -> AsyncGenerator[str, None]:
+    """Ask for thirty pages in a row, each at another image size, then wait for the last of them."""
+    async with visit(address) as visitor:
+        for turn in itertools.count():
+            sizes = [str(200 + 30 * (turn % 2) + place) for place in range(30)]
+            for size in sizes:
+                visitor.client.query_string = urlencode({"size": size})
+                await visitor.ask()
+            await visitor.idle()
+            while visitor.widgets["size"].value != sizes[-1]:
+                await visitor.idle()
+            yield "the last page comes"
 
 
 async def wrong_values(address: str, number: int, file: Sequence[bytes]) -> AsyncGenerator[str, None]:
@@ -272,6 +341,89 @@ async def leave_files(address: str, number: int, file: Sequence[bytes]) -> Async
             yield refusal or "a file is taken"
 
 
+CHUNKED = "Transfer-Encoding: chunked"
+
+
+def chunked(body: bytes, missing: int) -> Iterator[bytes]:
+    """A body in chunks, the last of which says that it has so many bytes more than come."""
+    for at in range(0, len(body), CHUNK):
+        part = body[at : at + CHUNK]
+        yield b"%x\r\n%b\r\n" % (len(part) + missing * (at + CHUNK >= len(body)), part)
+    yield b"0\r\n\r\n"
+
+
+def untrue(*lengths: str, missing: int = 0) -> Act:
+    """Send files whose length is another than these headers say, or in chunks of which `missing` bytes do not come."""
+
+    async def act(address: str, number: int, file: Sequence[bytes]) -> AsyncGenerator[str, None]:
+        async with visit(address) as visitor:
+            while True:
+                place, body = await visitor.place("mine"), b"".join(form("mine", file))
+                pieces = chunked(body, missing) if CHUNKED in lengths else [body]
+                head = head_of_put(address, place.upload_url, *lengths)
+                yield refusal(await status_of(address, itertools.chain([head], pieces))) or "a file is taken"
+                await asyncio.sleep(REST)
+
+    return act
+
+
+async def trickle(address: str, number: int, file: Sequence[bytes]) -> AsyncGenerator[str, None]:
+    """Send twenty files, a byte a second of each."""
+    async with visit(address) as visitor:
+        start, _ = form("slow", [])
+        heads = [
+            head_of_put(address, (await visitor.place(str(name))).upload_url, f"Content-Length: {2**20}")
+            for name in range(20)
+        ]
+        slow = [status_of(address, itertools.chain([head + start], itertools.repeat(b"0")), 1.0) for head in heads]
+        for status in await asyncio.gather(*slow):
+            yield refusal(status) or "a file is taken"
+
+
+async def download_at_once(address: str, number: int, file: Sequence[bytes]) -> AsyncGenerator[str, None]:
+    """Click six times on the button for a layer's numbers, without waiting, and fetch what is made."""
+    async with visit(address, "inference", "preset=resnet18&weights=random&at=conv1") as visitor:
+        key = next(key for key in visitor.widgets if key.endswith(".npz"))
+        while True:
+            for said in await visitor.download(key, 6):
+                if not said.startswith("/"):
+                    yield said
+                    continue
+                with await asyncio.to_thread(urlopen, address + said) as answer:
+                    data = await asyncio.to_thread(answer.read)
+                yield f"a file of {len(data) / 2**20:.1f} MiB"
+            await asyncio.sleep(REST)
+
+
+async def read_slowly(address: str, number: int, file: Sequence[bytes]) -> AsyncGenerator[str, None]:
+    """Ask for the page's script a third of a hundred times, and take four bytes a second of each answer."""
+    script = await asyncio.to_thread(script_of, address)
+    host, port = urlsplit(address).hostname, urlsplit(address).port
+    async with AsyncExitStack() as stack:
+        readers = []
+        for _ in range(34):
+            line = socket.socket()
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # the least that the system has
+            line.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(line, (host, port))
+            reader, writer = await asyncio.open_connection(sock=line, limit=4)
+            stack.callback(writer.close)
+            writer.write(f"GET {script} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode())
+            readers.append(reader)
+        while True:
+            parts = await asyncio.gather(*(reader.read(4) for reader in readers))
+            yield f"{sum(map(bool, parts))} answers go on"
+            await asyncio.sleep(1)
+
+
+def script_of(address: str) -> str:
+    """The path of the script of Streamlit's page."""
+    with urlopen(address) as page:
+        found = re.search(r'src="\.(/static/js/[^"]+)"', page.read().decode())
+    assert found
+    return found[1]
+
+
 @dataclass(frozen=True)
 class Attack:
     """What so many `people` do to a server, again and again or `once`, with the parts of a file that is made before.
@@ -289,6 +441,7 @@ class Attack:
 
 ONE_CHANNEL = "block=basic&layers=1&planes=1&stem=3x3&stem_width=1&stem_pool=none&in_channels=1&norm=none&size=8192"
 SMALL = "block=basic&layers=1-1&planes=8-16&size=4096"
+LARGE = partial(bytes, 16 * 2**20)
 SEVERAL = "tab=Several+pictures&"
 INTEGRATED = "preset=resnet152&tab=Attribution&size="
 
@@ -321,14 +474,22 @@ ATTACKS = (
     Attack("link: a size of 15,900 characters", open_links("size=" + "9" * 15_900)),
     Attack("link: a size of 100,000 characters", open_links("size=" + "9" * 100_000)),
     Attack("link: 8,000 unknown keys, and 900", open_links(unknown_keys(8000), unknown_keys(900))),
-    Attack("link: random ones, every page", open_random_links),
+    Attack("link: random ones, every page and tab", open_random_links),
     Attack("protocol: clear cache beside a training", clear_beside_training, people=4),
     Attack("protocol: set run on save", send("set_run_on_save")),
     Attack("protocol: every other message", send()),
+    Attack("protocol: messages of 48 MB without an end", send_without_end),
     Attack("protocol: widgets set to other kinds", wrong_values),
     Attack("sessions: a hundred opened and left", open_sessions, once=True),
     Attack("sessions: three click without pause", click_without_pause),
-    Attack("sessions: uploads left behind", leave_files, lambda: bytes(16 * 2**20), once=True),
+    Attack("sessions: thirty pages asked for in a row", ask_without_waiting),
+    Attack("sessions: sixty downloads at once", download_at_once, people=10),
+    Attack("sessions: a hundred read a few bytes a second", read_slowly),
+    Attack("sessions: uploads left behind", leave_files, LARGE, once=True),
+    Attack("upload: chunks beside a length", untrue(CHUNKED, "Content-Length: 10"), LARGE),
+    Attack("upload: a chunk that says more than it has", untrue(CHUNKED, missing=2**30), LARGE),
+    Attack("upload: more than it says", untrue("Content-Length: 1000"), LARGE),
+    Attack("upload: a byte a second, sixty files", trickle, once=True),
 )
 """Every attack, in the order in which they are made."""
 
@@ -379,6 +540,7 @@ class Result:
             "a process was left": self.left > 0,
             f"p95 {self.p95:.2f} s (limit {P95} s)": self.p95 >= P95,
             f"memory ×{after / max(before, 1):.2f} (limit ×{BACK})": after > BACK * before,
+            "a page failed": any(map(FAILED.search, self.said)),
             "a file without data was read": not self.readable and any(map(READ.search, self.said)),
             f"others saw: {next(iter(self.failures), '')[:80]}": bool(self.failures),
         }
@@ -406,6 +568,8 @@ class Result:
 LATE = "(left before the page came)"
 READ = re.compile("could be read|was understood|says which network")
 """What the page says of a checkpoint whose tensors it has."""
+FAILED = re.compile("the page (failed|draws)")
+"""What is said of a page that shows an exception, or a text as something else."""
 TITLE = (
     f"{'attack':42}{'processes':22}{'median':>9}{'p95':>9}{'slowest':>9}{'picture':>9}{'before':>8}{'most':>8}{'after':>8} MiB    "
     "what attackers saw"
@@ -623,12 +787,46 @@ def hostile(words: Sequence[str] = (), seconds: float = SECONDS, left: float = L
     print("\n".join(summary(found)))
 
 
+LINKS, LONGEST = 3000, 300.0
+"""Links of chance that `links` opens, three at a time, and seconds that it waits for a page: some measure large networks."""
+
+
+async def open_many(address: str, count: int) -> list[tuple[float, str]]:
+    """Open so many links of chance, over every page and tab; the seconds that each took, and what was wrong."""
+    every = await places(address)
+    rest = zip(itertools.islice(random_links(0), count), itertools.cycle(every), strict=False)
+    found = []
+
+    async def person() -> None:
+        for query, (page, tab) in rest:
+            start = time.perf_counter()
+            words = await opened(address, page, tab, query, LONGEST)
+            found.append((time.perf_counter() - start, words))
+
+    await asyncio.gather(person(), person(), person())
+    return found
+
+
+def links(count: int = LINKS) -> None:
+    """Print what so many links of chance did to the pages of a server."""
+    with server(ROOT / "explorer" / "app.py") as (address, _):
+        seconds, said = zip(*asyncio.run(open_many(address, count)), strict=True)
+    print(
+        f"{count:,} links of chance over every page and tab: median {np.median(seconds):.2f} s, slowest {max(seconds):.2f} s"
+    )
+    for words, times in Counter(said).most_common():
+        print(f"{times:6,}× {words[:300]}")
+
+
 def summary(results: Sequence[Result]) -> Iterator[str]:
     """Lines on the limits that were broken; of the first result, by nobody, only whether the machine had time."""
     alone, *attacks = results
     broken = [(result.name, words) for result in attacks for words in result.over()]
     if alone.p95 >= P95 / 2:
         yield f"The machine has no time to tell: clicks take {alone.p95:.2f} s at p95 where nobody attacks."
-    limits = f"no process ends or is left, p95 under {P95} s, memory back within {BACK - 1:.0%}, no file without data is read"
+    limits = (
+        f"no process ends or is left, p95 under {P95} s, memory back within {BACK - 1:.0%}, no page fails, "
+        "no file without data is read"
+    )
     yield f"{'over the limit' if broken else 'within the limits'}: {limits}"
     yield from (f"  {name}: {words}" for name, words in broken)

@@ -34,7 +34,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from explorer import guard
 from explorer.bench import ROOT, server
-from explorer.clients import Visitor, random_links, visit
+from explorer.clients import Reader, Visitor, random_links, visit
 from explorer.guard import Guard, Line, welcome
 from explorer.hostile import messages
 from explorer.view import MOST_PROBLEMS, tolerant
@@ -389,13 +389,13 @@ PAGES = {
 
 
 def test_links_that_nobody_meant_open(own) -> None:
-    """On every page, and on tabs where the link names none."""
+    """On every page, and on tabs where the link names none; and what they say is shown as text."""
     places = [(page, tab) for page, tabs in PAGES.items() for tab in tabs]
 
     async def act() -> None:
         for link, (page, tab) in zip(random_links(15), places, strict=False):
             async with connect(stream(own), max_size=None) as socket:
-                visitor = Visitor(socket, page)
+                visitor = Reader(socket, page)
                 visitor.client.query_string = link if "tab=" in link or not tab else f"{link}&{urlencode({'tab': tab})}"
                 await visitor.run()
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import io
 import os
 import pickle
+import re
+import socket
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing, nullcontext, suppress
 from dataclasses import replace
-from itertools import islice
+from functools import partial
+from itertools import chain, islice, repeat
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
 
 import numpy as np
 import pytest
@@ -23,12 +29,15 @@ import torch
 from conftest import alone
 from PIL import Image, ImageSequence
 from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
-from explorer import hostile
+from explorer import clients, hostile
 from explorer import hostile_files as files
 from explorer.__main__ import main
-from explorer.clients import random_links
+from explorer.bench import ROOT
+from explorer.clients import MARKUP, Visitor, misdrawn, random_links, status_of, visit
 from explorer.hostile import ATTACKS, Attack, Result, Scene, processes
+from explorer.state import escape_markdown
 from resnet import ResNetConfig
 from resnet.checkpoint import WeightsError, read_state_dict
 
@@ -128,6 +137,7 @@ BROKEN: dict[str, Result] = {
     "a process was left": replace(FINE, left=1),
     "p95 3.00 s (limit 0.5 s)": replace(FINE, clicks=(0.1, 3.0, 3.0)),
     "memory ×1.20 (limit ×1.1)": replace(FINE, memory=(1000, 5000, 1200)),
+    "a page failed": replace(FINE, said=Counter({"compare: the page failed for a visitor: KeyError: x": 1})),
     "a file without data was read": replace(FINE, readable=False, said=Counter({"mine.pt was understood by its tensors": 1})),
     "others saw: an exception": replace(FINE, failures=("an exception",)),
 }  # fmt: skip
@@ -215,3 +225,224 @@ def test_a_server_is_attacked_and_comes_back() -> None:
     if killed.memory:
         assert killed.ended
         assert min(link.memory) > 100 * 2**20  # type: ignore[arg-type]
+
+
+# -- what is sent -------------------------------------------------------------------------
+
+
+def rounds(address: str, words: str, count: int, file: bytes = b"") -> list[str]:
+    """What the first attacker sees in so many rounds of an attack."""
+    attack = next(attack for attack in ATTACKS if words in attack.name)
+
+    async def act() -> list[str]:
+        async with asyncio.timeout(60), aclosing(attack.act(address, 0, [file])) as every:
+            return [await anext(every) for _ in range(count)]
+
+    return alone(act())
+
+
+def test_thirty_pages_are_asked_for_before_one_is_awaited(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    class Noted(Visitor):
+        async def ask(self, *states: Any, **given: Any) -> None:
+            done.append(self.client.query_string)
+            await super().ask(*states, **given)
+
+        async def idle(self) -> None:
+            done.append("idle")
+            await super().idle()
+
+    monkeypatch.setattr(hostile, "visit", partial(visit, kind=Noted))
+    assert rounds(address, "in a row", 2) == ["the last page comes"] * 2
+    asked = [f"size={size}" for size in range(200, 260)]
+    waits = [number for number, what in enumerate(done) if what == "idle"]
+    assert [what for what in done[2:] if what != "idle"] == asked
+    assert min(waits[1:]) == 32
+    assert done[max(waits[1:]) - 1] in ("idle", asked[-1])
+
+
+def test_a_message_without_an_end_ends_the_connection(address: str) -> None:
+    """At its first million bytes, in several connections at once; the word does not always arrive."""
+    seen = rounds(address, "without an end", 4)
+    assert all(re.search("received 1009|no close frame", words) for words in seen)
+    assert any("exceeds limit of 1000000 bytes" in words for words in seen)
+
+
+@pytest.mark.parametrize(
+    ("words", "refused"), [("beside a length", "411"), ("says more than it has", "411"), ("more than it says", "400")]
+)
+def test_an_upload_that_lies_is_refused(address: str, words: str, refused: str) -> None:
+    """Before its end, so that the word does not always arrive."""
+    seen = Counter(sentence.split()[4] for sentence in rounds(address, words, 3, b"x" * 2000))
+    assert refused in seen
+    assert set(seen) <= {refused, "no"}
+
+
+def test_chunks_say_what_they_are_told_to() -> None:
+    body = bytes(hostile.CHUNK) + b"rest"
+    *_, last, end = whole = list(hostile.chunked(body, 2**30))
+    assert (last, end) == (b"40000004\r\nrest\r\n", b"0\r\n\r\n")
+    assert b"".join(whole).startswith(b"40000\r\n\0\0")
+    assert len(b"".join(whole)) == len(body) + len("40000\r\n\r\n" + "40000004\r\n\r\n" + "0\r\n\r\n")
+
+
+def test_uploads_trickle(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[bytes, list[bytes], float]] = []
+
+    async def noted(_: str, pieces: Iterable[bytes], pause: float) -> str:
+        head, *rest = islice(pieces, 100)
+        sent.append((head, rest, pause))
+        return "408 Request Timeout"
+
+    monkeypatch.setattr(hostile, "status_of", noted)
+    assert rounds(address, "a byte a second", 20) == ["The upload is refused: 408 Request Timeout."] * 20
+    assert len({head for head, _, _ in sent}) == 20
+    for head, rest, pause in sent:
+        assert head.startswith(b"PUT /_stcore/upload_file/")
+        assert b"Content-Length: 1048576\r\n" in head
+        assert (set(map(len, rest)), pause) == ({1}, 1.0)
+
+
+def test_pieces_of_a_request_come_apart_until_it_is_answered() -> None:
+    """By what arrives at a server of the test's own."""
+    arrived: list[tuple[float, bytes]] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while len(arrived) < 3:
+            data = await reader.read(100)
+            arrived.append((time.monotonic(), data))
+        writer.write(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+        await writer.drain()
+        while await reader.read(100):
+            pass
+        writer.close()
+
+    async def act() -> str:
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            async with asyncio.timeout(10):
+                return await status_of(address, repeat(b"0"), 0.1)
+
+    assert alone(act()) == "408 Request Timeout"
+    assert [data for _, data in arrived] == [b"0"] * 3
+    assert arrived[2][0] - arrived[0][0] > 0.15
+
+
+def test_downloads_are_asked_for_at_once(address: str) -> None:
+    """One is made for a session, which the server's words say of the others."""
+    seen = Counter(rounds(address, "sixty downloads", 6))
+    (made,) = [words for words in seen if words.startswith("a file of")]
+    assert float(made.split()[3]) > 1
+    assert seen == {made: seen[made], "Failed to generate file for download": 6 - seen[made]}
+    assert seen[made] < 6
+
+
+def test_answers_are_read_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server of the test's own, whose system holds little for it, keeps nearly all."""
+    sent: Counter[str] = Counter()
+    taken: list[int] = []
+    read = asyncio.StreamReader.read
+
+    async def noted(self: asyncio.StreamReader, size: int = -1) -> bytes:
+        data = await read(self, size)
+        taken.append(len(data))
+        return data
+
+    monkeypatch.setattr(asyncio.StreamReader, "read", noted)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        path = (await reader.readuntil(b"\r\n\r\n")).split()[1].decode()
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        if path == "/":
+            writer.write(b'<script type="module" src="./static/js/index.x.js"></script>')
+            writer.close()
+            return
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        writer.transport.set_write_buffer_limits(0)
+        sent["answers"] += path == "/static/js/index.x.js"
+        with suppress(ConnectionError):
+            while True:
+                writer.write(bytes(1000))
+                await writer.drain()
+                sent["bytes"] += 1000
+
+    async def act() -> list[str]:
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            return await asyncio.to_thread(rounds, address, "a few bytes", 2)
+
+    start = time.monotonic()
+    assert alone(act()) == ["34 answers go on"] * 2
+    assert time.monotonic() - start > 0.9
+    assert (sent["answers"], taken) == (34, [4] * 68)
+    assert sent["bytes"] < 34 * 50_000
+
+
+# -- links of chance ----------------------------------------------------------------------
+
+
+def shown(**element: Any) -> ForwardMsg:
+    return ForwardMsg(delta={"new_element": element})
+
+
+@pytest.mark.parametrize("text", [text for text in MARKUP if text != "%3Cb%3E"])
+def test_a_text_is_seen_that_would_be_drawn_as_another(text: str) -> None:
+    assert misdrawn(shown(alert={"body": f"tab = {text} is not one of Layers"}))
+    assert not misdrawn(shown(alert={"body": f"tab = {escape_markdown(text)} is not one of Layers"}))
+    assert not misdrawn(shown(page_link={"query_string": text}))
+
+
+@pytest.mark.parametrize(
+    ("html", "asked"),
+    [
+        ('<img src="https://else.example/x.png">', True),
+        ("<p>\n<image width=3\nxlink:href='//else.example/x'/>", True),
+        ("<style>p { background: url(https://else.example/x.png) }</style>", True),
+        ("![](https://else.example/x.png)", True),
+        ('<a href="https://else.example/">there</a>', False),
+        ('<svg xmlns="http://www.w3.org/2000/svg"><image href="data:image/png;base64,AA=="/></svg>', False),
+        ('<img src="/media/x.png">', False),
+    ],
+)
+def test_a_request_to_elsewhere_is_seen(html: str, asked: bool) -> None:
+    assert bool(misdrawn(shown(html={"body": html}))) == asked
+
+
+def test_links_of_chance_open_every_tab(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose names are in the source; what is wrong with a page is said."""
+    source = ast.parse((ROOT / "pages" / "kernels.py").read_text(encoding="utf-8"))
+    (names,) = [
+        [ast.literal_eval(key) for key in node.keys if key] for node in ast.walk(source) if isinstance(node, ast.Dict)
+    ]
+    monkeypatch.setattr(hostile, "PAGES", ("kernels", "accuracy"))
+    every = [*(("kernels", name) for name in names), ("accuracy", "")]
+    assert len(every) == 4
+    assert alone(hostile.places(address)) == every
+    links: list[tuple[str, str]] = []
+
+    def noted(address: str, page: str = "", query: str = "", *kind: Any) -> Any:
+        links.append((page, dict(parse_qsl(query)).get("tab", "")))
+        return visit(address, page, query, *kind)
+
+    monkeypatch.setattr(hostile, "visit", noted)
+    monkeypatch.setattr(hostile, "random_links", lambda _: chain(["size=32"] * 4, ["tab=Cost"]))
+    assert [words for _, words in alone(hostile.open_many(address, 5))] == [hostile.NOTHING_WRONG] * 5
+    assert links[2:] == [*every, ("kernels", "Cost")]
+    monkeypatch.setattr(clients, "misdrawn", lambda _: "<b>")
+    (words,) = rounds(address, "link: random", 1)
+    assert words == "the page draws '<b>' for a visitor at kernels?size=32&tab=Kernel+stacks"
+
+
+def test_what_links_of_chance_did_is_printed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def found(address: str, count: int) -> list[tuple[float, str]]:
+        return [(0.25, "fine")] * count + [(3.0, "the page failed")]
+
+    monkeypatch.setattr(hostile, "open_many", found)
+    monkeypatch.setattr(hostile, "server", lambda _: nullcontext(("", None)))
+    hostile.links(1000)
+    title, *lines = capsys.readouterr().out.splitlines()
+    assert title == "1,000 links of chance over every page and tab: median 0.25 s, slowest 3.00 s"
+    assert lines == [" 1,000× fine", "     1× the page failed"]
