@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 import webbrowser
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,9 +25,14 @@ from explorer.guard import Guard
 for module in iter_modules(views.__path__, f"{views.__name__}."):
     import_module(module.name)
 
+# Python lets go of a thread after 5 ms where another one can run. A page's thread tells the server's of each of its
+# hundreds of parts, and on a busy machine each change takes as long again.
+sys.setswitchinterval(0.02)
+
 # What the imports made is never garbage: Python need not look through it for some, during which nobody is served.
 gc.collect()
 gc.freeze()
+gc.set_threshold(10_000, 20, 20)  # a click makes that many objects, and little of it is garbage
 
 
 @asynccontextmanager

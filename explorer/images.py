@@ -47,9 +47,18 @@ def open_image(data: bytes | bytearray | memoryview) -> Image.Image:
         ImageError: for what is not bytes, is empty, above 20 MiB, of another format, damaged, or takes more memory or
             time; nothing else is raised, whatever is given.
     """
+    return Image.fromarray(pixels(data))
+
+
+def pixels(data: bytes | bytearray | memoryview) -> np.ndarray:
+    """`open_image` without a copy of what was decoded: H×W×3 bytes that cannot be written.
+
+    Raises:
+        ImageError: as `open_image` does.
+    """
     whole = _bytes(data)
     try:
-        return _picture(confined(PROGRAM, whole, MAX_ANSWER_BYTES, memory=MAX_MEMORY))
+        return _pixels(confined(PROGRAM, whole, MAX_ANSWER_BYTES, memory=MAX_MEMORY))
     except MemoryError as error:
         raise ImageError("The picture finds too little memory on this machine: a smaller one is accepted.") from error
     except BusyError as error:
@@ -80,14 +89,13 @@ def _bytes(data: bytes | bytearray | memoryview) -> bytes:
     return data if isinstance(data, bytes) else view.tobytes()
 
 
-def _picture(answer: bytes) -> Image.Image:
-    """The picture that a decoding process answers, which a file may have taken over.
+def _pixels(answer: bytes) -> np.ndarray:
+    """The pixels that a decoding process answers, which a file may have taken over.
 
     Raises:
         ImageError: where it answers with a problem, or with anything else.
     """
     line, _, _ = answer[:1000].partition(b"\n")
-    pixels = memoryview(answer)[len(line) + 1 :]
     try:
         said = json.loads(line)
         problem, size = said.get("problem"), tuple(said.get("size", ()))
@@ -96,9 +104,9 @@ def _picture(answer: bytes) -> Image.Image:
     if isinstance(problem, str):
         raise ImageError(plain(problem, 300))
     whole = len(size) == 2 and all(type(side) is int and 1 <= side <= MAX_SIDE_AFTER for side in size)
-    if not whole or len(pixels) != 3 * size[0] * size[1]:
+    if not whole or len(answer) - len(line) - 1 != 3 * size[0] * size[1]:
         raise ImageError(f"The picture cannot be decoded: an undamaged {ACCEPTED} file is accepted.")
-    return Image.frombytes("RGB", size, pixels)
+    return np.frombuffer(answer, np.uint8, offset=len(line) + 1).reshape(size[1], size[0], 3)
 
 
 # -- samples ------------------------------------------------------------------------------
@@ -139,6 +147,14 @@ class Sample:
             raise ImageError(
                 f"The sample {self.name} is missing or damaged: installing the app again mends it."
             ) from error
+
+    def pixels(self) -> np.ndarray:
+        """The same as H×W×3 bytes.
+
+        Raises:
+            ImageError: as `image` does.
+        """
+        return np.asarray(self.image())
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import sys
@@ -130,6 +131,15 @@ def _awaited(turn: Future[Value], functions: list[Callable[[], Value]]) -> Futur
 
 
 ONE_AT_A_TIME = Turn()
+
+
+LONG = 2**22
+"""Numbers from which on preparing a picture takes about as long as a pass."""
+
+
+def in_turn(size: int, make: Callable[[], Value]) -> Value:
+    """What `make` returns, which works on so many numbers; where they are many, in a turn of its own."""
+    return ONE_AT_A_TIME.run(make) if size >= LONG else make()
 
 
 def step(module: nn.Module, batch: Tensor) -> Tensor:
@@ -369,9 +379,13 @@ class Prepared:
     def tensor(self) -> Tensor:
         """1×C×H×W, normalised."""
         mean, std = (torch.tensor(each)[:, None, None] for each in (self.preprocessing.mean, self.preprocessing.std))
-        # One copy and no more: a large picture is hundreds of MB.
-        channels_first = np.ascontiguousarray(self.seen.transpose(2, 0, 1), dtype=np.float32)
-        return torch.from_numpy(channels_first).div_(255).sub_(mean).div_(std)[None]
+
+        def make() -> Tensor:
+            # One copy and no more: a large picture is hundreds of MB.
+            channels_first = np.ascontiguousarray(self.seen.transpose(2, 0, 1), dtype=np.float32)
+            return torch.from_numpy(channels_first).div_(255).sub_(mean).div_(std)[None]
+
+        return in_turn(self.seen.size, make)
 
 
 def prepare(picture: Image.Image, preprocessing: Preprocessing, invert: bool | None = None) -> Prepared:
@@ -380,6 +394,11 @@ def prepare(picture: Image.Image, preprocessing: Preprocessing, invert: bool | N
     `invert` None decides by the border: networks trained on bright objects on black get a
     picture with a bright border inverted.
     """
+    most = max(math.prod(picture.size), math.prod(preprocessing.size))
+    return in_turn(3 * most, lambda: _prepare(picture, preprocessing, invert))
+
+
+def _prepare(picture: Image.Image, preprocessing: Preprocessing, invert: bool | None) -> Prepared:
     grey = len(preprocessing.mean) == 1
     picture = picture.convert("L" if grey else "RGB")
     if invert is None:

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-SLICE = 0.03
-"""Seconds that a thread has its place for, where others wait."""
+SLICE, LOOK = 0.03, 0.005
+"""Seconds that a thread has its place for, where others wait, and those from one look at who waits to the next."""
 HALF_LIFE = 10.0
 """Seconds after which half of what somebody has taken is forgotten."""
 SHARE = 1.0
@@ -25,12 +25,14 @@ FORGOTTEN = 0.01
 
 @dataclass(eq=False)
 class Place:
-    """A thread's place, or its wait for one: for whom it works, and the processor seconds and the time of its start."""
+    """A thread's place, or its wait for one: for whom it works, the processor seconds and the time of its start, and when
+    the thread looked last at who waits."""
 
     user: str
     given: threading.Event = field(default_factory=threading.Event)
     start: float = 0.0
     since: float = 0.0
+    looked: float = 0.0
 
 
 class FairShare:
@@ -81,8 +83,9 @@ class FairShare:
     def _gives_way(self, place: Place) -> bool:
         with self._lock:
             now = time.monotonic()
-            if not self._waiting:
+            if not self._waiting or now - place.looked < LOOK:
                 return False
+            place.looked = now
             first = min(self._rank(one.user, now) for one in self._waiting)
             mine = self._rank(place.user, now, time.thread_time() - place.start)
             return first < mine or (first == mine and now - place.since > SLICE)

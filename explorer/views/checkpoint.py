@@ -28,6 +28,7 @@ from resnet.options import to_text
 from resnet.weights import Weights, own_weights
 
 from .. import state
+from ..scheduler import PAGES
 from ..store import HELD, LARGE, RESULTS, NoRoomError, Own
 
 
@@ -90,7 +91,8 @@ def take(file: UploadedFile) -> None:
         except TimeoutError:
             raise NoRoomError(f"{file.name} cannot be read now (others are read): try again in a moment.") from None
         stack.enter_context(HELD.room(len(data), file.name, instead=held()))
-        checkpoint = read(data, file.name)
+        with PAGES.aside():
+            checkpoint = read(data, file.name)
         with HELD.room(max(0, checkpoint.nbytes - len(data)), file.name, instead=held()) as hold:
             drop()
             hold(checkpoint)

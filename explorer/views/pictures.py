@@ -12,8 +12,9 @@ import streamlit as st
 from PIL import Image, ImageOps
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from .. import state
-from ..images import ACCEPTED, MAX_BYTES, ImageError, Sample, open_image, samples
+from .. import images, state
+from ..images import ACCEPTED, MAX_BYTES, ImageError, Sample, samples
+from ..scheduler import PAGES
 from ..store import HELD, RESULTS, NoRoomError, Own
 from .cached import shared
 from .picture import Contacts, contacts, tiles
@@ -40,8 +41,8 @@ class Upload:
     def nbytes(self) -> int:
         return len(self.data) + self.tile.nbytes
 
-    def image(self) -> Image.Image:
-        return open_image(self.data)
+    def pixels(self) -> np.ndarray:
+        return images.pixels(self.data)
 
 
 class Chosen(NamedTuple):
@@ -57,7 +58,7 @@ class Chosen(NamedTuple):
     @property
     def image(self) -> Image.Image:
         """A picture of the caller's own: saving one writes into it for a moment."""
-        return Image.fromarray(decoded(self.digest, self.source.image))
+        return Image.fromarray(decoded(self.digest, self.source.pixels))
 
     @property
     def small(self) -> Image.Image:
@@ -66,9 +67,9 @@ class Chosen(NamedTuple):
 
 
 @shared()
-def decoded(picture: str, _open: Callable[[], Image.Image]) -> np.ndarray:
+def decoded(picture: str, _pixels: Callable[[], np.ndarray]) -> np.ndarray:
     """A picture's pixels, H×W×3."""
-    return np.asarray(_open())
+    return _pixels()
 
 
 @shared()
@@ -200,8 +201,8 @@ def read(name: str, data: bytes, digest: Own, mine: int) -> Upload:
         raise NoRoomError(
             f"{name} finds no room: your pictures may take {MOST_BYTES // 2**20} MiB together; remove some first."
         )
-    with HELD.room(len(data), name) as hold:
-        pixels = decoded(digest, lambda: open_image(data))
+    with HELD.room(len(data), name) as hold, PAGES.aside():
+        pixels = decoded(digest, lambda: images.pixels(data))
         upload = Upload(digest, name, data, thumbnail(Image.fromarray(pixels)))
         hold(upload)
         return upload

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from html import escape
@@ -34,7 +35,7 @@ from . import checkpoint
 from .cached import Key, device, form, model, shared, traced
 from .network import chosen_layer
 from .picture import contacts, downloads, tiles
-from .pictures import Chosen
+from .pictures import SHOWN, Chosen
 
 # -- weights ------------------------------------------------------------------------------
 
@@ -357,14 +358,17 @@ def seen(result: Run) -> None:
     left.image(result.picture.small, caption=state.escape_markdown(result.picture.name), width="stretch")
     pixels = result.prepared.seen
     pixels = pixels[:, :, 0] if pixels.shape[2] != 3 else pixels
-    scale = max(1, 224 // max(pixels.shape[:2]))
+    longest = max(pixels.shape[:2])
+    if longest > SHOWN:
+        pixels = np.asarray(Image.fromarray(pixels).reduce(math.ceil(longest / SHOWN)))
+    scale = max(1, 224 // longest)
     words = f"What the network sees: {result.size}" + (", inverted" if result.prepared.inverted else "")
     right.image(pixels.repeat(scale, 0).repeat(scale, 1), caption=words, width="stretch")
 
 
 # -- activations --------------------------------------------------------------------------
 
-SHOWN = (32, 128, 512)
+CHANNELS = (32, 128, 512)
 
 
 def chosen_channel(order: np.ndarray) -> int:
@@ -402,8 +406,8 @@ def activations(result: Run) -> None:
 def channel_grid(result: Run, maps: np.ndarray, name: str) -> int:
     """The grid of a layer's channel maps; returns the selected channel."""
     order = inference.by_strength(maps)
-    choices = [most for most, fewer in zip(SHOWN, (0, *SHOWN), strict=False) if fewer < len(order)]
-    most = min(st.session_state.get("channels shown") or SHOWN[0], choices[-1])
+    choices = [most for most, fewer in zip(CHANNELS, (0, *CHANNELS), strict=False) if fewer < len(order)]
+    most = min(st.session_state.get("channels shown") or CHANNELS[0], choices[-1])
     if len(choices) > 1:
         key = f"shown of {len(order)}"
         state.set_widget(key, most)
@@ -417,7 +421,7 @@ def channel_grid(result: Run, maps: np.ndarray, name: str) -> int:
     def select(identifier: str) -> None:
         st.session_state.channel = int(identifier)
 
-    with st.container(height=430 if len(shown) > SHOWN[0] else "content", border=False):
+    with st.container(height=430 if len(shown) > CHANNELS[0] else "content", border=False):
         labels = {str(channel): str(channel) for channel in shown}
         pictures = charts.channel_tiles(maps, shown)
         tiles(contacts(pictures), labels, str(selected), "channel tiles", select)
