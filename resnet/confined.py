@@ -137,6 +137,10 @@ need not wait until files that take long are done."""
 waiting: Callable[[], object] = object
 """Called now and then by a thread that waits for a program; what it raises ends the wait, and the program."""
 
+PIPE = 2**20
+"""Bytes that a program may be ahead of its reader, where the system lets it: after each, the reader waits until other
+threads let it go on."""
+
 _BUSY = "cannot be read now ({}): try again in a moment"
 
 
@@ -176,7 +180,7 @@ def _run(command: list[str], file: IO[bytes], most: int, seconds: float) -> tupl
     with subprocess.Popen(
         command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, process_group=0,
         env={name: os.environ[name] for name in _NEEDED if name in os.environ} | {"MALLOC_ARENA_MAX": "1"},
-        creationflags=getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0),
+        creationflags=getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0), pipesize=PIPE,
     ) as process:  # fmt: skip
         assert process.stdout is not None
         output, found = process.stdout, Future[bytes]()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import streamlit as st
@@ -14,10 +14,13 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from .. import images, state
 from ..images import ACCEPTED, MAX_BYTES, ImageError, Sample, samples
+from ..inference import in_turn
 from ..scheduler import PAGES
 from ..store import HELD, RESULTS, NoRoomError, Own
 from .cached import shared
 from .picture import Contacts, contacts, tiles
+
+Value = TypeVar("Value")
 
 SOURCES = ("Samples", "Upload", "Camera")
 MOST = 16
@@ -60,10 +63,19 @@ class Chosen(NamedTuple):
         """A picture of the caller's own: saving one writes into it for a moment."""
         return Image.fromarray(decoded(self.digest, self.source.pixels))
 
+    def made(self, make: Callable[[Image.Image], Value]) -> Value:
+        """What `make` returns for a picture of its own."""
+        return made(decoded(self.digest, self.source.pixels), make)
+
     @property
     def small(self) -> Image.Image:
         """The same, at most `SHOWN` pixels a side."""
         return Image.fromarray(reduced(self.digest, self))
+
+
+def made(pixels: np.ndarray, make: Callable[[Image.Image], Value]) -> Value:
+    """What `make` returns for a picture of its own, in a turn where it is large."""
+    return in_turn(pixels.size, lambda: make(Image.fromarray(pixels)))
 
 
 @shared()
@@ -74,9 +86,11 @@ def decoded(picture: str, _pixels: Callable[[], np.ndarray]) -> np.ndarray:
 
 @shared()
 def reduced(picture: str, _chosen: Chosen) -> np.ndarray:
-    image = _chosen.image
-    image.thumbnail((SHOWN, SHOWN))
-    return np.asarray(image)
+    def reduce(picture: Image.Image) -> np.ndarray:
+        picture.thumbnail((SHOWN, SHOWN))
+        return np.asarray(picture)
+
+    return _chosen.made(reduce)
 
 
 @shared()
@@ -203,7 +217,7 @@ def read(name: str, data: bytes, digest: Own, mine: int) -> Upload:
         )
     with HELD.room(len(data), name) as hold, PAGES.aside():
         pixels = decoded(digest, lambda: images.pixels(data))
-        upload = Upload(digest, name, data, thumbnail(Image.fromarray(pixels)))
+        upload = Upload(digest, name, data, made(pixels, thumbnail))
         hold(upload)
         return upload
 

@@ -214,12 +214,12 @@ class Run:
 @shared()
 def brightness(picture: str, _picture: Chosen) -> float:
     """Of a picture's border, 0 to 255."""
-    return inference.border_brightness(_picture.image)
+    return _picture.made(inference.border_brightness)
 
 
 @shared(most=2**24)  # so that many large pictures, one after the other, push out nothing else
 def prepared(picture: str, preprocessing: Preprocessing, inverted: bool, _picture: Chosen) -> Prepared:
-    return inference.prepare(_picture.image, preprocessing, inverted)
+    return _picture.made(lambda picture: inference.prepare(picture, preprocessing, inverted))
 
 
 @shared()
