@@ -413,6 +413,18 @@ def shown(seen: np.ndarray) -> np.ndarray:
     return seen if seen.shape[2] == 3 else seen[:, :, :1].repeat(3, 2)
 
 
+def fitting(seen: np.ndarray, most: int) -> np.ndarray:
+    """The bytes H×W×C that a network saw as a page shows them, in colours or its first channel as H×W: a small picture
+    with hard pixels, up to 224 a side, and a large one reduced by a whole number to at most `most`.
+    """
+    pixels = seen if seen.shape[2] == 3 else seen[:, :, 0]
+    longest = max(pixels.shape[:2])
+    if longest > most:
+        return np.asarray(Image.fromarray(pixels).reduce(math.ceil(longest / most)))
+    scale = max(1, 224 // longest)
+    return pixels.repeat(scale, 0).repeat(scale, 1)
+
+
 def on_picture(cells: np.ndarray, field: Field, size: tuple[int, int], samples: tuple[int, int]) -> np.ndarray:
     """A layer's units H×W(×…) as they lie on a picture of `size` pixels, drawn with so many samples (height, width).
 

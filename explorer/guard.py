@@ -370,7 +370,11 @@ class Guard:
         self.resumed(session)
         if get_instance().is_active_session(session):
             return
+        known = get_instance()._session_mgr.get_session_info(session)
         get_instance().close_session(session)
+        if known:
+            # Else what the person brought stays until Python finds that the session is garbage.
+            known.session.session_state.clear()
         loop = asyncio.get_running_loop()
         for delay in (0, LAST_RUN):  # a run of its script may be under way
             loop.call_later(delay, store.RESULTS.leave, session)

@@ -1,6 +1,6 @@
 """Pictures from outside: uploads of any kind, and the samples that come with the project.
 
-`open_image` is the only way in for bytes that a stranger chose. It either returns
+`open_image`, or `pixels` in its place, is the only way in for bytes that a stranger chose. It either returns
 an ordinary RGB picture or says in one sentence why it cannot.
 """
 

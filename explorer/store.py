@@ -292,12 +292,16 @@ def budget(name: str, usual: int) -> int:
 PAUSES = (1.0, 3.0, 6.0)
 """Seconds from when somebody asks to when memory is given back, and from that to the next times: by the last, a page that
 was being drawn has let go of what it had in hand."""
+COLLECTED_EVERY = 60.0
+"""Seconds from one search for garbage to the next. It goes through all that is kept, and nobody is served meanwhile."""
 
 _tidying, _asked = threading.Lock(), threading.Event()
+_collected = -math.inf
 
 
 def tidy() -> None:
-    """`give_back` soon and some more times, once for all who ask meanwhile, since nobody is served while garbage is looked for."""
+    """Give memory that is free back to the system, soon and some more times, once for all who ask meanwhile; garbage that
+    keeps some follows within a minute."""
     _asked.set()
     if _tidying.acquire(blocking=False):
         try:
@@ -307,10 +311,17 @@ def tidy() -> None:
 
 
 def _rounds() -> None:
+    global _collected
     while _asked.is_set():
         _asked.clear()
         for pause in PAUSES:
             time.sleep(pause)
+            give_back()
+        due = _collected + COLLECTED_EVERY
+        _asked.wait(max(0.0, due - time.monotonic()))
+        if time.monotonic() >= due:
+            _collected = time.monotonic()
+            gc.collect()
             give_back()
     _tidying.release()
     if _asked.is_set():  # by somebody who found the lock taken
@@ -318,8 +329,7 @@ def _rounds() -> None:
 
 
 def give_back() -> None:
-    """Give memory that is free back to the system: garbage is collected, and glibc's heap cut where that is in use."""
-    gc.collect()
+    """Give memory that is free back to the system: glibc's heap is cut where that is in use."""
     with suppress(AttributeError, OSError, TypeError):  # only glibc has it
         ctypes.CDLL(None).malloc_trim(0)
 

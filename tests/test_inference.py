@@ -495,6 +495,18 @@ def test_overlay_blends_map_and_picture(channels: int) -> None:
     assert half.getpixel((10, 10)) == pytest.approx([(153 + shade) / 2 for shade in DARK], abs=1)
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "channels", "size"),
+    [(28, 20, 1, (224, 160)), (300, 300, 3, (300, 300)), (100, 30, 5, (200, 60)), (4000, 3000, 3, (1334, 1000)), (1501, 7, 1, (751, 4))],
+)  # fmt: skip
+def test_what_a_network_saw_fits_the_page(height: int, width: int, channels: int, size: tuple[int, int]) -> None:
+    ramp = np.broadcast_to(np.linspace(0, 255, height)[:, None, None], (height, width, channels)).astype(np.uint8)
+    shown = charts.fitting(ramp, 1500)
+    assert shown.shape == (size if channels != 3 else (*size, 3))
+    assert abs(float(shown.mean()) - float(ramp.mean())) < 1
+    assert np.all(np.diff(shown.reshape(size[0], -1)[:, 0].astype(int)) >= 0)
+
+
 def test_overlay_is_upright() -> None:
     seen = np.zeros((8, 8, 3), np.uint8)
     seen[:4, :, 0] = 255

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +14,7 @@ import pytest
 from conftest import soon
 
 from explorer import scheduler
+from explorer.bench import ROOT
 from explorer.inference import Turn
 from explorer.scheduler import HALF_LIFE, PAGES, SHARE, SLICE, FairShare
 from explorer.store import Store
@@ -244,3 +248,40 @@ def test_a_page_that_waits_holds_nobody_up(
         until.set()
         first.join()
         second.join()
+
+
+# -- what nobody waits for ----------------------------------------------------------------
+
+OPENED = """
+import gc, json, sys
+from streamlit import config
+config._main_script_path = sys.argv[1]
+config.get_config_options(force_reparse=True)
+import explorer.app
+before, looked_through = set(sys.modules), len(gc.get_objects())
+from streamlit.testing.v1 import AppTest
+app = AppTest.from_file(sys.argv[1], default_timeout=600)
+app.query_params["preset"] = "resnet20_fashion"
+app.run()
+app.switch_page("../pages/inference.py").run()
+assert not app.exception
+print(json.dumps([sorted(set(sys.modules) - before), looked_through]))
+"""
+
+
+def test_the_server_starts_with_what_pages_need() -> None:
+    """No visitor waits until torch's parts are imported, nor while Python looks for garbage among them."""
+    script = str(ROOT / "explorer" / "script.py")
+    ran = subprocess.run(
+        [sys.executable, "-c", OPENED, script],
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=600,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    imported, looked_through = json.loads(ran.stdout.splitlines()[-1])
+    large = {"torch", "torchvision", "sympy", "triton", "pandas", "plotly", "explorer", "resnet"}
+    assert [name for name in imported if name.split(".")[0] in large and name.count(".") < 2] == []
+    assert looked_through < 10_000

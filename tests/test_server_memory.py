@@ -59,7 +59,8 @@ def test_a_run_holds_nothing_large() -> None:
 def test_a_picture_is_prepared_as_bytes() -> None:
     """A quarter of what its numbers take, which are the same as ever."""
     chosen = pictures.from_sample(pictures.samples()[0])
-    prepared = prepare(chosen.image, bundled(BUNDLED["resnet20"])[0].data.preprocessing)
+    preprocessing = bundled(BUNDLED["resnet20"])[0].data.preprocessing
+    prepared = chosen.made(lambda picture: prepare(picture, preprocessing))
     assert prepared.pixels.nbytes == prepared.tensor.nbytes == 4 * prepared.seen.nbytes
 
 
@@ -86,6 +87,7 @@ def look(size, **query):
 
 def leave():
     RESULTS.leave("test session id")
+    gc.collect()
     give_back()
 
 def watch():

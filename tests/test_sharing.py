@@ -650,12 +650,11 @@ def test_what_everybody_is_shown_nobody_can_change(fresh: Callable[[], None]) ->
         cached.computed("array", "…", lambda move: np.zeros(3))[0] = 1
     assert RESULTS.get("array").tolist() == [0, 0, 0]
     sample = samples()[0]
-    decoded = pictures.decoded(sample.name, sample.image)
+    decoded = pictures.decoded(sample.name, sample.pixels)
     with pytest.raises(ValueError, match="read-only"):
         decoded[0, 0] = 0
-    ours = pictures.from_sample(sample).image
-    ours.paste("red", (0, 0, 4, 4))
-    assert np.array_equal(np.asarray(pictures.from_sample(sample).image), decoded)
+    pictures.from_sample(sample).made(lambda ours: ours.paste("red", (0, 0, 4, 4)))
+    assert np.array_equal(pictures.from_sample(sample).made(np.asarray), decoded)
 
 
 def test_one_picture_is_saved_by_several_people(fresh: Callable[[], None]) -> None:
@@ -670,7 +669,7 @@ def test_one_picture_is_saved_by_several_people(fresh: Callable[[], None]) -> No
     alone = {quality: save(open_image(sample.open()), quality) for quality in (5, 95)}
     asked = list(alone) * 100
     with ThreadPoolExecutor(4) as pool:
-        found = pool.map(lambda quality: save(pictures.from_sample(sample).image, quality), asked)
+        found = pool.map(lambda quality: pictures.from_sample(sample).made(lambda ours: save(ours, quality)), asked)
         assert [data == alone[quality] for quality, data in zip(asked, found, strict=True)] == [True] * len(asked)
 
 

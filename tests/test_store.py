@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import threading
 import tracemalloc
 from collections import deque
@@ -16,7 +17,6 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 import torch
-from conftest import soon
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -480,29 +480,61 @@ def test_a_budget_that_is_none_gets_a_sentence(text: str, monkeypatch: pytest.Mo
 # -- giving memory back -------------------------------------------------------------------
 
 
-def test_memory_is_given_back_once_for_all_who_ask(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Soon, and again when pages that were being drawn are through; who asks meanwhile is heard after that."""
-    pauses: list[float] = []
-    collected: list[int] = []
-    first, go, rest = threading.Event(), threading.Event(), threading.Lock()
+class Asked:
+    """An event; who waits for it in vain only moves the clock."""
 
-    def pause(seconds: float) -> None:
-        pauses.append(seconds)
-        first.set()
-        assert go.wait(60)
+    def __init__(self, clock: SimpleNamespace):
+        self.clock, self.true = clock, False
 
-    monkeypatch.setattr(module, "_tidying", rest)
-    monkeypatch.setattr(module, "time", SimpleNamespace(sleep=pause))
-    monkeypatch.setattr(gc, "collect", lambda: collected.append(1))
+    def set(self) -> None:
+        self.true = True
+
+    def clear(self) -> None:
+        self.true = False
+
+    def is_set(self) -> bool:
+        return self.true
+
+    def wait(self, seconds: float) -> None:
+        if not self.true:
+            self.clock.now += seconds
+
+
+@pytest.mark.parametrize(
+    ("asked", "given", "collected"),
+    [
+        ([], [1, 4, 10, 10], [10]),
+        ([1, 4], [1, 4, 10, 10, 11, 14, 20, 70], [10, 70]),
+        ([4, 14, 20], [1, 4, 10, 10, 11, 14, 20, 21, 24, 30, 70], [10, 70]),
+    ],
+    ids=["once", "soon after", "again and again"],
+)
+def test_memory_is_given_back_once_for_all_who_ask(
+    asked: list[int], given: list[int], collected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Soon, and again when pages that were being drawn are through; garbage is looked for once a minute."""
+    clock, threads = SimpleNamespace(now=0), []
+    gave, looked = [], []
+
+    def sleep(seconds: float) -> None:
+        clock.now += seconds
+        for _ in range(asked.count(clock.now)):
+            tidy()
+
+    monkeypatch.setattr(module, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: clock.now))
+    monkeypatch.setattr(module, "_tidying", threading.Lock())
+    monkeypatch.setattr(module, "_asked", Asked(clock))
+    monkeypatch.setattr(module, "_collected", -math.inf)
+    monkeypatch.setattr(module, "give_back", lambda: gave.append(clock.now))
+    monkeypatch.setattr(gc, "collect", lambda: looked.append(clock.now))
+    monkeypatch.setattr(threading, "Thread", lambda target, **_: threads.append(target) or MagicMock())
     tidy()
-    assert first.wait(60)
-    for _ in range(3):
-        tidy()
-    assert pauses == [1.0]
-    go.set()
-    soon(lambda: not rest.locked())
-    assert pauses == [1.0, 3.0, 6.0] * 2
-    assert len(collected) == 6
+    tidy()
+    (rounds,) = threads
+    rounds()
+    assert gave == given
+    assert looked == collected
+    assert not module._tidying.locked()
 
 
 def test_memory_is_given_back_later_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import IntegratedGradients
+from PIL import Image
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime.scriptrunner import RerunData
 from streamlit.testing.v1 import AppTest, app_test
@@ -33,6 +34,7 @@ from explorer import attribution, gradients, inference, latency, store
 from explorer.attribution import STEPS, grad_cam, integrated_gradients, together
 from explorer.effective import effective_field
 from explorer.inference import (
+    LONG,
     ONE_AT_A_TIME,
     PRIORITY,
     Device,
@@ -41,13 +43,14 @@ from explorer.inference import (
     Watch,
     check_gradients,
     check_runnable,
+    in_turn,
     predict,
     prepare,
 )
 from explorer.jobs import single_thread
 from explorer.trace import trace
 from resnet import ResNet, ResNetConfig, preset
-from resnet.weights import random_weights, randomly
+from resnet.weights import Preprocessing, random_weights, randomly
 
 CPU = Device("cpu", "CPU")
 SMALL = ResNetConfig(layers=(1, 1), planes=(4, 8), stem_width=4, num_classes=5)
@@ -488,3 +491,32 @@ def test_a_tab_says_that_gradients_are_too_large(tab: str, monkeypatch: pytest.M
     words = [word for word in said(app.error if tab == "Attribution" else app.info) if "Gradients at" in word]
     assert len(words) == 1
     assert "and the limit is" in words[0]
+
+
+# -- what is large about a picture --------------------------------------------------------
+
+
+def test_what_takes_as_long_as_a_pass_takes_a_turn() -> None:
+    def here() -> str:
+        return threading.current_thread().name
+
+    assert in_turn(LONG, here).startswith("passes")
+    assert in_turn(LONG - 1, here) == here()
+
+
+@pytest.mark.parametrize(
+    ("side", "crop", "turn"), [(2000, 28, True), (28, 1300, True), (28, 28, False)], ids=["picture", "input", "none"]
+)
+def test_a_picture_is_prepared_in_a_turn_where_it_is_large(
+    side: int, crop: int, turn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+    cropped = inference.cropped
+
+    def note(*given: Any) -> Image.Image:
+        threads.append(threading.current_thread().name)
+        return cropped(*given)
+
+    monkeypatch.setattr(inference, "cropped", note)
+    prepare(Image.new("RGB", (side, side)), Preprocessing(crop, crop, (0.5,) * 3, (0.5,) * 3))
+    assert [name.startswith("passes") for name in threads] == [turn]

@@ -58,23 +58,18 @@ class Chosen(NamedTuple):
     name: str
     source: Sample | Upload
 
-    @property
-    def image(self) -> Image.Image:
-        """A picture of the caller's own: saving one writes into it for a moment."""
-        return Image.fromarray(decoded(self.digest, self.source.pixels))
-
     def made(self, make: Callable[[Image.Image], Value]) -> Value:
-        """What `make` returns for a picture of its own."""
+        """What `make` returns for a copy of the picture, in a turn where it is large."""
         return made(decoded(self.digest, self.source.pixels), make)
 
     @property
     def small(self) -> Image.Image:
-        """The same, at most `SHOWN` pixels a side."""
+        """The picture, at most `SHOWN` pixels a side; the caller's own, as saving one writes into it for a moment."""
         return Image.fromarray(reduced(self.digest, self))
 
 
 def made(pixels: np.ndarray, make: Callable[[Image.Image], Value]) -> Value:
-    """What `make` returns for a picture of its own, in a turn where it is large."""
+    """`Chosen.made` of these pixels."""
     return in_turn(pixels.size, lambda: make(Image.fromarray(pixels)))
 
 

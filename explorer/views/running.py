@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from html import escape
@@ -356,14 +355,8 @@ def seen(result: Run) -> None:
     """What the network really saw, beside the picture."""
     left, right = st.columns(2)
     left.image(result.picture.small, caption=state.escape_markdown(result.picture.name), width="stretch")
-    pixels = result.prepared.seen
-    pixels = pixels[:, :, 0] if pixels.shape[2] != 3 else pixels
-    longest = max(pixels.shape[:2])
-    if longest > SHOWN:
-        pixels = np.asarray(Image.fromarray(pixels).reduce(math.ceil(longest / SHOWN)))
-    scale = max(1, 224 // longest)
     words = f"What the network sees: {result.size}" + (", inverted" if result.prepared.inverted else "")
-    right.image(pixels.repeat(scale, 0).repeat(scale, 1), caption=words, width="stretch")
+    right.image(charts.fitting(result.prepared.seen, SHOWN), caption=words, width="stretch")
 
 
 # -- activations --------------------------------------------------------------------------
