@@ -296,7 +296,9 @@ def unescaped(markdown: str) -> str:
 
 
 @asynccontextmanager
-async def visit(address: str, page: str = "", query: str = "", kind: type[Visitor] = Visitor) -> AsyncIterator[Visitor]:
+async def visit(
+    address: str, page: str = "", query: str = "", kind: type[Visitor] | None = None
+) -> AsyncIterator[Visitor]:
     """Someone of a kind who has opened a page of the app at `address`, by a link with this query, and sees it.
 
     However it ends, they leave as a browser does whose page is closed.
@@ -305,9 +307,10 @@ async def visit(address: str, page: str = "", query: str = "", kind: type[Visito
         RuntimeError: where the server ends the session.
     """
     try:
-        async with connect(f"ws://{urlsplit(address).netloc}/_stcore/stream", max_size=None) as socket:
+        # With a queue that fills, nobody reads the server's answer to a goodbye in the middle of a page.
+        async with connect(f"ws://{urlsplit(address).netloc}/_stcore/stream", max_size=None, max_queue=None) as socket:
             try:
-                visitor = kind(socket, page, query, address)
+                visitor = (kind or Visitor)(socket, page, query, address)
                 await visitor.run()
                 yield visitor
             finally:  # else one who is cut off speaks of an error, as a connection does that was lost

@@ -13,11 +13,14 @@ from urllib.parse import urlsplit
 
 import pytest
 import torch
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, WebSocket, expect
 from streamlit import config
 from streamlit.components.v2 import manifest_scanner
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from explorer.bench import IDLE, ROOT, chromium, server
+from explorer.clients import FINISHED
 from explorer.store import RESULTS
 from explorer.trace import Trace
 
@@ -87,17 +90,34 @@ def nothing_loaded() -> Iterator[None]:
 class Visitor:
     """A person at the app: waits for an idle page after everything they do.
 
-    `errors` are those of scripts, what the page's policy forbade, and requests to another host.
+    `errors` are those of scripts, what the page's policy forbade, and requests to another host; `waits` is whether a run
+    that was asked for is not over.
     """
 
     def __init__(self, page: Page, address: str):
         self.page, self.address = page, address
         self.errors: list[str] = []
+        self.waits = False
         page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", lambda said: "Content Security Policy" in said.text and self.errors.append(said.text))
         page.on("request", lambda request: self.asks(request.url))
-        page.on("websocket", lambda socket: self.asks(socket.url))
+        page.on("websocket", self.listen)
+
+    def listen(self, socket: WebSocket) -> None:
+        self.asks(socket.url)
+        socket.on("framesent", self.sent)
+        socket.on("framereceived", self.received)
+
+    def sent(self, data: bytes | str) -> None:
+        if isinstance(data, bytes) and BackMsg.FromString(data).HasField("rerun_script"):
+            self.waits = True
+
+    def received(self, data: bytes | str) -> None:
+        if isinstance(data, bytes) and len(data) < 1000:  # what says that a run is over is short
+            message = ForwardMsg.FromString(data)
+            if message.HasField("script_finished") and message.script_finished in FINISHED:
+                self.waits = False
 
     def asks(self, url: str) -> None:
         host = urlsplit(url).netloc
@@ -111,6 +131,10 @@ class Visitor:
     def wait(self) -> Visitor:
         """Until the script has run and the page has not changed for a moment."""
         self.page.wait_for_timeout(250)
+        end = time.monotonic() + 60
+        while self.waits:
+            assert time.monotonic() < end
+            self.page.wait_for_timeout(20)
         self.page.wait_for_selector(IDLE)
         self.page.wait_for_function(
             """() => new Promise((done) => {
