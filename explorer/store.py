@@ -292,11 +292,12 @@ def budget(name: str, usual: int) -> int:
 PAUSES = (1.0, 3.0, 6.0)
 """Seconds from when somebody asks to when memory is given back, and from that to the next times: by the last, a page that
 was being drawn has let go of what it had in hand."""
-COLLECTED_EVERY = 60.0
-"""Seconds from one search for garbage to the next. It goes through all that is kept, and nobody is served meanwhile."""
+COLLECTED_EVERY, THOROUGHLY_EVERY = 60.0, 1800.0
+"""Seconds from one search for garbage to the next, during which nobody is served, and to the next among all that is kept,
+which takes a second or two where that is much."""
 
 _tidying, _asked = threading.Lock(), threading.Event()
-_collected = -math.inf
+_collected, _thoroughly = -math.inf, time.monotonic()
 
 
 def tidy() -> None:
@@ -321,11 +322,24 @@ def _rounds() -> None:
         _asked.wait(max(0.0, due - time.monotonic()))
         if time.monotonic() >= due:
             _collected = time.monotonic()
-            gc.collect()
+            collect()
             give_back()
     _tidying.release()
     if _asked.is_set():  # by somebody who found the lock taken
         tidy()
+
+
+def collect() -> None:
+    """Look for garbage. In a server, which has frozen what its imports made, what is kept now joins that, so that the next
+    search is short."""
+    global _thoroughly
+    frozen = gc.get_freeze_count()
+    if frozen and time.monotonic() >= _thoroughly + THOROUGHLY_EVERY:
+        _thoroughly = time.monotonic()
+        gc.unfreeze()
+    gc.collect()
+    if frozen:
+        gc.freeze()
 
 
 def give_back() -> None:

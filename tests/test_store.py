@@ -6,6 +6,7 @@ import gc
 import math
 import threading
 import tracemalloc
+import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -526,7 +527,7 @@ def test_memory_is_given_back_once_for_all_who_ask(
     monkeypatch.setattr(module, "_asked", Asked(clock))
     monkeypatch.setattr(module, "_collected", -math.inf)
     monkeypatch.setattr(module, "give_back", lambda: gave.append(clock.now))
-    monkeypatch.setattr(gc, "collect", lambda: looked.append(clock.now))
+    monkeypatch.setattr(module, "collect", lambda: looked.append(clock.now))
     monkeypatch.setattr(threading, "Thread", lambda target, **_: threads.append(target) or MagicMock())
     tidy()
     tidy()
@@ -535,6 +536,49 @@ def test_memory_is_given_back_once_for_all_who_ask(
     assert gave == given
     assert looked == collected
     assert not module._tidying.locked()
+
+
+class Garbage:
+    """Something that only a search finds, once nobody else refers to it."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_what_a_server_keeps_is_looked_through_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frozen garbage stays until then; new garbage goes at once."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(module, "_thoroughly", 0.0)
+    gc.freeze()
+    try:
+        kept, new = Garbage(), Garbage()
+        old = weakref.ref(kept)
+        young = weakref.ref(new)
+        del new
+        module.collect()
+        assert young() is None
+        del kept
+        clock.now = module.THOROUGHLY_EVERY - 1
+        module.collect()
+        assert old() is not None
+        assert gc.get_freeze_count()
+        clock.now = module.THOROUGHLY_EVERY
+        module.collect()
+        assert old() is None
+        assert gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
+
+
+def test_nothing_is_frozen_where_nothing_was() -> None:
+    garbage = Garbage()
+    left = weakref.ref(garbage)
+    del garbage
+    before = gc.get_freeze_count()
+    module.collect()
+    assert left() is None
+    assert gc.get_freeze_count() == before == 0
 
 
 def test_memory_is_given_back_later_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
