@@ -313,6 +313,7 @@ async def clear_beside_training(address: str, number: int, file: Sequence[bytes]
                 )
             yield "the training is gone"
         finally:
+            await visitor.run()  # whoever is cut off may have half a page
             if visitor.widgets["training action"].label == "Stop":
                 await visitor.click("training action")
 

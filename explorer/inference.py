@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ from resnet.weights import Preprocessing
 from . import store
 from .cost import gradient_memory, work, working_memory
 from .jobs import threads
-from .scheduler import PAGES
+from .scheduler import PAGES, FairShare
 from .trace import Trace, shape_text
 
 # -- turns --------------------------------------------------------------------------------
@@ -53,6 +53,8 @@ class TooLargeError(PassError):
 
 waiting: Callable[[], object] = object
 """Called now and then by a thread that waits for its turn; what it raises ends the wait. A page gives way there."""
+user: Callable[[], str] = str
+"""For whom a thread works; a page's does for its session."""
 
 _here = threading.local()
 """`pass_under_way` is True in the thread that runs passes."""
@@ -65,11 +67,13 @@ def _begin() -> None:
 
 
 _WORKER = ThreadPoolExecutor(1, "passes", initializer=_begin)
+PASSES = FairShare(1, on_the_clock=True)
+"""The worker's place, for one user after the other."""
 
 
 @dataclass(frozen=True, eq=False)
 class Turn:
-    """A pass, or a step of many, on the server's one thread for passes, first come, first served.
+    """A pass, or a step of many, on the server's one thread for passes; who has lately taken least of it goes first.
 
     Hooks belong to a model that several people share, and the memory for one pass is what the limits allow. What takes
     long takes a turn for each of its steps, so that others' passes come in between. With a `model`, its convolutions
@@ -93,11 +97,10 @@ class Turn:
         """
         if getattr(_here, "pass_under_way", False):
             return function()
-        functions = [function]
-        return _awaited(_WORKER.submit(self._do, functions, torch.get_num_threads()), functions).result()
+        with PAGES.aside(), PASSES.place(user(), waiting):
+            return _WORKER.submit(self._do, function, torch.get_num_threads()).result()
 
-    def _do(self, functions: list[Callable[[], Value]], number: int) -> Value:
-        function = functions.pop()
+    def _do(self, function: Callable[[], Value], number: int) -> Value:
         if torch.get_num_threads() != number:
             threads(number)
         try:
@@ -112,22 +115,6 @@ class Turn:
                 torch.cuda.empty_cache()
                 instead += ", and the CPU has memory of its own"
             raise OutOfMemoryError(f"{self.what} needs more memory than {self.where} has free; {instead}.") from None
-
-
-def _awaited(turn: Future[Value], functions: list[Callable[[], Value]]) -> Future[Value]:
-    """A turn that has begun. One that nobody waits for any more leaves the line, or is over where it had begun."""
-    with PAGES.aside():
-        try:
-            while not wait([turn], store.LOOK).done and not turn.running():
-                waiting()
-        except BaseException:
-            if turn.cancel():
-                functions.clear()  # the line lets go of it only when its turn would come
-            else:
-                wait([turn])
-            raise
-        wait([turn])
-    return turn
 
 
 ONE_AT_A_TIME = Turn()

@@ -1,14 +1,15 @@
-"""Whose page is drawn next: a few at a time, and who has lately taken least of the processor goes first.
+"""Who goes next where many wait for the same: who has lately taken least of it.
 
 Python runs one thread at a time. Where twenty pages are drawn at once, each takes twenty times as long, and somebody
-who clicks without pause is served as often as all the others together.
+who clicks without pause is served as often as all the others together. So pages are drawn one at a time, and so do
+passes take turns.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -16,17 +17,19 @@ SLICE, LOOK = 0.03, 0.005
 """Seconds that a thread has its place for, where others wait, and those from one look at who waits to the next."""
 HALF_LIFE = 10.0
 """Seconds after which half of what somebody has taken is forgotten."""
+WAIT = 0.1
+"""Seconds from one look of somebody who waits at whether to go on to the next."""
 SHARE = 1.0
-"""Processor seconds that make a difference: those who have taken about as much go in the order in which they came. Who is
+"""Seconds that make a difference: those who have taken about as much go in the order in which they came. Who is
 new counts as having taken as much, else opening a page would always be a way past the others."""
 FORGOTTEN = 0.01
-"""Processor seconds below which what somebody has taken is forgotten."""
+"""Seconds below which what somebody has taken is forgotten."""
 
 
 @dataclass(eq=False)
 class Place:
-    """A thread's place, or its wait for one: for whom it works, the processor seconds and the time of its start, and when
-    the thread looked last at who waits."""
+    """A thread's place, or its wait for one: for whom it works, the seconds and the time of its start, and when the
+    thread looked last at who waits."""
 
     user: str
     given: threading.Event = field(default_factory=threading.Event)
@@ -36,20 +39,22 @@ class Place:
 
 
 class FairShare:
-    """Places for `count` threads at a time, each of which works for a user."""
+    """Places for `count` threads at a time, each of which works for a user, who is charged for the seconds that its
+    thread takes of the processor, or that it has its place for `on_the_clock`."""
 
-    def __init__(self, count: int):
-        self._free = count
+    def __init__(self, count: int, on_the_clock: bool = False):
+        self._free, self._on_the_clock = count, on_the_clock
         self._waiting: list[Place] = []
         self._taken: dict[str, tuple[float, float]] = {}
-        """The processor seconds of each user, and when they were counted."""
+        """The seconds of each user, and when they were counted."""
         self._here = threading.local()
         self._lock = threading.Lock()
 
     @contextmanager
-    def place(self, user: str) -> Iterator[None]:
-        """Inside, this thread has a place; it waits for one."""
-        self._here.place = self._wait(user)
+    def place(self, user: str, waiting: Callable[[], object] | None = None) -> Iterator[None]:
+        """Inside, this thread has a place; it waits for one. What `waiting` raises, which is called now and then
+        meanwhile, ends the wait."""
+        self._here.place = self._wait(user, waiting)
         try:
             yield
         finally:
@@ -87,22 +92,36 @@ class FairShare:
                 return False
             place.looked = now
             first = min(self._rank(one.user, now) for one in self._waiting)
-            mine = self._rank(place.user, now, time.thread_time() - place.start)
+            mine = self._rank(place.user, now, self._clock() - place.start)
             return first < mine or (first == mine and now - place.since > SLICE)
 
-    def _wait(self, user: str) -> Place:
+    def _clock(self) -> float:
+        return time.monotonic() if self._on_the_clock else time.thread_time()
+
+    def _wait(self, user: str, waiting: Callable[[], object] | None = None) -> Place:
         place = Place(user)
         with self._lock:
             self._waiting.append(place)
             self._fill()
-        place.given.wait()
-        place.start, place.since = time.thread_time(), time.monotonic()
+        try:
+            while not place.given.wait(waiting and WAIT):
+                if waiting:
+                    waiting()
+        except BaseException:
+            with self._lock:
+                if place.given.is_set():
+                    self._free += 1
+                else:
+                    self._waiting.remove(place)
+                self._fill()
+            raise
+        place.start, place.since = self._clock(), time.monotonic()
         return place
 
     def _leave(self, place: Place) -> None:
         with self._lock:
             now = time.monotonic()
-            taken = self._lately(place.user, now) + time.thread_time() - place.start
+            taken = self._lately(place.user, now) + self._clock() - place.start
             self._taken[place.user] = taken, now
             if len(self._taken) > 1000:
                 self._taken = {user: one for user, one in self._taken.items() if self._lately(user, now) > FORGOTTEN}
@@ -118,7 +137,7 @@ class FairShare:
             first.given.set()
 
     def _lately(self, user: str, now: float) -> float:
-        """The processor seconds that somebody has taken, less what is forgotten by now."""
+        """The seconds that somebody has taken, less what is forgotten by now."""
         taken, counted = self._taken.get(user, (SHARE, now))
         return float(taken * 0.5 ** ((now - counted) / HALF_LIFE))
 

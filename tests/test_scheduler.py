@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -118,6 +119,35 @@ def test_a_place_is_given_back_where_an_error_ends_it(clock: Clock) -> None:
     with share.place("b"):
         pass
     assert share._free == 1
+
+
+def test_who_waits_may_leave(clock: Clock) -> None:
+    """What is asked meanwhile ends the wait, and the place goes to the next."""
+    share = FairShare(1)
+    asked = []
+
+    def give_up() -> None:
+        asked.append(1)
+        raise KeyError
+
+    with share.place("a"):
+        with ThreadPoolExecutor(1) as pool, pytest.raises(KeyError):
+            pool.submit(lambda: share.place("b", give_up).__enter__()).result(60)
+        assert share._waiting == []
+    assert asked == [1]
+    assert share._free == 1
+
+
+def test_seconds_on_the_clock(clock: Clock) -> None:
+    """As passes are charged, which other threads compute."""
+    share = FairShare(1, on_the_clock=True)
+    for user, seconds in (("busy", 5 * SHARE), ("calm", 0.0)):
+        with share.place(user):
+            clock.now += seconds
+    clock.now += HALF_LIFE
+    with share.place("somebody"):
+        got = queue(share, "busy", "calm")
+    assert got() == ["calm", "busy"]
 
 
 def test_a_thread_without_a_place_goes_on(clock: Clock) -> None:

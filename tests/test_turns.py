@@ -15,12 +15,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from captum.attr import IntegratedGradients
+from conftest import soon
 from PIL import Image
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime.scriptrunner import RerunData
@@ -30,12 +32,13 @@ from test_app import opened, said
 from test_app import tab as at_tab
 from torch import Tensor, nn
 
-from explorer import attribution, gradients, inference, latency, store
+from explorer import attribution, gradients, inference, latency, scheduler, store
 from explorer.attribution import STEPS, grad_cam, integrated_gradients, together
 from explorer.effective import effective_field
 from explorer.inference import (
     LONG,
     ONE_AT_A_TIME,
+    PASSES,
     PRIORITY,
     Device,
     TooLargeError,
@@ -48,6 +51,7 @@ from explorer.inference import (
     prepare,
 )
 from explorer.jobs import single_thread
+from explorer.scheduler import FairShare
 from explorer.trace import trace
 from resnet import ResNet, ResNetConfig, preset
 from resnet.weights import Preprocessing, random_weights, randomly
@@ -90,10 +94,9 @@ def test_first_come_first_served_beside_one_who_asks_in_a_loop() -> None:
 
     def ask(function: Callable[[], object]) -> Future[Any]:
         """The function's thread, once it stands in line."""
-        before = inference._WORKER._work_queue.qsize()
+        before = len(PASSES._waiting)
         asked = people.submit(function)
-        while inference._WORKER._work_queue.qsize() == before:
-            time.sleep(0.001)
+        soon(lambda: len(PASSES._waiting) > before)
         return asked
 
     def hold() -> None:
@@ -108,6 +111,47 @@ def test_first_come_first_served_beside_one_who_asks_in_a_loop() -> None:
         for one in (held, *asked):
             one.result(30)
     assert order == ["loop 0", "a", "b", "c", "loop 1", "loop 2"]
+
+
+def test_who_has_taken_long_passes_waits_for_who_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three people who ask for long passes, and one with a small picture, who comes last."""
+    order: list[str] = []
+    people = threading.local()
+    monkeypatch.setattr(inference, "user", lambda: getattr(people, "name", ""))
+    monkeypatch.setattr(inference, "PASSES", FairShare(1, on_the_clock=True))
+    now = [0.0]
+    monkeypatch.setattr(scheduler, "time", SimpleNamespace(monotonic=lambda: now[0], thread_time=lambda: 0.0))
+
+    def take(name: str, seconds: float) -> None:
+        people.name = name
+
+        def work() -> None:
+            now[0] += seconds
+            order.append(name)
+
+        ONE_AT_A_TIME.run(work)
+
+    for name in ("a", "b", "c", "small"):
+        take(name, 0.01 if name == "small" else 2.0)
+    order.clear()
+    begun, go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        go.wait(30)
+
+    with ThreadPoolExecutor(6) as pool:
+        asked = [pool.submit(ONE_AT_A_TIME.run, hold)]
+        assert begun.wait(30)
+        for name in ("a", "b", "c", "small"):
+            before = len(inference.PASSES._waiting)
+            asked.append(pool.submit(take, name, 0.0))
+            soon(lambda before=before: len(inference.PASSES._waiting) > before)
+        go.set()
+        for one in asked:
+            one.result(30)
+    assert order[0] == "small"
+    assert sorted(order[1:]) == ["a", "b", "c"]
 
 
 def test_a_turn_within_a_turn_is_a_part_of_it(other: ThreadPoolExecutor) -> None:
@@ -194,20 +238,20 @@ def test_who_leaves_takes_their_turn_out_of_the_line(held: threading.Event, monk
     assert not ran
 
 
-def test_a_turn_that_began_while_its_caller_left_is_waited_for(
-    held: threading.Event, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begun, done = threading.Event(), []
+def test_who_leaves_as_their_turn_comes_hands_it_on(held: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[int] = []
 
     def leave() -> None:
         held.set()
-        assert begun.wait(30)
+        soon(lambda: not PASSES._waiting)
         raise Leaves
 
     monkeypatch.setattr(inference, "waiting", leave, raising=False)
     with pytest.raises(Leaves):
-        ONE_AT_A_TIME.run(lambda: begun.set() or time.sleep(0.1) or done.append(1))
-    assert done == [1]
+        ONE_AT_A_TIME.run(lambda: ran.append(1))
+    monkeypatch.undo()
+    assert ONE_AT_A_TIME.run(lambda: 7) == 7
+    assert not ran
 
 
 def script(fragment: bool) -> None:

@@ -74,7 +74,7 @@ def give_way(user: str) -> None:
         _ = "view" in st.session_state
 
 
-inference.waiting = lambda: give_way(session())
+inference.user, inference.waiting = session, lambda: give_way(session())
 
 
 def stay() -> None:
