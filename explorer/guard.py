@@ -372,12 +372,16 @@ class Guard:
             return
         known = get_instance()._session_mgr.get_session_info(session)
         get_instance().close_session(session)
-        if known:
-            # Else what the person brought stays until Python finds that the session is garbage.
-            known.session.session_state.clear()
+
+        def let_go() -> None:
+            store.RESULTS.leave(session)
+            if known:  # else what the person brought stays until Python finds that the session is garbage
+                known.session.session_state.clear()
+                known.session._fragment_storage.clear()
+
         loop = asyncio.get_running_loop()
         for delay in (0, LAST_RUN):  # a run of its script may be under way
-            loop.call_later(delay, store.RESULTS.leave, session)
+            loop.call_later(delay, let_go)
         store.tidy()
 
 

@@ -138,6 +138,7 @@ class Runtime:
         self.active: list[str] = ["a"]
         self.closed: list[str] = []
         self.state = {"a": {"brought": "a picture"}}
+        self.fragments = {"a": {"panels": "what draws them"}}
         self.uploaded_file_mgr = guard.MemoryUploadedFileManager("")
         self._session_mgr = SimpleNamespace(
             list_active_sessions=lambda: [self.info(name) for name in self.active], get_session_info=self.info
@@ -147,8 +148,8 @@ class Runtime:
         """What Streamlit knows of a session, None where it has ended."""
         if session in self.closed:
             return None
-        state = self.state.setdefault(session, {})
-        return SimpleNamespace(session=SimpleNamespace(id=session, session_state=state))
+        state, fragments = (kept.setdefault(session, {}) for kept in (self.state, self.fragments))
+        return SimpleNamespace(session=SimpleNamespace(id=session, session_state=state, _fragment_storage=fragments))
 
     def is_active_session(self, session: str) -> bool:
         return session in self.active
@@ -215,14 +216,14 @@ def test_a_session_is_let_go(code: int, kept: bool, runtime: Runtime, monkeypatc
         one = Guard(inside)
         await one({"type": "websocket", "subprotocols": []}, told.receive, told.send)
         assert list(one.kept) == ["a"] * kept
-        assert bool(runtime.state["a"]) == kept
+        assert runtime.state["a"] or not kept
         assert (left, runtime.closed) == ((["a"], []) if kept else ([], ["a"]))
         for _ in range(3000):
-            if left and runtime.closed:
+            if left and runtime.closed and not runtime.fragments["a"]:
                 break
             await asyncio.sleep(0.01)
         assert (set(left), runtime.closed, list(one.kept)) == ({"a"}, ["a"], [])
-        assert runtime.state["a"] == {}
+        assert (runtime.state["a"], runtime.fragments["a"]) == ({}, {})
 
     alone(act())
 
