@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import math
 import re
 from base64 import b64encode
@@ -26,6 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import config, file_util
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.runtime import get_instance, runtime_util
+from streamlit.runtime.backend_operation_handler import DeferredFileHandler
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import ScriptRunner
 from streamlit.runtime.scriptrunner_utils.script_requests import RerunData
@@ -35,6 +37,7 @@ from resnet import confined
 
 from . import store
 from .scheduler import PAGES
+from .store import NoRoomError
 
 try:
     import resource
@@ -186,6 +189,17 @@ def look_and_breathe(runner: ScriptRunner) -> None:
     PAGES.breathe()
 
 
+def is_a_fault(record: logging.LogRecord) -> bool:
+    """Whether the log is told of an error: not of a download that finds no room, whose traceback takes longer to write
+    than others wait for a click."""
+    error = record.exc_info[1] if record.exc_info else None
+    while error:
+        if isinstance(error, NoRoomError | TimeoutError):
+            return False
+        error = error.__cause__ or error.__context__
+    return True
+
+
 class Guard:
     """The app `inside`, and what is kept from it.
 
@@ -199,6 +213,7 @@ class Guard:
         ScriptRunner._run_script = run_in_turn  # type: ignore[method-assign, assignment]
         ScriptRunner._maybe_handle_execution_control_request = look_and_breathe  # type: ignore[method-assign, assignment]
         confined.aside = PAGES.aside
+        logging.getLogger(DeferredFileHandler.__module__).addFilter(is_a_fault)
         # Streamlit has one limit for both directions; the server has taken the option's small one for what comes in.
         runtime_util._max_message_size_bytes = MOST_OUTGOING
         self.inside = inside

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import weakref
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, is_dataclass, replace
@@ -90,7 +90,8 @@ class Store:
         self.budget = budget
         self.bytes = 0
         """Of all that is kept."""
-        self._works: OrderedDict[Hashable, Work] = OrderedDict()
+        # The last used is the last. To go through an OrderedDict takes the hash of each key, which is slow to make.
+        self._works: dict[Hashable, Work] = {}
         self._ended: deque[str] = deque(maxlen=1000)
         """Sessions whose scripts may still run: they use nothing any more."""
         self._lock = threading.Lock()
@@ -159,7 +160,7 @@ class Store:
         self._drop(lambda work: goes(work.value))
 
     def _use(self, key: Hashable, work: Work, session: str) -> None:
-        self._works.move_to_end(key)
+        self._works[key] = self._works.pop(key)
         if session and session not in self._ended:
             work.users.add(session)
 
@@ -296,37 +297,7 @@ COLLECTED_EVERY, THOROUGHLY_EVERY = 60.0, 1800.0
 """Seconds from one search for garbage to the next, during which nobody is served, and to the next among all that is kept,
 which takes a second or two where that is much."""
 
-_tidying, _asked = threading.Lock(), threading.Event()
-_collected, _thoroughly = -math.inf, time.monotonic()
-
-
-def tidy() -> None:
-    """Give memory that is free back to the system, soon and some more times, once for all who ask meanwhile; garbage that
-    keeps some follows within a minute."""
-    _asked.set()
-    if _tidying.acquire(blocking=False):
-        try:
-            threading.Thread(target=_rounds, name="tidy", daemon=True).start()
-        except RuntimeError:  # no thread can be started: who asks next tries again
-            _tidying.release()
-
-
-def _rounds() -> None:
-    global _collected
-    while _asked.is_set():
-        _asked.clear()
-        for pause in PAUSES:
-            time.sleep(pause)
-            give_back()
-        due = _collected + COLLECTED_EVERY
-        _asked.wait(max(0.0, due - time.monotonic()))
-        if time.monotonic() >= due:
-            _collected = time.monotonic()
-            collect()
-            give_back()
-    _tidying.release()
-    if _asked.is_set():  # by somebody who found the lock taken
-        tidy()
+_thoroughly = time.monotonic()
 
 
 def collect() -> None:
@@ -346,6 +317,48 @@ def give_back() -> None:
     """Give memory that is free back to the system: glibc's heap is cut where that is in use."""
     with suppress(AttributeError, OSError, TypeError):  # only glibc has it
         ctypes.CDLL(None).malloc_trim(0)
+
+
+class Tidying:
+    """Gives memory back soon after it is asked to, once for all who ask meanwhile, and collects garbage now and then, which
+    may hold some. `sleep` and `clock` are in seconds."""
+
+    def __init__(
+        self, give_back: Callable[[], None], collect: Callable[[], None],
+        sleep: Callable[[float], None] = time.sleep, clock: Callable[[], float] = time.monotonic,
+    ):  # fmt: skip
+        self._give_back, self._collect, self._sleep, self._clock = give_back, collect, sleep, clock
+        self._asked, self._working = threading.Event(), threading.Lock()
+        self._collected = -math.inf
+
+    def __call__(self) -> None:
+        self._asked.set()
+        if self._working.acquire(blocking=False):
+            try:
+                threading.Thread(target=self.rounds, name="tidy", daemon=True).start()
+            except RuntimeError:  # no thread can be started: who asks next tries again
+                self._working.release()
+
+    def rounds(self) -> None:
+        """What the thread does until nobody has asked any more."""
+        while self._asked.is_set():
+            self._asked.clear()
+            for pause in PAUSES:
+                self._sleep(pause)
+                self._give_back()
+            due = self._collected + COLLECTED_EVERY
+            while not self._asked.is_set() and self._clock() < due:
+                self._sleep(min(1.0, due - self._clock()))
+            if self._clock() >= due:
+                self._collected = self._clock()
+                self._collect()
+                self._give_back()
+        self._working.release()
+        if self._asked.is_set():  # by somebody who found a thread at work
+            self()
+
+
+tidy = Tidying(give_back, collect)
 
 
 # -- what people bring --------------------------------------------------------------------

@@ -8,6 +8,7 @@ import http.client
 import inspect
 import io
 import itertools
+import logging
 import re
 import socket
 import sys
@@ -24,10 +25,12 @@ import pytest
 import torch
 from conftest import alone
 from PIL import Image
-from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.BackMsg_pb2 import BackendOperationRequest, BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.runtime import runtime_util
+from streamlit.runtime.backend_operation_handler import DeferredFileHandler
+from streamlit.runtime.media_file_storage import MediaFileStorageError
 from streamlit.runtime.memory_session_storage import MemorySessionStorage
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -37,6 +40,7 @@ from explorer.bench import ROOT, server
 from explorer.clients import Reader, Visitor, random_links, visit
 from explorer.guard import Guard, Line, welcome
 from explorer.hostile import messages
+from explorer.store import NoRoomError
 from explorer.view import MOST_PROBLEMS, tolerant
 
 APP = ROOT / "explorer" / "app.py"
@@ -226,6 +230,28 @@ def test_a_session_is_let_go(code: int, kept: bool, runtime: Runtime, monkeypatc
         assert (runtime.state["a"], runtime.fragments["a"]) == ({}, {})
 
     alone(act())
+
+
+@pytest.mark.parametrize(
+    ("cause", "told"), [(NoRoomError("full"), False), (TimeoutError(), False), (KeyError("a bug"), True), (None, True)]
+)
+def test_the_log_is_told_of_faults_and_not_of_refusals(
+    cause: Exception | None, told: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Streamlit logs a download that fails, with what the maker of its file raised as the cause."""
+    Guard(None)  # type: ignore[arg-type]
+
+    def execute(_: str) -> str:
+        raise MediaFileStorageError("not made") from cause
+
+    handler = DeferredFileHandler(lambda: SimpleNamespace(execute_deferred=execute))  # type: ignore[arg-type, return-value]
+    request = BackendOperationRequest(request_id="1")
+    request.deferred_file.file_id = "a"
+    monkeypatch.setattr(logging.getLogger(DeferredFileHandler.__module__), "propagate", True)
+    with caplog.at_level(logging.ERROR):
+        answer = alone(handler.handle(request, "a"))
+    assert answer.error_msg == "Failed to generate file for download"
+    assert bool(caplog.records) == told
 
 
 def test_a_connection_that_ends_late_takes_nothing_from_the_next(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gc
-import math
 import threading
+import time
 import tracemalloc
 import weakref
 from collections import deque
@@ -24,7 +24,7 @@ from PIL import Image
 from streamlit.runtime.scriptrunner import RerunData, RerunException, StopException
 
 from explorer import store as module
-from explorer.store import Holdings, NoRoomError, Own, Progress, Store, budget, frozen, tidy, weight
+from explorer.store import Holdings, NoRoomError, Own, Progress, Store, Tidying, budget, frozen, weight
 from explorer.trace import trace
 from resnet import ConfigError, build, preset
 from resnet.weights import own_weights
@@ -481,26 +481,6 @@ def test_a_budget_that_is_none_gets_a_sentence(text: str, monkeypatch: pytest.Mo
 # -- giving memory back -------------------------------------------------------------------
 
 
-class Asked:
-    """An event; who waits for it in vain only moves the clock."""
-
-    def __init__(self, clock: SimpleNamespace):
-        self.clock, self.true = clock, False
-
-    def set(self) -> None:
-        self.true = True
-
-    def clear(self) -> None:
-        self.true = False
-
-    def is_set(self) -> bool:
-        return self.true
-
-    def wait(self, seconds: float) -> None:
-        if not self.true:
-            self.clock.now += seconds
-
-
 @pytest.mark.parametrize(
     ("asked", "given", "collected"),
     [
@@ -514,28 +494,22 @@ def test_memory_is_given_back_once_for_all_who_ask(
     asked: list[int], given: list[int], collected: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Soon, and again when pages that were being drawn are through; garbage is looked for once a minute."""
-    clock, threads = SimpleNamespace(now=0), []
-    gave, looked = [], []
+    now, threads, gave, looked = [0.0], [], [], []
 
     def sleep(seconds: float) -> None:
-        clock.now += seconds
-        for _ in range(asked.count(clock.now)):
-            tidy()
+        now[0] += seconds
+        for _ in range(asked.count(now[0])):
+            tidying()
 
-    monkeypatch.setattr(module, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: clock.now))
-    monkeypatch.setattr(module, "_tidying", threading.Lock())
-    monkeypatch.setattr(module, "_asked", Asked(clock))
-    monkeypatch.setattr(module, "_collected", -math.inf)
-    monkeypatch.setattr(module, "give_back", lambda: gave.append(clock.now))
-    monkeypatch.setattr(module, "collect", lambda: looked.append(clock.now))
     monkeypatch.setattr(threading, "Thread", lambda target, **_: threads.append(target) or MagicMock())
-    tidy()
-    tidy()
+    tidying = Tidying(lambda: gave.append(now[0]), lambda: looked.append(now[0]), sleep, lambda: now[0])
+    tidying()
+    tidying()
     (rounds,) = threads
     rounds()
     assert gave == given
     assert looked == collected
-    assert not module._tidying.locked()
+    assert not tidying._working.locked()
 
 
 class Garbage:
@@ -548,7 +522,7 @@ class Garbage:
 def test_what_a_server_keeps_is_looked_through_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     """Frozen garbage stays until then; new garbage goes at once."""
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now, sleep=time.sleep))
     monkeypatch.setattr(module, "_thoroughly", 0.0)
     gc.freeze()
     try:
@@ -583,14 +557,14 @@ def test_nothing_is_frozen_where_nothing_was() -> None:
 
 def test_memory_is_given_back_later_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who asks is not told, and who asks next is heard."""
-    lock, started = threading.Lock(), MagicMock()
+    started = MagicMock()
     started.start.side_effect = [RuntimeError("can't start new thread"), None]
-    monkeypatch.setattr(module, "_tidying", lock)
+    tidying = Tidying(lambda: None, lambda: None)
     monkeypatch.setattr(threading, "Thread", lambda **_: started)
-    tidy()
-    assert not lock.locked()
-    tidy()
-    assert lock.locked()
+    tidying()
+    assert not tidying._working.locked()
+    tidying()
+    assert tidying._working.locked()
 
 
 def test_large_results_that_go_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
