@@ -179,6 +179,7 @@ _run, _look = ScriptRunner._run_script, ScriptRunner._maybe_handle_execution_con
 
 def run_in_turn(runner: ScriptRunner, asked: RerunData) -> None:
     """Draw a page, or a part of it, when the scheduler says so."""
+    PAGES.rest(runner._session_id)
     with PAGES.place(runner._session_id):
         _run(runner, asked)
 

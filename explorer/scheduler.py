@@ -22,6 +22,9 @@ WAIT = 0.1
 SHARE = 1.0
 """Seconds that make a difference: those who have taken about as much go in the order in which they came. Who is
 new counts as having taken as much, else opening a page would always be a way past the others."""
+MUCH, LONGEST_REST, LATELY = 1.5, 1.0, 5.0
+"""Seconds above which what somebody has lately taken is much, the most that they rest after it, and those for which
+somebody counts as here."""
 FORGOTTEN = 0.01
 """Seconds below which what somebody has taken is forgotten."""
 
@@ -84,6 +87,19 @@ class FairShare:
         if place is not None and self._waiting and self._gives_way(place):
             with self.aside():
                 pass
+
+    def rest(self, user: str) -> None:
+        """Wait before asking for a place where somebody has lately taken much and others are here.
+
+        Who comes first would not help them enough: as long as there is always something of the one under way, each of
+        the others finds the place taken.
+        """
+        with self._lock:
+            now = time.monotonic()
+            much = self._lately(user, now) - MUCH
+            others = any(one != user and now - counted < LATELY for one, (_, counted) in self._taken.items())
+        if others and much > 0:
+            time.sleep(min(much, LONGEST_REST))
 
     def _gives_way(self, place: Place) -> bool:
         with self._lock:

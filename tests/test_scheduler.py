@@ -17,7 +17,7 @@ from conftest import soon
 from explorer import scheduler
 from explorer.bench import ROOT
 from explorer.inference import Turn
-from explorer.scheduler import HALF_LIFE, PAGES, SHARE, SLICE, FairShare
+from explorer.scheduler import HALF_LIFE, LATELY, LONGEST_REST, MUCH, PAGES, SHARE, SLICE, FairShare
 from explorer.store import Store
 from resnet import confined, weights
 from resnet.confined import Places
@@ -26,7 +26,10 @@ from resnet.confined import Places
 class Clock(SimpleNamespace):
     """Time and processor time, which only a test moves."""
 
-    now = cpu = 0.0
+    now = cpu = slept = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.slept += seconds
 
     def monotonic(self) -> float:
         return self.now
@@ -190,6 +193,34 @@ def test_a_page_gives_way(clock: Clock, waits: str, taken: float, passed: float,
         # Had it given way, the other had its place before it came back.
         assert (share._waiting == []) is gives
     assert got() == [waits]
+
+
+@pytest.mark.parametrize(
+    ("taken", "ago", "rests"),
+    [
+        (MUCH - SHARE + 0.25, 0.0, 0.25),
+        (9 * SHARE, 0.0, LONGEST_REST),
+        (MUCH - SHARE, 0.0, 0.0),
+        (9 * SHARE, LATELY, 0.0),
+    ],
+    ids=["what is too much", "not for ever", "not after little", "not where nobody else is"],
+)
+def test_who_takes_much_rests_where_others_are(clock: Clock, taken: float, ago: float, rests: float) -> None:
+    share = FairShare(1)
+    take(share, clock, "calm", 0.0)
+    clock.now += ago
+    take(share, clock, "busy", taken)
+    share.rest("busy")
+    assert clock.slept == pytest.approx(rests)
+    share.rest("new")
+    assert clock.slept == pytest.approx(rests)
+
+
+def test_who_is_alone_never_rests(clock: Clock) -> None:
+    share = FairShare(1)
+    take(share, clock, "busy", 9 * SHARE)
+    share.rest("busy")
+    assert clock.slept == 0
 
 
 def test_what_few_take_is_all_that_is_remembered(clock: Clock) -> None:
