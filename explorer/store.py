@@ -15,9 +15,10 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, is_dataclass, replace
+from functools import cache
 from operator import is_
-from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType
-from typing import Any, Protocol, TypeVar
+from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType, UnionType
+from typing import Any, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from PIL import Image
@@ -220,13 +221,33 @@ _ATOMS = (str, int, bool, float, type(None))
 """What a result is mostly made of, and what is never changed."""
 
 
+@cache
+def immutable(kind: Any, around: frozenset[Any] = frozenset()) -> bool:
+    """Whether what is annotated so, a frozen dataclass or named tuple throughout, holds nothing that could be changed.
+
+    `around` are the kinds that it is a part of, which may hold their own kind again.
+    """
+    if kind in _ATOMS or kind in around or get_origin(kind) is Literal:
+        return True
+    if get_origin(kind) in (tuple, Union, UnionType):
+        return all(immutable(part, around) for part in get_args(kind) if part is not Ellipsis)
+    if is_dataclass(kind) and isinstance(kind, type):
+        promised = kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    else:
+        promised = isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields")
+    with suppress(NameError):  # annotated with what is imported for the type checker only
+        return promised and all(immutable(part, around | {kind}) for part in get_type_hints(kind).values())
+    return False
+
+
 def frozen(value: Any) -> Any:
     """The same value to share: its arrays are read-only from here on, dictionaries are views that cannot be written, and
     lists are tuples.
 
     Tuples, lists, dataclasses and dictionaries are looked into; what else there is should be immutable by itself.
     """
-    if type(value) in _ATOMS:
+    kind: Any = type(value)
+    if immutable(kind):
         return value
     if isinstance(value, np.ndarray):
         value.setflags(write=False)
@@ -251,6 +272,9 @@ def frozen(value: Any) -> Any:
 LEAST = 512
 """What keeping any result takes, in bytes."""
 
+SOME = 16
+"""How many of many are weighed."""
+
 _CODE = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
 """What belongs to the program and not to a result."""
 
@@ -258,24 +282,38 @@ _CODE = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
 def weight(*values: Any) -> int:
     """The bytes of memory that values hold: their objects, and what tensors, arrays and pictures hold outside of Python.
 
-    Memory that several of these show counts once.
+    Memory that several of these show counts once. Of many immutable objects of a kind, as a trace's layers, some are
+    weighed for all: to weigh each would take half as long as to trace a network.
     """
     seen: dict[int, Any] = {}
     memory: dict[int, int] = {}
+    others = 0
     level = [*values]
     while level:
         new = {id(one): one for one in level if id(one) not in seen and not isinstance(one, _CODE)}
         seen |= new
-        level = gc.get_referents(*new.values())
-        for one in new.values():
+        parts: list[Any] = []
+        for key, one in list(new.items()):
             if isinstance(one, np.ndarray) and one.base is not None:
-                level.append(one.base)
+                parts.append(one.base)
             elif isinstance(one, Tensor) and one.device.type != "meta":
                 storage = one.untyped_storage()
                 memory[storage.data_ptr()] = storage.nbytes()
             elif isinstance(one, Image.Image):
                 memory[id(one)] = one.width * one.height * (4 if len(one.getbands()) > 1 else 1)
-    return LEAST + sum(map(sys.getsizeof, seen.values())) + sum(memory.values())
+            elif type(one) is tuple and len(one) > 2 * SOME and alike(one):
+                step = len(one) // SOME
+                parts += one[::step]
+                others += (step - 1) * (weight(*one[::step]) - LEAST)
+                del new[key]
+        level = [*gc.get_referents(*new.values()), *parts]
+    return LEAST + others + sum(map(sys.getsizeof, seen.values())) + sum(memory.values())
+
+
+def alike(values: tuple[Any, ...]) -> bool:
+    """Whether these are immutable objects of one kind."""
+    kinds = {*map(type, values)}
+    return len(kinds) == 1 and kinds.isdisjoint(_ATOMS) and all(map(immutable, kinds))
 
 
 def budget(name: str, usual: int) -> int:

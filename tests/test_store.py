@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from unittest.mock import MagicMock
 
 import numpy as np
@@ -24,9 +24,21 @@ from PIL import Image
 from streamlit.runtime.scriptrunner import RerunData, RerunException, StopException
 
 from explorer import store as module
-from explorer.store import Holdings, NoRoomError, Own, Progress, Store, Tidying, budget, frozen, weight
-from explorer.trace import trace
-from resnet import ConfigError, build, preset
+from explorer.store import (
+    LEAST,
+    Holdings,
+    NoRoomError,
+    Own,
+    Progress,
+    Store,
+    Tidying,
+    budget,
+    frozen,
+    immutable,
+    weight,
+)
+from explorer.trace import Trace, trace
+from resnet import ConfigError, ResNetConfig, build, preset
 from resnet.weights import own_weights
 
 MUCH = 2**20
@@ -301,6 +313,50 @@ def test_a_weight_is_what_python_allocates() -> None:
         tracemalloc.stop()
     assert 0.8 < weight(traced) / allocated < 2.5
     assert weight(0) == weight(1) >= 512
+
+
+@dataclass(frozen=True)
+class Leaf:
+    name: str
+    shape: tuple[int, ...]
+    next: Leaf | None = None
+
+
+@dataclass(frozen=True)
+class Whole:
+    leaves: tuple[Leaf, ...]
+    kind: Literal["a", "b"] = "a"
+
+
+@dataclass(frozen=True)
+class WithList:
+    whole: Whole
+    items: list[int]
+
+
+@dataclass
+class Changing:
+    name: str
+
+
+@pytest.mark.parametrize(
+    ("kind", "never_changes"),
+    [
+        (str, True), (Whole, True), (Trace, True), (ResNetConfig, True), (tuple[int, str], True), (Changing, False), (WithList, False),
+        (Holder, False), (Pair, False), (tuple[Leaf, Changing], False), (list, False), (np.ndarray, False), (dict, False), (Any, False),
+    ],
+)  # fmt: skip
+def test_what_can_never_change(kind: Any, never_changes: bool) -> None:
+    assert immutable(kind) is never_changes
+
+
+def test_many_of_a_kind_are_weighed_by_some() -> None:
+    """About as all of them, one by one."""
+    traced = trace(preset("resnet152"), (224, 224))
+    each = sum(weight(layer) - LEAST for layer in traced.layers)
+    assert 0.5 < weight(traced.layers) / each < 1.1
+    others = (*(Leaf("a", (1,)) for _ in range(100)), *(np.zeros(1000) for _ in range(100)))
+    assert weight(others) > 100 * 8000
 
 
 # -- sessions -----------------------------------------------------------------------------
