@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from functools import lru_cache
 from itertools import accumulate
 from math import floor
 from typing import TYPE_CHECKING, NamedTuple
@@ -82,6 +83,7 @@ PIXEL = Field(1, 1, 0)
 """The image itself: each pixel sees itself."""
 
 
+@lru_cache(2**14)  # the layers of a network have few different ones, and share them
 def window(field: Field, kernel: int, stride: int, padding: int, dilation: int) -> Field:
     """The field after a convolution or pooling with a square window.
 
@@ -91,6 +93,7 @@ def window(field: Field, kernel: int, stride: int, padding: int, dilation: int) 
     return Field(field.size + span * field.jump, field.jump * stride, field.start - padding * field.jump)
 
 
+@lru_cache(2**14)
 def union(a: Field, b: Field) -> Field:
     """The field of a sum: whatever either summand sees.
 
@@ -117,9 +120,11 @@ WHOLE_MAP = {"group norm": "group norm", "scaling": "channel attention"}
 def carriers(layers: Iterable[Layer]) -> dict[int, frozenset[str]]:
     """For each layer by its index, through which of `WHOLE_MAP` among `layers` its units depend on more than windows."""
     found: dict[int, frozenset[str]] = {}
+    same: dict[frozenset[str], frozenset[str]] = {}
     for layer in layers:
         own = {WHOLE_MAP[layer.op]} if layer.op in WHOLE_MAP else set()
-        found[layer.index] = frozenset(own.union(*(found.get(i, ()) for i in layer.inputs)))
+        kinds = frozenset(own.union(*(found.get(i, ()) for i in layer.inputs)))
+        found[layer.index] = same.setdefault(kinds, kinds)  # of many layers few differ
     return found
 
 

@@ -331,7 +331,7 @@ def budget(name: str, usual: int) -> int:
 PAUSES = (1.0, 3.0, 6.0)
 """Seconds from when somebody asks to when memory is given back, and from that to the next times: by the last, a page that
 was being drawn has let go of what it had in hand."""
-COLLECTED_EVERY, THOROUGHLY_EVERY = 60.0, 1800.0
+COLLECTED_EVERY, THOROUGHLY_EVERY = 30.0, 1800.0
 """Seconds from one search for garbage to the next, during which nobody is served, and to the next among all that is kept,
 which takes a second or two where that is much."""
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -390,6 +390,7 @@ def macs(module: nn.Module, out_shape: Shape) -> int:
 _IN_STAGE = re.compile(r"layer(\d+)\.(\d+)\.(.+)")
 
 
+@lru_cache(2**16)  # the same in every network, so that a server's hundreds of traces share them
 def role(name: str) -> Role:
     """Where a layer stands, from its state-dict path."""
     if match := _IN_STAGE.fullmatch(name):

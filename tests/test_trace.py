@@ -872,3 +872,11 @@ def test_the_constructor_fills_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ResNet, "initialise", lambda self: pytest.fail("weights were filled"))
     monkeypatch.setattr(nn.init, "kaiming_uniform_", lambda *args, **kwargs: pytest.fail("weights were filled"))
     trace(variant("resnet18", attention="se"), 64)
+
+
+def test_networks_share_what_their_layers_have_alike() -> None:
+    """A server keeps hundreds of traces: what stands where, and sees what, is one object for all."""
+    one, other = trace(preset("resnet50")), trace(preset("seresnet50"), 192)
+    assert all(layer.role is other.by_name[layer.name].role for layer in one.layers)
+    assert len({id(layer.field) for layer in one.layers}) < len(one.layers) / 3
+    assert len({id(kinds) for kinds in one.carriers.values()}) == len({*one.carriers.values()})
