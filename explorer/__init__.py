@@ -1,9 +1,11 @@
 """Ways of looking at a residual network: trace, cost, receptive field, comparison, diagram, inference."""
 
-from .compare import Comparison, compare
-from .images import ImageError, open_image
-from .receptive_field import Field
-from .trace import Layer, Trace
-from .view import trace
+from .analysis.compare import Comparison, compare
+from .analysis.layers import Layer
+from .analysis.receptive_field import Field
+from .analysis.trace import Trace
+from .inference.decode import ImageError
+from .inference.images import open_image
+from .link import trace
 
 __all__ = ["Comparison", "Field", "ImageError", "Layer", "Trace", "compare", "open_image", "trace"]

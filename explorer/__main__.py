@@ -22,10 +22,11 @@ from pathlib import Path
 from resnet import title
 from resnet.command import Parser, status, write
 
-from . import diagram
-from .compare import Comparison, common_size, compare, remarks
-from .trace import Layer, Trace, trace
-from .view import View, parse_network, parse_size
+from .analysis.compare import Comparison, common_size, compare, remarks
+from .analysis.layers import Layer
+from .analysis.trace import Trace, trace
+from .drawing import dot, network
+from .link import View, parse_network, parse_size
 
 
 def view(text: str, size: str | None) -> View:
@@ -99,7 +100,7 @@ def degradation(given: argparse.Namespace) -> None:
     """
     from tqdm import tqdm
 
-    from .degradation import COUNT, IMAGES, RUNS, Settings, cut, from_json, record, summarise
+    from .experiments.degradation import COUNT, IMAGES, RUNS, Settings, cut, from_json, record, summarise
 
     if given.cut is not None:
         output = given.output or Path(IMAGES.name)
@@ -124,10 +125,10 @@ def degradation(given: argparse.Namespace) -> None:
 
 EXPORTS = {
     "csv": lambda traced: traced.frame().to_csv(index=False, lineterminator="\n"),
-    "dot": lambda traced: diagram.graph(traced).source,
+    "dot": lambda traced: dot.graph(traced).source,
     "json": lambda traced: traced.config.to_json() + "\n",
     "py": lambda traced: traced.config.to_code(),
-    "svg": lambda traced: diagram.overview(traced).svg() + "\n",
+    "svg": lambda traced: network.overview(traced).svg() + "\n",
 }
 """What can be exported: the layer table, the graph, the configuration, code that builds it, the drawing."""
 
@@ -179,7 +180,7 @@ def execute(arguments: Sequence[str] | None) -> None:
     bench.add_argument("--no-browser", action="store_true", help="leave out the clicks, which need Chromium")
     given = parser.parse_args(arguments)
     if given.command == "bench":
-        from .bench import USUAL, run
+        from .bench.measure import USUAL, run
 
         run([name for name in given.only or USUAL if name != "clicks" or not given.no_browser], given.attacks)
     elif given.command == "degradation":

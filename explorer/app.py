@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 
 # Before torch is imported: its threads sleep where they wait for each other. By default they spin, and where other people
 # use the cores, a pass through a small network then takes up to fifty times as long.
@@ -22,7 +22,7 @@ from streamlit.web.server.server_util import get_url
 from explorer import views
 from explorer.guard import Guard
 
-for module in iter_modules(views.__path__, f"{views.__name__}."):
+for module in walk_packages(views.__path__, f"{views.__name__}."):
     import_module(module.name)
 
 # Python lets go of a thread after 5 ms where another one can run. A page's thread tells the server's of each of its

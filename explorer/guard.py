@@ -35,9 +35,9 @@ from streamlit.runtime.state.session_state import Serialized, Value, WStates
 
 from resnet import confined
 
-from . import store
-from .scheduler import PAGES
-from .store import NoRoomError
+from .sharing import store
+from .sharing.scheduler import PAGES
+from .sharing.store import NoRoomError
 
 try:
     import resource

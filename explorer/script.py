@@ -5,7 +5,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from explorer import state
+from explorer.views import session, sidebar
 
 ROOT = Path(__file__).parents[1]
 # Streamlit then watches `resnet`, too, and reloads it after an edit.
@@ -28,11 +28,11 @@ pages = [
     st.Page("../pages/claims.py", title="The post, checked", icon=":material/fact_check:"),
 ]
 page = st.navigation(pages, position="hidden")
-state.open_link()
+session.open_link()
 with st.sidebar:
     st.markdown("### ResNet Explorer")
-    state.links(pages)
-    state.sidebar()
-state.messages()
-state.show_or_say(page.run)
-state.write_link()  # the page may have settled the view
+    session.links(pages)
+    sidebar.sidebar()
+session.messages()
+session.show_or_say(page.run)
+session.write_link()  # the page may have settled the view

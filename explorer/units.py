@@ -41,3 +41,18 @@ def scientific(number: float) -> str:
         return f"{float(f'{number:.2g}'):,.4g}" if abs(number) < 1e4 else f"{float(f'{number:.2g}'):,.0f}"
     mantissa, _, exponent = f"{number:.1e}".partition("e")
     return f"{mantissa.removesuffix('.0')}·10{str(int(exponent)).translate(_RAISED)}"
+
+
+def power(base: int, exponent: int) -> str:
+    """2¹⁶."""
+    return f"{base}" + str(exponent).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def count_text(count: int) -> str:
+    """65,536, or 2⁶⁰⁰ for a power of two too long to read, or 4.15·10¹⁸⁰."""
+    if count < 10**15:
+        return f"{count:,}"
+    if count == 1 << (bits := count.bit_length() - 1):
+        return power(2, bits)
+    digits = len(str(count)) - 1
+    return f"{count / 10**digits:.2f}·{power(10, digits)}"

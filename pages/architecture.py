@@ -2,9 +2,10 @@
 
 import streamlit as st
 
-from explorer import charts, state
-from explorer.trace import Trace
-from explorer.views import ledger, network, others, paths, table
+from explorer.analysis.trace import Trace
+from explorer.figures.network import MEASURES, cost_figure, field_figure
+from explorer.views import network, paths, session, tabs
+from explorer.views.architecture import ledger, others, table
 from explorer.views.cached import traced
 from explorer.views.headline import figures, heading
 
@@ -12,16 +13,16 @@ from explorer.views.headline import figures, heading
 def cost(trace: Trace) -> None:
     row = st.container(horizontal=True)
     measure = row.segmented_control(
-        "Measure", list(charts.MEASURES), default="MACs", required=True, key="measure", persist_state="session"
+        "Measure", list(MEASURES), default="MACs", required=True, key="measure", persist_state="session"
     )
     grain = row.segmented_control(
         "Shown", ["by stage", "by layer"], default="by stage", required=True, key="grain", persist_state="session"
     )
-    st.plotly_chart(charts.cost_figure(trace, measure, grain == "by layer"), key="cost chart")
+    st.plotly_chart(cost_figure(trace, measure, grain == "by layer"), key="cost chart")
 
 
 def field(trace: Trace) -> None:
-    st.plotly_chart(charts.field_figure(trace, network.chosen_layer(trace).name), key="field chart")
+    st.plotly_chart(field_figure(trace, network.chosen_layer(trace).name), key="field chart")
     st.caption(network.field_remark(trace))
     paths.all_paths(trace)
 
@@ -35,7 +36,7 @@ PANELS = {
     "graphviz": others.graphviz_drawing,
 }
 
-view = state.view()
+view = session.view()
 trace = traced(view.config, view.image_size)
 
 heading(trace)
@@ -47,4 +48,4 @@ with left:
 with right:
     network.inspector(trace)
 
-state.tabs(PANELS, trace)
+tabs.tabs(PANELS, trace)

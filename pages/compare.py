@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from explorer.compare import labels
+from explorer.analysis.compare import labels
 from explorer.views import compare
 
 st.title("Compare", anchor=False)

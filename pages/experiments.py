@@ -2,20 +2,20 @@
 
 import streamlit as st
 
-from explorer import state
-from explorer.views import degradation, ensembles, gradients, identity
+from explorer.views import session, tabs
 from explorer.views.cached import traced
+from explorer.views.experiments import degradation, gradients, identity, paths
 
 PANELS = {
     "Degradation": degradation.panel,
     "Gradients": gradients.panel,
     "Shattered gradients": gradients.shattered,
-    "Paths": ensembles.panel,
+    "Paths": paths.panel,
     "Identity": identity.panel,
 }
 """The experiments by the name of their tab; each takes the trace of the network that is shown."""
 
-view = state.view()
+view = session.view()
 trace = traced(view.config, view.image_size)
 st.title("Why it works", anchor=False)
-state.tabs(PANELS, trace)
+tabs.tabs(PANELS, trace)

@@ -2,26 +2,27 @@
 
 import streamlit as st
 
-from explorer import state
-from explorer.images import ImageError
-from explorer.inference import PassError, TooLargeError, check_runnable
-from explorer.views import addition, attribution, field, lesion, network, pictures, running, several, speed
+from explorer.inference.decode import ImageError
+from explorer.inference.limits import check_runnable
+from explorer.inference.turns import PassError, TooLargeError
+from explorer.views import network, session, tabs
 from explorer.views.cached import traced
 from explorer.views.headline import heading
+from explorer.views.inference import addition, attribution, latency, lesion, pictures, receptive_field, running, several
 
 PANELS = {
     "Activations": running.activations,
     "Inside the addition": addition.panel,
     "Blocks off": lesion.panel,
-    "Receptive field": field.panel,
+    "Receptive field": receptive_field.panel,
     "Attribution": attribution.panel,
     "Weights": attribution.weights_panel,
     "Several pictures": several.panel,
-    "Speed": speed.panel,
+    "Speed": latency.panel,
 }
 """What can be looked at in one run, by the name of its tab; each takes the run."""
 
-view = state.view()
+view = session.view()
 heading(traced(view.config, view.image_size))
 
 left, right = st.columns(2)
@@ -49,11 +50,11 @@ try:
     result = running.run(chosen, weights, inverted)
 except PassError as error:
     with right:
-        st.error(state.escape_markdown(str(error)), icon=":material/memory:")
-        speed.offer_cpu()
+        st.error(session.escape_markdown(str(error)), icon=":material/memory:")
+        latency.offer_cpu()
     st.stop()
 except ImageError as error:
-    right.error(state.escape_markdown(str(error)), icon=":material/broken_image:")
+    right.error(session.escape_markdown(str(error)), icon=":material/broken_image:")
     st.stop()
 with right.container(border=True, key="seen"):
     running.seen(result)
@@ -61,4 +62,4 @@ with right, st.container(border=True, key="verdict"):
     running.verdict(result)
 network.overview(trace, running.thumbnails(result), switches=True)
 network.block_detail(trace)
-state.tabs(PANELS, result)
+tabs.tabs(PANELS, result)

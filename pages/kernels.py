@@ -2,16 +2,15 @@
 
 import streamlit as st
 
-from explorer import state
-from explorer.views import stacks
+from explorer.views import kernels, tabs
 
 PARTS = {
-    "Kernel stacks": stacks.kernel_stacks,
-    "The block": stacks.one_block,
-    "The 1×1 convolution": stacks.pointwise_by_hand,
+    "Kernel stacks": kernels.kernel_stacks,
+    "The block": kernels.one_block,
+    "The 1×1 convolution": kernels.pointwise_by_hand,
 }
 
 st.title("Kernels and blocks", anchor=False)
 st.caption("Why networks stack small kernels, what a bottleneck saves, and what a 1×1 convolution does.")
-stacks.problem()
-state.tabs(PARTS)
+kernels.problem()
+tabs.tabs(PARTS)

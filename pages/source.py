@@ -2,12 +2,11 @@
 
 import streamlit as st
 
-from explorer import state
-from explorer.views import source
+from explorer.views import session, source
 from explorer.views.cached import traced
 from resnet import title
 
-view = state.view()
+view = session.view()
 st.title("Annotated source", anchor=False)
 st.caption(
     f"The lines that build and run {title(view.config)}, read from their files, beside notes on them. Faint lines are "

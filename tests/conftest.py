@@ -19,10 +19,10 @@ from streamlit.components.v2 import manifest_scanner
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
-from explorer.bench import IDLE, ROOT, chromium, server
-from explorer.clients import FINISHED
-from explorer.store import RESULTS
-from explorer.trace import Trace
+from explorer.analysis.trace import Trace
+from explorer.bench.browser import IDLE, ROOT, chromium, server
+from explorer.bench.visitors import FINISHED
+from explorer.sharing.store import RESULTS
 
 expect.set_options(timeout=30_000)
 

@@ -21,13 +21,14 @@ from streamlit.testing.v1 import AppTest
 from torchvision.models import resnet18
 
 import resnet.weights
-from explorer import images, state
-from explorer.clients import unescaped
-from explorer.images import Sample, open_image, samples
-from explorer.store import RESULTS, Holdings
-from explorer.trace import trace
-from explorer.view import View
-from explorer.views import cached, lesion, pictures
+from explorer.analysis.trace import trace
+from explorer.bench.visitors import unescaped
+from explorer.inference.images import open_image
+from explorer.inference.samples import _SAMPLES, Sample, samples
+from explorer.link import View
+from explorer.sharing.store import RESULTS, Holdings
+from explorer.views import cached, session
+from explorer.views.inference import lesion, pictures
 from resnet import OPTIONS, ResNet, ResNetConfig, preset
 from resnet.weights import FASHION_MNIST, Weights, load
 
@@ -1029,7 +1030,7 @@ def test_uploads_stay_and_can_be_removed() -> None:
 def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sixteen pictures, and nothing of what was removed; Streamlit's own copies go as soon as they are read."""
     released: list[str] = []
-    monkeypatch.setattr(state, "release", released.extend)
+    monkeypatch.setattr(session, "release", released.extend)
     app = select(opened("inference", preset="resnet20_fashion"), "source", "Upload")
     known = [(sample.name, sample.open(), "") for sample in samples()[:18]]
     app.file_uploader[0].set_value(known[:10])
@@ -1052,8 +1053,8 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("nothing_loaded")
 def test_a_damaged_sample_gets_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its tile is grey, and the others work; where one of several is damaged, the tab says so, once, and shows the rest."""
-    shutil.copytree(images._SAMPLES, tmp_path / "samples")
-    monkeypatch.setattr(images, "_SAMPLES", tmp_path / "samples")
+    shutil.copytree(_SAMPLES, tmp_path / "samples")
+    monkeypatch.setattr("explorer.inference.samples._SAMPLES", tmp_path / "samples")
     first, second = samples()[:2]
     clothing = next(sample for sample in samples() if sample.file.startswith("fashion/"))
     astronaut = next(sample for sample in samples() if sample.name == "astronaut")

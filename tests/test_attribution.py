@@ -8,7 +8,8 @@ import torch
 from captum.attr import IntegratedGradients, LayerGradCam
 from torch import nn
 
-from explorer.attribution import (
+from explorer.drawing.rasters import npz, signed
+from explorer.inference.attribution import (
     STEPS,
     first_convolution,
     grad_cam,
@@ -16,8 +17,7 @@ from explorer.attribution import (
     integrated_gradients,
     kernel_pictures,
 )
-from explorer.charts import npz, signed
-from explorer.inference import Device
+from explorer.inference.device import Device
 from resnet import ResNet, ResNetConfig, build, preset
 from resnet.weights import BUNDLED, bundled, load, randomly
 

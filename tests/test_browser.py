@@ -17,10 +17,11 @@ from PIL import Image
 from playwright.sync_api import expect
 from torchvision.models import resnext50_32x4d
 
-from explorer.compare import activations
-from explorer.images import open_image, samples
-from explorer.trace import trace
-from explorer.view import View
+from explorer.analysis.compare import activations
+from explorer.analysis.trace import trace
+from explorer.inference.images import open_image
+from explorer.inference.samples import samples
+from explorer.link import View
 from resnet import ResNetConfig, preset
 from resnet.weights import BUNDLED, bundled, load, randomly
 

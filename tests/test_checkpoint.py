@@ -26,9 +26,9 @@ from streamlit.testing.v1 import AppTest
 from test_app import run as ran
 from torch import Tensor, nn
 
-from explorer.inference import Device
-from explorer.store import Holdings
-from explorer.views import checkpoint as checkpoint_view
+from explorer.inference.device import Device
+from explorer.sharing.store import Holdings
+from explorer.views.inference import checkpoint as checkpoint_view
 from resnet import PRESETS, ConfigError, ResNetConfig, build, checkpoint, infer_config, preset
 from resnet.checkpoint import (
     MAX_FILE_BYTES,

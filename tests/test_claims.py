@@ -14,13 +14,13 @@ from playwright.sync_api import expect
 from streamlit.testing.v1 import AppTest
 from torch import nn
 
-from explorer import claims, source
-from explorer.claims import CLAIMS, EXPERIMENT, FAILS, HOLDS, LINE, PICTURE, WHEN, Evidence, Finding
-from explorer.gradients import Flow, Spread, twins
-from explorer.notes import NOTES
-from explorer.trace import trace
-from explorer.view import View
-from explorer.views import identity as identity_view
+from explorer.analysis.trace import trace
+from explorer.experiments.gradients import Flow, Spread, twins
+from explorer.lessons import claims, source
+from explorer.lessons.claims import CLAIMS, EXPERIMENT, FAILS, HOLDS, LINE, PICTURE, WHEN, Evidence, Finding
+from explorer.lessons.notes import NOTES
+from explorer.link import View
+from explorer.views.experiments import identity as identity_view
 from resnet.weights import BUNDLED, FASHION_MNIST, Checkpoint
 
 ROOT = Path(__file__).parents[1]

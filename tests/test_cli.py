@@ -16,11 +16,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from explorer import bench
 from explorer.__main__ import EXPORTS, comparison, main, summary
-from explorer.compare import compare
-from explorer.trace import IMAGE, Trace, trace
-from explorer.view import View
+from explorer.analysis.compare import compare
+from explorer.analysis.layers import IMAGE
+from explorer.analysis.trace import Trace, trace
+from explorer.bench import measure
+from explorer.link import View
 from resnet import ResNet, ResNetConfig, preset
 
 NETWORKS = {
@@ -293,12 +294,12 @@ def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
 
 def test_the_bench_makes_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
-    for name in bench.SECTIONS:
-        monkeypatch.setitem(bench.SECTIONS, name, lambda name=name: made.append(name))
+    for name in measure.SECTIONS:
+        monkeypatch.setitem(measure.SECTIONS, name, lambda name=name: made.append(name))
     for arguments, names in (
         ([], ["traces", "captures", "clicks", "visitors"]),
         (["--no-browser"], ["traces", "captures", "visitors"]),
-        (["--only", *bench.SECTIONS], list(bench.SECTIONS)),
+        (["--only", *measure.SECTIONS], list(measure.SECTIONS)),
         (["--only", "visitors"], ["visitors"]),
         (["--only", "visitors", "clicks", "--no-browser"], ["visitors"]),
     ):
@@ -323,8 +324,8 @@ def test_what_the_bench_lacks_is_said_before_it_measures(
     arguments: str, missing: list[str], words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made: list[str] = []
-    for name in bench.SECTIONS:
-        monkeypatch.setitem(bench.SECTIONS, name, lambda name=name: made.append(name))
+    for name in measure.SECTIONS:
+        monkeypatch.setitem(measure.SECTIONS, name, lambda name=name: made.append(name))
     for package in missing:
         monkeypatch.setitem(sys.modules, package, None)
     assert main(["bench", *arguments.split()]) == (2 if words else 0)
@@ -336,12 +337,12 @@ def test_what_the_bench_lacks_is_said_before_it_measures(
 
 def test_waits_are_compared_click_by_click() -> None:
     """The last clicks of either time have no twin, and the slowest click of a visitor is not always the same one."""
-    title, alone, crowded, more = bench.waits([[0.1, 0.9], [0.2, 9.0]], [[0.5, 0.8, 4.0], [0.7]])
+    title, alone, crowded, more = measure.waits([[0.1, 0.9], [0.2, 9.0]], [[0.5, 0.8, 4.0], [0.7]])
     assert title.startswith("2 visitors")
     assert alone.split()[-7:] == ["3", "200", "ms", "830", "ms", "900", "ms"]
     assert crowded.split()[-7:] == ["3", "700", "ms", "790", "ms", "800", "ms"]
     assert more == "longest wait added: 0.50 s to one click, 0.50 s to a visitor's slowest (limit 1 s)"
-    assert "0.40 s to one click, -0.10 s" in [*bench.waits([[0.1, 0.9]], [[0.5, 0.8]])][-1]
+    assert "0.40 s to one click, -0.10 s" in [*measure.waits([[0.1, 0.9]], [[0.5, 0.8]])][-1]
 
 
 # -- mistakes -----------------------------------------------------------------------------

@@ -16,12 +16,12 @@ from torchinfo import summary
 
 from explorer import compare, trace
 from explorer.__main__ import main
-from explorer.compare import common_size, label, labels
-from explorer.compare_charts import COMPARED, bill_figure, stages_figure
-from explorer.compare_diagram import columns, detail, overview
-from explorer.ready import READY
+from explorer.analysis.compare import common_size, label, labels
+from explorer.drawing.compare import columns, detail, overview
+from explorer.figures.compare import COMPARED, bill_figure, stages_figure
+from explorer.lessons.comparisons import READY
+from explorer.link import View, natural_size, parse_network, parse_others, tolerant
 from explorer.units import amount, mebibytes
-from explorer.view import View, natural_size, parse_network, parse_others, tolerant
 from explorer.views.compare import Shown, parse_shown
 from resnet import OPTIONS, PRESETS, ConfigError, ResNetConfig, build, preset
 

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 from test_app import captions, click, link, opened, run, said, select, tab, texts
 
-from explorer import degradation
 from explorer.__main__ import main
-from explorer.degradation import (
+from explorer.experiments import degradation
+from explorer.experiments.degradation import (
     COUNT,
     DEPTHS,
     LAST,
@@ -40,11 +40,11 @@ from explorer.degradation import (
     to_json,
     train,
 )
-from explorer.images import labelled
-from explorer.jobs import DONE, STOPPED, Apart, Line
-from explorer.loss_figures import COLOURS, run_figure, spread_figure
-from explorer.view import View
-from explorer.views import degradation as page
+from explorer.figures.degradation import COLOURS, run_figure, spread_figure
+from explorer.inference.samples import labelled
+from explorer.link import View
+from explorer.sharing.jobs import DONE, STOPPED, Apart, Line
+from explorer.views.experiments import degradation as page
 from resnet import ConfigError, build, preset
 from resnet.train import FILES, Recipe, fit
 

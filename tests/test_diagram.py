@@ -10,21 +10,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from explorer import Trace, diagram, trace
-from explorer.diagram import (
-    Drawing,
-    Fold,
-    Switches,
-    detail,
-    folded,
-    graph,
-    overview,
-    part_layers,
-    part_of,
-    parts,
-    remark,
-)
-from explorer.residual import blocks, fixed
+from explorer import Trace, trace
+from explorer.analysis.parts import blocks, fixed, part_layers, part_of, parts
+from explorer.drawing import dot, network, svg
+from explorer.drawing.dot import graph
+from explorer.drawing.network import Fold, Switches, detail, folded, overview, remark
+from explorer.drawing.svg import Drawing
 from resnet import PRESETS, ResNetConfig, preset
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -257,11 +248,11 @@ def test_height_follows_the_feature_map(name: str, size: int | tuple[int, int]) 
     for smaller, larger in pairwise(ordered):
         assert height[smaller] <= height[larger]
         if area[smaller] < area[larger]:
-            assert height[smaller] < height[larger] or height[larger] == diagram.SHORTEST
-    assert height[ordered[-1]] == pytest.approx(diagram.TALLEST, abs=0.1)
+            assert height[smaller] < height[larger] or height[larger] == network.SHORTEST
+    assert height[ordered[-1]] == pytest.approx(network.TALLEST, abs=0.1)
     for identifier, tall in height.items():
-        root = diagram.TALLEST * (area[identifier] / area[ordered[-1]]) ** 0.25
-        assert tall == pytest.approx(max(root, diagram.SHORTEST), abs=0.1)
+        root = network.TALLEST * (area[identifier] / area[ordered[-1]]) ** 0.25
+        assert tall == pytest.approx(max(root, network.SHORTEST), abs=0.1)
 
 
 def test_bands_name_stages_and_shapes() -> None:
@@ -353,7 +344,7 @@ def test_foreign_text_stays_text() -> None:
     root = parse(overview(traced, thumbnails={"layer1.0": HOSTILE}))
     assert [image.get("href") for image in root.iter(f"{SVG}image")] == [HOSTILE]
     assert not list(root.iter(f"{SVG}script"))
-    group = ElementTree.fromstring(diagram.selectable(HOSTILE, HOSTILE, diagram.text(0, 0, HOSTILE), False))
+    group = ElementTree.fromstring(svg.selectable(HOSTILE, HOSTILE, svg.text(0, 0, HOSTILE), False))
     assert (group.get("data-id"), group.get("aria-label")) == (HOSTILE, HOSTILE)
     assert [child.text for child in group] == [HOSTILE, HOSTILE]
 
@@ -475,7 +466,7 @@ def test_captions() -> None:
     [((128, 56, 56), "56²×128"), ((64, 7, 9), "7×9×64"), ((2048, 1, 1), "1×1×2048"), ((1000,), "1000")],
 )
 def test_short_shapes(shape: tuple[int, ...], words: str) -> None:
-    assert diagram.short_shape(shape) == words
+    assert svg.short_shape(shape) == words
 
 
 @pytest.mark.parametrize(
@@ -549,7 +540,7 @@ def test_stages_are_clusters() -> None:
 
 def test_a_long_network_is_drawn_by_blocks() -> None:
     traced = trace(preset("resnet1202"), 32)
-    assert len(traced.layers) > diagram.DRAWABLE
+    assert len(traced.layers) > dot.DRAWABLE
     source = graph(traced).source
     names = ["input", *(part.identifier for part in parts(traced))]
     assert sorted(nodes_of(source)) == sorted(names)
@@ -558,9 +549,9 @@ def test_a_long_network_is_drawn_by_blocks() -> None:
 
 def test_up_to_the_limit_every_layer_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     traced = trace(preset("resnet18"), 64)
-    monkeypatch.setattr(diagram, "DRAWABLE", len(traced.layers))
+    monkeypatch.setattr(dot, "DRAWABLE", len(traced.layers))
     assert len(nodes_of(graph(traced).source)) == len(traced.layers) + 1
-    monkeypatch.setattr(diagram, "DRAWABLE", len(traced.layers) - 1)
+    monkeypatch.setattr(dot, "DRAWABLE", len(traced.layers) - 1)
     assert len(nodes_of(graph(traced).source)) == len(parts(traced)) + 1
 
 

@@ -17,11 +17,14 @@ from streamlit.runtime.media_file_manager import MediaFileManager
 from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
 from test_app import looked, opened, tab
 
-from explorer import diagram
-from explorer.inference import activation, prepare
-from explorer.store import NoRoomError
-from explorer.trace import trace
-from explorer.views import cached, others, picture, pictures, table
+from explorer.analysis.trace import trace
+from explorer.drawing import dot, network
+from explorer.inference.predict import activation
+from explorer.inference.preprocess import prepare
+from explorer.sharing.store import NoRoomError
+from explorer.views import cached, components
+from explorer.views.architecture import others, table
+from explorer.views.inference import pictures
 from resnet import preset
 from resnet.weights import BUNDLED, bundled, load
 
@@ -34,7 +37,7 @@ def test_the_numbers_behind_a_picture(visit) -> None:
     )
     weights = bundled(BUNDLED["resnet20"])[0]
     chosen = pictures.from_sample(next(sample for sample in pictures.samples() if sample.name == "0000-ankle-boot"))
-    seen = chosen.made(lambda picture: prepare(picture, weights.data.preprocessing))
+    seen = chosen.made(lambda picture: prepare(components, weights.data.preprocessing))
     expected = activation(load(weights), seen.tensor, "layer2.0.conv1", cached.places()[0])
     for _ in range(2):
         with visit.page.expect_download() as download:
@@ -71,7 +74,7 @@ def test_a_file_waits_for_its_browser_and_is_let_go(files: MediaFileManager, mon
 
 def made(session: MagicMock) -> bytes:
     data = b"numbers" * 1000
-    picture.hand_out(data, "numbers.txt", "text/plain", session)
+    components.hand_out(data, "numbers.txt", "text/plain", session)
     return data
 
 
@@ -83,7 +86,7 @@ def test_a_pages_files_are_made_when_they_are_asked_for(monkeypatch: pytest.Monk
         makes[label] = make
         download(label, make, *given)
 
-    download = picture.download
+    download = components.download
     for module in (table, others):
         monkeypatch.setattr(module, "download", recorded, raising=False)
     for name in ("Layers", "graphviz"):
@@ -94,8 +97,8 @@ def test_a_pages_files_are_made_when_they_are_asked_for(monkeypatch: pytest.Monk
     rows = makes["Download CSV"]().decode().splitlines()
     assert len(rows) == len(shown.layers) + 1
     assert shown.layers[0].name in rows[1]
-    assert makes["Download DOT"]().decode() == diagram.graph(shown).source
-    assert makes["Download overview as SVG"]().decode() == diagram.overview(shown).svg()
+    assert makes["Download DOT"]().decode() == dot.graph(shown).source
+    assert makes["Download overview as SVG"]().decode() == network.overview(shown).svg()
 
 
 Ask = Callable[[str, Callable[[], bytes]], bytes]
@@ -105,14 +108,14 @@ Ask = Callable[[str, Callable[[], bytes]], bytes]
 def ask(files: MediaFileManager, monkeypatch: pytest.MonkeyPatch) -> Ask:
     """A session's click on a button for a file."""
     buttons: list[Callable[[], bytes]] = []
-    monkeypatch.setattr(picture, "DESK", picture.Desk())
+    monkeypatch.setattr(components, "DESK", components.Desk())
     monkeypatch.setattr(threading, "Timer", MagicMock())
-    monkeypatch.setattr(picture.st, "download_button", lambda label, made, *_, **__: buttons.append(made))
+    monkeypatch.setattr(components.st, "download_button", lambda label, made, *_, **__: buttons.append(made))
 
     def click(session: str, make: Callable[[], bytes]) -> bytes:
         with monkeypatch.context() as patch:
-            patch.setattr(picture, "get_script_run_ctx", lambda: MagicMock(session_id=session))
-            picture.download("TXT", make, "name", "text/plain", "")
+            patch.setattr(components, "get_script_run_ctx", lambda: MagicMock(session_id=session))
+            components.download("TXT", make, "name", "text/plain", "")
         return buttons[-1]()
 
     return click
@@ -144,10 +147,10 @@ def test_files_are_made_one_after_the_other_and_one_for_each_session(ask: Ask) -
 def test_what_waits_to_be_fetched_is_bounded(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     """For a session, and for all; there is room again when files are let go."""
     later: list[Callable[[], None]] = []
-    monkeypatch.setattr(picture, "LEAST_OUT", 100)
-    monkeypatch.setattr(picture, "OUT_OF_ONE", 200)
-    monkeypatch.setattr(picture, "OUT_OF_ALL", 500)
-    monkeypatch.setattr(picture, "tidy", lambda: None)
+    monkeypatch.setattr(components, "LEAST_OUT", 100)
+    monkeypatch.setattr(components, "OUT_OF_ONE", 200)
+    monkeypatch.setattr(components, "OUT_OF_ALL", 500)
+    monkeypatch.setattr(components, "tidy", lambda: None)
 
     def timer(seconds: float, function: Callable[[], None]) -> MagicMock:
         later.append(function)
@@ -166,12 +169,12 @@ def test_what_waits_to_be_fetched_is_bounded(ask: Ask, monkeypatch: pytest.Monke
     assert [full(session) for session in "bbcd"] == [False, False, False, True]
     for function in later:
         function()
-    assert not picture.DESK.out
+    assert not components.DESK.out
     assert not full("a")
 
 
 def test_what_is_too_large_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(picture, "MOST_BYTES", 2**20)
+    monkeypatch.setattr(components, "MOST_BYTES", 2**20)
     app = looked(
         "Several pictures", preset="resnet20", layers="1", planes="4", size="256", weights="random", at="conv1"
     )

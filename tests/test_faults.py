@@ -25,9 +25,14 @@ from conftest import alone, soon
 from test_jobs import there
 from websockets.exceptions import ConnectionClosed
 
-from explorer import bench, clients, degradation, images, published, source
-from explorer.bench import ROOT
-from explorer.view import View
+from explorer.analysis import published
+from explorer.bench import browser, visitors
+from explorer.bench.browser import ROOT
+from explorer.experiments import degradation
+from explorer.inference import images
+from explorer.inference.samples import labelled, samples
+from explorer.lessons import source
+from explorer.link import View
 from resnet import preset
 from resnet.weights import BUNDLED, ShippedError
 
@@ -42,7 +47,7 @@ class Server:
     def start(self) -> None:
         environment = {"TORCH_HOME": str(self.hub), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(self.folder)}
         self.address, self.process = self.stack.enter_context(
-            bench.server(self.folder / "explorer" / "app.py", self.folder, environment)
+            browser.server(self.folder / "explorer" / "app.py", self.folder, environment)
         )
 
     def children(self) -> list[int]:
@@ -73,7 +78,7 @@ def server(standing: Server) -> Server:
     return standing
 
 
-class Person(clients.Visitor):
+class Person(visitors.Visitor):
     """A visitor who comes by a link, "page?query", and reads the page: `said` are its texts, each with its kind."""
 
     def __init__(self, *given: Any):
@@ -91,7 +96,7 @@ class Person(clients.Visitor):
         elif kind == "delta" and (name := message.delta.new_element.WhichOneof("type")):
             element = getattr(message.delta.new_element, name)
             words = getattr(element, "body", "") or getattr(element, "text", "")
-            self.said.append((name, clients.unescaped(str(words))))
+            self.said.append((name, visitors.unescaped(str(words))))
 
     @property
     def words(self) -> str:
@@ -116,7 +121,7 @@ class Person(clients.Visitor):
 @pytest.fixture(autouse=True)
 def _readers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever visits is a `Person`."""
-    monkeypatch.setattr(clients, "Visitor", Person)
+    monkeypatch.setattr(visitors, "Visitor", Person)
 
 
 def read(server: Server, *links: str, kill: bool = False) -> list[Person]:
@@ -124,7 +129,7 @@ def read(server: Server, *links: str, kill: bool = False) -> list[Person]:
 
     async def everybody() -> list[Person]:
         async with AsyncExitStack() as stack:
-            coming = (stack.enter_async_context(clients.visit(server.address, link)) for link in links)
+            coming = (stack.enter_async_context(visitors.visit(server.address, link)) for link in links)
             people = await asyncio.gather(*coming)
             if kill:
                 assert server.end(signal.SIGKILL) == -signal.SIGKILL
@@ -191,7 +196,7 @@ QUICK = link("experiments", training="shallow-8_deep-14_width-4_warmup-2_steps-1
 
 def test_a_jobs_process_is_killed_then_the_server_is_stopped(server: Server) -> None:
     async def everything() -> int:
-        async with clients.visit(server.address, QUICK) as anna:
+        async with visitors.visit(server.address, QUICK) as anna:
             assert not server.children()
             await anna.click("training action")
             await anna.watch(lambda: "step 2" in anna.words)
@@ -216,7 +221,7 @@ def test_a_jobs_process_is_killed_then_the_server_is_stopped(server: Server) -> 
 AGAIN = "it ships with this app, so install that again"
 
 READERS: dict[str, Callable[[], Any]] = {
-    "samples.json": images.samples, "fashion-test.npz": images.labelled, "fashion-train.npz": degradation.training_images,
+    "samples.json": samples, "fashion-test.npz": labelled, "fashion-train.npz": degradation.training_images,
     "degradation.json": degradation.shipped, "published.csv": published.published,
 }  # fmt: skip
 
@@ -258,17 +263,17 @@ def damaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("damaged")
     for name in ("explorer", "pages", "resnet"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    checkpoints, samples = folder / "resnet" / "checkpoints", folder / "explorer" / "samples"
+    checkpoints, shipped = folder / "resnet" / "checkpoints", folder / "explorer" / "samples"
     (checkpoints / "resnet20.safetensors").unlink()
     (checkpoints / "resnet56.safetensors").write_bytes((checkpoints / "plain20.safetensors").read_bytes())
     for path in (
         checkpoints / "plain20.safetensors",
-        samples / "degradation.json",
-        folder / "explorer" / "published.csv",
+        shipped / "degradation.json",
+        folder / "explorer" / "analysis" / "published.csv",
     ):
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    (samples / "fashion-test.npz").write_bytes(b"")
-    (samples / "fashion-train.npz").unlink()
+    (shipped / "fashion-test.npz").write_bytes(b"")
+    (shipped / "fashion-train.npz").unlink()
     for path in folder.rglob("*"):
         path.chmod(0o555 if path.is_dir() else 0o444)
     server = Server(folder, tmp_path_factory.mktemp("hub"))
@@ -300,7 +305,7 @@ def test_damaged_files_are_sentences_and_the_rest_of_the_app_is_there(server: Se
             assert sentence in person.words
 
     async def train() -> str:
-        async with clients.visit(damaged.address, QUICK) as person:
+        async with visitors.visit(damaged.address, QUICK) as person:
             await person.click("training action")
             await person.watch(lambda: "The run failed" in person.words)
             return person.words

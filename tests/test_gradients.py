@@ -12,9 +12,10 @@ from streamlit.testing.v1 import AppTest
 from test_app import captions, link, opened, said, select
 from test_app import texts as markdowns
 
-from explorer import gradients
-from explorer.bench import ROOT
-from explorer.gradients import (
+from explorer.analysis.trace import trace
+from explorer.bench.browser import ROOT
+from explorer.experiments import gradients
+from explorer.experiments.gradients import (
     COUNTS,
     KEPT,
     PLAIN,
@@ -42,12 +43,12 @@ from explorer.gradients import (
     twins,
     way,
 )
-from explorer.inference import Device, TooLargeError
-from explorer.notes import NOTES
-from explorer.store import RESULTS
-from explorer.trace import trace
-from explorer.view import View, natural_size
-from explorer.views import gradients as view
+from explorer.inference.device import Device
+from explorer.inference.turns import TooLargeError
+from explorer.lessons.notes import NOTES
+from explorer.link import View, natural_size
+from explorer.sharing.store import RESULTS
+from explorer.views.experiments import gradients as view
 from resnet import PRESETS, ResNet, ResNetConfig, build, preset
 from resnet.weights import BUNDLED, bundled, load
 

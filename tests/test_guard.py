@@ -36,12 +36,12 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from explorer import guard
-from explorer.bench import ROOT, server
-from explorer.clients import Reader, Visitor, random_links, visit
+from explorer.bench.browser import ROOT, server
+from explorer.bench.hostile import messages
+from explorer.bench.visitors import Reader, Visitor, random_links, visit
 from explorer.guard import Guard, Line, welcome
-from explorer.hostile import messages
-from explorer.store import NoRoomError
-from explorer.view import MOST_PROBLEMS, tolerant
+from explorer.link import MOST_PROBLEMS, tolerant
+from explorer.sharing.store import NoRoomError
 
 APP = ROOT / "explorer" / "app.py"
 KEPT = 6

@@ -32,13 +32,13 @@ from PIL import Image, ImageSequence
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
-from explorer import clients, hostile
-from explorer import hostile_files as files
 from explorer.__main__ import main
-from explorer.bench import ROOT
-from explorer.clients import MARKUP, Visitor, misdrawn, random_links, status_of, visit
-from explorer.hostile import ATTACKS, Attack, Result, Scene, processes
-from explorer.state import escape_markdown
+from explorer.bench import hostile, visitors
+from explorer.bench import hostile_files as files
+from explorer.bench.browser import ROOT
+from explorer.bench.hostile import ATTACKS, Attack, Result, Scene, processes
+from explorer.bench.visitors import MARKUP, Visitor, misdrawn, random_links, status_of, visit
+from explorer.views.session import escape_markdown
 from resnet import ResNetConfig
 from resnet.checkpoint import WeightsError, read_state_dict
 
@@ -430,7 +430,7 @@ def test_links_of_chance_open_every_tab(address: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr(hostile, "random_links", lambda _: chain(["size=32"] * 4, ["tab=Cost"]))
     assert [words for _, words in alone(hostile.open_many(address, 5))] == [hostile.NOTHING_WRONG] * 5
     assert links[2:] == [*every, ("kernels", "Cost")]
-    monkeypatch.setattr(clients, "misdrawn", lambda _: "<b>")
+    monkeypatch.setattr(visitors, "misdrawn", lambda _: "<b>")
     monkeypatch.setattr(hostile, "DROPPED", 60.0)
     (words,) = rounds(address, "link: random", 1)
     assert words == "the page draws '<b>' for a visitor at kernels?size=32&tab=Kernel+stacks"

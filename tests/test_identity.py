@@ -12,7 +12,8 @@ from test_app import captions, link, opened, said, select
 from test_app import texts as markdowns
 from torch import Tensor, nn
 
-from explorer.identity import (
+from explorer.analysis.trace import trace
+from explorer.experiments.identity import (
     BUDGET,
     COUNTS,
     KINDS,
@@ -35,13 +36,13 @@ from explorer.identity import (
     obstacle,
     parse_place,
 )
-from explorer.images import labelled
-from explorer.inference import Device, TooLargeError
-from explorer.residual import normalised
-from explorer.store import RESULTS
-from explorer.trace import trace
+from explorer.inference.device import Device
+from explorer.inference.preprocess import normalised
+from explorer.inference.samples import labelled
+from explorer.inference.turns import TooLargeError
+from explorer.sharing.store import RESULTS
 from explorer.units import scientific
-from explorer.views import identity as view
+from explorer.views.experiments import identity as view
 from resnet import ConfigError, ResNet, ResNetConfig, preset
 from resnet.weights import BUNDLED, FASHION_MNIST, bundled, load, randomly
 

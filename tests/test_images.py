@@ -1,4 +1,4 @@
-"""`explorer.images`: what strangers upload, and the samples."""
+"""`explorer.inference.images`: what strangers upload, and the samples."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ import pytest
 from PIL import AvifImagePlugin, Image, ImageFile
 from PIL.PngImagePlugin import PngInfo
 
-from explorer import decode as decoder
-from explorer import images
-from explorer.decode import ACCEPTED, MAX_MEMORY, MAX_SIDE_AFTER, decode
-from explorer.hostile_files import MIB, PICTURES, chunk, jpeg, png, saved, scans, tiff, zeros
-from explorer.images import MAX_BYTES, ImageError, Sample, open_image, samples
+from explorer.bench.hostile_files import MIB, PICTURES, chunk, jpeg, png, saved, scans, tiff, zeros
+from explorer.inference import decode as decoder
+from explorer.inference import images
+from explorer.inference.decode import ACCEPTED, MAX_MEMORY, MAX_SIDE_AFTER, ImageError, decode
+from explorer.inference.images import MAX_BYTES, open_image
+from explorer.inference.samples import Sample, samples
 from resnet import confined
 
 pillow_heif.register_heif_opener()
@@ -938,7 +939,7 @@ def test_samples_open():
 
 
 def test_a_sample_that_is_missing_or_damaged_is_a_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(images, "_SAMPLES", tmp_path)
+    monkeypatch.setattr("explorer.inference.samples._SAMPLES", tmp_path)
     (tmp_path / "cut.jpg").write_bytes(jpeg()[:100])
     (tmp_path / "folder.jpg").mkdir()
     for name in ("missing.jpg", "cut.jpg", "folder.jpg"):
@@ -962,7 +963,7 @@ def test_samples_cover_the_ten_classes():
 
 
 def test_samples_are_listed_once_with_source_and_licence():
-    folder = Path(images.__file__).parent / "samples"
+    folder = Path(images.__file__).parents[1] / "samples"
     files = {str(path.relative_to(folder).as_posix()) for path in folder.rglob("*") if path.suffix in (".png", ".jpg")}
     assert files == {sample.file for sample in samples()}
     assert len({sample.name for sample in samples()}) == len(samples())

@@ -1,4 +1,4 @@
-"""`explorer.inference` and the pictures of `explorer.charts`: what a network sees, says, and does on the way."""
+"""`explorer.inference` and the pictures of `explorer.drawing.rasters`: what a network sees, says, and does on the way."""
 
 from __future__ import annotations
 
@@ -20,27 +20,21 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
 from torchvision.transforms._presets import ImageClassification
 
-from explorer import charts, inference
-from explorer.images import open_image, samples
-from explorer.inference import (
-    Device,
-    Prediction,
-    TooLargeError,
-    activation,
-    border_brightness,
-    by_strength,
-    check_runnable,
-    devices,
-    predict,
-    prepare,
-    statistics,
-    strongest_map,
-)
-from explorer.receptive_field import PIXEL, Field
-from explorer.trace import trace
-from explorer.views import running
+from explorer.analysis.receptive_field import PIXEL, Field
+from explorer.analysis.trace import trace
+from explorer.drawing import rasters
+from explorer.figures import inference
+from explorer.inference import limits
+from explorer.inference.device import Device, devices
+from explorer.inference.images import open_image
+from explorer.inference.limits import check_runnable
+from explorer.inference.predict import Prediction, activation, by_strength, predict, statistics, strongest_map
+from explorer.inference.preprocess import border_brightness, prepare
+from explorer.inference.samples import samples
+from explorer.inference.turns import TooLargeError
 from explorer.views.cached import model
-from explorer.views.running import bars
+from explorer.views.inference import running
+from explorer.views.inference.running import bars
 from resnet import ResNet, ResNetConfig, preset
 from resnet import weights as weights_module
 from resnet.weights import BUNDLED, FASHION_MNIST, Preprocessing, bundled, load, random_weights, randomly
@@ -420,7 +414,7 @@ def test_random_weights_keep_to_the_limits_where_the_picture_is_tiny(monkeypatch
     config = ResNetConfig(block="basic", stem="3x3", stem_pool="none", layers=(1,) * 6, planes=(64, 4, 4, 4, 4, 4))
     made: list[ResNetConfig] = []
     monkeypatch.setattr(weights_module, "randomly", made.append)
-    monkeypatch.setattr(inference, "MAX_WORK", 1e8)
+    monkeypatch.setattr(limits, "MAX_WORK", 1e8)
     check_runnable(trace(config, 1))
     with pytest.raises(TooLargeError, match=r"^This network is too large to run here: .* GMACs, and the limit is 0\.1"):
         model(random_weights(config, (1, 1)), CPU)
@@ -434,25 +428,25 @@ DARK, BRIGHT = (68, 1, 84), (253, 231, 37)
 
 
 def test_colours_go_from_dark_to_bright() -> None:
-    shades = charts.coloured(np.linspace(-3, 5, 64).reshape(8, 8))
+    shades = rasters.coloured(np.linspace(-3, 5, 64).reshape(8, 8))
     assert shades.shape == (8, 8, 3)
     assert shades.dtype == np.uint8
     assert tuple(shades[0, 0]) == DARK
     assert tuple(shades[-1, -1]) == BRIGHT
     grey = np.asarray(Image.fromarray(shades).convert("L"), int).ravel()
     assert (np.diff(grey) >= 0).all()
-    clipped = charts.coloured(np.array([[-9.0, 0, 1, 9]]), 0, 1)
+    clipped = rasters.coloured(np.array([[-9.0, 0, 1, 9]]), 0, 1)
     assert [tuple(shade) for shade in clipped[0]] == [DARK, DARK, BRIGHT, BRIGHT]
 
 
 @pytest.mark.parametrize("value", [0, 7.5, -1e30, np.nan])
 def test_a_flat_map_is_dark(value: float) -> None:
-    assert {tuple(shade) for shade in charts.coloured(np.full((2, 3), value)).reshape(-1, 3)} == {DARK}
+    assert {tuple(shade) for shade in rasters.coloured(np.full((2, 3), value)).reshape(-1, 3)} == {DARK}
 
 
 @pytest.mark.filterwarnings("error")
 def test_a_map_that_overflowed_still_has_colours() -> None:
-    shades = charts.coloured(np.array([[-np.inf, 0, np.inf, np.nan]], np.float32))[0]
+    shades = rasters.coloured(np.array([[-np.inf, 0, np.inf, np.nan]], np.float32))[0]
     assert tuple(shades[0]) == DARK
     assert tuple(shades[2]) == BRIGHT
 
@@ -463,13 +457,13 @@ def test_a_map_that_overflowed_still_has_colours() -> None:
 )  # fmt: skip
 def test_tiles(shape: tuple[int, int], tile: tuple[int, int]) -> None:
     maps = np.random.default_rng(0).normal(size=(6, *shape)).astype(np.float32)
-    tiles = charts.channel_tiles(maps, [4, 0, 5])
+    tiles = rasters.channel_tiles(maps, [4, 0, 5])
     assert [made.shape for made in tiles] == [(*tile, 3)] * 3
     if min(shape) > 1:
         assert not np.array_equal(tiles[0], tiles[1])
     if max(shape) <= 64:
         scale = tile[0] // shape[0]
-        assert np.array_equal(tiles[0][::scale, ::scale], charts.coloured(maps[4]))
+        assert np.array_equal(tiles[0][::scale, ::scale], rasters.coloured(maps[4]))
         for made in tiles[: 3 if min(shape) > 1 else 0]:
             shades = {tuple(shade) for shade in made.reshape(-1, 3)}
             assert {DARK, BRIGHT} <= shades
@@ -477,7 +471,7 @@ def test_tiles(shape: tuple[int, int], tile: tuple[int, int]) -> None:
 
 def test_a_sheet_is_read_row_by_row() -> None:
     tiles = [np.full((2, 3, 3), value, np.uint8) for value in (10, 20, 30, 40, 50)]
-    paper = charts.sheet(tiles, 2)
+    paper = rasters.sheet(tiles, 2)
     assert paper.size == (6, 6)
     assert np.asarray(paper)[::2, ::3, 0].tolist() == [[10, 20], [30, 40], [50, 0]]
 
@@ -487,7 +481,7 @@ def test_overlay_blends_map_and_picture(channels: int) -> None:
     seen = np.full((20, 10, channels), 153, np.uint8)
     channel = np.array([[0.0, 1.0], [1.0, 0.0]] * 2)
     fives = Field(size=5, jump=5, start=0)
-    map_alone, picture_alone, half = (charts.overlay(channel, seen, blend, fives) for blend in (1.0, 0.0, 0.5))
+    map_alone, picture_alone, half = (rasters.overlay(channel, seen, blend, fives) for blend in (1.0, 0.0, 0.5))
     assert map_alone.size == picture_alone.size == half.size == (448, 896)
     assert map_alone.getpixel((10, 10)) == map_alone.getpixel((440, 880)) == DARK
     assert map_alone.getpixel((440, 10)) == map_alone.getpixel((10, 880)) == BRIGHT
@@ -501,7 +495,7 @@ def test_overlay_blends_map_and_picture(channels: int) -> None:
 )  # fmt: skip
 def test_what_a_network_saw_fits_the_page(height: int, width: int, channels: int, size: tuple[int, int]) -> None:
     ramp = np.broadcast_to(np.linspace(0, 255, height)[:, None, None], (height, width, channels)).astype(np.uint8)
-    shown = charts.fitting(ramp, 1500)
+    shown = rasters.fitting(ramp, 1500)
     assert shown.shape == (size if channels != 3 else (*size, 3))
     assert abs(float(shown.mean()) - float(ramp.mean())) < 1
     assert np.all(np.diff(shown.reshape(size[0], -1)[:, 0].astype(int)) >= 0)
@@ -510,14 +504,14 @@ def test_what_a_network_saw_fits_the_page(height: int, width: int, channels: int
 def test_overlay_is_upright() -> None:
     seen = np.zeros((8, 8, 3), np.uint8)
     seen[:4, :, 0] = 255
-    shown = charts.overlay(np.zeros((2, 2)), seen, 0.0, PIXEL, side=64)
+    shown = rasters.overlay(np.zeros((2, 2)), seen, 0.0, PIXEL, side=64)
     assert shown.getpixel((60, 5)) == (255, 0, 0)
     assert shown.getpixel((5, 60)) == (0, 0, 0)
 
 
 def test_a_picture_as_an_address() -> None:
-    picture = charts.sheet([np.arange(12, dtype=np.uint8).reshape(2, 2, 3)], 1)
-    head, _, body = charts.data_url(picture).partition(",")
+    picture = rasters.sheet([np.arange(12, dtype=np.uint8).reshape(2, 2, 3)], 1)
+    head, _, body = rasters.data_url(picture).partition(",")
     assert head == "data:image/png;base64"
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(body)))), np.asarray(picture))
 
@@ -534,6 +528,6 @@ def test_bars_are_as_long_as_the_probabilities() -> None:
 
 def test_figures_show_what_they_are_given() -> None:
     values = np.array([0.5, -3, 2, 0], np.float32)
-    chosen = charts.channel_figure(values, "fc", most=3)
+    chosen = inference.channel_figure(values, "fc", most=3)
     assert list(chosen.data[0].x) == ["1", "2", "0"]
     assert list(chosen.data[0].y) == [-3, 2, 0.5]

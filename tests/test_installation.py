@@ -24,7 +24,7 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.testing.v1 import AppTest
 from websockets.asyncio.client import connect
 
-from explorer.bench import CONFIGURATION, ROOT, server
+from explorer.bench.browser import CONFIGURATION, ROOT, server
 
 APP = ROOT / "explorer" / "app.py"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

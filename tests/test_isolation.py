@@ -19,9 +19,9 @@ from test_app import click, link, opened, run, said, select, texts
 from test_checkpoint import saved
 from test_sharing import SMALL, fresh, shown
 
-from explorer.degradation import Settings, Step
-from explorer.images import samples
-from explorer.views import degradation
+from explorer.experiments.degradation import Settings, Step
+from explorer.inference.samples import samples
+from explorer.views.experiments import degradation
 from resnet.weights import randomly
 
 pytestmark = pytest.mark.usefixtures("one_thread")

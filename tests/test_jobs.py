@@ -17,8 +17,9 @@ import pytest
 import torch
 from conftest import soon
 
-from explorer.bench import ROOT
-from explorer.jobs import DONE, FAILED, RUNNING, STOPPED, WAITING, Apart, EndedError, Line, threads
+from explorer.bench.browser import ROOT
+from explorer.sharing.jobs import DONE, FAILED, RUNNING, STOPPED, WAITING, Apart, EndedError, Line
+from explorer.sharing.threads import threads
 
 
 class Clock:
@@ -465,7 +466,7 @@ def test_the_process_ends_with_what_holds_it() -> None:
 def test_it_ends_with_the_one_that_asked_in_the_middle_of_a_step(end: str) -> None:
     script = """
 import os, signal, sys, threading, time
-from explorer.jobs import Apart
+from explorer.sharing.jobs import Apart
 apart = Apart()
 items = apart.run(map, time.sleep, [0, 600])
 next(items)

@@ -6,7 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from test_app import captions, click, deltas, figures, link, opened, run, said, select, tab, texts
 
-from explorer.stacks import CASES, Lab
+from explorer.experiments.kernels import CASES, Lab
 
 STACKS, BLOCK, POINTWISE = "Kernel stacks", "The block", "The 1×1 convolution"
 

@@ -16,11 +16,15 @@ from streamlit.testing.v1 import AppTest
 from test_app import run as ran
 from torch import Tensor, nn
 
-from explorer import charts, inference, latency
-from explorer.inference import ONE_AT_A_TIME, Device, OutOfMemoryError, Turn, activation, predict
-from explorer.latency import Effect, Latency, Roof, Timed, against, effects, moved, rounds_within, slow
-from explorer.trace import Trace, trace
-from explorer.views import cached, speed
+from explorer.analysis.trace import Trace, trace
+from explorer.figures import inference
+from explorer.inference import latency
+from explorer.inference.device import Device, devices
+from explorer.inference.latency import Effect, Latency, Roof, Timed, against, effects, moved, rounds_within, slow
+from explorer.inference.predict import activation, predict
+from explorer.inference.turns import ONE_AT_A_TIME, OutOfMemoryError, Turn
+from explorer.views import cached
+from explorer.views.inference.latency import slow_frame
 from resnet import ResNet, ResNetConfig, preset
 from resnet.weights import randomly
 
@@ -202,12 +206,12 @@ def test_layers_against_the_roof() -> None:
 def test_the_figures_show_every_layer() -> None:
     traced, roof = trace(SMALL, 32), Roof(1e9, 1e8)
     timed = made_up(traced, roof)
-    bars = charts.latency_figure(timed)
+    bars = inference.latency_figure(timed)
     shown = {x: y for bar in bars.data if bar.type == "bar" for x, y in zip(bar.x, bar.y, strict=True)}
     assert shown == pytest.approx({one.layer.index: 1000 * one.seconds for one in timed})
     (bounds,) = (line for line in bars.data if line.type == "scatter")
     assert list(bounds.y) == pytest.approx([1000 * one.bound for one in timed])
-    roofline = charts.roofline_figure(timed, roof)
+    roofline = inference.roofline_figure(timed, roof)
     line, *groups = roofline.data
     assert list(line.y)[1:] == [roof.flops, roof.flops]
     assert line.y[0] == pytest.approx(line.x[0] * roof.bandwidth)
@@ -329,7 +333,7 @@ cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA de
 
 @cuda
 def test_cuda_is_picked_and_the_cpu_stays_a_choice() -> None:
-    first, *_, last = inference.devices()
+    first, *_, last = devices()
     assert (first.torch, last.torch) == ("cuda", "cpu")
     assert first.name == torch.cuda.get_device_name()
 
@@ -338,7 +342,7 @@ def test_cuda_is_picked_and_the_cpu_stays_a_choice() -> None:
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("last", [False, True])
 def test_cuda_predicts_as_the_cpu(half: bool, last: bool) -> None:
-    device = replace(inference.devices()[0], half=half, channels_last=last)
+    device = replace(devices()[0], half=half, channels_last=last)
     network, names = randomly(SMALL), [layer.name for layer in trace(SMALL, 32).layers]
     expected = predict(network, picture(), CPU, names)
     maps = activation(network, picture(), "layer1.0.conv1", CPU)
@@ -353,7 +357,7 @@ def test_cuda_predicts_as_the_cpu(half: bool, last: bool) -> None:
 
 @cuda
 def test_cuda_times_every_layer_by_events() -> None:
-    device = inference.devices()[0]
+    device = devices()[0]
     network = device.network(randomly(SMALL))
     times = latency.latency(network, picture(), device, rounds=3)
     assert list(times.layers) == [layer.name for layer in trace(SMALL, 32).layers]
@@ -365,13 +369,13 @@ def test_cuda_times_every_layer_by_events() -> None:
 @cuda
 @pytest.mark.parametrize("half", [False, True])
 def test_cuda_has_a_roof(half: bool) -> None:
-    roof = latency.roof(replace(inference.devices()[0], half=half))
+    roof = latency.roof(replace(devices()[0], half=half))
     assert 0 < roof.ridge < float("inf")
 
 
 @cuda
 def test_cuda_measures_every_form() -> None:
-    device = inference.devices()[0]
+    device = devices()[0]
     found = effects(device.network(randomly(SMALL)), picture(), device, budget=0.01)
     assert [effect.device.form for effect in found] == ["fp32", "fp32, channels last", "fp16", "fp16, channels last"]
     assert all(effect.change < 0.05 for effect in found)
@@ -379,7 +383,7 @@ def test_cuda_measures_every_form() -> None:
 
 @cuda
 def test_cuda_goes_on_after_it_ran_out_of_memory() -> None:
-    device = inference.devices()[0]
+    device = devices()[0]
     network = device.network(randomly(SMALL))
     kept: list[Tensor] = []
     handle = network.layer1.register_forward_hook(
@@ -415,7 +419,7 @@ def test_the_tab_measures_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     app.button(key="layers button").click()
     ran(app)
     (table,) = app.dataframe
-    assert list(table.value.columns) == list(speed.slow_frame(()).columns)
+    assert list(table.value.columns) == list(slow_frame(()).columns)
     assert "40 GFLOP/s" in captions(app)
     assert "10 GB/s" in captions(app)
     assert "Measured on this server" in captions(app)

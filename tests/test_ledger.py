@@ -16,9 +16,20 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchinfo import summary
 
-from explorer.cost import DOUBLED, LINES, OURS, PAPER_FLOPS, STRIDE, TOOLS, bridge, ledger, paper_bridge, paper_flops
-from explorer.trace import OPERATIONS, Trace, trace
-from explorer.views import ledger as view
+from explorer.analysis.cost import (
+    DOUBLED,
+    LINES,
+    OURS,
+    PAPER_FLOPS,
+    STRIDE,
+    TOOLS,
+    bridge,
+    ledger,
+    paper_bridge,
+    paper_flops,
+)
+from explorer.analysis.trace import OPERATIONS, Trace, trace
+from explorer.views.architecture import ledger as view
 from resnet import ResNetConfig, build, preset
 from resnet.blocks import ACTIVATIONS
 

@@ -15,9 +15,10 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from explorer.cost import working_memory
-from explorer.inference import MAX_BYTES, TooLargeError, check_runnable
-from explorer.trace import trace
+from explorer.analysis.memory import working_memory
+from explorer.analysis.trace import trace
+from explorer.inference.limits import MAX_BYTES, check_runnable
+from explorer.inference.turns import TooLargeError
 from resnet import ResNetConfig, build, preset
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -17,7 +17,10 @@ from test_app import captions, click, link, opened, run, select
 from test_app import texts as markdowns
 from torch import Tensor
 
-from explorer.ensembles import (
+from explorer.analysis.layers import IMAGE
+from explorer.analysis.paths import path_counts
+from explorer.analysis.trace import trace
+from explorer.experiments.paths import (
     BUDGET,
     PathGradients,
     Plan,
@@ -25,16 +28,15 @@ from explorer.ensembles import (
     _norm,
     effective,
     gathered,
-    path_counts,
     path_shares,
     plan,
     samples,
 )
-from explorer.inference import ONE_AT_A_TIME, Device, TooLargeError
-from explorer.store import RESULTS
-from explorer.trace import IMAGE, trace
-from explorer.views import ensembles as view
-from explorer.views import trained
+from explorer.inference.device import Device
+from explorer.inference.turns import ONE_AT_A_TIME, TooLargeError
+from explorer.sharing.store import RESULTS
+from explorer.views.experiments import paths as view
+from explorer.views.experiments import trained
 from resnet import ResNet, ResNetConfig, preset
 from resnet.weights import BUNDLED, randomly
 

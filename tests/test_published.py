@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from explorer.published import RECIPES, network, published
-from explorer.trace import trace
+from explorer.analysis.published import RECIPES, network, published
+from explorer.analysis.trace import trace
 from resnet import preset
 
 REFERENCE = Path(__file__).parent / "reference"

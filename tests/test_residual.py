@@ -9,23 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from explorer import charts
-from explorer.images import labelled, open_image, samples
-from explorer.inference import Device, prepare
-from explorer.residual import (
-    Contribution,
-    Lesion,
-    addition,
-    blocks,
-    contributions,
-    fixed,
-    lesion,
-    normalised,
-    steps,
-    switchable,
-    without,
-)
-from explorer.trace import trace
+from explorer.analysis.parts import blocks, fixed, switchable
+from explorer.analysis.trace import trace
+from explorer.figures import base, inference
+from explorer.inference.addition import Contribution, addition, contributions
+from explorer.inference.device import Device
+from explorer.inference.images import open_image
+from explorer.inference.lesion import Lesion, lesion, steps, without
+from explorer.inference.preprocess import normalised, prepare
+from explorer.inference.samples import labelled, samples
 from resnet import ResNet, ResNetConfig, preset
 from resnet.weights import BUNDLED, FASHION_MNIST, bundled, load, randomly
 
@@ -220,7 +212,7 @@ def test_images_in_parts_are_all_counted(monkeypatch: pytest.MonkeyPatch) -> Non
     model = load(weights).requires_grad_(False)
     images, labels = normalised(labelled().images[:30], weights.data.preprocessing), labelled().labels[:30].tolist()
     once = list(lesion(model, images, labels, ["layer1.0"], CPU))
-    monkeypatch.setattr("explorer.residual.AT_ONCE", 7)
+    monkeypatch.setattr("explorer.inference.lesion.AT_ONCE", 7)
     for one, again in zip(once, lesion(model, images, labels, ["layer1.0"], CPU), strict=True):
         assert (one.block, one.error) == (again.block, again.error)
         assert one.right == pytest.approx(again.right, abs=1e-5)
@@ -277,9 +269,9 @@ def test_images_are_normalised_as_a_picture_is_prepared() -> None:
 
 def test_bars_are_the_ratios_and_blocks_off_are_hollow() -> None:
     found = [Contribution(f"layer{stage}.0", float(stage), 2.0, 3.0) for stage in (1, 2, 3)]
-    figure = charts.contribution_figure(found, "layer2.0", ["layer3.0"])
+    figure = inference.contribution_figure(found, "layer2.0", ["layer3.0"])
     assert [list(bar.y) for bar in figure.data] == [[0.5], [1.0], [1.5]]
-    assert [bar.marker.color[0] == charts.colour(f"stage {stage}") for stage, bar in enumerate(figure.data, 1)] == [
+    assert [bar.marker.color[0] == base.colour(f"stage {stage}") for stage, bar in enumerate(figure.data, 1)] == [
         True, True, False,
     ]  # fmt: skip
     assert [bar.marker.line.width[0] for bar in figure.data] == [1, 3, 1]
@@ -289,7 +281,7 @@ def test_bars_are_the_ratios_and_blocks_off_are_hollow() -> None:
 def test_lesions_stand_in_order_of_depth_beside_the_whole(label: str, values: list[float]) -> None:
     first = [Lesion("layer1.2", 0.5, 0.4), Lesion("layer1.10", 0.2, 0.7), Lesion("", 0.1, 0.9)]
     second = [Lesion("layer2.0", 0.8, 0.1), Lesion("", 0.3, 0.6)]
-    figure = charts.lesion_figure({"A": first, "B": second}, label, "3 images")
+    figure = inference.lesion_figure({"A": first, "B": second}, label, "3 images")
     assert list(figure.data[0].y) == values
     assert list(figure.layout.xaxis.categoryarray) == ["layer1.2", "layer1.10", "layer2.0"]
     whole = first[-1].error if label == "Error" else first[-1].right

@@ -14,11 +14,11 @@ from types import SimpleNamespace
 import pytest
 from conftest import soon
 
-from explorer import scheduler
-from explorer.bench import ROOT
-from explorer.inference import Turn
-from explorer.scheduler import HALF_LIFE, LATELY, LONGEST_REST, MUCH, PAGES, SHARE, SLICE, FairShare
-from explorer.store import Store
+from explorer.bench.browser import ROOT
+from explorer.inference.turns import Turn
+from explorer.sharing import scheduler
+from explorer.sharing.scheduler import HALF_LIFE, LATELY, LONGEST_REST, MUCH, PAGES, SHARE, SLICE, FairShare
+from explorer.sharing.store import Store
 from resnet import confined, weights
 from resnet.confined import Places
 

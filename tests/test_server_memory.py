@@ -9,10 +9,10 @@ import sys
 import pytest
 from test_app import APP, looked, tab
 
-from explorer.bench import ROOT
-from explorer.inference import prepare
-from explorer.store import RESULTS, weight
-from explorer.views import pictures, running
+from explorer.bench.browser import ROOT
+from explorer.inference.preprocess import prepare
+from explorer.sharing.store import RESULTS, weight
+from explorer.views.inference import pictures, running
 from resnet.weights import BUNDLED, bundled
 
 pytestmark = pytest.mark.usefixtures("one_thread")

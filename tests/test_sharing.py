@@ -33,21 +33,26 @@ from streamlit.testing.v1 import AppTest, app_test, util
 from test_app import APP, captions, opened, run, texts
 from torch import Tensor, nn
 
-from explorer import charts
-from explorer.attribution import grad_cam
-from explorer.effective import effective_field
-from explorer.gradients import trained
-from explorer.identity import Place, append, new_blocks
-from explorer.images import open_image, samples
-from explorer.inference import Device, activation, predict, prepare
-from explorer.jobs import single_thread
-from explorer.latency import effects
-from explorer.residual import addition, contributions, without
-from explorer.store import RESULTS, Holdings, NoRoomError, Own, Store, weight
-from explorer.trace import trace
-from explorer.views import cached, checkpoint, field, lesion, paths, pictures
-from explorer.views import gradients as gradient_view
-from explorer.views import identity as identity_view
+from explorer.analysis.trace import trace
+from explorer.experiments.gradients import trained
+from explorer.experiments.identity import Place, append, new_blocks
+from explorer.figures import inference
+from explorer.inference.addition import addition, contributions
+from explorer.inference.attribution import grad_cam
+from explorer.inference.device import Device
+from explorer.inference.effective_field import effective_field
+from explorer.inference.images import open_image
+from explorer.inference.latency import effects
+from explorer.inference.lesion import without
+from explorer.inference.predict import activation, predict
+from explorer.inference.preprocess import prepare
+from explorer.inference.samples import samples
+from explorer.sharing.store import RESULTS, Holdings, NoRoomError, Own, Store, weight
+from explorer.sharing.threads import single_thread
+from explorer.views import cached, paths
+from explorer.views.experiments import gradients as gradient_view
+from explorer.views.experiments import identity as identity_view
+from explorer.views.inference import checkpoint, lesion, pictures, receptive_field
 from resnet import ConfigError, ResNet, ResNetConfig, preset
 from resnet.confined import Places
 from resnet.weights import BUNDLED, bundled, load, own_weights, random_weights, randomly, torchvision_weights
@@ -111,7 +116,7 @@ def copy_for_training(network: ResNet) -> ResNet:
     handle.remove()
     pictures, labels = torch.randn(2, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("explorer.gradients.flow", lambda model, *_: caught.append(model))
+        patch.setattr("explorer.experiments.gradients.flow", lambda model, *_: caught.append(model))
         list(trained(network, ["conv1"], [(pictures, labels)], CPU))
     return caught[0]
 
@@ -555,7 +560,7 @@ def test_a_chart_of_a_persons_weights_is_forgotten_with_them(fresh: Callable[[],
     layers = trace(SMALL, 32)
     result = MagicMock(weights=own_weights(SMALL, (32, 32), "mine", mine), off=(), device=CPU, trace=layers)
     given = effective_field(randomly(SMALL), layers.by_name["layer1.0.add"], [torch.randn(3, 32, 32)], CPU)
-    field.in_numbers(result, layers.by_name["layer1.0.add"], given)
+    receptive_field.in_numbers(result, layers.by_name["layer1.0.add"], given)
 
     def drawn() -> list[Any]:
         return [work.value for work in RESULTS._works.values() if isinstance(work.value, Figure)]
@@ -723,7 +728,7 @@ def test_a_lesion_is_of_the_class_that_the_form_names(
     fresh: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Random weights whose whole network names another class in bf16 than in fp32 for the same picture."""
-    figure, plain = charts.lesion_figure, cached.places()[0]
+    figure, plain = inference.lesion_figure, cached.places()[0]
     half = replace(plain, half=True)
     weights = random_weights(preset("resnet18"), (32, 32))
     networks = {each: each.network(load(weights)) for each in (plain, half)}
@@ -736,7 +741,7 @@ def test_a_lesion_is_of_the_class_that_the_form_names(
     else:
         pytest.skip("no sample is so near a tie on this processor")
     drawn: list[lesion.Series] = []
-    monkeypatch.setattr(charts, "lesion_figure", lambda found, *rest: drawn.append(found) or figure(found, *rest))
+    monkeypatch.setattr(inference, "lesion_figure", lambda found, *rest: drawn.append(found) or figure(found, *rest))
     for each in (plain, half):
         query = {"preset": "resnet18", "weights": "random", "size": "32", "picture": sample.name, "tab": "Blocks off"}
         app = session("inference", each, **query)
@@ -756,7 +761,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Little is measured."""
     monkeypatch.setattr(gradient_view, "BATCH", 2)
     monkeypatch.setattr(gradient_view, "BATCHES", 1)
-    for module in ("explorer.gradients", "explorer.views.gradients"):
+    for module in ("explorer.experiments.gradients", "explorer.views.experiments.gradients"):
         monkeypatch.setattr(f"{module}.COUNTS", (1, 2))
         monkeypatch.setattr(f"{module}.TOTAL", 12)
     monkeypatch.setattr(identity_view, "affordable", lambda *_: 4)

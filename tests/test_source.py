@@ -16,11 +16,11 @@ import torch
 from playwright.sync_api import expect
 from test_app import captions, link, opened, run, texts
 
-from explorer import source
-from explorer.notes import NOTES, SYMBOLS, blocks
-from explorer.source import MODULES, Followed, Line, enclosing, follow, snippet, steps
-from explorer.trace import Trace, trace
-from explorer.view import natural_size
+from explorer.analysis.trace import Trace, trace
+from explorer.lessons import source
+from explorer.lessons.notes import NOTES, SYMBOLS, blocks
+from explorer.lessons.source import MODULES, Followed, Line, enclosing, follow, snippet, steps
+from explorer.link import natural_size
 from explorer.views.source import idea, running, snippets
 from resnet import PRESETS, ResNetConfig, build, preset
 from resnet.blocks import BLOCKS, PadShortcut

@@ -16,9 +16,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from explorer import stack_charts
-from explorer.diagram import part_layers
-from explorer.stacks import (
+from explorer.analysis.parts import part_layers
+from explorer.analysis.trace import trace, trace_module
+from explorer.drawing.kernels import growth
+from explorer.experiments.kernels import (
     CASES,
     LAB,
     Lab,
@@ -27,12 +28,11 @@ from explorer.stacks import (
     block_name,
     break_even,
     compare,
-    growth,
     on_picture,
     single,
     stack,
 )
-from explorer.trace import trace, trace_module
+from explorer.figures import kernels
 from resnet import ConfigError
 from resnet.blocks import Add
 
@@ -282,7 +282,7 @@ def test_the_drawing_shows_every_convolution_and_its_field(lab):
 
 def test_charts_say_where_costs_meet():
     found = compare(DEEP)
-    figure = stack_charts.stack_figure(found, "params", "Weights")
+    figure = kernels.stack_figure(found, "params", "Weights")
     assert figure.layout.annotations[0].text == "break-even at 13"
     assert figure.data[2].x == (32,)
     assert figure.data[2].y == (28_512,)
@@ -318,7 +318,7 @@ def test_a_block_keeps_its_shape_and_has_a_shortcut_unless_plain(kind):
     assert first == last == (32, 20, 20)
     assert any(layer.op == "addition" for layer in layers) == (kind != "plain")
     assert not any(layer.role.on_shortcut for layer in layers), "the shortcut is the identity"
-    figure = stack_charts.block_figure({kind: layers})
+    figure = kernels.block_figure({kind: layers})
     assert sum(bar.x[0] for bar in figure.data) == sum(layer.params for layer in layers if layer.op == "convolution")
 
 
@@ -335,7 +335,7 @@ def test_the_first_block_of_a_stage(kind, theirs, entry):
     block = theirs(64, planes, 2, None if kind == "plain" or entry == "A" else projection)
     assert sum(layer.params for layer in layers) == sum(p.numel() for p in block.parameters())
     assert any(layer.role.on_shortcut for layer in layers) == (kind != "plain")
-    figure = stack_charts.block_figure({kind: layers})
+    figure = kernels.block_figure({kind: layers})
     assert sum(bar.x[0] for bar in figure.data) == sum(layer.params for layer in layers if layer.op == "convolution")
     assert ("shortcut" in [bar.name for bar in figure.data]) == (kind != "plain" and entry != "A")
 

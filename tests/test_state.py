@@ -14,11 +14,11 @@ from hypothesis import example, find, given, settings
 from hypothesis import strategies as st
 from test_config import configs
 
-from explorer.clients import unescaped
-from explorer.compare import common_size
-from explorer.residual import switchable
-from explorer.state import escape_markdown
-from explorer.view import MOST_OTHERS, View, natural_size, parse_size, size_text, tolerant
+from explorer.analysis.compare import common_size
+from explorer.analysis.parts import switchable
+from explorer.bench.visitors import unescaped
+from explorer.link import MOST_OTHERS, View, natural_size, parse_size, size_text, tolerant
+from explorer.views.session import escape_markdown
 from resnet import OPTIONS, PRESETS, ConfigError, ResNetConfig, preset
 from resnet.options import to_text
 from resnet.weights import BUNDLED
@@ -228,7 +228,7 @@ def test_what_does_not_fit_together_gives_the_default_network() -> None:
 def test_an_endless_link_is_one_sentence(query: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Before anything in it is looked at."""
     monkeypatch.setattr(ResNetConfig, "from_query", lambda *_: pytest.fail("looked at"))
-    monkeypatch.setattr("explorer.view.parse_size", lambda _: pytest.fail("looked at"))
+    monkeypatch.setattr("explorer.link.parse_size", lambda _: pytest.fail("looked at"))
     view, (problem,) = tolerant(query)
     assert view == View()
     assert "at most 16,000 characters in 64 parts. The default network is shown instead." in problem

@@ -1,4 +1,4 @@
-"""`explorer.store`: one computation for all who ask, what is forgotten, and that nobody can change what is shared."""
+"""`explorer.sharing.store`: one computation for all who ask, what is forgotten, and that nobody can change what is shared."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from streamlit.runtime.scriptrunner import RerunData, RerunException, StopException
 
-from explorer import store as module
-from explorer.store import (
+from explorer.analysis.trace import Trace, trace
+from explorer.sharing import store as module
+from explorer.sharing.store import (
     LEAST,
     Holdings,
     NoRoomError,
@@ -37,7 +38,6 @@ from explorer.store import (
     immutable,
     weight,
 )
-from explorer.trace import Trace, trace
 from resnet import ConfigError, ResNetConfig, build, preset
 from resnet.weights import own_weights
 

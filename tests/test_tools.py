@@ -20,7 +20,7 @@ from torch.ao.quantization import fuse_modules
 from torchview import draw_graph
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from explorer.trace import Trace, trace, trace_module
+from explorer.analysis.trace import Trace, trace, trace_module
 from resnet import ResNet, ResNetConfig, build, preset
 
 SIDE = 64

@@ -19,10 +19,11 @@ from test_config import configs, narrow
 from torch import Tensor, nn
 
 import explorer
-from explorer.compare import common_size
-from explorer.cost import macs_formula, params_formula
-from explorer.receptive_field import Field, union
-from explorer.trace import COLUMNS, IMAGE, OPERATIONS, Layer, Trace, operation, reservable, trace, trace_module
+from explorer.analysis.compare import common_size
+from explorer.analysis.cost import macs_formula, params_formula
+from explorer.analysis.layers import IMAGE, Layer
+from explorer.analysis.receptive_field import Field, union
+from explorer.analysis.trace import COLUMNS, OPERATIONS, Trace, operation, reservable, trace, trace_module
 from resnet import OPTIONS, PRESETS, ConfigError, ResNet, ResNetConfig, build, preset
 from resnet.blocks import Block
 
@@ -229,7 +230,7 @@ def test_whatever_is_reserved_is_less_than_8_gib(config: ResNetConfig) -> None:
 @pytest.mark.parametrize("name", ["resnet20", "resnetrs50", "resnetblur50", "resnet50_gn", "ecaresnet26t"])
 def test_reserved_and_meta_networks_trace_alike(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     reserved = trace(preset(name), 64)
-    monkeypatch.setattr(sys.modules["explorer.trace"], "reservable", lambda config: False)
+    monkeypatch.setattr(sys.modules["explorer.analysis.trace"], "reservable", lambda config: False)
     assert trace(preset(name), 64) == reserved
 
 

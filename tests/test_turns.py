@@ -32,27 +32,28 @@ from test_app import opened, said
 from test_app import tab as at_tab
 from torch import Tensor, nn
 
-from explorer import attribution, gradients, inference, latency, scheduler, store
-from explorer.attribution import STEPS, grad_cam, integrated_gradients, together
-from explorer.effective import effective_field
-from explorer.inference import (
+from explorer.analysis.trace import trace
+from explorer.experiments import gradients
+from explorer.inference import attribution, latency, limits, preprocess, turns
+from explorer.inference.attribution import STEPS, grad_cam, integrated_gradients, together
+from explorer.inference.device import Device
+from explorer.inference.effective_field import effective_field
+from explorer.inference.limits import check_gradients, check_runnable
+from explorer.inference.predict import predict
+from explorer.inference.preprocess import prepare
+from explorer.inference.turns import (
     LONG,
     ONE_AT_A_TIME,
     PASSES,
     PRIORITY,
-    Device,
     TooLargeError,
     Turn,
     Watch,
-    check_gradients,
-    check_runnable,
     in_turn,
-    predict,
-    prepare,
+    single_thread,
 )
-from explorer.jobs import single_thread
-from explorer.scheduler import FairShare
-from explorer.trace import trace
+from explorer.sharing import scheduler, store
+from explorer.sharing.scheduler import FairShare
 from resnet import ResNet, ResNetConfig, preset
 from resnet.weights import Preprocessing, random_weights, randomly
 
@@ -117,8 +118,8 @@ def test_who_has_taken_long_passes_waits_for_who_has_not(monkeypatch: pytest.Mon
     """Three people who ask for long passes, and one with a small picture, who comes last."""
     order: list[str] = []
     people = threading.local()
-    monkeypatch.setattr(inference, "user", lambda: getattr(people, "name", ""))
-    monkeypatch.setattr(inference, "PASSES", FairShare(1, on_the_clock=True))
+    monkeypatch.setattr(turns, "user", lambda: getattr(people, "name", ""))
+    monkeypatch.setattr(turns, "PASSES", FairShare(1, on_the_clock=True))
     now = [0.0]
     monkeypatch.setattr(scheduler, "time", SimpleNamespace(monotonic=lambda: now[0], thread_time=lambda: 0.0))
 
@@ -144,9 +145,9 @@ def test_who_has_taken_long_passes_waits_for_who_has_not(monkeypatch: pytest.Mon
         asked = [pool.submit(ONE_AT_A_TIME.run, hold)]
         assert begun.wait(30)
         for name in ("a", "b", "c", "small"):
-            before = len(inference.PASSES._waiting)
+            before = len(turns.PASSES._waiting)
             asked.append(pool.submit(take, name, 0.0))
-            soon(lambda before=before: len(inference.PASSES._waiting) > before)
+            soon(lambda before=before: len(turns.PASSES._waiting) > before)
         go.set()
         for one in asked:
             one.result(30)
@@ -226,7 +227,7 @@ def test_who_leaves_takes_their_turn_out_of_the_line(held: threading.Event, monk
 
     mine, ran = Picture(), []
     seen = weakref.ref(mine)
-    monkeypatch.setattr(inference, "waiting", leave, raising=False)
+    monkeypatch.setattr(turns, "waiting", leave, raising=False)
     with pytest.raises(Leaves):
         ONE_AT_A_TIME.run(lambda mine=mine: ran.append(mine))
     del mine
@@ -246,7 +247,7 @@ def test_who_leaves_as_their_turn_comes_hands_it_on(held: threading.Event, monke
         soon(lambda: not PASSES._waiting)
         raise Leaves
 
-    monkeypatch.setattr(inference, "waiting", leave, raising=False)
+    monkeypatch.setattr(turns, "waiting", leave, raising=False)
     with pytest.raises(Leaves):
         ONE_AT_A_TIME.run(lambda: ran.append(1))
     monkeypatch.undo()
@@ -258,7 +259,7 @@ def script(fragment: bool) -> None:
     """A page, or a fragment of one, that waits for its turn."""
     import streamlit as st
 
-    from explorer.inference import ONE_AT_A_TIME
+    from explorer.inference.turns import ONE_AT_A_TIME
     from explorer.views import cached  # noqa: F401 - pages give way
 
     def part() -> None:
@@ -462,13 +463,13 @@ def test_a_large_pass_is_watched_at_each_convolution_and_a_small_one_never(netwo
 def test_the_watch_ends_a_pass(limit: str, words: str, network: ResNet, monkeypatch: pytest.MonkeyPatch) -> None:
     memory = iter(range(0, 2**40, 3 * 2**30))
     with monkeypatch.context() as strict:
-        strict.setattr(inference, "LOOK", 0.0)
-        strict.setattr(inference, "resident", lambda: next(memory))
-        strict.setattr(inference, limit, 0.0)
+        strict.setattr(turns, "LOOK", 0.0)
+        strict.setattr(turns, "resident", lambda: next(memory))
+        strict.setattr(turns, limit, 0.0)
         if limit == "MAX_GROWTH":
-            strict.setattr(inference, "MAX_SECONDS", float("inf"))
+            strict.setattr(turns, "MAX_SECONDS", float("inf"))
         else:
-            strict.setattr(inference, "MAX_GROWTH", 2**50)
+            strict.setattr(turns, "MAX_GROWTH", 2**50)
         with pytest.raises(TooLargeError, match=rf"^A picture of 3×128×128 through .* was stopped .* {words}"):
             predict(network, picture(128), CPU)
     assert hooks(network) == 0
@@ -483,9 +484,9 @@ def test_a_pass_is_not_ended_for_what_others_bring(
     holdings, results, much = store.Holdings(2**40), store.Store(2**40), 3 * 2**30
     monkeypatch.setattr(store, "HELD", holdings)
     monkeypatch.setattr(store, "RESULTS", results)
-    monkeypatch.setattr(inference, "LOOK", 0.0)
+    monkeypatch.setattr(turns, "LOOK", 0.0)
     grown: list[int] = []
-    monkeypatch.setattr(inference, "resident", lambda: sum(grown))
+    monkeypatch.setattr(turns, "resident", lambda: sum(grown))
 
     def grow(*_: object) -> None:
         grown.append(much)
@@ -505,9 +506,9 @@ def test_a_pass_is_not_ended_for_what_others_bring(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_that_is_written_is_resident() -> None:
-    before = inference.resident()
+    before = turns.resident()
     held = torch.ones(2**26)
-    assert inference.resident() - before > 2**27
+    assert turns.resident() - before > 2**27
     assert held.sum() == 2**26
 
 
@@ -530,7 +531,7 @@ def test_a_prepared_picture_is_what_it_was_in_memory_that_is_its_own() -> None:
 
 @pytest.mark.parametrize("tab", ["Attribution", "Receptive field"])
 def test_a_tab_says_that_gradients_are_too_large(tab: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference, "MAX_GRADIENT_BYTES", 1000)
+    monkeypatch.setattr(limits, "MAX_GRADIENT_BYTES", 1000)
     app = at_tab(opened("inference", preset="resnet20_fashion", at="layer3.2.act1"), tab)
     words = [word for word in said(app.error if tab == "Attribution" else app.info) if "Gradients at" in word]
     assert len(words) == 1
@@ -555,12 +556,12 @@ def test_a_picture_is_prepared_in_a_turn_where_it_is_large(
     side: int, crop: int, turn: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads = []
-    cropped = inference.cropped
+    cropped = preprocess.cropped
 
     def note(*given: Any) -> Image.Image:
         threads.append(threading.current_thread().name)
         return cropped(*given)
 
-    monkeypatch.setattr(inference, "cropped", note)
+    monkeypatch.setattr(preprocess, "cropped", note)
     prepare(Image.new("RGB", (side, side)), Preprocessing(crop, crop, (0.5,) * 3, (0.5,) * 3))
     assert [name.startswith("passes") for name in threads] == [turn]

@@ -33,13 +33,13 @@ from torch import Tensor, nn
 
 from resnet import ResNet, ResNetConfig, build, preset
 from resnet import weights as weights_module
+from resnet.checkpoint import WeightsError
 from resnet.command import MissingError
 from resnet.train import FILES, Recipe, accuracy, augment, copy_idx, fashion_mnist, fit, main, rate
 from resnet.weights import (
     BUNDLED,
     FASHION_MNIST,
     Checkpoint,
-    WeightsError,
     available,
     bundled,
     bundled_path,

@@ -9,12 +9,12 @@ import streamlit as st
 
 from resnet import title
 
-from .. import state
-from ..accuracy_charts import accuracy_figure, cost
-from ..published import Result, published
-from ..trace import Trace
+from ..analysis.published import Result, published
+from ..analysis.trace import Trace
+from ..figures.accuracy import accuracy_figure, cost
+from ..units import amount, mebibytes
+from . import session
 from .cached import shared, traced
-from .headline import amount, mebibytes
 
 
 @shared("Tracing the published networks …")
@@ -33,8 +33,8 @@ def chart(trace: Trace, measure: str) -> None:
         with suppress(LookupError, TypeError):  # no point, or one that no browser sends
             result = points[st.session_state[key]["selection"]["points"][0]["customdata"][0]][0]
         if result:
-            view = state.view()
-            state.show(replace(view, config=result.config, image_size=(result.size,) * 2, at="", weights=""))
+            view = session.view()
+            session.show(replace(view, config=result.config, image_size=(result.size,) * 2, at="", weights=""))
 
     figure = accuracy_figure(points, measure, cost(trace, measure), title(trace.config), trace.config)
     st.plotly_chart(figure, key=key, on_select=open_network, selection_mode="points")

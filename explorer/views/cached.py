@@ -20,12 +20,14 @@ from resnet import ResNet, ResNetConfig, confined
 from resnet.confined import Places
 from resnet.weights import Weights, load, noise_side
 
-from .. import inference
-from ..inference import ONE_AT_A_TIME, Device, check_runnable, devices
-from ..scheduler import PAGES
-from ..store import RESULTS, Progress, StoppedError
-from ..trace import Trace, trace
-from . import checkpoint
+from ..analysis.trace import Trace, trace
+from ..inference import turns
+from ..inference.device import Device, devices
+from ..inference.limits import check_runnable
+from ..inference.turns import ONE_AT_A_TIME
+from ..sharing.scheduler import PAGES
+from ..sharing.store import RESULTS, Progress, StoppedError
+from .inference import checkpoint
 
 Given = ParamSpec("Given")
 Value = TypeVar("Value")
@@ -74,7 +76,7 @@ def give_way(user: str) -> None:
         _ = "view" in st.session_state
 
 
-inference.user, inference.waiting = session, lambda: give_way(session())
+turns.user, turns.waiting = session, lambda: give_way(session())
 
 
 def stay() -> None:
@@ -153,7 +155,7 @@ def _model(source: Hashable, form: Device, _weights: Weights) -> ResNet:
         side = noise_side(_weights.config)
         check_runnable(traced(_weights.config, (side, side)))
     bytes_ = 4 * traced(_weights.config, _weights.data.preprocessing.size).params
-    with PAGES.aside(), BUILDING.place(size=bytes_, waiting=inference.waiting):
+    with PAGES.aside(), BUILDING.place(size=bytes_, waiting=turns.waiting):
         network = load(_weights, state_dict=checkpoint.uploaded_tensors(_weights)).requires_grad_(False)
     return ONE_AT_A_TIME.run(lambda: form.network(network))
 

@@ -6,10 +6,11 @@ from collections import Counter
 
 import streamlit as st
 
-from resnet.weights import ShippedError, WeightsError
+from resnet.checkpoint import WeightsError
+from resnet.weights import ShippedError
 
-from .. import state
-from ..claims import CLAIMS, EXPERIMENT, FAILS, HOLDS, LINE, PICTURE, WHEN, Claim, Finding
+from ..lessons.claims import CLAIMS, EXPERIMENT, FAILS, HOLDS, LINE, PICTURE, WHEN, Claim, Finding
+from . import session
 from .cached import shared
 
 BADGES = {
@@ -54,7 +55,7 @@ def card(number: int, claim: Claim) -> Finding | None:
             finding = found(claim.key)
             evidence(finding)
         except (ShippedError, WeightsError) as error:
-            st.error(state.escape_markdown(str(error)), icon=":material/error:")
+            st.error(session.escape_markdown(str(error)), icon=":material/error:")
         with st.container(horizontal=True, gap="small"):
             for link in claim.links:
                 st.page_link(

@@ -12,16 +12,19 @@ import streamlit as st
 
 from resnet import PRESETS, ConfigError, ResNetConfig
 
-from .. import compare_diagram, diagram, state
-from ..compare import Comparison, activations, common_size, remarks
-from ..compare_charts import COMPARED, bill_figure, stages_figure
-from ..ready import READY
-from ..trace import Layer, Trace, shape_text
+from ..analysis.compare import Comparison, activations, common_size, remarks
+from ..analysis.layers import Layer, shape_text
+from ..analysis.parts import part_of
+from ..analysis.trace import Trace
+from ..drawing import compare
+from ..figures.compare import COMPARED, bill_figure, stages_figure
+from ..lessons.comparisons import READY
+from ..link import MOST_OTHERS, natural_size, parse_network, size_text
 from ..units import amount, mebibytes, ratio, signed
-from ..view import MOST_OTHERS, natural_size, parse_network, size_text
+from . import session
 from .cached import shared, traced
+from .components import picture
 from .headline import summary
-from .picture import picture
 
 # -- what is shown of them ----------------------------------------------------------------
 
@@ -64,24 +67,24 @@ def parse_shown(text: str, networks: int) -> Shown:
 def asked(networks: int) -> Shown:
     """What the link asks for; the usual, and a sentence, where that is not there."""
     try:
-        return parse_shown(state.view().shown, networks)
+        return parse_shown(session.view().shown, networks)
     except ConfigError as error:
         words = f"{error} The usual is shown instead."
-        st.warning(state.escape_markdown(words), icon=":material/error:")
+        st.warning(session.escape_markdown(words), icon=":material/error:")
         return Shown()
 
 
 def change(shown: Shown, **changes: Any) -> None:
-    state.choose(shown=shown._replace(**changes).to_text())
+    session.choose(shown=shown._replace(**changes).to_text())
 
 
 def set_beside(others: Sequence[ResNetConfig]) -> None:
     """Other networks beside the first; the usual pair of them is shown."""
     try:
-        shown = parse_shown(state.view().shown, MOST_OTHERS + 1)
+        shown = parse_shown(session.view().shown, MOST_OTHERS + 1)
     except ConfigError:
         shown = Shown()
-    state.choose(others=tuple(others), shown=shown._replace(pair=Shown().pair).to_text())
+    session.choose(others=tuple(others), shown=shown._replace(pair=Shown().pair).to_text())
 
 
 # -- which networks -----------------------------------------------------------------------
@@ -89,7 +92,7 @@ def set_beside(others: Sequence[ResNetConfig]) -> None:
 
 def configs() -> tuple[ResNetConfig, ...]:
     """The current network, and those set beside it."""
-    view = state.view()
+    view = session.view()
     return (view.config, *view.others)
 
 
@@ -97,9 +100,9 @@ def show(chosen: Sequence[ResNetConfig], image_size: tuple[int, int]) -> None:
     """Compare these, the first of them being the current network."""
     first, *others = chosen
     size = common_size((first,), image_size)
-    weights = state.view().weights if first == state.view().config else ""
+    weights = session.view().weights if first == session.view().config else ""
     set_beside(others)
-    state.show(replace(state.view(), config=first, image_size=size, weights=weights))
+    session.show(replace(session.view(), config=first, image_size=size, weights=weights))
 
 
 def ready() -> None:
@@ -111,7 +114,7 @@ def ready() -> None:
         if one:
             show(one.configs, natural_size(one.configs[0]))
 
-    state.set_widget("ready", names.get(configs()))
+    session.set_widget("ready", names.get(configs()))
     st.pills("Ready comparisons", list(names.values()), key="ready", on_change=chosen)
 
 
@@ -125,11 +128,11 @@ def remark(traces: Sequence[Trace]) -> None:
 
 def networks(names: Sequence[str]) -> None:
     """A card for each network, and what adds another."""
-    chosen, view = configs(), state.view()
+    chosen, view = configs(), session.view()
     columns = st.columns(max(2, len(chosen)), gap="small")
     for number, (column, config, name) in enumerate(zip(columns, chosen, names, strict=False)):
         with column, st.container(border=True, height="stretch", gap="small", key=f"compared {number}"):
-            st.markdown(f"**{state.escape_markdown(name)}**")
+            st.markdown(f"**{session.escape_markdown(name)}**")
             st.caption(summary(config) if number else f"{summary(config)} · the sidebar's network")
             if number:
                 left = [other for index, other in enumerate(view.others) if index != number - 1]
@@ -152,10 +155,10 @@ def networks(names: Sequence[str]) -> None:
 
 def add() -> None:
     """A preset, a pasted link, or the pinned network as one more."""
-    pinned = state.view().pinned
+    pinned = session.view().pinned
 
     def put(config: ResNetConfig) -> None:
-        state.choose(others=(*state.view().others, config))
+        session.choose(others=(*session.view().others, config))
 
     def typed(key: str) -> None:
         text = st.session_state[key] or ""
@@ -166,8 +169,8 @@ def add() -> None:
                 st.session_state.problems, st.session_state.notes = [f"{error} Nothing was added."], []
                 st.session_state.typed = {key: text}
 
-    state.set_widget("add preset", None)
-    state.set_widget("add link", st.session_state.typed.get("add link", ""))
+    session.set_widget("add preset", None)
+    session.set_widget("add link", st.session_state.typed.get("add link", ""))
     left, right, last = st.columns([3, 4, 3], gap="small", vertical_alignment="bottom")
     left.selectbox(
         "Add a preset", list(PRESETS), index=None, key="add preset", placeholder="Choose or type a name",
@@ -183,7 +186,7 @@ def add() -> None:
 
 def traces() -> list[Trace]:
     """The networks at one image size, with a sentence where that had to be raised."""
-    view, chosen = state.view(), configs()
+    view, chosen = session.view(), configs()
     size = common_size(chosen, view.image_size)
     if size != view.image_size:
         st.info(
@@ -221,7 +224,7 @@ def figures(traces: Sequence[Trace], names: Sequence[str]) -> None:
     with st.container(border=True, key="figures table"):
         st.html(f'<div class="wide"><table class="ledger"><tr><th></th>{head}</tr>{"".join(rows)}</table></div>')
         for words in remarks(traces, names):
-            st.caption(state.escape_markdown(words))
+            st.caption(session.escape_markdown(words))
 
 
 def minus(text: str | None) -> str:
@@ -233,12 +236,12 @@ def minus(text: str | None) -> str:
 
 def part_at(traces: Sequence[Trace]) -> str:
     """The block, stem or head that is selected; without one, the first that differs."""
-    at = state.view().at
-    known = {diagram.part_of(trace, layer.name) for trace in traces for layer in trace.layers}
-    named = [diagram.part_of(trace, at) for trace in traces]
+    at = session.view().at
+    known = {part_of(trace, layer.name) for trace in traces for layer in trace.layers}
+    named = [part_of(trace, at) for trace in traces]
     if part := next((part for part in named if part in known), ""):
         return part
-    blocks = compare_diagram.columns(traces)
+    blocks = compare.columns(traces)
     changed = [block for block in blocks if any(map(block.differs, range(len(traces))))]
     first = next((block for block in changed if block.group.startswith("stage")), (changed or blocks)[0])
     return first.identifier if first.group.startswith("stage") else first.group
@@ -253,13 +256,13 @@ def drawings(traces: Sequence[Trace], names: Sequence[str]) -> None:
         if identifier.startswith("unfold "):
             st.session_state.setdefault("unfolded", set()).add(identifier.removeprefix("unfold "))
             return
-        state.choose(at=identifier.partition(" ")[2])
+        session.choose(at=identifier.partition(" ")[2])
 
     with st.container(border=True, key="aligned"):
         st.markdown("**Aligned by stage and block**")
-        picture(compare_diagram.overview(traces, names, part, unfolded), "aligned drawing", choose)
+        picture(compare.overview(traces, names, part, unfolded), "aligned drawing", choose)
         st.caption(
-            f"≠ marks what differs from {state.escape_markdown(names[0])}; what is equal is pale, what is missing dashed. "
+            f"≠ marks what differs from {session.escape_markdown(names[0])}; what is equal is pale, what is missing dashed. "
             "What a layer sees is not marked here: the layer table has it."
         )
         if unfolded & {f"stage {n + 1}" for trace in traces for n in range(len(trace.config.layers))}:
@@ -271,7 +274,7 @@ def drawings(traces: Sequence[Trace], names: Sequence[str]) -> None:
             else part.capitalize()
         )
         st.markdown(f"**{words}, slot by slot**")
-        picture(compare_diagram.detail(traces, names, part, state.view().at), "slots drawing", choose)
+        picture(compare.detail(traces, names, part, session.view().at), "slots drawing", choose)
 
 
 @shared("Comparing …")
@@ -287,7 +290,7 @@ def choose_pair(traces: Sequence[Trace], names: Sequence[str], shown: Shown) -> 
     """The first network and one of the others, where there are several to choose from."""
     number = shown.pair
     if len(traces) > 2:
-        state.set_widget("pair", number)
+        session.set_widget("pair", number)
         st.segmented_control(
             f"{names[0]} against", range(1, len(names)), key="pair", required=True, format_func=names.__getitem__,
             on_change=lambda: change(shown, pair=st.session_state["pair"]),
@@ -298,7 +301,7 @@ def choose_pair(traces: Sequence[Trace], names: Sequence[str], shown: Shown) -> 
 
 def bill(found: Comparison, names: Sequence[str]) -> None:
     """The whole difference shared out to the options, applied one at a time."""
-    first, second = map(state.escape_markdown, names)
+    first, second = map(session.escape_markdown, names)
     st.markdown(f"**What makes the difference: from {first} to {second}**")
     if not found.bill:
         st.caption("The two are the same network.")
@@ -332,7 +335,7 @@ def bill(found: Comparison, names: Sequence[str]) -> None:
 
 def layers(found: Comparison, names: Sequence[str], shown: Shown) -> None:
     """The aligned layers of two networks with their differences."""
-    state.set_widget("only differing", shown.differing)
+    session.set_widget("only differing", shown.differing)
     st.toggle(
         "Only what differs", key="only differing",
         on_change=lambda: change(shown, differing=st.session_state["only differing"]),
@@ -372,7 +375,7 @@ def doing(layer: Layer | None) -> str | None:
 
 def by_stage(traces: Sequence[Trace], names: Sequence[str], shown: Shown) -> None:
     """A measure of every network stage by stage."""
-    state.set_widget("compared by", shown.measure)
+    session.set_widget("compared by", shown.measure)
     st.segmented_control(
         "By stage", list(COMPARED), key="compared by", required=True,
         on_change=lambda: change(shown, measure=st.session_state["compared by"]),

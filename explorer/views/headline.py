@@ -9,11 +9,11 @@ import streamlit as st
 
 from resnet import ResNetConfig, title
 
-from .. import state
-from ..compare import common_size
-from ..trace import Trace
+from ..analysis.compare import common_size
+from ..analysis.trace import Trace
+from ..link import size_text
 from ..units import amount, mebibytes, signed
-from ..view import size_text
+from . import session
 from .cached import traced
 
 
@@ -27,12 +27,12 @@ def heading(trace: Trace) -> None:
         if trace.too_small:
             st.caption(trace.too_small)
     with buttons, st.container(horizontal=True, horizontal_alignment="right"):
-        pinned = state.view().pinned
+        pinned = session.view().pinned
         if pinned == config:
-            st.button("Unpin", icon=":material/keep_off:", on_click=lambda: state.choose(pinned=None))
+            st.button("Unpin", icon=":material/keep_off:", on_click=lambda: session.choose(pinned=None))
         else:
             st.button(
-                "Pin to compare", icon=":material/keep:", on_click=lambda: state.choose(pinned=config),
+                "Pin to compare", icon=":material/keep:", on_click=lambda: session.choose(pinned=config),
                 help="Keep this network as the one that the figures are compared with.",
             )  # fmt: skip
         popover = st.popover("Share", icon=":material/link:", key="share", on_change="rerun")
@@ -43,7 +43,7 @@ def heading(trace: Trace) -> None:
 
 def share(config: ResNetConfig) -> None:
     """The link to this view, and Python that builds the network."""
-    query = urlencode(state.view().to_query())
+    query = urlencode(session.view().to_query())
     st.caption("This view as a link")
     st.code((st.context.url or "") + (f"?{query}" if query else ""), language=None, wrap_lines=True)
     st.caption("This network in Python")
@@ -62,7 +62,7 @@ def summary(config: ResNetConfig) -> str:
 
 def figures(trace: Trace) -> None:
     """Parameters, MACs, peak memory and receptive field, each with its difference to another network."""
-    other_config = state.compared()
+    other_config = session.compared()
     other = None
     if other_config is not None and other_config != trace.config:
         other = traced(other_config, common_size((other_config,), trace.image_size))

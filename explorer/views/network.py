@@ -7,11 +7,14 @@ from dataclasses import replace
 
 import streamlit as st
 
-from .. import diagram, residual, state
-from ..cost import macs_formula, params_formula
-from ..trace import Layer, Trace, shape_text
+from ..analysis import parts
+from ..analysis.cost import macs_formula, params_formula
+from ..analysis.layers import Layer, shape_text
+from ..analysis.trace import Trace
+from ..drawing import network
+from . import session
 from .cached import traced
-from .picture import picture
+from .components import picture
 
 
 def chosen_layer(trace: Trace) -> Layer:
@@ -19,11 +22,11 @@ def chosen_layer(trace: Trace) -> Layer:
 
     Where the link names nothing in this network, that is in the first block that changes the shape.
     """
-    at = state.view().at
+    at = session.view().at
     if at in trace.by_name:
         return trace.by_name[at]
-    inside = diagram.part_layers(trace, at) if at else ()
-    return representative(inside or diagram.part_layers(trace, f"layer{min(2, len(trace.config.layers))}.0"))
+    inside = parts.part_layers(trace, at) if at else ()
+    return representative(inside or parts.part_layers(trace, f"layer{min(2, len(trace.config.layers))}.0"))
 
 
 def representative(layers: tuple[Layer, ...]) -> Layer:
@@ -40,28 +43,28 @@ def choose_part(trace: Trace, identifier: str) -> None:
         unfolded = st.session_state.setdefault("unfolded", set())
         unfolded.add(identifier.removeprefix("unfold "))
         return
-    inside = diagram.part_layers(trace, identifier)
-    state.choose(at=representative(inside).name if inside else identifier)
+    inside = parts.part_layers(trace, identifier)
+    session.choose(at=representative(inside).name if inside else identifier)
 
 
 def flip(trace: Trace, block: str) -> None:
     """Switch a block off or on again."""
-    if reason := residual.fixed(trace.config).get(block):
+    if reason := parts.fixed(trace.config).get(block):
         st.toast(f"{block} cannot be switched off: {reason}.")
         return
-    off = set(state.view().off) ^ {block}
-    state.choose(off=tuple(name for name in residual.blocks(trace.config) if name in off))
+    off = set(session.view().off) ^ {block}
+    session.choose(off=tuple(name for name in parts.blocks(trace.config) if name in off))
 
 
 def overview(trace: Trace, thumbnails: Mapping[str, str] | None = None, switches: bool = False) -> None:
     """The whole network on a line, in a card; with `switches`, blocks can be switched off."""
-    off = state.view().off
+    off = session.view().off
     layer = chosen_layer(trace)
     unfolded = frozenset(st.session_state.get("unfolded", ()))
     with st.container(border=True, key="overview"):
         st.markdown("**The network, input to output**")
-        moving = diagram.Switches(off, residual.fixed(trace.config)) if switches else None
-        drawing = diagram.overview(trace, layer.name, unfolded, thumbnails, moving)
+        moving = network.Switches(off, parts.fixed(trace.config)) if switches else None
+        drawing = network.overview(trace, layer.name, unfolded, thumbnails, moving)
         picture(drawing, "overview drawing", lambda identifier: choose_part(trace, identifier))
         kinds = "Height: feature-map size. Arc: shortcut, dashed where it projects. ⊕: addition."
         if trace.config.shortcut == "none":
@@ -76,7 +79,7 @@ def overview(trace: Trace, thumbnails: Mapping[str, str] | None = None, switches
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             st.caption(kinds, width="stretch")
             if switches and off:
-                st.button("All blocks on", on_click=lambda: state.choose(off=()), type="tertiary")
+                st.button("All blocks on", on_click=lambda: session.choose(off=()), type="tertiary")
             if unfolded & {f"stage {number + 1}" for number in range(len(trace.config.layers))}:
                 st.button("Fold stages", on_click=st.session_state["unfolded"].clear, type="tertiary")
 
@@ -84,14 +87,14 @@ def overview(trace: Trace, thumbnails: Mapping[str, str] | None = None, switches
 def block_detail(trace: Trace) -> None:
     """The block, stem or head that holds the selected layer, layer by layer, in a card."""
     layer = chosen_layer(trace)
-    part = diagram.part_of(trace, layer.name)
+    part = parts.part_of(trace, layer.name)
     role = layer.role
     name = f"Block {role.block} of stage {role.stage}" if role.part == "stage" else part.capitalize()
     with st.container(border=True, height="stretch", key="detail"):
         st.markdown(f"**{name}**" + (f" `{part}`" if role.part == "stage" else ""))
-        drawing = diagram.detail(trace, part, layer.name)
+        drawing = network.detail(trace, part, layer.name)
         picture(drawing, "detail drawing", lambda identifier: choose_part(trace, identifier))
-        if words := diagram.remark(trace, part):
+        if words := network.remark(trace, part):
             st.caption(words)
 
 
@@ -102,7 +105,7 @@ def inspector(trace: Trace) -> None:
     with st.container(border=True, height="stretch", key="inspector"):
         st.markdown(f"**{layer.role.slot}** `{layer.name}`")
         st.html(f'<dl class="facts">{rows}</dl>')
-        query = replace(state.view(), at=layer.name).to_query()
+        query = replace(session.view(), at=layer.name).to_query()
         st.page_link("../pages/source.py", label="Its lines in the source", icon=":material/code:", query_params=query)
 
 

@@ -9,9 +9,12 @@ import streamlit as st
 
 from resnet import ResNetConfig
 
-from .. import charts, state
-from ..receptive_field import Paths, by_depth, paths
-from ..trace import Layer, Trace
+from .. import units
+from ..analysis.layers import Layer
+from ..analysis.paths import Paths, by_depth, paths
+from ..analysis.trace import Trace
+from ..figures import network
+from . import session
 from .cached import shared, traced
 
 
@@ -28,12 +31,12 @@ def counted(config: ResNetConfig, image_size: tuple[int, int], at: str) -> Count
     trace = traced(config, image_size)
     layer, found = next((layer, found) for layer, found in paths(trace) if layer.name == at)
     plain = plain_size(trace, layer)
-    return Counted(found, plain, charts.path_figure(found, at, plain))
+    return Counted(found, plain, network.path_figure(found, at, plain))
 
 
 @shared()
 def depth_chart(config: ResNetConfig, image_size: tuple[int, int]) -> go.Figure:
-    return charts.path_depth_figure(by_depth(traced(config, image_size)))
+    return network.path_depth_figure(by_depth(traced(config, image_size)))
 
 
 def all_paths(trace: Trace, layer: Layer | None = None) -> None:
@@ -45,7 +48,7 @@ def all_paths(trace: Trace, layer: Layer | None = None) -> None:
             left, right = st.columns(2)
             left.plotly_chart(found.figure, key="paths chart")
             right.plotly_chart(depth_chart(trace.config, trace.image_size), key="paths by depth")
-        st.caption(state.escape_markdown(path_words(trace, found.paths, found.plain, layer)))
+        st.caption(session.escape_markdown(path_words(trace, found.paths, found.plain, layer)))
 
 
 def plain_size(trace: Trace, layer: Layer) -> int | None:
@@ -64,13 +67,13 @@ def path_words(trace: Trace, found: Paths, plain: int | None, layer: Layer) -> s
     if total == 1:
         return f"No addition comes before {layer.name}: one path leads there."
     words = (
-        f"{blocks} additions up to {layer.name} make {charts.power(2, blocks)}"
+        f"{blocks} additions up to {layer.name} make {units.power(2, blocks)}"
         if total == 1 << blocks
-        else charts.count_text(total)
+        else units.count_text(total)
     )
     words += f" = {total:,} paths" if 1 < blocks < 60 else " paths"
     words += f", counted exactly: from {found.sizes[0]:,} to {found.sizes[-1]:,} px a side, {found.mean:,.1f} px in the mean."
     if plain is not None:
-        rare = charts.count_text(total // found.counts[-1])
+        rare = units.count_text(total // found.counts[-1])
         words += f" The plain network's only path sees {plain:,} px; here one path in {rare} sees as much."
     return words

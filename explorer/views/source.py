@@ -11,10 +11,12 @@ import streamlit as st
 
 from resnet import ResNetConfig, title
 
-from .. import source, state
-from ..notes import NOTES, SYMBOLS, Note, Try
-from ..source import Followed, Line, Snippet, Step
-from ..trace import Layer, Trace, shape_text
+from ..analysis.layers import Layer, shape_text
+from ..analysis.trace import Trace
+from ..lessons import source
+from ..lessons.notes import NOTES, SYMBOLS, Note, Try
+from ..lessons.source import Followed, Line, Snippet, Step
+from . import session
 from .cached import shared, short, traced
 from .network import chosen_layer
 
@@ -52,7 +54,7 @@ def annotated(trace: Trace) -> None:
         st.header(part, anchor=False, divider="gray")
         for anchor, together in groupby(notes, lambda note: note.anchor):
             row(trace, lines, layer, source.snippet(anchor), [(note, words[note]) for note in together], own)
-    if wanted or (arrived and state.view().at == layer.name):
+    if wanted or (arrived and session.view().at == layer.name):
         scroll_to(wanted or own)
 
 
@@ -81,11 +83,13 @@ def follow_selection(layer: Layer, lines: Followed) -> bool:
 
 def asked_for(arrived: bool) -> Note | None:
     """The note that the link's tab names, where it is new; a sentence where no note has that name."""
-    asked, before = state.view().tab, st.session_state.get("source note")
+    asked, before = session.view().tab, st.session_state.get("source note")
     st.session_state["source note"] = asked
     found = next((note for note in NOTES if note.key == asked), None)
     if asked and found is None:
-        st.warning(state.escape_markdown(f"tab = {asked} is no note of this page; all of them are shown from the top."))
+        st.warning(
+            session.escape_markdown(f"tab = {asked} is no note of this page; all of them are shown from the top.")
+        )
     return found if arrived or asked != before else None
 
 
@@ -118,7 +122,7 @@ def selected(trace: Trace, lines: Followed, layer: Layer, own: Note) -> None:
         )
         st.page_link(
             "../pages/architecture.py", label="Show it in the inspector", icon=":material/account_tree:",
-            query_params=replace(state.view(), at=layer.name).to_query(),
+            query_params=replace(session.view(), at=layer.name).to_query(),
         )  # fmt: skip
 
 
@@ -165,7 +169,7 @@ def row(
 
 def try_link(link: Try, runs: bool) -> None:
     """A link to a page with this network, unless it would show what is already here."""
-    now = state.view()
+    now = session.view()
     there = link.view(now)
     if (link.page == "source" and runs) or (link.page == "compare" and there.others in ((), (now.config,))):
         return
@@ -208,11 +212,11 @@ def made_by(lines: Followed, layer: Layer, snippet: Snippet, counts: dict[int, i
         return
     names = lines.layers_of[Line(snippet.module, number)]
     choice = f"layers {snippet.anchor} {number}"
-    state.set_widget(choice, layer.name if layer.name in names else None)
+    session.set_widget(choice, layer.name if layer.name in names else None)
 
     def select() -> None:
         if name := st.session_state[choice]:
-            state.choose(at=name)
+            session.choose(at=name)
             st.session_state["source layer"] = (lines.config, name)
 
     st.selectbox(

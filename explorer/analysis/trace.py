@@ -1,0 +1,319 @@
+"""`trace(config)`: the network as forward hooks see it.
+
+The hooks run on a batch of zero images with weights that were reserved and never filled:
+every operation checks and reports its shapes and computes nothing, so a network is traced
+in milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import cycle
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from resnet import ResNet, ResNetConfig
+from resnet.blocks import ACTIVATIONS, Add, BlurPool2d, DropPath, FlattenChannels, PadShortcut, Scale
+
+from .layers import IMAGE, beyond_windows, carriers
+from .memory import Memory, inference_memory, least_memory, training_memory
+from .receptive_field import PIXEL, Field, union, whole, window
+
+if TYPE_CHECKING:
+    import pandas
+from .layers import CHANNEL_CONV, STRIDED, Layer, Shape, role, shape_text
+
+WEIGHTED = ("convolution", CHANNEL_CONV, "linear", "batch norm", "group norm")
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A network seen at one image size (height and width in pixels). Layers are in order of execution."""
+
+    config: ResNetConfig
+    image_size: tuple[int, int]
+    layers: tuple[Layer, ...]
+
+    @cached_property
+    def params(self) -> int:
+        return sum(layer.params for layer in self.layers)
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-adds of convolutions and linear layers for one image."""
+        return sum(layer.macs for layer in self.layers)
+
+    @cached_property
+    def inference_memory(self) -> Memory:
+        """The most that a forward pass of one image in fp32 holds at once, as our own network runs."""
+        return inference_memory(self)
+
+    @cached_property
+    def least_memory(self) -> Memory:
+        """The most at once where each output is let go of after its last reader."""
+        return least_memory(self)
+
+    @cached_property
+    def training_memory(self) -> int:
+        """Bytes that training keeps for the backward pass of one image in fp32."""
+        return training_memory(self)
+
+    @cached_property
+    def field(self) -> Field:
+        """The receptive field of the last stage."""
+        return next(layer.field for layer in reversed(self.layers) if layer.role.part == "stage")
+
+    @cached_property
+    def carriers(self) -> Mapping[int, frozenset[str]]:
+        """For each layer by its index, what brings the whole map to its units; see `beyond_windows`."""
+        return carriers(self.layers)
+
+    def beyond_windows(self, layer: Layer | None = None) -> str:
+        """That a layer's units depend on more than their windows, in a sentence; without a layer, that some do, and from
+        where on. Empty where they do not."""
+        if layer is not None:
+            return beyond_windows(self.carriers[layer.index], "Its units")
+        first = next((self.layers[index].name for index, kinds in self.carriers.items() if kinds), "")
+        return beyond_windows(frozenset().union(*self.carriers.values()), first=first)
+
+    @cached_property
+    def too_small(self) -> str:
+        """What happens to an image that is smaller than the total stride, in a sentence; empty for a larger one."""
+        side, stride = min(self.image_size), self.config.total_stride
+        if side >= stride:
+            return ""
+        layer = next(layer for layer in self.layers if layer.field.jump and min(layer.out_shape[1:]) == 1)
+        height, width = layer.out_shape[1:]
+        shape = "1×1" if height == width else "one unit high" if height == 1 else "one unit wide"
+        return (
+            f"A side of {side} px is less than the network's total stride of {stride}: from {layer.name} on the maps are {shape}, "
+            "and a 3×3 kernel sees mostly padding."
+        )
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Layer]:
+        return {layer.name: layer for layer in self.layers}
+
+    @cached_property
+    def consumers(self) -> Mapping[int, tuple[int, ...]]:
+        """The layers that read each layer's output (−1: the image)."""
+        readers: dict[int, list[int]] = {index: [] for index in range(IMAGE, len(self.layers))}
+        for layer in self.layers:
+            for producer in layer.inputs:
+                readers[producer].append(layer.index)
+        return {index: tuple(who) for index, who in readers.items()}
+
+    def sources(self, layer: Layer) -> tuple[str, ...]:
+        """The names of what a layer reads; "image" for the input."""
+        return tuple("image" if i == IMAGE else self.layers[i].name for i in layer.inputs)
+
+    @property
+    def image_shape(self) -> Shape:
+        return (self.config.in_channels, *self.image_size)
+
+    def frame(self) -> pandas.DataFrame:
+        """The layer table, one row a layer, columns as in `COLUMNS`."""
+        import pandas
+
+        return pandas.DataFrame(
+            {key: [column.value(self, layer) for layer in self.layers] for key, column in COLUMNS.items()}
+        )
+
+
+class Column(NamedTuple):
+    """A column of the layer table; `format` is how its numbers are written, empty for text."""
+
+    label: str
+    value: Callable[[Trace, Layer], Any]
+    format: str
+    help: str
+
+
+COLUMNS: Mapping[str, Column] = {
+    "name": Column("Layer", lambda trace, layer: layer.name, "", "State-dict path"),
+    "op": Column("Operation", lambda trace, layer: layer.label, "", "What the layer computes"),
+    "part": Column("Part", lambda trace, layer: layer.role.group, "", "Stem, stage or head"),
+    "output": Column("Output", lambda trace, layer: shape_text(layer.out_shape), "", "Channels × height × width"),
+    "params": Column("Parameters", lambda trace, layer: layer.params, "accounting", "Trainable numbers"),
+    "macs": Column("MACs", lambda trace, layer: layer.macs, "accounting", "Multiply-adds for one image; FLOPs = 2 × MACs"),
+    "field": Column("Field", lambda trace, layer: layer.field.size, "%d", "Receptive field, pixels a side"),
+    "jump": Column("Jump", lambda trace, layer: layer.field.jump, "%d", "Pixels between neighbouring units"),
+    "start": Column("Start", lambda trace, layer: layer.field.start, "%d", "First pixel that unit 0 sees; negative is padding"),
+    "inputs": Column("Reads", lambda trace, layer: ", ".join(trace.sources(layer)), "", "The layers whose output it reads"),
+}  # fmt: skip
+
+
+def trace(config: ResNetConfig, image_size: int | tuple[int, int] = 224) -> Trace:
+    """Trace a configuration at an image size: one side, or (height, width), in pixels.
+
+    Raises:
+        ConfigError: for an image size that the network cannot take.
+    """
+    size = config.check_image_size(image_size)
+    with nullcontext() if reservable(config) else torch.device("meta"):
+        network = ResNet(config, tied=True)
+    return Trace(config, size, trace_module(network, (config.in_channels, *size)))
+
+
+def trace_module(module: nn.Module, image_shape: Shape) -> tuple[Layer, ...]:
+    """The layers of a feed-forward module that reads one image C×H×W, all of it modules of `OPERATIONS`.
+
+    It is traced in evaluation mode; its training modes stay as they were. Roles follow from the names of a `ResNet` only.
+
+    Raises:
+        RuntimeError: where an operation is no module and so hidden from the hooks, or a shape does not fit.
+        TypeError: for a module that `OPERATIONS` does not name.
+    """
+    weight = next(module.parameters(), None)
+    image = torch.empty(0, *image_shape, device=weight.device if weight is not None else None)
+    layers: list[Layer] = []
+    for call in run_hooks(module, image):
+        layers.append(make_layer(len(layers), call, layers, image_shape[1:]))
+    return tuple(layers)
+
+
+class Call(NamedTuple):
+    """One module's forward as its hook saw it; `inputs` are indices of calls."""
+
+    name: str
+    module: nn.Module
+    inputs: tuple[int, ...]
+    in_shapes: tuple[Shape, ...]
+    out_shape: Shape
+
+
+def run_hooks(network: nn.Module, image: Tensor) -> list[Call]:
+    """One forward pass of a batch N×C×H×W in evaluation mode. An edge is a tensor that one module made and another read.
+
+    A module that stands in several places must run in the order of its names.
+
+    Raises:
+        RuntimeError: where a module reads a tensor that no module made, so that an
+            operation is hidden from the hooks.
+    """
+    seen: list[tuple[str, nn.Module, tuple[Tensor, ...], Tensor]] = []  # holds the tensors, so that ids stay unique
+
+    def hook_for(names: Iterator[str]) -> Callable[..., None]:
+        return lambda module, args, output: seen.append((next(names), module, args, output))
+
+    places: dict[nn.Module, list[str]] = {}
+    for name, module in network.named_modules(remove_duplicate=False):
+        places.setdefault(module, []).append(name)
+    training = [module for module in places if module.training]
+    hooks = []
+    try:
+        for module, names in places.items():
+            module.training = False
+            if not isinstance(module, nn.Identity) and next(module.children(), None) is None:
+                hooks.append(module.register_forward_hook(hook_for(cycle(names))))
+        with torch.inference_mode():
+            scores = network(image)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module in training:
+            module.training = True
+    if not seen or scores is not seen[-1][3]:
+        last = seen[-1][0] if seen else "the input"
+        raise RuntimeError(f"{last} does not put out the result: make the operation after it a module")
+
+    producer = {id(image): IMAGE}
+    calls: list[Call] = []
+    for name, module, args, output in seen:
+        if any(id(tensor) not in producer for tensor in args):
+            raise RuntimeError(f"{name} reads a tensor that no module made: make the operation before it a module")
+        inputs = tuple(producer[id(tensor)] for tensor in args)
+        shapes = tuple(tuple(tensor.shape[1:]) for tensor in args)
+        producer[id(output)] = len(calls)
+        calls.append(Call(name, module, inputs, shapes, tuple(output.shape[1:])))
+    return calls
+
+
+def reservable(config: ResNetConfig) -> bool:
+    """Whether memory for the weights, never touched, can be reserved on any machine (8 GiB at most).
+
+    A larger network is traced on the meta device, which takes no memory and four times as long or more.
+    """
+    channels = (config.stem_channels, *config.stage_channels)
+    bound = 24 * channels[0] ** 2 + 49 * config.in_channels * config.stem_width + channels[-1] * config.num_classes
+    for blocks, planes, before, after in zip(config.layers, config.planes, channels, channels[1:], strict=False):
+        bound += 24 * blocks * max(before, after, config.width(planes)) ** 2
+    return bound <= 2**31
+
+
+# -- from a call to a layer ---------------------------------------------------------------
+
+
+OPERATIONS: Mapping[type[nn.Module], str] = {
+    nn.Conv2d: "convolution",
+    nn.Conv1d: CHANNEL_CONV,
+    nn.Linear: "linear",
+    nn.BatchNorm2d: "batch norm",
+    nn.GroupNorm: "group norm",
+    nn.MaxPool2d: "max pooling",
+    nn.AvgPool2d: "average pooling",
+    nn.AdaptiveAvgPool2d: "global average pooling",
+    nn.Sigmoid: "sigmoid",
+    nn.Flatten: "flatten",
+    FlattenChannels: "flatten",
+    nn.ZeroPad2d: "zero padding",
+    BlurPool2d: "blur",
+    PadShortcut: "zero padding",
+    Add: "addition",
+    Scale: "scaling",
+    DropPath: "stochastic depth",
+    **{module: name.replace("_", " ") for name, module in ACTIVATIONS.items()},
+}
+"""What each module is called; `Layer.op` is one of these."""
+
+
+def operation(module: nn.Module) -> str:
+    for kind in type(module).__mro__:
+        if kind in OPERATIONS:
+            return OPERATIONS[kind]
+    raise TypeError(f"the trace has no name for {type(module).__name__}: add it to OPERATIONS")
+
+
+def make_layer(index: int, call: Call, before: list[Layer], size: Shape) -> Layer:
+    module, op = call.module, operation(call.module)
+    kernel, stride, padding, dilation = map(partial(side, module), WINDOW) if op in STRIDED else (1, 1, 0, 1)
+    fields = [PIXEL if i == IMAGE else before[i].field for i in call.inputs]
+    if op == "global average pooling":
+        field = whole((size[0], size[1]))
+    elif op == "addition":
+        field = union(*fields)
+    elif op in STRIDED and op != CHANNEL_CONV:
+        field = window(fields[0], kernel, stride, padding, dilation)
+    else:  # one position to one position; a channel weight's own field is the whole image, its position is x's
+        field = fields[0]
+    groups = getattr(module, GROUPS[op]) if op in GROUPS else 1
+    params = sum(p.numel() for p in module.parameters(recurse=False)) if op in WEIGHTED else 0
+    return Layer(
+        index, call.name, op, type(module).__name__, role(call.name), call.inputs, call.in_shapes, call.out_shape,
+        kernel, stride, padding, dilation, groups, params, macs(module, call.out_shape), field,
+    )  # fmt: skip
+
+
+GROUPS = {"convolution": "groups", "group norm": "num_groups"}
+WINDOW = {"kernel_size": 1, "stride": 1, "padding": 0, "dilation": 1}
+"""A window's extents, with the value of one that a module lacks."""
+
+
+def side(module: nn.Module, name: str) -> int:
+    """A window's extent along one axis; all windows here are square."""
+    value = getattr(module, name, WINDOW[name])
+    return value[0] if isinstance(value, tuple) else value
+
+
+def macs(module: nn.Module, out_shape: Shape) -> int:
+    """Multiply-adds for one image: every weight is used once at each output position."""
+    if isinstance(module, nn.Conv2d):
+        return module.weight.numel() * out_shape[1] * out_shape[2]
+    if isinstance(module, nn.Conv1d):
+        return module.weight.numel() * out_shape[1]
+    return module.weight.numel() if isinstance(module, nn.Linear) else 0

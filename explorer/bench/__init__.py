@@ -1,0 +1,1 @@
+"""Measurements that pair the app with a peer."""

@@ -1,0 +1,313 @@
+"""Our speed beside the peers', measured in the same run and printed as ratios."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from shutil import copytree
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+import numpy as np
+import torch
+
+from resnet import preset
+from resnet.command import MissingError
+from resnet.weights import randomly
+
+from ..analysis.parts import parts, switchable
+from ..analysis.trace import trace
+from ..inference.device import devices
+from ..inference.predict import predict
+from ..link import View
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+from .browser import CONFIGURATION, IDLE, ROOT, chromium, server
+
+
+def run(names: Iterable[str], attacks: Sequence[str] = ()) -> None:
+    """Print the measurements of these names of `SECTIONS`; of the hostile ones those whose name holds one of `attacks`.
+
+    Raises:
+        MissingError: where a package or the browser that one of them needs is missing.
+    """
+    names = list(names)
+    missing = [(name, package) for name in names for package in NEEDS.get(name, ()) if find_spec(package) is None]
+    if missing:
+        packages = list(dict.fromkeys(package for _, package in missing))
+        raise MissingError(
+            f"{' and '.join(name for name, _ in missing)} cannot be measured without {' and '.join(packages)}: install "
+            f"by `pip install {' '.join(packages)}`, or name the others with --only."
+        )
+    torch.set_num_threads(2)
+    gc.collect()
+    gc.freeze()
+    for name in names:
+        SECTIONS[name](*([attacks] if attacks and name == "hostile" else ()))
+
+
+def medians(*actions: Callable[[], object], repeats: int) -> list[float]:
+    """The median seconds of each action, all run in turn so that they share the machine's moods.
+
+    The first round is not counted.
+    """
+    rounds = [[seconds(action) for action in actions] for _ in range(repeats + 1)]
+    return [statistics.median(times) for times in zip(*rounds[1:], strict=True)]
+
+
+def seconds(action: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def traces() -> None:
+    """Build + trace, against torchinfo's build + summary of torchvision's same network."""
+    import torchinfo
+    import torchvision
+
+    print("build + trace at 224 px                ours   torchinfo, CPU   torchinfo, meta")
+    for name in ("resnet18", "resnet50", "resnet152"):
+        make = getattr(torchvision.models, name)
+
+        def on_cpu(make: Callable[[], torch.nn.Module] = make) -> None:
+            torchinfo.summary(make(), (1, 3, 224, 224), verbose=0)
+
+        def on_meta(make: Callable[[], torch.nn.Module] = make) -> None:
+            with torch.device("meta"):
+                torchinfo.summary(make(), (1, 3, 224, 224), device="meta", verbose=0)
+
+        config = preset(name)
+        ours, cpu, meta = medians(lambda config=config: trace(config), on_cpu, on_meta, repeats=9)  # type: ignore[misc]
+        print(
+            f"{name:32}{ours * 1e3:8.1f} ms{cpu * 1e3:10.0f} ms {cpu / ours:3.0f}×{meta * 1e3:11.0f} ms {meta / ours:3.1f}×"
+        )
+    deep = preset("resnet1202")
+    (whole,) = medians(lambda: trace(deep, 32), repeats=5)
+    print(f"{'resnet1202 at 32 px':32}{whole * 1e3:8.1f} ms")
+
+
+def captures() -> None:
+    """A forward pass that keeps what the inference page watches against a bare one, and both with everything around.
+
+    Pairs in alternating order, as the second pass finds the memory that the first one let go; the median ratio.
+    """
+    device = devices()[0]
+    print(f"{device.name[:31]:32}{'bare':>11}   capturing   ratio   with its maps   ratio")
+    for name, size, pairs in (("resnet20_fashion", 28, 200), ("resnet50", 224, 40)):
+        config = preset(name)
+        network = device.network(randomly(config))
+        picture = torch.randn(1, config.in_channels, size, size)
+        watched = [part.layers[-1].name for part in parts(trace(config, size))]
+        passes: dict[bool, list[float]] = {False: [], True: []}
+        calls: dict[bool, list[float]] = {False: [], True: []}
+        for number in range(pairs):
+            for capturing in (False, True) if number % 2 else (True, False):
+                start = time.perf_counter()
+                prediction = predict(network, picture, device, watched if capturing else ())
+                calls[capturing].append(time.perf_counter() - start)
+                passes[capturing].append(prediction.seconds)
+        print(
+            f"{name + f' at {size} px':32}{statistics.median(passes[False]) * 1e3:8.1f} ms"
+            f"{statistics.median(passes[True]) * 1e3:9.1f} ms  {ratio(passes):5.3f}×"
+            f"{statistics.median(calls[True]) * 1e3:12.1f} ms  {ratio(calls):5.3f}×"
+        )
+
+
+def ratio(times: dict[bool, list[float]]) -> float:
+    """The median of what capturing takes over what its bare twin takes."""
+    return statistics.median(kept / bare for bare, kept in zip(times[False], times[True], strict=True))
+
+
+EMPTY = 'import streamlit as st\nwith st.sidebar:\n    st.write(st.segmented_control("Block", ["basic", "bottleneck"], required=True))\n'
+
+
+def clicks() -> None:
+    """From a click to an idle page: the sidebar's Block, beside a page with nothing on it; then the inference page."""
+    with TemporaryDirectory() as folder, chromium() as browser:
+        page = browser.new_page(viewport={"width": 1440, "height": 1000})
+        empty = Path(folder, "empty.py")
+        empty.write_text(EMPTY, encoding="utf-8")
+        copytree(CONFIGURATION, Path(folder, CONFIGURATION.name))
+        with server(empty) as (address, _):
+            floor = block_times(page, address)
+        with server(ROOT / "explorer" / "app.py") as (address, _):
+            ours = block_times(page, address)
+            print("click on Block to idle page            median    slowest")
+            for name, times in (("an empty page", floor), ("ResNet-50, architecture page", ours)):
+                print(f"{name:36}{statistics.median(times) * 1e3:6.0f} ms {max(times) * 1e3:7.0f} ms")
+            print(f"{'ratio':36}{statistics.median(ours) / statistics.median(floor):6.1f}×")
+            print("click on the inference page                      to the changed drawing    to an idle page")
+            for name in LOOKS:
+                for what, clicks in looks(page, address, name):
+                    drawn, idle = (statistics.median(times) * 1e3 for times in zip(*clicks, strict=True))
+                    print(f"{name + ', ' + what:48}{drawn:19.0f} ms{idle:17.0f} ms")
+
+
+def block_times(page: Page, address: str, count: int = 24) -> list[float]:
+    """Seconds that each of `count` clicks on Block takes; the first four are not counted."""
+    opened(page, address)
+    buttons = page.get_by_test_id("stSidebar").get_by_role("radio")
+    pair = [buttons.filter(has_text=name).first for name in ("basic", "bottleneck")]
+    return [click_time(pair[number % 2])[1] for number in range(count)][4:]
+
+
+LOOKS = {
+    "resnet20_fashion": "",
+    "resnet56_fashion": "",
+    "resnet50": "random",
+}
+"""The networks that the inference page is measured on, and their weights."""
+COUNT = 9
+"""Clicks of a kind, at most."""
+
+
+def looks(page: Page, address: str, name: str) -> Iterator[tuple[str, list[tuple[float, float]]]]:
+    """What a person does with a picture there, and what each click took; the first of a kind is not counted."""
+    config = preset(name)
+
+    def show(tab: str = "") -> None:
+        opened(page, f"{address}/inference?{urlencode(View(config, weights=LOOKS[name], tab=tab).to_query())}")
+
+    show()
+    for what, prefix in (("another block", ""), ("one more off", "switch ")):
+        blocks = [page.locator(f".st-key-overview [data-id='{prefix}{block}']") for block in switchable(config)]
+        yield what, [click_time(block) for block in [block for block in blocks if block.count()][:COUNT]][1:]
+    show()
+    for what, card in (("another channel", "activations"), ("another picture", "picture")):
+        yield what, [click_time(tile) for tile in page.locator(f".st-key-{card} .tiles button").all()[1:COUNT]][1:]
+    tabs = page.get_by_role("tab").all()
+    rounds = [[click_time(tab) for tab in tabs] for _ in range(4)][1:]
+    slowest, tab = max(zip(zip(*rounds, strict=True), tabs, strict=True), key=lambda pair: statistics.median(pair[0]))
+    yield f"the slowest tab, {tab.inner_text()}", list(slowest)
+    show("Receptive field")
+    picture = page.locator(".st-key-pixel-grid .pixels svg").last
+    yield "another unit", [click_time(picture, (number / COUNT, 0.5)) for number in range(1, COUNT)][1:]
+
+
+def opened(page: Page, address: str) -> None:
+    page.goto(address)
+    page.wait_for_selector(IDLE)
+    page.wait_for_timeout(3000)
+
+
+def click_time(target: Locator, place: tuple[float, float] = (0.5, 0.5)) -> tuple[float, float]:
+    """Seconds from a click to the last change of the component that was clicked, and of the page, then idle.
+
+    The click falls at a place in shares of the target's width and height. The table's canvas is left out: it writes
+    its cells again for screen readers after it is drawn.
+    """
+    script = """async (target, [idle, across, down]) => {
+        const start = performance.now();
+        let own = start, last = start;
+        const inTable = (target) => (target.parentElement ?? target).closest('[data-testid=stDataFrame]');
+        const outside = (changes) => changes.some(({ target }) => !inTable(target));
+        const observer = new MutationObserver((changes) => { if (outside(changes)) last = performance.now(); });
+        const all = { subtree: true, childList: true, attributes: true, characterData: true };
+        observer.observe(document.body, all);
+        const inside = new MutationObserver((changes) => { if (outside(changes)) own = last = performance.now(); });
+        inside.observe(target.getRootNode(), all);
+        const box = target.getBoundingClientRect();
+        const at = { clientX: box.left + across * box.width, clientY: box.top + down * box.height };
+        target.dispatchEvent(new MouseEvent('click', { bubbles: true, composed: true, ...at }));
+        do await new Promise((done) => setTimeout(done, 50));
+        while (performance.now() - last < 500 || !document.querySelector(idle));
+        observer.disconnect();
+        inside.disconnect();
+        return [(own - start) / 1000, (last - start) / 1000];
+    }"""
+    drawn, idle = target.evaluate(script, [IDLE, *place])
+    return drawn, idle
+
+
+# -- a class ------------------------------------------------------------------------------
+
+VISITORS, PAUSE = 10, 3.0
+"""How many people click, and the mean seconds from an idle page to somebody's next click."""
+ALONE = 40.0
+"""Seconds that they click without a degradation run."""
+RUN_LIMIT, WAIT_LIMIT = 90, 1
+"""What the app promises on two cores: seconds of a degradation run, and seconds that it adds to anybody's wait."""
+GIVEN_UP = 120.0
+"""Seconds after which a degradation run is not waited for any longer."""
+
+
+def visitors() -> None:
+    """Ten people who click, without a degradation run and beside one; and the run without and beside them.
+
+    Each time on a fresh server, where the same people make the same clicks in the same order: so every click has its
+    twin beside the run, as far as the shorter of the two times goes.
+    """
+    from .visitors import crowd, degradation_run
+
+    async def first(address: str) -> tuple[list[list[float]], float]:
+        end = time.monotonic() + ALONE
+        times = await crowd(address, VISITORS, PAUSE, lambda: time.monotonic() > end)
+        return times, await degradation_run(address, GIVEN_UP)
+
+    async def second(address: str) -> tuple[list[list[float]], float]:
+        training = asyncio.create_task(degradation_run(address, GIVEN_UP))
+        return await crowd(address, VISITORS, PAUSE, training.done), await training
+
+    with server(ROOT / "explorer" / "app.py") as (address, _):
+        without, alone = asyncio.run(first(address))
+    with server(ROOT / "explorer" / "app.py") as (address, _):
+        beside, crowded = asyncio.run(second(address))
+    print("\n".join(waits(without, beside)))
+    alone_words, crowded_words = (
+        f"{seconds:.0f} s" if seconds < math.inf else f"over {GIVEN_UP:.0f} s" for seconds in (alone, crowded)
+    )
+    print(
+        f"degradation run at its default budget: {alone_words} alone, {crowded_words} beside them (limit {RUN_LIMIT} s)"
+    )
+
+
+def waits(without: Sequence[Sequence[float]], beside: Sequence[Sequence[float]]) -> Iterator[str]:
+    """Lines on the seconds of each visitor's clicks that have a twin, without a degradation run and beside one."""
+    both = [list(zip(one, two, strict=False)) for one, two in zip(without, beside, strict=True)]
+    title = f"{len(both)} visitors, a click every {PAUSE:.0f} s"
+    yield f"{title:36}{'clicks':>8}{'median':>12}{'p95':>12}{'slowest':>12}"
+    for place, name in enumerate(("without a degradation run", "the same beside one")):
+        clicks = [twins[place] for visitor in both for twins in visitor]
+        middle, late = np.quantile(clicks, (0.5, 0.95))
+        yield f"{name:36}{len(clicks):8}" + "".join(f"{s * 1e3:9.0f} ms" for s in (middle, late, max(clicks)))
+    click = max(late - early for visitor in both for early, late in visitor)
+    slowest = max(max(late for _, late in visitor) - max(early for early, _ in visitor) for visitor in both)
+    yield (
+        f"longest wait added: {click:.2f} s to one click, {slowest:.2f} s to a visitor's slowest (limit {WAIT_LIMIT} s)"
+    )
+
+
+def hostile(attacks: Sequence[str] = ()) -> None:
+    """Files, links and loads made to hurt, beside visitors who click."""
+    from .hostile import hostile
+
+    hostile(attacks)
+
+
+def links() -> None:
+    """Links of chance to every page."""
+    from .hostile import links
+
+    links()
+
+
+SECTIONS: dict[str, Callable[..., None]] = {
+    "traces": traces, "captures": captures, "clicks": clicks, "visitors": visitors, "hostile": hostile, "links": links,
+}  # fmt: skip
+"""The measurements by their name, in the order in which they are made."""
+USUAL = ("traces", "captures", "clicks", "visitors")
+"""Those that are made where none is named; the hostile ones take a quarter of an hour, the links twice as long."""
+NEEDS = {
+    "traces": ("torchinfo",), "clicks": ("playwright",), "visitors": ("websockets",), "hostile": ("websockets",),
+    "links": ("websockets",),
+}  # fmt: skip
+"""The packages that a measurement needs beside what the app does."""

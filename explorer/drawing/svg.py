@@ -1,0 +1,81 @@
+"""SVG: the elements that the drawings are made of."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import NamedTuple
+
+from ..analysis.layers import Shape, shape_text
+
+TEXT = "var(--st-text-color, #1f2430)"
+MUTED = "var(--st-gray-text-color, #697180)"
+PAGE = "var(--st-background-color, #ffffff)"
+FONT = "var(--st-font, system-ui, sans-serif)"
+
+
+class Drawing(NamedTuple):
+    """A finished picture: its size in SVG units, its title for a screen reader, and its elements."""
+
+    width: float
+    height: float
+    title: str
+    body: str
+
+    def svg(self) -> str:
+        """The picture as an SVG document; elements that can be selected carry `data-id`."""
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width:.0f} {self.height:.0f}" '
+            f'width="{self.width:.0f}" height="{self.height:.0f}" font-family="{FONT}" font-size="12" '
+            f'role="group" aria-label="{escape(self.title)}">{self.body}</svg>'
+        )
+
+
+# -- elements -----------------------------------------------------------------------------
+
+
+def text(
+    x: float, y: float, words: str, fill: str = TEXT, size: float = 12, anchor: str = "middle", weight: int = 400
+) -> str:
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" fill="{fill}" font-size="{size:g}" text-anchor="{anchor}" '
+        f'font-weight="{weight}">{escape(words)}</text>'
+    )
+
+
+def line(path: str, stroke: str, dashed: bool = False, width: float = 1.5) -> str:
+    dash = ' stroke-dasharray="4 3"' if dashed else ""
+    return f'<path d="{path}" fill="none" stroke="{stroke}" stroke-width="{width:g}"{dash}/>'
+
+
+def plus(x: float, y: float, stroke: str, radius: float = 6.0) -> str:
+    arm = radius * 0.55
+    return (
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}" fill="{PAGE}" stroke="{stroke}" stroke-width="1.5"/>'
+        + line(f"M{x - arm:.1f} {y:.1f}h{2 * arm:.1f}M{x:.1f} {y - arm:.1f}v{2 * arm:.1f}", stroke)
+    )
+
+
+def selectable(identifier: str, label: str, inside: str, selected: bool) -> str:
+    """A group that a click or the keyboard can choose."""
+    return (
+        f'<g data-id="{escape(identifier)}" role="button" tabindex="-1" aria-label="{escape(label)}" '
+        f'aria-pressed="{str(selected).lower()}"><title>{escape(label)}</title>{inside}</g>'
+    )
+
+
+def box(x: float, y: float, width: float, height: float, hue: str, selected: bool, solid: bool = True) -> str:
+    """A rounded rectangle; `solid` for what has weights, tinted for the rest."""
+    stroke, thick = (TEXT, 2.5) if selected else (hue, 1.2)
+    opacity = "" if solid else ' fill-opacity="0.14"'
+    return (
+        f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="4" fill="{hue}"{opacity} '
+        f'stroke="{stroke}" stroke-width="{thick}"/>'
+    )
+
+
+def short_shape(shape: Shape) -> str:
+    """56²×128 for 128×56×56, 7×9×64 for 64×7×9; what is no map as it is."""
+    if len(shape) != 3:
+        return shape_text(shape)
+    channels, height, width = shape
+    return f"{height}²×{channels}" if height == width > 1 else f"{height}×{width}×{channels}"

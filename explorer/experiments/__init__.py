@@ -1,0 +1,1 @@
+"""Experiments with networks of their own."""

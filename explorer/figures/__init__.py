@@ -1,0 +1,1 @@
+"""Figures: Plotly, one file a subject."""

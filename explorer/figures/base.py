@@ -1,0 +1,33 @@
+"""What all figures have in common."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from ..units import scientific
+
+
+def finish(figure: go.Figure, title: str, x: str, y: str, legend: bool) -> go.Figure:
+    """The figure with title, axis titles and, below it, a legend, as all of ours have them."""
+    figure.update_layout(
+        title=title or None, height=340, showlegend=legend, bargap=0.15, hovermode="closest",
+        margin={"l": 8, "r": 8, "t": 44, "b": 8}, legend={"orientation": "h", "y": -0.22, "title": None},
+    )  # fmt: skip
+    figure.update_xaxes(title=x or None)
+    figure.update_yaxes(title=y or None, tickformat="~s", exponentformat="SI")
+    return figure
+
+
+def log_axis(figure: go.Figure, seen: Sequence[float]) -> None:
+    """A logarithmic y axis for positive values: at most eight powers of ten on it, or 1, 2 and 5 times some."""
+    figure.update_yaxes(type="log", tickformat=None, exponentformat="power")
+    low, high = (math.log10(bound(seen)) if seen else 0.0 for bound in (min, max))
+    if high - low > 1.5:
+        figure.update_yaxes(dtick=math.ceil((high - low) / 7))
+    else:
+        powers = range(math.floor(low), math.ceil(high) + 1)
+        ticks = [float(f"{digit}e{power}") for power in powers for digit in (1, 2, 5)]
+        figure.update_yaxes(tickvals=ticks, ticktext=[scientific(tick) for tick in ticks])

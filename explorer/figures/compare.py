@@ -1,0 +1,58 @@
+"""Several networks stage by stage, and a bill, as plotly figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import plotly.graph_objects as go
+
+from .. import units
+from ..analysis.compare import Charge, output_bytes
+from ..analysis.layers import Layer
+from ..analysis.trace import Trace
+from ..drawing.palette import ACCENT, STAGES
+from .base import finish
+
+COMPARED: Mapping[str, tuple[str, Callable[[Sequence[Layer]], int]]] = {
+    "MACs": ("multiply-adds for one image", lambda layers: sum(layer.macs for layer in layers)),
+    "Parameters": ("trainable numbers", lambda layers: sum(layer.params for layer in layers)),
+    "Activations": ("bytes put out for one image", lambda layers: sum(map(output_bytes, layers))),
+    "Receptive field": ("pixels a side", lambda layers: layers[-1].field.size),
+}
+"""What networks can be compared in stage by stage: label, unit, and the figure of a stage's layers."""
+
+
+def stages_figure(traces: Sequence[Trace], names: Sequence[str], name: str) -> go.Figure:
+    """A measure of `COMPARED` stage by stage, a bar for each network; the field at each stage's end, without the head."""
+    unit, figure_of = COMPARED[name]
+    figure = go.Figure()
+    field = name == "Receptive field"
+    for trace, label, shade in zip(traces, names, STAGES, strict=False):
+        groups = dict.fromkeys(layer.role.group for layer in trace.layers if not (field and layer.role.part == "head"))
+        values = [figure_of([layer for layer in trace.layers if layer.role.group == group]) for group in groups]
+        figure.add_bar(
+            x=list(groups), y=values, name=label, marker_color=shade, texttemplate="%{y:,}" if field else "%{y:.3s}",
+            textposition="outside", textangle=0, cliponaxis=False, hovertemplate=f"{label}<br>%{{x}}: %{{y:,}}<extra></extra>",
+        )  # fmt: skip
+    title = "Receptive field at the end of each stage" if field else f"{name} by stage"
+    finish(figure, title, "", unit, legend=True)
+    order = dict.fromkeys(layer.role.group for trace in traces for layer in trace.layers)
+    ranked = sorted(order, key=lambda group: (group == "head", group != "stem", group))
+    figure.update_xaxes(categoryorder="array", categoryarray=ranked)
+    figure.update_layout(uniformtext={"mode": "hide", "minsize": 9})
+    return figure
+
+
+def bill_figure(bill: Sequence[Charge], total: int, key: str, name: str) -> go.Figure:
+    """How the charges of a bill ("params" or "macs") lead from no difference to the `total`."""
+    values = [*(getattr(charge, key) for charge in bill), total]
+    figure = go.Figure(
+        go.Waterfall(
+            x=[*(charge.title.replace(" and ", "<br>and ") for charge in bill), "total"], y=values, measure=["relative"] * len(bill) + ["total"],
+            text=[units.signed(value, units.amount) for value in values], textposition="outside", cliponaxis=False,
+            increasing={"marker": {"color": STAGES[2]}}, decreasing={"marker": {"color": STAGES[1]}},
+            totals={"marker": {"color": ACCENT}}, connector={"line": {"color": "#8a919e", "width": 1}},
+            customdata=values, hovertemplate="%{x}: %{customdata:+,}<extra></extra>",
+        )
+    )  # fmt: skip
+    return finish(figure, f"Which option changes the {name}", "", name, legend=False)

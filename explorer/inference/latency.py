@@ -1,0 +1,368 @@
+"""How long each layer takes here and now, against what the device could do (the roofline model)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from math import prod
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resnet import ResNet
+
+from ..analysis.layers import VIEWS, Layer
+from ..analysis.trace import Trace
+from ..sharing.store import Progress
+from .device import Device, synchronise
+from .turns import Turn, copy_of
+
+MOST_ROUNDS = 30
+
+
+def quiet(share: float) -> None:
+    """A progress that nobody sees."""
+
+
+# -- the clock ----------------------------------------------------------------------------
+
+
+def clock(device: Device) -> tuple[Callable[[], Any], Callable[[Any, Any], float]]:
+    """A function that marks this moment in the device's work, and one that gives the seconds between two marks.
+
+    On CUDA a mark is an event in the stream, which disturbs nothing and is read after synchronisation; elsewhere
+    the work is awaited and the time taken.
+    """
+    if device.torch == "cuda":
+
+        def record() -> torch.cuda.Event:
+            event = torch.cuda.Event(enable_timing=True)
+            event.record()
+            return event
+
+        return record, lambda start, end: start.elapsed_time(end) / 1000
+
+    def read() -> float:
+        synchronise(device)
+        return time.perf_counter()
+
+    return read, lambda start, end: end - start
+
+
+def seconds(action: Callable[[], object], device: Device) -> float:
+    """From a device at rest to a device at rest."""
+    synchronise(device)
+    start = time.perf_counter()
+    action()
+    synchronise(device)
+    return time.perf_counter() - start
+
+
+def rounds_within(budget: float, one: float) -> int:
+    """How many rounds of `one` second fit `budget` seconds, 1 to `MOST_ROUNDS`."""
+    return max(1, min(MOST_ROUNDS, int(budget / max(one, 1e-9))))
+
+
+# -- layer by layer -----------------------------------------------------------------------
+
+
+class Latency(NamedTuple):
+    """Median seconds over `rounds`: of each leaf module, in order of execution, and of a whole pass without hooks."""
+
+    layers: dict[str, float]
+    whole: float
+    rounds: int
+
+
+def latency(
+    model: ResNet,
+    picture: Tensor,
+    device: Device,
+    rounds: int | None = None,
+    progress: Progress = quiet,
+    budget: float = 2.0,
+) -> Latency:
+    """Time a pass of a 1×C×H×W picture layer by layer, after a warm-up, through a network in the device's form.
+
+    Without `rounds` there are as many as fit `budget` seconds, judged by the second pass. A round is two passes with
+    hooks and one without, each in a turn of its own, so that others need not wait for all rounds.
+
+    Raises:
+        OutOfMemoryError: where a pass does not fit the device's memory.
+    """
+
+    @torch.inference_mode()
+    def warm() -> tuple[Tensor, float]:
+        given = device.tensor(picture)
+        model(given)
+        return given, seconds(lambda: model(given), device)
+
+    @torch.inference_mode()
+    def by_layer() -> dict[str, float]:
+        return layer_seconds(model, given, device)
+
+    @torch.inference_mode()
+    def at_once() -> float:
+        return seconds(lambda: model(given), device)
+
+    turn = device.turn(model, picture)
+    given, one = turn.run(warm)
+    rounds = rounds or rounds_within(budget, 3 * one)
+    layers, whole = [], []
+    for number in range(rounds):
+        layers.append(turn.run(by_layer))
+        whole.append(turn.run(at_once))
+        progress((number + 1) / rounds)
+    return Latency({name: median(times[name] for times in layers) for name in layers[0]}, median(whole), rounds)
+
+
+def layer_seconds(model: ResNet, given: Tensor, device: Device) -> dict[str, float]:
+    """The seconds of each leaf module in the second of two passes, by the marks of a hook before it and one after."""
+    mark, between = clock(device)
+    starts: dict[str, Any] = {}
+    ends: dict[str, Any] = {}
+    with ExitStack() as hooks:
+        for name, module in leaves(model):
+            before = module.register_forward_pre_hook(lambda *_, name=name: starts.update({name: mark()}))
+            hooks.callback(before.remove)
+            after = module.register_forward_hook(lambda *_, name=name: ends.update({name: mark()}))
+            hooks.callback(after.remove)
+        for _ in range(2):  # the second pass writes over the first, which woke the device and the processor's threads
+            synchronise(device)
+            model(given)
+        synchronise(device)
+    return {name: between(starts[name], end) for name, end in ends.items()}
+
+
+def leaves(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The modules that the trace calls layers: those without parts, identities left out."""
+    return [
+        (name, module)
+        for name, module in model.named_modules()
+        if not isinstance(module, nn.Identity) and next(module.children(), None) is None
+    ]
+
+
+# -- the roof -----------------------------------------------------------------------------
+
+
+class Roof(NamedTuple):
+    """What a device can do at most: floating-point operations a second, and bytes a second from and to memory."""
+
+    flops: float
+    bandwidth: float
+
+    @property
+    def ridge(self) -> float:
+        """The FLOPs per byte above which arithmetic is the limit, and below which memory is."""
+        return self.flops / self.bandwidth
+
+    def seconds(self, macs: int, moved: int) -> float:
+        """The least time for so many multiply-adds and bytes (Williams 2009, https://doi.org/10.1145/1498765.1498785)."""
+        return max(2 * macs / self.flops, moved / self.bandwidth)
+
+    def at(self, intensity: float) -> float:
+        """The most FLOP/s at so many FLOPs per byte."""
+        return min(self.flops, intensity * self.bandwidth)
+
+
+def roof(device: Device, progress: Progress = quiet) -> Roof:
+    """The measured roof of a device in its precision and layout."""
+    flops = peak(device)
+    progress(0.5)
+    return Roof(flops, bandwidth(device))
+
+
+LONG = 0.03
+"""Seconds after which a kernel is large enough to show what the device can do."""
+
+
+def peak(device: Device) -> float:
+    """FLOP/s: the fastest of matrix products and 3×3 convolutions, each enlarged until one takes `LONG`."""
+    found = []
+    for size in (256, 512, 1024, 2048, 4096, 8192):
+        one = fastest(lambda size=size: product(device, size), device)  # type: ignore[misc]
+        found.append(2 * size**3 / one)
+        if one > LONG:
+            break
+    for channels in (64, 128, 256, 512, 1024, 2048):
+        one = fastest(lambda channels=channels: convolution(device, channels), device)  # type: ignore[misc]
+        found.append(2 * 9 * channels**2 * MAP**2 / one)
+        if one > LONG:
+            break
+    return max(found)
+
+
+def bandwidth(device: Device) -> float:
+    """Bytes a second, those read and those written: the fastest of copies of 1 MiB to 64 MiB (1 GiB on a GPU).
+
+    The smaller ones stay in the caches, as a layer's input may that the layer before has just written.
+    """
+    sizes = [2**20, 2**23, 2**26] + ([2**28, 2**30] if device.torch != "cpu" else [])
+    return max(2 * size / fastest(lambda size=size: duplicate(device, size), device) for size in sizes)  # type: ignore[misc]
+
+
+MAP = 56
+"""The side of the map that `convolution` reads."""
+
+
+def product(device: Device, size: int) -> Callable[[], object]:
+    """A product of two size×size matrices, ready to run."""
+    left = torch.ones(size, size, device=device.torch, dtype=device.dtype)
+    right, result = torch.ones_like(left), torch.empty_like(left)
+    return lambda: torch.mm(left, right, out=result)
+
+
+def convolution(device: Device, channels: int) -> Callable[[], object]:
+    """A 3×3 convolution of as many channels as it reads over a map of 56×56, ready to run."""
+    image = device.tensor(torch.ones(1, channels, MAP, MAP))
+    weight = device.tensor(torch.ones(channels, channels, 3, 3))
+    return lambda: F.conv2d(image, weight, padding=1)
+
+
+def duplicate(device: Device, size: int) -> Callable[[], object]:
+    """A copy of `size` bytes, ready to run."""
+    source = torch.ones(size, device=device.torch, dtype=torch.uint8)
+    target = torch.zeros_like(source)
+    return lambda: target.copy_(source)
+
+
+def fastest(make: Callable[[], Callable[[], object]], device: Device, budget: float = 0.1) -> float:
+    """The least seconds of what `make` makes, in one turn of about `budget` seconds, after a warm-up."""
+
+    @torch.inference_mode()
+    def run() -> float:
+        action = make()
+        one = seconds(action, device)
+        if one > budget:
+            return one
+        return min(seconds(action, device) for _ in range(max(3, rounds_within(budget, one))))
+
+    return Turn("The measurement of the roof", device.name).run(run)
+
+
+# -- layers against the roof --------------------------------------------------------------
+
+
+def moved(layer: Layer, itemsize: int) -> int:
+    """Bytes of memory traffic at least: inputs and parameters read once, the output written once, a view nothing."""
+    if layer.op in VIEWS:
+        return 0
+    return (sum(map(prod, layer.in_shapes)) + prod(layer.out_shape) + layer.params) * itemsize
+
+
+class Timed(NamedTuple):
+    """A layer's measured seconds beside the least that the roof allows, and the bytes it moves at least."""
+
+    layer: Layer
+    seconds: float
+    bound: float
+    moved: int
+
+    @property
+    def ratio(self) -> float:
+        """How many times the bound the layer takes."""
+        return self.seconds / self.bound
+
+    @property
+    def intensity(self) -> float:
+        """FLOPs per byte."""
+        return 2 * self.layer.macs / self.moved
+
+    @property
+    def achieved(self) -> float:
+        """FLOP/s."""
+        return 2 * self.layer.macs / self.seconds
+
+
+def against(trace: Trace, times: Latency, roof: Roof, itemsize: int) -> tuple[Timed, ...]:
+    """Every layer that moves anything, in order of execution; `itemsize` is the bytes of a number."""
+    found = []
+    for layer in trace.layers:
+        if traffic := moved(layer, itemsize):
+            found.append(Timed(layer, times.layers[layer.name], roof.seconds(layer.macs, traffic), traffic))
+    return tuple(found)
+
+
+def slow(layers: Sequence[Timed], share: float = 0.02, most: int = 8) -> list[Timed]:
+    """The layers furthest above their bound, of those that take at least this share of the time."""
+    least = share * sum(layer.seconds for layer in layers)
+    return sorted((layer for layer in layers if layer.seconds >= least), key=lambda layer: -layer.ratio)[:most]
+
+
+# -- precision and layout -----------------------------------------------------------------
+
+
+class Effect(NamedTuple):
+    """What a form does to a picture's pass: median seconds, those of the passes in fp32 with channels first that
+    alternate with it, the largest change of a class probability (NaN after an overflow), and whether the best class stays.
+    """
+
+    device: Device
+    seconds: float
+    base: float
+    change: float
+    same: bool
+
+    @property
+    def ratio(self) -> float:
+        return self.seconds / self.base
+
+
+def forms(device: Device) -> list[Device]:
+    """fp32 and half precision, channels first and last, on a device."""
+    return [replace(device, half=half, channels_last=last) for half in (False, True) for last in (False, True)]
+
+
+def effects(
+    model: ResNet, picture: Tensor, device: Device, progress: Progress = quiet, budget: float = 0.6
+) -> tuple[Effect, ...]:
+    """Measure the `forms` on a 1×C×H×W picture, each about `budget` seconds in turn with the first.
+
+    `model` is a network in the device's plain form; the others are copies. On a CPU, where a first pass is much like
+    the next, a form that exceeds the budget is measured by its first pass alone.
+
+    Raises:
+        OutOfMemoryError: where a form does not fit the device's memory.
+    """
+    plain, *others = forms(device)
+    _, expected = timed_run(model, picture, plain)
+    one, _ = timed_run(model, picture, plain)
+    found: list[Effect] = []
+    everything = [one]
+    for number, form in enumerate(others, start=1):
+        progress(number / 4)
+        copy = copy_of(model, share=False)
+        network = form.turn(model, picture).run(partial(form.network, copy))
+        first, probabilities = timed_run(network, picture, form)
+        times = [(first, one)]
+        if first <= budget or device.torch != "cpu":
+            warm, _ = timed_run(network, picture, form)
+            rounds = range(rounds_within(budget, warm + one))
+            times = [(timed_run(network, picture, form)[0], timed_run(model, picture, plain)[0]) for _ in rounds]
+            everything += [base for _, base in times]
+        change = float((probabilities - expected).abs().max())
+        same = int(probabilities.argmax()) == int(expected.argmax())
+        ours, base = map(median, zip(*times, strict=True))
+        found.append(Effect(form, ours, base, change, same))
+    progress(1.0)
+    return (Effect(plain, median(everything), median(everything), 0.0, True), *found)
+
+
+def timed_run(model: ResNet, picture: Tensor, device: Device) -> tuple[float, Tensor]:
+    """The seconds of one pass, and its class probabilities."""
+    kept: list[Tensor] = []
+
+    @torch.inference_mode()
+    def run() -> tuple[float, Tensor]:
+        given = device.tensor(picture)
+        took = seconds(lambda: kept.append(model(given)), device)
+        return took, kept[0][0].float().softmax(0).cpu()
+
+    return device.turn(model, picture).run(run)

@@ -1,0 +1,100 @@
+"""The network with blocks switched off, and without each block in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resnet import ResNet
+
+from ..analysis.parts import switchable
+from .device import Device
+from .turns import copy_of, step
+
+
+def without(model: ResNet, off: Collection[str]) -> ResNet:
+    """The network with blocks switched off (Veit 2016, https://arxiv.org/abs/1605.06431, section 4.1).
+
+    A residual block becomes σ(S(x)): its branch is dropped, and shortcut and activation stay. A plain block gives
+    back its input. Parameters are the model's own, shared and not copied; the model itself is left alone.
+
+    Raises:
+        ValueError: for a block that the network does not have or that cannot be switched off.
+    """
+    if not off:
+        return model
+    if unknown := set(off) - set(switchable(model.config)):
+        raise ValueError(f"cannot be switched off: {', '.join(sorted(unknown))}")
+    result = copy_of(model)
+    for name in off:
+        block = result.get_submodule(name)
+        if model.config.shortcut == "none":
+            block.register_forward_hook(_input)
+        else:
+            block.get_submodule("add").register_forward_hook(_shortcut)
+    return result
+
+
+def _input(_: nn.Module, args: tuple[Tensor, ...], __: Tensor) -> Tensor:
+    return args[0]
+
+
+def _shortcut(_: nn.Module, args: tuple[Tensor, ...], __: Tensor) -> Tensor:
+    return args[1]
+
+
+# -- each block in turn -------------------------------------------------------------------
+
+
+class Lesion(NamedTuple):
+    """A network without one block, on labelled images; `block` is empty for the whole network.
+
+    `error` is the share of images it gets wrong, `right` the mean probability of the right class.
+    """
+
+    block: str
+    error: float
+    right: float
+
+
+AT_ONCE = 250
+"""Images that go through together."""
+
+
+def lesion(
+    model: ResNet, images: Tensor, labels: Sequence[int], off: Sequence[str], device: Device
+) -> Iterator[Lesion]:
+    """The network without each block of `off` in turn, in order of depth, and the whole network last.
+
+    `images` are N×C×H×W, normalised. What comes before a block runs once for all blocks after it.
+    """
+    lesioned, sequence = without(model, off), steps(model)
+    modules, truth = list(sequence.values()), torch.tensor(labels, dtype=torch.long)
+    batches = [device.tensor(batch) for batch in images.split(AT_ONCE)]
+
+    def judged(name: str, scores: list[Tensor]) -> Lesion:
+        probabilities = F.softmax(torch.cat(scores).float().cpu(), dim=1)
+        wrong = probabilities.argmax(1) != truth
+        return Lesion(name, float(wrong.double().mean()), float(probabilities[range(len(truth)), truth].mean()))
+
+    for number, (name, module) in enumerate(sequence.items(), start=1):
+        if name in off:
+            rest = nn.Sequential(lesioned.get_submodule(name), *modules[number:])
+            yield judged(name, [step(rest, batch) for batch in batches])
+        batches = [step(module, batch) for batch in batches]
+    yield judged("", batches)
+
+
+def steps(model: ResNet) -> dict[str, nn.Module]:
+    """The network as a sequence of modules by their paths, each reading what the one before puts out."""
+    result: dict[str, nn.Module] = {}
+    for name, module in model.named_children():
+        if name.startswith("layer"):
+            result |= {f"{name}.{index}": block for index, block in module.named_children()}
+        else:
+            result[name] = module
+    return result

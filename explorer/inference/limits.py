@@ -1,0 +1,70 @@
+"""What one picture on a shared server may take, told before a pass is made."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..analysis.cost import work
+from ..analysis.layers import shape_text
+from ..analysis.memory import gradient_memory, working_memory
+from ..analysis.trace import Trace
+from .turns import TooLargeError
+
+# -- limits -------------------------------------------------------------------------------
+
+MAX_WEIGHT_BYTES = 2**30
+MAX_BYTES = 2**30
+MAX_GRADIENT_BYTES = 2**31
+MAX_WORK = 200e9
+"""What one picture on a shared server may take: beside the weights, forward, and forward and back; and in multiply-adds."""
+
+
+def check_runnable(trace: Trace) -> None:
+    """Whether a forward pass of one picture fits this server.
+
+    Raises:
+        TooLargeError: where weights, memory or work exceed a limit.
+    """
+    within(
+        "This network is too large to run here", "Everything but running it works",
+        Need("its weights take", trace.params * 4, MAX_WEIGHT_BYTES, "GiB"),
+        Need("a picture takes", working_memory(trace), MAX_BYTES, "GiB"),
+        Need("its arithmetic and memory traffic take the time of", work(trace), MAX_WORK, "GMACs"),
+    )  # fmt: skip
+
+
+def check_gradients(trace: Trace) -> None:
+    """Whether a pass forward and back of one picture, which holds all activations, fits this server.
+
+    Raises:
+        TooLargeError: where they exceed the limit.
+    """
+    within(
+        f"Gradients at {shape_text(trace.image_size)} pixels are too large to take here",
+        "A smaller image works, or a smaller network",
+        Need("activations take", gradient_memory(trace), MAX_GRADIENT_BYTES, "GiB"),
+    )
+
+
+class Need(NamedTuple):
+    """What something takes, in words with an estimate, its limit and their unit."""
+
+    what: str
+    estimate: float
+    limit: float
+    unit: str
+
+
+UNITS = {"GiB": 2**30, "GMACs": 1e9}
+
+
+def within(refused: str, instead: str, *needs: Need) -> None:
+    """
+    Raises:
+        TooLargeError: where a need is above its limit, in one sentence and what works instead.
+    """
+    for need in needs:
+        if need.estimate > need.limit:
+            amounts = [amount / UNITS[need.unit] for amount in (need.estimate, need.limit)]
+            estimate, limit = (f"{amount:,.{0 if amount >= 100 else 1}f} {need.unit}" for amount in amounts)
+            raise TooLargeError(f"{refused}: {need.what} {estimate}, and the limit is {limit}. {instead}.")

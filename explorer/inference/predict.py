@@ -1,0 +1,149 @@
+"""Running a network on a picture: its prediction, and the activations on the way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from resnet import ResNet
+
+from .device import Device, synchronise
+
+# -- prediction and activations -----------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Class probabilities, the seconds that the forward pass took, and the strongest map of each watched layer.
+
+    A map is H×W, at most 32 pixels on the longer side, of the channel with the largest mean magnitude.
+    """
+
+    probabilities: np.ndarray
+    seconds: float
+    device: Device
+    strongest: dict[str, np.ndarray]
+
+    @property
+    def finite(self) -> bool:
+        """False where activations overflowed, so that the probabilities mean nothing."""
+        return bool(np.isfinite(self.probabilities).all())
+
+    def top(self, count: int) -> list[tuple[int, float]]:
+        """The most probable classes with their probabilities, the best first."""
+        best = np.argsort(-self.probabilities, kind="stable")[:count]
+        return [(int(index), float(self.probabilities[index])) for index in best]
+
+
+HELD_BYTES = 2**28
+"""What a pass may hold of watched outputs before it makes them small."""
+
+
+def predict(model: ResNet, picture: Tensor, device: Device, watched: Sequence[str] = ()) -> Prediction:
+    """Run a 1×C×H×W picture once, through a network in the device's form, with an eye on the `watched` layers.
+
+    The time is that of this pass, from the picture on the device to the scores: outputs are held while it runs, and
+    looked at after. Only where they exceed `HELD_BYTES` does looking count.
+
+    Raises:
+        OutOfMemoryError: where the pass does not fit the device's memory.
+    """
+    kept: dict[str, Tensor] = {}
+    strongest: dict[str, np.ndarray] = {}
+    held = 0
+
+    def look() -> None:
+        nonlocal held
+        strongest.update({name: strongest_map(output[0]) for name, output in kept.items()})
+        kept.clear()
+        held = 0
+
+    def keep(name: str, output: Tensor) -> None:
+        nonlocal held
+        kept[name] = output
+        held += output.nbytes
+        if held > HELD_BYTES:
+            look()
+
+    @torch.inference_mode()
+    def run() -> Prediction:
+        with watching(model, watched, keep):
+            given = device.tensor(picture)
+            synchronise(device)
+            start = time.perf_counter()
+            scores = model(given)
+            synchronise(device)
+            seconds = time.perf_counter() - start
+        look()
+        return Prediction(F.softmax(scores[0].float(), dim=0).cpu().numpy(), seconds, device, strongest)
+
+    return device.turn(model, picture).run(run)
+
+
+@contextmanager
+def watching(model: ResNet, names: Sequence[str], keep: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """Inside, each forward pass gives the named layers' outputs to `keep`, in order of execution."""
+    with ExitStack() as hooks:
+        for name in names:
+            handle = model.get_submodule(name).register_forward_hook(
+                lambda _, __, output, name=name: keep(name, output)
+            )
+            hooks.callback(handle.remove)
+        yield
+
+
+def strongest_map(output: Tensor) -> np.ndarray:
+    """The map of the strongest channel of C×H×W (or of C values), at most 32 pixels on the longer side."""
+    maps = output.float() if output.ndim == 3 else output.float().reshape(-1, 1, 1)
+    chosen = maps[maps.abs().mean((1, 2)).nan_to_num().argmax()]
+    if (longest := max(chosen.shape)) > 32:
+        height, width = (max(1, round(32 * side / longest)) for side in chosen.shape)
+        chosen = F.adaptive_avg_pool2d(chosen[None], (height, width))[0]
+    return chosen.cpu().numpy().copy()  # of the whole output nothing is kept
+
+
+def activation(model: ResNet, picture: Tensor, layer: str, device: Device) -> np.ndarray:
+    """The output of one layer on a 1×C×H×W picture: C×H×W, or C×1×1 where it is no map but C values.
+
+    Raises:
+        OutOfMemoryError: where the pass does not fit the device's memory.
+    """
+    kept: dict[str, Tensor] = {}
+
+    @torch.inference_mode()
+    def run() -> np.ndarray:
+        with watching(model, [layer], kept.__setitem__):
+            model(device.tensor(picture))
+        output = kept[layer][0].float()
+        return (output if output.ndim == 3 else output.reshape(-1, 1, 1)).cpu().numpy()
+
+    return device.turn(model, picture).run(run)
+
+
+def by_strength(maps: np.ndarray) -> np.ndarray:
+    """Channel numbers of C×H×W by mean magnitude, the strongest first."""
+    return np.argsort(-np.nan_to_num(np.abs(maps).mean((1, 2))), kind="stable")
+
+
+class Statistics(NamedTuple):
+    """An activation in five numbers; `zeros` is the share of exact zeros."""
+
+    mean: float
+    std: float
+    low: float
+    high: float
+    zeros: float
+
+
+def statistics(maps: np.ndarray) -> Statistics:
+    return Statistics(
+        float(maps.mean()), float(maps.std()), float(maps.min()), float(maps.max()), float((maps == 0).mean())
+    )

@@ -1,0 +1,113 @@
+"""A picture as a network takes it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from resnet.weights import Preprocessing
+
+from .turns import in_turn
+
+
+def normalised(images: np.ndarray, preprocessing: Preprocessing) -> Tensor:
+    """N×H×W grey bytes as the N×1×H×W that a network of this preprocessing takes, size unchanged."""
+    return ((torch.tensor(images, dtype=torch.float32) / 255 - preprocessing.mean[0]) / preprocessing.std[0])[:, None]
+
+
+# -- preparation --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A picture as a network takes it: `seen` are the bytes H×W×C that it really sees, of which pixels and tensor are made
+    where they are needed, since they take four times as much.
+
+    `inverted` says whether brightness was inverted first.
+    """
+
+    seen: np.ndarray
+    inverted: bool
+    preprocessing: Preprocessing
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """H×W×C in 0…1."""
+        return self.seen.astype(np.float32) / 255
+
+    @property
+    def tensor(self) -> Tensor:
+        """1×C×H×W, normalised."""
+        mean, std = (torch.tensor(each)[:, None, None] for each in (self.preprocessing.mean, self.preprocessing.std))
+
+        def make() -> Tensor:
+            # One copy and no more: a large picture is hundreds of MB.
+            channels_first = np.ascontiguousarray(self.seen.transpose(2, 0, 1), dtype=np.float32)
+            return torch.from_numpy(channels_first).div_(255).sub_(mean).div_(std)[None]
+
+        return in_turn(self.seen.size, make)
+
+
+def prepare(picture: Image.Image, preprocessing: Preprocessing, invert: bool | None = None) -> Prepared:
+    """Scale, crop or fit, and normalise an RGB picture to 1×C×H×W.
+
+    `invert` None decides by the border: networks trained on bright objects on black get a
+    picture with a bright border inverted.
+    """
+    most = max(math.prod(picture.size), math.prod(preprocessing.size))
+    return in_turn(3 * most, lambda: _prepare(picture, preprocessing, invert))
+
+
+def _prepare(picture: Image.Image, preprocessing: Preprocessing, invert: bool | None) -> Prepared:
+    grey = len(preprocessing.mean) == 1
+    picture = picture.convert("L" if grey else "RGB")
+    if invert is None:
+        invert = preprocessing.bright_on_dark and border_brightness(picture) > 127
+    if invert:
+        picture = ImageOps.invert(picture)
+    shown = fitted(picture, preprocessing) if preprocessing.fit else cropped(picture, preprocessing)
+    seen = np.asarray(shown).reshape(*preprocessing.size, -1)
+    channels = len(preprocessing.mean)
+    if seen.shape[2] != channels:  # an untrained network of any input depth sees the colours in turn
+        seen = seen[:, :, [i % seen.shape[2] for i in range(channels)]]
+    return Prepared(seen, invert, preprocessing)
+
+
+def fitted(picture: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    """The whole picture in the middle of the background."""
+    crop = preprocessing.size[::-1]  # width, height, as pictures have it
+    target, side = min(zip(crop, picture.size, strict=True), key=lambda pair: pair[0] / pair[1])
+    scaled = [max(1, round(length * target / side)) for length in picture.size]
+    background = 0 if preprocessing.bright_on_dark else round(255 * preprocessing.mean[0])
+    whole = Image.new(picture.mode, crop, background if picture.mode == "L" else (background,) * 3)
+    corner = [(outer - inner) // 2 for outer, inner in zip(crop, scaled, strict=True)]
+    whole.paste(picture.resize((scaled[0], scaled[1]), Image.Resampling.BILINEAR), (corner[0], corner[1]))
+    return whole
+
+
+def cropped(picture: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    """The middle of the picture, scaled as `Preprocessing` says: of a square, as torchvision's ImageClassification.
+
+    Only that middle is computed, so that a very long picture takes no more memory than another.
+    """
+    crop = preprocessing.size[::-1]  # width, height, as pictures have it
+    tight, shortest = max(zip(crop, picture.size, strict=True), key=lambda pair: pair[0] / pair[1])
+    target = round(preprocessing.resize * tight / min(crop))
+    scaled = [target * side // shortest for side in picture.size]
+    (left, right), (top, bottom) = (
+        (first * side / after, min((first + size) * side / after, side))
+        for size, side, after in zip(crop, picture.size, scaled, strict=True)
+        for first in [round((after - size) / 2)]
+    )
+    return picture.resize(crop, Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+
+
+def border_brightness(picture: Image.Image) -> float:
+    """The mean brightness of a picture's outermost pixels, 0 to 255."""
+    small = np.asarray(picture.convert("L").resize((32, 32), Image.Resampling.BOX))
+    return float(np.concatenate([small[0], small[-1], small[:, 0], small[:, -1]]).mean())

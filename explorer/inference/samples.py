@@ -1,0 +1,98 @@
+"""The pictures that come with the project."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from resnet.weights import intact
+
+from . import decode
+from .decode import ImageError
+
+# -- samples ------------------------------------------------------------------------------
+
+_SAMPLES = Path(__file__).parents[1] / "samples"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture that comes with the project; `file` is relative to the samples folder."""
+
+    name: str
+    file: str
+    label: str
+    source: str
+    licence: str
+
+    def open(self) -> bytes:
+        """The file's bytes, as `open_image` takes them.
+
+        Raises:
+            ImageError: where the file is missing or cannot be read.
+        """
+        try:
+            return (_SAMPLES / self.file).read_bytes()
+        except OSError as error:
+            raise ImageError(f"The file {self.file} cannot be read: {error.strerror or error}.") from error
+
+    def image(self) -> Image.Image:
+        """The picture, decoded in this process, since the file is ours.
+
+        Raises:
+            ImageError: where the file is missing, damaged or cannot be read.
+        """
+        try:
+            return decode.decode(self.open())
+        except ImageError as error:
+            raise ImageError(
+                f"The sample {self.name} is missing or damaged: installing the app again mends it."
+            ) from error
+
+    def pixels(self) -> np.ndarray:
+        """The same as H×W×3 bytes.
+
+        Raises:
+            ImageError: as `image` does.
+        """
+        return np.asarray(self.image())
+
+
+@cache
+def samples() -> tuple[Sample, ...]:
+    """Every sample, in the order of `samples.json`.
+
+    Raises:
+        ShippedError: where that file is missing or damaged.
+    """
+    path = _SAMPLES / "samples.json"
+    with intact(path):
+        return tuple(Sample(**entry) for entry in json.loads(path.read_text(encoding="utf-8")))
+
+
+class Labelled(NamedTuple):
+    """Images N×28×28, grey bytes, and the number of each one's class."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+@cache
+def labelled() -> Labelled:
+    """The first 500 images of Fashion-MNIST's test set, none of which the shipped networks were trained on.
+
+    Raises:
+        ShippedError: where their file is missing or damaged.
+    """
+    path = _SAMPLES / "fashion-test.npz"
+    with intact(path), np.load(path) as file:
+        found = Labelled(file["images"], file["labels"])
+    for array in found:
+        array.flags.writeable = False
+    return found

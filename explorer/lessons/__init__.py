@@ -1,0 +1,1 @@
+"""What the app teaches: the source with notes, claims, comparisons."""

@@ -1,0 +1,227 @@
+"""What a person is looking at, as one value that fits into a link."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, urlencode
+
+from resnet import OPTIONS, ConfigError, ResNetConfig, preset, preset_name
+from resnet.options import to_text
+from resnet.weights import BUNDLED, FASHION_MNIST
+
+from .analysis.parts import blocks, fixed
+from .analysis.trace import Trace
+from .analysis.trace import trace as trace_config
+
+Size = tuple[int, int]
+
+
+def natural_size(config: ResNetConfig) -> Size:
+    """The image size a network is usually shown: what its shipped weights take, 32 pixels for CIFAR-like ones, else 224."""
+    if config in BUNDLED.values():
+        return FASHION_MNIST.preprocessing.size
+    return (32, 32) if config.stem == "3x3" and config.total_stride <= 8 else (224, 224)
+
+
+@dataclass(frozen=True)
+class View:
+    """A configuration, the image size (height, width) in pixels, and what is chosen on the pages.
+
+    `at` is the selected layer or block, `pinned` a configuration that the figures are compared
+    with, `others` up to three that the comparison page sets beside this one, `weights`
+    and `picture` the chosen weights and sample of the inference page, `unit` a place of the
+    selected layer's map as "row-column", `lab` the settings of the kernels page,
+    `training` those of the degradation runs, `appended` the blocks of the identity experiment
+    as "stage-count", `shown` what the comparison page shows in detail, `tab` the open tab of a
+    page that has some, the note of the source page or the cost of the accuracy page, `off` the blocks that are switched off, in order of depth,
+    `explained` the name of the class whose score is explained, empty for the one that the network predicts.
+    """
+
+    config: ResNetConfig = field(default_factory=ResNetConfig)
+    image_size: Size = (224, 224)
+    at: str = ""
+    pinned: ResNetConfig | None = None
+    weights: str = ""
+    picture: str = ""
+    unit: str = ""
+    lab: str = ""
+    training: str = ""
+    appended: str = ""
+    shown: str = ""
+    tab: str = ""
+    others: tuple[ResNetConfig, ...] = ()
+    off: tuple[str, ...] = ()
+    explained: str = ""
+
+    def to_query(self) -> dict[str, str]:
+        """The view as a link's query; what is at its default is left out."""
+        query = self.config.to_query()
+        if self.image_size != natural_size(self.config):
+            query["size"] = size_text(self.image_size)
+        if self.pinned is not None:
+            query["pin"] = urlencode(self.pinned.to_query()) or "default"
+        if self.others:
+            query["with"] = ",".join(preset_name(other) or urlencode(other.to_query()) for other in self.others)
+        if self.off:
+            query["off"] = ",".join(self.off)
+        return query | {key: value for name, key in _PLAIN.items() if (value := getattr(self, name))}
+
+    @classmethod
+    def from_query(cls, query: Mapping[str, str]) -> View:
+        """The inverse of `to_query`. `preset` may name a network for the rest to start from.
+
+        Raises:
+            ConfigError: for anything in the query that is not accepted, and for a query of endless length or parts.
+        """
+        length = sum(len(name) + len(text) for name, text in query.items())
+        if length > MOST_CHARACTERS or len(query) > MOST_PARTS:
+            raise ConfigError(
+                "link", f"{length:,} characters in {len(query):,} parts",
+                f"at most {MOST_CHARACTERS:,} characters in {MOST_PARTS} parts",
+            )  # fmt: skip
+        own = {"size", "pin", "with", "off", "preset", *_PLAIN.values()}
+        options = {name: text for name, text in query.items() if name not in own}
+        base = preset(query["preset"]) if "preset" in query else None
+        config = ResNetConfig.from_query(options, base)
+        size = parse_size(query["size"]) if "size" in query else natural_size(config)
+        pinned = None
+        if "pin" in query:
+            given = [] if query["pin"] == "default" else parse_qsl(query["pin"], keep_blank_values=True)
+            try:
+                pinned = ResNetConfig.from_query(dict(given))
+            except ConfigError as error:
+                raise ConfigError("pin", query["pin"], f"{error.field} in it takes {error.accepted}") from error
+        others = parse_others(query["with"]) if "with" in query else ()
+        off = parse_off(query.get("off", ""), config)
+        plain = {name: query.get(key, "")[:100] for name, key in _PLAIN.items()}
+        return cls(config, config.check_image_size(size), pinned=pinned, others=others, off=off, **plain)
+
+
+MOST_CHARACTERS, MOST_PARTS = 16_000, 64
+"""Of a link's query: more than any view takes."""
+
+_PLAIN = {name: name for name in ("at", "weights", "picture", "unit", "lab", "training", "appended", "shown", "tab")}
+_PLAIN["explained"] = "class"
+"""The fields that a link holds as they are, each with its key there."""
+
+
+MOST_OTHERS = 3
+
+
+def parse_network(text: str) -> View:
+    """The view that a preset's name, a link, or the part of one after the question mark stands for.
+
+    Raises:
+        ConfigError: for an unknown name or a value that is not accepted.
+    """
+    if "huggingface.co/timm/" in text:  # a model's page there, not a link of this app
+        return View.from_query({"preset": text})
+    text, link, query = text.strip().partition("?")
+    if link or "://" in text:
+        return View.from_query(dict(parse_qsl(query, keep_blank_values=True)))
+    return View.from_query(dict(parse_qsl(text, keep_blank_values=True)) if "=" in text else {"preset": text})
+
+
+def trace(network: ResNetConfig | str, image_size: int | Size | None = None) -> Trace:
+    """Trace a configuration, or what `parse_network` reads: a preset's name or a link.
+
+    The image size is one side, or (height, width), in pixels; without it a link's own, and 224 for a configuration.
+
+    Raises:
+        ConfigError: for an unknown name, a value that is not accepted, or an image that the network cannot take.
+    """
+    if not isinstance(network, str):
+        return trace_config(network, 224 if image_size is None else image_size)
+    view = parse_network(network)
+    return trace_config(view.config, view.image_size if image_size is None else image_size)
+
+
+def parse_others(text: str) -> tuple[ResNetConfig, ...]:
+    """Configurations joined by commas, each a preset's name or a query.
+
+    Raises:
+        ConfigError: for more than three, or one that is not accepted.
+    """
+    pieces = text.split(",")
+    if len(pieces) > MOST_OTHERS:
+        raise ConfigError("with", text, f"at most {MOST_OTHERS} networks joined by commas")
+    try:
+        return tuple(
+            ResNetConfig.from_query(dict(parse_qsl(piece, keep_blank_values=True))) if "=" in piece else preset(piece)
+            for piece in pieces
+        )
+    except ConfigError as error:
+        raise ConfigError("with", text, f"{error.field} in it takes {error.accepted}") from error
+
+
+def parse_off(text: str, config: ResNetConfig) -> tuple[str, ...]:
+    """The blocks of a network named in `text`, joined by commas, in order of depth.
+
+    Raises:
+        ConfigError: where one is no block of this network, or one that cannot be switched off.
+    """
+    asked, known, reasons = set(text.split(",")) - {""}, blocks(config), fixed(config)
+    if asked - set(known):
+        raise ConfigError("off", text, f"blocks of this network joined by commas, {known[0]} to {known[-1]}")
+    for name in sorted(asked & set(reasons)):
+        raise ConfigError("off", text, f"any block but {name}: {reasons[name]}")
+    return tuple(name for name in known if name in asked)
+
+
+def parse_size(text: str) -> Size:
+    """(height, width) from "224" or "224x320".
+
+    Raises:
+        ConfigError: for other text.
+    """
+    match = re.fullmatch(r"([0-9]{1,6})(?:\s*[x×,]\s*([0-9]{1,6}))?", text.strip())
+    if not match:
+        raise ConfigError("size", text, "one number of pixels such as 224, or height × width such as 224x320")
+    height = int(match[1])
+    return height, int(match[2]) if match[2] else height
+
+
+def size_text(size: Size) -> str:
+    return str(size[0]) if size[0] == size[1] else f"{size[0]}x{size[1]}"
+
+
+def tolerant(query: Mapping[str, str]) -> tuple[View, list[str]]:
+    """The view of a link that may hold mistakes, and a sentence for each of them.
+
+    What is wrong is left out and the rest kept; where the rest does not fit together, the
+    default network is shown. Of many mistakes the first `MOST_PROBLEMS` are named.
+    """
+    rest = dict(query)
+    problems: list[str] = []
+    while True:
+        try:
+            view = View.from_query(rest)
+        except ConfigError as error:
+            name = {"image_size": "size", "option": str(error.value)}.get(error.field, error.field)
+            if name not in rest:
+                return View(), [*problems[: MOST_PROBLEMS - 1], f"{error} The default network is shown instead."]
+            del rest[name]
+            problems.append(f"{error} {instead(name)}")
+        else:
+            more = len(problems) - MOST_PROBLEMS
+            return view, problems[:MOST_PROBLEMS] + [f"{more} more of the link's parts are left out."] * (more > 0)
+
+
+MOST_PROBLEMS = 5
+
+
+def instead(name: str) -> str:
+    """What a link's mistake is replaced by, in a sentence."""
+    if name == "size":
+        return "The network's usual image size is used instead."
+    if name == "pin":
+        return "Nothing is pinned instead."
+    if name == "off":
+        return "All blocks are on instead."
+    if name == "with":
+        return "Nothing is set beside the network instead."
+    if name in OPTIONS and (default := OPTIONS[name].default) not in ((), 0):
+        return f"{to_text(default)} is used instead."
+    return "It is left out."

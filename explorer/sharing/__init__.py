@@ -1,0 +1,1 @@
+"""What the people on one server share: places, results, jobs."""

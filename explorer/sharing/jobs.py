@@ -1,0 +1,382 @@
+"""Long work on a server with many people: one job at a time, the others wait in line.
+
+A job is an iterator that does a little work for each item that it yields; `Apart` has it do so in another process. It
+is known by its key: who asks for the same key watches the same job, and finds its items later. Everyone who looks
+renews a lease. A job that nobody looks at any more gives way to those that somebody waits for, and goes on where it was
+when its turn comes again. One that stopped lets go of its iterator after a while, and takes its items again from a new
+one when it goes on: so the same job has to give the same items.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import torch
+
+from .threads import threads
+
+WAITING, RUNNING, STOPPED, DONE, FAILED = "waiting", "running", "stopped", "done", "failed"
+
+Item = TypeVar("Item")
+
+LOOK = 1.0
+"""Seconds between two looks at whether a stopped job has rested long enough."""
+
+
+class Status(NamedTuple):
+    """How a job stands for somebody who looks: its state, and the items so far.
+
+    `ahead` counts the jobs that come before it, the running one included; `others` the other people who look at it
+    now; `error` says why it failed; `again` counts the items that it has and that are made again before it goes on.
+    """
+
+    state: str
+    items: tuple[Any, ...]
+    ahead: int = 0
+    others: int = 0
+    error: str = ""
+    again: int = 0
+
+
+class Job(Generic[Item]):
+    """One job. Only its line changes it, and only the line's worker asks its iterator for more."""
+
+    def __init__(self, key: Hashable, make: Callable[[], Iterator[Item]]):
+        self.key, self.make = key, make
+        self.state, self.error = STOPPED, ""
+        self.iterator: Iterator[Item] | None = None
+        self.items: list[Item] = []
+        self.again = 0
+        self.leases: dict[str, float] = {}
+        self.touched = 0.0
+
+
+class Line(Generic[Item]):
+    """The jobs of one server. Every method may be called from any thread and returns at once.
+
+    `lease` is how many seconds a look counts as presence, `patience` after how many seconds without any look a job
+    that is not done is given up, `rest` after how many seconds without one a stopped job lets go of its iterator, `kept`
+    how many jobs are remembered that neither run, wait nor are looked at. The worker is inside `place` for as long as
+    there is an iterator.
+    """
+
+    def __init__(
+        self,
+        lease: float = 10,
+        patience: float = 900,
+        rest: float = 5,
+        kept: int = 32,
+        clock: Callable[[], float] = time.monotonic,
+        place: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ):
+        self._lease, self._patience, self._rest, self._kept = lease, patience, rest, kept
+        self._clock, self._place = clock, place
+        self._lock = threading.Condition()
+        self._jobs: dict[Hashable, Job[Item]] = {}
+        self._waiting: list[Job[Item]] = []
+        self._worker: threading.Thread | None = None
+
+    def start(self, key: Hashable, who: str, make: Callable[[], Iterator[Item]]) -> None:
+        """Put a job in line, or one that stopped back in line; a job that failed begins anew.
+
+        It is the only one that `who` is present for from now on.
+        """
+        with self._lock:
+            job = self._jobs.get(key)
+            if job is None or job.state == FAILED:
+                job = self._jobs[key] = Job(key, make)
+            for other in self._jobs.values():
+                other.leases.pop(who, None)
+            self._renew(job, who)
+            if job.state == STOPPED:
+                job.state = WAITING
+                self._waiting.append(job)
+            if self._waiting and self._worker is None:
+                self._worker = threading.Thread(target=self._work, name="jobs", daemon=True)
+                self._worker.start()
+            self._lock.notify()
+
+    def stop(self, key: Hashable, who: str) -> bool:
+        """Stop a job after the item it is at, unless somebody else looks at it; whether it stopped."""
+        with self._lock:
+            job = self._jobs.get(key)
+            if job is None or job.state not in (WAITING, RUNNING) or self._others(job, who):
+                return False
+            self._leave(job)
+            return True
+
+    def look(self, key: Hashable, who: str) -> Status | None:
+        """How a job stands, and that `who` is still there; None for a job that nobody started."""
+        with self._lock:
+            job = self._jobs.get(key)
+            if job is None:
+                return None
+            self._renew(job, who)
+            return Status(job.state, tuple(job.items), self._ahead(job), self._others(job, who), job.error, job.again)
+
+    def current(self) -> tuple[Hashable, tuple[Item, ...]] | None:
+        """The key of the job that runs, and its items."""
+        with self._lock:
+            return next(((job.key, tuple(job.items)) for job in self._jobs.values() if job.state == RUNNING), None)
+
+    # -- below, the caller holds the lock -------------------------------------------------
+
+    def _renew(self, job: Job[Item], who: str) -> None:
+        job.touched = self._clock()
+        job.leases[who] = job.touched + self._lease
+
+    def _present(self, job: Job[Item]) -> list[str]:
+        now = self._clock()
+        return [who for who, until in job.leases.items() if until > now]
+
+    def _others(self, job: Job[Item], who: str) -> int:
+        return sum(other != who for other in self._present(job))
+
+    def _ahead(self, job: Job[Item]) -> int:
+        if job.state != WAITING:
+            return 0
+        before = self._waiting[: self._waiting.index(job)]
+        running = any(other.state == RUNNING for other in self._jobs.values())
+        return running + sum(bool(self._present(other)) for other in before)
+
+    def _leave(self, job: Job[Item]) -> None:
+        """Out of the line, or out of work: the worker looks at the state before each item."""
+        if job in self._waiting:
+            self._waiting.remove(job)
+        job.state = STOPPED
+
+    def _tidy(self) -> None:
+        """Forget jobs that nobody has looked at for long."""
+        now = self._clock()
+        for job in [job for job in self._waiting if now - job.touched > self._patience]:
+            self._leave(job)
+        idle = [job for job in self._jobs.values() if job not in self._waiting and not self._present(job)]
+        idle.sort(key=lambda job: -job.touched)
+        for number, job in enumerate(idle):
+            if number >= self._kept or (job.state != DONE and now - job.touched > self._patience):
+                del self._jobs[job.key]
+
+    def _next(self) -> Job[Item] | None:
+        """The first job in line that somebody looks at, else the first. Waits while one that stopped has its iterator."""
+        self._tidy()
+        while not self._waiting:
+            begun = [job for job in self._jobs.values() if job.iterator is not None]
+            if not begun:
+                self._worker = None
+                return None
+            for job in begun:
+                if self._clock() - job.touched > self._rest:
+                    job.iterator = None
+            self._lock.wait(LOOK)
+            self._tidy()
+        job = next(filter(self._present, self._waiting), self._waiting[0])
+        self._waiting.remove(job)
+        job.state = RUNNING
+        return job
+
+    def _goes_on(self, job: Job[Item]) -> bool:
+        """Whether the running job may take its next item; else it has been stopped, given up or gives way."""
+        if job.state == RUNNING and not self._present(job):
+            if self._clock() - job.touched > self._patience:
+                self._leave(job)
+            elif any(map(self._present, self._waiting)):
+                job.state = WAITING
+                self._waiting.append(job)
+        return job.state == RUNNING
+
+    # -- the worker -----------------------------------------------------------------------
+
+    def _work(self) -> None:
+        threads(1)
+        with self._place():
+            while True:
+                with self._lock:
+                    job = self._next()
+                if job is None:
+                    return
+                self._run(job)
+                del job  # one that is given up takes its iterator with it
+
+    def _run(self, job: Job[Item]) -> None:
+        while True:
+            with self._lock:
+                if not self._goes_on(job):
+                    return
+            state, error = RUNNING, ""
+            try:
+                if job.iterator is None:
+                    job.iterator, job.again = job.make(), len(job.items)
+                item = next(job.iterator)
+            except StopIteration:
+                state = DONE
+            except RuntimeError as failure:  # these speak for themselves
+                state, error = FAILED, str(failure)
+            except Exception as failure:  # whatever it is, the line goes on
+                state, error = FAILED, f"{type(failure).__name__}: {failure}"
+            with self._lock:
+                if state == RUNNING and job.again:
+                    job.again -= 1
+                    continue
+                if state == RUNNING:
+                    job.items.append(item)
+                    continue
+                if job in self._waiting:  # stopped and started again during its last item
+                    self._waiting.remove(job)
+                job.state, job.error, job.iterator, job.touched = state, error, None, self._clock()
+                return
+
+
+# -- in another process -------------------------------------------------------------------
+
+
+class EndedError(RuntimeError):
+    """The process that computed is not there any more, as the end of a sentence."""
+
+    def __init__(self, words: str = "the process that computed has ended, perhaps for want of memory") -> None:
+        super().__init__(words)
+
+
+class Apart:
+    """A process of its own, of the lowest priority, in which iterators run: it takes neither Python's lock nor a core
+    from those who are served meanwhile.
+
+    It starts with the first iterator. It ends as soon as none is left, with this object, and with this process, however
+    that ends. torch computes on one thread there.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._end: Callable[[], object] = lambda: None
+        self._numbers = itertools.count()
+        self._users = set[int]()
+        self._dropped: deque[int] = deque()
+
+    def run(self, function: Callable[..., Iterator[Item]], *arguments: Any) -> Iterator[Item]:
+        """The items of `function(*arguments)`, each made when it is asked for. Function, arguments and items are pickled.
+
+        Raises:
+            EndedError: where the process has ended, or cannot be started.
+            Exception: whatever the iterator raises.
+        """
+        with self.kept() as number:
+            question: Any = (number, function, arguments)
+            try:
+                while True:
+                    item, error = self._ask(question)
+                    if isinstance(error, StopIteration):
+                        return
+                    if error is not None:
+                        raise error
+                    yield item
+                    question = number
+            finally:  # perhaps by the garbage collection in the middle of a question: so it is said with the next one
+                self._dropped.append(number)
+
+    @contextmanager
+    def kept(self) -> Iterator[int]:
+        """The process, once started, stays as long as somebody is in here: the next iterator need not wait for a new one.
+
+        Gives a number for who is.
+        """
+        number = next(self._numbers)
+        self._users.add(number)
+        try:
+            yield number
+        finally:
+            self._users.discard(number)
+            # Who holds the lock is a user itself, or here for the same.
+            while self._child is not None and not self._users and self._lock.acquire(blocking=False):
+                try:
+                    if not self._users:
+                        self._end()
+                        self._child = None
+                finally:
+                    self._lock.release()
+
+    def _ask(self, question: Any) -> Any:
+        with self._lock:
+            if self._child is None or self._child.poll() is not None:
+                self._start()
+            assert self._child is not None
+            assert self._child.stdin is not None
+            assert self._child.stdout is not None
+            dropped = [self._dropped.popleft() for _ in range(len(self._dropped))]
+            try:
+                pickle.dump((dropped, question), self._child.stdin)
+                self._child.stdin.flush()
+                return pickle.load(self._child.stdout)
+            except (OSError, EOFError, pickle.UnpicklingError) as error:
+                raise EndedError from error
+
+    def _start(self) -> None:
+        self._end()
+        command = [sys.executable, "-c", f"from {__name__} import answer; answer()"]
+        try:
+            self._child = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT,
+                start_new_session=True,  # Ctrl-C is for the server; its end closes the pipe
+            )  # fmt: skip
+        except OSError as error:
+            raise EndedError(f"no process can be started now ({error.strerror})") from error
+        self._end = weakref.finalize(self, ended, self._child)
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def ended(child: subprocess.Popen[bytes]) -> None:
+    """End a process, whatever it is at, and close the pipes to it."""
+    child.kill()
+    with suppress(OSError), child:
+        pass
+
+
+def answer() -> None:
+    """The other end of `Apart`: read questions from standard input and write the answers until it is closed."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what is printed does not get among them
+    if hasattr(os, "nice"):
+        os.nice(19)
+    torch.set_num_threads(1)
+    questions = SimpleQueue[Any]()
+    threading.Thread(target=listen, args=(questions,), daemon=True).start()
+    iterators: dict[int, Iterator[Any]] = {}
+    while True:
+        dropped, question = questions.get()
+        for number in dropped:
+            iterators.pop(number, None)
+        item, error = None, None
+        try:
+            if isinstance(question, tuple):
+                number, function, arguments = question
+                iterators[number] = function(*arguments)
+            elif (number := question) not in iterators:
+                raise EndedError
+            item = next(iterators[number])
+        except Exception as failure:  # whatever it is, it is the asker's
+            error = failure
+        pickle.dump((item, error), answers)
+        answers.flush()
+
+
+def listen(questions: SimpleQueue[Any]) -> None:
+    """Hand questions on, and end this process where there are no more: in the middle of an answer, which nobody reads."""
+    try:
+        while True:
+            questions.put(pickle.load(sys.stdin.buffer))
+    finally:
+        os._exit(0)

@@ -1,0 +1,50 @@
+"""The layer table, in step with the diagram."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import streamlit as st
+
+from resnet import preset_name
+
+from ...analysis.trace import COLUMNS, Trace
+from .. import session
+from ..components import download
+from ..network import chosen_layer
+
+
+def layers(trace: Trace) -> None:
+    """Every layer in a table that sorts and searches; choosing a row selects the layer everywhere."""
+    frame = trace.frame()
+    selected = chosen_layer(trace).index
+    key = "layer table"
+    selection: Any = {"selection": {"rows": [selected], "columns": [], "cells": []}}
+
+    def row_chosen() -> None:
+        layer = None
+        with suppress(LookupError, TypeError):  # no row, or one that no browser sends
+            layer = trace.layers[st.session_state[key]["selection"]["rows"][0]]
+        if layer:
+            session.choose(at=layer.name)
+
+    config = {
+        name: st.column_config.NumberColumn(column.label, help=column.help, format=column.format, step=1)
+        if column.format
+        else st.column_config.TextColumn(column.label, help=column.help)
+        for name, column in COLUMNS.items()
+    }
+    if key in st.session_state and st.session_state[key]["selection"]["rows"] != [selected]:
+        st.session_state[key] = selection
+    st.dataframe(
+        frame, key=key, selection_default=selection, on_select=row_chosen, selection_mode="single-row", hide_index=True, column_config=config,
+        height=min(460, 36 * len(frame) + 40), placeholder="–",
+    )  # fmt: skip
+    if words := trace.beyond_windows():
+        st.caption(f"Field counts windows alone. {words}")
+    name = preset_name(trace.config) or "network"
+    download(
+        "Download CSV", lambda: trace.frame().to_csv(index=False, lineterminator="\n").encode(), f"{name}-layers.csv",
+        "text/csv", "All layers with all columns of this table",
+    )  # fmt: skip

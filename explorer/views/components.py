@@ -1,0 +1,284 @@
+"""Drawings a person can click into, as components: no network, no frame, the page's theme."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+from streamlit import runtime
+from streamlit.runtime.scriptrunner import add_script_run_ctx, get_script_run_ctx
+from streamlit.runtime.scriptrunner_utils.script_run_context import ScriptRunContext
+
+from resnet.confined import Places
+
+from ..drawing.rasters import data_url, npz, png, sheet
+from ..drawing.svg import Drawing
+from ..sharing.store import NoRoomError, tidy
+
+ASSETS = Path(__file__).parents[1] / "assets"
+
+
+def _asset(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")
+
+
+_picture = st.components.v2.component(
+    "resnet_explorer.picture",
+    html="""<div class="picture">
+      <div class="tools">
+        <button class="out" title="Zoom out (−)" aria-label="zoom out">−</button>
+        <button class="in" title="Zoom in (+)" aria-label="zoom in">+</button>
+        <button class="fit" title="Fit (0)" aria-label="fit">⤢</button>
+      </div>
+      <div class="view"></div>
+    </div>""",
+    css=_asset("picture.css"),
+    js=_asset("picture.js"),
+)
+
+_tiles = st.components.v2.component(
+    "resnet_explorer.tiles",
+    html='<div class="tiles" role="group"></div>',
+    css=_asset("tiles.css"),
+    js=_asset("tiles.js"),
+)
+
+_pixels = st.components.v2.component(
+    "resnet_explorer.pixels",
+    html='<div class="pixels"></div>',
+    css=_asset("pixels.css"),
+    js=_asset("pixels.js"),
+)
+
+
+LONGEST = 100
+"""Characters of a `data-id`."""
+
+
+def picture(drawing: Drawing, key: str, on_choose: Callable[[str], None]) -> None:
+    """A drawing whose parts can be chosen; `on_choose` gets the `data-id`, before the next run.
+
+    A drawing that would become illegible scrolls inside its card.
+    """
+
+    def chosen() -> None:
+        identifier = st.session_state[key].get("chosen")
+        if isinstance(identifier, str) and 0 < len(identifier) <= LONGEST:
+            on_choose(identifier)
+
+    _picture(key=key, data={"svg": drawing.svg()}, on_chosen_change=chosen)
+
+
+COLUMNS = 8
+
+
+class Contacts(NamedTuple):
+    """Pictures of one size on one sheet, which is an address; `aspect` is the CSS ratio of one picture."""
+
+    sheet: str
+    aspect: str
+
+
+def contacts(pictures: Sequence[np.ndarray]) -> Contacts:
+    """Pictures H×W×3 of one size, for `tiles`."""
+    height, width = pictures[0].shape[:2]
+    return Contacts(data_url(sheet(pictures, COLUMNS)), f"{width} / {height}")
+
+
+def tiles(
+    pictures: Contacts, labels: Mapping[str, str], selected: str, key: str, on_choose: Callable[[str], None]
+) -> None:
+    """Pictures as a grid of buttons, one for each of `labels` (identifier: caption).
+
+    `on_choose` gets the identifier, before the next run.
+    """
+
+    def chosen() -> None:
+        identifier = st.session_state[key].get("chosen")
+        if isinstance(identifier, str) and identifier in labels:
+            on_choose(identifier)
+
+    data = {
+        "sheet": pictures.sheet, "columns": COLUMNS, "selected": selected, "aspect": pictures.aspect,
+        "items": [{"id": identifier, "label": label} for identifier, label in labels.items()],
+    }  # fmt: skip
+    _tiles(key=key, data=data, on_chosen_change=chosen)
+
+
+Place = tuple[float, float, float, float]
+"""Left, top, width and height on a grid of pixels, pixel p reaching from p to p + 1."""
+
+
+class Sheet(NamedTuple):
+    """A picture that lies over a grid of pixels, 1 hiding what is below."""
+
+    name: str
+    picture: Image.Image
+    place: Place
+    opacity: float = 1.0
+
+
+class Outline(NamedTuple):
+    """A frame on a grid of pixels."""
+
+    name: str
+    place: Place
+    dashed: bool = False
+
+
+def pixels(
+    view: Place, sheets: Sequence[Sheet], outlines: Sequence[Outline], at: tuple[int, int], step: int, label: str,
+    key: str, on_choose: Callable[[int, int], None],
+) -> None:  # fmt: skip
+    """Pictures over each other on one grid of pixels, of which `view` is seen.
+
+    `on_choose` gets the row and column of the pixel that was clicked, or that lies `step` pixels from
+    `at` (row, column) in an arrow key's direction, before the next run.
+    """
+
+    def chosen() -> None:
+        match st.session_state[key].get("chosen"):
+            case [int() as row, int() as column]:
+                on_choose(row, column)
+
+    data = {
+        "view": view, "at": at, "step": step, "label": label, "clip": f"clip-{key.replace(' ', '-')}",
+        "layers": [{"id": s.name, "url": data_url(s.picture), "box": s.place, "opacity": s.opacity} for s in sheets],
+        "outlines": [{"id": o.name, "box": o.place, "dashed": o.dashed} for o in outlines],
+    }  # fmt: skip
+    _pixels(key=key, data=data, on_chosen_change=chosen)
+
+
+MOST_BYTES = 2**28
+"""What the arrays of a download may hold: for a while the server has them twice."""
+
+
+def downloads(
+    stem: str, picture: Callable[[], Image.Image] | None, arrays: Callable[[], Mapping[str, np.ndarray]], size: int
+) -> None:
+    """Buttons for a picture as PNG and the numbers behind it as NPZ, made when they are clicked and let go soon after.
+
+    `size` is that of the arrays in bytes; above `MOST_BYTES` they are not offered. A page keeps both functions while it
+    is open, so they hold nothing large.
+    """
+    with st.container(horizontal=True):
+        if picture:
+            download("PNG", lambda: png(picture()), f"{stem}.png", "image/png", "This picture")
+        if size <= MOST_BYTES:
+            words = "The numbers, as NumPy arrays"
+            download("NPZ", lambda: npz(arrays()), f"{stem}.npz", "application/octet-stream", words)
+        else:
+            words = (
+                f"These numbers take {size / 2**20:,.0f} MiB, and downloads of at most {MOST_BYTES // 2**20} MiB are made. "
+                "A smaller image has fewer."
+            )
+            st.download_button(
+                "NPZ", b"", f"{stem}.npz", key=f"{stem}.npz", icon=":material/download:", type="tertiary", help=words,
+                disabled=True,
+            )  # fmt: skip
+
+
+def download(label: str, make: Callable[[], bytes], name: str, kind: str, words: str) -> None:
+    """A button for a file that is made when it is clicked, where the `DESK` has a place."""
+    context = get_script_run_ctx()
+
+    def made() -> bytes:
+        if context is None or not runtime.exists():
+            return make()
+        with DESK.place(context.session_id):
+            data = make()
+            hand_out(data, name, kind, context)
+            return data
+
+    st.download_button(
+        label, made, name, kind, key=name, icon=":material/download:", on_click="ignore", type="tertiary", help=words
+    )
+
+
+HANDED_OUT = 60.0
+"""Seconds for which a file that was made waits for the browser to fetch it."""
+OUT_OF_ONE, OUT_OF_ALL = 2**28, 2**30
+"""Bytes of such files from which no more are made for a session, and for anybody."""
+LEAST_OUT = 2**22
+"""Bytes that a file counts as at least: each has a thread that waits."""
+
+
+class Desk:
+    """Where downloads are made, one after the other, one for each session.
+
+    `out` are the bytes that wait for the browsers of each session.
+    """
+
+    def __init__(self) -> None:
+        self.out: Counter[str] = Counter()
+        self._making: set[str] = set()
+        self._places = Places(1)
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def place(self, session: str) -> Iterator[None]:
+        """The place to make a file for a session.
+
+        Raises:
+            NoRoomError: where the session has asked for another that is not made yet, or too much waits to be fetched.
+            TimeoutError: where others' files take long.
+        """
+        with self._lock:
+            if session in self._making:
+                raise NoRoomError("A file is being made already; try again when it is there.")
+            if self.out[session] >= OUT_OF_ONE or self.out.total() >= OUT_OF_ALL:
+                raise NoRoomError("Too many files wait to be fetched; try again in a minute.")
+            self._making.add(session)
+        try:
+            with self._places.place(HANDED_OUT):
+                yield
+        finally:
+            with self._lock:
+                self._making.discard(session)
+
+    def count(self, session: str, size: int) -> None:
+        """Bytes that wait from here on, or that do not wait any longer where `size` is negative."""
+        with self._lock:
+            self.out[session] += size
+            self.out = +self.out  # without what is zero
+
+
+DESK = Desk()
+
+
+def hand_out(data: bytes, name: str, kind: str, context: ScriptRunContext) -> None:
+    """Keep a file for the session until its browser has fetched it.
+
+    Streamlit knows a file made on a click by no session: it lets it go when anybody's script ends, fetched or not, and
+    keeps it where nobody's does. So the session holds it in the place of an element of its own, and then an empty one.
+    """
+    files = runtime.get_instance().media_file_mgr
+
+    def put(data: bytes) -> None:
+        thread = threading.Thread(
+            target=files.add, args=(data, kind, f"download {name}", name), kwargs={"is_for_static_download": True}
+        )
+        add_script_run_ctx(thread, context)
+        thread.start()
+        thread.join()
+
+    def take_back() -> None:
+        put(b"")
+        for _ in range(2):  # at first they are marked
+            files.remove_orphaned_files()
+        DESK.count(context.session_id, -size)
+        tidy()
+
+    size = max(len(data), LEAST_OUT)
+    DESK.count(context.session_id, size)
+    put(data)
+    timer = threading.Timer(HANDED_OUT, take_back)
+    timer.daemon = True
+    timer.start()

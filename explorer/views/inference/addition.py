@@ -1,0 +1,123 @@
+"""Inside the addition: what a block's branch adds to its shortcut, and how much every block adds."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import streamlit as st
+
+from ...analysis.parts import part_of
+from ...drawing import rasters
+from ...figures import inference
+from ...inference import addition
+from ...inference.addition import Addition, Contribution
+from ..cached import Key, shared
+from ..components import downloads
+from ..network import chosen_layer
+from .running import Run
+
+ALL = -1
+"""Stands for all channels together."""
+
+
+def panel(result: Run) -> None:
+    """The addition of the selected block as pictures on one scale, and branch against shortcut over the depth."""
+    if not result.prediction.finite:
+        st.error("The activations overflowed, so there is nothing to compare.")
+        return
+    if result.trace.config.shortcut == "none":
+        st.info("A plain network has no shortcuts and adds nothing: y = σ(F(x)). A residual one has, such as option B.")
+        return
+    found = contributed(result.key, result)
+    by_block = {one.block: one for one in found}
+    block = part_of(result.trace, chosen_layer(result.trace).name)
+    with st.container(border=True, key="addition"):
+        if block in by_block:
+            inside(result, by_block[block])
+        else:
+            inside(result, found[0])
+            st.caption("The first block, as the selected layer is in none: a click in the drawing selects another.")
+    with st.container(border=True, key="contributions"):
+        figure = inference.contribution_figure(found, block, result.off)
+        st.plotly_chart(figure, key="contribution chart")
+        st.caption(words(found, result.off, result.size))
+
+
+@shared()
+def contributed(key: Key, _result: Run) -> tuple[Contribution, ...]:
+    return addition.contributions(_result.runner, _result.prepared.tensor, key.form)
+
+
+@shared()
+def added(key: Key, block: str, _result: Run) -> Addition:
+    return addition.addition(_result.runner, _result.prepared.tensor, block, key.form)
+
+
+def inside(result: Run, one: Contribution) -> None:
+    """Shortcut, branch, their sum and the activation: one channel or all together, on one colour scale."""
+    parts = added(result.key, one.block, result)
+    title, choice = st.columns([3, 1], vertical_alignment="center")
+    title.markdown(f"**Inside the addition of `{one.block}`**" + (", which is off" if one.block in result.off else ""))
+    strength = np.abs(parts.branch).mean((1, 2))
+    order = [int(channel) for channel in np.argsort(-np.nan_to_num(strength), kind="stable")]
+    channel = choice.selectbox(
+        "Channel", [ALL, *order], key=f"channel of {one.block}", persist_state="session",
+        format_func=lambda channel: "All, root mean square" if channel == ALL else f"Channel {channel}",
+        help="The channels with the strongest branch come first.",
+    )  # fmt: skip
+    channel = channel if channel in order else ALL
+    maps = stages(parts, one.block in result.off)
+    shown = {name: flat(values, channel) for name, values in maps.items()}
+    limit = max(float(np.abs(values).max()) for values in shown.values())
+    pictures = [rasters.enlarged(rasters.signed(values, limit), 336) for values in shown.values()]
+    with st.container(key="parts"):
+        columns = st.columns(len(shown))
+    for column, name, picture in zip(columns, shown, pictures, strict=True):
+        column.image(picture, caption=name[0].upper() + name[1:], width="stretch")
+    scale = f"One scale for all: blue {-limit:.3g}, white 0, red {limit:.3g}.".replace("-", "−")
+    if parts.activated is None:
+        scale += " A pre-activation block ends with the sum."
+    st.caption(
+        f"{scale} ‖F(x)‖ = {one.branch:.4g}, ‖S(x)‖ = {one.shortcut:.4g}: the branch is **{ratio_text(one)}** as large as "
+        f"the shortcut. The sum measures {one.total:.4g}."
+    )
+    downloads(
+        f"{one.block}-addition", lambda: rasters.sheet([np.asarray(picture) for picture in pictures], len(pictures)),
+        lambda: {name.partition(" ")[0]: values for name, values in stages(added(result.key, one.block, result), one.block in result.off).items()},
+        sum(values.nbytes for values in maps.values()),
+    )  # fmt: skip
+
+
+def stages(parts: Addition, off: bool) -> dict[str, np.ndarray]:
+    """What is added in a block, which may be off, and what comes of it, each C×H×W."""
+    maps = {
+        "shortcut S(x)": parts.shortcut, "branch F(x)": parts.branch,
+        "sum S(x)" if off else "sum F(x) + S(x)": parts.total,
+    }  # fmt: skip
+    if parts.activated is not None:
+        maps["activation σ(sum)"] = parts.activated
+    return maps
+
+
+def flat(values: np.ndarray, channel: int) -> np.ndarray:
+    """One channel of C×H×W, or the root mean square over all."""
+    return np.sqrt((values.astype(np.float64) ** 2).mean(0)) if channel == ALL else values[channel]
+
+
+def ratio_text(one: Contribution) -> str:
+    return f"{one.ratio:.2f} times" if math.isfinite(one.ratio) else "infinitely many times"
+
+
+def words(found: tuple[Contribution, ...], off: tuple[str, ...], size: str) -> str:
+    """What the chart says, in numbers."""
+    ratios = [one.ratio for one in found if math.isfinite(one.ratio)]
+    if not ratios:
+        return "Every shortcut is zero on this picture."
+    least, most = (pick(found, key=lambda one: one.ratio) for pick in (min, max))
+    said = (
+        f"Euclidean norms over all channels and positions of one pass at {size} pixels. The ratio goes from "
+        f"{least.ratio:.2f} in `{least.block}` to {most.ratio:.2f} in `{most.block}`, with median {float(np.median(ratios)):.2f}. "
+        "A small ratio means that the block changes little of what it is given."
+    )
+    return said + (" Hollow bars are what blocks that are off would add." if off else "")

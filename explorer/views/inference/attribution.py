@@ -1,0 +1,194 @@
+"""Why this class: Grad-CAM at each depth, integrated gradients on the pixels, and the weights themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import streamlit as st
+
+from ...analysis.layers import Layer
+from ...drawing import rasters
+from ...figures import inference
+from ...inference import attribution
+from ...inference.attribution import Attribution
+from ...inference.limits import check_gradients
+from .. import session
+from ..cached import Key, computed, shared, wanted
+from ..components import contacts, downloads, tiles
+from ..network import chosen_layer
+from .running import Run, chosen_channel
+
+AT_ONCE = 3e9
+"""MACs up to which a result is computed without being asked for."""
+
+
+def panel(result: Run) -> None:
+    """Which places of the picture speak for a class."""
+    if not result.prediction.finite:
+        st.error("The activations overflowed, so no class has a score to explain.")
+        return
+    check_gradients(result.trace)
+    choose_class(result)
+    target, name = explained_class(result), explained_name(result)
+    with st.container(border=True, key="grad-cam"):
+        st.markdown(f"**Grad-CAM: where each depth finds what speaks for {session.escape_markdown(name)}**")
+        layers = explained(result)
+        named = result.key.plain, tuple(layer.name for layer in layers), target, result
+        maps = cams(*named)
+        seen = result.prepared.seen
+        pictures = [rasters.overlay(maps[layer.name], seen, 0.55, layer.field, 224) for layer in layers]
+        for column, layer, picture in zip(st.columns(len(layers)), layers, pictures, strict=True):
+            column.image(picture, caption=f"`{layer.name}`, {layer.out_shape[1]}×{layer.out_shape[2]}", width="stretch")
+        st.caption(
+            "The maps of a layer, each weighed by how much the score rises with it, added, and negative sums cut off "
+            "(Selvaraju 2017). Bright places speak for the class. The first pictures are the ends of the stages"
+            + (", the last the selected layer." if layers[-1].name == chosen_layer(result.trace).name else ".")
+        )
+        downloads(
+            "grad-cam", lambda: rasters.sheet([np.asarray(picture) for picture in pictures], len(pictures)),
+            lambda: cams(*named),
+            sum(one.nbytes for one in maps.values()),
+        )  # fmt: skip
+    with st.container(border=True, key="integrated gradients"):
+        st.markdown(f"**Integrated gradients: what each pixel adds to the score of {session.escape_markdown(name)}**")
+        if found := integrated(result, target):
+            integrated_pictures(result, found)
+
+
+PREDICTION = "The prediction"
+
+
+def explained_class(result: Run) -> int:
+    """The class that is explained: the one that a person chose where the weights know it, else the predicted one."""
+    names, asked = result.weights.data.categories, session.view().explained
+    return names.index(asked) if asked in names else result.prediction.top(1)[0][0]
+
+
+def explained_name(result: Run) -> str:
+    return result.weights.data.categories[explained_class(result)]
+
+
+def choose_class(result: Run) -> None:
+    """The prediction, whatever it is, or one class, the most probable ones first; with how probable it is."""
+    names, asked = result.weights.data.categories, session.view().explained
+    if asked and asked not in names:
+        words = (
+            f"class = {asked} is none of the {len(names)} classes that these weights know, {names[0]} to {names[-1]}."
+        )
+        st.warning(session.escape_markdown(f"{words} The prediction is explained instead."))
+    session.set_widget("explained class", asked if asked in names else PREDICTION)
+
+    def chosen() -> None:
+        choice = st.session_state["explained class"]
+        session.choose(explained="" if choice == PREDICTION else choice)
+
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.selectbox(
+            "Class", [PREDICTION, *(names[index] for index, _ in result.prediction.top(len(names)))],
+            key="explained class", on_change=chosen, width=320,
+            help="Any class can be explained, also one that the network does not believe in.",
+        )  # fmt: skip
+        probability = result.prediction.probabilities[explained_class(result)]
+        st.markdown(f"Explained: **{session.escape_markdown(explained_name(result))}**, {probability:.1%}")
+
+
+def explained(result: Run) -> list[Layer]:
+    """The last layer of each stage, and the selected layer where its map has more than one position."""
+    last = {layer.role.stage: layer for layer in result.trace.layers if layer.role.part == "stage"}
+    chosen = chosen_layer(result.trace)
+    on_path = len(chosen.out_shape) == 3 and chosen.out_shape[1] * chosen.out_shape[2] > 1
+    return list(dict.fromkeys([*last.values(), chosen] if on_path else last.values()))
+
+
+@shared()
+def cams(key: Key, layers: tuple[str, ...], target: int, _result: Run) -> Mapping[str, np.ndarray]:
+    return attribution.grad_cam(_result.network, _result.prepared.tensor, layers, target, key.form)
+
+
+def integrated(result: Run, target: int) -> Attribution | None:
+    """Integrated gradients at once for a small network, else when they are asked for."""
+    key = ("integrated", result.key.plain, target)
+    seconds = 3 * attribution.STEPS * result.prediction.seconds
+    at_once = result.trace.macs * attribution.STEPS <= AT_ONCE
+    if not wanted(f"Compute, about {max(1, seconds):.0f} s", key, at_once=at_once):
+        return None
+    return computed(
+        key, "Integrating the gradients …",
+        lambda progress: attribution.integrated_gradients(
+            result.network, result.prepared.tensor, target, result.device, progress, attribution.together(result.trace)
+        ),
+    )  # fmt: skip
+
+
+def integrated_pictures(result: Run, found: Attribution) -> None:
+    seen, pixels, words = st.columns(3)
+    side = 336
+    seen.image(
+        rasters.enlarged(rasters.shown(result.prepared.seen), side),
+        caption=f"What the network sees, {result.size}",
+        width="stretch",
+    )
+    limit = float(np.quantile(np.abs(found.pixels), 0.995)) or None
+    pixels.image(
+        rasters.enlarged(rasters.signed(found.pixels, limit), side),
+        caption="Red adds, blue takes away",
+        width="stretch",
+    )
+    words.markdown(
+        f"The pixels add **{found.total:+.2f}** in all. The class scores **{found.difference:+.2f}** above the mean "
+        f"picture, and the two agree in the limit: {attribution.STEPS} steps from one picture to the other leave "
+        f"{abs(found.total - found.difference):.2f} unexplained."
+    )
+    with words:
+        downloads(
+            "integrated-gradients", lambda: rasters.enlarged(rasters.signed(found.pixels, limit), side),
+            lambda: {"attribution": found.pixels, "pixels": result.prepared.pixels}, 2 * found.pixels.nbytes,
+        )  # fmt: skip
+    words.caption("Computed by captum (Sundararajan 2017). The scale ends where 99.5 % of the pixels do.")
+
+
+# -- weights ------------------------------------------------------------------------------
+
+
+def weights_panel(result: Run) -> None:
+    """The first convolution's kernels as pictures, and the selected layer's weights as a histogram."""
+    left, right = st.columns(2)
+    with left, st.container(border=True, key="kernels"):
+        name, kernels = attribution.first_convolution(result.network)
+        count, channels, size, _ = kernels.shape
+        st.markdown(f"**What `{name}` looks for in the image**")
+
+        def select(identifier: str) -> None:
+            st.session_state.channel = int(identifier)
+            session.choose(at=name)
+
+        pictures = [rasters.enlarged(picture, 48) for picture in attribution.kernel_pictures(kernels)]
+        with st.container(height=420 if count > 48 else "content", border=False):
+            labels = {str(index): str(index) for index in range(count)}
+            selected = str(chosen_channel(result.channels(name))) if chosen_layer(result.trace).name == name else ""
+            tiles(contacts([np.asarray(picture) for picture in pictures]), labels, selected, "kernel tiles", select)
+        kind = "in colour" if channels == 3 else "grey" if channels == 1 else f"the mean of {channels} channels"
+        st.caption(
+            f"{count} kernels of {size}×{size}, {kind}, on one scale; middle grey is zero. A click selects its channel."
+        )
+    with right, st.container(border=True, key="histogram"):
+        histogram(result, weighted(result))
+
+
+def weighted(result: Run) -> Layer:
+    """The selected layer, or the next one that has weights."""
+    start = chosen_layer(result.trace).index
+    layers = result.trace.layers
+    return next(layer for layer in (*layers[start:], *reversed(layers[:start])) if layer.params)
+
+
+def histogram(result: Run, layer: Layer) -> None:
+    module = result.network.get_submodule(layer.name)
+    values = module.weight.detach().float().cpu().numpy().ravel()  # type: ignore[operator]
+    start = attribution.initial_deviation(module)
+    st.plotly_chart(inference.histogram_figure(values, f"The weights of {layer.name}", start), key="weights chart")
+    words = f"{values.size:,} weights with deviation {values.std():.3g}."
+    if start:
+        words += f" He initialisation draws them with deviation {start:.3g}: the grey line."
+    st.caption(words)

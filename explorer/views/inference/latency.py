@@ -1,0 +1,219 @@
+"""How fast the network runs here: layer by layer against the roofline, and what precision and layout change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import replace
+from datetime import UTC, datetime
+from math import isnan
+from typing import TypeVar
+
+import pandas
+import streamlit as st
+
+from ...figures import inference
+from ...inference import latency
+from ...inference.device import Device
+from ...inference.latency import Effect, Latency, Roof, Timed
+from ...sharing.store import Progress
+from ..cached import device, form, places
+from .running import Run
+
+Value = TypeVar("Value")
+LAYOUTS = ["first", "last"]
+
+
+def panel(result: Run) -> None:
+    with st.container(border=True, key="form"):
+        st.markdown("**How it runs**")
+        choose_form()
+        show_effects(result)
+    with st.container(border=True, key="latency"):
+        st.markdown("**Where the time goes**")
+        show_layers(result)
+
+
+def measured(
+    slot: str, key: Hashable, label: str, compute: Callable[[Progress], Value]
+) -> tuple[Value, datetime] | None:
+    """What a button measured last in this session, and when; None before that, or where it was of something else."""
+    again = st.session_state.get(slot)
+    fresh = again is not None and again[0] == key
+    if st.button(label, key=f"{slot} button", icon=":material/timer:"):
+        bar = st.progress(0.0, "Measuring …")
+
+        def move(share: float) -> None:
+            bar.progress(share, "Measuring …")
+
+        try:
+            value = compute(move)
+        finally:
+            bar.empty()
+        st.session_state[slot] = key, value, datetime.now(UTC)
+        fresh = True
+    return st.session_state[slot][1:] if fresh else None
+
+
+def stamp(where: Device, when: datetime, rounds: str = "") -> str:
+    return (
+        f"Measured on this server, {where.name}, at {when:%H:%M:%S} UTC{rounds}. Whatever else the server does "
+        "at the time slows it, so measure again before you trust a small difference."
+    )
+
+
+# -- precision and layout -----------------------------------------------------------------
+
+
+def choose_form() -> None:
+    """The device, where there are two, the precision and the memory layout of predictions and activations."""
+    now, known = form(), {place.name: place for place in places()}
+    half = replace(now.plain, half=True).form
+    columns = st.columns(2 if len(known) == 1 else 3)
+
+    def choose() -> None:
+        chosen = st.session_state
+        place = known[chosen["form place"]] if len(known) > 1 else now
+        st.session_state.form = replace(
+            place, half=chosen["form precision"] != "fp32", channels_last=chosen["form layout"] == LAYOUTS[1]
+        )
+
+    st.session_state["form precision"] = half if now.half else "fp32"
+    st.session_state["form layout"] = LAYOUTS[now.channels_last]
+    columns[0].segmented_control("Precision", ["fp32", half], required=True, key="form precision", on_change=choose)
+    columns[1].segmented_control(
+        "Channels in memory", LAYOUTS, required=True, key="form layout", on_change=choose,
+        help="First: one whole map after another. Last: all channels of one pixel together, as many fast kernels read.",
+    )  # fmt: skip
+    if len(known) > 1:
+        st.session_state["form place"] = now.name
+        columns[2].segmented_control("Device", list(known), required=True, key="form place", on_change=choose)
+    picked = f"Runs on {now.name}, the fastest that was found. " if now.torch == places()[0].torch else ""
+    st.caption(f"{picked}The choice holds for the prediction and the activations; gradients are always taken in fp32.")
+
+
+def offer_cpu() -> None:
+    """The way out where a GPU's memory does not do."""
+    if form().torch != "cpu":
+        st.button(
+            "Run on the CPU", on_click=lambda: st.session_state.update(form=places()[-1]), icon=":material/memory:"
+        )
+
+
+def show_effects(result: Run) -> None:
+    """What each precision and layout changes for this picture, measured when asked for."""
+    found = measured(
+        "effects", result.key.plain, "Measure precision and layout",
+        lambda progress: latency.effects(result.network, result.prepared.tensor, result.device, progress),
+    )  # fmt: skip
+    if not found:
+        st.caption(
+            f"Measures four ways to run this picture at {result.size} pixels: fp32 and half precision, channels first and "
+            "last."
+        )
+        return
+    effects, when = found
+    st.dataframe(effect_frame(effects), hide_index=True, key="effect table")
+    st.caption(
+        f"The median time of a pass at {result.size} pixels, that of the passes in fp32 with channels first that "
+        "alternate with it, and their ratio; the largest change of any class probability. " + stamp(device(), when)
+    )
+    half = effects[-1]
+    if half.device.torch == "cpu" and half.ratio > 1:
+        st.caption("bf16 is faster only on processors with units for it, such as AMX or AVX-512 BF16.")
+
+
+def effect_frame(effects: tuple[Effect, ...]) -> pandas.DataFrame:
+    return pandas.DataFrame(
+        {
+            "Form": [effect.device.form for effect in effects],
+            "Time": [time_text(effect.seconds) for effect in effects],
+            "fp32 in turn": [time_text(effect.base) for effect in effects],
+            "Ratio": [f"{effect.ratio:.2f}×" for effect in effects],
+            "Largest change": [change_text(effect.change) for effect in effects],
+            "Best class": ["the same" if effect.same else "another" for effect in effects],
+        }
+    )
+
+
+def time_text(seconds: float) -> str:
+    return f"{seconds * 1000:,.1f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} µs"
+
+
+def change_text(change: float) -> str:
+    if isnan(change):
+        return "overflow"
+    return f"{change:.2%}" if change >= 1e-4 or not change else "below 0.01%"
+
+
+# -- layer by layer -----------------------------------------------------------------------
+
+
+def show_layers(result: Run) -> None:
+    """Each layer's time beside its roofline bound, measured when asked for."""
+    how = result.key.form
+
+    def compute(progress: Progress) -> tuple[Latency, Roof]:
+        found = latency.roof(how, lambda share: progress(share / 2))
+        times = latency.latency(
+            result.runner, result.prepared.tensor, how, progress=lambda share: progress(0.5 + share / 2)
+        )
+        return times, found
+
+    found = measured("layers", result.key, "Measure the layers", compute)
+    if not found:
+        st.caption(
+            f"Times every layer in several passes of this picture at {result.size} pixels, and what the device can do at "
+            "most."
+        )
+        return
+    (times, roof), when = found
+    layers = latency.against(result.trace, times, roof, how.dtype.itemsize)
+    view = st.segmented_control(
+        "Show",
+        ["Layer by layer", "Roofline"],
+        required=True,
+        default="Layer by layer",
+        key="speed chart",
+        persist_state="session",
+    )
+    if view == "Roofline":
+        st.plotly_chart(inference.roofline_figure(layers, roof), key="roofline chart")
+    else:
+        st.plotly_chart(inference.latency_figure(layers), key="latency chart")
+    st.markdown(ROOFLINE)
+    st.markdown("**Slow for their arithmetic**")
+    st.dataframe(slow_frame(layers), hide_index=True, key="slow layers")
+    st.caption(
+        f"Of the layers that take at least 2 % of the time, those furthest above their bound. A pass at "
+        f"{result.size} pixels takes {times.whole * 1000:,.1f} ms; the layers sum to {sum(times.layers.values()) * 1000:,.1f} ms. The roof: "
+        f"{roof.flops / 1e9:,.0f} GFLOP/s by the faster of a matrix product and a convolution, "
+        f"{roof.bandwidth / 1e9:,.0f} GB/s by a copy, both in {how.form}. "
+        + stamp(
+            how, when, f", medians of {times.rounds} passes" if times.rounds > 1 else ", one pass after two to warm up"
+        )
+    )
+
+
+ROOFLINE = (
+    "A layer has to do its arithmetic and has to move its numbers through memory. Whichever takes longer at the "
+    "device's best measured speed is its **roofline bound**: no layer of this shape could be much faster here. Layers "
+    "with few FLOPs per byte, such as batch norm, ReLU and addition, are bound by memory; convolutions of many "
+    "channels by arithmetic. Small layers stay far above their bound, because starting a kernel takes time too; a "
+    "layer whose numbers still lie in a cache can even beat its bound."
+)
+
+
+def slow_frame(layers: tuple[Timed, ...]) -> pandas.DataFrame:
+    total = sum(timed.seconds for timed in layers)
+    chosen = latency.slow(layers)
+    return pandas.DataFrame(
+        {
+            "Layer": [timed.layer.name for timed in chosen],
+            "Operation": [timed.layer.label for timed in chosen],
+            "MACs": [f"{timed.layer.macs:,}" if timed.layer.macs else "none" for timed in chosen],
+            "Time": [time_text(timed.seconds) for timed in chosen],
+            "Bound": [time_text(timed.bound) for timed in chosen],
+            "Time / bound": [f"{timed.ratio:,.1f}×" for timed in chosen],
+            "Share of time": [f"{timed.seconds / total:.1%}" for timed in chosen],
+        }
+    )

@@ -1,0 +1,274 @@
+"""Which pictures to run: samples, uploads, the camera."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import streamlit as st
+from PIL import Image, ImageOps
+from streamlit.runtime.uploaded_file_manager import UploadedFile
+
+from ...inference import images
+from ...inference.decode import ACCEPTED, ImageError
+from ...inference.images import MAX_BYTES
+from ...inference.samples import Sample, samples
+from ...inference.turns import in_turn
+from ...sharing.scheduler import PAGES
+from ...sharing.store import HELD, RESULTS, NoRoomError, Own
+from .. import session
+from ..cached import shared
+from ..components import Contacts, contacts, tiles
+
+Value = TypeVar("Value")
+
+SOURCES = ("Samples", "Upload", "Camera")
+MOST = 16
+"""Pictures that are run at once."""
+MOST_BYTES = 128 * 2**20
+"""What the files of one session's pictures may hold together."""
+SHOWN = 1460
+"""Pixels of the longer side of a picture as a page shows it, at most."""
+
+
+@dataclass(frozen=True, eq=False)
+class Upload:
+    """A picture's file, which could be opened, told apart by its bytes' digest; with its middle as a small square."""
+
+    digest: Own
+    name: str
+    data: bytes = field(repr=False)
+    tile: np.ndarray = field(repr=False)
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.data) + self.tile.nbytes
+
+    def pixels(self) -> np.ndarray:
+        return images.pixels(self.data)
+
+
+class Chosen(NamedTuple):
+    """The picture to run: a sample's name or the digest of an upload's bytes, what to call it, and where it comes from.
+
+    Its pixels are looked up where they are needed: everybody shares them.
+    """
+
+    digest: str
+    name: str
+    source: Sample | Upload
+
+    def made(self, make: Callable[[Image.Image], Value]) -> Value:
+        """What `make` returns for a copy of the picture, in a turn where it is large."""
+        return made(decoded(self.digest, self.source.pixels), make)
+
+    @property
+    def small(self) -> Image.Image:
+        """The picture, at most `SHOWN` pixels a side; the caller's own, as saving one writes into it for a moment."""
+        return Image.fromarray(reduced(self.digest, self))
+
+
+def made(pixels: np.ndarray, make: Callable[[Image.Image], Value]) -> Value:
+    """`Chosen.made` of these pixels."""
+    return in_turn(pixels.size, lambda: make(Image.fromarray(pixels)))
+
+
+@shared()
+def decoded(picture: str, _pixels: Callable[[], np.ndarray]) -> np.ndarray:
+    """A picture's pixels, H×W×3."""
+    return _pixels()
+
+
+@shared()
+def reduced(picture: str, _chosen: Chosen) -> np.ndarray:
+    def reduce(picture: Image.Image) -> np.ndarray:
+        picture.thumbnail((SHOWN, SHOWN))
+        return np.asarray(picture)
+
+    return _chosen.made(reduce)
+
+
+@shared()
+def sample_tiles() -> Contacts:
+    """Every shipped sample as a small square."""
+    return contacts([sample_tile(sample) for sample in samples()])
+
+
+def sample_tile(sample: Sample) -> np.ndarray:
+    """A sample as a small square, grey where its file is missing or damaged."""
+    try:
+        return thumbnail(sample.image())
+    except ImageError:
+        return np.full((56, 56, 3), 128, np.uint8)
+
+
+def choose_pictures(fashion: bool) -> list[Chosen]:
+    """Up to `MOST` pictures, the chosen one first: a sample, uploads, or a photograph from the camera.
+
+    Empty, with a sentence, where there is none yet. `fashion` says which sample to begin with.
+    """
+    source = st.segmented_control(
+        "Picture from", SOURCES, required=True, default=SOURCES[0], key="source", label_visibility="collapsed",
+        persist_state="session",
+    )  # fmt: skip
+    if source == "Samples":
+        return [sample_picture(fashion)]
+    key, held = f"{source} {brought()[source].widget}", brought()[source]
+    if key not in st.session_state and st.session_state.get("picture widget") == key:  # its page was left
+        held = brought()[source] = Brought(held.pictures, widget=held.widget)
+    st.session_state["picture widget"] = key
+    widget: dict[str, Any] = {"key": key, "on_change": take, "args": (source,)}
+    if source == "Upload":
+        limit = MAX_BYTES // 2**20
+        st.file_uploader(
+            f"Up to {MOST} pictures of at most {limit} MB: {ACCEPTED}", max_upload_size=limit,
+            accept_multiple_files=True, **widget,
+        )  # fmt: skip
+    else:
+        st.camera_input("Take a picture", **widget)
+    for problem in held.problems:
+        st.error(session.escape_markdown(problem), icon=":material/broken_image:")
+    if held.unread:
+        st.warning(f"{len(held.pictures) + held.unread} pictures were uploaded; the first {MOST} are used.")
+    if not held.pictures:
+        st.caption(KEPT)
+        return []
+    pictures = chosen_first(held.pictures)
+    with st.container(horizontal=True):
+        first = pictures[0].digest
+        st.button(
+            "Remove this picture", on_click=remove, args=(source, [first]), icon=":material/delete:", type="tertiary",
+            help=KEPT,
+        )  # fmt: skip
+        if len(pictures) > 1:
+            every = [picture.digest for picture in pictures]
+            st.button("Remove all", on_click=remove, args=(source, every), type="tertiary")
+    return pictures
+
+
+KEPT = (
+    "Pictures are kept in the server's memory until you remove them or close the page, and nobody else sees them. While one "
+    "arrives, a part of it may lie in a temporary file without a name; nothing else is written to disk."
+)
+
+
+# -- what a person brought ----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Brought:
+    """What a session holds of one source, each picture once, in the order in which they came.
+
+    A widget for files is emptied as soon as they are read, by another one in its place, which is number `widget`. Of the last files
+    that it brought, `problems` are sentences on those that are not kept, and `unread` is how many were too many; both
+    until its page is left.
+    """
+
+    pictures: tuple[Upload, ...] = ()
+    problems: tuple[str, ...] = ()
+    unread: int = 0
+    widget: int = 0
+
+
+def brought() -> dict[str, Brought]:
+    """What this session holds, by source."""
+    return st.session_state.setdefault("brought", {source: Brought() for source in SOURCES})
+
+
+def take(source: str) -> None:
+    """Read what a widget brought, and let go of Streamlit's own copies."""
+    held = brought()[source]
+    value = st.session_state[f"{source} {held.widget}"]
+    several = isinstance(value, list)
+    files = [file for file in (value if several else [value]) if isinstance(file, UploadedFile)]
+    pictures = {one.digest: one for one in held.pictures if several}  # a photograph takes the place of the last
+    problems, unread = [], len(files[MOST:])
+    for file in files[:MOST]:
+        data = file.getvalue()
+        digest = Own(hashlib.sha256(data).hexdigest())
+        if digest not in pictures and len(pictures) == MOST:
+            unread += 1
+        elif digest not in pictures:
+            try:
+                pictures[digest] = read(file.name, data, digest, sum(one.nbytes for one in pictures.values()))
+            except ImageError as error:
+                problems.append(f"{file.name}: {error}")
+            except NoRoomError as error:
+                problems.append(str(error))
+    session.release([file.file_id for file in files])
+    brought()[source] = Brought(tuple(pictures.values()), tuple(problems), unread, held.widget + 1)
+
+
+def read(name: str, data: bytes, digest: Own, mine: int) -> Upload:
+    """An uploaded picture; `mine` are the bytes that the session holds already.
+
+    Raises:
+        ImageError: where it is none.
+        NoRoomError: where the session or the server holds too much already.
+    """
+    if mine + len(data) > MOST_BYTES:
+        raise NoRoomError(
+            f"{name} finds no room: your pictures may take {MOST_BYTES // 2**20} MiB together; remove some first."
+        )
+    with HELD.room(len(data), name) as hold, PAGES.aside():
+        pixels = decoded(digest, lambda: images.pixels(data))
+        upload = Upload(digest, name, data, made(pixels, thumbnail))
+        hold(upload)
+        return upload
+
+
+def remove(source: str, digests: Sequence[str]) -> None:
+    """Forget pictures, and what was made of them."""
+    held = brought()[source]
+    left = tuple(one for one in held.pictures if one.digest not in digests)
+    brought()[source] = Brought(left, widget=held.widget)
+    for digest in digests:
+        RESULTS.forget(digest)
+
+
+# -- choosing one of them -----------------------------------------------------------------
+
+
+def chosen_first(pictures: Sequence[Upload]) -> list[Chosen]:
+    """The pictures as tiles to choose from where there are several; the chosen one goes to the front."""
+    chosen = [Chosen(one.digest, one.name, one) for one in pictures]
+    if len(pictures) < 2:
+        return chosen
+
+    def choose(digest: str) -> None:
+        st.session_state.uploaded = digest
+
+    labels: dict[str, str] = {one.digest: one.name for one in pictures}
+    current = st.session_state.get("uploaded")
+    current = current if current in labels else pictures[0].digest
+    tiles(contacts([one.tile for one in pictures]), labels, current, "uploads", choose)
+    return sorted(chosen, key=lambda picture: picture.digest != current)
+
+
+def thumbnail(picture: Image.Image) -> np.ndarray:
+    """The middle of a picture as 56×56×3 bytes."""
+    return np.asarray(ImageOps.fit(picture, (56, 56)))
+
+
+def sample_picture(fashion: bool) -> Chosen:
+    known = {sample.name: sample for sample in samples()}
+    name = session.view().picture
+    if name and name not in known:
+        st.warning(session.escape_markdown(f"picture = {name} is not a sample; the first one is shown instead."))
+    sample = known.get(name) or next(s for s in known.values() if not fashion or s.label == "Sneaker")
+    with st.container(height=330, border=False):
+        labels = {sample.name: sample.label for sample in known.values()}
+        tiles(sample_tiles(), labels, sample.name, "samples", lambda name: session.choose(picture=name))
+    st.caption(credit(sample))
+    return from_sample(sample)
+
+
+def from_sample(sample: Sample) -> Chosen:
+    return Chosen(sample.name, sample.label, sample)
+
+
+def credit(sample: Sample) -> str:
+    return f"{sample.label}. {sample.source}, {sample.licence}."

@@ -1,0 +1,315 @@
+"""What one unit sees, on the pixels of the picture; and the field sizes of all paths to its layer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable
+
+import numpy as np
+import plotly.graph_objects as go
+import streamlit as st
+import torch
+from PIL import Image
+
+from ...analysis.layers import Layer
+from ...analysis.receptive_field import Box
+from ...drawing import rasters
+from ...figures import inference
+from ...inference import limits, preprocess, turns
+from ...inference.attribution import grad_cam
+from ...inference.effective_field import Effective, Width, effective_field, gaussian_width, measured_side, mirrored
+from ...inference.samples import samples
+from .. import session
+from ..cached import Key, at_hand, computed, shared, traced, wanted
+from ..components import Outline, Place, Sheet, downloads, pixels
+from ..network import chosen_layer
+from ..paths import all_paths
+from .attribution import explained_class, explained_name
+from .running import Run, chosen_channel
+
+BOX, EFFECTIVE, MAP, CAM, BEYOND = "Theoretical field", "Effective field", "Activation", "Grad-CAM", "Beyond the edge"
+SHADES = {EFFECTIVE: "#ff9f1c", MAP: "#2ec4b6", CAM: "#ff4d8d"}
+"""Bright, so that they show on a dark picture, and full, so that they show on a bright one."""
+
+AT_ONCE = 4e9
+"""MACs up to which an effective field is measured without being asked for."""
+
+INPUTS, BUDGET = (4, 12), 1.7e9
+"""How many pictures an effective field is averaged over: as many as cost so many MACs, within bounds."""
+
+
+def panel(result: Run) -> None:
+    """The selected unit's field, gradient, activation and Grad-CAM on one grid of pixels, and all paths to it."""
+    layer = chosen_layer(result.trace)
+    if not result.prediction.finite:
+        st.error("The activations overflowed, so no unit has a gradient or a map to show.")
+        return
+    if not layer.field.jump:
+        height, width = result.trace.image_size
+        st.info(
+            f"`{layer.name}` comes after global pooling: what it puts out depends on the whole image, all {height}×{width} "
+            "pixels, and has no place on it. Select a layer before the pooling."
+        )
+        return
+    unit = chosen_unit(layer)
+    effective = session.show_or_say(measured, result, layer)
+    with st.container(border=True, key="pixel grid"):
+        on_the_picture(result, layer, unit, effective)
+    if effective is not None:
+        with st.container(border=True, key="effective field"):
+            in_numbers(result, layer, effective)
+    all_paths(result.trace, layer)
+
+
+# -- the unit -----------------------------------------------------------------------------
+
+
+def chosen_unit(layer: Layer) -> tuple[int, int]:
+    """The unit (row, column) of the link; the middle one where there is none, with a sentence where it is none.
+
+    When another layer is selected, the unit that looks at the same place of the picture is chosen.
+    """
+    _, rows, columns = layer.out_shape
+    text, middle = session.view().unit, (rows // 2, columns // 2)
+    before: tuple[str, Layer] | None = st.session_state.get("unit of")
+    if text and before and before[0] == text and before[1].field != layer.field:
+        row, column = (before[1].field.centre(int(part)) for part in text.split("-"))
+        text = unit_text(layer.field.nearest(row, rows), layer.field.nearest(column, columns))
+        session.settle(unit=text)
+    if not text:
+        return middle
+    match = re.fullmatch(r"([0-9]{1,4})-([0-9]{1,4})", text)
+    if not match or int(match[1]) >= rows or int(match[2]) >= columns:
+        st.warning(
+            session.escape_markdown(
+                f"unit = {text} is not accepted: row-column from 0-0 to {unit_text(rows - 1, columns - 1)} "
+                f"in {layer.name}. The middle unit is shown instead."
+            )
+        )
+        return middle
+    st.session_state["unit of"] = text, layer
+    return int(match[1]), int(match[2])
+
+
+def unit_text(row: int, column: int) -> str:
+    return f"{row}-{column}"
+
+
+def choose_channel(order: np.ndarray) -> int:
+    """The channel that is selected, to choose another."""
+    session.set_widget("grid channel", chosen_channel(order))
+
+    def chosen() -> None:
+        if (channel := st.session_state["grid channel"]) in order:
+            st.session_state.channel = channel
+
+    return st.selectbox("Channel, the strongest first", order.tolist(), key="grid channel", on_change=chosen)
+
+
+# -- the grid -----------------------------------------------------------------------------
+
+
+def on_the_picture(result: Run, layer: Layer, unit: tuple[int, int], effective: Effective | None) -> None:
+    """The picture with what is laid over it, and the layer's map beside it; a click in either chooses the unit."""
+    st.markdown(f"**What unit {unit[0]}, {unit[1]} of `{layer.name}` sees**")
+    left, right = st.columns([8, 5])
+    field, (_, rows, columns) = layer.field, layer.out_shape
+    height, width = result.trace.image_size
+    box = field.box(unit)
+    inside = box.clipped((height, width))
+    with right:
+        channel = choose_channel(result.channels(layer.name))
+        values = result.maps(layer.name)[channel]
+        pixels(
+            (0, 0, columns, rows), [Sheet("map", Image.fromarray(rasters.coloured(values)), (0, 0, columns, rows))],
+            [Outline("unit", (unit[1], unit[0], 1, 1))], unit, 1,
+            f"Channel {channel} of {layer.name}; arrow keys choose another unit", "map grid",
+            lambda row, column: session.choose(unit=unit_text(row, column)),
+        )  # fmt: skip
+        st.caption(f"Channel {channel} of `{layer.name}`, {rows}×{columns} units. A click chooses one.")
+        facts(layer, unit, box, inside)
+    with left:
+        shown = st.pills(
+            "Shown", [BOX, *SHADES, BEYOND], selection_mode="multi", default=[BOX, EFFECTIVE], key="grid shown", persist_state="session",
+            help="Beyond the edge: the padding that the unit's field reaches into, grey.",
+        )  # fmt: skip
+        heats = [name for name in SHADES if name in shown]
+        opacities = {
+            name: column.slider(name, 0.0, 1.0, 0.8, key=f"opacity of {name}", persist_state="session")
+            for name, column in zip(heats, st.columns(3), strict=False)
+        }
+        view: Place = (0, 0, width, height)
+        if BEYOND in shown:
+            x, y = min(box.left, 0), min(box.top, 0)
+            view = x, y, max(box.right + 1, width) - x, max(box.bottom + 1, height) - y
+        sheets = [Sheet("picture", Image.fromarray(rasters.shown(result.prepared.seen)), (0, 0, width, height))]
+        heat = {
+            EFFECTIVE: lambda: effective_sheet(effective, box, opacities[EFFECTIVE], view),
+            MAP: lambda: map_sheet(MAP, values, layer, (height, width), opacities[MAP]),
+            CAM: lambda: map_sheet(CAM, cam(result, layer), layer, (height, width), opacities[CAM]),
+        }
+        sheets += [sheet for name in heats if (sheet := heat[name]())]
+        outlines = []
+        if BOX in shown:
+            outlines.append(Outline("field", (inside.left, inside.top, inside.width, inside.height)))
+            if BEYOND in shown and box != inside:
+                outlines.append(Outline("unclipped", (box.left, box.top, box.width, box.height), dashed=True))
+        centre = round(field.centre(unit[0])), round(field.centre(unit[1]))
+        pixels(
+            view, sheets, outlines, centre, field.jump, "The picture; arrow keys choose another unit", "picture grid",
+            lambda row, column: session.choose(unit=unit_text(field.nearest(row, rows), field.nearest(column, columns))),
+        )  # fmt: skip
+        st.caption(
+            f"{legend(result, heats, effective)} {result.trace.beyond_windows(layer)}".rstrip()
+            + " A click chooses the unit whose field has its middle nearest."
+        )
+        measured = {"effective": effective.field} if effective else {}
+        downloads(
+            "unit", None,
+            lambda: {"pixels": result.prepared.pixels, "map": result.maps(layer.name)[channel], "box": np.array(box)} | measured,
+            4 * result.prepared.seen.size + values.nbytes + sum(one.nbytes for one in measured.values()),
+        )  # fmt: skip
+
+
+def effective_sheet(effective: Effective | None, box: Box, opacity: float, view: Place) -> Sheet | None:
+    """The effective field at a unit's box, its part in `view`; the square root, so that faint parts show."""
+    if effective is None:
+        return None
+    left, top = box.left + effective.first, box.top + effective.first
+    x, y, width, height = map(int, view)
+    rows = slice(max(y - top, 0), max(y + height - top, 0))
+    columns = slice(max(x - left, 0), max(x + width - left, 0))
+    part = np.sqrt(effective.field[rows, columns])
+    if not part.size:
+        return None
+    place = left + columns.start, top + rows.start, part.shape[1], part.shape[0]
+    return Sheet(EFFECTIVE, rasters.tinted(part, SHADES[EFFECTIVE]), place, opacity)
+
+
+def map_sheet(name: str, values: np.ndarray, layer: Layer, size: tuple[int, int], opacity: float) -> Sheet:
+    """A map over a picture of `size` pixels, two samples a pixel: where a cell ends is a multiple of half a pixel."""
+    height, width = size
+    cells = np.asarray(rasters.tinted(values, SHADES[name]))
+    sheet = rasters.on_picture(cells, layer.field, size, (2 * height, 2 * width))
+    return Sheet(name, Image.fromarray(sheet), (0, 0, width, height), opacity)
+
+
+def cam(result: Run, layer: Layer) -> np.ndarray:
+    """Grad-CAM for the class that the attribution tab explains.
+
+    Raises:
+        TooLargeError: where the gradient takes too much memory.
+    """
+    limits.check_gradients(result.trace)
+    return _cam(result.key.plain, layer.name, explained_class(result), result)
+
+
+@shared()
+def _cam(key: Key, layer: str, target: int, _result: Run) -> np.ndarray:
+    return grad_cam(_result.network, _result.prepared.tensor, [layer], target, key.form)[layer]
+
+
+def legend(result: Run, heats: list[str], effective: Effective | None) -> str:
+    words = {
+        EFFECTIVE: "orange: the square root of the effective field"
+        if effective
+        else "the effective field is not measured yet",
+        MAP: "green: the activation, each unit's cell around the middle of its field",
+        CAM: f"pink: Grad-CAM for {explained_name(result)}",
+    }
+    said = "; ".join(words[name] for name in heats) or "frame: what the unit can see"
+    return session.escape_markdown(said[0].upper() + said[1:] + ".")
+
+
+def facts(layer: Layer, unit: tuple[int, int], box: Box, inside: Box) -> None:
+    """Where the field lies, by the arithmetic."""
+    field = layer.field
+    rows = {
+        "First row": f"{field.start} + {unit[0]}·{field.jump} = <b>{box.top}</b>",
+        "First column": f"{field.start} + {unit[1]}·{field.jump} = <b>{box.left}</b>",
+        "Last row, column": f"<b>{box.bottom}</b>, <b>{box.right}</b>",
+        "Theoretical field": f"{box.height}×{box.width} px",
+        "In the image": f"{inside.height}×{inside.width} px",
+    }
+    if inside != box:
+        rows["In the padding"] = f"{1 - inside.height * inside.width / (box.height * box.width):.0%} of it"
+    listed = "".join(f"<dt>{label}</dt><dd>{value}</dd>" for label, value in rows.items())
+    st.html(f'<dl class="facts">{listed}</dl>'.replace("-", "−"))
+
+
+# -- the effective field ------------------------------------------------------------------
+
+
+def measurement(result: Run, layer: Layer) -> Hashable:
+    """What the layer's effective field depends on."""
+    return "effective", result.weights, result.off, result.device, layer.name
+
+
+def measured(result: Run, layer: Layer) -> Effective | None:
+    """The layer's effective field, at once for a small network, else when it is asked for."""
+    config, key = result.weights.config, measurement(result, layer)
+    if (found := at_hand(key)) is not None:
+        return found
+    side = measured_side(layer, result.trace, lambda side: traced(config, (side, side)))
+    macs = sum(before.macs for before in traced(config, (side, side)).layers[: layer.index + 1])
+    low, high = INPUTS
+    count = int(min(max(BUDGET / max(macs, 1), low), high))
+    try:
+        limits.check_gradients(traced(config, (side, side)))
+    except turns.TooLargeError as error:
+        st.info(session.escape_markdown(str(error)), icon=":material/block:")
+        return None
+    seconds = 3 * count * result.prediction.seconds * macs / result.trace.macs
+    words = f"Measure the effective field of {layer.name}, about {max(1, seconds):.0f} s"
+    if not wanted(words, key, at_once=macs * count <= AT_ONCE):
+        return None
+    return computed(
+        key, f"Averaging the gradient of {layer.name} …",
+        lambda progress: effective_field(
+            result.network, layer, inputs(result, count, side), result.device, progress
+        ),
+    )  # fmt: skip
+
+
+def inputs(result: Run, count: int, side: int) -> list[torch.Tensor]:
+    """Shipped samples, of what the weights know where there are any, as the network takes them, `side` pixels wide."""
+    data = result.weights.data
+    known = [sample for sample in samples() if sample.label in data.categories] or samples()
+    return [
+        mirrored(preprocess.prepare(sample.image(), data.preprocessing).tensor[0], side) for sample in known[:count]
+    ]
+
+
+def in_numbers(result: Run, layer: Layer, effective: Effective) -> None:
+    """The effective field's Gaussian width against the theoretical field."""
+    if not effective.inside:
+        st.markdown(
+            f"No gradient leaves the middle unit of `{layer.name}`: it is silent on all pictures that were tried."
+        )
+        return
+    chart, words = st.columns([8, 5])
+    width, size = gaussian_width(effective.field), layer.field.size
+    chart.plotly_chart(width_chart(layer.name, size, measurement(result, layer), width, effective), key="width chart")
+    with words:
+        if np.isfinite(width.sigma):
+            st.metric("4σ against the theoretical field", f"{width.share_of(size):.0%}", border=False)
+            said = f"The Gaussian that fits has 4σ = **{4 * width.sigma:.1f} px** of {size:,} px a side: ±2σ hold 95 % of it."
+        else:
+            said = f"The gradient is spread evenly over the {len(effective.field)} px measured: no Gaussian fits."
+        st.markdown(
+            f"{said} A unit can see its whole theoretical field, but counts mostly on its middle, "
+            "since many more paths lead there (Luo 2016)."
+        )
+        st.markdown(
+            f"**{effective.inside:.1%}** of the gradient falls inside the box. {result.trace.beyond_windows(layer)}"
+        )
+        st.caption(
+            f"|∂ȳ/∂x|, ȳ the mean of the middle unit's channels, averaged over {effective.inputs} pictures of "
+            f"{effective.side}×{effective.side} px with these weights in eval mode; smaller pictures are continued by reflection."
+        )
+
+
+@shared()
+def width_chart(name: str, size: int, measured: Hashable, width: Width, _effective: Effective) -> go.Figure:
+    profile = (_effective.field.sum(0) + _effective.field.sum(1)) / 2
+    return inference.width_figure(profile, _effective.first, size, width, name)

@@ -1,0 +1,449 @@
+"""The inference page's parts: weights, what the network says, what its layers do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from html import escape
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+from streamlit.delta_generator import DeltaGenerator
+
+from resnet import ResNet, ResNetConfig, title
+from resnet.checkpoint import WeightsError
+from resnet.weights import (
+    BUNDLED,
+    Preprocessing,
+    Weights,
+    available,
+    download,
+    is_cached,
+    random_weights,
+    torchvision_weights,
+)
+
+from ...analysis.layers import shape_text
+from ...analysis.parts import parts as network_parts
+from ...analysis.parts import switchable
+from ...analysis.trace import Trace
+from ...drawing import rasters
+from ...drawing.palette import ACCENT, STEM
+from ...figures import inference
+from ...inference import predict, preprocess
+from ...inference.device import Device
+from ...inference.lesion import without
+from ...inference.predict import Prediction
+from ...inference.preprocess import Prepared
+from ...link import natural_size
+from ...sharing.store import LARGE, tidy
+from .. import session
+from ..cached import Key, device, form, model, shared, traced
+from ..components import contacts, downloads, tiles
+from ..network import chosen_layer
+from . import checkpoint
+from .pictures import SHOWN, Chosen
+
+# -- weights ------------------------------------------------------------------------------
+
+
+def choose_weights(config: ResNetConfig, image_size: tuple[int, int]) -> Weights:
+    """Which weights to run; nothing is downloaded before a person chooses it."""
+    asked = session.view().weights
+    try:
+        *published, untrained = available(config, image_size)
+    except WeightsError as error:
+        st.warning(session.escape_markdown(str(error)), icon=":material/error:")
+        *published, untrained = (*torchvision_weights(config), random_weights(config, image_size))
+        asked = "" if asked == "bundled" else asked
+    offered = (*published, *checkpoint.uploaded_weights(config, image_size), untrained)
+    choices = {weights.key: weights for weights in offered}
+    if asked == "upload" and asked not in choices:
+        if checkpoint.held() is None:
+            st.warning("A checkpoint stays with the person who uploaded it, so this link does not bring its weights.")
+    elif asked and asked not in choices:
+        fitting = ", ".join(choices)
+        words = f"weights = {asked} do not fit {title(config)}, which can have {fitting}; others are used instead."
+        st.warning(session.escape_markdown(words))
+    at_hand = [weights for weights in choices.values() if not weights.url or is_cached(weights.url)]
+    current = choices.get(asked) or at_hand[0]
+    labels = [weights_label(weights) for weights in choices.values()]
+    session.set_widget("weights", current.key, labels)
+    st.selectbox(
+        "Weights", list(choices), key="weights", format_func=lambda key: weights_label(choices[key]),
+        on_change=lambda: session.choose(weights=st.session_state.weights),
+    )  # fmt: skip
+    if (own := current.data.preprocessing.size) != image_size:
+        st.info(
+            f"These weights run at {shape_text(own)} pixels, the size that they were made for, and not at "
+            f"{shape_text(image_size)}, as the image size is set. Random weights run at any size."
+        )
+    checkpoint.upload_card(current)
+    return current
+
+
+def weights_label(weights: Weights) -> str:
+    parts = [weights.title]
+    if weights.accuracy is not None:
+        parts.append(f"{weights.accuracy:.1%} right")
+    if weights.url:
+        parts.append(f"{weights.bytes / 2**20:.0f} MiB")
+    return " · ".join(parts)
+
+
+def offer_trained() -> None:
+    """The way to a network that knows something without a download."""
+
+    def take() -> None:
+        config = BUNDLED["resnet20"]
+        size = natural_size(config)
+        session.show(replace(session.view(), config=config, image_size=size, at="", unit="", weights="", off=()))
+
+    st.button("Use the shipped ResNet-20, trained on clothing", on_click=take, icon=":material/checkroom:")
+
+
+def choose_inversion(weights: Weights, card: DeltaGenerator) -> bool | None:
+    """Whether to invert brightness: asked, in `card`, only where the weights expect bright objects on black."""
+    if not weights.data.preprocessing.bright_on_dark:
+        return None
+    choices = {"by its border": None, "yes": True, "no": False}
+    asked = card.segmented_control(
+        "Invert the picture", list(choices), default="by its border", required=True, key="invert", persist_state="session",
+        help="These weights were trained on bright clothes on black. A picture with a bright border is inverted, unless you say otherwise.",
+    )  # fmt: skip
+    return choices[asked]
+
+
+def loaded(weights: Weights, how: Device | None = None) -> ResNet:
+    """The network on a device in its form, the session's in fp32 unless another is named.
+
+    Stops the page with a sentence where the weights cannot be had.
+    """
+    try:
+        if weights.url and not is_cached(weights.url):
+            fetch(weights)
+        return model(weights, how or device())
+    except WeightsError as error:
+        st.error(session.escape_markdown(str(error)), icon=":material/cloud_off:")
+        st.stop()
+
+
+def fetch(weights: Weights) -> None:
+    """Download weights with a progress bar."""
+    words = f"Downloading {weights.title}"
+    bar = st.progress(0.0, f"{words} …")
+
+    def progress(done: int, total: int) -> None:
+        share = min(done / total, 1.0) if total else 0.0
+        bar.progress(share, f"{words}: {done / 2**20:.0f} of {(total or weights.bytes) / 2**20:.0f} MiB")
+
+    try:
+        download(weights.url, progress)
+    finally:
+        bar.empty()
+
+
+# -- results ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One picture through one network; `pictures` are all that were chosen, this one first.
+
+    `network` is in fp32, for gradients; the prediction and the maps are those of its `runner`, the same network in
+    the form that the session chose. Both are without the blocks that are `off`.
+
+    A page keeps its run for as long as it is open, so a run holds nothing large: pixels, networks and results are looked
+    up by its `key` where they are needed, and made again where they are no longer kept.
+    """
+
+    pictures: tuple[Chosen, ...]
+    invert: bool | None
+    key: Key
+    trace: Trace
+
+    @property
+    def picture(self) -> Chosen:
+        return self.pictures[0]
+
+    @property
+    def weights(self) -> Weights:
+        return self.key.weights
+
+    @property
+    def off(self) -> tuple[str, ...]:
+        return self.key.off
+
+    @property
+    def device(self) -> Device:
+        """The device of `network`."""
+        return self.key.form.plain
+
+    @property
+    def prepared(self) -> Prepared:
+        return prepared(self.picture.digest, self.weights.data.preprocessing, self.key.inverted, self.picture)
+
+    @property
+    def network(self) -> ResNet:
+        return network_of(self.key.plain)
+
+    @property
+    def runner(self) -> ResNet:
+        return network_of(self.key)
+
+    @property
+    def prediction(self) -> Prediction:
+        return predicted(self.key, self)
+
+    @property
+    def whole(self) -> Prediction:
+        """What the network says with all of its blocks."""
+        return replace(self, key=self.key.whole).prediction
+
+    @property
+    def size(self) -> str:
+        """Height × width of what the network sees, as a page says it."""
+        return shape_text(self.weights.data.preprocessing.size)
+
+    def on(self, picture: Chosen) -> Run:
+        """The same on another picture."""
+        return run_with((picture,), self.weights, self.invert, self.off, self.key.form)
+
+    def channels(self, layer: str) -> np.ndarray:
+        """The numbers of a layer's channels, the strongest first."""
+        return channels(self.key, layer, self)
+
+    def maps(self, layer: str) -> np.ndarray:
+        """A layer's output, C×H×W."""
+        return activated(self.key, layer, self)
+
+
+@shared()
+def brightness(picture: str, _picture: Chosen) -> float:
+    """Of a picture's border, 0 to 255."""
+    return _picture.made(preprocess.border_brightness)
+
+
+@shared(most=2**24)  # so that many large pictures, one after the other, push out nothing else
+def prepared(picture: str, preprocessing: Preprocessing, inverted: bool, _picture: Chosen) -> Prepared:
+    return _picture.made(lambda picture: preprocess.prepare(picture, preprocessing, inverted))
+
+
+@shared()
+def predicted(key: Key, _run: Run) -> Prediction:
+    watched = [part.layers[-1].name for part in network_parts(_run.trace)]
+    if _run.trace.inference_memory.bytes > LARGE:
+        tidy()  # a moment later, when the pass is over
+    return predict.predict(_run.runner, _run.prepared.tensor, key.form, watched)
+
+
+@shared()
+def activated(key: Key, layer: str, _run: Run) -> np.ndarray:
+    return predict.activation(_run.runner, _run.prepared.tensor, layer, key.form)
+
+
+@shared()
+def channels(key: Key, layer: str, _run: Run) -> np.ndarray:
+    return predict.by_strength(_run.maps(layer))
+
+
+@shared(stays=True)
+def lesioned(weights: Weights, how: Device, off: tuple[str, ...]) -> ResNet:
+    return without(model(weights, how), off)
+
+
+def trace_of(weights: Weights) -> Trace:
+    """The network at the image size that the weights take."""
+    return traced(weights.config, weights.data.preprocessing.size)
+
+
+def run(pictures: Sequence[Chosen], weights: Weights, invert: bool | None) -> Run:
+    """Prepare the first picture as the weights want it, and predict, with the blocks off that the view names."""
+    off = tuple(name for name in session.view().off if name in switchable(weights.config))
+    return run_with(pictures, weights, invert, off, form())
+
+
+def run_with(
+    pictures: Sequence[Chosen], weights: Weights, invert: bool | None, off: tuple[str, ...], how: Device
+) -> Run:
+    """`run` with its choices named; what the network says is known before it returns."""
+    picture, bright = pictures[0], weights.data.preprocessing.bright_on_dark
+    inverted = bright and brightness(picture.digest, picture) > 127 if invert is None else invert
+    result = Run(tuple(pictures), invert, Key(picture.digest, inverted, weights, off, how), trace_of(weights))
+    _ = result.whole, result.prediction
+    return result
+
+
+def network_of(key: Key) -> ResNet:
+    """The network of a run, without the blocks that are off."""
+    network = loaded(key.weights, key.form)
+    return lesioned(key.weights, key.form, key.off) if key.off else network
+
+
+def thumbnails(result: Run) -> dict[str, str]:
+    """The strongest map of each part of the network, as picture addresses."""
+    found = result.prediction.strongest
+    return {
+        part.identifier: rasters.data_url(Image.fromarray(rasters.coloured(found[part.layers[-1].name])))
+        for part in network_parts(result.trace)
+        if part.layers[-1].name in found and len(part.shape) == 3 and part.shape[1] > 1
+    }
+
+
+def verdict(result: Run) -> None:
+    """The five most probable classes, on what device and how fast, and what the weights know.
+
+    With blocks off, beside the probabilities of the whole network, and what changed.
+    """
+    prediction, data = result.prediction, result.weights.data
+    if not prediction.finite:
+        st.error("The activations overflowed, so there is no prediction; normalisation keeps deep networks finite.")
+        return
+    top = prediction.top(5)
+    if result.off and (best := result.whole.top(1)[0][0]) not in dict(top):
+        top = [*top[:-1], (best, float(prediction.probabilities[best]))]
+    names = [data.categories[index] for index, _ in top]
+    if result.weights.key == "random":
+        st.markdown("**Untrained: the names mean nothing yet**")
+    else:
+        st.markdown(f"**{names[0]}**, {top[0][1]:.1%}", help="The class of the highest score, by softmax.")
+    if result.off:
+        st.markdown(change(result))
+    whole = [float(result.whole.probabilities[index]) for index, _ in top] if result.off else None
+    st.html(bars(names, [probability for _, probability in top], whole))
+    if not result.off:
+        st.caption(
+            f"{prediction.seconds * 1000:.0f} ms on {prediction.device.name} in {prediction.device.form}, "
+            f"{result.trace.macs / 1e6:,.0f} M MACs at {result.size} pixels"
+        )
+    if result.weights.key == "bundled":
+        known = ", ".join(data.categories)
+        st.caption(
+            f"These weights know ten things: {known}. A picture of anything else gets one of these names too, "
+            "often with high confidence."
+        )
+
+
+def bars(names: Sequence[str], probabilities: Sequence[float], whole: Sequence[float] | None = None) -> str:
+    """Probabilities as bars in HTML; with blocks off, over those of the `whole` network.
+
+    A Plotly chart would take the browser longer than the prediction takes the server.
+    """
+    series = {"with blocks off": (probabilities, ACCENT)}
+    if whole is not None:
+        series["whole network"] = (whole, STEM)
+
+    def bar(share: float, shade: str) -> str:
+        return f'<div title="{share:.2%}"><i style="width:{share:.2%};background:{shade}"></i>{share:.1%}</div>'
+
+    rows = "".join(
+        f"<dt>{escape(name)}</dt><dd>{''.join(bar(values[row], shade) for values, shade in series.values())}</dd>"
+        for row, name in enumerate(names)
+    )
+    legend = "".join(f'<span><i style="background:{shade}"></i>{words}</span>' for words, (_, shade) in series.items())
+    return f'<dl class="bars">{rows}</dl>' + (f'<div class="legend">{legend}</div>' if whole is not None else "")
+
+
+def change(result: Run) -> str:
+    """What the prediction does when blocks are switched off, in a sentence."""
+    names, whole = result.weights.data.categories, result.whole
+    count = f"{len(result.off)} blocks are" if len(result.off) > 1 else f"`{result.off[0]}` is"
+    if not whole.finite:
+        return f"{count} off. The activations of the whole network overflow."
+    best, before = whole.top(1)[0]
+    after = float(result.prediction.probabilities[best])
+    same = result.prediction.top(1)[0][0] == best
+    return (
+        f"{count} off. The whole network says **{names[best]}**{' too' if same else ''}, {before:.1%}: "
+        f"that class went {'down' if after < before else 'up'} by {abs(after - before) * 100:.1f} points to {after:.1%}."
+    )
+
+
+def seen(result: Run) -> None:
+    """What the network really saw, beside the picture."""
+    left, right = st.columns(2)
+    left.image(result.picture.small, caption=session.escape_markdown(result.picture.name), width="stretch")
+    words = f"What the network sees: {result.size}" + (", inverted" if result.prepared.inverted else "")
+    right.image(rasters.fitting(result.prepared.seen, SHOWN), caption=words, width="stretch")
+
+
+# -- activations --------------------------------------------------------------------------
+
+CHANNELS = (32, 128, 512)
+
+
+def chosen_channel(order: np.ndarray) -> int:
+    """The channel that is selected in all tabs, of all by their strength: the one that a person chose, else the strongest."""
+    chosen = st.session_state.get("channel")
+    return chosen if chosen is not None and chosen < len(order) else int(order[0])
+
+
+def activations(result: Run) -> None:
+    """The selected layer's channels, strongest first; one of them large over the picture; statistics."""
+    layer = chosen_layer(result.trace)
+    maps = result.maps(layer.name)
+    grid, one = st.columns([8, 5])
+    with grid, st.container(border=True, key="activations"):
+        st.markdown(f"**What `{layer.name}` puts out**")
+        if maps.shape[1] * maps.shape[2] == 1:
+            st.plotly_chart(inference.channel_figure(maps[:, 0, 0], layer.name), key="channel chart")
+            channel = None
+        else:
+            channel = channel_grid(result, maps, layer.name)
+    with one, st.container(border=True, key="one channel"):
+        if channel is not None:
+            st.markdown(f"**Channel {channel} over the picture**")
+            blend = st.slider(
+                "Blend", 0.0, 1.0, 0.6, key="blend", persist_state="session",
+                help="0 shows the picture alone, 1 the map alone.",
+            )  # fmt: skip
+            st.image(rasters.overlay(maps[channel], result.prepared.seen, blend, layer.field), width="stretch")
+            st.caption("Each place shows the unit whose receptive field has its middle nearest.")
+        else:
+            st.markdown("**In numbers**")
+        numbers(maps, result.size)
+
+
+def channel_grid(result: Run, maps: np.ndarray, name: str) -> int:
+    """The grid of a layer's channel maps; returns the selected channel."""
+    order = predict.by_strength(maps)
+    choices = [most for most, fewer in zip(CHANNELS, (0, *CHANNELS), strict=False) if fewer < len(order)]
+    most = min(st.session_state.get("channels shown") or CHANNELS[0], choices[-1])
+    if len(choices) > 1:
+        key = f"shown of {len(order)}"
+        session.set_widget(key, most)
+        st.segmented_control(
+            "Channels shown", choices, required=True, key=key, format_func=lambda most: str(min(most, len(order))),
+            on_change=lambda: st.session_state.update({"channels shown": st.session_state[key] or most}),
+        )  # fmt: skip
+    shown = [int(channel) for channel in order[:most]]
+    selected = chosen_channel(order)
+
+    def select(identifier: str) -> None:
+        st.session_state.channel = int(identifier)
+
+    with st.container(height=430 if len(shown) > CHANNELS[0] else "content", border=False):
+        labels = {str(channel): str(channel) for channel in shown}
+        pictures = rasters.channel_tiles(maps, shown)
+        tiles(contacts(pictures), labels, str(selected), "channel tiles", select)
+    st.caption(
+        f"{len(shown)} of {len(order)} channels, the largest mean magnitude first; each in its own range, dark to bright."
+    )
+    downloads(
+        name,
+        lambda: rasters.sheet(pictures, 8),
+        lambda: {"channels": order, "activation": result.maps(name)},
+        maps.nbytes,
+    )
+    return selected
+
+
+def numbers(maps: np.ndarray, size: str) -> None:
+    found = predict.statistics(maps)
+    shape = "×".join(map(str, maps.shape if maps.shape[1] * maps.shape[2] > 1 else maps.shape[:1]))
+    rows = {
+        "Image": f"{size} px", "Shape": shape, "Mean": f"{found.mean:.3g}", "Deviation": f"{found.std:.3g}",
+        "Range": f"{found.low:.3g} to {found.high:.3g}", "Exact zeros": f"{found.zeros:.1%}",
+    }  # fmt: skip
+    st.html('<dl class="facts">' + "".join(f"<dt>{k}</dt><dd>{v}</dd>" for k, v in rows.items()) + "</dl>")

@@ -1,0 +1,53 @@
+"""Tabs and segments, which the link names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from .session import around, choose, escape_markdown, set_widget, show_or_say, view
+
+
+def open_tab(names: Sequence[str]) -> str:
+    """Which of these the link's tab names; the first, and a sentence, where it names another."""
+    asked = view().tab
+    if asked and asked not in names:
+        st.warning(escape_markdown(f"tab = {asked} is not one of {', '.join(names)}; {names[0]} is open instead."))
+    return asked if asked in names else names[0]
+
+
+def tab_chosen(first: str, key: str) -> None:
+    chosen = st.session_state[key]
+    choose(tab="" if chosen == first else chosen)
+
+
+def tabs(panels: Mapping[str, Callable[..., None]], *given: Any) -> None:
+    """Panels by the name of their tab, each called with `given`; only the open one is made, and the link says which.
+
+    What is clicked in them draws only them again, or the whole page where it changed what shows around them.
+    """
+    st.session_state.drawn = around()
+    names = list(panels)
+
+    @st.fragment(key="panels")
+    def draw() -> None:
+        if around() != st.session_state.drawn:
+            st.rerun()
+        set_widget("tab", open_tab(names))
+        made = st.tabs(names, key="tab", on_change=tab_chosen, args=(names[0], "tab"))
+        for tab, panel in zip(made, panels.values(), strict=True):
+            if tab.open:
+                with tab:
+                    show_or_say(panel, *given)
+
+    draw()
+
+
+def segments(label: str, names: Sequence[str], key: str) -> str:
+    """One of `names` to choose, which the link says as it says an open tab."""
+    chosen = open_tab(names)
+    set_widget(key, chosen)
+    st.segmented_control(label, names, key=key, required=True, on_change=tab_chosen, args=(names[0], key))
+    return chosen
