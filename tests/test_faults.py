@@ -29,7 +29,7 @@ from explorer.analysis import published
 from explorer.bench import browser, visitors
 from explorer.bench.browser import ROOT
 from explorer.experiments import degradation
-from explorer.inference import images
+from explorer.inference import samples as sample_files
 from explorer.inference.samples import labelled, samples
 from explorer.lessons import source
 from explorer.link import View
@@ -232,7 +232,7 @@ def test_a_shipped_file_that_is_damaged_is_a_sentence(
     name: str, damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / name
-    for module, place, value in ((images, "_SAMPLES", tmp_path), (degradation, "IMAGES", path), (degradation, "RUNS", path), (published, "FILE", path)):  # fmt: skip
+    for module, place, value in ((sample_files, "_SAMPLES", tmp_path), (degradation, "IMAGES", path), (degradation, "RUNS", path), (published, "FILE", path)):  # fmt: skip
         monkeypatch.setattr(module, place, value)
     whole = next((ROOT / "explorer").rglob(name)).read_bytes()
     if damage == "a folder":

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from explorer.analysis.parts import blocks, fixed, switchable
 from explorer.analysis.trace import trace
-from explorer.figures import base, inference
+from explorer.drawing.palette import colour
+from explorer.figures import inference
 from explorer.inference.addition import Contribution, addition, contributions
 from explorer.inference.device import Device
 from explorer.inference.images import open_image
@@ -271,7 +272,7 @@ def test_bars_are_the_ratios_and_blocks_off_are_hollow() -> None:
     found = [Contribution(f"layer{stage}.0", float(stage), 2.0, 3.0) for stage in (1, 2, 3)]
     figure = inference.contribution_figure(found, "layer2.0", ["layer3.0"])
     assert [list(bar.y) for bar in figure.data] == [[0.5], [1.0], [1.5]]
-    assert [bar.marker.color[0] == base.colour(f"stage {stage}") for stage, bar in enumerate(figure.data, 1)] == [
+    assert [bar.marker.color[0] == colour(f"stage {stage}") for stage, bar in enumerate(figure.data, 1)] == [
         True, True, False,
     ]  # fmt: skip
     assert [bar.marker.line.width[0] for bar in figure.data] == [1, 3, 1]

@@ -357,7 +357,7 @@ def test_who_waits_to_build_can_leave(fresh: Callable[[], None], monkeypatch: py
         raise InterruptedError
 
     monkeypatch.setattr(cached, "load", lambda *_, **__: pytest.fail("it is not built"))
-    monkeypatch.setattr(cached.inference, "waiting", leave)
+    monkeypatch.setattr(cached.turns, "waiting", leave)
     with cached.BUILDING.place(size=2**40), pytest.raises(InterruptedError):
         cached.model(random_weights(SMALL, (32, 32)), CPU)
     with cached.BUILDING.place(1, size=2**40):  # nobody is left in the line

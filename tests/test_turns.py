@@ -50,10 +50,10 @@ from explorer.inference.turns import (
     Turn,
     Watch,
     in_turn,
-    single_thread,
 )
 from explorer.sharing import scheduler, store
 from explorer.sharing.scheduler import FairShare
+from explorer.sharing.threads import single_thread
 from resnet import ResNet, ResNetConfig, preset
 from resnet.weights import Preprocessing, random_weights, randomly
 
@@ -378,7 +378,8 @@ WORST = (
 MEASURED = """
 import sys, time
 import torch
-from explorer.inference import Device, predict
+from explorer.inference.device import Device
+from explorer.inference.predict import predict
 from resnet import ResNetConfig
 from resnet.weights import randomly
 

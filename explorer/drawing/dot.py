@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 from ..analysis.parts import parts
 from .svg import short_shape
 
-# -- graphviz -----------------------------------------------------------------------------
-
 DRAWABLE = 800
 """Layers up to which graphviz draws each one; beyond, it draws blocks."""
 

@@ -8,8 +8,6 @@ from ..experiments.kernels import Kernels
 from .palette import STAGES
 from .svg import MUTED, TEXT, Drawing, line, text
 
-# -- the field as a drawing ---------------------------------------------------------------
-
 PANEL, SPACE, TOP = 152.0, 34.0, 46.0
 FINE = 45
 """Grids of more pixels a side are drawn without lines."""

@@ -13,8 +13,6 @@ from plotly.colors import sample_colorscale
 
 from ..analysis.receptive_field import Field
 
-# -- activations as pictures --------------------------------------------------------------
-
 
 def _shades(scale: str) -> np.ndarray:
     """256 shades of a plotly colour scale, 256×3 bytes."""

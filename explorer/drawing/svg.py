@@ -30,9 +30,6 @@ class Drawing(NamedTuple):
         )
 
 
-# -- elements -----------------------------------------------------------------------------
-
-
 def text(
     x: float, y: float, words: str, fill: str = TEXT, size: float = 12, anchor: str = "middle", weight: int = 400
 ) -> str:

@@ -15,8 +15,6 @@ from resnet.blocks import Block
 from .device import Device
 from .predict import watching
 
-# -- inside the addition ------------------------------------------------------------------
-
 
 class Contribution(NamedTuple):
     """The Euclidean norms, over all channels and positions, of a block's branch F(x), shortcut S(x) and of the sum."""

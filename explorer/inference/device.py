@@ -12,8 +12,6 @@ from resnet import ResNet, title
 from ..analysis.layers import shape_text
 from .turns import LARGE, Turn
 
-# -- device -------------------------------------------------------------------------------
-
 DType = torch.dtype  # inside `Device` the name torch is taken
 Layout = torch.memory_format
 

@@ -10,8 +10,6 @@ from ..analysis.memory import gradient_memory, working_memory
 from ..analysis.trace import Trace
 from .turns import TooLargeError
 
-# -- limits -------------------------------------------------------------------------------
-
 MAX_WEIGHT_BYTES = 2**30
 MAX_BYTES = 2**30
 MAX_GRADIENT_BYTES = 2**31

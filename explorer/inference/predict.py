@@ -17,8 +17,6 @@ from resnet import ResNet
 
 from .device import Device, synchronise
 
-# -- prediction and activations -----------------------------------------------------------
-
 
 @dataclass(frozen=True, eq=False)
 class Prediction:

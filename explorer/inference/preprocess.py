@@ -20,9 +20,6 @@ def normalised(images: np.ndarray, preprocessing: Preprocessing) -> Tensor:
     return ((torch.tensor(images, dtype=torch.float32) / 255 - preprocessing.mean[0]) / preprocessing.std[0])[:, None]
 
 
-# -- preparation --------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, eq=False)
 class Prepared:
     """A picture as a network takes it: `seen` are the bytes H×W×C that it really sees, of which pixels and tensor are made

@@ -16,8 +16,6 @@ from resnet.weights import intact
 from . import decode
 from .decode import ImageError
 
-# -- samples ------------------------------------------------------------------------------
-
 _SAMPLES = Path(__file__).parents[1] / "samples"
 
 

@@ -24,8 +24,6 @@ from ..sharing import store
 from ..sharing.scheduler import PAGES, FairShare
 from ..sharing.threads import threads
 
-# -- turns --------------------------------------------------------------------------------
-
 Value = TypeVar("Value")
 
 PRIORITY = 10

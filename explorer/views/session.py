@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-# -- one session --------------------------------------------------------------------------
-
 
 def open_link() -> None:
     """Take the view from the link where the link is new: opened, or gone back or forward to."""

@@ -14,8 +14,6 @@ from resnet.options import from_text, to_text
 from ..link import natural_size, parse_size, size_text
 from .session import change, refuse, set_widget, show, view
 
-# -- sidebar ------------------------------------------------------------------------------
-
 CUSTOM = "custom"
 SEGMENTS = 5
 """Options with more choices than this, or long ones, are a list."""
