@@ -2,6 +2,7 @@
 
 The post annotates torchvision's ResNet (2019). Each `Claim` computes its evidence from
 traces, torch modules, published figures or measured gradients, and its verdict from that evidence.
+`claim` above that computation says what the post claims and where it can be seen and tried.
 """
 
 from __future__ import annotations
@@ -70,6 +71,8 @@ class Finding(NamedTuple):
     words: str
 
 
+Check = Callable[[], Finding]
+
 LINE, PICTURE, EXPERIMENT = "line", "picture", "experiment"
 """Where a claim leads: the source it is about, a page where its numbers are seen, and one where it is put to the test."""
 
@@ -94,7 +97,7 @@ class Claim:
 
     key: str
     statement: str
-    check: Callable[[], Finding]
+    check: Check
     note: str
     picture: tuple[str, str, View]
     experiment: tuple[str, str, View]
@@ -117,9 +120,44 @@ class Claim:
         )
 
 
+_claims: list[Claim] = []
+
+
+def claim(
+    key: str,
+    statement: str,
+    *,
+    line: str,
+    picture: tuple[str, str, View],
+    experiment: tuple[str, str, View],
+) -> Callable[[Check], Check]:
+    """Makes the function below the check of a claim, `line` its note; claims stand in the order of their functions."""
+
+    def add(check: Check) -> Check:
+        _claims.append(Claim(key, statement, check, line, picture, experiment))
+        return check
+
+    return add
+
+
+FIFTY = View(preset("resnet50"))
+
+
+def changed(name: str, **values: Any) -> ResNetConfig:
+    """A preset with other values of some fields."""
+    return preset(name).with_(**values)[0]
+
+
 # -- stacks, blocks and filters -----------------------------------------------------------
 
 
+@claim(
+    "stack",
+    "Three 3×3 convolutions in a row see as much as one 7×7, with 27 weights in place of 49.",
+    line="Why 3×3",
+    picture=("kernels", "kernel stacks", FIFTY),
+    experiment=("kernels", "as a stem", replace(FIFTY, lab=CASES["As a stem: 32, 32, 64"].to_text())),
+)
 def stacked_kernels() -> Finding:
     """Three 3×3 against one 7×7, at equal width and as a stem."""
     small, large = stack(Lab()), single(Lab())
@@ -146,6 +184,13 @@ def stacked_kernels() -> Finding:
     )
 
 
+@claim(
+    "bottleneck",
+    "At 256 channels, two 3×3 layers have 3·3·256·2 weights and a bottleneck has 64 + 3·3·64 + 256.",
+    line="The bottleneck",
+    picture=("kernels", "the block up close", replace(FIFTY, tab="The block")),
+    experiment=("compare", "ResNet-34 against ResNet-50", View(preset("resnet34"), others=(FIFTY.config,))),
+)
 def bottleneck_weights() -> Finding:
     """Two 3×3 at 256 channels against a bottleneck, as the post counts and as the modules do."""
     basic, bottleneck = (
@@ -170,6 +215,17 @@ def bottleneck_weights() -> Finding:
     )
 
 
+@claim(
+    "constant",
+    "The number of features times the size of the feature map stays about the same.",
+    line="The design rules",
+    picture=("architecture", "the stages of ResNet-34", View(preset("resnet34"))),
+    experiment=(
+        "compare",
+        "widths that stay the same",
+        View(preset("resnet34"), others=(changed("resnet34", planes=(64,) * 4),)),
+    ),
+)
 def constant_size() -> Finding:
     """Channels times map size at the end of each stage of ResNet-34."""
     traced = trace(preset("resnet34"))
@@ -195,6 +251,21 @@ def constant_size() -> Finding:
     )
 
 
+@claim(
+    "shortcut",
+    "Shortcuts add neither parameters nor computation, but for the addition.",
+    line="What each option costs",
+    picture=(
+        "compare",
+        "ResNet-50 against A, C and plain",
+        replace(FIFTY, others=tuple(changed("resnet50", shortcut=option) for option in ("A", "C", "none"))),
+    ),
+    experiment=(
+        "kernels",
+        "one block with a projection",
+        replace(FIFTY, tab="The block", lab=Lab(entry="B").to_text()),
+    ),
+)
 def free_shortcuts() -> Finding:
     """The bill of each shortcut option, for ResNet-50 over the plain network."""
     options = ("none", "A", "B", "C", "D")
@@ -216,6 +287,17 @@ def free_shortcuts() -> Finding:
     )
 
 
+@claim(
+    "projection",
+    "Projecting in every shortcut is only marginally better than the identity.",
+    line="Projecting",
+    picture=("accuracy", "accuracy and cost of ResNet-34", View(preset("resnet34"))),
+    experiment=(
+        "experiments",
+        "train with option C",
+        View(tab="Degradation", training=Settings(shortcut="C").to_text()),
+    ),
+)
 def projections() -> Finding:
     """ResNet-34 with each shortcut option in Table 3 of the paper, and what the options cost."""
     options = ("A", "B", "C")
@@ -235,6 +317,17 @@ def projections() -> Finding:
     )
 
 
+@claim(
+    "downsample",
+    "A shortcut is projected where the channels or the map change, and nowhere else.",
+    line="When the shortcut must change",
+    picture=("architecture", "the first projection", replace(FIFTY, at="layer1.0.downsample.0")),
+    experiment=(
+        "architecture",
+        "option C, which projects everywhere",
+        View(changed("resnet50", shortcut="C"), pinned=FIFTY.config),
+    ),
+)
 def projected_where() -> Finding:
     """Every block of the paper's five networks: whether its shapes differ, and whether it projects."""
     changes = projects = differs = blocks = 0
@@ -265,6 +358,17 @@ def projected_where() -> Finding:
     )
 
 
+@claim(
+    "filters",
+    "ResNet has filters of 3×3 and 1×1 and no other size.",
+    line="One helper for every convolution",
+    picture=("architecture", "the first convolution", replace(FIFTY, at="conv1")),
+    experiment=(
+        "architecture",
+        "a stem without the 7×7",
+        View(changed("resnet50", stem="deep"), at="conv1.0", pinned=FIFTY.config),
+    ),
+)
 def filter_sizes() -> Finding:
     """The kernels of ResNet-50's convolutions."""
     kernels = Counter(layer.kernel for layer in convolutions(trace(preset("resnet50"))))
@@ -280,6 +384,13 @@ def filter_sizes() -> Finding:
     )
 
 
+@claim(
+    "halve",
+    "A convolution with stride 2 halves the feature map.",
+    line="Making the stages",
+    picture=("architecture", "where ResNet-34 halves", View(preset("resnet34"), at="layer2.0.conv1")),
+    experiment=("architecture", "a map with an odd side", View(preset("resnet34"), (200, 200), at="layer4.0.conv1")),
+)
 def halving() -> Finding:
     """The sides that a 3×3 convolution with stride 2 makes of all sides from 1 to 224."""
     conv = nn.Conv2d(1, 1, 3, stride=2, padding=1, device="meta")
@@ -306,6 +417,21 @@ def halving() -> Finding:
     )
 
 
+@claim(
+    "relu",
+    "ReLU turns every input above a certain value into zero.",
+    line="The non-linearity",
+    picture=(
+        "inference",
+        "maps before and after",
+        View(BUNDLED["resnet20"], (28, 28), at="layer1.0.act1", tab="Activations"),
+    ),
+    experiment=(
+        "inference",
+        "with a leaky ReLU",
+        View(changed("resnet20_fashion", activation="leaky_relu"), (28, 28), at="layer1.0.act1", tab="Activations"),
+    ),
+)
 def rectifier() -> Finding:
     """ReLU on numbers from −3 to 3, and how much of the first maps of the shipped ResNet-20 it makes zero."""
     inputs = torch.arange(-3.0, 4.0)
@@ -332,6 +458,17 @@ def rectifier() -> Finding:
     )
 
 
+@claim(
+    "shrink",
+    "In the middle of a bottleneck the feature map gets smaller.",
+    line="Where the stride goes",
+    picture=(
+        "architecture",
+        "the block where it does",
+        replace(FIFTY, at="layer2.0.conv2", pinned=preset("resnet50_v1")),
+    ),
+    experiment=("compare", "v1 against v1.5", View(preset("resnet50_v1"), others=(FIFTY.config,))),
+)
 def shrinking_bottleneck() -> Finding:
     """Which bottleneck blocks of ResNet-50 halve the map, and in which convolution."""
     shrinks = {name: shrinking(trace(preset(name))) for name in ("resnet50", "resnet50_v1")}
@@ -357,6 +494,17 @@ def shrinking_bottleneck() -> Finding:
     )
 
 
+@claim(
+    "pointwise",
+    "A 1×1 convolution adds all channels to one number and repeats it with different weights.",
+    line="What a 1×1 does",
+    picture=("kernels", "a 1×1 by hand", replace(FIFTY, tab="The 1×1 convolution")),
+    experiment=(
+        "kernels",
+        "sum and copy",
+        replace(FIFTY, tab="The 1×1 convolution", lab=Lab(weights=MATRICES["Sum and copy"]).to_text()),
+    ),
+)
 def one_by_one() -> Finding:
     """The weight matrix of a 1×1 convolution from 64 to 256 channels, at its initialisation."""
     chance = torch.Generator().manual_seed(0)
@@ -387,34 +535,20 @@ def one_by_one() -> Finding:
     )
 
 
-def expansion() -> Finding:
-    """Channels inside and after a block of each kind, for 64 planes."""
-    found = {}
-    for name, slot in (("resnet34", "conv1"), ("resnet50", "conv2")):
-        traced = trace(preset(name))
-        inner, outer = traced.by_name[f"layer1.1.{slot}"].out_shape[0], block(traced, "layer1.1")[-1].out_shape[0]
-        found[name] = (inner, outer, traced.config.expansion * traced.config.planes[0])
-    (_, _, basic), (inner, outer, product) = found["resnet34"], found["resnet50"]
-    evidence = (
-        Evidence("Planes of the first stage", preset("resnet50").planes[0]),
-        Evidence("Bottleneck, inside", inner, "channels"),
-        Evidence("Bottleneck, put out", outer, "channels"),
-        Evidence("Basic block, put out", found["resnet34"][1], "channels"),
-        Evidence("Planes × expansion, bottleneck", product),
-        Evidence("Planes × expansion, basic", basic),
-    )
-    return Finding(
-        HOLDS if inner == product else FAILS,
-        "",
-        evidence,
-        "The product is what a block puts out. The next block and the classifier have to know how many channels they "
-        "read, and a bottleneck puts out four times its planes. That is what the factor is for.",
-    )
-
-
 # -- depth --------------------------------------------------------------------------------
 
 
+@claim(
+    "depth",
+    "A deep network without shortcuts ends up worse than a shallower one, 52 layers against 36.",
+    line="A block adds a change",
+    picture=("inference", "the shipped Plain-56", View(BUNDLED["plain56"], (28, 28), pinned=BUNDLED["resnet56"])),
+    experiment=(
+        "experiments",
+        "train plain and residual networks",
+        View(preset("plain56"), (32, 32), pinned=preset("resnet56"), tab="Degradation"),
+    ),
+)
 def degradation() -> Finding:
     """Plain and residual networks, shallow and deep: the paper's on ImageNet, the shipped ones, and those trained in small."""
     paper = {r.config: r.top1 for r in published() if r.recipe == "paper"}
@@ -454,6 +588,23 @@ def degradation() -> Finding:
     )
 
 
+@claim(
+    "iterations",
+    "More training steps alone do not bring the training error down.",
+    line="What the branch learns",
+    picture=("inference", "what a deep plain network rests on", View(BUNDLED["plain56"], (28, 28), tab="Blocks off")),
+    experiment=(
+        "experiments",
+        "train for longer",
+        View(
+            preset("plain56"),
+            (32, 32),
+            pinned=preset("resnet56"),
+            tab="Degradation",
+            training=Settings(steps=1000).to_text(),
+        ),
+    ),
+)
 def iterations() -> Finding:
     """The training losses of the shipped degradation runs after fewer and more steps."""
     lengths = {settings.steps: summarise(runs) for settings, runs in shipped_runs().groups.items()}
@@ -484,6 +635,13 @@ COPIES, COPIED = Place(3, 8), 100
 """What is appended, and the test images it is judged on."""
 
 
+@claim(
+    "identity",
+    "In theory a deeper network is never worse: its added layers can be the identity.",
+    line="A block adds a change",
+    picture=("inference", "what each block adds", View(BUNDLED["resnet20"], (28, 28), tab="Inside the addition")),
+    experiment=("experiments", "append blocks that copy", View(BUNDLED["resnet20"], (28, 28), tab="Identity")),
+)
 def identity() -> Finding:
     """Blocks that copy their input, appended to the shipped networks of depth 20."""
     evidence, kept, copied = [], True, True
@@ -519,6 +677,17 @@ def identity() -> Finding:
     )
 
 
+@claim(
+    "vanishing",
+    "The reason is not that gradients vanish.",
+    line="What the branch learns",
+    picture=(
+        "architecture",
+        "Plain-56 against ResNet-56",
+        View(preset("plain56"), (32, 32), pinned=preset("resnet56")),
+    ),
+    experiment=("experiments", "measure the gradients", View(preset("plain56"), (32, 32), tab="Gradients")),
+)
 def vanishing() -> Finding:
     """Gradient norms of the first and the last convolution at initialisation."""
     with single_thread():
@@ -554,6 +723,47 @@ def vanishing() -> Finding:
         f"pictures of {SIDE}×{SIDE} pixels, {SEEDS} seeds.",
     )
 
+
+# -- expansion ----------------------------------------------------------------------------
+
+
+@claim(
+    "expansion",
+    "Planes times expansion is the width inside a block; why the factor is needed is unclear.",
+    line="The expansion",
+    picture=("architecture", "the last 1×1 of a bottleneck", replace(FIFTY, at="layer1.1.conv3")),
+    experiment=(
+        "architecture",
+        "the same planes in basic blocks",
+        View(changed("resnet50", block="basic"), at="layer1.1.conv2", pinned=FIFTY.config),
+    ),
+)
+def expansion() -> Finding:
+    """Channels inside and after a block of each kind, for 64 planes."""
+    found = {}
+    for name, slot in (("resnet34", "conv1"), ("resnet50", "conv2")):
+        traced = trace(preset(name))
+        inner, outer = traced.by_name[f"layer1.1.{slot}"].out_shape[0], block(traced, "layer1.1")[-1].out_shape[0]
+        found[name] = (inner, outer, traced.config.expansion * traced.config.planes[0])
+    (_, _, basic), (inner, outer, product) = found["resnet34"], found["resnet50"]
+    evidence = (
+        Evidence("Planes of the first stage", preset("resnet50").planes[0]),
+        Evidence("Bottleneck, inside", inner, "channels"),
+        Evidence("Bottleneck, put out", outer, "channels"),
+        Evidence("Basic block, put out", found["resnet34"][1], "channels"),
+        Evidence("Planes × expansion, bottleneck", product),
+        Evidence("Planes × expansion, basic", basic),
+    )
+    return Finding(
+        HOLDS if inner == product else FAILS,
+        "",
+        evidence,
+        "The product is what a block puts out. The next block and the classifier have to know how many channels they "
+        "read, and a bottleneck puts out four times its planes. That is what the factor is for.",
+    )
+
+
+# -- what is measured, and on what --------------------------------------------------------
 
 BATCH, SIDE = 16, 16
 
@@ -595,111 +805,5 @@ def shrinking(traced: Trace) -> list[Layer]:
     ]  # fmt: skip
 
 
-# -- the claims ---------------------------------------------------------------------------
-
-FIFTY = View(preset("resnet50"))
-
-
-def changed(name: str, **values: Any) -> ResNetConfig:
-    """A preset with other values of some fields."""
-    return preset(name).with_(**values)[0]
-
-
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
-        "stack", "Three 3×3 convolutions in a row see as much as one 7×7, with 27 weights in place of 49.",
-        stacked_kernels, note="Why 3×3",
-        picture=("kernels", "kernel stacks", FIFTY),
-        experiment=("kernels", "as a stem", replace(FIFTY, lab=CASES["As a stem: 32, 32, 64"].to_text())),
-    ),
-    Claim(
-        "bottleneck", "At 256 channels, two 3×3 layers have 3·3·256·2 weights and a bottleneck has 64 + 3·3·64 + 256.",
-        bottleneck_weights, note="The bottleneck",
-        picture=("kernels", "the block up close", replace(FIFTY, tab="The block")),
-        experiment=("compare", "ResNet-34 against ResNet-50", View(preset("resnet34"), others=(FIFTY.config,))),
-    ),
-    Claim(
-        "constant", "The number of features times the size of the feature map stays about the same.",
-        constant_size, note="The design rules",
-        picture=("architecture", "the stages of ResNet-34", View(preset("resnet34"))),
-        experiment=("compare", "widths that stay the same", View(preset("resnet34"), others=(changed("resnet34", planes=(64,) * 4),))),
-    ),
-    Claim(
-        "shortcut", "Shortcuts add neither parameters nor computation, but for the addition.",
-        free_shortcuts, note="What each option costs",
-        picture=("compare", "ResNet-50 against A, C and plain", replace(FIFTY, others=tuple(changed("resnet50", shortcut=option) for option in ("A", "C", "none")))),
-        experiment=("kernels", "one block with a projection", replace(FIFTY, tab="The block", lab=Lab(entry="B").to_text())),
-    ),
-    Claim(
-        "projection", "Projecting in every shortcut is only marginally better than the identity.",
-        projections, note="Projecting",
-        picture=("accuracy", "accuracy and cost of ResNet-34", View(preset("resnet34"))),
-        experiment=("experiments", "train with option C", View(tab="Degradation", training=Settings(shortcut="C").to_text())),
-    ),
-    Claim(
-        "downsample", "A shortcut is projected where the channels or the map change, and nowhere else.",
-        projected_where, note="When the shortcut must change",
-        picture=("architecture", "the first projection", replace(FIFTY, at="layer1.0.downsample.0")),
-        experiment=("architecture", "option C, which projects everywhere", View(changed("resnet50", shortcut="C"), pinned=FIFTY.config)),
-    ),
-    Claim(
-        "filters", "ResNet has filters of 3×3 and 1×1 and no other size.",
-        filter_sizes, note="One helper for every convolution",
-        picture=("architecture", "the first convolution", replace(FIFTY, at="conv1")),
-        experiment=("architecture", "a stem without the 7×7", View(changed("resnet50", stem="deep"), at="conv1.0", pinned=FIFTY.config)),
-    ),
-    Claim(
-        "halve", "A convolution with stride 2 halves the feature map.",
-        halving, note="Making the stages",
-        picture=("architecture", "where ResNet-34 halves", View(preset("resnet34"), at="layer2.0.conv1")),
-        experiment=("architecture", "a map with an odd side", View(preset("resnet34"), (200, 200), at="layer4.0.conv1")),
-    ),
-    Claim(
-        "relu", "ReLU turns every input above a certain value into zero.",
-        rectifier, note="The non-linearity",
-        picture=("inference", "maps before and after", View(BUNDLED["resnet20"], (28, 28), at="layer1.0.act1", tab="Activations")),
-        experiment=("inference", "with a leaky ReLU", View(changed("resnet20_fashion", activation="leaky_relu"), (28, 28), at="layer1.0.act1", tab="Activations")),
-    ),
-    Claim(
-        "shrink", "In the middle of a bottleneck the feature map gets smaller.",
-        shrinking_bottleneck, note="Where the stride goes",
-        picture=("architecture", "the block where it does", replace(FIFTY, at="layer2.0.conv2", pinned=preset("resnet50_v1"))),
-        experiment=("compare", "v1 against v1.5", View(preset("resnet50_v1"), others=(FIFTY.config,))),
-    ),
-    Claim(
-        "pointwise", "A 1×1 convolution adds all channels to one number and repeats it with different weights.",
-        one_by_one, note="What a 1×1 does",
-        picture=("kernels", "a 1×1 by hand", replace(FIFTY, tab="The 1×1 convolution")),
-        experiment=("kernels", "sum and copy", replace(FIFTY, tab="The 1×1 convolution", lab=Lab(weights=MATRICES["Sum and copy"]).to_text())),
-    ),
-    Claim(
-        "depth", "A deep network without shortcuts ends up worse than a shallower one, 52 layers against 36.",
-        degradation, note="A block adds a change",
-        picture=("inference", "the shipped Plain-56", View(BUNDLED["plain56"], (28, 28), pinned=BUNDLED["resnet56"])),
-        experiment=("experiments", "train plain and residual networks", View(preset("plain56"), (32, 32), pinned=preset("resnet56"), tab="Degradation")),
-    ),
-    Claim(
-        "iterations", "More training steps alone do not bring the training error down.",
-        iterations, note="What the branch learns",
-        picture=("inference", "what a deep plain network rests on", View(BUNDLED["plain56"], (28, 28), tab="Blocks off")),
-        experiment=("experiments", "train for longer", View(preset("plain56"), (32, 32), pinned=preset("resnet56"), tab="Degradation", training=Settings(steps=1000).to_text())),
-    ),
-    Claim(
-        "identity", "In theory a deeper network is never worse: its added layers can be the identity.",
-        identity, note="A block adds a change",
-        picture=("inference", "what each block adds", View(BUNDLED["resnet20"], (28, 28), tab="Inside the addition")),
-        experiment=("experiments", "append blocks that copy", View(BUNDLED["resnet20"], (28, 28), tab="Identity")),
-    ),
-    Claim(
-        "vanishing", "The reason is not that gradients vanish.",
-        vanishing, note="What the branch learns",
-        picture=("architecture", "Plain-56 against ResNet-56", View(preset("plain56"), (32, 32), pinned=preset("resnet56"))),
-        experiment=("experiments", "measure the gradients", View(preset("plain56"), (32, 32), tab="Gradients")),
-    ),
-    Claim(
-        "expansion", "Planes times expansion is the width inside a block; why the factor is needed is unclear.",
-        expansion, note="The expansion",
-        picture=("architecture", "the last 1×1 of a bottleneck", replace(FIFTY, at="layer1.1.conv3")),
-        experiment=("architecture", "the same planes in basic blocks", View(changed("resnet50", block="basic"), at="layer1.1.conv2", pinned=FIFTY.config)),
-    ),
-)  # fmt: skip
+CLAIMS = tuple(_claims)
+"""Every claim, in the order of the post."""

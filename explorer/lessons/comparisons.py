@@ -11,13 +11,28 @@ from ..analysis.compare import activations
 from ..analysis.trace import Trace
 from ..units import amount, mebibytes
 
+Words = Callable[[Sequence[Trace]], str]
+
 
 class Ready(NamedTuple):
     """Two to four networks, and a function of their traces that says in Markdown what to look at."""
 
     name: str
     configs: tuple[ResNetConfig, ...]
-    words: Callable[[Sequence[Trace]], str]
+    words: Words
+
+
+_ready: list[Ready] = []
+
+
+def ready(name: str, configs: tuple[ResNetConfig, ...]) -> Callable[[Words], Words]:
+    """Makes the function below the words of a comparison; comparisons stand in the order of their functions."""
+
+    def add(words: Words) -> Words:
+        _ready.append(Ready(name, configs, words))
+        return words
+
+    return add
 
 
 def presets(*names: str) -> tuple[ResNetConfig, ...]:
@@ -61,6 +76,7 @@ def times(number: float, base: float) -> str:
 # -- what to look at ----------------------------------------------------------------------
 
 
+@ready("Basic or bottleneck", presets("resnet34", "resnet50"))
 def bottleneck(traces: Sequence[Trace]) -> str:
     basic, narrow = traces
     # Both blocks take and put out 256 channels: stage 3 of basic blocks, stage 1 of bottlenecks.
@@ -76,6 +92,7 @@ def bottleneck(traces: Sequence[Trace]) -> str:
     )
 
 
+@ready("18 sees more than 50", presets("resnet18", "resnet50"))
 def sight(traces: Sequence[Trace]) -> str:
     shallow, deep = traces
     stages = range(1, len(deep.config.layers) + 1)
@@ -93,6 +110,7 @@ def sight(traces: Sequence[Trace]) -> str:
     )
 
 
+@ready("Plain or residual", presets("plain34", "resnet34"))
 def plain(traces: Sequence[Trace]) -> str:
     bare, residual = traces
     identity = sum(residual.config.layers) - sum(
@@ -107,6 +125,7 @@ def plain(traces: Sequence[Trace]) -> str:
     )
 
 
+@ready("Shortcut A, B, C, D", variants("shortcut", "A", "B", "C", "D"))
 def shortcuts(traces: Sequence[Trace]) -> str:
     a, b, c, d = traces
     weights = sum(layer.params for layer in b.layers if layer.op == "convolution" and layer.role.on_shortcut)
@@ -120,6 +139,7 @@ def shortcuts(traces: Sequence[Trace]) -> str:
     )
 
 
+@ready("v1 or v1.5", presets("resnet50_v1", "resnet50"))
 def version(traces: Sequence[Trace]) -> str:
     v1, v15 = traces
     return (
@@ -131,6 +151,7 @@ def version(traces: Sequence[Trace]) -> str:
     )
 
 
+@ready("Stems", variants("stem", "7x7", "deep", "3x3"))
 def stems(traces: Sequence[Trace]) -> str:
     one, deep, small = traces
     (one_macs, one_sees), (deep_macs, deep_sees), (small_macs, small_sees) = map(stem, traces)
@@ -144,6 +165,7 @@ def stems(traces: Sequence[Trace]) -> str:
     )
 
 
+@ready("ResNeXt or ResNet", presets("resnet50", "resnext50_32x4d"))
 def resnext(traces: Sequence[Trace]) -> str:
     dense, grouped = traces
     wide, narrow = grouped.config.width(64), dense.config.width(64)
@@ -157,6 +179,7 @@ def resnext(traces: Sequence[Trace]) -> str:
     )
 
 
+@ready("Wide or deep", presets("wide_resnet50_2", "resnet152"))
 def wide(traces: Sequence[Trace]) -> str:
     broad, deep = traces
     return (
@@ -168,6 +191,7 @@ def wide(traces: Sequence[Trace]) -> str:
     )
 
 
+@ready("Post- or pre-activation", presets("resnet50", "resnetv2_50"))
 def order(traces: Sequence[Trace]) -> str:
     post, pre = traces
     difference = abs(post.params - pre.params)
@@ -179,6 +203,7 @@ def order(traces: Sequence[Trace]) -> str:
     )
 
 
+@ready("CIFAR nets", presets("resnet20", "resnet56", "resnet110"))
 def cifar(traces: Sequence[Trace]) -> str:
     a, c = traces[0], traces[-1]
     counts = ", ".join(f"{one.config.depth} layers {amount(one.params)}" for one in traces)
@@ -191,6 +216,7 @@ def cifar(traces: Sequence[Trace]) -> str:
     )
 
 
+@ready("Dilation 32, 16, 8", variants("output_stride", 32, 16, 8))
 def dilation(traces: Sequence[Trace]) -> str:
     full, half, quarter = traces
     maps = ", ".join(f"{side(one)}×{side(one)}" for one in traces)
@@ -204,16 +230,4 @@ def dilation(traces: Sequence[Trace]) -> str:
     )
 
 
-READY: tuple[Ready, ...] = (
-    Ready("Basic or bottleneck", presets("resnet34", "resnet50"), bottleneck),
-    Ready("18 sees more than 50", presets("resnet18", "resnet50"), sight),
-    Ready("Plain or residual", presets("plain34", "resnet34"), plain),
-    Ready("Shortcut A, B, C, D", variants("shortcut", "A", "B", "C", "D"), shortcuts),
-    Ready("v1 or v1.5", presets("resnet50_v1", "resnet50"), version),
-    Ready("Stems", variants("stem", "7x7", "deep", "3x3"), stems),
-    Ready("ResNeXt or ResNet", presets("resnet50", "resnext50_32x4d"), resnext),
-    Ready("Wide or deep", presets("wide_resnet50_2", "resnet152"), wide),
-    Ready("Post- or pre-activation", presets("resnet50", "resnetv2_50"), order),
-    Ready("CIFAR nets", presets("resnet20", "resnet56", "resnet110"), cifar),
-    Ready("Dilation 32, 16, 8", variants("output_stride", 32, 16, 8), dilation),
-)
+READY = tuple(_ready)

@@ -1,6 +1,7 @@
 """Notes on the network's source, one an idea, each anchored to what it is about.
 
-A note's words are a function of the traced network: every number in them is computed. Formulas are LaTeX
+A note's words are a function of the traced network: every number in them is computed. `note` above that function gives
+the note its title, its place and its links. Formulas are LaTeX
 between dollar signs, in the symbols of `SYMBOLS`.
 """
 
@@ -49,6 +50,10 @@ SYMBOLS = (
 """The legend, in the order in which a reader meets them."""
 
 
+Words = Callable[[Trace], str]
+"""Markdown about a traced network."""
+
+
 @dataclass(frozen=True)
 class Try:
     """A page where a note's claim can be tried, and what to look at there."""
@@ -65,7 +70,7 @@ class Note:
     part: str
     anchor: str
     title: str
-    text: Callable[[Trace], str]
+    text: Words
     tries: tuple[Try, ...] = ()
     built: bool = True
 
@@ -73,6 +78,63 @@ class Note:
     def key(self) -> str:
         """A name for the page's own links."""
         return "note-" + "-".join(word for word in self.title.lower().replace("×", "x").split() if word.isalnum())
+
+
+_notes: list[Note] = []
+
+
+def note(
+    title: str, *, part: str, anchor: str, tries: tuple[Try, ...] = (), built: bool = True
+) -> Callable[[Words], Words]:
+    """Makes the function below the text of a note; notes stand in the order of their functions."""
+
+    def add(text: Words) -> Words:
+        _notes.append(Note(part, anchor, title, text, tries, built))
+        return text
+
+    return add
+
+
+# -- where notes stand and lead -----------------------------------------------------------
+
+IDEA, PARTS, BLOCKS, SHORTCUTS, NETWORK, SIZES, LATER = (
+    "The idea", "The parts", "The blocks", "The shortcuts", "The network", "The configurations", "Later additions",
+)  # fmt: skip
+
+B, M, C = "resnet.blocks", "resnet.model", "resnet.config.ResNetConfig"
+
+
+def _beside(**changes: object) -> Callable[[View], View]:
+    """The view with one changed network set beside its own; itself where it cannot be built."""
+
+    def view(now: View) -> View:
+        try:
+            return replace(now, others=(now.config.with_(**changes)[0],))
+        except ConfigError:
+            return now
+
+    return view
+
+
+def _tab(name: str) -> Callable[[View], View]:
+    return lambda now: replace(now, tab=name)
+
+
+def _become(name: str) -> Callable[[View], View]:
+    def view(now: View) -> View:
+        config = preset(name)
+        return View(config, natural_size(config), at=now.at)
+
+    return view
+
+
+CLAIMS = Try("claims", "See the claims checked")
+KERNELS = Try("kernels", "Kernels and blocks")
+DEGRADATION = Try("experiments", "Train plain and residual networks", _tab("Degradation"))
+IDENTITY = Try("experiments", "Append blocks that copy", _tab("Identity"))
+GRADIENTS = Try("experiments", "Measure its gradients", _tab("Gradients"))
+SHATTERED = Try("experiments", "Gradients of neighbouring inputs", _tab("Shattered gradients"))
+PATHS = Try("experiments", "Count and follow the paths", _tab("Paths"))
 
 
 # -- what the notes read off a trace ------------------------------------------------------
@@ -179,6 +241,18 @@ def bill(t: Trace, kind: str) -> Bill | None:
 # -- the idea -----------------------------------------------------------------------------
 
 
+@note(
+    "A block adds a change",
+    part=IDEA,
+    anchor=f"{B}.Block.forward",
+    tries=(
+        CLAIMS,
+        Try("inference", "See the addition on a picture", _tab("Inside the addition")),
+        DEGRADATION,
+        IDENTITY,
+        PATHS,
+    ),
+)
 def forward(t: Trace) -> str:
     deep, shallow = preset("plain56"), preset("plain20")
     adds = sum(layer.op == "addition" for layer in t.layers)
@@ -198,6 +272,12 @@ take the shallow one and let each further layer copy its input. So such weights 
 With a shortcut, copying is the easy case: $F(x) = 0$ is enough."""
 
 
+@note(
+    "What the branch learns",
+    part=IDEA,
+    anchor=f"{B}.Block.forward",
+    tries=(CLAIMS, DEGRADATION, SHATTERED, Try("compare", "Compare with the plain network", _beside(shortcut="none"))),
+)
 def difference(t: Trace) -> str:
     paper = {result.network: result.top1 for result in published() if result.recipe == "paper"}
     convs = branch_convolutions(changing(t))
@@ -213,6 +293,12 @@ converge exponentially slowly. This is a conjecture: no proof is given, for it o
 experiments."""
 
 
+@note(
+    "The addition needs equal shapes",
+    part=IDEA,
+    anchor=f"{B}.Add",
+    tries=(Try("architecture", "Find it in the diagram"),),
+)
 def addition(t: Trace) -> str:
     adds = [layer for layer in t.layers if layer.op == "addition"]
     if not adds:
@@ -229,6 +315,9 @@ The addition has no weights. It is a module of its own so that the trace can see
 # -- the parts ----------------------------------------------------------------------------
 
 
+@note(
+    "One helper for every convolution", part=PARTS, anchor=f"{B}.conv", tries=(Try("architecture", "See every layer"),)
+)
 def helper(t: Trace) -> str:
     every = convolutions(t.layers)
     sizes = Counter(layer.kernel for layer in every)
@@ -258,6 +347,7 @@ This network has {counted}.{also}
     }"""
 
 
+@note("Why 3×3", part=PARTS, anchor=f"{B}.conv", tries=(Try("kernels", "Stack kernels against a large one"),))
 def three_by_three(t: Trace) -> str:
     stack, single = 3 * 3**2, 7**2
     return f"""A 3×3 kernel is the smallest that knows left from right and up from down. Stacked, small kernels see far:
@@ -268,6 +358,12 @@ The price is depth: each output waits for the one before.
 This holds at stride 1 and equal width. In a stem, the stride makes the sum come out differently."""
 
 
+@note(
+    "What a 1×1 does",
+    part=PARTS,
+    anchor=f"{B}.conv",
+    tries=(Try("kernels", "Compute a 1×1 by hand", _tab("The 1×1 convolution")),),
+)
 def one_by_one(t: Trace) -> str:
     ones = [layer for layer in convolutions(t.layers) if layer.kernel == 1]
     if ones:
@@ -286,6 +382,12 @@ convolution is a matrix of $C_{{out}} \\times C_{{in}}$, applied at each positio
 $H$ and $W$ alone. {here}"""
 
 
+@note(
+    "Normalisation",
+    part=PARTS,
+    anchor=f"{B}.norm",
+    tries=(Try("compare", "Compare without it", _beside(norm="none")), GRADIENTS),
+)
 def normalisation(t: Trace) -> str:
     norms = [layer for layer in t.layers if layer.op in ("batch norm", "group norm")]
     if not norms:
@@ -311,6 +413,7 @@ ACTIVATION = {
 }
 
 
+@note("The non-linearity", part=PARTS, anchor=f"{B}.activation", tries=(Try("inference", "See maps before and after"),))
 def non_linearity(t: Trace) -> str:
     kind = t.config.activation
     used = sum(layer.op == kind.replace("_", " ") for layer in t.layers)
@@ -332,6 +435,7 @@ a module of its own, so that each has a place in the diagram."""
 # -- blocks -------------------------------------------------------------------------------
 
 
+@note("What every block has", part=BLOCKS, anchor=f"{B}.Block.__init__", tries=(Try("architecture", "See the block"),))
 def any_block(t: Trace) -> str:
     block = changing(t)
     extras = []
@@ -353,6 +457,12 @@ A subclass supplies only the branch. {also}
 `place` holds what differs from block to block; `config` what they share. No block changes either."""
 
 
+@note(
+    "The basic block",
+    part=BLOCKS,
+    anchor=f"{B}.BasicBlock.make_branch",
+    tries=(Try("source", "Open these lines with ResNet-18", _become("resnet18")),),
+)
 def basic(t: Trace) -> str:
     if t.config.block != "basic":
         c = puts(blocks(t)[1, 0])[0]
@@ -372,6 +482,7 @@ In `{name(block)}`:
 {table(("", "$C$", "$s$", "parameters"), rows)}"""
 
 
+@note("Running the basic block", part=BLOCKS, anchor=f"{B}.BasicBlock.branch")
 def basic_run(t: Trace) -> str:
     return """$$F(x) = \\text{norm}(W_2 * \\sigma(\\text{norm}(W_1 * x)))$$
 
@@ -379,6 +490,15 @@ $W_1$ and $W_2$ are the weights of the two convolutions, $*$ is convolution. The
 negative, so that a block can take away as well as add. $\\sigma$ comes after the addition."""
 
 
+@note(
+    "The bottleneck",
+    part=BLOCKS,
+    anchor=f"{B}.Bottleneck.make_branch",
+    tries=(
+        Try("kernels", "The block, up close", _tab("The block")),
+        Try("source", "Open these lines with ResNet-50", _become("resnet50")),
+    ),
+)
 def bottleneck(t: Trace) -> str:
     c = 256
     wide = changing(t)
@@ -410,6 +530,7 @@ That is {two / three:.1f} times fewer. Each product has *both* channel counts; l
     return f"{head}\n\nIn `{name(wide)}`:\n{table(('', '$C$', '$s$', 'parameters'), rows)}"
 
 
+@note("Running the bottleneck", part=BLOCKS, anchor=f"{B}.Bottleneck.branch")
 def bottleneck_run(t: Trace) -> str:
     return """$$F(x) = \\text{norm}(W_3 * \\sigma(\\text{norm}(W_2 * \\sigma(\\text{norm}(W_1 * x)))))$$
 
@@ -419,6 +540,12 @@ The *channels* get fewer in the middle, always. The *map* gets smaller only in a
 the first one of a stage."""
 
 
+@note(
+    "Where the stride goes",
+    part=BLOCKS,
+    anchor=f"{C}.stride_in",
+    tries=(Try("compare", "Compare both places", _beside(block="bottleneck", stride_in="1x1")),),
+)
 def stride_in(t: Trace) -> str:
     if t.config.block == "basic":
         return "A basic block has no 1×1 convolution, so there is no choice: its first 3×3 has the stride."
@@ -434,6 +561,7 @@ torchvision moved the stride into the 3×3 ("v1.5"), whose windows overlap and r
 sees further. {here}"""
 
 
+@note("The expansion", part=BLOCKS, anchor=f"{C}.expansion", tries=(Try("architecture", "See the shapes"),))
 def expansion(t: Trace) -> str:
     e = t.config.expansion
     rows = [
@@ -446,41 +574,18 @@ it is stacking: $e = 1$ for basic, $e = 4$ for bottleneck. Here $e = {e}$.
 {table(("", "$P$", "$e P$", "$C$ traced"), rows)}"""
 
 
-def width(t: Trace) -> str:
-    c = t.config
-    rows = [(f"stage {n}", p, c.width(p), p * c.expansion) for n, p in enumerate(c.planes, start=1)]
-    return f"""How many channels the 3×3 of a bottleneck has. Groups split them into parts that do not mix: the weights of
-a 3×3 are divided by the number of groups, so ResNeXt can have more channels for the same cost.
-Here: {count(c.groups, "group")}, base width {c.base_width}.
-{table(("", "$P$", "inside", "$C_{out}$"), rows)}"""
-
-
-def pre_forward(t: Trace) -> str:
-    here = (
-        f"{title(t.config)} is built like this."
-        if t.config.order == "pre"
-        else f"{title(t.config)} has the order of 2015, so these lines do not run. "
-        "Choose *pre* under *Activation order* to see them run."
-    )
-    return f"""$$y = S(x) + F(\\sigma(\\text{{norm}}(x)))$$
-
-Here norm and $\\sigma$ come *before* each convolution, and nothing follows the addition. So from the first block to the last
-there is a path on which $x$ is only added to. {here}"""
-
-
-def pre_basic(t: Trace) -> str:
-    return """The same two convolutions. What changes is which channels the norms have: `bn1` now normalises what the block
-*reads*, $C_{in}$ channels, and there is a second activation."""
-
-
-def pre_bottleneck(t: Trace) -> str:
-    return """The same three convolutions, each with its norm and activation in front. `bn1` has $C_{in}$ channels, and `bn3` as
-many as the inside, since it stands before the 1×1 that expands."""
-
-
 # -- shortcuts ----------------------------------------------------------------------------
 
 
+@note(
+    "When the shortcut must change",
+    part=SHORTCUTS,
+    anchor=f"{B}.shortcut",
+    tries=(
+        Try("architecture", "See them in the diagram"),
+        Try("kernels", "One block that changes its shape", lambda view: replace(view, tab="The block", lab="eB")),
+    ),
+)
 def condition(t: Trace) -> str:
     rows = [
         (
@@ -503,6 +608,12 @@ The first block of each stage is where it can fail:
 {f"The other blocks: {others}." if others else "There are no other blocks."}"""
 
 
+@note(
+    "Padding with zeros",
+    part=SHORTCUTS,
+    anchor=f"{B}.PadShortcut",
+    tries=(Try("compare", "Compare with option A", _beside(shortcut="A")),),
+)
 def zero_padding(t: Trace) -> str:
     block = changing(t)
     (c_in, h, w), (c_out, h2, w2) = reads(block), puts(block)
@@ -517,6 +628,12 @@ for `{name(block)}`, {c_in}×{h}×{w} to {c_out}×{h2}×{w2}. No weights and no 
 shortcut; only $F(x)$ fills them."""
 
 
+@note(
+    "Projecting",
+    part=SHORTCUTS,
+    anchor=f"{B}.projection",
+    tries=(Try("compare", "Compare with option B", _beside(shortcut="B")),),
+)
 def projected(t: Trace) -> str:
     found = [layer for b in blocks(t).values() for layer in b if layer.role.on_shortcut and layer.op == "convolution"]
     total = sum(layer.params for layer in found)
@@ -533,12 +650,24 @@ $W_s$ is $C_{{out}} \\times C_{{in}}$. It has the block's stride, and so skips p
 it follows the branch. {here}"""
 
 
+@note(
+    "Pooling before projecting",
+    part=SHORTCUTS,
+    anchor=f"{B}.pooled_projection",
+    tries=(Try("compare", "Compare with option D", _beside(shortcut="D")),),
+)
 def pooled(t: Trace) -> str:
     return """**Option D**, from later work. The average of 2×2 positions comes first and takes the stride. Then the 1×1 convolution
 with $s = 1$ skips nothing. Where the block has $s = 1$, the pooling is an identity and this is option B; only where $d$
 grows in place of the stride does it average all the same."""
 
 
+@note(
+    "What each option costs",
+    part=SHORTCUTS,
+    anchor=f"{C}.shortcut",
+    tries=(Try("accuracy", "Accuracy and cost"), CLAIMS),
+)
 def options(t: Trace) -> str:
     rows = []
     for kind in map(str, OPTIONS["shortcut"].choices):
@@ -566,6 +695,12 @@ C also transforms $x$ where the shapes already fit. The paper finds the identity
 # -- the network --------------------------------------------------------------------------
 
 
+@note(
+    "The stem",
+    part=NETWORK,
+    anchor=f"{M}.stem",
+    tries=(Try("compare", "Compare with a deep stem", _beside(stem="deep")), KERNELS),
+)
 def stem(t: Trace) -> str:
     layers = [layer for layer in t.layers if layer.role.part == "stem"]
     convs = [layer for layer in convolutions(layers) if layer.role.slot.startswith("conv1")]
@@ -587,6 +722,12 @@ size is the usual choice.
 After `conv1`, one unit sees {convs[-1].field.size} pixels a side. {beyond}""".rstrip()
 
 
+@note(
+    "Pooling after the stem",
+    part=NETWORK,
+    anchor=f"{M}.stem_pool",
+    tries=(Try("compare", "Compare without it", _beside(stem_pool="none")),),
+)
 def pool(t: Trace) -> str:
     layers = [layer for layer in t.layers if layer.name.startswith("maxpool")]
     if not layers:
@@ -596,6 +737,7 @@ Here: {shape_text(layers[0].in_shapes[0])} becomes {shape_text(layers[-1].out_sh
 is {t.config.stem_stride} times smaller than the image on each side."""
 
 
+@note("Making the stages", part=NETWORK, anchor=f"{M}.stages", tries=(Try("architecture", "See the stages"),))
 def making(t: Trace) -> str:
     firsts = [block for (_, index), block in blocks(t).items() if index == 0]
     rows = [
@@ -620,6 +762,7 @@ the dilation; how many blocks there are so far. Only the first block of a stage 
 {"But $P$ is multiplied by $e$, so its first block changes $C$ all the same." if widened else ""}"""
 
 
+@note("The design rules", part=NETWORK, anchor=f"{C}.stage_strides", tries=(CLAIMS,))
 def rules(t: Trace) -> str:
     rows = []
     for n in range(1, len(t.config.layers) + 1):
@@ -637,6 +780,12 @@ Beyond the output stride, here {t.config.output_stride}, $d$ doubles instead of 
 each side {t.config.total_stride} times smaller."""
 
 
+@note(
+    "The whole network is made",
+    part=NETWORK,
+    anchor=f"{M}.ResNet.__init__",
+    tries=(Try("architecture", "See it whole"),),
+)
 def head(t: Trace) -> str:
     fc = t.by_name["fc"]
     last = t.by_name["avgpool"].in_shapes[0]
@@ -648,6 +797,12 @@ VGG had three such layers, and most of its weights were in them.
 `layer1`, `layer2`, … and the other names are torchvision's, so that its weights can be loaded."""
 
 
+@note(
+    "The whole network runs",
+    part=NETWORK,
+    anchor=f"{M}.ResNet.forward",
+    tries=(Try("inference", "Run a picture through it"),),
+)
 def whole(t: Trace) -> str:
     return f"""From image to scores. A {shape_text(t.image_shape)} image becomes
 {count(t.config.num_classes, "score")}. A score is not a probability yet: softmax comes later, where it is needed.
@@ -655,6 +810,13 @@ def whole(t: Trace) -> str:
 Step through it to see the map shrink and $C$ grow."""
 
 
+@note(
+    "First weights",
+    part=NETWORK,
+    anchor=f"{M}.ResNet.initialise",
+    tries=(Try("inference", "Look at the weights", _tab("Weights")), IDENTITY),
+    built=False,
+)
 def initial(t: Trace) -> str:
     first = convolutions(t.layers)[0]
     fan = first.kernel**2 * first.out_shape[0] // first.groups
@@ -681,6 +843,7 @@ Trained weights take the place of these. For this network there are: {"; ".join(
 NAMED = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 
 
+@note("Configurations with names", part=SIZES, anchor=f"{C}.layers", tries=(Try("accuracy", "Accuracy and cost"),))
 def configurations(t: Trace) -> str:
     rows = [
         (title(preset(key)), preset(key).block, "-".join(map(str, preset(key).layers)), preset(key).depth)
@@ -697,6 +860,7 @@ The paper's second family is for 32×32 images: three stages of $n$ blocks and d
 {preset("resnet1202").depth}. This app knows {len(PRESETS)} networks by name."""
 
 
+@note("Widths double", part=SIZES, anchor=f"{C}.planes", tries=(Try("architecture", "See the widths"),))
 def doubling(t: Trace) -> str:
     planes = t.config.planes
     ratios = [f"{b / a:g}" for a, b in pairwise(planes)]
@@ -705,6 +869,13 @@ def doubling(t: Trace) -> str:
 {t.config.depth} layers: two rules and this list fix them all."""
 
 
+@note(
+    "Counting the depth",
+    part=SIZES,
+    anchor=f"{C}.depth",
+    tries=(Try("compare", "Compare with ResNet-152", lambda view: replace(view, others=(preset("resnet152"),))),),
+    built=False,
+)
 def depth(t: Trace) -> str:
     c = t.config
     per = 3 if c.block == "bottleneck" else 2
@@ -721,6 +892,58 @@ The {outside} are the stem{" with its pool" if c.stem_pool == "conv" else ""} an
 # -- later additions ----------------------------------------------------------------------
 
 
+@note(
+    "Activation first",
+    part=LATER,
+    anchor=f"{B}.PreActivation.forward",
+    tries=(Try("compare", "Compare both orders", _beside(order="pre")), IDENTITY),
+)
+def pre_forward(t: Trace) -> str:
+    here = (
+        f"{title(t.config)} is built like this."
+        if t.config.order == "pre"
+        else f"{title(t.config)} has the order of 2015, so these lines do not run. "
+        "Choose *pre* under *Activation order* to see them run."
+    )
+    return f"""$$y = S(x) + F(\\sigma(\\text{{norm}}(x)))$$
+
+Here norm and $\\sigma$ come *before* each convolution, and nothing follows the addition. So from the first block to the last
+there is a path on which $x$ is only added to. {here}"""
+
+
+@note("The basic block, activation first", part=LATER, anchor=f"{B}.PreActBasicBlock")
+def pre_basic(t: Trace) -> str:
+    return """The same two convolutions. What changes is which channels the norms have: `bn1` now normalises what the block
+*reads*, $C_{in}$ channels, and there is a second activation."""
+
+
+@note("The bottleneck, activation first", part=LATER, anchor=f"{B}.PreActBottleneck")
+def pre_bottleneck(t: Trace) -> str:
+    return """The same three convolutions, each with its norm and activation in front. `bn1` has $C_{in}$ channels, and `bn3` as
+many as the inside, since it stands before the 1×1 that expands."""
+
+
+@note(
+    "Groups and width",
+    part=LATER,
+    anchor=f"{C}.width",
+    tries=(Try("compare", "Compare with ResNeXt-50", lambda view: replace(view, others=(preset("resnext50_32x4d"),))),),
+)
+def width(t: Trace) -> str:
+    c = t.config
+    rows = [(f"stage {n}", p, c.width(p), p * c.expansion) for n, p in enumerate(c.planes, start=1)]
+    return f"""How many channels the 3×3 of a bottleneck has. Groups split them into parts that do not mix: the weights of
+a 3×3 are divided by the number of groups, so ResNeXt can have more channels for the same cost.
+Here: {count(c.groups, "group")}, base width {c.base_width}.
+{table(("", "$P$", "inside", "$C_{out}$"), rows)}"""
+
+
+@note(
+    "Weighing channels",
+    part=LATER,
+    anchor=f"{B}.SqueezeExcitation",
+    tries=(Try("compare", "Compare with attention", _beside(attention="se")),),
+)
 def squeeze(t: Trace) -> str:
     found = [layer for layer in t.layers if ".se.fc1" in layer.name]
     here = (
@@ -732,6 +955,12 @@ def squeeze(t: Trace) -> str:
 every channel over the whole image, through two small layers. So a channel can be turned down where it is of no use. {here}"""
 
 
+@note(
+    "Weighing channels, lighter",
+    part=LATER,
+    anchor=f"{B}.EfficientChannelAttention",
+    tries=(Try("compare", "Compare with attention", _beside(attention="eca")),),
+)
 def efficient(t: Trace) -> str:
     found = [layer for layer in t.layers if layer.op == "convolution along channels"]
     here = (
@@ -742,6 +971,12 @@ def efficient(t: Trace) -> str:
     return f"""The same idea with hardly any weights: one small kernel slides along the channels. {here}"""
 
 
+@note(
+    "Filtering before subsampling",
+    part=LATER,
+    anchor=f"{B}.subsampling",
+    tries=(Try("compare", "Compare with a blur", _beside(antialias="blur")),),
+)
 def subsample(t: Trace) -> str:
     filters = [layer for layer in t.layers if layer.op in ("blur", "average pooling") and not layer.role.on_shortcut]
     found = [layer for layer in filters if layer.stride > 1]
@@ -755,6 +990,7 @@ def subsample(t: Trace) -> str:
 convolution keeps $s = 1$ and a low-pass filter after it takes the stride. {here}"""
 
 
+@note("Dropping branches in training", part=LATER, anchor=f"{B}.DropPath", tries=(PATHS,))
 def stochastic(t: Trace) -> str:
     found = [layer for layer in t.layers if layer.op == "stochastic depth"]
     here = (
@@ -766,88 +1002,5 @@ def stochastic(t: Trace) -> str:
 the mean stays. In use, nothing is dropped. That it works shows how far each block is only a *change*. {here}"""
 
 
-# -- the list -----------------------------------------------------------------------------
-
-CLAIMS = Try("claims", "See the claims checked")
-KERNELS = Try("kernels", "Kernels and blocks")
-COMPARE = Try("compare", "Compare the two networks")
-
-
-def _beside(**changes: object) -> Callable[[View], View]:
-    """The view with one changed network set beside its own; itself where it cannot be built."""
-
-    def view(now: View) -> View:
-        try:
-            return replace(now, others=(now.config.with_(**changes)[0],))
-        except ConfigError:
-            return now
-
-    return view
-
-
-def _tab(name: str) -> Callable[[View], View]:
-    return lambda now: replace(now, tab=name)
-
-
-DEGRADATION = Try("experiments", "Train plain and residual networks", _tab("Degradation"))
-IDENTITY = Try("experiments", "Append blocks that copy", _tab("Identity"))
-GRADIENTS = Try("experiments", "Measure its gradients", _tab("Gradients"))
-SHATTERED = Try("experiments", "Gradients of neighbouring inputs", _tab("Shattered gradients"))
-PATHS = Try("experiments", "Count and follow the paths", _tab("Paths"))
-
-
-def _become(name: str) -> Callable[[View], View]:
-    def view(now: View) -> View:
-        config = preset(name)
-        return View(config, natural_size(config), at=now.at)
-
-    return view
-
-
-IDEA, PARTS, BLOCKS, SHORTCUTS, NETWORK, SIZES, LATER = (
-    "The idea", "The parts", "The blocks", "The shortcuts", "The network", "The configurations", "Later additions",
-)  # fmt: skip
-
-B, M, C = "resnet.blocks", "resnet.model", "resnet.config.ResNetConfig"
-
-NOTES: tuple[Note, ...] = (
-    Note(IDEA, f"{B}.Block.forward", "A block adds a change", forward, (CLAIMS, Try("inference", "See the addition on a picture", _tab("Inside the addition")), DEGRADATION, IDENTITY, PATHS)),
-    Note(IDEA, f"{B}.Block.forward", "What the branch learns", difference, (CLAIMS, DEGRADATION, SHATTERED, Try("compare", "Compare with the plain network", _beside(shortcut="none")))),
-    Note(IDEA, f"{B}.Add", "The addition needs equal shapes", addition, (Try("architecture", "Find it in the diagram"),)),
-    Note(PARTS, f"{B}.conv", "One helper for every convolution", helper, (Try("architecture", "See every layer"),)),
-    Note(PARTS, f"{B}.conv", "Why 3×3", three_by_three, (Try("kernels", "Stack kernels against a large one"),)),
-    Note(PARTS, f"{B}.conv", "What a 1×1 does", one_by_one, (Try("kernels", "Compute a 1×1 by hand", _tab("The 1×1 convolution")),)),
-    Note(PARTS, f"{B}.norm", "Normalisation", normalisation, (Try("compare", "Compare without it", _beside(norm="none")), GRADIENTS)),
-    Note(PARTS, f"{B}.activation", "The non-linearity", non_linearity, (Try("inference", "See maps before and after"),)),
-    Note(BLOCKS, f"{B}.Block.__init__", "What every block has", any_block, (Try("architecture", "See the block"),)),
-    Note(BLOCKS, f"{B}.BasicBlock.make_branch", "The basic block", basic, (Try("source", "Open these lines with ResNet-18", _become("resnet18")),)),
-    Note(BLOCKS, f"{B}.BasicBlock.branch", "Running the basic block", basic_run),
-    Note(BLOCKS, f"{B}.Bottleneck.make_branch", "The bottleneck", bottleneck, (Try("kernels", "The block, up close", _tab("The block")), Try("source", "Open these lines with ResNet-50", _become("resnet50")))),
-    Note(BLOCKS, f"{B}.Bottleneck.branch", "Running the bottleneck", bottleneck_run),
-    Note(BLOCKS, f"{C}.stride_in", "Where the stride goes", stride_in, (Try("compare", "Compare both places", _beside(block="bottleneck", stride_in="1x1")),)),
-    Note(BLOCKS, f"{C}.expansion", "The expansion", expansion, (Try("architecture", "See the shapes"),)),
-    Note(SHORTCUTS, f"{B}.shortcut", "When the shortcut must change", condition, (Try("architecture", "See them in the diagram"), Try("kernels", "One block that changes its shape", lambda view: replace(view, tab="The block", lab="eB")))),
-    Note(SHORTCUTS, f"{B}.PadShortcut", "Padding with zeros", zero_padding, (Try("compare", "Compare with option A", _beside(shortcut="A")),)),
-    Note(SHORTCUTS, f"{B}.projection", "Projecting", projected, (Try("compare", "Compare with option B", _beside(shortcut="B")),)),
-    Note(SHORTCUTS, f"{B}.pooled_projection", "Pooling before projecting", pooled, (Try("compare", "Compare with option D", _beside(shortcut="D")),)),
-    Note(SHORTCUTS, f"{C}.shortcut", "What each option costs", options, (Try("accuracy", "Accuracy and cost"), CLAIMS)),
-    Note(NETWORK, f"{M}.stem", "The stem", stem, (Try("compare", "Compare with a deep stem", _beside(stem="deep")), KERNELS)),
-    Note(NETWORK, f"{M}.stem_pool", "Pooling after the stem", pool, (Try("compare", "Compare without it", _beside(stem_pool="none")),)),
-    Note(NETWORK, f"{M}.stages", "Making the stages", making, (Try("architecture", "See the stages"),)),
-    Note(NETWORK, f"{C}.stage_strides", "The design rules", rules, (CLAIMS,)),
-    Note(NETWORK, f"{M}.ResNet.__init__", "The whole network is made", head, (Try("architecture", "See it whole"),)),
-    Note(NETWORK, f"{M}.ResNet.forward", "The whole network runs", whole, (Try("inference", "Run a picture through it"),)),
-    Note(NETWORK, f"{M}.ResNet.initialise", "First weights", initial, (Try("inference", "Look at the weights", _tab("Weights")), IDENTITY), built=False),
-    Note(SIZES, f"{C}.layers", "Configurations with names", configurations, (Try("accuracy", "Accuracy and cost"),)),
-    Note(SIZES, f"{C}.planes", "Widths double", doubling, (Try("architecture", "See the widths"),)),
-    Note(SIZES, f"{C}.depth", "Counting the depth", depth, (Try("compare", "Compare with ResNet-152", lambda view: replace(view, others=(preset("resnet152"),))),), built=False),
-    Note(LATER, f"{B}.PreActivation.forward", "Activation first", pre_forward, (Try("compare", "Compare both orders", _beside(order="pre")), IDENTITY)),
-    Note(LATER, f"{B}.PreActBasicBlock", "The basic block, activation first", pre_basic),
-    Note(LATER, f"{B}.PreActBottleneck", "The bottleneck, activation first", pre_bottleneck),
-    Note(LATER, f"{C}.width", "Groups and width", width, (Try("compare", "Compare with ResNeXt-50", lambda view: replace(view, others=(preset("resnext50_32x4d"),))),)),
-    Note(LATER, f"{B}.SqueezeExcitation", "Weighing channels", squeeze, (Try("compare", "Compare with attention", _beside(attention="se")),)),
-    Note(LATER, f"{B}.EfficientChannelAttention", "Weighing channels, lighter", efficient, (Try("compare", "Compare with attention", _beside(attention="eca")),)),
-    Note(LATER, f"{B}.subsampling", "Filtering before subsampling", subsample, (Try("compare", "Compare with a blur", _beside(antialias="blur")),)),
-    Note(LATER, f"{B}.DropPath", "Dropping branches in training", stochastic, (PATHS,)),
-)  # fmt: skip
+NOTES = tuple(_notes)
 """Every idea, in reading order."""
