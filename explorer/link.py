@@ -11,7 +11,7 @@ from resnet import OPTIONS, ConfigError, ResNetConfig, preset, preset_name
 from resnet.options import to_text
 from resnet.weights import BUNDLED, FASHION_MNIST
 
-from .analysis.parts import blocks, fixed
+from .analysis.parts import fixed
 from .analysis.trace import Trace
 from .analysis.trace import trace as trace_config
 
@@ -162,7 +162,7 @@ def parse_off(text: str, config: ResNetConfig) -> tuple[str, ...]:
     Raises:
         ConfigError: where one is no block of this network, or one that cannot be switched off.
     """
-    asked, known, reasons = set(text.split(",")) - {""}, blocks(config), fixed(config)
+    asked, known, reasons = set(text.split(",")) - {""}, config.blocks, fixed(config)
     if asked - set(known):
         raise ConfigError("off", text, f"blocks of this network joined by commas, {known[0]} to {known[-1]}")
     for name in sorted(asked & set(reasons)):

@@ -207,6 +207,11 @@ class ResNetConfig:
         return planes * self.base_width // 64 * self.groups if self.block == "bottleneck" else planes
 
     @property
+    def blocks(self) -> tuple[str, ...]:
+        """The paths of all blocks from input to output: layer1.0, layer1.1, …"""
+        return tuple(block_path(stage, index) for stage, count in enumerate(self.layers, 1) for index in range(count))
+
+    @property
     def stem_stride(self) -> int:
         """By how much stem and pool shrink the image: 1, 2 or 4."""
         return (1 if self.stem == "3x3" else 2) * (1 if self.stem_pool == "none" else 2)
@@ -337,6 +342,21 @@ class ResNetConfig:
 
     def __repr__(self) -> str:
         return f"ResNetConfig({', '.join(f'{name}={value!r}' for name, value in self._given().items())})"
+
+
+def block_path(stage: int, index: int) -> str:
+    """Where a block stands in the network: layer2.0 is the first block, of index 0, of stage 2."""
+    return f"layer{stage}.{index}"
+
+
+def stage_and_index(path: str) -> tuple[int, int]:
+    """The inverse of `block_path`.
+
+    Raises:
+        ValueError: for what is no block's path.
+    """
+    stage, _, index = path.removeprefix("layer").partition(".")
+    return int(stage), int(index)
 
 
 OPTIONS: Mapping[str, Option] = MappingProxyType({f.name: f.metadata["option"] for f in fields(ResNetConfig)})

@@ -19,7 +19,6 @@ from resnet import ResNet
 
 from ..analysis.cost import work
 from ..analysis.layers import Layer
-from ..analysis.memory import gradient_memory
 from ..analysis.trace import Trace
 from ..sharing.store import Progress
 from .device import Device
@@ -57,7 +56,7 @@ def measured_side(layer: Layer, trace: Trace, traced: Callable[[int], Trace]) ->
 
 def fits(trace: Trace) -> bool:
     """Whether one pass that keeps activations for its gradient stays within the limits."""
-    return gradient_memory(trace) <= MAX_BYTES and work(trace) <= MAX_WORK
+    return trace.gradient_memory <= MAX_BYTES and work(trace) <= MAX_WORK
 
 
 def mirrored(picture: Tensor, side: int) -> Tensor:
