@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from resnet import OPTIONS, ConfigError, ResNetConfig, preset, preset_name
 from resnet.options import to_text
+from resnet.sizes import check_image_size
 from resnet.weights import BUNDLED, FASHION_MNIST
 
 from .analysis.parts import fixed
@@ -96,7 +97,7 @@ class View:
         others = parse_others(query["with"]) if "with" in query else ()
         off = parse_off(query.get("off", ""), config)
         plain = {name: query.get(key, "")[:100] for name, key in _PLAIN.items()}
-        return cls(config, config.check_image_size(size), pinned=pinned, others=others, off=off, **plain)
+        return cls(config, check_image_size(config, size), pinned=pinned, others=others, off=off, **plain)
 
 
 MOST_CHARACTERS, MOST_PARTS = 16_000, 64

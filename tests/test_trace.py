@@ -26,6 +26,7 @@ from explorer.analysis.receptive_field import Field, union
 from explorer.analysis.trace import COLUMNS, OPERATIONS, Trace, operation, reservable, trace, trace_module
 from resnet import OPTIONS, PRESETS, ConfigError, ResNet, ResNetConfig, build, preset
 from resnet.blocks import Block
+from resnet.sizes import least_side
 
 REFERENCE = Path(__file__).parent / "reference"
 
@@ -808,7 +809,7 @@ def test_an_image_below_the_total_stride_leaves_one_unit(config: ResNetConfig, s
 @given(configs(blocks=3), st.data())
 @settings(max_examples=40, deadline=None)
 def test_any_configuration_traces(config: ResNetConfig, data: st.DataObject) -> None:
-    low = config.least_side
+    low = least_side(config)
     size = data.draw(st.tuples(st.integers(low, low + 70), st.integers(low, low + 70)))
     traced = trace(config, size)
     network = build(config, device="meta")

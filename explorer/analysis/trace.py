@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from resnet import ResNet, ResNetConfig
 from resnet.blocks import ACTIVATIONS, Add, BlurPool2d, DropPath, FlattenChannels, PadShortcut, Scale
+from resnet.sizes import check_image_size
 
 from . import memory
 from .layers import (
@@ -222,7 +223,7 @@ def trace(config: ResNetConfig, image_size: int | tuple[int, int] = 224) -> Trac
     Raises:
         ConfigError: for an image size that the network cannot take.
     """
-    size = config.check_image_size(image_size)
+    size = check_image_size(config, image_size)
     with nullcontext() if reservable(config) else torch.device("meta"):
         network = ResNet(config, tied=True)
     return Trace(config, size, trace_module(network, (config.in_channels, *size)))

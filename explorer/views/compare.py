@@ -12,6 +12,7 @@ import streamlit as st
 
 from resnet import PRESETS, ConfigError, ResNetConfig
 from resnet.config import stage_and_index
+from resnet.sizes import least_side
 
 from ..analysis.compare import Comparison, activations, common_size, remarks
 from ..analysis.layers import Layer, shape_text
@@ -191,7 +192,7 @@ def traces() -> list[Trace]:
     if size != view.image_size:
         st.info(
             f"All are compared at {size_text(size)} pixels instead of {size_text(view.image_size)}: "
-            f"below {max(config.least_side for config in chosen)} a map is too small for an operation of one of them."
+            f"below {max(least_side(config) for config in chosen)} a map is too small for an operation of one of them."
         )
     return [traced(config, size) for config in chosen]
 
