@@ -21,6 +21,7 @@ from pathlib import Path
 
 from resnet import title
 from resnet.command import Parser, status, write
+from resnet.sizes import check_image_size
 
 from .analysis.compare import Comparison, common_size, compare, remarks
 from .analysis.layers import Layer
@@ -36,7 +37,7 @@ def view(text: str, size: str | None) -> View:
         ConfigError: for an unknown name or a value that is not accepted.
     """
     seen = parse_network(text)
-    return seen if size is None else replace(seen, image_size=seen.config.check_image_size(parse_size(size)))
+    return seen if size is None else replace(seen, image_size=check_image_size(seen.config, parse_size(size)))
 
 
 def summary(traced: Trace) -> str:

@@ -9,9 +9,10 @@ from urllib.parse import parse_qsl, urlencode
 
 from resnet import OPTIONS, ConfigError, ResNetConfig, preset, preset_name
 from resnet.options import to_text
+from resnet.sizes import check_image_size
 from resnet.weights import BUNDLED, FASHION_MNIST
 
-from .analysis.parts import blocks, fixed
+from .analysis.parts import fixed
 from .analysis.trace import Trace
 from .analysis.trace import trace as trace_config
 
@@ -96,7 +97,7 @@ class View:
         others = parse_others(query["with"]) if "with" in query else ()
         off = parse_off(query.get("off", ""), config)
         plain = {name: query.get(key, "")[:100] for name, key in _PLAIN.items()}
-        return cls(config, config.check_image_size(size), pinned=pinned, others=others, off=off, **plain)
+        return cls(config, check_image_size(config, size), pinned=pinned, others=others, off=off, **plain)
 
 
 MOST_CHARACTERS, MOST_PARTS = 16_000, 64
@@ -162,7 +163,7 @@ def parse_off(text: str, config: ResNetConfig) -> tuple[str, ...]:
     Raises:
         ConfigError: where one is no block of this network, or one that cannot be switched off.
     """
-    asked, known, reasons = set(text.split(",")) - {""}, blocks(config), fixed(config)
+    asked, known, reasons = set(text.split(",")) - {""}, config.blocks, fixed(config)
     if asked - set(known):
         raise ConfigError("off", text, f"blocks of this network joined by commas, {known[0]} to {known[-1]}")
     for name in sorted(asked & set(reasons)):

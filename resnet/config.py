@@ -20,12 +20,10 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
-from .options import ConfigError, Option, from_text, is_int, normalise, to_text
-from .sizes import least_side, runs
+from .options import ConfigError, Option, from_text, normalise, to_text
 
 MAX_STAGES = 6
 MAX_BLOCKS = 1000
-MAX_IMAGE_SIDE = 8192
 
 
 def _option(default: Any, label: str, help: str, group: str, **kind: Any) -> Any:
@@ -207,6 +205,11 @@ class ResNetConfig:
         return planes * self.base_width // 64 * self.groups if self.block == "bottleneck" else planes
 
     @property
+    def blocks(self) -> tuple[str, ...]:
+        """The paths of all blocks from input to output: layer1.0, layer1.1, …"""
+        return tuple(block_path(stage, index) for stage, count in enumerate(self.layers, 1) for index in range(count))
+
+    @property
     def stem_stride(self) -> int:
         """By how much stem and pool shrink the image: 1, 2 or 4."""
         return (1 if self.stem == "3x3" else 2) * (1 if self.stem_pool == "none" else 2)
@@ -241,31 +244,6 @@ class ResNetConfig:
         path and the classifier; projections and attention stand beside it."""
         stem = (3 if self.stem in ("deep", "tiered") else 1) + (self.stem_pool == "conv")
         return stem + sum(self.layers) * (3 if self.block == "bottleneck" else 2) + 1
-
-    @property
-    def least_side(self) -> int:
-        """The smallest side of a square image that the network's operations can take, in pixels; 1 for most."""
-        return least_side(self)
-
-    def check_image_size(self, size: object) -> tuple[int, int]:
-        """(height, width) in pixels from an int or a pair.
-
-        Raises:
-            ConfigError: for a side below 1 or above 8192, or an image that one of the network's operations cannot take.
-        """
-        sides = size if isinstance(size, tuple | list) else (size, size)
-        if len(sides) == 2 and all(is_int(side) and 1 <= side <= MAX_IMAGE_SIDE for side in sides):
-            checked = int(sides[0]), int(sides[1])
-            if runs(self, checked):
-                return checked
-        low = self.least_side
-        pair = isinstance(size, tuple | list) and (len(sides) != 2 or sides[0] != sides[1])
-        raise ConfigError(
-            "image_size",
-            "x".join(map(to_text, sides)) if pair else sides[0],
-            f"{low} to {MAX_IMAGE_SIDE} pixels a side, as one number or as height and width"
-            + (f"; below {low} a map is too small for one of this network's operations" if low > 1 else ""),
-        )
 
     # -- changing, writing and reading ----------------------------------------------------
 
@@ -337,6 +315,21 @@ class ResNetConfig:
 
     def __repr__(self) -> str:
         return f"ResNetConfig({', '.join(f'{name}={value!r}' for name, value in self._given().items())})"
+
+
+def block_path(stage: int, index: int) -> str:
+    """Where a block stands in the network: layer2.0 is the first block, of index 0, of stage 2."""
+    return f"layer{stage}.{index}"
+
+
+def stage_and_index(path: str) -> tuple[int, int]:
+    """The inverse of `block_path`.
+
+    Raises:
+        ValueError: for what is no block's path.
+    """
+    stage, _, index = path.removeprefix("layer").partition(".")
+    return int(stage), int(index)
 
 
 OPTIONS: Mapping[str, Option] = MappingProxyType({f.name: f.metadata["option"] for f in fields(ResNetConfig)})

@@ -5,12 +5,35 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import torch
 
-if TYPE_CHECKING:
-    from .config import ResNetConfig
+from .config import ResNetConfig
+from .model import ResNet
+from .options import ConfigError, is_int, to_text
+
+MAX_IMAGE_SIDE = 8192
+
+
+def check_image_size(config: ResNetConfig, size: object) -> tuple[int, int]:
+    """(height, width) in pixels from an int or a pair.
+
+    Raises:
+        ConfigError: for a side below 1 or above 8192, or an image that one of the network's operations cannot take.
+    """
+    sides = size if isinstance(size, tuple | list) else (size, size)
+    if len(sides) == 2 and all(is_int(side) and 1 <= side <= MAX_IMAGE_SIDE for side in sides):
+        checked = int(sides[0]), int(sides[1])
+        if runs(config, checked):
+            return checked
+    low = least_side(config)
+    pair = isinstance(size, tuple | list) and (len(sides) != 2 or sides[0] != sides[1])
+    raise ConfigError(
+        "image_size",
+        "x".join(map(to_text, sides)) if pair else sides[0],
+        f"{low} to {MAX_IMAGE_SIDE} pixels a side, as one number or as height and width"
+        + (f"; below {low} a map is too small for one of this network's operations" if low > 1 else ""),
+    )
 
 
 def runs(config: ResNetConfig, size: tuple[int, int]) -> bool:
@@ -22,7 +45,7 @@ def runs(config: ResNetConfig, size: tuple[int, int]) -> bool:
 
 
 def least_side(config: ResNetConfig) -> int:
-    """The smallest side of a square image that gets through the network, in pixels."""
+    """The smallest side of a square image that the network's operations can take, in pixels; 1 for most."""
     enough = 2 * config.total_stride
     return 1 + bisect_left(range(1, enough), True, key=lambda side: runs(config, (side, side)))
 
@@ -30,8 +53,6 @@ def least_side(config: ResNetConfig) -> int:
 @lru_cache(maxsize=4096)
 def _passes(config: ResNetConfig, size: tuple[int, int]) -> bool:
     """A pass of no image through few channels; of one on the meta device where a norm refuses groups of a single value."""
-    from .model import ResNet  # it imports the configuration, whose sizes are asked for here
-
     shallow = replace(config, layers=tuple(min(count, 2) for count in config.layers))  # a third block is as the second
     if config.norm == "group":
         network, device, batch = shallow, "meta", 1

@@ -6,6 +6,7 @@ import json
 import pickle
 import re
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +20,7 @@ from torchvision.models import resnet50
 from resnet import OPTIONS, PRESETS, ConfigError, ResNetConfig, build, preset
 from resnet.options import to_text
 from resnet.presets import plain_name
+from resnet.sizes import check_image_size, least_side
 
 
 def refused(field: str, words: str, error: ConfigError) -> None:
@@ -365,7 +367,7 @@ def test_limits_are_within() -> None:
     [(224, (224, 224)), ((160, 224), (160, 224)), ([224, 160], (224, 160)), (32, (32, 32)), (8192, (8192, 8192))],
 )
 def test_image_size(size: Any, sides: tuple[int, int]) -> None:
-    assert ResNetConfig().check_image_size(size) == sides
+    assert check_image_size(ResNetConfig(), size) == sides
 
 
 @pytest.mark.parametrize(
@@ -374,7 +376,7 @@ def test_image_size(size: Any, sides: tuple[int, int]) -> None:
 )
 def test_image_size_refused(size: Any) -> None:
     with pytest.raises(ConfigError) as caught:
-        ResNetConfig().check_image_size(size)
+        check_image_size(ResNetConfig(), size)
     refused("image_size", "1 to 8192 pixels", caught.value)
 
 
@@ -392,17 +394,17 @@ def passes(config: ResNetConfig, size: tuple[int, int]) -> bool:
 @given(narrow(), st.tuples(*[st.integers(1, 4) | st.integers(1, 40)] * 2))
 @settings(max_examples=300, deadline=None)
 def test_an_image_is_refused_where_torch_cannot_run_it(config: ResNetConfig, size: tuple[int, int]) -> None:
-    result = attempt(config.check_image_size, size)
+    result = attempt(partial(check_image_size, config), size)
     assert (result == size) == passes(config, size), result
     if isinstance(result, ConfigError):
-        refused("image_size", f"{config.least_side} to 8192 pixels", result)
-        assert f"below {config.least_side} a map is too small" in str(result)
+        refused("image_size", f"{least_side(config)} to 8192 pixels", result)
+        assert f"below {least_side(config)} a map is too small" in str(result)
 
 
 @given(narrow())
 @settings(max_examples=60, deadline=None)
 def test_the_least_side_is_the_smallest_that_torch_runs(config: ResNetConfig) -> None:
-    assert config.least_side == next(side for side in range(1, 65) if passes(config, (side, side)))
+    assert least_side(config) == next(side for side in range(1, 65) if passes(config, (side, side)))
 
 
 @pytest.mark.parametrize(
@@ -421,15 +423,15 @@ def test_the_least_side_is_the_smallest_that_torch_runs(config: ResNetConfig) ->
 def test_smallest_image(given: dict[str, Any], low: int) -> None:
     """A blur reflects a map of two positions or more, the unpadded average pool reads two, group norm two of a group."""
     config = ResNetConfig(**given)
-    assert config.least_side == low
-    assert config.check_image_size(low) == (low, low)
+    assert least_side(config) == low
+    assert check_image_size(config, low) == (low, low)
     with pytest.raises(ConfigError, match=f"{low} to 8192"):
-        config.check_image_size(low - 1)
+        check_image_size(config, low - 1)
 
 
 def test_one_side_may_be_smaller_than_the_least_of_a_square() -> None:
     config = ResNetConfig(norm="group", planes=(8, 16, 32, 64))
-    assert config.check_image_size((1, 400)) == (1, 400)
+    assert check_image_size(config, (1, 400)) == (1, 400)
 
 
 # -- changing -----------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from explorer import Trace, trace
-from explorer.analysis.parts import blocks, fixed, part_layers, part_of, parts
+from explorer.analysis.parts import fixed, parts
 from explorer.drawing import dot, network, svg
 from explorer.drawing.dot import graph
 from explorer.drawing.network import Fold, Switches, detail, folded, overview, remark
@@ -130,14 +130,14 @@ def test_parts_are_labelled_for_what_they_do(config: ResNetConfig) -> None:
 
 def test_what_a_selection_belongs_to() -> None:
     traced = trace(preset("seresnet50"), 64)
-    assert part_of(traced, "layer2.1.se.fc1") == "layer2.1"
-    assert part_of(traced, "bn1") == "stem"
-    assert part_of(traced, "fc") == "head"
-    assert part_of(traced, "layer3.2") == "layer3.2"
-    assert [layer.name for layer in part_layers(traced, "head")] == ["avgpool", "flatten", "fc"]
-    assert {layer.name.split(".", 2)[1] for layer in part_layers(traced, "layer3.1")} == {"1"}
-    assert part_layers(traced, "layer9.0") == ()
-    assert {layer.role.block for layer in part_layers(small(layers=(1, 11)), "layer2.1")} == {1}
+    assert traced.part_of("layer2.1.se.fc1") == "layer2.1"
+    assert traced.part_of("bn1") == "stem"
+    assert traced.part_of("fc") == "head"
+    assert traced.part_of("layer3.2") == "layer3.2"
+    assert [layer.name for layer in traced.inside("head")] == ["avgpool", "flatten", "fc"]
+    assert {layer.name.split(".", 2)[1] for layer in traced.inside("layer3.1")} == {"1"}
+    assert traced.inside("layer9.0") == ()
+    assert {layer.role.block for layer in small(layers=(1, 11)).inside("layer2.1")} == {1}
 
 
 # -- overview -----------------------------------------------------------------------------
@@ -295,7 +295,7 @@ def test_each_block_has_a_switch_where_they_are_asked_for(name: str) -> None:
     drawing = overview(traced, switches=Switches(["layer1.1"], reasons), unfolded=ALL)
     found = switches(drawing)
     assert found == {
-        block: ("false" if block == "layer1.1" else "true", block not in reasons) for block in blocks(preset(name))
+        block: ("false" if block == "layer1.1" else "true", block not in reasons) for block in preset(name).blocks
     }
     root = parse(drawing)
     placed = boxes(root)
@@ -354,7 +354,7 @@ def test_foreign_text_stays_text() -> None:
 
 def assert_detail_is_the_graph(traced: Trace, part: str) -> None:
     """Every layer has a box of its own, and every edge a line from box to box past all others."""
-    layers = part_layers(traced, part)
+    layers = traced.inside(part)
     drawing = detail(traced, part)
     root = parse(drawing)
     placed = boxes(root)
@@ -445,7 +445,7 @@ def test_one_layer_is_selected(at: str) -> None:
 
 def words_of(traced: Trace, name: str) -> list[str]:
     """The lines written in a layer's box."""
-    root = parse(detail(traced, part_of(traced, name)))
+    root = parse(detail(traced, traced.part_of(name)))
     (group,) = (element for element in root if element.get("data-id") == name)
     return [element.text or "" for element in group if element.tag == f"{SVG}text"]
 

@@ -99,7 +99,6 @@ def test_imports_lead_down(path: str) -> None:
     assert breaches(path, (ROOT / path).read_text(encoding="utf-8")) == []
 
 
-@pytest.mark.xfail(strict=True, reason="memory and cost name Trace, which names them")
 def test_no_modules_import_each_other() -> None:
     """A package counts by what it names itself, since its modules import it only in passing."""
     sources = {path: (ROOT / path).read_text(encoding="utf-8") for path in MODULES if not path.endswith("__init__.py")}

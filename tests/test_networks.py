@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from resnet import PRESETS, ResNet, ResNetConfig, build, preset
 from resnet.blocks import Add, Block, DropPath, EfficientChannelAttention, SqueezeExcitation
+from resnet.sizes import check_image_size
 
 REFERENCE = Path(__file__).parent / "reference"
 TIMM = json.loads((REFERENCE / "timm_resnets.json").read_text(encoding="utf-8"))["models"]
@@ -463,7 +464,7 @@ def test_every_accepted_image_size_runs(antialias: str, shortcut: str, block: st
     config = ResNetConfig(layers=(1, 1, 1, 1), planes=(4, 8, 8, 8), num_classes=5, **given)
     network = build(config).eval()
     for size in (config.total_stride, 37, (50, 75), (100, 232)):
-        height, width = config.check_image_size(size)
+        height, width = check_image_size(config, size)
         assert network(torch.randn(1, 3, height, width)).shape == (1, 5)
 
 

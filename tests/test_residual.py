@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from explorer.analysis.parts import blocks, fixed, switchable
+from explorer.analysis.parts import fixed, switchable
 from explorer.analysis.trace import trace
 from explorer.drawing.palette import colour
 from explorer.figures import inference
@@ -52,7 +52,7 @@ def name_of(config: ResNetConfig) -> str:
 def test_blocks_are_those_of_the_trace(name: str) -> None:
     traced = trace(preset(name), 64)
     named = [f"layer{layer.role.stage}.{layer.role.block}" for layer in traced.layers if layer.role.part == "stage"]
-    assert blocks(preset(name)) == tuple(dict.fromkeys(named))
+    assert preset(name).blocks == tuple(dict.fromkeys(named))
 
 
 @pytest.mark.parametrize(
@@ -61,12 +61,12 @@ def test_blocks_are_those_of_the_trace(name: str) -> None:
 def test_what_cannot_be_off_is_what_changes_the_shape_of_a_plain_network(config: ResNetConfig) -> None:
     traced = trace(config, 64)
     expected = set()
-    for block in blocks(config):
+    for block in config.blocks:
         layers = [layer for layer in traced.layers if layer.name.startswith(f"{block}.")]
         if config.shortcut == "none" and layers[0].in_shapes[0] != layers[-1].out_shape:
             expected.add(block)
     assert set(fixed(config)) == expected
-    assert sorted([*switchable(config), *expected]) == sorted(blocks(config))
+    assert sorted([*switchable(config), *expected]) == sorted(config.blocks)
 
 
 @pytest.mark.parametrize("config", [config for config in CONFIGS if config.shortcut != "C"], ids=name_of)
@@ -148,11 +148,11 @@ def test_branch_and_shortcut_are_the_blocks_own(config: ResNetConfig) -> None:
     if config.shortcut == "none":
         assert found == ()
         return
-    assert [one.block for one in found] == list(blocks(config))
+    assert [one.block for one in found] == list(config.blocks)
     sequence, x = steps(model), image
     for name, step in sequence.items():
-        if name in blocks(config):
-            one = found[blocks(config).index(name)]
+        if name in config.blocks:
+            one = found[config.blocks.index(name)]
             given = x if config.order == "post" else step.act1(step.bn1(x))
             branch = step.branch(given)
             projected = config.order == "pre" and isinstance(step.downsample, nn.Sequential)

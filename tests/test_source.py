@@ -18,7 +18,7 @@ from test_app import captions, link, opened, run, texts
 
 from explorer.analysis.trace import Trace, trace
 from explorer.lessons import source
-from explorer.lessons.notes import NOTES, SYMBOLS, blocks
+from explorer.lessons.notes import NOTES, SYMBOLS
 from explorer.lessons.source import MODULES, Followed, Line, enclosing, follow, snippet, steps
 from explorer.link import natural_size
 from explorer.views.source import idea, running, snippets
@@ -238,7 +238,7 @@ def test_every_layer_has_a_line_that_made_it(config):
 def test_a_layer_of_a_block_is_made_by_the_class_that_has_the_last_word(name):
     config = KINDS[name]
     classes = BLOCKS[config.block, config.order].__mro__
-    for layer in blocks(traced(config))[1, 0]:
+    for layer in traced(config).blocks["layer1.0"]:
         slot = layer.role.slot
         if "." in slot or layer.role.on_shortcut:
             continue

@@ -16,7 +16,6 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from explorer.analysis.parts import part_layers
 from explorer.analysis.trace import trace, trace_module
 from explorer.drawing.kernels import growth
 from explorer.experiments.kernels import (
@@ -293,7 +292,7 @@ def test_charts_say_where_costs_meet():
 
 def convolutions(kind: str, width: int):
     traced = trace(block_config(kind, width), 16)
-    return [layer for layer in part_layers(traced, "layer1.0") if layer.op == "convolution"]
+    return [layer for layer in traced.inside("layer1.0") if layer.op == "convolution"]
 
 
 @pytest.mark.parametrize("width", [4, 64, 256, 4096])
@@ -313,7 +312,7 @@ def test_why_the_bottleneck_exists():
 @pytest.mark.parametrize("kind", ["basic", "bottleneck", "plain"])
 def test_a_block_keeps_its_shape_and_has_a_shortcut_unless_plain(kind):
     traced = trace(block_config(kind, 32), 20)
-    layers = part_layers(traced, "layer1.0")
+    layers = traced.inside("layer1.0")
     first, last = layers[0].in_shapes[0], layers[-1].out_shape
     assert first == last == (32, 20, 20)
     assert any(layer.op == "addition" for layer in layers) == (kind != "plain")
@@ -327,7 +326,7 @@ def test_a_block_keeps_its_shape_and_has_a_shortcut_unless_plain(kind):
 def test_the_first_block_of_a_stage(kind, theirs, entry):
     """Against torchvision's blocks, whose projection stands for option B and costs what D's does."""
     config = block_config(kind, 64, entry)
-    layers = part_layers(trace(config, 20), block_name(config))
+    layers = trace(config, 20).inside(block_name(config))
     assert layers[0].in_shapes[0] == (64, 20, 20)
     assert layers[-1].out_shape == (128, 10, 10)
     planes = 128 // theirs.expansion

@@ -13,19 +13,23 @@ from typing import Any
 import pytest
 import torch
 import torchinfo
+import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_config import configs, narrow
 from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
 
 import explorer
 from explorer.analysis.compare import common_size
 from explorer.analysis.cost import macs_formula, params_formula
-from explorer.analysis.layers import IMAGE, Layer
+from explorer.analysis.layers import IMAGE, Layer, Op
 from explorer.analysis.receptive_field import Field, union
 from explorer.analysis.trace import COLUMNS, OPERATIONS, Trace, operation, reservable, trace, trace_module
 from resnet import OPTIONS, PRESETS, ConfigError, ResNet, ResNetConfig, build, preset
 from resnet.blocks import Block
+from resnet.config import block_path, stage_and_index
+from resnet.sizes import least_side
 
 REFERENCE = Path(__file__).parent / "reference"
 
@@ -539,6 +543,63 @@ def test_roles() -> None:
     assert [layer.index for layer in traced.layers] == list(range(len(traced.layers)))
 
 
+# -- what stands where ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet152", "resnext50_32x4d", "wide_resnet50_2"])
+def test_blocks_and_what_is_inside_are_torchvisions(name: str) -> None:
+    """Its module tree says which blocks there are, and which convolutions and norms are in each of its modules."""
+    with torch.device("meta"):
+        theirs = getattr(torchvision.models, name)()
+    traced = trace(preset(name), 64)
+    blocks = [path for path, module in theirs.named_modules() if isinstance(module, BasicBlock | Bottleneck)]
+    assert list(traced.blocks) == list(traced.config.blocks) == blocks
+    for path, module in theirs.named_modules():
+        weighted = {
+            f"{path}.{leaf}".strip("."): Op.CONVOLUTION if isinstance(each, nn.Conv2d) else Op.BATCH_NORM
+            for leaf, each in module.named_modules() if isinstance(each, nn.Conv2d | nn.BatchNorm2d)
+        }  # fmt: skip
+        inside = {layer.name: layer.op for layer in traced.inside(path)}
+        assert {each: op for each, op in inside.items() if op in (Op.CONVOLUTION, Op.BATCH_NORM)} == weighted, path
+        if path in blocks:
+            assert traced.inside(path) == traced.blocks[path] == traced.parts[path]
+    for stage, layers in enumerate(traced.stages, start=1):
+        assert layers == traced.inside(f"layer{stage}") == traced.groups[f"stage {stage}"]
+
+
+@given(configs(blocks=3))
+@settings(max_examples=40, deadline=None)
+def test_parts_are_those_of_the_configuration(config: ResNetConfig) -> None:
+    traced = trace(config, max(32, least_side(config)))
+    assert config.blocks == tuple(block_path(*stage_and_index(path)) for path in traced.blocks)
+    assert [stage_and_index(path) for path in config.blocks] == [
+        (stage, index) for stage in range(1, len(config.layers) + 1) for index in range(config.layers[stage - 1])
+    ]
+    assert list(traced.parts) == ["stem", *config.blocks, "head"]
+    assert list(traced.groups) == ["stem", *(f"stage {n + 1}" for n in range(len(config.layers))), "head"]
+    assert traced.layers == sum(traced.parts.values(), ()) == sum(traced.groups.values(), ())
+    assert [len({layer.block for layer in stage}) for stage in traced.stages] == list(config.layers)
+    assert traced.stem == traced.parts["stem"] == traced.groups["stem"]
+    assert traced.inside("head") == traced.parts["head"] == traced.groups["head"]
+    for path, layers in traced.parts.items():
+        assert {layer.part for layer in layers} == {traced.part_of(layer.name) for layer in layers} == {path}
+        assert {layer.block for layer in layers} == {path if path in traced.blocks else ""}
+    assert traced.part_of("layer9.0") == "layer9.0"
+    assert traced.inside("layer9.0") == traced.inside("layer") == ()
+    modules = dict(build(config, "meta").named_modules())
+    assert [layer.name for layer in traced.convolutions] == [
+        layer.name for layer in traced.layers if type(modules[layer.name]) is nn.Conv2d
+    ]
+    ends = [] if config.shortcut == "none" else [f"{path}.add" for path in config.blocks]
+    assert [layer.name for layer in traced.additions] == ends
+
+
+@pytest.mark.parametrize("text", ["stem", "head", "layer2", "layer2.0.conv1", "conv1", ""])
+def test_what_is_no_block_has_no_number(text: str) -> None:
+    with pytest.raises(ValueError, match="invalid literal"):
+        stage_and_index(text)
+
+
 @pytest.mark.parametrize(
     ("config", "name", "label"),
     [
@@ -596,7 +657,7 @@ def test_every_operation_has_a_name_and_every_name_an_operation() -> None:
     for config in dict.fromkeys(shortened()):
         leaves = [module for module in build(config, "meta").modules() if next(module.children(), None) is None]
         kinds |= {type(module): module for module in leaves if not isinstance(module, nn.Identity)}
-    assert {operation(module) for module in kinds.values()} == set(OPERATIONS.values())
+    assert {operation(module) for module in kinds.values()} == set(OPERATIONS.values()) == set(Op)
 
 
 def test_an_operation_without_a_name_is_refused() -> None:
@@ -808,7 +869,7 @@ def test_an_image_below_the_total_stride_leaves_one_unit(config: ResNetConfig, s
 @given(configs(blocks=3), st.data())
 @settings(max_examples=40, deadline=None)
 def test_any_configuration_traces(config: ResNetConfig, data: st.DataObject) -> None:
-    low = config.least_side
+    low = least_side(config)
     size = data.draw(st.tuples(st.integers(low, low + 70), st.integers(low, low + 70)))
     traced = trace(config, size)
     network = build(config, device="meta")

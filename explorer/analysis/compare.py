@@ -7,20 +7,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations, groupby, pairwise
+from itertools import combinations, pairwise
 from math import prod
 from typing import NamedTuple
 
 from resnet import OPTIONS, PRESETS, ConfigError, ResNetConfig, title
-from resnet.blocks import ACTIVATIONS
+from resnet.config import stage_and_index
 from resnet.options import to_text
-from resnet.sizes import runs
+from resnet.sizes import check_image_size, least_side, runs
 
-from .layers import FLOAT, Layer, Role
+from .layers import ACTIVATIONS, FLOAT, NORMS, Layer, Op, Role
 from .trace import Trace, trace
 
 Size = tuple[int, int]
-Place = tuple[str, int, int]
 
 
 def compare(a: ResNetConfig, b: ResNetConfig, image_size: int | Size = 224) -> Comparison:
@@ -34,7 +33,7 @@ def compare(a: ResNetConfig, b: ResNetConfig, image_size: int | Size = 224) -> C
 
 def common_size(configs: Sequence[ResNetConfig], size: Size) -> Size:
     """The image size (height, width), raised to the least side of a network that cannot run at it."""
-    low = max((config.least_side for config in configs if not runs(config, size)), default=1)
+    low = max((least_side(config) for config in configs if not runs(config, size)), default=1)
     return max(size[0], low), max(size[1], low)
 
 
@@ -157,16 +156,16 @@ class Row(NamedTuple):
 
 Aligned = list[tuple[Layer | None, ...]]
 
-_ACTIVATIONS = {name.replace("_", " ") for name in ACTIVATIONS}
+POOLINGS = frozenset({Op.MAX_POOLING, Op.AVERAGE_POOLING, Op.BLUR})
 
 
 def kind(layer: Layer) -> str:
     """What a layer is for: norms are one kind whichever they are, and so are activations, and poolings with blurs."""
-    if layer.op.endswith("norm"):
+    if layer.op in NORMS:
         return "norm"
-    if layer.op in _ACTIVATIONS:
+    if layer.op in ACTIVATIONS:
         return "activation"
-    return "pooling" if layer.op in ("max pooling", "average pooling", "blur") else layer.op
+    return "pooling" if layer.op in POOLINGS else layer.op
 
 
 def places(layers: Sequence[Layer]) -> list[str]:
@@ -192,18 +191,19 @@ def align(traces: Sequence[Trace]) -> Aligned:
     Stages and blocks meet by number, layers within them by `places`. What only a later network has stands after
     what it follows there.
     """
-    order: dict[Place, list[str]] = {}
-    found: list[dict[tuple[Place, str], Layer]] = []
+    order: dict[str, list[str]] = {}
+    found: list[dict[tuple[str, str], Layer]] = []
     for traced in traces:
-        mine: dict[tuple[Place, str], Layer] = {}
-        for where, group in groupby(traced.layers, lambda layer: layer.role[:3]):
-            layers = list(group)
+        mine: dict[tuple[str, str], Layer] = {}
+        for part, layers in traced.parts.items():
             names = places(layers)
-            order[where] = merged(order.get(where, []), names)
-            mine |= {(where, name): layer for name, layer in zip(names, layers, strict=True)}
+            order[part] = merged(order.get(part, []), names)
+            mine |= {(part, name): layer for name, layer in zip(names, layers, strict=True)}
         found.append(mine)
-    blocks = sorted(order, key=lambda where: (("stem", "stage", "head").index(where[0]), *where[1:]))
-    return [tuple(mine.get((where, name)) for mine in found) for where in blocks for name in order[where]]
+    blocks = sorted(order.keys() - {"stem", "head"}, key=stage_and_index)
+    return [
+        tuple(mine.get((part, name)) for mine in found) for part in ("stem", *blocks, "head") for name in order[part]
+    ]
 
 
 def merged(first: list[str], second: list[str]) -> list[str]:
@@ -334,7 +334,7 @@ def changes(a: ResNetConfig, b: ResNetConfig, size: Size) -> Iterator[tuple[tupl
             tried = values | {name: getattr(b, name) for name in fields}
             try:
                 config = ResNetConfig(**tried)
-                config.check_image_size(size)
+                check_image_size(config, size)
             except ConfigError:
                 continue
             yield fields, config

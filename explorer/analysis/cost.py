@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import prod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from resnet import preset_name
 
-if TYPE_CHECKING:
-    from .layers import Layer
-    from .trace import Trace
-from .layers import FLOAT, VIEWS
+from .layers import FLOAT, NORMS, VIEWS, Layer, Op
 from .memory import beside_inference, laid_out, padded_weights
+from .trace import Trace
 
 BYTE = 40
 """Multiply-adds in whose time a byte of a fresh tensor is read or written."""
@@ -32,7 +30,7 @@ def layer_work(layer: Layer) -> int:
         return 0
     numbers = sum(map(prod, layer.in_shapes)) + prod(layer.out_shape)
     moved = (numbers + layer.params) * FLOAT + beside_inference(layer) + laid_out(layer)
-    convolved = layer.op in ("convolution", "blur")
+    convolved = layer.op in (Op.CONVOLUTION, Op.BLUR)
     return (padded_weights(layer) * prod(layer.out_shape[1:]) if convolved else layer.macs) + BYTE * moved
 
 
@@ -57,7 +55,7 @@ def macs_formula(layer: Layer) -> str:
     if not layer.macs or weights is None:
         return ""
     product = prod(weights)
-    if layer.op == "linear":
+    if layer.op == Op.LINEAR:
         return f"{product:,} weights, each used once = {layer.macs:,}"
     positions = "·".join(map(str, layer.out_shape[1:]))
     return f"{product:,} weights · {positions} positions = {layer.macs:,}"
@@ -66,9 +64,9 @@ def macs_formula(layer: Layer) -> str:
 def weight_factors(layer: Layer) -> tuple[int, ...] | None:
     """The factors of a weight's size: k, k, input channels a group, output channels. None for a norm."""
     inputs, outputs = layer.in_shapes[0][0], layer.out_shape[0]
-    if layer.op == "convolution":
+    if layer.op == Op.CONVOLUTION:
         return layer.kernel, layer.kernel, inputs // layer.groups, outputs
-    if layer.op == "linear":
+    if layer.op == Op.LINEAR:
         return inputs, outputs
     return (layer.kernel,) if layer.params and layer.kernel > 1 else None
 
@@ -133,15 +131,15 @@ PAPER_FLOPS: Mapping[str, int] = {
 """As printed in Table 1 of https://arxiv.org/abs/1512.03385."""
 
 
-def _outputs(*ops: str, times: int = 1) -> Callable[[Layer], int]:
+def _outputs(*ops: Op, times: int = 1) -> Callable[[Layer], int]:
     return lambda layer: times * prod(layer.out_shape) if layer.op in ops else 0
 
 
-def _inputs(*ops: str) -> Callable[[Layer], int]:
+def _inputs(*ops: Op) -> Callable[[Layer], int]:
     return lambda layer: prod(layer.in_shapes[0]) if layer.op in ops else 0
 
 
-def _macs(op: str) -> Callable[[Layer], int]:
+def _macs(op: Op) -> Callable[[Layer], int]:
     return lambda layer: layer.macs if layer.op == op else 0
 
 
@@ -151,30 +149,30 @@ def _biased(layer: Layer) -> int:
 
 
 def _norm_params(layer: Layer) -> int:
-    return layer.params if layer.op in ("batch norm", "group norm") else 0
+    return layer.params if layer.op in NORMS else 0
 
 
 LINES: Mapping[str, Callable[[Layer], int]] = {
-    "Convolution": _macs("convolution"),
-    "Convolution along channels": _macs("convolution along channels"),
-    "Linear": _macs("linear"),
+    "Convolution": _macs(Op.CONVOLUTION),
+    "Convolution along channels": _macs(Op.CHANNEL_CONVOLUTION),
+    "Linear": _macs(Op.LINEAR),
     "Bias": _biased,
-    "Batch norm": _outputs("batch norm"),
-    "Group norm": _outputs("group norm"),
+    "Batch norm": _outputs(Op.BATCH_NORM),
+    "Group norm": _outputs(Op.GROUP_NORM),
     "Norm parameters": _norm_params,
-    "ReLU": _outputs("relu"),
-    "Leaky ReLU": _outputs("leaky relu"),
-    "ELU": _outputs("elu"),
-    "SiLU": _outputs("silu"),
-    "GELU": _outputs("gelu"),
-    "Sigmoid": _outputs("sigmoid"),
-    "Max pooling": _inputs("max pooling"),
-    "Average pooling": _inputs("average pooling"),
-    "Global average pooling": _inputs("global average pooling"),
-    "Averages": _outputs("average pooling", "global average pooling"),
-    "Blur": _outputs("blur", times=9),
-    "Addition": _outputs("addition"),
-    "Scaling": _outputs("scaling"),
+    "ReLU": _outputs(Op.RELU),
+    "Leaky ReLU": _outputs(Op.LEAKY_RELU),
+    "ELU": _outputs(Op.ELU),
+    "SiLU": _outputs(Op.SILU),
+    "GELU": _outputs(Op.GELU),
+    "Sigmoid": _outputs(Op.SIGMOID),
+    "Max pooling": _inputs(Op.MAX_POOLING),
+    "Average pooling": _inputs(Op.AVERAGE_POOLING),
+    "Global average pooling": _inputs(Op.GLOBAL_AVERAGE_POOLING),
+    "Averages": _outputs(Op.AVERAGE_POOLING, Op.GLOBAL_AVERAGE_POOLING),
+    "Blur": _outputs(Op.BLUR, times=9),
+    "Addition": _outputs(Op.ADDITION),
+    "Scaling": _outputs(Op.SCALING),
 }
 """How each line is counted in a layer. The first three are our MACs, the blur is multiply-adds too; the rest counts
 the values that an operation reads or puts out."""

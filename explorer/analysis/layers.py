@@ -5,12 +5,61 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import lru_cache
+from itertools import groupby
 from typing import NamedTuple
+
+from resnet import blocks
+from resnet.config import block_path
 
 from .receptive_field import Field
 
 Shape = tuple[int, ...]
+
+# -- what layers compute ------------------------------------------------------------------
+
+
+class Op(StrEnum):
+    """The operations, as people call them."""
+
+    CONVOLUTION = "convolution"
+    CHANNEL_CONVOLUTION = "convolution along channels"
+    LINEAR = "linear"
+    BATCH_NORM = "batch norm"
+    GROUP_NORM = "group norm"
+    RELU = "relu"
+    LEAKY_RELU = "leaky relu"
+    ELU = "elu"
+    SILU = "silu"
+    GELU = "gelu"
+    SIGMOID = "sigmoid"
+    MAX_POOLING = "max pooling"
+    AVERAGE_POOLING = "average pooling"
+    GLOBAL_AVERAGE_POOLING = "global average pooling"
+    BLUR = "blur"
+    ZERO_PADDING = "zero padding"
+    FLATTEN = "flatten"
+    SCALING = "scaling"
+    STOCHASTIC_DEPTH = "stochastic depth"
+    ADDITION = "addition"
+
+    @classmethod
+    def activation(cls, name: str) -> Op:
+        """What a configuration's activation, such as leaky_relu, is called."""
+        return cls(name.replace("_", " "))
+
+
+WINDOWED = frozenset({Op.CONVOLUTION, Op.MAX_POOLING, Op.AVERAGE_POOLING, Op.BLUR})
+STRIDED = WINDOWED | {Op.ZERO_PADDING, Op.CHANNEL_CONVOLUTION}
+NORMS = frozenset({Op.BATCH_NORM, Op.GROUP_NORM})
+WEIGHTED = NORMS | {Op.CONVOLUTION, Op.CHANNEL_CONVOLUTION, Op.LINEAR}
+ACTIVATIONS = frozenset(map(Op.activation, blocks.ACTIVATIONS))
+"""The activations that a configuration can choose; the sigmoid is attention's own."""
+VIEWS = frozenset({Op.FLATTEN, Op.STOCHASTIC_DEPTH})
+"""Operations whose output is their input's memory (stochastic depth when it is not training)."""
+
+# -- where layers stand -------------------------------------------------------------------
 
 
 class Role(NamedTuple):
@@ -31,8 +80,22 @@ class Role(NamedTuple):
         return f"stage {self.stage}" if self.part == "stage" else self.part
 
     @property
+    def block_path(self) -> str:
+        """The path of the block: layer2.0; empty outside the stages."""
+        return block_path(self.stage, self.block) if self.part == "stage" else ""
+
+    @property
+    def part_path(self) -> str:
+        """stem, the path of the block, or head."""
+        return self.block_path or self.part
+
+    @property
     def on_shortcut(self) -> bool:
         return self.slot.startswith("downsample")
+
+    @property
+    def in_attention(self) -> bool:
+        return self.slot.startswith("se.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +109,7 @@ class Layer:
 
     index: int
     name: str
-    op: str
+    op: Op
     module: str
     role: Role
     inputs: tuple[int, ...]
@@ -62,18 +125,32 @@ class Layer:
     field: Field
 
     @property
+    def block(self) -> str:
+        """The path of the block that holds it: layer2.0; empty outside the stages."""
+        return self.role.block_path
+
+    @property
+    def part(self) -> str:
+        """stem, the path of the block, or head."""
+        return self.role.part_path
+
+    @property
     def label(self) -> str:
         """What the layer does: "3×3 convolution, stride 2, 32 groups"."""
         text = f"{self.kernel}×{self.kernel} {self.op}" if self.op in WINDOWED else self.op
-        text = f"{self.kernel}-wide {self.op}" if self.op == CHANNEL_CONV else text
+        text = f"{self.kernel}-wide {self.op}" if self.op == Op.CHANNEL_CONVOLUTION else text
         extras = (("stride", self.stride), ("dilation", self.dilation))
         text += "".join(f", {name} {value}" for name, value in extras if value > 1)
-        return text + (f", {self.groups} groups" if self.groups > 1 and self.op == "convolution" else "")
+        return text + (f", {self.groups} groups" if self.groups > 1 and self.op == Op.CONVOLUTION else "")
 
 
-WINDOWED = ("convolution", "max pooling", "average pooling", "blur")
-CHANNEL_CONV = "convolution along channels"
-STRIDED = (*WINDOWED, "zero padding", CHANNEL_CONV)
+def convolutions(layers: Iterable[Layer]) -> tuple[Layer, ...]:
+    return tuple(layer for layer in layers if layer.op == Op.CONVOLUTION)
+
+
+def by_part(layers: Iterable[Layer]) -> dict[str, tuple[Layer, ...]]:
+    """The layers of the stem, of each block by its path and of the head, all in the order of execution."""
+    return {path: tuple(together) for path, together in groupby(layers, lambda layer: layer.part)}
 
 
 def shape_text(shape: Shape) -> str:
@@ -95,7 +172,7 @@ def role(name: str) -> Role:
 
 # -- what windows leave out ---------------------------------------------------------------
 
-WHOLE_MAP = {"group norm": "group norm", "scaling": "channel attention"}
+WHOLE_MAP = {Op.GROUP_NORM: "group norm", Op.SCALING: "channel attention"}
 """Operations that bring statistics of the whole map to each of its units, and what people call them."""
 
 
@@ -123,6 +200,3 @@ FLOAT = 4
 
 IMAGE = -1
 """The index that stands for the input image among a layer's `inputs`."""
-
-VIEWS = ("flatten", "stochastic depth")
-"""Operations whose output is their input's memory (stochastic depth when it is not training)."""

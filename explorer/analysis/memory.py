@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from itertools import groupby
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import prod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from .layers import Layer
-    from .trace import Trace
-from .layers import FLOAT, IMAGE, VIEWS
+from .layers import FLOAT, IMAGE, VIEWS, Layer, Op, Shape, by_part, convolutions
 
 POSITION = 8
 """Bytes of the position (int64) of a maximum."""
@@ -24,51 +20,53 @@ class Memory(NamedTuple):
     layer: Layer
 
 
-def inference_memory(trace: Trace) -> Memory:
+def inference_memory(layers: Sequence[Layer], image: Shape) -> Memory:
     """The most that a forward pass of one image holds at once in evaluation mode: maps, and an operation's extra tensors.
 
     What a module was given lives until its forward returns, at every level, since the frames of Python hold it:
     the image to the end, the input of a stage and of a block until they are through. What a forward keeps in a
     variable lives as long (`variables`). Weights and a kernel's own scratch space are not counted.
     """
-    return largest(trace, inference_ends(trace), beside_inference)
+    return largest(layers, image, inference_ends(layers), beside_inference)
 
 
-def inference_ends(trace: Trace) -> Ends:
+def inference_ends(layers: Sequence[Layer]) -> Ends:
     """Up to which layer our own forward pass holds each tensor."""
-    ends = last_readers(trace)
-    returns = {path: layer.index for layer in trace.layers for path in enclosing(layer.name)}
-    for layer in trace.layers:
+    ends = last_readers(layers)
+    returns = {path: layer.index for layer in layers for path in enclosing(layer.name)}
+    for layer in layers:
         for producer in layer.inputs:
-            inside = () if producer == IMAGE else enclosing(trace.layers[producer].name)
+            inside = () if producer == IMAGE else enclosing(layers[producer].name)
             path = next((path for path in enclosing(layer.name) if path not in inside), layer.name)
             ends.append((producer, returns.get(path, layer.index)))
-    return [*ends, *variables(trace)]
+    return [*ends, *variables(layers)]
 
 
-def least_memory(trace: Trace) -> Memory:
+def least_memory(layers: Sequence[Layer], image: Shape) -> Memory:
     """The same where each output is let go of after its last reader, as a runtime does that plans its memory.
 
     Operations run one after another in our order, none of them fused or in place.
     """
-    return largest(trace, last_readers(trace))
+    return largest(layers, image, last_readers(layers))
 
 
 Ends = Iterable[tuple[int, int]]
 """Tensors, as the layer (or image, −1) that put them out, with a layer that still finds them alive."""
 
 
-def largest(trace: Trace, ends: Ends, beside: Callable[[Layer], int] = lambda layer: 0) -> Memory:
+def largest(
+    layers: Sequence[Layer], image: Shape, ends: Ends, beside: Callable[[Layer], int] = lambda layer: 0
+) -> Memory:
     """The most that is alive while a layer runs; `beside` gives the bytes it needs besides its inputs and output."""
-    sizes, owner = tensor_bytes(trace)
-    last = {owner[layer.index]: layer.index for layer in trace.layers}
+    sizes, owner = tensor_bytes(layers, image)
+    last = {owner[layer.index]: layer.index for layer in layers}
     for tensor, end in ends:
         last[owner[tensor]] = max(last.get(owner[tensor], end), end)
     freed: dict[int, int] = {}
     for tensor, end in last.items():
         freed[end] = freed.get(end, 0) + sizes[tensor]
-    live, peak, where = sizes[IMAGE], 0, trace.layers[0]
-    for layer in trace.layers:
+    live, peak, where = sizes[IMAGE], 0, layers[0]
+    for layer in layers:
         live += sizes[layer.index] if owner[layer.index] == layer.index else 0
         if (held := live + beside(layer)) > peak:
             peak, where = held, layer
@@ -76,9 +74,9 @@ def largest(trace: Trace, ends: Ends, beside: Callable[[Layer], int] = lambda la
     return Memory(peak, where)
 
 
-def last_readers(trace: Trace) -> list[tuple[int, int]]:
+def last_readers(layers: Sequence[Layer]) -> list[tuple[int, int]]:
     """Each tensor with each layer that reads it."""
-    return [(producer, layer.index) for layer in trace.layers for producer in layer.inputs]
+    return [(producer, layer.index) for layer in layers for producer in layer.inputs]
 
 
 def enclosing(name: str) -> list[str]:
@@ -90,48 +88,46 @@ def enclosing(name: str) -> list[str]:
 _BRANCH = re.compile(r"(conv|bn|act|aa)\d?")
 
 
-def variables(trace: Trace) -> Iterator[tuple[int, int]]:
+def variables(layers: Sequence[Layer]) -> Iterator[tuple[int, int]]:
     """What `ResNet.forward`, and a block's `forward` and `branch`, still have in a variable when all have read it.
 
     The last stage's map stays to the end of the head; in a branch, what a convolution reads stays until the next
-    one's input is made or the branch ends; in a pre-activation block σ(x) stays until the block ends.
+    one's input is made or the branch ends; what the first one reads stays until the block ends: σ(x) in a
+    pre-activation block, else x.
     """
-    head = next(layer for layer in trace.layers if layer.role.part == "head")
-    yield head.inputs[0], len(trace.layers) - 1
-    stages = (layer for layer in trace.layers if layer.role.part == "stage")
-    for _, group in groupby(stages, lambda layer: layer.role[:3]):
-        block = list(group)
+    _, *blocks, head = by_part(layers).values()
+    yield head[0].inputs[0], head[-1].index
+    for block in blocks:
         branch = [layer for layer in block if _BRANCH.fullmatch(layer.role.slot) and layer.role.slot != "act"]
-        read = [layer.inputs[0] for layer in branch if layer.op == "convolution"]
+        read = [layer.inputs[0] for layer in convolutions(branch)]
         yield from zip(read, [*read[1:], branch[-1].index], strict=True)
-        if trace.config.order == "pre":
-            yield read[0], block[-1].index
+        yield read[0], block[-1].index
 
 
-def tensor_bytes(trace: Trace) -> tuple[dict[int, int], dict[int, int]]:
-    """Bytes of each layer's output, and the layer (or image, −1) that owns its memory."""
-    sizes, owner = {IMAGE: prod(trace.image_shape) * FLOAT}, {IMAGE: IMAGE}
-    for layer in trace.layers:
+def tensor_bytes(layers: Sequence[Layer], image: Shape) -> tuple[dict[int, int], dict[int, int]]:
+    """Bytes of each layer's output, and the layer (or image, −1) that owns its memory; `image` is its shape C×H×W."""
+    sizes, owner = {IMAGE: prod(image) * FLOAT}, {IMAGE: IMAGE}
+    for layer in layers:
         sizes[layer.index] = prod(layer.out_shape) * FLOAT
         owner[layer.index] = owner[layer.inputs[0]] if layer.op in VIEWS else layer.index
     return sizes, owner
 
 
-SAVES_OUTPUT = ("relu", "sigmoid")
-SAVES_NOTHING = ("addition", "global average pooling", "zero padding", *VIEWS)
+SAVES_OUTPUT = frozenset({Op.RELU, Op.SIGMOID})
+SAVES_NOTHING = VIEWS | {Op.ADDITION, Op.GLOBAL_AVERAGE_POOLING, Op.ZERO_PADDING}
 """What autograd keeps for backward is the inputs of an operation, with these exceptions."""
 
 
-def training_memory(trace: Trace) -> int:
+def training_memory(layers: Sequence[Layer], image: Shape) -> int:
     """Bytes that autograd keeps of one image's forward pass in training mode, parameters not counted.
 
     A tensor that several operations keep counts once. On top come batch norm's mean and
     deviation, group norm's, the positions of the maxima (int64), what the blur pads, and which pictures are dropped.
     """
-    sizes, owner = tensor_bytes(trace)
+    sizes, owner = tensor_bytes(layers, image)
     kept: set[int] = set()
     extra = 0
-    for layer in trace.layers:
+    for layer in layers:
         if layer.op in SAVES_OUTPUT:
             kept.add(owner[layer.index])
         elif layer.op not in SAVES_NOTHING:
@@ -143,25 +139,25 @@ def training_memory(trace: Trace) -> int:
 def kept_beside(layer: Layer) -> int:
     """Bytes that backward needs besides inputs and outputs."""
     channels = layer.out_shape[0]
-    if layer.op == "batch norm":
+    if layer.op == Op.BATCH_NORM:
         return 2 * channels * FLOAT
-    if layer.op == "group norm":
+    if layer.op == Op.GROUP_NORM:
         return 2 * layer.groups * FLOAT
-    if layer.op == "stochastic depth":
+    if layer.op == Op.STOCHASTIC_DEPTH:
         return 1
-    if layer.op == "max pooling":
+    if layer.op == Op.MAX_POOLING:
         return prod(layer.out_shape) * POSITION
-    return padded(layer) if layer.op == "blur" else 0
+    return padded(layer) if layer.op == Op.BLUR else 0
 
 
 def beside_inference(layer: Layer) -> int:
     """Bytes of the tensors that an operation makes and drops again: the positions of the maxima, what the blur pads,
     group norm's means and deviations."""
-    if layer.op == "group norm":
+    if layer.op == Op.GROUP_NORM:
         return 2 * layer.groups * FLOAT
-    if layer.op == "max pooling":
+    if layer.op == Op.MAX_POOLING:
         return prod(layer.out_shape) * POSITION
-    return padded(layer) if layer.op == "blur" else 0
+    return padded(layer) if layer.op == Op.BLUR else 0
 
 
 def padded(layer: Layer) -> int:
@@ -176,20 +172,20 @@ LANES = 16
 """Channels that a vectorised convolution computes at once: it pads to a multiple of them."""
 
 
-def working_memory(trace: Trace) -> int:
+def working_memory(layers: Sequence[Layer], image: Shape) -> int:
     """The most bytes that a prediction takes beside the network's weights: `inference_memory`, what convolutions lay out
     anew while they run, and the prepared picture, which stays.
     """
-    peak = largest(trace, inference_ends(trace), lambda layer: beside_inference(layer) + laid_out(layer))
-    return peak.bytes + prod(trace.image_shape) * FLOAT
+    peak = largest(layers, image, inference_ends(layers), lambda layer: beside_inference(layer) + laid_out(layer))
+    return peak.bytes + prod(image) * FLOAT
 
 
-def gradient_memory(trace: Trace) -> int:
+def gradient_memory(layers: Sequence[Layer], image: Shape) -> int:
     """The most bytes that one picture takes forward and back: what is kept for the way back, and on it the gradients
     and what a convolution lays out anew.
     """
-    largest_step = max(2 * prod(layer.out_shape) * FLOAT + 2 * laid_out(layer) for layer in trace.layers)
-    return trace.training_memory + largest_step + 2 * prod(trace.image_shape) * FLOAT
+    largest_step = max(2 * prod(layer.out_shape) * FLOAT + 2 * laid_out(layer) for layer in layers)
+    return training_memory(layers, image) + largest_step + 2 * prod(image) * FLOAT
 
 
 def laid_out(layer: Layer) -> int:
@@ -198,7 +194,7 @@ def laid_out(layer: Layer) -> int:
     A kernel wider than 1×1 reads an input of fewer channels as it lies. At most: oneDNN on a CPU with AVX-512 takes 0.1
     to 1.05 times as much, measured on random convolutions of 1 to 2048 channels at 7 to 4096 pixels.
     """
-    if layer.op not in ("convolution", "blur"):
+    if layer.op not in (Op.CONVOLUTION, Op.BLUR):
         return 0
     (inputs, *positions), (outputs, *places) = layer.in_shapes[0], layer.out_shape
     read = padded_channels(inputs) * prod(positions) if layer.kernel == 1 or inputs >= LANES else 0
@@ -212,7 +208,7 @@ def padded_channels(channels: int) -> int:
 def padded_weights(layer: Layer) -> int:
     """The weights of a convolution with the channels of each group padded; those of a depthwise one are as they are."""
     inputs, outputs = layer.in_shapes[0][0], layer.out_shape[0]
-    if layer.op == "blur" or layer.groups == inputs > 1:
+    if layer.op == Op.BLUR or layer.groups == inputs > 1:
         return layer.kernel**2 * outputs
     each = padded_channels(inputs // layer.groups) * padded_channels(outputs // layer.groups)
     return layer.kernel**2 * layer.groups * each

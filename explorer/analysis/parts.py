@@ -1,12 +1,13 @@
-"""The parts that a network is drawn in, and its blocks."""
+"""The parts that a network is drawn in, and which of its blocks can be switched off."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from resnet import ResNetConfig
+from resnet.config import block_path
 
-from .layers import Layer, Shape
+from .layers import NORMS, Layer, Op, Shape
 from .trace import Trace
 
 # -- the network as parts -----------------------------------------------------------------
@@ -30,60 +31,46 @@ class Part(NamedTuple):
     @property
     def shortcut(self) -> str | None:
         """identity, projection, or None in a plain block and outside the stages."""
-        if not any(layer.op == "addition" for layer in self.layers):
+        if not any(layer.op == Op.ADDITION for layer in self.layers):
             return None
         return "projection" if any(layer.role.on_shortcut for layer in self.layers) else "identity"
 
 
 SHORT = {
-    "batch norm": "norm",
-    "group norm": "norm",
-    "global average pooling": "avg",
-    "linear": "fc",
-    "max pooling": "pool",
-    "average pooling": "pool",
-    "blur": "blur",
+    Op.BATCH_NORM: "norm",
+    Op.GROUP_NORM: "norm",
+    Op.GLOBAL_AVERAGE_POOLING: "avg",
+    Op.LINEAR: "fc",
+    Op.MAX_POOLING: "pool",
+    Op.AVERAGE_POOLING: "pool",
+    Op.BLUR: "blur",
 }
 
 
 def parts(trace: Trace) -> tuple[Part, ...]:
     """The network from left to right. Norms, activations and flattening stand with the layer before them."""
     result: list[Part] = []
-    for layer in trace.layers:
-        role = layer.role
-        identifier = f"layer{role.stage}.{role.block}" if role.part == "stage" else layer.name
-        in_stem_norm = role.part == "stem" and layer.op.endswith("norm")
-        starts = role.part != "stage" and not in_stem_norm and (layer.op == "convolution" or layer.op in SHORT)
-        same = result and (identifier == result[-1].identifier or (role.part != "stage" and not starts))
-        if same and result[-1].group == role.group:
-            result[-1] = result[-1]._replace(layers=(*result[-1].layers, layer))
-        else:
-            window = f"{layer.kernel}×{layer.kernel}" if layer.op == "convolution" else layer.op
-            label = str(role.block) if role.part == "stage" else SHORT.get(layer.op, window)
-            result.append(Part(identifier, role.group, label, (layer,)))
+    for path, layers in trace.parts.items():
+        group = layers[0].role.group
+        if path in trace.blocks:
+            result.append(Part(path, group, str(layers[0].role.block), layers))
+            continue
+        for layer in layers:
+            if layer is layers[0] or has_box(layer):
+                window = f"{layer.kernel}×{layer.kernel}" if layer.op == Op.CONVOLUTION else layer.op
+                result.append(Part(layer.name, group, SHORT.get(layer.op, window), (layer,)))
+            else:
+                result[-1] = result[-1]._replace(layers=(*result[-1].layers, layer))
     return tuple(result)
 
 
-def part_of(trace: Trace, at: str) -> str:
-    """The part that a selected layer or block belongs to: "stem", "head", or a block's path."""
-    layer = trace.by_name.get(at)
-    if layer is None:
-        return at
-    return f"layer{layer.role.stage}.{layer.role.block}" if layer.role.part == "stage" else layer.role.part
-
-
-def part_layers(trace: Trace, part: str) -> tuple[Layer, ...]:
-    """The layers of "stem", "head", or a block's path; empty for an unknown part."""
-    prefix = f"{part}."
-    return tuple(layer for layer in trace.layers if layer.role.part == part or layer.name.startswith(prefix))
+def has_box(layer: Layer) -> bool:
+    """Whether a layer of the stem or the head is drawn as a box of its own; a norm of the stem is not."""
+    in_stem_norm = layer.part == "stem" and layer.op in NORMS
+    return not in_stem_norm and (layer.op == Op.CONVOLUTION or layer.op in SHORT)
 
 
 # -- blocks switched off ------------------------------------------------------------------
-
-
-def blocks(config: ResNetConfig) -> tuple[str, ...]:
-    """The paths of all blocks from input to output: layer1.0, layer1.1, …"""
-    return tuple(f"layer{stage}.{index}" for stage, count in enumerate(config.layers, 1) for index in range(count))
 
 
 def fixed(config: ResNetConfig) -> dict[str, str]:
@@ -93,11 +80,11 @@ def fixed(config: ResNetConfig) -> dict[str, str]:
     found, before = {}, config.stem_channels
     for stage, (after, (stride, _)) in enumerate(zip(config.stage_channels, config.stage_strides, strict=True), 1):
         if stride > 1 or before != after:
-            found[f"layer{stage}.0"] = "it changes the shape, and there is no shortcut to do that in its place"
+            found[block_path(stage, 0)] = "it changes the shape, and there is no shortcut to do that in its place"
         before = after
     return found
 
 
 def switchable(config: ResNetConfig) -> tuple[str, ...]:
     """The blocks that can be switched off, from input to output."""
-    return tuple(name for name in blocks(config) if name not in fixed(config))
+    return tuple(name for name in config.blocks if name not in fixed(config))

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import accumulate
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from .layers import IMAGE
-
-if TYPE_CHECKING:
-    from .layers import Layer
-    from .trace import Trace
-
+from .layers import IMAGE, Layer, Op
 from .receptive_field import PIXEL
 from .trace import Trace
 
@@ -57,7 +52,7 @@ def paths(trace: Trace) -> Iterator[tuple[Layer, Paths]]:
     for layer in trace.layers:
         if not layer.field.jump:
             continue
-        read = layer.inputs if layer.op == "addition" else layer.inputs[:1]
+        read = layer.inputs if layer.op == Op.ADDITION else layer.inputs[:1]
         found = _merged([known[producer] for producer in read])
         jump = PIXEL.jump if read[0] == IMAGE else trace.layers[read[0]].field.jump
         if wider := layer.dilation * (layer.kernel - 1) * jump:
@@ -93,8 +88,7 @@ class Depth(NamedTuple):
 
 def by_depth(trace: Trace) -> tuple[Depth, ...]:
     """All paths to the end of each block."""
-    ends = {layer.role[:3]: layer.index for layer in trace.layers if layer.role.part == "stage"}
-    last = set(ends.values())
+    last = {layers[-1].index for layers in trace.blocks.values()}
     return tuple(
         Depth(layer, found.mean, found.quantile(5), found.quantile(95), found.sizes[-1])
         for layer, found in paths(trace)
@@ -111,12 +105,12 @@ def path_counts(trace: Trace) -> tuple[int, ...]:
     The numbers are exact. With n additions in a row they are the binomial coefficients of n. A plain network has one
     path, through all of its blocks.
     """
-    if not any(layer.op == "addition" for layer in trace.layers):
+    if not trace.additions:
         return (0,) * sum(trace.config.layers) + (1,)
     known: dict[int, list[int]] = {IMAGE: [1]}
     for layer in trace.layers:
         found = known[layer.inputs[0]]
-        if layer.op == "addition":
+        if layer.op == Op.ADDITION:
             longer, same = [0, *found], known[layer.inputs[1]]
             found = [a + b for a, b in zip(longer, same + [0] * (len(longer) - len(same)), strict=True)]
         known[layer.index] = found

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import cycle
+from itertools import cycle, groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -19,16 +19,27 @@ from torch import Tensor, nn
 
 from resnet import ResNet, ResNetConfig
 from resnet.blocks import ACTIVATIONS, Add, BlurPool2d, DropPath, FlattenChannels, PadShortcut, Scale
+from resnet.sizes import check_image_size
 
-from .layers import IMAGE, beyond_windows, carriers
-from .memory import Memory, inference_memory, least_memory, training_memory
+from . import memory
+from .layers import (
+    IMAGE,
+    STRIDED,
+    WEIGHTED,
+    Layer,
+    Op,
+    Shape,
+    beyond_windows,
+    by_part,
+    carriers,
+    convolutions,
+    role,
+    shape_text,
+)
 from .receptive_field import PIXEL, Field, union, whole, window
 
 if TYPE_CHECKING:
     import pandas
-from .layers import CHANNEL_CONV, STRIDED, Layer, Shape, role, shape_text
-
-WEIGHTED = ("convolution", CHANNEL_CONV, "linear", "batch norm", "group norm")
 
 
 @dataclass(frozen=True)
@@ -49,24 +60,82 @@ class Trace:
         return sum(layer.macs for layer in self.layers)
 
     @cached_property
-    def inference_memory(self) -> Memory:
+    def inference_memory(self) -> memory.Memory:
         """The most that a forward pass of one image in fp32 holds at once, as our own network runs."""
-        return inference_memory(self)
+        return memory.inference_memory(self.layers, self.image_shape)
 
     @cached_property
-    def least_memory(self) -> Memory:
+    def least_memory(self) -> memory.Memory:
         """The most at once where each output is let go of after its last reader."""
-        return least_memory(self)
+        return memory.least_memory(self.layers, self.image_shape)
 
     @cached_property
     def training_memory(self) -> int:
         """Bytes that training keeps for the backward pass of one image in fp32."""
-        return training_memory(self)
+        return memory.training_memory(self.layers, self.image_shape)
 
     @cached_property
+    def working_memory(self) -> int:
+        """The most bytes that a prediction takes beside the network's weights."""
+        return memory.working_memory(self.layers, self.image_shape)
+
+    @cached_property
+    def gradient_memory(self) -> int:
+        """The most bytes that one picture takes forward and back."""
+        return memory.gradient_memory(self.layers, self.image_shape)
+
+    # -- where layers stand -----------------------------------------------------------------
+
+    @cached_property
+    def parts(self) -> Mapping[str, tuple[Layer, ...]]:
+        """The layers of the "stem", of each block by its path ("layer2.0") and of the "head", from input to output."""
+        return by_part(self.layers)
+
+    @cached_property
+    def blocks(self) -> Mapping[str, tuple[Layer, ...]]:
+        """The layers of each block by its path, from input to output."""
+        return {path: self.parts[path] for path in self.config.blocks}
+
+    @cached_property
+    def groups(self) -> Mapping[str, tuple[Layer, ...]]:
+        """The layers of "stem", "stage 1", "stage 2", …, "head"."""
+        return {group: tuple(layers) for group, layers in groupby(self.layers, lambda layer: layer.role.group)}
+
+    @property
+    def stem(self) -> tuple[Layer, ...]:
+        return self.groups["stem"]
+
+    @property
+    def stages(self) -> tuple[tuple[Layer, ...], ...]:
+        """The layers of each stage, first stage first."""
+        return tuple(self.groups.values())[1:-1]
+
+    def part_of(self, at: str) -> str:
+        """The part that a layer by its name belongs to: "stem", "head" or a block's path; another name stays as it is."""
+        return self.by_name[at].part if at in self.by_name else at
+
+    def inside(self, path: str) -> tuple[Layer, ...]:
+        """The layers of the "stem", of the "head" or of a module by its path: the network (""), a stage, a block, a layer.
+
+        Empty where the network has none such.
+        """
+        named = (layer for layer in self.layers if not path or f"{layer.name}.".startswith(f"{path}."))
+        return self.parts.get(path) or tuple(named)
+
+    @cached_property
+    def convolutions(self) -> tuple[Layer, ...]:
+        return convolutions(self.layers)
+
+    @cached_property
+    def additions(self) -> tuple[Layer, ...]:
+        return tuple(layer for layer in self.layers if layer.op == Op.ADDITION)
+
+    # -- what units see ---------------------------------------------------------------------
+
+    @property
     def field(self) -> Field:
         """The receptive field of the last stage."""
-        return next(layer.field for layer in reversed(self.layers) if layer.role.part == "stage")
+        return self.stages[-1][-1].field
 
     @cached_property
     def carriers(self) -> Mapping[int, frozenset[str]]:
@@ -154,7 +223,7 @@ def trace(config: ResNetConfig, image_size: int | tuple[int, int] = 224) -> Trac
     Raises:
         ConfigError: for an image size that the network cannot take.
     """
-    size = config.check_image_size(image_size)
+    size = check_image_size(config, image_size)
     with nullcontext() if reservable(config) else torch.device("meta"):
         network = ResNet(config, tied=True)
     return Trace(config, size, trace_module(network, (config.in_channels, *size)))
@@ -249,30 +318,30 @@ def reservable(config: ResNetConfig) -> bool:
 # -- from a call to a layer ---------------------------------------------------------------
 
 
-OPERATIONS: Mapping[type[nn.Module], str] = {
-    nn.Conv2d: "convolution",
-    nn.Conv1d: CHANNEL_CONV,
-    nn.Linear: "linear",
-    nn.BatchNorm2d: "batch norm",
-    nn.GroupNorm: "group norm",
-    nn.MaxPool2d: "max pooling",
-    nn.AvgPool2d: "average pooling",
-    nn.AdaptiveAvgPool2d: "global average pooling",
-    nn.Sigmoid: "sigmoid",
-    nn.Flatten: "flatten",
-    FlattenChannels: "flatten",
-    nn.ZeroPad2d: "zero padding",
-    BlurPool2d: "blur",
-    PadShortcut: "zero padding",
-    Add: "addition",
-    Scale: "scaling",
-    DropPath: "stochastic depth",
-    **{module: name.replace("_", " ") for name, module in ACTIVATIONS.items()},
+OPERATIONS: Mapping[type[nn.Module], Op] = {
+    nn.Conv2d: Op.CONVOLUTION,
+    nn.Conv1d: Op.CHANNEL_CONVOLUTION,
+    nn.Linear: Op.LINEAR,
+    nn.BatchNorm2d: Op.BATCH_NORM,
+    nn.GroupNorm: Op.GROUP_NORM,
+    nn.MaxPool2d: Op.MAX_POOLING,
+    nn.AvgPool2d: Op.AVERAGE_POOLING,
+    nn.AdaptiveAvgPool2d: Op.GLOBAL_AVERAGE_POOLING,
+    nn.Sigmoid: Op.SIGMOID,
+    nn.Flatten: Op.FLATTEN,
+    FlattenChannels: Op.FLATTEN,
+    nn.ZeroPad2d: Op.ZERO_PADDING,
+    BlurPool2d: Op.BLUR,
+    PadShortcut: Op.ZERO_PADDING,
+    Add: Op.ADDITION,
+    Scale: Op.SCALING,
+    DropPath: Op.STOCHASTIC_DEPTH,
+    **{module: Op.activation(name) for name, module in ACTIVATIONS.items()},
 }
-"""What each module is called; `Layer.op` is one of these."""
+"""What each module computes."""
 
 
-def operation(module: nn.Module) -> str:
+def operation(module: nn.Module) -> Op:
     for kind in type(module).__mro__:
         if kind in OPERATIONS:
             return OPERATIONS[kind]
@@ -283,11 +352,11 @@ def make_layer(index: int, call: Call, before: list[Layer], size: Shape) -> Laye
     module, op = call.module, operation(call.module)
     kernel, stride, padding, dilation = map(partial(side, module), WINDOW) if op in STRIDED else (1, 1, 0, 1)
     fields = [PIXEL if i == IMAGE else before[i].field for i in call.inputs]
-    if op == "global average pooling":
+    if op == Op.GLOBAL_AVERAGE_POOLING:
         field = whole((size[0], size[1]))
-    elif op == "addition":
+    elif op == Op.ADDITION:
         field = union(*fields)
-    elif op in STRIDED and op != CHANNEL_CONV:
+    elif op in STRIDED and op != Op.CHANNEL_CONVOLUTION:
         field = window(fields[0], kernel, stride, padding, dilation)
     else:  # one position to one position; a channel weight's own field is the whole image, its position is x's
         field = fields[0]
@@ -299,7 +368,7 @@ def make_layer(index: int, call: Call, before: list[Layer], size: Shape) -> Laye
     )  # fmt: skip
 
 
-GROUPS = {"convolution": "groups", "group norm": "num_groups"}
+GROUPS = {Op.CONVOLUTION: "groups", Op.GROUP_NORM: "num_groups"}
 WINDOW = {"kernel_size": 1, "stride": 1, "padding": 0, "dilation": 1}
 """A window's extents, with the value of one that a module lacks."""
 

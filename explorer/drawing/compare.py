@@ -190,7 +190,7 @@ def detail(traces: Sequence[Trace], names: Sequence[str], part: str, at: str = "
     Raises:
         ValueError: for a part that none of the networks has.
     """
-    rows = [layers for layers in align(traces) if part in next(_parts(layer) for layer in layers if layer)]
+    rows = [layers for layers in align(traces) if part == next(layer.part for layer in layers if layer)]
     if not rows:
         raise ValueError(f"no network has {part}")
     with_shortcut = any(layer.role.on_shortcut for layers in rows for layer in layers if layer)
@@ -223,11 +223,6 @@ def detail(traces: Sequence[Trace], names: Sequence[str], part: str, at: str = "
             ink += [] if equal else [unequal(left + wide / 2, y + TALL / 2 + 13, f"differs from {names[0]}")]
         strips.append(f'<g transform="translate(0 {number * tall})">{"".join(ink)}</g>')
     return Drawing(width + 8, len(traces) * tall, f"Layers of {part} under each other, slot by slot", "".join(strips))
-
-
-def _parts(layer: Layer) -> tuple[str, str]:
-    role = layer.role
-    return role.part, f"layer{role.stage}.{role.block}"
 
 
 def same(layer: Layer, base: Layer | None) -> bool:

@@ -33,7 +33,7 @@ def graph(trace: Trace) -> graphviz.Digraph:
     node_of = node_of or {layer.index: layer.name for layer in trace.layers}
     node_of[IMAGE] = "input"
     result.node("input", f"input\n{short_shape(trace.image_shape)}", fillcolor="#8a919e")
-    for group in dict.fromkeys(layer.role.group for layer in trace.layers):
+    for group, layers in trace.groups.items():
         with result.subgraph(name=f"cluster_{group}") as cluster:
             cluster.attr(label=group, color=colour(group), fontcolor=colour(group), style="rounded")
             if by_block:
@@ -43,10 +43,9 @@ def graph(trace: Trace) -> graphviz.Digraph:
                             part.identifier, f"{part.identifier}\n{short_shape(part.shape)}", fillcolor=colour(group)
                         )
                 continue
-            for layer in trace.layers:
-                if layer.role.group == group:
-                    words = f"{layer.name}\n{layer.label}\n{short_shape(layer.out_shape)}"
-                    cluster.node(layer.name, words, fillcolor=colour(group))
+            for layer in layers:
+                words = f"{layer.name}\n{layer.label}\n{short_shape(layer.out_shape)}"
+                cluster.node(layer.name, words, fillcolor=colour(group))
     edges = {(node_of[producer], node_of[layer.index]) for layer in trace.layers for producer in layer.inputs}
     for tail, head in sorted(edges):
         if tail != head:

@@ -14,8 +14,8 @@ from html import escape
 from math import sqrt
 from typing import NamedTuple
 
-from ..analysis.layers import IMAGE, Layer, Shape, beyond_windows, carriers
-from ..analysis.parts import Part, part_layers, part_of, parts
+from ..analysis.layers import IMAGE, NORMS, Layer, Op, Shape, beyond_windows, carriers
+from ..analysis.parts import Part, parts
 from ..analysis.trace import Trace
 from .palette import colour
 from .svg import MUTED, PAGE, TEXT, Drawing, box, line, plus, selectable, short_shape, text
@@ -79,7 +79,7 @@ def overview(
     A fold's `data-id` is "unfold stage 3". With `switches` each block has one below it, its
     `data-id` "switch layer3.2", and blocks that are off are hollow.
     """
-    selected_part = part_of(trace, at)
+    selected_part = trace.part_of(at)
     everything = parts(trace)
     off = switches.off if switches else ()
     items = folded(everything, selected_part, unfolded, off)
@@ -190,7 +190,7 @@ def fold_box(fold: Fold, x: float, tall: float, hue: str) -> str:
 
 
 def band_label(trace: Trace, group: str, left: float, right: float, row: float = 0.0) -> str:
-    shape = [layer for layer in trace.layers if layer.role.group == group][-1].out_shape
+    shape = trace.groups[group][-1].out_shape
     middle, y = (left + right) / 2, AXIS + 82 + row
     words = short_shape(shape)
     narrow = right - left < 100
@@ -210,34 +210,35 @@ WIDE, NARROW, TALL, STEP = 82.0, 40.0, 40.0, 12.0
 def lane(layer: Layer) -> int:
     if layer.role.on_shortcut:
         return LANE["shortcut"]
-    return LANE["se"] if layer.role.slot.startswith("se.") and layer.op != "scaling" else LANE["branch"]
+    return LANE["se"] if layer.role.in_attention and layer.op != Op.SCALING else LANE["branch"]
 
 
 def caption(layer: Layer) -> tuple[str, str]:
     """A layer's two lines in the detail: ("conv2", "3×3, 128, s2"), ("bn1", "")."""
     slot = layer.role.slot
-    if layer.op == "convolution":
+    if layer.op == Op.CONVOLUTION:
         title = "projection" if layer.role.on_shortcut else slot.removeprefix("se.")
         extras = [f"{layer.kernel}×{layer.kernel}", str(layer.out_shape[0])]
         extras += [f"s{layer.stride}"] if layer.stride > 1 else []
         extras += [f"d{layer.dilation}"] if layer.dilation > 1 else []
         extras += [f"g{layer.groups}"] if layer.groups > 1 else []
         return title, ", ".join(extras)
-    if layer.op in ("batch norm", "group norm"):
-        kind = "bn" if layer.op == "batch norm" else "gn"
+    if layer.op in NORMS:
+        kind = "bn" if layer.op == Op.BATCH_NORM else "gn"
         number = slot[-1] if slot.startswith("bn") else ""
         return kind + number, ""
-    if layer.op == "linear":
+    if layer.op == Op.LINEAR:
         return "fc", f"{layer.in_shapes[0][0]} → {layer.out_shape[0]}"
     short = {
-        "convolution along channels": "conv1d", "zero padding": "zero pad", "max pooling": "max pool",
-        "average pooling": "avg pool", "global average pooling": "avg", "stochastic depth": "drop", "scaling": "scale",
+        Op.CHANNEL_CONVOLUTION: "conv1d", Op.ZERO_PADDING: "zero pad", Op.MAX_POOLING: "max pool", Op.SCALING: "scale",
+        Op.AVERAGE_POOLING: "avg pool", Op.GLOBAL_AVERAGE_POOLING: "avg", Op.STOCHASTIC_DEPTH: "drop",
+        Op.LEAKY_RELU: "leaky",
     }  # fmt: skip
-    return short.get(layer.op, layer.op.replace("leaky relu", "leaky")), ""
+    return short.get(layer.op, layer.op), ""
 
 
 def box_width(layer: Layer) -> float:
-    if layer.op == "addition":
+    if layer.op == Op.ADDITION:
         return 22.0
     title, below = caption(layer)
     return WIDE if below else max(NARROW, 7.0 * len(title) + 12)
@@ -249,7 +250,7 @@ def detail(trace: Trace, part: str, at: str = "") -> Drawing:
     Raises:
         ValueError: for a part that the network does not have.
     """
-    layers = part_layers(trace, part)
+    layers = trace.parts.get(part, ())
     if not layers:
         raise ValueError(f"the network has no {part}")
     ids = {layer.index for layer in layers}
@@ -291,7 +292,7 @@ def detail(trace: Trace, part: str, at: str = "") -> Drawing:
         chosen = layer.name == at
         ink.append(layer_box(layer, x0, x1, y, hue, chosen))
         shape = short_shape(layer.out_shape)
-        if lane(layer) == 0 and shape != before and layer.op not in ("addition", "flatten"):
+        if lane(layer) == 0 and shape != before and layer.op not in (Op.ADDITION, Op.FLATTEN):
             behind.append(text(x1 + STEP / 2, y - TALL / 2 - 8, shape, MUTED, 11))
         before = shape if lane(layer) == 0 else before
     first = layers[0]
@@ -307,12 +308,12 @@ def detail(trace: Trace, part: str, at: str = "") -> Drawing:
 def centring(layers: tuple[Layer, ...], places: Mapping[int, tuple[float, float]]) -> float:
     """How far the shortcut's layers move right to stand in the middle of their lane."""
     rights = [places[layer.index][1] for layer in layers if layer.role.on_shortcut]
-    joint = next((places[layer.index][0] for layer in layers if layer.op == "addition"), 0.0)
+    joint = next((places[layer.index][0] for layer in layers if layer.op == Op.ADDITION), 0.0)
     return max(0.0, (joint - max(rights)) / 2 - STEP) if rights else 0.0
 
 
 def has_shortcut(layers: tuple[Layer, ...]) -> bool:
-    return any(layer.op == "addition" for layer in layers)
+    return any(layer.op == Op.ADDITION for layer in layers)
 
 
 def wire(
@@ -321,16 +322,16 @@ def wire(
 ) -> str:  # fmt: skip
     """One edge of the graph. Within a lane it is straight; between lanes it turns two rounded corners."""
     hue = colour(layer.role.group)
-    identity = layer.op == "addition" and producer == layer.inputs[1] and lane_of(trace, producer, ids) == 0
+    identity = layer.op == Op.ADDITION and producer == layer.inputs[1] and lane_of(trace, producer, ids) == 0
     if identity:
         low, middle = y_of[1], (left + right) / 2
         return line(f"M{source:.1f} {from_y}V{low - 8}q0 8 8 8H{middle - 8:.1f}q8 0 8 -8V{to_y + 11}", hue)
     if from_y == to_y:
         return line(f"M{source:.1f} {from_y}H{left:.1f}", MUTED)
     down = 8 if to_y > from_y else -8
-    if layer.op in ("addition", "scaling"):  # comes in from below or above
+    if layer.op in (Op.ADDITION, Op.SCALING):  # comes in from below or above
         middle = (left + right) / 2
-        dashed = layer.op == "addition"
+        dashed = layer.op == Op.ADDITION
         edge = 11 if dashed else TALL / 2
         stop = to_y - edge if down > 0 else to_y + edge
         return line(f"M{source:.1f} {from_y}H{middle - 8:.1f}q8 0 8 {down}V{stop}", hue, dashed)
@@ -345,7 +346,7 @@ def lane_of(trace: Trace, producer: int, ids: set[int]) -> int:
 def layer_box(layer: Layer, left: float, right: float, y: float, hue: str, chosen: bool) -> str:
     middle = (left + right) / 2
     title, below = caption(layer)
-    if layer.op == "addition":
+    if layer.op == Op.ADDITION:
         ring = f'<circle cx="{middle:.1f}" cy="{y}" r="14" fill="none" stroke="{TEXT}" stroke-width="2.5"/>'
         inside = plus(middle, y, hue, 11) + (ring if chosen else "")
     else:
@@ -359,8 +360,8 @@ def layer_box(layer: Layer, left: float, right: float, y: float, hue: str, chose
 
 def remark(trace: Trace, part: str) -> str:
     """A sentence on a block: how far branch and shortcut see, and what the shortcut costs. Empty without an addition."""
-    layers = part_layers(trace, part)
-    addition = next((layer for layer in layers if layer.op == "addition"), None)
+    layers = trace.parts.get(part, ())
+    addition = next((layer for layer in layers if layer.op == Op.ADDITION), None)
     if addition is None:
         return ""
     branch, shortcut = (trace.layers[i] for i in addition.inputs)

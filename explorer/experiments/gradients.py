@@ -19,8 +19,6 @@ from torch import Tensor, nn
 from resnet import ResNet, ResNetConfig, preset
 
 from ..analysis.layers import Layer
-from ..analysis.memory import gradient_memory
-from ..analysis.parts import blocks
 from ..analysis.trace import Trace
 from ..inference.device import Device
 from ..inference.limits import MAX_GRADIENT_BYTES, Need, within
@@ -87,21 +85,16 @@ def noise(config: ResNetConfig, size: tuple[int, int], count: int, seed: int = 0
 
 def main_path(trace: Trace) -> tuple[Layer, ...]:
     """The convolutions from the image to the classifier, in order of depth; none on a shortcut or in an attention."""
-    return tuple(
-        layer
-        for layer in trace.layers
-        if layer.op == "convolution" and not layer.role.on_shortcut and not layer.role.slot.startswith("se.")
-    )
+    return tuple(layer for layer in trace.convolutions if not (layer.role.on_shortcut or layer.role.in_attention))
 
 
 def places(trace: Trace) -> tuple[int, ...]:
     """Where each block begins, and where the last one ends, counted in convolutions of the main path from 1."""
     path = main_path(trace)
-    first: dict[tuple[int, int], int] = {}
+    first: dict[str, int] = {}
     for number, layer in enumerate(path, start=1):
-        if layer.role.part == "stage":
-            first.setdefault((layer.role.stage, layer.role.block), number)
-    return (*first.values(), len(path) + 1)
+        first.setdefault(layer.block, number)
+    return (*(first[block] for block in trace.blocks), len(path) + 1)
 
 
 class Flow(NamedTuple):
@@ -130,7 +123,7 @@ def flow(model: ResNet, names: Sequence[str], pictures: Tensor, labels: Tensor, 
     def read(_: nn.Module, args: tuple[Tensor, ...]) -> None:
         signal.append(float(args[0].detach().cpu().double().std()))
 
-    every = [model.get_submodule(name) for name in blocks(model.config)]
+    every = [model.get_submodule(name) for name in model.config.blocks]
 
     def run() -> Flow:
         with ExitStack() as hooks:
@@ -172,7 +165,7 @@ def plan(trace: Trace) -> Plan:
                 "The gradients of this network are too much to measure here", "A smaller network works",
                 # Back costs twice the way forward.
                 Need("they take", trace.macs * 3 * each.pictures * each.seeds * 4, BUDGET, "GMACs"),
-                Need("their activations take", gradient_memory(trace) * each.pictures, MAX_GRADIENT_BYTES, "GiB"),
+                Need("their activations take", trace.gradient_memory * each.pictures, MAX_GRADIENT_BYTES, "GiB"),
             )  # fmt: skip
         except TooLargeError as error:
             refused = error

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from resnet import ConfigError, ResNet, ResNetConfig
 from resnet.blocks import Block, EfficientChannelAttention, PreActivation, SqueezeExcitation
+from resnet.config import block_path
 
 from ..analysis.layers import FLOAT
-from ..analysis.memory import working_memory
 from ..analysis.trace import Trace
 from ..inference.device import Device
 from ..inference.lesion import steps
@@ -237,20 +237,16 @@ def affordable(trace: Trace, place: Place, trained: bool) -> int:
     Raises:
         TooLargeError: where one is too much, in one sentence with estimate and limit.
     """
-    last = trace.config.layers[place.stage - 1] - 1
-    block = sum(
-        layer.macs for layer in trace.layers
-        if layer.role[:3] == ("stage", place.stage, last) and not layer.role.on_shortcut
-    )  # fmt: skip
-    end = max(layer.index for layer in trace.layers if layer.role[:2] == ("stage", place.stage))
-    tail = sum(layer.macs for layer in trace.layers[end + 1 :])
+    last = trace.stages[place.stage - 1][-1]
+    block = sum(layer.macs for layer in trace.blocks[last.block] if not layer.role.on_shortcut)
+    tail = sum(layer.macs for layer in trace.layers[last.index + 1 :])
     cost = trace.macs + len(KINDS) * (place.blocks * block + tail)
     if cost > BUDGET:
         raise TooLargeError(
             f"Appending {place.blocks} blocks to stage {place.stage} is too much to compute here: one picture takes "
             f"{cost / 1e9:,.0f} GMACs, and the limit is {BUDGET / 1e9:,.0f} GMACs."
         )
-    features = FLOAT * prod(trace.layers[end].out_shape)
+    features = FLOAT * prod(last.out_shape)
     within(
         f"Appending {place.blocks} blocks to stage {place.stage} is too much to compute here", "A smaller network works",
         Need("what they read takes", features, MAX_FEATURES, "GiB"),
@@ -266,7 +262,7 @@ AT_ONCE = 100
 
 def together(trace: Trace) -> int:
     """How many pictures go through a network at once."""
-    return int(max(1, min(AT_ONCE, MAX_BYTES // working_memory(trace))))
+    return int(max(1, min(AT_ONCE, MAX_BYTES // trace.working_memory)))
 
 
 def append(model: ResNet, place: Place, blocks: Sequence[Block]) -> ResNet:
@@ -286,7 +282,7 @@ def experiment(
     """
     config, sequence = model.config, steps(model)
     names = list(sequence)
-    cut = names.index(f"layer{place.stage}.{config.layers[place.stage - 1] - 1}") + 1
+    cut = names.index(block_path(place.stage, config.layers[place.stage - 1] - 1)) + 1
     before, after = (nn.Sequential(*(sequence[name] for name in part)) for part in (names[:cut], names[cut:]))
     batches = [device.tensor(batch) for batch in pictures.split(at_once)]
     features = [step(before, batch) for batch in batches]

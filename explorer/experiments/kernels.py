@@ -20,7 +20,7 @@ from torch.nn.utils import skip_init
 from resnet import ConfigError, Option, ResNetConfig
 from resnet.options import normalise
 
-from ..analysis.layers import Layer
+from ..analysis.layers import Layer, convolutions
 from ..analysis.receptive_field import Field
 from ..analysis.trace import trace_module
 
@@ -180,7 +180,7 @@ class Kernels(NamedTuple):
 
     @property
     def convolutions(self) -> tuple[Layer, ...]:
-        return tuple(layer for layer in self.layers if layer.op == "convolution")
+        return convolutions(self.layers)
 
     @property
     def params(self) -> int:
@@ -358,7 +358,7 @@ def block_config(kind: str, width: int, entry: str = "identity") -> ResNetConfig
 
 
 def block_name(config: ResNetConfig) -> str:
-    return f"layer{len(config.layers)}.0"
+    return config.blocks[-1]
 
 
 # -- the 1×1 convolution ------------------------------------------------------------------

@@ -18,8 +18,6 @@ from torch import Tensor, nn
 
 from resnet import ResNet
 
-from ..analysis.memory import gradient_memory
-from ..analysis.parts import blocks
 from ..analysis.paths import path_counts
 from ..analysis.trace import Trace
 from ..inference.device import Device
@@ -50,7 +48,7 @@ class Unravelled:
         self._through: Collection[str] | None = None
         self._exponent = 0
         routed = copy_of(model).eval()
-        self.blocks = blocks(model.config)
+        self.blocks = model.config.blocks
         for name in self.blocks:
             routed.get_submodule(f"{name}.add").register_forward_hook(self._route(name))
         self.pictures = pictures.detach().clone().requires_grad_()
@@ -147,7 +145,7 @@ def plan(trace: Trace) -> Plan:
             f"{LEAST_DRAWS * cost / 1e9:,.0f} GMACs, and the limit is {BUDGET / 1e9:,.0f} GMACs."
         )
     draws = min(MOST_DRAWS, affordable)
-    memory = gradient_memory(trace)
+    memory = trace.gradient_memory
     within(
         "The gradients along its paths are too much to measure here", "A smaller network works",
         Need("a picture's activations take", memory, MAX_HELD, "GiB"),

@@ -28,15 +28,15 @@ def stages_figure(traces: Sequence[Trace], names: Sequence[str], name: str) -> g
     figure = go.Figure()
     field = name == "Receptive field"
     for trace, label, shade in zip(traces, names, STAGES, strict=False):
-        groups = dict.fromkeys(layer.role.group for layer in trace.layers if not (field and layer.role.part == "head"))
-        values = [figure_of([layer for layer in trace.layers if layer.role.group == group]) for group in groups]
+        groups = {group: layers for group, layers in trace.groups.items() if not (field and group == "head")}
+        values = [figure_of(layers) for layers in groups.values()]
         figure.add_bar(
             x=list(groups), y=values, name=label, marker_color=shade, texttemplate="%{y:,}" if field else "%{y:.3s}",
             textposition="outside", textangle=0, cliponaxis=False, hovertemplate=f"{label}<br>%{{x}}: %{{y:,}}<extra></extra>",
         )  # fmt: skip
     title = "Receptive field at the end of each stage" if field else f"{name} by stage"
     finish(figure, title, "", unit, legend=True)
-    order = dict.fromkeys(layer.role.group for trace in traces for layer in trace.layers)
+    order = dict.fromkeys(group for trace in traces for group in trace.groups)
     ranked = sorted(order, key=lambda group: (group == "head", group != "stem", group))
     figure.update_xaxes(categoryorder="array", categoryarray=ranked)
     figure.update_layout(uniformtext={"mode": "hide", "minsize": 9})

@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
+from resnet.config import stage_and_index
+
 from ..drawing.palette import ACCENT, STAGES, colour
 from ..inference.addition import Contribution
 from ..inference.effective_field import Width
@@ -134,7 +136,7 @@ def _timed_words(layers: Sequence[Timed]) -> list[tuple[str, str, str]]:
 def contribution_figure(found: Sequence[Contribution], at: str, off: Collection[str]) -> go.Figure:
     """‖F(x)‖ / ‖S(x)‖ of every residual block; the block `at` has a rim, and those that are `off` are hollow."""
     figure = go.Figure()
-    stages = {one.block: f"stage {one.block[5:].partition('.')[0]}" for one in found}
+    stages = {one.block: f"stage {stage_and_index(one.block)[0]}" for one in found}
     for group in dict.fromkeys(stages.values()):
         chosen = [one for one in found if stages[one.block] == group]
         shade = colour(group)
@@ -155,7 +157,7 @@ def contribution_figure(found: Sequence[Contribution], at: str, off: Collection[
     finish(figure, "Branch against shortcut, by block", "stage.block", "‖F(x)‖ / ‖S(x)‖", legend=True)
     names = [one.block for one in found]
     figure.update_xaxes(
-        type="category", tickformat=None, tickangle=0, tickvals=names, ticktext=[name[5:] for name in names]
+        type="category", tickformat=None, tickangle=0, tickvals=names, ticktext=[short(name) for name in names]
     )
     figure.update_yaxes(tickformat="~g")
     return figure
@@ -172,12 +174,12 @@ def lesion_figure(series: Mapping[str, Sequence[Lesion]], label: str, images: st
     what it was measured on.
     """
     key, figure = JUDGED[label], go.Figure()
-    order = sorted({one.block for found in series.values() for one in found if one.block}, key=_depth)
+    order = sorted({one.block for found in series.values() for one in found if one.block}, key=stage_and_index)
     for number, (name, found) in enumerate(series.items()):
         whole = next(getattr(one, key) for one in found if not one.block)
         taken = [one for one in found if one.block]
         xs, ys = [one.block for one in taken], [getattr(one, key) for one in taken]
-        shades = [colour(f"stage {block[5:].partition('.')[0]}") for block in xs]
+        shades = [colour(f"stage {stage_and_index(block)[0]}") for block in xs]
         words = f"{name} without %{{x}}: %{{y:.1%}}<br>whole: {whole:.1%}<extra></extra>"
         if number:
             figure.add_scatter(
@@ -193,12 +195,12 @@ def lesion_figure(series: Mapping[str, Sequence[Lesion]], label: str, images: st
     finish(figure, f"{label} with one block off, {images}", "block that is off, as stage.block", "", legend=True)
     figure.update_xaxes(
         type="category", tickformat=None, categoryorder="array", categoryarray=order, tickangle=0, tickvals=order,
-        ticktext=[block[5:] for block in order],
+        ticktext=[short(block) for block in order],
     )  # fmt: skip
     figure.update_yaxes(tickformat="~%", rangemode="tozero")
     return figure
 
 
-def _depth(block: str) -> tuple[int, int]:
-    stage, _, index = block.removeprefix("layer").partition(".")
-    return int(stage), int(index)
+def short(block: str) -> str:
+    """2.0 for layer2.0."""
+    return block.removeprefix("layer")

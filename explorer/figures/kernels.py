@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
-from ..analysis.layers import Layer
+from ..analysis.layers import Layer, Op
 from ..drawing.palette import STAGES
 from ..experiments.kernels import Comparison
 from .base import finish
@@ -43,7 +43,7 @@ def block_figure(blocks: Mapping[str, Sequence[Layer]]) -> go.Figure:
     """The weights of each block's convolutions, one bar a block."""
     figure = go.Figure()
     found = {
-        name: {"shortcut" if layer.role.on_shortcut else layer.role.slot: layer for layer in layers if layer.op == "convolution"}
+        name: {"shortcut" if layer.role.on_shortcut else layer.role.slot: layer for layer in layers if layer.op == Op.CONVOLUTION}
         for name, layers in blocks.items()
     }  # fmt: skip
     for index, slot in enumerate(sorted(set().union(*found.values()))):

@@ -29,14 +29,12 @@ def measure(layer: Layer, key: str) -> int:
 def cost_figure(trace: Trace, name: str, by_layer: bool) -> go.Figure:
     """A measure of `MEASURES` by stage, or layer by layer in the order of execution."""
     key, unit = MEASURES[name]
-    groups = list(dict.fromkeys(layer.role.group for layer in trace.layers))
     total = sum(measure(layer, key) for layer in trace.layers)
     figure = go.Figure()
     xs: list[int] | list[str]
-    for group in groups:
-        layers = [layer for layer in trace.layers if layer.role.group == group]
+    for group, layers in trace.groups.items():
         if by_layer:
-            layers = [layer for layer in layers if measure(layer, key)]
+            layers = tuple(layer for layer in layers if measure(layer, key))
             xs, ys = [layer.index for layer in layers], [measure(layer, key) for layer in layers]
             names = [layer.name for layer in layers]
         else:
@@ -54,9 +52,10 @@ def cost_figure(trace: Trace, name: str, by_layer: bool) -> go.Figure:
 def field_figure(trace: Trace, at: str) -> go.Figure:
     """The receptive field of every layer up to global pooling, against the image's side."""
     figure = go.Figure()
-    layers = [layer for layer in trace.layers if layer.field.jump]
-    for group in dict.fromkeys(layer.role.group for layer in layers):
-        chosen = [layer for layer in layers if layer.role.group == group and not layer.role.on_shortcut]
+    for group, layers in trace.groups.items():
+        chosen = [layer for layer in layers if layer.field.jump and not layer.role.on_shortcut]
+        if not chosen:
+            continue
         figure.add_scatter(
             x=[layer.index for layer in chosen],
             y=[layer.field.size for layer in chosen],

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from resnet import ResNet
+from resnet.sizes import least_side
 
 from ..analysis.cost import work
 from ..analysis.layers import Layer
-from ..analysis.memory import gradient_memory
 from ..analysis.trace import Trace
 from ..sharing.store import Progress
 from .device import Device
@@ -48,7 +48,7 @@ def measured_side(layer: Layer, trace: Trace, traced: Callable[[int], Trace]) ->
     A unit in the middle has its whole box inside and a unit's width around it, but the image is no larger than
     three times the trace's, nor than what one pass may take here; `traced(side)` is the network at a side.
     """
-    low = max(trace.config.total_stride, trace.config.least_side)
+    low = max(trace.config.total_stride, least_side(trace.config))
     side = max(low, min(layer.field.size + 2 * layer.field.jump, 3 * max(trace.image_size)))
     while side > low and not fits(traced(side)):
         side = max(low, side * 7 // 8)
@@ -57,7 +57,7 @@ def measured_side(layer: Layer, trace: Trace, traced: Callable[[int], Trace]) ->
 
 def fits(trace: Trace) -> bool:
     """Whether one pass that keeps activations for its gradient stays within the limits."""
-    return gradient_memory(trace) <= MAX_BYTES and work(trace) <= MAX_WORK
+    return trace.gradient_memory <= MAX_BYTES and work(trace) <= MAX_WORK
 
 
 def mirrored(picture: Tensor, side: int) -> Tensor:

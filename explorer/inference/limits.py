@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from ..analysis.cost import work
 from ..analysis.layers import shape_text
-from ..analysis.memory import gradient_memory, working_memory
 from ..analysis.trace import Trace
 from .turns import TooLargeError
 
@@ -26,7 +25,7 @@ def check_runnable(trace: Trace) -> None:
     within(
         "This network is too large to run here", "Everything but running it works",
         Need("its weights take", trace.params * 4, MAX_WEIGHT_BYTES, "GiB"),
-        Need("a picture takes", working_memory(trace), MAX_BYTES, "GiB"),
+        Need("a picture takes", trace.working_memory, MAX_BYTES, "GiB"),
         Need("its arithmetic and memory traffic take the time of", work(trace), MAX_WORK, "GMACs"),
     )  # fmt: skip
 
@@ -40,7 +39,7 @@ def check_gradients(trace: Trace) -> None:
     within(
         f"Gradients at {shape_text(trace.image_size)} pixels are too large to take here",
         "A smaller image works, or a smaller network",
-        Need("activations take", gradient_memory(trace), MAX_GRADIENT_BYTES, "GiB"),
+        Need("activations take", trace.gradient_memory, MAX_GRADIENT_BYTES, "GiB"),
     )
 
 

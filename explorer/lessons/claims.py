@@ -22,7 +22,7 @@ from resnet import ResNetConfig, preset, title
 from resnet.train import Recipe
 from resnet.weights import BUNDLED, bundled_path, read_checkpoint
 
-from ..analysis.layers import Layer
+from ..analysis.layers import Layer, convolutions
 from ..analysis.published import published
 from ..analysis.trace import Trace, trace
 from ..experiments.degradation import Settings, summarise
@@ -194,7 +194,7 @@ def stacked_kernels() -> Finding:
 def bottleneck_weights() -> Finding:
     """Two 3×3 at 256 channels against a bottleneck, as the post counts and as the modules do."""
     basic, bottleneck = (
-        convolutions(trace(block_config(kind, 256), 8), "layer1.0") for kind in ("basic", "bottleneck")
+        convolutions(trace(block_config(kind, 256), 8).blocks["layer1.0"]) for kind in ("basic", "bottleneck")
     )
     real = [sum(layer.params for layer in layers) for layers in (basic, bottleneck)]
     # The post multiplies the kernel by the output channels only.
@@ -229,7 +229,7 @@ def bottleneck_weights() -> Finding:
 def constant_size() -> Finding:
     """Channels times map size at the end of each stage of ResNet-34."""
     traced = trace(preset("resnet34"))
-    last = [block(traced, f"layer{stage}.{count - 1}") for stage, count in enumerate(traced.config.layers, start=1)]
+    last = [traced.blocks[stage[-1].block] for stage in traced.stages]
     shapes = [layers[-1].out_shape for layers in last]
     area, side = [prod(shape) for shape in shapes], [shape[0] * shape[1] for shape in shapes]
     macs = [sum(layer.macs for layer in layers) for layers in last]
@@ -274,8 +274,8 @@ def free_shortcuts() -> Finding:
     bills = {option: (traces[option].params - plain.params, traces[option].macs - plain.macs) for option in options[1:]}
     evidence = [Evidence(f"Option {option}", bill[0], "parameters") for option, bill in bills.items()]
     evidence += [Evidence(f"Option {option}", bills[option][1], "MACs") for option in ("A", "B", "C")]
-    additions = sum(prod(layer.out_shape) for layer in traces["A"].layers if layer.op == "addition")
-    projections = sum(layer.role.on_shortcut for layer in convolutions(traces["B"]))
+    additions = sum(prod(layer.out_shape) for layer in traces["A"].additions)
+    projections = sum(layer.role.on_shortcut for layer in traces["B"].convolutions)
     free = [option for option, bill in bills.items() if bill == (0, 0)]
     everything = len(free) == len(bills)
     return Finding(
@@ -334,14 +334,12 @@ def projected_where() -> Finding:
     first = []
     for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"):
         traced = trace(preset(name))
-        for stage, count in enumerate(traced.config.layers, start=1):
-            for index in range(count):
-                layers = block(traced, f"layer{stage}.{index}")
-                changed = layers[0].in_shapes[0] != layers[-1].out_shape
-                projected = any(layer.role.on_shortcut for layer in layers)
-                blocks, changes, projects = blocks + 1, changes + changed, projects + projected
-                differs += changed != projected
-        if any(layer.role.on_shortcut for layer in block(traced, "layer1.0")):
+        for layers in traced.blocks.values():
+            changed = layers[0].in_shapes[0] != layers[-1].out_shape
+            projected = any(layer.role.on_shortcut for layer in layers)
+            blocks, changes, projects = blocks + 1, changes + changed, projects + projected
+            differs += changed != projected
+        if any(layer.role.on_shortcut for layer in traced.blocks["layer1.0"]):
             first.append(title_of(name))
     evidence = (
         Evidence("Blocks of the five networks", blocks),
@@ -371,8 +369,8 @@ def projected_where() -> Finding:
 )
 def filter_sizes() -> Finding:
     """The kernels of ResNet-50's convolutions."""
-    kernels = Counter(layer.kernel for layer in convolutions(trace(preset("resnet50"))))
-    small = Counter(layer.kernel for layer in convolutions(trace(preset("resnet56"), 32)))
+    kernels = Counter(layer.kernel for layer in trace(preset("resnet50")).convolutions)
+    small = Counter(layer.kernel for layer in trace(preset("resnet56"), 32).convolutions)
     evidence = [Evidence(f"{size}×{size} convolutions of ResNet-50", kernels[size]) for size in sorted(kernels)]
     evidence += [Evidence(f"{size}×{size} convolutions of ResNet-56", small[size]) for size in sorted(small)]
     return Finding(
@@ -405,7 +403,7 @@ def halving() -> Finding:
         Evidence("7 px become", made[7], "px"),
     )
     thirty_four = trace(preset("resnet34"))
-    strided = [layer for layer in convolutions(thirty_four) if layer.stride == 2]
+    strided = [layer for layer in thirty_four.convolutions if layer.stride == 2]
     rounded_up = all(made[side] == (side + 1) // 2 for side in odd)
     return Finding(
         HOLDS if len(halved) == len(made) else WHEN if halved == even else FAILS,
@@ -743,7 +741,7 @@ def expansion() -> Finding:
     found = {}
     for name, slot in (("resnet34", "conv1"), ("resnet50", "conv2")):
         traced = trace(preset(name))
-        inner, outer = traced.by_name[f"layer1.1.{slot}"].out_shape[0], block(traced, "layer1.1")[-1].out_shape[0]
+        inner, outer = traced.by_name[f"layer1.1.{slot}"].out_shape[0], traced.blocks["layer1.1"][-1].out_shape[0]
         found[name] = (inner, outer, traced.config.expansion * traced.config.planes[0])
     (_, _, basic), (inner, outer, product) = found["resnet34"], found["resnet50"]
     evidence = (
@@ -787,21 +785,11 @@ def epochs_of(command: str) -> int:
 # -- layers of a trace --------------------------------------------------------------------
 
 
-def block(traced: Trace, name: str) -> tuple[Layer, ...]:
-    """The layers of "layer1.0"."""
-    return tuple(layer for layer in traced.layers if layer.name.startswith(f"{name}."))
-
-
-def convolutions(traced: Trace, name: str = "") -> tuple[Layer, ...]:
-    layers = block(traced, name) if name else traced.layers
-    return tuple(layer for layer in layers if layer.op == "convolution")
-
-
 def shrinking(traced: Trace) -> list[Layer]:
     """The convolutions on a stage's main path that put out a smaller map than they read."""
     return [
-        layer for layer in convolutions(traced)
-        if layer.role.part == "stage" and not layer.role.on_shortcut and layer.out_shape[1] < layer.in_shapes[0][1]
+        layer for layer in traced.convolutions
+        if layer.block and not layer.role.on_shortcut and layer.out_shape[1] < layer.in_shapes[0][1]
     ]  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from resnet import ResNetConfig, preset
 
 from ..analysis.compare import activations
+from ..analysis.layers import convolutions
 from ..analysis.trace import Trace
 from ..units import amount, mebibytes
 
@@ -46,27 +47,22 @@ def variants(name: str, *values: str | int) -> tuple[ResNetConfig, ...]:
 
 def block_weights(traced: Trace, block: str) -> int:
     """Weights of the convolutions of a block such as "layer1.1", projections left out."""
-    return sum(
-        layer.params
-        for layer in traced.layers
-        if layer.name.startswith(f"{block}.") and layer.op == "convolution" and not layer.role.on_shortcut
-    )
+    return sum(layer.params for layer in convolutions(traced.blocks[block]) if not layer.role.on_shortcut)
 
 
 def stem(traced: Trace) -> tuple[int, int]:
     """MACs of the stem, and the pixels a side that its last convolution sees."""
-    layers = [layer for layer in traced.layers if layer.role.part == "stem"]
-    return sum(layer.macs for layer in layers), [layer for layer in layers if layer.op == "convolution"][-1].field.size
+    return sum(layer.macs for layer in traced.stem), convolutions(traced.stem)[-1].field.size
 
 
 def side(traced: Trace) -> int:
     """Rows of the last stage's map."""
-    return [layer for layer in traced.layers if layer.role.part == "stage"][-1].out_shape[1]
+    return traced.stages[-1][-1].out_shape[1]
 
 
 def last_field(traced: Trace, stage: int) -> int:
     """Pixels a side that the end of a stage sees."""
-    return [layer for layer in traced.layers if layer.role.stage == stage][-1].field.size
+    return traced.stages[stage - 1][-1].field.size
 
 
 def times(number: float, base: float) -> str:
@@ -113,9 +109,7 @@ def sight(traces: Sequence[Trace]) -> str:
 @ready("Plain or residual", presets("plain34", "resnet34"))
 def plain(traces: Sequence[Trace]) -> str:
     bare, residual = traces
-    identity = sum(residual.config.layers) - sum(
-        layer.op == "convolution" and layer.role.on_shortcut for layer in residual.layers
-    )
+    identity = sum(residual.config.layers) - sum(layer.role.on_shortcut for layer in residual.convolutions)
     return (
         f"**Same layers, same sight, same cost.** Both have depth {residual.config.depth} and see {residual.field.size} pixels. "
         f"{identity} of the {sum(residual.config.layers)} shortcuts are the identity and have no weights; the projections "
@@ -128,7 +122,7 @@ def plain(traces: Sequence[Trace]) -> str:
 @ready("Shortcut A, B, C, D", variants("shortcut", "A", "B", "C", "D"))
 def shortcuts(traces: Sequence[Trace]) -> str:
     a, b, c, d = traces
-    weights = sum(layer.params for layer in b.layers if layer.op == "convolution" and layer.role.on_shortcut)
+    weights = sum(layer.params for layer in b.convolutions if layer.role.on_shortcut)
     return (
         f"**What option B costs.** A pads with zeros and has no weights. B projects where shapes change, and costs ResNet-50 "
         f"**{amount(weights)} weights** and {b.params - a.params - weights:,} parameters of their norms "

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from resnet import OPTIONS, PRESETS, ConfigError, preset, title
 from resnet.weights import available
 
-from ..analysis.layers import Layer, shape_text
+from ..analysis.layers import NORMS, Layer, Op, convolutions, shape_text
 from ..analysis.published import published
 from ..analysis.trace import Trace, trace
 from ..link import View, natural_size
@@ -142,18 +142,9 @@ PATHS = Try("experiments", "Count and follow the paths", _tab("Paths"))
 Block = tuple[Layer, ...]
 
 
-def blocks(t: Trace) -> dict[tuple[int, int], Block]:
-    """The layers of each block by (stage, block)."""
-    found: dict[tuple[int, int], list[Layer]] = {}
-    for layer in t.layers:
-        if layer.role.part == "stage":
-            found.setdefault((layer.role.stage, layer.role.block), []).append(layer)
-    return {place: tuple(layers) for place, layers in found.items()}
-
-
 def changing(t: Trace) -> Block:
     """The first block whose shapes differ at its two ends, else the first."""
-    every = list(blocks(t).values())
+    every = list(t.blocks.values())
     return next((block for block in every if reads(block) != puts(block)), every[0])
 
 
@@ -165,29 +156,34 @@ def puts(block: Block) -> tuple[int, ...]:
     return block[-1].out_shape
 
 
+def firsts(t: Trace) -> list[Block]:
+    """The first block of each stage."""
+    return [t.blocks[stage[0].block] for stage in t.stages]
+
+
 def name(block: Block) -> str:
-    role = block[0].role
-    return f"layer{role.stage}.{role.block}"
+    return block[0].block
 
 
 def shortcut_kind(block: Block) -> str:
     """What a block's S(x) is, from the layers that were traced on it."""
-    if not any(layer.op == "addition" for layer in block):
+    if not any(layer.op == Op.ADDITION for layer in block):
         return "none"
     ops = [layer.op for layer in block if layer.role.on_shortcut]
     if not ops:
         return "identity"
-    if "average pooling" in ops:
+    if Op.AVERAGE_POOLING in ops:
         return "pooled projection"
-    return "zero padding" if "zero padding" in ops else "projection"
+    return "zero padding" if Op.ZERO_PADDING in ops else "projection"
 
 
-def convolutions(layers: Iterable[Layer]) -> list[Layer]:
-    return [layer for layer in layers if layer.op == "convolution" and ".se." not in layer.name]
+def outside_attention(layers: Iterable[Layer]) -> list[Layer]:
+    """The convolutions that are in no attention."""
+    return [layer for layer in convolutions(layers) if not layer.role.in_attention]
 
 
 def branch_convolutions(block: Block) -> list[Layer]:
-    return [layer for layer in convolutions(block) if not layer.role.on_shortcut]
+    return [layer for layer in outside_attention(block) if not layer.role.on_shortcut]
 
 
 def count(number: int, what: str) -> str:
@@ -255,7 +251,7 @@ def bill(t: Trace, kind: str) -> Bill | None:
 )
 def forward(t: Trace) -> str:
     deep, shallow = preset("plain56"), preset("plain20")
-    adds = sum(layer.op == "addition" for layer in t.layers)
+    adds = len(t.additions)
     here = (
         f"{title(t.config)} adds {count(adds, 'time')}, once a block."
         if adds
@@ -300,12 +296,11 @@ experiments."""
     tries=(Try("architecture", "Find it in the diagram"),),
 )
 def addition(t: Trace) -> str:
-    adds = [layer for layer in t.layers if layer.op == "addition"]
-    if not adds:
+    if not t.additions:
         return (
             "A plain network makes no `Add`. Choose a shortcut in the sidebar and one appears at the end of each block."
         )
-    last = adds[-1]
+    last = t.additions[-1]
     return f"""$F(x)$ and $S(x)$ are added number by number. So their shapes must be equal: in `{last.name}` both are
 {shape_text(last.out_shape)}. This one rule is why shortcuts need the options below.
 
@@ -319,7 +314,7 @@ The addition has no weights. It is a module of its own so that the trace can see
     "One helper for every convolution", part=PARTS, anchor=f"{B}.conv", tries=(Try("architecture", "See every layer"),)
 )
 def helper(t: Trace) -> str:
-    every = convolutions(t.layers)
+    every = outside_attention(t.layers)
     sizes = Counter(layer.kernel for layer in every)
     first = every[0]
     counted = ", ".join(f"{n:,} of {k}×{k}" for k, n in sorted(sizes.items()))
@@ -365,7 +360,7 @@ This holds at stride 1 and equal width. In a stem, the stride makes the sum come
     tries=(Try("kernels", "Compute a 1×1 by hand", _tab("The 1×1 convolution")),),
 )
 def one_by_one(t: Trace) -> str:
-    ones = [layer for layer in convolutions(t.layers) if layer.kernel == 1]
+    ones = [layer for layer in outside_attention(t.layers) if layer.kernel == 1]
     if ones:
         layer = ones[0]
         c_in, c_out = layer.in_shapes[0][0], layer.out_shape[0]
@@ -389,11 +384,11 @@ $H$ and $W$ alone. {here}"""
     tries=(Try("compare", "Compare without it", _beside(norm="none")), GRADIENTS),
 )
 def normalisation(t: Trace) -> str:
-    norms = [layer for layer in t.layers if layer.op in ("batch norm", "group norm")]
+    norms = [layer for layer in t.layers if layer.op in NORMS]
     if not norms:
         return "This network has no normalisation: each `norm` is an identity, and convolutions get a bias instead."
     kind = norms[0].op
-    over = "one channel over the batch" if kind == "batch norm" else "a group of channels of one image"
+    over = "one channel over the batch" if kind == Op.BATCH_NORM else "a group of channels of one image"
     return f"""Normalisation subtracts the mean $m$ of {over}, divides by the standard deviation, then scales and shifts:
 
 $$\\gamma \\, \\dfrac{{x - m}}{{\\sqrt{{v + \\varepsilon}}}} + \\beta$$
@@ -416,7 +411,7 @@ ACTIVATION = {
 @note("The non-linearity", part=PARTS, anchor=f"{B}.activation", tries=(Try("inference", "See maps before and after"),))
 def non_linearity(t: Trace) -> str:
     kind = t.config.activation
-    used = sum(layer.op == kind.replace("_", " ") for layer in t.layers)
+    used = sum(layer.op == Op.activation(kind) for layer in t.layers)
     formula = ACTIVATION[kind].replace("e^{x}", r"\exp(x)")
     words = (
         "ReLU turns negative numbers into zero and keeps the others. There is no upper limit. Many outputs are exactly "
@@ -441,7 +436,7 @@ def any_block(t: Trace) -> str:
     extras = []
     if t.config.attention != "none":
         extras.append("channel attention")
-    if any(layer.op == "stochastic depth" for layer in t.layers):
+    if any(layer.op == Op.STOCHASTIC_DEPTH for layer in t.layers):
         extras.append("stochastic depth")
     also = (
         f"Here {' and '.join(extras)} act on $F(x)$ before the addition."
@@ -465,7 +460,7 @@ A subclass supplies only the branch. {also}
 )
 def basic(t: Trace) -> str:
     if t.config.block != "basic":
-        c = puts(blocks(t)[1, 0])[0]
+        c = puts(t.blocks["layer1.0"])[0]
         return f"""Two 3×3 convolutions with as many channels inside as outside. {title(t.config)} does not use it: at the
 $C = {c}$ of its first stage, one such block would have $2 \\cdot 3^2 C^2 = {tex(2 * 9 * c * c)}$ weights. Bottlenecks need
 fewer."""
@@ -549,7 +544,7 @@ the first one of a stage."""
 def stride_in(t: Trace) -> str:
     if t.config.block == "basic":
         return "A basic block has no 1×1 convolution, so there is no choice: its first 3×3 has the stride."
-    where = [layer for block in blocks(t).values() for layer in branch_convolutions(block) if layer.stride > 1]
+    where = [layer for block in t.blocks.values() for layer in branch_convolutions(block) if layer.stride > 1]
     here = (
         f"Here `{where[0].name}` is the first that has it ({where[0].kernel}×{where[0].kernel})."
         if where
@@ -565,8 +560,8 @@ sees further. {here}"""
 def expansion(t: Trace) -> str:
     e = t.config.expansion
     rows = [
-        (f"stage {n}", p, f"{e} · {p} = {p * e}", puts(blocks(t)[n, 0])[0])
-        for n, p in enumerate(t.config.planes, start=1)
+        (f"stage {n}", p, f"{e} · {p} = {p * e}", puts(first)[0])
+        for n, (p, first) in enumerate(zip(t.config.planes, firsts(t), strict=True), start=1)
     ]
     return f"""Why is it needed? A bottleneck puts out more channels than its $P$ says. Whoever comes next, the
 following block or the classifier, has to read $C_{{out}} = e P$. With $e$ in one place, `stages` need not know which kind of block
@@ -595,10 +590,9 @@ def condition(t: Trace) -> str:
             t.config.stage_strides[b[0].role.stage - 1][0],
             shortcut_kind(b),
         )
-        for (stage, index), b in blocks(t).items()
-        if index == 0
+        for b in firsts(t)
     ]
-    rest = Counter(shortcut_kind(b) for (stage, index), b in blocks(t).items() if index > 0)
+    rest = Counter(shortcut_kind(b) for b in t.blocks.values() if b[0].role.block > 0)
     others = ", ".join(f"{n:,} × {kind}" for kind, n in rest.items())
     return f"""$F(x) + x$ makes sense only if both have the same shape. That fails in two cases: $C_{{in}} \\neq C_{{out}}$, or
 $s > 1$. `same` asks for both. It is often put as a question of channels alone; a stride counts as well.
@@ -635,7 +629,7 @@ shortcut; only $F(x)$ fills them."""
     tries=(Try("compare", "Compare with option B", _beside(shortcut="B")),),
 )
 def projected(t: Trace) -> str:
-    found = [layer for b in blocks(t).values() for layer in b if layer.role.on_shortcut and layer.op == "convolution"]
+    found = [layer for layer in t.convolutions if layer.role.on_shortcut]
     total = sum(layer.params for layer in found)
     here = (
         f"Here {count(len(found), 'projection')} with {total:,} weights, {total / t.params:.1%} of all parameters."
@@ -702,8 +696,7 @@ C also transforms $x$ where the shapes already fit. The paper finds the identity
     tries=(Try("compare", "Compare with a deep stem", _beside(stem="deep")), KERNELS),
 )
 def stem(t: Trace) -> str:
-    layers = [layer for layer in t.layers if layer.role.part == "stem"]
-    convs = [layer for layer in convolutions(layers) if layer.role.slot.startswith("conv1")]
+    convs = convolutions(t.inside("conv1"))
     rows = [
         (
             f"`{layer.name}` {layer.kernel}×{layer.kernel}",
@@ -729,7 +722,7 @@ After `conv1`, one unit sees {convs[-1].field.size} pixels a side. {beyond}""".r
     tries=(Try("compare", "Compare without it", _beside(stem_pool="none")),),
 )
 def pool(t: Trace) -> str:
-    layers = [layer for layer in t.layers if layer.name.startswith("maxpool")]
+    layers = t.inside("maxpool")
     if not layers:
         return "This network does not pool after the stem: the first stage reads the stem's map at its full size."
     return f"""Max pooling keeps the largest number of each 3×3 window and moves by two. It has no weights.
@@ -739,22 +732,22 @@ is {t.config.stem_stride} times smaller than the image on each side."""
 
 @note("Making the stages", part=NETWORK, anchor=f"{M}.stages", tries=(Try("architecture", "See the stages"),))
 def making(t: Trace) -> str:
-    firsts = [block for (_, index), block in blocks(t).items() if index == 0]
+    opening = firsts(t)
     rows = [
         (
             f"`layer{n}`", t.config.layers[n - 1], f"{reads(first)[0]} → {puts(first)[0]}",
             stride if dilation == 1 else f"{stride}, $d$ {dilation}", shortcut_kind(first), shape_text(puts(first)[1:]),
         )
-        for n, (first, (stride, dilation)) in enumerate(zip(firsts, t.config.stage_strides, strict=True), start=1)
+        for n, (first, (stride, dilation)) in enumerate(zip(opening, t.config.stage_strides, strict=True), start=1)
     ]  # fmt: skip
-    projects = [f"`layer{n}`" for n, first in enumerate(firsts, start=1) if "projection" in shortcut_kind(first)]
+    projects = [f"`layer{n}`" for n, first in enumerate(opening, start=1) if "projection" in shortcut_kind(first)]
     said = f"A projection is made in {', '.join(projects)}." if projects else "No stage makes a projection."
     start = (
         "since the stem has already made the map small"
         if t.config.stem_stride > 1
         else "so it works at the full size of the image"
     )
-    widened = t.config.expansion > 1 and reads(firsts[0])[0] != puts(firsts[0])[0]
+    widened = t.config.expansion > 1 and reads(opening[0])[0] != puts(opening[0])[0]
     return f"""A stage is a run of blocks at one map size. The loop hands on three things: `inputs`, the $C$ of the last block;
 the dilation; how many blocks there are so far. Only the first block of a stage gets the stride.
 {table(("", "blocks", "$C_{in}$ → $C_{out}$", "$s$", "first $S(x)$", "$H × W$"), rows)}
@@ -765,8 +758,8 @@ the dilation; how many blocks there are so far. Only the first block of a stage 
 @note("The design rules", part=NETWORK, anchor=f"{C}.stage_strides", tries=(CLAIMS,))
 def rules(t: Trace) -> str:
     rows = []
-    for n in range(1, len(t.config.layers) + 1):
-        last = blocks(t)[n, t.config.layers[n - 1] - 1]
+    for n, stage in enumerate(t.stages, start=1):
+        last = t.blocks[stage[-1].block]
         c, h, w = puts(last)
         macs = sum(layer.macs for layer in branch_convolutions(last))
         rows.append((f"stage {n}", f"{c}×{h}×{w}", amount(c * h * w), amount(macs)))
@@ -818,9 +811,9 @@ Step through it to see the map shrink and $C$ grow."""
     built=False,
 )
 def initial(t: Trace) -> str:
-    first = convolutions(t.layers)[0]
+    first = t.convolutions[0]
     fan = first.kernel**2 * first.out_shape[0] // first.groups
-    three = next((layer for layer in convolutions(t.layers) if layer.kernel == 3 and layer.role.part == "stage"), first)
+    three = next((layer for layer in outside_attention(t.layers) if layer.kernel == 3 and layer.block), first)
     fan3 = three.kernel**2 * three.out_shape[0] // three.groups
     weights = [w.title for w in available(t.config, t.image_size)]
     zero = (
@@ -962,7 +955,7 @@ every channel over the whole image, through two small layers. So a channel can b
     tries=(Try("compare", "Compare with attention", _beside(attention="eca")),),
 )
 def efficient(t: Trace) -> str:
-    found = [layer for layer in t.layers if layer.op == "convolution along channels"]
+    found = [layer for layer in t.layers if layer.op == Op.CHANNEL_CONVOLUTION]
     here = (
         f"In `{found[0].name}` the kernel spans {found[0].kernel} channels, {found[0].params} weights."
         if found
@@ -978,7 +971,7 @@ def efficient(t: Trace) -> str:
     tries=(Try("compare", "Compare with a blur", _beside(antialias="blur")),),
 )
 def subsample(t: Trace) -> str:
-    filters = [layer for layer in t.layers if layer.op in ("blur", "average pooling") and not layer.role.on_shortcut]
+    filters = [layer for layer in t.layers if layer.op in (Op.BLUR, Op.AVERAGE_POOLING) and not layer.role.on_shortcut]
     found = [layer for layer in filters if layer.stride > 1]
     still = " A dilated stage still blurs, and takes every position." if len(found) < len(filters) else ""
     here = (
@@ -992,7 +985,7 @@ convolution keeps $s = 1$ and a low-pass filter after it takes the stride. {here
 
 @note("Dropping branches in training", part=LATER, anchor=f"{B}.DropPath", tries=(PATHS,))
 def stochastic(t: Trace) -> str:
-    found = [layer for layer in t.layers if layer.op == "stochastic depth"]
+    found = [layer for layer in t.layers if layer.op == Op.STOCHASTIC_DEPTH]
     here = (
         f"Here the last block is left out with chance {t.config.drop_path:g}."
         if found

@@ -281,8 +281,8 @@ class _Run:
         self.module, self.node = definition(anchor)
         self.made: list[Step] = []
         self.prefix = f"{block}." if block else ""
-        inside = [layer for layer in trace.layers if layer.name.startswith(self.prefix)]
-        self.shapes = {argument.arg: inside[0].in_shapes[0] for argument in self.node.args.args[1:]}
+        first = trace.inside(block)[0]
+        self.shapes = {argument.arg: first.in_shapes[0] for argument in self.node.args.args[1:]}
 
     def steps(self) -> tuple[Step, ...]:
         self.run(self.node.body)
@@ -330,8 +330,7 @@ class _Run:
         return puts
 
     def layers(self, name: str) -> tuple[Layer, ...]:
-        path = self.prefix + name
-        return tuple(layer for layer in self.trace.layers if layer.name == path or layer.name.startswith(path + "."))
+        return self.trace.inside(self.prefix + name)
 
     def branch(self) -> tuple[Layer, ...]:
         inner = steps(self.trace, self.followed, branch_anchor(self.trace.config), self.block)

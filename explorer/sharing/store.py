@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, is_dataclass, replace
+from enum import EnumType
 from functools import cache
 from operator import is_
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType, UnionType
@@ -228,6 +229,8 @@ def immutable(kind: Any, around: frozenset[Any] = frozenset()) -> bool:
     `around` are the kinds that it is a part of, which may hold their own kind again.
     """
     if kind in _ATOMS or kind in around or get_origin(kind) is Literal:
+        return True
+    if isinstance(kind, EnumType):
         return True
     if get_origin(kind) in (tuple, Union, UnionType):
         return all(immutable(part, around) for part in get_args(kind) if part is not Ellipsis)

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import streamlit as st
 
 from resnet import PRESETS, ConfigError, ResNetConfig
+from resnet.config import stage_and_index
+from resnet.sizes import least_side
 
 from ..analysis.compare import Comparison, activations, common_size, remarks
 from ..analysis.layers import Layer, shape_text
-from ..analysis.parts import part_of
 from ..analysis.trace import Trace
 from ..drawing import compare
 from ..figures.compare import COMPARED, bill_figure, stages_figure
@@ -191,7 +192,7 @@ def traces() -> list[Trace]:
     if size != view.image_size:
         st.info(
             f"All are compared at {size_text(size)} pixels instead of {size_text(view.image_size)}: "
-            f"below {max(config.least_side for config in chosen)} a map is too small for an operation of one of them."
+            f"below {max(least_side(config) for config in chosen)} a map is too small for an operation of one of them."
         )
     return [traced(config, size) for config in chosen]
 
@@ -237,8 +238,8 @@ def minus(text: str | None) -> str:
 def part_at(traces: Sequence[Trace]) -> str:
     """The block, stem or head that is selected; without one, the first that differs."""
     at = session.view().at
-    known = {part_of(trace, layer.name) for trace in traces for layer in trace.layers}
-    named = [part_of(trace, at) for trace in traces]
+    known = {part for trace in traces for part in trace.parts}
+    named = [trace.part_of(at) for trace in traces]
     if part := next((part for part in named if part in known), ""):
         return part
     blocks = compare.columns(traces)
@@ -265,14 +266,13 @@ def drawings(traces: Sequence[Trace], names: Sequence[str]) -> None:
             f"≠ marks what differs from {session.escape_markdown(names[0])}; what is equal is pale, what is missing dashed. "
             "What a layer sees is not marked here: the layer table has it."
         )
-        if unfolded & {f"stage {n + 1}" for trace in traces for n in range(len(trace.config.layers))}:
+        if unfolded & {group for trace in traces for group in trace.groups}:
             st.button("Fold stages", on_click=st.session_state["unfolded"].clear, type="tertiary")
     with st.container(border=True, key="slots"):
-        words = (
-            f"Block {part.rpartition('.')[2]} of stage {part[5:].partition('.')[0]}"
-            if "." in part
-            else part.capitalize()
-        )
+        words = part.capitalize()
+        if part not in ("stem", "head"):
+            stage, index = stage_and_index(part)
+            words = f"Block {index} of stage {stage}"
         st.markdown(f"**{words}, slot by slot**")
         picture(compare.detail(traces, names, part, session.view().at), "slots drawing", choose)
 

@@ -11,9 +11,8 @@ import streamlit as st
 
 from resnet import ConfigError, ResNetConfig
 
-from ..analysis import parts
 from ..analysis.cost import macs_formula, params_formula
-from ..analysis.layers import Layer, shape_text
+from ..analysis.layers import Layer, convolutions, shape_text
 from ..drawing import network, rasters, svg
 from ..drawing.kernels import growth
 from ..experiments.kernels import (
@@ -292,15 +291,11 @@ def one_block() -> None:
 
 def block_layers(kind: str, width: int, side: int, entry: str) -> tuple[Layer, ...]:
     config = block_config(kind, width, entry)
-    return parts.part_layers(traced(config, (side, side)), block_name(config))
+    return traced(config, (side, side)).blocks[block_name(config)]
 
 
 def on_shortcut(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
     return tuple(layer for layer in layers if layer.role.on_shortcut)
-
-
-def convolutions(layers: tuple[Layer, ...]) -> list[Layer]:
-    return [layer for layer in layers if layer.op == "convolution"]
 
 
 def weights_of(layers: tuple[Layer, ...]) -> int:
@@ -324,7 +319,7 @@ def sum_of(layers: tuple[Layer, ...]) -> str:
 def block_card(kind: str, words: str, config: ResNetConfig, side: int) -> None:
     """A block as a drawing with shapes on its edges, and its layers' formulas with their numbers."""
     trace, block = traced(config, (side, side)), block_name(config)
-    layers = parts.part_layers(trace, block)
+    layers = trace.blocks[block]
     key = f"{kind} layer"
     with st.container(border=True, key=f"{kind} block"):
         st.markdown(f"**{kind.capitalize()} block**")

@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import streamlit as st
 
-from ..analysis import parts
+from resnet.config import block_path
+
 from ..analysis.cost import macs_formula, params_formula
-from ..analysis.layers import Layer, shape_text
+from ..analysis.layers import Layer, Op, shape_text
+from ..analysis.parts import fixed
 from ..analysis.trace import Trace
 from ..drawing import network
 from . import session
@@ -25,13 +27,13 @@ def chosen_layer(trace: Trace) -> Layer:
     at = session.view().at
     if at in trace.by_name:
         return trace.by_name[at]
-    inside = parts.part_layers(trace, at) if at else ()
-    return representative(inside or parts.part_layers(trace, f"layer{min(2, len(trace.config.layers))}.0"))
+    inside = trace.inside(at) if at else ()
+    return representative(inside or trace.blocks[block_path(min(2, len(trace.config.layers)), 0)])
 
 
 def representative(layers: tuple[Layer, ...]) -> Layer:
     """A block's 3×3 convolution, else its first layer."""
-    return next((layer for layer in layers if layer.op == "convolution" and layer.kernel == 3), layers[0])
+    return next((layer for layer in layers if layer.op == Op.CONVOLUTION and layer.kernel == 3), layers[0])
 
 
 def choose_part(trace: Trace, identifier: str) -> None:
@@ -43,17 +45,17 @@ def choose_part(trace: Trace, identifier: str) -> None:
         unfolded = st.session_state.setdefault("unfolded", set())
         unfolded.add(identifier.removeprefix("unfold "))
         return
-    inside = parts.part_layers(trace, identifier)
+    inside = trace.inside(identifier)
     session.choose(at=representative(inside).name if inside else identifier)
 
 
 def flip(trace: Trace, block: str) -> None:
     """Switch a block off or on again."""
-    if reason := parts.fixed(trace.config).get(block):
+    if reason := fixed(trace.config).get(block):
         st.toast(f"{block} cannot be switched off: {reason}.")
         return
     off = set(session.view().off) ^ {block}
-    session.choose(off=tuple(name for name in parts.blocks(trace.config) if name in off))
+    session.choose(off=tuple(name for name in trace.config.blocks if name in off))
 
 
 def overview(trace: Trace, thumbnails: Mapping[str, str] | None = None, switches: bool = False) -> None:
@@ -63,7 +65,7 @@ def overview(trace: Trace, thumbnails: Mapping[str, str] | None = None, switches
     unfolded = frozenset(st.session_state.get("unfolded", ()))
     with st.container(border=True, key="overview"):
         st.markdown("**The network, input to output**")
-        moving = network.Switches(off, parts.fixed(trace.config)) if switches else None
+        moving = network.Switches(off, fixed(trace.config)) if switches else None
         drawing = network.overview(trace, layer.name, unfolded, thumbnails, moving)
         picture(drawing, "overview drawing", lambda identifier: choose_part(trace, identifier))
         kinds = "Height: feature-map size. Arc: shortcut, dashed where it projects. ⊕: addition."
@@ -80,18 +82,17 @@ def overview(trace: Trace, thumbnails: Mapping[str, str] | None = None, switches
             st.caption(kinds, width="stretch")
             if switches and off:
                 st.button("All blocks on", on_click=lambda: session.choose(off=()), type="tertiary")
-            if unfolded & {f"stage {number + 1}" for number in range(len(trace.config.layers))}:
+            if unfolded & trace.groups.keys():
                 st.button("Fold stages", on_click=st.session_state["unfolded"].clear, type="tertiary")
 
 
 def block_detail(trace: Trace) -> None:
     """The block, stem or head that holds the selected layer, layer by layer, in a card."""
     layer = chosen_layer(trace)
-    part = parts.part_of(trace, layer.name)
-    role = layer.role
-    name = f"Block {role.block} of stage {role.stage}" if role.part == "stage" else part.capitalize()
+    part, role = layer.part, layer.role
+    name = f"Block {role.block} of stage {role.stage}" if layer.block else part.capitalize()
     with st.container(border=True, height="stretch", key="detail"):
-        st.markdown(f"**{name}**" + (f" `{part}`" if role.part == "stage" else ""))
+        st.markdown(f"**{name}**" + (f" `{part}`" if layer.block else ""))
         drawing = network.detail(trace, part, layer.name)
         picture(drawing, "detail drawing", lambda identifier: choose_part(trace, identifier))
         if words := network.remark(trace, part):

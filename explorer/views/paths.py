@@ -41,7 +41,7 @@ def depth_chart(config: ResNetConfig, image_size: tuple[int, int]) -> go.Figure:
 
 def all_paths(trace: Trace, layer: Layer | None = None) -> None:
     """The field sizes of all paths to a layer (the last stage's end), and to each block, with the plain network's."""
-    layer = layer or [layer for layer in trace.layers if layer.role.part == "stage"][-1]
+    layer = layer or trace.stages[-1][-1]
     found = counted(trace.config, trace.image_size, layer.name)
     with st.container(border=True, key="paths"):
         if found.paths.total > 1:
@@ -56,8 +56,7 @@ def plain_size(trace: Trace, layer: Layer) -> int | None:
     if layer.role.on_shortcut:
         return None
     twin = traced(trace.config.with_(shortcut="none")[0], trace.image_size)
-    same_block = [other for other in twin.layers if other.role[:3] == layer.role[:3]]
-    return twin.by_name.get(layer.name, same_block[-1]).field.size
+    return twin.by_name.get(layer.name, twin.parts[layer.part][-1]).field.size
 
 
 def path_words(trace: Trace, found: Paths, plain: int | None, layer: Layer) -> str:

@@ -19,6 +19,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from resnet import ConfigError, ResNetConfig
 from resnet.checkpoint import WeightsError
 from resnet.options import plain, to_text
+from resnet.sizes import least_side
 from resnet.weights import ShippedError
 
 from ..analysis.compare import common_size
@@ -128,7 +129,7 @@ def change(name: str, value: Any, typed: str | None = None) -> None:
     size = common_size((config,), now.image_size)
     if size != now.image_size:
         notes += (
-            f"Image size went from {size_text(now.image_size)} to {size_text(size)}: below {config.least_side} pixels a "
+            f"Image size went from {size_text(now.image_size)} to {size_text(size)}: below {least_side(config)} pixels a "
             "map is too small for one of the network's operations.",
         )
     show(replace(now, config=config, image_size=size), *notes)

@@ -10,6 +10,7 @@ import streamlit as st
 
 from resnet import OPTIONS, PRESETS, ConfigError, Option, ResNetConfig, preset, preset_name
 from resnet.options import from_text, to_text
+from resnet.sizes import check_image_size
 
 from ..link import natural_size, parse_size, size_text
 from .session import change, refuse, set_widget, show, view
@@ -87,7 +88,7 @@ def preset_chosen() -> None:
 def size_chosen() -> None:
     text = st.session_state.size
     try:
-        size = view().config.check_image_size(parse_size(text))
+        size = check_image_size(view().config, parse_size(text))
     except ConfigError as error:
         refuse("size", text, error)
         return

@@ -238,8 +238,7 @@ def running(config: ResNetConfig, snippet: Snippet) -> str:
 
 def running_block(layer: Layer) -> str:
     """The block of the selected layer, else the first."""
-    role = layer.role
-    return f"layer{role.stage}.{role.block}" if role.part == "stage" else "layer1.0"
+    return layer.block or "layer1.0"
 
 
 def stepper(steps: Sequence[Step], anchor: str, block: str) -> Step:

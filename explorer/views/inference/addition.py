@@ -7,7 +7,6 @@ import math
 import numpy as np
 import streamlit as st
 
-from ...analysis.parts import part_of
 from ...drawing import rasters
 from ...figures import inference
 from ...inference import addition
@@ -31,7 +30,7 @@ def panel(result: Run) -> None:
         return
     found = contributed(result.key, result)
     by_block = {one.block: one for one in found}
-    block = part_of(result.trace, chosen_layer(result.trace).name)
+    block = chosen_layer(result.trace).block
     with st.container(border=True, key="addition"):
         if block in by_block:
             inside(result, by_block[block])

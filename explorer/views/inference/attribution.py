@@ -95,10 +95,10 @@ def choose_class(result: Run) -> None:
 
 def explained(result: Run) -> list[Layer]:
     """The last layer of each stage, and the selected layer where its map has more than one position."""
-    last = {layer.role.stage: layer for layer in result.trace.layers if layer.role.part == "stage"}
+    last = [layers[-1] for layers in result.trace.stages]
     chosen = chosen_layer(result.trace)
     on_path = len(chosen.out_shape) == 3 and chosen.out_shape[1] * chosen.out_shape[2] > 1
-    return list(dict.fromkeys([*last.values(), chosen] if on_path else last.values()))
+    return list(dict.fromkeys([*last, chosen] if on_path else last))
 
 
 @shared()
