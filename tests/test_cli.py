@@ -17,7 +17,9 @@ from xml.etree import ElementTree
 import pytest
 
 from explorer import bench
-from explorer.__main__ import EXPORTS, comparison, main, summary
+from explorer.cli import main
+from explorer.cli.documents import comparison, summary
+from explorer.cli.export import EXPORTS
 from explorer.compare import compare
 from explorer.trace import IMAGE, Trace, trace
 from explorer.view import View

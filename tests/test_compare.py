@@ -15,7 +15,7 @@ from test_config import configs
 from torchinfo import summary
 
 from explorer import compare, trace
-from explorer.__main__ import main
+from explorer.cli import main
 from explorer.compare import common_size, label, labels
 from explorer.compare_charts import COMPARED, bill_figure, stages_figure
 from explorer.compare_diagram import columns, detail, overview

@@ -20,7 +20,7 @@ from streamlit.testing.v1 import AppTest
 from test_app import captions, click, link, opened, run, said, select, tab, texts
 
 from explorer import degradation
-from explorer.__main__ import main
+from explorer.cli import main
 from explorer.degradation import (
     COUNT,
     DEPTHS,

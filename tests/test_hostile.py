@@ -34,8 +34,8 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from explorer import clients, hostile
 from explorer import hostile_files as files
-from explorer.__main__ import main
 from explorer.bench import ROOT
+from explorer.cli import main
 from explorer.clients import MARKUP, Visitor, misdrawn, random_links, status_of, visit
 from explorer.hostile import ATTACKS, Attack, Result, Scene, processes
 from explorer.state import escape_markdown
