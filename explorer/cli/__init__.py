@@ -66,10 +66,12 @@ def usage(error: Exception, name: str) -> str:
     context: typer.Context | None = getattr(error, "ctx", None)
     path = context.command_path if context else name
     used = context.get_usage() if context else f"Usage: {name} [OPTIONS] COMMAND [ARGS]..."
-    words = plain(" ".join(str(error.format_message()).split()), 1000)  # type: ignore[attr-defined]
+    said = str(error.format_message()).replace("Value error, ", "")  # type: ignore[attr-defined]
+    words = plain(" ".join(said.split()), 1000).rstrip(".")
     commands = getattr(context.command, "commands", {}) if context else {}
-    accepted = f"name {', '.join(commands)}; " if commands else ""
-    return f"u{used[1:]}\nexplorer: {words.rstrip('.')}: {accepted}`{path} --help` says what is accepted."
+    if commands and not isinstance(error, typer.BadParameter):
+        words += f"; the commands are {', '.join(commands)}"
+    return f"u{used[1:]}\nexplorer: {words}; see `{path} --help`."
 
 
 def main(arguments: Sequence[str] | None = None, name: str = MODULE) -> int:

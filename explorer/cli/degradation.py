@@ -40,7 +40,9 @@ def degradation(
         ),
     ] = None,
 ) -> None:
-    """Train plain and residual networks side by side, print what came out and write the runs.
+    """Train plain and residual networks side by side.
+
+    What came out is printed, and the runs are written into a file.
 
     \b
     resnet-explorer degradation --steps 200 1000 --seeds 0 1 2

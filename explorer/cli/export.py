@@ -51,7 +51,9 @@ def export(
     kind: Annotated[
         Kind,
         typer.Argument(
-            show_default=False, help="Layer table, graph, configuration, Python code that builds it, or drawing."
+            metavar="KIND",
+            show_default=False,
+            help="Layer table, graph, configuration, Python code that builds it, or drawing.",
         ),
     ],
     size: Size = None,

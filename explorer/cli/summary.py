@@ -25,7 +25,7 @@ def summary(network: Network, size: Size = None, json: AsJson = False, output: O
     resnet-explorer summary ResNet-50d --size 28
     resnet-explorer summary 'block=basic&layers=2-2-2-2' --json
 
-    --json prints one object. Sizes are [height, width] in pixels, memory is in bytes for one image in fp32, MACs are
+    --json prints one object. Sizes are height and width in pixels, memory is in bytes for one image in fp32, MACs are
     multiply-adds of convolutions and linear layers for one image, receptive fields are {size, jump, start} in pixels:
 
     \b
@@ -73,7 +73,7 @@ def compare(
     json: AsJson = False,
     output: Output = None,
 ) -> None:
-    """Print what differs between two networks, and which option makes it.
+    """Print what differs between two networks, and why.
 
     \b
     resnet-explorer compare resnet34 resnet50

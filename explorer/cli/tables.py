@@ -14,6 +14,9 @@ from ..compare import Comparison, remarks
 from ..trace import COLUMNS, Trace
 from . import documents
 
+WIDE = 110
+"""Characters of a line from which on the layer table stands in it with all of its columns."""
+
 
 def rendered(content: RenderableType) -> str:
     """What a terminal shows, with its colours and in its width. The text in it is text, whatever is in it."""
@@ -38,8 +41,13 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], words: int, 
 
 def summary(traced: Trace) -> RenderableType:
     """The layers, then the totals."""
-    frame = traced.frame().drop(columns="inputs")
-    layers = table([COLUMNS[name].label for name in frame.columns], frame.itertuples(index=False, name=None), words=4)
+    narrow = Console().width < WIDE
+    frame = traced.frame().drop(columns=["inputs", *(["part", "jump", "start"] * narrow)])
+    layers = table(
+        [COLUMNS[name].label for name in frame.columns],
+        frame.itertuples(index=False, name=None),
+        words=3 if narrow else 4,
+    )
     figures = table(("", ""), documents.figures(traced), words=2)
     figures.show_header = False
     notes = map(Text, documents.notes(traced))
