@@ -7,8 +7,6 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import torch
-
 if TYPE_CHECKING:
     from .config import ResNetConfig
 
@@ -30,6 +28,8 @@ def least_side(config: ResNetConfig) -> int:
 @lru_cache(maxsize=4096)
 def _passes(config: ResNetConfig, size: tuple[int, int]) -> bool:
     """A pass of no image through few channels; of one on the meta device where a norm refuses groups of a single value."""
+    import torch  # which takes seconds that few configurations need
+
     from .model import ResNet  # it imports the configuration, whose sizes are asked for here
 
     shallow = replace(config, layers=tuple(min(count, 2) for count in config.layers))  # a third block is as the second

@@ -12,6 +12,8 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from .. import __version__
+
 SCRIPT = Path(__file__).parents[1] / "app.py"
 """What Streamlit runs; it reads the configuration in `.streamlit` beside it, wherever it is started."""
 
@@ -22,12 +24,22 @@ class App(NamedTuple):
     opens: bool
 
 
+def say_version(asked: bool) -> None:
+    """Print which version this is, and end."""
+    if asked:
+        print(f"resnet-explorer {__version__}")
+        raise typer.Exit
+
+
 def app(
     context: typer.Context,
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, metavar="PORT", help="Port of the app. Without it 8501 or the next.")
     ] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Open no browser: print the address.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=say_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Residual networks from the shell. `resnet-explorer` alone opens the app in a browser.
 

@@ -10,6 +10,7 @@ from resnet.weights import ShippedError, WeightsError
 
 from .. import state
 from ..claims import CLAIMS, EXPERIMENT, FAILS, HOLDS, LINE, PICTURE, WHEN, Claim, Finding
+from ..navigation import page
 from .cached import shared
 
 BADGES = {
@@ -58,7 +59,7 @@ def card(number: int, claim: Claim) -> Finding | None:
         with st.container(horizontal=True, gap="small"):
             for link in claim.links:
                 st.page_link(
-                    f"../pages/{link.page}.py", label=link.label, icon=WAYS[link.kind],
+                    page(link.page), label=link.label, icon=WAYS[link.kind],
                     query_params=link.view.to_query(),
                 )  # fmt: skip
     return finding

@@ -19,6 +19,7 @@ from ..ensembles import PathGradients, Plan, effective, gathered, path_counts, p
 from ..images import labelled
 from ..inference import TooLargeError, check_runnable
 from ..jobs import single_thread
+from ..navigation import page
 from ..trace import Trace
 from ..units import scientific
 from ..view import View, natural_size
@@ -221,6 +222,6 @@ def removed(config: ResNetConfig) -> None:
         if shown == config:
             there = replace(state.view(), tab="Blocks off", at="", off=())
         st.page_link(
-            "../pages/inference.py", label=f"Switch off blocks of {name(shown)} by hand", icon=":material/arrow_forward:",
+            page("inference"), label=f"Switch off blocks of {name(shown)} by hand", icon=":material/arrow_forward:",
             query_params=there.to_query(),
         )  # fmt: skip

@@ -39,6 +39,7 @@ from ..gradients import (
 from ..images import labelled
 from ..inference import TooLargeError, check_runnable
 from ..jobs import single_thread
+from ..navigation import page
 from ..residual import normalised
 from ..trace import Trace
 from ..units import scientific
@@ -77,7 +78,7 @@ def untrained(trace: Trace) -> None:
         charts({label(twin): (spread, style(twin)) for twin, spread in found.items()}, {label(t): small for t in found})
         st.markdown(reading(found))
         st.page_link(
-            "../pages/experiments.py", label="What else could it be? Shattered gradients", icon=":material/arrow_forward:",
+            page("experiments"), label="What else could it be? Shattered gradients", icon=":material/arrow_forward:",
             query_params=replace(state.view(), tab="Shattered gradients").to_query(),
         )  # fmt: skip
         st.caption(statement(small, planned))

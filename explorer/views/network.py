@@ -9,6 +9,7 @@ import streamlit as st
 
 from .. import diagram, residual, state
 from ..cost import macs_formula, params_formula
+from ..navigation import page
 from ..trace import Layer, Trace, shape_text
 from .cached import traced
 from .picture import picture
@@ -103,7 +104,7 @@ def inspector(trace: Trace) -> None:
         st.markdown(f"**{layer.role.slot}** `{layer.name}`")
         st.html(f'<dl class="facts">{rows}</dl>')
         query = replace(state.view(), at=layer.name).to_query()
-        st.page_link("../pages/source.py", label="Its lines in the source", icon=":material/code:", query_params=query)
+        st.page_link(page("source"), label="Its lines in the source", icon=":material/code:", query_params=query)
 
 
 def facts(trace: Trace, layer: Layer) -> list[tuple[str, str]]:

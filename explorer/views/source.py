@@ -12,6 +12,7 @@ import streamlit as st
 from resnet import ResNetConfig, title
 
 from .. import source, state
+from ..navigation import page
 from ..notes import NOTES, SYMBOLS, Note, Try
 from ..source import Followed, Line, Snippet, Step
 from ..trace import Layer, Trace, shape_text
@@ -117,7 +118,7 @@ def selected(trace: Trace, lines: Followed, layer: Layer, own: Note) -> None:
             + " → ".join(f"`{source.enclosing(call).split('.', 2)[2]}` line {call.number}" for call in calls)
         )
         st.page_link(
-            "../pages/architecture.py", label="Show it in the inspector", icon=":material/account_tree:",
+            page("architecture"), label="Show it in the inspector", icon=":material/account_tree:",
             query_params=replace(state.view(), at=layer.name).to_query(),
         )  # fmt: skip
 
@@ -169,9 +170,7 @@ def try_link(link: Try, runs: bool) -> None:
     there = link.view(now)
     if (link.page == "source" and runs) or (link.page == "compare" and there.others in ((), (now.config,))):
         return
-    st.page_link(
-        f"../pages/{link.page}.py", label=link.label, icon=":material/arrow_forward:", query_params=there.to_query()
-    )
+    st.page_link(page(link.page), label=link.label, icon=":material/arrow_forward:", query_params=there.to_query())
 
 
 def code(trace: Trace, lines: Followed, layer: Layer, snippet: Snippet, built: bool) -> None:
