@@ -12,7 +12,10 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from resnet.options import plain
+
 from .. import __version__
+from .parameters import whole
 
 SCRIPT = Path(__file__).parents[1] / "app.py"
 """What Streamlit runs; it reads the configuration in `.streamlit` beside it, wherever it is started."""
@@ -22,6 +25,17 @@ class App(NamedTuple):
     """Whether the command opens the app where it names no subcommand."""
 
     opens: bool
+
+
+def port_number(text: str) -> int:
+    """A port of this machine.
+
+    Raises:
+        BadParameter: for what is none.
+    """
+    if not 1 <= whole(text) <= 65535:
+        raise typer.BadParameter(f"{plain(text)} is not a port, a whole number from 1 to 65535")
+    return int(text)
 
 
 def say_version(asked: bool) -> None:
@@ -34,7 +48,8 @@ def say_version(asked: bool) -> None:
 def app(
     context: typer.Context,
     port: Annotated[
-        int | None, typer.Option(min=1, max=65535, metavar="PORT", help="Port of the app. Without it 8501 or the next.")
+        int | None,
+        typer.Option(parser=port_number, metavar="PORT", help="Port of the app. Without it 8501 or the next."),
     ] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Open no browser: print the address.")] = False,
     version: Annotated[

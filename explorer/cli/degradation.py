@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .parameters import whole
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -15,9 +17,17 @@ if TYPE_CHECKING:
 
 def degradation(
     steps: Annotated[
-        list[int] | None, typer.Option(metavar="COUNT", show_default=False, help="Steps of each network.")
+        list[int] | None, typer.Option(parser=whole, metavar="COUNT", show_default=False, help="Steps of each network.")
     ] = None,
-    seeds: Annotated[list[int], typer.Option(metavar="SEED", help="Seeds, each of which is trained.")] = [0, 1, 2],  # noqa: B006
+    seeds: Annotated[
+        list[int] | None,
+        typer.Option(
+            parser=whole,
+            metavar="SEED",
+            show_default=False,
+            help="Seeds, with each of which they are trained. Without it 0, 1 and 2.",
+        ),
+    ] = None,
     settings: Annotated[
         str, typer.Option(metavar="TEXT", show_default=False, help="The rest, as in a link: deep-110_rate-0.1.")
     ] = "",
@@ -48,7 +58,7 @@ def degradation(
     resnet-explorer degradation --steps 200 1000 --seeds 0 1 2
     resnet-explorer degradation --settings deep-110_rate-0.1 --output deep.json
     resnet-explorer degradation --cut FOLDER
-    """  # fmt: skip
+    """
     from ..degradation import COUNT, IMAGES, RUNS, Settings, from_json, record, summarise
     from ..degradation import cut as cut_images
 
@@ -57,15 +67,15 @@ def degradation(
         cut_images(cut, path)
         print(f"{COUNT:,} images written to {path}")
         return
-    path, every = output or Path(RUNS.name), steps or [Settings().steps]
-    watch(record(every, seeds, path, Settings.from_text(settings)), len(seeds) * 4 * sum(every))
+    path, every, starts = output or Path(RUNS.name), steps or [Settings().steps], seeds or [0, 1, 2]
+    watch(record(every, starts, path, Settings.from_text(settings)), len(starts) * 4 * sum(every))
     for run, runs in from_json(path.read_text(encoding="utf-8")).groups.items():
         for row in summarise(runs).rows:
             print(
                 f"{run.steps:5} steps  {row.network.name:12}  training loss {row.loss.mean:.3f} "
                 f"({row.loss.low:.3f} to {row.loss.high:.3f})  test accuracy {row.accuracy.mean:.1%}"
             )
-    print(f"{len(seeds)} seeds, written to {path}")
+    print(f"{len(starts)} seeds, written to {path}")
 
 
 def watch(taken: Iterable[tuple[Settings, Step]], total: int) -> None:

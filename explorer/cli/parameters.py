@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from resnet.options import plain
 
 if TYPE_CHECKING:
     from ..view import View
@@ -32,11 +35,22 @@ def spread(arguments: Sequence[str]) -> list[str]:
     return found
 
 
+def whole(text: str) -> int:
+    """A whole number, of no more digits than anybody means.
+
+    Raises:
+        BadParameter: for other text.
+    """
+    if not re.fullmatch(r"-?[0-9]{1,100}", text):
+        raise typer.BadParameter(f"{plain(text) or '(empty)'} is not a whole number")
+    return int(text)
+
+
 def presets(incomplete: str) -> list[str]:
     """The names of presets that begin as what was typed does."""
     from resnet.presets import PRESETS
 
-    return [name for name in PRESETS if name.startswith(incomplete.lower())]
+    return [name for name in PRESETS if name.startswith(incomplete)]
 
 
 def view(text: str, size: str | None) -> View:

@@ -94,7 +94,7 @@ def compare(
     bill                [{options, change, parameters, macs, bytes,
                         receptive_field}]: the difference by changed option, in
                         the order in which they are applied
-    """  # fmt: skip
+    """
     from ..compare import common_size
     from ..compare import compare as compared
     from . import documents, tables
