@@ -50,7 +50,7 @@ $(VENV)/python:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
-$(VENV)/app: requirements.txt pyproject.toml | $(VENV)/python
+$(VENV)/app: requirements.txt pyproject.toml setup.py | $(VENV)/python
 	$(BIN)/python -m pip install -q -r requirements.txt
 	touch $@
 

@@ -1,11 +1,28 @@
 """Ways of looking at a residual network: trace, cost, receptive field, comparison, diagram, inference."""
 
-from .analysis.compare import Comparison, compare
-from .analysis.layers import Layer
-from .analysis.receptive_field import Field
-from .analysis.trace import Trace
-from .inference.decode import ImageError
-from .inference.images import open_image
-from .link import trace
+from importlib import import_module
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from .analysis.compare import Comparison, compare
+    from .analysis.layers import Layer
+    from .analysis.receptive_field import Field
+    from .analysis.trace import Trace
+    from .inference.decode import ImageError
+    from .inference.images import open_image
+    from .link import trace
+
+__version__ = "0.1.0"
 __all__ = ["Comparison", "Field", "ImageError", "Layer", "Trace", "compare", "open_image", "trace"]
+
+_MODULES = {
+    "Comparison": "analysis.compare", "compare": "analysis.compare", "ImageError": "inference.decode", "open_image": "inference.images",
+    "Field": "analysis.receptive_field", "Layer": "analysis.layers", "Trace": "analysis.trace", "trace": "link",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    """Everything is imported where it is first asked for: torch takes seconds, which the command line's help does without."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)

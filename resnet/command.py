@@ -10,17 +10,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from .checkpoint import WeightsError
 from .options import ConfigError, plain
-from .weights import ShippedError
 
 
 class MissingError(RuntimeError):
     """Something that a command needs and that is missing, damaged or too little, in one sentence."""
 
 
-TOLD = (ConfigError, MissingError, OSError, ShippedError, WeightsError)
-"""What bad input, a missing file or a missing package raises."""
+def told(error: Exception) -> bool:
+    """Whether bad input, a missing file or a missing package raises this error.
+
+    The modules of networks take seconds to import: they are asked only where something was raised.
+    """
+    from .checkpoint import WeightsError
+    from .weights import ShippedError
+
+    return isinstance(error, ConfigError | MissingError | OSError | ShippedError | WeightsError)
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,7 +39,7 @@ def status(name: str, work: Callable[[], None]) -> int:
     """The exit status of `work`, called `name` in what is said of it.
 
     It is 0, also where the reader of its output has seen enough (`| head`); or 2, with a sentence on standard error,
-    where it raises one of `TOLD`. Anything else is a bug, and raised.
+    where it raises what is `told`. Anything else is a bug, and raised.
     """
     speak_utf8()
     try:
@@ -44,7 +49,9 @@ def status(name: str, work: Callable[[], None]) -> int:
             print(end="", flush=True)
     except BrokenPipeError:
         forget_output()
-    except TOLD as error:
+    except Exception as error:
+        if not told(error):
+            raise
         forget_output()
         print(f"{name}: {plain(error, 1000)}", file=sys.stderr)
         return 2

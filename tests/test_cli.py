@@ -7,20 +7,27 @@ import io
 import json
 import os
 import re
+import shlex
+import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlencode
 from xml.etree import ElementTree
 
 import pytest
 
-from explorer.__main__ import EXPORTS, comparison, main, summary
+from explorer import cli
 from explorer.analysis.compare import compare
-from explorer.analysis.layers import IMAGE
-from explorer.analysis.trace import Trace, trace
+from explorer.analysis.trace import IMAGE, Trace, trace
 from explorer.bench import measure
+from explorer.cli import COMMAND, main
+from explorer.cli.bench import Section
+from explorer.cli.documents import comparison, summary
+from explorer.cli.export import EXPORTS, Kind
+from explorer.cli.parameters import spread
 from explorer.link import View
 from resnet import ResNet, ResNetConfig, preset
 
@@ -446,3 +453,277 @@ def test_what_is_typed_is_shown_as_text(arguments: tuple[str, ...], capsys: pyte
     said = capsys.readouterr().err
     assert all(line.isprintable() for line in said.splitlines()), said
     assert len(said.splitlines()[-1]) < 1100
+
+
+# -- help and completion ------------------------------------------------------------------
+
+COMMANDS = ("summary", "compare", "export", "degradation", "bench")
+
+
+@pytest.mark.parametrize("name", ["python -m explorer", "resnet-explorer"])
+@pytest.mark.parametrize("subcommand", ["", *COMMANDS])
+def test_help_has_examples(name: str, subcommand: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*subcommand.split(), "--help"], name) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.startswith(" ".join(filter(None, ["Usage:", name, subcommand])))
+    assert len(re.findall(rf"^  resnet-explorer {subcommand}", out, re.MULTILINE)) >= 3
+    assert "\b" not in out
+    if not subcommand:
+        assert re.findall(r"^  (\w+)  ", out.partition("Commands:")[2], re.MULTILINE) == [*COMMANDS]
+        assert ("--install-completion" in out) == (name == "resnet-explorer")
+
+
+def examples() -> list[str]:
+    """Every example of every help that writes a document to standard output."""
+    texts = "\n".join(
+        work.__doc__ or "" for work in (cli.app.app, cli.summary.summary, cli.summary.compare, cli.export.export)
+    )
+    found = re.findall(r"^ *resnet-explorer ((?:summary|compare|export) .*)$", texts, re.MULTILINE)
+    assert len(found) > 10
+    return [line.partition(" --output ")[0] for line in found]
+
+
+@pytest.mark.parametrize("example", dict.fromkeys(examples()))
+def test_the_examples_work(example: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert printed(capsys, *shlex.split(example))
+
+
+def test_help_needs_no_torch(tmp_path: Path) -> None:
+    """Torch takes seconds to import, which a person who asks how a command is called, or what it could be, would wait for."""
+    script = (
+        "import sys\nfrom explorer.cli import main\nfrom explorer.cli.parameters import presets\n"
+        "main(['summary', '--help'])\nassert 'resnet50' in presets('resnet5')\n"
+        "try: main(['show'])\nexcept SystemExit: pass\n"
+        "sys.exit(str([name for name in ('torch', 'pandas', 'streamlit', 'numpy') if name in sys.modules]))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert ran.stderr.splitlines()[-1] == "[]"
+
+
+def completed(words: str) -> list[str]:
+    """What bash is offered after a line that was begun."""
+    environment = {
+        "PYTHONPATH": str(ROOT), "_RESNET_EXPLORER_COMPLETE": "complete_bash",
+        "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1),
+    }  # fmt: skip
+    script = "import sys; from explorer.cli import command; sys.exit(command())"
+    ran = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, encoding="utf-8")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    return ran.stdout.split()
+
+
+def test_a_shell_completes_subcommands_options_and_presets() -> None:
+    assert completed("resnet-explorer ") == [*COMMANDS]
+    assert completed("resnet-explorer summary resnext5") == ["resnext50_32x4d", "resnext50d_32x4d"]
+    assert completed("resnet-explorer compare resnet18 resnetv2_1") == ["resnetv2_18", "resnetv2_101", "resnetv2_152"]
+    assert {"--size", "--json", "--output"} <= {*completed("resnet-explorer summary resnet50 --")}
+    assert completed("resnet-explorer export resnet18 s") == ["svg"]
+    assert completed("resnet-explorer bench --only t") == ["traces"]
+
+
+def test_choices_are_those_that_there_are() -> None:
+    assert get_args(Kind) == (*EXPORTS,)
+    assert [section.value for section in Section] == [*measure.SECTIONS]
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("--steps 1 2 --seeds 0", "--steps 1 --steps 2 --seeds 0"),
+        ("--seeds -1 -2 --output x", "--seeds -1 --seeds -2 --output x"),
+        ("--steps 1 --steps 2", "--steps 1 --steps 2"),
+        ("--only traces clicks --no-browser", "--only traces --only clicks --no-browser"),
+        ("summary a --size 3 b", "summary a --size 3 b"),
+        ("--steps", "--steps"),
+    ],
+)
+def test_a_list_is_spread(given: str, read: str) -> None:
+    assert spread(given.split()) == read.split()
+
+
+# -- JSON ---------------------------------------------------------------------------------
+
+TORCHVISION = json.loads((ROOT / "tests" / "reference" / "torchvision_resnets.json").read_text(encoding="utf-8"))[
+    "weights"
+]
+
+
+@pytest.mark.parametrize("name", dict.fromkeys(entry["model"] for entry in TORCHVISION.values()))
+def test_summary_as_json_has_torchvisions_counts(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(printed(capsys, "summary", name, "--json"))
+    for entry in (entry for entry in TORCHVISION.values() if entry["model"] == name):
+        assert found["parameters"] == entry["num_params"]
+        assert round(found["macs"] / 1e9, 3) == entry["_ops"]
+    assert (found["schema"], found["preset"], found["image_size"]) == (1, name, [224, 224])
+    for key in ("parameters", "macs"):
+        assert sum(layer[key] for layer in found["layers"]) == found[key]
+
+
+def test_summary_as_json_holds_what_the_trace_does(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "block=basic&layers=1-2&norm=group"
+    traced = trace(ResNetConfig(block="basic", layers=(1, 2), norm="group"), (48, 64))
+    found = json.loads(printed(capsys, "summary", text, "--size", "48x64", "--json"))
+    assert ResNetConfig.from_json(json.dumps(found["config"])) == traced.config
+    assert (found["title"], found["preset"], found["image_size"]) == ("Custom ResNet, depth 8", None, [48, 64])
+    assert found["memory"] == {
+        "peak": traced.inference_memory.bytes, "peak_at": traced.inference_memory.layer.name,
+        "least": traced.least_memory.bytes, "training": traced.training_memory,
+    }  # fmt: skip
+    assert found["receptive_field"] == traced.field._asdict()
+    assert found["remarks"] == [traced.beyond_windows()]
+    assert [layer["name"] for layer in found["layers"]] == [layer.name for layer in traced.layers]
+    for shown, layer in zip(found["layers"], traced.layers, strict=True):
+        assert shown["inputs"] == [*traced.sources(layer)]
+        assert shown["output"] == [*layer.out_shape]
+        assert [shown[key] for key in ("kernel", "stride", "padding", "dilation", "groups")] == [
+            layer.kernel, layer.stride, layer.padding, layer.dilation, layer.groups,
+        ]  # fmt: skip
+        assert shown["receptive_field"] == layer.field._asdict()
+
+
+def test_compare_as_json_sums_up(capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(printed(capsys, "compare", "resnet18", "resnet50", "--json"))
+    one, two = (json.loads(printed(capsys, "summary", name, "--json")) for name in ("resnet18", "resnet50"))
+    for network, alone in ((found["a"], one), (found["b"], two)):
+        assert network == {key: value for key, value in alone.items() if key not in ("schema", "layers")}
+    for key in ("parameters", "macs"):
+        assert found["difference"][key] == two[key] - one[key]
+    for key in ("parameters", "macs", "bytes", "receptive_field"):
+        assert sum(charge[key] for charge in found["bill"]) == found["difference"][key]
+    for key in ("parameters", "macs", "bytes"):
+        assert sum(layer[key] for layer in found["layers"]) == found["difference"][key]
+    assert [charge["options"] for charge in found["bill"]] == [["layers"], ["block"]]
+    missing = [layer for layer in found["layers"] if layer["a"] is None]
+    assert missing
+    assert all(layer["output_a"] is None and layer["receptive_field"] is None for layer in missing)
+
+
+def keys(value: object) -> set[str]:
+    """All keys in what JSON holds, but for those of a configuration."""
+    if isinstance(value, list):
+        return set().union(*map(keys, value))
+    if not isinstance(value, dict):
+        return set()
+    return {*value}.union(*(keys(inner) for key, inner in value.items() if key != "config"))
+
+
+@pytest.mark.parametrize("command", ["summary resnet20", "compare resnet20 resnet32"])
+def test_every_key_is_documented(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    helped = printed(capsys, command.split()[0], "--help") + printed(capsys, "summary", "--help")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for key in keys(json.loads(printed(capsys, *command.split(), "--json"))):
+        assert re.search(rf"\b{key}\b", helped), key
+        assert re.search(rf"\b{key}\b", readme), key
+
+
+# -- terminals ----------------------------------------------------------------------------
+
+
+def on_a_terminal(columns: int, *arguments: str) -> str:
+    """What a terminal of so many columns is sent."""
+    pty = pytest.importorskip("pty")
+    reader, writer = pty.openpty()
+    environment = {"PYTHONPATH": str(ROOT), "COLUMNS": str(columns), "TERM": "xterm", "PYTHONIOENCODING": "utf-8"}
+    process = subprocess.Popen([sys.executable, "-m", "explorer", *arguments], env=environment, stdout=writer)
+    os.close(writer)
+    sent = b""
+    with suppress(OSError), open(reader, "rb", buffering=0) as terminal:  # Linux says so when nobody writes any more
+        while piece := terminal.read(4096):
+            sent += piece
+    assert process.wait(60) == 0
+    return sent.decode("utf-8").replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+def test_a_terminal_gets_tables(columns: int) -> None:
+    shown = on_a_terminal(columns, "summary", "resnet18")
+    assert "\x1b[1m" in shown
+    lines = re.sub(r"\x1b\[[\d;]*m", "", shown).splitlines()
+    assert max(map(len, lines)) <= columns
+    (head,) = (line for line in lines if line.startswith("Layer"))
+    assert ("Jump" in head) == (columns == 140)
+    for layer in trace(preset("resnet18")).layers:
+        (line,) = (line for line in lines if line.split(" ")[0] == layer.name)
+        assert f"{layer.params:,}" in line
+        assert f"{layer.macs:,}" in line
+    assert any(re.fullmatch(r"parameters +11,689,512 *", line) for line in lines)
+    shown = re.sub(r"\x1b\[[\d;]*m", "", on_a_terminal(columns, "compare", "resnet18", "resnet34"))
+    assert max(map(len, shown.splitlines())) <= columns
+    assert re.search(r"^parameters +11,689,512 +21,797,672 +\+10,108,160 +×1\.86", shown, re.MULTILINE)
+    assert re.search(r"^total +10,108,160", shown, re.MULTILINE)
+
+
+def test_a_terminal_gets_json_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert on_a_terminal(40, "summary", "resnet20", "--json") == printed(capsys, "summary", "resnet20", "--json")
+
+
+# -- the app ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The commands that would have taken this process's place."""
+    found: list[list[str]] = []
+    monkeypatch.setattr(cli.app, "become", found.append)
+    return found
+
+
+def test_alone_it_opens_the_app(commands: list[list[str]]) -> None:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port = probe.getsockname()[1]
+    assert main([], COMMAND) == main(["--port", str(port), "--no-browser"], COMMAND) == 0
+    start = [sys.executable, "-m", "streamlit", "run", str(ROOT / "explorer" / "app.py")]
+    assert commands == [start, [*start, f"--server.port={port}", "--server.headless=true"]]
+
+
+def test_a_port_that_is_taken_is_a_sentence(commands: list[list[str]], capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert main(["--port", str(port)], COMMAND) == 2
+    assert re.fullmatch(rf"explorer: port {port} cannot be opened \([^\n]+\): [^\n]+\.\n", capsys.readouterr().err)
+    assert not commands
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("--port 0", "0 is not a port, a whole number from 1 to 65535"), ("--port x", "x is not a whole number"), ("--no-browser summary resnet18", "for the app"),
+        ("show", "No such command 'show'; the commands are summary, compare, export, degradation, bench"),
+        ("summary", "Missing argument 'NETWORK'"), ("summary resnet18 --szie 3", "--size"), ("compare resnet18", "Missing argument 'B'"),
+        ("export resnet18 pdf", "'csv', 'dot', 'json', 'py', 'svg'"), ("export resnet18 json --json", "No such option"),
+        ("degradation --steps many", "many is not a whole number"), ("bench --only nothing", "'traces', 'captures'"), ("bench --attacks", "requires an argument"), ("degradation --seeds", "requires an argument"),
+    ],
+)  # fmt: skip
+def test_what_is_no_command_is_a_sentence(
+    arguments: str, words: str, commands: list[list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments.split(), COMMAND)
+    assert caught.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("usage: resnet-explorer ")
+    last = err.splitlines()[-1]
+    assert words in last
+    assert re.fullmatch(r"explorer: .+; see `resnet-explorer[ a-z]* --help`\.", last)
+    assert "Value error" not in err
+    assert not commands
+
+
+def test_ctrl_c_is_quiet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(_: Trace) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(EXPORTS, "json", interrupted)
+    assert main(["export", "resnet20", "json"]) == 130
+    assert capsys.readouterr() == ("", "")

@@ -15,8 +15,8 @@ from test_config import configs
 from torchinfo import summary
 
 from explorer import compare, trace
-from explorer.__main__ import main
 from explorer.analysis.compare import common_size, label, labels
+from explorer.cli import main
 from explorer.drawing.compare import columns, detail, overview
 from explorer.figures.compare import COMPARED, bill_figure, stages_figure
 from explorer.lessons.comparisons import READY

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 from test_app import captions, click, link, opened, run, said, select, tab, texts
 
-from explorer.__main__ import main
+from explorer.cli import main
 from explorer.experiments import degradation
 from explorer.experiments.degradation import (
     COUNT,

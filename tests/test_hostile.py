@@ -32,12 +32,12 @@ from PIL import Image, ImageSequence
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
-from explorer.__main__ import main
 from explorer.bench import hostile, visitors
 from explorer.bench import hostile_files as files
 from explorer.bench.browser import ROOT
 from explorer.bench.hostile import ATTACKS, Attack, Result, Scene, processes
 from explorer.bench.visitors import MARKUP, Visitor, misdrawn, random_links, status_of, visit
+from explorer.cli import main
 from explorer.views.session import escape_markdown
 from resnet import ResNetConfig
 from resnet.checkpoint import WeightsError, read_state_dict

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fnmatch
 import http.client
 import importlib.metadata
 import os
@@ -19,7 +18,6 @@ from conftest import alone
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
-from setuptools import find_packages
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.testing.v1 import AppTest
@@ -126,16 +124,3 @@ def test_the_oldest_python_is_one_that_every_requirement_takes() -> None:
     readme, makefile = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "Makefile"))
     assert set(re.findall(r"Python ([\d.]+) or newer", readme + makefile)) == {version}
     assert f"OLDEST ?= python{version}\n" in makefile
-
-
-def test_a_wheel_has_every_file_that_is_read() -> None:
-    setup = PROJECT["tool"]["setuptools"]
-    packages = find_packages(str(ROOT), **setup["packages"]["find"])
-    for package, patterns in setup["package-data"].items():
-        folder = ROOT / package
-        for path in (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
-            name = path.relative_to(folder).as_posix()
-            if path.suffix == ".py":
-                assert ".".join([package, *Path(name).parts[:-1]]) in packages, name
-            else:
-                assert any(fnmatch.fnmatch(name, pattern.replace("**/", "")) for pattern in patterns), name

@@ -1,0 +1,92 @@
+"""`degradation`: plain and residual networks, trained side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .parameters import whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..experiments.degradation import Settings, Step
+
+
+def degradation(
+    steps: Annotated[
+        list[int] | None, typer.Option(parser=whole, metavar="COUNT", show_default=False, help="Steps of each network.")
+    ] = None,
+    seeds: Annotated[
+        list[int] | None,
+        typer.Option(
+            parser=whole,
+            metavar="SEED",
+            show_default=False,
+            help="Seeds, with each of which they are trained. Without it 0, 1 and 2.",
+        ),
+    ] = None,
+    settings: Annotated[
+        str, typer.Option(metavar="TEXT", show_default=False, help="The rest, as in a link: deep-110_rate-0.1.")
+    ] = "",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            parser=Path,
+            metavar="FILE",
+            show_default=False,
+            help="File to write. Without it degradation.json, or with --cut fashion-train.npz, in the current folder.",
+        ),
+    ] = None,
+    cut: Annotated[
+        Path | None,
+        typer.Option(
+            parser=Path,
+            metavar="FOLDER",
+            show_default=False,
+            help="Cut the training images from the set's idx files instead.",
+        ),
+    ] = None,
+) -> None:
+    """Train plain and residual networks side by side.
+
+    What came out is printed, and the runs are written into a file.
+
+    \b
+    resnet-explorer degradation --steps 200 1000 --seeds 0 1 2
+    resnet-explorer degradation --settings deep-110_rate-0.1 --output deep.json
+    resnet-explorer degradation --cut FOLDER
+    """
+    from ..experiments.degradation import COUNT, IMAGES, RUNS, Settings, from_json, record, summarise
+    from ..experiments.degradation import cut as cut_images
+
+    if cut is not None:
+        path = output or Path(IMAGES.name)
+        cut_images(cut, path)
+        print(f"{COUNT:,} images written to {path}")
+        return
+    path, every, starts = output or Path(RUNS.name), steps or [Settings().steps], seeds or [0, 1, 2]
+    watch(record(every, starts, path, Settings.from_text(settings)), len(starts) * 4 * sum(every))
+    for run, runs in from_json(path.read_text(encoding="utf-8")).groups.items():
+        for row in summarise(runs).rows:
+            print(
+                f"{run.steps:5} steps  {row.network.name:12}  training loss {row.loss.mean:.3f} "
+                f"({row.loss.low:.3f} to {row.loss.high:.3f})  test accuracy {row.accuracy.mean:.1%}"
+            )
+    print(f"{len(starts)} seeds, written to {path}")
+
+
+def watch(taken: Iterable[tuple[Settings, Step]], total: int) -> None:
+    """Take all steps, with how far they are on standard error where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("steps", total=total)
+        for settings, step in taken:
+            name = f"{settings.networks[step.network].name}, seed {settings.seed}"
+            progress.update(task, advance=1, description=name)

@@ -1,0 +1,85 @@
+"""What several subcommands take, how it is completed in a shell, and how lists are written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from resnet.options import plain
+
+if TYPE_CHECKING:
+    from ..link import View
+
+LISTS = ("--steps", "--seeds", "--only", "--attacks")
+"""The options that take several values: `--steps 200 1000`."""
+
+
+def spread(arguments: Sequence[str]) -> list[str]:
+    """A command line whose lists name their option before every value, as Typer reads them.
+
+    `--steps 200 1000` becomes `--steps 200 --steps 1000`.
+    """
+    found: list[str] = []
+    option = ""
+    for word in arguments:
+        if word.startswith("--"):
+            option = word
+        elif option in LISTS and found[-1] != option:
+            found.append(option)
+        found.append(word)
+    return found
+
+
+def whole(text: str) -> int:
+    """A whole number, of no more digits than anybody means.
+
+    Raises:
+        BadParameter: for other text.
+    """
+    if not re.fullmatch(r"-?[0-9]{1,100}", text):
+        raise typer.BadParameter(f"{plain(text) or '(empty)'} is not a whole number")
+    return int(text)
+
+
+def presets(incomplete: str) -> list[str]:
+    """The names of presets that begin as what was typed does."""
+    from resnet.presets import PRESETS
+
+    return [name for name in PRESETS if name.startswith(incomplete)]
+
+
+def view(text: str, size: str | None) -> View:
+    """The view of `parse_network`, at `size` if that is given.
+
+    Raises:
+        ConfigError: for an unknown name or a value that is not accepted.
+    """
+    from resnet.sizes import check_image_size
+
+    from ..link import parse_network, parse_size
+
+    seen = parse_network(text)
+    return seen if size is None else replace(seen, image_size=check_image_size(seen.config, parse_size(size)))
+
+
+Network = Annotated[
+    str,
+    typer.Argument(
+        metavar="NETWORK", autocompletion=presets, show_default=False,
+        help="A preset's name, a link, or the part of it after the question mark.",
+    ),
+]  # fmt: skip
+Size = Annotated[
+    str | None,
+    typer.Option(metavar="PIXELS", help="Image size: 224, or 224x320 (height × width). Without it the network's own."),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(parser=Path, metavar="FILE", help="File to write, UTF-8. Without it, standard output."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, with every number in full.")]

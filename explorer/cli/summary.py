@@ -1,0 +1,123 @@
+"""`summary` and `compare`: a network's layers and costs, and what differs between two."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from resnet.command import write
+
+from .parameters import AsJson, Network, Output, Size, presets, view
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def summary(network: Network, size: Size = None, json: AsJson = False, output: Output = None) -> None:
+    """Print the layer table and the totals.
+
+    \b
+    resnet-explorer summary resnet50
+    resnet-explorer summary ResNet-50d --size 28
+    resnet-explorer summary 'block=basic&layers=2-2-2-2' --json
+
+    --json prints one object. Sizes are height and width in pixels, memory is in bytes for one image in fp32, MACs are
+    multiply-adds of convolutions and linear layers for one image, receptive fields are {size, jump, start} in pixels:
+
+    \b
+    schema              1; another number for another form
+    title, preset       what to call it; its preset's name, or null
+    config              its options, without those at their default
+    image_size, depth
+    parameters, macs
+    memory              {peak, peak_at, least, training}: the most at once and
+                        after which layer, the least possible, kept for training
+    receptive_field     of the last stage
+    remarks             what the figures alone do not say, in sentences
+    layers              [{name, operation, part, inputs, output, kernel, stride,
+                        padding, dilation, groups, parameters, macs,
+                        receptive_field}], in order of execution
+    """
+    from ..analysis.trace import trace
+    from . import documents, tables
+
+    seen = view(network, size)
+    traced = trace(seen.config, seen.image_size)
+    if json:
+        write(documents.to_json(documents.network_facts(traced) | {"layers": documents.layer_facts(traced)}), output)
+    else:
+        put(lambda: documents.summary(traced), lambda: tables.summary(traced), output)
+
+
+def compare(
+    a: Annotated[
+        str,
+        typer.Argument(
+            metavar="A",
+            autocompletion=presets,
+            show_default=False,
+            help="A preset's name, a link, or the part of it after the question mark.",
+        ),
+    ],
+    b: Annotated[
+        str, typer.Argument(metavar="B", autocompletion=presets, show_default=False, help="The other network.")
+    ],
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="PIXELS", help="Image size of both: 224, or 224x320. Without it the first network's."),
+    ] = None,
+    json: AsJson = False,
+    output: Output = None,
+) -> None:
+    """Print what differs between two networks, and why.
+
+    \b
+    resnet-explorer compare resnet34 resnet50
+    resnet-explorer compare resnet50 'preset=resnet50&shortcut=D' --size 320
+    resnet-explorer compare resnet50_v1 resnet50 --json
+
+    --json prints one object; its units are those of `summary --json`, and differences are B minus A:
+
+    \b
+    schema              1; another number for another form
+    image_size          of both
+    a, b                what `summary --json` says of each, without its layers
+    difference          {parameters, macs, bytes, receptive_field}; bytes of all
+                        layers' outputs, receptive field in pixels a side
+    layers              [{name, a, b, output_a, output_b, parameters, macs,
+                        bytes, receptive_field}] of those that differ; null where
+                        a network has no such layer
+    bill                [{options, change, parameters, macs, bytes,
+                        receptive_field}]: the difference by changed option, in
+                        the order in which they are applied
+    """
+    from ..analysis.compare import common_size
+    from ..analysis.compare import compare as compared
+    from . import documents, tables
+
+    first, second = view(a, size), view(b, size)
+    found = compared(
+        first.config, second.config, image_size=common_size((first.config, second.config), first.image_size)
+    )
+    if json:
+        write(documents.to_json(documents.comparison_facts(found)), output)
+    else:
+        put(lambda: documents.comparison(found), lambda: tables.comparison(found), output)
+
+
+def put(text: Callable[[], str], table: Callable[[], RenderableType], output: Path | None) -> None:
+    """Write a document; where it goes to a terminal, as tables.
+
+    Raises:
+        OSError: where it cannot be written.
+    """
+    if output is None and sys.stdout.isatty():
+        from .tables import rendered
+
+        print(rendered(table()), end="")
+    else:
+        write(text(), output)

@@ -1,0 +1,72 @@
+"""`summary` and `compare` as tables for a terminal: what `documents` says, with columns that fit its width."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from resnet import title
+
+from ..analysis.compare import Comparison, remarks
+from ..analysis.trace import COLUMNS, Trace
+from . import documents
+
+WIDE = 110
+"""Characters of a line from which on the layer table stands in it with all of its columns."""
+
+
+def rendered(content: RenderableType) -> str:
+    """What a terminal shows, with its colours and in its width. The text in it is text, whatever is in it."""
+    console = Console(markup=False, emoji=False, highlight=False)
+    with console.capture() as capture:
+        console.print(content)
+    return capture.get()
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], words: int, name: str = "") -> Table:
+    """Rows whose first `words` columns are text and whose others are numbers; the last row is set apart if `name` is its
+    first word."""
+    made = Table(*columns, box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for place, column in enumerate(made.columns):
+        column.justify = "left" if place < words else "right"
+        column.no_wrap = place >= words or place == 0
+    for row in rows:
+        cells = [f"{value:,}" if isinstance(value, int) else str(value) for value in row]
+        made.add_row(*cells, style="bold" if name and row[0] == name else None)
+    return made
+
+
+def summary(traced: Trace) -> RenderableType:
+    """The layers, then the totals."""
+    narrow = Console().width < WIDE
+    frame = traced.frame().drop(columns=["inputs", *(["part", "jump", "start"] * narrow)])
+    layers = table(
+        [COLUMNS[name].label for name in frame.columns],
+        frame.itertuples(index=False, name=None),
+        words=3 if narrow else 4,
+    )
+    figures = table(("", ""), documents.figures(traced), words=2)
+    figures.show_header = False
+    notes = map(Text, documents.notes(traced))
+    return Group(layers, "", Text(documents.heading(traced), style="bold"), figures, *notes)
+
+
+def comparison(found: Comparison) -> RenderableType:
+    """The totals, the layers that differ, and the bill."""
+    names = [title(traced.config) for traced in (found.a, found.b)]
+    height, width = found.a.image_size
+    totals = [(name, one, two, f"{two - one:+,}", f"×{two / one:.3g}") for name, one, two in documents.pairs(found)]
+    rows = documents.differing(found)
+    return Group(
+        Text(f"{names[1]} against {names[0]} at {height}×{width}", style="bold"),
+        table(("", *names, "difference", "ratio"), totals, words=1),
+        *map(Text, remarks((found.a, found.b), names)),
+        "",
+        Text(f"{len(rows)} of {len(found.rows)} layers differ", style="bold"),
+        *([table(("layer", *names, *documents.DELTAS), rows, words=3)] if rows else []),
+        "",
+        table(("applied in this order", *documents.DELTAS), documents.charges(found), words=1, name="total"),
+    )
