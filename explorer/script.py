@@ -5,6 +5,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from explorer.navigation import PAGES
 from explorer.views import session, sidebar
 
 ROOT = Path(__file__).parents[1]
@@ -17,16 +18,7 @@ st.set_page_config(
     "ResNet Explorer", str(ROOT / "explorer" / "assets" / "icon.svg"), layout="wide", initial_sidebar_state=300
 )
 st.html(ROOT / "explorer" / "assets" / "page.css")
-pages = [
-    st.Page("../pages/architecture.py", title="Architecture", icon=":material/account_tree:", default=True),
-    st.Page("../pages/inference.py", title="Inference", icon=":material/image_search:"),
-    st.Page("../pages/compare.py", title="Compare", icon=":material/compare_arrows:"),
-    st.Page("../pages/accuracy.py", title="Accuracy and cost", icon=":material/scatter_plot:"),
-    st.Page("../pages/kernels.py", title="Kernels and blocks", icon=":material/grid_on:"),
-    st.Page("../pages/experiments.py", title="Why it works", icon=":material/science:"),
-    st.Page("../pages/source.py", title="Source", icon=":material/code:"),
-    st.Page("../pages/claims.py", title="The post, checked", icon=":material/fact_check:"),
-]
+pages = [st.Page(page.file, title=page.title, icon=page.icon, default=not page.path) for page in PAGES]
 page = st.navigation(pages, position="hidden")
 session.open_link()
 with st.sidebar:

@@ -21,6 +21,7 @@ from resnet import ResNetConfig, preset, title
 from resnet.train import Recipe
 from resnet.weights import BUNDLED, bundled_path, read_checkpoint
 
+from .. import navigation
 from ..analysis.layers import Layer
 from ..analysis.published import published
 from ..analysis.trace import Trace, trace
@@ -35,6 +36,7 @@ from ..inference.device import Device
 from ..inference.preprocess import normalised
 from ..inference.samples import labelled
 from ..link import View
+from ..navigation import Page
 from ..sharing.threads import single_thread
 from ..units import scientific
 from .notes import NOTES
@@ -79,7 +81,7 @@ class Link:
     """A way from a claim into the app: `kind` is `LINE`, `PICTURE` or `EXPERIMENT`, `page` opens with `view`."""
 
     kind: str
-    page: str
+    page: Page
     label: str
     view: View
 
@@ -96,8 +98,8 @@ class Claim:
     statement: str
     check: Callable[[], Finding]
     note: str
-    picture: tuple[str, str, View]
-    experiment: tuple[str, str, View]
+    picture: tuple[Page, str, View]
+    experiment: tuple[Page, str, View]
 
     @property
     def links(self) -> tuple[Link, ...]:
@@ -111,7 +113,7 @@ class Claim:
             raise LookupError(f"no note of the source is called {self.note}")
         (seen, what, view), (tried, change, other) = self.picture, self.experiment
         return (
-            Link(LINE, "source", f"The line: {self.note}", View(view.config, view.image_size, tab=key)),
+            Link(LINE, navigation.SOURCE, f"The line: {self.note}", View(view.config, view.image_size, tab=key)),
             Link(PICTURE, seen, f"See it: {what}", view),
             Link(EXPERIMENT, tried, f"Try it: {change}", other),
         )
@@ -609,97 +611,97 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "stack", "Three 3×3 convolutions in a row see as much as one 7×7, with 27 weights in place of 49.",
         stacked_kernels, note="Why 3×3",
-        picture=("kernels", "kernel stacks", FIFTY),
-        experiment=("kernels", "as a stem", replace(FIFTY, lab=CASES["As a stem: 32, 32, 64"].to_text())),
+        picture=(navigation.KERNELS, "kernel stacks", FIFTY),
+        experiment=(navigation.KERNELS, "as a stem", replace(FIFTY, lab=CASES["As a stem: 32, 32, 64"].to_text())),
     ),
     Claim(
         "bottleneck", "At 256 channels, two 3×3 layers have 3·3·256·2 weights and a bottleneck has 64 + 3·3·64 + 256.",
         bottleneck_weights, note="The bottleneck",
-        picture=("kernels", "the block up close", replace(FIFTY, tab="The block")),
-        experiment=("compare", "ResNet-34 against ResNet-50", View(preset("resnet34"), others=(FIFTY.config,))),
+        picture=(navigation.KERNELS, "the block up close", replace(FIFTY, tab="The block")),
+        experiment=(navigation.COMPARE, "ResNet-34 against ResNet-50", View(preset("resnet34"), others=(FIFTY.config,))),
     ),
     Claim(
         "constant", "The number of features times the size of the feature map stays about the same.",
         constant_size, note="The design rules",
-        picture=("architecture", "the stages of ResNet-34", View(preset("resnet34"))),
-        experiment=("compare", "widths that stay the same", View(preset("resnet34"), others=(changed("resnet34", planes=(64,) * 4),))),
+        picture=(navigation.ARCHITECTURE, "the stages of ResNet-34", View(preset("resnet34"))),
+        experiment=(navigation.COMPARE, "widths that stay the same", View(preset("resnet34"), others=(changed("resnet34", planes=(64,) * 4),))),
     ),
     Claim(
         "shortcut", "Shortcuts add neither parameters nor computation, but for the addition.",
         free_shortcuts, note="What each option costs",
-        picture=("compare", "ResNet-50 against A, C and plain", replace(FIFTY, others=tuple(changed("resnet50", shortcut=option) for option in ("A", "C", "none")))),
-        experiment=("kernels", "one block with a projection", replace(FIFTY, tab="The block", lab=Lab(entry="B").to_text())),
+        picture=(navigation.COMPARE, "ResNet-50 against A, C and plain", replace(FIFTY, others=tuple(changed("resnet50", shortcut=option) for option in ("A", "C", "none")))),
+        experiment=(navigation.KERNELS, "one block with a projection", replace(FIFTY, tab="The block", lab=Lab(entry="B").to_text())),
     ),
     Claim(
         "projection", "Projecting in every shortcut is only marginally better than the identity.",
         projections, note="Projecting",
-        picture=("accuracy", "accuracy and cost of ResNet-34", View(preset("resnet34"))),
-        experiment=("experiments", "train with option C", View(tab="Degradation", training=Settings(shortcut="C").to_text())),
+        picture=(navigation.ACCURACY, "accuracy and cost of ResNet-34", View(preset("resnet34"))),
+        experiment=(navigation.EXPERIMENTS, "train with option C", View(tab="Degradation", training=Settings(shortcut="C").to_text())),
     ),
     Claim(
         "downsample", "A shortcut is projected where the channels or the map change, and nowhere else.",
         projected_where, note="When the shortcut must change",
-        picture=("architecture", "the first projection", replace(FIFTY, at="layer1.0.downsample.0")),
-        experiment=("architecture", "option C, which projects everywhere", View(changed("resnet50", shortcut="C"), pinned=FIFTY.config)),
+        picture=(navigation.ARCHITECTURE, "the first projection", replace(FIFTY, at="layer1.0.downsample.0")),
+        experiment=(navigation.ARCHITECTURE, "option C, which projects everywhere", View(changed("resnet50", shortcut="C"), pinned=FIFTY.config)),
     ),
     Claim(
         "filters", "ResNet has filters of 3×3 and 1×1 and no other size.",
         filter_sizes, note="One helper for every convolution",
-        picture=("architecture", "the first convolution", replace(FIFTY, at="conv1")),
-        experiment=("architecture", "a stem without the 7×7", View(changed("resnet50", stem="deep"), at="conv1.0", pinned=FIFTY.config)),
+        picture=(navigation.ARCHITECTURE, "the first convolution", replace(FIFTY, at="conv1")),
+        experiment=(navigation.ARCHITECTURE, "a stem without the 7×7", View(changed("resnet50", stem="deep"), at="conv1.0", pinned=FIFTY.config)),
     ),
     Claim(
         "halve", "A convolution with stride 2 halves the feature map.",
         halving, note="Making the stages",
-        picture=("architecture", "where ResNet-34 halves", View(preset("resnet34"), at="layer2.0.conv1")),
-        experiment=("architecture", "a map with an odd side", View(preset("resnet34"), (200, 200), at="layer4.0.conv1")),
+        picture=(navigation.ARCHITECTURE, "where ResNet-34 halves", View(preset("resnet34"), at="layer2.0.conv1")),
+        experiment=(navigation.ARCHITECTURE, "a map with an odd side", View(preset("resnet34"), (200, 200), at="layer4.0.conv1")),
     ),
     Claim(
         "relu", "ReLU turns every input above a certain value into zero.",
         rectifier, note="The non-linearity",
-        picture=("inference", "maps before and after", View(BUNDLED["resnet20"], (28, 28), at="layer1.0.act1", tab="Activations")),
-        experiment=("inference", "with a leaky ReLU", View(changed("resnet20_fashion", activation="leaky_relu"), (28, 28), at="layer1.0.act1", tab="Activations")),
+        picture=(navigation.INFERENCE, "maps before and after", View(BUNDLED["resnet20"], (28, 28), at="layer1.0.act1", tab="Activations")),
+        experiment=(navigation.INFERENCE, "with a leaky ReLU", View(changed("resnet20_fashion", activation="leaky_relu"), (28, 28), at="layer1.0.act1", tab="Activations")),
     ),
     Claim(
         "shrink", "In the middle of a bottleneck the feature map gets smaller.",
         shrinking_bottleneck, note="Where the stride goes",
-        picture=("architecture", "the block where it does", replace(FIFTY, at="layer2.0.conv2", pinned=preset("resnet50_v1"))),
-        experiment=("compare", "v1 against v1.5", View(preset("resnet50_v1"), others=(FIFTY.config,))),
+        picture=(navigation.ARCHITECTURE, "the block where it does", replace(FIFTY, at="layer2.0.conv2", pinned=preset("resnet50_v1"))),
+        experiment=(navigation.COMPARE, "v1 against v1.5", View(preset("resnet50_v1"), others=(FIFTY.config,))),
     ),
     Claim(
         "pointwise", "A 1×1 convolution adds all channels to one number and repeats it with different weights.",
         one_by_one, note="What a 1×1 does",
-        picture=("kernels", "a 1×1 by hand", replace(FIFTY, tab="The 1×1 convolution")),
-        experiment=("kernels", "sum and copy", replace(FIFTY, tab="The 1×1 convolution", lab=Lab(weights=MATRICES["Sum and copy"]).to_text())),
+        picture=(navigation.KERNELS, "a 1×1 by hand", replace(FIFTY, tab="The 1×1 convolution")),
+        experiment=(navigation.KERNELS, "sum and copy", replace(FIFTY, tab="The 1×1 convolution", lab=Lab(weights=MATRICES["Sum and copy"]).to_text())),
     ),
     Claim(
         "depth", "A deep network without shortcuts ends up worse than a shallower one, 52 layers against 36.",
         degradation, note="A block adds a change",
-        picture=("inference", "the shipped Plain-56", View(BUNDLED["plain56"], (28, 28), pinned=BUNDLED["resnet56"])),
-        experiment=("experiments", "train plain and residual networks", View(preset("plain56"), (32, 32), pinned=preset("resnet56"), tab="Degradation")),
+        picture=(navigation.INFERENCE, "the shipped Plain-56", View(BUNDLED["plain56"], (28, 28), pinned=BUNDLED["resnet56"])),
+        experiment=(navigation.EXPERIMENTS, "train plain and residual networks", View(preset("plain56"), (32, 32), pinned=preset("resnet56"), tab="Degradation")),
     ),
     Claim(
         "iterations", "More training steps alone do not bring the training error down.",
         iterations, note="What the branch learns",
-        picture=("inference", "what a deep plain network rests on", View(BUNDLED["plain56"], (28, 28), tab="Blocks off")),
-        experiment=("experiments", "train for longer", View(preset("plain56"), (32, 32), pinned=preset("resnet56"), tab="Degradation", training=Settings(steps=1000).to_text())),
+        picture=(navigation.INFERENCE, "what a deep plain network rests on", View(BUNDLED["plain56"], (28, 28), tab="Blocks off")),
+        experiment=(navigation.EXPERIMENTS, "train for longer", View(preset("plain56"), (32, 32), pinned=preset("resnet56"), tab="Degradation", training=Settings(steps=1000).to_text())),
     ),
     Claim(
         "identity", "In theory a deeper network is never worse: its added layers can be the identity.",
         identity, note="A block adds a change",
-        picture=("inference", "what each block adds", View(BUNDLED["resnet20"], (28, 28), tab="Inside the addition")),
-        experiment=("experiments", "append blocks that copy", View(BUNDLED["resnet20"], (28, 28), tab="Identity")),
+        picture=(navigation.INFERENCE, "what each block adds", View(BUNDLED["resnet20"], (28, 28), tab="Inside the addition")),
+        experiment=(navigation.EXPERIMENTS, "append blocks that copy", View(BUNDLED["resnet20"], (28, 28), tab="Identity")),
     ),
     Claim(
         "vanishing", "The reason is not that gradients vanish.",
         vanishing, note="What the branch learns",
-        picture=("architecture", "Plain-56 against ResNet-56", View(preset("plain56"), (32, 32), pinned=preset("resnet56"))),
-        experiment=("experiments", "measure the gradients", View(preset("plain56"), (32, 32), tab="Gradients")),
+        picture=(navigation.ARCHITECTURE, "Plain-56 against ResNet-56", View(preset("plain56"), (32, 32), pinned=preset("resnet56"))),
+        experiment=(navigation.EXPERIMENTS, "measure the gradients", View(preset("plain56"), (32, 32), tab="Gradients")),
     ),
     Claim(
         "expansion", "Planes times expansion is the width inside a block; why the factor is needed is unclear.",
         expansion, note="The expansion",
-        picture=("architecture", "the last 1×1 of a bottleneck", replace(FIFTY, at="layer1.1.conv3")),
-        experiment=("architecture", "the same planes in basic blocks", View(changed("resnet50", block="basic"), at="layer1.1.conv2", pinned=FIFTY.config)),
+        picture=(navigation.ARCHITECTURE, "the last 1×1 of a bottleneck", replace(FIFTY, at="layer1.1.conv3")),
+        experiment=(navigation.ARCHITECTURE, "the same planes in basic blocks", View(changed("resnet50", block="basic"), at="layer1.1.conv2", pinned=FIFTY.config)),
     ),
 )  # fmt: skip

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from resnet import OPTIONS, PRESETS, ConfigError, preset, title
 from resnet.weights import available
 
+from .. import navigation
 from ..analysis.layers import Layer, shape_text
 from ..analysis.published import published
 from ..analysis.trace import Trace, trace
@@ -53,7 +54,7 @@ SYMBOLS = (
 class Try:
     """A page where a note's claim can be tried, and what to look at there."""
 
-    page: str
+    page: navigation.Page
     label: str
     view: Callable[[View], View] = lambda view: view
 
@@ -768,9 +769,9 @@ the mean stays. In use, nothing is dropped. That it works shows how far each blo
 
 # -- the list -----------------------------------------------------------------------------
 
-CLAIMS = Try("claims", "See the claims checked")
-KERNELS = Try("kernels", "Kernels and blocks")
-COMPARE = Try("compare", "Compare the two networks")
+CLAIMS = Try(navigation.CLAIMS, "See the claims checked")
+KERNELS = Try(navigation.KERNELS, navigation.KERNELS.title)
+COMPARE = Try(navigation.COMPARE, "Compare the two networks")
 
 
 def _beside(**changes: object) -> Callable[[View], View]:
@@ -789,11 +790,11 @@ def _tab(name: str) -> Callable[[View], View]:
     return lambda now: replace(now, tab=name)
 
 
-DEGRADATION = Try("experiments", "Train plain and residual networks", _tab("Degradation"))
-IDENTITY = Try("experiments", "Append blocks that copy", _tab("Identity"))
-GRADIENTS = Try("experiments", "Measure its gradients", _tab("Gradients"))
-SHATTERED = Try("experiments", "Gradients of neighbouring inputs", _tab("Shattered gradients"))
-PATHS = Try("experiments", "Count and follow the paths", _tab("Paths"))
+DEGRADATION = Try(navigation.EXPERIMENTS, "Train plain and residual networks", _tab("Degradation"))
+IDENTITY = Try(navigation.EXPERIMENTS, "Append blocks that copy", _tab("Identity"))
+GRADIENTS = Try(navigation.EXPERIMENTS, "Measure its gradients", _tab("Gradients"))
+SHATTERED = Try(navigation.EXPERIMENTS, "Gradients of neighbouring inputs", _tab("Shattered gradients"))
+PATHS = Try(navigation.EXPERIMENTS, "Count and follow the paths", _tab("Paths"))
 
 
 def _become(name: str) -> Callable[[View], View]:
@@ -811,43 +812,43 @@ IDEA, PARTS, BLOCKS, SHORTCUTS, NETWORK, SIZES, LATER = (
 B, M, C = "resnet.blocks", "resnet.model", "resnet.config.ResNetConfig"
 
 NOTES: tuple[Note, ...] = (
-    Note(IDEA, f"{B}.Block.forward", "A block adds a change", forward, (CLAIMS, Try("inference", "See the addition on a picture", _tab("Inside the addition")), DEGRADATION, IDENTITY, PATHS)),
-    Note(IDEA, f"{B}.Block.forward", "What the branch learns", difference, (CLAIMS, DEGRADATION, SHATTERED, Try("compare", "Compare with the plain network", _beside(shortcut="none")))),
-    Note(IDEA, f"{B}.Add", "The addition needs equal shapes", addition, (Try("architecture", "Find it in the diagram"),)),
-    Note(PARTS, f"{B}.conv", "One helper for every convolution", helper, (Try("architecture", "See every layer"),)),
-    Note(PARTS, f"{B}.conv", "Why 3×3", three_by_three, (Try("kernels", "Stack kernels against a large one"),)),
-    Note(PARTS, f"{B}.conv", "What a 1×1 does", one_by_one, (Try("kernels", "Compute a 1×1 by hand", _tab("The 1×1 convolution")),)),
-    Note(PARTS, f"{B}.norm", "Normalisation", normalisation, (Try("compare", "Compare without it", _beside(norm="none")), GRADIENTS)),
-    Note(PARTS, f"{B}.activation", "The non-linearity", non_linearity, (Try("inference", "See maps before and after"),)),
-    Note(BLOCKS, f"{B}.Block.__init__", "What every block has", any_block, (Try("architecture", "See the block"),)),
-    Note(BLOCKS, f"{B}.BasicBlock.make_branch", "The basic block", basic, (Try("source", "Open these lines with ResNet-18", _become("resnet18")),)),
+    Note(IDEA, f"{B}.Block.forward", "A block adds a change", forward, (CLAIMS, Try(navigation.INFERENCE, "See the addition on a picture", _tab("Inside the addition")), DEGRADATION, IDENTITY, PATHS)),
+    Note(IDEA, f"{B}.Block.forward", "What the branch learns", difference, (CLAIMS, DEGRADATION, SHATTERED, Try(navigation.COMPARE, "Compare with the plain network", _beside(shortcut="none")))),
+    Note(IDEA, f"{B}.Add", "The addition needs equal shapes", addition, (Try(navigation.ARCHITECTURE, "Find it in the diagram"),)),
+    Note(PARTS, f"{B}.conv", "One helper for every convolution", helper, (Try(navigation.ARCHITECTURE, "See every layer"),)),
+    Note(PARTS, f"{B}.conv", "Why 3×3", three_by_three, (Try(navigation.KERNELS, "Stack kernels against a large one"),)),
+    Note(PARTS, f"{B}.conv", "What a 1×1 does", one_by_one, (Try(navigation.KERNELS, "Compute a 1×1 by hand", _tab("The 1×1 convolution")),)),
+    Note(PARTS, f"{B}.norm", "Normalisation", normalisation, (Try(navigation.COMPARE, "Compare without it", _beside(norm="none")), GRADIENTS)),
+    Note(PARTS, f"{B}.activation", "The non-linearity", non_linearity, (Try(navigation.INFERENCE, "See maps before and after"),)),
+    Note(BLOCKS, f"{B}.Block.__init__", "What every block has", any_block, (Try(navigation.ARCHITECTURE, "See the block"),)),
+    Note(BLOCKS, f"{B}.BasicBlock.make_branch", "The basic block", basic, (Try(navigation.SOURCE, "Open these lines with ResNet-18", _become("resnet18")),)),
     Note(BLOCKS, f"{B}.BasicBlock.branch", "Running the basic block", basic_run),
-    Note(BLOCKS, f"{B}.Bottleneck.make_branch", "The bottleneck", bottleneck, (Try("kernels", "The block, up close", _tab("The block")), Try("source", "Open these lines with ResNet-50", _become("resnet50")))),
+    Note(BLOCKS, f"{B}.Bottleneck.make_branch", "The bottleneck", bottleneck, (Try(navigation.KERNELS, "The block, up close", _tab("The block")), Try(navigation.SOURCE, "Open these lines with ResNet-50", _become("resnet50")))),
     Note(BLOCKS, f"{B}.Bottleneck.branch", "Running the bottleneck", bottleneck_run),
-    Note(BLOCKS, f"{C}.stride_in", "Where the stride goes", stride_in, (Try("compare", "Compare both places", _beside(block="bottleneck", stride_in="1x1")),)),
-    Note(BLOCKS, f"{C}.expansion", "The expansion", expansion, (Try("architecture", "See the shapes"),)),
-    Note(SHORTCUTS, f"{B}.shortcut", "When the shortcut must change", condition, (Try("architecture", "See them in the diagram"), Try("kernels", "One block that changes its shape", lambda view: replace(view, tab="The block", lab="eB")))),
-    Note(SHORTCUTS, f"{B}.PadShortcut", "Padding with zeros", zero_padding, (Try("compare", "Compare with option A", _beside(shortcut="A")),)),
-    Note(SHORTCUTS, f"{B}.projection", "Projecting", projected, (Try("compare", "Compare with option B", _beside(shortcut="B")),)),
-    Note(SHORTCUTS, f"{B}.pooled_projection", "Pooling before projecting", pooled, (Try("compare", "Compare with option D", _beside(shortcut="D")),)),
-    Note(SHORTCUTS, f"{C}.shortcut", "What each option costs", options, (Try("accuracy", "Accuracy and cost"), CLAIMS)),
-    Note(NETWORK, f"{M}.stem", "The stem", stem, (Try("compare", "Compare with a deep stem", _beside(stem="deep")), KERNELS)),
-    Note(NETWORK, f"{M}.stem_pool", "Pooling after the stem", pool, (Try("compare", "Compare without it", _beside(stem_pool="none")),)),
-    Note(NETWORK, f"{M}.stages", "Making the stages", making, (Try("architecture", "See the stages"),)),
+    Note(BLOCKS, f"{C}.stride_in", "Where the stride goes", stride_in, (Try(navigation.COMPARE, "Compare both places", _beside(block="bottleneck", stride_in="1x1")),)),
+    Note(BLOCKS, f"{C}.expansion", "The expansion", expansion, (Try(navigation.ARCHITECTURE, "See the shapes"),)),
+    Note(SHORTCUTS, f"{B}.shortcut", "When the shortcut must change", condition, (Try(navigation.ARCHITECTURE, "See them in the diagram"), Try(navigation.KERNELS, "One block that changes its shape", lambda view: replace(view, tab="The block", lab="eB")))),
+    Note(SHORTCUTS, f"{B}.PadShortcut", "Padding with zeros", zero_padding, (Try(navigation.COMPARE, "Compare with option A", _beside(shortcut="A")),)),
+    Note(SHORTCUTS, f"{B}.projection", "Projecting", projected, (Try(navigation.COMPARE, "Compare with option B", _beside(shortcut="B")),)),
+    Note(SHORTCUTS, f"{B}.pooled_projection", "Pooling before projecting", pooled, (Try(navigation.COMPARE, "Compare with option D", _beside(shortcut="D")),)),
+    Note(SHORTCUTS, f"{C}.shortcut", "What each option costs", options, (Try(navigation.ACCURACY, navigation.ACCURACY.title), CLAIMS)),
+    Note(NETWORK, f"{M}.stem", "The stem", stem, (Try(navigation.COMPARE, "Compare with a deep stem", _beside(stem="deep")), KERNELS)),
+    Note(NETWORK, f"{M}.stem_pool", "Pooling after the stem", pool, (Try(navigation.COMPARE, "Compare without it", _beside(stem_pool="none")),)),
+    Note(NETWORK, f"{M}.stages", "Making the stages", making, (Try(navigation.ARCHITECTURE, "See the stages"),)),
     Note(NETWORK, f"{C}.stage_strides", "The design rules", rules, (CLAIMS,)),
-    Note(NETWORK, f"{M}.ResNet.__init__", "The whole network is made", head, (Try("architecture", "See it whole"),)),
-    Note(NETWORK, f"{M}.ResNet.forward", "The whole network runs", whole, (Try("inference", "Run a picture through it"),)),
-    Note(NETWORK, f"{M}.ResNet.initialise", "First weights", initial, (Try("inference", "Look at the weights", _tab("Weights")), IDENTITY), built=False),
-    Note(SIZES, f"{C}.layers", "Configurations with names", configurations, (Try("accuracy", "Accuracy and cost"),)),
-    Note(SIZES, f"{C}.planes", "Widths double", doubling, (Try("architecture", "See the widths"),)),
-    Note(SIZES, f"{C}.depth", "Counting the depth", depth, (Try("compare", "Compare with ResNet-152", lambda view: replace(view, others=(preset("resnet152"),))),), built=False),
-    Note(LATER, f"{B}.PreActivation.forward", "Activation first", pre_forward, (Try("compare", "Compare both orders", _beside(order="pre")), IDENTITY)),
+    Note(NETWORK, f"{M}.ResNet.__init__", "The whole network is made", head, (Try(navigation.ARCHITECTURE, "See it whole"),)),
+    Note(NETWORK, f"{M}.ResNet.forward", "The whole network runs", whole, (Try(navigation.INFERENCE, "Run a picture through it"),)),
+    Note(NETWORK, f"{M}.ResNet.initialise", "First weights", initial, (Try(navigation.INFERENCE, "Look at the weights", _tab("Weights")), IDENTITY), built=False),
+    Note(SIZES, f"{C}.layers", "Configurations with names", configurations, (Try(navigation.ACCURACY, navigation.ACCURACY.title),)),
+    Note(SIZES, f"{C}.planes", "Widths double", doubling, (Try(navigation.ARCHITECTURE, "See the widths"),)),
+    Note(SIZES, f"{C}.depth", "Counting the depth", depth, (Try(navigation.COMPARE, "Compare with ResNet-152", lambda view: replace(view, others=(preset("resnet152"),))),), built=False),
+    Note(LATER, f"{B}.PreActivation.forward", "Activation first", pre_forward, (Try(navigation.COMPARE, "Compare both orders", _beside(order="pre")), IDENTITY)),
     Note(LATER, f"{B}.PreActBasicBlock", "The basic block, activation first", pre_basic),
     Note(LATER, f"{B}.PreActBottleneck", "The bottleneck, activation first", pre_bottleneck),
-    Note(LATER, f"{C}.width", "Groups and width", width, (Try("compare", "Compare with ResNeXt-50", lambda view: replace(view, others=(preset("resnext50_32x4d"),))),)),
-    Note(LATER, f"{B}.SqueezeExcitation", "Weighing channels", squeeze, (Try("compare", "Compare with attention", _beside(attention="se")),)),
-    Note(LATER, f"{B}.EfficientChannelAttention", "Weighing channels, lighter", efficient, (Try("compare", "Compare with attention", _beside(attention="eca")),)),
-    Note(LATER, f"{B}.subsampling", "Filtering before subsampling", subsample, (Try("compare", "Compare with a blur", _beside(antialias="blur")),)),
+    Note(LATER, f"{C}.width", "Groups and width", width, (Try(navigation.COMPARE, "Compare with ResNeXt-50", lambda view: replace(view, others=(preset("resnext50_32x4d"),))),)),
+    Note(LATER, f"{B}.SqueezeExcitation", "Weighing channels", squeeze, (Try(navigation.COMPARE, "Compare with attention", _beside(attention="se")),)),
+    Note(LATER, f"{B}.EfficientChannelAttention", "Weighing channels, lighter", efficient, (Try(navigation.COMPARE, "Compare with attention", _beside(attention="eca")),)),
+    Note(LATER, f"{B}.subsampling", "Filtering before subsampling", subsample, (Try(navigation.COMPARE, "Compare with a blur", _beside(antialias="blur")),)),
     Note(LATER, f"{B}.DropPath", "Dropping branches in training", stochastic, (PATHS,)),
 )  # fmt: skip
 """Every idea, in reading order."""

@@ -12,6 +12,7 @@ from ..analysis.cost import macs_formula, params_formula
 from ..analysis.layers import Layer, shape_text
 from ..analysis.trace import Trace
 from ..drawing import network
+from ..navigation import SOURCE
 from . import session
 from .cached import traced
 from .components import picture
@@ -106,7 +107,7 @@ def inspector(trace: Trace) -> None:
         st.markdown(f"**{layer.role.slot}** `{layer.name}`")
         st.html(f'<dl class="facts">{rows}</dl>')
         query = replace(session.view(), at=layer.name).to_query()
-        st.page_link("../pages/source.py", label="Its lines in the source", icon=":material/code:", query_params=query)
+        st.page_link(SOURCE.file, label="Its lines in the source", icon=SOURCE.icon, query_params=query)
 
 
 def facts(trace: Trace, layer: Layer) -> list[tuple[str, str]]:

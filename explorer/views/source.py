@@ -16,6 +16,7 @@ from ..analysis.trace import Trace
 from ..lessons import source
 from ..lessons.notes import NOTES, SYMBOLS, Note, Try
 from ..lessons.source import Followed, Line, Snippet, Step
+from ..navigation import ARCHITECTURE, COMPARE, SOURCE
 from . import session
 from .cached import shared, short, traced
 from .network import chosen_layer
@@ -121,7 +122,7 @@ def selected(trace: Trace, lines: Followed, layer: Layer, own: Note) -> None:
             + " → ".join(f"`{source.enclosing(call).split('.', 2)[2]}` line {call.number}" for call in calls)
         )
         st.page_link(
-            "../pages/architecture.py", label="Show it in the inspector", icon=":material/account_tree:",
+            ARCHITECTURE.file, label="Show it in the inspector", icon=ARCHITECTURE.icon,
             query_params=replace(session.view(), at=layer.name).to_query(),
         )  # fmt: skip
 
@@ -171,11 +172,9 @@ def try_link(link: Try, runs: bool) -> None:
     """A link to a page with this network, unless it would show what is already here."""
     now = session.view()
     there = link.view(now)
-    if (link.page == "source" and runs) or (link.page == "compare" and there.others in ((), (now.config,))):
+    if (link.page == SOURCE and runs) or (link.page == COMPARE and there.others in ((), (now.config,))):
         return
-    st.page_link(
-        f"../pages/{link.page}.py", label=link.label, icon=":material/arrow_forward:", query_params=there.to_query()
-    )
+    st.page_link(link.page.file, label=link.label, icon=":material/arrow_forward:", query_params=there.to_query())
 
 
 def code(trace: Trace, lines: Followed, layer: Layer, snippet: Snippet, built: bool) -> None:
