@@ -18,12 +18,11 @@ from .cached import traced
 from .components import picture
 
 
-def chosen_layer(trace: Trace) -> Layer:
-    """The layer that is selected; of a selected block the one that it is known by.
+def selected_layer(trace: Trace, at: str) -> Layer:
+    """The layer that a view's `at` selects; of a block the one that it is known by.
 
-    Where the link names nothing in this network, that is in the first block that changes the shape.
+    Where it names nothing in this network, that is in the first block that changes the shape.
     """
-    at = session.view().at
     if at in trace.by_name:
         return trace.by_name[at]
     inside = parts.part_layers(trace, at) if at else ()
@@ -57,10 +56,9 @@ def flip(trace: Trace, block: str) -> None:
     session.choose(off=tuple(name for name in parts.blocks(trace.config) if name in off))
 
 
-def overview(trace: Trace, thumbnails: Mapping[str, str] | None = None, switches: bool = False) -> None:
-    """The whole network on a line, in a card; with `switches`, blocks can be switched off."""
+def overview(trace: Trace, layer: Layer, thumbnails: Mapping[str, str] | None = None, switches: bool = False) -> None:
+    """The whole network on a line with the selected layer, in a card; with `switches`, blocks can be switched off."""
     off = session.view().off
-    layer = chosen_layer(trace)
     unfolded = frozenset(st.session_state.get("unfolded", ()))
     with st.container(border=True, key="overview"):
         st.markdown("**The network, input to output**")
@@ -85,9 +83,8 @@ def overview(trace: Trace, thumbnails: Mapping[str, str] | None = None, switches
                 st.button("Fold stages", on_click=st.session_state["unfolded"].clear, type="tertiary")
 
 
-def block_detail(trace: Trace) -> None:
+def block_detail(trace: Trace, layer: Layer) -> None:
     """The block, stem or head that holds the selected layer, layer by layer, in a card."""
-    layer = chosen_layer(trace)
     part = parts.part_of(trace, layer.name)
     role = layer.role
     name = f"Block {role.block} of stage {role.stage}" if role.part == "stage" else part.capitalize()
@@ -99,9 +96,8 @@ def block_detail(trace: Trace) -> None:
             st.caption(words)
 
 
-def inspector(trace: Trace) -> None:
+def inspector(trace: Trace, layer: Layer) -> None:
     """Everything about the selected layer, in a card; counts as formulas with their numbers."""
-    layer = chosen_layer(trace)
     rows = "".join(f"<dt>{label}</dt><dd>{value}</dd>" for label, value in facts(trace, layer))
     with st.container(border=True, height="stretch", key="inspector"):
         st.markdown(f"**{layer.role.slot}** `{layer.name}`")

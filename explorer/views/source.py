@@ -19,7 +19,6 @@ from ..lessons.source import Followed, Line, Snippet, Step
 from ..navigation import ARCHITECTURE, COMPARE, SOURCE
 from . import session
 from .cached import shared, short, traced
-from .network import chosen_layer
 
 STYLE = Path(__file__).parents[1] / "assets" / "source.css"
 
@@ -36,10 +35,9 @@ def written(config: ResNetConfig, image_size: tuple[int, int]) -> tuple[str, ...
     return tuple(note.text(traced(config, image_size)) for note in NOTES)
 
 
-def annotated(trace: Trace) -> None:
-    """Contents and symbols, then every idea in reading order."""
+def annotated(trace: Trace, layer: Layer) -> None:
+    """Contents and symbols, then every idea in reading order; `layer` is the selected one."""
     lines = followed(trace.config, short(tuple(map(source.text, source.MODULES))), trace)
-    layer = chosen_layer(trace)
     own = idea(lines, layer)
     arrived = follow_selection(layer, lines)
     wanted = asked_for(arrived)

@@ -14,7 +14,6 @@ from ...inference import addition
 from ...inference.addition import Addition, Contribution
 from ..cached import Key, shared
 from ..components import downloads
-from ..network import chosen_layer
 from .running import Run
 
 ALL = -1
@@ -31,7 +30,7 @@ def panel(result: Run) -> None:
         return
     found = contributed(result.key, result)
     by_block = {one.block: one for one in found}
-    block = part_of(result.trace, chosen_layer(result.trace).name)
+    block = part_of(result.trace, result.layer.name)
     with st.container(border=True, key="addition"):
         if block in by_block:
             inside(result, by_block[block])

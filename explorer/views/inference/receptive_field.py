@@ -22,7 +22,6 @@ from ...inference.samples import samples
 from .. import session
 from ..cached import Key, at_hand, computed, shared, traced, wanted
 from ..components import Outline, Place, Sheet, downloads, pixels
-from ..network import chosen_layer
 from ..paths import all_paths
 from .attribution import explained_class, explained_name
 from .running import Run, chosen_channel
@@ -40,7 +39,7 @@ INPUTS, BUDGET = (4, 12), 1.7e9
 
 def panel(result: Run) -> None:
     """The selected unit's field, gradient, activation and Grad-CAM on one grid of pixels, and all paths to it."""
-    layer = chosen_layer(result.trace)
+    layer = result.layer
     if not result.prediction.finite:
         st.error("The activations overflowed, so no unit has a gradient or a map to show.")
         return
