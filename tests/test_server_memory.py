@@ -71,7 +71,7 @@ from streamlit import config
 config._main_script_path = sys.argv[1]
 config.get_config_options(force_reparse=True)
 from streamlit.testing.v1 import AppTest
-from explorer.store import RESULTS, give_back
+from explorer.sharing.store import RESULTS, give_back
 
 def held():
     return int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text(encoding="utf-8"))[1]) // 1024

@@ -40,8 +40,7 @@ def choose_part(trace: Trace, identifier: str) -> None:
         flip(trace, identifier.removeprefix("switch "))
         return
     if identifier.startswith("unfold "):
-        unfolded = st.session_state.setdefault("unfolded", set())
-        unfolded.add(identifier.removeprefix("unfold "))
+        session.hold(unfolded=session.held().unfolded | {identifier.removeprefix("unfold ")})
         return
     inside = parts.part_layers(trace, identifier)
     session.choose(at=representative(inside).name if inside else identifier)
@@ -59,7 +58,7 @@ def flip(trace: Trace, block: str) -> None:
 def overview(trace: Trace, layer: Layer, thumbnails: Mapping[str, str] | None = None, switches: bool = False) -> None:
     """The whole network on a line with the selected layer, in a card; with `switches`, blocks can be switched off."""
     off = session.view().off
-    unfolded = frozenset(st.session_state.get("unfolded", ()))
+    unfolded = session.held().unfolded
     with st.container(border=True, key="overview"):
         st.markdown("**The network, input to output**")
         moving = network.Switches(off, parts.fixed(trace.config)) if switches else None
@@ -80,7 +79,7 @@ def overview(trace: Trace, layer: Layer, thumbnails: Mapping[str, str] | None = 
             if switches and off:
                 st.button("All blocks on", on_click=lambda: session.choose(off=()), type="tertiary")
             if unfolded & {f"stage {number + 1}" for number in range(len(trace.config.layers))}:
-                st.button("Fold stages", on_click=st.session_state["unfolded"].clear, type="tertiary")
+                st.button("Fold stages", on_click=lambda: session.hold(unfolded=frozenset()), type="tertiary")
 
 
 def block_detail(trace: Trace, layer: Layer) -> None:

@@ -69,21 +69,21 @@ def snippets() -> Iterator[Snippet]:
 
 def follow_selection(layer: Layer, lines: Followed) -> bool:
     """Choose the selected layer's line where it is new; whether this is the page's first run since another page's."""
-    memory, keys = st.session_state, {snippet: f"line {snippet.anchor}" for snippet in snippets()}
-    arrived = not any(key in memory for key in keys.values())
+    state, keys = st.session_state, {snippet: f"line {snippet.anchor}" for snippet in snippets()}
+    arrived = not any(key in state for key in keys.values())
     now = (lines.config, layer.name)
-    if arrived or memory.get("source layer") != now:
+    if arrived or session.held().followed != now:
         line = lines.line_of(layer.name)
         for snippet, key in keys.items():
-            memory[key] = line.number if line in snippet else None
-        memory["source layer"] = now
+            state[key] = line.number if line in snippet else None
+        session.hold(followed=now)
     return arrived
 
 
 def asked_for(arrived: bool) -> Note | None:
     """The note that the link's tab names, where it is new; a sentence where no note has that name."""
-    asked, before = session.view().tab, st.session_state.get("source note")
-    st.session_state["source note"] = asked
+    asked, before = session.view().tab, session.held().note
+    session.hold(note=asked)
     found = next((note for note in NOTES if note.key == asked), None)
     if asked and found is None:
         st.warning(
@@ -214,7 +214,7 @@ def made_by(lines: Followed, layer: Layer, snippet: Snippet, counts: dict[int, i
     def select() -> None:
         if name := st.session_state[choice]:
             session.choose(at=name)
-            st.session_state["source layer"] = (lines.config, name)
+            session.hold(followed=(lines.config, name))
 
     st.selectbox(
         f"Layers that line {number} made", names, key=choice, on_change=select, placeholder="Select one",
@@ -241,12 +241,11 @@ def running_block(layer: Layer) -> str:
 
 def stepper(steps: Sequence[Step], anchor: str, block: str) -> Step:
     """Buttons that go from call to call, with the shapes before and after."""
-    key = f"step {anchor}"
-    at = min(st.session_state.get(key, 0), len(steps) - 1)
+    at = min(session.held().steps.get(anchor, 0), len(steps) - 1)
     step = steps[at]
 
     def go(by: int) -> None:
-        st.session_state[key] = (at + by) % len(steps)
+        session.hold(steps={**session.held().steps, anchor: (at + by) % len(steps)})
 
     with st.container(border=True, key=f"stepper {anchor}"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):

@@ -159,7 +159,7 @@ def weights_panel(result: Run) -> None:
         st.markdown(f"**What `{name}` looks for in the image**")
 
         def select(identifier: str) -> None:
-            st.session_state.channel = int(identifier)
+            session.hold(channel=int(identifier))
             session.choose(at=name)
 
         pictures = [rasters.enlarged(picture, 48) for picture in attribution.kernel_pictures(kernels)]

@@ -70,7 +70,7 @@ def chosen_unit(layer: Layer) -> tuple[int, int]:
     """
     _, rows, columns = layer.out_shape
     text, middle = session.view().unit, (rows // 2, columns // 2)
-    before: tuple[str, Layer] | None = st.session_state.get("unit of")
+    before = session.held().unit
     if text and before and before[0] == text and before[1].field != layer.field:
         row, column = (before[1].field.centre(int(part)) for part in text.split("-"))
         text = unit_text(layer.field.nearest(row, rows), layer.field.nearest(column, columns))
@@ -86,7 +86,7 @@ def chosen_unit(layer: Layer) -> tuple[int, int]:
             )
         )
         return middle
-    st.session_state["unit of"] = text, layer
+    session.hold(unit=(text, layer))
     return int(match[1]), int(match[2])
 
 
@@ -100,7 +100,7 @@ def choose_channel(order: np.ndarray) -> int:
 
     def chosen() -> None:
         if (channel := st.session_state["grid channel"]) in order:
-            st.session_state.channel = channel
+            session.hold(channel=channel)
 
     return st.selectbox("Channel, the strongest first", order.tolist(), key="grid channel", on_change=chosen)
 

@@ -379,7 +379,7 @@ CHANNELS = (32, 128, 512)
 
 def chosen_channel(order: np.ndarray) -> int:
     """The channel that is selected in all tabs, of all by their strength: the one that a person chose, else the strongest."""
-    chosen = st.session_state.get("channel")
+    chosen = session.held().channel
     return chosen if chosen is not None and chosen < len(order) else int(order[0])
 
 
@@ -413,19 +413,19 @@ def channel_grid(result: Run, maps: np.ndarray, name: str) -> int:
     """The grid of a layer's channel maps; returns the selected channel."""
     order = predict.by_strength(maps)
     choices = [most for most, fewer in zip(CHANNELS, (0, *CHANNELS), strict=False) if fewer < len(order)]
-    most = min(st.session_state.get("channels shown") or CHANNELS[0], choices[-1])
+    most = min(session.held().channels_shown or CHANNELS[0], choices[-1])
     if len(choices) > 1:
         key = f"shown of {len(order)}"
         session.set_widget(key, most)
         st.segmented_control(
             "Channels shown", choices, required=True, key=key, format_func=lambda most: str(min(most, len(order))),
-            on_change=lambda: st.session_state.update({"channels shown": st.session_state[key] or most}),
+            on_change=lambda: session.hold(channels_shown=st.session_state[key] or most),
         )  # fmt: skip
     shown = [int(channel) for channel in order[:most]]
     selected = chosen_channel(order)
 
     def select(identifier: str) -> None:
-        st.session_state.channel = int(identifier)
+        session.hold(channel=int(identifier))
 
     with st.container(height=430 if len(shown) > CHANNELS[0] else "content", border=False):
         labels = {str(channel): str(channel) for channel in shown}

@@ -98,7 +98,7 @@ def predictions(result: Run, runs: list[Run]) -> None:
 
     def choose(digest: str) -> None:
         if any(picture.digest == digest for picture in result.pictures):
-            st.session_state.uploaded = digest
+            session.hold(uploaded=digest)
         else:
             session.choose(picture=digest)
 
