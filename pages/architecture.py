@@ -1,7 +1,10 @@
 """The network: figures, diagram, inspector, table, charts, and how other tools show it."""
 
+from functools import partial
+
 import streamlit as st
 
+from explorer.analysis.layers import Layer
 from explorer.analysis.trace import Trace
 from explorer.figures.network import MEASURES, cost_figure, field_figure
 from explorer.views import network, paths, session, tabs
@@ -21,31 +24,32 @@ def cost(trace: Trace) -> None:
     st.plotly_chart(cost_figure(trace, measure, grain == "by layer"), key="cost chart")
 
 
-def field(trace: Trace) -> None:
-    st.plotly_chart(field_figure(trace, network.chosen_layer(trace).name), key="field chart")
+def field(trace: Trace, layer: Layer) -> None:
+    st.plotly_chart(field_figure(trace, layer.name), key="field chart")
     st.caption(network.field_remark(trace))
     paths.all_paths(trace)
 
 
-PANELS = {
-    "Layers": table.layers,
-    "Cost": cost,
-    "Ledger": ledger.ledger,
-    "Receptive field": field,
-    "torchinfo": others.torchinfo_summary,
-    "graphviz": others.graphviz_drawing,
-}
-
 view = session.view()
 trace = traced(view.config, view.image_size)
+layer = network.selected_layer(trace, view.at)
 
 heading(trace)
 figures(trace)
-network.overview(trace)
+network.overview(trace, layer)
 left, right = st.columns([8, 5])
 with left:
-    network.block_detail(trace)
+    network.block_detail(trace, layer)
 with right:
-    network.inspector(trace)
+    network.inspector(trace, layer)
 
-tabs.tabs(PANELS, trace)
+tabs.tabs(
+    {
+        "Layers": partial(table.layers, trace, layer),
+        "Cost": partial(cost, trace),
+        "Ledger": partial(ledger.ledger, trace),
+        "Receptive field": partial(field, trace, layer),
+        "torchinfo": partial(others.torchinfo_summary, trace),
+        "graphviz": partial(others.graphviz_drawing, trace),
+    }
+)

@@ -2,9 +2,10 @@
 
 import streamlit as st
 
+from explorer.navigation import CLAIMS
 from explorer.views import claims
 
-st.title("The post, checked", anchor=False)
+st.title(CLAIMS.title, anchor=False)
 st.caption(
     "A blog post of 2019 goes through torchvision's ResNet line by line. These are its claims in our own words. Every "
     "number is computed when this page runs. Links lead to the line that a claim is about, to the picture where its numbers "

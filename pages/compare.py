@@ -3,9 +3,10 @@
 import streamlit as st
 
 from explorer.analysis.compare import labels
+from explorer.navigation import COMPARE
 from explorer.views import compare
 
-st.title("Compare", anchor=False)
+st.title(COMPARE.title, anchor=False)
 st.caption("Two to four networks beside each other: what differs, and which option makes the difference.")
 compare.ready()
 names = labels(compare.configs())

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from explorer.navigation import EXPERIMENTS
 from explorer.views import session, tabs
 from explorer.views.cached import traced
 from explorer.views.experiments import degradation, gradients, identity, paths
@@ -17,5 +18,5 @@ PANELS = {
 
 view = session.view()
 trace = traced(view.config, view.image_size)
-st.title("Why it works", anchor=False)
+st.title(EXPERIMENTS.title, anchor=False)
 tabs.tabs(PANELS, trace)

@@ -60,6 +60,6 @@ with right.container(border=True, key="seen"):
     running.seen(result)
 with right, st.container(border=True, key="verdict"):
     running.verdict(result)
-network.overview(trace, running.thumbnails(result), switches=True)
-network.block_detail(trace)
+network.overview(trace, result.layer, running.thumbnails(result), switches=True)
+network.block_detail(trace, result.layer)
 tabs.tabs(PANELS, result)

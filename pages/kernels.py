@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from explorer.navigation import KERNELS
 from explorer.views import kernels, tabs
 
 PARTS = {
@@ -10,7 +11,7 @@ PARTS = {
     "The 1×1 convolution": kernels.pointwise_by_hand,
 }
 
-st.title("Kernels and blocks", anchor=False)
+st.title(KERNELS.title, anchor=False)
 st.caption("Why networks stack small kernels, what a bottleneck saves, and what a 1×1 convolution does.")
 kernels.problem()
 tabs.tabs(PARTS)

@@ -29,6 +29,7 @@ from explorer.link import View
 from explorer.sharing.store import RESULTS, Holdings
 from explorer.views import cached, session
 from explorer.views.inference import lesion, pictures
+from explorer.views.session import Hand, Held
 from resnet import OPTIONS, ResNet, ResNetConfig, preset
 from resnet.weights import FASHION_MNIST, Weights, load
 
@@ -94,6 +95,18 @@ def tab(app: AppTest, name: str) -> AppTest:
     """Open a tab, as its link would."""
     app.session_state["view"] = replace(app.session_state["view"], tab=name)
     return run(app)
+
+
+def held(app: AppTest) -> Held:
+    """What the session holds and its link does not."""
+    return app.session_state["hand"].held
+
+
+def hold(app: AppTest, **changes: Any) -> None:
+    """Let a session hold something, which may not have begun."""
+    if "hand" not in app.session_state:
+        app.session_state["hand"] = Hand()
+    app.session_state["hand"].held = replace(held(app), **changes)
 
 
 def figures(app: AppTest) -> dict[str, str]:
@@ -346,7 +359,7 @@ def test_a_preset_can_be_typed(typed: str, name: str) -> None:
 def test_a_session_that_has_forgotten_its_view_takes_it_from_its_link() -> None:
     """As after Streamlit cleared it."""
     app = opened(block="basic")
-    for key in ("view", "query", "problems", "notes", "typed", "drawn"):
+    for key in ("view", "hand"):
         del app.session_state[key]
     choose(app, "shortcut", "C")
     assert link(app) == {"block": "basic", "shortcut": "C"}
@@ -753,7 +766,7 @@ def test_one_channel_is_selected_in_all_tabs(chosen: int | None) -> None:
     """The strongest of the picture until somebody chooses one, which then stays, shown among the tiles or not."""
     app, found = opened("inference", preset="resnet20_fashion", at="layer3.0.act"), []
     if chosen is not None:
-        app.session_state["channel"] = chosen
+        hold(app, channel=chosen)
     for sample in CLOTHES[:9:4]:
         look_at(app, picture=sample.name)
         there = [channels_in(look_at(app, tab=name)) for name in ("Activations", "Receptive field", "Several pictures")]
@@ -1043,11 +1056,11 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert said(app.warning) == ["18 pictures were uploaded; the first 16 are used."]
     elsewhere(app)
     assert not app.warning
-    held = app.session_state["brought"]["Upload"]
-    assert [one.name for one in held.pictures] == [name for name, *_ in known[:16]]
+    brought = held(app).brought["Upload"]
+    assert [one.name for one in brought.pictures] == [name for name, *_ in known[:16]]
     assert len(set(released)) == 18
     click(app, "Remove all")
-    assert not app.session_state["brought"]["Upload"].pictures
+    assert not held(app).brought["Upload"].pictures
 
 
 @pytest.mark.usefixtures("nothing_loaded")

@@ -23,6 +23,7 @@ import timm
 import torch
 import torchvision
 from streamlit.testing.v1 import AppTest
+from test_app import held
 from test_app import run as ran
 from torch import Tensor, nn
 
@@ -601,7 +602,7 @@ def app_with(**query: str) -> AppTest:
 
 
 def upload(app: AppTest, data: bytes, name: str = "mine.pth") -> AppTest:
-    number = app.session_state["checkpoints"]
+    number = held(app).checkpoints
     app.file_uploader(key=f"checkpoint {number}").set_value((name, data, "application/octet-stream"))
     return ran(app)
 

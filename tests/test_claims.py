@@ -312,7 +312,7 @@ WAYS = [(claim.key, way) for claim in CLAIMS for way in claim.links]
 @pytest.mark.parametrize(("key", "way"), WAYS, ids=lambda part: part if isinstance(part, str) else part.kind)
 def test_every_link_opens_what_it_names(key, way):
     """The page is there, the link reads back as the view, and what it selects exists."""
-    assert (ROOT / "pages" / f"{way.page}.py").exists()
+    assert (ROOT / "pages" / f"{way.page.name}.py").exists()
     assert View.from_query(way.view.to_query()) == way.view
     traced = trace(way.view.config, way.view.image_size)
     assert not way.view.at or way.view.at in traced.by_name
@@ -339,7 +339,7 @@ def test_every_link_opens_without_a_complaint(way, monkeypatch):
     for name, text in way.view.to_query().items():
         app.query_params[name] = text
     app.run()
-    app.switch_page(f"../pages/{way.page}.py").run()
+    app.switch_page(way.page.file).run()
     assert not app.exception, app.exception
     assert not app.warning, app.warning
     assert not app.error, app.error

@@ -397,7 +397,7 @@ def test_shattering_follows_the_sidebar() -> None:
     assert "The network shown is plain" in captions(page("Shattered gradients", preset="plain20"))
 
 
-EXPERIMENTS = [(note, attempt) for note in NOTES for attempt in note.tries if attempt.page == "experiments"]
+EXPERIMENTS = [(note, attempt) for note in NOTES for attempt in note.tries if attempt.page.name == "experiments"]
 
 
 @pytest.mark.parametrize(("note", "attempt"), EXPERIMENTS, ids=lambda part: getattr(part, "label", None))

@@ -38,6 +38,7 @@ from explorer.bench.browser import ROOT
 from explorer.bench.hostile import ATTACKS, Attack, Result, Scene, processes
 from explorer.bench.visitors import MARKUP, Visitor, misdrawn, random_links, status_of, visit
 from explorer.cli import main
+from explorer.navigation import ACCURACY, KERNELS
 from explorer.views.session import escape_markdown
 from resnet import ResNetConfig
 from resnet.checkpoint import WeightsError, read_state_dict
@@ -416,7 +417,7 @@ def test_links_of_chance_open_every_tab(address: str, monkeypatch: pytest.Monkey
     (names,) = [
         [ast.literal_eval(key) for key in node.keys if key] for node in ast.walk(source) if isinstance(node, ast.Dict)
     ]
-    monkeypatch.setattr(hostile, "PAGES", ("kernels", "accuracy"))
+    monkeypatch.setattr(hostile, "PAGES", (KERNELS, ACCURACY))
     every = [*(("kernels", name) for name in names), ("accuracy", "")]
     assert len(every) == 4
     assert alone(hostile.places(address)) == every

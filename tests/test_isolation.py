@@ -15,7 +15,7 @@ import pytest
 from conftest import Visitor
 from playwright.sync_api import Browser, expect
 from streamlit.testing.v1 import AppTest
-from test_app import click, link, opened, run, said, select, texts
+from test_app import click, hold, link, opened, run, said, select, texts
 from test_checkpoint import saved
 from test_sharing import SMALL, fresh, shown
 
@@ -82,7 +82,8 @@ def with_choices(channel: int = 0, blend: float = 0.6, off: str = "", explained:
     query |= {"off": off} if off else {}
     query |= {"class": explained} if explained else {}
     app = opened("", preset="resnet20_fashion", picture="0000-ankle-boot", **query)
-    app.session_state["channel"], app.session_state["blend"] = channel, blend
+    hold(app, channel=channel)
+    app.session_state["blend"] = blend
     return run(app.switch_page("../pages/inference.py"))
 
 

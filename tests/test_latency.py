@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from streamlit.testing.v1 import AppTest
+from test_app import hold
 from test_app import run as ran
 from torch import Tensor, nn
 
@@ -398,12 +399,11 @@ def test_cuda_goes_on_after_it_ran_out_of_memory() -> None:
 # -- the tab ------------------------------------------------------------------------------
 
 
-def opened(**state: Any) -> AppTest:
+def opened(**held: Any) -> AppTest:
     app = AppTest.from_file(str(APP), default_timeout=120)
     app.query_params["preset"] = "resnet20_fashion"
     app.query_params["tab"] = "Speed"
-    for key, value in state.items():
-        app.session_state[key] = value
+    hold(app, **held)
     app.run()
     return ran(app.switch_page("../pages/inference.py"))
 

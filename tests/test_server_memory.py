@@ -50,7 +50,7 @@ def test_a_run_holds_nothing_large() -> None:
     assert run.prepared.seen.size
     assert not run.network.training
     assert run.maps("conv1").size
-    assert set(vars(run)) == {"pictures", "invert", "key", "trace"}
+    assert set(vars(run)) == {"pictures", "invert", "key", "trace", "layer"}
     held = {field: weight(value) for field, value in vars(run).items() if field != "trace"}
     assert max(held.values()) < 20_000
     assert weight(run.prediction) < 100_000  # maps of at most 32 pixels a side, and nothing of the outputs behind them

@@ -30,7 +30,7 @@ from streamlit.runtime.media_file_manager import MediaFileManager
 from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
 from streamlit.runtime.scriptrunner import RerunData, RerunException, StopException
 from streamlit.testing.v1 import AppTest, app_test, util
-from test_app import APP, captions, opened, run, texts
+from test_app import APP, captions, held, hold, opened, run, texts
 from torch import Tensor, nn
 
 from explorer.analysis.trace import trace
@@ -50,6 +50,7 @@ from explorer.inference.samples import samples
 from explorer.sharing.store import RESULTS, Holdings, NoRoomError, Own, Store, weight
 from explorer.sharing.threads import single_thread
 from explorer.views import cached, paths
+from explorer.views import session as session_view
 from explorer.views.experiments import gradients as gradient_view
 from explorer.views.experiments import identity as identity_view
 from explorer.views.inference import checkpoint, lesion, pictures, receptive_field
@@ -531,21 +532,21 @@ def test_what_was_stopped_is_computed_once_it_is_asked_for(
 ) -> None:
     monkeypatch.setattr(cached, "short", lambda key: "a name")
     app = opened("experiments", preset="resnet20_fashion", tab="Degradation")
-    app.session_state["stopped"] = {"a name"}
+    hold(app, stopped=frozenset({"a name"}))
     app.session_state["view"] = replace(app.session_state["view"], tab=tab)
     charts = run(app).get("plotly_chart")
     assert not charts
     (again,) = [button for button in app.button if button.label == "Compute it"]
     again.click()
     assert run(app).get("plotly_chart")
-    assert not app.session_state["stopped"]
+    assert not held(app).stopped
     assert not [button for button in app.button if button.label in ("Compute it", "Stop")]
 
 
 def test_several_pictures_are_stopped_and_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cached, "short", lambda key: "a name")
     app = opened("inference", preset="resnet20_fashion")
-    app.session_state["stopped"] = {"a name"}
+    hold(app, stopped=frozenset({"a name"}))
     app.session_state["view"] = replace(app.session_state["view"], tab="Several pictures")
     (again,) = [button for button in run(app).button if button.label == "Compute it"]
     assert "several" not in str([one.proto for one in app.get("bidi_component")])
@@ -603,18 +604,13 @@ def test_six_people_bring_a_checkpoint_at_once(monkeypatch: pytest.MonkeyPatch) 
     """Room for three, whatever they have read when they ask."""
 
     class State(threading.local):
-        checkpoint: Any = None
-
-        def get(self, name: str) -> Any:
-            return self.checkpoint
-
-        def pop(self, name: str, default: Any) -> Any:
-            return self.checkpoint
+        def setdefault(self, name: str, default: Any) -> Any:
+            return self.__dict__.setdefault(name, default)
 
     tensors = {"weight": torch.zeros(2500)}
     ours, start, kept = Holdings(3 * 10_000 + 100), threading.Barrier(6), []
     monkeypatch.setattr(checkpoint, "HELD", ours)
-    monkeypatch.setattr(checkpoint, "st", MagicMock(session_state=State()))
+    monkeypatch.setattr(session_view, "st", MagicMock(session_state=State()))
     monkeypatch.setattr(
         checkpoint,
         "read",
@@ -696,7 +692,7 @@ def session(page: str, form: Device | None = None, **query: str) -> AppTest:
     app = AppTest.from_file(str(APP), default_timeout=120)
     app.query_params.update(query)
     if form:
-        app.session_state["form"] = form
+        hold(app, form=form)
     app.run()
     app.switch_page(f"../pages/{page}.py").run()
     assert not app.exception, app.exception
@@ -811,9 +807,8 @@ class Choice:
             if value := getattr(self, name):
                 app.query_params[name] = value
         place = Device("cpu", f"CPU, {torch.get_num_threads()} threads")
-        app.session_state["form"] = replace(place, half=self.half, channels_last=self.channels_last)
+        hold(app, form=replace(place, half=self.half, channels_last=self.channels_last), channel=self.channel)
         app.session_state["invert"] = self.invert
-        app.session_state["channel"] = self.channel
         if self.explained:
             app.query_params["class"] = self.explained
         app.run()

@@ -16,12 +16,18 @@ from test_config import configs
 
 from explorer.analysis.compare import common_size
 from explorer.analysis.parts import switchable
+from explorer.analysis.trace import trace
 from explorer.bench.visitors import unescaped
+from explorer.inference.samples import samples
 from explorer.link import MOST_OTHERS, View, natural_size, parse_size, size_text, tolerant
+from explorer.views.cached import device
+from explorer.views.inference.pictures import from_sample
+from explorer.views.inference.running import run_with
+from explorer.views.network import selected_layer
 from explorer.views.session import escape_markdown
 from resnet import OPTIONS, PRESETS, ConfigError, ResNetConfig, preset
 from resnet.options import to_text
-from resnet.weights import BUNDLED
+from resnet.weights import BUNDLED, bundled
 
 # -- writing and reading ------------------------------------------------------------------
 
@@ -323,3 +329,27 @@ def test_every_meaningful_character_is_escaped(character: str) -> None:
 @settings(deadline=None)
 def test_typed_text_stays_text(words: str) -> None:
     assert_plain(words)
+
+
+# -- what is selected ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "selected"),
+    [
+        ("resnet18", "layer3.1.bn1", "layer3.1.bn1"),
+        ("resnet50", "layer3.1", "layer3.1.conv2"),  # of a block its 3×3
+        ("resnet18", "stem", "conv1"),  # of a part without one its first layer
+        ("resnet50", "", "layer2.0.conv2"),
+        ("resnet50", "layer9.0.conv1", "layer2.0.conv2"),
+    ],
+)
+def test_what_a_link_selects(name: str, at: str, selected: str) -> None:
+    assert selected_layer(trace(preset(name), 64), at).name == selected
+
+
+def test_a_run_on_another_picture_has_the_same_layer_selected() -> None:
+    first, second = map(from_sample, samples()[:2])
+    run = run_with([first], bundled(BUNDLED["resnet20"])[0], None, (), device(), "layer3.0")
+    assert run.layer.name == run.on(second).layer.name == "layer3.0.conv1"
+    assert run.on(second).key == run_with([second], run.weights, None, (), device()).key

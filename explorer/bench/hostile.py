@@ -35,6 +35,7 @@ from resnet.command import MissingError
 from resnet.model import build
 
 from ..inference.samples import samples
+from ..navigation import EXPERIMENTS, INFERENCE, PAGES
 from .browser import ROOT, server
 from .hostile_files import CHECKPOINTS, PICTURES, checkpoint, half_precision, one_number_for_all
 from .visitors import (
@@ -54,7 +55,6 @@ from .visitors import (
 # -- what attackers do --------------------------------------------------------------------
 
 SHIPPED = "preset=resnet20_fashion"
-PAGES = ("", "inference", "compare", "accuracy", "kernels", "experiments", "source", "claims")
 
 Act = Callable[[str, int, Sequence[bytes]], AsyncGenerator[str, None]]
 """What an attacker does to the server at an address: gets a number and the file, yields what the page says each time."""
@@ -73,7 +73,7 @@ def uploader(visitor: Visitor, checkpoint: bool) -> str:
 
 async def bring_picture(address: str, number: int, file: Sequence[bytes]) -> AsyncGenerator[str, None]:
     """Upload a picture, which ends in other bytes each time; a few in a session, which holds some."""
-    async with visit(address, "inference", SHIPPED) as visitor:
+    async with visit(address, INFERENCE.path, SHIPPED) as visitor:
         await visitor.click("source", "Upload")
         for _ in range(8):
             await visitor.upload(uploader(visitor, False), "picture", *file, random.randbytes(8))
@@ -82,7 +82,7 @@ async def bring_picture(address: str, number: int, file: Sequence[bytes]) -> Asy
 
 async def bring_checkpoint(address: str, number: int, file: Sequence[bytes]) -> AsyncGenerator[str, None]:
     """Upload a checkpoint again and again."""
-    async with visit(address, "inference", SHIPPED) as visitor:
+    async with visit(address, INFERENCE.path, SHIPPED) as visitor:
         await visitor.click("own checkpoint")
         while True:
             await visitor.upload(uploader(visitor, True), "mine.pt", *file)
@@ -92,7 +92,7 @@ async def bring_checkpoint(address: str, number: int, file: Sequence[bytes]) -> 
 async def bring_half_precision(address: str, number: int, file: Sequence[bytes]) -> AsyncGenerator[str, None]:
     """Upload 376 MiB of one's own, and look at the network that it opens."""
     start, text, zeros = file
-    async with visit(address, "inference", SHIPPED) as visitor:
+    async with visit(address, INFERENCE.path, SHIPPED) as visitor:
         await visitor.click("own checkpoint")
         mine = (start, text.replace(b'"   0"', b'"%4d"' % number), zeros)
         await visitor.upload(uploader(visitor, True), "mine.safetensors", *mine)
@@ -106,7 +106,7 @@ def look(query: str, press: str = "") -> Act:
         names = [sample.name for sample in samples()]
         for turn in itertools.count(number * 7):
             link = f"{query}&weights=random&picture={names[turn % len(names)]}"
-            async with visit(address, "inference", link) as visitor:
+            async with visit(address, INFERENCE.path, link) as visitor:
                 if press and press in visitor.widgets:
                     await visitor.click(press)
                 yield said(visitor)
@@ -147,8 +147,8 @@ async def places(address: str) -> list[tuple[str, str]]:
     """Every page, with every tab of those that have some, as the server shows them; without one where it has none."""
     found: list[tuple[str, str]] = []
     for page in PAGES:
-        async with visit(address, page, SHIPPED) as visitor:
-            found += [(page, tab) for tab in visitor.tabs or [""]]
+        async with visit(address, page.path, SHIPPED) as visitor:
+            found += [(page.path, tab) for tab in visitor.tabs or [""]]
     return found
 
 
@@ -279,7 +279,7 @@ async def wrong_values(address: str, number: int, file: Sequence[bytes]) -> Asyn
     while True:
         page = chance.choice(PAGES)
         try:
-            async with visit(address, page, SHIPPED) as visitor:
+            async with visit(address, page.path, SHIPPED) as visitor:
                 for _ in range(8):
                     key = chance.choice([key for key, element in visitor.widgets.items() if getattr(element, "id", "")])
                     state = WidgetState(id=visitor.widgets[key].id, **chance.choice(values))
@@ -287,7 +287,7 @@ async def wrong_values(address: str, number: int, file: Sequence[bytes]) -> Asyn
                     yield "the page still comes"
                     await asyncio.sleep(REST)
         except RuntimeError as error:
-            yield f"{page or 'architecture'}: {error}"
+            yield f"{page.name}: {error}"
 
 
 async def clear_beside_training(address: str, number: int, file: Sequence[bytes]) -> AsyncGenerator[str, None]:
@@ -299,7 +299,7 @@ async def clear_beside_training(address: str, number: int, file: Sequence[bytes]
                 await visitor.run()
                 yield "the page still comes"
                 await asyncio.sleep(REST)
-    async with visit(address, "experiments") as visitor:
+    async with visit(address, EXPERIMENTS.path) as visitor:
         await visitor.click("training action")
         try:
             while visitor.polls:
@@ -383,7 +383,7 @@ async def trickle(address: str, number: int, file: Sequence[bytes]) -> AsyncGene
 
 async def download_at_once(address: str, number: int, file: Sequence[bytes]) -> AsyncGenerator[str, None]:
     """Click six times on the button for a layer's numbers, without waiting, and fetch what is made."""
-    async with visit(address, "inference", "preset=resnet18&weights=random&at=conv1") as visitor:
+    async with visit(address, INFERENCE.path, "preset=resnet18&weights=random&at=conv1") as visitor:
         key = next(key for key in visitor.widgets if key.endswith(".npz"))
         while True:
             for said in await visitor.download(key, 6):
@@ -664,7 +664,7 @@ class Scene:
 
     async def look_at_pictures(self, name: str) -> None:
         """A pass through a small network for each look."""
-        async with visit(self.address, "inference", SHIPPED) as visitor:
+        async with visit(self.address, INFERENCE.path, SHIPPED) as visitor:
             self.people[name] = visitor
             for size, sample in itertools.product(range(32, 64), samples()):
                 visitor.client.query_string = f"preset=resnet20&weights=random&size={size}&picture={sample.name}"
@@ -733,16 +733,16 @@ class Scene:
 async def warm(address: str) -> None:
     """Look at everything once, as others have on a server that has been there for a while."""
     picture, weights = samples()[0].open(), checkpoint(build(ResNetConfig(layers=(1,), planes=(8,))).state_dict())
-    async with visit(address, "inference", SHIPPED) as visitor:
+    async with visit(address, INFERENCE.path, SHIPPED) as visitor:
         await visitor.click("source", "Upload")
         await visitor.upload(uploader(visitor, False), "picture", picture)
         await visitor.click("own checkpoint")
         await visitor.upload(uploader(visitor, True), "mine.pt", weights)
     for tab in ("Attribution", "Several pictures", "Receptive field"):
-        async with visit(address, "inference", f"{SHIPPED}&{urlencode({'tab': tab})}"):
+        async with visit(address, INFERENCE.path, f"{SHIPPED}&{urlencode({'tab': tab})}"):
             pass
     for page in PAGES:
-        async with visit(address, page):
+        async with visit(address, page.path):
             pass
 
 

@@ -27,6 +27,7 @@ from ..analysis.trace import trace
 from ..inference.device import devices
 from ..inference.predict import predict
 from ..link import View
+from ..navigation import INFERENCE
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -175,7 +176,7 @@ def looks(page: Page, address: str, name: str) -> Iterator[tuple[str, list[tuple
     config = preset(name)
 
     def show(tab: str = "") -> None:
-        opened(page, f"{address}/inference?{urlencode(View(config, weights=LOOKS[name], tab=tab).to_query())}")
+        opened(page, f"{address}/{INFERENCE.path}?{urlencode(View(config, weights=LOOKS[name], tab=tab).to_query())}")
 
     show()
     for what, prefix in (("another block", ""), ("one more off", "switch ")):

@@ -35,6 +35,8 @@ from websockets.frames import CloseCode
 from resnet import OPTIONS, PRESETS
 from resnet.options import to_text
 
+from ..navigation import EXPERIMENTS
+
 FINISHED = (ForwardMsg.FINISHED_SUCCESSFULLY, ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY)
 """How a run ends that leaves the page idle; one that gives way to another run does not."""
 DEPTHS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
@@ -345,7 +347,7 @@ async def crowd(address: str, count: int, pause: float, until: Callable[[], bool
 
 async def degradation_run(address: str, limit: float) -> float:
     """Start a degradation run on its page and watch it to its end; the seconds from the click, infinite over `limit`."""
-    async with visit(address, "experiments") as visitor:
+    async with visit(address, EXPERIMENTS.path) as visitor:
         start = time.perf_counter()
         await visitor.click("training action")
         while visitor.polls:

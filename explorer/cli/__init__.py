@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import cast
 
 import typer
 
@@ -20,7 +21,7 @@ from .parameters import spread
 
 MODULE, COMMAND = "python -m explorer", "resnet-explorer"
 """How it is called from a checkout, and where it is installed."""
-UsageError = typer.BadParameter.__mro__[1]
+UsageError = cast("type[Exception]", typer.BadParameter.__base__)
 """What is raised for every command line that cannot be read; Typer gives it no name of its own."""
 INTERRUPTED = 130
 """The exit status after Ctrl-C, as a shell has it."""

@@ -24,7 +24,7 @@ SCRIPT = Path(__file__).parents[1] / "app.py"
 class App(NamedTuple):
     """Whether the command opens the app where it names no subcommand."""
 
-    opens: bool
+    opens: bool = True
 
 
 def port_number(text: str) -> int:
@@ -70,7 +70,7 @@ def app(
     alone = context.invoked_subcommand is None
     if not alone and (port is not None or no_browser):
         raise typer.BadParameter("--port and --no-browser are for the app, which opens without a subcommand.")
-    if alone and not context.find_object(App).opens:
+    if alone and not context.ensure_object(App).opens:
         context.fail("Missing command.")
     if alone:
         become(streamlit(None if port is None else free(port), browser=not no_browser))

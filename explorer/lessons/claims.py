@@ -22,6 +22,7 @@ from resnet import ResNetConfig, preset, title
 from resnet.train import Recipe
 from resnet.weights import BUNDLED, bundled_path, read_checkpoint
 
+from .. import navigation
 from ..analysis.layers import Layer, convolutions
 from ..analysis.published import published
 from ..analysis.trace import Trace, trace
@@ -36,6 +37,7 @@ from ..inference.device import Device
 from ..inference.preprocess import normalised
 from ..inference.samples import labelled
 from ..link import View
+from ..navigation import Page
 from ..sharing.threads import single_thread
 from ..units import scientific
 from .notes import NOTES
@@ -82,7 +84,7 @@ class Link:
     """A way from a claim into the app: `kind` is `LINE`, `PICTURE` or `EXPERIMENT`, `page` opens with `view`."""
 
     kind: str
-    page: str
+    page: Page
     label: str
     view: View
 
@@ -99,8 +101,8 @@ class Claim:
     statement: str
     check: Check
     note: str
-    picture: tuple[str, str, View]
-    experiment: tuple[str, str, View]
+    picture: tuple[Page, str, View]
+    experiment: tuple[Page, str, View]
 
     @property
     def links(self) -> tuple[Link, ...]:
@@ -114,7 +116,7 @@ class Claim:
             raise LookupError(f"no note of the source is called {self.note}")
         (seen, what, view), (tried, change, other) = self.picture, self.experiment
         return (
-            Link(LINE, "source", f"The line: {self.note}", View(view.config, view.image_size, tab=key)),
+            Link(LINE, navigation.SOURCE, f"The line: {self.note}", View(view.config, view.image_size, tab=key)),
             Link(PICTURE, seen, f"See it: {what}", view),
             Link(EXPERIMENT, tried, f"Try it: {change}", other),
         )
@@ -128,8 +130,8 @@ def claim(
     statement: str,
     *,
     line: str,
-    picture: tuple[str, str, View],
-    experiment: tuple[str, str, View],
+    picture: tuple[Page, str, View],
+    experiment: tuple[Page, str, View],
 ) -> Callable[[Check], Check]:
     """Makes the function below the check of a claim, `line` its note; claims stand in the order of their functions."""
 
@@ -155,8 +157,8 @@ def changed(name: str, **values: Any) -> ResNetConfig:
     "stack",
     "Three 3×3 convolutions in a row see as much as one 7×7, with 27 weights in place of 49.",
     line="Why 3×3",
-    picture=("kernels", "kernel stacks", FIFTY),
-    experiment=("kernels", "as a stem", replace(FIFTY, lab=CASES["As a stem: 32, 32, 64"].to_text())),
+    picture=(navigation.KERNELS, "kernel stacks", FIFTY),
+    experiment=(navigation.KERNELS, "as a stem", replace(FIFTY, lab=CASES["As a stem: 32, 32, 64"].to_text())),
 )
 def stacked_kernels() -> Finding:
     """Three 3×3 against one 7×7, at equal width and as a stem."""
@@ -188,8 +190,8 @@ def stacked_kernels() -> Finding:
     "bottleneck",
     "At 256 channels, two 3×3 layers have 3·3·256·2 weights and a bottleneck has 64 + 3·3·64 + 256.",
     line="The bottleneck",
-    picture=("kernels", "the block up close", replace(FIFTY, tab="The block")),
-    experiment=("compare", "ResNet-34 against ResNet-50", View(preset("resnet34"), others=(FIFTY.config,))),
+    picture=(navigation.KERNELS, "the block up close", replace(FIFTY, tab="The block")),
+    experiment=(navigation.COMPARE, "ResNet-34 against ResNet-50", View(preset("resnet34"), others=(FIFTY.config,))),
 )
 def bottleneck_weights() -> Finding:
     """Two 3×3 at 256 channels against a bottleneck, as the post counts and as the modules do."""
@@ -219,9 +221,9 @@ def bottleneck_weights() -> Finding:
     "constant",
     "The number of features times the size of the feature map stays about the same.",
     line="The design rules",
-    picture=("architecture", "the stages of ResNet-34", View(preset("resnet34"))),
+    picture=(navigation.ARCHITECTURE, "the stages of ResNet-34", View(preset("resnet34"))),
     experiment=(
-        "compare",
+        navigation.COMPARE,
         "widths that stay the same",
         View(preset("resnet34"), others=(changed("resnet34", planes=(64,) * 4),)),
     ),
@@ -256,12 +258,12 @@ def constant_size() -> Finding:
     "Shortcuts add neither parameters nor computation, but for the addition.",
     line="What each option costs",
     picture=(
-        "compare",
+        navigation.COMPARE,
         "ResNet-50 against A, C and plain",
         replace(FIFTY, others=tuple(changed("resnet50", shortcut=option) for option in ("A", "C", "none"))),
     ),
     experiment=(
-        "kernels",
+        navigation.KERNELS,
         "one block with a projection",
         replace(FIFTY, tab="The block", lab=Lab(entry="B").to_text()),
     ),
@@ -291,9 +293,9 @@ def free_shortcuts() -> Finding:
     "projection",
     "Projecting in every shortcut is only marginally better than the identity.",
     line="Projecting",
-    picture=("accuracy", "accuracy and cost of ResNet-34", View(preset("resnet34"))),
+    picture=(navigation.ACCURACY, "accuracy and cost of ResNet-34", View(preset("resnet34"))),
     experiment=(
-        "experiments",
+        navigation.EXPERIMENTS,
         "train with option C",
         View(tab="Degradation", training=Settings(shortcut="C").to_text()),
     ),
@@ -321,9 +323,9 @@ def projections() -> Finding:
     "downsample",
     "A shortcut is projected where the channels or the map change, and nowhere else.",
     line="When the shortcut must change",
-    picture=("architecture", "the first projection", replace(FIFTY, at="layer1.0.downsample.0")),
+    picture=(navigation.ARCHITECTURE, "the first projection", replace(FIFTY, at="layer1.0.downsample.0")),
     experiment=(
-        "architecture",
+        navigation.ARCHITECTURE,
         "option C, which projects everywhere",
         View(changed("resnet50", shortcut="C"), pinned=FIFTY.config),
     ),
@@ -360,9 +362,9 @@ def projected_where() -> Finding:
     "filters",
     "ResNet has filters of 3×3 and 1×1 and no other size.",
     line="One helper for every convolution",
-    picture=("architecture", "the first convolution", replace(FIFTY, at="conv1")),
+    picture=(navigation.ARCHITECTURE, "the first convolution", replace(FIFTY, at="conv1")),
     experiment=(
-        "architecture",
+        navigation.ARCHITECTURE,
         "a stem without the 7×7",
         View(changed("resnet50", stem="deep"), at="conv1.0", pinned=FIFTY.config),
     ),
@@ -386,8 +388,12 @@ def filter_sizes() -> Finding:
     "halve",
     "A convolution with stride 2 halves the feature map.",
     line="Making the stages",
-    picture=("architecture", "where ResNet-34 halves", View(preset("resnet34"), at="layer2.0.conv1")),
-    experiment=("architecture", "a map with an odd side", View(preset("resnet34"), (200, 200), at="layer4.0.conv1")),
+    picture=(navigation.ARCHITECTURE, "where ResNet-34 halves", View(preset("resnet34"), at="layer2.0.conv1")),
+    experiment=(
+        navigation.ARCHITECTURE,
+        "a map with an odd side",
+        View(preset("resnet34"), (200, 200), at="layer4.0.conv1"),
+    ),
 )
 def halving() -> Finding:
     """The sides that a 3×3 convolution with stride 2 makes of all sides from 1 to 224."""
@@ -420,12 +426,12 @@ def halving() -> Finding:
     "ReLU turns every input above a certain value into zero.",
     line="The non-linearity",
     picture=(
-        "inference",
+        navigation.INFERENCE,
         "maps before and after",
         View(BUNDLED["resnet20"], (28, 28), at="layer1.0.act1", tab="Activations"),
     ),
     experiment=(
-        "inference",
+        navigation.INFERENCE,
         "with a leaky ReLU",
         View(changed("resnet20_fashion", activation="leaky_relu"), (28, 28), at="layer1.0.act1", tab="Activations"),
     ),
@@ -461,11 +467,11 @@ def rectifier() -> Finding:
     "In the middle of a bottleneck the feature map gets smaller.",
     line="Where the stride goes",
     picture=(
-        "architecture",
+        navigation.ARCHITECTURE,
         "the block where it does",
         replace(FIFTY, at="layer2.0.conv2", pinned=preset("resnet50_v1")),
     ),
-    experiment=("compare", "v1 against v1.5", View(preset("resnet50_v1"), others=(FIFTY.config,))),
+    experiment=(navigation.COMPARE, "v1 against v1.5", View(preset("resnet50_v1"), others=(FIFTY.config,))),
 )
 def shrinking_bottleneck() -> Finding:
     """Which bottleneck blocks of ResNet-50 halve the map, and in which convolution."""
@@ -496,9 +502,9 @@ def shrinking_bottleneck() -> Finding:
     "pointwise",
     "A 1×1 convolution adds all channels to one number and repeats it with different weights.",
     line="What a 1×1 does",
-    picture=("kernels", "a 1×1 by hand", replace(FIFTY, tab="The 1×1 convolution")),
+    picture=(navigation.KERNELS, "a 1×1 by hand", replace(FIFTY, tab="The 1×1 convolution")),
     experiment=(
-        "kernels",
+        navigation.KERNELS,
         "sum and copy",
         replace(FIFTY, tab="The 1×1 convolution", lab=Lab(weights=MATRICES["Sum and copy"]).to_text()),
     ),
@@ -540,9 +546,13 @@ def one_by_one() -> Finding:
     "depth",
     "A deep network without shortcuts ends up worse than a shallower one, 52 layers against 36.",
     line="A block adds a change",
-    picture=("inference", "the shipped Plain-56", View(BUNDLED["plain56"], (28, 28), pinned=BUNDLED["resnet56"])),
+    picture=(
+        navigation.INFERENCE,
+        "the shipped Plain-56",
+        View(BUNDLED["plain56"], (28, 28), pinned=BUNDLED["resnet56"]),
+    ),
     experiment=(
-        "experiments",
+        navigation.EXPERIMENTS,
         "train plain and residual networks",
         View(preset("plain56"), (32, 32), pinned=preset("resnet56"), tab="Degradation"),
     ),
@@ -590,9 +600,13 @@ def degradation() -> Finding:
     "iterations",
     "More training steps alone do not bring the training error down.",
     line="What the branch learns",
-    picture=("inference", "what a deep plain network rests on", View(BUNDLED["plain56"], (28, 28), tab="Blocks off")),
+    picture=(
+        navigation.INFERENCE,
+        "what a deep plain network rests on",
+        View(BUNDLED["plain56"], (28, 28), tab="Blocks off"),
+    ),
     experiment=(
-        "experiments",
+        navigation.EXPERIMENTS,
         "train for longer",
         View(
             preset("plain56"),
@@ -637,8 +651,12 @@ COPIES, COPIED = Place(3, 8), 100
     "identity",
     "In theory a deeper network is never worse: its added layers can be the identity.",
     line="A block adds a change",
-    picture=("inference", "what each block adds", View(BUNDLED["resnet20"], (28, 28), tab="Inside the addition")),
-    experiment=("experiments", "append blocks that copy", View(BUNDLED["resnet20"], (28, 28), tab="Identity")),
+    picture=(
+        navigation.INFERENCE,
+        "what each block adds",
+        View(BUNDLED["resnet20"], (28, 28), tab="Inside the addition"),
+    ),
+    experiment=(navigation.EXPERIMENTS, "append blocks that copy", View(BUNDLED["resnet20"], (28, 28), tab="Identity")),
 )
 def identity() -> Finding:
     """Blocks that copy their input, appended to the shipped networks of depth 20."""
@@ -680,11 +698,11 @@ def identity() -> Finding:
     "The reason is not that gradients vanish.",
     line="What the branch learns",
     picture=(
-        "architecture",
+        navigation.ARCHITECTURE,
         "Plain-56 against ResNet-56",
         View(preset("plain56"), (32, 32), pinned=preset("resnet56")),
     ),
-    experiment=("experiments", "measure the gradients", View(preset("plain56"), (32, 32), tab="Gradients")),
+    experiment=(navigation.EXPERIMENTS, "measure the gradients", View(preset("plain56"), (32, 32), tab="Gradients")),
 )
 def vanishing() -> Finding:
     """Gradient norms of the first and the last convolution at initialisation."""
@@ -729,9 +747,9 @@ def vanishing() -> Finding:
     "expansion",
     "Planes times expansion is the width inside a block; why the factor is needed is unclear.",
     line="The expansion",
-    picture=("architecture", "the last 1×1 of a bottleneck", replace(FIFTY, at="layer1.1.conv3")),
+    picture=(navigation.ARCHITECTURE, "the last 1×1 of a bottleneck", replace(FIFTY, at="layer1.1.conv3")),
     experiment=(
-        "architecture",
+        navigation.ARCHITECTURE,
         "the same planes in basic blocks",
         View(changed("resnet50", block="basic"), at="layer1.1.conv2", pinned=FIFTY.config),
     ),

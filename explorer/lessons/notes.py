@@ -17,6 +17,7 @@ from typing import NamedTuple
 from resnet import OPTIONS, PRESETS, ConfigError, preset, title
 from resnet.weights import available
 
+from .. import navigation
 from ..analysis.layers import NORMS, Layer, Op, convolutions, shape_text
 from ..analysis.published import published
 from ..analysis.trace import Trace, trace
@@ -58,7 +59,7 @@ Words = Callable[[Trace], str]
 class Try:
     """A page where a note's claim can be tried, and what to look at there."""
 
-    page: str
+    page: navigation.Page
     label: str
     view: Callable[[View], View] = lambda view: view
 
@@ -128,13 +129,13 @@ def _become(name: str) -> Callable[[View], View]:
     return view
 
 
-CLAIMS = Try("claims", "See the claims checked")
-KERNELS = Try("kernels", "Kernels and blocks")
-DEGRADATION = Try("experiments", "Train plain and residual networks", _tab("Degradation"))
-IDENTITY = Try("experiments", "Append blocks that copy", _tab("Identity"))
-GRADIENTS = Try("experiments", "Measure its gradients", _tab("Gradients"))
-SHATTERED = Try("experiments", "Gradients of neighbouring inputs", _tab("Shattered gradients"))
-PATHS = Try("experiments", "Count and follow the paths", _tab("Paths"))
+CLAIMS = Try(navigation.CLAIMS, "See the claims checked")
+KERNELS = Try(navigation.KERNELS, navigation.KERNELS.title)
+DEGRADATION = Try(navigation.EXPERIMENTS, "Train plain and residual networks", _tab("Degradation"))
+IDENTITY = Try(navigation.EXPERIMENTS, "Append blocks that copy", _tab("Identity"))
+GRADIENTS = Try(navigation.EXPERIMENTS, "Measure its gradients", _tab("Gradients"))
+SHATTERED = Try(navigation.EXPERIMENTS, "Gradients of neighbouring inputs", _tab("Shattered gradients"))
+PATHS = Try(navigation.EXPERIMENTS, "Count and follow the paths", _tab("Paths"))
 
 
 # -- what the notes read off a trace ------------------------------------------------------
@@ -243,7 +244,7 @@ def bill(t: Trace, kind: str) -> Bill | None:
     anchor=f"{B}.Block.forward",
     tries=(
         CLAIMS,
-        Try("inference", "See the addition on a picture", _tab("Inside the addition")),
+        Try(navigation.INFERENCE, "See the addition on a picture", _tab("Inside the addition")),
         DEGRADATION,
         IDENTITY,
         PATHS,
@@ -272,7 +273,12 @@ With a shortcut, copying is the easy case: $F(x) = 0$ is enough."""
     "What the branch learns",
     part=IDEA,
     anchor=f"{B}.Block.forward",
-    tries=(CLAIMS, DEGRADATION, SHATTERED, Try("compare", "Compare with the plain network", _beside(shortcut="none"))),
+    tries=(
+        CLAIMS,
+        DEGRADATION,
+        SHATTERED,
+        Try(navigation.COMPARE, "Compare with the plain network", _beside(shortcut="none")),
+    ),
 )
 def difference(t: Trace) -> str:
     paper = {result.network: result.top1 for result in published() if result.recipe == "paper"}
@@ -293,7 +299,7 @@ experiments."""
     "The addition needs equal shapes",
     part=IDEA,
     anchor=f"{B}.Add",
-    tries=(Try("architecture", "Find it in the diagram"),),
+    tries=(Try(navigation.ARCHITECTURE, "Find it in the diagram"),),
 )
 def addition(t: Trace) -> str:
     if not t.additions:
@@ -311,7 +317,10 @@ The addition has no weights. It is a module of its own so that the trace can see
 
 
 @note(
-    "One helper for every convolution", part=PARTS, anchor=f"{B}.conv", tries=(Try("architecture", "See every layer"),)
+    "One helper for every convolution",
+    part=PARTS,
+    anchor=f"{B}.conv",
+    tries=(Try(navigation.ARCHITECTURE, "See every layer"),),
 )
 def helper(t: Trace) -> str:
     every = outside_attention(t.layers)
@@ -342,7 +351,7 @@ This network has {counted}.{also}
     }"""
 
 
-@note("Why 3×3", part=PARTS, anchor=f"{B}.conv", tries=(Try("kernels", "Stack kernels against a large one"),))
+@note("Why 3×3", part=PARTS, anchor=f"{B}.conv", tries=(Try(navigation.KERNELS, "Stack kernels against a large one"),))
 def three_by_three(t: Trace) -> str:
     stack, single = 3 * 3**2, 7**2
     return f"""A 3×3 kernel is the smallest that knows left from right and up from down. Stacked, small kernels see far:
@@ -357,7 +366,7 @@ This holds at stride 1 and equal width. In a stem, the stride makes the sum come
     "What a 1×1 does",
     part=PARTS,
     anchor=f"{B}.conv",
-    tries=(Try("kernels", "Compute a 1×1 by hand", _tab("The 1×1 convolution")),),
+    tries=(Try(navigation.KERNELS, "Compute a 1×1 by hand", _tab("The 1×1 convolution")),),
 )
 def one_by_one(t: Trace) -> str:
     ones = [layer for layer in outside_attention(t.layers) if layer.kernel == 1]
@@ -381,7 +390,7 @@ $H$ and $W$ alone. {here}"""
     "Normalisation",
     part=PARTS,
     anchor=f"{B}.norm",
-    tries=(Try("compare", "Compare without it", _beside(norm="none")), GRADIENTS),
+    tries=(Try(navigation.COMPARE, "Compare without it", _beside(norm="none")), GRADIENTS),
 )
 def normalisation(t: Trace) -> str:
     norms = [layer for layer in t.layers if layer.op in NORMS]
@@ -408,7 +417,12 @@ ACTIVATION = {
 }
 
 
-@note("The non-linearity", part=PARTS, anchor=f"{B}.activation", tries=(Try("inference", "See maps before and after"),))
+@note(
+    "The non-linearity",
+    part=PARTS,
+    anchor=f"{B}.activation",
+    tries=(Try(navigation.INFERENCE, "See maps before and after"),),
+)
 def non_linearity(t: Trace) -> str:
     kind = t.config.activation
     used = sum(layer.op == Op.activation(kind) for layer in t.layers)
@@ -430,7 +444,12 @@ a module of its own, so that each has a place in the diagram."""
 # -- blocks -------------------------------------------------------------------------------
 
 
-@note("What every block has", part=BLOCKS, anchor=f"{B}.Block.__init__", tries=(Try("architecture", "See the block"),))
+@note(
+    "What every block has",
+    part=BLOCKS,
+    anchor=f"{B}.Block.__init__",
+    tries=(Try(navigation.ARCHITECTURE, "See the block"),),
+)
 def any_block(t: Trace) -> str:
     block = changing(t)
     extras = []
@@ -456,7 +475,7 @@ A subclass supplies only the branch. {also}
     "The basic block",
     part=BLOCKS,
     anchor=f"{B}.BasicBlock.make_branch",
-    tries=(Try("source", "Open these lines with ResNet-18", _become("resnet18")),),
+    tries=(Try(navigation.SOURCE, "Open these lines with ResNet-18", _become("resnet18")),),
 )
 def basic(t: Trace) -> str:
     if t.config.block != "basic":
@@ -490,8 +509,8 @@ negative, so that a block can take away as well as add. $\\sigma$ comes after th
     part=BLOCKS,
     anchor=f"{B}.Bottleneck.make_branch",
     tries=(
-        Try("kernels", "The block, up close", _tab("The block")),
-        Try("source", "Open these lines with ResNet-50", _become("resnet50")),
+        Try(navigation.KERNELS, "The block, up close", _tab("The block")),
+        Try(navigation.SOURCE, "Open these lines with ResNet-50", _become("resnet50")),
     ),
 )
 def bottleneck(t: Trace) -> str:
@@ -539,7 +558,7 @@ the first one of a stage."""
     "Where the stride goes",
     part=BLOCKS,
     anchor=f"{C}.stride_in",
-    tries=(Try("compare", "Compare both places", _beside(block="bottleneck", stride_in="1x1")),),
+    tries=(Try(navigation.COMPARE, "Compare both places", _beside(block="bottleneck", stride_in="1x1")),),
 )
 def stride_in(t: Trace) -> str:
     if t.config.block == "basic":
@@ -556,7 +575,7 @@ torchvision moved the stride into the 3×3 ("v1.5"), whose windows overlap and r
 sees further. {here}"""
 
 
-@note("The expansion", part=BLOCKS, anchor=f"{C}.expansion", tries=(Try("architecture", "See the shapes"),))
+@note("The expansion", part=BLOCKS, anchor=f"{C}.expansion", tries=(Try(navigation.ARCHITECTURE, "See the shapes"),))
 def expansion(t: Trace) -> str:
     e = t.config.expansion
     rows = [
@@ -577,8 +596,12 @@ it is stacking: $e = 1$ for basic, $e = 4$ for bottleneck. Here $e = {e}$.
     part=SHORTCUTS,
     anchor=f"{B}.shortcut",
     tries=(
-        Try("architecture", "See them in the diagram"),
-        Try("kernels", "One block that changes its shape", lambda view: replace(view, tab="The block", lab="eB")),
+        Try(navigation.ARCHITECTURE, "See them in the diagram"),
+        Try(
+            navigation.KERNELS,
+            "One block that changes its shape",
+            lambda view: replace(view, tab="The block", lab="eB"),
+        ),
     ),
 )
 def condition(t: Trace) -> str:
@@ -606,7 +629,7 @@ The first block of each stage is where it can fail:
     "Padding with zeros",
     part=SHORTCUTS,
     anchor=f"{B}.PadShortcut",
-    tries=(Try("compare", "Compare with option A", _beside(shortcut="A")),),
+    tries=(Try(navigation.COMPARE, "Compare with option A", _beside(shortcut="A")),),
 )
 def zero_padding(t: Trace) -> str:
     block = changing(t)
@@ -626,7 +649,7 @@ shortcut; only $F(x)$ fills them."""
     "Projecting",
     part=SHORTCUTS,
     anchor=f"{B}.projection",
-    tries=(Try("compare", "Compare with option B", _beside(shortcut="B")),),
+    tries=(Try(navigation.COMPARE, "Compare with option B", _beside(shortcut="B")),),
 )
 def projected(t: Trace) -> str:
     found = [layer for layer in t.convolutions if layer.role.on_shortcut]
@@ -648,7 +671,7 @@ it follows the branch. {here}"""
     "Pooling before projecting",
     part=SHORTCUTS,
     anchor=f"{B}.pooled_projection",
-    tries=(Try("compare", "Compare with option D", _beside(shortcut="D")),),
+    tries=(Try(navigation.COMPARE, "Compare with option D", _beside(shortcut="D")),),
 )
 def pooled(t: Trace) -> str:
     return """**Option D**, from later work. The average of 2×2 positions comes first and takes the stride. Then the 1×1 convolution
@@ -660,7 +683,7 @@ grows in place of the stride does it average all the same."""
     "What each option costs",
     part=SHORTCUTS,
     anchor=f"{C}.shortcut",
-    tries=(Try("accuracy", "Accuracy and cost"), CLAIMS),
+    tries=(Try(navigation.ACCURACY, navigation.ACCURACY.title), CLAIMS),
 )
 def options(t: Trace) -> str:
     rows = []
@@ -693,7 +716,7 @@ C also transforms $x$ where the shapes already fit. The paper finds the identity
     "The stem",
     part=NETWORK,
     anchor=f"{M}.stem",
-    tries=(Try("compare", "Compare with a deep stem", _beside(stem="deep")), KERNELS),
+    tries=(Try(navigation.COMPARE, "Compare with a deep stem", _beside(stem="deep")), KERNELS),
 )
 def stem(t: Trace) -> str:
     convs = convolutions(t.inside("conv1"))
@@ -719,7 +742,7 @@ After `conv1`, one unit sees {convs[-1].field.size} pixels a side. {beyond}""".r
     "Pooling after the stem",
     part=NETWORK,
     anchor=f"{M}.stem_pool",
-    tries=(Try("compare", "Compare without it", _beside(stem_pool="none")),),
+    tries=(Try(navigation.COMPARE, "Compare without it", _beside(stem_pool="none")),),
 )
 def pool(t: Trace) -> str:
     layers = t.inside("maxpool")
@@ -730,7 +753,7 @@ Here: {shape_text(layers[0].in_shapes[0])} becomes {shape_text(layers[-1].out_sh
 is {t.config.stem_stride} times smaller than the image on each side."""
 
 
-@note("Making the stages", part=NETWORK, anchor=f"{M}.stages", tries=(Try("architecture", "See the stages"),))
+@note("Making the stages", part=NETWORK, anchor=f"{M}.stages", tries=(Try(navigation.ARCHITECTURE, "See the stages"),))
 def making(t: Trace) -> str:
     opening = firsts(t)
     rows = [
@@ -777,7 +800,7 @@ each side {t.config.total_stride} times smaller."""
     "The whole network is made",
     part=NETWORK,
     anchor=f"{M}.ResNet.__init__",
-    tries=(Try("architecture", "See it whole"),),
+    tries=(Try(navigation.ARCHITECTURE, "See it whole"),),
 )
 def head(t: Trace) -> str:
     fc = t.by_name["fc"]
@@ -794,7 +817,7 @@ VGG had three such layers, and most of its weights were in them.
     "The whole network runs",
     part=NETWORK,
     anchor=f"{M}.ResNet.forward",
-    tries=(Try("inference", "Run a picture through it"),),
+    tries=(Try(navigation.INFERENCE, "Run a picture through it"),),
 )
 def whole(t: Trace) -> str:
     return f"""From image to scores. A {shape_text(t.image_shape)} image becomes
@@ -807,7 +830,7 @@ Step through it to see the map shrink and $C$ grow."""
     "First weights",
     part=NETWORK,
     anchor=f"{M}.ResNet.initialise",
-    tries=(Try("inference", "Look at the weights", _tab("Weights")), IDENTITY),
+    tries=(Try(navigation.INFERENCE, "Look at the weights", _tab("Weights")), IDENTITY),
     built=False,
 )
 def initial(t: Trace) -> str:
@@ -836,7 +859,12 @@ Trained weights take the place of these. For this network there are: {"; ".join(
 NAMED = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 
 
-@note("Configurations with names", part=SIZES, anchor=f"{C}.layers", tries=(Try("accuracy", "Accuracy and cost"),))
+@note(
+    "Configurations with names",
+    part=SIZES,
+    anchor=f"{C}.layers",
+    tries=(Try(navigation.ACCURACY, navigation.ACCURACY.title),),
+)
 def configurations(t: Trace) -> str:
     rows = [
         (title(preset(key)), preset(key).block, "-".join(map(str, preset(key).layers)), preset(key).depth)
@@ -853,7 +881,7 @@ The paper's second family is for 32×32 images: three stages of $n$ blocks and d
 {preset("resnet1202").depth}. This app knows {len(PRESETS)} networks by name."""
 
 
-@note("Widths double", part=SIZES, anchor=f"{C}.planes", tries=(Try("architecture", "See the widths"),))
+@note("Widths double", part=SIZES, anchor=f"{C}.planes", tries=(Try(navigation.ARCHITECTURE, "See the widths"),))
 def doubling(t: Trace) -> str:
     planes = t.config.planes
     ratios = [f"{b / a:g}" for a, b in pairwise(planes)]
@@ -866,7 +894,9 @@ def doubling(t: Trace) -> str:
     "Counting the depth",
     part=SIZES,
     anchor=f"{C}.depth",
-    tries=(Try("compare", "Compare with ResNet-152", lambda view: replace(view, others=(preset("resnet152"),))),),
+    tries=(
+        Try(navigation.COMPARE, "Compare with ResNet-152", lambda view: replace(view, others=(preset("resnet152"),))),
+    ),
     built=False,
 )
 def depth(t: Trace) -> str:
@@ -889,7 +919,7 @@ The {outside} are the stem{" with its pool" if c.stem_pool == "conv" else ""} an
     "Activation first",
     part=LATER,
     anchor=f"{B}.PreActivation.forward",
-    tries=(Try("compare", "Compare both orders", _beside(order="pre")), IDENTITY),
+    tries=(Try(navigation.COMPARE, "Compare both orders", _beside(order="pre")), IDENTITY),
 )
 def pre_forward(t: Trace) -> str:
     here = (
@@ -920,7 +950,13 @@ many as the inside, since it stands before the 1×1 that expands."""
     "Groups and width",
     part=LATER,
     anchor=f"{C}.width",
-    tries=(Try("compare", "Compare with ResNeXt-50", lambda view: replace(view, others=(preset("resnext50_32x4d"),))),),
+    tries=(
+        Try(
+            navigation.COMPARE,
+            "Compare with ResNeXt-50",
+            lambda view: replace(view, others=(preset("resnext50_32x4d"),)),
+        ),
+    ),
 )
 def width(t: Trace) -> str:
     c = t.config
@@ -935,7 +971,7 @@ Here: {count(c.groups, "group")}, base width {c.base_width}.
     "Weighing channels",
     part=LATER,
     anchor=f"{B}.SqueezeExcitation",
-    tries=(Try("compare", "Compare with attention", _beside(attention="se")),),
+    tries=(Try(navigation.COMPARE, "Compare with attention", _beside(attention="se")),),
 )
 def squeeze(t: Trace) -> str:
     found = [layer for layer in t.layers if ".se.fc1" in layer.name]
@@ -952,7 +988,7 @@ every channel over the whole image, through two small layers. So a channel can b
     "Weighing channels, lighter",
     part=LATER,
     anchor=f"{B}.EfficientChannelAttention",
-    tries=(Try("compare", "Compare with attention", _beside(attention="eca")),),
+    tries=(Try(navigation.COMPARE, "Compare with attention", _beside(attention="eca")),),
 )
 def efficient(t: Trace) -> str:
     found = [layer for layer in t.layers if layer.op == Op.CHANNEL_CONVOLUTION]
@@ -968,7 +1004,7 @@ def efficient(t: Trace) -> str:
     "Filtering before subsampling",
     part=LATER,
     anchor=f"{B}.subsampling",
-    tries=(Try("compare", "Compare with a blur", _beside(antialias="blur")),),
+    tries=(Try(navigation.COMPARE, "Compare with a blur", _beside(antialias="blur")),),
 )
 def subsample(t: Trace) -> str:
     filters = [layer for layer in t.layers if layer.op in (Op.BLUR, Op.AVERAGE_POOLING) and not layer.role.on_shortcut]

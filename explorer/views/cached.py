@@ -28,6 +28,7 @@ from ..inference.turns import ONE_AT_A_TIME
 from ..sharing.scheduler import PAGES
 from ..sharing.store import RESULTS, Progress, StoppedError
 from .inference import checkpoint
+from .session import held, hold
 
 Given = ParamSpec("Given")
 Value = TypeVar("Value")
@@ -100,7 +101,7 @@ def places() -> tuple[Device, ...]:
 
 def form() -> Device:
     """Where and in which precision and layout this session predicts; the best device in fp32 until it chooses."""
-    return st.session_state.get("form", places()[0])
+    return held().form or places()[0]
 
 
 def device() -> Device:
@@ -174,16 +175,15 @@ def wanted(label: str, *keys: Hashable, at_once: bool = False) -> bool:
     """
     if all(at_hand(key) is not None for key in keys):
         return True
-    names, stopped = set(map(short, keys)), st.session_state.setdefault("stopped", set())
-    if st.session_state.get("asked") == names:
-        st.session_state.asked = None
+    names = frozenset(map(short, keys))
+    if held().asked == names:
+        hold(asked=frozenset())
         return True
-    if at_once and not names & stopped:
+    if at_once and not names & held().stopped:
         return True
 
     def ask() -> None:
-        st.session_state.asked = names
-        stopped.difference_update(names)
+        hold(asked=names, stopped=held().stopped - names)
 
     st.button(label, icon=":material/play_arrow:", key=f"compute {min(names)}", on_click=ask)
     return False
@@ -244,7 +244,7 @@ def stop_button(key: Hashable) -> None:
     name = short(key)
     with ThreadState.scoped(fragment_id=None) if session() else nullcontext():
         st.button(
-            "Stop", key=f"stop {name}", icon=":material/stop:", on_click=lambda: st.session_state.stopped.add(name),
+            "Stop", key=f"stop {name}", icon=":material/stop:", on_click=lambda: hold(stopped=held().stopped | {name}),
             help="Ends the computation at its next step. Nothing of it is kept.",
         )  # fmt: skip
 

@@ -58,10 +58,8 @@ def card(number: int, claim: Claim) -> Finding | None:
             st.error(session.escape_markdown(str(error)), icon=":material/error:")
         with st.container(horizontal=True, gap="small"):
             for link in claim.links:
-                st.page_link(
-                    f"../pages/{link.page}.py", label=link.label, icon=WAYS[link.kind],
-                    query_params=link.view.to_query(),
-                )  # fmt: skip
+                query = link.view.to_query()
+                st.page_link(link.page.file, label=link.label, icon=WAYS[link.kind], query_params=query)
     return finding
 
 

@@ -167,11 +167,10 @@ def add() -> None:
             try:
                 put(parse_network(text).config)
             except ConfigError as error:
-                st.session_state.problems, st.session_state.notes = [f"{error} Nothing was added."], []
-                st.session_state.typed = {key: text}
+                session.hold(problems=(f"{error} Nothing was added.",), notes=(), typed={key: text})
 
     session.set_widget("add preset", None)
-    session.set_widget("add link", st.session_state.typed.get("add link", ""))
+    session.set_widget("add link", session.held().typed.get("add link", ""))
     left, right, last = st.columns([3, 4, 3], gap="small", vertical_alignment="bottom")
     left.selectbox(
         "Add a preset", list(PRESETS), index=None, key="add preset", placeholder="Choose or type a name",
@@ -251,11 +250,11 @@ def part_at(traces: Sequence[Trace]) -> str:
 def drawings(traces: Sequence[Trace], names: Sequence[str]) -> None:
     """The networks under each other, then one block of each, slot under slot."""
     part = part_at(traces)
-    unfolded = frozenset(st.session_state.get("unfolded", ()))
+    unfolded = session.held().unfolded
 
     def choose(identifier: str) -> None:
         if identifier.startswith("unfold "):
-            st.session_state.setdefault("unfolded", set()).add(identifier.removeprefix("unfold "))
+            session.hold(unfolded=session.held().unfolded | {identifier.removeprefix("unfold ")})
             return
         session.choose(at=identifier.partition(" ")[2])
 
@@ -267,7 +266,7 @@ def drawings(traces: Sequence[Trace], names: Sequence[str]) -> None:
             "What a layer sees is not marked here: the layer table has it."
         )
         if unfolded & {group for trace in traces for group in trace.groups}:
-            st.button("Fold stages", on_click=st.session_state["unfolded"].clear, type="tertiary")
+            st.button("Fold stages", on_click=lambda: session.hold(unfolded=frozenset()), type="tertiary")
     with st.container(border=True, key="slots"):
         words = part.capitalize()
         if part not in ("stem", "head"):

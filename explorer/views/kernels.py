@@ -65,8 +65,7 @@ def put(**changes: Any) -> None:
 
 
 def refuse(error: ConfigError, **typed: str) -> None:
-    st.session_state.problems, st.session_state.notes = [f"{error} The experiment is unchanged."], []
-    st.session_state.typed = typed
+    session.hold(problems=(f"{error} The experiment is unchanged.",), notes=(), typed=typed)
 
 
 def setting(name: str) -> None:
@@ -95,7 +94,7 @@ def setting(name: str) -> None:
             width="stretch",
         )
     else:
-        session.set_widget(key, st.session_state.typed.get(key, str(value)))
+        session.set_widget(key, session.held().typed.get(key, str(value)))
         st.text_input(option.label, key=key, on_change=typed, help=option.help or None)
 
 
@@ -320,19 +319,19 @@ def block_card(kind: str, words: str, config: ResNetConfig, side: int) -> None:
     """A block as a drawing with shapes on its edges, and its layers' formulas with their numbers."""
     trace, block = traced(config, (side, side)), block_name(config)
     layers = trace.blocks[block]
-    key = f"{kind} layer"
+    selected = session.held().inspected.get(kind, "")
     with st.container(border=True, key=f"{kind} block"):
         st.markdown(f"**{kind.capitalize()} block**")
 
         def chosen(name: str) -> None:
-            st.session_state[key] = name
+            session.hold(inspected={**session.held().inspected, kind: name})
 
-        picture(network.detail(trace, block, st.session_state.get(key, "")), f"{kind} drawing", chosen)
+        picture(network.detail(trace, block, selected), f"{kind} drawing", chosen)
         st.caption(
             f"{words} {weights_of(layers):,} weights in convolutions, {sum(layer.params for layer in layers):,} parameters with the norms, "
             f"{macs_of(layers):,} MACs. " + network.remark(trace, block)
         )
-        table = block_frame(layers, st.session_state.get(key, ""))
+        table = block_frame(layers, selected)
         st.dataframe(table, hide_index=True, key=f"{kind} table", column_config=WIDTHS)
 
 

@@ -14,17 +14,17 @@ from ..analysis.layers import Layer, Op, shape_text
 from ..analysis.parts import fixed
 from ..analysis.trace import Trace
 from ..drawing import network
+from ..navigation import SOURCE
 from . import session
 from .cached import traced
 from .components import picture
 
 
-def chosen_layer(trace: Trace) -> Layer:
-    """The layer that is selected; of a selected block the one that it is known by.
+def selected_layer(trace: Trace, at: str) -> Layer:
+    """The layer that a view's `at` selects; of a block the one that it is known by.
 
-    Where the link names nothing in this network, that is in the first block that changes the shape.
+    Where it names nothing in this network, that is in the first block that changes the shape.
     """
-    at = session.view().at
     if at in trace.by_name:
         return trace.by_name[at]
     inside = trace.inside(at) if at else ()
@@ -42,8 +42,7 @@ def choose_part(trace: Trace, identifier: str) -> None:
         flip(trace, identifier.removeprefix("switch "))
         return
     if identifier.startswith("unfold "):
-        unfolded = st.session_state.setdefault("unfolded", set())
-        unfolded.add(identifier.removeprefix("unfold "))
+        session.hold(unfolded=session.held().unfolded | {identifier.removeprefix("unfold ")})
         return
     inside = trace.inside(identifier)
     session.choose(at=representative(inside).name if inside else identifier)
@@ -58,11 +57,10 @@ def flip(trace: Trace, block: str) -> None:
     session.choose(off=tuple(name for name in trace.config.blocks if name in off))
 
 
-def overview(trace: Trace, thumbnails: Mapping[str, str] | None = None, switches: bool = False) -> None:
-    """The whole network on a line, in a card; with `switches`, blocks can be switched off."""
+def overview(trace: Trace, layer: Layer, thumbnails: Mapping[str, str] | None = None, switches: bool = False) -> None:
+    """The whole network on a line with the selected layer, in a card; with `switches`, blocks can be switched off."""
     off = session.view().off
-    layer = chosen_layer(trace)
-    unfolded = frozenset(st.session_state.get("unfolded", ()))
+    unfolded = session.held().unfolded
     with st.container(border=True, key="overview"):
         st.markdown("**The network, input to output**")
         moving = network.Switches(off, fixed(trace.config)) if switches else None
@@ -83,12 +81,11 @@ def overview(trace: Trace, thumbnails: Mapping[str, str] | None = None, switches
             if switches and off:
                 st.button("All blocks on", on_click=lambda: session.choose(off=()), type="tertiary")
             if unfolded & trace.groups.keys():
-                st.button("Fold stages", on_click=st.session_state["unfolded"].clear, type="tertiary")
+                st.button("Fold stages", on_click=lambda: session.hold(unfolded=frozenset()), type="tertiary")
 
 
-def block_detail(trace: Trace) -> None:
+def block_detail(trace: Trace, layer: Layer) -> None:
     """The block, stem or head that holds the selected layer, layer by layer, in a card."""
-    layer = chosen_layer(trace)
     part, role = layer.part, layer.role
     name = f"Block {role.block} of stage {role.stage}" if layer.block else part.capitalize()
     with st.container(border=True, height="stretch", key="detail"):
@@ -99,15 +96,14 @@ def block_detail(trace: Trace) -> None:
             st.caption(words)
 
 
-def inspector(trace: Trace) -> None:
+def inspector(trace: Trace, layer: Layer) -> None:
     """Everything about the selected layer, in a card; counts as formulas with their numbers."""
-    layer = chosen_layer(trace)
     rows = "".join(f"<dt>{label}</dt><dd>{value}</dd>" for label, value in facts(trace, layer))
     with st.container(border=True, height="stretch", key="inspector"):
         st.markdown(f"**{layer.role.slot}** `{layer.name}`")
         st.html(f'<dl class="facts">{rows}</dl>')
         query = replace(session.view(), at=layer.name).to_query()
-        st.page_link("../pages/source.py", label="Its lines in the source", icon=":material/code:", query_params=query)
+        st.page_link(SOURCE.file, label="Its lines in the source", icon=SOURCE.icon, query_params=query)
 
 
 def facts(trace: Trace, layer: Layer) -> list[tuple[str, str]]:

@@ -1,15 +1,16 @@
 """The view of one session, kept in step with the link and the sidebar.
 
 `open_link` reads the link at the start of a run, widgets change the view through `change`,
-and `write_link` puts it back, so that link, sidebar and page agree.
+and `write_link` puts it back, so that link, sidebar and page agree. What a session holds besides is `held`.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import streamlit as st
@@ -17,14 +18,16 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from resnet import ConfigError, ResNetConfig
-from resnet.checkpoint import WeightsError
+from resnet.checkpoint import Mismatch, WeightsError
 from resnet.options import plain, to_text
 from resnet.sizes import least_side
 from resnet.weights import ShippedError
 
 from ..analysis.compare import common_size
+from ..analysis.layers import Layer
 from ..analysis.parts import switchable
 from ..inference.decode import ImageError
+from ..inference.device import Device
 from ..inference.turns import PassError
 from ..link import View, size_text, tolerant
 from ..sharing.store import StoppedError
@@ -36,22 +39,109 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 
+@dataclass(frozen=True)
+class Held:
+    """What a session holds and its link does not; what widgets say is Streamlit's to hold.
+
+    A type that is another view's own is `Any` here, as its module imports this one, and has a function that says it.
+    """
+
+    query: Mapping[str, str] | None = None
+    """The link as it was last read or written."""
+    drawn: tuple[Any, ...] | None = None
+    """What a page with tabs was drawn with: `around`."""
+    problems: tuple[str, ...] = ()
+    """What was wrong with the last link or edit, in sentences; `notes` say what had to follow from it."""
+    notes: tuple[str, ...] = ()
+    typed: Mapping[str, str] = field(default_factory=dict)
+    """What was typed and not accepted, by its widget, to be mended."""
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What a list's options were called, by its widget: `set_widget`."""
+    previous: ResNetConfig | None = None
+    """The configuration before the one that is shown."""
+    unfolded: frozenset[str] = frozenset()
+    """Stages whose blocks are all drawn."""
+    form: Device | None = None
+    """Where and how this session predicts, where it has chosen: `cached.form`."""
+    asked: frozenset[str] = frozenset()
+    """Results that a click asked for in this run, by their short names; `stopped` are those that were stopped."""
+    stopped: frozenset[str] = frozenset()
+    measured: Mapping[str, tuple[Hashable, Any, datetime]] = field(default_factory=dict)
+    """What was timed last, of what, and when, by the button's name."""
+    visitor: str = ""
+    """A name for the session in the queue of training runs."""
+    brought: Mapping[str, Any] = field(default_factory=dict)
+    """Pictures by their source: `pictures.brought`."""
+    picture_widget: str = ""
+    """The widget for pictures that was last drawn."""
+    uploaded: str = ""
+    """The digest of the upload that is run first."""
+    checkpoint: Any = None
+    """The checkpoint that was uploaded: `checkpoint.held`."""
+    checkpoint_problem: str = ""
+    """Why the last file for one could not be opened, in a sentence."""
+    checkpoints: int = 0
+    """How many files for checkpoints came, which is the number of their widget."""
+    mismatches: tuple[str, ResNetConfig, list[Mismatch]] | None = None
+    """What keeps a checkpoint, by its digest, from fitting a configuration."""
+    channel: int | None = None
+    """The channel that is selected in all tabs; the strongest one where there is none."""
+    channels_shown: int | None = None
+    """How many channels are shown at most, where a person has chosen."""
+    unit: tuple[str, Layer] | None = None
+    """The link's unit, and the layer that it is one of."""
+    note: str = ""
+    """The note of the source page that the link named last."""
+    followed: tuple[ResNetConfig, str] | None = None
+    """The layer, by its network and name, whose line the source page has chosen."""
+    steps: Mapping[str, int] = field(default_factory=dict)
+    """Where the source page has come to in running a function, by its anchor."""
+    inspected: Mapping[str, str] = field(default_factory=dict)
+    """The layer that is selected in each block of the kernels page, by the block's kind."""
+
+
+@dataclass
+class Hand:
+    """What a session holds at the moment.
+
+    It is replaced in here and not in Streamlit's state, which keeps what a key stood for until a run ends: uploads that
+    were let go would stay as long.
+    """
+
+    held: Held = field(default_factory=Held)
+
+
+def hand() -> Hand:
+    return st.session_state.setdefault("hand", Hand())
+
+
+def held() -> Held:
+    """What this session holds."""
+    return hand().held
+
+
+def hold(**changes: Any) -> None:
+    """Hold something else."""
+    mine = hand()
+    mine.held = replace(mine.held, **changes)
+
+
 def open_link() -> None:
     """Take the view from the link where the link is new: opened, or gone back or forward to."""
-    state, query = st.session_state, st.query_params.to_dict()
-    state.drawn = None
-    if state.get("query") != query or "view" not in state:
+    query = st.query_params.to_dict()
+    hold(drawn=None)
+    if held().query != query or "view" not in st.session_state:
         view, problems = tolerant(query)
         show(view)
-        state.problems, state.query = problems, query
+        hold(problems=tuple(problems), query=query)
 
 
 def write_link() -> None:
     """Put the view into the link where it is not there yet."""
     query = view().to_query()
-    if query != st.session_state.query:
+    if query != held().query:
         st.query_params.from_dict(query)
-        st.session_state.query = query
+        hold(query=query)
 
 
 @st.fragment(key="links")
@@ -71,35 +161,34 @@ def view() -> View:
 
 def show(new: View, *notes: str) -> None:
     """Look at something else; `notes` say what had to follow."""
-    state = st.session_state
-    old: View | None = state.get("view")
+    old: View | None = st.session_state.get("view")
     if old is not None and old.config != new.config:
-        state.previous = old.config
+        hold(previous=old.config)
         kept = tuple(name for name in new.off if name in switchable(new.config))
         if kept != new.off:
             notes += ("Blocks that were off and are not in this network are forgotten.",)
             new = replace(new, off=kept)
-    state.view, state.notes, state.problems, state.typed = new, list(notes), [], {}
+    st.session_state.view = new
+    hold(notes=notes, problems=(), typed={})
 
 
 def settle(**changes: Any) -> None:
     """Change what is chosen on a page, but not the configuration; what was wrong before has been read."""
-    state = st.session_state
-    state.view, state.notes, state.problems, state.typed = replace(view(), **changes), [], [], {}
+    st.session_state.view = replace(view(), **changes)
+    hold(notes=(), problems=(), typed={})
 
 
 def choose(**changes: Any) -> None:
     """`settle` in a widget's callback, and its end where only the tabs show the change: then they alone are drawn again."""
     settle(**changes)
-    if around() == st.session_state.drawn:
+    if around() == held().drawn:
         st.rerun(["links", "panels"])
 
 
 def around() -> tuple[Any, ...]:
-    """What the rest of a page depends on where it has tabs; `drawn` is what it was drawn with, None where it has none."""
-    state = st.session_state
-    rest = replace(view(), unit="", lab="", training="", appended="", tab="", explained="")
-    return rest, state.problems, state.notes, state.get("uploaded"), state.get("form")
+    """What the rest of a page depends on where it has tabs; what it was drawn with is held, None where it has none."""
+    rest, now = replace(view(), unit="", lab="", training="", appended="", tab="", explained=""), held()
+    return rest, now.problems, now.notes, now.uploaded, now.form
 
 
 def release(files: Sequence[str]) -> None:
@@ -112,7 +201,7 @@ def release(files: Sequence[str]) -> None:
 
 def compared() -> ResNetConfig | None:
     """What the headline figures are compared with: the pinned configuration, else the previous one."""
-    return view().pinned or st.session_state.get("previous")
+    return view().pinned or held().previous
 
 
 def change(name: str, value: Any, typed: str | None = None) -> None:
@@ -137,8 +226,7 @@ def change(name: str, value: Any, typed: str | None = None) -> None:
 
 def refuse(name: str, typed: str, error: ConfigError) -> None:
     """Keep the view, and the text as it was typed beside the reason."""
-    st.session_state.typed = {name: typed}
-    st.session_state.problems, st.session_state.notes = [f"{error} The network is unchanged."], []
+    hold(problems=(f"{error} The network is unchanged.",), notes=(), typed={name: typed})
 
 
 def set_widget(key: str, value: Any, labels: Sequence[str] = ()) -> None:
@@ -147,11 +235,11 @@ def set_widget(key: str, value: Any, labels: Sequence[str] = ()) -> None:
     `labels` are those of a list's options where the same option may be called something else tomorrow. The browser
     keeps a list's choice by its label, and has to be told when that changes.
     """
-    state, before = st.session_state, f"labels of {key}"
-    if state.get(key) != value or state.get(before, labels) != labels:
-        state[key] = value
+    before = held().labels
+    if st.session_state.get(key) != value or before.get(key, labels) != labels:
+        st.session_state[key] = value
     if labels:
-        state[before] = labels
+        hold(labels={**before, key: labels})
 
 
 def show_or_say(panel: Callable[..., Value], *given: Any) -> Value | None:
@@ -169,10 +257,10 @@ def show_or_say(panel: Callable[..., Value], *given: Any) -> Value | None:
 
 def messages() -> None:
     """What was wrong with the last link or edit, and what had to follow from it."""
-    for problem in st.session_state.problems:
+    for problem in held().problems:
         st.warning(escape_markdown(problem), icon=":material/error:")
-    if st.session_state.notes:
-        st.info(escape_markdown(" ".join(st.session_state.notes)), icon=":material/info:")
+    if held().notes:
+        st.info(escape_markdown(" ".join(held().notes)), icon=":material/info:")
 
 
 def escape_markdown(words: str) -> str:

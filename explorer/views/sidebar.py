@@ -13,7 +13,7 @@ from resnet.options import from_text, to_text
 from resnet.sizes import check_image_size
 
 from ..link import natural_size, parse_size, size_text
-from .session import change, refuse, set_widget, show, view
+from .session import change, held, refuse, set_widget, show, view
 
 CUSTOM = "custom"
 SEGMENTS = 5
@@ -23,7 +23,7 @@ SEGMENTS = 5
 def sidebar() -> None:
     """The configuration, grouped; every widget changes the view before the page is drawn."""
     now = view()
-    set_widget("preset", st.session_state.typed.get("preset", preset_name(now.config) or CUSTOM))
+    set_widget("preset", held().typed.get("preset", preset_name(now.config) or CUSTOM))
     names = list(PRESETS) if preset_name(now.config) else [CUSTOM, *PRESETS]
     st.selectbox(
         "Preset", names, key="preset", on_change=preset_chosen, accept_new_options=True,
@@ -32,7 +32,7 @@ def sidebar() -> None:
     groups = dict.fromkeys(option.group for option in OPTIONS.values())
     for group in groups:
         if group == "More":
-            set_widget("size", st.session_state.typed.get("size", size_text(now.image_size)))
+            set_widget("size", held().typed.get("size", size_text(now.image_size)))
             st.text_input(
                 "Image size", key="size", on_change=size_chosen,
                 help="Pixels a side, such as 224, or height × width such as 224x320.",
@@ -64,7 +64,7 @@ def widget(config: ResNetConfig, name: str, option: Option) -> None:
         set_widget(f"option {name}", value)
         st.toggle(option.label, **shared)
     else:  # as text, so that a mistake gets a sentence instead of being clipped
-        set_widget(f"option {name}", st.session_state.typed.get(name, to_text(value)))
+        set_widget(f"option {name}", held().typed.get(name, to_text(value)))
         st.text_input(option.label, **shared)
 
 

@@ -16,9 +16,9 @@ from ..analysis.trace import Trace
 from ..lessons import source
 from ..lessons.notes import NOTES, SYMBOLS, Note, Try
 from ..lessons.source import Followed, Line, Snippet, Step
+from ..navigation import ARCHITECTURE, COMPARE, SOURCE
 from . import session
 from .cached import shared, short, traced
-from .network import chosen_layer
 
 STYLE = Path(__file__).parents[1] / "assets" / "source.css"
 
@@ -35,10 +35,9 @@ def written(config: ResNetConfig, image_size: tuple[int, int]) -> tuple[str, ...
     return tuple(note.text(traced(config, image_size)) for note in NOTES)
 
 
-def annotated(trace: Trace) -> None:
-    """Contents and symbols, then every idea in reading order."""
+def annotated(trace: Trace, layer: Layer) -> None:
+    """Contents and symbols, then every idea in reading order; `layer` is the selected one."""
     lines = followed(trace.config, short(tuple(map(source.text, source.MODULES))), trace)
-    layer = chosen_layer(trace)
     own = idea(lines, layer)
     arrived = follow_selection(layer, lines)
     wanted = asked_for(arrived)
@@ -70,21 +69,21 @@ def snippets() -> Iterator[Snippet]:
 
 def follow_selection(layer: Layer, lines: Followed) -> bool:
     """Choose the selected layer's line where it is new; whether this is the page's first run since another page's."""
-    memory, keys = st.session_state, {snippet: f"line {snippet.anchor}" for snippet in snippets()}
-    arrived = not any(key in memory for key in keys.values())
+    state, keys = st.session_state, {snippet: f"line {snippet.anchor}" for snippet in snippets()}
+    arrived = not any(key in state for key in keys.values())
     now = (lines.config, layer.name)
-    if arrived or memory.get("source layer") != now:
+    if arrived or session.held().followed != now:
         line = lines.line_of(layer.name)
         for snippet, key in keys.items():
-            memory[key] = line.number if line in snippet else None
-        memory["source layer"] = now
+            state[key] = line.number if line in snippet else None
+        session.hold(followed=now)
     return arrived
 
 
 def asked_for(arrived: bool) -> Note | None:
     """The note that the link's tab names, where it is new; a sentence where no note has that name."""
-    asked, before = session.view().tab, st.session_state.get("source note")
-    st.session_state["source note"] = asked
+    asked, before = session.view().tab, session.held().note
+    session.hold(note=asked)
     found = next((note for note in NOTES if note.key == asked), None)
     if asked and found is None:
         st.warning(
@@ -121,7 +120,7 @@ def selected(trace: Trace, lines: Followed, layer: Layer, own: Note) -> None:
             + " → ".join(f"`{source.enclosing(call).split('.', 2)[2]}` line {call.number}" for call in calls)
         )
         st.page_link(
-            "../pages/architecture.py", label="Show it in the inspector", icon=":material/account_tree:",
+            ARCHITECTURE.file, label="Show it in the inspector", icon=ARCHITECTURE.icon,
             query_params=replace(session.view(), at=layer.name).to_query(),
         )  # fmt: skip
 
@@ -171,11 +170,9 @@ def try_link(link: Try, runs: bool) -> None:
     """A link to a page with this network, unless it would show what is already here."""
     now = session.view()
     there = link.view(now)
-    if (link.page == "source" and runs) or (link.page == "compare" and there.others in ((), (now.config,))):
+    if (link.page == SOURCE and runs) or (link.page == COMPARE and there.others in ((), (now.config,))):
         return
-    st.page_link(
-        f"../pages/{link.page}.py", label=link.label, icon=":material/arrow_forward:", query_params=there.to_query()
-    )
+    st.page_link(link.page.file, label=link.label, icon=":material/arrow_forward:", query_params=there.to_query())
 
 
 def code(trace: Trace, lines: Followed, layer: Layer, snippet: Snippet, built: bool) -> None:
@@ -217,7 +214,7 @@ def made_by(lines: Followed, layer: Layer, snippet: Snippet, counts: dict[int, i
     def select() -> None:
         if name := st.session_state[choice]:
             session.choose(at=name)
-            st.session_state["source layer"] = (lines.config, name)
+            session.hold(followed=(lines.config, name))
 
     st.selectbox(
         f"Layers that line {number} made", names, key=choice, on_change=select, placeholder="Select one",
@@ -243,12 +240,11 @@ def running_block(layer: Layer) -> str:
 
 def stepper(steps: Sequence[Step], anchor: str, block: str) -> Step:
     """Buttons that go from call to call, with the shapes before and after."""
-    key = f"step {anchor}"
-    at = min(st.session_state.get(key, 0), len(steps) - 1)
+    at = min(session.held().steps.get(anchor, 0), len(steps) - 1)
     step = steps[at]
 
     def go(by: int) -> None:
-        st.session_state[key] = (at + by) % len(steps)
+        session.hold(steps={**session.held().steps, anchor: (at + by) % len(steps)})
 
     with st.container(border=True, key=f"stepper {anchor}"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):

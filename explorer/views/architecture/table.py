@@ -9,25 +9,24 @@ import streamlit as st
 
 from resnet import preset_name
 
+from ...analysis.layers import Layer
 from ...analysis.trace import COLUMNS, Trace
 from .. import session
 from ..components import download
-from ..network import chosen_layer
 
 
-def layers(trace: Trace) -> None:
-    """Every layer in a table that sorts and searches; choosing a row selects the layer everywhere."""
+def layers(trace: Trace, layer: Layer) -> None:
+    """Every layer in a table that sorts and searches, `layer` selected; choosing a row selects another one everywhere."""
     frame = trace.frame()
-    selected = chosen_layer(trace).index
     key = "layer table"
-    selection: Any = {"selection": {"rows": [selected], "columns": [], "cells": []}}
+    selection: Any = {"selection": {"rows": [layer.index], "columns": [], "cells": []}}
 
     def row_chosen() -> None:
-        layer = None
+        chosen = None
         with suppress(LookupError, TypeError):  # no row, or one that no browser sends
-            layer = trace.layers[st.session_state[key]["selection"]["rows"][0]]
-        if layer:
-            session.choose(at=layer.name)
+            chosen = trace.layers[st.session_state[key]["selection"]["rows"][0]]
+        if chosen:
+            session.choose(at=chosen.name)
 
     config = {
         name: st.column_config.NumberColumn(column.label, help=column.help, format=column.format, step=1)
@@ -35,7 +34,7 @@ def layers(trace: Trace) -> None:
         else st.column_config.TextColumn(column.label, help=column.help)
         for name, column in COLUMNS.items()
     }
-    if key in st.session_state and st.session_state[key]["selection"]["rows"] != [selected]:
+    if key in st.session_state and st.session_state[key]["selection"]["rows"] != [layer.index]:
         st.session_state[key] = selection
     st.dataframe(
         frame, key=key, selection_default=selection, on_select=row_chosen, selection_mode="single-row", hide_index=True, column_config=config,

@@ -100,14 +100,14 @@ def setting(name: str) -> None:
         try:
             session.choose(training=settings().with_text(name, str(words)).to_text())
         except ConfigError as error:
-            st.session_state.problems, st.session_state.notes = [f"{error} The settings are unchanged."], []
-            st.session_state.typed = {} if option.choices else {key: words}
+            typed = {} if option.choices else {key: words}
+            session.hold(problems=(f"{error} The settings are unchanged.",), notes=(), typed=typed)
 
     if option.choices:
         session.set_widget(key, value)
         st.selectbox(option.label, option.choices, key=key, on_change=chosen, help=option.help)
     else:
-        session.set_widget(key, st.session_state.typed.get(key, str(value)))
+        session.set_widget(key, session.held().typed.get(key, str(value)))
         st.text_input(option.label, key=key, on_change=chosen, help=f"{option.help} {option.accepted.capitalize()}.")
 
 
@@ -122,7 +122,9 @@ LINE: Line[Step] = Line(place=APART.kept)
 
 def visitor() -> str:
     """A name for this session."""
-    return st.session_state.setdefault("visitor", uuid.uuid4().hex)
+    if not session.held().visitor:
+        session.hold(visitor=uuid.uuid4().hex)
+    return session.held().visitor
 
 
 def moving(found: Status | None) -> bool:

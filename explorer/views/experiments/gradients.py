@@ -41,6 +41,7 @@ from ...inference.preprocess import normalised
 from ...inference.samples import labelled
 from ...inference.turns import TooLargeError
 from ...link import natural_size
+from ...navigation import EXPERIMENTS
 from ...sharing.threads import single_thread
 from ...units import scientific
 from .. import session
@@ -78,7 +79,7 @@ def untrained(trace: Trace) -> None:
         charts({label(twin): (spread, style(twin)) for twin, spread in found.items()}, {label(t): small for t in found})
         st.markdown(reading(found))
         st.page_link(
-            "../pages/experiments.py", label="What else could it be? Shattered gradients", icon=":material/arrow_forward:",
+            EXPERIMENTS.file, label="What else could it be? Shattered gradients", icon=":material/arrow_forward:",
             query_params=replace(session.view(), tab="Shattered gradients").to_query(),
         )  # fmt: skip
         st.caption(statement(small, planned))

@@ -23,6 +23,7 @@ from ...inference.limits import check_runnable
 from ...inference.samples import labelled
 from ...inference.turns import TooLargeError
 from ...link import View, natural_size
+from ...navigation import INFERENCE
 from ...sharing.threads import single_thread
 from ...units import scientific
 from .. import session
@@ -225,6 +226,6 @@ def removed(config: ResNetConfig) -> None:
         if shown == config:
             there = replace(session.view(), tab="Blocks off", at="", off=())
         st.page_link(
-            "../pages/inference.py", label=f"Switch off blocks of {name(shown)} by hand", icon=":material/arrow_forward:",
+            INFERENCE.file, label=f"Switch off blocks of {name(shown)} by hand", icon=":material/arrow_forward:",
             query_params=there.to_query(),
         )  # fmt: skip

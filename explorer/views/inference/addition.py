@@ -13,7 +13,6 @@ from ...inference import addition
 from ...inference.addition import Addition, Contribution
 from ..cached import Key, shared
 from ..components import downloads
-from ..network import chosen_layer
 from .running import Run
 
 ALL = -1
@@ -30,7 +29,7 @@ def panel(result: Run) -> None:
         return
     found = contributed(result.key, result)
     by_block = {one.block: one for one in found}
-    block = chosen_layer(result.trace).block
+    block = result.layer.block
     with st.container(border=True, key="addition"):
         if block in by_block:
             inside(result, by_block[block])

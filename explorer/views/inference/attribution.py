@@ -16,7 +16,6 @@ from ...inference.limits import check_gradients
 from .. import session
 from ..cached import Key, computed, shared, wanted
 from ..components import contacts, downloads, tiles
-from ..network import chosen_layer
 from .running import Run, chosen_channel
 
 AT_ONCE = 3e9
@@ -43,7 +42,7 @@ def panel(result: Run) -> None:
         st.caption(
             "The maps of a layer, each weighed by how much the score rises with it, added, and negative sums cut off "
             "(Selvaraju 2017). Bright places speak for the class. The first pictures are the ends of the stages"
-            + (", the last the selected layer." if layers[-1].name == chosen_layer(result.trace).name else ".")
+            + (", the last the selected layer." if layers[-1] == result.layer else ".")
         )
         downloads(
             "grad-cam", lambda: rasters.sheet([np.asarray(picture) for picture in pictures], len(pictures)),
@@ -96,7 +95,7 @@ def choose_class(result: Run) -> None:
 def explained(result: Run) -> list[Layer]:
     """The last layer of each stage, and the selected layer where its map has more than one position."""
     last = [layers[-1] for layers in result.trace.stages]
-    chosen = chosen_layer(result.trace)
+    chosen = result.layer
     on_path = len(chosen.out_shape) == 3 and chosen.out_shape[1] * chosen.out_shape[2] > 1
     return list(dict.fromkeys([*last, chosen] if on_path else last))
 
@@ -160,13 +159,13 @@ def weights_panel(result: Run) -> None:
         st.markdown(f"**What `{name}` looks for in the image**")
 
         def select(identifier: str) -> None:
-            st.session_state.channel = int(identifier)
+            session.hold(channel=int(identifier))
             session.choose(at=name)
 
         pictures = [rasters.enlarged(picture, 48) for picture in attribution.kernel_pictures(kernels)]
         with st.container(height=420 if count > 48 else "content", border=False):
             labels = {str(index): str(index) for index in range(count)}
-            selected = str(chosen_channel(result.channels(name))) if chosen_layer(result.trace).name == name else ""
+            selected = str(chosen_channel(result.channels(name))) if result.layer.name == name else ""
             tiles(contacts([np.asarray(picture) for picture in pictures]), labels, selected, "kernel tiles", select)
         kind = "in colour" if channels == 3 else "grey" if channels == 1 else f"the mean of {channels} channels"
         st.caption(
@@ -178,7 +177,7 @@ def weights_panel(result: Run) -> None:
 
 def weighted(result: Run) -> Layer:
     """The selected layer, or the next one that has weights."""
-    start = chosen_layer(result.trace).index
+    start = result.layer.index
     layers = result.trace.layers
     return next(layer for layer in (*layers[start:], *reversed(layers[:start])) if layer.params)
 

@@ -22,7 +22,7 @@ from resnet.weights import Weights, own_weights
 from ...link import natural_size
 from ...sharing.scheduler import PAGES
 from ...sharing.store import HELD, LARGE, RESULTS, NoRoomError, Own
-from .. import sidebar
+from .. import session, sidebar
 from ..session import change, choose, escape_markdown, release, set_widget, show, view
 
 
@@ -90,18 +90,19 @@ def take(file: UploadedFile) -> None:
         with HELD.room(max(0, checkpoint.nbytes - len(data)), file.name, instead=held()) as hold:
             drop()
             hold(checkpoint)
-            st.session_state.checkpoint = checkpoint
+            session.hold(checkpoint=checkpoint)
 
 
 def drop() -> None:
     """Let go of the checkpoint that this session holds, and of what was made of it."""
-    if checkpoint := st.session_state.pop("checkpoint", None):
+    if checkpoint := held():
+        session.hold(checkpoint=None)
         RESULTS.forget(checkpoint.digest)
 
 
 def held() -> Checkpoint | None:
     """The checkpoint that this session has uploaded."""
-    return st.session_state.get("checkpoint")
+    return session.held().checkpoint
 
 
 def uploaded_weights(config: ResNetConfig, image_size: tuple[int, int]) -> tuple[Weights, ...]:
@@ -126,9 +127,10 @@ def uploaded_tensors(weights: Weights) -> Mapping[str, Tensor] | None:
 
 def wrong(checkpoint: Checkpoint, config: ResNetConfig) -> list[Mismatch]:
     """What keeps the tensors from fitting a configuration; looked for once for each."""
-    known = st.session_state.get("mismatches")
+    known = session.held().mismatches
     if known is None or known[:2] != (checkpoint.digest, config):
-        known = st.session_state.mismatches = (checkpoint.digest, config, mismatches(config, checkpoint.tensors))
+        known = checkpoint.digest, config, mismatches(config, checkpoint.tensors)
+        session.hold(mismatches=known)
     return known[2]
 
 
@@ -137,7 +139,7 @@ def wrong(checkpoint: Checkpoint, config: ResNetConfig) -> list[Mismatch]:
 
 def upload_card(weights: Weights) -> None:
     """Where a checkpoint is uploaded; what was understood of it, what is asked, and what does not fit."""
-    checkpoint, problem = held(), st.session_state.get("checkpoint problem")
+    checkpoint, problem = held(), session.held().checkpoint_problem
     card = st.expander(
         "Your own checkpoint", icon=":material/upload_file:", expanded=bool(checkpoint or problem), key="own checkpoint",
         on_change="rerun",
@@ -148,7 +150,7 @@ def upload_card(weights: Weights) -> None:
         limit = MAX_FILE_BYTES // 2**20
         st.file_uploader(
             f".safetensors, .pt or .pth of a residual network, at most {limit} MB", ["safetensors", "pt", "pth"],
-            key=f"checkpoint {st.session_state.setdefault('checkpoints', 0)}", on_change=file_chosen,
+            key=f"checkpoint {session.held().checkpoints}", on_change=file_chosen,
             max_upload_size=limit,
             help="Read without running anything in the file. Its weights are kept in the server's memory until you forget "
             "them or close the page, and nobody else sees them. While the file arrives, a part of it may lie in a "
@@ -162,20 +164,18 @@ def upload_card(weights: Weights) -> None:
 
 def file_chosen() -> None:
     """Read what was uploaded and open its network; the file itself is not kept."""
-    session = st.session_state
-    file = session[f"checkpoint {session.checkpoints}"]
+    number = session.held().checkpoints
+    file = st.session_state[f"checkpoint {number}"]
     if not isinstance(file, UploadedFile):
         return
-    session.checkpoints += 1
-    session["checkpoint problem"] = ""
+    session.hold(checkpoints=number + 1, checkpoint_problem="")
     try:
         take(file)
     except (WeightsError, NoRoomError) as error:
-        session["checkpoint problem"] = f"{error} The network is unchanged."
+        session.hold(checkpoint_problem=f"{error} The network is unchanged.")
     except ConfigError as error:
-        session["checkpoint problem"] = (
-            f"{file.name} could be read, but its network cannot be inferred: {error} The network is unchanged."
-        )
+        said = f"{file.name} could be read, but its network cannot be inferred: {error} The network is unchanged."
+        session.hold(checkpoint_problem=said)
     else:
         reopen()
     finally:
@@ -200,9 +200,8 @@ def reopen() -> None:
 
 
 def forget() -> None:
-    session = st.session_state
     drop()
-    session["checkpoint problem"] = ""
+    session.hold(checkpoint_problem="")
     if view().weights == "upload":
         choose(weights="")
 

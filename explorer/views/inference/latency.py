@@ -17,6 +17,7 @@ from ...inference.device import Device
 from ...inference.latency import Effect, Latency, Roof, Timed
 from ...sharing.store import Progress
 from ..cached import device, form, places
+from ..session import held, hold
 from .running import Run
 
 Value = TypeVar("Value")
@@ -37,7 +38,7 @@ def measured(
     slot: str, key: Hashable, label: str, compute: Callable[[Progress], Value]
 ) -> tuple[Value, datetime] | None:
     """What a button measured last in this session, and when; None before that, or where it was of something else."""
-    again = st.session_state.get(slot)
+    again = held().measured.get(slot)
     fresh = again is not None and again[0] == key
     if st.button(label, key=f"{slot} button", icon=":material/timer:"):
         bar = st.progress(0.0, "Measuring …")
@@ -49,9 +50,9 @@ def measured(
             value = compute(move)
         finally:
             bar.empty()
-        st.session_state[slot] = key, value, datetime.now(UTC)
-        fresh = True
-    return st.session_state[slot][1:] if fresh else None
+        again, fresh = (key, value, datetime.now(UTC)), True
+        hold(measured={**held().measured, slot: again})
+    return again[1:] if again and fresh else None
 
 
 def stamp(where: Device, when: datetime, rounds: str = "") -> str:
@@ -73,9 +74,8 @@ def choose_form() -> None:
     def choose() -> None:
         chosen = st.session_state
         place = known[chosen["form place"]] if len(known) > 1 else now
-        st.session_state.form = replace(
-            place, half=chosen["form precision"] != "fp32", channels_last=chosen["form layout"] == LAYOUTS[1]
-        )
+        half, last = chosen["form precision"] != "fp32", chosen["form layout"] == LAYOUTS[1]
+        hold(form=replace(place, half=half, channels_last=last))
 
     st.session_state["form precision"] = half if now.half else "fp32"
     st.session_state["form layout"] = LAYOUTS[now.channels_last]
@@ -94,9 +94,7 @@ def choose_form() -> None:
 def offer_cpu() -> None:
     """The way out where a GPU's memory does not do."""
     if form().torch != "cpu":
-        st.button(
-            "Run on the CPU", on_click=lambda: st.session_state.update(form=places()[-1]), icon=":material/memory:"
-        )
+        st.button("Run on the CPU", on_click=lambda: hold(form=places()[-1]), icon=":material/memory:")
 
 
 def show_effects(result: Run) -> None:

@@ -116,10 +116,10 @@ def choose_pictures(fashion: bool) -> list[Chosen]:
     )  # fmt: skip
     if source == "Samples":
         return [sample_picture(fashion)]
-    key, held = f"{source} {brought()[source].widget}", brought()[source]
-    if key not in st.session_state and st.session_state.get("picture widget") == key:  # its page was left
-        held = brought()[source] = Brought(held.pictures, widget=held.widget)
-    st.session_state["picture widget"] = key
+    key, held = f"{source} {brought(source).widget}", brought(source)
+    if key not in st.session_state and session.held().picture_widget == key:  # its page was left
+        held = bring(source, Brought(held.pictures, widget=held.widget))
+    session.hold(picture_widget=key)
     widget: dict[str, Any] = {"key": key, "on_change": take, "args": (source,)}
     if source == "Upload":
         limit = MAX_BYTES // 2**20
@@ -173,14 +173,20 @@ class Brought:
     widget: int = 0
 
 
-def brought() -> dict[str, Brought]:
-    """What this session holds, by source."""
-    return st.session_state.setdefault("brought", {source: Brought() for source in SOURCES})
+def brought(source: str) -> Brought:
+    """What this session holds of a source."""
+    return session.held().brought.get(source, Brought())
+
+
+def bring(source: str, new: Brought) -> Brought:
+    """Hold this of a source, which is returned, in place of what is held."""
+    session.hold(brought={**session.held().brought, source: new})
+    return new
 
 
 def take(source: str) -> None:
     """Read what a widget brought, and let go of Streamlit's own copies."""
-    held = brought()[source]
+    held = brought(source)
     value = st.session_state[f"{source} {held.widget}"]
     several = isinstance(value, list)
     files = [file for file in (value if several else [value]) if isinstance(file, UploadedFile)]
@@ -199,7 +205,7 @@ def take(source: str) -> None:
             except NoRoomError as error:
                 problems.append(str(error))
     session.release([file.file_id for file in files])
-    brought()[source] = Brought(tuple(pictures.values()), tuple(problems), unread, held.widget + 1)
+    bring(source, Brought(tuple(pictures.values()), tuple(problems), unread, held.widget + 1))
 
 
 def read(name: str, data: bytes, digest: Own, mine: int) -> Upload:
@@ -222,9 +228,9 @@ def read(name: str, data: bytes, digest: Own, mine: int) -> Upload:
 
 def remove(source: str, digests: Sequence[str]) -> None:
     """Forget pictures, and what was made of them."""
-    held = brought()[source]
+    held = brought(source)
     left = tuple(one for one in held.pictures if one.digest not in digests)
-    brought()[source] = Brought(left, widget=held.widget)
+    bring(source, Brought(left, widget=held.widget))
     for digest in digests:
         RESULTS.forget(digest)
 
@@ -239,10 +245,10 @@ def chosen_first(pictures: Sequence[Upload]) -> list[Chosen]:
         return chosen
 
     def choose(digest: str) -> None:
-        st.session_state.uploaded = digest
+        session.hold(uploaded=digest)
 
     labels: dict[str, str] = {one.digest: one.name for one in pictures}
-    current = st.session_state.get("uploaded")
+    current = session.held().uploaded
     current = current if current in labels else pictures[0].digest
     tiles(contacts([one.tile for one in pictures]), labels, current, "uploads", choose)
     return sorted(chosen, key=lambda picture: picture.digest != current)

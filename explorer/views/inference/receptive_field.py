@@ -22,7 +22,6 @@ from ...inference.samples import samples
 from .. import session
 from ..cached import Key, at_hand, computed, shared, traced, wanted
 from ..components import Outline, Place, Sheet, downloads, pixels
-from ..network import chosen_layer
 from ..paths import all_paths
 from .attribution import explained_class, explained_name
 from .running import Run, chosen_channel
@@ -40,7 +39,7 @@ INPUTS, BUDGET = (4, 12), 1.7e9
 
 def panel(result: Run) -> None:
     """The selected unit's field, gradient, activation and Grad-CAM on one grid of pixels, and all paths to it."""
-    layer = chosen_layer(result.trace)
+    layer = result.layer
     if not result.prediction.finite:
         st.error("The activations overflowed, so no unit has a gradient or a map to show.")
         return
@@ -71,7 +70,7 @@ def chosen_unit(layer: Layer) -> tuple[int, int]:
     """
     _, rows, columns = layer.out_shape
     text, middle = session.view().unit, (rows // 2, columns // 2)
-    before: tuple[str, Layer] | None = st.session_state.get("unit of")
+    before = session.held().unit
     if text and before and before[0] == text and before[1].field != layer.field:
         row, column = (before[1].field.centre(int(part)) for part in text.split("-"))
         text = unit_text(layer.field.nearest(row, rows), layer.field.nearest(column, columns))
@@ -87,7 +86,7 @@ def chosen_unit(layer: Layer) -> tuple[int, int]:
             )
         )
         return middle
-    st.session_state["unit of"] = text, layer
+    session.hold(unit=(text, layer))
     return int(match[1]), int(match[2])
 
 
@@ -101,7 +100,7 @@ def choose_channel(order: np.ndarray) -> int:
 
     def chosen() -> None:
         if (channel := st.session_state["grid channel"]) in order:
-            st.session_state.channel = channel
+            session.hold(channel=channel)
 
     return st.selectbox("Channel, the strongest first", order.tolist(), key="grid channel", on_change=chosen)
 

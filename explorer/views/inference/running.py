@@ -24,7 +24,7 @@ from resnet.weights import (
     torchvision_weights,
 )
 
-from ...analysis.layers import shape_text
+from ...analysis.layers import Layer, shape_text
 from ...analysis.parts import parts as network_parts
 from ...analysis.parts import switchable
 from ...analysis.trace import Trace
@@ -41,7 +41,7 @@ from ...sharing.store import LARGE, tidy
 from .. import session
 from ..cached import Key, device, form, model, shared, traced
 from ..components import contacts, downloads, tiles
-from ..network import chosen_layer
+from ..network import selected_layer
 from . import checkpoint
 from .pictures import SHOWN, Chosen
 
@@ -149,7 +149,8 @@ def fetch(weights: Weights) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One picture through one network; `pictures` are all that were chosen, this one first.
+    """One picture through one network; `pictures` are all that were chosen, this one first, and `layer` the one whose
+    output is looked at.
 
     `network` is in fp32, for gradients; the prediction and the maps are those of its `runner`, the same network in
     the form that the session chose. Both are without the blocks that are `off`.
@@ -162,6 +163,7 @@ class Run:
     invert: bool | None
     key: Key
     trace: Trace
+    layer: Layer
 
     @property
     def picture(self) -> Chosen:
@@ -208,7 +210,7 @@ class Run:
 
     def on(self, picture: Chosen) -> Run:
         """The same on another picture."""
-        return run_with((picture,), self.weights, self.invert, self.off, self.key.form)
+        return run_with((picture,), self.weights, self.invert, self.off, self.key.form, self.layer.name)
 
     def channels(self, layer: str) -> np.ndarray:
         """The numbers of a layer's channels, the strongest first."""
@@ -259,18 +261,20 @@ def trace_of(weights: Weights) -> Trace:
 
 
 def run(pictures: Sequence[Chosen], weights: Weights, invert: bool | None) -> Run:
-    """Prepare the first picture as the weights want it, and predict, with the blocks off that the view names."""
-    off = tuple(name for name in session.view().off if name in switchable(weights.config))
-    return run_with(pictures, weights, invert, off, form())
+    """Prepare the first picture as the weights want it, and predict, with the layer selected and the blocks off that the view names."""
+    view = session.view()
+    off = tuple(name for name in view.off if name in switchable(weights.config))
+    return run_with(pictures, weights, invert, off, form(), view.at)
 
 
 def run_with(
-    pictures: Sequence[Chosen], weights: Weights, invert: bool | None, off: tuple[str, ...], how: Device
+    pictures: Sequence[Chosen], weights: Weights, invert: bool | None, off: tuple[str, ...], how: Device, at: str = ""
 ) -> Run:
     """`run` with its choices named; what the network says is known before it returns."""
     picture, bright = pictures[0], weights.data.preprocessing.bright_on_dark
     inverted = bright and brightness(picture.digest, picture) > 127 if invert is None else invert
-    result = Run(tuple(pictures), invert, Key(picture.digest, inverted, weights, off, how), trace_of(weights))
+    key, trace = Key(picture.digest, inverted, weights, off, how), trace_of(weights)
+    result = Run(tuple(pictures), invert, key, trace, selected_layer(trace, at))
     _ = result.whole, result.prediction
     return result
 
@@ -375,13 +379,13 @@ CHANNELS = (32, 128, 512)
 
 def chosen_channel(order: np.ndarray) -> int:
     """The channel that is selected in all tabs, of all by their strength: the one that a person chose, else the strongest."""
-    chosen = st.session_state.get("channel")
+    chosen = session.held().channel
     return chosen if chosen is not None and chosen < len(order) else int(order[0])
 
 
 def activations(result: Run) -> None:
     """The selected layer's channels, strongest first; one of them large over the picture; statistics."""
-    layer = chosen_layer(result.trace)
+    layer = result.layer
     maps = result.maps(layer.name)
     grid, one = st.columns([8, 5])
     with grid, st.container(border=True, key="activations"):
@@ -409,19 +413,19 @@ def channel_grid(result: Run, maps: np.ndarray, name: str) -> int:
     """The grid of a layer's channel maps; returns the selected channel."""
     order = predict.by_strength(maps)
     choices = [most for most, fewer in zip(CHANNELS, (0, *CHANNELS), strict=False) if fewer < len(order)]
-    most = min(st.session_state.get("channels shown") or CHANNELS[0], choices[-1])
+    most = min(session.held().channels_shown or CHANNELS[0], choices[-1])
     if len(choices) > 1:
         key = f"shown of {len(order)}"
         session.set_widget(key, most)
         st.segmented_control(
             "Channels shown", choices, required=True, key=key, format_func=lambda most: str(min(most, len(order))),
-            on_change=lambda: st.session_state.update({"channels shown": st.session_state[key] or most}),
+            on_change=lambda: session.hold(channels_shown=st.session_state[key] or most),
         )  # fmt: skip
     shown = [int(channel) for channel in order[:most]]
     selected = chosen_channel(order)
 
     def select(identifier: str) -> None:
-        st.session_state.channel = int(identifier)
+        session.hold(channel=int(identifier))
 
     with st.container(height=430 if len(shown) > CHANNELS[0] else "content", border=False):
         labels = {str(channel): str(channel) for channel in shown}

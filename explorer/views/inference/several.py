@@ -18,7 +18,6 @@ from ...inference.samples import samples
 from .. import session
 from ..cached import Key, shared, stoppable
 from ..components import contacts, downloads, tiles
-from ..network import chosen_layer
 from .pictures import Chosen, from_sample
 from .running import Run, chosen_channel
 
@@ -32,7 +31,7 @@ KEPT = 2**22
 def panel(result: Run) -> None:
     """The uploads where there are several, else one sample of each kind."""
     pictures = sorted(result.pictures, key=lambda picture: picture.digest) if len(result.pictures) > 1 else kinds()
-    layer = chosen_layer(result.trace).name
+    layer = result.layer.name
     channel = chosen_channel(result.channels(layer))
     runs, maps = all_runs(result, pictures, layer, channel)
     predictions(result, runs)
@@ -99,7 +98,7 @@ def predictions(result: Run, runs: list[Run]) -> None:
 
     def choose(digest: str) -> None:
         if any(picture.digest == digest for picture in result.pictures):
-            st.session_state.uploaded = digest
+            session.hold(uploaded=digest)
         else:
             session.choose(picture=digest)
 

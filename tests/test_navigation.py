@@ -1,0 +1,93 @@
+"""The table of pages, and that nothing else says where a page is or what it is called."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from explorer.navigation import PAGES
+
+ROOT = Path(__file__).parents[1]
+APART = ("explorer/navigation.py", "explorer/__main__.py", "explorer/__init__.py")
+"""The table, and the command line and the library, which have a `compare` of their own."""
+MODULES = [
+    module
+    for folder in ("explorer", "pages")
+    for path in (ROOT / folder).rglob("*.py")
+    if (module := path.relative_to(ROOT).as_posix()) not in APART
+]
+NAMES, TITLES = {page.name for page in PAGES}, {page.title for page in PAGES}
+PLACE = re.compile(rf"\bpages/|(^|/)({'|'.join(NAMES)})(\.py)?(\?|$)")
+"""A page's script, or a link to a page, in a text or a part of one."""
+
+
+def test_every_script_is_in_the_table() -> None:
+    assert sorted(NAMES) == sorted(path.stem for path in (ROOT / "pages").glob("*.py"))
+    assert len(TITLES) == len(PAGES)
+    assert all((ROOT / "explorer" / page.file).exists() for page in PAGES)
+
+
+def test_the_menu_is_the_table() -> None:
+    app = AppTest.from_file(str(ROOT / "explorer" / "script.py"), default_timeout=120).run()
+    assert not app.exception, app.exception
+    menu = [(link.proto.page, link.proto.label, link.proto.icon) for link in app.sidebar.get("page_link")]
+    assert menu == [(page.path, page.title, page.icon) for page in PAGES]
+    assert [path for path, *_ in menu][:2] == ["", "inference"]
+
+
+def pages_named(source: str) -> Iterator[str]:
+    """Where a module says a page's place or title itself; what names a widget or a column is none of them."""
+    tree = ast.parse(source)
+    own = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict):
+            own |= {*node.keys}
+        elif isinstance(node, ast.Subscript):
+            own.add(node.slice)
+        elif isinstance(node, ast.keyword) and node.arg == "key":
+            own.add(node.value)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".click"):
+            own |= {*node.args}
+    texts = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and node not in own)
+    words = [text.value for text in texts if isinstance(text.value, str)]
+    yield from (word for word in words if word in TITLES or PLACE.search(word))
+
+
+@pytest.mark.parametrize("path", MODULES)
+def test_nothing_else_says_where_a_page_is(path: str) -> None:
+    assert list(pages_named((ROOT / path).read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "named"),
+    [
+        ("st.page_link('../pages/source.py')", "../pages/source.py"),
+        ("st.page_link(f'../pages/{page}.py')", "../pages/"),
+        ("Try('kernels', 'See it')", "kernels"),
+        ("picture=('compare', 'both', view)", "compare"),
+        ("link.page == 'source'", "source"),
+        ("f'{address}/inference?{query}'", "/inference?"),
+        ("st.title('Why it works')", "Why it works"),
+    ],
+)
+def test_a_page_that_is_named_is_seen(source: str, named: str) -> None:
+    assert list(pages_named(source)) == [named]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{'Source': link}",
+        "state['source']",
+        "pills(key='claims')",
+        "visitor.click('source', 'Upload')",
+        "'compare them'",
+    ],
+)
+def test_another_word_is_none_of_them(source: str) -> None:
+    assert list(pages_named(source)) == []
