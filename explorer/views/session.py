@@ -108,7 +108,7 @@ class Hand:
     were let go would stay as long.
     """
 
-    held: Held = field(default_factory=Held)
+    held: Held = Held()
 
 
 def hand() -> Hand:
