@@ -107,7 +107,7 @@ def test_both_lists_of_requirements_are_one() -> None:
 
 
 def test_it_is_the_wheel_that_runs(installed: Installed) -> None:
-    script = "import explorer, resnet, explorer.navigation as n; print(explorer.__file__, resnet.__file__, n.PAGES, sep='\\n')"
+    script = "import explorer, resnet, explorer.navigation as n; print(explorer.__file__, resnet.__file__, n.PAGES[0].file, sep='\\n')"
     paths = ran([installed.binaries / "python", "-c", script], installed.folder).splitlines()
     environment = installed.binaries.parent.resolve()
     assert all(Path(path).resolve().is_relative_to(environment) for path in paths), paths
@@ -169,10 +169,9 @@ def test_the_app_from_the_wheel_shows_every_page(installed: Installed) -> None:
 
     async def look(address: str) -> dict[str, Reader]:
         found = {}
-        for path in sorted(PAGES.glob("*.py")):
-            page = "" if path.stem == "architecture" else path.stem
-            async with visit(address, page, kind=Reader) as visitor:
-                found[path.stem] = visitor
+        for page in PAGES:
+            async with visit(address, page.path, kind=Reader) as visitor:
+                found[page.name] = visitor
         return found
 
     with opened(installed) as address:
