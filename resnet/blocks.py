@@ -272,10 +272,14 @@ class Block(nn.Module):
         """F(x) up to attention and stochastic depth."""
         raise TypeError("a Block has no layers: use BasicBlock or Bottleneck")
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.drop_path(self.se(self.branch(x)))
+    def last(self) -> nn.Module:
+        """The last layer of the branch: where its weights are zero, the block begins as its shortcut."""
+        raise TypeError("a Block has no layers: use BasicBlock or Bottleneck")
+
+    def forward(self, x: Tensor) -> Tensor:  # N × C × H × W
+        y = self.drop_path(self.se(self.branch(x)))  # N × C' × H/s × W/s
         if not self.plain:
-            y = self.add(y, self.downsample(x))
+            y = self.add(y, self.downsample(x))  # both N × C' × H/s × W/s
         return self.act(y)
 
 
@@ -291,9 +295,12 @@ class BasicBlock(Block):
         self.conv2 = conv(config, planes, planes, 3, dilation=place.dilation)
         self.bn2 = norm(config, planes)
 
-    def branch(self, x: Tensor) -> Tensor:
-        x = self.aa(self.act1(self.bn1(self.conv1(x))))
+    def branch(self, x: Tensor) -> Tensor:  # N × C × H × W
+        x = self.aa(self.act1(self.bn1(self.conv1(x))))  # N × planes × H/s × W/s
         return self.bn2(self.conv2(x))
+
+    def last(self) -> nn.Module:
+        return self.conv2 if isinstance(self.bn2, nn.Identity) else self.bn2
 
 
 class Bottleneck(Block):
@@ -314,10 +321,13 @@ class Bottleneck(Block):
         self.conv3 = conv(config, width, outputs, 1)
         self.bn3 = norm(config, outputs)
 
-    def branch(self, x: Tensor) -> Tensor:
-        x = self.aa1(self.act1(self.bn1(self.conv1(x))))
-        x = self.aa2(self.act2(self.bn2(self.conv2(x))))
-        return self.bn3(self.conv3(x))
+    def branch(self, x: Tensor) -> Tensor:  # N × C × H × W
+        x = self.aa1(self.act1(self.bn1(self.conv1(x))))  # N × width × H × W, v1: H/s × W/s
+        x = self.aa2(self.act2(self.bn2(self.conv2(x))))  # N × width × H/s × W/s
+        return self.bn3(self.conv3(x))  # N × 4 planes × H/s × W/s
+
+    def last(self) -> nn.Module:
+        return self.conv3 if isinstance(self.bn3, nn.Identity) else self.bn3
 
 
 class PreActivation(Block):
@@ -335,11 +345,11 @@ class PreActivation(Block):
         super().__init__(config, place)
         self.projects = not self.plain and isinstance(self.downsample, nn.Sequential)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # N × C × H × W
         active = self.act1(self.bn1(x))
-        y = self.drop_path(self.se(self.branch(active)))
+        y = self.drop_path(self.se(self.branch(active)))  # N × C' × H/s × W/s
         if not self.plain:
-            y = self.add(y, self.downsample(active if self.projects else x))
+            y = self.add(y, self.downsample(active if self.projects else x))  # both N × C' × H/s × W/s
         return y
 
 
@@ -351,9 +361,12 @@ class PreActBasicBlock(PreActivation, BasicBlock):
         self.bn1 = norm(config, place.inputs)
         self.act2 = activation(config)
 
-    def branch(self, x: Tensor) -> Tensor:
-        x = self.aa(self.act2(self.bn2(self.conv1(x))))
+    def branch(self, x: Tensor) -> Tensor:  # N × C × H × W
+        x = self.aa(self.act2(self.bn2(self.conv1(x))))  # N × planes × H/s × W/s
         return self.conv2(x)
+
+    def last(self) -> nn.Module:
+        return self.conv2
 
 
 class PreActBottleneck(PreActivation, Bottleneck):
@@ -365,10 +378,13 @@ class PreActBottleneck(PreActivation, Bottleneck):
         self.bn3 = norm(config, config.width(place.planes))
         self.act3 = activation(config)
 
-    def branch(self, x: Tensor) -> Tensor:
-        x = self.aa1(self.act2(self.bn2(self.conv1(x))))
-        x = self.aa2(self.act3(self.bn3(self.conv2(x))))
-        return self.conv3(x)
+    def branch(self, x: Tensor) -> Tensor:  # N × C × H × W
+        x = self.aa1(self.act2(self.bn2(self.conv1(x))))  # N × width × H × W, v1: H/s × W/s
+        x = self.aa2(self.act3(self.bn3(self.conv2(x))))  # N × width × H/s × W/s
+        return self.conv3(x)  # N × 4 planes × H/s × W/s
+
+    def last(self) -> nn.Module:
+        return self.conv3
 
 
 def subsampling(config: ResNetConfig, place: Place, channels: int, here: bool = True) -> tuple[int, nn.Module]:

@@ -54,12 +54,12 @@ class ResNet(nn.Module):
         self.flatten = nn.Flatten()
         self.fc = unfilled(nn.Linear, channels, config.num_classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.maxpool(self.act1(self.bn1(self.conv1(x))))
+    def forward(self, x: Tensor) -> Tensor:  # N × in_channels × H × W
+        x = self.maxpool(self.act1(self.bn1(self.conv1(x))))  # N × stem_channels × H/4 × W/4
         for name, stage in self.named_children():
             if name.startswith("layer"):
-                x = stage(x)
-        return self.fc(self.flatten(self.avgpool(self.act(self.norm(x)))))
+                x = stage(x)  # stage n: N × stage_channels[n] × H/(4·2ⁿ) × W/(4·2ⁿ), n from 0
+        return self.fc(self.flatten(self.avgpool(self.act(self.norm(x)))))  # N × num_classes
 
     @property
     def stages(self) -> list[nn.Sequential]:
@@ -85,11 +85,9 @@ class ResNet(nn.Module):
             elif isinstance(module, nn.BatchNorm2d | nn.GroupNorm):
                 module.reset_parameters()
         if self.config.zero_init_residual:
-            normed = self.config.order == "post" and self.config.norm != "none"
-            last = ("bn" if normed else "conv") + ("3" if self.config.block == "bottleneck" else "2")
             for block in self.modules():
                 if isinstance(block, Block):
-                    nn.init.zeros_(block.get_submodule(last).weight)  # type: ignore[arg-type]
+                    nn.init.zeros_(block.last().weight)  # type: ignore[arg-type]
 
 
 def stem(config: ResNetConfig) -> nn.Module:

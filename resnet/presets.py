@@ -1,4 +1,21 @@
-"""Networks that have a name: those of the paper, torchvision and timm."""
+"""Networks that have a name: those of the paper, torchvision and timm.
+
+What the letters in names mean, as timm's `resnet.py` has them
+(https://github.com/huggingface/pytorch-image-models/blob/main/timm/models/resnet.py):
+
+    c       deep stem, three 3×3 of 32, 32 and 64 channels (He 2018, https://arxiv.org/abs/1812.01187, "ResNet-C")
+    d       c, and shortcuts that average before they project (there, "ResNet-D")
+    s       deep stem of 64, 64 and 128 channels
+    t       tiered stem of 24, 32 and 64 channels, and the shortcuts of d
+    v1      the stride in the first 1×1 of a bottleneck, as in the paper; without it in the 3×3, "v1.5"
+    v2      activation before convolution (He 2016, https://arxiv.org/abs/1603.05027)
+    se, eca channel attention (https://arxiv.org/abs/1709.01507, https://arxiv.org/abs/1910.03151)
+    blur    a binomial blur before each subsampling (https://arxiv.org/abs/1904.11486); aa: a 2×2 average
+    rs      d, se with a quarter of the channels, a convolution in place of max pooling (https://arxiv.org/abs/2103.07579)
+    gn      group norm (https://arxiv.org/abs/1803.08494)
+    32x4d   ResNeXt: 32 groups of 4 channels (https://arxiv.org/abs/1611.05431)
+    wide …_2 twice the channels inside a bottleneck (https://arxiv.org/abs/1605.07146)
+"""
 
 from __future__ import annotations
 
