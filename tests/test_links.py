@@ -1,0 +1,74 @@
+"""Links open on the same view for good: what stood at each when it was written down (`reference/links.json`) stands there."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import alone
+
+from explorer.bench.visitors import Visitor, visit
+
+LINKS: dict[str, list[list[str]]] = json.loads(
+    (Path(__file__).parent / "reference" / "links.json").read_text(encoding="utf-8")
+)
+"""For each page and query, the headings, figures, warnings and choices that are shown, in order."""
+
+LINES = "Lines that made layers"
+
+
+class Reader(Visitor):
+    """A visitor who writes down what the page says, but for numbers of lines in the source."""
+
+    def __init__(self, *args: Any):
+        super().__init__(*args)
+        self.facts: list[list[str]] = []
+
+    def take(self, message: Any) -> None:
+        super().take(message)
+        if message.WhichOneof("type") == "ref_hash":
+            message = self.kept[message.ref_hash]
+        if message.WhichOneof("type") == "delta" and message.delta.HasField("new_element"):
+            element = message.delta.new_element
+            kind, words = said(element)
+            if kind and LINES not in words:
+                self.facts.append([kind, *(re.sub(r"line \d+", "line", word) for word in words)])
+
+
+def said(element: Any) -> tuple[str, list[str]]:
+    """The kind of an element and its words; nothing for one of another kind."""
+    match element.WhichOneof("type"):
+        case "heading":
+            return "heading", [element.heading.body]
+        case "metric":
+            return "figure", [element.metric.label, element.metric.body, element.metric.delta]
+        case "alert":
+            return "alert", [element.alert.body]
+        case "text_input":
+            given = element.text_input
+            return "text", [given.label, given.value if given.set_value else given.default]
+        case "checkbox":
+            given = element.checkbox
+            return "switch", [given.label, str(given.value if given.set_value else given.default)]
+        case "selectbox":
+            given = element.selectbox
+            return "list", [given.label, given.raw_value if given.set_value else given.options[given.default]]
+        case "button_group":
+            given = element.button_group
+            chosen = given.raw_values if given.set_value else [given.options[place].content for place in given.default]
+            return "choice", [given.label, *chosen]
+    return "", []
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_a_link_opens_as_it_did(link: str, address: str) -> None:
+    page, _, query = link.partition("?")
+
+    async def look() -> list[list[str]]:
+        async with visit(address, page, query, Reader) as visitor:
+            return visitor.facts
+
+    assert alone(look()) == LINKS[link]
