@@ -37,7 +37,7 @@ def test_the_numbers_behind_a_picture(visit) -> None:
     )
     weights = bundled(BUNDLED["resnet20"])[0]
     chosen = pictures.from_sample(next(sample for sample in pictures.samples() if sample.name == "0000-ankle-boot"))
-    seen = chosen.made(lambda picture: prepare(components, weights.data.preprocessing))
+    seen = chosen.made(lambda picture: prepare(picture, weights.data.preprocessing))
     expected = activation(load(weights), seen.tensor, "layer2.0.conv1", cached.places()[0])
     for _ in range(2):
         with visit.page.expect_download() as download:

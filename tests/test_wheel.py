@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import socket
@@ -30,9 +31,14 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 SOURCES = ("resnet", "explorer", "pages")
 
 
+def environment() -> dict[str, str]:
+    """This one's without the way to the checkout, which the app sets for Streamlit to watch."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
 def ran(command: Sequence[str | Path], folder: Path) -> str:
     """What a command prints."""
-    done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8")
+    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -109,8 +115,8 @@ def test_both_lists_of_requirements_are_one() -> None:
 def test_it_is_the_wheel_that_runs(installed: Installed) -> None:
     script = "import explorer, resnet, explorer.navigation as n; print(explorer.__file__, resnet.__file__, n.PAGES[0].file, sep='\\n')"
     paths = ran([installed.binaries / "python", "-c", script], installed.folder).splitlines()
-    environment = installed.binaries.parent.resolve()
-    assert all(Path(path).resolve().is_relative_to(environment) for path in paths), paths
+    place = installed.binaries.parent.resolve()
+    assert all(Path(path).resolve().is_relative_to(place) for path in paths), paths
 
 
 def test_the_command_from_the_wheel(installed: Installed) -> None:
@@ -131,7 +137,7 @@ def opened(installed: Installed) -> Iterator[str]:
     with (installed.folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [installed.binaries / "resnet-explorer", "--port", str(port), "--no-browser"],
-            cwd=installed.folder, stdout=log, stderr=log,
+            cwd=installed.folder, env=environment(), stdout=log, stderr=log,
         )  # fmt: skip
         try:
             end = time.monotonic() + 60
