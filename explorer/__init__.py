@@ -16,9 +16,15 @@ __version__ = "0.1.0"
 __all__ = ["Comparison", "Field", "ImageError", "Layer", "Trace", "compare", "open_image", "trace"]
 
 _MODULES = {
-    "Comparison": "analysis.compare", "compare": "analysis.compare", "ImageError": "inference.decode", "open_image": "inference.images",
-    "Field": "analysis.receptive_field", "Layer": "analysis.layers", "Trace": "analysis.trace", "trace": "link",
-}  # fmt: skip
+    "Comparison": "analysis.compare",
+    "compare": "analysis.compare",
+    "ImageError": "inference.decode",
+    "open_image": "inference.images",
+    "Field": "analysis.receptive_field",
+    "Layer": "analysis.layers",
+    "Trace": "analysis.trace",
+    "trace": "link",
+}
 
 
 def __getattr__(name: str) -> object:

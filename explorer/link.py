@@ -79,9 +79,10 @@ class View:
         length = sum(len(name) + len(text) for name, text in query.items())
         if length > MOST_CHARACTERS or len(query) > MOST_PARTS:
             raise ConfigError(
-                "link", f"{length:,} characters in {len(query):,} parts",
+                "link",
+                f"{length:,} characters in {len(query):,} parts",
                 f"at most {MOST_CHARACTERS:,} characters in {MOST_PARTS} parts",
-            )  # fmt: skip
+            )
         own = {"size", "pin", "with", "off", "preset", *_PLAIN.values()}
         options = {name: text for name, text in query.items() if name not in own}
         base = preset(query["preset"]) if "preset" in query else None

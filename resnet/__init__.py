@@ -28,9 +28,12 @@ __all__ = [
 ]
 
 _WITH_TORCH = {
-    "ResNet": "model", "build": "model",
-    "WeightsError": "checkpoint", "infer_config": "checkpoint", "read_state_dict": "checkpoint",
-}  # fmt: skip
+    "ResNet": "model",
+    "build": "model",
+    "WeightsError": "checkpoint",
+    "infer_config": "checkpoint",
+    "read_state_dict": "checkpoint",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -192,8 +192,10 @@ _RENAMED = tuple(
     for pattern, replacement in (
         # timm's pre-activation networks
         (r"^stem\.conv\.", "conv1."),
-        (r"^stem\.conv1\.", "conv1.0."), (r"^stem\.norm1\.", "conv1.1."),
-        (r"^stem\.conv2\.", "conv1.3."), (r"^stem\.norm2\.", "conv1.4."),
+        (r"^stem\.conv1\.", "conv1.0."),
+        (r"^stem\.norm1\.", "conv1.1."),
+        (r"^stem\.conv2\.", "conv1.3."),
+        (r"^stem\.norm2\.", "conv1.4."),
         (r"^stem\.conv3\.", "conv1.6."),
         (r"^(stages\.\d+\.)blocks\.(\d+\.)norm(\d\.)", r"\1blocks.\2bn\3"),
         (r"^head\.fc\.", "fc."),
@@ -201,7 +203,7 @@ _RENAMED = tuple(
         (r"^(layer\d+\.\d+\.)shortcut\.", r"\1downsample."),
         (r"^linear\.", "fc."),
     )
-)  # fmt: skip
+)
 _TIMM_BLOCK = re.compile(r"^stages\.(\d{1,3})\.blocks\.")
 
 

@@ -53,91 +53,165 @@ class ResNetConfig:
 
     # Depth: the paper's Table 1 gives 2-2-2-2, 3-4-6-3, 3-4-23-3 and 3-8-36-3.
     layers: tuple[int, ...] = _option(
-        (3, 4, 6, 3), "Blocks per stage", "How many residual blocks each stage holds, first stage first.",
-        "Depth", low=1, high=500, most=MAX_STAGES,
-    )  # fmt: skip
+        (3, 4, 6, 3),
+        "Blocks per stage",
+        "How many residual blocks each stage holds, first stage first.",
+        "Depth",
+        low=1,
+        high=500,
+        most=MAX_STAGES,
+    )
     # Doubling where the map halves keeps the MACs of every block equal (paper, section 3.3).
     planes: tuple[int, ...] = _option(
-        (), "Planes per stage", "Base channel count of each stage; a bottleneck block puts out four times as many.",
-        "Depth", low=1, high=16384, most=MAX_STAGES,
-    )  # fmt: skip
+        (),
+        "Planes per stage",
+        "Base channel count of each stage; a bottleneck block puts out four times as many.",
+        "Depth",
+        low=1,
+        high=16384,
+        most=MAX_STAGES,
+    )
     block: str = _option(
-        "bottleneck", "Block", "Two 3×3 convolutions (basic), or 1×1, 3×3, 1×1 with four times the channels outside.",
-        "Block", choices=("basic", "bottleneck"),
-    )  # fmt: skip
+        "bottleneck",
+        "Block",
+        "Two 3×3 convolutions (basic), or 1×1, 3×3, 1×1 with four times the channels outside.",
+        "Block",
+        choices=("basic", "bottleneck"),
+    )
     # 3x3 is torchvision's "v1.5"; 1x1 is the paper's and loses three of four positions before the 3x3 sees them.
     stride_in: str = _option(
-        "3x3", "Stride in", "Which convolution of a downsampling bottleneck has the stride: 3×3 (v1.5) or the first 1×1 (v1).",
-        "Block", choices=("3x3", "1x1"), unless=_basic_block,
-    )  # fmt: skip
+        "3x3",
+        "Stride in",
+        "Which convolution of a downsampling bottleneck has the stride: 3×3 (v1.5) or the first 1×1 (v1).",
+        "Block",
+        choices=("3x3", "1x1"),
+        unless=_basic_block,
+    )
     order: str = _option(
-        "post", "Activation order", "Normalise and activate after each convolution (2015) or before it (pre-activation, 2016).",
-        "Block", choices=("post", "pre"),
-    )  # fmt: skip
+        "post",
+        "Activation order",
+        "Normalise and activate after each convolution (2015) or before it (pre-activation, 2016).",
+        "Block",
+        choices=("post", "pre"),
+    )
     shortcut: str = _option(
-        "B", "Shortcut", "Identity everywhere, and where shapes differ: zero padding (A), projection (B), pooled projection (D); C projects everywhere; none is a plain network.",
-        "Shortcut", choices=("none", "A", "B", "C", "D"),
-    )  # fmt: skip
+        "B",
+        "Shortcut",
+        "Identity everywhere, and where shapes differ: zero padding (A), projection (B), pooled projection (D); C projects everywhere; none is a plain network.",
+        "Shortcut",
+        choices=("none", "A", "B", "C", "D"),
+    )
     stem: str = _option(
-        "7x7", "Stem", "What reads the image: one 7×7 with stride 2, three 3×3 (deep, tiered), or one 3×3 with stride 1 for small images.",
-        "Stem", choices=("7x7", "deep", "tiered", "3x3"),
-    )  # fmt: skip
+        "7x7",
+        "Stem",
+        "What reads the image: one 7×7 with stride 2, three 3×3 (deep, tiered), or one 3×3 with stride 1 for small images.",
+        "Stem",
+        choices=("7x7", "deep", "tiered", "3x3"),
+    )
     stem_width: int = _option(
-        0, "Stem width", "Channels of the stem's first convolution; deep and tiered stems put out twice as many.",
-        "Stem", low=1, high=16384,
-    )  # fmt: skip
+        0,
+        "Stem width",
+        "Channels of the stem's first convolution; deep and tiered stems put out twice as many.",
+        "Stem",
+        low=1,
+        high=16384,
+    )
     stem_pool: str = _option(
-        "max", "Stem pool", "What halves the map after the stem: 3×3 max pooling, a 3×3 convolution with stride 2, or nothing.",
-        "Stem", choices=("max", "conv", "none"),
-    )  # fmt: skip
+        "max",
+        "Stem pool",
+        "What halves the map after the stem: 3×3 max pooling, a 3×3 convolution with stride 2, or nothing.",
+        "Stem",
+        choices=("max", "conv", "none"),
+    )
     groups: int = _option(
-        1, "Groups", "Groups of the 3×3 convolution in a bottleneck block (ResNeXt's cardinality).",
-        "More", low=1, high=1024, unless=_basic_block,
-    )  # fmt: skip
+        1,
+        "Groups",
+        "Groups of the 3×3 convolution in a bottleneck block (ResNeXt's cardinality).",
+        "More",
+        low=1,
+        high=1024,
+        unless=_basic_block,
+    )
     base_width: int = _option(
-        64, "Base width", "Channels per group of the inner 3×3 for 64 planes: 4 in ResNeXt-50 32×4d, 128 in Wide ResNet-50-2.",
-        "More", low=1, high=1024, unless=_basic_block,
-    )  # fmt: skip
+        64,
+        "Base width",
+        "Channels per group of the inner 3×3 for 64 planes: 4 in ResNeXt-50 32×4d, 128 in Wide ResNet-50-2.",
+        "More",
+        low=1,
+        high=1024,
+        unless=_basic_block,
+    )
     norm: str = _option(
-        "batch", "Normalisation", "Batch norm, group norm with 32 groups, or none (convolutions then get a bias).",
-        "More", choices=("batch", "group", "none"),
-    )  # fmt: skip
+        "batch",
+        "Normalisation",
+        "Batch norm, group norm with 32 groups, or none (convolutions then get a bias).",
+        "More",
+        choices=("batch", "group", "none"),
+    )
     activation: str = _option(
-        "relu", "Activation", "The non-linearity after each normalisation and after each addition.",
-        "More", choices=("relu", "leaky_relu", "elu", "silu", "gelu"),
-    )  # fmt: skip
+        "relu",
+        "Activation",
+        "The non-linearity after each normalisation and after each addition.",
+        "More",
+        choices=("relu", "leaky_relu", "elu", "silu", "gelu"),
+    )
     attention: str = _option(
-        "none", "Channel attention", "Weigh the channels of F(x) by the whole image: squeeze-and-excitation (se) or its lighter form (eca).",
-        "More", choices=("none", "se", "eca"),
-    )  # fmt: skip
+        "none",
+        "Channel attention",
+        "Weigh the channels of F(x) by the whole image: squeeze-and-excitation (se) or its lighter form (eca).",
+        "More",
+        choices=("none", "se", "eca"),
+    )
     se_reduction: int = _option(
-        16, "SE reduction", "By how much squeeze-and-excitation narrows the channels in between (16 in the SE paper, 4 in ResNet-RS).",
-        "More", low=1, high=256, unless=_no_se,
-    )  # fmt: skip
+        16,
+        "SE reduction",
+        "By how much squeeze-and-excitation narrows the channels in between (16 in the SE paper, 4 in ResNet-RS).",
+        "More",
+        low=1,
+        high=256,
+        unless=_no_se,
+    )
     antialias: str = _option(
-        "none", "Anti-aliasing", "Low-pass filter before each subsampling: 3×3 binomial blur, or 2×2 average.",
-        "More", choices=("none", "blur", "avg"),
-    )  # fmt: skip
+        "none",
+        "Anti-aliasing",
+        "Low-pass filter before each subsampling: 3×3 binomial blur, or 2×2 average.",
+        "More",
+        choices=("none", "blur", "avg"),
+    )
     output_stride: int = _option(
-        32, "Output stride", "Stages that would subsample beyond this are dilated instead. The receptive field stays; with anti-aliasing it can shrink a little.",
-        "More", choices=(32, 16, 8),
-    )  # fmt: skip
+        32,
+        "Output stride",
+        "Stages that would subsample beyond this are dilated instead. The receptive field stays; with anti-aliasing it can shrink a little.",
+        "More",
+        choices=(32, 16, 8),
+    )
     zero_init_residual: bool = _option(
-        False, "Zero-init branches", "Start every F(x) at zero, so that each block begins as its shortcut.",
-        "More", unless=_plain,
-    )  # fmt: skip
+        False,
+        "Zero-init branches",
+        "Start every F(x) at zero, so that each block begins as its shortcut.",
+        "More",
+        unless=_plain,
+    )
     drop_path: float = _option(
-        0.0, "Stochastic depth", "Chance that the last block's branch is dropped in training; earlier blocks get a share in proportion.",
-        "More", low=0, high=0.99, unless=_plain,
-    )  # fmt: skip
+        0.0,
+        "Stochastic depth",
+        "Chance that the last block's branch is dropped in training; earlier blocks get a share in proportion.",
+        "More",
+        low=0,
+        high=0.99,
+        unless=_plain,
+    )
     in_channels: int = _option(
-        3, "Input channels", "Channels of the image: 3 for colour, 1 for grey.",
-        "More", low=1, high=1024,
-    )  # fmt: skip
+        3, "Input channels", "Channels of the image: 3 for colour, 1 for grey.", "More", low=1, high=1024
+    )
     num_classes: int = _option(
-        1000, "Classes", "Outputs of the last layer: 1000 for ImageNet, 10 for CIFAR-10 and Fashion-MNIST.",
-        "More", low=1, high=100_000,
-    )  # fmt: skip
+        1000,
+        "Classes",
+        "Outputs of the last layer: 1000 for ImageNet, 10 for CIFAR-10 and Fashion-MNIST.",
+        "More",
+        low=1,
+        high=100_000,
+    )
 
     def __post_init__(self) -> None:
         for name, option in OPTIONS.items():
@@ -162,9 +236,10 @@ class ResNetConfig:
         for planes in self.planes:
             if not 1 <= self.width(planes) <= 2**20:
                 raise ConfigError(
-                    "base_width", self.base_width,
+                    "base_width",
+                    self.base_width,
                     "base_width · planes / 64 at least 1 and, times groups, at most 1048576 channels",
-                )  # fmt: skip
+                )
         if self.shortcut == "A":
             channels = (self.stem_channels, *self.stage_channels)
             if any(after < before for before, after in pairwise(channels)):

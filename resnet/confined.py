@@ -178,10 +178,15 @@ def confined(program: Path, data: bytes, most: int, seconds: int = SECONDS, memo
 def _run(command: list[str], file: IO[bytes], most: int, seconds: float) -> tuple[bytes, int, bool]:
     """What a command puts out, at most `most` bytes and one; its exit status; whether it was ended for its time."""
     with subprocess.Popen(
-        command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, process_group=0,
+        command,
+        stdin=file,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        process_group=0,
         env={name: os.environ[name] for name in _NEEDED if name in os.environ} | {"MALLOC_ARENA_MAX": "1"},
-        creationflags=getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0), pipesize=PIPE,
-    ) as process:  # fmt: skip
+        creationflags=getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0),
+        pipesize=PIPE,
+    ) as process:
         assert process.stdout is not None
         output, found = process.stdout, Future[bytes]()
 

@@ -49,9 +49,21 @@ MAX_TEXT = 10_000
 MAX_AXES = 8
 
 ITEM_BYTES = {
-    "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1,
-    "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "bool": 1, "complex64": 8, "complex128": 16,
-}  # fmt: skip
+    "float64": 8,
+    "float32": 4,
+    "float16": 2,
+    "bfloat16": 2,
+    "float8_e4m3fn": 1,
+    "float8_e5m2": 1,
+    "int64": 8,
+    "int32": 4,
+    "int16": 2,
+    "int8": 1,
+    "uint8": 1,
+    "bool": 1,
+    "complex64": 8,
+    "complex128": 16,
+}
 """Bytes of one number, by torch's name of its type."""
 
 
@@ -107,15 +119,28 @@ NOTHING = object()
 VALUES = frozenset(
     code.name
     for code in pickletools.opcodes
-    if code.arg and not code.stack_before and len(code.stack_after) == 1 and code.stack_after[0] is not pickletools.anyobject
-)  # fmt: skip
+    if code.arg
+    and not code.stack_before
+    and len(code.stack_after) == 1
+    and code.stack_after[0] is not pickletools.anyobject
+)
 """Steps that put their own argument on the stack: numbers, text, bytes."""
 
 STORAGES = {
-    "Double": "float64", "Float": "float32", "Half": "float16", "BFloat16": "bfloat16", "Long": "int64", "Int": "int32",
-    "Short": "int16", "Char": "int8", "Byte": "uint8", "Bool": "bool", "ComplexFloat": "complex64",
-    "ComplexDouble": "complex128", "Untyped": "uint8",
-}  # fmt: skip
+    "Double": "float64",
+    "Float": "float32",
+    "Half": "float16",
+    "BFloat16": "bfloat16",
+    "Long": "int64",
+    "Int": "int32",
+    "Short": "int16",
+    "Char": "int8",
+    "Byte": "uint8",
+    "Bool": "bool",
+    "ComplexFloat": "complex64",
+    "ComplexDouble": "complex128",
+    "Untyped": "uint8",
+}
 """torch's storage classes, by the type of their numbers."""
 
 GLOBALS = re.compile(
@@ -534,10 +559,19 @@ BIG_ENDIAN = "was written on a big-endian machine: save it on another one, or as
 
 
 SAFE_TYPES = {
-    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn",
-    "F8_E5M2": "float8_e5m2", "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8",
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U8": "uint8",
     "BOOL": "bool",
-}  # fmt: skip
+}
 
 
 def read_safetensors(file: BinaryIO, size: int) -> dict[str, Any]:

@@ -78,9 +78,7 @@ def fit(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> Ite
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others}]
-    optimiser = torch.optim.SGD(
-        groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True,
-    )  # fmt: skip
+    optimiser = torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True)
     total = recipe.steps or recipe.epochs * (len(images) // recipe.batch)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, total, recipe.warmup))
     model.train().to(memory_format=torch.channels_last)
@@ -194,9 +192,11 @@ def execute(arguments: Sequence[str] | None) -> None:
     parser.add_argument("--evaluate", action="store_true", help="measure the shipped checkpoint instead of training")
     parser.add_argument("--data", type=Path, help="folder with the idx files; without it they are downloaded")
     parser.add_argument(
-        "--output", type=Path, metavar="FILE",
+        "--output",
+        type=Path,
+        metavar="FILE",
         help="checkpoint to write; NAME.safetensors in the current folder if not given",
-    )  # fmt: skip
+    )
     parser.add_argument("--epochs", type=int, default=recipe.epochs)
     parser.add_argument("--seed", type=int, default=recipe.seed)
     parser.add_argument("--threads", type=int, default=recipe.threads, help="changes the last digits of the result")

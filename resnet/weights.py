@@ -79,9 +79,18 @@ FASHION_MNIST = DataSet(
     licence="MIT",
     preprocessing=Preprocessing(28, 28, (0.2860,), (0.3530,), fit=True, bright_on_dark=True),
     categories=(
-        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
     ),
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -537,9 +546,7 @@ def randomly(config: ResNetConfig, seed: int = 0) -> ResNet:
 
 
 def load(
-    weights: Weights,
-    progress: Progress = lambda done, total: None,
-    state_dict: Mapping[str, Tensor] | None = None,
+    weights: Weights, progress: Progress = lambda done, total: None, state_dict: Mapping[str, Tensor] | None = None
 ) -> ResNet:
     """The network with these weights in eval mode; `state_dict` holds those of an upload.
 

@@ -177,9 +177,15 @@ def test_the_link_opens_on_the_same_view() -> None:
     choose(first, "size", "96x160")
     choose(first, "activation", "silu")
     assert link(first) == {
-        "layers": "2-2-2", "planes": "16-32-64", "attention": "se", "output_stride": "8", "zero_init_residual": "1",
-        "drop_path": "0.1", "size": "96x160", "activation": "silu",
-    }  # fmt: skip
+        "layers": "2-2-2",
+        "planes": "16-32-64",
+        "attention": "se",
+        "output_stride": "8",
+        "zero_init_residual": "1",
+        "drop_path": "0.1",
+        "size": "96x160",
+        "activation": "silu",
+    }
     second = opened(**link(first))
     assert second.session_state["view"] == first.session_state["view"]
     assert figures(second) == figures(first)
@@ -315,11 +321,17 @@ def test_every_panel_takes_a_small_image(page: str, size: str) -> None:
     panels = {
         "": ("Layers", "Cost", "Ledger", "Receptive field", "torchinfo", "graphviz"),
         "inference": (
-            "Activations", "Inside the addition", "Blocks off", "Receptive field", "Attribution", "Weights",
-            "Several pictures", "Speed",
+            "Activations",
+            "Inside the addition",
+            "Blocks off",
+            "Receptive field",
+            "Attribution",
+            "Weights",
+            "Several pictures",
+            "Speed",
         ),
         "experiments": ("Degradation", "Gradients", "Paths", "Identity"),
-    }  # fmt: skip
+    }
     for name in panels.get(page, ()):
         tab(app, name)
         assert not app.error
@@ -408,10 +420,20 @@ def test_a_preset_brings_its_image_size() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "resnet1202", "resnetrs50", "resnetv2_50d", "plain34", "resnext101_64x4d", "ecaresnet26t", "seresnextaa201d_32x8d",
-        "resnetblur50", "resnet50_gn", "resnet20_fashion", "resnet14t", "ecaresnetlight",
+        "resnet1202",
+        "resnetrs50",
+        "resnetv2_50d",
+        "plain34",
+        "resnext101_64x4d",
+        "ecaresnet26t",
+        "seresnextaa201d_32x8d",
+        "resnetblur50",
+        "resnet50_gn",
+        "resnet20_fashion",
+        "resnet14t",
+        "ecaresnetlight",
     ],
-)  # fmt: skip
+)
 def test_presets_open(name: str) -> None:
     app = opened(preset=name)
     assert app.selectbox(key="preset").value == name
@@ -450,8 +472,13 @@ def test_pin_and_unpin() -> None:
 def test_every_tab() -> None:
     app = opened()
     assert [shown.label for shown in app.tabs] == [
-        "Layers", "Cost", "Ledger", "Receptive field", "torchinfo", "graphviz",
-    ]  # fmt: skip
+        "Layers",
+        "Cost",
+        "Ledger",
+        "Receptive field",
+        "torchinfo",
+        "graphviz",
+    ]
     frame = app.dataframe[0].value
     assert len(frame) == len(trace(ResNetConfig()).layers)
     assert frame["params"].sum() == 25_557_032
@@ -565,14 +592,18 @@ def test_a_picture_that_is_no_sample_is_told() -> None:
         ({"layers": "1", "planes": "16384"}, r"its weights take 18\.3 GiB.*the limit is 1\.0 GiB"),
         (
             {
-                "layers": "200-200-200", "planes": "64-128-256", "block": "basic", "shortcut": "A", "stem": "3x3",
+                "layers": "200-200-200",
+                "planes": "64-128-256",
+                "block": "basic",
+                "shortcut": "A",
+                "stem": "3x3",
                 "stem_pool": "none",
             },
             r"its weights take 1\.\d GiB.*the limit is 1\.0 GiB",
         ),
         ({"block": "basic", "layers": "1", "size": "8192"}, r"a picture takes 9\.\d GiB.*the limit is 1\.0 GiB"),
     ],
-)  # fmt: skip
+)
 def test_too_large_to_run(query: dict[str, str], words: str) -> None:
     app = opened("inference", **query)
     (error,) = said(app.error)

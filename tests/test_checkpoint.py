@@ -99,14 +99,21 @@ def test_networks_of_torchvision_and_timm(name: str) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"layers": (1, 2, 1, 1, 1)}, {"block": "basic", "shortcut": "C"}, {"shortcut": "D"},
-        {"order": "pre", "norm": "group", "shortcut": "C"}, {"norm": "none", "stem": "deep"},
-        {"stem": "tiered", "stem_width": 17, "stem_pool": "conv"}, {"stem": "3x3", "stem_pool": "none", "stem_width": 12},
-        {"attention": "se", "se_reduction": 4}, {"attention": "eca", "in_channels": 7, "num_classes": 3},
-        {"groups": 8, "base_width": 12}, {"planes": (16, 24, 40, 64)}, {"block": "basic", "planes": (5, 7, 7, 9)},
+        {"layers": (1, 2, 1, 1, 1)},
+        {"block": "basic", "shortcut": "C"},
+        {"shortcut": "D"},
+        {"order": "pre", "norm": "group", "shortcut": "C"},
+        {"norm": "none", "stem": "deep"},
+        {"stem": "tiered", "stem_width": 17, "stem_pool": "conv"},
+        {"stem": "3x3", "stem_pool": "none", "stem_width": 12},
+        {"attention": "se", "se_reduction": 4},
+        {"attention": "eca", "in_channels": 7, "num_classes": 3},
+        {"groups": 8, "base_width": 12},
+        {"planes": (16, 24, 40, 64)},
+        {"block": "basic", "planes": (5, 7, 7, 9)},
         {"layers": (2,), "planes": (16,)},
     ],
-)  # fmt: skip
+)
 def test_our_own_networks(changes: dict[str, Any]) -> None:
     wanted = ResNetConfig(**{"layers": (1, 2, 1, 1)} | changes)
     state = build(wanted, "meta").state_dict()
@@ -127,9 +134,12 @@ def test_what_is_asked_fits_and_nothing_else_does() -> None:
     config = preset("resnet50")
     state = build(config, "meta").state_dict()
     assert unseen(config, state) == {
-        "stride_in": ("3x3", "1x1"), "stem_pool": ("max", "none"), "output_stride": (32, 16, 8),
-        "activation": ("relu", "leaky_relu", "elu", "silu", "gelu"), "antialias": ("none", "blur", "avg"),
-    }  # fmt: skip
+        "stride_in": ("3x3", "1x1"),
+        "stem_pool": ("max", "none"),
+        "output_stride": (32, 16, 8),
+        "activation": ("relu", "leaky_relu", "elu", "silu", "gelu"),
+        "antialias": ("none", "blur", "avg"),
+    }
     for name, values in unseen(config, state).items():
         for value in values:
             assert not mismatches(config.with_(**{name: value})[0], state)
@@ -153,8 +163,19 @@ def test_dilation_is_asked() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["resnest14d", "res2net50_26w_4s", "skresnet18", "densenet121", "vgg11", "vit_tiny_patch16_224", "regnety_002", "ecaresnet50d_pruned", "gcresnet50t"],
-)  # fmt: skip
+    "name",
+    [
+        "resnest14d",
+        "res2net50_26w_4s",
+        "skresnet18",
+        "densenet121",
+        "vgg11",
+        "vit_tiny_patch16_224",
+        "regnety_002",
+        "ecaresnet50d_pruned",
+        "gcresnet50t",
+    ],
+)
 def test_other_networks_are_a_sentence(name: str) -> None:
     with torch.device("meta"):
         state = timm.create_model(name).state_dict()
@@ -165,13 +186,16 @@ def test_other_networks_are_a_sentence(name: str) -> None:
 @pytest.mark.parametrize(
     "state",
     [
-        {}, {"conv1.weight": torch.zeros(64, 3, 7, 7)}, {"layer1.0.conv1.weight": torch.zeros(3)},
-        {"layer9999.9999.conv1.weight": torch.zeros(3)}, {"layer0.0.conv1.weight": torch.zeros(3)},
+        {},
+        {"conv1.weight": torch.zeros(64, 3, 7, 7)},
+        {"layer1.0.conv1.weight": torch.zeros(3)},
+        {"layer9999.9999.conv1.weight": torch.zeros(3)},
+        {"layer0.0.conv1.weight": torch.zeros(3)},
         {f"layer1.{i}.conv{j}.weight": torch.zeros(1, 1, 1, 1) for i in range(1001) for j in (1, 2)}
         | {"conv1.weight": torch.zeros(1, 3, 7, 7)},
     ],
     ids=["empty", "stem alone", "no kernel", "far away", "stage 0", "too deep"],
-)  # fmt: skip
+)
 def test_nonsense_is_a_sentence(state: dict[str, Tensor]) -> None:
     with pytest.raises(ConfigError):
         infer_config(state)
@@ -345,9 +369,10 @@ def test_calls_that_torch_allows_but_can_take_any_memory(name: str, monkeypatch:
 def test_truncated_files(kind: str, keep: float) -> None:
     state = small_state()
     whole = {
-        "zip": saved(state), "legacy": saved(state, _use_new_zipfile_serialization=False),
+        "zip": saved(state),
+        "legacy": saved(state, _use_new_zipfile_serialization=False),
         "safetensors": safetensors.torch.save(state),
-    }[kind]  # fmt: skip
+    }[kind]
     cut = int(keep * len(whole)) if isinstance(keep, float) else keep
     refused(whole[:cut])
 
@@ -383,9 +408,11 @@ def test_names_are_shown_as_text(text: str) -> None:
     clean = text.encode("utf-8", "replace").decode()
     weights = {f"{clean[:400]}.weight": torch.zeros(2, dtype=torch.int8)}
     files = [
-        b"", saved(weights), safetensors.torch.save(weights),
+        b"",
+        saved(weights),
+        safetensors.torch.save(weights),
         b"\x80\x02c" + clean.replace("\n", " ").encode() + b"\nx\n)R.",
-    ]  # fmt: skip
+    ]
     shown = []
     for data in files:
         with pytest.raises(WeightsError) as caught:
@@ -403,11 +430,27 @@ def test_names_are_shown_as_text(text: str) -> None:
 @pytest.mark.parametrize(
     "config",
     [
-        "", "[]", "null", "3", '"x"', "{", "[" * 5000, '{"layers":' * 3000, '{"layers": [[1]]}', '{"layers": {"a": 1}}',
-        '{"layers": [1e999]}', '{"layers": [' + "1," * 4000 + "1]}", '{"layers": 1' + "0" * 5000 + "}", '{"planes": "\\ud800"}',
-        '{"nothing": 1}', '{"groups": true}', '{"layers": [500, 500, 500]}', "x" * 100_000, '{"num_classes": NaN}',
+        "",
+        "[]",
+        "null",
+        "3",
+        '"x"',
+        "{",
+        "[" * 5000,
+        '{"layers":' * 3000,
+        '{"layers": [[1]]}',
+        '{"layers": {"a": 1}}',
+        '{"layers": [1e999]}',
+        '{"layers": [' + "1," * 4000 + "1]}",
+        '{"layers": 1' + "0" * 5000 + "}",
+        '{"planes": "\\ud800"}',
+        '{"nothing": 1}',
+        '{"groups": true}',
+        '{"layers": [500, 500, 500]}',
+        "x" * 100_000,
+        '{"num_classes": NaN}',
     ],
-)  # fmt: skip
+)
 def test_a_configuration_that_is_none_is_ignored(config: str) -> None:
     file = read_file(safetensors.torch.save(small_state(), {"config": config}), "mine")
     assert file.declared_config is None
@@ -551,17 +594,37 @@ def test_a_safetensors_header_that_lies() -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        b"", b"[]", b"{}", b"\xff", b"[" * 5000, {}, {"contents": []}, {"refused": "x\n\x1b[31m" * 100}, {"contents": {"a": []}},
+        b"",
+        b"[]",
+        b"{}",
+        b"\xff",
+        b"[" * 5000,
+        {},
+        {"contents": []},
+        {"refused": "x\n\x1b[31m" * 100},
+        {"contents": {"a": []}},
         *(
-            {"contents": {"a": entry}} for entry in (
-                ["float32", [2], [1], 0, -8], ["float32", [2], [1], -2, 8], ["float32", [2], [-1], 0, 0], ["float32", [-2], [1], 0, 0],
-                ["float32", [2, 2], [1], 0, 0], ["float32", [2.0], [1], 0, 0], ["float32", [26], [1], 0, 0], ["float32", [25], [1], 1, 0],
-                ["float32", [25], [1], 0, 4], ["float32", [0], [1], 0, 2**60], ["load", [0], [1], 0, 0], ["load", [1], [1], 0, 0],
-                [[], [1], [1], 0, 0], ["float32", 3, 3, 0, 0], ["float32", [1] * 30, [1] * 30, 0, 0],
+            {"contents": {"a": entry}}
+            for entry in (
+                ["float32", [2], [1], 0, -8],
+                ["float32", [2], [1], -2, 8],
+                ["float32", [2], [-1], 0, 0],
+                ["float32", [-2], [1], 0, 0],
+                ["float32", [2, 2], [1], 0, 0],
+                ["float32", [2.0], [1], 0, 0],
+                ["float32", [26], [1], 0, 0],
+                ["float32", [25], [1], 1, 0],
+                ["float32", [25], [1], 0, 4],
+                ["float32", [0], [1], 0, 2**60],
+                ["load", [0], [1], 0, 0],
+                ["load", [1], [1], 0, 0],
+                [[], [1], [1], 0, 0],
+                ["float32", 3, 3, 0, 0],
+                ["float32", [1] * 30, [1] * 30, 0, 0],
             )
         ),
     ],
-)  # fmt: skip
+)
 def test_what_the_process_answers_is_checked(answer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """For a file may have taken it over: what it says of 100 bytes."""
     said = answer if isinstance(answer, bytes) else json.dumps(answer).encode()

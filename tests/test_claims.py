@@ -111,9 +111,10 @@ def test_filter_sizes():
 
 def test_shrinking_bottleneck():
     strided = [
-        name for name, m in torchvision.models.resnet50().named_modules()
+        name
+        for name, m in torchvision.models.resnet50().named_modules()
         if re.fullmatch(r"layer\d\.\d\.conv2", name) and m.stride == (2, 2)
-    ]  # fmt: skip
+    ]
     found, finding = numbers("shrink"), BY_KEY["shrink"].check()
     assert found["Their 3×3 shrinks the map (v1.5) blocks"] == len(strided) == 3
     assert found["Their 3×3 shrinks it in v1 blocks"] == 0
@@ -154,11 +155,17 @@ def test_degradation():
 @pytest.mark.parametrize(
     ("commands", "said"),
     [
-        ({"plain56": 5, "resnet56": 5, "plain20": 8, "resnet20": 8}, ["shares one recipe", "those two depths do not compare"]),
-        ({"plain56": 5, "resnet56": 8, "plain20": 8, "resnet20": 8}, ["is no comparison", "those two depths do not compare"]),
+        (
+            {"plain56": 5, "resnet56": 5, "plain20": 8, "resnet20": 8},
+            ["shares one recipe", "those two depths do not compare"],
+        ),
+        (
+            {"plain56": 5, "resnet56": 8, "plain20": 8, "resnet20": 8},
+            ["is no comparison", "those two depths do not compare"],
+        ),
         ({"plain56": 8, "resnet56": 8, "plain20": 8, "resnet20": 8}, ["shares one recipe"]),
     ],
-)  # fmt: skip
+)
 def test_the_length_of_training_is_said(monkeypatch, commands, said):
     def read(path):
         name = path.stem

@@ -35,8 +35,11 @@ NETWORKS = {
     "resnet50": ("resnet50", ResNetConfig()),
     "ResNet-18": ("ResNet-18", preset("resnet18")),
     "query": ("block=basic&layers=1-2&attention=eca", ResNetConfig(block="basic", layers=(1, 2), attention="eca")),
-    "link": ("https://example.org/?order=pre&shortcut=D&layers=1-1", ResNetConfig(order="pre", shortcut="D", layers=(1, 1))),
-}  # fmt: skip
+    "link": (
+        "https://example.org/?order=pre&shortcut=D&layers=1-1",
+        ResNetConfig(order="pre", shortcut="D", layers=(1, 1)),
+    ),
+}
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -217,7 +220,10 @@ def test_the_part_of_a_link_after_the_question_mark(view: View, capsys: pytest.C
 # -- where it goes ------------------------------------------------------------------------
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [("export", "resnet20", kind) for kind in sorted(EXPORTS)] + [("summary", "resnet20"), ("compare", "resnet20", "resnet50")]  # fmt: skip
+DOCUMENTS = [("export", "resnet20", kind) for kind in sorted(EXPORTS)] + [
+    ("summary", "resnet20"),
+    ("compare", "resnet20", "resnet50"),
+]
 
 
 def document(*arguments: str) -> str:
@@ -259,7 +265,9 @@ def test_output_names_the_file(arguments: tuple[str, ...], tmp_path: Path, capsy
     assert path.read_bytes() == document(*arguments).encode("utf-8")
 
 
-@pytest.mark.parametrize("command", ["summary resnet20", "export resnet20 svg", "compare resnet20 resnet50", "degradation --steps 100"])  # fmt: skip
+@pytest.mark.parametrize(
+    "command", ["summary resnet20", "export resnet20 svg", "compare resnet20 resnet50", "degradation --steps 100"]
+)
 @pytest.mark.parametrize("place", ["", "file/below", "x" * 300])
 def test_a_file_that_cannot_be_written_is_named(
     command: str, place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -321,12 +329,16 @@ def test_the_bench_makes_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> N
         ("", ["playwright", "websockets"], "clicks and visitors cannot be measured without playwright and websockets"),
         ("", ["torchinfo"], "traces cannot be measured without torchinfo: install by `pip install torchinfo`"),
         ("--only visitors captures", ["websockets"], "visitors cannot be measured without websockets"),
-        ("--no-browser", ["playwright", "websockets", "torchinfo"], "traces and visitors cannot be measured without torchinfo and websockets"),
+        (
+            "--no-browser",
+            ["playwright", "websockets", "torchinfo"],
+            "traces and visitors cannot be measured without torchinfo and websockets",
+        ),
         ("--only captures", ["playwright", "websockets", "torchinfo"], ""),
         ("--only traces captures", ["playwright", "websockets"], ""),
         ("--no-browser", ["playwright"], ""),
     ],
-)  # fmt: skip
+)
 def test_what_the_bench_lacks_is_said_before_it_measures(
     arguments: str, missing: list[str], words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -406,10 +418,18 @@ def test_a_bug_is_shown_as_one(kind: type[Exception], monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     "arguments",
     [
-        [], ["summary"], ["export", "resnet50"], ["export", "resnet50", "pdf"], ["show", "resnet50"], ["compare", "resnet50"],
-        ["summary", "resnet50", "--output"], ["degradation", "--seeds", "one"], ["bench", "--only", "nothing"], ["bench", "x"],
+        [],
+        ["summary"],
+        ["export", "resnet50"],
+        ["export", "resnet50", "pdf"],
+        ["show", "resnet50"],
+        ["compare", "resnet50"],
+        ["summary", "resnet50", "--output"],
+        ["degradation", "--seeds", "one"],
+        ["bench", "--only", "nothing"],
+        ["bench", "x"],
     ],
-)  # fmt: skip
+)
 def test_what_is_no_command_shows_the_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)
@@ -438,11 +458,18 @@ def test_the_command_itself(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("summary", "\x1b[31m"), ("summary", "layers=\x1b]0;x\x07\u202e"), ("summary", "\n\r=1"), ("summary", "resnet18", "--size", "\x1b[2J"),
-        ("summary", "resnet18", "\x1b[31m"), ("export", "resnet18", "\x1b[31m"), ("summary", "resnet18", "--output", "\x1b[31m\0"),
-        ("degradation", "--settings", "rate-\x1b[31m"), ("degradation", "--steps", "\x1b[31m"), ("summary", "x" * 100_000),
+        ("summary", "\x1b[31m"),
+        ("summary", "layers=\x1b]0;x\x07\u202e"),
+        ("summary", "\n\r=1"),
+        ("summary", "resnet18", "--size", "\x1b[2J"),
+        ("summary", "resnet18", "\x1b[31m"),
+        ("export", "resnet18", "\x1b[31m"),
+        ("summary", "resnet18", "--output", "\x1b[31m\0"),
+        ("degradation", "--settings", "rate-\x1b[31m"),
+        ("degradation", "--steps", "\x1b[31m"),
+        ("summary", "x" * 100_000),
     ],
-)  # fmt: skip
+)
 def test_what_is_typed_is_shown_as_text(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     """A terminal obeys none of it."""
     try:
@@ -510,9 +537,11 @@ def test_help_needs_no_torch(tmp_path: Path) -> None:
 def completed(words: str) -> list[str]:
     """What bash is offered after a line that was begun."""
     environment = {
-        "PYTHONPATH": str(ROOT), "_RESNET_EXPLORER_COMPLETE": "complete_bash",
-        "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1),
-    }  # fmt: skip
+        "PYTHONPATH": str(ROOT),
+        "_RESNET_EXPLORER_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split(" ")) - 1),
+    }
     script = "import sys; from explorer.cli import command; sys.exit(command())"
     ran = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, encoding="utf-8")
     assert (ran.returncode, ran.stderr) == (0, "")
@@ -573,9 +602,11 @@ def test_summary_as_json_holds_what_the_trace_does(capsys: pytest.CaptureFixture
     assert ResNetConfig.from_json(json.dumps(found["config"])) == traced.config
     assert (found["title"], found["preset"], found["image_size"]) == ("Custom ResNet, depth 8", None, [48, 64])
     assert found["memory"] == {
-        "peak": traced.inference_memory.bytes, "peak_at": traced.inference_memory.layer.name,
-        "least": traced.least_memory.bytes, "training": traced.training_memory,
-    }  # fmt: skip
+        "peak": traced.inference_memory.bytes,
+        "peak_at": traced.inference_memory.layer.name,
+        "least": traced.least_memory.bytes,
+        "training": traced.training_memory,
+    }
     assert found["receptive_field"] == traced.field._asdict()
     assert found["remarks"] == [traced.beyond_windows()]
     assert [layer["name"] for layer in found["layers"]] == [layer.name for layer in traced.layers]
@@ -583,8 +614,12 @@ def test_summary_as_json_holds_what_the_trace_does(capsys: pytest.CaptureFixture
         assert shown["inputs"] == [*traced.sources(layer)]
         assert shown["output"] == [*layer.out_shape]
         assert [shown[key] for key in ("kernel", "stride", "padding", "dilation", "groups")] == [
-            layer.kernel, layer.stride, layer.padding, layer.dilation, layer.groups,
-        ]  # fmt: skip
+            layer.kernel,
+            layer.stride,
+            layer.padding,
+            layer.dilation,
+            layer.groups,
+        ]
         assert shown["receptive_field"] == layer.field._asdict()
 
 
@@ -697,13 +732,21 @@ def test_a_port_that_is_taken_is_a_sentence(commands: list[list[str]], capsys: p
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("--port 0", "0 is not a port, a whole number from 1 to 65535"), ("--port x", "x is not a whole number"), ("--no-browser summary resnet18", "for the app"),
+        ("--port 0", "0 is not a port, a whole number from 1 to 65535"),
+        ("--port x", "x is not a whole number"),
+        ("--no-browser summary resnet18", "for the app"),
         ("show", "No such command 'show'; the commands are summary, compare, export, degradation, bench"),
-        ("summary", "Missing argument 'NETWORK'"), ("summary resnet18 --szie 3", "--size"), ("compare resnet18", "Missing argument 'B'"),
-        ("export resnet18 pdf", "'csv', 'dot', 'json', 'py', 'svg'"), ("export resnet18 json --json", "No such option"),
-        ("degradation --steps many", "many is not a whole number"), ("bench --only nothing", "'traces', 'captures'"), ("bench --attacks", "requires an argument"), ("degradation --seeds", "requires an argument"),
+        ("summary", "Missing argument 'NETWORK'"),
+        ("summary resnet18 --szie 3", "--size"),
+        ("compare resnet18", "Missing argument 'B'"),
+        ("export resnet18 pdf", "'csv', 'dot', 'json', 'py', 'svg'"),
+        ("export resnet18 json --json", "No such option"),
+        ("degradation --steps many", "many is not a whole number"),
+        ("bench --only nothing", "'traces', 'captures'"),
+        ("bench --attacks", "requires an argument"),
+        ("degradation --seeds", "requires an argument"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_command_is_a_sentence(
     arguments: str, words: str, commands: list[list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:

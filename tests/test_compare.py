@@ -26,10 +26,17 @@ from explorer.views.compare import Shown, parse_shown
 from resnet import OPTIONS, PRESETS, ConfigError, ResNetConfig, build, preset
 
 PAIRS = [
-    ("resnet34", "resnet50"), ("resnet50_v1", "resnet50"), ("plain34", "resnet34"), ("resnet18", "resnet50"),
-    ("resnet50", "resnet50d"), ("resnext50_32x4d", "resnet20"), ("resnet20", "resnext50_32x4d"),
-    ("resnet50", "resnetv2_50"), ("seresnet50", "resnet101"), ("resnet56", "plain20"),
-]  # fmt: skip
+    ("resnet34", "resnet50"),
+    ("resnet50_v1", "resnet50"),
+    ("plain34", "resnet34"),
+    ("resnet18", "resnet50"),
+    ("resnet50", "resnet50d"),
+    ("resnext50_32x4d", "resnet20"),
+    ("resnet20", "resnext50_32x4d"),
+    ("resnet50", "resnetv2_50"),
+    ("seresnet50", "resnet101"),
+    ("resnet56", "plain20"),
+]
 
 
 def of(*names: str) -> list[ResNetConfig]:
@@ -86,8 +93,19 @@ def test_rows_keep_the_order_of_both_where_they_agree() -> None:
     found = compare(*of("resnet34", "resnet50"))
     slots = [row.role.slot for row in found.rows if row.role[:3] == ("stage", 2, 0)]
     assert slots == [
-        "conv1", "bn1", "act1", "conv2", "bn2", "act2", "conv3", "bn3", "downsample.0", "downsample.1", "add", "act",
-    ]  # fmt: skip
+        "conv1",
+        "bn1",
+        "act1",
+        "conv2",
+        "bn2",
+        "act2",
+        "conv3",
+        "bn3",
+        "downsample.0",
+        "downsample.1",
+        "add",
+        "act",
+    ]
 
 
 def beside(a: ResNetConfig, b: ResNetConfig, *place: str | int) -> list[tuple[str, str]]:
@@ -113,8 +131,12 @@ def test_the_projections_of_b_and_d_stand_beside_each_other() -> None:
     """D numbers its 1×1 and norm one higher, since its averaging comes first."""
     found = beside(ResNetConfig(), ResNetConfig(shortcut="D"), "stage", 2, 0)
     assert found[-5:] == [
-        ("", "downsample.0"), ("downsample.0", "downsample.1"), ("downsample.1", "downsample.2"), ("add", "add"), ("act", "act"),
-    ]  # fmt: skip
+        ("", "downsample.0"),
+        ("downsample.0", "downsample.1"),
+        ("downsample.1", "downsample.2"),
+        ("add", "add"),
+        ("act", "act"),
+    ]
 
 
 def test_what_replaces_a_layer_stands_beside_it() -> None:
@@ -301,12 +323,17 @@ def test_a_comparisons_link_is_readable() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "takes one of 103 names"), ("resnet51", "such as resnet"), ("resnet50,", "takes one of"),
-        ("resnet18,resnet34,resnet50,resnet101", "at most 3"), ("block=basic&groups=2", "groups in it takes"),
-        ("block=none", "one of basic, bottleneck"), ("with=" * 3000, "option in it takes"), ("[a](b)=1", "one of layers"),
+        ("", "takes one of 103 names"),
+        ("resnet51", "such as resnet"),
+        ("resnet50,", "takes one of"),
+        ("resnet18,resnet34,resnet50,resnet101", "at most 3"),
+        ("block=basic&groups=2", "groups in it takes"),
+        ("block=none", "one of basic, bottleneck"),
+        ("with=" * 3000, "option in it takes"),
+        ("[a](b)=1", "one of layers"),
     ],
     ids=lambda text: text[:20],
-)  # fmt: skip
+)
 def test_a_wrong_comparison_is_a_sentence(text: str, words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_others(text)
@@ -321,11 +348,14 @@ def test_a_wrong_comparison_is_a_sentence(text: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("text", "config"),
     [
-        ("resnet18", preset("resnet18")), (" ResNet-18 ", preset("resnet18")), ("https://example.org/", ResNetConfig()),
+        ("resnet18", preset("resnet18")),
+        (" ResNet-18 ", preset("resnet18")),
+        ("https://example.org/", ResNetConfig()),
         ("https://example.org/compare?block=basic&size=64&with=resnet18", ResNetConfig(block="basic")),
-        ("?shortcut=C", ResNetConfig(shortcut="C")), ("preset=resnet101&shortcut=C", replace(preset("resnet101"), shortcut="C")),
+        ("?shortcut=C", ResNetConfig(shortcut="C")),
+        ("preset=resnet101&shortcut=C", replace(preset("resnet101"), shortcut="C")),
     ],
-)  # fmt: skip
+)
 def test_a_pasted_network(text: str, config: ResNetConfig) -> None:
     assert parse_network(text).config == config
 
@@ -376,9 +406,12 @@ def test_columns_align_the_last_convolution_of_a_deep_stem() -> None:
     traces = [trace(config) for config in (ResNetConfig(), ResNetConfig(stem="deep"), ResNetConfig(antialias="blur"))]
     stems = [[part and part.identifier for part in one.parts] for one in columns(traces) if one.group == "stem"]
     assert stems == [
-        [None, "conv1.0", None], [None, "conv1.3", None], ["conv1", "conv1.6", "conv1"],
-        [None, None, "maxpool.0"], ["maxpool", "maxpool", "maxpool.1"],
-    ]  # fmt: skip
+        [None, "conv1.0", None],
+        [None, "conv1.3", None],
+        ["conv1", "conv1.6", "conv1"],
+        [None, None, "maxpool.0"],
+        ["maxpool", "maxpool", "maxpool.1"],
+    ]
 
 
 def test_columns_align_blocks_and_show_gaps() -> None:
@@ -414,9 +447,11 @@ def test_every_block_is_drawn_once_for_its_network(names: tuple[str, ...]) -> No
     for part in ("layer2.0", "stem", "head"):
         slots = identifiers(detail(traces, labels(of(*names)), part).svg())
         here = [
-            f"{number} {layer.name}" for number, traced in enumerate(traces) for layer in traced.layers
+            f"{number} {layer.name}"
+            for number, traced in enumerate(traces)
+            for layer in traced.layers
             if part in (layer.role.part, f"layer{layer.role.stage}.{layer.role.block}")
-        ]  # fmt: skip
+        ]
         assert sorted(slots) == sorted(here)
     with pytest.raises(ValueError, match="no network has"):
         detail(traces, labels(of(*names)), "layer9.0")
@@ -577,10 +612,16 @@ def test_a_link_that_shows_what_is_not_there() -> None:
 @pytest.mark.parametrize(
     ("at", "words"),
     [
-        ("layer2.1.conv1", "Block 1 of stage 2"), ("layer2.1", "Block 1 of stage 2"), ("fc", "Head"), ("stem", "Stem"),
-        ("conv1.3", "Stem"), ("conv1", "Block 0 of stage 1"), ("layer1", "Block 0 of stage 1"), ("](x)", "Block 0 of stage 1"),
+        ("layer2.1.conv1", "Block 1 of stage 2"),
+        ("layer2.1", "Block 1 of stage 2"),
+        ("fc", "Head"),
+        ("stem", "Stem"),
+        ("conv1.3", "Stem"),
+        ("conv1", "Block 0 of stage 1"),
+        ("layer1", "Block 0 of stage 1"),
+        ("](x)", "Block 0 of stage 1"),
     ],
-)  # fmt: skip
+)
 def test_the_page_shows_the_chosen_block(at: str, words: str) -> None:
     """What the link names in either network, else the first block that differs."""
     app = opened("compare", stem="deep", at=at, **{"with": "resnet50d"})

@@ -112,15 +112,27 @@ def test_a_list_is_a_tuple_and_a_whole_number_a_float() -> None:
 @pytest.mark.parametrize(
     ("typed", "name"),
     [
-        ("ResNet-50", "resnet50"), ("resnet 50", "resnet50"), ("RESNET50", "resnet50"), ("resnet50\n", "resnet50"),
-        ("resnet-50d", "resnet50d"), ("wide-resnet50-2", "wide_resnet50_2"), ("Wide ResNet-50-2", "wide_resnet50_2"),
-        ("resnext50-32x4d", "resnext50_32x4d"), ("ResNeXt-50 32×4d", "resnext50_32x4d"),
-        ("resnet20-fashion", "resnet20_fashion"), ("RESNET20_FASHION", "resnet20_fashion"),
-        ("timm/resnet50.a1_in1k", "resnet50"), ("resnet50.tv_in1k", "resnet50"), ("hf-hub:timm/resnet18.a1_in1k", "resnet18"),
-        ("hf_hub:timm/resnet50_gn.a1h_in1k", "resnet50_gn"), ("https://huggingface.co/timm/resnet50d.ra2_in1k", "resnet50d"),
-        ("ResNet-50 v1", "resnet50_v1"), ("ResNet-50 v1.5", "resnet50"), ("SE-ResNet-50", "seresnet50"),
+        ("ResNet-50", "resnet50"),
+        ("resnet 50", "resnet50"),
+        ("RESNET50", "resnet50"),
+        ("resnet50\n", "resnet50"),
+        ("resnet-50d", "resnet50d"),
+        ("wide-resnet50-2", "wide_resnet50_2"),
+        ("Wide ResNet-50-2", "wide_resnet50_2"),
+        ("resnext50-32x4d", "resnext50_32x4d"),
+        ("ResNeXt-50 32×4d", "resnext50_32x4d"),
+        ("resnet20-fashion", "resnet20_fashion"),
+        ("RESNET20_FASHION", "resnet20_fashion"),
+        ("timm/resnet50.a1_in1k", "resnet50"),
+        ("resnet50.tv_in1k", "resnet50"),
+        ("hf-hub:timm/resnet18.a1_in1k", "resnet18"),
+        ("hf_hub:timm/resnet50_gn.a1h_in1k", "resnet50_gn"),
+        ("https://huggingface.co/timm/resnet50d.ra2_in1k", "resnet50d"),
+        ("ResNet-50 v1", "resnet50_v1"),
+        ("ResNet-50 v1.5", "resnet50"),
+        ("SE-ResNet-50", "seresnet50"),
     ],
-)  # fmt: skip
+)
 def test_preset_names_are_forgiving(typed: str, name: str) -> None:
     assert preset(typed) == PRESETS[name]
 
@@ -190,8 +202,14 @@ def configs(draw: st.DrawFn, blocks: int | None = None) -> ResNetConfig:
         raise
 
 
-NARROW = {"planes": st.integers(1, 24), "stem_width": st.integers(4, 24), "groups": st.integers(1, 4),
-          "base_width": st.integers(64, 96), "in_channels": st.integers(1, 4), "num_classes": st.integers(1, 9)}  # fmt: skip
+NARROW = {
+    "planes": st.integers(1, 24),
+    "stem_width": st.integers(4, 24),
+    "groups": st.integers(1, 4),
+    "base_width": st.integers(64, 96),
+    "in_channels": st.integers(1, 4),
+    "num_classes": st.integers(1, 9),
+}
 
 
 @st.composite
@@ -199,8 +217,10 @@ def narrow(draw: st.DrawFn) -> ResNetConfig:
     """Configurations of all kinds, of few channels and at most two blocks a stage, that run in milliseconds."""
     stages = draw(st.integers(1, 4))
     values = {name: draw(NARROW.get(name, _values(name))) for name in OPTIONS if name not in ("layers", "planes")}
-    values |= {name: draw(st.lists(each, min_size=stages, max_size=stages).map(tuple))
-               for name, each in (("layers", st.integers(1, 2)), ("planes", NARROW["planes"]))}  # fmt: skip
+    values |= {
+        name: draw(st.lists(each, min_size=stages, max_size=stages).map(tuple))
+        for name, each in (("layers", st.integers(1, 2)), ("planes", NARROW["planes"]))
+    }
     if values["shortcut"] == "A":
         values["planes"] = tuple(sorted(values["planes"]))
     draft = SimpleNamespace(**values)
@@ -269,9 +289,7 @@ def test_any_json_is_a_configuration_or_a_sentence(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["", "{", "[]", "3", "null", '"layers"', "[" * 100_000, '{"layers": [3, 4'],
-    ids=lambda text: text[:12],
+    "text", ["", "{", "[]", "3", "null", '"layers"', "[" * 100_000, '{"layers": [3, 4'], ids=lambda text: text[:12]
 )
 def test_json_that_is_no_object(text: str) -> None:
     with pytest.raises(ConfigError) as caught:

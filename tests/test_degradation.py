@@ -144,11 +144,20 @@ def test_the_link_holds_the_settings_exactly(settings):
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        ("deep-20", "deep = 20"), ("deep-21", "deep = 21"), ("shallow-110", "shallow = 110"), ("seed--1", "seed = -1"),
-        ("steps-9", "steps = 9"), ("rate-2", "rate = 2"), ("rate-fast", "rate = fast"), ("steps-20", "warmup = 30"),
-        ("shortcut-none", "shortcut = none"), ("x-1", "training = x-1"), ("<b>", "training = <b>"), ("seed", "seed = (empty)"),
+        ("deep-20", "deep = 20"),
+        ("deep-21", "deep = 21"),
+        ("shallow-110", "shallow = 110"),
+        ("seed--1", "seed = -1"),
+        ("steps-9", "steps = 9"),
+        ("rate-2", "rate = 2"),
+        ("rate-fast", "rate = fast"),
+        ("steps-20", "warmup = 30"),
+        ("shortcut-none", "shortcut = none"),
+        ("x-1", "training = x-1"),
+        ("<b>", "training = <b>"),
+        ("seed", "seed = (empty)"),
     ],
-)  # fmt: skip
+)
 def test_what_is_not_accepted_gets_one_sentence(words, named):
     with pytest.raises(ConfigError, match=r"^.* is not accepted: [^\n]*\.$") as told:
         Settings.from_text(words)
@@ -286,7 +295,16 @@ def test_runs_go_into_a_file_and_come_back(tiny):
         assert ours.losses == pytest.approx(theirs.losses, abs=6e-5)
 
 
-@pytest.mark.parametrize("text", ["{}", "[]", "no", '{"command": "", "runs": [{"settings": {}}]}', '{"command": "", "runs": [{"settings": {"x": 1}}]}'])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        "[]",
+        "no",
+        '{"command": "", "runs": [{"settings": {}}]}',
+        '{"command": "", "runs": [{"settings": {"x": 1}}]}',
+    ],
+)
 def test_other_files_are_refused(text):
     with pytest.raises(ValueError, match=r".+"):
         from_json(text)
@@ -316,10 +334,17 @@ def test_command_line(tmp_path, capsys):
     found = from_json(out.read_text(encoding="utf-8"))
     assert found.command == f"python -m explorer degradation --steps 10 12 --seeds 0 3 --settings {base}"
     assert [(run.settings.steps, run.settings.seed) for runs in found.groups.values() for run in runs] == [
-        (10, 0), (10, 3), (12, 0), (12, 3),
-    ]  # fmt: skip
+        (10, 0),
+        (10, 3),
+        (12, 0),
+        (12, 3),
+    ]
     assert "Plain-14" in capsys.readouterr().out
-    for wrong, words in (("--steps 5", "steps = 5 is not accepted"), ("--settings x", "training = x is not accepted"), (f"--cut {tmp_path}", "Fashion-MNIST")):  # fmt: skip
+    for wrong, words in (
+        ("--steps 5", "steps = 5 is not accepted"),
+        ("--settings x", "training = x is not accepted"),
+        (f"--cut {tmp_path}", "Fashion-MNIST"),
+    ):
         assert main(["degradation", "--output", str(out), *wrong.split()]) == 2
         assert words in capsys.readouterr().err
 
@@ -405,7 +430,10 @@ def test_settings_go_into_the_link():
     assert "Residual-110" in " ".join(texts(app))
 
 
-@pytest.mark.parametrize(("key", "typed", "named"), [("steps", "20", "warmup = 30"), ("rate", "fast", "rate = fast"), ("seed", "", "seed = (empty)")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("key", "typed", "named"),
+    [("steps", "20", "warmup = 30"), ("rate", "fast", "rate = fast"), ("seed", "", "seed = (empty)")],
+)
 def test_a_setting_that_is_not_accepted_gets_a_sentence(key, typed, named):
     app = degradation_page()
     select(app, f"training {key}", typed)

@@ -21,9 +21,20 @@ from resnet import PRESETS, ResNetConfig, preset
 SVG = "{http://www.w3.org/2000/svg}"
 ALL = frozenset(f"stage {number}" for number in range(1, 7))
 SOME = (
-    "resnet18", "resnet50", "resnet152", "resnet20", "plain20", "resnetrs50", "resnetblur50d", "resnetaa50",
-    "ecaresnet26t", "seresnext26d_32x4d", "resnet50_gn", "resnetv2_50t", "resnetv2_18",
-)  # fmt: skip
+    "resnet18",
+    "resnet50",
+    "resnet152",
+    "resnet20",
+    "plain20",
+    "resnetrs50",
+    "resnetblur50d",
+    "resnetaa50",
+    "ecaresnet26t",
+    "seresnext26d_32x4d",
+    "resnet50_gn",
+    "resnetv2_50t",
+    "resnetv2_18",
+)
 
 
 def small(**given: Any) -> Trace:
@@ -166,10 +177,18 @@ def arcs(drawing: Drawing) -> tuple[int, int]:
 @pytest.mark.parametrize(
     ("block", "shortcut", "projections"),
     [
-        ("bottleneck", "none", 0), ("bottleneck", "A", 4), ("bottleneck", "B", 4), ("bottleneck", "C", 16), ("bottleneck", "D", 4),
-        ("basic", "none", 0), ("basic", "A", 3), ("basic", "B", 3), ("basic", "C", 16), ("basic", "D", 3),
+        ("bottleneck", "none", 0),
+        ("bottleneck", "A", 4),
+        ("bottleneck", "B", 4),
+        ("bottleneck", "C", 16),
+        ("bottleneck", "D", 4),
+        ("basic", "none", 0),
+        ("basic", "A", 3),
+        ("basic", "B", 3),
+        ("basic", "C", 16),
+        ("basic", "D", 3),
     ],
-)  # fmt: skip
+)
 def test_arcs_are_shortcuts(block: str, order: str, shortcut: str, projections: int) -> None:
     traced = trace(ResNetConfig(block=block, order=order, shortcut=shortcut), 64)
     drawing = overview(traced, unfolded=ALL)
@@ -214,8 +233,9 @@ def test_the_selected_block_stays_visible(at: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("block", "expected"), [(2, ["0", "1", "2", "×5", "8"]), (3, ["0", "1", "2", "3", "×4", "8"]), (8, ["0", "1", "×6", "8"])]
-)  # fmt: skip
+    ("block", "expected"),
+    [(2, ["0", "1", "2", "×5", "8"]), (3, ["0", "1", "2", "3", "×4", "8"]), (8, ["0", "1", "×6", "8"])],
+)
 def test_a_fold_holds_more_than_one_block(block: int, expected: list[str]) -> None:
     traced = small(layers=(1, 9))
     assert shown(parse(overview(traced, f"layer2.{block}")), 2) == expected

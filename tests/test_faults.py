@@ -153,12 +153,17 @@ FASHION = View(BUNDLED["resnet20"], (28, 28))
 LINKS = (
     *(link("", View(preset(name))) for name in ("resnet18", "resnet34", "plain18", "resnet50_v1", "resnext50_32x4d")),
     *(link("", SMALL, tab=tab) for tab in ("Cost", "Ledger", "Receptive field")),
-    link("", SMALL, at="layer2.0"), link("", SMALL, pinned=preset("resnet56")), link("", View(image_size=(64, 96))),
+    link("", SMALL, at="layer2.0"),
+    link("", SMALL, pinned=preset("resnet56")),
+    link("", View(image_size=(64, 96))),
     *(link("compare", SMALL, others=(preset(name),)) for name in ("plain20", "resnet32")),
     *(link("kernels", tab=tab) for tab in ("The block", "The 1×1 convolution")),
-    link("source", SMALL), link("source", SMALL, explained="conv1"), link("experiments", training="seed-3"),
-    link("inference", FASHION), link("inference", FASHION, picture="0009-sneaker", off=("layer1.1",), tab="Inside the addition"),
-)  # fmt: skip
+    link("source", SMALL),
+    link("source", SMALL, explained="conv1"),
+    link("experiments", training="seed-3"),
+    link("inference", FASHION),
+    link("inference", FASHION, picture="0009-sneaker", off=("layer1.1",), tab="Inside the addition"),
+)
 
 
 def test_every_view_is_back_after_the_server_was_killed(server: Server) -> None:
@@ -221,9 +226,12 @@ def test_a_jobs_process_is_killed_then_the_server_is_stopped(server: Server) -> 
 AGAIN = "it ships with this app, so install that again"
 
 READERS: dict[str, Callable[[], Any]] = {
-    "samples.json": samples, "fashion-test.npz": labelled, "fashion-train.npz": degradation.training_images,
-    "degradation.json": degradation.shipped, "published.csv": published.published,
-}  # fmt: skip
+    "samples.json": samples,
+    "fashion-test.npz": labelled,
+    "fashion-train.npz": degradation.training_images,
+    "degradation.json": degradation.shipped,
+    "published.csv": published.published,
+}
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "noise", "a folder"])
@@ -232,7 +240,12 @@ def test_a_shipped_file_that_is_damaged_is_a_sentence(
     name: str, damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / name
-    for module, place, value in ((sample_files, "_SAMPLES", tmp_path), (degradation, "IMAGES", path), (degradation, "RUNS", path), (published, "FILE", path)):  # fmt: skip
+    for module, place, value in (
+        (sample_files, "_SAMPLES", tmp_path),
+        (degradation, "IMAGES", path),
+        (degradation, "RUNS", path),
+        (published, "FILE", path),
+    ):
         monkeypatch.setattr(module, place, value)
     whole = next((ROOT / "explorer").rglob(name)).read_bytes()
     if damage == "a folder":
@@ -283,10 +296,12 @@ def damaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 SAID = {
     link("inference", FASHION): [
-        f"resnet20.safetensors is missing: {AGAIN}; random weights work without it.", "Untrained: the names mean nothing yet",
+        f"resnet20.safetensors is missing: {AGAIN}; random weights work without it.",
+        "Untrained: the names mean nothing yet",
     ],
     link("inference", FASHION, weights="bundled", config=BUNDLED["resnet56"]): [
-        f"resnet56.safetensors is damaged: {AGAIN}", "Untrained: the names mean nothing yet",
+        f"resnet56.safetensors is damaged: {AGAIN}",
+        "Untrained: the names mean nothing yet",
     ],
     link("experiments", FASHION, config=BUNDLED["plain56"], tab="Identity"): [f"fashion-test.npz is damaged: {AGAIN}."],
     link("accuracy", SMALL): [f"published.csv is damaged: {AGAIN}."],
@@ -294,7 +309,7 @@ SAID = {
     link("experiments", FASHION, tab="Paths"): [f"resnet20.safetensors is missing: {AGAIN}"],
     link("experiments", FASHION, config=BUNDLED["plain20"], tab="Paths"): [f"plain20.safetensors is damaged: {AGAIN}"],
     link("claims"): ["published.csv is damaged", "resnet20.safetensors is missing", "cannot be checked."],
-}  # fmt: skip
+}
 
 
 def test_damaged_files_are_sentences_and_the_rest_of_the_app_is_there(server: Server, damaged: Server) -> None:

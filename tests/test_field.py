@@ -90,10 +90,16 @@ SMALL: dict[str, dict[str, Any]] = {
     "pre-activation": {"order": "pre"},
     "pre-activation, basic, D": {"order": "pre", "block": "basic", "shortcut": "D"},
     "dilated": {"layers": (1, 1, 2, 2), "planes": (2, 3, 4, 5), "output_stride": 8},
-    "dilated, D": {"layers": (1, 1, 2, 1), "planes": (2, 3, 4, 5), "output_stride": 8, "shortcut": "D", "block": "basic"},
+    "dilated, D": {
+        "layers": (1, 1, 2, 1),
+        "planes": (2, 3, 4, 5),
+        "output_stride": 8,
+        "shortcut": "D",
+        "block": "basic",
+    },
     "blur": {"antialias": "blur"},
     "plain": {"shortcut": "none"},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -210,12 +216,21 @@ def shares_outside(config: ResNetConfig, traced: Trace) -> dict[str, float]:
 @pytest.mark.parametrize(
     "options",
     [
-        {}, {"norm": "none"}, {"antialias": "blur", "shortcut": "D"}, {"order": "pre"}, {"shortcut": "none"},
-        {"norm": "group"}, {"norm": "group", "order": "pre"}, {"norm": "group", "stem": "deep", "shortcut": "none"},
-        {"attention": "se"}, {"attention": "eca", "shortcut": "none"}, {"attention": "se", "order": "pre"},
-        {"attention": "se", "block": "basic", "shortcut": "A"}, {"norm": "group", "attention": "eca", "shortcut": "D"},
+        {},
+        {"norm": "none"},
+        {"antialias": "blur", "shortcut": "D"},
+        {"order": "pre"},
+        {"shortcut": "none"},
+        {"norm": "group"},
+        {"norm": "group", "order": "pre"},
+        {"norm": "group", "stem": "deep", "shortcut": "none"},
+        {"attention": "se"},
+        {"attention": "eca", "shortcut": "none"},
+        {"attention": "se", "order": "pre"},
+        {"attention": "se", "block": "basic", "shortcut": "A"},
+        {"norm": "group", "attention": "eca", "shortcut": "D"},
     ],
-)  # fmt: skip
+)
 def test_gradient_leaves_the_window_where_a_sentence_says_so(options: dict[str, Any]) -> None:
     config = ResNetConfig(**{**NARROW, "planes": (8, 8, 8), "stem_width": 8, "activation": "silu", **options})
     traced = trace(config, 160)
@@ -253,7 +268,7 @@ PLACED: dict[str, tuple[dict[str, Any], tuple[int, int]]] = {
     "pre-activation": ({"order": "pre", "block": "basic"}, (99, 120)),
     "dilated": ({"layers": (1, 1, 1, 1), "planes": (2, 3, 4, 5), "output_stride": 8, "block": "basic"}, (161, 141)),
     "blur": ({"antialias": "blur", "block": "basic"}, (113, 150)),
-}  # fmt: skip
+}
 
 
 def drawn(layer: Layer, size: tuple[int, int], units: tuple[int, int], unit: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -349,10 +364,14 @@ def fresh(config: ResNetConfig) -> ResNet:
 @pytest.mark.parametrize(
     ("options", "at"),
     [
-        ({"block": "basic"}, "layer2.1.act"), ({}, "layer1.0.conv2"), ({"shortcut": "D", "stem": "deep"}, "layer2.0.add"),
-        ({"order": "pre"}, "layer2.0.conv3"), ({"norm": "none"}, "layer1.0.act"), ({"antialias": "blur"}, "layer2.0.act"),
+        ({"block": "basic"}, "layer2.1.act"),
+        ({}, "layer1.0.conv2"),
+        ({"shortcut": "D", "stem": "deep"}, "layer2.0.add"),
+        ({"order": "pre"}, "layer2.0.conv3"),
+        ({"norm": "none"}, "layer1.0.act"),
+        ({"antialias": "blur"}, "layer2.0.act"),
     ],
-)  # fmt: skip
+)
 def test_no_gradient_falls_outside_the_box(options: dict[str, Any], at: str) -> None:
     config = ResNetConfig(**{**NARROW, "planes": (8, 8, 8), **options})
     traced = trace(config)

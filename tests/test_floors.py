@@ -20,8 +20,10 @@ def dotted(path: str) -> str:
 
 ROOT = Path(__file__).parents[1]
 MODULES = [
-    path.relative_to(ROOT).as_posix() for folder in ("resnet", "explorer", "pages") for path in (ROOT / folder).rglob("*.py")
-]  # fmt: skip
+    path.relative_to(ROOT).as_posix()
+    for folder in ("resnet", "explorer", "pages")
+    for path in (ROOT / folder).rglob("*.py")
+]
 KNOWN = {*map(dotted, MODULES)}
 """Our modules and packages, in dots."""
 TESTS = [path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("*.py")]
@@ -184,8 +186,11 @@ def textual(call: ast.Call) -> bool:
     """Whether a call opens a file or a process for text. An `open` that is none of Python's has no mode to tell it by."""
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     keywords = {k.arg: k.value.value for k in call.keywords if isinstance(k.value, ast.Constant)}
-    modes = [value for value in (keywords.get("mode"), *(a.value for a in call.args if isinstance(a, ast.Constant)))
-             if isinstance(value, str) and re.fullmatch("[rwxabt+]{1,4}", value)]  # fmt: skip
+    modes = [
+        value
+        for value in (keywords.get("mode"), *(a.value for a in call.args if isinstance(a, ast.Constant)))
+        if isinstance(value, str) and re.fullmatch("[rwxabt+]{1,4}", value)
+    ]
     if name in ("read_text", "write_text"):
         return True
     if name in ("open", "fdopen"):
@@ -202,15 +207,32 @@ def test_text_is_utf8_by_name(path: str) -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        "path.read_text()", "Path('a', 'b').write_text(text)", "open(path)", "open(path, 'w')", "path.open('a')",
-        "path.open(newline='')", "gzip.open(path, mode='rt')", "os.fdopen(1, 'w')", "subprocess.run(command, text=True)",
+        "path.read_text()",
+        "Path('a', 'b').write_text(text)",
+        "open(path)",
+        "open(path, 'w')",
+        "path.open('a')",
+        "path.open(newline='')",
+        "gzip.open(path, mode='rt')",
+        "os.fdopen(1, 'w')",
+        "subprocess.run(command, text=True)",
     ],
-)  # fmt: skip
+)
 def test_a_call_that_leaves_the_encoding_open_is_seen(call: str) -> None:
     assert unencoded(call) == [call]
     assert unencoded(f"{call[:-1]}, encoding='utf-8')".replace("(, ", "(")) == []
 
 
-@pytest.mark.parametrize("call", ["open(path, 'rb')", "path.open('wb')", "os.fdopen(1, 'wb')", "sample.open()", "visit.open('/')", "Image.open(stream)"])  # fmt: skip
+@pytest.mark.parametrize(
+    "call",
+    [
+        "open(path, 'rb')",
+        "path.open('wb')",
+        "os.fdopen(1, 'wb')",
+        "sample.open()",
+        "visit.open('/')",
+        "Image.open(stream)",
+    ],
+)
 def test_a_call_without_text_is_none_of_them(call: str) -> None:
     assert unencoded(call) == []

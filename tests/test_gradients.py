@@ -217,10 +217,13 @@ def test_beyond_fp32() -> None:
 @pytest.mark.parametrize(
     ("ends", "words"),
     [
-        ((30.0, 2.0), "grows 15 times"), ((2.0, 30.0), "falls to 1/15"), ((1.0, 1.1), "keeps its size (0.91 times)"),
-        ((math.nan, 1.0), "leaves the range of fp32"), ((0.0, 1.0), "is zero at one end"),
+        ((30.0, 2.0), "grows 15 times"),
+        ((2.0, 30.0), "falls to 1/15"),
+        ((1.0, 1.1), "keeps its size (0.91 times)"),
+        ((math.nan, 1.0), "leaves the range of fp32"),
+        ((0.0, 1.0), "is zero at one end"),
     ],
-)  # fmt: skip
+)
 def test_words_for_a_change(ends: tuple[float, float], words: str) -> None:
     assert view.change(ends) == words
 

@@ -287,9 +287,16 @@ def test_who_came_back_keeps_the_session(runtime: Runtime) -> None:
 # -- messages -----------------------------------------------------------------------------
 
 NAMES = (
-    "set_run_on_save", "load_git_info", "nothing", "debug_disconnect_websocket", "debug_shutdown_runtime", "install_skills",
-    "dismiss_skills_nudge", "file names", "a query",
-)  # fmt: skip
+    "set_run_on_save",
+    "load_git_info",
+    "nothing",
+    "debug_disconnect_websocket",
+    "debug_shutdown_runtime",
+    "install_skills",
+    "dismiss_skills_nudge",
+    "file names",
+    "a query",
+)
 UNSENT = (BackMsg(clear_cache=True), *map(BackMsg.FromString, itemgetter(*NAMES)(messages())))
 
 
@@ -315,8 +322,9 @@ def test_what_no_browser_sends_is_left_out(own) -> None:
 def test_every_kind_of_message_is_let_in_or_left_out() -> None:
     kinds = {field.name for field in BackMsg.DESCRIPTOR.oneofs_by_name["type"].fields}
     assert kinds == {message.WhichOneof("type") for message in UNSENT if message.WhichOneof("type")} | {
-        "stop_script", "app_heartbeat"
-    }  # fmt: skip
+        "stop_script",
+        "app_heartbeat",
+    }
     assert not any(map(welcome, UNSENT))
     assert welcome(BackMsg(backend_operation_request={"deferred_file": {}}))
     assert welcome(BackMsg(file_urls_request={"file_names": ["x"]}))
@@ -372,9 +380,18 @@ def test_messages_come_no_faster_than_a_person_clicks(runtime: Runtime, monkeypa
 # -- values -------------------------------------------------------------------------------
 
 SELECTIONS = (
-    '{"selection": {"points": [{"customdata": null}]}}', '{"selection": {"rows": [99999]}}', '{"selection": {"rows": ["x"], "points": 5}}',
-    '{"selection": 5}', "[]", '{"chosen": {"a": 1}}', '{"chosen": ["a"]}', '{"chosen": 5}', '{"chosen": [1e999, null]}', '{"chosen": "<b>"}', "{",
-)  # fmt: skip
+    '{"selection": {"points": [{"customdata": null}]}}',
+    '{"selection": {"rows": [99999]}}',
+    '{"selection": {"rows": ["x"], "points": 5}}',
+    '{"selection": 5}',
+    "[]",
+    '{"chosen": {"a": 1}}',
+    '{"chosen": ["a"]}',
+    '{"chosen": 5}',
+    '{"chosen": [1e999, null]}',
+    '{"chosen": "<b>"}',
+    "{",
+)
 VALUES: dict[str, tuple[dict[str, Any], ...]] = {
     "Selectbox": tuple({"string_value": text} for text in ("", "<b>", "\0\u202e", "1e308")),
     "TextInput": tuple({"string_value": text} for text in ("", "<b>", "9" * 5000, "nan")),
@@ -419,10 +436,14 @@ def test_a_value_that_no_browser_sends(own, page: str) -> None:
 # -- links --------------------------------------------------------------------------------
 
 PAGES = {
-    "": ("Layers", "Cost", "Ledger", "graphviz"), "inference": ("Activations", "Weights", "Receptive field"), "compare": ("",),
-    "accuracy": ("",), "kernels": ("The block", "The 1×1 convolution"), "source": ("",),
+    "": ("Layers", "Cost", "Ledger", "graphviz"),
+    "inference": ("Activations", "Weights", "Receptive field"),
+    "compare": ("",),
+    "accuracy": ("",),
+    "kernels": ("The block", "The 1×1 convolution"),
+    "source": ("",),
     "experiments": ("Paths", "Degradation"),
-}  # fmt: skip
+}
 
 
 def test_links_that_nobody_meant_open(own) -> None:

@@ -109,7 +109,11 @@ def test_files_links_and_messages_are_the_same_on_each_run() -> None:
             assert attack.file() == attack.file()
     assert list(islice(random_links(3), 50)) == list(islice(random_links(3), 50))
     assert list(islice(random_links(3), 50)) != list(islice(random_links(4), 50))
-    kinds = {BackMsg.FromString(message).WhichOneof("type") for message in hostile.messages().values() if message[:1] not in (b"\0", b"\x80", b"\xff")}  # fmt: skip
+    kinds = {
+        BackMsg.FromString(message).WhichOneof("type")
+        for message in hostile.messages().values()
+        if message[:1] not in (b"\0", b"\x80", b"\xff")
+    }
     assert kinds >= {field.name for field in BackMsg.DESCRIPTOR.oneofs[0].fields} - {"clear_cache"}
 
 
@@ -140,9 +144,11 @@ BROKEN: dict[str, Result] = {
     "p95 3.00 s (limit 0.5 s)": replace(FINE, clicks=(0.1, 3.0, 3.0)),
     "memory ×1.20 (limit ×1.1)": replace(FINE, memory=(1000, 5000, 1200)),
     "a page failed": replace(FINE, said=Counter({"compare: the page failed for a visitor: KeyError: x": 1})),
-    "a file without data was read": replace(FINE, readable=False, said=Counter({"mine.pt was understood by its tensors": 1})),
+    "a file without data was read": replace(
+        FINE, readable=False, said=Counter({"mine.pt was understood by its tensors": 1})
+    ),
     "others saw: an exception": replace(FINE, failures=("an exception",)),
-}  # fmt: skip
+}
 
 
 def test_what_is_over_the_limit_is_said() -> None:
@@ -159,9 +165,28 @@ def test_what_is_over_the_limit_is_said() -> None:
 def test_a_line_has_what_was_measured() -> None:
     result = replace(FINE, memory=(2**30, 2**31, 2**30), said=Counter({hostile.LATE: 9, "it is damaged.": 2}))
     assert result.line().split() == [
-        "fine", "no", "ended,", "none", "left", "0.10", "s", "0.10", "s", "3.00", "s", "0.20", "s", "1,024", "2,048", "1,024", "×1.00",
-        "2×", "it", "is", "damaged.",
-    ]  # fmt: skip
+        "fine",
+        "no",
+        "ended,",
+        "none",
+        "left",
+        "0.10",
+        "s",
+        "0.10",
+        "s",
+        "3.00",
+        "s",
+        "0.20",
+        "s",
+        "1,024",
+        "2,048",
+        "1,024",
+        "×1.00",
+        "2×",
+        "it",
+        "is",
+        "damaged.",
+    ]
     assert "not measured" in replace(FINE, memory=None).line()
     assert "0× nothing" in replace(FINE, clicks=(), pictures=(), said=Counter()).line()
 

@@ -178,7 +178,9 @@ def test_plain_and_residual_blocks_have_the_same_weights() -> None:
             torch.testing.assert_close(residual(x), (bare.se(bare.branch(x)) + x).relu())
 
 
-@pytest.mark.parametrize("config", [small(shortcut="none"), small(norm="none"), small(attention="se"), small(attention="eca")], ids=name_of)  # fmt: skip
+@pytest.mark.parametrize(
+    "config", [small(shortcut="none"), small(norm="none"), small(attention="se"), small(attention="eca")], ids=name_of
+)
 def test_a_plain_block_can_copy(config: ResNetConfig) -> None:
     x = torch.rand(3, 8, 9, 9, generator=torch.Generator().manual_seed(0)) * 5
     blocks = new_blocks(config, Place(1, 3), plain=True, zero=False)
@@ -216,7 +218,9 @@ def test_where_there_are_no_such_weights() -> None:
         assert found.to_identity is None
         assert [one.kind for one in found.outcomes] == list(KINDS[:-1])
         with pytest.raises(ValueError, match=r"do not fit|no fixed inverse"):
-            become_identity(new_blocks(config, Place(2, 1), plain=True, zero=False), torch.rand(1, config.stage_channels[1], 4, 4))  # fmt: skip
+            become_identity(
+                new_blocks(config, Place(2, 1), plain=True, zero=False), torch.rand(1, config.stage_channels[1], 4, 4)
+            )
     wide = small(block="bottleneck", shortcut="B", base_width=256)
     assert obstacle(wide, 2) == ""
     assert of(run(wide), PLAIN_IDENTITY).difference < 1e-3
@@ -265,7 +269,10 @@ def test_what_can_be_afforded() -> None:
     assert affordable(large, Place(1, 1), trained=False) < MOST_NOISE
 
 
-@pytest.mark.parametrize(("number", "text"), [(0, "0"), (0.42, "0.42"), (129.4, "130"), (1.9e-6, "1.9·10⁻⁶"), (8e11, "8·10¹¹"), (12345, "12,000")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0"), (0.42, "0.42"), (129.4, "130"), (1.9e-6, "1.9·10⁻⁶"), (8e11, "8·10¹¹"), (12345, "12,000")],
+)
 def test_how_numbers_are_written(number: float, text: str) -> None:
     assert scientific(number) == text
 

@@ -34,9 +34,7 @@ from resnet import confined
 pillow_heif.register_heif_opener()
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
-CLASSES = {
-    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
-}  # fmt: skip
+CLASSES = {"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"}
 
 
 # -- building files -------------------------------------------------------------------------
@@ -142,9 +140,15 @@ def test_a_phones_film_after_a_jpeg_is_ignored():
 
 # The edges of the upright picture at which the first stored row and the first stored column lie (EXIF 2.3, tag 274).
 ORIENTATIONS = {
-    1: ("top", "left"), 2: ("top", "right"), 3: ("bottom", "right"), 4: ("bottom", "left"),
-    5: ("left", "top"), 6: ("right", "top"), 7: ("right", "bottom"), 8: ("left", "bottom"),
-}  # fmt: skip
+    1: ("top", "left"),
+    2: ("top", "right"),
+    3: ("bottom", "right"),
+    4: ("bottom", "left"),
+    5: ("left", "top"),
+    6: ("right", "top"),
+    7: ("right", "bottom"),
+    8: ("left", "bottom"),
+}
 OPPOSITE = {"top": "bottom", "bottom": "top", "left": "right", "right": "left"}
 
 
@@ -499,9 +503,16 @@ def test_large_pictures_of_today(name):
 def empty(mode: str, width: int, height: int, kind: str = "PNG", **tags: list[int]) -> bytes:
     """A file of zeros, made without the picture: a PNG, or a TIFF in one strip."""
     depth, colour, bits = {
-        "1": (1, 0, 1), "L": (8, 0, 8), "P": (8, 3, 8), "I;16": (16, 0, 16), "LA": (8, 4, 16), "RGB": (8, 2, 24),
-        "RGB;16": (16, 2, 48), "RGBA": (8, 6, 32), "CMYK": (8, 0, 32),
-    }[mode]  # fmt: skip
+        "1": (1, 0, 1),
+        "L": (8, 0, 8),
+        "P": (8, 3, 8),
+        "I;16": (16, 0, 16),
+        "LA": (8, 4, 16),
+        "RGB": (8, 2, 24),
+        "RGB;16": (16, 2, 48),
+        "RGBA": (8, 6, 32),
+        "CMYK": (8, 0, 32),
+    }[mode]
     row = -(-width * bits // 8) + (kind == "PNG")
     body = zeros(-(-row * height // MIB))
     if kind == "PNG":
@@ -511,9 +522,19 @@ def empty(mode: str, width: int, height: int, kind: str = "PNG", **tags: list[in
     kinds = {"RGB": 2, "RGB;16": 2, "RGBA": 2, "CMYK": 5}
     extra = {"t338": [2]} if mode in ("RGBA", "LA") else {}
     return tiff(
-        body, t256=[width], t257=[height], t258=[depth] * samples, t259=[8], t262=[kinds.get(mode, 1)], t273=[0],
-        t277=[samples], t278=[height], t279=[len(body)], **extra, **tags,
-    )  # fmt: skip
+        body,
+        t256=[width],
+        t257=[height],
+        t258=[depth] * samples,
+        t259=[8],
+        t262=[kinds.get(mode, 1)],
+        t273=[0],
+        t277=[samples],
+        t278=[height],
+        t279=[len(body)],
+        **extra,
+        **tags,
+    )
 
 
 def flat(mode: str, width: int, height: int, kind: str, **options) -> bytes:
@@ -531,7 +552,7 @@ LARGEST = {
     "WebP RGBA": lambda *size: flat("RGBA", *size, "WEBP", method=0, lossless=True, quality=0),
     "GIF P": lambda *size: flat("P", *size, "GIF"),
     "BMP 1": lambda *size: flat("1", *size, "BMP"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", LARGEST)
@@ -598,10 +619,13 @@ def test_big_tiff_is_refused():
 # -- files made to hurt ---------------------------------------------------------------------
 
 OPENED = {
-    "a PNG whose pixels go on": "opened 1 1", "a PNG of nine million orientations": "opened 3 2",
-    "a GIF of long comments": "opened 4 4", "a TIFF of rows far beyond it": "opened 16 16",
-    "a JPEG of a hundred scans": "opened 4096 4096", "a JPEG of four hundred scans": "opened 2000 2000",
-}  # fmt: skip
+    "a PNG whose pixels go on": "opened 1 1",
+    "a PNG of nine million orientations": "opened 3 2",
+    "a GIF of long comments": "opened 4 4",
+    "a TIFF of rows far beyond it": "opened 16 16",
+    "a JPEG of a hundred scans": "opened 4096 4096",
+    "a JPEG of four hundred scans": "opened 2000 2000",
+}
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -654,12 +678,27 @@ PIXELS = bytes(12)
 @pytest.mark.parametrize(
     "answer",
     [
-        b"", b"\n", b"{}\n", b"[]\n", b"2\n", b'"size"\n', b'{"size": [2, 2]}\n' + PIXELS[1:], b'{"size": [2, 2]}' + PIXELS,
-        b'{"size": [2, 2]}\n' + PIXELS + b"x", b'{"size": [-2, -2]}\n' + PIXELS, b'{"size": [2.0, 2]}\n' + PIXELS,
-        b'{"size": [true, 4]}\n' + PIXELS, b'{"size": [2, 2, 1]}\n' + PIXELS, b'{"size": "22"}\n' + PIXELS,
-        b'{"size": [12, 0]}\n', b'{"size": [5000, 1]}\n' + bytes(15_000), b"[" * 900, b'{"problem": 3}\n', b"\xff\n",
+        b"",
+        b"\n",
+        b"{}\n",
+        b"[]\n",
+        b"2\n",
+        b'"size"\n',
+        b'{"size": [2, 2]}\n' + PIXELS[1:],
+        b'{"size": [2, 2]}' + PIXELS,
+        b'{"size": [2, 2]}\n' + PIXELS + b"x",
+        b'{"size": [-2, -2]}\n' + PIXELS,
+        b'{"size": [2.0, 2]}\n' + PIXELS,
+        b'{"size": [true, 4]}\n' + PIXELS,
+        b'{"size": [2, 2, 1]}\n' + PIXELS,
+        b'{"size": "22"}\n' + PIXELS,
+        b'{"size": [12, 0]}\n',
+        b'{"size": [5000, 1]}\n' + bytes(15_000),
+        b"[" * 900,
+        b'{"problem": 3}\n',
+        b"\xff\n",
     ],
-)  # fmt: skip
+)
 def test_what_a_process_answers_is_checked(answer, monkeypatch):
     """For a file may have taken it over."""
     monkeypatch.setattr(images, "confined", lambda *_, **__: answer)
@@ -903,9 +942,7 @@ def test_warnings_that_are_errors_change_nothing():
 
 def test_pillow_is_left_as_it_was():
     def settings() -> tuple:
-        return (
-            Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, ImageFile.MAXBLOCK, list(warnings.filters),
-        )  # fmt: skip
+        return (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, ImageFile.MAXBLOCK, list(warnings.filters))
 
     before = settings()
     for data in (jpeg(), headers(60_000)["PNG"], b"text", jpeg()[:200]):

@@ -138,10 +138,7 @@ def test_clothes_are_fitted_whole_on_their_background() -> None:
     assert wide.sum() == 28 * 14
 
 
-@pytest.mark.parametrize(
-    ("mean", "expected"),
-    [((0.25, 0.25, 0.25), [64 / 255] * 3), ((0.5,), [128 / 255])],
-)
+@pytest.mark.parametrize(("mean", "expected"), [((0.25, 0.25, 0.25), [64 / 255] * 3), ((0.5,), [128 / 255])])
 def test_other_fitted_networks_get_their_mean_as_background(mean: tuple[float, ...], expected: list[float]) -> None:
     preprocessing = Preprocessing(32, 32, mean, (0.5,) * len(mean), fit=True)
     prepared = prepare(Image.new("RGB", (64, 32), "white"), preprocessing)
@@ -453,8 +450,15 @@ def test_a_map_that_overflowed_still_has_colours() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "tile"),
-    [((1, 1), (32, 32)), ((7, 7), (35, 35)), ((56, 56), (56, 56)), ((112, 112), (56, 56)), ((300, 100), (60, 20)), ((10, 40), (10, 40))],
-)  # fmt: skip
+    [
+        ((1, 1), (32, 32)),
+        ((7, 7), (35, 35)),
+        ((56, 56), (56, 56)),
+        ((112, 112), (56, 56)),
+        ((300, 100), (60, 20)),
+        ((10, 40), (10, 40)),
+    ],
+)
 def test_tiles(shape: tuple[int, int], tile: tuple[int, int]) -> None:
     maps = np.random.default_rng(0).normal(size=(6, *shape)).astype(np.float32)
     tiles = rasters.channel_tiles(maps, [4, 0, 5])
@@ -491,8 +495,14 @@ def test_overlay_blends_map_and_picture(channels: int) -> None:
 
 @pytest.mark.parametrize(
     ("height", "width", "channels", "size"),
-    [(28, 20, 1, (224, 160)), (300, 300, 3, (300, 300)), (100, 30, 5, (200, 60)), (4000, 3000, 3, (1334, 1000)), (1501, 7, 1, (751, 4))],
-)  # fmt: skip
+    [
+        (28, 20, 1, (224, 160)),
+        (300, 300, 3, (300, 300)),
+        (100, 30, 5, (200, 60)),
+        (4000, 3000, 3, (1334, 1000)),
+        (1501, 7, 1, (751, 4)),
+    ],
+)
 def test_what_a_network_saw_fits_the_page(height: int, width: int, channels: int, size: tuple[int, int]) -> None:
     ramp = np.broadcast_to(np.linspace(0, 255, height)[:, None, None], (height, width, channels)).astype(np.uint8)
     shown = rasters.fitting(ramp, 1500)

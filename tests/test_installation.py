@@ -57,9 +57,11 @@ def status(address: str, session: str, upload: Upload) -> int:
     token = re.search(r"_streamlit_xsrf=([^;]+)", answer.headers["Set-Cookie"])
     assert token
     headers = {
-        "Content-Type": "multipart/form-data; boundary=edge", "Content-Length": str(upload.length),
-        "Cookie": token[0], "X-Xsrftoken": token[1],
-    }  # fmt: skip
+        "Content-Type": "multipart/form-data; boundary=edge",
+        "Content-Length": str(upload.length),
+        "Cookie": token[0],
+        "X-Xsrftoken": token[1],
+    }
     with suppress(BrokenPipeError, ConnectionResetError):  # the server has refused it by its length
         connection.request("PUT", f"/_stcore/upload_file/{session}/file", upload, headers)
     return connection.getresponse().status

@@ -29,8 +29,15 @@ __all__ = ["fresh"]
 
 NAME = "mine.png"
 TABS = (
-    "Activations", "Inside the addition", "Blocks off", "Receptive field", "Attribution", "Weights", "Several pictures", "Speed",
-)  # fmt: skip
+    "Activations",
+    "Inside the addition",
+    "Blocks off",
+    "Receptive field",
+    "Attribution",
+    "Weights",
+    "Several pictures",
+    "Speed",
+)
 
 
 # -- what people bring --------------------------------------------------------------------
@@ -90,12 +97,19 @@ def with_choices(channel: int = 0, blend: float = 0.6, off: str = "", explained:
 # -- the inference page -------------------------------------------------------------------
 
 PAIRS: dict[str, tuple[Callable[..., AppTest], Callable[..., AppTest]]] = {
-    "pictures of one name": (lambda **query: with_picture("Trouser", **query), lambda **query: with_picture("Bag", **query)),
-    "checkpoints of one name": (lambda **query: with_checkpoint(1, **query), lambda **query: with_checkpoint(2, **query)),
-    "blocks off, a class, a channel": (
-        lambda **query: with_choices(3, 0.2, "layer1.1", "Coat", **query), lambda **query: with_choices(5, **query)
+    "pictures of one name": (
+        lambda **query: with_picture("Trouser", **query),
+        lambda **query: with_picture("Bag", **query),
     ),
-}  # fmt: skip
+    "checkpoints of one name": (
+        lambda **query: with_checkpoint(1, **query),
+        lambda **query: with_checkpoint(2, **query),
+    ),
+    "blocks off, a class, a channel": (
+        lambda **query: with_choices(3, 0.2, "layer1.1", "Coat", **query),
+        lambda **query: with_choices(5, **query),
+    ),
+}
 CHOICES = ("Activations", "Blocks off", "Attribution")
 """The tabs that show what is chosen."""
 

@@ -85,8 +85,10 @@ def test_one_at_a_time_in_the_order_of_asking(line):
         line.start(key, key, gate)
     soon(lambda: state(line, "a", "a") == RUNNING)
     assert [(line.look(key, key).state, line.look(key, key).ahead) for key in "abc"] == [
-        (RUNNING, 0), (WAITING, 1), (WAITING, 2),
-    ]  # fmt: skip
+        (RUNNING, 0),
+        (WAITING, 1),
+        (WAITING, 2),
+    ]
     for key in "abc":
         soon(lambda key=key: state(line, key, key) == RUNNING)
         assert line.current()[0] == key

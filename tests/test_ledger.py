@@ -49,10 +49,14 @@ NETWORKS = {
     "pre-activation": preset("resnetv2_50d"),
     "group norm, gelu": ResNetConfig(layers=(1, 2, 1), norm="group", activation="gelu"),
     "no norm, silu": ResNetConfig(layers=(1, 1), norm="none", activation="silu", shortcut="C"),
-    "blur, dilated, elu": ResNetConfig(layers=(1, 1, 1), antialias="blur", activation="elu", attention="se", output_stride=8),
+    "blur, dilated, elu": ResNetConfig(
+        layers=(1, 1, 1), antialias="blur", activation="elu", attention="se", output_stride=8
+    ),
     "average, leaky relu": ResNetConfig(layers=(1, 2), block="basic", antialias="avg", activation="leaky_relu"),
-    "D, dilated, convolution in the stem": ResNetConfig(layers=(1, 1, 2, 1), shortcut="D", output_stride=8, stem_pool="conv", drop_path=0.3),
-}  # fmt: skip
+    "D, dilated, convolution in the stem": ResNetConfig(
+        layers=(1, 1, 2, 1), shortcut="D", output_stride=8, stem_pool="conv", drop_path=0.3
+    ),
+}
 SIZE = (71, 64)
 
 
@@ -107,14 +111,27 @@ def test_thop(network):
 def test_published_totals_of_resnet50():
     traced = trace(preset("resnet50"))
     assert {tool.name: round(total(traced, tool.name) / 1e9, 4) for tool in TOOLS} == {
-        "fvcore": 4.1115, "ptflops": 4.1324, "ptflops aten": 4.0892, "thop": 4.1337, "torchinfo": 4.0892, "torch": 8.1784,
-    }  # fmt: skip
+        "fvcore": 4.1115,
+        "ptflops": 4.1324,
+        "ptflops aten": 4.0892,
+        "thop": 4.1337,
+        "torchinfo": 4.0892,
+        "torch": 8.1784,
+    }
     assert bridge(ledger(traced), BY_NAME["torch"]) == {DOUBLED: traced.macs}
     names = [line.name for line in ledger(traced)]
     assert names == [
-        "Convolution", "Linear", "Bias", "Batch norm", "Norm parameters", "ReLU", "Max pooling",
-        "Global average pooling", "Averages", "Addition",
-    ]  # fmt: skip
+        "Convolution",
+        "Linear",
+        "Bias",
+        "Batch norm",
+        "Norm parameters",
+        "ReLU",
+        "Max pooling",
+        "Global average pooling",
+        "Averages",
+        "Addition",
+    ]
     assert next(line.amount for line in ledger(traced) if line.name == "Bias") == 1000
 
 

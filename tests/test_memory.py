@@ -81,13 +81,27 @@ def small(**given: Any) -> ResNetConfig:
 
 
 NETWORKS: dict[str, tuple[ResNetConfig, tuple[int, int]]] = {
-    **{name: (preset(name), (224, 224)) for name in ("resnet18", "resnet50", "resnetv2_50", "seresnet50", "resnetblur50")},
+    **{
+        name: (preset(name), (224, 224))
+        for name in ("resnet18", "resnet50", "resnetv2_50", "seresnet50", "resnetblur50")
+    },
     **{name: (preset(name), (32, 32)) for name in ("resnet20", "plain20", "resnet20_fashion")},
     **{
         name: (preset(name), (64, 96))
         for name in (
-            "resnet50_v1", "resnet50d", "resnet50_gn", "resnetrs50", "ecaresnet50d", "resnetaa50", "resnetblur18",
-            "resnetv2_18", "resnetv2_50t", "plain18", "resnext50_32x4d", "seresnext26t_32x4d", "resnet10t",
+            "resnet50_v1",
+            "resnet50d",
+            "resnet50_gn",
+            "resnetrs50",
+            "ecaresnet50d",
+            "resnetaa50",
+            "resnetblur18",
+            "resnetv2_18",
+            "resnetv2_50t",
+            "plain18",
+            "resnext50_32x4d",
+            "seresnext26t_32x4d",
+            "resnet10t",
         )
     },
     "A": (small(shortcut="A"), (64, 96)),
@@ -100,7 +114,7 @@ NETWORKS: dict[str, tuple[ResNetConfig, tuple[int, int]]] = {
     "stochastic depth": (small(drop_path=0.5, attention="eca"), (64, 96)),
     "dilated": (small(layers=(1, 1, 2, 1), planes=(8, 8, 8, 8), output_stride=8), (64, 96)),
     "plain, pre-activation": (small(shortcut="none", order="pre", activation="silu"), (64, 96)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", NETWORKS)

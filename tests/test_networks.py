@@ -26,9 +26,17 @@ TABLE_6 = json.loads((REFERENCE / "paper_tables.json").read_text(encoding="utf-8
     "exact_params_and_macs_32x32"
 ]
 FAMILY = [
-    "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
-    "resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d", "wide_resnet50_2", "wide_resnet101_2",
-]  # fmt: skip
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "resnext50_32x4d",
+    "resnext101_32x8d",
+    "resnext101_64x4d",
+    "wide_resnet50_2",
+    "wide_resnet101_2",
+]
 
 
 def shapes(network: nn.Module) -> list[tuple[str, torch.Size]]:
@@ -103,13 +111,31 @@ def test_torchvision_dilated_outputs(name: str, output_stride: int, dilated: lis
 @pytest.mark.parametrize(
     "name",
     [
-        "resnet10t", "resnet14t", "resnet18d", "resnet26d", "resnet50c", "resnet50s", "resnet50t",
-        "seresnet18", "seresnet50", "seresnext26d_32x4d", "seresnext26t_32x4d",
-        "ecaresnet26t", "ecaresnet50d", "ecaresnetlight", "ecaresnext26t_32x4d",
-        "resnetblur18", "resnetblur50d", "resnetaa34d", "resnetaa50", "seresnetaa50d",
-        "resnet50_gn", "resnext50d_32x4d", "resnetrs50",
+        "resnet10t",
+        "resnet14t",
+        "resnet18d",
+        "resnet26d",
+        "resnet50c",
+        "resnet50s",
+        "resnet50t",
+        "seresnet18",
+        "seresnet50",
+        "seresnext26d_32x4d",
+        "seresnext26t_32x4d",
+        "ecaresnet26t",
+        "ecaresnet50d",
+        "ecaresnetlight",
+        "ecaresnext26t_32x4d",
+        "resnetblur18",
+        "resnetblur50d",
+        "resnetaa34d",
+        "resnetaa50",
+        "seresnetaa50d",
+        "resnet50_gn",
+        "resnext50d_32x4d",
+        "resnetrs50",
     ],
-)  # fmt: skip
+)
 def test_timm_outputs(name: str) -> None:
     theirs, ours = fill(timm.create_model(name)), ResNet(preset(name))
     assert shapes(ours) == shapes(theirs)
@@ -121,13 +147,27 @@ def test_timm_outputs(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "size"),
     [
-        *((name, (75, 90)) for name in (
-            "resnet18", "seresnet18", "resnet50c", "resnet18d", "resnet26d", "resnet14t", "seresnext26d_32x4d", "ecaresnet26t",
-            "resnetblur18", "resnetblur50", "resnetblur50d",
-        )),
-        *((name, (64, 96)) for name in ("resnetaa34d", "resnetaa50", "seresnetaa50d")),  # timm's average takes no odd map
+        *(
+            (name, (75, 90))
+            for name in (
+                "resnet18",
+                "seresnet18",
+                "resnet50c",
+                "resnet18d",
+                "resnet26d",
+                "resnet14t",
+                "seresnext26d_32x4d",
+                "ecaresnet26t",
+                "resnetblur18",
+                "resnetblur50",
+                "resnetblur50d",
+            )
+        ),
+        *(
+            (name, (64, 96)) for name in ("resnetaa34d", "resnetaa50", "seresnetaa50d")
+        ),  # timm's average takes no odd map
     ],
-)  # fmt: skip
+)
 def test_timm_dilated_outputs(name: str, size: tuple[int, int], output_stride: int) -> None:
     theirs = fill(timm.create_model(name, output_stride=output_stride))
     config, _ = preset(name).with_(output_stride=output_stride)
@@ -269,9 +309,16 @@ def test_a_dilated_network_has_the_strided_ones_values_at_every_second_place(
 
 @pytest.mark.parametrize(
     "kind",
-    [{"attention": "se"}, {"attention": "eca"}, {"norm": "group"}, {"antialias": "avg"}, {"antialias": "blur"}, {"shortcut": "D"}],
+    [
+        {"attention": "se"},
+        {"attention": "eca"},
+        {"norm": "group"},
+        {"antialias": "avg"},
+        {"antialias": "blur"},
+        {"shortcut": "D"},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_kinds_of_network_whose_values_change_when_dilated(kind: dict[str, Any]) -> None:
     strided, dilated = last_maps(ResNetConfig(**WIDENING, **kind), (128, 192), 8)
     assert (strided - dilated).norm() > 0.001 * strided.norm()

@@ -273,8 +273,10 @@ def test_bars_are_the_ratios_and_blocks_off_are_hollow() -> None:
     figure = inference.contribution_figure(found, "layer2.0", ["layer3.0"])
     assert [list(bar.y) for bar in figure.data] == [[0.5], [1.0], [1.5]]
     assert [bar.marker.color[0] == colour(f"stage {stage}") for stage, bar in enumerate(figure.data, 1)] == [
-        True, True, False,
-    ]  # fmt: skip
+        True,
+        True,
+        False,
+    ]
     assert [bar.marker.line.width[0] for bar in figure.data] == [1, 3, 1]
 
 

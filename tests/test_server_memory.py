@@ -111,9 +111,13 @@ print(json.dumps({"before": before, "most": max(most), "after": held(), "kept": 
 def test_memory_comes_back_when_a_person_leaves() -> None:
     """Ten pictures of 1024 pixels, twice, in a process of its own."""
     answer = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(APP), "1024", "1024"], cwd=ROOT, capture_output=True, text=True, timeout=900,
+        [sys.executable, "-c", MEASURE, str(APP), "1024", "1024"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=900,
         encoding="utf-8",
-    )  # fmt: skip
+    )
     assert answer.returncode == 0, answer.stderr
     found = json.loads(answer.stdout)
     assert found["after"] < 1.1 * found["before"], found

@@ -42,8 +42,10 @@ def test_what_a_session_holds_is_replaced_and_not_changed() -> None:
     assert before.previous is None
     assert held(app).previous is not None
     assert {one.name for one in fields(Held) if getattr(before, one.name) != getattr(held(app), one.name)} == {
-        "query", "previous", "drawn",
-    }  # fmt: skip
+        "query",
+        "previous",
+        "drawn",
+    }
 
 
 def test_what_is_let_go_is_gone_in_the_same_run() -> None:

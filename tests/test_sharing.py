@@ -124,9 +124,12 @@ def copy_for_training(network: ResNet) -> ResNet:
 
 COPIES: Mapping[str, tuple[Callable[[ResNet], ResNet], list[str]]] = {
     "blocks off": (lambda network: without(network, ["layer2.1"]), ["layer2.1.add"]),
-    "blocks appended": (lambda network: append(network, Place(3, 1), new_blocks(network.config, Place(3, 1), False, True)), []),
+    "blocks appended": (
+        lambda network: append(network, Place(3, 1), new_blocks(network.config, Place(3, 1), False, True)),
+        [],
+    ),
     "trained gradients": (copy_for_training, []),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", COPIES)
@@ -212,9 +215,14 @@ def test_other_forms_are_copies_without_hooks() -> None:
 # -- chance -------------------------------------------------------------------------------
 
 KINDS = [
-    SMALL, replace(SMALL, drop_path=0.3), replace(SMALL, norm="group"), replace(SMALL, norm="none"),
-    replace(SMALL, attention="se", order="pre", antialias="blur"), replace(SMALL, attention="eca"), preset("resnet20"),
-]  # fmt: skip
+    SMALL,
+    replace(SMALL, drop_path=0.3),
+    replace(SMALL, norm="group"),
+    replace(SMALL, norm="none"),
+    replace(SMALL, attention="se", order="pre", antialias="blur"),
+    replace(SMALL, attention="eca"),
+    preset("resnet20"),
+]
 
 
 def equal(a: ResNet, b: ResNet) -> bool:
@@ -246,10 +254,28 @@ def test_torchs_own_generator_has_no_say() -> None:
 
 
 PAGES = [
-    ("", {}), ("kernels", {}), ("kernels", {"tab": "The 1×1 convolution"}), ("claims", {}), ("source", {}), ("compare", {}),
-    *(("inference", {"preset": "resnet20", "tab": tab}) for tab in ("Activations", "Inside the addition", "Receptive field", "Attribution", "Weights", "Several pictures")),
-    *(("experiments", {"preset": "resnet20_fashion", "tab": tab}) for tab in ("Gradients", "Shattered gradients", "Identity")),
-]  # fmt: skip
+    ("", {}),
+    ("kernels", {}),
+    ("kernels", {"tab": "The 1×1 convolution"}),
+    ("claims", {}),
+    ("source", {}),
+    ("compare", {}),
+    *(
+        ("inference", {"preset": "resnet20", "tab": tab})
+        for tab in (
+            "Activations",
+            "Inside the addition",
+            "Receptive field",
+            "Attribution",
+            "Weights",
+            "Several pictures",
+        )
+    ),
+    *(
+        ("experiments", {"preset": "resnet20_fashion", "tab": tab})
+        for tab in ("Gradients", "Shattered gradients", "Identity")
+    ),
+]
 
 
 @pytest.mark.usefixtures("few")
@@ -300,13 +326,18 @@ def test_a_run_is_told_from_others_by_everything_it_depends_on() -> None:
     uploads = [replace(small, key="upload", digest=digest) for digest in "ab"]
     base = cached.Key("digest", False, small, (), CPU)
     keys = [
-        base, base._replace(picture="other"), base._replace(inverted=True), base._replace(weights=large),
+        base,
+        base._replace(picture="other"),
+        base._replace(inverted=True),
+        base._replace(weights=large),
         *(base._replace(weights=upload) for upload in uploads),
         base._replace(weights=random_weights(replace(SMALL, order="pre"), (32, 32))),
-        base._replace(off=("layer1.0",)), base._replace(off=("layer1.0", "layer1.1")),
-        base._replace(form=replace(CPU, half=True)), base._replace(form=replace(CPU, channels_last=True)),
+        base._replace(off=("layer1.0",)),
+        base._replace(off=("layer1.0", "layer1.1")),
+        base._replace(form=replace(CPU, half=True)),
+        base._replace(form=replace(CPU, channels_last=True)),
         base._replace(form=replace(CPU, torch="cuda")),
-    ]  # fmt: skip
+    ]
     assert len(set(keys)) == len(keys)
     assert len({count(key) for key in keys}) == len(keys)
     renamed = base._replace(weights=replace(small, title="my file"))
@@ -704,16 +735,20 @@ def branch_norm(app: AppTest) -> str:
     return found
 
 
-@pytest.mark.parametrize("changes", [{"half": True}, {"channels_last": True}, {"half": True, "channels_last": True}], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "changes", [{"half": True}, {"channels_last": True}, {"half": True, "channels_last": True}], ids=str
+)
 @pytest.mark.parametrize("first", [True, False])
 def test_an_addition_is_that_of_the_form(first: bool, changes: dict[str, bool], fresh: Callable[[], None]) -> None:
     """‖F‖ of a bf16 session beside one in fp32, by a network of its own; 72.14 and 72.40 on most processors."""
     plain = cached.places()[0]
     form = replace(plain, **changes)
     expected = {
-        each: next(one.branch for one in contributions(each.network(load(SHIPPED)), sneaker(), each) if one.block == "layer2.0")
+        each: next(
+            one.branch for one in contributions(each.network(load(SHIPPED)), sneaker(), each) if one.block == "layer2.0"
+        )
         for each in (plain, form)
-    }  # fmt: skip
+    }
     assert ("half" in changes) == (abs(expected[plain] - expected[form]) > 0.1)
     for each in (plain, form) if first else (form, plain):
         app = session("inference", each, preset="resnet20_fashion", tab="Inside the addition")
@@ -875,9 +910,12 @@ def at_once(people: tuple[Choice, ...]) -> list[list[str]]:
 
 @pytest.mark.usefixtures("few", "together")
 @settings(
-    max_examples=4, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate],
+    max_examples=4,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
-)  # fmt: skip
+)
 @example((Choice(), Choice(half=True)))
 @example((Choice(tab="Attribution"), Choice(tab="Attribution", off="layer2.1")))
 @example(

@@ -26,16 +26,29 @@ from resnet import PRESETS, ResNetConfig, build, preset
 from resnet.blocks import BLOCKS, PadShortcut
 
 KINDS: dict[str, ResNetConfig] = {
-    **{name: preset(name) for name in (
-        "resnet18", "resnet50", "resnet50_v1", "resnet20", "plain20", "resnext50_32x4d", "resnetv2_50d", "seresnetaa50d",
-        "ecaresnet26t", "resnetrs50", "resnetblur18", "resnet50_gn",
-    )},
+    **{
+        name: preset(name)
+        for name in (
+            "resnet18",
+            "resnet50",
+            "resnet50_v1",
+            "resnet20",
+            "plain20",
+            "resnext50_32x4d",
+            "resnetv2_50d",
+            "seresnetaa50d",
+            "ecaresnet26t",
+            "resnetrs50",
+            "resnetblur18",
+            "resnet50_gn",
+        )
+    },
     "one stage": ResNetConfig(layers=(1,), block="basic", shortcut="C", drop_path=0.2),
     "dilated": ResNetConfig(output_stride=8, zero_init_residual=True, activation="gelu"),
     "dilated, blur, D": ResNetConfig(output_stride=8, antialias="blur", shortcut="D"),
     "narrowing": ResNetConfig(layers=(1, 2), planes=(64, 16), norm="none", activation="silu", order="pre"),
     "plain, activation first": ResNetConfig(block="basic", shortcut="none", order="pre", activation="elu"),
-}  # fmt: skip
+}
 
 
 @cache
@@ -109,9 +122,13 @@ def test_every_note_reads_well_for_every_kind_of_network(name):
 
 
 LOCAL = {
-    "What the branch learns": "M", "What a 1×1 does": "ijw", "Normalisation": "mv", "Running the basic block": "W",
-    "Running the bottleneck": "W", "Configurations with names": "n",
-}  # fmt: skip
+    "What the branch learns": "M",
+    "What a 1×1 does": "ijw",
+    "Normalisation": "mv",
+    "Running the basic block": "W",
+    "Running the bottleneck": "W",
+    "Configurations with names": "n",
+}
 """Letters that a note introduces for itself."""
 
 
@@ -168,10 +185,14 @@ def test_the_stage_table_says_what_the_modules_are(name):
             made = first.downsample
             pooled = any(isinstance(m, torch.nn.AvgPool2d) for m in made.modules())
             assert kind == (
-                "identity" if isinstance(made, torch.nn.Identity)
-                else "zero padding" if isinstance(made, PadShortcut)
-                else "pooled projection" if pooled else "projection"
-            )  # fmt: skip
+                "identity"
+                if isinstance(made, torch.nn.Identity)
+                else "zero padding"
+                if isinstance(made, PadShortcut)
+                else "pooled projection"
+                if pooled
+                else "projection"
+            )
 
 
 def test_the_bottleneck_counts_both_channel_factors():
@@ -199,9 +220,14 @@ def test_the_bill_of_the_shortcuts_is_that_of_the_networks():
 # -- from layers to lines and back --------------------------------------------------------
 
 CALLS = {
-    "convolution": "conv(", "batch norm": "norm(", "group norm": "norm(", "max pooling": "MaxPool2d(", "blur": "antialias(",
-    "average pooling": "AvgPool2d(", "zero padding": "Pad",
-}  # fmt: skip
+    "convolution": "conv(",
+    "batch norm": "norm(",
+    "group norm": "norm(",
+    "max pooling": "MaxPool2d(",
+    "blur": "antialias(",
+    "average pooling": "AvgPool2d(",
+    "zero padding": "Pad",
+}
 
 
 def shallow(config: ResNetConfig) -> ResNetConfig:

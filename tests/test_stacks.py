@@ -166,8 +166,11 @@ def test_as_a_stem_it_is_not_so():
     assert (found.stack.macs, found.single.macs) == (357_654_528, 118_013_952)
     assert (found.stack.field.size, found.single.field.size) == (11, 7)
     assert claims(DEEP) == {
-        "Sees as much": False, "Fewer weights": False, "Fewer MACs": False, "More non-linearities": True,
-    }  # fmt: skip
+        "Sees as much": False,
+        "Fewer weights": False,
+        "Fewer MACs": False,
+        "More non-linearities": True,
+    }
     for part in ("11×11 pixels against 7×7", "3.0 times as many", "3→32→32→64", "up to 13 channels"):
         assert part in words(DEEP)
 
@@ -228,12 +231,22 @@ def test_settings_survive_the_link(lab):
 @pytest.mark.parametrize(
     ("text", "names"),
     [
-        ("q3", "lab = q3"), ("n9", "count = 9"), ("i0", "inputs = 0"), ("i2049", "1 to 2048"), ("mx", "between = x"),
-        ("c6", "multiple of 4"), ("pall", "one of same, none"), ("w1.2", "6 whole numbers from -9 to 9"),
-        ("v1.2.33", "3 whole numbers from -9 to 9"), ("v1-2-3", "3 whole numbers"), ("_", "lab = (empty)"),
-        ("pnone_x8_K13", "at least 13 pixels"), ("x" + "9" * 300, "side = "), ("i٣", "inputs = ٣"),
+        ("q3", "lab = q3"),
+        ("n9", "count = 9"),
+        ("i0", "inputs = 0"),
+        ("i2049", "1 to 2048"),
+        ("mx", "between = x"),
+        ("c6", "multiple of 4"),
+        ("pall", "one of same, none"),
+        ("w1.2", "6 whole numbers from -9 to 9"),
+        ("v1.2.33", "3 whole numbers from -9 to 9"),
+        ("v1-2-3", "3 whole numbers"),
+        ("_", "lab = (empty)"),
+        ("pnone_x8_K13", "at least 13 pixels"),
+        ("x" + "9" * 300, "side = "),
+        ("i٣", "inputs = ٣"),
     ],
-)  # fmt: skip
+)
 def test_what_is_not_accepted_gets_a_sentence(text, names):
     with pytest.raises(ConfigError, match="is not accepted: ") as caught:
         Lab.from_text(text)

@@ -46,9 +46,17 @@ def switched_off(config: ResNetConfig) -> st.SearchStrategy[Any]:
 
 
 EXAMPLES = {
-    "at": "layer2.0.conv1", "weights": "IMAGENET1K_V2", "picture": "chelsea", "unit": "3-5", "lab": "count=2",
-    "training": "steps=200", "appended": "2-3", "shown": "2-differing", "tab": "Receptive field", "explained": "Bag",
-}  # fmt: skip
+    "at": "layer2.0.conv1",
+    "weights": "IMAGENET1K_V2",
+    "picture": "chelsea",
+    "unit": "3-5",
+    "lab": "count=2",
+    "training": "steps=200",
+    "appended": "2-3",
+    "shown": "2-differing",
+    "tab": "Receptive field",
+    "explained": "Bag",
+}
 STRATEGIES: dict[str, Callable[[ResNetConfig], st.SearchStrategy[Any]]] = {
     "image_size": sizes,
     "pinned": lambda config: st.none() | st.just(ResNetConfig()) | configs(),
@@ -95,9 +103,15 @@ def test_a_link_is_readable() -> None:
     assert View().to_query() == {}
     view = View(preset("resnet18"), (192, 256), "layer2.0.conv1", ResNetConfig(), "random", "coffee", "3-5")
     assert view.to_query() == {
-        "layers": "2-2-2-2", "block": "basic", "size": "192x256", "pin": "default",
-        "at": "layer2.0.conv1", "weights": "random", "picture": "coffee", "unit": "3-5",
-    }  # fmt: skip
+        "layers": "2-2-2-2",
+        "block": "basic",
+        "size": "192x256",
+        "pin": "default",
+        "at": "layer2.0.conv1",
+        "weights": "random",
+        "picture": "coffee",
+        "unit": "3-5",
+    }
     assert View(pinned=preset("resnet18")).to_query() == {"pin": "layers=2-2-2-2&block=basic"}
 
 
@@ -162,7 +176,11 @@ def assert_sentences(problems: list[str]) -> None:
 @pytest.mark.parametrize(
     ("query", "kept", "about"),
     [
-        ({"layers": "3-8-36-3", "shortcut": "Q", "attention": "se"}, {"layers": "3-8-36-3", "attention": "se"}, ["shortcut = Q"]),
+        (
+            {"layers": "3-8-36-3", "shortcut": "Q", "attention": "se"},
+            {"layers": "3-8-36-3", "attention": "se"},
+            ["shortcut = Q"],
+        ),
         ({"layers": "3-x", "block": "basic"}, {"block": "basic"}, ["layers = 3-x"]),
         ({"layers": "3-x", "shortcut": "Q", "at": "fc"}, {"at": "fc"}, ["layers = 3-x", "shortcut = Q"]),
         ({"depth": "50", "attention": "se"}, {"attention": "se"}, ["option = depth"]),
@@ -188,10 +206,14 @@ def assert_sentences(problems: list[str]) -> None:
         ({"off": "layer1.0 layer1.1"}, {}, ["off = layer1.0 layer1.1"]),
         ({"off": "layer2.1,layer1.0,,layer2.1"}, {"off": "layer1.0,layer2.1"}, []),
         ({"off": ""}, {}, []),
-        ({"off": "layer2.0,layer2.1", "shortcut": "none"}, {"shortcut": "none"}, ["any block but layer2.0: it changes"]),
+        (
+            {"off": "layer2.0,layer2.1", "shortcut": "none"},
+            {"shortcut": "none"},
+            ["any block but layer2.0: it changes"],
+        ),
         ({"off": "layer3.4", "layers": "3-x"}, {"off": "layer3.4"}, ["layers = 3-x"]),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_left_out_and_the_rest_kept(
     query: dict[str, str], kept: dict[str, str], about: list[str]
 ) -> None:
@@ -277,10 +299,12 @@ _names = st.sampled_from(
 _texts = (
     st.text(max_size=30)
     | st.sampled_from([to_text(choice) for option in OPTIONS.values() for choice in option.choices])
-    | st.sampled_from(["", "3-4-6-3", "2-2", "0", "1", "8", "32", "12", "224x", "9" * 5000, "٣-٤", "resnet18", "resnet20"])
+    | st.sampled_from(
+        ["", "3-4-6-3", "2-2", "0", "1", "8", "32", "12", "224x", "9" * 5000, "٣-٤", "resnet18", "resnet20"]
+    )
     | st.dictionaries(_names, st.text(max_size=8), max_size=3).map(urlencode)
     | st.just("pin=" + "pin%3D" * 50 + "x")
-)  # fmt: skip
+)
 
 
 @given(st.dictionaries(_names | st.text(max_size=20), _texts, max_size=8))

@@ -286,10 +286,14 @@ def half() -> tuple[Any, int]:
 
 
 WEIGHED: dict[str, Callable[[], tuple[Any, int]]] = {
-    "network": tensors, "one memory": twice, "dataclass": half,
-    "view": lambda: (np.zeros((1000, 100))[::2], 800_000), "picture": lambda: (Image.new("RGB", (300, 200)), 240_000),
-    "text": lambda: (["x" * 100_000, b"y" * 100_000], 200_000), "shapes alone": lambda: (build(preset("resnet50"), "meta"), 0),
-}  # fmt: skip
+    "network": tensors,
+    "one memory": twice,
+    "dataclass": half,
+    "view": lambda: (np.zeros((1000, 100))[::2], 800_000),
+    "picture": lambda: (Image.new("RGB", (300, 200)), 240_000),
+    "text": lambda: (["x" * 100_000, b"y" * 100_000], 200_000),
+    "shapes alone": lambda: (build(preset("resnet50"), "meta"), 0),
+}
 
 
 @pytest.mark.parametrize("name", WEIGHED)
@@ -342,10 +346,22 @@ class Changing:
 @pytest.mark.parametrize(
     ("kind", "never_changes"),
     [
-        (str, True), (Whole, True), (Trace, True), (ResNetConfig, True), (tuple[int, str], True), (Changing, False), (WithList, False),
-        (Holder, False), (Pair, False), (tuple[Leaf, Changing], False), (list, False), (np.ndarray, False), (dict, False), (Any, False),
+        (str, True),
+        (Whole, True),
+        (Trace, True),
+        (ResNetConfig, True),
+        (tuple[int, str], True),
+        (Changing, False),
+        (WithList, False),
+        (Holder, False),
+        (Pair, False),
+        (tuple[Leaf, Changing], False),
+        (list, False),
+        (np.ndarray, False),
+        (dict, False),
+        (Any, False),
     ],
-)  # fmt: skip
+)
 def test_what_can_never_change(kind: Any, never_changes: bool) -> None:
     assert immutable(kind) is never_changes
 

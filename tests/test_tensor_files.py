@@ -76,9 +76,13 @@ def test_a_part_of_a_storage_lies_in_it() -> None:
     nan = b"G" + struct.pack(">d", float("nan"))
     behind = struct.pack("<q", 8) + struct.pack("<8f", *range(8))
     for first, count, fine in (
-        (number(2), number(3), True), (number(-2), number(3), False), (nan, number(3), False),
-        (number(6), number(3), False), (number(2), nan, False), (number(0), number(-1), False),
-    ):  # fmt: skip
+        (number(2), number(3), True),
+        (number(-2), number(3), False),
+        (nan, number(3), False),
+        (number(6), number(3), False),
+        (number(2), nan, False),
+        (number(0), number(-1), False),
+    ):
         view = text("part") + first + count + b"\x87"
         data = before_zip(holding(tensor(storage("0", 8, True, view), 0, (3,), (1,))), ["0"], behind)
         if fine:
@@ -91,9 +95,11 @@ def test_numbers_that_no_tensor_has() -> None:
     whole = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage("0", 16)
     end = b"\x89ccollections\nOrderedDict\n)RtR"
     for start, shape, stride in (
-        (long(0), long(1) + b"\x85", long(2**70) + b"\x85"), (long(2**70), long(0) + b"\x85", long(1) + b"\x85"),
-        (long(0), (b"(" + long(2**60) * 20 + b"t"), (b"(" + long(0) * 20 + b"t")), (long(0), b"(" + long(1) * 100 + b"t", b"(" + long(1) * 100 + b"t"),
-    ):  # fmt: skip
+        (long(0), long(1) + b"\x85", long(2**70) + b"\x85"),
+        (long(2**70), long(0) + b"\x85", long(1) + b"\x85"),
+        (long(0), (b"(" + long(2**60) * 20 + b"t"), (b"(" + long(0) * 20 + b"t")),
+        (long(0), b"(" + long(1) * 100 + b"t", b"(" + long(1) * 100 + b"t"),
+    ):
         refused(archive(holding(whole + start + shape + stride + end), _0=bytes(64)))
     for shape in ([0, 2**70], [0, 2**62, 2**62], [1] * 100):
         header = {"fc.weight": {"dtype": "F32", "shape": shape, "data_offsets": [0, 0 if 0 in shape else 4]}}
@@ -267,11 +273,12 @@ def test_a_program_reads_and_answers(tmp_path: Path) -> None:
         ("import sys; sys.exit(3)", "is damaged"),
         ("while True: print('x' * 10**6)", "is damaged"),
         pytest.param(
-            "x = bytearray(2**29); print('x')", "takes more than 0.2 GiB",
+            "x = bytearray(2**29); print('x')",
+            "takes more than 0.2 GiB",
             marks=pytest.mark.skipif(sys.platform != "linux", reason="has no limit of memory"),
         ),
     ],
-)  # fmt: skip
+)
 def test_a_program_ends_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, words: str) -> None:
     monkeypatch.setattr(confined, "CLOCK_FACTOR", 1 if "sleep" in code else 100)
     with pytest.raises(ConfinedError, match=words):

@@ -557,8 +557,9 @@ def test_blocks_and_what_is_inside_are_torchvisions(name: str) -> None:
     for path, module in theirs.named_modules():
         weighted = {
             f"{path}.{leaf}".strip("."): Op.CONVOLUTION if isinstance(each, nn.Conv2d) else Op.BATCH_NORM
-            for leaf, each in module.named_modules() if isinstance(each, nn.Conv2d | nn.BatchNorm2d)
-        }  # fmt: skip
+            for leaf, each in module.named_modules()
+            if isinstance(each, nn.Conv2d | nn.BatchNorm2d)
+        }
         inside = {layer.name: layer.op for layer in traced.inside(path)}
         assert {each: op for each, op in inside.items() if op in (Op.CONVOLUTION, Op.BATCH_NORM)} == weighted, path
         if path in blocks:

@@ -41,16 +41,7 @@ from explorer.inference.effective_field import effective_field
 from explorer.inference.limits import check_gradients, check_runnable
 from explorer.inference.predict import predict
 from explorer.inference.preprocess import prepare
-from explorer.inference.turns import (
-    LONG,
-    ONE_AT_A_TIME,
-    PASSES,
-    PRIORITY,
-    TooLargeError,
-    Turn,
-    Watch,
-    in_turn,
-)
+from explorer.inference.turns import LONG, ONE_AT_A_TIME, PASSES, PRIORITY, TooLargeError, Turn, Watch, in_turn
 from explorer.sharing import scheduler, store
 from explorer.sharing.scheduler import FairShare
 from explorer.sharing.threads import single_thread

@@ -54,9 +54,17 @@ from resnet.weights import (
 
 SHIPPED = [name for name in BUNDLED if bundled_path(name).exists()]
 FAMILY = [
-    "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
-    "resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d", "wide_resnet50_2", "wide_resnet101_2",
-]  # fmt: skip
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "resnext50_32x4d",
+    "resnext101_32x8d",
+    "resnext101_64x4d",
+    "wide_resnet50_2",
+    "wide_resnet101_2",
+]
 TINY = ResNetConfig(
     layers=(1,), planes=(4,), block="basic", stem="3x3", stem_pool="none", in_channels=1, num_classes=10
 )
@@ -909,12 +917,18 @@ def header(metadata: Any) -> bytes:
 WHOLE = bundled_path("resnet20").read_bytes()
 DESCRIBED = json.loads(WHOLE[8 : 8 + struct.unpack("<Q", WHOLE[:8])[0]])["__metadata__"]
 DAMAGED = {
-    "empty": b"", "cut": WHOLE[:-1], "cut in its header": WHOLE[:100], "no safetensors": b"words" * 100,
-    "nothing said": header({}), "no configuration": header(DESCRIBED | {"config": "{"}),
-    "other keys": header(DESCRIBED | {"config": '{"wings": 2}'}), "a list": header(DESCRIBED | {"preprocessing": "[1]"}),
-    "no number": header(DESCRIBED | {"accuracy": "much"}), "another network": bundled_path("plain20").read_bytes(),
+    "empty": b"",
+    "cut": WHOLE[:-1],
+    "cut in its header": WHOLE[:100],
+    "no safetensors": b"words" * 100,
+    "nothing said": header({}),
+    "no configuration": header(DESCRIBED | {"config": "{"}),
+    "other keys": header(DESCRIBED | {"config": '{"wings": 2}'}),
+    "a list": header(DESCRIBED | {"preprocessing": "[1]"}),
+    "no number": header(DESCRIBED | {"accuracy": "much"}),
+    "another network": bundled_path("plain20").read_bytes(),
     "deep": header(DESCRIBED | {"config": "[" * 100_000}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", [*DAMAGED, "missing"])

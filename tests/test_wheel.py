@@ -84,10 +84,12 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
 def test_the_wheel_holds_every_file_and_no_other(wheel: Path) -> None:
     sources = [
         path.relative_to(ROOT).as_posix().replace("pages/", "explorer/_pages/", 1)
-        if name == "pages" else path.relative_to(ROOT).as_posix()
-        for name in SOURCES for path in (ROOT / name).rglob("*")
+        if name == "pages"
+        else path.relative_to(ROOT).as_posix()
+        for name in SOURCES
+        for path in (ROOT / name).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts and path.name != "secrets.toml"
-    ]  # fmt: skip
+    ]
     names = [name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name]
     assert sorted(names) == sorted(sources)
     assert not any(name.startswith("explorer/pages/") for name in names)
@@ -137,8 +139,11 @@ def opened(installed: Installed) -> Iterator[str]:
     with (installed.folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [installed.binaries / "resnet-explorer", "--port", str(port), "--no-browser"],
-            cwd=installed.folder, env=environment(), stdout=log, stderr=log,
-        )  # fmt: skip
+            cwd=installed.folder,
+            env=environment(),
+            stdout=log,
+            stderr=log,
+        )
         try:
             end = time.monotonic() + 60
             while True:

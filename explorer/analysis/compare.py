@@ -52,8 +52,9 @@ def remarks(traces: Sequence[Trace], names: Sequence[str]) -> list[str]:
     return [
         f"{name}: {words}"
         for name, traced in zip(names, traces, strict=True)
-        for words in (traced.beyond_windows(), traced.too_small) if words
-    ]  # fmt: skip
+        for words in (traced.beyond_windows(), traced.too_small)
+        if words
+    ]
 
 
 def label(config: ResNetConfig) -> str:
@@ -78,9 +79,10 @@ def value_text(value: object) -> str:
 def set_values(a: ResNetConfig, b: ResNetConfig) -> list[str]:
     """The fields that differ; one that is at its default in both networks follows others and is left out."""
     return [
-        name for name in OPTIONS
+        name
+        for name in OPTIONS
         if getattr(a, name) != getattr(b, name) and not (is_default(a, name) and is_default(b, name))
-    ]  # fmt: skip
+    ]
 
 
 def is_default(config: ResNetConfig, name: str) -> bool:
@@ -98,9 +100,17 @@ def output_bytes(layer: Layer) -> int:
 def own(layer: Layer) -> tuple[object, ...]:
     """What a layer is by itself, wherever it stands: operation, window, shapes and counts."""
     return (
-        layer.op, layer.in_shapes, layer.out_shape, layer.kernel, layer.stride, layer.padding, layer.dilation,
-        layer.groups, layer.params, layer.macs,
-    )  # fmt: skip
+        layer.op,
+        layer.in_shapes,
+        layer.out_shape,
+        layer.kernel,
+        layer.stride,
+        layer.padding,
+        layer.dilation,
+        layer.groups,
+        layer.params,
+        layer.macs,
+    )
 
 
 class Row(NamedTuple):
@@ -306,9 +316,10 @@ class Charge(NamedTuple):
     def followed(self) -> tuple[str, ...]:
         """Fields that were not set but whose default follows the changed ones."""
         return tuple(
-            name for name in OPTIONS
+            name
+            for name in OPTIONS
             if name not in self.fields and getattr(self.before, name) != getattr(self.after, name)
-        )  # fmt: skip
+        )
 
     @property
     def words(self) -> str:

@@ -125,9 +125,12 @@ DOUBLED = "Each multiply-add as two"
 STRIDE = "Stride in first 1×1"
 
 PAPER_FLOPS: Mapping[str, int] = {
-    "resnet18": 1_800_000_000, "resnet34": 3_600_000_000, "resnet50": 3_800_000_000,
-    "resnet101": 7_600_000_000, "resnet152": 11_300_000_000,
-}  # fmt: skip
+    "resnet18": 1_800_000_000,
+    "resnet34": 3_600_000_000,
+    "resnet50": 3_800_000_000,
+    "resnet101": 7_600_000_000,
+    "resnet152": 11_300_000_000,
+}
 """As printed in Table 1 of https://arxiv.org/abs/1512.03385."""
 
 
@@ -181,38 +184,57 @@ OURS = tuple(LINES)[:3]
 
 TOOLS: tuple[Tool, ...] = (
     Tool(
-        "fvcore", {"Batch norm": 2, "Group norm": 5, "Global average pooling": 1, "Blur": 1}, False,
+        "fvcore",
+        {"Batch norm": 2, "Group norm": 5, "Global average pooling": 1, "Blur": 1},
+        False,
         "adds 2 for each value of a batch norm, 5 for each of a group norm, and 1 for each value that global pooling "
         "reads. A blur is a convolution to it. It leaves out biases, activations and additions.",
     ),
     Tool(
         "ptflops",
         {
-            "Bias": 1, "Batch norm": 2, "Group norm": 2, "ReLU": 2, "ELU": 2, "GELU": 2, "Leaky ReLU": 1, "SiLU": 1,
-            "Max pooling": 2, "Average pooling": 2, "Global average pooling": 2,
+            "Bias": 1,
+            "Batch norm": 2,
+            "Group norm": 2,
+            "ReLU": 2,
+            "ELU": 2,
+            "GELU": 2,
+            "Leaky ReLU": 1,
+            "SiLU": 1,
+            "Max pooling": 2,
+            "Average pooling": 2,
+            "Global average pooling": 2,
         },
         False,
         "(pytorch backend) adds biases, 2 for each value of a norm, and activations and poolings. It counts ReLU, ELU, "
         "GELU and the poolings twice: once at the module and once more at the function that the module calls.",
     ),
     Tool(
-        "ptflops aten", {"Bias": 1, "Blur": 1}, False,
+        "ptflops aten",
+        {"Bias": 1, "Blur": 1},
+        False,
         "(the other backend of ptflops) sees torch's operations. It adds biases and the blur, and nothing else.",
     ),
     Tool(
-        "thop", {"Batch norm": 4, "Global average pooling": 1, "Averages": 1}, False,
+        "thop",
+        {"Batch norm": 4, "Global average pooling": 1, "Averages": 1},
+        False,
         "adds 4 for each value of a batch norm, 1 for each value that global pooling reads, and 1 for each average that "
         "any pooling puts out. It has no rule for a group norm or a blur.",
     ),
     Tool(
-        "torchinfo", {"Bias": 1, "Norm parameters": 1}, False,
+        "torchinfo",
+        {"Bias": 1, "Norm parameters": 1},
+        False,
         "multiplies parameters: by positions in a convolution, by one elsewhere. So it adds biases and one for each "
         "parameter of a norm.",
     ),
     Tool(
-        "torch", {"Blur": 1}, True,
+        "torch",
+        {"Blur": 1},
+        True,
         "(torch.utils.flop_counter) counts a multiplication and an addition as two, for convolutions, blurs and linear "
         "layers without their biases. Where there is no blur, its FLOPs are twice our MACs.",
     ),
-)  # fmt: skip
+)
 """fvcore 0.1.5, ptflops 0.7.5, thop 0.1.1, torchinfo 1.8 and torch's own counter, all in evaluation mode."""

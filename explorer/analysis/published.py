@@ -66,11 +66,15 @@ def published() -> tuple[Result, ...]:
             raise ValueError("it is cut off")
         rows = [
             Result(
-                row["network"], network(row["network"]), row["recipe"], float(row["top1"]) / 100, int(row["size"]),
+                row["network"],
+                network(row["network"]),
+                row["recipe"],
+                float(row["top1"]) / 100,
+                int(row["size"]),
                 PAPER if row["recipe"] == "paper" else TIMM,
             )
             for row in csv.DictReader(text.splitlines())
-        ]  # fmt: skip
+        ]
     for config in dict.fromkeys(map(preset, PRESETS)):
         for weights in torchvision_weights(config):
             name, recipe = preset_name(config) or "", f"torchvision {weights.key.removeprefix('IMAGENET1K_')}"

@@ -209,12 +209,18 @@ COLUMNS: Mapping[str, Column] = {
     "part": Column("Part", lambda trace, layer: layer.role.group, "", "Stem, stage or head"),
     "output": Column("Output", lambda trace, layer: shape_text(layer.out_shape), "", "Channels × height × width"),
     "params": Column("Parameters", lambda trace, layer: layer.params, "accounting", "Trainable numbers"),
-    "macs": Column("MACs", lambda trace, layer: layer.macs, "accounting", "Multiply-adds for one image; FLOPs = 2 × MACs"),
+    "macs": Column(
+        "MACs", lambda trace, layer: layer.macs, "accounting", "Multiply-adds for one image; FLOPs = 2 × MACs"
+    ),
     "field": Column("Field", lambda trace, layer: layer.field.size, "%d", "Receptive field, pixels a side"),
     "jump": Column("Jump", lambda trace, layer: layer.field.jump, "%d", "Pixels between neighbouring units"),
-    "start": Column("Start", lambda trace, layer: layer.field.start, "%d", "First pixel that unit 0 sees; negative is padding"),
-    "inputs": Column("Reads", lambda trace, layer: ", ".join(trace.sources(layer)), "", "The layers whose output it reads"),
-}  # fmt: skip
+    "start": Column(
+        "Start", lambda trace, layer: layer.field.start, "%d", "First pixel that unit 0 sees; negative is padding"
+    ),
+    "inputs": Column(
+        "Reads", lambda trace, layer: ", ".join(trace.sources(layer)), "", "The layers whose output it reads"
+    ),
+}
 
 
 def trace(config: ResNetConfig, image_size: int | tuple[int, int] = 224) -> Trace:
@@ -363,9 +369,23 @@ def make_layer(index: int, call: Call, before: list[Layer], size: Shape) -> Laye
     groups = getattr(module, GROUPS[op]) if op in GROUPS else 1
     params = sum(p.numel() for p in module.parameters(recurse=False)) if op in WEIGHTED else 0
     return Layer(
-        index, call.name, op, type(module).__name__, role(call.name), call.inputs, call.in_shapes, call.out_shape,
-        kernel, stride, padding, dilation, groups, params, macs(module, call.out_shape), field,
-    )  # fmt: skip
+        index,
+        call.name,
+        op,
+        type(module).__name__,
+        role(call.name),
+        call.inputs,
+        call.in_shapes,
+        call.out_shape,
+        kernel,
+        stride,
+        padding,
+        dilation,
+        groups,
+        params,
+        macs(module, call.out_shape),
+        field,
+    )
 
 
 GROUPS = {Op.CONVOLUTION: "groups", Op.GROUP_NORM: "num_groups"}

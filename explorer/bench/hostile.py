@@ -211,8 +211,10 @@ def messages() -> dict[str, bytes]:
         "a query": query,
     }
     return {name: message.SerializeToString() for name, message in every.items()} | {
-        "no message": b"\xff" * 1000, "an endless number": b"\x80" * 1000, "32 MiB": bytes(2**25),
-    }  # fmt: skip
+        "no message": b"\xff" * 1000,
+        "an endless number": b"\x80" * 1000,
+        "32 MiB": bytes(2**25),
+    }
 
 
 def send(*names: str) -> Act:
@@ -273,9 +275,15 @@ async def wrong_values(address: str, number: int, file: Sequence[bytes]) -> Asyn
     """Set widgets to values of other kinds than theirs."""
     chance = random.Random(number)
     values = (
-        {"trigger_value": True}, {"bool_value": True}, {"double_value": float("nan")}, {"int_value": -(2**63)},
-        {"string_value": "<script>" * 1000}, {"json_value": "[" * 5000}, {"bytes_value": bytes(1000)}, {"json_trigger_value": "{"},
-    )  # fmt: skip
+        {"trigger_value": True},
+        {"bool_value": True},
+        {"double_value": float("nan")},
+        {"int_value": -(2**63)},
+        {"string_value": "<script>" * 1000},
+        {"json_value": "[" * 5000},
+        {"bytes_value": bytes(1000)},
+        {"json_trigger_value": "{"},
+    )
     while True:
         page = chance.choice(PAGES)
         try:

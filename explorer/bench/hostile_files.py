@@ -138,7 +138,11 @@ PICTURES: dict[str, Callable[[], bytes]] = {
         b"x", t256=[1], t257=[2_000_000], t278=[1], t273=[0] * 2_000_000, t279=[1] * 2_000_000
     ),
     "a TIFF of strips that overlap": lambda: tiff(
-        bytes(16_000_010), t256=[4000], t257=[4001], t278=[4000], t273=[index % 7 for index in range(40_000)],
+        bytes(16_000_010),
+        t256=[4000],
+        t257=[4001],
+        t278=[4000],
+        t273=[index % 7 for index in range(40_000)],
         t279=[16_000_000] * 40_000,
     ),
     "a TIFF of one far larger tile": lambda: tiff(
@@ -147,7 +151,7 @@ PICTURES: dict[str, Callable[[], bytes]] = {
     "a TIFF of rows far beyond it": lambda: tiff(
         zeros(500), t256=[16], t257=[16], t259=[8], t278=[2**30], t273=[0], t279=[len(zeros(500))]
     ),
-}  # fmt: skip
+}
 """Each within 20 MiB: a decoder without bounds takes seconds or gigabytes for most."""
 
 
@@ -265,7 +269,9 @@ PICKLES: dict[str, Callable[[], bytes]] = {
     "a number of four million digits": lambda: b"\x80\x02L" + b"9" * (4 * MIB) + b"L\n.",
     "100,000 tensors": lambda: holding(*[tensor(storage("0", 1), 0, (1,), (1,))] * 100_000),
     "25,000 tensors": lambda: holding(*[tensor(storage("0", 1), 0, (1,), (1,))] * 25_000),
-    "a name of a million words": lambda: b"\x80\x02}" + text("module." * MIB) + tensor(storage("0", 1), 0, (1,), (1,)) + b"s.",
+    "a name of a million words": lambda: (
+        b"\x80\x02}" + text("module." * MIB) + tensor(storage("0", 1), 0, (1,), (1,)) + b"s."
+    ),
     "a storage by a call": lambda: holding(
         tensor(b"ctorch\nFloatStorage\n" + number(4096) + b"\x85R", 0, (4096,), (1,))
     ),
@@ -275,13 +281,15 @@ PICKLES: dict[str, Callable[[], bytes]] = {
     "no storage behind the key": lambda: holding(tensor(storage("0", 4096), 0, (4096,), (1,))),
     "a gibibyte in one number": lambda: holding(tensor(storage("0", 1), 0, (2**14, 2**14), (0, 0))),
     "a command": lambda: b"\x80\x02cposix\nsystem\n" + text("true") + b"\x85R.",
-}  # fmt: skip
+}
 """Pickles that are refused, whatever stands around them."""
 
 GROWING: dict[str, tuple[tuple[int, ...], tuple[int, ...], int]] = {
-    "longer": ((4096,), (1,), 0), "further apart": ((16,), (300,), 0), "later": ((16,), (1,), 10),
+    "longer": ((4096,), (1,), 0),
+    "further apart": ((16,), (300,), 0),
+    "later": ((16,), (1,), 10),
     "with many axes": ((2,) * 12, (1,) * 12, 5),
-}  # fmt: skip
+}
 
 ONE = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
 
@@ -292,7 +300,9 @@ CHECKPOINTS: dict[str, Callable[[], bytes]] = {
     **{f"{name}, before zip": partial(growing, *case, True) for name, case in GROWING.items()},
     "no data": lambda: unfilled(4096),
     "a storage that grows": lambda: unfilled(16),
-    "100,000 tensors in few bytes": lambda: checkpoint(dict.fromkeys((f"n{index}" for index in range(100_000)), torch.zeros(1))),
+    "100,000 tensors in few bytes": lambda: checkpoint(
+        dict.fromkeys((f"n{index}" for index in range(100_000)), torch.zeros(1))
+    ),
     "half of 32,768² numbers": lambda: safetensors(
         {"fc.weight": {"dtype": "F16", "shape": [2**15, 2**15], "data_offsets": [0, 2**31]}}
     ),
@@ -300,7 +310,7 @@ CHECKPOINTS: dict[str, Callable[[], bytes]] = {
     "a header of empty lists": lambda: safetensors(b'{"a":[' + b"[]," * 2_700_000 + b"[]]}"),
     "a header of many names": lambda: safetensors({f"n{index}": ONE for index in range(100_000)}, bytes(4)),
     "a header with a long name": lambda: safetensors({"module." * MIB: ONE}, bytes(4)),
-}  # fmt: skip
+}
 """Each is refused: without bounds, one ends the process, another takes minutes or gigabytes, and another shows what
 lies in memory."""
 

@@ -161,11 +161,7 @@ def block_times(page: Page, address: str, count: int = 24) -> list[float]:
     return [click_time(pair[number % 2])[1] for number in range(count)][4:]
 
 
-LOOKS = {
-    "resnet20_fashion": "",
-    "resnet56_fashion": "",
-    "resnet50": "random",
-}
+LOOKS = {"resnet20_fashion": "", "resnet56_fashion": "", "resnet50": "random"}
 """The networks that the inference page is measured on, and their weights."""
 COUNT = 9
 """Clicks of a kind, at most."""
@@ -302,13 +298,21 @@ def links() -> None:
 
 
 SECTIONS: dict[str, Callable[..., None]] = {
-    "traces": traces, "captures": captures, "clicks": clicks, "visitors": visitors, "hostile": hostile, "links": links,
-}  # fmt: skip
+    "traces": traces,
+    "captures": captures,
+    "clicks": clicks,
+    "visitors": visitors,
+    "hostile": hostile,
+    "links": links,
+}
 """The measurements by their name, in the order in which they are made."""
 USUAL = ("traces", "captures", "clicks", "visitors")
 """Those that are made where none is named; the hostile ones take a quarter of an hour, the links twice as long."""
 NEEDS = {
-    "traces": ("torchinfo",), "clicks": ("playwright",), "visitors": ("websockets",), "hostile": ("websockets",),
+    "traces": ("torchinfo",),
+    "clicks": ("playwright",),
+    "visitors": ("websockets",),
+    "hostile": ("websockets",),
     "links": ("websockets",),
-}  # fmt: skip
+}
 """The packages that a measurement needs beside what the app does."""

@@ -227,9 +227,14 @@ def head_of_put(address: str, path: str, *headers: str) -> bytes:
     """The head of a request that brings a file; `headers` are those that say how long it is."""
     token = "2|00000000|00000000000000000000000000000000|0"
     lines = (
-        f"PUT {path} HTTP/1.1", f"Host: {urlsplit(address).netloc}", "Connection: close", *headers,
-        f"Content-Type: multipart/form-data; boundary={BORDER}", f"X-Xsrftoken: {token}", f"Cookie: _streamlit_xsrf={token}",
-    )  # fmt: skip
+        f"PUT {path} HTTP/1.1",
+        f"Host: {urlsplit(address).netloc}",
+        "Connection: close",
+        *headers,
+        f"Content-Type: multipart/form-data; boundary={BORDER}",
+        f"X-Xsrftoken: {token}",
+        f"Cookie: _streamlit_xsrf={token}",
+    )
     return "".join(f"{line}\r\n" for line in (*lines, "")).encode()
 
 
@@ -379,16 +384,25 @@ def random_links(seed: int) -> Iterator[str]:
     The same seed gives the same links.
     """
     chance = random.Random(seed)
-    own = ["preset", "size", "pin", "with", "off", "at", "weights", "picture", "unit", "lab", "training", "appended",
-           "shown", "tab", "class"]  # fmt: skip
     sound = {
-        "preset": [*PRESETS], "size": ["32", "224", "64x96"], "pin": ["default", "block=basic"], "with": ["resnet18", "resnet18,block=basic"],
-        "off": ["layer1.1", "layer2.1,layer3.1"], "at": ["layer1.0", "layer2.0.conv1", "fc"], "weights": ["random", "IMAGENET1K_V2", "upload"],
-        "picture": ["chelsea", "upload"], "unit": ["3-5"], "lab": ["count=2"], "training": ["steps=200"], "appended": ["2-3"], "shown": ["2-differing"],
-        "tab": ["Cost", "Speed", "Paths"], "class": ["Bag"],
+        "preset": [*PRESETS],
+        "size": ["32", "224", "64x96"],
+        "pin": ["default", "block=basic"],
+        "with": ["resnet18", "resnet18,block=basic"],
+        "off": ["layer1.1", "layer2.1,layer3.1"],
+        "at": ["layer1.0", "layer2.0.conv1", "fc"],
+        "weights": ["random", "IMAGENET1K_V2", "upload"],
+        "picture": ["chelsea", "upload"],
+        "unit": ["3-5"],
+        "lab": ["count=2"],
+        "training": ["steps=200"],
+        "appended": ["2-3"],
+        "shown": ["2-differing"],
+        "tab": ["Cost", "Speed", "Paths"],
+        "class": ["Bag"],
         **{name: [*map(str, option.choices)] or [to_text(option.default)] for name, option in OPTIONS.items()},
-    }  # fmt: skip
-    keys = [*own, *OPTIONS]
+    }
+    keys = [*sound]
 
     def value(key: str) -> str:
         kind = chance.random()

@@ -77,9 +77,18 @@ DELTAS = ("Δparams", "ΔMACs", "Δbytes", "Δfield")
 def differing(found: Comparison) -> list[tuple[str, str, str, int, int, int, int | str]]:
     """The layers that differ: path, a's, b's, and the differences in the order of `DELTAS`."""
     return [
-        (place(row), cell(row.a), cell(row.b), row.params, row.macs, row.memory, "–" if row.field is None else row.field)
-        for row in found.rows if row.differs
-    ]  # fmt: skip
+        (
+            place(row),
+            cell(row.a),
+            cell(row.b),
+            row.params,
+            row.macs,
+            row.memory,
+            "–" if row.field is None else row.field,
+        )
+        for row in found.rows
+        if row.differs
+    ]
 
 
 def charges(found: Comparison) -> list[tuple[str, int, int, int, int]]:
@@ -100,11 +109,19 @@ def comparison(found: Comparison) -> str:
     return "\n".join(
         [
             f"{names[1]} against {names[0]} at {height}×{width}",
-            *(f"{name:16}  {one:>16,}  {two:>16,}  {two - one:>+16,}  ×{two / one:.3g}" for name, one, two in pairs(found)),
-            *remarks((found.a, found.b), names), "", f"{len(rows)} of {len(found.rows)} layers differ",
-            *([layers] if rows else []), "", bill, "",
+            *(
+                f"{name:16}  {one:>16,}  {two:>16,}  {two - one:>+16,}  ×{two / one:.3g}"
+                for name, one, two in pairs(found)
+            ),
+            *remarks((found.a, found.b), names),
+            "",
+            f"{len(rows)} of {len(found.rows)} layers differ",
+            *([layers] if rows else []),
+            "",
+            bill,
+            "",
         ]
-    )  # fmt: skip
+    )
 
 
 # -- JSON ---------------------------------------------------------------------------------
@@ -146,13 +163,22 @@ def layer_facts(traced: Trace) -> list[dict[str, Any]]:
     """The layers in order of execution. Shapes are C×H×W of one image, or C after flattening."""
     return [
         {
-            "name": layer.name, "operation": layer.op, "part": layer.role.group, "inputs": traced.sources(layer),
-            "output": layer.out_shape, "kernel": layer.kernel, "stride": layer.stride, "padding": layer.padding,
-            "dilation": layer.dilation, "groups": layer.groups, "parameters": layer.params, "macs": layer.macs,
+            "name": layer.name,
+            "operation": layer.op,
+            "part": layer.role.group,
+            "inputs": traced.sources(layer),
+            "output": layer.out_shape,
+            "kernel": layer.kernel,
+            "stride": layer.stride,
+            "padding": layer.padding,
+            "dilation": layer.dilation,
+            "groups": layer.groups,
+            "parameters": layer.params,
+            "macs": layer.macs,
             "receptive_field": field_facts(layer.field),
         }
         for layer in traced.layers
-    ]  # fmt: skip
+    ]
 
 
 def differences(parameters: int, macs: int, size: int, field: int | None) -> dict[str, int | None]:

@@ -70,16 +70,17 @@ def view(text: str, size: str | None) -> View:
 Network = Annotated[
     str,
     typer.Argument(
-        metavar="NETWORK", autocompletion=presets, show_default=False,
+        metavar="NETWORK",
+        autocompletion=presets,
+        show_default=False,
         help="A preset's name, a link, or the part of it after the question mark.",
     ),
-]  # fmt: skip
+]
 Size = Annotated[
     str | None,
     typer.Option(metavar="PIXELS", help="Image size: 224, or 224x320 (height × width). Without it the network's own."),
 ]
 Output = Annotated[
-    Path | None,
-    typer.Option(parser=Path, metavar="FILE", help="File to write, UTF-8. Without it, standard output."),
+    Path | None, typer.Option(parser=Path, metavar="FILE", help="File to write, UTF-8. Without it, standard output.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, with every number in full.")]

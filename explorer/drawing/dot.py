@@ -24,9 +24,15 @@ def graph(trace: Trace) -> graphviz.Digraph:
     result = graphviz.Digraph(
         "resnet",
         graph_attr={"rankdir": "TB", "bgcolor": "transparent", "fontname": "Helvetica"},
-        node_attr={"shape": "box", "style": "filled,rounded", "fontname": "Helvetica", "fontsize": "11", "fontcolor": "white"},
+        node_attr={
+            "shape": "box",
+            "style": "filled,rounded",
+            "fontname": "Helvetica",
+            "fontsize": "11",
+            "fontcolor": "white",
+        },
         edge_attr={"color": "#8a919e"},
-    )  # fmt: skip
+    )
     by_block = len(trace.layers) > DRAWABLE
     everything = parts(trace) if by_block else ()
     node_of = {layer.index: part.identifier for part in everything for layer in part.layers}

@@ -69,9 +69,12 @@ SWITCH_ROW = 24.0
 
 
 def overview(
-    trace: Trace, at: str = "", unfolded: frozenset[str] = frozenset(), thumbnails: Mapping[str, str] | None = None,
+    trace: Trace,
+    at: str = "",
+    unfolded: frozenset[str] = frozenset(),
+    thumbnails: Mapping[str, str] | None = None,
     switches: Switches | None = None,
-) -> Drawing:  # fmt: skip
+) -> Drawing:
     """The whole network on one line.
 
     `at` is the selected layer or block; stages named in `unfolded` ("stage 3") show every
@@ -230,10 +233,15 @@ def caption(layer: Layer) -> tuple[str, str]:
     if layer.op == Op.LINEAR:
         return "fc", f"{layer.in_shapes[0][0]} → {layer.out_shape[0]}"
     short = {
-        Op.CHANNEL_CONVOLUTION: "conv1d", Op.ZERO_PADDING: "zero pad", Op.MAX_POOLING: "max pool", Op.SCALING: "scale",
-        Op.AVERAGE_POOLING: "avg pool", Op.GLOBAL_AVERAGE_POOLING: "avg", Op.STOCHASTIC_DEPTH: "drop",
+        Op.CHANNEL_CONVOLUTION: "conv1d",
+        Op.ZERO_PADDING: "zero pad",
+        Op.MAX_POOLING: "max pool",
+        Op.SCALING: "scale",
+        Op.AVERAGE_POOLING: "avg pool",
+        Op.GLOBAL_AVERAGE_POOLING: "avg",
+        Op.STOCHASTIC_DEPTH: "drop",
         Op.LEAKY_RELU: "leaky",
-    }  # fmt: skip
+    }
     return short.get(layer.op, layer.op), ""
 
 
@@ -317,9 +325,17 @@ def has_shortcut(layers: tuple[Layer, ...]) -> bool:
 
 
 def wire(
-    source: float, from_y: float, left: float, right: float, to_y: float,
-    layer: Layer, producer: int, trace: Trace, ids: set[int], y_of: Mapping[int, float],
-) -> str:  # fmt: skip
+    source: float,
+    from_y: float,
+    left: float,
+    right: float,
+    to_y: float,
+    layer: Layer,
+    producer: int,
+    trace: Trace,
+    ids: set[int],
+    y_of: Mapping[int, float],
+) -> str:
     """One edge of the graph. Within a lane it is straight; between lanes it turns two rounded corners."""
     hue = colour(layer.role.group)
     identity = layer.op == Op.ADDITION and producer == layer.inputs[1] and lane_of(trace, producer, ids) == 0

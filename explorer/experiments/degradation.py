@@ -63,8 +63,15 @@ class Settings:
 
     shallow: int = _option(20, "Shallow", "Layers of the two shallower networks.", choices=DEPTHS[:-1])
     deep: int = _option(56, "Deep", "Layers of the two deeper networks.", choices=DEPTHS[1:])
-    width: int = _option(8, "Width", "Channels of the first stage; the other two have twice and four times as many.", choices=(4, 8, 16))  # fmt: skip
-    shortcut: str = _option("A", "Shortcut", "Where shapes differ, the residual networks pad by zeros (A) or project (B, D); C projects everywhere.", choices=("A", "B", "C", "D"))  # fmt: skip
+    width: int = _option(
+        8, "Width", "Channels of the first stage; the other two have twice and four times as many.", choices=(4, 8, 16)
+    )
+    shortcut: str = _option(
+        "A",
+        "Shortcut",
+        "Where shapes differ, the residual networks pad by zeros (A) or project (B, D); C projects everywhere.",
+        choices=("A", "B", "C", "D"),
+    )
     rate: float = _option(0.05, "Learning rate", "Its peak, from which a cosine leads to zero.", low=0.0001, high=1)
     warmup: int = _option(30, "Warm-up", "Steps in which the learning rate rises to its peak.", low=0, high=1000)
     steps: int = _option(200, "Steps", f"Batches of {BATCH} images that each network is trained on.", low=10, high=1000)
@@ -134,9 +141,12 @@ class Network(NamedTuple):
     def config(self, settings: Settings) -> ResNetConfig:
         blocks, width = (self.depth - 2) // 6, settings.width
         return replace(
-            preset("resnet20_fashion"), layers=(blocks,) * 3, planes=(width, 2 * width, 4 * width), stem_width=width,
+            preset("resnet20_fashion"),
+            layers=(blocks,) * 3,
+            planes=(width, 2 * width, 4 * width),
+            stem_width=width,
             shortcut="none" if self.kind == "plain" else settings.shortcut,
-        )  # fmt: skip
+        )
 
 
 # -- images -------------------------------------------------------------------------------
@@ -209,9 +219,13 @@ def train(settings: Settings) -> Iterator[Step]:
     """
     images, labels = tensors(training_images())
     recipe = Recipe(
-        steps=settings.steps, batch=BATCH, learning_rate=settings.rate, warmup=settings.warmup / settings.steps, crop=1,
+        steps=settings.steps,
+        batch=BATCH,
+        learning_rate=settings.rate,
+        warmup=settings.warmup / settings.steps,
+        crop=1,
         seed=settings.seed,
-    )  # fmt: skip
+    )
     for number, network in enumerate(settings.networks):
         start = time.perf_counter()
         model = ResNet(network.config(settings))
@@ -383,22 +397,29 @@ class Recorded(NamedTuple):
 def to_json(runs: Sequence[Run], command: str = "") -> str:
     """Runs with what they were made by and on; losses to four decimals."""
     head = {
-        "command": command, "torch": torch.__version__, "threads": 1, "batch": BATCH, "training images": COUNT,
+        "command": command,
+        "torch": torch.__version__,
+        "threads": 1,
+        "batch": BATCH,
+        "training images": COUNT,
         "test images": len(labelled().labels),
-    }  # fmt: skip
+    }
     entries = [
         {
             "settings": asdict(run.settings),
             "networks": [
                 {
-                    "kind": curve.network.kind, "depth": curve.network.depth, "accuracy": curve.accuracy,
-                    "seconds": round(curve.seconds, 2), "losses": [round(loss, 4) for loss in curve.losses],
+                    "kind": curve.network.kind,
+                    "depth": curve.network.depth,
+                    "accuracy": curve.accuracy,
+                    "seconds": round(curve.seconds, 2),
+                    "losses": [round(loss, 4) for loss in curve.losses],
                 }
                 for curve in run.curves
             ],
         }
         for run in runs
-    ]  # fmt: skip
+    ]
     return json.dumps(head | {"runs": entries}, indent=None, separators=(",", ":")).replace(
         '{"settings"', '\n{"settings"'
     )

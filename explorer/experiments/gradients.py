@@ -162,11 +162,12 @@ def plan(trace: Trace) -> Plan:
     for each in PLANS:
         try:
             within(
-                "The gradients of this network are too much to measure here", "A smaller network works",
+                "The gradients of this network are too much to measure here",
+                "A smaller network works",
                 # Back costs twice the way forward.
                 Need("they take", trace.macs * 3 * each.pictures * each.seeds * 4, BUDGET, "GMACs"),
                 Need("their activations take", trace.gradient_memory * each.pictures, MAX_GRADIENT_BYTES, "GiB"),
-            )  # fmt: skip
+            )
         except TooLargeError as error:
             refused = error
         else:
@@ -245,8 +246,10 @@ KEPT = (
 def family(config: ResNetConfig, count: int) -> dict[str, ResNetConfig]:
     """A residual and a plain network of 3 × `count` blocks like those of a configuration, small enough to run at once."""
     options = {name: getattr(config, name) for name in KEPT} | {
-        "layers": (count,) * 3, "planes": (WIDTH, 2 * WIDTH, 4 * WIDTH), "stem_width": WIDTH,
-    }  # fmt: skip
+        "layers": (count,) * 3,
+        "planes": (WIDTH, 2 * WIDTH, 4 * WIDTH),
+        "stem_width": WIDTH,
+    }
     small, _ = preset("resnet20_fashion").with_(**options)
     return {twin.kind: each for twin, each in twins(small).items() if twin.norm == config.norm}
 

@@ -248,9 +248,10 @@ def affordable(trace: Trace, place: Place, trained: bool) -> int:
         )
     features = FLOAT * prod(last.out_shape)
     within(
-        f"Appending {place.blocks} blocks to stage {place.stage} is too much to compute here", "A smaller network works",
+        f"Appending {place.blocks} blocks to stage {place.stage} is too much to compute here",
+        "A smaller network works",
         Need("what they read takes", features, MAX_FEATURES, "GiB"),
-    )  # fmt: skip
+    )
     return int(min(MOST_IMAGES if trained else MOST_NOISE, BUDGET // cost, MAX_FEATURES // features))
 
 
@@ -293,9 +294,12 @@ def experiment(
         scores = _scores(nn.Sequential(*blocks, after), features)
         equal = (scores.view(torch.int32) == base.view(torch.int32)).all(1)
         return Outcome(
-            kind, float((scores - base).abs().max()), int(equal.sum()), _share(scores.argmax(1) == named),
+            kind,
+            float((scores - base).abs().max()),
+            int(equal.sum()),
+            _share(scores.argmax(1) == named),
             _share(scores.argmax(1) == labels),
-        )  # fmt: skip
+        )
 
     def made(plain: bool, zero: bool) -> list[Block]:
         return [block.to(device.torch) for block in new_blocks(config, place, plain, zero, seed)]

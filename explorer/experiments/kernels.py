@@ -52,15 +52,22 @@ class Lab:
         "l", "first", "Stride in", "Which convolution of the stack has the stride.", choices=("first", "last")
     )
     padding: str = _option(
-        "p", "same", "Padding", "Zeros around the map that keep its side at stride 1, or none.", choices=("same", "none"),
-    )  # fmt: skip
+        "p",
+        "same",
+        "Padding",
+        "Zeros around the map that keep its side at stride 1, or none.",
+        choices=("same", "none"),
+    )
     activation: str = _option("a", "relu", "Activation", "What follows every convolution.", choices=("relu", "none"))
     side: int = _option("x", 56, "Map side", "Pixels a side of the map that is read.", low=8, high=512)
     width: int = _option("c", 256, "Channels", "Channels that the block reads.", low=4, high=4096)
     entry: str = _option(
-        "e", "identity", "Shortcut", "Identity where the block keeps its shape. The first block of a stage halves the map and doubles the channels: zero padding (A), projection (B), pooled projection (D).",
+        "e",
+        "identity",
+        "Shortcut",
+        "Identity where the block keeps its shape. The first block of a stage halves the map and doubles the channels: zero padding (A), projection (B), pooled projection (D).",
         choices=("identity", "A", "B", "D"),
-    )  # fmt: skip
+    )
     weights: tuple[int, ...] = _option("w", (1, 0, -1, 2, 1, 1), "Weights", "", low=-9, high=9, most=INPUTS * OUTPUTS)
     pixel: tuple[int, ...] = _option("v", (2, 3, 1), "Pixel", "", low=-9, high=9, most=INPUTS)
 
@@ -352,9 +359,14 @@ def block_config(kind: str, width: int, entry: str = "identity") -> ResNetConfig
     planes = width // 4 if block == "bottleneck" else width
     stages = 1 if entry == "identity" else 2
     return ResNetConfig(
-        block=block, layers=(1,) * stages, planes=(planes, 2 * planes)[:stages], stem="3x3", stem_width=width, stem_pool="none",
+        block=block,
+        layers=(1,) * stages,
+        planes=(planes, 2 * planes)[:stages],
+        stem="3x3",
+        stem_width=width,
+        stem_pool="none",
         shortcut="none" if kind == "plain" else "B" if entry == "identity" else entry,
-    )  # fmt: skip
+    )
 
 
 def block_name(config: ResNetConfig) -> str:
@@ -364,8 +376,10 @@ def block_name(config: ResNetConfig) -> str:
 # -- the 1×1 convolution ------------------------------------------------------------------
 
 MATRICES = {
-    "Sum and copy": (1, 1, 1, 1, 1, 1), "Pick channels": (1, 0, 0, 0, 0, 1), "Differences": (1, -1, 0, 0, 1, -1),
-}  # fmt: skip
+    "Sum and copy": (1, 1, 1, 1, 1, 1),
+    "Pick channels": (1, 0, 0, 0, 0, 1),
+    "Differences": (1, -1, 0, 0, 1, -1),
+}
 """Weights of the 1×1 convolution to start from."""
 
 

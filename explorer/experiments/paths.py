@@ -147,9 +147,10 @@ def plan(trace: Trace) -> Plan:
     draws = min(MOST_DRAWS, affordable)
     memory = trace.gradient_memory
     within(
-        "The gradients along its paths are too much to measure here", "A smaller network works",
+        "The gradients along its paths are too much to measure here",
+        "A smaller network works",
         Need("a picture's activations take", memory, MAX_HELD, "GiB"),
-    )  # fmt: skip
+    )
     return Plan(lengths, draws, min(MOST_PICTURES, affordable // draws, int(MAX_HELD // memory)))
 
 

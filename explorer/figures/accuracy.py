@@ -41,14 +41,19 @@ def accuracy_figure(
         chosen = [(number, *point) for number, point in enumerate(points) if point[0].group == group]
         same = [result.config == at for _, result, _ in chosen]
         figure.add_scatter(
-            x=[x for _, _, x in chosen], y=[result.top1 for _, result, _ in chosen], mode="markers", name=words,
+            x=[x for _, _, x in chosen],
+            y=[result.top1 for _, result, _ in chosen],
+            mode="markers",
+            name=words,
             marker={
-                "color": shade, "size": [13 if rim else 9 for rim in same], "opacity": 0.85,
+                "color": shade,
+                "size": [13 if rim else 9 for rim in same],
+                "opacity": 0.85,
                 "line": {"color": "#8a919e", "width": [2 if rim else 0 for rim in same]},
             },
             customdata=[(number, result.network, result.recipe, result.size) for number, result, _ in chosen],
             hovertemplate="<b>%{customdata[1]}</b><br>%{y:.2%}, %{customdata[2]}<br>%{x:.3s} at %{customdata[3]} px<extra></extra>",
-        )  # fmt: skip
+        )
     figure.add_vline(x=here, line_dash="dot", line_color="#8a919e")
     figure.add_annotation(
         x=math.log10(here), y=0, yref="paper", text=f" {label}", showarrow=False, xanchor="left", yanchor="bottom"

@@ -13,9 +13,14 @@ from ..units import scientific
 def finish(figure: go.Figure, title: str, x: str, y: str, legend: bool) -> go.Figure:
     """The figure with title, axis titles and, below it, a legend, as all of ours have them."""
     figure.update_layout(
-        title=title or None, height=340, showlegend=legend, bargap=0.15, hovermode="closest",
-        margin={"l": 8, "r": 8, "t": 44, "b": 8}, legend={"orientation": "h", "y": -0.22, "title": None},
-    )  # fmt: skip
+        title=title or None,
+        height=340,
+        showlegend=legend,
+        bargap=0.15,
+        hovermode="closest",
+        margin={"l": 8, "r": 8, "t": 44, "b": 8},
+        legend={"orientation": "h", "y": -0.22, "title": None},
+    )
     figure.update_xaxes(title=x or None)
     figure.update_yaxes(title=y or None, tickformat="~s", exponentformat="SI")
     return figure

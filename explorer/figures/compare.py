@@ -31,9 +31,16 @@ def stages_figure(traces: Sequence[Trace], names: Sequence[str], name: str) -> g
         groups = {group: layers for group, layers in trace.groups.items() if not (field and group == "head")}
         values = [figure_of(layers) for layers in groups.values()]
         figure.add_bar(
-            x=list(groups), y=values, name=label, marker_color=shade, texttemplate="%{y:,}" if field else "%{y:.3s}",
-            textposition="outside", textangle=0, cliponaxis=False, hovertemplate=f"{label}<br>%{{x}}: %{{y:,}}<extra></extra>",
-        )  # fmt: skip
+            x=list(groups),
+            y=values,
+            name=label,
+            marker_color=shade,
+            texttemplate="%{y:,}" if field else "%{y:.3s}",
+            textposition="outside",
+            textangle=0,
+            cliponaxis=False,
+            hovertemplate=f"{label}<br>%{{x}}: %{{y:,}}<extra></extra>",
+        )
     title = "Receptive field at the end of each stage" if field else f"{name} by stage"
     finish(figure, title, "", unit, legend=True)
     order = dict.fromkeys(group for trace in traces for group in trace.groups)
@@ -48,11 +55,18 @@ def bill_figure(bill: Sequence[Charge], total: int, key: str, name: str) -> go.F
     values = [*(getattr(charge, key) for charge in bill), total]
     figure = go.Figure(
         go.Waterfall(
-            x=[*(charge.title.replace(" and ", "<br>and ") for charge in bill), "total"], y=values, measure=["relative"] * len(bill) + ["total"],
-            text=[units.signed(value, units.amount) for value in values], textposition="outside", cliponaxis=False,
-            increasing={"marker": {"color": STAGES[2]}}, decreasing={"marker": {"color": STAGES[1]}},
-            totals={"marker": {"color": ACCENT}}, connector={"line": {"color": "#8a919e", "width": 1}},
-            customdata=values, hovertemplate="%{x}: %{customdata:+,}<extra></extra>",
+            x=[*(charge.title.replace(" and ", "<br>and ") for charge in bill), "total"],
+            y=values,
+            measure=["relative"] * len(bill) + ["total"],
+            text=[units.signed(value, units.amount) for value in values],
+            textposition="outside",
+            cliponaxis=False,
+            increasing={"marker": {"color": STAGES[2]}},
+            decreasing={"marker": {"color": STAGES[1]}},
+            totals={"marker": {"color": ACCENT}},
+            connector={"line": {"color": "#8a919e", "width": 1}},
+            customdata=values,
+            hovertemplate="%{x}: %{customdata:+,}<extra></extra>",
         )
-    )  # fmt: skip
+    )
     return finish(figure, f"Which option changes the {name}", "", name, legend=False)

@@ -11,7 +11,12 @@ from plotly.colors import hex_to_rgb
 from ..drawing.palette import STAGES
 from ..experiments.degradation import Network, Run, Settings, smoothed
 
-COLOURS = {("plain", False): STAGES[2], ("plain", True): STAGES[4], ("residual", False): STAGES[1], ("residual", True): STAGES[0]}  # fmt: skip
+COLOURS = {
+    ("plain", False): STAGES[2],
+    ("plain", True): STAGES[4],
+    ("residual", False): STAGES[1],
+    ("residual", True): STAGES[0],
+}
 """By kind and whether it is the deeper one."""
 
 POINTS = 150
@@ -29,9 +34,16 @@ def run_figure(run: Run, title: str) -> go.Figure:
         shade, name = colour(curve.network, settings), curve.network.name
         kept = thinned(len(curve.losses))
         figure.add_scatter(
-            x=kept + 1, y=np.array(curve.losses)[kept], mode="lines", showlegend=False, hoverinfo="skip",
-            line={"color": shade, "width": 1}, opacity=0.25, name=name, legendgroup=name,
-        )  # fmt: skip
+            x=kept + 1,
+            y=np.array(curve.losses)[kept],
+            mode="lines",
+            showlegend=False,
+            hoverinfo="skip",
+            line={"color": shade, "width": 1},
+            opacity=0.25,
+            name=name,
+            legendgroup=name,
+        )
         _line(figure, kept, smoothed(curve.losses), curve.network, settings)
     return _finish(figure, title, settings)
 
@@ -46,9 +58,16 @@ def spread_figure(runs: Sequence[Run], title: str) -> go.Figure:
         red, green, blue = hex_to_rgb(shade)
         for bound, fill in ((losses.max(0), None), (losses.min(0), "tonexty")):
             figure.add_scatter(
-                x=kept + 1, y=bound[kept], mode="lines", line={"width": 0, "color": shade}, fill=fill, hoverinfo="skip",
-                fillcolor=f"rgba({red}, {green}, {blue}, 0.2)", showlegend=False, legendgroup=network.name,
-            )  # fmt: skip
+                x=kept + 1,
+                y=bound[kept],
+                mode="lines",
+                line={"width": 0, "color": shade},
+                fill=fill,
+                hoverinfo="skip",
+                fillcolor=f"rgba({red}, {green}, {blue}, 0.2)",
+                showlegend=False,
+                legendgroup=network.name,
+            )
         _line(figure, kept, losses.mean(0), network, settings)
     return _finish(figure, title, settings)
 
@@ -60,19 +79,28 @@ def thinned(count: int) -> np.ndarray:
 
 def _line(figure: go.Figure, kept: np.ndarray, losses: np.ndarray, network: Network, settings: Settings) -> None:
     figure.add_scatter(
-        x=kept + 1, y=losses[kept], mode="lines", name=network.name, legendgroup=network.name,
+        x=kept + 1,
+        y=losses[kept],
+        mode="lines",
+        name=network.name,
+        legendgroup=network.name,
         line={
-            "color": colour(network, settings), "width": 2.5, "dash": "solid" if network.depth == settings.deep else "dash",
+            "color": colour(network, settings),
+            "width": 2.5,
+            "dash": "solid" if network.depth == settings.deep else "dash",
         },
         hovertemplate=f"{network.name}, step %{{x}}: %{{y:.3f}}<extra></extra>",
-    )  # fmt: skip
+    )
 
 
 def _finish(figure: go.Figure, title: str, settings: Settings) -> go.Figure:
     figure.update_layout(
-        title=title, height=380, hovermode="closest", margin={"l": 8, "r": 8, "t": 44, "b": 8},
+        title=title,
+        height=380,
+        hovermode="closest",
+        margin={"l": 8, "r": 8, "t": 44, "b": 8},
         legend={"orientation": "h", "y": -0.2, "title": None},
-    )  # fmt: skip
+    )
     figure.update_xaxes(title="step", range=[0, settings.steps])
     figure.update_yaxes(title="training loss", rangemode="tozero", tickformat="~g")
     return figure

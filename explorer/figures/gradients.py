@@ -39,13 +39,25 @@ def flow_figure(
         red, green, blue = hex_to_rgb(shade)
         for bound, fill in ((high, None), (low, "tonexty")) if len(spread.flows) > 1 else ():
             figure.add_scatter(
-                x=places, y=_drawn(bound), mode="lines", line={"width": 0, "color": shade}, fill=fill, hoverinfo="skip",
-                fillcolor=f"rgba({red}, {green}, {blue}, 0.15)", showlegend=False, legendgroup=name,
-            )  # fmt: skip
+                x=places,
+                y=_drawn(bound),
+                mode="lines",
+                line={"width": 0, "color": shade},
+                fill=fill,
+                hoverinfo="skip",
+                fillcolor=f"rgba({red}, {green}, {blue}, 0.15)",
+                showlegend=False,
+                legendgroup=name,
+            )
         figure.add_scatter(
-            x=places, y=_drawn(mean), mode="lines", name=name, legendgroup=name, line={"color": shade, "dash": dash, "width": 2},
+            x=places,
+            y=_drawn(mean),
+            mode="lines",
+            name=name,
+            legendgroup=name,
+            line={"color": shade, "dash": dash, "width": 2},
             hovertemplate=f"{name}, convolution %{{x}}: %{{y:.2~e}}<extra></extra>",
-        )  # fmt: skip
+        )
         seen += mean[np.isfinite(mean)].tolist()
     finish(figure, title, "convolution, from image to classifier", axis, legend=True)
     figure.update_layout(height=400)
@@ -63,14 +75,22 @@ def cosine_figure(points: Sequence[Point], depths: Sequence[int]) -> go.Figure:
     for kind, shade in SHADES.items():
         found = by_depth(points, kind)
         figure.add_scatter(
-            x=[depth for depth, cosines in found.items() for _ in cosines], y=[c for cosines in found.values() for c in cosines],
-            mode="markers", marker={"size": 5, "color": shade, "opacity": 0.45}, showlegend=False, hoverinfo="skip",
-        )  # fmt: skip
+            x=[depth for depth, cosines in found.items() for _ in cosines],
+            y=[c for cosines in found.values() for c in cosines],
+            mode="markers",
+            marker={"size": 5, "color": shade, "opacity": 0.45},
+            showlegend=False,
+            hoverinfo="skip",
+        )
         figure.add_scatter(
-            x=list(found), y=[float(np.mean(cosines)) for cosines in found.values()], mode="lines+markers",
-            name=kind, line={"color": shade, "width": 2.5}, marker={"size": 7},
+            x=list(found),
+            y=[float(np.mean(cosines)) for cosines in found.values()],
+            mode="lines+markers",
+            name=kind,
+            line={"color": shade, "width": 2.5},
+            marker={"size": 7},
             hovertemplate=f"{kind}, %{{x}} layers: %{{y:.2f}}<extra></extra>",
-        )  # fmt: skip
+        )
     finish(figure, "Gradients of neighbouring inputs", "layers", "cosine between them", legend=True)
     figure.update_layout(height=400)
     figure.update_xaxes(range=[0, depths[-1] * 1.04], tickvals=list(depths), tickangle=0)
@@ -81,14 +101,22 @@ def cosine_figure(points: Sequence[Point], depths: Sequence[int]) -> go.Figure:
 def slope_figure(points: Sequence[Point]) -> go.Figure:
     """How the score changes along the way, one network above the other."""
     figure = make_subplots(
-        rows=len(points), cols=1, shared_xaxes=True, vertical_spacing=0.09,
+        rows=len(points),
+        cols=1,
+        shared_xaxes=True,
+        vertical_spacing=0.09,
         subplot_titles=[f"{point.kind}, {point.depth} layers: cosine {point.cosine:.2f}" for point in points],
-    )  # fmt: skip
+    )
     for row, point in enumerate(points, start=1):
         figure.add_scatter(
-            x=list(range(len(point.slope))), y=point.slope, mode="lines", row=row, col=1,
-            line={"color": SHADES[point.kind], "width": 1.2}, hovertemplate="input %{x}: %{y:.2f}<extra></extra>",
-        )  # fmt: skip
+            x=list(range(len(point.slope))),
+            y=point.slope,
+            mode="lines",
+            row=row,
+            col=1,
+            line={"color": SHADES[point.kind], "width": 1.2},
+            hovertemplate="input %{x}: %{y:.2f}<extra></extra>",
+        )
     finish(figure, "The gradient along the way", "", "", legend=False)
     figure.update_layout(
         height=400, margin_t=66, title={"y": 1 - 22 / 400, "yanchor": "middle"}

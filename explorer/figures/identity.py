@@ -17,9 +17,15 @@ def appended_figure(found: Appended, trained: bool) -> go.Figure:
     shades = [ACCENT if one.kind.startswith("residual") else STAGES[2] for one in found.outcomes]
     names = [one.kind.replace(", ", ",<br>", 1) for one in found.outcomes]
     figure.add_bar(
-        y=names, x=values, orientation="h", marker_color=shades, text=[f"{value:.1%}" for value in values],
-        textposition=["inside" if value > 0.15 else "outside" for value in values], textangle=0, hovertemplate="%{y}: %{x:.1%}<extra></extra>",
-    )  # fmt: skip
+        y=names,
+        x=values,
+        orientation="h",
+        marker_color=shades,
+        text=[f"{value:.1%}" for value in values],
+        textposition=["inside" if value > 0.15 else "outside" for value in values],
+        textangle=0,
+        hovertemplate="%{y}: %{x:.1%}<extra></extra>",
+    )
     before = found.right if trained else 1.0
     figure.add_vline(x=before, line_dash="dot", line_color=GREY)
     title = "Right with the blocks appended" if trained else "Same class named as before"

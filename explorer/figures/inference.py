@@ -22,22 +22,37 @@ def width_figure(profile: np.ndarray, first: int, size: int, width: Width, name:
     xs = np.arange(len(profile)) + first - (size - 1) / 2
     figure = go.Figure()
     figure.add_scatter(
-        x=xs, y=profile, name="measured", mode="lines", line={"shape": "hvh", "color": ACCENT}, fill="tozeroy",
-        fillcolor="rgba(42, 111, 208, 0.22)", hovertemplate="%{x:+.1~f} px: %{y:.2%}<extra></extra>",
-    )  # fmt: skip
+        x=xs,
+        y=profile,
+        name="measured",
+        mode="lines",
+        line={"shape": "hvh", "color": ACCENT},
+        fill="tozeroy",
+        fillcolor="rgba(42, 111, 208, 0.22)",
+        hovertemplate="%{x:+.1~f} px: %{y:.2%}<extra></extra>",
+    )
     if np.isfinite(width.sigma):
         fine = np.linspace(xs[0], xs[-1], 400)
         middle = width.middle + xs[0]
         curve = np.exp(-((fine - middle) ** 2) / (2 * width.sigma**2))
         curve *= profile.sum() / np.exp(-((xs - middle) ** 2) / (2 * width.sigma**2)).sum()
         figure.add_scatter(
-            x=fine, y=curve, name=f"Gaussian, σ = {width.sigma:.1f} px", mode="lines", hoverinfo="skip",
+            x=fine,
+            y=curve,
+            name=f"Gaussian, σ = {width.sigma:.1f} px",
+            mode="lines",
+            hoverinfo="skip",
             line={"color": STAGES[2], "dash": "dash"},
-        )  # fmt: skip
+        )
         figure.add_vrect(
-            middle - 2 * width.sigma, middle + 2 * width.sigma, fillcolor=STAGES[2], opacity=0.1, line_width=0,
-            annotation_text="4σ", annotation_position="top left",
-        )  # fmt: skip
+            middle - 2 * width.sigma,
+            middle + 2 * width.sigma,
+            fillcolor=STAGES[2],
+            opacity=0.1,
+            line_width=0,
+            annotation_text="4σ",
+            annotation_position="top left",
+        )
     for edge, words in ((-size / 2, "theoretical field"), (size / 2, None)):
         figure.add_vline(x=edge, line_dash="dot", line_color="#8a919e", name=words, showlegend=words is not None)
     finish(
@@ -70,16 +85,24 @@ def histogram_figure(values: np.ndarray, title: str, deviation: float | None = N
     middles = (edges[:-1] + edges[1:]) / 2
     figure = go.Figure(
         go.Bar(
-            x=middles, y=counts, width=np.diff(edges), marker_color=colour("stage 1"), name="now",
+            x=middles,
+            y=counts,
+            width=np.diff(edges),
+            marker_color=colour("stage 1"),
+            name="now",
             hovertemplate="around %{x:.3g}: %{y:,}<extra></extra>",
         )
-    )  # fmt: skip
+    )
     if deviation:
         bell = np.exp(-((middles / deviation) ** 2) / 2) / (deviation * np.sqrt(2 * np.pi))
         figure.add_scatter(
-            x=middles, y=bell * len(values) * np.diff(edges), mode="lines", name="at the start",
-            line={"color": "#8a919e", "width": 2}, hoverinfo="skip",
-        )  # fmt: skip
+            x=middles,
+            y=bell * len(values) * np.diff(edges),
+            mode="lines",
+            name="at the start",
+            line={"color": "#8a919e", "width": 2},
+            hoverinfo="skip",
+        )
     finish(figure, title, "weight", "how many", legend=bool(deviation))
     figure.update_xaxes(tickformat=".2~g")
     return figure
@@ -91,15 +114,22 @@ def latency_figure(layers: Sequence[Timed]) -> go.Figure:
     for group in dict.fromkeys(timed.layer.role.group for timed in layers):
         chosen = [timed for timed in layers if timed.layer.role.group == group]
         figure.add_bar(
-            x=[timed.layer.index for timed in chosen], y=[timed.seconds * 1000 for timed in chosen], name=group,
-            marker_color=colour(group), customdata=_timed_words(chosen),
+            x=[timed.layer.index for timed in chosen],
+            y=[timed.seconds * 1000 for timed in chosen],
+            name=group,
+            marker_color=colour(group),
+            customdata=_timed_words(chosen),
             hovertemplate="%{customdata[0]}, %{customdata[1]}<br>%{y:.3~g} ms, %{customdata[2]} its bound<extra></extra>",
-        )  # fmt: skip
+        )
     figure.add_scatter(
-        x=[timed.layer.index for timed in layers], y=[timed.bound * 1000 for timed in layers], name="roofline bound",
-        mode="markers", marker={"symbol": "line-ew", "size": 9, "line": {"width": 2, "color": "#8a919e"}},
-        customdata=_timed_words(layers), hovertemplate="%{customdata[0]}<br>at least %{y:.3~g} ms<extra></extra>",
-    )  # fmt: skip
+        x=[timed.layer.index for timed in layers],
+        y=[timed.bound * 1000 for timed in layers],
+        name="roofline bound",
+        mode="markers",
+        marker={"symbol": "line-ew", "size": 9, "line": {"width": 2, "color": "#8a919e"}},
+        customdata=_timed_words(layers),
+        hovertemplate="%{customdata[0]}<br>at least %{y:.3~g} ms<extra></extra>",
+    )
     finish(figure, "Time of each layer, and the least it could take", "layer", "ms", legend=True)
     figure.update_yaxes(tickformat="~g")
     return figure
@@ -112,17 +142,25 @@ def roofline_figure(layers: Sequence[Timed], roof: Roof) -> go.Figure:
     corners = [min(intensities) / 2, roof.ridge, max(intensities) * 2]
     figure = go.Figure()
     figure.add_scatter(
-        x=corners, y=[roof.at(corner) for corner in corners], name="measured roof", mode="lines",
-        line={"color": "#8a919e", "width": 2}, hovertemplate="roof: %{y:.3~s}FLOP/s<extra></extra>",
-    )  # fmt: skip
+        x=corners,
+        y=[roof.at(corner) for corner in corners],
+        name="measured roof",
+        mode="lines",
+        line={"color": "#8a919e", "width": 2},
+        hovertemplate="roof: %{y:.3~s}FLOP/s<extra></extra>",
+    )
     for group in dict.fromkeys(timed.layer.role.group for timed in working):
         chosen = [timed for timed in working if timed.layer.role.group == group]
         figure.add_scatter(
-            x=[timed.intensity for timed in chosen], y=[timed.achieved for timed in chosen], name=group, mode="markers",
-            marker={"size": 9, "color": colour(group), "opacity": 0.8}, customdata=_timed_words(chosen),
+            x=[timed.intensity for timed in chosen],
+            y=[timed.achieved for timed in chosen],
+            name=group,
+            mode="markers",
+            marker={"size": 9, "color": colour(group), "opacity": 0.8},
+            customdata=_timed_words(chosen),
             hovertemplate="%{customdata[0]}, %{customdata[1]}<br>%{x:.3~g} FLOPs a byte, %{y:.3~s}FLOP/s, "
             "%{customdata[2]} its bound<extra></extra>",
-        )  # fmt: skip
+        )
     finish(figure, "Roofline: speed against arithmetic per byte", "FLOPs per byte moved", "FLOP/s", legend=True)
     figure.update_xaxes(type="log", tickformat="~g", dtick=1)
     figure.update_yaxes(type="log", dtick=1)
@@ -141,7 +179,9 @@ def contribution_figure(found: Sequence[Contribution], at: str, off: Collection[
         chosen = [one for one in found if stages[one.block] == group]
         shade = colour(group)
         figure.add_bar(
-            x=[one.block for one in chosen], y=[one.ratio for one in chosen], name=group,
+            x=[one.block for one in chosen],
+            y=[one.ratio for one in chosen],
+            name=group,
             marker={
                 "color": ["rgba(0, 0, 0, 0)" if one.block in off else shade for one in chosen],
                 "line": {
@@ -152,7 +192,7 @@ def contribution_figure(found: Sequence[Contribution], at: str, off: Collection[
             customdata=[(one.branch, one.shortcut, " (off)" if one.block in off else "") for one in chosen],
             hovertemplate="%{x}%{customdata[2]}: %{y:.3~g}<br>‖F(x)‖ = %{customdata[0]:.3~g}, "
             "‖S(x)‖ = %{customdata[1]:.3~g}<extra></extra>",
-        )  # fmt: skip
+        )
     figure.add_hline(y=1, line_dash="dot", line_color="#8a919e", annotation_text="as large as the shortcut")
     finish(figure, "Branch against shortcut, by block", "stage.block", "‖F(x)‖ / ‖S(x)‖", legend=True)
     names = [one.block for one in found]
@@ -183,20 +223,33 @@ def lesion_figure(series: Mapping[str, Sequence[Lesion]], label: str, images: st
         words = f"{name} without %{{x}}: %{{y:.1%}}<br>whole: {whole:.1%}<extra></extra>"
         if number:
             figure.add_scatter(
-                x=xs, y=ys, name=name, mode="markers", hovertemplate=words,
+                x=xs,
+                y=ys,
+                name=name,
+                mode="markers",
+                hovertemplate=words,
                 marker={"symbol": "diamond-open", "size": 9, "color": "#8a919e", "line": {"width": 2}},
-            )  # fmt: skip
+            )
         else:
             figure.add_bar(x=xs, y=ys, name=name, marker_color=shades, hovertemplate=words)
         figure.add_scatter(
-            x=order, y=[whole] * len(order), name=f"{name}, whole: {whole:.1%}", mode="lines", hoverinfo="skip",
+            x=order,
+            y=[whole] * len(order),
+            name=f"{name}, whole: {whole:.1%}",
+            mode="lines",
+            hoverinfo="skip",
             line={"width": 1.5, "dash": "dot" if number else "solid", "color": "#8a919e" if number else ACCENT},
-        )  # fmt: skip
+        )
     finish(figure, f"{label} with one block off, {images}", "block that is off, as stage.block", "", legend=True)
     figure.update_xaxes(
-        type="category", tickformat=None, categoryorder="array", categoryarray=order, tickangle=0, tickvals=order,
+        type="category",
+        tickformat=None,
+        categoryorder="array",
+        categoryarray=order,
+        tickangle=0,
+        tickvals=order,
         ticktext=[short(block) for block in order],
-    )  # fmt: skip
+    )
     figure.update_yaxes(tickformat="~%", rangemode="tozero")
     return figure
 

@@ -19,21 +19,37 @@ def stack_figure(comparison: Comparison, measure: str, name: str) -> go.Figure:
     small, large = comparison.stack.name, comparison.single.name.lower()
     figure = go.Figure()
     figure.add_scatter(
-        x=widths, y=counts, name=small, mode="lines", line={"color": STAGES[0]},
+        x=widths,
+        y=counts,
+        name=small,
+        mode="lines",
+        line={"color": STAGES[0]},
         hovertemplate=f"%{{x:,}} channels between: %{{y:,}} {name}<extra></extra>",
-    )  # fmt: skip
+    )
     figure.add_scatter(
-        x=[widths[0], widths[-1]], y=[most, most], name=large, mode="lines", line={"color": STAGES[2], "dash": "dash"},
+        x=[widths[0], widths[-1]],
+        y=[most, most],
+        name=large,
+        mode="lines",
+        line={"color": STAGES[2], "dash": "dash"},
         hovertemplate=f"{large}: %{{y:,}} {name}<extra></extra>",
-    )  # fmt: skip
+    )
     figure.add_scatter(
-        x=[now], y=[getattr(comparison.stack, measure)], name="now", mode="markers", marker={"size": 11, "color": STAGES[0]},
+        x=[now],
+        y=[getattr(comparison.stack, measure)],
+        name="now",
+        mode="markers",
+        marker={"size": 11, "color": STAGES[0]},
         hovertemplate=f"now, %{{x:,}} channels between: %{{y:,}} {name}<extra></extra>",
-    )  # fmt: skip
+    )
     if even:
         figure.add_vline(
-            x=even, line_dash="dot", line_color="#8a919e", annotation_text=f"break-even at {even:,}", annotation_position="top left"
-        )  # fmt: skip
+            x=even,
+            line_dash="dot",
+            line_color="#8a919e",
+            annotation_text=f"break-even at {even:,}",
+            annotation_position="top left",
+        )
     finish(figure, f"{name} by the width between", "channels between", name, legend=True)
     figure.update_yaxes(rangemode="tozero")
     return figure
@@ -43,16 +59,24 @@ def block_figure(blocks: Mapping[str, Sequence[Layer]]) -> go.Figure:
     """The weights of each block's convolutions, one bar a block."""
     figure = go.Figure()
     found = {
-        name: {"shortcut" if layer.role.on_shortcut else layer.role.slot: layer for layer in layers if layer.op == Op.CONVOLUTION}
+        name: {
+            "shortcut" if layer.role.on_shortcut else layer.role.slot: layer
+            for layer in layers
+            if layer.op == Op.CONVOLUTION
+        }
         for name, layers in blocks.items()
-    }  # fmt: skip
+    }
     for index, slot in enumerate(sorted(set().union(*found.values()))):
         part = {name: layers[slot] for name, layers in found.items() if slot in layers}
         figure.add_bar(
-            y=[f"{name} " for name in part], x=[layer.params for layer in part.values()], name=slot, orientation="h",
-            marker_color=STAGES[index], customdata=[layer.label for layer in part.values()],
+            y=[f"{name} " for name in part],
+            x=[layer.params for layer in part.values()],
+            name=slot,
+            orientation="h",
+            marker_color=STAGES[index],
+            customdata=[layer.label for layer in part.values()],
             hovertemplate="%{customdata}: %{x:,} weights<extra></extra>",
-        )  # fmt: skip
+        )
     totals = {name: sum(layer.params for layer in layers.values()) for name, layers in found.items()}
     for name, total in totals.items():
         figure.add_annotation(

@@ -41,10 +41,14 @@ def cost_figure(trace: Trace, name: str, by_layer: bool) -> go.Figure:
             xs, ys, names = [group], [sum(measure(layer, key) for layer in layers)], [group]
         shares = [y / total if total else 0 for y in ys]
         figure.add_bar(
-            x=xs, y=ys, name=group, marker_color=colour(group), customdata=list(zip(names, shares, strict=True)),
+            x=xs,
+            y=ys,
+            name=group,
+            marker_color=colour(group),
+            customdata=list(zip(names, shares, strict=True)),
             hovertemplate="%{customdata[0]}<br>%{y:,} (%{customdata[1]:.1%})<extra></extra>",
             text=[f"{share:.0%}" for share in shares] if not by_layer else None,
-        )  # fmt: skip
+        )
     where = "layer by layer" if by_layer else "by stage"
     return finish(figure, f"{name} {where}", "layer" if by_layer else "", unit, legend=by_layer)
 
@@ -87,20 +91,36 @@ def path_depth_figure(rows: Sequence[Depth]) -> go.Figure:
     lines = (("95 % of the paths", [row.high for row in rows]), ("5 % of the paths", [row.low for row in rows]))
     for (name, ys), fill in zip(lines, (None, "tonexty"), strict=True):
         figure.add_scatter(
-            x=xs, y=ys, name=name, mode="lines", line={"width": 0, "color": ACCENT}, fill=fill, showlegend=False,
-            fillcolor="rgba(42, 111, 208, 0.22)", customdata=names,
+            x=xs,
+            y=ys,
+            name=name,
+            mode="lines",
+            line={"width": 0, "color": ACCENT},
+            fill=fill,
+            showlegend=False,
+            fillcolor="rgba(42, 111, 208, 0.22)",
+            customdata=names,
             hovertemplate=f"%{{customdata}}<br>{name} see at most %{{y}} px<extra></extra>",
-        )  # fmt: skip
+        )
     figure.add_scatter(
-        x=xs, y=[row.mean for row in rows], name="mean of all paths; band: 90 % of them", mode="lines+markers",
-        line={"color": ACCENT}, marker={"size": 5}, customdata=names,
+        x=xs,
+        y=[row.mean for row in rows],
+        name="mean of all paths; band: 90 % of them",
+        mode="lines+markers",
+        line={"color": ACCENT},
+        marker={"size": 5},
+        customdata=names,
         hovertemplate="%{customdata}<br>mean %{y:.1f} px<extra></extra>",
-    )  # fmt: skip
+    )
     figure.add_scatter(
-        x=xs, y=[row.largest for row in rows], name="longest path, a plain network's only one", mode="lines",
-        line={"color": STAGES[2], "dash": "dash"}, customdata=names,
+        x=xs,
+        y=[row.largest for row in rows],
+        name="longest path, a plain network's only one",
+        mode="lines",
+        line={"color": STAGES[2], "dash": "dash"},
+        customdata=names,
         hovertemplate="%{customdata}<br>longest path %{y} px<extra></extra>",
-    )  # fmt: skip
+    )
     return finish(figure, "Field sizes of all paths by depth", "layer", "pixels a side", legend=True)
 
 
@@ -108,10 +128,13 @@ def path_figure(paths: Paths, name: str, plain: int | None) -> go.Figure:
     """How many of the paths to a layer see how much, with the plain network's one number."""
     figure = go.Figure(
         go.Bar(
-            x=paths.sizes, y=paths.shares, marker_color=ACCENT, customdata=[count_text(c) for c in paths.counts],
+            x=paths.sizes,
+            y=paths.shares,
+            marker_color=ACCENT,
+            customdata=[count_text(c) for c in paths.counts],
             hovertemplate="%{x} px: %{y:.3~%} of the paths, %{customdata} of them<extra></extra>",
         )
-    )  # fmt: skip
+    )
     marks = [(paths.mean, f"mean {paths.mean:,.0f} px", "#8a919e")]
     if plain is not None:
         marks.append((plain, f"plain network {plain:,} px", STAGES[2]))

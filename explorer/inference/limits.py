@@ -23,11 +23,12 @@ def check_runnable(trace: Trace) -> None:
         TooLargeError: where weights, memory or work exceed a limit.
     """
     within(
-        "This network is too large to run here", "Everything but running it works",
+        "This network is too large to run here",
+        "Everything but running it works",
         Need("its weights take", trace.params * 4, MAX_WEIGHT_BYTES, "GiB"),
         Need("a picture takes", trace.working_memory, MAX_BYTES, "GiB"),
         Need("its arithmetic and memory traffic take the time of", work(trace), MAX_WORK, "GMACs"),
-    )  # fmt: skip
+    )
 
 
 def check_gradients(trace: Trace) -> None:

@@ -126,12 +126,7 @@ _claims: list[Claim] = []
 
 
 def claim(
-    key: str,
-    statement: str,
-    *,
-    line: str,
-    picture: tuple[Page, str, View],
-    experiment: tuple[Page, str, View],
+    key: str, statement: str, *, line: str, picture: tuple[Page, str, View], experiment: tuple[Page, str, View]
 ) -> Callable[[Check], Check]:
     """Makes the function below the check of a claim, `line` its note; claims stand in the order of their functions."""
 
@@ -717,10 +712,7 @@ def vanishing() -> Finding:
         for depth in found
     }
     evidence = [
-        Evidence(
-            f"{kind.capitalize()}-{depth}, {'batch norm' if norm == 'batch' else 'no norm'}, {place}",
-            value,
-        )
+        Evidence(f"{kind.capitalize()}-{depth}, {'batch norm' if norm == 'batch' else 'no norm'}, {place}", value)
         for (norm, kind, depth), pair in norms.items()
         for place, value in zip(("first", "last"), pair, strict=True)
     ]
@@ -806,9 +798,10 @@ def epochs_of(command: str) -> int:
 def shrinking(traced: Trace) -> list[Layer]:
     """The convolutions on a stage's main path that put out a smaller map than they read."""
     return [
-        layer for layer in traced.convolutions
+        layer
+        for layer in traced.convolutions
         if layer.block and not layer.role.on_shortcut and layer.out_shape[1] < layer.in_shapes[0][1]
-    ]  # fmt: skip
+    ]
 
 
 CLAIMS = tuple(_claims)

@@ -99,8 +99,14 @@ def note(
 # -- where notes stand and lead -----------------------------------------------------------
 
 IDEA, PARTS, BLOCKS, SHORTCUTS, NETWORK, SIZES, LATER = (
-    "The idea", "The parts", "The blocks", "The shortcuts", "The network", "The configurations", "Later additions",
-)  # fmt: skip
+    "The idea",
+    "The parts",
+    "The blocks",
+    "The shortcuts",
+    "The network",
+    "The configurations",
+    "Later additions",
+)
 
 B, M, C = "resnet.blocks", "resnet.model", "resnet.config.ResNetConfig"
 
@@ -758,11 +764,15 @@ def making(t: Trace) -> str:
     opening = firsts(t)
     rows = [
         (
-            f"`layer{n}`", t.config.layers[n - 1], f"{reads(first)[0]} → {puts(first)[0]}",
-            stride if dilation == 1 else f"{stride}, $d$ {dilation}", shortcut_kind(first), shape_text(puts(first)[1:]),
+            f"`layer{n}`",
+            t.config.layers[n - 1],
+            f"{reads(first)[0]} → {puts(first)[0]}",
+            stride if dilation == 1 else f"{stride}, $d$ {dilation}",
+            shortcut_kind(first),
+            shape_text(puts(first)[1:]),
         )
         for n, (first, (stride, dilation)) in enumerate(zip(opening, t.config.stage_strides, strict=True), start=1)
-    ]  # fmt: skip
+    ]
     projects = [f"`layer{n}`" for n, first in enumerate(opening, start=1) if "projection" in shortcut_kind(first)]
     said = f"A projection is made in {', '.join(projects)}." if projects else "No stage makes a projection."
     start = (

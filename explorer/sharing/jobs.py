@@ -327,9 +327,12 @@ class Apart:
         command = [sys.executable, "-c", f"from {__name__} import answer; answer()"]
         try:
             self._child = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT,
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                cwd=ROOT,
                 start_new_session=True,  # Ctrl-C is for the server; its end closes the pipe
-            )  # fmt: skip
+            )
         except OSError as error:
             raise EndedError(f"no process can be started now ({error.strerror})") from error
         self._end = weakref.finalize(self, ended, self._child)

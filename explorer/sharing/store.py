@@ -108,9 +108,14 @@ class Store:
             return work.value
 
     def compute(
-        self, key: Hashable, compute: Callable[[Progress], Value], waiting: Progress, session: str = "",
-        stays: bool = False, most: float = math.inf,
-    ) -> Value:  # fmt: skip
+        self,
+        key: Hashable,
+        compute: Callable[[Progress], Value],
+        waiting: Progress,
+        session: str = "",
+        stays: bool = False,
+        most: float = math.inf,
+    ) -> Value:
         """The result: what is there, or what another thread is at work on, or else what `compute` returns.
 
         `compute` gets a function to tell how far it is, which `waiting` is called with while this thread waits for
@@ -365,9 +370,12 @@ class Tidying:
     may hold some. `sleep` and `clock` are in seconds."""
 
     def __init__(
-        self, give_back: Callable[[], None], collect: Callable[[], None],
-        sleep: Callable[[float], None] = time.sleep, clock: Callable[[], float] = time.monotonic,
-    ):  # fmt: skip
+        self,
+        give_back: Callable[[], None],
+        collect: Callable[[], None],
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ):
         self._give_back, self._collect, self._sleep, self._clock = give_back, collect, sleep, clock
         self._asked, self._working = threading.Event(), threading.Lock()
         self._collected = -math.inf

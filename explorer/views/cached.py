@@ -244,9 +244,12 @@ def stop_button(key: Hashable) -> None:
     name = short(key)
     with ThreadState.scoped(fragment_id=None) if session() else nullcontext():
         st.button(
-            "Stop", key=f"stop {name}", icon=":material/stop:", on_click=lambda: hold(stopped=held().stopped | {name}),
+            "Stop",
+            key=f"stop {name}",
+            icon=":material/stop:",
+            on_click=lambda: hold(stopped=held().stopped | {name}),
             help="Ends the computation at its next step. Nothing of it is kept.",
-        )  # fmt: skip
+        )
 
 
 def short(key: Hashable) -> str:

@@ -140,12 +140,14 @@ def networks(names: Sequence[str]) -> None:
                 swapped = [config, view.config, *left]
                 with st.container(horizontal=True):
                     st.button(
-                        "Make it the first", key=f"first {number}", on_click=show, args=(swapped, view.image_size),
-                        type="tertiary", help="The others are compared with the first, which the sidebar changes.",
-                    )  # fmt: skip
-                    st.button(
-                        "Remove", key=f"remove {number}", on_click=set_beside, args=(left,), type="tertiary"
-                    )  # fmt: skip
+                        "Make it the first",
+                        key=f"first {number}",
+                        on_click=show,
+                        args=(swapped, view.image_size),
+                        type="tertiary",
+                        help="The others are compared with the first, which the sidebar changes.",
+                    )
+                    st.button("Remove", key=f"remove {number}", on_click=set_beside, args=(left,), type="tertiary")
     if len(chosen) == 1:
         columns[1].container(border=True, height="stretch").markdown(
             "Nothing is beside it yet: choose a ready comparison above, or add a network below."
@@ -173,13 +175,22 @@ def add() -> None:
     session.set_widget("add link", session.held().typed.get("add link", ""))
     left, right, last = st.columns([3, 4, 3], gap="small", vertical_alignment="bottom")
     left.selectbox(
-        "Add a preset", list(PRESETS), index=None, key="add preset", placeholder="Choose or type a name",
-        on_change=typed, args=("add preset",), accept_new_options=True,
-    )  # fmt: skip
+        "Add a preset",
+        list(PRESETS),
+        index=None,
+        key="add preset",
+        placeholder="Choose or type a name",
+        on_change=typed,
+        args=("add preset",),
+        accept_new_options=True,
+    )
     right.text_input(
-        "Or a link", key="add link", placeholder="Paste a link of this app, or block=basic", on_change=typed,
+        "Or a link",
+        key="add link",
+        placeholder="Paste a link of this app, or block=basic",
+        on_change=typed,
         args=("add link",),
-    )  # fmt: skip
+    )
     if pinned is not None and pinned not in configs():
         last.button("Add the pinned network", on_click=put, args=(pinned,), icon=":material/keep:")
 
@@ -203,9 +214,19 @@ FIGURES: tuple[tuple[str, Callable[[Trace], int], Callable[[float], str], str], 
     ("Parameters", lambda trace: trace.params, amount, "Trainable numbers"),
     ("MACs", lambda trace: trace.macs, amount, "Multiply-adds for one image; FLOPs = 2 × MACs"),
     ("Activations", activations, mebibytes, "All layers' outputs for one image in fp32"),
-    ("Peak activations", lambda trace: trace.inference_memory.bytes, mebibytes, "The most that a forward pass of one image in fp32 holds at once in PyTorch"),
-    ("Receptive field", lambda trace: trace.field.size, lambda value: f"{value:,} px", "Pixels a side that the last stage sees"),
-)  # fmt: skip
+    (
+        "Peak activations",
+        lambda trace: trace.inference_memory.bytes,
+        mebibytes,
+        "The most that a forward pass of one image in fp32 holds at once in PyTorch",
+    ),
+    (
+        "Receptive field",
+        lambda trace: trace.field.size,
+        lambda value: f"{value:,} px",
+        "Pixels a side that the last stage sees",
+    ),
+)
 
 
 def figures(traces: Sequence[Trace], names: Sequence[str]) -> None:
@@ -291,9 +312,13 @@ def choose_pair(traces: Sequence[Trace], names: Sequence[str], shown: Shown) -> 
     if len(traces) > 2:
         session.set_widget("pair", number)
         st.segmented_control(
-            f"{names[0]} against", range(1, len(names)), key="pair", required=True, format_func=names.__getitem__,
+            f"{names[0]} against",
+            range(1, len(names)),
+            key="pair",
+            required=True,
+            format_func=names.__getitem__,
             on_change=lambda: change(shown, pair=st.session_state["pair"]),
-        )  # fmt: skip
+        )
     found = compared(traces[0].config, traces[number].config, traces[0].image_size)
     return found, [names[0], names[number]]
 
@@ -336,9 +361,10 @@ def layers(found: Comparison, names: Sequence[str], shown: Shown) -> None:
     """The aligned layers of two networks with their differences."""
     session.set_widget("only differing", shown.differing)
     st.toggle(
-        "Only what differs", key="only differing",
+        "Only what differs",
+        key="only differing",
         on_change=lambda: change(shown, differing=st.session_state["only differing"]),
-    )  # fmt: skip
+    )
     rows = [row for row in found.rows if row.differs or not shown.differing]
     differ = sum(row.differs for row in found.rows)
     itself = sum(row.changed for row in found.rows)
@@ -358,13 +384,18 @@ def layers(found: Comparison, names: Sequence[str], shown: Shown) -> None:
     }
     number = st.column_config.NumberColumn
     st.dataframe(
-        table, hide_index=True, key="aligned layers", placeholder="–", height=min(460, 36 * len(rows) + 40),
+        table,
+        hide_index=True,
+        key="aligned layers",
+        placeholder="–",
+        height=min(460, 36 * len(rows) + 40),
         column_config={
-            "Δ parameters": number(format="localized", step=1), "Δ MACs": number(format="localized", step=1),
+            "Δ parameters": number(format="localized", step=1),
+            "Δ MACs": number(format="localized", step=1),
             "Δ memory": number(format="localized", step=1, help="Bytes of the outputs for one image in fp32"),
             "Δ field": number(format="%+d", step=1, help="Pixels a side; empty where one network lacks the layer"),
         },
-    )  # fmt: skip
+    )
 
 
 def doing(layer: Layer | None) -> str | None:
@@ -376,7 +407,10 @@ def by_stage(traces: Sequence[Trace], names: Sequence[str], shown: Shown) -> Non
     """A measure of every network stage by stage."""
     session.set_widget("compared by", shown.measure)
     st.segmented_control(
-        "By stage", list(COMPARED), key="compared by", required=True,
+        "By stage",
+        list(COMPARED),
+        key="compared by",
+        required=True,
         on_change=lambda: change(shown, measure=st.session_state["compared by"]),
-    )  # fmt: skip
+    )
     st.plotly_chart(stages_figure(traces, names, shown.measure), key="stages chart")

@@ -51,10 +51,7 @@ _tiles = st.components.v2.component(
 )
 
 _pixels = st.components.v2.component(
-    "resnet_explorer.pixels",
-    html='<div class="pixels"></div>',
-    css=_asset("pixels.css"),
-    js=_asset("pixels.js"),
+    "resnet_explorer.pixels", html='<div class="pixels"></div>', css=_asset("pixels.css"), js=_asset("pixels.js")
 )
 
 
@@ -106,9 +103,12 @@ def tiles(
             on_choose(identifier)
 
     data = {
-        "sheet": pictures.sheet, "columns": COLUMNS, "selected": selected, "aspect": pictures.aspect,
+        "sheet": pictures.sheet,
+        "columns": COLUMNS,
+        "selected": selected,
+        "aspect": pictures.aspect,
         "items": [{"id": identifier, "label": label} for identifier, label in labels.items()],
-    }  # fmt: skip
+    }
     _tiles(key=key, data=data, on_chosen_change=chosen)
 
 
@@ -134,9 +134,15 @@ class Outline(NamedTuple):
 
 
 def pixels(
-    view: Place, sheets: Sequence[Sheet], outlines: Sequence[Outline], at: tuple[int, int], step: int, label: str,
-    key: str, on_choose: Callable[[int, int], None],
-) -> None:  # fmt: skip
+    view: Place,
+    sheets: Sequence[Sheet],
+    outlines: Sequence[Outline],
+    at: tuple[int, int],
+    step: int,
+    label: str,
+    key: str,
+    on_choose: Callable[[int, int], None],
+) -> None:
     """Pictures over each other on one grid of pixels, of which `view` is seen.
 
     `on_choose` gets the row and column of the pixel that was clicked, or that lies `step` pixels from
@@ -149,10 +155,14 @@ def pixels(
                 on_choose(row, column)
 
     data = {
-        "view": view, "at": at, "step": step, "label": label, "clip": f"clip-{key.replace(' ', '-')}",
+        "view": view,
+        "at": at,
+        "step": step,
+        "label": label,
+        "clip": f"clip-{key.replace(' ', '-')}",
         "layers": [{"id": s.name, "url": data_url(s.picture), "box": s.place, "opacity": s.opacity} for s in sheets],
         "outlines": [{"id": o.name, "box": o.place, "dashed": o.dashed} for o in outlines],
-    }  # fmt: skip
+    }
     _pixels(key=key, data=data, on_chosen_change=chosen)
 
 
@@ -180,9 +190,15 @@ def downloads(
                 "A smaller image has fewer."
             )
             st.download_button(
-                "NPZ", b"", f"{stem}.npz", key=f"{stem}.npz", icon=":material/download:", type="tertiary", help=words,
+                "NPZ",
+                b"",
+                f"{stem}.npz",
+                key=f"{stem}.npz",
+                icon=":material/download:",
+                type="tertiary",
+                help=words,
                 disabled=True,
-            )  # fmt: skip
+            )
 
 
 def download(label: str, make: Callable[[], bytes], name: str, kind: str, words: str) -> None:

@@ -32,9 +32,11 @@ def heading(trace: Trace) -> None:
             st.button("Unpin", icon=":material/keep_off:", on_click=lambda: session.choose(pinned=None))
         else:
             st.button(
-                "Pin to compare", icon=":material/keep:", on_click=lambda: session.choose(pinned=config),
+                "Pin to compare",
+                icon=":material/keep:",
+                on_click=lambda: session.choose(pinned=config),
                 help="Keep this network as the one that the figures are compared with.",
-            )  # fmt: skip
+            )
         popover = st.popover("Share", icon=":material/link:", key="share", on_change="rerun")
         if popover.open:
             with popover:
@@ -74,22 +76,42 @@ def figures(trace: Trace) -> None:
     seen = "larger than the image" if field > max(trace.image_size) else f"of the image's {max(trace.image_size)}"
     rows: tuple[tuple[str, int, int | None, Callable[[float], str], str], ...] = (
         ("Parameters", trace.params, other.params if other else None, amount, "Trainable numbers."),
-        ("MACs", trace.macs, other.macs if other else None, amount,
-         "Multiply-adds of convolutions and linear layers for one image: the paper's FLOPs. FLOPs counted singly are twice that."),
-        ("Peak activations", memory.bytes, other.inference_memory.bytes if other else None, mebibytes,
-         f"The most that a forward pass of one image in fp32 holds at once as this network runs in PyTorch, first reached at "
-         f"{memory.layer.name}: outputs, and inputs until the block that reads them is through. Letting go of each output "
-         f"after its last reader would hold {mebibytes(trace.least_memory.bytes)}. Training keeps {mebibytes(trace.training_memory)} a picture for the backward pass."),
-        ("Receptive field", field, other.field.size if other else None, lambda value: f"{value:,} px",
-         f"Pixels a side that a unit of the last stage can see, {seen}. Units are {trace.field.jump} px apart. "
-         f"{trace.beyond_windows()}".rstrip()),
-    )  # fmt: skip
+        (
+            "MACs",
+            trace.macs,
+            other.macs if other else None,
+            amount,
+            "Multiply-adds of convolutions and linear layers for one image: the paper's FLOPs. FLOPs counted singly are twice that.",
+        ),
+        (
+            "Peak activations",
+            memory.bytes,
+            other.inference_memory.bytes if other else None,
+            mebibytes,
+            f"The most that a forward pass of one image in fp32 holds at once as this network runs in PyTorch, first reached at "
+            f"{memory.layer.name}: outputs, and inputs until the block that reads them is through. Letting go of each output "
+            f"after its last reader would hold {mebibytes(trace.least_memory.bytes)}. Training keeps {mebibytes(trace.training_memory)} a picture for the backward pass.",
+        ),
+        (
+            "Receptive field",
+            field,
+            other.field.size if other else None,
+            lambda value: f"{value:,} px",
+            f"Pixels a side that a unit of the last stage can see, {seen}. Units are {trace.field.jump} px apart. "
+            f"{trace.beyond_windows()}".rstrip(),
+        ),
+    )
     with st.container(key="figures"):
         columns = st.columns(4, gap="small")
     for column, (label, value, before, form, words) in zip(columns, rows, strict=True):
         difference = None if before is None else value - before
         column.metric(
-            label, form(value), signed(difference, form), delta_color="inverse" if difference and label != "Receptive field" else "off",
-            delta_description=name if difference is not None else None, help=f"{value:,}: {words}", border=True,
+            label,
+            form(value),
+            signed(difference, form),
+            delta_color="inverse" if difference and label != "Receptive field" else "off",
+            delta_description=name if difference is not None else None,
+            help=f"{value:,}: {words}",
+            border=True,
             height="stretch",
-        )  # fmt: skip
+        )

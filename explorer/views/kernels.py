@@ -179,10 +179,15 @@ def figures(now: Comparison) -> None:
         columns = st.columns(4, gap="small")
     for column, (label, value, other, form, good) in zip(columns, rows, strict=True):
         column.metric(
-            label, form(value), signed(value - other, form), delta_color=good if value != other else "off",
-            delta_description=f"than {form(other)}", help=f"{value:,} against {other:,}", border=True,
+            label,
+            form(value),
+            signed(value - other, form),
+            delta_color=good if value != other else "off",
+            delta_description=f"than {form(other)}",
+            help=f"{value:,} against {other:,}",
+            border=True,
             height="stretch",
-        )  # fmt: skip
+        )
 
 
 def exact(number: float) -> str:
@@ -228,7 +233,7 @@ def case_frame() -> pandas.DataFrame:
             "MACs": pairs((amount(c.stack.macs), amount(c.single.macs)) for c in found.values()),
             "Non-linearities": pairs((c.stack.non_linearities, c.single.non_linearities) for c in found.values()),
         }
-    )  # fmt: skip
+    )
 
 
 # -- one block ----------------------------------------------------------------------------

@@ -26,17 +26,23 @@ def sidebar() -> None:
     set_widget("preset", held().typed.get("preset", preset_name(now.config) or CUSTOM))
     names = list(PRESETS) if preset_name(now.config) else [CUSTOM, *PRESETS]
     st.selectbox(
-        "Preset", names, key="preset", on_change=preset_chosen, accept_new_options=True,
+        "Preset",
+        names,
+        key="preset",
+        on_change=preset_chosen,
+        accept_new_options=True,
         help="A network of the paper, torchvision or timm to start from; a name can be typed too, such as ResNet-50.",
-    )  # fmt: skip
+    )
     groups = dict.fromkeys(option.group for option in OPTIONS.values())
     for group in groups:
         if group == "More":
             set_widget("size", held().typed.get("size", size_text(now.image_size)))
             st.text_input(
-                "Image size", key="size", on_change=size_chosen,
+                "Image size",
+                key="size",
+                on_change=size_chosen,
                 help="Pixels a side, such as 224, or height × width such as 224x320.",
-            )  # fmt: skip
+            )
         with st.expander("More") if group == "More" else st.container(gap="small"):
             for name, option in OPTIONS.items():
                 if option.group == group:
@@ -47,9 +53,12 @@ def widget(config: ResNetConfig, name: str, option: Option) -> None:
     """The widget of one option, by its kind."""
     reason = option.unless(config)
     shared: dict[str, Any] = {
-        "key": f"option {name}", "on_change": option_chosen, "args": (name,), "disabled": bool(reason),
+        "key": f"option {name}",
+        "on_change": option_chosen,
+        "args": (name,),
+        "disabled": bool(reason),
         "help": f"{option.help} It does not apply here: {reason}." if reason else option.help,
-    }  # fmt: skip
+    }
     value = getattr(config, name)
     if option.choices:
         set_widget(f"option {name}", value)

@@ -120,9 +120,11 @@ def selected(trace: Trace, lines: Followed, layer: Layer, own: Note) -> None:
             + " → ".join(f"`{source.enclosing(call).split('.', 2)[2]}` line {call.number}" for call in calls)
         )
         st.page_link(
-            ARCHITECTURE.file, label="Show it in the inspector", icon=ARCHITECTURE.icon,
+            ARCHITECTURE.file,
+            label="Show it in the inspector",
+            icon=ARCHITECTURE.icon,
             query_params=replace(session.view(), at=layer.name).to_query(),
-        )  # fmt: skip
+        )
 
 
 def contents() -> None:
@@ -143,12 +145,7 @@ def legend() -> None:
 
 
 def row(
-    trace: Trace,
-    lines: Followed,
-    layer: Layer,
-    snippet: Snippet,
-    notes: Sequence[tuple[Note, str]],
-    own: Note,
+    trace: Trace, lines: Followed, layer: Layer, snippet: Snippet, notes: Sequence[tuple[Note, str]], own: Note
 ) -> None:
     """The lines of one function or field, and the notes on them."""
     with st.container(key=f"source-row-{snippet.anchor.replace('.', '-')}"):
@@ -202,9 +199,12 @@ def is_function(snippet: Snippet) -> bool:
 def made_by(lines: Followed, layer: Layer, snippet: Snippet, counts: dict[int, int], key: str) -> None:
     """From a line to the layers it made, one of which may be selected."""
     number = st.pills(
-        "Lines that made layers", list(counts), key=key, format_func=lambda n: f"{n} · {counts[n]:,}",
+        "Lines that made layers",
+        list(counts),
+        key=key,
+        format_func=lambda n: f"{n} · {counts[n]:,}",
         help="Line number and how many layers it made, itself or through what it called. Choose one to see them.",
-    )  # fmt: skip
+    )
     if number is None:
         return
     names = lines.layers_of[Line(snippet.module, number)]
@@ -217,9 +217,13 @@ def made_by(lines: Followed, layer: Layer, snippet: Snippet, counts: dict[int, i
             session.hold(followed=(lines.config, name))
 
     st.selectbox(
-        f"Layers that line {number} made", names, key=choice, on_change=select, placeholder="Select one",
+        f"Layers that line {number} made",
+        names,
+        key=choice,
+        on_change=select,
+        placeholder="Select one",
         label_visibility="collapsed",
-    )  # fmt: skip
+    )
 
 
 # -- running a line -----------------------------------------------------------------------

@@ -58,9 +58,13 @@ def ledger(trace: Trace) -> None:
     narrow = {name: st.column_config.NumberColumn(name, format="accounting", width=100) for name in frame.columns[1:]}
     narrow[AMOUNT] = st.column_config.NumberColumn(format="accounting", width=100, help=UNITS)
     st.dataframe(
-        frame, hide_index=True, placeholder="", height="content", key="ledger",
+        frame,
+        hide_index=True,
+        placeholder="",
+        height="content",
+        key="ledger",
         column_config={"Line": st.column_config.TextColumn(pinned=True, width=176), **narrow},
-    )  # fmt: skip
+    )
     words = [f"**{tool.name}** {tool.words}" for tool in cost.TOOLS]
     if PAPER in frame:
         words.append("**paper** prints two digits for v1, where a bottleneck has its stride in the first 1×1.")

@@ -24,8 +24,13 @@ def summary(config: ResNetConfig, image_size: tuple[int, int]) -> str:
     columns = ("input_size", "output_size", "num_params", "kernel_size", "mult_adds")
     network = build(config, device="meta").eval()
     statistics = summary(
-        network, (1, config.in_channels, *image_size), device="meta", col_names=columns, row_settings=("var_names",), verbose=0
-    )  # fmt: skip
+        network,
+        (1, config.in_channels, *image_size),
+        device="meta",
+        col_names=columns,
+        row_settings=("var_names",),
+        verbose=0,
+    )
     return str(statistics)
 
 
@@ -43,12 +48,18 @@ def graphviz_drawing(trace: Trace) -> None:
     name = preset_name(trace.config) or "network"
     with st.container(horizontal=True):
         download(
-            "Download DOT", lambda: dot.graph(trace).source.encode(), f"{name}.dot", "text/vnd.graphviz",
+            "Download DOT",
+            lambda: dot.graph(trace).source.encode(),
+            f"{name}.dot",
+            "text/vnd.graphviz",
             "The graph below, as Graphviz takes it",
-        )  # fmt: skip
+        )
         download(
-            "Download overview as SVG", lambda: overview(trace).svg().encode(), f"{name}.svg", "image/svg+xml",
+            "Download overview as SVG",
+            lambda: overview(trace).svg().encode(),
+            f"{name}.svg",
+            "image/svg+xml",
             "The drawing at the top of the page",
-        )  # fmt: skip
+        )
     with st.container(height=640):
         st.graphviz_chart(dot.graph(trace), width="content")

@@ -37,13 +37,23 @@ def layers(trace: Trace, layer: Layer) -> None:
     if key in st.session_state and st.session_state[key]["selection"]["rows"] != [layer.index]:
         st.session_state[key] = selection
     st.dataframe(
-        frame, key=key, selection_default=selection, on_select=row_chosen, selection_mode="single-row", hide_index=True, column_config=config,
-        height=min(460, 36 * len(frame) + 40), placeholder="–",
-    )  # fmt: skip
+        frame,
+        key=key,
+        selection_default=selection,
+        on_select=row_chosen,
+        selection_mode="single-row",
+        hide_index=True,
+        column_config=config,
+        height=min(460, 36 * len(frame) + 40),
+        placeholder="–",
+    )
     if words := trace.beyond_windows():
         st.caption(f"Field counts windows alone. {words}")
     name = preset_name(trace.config) or "network"
     download(
-        "Download CSV", lambda: trace.frame().to_csv(index=False, lineterminator="\n").encode(), f"{name}-layers.csv",
-        "text/csv", "All layers with all columns of this table",
-    )  # fmt: skip
+        "Download CSV",
+        lambda: trace.frame().to_csv(index=False, lineterminator="\n").encode(),
+        f"{name}-layers.csv",
+        "text/csv",
+        "All layers with all columns of this table",
+    )

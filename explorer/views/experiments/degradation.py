@@ -178,9 +178,13 @@ def action(asked: Settings, found: Status | None) -> None:
         st.button("Resume", icon=":material/play_arrow:", type="primary", on_click=start, **shared)
     elif found.state in (WAITING, RUNNING):
         st.button(
-            "Stop", icon=":material/stop:", on_click=stop, disabled=bool(found.others), **shared,
+            "Stop",
+            icon=":material/stop:",
+            on_click=stop,
+            disabled=bool(found.others),
+            **shared,
             help=f"{people(found.others)} this run too, so it goes on." if found.others else None,
-        )  # fmt: skip
+        )
 
 
 def where_it_is(asked: Settings, found: Status | None) -> None:

@@ -79,9 +79,11 @@ def untrained(trace: Trace) -> None:
         charts({label(twin): (spread, style(twin)) for twin, spread in found.items()}, {label(t): small for t in found})
         st.markdown(reading(found))
         st.page_link(
-            EXPERIMENTS.file, label="What else could it be? Shattered gradients", icon=":material/arrow_forward:",
+            EXPERIMENTS.file,
+            label="What else could it be? Shattered gradients",
+            icon=":material/arrow_forward:",
             query_params=replace(session.view(), tab="Shattered gradients").to_query(),
-        )  # fmt: skip
+        )
         st.caption(statement(small, planned))
 
 
@@ -112,10 +114,14 @@ def charts(found: Mapping[str, tuple[Spread, Style]], traces: Mapping[str, Trace
     key = " and ".join(found)
     left.plotly_chart(
         flow_figure(
-            found, "signal", {each: places(trace) for each, trace in traces.items()}, "Signal that blocks read", "standard deviation"
+            found,
+            "signal",
+            {each: places(trace) for each, trace in traces.items()},
+            "Signal that blocks read",
+            "standard deviation",
         ),
         key=f"signal of {key}",
-    )  # fmt: skip
+    )
     right.plotly_chart(
         flow_figure(found, "gradient", convolutions, "Gradient of each convolution", "‖∂loss/∂W‖"),
         key=f"gradient of {key}",
@@ -258,9 +264,12 @@ def kin(config: ResNetConfig) -> str:
     """What the networks have in common: basic blocks, post-activation, batch norm, option A."""
     residual = family(config, 1)[RESIDUAL]
     parts = [
-        f"{residual.block.capitalize()} blocks", f"{residual.order}-activation", residual.activation.replace("_", " "),
-        NORMS[residual.norm], f"option {residual.shortcut}",
-    ]  # fmt: skip
+        f"{residual.block.capitalize()} blocks",
+        f"{residual.order}-activation",
+        residual.activation.replace("_", " "),
+        NORMS[residual.norm],
+        f"option {residual.shortcut}",
+    ]
     if residual.attention != "none":
         parts.append(residual.attention.upper())
     if residual.zero_init_residual:

@@ -226,6 +226,8 @@ def removed(config: ResNetConfig) -> None:
         if shown == config:
             there = replace(session.view(), tab="Blocks off", at="", off=())
         st.page_link(
-            INFERENCE.file, label=f"Switch off blocks of {name(shown)} by hand", icon=":material/arrow_forward:",
+            INFERENCE.file,
+            label=f"Switch off blocks of {name(shown)} by hand",
+            icon=":material/arrow_forward:",
             query_params=there.to_query(),
-        )  # fmt: skip
+        )

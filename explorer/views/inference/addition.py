@@ -60,10 +60,13 @@ def inside(result: Run, one: Contribution) -> None:
     strength = np.abs(parts.branch).mean((1, 2))
     order = [int(channel) for channel in np.argsort(-np.nan_to_num(strength), kind="stable")]
     channel = choice.selectbox(
-        "Channel", [ALL, *order], key=f"channel of {one.block}", persist_state="session",
+        "Channel",
+        [ALL, *order],
+        key=f"channel of {one.block}",
+        persist_state="session",
         format_func=lambda channel: "All, root mean square" if channel == ALL else f"Channel {channel}",
         help="The channels with the strongest branch come first.",
-    )  # fmt: skip
+    )
     channel = channel if channel in order else ALL
     maps = stages(parts, one.block in result.off)
     shown = {name: flat(values, channel) for name, values in maps.items()}
@@ -81,18 +84,23 @@ def inside(result: Run, one: Contribution) -> None:
         f"the shortcut. The sum measures {one.total:.4g}."
     )
     downloads(
-        f"{one.block}-addition", lambda: rasters.sheet([np.asarray(picture) for picture in pictures], len(pictures)),
-        lambda: {name.partition(" ")[0]: values for name, values in stages(added(result.key, one.block, result), one.block in result.off).items()},
+        f"{one.block}-addition",
+        lambda: rasters.sheet([np.asarray(picture) for picture in pictures], len(pictures)),
+        lambda: {
+            name.partition(" ")[0]: values
+            for name, values in stages(added(result.key, one.block, result), one.block in result.off).items()
+        },
         sum(values.nbytes for values in maps.values()),
-    )  # fmt: skip
+    )
 
 
 def stages(parts: Addition, off: bool) -> dict[str, np.ndarray]:
     """What is added in a block, which may be off, and what comes of it, each C×H×W."""
     maps = {
-        "shortcut S(x)": parts.shortcut, "branch F(x)": parts.branch,
+        "shortcut S(x)": parts.shortcut,
+        "branch F(x)": parts.branch,
         "sum S(x)" if off else "sum F(x) + S(x)": parts.total,
-    }  # fmt: skip
+    }
     if parts.activated is not None:
         maps["activation σ(sum)"] = parts.activated
     return maps

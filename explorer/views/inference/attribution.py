@@ -45,10 +45,11 @@ def panel(result: Run) -> None:
             + (", the last the selected layer." if layers[-1] == result.layer else ".")
         )
         downloads(
-            "grad-cam", lambda: rasters.sheet([np.asarray(picture) for picture in pictures], len(pictures)),
+            "grad-cam",
+            lambda: rasters.sheet([np.asarray(picture) for picture in pictures], len(pictures)),
             lambda: cams(*named),
             sum(one.nbytes for one in maps.values()),
-        )  # fmt: skip
+        )
     with st.container(border=True, key="integrated gradients"):
         st.markdown(f"**Integrated gradients: what each pixel adds to the score of {session.escape_markdown(name)}**")
         if found := integrated(result, target):
@@ -84,10 +85,13 @@ def choose_class(result: Run) -> None:
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.selectbox(
-            "Class", [PREDICTION, *(names[index] for index, _ in result.prediction.top(len(names)))],
-            key="explained class", on_change=chosen, width=320,
+            "Class",
+            [PREDICTION, *(names[index] for index, _ in result.prediction.top(len(names)))],
+            key="explained class",
+            on_change=chosen,
+            width=320,
             help="Any class can be explained, also one that the network does not believe in.",
-        )  # fmt: skip
+        )
         probability = result.prediction.probabilities[explained_class(result)]
         st.markdown(f"Explained: **{session.escape_markdown(explained_name(result))}**, {probability:.1%}")
 
@@ -113,11 +117,12 @@ def integrated(result: Run, target: int) -> Attribution | None:
     if not wanted(f"Compute, about {max(1, seconds):.0f} s", key, at_once=at_once):
         return None
     return computed(
-        key, "Integrating the gradients …",
+        key,
+        "Integrating the gradients …",
         lambda progress: attribution.integrated_gradients(
             result.network, result.prepared.tensor, target, result.device, progress, attribution.together(result.trace)
         ),
-    )  # fmt: skip
+    )
 
 
 def integrated_pictures(result: Run, found: Attribution) -> None:
@@ -141,9 +146,11 @@ def integrated_pictures(result: Run, found: Attribution) -> None:
     )
     with words:
         downloads(
-            "integrated-gradients", lambda: rasters.enlarged(rasters.signed(found.pixels, limit), side),
-            lambda: {"attribution": found.pixels, "pixels": result.prepared.pixels}, 2 * found.pixels.nbytes,
-        )  # fmt: skip
+            "integrated-gradients",
+            lambda: rasters.enlarged(rasters.signed(found.pixels, limit), side),
+            lambda: {"attribution": found.pixels, "pixels": result.prepared.pixels},
+            2 * found.pixels.nbytes,
+        )
     words.caption("Computed by captum (Sundararajan 2017). The scale ends where 99.5 % of the pixels do.")
 
 

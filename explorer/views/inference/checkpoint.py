@@ -141,21 +141,26 @@ def upload_card(weights: Weights) -> None:
     """Where a checkpoint is uploaded; what was understood of it, what is asked, and what does not fit."""
     checkpoint, problem = held(), session.held().checkpoint_problem
     card = st.expander(
-        "Your own checkpoint", icon=":material/upload_file:", expanded=bool(checkpoint or problem), key="own checkpoint",
+        "Your own checkpoint",
+        icon=":material/upload_file:",
+        expanded=bool(checkpoint or problem),
+        key="own checkpoint",
         on_change="rerun",
-    )  # fmt: skip
+    )
     if not card.open:
         return
     with card:
         limit = MAX_FILE_BYTES // 2**20
         st.file_uploader(
-            f".safetensors, .pt or .pth of a residual network, at most {limit} MB", ["safetensors", "pt", "pth"],
-            key=f"checkpoint {session.held().checkpoints}", on_change=file_chosen,
+            f".safetensors, .pt or .pth of a residual network, at most {limit} MB",
+            ["safetensors", "pt", "pth"],
+            key=f"checkpoint {session.held().checkpoints}",
+            on_change=file_chosen,
             max_upload_size=limit,
             help="Read without running anything in the file. Its weights are kept in the server's memory until you forget "
             "them or close the page, and nobody else sees them. While the file arrives, a part of it may lie in a "
             "temporary file without a name; nothing else is written to disk.",
-        )  # fmt: skip
+        )
         if problem:
             st.error(escape_markdown(problem), icon=":material/broken_image:")
         if checkpoint:
@@ -192,11 +197,10 @@ def reopen() -> None:
     source = "says which network it is for" if checkpoint.declared else "was understood by its tensors"
     show(
         replace(
-            now, config=config, image_size=natural_size(config), at="", unit="",
-            weights="upload" if usable else "",
+            now, config=config, image_size=natural_size(config), at="", unit="", weights="upload" if usable else ""
         ),
         f"{checkpoint.name} {source}: {title(config)}.",
-    )  # fmt: skip
+    )
 
 
 def forget() -> None:
@@ -250,9 +254,14 @@ def ask(checkpoint: Checkpoint, config: ResNetConfig) -> None:
         key = f"asked {name}"
         set_widget(key, getattr(config, name))
         columns[place % 2].selectbox(
-            OPTIONS[name].label, values, key=key, format_func=sidebar.choice_text, on_change=answered, args=(name,),
+            OPTIONS[name].label,
+            values,
+            key=key,
+            format_func=sidebar.choice_text,
+            on_change=answered,
+            args=(name,),
             help=OPTIONS[name].help,
-        )  # fmt: skip
+        )
 
 
 def answered(name: str) -> None:

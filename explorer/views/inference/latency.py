@@ -81,9 +81,13 @@ def choose_form() -> None:
     st.session_state["form layout"] = LAYOUTS[now.channels_last]
     columns[0].segmented_control("Precision", ["fp32", half], required=True, key="form precision", on_change=choose)
     columns[1].segmented_control(
-        "Channels in memory", LAYOUTS, required=True, key="form layout", on_change=choose,
+        "Channels in memory",
+        LAYOUTS,
+        required=True,
+        key="form layout",
+        on_change=choose,
         help="First: one whole map after another. Last: all channels of one pixel together, as many fast kernels read.",
-    )  # fmt: skip
+    )
     if len(known) > 1:
         st.session_state["form place"] = now.name
         columns[2].segmented_control("Device", list(known), required=True, key="form place", on_change=choose)
@@ -100,9 +104,11 @@ def offer_cpu() -> None:
 def show_effects(result: Run) -> None:
     """What each precision and layout changes for this picture, measured when asked for."""
     found = measured(
-        "effects", result.key.plain, "Measure precision and layout",
+        "effects",
+        result.key.plain,
+        "Measure precision and layout",
         lambda progress: latency.effects(result.network, result.prepared.tensor, result.device, progress),
-    )  # fmt: skip
+    )
     if not found:
         st.caption(
             f"Measures four ways to run this picture at {result.size} pixels: fp32 and half precision, channels first and "

@@ -77,7 +77,7 @@ def tested(weights: Weights) -> Series | None:
             key, one, device(), partial(preprocess.normalised, images, one.data.preprocessing), labels.tolist()
         )
         for one, key in zip(networks, keys, strict=True)
-    }  # fmt: skip
+    }
 
 
 ASK = "Each one in turn"

@@ -111,9 +111,14 @@ def choose_pictures(fashion: bool) -> list[Chosen]:
     Empty, with a sentence, where there is none yet. `fashion` says which sample to begin with.
     """
     source = st.segmented_control(
-        "Picture from", SOURCES, required=True, default=SOURCES[0], key="source", label_visibility="collapsed",
+        "Picture from",
+        SOURCES,
+        required=True,
+        default=SOURCES[0],
+        key="source",
+        label_visibility="collapsed",
         persist_state="session",
-    )  # fmt: skip
+    )
     if source == "Samples":
         return [sample_picture(fashion)]
     key, held = f"{source} {brought(source).widget}", brought(source)
@@ -124,9 +129,11 @@ def choose_pictures(fashion: bool) -> list[Chosen]:
     if source == "Upload":
         limit = MAX_BYTES // 2**20
         st.file_uploader(
-            f"Up to {MOST} pictures of at most {limit} MB: {ACCEPTED}", max_upload_size=limit,
-            accept_multiple_files=True, **widget,
-        )  # fmt: skip
+            f"Up to {MOST} pictures of at most {limit} MB: {ACCEPTED}",
+            max_upload_size=limit,
+            accept_multiple_files=True,
+            **widget,
+        )
     else:
         st.camera_input("Take a picture", **widget)
     for problem in held.problems:
@@ -140,9 +147,13 @@ def choose_pictures(fashion: bool) -> list[Chosen]:
     with st.container(horizontal=True):
         first = pictures[0].digest
         st.button(
-            "Remove this picture", on_click=remove, args=(source, [first]), icon=":material/delete:", type="tertiary",
+            "Remove this picture",
+            on_click=remove,
+            args=(source, [first]),
+            icon=":material/delete:",
+            type="tertiary",
             help=KEPT,
-        )  # fmt: skip
+        )
         if len(pictures) > 1:
             every = [picture.digest for picture in pictures]
             st.button("Remove all", on_click=remove, args=(source, every), type="tertiary")

@@ -120,18 +120,27 @@ def on_the_picture(result: Run, layer: Layer, unit: tuple[int, int], effective: 
         channel = choose_channel(result.channels(layer.name))
         values = result.maps(layer.name)[channel]
         pixels(
-            (0, 0, columns, rows), [Sheet("map", Image.fromarray(rasters.coloured(values)), (0, 0, columns, rows))],
-            [Outline("unit", (unit[1], unit[0], 1, 1))], unit, 1,
-            f"Channel {channel} of {layer.name}; arrow keys choose another unit", "map grid",
+            (0, 0, columns, rows),
+            [Sheet("map", Image.fromarray(rasters.coloured(values)), (0, 0, columns, rows))],
+            [Outline("unit", (unit[1], unit[0], 1, 1))],
+            unit,
+            1,
+            f"Channel {channel} of {layer.name}; arrow keys choose another unit",
+            "map grid",
             lambda row, column: session.choose(unit=unit_text(row, column)),
-        )  # fmt: skip
+        )
         st.caption(f"Channel {channel} of `{layer.name}`, {rows}×{columns} units. A click chooses one.")
         facts(layer, unit, box, inside)
     with left:
         shown = st.pills(
-            "Shown", [BOX, *SHADES, BEYOND], selection_mode="multi", default=[BOX, EFFECTIVE], key="grid shown", persist_state="session",
+            "Shown",
+            [BOX, *SHADES, BEYOND],
+            selection_mode="multi",
+            default=[BOX, EFFECTIVE],
+            key="grid shown",
+            persist_state="session",
             help="Beyond the edge: the padding that the unit's field reaches into, grey.",
-        )  # fmt: skip
+        )
         heats = [name for name in SHADES if name in shown]
         opacities = {
             name: column.slider(name, 0.0, 1.0, 0.8, key=f"opacity of {name}", persist_state="session")
@@ -155,19 +164,31 @@ def on_the_picture(result: Run, layer: Layer, unit: tuple[int, int], effective: 
                 outlines.append(Outline("unclipped", (box.left, box.top, box.width, box.height), dashed=True))
         centre = round(field.centre(unit[0])), round(field.centre(unit[1]))
         pixels(
-            view, sheets, outlines, centre, field.jump, "The picture; arrow keys choose another unit", "picture grid",
-            lambda row, column: session.choose(unit=unit_text(field.nearest(row, rows), field.nearest(column, columns))),
-        )  # fmt: skip
+            view,
+            sheets,
+            outlines,
+            centre,
+            field.jump,
+            "The picture; arrow keys choose another unit",
+            "picture grid",
+            lambda row, column: session.choose(
+                unit=unit_text(field.nearest(row, rows), field.nearest(column, columns))
+            ),
+        )
         st.caption(
             f"{legend(result, heats, effective)} {result.trace.beyond_windows(layer)}".rstrip()
             + " A click chooses the unit whose field has its middle nearest."
         )
         measured = {"effective": effective.field} if effective else {}
         downloads(
-            "unit", None,
-            lambda: {"pixels": result.prepared.pixels, "map": result.maps(layer.name)[channel], "box": np.array(box)} | measured,
+            "unit",
+            None,
+            lambda: (
+                {"pixels": result.prepared.pixels, "map": result.maps(layer.name)[channel], "box": np.array(box)}
+                | measured
+            ),
             4 * result.prepared.seen.size + values.nbytes + sum(one.nbytes for one in measured.values()),
-        )  # fmt: skip
+        )
 
 
 def effective_sheet(effective: Effective | None, box: Box, opacity: float, view: Place) -> Sheet | None:
@@ -263,11 +284,10 @@ def measured(result: Run, layer: Layer) -> Effective | None:
     if not wanted(words, key, at_once=macs * count <= AT_ONCE):
         return None
     return computed(
-        key, f"Averaging the gradient of {layer.name} …",
-        lambda progress: effective_field(
-            result.network, layer, inputs(result, count, side), result.device, progress
-        ),
-    )  # fmt: skip
+        key,
+        f"Averaging the gradient of {layer.name} …",
+        lambda progress: effective_field(result.network, layer, inputs(result, count, side), result.device, progress),
+    )
 
 
 def inputs(result: Run, count: int, side: int) -> list[torch.Tensor]:

@@ -71,9 +71,12 @@ def choose_weights(config: ResNetConfig, image_size: tuple[int, int]) -> Weights
     labels = [weights_label(weights) for weights in choices.values()]
     session.set_widget("weights", current.key, labels)
     st.selectbox(
-        "Weights", list(choices), key="weights", format_func=lambda key: weights_label(choices[key]),
+        "Weights",
+        list(choices),
+        key="weights",
+        format_func=lambda key: weights_label(choices[key]),
         on_change=lambda: session.choose(weights=st.session_state.weights),
-    )  # fmt: skip
+    )
     if (own := current.data.preprocessing.size) != image_size:
         st.info(
             f"These weights run at {shape_text(own)} pixels, the size that they were made for, and not at "
@@ -109,9 +112,14 @@ def choose_inversion(weights: Weights, card: DeltaGenerator) -> bool | None:
         return None
     choices = {"by its border": None, "yes": True, "no": False}
     asked = card.segmented_control(
-        "Invert the picture", list(choices), default="by its border", required=True, key="invert", persist_state="session",
+        "Invert the picture",
+        list(choices),
+        default="by its border",
+        required=True,
+        key="invert",
+        persist_state="session",
         help="These weights were trained on bright clothes on black. A picture with a bright border is inverted, unless you say otherwise.",
-    )  # fmt: skip
+    )
     return choices[asked]
 
 
@@ -399,9 +407,14 @@ def activations(result: Run) -> None:
         if channel is not None:
             st.markdown(f"**Channel {channel} over the picture**")
             blend = st.slider(
-                "Blend", 0.0, 1.0, 0.6, key="blend", persist_state="session",
+                "Blend",
+                0.0,
+                1.0,
+                0.6,
+                key="blend",
+                persist_state="session",
                 help="0 shows the picture alone, 1 the map alone.",
-            )  # fmt: skip
+            )
             st.image(rasters.overlay(maps[channel], result.prepared.seen, blend, layer.field), width="stretch")
             st.caption("Each place shows the unit whose receptive field has its middle nearest.")
         else:
@@ -418,9 +431,13 @@ def channel_grid(result: Run, maps: np.ndarray, name: str) -> int:
         key = f"shown of {len(order)}"
         session.set_widget(key, most)
         st.segmented_control(
-            "Channels shown", choices, required=True, key=key, format_func=lambda most: str(min(most, len(order))),
+            "Channels shown",
+            choices,
+            required=True,
+            key=key,
+            format_func=lambda most: str(min(most, len(order))),
             on_change=lambda: session.hold(channels_shown=st.session_state[key] or most),
-        )  # fmt: skip
+        )
     shown = [int(channel) for channel in order[:most]]
     selected = chosen_channel(order)
 
@@ -447,7 +464,11 @@ def numbers(maps: np.ndarray, size: str) -> None:
     found = predict.statistics(maps)
     shape = "×".join(map(str, maps.shape if maps.shape[1] * maps.shape[2] > 1 else maps.shape[:1]))
     rows = {
-        "Image": f"{size} px", "Shape": shape, "Mean": f"{found.mean:.3g}", "Deviation": f"{found.std:.3g}",
-        "Range": f"{found.low:.3g} to {found.high:.3g}", "Exact zeros": f"{found.zeros:.1%}",
-    }  # fmt: skip
+        "Image": f"{size} px",
+        "Shape": shape,
+        "Mean": f"{found.mean:.3g}",
+        "Deviation": f"{found.std:.3g}",
+        "Range": f"{found.low:.3g} to {found.high:.3g}",
+        "Exact zeros": f"{found.zeros:.1%}",
+    }
     st.html('<dl class="facts">' + "".join(f"<dt>{k}</dt><dd>{v}</dd>" for k, v in rows.items()) + "</dl>")

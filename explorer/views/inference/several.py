@@ -112,14 +112,16 @@ def predictions(result: Run, runs: list[Run]) -> None:
         tiles(contacts(pictures), labels, result.picture.digest, "several", choose)
         height, width = result.weights.data.preprocessing.size
         downloads(
-            "predictions", lambda: rasters.sheet(pictures, 4),
+            "predictions",
+            lambda: rasters.sheet(pictures, 4),
             lambda: {
-                "names": np.array([run.picture.name for run in runs]), "classes": np.array(names),
+                "names": np.array([run.picture.name for run in runs]),
+                "classes": np.array(names),
                 "probabilities": np.stack([run.prediction.probabilities for run in runs]),
                 "pixels": stacked(lambda run: run.prepared.pixels, runs),
             },
             4 * len(runs) * height * width * result.weights.config.in_channels,
-        )  # fmt: skip
+        )
 
 
 def one_channel(result: Run, runs: list[Run], maps: list[Channel], layer: str, channel: int) -> None:
@@ -136,13 +138,14 @@ def one_channel(result: Run, runs: list[Run], maps: list[Channel], layer: str, c
             f"All on one scale, {low:.2g} to {high:.2g}. The layer is chosen in the drawing, the channel among the activations."
         )
         downloads(
-            f"{layer}-channel-{channel}", lambda: rasters.sheet(pictures, 4),
+            f"{layer}-channel-{channel}",
+            lambda: rasters.sheet(pictures, 4),
             lambda: {
                 "names": np.array([run.picture.name for run in runs]),
                 "maps": stacked(lambda run: channel_map(run, layer, channel), runs),
             },
             4 * len(runs) * prod(result.trace.by_name[layer].out_shape[1:]),
-        )  # fmt: skip
+        )
 
 
 def stacked(made: Callable[[Run], np.ndarray], runs: list[Run]) -> np.ndarray:
