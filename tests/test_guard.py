@@ -37,8 +37,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from explorer import guard
 from explorer.bench.browser import ROOT, server
-from explorer.bench.hostile import messages
-from explorer.bench.visitors import Reader, Visitor, random_links, visit
+from explorer.bench.hostile.attacks import messages
+from explorer.bench.links import Reader, random_links
+from explorer.bench.visitors import Visitor, visit
 from explorer.guard import Guard, Line, welcome
 from explorer.link import MOST_PROBLEMS, tolerant
 from explorer.sharing.store import NoRoomError

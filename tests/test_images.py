@@ -23,7 +23,7 @@ import pytest
 from PIL import AvifImagePlugin, Image, ImageFile
 from PIL.PngImagePlugin import PngInfo
 
-from explorer.bench.hostile_files import MIB, PICTURES, chunk, jpeg, png, saved, scans, tiff, zeros
+from explorer.bench.hostile.pictures import MIB, PICTURES, chunk, jpeg, png, saved, scans, tiff, zeros
 from explorer.inference import decode as decoder
 from explorer.inference import images
 from explorer.inference.decode import ACCEPTED, MAX_MEMORY, MAX_SIDE_AFTER, ImageError, decode

@@ -22,7 +22,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from explorer.bench.hostile_files import CHECKPOINTS, archive, before_zip, holding, long, number, storage, tensor, text
+from explorer.bench.hostile.checkpoints import (
+    CHECKPOINTS,
+    archive,
+    before_zip,
+    holding,
+    long,
+    number,
+    storage,
+    tensor,
+    text,
+)
 from resnet import checkpoint, confined
 from resnet.checkpoint import WeightsError, read_state_dict
 from resnet.confined import BusyError, ConfinedError

@@ -285,14 +285,14 @@ def waits(without: Sequence[Sequence[float]], beside: Sequence[Sequence[float]])
 
 def hostile(attacks: Sequence[str] = ()) -> None:
     """Files, links and loads made to hurt, beside visitors who click."""
-    from .hostile import hostile
+    from .hostile.siege import hostile
 
     hostile(attacks)
 
 
 def links() -> None:
     """Links of chance to every page."""
-    from .hostile import links
+    from .links import links
 
     links()
 

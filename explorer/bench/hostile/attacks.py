@@ -1,60 +1,32 @@
-"""Files, links and loads made to hurt, sent to a server of our own while other people click.
+"""What attackers do: files, links, messages and loads made to hurt.
 
-`python -m explorer bench --only hostile` prints for each of `ATTACKS` what it did to the server and to the others. The
-files are small or made of zeros, the same on each run, and made before the clock starts.
+The files are small or made of zeros, the same on each run, and made before the clock starts.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import math
-import os
 import random
 import re
 import socket
-import time
-from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, ExitStack, aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 from urllib.request import urlopen
 
-import numpy as np
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.FileUploader_pb2 import FileUploader
 from streamlit.proto.WidgetStates_pb2 import WidgetState
-from websockets.exceptions import WebSocketException
 
-from resnet import ResNetConfig
-from resnet.command import MissingError
-from resnet.model import build
-
-from ..inference.samples import samples
-from ..navigation import EXPERIMENTS, INFERENCE, PAGES
-from .browser import ROOT, server
-from .hostile_files import CHECKPOINTS, PICTURES, checkpoint, half_precision, one_number_for_all
-from .visitors import (
-    CHUNK,
-    Reader,
-    Visitor,
-    form,
-    head_of_put,
-    random_links,
-    refusal,
-    status_of,
-    unescaped,
-    visit,
-    wander,
-)
-
-# -- what attackers do --------------------------------------------------------------------
-
-SHIPPED = "preset=resnet20_fashion"
+from ...inference.samples import samples
+from ...navigation import EXPERIMENTS, INFERENCE, PAGES
+from ..links import SHIPPED, opened, places, random_links
+from ..visitors import CHUNK, Visitor, form, head_of_put, refusal, status_of, unescaped, visit, wander
+from .checkpoints import CHECKPOINTS, half_precision, one_number_for_all
+from .pictures import PICTURES
 
 Act = Callable[[str, int, Sequence[bytes]], AsyncGenerator[str, None]]
 """What an attacker does to the server at an address: gets a number and the file, yields what the page says each time."""
@@ -114,9 +86,9 @@ def look(query: str, press: str = "") -> Act:
     return act
 
 
-DROPPED = 5.0
+DROPPED_SECONDS = 5.0
 """Seconds after which a message is taken for one that the server drops."""
-REST = 0.5
+REST_SECONDS = 0.5
 """Seconds between two pages that an attacker opens: what is measured is what a link or message does, not a flood of them."""
 
 
@@ -128,12 +100,12 @@ def open_links(*queries: str) -> Act:
             for turn, query in enumerate(itertools.cycle(queries)):
                 visitor.client.query_string = f"{query}&turn={turn}"
                 try:
-                    async with asyncio.timeout(DROPPED):
+                    async with asyncio.timeout(DROPPED_SECONDS):
                         await visitor.run()
                     yield f"{len(visitor.alerts)} alerts: {said(visitor)}"
                 except TimeoutError:
                     yield "no answer"
-                await asyncio.sleep(REST)
+                await asyncio.sleep(REST_SECONDS)
 
     return act
 
@@ -143,37 +115,13 @@ def unknown_keys(count: int) -> str:
     return urlencode({f"k{number}": "v" for number in range(count)})
 
 
-async def places(address: str) -> list[tuple[str, str]]:
-    """Every page, with every tab of those that have some, as the server shows them; without one where it has none."""
-    found: list[tuple[str, str]] = []
-    for page in PAGES:
-        async with visit(address, page.path, SHIPPED) as visitor:
-            found += [(page.path, tab) for tab in visitor.tabs or [""]]
-    return found
-
-
-NOTHING_WRONG = "no exception, no markup, no request elsewhere"
-
-
-async def opened(address: str, page: str, tab: str, query: str, patience: float) -> str:
-    """What is wrong with a page that a link opens, on this tab where the link itself names none; or `NOTHING_WRONG`."""
-    link = query if not tab or re.search("(^|&)tab=", query) else f"{query}&{urlencode({'tab': tab})}"
-    try:
-        async with asyncio.timeout(patience), visit(address, page, link, Reader):
-            return NOTHING_WRONG
-    except TimeoutError:
-        return "no answer"
-    except RuntimeError as error:
-        return f"{error} at {page}?{link}"
-
-
 async def open_random_links(address: str, number: int, file: Sequence[bytes]) -> AsyncGenerator[str, None]:
     """Open every page and tab by links of chance."""
     every = await places(address)
     there = itertools.islice(itertools.cycle(every), number, None, 3)
     for query, (page, tab) in zip(random_links(number), there, strict=False):
-        yield await opened(address, page, tab, query, DROPPED)
-        await asyncio.sleep(REST)
+        yield await opened(address, page, tab, query, DROPPED_SECONDS)
+        await asyncio.sleep(REST_SECONDS)
 
 
 def messages() -> dict[str, bytes]:
@@ -230,7 +178,7 @@ def send(*names: str) -> Act:
                     yield "the page still comes"
             except RuntimeError as error:
                 yield f"{name}: {error}"
-            await asyncio.sleep(REST)
+            await asyncio.sleep(REST_SECONDS)
 
     return act
 
@@ -254,7 +202,7 @@ async def send_without_end(address: str, number: int, file: Sequence[bytes]) -> 
     while True:
         for words in await asyncio.gather(*(message() for _ in range(4))):
             yield words
-        await asyncio.sleep(REST * 4)
+        await asyncio.sleep(REST_SECONDS * 4)
 
 
 async def ask_without_waiting(address: str, number: int, file: Sequence[bytes]) -> AsyncGenerator[str, None]:
@@ -293,7 +241,7 @@ async def wrong_values(address: str, number: int, file: Sequence[bytes]) -> Asyn
                     state = WidgetState(id=visitor.widgets[key].id, **chance.choice(values))
                     await visitor.run(state)
                     yield "the page still comes"
-                    await asyncio.sleep(REST)
+                    await asyncio.sleep(REST_SECONDS)
         except RuntimeError as error:
             yield f"{page.name}: {error}"
 
@@ -306,7 +254,7 @@ async def clear_beside_training(address: str, number: int, file: Sequence[bytes]
                 await visitor.socket.send(BackMsg(clear_cache=True).SerializeToString())
                 await visitor.run()
                 yield "the page still comes"
-                await asyncio.sleep(REST)
+                await asyncio.sleep(REST_SECONDS)
     async with visit(address, EXPERIMENTS.path) as visitor:
         await visitor.click("training action")
         try:
@@ -331,7 +279,7 @@ async def open_sessions(address: str, number: int, file: Sequence[bytes]) -> Asy
     async with AsyncExitStack() as stack:
         for _ in range(34):
             await stack.enter_async_context(visit(address))
-            await asyncio.sleep(REST)
+            await asyncio.sleep(REST_SECONDS)
         yield "34 pages are open"
 
 
@@ -371,7 +319,7 @@ def untrue(*lengths: str, missing: int = 0) -> Act:
                 pieces = chunked(body, missing) if CHUNKED in lengths else [body]
                 head = head_of_put(address, place.upload_url, *lengths)
                 yield refusal(await status_of(address, itertools.chain([head], pieces))) or "a file is taken"
-                await asyncio.sleep(REST)
+                await asyncio.sleep(REST_SECONDS)
 
     return act
 
@@ -401,7 +349,7 @@ async def download_at_once(address: str, number: int, file: Sequence[bytes]) -> 
                 with await asyncio.to_thread(urlopen, address + said) as answer:
                     data = await asyncio.to_thread(answer.read)
                 yield f"a file of {len(data) / 2**20:.1f} MiB"
-            await asyncio.sleep(REST)
+            await asyncio.sleep(REST_SECONDS)
 
 
 async def read_slowly(address: str, number: int, file: Sequence[bytes]) -> AsyncGenerator[str, None]:
@@ -450,7 +398,7 @@ class Attack:
 
 ONE_CHANNEL = "block=basic&layers=1&planes=1&stem=3x3&stem_width=1&stem_pool=none&in_channels=1&norm=none&size=8192"
 SMALL = "block=basic&layers=1-1&planes=8-16&size=4096"
-LARGE = partial(bytes, 16 * 2**20)
+SIXTEEN_MIB = partial(bytes, 16 * 2**20)
 SEVERAL = "tab=Several+pictures&"
 INTEGRATED = "preset=resnet152&tab=Attribution&size="
 
@@ -494,348 +442,10 @@ ATTACKS = (
     Attack("sessions: thirty pages asked for in a row", ask_without_waiting),
     Attack("sessions: sixty downloads at once", download_at_once, people=10),
     Attack("sessions: a hundred read a few bytes a second", read_slowly),
-    Attack("sessions: uploads left behind", leave_files, LARGE, once=True),
-    Attack("upload: chunks beside a length", untrue(CHUNKED, "Content-Length: 10"), LARGE),
-    Attack("upload: a chunk that says more than it has", untrue(CHUNKED, missing=2**30), LARGE),
-    Attack("upload: more than it says", untrue("Content-Length: 1000"), LARGE),
+    Attack("sessions: uploads left behind", leave_files, SIXTEEN_MIB, once=True),
+    Attack("upload: chunks beside a length", untrue(CHUNKED, "Content-Length: 10"), SIXTEEN_MIB),
+    Attack("upload: a chunk that says more than it has", untrue(CHUNKED, missing=2**30), SIXTEEN_MIB),
+    Attack("upload: more than it says", untrue("Content-Length: 1000"), SIXTEEN_MIB),
     Attack("upload: a byte a second, sixty files", trickle, once=True),
 )
 """Every attack, in the order in which they are made."""
-
-# -- what is measured ---------------------------------------------------------------------
-
-VISITORS, PAUSE = 20, 3.0
-"""How many people click, and the mean seconds from an idle page to somebody's next click."""
-SECONDS, PATIENCE, LEFT = 15.0, 60.0, 10.0
-"""How long an attack goes on, how long one is waited for that is made once, and how long the server is left alone after."""
-P95, BACK = 0.5, 1.1
-"""What the app promises on two cores: seconds of the others' clicks, and memory over what it was before."""
-MOST_BYTES = 8 * 2**30
-"""A server that takes more is ended here, before the system does it to others."""
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
-
-
-class Click(NamedTuple):
-    """When somebody clicked, and after how many seconds the page was idle, or how long it has not been."""
-
-    start: float
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Result:
-    """What an attack did: the processes that ended and that were left, the seconds of the others' clicks and of the
-    small pictures, bytes before, at most and after (None where the system does not say), and how often what was said."""
-
-    name: str
-    ended: int
-    left: int
-    clicks: Sequence[float]
-    pictures: Sequence[float]
-    memory: tuple[int, int, int] | None
-    said: Counter[str]
-    failures: Sequence[str] = ()
-    readable: bool = True
-
-    @property
-    def p95(self) -> float:
-        return float(np.quantile(self.clicks, 0.95)) if self.clicks else 0.0
-
-    def over(self) -> list[str]:
-        """The limits that it broke, in words."""
-        before, _, after = self.memory or (0, 0, 0)
-        broken = {
-            "a process ended": self.ended > 0,
-            "a process was left": self.left > 0,
-            f"p95 {self.p95:.2f} s (limit {P95} s)": self.p95 >= P95,
-            f"memory ×{after / max(before, 1):.2f} (limit ×{BACK})": after > BACK * before,
-            "a page failed": any(map(FAILED.search, self.said)),
-            "a file without data was read": not self.readable and any(map(READ.search, self.said)),
-            f"others saw: {next(iter(self.failures), '')[:80]}": bool(self.failures),
-        }
-        return [words for words, true in broken.items() if true]
-
-    def line(self) -> str:
-        """The measurements in the columns of `TITLE`."""
-        times = (*np.quantile(self.clicks, (0.5, 0.95)), max(self.clicks)) if self.clicks else (math.nan,) * 3
-        times = (*times, max(self.pictures, default=math.nan))
-        clicks = "".join(f"{'–':>9}" if math.isnan(seconds) else f"{seconds:7.2f} s" for seconds in times)
-        memory = f"{'not measured':>28}"
-        if self.memory:
-            before, _, after = self.memory
-            memory = "".join(f"{size / 2**20:8,.0f}" for size in self.memory) + f" ×{after / max(before, 1):.2f}"
-        words, count = max(self.said.items(), key=self._weight, default=("nothing", 0))
-        processes = f"{self.ended or 'no'} ended, {self.left or 'none'} left"
-        return f"{self.name:42}{processes:22}{clicks}{memory}   {count}× {words[:90]}"
-
-    def _weight(self, said: tuple[str, int]) -> tuple[bool, bool, int]:
-        """What is worth telling: failures before all else, and what a page said before what did not come."""
-        words, count = said
-        return bool(re.search("failed|ended|is gone", words)), words != LATE, count
-
-
-LATE = "(left before the page came)"
-READ = re.compile("could be read|was understood|says which network")
-"""What the page says of a checkpoint whose tensors it has."""
-FAILED = re.compile("the page (failed|draws)")
-"""What is said of a page that shows an exception, or a text as something else."""
-TITLE = (
-    f"{'attack':42}{'processes':22}{'median':>9}{'p95':>9}{'slowest':>9}{'picture':>9}{'before':>8}{'most':>8}{'after':>8} MiB    "
-    "what attackers saw"
-)
-"""`picture` is the longest wait of somebody who looks at small pictures; the others' clicks are before it."""
-
-
-def processes(root: int) -> dict[int, int]:
-    """The resident bytes of a process and of all that it started, by their numbers; empty where the system has no /proc."""
-    parents: dict[int, tuple[int, int, bytes]] = {}
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (path / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-            command = (path / "cmdline").read_bytes()
-        except OSError:  # it has ended since
-            continue
-        if fields[0] != "Z":
-            parents[int(path.name)] = int(fields[1]), int(fields[21]) * PAGE_BYTES, command
-    found, wanted = {}, [root] * (root in parents)
-    while wanted:
-        number = wanted.pop()
-        parent, size, command = parents[number]
-        # Before it runs a program of its own, a process shows the memory of its parent.
-        found[number] = 0 if number != root and parents[parent][2] == command else size
-        wanted += [child for child, (parent, *_) in parents.items() if parent == number]
-    return found
-
-
-class Scene:
-    """A server, and visitors who come back to it whatever happens to it. Times are those of `time.perf_counter`."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self.clicks: list[Click] = []
-        self.pictures: list[Click] = []
-        self.failures: list[tuple[float, str]] = []
-        self.memory: list[tuple[float, int]] = []
-        self.restarts: list[float] = []
-        self.people: dict[str, Visitor] = {}
-        self.stack = ExitStack()
-
-    async def __aenter__(self) -> Scene:
-        await self.start_server()
-        self.tasks = [
-            asyncio.create_task(self.watch()),
-            asyncio.create_task(self.stay("picture", self.look_at_pictures)),
-        ]
-        self.tasks += [
-            asyncio.create_task(self.stay(f"click {seed}", partial(self.click, random.Random(seed))))
-            for seed in range(self.count)
-        ]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
-        await asyncio.to_thread(self.stack.close)
-
-    async def start_server(self) -> None:
-        self.address, self.process = await asyncio.to_thread(
-            self.stack.enter_context, server(ROOT / "explorer" / "app.py")
-        )
-
-    async def watch(self) -> None:
-        """Note the memory, and start the server again where it has ended."""
-        while True:
-            if self.process.poll() is not None:
-                self.restarts.append(time.perf_counter())
-                await self.start_server()
-            self.memory.append((time.perf_counter(), sum(processes(self.process.pid).values())))
-            if self.memory[-1][1] > MOST_BYTES:
-                self.process.kill()
-                self.process.wait()
-            await asyncio.sleep(0.25)
-
-    async def stay(self, name: str, act: Callable[[str], Awaitable[None]]) -> None:
-        """Come back each time one is cut off."""
-        while True:
-            try:
-                await act(name)
-            except (RuntimeError, OSError, WebSocketException) as error:
-                self.failures.append((time.perf_counter(), str(error)))
-                await asyncio.sleep(1)
-
-    async def click(self, chance: random.Random, name: str) -> None:
-        async with visit(self.address) as visitor:
-            self.people[name] = visitor
-            async for seconds in wander(visitor, chance, PAUSE, lambda: False):
-                self.clicks.append(Click(time.perf_counter() - seconds, seconds))
-
-    async def look_at_pictures(self, name: str) -> None:
-        """A pass through a small network for each look."""
-        async with visit(self.address, INFERENCE.path, SHIPPED) as visitor:
-            self.people[name] = visitor
-            for size, sample in itertools.product(range(32, 64), samples()):
-                visitor.client.query_string = f"preset=resnet20&weights=random&size={size}&picture={sample.name}"
-                seconds = await visitor.run()
-                self.pictures.append(Click(time.perf_counter() - seconds, seconds))
-                await asyncio.sleep(PAUSE)
-
-    def pending(self, kind: str) -> list[Click]:
-        """What is not answered yet."""
-        now = time.perf_counter()
-        people = [visitor for name, visitor in self.people.items() if name.startswith(kind)]
-        return [Click(visitor.since, now - visitor.since) for visitor in people if visitor.since is not None]
-
-    async def suffer(self, attack: Attack, file: Sequence[bytes], seconds: float, left: float) -> Result:
-        """Measure one attack, and the time after it."""
-        before, start = processes(self.process.pid), time.perf_counter()
-        end = start + seconds
-        saw: Counter[str] = Counter()
-        await asyncio.gather(*(self.attack(attack, number, file, end, saw) for number in range(attack.people)))
-        if not attack.people:
-            await asyncio.sleep(seconds)
-        gone = time.perf_counter()
-        await asyncio.sleep(left)
-        after = processes(self.process.pid)
-
-        def during(clicks: Iterable[Click]) -> list[float]:
-            return [click.seconds for click in clicks if click.start < gone and click.start + click.seconds > start]
-
-        return Result(
-            attack.name,
-            ended=len(set(before) - set(after)),
-            left=len(set(after) - set(before)) if self.process.pid in before else 0,
-            clicks=during([*self.clicks, *self.pending("click")]),
-            pictures=during([*self.pictures, *self.pending("picture")]),
-            memory=self.held(start, before, after),
-            said=saw,
-            failures=[words for at, words in self.failures if at > start],
-            readable=attack.readable,
-        )
-
-    def held(self, start: float, before: dict[int, int], after: dict[int, int]) -> tuple[int, int, int] | None:
-        """Bytes before an attack that began at `start`, at most since, and after; None where they are not known."""
-        most = max((size for at, size in self.memory if at > start), default=0)
-        return (sum(before.values()), most, sum(after.values())) if before else None
-
-    async def attack(self, attack: Attack, number: int, file: Sequence[bytes], end: float, saw: Counter[str]) -> None:
-        """One attacker, until the attack is over."""
-        while True:
-            try:
-                async with asyncio.timeout(PATIENCE if attack.once else max(0.1, end - time.perf_counter())):
-                    async with aclosing(attack.act(self.address, number, file)) as rounds:
-                        async for words in rounds:
-                            saw[words] += 1
-            except TimeoutError:
-                saw[LATE] += 1
-            except (RuntimeError, OSError, WebSocketException) as error:
-                saw[str(error)] += 1
-                await asyncio.sleep(0.2)
-            except KeyError as error:
-                saw[f"the page has no {error}"] += 1
-                await asyncio.sleep(0.2)
-            if attack.once or time.perf_counter() > end:
-                return
-
-
-async def warm(address: str) -> None:
-    """Look at everything once, as others have on a server that has been there for a while."""
-    picture, weights = samples()[0].open(), checkpoint(build(ResNetConfig(layers=(1,), planes=(8,))).state_dict())
-    async with visit(address, INFERENCE.path, SHIPPED) as visitor:
-        await visitor.click("source", "Upload")
-        await visitor.upload(uploader(visitor, False), "picture", picture)
-        await visitor.click("own checkpoint")
-        await visitor.upload(uploader(visitor, True), "mine.pt", weights)
-    for tab in ("Attribution", "Several pictures", "Receptive field"):
-        async with visit(address, INFERENCE.path, f"{SHIPPED}&{urlencode({'tab': tab})}"):
-            pass
-    for page in PAGES:
-        async with visit(address, page.path):
-            pass
-
-
-NOBODY = Attack("nobody attacks", open_sessions, people=0)
-
-
-async def siege(attacks: Sequence[Attack], seconds: float, left: float, visitors: int) -> AsyncGenerator[Result, None]:
-    """Each attack on one server, the first of them by nobody."""
-    files = {attack: attack.file() for attack in attacks}
-    parts = {attack: [file] if isinstance(file, bytes) else file for attack, file in files.items()}
-    async with Scene(visitors) as scene:
-        await warm(scene.address)
-        await asyncio.sleep(left)
-        for attack in (NOBODY, *attacks):
-            yield await scene.suffer(attack, parts.get(attack, []), seconds, left)
-
-
-def hostile(words: Sequence[str] = (), seconds: float = SECONDS, left: float = LEFT, visitors: int = VISITORS) -> None:
-    """Print what each attack did whose name holds one of `words`, or each of them all.
-
-    Raises:
-        MissingError: where there is no such attack.
-    """
-    attacks = [attack for attack in ATTACKS if not words or any(word in attack.name for word in words)]
-    if not attacks:
-        raise MissingError(
-            f"no attack is called {', '.join(words)}: one of {', '.join(attack.name for attack in ATTACKS)}."
-        )
-
-    async def results() -> list[Result]:
-        found = []
-        async with aclosing(siege(attacks, seconds, left, visitors)) as every:
-            async for result in every:
-                print(result.line(), flush=True)
-                found.append(result)
-        return found
-
-    print(f"{visitors} visitors, a click every {PAUSE:.0f} s, beside")
-    print(TITLE)
-    start = time.perf_counter()
-    found = asyncio.run(results())
-    print(f"The clients took {time.process_time() / (time.perf_counter() - start):.0%} of a core.")
-    print("\n".join(summary(found)))
-
-
-LINKS, LONGEST = 3000, 300.0
-"""Links of chance that `links` opens, three at a time, and seconds that it waits for a page: some measure large networks."""
-
-
-async def open_many(address: str, count: int) -> list[tuple[float, str]]:
-    """Open so many links of chance, over every page and tab; the seconds that each took, and what was wrong."""
-    every = await places(address)
-    rest = zip(itertools.islice(random_links(0), count), itertools.cycle(every), strict=False)
-    found = []
-
-    async def person() -> None:
-        for query, (page, tab) in rest:
-            start = time.perf_counter()
-            words = await opened(address, page, tab, query, LONGEST)
-            found.append((time.perf_counter() - start, words))
-
-    await asyncio.gather(person(), person(), person())
-    return found
-
-
-def links(count: int = LINKS) -> None:
-    """Print what so many links of chance did to the pages of a server."""
-    with server(ROOT / "explorer" / "app.py") as (address, _):
-        seconds, said = zip(*asyncio.run(open_many(address, count)), strict=True)
-    print(
-        f"{count:,} links of chance over every page and tab: median {np.median(seconds):.2f} s, slowest {max(seconds):.2f} s"
-    )
-    for words, times in Counter(said).most_common():
-        print(f"{times:6,}× {words[:300]}")
-
-
-def summary(results: Sequence[Result]) -> Iterator[str]:
-    """Lines on the limits that were broken; of the first result, by nobody, only whether the machine had time."""
-    alone, *attacks = results
-    broken = [(result.name, words) for result in attacks for words in result.over()]
-    if alone.p95 >= P95 / 2:
-        yield f"The machine has no time to tell: clicks take {alone.p95:.2f} s at p95 where nobody attacks."
-    limits = (
-        f"no process ends or is left, p95 under {P95} s, memory back within {BACK - 1:.0%}, no page fails, "
-        "no file without data is read"
-    )
-    yield f"{'over the limit' if broken else 'within the limits'}: {limits}"
-    yield from (f"  {name}: {words}" for name, words in broken)
