@@ -36,8 +36,9 @@ from streamlit.runtime.state.session_state import Serialized, Value, WStates
 from resnet import confined
 
 from .sharing import store
+from .sharing.holdings import NoRoomError
 from .sharing.scheduler import PAGES
-from .sharing.store import NoRoomError
+from .sharing.tidying import tidy
 
 try:
     import resource
@@ -398,7 +399,7 @@ class Guard:
         loop = asyncio.get_running_loop()
         for delay in (0, LAST_RUN):  # a run of its script may be under way
             loop.call_later(delay, let_go)
-        store.tidy()
+        tidy()
 
 
 class Line:

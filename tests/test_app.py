@@ -26,7 +26,8 @@ from explorer.bench.visitors import unescaped
 from explorer.inference.images import open_image
 from explorer.inference.samples import _SAMPLES, Sample, samples
 from explorer.link import View
-from explorer.sharing.store import RESULTS, Holdings
+from explorer.sharing.holdings import Holdings
+from explorer.sharing.store import RESULTS
 from explorer.views import cached, session
 from explorer.views.inference import lesion, pictures
 from explorer.views.session import Hand, Held

@@ -28,7 +28,7 @@ from test_app import run as ran
 from torch import Tensor, nn
 
 from explorer.inference.device import Device
-from explorer.sharing.store import Holdings
+from explorer.sharing.holdings import Holdings
 from explorer.views.inference import checkpoint as checkpoint_view
 from resnet import PRESETS, ConfigError, ResNetConfig, build, checkpoint, infer_config, preset
 from resnet.checkpoint import (

@@ -21,7 +21,7 @@ from explorer.analysis.trace import trace
 from explorer.drawing import dot, network
 from explorer.inference.predict import activation
 from explorer.inference.preprocess import prepare
-from explorer.sharing.store import NoRoomError
+from explorer.sharing.holdings import NoRoomError
 from explorer.views import cached, components
 from explorer.views.architecture import others, table
 from explorer.views.inference import pictures

@@ -26,7 +26,7 @@ from explorer.analysis.trace import Trace, trace
 from explorer.drawing.rasters import overlay, tinted
 from explorer.inference.device import Device
 from explorer.inference.effective_field import Effective, effective_field, gaussian_width, measured_side, mirrored
-from explorer.inference.limits import MAX_BYTES
+from explorer.inference.limits import MAX_FORWARD_BYTES
 from explorer.sharing.store import StoppedError
 from explorer.units import count_text
 from explorer.views.inference import receptive_field as panel_of_fields
@@ -443,7 +443,7 @@ def test_a_side_that_fits() -> None:
     config = preset("resnet152")
     traced = trace(config)
     side = measured_side(traced.by_name["layer4.2.act"], traced, lambda side: trace(config, side))
-    assert trace(config, side).training_memory <= MAX_BYTES < trace(config, 3 * 224).training_memory
+    assert trace(config, side).training_memory <= MAX_FORWARD_BYTES < trace(config, 3 * 224).training_memory
     assert measured_side(traced.layers[0], traced, lambda side: trace(config, side)) == 32
 
 

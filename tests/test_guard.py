@@ -42,7 +42,7 @@ from explorer.bench.links import Reader, random_links
 from explorer.bench.visitors import Visitor, visit
 from explorer.guard import Guard, Line, welcome
 from explorer.link import MOST_PROBLEMS, tolerant
-from explorer.sharing.store import NoRoomError
+from explorer.sharing.holdings import NoRoomError
 
 APP = ROOT / "explorer" / "app.py"
 KEPT = 6

@@ -411,7 +411,7 @@ def test_random_weights_keep_to_the_limits_where_the_picture_is_tiny(monkeypatch
     config = ResNetConfig(block="basic", stem="3x3", stem_pool="none", layers=(1,) * 6, planes=(64, 4, 4, 4, 4, 4))
     made: list[ResNetConfig] = []
     monkeypatch.setattr(weights_module, "randomly", made.append)
-    monkeypatch.setattr(limits, "MAX_WORK", 1e8)
+    monkeypatch.setattr(limits, "MAX_WORK_MACS", 1e8)
     check_runnable(trace(config, 1))
     with pytest.raises(TooLargeError, match=r"^This network is too large to run here: .* GMACs, and the limit is 0\.1"):
         model(random_weights(config, (1, 1)), CPU)

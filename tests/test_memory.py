@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from explorer.analysis.trace import trace
-from explorer.inference.limits import MAX_BYTES, check_runnable
+from explorer.inference.limits import MAX_FORWARD_BYTES, check_runnable
 from explorer.inference.turns import TooLargeError
 from resnet import ResNetConfig, build, preset
 
@@ -151,8 +151,8 @@ def test_inference_memory_of_resnet50() -> None:
 def test_the_limit_is_on_what_a_pass_holds() -> None:
     """A size at which the maps fit the server, and what their convolutions lay out for themselves does not."""
     config = preset("plain20")
-    side = next(side for side in range(1000, 8192, 8) if trace(config, side).working_memory > MAX_BYTES)
+    side = next(side for side in range(1000, 8192, 8) if trace(config, side).working_memory > MAX_FORWARD_BYTES)
     traced = trace(config, side)
-    assert traced.inference_memory.bytes < MAX_BYTES
+    assert traced.inference_memory.bytes < MAX_FORWARD_BYTES
     with pytest.raises(TooLargeError, match=r"a picture takes 1\.0 GiB"):
         check_runnable(traced)

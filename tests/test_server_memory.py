@@ -11,7 +11,8 @@ from test_app import APP, looked, tab
 
 from explorer.bench.browser import ROOT
 from explorer.inference.preprocess import prepare
-from explorer.sharing.store import RESULTS, weight
+from explorer.sharing.footprint import weight
+from explorer.sharing.store import RESULTS
 from explorer.views.inference import pictures, running
 from resnet.weights import BUNDLED, bundled
 
@@ -71,7 +72,8 @@ from streamlit import config
 config._main_script_path = sys.argv[1]
 config.get_config_options(force_reparse=True)
 from streamlit.testing.v1 import AppTest
-from explorer.sharing.store import RESULTS, give_back
+from explorer.sharing.store import RESULTS
+from explorer.sharing.tidying import give_back
 
 def held():
     return int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text(encoding="utf-8"))[1]) // 1024

@@ -47,7 +47,9 @@ from explorer.inference.lesion import without
 from explorer.inference.predict import activation, predict
 from explorer.inference.preprocess import prepare
 from explorer.inference.samples import samples
-from explorer.sharing.store import RESULTS, Holdings, NoRoomError, Own, Store, weight
+from explorer.sharing.footprint import weight
+from explorer.sharing.holdings import Holdings, NoRoomError
+from explorer.sharing.store import RESULTS, Own, Store
 from explorer.sharing.threads import single_thread
 from explorer.views import cached, paths
 from explorer.views import session as session_view

@@ -41,9 +41,11 @@ from explorer.inference.effective_field import effective_field
 from explorer.inference.limits import check_gradients, check_runnable
 from explorer.inference.predict import predict
 from explorer.inference.preprocess import prepare
-from explorer.inference.turns import LONG, ONE_AT_A_TIME, PASSES, PRIORITY, TooLargeError, Turn, Watch, in_turn
-from explorer.sharing import scheduler, store
+from explorer.inference.turns import MIN_TURN_SIZE, ONE_AT_A_TIME, PASSES, PRIORITY, TooLargeError, Turn, Watch, in_turn
+from explorer.sharing import scheduler
+from explorer.sharing.holdings import Holdings
 from explorer.sharing.scheduler import FairShare
+from explorer.sharing.store import Store
 from explorer.sharing.threads import single_thread
 from resnet import ResNet, ResNetConfig, preset
 from resnet.weights import Preprocessing, random_weights, randomly
@@ -450,18 +452,21 @@ def test_a_large_pass_is_watched_at_each_convolution_and_a_small_one_never(netwo
 
 @pytest.mark.parametrize(
     ("limit", "words"),
-    [("MAX_SECONDS", r"taken 0\.\d s: the limit is 0\.0 s"), ("MAX_GROWTH", r"taken 3\.0 GiB: the limit is 0\.0 GiB")],
+    [
+        ("MAX_SECONDS", r"taken 0\.\d s: the limit is 0\.0 s"),
+        ("MAX_GROWTH_BYTES", r"taken 3\.0 GiB: the limit is 0\.0 GiB"),
+    ],
 )
 def test_the_watch_ends_a_pass(limit: str, words: str, network: ResNet, monkeypatch: pytest.MonkeyPatch) -> None:
     memory = iter(range(0, 2**40, 3 * 2**30))
     with monkeypatch.context() as strict:
-        strict.setattr(turns, "LOOK", 0.0)
+        strict.setattr(turns, "WATCH_SECONDS", 0.0)
         strict.setattr(turns, "resident", lambda: next(memory))
         strict.setattr(turns, limit, 0.0)
-        if limit == "MAX_GROWTH":
+        if limit == "MAX_GROWTH_BYTES":
             strict.setattr(turns, "MAX_SECONDS", float("inf"))
         else:
-            strict.setattr(turns, "MAX_GROWTH", 2**50)
+            strict.setattr(turns, "MAX_GROWTH_BYTES", 2**50)
         with pytest.raises(TooLargeError, match=rf"^A picture of 3×128×128 through .* was stopped .* {words}"):
             predict(network, picture(128), CPU)
     assert hooks(network) == 0
@@ -473,10 +478,10 @@ def test_a_pass_is_not_ended_for_what_others_bring(
     grows: str, network: ResNet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of 3 GiB by which the server grows during a pass."""
-    holdings, results, much = store.Holdings(2**40), store.Store(2**40), 3 * 2**30
-    monkeypatch.setattr(store, "HELD", holdings)
-    monkeypatch.setattr(store, "RESULTS", results)
-    monkeypatch.setattr(turns, "LOOK", 0.0)
+    holdings, results, much = Holdings(2**40), Store(2**40), 3 * 2**30
+    monkeypatch.setattr(turns, "HELD", holdings)
+    monkeypatch.setattr(turns, "RESULTS", results)
+    monkeypatch.setattr(turns, "WATCH_SECONDS", 0.0)
     grown: list[int] = []
     monkeypatch.setattr(turns, "resident", lambda: sum(grown))
 
@@ -537,8 +542,8 @@ def test_what_takes_as_long_as_a_pass_takes_a_turn() -> None:
     def here() -> str:
         return threading.current_thread().name
 
-    assert in_turn(LONG, here).startswith("passes")
-    assert in_turn(LONG - 1, here) == here()
+    assert in_turn(MIN_TURN_SIZE, here).startswith("passes")
+    assert in_turn(MIN_TURN_SIZE - 1, here) == here()
 
 
 @pytest.mark.parametrize(

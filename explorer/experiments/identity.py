@@ -23,7 +23,7 @@ from ..analysis.layers import FLOAT
 from ..analysis.trace import Trace
 from ..inference.device import Device
 from ..inference.lesion import steps
-from ..inference.limits import MAX_BYTES, Need, within
+from ..inference.limits import MAX_FORWARD_BYTES, Need, within
 from ..inference.turns import TooLargeError, copy_of, step
 
 # -- settings -----------------------------------------------------------------------------
@@ -263,7 +263,7 @@ AT_ONCE = 100
 
 def together(trace: Trace) -> int:
     """How many pictures go through a network at once."""
-    return int(max(1, min(AT_ONCE, MAX_BYTES // trace.working_memory)))
+    return int(max(1, min(AT_ONCE, MAX_FORWARD_BYTES // trace.working_memory)))
 
 
 def append(model: ResNet, place: Place, blocks: Sequence[Block]) -> ResNet:

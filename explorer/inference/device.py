@@ -10,7 +10,7 @@ from torch import Tensor
 from resnet import ResNet, title
 
 from ..analysis.layers import shape_text
-from .turns import LARGE, Turn
+from .turns import MIN_WATCHED_SIZE, Turn
 
 DType = torch.dtype  # inside `Device` the name torch is taken
 Layout = torch.memory_format
@@ -60,7 +60,7 @@ class Device:
     def turn(self, model: ResNet, picture: Tensor) -> Turn:
         """The turn of one pass, with words for a failure; that of a large picture is watched."""
         what = f"A picture of {shape_text(tuple(picture.shape[1:]))} through {title(model.config)} in {self.form}"
-        return Turn(what, self.name, model if picture.numel() >= LARGE else None)
+        return Turn(what, self.name, model if picture.numel() >= MIN_WATCHED_SIZE else None)
 
 
 def devices() -> list[Device]:

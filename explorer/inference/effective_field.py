@@ -23,7 +23,7 @@ from ..analysis.layers import Layer
 from ..analysis.trace import Trace
 from ..sharing.store import Progress
 from .device import Device
-from .limits import MAX_BYTES, MAX_WORK
+from .limits import MAX_FORWARD_BYTES, MAX_WORK_MACS
 
 
 class Effective(NamedTuple):
@@ -57,7 +57,7 @@ def measured_side(layer: Layer, trace: Trace, traced: Callable[[int], Trace]) ->
 
 def fits(trace: Trace) -> bool:
     """Whether one pass that keeps activations for its gradient stays within the limits."""
-    return trace.gradient_memory <= MAX_BYTES and work(trace) <= MAX_WORK
+    return trace.gradient_memory <= MAX_FORWARD_BYTES and work(trace) <= MAX_WORK_MACS
 
 
 def mirrored(picture: Tensor, side: int) -> Tensor:

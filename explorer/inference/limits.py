@@ -10,9 +10,9 @@ from ..analysis.trace import Trace
 from .turns import TooLargeError
 
 MAX_WEIGHT_BYTES = 2**30
-MAX_BYTES = 2**30
+MAX_FORWARD_BYTES = 2**30
 MAX_GRADIENT_BYTES = 2**31
-MAX_WORK = 200e9
+MAX_WORK_MACS = 200e9
 """What one picture on a shared server may take: beside the weights, forward, and forward and back; and in multiply-adds."""
 
 
@@ -26,8 +26,8 @@ def check_runnable(trace: Trace) -> None:
         "This network is too large to run here",
         "Everything but running it works",
         Need("its weights take", trace.params * 4, MAX_WEIGHT_BYTES, "GiB"),
-        Need("a picture takes", trace.working_memory, MAX_BYTES, "GiB"),
-        Need("its arithmetic and memory traffic take the time of", work(trace), MAX_WORK, "GMACs"),
+        Need("a picture takes", trace.working_memory, MAX_FORWARD_BYTES, "GiB"),
+        Need("its arithmetic and memory traffic take the time of", work(trace), MAX_WORK_MACS, "GMACs"),
     )
 
 

@@ -32,7 +32,7 @@ WAITING, RUNNING, STOPPED, DONE, FAILED = "waiting", "running", "stopped", "done
 
 Item = TypeVar("Item")
 
-LOOK = 1.0
+RELEASE_CHECK_SECONDS = 1.0
 """Seconds between two looks at whether a stopped job has rested long enough."""
 
 
@@ -180,7 +180,7 @@ class Line(Generic[Item]):
             for job in begun:
                 if self._clock() - job.touched > self._rest:
                     job.iterator = None
-            self._lock.wait(LOOK)
+            self._lock.wait(RELEASE_CHECK_SECONDS)
             self._tidy()
         job = next(filter(self._present, self._waiting), self._waiting[0])
         self._waiting.remove(job)

@@ -20,7 +20,8 @@ from resnet.confined import Places
 
 from ..drawing.rasters import data_url, npz, png, sheet
 from ..drawing.svg import Drawing
-from ..sharing.store import NoRoomError, tidy
+from ..sharing.holdings import NoRoomError
+from ..sharing.tidying import tidy
 
 ASSETS = Path(__file__).parents[1] / "assets"
 

@@ -20,8 +20,9 @@ from resnet.options import to_text
 from resnet.weights import Weights, own_weights
 
 from ...link import natural_size
+from ...sharing.holdings import HELD, NoRoomError
 from ...sharing.scheduler import PAGES
-from ...sharing.store import HELD, LARGE, RESULTS, NoRoomError, Own
+from ...sharing.store import RESULTS, Own
 from .. import session, sidebar
 from ..session import change, choose, escape_markdown, release, set_widget, show, view
 
@@ -64,6 +65,8 @@ def read(data: bytes, name: str) -> Checkpoint:
     return Checkpoint(name, digest, config, declared is not None, asked, tuple(not_finite(tensors)), tensors)
 
 
+ALONE_BYTES = 2**26
+"""Bytes from which a file is read while no other is."""
 READING = Places(2)
 """Files that are read at one time, or one large file: while it is, its bytes and its tensors are both in memory."""
 PATIENCE = 15.0
@@ -81,7 +84,7 @@ def take(file: UploadedFile) -> None:
     data = file.getvalue()
     with ExitStack() as stack:
         try:
-            stack.enter_context(READING.place(PATIENCE, size=1 if len(data) < LARGE else 2))
+            stack.enter_context(READING.place(PATIENCE, size=1 if len(data) < ALONE_BYTES else 2))
         except TimeoutError:
             raise NoRoomError(f"{file.name} cannot be read now (others are read): try again in a moment.") from None
         stack.enter_context(HELD.room(len(data), file.name, instead=held()))

@@ -17,8 +17,9 @@ from ...inference.decode import ACCEPTED, ImageError
 from ...inference.images import MAX_BYTES
 from ...inference.samples import Sample, samples
 from ...inference.turns import in_turn
+from ...sharing.holdings import HELD, NoRoomError
 from ...sharing.scheduler import PAGES
-from ...sharing.store import HELD, RESULTS, NoRoomError, Own
+from ...sharing.store import RESULTS, Own
 from .. import session
 from ..cached import shared
 from ..components import Contacts, contacts, tiles

@@ -37,7 +37,7 @@ from ...inference.lesion import without
 from ...inference.predict import Prediction
 from ...inference.preprocess import Prepared
 from ...link import natural_size
-from ...sharing.store import LARGE, tidy
+from ...sharing.tidying import LARGE_BYTES, tidy
 from .. import session
 from ..cached import Key, device, form, model, shared, traced
 from ..components import contacts, downloads, tiles
@@ -243,7 +243,7 @@ def prepared(picture: str, preprocessing: Preprocessing, inverted: bool, _pictur
 @shared()
 def predicted(key: Key, _run: Run) -> Prediction:
     watched = [part.layers[-1].name for part in network_parts(_run.trace)]
-    if _run.trace.inference_memory.bytes > LARGE:
+    if _run.trace.inference_memory.bytes > LARGE_BYTES:
         tidy()  # a moment later, when the pass is over
     return predict.predict(_run.runner, _run.prepared.tensor, key.form, watched)
 
