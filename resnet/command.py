@@ -23,7 +23,7 @@ def told(error: Exception) -> bool:
     The modules of networks take seconds to import: they are asked only where something was raised.
     """
     from .checkpoint import WeightsError
-    from .weights import ShippedError
+    from .shipped import ShippedError
 
     return isinstance(error, ConfigError | MissingError | OSError | ShippedError | WeightsError)
 

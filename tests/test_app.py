@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 from streamlit.testing.v1 import AppTest
 from torchvision.models import resnet18
 
-import resnet.weights
+import resnet.hub
 from explorer.analysis.trace import trace
 from explorer.bench.visitors import unescaped
 from explorer.inference.images import open_image
@@ -893,7 +893,7 @@ def test_downloaded_weights_name_classes(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(urllib.request, "urlopen", answer)
     # The served file is not torchvision's, so neither is its hash.
-    monkeypatch.setattr(resnet.weights, "cache_path", lambda url: tmp_path / "served.pth")
+    monkeypatch.setattr(resnet.hub, "cache_path", lambda url: tmp_path / "served.pth")
     app = opened("inference", preset="resnet18")
     select(app, "weights", "IMAGENET1K_V1")
     assert verdict(app).startswith("**Egyptian cat**, 2.0%")

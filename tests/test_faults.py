@@ -34,7 +34,8 @@ from explorer.inference.samples import labelled, samples
 from explorer.lessons import source
 from explorer.link import View
 from resnet import preset
-from resnet.weights import BUNDLED, ShippedError
+from resnet.shipped import ShippedError
+from resnet.weights import BUNDLED
 
 
 class Server:

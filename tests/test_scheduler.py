@@ -28,7 +28,7 @@ from explorer.sharing.scheduler import (
     FairShare,
 )
 from explorer.sharing.store import Store
-from resnet import confined, weights
+from resnet import confined, hub
 from resnet.confined import Places
 
 
@@ -290,7 +290,7 @@ def waits_for_a_file(until: threading.Event) -> object:
 
 
 def waits_for_a_download(until: threading.Event) -> object:
-    return weights.download("http://127.0.0.1/x.pth", lambda done, total: None)
+    return hub.download("http://127.0.0.1/x.pth", lambda done, total: None)
 
 
 WAITS = (waits_for_a_pass, waits_for_a_result, waits_for_a_place, waits_for_a_file, waits_for_a_download)
@@ -303,7 +303,7 @@ def test_a_page_that_waits_holds_nobody_up(
     until, begun, drawn = threading.Event(), threading.Event(), threading.Event()
     monkeypatch.setattr(confined, "aside", PAGES.aside)
     monkeypatch.setattr(confined, "_run", lambda *_: (b"", 0, not until.wait(60)))
-    monkeypatch.setattr(weights, "_write", lambda *_: until.wait(60))
+    monkeypatch.setattr(hub, "_write", lambda *_: until.wait(60))
 
     def work() -> None:
         begun.set()

@@ -28,11 +28,12 @@ from resnet import ConfigError, Option, ResNetConfig, preset
 from resnet.command import writable
 from resnet.model import ResNet
 from resnet.options import from_text, normalise, to_text
+from resnet.shipped import intact
 from resnet.train import Recipe, accuracy, fashion_mnist, fit
-from resnet.weights import FASHION_MNIST, intact
+from resnet.weights import FASHION_MNIST
 
 from ..inference.samples import Labelled, labelled
-from ..sharing.store import frozen
+from ..sharing.frozen import frozen
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 IMAGES, RUNS = SAMPLES / "fashion-train.npz", SAMPLES / "degradation.json"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from resnet.weights import intact
+from resnet.shipped import intact
 
 from . import decode
 from .decode import ImageError

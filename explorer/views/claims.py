@@ -7,7 +7,7 @@ from collections import Counter
 import streamlit as st
 
 from resnet.checkpoint import WeightsError
-from resnet.weights import ShippedError
+from resnet.shipped import ShippedError
 
 from ..lessons.claims import CLAIMS, EXPERIMENT, FAILS, HOLDS, LINE, PICTURE, WHEN, Claim, Finding
 from . import session

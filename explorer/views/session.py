@@ -20,8 +20,8 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from resnet import ConfigError, ResNetConfig
 from resnet.checkpoint import Mismatch, WeightsError
 from resnet.options import plain, to_text
+from resnet.shipped import ShippedError
 from resnet.sizes import least_side
-from resnet.weights import ShippedError
 
 from ..analysis.compare import common_size
 from ..analysis.layers import Layer

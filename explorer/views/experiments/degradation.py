@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from resnet import ConfigError
-from resnet.weights import ShippedError
+from resnet.shipped import ShippedError
 
 from ...analysis.trace import Trace
 from ...experiments.degradation import (
