@@ -12,8 +12,10 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import pytest
+import streamlit
 import torch
 from playwright.sync_api import Browser, Page, WebSocket, expect
+from strangers import Runtime
 from streamlit import config
 from streamlit.components.v2 import manifest_scanner
 from streamlit.proto.BackMsg_pb2 import BackMsg
@@ -56,6 +58,15 @@ def address() -> Iterator[str]:
     """The app on a free port of this machine."""
     with server(ROOT / "explorer" / "app.py") as (address, _):
         yield address
+
+
+@pytest.fixture
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Runtime:
+    """In the place of Streamlit's."""
+    runtime = Runtime()
+    monkeypatch.setattr(streamlit.runtime, "get_instance", lambda: runtime)
+    monkeypatch.setattr(config, "get_option", lambda name: {"server.disconnectedSessionTTL": 1}[name])
+    return runtime
 
 
 @pytest.fixture
