@@ -56,6 +56,7 @@ BUNDLED: Mapping[str, ResNetConfig] = {
 }
 """The networks whose Fashion-MNIST weights ship with the package."""
 NAMES: Mapping[ResNetConfig, str] = {config: name for name, config in BUNDLED.items()}
+"""Their names by their configurations."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from .frozen import ATOMS, immutable
 MIN_BYTES = 512
 """What keeping any result takes, in bytes."""
 
-WEIGHED = 16
+SAMPLES = 16
 """How many of many are weighed."""
 
 _CODE = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
@@ -49,8 +49,8 @@ def weight(*values: Any) -> int:
                 memory[storage.data_ptr()] = storage.nbytes()
             elif isinstance(one, Image.Image):
                 memory[id(one)] = one.width * one.height * (4 if len(one.getbands()) > 1 else 1)
-            elif type(one) is tuple and len(one) > 2 * WEIGHED and alike(one):
-                step = len(one) // WEIGHED
+            elif type(one) is tuple and len(one) > 2 * SAMPLES and alike(one):
+                step = len(one) // SAMPLES
                 parts += one[::step]
                 others += (step - 1) * (weight(*one[::step]) - MIN_BYTES)
                 del new[key]
