@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .errors import ExplainedError
+
 Choice = str | int
 
 
@@ -30,7 +32,7 @@ def _shows(char: str) -> bool:
     return char.isprintable() or unicodedata.category(char) == "Zs"
 
 
-class ConfigError(ValueError):
+class ConfigError(ExplainedError, ValueError):
     """A configuration that cannot exist, in one sentence.
 
     The message names the `field`, the `value` that was given and what is

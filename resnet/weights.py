@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from . import confined
 from .checkpoint import WeightsError, network
 from .config import ResNetConfig
+from .errors import ExplainedError
 from .model import ResNet
 from .options import plain
 from .presets import preset, preset_name
@@ -131,7 +132,7 @@ def available(config: ResNetConfig, image_size: tuple[int, int]) -> tuple[Weight
 # -- bundled ------------------------------------------------------------------------------
 
 
-class ShippedError(RuntimeError):
+class ShippedError(ExplainedError, RuntimeError):
     """A file that ships and is missing or damaged, in one sentence."""
 
 

@@ -26,6 +26,7 @@ from PIL import Image
 from torch import Tensor
 
 from resnet import ConfigError
+from resnet.errors import ExplainedError
 
 from .scheduler import PAGES
 
@@ -413,7 +414,7 @@ tidy = Tidying(give_back, collect)
 # -- what people bring --------------------------------------------------------------------
 
 
-class NoRoomError(ValueError):
+class NoRoomError(ExplainedError, ValueError):
     """A file for which the server has no room, in one sentence."""
 
 

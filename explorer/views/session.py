@@ -18,15 +18,14 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from resnet import ConfigError, ResNetConfig
-from resnet.checkpoint import Mismatch, WeightsError
+from resnet.checkpoint import Mismatch
+from resnet.errors import ExplainedError
 from resnet.options import plain, to_text
 from resnet.sizes import least_side
-from resnet.weights import ShippedError
 
 from ..analysis.compare import common_size
 from ..analysis.layers import Layer
 from ..analysis.parts import switchable
-from ..inference.decode import ImageError
 from ..inference.device import Device
 from ..inference.turns import PassError
 from ..link import View, size_text, tolerant
@@ -250,7 +249,7 @@ def show_or_say(panel: Callable[..., Value], *given: Any) -> Value | None:
         pass  # the button to compute it is the panel's end
     except PassError as error:
         st.error(escape_markdown(str(error)), icon=":material/memory:")
-    except (ImageError, ShippedError, WeightsError) as error:
+    except ExplainedError as error:
         st.error(escape_markdown(str(error)), icon=":material/error:")
     return None
 
