@@ -212,7 +212,7 @@ def change(name: str, value: Any, typed: str | None = None) -> None:
     try:
         config, notes = now.config.with_(**{name: value})
     except ConfigError as error:
-        refuse(name, to_text(value) if typed is None else typed, error)
+        refuse(error, {f"option {name}": to_text(value) if typed is None else typed})
         return
     size = common_size((config,), now.image_size)
     if size != now.image_size:
@@ -223,9 +223,11 @@ def change(name: str, value: Any, typed: str | None = None) -> None:
     show(replace(now, config=config, image_size=size), *notes)
 
 
-def refuse(name: str, typed: str, error: ConfigError) -> None:
-    """Keep the view, and the text as it was typed beside the reason."""
-    hold(problems=(f"{error} The network is unchanged.",), notes=(), typed={name: typed})
+def refuse(
+    error: ConfigError, typed: Mapping[str, str] | None = None, unchanged: str = "The network is unchanged."
+) -> None:
+    """Keep the view, and by its widget the text as it was typed, beside the reason."""
+    hold(problems=(f"{error} {unchanged}",), notes=(), typed=typed or {})
 
 
 def set_widget(key: str, value: Any, labels: Sequence[str] = ()) -> None:

@@ -23,7 +23,7 @@ from resnet.weights import Weights, own_weights
 from ...link import natural_size
 from ...sharing.scheduler import PAGES
 from ...sharing.store import HELD, LARGE, RESULTS, NoRoomError, Own
-from .. import session, sidebar
+from .. import session, settings
 from ..session import change, choose, escape_markdown, release, set_widget, show, view
 
 
@@ -258,7 +258,7 @@ def ask(checkpoint: Checkpoint, config: ResNetConfig) -> None:
             OPTIONS[name].label,
             values,
             key=key,
-            format_func=sidebar.choice_text,
+            format_func=settings.choice_text,
             on_change=answered,
             args=(name,),
             help=OPTIONS[name].help,
