@@ -56,11 +56,7 @@ class Shown(Settings):
         if not named:
             return text
         pair, differing, measure = named.groups()
-        parts = (
-            f"pair-{pair}" * bool(pair),
-            "differing-1" * bool(differing),
-            f"measure-{measures.get(measure)}" * bool(measure),
-        )
+        parts = (pair and f"pair-{pair}", differing and "differing-1", measure and f"measure-{measures[measure]}")
         return "_".join(filter(None, parts))
 
 
