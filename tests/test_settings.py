@@ -64,6 +64,13 @@ def test_a_link_holds_settings(one: Settings) -> None:
     assert getattr(View.from_query(dict(parse_qsl(query))), one.key) == text
 
 
+def test_the_longest_settings_fit_into_a_link() -> None:
+    stack = {"count": 6, "kernel": 5, "single": 13, "inputs": 2048, "between": 2048, "outputs": 2048, "stride": 4}
+    words = {"strided": "last", "padding": "none", "activation": "none", "side": 512, "width": 4096, "entry": "B"}
+    lab = Lab(**stack, **words, weights=(-9,) * 6, pixel=(-9,) * 3)  # type: ignore[arg-type]
+    assert Lab.from_text(View.from_query(View(lab=lab.to_text()).to_query()).lab) == lab
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_default_is_no_text(kind: type[Settings]) -> None:
     assert kind().to_text() == ""
