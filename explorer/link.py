@@ -34,8 +34,8 @@ class View:
     with, `others` up to three that the comparison page sets beside this one, `weights`
     and `picture` the chosen weights and sample of the inference page, `unit` a place of the
     selected layer's map as "row-column", `lab` the settings of the kernels page,
-    `training` those of the degradation runs, `appended` the blocks of the identity experiment
-    as "stage-count", `shown` what the comparison page shows in detail, `tab` the open tab of a
+    `training` those of the degradation runs, `appended` the blocks of the identity experiment,
+    `shown` what the comparison page shows in detail (all four as `Settings.to_text` writes them), `tab` the open tab of a
     page that has some, the note of the source page or the cost of the accuracy page, `off` the blocks that are switched off, in order of depth,
     `explained` the name of the class whose score is explained, empty for the one that the network predicts.
     """
@@ -97,7 +97,7 @@ class View:
                 raise ConfigError("pin", query["pin"], f"{error.field} in it takes {error.accepted}") from error
         others = parse_others(query["with"]) if "with" in query else ()
         off = parse_off(query.get("off", ""), config)
-        plain = {name: query.get(key, "")[:100] for name, key in _PLAIN.items()}
+        plain = {name: query.get(key, "")[:LONGEST] for name, key in _PLAIN.items()}
         return cls(config, check_image_size(config, size), pinned=pinned, others=others, off=off, **plain)
 
 
@@ -107,6 +107,8 @@ MOST_CHARACTERS, MOST_PARTS = 16_000, 64
 _PLAIN = {name: name for name in ("at", "weights", "picture", "unit", "lab", "training", "appended", "shown", "tab")}
 _PLAIN["explained"] = "class"
 """The fields that a link holds as they are, each with its key there."""
+LONGEST = 200
+"""Characters of such a field that are kept: as many as all settings of the kernels page take."""
 
 
 MOST_OTHERS = 3

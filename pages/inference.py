@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from explorer.inference.decode import ImageError
+from explorer.inference.images import ImageError
 from explorer.inference.limits import check_runnable
 from explorer.inference.turns import PassError, TooLargeError
 from explorer.views import network, session, tabs

@@ -23,6 +23,7 @@ from torch import Tensor
 from . import tensor_files
 from .config import OPTIONS, ResNetConfig
 from .confined import BusyError, ConfinedError, confined
+from .errors import ExplainedError
 from .model import ResNet, build
 from .options import ConfigError, plain
 from .tensor_files import MAX_TENSORS
@@ -36,7 +37,7 @@ MAX_GROWTH = 8
 Shape = tuple[int, ...]
 
 
-class WeightsError(RuntimeError):
+class WeightsError(ExplainedError, RuntimeError):
     """Weights that cannot be had, in one sentence: which, why, and what works instead."""
 
 

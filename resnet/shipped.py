@@ -16,6 +16,7 @@ from torch import nn
 from .checkpoint import WeightsError
 from .config import ResNetConfig
 from .datasets import DataSet, Preprocessing
+from .errors import ExplainedError
 from .model import ResNet
 from .presets import preset
 
@@ -23,7 +24,7 @@ FOLDER = Path(__file__).parent / "checkpoints"
 """Where the checkpoints ship."""
 
 
-class ShippedError(RuntimeError):
+class ShippedError(ExplainedError, RuntimeError):
     """A file that ships and is missing or damaged, in one sentence."""
 
 

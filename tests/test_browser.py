@@ -380,7 +380,7 @@ def test_a_comparison_link(visit):
     visit.wait()
     page.get_by_text("Only what differs").click()
     visit.wait()
-    assert query(visit)["shown"] == "2-differing"
+    assert query(visit)["shown"] == "pair-2_differing-1"
     visit.open(visit.page.url.removeprefix(visit.address))  # as a colleague opens it
     expect(page.get_by_text("What makes the difference")).to_contain_text("to ResNet-101")
     expect(page.get_by_role("switch", name="Only what differs")).to_be_checked()
@@ -408,7 +408,7 @@ def test_a_comparison_link(visit):
 
     page.get_by_text("v1 or v1.5", exact=True).click()
     visit.wait()
-    assert query(visit) == {"stride_in": "1x1", "with": "resnet50", "shown": "differing"}
+    assert query(visit) == {"stride_in": "1x1", "with": "resnet50", "shown": "differing-1"}
     assert "483 against 427 pixels" in page.locator(".st-key-remark").inner_text()
     page.locator(".st-key-aligned [data-id='1 layer3.0']").click()
     visit.wait()

@@ -564,9 +564,23 @@ def test_what_is_shown_reads_back(shown: Shown) -> None:
             parse_shown(shown.to_text(), 3)
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("2", Shown(2)),
+        ("differing", Shown(1, True)),
+        ("parameters", Shown(1, False, "Parameters")),
+        ("3-activations", Shown(3, False, "Activations")),
+        ("2-differing-receptive-field", Shown(2, True, "Receptive field")),
+    ],
+)
+def test_what_older_links_show(text: str, shown: Shown) -> None:
+    assert parse_shown(text, 4) == shown
+
+
 @pytest.mark.parametrize("text", ["1", "0", "differing-2", "2-", "Parameters", "-", "](x)", "٢"])
 def test_what_is_not_shown(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"shown = .* is not accepted"):
+    with pytest.raises(ConfigError, match=r"(shown|differing) = .* is not accepted"):
         parse_shown(text, 4)
 
 
@@ -578,13 +592,13 @@ def test_the_link_says_what_is_shown() -> None:
     assert "from ResNet-18 to ResNet-101" in markdown(app).replace("\\", "")
     app.toggle(key="only differing").set_value(True).run()
     select(app, "compared by", "Receptive field")
-    assert link(app)["shown"] == "2-differing-receptive-field"
+    assert link(app)["shown"] == "pair-2_differing-1_measure-Receptive.field"
     again = opened("compare", **link(app))
     assert markdown(again) == markdown(app)
     assert again.dataframe[0].value.equals(app.dataframe[0].value)
     assert "Receptive field at the end" in str(again.get("plotly_chart")[-1].proto.spec)
     app.button(key="remove 2").click().run()
-    assert link(app)["shown"] == "differing-receptive-field"
+    assert link(app)["shown"] == "differing-1_measure-Receptive.field"
     assert not app.warning
 
 

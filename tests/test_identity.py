@@ -252,9 +252,11 @@ def test_a_place_goes_through_a_link() -> None:
     config = preset("resnet20")
     for stage in (1, 2, 3):
         for count in COUNTS:
-            assert parse_place(Place(stage, count).to_text(), config) == (stage, count)
+            assert parse_place(Place(stage, count).to_text(), config) == Place(stage, count)
+            assert parse_place(f"{stage}-{count}", config) == Place(stage, count), "an older link"
     assert parse_place("", config) == default_place(config)
-    for text in ("4-1", "0-1", "1-3", "1", "a-b", "1-1-1"):
+    assert parse_place("blocks-4", config) == Place(3, 4)
+    for text in ("4-1", "0-1", "1-3", "1", "a-b", "1-1-1", "stage-4", "blocks-3", "stage-x", "stage-1_blocks"):
         with pytest.raises(ConfigError, match="a stage from 1 to 3, and 1, 2, 4, 8, 16 blocks"):
             parse_place(text, config)
 
@@ -327,13 +329,13 @@ def test_a_bottleneck_says_that_its_plain_form_cannot_copy() -> None:
 @pytest.mark.usefixtures("few")
 def test_the_place_is_chosen_and_in_the_link() -> None:
     app = select(page(preset="resnet20_fashion"), "append blocks", 2)  # type: ignore[arg-type]
-    assert link(app)["appended"] == "3-2"
+    assert link(app)["appended"] == "stage-3_blocks-2"
     assert "2 more blocks after stage 3: 24 layers in place of 20" in texts(app)
     app = select(app, "append stage", 1)  # type: ignore[arg-type]
-    assert link(app)["appended"] == "1-2"
+    assert link(app)["appended"] == "stage-1_blocks-2"
     app = select(app, "identity network", "Plain-20")
     assert app.session_state["view"].config == BUNDLED["plain20"]
-    assert link(app)["appended"] == "1-2"
+    assert link(app)["appended"] == "stage-1_blocks-2"
 
 
 @pytest.mark.usefixtures("few")

@@ -26,8 +26,8 @@ from PIL.PngImagePlugin import PngInfo
 from explorer.bench.hostile.pictures import MIB, PICTURES, chunk, jpeg, png, saved, scans, tiff, zeros
 from explorer.inference import decode as decoder
 from explorer.inference import images
-from explorer.inference.decode import ACCEPTED, MAX_MEMORY, MAX_SIDE_AFTER, ImageError, decode
-from explorer.inference.images import MAX_BYTES, open_image
+from explorer.inference.decode import ACCEPTED, MAX_MEMORY, MAX_SIDE_AFTER, DecodeError, decode
+from explorer.inference.images import MAX_BYTES, ImageError, open_image
 from explorer.inference.samples import Sample, samples
 from resnet import confined
 
@@ -47,7 +47,7 @@ def bmp(width: int, height: int) -> bytes:
 # -- asserting ------------------------------------------------------------------------------
 
 
-def check_sentence(error: ImageError) -> str:
+def check_sentence(error: DecodeError) -> str:
     text = str(error)
     assert re.fullmatch(r"(The file|The picture) [^\n]{10,190}\.", text), text
     assert not re.search(r"Error|Traceback|Exception|PIL|object at|0x|b'", text), text
@@ -56,16 +56,16 @@ def check_sentence(error: ImageError) -> str:
 
 
 def problem(data: bytes, open_image=decode) -> str:
-    with pytest.raises(ImageError) as caught:
+    with pytest.raises(DecodeError) as caught:
         open_image(data)
     return check_sentence(caught.value)
 
 
 def survives(data: bytes, open_image=decode) -> Image.Image | None:
-    """The picture, or None after a proper ImageError; anything else fails the test."""
+    """The picture, or None after a proper DecodeError; anything else fails the test."""
     try:
         picture = open_image(data)
-    except ImageError as error:
+    except DecodeError as error:
         check_sentence(error)
         return None
     assert picture.mode == "RGB"
@@ -206,7 +206,7 @@ def test_text_in_the_place_of_exif_leaves_the_picture(key, text):
 
 def test_a_bug_is_not_taken_for_broken_exif(monkeypatch):
     monkeypatch.setattr(decoder, "_UPRIGHT", None)
-    with pytest.raises(ImageError) as caught:
+    with pytest.raises(DecodeError) as caught:
         decode(jpeg())
     assert isinstance(caught.value.__cause__, AttributeError)
 
@@ -808,7 +808,7 @@ def test_a_decoder_that_is_not_installed_is_a_sentence(monkeypatch):
         (avif, "an AVIF, for which this server has no decoder"),
         (heif, "a phone writes when its camera"),
     ):
-        with pytest.raises(ImageError) as caught:
+        with pytest.raises(DecodeError) as caught:
             decode(data)
         assert words in check_sentence(caught.value)
     assert decode(jpeg()).size == (16, 16)

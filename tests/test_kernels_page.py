@@ -95,7 +95,7 @@ def test_a_link_with_mistakes_shows_the_defaults_and_says_so(lab):
     assert figures(app)["Weights"] == "110,592"
     select(app, "lab kernel", 5)
     assert not app.warning
-    assert link(app)["lab"] == "k5"
+    assert link(app)["lab"] == "kernel-5"
 
 
 def test_one_convolution_has_no_width_between():
@@ -121,7 +121,7 @@ def test_another_width():
     app = kernels(BLOCK)
     select(app, "lab width", "64")
     assert "1·1·64·16 + 3·3·16·16 + 1·1·16·64 = **4,352**" in " ".join(texts(app))
-    assert link(app)["lab"] == "c64"
+    assert link(app)["lab"] == "width-64"
     select(app, "lab width", "66")
     assert "a multiple of 4" in said(app.warning)[0]
 
@@ -129,7 +129,7 @@ def test_another_width():
 def test_the_first_block_of_a_stage():
     app = kernels(BLOCK)
     select(app, "lab entry", "B")
-    assert link(app)["lab"] == "eB"
+    assert link(app)["lab"] == "entry-B"
     assert "3·3·256·512 + 3·3·512·512 + 1·1·256·512 = **3,670,016**" in " ".join(texts(app))
     assert "the shortcut has 131,072, or 4%, in the basic block and 131,072, or 35%, in the bottleneck" in " ".join(
         texts(app)

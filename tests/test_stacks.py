@@ -32,6 +32,7 @@ from explorer.experiments.kernels import (
     stack,
 )
 from explorer.figures import kernels
+from explorer.link import LONGEST
 from resnet import ConfigError
 from resnet.blocks import Add
 
@@ -225,7 +226,7 @@ def labs(draw):
 @given(labs())
 def test_settings_survive_the_link(lab):
     assert Lab.from_text(lab.to_text()) == lab
-    assert len(lab.to_text()) <= 100, "a link keeps so many characters"
+    assert len(lab.to_text()) <= LONGEST
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,10 @@ after are compared bit by bit.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from math import prod
 from typing import NamedTuple
 
@@ -17,7 +19,8 @@ from torch import Tensor, nn
 
 from resnet import ConfigError, ResNet, ResNetConfig
 from resnet.blocks import Block, EfficientChannelAttention, PreActivation, SqueezeExcitation
-from resnet.config import block_path
+from resnet.config import MAX_STAGES, block_path
+from resnet.options import Settings, option
 
 from ..analysis.layers import FLOAT
 from ..analysis.trace import Trace
@@ -32,36 +35,45 @@ COUNTS = (1, 2, 4, 8, 16)
 """How many blocks can be appended."""
 
 
-class Place(NamedTuple):
-    """After which stage, counted from 1, and how many blocks."""
+@dataclass(frozen=True)
+class Place(Settings):
+    """After which stage, counted from 1, and how many blocks.
 
-    stage: int
-    blocks: int
+    Raises:
+        ConfigError: for a stage that no network has, or more blocks than are offered.
+    """
 
-    def to_text(self) -> str:
-        """For a link: "3-8"."""
-        return f"{self.stage}-{self.blocks}"
+    key = "appended"
+    example = "blocks-4"
+
+    stage: int = option(0, "After stage", "The last one where it is 0.", low=0, high=MAX_STAGES)
+    blocks: int = option(8, "Blocks", "How many are appended.", low=1, high=max(COUNTS))
+
+    @classmethod
+    def renewed(cls, text: str) -> str:
+        """Older links have the two numbers alone: "3-8"."""
+        return re.sub(r"^([1-9])-([0-9]+)$", r"stage-\1_blocks-\2", text)
 
 
 def default_place(config: ResNetConfig) -> Place:
-    return Place(len(config.layers), 8)
+    return Place(len(config.layers))
 
 
 def parse_place(text: str, config: ResNetConfig) -> Place:
-    """The exact inverse of `Place.to_text`; the default for empty text.
+    """The exact inverse of `Place.to_text`; after the last stage where the text names none.
 
     Raises:
         ConfigError: for another text, a stage that the network does not have, or a count that is not offered.
     """
-    if not text:
-        return default_place(config)
-    known = {
-        Place(stage, count).to_text(): (stage, count) for stage in range(1, len(config.layers) + 1) for count in COUNTS
-    }
-    if text not in known:
-        accepted = f"stage and blocks joined by -, such as {default_place(config).to_text()}: a stage from 1 to "
-        raise ConfigError("appended", text, f"{accepted}{len(config.layers)}, and {', '.join(map(str, COUNTS))} blocks")
-    return Place(*known[text])
+    last = default_place(config)
+    try:
+        place = Place.from_text(text)
+    except ConfigError:
+        place = None
+    if place is None or place.stage > last.stage or place.blocks not in COUNTS:
+        accepted = f"{last.stage}_blocks-4: a stage from 1 to {last.stage}, and {', '.join(map(str, COUNTS))} blocks"
+        raise ConfigError("appended", text, f"stage and blocks joined by _, such as stage-{accepted}")
+    return place if place.stage else replace(place, stage=last.stage)
 
 
 # -- blocks -------------------------------------------------------------------------------

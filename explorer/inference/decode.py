@@ -87,29 +87,32 @@ _DAMAGED_EXIF = (SyntaxError, TypeError, ValueError, struct.error)
 """What Pillow raises for EXIF: of another head, as text where bytes belong, not in hexadecimal digits, cut short."""
 
 
-class ImageError(ValueError):
-    """A file that is not opened: one sentence that says what is wrong and what is accepted."""
+class DecodeError(ValueError):
+    """A file that is not opened: one sentence that says what is wrong and what is accepted.
+
+    As a program this module has nothing of the package on its path: `images.ImageError` is what others catch.
+    """
 
 
 def decode(data: bytes) -> Image.Image:
     """The picture in a file's bytes, as `open_image` describes it, decoded in this process, without limits of time.
 
     Raises:
-        ImageError: for whatever is wrong.
+        DecodeError: for whatever is wrong.
     """
     try:
         return _decode(data)
-    except ImageError:
+    except DecodeError:
         raise
     except MemoryError as error:
-        raise ImageError(f"The picture takes more memory than the {MAX_MEMORY / 2**30:.1f} GiB accepted.") from error
+        raise DecodeError(f"The picture takes more memory than the {MAX_MEMORY / 2**30:.1f} GiB accepted.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(
+        raise DecodeError(
             "The picture has too many pixels for its format: baseline JPEG is accepted in any size."
         ) from error
     # Given hostile bytes, decoders raise nearly anything, AssertionError included.
     except Exception as error:
-        raise ImageError(f"The picture cannot be decoded: an undamaged {ACCEPTED} file is accepted.") from error
+        raise DecodeError(f"The picture cannot be decoded: an undamaged {ACCEPTED} file is accepted.") from error
 
 
 def _decode(data: bytes) -> Image.Image:
@@ -136,14 +139,14 @@ def _header(data: bytes) -> ImageFile.ImageFile:
     `Image.open` would refuse by a number of pixels, which says little about memory.
 
     Raises:
-        ImageError: where the bytes begin as those of no accepted format do, or this installation lacks its codec.
+        DecodeError: where the bytes begin as those of no accepted format do, or this installation lacks its codec.
     """
     if data[4:8] == b"ftyp":
         read = _container(data)
     else:
         read = next((reader for start, reader in _READERS.items() if re.match(start, data, re.DOTALL)), None)
     if read is None:
-        raise ImageError(f"The file cannot be read as a picture: {ACCEPTED} is accepted.")
+        raise DecodeError(f"The file cannot be read as a picture: {ACCEPTED} is accepted.")
     return read(io.BytesIO(data), "")
 
 
@@ -151,13 +154,15 @@ def _container(data: bytes) -> Reader | None:
     """What reads an AVIF or a HEIC, by the brands that such a container begins with; None for a film.
 
     Raises:
-        ImageError: where this installation has no decoder for it.
+        DecodeError: where this installation has no decoder for it.
     """
     (length,) = struct.unpack_from(">L", data)
     brands = {data[at : at + 4] for at in range(8, min(length, 256), 4)}
     if not brands.isdisjoint(_AVIF_BRANDS):
         if not AvifImagePlugin.SUPPORTED:
-            raise ImageError("The picture is an AVIF, for which this server has no decoder: a JPEG or PNG is accepted.")
+            raise DecodeError(
+                "The picture is an AVIF, for which this server has no decoder: a JPEG or PNG is accepted."
+            )
         AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each thread may hold a picture
         return AvifImagePlugin.AvifImageFile
     if brands.isdisjoint(_HEIF_BRANDS):
@@ -165,7 +170,7 @@ def _container(data: bytes) -> Reader | None:
     try:
         from pi_heif import HeifImageFile, options
     except ImportError as error:
-        raise ImageError(
+        raise DecodeError(
             "The picture is a HEIC, for which this server has no decoder: a JPEG is accepted, which a phone writes "
             "when its camera is set to the most compatible format."
         ) from error
@@ -179,12 +184,12 @@ def _check_size(picture: ImageFile.ImageFile, size: tuple[int, int], held: int, 
     where they are too many.
 
     Raises:
-        ImageError: for such a picture.
+        DecodeError: for such a picture.
     """
     most = min(most, (MAX_MEMORY - _RESERVE) * _area(size) // max(held, 1))
     if _area(size) > most:
         names = {"JPEG": "progressive JPEG", "MPO": "progressive JPEG", "WEBP": "WebP", "HEIF": "HEIC"}
-        raise ImageError(
+        raise DecodeError(
             f"The picture has {size[0]} × {size[1]} pixels: {names.get(picture.format or '', picture.format)} of this "
             f"kind is accepted up to {most // 10**6} million pixels, baseline JPEG in any size."
         )
@@ -309,7 +314,7 @@ def main() -> None:
     out = sys.stdout.buffer
     try:
         picture = decode(sys.stdin.buffer.read())
-    except ImageError as error:
+    except DecodeError as error:
         out.write(json.dumps({"problem": str(error)}).encode() + b"\n")
     else:
         out.write(json.dumps({"size": picture.size}).encode() + b"\n")

@@ -13,10 +13,11 @@ import numpy as np
 from PIL import Image
 
 from resnet.confined import BusyError, ConfinedError, confined
+from resnet.errors import ExplainedError
 from resnet.options import plain
 
 from . import decode
-from .decode import ACCEPTED, MAX_MEMORY, MAX_SIDE_AFTER, ImageError
+from .decode import ACCEPTED, MAX_MEMORY, MAX_SIDE_AFTER, DecodeError
 
 __all__ = ["ACCEPTED", "MAX_BYTES", "ImageError", "open_image"]
 
@@ -25,6 +26,10 @@ MAX_BYTES = 20 * 2**20
 
 PROGRAM = Path(decode.__file__)
 MAX_ANSWER_BYTES = 1000 + 3 * MAX_SIDE_AFTER**2
+
+
+class ImageError(ExplainedError, DecodeError):
+    """A picture that is not opened: one sentence that says what is wrong and what is accepted."""
 
 
 def open_image(data: bytes | bytearray | memoryview) -> Image.Image:

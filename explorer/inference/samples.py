@@ -14,7 +14,7 @@ from PIL import Image
 from resnet.shipped import intact
 
 from . import decode
-from .decode import ImageError
+from .images import ImageError
 
 _SAMPLES = Path(__file__).parents[1] / "samples"
 
@@ -48,7 +48,7 @@ class Sample:
         """
         try:
             return decode.decode(self.open())
-        except ImageError as error:
+        except decode.DecodeError as error:
             raise ImageError(
                 f"The sample {self.name} is missing or damaged: installing the app again mends it."
             ) from error

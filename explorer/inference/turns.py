@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet import ResNet
+from resnet.errors import ExplainedError
 
 from ..sharing.holdings import HELD
 from ..sharing.scheduler import PAGES, FairShare
@@ -31,7 +32,7 @@ PRIORITY = 10
 """The nice value of the thread that runs passes, and of those that it starts: what people click on comes first."""
 
 
-class PassError(ValueError):
+class PassError(ExplainedError, ValueError):
     """A pass that is not made or not finished, in one sentence: what was tried, the limit, and what works instead."""
 
 

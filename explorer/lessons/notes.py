@@ -606,7 +606,7 @@ it is stacking: $e = 1$ for basic, $e = 4$ for bottleneck. Here $e = {e}$.
         Try(
             navigation.KERNELS,
             "One block that changes its shape",
-            lambda view: replace(view, tab="The block", lab="eB"),
+            lambda view: replace(view, tab="The block", lab="entry-B"),
         ),
     ),
 )

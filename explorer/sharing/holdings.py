@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from resnet.errors import ExplainedError
+
 from .footprint import budget
 
 
-class NoRoomError(ValueError):
+class NoRoomError(ExplainedError, ValueError):
     """A file for which the server has no room, in one sentence."""
 
 

@@ -18,15 +18,14 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from resnet import ConfigError, ResNetConfig
-from resnet.checkpoint import Mismatch, WeightsError
+from resnet.checkpoint import Mismatch
+from resnet.errors import ExplainedError
 from resnet.options import plain, to_text
-from resnet.shipped import ShippedError
 from resnet.sizes import least_side
 
 from ..analysis.compare import common_size
 from ..analysis.layers import Layer
 from ..analysis.parts import switchable
-from ..inference.decode import ImageError
 from ..inference.device import Device
 from ..inference.turns import PassError
 from ..link import View, size_text, tolerant
@@ -213,7 +212,7 @@ def change(name: str, value: Any, typed: str | None = None) -> None:
     try:
         config, notes = now.config.with_(**{name: value})
     except ConfigError as error:
-        refuse(name, to_text(value) if typed is None else typed, error)
+        refuse(error, {f"option {name}": to_text(value) if typed is None else typed})
         return
     size = common_size((config,), now.image_size)
     if size != now.image_size:
@@ -224,9 +223,11 @@ def change(name: str, value: Any, typed: str | None = None) -> None:
     show(replace(now, config=config, image_size=size), *notes)
 
 
-def refuse(name: str, typed: str, error: ConfigError) -> None:
-    """Keep the view, and the text as it was typed beside the reason."""
-    hold(problems=(f"{error} The network is unchanged.",), notes=(), typed={name: typed})
+def refuse(
+    error: ConfigError, typed: Mapping[str, str] | None = None, unchanged: str = "The network is unchanged."
+) -> None:
+    """Keep the view, and by its widget the text as it was typed, beside the reason."""
+    hold(problems=(f"{error} {unchanged}",), notes=(), typed=typed or {})
 
 
 def set_widget(key: str, value: Any, labels: Sequence[str] = ()) -> None:
@@ -250,7 +251,7 @@ def show_or_say(panel: Callable[..., Value], *given: Any) -> Value | None:
         pass  # the button to compute it is the panel's end
     except PassError as error:
         st.error(escape_markdown(str(error)), icon=":material/memory:")
-    except (ImageError, ShippedError, WeightsError) as error:
+    except ExplainedError as error:
         st.error(escape_markdown(str(error)), icon=":material/error:")
     return None
 

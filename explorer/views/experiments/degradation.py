@@ -10,7 +10,6 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
-from resnet import ConfigError
 from resnet.shipped import ShippedError
 
 from ...analysis.trace import Trace
@@ -18,7 +17,6 @@ from ...experiments.degradation import (
     BATCH,
     COUNT,
     LAST,
-    OPTIONS,
     Recorded,
     Run,
     Settings,
@@ -35,7 +33,7 @@ from ...experiments.degradation import (
 from ...figures.degradation import run_figure, spread_figure
 from ...inference.samples import labelled
 from ...sharing.jobs import DONE, FAILED, RUNNING, STOPPED, WAITING, Apart, Line, Status
-from .. import session
+from .. import session, settings
 from ..cached import shared
 from ..components import download
 
@@ -45,7 +43,7 @@ POLL = 1.0
 
 def panel(trace: Trace) -> None:
     """The experiment. It is about networks of its own; `trace` is what every panel gets."""
-    problem()
+    settings.problem(Settings)
     st.markdown(
         "Does a deeper network train worse? He et al. 2015 saw it in plain networks of 56 against 20 layers on CIFAR-10 "
         "(Figure 1), and named it **degradation**. Here it is in small: plain and residual networks of two depths learn "
@@ -55,27 +53,12 @@ def panel(trace: Trace) -> None:
     with right, st.container(border=True, key="training settings"):
         controls()
     with left:
-        live(settings())
-        recorded(shipped(), settings())
+        asked = settings.chosen(Settings)
+        live(asked)
+        recorded(shipped(), asked)
 
 
 # -- settings -----------------------------------------------------------------------------
-
-
-def settings() -> Settings:
-    """The settings of the link; the defaults where it holds others, which `problem` says."""
-    try:
-        return Settings.from_text(session.view().training)
-    except ConfigError:
-        return Settings()
-
-
-def problem() -> None:
-    """A sentence where the link's settings are not accepted."""
-    try:
-        Settings.from_text(session.view().training)
-    except ConfigError as error:
-        st.warning(session.escape_markdown(f"{error} The defaults are shown instead."), icon=":material/error:")
 
 
 def controls() -> None:
@@ -92,23 +75,10 @@ def controls() -> None:
 
 
 def setting(name: str) -> None:
-    """The widget of one setting: a list where it has choices, else a number as text, so that a mistake gets a sentence."""
-    option, key, value = OPTIONS[name], f"training {name}", getattr(settings(), name)
-
-    def chosen() -> None:
-        words = st.session_state[key]
-        try:
-            session.choose(training=settings().with_text(name, str(words)).to_text())
-        except ConfigError as error:
-            typed = {} if option.choices else {key: words}
-            session.hold(problems=(f"{error} The settings are unchanged.",), notes=(), typed=typed)
-
-    if option.choices:
-        session.set_widget(key, value)
-        st.selectbox(option.label, option.choices, key=key, on_change=chosen, help=option.help)
-    else:
-        session.set_widget(key, session.held().typed.get(key, str(value)))
-        st.text_input(option.label, key=key, on_change=chosen, help=f"{option.help} {option.accepted.capitalize()}.")
+    """The widget of one setting; one that is typed says what it takes."""
+    option = Settings.options()[name]
+    help = option.help if option.choices else f"{option.help} {option.accepted.capitalize()}."
+    settings.setting(Settings, name, "The settings are unchanged.", help=help)
 
 
 # -- live ---------------------------------------------------------------------------------

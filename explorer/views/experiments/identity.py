@@ -75,14 +75,15 @@ def choose_place(config: ResNetConfig, now: Place) -> None:
     """After which stage, and how many."""
     session.set_widget("append stage", now.stage)
     session.set_widget("append blocks", now.blocks)
+    stage, blocks = Place.options().values()
 
     def moved() -> None:
         there = Place(st.session_state["append stage"], st.session_state["append blocks"])
         session.choose(appended="" if there == default_place(config) else there.to_text())
 
     stages = range(1, len(config.layers) + 1)
-    st.segmented_control("After stage", stages, key="append stage", required=True, on_change=moved)
-    st.segmented_control("Blocks", COUNTS, key="append blocks", required=True, on_change=moved)
+    st.segmented_control(stage.label, stages, key="append stage", required=True, on_change=moved)
+    st.segmented_control(blocks.label, COUNTS, key="append blocks", required=True, on_change=moved)
 
 
 def outcome(chosen: Setting, place: Place, images: int) -> Appended:

@@ -14,8 +14,9 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from torch import Tensor
 
 from resnet import OPTIONS, ConfigError, ResNetConfig, infer_config, title
-from resnet.checkpoint import MAX_FILE_BYTES, Mismatch, WeightsError, mismatches, not_finite, read_file, unseen
+from resnet.checkpoint import MAX_FILE_BYTES, Mismatch, mismatches, not_finite, read_file, unseen
 from resnet.confined import Places
+from resnet.errors import ExplainedError
 from resnet.options import to_text
 from resnet.weights import Weights, own_weights
 
@@ -23,7 +24,7 @@ from ...link import natural_size
 from ...sharing.holdings import HELD, NoRoomError
 from ...sharing.scheduler import PAGES
 from ...sharing.store import RESULTS, Own
-from .. import session, sidebar
+from .. import session, settings
 from ..session import change, choose, escape_markdown, release, set_widget, show, view
 
 
@@ -179,11 +180,11 @@ def file_chosen() -> None:
     session.hold(checkpoints=number + 1, checkpoint_problem="")
     try:
         take(file)
-    except (WeightsError, NoRoomError) as error:
-        session.hold(checkpoint_problem=f"{error} The network is unchanged.")
     except ConfigError as error:
         said = f"{file.name} could be read, but its network cannot be inferred: {error} The network is unchanged."
         session.hold(checkpoint_problem=said)
+    except ExplainedError as error:
+        session.hold(checkpoint_problem=f"{error} The network is unchanged.")
     else:
         reopen()
     finally:
@@ -260,7 +261,7 @@ def ask(checkpoint: Checkpoint, config: ResNetConfig) -> None:
             OPTIONS[name].label,
             values,
             key=key,
-            format_func=sidebar.choice_text,
+            format_func=settings.choice_text,
             on_change=answered,
             args=(name,),
             help=OPTIONS[name].help,

@@ -13,8 +13,8 @@ from PIL import Image, ImageOps
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from ...inference import images
-from ...inference.decode import ACCEPTED, ImageError
-from ...inference.images import MAX_BYTES
+from ...inference.decode import ACCEPTED
+from ...inference.images import MAX_BYTES, ImageError
 from ...inference.samples import Sample, samples
 from ...inference.turns import in_turn
 from ...sharing.holdings import HELD, NoRoomError
