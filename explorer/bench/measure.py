@@ -22,7 +22,7 @@ from resnet import preset
 from resnet.command import MissingError
 from resnet.weights import randomly
 
-from ..analysis.parts import parts, switchable
+from ..analysis.parts import drawn_parts, switchable
 from ..analysis.trace import trace
 from ..inference.device import devices
 from ..inference.predict import predict
@@ -107,7 +107,7 @@ def captures() -> None:
         config = preset(name)
         network = device.network(randomly(config))
         picture = torch.randn(1, config.in_channels, size, size)
-        watched = [part.layers[-1].name for part in parts(trace(config, size))]
+        watched = [part.layers[-1].name for part in drawn_parts(trace(config, size))]
         passes: dict[bool, list[float]] = {False: [], True: []}
         calls: dict[bool, list[float]] = {False: [], True: []}
         for number in range(pairs):

@@ -25,8 +25,7 @@ from resnet.weights import (
 )
 
 from ...analysis.layers import Layer, shape_text
-from ...analysis.parts import parts as network_parts
-from ...analysis.parts import switchable
+from ...analysis.parts import drawn_parts, switchable
 from ...analysis.trace import Trace
 from ...drawing import rasters
 from ...drawing.palette import ACCENT, STEM
@@ -242,7 +241,7 @@ def prepared(picture: str, preprocessing: Preprocessing, inverted: bool, _pictur
 
 @shared()
 def predicted(key: Key, _run: Run) -> Prediction:
-    watched = [part.layers[-1].name for part in network_parts(_run.trace)]
+    watched = [part.layers[-1].name for part in drawn_parts(_run.trace)]
     if _run.trace.inference_memory.bytes > LARGE:
         tidy()  # a moment later, when the pass is over
     return predict.predict(_run.runner, _run.prepared.tensor, key.form, watched)
@@ -298,7 +297,7 @@ def thumbnails(result: Run) -> dict[str, str]:
     found = result.prediction.strongest
     return {
         part.identifier: rasters.data_url(Image.fromarray(rasters.coloured(found[part.layers[-1].name])))
-        for part in network_parts(result.trace)
+        for part in drawn_parts(result.trace)
         if part.layers[-1].name in found and len(part.shape) == 3 and part.shape[1] > 1
     }
 
