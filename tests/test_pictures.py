@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser
-from test_app import opened
+from test_app import opened, tab
 
 from explorer.bench.browser import ROOT
 from explorer.bench.pictures import FOLDER, PICTURES, SIZE, THEMES, Picture, take
@@ -35,7 +35,7 @@ def test_the_readme_shows_the_pictures_that_the_command_makes() -> None:
 def test_its_link_opens_without_a_complaint(picture: Picture) -> None:
     query = dict(parse_qsl(urlsplit(picture.link).query))
     assert View.from_query(query) == picture.view
-    app = opened(picture.page.path, **query)
+    app = tab(opened(picture.page.path, **query), picture.view.tab)
     said = [*app.warning, *app.error, *app.info]
     assert [one.value for one in said] == []
     shown = " ".join(one.value for one in app.markdown)
