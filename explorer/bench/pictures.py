@@ -121,11 +121,11 @@ def take(browser: Browser, address: str, picture: Picture, theme: Theme, folder:
         page.set_default_timeout(120_000)
         page.goto(address + picture.link)
         page.wait_for_selector(IDLE)
-        page.evaluate(SETTLED)
+        page.wait_for_function(SETTLED)
         page.locator(picture.top).first.evaluate(
             "(top) => { top.style.scrollMarginTop = '16px'; top.scrollIntoView(); }"
         )
-        page.evaluate(SETTLED)
+        page.wait_for_function(SETTLED)
         page.screenshot(path=file, animations="disabled", caret="hide")
     finally:
         context.close()
