@@ -41,6 +41,27 @@ def weights(*modules: nn.Module) -> int:
     return sum(module.weight.numel() for module in modules)  # type: ignore[misc, operator]
 
 
+def test_claims_stand_in_the_order_of_the_post() -> None:
+    assert [claim.key for claim in CLAIMS] == [
+        "stack",
+        "bottleneck",
+        "constant",
+        "shortcut",
+        "projection",
+        "downsample",
+        "filters",
+        "halve",
+        "relu",
+        "shrink",
+        "pointwise",
+        "depth",
+        "iterations",
+        "identity",
+        "vanishing",
+        "expansion",
+    ]
+
+
 # -- each verdict, against torch itself or the paper --------------------------------------
 
 

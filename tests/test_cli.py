@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 from xml.etree import ElementTree
 
 import pytest
+import torch
 
 from explorer import cli
 from explorer.analysis.compare import compare
@@ -352,6 +353,38 @@ def test_what_the_bench_lacks_is_said_before_it_measures(
     assert bool(made) != bool(words)
     assert re.fullmatch(r"explorer: [^\n]+\.\n", err) if words else err == ""
     assert words in err
+
+
+def test_the_bench_prints_the_table_of_the_readme(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def give(name: str, *rows: measure.Row) -> None:
+        def section() -> tuple[measure.Row, ...]:
+            print(f"{name} as lines")
+            return rows
+
+        monkeypatch.setitem(measure.SECTIONS, name, section)
+
+    give("traces", measure.Row("A", 0.00683, "another's", 0.1224, 0.0558), measure.Row("B", 0.0966))
+    give("captures", measure.Row("C", 0.101, "without", 0.1, 1.014))
+    give("clicks", measure.Row("D", 0.4, "nothing", 0.1, 4.0))
+    assert main(["bench", "--markdown"]) == 0
+    said = capsys.readouterr()
+    *lines, empty, words = said.out.splitlines()
+    assert lines == [
+        "| | ours | beside it | | ratio |",
+        "|:--|--:|:--|--:|--:|",
+        "| A | 6.8 ms | another's | 122 ms | 0.06 |",
+        "| B | 96.6 ms |  |  |  |",
+        "| C | 101 ms | without | 100 ms | 1.01 |",
+        "| D | 400 ms | nothing | 100 ms | 4.00 |",
+    ]
+    assert empty == ""
+    assert words.startswith("Medians of one run on ")
+    assert words.endswith(f", torch {torch.__version__.partition('+')[0]}.")
+    assert said.err.splitlines() == ["traces as lines", "captures as lines", "clicks as lines"]
+    assert main(["bench", "--markdown", "--only", "captures"]) == 0
+    assert capsys.readouterr().out.splitlines()[2:-2] == lines[4:5]
 
 
 def test_waits_are_compared_click_by_click() -> None:

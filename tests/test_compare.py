@@ -363,6 +363,22 @@ def test_a_pasted_network(text: str, config: ResNetConfig) -> None:
 # -- prepared comparisons -----------------------------------------------------------------
 
 
+def test_ready_comparisons_stand_in_order() -> None:
+    assert [ready.name for ready in READY] == [
+        "Basic or bottleneck",
+        "18 sees more than 50",
+        "Plain or residual",
+        "Shortcut A, B, C, D",
+        "v1 or v1.5",
+        "Stems",
+        "ResNeXt or ResNet",
+        "Wide or deep",
+        "Post- or pre-activation",
+        "CIFAR nets",
+        "Dilation 32, 16, 8",
+    ]
+
+
 @pytest.mark.parametrize("ready", READY, ids=lambda ready: ready.name)
 def test_prepared_words_hold_computed_numbers(ready) -> None:
     """Two to four networks; the figures of at least two of them are in the words."""

@@ -13,6 +13,7 @@ from explorer.bench.browser import ROOT
 from explorer.inference.preprocess import prepare
 from explorer.sharing.footprint import weight
 from explorer.sharing.store import RESULTS
+from explorer.views.cached import device
 from explorer.views.inference import pictures, running
 from resnet.weights import BUNDLED, bundled
 
@@ -46,7 +47,7 @@ def test_a_run_holds_nothing_large() -> None:
     """A page keeps its run as long as it is open: a few keys, whatever the pictures' size."""
     weights = bundled(BUNDLED["resnet20"])[0]
     chosen = pictures.from_sample(next(sample for sample in pictures.samples() if sample.name == "astronaut"))
-    run = running.run_with([chosen], weights, None, (), running.device())
+    run = running.run_with([chosen], weights, None, (), device())
     assert run.prediction.finite
     assert run.prepared.seen.size
     assert not run.network.training

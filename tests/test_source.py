@@ -106,6 +106,55 @@ def test_titles_and_links_within_the_page_are_unique():
     assert sorted(parts, key=parts.index) == parts
 
 
+IN_ORDER = {
+    "The idea": ("a-block-adds-a-change", "what-the-branch-learns", "the-addition-needs-equal-shapes"),
+    "The parts": ("one-helper-for-every-convolution", "why-3x3", "what-a-1x1-does", "normalisation", "the"),
+    "The blocks": (
+        "what-every-block-has",
+        "the-basic-block",
+        "running-the-basic-block",
+        "the-bottleneck",
+        "running-the-bottleneck",
+        "where-the-stride-goes",
+        "the-expansion",
+    ),
+    "The shortcuts": (
+        "when-the-shortcut-must-change",
+        "padding-with-zeros",
+        "projecting",
+        "pooling-before-projecting",
+        "what-each-option-costs",
+    ),
+    "The network": (
+        "the-stem",
+        "pooling-after-the-stem",
+        "making-the-stages",
+        "the-design-rules",
+        "the-whole-network-is-made",
+        "the-whole-network-runs",
+        "first-weights",
+    ),
+    "The configurations": ("configurations-with-names", "widths-double", "counting-the-depth"),
+    "Later additions": (
+        "activation-first",
+        "the-basic-activation-first",
+        "the-activation-first",
+        "groups-and-width",
+        "weighing-channels",
+        "weighing-lighter",
+        "filtering-before-subsampling",
+        "dropping-branches-in-training",
+    ),
+}
+"""The notes' names in links, as they are read, by the part of the page."""
+
+
+def test_notes_stand_in_the_order_in_which_they_are_read():
+    assert [(note.part, note.key) for note in NOTES] == [
+        (part, f"note-{key}") for part, keys in IN_ORDER.items() for key in keys
+    ]
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_every_note_reads_well_for_every_kind_of_network(name):
     for note in NOTES:

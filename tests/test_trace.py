@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -566,6 +569,28 @@ def test_blocks_and_what_is_inside_are_torchvisions(name: str) -> None:
             assert traced.inside(path) == traced.blocks[path] == traced.parts[path]
     for stage, layers in enumerate(traced.stages, start=1):
         assert layers == traced.inside(f"layer{stage}") == traced.groups[f"stage {stage}"]
+
+
+def answers(traced: Trace) -> dict[str, Any]:
+    """What a trace computes once and keeps, by name; every one of them."""
+    return {name: getattr(traced, name) for name, made in vars(Trace).items() if isinstance(made, cached_property)}
+
+
+def test_who_shares_a_trace_cannot_change_it() -> None:
+    kept = answers(trace(preset("resnet18"), 32))
+    assert {"by_name", "parts", "blocks", "groups", "consumers", "carriers"} <= kept.keys()
+    for name, answer in kept.items():
+        assert isinstance(answer, int | str | tuple | MappingProxyType), name
+        for value in answer.values() if isinstance(answer, Mapping) else ():
+            assert isinstance(value, Layer | tuple | frozenset), name
+
+
+def test_a_pickled_trace_says_the_same() -> None:
+    traced = trace(preset("resnet18"), 32)
+    before = answers(traced)
+    again = pickle.loads(pickle.dumps(traced))
+    assert again == traced
+    assert answers(again) == before
 
 
 @given(configs(blocks=3))

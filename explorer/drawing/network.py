@@ -15,7 +15,7 @@ from math import sqrt
 from typing import NamedTuple
 
 from ..analysis.layers import IMAGE, NORMS, Layer, Op, Shape, beyond_windows, carriers
-from ..analysis.parts import Part, parts
+from ..analysis.parts import Part, drawn_parts
 from ..analysis.trace import Trace
 from .palette import colour
 from .svg import MUTED, PAGE, TEXT, Drawing, box, line, plus, selectable, short_shape, text
@@ -83,7 +83,7 @@ def overview(
     `data-id` "switch layer3.2", and blocks that are off are hollow.
     """
     selected_part = trace.part_of(at)
-    everything = parts(trace)
+    everything = drawn_parts(trace)
     off = switches.off if switches else ()
     items = folded(everything, selected_part, unfolded, off)
     row = SWITCH_ROW if switches else 0.0

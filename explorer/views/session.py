@@ -30,6 +30,7 @@ from ..inference.device import Device
 from ..inference.turns import PassError
 from ..link import View, size_text, tolerant
 from ..sharing.store import StoppedError
+from .uploads import Brought, Checkpoint
 
 if TYPE_CHECKING:
     from streamlit.navigation.page import StreamlitPage
@@ -40,10 +41,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Held:
-    """What a session holds and its link does not; what widgets say is Streamlit's to hold.
-
-    A type that is another view's own is `Any` here, as its module imports this one, and has a function that says it.
-    """
+    """What a session holds and its link does not; what widgets say is Streamlit's to hold."""
 
     query: Mapping[str, str] | None = None
     """The link as it was last read or written."""
@@ -69,13 +67,13 @@ class Held:
     """What was timed last, of what, and when, by the button's name."""
     visitor: str = ""
     """A name for the session in the queue of training runs."""
-    brought: Mapping[str, Any] = field(default_factory=dict)
+    brought: Mapping[str, Brought] = field(default_factory=dict)
     """Pictures by their source: `pictures.brought`."""
     picture_widget: str = ""
     """The widget for pictures that was last drawn."""
     uploaded: str = ""
     """The digest of the upload that is run first."""
-    checkpoint: Any = None
+    checkpoint: Checkpoint | None = None
     """The checkpoint that was uploaded: `checkpoint.held`."""
     checkpoint_problem: str = ""
     """Why the last file for one could not be opened, in a sentence."""

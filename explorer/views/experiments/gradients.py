@@ -46,7 +46,7 @@ from ...sharing.threads import single_thread
 from ...units import scientific
 from .. import session
 from ..cached import computed, device, traced
-from ..inference.running import loaded
+from ..weights import loaded
 from .trained import choose, name, setting
 
 

@@ -33,7 +33,7 @@ from ...sharing.threads import single_thread
 from ...units import scientific
 from .. import session
 from ..cached import computed, device
-from ..inference.running import loaded
+from ..weights import loaded
 from .trained import Setting, choose, name, setting
 
 

@@ -29,8 +29,8 @@ from ...units import scientific
 from .. import session
 from ..cached import computed, device, shared, traced, wanted
 from ..inference import lesion
-from ..inference.running import loaded
 from ..paths import all_paths
+from ..weights import loaded
 from .trained import Setting, choose, name, setting
 
 LEVEL = 0.95

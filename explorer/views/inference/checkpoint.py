@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
@@ -26,27 +25,7 @@ from ...sharing.scheduler import PAGES
 from ...sharing.store import RESULTS, Own
 from .. import session, settings
 from ..session import change, choose, escape_markdown, release, set_widget, show, view
-
-
-@dataclass(frozen=True, eq=False)
-class Checkpoint:
-    """What was read from an uploaded file.
-
-    `config` is the network that was opened for it, `asked` are the options that its tensors do
-    not show, each with the values that fit, `broken` the tensors with NaN or infinity.
-    """
-
-    name: str
-    digest: Own
-    config: ResNetConfig
-    declared: bool
-    asked: Mapping[str, tuple[Any, ...]]
-    broken: tuple[str, ...]
-    tensors: Mapping[str, Tensor]
-
-    @property
-    def nbytes(self) -> int:
-        return sum(tensor.nbytes for tensor in self.tensors.values())
+from ..uploads import Checkpoint
 
 
 def read(data: bytes, name: str) -> Checkpoint:

@@ -20,7 +20,8 @@ from ...inference.lesion import Lesion
 from ...inference.lesion import lesion as without_each
 from ...inference.samples import labelled
 from ..cached import computed, device, wanted
-from .running import Run, loaded
+from ..weights import loaded
+from .running import Run
 
 Series = Mapping[str, tuple[Lesion, ...]]
 

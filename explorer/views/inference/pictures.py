@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -23,6 +22,7 @@ from ...sharing.store import RESULTS, Own
 from .. import session
 from ..cached import shared
 from ..components import Contacts, contacts, tiles
+from ..uploads import Brought, Upload
 
 Value = TypeVar("Value")
 
@@ -33,23 +33,6 @@ MOST_BYTES = 128 * 2**20
 """What the files of one session's pictures may hold together."""
 SHOWN = 1460
 """Pixels of the longer side of a picture as a page shows it, at most."""
-
-
-@dataclass(frozen=True, eq=False)
-class Upload:
-    """A picture's file, which could be opened, told apart by its bytes' digest; with its middle as a small square."""
-
-    digest: Own
-    name: str
-    data: bytes = field(repr=False)
-    tile: np.ndarray = field(repr=False)
-
-    @property
-    def nbytes(self) -> int:
-        return len(self.data) + self.tile.nbytes
-
-    def pixels(self) -> np.ndarray:
-        return images.pixels(self.data)
 
 
 class Chosen(NamedTuple):
@@ -168,21 +151,6 @@ KEPT = (
 
 
 # -- what a person brought ----------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Brought:
-    """What a session holds of one source, each picture once, in the order in which they came.
-
-    A widget for files is emptied as soon as they are read, by another one in its place, which is number `widget`. Of the last files
-    that it brought, `problems` are sentences on those that are not kept, and `unread` is how many were too many; both
-    until its page is left.
-    """
-
-    pictures: tuple[Upload, ...] = ()
-    problems: tuple[str, ...] = ()
-    unread: int = 0
-    widget: int = 0
 
 
 def brought(source: str) -> Brought:

@@ -13,20 +13,10 @@ from streamlit.delta_generator import DeltaGenerator
 
 from resnet import ResNet, ResNetConfig, title
 from resnet.checkpoint import WeightsError
-from resnet.weights import (
-    BUNDLED,
-    Preprocessing,
-    Weights,
-    available,
-    download,
-    is_cached,
-    random_weights,
-    torchvision_weights,
-)
+from resnet.weights import BUNDLED, Preprocessing, Weights, available, is_cached, random_weights, torchvision_weights
 
 from ...analysis.layers import Layer, shape_text
-from ...analysis.parts import parts as network_parts
-from ...analysis.parts import switchable
+from ...analysis.parts import drawn_parts, switchable
 from ...analysis.trace import Trace
 from ...drawing import rasters
 from ...drawing.palette import ACCENT, STEM
@@ -39,9 +29,10 @@ from ...inference.preprocess import Prepared
 from ...link import natural_size
 from ...sharing.tidying import LARGE_BYTES, tidy
 from .. import session
-from ..cached import Key, device, form, model, shared, traced
+from ..cached import Key, form, model, shared, traced
 from ..components import contacts, downloads, tiles
 from ..network import selected_layer
+from ..weights import loaded
 from . import checkpoint
 from .pictures import SHOWN, Chosen
 
@@ -121,35 +112,6 @@ def choose_inversion(weights: Weights, card: DeltaGenerator) -> bool | None:
         help="These weights were trained on bright clothes on black. A picture with a bright border is inverted, unless you say otherwise.",
     )
     return choices[asked]
-
-
-def loaded(weights: Weights, how: Device | None = None) -> ResNet:
-    """The network on a device in its form, the session's in fp32 unless another is named.
-
-    Stops the page with a sentence where the weights cannot be had.
-    """
-    try:
-        if weights.url and not is_cached(weights.url):
-            fetch(weights)
-        return model(weights, how or device())
-    except WeightsError as error:
-        st.error(session.escape_markdown(str(error)), icon=":material/cloud_off:")
-        st.stop()
-
-
-def fetch(weights: Weights) -> None:
-    """Download weights with a progress bar."""
-    words = f"Downloading {weights.title}"
-    bar = st.progress(0.0, f"{words} …")
-
-    def progress(done: int, total: int) -> None:
-        share = min(done / total, 1.0) if total else 0.0
-        bar.progress(share, f"{words}: {done / 2**20:.0f} of {(total or weights.bytes) / 2**20:.0f} MiB")
-
-    try:
-        download(weights.url, progress)
-    finally:
-        bar.empty()
 
 
 # -- results ------------------------------------------------------------------------------
@@ -242,7 +204,7 @@ def prepared(picture: str, preprocessing: Preprocessing, inverted: bool, _pictur
 
 @shared()
 def predicted(key: Key, _run: Run) -> Prediction:
-    watched = [part.layers[-1].name for part in network_parts(_run.trace)]
+    watched = [part.layers[-1].name for part in drawn_parts(_run.trace)]
     if _run.trace.inference_memory.bytes > LARGE_BYTES:
         tidy()  # a moment later, when the pass is over
     return predict.predict(_run.runner, _run.prepared.tensor, key.form, watched)
@@ -298,7 +260,7 @@ def thumbnails(result: Run) -> dict[str, str]:
     found = result.prediction.strongest
     return {
         part.identifier: rasters.data_url(Image.fromarray(rasters.coloured(found[part.layers[-1].name])))
-        for part in network_parts(result.trace)
+        for part in drawn_parts(result.trace)
         if part.layers[-1].name in found and len(part.shape) == 3 and part.shape[1] > 1
     }
 
