@@ -9,7 +9,6 @@ import shutil
 import urllib.error
 import urllib.request
 import zlib
-from dataclasses import replace
 from email.message import Message
 from pathlib import Path
 from typing import Any
@@ -22,19 +21,35 @@ from torchvision.models import resnet18
 
 import resnet.weights
 from explorer.analysis.trace import trace
-from explorer.bench.visitors import unescaped
 from explorer.inference.images import open_image
 from explorer.inference.samples import _SAMPLES, Sample, samples
 from explorer.link import View
 from explorer.sharing.store import RESULTS, Holdings
 from explorer.views import cached, session
 from explorer.views.inference import lesion, pictures
-from explorer.views.session import Hand, Held
+from helpers import (
+    CLOTHES,
+    TIMM,
+    captions,
+    click,
+    deltas,
+    figures,
+    held,
+    hold,
+    link,
+    look_at,
+    looked,
+    opened,
+    run,
+    said,
+    select,
+    tab,
+    texts,
+    typed_into,
+)
 from resnet import OPTIONS, ResNet, ResNetConfig, preset
 from resnet.weights import FASHION_MNIST, Weights, load
 
-APP = Path(__file__).parents[1] / "explorer" / "script.py"
-TIMM = json.loads((Path(__file__).parent / "reference" / "timm_resnets.json").read_text(encoding="utf-8"))["models"]
 TRAINED = "Use the shipped ResNet-20, trained on clothing"
 
 
@@ -52,90 +67,13 @@ def _nothing_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 # -- a person at the app ------------------------------------------------------------------
 
 
-def run(app: AppTest) -> AppTest:
-    app.run()
-    assert not app.exception, app.exception
-    return app
-
-
-def opened(page: str = "", /, **query: str) -> AppTest:
-    """The app as a link opens it, at a page."""
-    app = AppTest.from_file(str(APP), default_timeout=120)
-    for name, text in query.items():
-        app.query_params[name] = text
-    run(app)
-    if page:
-        run(app.switch_page(f"../pages/{page}.py"))
-    return app
-
-
 def choose(app: AppTest, option: str, value: Any) -> AppTest:
     """Set an option's widget, or the image size's."""
     return select(app, option if option == "size" else f"option {option}", value)
 
 
-def click(app: AppTest, label: str) -> AppTest:
-    (button,) = [button for button in app.button if button.label == label]
-    button.click()
-    return run(app)
-
-
-def select(app: AppTest, key: str, value: str) -> AppTest:
-    app.get_by_key(key).set_value(value)  # type: ignore[union-attr]
-    return run(app)
-
-
-def typed_into(app: AppTest, key: str, text: str) -> AppTest:
-    """Type a value that a list does not hold, which a test's list only takes where it holds it."""
-    app.selectbox(key=key).options.append(text)
-    return select(app, key, text)
-
-
-def tab(app: AppTest, name: str) -> AppTest:
-    """Open a tab, as its link would."""
-    app.session_state["view"] = replace(app.session_state["view"], tab=name)
-    return run(app)
-
-
-def held(app: AppTest) -> Held:
-    """What the session holds and its link does not."""
-    return app.session_state["hand"].held
-
-
-def hold(app: AppTest, **changes: Any) -> None:
-    """Let a session hold something, which may not have begun."""
-    if "hand" not in app.session_state:
-        app.session_state["hand"] = Hand()
-    app.session_state["hand"].held = replace(held(app), **changes)
-
-
-def figures(app: AppTest) -> dict[str, str]:
-    return {metric.label: metric.value for metric in app.metric}
-
-
-def deltas(app: AppTest) -> list[str]:
-    return [metric.delta for metric in app.metric]
-
-
 def compared_with(app: AppTest) -> set[str]:
     return {metric.proto.delta_description for metric in app.metric}
-
-
-def link(app: AppTest) -> dict[str, str]:
-    return {name: value if isinstance(value, str) else value[0] for name, value in app.query_params.items()}
-
-
-def said(alerts: Any) -> list[str]:
-    """Alerts as they read."""
-    return [unescaped(alert.value) for alert in alerts]
-
-
-def texts(app: AppTest) -> list[str]:
-    return [markdown.value for markdown in app.markdown]
-
-
-def captions(app: AppTest) -> str:
-    return "\n".join(caption.value for caption in app.caption)
 
 
 # -- architecture -------------------------------------------------------------------------
@@ -651,11 +589,6 @@ def test_every_kind_of_layer_can_be_looked_at(at: str, attention: str) -> None:
 # -- attribution and weights --------------------------------------------------------------
 
 
-def looked(name: str, **query: str) -> AppTest:
-    """The inference page with one of its tabs open."""
-    return tab(opened("inference", **query), name)
-
-
 def test_any_class_is_explained() -> None:
     app = looked("Attribution", preset="resnet20_fashion")
     (words,) = [m.value for m in app.markdown if m.value.startswith("The pixels add")]
@@ -680,15 +613,6 @@ def explained_in(app: AppTest) -> set[str]:
         r"\*\*Integrated .* score of (.+)\*\*",
     )
     return {found[1] for text in texts(app) for pattern in patterns if (found := re.match(pattern, text))}
-
-
-def look_at(app: AppTest, **changes: Any) -> AppTest:
-    """Another picture, tab or block that is off, as a click would choose it."""
-    app.session_state["view"] = replace(app.session_state["view"], **changes)
-    return run(app)
-
-
-CLOTHES = [sample for sample in samples() if sample.label in FASHION_MNIST.categories]
 
 
 @pytest.mark.parametrize("off", [(), ("layer1.0", "layer2.2")])

@@ -17,11 +17,9 @@ from explorer.inference.attribution import (
     integrated_gradients,
     kernel_pictures,
 )
-from explorer.inference.device import Device
+from helpers import CPU
 from resnet import ResNet, ResNetConfig, build, preset
 from resnet.weights import BUNDLED, bundled, load, randomly
-
-CPU = Device("cpu", "CPU")
 
 
 @pytest.fixture(scope="module")

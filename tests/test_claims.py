@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,16 +14,16 @@ from streamlit.testing.v1 import AppTest
 from torch import nn
 
 from explorer.analysis.trace import trace
+from explorer.bench.browser import ROOT
 from explorer.experiments.gradients import Flow, Spread, twins
 from explorer.lessons import claims, source
 from explorer.lessons.claims import CLAIMS, EXPERIMENT, FAILS, HOLDS, LINE, PICTURE, WHEN, Evidence, Finding
 from explorer.lessons.notes import NOTES
 from explorer.link import View
 from explorer.views.experiments import identity as identity_view
+from helpers import PAPER, closed, turned_to
 from resnet.weights import BUNDLED, FASHION_MNIST, Checkpoint
 
-ROOT = Path(__file__).parents[1]
-PAPER = json.loads((ROOT / "tests" / "reference" / "paper_tables.json").read_text(encoding="utf-8"))
 BY_KEY = {claim.key: claim for claim in CLAIMS}
 
 
@@ -289,11 +288,9 @@ def test_how_numbers_are_written(evidence, text):
 
 @pytest.fixture(scope="module")
 def page() -> AppTest:
-    app = AppTest.from_file(str(ROOT / "explorer" / "script.py"), default_timeout=300)
-    app.run()
-    app.switch_page("../pages/claims.py").run()
-    assert not app.exception, app.exception
-    return app
+    app = closed()
+    app.default_timeout = 300
+    return turned_to(app, "claims")
 
 
 def test_every_claim_is_shown_with_verdict_numbers_and_link(page):

@@ -23,6 +23,7 @@ from explorer import cli
 from explorer.analysis.compare import compare
 from explorer.analysis.trace import IMAGE, Trace, trace
 from explorer.bench import measure
+from explorer.bench.browser import ROOT
 from explorer.cli import COMMAND, main
 from explorer.cli.bench import Section
 from explorer.cli.documents import comparison, summary
@@ -219,7 +220,6 @@ def test_the_part_of_a_link_after_the_question_mark(view: View, capsys: pytest.C
 
 # -- where it goes ------------------------------------------------------------------------
 
-ROOT = Path(__file__).parents[1]
 DOCUMENTS = [("export", "resnet20", kind) for kind in sorted(EXPORTS)] + [
     ("summary", "resnet20"),
     ("compare", "resnet20", "resnet50"),

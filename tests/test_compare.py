@@ -10,8 +10,6 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from test_app import link, opened, said, select, typed_into
-from test_config import configs
 from torchinfo import summary
 
 from explorer import compare, trace
@@ -23,6 +21,7 @@ from explorer.lessons.comparisons import READY
 from explorer.link import View, natural_size, parse_network, parse_others, tolerant
 from explorer.units import amount, mebibytes
 from explorer.views.compare import Shown, parse_shown
+from helpers import configs, link, opened, said, select, typed_into
 from resnet import OPTIONS, PRESETS, ConfigError, ResNetConfig, build, preset
 
 PAIRS = [

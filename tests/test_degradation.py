@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
-from test_app import captions, click, link, opened, run, said, select, tab, texts
 
 from explorer.cli import main
 from explorer.experiments import degradation
@@ -45,6 +44,7 @@ from explorer.inference.samples import labelled
 from explorer.link import View
 from explorer.sharing.jobs import DONE, STOPPED, Apart, Line
 from explorer.views.experiments import degradation as page
+from helpers import captions, click, link, opened, run, said, select, tab, texts
 from resnet import ConfigError, build, preset
 from resnet.train import FILES, Recipe, fit
 

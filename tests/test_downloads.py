@@ -15,7 +15,6 @@ from playwright.sync_api import expect
 from streamlit.runtime import Runtime
 from streamlit.runtime.media_file_manager import MediaFileManager
 from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
-from test_app import looked, opened, tab
 
 from explorer.analysis.trace import trace
 from explorer.drawing import dot, network
@@ -25,6 +24,7 @@ from explorer.sharing.store import NoRoomError
 from explorer.views import cached, components
 from explorer.views.architecture import others, table
 from explorer.views.inference import pictures
+from helpers import looked, opened, tab
 from resnet import preset
 from resnet.weights import BUNDLED, bundled, load
 

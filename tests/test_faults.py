@@ -21,8 +21,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from conftest import alone, soon
-from test_jobs import there
 from websockets.exceptions import ConnectionClosed
 
 from explorer.analysis import published
@@ -33,6 +31,7 @@ from explorer.inference import samples as sample_files
 from explorer.inference.samples import labelled, samples
 from explorer.lessons import source
 from explorer.link import View
+from helpers import alone, soon, there
 from resnet import preset
 from resnet.weights import BUNDLED, ShippedError
 

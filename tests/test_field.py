@@ -15,8 +15,6 @@ import pytest
 import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
-from test_app import captions, link, looked, run, said, select
-from test_trace import outputs_of, positive
 from torch import Tensor, nn
 
 from explorer.analysis.layers import Layer
@@ -24,18 +22,15 @@ from explorer.analysis.paths import Paths, by_depth, paths
 from explorer.analysis.receptive_field import PIXEL, Box, Field
 from explorer.analysis.trace import Trace, trace
 from explorer.drawing.rasters import overlay, tinted
-from explorer.inference.device import Device
 from explorer.inference.effective_field import Effective, effective_field, gaussian_width, measured_side, mirrored
 from explorer.inference.limits import MAX_BYTES
 from explorer.sharing.store import StoppedError
 from explorer.units import count_text
 from explorer.views.inference import receptive_field as panel_of_fields
+from helpers import CPU, captions, link, looked, outputs_of, positive, run, said, select
 from resnet import PRESETS, ResNet, ResNetConfig, build, preset
 from resnet.blocks import Add
 from resnet.weights import BUNDLED
-
-CPU = Device("cpu", "CPU")
-
 
 # -- all paths ----------------------------------------------------------------------------
 

@@ -23,7 +23,6 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 import torch
-from conftest import alone
 from PIL import Image
 from streamlit.proto.BackMsg_pb2 import BackendOperationRequest, BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
@@ -36,14 +35,14 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from explorer import guard
-from explorer.bench.browser import ROOT, server
+from explorer.bench.browser import server
 from explorer.bench.hostile import messages
 from explorer.bench.visitors import Reader, Visitor, random_links, visit
 from explorer.guard import Guard, Line, welcome
 from explorer.link import MOST_PROBLEMS, tolerant
 from explorer.sharing.store import NoRoomError
+from helpers import APP, alone
 
-APP = ROOT / "explorer" / "app.py"
 KEPT = 6
 """Seconds that the server here keeps a session whose connection was lost."""
 

@@ -27,7 +27,6 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from conftest import alone
 from PIL import Image, ImageSequence
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
@@ -40,6 +39,7 @@ from explorer.bench.visitors import MARKUP, Visitor, misdrawn, random_links, sta
 from explorer.cli import main
 from explorer.navigation import ACCURACY, KERNELS
 from explorer.views.session import escape_markdown
+from helpers import alone
 from resnet import ResNetConfig
 from resnet.checkpoint import WeightsError, read_state_dict
 

@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import alone
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
@@ -24,8 +23,8 @@ from streamlit.testing.v1 import AppTest
 from websockets.asyncio.client import connect
 
 from explorer.bench.browser import CONFIGURATION, ROOT, server
+from helpers import APP, alone
 
-APP = ROOT / "explorer" / "app.py"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 SETTINGS = tomllib.loads((CONFIGURATION / "config.toml").read_text(encoding="utf-8"))
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import soon
 
 from explorer.bench.browser import ROOT
 from explorer.sharing.jobs import DONE, FAILED, RUNNING, STOPPED, WAITING, Apart, EndedError, Line
 from explorer.sharing.threads import threads
+from helpers import soon, there
 
 
 class Clock:
@@ -405,17 +405,6 @@ def test_a_killed_process_fails_its_job_and_keeps_its_items() -> None:
     line.start("a", "anna", lambda: apart.run(iter, [3]))
     soon(lambda: state(line, "a", "anna") == DONE)
     assert line.look("a", "anna").items == (3,)
-
-
-def there(pid: int) -> bool:
-    """Whether a process runs. One that has ended may be listed for as long as its parent has not asked about it."""
-    try:
-        os.kill(pid, 0)
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-    except ProcessLookupError:
-        return False
-    except FileNotFoundError:  # no Linux, or gone between the two
-        return not Path("/proc").exists()
 
 
 @pytest.mark.parametrize("end", ["done", "left", "failed"])

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import alone
 
 from explorer.bench.visitors import Visitor, visit
+from helpers import alone
 
 LINKS: dict[str, list[list[str]]] = json.loads(
     (Path(__file__).parent / "reference" / "links.json").read_text(encoding="utf-8")

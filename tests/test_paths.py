@@ -13,8 +13,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from streamlit.testing.v1 import AppTest
-from test_app import captions, click, link, opened, run, select
-from test_app import texts as markdowns
 from torch import Tensor
 
 from explorer.analysis.layers import IMAGE
@@ -32,17 +30,16 @@ from explorer.experiments.paths import (
     plan,
     samples,
 )
-from explorer.inference.device import Device
 from explorer.inference.turns import ONE_AT_A_TIME, TooLargeError
 from explorer.sharing.store import RESULTS
 from explorer.views.experiments import paths as view
 from explorer.views.experiments import trained
+from helpers import CPU, captions, click, link, name_of, opened, page_text, run, select
 from resnet import ResNet, ResNetConfig, preset
 from resnet.weights import BUNDLED, randomly
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-CPU = Device("cpu", "CPU")
 SMALL = {"layers": (2, 2), "planes": (6, 12), "num_classes": 5, "stem": "3x3", "stem_pool": "none"}
 CONFIGS = [
     ResNetConfig(**SMALL, block="basic", shortcut="A"),
@@ -51,10 +48,6 @@ CONFIGS = [
     ResNetConfig(**SMALL, block="bottleneck", shortcut="D", order="pre", norm="group"),
     ResNetConfig(**SMALL, block="basic", shortcut="C", activation="gelu", drop_path=0.2),
 ]
-
-
-def name_of(config: ResNetConfig) -> str:
-    return f"{config.block} {config.order} {config.shortcut} {config.activation}"
 
 
 def unravelled(config: ResNetConfig) -> tuple[ResNet, Tensor, Tensor, Unravelled]:
@@ -271,17 +264,13 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     RESULTS.clear()
 
 
-def texts(app: AppTest) -> str:
-    return "\n".join(markdowns(app))
-
-
 def experiment(**query: str) -> AppTest:
     return opened("experiments", tab="Paths", **query)
 
 
 def test_the_lengths_are_there_before_anything_is_measured() -> None:
     app = experiment(preset="resnet56_fashion")
-    assert f"= {2**27:,} paths" in texts(app)
+    assert f"= {2**27:,} paths" in page_text(app)
     assert len(app.get("plotly_chart")) == 3
     assert link(app)["tab"] == "Paths"
 
@@ -290,11 +279,11 @@ def test_the_gradients_are_measured_and_kept(few: None) -> None:
     app = click(experiment(preset="resnet20_fashion"), "Measure the gradients")
     found = next(work.value for key, work in RESULTS._works.items() if key[0] == "paths")
     run_of = effective(found.shares, found.counts)
-    assert f"paths of length {run_of.low} to {run_of.high}" in texts(app)
+    assert f"paths of length {run_of.low} to {run_of.high}" in page_text(app)
     assert "the first 2 images of Fashion-MNIST's test set" in captions(app)
     assert "2 draws for each of 10 lengths" in captions(app)
     again = experiment(preset="resnet20_fashion")
-    assert "paths of length" in texts(again)
+    assert "paths of length" in page_text(again)
     assert not any(button.label == "Measure the gradients" for button in again.button)
 
 
@@ -311,7 +300,7 @@ def test_a_magnitude_beyond_floating_point() -> None:
 def test_a_plain_network_says_that_it_has_one_path() -> None:
     app = experiment(preset="plain20_fashion")
     assert not app.get("plotly_chart")
-    assert re.search(r"One path.*all 9 blocks", texts(app))
+    assert re.search(r"One path.*all 9 blocks", page_text(app))
     assert not any(button.label == "Measure the gradients" for button in app.button)
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import soon
 
 from explorer.bench.browser import ROOT
 from explorer.inference.turns import Turn
 from explorer.sharing import scheduler
 from explorer.sharing.scheduler import HALF_LIFE, LATELY, LONGEST_REST, MUCH, PAGES, SHARE, SLICE, FairShare
 from explorer.sharing.store import Store
+from helpers import soon
 from resnet import confined, weights
 from resnet.confined import Places
 

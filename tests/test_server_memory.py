@@ -7,12 +7,12 @@ import subprocess
 import sys
 
 import pytest
-from test_app import APP, looked, tab
 
 from explorer.bench.browser import ROOT
 from explorer.inference.preprocess import prepare
 from explorer.sharing.store import RESULTS, weight
 from explorer.views.inference import pictures, running
+from helpers import SCRIPT, looked, tab
 from resnet.weights import BUNDLED, bundled
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -111,7 +111,7 @@ print(json.dumps({"before": before, "most": max(most), "after": held(), "kept": 
 def test_memory_comes_back_when_a_person_leaves() -> None:
     """Ten pictures of 1024 pixels, twice, in a process of its own."""
     answer = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(APP), "1024", "1024"],
+        [sys.executable, "-c", MEASURE, str(SCRIPT), "1024", "1024"],
         cwd=ROOT,
         capture_output=True,
         text=True,

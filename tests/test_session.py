@@ -7,10 +7,10 @@ from dataclasses import FrozenInstanceError, fields
 import pytest
 from streamlit.runtime.state.common import is_element_id
 from streamlit.testing.v1 import AppTest
-from test_app import click, held, look_at, opened, run, select
 
 from explorer.navigation import EXPERIMENTS, INFERENCE, KERNELS, SOURCE
 from explorer.views.session import Held
+from helpers import click, held, look_at, opened, run, select
 
 
 def own_keys(app: AppTest) -> set[str]:

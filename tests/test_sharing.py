@@ -30,8 +30,7 @@ from streamlit.runtime.media_file_manager import MediaFileManager
 from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
 from streamlit.runtime.scriptrunner import RerunData, RerunException, StopException
 from streamlit.testing.v1 import AppTest, app_test, util
-from test_app import APP, captions, held, hold, opened, run, texts
-from torch import Tensor, nn
+from torch import Tensor
 
 from explorer.analysis.trace import trace
 from explorer.experiments.gradients import trained
@@ -54,15 +53,14 @@ from explorer.views import session as session_view
 from explorer.views.experiments import gradients as gradient_view
 from explorer.views.experiments import identity as identity_view
 from explorer.views.inference import checkpoint, lesion, pictures, receptive_field
+from helpers import CPU, SCRIPT, SMALL, captions, closed, held, hold, hooks, opened, run, shown, texts, turned_to
 from resnet import ConfigError, ResNet, ResNetConfig, preset
 from resnet.confined import Places
 from resnet.weights import BUNDLED, bundled, load, own_weights, random_weights, randomly, torchvision_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-CPU = Device("cpu", "this CPU")
 SHIPPED = bundled(BUNDLED["resnet20"])[0]
-SMALL = ResNetConfig(block="basic", layers=(2, 2), planes=(8, 16), num_classes=10, stem="3x3", stem_pool="none")
 
 
 @pytest.fixture(autouse=True)
@@ -74,22 +72,9 @@ def _often_interrupted() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-@pytest.fixture
-def fresh() -> Iterator[Callable[[], None]]:
-    """Forgets what this server knows, now and whenever it is called."""
-    RESULTS.clear()
-    yield RESULTS.clear
-    RESULTS.clear()
-
-
 def sneaker() -> Tensor:
     sample = next(sample for sample in samples() if sample.label == "Sneaker")
     return prepare(open_image(sample.open()), SHIPPED.data.preprocessing).tensor
-
-
-def hooks(network: nn.Module) -> list[str]:
-    """The modules that carry hooks."""
-    return [name for name, module in network.named_modules() if module._forward_hooks or module._forward_pre_hooks]
 
 
 # -- one network --------------------------------------------------------------------------
@@ -720,14 +705,10 @@ def test_a_shared_figure_is_drawn_and_left_alone(fresh: Callable[[], None]) -> N
 
 def session(page: str, form: Device | None = None, **query: str) -> AppTest:
     """A person at a page, who chose a precision and a layout before."""
-    app = AppTest.from_file(str(APP), default_timeout=120)
-    app.query_params.update(query)
+    app = closed(**query)
     if form:
         hold(app, form=form)
-    app.run()
-    app.switch_page(f"../pages/{page}.py").run()
-    assert not app.exception, app.exception
-    return app
+    return turned_to(app, page)
 
 
 def branch_norm(app: AppTest) -> str:
@@ -837,7 +818,7 @@ class Choice:
     appended: str = "3-1"
 
     def open(self) -> AppTest:
-        app = AppTest.from_file(str(APP), default_timeout=120)
+        app = AppTest.from_file(str(SCRIPT), default_timeout=120)
         for name in ("preset", "size", "shortcut", "weights", "picture", "off", "at", "unit", "tab", "appended"):
             if value := getattr(self, name):
                 app.query_params[name] = value
@@ -846,10 +827,7 @@ class Choice:
         app.session_state["invert"] = self.invert
         if self.explained:
             app.query_params["class"] = self.explained
-        app.run()
-        app.switch_page(f"../pages/{self.page}.py").run()
-        assert not app.exception, (self, app.exception)
-        return app
+        return turned_to(app, self.page)
 
 
 TABS = ("Activations", "Inside the addition", "Receptive field", "Attribution", "Weights", "Several pictures")
@@ -880,21 +858,6 @@ def pairs(draw: st.DrawFn) -> tuple[Choice, Choice]:
     name = draw(st.sampled_from([name for name in OTHERS if name != "page"]))
     second = replace(first, **{name: draw(OTHERS[name].filter(lambda value: value != getattr(first, name)))})
     return tuple(replace(one, page="experiments" if one.tab == "Identity" else "inference") for one in (first, second))  # type: ignore[return-value]
-
-
-def shown(app: AppTest) -> list[str]:
-    """All that a page shows, but for how long something took and what this session's elements and files are called."""
-    found: list[str] = []
-
-    def walk(node: Any) -> None:
-        proto = getattr(node, "proto", None)
-        if proto is not None:
-            found.append(re.sub(r'\$\$ID-\w+|deferred_file_id: "[^"]*"|[\d,]+ ms on|about [\d,]+ s', "", str(proto)))
-        for child in getattr(node, "children", {}).values():
-            walk(child)
-
-    walk(app._tree)
-    return [text for text in found if text]  # a bar that is done leaves an empty place
 
 
 def at_once(people: tuple[Choice, ...]) -> list[list[str]]:

@@ -12,7 +12,6 @@ from urllib.parse import parse_qsl, urlencode
 import pytest
 from hypothesis import example, find, given, settings
 from hypothesis import strategies as st
-from test_config import configs
 
 from explorer.analysis.compare import common_size
 from explorer.analysis.parts import switchable
@@ -25,6 +24,7 @@ from explorer.views.inference.pictures import from_sample
 from explorer.views.inference.running import run_with
 from explorer.views.network import selected_layer
 from explorer.views.session import escape_markdown
+from helpers import configs
 from resnet import OPTIONS, PRESETS, ConfigError, ResNetConfig, preset
 from resnet.options import to_text
 from resnet.weights import BUNDLED, bundled

@@ -13,7 +13,6 @@ import tracemalloc
 from collections import OrderedDict
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 import safetensors.torch
@@ -23,17 +22,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from explorer.bench.hostile_files import CHECKPOINTS, archive, before_zip, holding, long, number, storage, tensor, text
+from helpers import saved
 from resnet import checkpoint, confined
 from resnet.checkpoint import WeightsError, read_state_dict
 from resnet.confined import BusyError, ConfinedError
 from resnet.tensor_files import MAX_TENSORS
-
-
-def saved(value: Any, zipped: bool = True) -> bytes:
-    stream = io.BytesIO()
-    torch.save(value, stream, _use_new_zipfile_serialization=zipped)
-    return stream.getvalue()
-
 
 SECRET = 12345.678
 

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from test_trace import every_choice
 from torch import Tensor, nn
 from torch.ao.quantization import fuse_modules
 from torchview import draw_graph
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from explorer.analysis.trace import Trace, trace, trace_module
+from helpers import every_choice
 from resnet import ResNet, ResNetConfig, build, preset
 
 SIDE = 64

@@ -28,9 +28,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
-from conftest import soon
 from torch import Tensor, nn
 
+from helpers import FAMILY, soon
 from resnet import ResNet, ResNetConfig, build, preset
 from resnet import weights as weights_module
 from resnet.checkpoint import WeightsError
@@ -53,18 +53,6 @@ from resnet.weights import (
 )
 
 SHIPPED = [name for name in BUNDLED if bundled_path(name).exists()]
-FAMILY = [
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "resnet101",
-    "resnet152",
-    "resnext50_32x4d",
-    "resnext101_32x8d",
-    "resnext101_64x4d",
-    "wide_resnet50_2",
-    "wide_resnet101_2",
-]
 TINY = ResNetConfig(
     layers=(1,), planes=(4,), block="basic", stem="3x3", stem_pool="none", in_channels=1, num_classes=10
 )

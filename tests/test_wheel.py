@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from conftest import alone
 from packaging.requirements import Requirement
 
 import explorer
 from explorer.bench.browser import ROOT
 from explorer.bench.visitors import Visitor, visit
 from explorer.navigation import PAGES
+from helpers import alone
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 SOURCES = ("resnet", "explorer", "pages")
