@@ -8,7 +8,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import torch
 from hypothesis import assume
 from hypothesis import strategies as st
-from playwright.sync_api import Page, WebSocket
+from playwright.sync_api import ConsoleMessage, Locator, Page, WebSocket
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.testing.v1 import AppTest
@@ -29,10 +29,12 @@ from explorer.bench.browser import IDLE, ROOT
 from explorer.bench.visitors import FINISHED, unescaped
 from explorer.inference.device import Device
 from explorer.inference.samples import samples
+from explorer.sharing.jobs import Line, Status
 from explorer.views.session import Hand, Held
 from resnet import OPTIONS, ConfigError, ResNet, ResNetConfig, build
 from resnet.weights import FASHION_MNIST, randomly
 
+Item = TypeVar("Item")
 Value = TypeVar("Value")
 
 APP, SCRIPT = ROOT / "explorer" / "app.py", ROOT / "explorer" / "script.py"
@@ -60,12 +62,19 @@ def alone(work: Coroutine[Any, Any, Value]) -> Value:
         return pool.submit(asyncio.run, work).result()
 
 
-def soon(true: Callable[[], object]) -> None:
+def soon(true: Callable[..., object]) -> None:
     """Wait until something is so, which another thread or process does."""
     end = time.monotonic() + 60
     while not true():
         assert time.monotonic() < end
         time.sleep(0.002)
+
+
+def status_of(line: Line[Item], key: Hashable, who: str) -> Status:
+    """How a job stands that somebody started."""
+    found = line.look(key, who)
+    assert found is not None
+    return found
 
 
 def there(pid: int) -> bool:
@@ -265,8 +274,13 @@ def click(app: AppTest, label: str) -> AppTest:
     return run(app)
 
 
+def widget_of(app: AppTest, key: str) -> Any:
+    """A widget of any kind."""
+    return app.get_by_key(key)
+
+
 def select(app: AppTest, key: str, value: Any) -> AppTest:
-    app.get_by_key(key).set_value(value)  # type: ignore[union-attr]
+    widget_of(app, key).set_value(value)
     return run(app)
 
 
@@ -362,7 +376,7 @@ class Visitor:
         self.waits = False
         page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("console", lambda said: "Content Security Policy" in said.text and self.errors.append(said.text))
+        page.on("console", self.reads)
         page.on("request", lambda request: self.asks(request.url))
         page.on("websocket", self.listen)
 
@@ -380,6 +394,10 @@ class Visitor:
             message = ForwardMsg.FromString(data)
             if message.HasField("script_finished") and message.script_finished in FINISHED:
                 self.waits = False
+
+    def reads(self, said: ConsoleMessage) -> None:
+        if "Content Security Policy" in said.text:
+            self.errors.append(said.text)
 
     def asks(self, url: str) -> None:
         host = urlsplit(url).netloc
@@ -412,7 +430,7 @@ class Visitor:
         return self
 
     @property
-    def sidebar(self):
+    def sidebar(self) -> Locator:
         return self.page.get_by_test_id("stSidebar")
 
     def metric(self, label: str) -> str:

@@ -46,6 +46,7 @@ from helpers import (
     tab,
     texts,
     typed_into,
+    widget_of,
 )
 from resnet import OPTIONS, ResNet, ResNetConfig, preset
 from resnet.weights import FASHION_MNIST, Weights, load
@@ -129,6 +130,7 @@ def test_the_link_opens_on_the_same_view() -> None:
     assert figures(second) == figures(first)
     assert link(second) == link(first)
     for widget in first.sidebar.text_input:
+        assert widget.key is not None
         assert second.text_input(key=widget.key).value == widget.value
 
 
@@ -208,6 +210,7 @@ def test_a_mistake_in_the_sidebar_changes_nothing(option: str, typed: str, words
     assert not app.warning
     assert figures(app) == RESNET50
     for widget in app.sidebar.text_input:
+        assert widget.key is not None
         assert widget.value == before.text_input(key=widget.key).value
 
 
@@ -332,7 +335,7 @@ def test_what_does_not_apply_says_why(query: dict[str, str], options: tuple[str,
         assert widget.help.startswith(option.help)
         assert ("does not apply" in widget.help) is not applies
     for name in options:
-        assert reason in app.get_by_key(f"option {name}").help  # type: ignore[union-attr]
+        assert reason in widget_of(app, f"option {name}").help
 
 
 # -- presets and pins ---------------------------------------------------------------------
@@ -567,7 +570,7 @@ def test_overflow_is_told(at: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def overflowing(weights: Weights, **given: Any) -> ResNet:
         network = load(weights, **given)
         with torch.no_grad():
-            network.conv1.weight.mul_(1e38)
+            network.get_parameter("conv1.weight").mul_(1e38)
         return network
 
     monkeypatch.setattr(cached, "load", overflowing)
@@ -636,7 +639,7 @@ def test_a_class_that_was_chosen_stays() -> None:
         assert explained_in(app) == {"Bag"}
         assert app.selectbox(key="explained class").value == "Bag"
     tab(app, "Receptive field")
-    select(app, "grid shown", ["Grad-CAM"])  # type: ignore[arg-type]
+    select(app, "grid shown", ["Grad-CAM"])
     assert "Pink: Grad-CAM for Bag." in captions(app).replace("\\", "")
     run(app.switch_page("../pages/source.py"))
     tab(run(app.switch_page("../pages/inference.py")), "Attribution")
@@ -719,7 +722,8 @@ def channels_in(app: AppTest) -> set[str]:
 @pytest.mark.parametrize("chosen", [None, 5, 60])
 def test_one_channel_is_selected_in_all_tabs(chosen: int | None) -> None:
     """The strongest of the picture until somebody chooses one, which then stays, shown among the tiles or not."""
-    app, found = opened("inference", preset="resnet20_fashion", at="layer3.0.act"), []
+    app = opened("inference", preset="resnet20_fashion", at="layer3.0.act")
+    found: list[Any] = []
     if chosen is not None:
         hold(app, channel=chosen)
     for sample in CLOTHES[:9:4]:
@@ -734,12 +738,12 @@ def test_how_many_channels_are_shown_stays() -> None:
     app = opened("inference", preset="resnet18", at="layer1.0.act")
     shown = lambda: len(tile_labels(app, "channel tiles"))  # noqa: E731
     assert shown() == 32
-    select(app, "shown of 64", 128)  # type: ignore[arg-type]
+    select(app, "shown of 64", 128)
     assert shown() == 64
     for at, count in (("layer4.0.act", 128), ("layer1.0.act", 64), ("layer2.0.act", 128)):
         look_at(app, at=at)
         assert shown() == count
-    select(app, "shown of 128", 32)  # type: ignore[arg-type]
+    select(app, "shown of 128", 32)
     look_at(app, at="layer1.0.act")
     assert shown() == 32
 
@@ -747,7 +751,7 @@ def test_how_many_channels_are_shown_stays() -> None:
 def test_the_channel_of_an_addition_stays() -> None:
     """With another picture, whose channels come in another order, and after a look at another block."""
     app = looked("Inside the addition", preset="resnet20_fashion", at="layer3.1.act")
-    select(app, "channel of layer3.1", 17)  # type: ignore[arg-type]
+    select(app, "channel of layer3.1", 17)
     orders = set()
     for sample in CLOTHES[:9:4]:
         look_at(app, picture=sample.name)
@@ -1126,7 +1130,7 @@ def test_what_was_chosen_of_the_costs_stays() -> None:
     select(select(app, "measure", "Parameters"), "grain", "by layer")
     run(run(app.switch_page("../pages/kernels.py")).switch_page("../pages/architecture.py"))
     tab(app, "Cost")
-    assert [app.get_by_key(key).value for key in ("measure", "grain")] == ["Parameters", "by layer"]
+    assert [widget_of(app, key).value for key in ("measure", "grain")] == ["Parameters", "by layer"]
 
 
 # -- blocks switched off ------------------------------------------------------------------

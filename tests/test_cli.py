@@ -229,7 +229,8 @@ DOCUMENTS = [("export", "resnet20", kind) for kind in sorted(EXPORTS)] + [
 def document(*arguments: str) -> str:
     """What a command makes, before anything is printed."""
     if arguments[0] == "compare":
-        return comparison(compare(*map(preset, arguments[1:]), image_size=(32, 32)))
+        a, b = map(preset, arguments[1:])
+        return comparison(compare(a, b, image_size=(32, 32)))
     traced = trace(preset(arguments[1]), 32)
     return summary(traced) if arguments[0] == "summary" else EXPORTS[arguments[2]](traced)
 
@@ -472,6 +473,7 @@ def test_the_command_itself(tmp_path: Path) -> None:
 )
 def test_what_is_typed_is_shown_as_text(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     """A terminal obeys none of it."""
+    status: str | int | None
     try:
         status = main(list(arguments))
     except SystemExit as end:

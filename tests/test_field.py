@@ -192,7 +192,8 @@ def test_the_nearest_unit_is_nearest(field: Field) -> None:
 def shares_outside(config: ResNetConfig, traced: Trace) -> dict[str, float]:
     """The share of the gradient of each layer's middle unit that falls outside the unit's box."""
     torch.manual_seed(0)
-    model, outputs = build(config).double().eval().requires_grad_(False), {}
+    model = build(config).double().eval().requires_grad_(False)
+    outputs: dict[str, Tensor] = {}
     for name, module in model.named_modules():
         module.register_forward_hook(lambda _, __, output, name=name: outputs.setdefault(name, output))
     image = torch.randn(1, config.in_channels, *traced.image_size, dtype=torch.float64, requires_grad=True)
@@ -536,7 +537,7 @@ def test_the_box_is_that_of_the_unit() -> None:
     box = field.box((3, 12)).clipped((28, 28))
     assert picture["outlines"]["field"]["box"] == [box.left, box.top, box.width, box.height]
     assert grid(app, "Channel")["outlines"]["unit"]["box"] == [12, 3, 1, 1]
-    select(app, "grid shown", ["Theoretical field", "Activation", "Grad-CAM", "Beyond the edge"])  # type: ignore[arg-type]
+    select(app, "grid shown", ["Theoretical field", "Activation", "Grad-CAM", "Beyond the edge"])
     picture = grid(app, "The picture")
     box = field.box((3, 12))
     assert picture["outlines"]["unclipped"]["box"] == [box.left, box.top, box.width, box.height]

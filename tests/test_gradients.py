@@ -115,12 +115,13 @@ def test_a_gradient_s_norm_is_its_slope(config: ResNetConfig) -> None:
         double.zero_grad()
         F.cross_entropy(double(pictures.double()), labels).backward()
         weight = double.get_parameter(f"{name}.weight")
-        direction, losses = weight.grad / weight.grad.norm(), []
+        assert weight.grad is not None
+        direction, losses = weight.grad / weight.grad.norm(), list[float]()
         for step in (1e-6, -1e-6):
             with torch.no_grad():
-                weight += step * direction
+                weight.add_(step * direction)
                 losses.append(F.cross_entropy(double(pictures.double()), labels).item())
-                weight -= step * direction
+                weight.sub_(step * direction)
         assert (losses[0] - losses[1]) / 2e-6 == pytest.approx(norm, rel=1e-2)
 
 

@@ -24,7 +24,10 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import pytest
 import torch
 from PIL import Image
-from streamlit.proto.BackMsg_pb2 import BackendOperationRequest, BackMsg
+from starlette.types import Message, Receive
+from streamlit.proto.BackMsg_pb2 import BackendOperationRequest, BackMsg, DeferredFileRequestPayload
+from streamlit.proto.ClientState_pb2 import ClientState
+from streamlit.proto.Common_pb2 import FileURLsRequest
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.runtime import runtime_util
@@ -86,7 +89,7 @@ def stream(address: str) -> str:
 
 async def session_of(socket: ClientConnection) -> str:
     """The id of the session that answers a first message."""
-    await socket.send(BackMsg(rerun_script={}).SerializeToString())
+    await socket.send(BackMsg(rerun_script=ClientState()).SerializeToString())
     while True:
         answer = ForwardMsg.FromString(await socket.recv(decode=False))
         if answer.WhichOneof("type") == "new_session":
@@ -173,15 +176,15 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Runtime:
 class Told:
     """A server that says what it was told, and the sessions that the store was told to leave."""
 
-    def __init__(self, *messages: dict[str, Any]):
-        self.messages, self.sent = list(messages), []
+    def __init__(self, *messages: Message):
+        self.messages, self.sent = list(messages), list[Message]()
 
-    async def receive(self) -> dict[str, Any]:
+    async def receive(self) -> Message:
         if not self.messages:
             await asyncio.Event().wait()
         return self.messages.pop(0)
 
-    async def send(self, message: dict[str, Any]) -> None:
+    async def send(self, message: Message) -> None:
         self.sent.append(message)
 
 
@@ -189,16 +192,16 @@ def said(message: BackMsg) -> dict[str, Any]:
     return {"type": "websocket.receive", "bytes": message.SerializeToString()}
 
 
-RERUN = BackMsg(rerun_script={})
+RERUN = BackMsg(rerun_script=ClientState())
 
 
 def ended(code: int) -> dict[str, Any]:
     return {"type": "websocket.disconnect", "code": code}
 
 
-async def talk(receive: Callable[[], Any]) -> list[dict[str, Any]]:
+async def talk(receive: Receive) -> list[Message]:
     """What Streamlit hears of a connection until it ends."""
-    heard = []
+    heard: list[Message] = []
     while not heard or heard[-1]["type"] != "websocket.disconnect":
         heard.append(await receive())
     return heard
@@ -325,8 +328,10 @@ def test_every_kind_of_message_is_let_in_or_left_out() -> None:
         "app_heartbeat",
     }
     assert not any(map(welcome, UNSENT))
-    assert welcome(BackMsg(backend_operation_request={"deferred_file": {}}))
-    assert welcome(BackMsg(file_urls_request={"file_names": ["x"]}))
+    assert welcome(
+        BackMsg(backend_operation_request=BackendOperationRequest(deferred_file=DeferredFileRequestPayload()))
+    )
+    assert welcome(BackMsg(file_urls_request=FileURLsRequest(file_names=["x"])))
 
 
 @pytest.mark.parametrize(("frame", "code"), [("text", 1003), (b"\xff\xff", 1002), (b"\0" * 2**21, 1009)])
@@ -658,8 +663,8 @@ def test_few_files_and_many_visitors(own, log: Path) -> None:
         await asyncio.sleep(2)
         for one in silent:
             one.close()
-        for one in sockets:
-            one.transport.abort()
+        for connection in sockets:
+            connection.transport.abort()
         return refused
 
     assert alone(act()) > 200
@@ -895,7 +900,7 @@ def test_who_does_not_read_keeps_nobody_waiting(runtime: Runtime) -> None:
         await send({"type": "http.response.start", "status": 200})
         await send({"type": "http.response.body", "body": b"x"})
 
-    async def unread(message: dict[str, Any]) -> None:
+    async def unread(message: Message) -> None:
         if message["type"] == "http.response.body":
             await asyncio.Event().wait()
 
@@ -978,7 +983,7 @@ def test_a_message_is_refused_before_it_is_there(own) -> None:
             with pytest.raises(ConnectionClosed) as closed:
                 async with asyncio.timeout(30):
                     [message async for message in receiving(socket)]
-            return closed.value.rcvd and closed.value.rcvd.code
+            return closed.value.rcvd.code if closed.value.rcvd else None
 
     assert alone(act()) == 1009
 

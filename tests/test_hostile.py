@@ -29,6 +29,8 @@ import safetensors.torch
 import torch
 from PIL import Image, ImageSequence
 from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.Delta_pb2 import Delta
+from streamlit.proto.Element_pb2 import Element
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from explorer.bench import hostile, visitors
@@ -410,7 +412,7 @@ def test_answers_are_read_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def shown(**element: Any) -> ForwardMsg:
-    return ForwardMsg(delta={"new_element": element})
+    return ForwardMsg(delta=Delta(new_element=Element(**element)))
 
 
 @pytest.mark.parametrize("text", [text for text in MARKUP if text != "%3Cb%3E"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -184,6 +185,7 @@ def test_a_plain_block_can_copy(config: ResNetConfig) -> None:
 def test_the_weights_are_those_of_the_formula() -> None:
     """The kernel and the norm's inverse, written out."""
     x = torch.rand(3, 8, 9, 9, generator=torch.Generator().manual_seed(0)) * 5
+    block: Any
     (block,) = new_blocks(small(shortcut="none"), Place(1, 1), plain=True, zero=False)
     become_identity([block], x)
     dirac = torch.zeros(8, 8, 3, 3)
@@ -311,10 +313,10 @@ def test_a_bottleneck_says_that_its_plain_form_cannot_copy() -> None:
 
 @pytest.mark.usefixtures("few")
 def test_the_place_is_chosen_and_in_the_link() -> None:
-    app = select(page(preset="resnet20_fashion"), "append blocks", 2)  # type: ignore[arg-type]
+    app = select(page(preset="resnet20_fashion"), "append blocks", 2)
     assert link(app)["appended"] == "3-2"
     assert "2 more blocks after stage 3: 24 layers in place of 20" in page_text(app)
-    app = select(app, "append stage", 1)  # type: ignore[arg-type]
+    app = select(app, "append stage", 1)
     assert link(app)["appended"] == "1-2"
     app = select(app, "identity network", "Plain-20")
     assert app.session_state["view"].config == BUNDLED["plain20"]

@@ -55,7 +55,8 @@ def picture(side: int = 32) -> Tensor:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_layer_of_the_trace_is_timed_once_and_in_order(name: str) -> None:
-    network, shares = randomly(NETWORKS[name]), []
+    network = randomly(NETWORKS[name])
+    shares: list[float] = []
     times = latency.latency(network, picture(), CPU, rounds=3, progress=shares.append)
     assert list(times.layers) == [layer.name for layer in trace(network.config, 32).layers]
     assert all(seconds >= 0 for seconds in times.layers.values())
@@ -273,7 +274,7 @@ def failing(network: ResNet, error: Exception) -> Any:
     def fail(*_: Any) -> None:
         raise error
 
-    return network.layer1.register_forward_hook(fail)
+    return network.get_submodule("layer1").register_forward_hook(fail)
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: str(error)[:12])
@@ -379,7 +380,7 @@ def test_cuda_goes_on_after_it_ran_out_of_memory() -> None:
     device = devices()[0]
     network = device.network(randomly(SMALL))
     kept: list[Tensor] = []
-    handle = network.layer1.register_forward_hook(
+    handle = network.get_submodule("layer1").register_forward_hook(
         lambda *_: kept.append(torch.empty(2**50, dtype=torch.uint8, device="cuda"))
     )
     with pytest.raises(OutOfMemoryError, match=r"needs more memory than .* has free; .* the CPU has memory of its own"):

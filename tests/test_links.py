@@ -69,6 +69,7 @@ def test_a_link_opens_as_it_did(link: str, address: str) -> None:
 
     async def look() -> list[list[str]]:
         async with visit(address, page, query, Reader) as visitor:
+            assert isinstance(visitor, Reader)
             return visitor.facts
 
     assert alone(look()) == LINKS[link]

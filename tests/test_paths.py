@@ -7,6 +7,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ from resnet.weights import BUNDLED, randomly
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SMALL = {"layers": (2, 2), "planes": (6, 12), "num_classes": 5, "stem": "3x3", "stem_pool": "none"}
+SMALL: dict[str, Any] = {"layers": (2, 2), "planes": (6, 12), "num_classes": 5, "stem": "3x3", "stem_pool": "none"}
 CONFIGS = [
     ResNetConfig(**SMALL, block="basic", shortcut="A"),
     ResNetConfig(**SMALL, block="bottleneck", shortcut="B", attention="se"),
@@ -127,7 +128,8 @@ def test_a_path_is_the_product_of_its_blocks() -> None:
         value = module(value)
     reads, chain = [x], [value]
     for name in found.blocks:
-        block, read = model.get_submodule(name), chain[-1].detach().requires_grad_()
+        block: Any = model.get_submodule(name)
+        read = chain[-1].detach().requires_grad_()
         branch, shortcut = block.branch(read), block.downsample(read)
         reads.append(read)
         kept = branch if name in through else shortcut
@@ -147,7 +149,8 @@ def test_a_long_path_may_leave_the_range_of_fp32() -> None:
     """Forty-five branches, each of which makes the gradient ten times smaller, against fp64."""
     config = ResNetConfig(**{**SMALL, "layers": (50, 1)}, block="basic", shortcut="B", norm="none")
     model = randomly(config)
-    for block in model.layer1:
+    blocks: Any = model.get_submodule("layer1")
+    for block in blocks:
         for conv in (block.conv1, block.conv2):
             torch.nn.init.dirac_(conv.weight)
             torch.nn.init.zeros_(conv.bias)
@@ -277,7 +280,7 @@ def test_the_lengths_are_there_before_anything_is_measured() -> None:
 
 def test_the_gradients_are_measured_and_kept(few: None) -> None:
     app = click(experiment(preset="resnet20_fashion"), "Measure the gradients")
-    found = next(work.value for key, work in RESULTS._works.items() if key[0] == "paths")
+    found = next(work.value for key, work in RESULTS._works.items() if isinstance(key, tuple) and key[0] == "paths")
     run_of = effective(found.shares, found.counts)
     assert f"paths of length {run_of.low} to {run_of.high}" in page_text(app)
     assert "the first 2 images of Fashion-MNIST's test set" in captions(app)

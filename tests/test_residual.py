@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from helpers import CPU, frozen, name_of
 from resnet import ResNet, ResNetConfig, preset
 from resnet.weights import BUNDLED, FASHION_MNIST, bundled, load
 
-SMALL = {"layers": (2, 3), "planes": (8, 16), "num_classes": 7}
+SMALL: dict[str, Any] = {"layers": (2, 3), "planes": (8, 16), "num_classes": 7}
 CONFIGS = [
     ResNetConfig(**SMALL, block=block, order=order, shortcut=shortcut)
     for block in ("basic", "bottleneck")
@@ -64,7 +65,7 @@ def test_what_cannot_be_off_is_what_changes_the_shape_of_a_plain_network(config:
 def test_identity_blocks_that_are_off_are_not_there(config: ResNetConfig) -> None:
     """As a network without them; the input of a post-activation block is not negative, so that its ReLU changes nothing."""
     model, image = frozen(config), picture(config, 2)
-    by_hand = deepcopy(model)
+    by_hand: Any = deepcopy(model)
     by_hand.layer2 = nn.Sequential(by_hand.layer2[0], by_hand.layer2[2])
     by_hand.layer1 = nn.Sequential(by_hand.layer1[0])
     off = without(model, ["layer1.1", "layer2.1"])
@@ -78,13 +79,16 @@ def test_a_projection_goes_on_alone(config: ResNetConfig) -> None:
     seen: dict[str, Tensor] = {}
 
     def watched(module: ResNet) -> Tensor:
-        handle = module.layer2[0].register_forward_hook(lambda _, args, output: seen.update(x=args[0], y=output))
+        handle = module.get_submodule("layer2.0").register_forward_hook(
+            lambda _, args, output: seen.update(x=args[0], y=output)
+        )
         module(image)
         handle.remove()
         return seen["y"]
 
     found = watched(without(model, ["layer2.0"]))
-    block, x = model.layer2[0], seen["x"]
+    block: Any = model.get_submodule("layer2.0")
+    x = seen["x"]
     if config.order == "post":
         expected = block.act(block.downsample(x))
     else:
@@ -97,11 +101,10 @@ def test_a_block_with_an_empty_branch_changes_nothing(config: ResNetConfig) -> N
     model, image = frozen(config), picture(config)
     last = "conv3" if config.block == "bottleneck" else "conv2"
     for block in ("layer1.0", "layer2.0", "layer2.1"):
-        nn.init.zeros_(model.get_submodule(f"{block}.{last}").weight)
+        nn.init.zeros_(model.get_parameter(f"{block}.{last}.weight"))
         if config.order == "post":
-            norm = model.get_submodule(f"{block}.{last.replace('conv', 'bn')}")
-            for tensor in (norm.weight, norm.bias):
-                nn.init.zeros_(tensor)
+            for part in ("weight", "bias"):
+                nn.init.zeros_(model.get_parameter(f"{block}.{last.replace('conv', 'bn')}.{part}"))
     assert torch.equal(without(model, ["layer1.0", "layer2.0", "layer2.1"])(image), model(image))
 
 
@@ -140,7 +143,8 @@ def test_branch_and_shortcut_are_the_blocks_own(config: ResNetConfig) -> None:
         assert found == ()
         return
     assert [one.block for one in found] == list(config.blocks)
-    sequence, x = steps(model), image
+    sequence: dict[str, Any] = steps(model)
+    x = image
     for name, step in sequence.items():
         if name in config.blocks:
             one = found[config.blocks.index(name)]
@@ -156,6 +160,7 @@ def test_branch_and_shortcut_are_the_blocks_own(config: ResNetConfig) -> None:
             np.testing.assert_allclose(parts.shortcut, shortcut[0].numpy(), rtol=1e-5, atol=1e-6)
             assert np.array_equal(parts.branch + parts.shortcut, parts.total)
             if config.order == "post":
+                assert parts.activated is not None
                 assert np.array_equal(parts.activated, parts.total.clip(min=0))
             else:
                 assert parts.activated is None

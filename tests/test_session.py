@@ -28,7 +28,7 @@ def test_a_session_has_two_keys_of_its_own() -> None:
     select(app, "size", "28")
     assert own_keys(app) == {"view", "hand"}
     for page in (SOURCE, KERNELS, EXPERIMENTS, INFERENCE):
-        run(app.switch_page(page.file))
+        run(app.switch_page(str(page.file)))
         drawn = {key for key in own_keys(app) if not key.startswith("line ")}  # a widget of lines that made layers
         assert drawn == {"view", "hand"}
 

@@ -596,13 +596,14 @@ def test_what_follows_from_the_rest_is_no_part_of_a_key(fresh: Callable[[], None
     assert joined("a", ["another"], "c") == "abc"
     assert joined("b", ["b"], "c") == "bbc"
     (key, _) = [key for key, work in RESULTS._works.items() if work.value in ("abc", "bbc")]
+    assert isinstance(key, tuple)
     assert key[1:] == ("a", "c")
     with pytest.raises(AssertionError, match="by place"):
         joined("a", ["b"], c="d")
 
 
 def test_a_broken_result_is_not_kept_and_the_next_one_tries(fresh: Callable[[], None]) -> None:
-    answers = iter([RuntimeError("broken"), "whole"])
+    answers: Iterator[Any] = iter([RuntimeError("broken"), "whole"])
 
     @cached.shared()
     def fails(name: str) -> str:
@@ -720,7 +721,7 @@ def branch_norm(app: AppTest) -> str:
     "changes", [{"half": True}, {"channels_last": True}, {"half": True, "channels_last": True}], ids=str
 )
 @pytest.mark.parametrize("first", [True, False])
-def test_an_addition_is_that_of_the_form(first: bool, changes: dict[str, bool], fresh: Callable[[], None]) -> None:
+def test_an_addition_is_that_of_the_form(first: bool, changes: dict[str, Any], fresh: Callable[[], None]) -> None:
     """‖F‖ of a bf16 session beside one in fp32, by a network of its own; 72.14 and 72.40 on most processors."""
     plain = cached.places()[0]
     form = replace(plain, **changes)
@@ -753,7 +754,12 @@ def test_a_lesion_is_of_the_class_that_the_form_names(
     else:
         pytest.skip("no sample is so near a tie on this processor")
     drawn: list[lesion.Series] = []
-    monkeypatch.setattr(inference, "lesion_figure", lambda found, *rest: drawn.append(found) or figure(found, *rest))
+
+    def draw(found: lesion.Series, *rest: Any) -> Any:
+        drawn.append(found)
+        return figure(found, *rest)
+
+    monkeypatch.setattr(inference, "lesion_figure", draw)
     for each in (plain, half):
         query = {"preset": "resnet18", "weights": "random", "size": "32", "picture": sample.name, "tab": "Blocks off"}
         app = session("inference", each, **query)

@@ -310,6 +310,7 @@ def observed(now: Trace, paths: set[str]) -> dict[str, list[Observed]]:
         def hook(module, args, output):
             frame = sys._getframe()
             while frame.f_globals["__name__"] not in MODULES or frame.f_locals.get("self") is module:
+                assert frame.f_back is not None
                 frame = frame.f_back
             shapes = tuple(tuple(argument.shape[1:]) for argument in args)
             seen[block].append((path, frame.f_lineno, shapes, tuple(output.shape[1:])))

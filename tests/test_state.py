@@ -57,12 +57,18 @@ EXAMPLES = {
     "tab": "Receptive field",
     "explained": "Bag",
 }
+
+
+def texts_like(text: str) -> Callable[[ResNetConfig], st.SearchStrategy[str]]:
+    return lambda config: st.just(text) | st.text(max_size=100)
+
+
 STRATEGIES: dict[str, Callable[[ResNetConfig], st.SearchStrategy[Any]]] = {
     "image_size": sizes,
     "pinned": lambda config: st.none() | st.just(ResNetConfig()) | configs(),
     "others": lambda config: st.lists(st.just(ResNetConfig()) | configs(), max_size=MOST_OTHERS).map(tuple),
     "off": switched_off,
-    **{name: lambda config, text=text: st.just(text) | st.text(max_size=100) for name, text in EXAMPLES.items()},
+    **{name: texts_like(text) for name, text in EXAMPLES.items()},
 }
 """How each field of a view but its configuration is drawn."""
 

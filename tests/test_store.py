@@ -57,7 +57,7 @@ def plain(value: Any) -> Any:
 def test_what_was_used_longest_ago_is_forgotten_first(size: int, uses: list[tuple[bool, int]]) -> None:
     """Against a list in order of use, with results that weigh the same."""
     each = weight("result 0", 0)
-    store, order = Store(size * each), []
+    store, order = Store(size * each), list[int]()
     for look, key in uses:
         if look:
             assert store.get(key) == (f"result {key}" if key in order else None)
@@ -87,7 +87,7 @@ class Waiter:
     """Somebody who waits, and what they are told."""
 
     def __init__(self, ends: BaseException | None = None) -> None:
-        self.waits, self.told, self.ends = threading.Event(), [], ends
+        self.waits, self.told, self.ends = threading.Event(), list[float](), ends
 
     def __call__(self, share: float) -> None:
         self.told.append(share)
@@ -259,7 +259,7 @@ def test_keys_keep_to_the_budget_too() -> None:
     store, text = Store(MUCH), "x" * 100_000
     store.compute((plain, text), plain("result"), never)
     assert 100_000 < store.bytes < 102_000
-    store.compute((plain, ("again", Pair("a", text))), plain(Holder({"a": text})), never)
+    store.compute((plain, ("again", Pair(text, np.zeros(1)))), plain(Holder({text: Pair(text, np.zeros(1))})), never)
     assert 200_000 < store.bytes < 204_000
     for number in range(30):
         store.compute(f"{number:100000}", plain(number), never)
@@ -423,7 +423,12 @@ def test_what_a_download_made_of_a_file_goes_when_somebody_leaves() -> None:
         store.compute(key, plain(array(1)), never, "")
     with ThreadPoolExecutor(1) as pool:
         begun, go = threading.Event(), threading.Event()
-        late = pool.submit(store.compute, ("late", mine), lambda _: begun.set() or (go.wait(30) and array(1)), never)
+
+        def slowly(_: Any) -> Any:
+            begun.set()
+            return go.wait(30) and array(1)
+
+        late = pool.submit(store.compute, ("late", mine), slowly, never)
         assert begun.wait(30)
         store.leave("a")
         go.set()
@@ -563,17 +568,21 @@ def test_a_budget_that_is_none_gets_a_sentence(text: str, monkeypatch: pytest.Mo
     ids=["once", "soon after", "again and again"],
 )
 def test_memory_is_given_back_once_for_all_who_ask(
-    asked: list[int], given: list[int], collected: list[int], monkeypatch: pytest.MonkeyPatch
+    asked: list[float], given: list[float], collected: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Soon, and again when pages that were being drawn are through; garbage is looked for twice a minute."""
-    now, threads, gave, looked = [0.0], [], [], []
+    now, threads, gave, looked = [0.0], list[Callable[[], None]](), list[float](), list[float]()
 
     def sleep(seconds: float) -> None:
         now[0] += seconds
         for _ in range(asked.count(now[0])):
             tidying()
 
-    monkeypatch.setattr(threading, "Thread", lambda target, **_: threads.append(target) or MagicMock())
+    def thread(target: Callable[[], None], **_: Any) -> MagicMock:
+        threads.append(target)
+        return MagicMock()
+
+    monkeypatch.setattr(threading, "Thread", thread)
     tidying = Tidying(lambda: gave.append(now[0]), lambda: looked.append(now[0]), sleep, lambda: now[0])
     tidying()
     tidying()

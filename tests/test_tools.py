@@ -98,8 +98,8 @@ def test_a_layer_fills_itself_when_asked(given: Given, network: ResNet) -> None:
     for parameter in network.parameters():
         nn.init.constant_(parameter, torch.nan)
     for module in network.modules():
-        if hasattr(module, "reset_parameters"):
-            module.reset_parameters()
+        if reset := getattr(module, "reset_parameters", None):
+            reset()
     assert all(parameter.isfinite().all() for parameter in network.parameters())
     fresh = nn.Linear(network.fc.in_features, given.config.num_classes)
     for own in (network.fc, fresh):

@@ -75,7 +75,7 @@ def test_first_come_first_served_beside_one_who_asks_in_a_loop() -> None:
 
     def loop() -> None:
         for number in range(3):
-            ONE_AT_A_TIME.run(lambda number=number: order.append(f"loop {number}"))
+            ONE_AT_A_TIME.run(partial(order.append, f"loop {number}"))
 
     def ask(function: Callable[[], object]) -> Future[Any]:
         """The function's thread, once it stands in line."""
@@ -193,7 +193,12 @@ class Leaves(BaseException):
 def held(other: ThreadPoolExecutor) -> Iterator[threading.Event]:
     """A pass of somebody else's, which goes on when the event is set."""
     begun, go = threading.Event(), threading.Event()
-    turn = other.submit(ONE_AT_A_TIME.run, lambda: begun.set() or go.wait(60))
+
+    def work() -> None:
+        begun.set()
+        go.wait(60)
+
+    turn = other.submit(ONE_AT_A_TIME.run, work)
     assert begun.wait(30)
     yield go
     go.set()
@@ -209,11 +214,11 @@ def test_who_leaves_takes_their_turn_out_of_the_line(held: threading.Event, monk
     class Picture:
         pass
 
-    mine, ran = Picture(), []
+    mine, ran = Picture(), list[Picture]()
     seen = weakref.ref(mine)
     monkeypatch.setattr(turns, "waiting", leave, raising=False)
     with pytest.raises(Leaves):
-        ONE_AT_A_TIME.run(lambda mine=mine: ran.append(mine))
+        ONE_AT_A_TIME.run(partial(ran.append, mine))
     del mine
     gc.collect()
     assert seen() is None
@@ -296,7 +301,11 @@ def eventually(holds: Callable[[], bool]) -> None:
 
 def others_pass(network: ResNet, other: ThreadPoolExecutor) -> Callable[[float], None]:
     """A progress that waits until somebody else's pass is through."""
-    return lambda share: other.submit(predict, network, picture(), CPU).result(30) and None
+
+    def progress(share: float) -> None:
+        other.submit(predict, network, picture(), CPU).result(30)
+
+    return progress
 
 
 def many_steps(network: ResNet, progress: Callable[[float], None]) -> list[Callable[[], object]]:

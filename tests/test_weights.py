@@ -808,7 +808,9 @@ def test_training_from_files_to_checkpoint(folder: Path, tmp_path: Path, capsys:
     assert checkpoint.accuracy == accuracy(network, *fashion_mnist(folder, train=False))
     assert "of 60 test images" in capsys.readouterr().out
     torch.manual_seed(3)
-    assert not torch.equal(network.conv1.weight, build(BUNDLED["resnet20"]).conv1.weight)
+    assert not torch.equal(
+        network.get_parameter("conv1.weight"), build(BUNDLED["resnet20"]).get_parameter("conv1.weight")
+    )
 
 
 def test_a_checkpoint_goes_into_the_current_folder(
@@ -929,6 +931,7 @@ def test_shipped_weights_that_are_damaged_are_a_sentence(
     sentence = (
         f"resnet20.safetensors {verb}: it ships with this app, so install that again; random weights work without it."
     )
+    read: Callable[[], object]
     for read in (lambda: bundled(BUNDLED["resnet20"]), lambda: available(BUNDLED["resnet20"], (28, 28))):
         with pytest.raises(WeightsError) as caught:
             read()
