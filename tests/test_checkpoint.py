@@ -557,7 +557,6 @@ def test_tensors_that_are_no_weights(kind: str) -> None:
     refused(saved({"fc.weight": weight}))
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_torchscript_program() -> None:
     stream = io.BytesIO()
     torch.jit.save(torch.jit.script(nn.Linear(2, 2)), stream)

@@ -133,7 +133,6 @@ REWRITTEN: dict[str, Callable[[nn.Module, Tensor], Callable[[Tensor], Tensor]]] 
 }
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("tool", REWRITTEN)
 @torch.no_grad()
 def test_the_network_computes_the_same(given: Given, network: ResNet, tool: str) -> None:
