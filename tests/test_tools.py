@@ -164,6 +164,7 @@ def test_fx_sees_each_layer_of_torchs_once_and_in_order(given: Given, network: R
     assert theirs == own
 
 
+@pytest.mark.filterwarnings("ignore:NOTE. The nodes obtained by tracing")  # stochastic depth is there in training only
 @torch.no_grad()
 def test_feature_extractor_hands_out_the_stages(given: Given, network: ResNet) -> None:
     names = [f"layer{number + 1}" for number in range(len(given.config.layers))]
