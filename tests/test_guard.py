@@ -14,11 +14,11 @@ import socket
 import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from operator import itemgetter
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
@@ -64,15 +64,20 @@ def own(log: Path) -> Iterator[str]:
         yield address
 
 
-def get(
-    address: str, path: str, method: str = "GET", headers: dict[str, str] | None = None
-) -> http.client.HTTPResponse:
-    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)
-    connection.putrequest(method, path, skip_accept_encoding=True)
-    for name, value in (headers or {}).items():
-        connection.putheader(name, value)
-    connection.endheaders()
-    return connection.getresponse()
+class Answer(NamedTuple):
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+
+def get(address: str, path: str, method: str = "GET", headers: dict[str, str] | None = None) -> Answer:
+    with closing(http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)) as connection:
+        connection.putrequest(method, path, skip_accept_encoding=True)
+        for name, value in (headers or {}).items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        answer = connection.getresponse()
+        return Answer(answer.status, answer.headers, answer.read())
 
 
 async def receiving(socket: ClientConnection) -> AsyncIterator[Any]:
@@ -500,7 +505,7 @@ def test_what_no_browser_asks_for_is_not_there(own) -> None:
 
 def test_an_endless_address_gets_a_sentence(own) -> None:
     answer = get(own, "/?at=" + "a" * 40_000)
-    assert (answer.status, "longer than the 32,768 characters" in answer.read().decode()) == (414, True)
+    assert (answer.status, "longer than the 32,768 characters" in answer.body.decode()) == (414, True)
 
 
 def test_an_upload_says_how_long_it_is_and_whose_it_is(own) -> None:
