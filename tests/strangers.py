@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from operator import itemgetter
 from types import SimpleNamespace
 from typing import Any
 
+from starlette.types import Message, Receive, Scope
 from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 
 from explorer.bench.hostile.attacks import messages
@@ -45,15 +46,15 @@ class Runtime:
 class Told:
     """A server that says what it was told, and the sessions that the store was told to leave."""
 
-    def __init__(self, *messages: dict[str, Any]):
-        self.messages, self.sent = list(messages), []
+    def __init__(self, *messages: Message):
+        self.messages, self.sent = list(messages), list[Message]()
 
-    async def receive(self) -> dict[str, Any]:
+    async def receive(self) -> Message:
         if not self.messages:
             await asyncio.Event().wait()
         return self.messages.pop(0)
 
-    async def send(self, message: dict[str, Any]) -> None:
+    async def send(self, message: Message) -> None:
         self.sent.append(message)
 
 
@@ -61,16 +62,16 @@ def said(message: BackMsg) -> dict[str, Any]:
     return {"type": "websocket.receive", "bytes": message.SerializeToString()}
 
 
-RERUN = BackMsg(rerun_script={})
+RERUN = BackMsg(rerun_script=ClientState())
 
 
 def ended(code: int) -> dict[str, Any]:
     return {"type": "websocket.disconnect", "code": code}
 
 
-async def talk(receive: Callable[[], Any]) -> list[dict[str, Any]]:
+async def talk(receive: Receive) -> list[Message]:
     """What Streamlit hears of a connection until it ends."""
-    heard = []
+    heard: list[Message] = []
     while not heard or heard[-1]["type"] != "websocket.disconnect":
         heard.append(await receive())
     return heard
@@ -85,7 +86,7 @@ def put(session: str = "a", file: str = "f", **headers: str) -> dict[str, Any]:
     return request("PUT", f"/_stcore/upload_file/{session}/{file}", **headers)
 
 
-async def answered(one: Guard, scope: dict[str, Any], *messages: dict[str, Any]) -> tuple[int, str]:
+async def answered(one: Guard, scope: Scope, *messages: Message) -> tuple[int, str]:
     """The status and the text that a request is answered with; 200 where the app inside said nothing."""
     told = Told(*messages)
     await one(scope, told.receive, told.send)

@@ -9,7 +9,6 @@ import shutil
 import urllib.error
 import urllib.request
 import zlib
-from dataclasses import replace
 from email.message import Message
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from torchvision.models import resnet18
 
 import resnet.hub
 from explorer.analysis.trace import trace
-from explorer.bench.visitors import unescaped
 from explorer.inference.images import open_image
 from explorer.inference.samples import _SAMPLES, Sample, samples
 from explorer.link import View
@@ -30,12 +28,30 @@ from explorer.sharing.holdings import Holdings
 from explorer.sharing.store import RESULTS
 from explorer.views import cached, session
 from explorer.views.inference import lesion, pictures
-from explorer.views.session import Hand, Held
+from helpers import (
+    CLOTHES,
+    TIMM,
+    captions,
+    click,
+    deltas,
+    figures,
+    held,
+    hold,
+    link,
+    look_at,
+    looked,
+    opened,
+    run,
+    said,
+    select,
+    tab,
+    texts,
+    typed_into,
+    widget_of,
+)
 from resnet import OPTIONS, ResNet, ResNetConfig, preset
 from resnet.weights import FASHION_MNIST, Weights, load
 
-APP = Path(__file__).parents[1] / "explorer" / "script.py"
-TIMM = json.loads((Path(__file__).parent / "reference" / "timm_resnets.json").read_text(encoding="utf-8"))["models"]
 TRAINED = "Use the shipped ResNet-20, trained on clothing"
 
 
@@ -53,90 +69,13 @@ def _nothing_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 # -- a person at the app ------------------------------------------------------------------
 
 
-def run(app: AppTest) -> AppTest:
-    app.run()
-    assert not app.exception, app.exception
-    return app
-
-
-def opened(page: str = "", /, **query: str) -> AppTest:
-    """The app as a link opens it, at a page."""
-    app = AppTest.from_file(str(APP), default_timeout=120)
-    for name, text in query.items():
-        app.query_params[name] = text
-    run(app)
-    if page:
-        run(app.switch_page(f"../pages/{page}.py"))
-    return app
-
-
 def choose(app: AppTest, option: str, value: Any) -> AppTest:
     """Set an option's widget, or the image size's."""
     return select(app, option if option == "size" else f"option {option}", value)
 
 
-def click(app: AppTest, label: str) -> AppTest:
-    (button,) = [button for button in app.button if button.label == label]
-    button.click()
-    return run(app)
-
-
-def select(app: AppTest, key: str, value: str) -> AppTest:
-    app.get_by_key(key).set_value(value)  # type: ignore[union-attr]
-    return run(app)
-
-
-def typed_into(app: AppTest, key: str, text: str) -> AppTest:
-    """Type a value that a list does not hold, which a test's list only takes where it holds it."""
-    app.selectbox(key=key).options.append(text)
-    return select(app, key, text)
-
-
-def tab(app: AppTest, name: str) -> AppTest:
-    """Open a tab, as its link would."""
-    app.session_state["view"] = replace(app.session_state["view"], tab=name)
-    return run(app)
-
-
-def held(app: AppTest) -> Held:
-    """What the session holds and its link does not."""
-    return app.session_state["hand"].held
-
-
-def hold(app: AppTest, **changes: Any) -> None:
-    """Let a session hold something, which may not have begun."""
-    if "hand" not in app.session_state:
-        app.session_state["hand"] = Hand()
-    app.session_state["hand"].held = replace(held(app), **changes)
-
-
-def figures(app: AppTest) -> dict[str, str]:
-    return {metric.label: metric.value for metric in app.metric}
-
-
-def deltas(app: AppTest) -> list[str]:
-    return [metric.delta for metric in app.metric]
-
-
 def compared_with(app: AppTest) -> set[str]:
     return {metric.proto.delta_description for metric in app.metric}
-
-
-def link(app: AppTest) -> dict[str, str]:
-    return {name: value if isinstance(value, str) else value[0] for name, value in app.query_params.items()}
-
-
-def said(alerts: Any) -> list[str]:
-    """Alerts as they read."""
-    return [unescaped(alert.value) for alert in alerts]
-
-
-def texts(app: AppTest) -> list[str]:
-    return [markdown.value for markdown in app.markdown]
-
-
-def captions(app: AppTest) -> str:
-    return "\n".join(caption.value for caption in app.caption)
 
 
 # -- architecture -------------------------------------------------------------------------
@@ -192,6 +131,7 @@ def test_the_link_opens_on_the_same_view() -> None:
     assert figures(second) == figures(first)
     assert link(second) == link(first)
     for widget in first.sidebar.text_input:
+        assert widget.key is not None
         assert second.text_input(key=widget.key).value == widget.value
 
 
@@ -271,6 +211,7 @@ def test_a_mistake_in_the_sidebar_changes_nothing(option: str, typed: str, words
     assert not app.warning
     assert figures(app) == RESNET50
     for widget in app.sidebar.text_input:
+        assert widget.key is not None
         assert widget.value == before.text_input(key=widget.key).value
 
 
@@ -395,7 +336,7 @@ def test_what_does_not_apply_says_why(query: dict[str, str], options: tuple[str,
         assert widget.help.startswith(option.help)
         assert ("does not apply" in widget.help) is not applies
     for name in options:
-        assert reason in app.get_by_key(f"option {name}").help  # type: ignore[union-attr]
+        assert reason in widget_of(app, f"option {name}").help
 
 
 # -- presets and pins ---------------------------------------------------------------------
@@ -630,7 +571,7 @@ def test_overflow_is_told(at: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def overflowing(weights: Weights, **given: Any) -> ResNet:
         network = load(weights, **given)
         with torch.no_grad():
-            network.conv1.weight.mul_(1e38)
+            network.get_parameter("conv1.weight").mul_(1e38)
         return network
 
     monkeypatch.setattr(cached, "load", overflowing)
@@ -650,11 +591,6 @@ def test_every_kind_of_layer_can_be_looked_at(at: str, attention: str) -> None:
 
 
 # -- attribution and weights --------------------------------------------------------------
-
-
-def looked(name: str, **query: str) -> AppTest:
-    """The inference page with one of its tabs open."""
-    return tab(opened("inference", **query), name)
 
 
 def test_any_class_is_explained() -> None:
@@ -683,15 +619,6 @@ def explained_in(app: AppTest) -> set[str]:
     return {found[1] for text in texts(app) for pattern in patterns if (found := re.match(pattern, text))}
 
 
-def look_at(app: AppTest, **changes: Any) -> AppTest:
-    """Another picture, tab or block that is off, as a click would choose it."""
-    app.session_state["view"] = replace(app.session_state["view"], **changes)
-    return run(app)
-
-
-CLOTHES = [sample for sample in samples() if sample.label in FASHION_MNIST.categories]
-
-
 @pytest.mark.parametrize("off", [(), ("layer1.0", "layer2.2")])
 def test_a_class_that_nobody_chose_is_the_predicted_one(off: tuple[str, ...]) -> None:
     app, seen = looked("Attribution", preset="resnet20_fashion"), set()
@@ -713,7 +640,7 @@ def test_a_class_that_was_chosen_stays() -> None:
         assert explained_in(app) == {"Bag"}
         assert app.selectbox(key="explained class").value == "Bag"
     tab(app, "Receptive field")
-    select(app, "grid shown", ["Grad-CAM"])  # type: ignore[arg-type]
+    select(app, "grid shown", ["Grad-CAM"])
     assert "Pink: Grad-CAM for Bag." in captions(app).replace("\\", "")
     run(app.switch_page("../pages/source.py"))
     tab(run(app.switch_page("../pages/inference.py")), "Attribution")
@@ -796,7 +723,8 @@ def channels_in(app: AppTest) -> set[str]:
 @pytest.mark.parametrize("chosen", [None, 5, 60])
 def test_one_channel_is_selected_in_all_tabs(chosen: int | None) -> None:
     """The strongest of the picture until somebody chooses one, which then stays, shown among the tiles or not."""
-    app, found = opened("inference", preset="resnet20_fashion", at="layer3.0.act"), []
+    app = opened("inference", preset="resnet20_fashion", at="layer3.0.act")
+    found: list[Any] = []
     if chosen is not None:
         hold(app, channel=chosen)
     for sample in CLOTHES[:9:4]:
@@ -811,12 +739,12 @@ def test_how_many_channels_are_shown_stays() -> None:
     app = opened("inference", preset="resnet18", at="layer1.0.act")
     shown = lambda: len(tile_labels(app, "channel tiles"))  # noqa: E731
     assert shown() == 32
-    select(app, "shown of 64", 128)  # type: ignore[arg-type]
+    select(app, "shown of 64", 128)
     assert shown() == 64
     for at, count in (("layer4.0.act", 128), ("layer1.0.act", 64), ("layer2.0.act", 128)):
         look_at(app, at=at)
         assert shown() == count
-    select(app, "shown of 128", 32)  # type: ignore[arg-type]
+    select(app, "shown of 128", 32)
     look_at(app, at="layer1.0.act")
     assert shown() == 32
 
@@ -824,7 +752,7 @@ def test_how_many_channels_are_shown_stays() -> None:
 def test_the_channel_of_an_addition_stays() -> None:
     """With another picture, whose channels come in another order, and after a look at another block."""
     app = looked("Inside the addition", preset="resnet20_fashion", at="layer3.1.act")
-    select(app, "channel of layer3.1", 17)  # type: ignore[arg-type]
+    select(app, "channel of layer3.1", 17)
     orders = set()
     for sample in CLOTHES[:9:4]:
         look_at(app, picture=sample.name)
@@ -1203,7 +1131,7 @@ def test_what_was_chosen_of_the_costs_stays() -> None:
     select(select(app, "measure", "Parameters"), "grain", "by layer")
     run(run(app.switch_page("../pages/kernels.py")).switch_page("../pages/architecture.py"))
     tab(app, "Cost")
-    assert [app.get_by_key(key).value for key in ("measure", "grain")] == ["Parameters", "by layer"]
+    assert [widget_of(app, key).value for key in ("measure", "grain")] == ["Parameters", "by layer"]
 
 
 # -- blocks switched off ------------------------------------------------------------------

@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import alone
 from streamlit.proto.BackMsg_pb2 import BackMsg
 
 from explorer.bench.hostile import attacks
@@ -24,6 +23,7 @@ from explorer.bench.hostile.attacks import ATTACKS, Attack, messages
 from explorer.bench.hostile.checkpoints import half_precision
 from explorer.bench.links import random_links
 from explorer.bench.visitors import Visitor, status_of, visit
+from helpers import alone
 from resnet.checkpoint import WeightsError, read_state_dict
 
 SECRETS = [attack for attack in ATTACKS if not attack.readable]

@@ -1,6 +1,7 @@
 """Grad-CAM and integrated gradients against captum and against what they must add up to; kernels as pictures."""
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +18,9 @@ from explorer.inference.attribution import (
     integrated_gradients,
     kernel_pictures,
 )
-from explorer.inference.device import Device
+from helpers import CPU
 from resnet import ResNet, ResNetConfig, build, preset
 from resnet.weights import BUNDLED, bundled, load, randomly
-
-CPU = Device("cpu", "CPU")
 
 
 @pytest.fixture(scope="module")
@@ -134,8 +133,8 @@ def test_kernels_of_other_channels_are_grey(channels: int) -> None:
 @pytest.mark.parametrize("name", ["conv1", "layer2.0.conv2", "layer4.2.conv3"])
 def test_weights_start_with_the_deviation_that_is_said(name: str) -> None:
     torch.manual_seed(0)
-    module = build(preset("resnext50_32x4d")).get_submodule(name)
-    assert initial_deviation(module) == pytest.approx(module.weight.std().item(), rel=0.03)  # type: ignore[union-attr,operator]
+    module: Any = build(preset("resnext50_32x4d")).get_submodule(name)
+    assert initial_deviation(module) == pytest.approx(module.weight.std().item(), rel=0.03)
     assert initial_deviation(nn.ReLU()) is None
 
 

@@ -22,6 +22,7 @@ from explorer.analysis.trace import trace
 from explorer.inference.images import open_image
 from explorer.inference.samples import samples
 from explorer.link import View
+from helpers import PHONE
 from resnet import ResNetConfig, preset
 from resnet.weights import BUNDLED, bundled, load, randomly
 
@@ -252,18 +253,17 @@ def test_bad_uploads_get_one_sentence(visit, name):
     assert "Traceback" not in visit.page.content()
 
 
-NARROW = {"viewport": {"width": 390, "height": 844}}
 WIDE_DARK = {"viewport": {"width": 1440, "height": 1000}, "color_scheme": "dark"}
 
 
 @pytest.mark.parametrize("path", ["/", "/?preset=resnet152", "/inference?preset=resnet20_fashion"])
-@pytest.mark.parametrize("visit", [NARROW, WIDE_DARK], indirect=True, ids=["narrow", "wide"])
+@pytest.mark.parametrize("visit", [PHONE, WIDE_DARK], indirect=True, ids=["narrow", "wide"])
 def test_nothing_overflows(visit, path):
     visit.open(path)
     assert visit.fits()
 
 
-@pytest.mark.parametrize("visit", [NARROW], indirect=True, ids=["narrow"])
+@pytest.mark.parametrize("visit", [PHONE], indirect=True, ids=["narrow"])
 def test_the_strip_scrolls_inside_its_card(visit):
     visit.open()
     view = visit.page.locator(".st-key-overview .view")

@@ -24,6 +24,7 @@ from explorer import cli
 from explorer.analysis.compare import compare
 from explorer.analysis.trace import IMAGE, Trace, trace
 from explorer.bench import measure
+from explorer.bench.browser import ROOT
 from explorer.cli import COMMAND, main
 from explorer.cli.bench import Section
 from explorer.cli.documents import comparison, summary
@@ -220,7 +221,6 @@ def test_the_part_of_a_link_after_the_question_mark(view: View, capsys: pytest.C
 
 # -- where it goes ------------------------------------------------------------------------
 
-ROOT = Path(__file__).parents[1]
 DOCUMENTS = [("export", "resnet20", kind) for kind in sorted(EXPORTS)] + [
     ("summary", "resnet20"),
     ("compare", "resnet20", "resnet50"),
@@ -230,7 +230,8 @@ DOCUMENTS = [("export", "resnet20", kind) for kind in sorted(EXPORTS)] + [
 def document(*arguments: str) -> str:
     """What a command makes, before anything is printed."""
     if arguments[0] == "compare":
-        return comparison(compare(*map(preset, arguments[1:]), image_size=(32, 32)))
+        a, b = map(preset, arguments[1:])
+        return comparison(compare(a, b, image_size=(32, 32)))
     traced = trace(preset(arguments[1]), 32)
     return summary(traced) if arguments[0] == "summary" else EXPORTS[arguments[2]](traced)
 
@@ -505,6 +506,7 @@ def test_the_command_itself(tmp_path: Path) -> None:
 )
 def test_what_is_typed_is_shown_as_text(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     """A terminal obeys none of it."""
+    status: str | int | None
     try:
         status = main(list(arguments))
     except SystemExit as end:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from conftest import alone
-from strangers import RERUN, UNSENT, Runtime, Told, ended, said, talk
-from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.BackMsg_pb2 import BackendOperationRequest, BackMsg, DeferredFileRequestPayload
+from streamlit.proto.Common_pb2 import FileURLsRequest
 
 from explorer.guard import connection
 from explorer.guard.connection import Line, welcome
+from helpers import alone
+from strangers import RERUN, UNSENT, Runtime, Told, ended, said, talk
 
 
 def test_every_kind_of_message_is_let_in_or_left_out() -> None:
@@ -20,8 +21,10 @@ def test_every_kind_of_message_is_let_in_or_left_out() -> None:
         "app_heartbeat",
     }
     assert not any(map(welcome, UNSENT))
-    assert welcome(BackMsg(backend_operation_request={"deferred_file": {}}))
-    assert welcome(BackMsg(file_urls_request={"file_names": ["x"]}))
+    assert welcome(
+        BackMsg(backend_operation_request=BackendOperationRequest(deferred_file=DeferredFileRequestPayload()))
+    )
+    assert welcome(BackMsg(file_urls_request=FileURLsRequest(file_names=["x"])))
 
 
 def test_who_says_nothing_is_sent_away(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:

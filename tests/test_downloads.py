@@ -15,7 +15,6 @@ from playwright.sync_api import expect
 from streamlit.runtime import Runtime
 from streamlit.runtime.media_file_manager import MediaFileManager
 from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
-from test_app import looked, opened, tab
 
 from explorer.analysis.trace import trace
 from explorer.drawing import dot, network
@@ -25,6 +24,7 @@ from explorer.sharing.holdings import NoRoomError
 from explorer.views import cached, components
 from explorer.views.architecture import others, table
 from explorer.views.inference import pictures
+from helpers import looked, opened, tab
 from resnet import preset
 from resnet.weights import BUNDLED, bundled, load
 
@@ -58,7 +58,12 @@ def files(monkeypatch: pytest.MonkeyPatch) -> MediaFileManager:
 def test_a_file_waits_for_its_browser_and_is_let_go(files: MediaFileManager, monkeypatch: pytest.MonkeyPatch) -> None:
     """While other people's scripts end; then nothing of it is held, though nobody's does."""
     later: list[Callable[[], None]] = []
-    monkeypatch.setattr(threading, "Timer", lambda seconds, function: later.append(function) or MagicMock())
+
+    def timer(seconds: float, function: Callable[[], None]) -> MagicMock:
+        later.append(function)
+        return MagicMock()
+
+    monkeypatch.setattr(threading, "Timer", timer)
     session = MagicMock(session_id="a session")
     storage = files._storage._files_by_id  # type: ignore[attr-defined]
     file = files.add_deferred(lambda: made(session), "text/plain", "1.2", "numbers.txt")
@@ -135,7 +140,12 @@ def test_files_are_made_one_after_the_other_and_one_for_each_session(ask: Ask) -
         assert begun.wait(30)
         with pytest.raises(NoRoomError, match="being made already"):
             ask("a", lambda: pytest.fail("it is not made"))
-        other = pool.submit(ask, "b", lambda: made.append("b") or b"other")
+
+        def make() -> bytes:
+            made.append("b")
+            return b"other"
+
+        other = pool.submit(ask, "b", make)
         wait([other], timeout=0.3)
         assert not made
         go.set()

@@ -8,11 +8,12 @@ from streamlit.testing.v1 import AppTest
 from explorer import ImageError
 from explorer.inference.decode import DecodeError
 from explorer.inference.turns import OutOfMemoryError, PassError, TooLargeError
-from explorer.sharing.store import NoRoomError, StoppedError
+from explorer.sharing.holdings import NoRoomError
+from explorer.sharing.store import StoppedError
 from resnet import ConfigError, WeightsError
 from resnet.command import MissingError, status
 from resnet.errors import ExplainedError
-from resnet.weights import ShippedError
+from resnet.shipped import ShippedError
 
 EXPLAINED: dict[type[ExplainedError], type[Exception]] = {
     ConfigError: ValueError,
@@ -43,7 +44,7 @@ def test_every_kind_is_known_here() -> None:
 
 
 @pytest.mark.parametrize("kind", EXPLAINED)
-def test_a_kind_is_what_it_was_of_pythons(kind: type[Exception]) -> None:
+def test_a_kind_is_what_it_was_of_pythons(kind: type[ExplainedError]) -> None:
     assert issubclass(kind, EXPLAINED[kind])
 
 

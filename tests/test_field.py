@@ -15,8 +15,6 @@ import pytest
 import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
-from test_app import captions, link, looked, run, said, select
-from test_trace import outputs_of, positive
 from torch import Tensor, nn
 
 from explorer.analysis.layers import Layer
@@ -24,18 +22,15 @@ from explorer.analysis.paths import Paths, by_depth, paths
 from explorer.analysis.receptive_field import PIXEL, Box, Field
 from explorer.analysis.trace import Trace, trace
 from explorer.drawing.rasters import overlay, tinted
-from explorer.inference.device import Device
 from explorer.inference.effective_field import Effective, effective_field, gaussian_width, measured_side, mirrored
 from explorer.inference.limits import MAX_FORWARD_BYTES
 from explorer.sharing.store import StoppedError
 from explorer.units import count_text
 from explorer.views.inference import receptive_field as panel_of_fields
+from helpers import CPU, captions, link, looked, outputs_of, positive, run, said, select
 from resnet import PRESETS, ResNet, ResNetConfig, build, preset
 from resnet.blocks import Add
 from resnet.weights import BUNDLED
-
-CPU = Device("cpu", "CPU")
-
 
 # -- all paths ----------------------------------------------------------------------------
 
@@ -197,7 +192,8 @@ def test_the_nearest_unit_is_nearest(field: Field) -> None:
 def shares_outside(config: ResNetConfig, traced: Trace) -> dict[str, float]:
     """The share of the gradient of each layer's middle unit that falls outside the unit's box."""
     torch.manual_seed(0)
-    model, outputs = build(config).double().eval().requires_grad_(False), {}
+    model = build(config).double().eval().requires_grad_(False)
+    outputs: dict[str, Tensor] = {}
     for name, module in model.named_modules():
         module.register_forward_hook(lambda _, __, output, name=name: outputs.setdefault(name, output))
     image = torch.randn(1, config.in_channels, *traced.image_size, dtype=torch.float64, requires_grad=True)
@@ -541,7 +537,7 @@ def test_the_box_is_that_of_the_unit() -> None:
     box = field.box((3, 12)).clipped((28, 28))
     assert picture["outlines"]["field"]["box"] == [box.left, box.top, box.width, box.height]
     assert grid(app, "Channel")["outlines"]["unit"]["box"] == [12, 3, 1, 1]
-    select(app, "grid shown", ["Theoretical field", "Activation", "Grad-CAM", "Beyond the edge"])  # type: ignore[arg-type]
+    select(app, "grid shown", ["Theoretical field", "Activation", "Grad-CAM", "Beyond the edge"])
     picture = grid(app, "The picture")
     box = field.box((3, 12))
     assert picture["outlines"]["unclipped"]["box"] == [box.left, box.top, box.width, box.height]

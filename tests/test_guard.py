@@ -11,28 +11,28 @@ import socket
 import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 import torch
-from conftest import alone
 from PIL import Image
-from strangers import RERUN, UNSENT
 from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from explorer.bench.browser import ROOT, server
+from explorer.bench.browser import server
 from explorer.bench.links import Reader, random_links
 from explorer.bench.visitors import Visitor, visit
 from explorer.link import MOST_PROBLEMS, tolerant
+from helpers import APP, alone
+from strangers import RERUN, UNSENT
 
-APP = ROOT / "explorer" / "app.py"
 KEPT = 6
 """Seconds that the server here keeps a session whose connection was lost."""
 
@@ -51,15 +51,20 @@ def own(log: Path) -> Iterator[str]:
         yield address
 
 
-def get(
-    address: str, path: str, method: str = "GET", headers: dict[str, str] | None = None
-) -> http.client.HTTPResponse:
-    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)
-    connection.putrequest(method, path, skip_accept_encoding=True)
-    for name, value in (headers or {}).items():
-        connection.putheader(name, value)
-    connection.endheaders()
-    return connection.getresponse()
+class Answer(NamedTuple):
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+
+def get(address: str, path: str, method: str = "GET", headers: dict[str, str] | None = None) -> Answer:
+    with closing(http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)) as connection:
+        connection.putrequest(method, path, skip_accept_encoding=True)
+        for name, value in (headers or {}).items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        answer = connection.getresponse()
+        return Answer(answer.status, answer.headers, answer.read())
 
 
 async def receiving(socket: ClientConnection) -> AsyncIterator[Any]:
@@ -76,7 +81,7 @@ def stream(address: str) -> str:
 
 async def session_of(socket: ClientConnection) -> str:
     """The id of the session that answers a first message."""
-    await socket.send(BackMsg(rerun_script={}).SerializeToString())
+    await socket.send(BackMsg(rerun_script=ClientState()).SerializeToString())
     while True:
         answer = ForwardMsg.FromString(await socket.recv(decode=False))
         if answer.WhichOneof("type") == "new_session":
@@ -279,7 +284,7 @@ def test_what_no_browser_asks_for_is_not_there(own) -> None:
 
 def test_an_endless_address_gets_a_sentence(own) -> None:
     answer = get(own, "/?at=" + "a" * 40_000)
-    assert (answer.status, "longer than the 32,768 characters" in answer.read().decode()) == (414, True)
+    assert (answer.status, "longer than the 32,768 characters" in answer.body.decode()) == (414, True)
 
 
 def test_an_upload_says_how_long_it_is_and_whose_it_is(own) -> None:
@@ -316,8 +321,8 @@ def test_few_files_and_many_visitors(own, log: Path) -> None:
         await asyncio.sleep(2)
         for one in silent:
             one.close()
-        for one in sockets:
-            one.transport.abort()
+        for connection in sockets:
+            connection.transport.abort()
         return refused
 
     assert alone(act()) > 200
@@ -426,6 +431,6 @@ def test_a_message_is_refused_before_it_is_there(own) -> None:
             with pytest.raises(ConnectionClosed) as closed:
                 async with asyncio.timeout(30):
                     [message async for message in receiving(socket)]
-            return closed.value.rcvd and closed.value.rcvd.code
+            return closed.value.rcvd.code if closed.value.rcvd else None
 
     assert alone(act()) == 1009

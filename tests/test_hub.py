@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 import torch
 import torchvision
-from conftest import soon
 
+from helpers import soon
 from resnet import ResNet, ResNetConfig, preset
 from resnet import hub as hub_module
 from resnet.checkpoint import WeightsError

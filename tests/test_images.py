@@ -13,9 +13,11 @@ import threading
 import time
 import warnings
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pillow_heif
@@ -55,13 +57,19 @@ def check_sentence(error: DecodeError) -> str:
     return text
 
 
+def pixel(picture: Image.Image, x: int, y: int) -> tuple[int, ...]:
+    value = picture.getpixel((x, y))
+    assert isinstance(value, tuple)
+    return value
+
+
 def problem(data: bytes, open_image=decode) -> str:
     with pytest.raises(DecodeError) as caught:
         open_image(data)
     return check_sentence(caught.value)
 
 
-def survives(data: bytes, open_image=decode) -> Image.Image | None:
+def survives(data: bytes | bytearray | memoryview | np.ndarray, open_image=decode) -> Image.Image | None:
     """The picture, or None after a proper DecodeError; anything else fails the test."""
     try:
         picture = open_image(data)
@@ -112,7 +120,7 @@ def test_every_format_keeps_size_and_colour(kind, size):
     picture = open_image(saved(Image.new("RGB", size, (200, 30, 90)), kind))
     assert type(picture) is Image.Image
     assert (picture.mode, picture.size) == ("RGB", size)
-    assert near(picture.getpixel((size[0] // 2, size[1] // 2)), (200, 30, 90))
+    assert near(pixel(picture, size[0] // 2, size[1] // 2), (200, 30, 90))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
@@ -131,7 +139,7 @@ def test_one_bit(kind):
 
 def test_a_phones_second_picture_in_a_jpeg_is_ignored():
     data = saved(Image.new("RGB", (20, 10), RED), "MPO", append_images=[Image.new("RGB", (20, 10), BLUE)])
-    assert near(decode(data).getpixel((0, 0)), RED)
+    assert near(pixel(decode(data), 0, 0), RED)
 
 
 def test_a_phones_film_after_a_jpeg_is_ignored():
@@ -168,8 +176,8 @@ def test_orientation(kind, orientation):
         if kind in ("JPEG", "WEBP", "AVIF", "HEIF")
         else {}
     )
-    exif = exif.tobytes() if kind == "HEIF" else exif  # which its writer turns into a property that the reader obeys
-    picture = decode(saved(stored, kind, exif=exif, **options))
+    written = exif.tobytes() if kind == "HEIF" else exif  # which its writer turns into a property that the reader obeys
+    picture = decode(saved(stored, kind, exif=written, **options))
 
     row, column = ORIENTATIONS[orientation]
     assert picture.size == ((64, 32) if row in ("top", "bottom") else (32, 64))
@@ -178,7 +186,7 @@ def test_orientation(kind, orientation):
     def at(*edges: str) -> tuple[int, ...]:
         (x,) = (place[edge] for edge in edges if edge in ("left", "right"))
         (y,) = (place[edge] for edge in edges if edge in ("top", "bottom"))
-        return picture.getpixel((x, y))
+        return pixel(picture, x, y)
 
     assert near(at(row, column), RED, 40)
     assert near(at(row, OPPOSITE[column]), BLUE, 40)
@@ -226,7 +234,7 @@ def test_a_bug_is_not_taken_for_broken_exif(monkeypatch):
 )
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_alpha_lies_over_white(mode, colour, wanted, kind):
-    assert near(decode(saved(Image.new(mode, (3, 2), colour), kind)).getpixel((1, 1)), wanted, 1)
+    assert near(pixel(decode(saved(Image.new(mode, (3, 2), colour), kind)), 1, 1), wanted, 1)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +243,7 @@ def test_alpha_lies_over_white(mode, colour, wanted, kind):
 )
 def test_alpha_lies_over_white_where_colours_are_packed(kind, options, by):
     data = saved(Image.new("RGBA", (64, 64), (0, 0, 255, 51)), kind, **options)
-    assert near(decode(data).getpixel((40, 40)), (204, 204, 255), by)
+    assert near(pixel(decode(data), 40, 40), (204, 204, 255), by)
 
 
 @pytest.mark.parametrize("alphas", [bytes([255, 0, 51]), 1])
@@ -309,13 +317,13 @@ def test_numbers_that_are_none_still_give_a_picture(odd, place):
 )
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
 def test_cmyk(kind, ink, wanted):
-    assert near(decode(saved(Image.new("CMYK", (16, 16), ink), kind)).getpixel((8, 8)), wanted)
+    assert near(pixel(decode(saved(Image.new("CMYK", (16, 16), ink), kind)), 8, 8), wanted)
 
 
 @pytest.mark.parametrize("mode", ["YCbCr", "LAB"])
 def test_other_colour_spaces_of_tiff(mode):
     grey = Image.new(mode, (4, 4), (128, 128, 128))
-    red, green, blue = decode(saved(grey, "TIFF")).getpixel((1, 1))
+    red, green, blue = pixel(decode(saved(grey, "TIFF")), 1, 1)
     assert max(red, green, blue) - min(red, green, blue) <= (2 if mode == "YCbCr" else 255)
 
 
@@ -328,7 +336,7 @@ def test_the_first_picture_counts(kind):
     frames = [Image.new("RGB", (24, 16), colour) for colour in (RED, GREEN, BLUE)]
     picture = decode(saved(frames[0], kind, append_images=frames[1:]))
     assert picture.size == (24, 16)
-    assert near(picture.getpixel((12, 8)), RED, 20)
+    assert near(pixel(picture, 12, 8), RED, 20)
 
 
 def test_later_frames_cost_nothing():
@@ -354,8 +362,8 @@ def test_extreme_aspect(kind, size):
     # A fifth; for JPEG a quarter by its decoder, and then half of that.
     long = 2500 if kind == "JPEG" else 4000
     assert opened.size == ((long, 2) if size[0] > size[1] else (2, long))
-    assert near(opened.getpixel((0, 0)), RED)
-    assert near(opened.getpixel((opened.width - 1, opened.height - 1)), BLUE)
+    assert near(pixel(opened, 0, 0), RED)
+    assert near(pixel(opened, opened.width - 1, opened.height - 1), BLUE)
 
 
 def test_one_row_of_sixty_thousand():
@@ -374,7 +382,7 @@ def test_reducing_averages():
     assert opened.size == (3000, 350)
     for x, y in [(0, 0), (2999, 349), (17, 86), (17, 87), (17, 88), (1234, 174)]:
         four = [raw[(2 * y + dy) * 6000 + 2 * x + dx] for dy in (0, 1) for dx in (0, 1)]
-        assert abs(opened.getpixel((x, y))[0] - sum(four) / 4) <= 0.5
+        assert abs(pixel(opened, x, y)[0] - sum(four) / 4) <= 0.5
 
 
 def test_transparency_is_reduced_without_fringes():
@@ -429,7 +437,9 @@ def test_file_size_limit():
 
 def resized(data: bytes, side: int) -> bytes:
     """A JPEG that says it has `side` pixels each way."""
-    at = re.search(b"\xff[\xc0\xc2]\0", data).start() + 5
+    found = re.search(b"\xff[\xc0\xc2]\0", data)
+    assert found
+    at = found.start() + 5
     return data[:at] + struct.pack(">HH", side, side) + data[at + 4 :]
 
 
@@ -471,7 +481,7 @@ def test_a_baseline_jpeg_of_any_size(side):
 
 
 # Pixels that a photograph or a screenshot of today has, and the size that it opens with: reduced by a whole number.
-REAL = {
+REAL: dict[str, tuple[str, tuple[int, int], dict[str, Any], tuple[int, int]]] = {
     "a panorama of an iPhone": ("JPEG", (16382, 3850), {}, (4096, 963)),
     "the same, progressive": ("JPEG", (16382, 3850), {"progressive": True}, (4096, 963)),
     "48 megapixels": ("JPEG", (8064, 6048), {}, (4032, 3024)),
@@ -497,7 +507,7 @@ def test_large_pictures_of_today(name):
     assert memory < MAX_MEMORY / MIB
     opened = decode(data)
     for x, colour in ((0, RED), (wanted[0] // 2 - 9, RED), (wanted[0] // 2 + 9, BLUE), (wanted[0] - 1, BLUE)):
-        assert near(opened.getpixel((x, wanted[1] - 1)), colour)
+        assert near(pixel(opened, x, wanted[1] - 1), colour)
 
 
 def empty(mode: str, width: int, height: int, kind: str = "PNG", **tags: list[int]) -> bytes:
@@ -541,17 +551,14 @@ def flat(mode: str, width: int, height: int, kind: str, **options) -> bytes:
     return saved(Image.new(mode, (width, height)), kind, **options)
 
 
-LARGEST = {
-    **{f"PNG {mode}": (lambda *size, mode=mode: empty(mode, *size)) for mode in ("L", "I;16", "RGB", "RGB;16", "RGBA")},
-    **{
-        f"TIFF {mode}": (lambda *size, mode=mode: empty(mode, *size, kind="TIFF"))
-        for mode in ("L", "RGB", "RGB;16", "RGBA")
-    },
-    "progressive JPEG L": lambda *size: flat("L", *size, "JPEG", progressive=True),
-    "progressive JPEG CMYK": lambda *size: flat("CMYK", *size, "JPEG", progressive=True),
-    "WebP RGBA": lambda *size: flat("RGBA", *size, "WEBP", method=0, lossless=True, quality=0),
-    "GIF P": lambda *size: flat("P", *size, "GIF"),
-    "BMP 1": lambda *size: flat("1", *size, "BMP"),
+LARGEST: dict[str, Callable[[int, int], bytes]] = {
+    **{f"PNG {mode}": partial(empty, mode) for mode in ("L", "I;16", "RGB", "RGB;16", "RGBA")},
+    **{f"TIFF {mode}": partial(empty, mode, kind="TIFF") for mode in ("L", "RGB", "RGB;16", "RGBA")},
+    "progressive JPEG L": partial(flat, "L", kind="JPEG", progressive=True),
+    "progressive JPEG CMYK": partial(flat, "CMYK", kind="JPEG", progressive=True),
+    "WebP RGBA": partial(flat, "RGBA", kind="WEBP", method=0, lossless=True, quality=0),
+    "GIF P": partial(flat, "P", kind="GIF"),
+    "BMP 1": partial(flat, "1", kind="BMP"),
 }
 
 
@@ -566,7 +573,8 @@ def test_the_largest_pictures_that_are_accepted(kind):
     said, memory, _ = peak(too_large)
     assert re.match(rf"The picture has [0-9]+ × [0-9]+ pixels: {name} of this kind is accepted up to ", said)
     assert memory < 60
-    megapixels = int(re.search("up to ([0-9]+) million", said)[1])
+    (accepted,) = re.findall("up to ([0-9]+) million", said)
+    megapixels = int(accepted)
     side = int((megapixels * 1e6) ** 0.5) // 16 * 16
     said, memory, _ = peak(make(side, side))
     assert said.startswith("opened")
@@ -645,7 +653,8 @@ def own_memory() -> int:
     status = Path("/proc/self/status")
     if not status.exists():
         pytest.skip("memory is read from /proc")
-    return int(re.search(r"VmHWM:\s+([0-9]+)", status.read_text(encoding="utf-8"))[1]) // 2**10
+    (most,) = re.findall(r"VmHWM:\s+([0-9]+)", status.read_text(encoding="utf-8"))
+    return int(most) // 2**10
 
 
 @pytest.mark.parametrize("name", ["a BMP of runs of one pixel", "a GIF of a comment in small parts"])
@@ -738,8 +747,8 @@ def box_says(data: bytes, width: int, height: int) -> bytes:
     return re.sub(rb"ispe\0\0\0\0.{8}", b"ispe\0\0\0\0" + struct.pack(">LL", width, height), data, flags=re.DOTALL)
 
 
-FAST = {"AVIF": {"speed": 10}, "HEIF": {"enc_params": {"preset": "ultrafast"}}}
-APART = {
+FAST: dict[str, dict[str, Any]] = {"AVIF": {"speed": 10}, "HEIF": {"enc_params": {"preset": "ultrafast"}}}
+APART: dict[str, tuple[str, dict[str, Any]]] = {
     "AVIF L": ("L", {}),
     "AVIF RGB": ("RGB", {"subsampling": "4:4:4"}),
     "AVIF RGBA": ("RGBA", {"subsampling": "4:4:4"}),
@@ -755,7 +764,7 @@ APART = {
 def test_bytes_of_a_pixel_that_a_container_takes(kind):
     """What the limits are made of, against the memory of the process: above it, and not far."""
     name, (mode, options) = kind[:4], APART[kind]
-    options |= FAST[name]
+    options = options | FAST[name]
     data = saved(Image.linear_gradient("L").resize((4000, 4000)).convert(mode), name, **options)
     held = decoder._held(decoder._header(data))
     base = peak(saved(Image.new(mode, (16, 16)), name, **options))[1]
@@ -956,7 +965,7 @@ def test_many_threads():
     with ThreadPoolExecutor(8) as pool:
         opened = list(pool.map(open_image, files))
     for index, picture in enumerate(opened):
-        assert near(picture.getpixel((20, 15)), colours[index // 2])
+        assert near(pixel(picture, 20, 15), colours[index // 2])
 
 
 # -- samples --------------------------------------------------------------------------------

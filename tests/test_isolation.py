@@ -12,21 +12,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
-from conftest import Visitor
 from playwright.sync_api import Browser, expect
 from streamlit.testing.v1 import AppTest
-from test_app import click, hold, link, opened, run, said, select, texts
-from test_checkpoint import saved
-from test_sharing import SMALL, fresh, shown
 
 from explorer.experiments.degradation import Settings, Step
 from explorer.inference.samples import samples
 from explorer.views.experiments import degradation
+from helpers import SMALL, Visitor, click, hold, link, opened, run, said, saved, select, shown, texts
 from resnet.weights import randomly
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-__all__ = ["fresh"]
-
 NAME = "mine.png"
 TABS = (
     "Activations",

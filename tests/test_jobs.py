@@ -11,15 +11,16 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import soon
 
 from explorer.bench.browser import ROOT
 from explorer.sharing.jobs import DONE, FAILED, RUNNING, STOPPED, WAITING, Apart, EndedError, Line
 from explorer.sharing.threads import threads
+from helpers import soon, status_of, there
 
 
 class Clock:
@@ -59,7 +60,7 @@ def line(clock: Clock) -> Line[int]:
 
 
 def state(line: Line[int], key: str, who: str = "watcher") -> str:
-    found = line.look(key, who)
+    found = status_of(line, key, who)
     assert found is not None
     return found.state
 
@@ -74,7 +75,7 @@ def test_a_job_runs_to_its_end_and_is_kept(line):
     assert line.look("a", "anna") is None
     line.start("a", "anna", lambda: iter(range(5)))
     soon(lambda: state(line, "a") == DONE)
-    assert line.look("a", "ben").items == (0, 1, 2, 3, 4)
+    assert status_of(line, "a", "ben").items == (0, 1, 2, 3, 4)
     line.start("a", "ben", lambda: pytest.fail("it is done"))
     assert state(line, "a") == DONE
 
@@ -84,7 +85,7 @@ def test_one_at_a_time_in_the_order_of_asking(line):
     for key, gate in gates.items():
         line.start(key, key, gate)
     soon(lambda: state(line, "a", "a") == RUNNING)
-    assert [(line.look(key, key).state, line.look(key, key).ahead) for key in "abc"] == [
+    assert [(status_of(line, key, key).state, status_of(line, key, key).ahead) for key in "abc"] == [
         (RUNNING, 0),
         (WAITING, 1),
         (WAITING, 2),
@@ -92,7 +93,7 @@ def test_one_at_a_time_in_the_order_of_asking(line):
     for key in "abc":
         soon(lambda key=key: state(line, key, key) == RUNNING)
         assert line.current()[0] == key
-        assert sum(line.look(other, other).state == RUNNING for other in "abc") == 1
+        assert sum(status_of(line, other, other).state == RUNNING for other in "abc") == 1
         gates[key].let()
     soon(lambda: state(line, "c", "c") == DONE)
     assert line.current() is None
@@ -102,16 +103,16 @@ def test_stop_and_resume_goes_on_where_it_was(line):
     gate = Gate(4)
     line.start("a", "anna", gate)
     gate.let(2)
-    soon(lambda: line.look("a", "anna").items == (0, 1))
+    soon(lambda: status_of(line, "a", "anna").items == (0, 1))
     assert line.stop("a", "anna")
     gate.let(1)  # the item it was at
-    soon(lambda: line.look("a", "anna").items == (0, 1, 2))
+    soon(lambda: status_of(line, "a", "anna").items == (0, 1, 2))
     gate.let(1)
     time.sleep(0.05)
     assert line.look("a", "anna")[:2] == (STOPPED, (0, 1, 2))
     line.start("a", "anna", lambda: pytest.fail("it had begun"))
     soon(lambda: state(line, "a", "anna") == DONE)
-    assert line.look("a", "anna").items == (0, 1, 2, 3)
+    assert status_of(line, "a", "anna").items == (0, 1, 2, 3)
     assert gate.made == 1
 
 
@@ -120,7 +121,7 @@ def test_stopped_while_waiting_leaves_the_line(line):
     for key, gate in zip("abc", (first, second, third), strict=True):
         line.start(key, key, gate)
     assert line.stop("b", "b")
-    assert (line.look("b", "b").state, line.look("c", "c").ahead) == (STOPPED, 1)
+    assert (status_of(line, "b", "b").state, status_of(line, "c", "c").ahead) == (STOPPED, 1)
     first.let()
     soon(lambda: state(line, "c", "c") == RUNNING)
     third.let()
@@ -132,12 +133,12 @@ def test_what_others_watch_cannot_be_stopped(line, clock):
     gate = Gate(1)
     line.start("a", "anna", gate)
     line.start("a", "ben", gate)
-    assert line.look("a", "anna").others == 1
+    assert status_of(line, "a", "anna").others == 1
     assert not line.stop("a", "anna")
     clock.now = 5
     line.look("a", "anna")
     clock.now = 11  # Ben has not looked since
-    assert line.look("a", "anna").others == 0
+    assert status_of(line, "a", "anna").others == 0
     assert line.stop("a", "anna")
     gate.let()
 
@@ -174,7 +175,7 @@ def test_who_waits_and_is_there_comes_before_who_left(line, clock):
         line.start(key, key, gate)
     clock.now = 11
     line.look("a", "a"), line.look("c", "c")
-    assert line.look("c", "c").ahead == 1
+    assert status_of(line, "c", "c").ahead == 1
     gates["a"].let()
     soon(lambda: peek(line, "c")[0] == RUNNING)
     gates["c"].let()
@@ -222,52 +223,54 @@ def test_a_stopped_job_rests_and_then_takes_its_items_again():
         finally:
             let_go.release()
 
-    go, line = threading.Event(), Line(lease=0, rest=0.3)
+    go = threading.Event()
+    line: Line[int] = Line(lease=0, rest=0.3)
     line.start("a", "anna", numbers)
     soon(lambda: made == [4])
     assert line.stop("a", "anna")
     go.set()
     assert let_go.acquire(timeout=60)
     soon(lambda: line._worker is None)
-    found = line.look("a", "anna")
+    found = status_of(line, "a", "anna")
     assert (found.state, found.items) == (STOPPED, (0, 1, 2, 3, 4))
     line.start("a", "anna", numbers)
     soon(lambda: state(line, "a", "anna") == DONE)
-    assert line.look("a", "anna").items == tuple(range(9))
+    assert status_of(line, "a", "anna").items == tuple(range(9))
     assert made == [5, 9]
 
 
 def test_a_job_that_takes_its_items_again_says_so_and_can_be_stopped():
     gates = [Gate(5), Gate(5)]
-    left, line = iter(gates), Line(lease=0, rest=0.3)
+    left = iter(gates)
+    line: Line[int] = Line(lease=0, rest=0.3)
     line.start("a", "anna", lambda: next(left)())
     gates[0].let(3)
-    soon(lambda: len(line.look("a", "anna").items) == 3)
+    soon(lambda: len(status_of(line, "a", "anna").items) == 3)
     assert line.stop("a", "anna")
     gates[0].let()
     soon(lambda: line._worker is None)
     line.start("a", "anna", lambda: pytest.fail("it is known how"))
     gates[1].let(2)
-    soon(lambda: line.look("a", "anna").again == 2)
-    assert line.look("a", "anna").items == (0, 1, 2, 3)
+    soon(lambda: status_of(line, "a", "anna").again == 2)
+    assert status_of(line, "a", "anna").items == (0, 1, 2, 3)
     assert line.stop("a", "anna")
     gates[1].let()
-    soon(lambda: line.look("a", "anna").again == 1)
-    assert line.look("a", "anna").state == STOPPED
+    soon(lambda: status_of(line, "a", "anna").again == 1)
+    assert status_of(line, "a", "anna").state == STOPPED
     line.start("a", "anna", lambda: pytest.fail("it is known how"))
     gates[1].let(2)
     soon(lambda: state(line, "a", "anna") == DONE)
-    assert line.look("a", "anna").items == (0, 1, 2, 3, 4)
+    assert status_of(line, "a", "anna").items == (0, 1, 2, 3, 4)
 
 
 def test_a_worker_that_waits_for_a_stopped_job_takes_another_one(line):
     first = Gate(2)
     line.start("a", "anna", first)
     first.let()
-    soon(lambda: line.look("a", "anna").items)
+    soon(lambda: status_of(line, "a", "anna").items)
     assert line.stop("a", "anna")
     first.let()
-    soon(lambda: len(line.look("a", "anna").items) == 2)
+    soon(lambda: len(status_of(line, "a", "anna").items) == 2)
     line.start("b", "ben", lambda: iter([1]))
     soon(lambda: state(line, "b", "ben") == DONE)
     line.start("a", "anna", lambda: pytest.fail("it had begun"))
@@ -295,11 +298,11 @@ def test_a_failure_is_told_and_the_line_goes_on(line):
     line.start("a", "anna", broken)
     line.start("b", "ben", lambda: iter([2]))
     soon(lambda: state(line, "b") == DONE)
-    found = line.look("a", "anna")
+    found = status_of(line, "a", "anna")
     assert (found.state, found.items, found.error) == (FAILED, (1,), "no memory")
     line.start("a", "anna", lambda: iter([3]))
     soon(lambda: state(line, "a") == DONE)
-    assert line.look("a", "anna").items == (3,)
+    assert status_of(line, "a", "anna").items == (3,)
 
 
 def test_one_thread_is_this_thread_only():
@@ -395,27 +398,16 @@ def test_a_killed_process_fails_its_job_and_keeps_its_items() -> None:
     apart = Apart()
     line: Line[int] = Line(place=apart.kept)
     line.start("a", "anna", lambda: apart.run(map, time.sleep, [0, 0, 60]))
-    soon(lambda: len(line.look("a", "anna").items) == 2)
+    soon(lambda: len(status_of(line, "a", "anna").items) == 2)
     assert apart._child is not None
     apart._child.kill()
     soon(lambda: state(line, "a", "anna") == FAILED)
-    found = line.look("a", "anna")
+    found = status_of(line, "a", "anna")
     assert found.items == (None, None)
     assert found.error == "the process that computed has ended, perhaps for want of memory"
     line.start("a", "anna", lambda: apart.run(iter, [3]))
     soon(lambda: state(line, "a", "anna") == DONE)
-    assert line.look("a", "anna").items == (3,)
-
-
-def there(pid: int) -> bool:
-    """Whether a process runs. One that has ended may be listed for as long as its parent has not asked about it."""
-    try:
-        os.kill(pid, 0)
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-    except ProcessLookupError:
-        return False
-    except FileNotFoundError:  # no Linux, or gone between the two
-        return not Path("/proc").exists()
+    assert status_of(line, "a", "anna").items == (3,)
 
 
 @pytest.mark.parametrize("end", ["done", "left", "failed"])
@@ -444,10 +436,10 @@ def test_the_process_stays_from_job_to_job_and_ends_with_the_line() -> None:
     apart = Apart()
     line: Line[int] = Line(lease=0, rest=2, place=apart.kept)
     for key, count in (("a", 5), ("b", 5), ("c", 10**9)):
-        line.start(key, key, lambda count=count: apart.run(map, os.getpgid, itertools.repeat(0, count)))
-    soon(lambda: sum(bool(line.look(key, key).items) for key in "abc") == 3)
+        line.start(key, key, partial(apart.run, map, os.getpgid, itertools.repeat(0, count)))
+    soon(lambda: sum(bool(status_of(line, key, key).items) for key in "abc") == 3)
     assert line.stop("c", "c")
-    (pid,) = {line.look(key, key).items[0] for key in "abc"}
+    (pid,) = {status_of(line, key, key).items[0] for key in "abc"}
     assert there(pid)
     soon(lambda: not there(pid))
     soon(lambda: apart._child is None)

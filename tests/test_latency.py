@@ -6,16 +6,13 @@ No test depends on the clock: where seconds matter they are given.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from streamlit.testing.v1 import AppTest
-from test_app import hold
-from test_app import run as ran
-from torch import Tensor, nn
+from torch import Tensor
 
 from explorer.analysis.trace import Trace, trace
 from explorer.figures import inference
@@ -26,11 +23,10 @@ from explorer.inference.predict import activation, predict
 from explorer.inference.turns import ONE_AT_A_TIME, OutOfMemoryError, Turn
 from explorer.views import cached
 from explorer.views.inference.latency import slow_frame
+from helpers import CPU, captions, closed, hold, hooks, run, turned_to
 from resnet import ResNet, ResNetConfig, preset
 from resnet.weights import randomly
 
-APP = Path(__file__).parents[1] / "explorer" / "script.py"
-CPU = Device("cpu", "this CPU")
 SMALL = ResNetConfig(
     block="basic", layers=(1, 1), planes=(8, 16), stem="3x3", stem_width=8, stem_pool="none", num_classes=7
 )
@@ -54,23 +50,20 @@ def picture(side: int = 32) -> Tensor:
     return torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(3))
 
 
-def hooks(network: nn.Module) -> int:
-    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in network.modules())
-
-
 # -- layer by layer -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_layer_of_the_trace_is_timed_once_and_in_order(name: str) -> None:
-    network, shares = randomly(NETWORKS[name]), []
+    network = randomly(NETWORKS[name])
+    shares: list[float] = []
     times = latency.latency(network, picture(), CPU, rounds=3, progress=shares.append)
     assert list(times.layers) == [layer.name for layer in trace(network.config, 32).layers]
     assert all(seconds >= 0 for seconds in times.layers.values())
     assert times.whole > 0
     assert times.rounds == 3
     assert shares == pytest.approx([1 / 3, 2 / 3, 1])
-    assert hooks(network) == 0
+    assert not hooks(network)
 
 
 def test_the_median_of_the_second_passes(network: ResNet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +86,7 @@ def test_the_median_of_the_second_passes(network: ResNet, monkeypatch: pytest.Mo
 def test_hooks_go_after_a_failure(network: ResNet) -> None:
     with pytest.raises(RuntimeError):
         latency.layer_seconds(network, torch.zeros(1, 5, 32, 32), CPU)
-    assert hooks(network) == 0
+    assert not hooks(network)
     with pytest.raises(RuntimeError):
         latency.latency(network, torch.zeros(1, 5, 32, 32), CPU)
     assert predict(network, picture(), CPU).finite
@@ -281,7 +274,7 @@ def failing(network: ResNet, error: Exception) -> Any:
     def fail(*_: Any) -> None:
         raise error
 
-    return network.layer1.register_forward_hook(fail)
+    return network.get_submodule("layer1").register_forward_hook(fail)
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: str(error)[:12])
@@ -295,7 +288,7 @@ def test_no_memory_is_a_sentence_and_the_next_pass_runs(network: ResNet, error: 
     ):
         with pytest.raises(OutOfMemoryError, match=r"^A picture of 3×32×32 through .* in fp32 needs more memory"):
             attempt()
-        assert hooks(network) == 1
+        assert len(hooks(network)) == 1
     handle.remove()
     assert predict(network, picture(), CPU).finite
 
@@ -364,7 +357,7 @@ def test_cuda_times_every_layer_by_events() -> None:
     assert list(times.layers) == [layer.name for layer in trace(SMALL, 32).layers]
     assert all(seconds >= 0 for seconds in times.layers.values())
     assert sum(times.layers.values()) > 0
-    assert hooks(network) == 0
+    assert not hooks(network)
 
 
 @cuda
@@ -387,7 +380,7 @@ def test_cuda_goes_on_after_it_ran_out_of_memory() -> None:
     device = devices()[0]
     network = device.network(randomly(SMALL))
     kept: list[Tensor] = []
-    handle = network.layer1.register_forward_hook(
+    handle = network.get_submodule("layer1").register_forward_hook(
         lambda *_: kept.append(torch.empty(2**50, dtype=torch.uint8, device="cuda"))
     )
     with pytest.raises(OutOfMemoryError, match=r"needs more memory than .* has free; .* the CPU has memory of its own"):
@@ -400,16 +393,9 @@ def test_cuda_goes_on_after_it_ran_out_of_memory() -> None:
 
 
 def opened(**held: Any) -> AppTest:
-    app = AppTest.from_file(str(APP), default_timeout=120)
-    app.query_params["preset"] = "resnet20_fashion"
-    app.query_params["tab"] = "Speed"
+    app = closed(preset="resnet20_fashion", tab="Speed")
     hold(app, **held)
-    app.run()
-    return ran(app.switch_page("../pages/inference.py"))
-
-
-def captions(app: AppTest) -> str:
-    return "\n".join(str(caption.value) for caption in app.caption)
+    return turned_to(app, "inference")
 
 
 def test_the_tab_measures_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -417,14 +403,14 @@ def test_the_tab_measures_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     app = opened()
     assert not app.dataframe
     app.button(key="layers button").click()
-    ran(app)
+    run(app)
     (table,) = app.dataframe
     assert list(table.value.columns) == list(slow_frame(()).columns)
     assert "40 GFLOP/s" in captions(app)
     assert "10 GB/s" in captions(app)
     assert "Measured on this server" in captions(app)
     app.button(key="effects button").click()
-    ran(app)
+    run(app)
     assert list(app.dataframe[0].value["Form"]) == ["fp32", "fp32, channels last", "bf16", "bf16, channels last"]
     assert set(app.dataframe[0].value["Best class"]) == {"the same"}
 
@@ -439,7 +425,7 @@ def test_the_choice_is_what_runs() -> None:
     assert chosen.segmented_control(key="form precision").value == "bf16"
     assert chosen.segmented_control(key="form layout").value == "last"
     chosen.segmented_control(key="form precision").set_value("fp32")
-    ran(chosen)
+    run(chosen)
     assert shown_form(chosen) == "fp32, channels last"
 
 
@@ -459,7 +445,7 @@ def test_a_tab_without_memory_leaves_the_page(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(latency, "effects", fail)
     app = opened()
     app.button(key="effects button").click()
-    ran(app)
+    run(app)
     (error,) = (str(error.value) for error in app.error)
     assert error.startswith("What was asked for needs more memory than this server has free")
     assert shown_form(app) == "fp32"
@@ -476,6 +462,6 @@ def test_the_page_survives_without_memory(monkeypatch: pytest.MonkeyPatch) -> No
         (error,) = (str(error.value) for error in app.error)
         assert error.startswith("A picture of 1×28×28 through ")
         assert "in fp32 needs more memory" in error
-    ran(app)
+    run(app)
     assert not app.error
     assert shown_form(app) == "fp32"

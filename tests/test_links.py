@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import alone
 
 from explorer.bench.visitors import Visitor, visit
+from helpers import alone
 
 LINKS: dict[str, list[list[str]]] = json.loads(
     (Path(__file__).parent / "reference" / "links.json").read_text(encoding="utf-8")
@@ -69,6 +69,7 @@ def test_a_link_opens_as_it_did(link: str, address: str) -> None:
 
     async def look() -> list[list[str]]:
         async with visit(address, page, query, Reader) as visitor:
+            assert isinstance(visitor, Reader)
             return visitor.facts
 
     assert alone(look()) == LINKS[link]

@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_config import narrow
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -18,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 from explorer.analysis.trace import trace
 from explorer.inference.limits import MAX_FORWARD_BYTES, check_runnable
 from explorer.inference.turns import TooLargeError
+from helpers import narrow, small
 from resnet import ResNetConfig, build, preset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -74,10 +74,6 @@ def allocated(config: ResNetConfig, size: tuple[int, int]) -> int:
         live += event.nbytes()
         peak = max(peak, live)
     return peak
-
-
-def small(**given: Any) -> ResNetConfig:
-    return ResNetConfig(**{"layers": (1, 2), "planes": (8, 16), "num_classes": 7, **given})
 
 
 NETWORKS: dict[str, tuple[ResNetConfig, tuple[int, int]]] = {

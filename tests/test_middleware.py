@@ -7,11 +7,12 @@ import errno
 from typing import Any
 
 import pytest
-from conftest import alone
-from strangers import Runtime, Told, answered, never, request, turns
+from starlette.types import Message
 
 from explorer.guard import middleware
 from explorer.guard.middleware import Guard
+from helpers import alone
+from strangers import Runtime, Told, answered, never, request, turns
 
 
 def test_no_files_left_is_said_once_a_minute() -> None:
@@ -43,7 +44,7 @@ def test_who_does_not_read_keeps_nobody_waiting(runtime: Runtime) -> None:
         await send({"type": "http.response.start", "status": 200})
         await send({"type": "http.response.body", "body": b"x"})
 
-    async def unread(message: dict[str, Any]) -> None:
+    async def unread(message: Message) -> None:
         if message["type"] == "http.response.body":
             await asyncio.Event().wait()
 

@@ -6,8 +6,6 @@ import logging
 from types import SimpleNamespace
 
 import pytest
-from conftest import alone
-from strangers import never
 from streamlit.proto.BackMsg_pb2 import BackendOperationRequest
 from streamlit.runtime import runtime_util
 from streamlit.runtime.backend_operation_handler import DeferredFileHandler
@@ -15,6 +13,8 @@ from streamlit.runtime.media_file_storage import MediaFileStorageError
 
 from explorer.guard.middleware import Guard
 from explorer.sharing.holdings import NoRoomError
+from helpers import alone
+from strangers import never
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,13 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from streamlit.testing.v1 import AppTest
-from test_app import captions, click, link, opened, run, select
-from test_app import texts as markdowns
 from torch import Tensor
 
 from explorer.analysis.layers import IMAGE
@@ -32,18 +31,17 @@ from explorer.experiments.paths import (
     plan,
     samples,
 )
-from explorer.inference.device import Device
 from explorer.inference.turns import ONE_AT_A_TIME, TooLargeError
 from explorer.sharing.store import RESULTS
 from explorer.views.experiments import paths as view
 from explorer.views.experiments import trained
+from helpers import CPU, captions, click, link, name_of, opened, page_text, run, select
 from resnet import ResNet, ResNetConfig, preset
 from resnet.weights import BUNDLED, randomly
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-CPU = Device("cpu", "CPU")
-SMALL = {"layers": (2, 2), "planes": (6, 12), "num_classes": 5, "stem": "3x3", "stem_pool": "none"}
+SMALL: dict[str, Any] = {"layers": (2, 2), "planes": (6, 12), "num_classes": 5, "stem": "3x3", "stem_pool": "none"}
 CONFIGS = [
     ResNetConfig(**SMALL, block="basic", shortcut="A"),
     ResNetConfig(**SMALL, block="bottleneck", shortcut="B", attention="se"),
@@ -51,10 +49,6 @@ CONFIGS = [
     ResNetConfig(**SMALL, block="bottleneck", shortcut="D", order="pre", norm="group"),
     ResNetConfig(**SMALL, block="basic", shortcut="C", activation="gelu", drop_path=0.2),
 ]
-
-
-def name_of(config: ResNetConfig) -> str:
-    return f"{config.block} {config.order} {config.shortcut} {config.activation}"
 
 
 def unravelled(config: ResNetConfig) -> tuple[ResNet, Tensor, Tensor, Unravelled]:
@@ -134,7 +128,8 @@ def test_a_path_is_the_product_of_its_blocks() -> None:
         value = module(value)
     reads, chain = [x], [value]
     for name in found.blocks:
-        block, read = model.get_submodule(name), chain[-1].detach().requires_grad_()
+        block: Any = model.get_submodule(name)
+        read = chain[-1].detach().requires_grad_()
         branch, shortcut = block.branch(read), block.downsample(read)
         reads.append(read)
         kept = branch if name in through else shortcut
@@ -154,7 +149,8 @@ def test_a_long_path_may_leave_the_range_of_fp32() -> None:
     """Forty-five branches, each of which makes the gradient ten times smaller, against fp64."""
     config = ResNetConfig(**{**SMALL, "layers": (50, 1)}, block="basic", shortcut="B", norm="none")
     model = randomly(config)
-    for block in model.layer1:
+    blocks: Any = model.get_submodule("layer1")
+    for block in blocks:
         for conv in (block.conv1, block.conv2):
             torch.nn.init.dirac_(conv.weight)
             torch.nn.init.zeros_(conv.bias)
@@ -271,30 +267,26 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     RESULTS.clear()
 
 
-def texts(app: AppTest) -> str:
-    return "\n".join(markdowns(app))
-
-
 def experiment(**query: str) -> AppTest:
     return opened("experiments", tab="Paths", **query)
 
 
 def test_the_lengths_are_there_before_anything_is_measured() -> None:
     app = experiment(preset="resnet56_fashion")
-    assert f"= {2**27:,} paths" in texts(app)
+    assert f"= {2**27:,} paths" in page_text(app)
     assert len(app.get("plotly_chart")) == 3
     assert link(app)["tab"] == "Paths"
 
 
 def test_the_gradients_are_measured_and_kept(few: None) -> None:
     app = click(experiment(preset="resnet20_fashion"), "Measure the gradients")
-    found = next(work.value for key, work in RESULTS._works.items() if key[0] == "paths")
+    found = next(work.value for key, work in RESULTS._works.items() if isinstance(key, tuple) and key[0] == "paths")
     run_of = effective(found.shares, found.counts)
-    assert f"paths of length {run_of.low} to {run_of.high}" in texts(app)
+    assert f"paths of length {run_of.low} to {run_of.high}" in page_text(app)
     assert "the first 2 images of Fashion-MNIST's test set" in captions(app)
     assert "2 draws for each of 10 lengths" in captions(app)
     again = experiment(preset="resnet20_fashion")
-    assert "paths of length" in texts(again)
+    assert "paths of length" in page_text(again)
     assert not any(button.label == "Measure the gradients" for button in again.button)
 
 
@@ -311,7 +303,7 @@ def test_a_magnitude_beyond_floating_point() -> None:
 def test_a_plain_network_says_that_it_has_one_path() -> None:
     app = experiment(preset="plain20_fashion")
     assert not app.get("plotly_chart")
-    assert re.search(r"One path.*all 9 blocks", texts(app))
+    assert re.search(r"One path.*all 9 blocks", page_text(app))
     assert not any(button.label == "Measure the gradients" for button in app.button)
 
 

@@ -9,11 +9,11 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser
-from test_app import opened, tab
 
 from explorer.bench.browser import ROOT
 from explorer.bench.pictures import FOLDER, PICTURES, SIZE, THEMES, Picture, take
 from explorer.link import View
+from helpers import opened, tab
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NAMES = [picture.page.name for picture in PICTURES]

@@ -10,7 +10,8 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
-from conftest import alone
+from streamlit.proto.Delta_pb2 import Delta
+from streamlit.proto.Element_pb2 import Element
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from explorer.bench import links as module
@@ -20,10 +21,11 @@ from explorer.bench.links import MARKUP, misdrawn
 from explorer.bench.visitors import visit
 from explorer.navigation import ACCURACY, KERNELS
 from explorer.views.session import escape_markdown
+from helpers import alone
 
 
 def shown(**element: Any) -> ForwardMsg:
-    return ForwardMsg(delta={"new_element": element})
+    return ForwardMsg(delta=Delta(new_element=Element(**element)))
 
 
 @pytest.mark.parametrize("text", [text for text in MARKUP if text != "%3Cb%3E"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,16 +15,15 @@ from explorer.analysis.trace import trace
 from explorer.drawing.palette import colour
 from explorer.figures import inference
 from explorer.inference.addition import Contribution, addition, contributions
-from explorer.inference.device import Device
 from explorer.inference.images import open_image
 from explorer.inference.lesion import Lesion, lesion, steps, without
 from explorer.inference.preprocess import normalised, prepare
 from explorer.inference.samples import labelled, samples
+from helpers import CPU, frozen, name_of
 from resnet import ResNet, ResNetConfig, preset
-from resnet.weights import BUNDLED, FASHION_MNIST, bundled, load, randomly
+from resnet.weights import BUNDLED, FASHION_MNIST, bundled, load
 
-CPU = Device("cpu", "CPU")
-SMALL = {"layers": (2, 3), "planes": (8, 16), "num_classes": 7}
+SMALL: dict[str, Any] = {"layers": (2, 3), "planes": (8, 16), "num_classes": 7}
 CONFIGS = [
     ResNetConfig(**SMALL, block=block, order=order, shortcut=shortcut)
     for block in ("basic", "bottleneck")
@@ -33,16 +33,8 @@ CONFIGS = [
 ]
 
 
-def network(config: ResNetConfig) -> ResNet:
-    return randomly(config).requires_grad_(False)
-
-
 def picture(config: ResNetConfig, count: int = 1) -> Tensor:
     return torch.randn(count, config.in_channels, 64, 64, generator=torch.Generator().manual_seed(1))
-
-
-def name_of(config: ResNetConfig) -> str:
-    return f"{config.block} {config.order} {config.shortcut}"
 
 
 # -- blocks off ---------------------------------------------------------------------------
@@ -72,8 +64,8 @@ def test_what_cannot_be_off_is_what_changes_the_shape_of_a_plain_network(config:
 @pytest.mark.parametrize("config", [config for config in CONFIGS if config.shortcut != "C"], ids=name_of)
 def test_identity_blocks_that_are_off_are_not_there(config: ResNetConfig) -> None:
     """As a network without them; the input of a post-activation block is not negative, so that its ReLU changes nothing."""
-    model, image = network(config), picture(config, 2)
-    by_hand = deepcopy(model)
+    model, image = frozen(config), picture(config, 2)
+    by_hand: Any = deepcopy(model)
     by_hand.layer2 = nn.Sequential(by_hand.layer2[0], by_hand.layer2[2])
     by_hand.layer1 = nn.Sequential(by_hand.layer1[0])
     off = without(model, ["layer1.1", "layer2.1"])
@@ -83,17 +75,20 @@ def test_identity_blocks_that_are_off_are_not_there(config: ResNetConfig) -> Non
 
 @pytest.mark.parametrize("config", [config for config in CONFIGS if config.shortcut != "none"], ids=name_of)
 def test_a_projection_goes_on_alone(config: ResNetConfig) -> None:
-    model, image = network(config), picture(config)
+    model, image = frozen(config), picture(config)
     seen: dict[str, Tensor] = {}
 
     def watched(module: ResNet) -> Tensor:
-        handle = module.layer2[0].register_forward_hook(lambda _, args, output: seen.update(x=args[0], y=output))
+        handle = module.get_submodule("layer2.0").register_forward_hook(
+            lambda _, args, output: seen.update(x=args[0], y=output)
+        )
         module(image)
         handle.remove()
         return seen["y"]
 
     found = watched(without(model, ["layer2.0"]))
-    block, x = model.layer2[0], seen["x"]
+    block: Any = model.get_submodule("layer2.0")
+    x = seen["x"]
     if config.order == "post":
         expected = block.act(block.downsample(x))
     else:
@@ -103,20 +98,19 @@ def test_a_projection_goes_on_alone(config: ResNetConfig) -> None:
 
 @pytest.mark.parametrize("config", [config for config in CONFIGS if config.shortcut != "none"], ids=name_of)
 def test_a_block_with_an_empty_branch_changes_nothing(config: ResNetConfig) -> None:
-    model, image = network(config), picture(config)
+    model, image = frozen(config), picture(config)
     last = "conv3" if config.block == "bottleneck" else "conv2"
     for block in ("layer1.0", "layer2.0", "layer2.1"):
-        nn.init.zeros_(model.get_submodule(f"{block}.{last}").weight)
+        nn.init.zeros_(model.get_parameter(f"{block}.{last}.weight"))
         if config.order == "post":
-            norm = model.get_submodule(f"{block}.{last.replace('conv', 'bn')}")
-            for tensor in (norm.weight, norm.bias):
-                nn.init.zeros_(tensor)
+            for part in ("weight", "bias"):
+                nn.init.zeros_(model.get_parameter(f"{block}.{last.replace('conv', 'bn')}.{part}"))
     assert torch.equal(without(model, ["layer1.0", "layer2.0", "layer2.1"])(image), model(image))
 
 
 def test_the_model_is_left_alone_and_its_weights_are_shared() -> None:
     config = preset("seresnet50").with_(layers=(2, 2))[0]
-    model = network(config)
+    model = frozen(config)
     image, before = picture(config), {name: tensor.clone() for name, tensor in model.state_dict().items()}
     scores = model(image)
     off = without(model, ["layer1.1", "layer2.0"])
@@ -132,9 +126,9 @@ def test_the_model_is_left_alone_and_its_weights_are_shared() -> None:
 @pytest.mark.parametrize("off", ["layer1.2", "layer3.0", "conv1", "", "layer1"])
 def test_what_is_no_block_is_refused(off: str) -> None:
     with pytest.raises(ValueError, match="cannot be switched off"):
-        without(network(ResNetConfig(**SMALL)), ["layer1.0", off])
+        without(frozen(ResNetConfig(**SMALL)), ["layer1.0", off])
     with pytest.raises(ValueError, match=r"layer2\.0"):
-        without(network(ResNetConfig(**SMALL, shortcut="none")), ["layer2.0"])
+        without(frozen(ResNetConfig(**SMALL, shortcut="none")), ["layer2.0"])
 
 
 # -- inside the addition ------------------------------------------------------------------
@@ -143,13 +137,14 @@ def test_what_is_no_block_is_refused(off: str) -> None:
 @pytest.mark.parametrize("config", CONFIGS, ids=name_of)
 def test_branch_and_shortcut_are_the_blocks_own(config: ResNetConfig) -> None:
     """Against F and S called once more on the block's input."""
-    model, image = network(config), picture(config)
+    model, image = frozen(config), picture(config)
     found = contributions(model, image, CPU)
     if config.shortcut == "none":
         assert found == ()
         return
     assert [one.block for one in found] == list(config.blocks)
-    sequence, x = steps(model), image
+    sequence: dict[str, Any] = steps(model)
+    x = image
     for name, step in sequence.items():
         if name in config.blocks:
             one = found[config.blocks.index(name)]
@@ -165,6 +160,7 @@ def test_branch_and_shortcut_are_the_blocks_own(config: ResNetConfig) -> None:
             np.testing.assert_allclose(parts.shortcut, shortcut[0].numpy(), rtol=1e-5, atol=1e-6)
             assert np.array_equal(parts.branch + parts.shortcut, parts.total)
             if config.order == "post":
+                assert parts.activated is not None
                 assert np.array_equal(parts.activated, parts.total.clip(min=0))
             else:
                 assert parts.activated is None
@@ -175,7 +171,7 @@ def test_branch_and_shortcut_are_the_blocks_own(config: ResNetConfig) -> None:
 
 def test_a_block_that_is_off_still_shows_what_it_would_add() -> None:
     config = ResNetConfig(**SMALL)
-    model, image = network(config), picture(config)
+    model, image = frozen(config), picture(config)
     off = without(model, ["layer1.0"])
     before, after = (addition(one, image, "layer1.0", CPU) for one in (model, off))
     assert np.array_equal(before.branch, after.branch)

@@ -12,7 +12,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import soon
 
 from explorer.bench.browser import ROOT
 from explorer.inference.turns import Turn
@@ -28,6 +27,7 @@ from explorer.sharing.scheduler import (
     FairShare,
 )
 from explorer.sharing.store import Store
+from helpers import soon
 from resnet import confined, hub
 from resnet.confined import Places
 

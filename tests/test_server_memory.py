@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import pytest
-from test_app import APP, looked, tab
 
 from explorer.bench.browser import ROOT
 from explorer.inference.preprocess import prepare
@@ -15,6 +14,7 @@ from explorer.sharing.footprint import weight
 from explorer.sharing.store import RESULTS
 from explorer.views.cached import device
 from explorer.views.inference import pictures, running
+from helpers import SCRIPT, looked, tab
 from resnet.weights import BUNDLED, bundled
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -114,7 +114,7 @@ print(json.dumps({"before": before, "most": max(most), "after": held(), "kept": 
 def test_memory_comes_back_when_a_person_leaves() -> None:
     """Ten pictures of 1024 pixels, twice, in a process of its own."""
     answer = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(APP), "1024", "1024"],
+        [sys.executable, "-c", MEASURE, str(SCRIPT), "1024", "1024"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -7,13 +7,13 @@ import inspect
 from typing import Any
 
 import pytest
-from conftest import alone
-from strangers import RERUN, Runtime, Told, ended, request, said, talk
 from streamlit import config
 from streamlit.runtime.memory_session_storage import MemorySessionStorage
 
 from explorer.guard.middleware import Guard
 from explorer.sharing.store import RESULTS
+from helpers import alone
+from strangers import RERUN, Runtime, Told, ended, request, said, talk
 
 
 @pytest.mark.parametrize(("code", "kept"), [(1000, False), (1001, False), (1009, False), (1005, True), (1006, True)])

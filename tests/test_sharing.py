@@ -30,8 +30,7 @@ from streamlit.runtime.media_file_manager import MediaFileManager
 from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
 from streamlit.runtime.scriptrunner import RerunData, RerunException, StopException
 from streamlit.testing.v1 import AppTest, app_test, util
-from test_app import APP, captions, held, hold, opened, run, texts
-from torch import Tensor, nn
+from torch import Tensor
 
 from explorer.analysis.trace import trace
 from explorer.experiments.gradients import trained
@@ -56,15 +55,14 @@ from explorer.views import session as session_view
 from explorer.views.experiments import gradients as gradient_view
 from explorer.views.experiments import identity as identity_view
 from explorer.views.inference import checkpoint, lesion, pictures, receptive_field
+from helpers import CPU, SCRIPT, SMALL, captions, closed, held, hold, hooks, opened, run, shown, texts, turned_to
 from resnet import ConfigError, ResNet, ResNetConfig, preset
 from resnet.confined import Places
 from resnet.weights import BUNDLED, bundled, load, own_weights, random_weights, randomly, torchvision_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-CPU = Device("cpu", "this CPU")
 SHIPPED = bundled(BUNDLED["resnet20"])[0]
-SMALL = ResNetConfig(block="basic", layers=(2, 2), planes=(8, 16), num_classes=10, stem="3x3", stem_pool="none")
 
 
 @pytest.fixture(autouse=True)
@@ -76,22 +74,9 @@ def _often_interrupted() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-@pytest.fixture
-def fresh() -> Iterator[Callable[[], None]]:
-    """Forgets what this server knows, now and whenever it is called."""
-    RESULTS.clear()
-    yield RESULTS.clear
-    RESULTS.clear()
-
-
 def sneaker() -> Tensor:
     sample = next(sample for sample in samples() if sample.label == "Sneaker")
     return prepare(open_image(sample.open()), SHIPPED.data.preprocessing).tensor
-
-
-def hooks(network: nn.Module) -> list[str]:
-    """The modules that carry hooks."""
-    return [name for name, module in network.named_modules() if module._forward_hooks or module._forward_pre_hooks]
 
 
 # -- one network --------------------------------------------------------------------------
@@ -613,13 +598,14 @@ def test_what_follows_from_the_rest_is_no_part_of_a_key(fresh: Callable[[], None
     assert joined("a", ["another"], "c") == "abc"
     assert joined("b", ["b"], "c") == "bbc"
     (key, _) = [key for key, work in RESULTS._works.items() if work.value in ("abc", "bbc")]
+    assert isinstance(key, tuple)
     assert key[1:] == ("a", "c")
     with pytest.raises(AssertionError, match="by place"):
         joined("a", ["b"], c="d")
 
 
 def test_a_broken_result_is_not_kept_and_the_next_one_tries(fresh: Callable[[], None]) -> None:
-    answers = iter([RuntimeError("broken"), "whole"])
+    answers: Iterator[Any] = iter([RuntimeError("broken"), "whole"])
 
     @cached.shared()
     def fails(name: str) -> str:
@@ -722,14 +708,10 @@ def test_a_shared_figure_is_drawn_and_left_alone(fresh: Callable[[], None]) -> N
 
 def session(page: str, form: Device | None = None, **query: str) -> AppTest:
     """A person at a page, who chose a precision and a layout before."""
-    app = AppTest.from_file(str(APP), default_timeout=120)
-    app.query_params.update(query)
+    app = closed(**query)
     if form:
         hold(app, form=form)
-    app.run()
-    app.switch_page(f"../pages/{page}.py").run()
-    assert not app.exception, app.exception
-    return app
+    return turned_to(app, page)
 
 
 def branch_norm(app: AppTest) -> str:
@@ -741,7 +723,7 @@ def branch_norm(app: AppTest) -> str:
     "changes", [{"half": True}, {"channels_last": True}, {"half": True, "channels_last": True}], ids=str
 )
 @pytest.mark.parametrize("first", [True, False])
-def test_an_addition_is_that_of_the_form(first: bool, changes: dict[str, bool], fresh: Callable[[], None]) -> None:
+def test_an_addition_is_that_of_the_form(first: bool, changes: dict[str, Any], fresh: Callable[[], None]) -> None:
     """‖F‖ of a bf16 session beside one in fp32, by a network of its own; 72.14 and 72.40 on most processors."""
     plain = cached.places()[0]
     form = replace(plain, **changes)
@@ -774,7 +756,12 @@ def test_a_lesion_is_of_the_class_that_the_form_names(
     else:
         pytest.skip("no sample is so near a tie on this processor")
     drawn: list[lesion.Series] = []
-    monkeypatch.setattr(inference, "lesion_figure", lambda found, *rest: drawn.append(found) or figure(found, *rest))
+
+    def draw(found: lesion.Series, *rest: Any) -> Any:
+        drawn.append(found)
+        return figure(found, *rest)
+
+    monkeypatch.setattr(inference, "lesion_figure", draw)
     for each in (plain, half):
         query = {"preset": "resnet18", "weights": "random", "size": "32", "picture": sample.name, "tab": "Blocks off"}
         app = session("inference", each, **query)
@@ -839,7 +826,7 @@ class Choice:
     appended: str = "3-1"
 
     def open(self) -> AppTest:
-        app = AppTest.from_file(str(APP), default_timeout=120)
+        app = AppTest.from_file(str(SCRIPT), default_timeout=120)
         for name in ("preset", "size", "shortcut", "weights", "picture", "off", "at", "unit", "tab", "appended"):
             if value := getattr(self, name):
                 app.query_params[name] = value
@@ -848,10 +835,7 @@ class Choice:
         app.session_state["invert"] = self.invert
         if self.explained:
             app.query_params["class"] = self.explained
-        app.run()
-        app.switch_page(f"../pages/{self.page}.py").run()
-        assert not app.exception, (self, app.exception)
-        return app
+        return turned_to(app, self.page)
 
 
 TABS = ("Activations", "Inside the addition", "Receptive field", "Attribution", "Weights", "Several pictures")
@@ -882,21 +866,6 @@ def pairs(draw: st.DrawFn) -> tuple[Choice, Choice]:
     name = draw(st.sampled_from([name for name in OTHERS if name != "page"]))
     second = replace(first, **{name: draw(OTHERS[name].filter(lambda value: value != getattr(first, name)))})
     return tuple(replace(one, page="experiments" if one.tab == "Identity" else "inference") for one in (first, second))  # type: ignore[return-value]
-
-
-def shown(app: AppTest) -> list[str]:
-    """All that a page shows, but for how long something took and what this session's elements and files are called."""
-    found: list[str] = []
-
-    def walk(node: Any) -> None:
-        proto = getattr(node, "proto", None)
-        if proto is not None:
-            found.append(re.sub(r'\$\$ID-\w+|deferred_file_id: "[^"]*"|[\d,]+ ms on|about [\d,]+ s', "", str(proto)))
-        for child in getattr(node, "children", {}).values():
-            walk(child)
-
-    walk(app._tree)
-    return [text for text in found if text]  # a bar that is done leaves an empty place
 
 
 def at_once(people: tuple[Choice, ...]) -> list[list[str]]:

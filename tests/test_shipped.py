@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,7 @@ def test_shipped_weights_that_are_damaged_are_a_sentence(
     sentence = (
         f"resnet20.safetensors {verb}: it ships with this app, so install that again; random weights work without it."
     )
+    read: Callable[[], object]
     for read in (lambda: bundled(BUNDLED["resnet20"]), lambda: available(BUNDLED["resnet20"], (28, 28))):
         with pytest.raises(WeightsError) as caught:
             read()

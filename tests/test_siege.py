@@ -14,12 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import alone
 
 from explorer.bench.hostile import siege
 from explorer.bench.hostile.attacks import ATTACKS, Attack
 from explorer.bench.hostile.siege import Result, Scene, processes
 from explorer.cli import main
+from helpers import alone
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc")
 

@@ -12,7 +12,6 @@ from urllib.parse import parse_qsl, urlencode
 import pytest
 from hypothesis import example, find, given, settings
 from hypothesis import strategies as st
-from test_config import configs
 
 from explorer.analysis.compare import common_size
 from explorer.analysis.parts import switchable
@@ -25,6 +24,7 @@ from explorer.views.inference.pictures import from_sample
 from explorer.views.inference.running import run_with
 from explorer.views.network import selected_layer
 from explorer.views.session import escape_markdown
+from helpers import configs
 from resnet import OPTIONS, PRESETS, ConfigError, ResNetConfig, preset
 from resnet.options import to_text
 from resnet.weights import BUNDLED, bundled
@@ -57,12 +57,18 @@ EXAMPLES = {
     "tab": "Receptive field",
     "explained": "Bag",
 }
+
+
+def texts_like(text: str) -> Callable[[ResNetConfig], st.SearchStrategy[str]]:
+    return lambda config: st.just(text) | st.text(max_size=100)
+
+
 STRATEGIES: dict[str, Callable[[ResNetConfig], st.SearchStrategy[Any]]] = {
     "image_size": sizes,
     "pinned": lambda config: st.none() | st.just(ResNetConfig()) | configs(),
     "others": lambda config: st.lists(st.just(ResNetConfig()) | configs(), max_size=MOST_OTHERS).map(tuple),
     "off": switched_off,
-    **{name: lambda config, text=text: st.just(text) | st.text(max_size=100) for name, text in EXAMPLES.items()},
+    **{name: texts_like(text) for name, text in EXAMPLES.items()},
 }
 """How each field of a view but its configuration is drawn."""
 

@@ -35,7 +35,7 @@ def plain(value: Any) -> Any:
 def test_what_was_used_longest_ago_is_forgotten_first(size: int, uses: list[tuple[bool, int]]) -> None:
     """Against a list in order of use, with results that weigh the same."""
     each = weight("result 0", 0)
-    store, order = Store(size * each), []
+    store, order = Store(size * each), list[int]()
     for look, key in uses:
         if look:
             assert store.get(key) == (f"result {key}" if key in order else None)
@@ -65,7 +65,7 @@ class Waiter:
     """Somebody who waits, and what they are told."""
 
     def __init__(self, ends: BaseException | None = None) -> None:
-        self.waits, self.told, self.ends = threading.Event(), [], ends
+        self.waits, self.told, self.ends = threading.Event(), list[float](), ends
 
     def __call__(self, share: float) -> None:
         self.told.append(share)
@@ -152,12 +152,12 @@ def test_no_result_is_not_kept() -> None:
 
 class Pair(NamedTuple):
     name: str
-    values: np.ndarray
+    values: Any
 
 
 @dataclass(frozen=True, eq=False)
 class Holder:
-    by_name: dict[str, Pair]
+    by_name: dict[str, Any]
     count: int = 0
 
 
@@ -272,7 +272,12 @@ def test_what_a_download_made_of_a_file_goes_when_somebody_leaves() -> None:
         store.compute(key, plain(array(1)), never, "")
     with ThreadPoolExecutor(1) as pool:
         begun, go = threading.Event(), threading.Event()
-        late = pool.submit(store.compute, ("late", mine), lambda _: begun.set() or (go.wait(30) and array(1)), never)
+
+        def slowly(_: Any) -> Any:
+            begun.set()
+            return go.wait(30) and array(1)
+
+        late = pool.submit(store.compute, ("late", mine), slowly, never)
         assert begun.wait(30)
         store.leave("a")
         go.set()

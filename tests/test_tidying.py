@@ -6,7 +6,9 @@ import gc
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
@@ -25,17 +27,21 @@ from explorer.sharing.tidying import Tidying
     ids=["once", "soon after", "again and again"],
 )
 def test_memory_is_given_back_once_for_all_who_ask(
-    asked: list[int], given: list[int], collected: list[int], monkeypatch: pytest.MonkeyPatch
+    asked: list[float], given: list[float], collected: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Soon, and again when pages that were being drawn are through; garbage is looked for twice a minute."""
-    now, threads, gave, looked = [0.0], [], [], []
+    now, threads, gave, looked = [0.0], list[Callable[[], None]](), list[float](), list[float]()
 
     def sleep(seconds: float) -> None:
         now[0] += seconds
         for _ in range(asked.count(now[0])):
             tidying()
 
-    monkeypatch.setattr(threading, "Thread", lambda target, **_: threads.append(target) or MagicMock())
+    def thread(target: Callable[[], None], **_: Any) -> MagicMock:
+        threads.append(target)
+        return MagicMock()
+
+    monkeypatch.setattr(threading, "Thread", thread)
     tidying = Tidying(lambda: gave.append(now[0]), lambda: looked.append(now[0]), sleep, lambda: now[0])
     tidying()
     tidying()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import pickle
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -19,7 +17,6 @@ import torchinfo
 import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_config import configs, narrow
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
@@ -29,48 +26,40 @@ from explorer.analysis.cost import macs_formula, params_formula
 from explorer.analysis.layers import IMAGE, Layer, Op
 from explorer.analysis.receptive_field import Field, union
 from explorer.analysis.trace import COLUMNS, OPERATIONS, Trace, operation, reservable, trace, trace_module
+from helpers import (
+    DILATES,
+    PAPER,
+    PRE,
+    TABLE_6,
+    TIMM,
+    configs,
+    every_choice,
+    narrow,
+    outputs_of,
+    positive,
+    reference,
+    small,
+)
 from resnet import OPTIONS, PRESETS, ConfigError, ResNet, ResNetConfig, build, preset
 from resnet.blocks import Block
 from resnet.config import block_path, stage_and_index
 from resnet.sizes import least_side
 
-REFERENCE = Path(__file__).parent / "reference"
-
-
-def reference(name: str) -> dict[str, Any]:
-    return json.loads((REFERENCE / f"{name}.json").read_text(encoding="utf-8"))
-
-
-TIMM = reference("timm_resnets")["models"]
 TORCHVISION = {name: facts for name, facts in reference("torchvision_resnets")["models"].items() if name in PRESETS}
 DILATED = reference("torchvision_resnets")["constructor"]["macs_resnet50_224"]
-PAPER = reference("paper_tables")
 FIELDS = reference("receptive_fields")
 SPECIAL = ("ecaresnet50d_pruned", "ecaresnet101d_pruned", "test_resnet")
 """Networks of timm whose widths differ from block to block, which no configuration expresses."""
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """The tensors are small: on a busy machine threads would only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def variant(name: str, **changes: Any) -> ResNetConfig:
     return preset(name).with_(**changes)[0]
 
 
-def small(**given: Any) -> ResNetConfig:
-    return ResNetConfig(**{"layers": (1, 2), "planes": (8, 16), "num_classes": 7, **given})
-
-
 BASIC: dict[str, Any] = {"block": "basic"}
 V1: dict[str, Any] = {"stride_in": "1x1"}
-PRE: dict[str, Any] = {"order": "pre"}
-DILATES = ResNetConfig(layers=(1, 1, 2, 1), planes=(8, 16, 24, 32), output_stride=8, num_classes=7)
 
 
 def stage_end(traced: Trace, stage: str) -> Layer:
@@ -135,9 +124,6 @@ def test_table_1(depth: str) -> None:
     assert [end.out_shape[0] for end in ends[1:5]] == table[
         "basic_widths" if row["block"] == "basic" else "bottleneck_out"
     ]
-
-
-TABLE_6 = PAPER["table6_cifar10"]["exact_params_and_macs_32x32"]
 
 
 @pytest.mark.parametrize("depth", TABLE_6)
@@ -347,30 +333,6 @@ def test_a_sum_sees_what_either_summand_sees() -> None:
 def test_summands_on_different_grids_are_refused() -> None:
     with pytest.raises(ValueError, match="2 and 4 pixels apart"):
         union(Field(3, 2, 0), Field(3, 4, 0))
-
-
-def positive(config: ResNetConfig) -> nn.Module:
-    """The network such that each unit's gradient is positive at all that it sees.
-
-    Weights are positive, and average pooling stands for max pooling, whose gradient reaches one position only.
-    """
-    network = build(config).double().eval()
-    for name, module in list(network.named_modules()):
-        if isinstance(module, nn.Conv2d):
-            nn.init.constant_(module.weight, 1 / module.weight[0].numel())
-        if isinstance(module, nn.MaxPool2d):
-            network.set_submodule(name, nn.AvgPool2d(module.kernel_size, module.stride, module.padding))
-    return network
-
-
-def outputs_of(network: nn.Module, image: Tensor, names: list[str]) -> dict[str, Tensor]:
-    outputs: dict[str, Tensor] = {}
-    for name in names:
-        network.get_submodule(name).register_forward_hook(
-            lambda module, inputs, output, name=name: outputs.update({name: output})
-        )
-    network(image)
-    return outputs
 
 
 DILATED_8: dict[str, Any] = {"layers": (1, 1, 2, 2), "planes": (2, 3, 4, 5), "output_stride": 8}
@@ -658,17 +620,6 @@ def test_a_hidden_operation_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # -- operations have names ----------------------------------------------------------------
-
-
-def every_choice() -> list[ResNetConfig]:
-    """Every choice of every option, post- and pre-activation, dilated too: each kind of module occurs."""
-    found = []
-    for order in ({}, PRE):
-        found.append(small(drop_path=0.5, **order))
-        for name, option in OPTIONS.items():
-            found += [small(**(order | {name: choice})) for choice in option.choices]
-            found += [DILATES.with_(**(order | {name: choice}))[0] for choice in option.choices]
-    return list(dict.fromkeys(found))
 
 
 def shortened() -> Iterator[ResNetConfig]:

@@ -242,7 +242,8 @@ def test_training_from_files_to_checkpoint(folder: Path, tmp_path: Path, capsys:
     assert checkpoint.accuracy == accuracy(network, *fashion_mnist(folder, train=False))
     assert "of 60 test images" in capsys.readouterr().out
     torch.manual_seed(3)
-    assert not torch.equal(network.conv1.weight, build(BUNDLED["resnet20"]).conv1.weight)
+    untrained = build(BUNDLED["resnet20"])
+    assert not torch.equal(network.get_parameter("conv1.weight"), untrained.get_parameter("conv1.weight"))
 
 
 def test_a_checkpoint_goes_into_the_current_folder(

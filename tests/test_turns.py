@@ -22,21 +22,18 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import IntegratedGradients
-from conftest import soon
 from PIL import Image
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime.scriptrunner import RerunData
 from streamlit.testing.v1 import AppTest, app_test
 from streamlit.testing.v1.local_script_runner import LocalScriptRunner
-from test_app import opened, said
-from test_app import tab as at_tab
 from torch import Tensor, nn
 
 from explorer.analysis.trace import trace
+from explorer.bench.browser import ROOT
 from explorer.experiments import gradients
 from explorer.inference import attribution, latency, limits, preprocess, turns
 from explorer.inference.attribution import STEPS, grad_cam, integrated_gradients, together
-from explorer.inference.device import Device
 from explorer.inference.effective_field import effective_field
 from explorer.inference.limits import check_gradients, check_runnable
 from explorer.inference.predict import predict
@@ -47,17 +44,17 @@ from explorer.sharing.holdings import Holdings
 from explorer.sharing.scheduler import FairShare
 from explorer.sharing.store import Store
 from explorer.sharing.threads import single_thread
+from helpers import CPU, frozen, hooks, opened, said, soon
+from helpers import tab as at_tab
 from resnet import ResNet, ResNetConfig, preset
 from resnet.weights import Preprocessing, random_weights, randomly
 
-CPU = Device("cpu", "CPU")
 SMALL = ResNetConfig(layers=(1, 1), planes=(4, 8), stem_width=4, num_classes=5)
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
 def network() -> ResNet:
-    return randomly(SMALL).requires_grad_(False)
+    return frozen(SMALL)
 
 
 @pytest.fixture
@@ -71,10 +68,6 @@ def picture(side: int = 32, channels: int = 3) -> Tensor:
     return torch.randn(1, channels, side, side, generator=torch.Generator().manual_seed(0))
 
 
-def hooks(model: nn.Module) -> int:
-    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
-
-
 # -- turns --------------------------------------------------------------------------------
 
 
@@ -84,7 +77,7 @@ def test_first_come_first_served_beside_one_who_asks_in_a_loop() -> None:
 
     def loop() -> None:
         for number in range(3):
-            ONE_AT_A_TIME.run(lambda number=number: order.append(f"loop {number}"))
+            ONE_AT_A_TIME.run(partial(order.append, f"loop {number}"))
 
     def ask(function: Callable[[], object]) -> Future[Any]:
         """The function's thread, once it stands in line."""
@@ -202,7 +195,12 @@ class Leaves(BaseException):
 def held(other: ThreadPoolExecutor) -> Iterator[threading.Event]:
     """A pass of somebody else's, which goes on when the event is set."""
     begun, go = threading.Event(), threading.Event()
-    turn = other.submit(ONE_AT_A_TIME.run, lambda: begun.set() or go.wait(60))
+
+    def work() -> None:
+        begun.set()
+        go.wait(60)
+
+    turn = other.submit(ONE_AT_A_TIME.run, work)
     assert begun.wait(30)
     yield go
     go.set()
@@ -218,11 +216,11 @@ def test_who_leaves_takes_their_turn_out_of_the_line(held: threading.Event, monk
     class Picture:
         pass
 
-    mine, ran = Picture(), []
+    mine, ran = Picture(), list[Picture]()
     seen = weakref.ref(mine)
     monkeypatch.setattr(turns, "waiting", leave, raising=False)
     with pytest.raises(Leaves):
-        ONE_AT_A_TIME.run(lambda mine=mine: ran.append(mine))
+        ONE_AT_A_TIME.run(partial(ran.append, mine))
     del mine
     gc.collect()
     assert seen() is None
@@ -305,7 +303,11 @@ def eventually(holds: Callable[[], bool]) -> None:
 
 def others_pass(network: ResNet, other: ThreadPoolExecutor) -> Callable[[float], None]:
     """A progress that waits until somebody else's pass is through."""
-    return lambda share: other.submit(predict, network, picture(), CPU).result(30) and None
+
+    def progress(share: float) -> None:
+        other.submit(predict, network, picture(), CPU).result(30)
+
+    return progress
 
 
 def many_steps(network: ResNet, progress: Callable[[float], None]) -> list[Callable[[], object]]:
@@ -339,7 +341,7 @@ def test_an_interruption_ends_the_work_at_its_next_step(number: int, network: Re
         many_steps(network, stop)[number]()
     assert len(told) == 1
     assert told[0] < 1
-    assert hooks(network) == 0
+    assert not hooks(network)
     assert predict(network, picture(), CPU).finite
 
 
@@ -447,7 +449,7 @@ def test_a_large_pass_is_watched_at_each_convolution_and_a_small_one_never(netwo
     assert len(looks) == convolutions
     grad_cam(network, picture(128), ["conv1"], 0, CPU)
     assert len(looks) == 3 * convolutions - 1  # there and back, as far as conv1
-    assert hooks(network) == 0
+    assert not hooks(network)
 
 
 @pytest.mark.parametrize(
@@ -469,7 +471,7 @@ def test_the_watch_ends_a_pass(limit: str, words: str, network: ResNet, monkeypa
             strict.setattr(turns, "MAX_GROWTH_BYTES", 2**50)
         with pytest.raises(TooLargeError, match=rf"^A picture of 3×128×128 through .* was stopped .* {words}"):
             predict(network, picture(128), CPU)
-    assert hooks(network) == 0
+    assert not hooks(network)
     assert predict(network, picture(128), CPU).finite
 
 

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import alone
-from strangers import Runtime, Told, answered, never, put, request, turns
 
 from explorer.guard import uploads
 from explorer.guard.middleware import Guard
+from helpers import alone
+from strangers import Runtime, Told, answered, never, put, request, turns
 
 
 def test_uploads_have_a_bound_together(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,21 +10,10 @@ import torch
 import torchvision
 from torch import nn
 
+from helpers import FAMILY
 from resnet import ResNet, ResNetConfig, build, preset
 from resnet.weights import available, load, randomly, torchvision_weights
 
-FAMILY = [
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "resnet101",
-    "resnet152",
-    "resnext50_32x4d",
-    "resnext101_32x8d",
-    "resnext101_64x4d",
-    "wide_resnet50_2",
-    "wide_resnet101_2",
-]
 TINY = ResNetConfig(
     layers=(1,), planes=(4,), block="basic", stem="3x3", stem_pool="none", in_channels=1, num_classes=10
 )

@@ -128,7 +128,8 @@ def activation(model: ResNet, picture: Tensor, layer: str, device: Device) -> np
 
 def by_strength(maps: np.ndarray) -> np.ndarray:
     """Channel numbers of C×H×W by mean magnitude, the strongest first."""
-    return np.argsort(-np.nan_to_num(np.abs(maps).mean((1, 2))), kind="stable")
+    with np.errstate(over="ignore", invalid="ignore"):  # activations of a network that overflows are shown as such
+        return np.argsort(-np.nan_to_num(np.abs(maps).mean((1, 2))), kind="stable")
 
 
 class Statistics(NamedTuple):
@@ -142,6 +143,7 @@ class Statistics(NamedTuple):
 
 
 def statistics(maps: np.ndarray) -> Statistics:
-    return Statistics(
-        float(maps.mean()), float(maps.std()), float(maps.min()), float(maps.max()), float((maps == 0).mean())
-    )
+    with np.errstate(over="ignore", invalid="ignore"):
+        return Statistics(
+            float(maps.mean()), float(maps.std()), float(maps.min()), float(maps.max()), float((maps == 0).mean())
+        )

@@ -18,7 +18,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from queue import SimpleQueue
@@ -265,7 +265,7 @@ class Apart:
         self._users = set[int]()
         self._dropped: deque[int] = deque()
 
-    def run(self, function: Callable[..., Iterator[Item]], *arguments: Any) -> Iterator[Item]:
+    def run(self, function: Callable[..., Iterator[Item]], *arguments: Any) -> Generator[Item, None, None]:
         """The items of `function(*arguments)`, each made when it is asked for. Function, arguments and items are pickled.
 
         Raises:
