@@ -60,7 +60,8 @@ def test_settings_read_back(one: Settings) -> None:
 def test_a_link_holds_settings(one: Settings) -> None:
     text = one.to_text()
     assert len(text) <= LONGEST
-    query = urlencode(replace(View(), **{one.key: text}).to_query())
+    given: dict[str, Any] = {one.key: text}
+    query = urlencode(replace(View(), **given).to_query())
     assert getattr(View.from_query(dict(parse_qsl(query))), one.key) == text
 
 
