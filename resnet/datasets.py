@@ -26,7 +26,7 @@ class Preprocessing:
     std: tuple[float, ...]
     fit: bool = False
     bright_on_dark: bool = False
-    """Trained on bright objects on black: a picture with a bright border is inverted first."""
+    """Trained on bright objects on black: an image with a bright border is inverted first."""
 
     @property
     def size(self) -> tuple[int, int]:

@@ -70,7 +70,7 @@ class Weights:
 
     @property
     def source(self) -> tuple[str, ResNetConfig, str, str]:
-        """What the network depends on: not on the pictures, nor on their size."""
+        """What the network depends on: not on the images, nor on their size."""
         return self.key, self.config, self.url, self.digest
 
 
@@ -156,7 +156,7 @@ def own_weights(config: ResNetConfig, image_size: tuple[int, int], name: str, di
 
 
 def random_weights(config: ResNetConfig, image_size: tuple[int, int]) -> Weights:
-    """Untrained weights: what the architecture alone does to a picture."""
+    """Untrained weights: what the architecture alone does to an image."""
     channels = config.in_channels
     preprocessing = Preprocessing(min(image_size), image_size, (0.5,) * channels, (0.25,) * channels)
     data = DataSet("nothing", "", "", preprocessing, Numbered(config.num_classes))

@@ -29,7 +29,7 @@ from explorer.bench.browser import IDLE, ROOT
 from explorer.bench.visitors import FINISHED, unescaped
 from explorer.inference.device import Device
 from explorer.inference.samples import samples
-from explorer.sharing.jobs import Line, Status
+from explorer.sharing.jobs import JobQueue, Status
 from explorer.views.session import Hand, Held
 from resnet import OPTIONS, ConfigError, ResNet, ResNetConfig, build
 from resnet.weights import FASHION_MNIST, randomly
@@ -70,9 +70,9 @@ def soon(true: Callable[..., object]) -> None:
         time.sleep(0.002)
 
 
-def status_of(line: Line[Item], key: Hashable, who: str) -> Status:
+def status_of(queue: JobQueue[Item], key: Hashable, who: str) -> Status:
     """How a job stands that somebody started."""
-    found = line.look(key, who)
+    found = queue.look(key, who)
     assert found is not None
     return found
 
@@ -291,7 +291,7 @@ def typed_into(app: AppTest, key: str, text: str) -> AppTest:
 
 
 def look_at(app: AppTest, **changes: Any) -> AppTest:
-    """Another picture, tab or block that is off, as a click would choose it."""
+    """Another image, tab or block that is off, as a click would choose it."""
     app.session_state["view"] = replace(app.session_state["view"], **changes)
     return run(app)
 

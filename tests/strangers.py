@@ -22,7 +22,7 @@ class Runtime:
     def __init__(self) -> None:
         self.active: list[str] = ["a"]
         self.closed: list[str] = []
-        self.state = {"a": {"brought": "a picture"}}
+        self.state = {"a": {"brought": "an image"}}
         self.fragments = {"a": {"panels": "what draws them"}}
         self.uploaded_file_mgr = MemoryUploadedFileManager("")
         self._session_mgr = SimpleNamespace(

@@ -156,7 +156,7 @@ def test_summary_holds_layers_and_totals(capsys: pytest.CaptureFixture[str]) -> 
     assert "ResNet-50 at 224×224, depth 50" in lines
     assert re.search(r"parameters +25,557,032\n", out)
     assert re.search(r"MACs +4,089,184,256\n", out)
-    assert re.search(r"receptive field +427 px, jump 32, start -213\n", out)
+    assert re.search(r"receptive field +427 px, effective stride 32, start -213\n", out)
 
 
 def test_summary_says_what_the_figures_mean(capsys: pytest.CaptureFixture[str]) -> None:
@@ -718,7 +718,7 @@ def test_a_terminal_gets_tables(columns: int) -> None:
     lines = re.sub(r"\x1b\[[\d;]*m", "", shown).splitlines()
     assert max(map(len, lines)) <= columns
     (head,) = (line for line in lines if line.startswith("Layer"))
-    assert ("Jump" in head) == (columns == 140)
+    assert ("Effective stride" in head) == (columns == 140)
     for layer in trace(preset("resnet18")).layers:
         (line,) = (line for line in lines if line.split(" ")[0] == layer.name)
         assert f"{layer.params:,}" in line

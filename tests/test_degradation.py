@@ -42,7 +42,8 @@ from explorer.experiments.degradation import (
 from explorer.figures.degradation import COLOURS, run_figure, spread_figure
 from explorer.inference.samples import labelled
 from explorer.link import View
-from explorer.sharing.jobs import DONE, STOPPED, Apart, Line
+from explorer.sharing.jobs import DONE, STOPPED, JobQueue
+from explorer.sharing.worker import WorkerProcess
 from explorer.views.experiments import degradation as page
 from helpers import captions, click, link, opened, run, said, select, status_of, tab, texts
 from resnet import ConfigError, build, preset
@@ -205,17 +206,17 @@ def test_what_others_draw_meanwhile_changes_nothing(tiny):
 
 
 def test_stopped_and_resumed_in_line_is_the_same_as_at_one_go(tiny):
-    line: Line[Step] = Line()
-    line.start(TINY, "anna", lambda: train(TINY))
-    while not status_of(line, TINY, "anna").items:
+    queue: JobQueue[Step] = JobQueue()
+    queue.start(TINY, "anna", lambda: train(TINY))
+    while not status_of(queue, TINY, "anna").items:
         time.sleep(0.001)
-    assert line.stop(TINY, "anna")
-    stopped = status_of(line, TINY, "anna")
+    assert queue.stop(TINY, "anna")
+    stopped = status_of(queue, TINY, "anna")
     assert stopped.state == STOPPED
     assert len(stopped.items) < TINY.total
-    line.start(TINY, "anna", lambda: train(TINY))
+    queue.start(TINY, "anna", lambda: train(TINY))
     end = time.monotonic() + 60
-    while (found := status_of(line, TINY, "anna")).state != DONE:
+    while (found := status_of(queue, TINY, "anna")).state != DONE:
         assert time.monotonic() < end
         time.sleep(0.01)
     assert [c.losses for c in gathered(TINY, found.items).curves] == [c.losses for c in tiny.curves]
@@ -236,8 +237,8 @@ def test_steps_bound_the_training_whatever_the_epochs(one_thread):
 
 
 def test_another_process_gives_the_same_curves(tiny):
-    apart = gathered(TINY, Apart().run(train, TINY))
-    assert [(c.losses, c.accuracy) for c in apart.curves] == [(c.losses, c.accuracy) for c in tiny.curves]
+    worker = gathered(TINY, WorkerProcess().run(train, TINY))
+    assert [(c.losses, c.accuracy) for c in worker.curves] == [(c.losses, c.accuracy) for c in tiny.curves]
 
 
 def test_time_left_falls_to_nothing(tiny):
@@ -409,17 +410,17 @@ def test_the_second_waits_in_line_and_both_can_stop():
     first, second = degradation_page(training=long.to_text()), degradation_page(training=short.to_text())
     click(first, "Start")
     run(second)
-    assert "yours will wait in line" in " ".join(texts(second))
+    assert "yours will wait in the queue" in " ".join(texts(second))
     click(second, "Start")
     (bar,) = second.get("progress")
-    assert bar.proto.text.startswith("In line: 1 run comes before this one.")
+    assert bar.proto.text.startswith("In the queue: 1 run comes before this one.")
     click(first, "Stop")
     (bar,) = first.get("progress")
     assert bar.proto.text.startswith("Stopped. ")
     finished(second)
     click(first, "Resume")
     click(first, "Stop")
-    assert status_of(page.LINE, long, "test").state == STOPPED
+    assert status_of(page.QUEUE, long, "test").state == STOPPED
 
 
 def test_settings_go_into_the_link():

@@ -23,21 +23,21 @@ from explorer.inference.preprocess import prepare
 from explorer.sharing.holdings import NoRoomError
 from explorer.views import cached, components
 from explorer.views.architecture import others, table
-from explorer.views.inference import pictures
+from explorer.views.inference import images
 from helpers import looked, opened, tab
 from resnet import preset
 from resnet.weights import BUNDLED, bundled, load
 
 
 @pytest.mark.browser
-def test_the_numbers_behind_a_picture(visit) -> None:
+def test_the_numbers_behind_a_image(visit) -> None:
     """What a browser gets, twice from one button, is the layer's output."""
     visit.open(
-        "/inference?" + urlencode({"preset": "resnet20_fashion", "at": "layer2.0.conv1", "picture": "0000-ankle-boot"})
+        "/inference?" + urlencode({"preset": "resnet20_fashion", "at": "layer2.0.conv1", "image": "0000-ankle-boot"})
     )
     weights = bundled(BUNDLED["resnet20"])[0]
-    chosen = pictures.from_sample(next(sample for sample in pictures.samples() if sample.name == "0000-ankle-boot"))
-    seen = chosen.made(lambda picture: prepare(picture, weights.data.preprocessing))
+    chosen = images.from_sample(next(sample for sample in images.samples() if sample.name == "0000-ankle-boot"))
+    seen = chosen.made(lambda image: prepare(image, weights.data.preprocessing))
     expected = activation(load(weights), seen.tensor, "layer2.0.conv1", cached.places()[0])
     for _ in range(2):
         with visit.page.expect_download() as download:
@@ -184,10 +184,8 @@ def test_what_waits_to_be_fetched_is_bounded(ask: Ask, monkeypatch: pytest.Monke
 
 
 def test_what_is_too_large_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(components, "MOST_BYTES", 2**20)
-    app = looked(
-        "Several pictures", preset="resnet20", layers="1", planes="4", size="256", weights="random", at="conv1"
-    )
+    monkeypatch.setattr(components, "MAX_DOWNLOAD_BYTES", 2**20)
+    app = looked("Several images", preset="resnet20", layers="1", planes="4", size="256", weights="random", at="conv1")
     numbers = [button.proto for button in app.get("download_button") if button.proto.label == "NPZ"]
     assert [button.disabled for button in numbers] == [True, True]
     assert numbers[0].help.startswith("These numbers take ")

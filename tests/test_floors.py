@@ -135,7 +135,7 @@ def test_modules_that_import_each_other_are_seen() -> None:
             "if TYPE_CHECKING:\n    from ..inference.device import Device",
             "explorer.inference.device",
         ),
-        ("explorer/link.py", "from .inference.lesion import without", "explorer.inference.lesion"),
+        ("explorer/link.py", "from .inference.ablation import without", "explorer.inference.ablation"),
         ("explorer/drawing/network.py", "from ..figures import base", "explorer.figures.base"),
         ("explorer/experiments/paths.py", "from ..lessons.notes import NOTES", "explorer.lessons.notes"),
         ("explorer/views/architecture/table.py", "from pages import architecture", "pages.architecture"),

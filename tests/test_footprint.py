@@ -55,7 +55,7 @@ WEIGHED: dict[str, Callable[[], tuple[Any, int]]] = {
     "one memory": twice,
     "dataclass": half,
     "view": lambda: (np.zeros((1000, 100))[::2], 800_000),
-    "picture": lambda: (Image.new("RGB", (300, 200)), 240_000),
+    "image": lambda: (Image.new("RGB", (300, 200)), 240_000),
     "text": lambda: (["x" * 100_000, b"y" * 100_000], 200_000),
     "shapes alone": lambda: (build(preset("resnet50"), "meta"), 0),
 }

@@ -106,30 +106,30 @@ def test_twins_start_alike() -> None:
 @pytest.mark.parametrize("config", [SMALL, *twins(SMALL).values(), SMALL.with_(order="pre", attention="se")[0]])
 def test_a_gradient_s_norm_is_its_slope(config: ResNetConfig) -> None:
     """A second derivation: how the loss changes along the gradient of a weight, by finite differences in fp64."""
-    pictures, labels = noise(config, (16, 16), 4)
+    images, labels = noise(config, (16, 16), 4)
     model = network(config)
-    found = flow(model, names(config), pictures, labels, CPU)
+    found = flow(model, names(config), images, labels, CPU)
     double = network(config).double()
-    assert found.loss == pytest.approx(F.cross_entropy(double(pictures.double()), labels).item(), rel=1e-4)
+    assert found.loss == pytest.approx(F.cross_entropy(double(images.double()), labels).item(), rel=1e-4)
     for name, norm in list(zip(names(config), found.gradient, strict=True))[::2]:
         double.zero_grad()
-        F.cross_entropy(double(pictures.double()), labels).backward()
+        F.cross_entropy(double(images.double()), labels).backward()
         weight = double.get_parameter(f"{name}.weight")
         assert weight.grad is not None
         direction, losses = weight.grad / weight.grad.norm(), list[float]()
         for step in (1e-6, -1e-6):
             with torch.no_grad():
                 weight.add_(step * direction)
-                losses.append(F.cross_entropy(double(pictures.double()), labels).item())
+                losses.append(F.cross_entropy(double(images.double()), labels).item())
                 weight.sub_(step * direction)
         assert (losses[0] - losses[1]) / 2e-6 == pytest.approx(norm, rel=1e-2)
 
 
 def test_the_signal_is_what_blocks_read() -> None:
     """The network's parts run by hand."""
-    pictures, labels = noise(SMALL, (16, 16), 4)
-    model, x = network(SMALL), pictures
-    found = flow(model, names(SMALL), pictures, labels, CPU)
+    images, labels = noise(SMALL, (16, 16), 4)
+    model, x = network(SMALL), images
+    found = flow(model, names(SMALL), images, labels, CPU)
     with torch.no_grad():
         x = F.relu(model.bn1(model.conv1(x)))
         expected = [x.std()]
@@ -364,7 +364,7 @@ def test_the_network_and_its_twins_are_measured() -> None:
     app = page("Gradients", preset="plain20")
     assert "Plain-20 and its twins at their initialisation" in page_text(app)
     assert "the plain network's gradient grows" in page_text(app)
-    assert "8 pictures of Gaussian noise, 32×32 pixels" in captions(app)
+    assert "8 images of Gaussian noise, 32×32 pixels" in captions(app)
     assert f"{SEEDS} seeds" in captions(app)
     assert "the gradient of ResNet-20" in page_text(app)
     app = select(app, "gradient network", "ResNet-56")

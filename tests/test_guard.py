@@ -29,7 +29,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from explorer.bench.browser import server
 from explorer.bench.links import Reader, random_links
 from explorer.bench.visitors import Visitor, visit
-from explorer.link import MOST_PROBLEMS, tolerant
+from explorer.link import MAX_PROBLEMS, tolerant
 from helpers import APP, alone
 from strangers import RERUN, UNSENT
 
@@ -252,7 +252,7 @@ def test_a_link_that_nobody_meant_is_read_in_bounds() -> None:
     """A few short sentences, and a view that reads back."""
     for link in itertools.islice(random_links(5), 500):
         view, problems = tolerant(dict(parse_qsl(link, keep_blank_values=True)))
-        assert len(problems) <= MOST_PROBLEMS + 1
+        assert len(problems) <= MAX_PROBLEMS + 1
         assert max(map(len, problems), default=0) < 1000, link
         assert tolerant(view.to_query()) == (view, [])
 
@@ -354,9 +354,9 @@ def plain(visitor: Any, text: str = "<img src=x onerror=alert(1)>") -> None:
 
 @pytest.mark.browser
 def test_what_others_wrote_is_shown_as_text(visit, tmp_path: Path) -> None:
-    """In a link, a typed preset and option, the names of a picture, of a checkpoint and of its tensors."""
+    """In a link, a typed preset and option, the names of an image, of a checkpoint and of its tensors."""
     visit.page.on("dialog", lambda dialog: visit.errors.append(dialog.message))
-    places = ("tab", "at", "weights", "picture", "class", SHOWN, "norm")
+    places = ("tab", "at", "weights", "image", "class", SHOWN, "norm")
     query = {"preset": "resnet20_fashion"} | dict.fromkeys(places, SHOWN)
     for page in ("/", "/inference"):
         visit.open(f"{page}?{urlencode(query)}")
@@ -377,7 +377,7 @@ def test_what_others_wrote_is_shown_as_text(visit, tmp_path: Path) -> None:
     name = SHOWN.replace("/", "")  # which no file name has
     stream = io.BytesIO()
     Image.new("RGB", (40, 40), "red").save(stream, "PNG")
-    uploader = page.locator(".st-key-picture").get_by_test_id("stFileUploader").locator("input[type=file]").first
+    uploader = page.locator(".st-key-image").get_by_test_id("stFileUploader").locator("input[type=file]").first
     uploader.set_input_files({"name": f"{name}.png", "mimeType": "image/png", "buffer": stream.getvalue()})
     page.get_by_test_id("stImageCaption").filter(has_text="onerror").wait_for()
     plain(visit.wait())
@@ -396,7 +396,7 @@ def test_what_others_wrote_is_shown_as_text(visit, tmp_path: Path) -> None:
 
 @pytest.mark.browser
 def test_the_policy_holds(visit) -> None:
-    """No script of the page's own text, nothing from elsewhere; what the camera's picture and our own scripts come by is open."""
+    """No script of the page's own text, nothing from elsewhere; what the camera's image and our own scripts come by is open."""
     page = visit.open("/source?tab=note-why-3x3").page
     page.wait_for_function("() => Math.abs(document.getElementById('note-why-3x3')?.getBoundingClientRect().top) < 300")
     assert not visit.errors
@@ -405,9 +405,9 @@ def test_the_policy_holds(visit) -> None:
             const script = document.createElement('script');
             script.textContent = 'window.ran = 1';
             document.body.append(script);
-            const picture = new Image();
-            const elsewhere = new Promise((done) => { picture.onload = () => done('seen'); picture.onerror = () => done('blocked'); });
-            picture.src = 'http://elsewhere.example/x.png';
+            const image = new Image();
+            const elsewhere = new Promise((done) => { image.onload = () => done('seen'); image.onerror = () => done('blocked'); });
+            image.src = 'http://elsewhere.example/x.png';
             let fetched = 'blocked';
             try { await fetch('http://elsewhere.example/'); fetched = 'seen' } catch {}
             return [window.ran ?? 'blocked', await elsewhere, fetched, await (await fetch('data:text/plain,camera')).text()];

@@ -1,4 +1,4 @@
-"""Files made to hurt: pictures and checkpoints are what they say."""
+"""Files made to hurt: images and checkpoints are what they say."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import safetensors.torch
 import torch
 from PIL import Image, ImageSequence
 
-from explorer.bench.hostile import checkpoints, pictures
+from explorer.bench.hostile import checkpoints, images
 from resnet import ResNetConfig
 
 
 def opened(data: bytes) -> Image.Image:
-    """What Pillow makes of a picture."""
-    picture = Image.open(io.BytesIO(data))
-    picture.load()
-    return picture
+    """What Pillow makes of an image."""
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    return image
 
 
-def test_pictures_are_pictures_of_many_parts() -> None:
-    runs = opened(pictures.bmp_rle(8, 8, (b"\1\7" * 8 + b"\0\0") * 8 + b"\0\1"))
+def test_images_are_images_of_many_parts() -> None:
+    runs = opened(images.bmp_rle(8, 8, (b"\1\7" * 8 + b"\0\0") * 8 + b"\0\1"))
     assert (runs.size, set(np.asarray(runs).ravel())) == ((8, 8), {7})
-    png = pictures.png(1, 1, b"\0\7", pictures.chunk(b"teSt", b"") * 50)
+    png = images.png(1, 1, b"\0\7", images.chunk(b"teSt", b"") * 50)
     assert (opened(png).size, png.count(b"teSt")) == ((1, 1), 50)
-    jpeg = pictures.scans(64, 20)
+    jpeg = images.scans(64, 20)
     assert (opened(jpeg).size, opened(jpeg).info["progressive"]) == ((64, 64), 1)
-    assert jpeg.count(b"\xff\xda") == pictures.scans(64, 0).count(b"\xff\xda") + 20
-    gif = opened(pictures.commented_gif(b"!\xfe" + b"\2cc" * 100 + b"\0"))
+    assert jpeg.count(b"\xff\xda") == images.scans(64, 0).count(b"\xff\xda") + 20
+    gif = opened(images.commented_gif(b"!\xfe" + b"\2cc" * 100 + b"\0"))
     assert (gif.size, gif.info["comment"]) == ((4, 4), b"c" * 200)
     assert len(list(ImageSequence.Iterator(gif))) == 1
 

@@ -16,8 +16,8 @@ from explorer.experiments.identity import (
     BUDGET,
     COUNTS,
     KINDS,
-    MOST_IMAGES,
-    MOST_NOISE,
+    MAX_IMAGES,
+    MAX_NOISE,
     PLAIN,
     PLAIN_IDENTITY,
     PLAIN_ZERO,
@@ -54,12 +54,12 @@ def small(**options: object) -> ResNetConfig:
     return ResNetConfig(**{**SMALL, "block": "basic", "shortcut": "A", **options})  # type: ignore[arg-type]
 
 
-def pictures(config: ResNetConfig, count: int = 4) -> Tensor:
+def noise(config: ResNetConfig, count: int = 4) -> Tensor:
     return torch.randn(count, config.in_channels, 16, 16, generator=torch.Generator().manual_seed(1))
 
 
 def run(config: ResNetConfig, place: Place | None = None) -> Appended:
-    images = pictures(config)
+    images = noise(config)
     *outcomes, found = experiment(frozen(config), place or Place(1, 2), images, torch.arange(4), CPU)
     assert isinstance(found, Appended)
     assert tuple(outcomes) == found.outcomes
@@ -113,7 +113,7 @@ def test_where_a_zero_branch_is_not_the_identity(config: ResNetConfig) -> None:
 @pytest.mark.parametrize("config", [EXACT[0], EXACT[4], INEXACT[0]], ids=name_of)
 def test_the_whole_network_says_so_too(config: ResNetConfig) -> None:
     """From image to scores, in place of features that are shared; bits by NumPy."""
-    model, images, place = frozen(config), pictures(config), Place(1, 3)
+    model, images, place = frozen(config), noise(config), Place(1, 3)
     deeper = append(model, place, new_blocks(config, place, plain=False, zero=True))
     before, after = model(images).numpy(), deeper(images).numpy()
     assert len(deeper.stages[0]) == 4
@@ -254,12 +254,12 @@ def test_a_place_goes_through_a_link() -> None:
 
 def test_what_can_be_afforded() -> None:
     small_one, large = trace(BUNDLED["resnet20"], 28), trace(preset("resnet152"), 224)
-    assert affordable(small_one, Place(3, 8), trained=True) == MOST_IMAGES
-    assert affordable(small_one, Place(3, 8), trained=False) == MOST_NOISE
+    assert affordable(small_one, Place(3, 8), trained=True) == MAX_IMAGES
+    assert affordable(small_one, Place(3, 8), trained=False) == MAX_NOISE
     assert affordable(small_one, Place(1, 16), trained=True) * (small_one.macs + 80 * 2 * 9 * 16**2 * 28**2) < BUDGET
     with pytest.raises(TooLargeError, match="GMACs, and the limit is 100 GMACs"):
         affordable(trace(preset("resnet1202"), 512), Place(1, 16), trained=False)
-    assert affordable(large, Place(1, 1), trained=False) < MOST_NOISE
+    assert affordable(large, Place(1, 1), trained=False) < MAX_NOISE
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_how_numbers_are_written(number: float, text: str) -> None:
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few pictures; the results of other tests are forgotten."""
+    """Few images; the results of other tests are forgotten."""
     monkeypatch.setattr(view, "affordable", lambda *_: 20)
     RESULTS.clear()
 
@@ -288,7 +288,7 @@ def page(**query: str) -> AppTest:
 def test_a_trained_network_is_unchanged_to_the_last_bit() -> None:
     app = page(preset="resnet20_fashion")
     assert "**To the last bit.**" in page_text(app)
-    assert "all scores of all 20 pictures are unchanged: the largest difference is 0" in page_text(app)
+    assert "all scores of all 20 images are unchanged: the largest difference is 0" in page_text(app)
     assert "the first 20 images of Fashion-MNIST's test set" in captions(app)
     table = app.dataframe[0].value
     assert list(table["Appended"]) == list(KINDS)

@@ -46,7 +46,7 @@ def network() -> ResNet:
     return randomly(SMALL)
 
 
-def picture(side: int = 32) -> Tensor:
+def image(side: int = 32) -> Tensor:
     return torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(3))
 
 
@@ -57,7 +57,7 @@ def picture(side: int = 32) -> Tensor:
 def test_every_layer_of_the_trace_is_timed_once_and_in_order(name: str) -> None:
     network = randomly(NETWORKS[name])
     shares: list[float] = []
-    times = latency.latency(network, picture(), CPU, rounds=3, progress=shares.append)
+    times = latency.latency(network, image(), CPU, rounds=3, progress=shares.append)
     assert list(times.layers) == [layer.name for layer in trace(network.config, 32).layers]
     assert all(seconds >= 0 for seconds in times.layers.values())
     assert times.whole > 0
@@ -79,7 +79,7 @@ def test_the_median_of_the_second_passes(network: ResNet, monkeypatch: pytest.Mo
         return current.pop(0)
 
     monkeypatch.setattr(latency, "clock", lambda device: (mark, lambda start, end: end - start))
-    times = latency.latency(network, picture(), CPU, rounds=3)
+    times = latency.latency(network, image(), CPU, rounds=3)
     assert set(times.layers.values()) == {2.0}
 
 
@@ -89,7 +89,7 @@ def test_hooks_go_after_a_failure(network: ResNet) -> None:
     assert not hooks(network)
     with pytest.raises(RuntimeError):
         latency.latency(network, torch.zeros(1, 5, 32, 32), CPU)
-    assert predict(network, picture(), CPU).finite
+    assert predict(network, image(), CPU).finite
 
 
 @pytest.mark.parametrize(
@@ -220,9 +220,9 @@ def test_the_figures_show_every_layer() -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_other_forms_say_nearly_the_same(name: str) -> None:
     network = randomly(NETWORKS[name])
-    exact = network(picture()).softmax(1)[0].detach().numpy()
+    exact = network(image()).softmax(1)[0].detach().numpy()
     shares: list[float] = []
-    found = effects(network, picture(), CPU, shares.append, budget=0.01)
+    found = effects(network, image(), CPU, shares.append, budget=0.01)
     assert [effect.device.form for effect in found] == ["fp32", "fp32, channels last", "bf16", "bf16, channels last"]
     assert found[0].ratio == 1.0
     assert found[0][3:] == (0.0, True)
@@ -233,10 +233,10 @@ def test_other_forms_say_nearly_the_same(name: str) -> None:
     assert all(p.dtype == torch.float32 and p.is_contiguous() for p in network.parameters())
     for effect in found:
         other = effect.device.network(randomly(NETWORKS[name]))
-        prediction = predict(other, picture(), effect.device, ["conv1" if name != "blur" else "conv1.0"])
+        prediction = predict(other, image(), effect.device, ["conv1" if name != "blur" else "conv1.0"])
         assert prediction.probabilities.dtype == np.float32
         assert np.abs(prediction.probabilities - exact).max() == pytest.approx(effect.change, abs=1e-6)
-        maps = activation(other, picture(), "fc", effect.device)
+        maps = activation(other, image(), "fc", effect.device)
         assert maps.dtype == np.float32
         assert maps.shape == (7, 1, 1)
         weight = next(parameter for parameter in other.parameters() if parameter.ndim == 4)
@@ -247,7 +247,7 @@ def test_other_forms_say_nearly_the_same(name: str) -> None:
 def test_a_class_that_changes_is_told(network: ResNet, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([[0.6, 0.4], [0.6, 0.4], [0.3, 0.7], [float("nan")] * 2, [0.55, 0.45]])
     monkeypatch.setattr(latency, "timed_run", lambda *_: (2.0, torch.tensor(next(answers))))
-    plain, last, half, both = effects(network, picture(), CPU)
+    plain, last, half, both = effects(network, image(), CPU)
     assert plain == Effect(CPU, 2.0, 2.0, 0.0, True)
     assert last[3:] == (pytest.approx(0.3), False)
     assert np.isnan(half.change)
@@ -281,24 +281,24 @@ def failing(network: ResNet, error: Exception) -> Any:
 def test_no_memory_is_a_sentence_and_the_next_pass_runs(network: ResNet, error: Exception) -> None:
     handle = failing(network, error)
     for attempt in (
-        lambda: predict(network, picture(), CPU, ["conv1"]),
-        lambda: activation(network, picture(), "conv1", CPU),
-        lambda: latency.latency(network, picture(), CPU),
-        lambda: effects(network, picture(), CPU),
+        lambda: predict(network, image(), CPU, ["conv1"]),
+        lambda: activation(network, image(), "conv1", CPU),
+        lambda: latency.latency(network, image(), CPU),
+        lambda: effects(network, image(), CPU),
     ):
-        with pytest.raises(OutOfMemoryError, match=r"^A picture of 3×32×32 through .* in fp32 needs more memory"):
+        with pytest.raises(OutOfMemoryError, match=r"^An image of 3×32×32 through .* in fp32 needs more memory"):
             attempt()
         assert len(hooks(network)) == 1
     handle.remove()
-    assert predict(network, picture(), CPU).finite
+    assert predict(network, image(), CPU).finite
 
 
 def test_other_errors_stay_what_they_are(network: ResNet) -> None:
     handle = failing(network, RuntimeError("shapes do not fit"))
     with pytest.raises(RuntimeError, match="shapes do not fit"):
-        predict(network, picture(), CPU)
+        predict(network, image(), CPU)
     handle.remove()
-    assert predict(network, picture(), CPU).finite
+    assert predict(network, image(), CPU).finite
 
 
 def test_any_turn_turns_the_error_into_a_sentence_and_lets_tensors_go() -> None:
@@ -338,22 +338,22 @@ def test_cuda_is_picked_and_the_cpu_stays_a_choice() -> None:
 def test_cuda_predicts_as_the_cpu(half: bool, last: bool) -> None:
     device = replace(devices()[0], half=half, channels_last=last)
     network, names = randomly(SMALL), [layer.name for layer in trace(SMALL, 32).layers]
-    expected = predict(network, picture(), CPU, names)
-    maps = activation(network, picture(), "layer1.0.conv1", CPU)
+    expected = predict(network, image(), CPU, names)
+    maps = activation(network, image(), "layer1.0.conv1", CPU)
     network = device.network(network)
-    found = predict(network, picture(), device, names)
+    found = predict(network, image(), device, names)
     tolerance = 0.05 if half else 5e-3
     assert found.probabilities == pytest.approx(expected.probabilities, abs=tolerance)
     assert list(found.strongest) == names
     scale = np.abs(maps).max()
-    assert np.abs(activation(network, picture(), "layer1.0.conv1", device) - maps).max() < tolerance * scale
+    assert np.abs(activation(network, image(), "layer1.0.conv1", device) - maps).max() < tolerance * scale
 
 
 @cuda
 def test_cuda_times_every_layer_by_events() -> None:
     device = devices()[0]
     network = device.network(randomly(SMALL))
-    times = latency.latency(network, picture(), device, rounds=3)
+    times = latency.latency(network, image(), device, rounds=3)
     assert list(times.layers) == [layer.name for layer in trace(SMALL, 32).layers]
     assert all(seconds >= 0 for seconds in times.layers.values())
     assert sum(times.layers.values()) > 0
@@ -370,7 +370,7 @@ def test_cuda_has_a_roof(half: bool) -> None:
 @cuda
 def test_cuda_measures_every_form() -> None:
     device = devices()[0]
-    found = effects(device.network(randomly(SMALL)), picture(), device, budget=0.01)
+    found = effects(device.network(randomly(SMALL)), image(), device, budget=0.01)
     assert [effect.device.form for effect in found] == ["fp32", "fp32, channels last", "fp16", "fp16, channels last"]
     assert all(effect.change < 0.05 for effect in found)
 
@@ -384,9 +384,9 @@ def test_cuda_goes_on_after_it_ran_out_of_memory() -> None:
         lambda *_: kept.append(torch.empty(2**50, dtype=torch.uint8, device="cuda"))
     )
     with pytest.raises(OutOfMemoryError, match=r"needs more memory than .* has free; .* the CPU has memory of its own"):
-        predict(network, picture(), device)
+        predict(network, image(), device)
     handle.remove()
-    assert predict(network, picture(), device).finite
+    assert predict(network, image(), device).finite
 
 
 # -- the tab ------------------------------------------------------------------------------
@@ -460,7 +460,7 @@ def test_the_page_survives_without_memory(monkeypatch: pytest.MonkeyPatch) -> No
         broken.setattr(ResNet, "forward", fail)
         app = opened()
         (error,) = (str(error.value) for error in app.error)
-        assert error.startswith("A picture of 1×28×28 through ")
+        assert error.startswith("An image of 1×28×28 through ")
         assert "in fp32 needs more memory" in error
     run(app)
     assert not app.error

@@ -150,5 +150,5 @@ def test_the_limit_is_on_what_a_pass_holds() -> None:
     side = next(side for side in range(1000, 8192, 8) if trace(config, side).working_memory > MAX_FORWARD_BYTES)
     traced = trace(config, side)
     assert traced.inference_memory.bytes < MAX_FORWARD_BYTES
-    with pytest.raises(TooLargeError, match=r"a picture takes 1\.0 GiB"):
+    with pytest.raises(TooLargeError, match=r"an image takes 1\.0 GiB"):
         check_runnable(traced)

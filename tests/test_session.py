@@ -22,7 +22,7 @@ def own_keys(app: AppTest) -> set[str]:
 
 def test_a_session_has_two_keys_of_its_own() -> None:
     app = opened("inference", preset="resnet20_fashion")
-    for tab in ("Receptive field", "Several pictures", "Speed"):
+    for tab in ("Receptive field", "Several images", "Speed"):
         look_at(app, tab=tab)
     click(app, "Measure precision and layout")
     select(app, "size", "28")

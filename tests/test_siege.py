@@ -92,12 +92,12 @@ def test_a_line_has_what_was_measured() -> None:
         "damaged.",
     ]
     assert "not measured" in replace(FINE, memory=None).line()
-    assert "0× nothing" in replace(FINE, clicks=(), pictures=(), said=Counter()).line()
+    assert "0× nothing" in replace(FINE, clicks=(), images=(), said=Counter()).line()
 
 
 def test_an_attack_that_is_none_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--only", "hostile", "--attacks", "nothing like it"]) == 2
-    assert "no attack is called nothing like it: one of picture: BMP of runs, " in capsys.readouterr().err
+    assert "no attack is called nothing like it: one of image: BMP of runs, " in capsys.readouterr().err
 
 
 # -- on a server --------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from explorer.experiments.kernels import (
     block_name,
     break_even,
     compare,
-    on_picture,
+    on_image,
     single,
     stack,
 )
@@ -370,7 +370,7 @@ def test_one_pixel_is_a_matrix_product(weights, pixel):
 def test_every_pixel_gets_the_same_matrix():
     pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     lab = replace(Lab(), weights=(1, -2, 3, 0, 4, -5))
-    before, after = on_picture(lab, Image.fromarray(pixels), 8)
+    before, after = on_image(lab, Image.fromarray(pixels), 8)
     assert np.allclose(before, pixels.transpose(2, 0, 1) / 255)
     assert np.allclose(after, np.einsum("oc,hwc->ohw", np.array(lab.matrix), pixels / 255), atol=1e-5)
 

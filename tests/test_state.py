@@ -18,9 +18,9 @@ from explorer.analysis.parts import switchable
 from explorer.analysis.trace import trace
 from explorer.bench.visitors import unescaped
 from explorer.inference.samples import samples
-from explorer.link import MOST_OTHERS, View, natural_size, parse_size, size_text, tolerant
+from explorer.link import MAX_OTHERS, View, natural_size, parse_size, size_text, tolerant
 from explorer.views.cached import device
-from explorer.views.inference.pictures import from_sample
+from explorer.views.inference.images import from_sample
 from explorer.views.inference.running import run_with
 from explorer.views.network import selected_layer
 from explorer.views.session import escape_markdown
@@ -48,7 +48,7 @@ def switched_off(config: ResNetConfig) -> st.SearchStrategy[Any]:
 EXAMPLES = {
     "at": "layer2.0.conv1",
     "weights": "IMAGENET1K_V2",
-    "picture": "chelsea",
+    "image": "chelsea",
     "unit": "3-5",
     "lab": "count-2",
     "training": "steps-1000",
@@ -66,7 +66,7 @@ def texts_like(text: str) -> Callable[[ResNetConfig], st.SearchStrategy[str]]:
 STRATEGIES: dict[str, Callable[[ResNetConfig], st.SearchStrategy[Any]]] = {
     "image_size": sizes,
     "pinned": lambda config: st.none() | st.just(ResNetConfig()) | configs(),
-    "others": lambda config: st.lists(st.just(ResNetConfig()) | configs(), max_size=MOST_OTHERS).map(tuple),
+    "others": lambda config: st.lists(st.just(ResNetConfig()) | configs(), max_size=MAX_OTHERS).map(tuple),
     "off": switched_off,
     **{name: texts_like(text) for name, text in EXAMPLES.items()},
 }
@@ -115,7 +115,7 @@ def test_a_link_is_readable() -> None:
         "pin": "default",
         "at": "layer2.0.conv1",
         "weights": "random",
-        "picture": "coffee",
+        "image": "coffee",
         "unit": "3-5",
     }
     assert View(pinned=preset("resnet18")).to_query() == {"pin": "layers=2-2-2-2&block=basic"}
@@ -300,7 +300,7 @@ def test_each_mistake_says_what_is_used_instead() -> None:
 
 
 _names = st.sampled_from(
-    [*OPTIONS, "size", "pin", "off", "preset", "at", "weights", "picture", "class", "image_size", "option"]
+    [*OPTIONS, "size", "pin", "off", "preset", "at", "weights", "image", "class", "image_size", "option"]
 )
 _texts = (
     st.text(max_size=30)
@@ -378,7 +378,7 @@ def test_what_a_link_selects(name: str, at: str, selected: str) -> None:
     assert selected_layer(trace(preset(name), 64), at).name == selected
 
 
-def test_a_run_on_another_picture_has_the_same_layer_selected() -> None:
+def test_a_run_on_another_image_has_the_same_layer_selected() -> None:
     first, second = map(from_sample, samples()[:2])
     run = run_with([first], bundled(BUNDLED["resnet20"])[0], None, (), device(), "layer3.0")
     assert run.layer.name == run.on(second).layer.name == "layer3.0.conv1"

@@ -47,7 +47,7 @@ NETWORKS = {
 
 
 class Given(NamedTuple):
-    """A network in evaluation mode with statistics of its own, a batch of pictures, and its scores for them."""
+    """A network in evaluation mode with statistics of its own, a batch of images, and its scores for them."""
 
     config: ResNetConfig
     traced: Trace

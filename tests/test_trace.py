@@ -172,7 +172,7 @@ def test_one_to_six_stages(count: int) -> None:
     assert groups == ["stem", *(f"stage {number + 1}" for number in range(count)), "head"]
     side = math.ceil(130 / config.total_stride)
     assert stage_end(traced, f"layer{count}").out_shape == (16, side, side)
-    assert traced.field.jump == config.total_stride == min(32, 4 * 2 ** (count - 1))
+    assert traced.field.effective_stride == config.total_stride == min(32, 4 * 2 ** (count - 1))
 
 
 def test_a_network_too_large_for_memory() -> None:
@@ -291,7 +291,7 @@ def test_measured_fields_of_cifar_networks(depth: str) -> None:
 @pytest.mark.parametrize("n", [1, 2, 3, 9, 200])
 def test_field_formula_of_cifar_networks(n: int) -> None:
     field = trace(variant("resnet20", layers=(n, n, n)), 32).field
-    assert (field.size, field.jump) == (28 * n - 3, 4)
+    assert (field.size, field.effective_stride) == (28 * n - 3, 4)
 
 
 @pytest.mark.parametrize("name", FIELDS["measured_timm_variants"]["nets"])
@@ -320,7 +320,7 @@ def test_after_pooling_a_unit_sees_the_image() -> None:
     for layer in traced.layers:
         pooled = layer.name in ("avgpool", "flatten", "fc")
         assert (layer.field == Field(96, 0, 0)) == pooled
-        assert (layer.field.jump == 0) == pooled
+        assert (layer.field.effective_stride == 0) == pooled
 
 
 def test_a_sum_sees_what_either_summand_sees() -> None:
@@ -369,8 +369,8 @@ SEEN: dict[str, dict[str, Any]] = {
 def assert_fields_are_seen(config: ResNetConfig, upright: bool = False, only: tuple[str, ...] = ()) -> None:
     """Compare one unit's gradient support with the interval, layer by layer, on a strip that nothing clips."""
     traced = trace(config)
-    layers = [layer for layer in traced.layers if layer.field.jump and (not only or layer.name in only)]
-    units = [-layer.field.start // layer.field.jump + 2 for layer in layers]
+    layers = [layer for layer in traced.layers if layer.field.effective_stride and (not only or layer.name in only)]
+    units = [-layer.field.start // layer.field.effective_stride + 2 for layer in layers]
     ends = [layer.field.interval(unit)[1] for layer, unit in zip(layers, units, strict=True)]
     step = config.total_stride
     length, narrow = (max(ends) // step + 3) * step, 2 * step
@@ -834,7 +834,7 @@ def test_an_image_below_the_total_stride_leaves_one_unit(config: ResNetConfig, s
         after = [
             layer
             for layer in traced.layers[traced.by_name[name].index :]
-            if layer.role.part != "head" and layer.field.jump
+            if layer.role.part != "head" and layer.field.effective_stride
         ]
         assert all(min(layer.out_shape[1:]) == 1 for layer in after if not layer.role.on_shortcut)
         assert ("1×1" in words) == (traced.by_name[name].out_shape[1:] == (1, 1))
@@ -856,7 +856,7 @@ def test_any_configuration_traces(config: ResNetConfig, data: st.DataObject) -> 
     assert len(set(names)) == len(names)
     assert set(names) <= {name for name, _ in network.named_modules()}
     assert traced.layers[-1].out_shape == (config.num_classes,)
-    assert traced.field.jump == config.total_stride
+    assert traced.field.effective_stride == config.total_stride
     assert traced.inference_memory.bytes > 0
     assert traced.training_memory > 0
     frame = traced.frame()
@@ -893,7 +893,7 @@ def test_the_table_holds_what_its_columns_say() -> None:
     assert row["output"] == "512×28×28"
     assert row["inputs"] == "layer2.0.bn3, layer2.0.downsample.1"
     assert (row["params"], row["macs"]) == (0, 0)
-    assert (row["field"], row["jump"], row["start"]) == (43, 8, -21)
+    assert (row["field"], row["effective_stride"], row["start"]) == (43, 8, -21)
     for key, column in COLUMNS.items():
         kind = traced.frame()[key].dtype.kind
         assert (kind == "i") == bool(column.format), key

@@ -89,7 +89,7 @@ class Trace:
 
     @cached_property
     def gradient_memory(self) -> int:
-        """The most bytes that one picture takes forward and back."""
+        """The most bytes that one image takes forward and back."""
         return memory.gradient_memory(self.layers, self.image_shape)
 
     # -- where layers stand -----------------------------------------------------------------
@@ -165,7 +165,7 @@ class Trace:
         side, stride = min(self.image_size), self.config.total_stride
         if side >= stride:
             return ""
-        layer = next(layer for layer in self.layers if layer.field.jump and min(layer.out_shape[1:]) == 1)
+        layer = next(layer for layer in self.layers if layer.field.effective_stride and min(layer.out_shape[1:]) == 1)
         height, width = layer.out_shape[1:]
         shape = "1×1" if height == width else "one unit high" if height == 1 else "one unit wide"
         return (
@@ -222,7 +222,9 @@ COLUMNS: Mapping[str, Column] = {
         "MACs", lambda trace, layer: layer.macs, "accounting", "Multiply-adds for one image; FLOPs = 2 × MACs"
     ),
     "field": Column("Field", lambda trace, layer: layer.field.size, "%d", "Receptive field, pixels a side"),
-    "jump": Column("Jump", lambda trace, layer: layer.field.jump, "%d", "Pixels between neighbouring units"),
+    "effective_stride": Column(
+        "Effective stride", lambda trace, layer: layer.field.effective_stride, "%d", "Pixels between neighbouring units"
+    ),
     "start": Column(
         "Start", lambda trace, layer: layer.field.start, "%d", "First pixel that unit 0 sees; negative is padding"
     ),

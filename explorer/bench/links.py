@@ -47,7 +47,7 @@ def random_links(seed: int) -> Iterator[str]:
         "off": ["layer1.1", "layer2.1,layer3.1"],
         "at": ["layer1.0", "layer2.0.conv1", "fc"],
         "weights": ["random", "IMAGENET1K_V2", "upload"],
-        "picture": ["chelsea", "upload"],
+        "image": ["chelsea", "upload"],
         "unit": ["3-5"],
         "lab": ["count-2"],
         "training": ["steps-1000"],

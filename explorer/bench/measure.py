@@ -151,14 +151,14 @@ def captures() -> list[Row]:
     for name, size, pairs in (("resnet20_fashion", 28, 200), ("resnet50", 224, 40)):
         config = preset(name)
         network = device.network(randomly(config))
-        picture = torch.randn(1, config.in_channels, size, size)
+        image = torch.randn(1, config.in_channels, size, size)
         watched = [part.layers[-1].name for part in drawn_parts(trace(config, size))]
         passes: dict[bool, list[float]] = {False: [], True: []}
         calls: dict[bool, list[float]] = {False: [], True: []}
         for number in range(pairs):
             for capturing in (False, True) if number % 2 else (True, False):
                 start = time.perf_counter()
-                prediction = predict(network, picture, device, watched if capturing else ())
+                prediction = predict(network, image, device, watched if capturing else ())
                 calls[capturing].append(time.perf_counter() - start)
                 passes[capturing].append(prediction.seconds)
         print(
@@ -167,7 +167,7 @@ def captures() -> list[Row]:
             f"{statistics.median(calls[True]) * 1e3:12.1f} ms  {ratio(calls):5.3f}×"
         )
         bare, kept = statistics.median(passes[False]), statistics.median(passes[True])
-        words = f"{title(config)}, a picture of {size} px, {len(watched)} layers' outputs kept"
+        words = f"{title(config)}, an image of {size} px, {len(watched)} layers' outputs kept"
         rows.append(Row(words, kept, "none kept", bare, ratio(passes)))
     return rows
 
@@ -220,7 +220,7 @@ COUNT = 9
 
 
 def looks(page: Page, address: str, name: str) -> Iterator[tuple[str, list[tuple[float, float]]]]:
-    """What a person does with a picture there, and what each click took; the first of a kind is not counted."""
+    """What a person does with an image there, and what each click took; the first of a kind is not counted."""
     config = preset(name)
 
     def show(tab: str = "") -> None:
@@ -231,15 +231,15 @@ def looks(page: Page, address: str, name: str) -> Iterator[tuple[str, list[tuple
         blocks = [page.locator(f".st-key-overview [data-id='{prefix}{block}']") for block in switchable(config)]
         yield what, [click_time(block) for block in [block for block in blocks if block.count()][:COUNT]][1:]
     show()
-    for what, card in (("another channel", "activations"), ("another picture", "picture")):
+    for what, card in (("another channel", "activations"), ("another image", "image")):
         yield what, [click_time(tile) for tile in page.locator(f".st-key-{card} .tiles button").all()[1:COUNT]][1:]
     tabs = page.get_by_role("tab").all()
     rounds = [[click_time(tab) for tab in tabs] for _ in range(4)][1:]
     slowest, tab = max(zip(zip(*rounds, strict=True), tabs, strict=True), key=lambda pair: statistics.median(pair[0]))
     yield f"the slowest tab, {tab.inner_text()}", list(slowest)
     show("Receptive field")
-    picture = page.locator(".st-key-pixel-grid .pixels svg").last
-    yield "another unit", [click_time(picture, (number / COUNT, 0.5)) for number in range(1, COUNT)][1:]
+    image = page.locator(".st-key-pixel-grid .pixels svg").last
+    yield "another unit", [click_time(image, (number / COUNT, 0.5)) for number in range(1, COUNT)][1:]
 
 
 def opened(page: Page, address: str) -> None:

@@ -73,7 +73,7 @@ PICTURES = (
             at="layer1.2.conv2",
             unit="12-16",
             tab="Receptive field",
-            picture="0000-ankle-boot",
+            image="0000-ankle-boot",
         ),
         "An ankle boot in a trained ResNet-20: the theoretical and the effective receptive field of one unit, and the "
         "channel that it belongs to",

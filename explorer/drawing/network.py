@@ -386,7 +386,7 @@ def remark(trace: Trace, part: str) -> str:
     projects = shortcut in layers and shortcut.role.on_shortcut
     kind = f"option {trace.config.shortcut}" if projects else "the identity"
     cost = f"{weights:,} parameters" if weights else "no parameters"
-    f_sees, s_sees = ((end.field.size - start.size) // start.jump + 1 for end in (branch, shortcut))
+    f_sees, s_sees = ((end.field.size - start.size) // start.effective_stride + 1 for end in (branch, shortcut))
     words = f"F(x) sees {f_sees}×{f_sees} of its input. S(x) is {kind}: {cost}, sees {s_sees}×{s_sees}."
     inside = carriers(layers)
     spread = {name: inside.get(end.index, frozenset()) for name, end in (("F(x)", branch), ("S(x)", shortcut))}

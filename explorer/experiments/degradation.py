@@ -1,7 +1,7 @@
 """Degradation (He 2015, section 1): deeper plain networks train worse, residual ones do not. Small enough to repeat.
 
 Four networks of the paper's CIFAR design (section 4.2), plain and residual, shallow and deep, are trained in turn on
-Fashion-MNIST at 14×14 pixels. What is compared is the loss on the pictures that they are trained on: a deeper
+Fashion-MNIST at 14×14 pixels. What is compared is the loss on the images that they are trained on: a deeper
 network that only overfitted would have a lower one.
 
     python -m explorer degradation --steps 200 1000 --seeds 0 1 2    the runs that ship, into degradation.json

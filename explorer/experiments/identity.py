@@ -24,8 +24,8 @@ from resnet.options import Settings, option
 
 from ..analysis.layers import FLOAT
 from ..analysis.trace import Trace
+from ..inference.ablation import steps
 from ..inference.device import Device
-from ..inference.lesion import steps
 from ..inference.limits import MAX_FORWARD_BYTES, Need, within
 from ..inference.turns import TooLargeError, copy_of, step
 
@@ -114,7 +114,7 @@ def _appended(network: ResNet, place: Place) -> list[Block]:
 def obstacle(config: ResNetConfig, stage: int) -> str:
     """Why the weights of `become_identity` do not exist for a plain block, in a sentence; empty where they do."""
     if config.norm == "group":
-        return "Group norm divides by the deviation of each picture, and no fixed weights undo that."
+        return "Group norm divides by the deviation of each image, and no fixed weights undo that."
     inside, outside = config.width(config.planes[stage - 1]), config.stage_channels[stage - 1]
     if config.block == "bottleneck" and inside < outside:
         return (
@@ -210,8 +210,8 @@ def gap(before: Block, after: Block) -> Gap:
 class Outcome(NamedTuple):
     """A network with blocks of one kind appended, against the network without.
 
-    `difference` is the largest of any score, `equal` how many pictures' scores are the same in every bit, `same` the
-    share of pictures with the same class named, `right` the share whose label is named.
+    `difference` is the largest of any score, `equal` how many images' scores are the same in every bit, `same` the
+    share of images with the same class named, `right` the share whose label is named.
     """
 
     kind: str
@@ -222,7 +222,7 @@ class Outcome(NamedTuple):
 
 
 class Appended(NamedTuple):
-    """All kinds on the same pictures; `right` is the share that the network itself gets right.
+    """All kinds on the same images; `right` is the share that the network itself gets right.
 
     `to_zero` leads from an initialised block to one whose branch is zero, `to_identity` from a plain one to the
     identity, for the first appended block (None where there are no such weights). `below` is the share of the features that
@@ -239,12 +239,12 @@ class Appended(NamedTuple):
 
 BUDGET = 100e9
 """Multiply-adds that one experiment may take."""
-MOST_IMAGES, MOST_NOISE = 500, 64
-"""Pictures for a trained network, and for another."""
+MAX_IMAGES, MAX_NOISE = 500, 64
+"""Images for a trained network, and for another."""
 
 
 def affordable(trace: Trace, place: Place, trained: bool) -> int:
-    """On how many pictures the experiment runs.
+    """On how many images the experiment runs.
 
     Raises:
         TooLargeError: where one is too much, in one sentence with estimate and limit.
@@ -255,7 +255,7 @@ def affordable(trace: Trace, place: Place, trained: bool) -> int:
     cost = trace.macs + len(KINDS) * (place.blocks * block + tail)
     if cost > BUDGET:
         raise TooLargeError(
-            f"Appending {place.blocks} blocks to stage {place.stage} is too much to compute here: one picture takes "
+            f"Appending {place.blocks} blocks to stage {place.stage} is too much to compute here: one image takes "
             f"{cost / 1e9:,.0f} GMACs, and the limit is {BUDGET / 1e9:,.0f} GMACs."
         )
     features = FLOAT * prod(last.out_shape)
@@ -264,17 +264,17 @@ def affordable(trace: Trace, place: Place, trained: bool) -> int:
         "A smaller network works",
         Need("what they read takes", features, MAX_FEATURES, "GiB"),
     )
-    return int(min(MOST_IMAGES if trained else MOST_NOISE, BUDGET // cost, MAX_FEATURES // features))
+    return int(min(MAX_IMAGES if trained else MAX_NOISE, BUDGET // cost, MAX_FEATURES // features))
 
 
 MAX_FEATURES = 2**28
-"""Bytes of what the appended blocks read of all pictures, which are held from one step to the next."""
+"""Bytes of what the appended blocks read of all images, which are held from one step to the next."""
 AT_ONCE = 100
-"""Pictures that go through together, at most."""
+"""Images that go through together, at most."""
 
 
 def together(trace: Trace) -> int:
-    """How many pictures go through a network at once."""
+    """How many images go through a network at once."""
     return int(max(1, min(AT_ONCE, MAX_FORWARD_BYTES // trace.working_memory)))
 
 
@@ -286,18 +286,18 @@ def append(model: ResNet, place: Place, blocks: Sequence[Block]) -> ResNet:
 
 
 def experiment(
-    model: ResNet, place: Place, pictures: Tensor, labels: Tensor, device: Device, seed: int = 0, at_once: int = AT_ONCE
+    model: ResNet, place: Place, images: Tensor, labels: Tensor, device: Device, seed: int = 0, at_once: int = AT_ONCE
 ) -> Iterator[Outcome | Appended]:
     """Each kind of `KINDS` that there is, one by one, and everything together last.
 
-    `pictures` are N×C×H×W, `labels` N classes, and `at_once` go through together. What comes before the appended blocks
+    `images` are N×C×H×W, `labels` N classes, and `at_once` go through together. What comes before the appended blocks
     runs once for all of them.
     """
     config, sequence = model.config, steps(model)
     names = list(sequence)
     cut = names.index(block_path(place.stage, config.layers[place.stage - 1] - 1)) + 1
     before, after = (nn.Sequential(*(sequence[name] for name in part)) for part in (names[:cut], names[cut:]))
-    batches = [device.tensor(batch) for batch in pictures.split(at_once)]
+    batches = [device.tensor(batch) for batch in images.split(at_once)]
     features = [step(before, batch) for batch in batches]
     base = _scores(after, features)
     named = base.argmax(1)

@@ -84,8 +84,8 @@ class Lab(Settings):
     @property
     def stack_reach(self) -> int:
         """Pixels a side that the stack spans."""
-        jump = self.stride if self.strided == "first" else 1
-        return self.kernel + (self.count - 1) * (self.kernel - 1) * jump
+        stride = self.stride if self.strided == "first" else 1
+        return self.kernel + (self.count - 1) * (self.kernel - 1) * stride
 
     @property
     def equal_width(self) -> bool:
@@ -358,7 +358,7 @@ def at_pixel(lab: Lab) -> tuple[int, ...]:
     return tuple(int(value) for value in pointwise(lab)(image).flatten())
 
 
-def on_picture(lab: Lab, picture: Image.Image, side: int = 150) -> tuple[np.ndarray, np.ndarray]:
-    """A picture's channels from 0 to 1 (3×side×side), and what the convolution makes of them (`OUTPUTS`×side×side)."""
-    pixels = np.asarray(picture.convert("RGB").resize((side, side)), dtype=np.float32).transpose(2, 0, 1) / 255
+def on_image(lab: Lab, image: Image.Image, side: int = 150) -> tuple[np.ndarray, np.ndarray]:
+    """An image's channels from 0 to 1 (3×side×side), and what the convolution makes of them (`OUTPUTS`×side×side)."""
+    pixels = np.asarray(image.convert("RGB").resize((side, side)), dtype=np.float32).transpose(2, 0, 1) / 255
     return pixels, pointwise(lab)(torch.from_numpy(pixels)[None])[0].numpy()

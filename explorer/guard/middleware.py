@@ -66,7 +66,7 @@ def most_sessions_and_requests() -> tuple[int, int]:
 def headers(page: str) -> list[tuple[bytes, bytes]]:
     """What is sent with every answer; `page` is Streamlit's HTML, whose own scripts are allowed by what they are.
 
-    A component's script arrives as text, which the page loads from a blob. graphviz is WebAssembly. A camera's picture is
+    A component's script arrives as text, which the page loads from a blob. graphviz is WebAssembly. A camera's image is
     fetched from an address that holds it. The styles of Streamlit, plotly and our SVG are written into the page.
     """
     own = (

@@ -53,14 +53,14 @@ class Device:
         """The same module, changed in place to run here in this form."""
         return model.to(self.torch, self.dtype).to(memory_format=self.layout)
 
-    def tensor(self, picture: Tensor) -> Tensor:
-        """An N×C×H×W picture as a network here takes it."""
-        return picture.to(self.torch, self.dtype, memory_format=self.layout)
+    def tensor(self, image: Tensor) -> Tensor:
+        """An N×C×H×W image as a network here takes it."""
+        return image.to(self.torch, self.dtype, memory_format=self.layout)
 
-    def turn(self, model: ResNet, picture: Tensor) -> Turn:
-        """The turn of one pass, with words for a failure; that of a large picture is watched."""
-        what = f"A picture of {shape_text(tuple(picture.shape[1:]))} through {title(model.config)} in {self.form}"
-        return Turn(what, self.name, model if picture.numel() >= MIN_WATCHED_SIZE else None)
+    def turn(self, model: ResNet, image: Tensor) -> Turn:
+        """The turn of one pass, with words for a failure; that of a large image is watched."""
+        what = f"An image of {shape_text(tuple(image.shape[1:]))} through {title(model.config)} in {self.form}"
+        return Turn(what, self.name, model if image.numel() >= MIN_WATCHED_SIZE else None)
 
 
 def devices() -> list[Device]:

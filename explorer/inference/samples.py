@@ -1,4 +1,4 @@
-"""The pictures that come with the project."""
+"""The images that come with the project."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SAMPLES = Path(__file__).parents[1] / "samples"
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture that comes with the project; `file` is relative to the samples folder."""
+    """An image that comes with the project; `file` is relative to the samples folder."""
 
     name: str
     file: str
@@ -41,7 +41,7 @@ class Sample:
             raise ImageError(f"The file {self.file} cannot be read: {error.strerror or error}.") from error
 
     def image(self) -> Image.Image:
-        """The picture, decoded in this process, since the file is ours.
+        """The image, decoded in this process, since the file is ours.
 
         Raises:
             ImageError: where the file is missing, damaged or cannot be read.

@@ -114,7 +114,7 @@ ONE_AT_A_TIME = Turn()
 
 
 MIN_TURN_SIZE = 2**22
-"""Numbers from which on preparing a picture takes about as long as a pass."""
+"""Numbers from which on preparing an image takes about as long as a pass."""
 
 
 def in_turn(size: int, make: Callable[[], Value]) -> Value:
@@ -153,7 +153,7 @@ MAX_SECONDS, MAX_GROWTH_BYTES = 6.0, 5 * 2**29
 WATCH_SECONDS = 0.02
 """Computing seconds between two looks at what a turn has taken."""
 MIN_WATCHED_SIZE = 2**15
-"""Numbers in a picture from which on its pass is watched."""
+"""Numbers in an image from which on its pass is watched."""
 
 
 class Watch:

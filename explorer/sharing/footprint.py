@@ -28,7 +28,7 @@ _CODE = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
 
 
 def weight(*values: Any) -> int:
-    """The bytes of memory that values hold: their objects, and what tensors, arrays and pictures hold outside of Python.
+    """The bytes of memory that values hold: their objects, and what tensors, arrays and images hold outside of Python.
 
     Memory that several of these show counts once. Of many immutable objects of a kind, as a trace's layers, some are
     weighed for all: to weigh each would take half as long as to trace a network.

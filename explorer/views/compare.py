@@ -21,7 +21,7 @@ from ..analysis.trace import Trace
 from ..drawing import compare
 from ..figures.compare import COMPARED, bill_figure, stages_figure
 from ..lessons.comparisons import READY
-from ..link import MOST_OTHERS, natural_size, parse_network, size_text
+from ..link import MAX_OTHERS, natural_size, parse_network, size_text
 from ..units import amount, mebibytes, ratio, signed
 from . import session, settings
 from .cached import shared, traced
@@ -43,7 +43,7 @@ class Shown(Settings):
     example = "pair-2"
 
     pair: int = option(
-        1, "Pair", "Which of the networks set beside the first.", choices=tuple(range(1, MOST_OTHERS + 1))
+        1, "Pair", "Which of the networks set beside the first.", choices=tuple(range(1, MAX_OTHERS + 1))
     )
     differing: bool = option(False, "Only what differs", "Of its layers all, or those that differ.")
     measure: str = option(next(iter(COMPARED)), "By stage", "The measure of the chart.", choices=tuple(COMPARED))
@@ -156,7 +156,7 @@ def networks(names: Sequence[str]) -> None:
         columns[1].container(border=True, height="stretch").markdown(
             "Nothing is beside it yet: choose a ready comparison above, or add a network below."
         )
-    if len(view.others) < MOST_OTHERS:
+    if len(view.others) < MAX_OTHERS:
         add()
 
 

@@ -27,7 +27,7 @@ from ..experiments.kernels import (
     block_config,
     block_name,
     compare,
-    on_picture,
+    on_image,
 )
 from ..figures.kernels import block_figure, stack_figure
 from ..inference.samples import samples
@@ -35,7 +35,7 @@ from ..units import amount, signed
 from . import session, settings
 from .cached import shared, traced
 from .components import picture
-from .inference.pictures import credit
+from .inference.images import credit
 
 # -- settings -----------------------------------------------------------------------------
 
@@ -174,7 +174,7 @@ def layer_frame(now: Comparison) -> pandas.DataFrame:
             "Layer": [layer.name for _, layer in rows],
             "Output": [shape_text(layer.out_shape) for _, layer in rows],
             "Sees": [f"{layer.field.size} px" for _, layer in rows],
-            "Jump": [f"{layer.field.jump} px" for _, layer in rows],
+            "Effective stride": [f"{layer.field.effective_stride} px" for _, layer in rows],
             "Weights": [params_formula(layer) for _, layer in rows],
             "MACs": [macs_formula(layer) for _, layer in rows],
         }
@@ -320,7 +320,7 @@ def block_frame(layers: tuple[Layer, ...], selected: str) -> pandas.DataFrame:
 
 
 def pointwise_by_hand() -> None:
-    """The matrix of a 1×1 convolution on the channels of one pixel, and on every pixel of a picture."""
+    """The matrix of a 1×1 convolution on the channels of one pixel, and on every pixel of an image."""
     now = lab()
     result = at_pixel(now)
     left, right = st.columns([5, 6])
@@ -355,7 +355,7 @@ def pointwise_by_hand() -> None:
             f"{now.width:,} channels starts with such a matrix of {now.width // 4:,} rows and {now.width:,} columns."
         )
     with st.container(border=True, key="everywhere"):
-        st.markdown("**The same matrix at every pixel of a picture**")
+        st.markdown("**The same matrix at every pixel of an image**")
         session.show_or_say(everywhere, now)
 
 
@@ -393,9 +393,9 @@ def bracketed(value: int) -> str:
 
 
 def everywhere(now: Lab) -> None:
-    """The three colours of a sample picture, and the two maps that the convolution makes of them."""
+    """The three colours of a sample image, and the two maps that the convolution makes of them."""
     sample = next(s for s in samples() if s.name == "astronaut")
-    before, after = on_picture(now, sample.image())
+    before, after = on_image(now, sample.image())
     with st.container(horizontal=True, gap="small", key="maps"):
         for name, plane in zip(("red", "green", "blue"), before, strict=True):
             st.image(plane, f"input, {name}", width=150, clamp=True)

@@ -68,9 +68,9 @@ class Held:
     visitor: str = ""
     """A name for the session in the queue of training runs."""
     brought: Mapping[str, Brought] = field(default_factory=dict)
-    """Pictures by their source: `pictures.brought`."""
-    picture_widget: str = ""
-    """The widget for pictures that was last drawn."""
+    """Images by their source: `images.brought`."""
+    image_widget: str = ""
+    """The widget for images that was last drawn."""
     uploaded: str = ""
     """The digest of the upload that is run first."""
     checkpoint: Checkpoint | None = None

@@ -1,4 +1,4 @@
-"""What a person brings, as a session holds it: pictures and a checkpoint."""
+"""What a person brings, as a session holds it: images and a checkpoint."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..sharing.store import Own
 
 @dataclass(frozen=True, eq=False)
 class Upload:
-    """A picture's file, which could be opened, told apart by its bytes' digest; with its middle as a small square."""
+    """An image's file, which could be opened, told apart by its bytes' digest; with its middle as a small square."""
 
     digest: Own
     name: str
@@ -34,14 +34,14 @@ class Upload:
 
 @dataclass(frozen=True)
 class Brought:
-    """What a session holds of one source, each picture once, in the order in which they came.
+    """What a session holds of one source, each image once, in the order in which they came.
 
     A widget for files is emptied as soon as they are read, by another one in its place, which is number `widget`. Of the last files
     that it brought, `problems` are sentences on those that are not kept, and `unread` is how many were too many; both
     until its page is left.
     """
 
-    pictures: tuple[Upload, ...] = ()
+    images: tuple[Upload, ...] = ()
     problems: tuple[str, ...] = ()
     unread: int = 0
     widget: int = 0

@@ -26,7 +26,7 @@ from ...navigation import EXPERIMENTS, INFERENCE, PAGES
 from ..links import SHIPPED, opened, places, random_links
 from ..visitors import CHUNK, Visitor, form, head_of_put, refusal, status_of, unescaped, visit, wander
 from .checkpoints import CHECKPOINTS, half_precision, one_number_for_all
-from .pictures import PICTURES
+from .images import PICTURES
 
 Act = Callable[[str, int, Sequence[bytes]], AsyncGenerator[str, None]]
 """What an attacker does to the server at an address: gets a number and the file, yields what the page says each time."""
@@ -38,17 +38,17 @@ def said(visitor: Visitor) -> str:
 
 
 def uploader(visitor: Visitor, checkpoint: bool) -> str:
-    """The key of the uploader for checkpoints, or for pictures."""
+    """The key of the uploader for checkpoints, or for images."""
     keys = [key for key, element in visitor.widgets.items() if isinstance(element, FileUploader)]
     return next((key for key in keys if key.startswith("checkpoint") == checkpoint), "uploader")
 
 
-async def bring_picture(address: str, number: int, file: Sequence[bytes]) -> AsyncGenerator[str, None]:
-    """Upload a picture, which ends in other bytes each time; a few in a session, which holds some."""
+async def bring_image(address: str, number: int, file: Sequence[bytes]) -> AsyncGenerator[str, None]:
+    """Upload an image, which ends in other bytes each time; a few in a session, which holds some."""
     async with visit(address, INFERENCE.path, SHIPPED) as visitor:
         await visitor.click("source", "Upload")
         for _ in range(8):
-            await visitor.upload(uploader(visitor, False), "picture", *file, random.randbytes(8))
+            await visitor.upload(uploader(visitor, False), "image", *file, random.randbytes(8))
             yield said(visitor)
 
 
@@ -399,14 +399,14 @@ class Attack:
 ONE_CHANNEL = "block=basic&layers=1&planes=1&stem=3x3&stem_width=1&stem_pool=none&in_channels=1&norm=none&size=8192"
 SMALL = "block=basic&layers=1-1&planes=8-16&size=4096"
 SIXTEEN_MIB = partial(bytes, 16 * 2**20)
-SEVERAL = "tab=Several+pictures&"
+SEVERAL = "tab=Several+images&"
 INTEGRATED = "preset=resnet152&tab=Attribution&size="
 
 ATTACKS = (
-    Attack("picture: BMP of runs", bring_picture, PICTURES["a BMP of runs of one pixel"]),
-    Attack("picture: PNG of a million chunks", bring_picture, PICTURES["a PNG of a million chunks"]),
-    Attack("picture: JPEG of a hundred scans", bring_picture, PICTURES["a JPEG of a hundred scans"]),
-    Attack("picture: GIF of a comment in small parts", bring_picture, PICTURES["a GIF of a comment in small parts"]),
+    Attack("image: BMP of runs", bring_image, PICTURES["a BMP of runs of one pixel"]),
+    Attack("image: PNG of a million chunks", bring_image, PICTURES["a PNG of a million chunks"]),
+    Attack("image: JPEG of a hundred scans", bring_image, PICTURES["a JPEG of a hundred scans"]),
+    Attack("image: GIF of a comment in small parts", bring_image, PICTURES["a GIF of a comment in small parts"]),
     Attack("checkpoint: 300,000 nested tuples", bring_checkpoint, CHECKPOINTS["tuples 300,000 deep as a key, zip"]),
     Attack("checkpoint: pairs 40 deep", bring_checkpoint, CHECKPOINTS["pairs 40 deep as a key, zip"]),
     Attack("checkpoint: 8 million containers", bring_checkpoint, CHECKPOINTS["eight million containers, zip"]),
@@ -425,9 +425,9 @@ ATTACKS = (
     Attack("pass: integrated gradients, 416 px", look(INTEGRATED + "416", "integrate")),
     Attack("pass: ten people at 416 px", look("preset=resnet152&size=416"), people=10),
     Attack("pass: one channel at 8192 px", look(ONE_CHANNEL)),
-    Attack("pass: several pictures at 1024 px", look(SEVERAL + "preset=resnet18&size=1024")),
-    Attack("pass: several pictures at 4096 px", look(SEVERAL + SMALL)),
-    Attack("pass: several pictures at 8192 px", look(SEVERAL + ONE_CHANNEL)),
+    Attack("pass: several images at 1024 px", look(SEVERAL + "preset=resnet18&size=1024")),
+    Attack("pass: several images at 4096 px", look(SEVERAL + SMALL)),
+    Attack("pass: several images at 8192 px", look(SEVERAL + ONE_CHANNEL)),
     Attack("link: a size of 15,900 characters", open_links("size=" + "9" * 15_900)),
     Attack("link: a size of 100,000 characters", open_links("size=" + "9" * 100_000)),
     Attack("link: 8,000 unknown keys, and 900", open_links(unknown_keys(8000), unknown_keys(900))),

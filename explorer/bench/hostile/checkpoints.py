@@ -15,7 +15,7 @@ import torch
 from resnet import ResNetConfig
 from resnet.model import build
 
-from .pictures import MIB
+from .images import MIB
 
 
 def archive(pickled: bytes, **records: bytes) -> bytes:

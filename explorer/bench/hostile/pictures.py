@@ -1,4 +1,4 @@
-"""Pictures made to hurt who reads them, by what each does; made when they are asked for."""
+"""Images made to hurt who reads them, by what each does; made when they are asked for."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from PIL import Image
 MIB = 2**20
 
 
-def saved(picture: Image.Image, kind: str, append_images: Sequence[Image.Image] = (), **options: Any) -> bytes:
-    """The bytes of a file. Copies are saved, since saving leaves settings of one format in a picture."""
+def saved(image: Image.Image, kind: str, append_images: Sequence[Image.Image] = (), **options: Any) -> bytes:
+    """The bytes of a file. Copies are saved, since saving leaves settings of one format in an image."""
     if append_images:
         options |= {"save_all": True, "append_images": [frame.copy() for frame in append_images]}
     stream = io.BytesIO()
-    picture.copy().save(stream, kind, **options)
+    image.copy().save(stream, kind, **options)
     return stream.getvalue()
 
 

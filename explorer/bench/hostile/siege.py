@@ -54,13 +54,13 @@ class Click(NamedTuple):
 @dataclass(frozen=True)
 class Result:
     """What an attack did: the processes that ended and that were left, the seconds of the others' clicks and of the
-    small pictures, bytes before, at most and after (None where the system does not say), and how often what was said."""
+    small images, bytes before, at most and after (None where the system does not say), and how often what was said."""
 
     name: str
     ended: int
     left: int
     clicks: Sequence[float]
-    pictures: Sequence[float]
+    images: Sequence[float]
     memory: tuple[int, int, int] | None
     said: Counter[str]
     failures: Sequence[str] = ()
@@ -87,7 +87,7 @@ class Result:
     def line(self) -> str:
         """The measurements in the columns of `TITLE`."""
         times = (*np.quantile(self.clicks, (0.5, 0.95)), max(self.clicks)) if self.clicks else (math.nan,) * 3
-        times = (*times, max(self.pictures, default=math.nan))
+        times = (*times, max(self.images, default=math.nan))
         clicks = "".join(f"{'–':>9}" if math.isnan(seconds) else f"{seconds:7.2f} s" for seconds in times)
         memory = f"{'not measured':>28}"
         if self.memory:
@@ -109,10 +109,10 @@ READ = re.compile("could be read|was understood|says which network")
 FAILED = re.compile("the page (failed|draws)")
 """What is said of a page that shows an exception, or a text as something else."""
 TITLE = (
-    f"{'attack':42}{'processes':22}{'median':>9}{'p95':>9}{'slowest':>9}{'picture':>9}{'before':>8}{'most':>8}{'after':>8} MiB    "
+    f"{'attack':42}{'processes':22}{'median':>9}{'p95':>9}{'slowest':>9}{'image':>9}{'before':>8}{'most':>8}{'after':>8} MiB    "
     "what attackers saw"
 )
-"""`picture` is the longest wait of somebody who looks at small pictures; the others' clicks are before it."""
+"""`image` is the longest wait of somebody who looks at small images; the others' clicks are before it."""
 
 
 def processes(root: int) -> dict[int, int]:
@@ -142,7 +142,7 @@ class Scene:
     def __init__(self, count: int) -> None:
         self.count = count
         self.clicks: list[Click] = []
-        self.pictures: list[Click] = []
+        self.images: list[Click] = []
         self.failures: list[tuple[float, str]] = []
         self.memory: list[tuple[float, int]] = []
         self.restarts: list[float] = []
@@ -151,10 +151,7 @@ class Scene:
 
     async def __aenter__(self) -> Scene:
         await self.start_server()
-        self.tasks = [
-            asyncio.create_task(self.watch()),
-            asyncio.create_task(self.stay("picture", self.look_at_pictures)),
-        ]
+        self.tasks = [asyncio.create_task(self.watch()), asyncio.create_task(self.stay("image", self.look_at_images))]
         self.tasks += [
             asyncio.create_task(self.stay(f"click {seed}", partial(self.click, random.Random(seed))))
             for seed in range(self.count)
@@ -199,14 +196,14 @@ class Scene:
             async for seconds in wander(visitor, chance, PAUSE_SECONDS, lambda: False):
                 self.clicks.append(Click(time.perf_counter() - seconds, seconds))
 
-    async def look_at_pictures(self, name: str) -> None:
+    async def look_at_images(self, name: str) -> None:
         """A pass through a small network for each look."""
         async with visit(self.address, INFERENCE.path, SHIPPED) as visitor:
             self.people[name] = visitor
             for size, sample in itertools.product(range(32, 64), samples()):
                 visitor.client.query_string = f"preset=resnet20&weights=random&size={size}&picture={sample.name}"
                 seconds = await visitor.run()
-                self.pictures.append(Click(time.perf_counter() - seconds, seconds))
+                self.images.append(Click(time.perf_counter() - seconds, seconds))
                 await asyncio.sleep(PAUSE_SECONDS)
 
     def pending(self, kind: str) -> list[Click]:
@@ -235,7 +232,7 @@ class Scene:
             ended=len(set(before) - set(after)),
             left=len(set(after) - set(before)) if self.process.pid in before else 0,
             clicks=during([*self.clicks, *self.pending("click")]),
-            pictures=during([*self.pictures, *self.pending("picture")]),
+            images=during([*self.images, *self.pending("image")]),
             memory=self.held(start, before, after),
             said=saw,
             failures=[words for at, words in self.failures if at > start],
@@ -269,13 +266,13 @@ class Scene:
 
 async def warm(address: str) -> None:
     """Look at everything once, as others have on a server that has been there for a while."""
-    picture, weights = samples()[0].open(), checkpoint(build(ResNetConfig(layers=(1,), planes=(8,))).state_dict())
+    image, weights = samples()[0].open(), checkpoint(build(ResNetConfig(layers=(1,), planes=(8,))).state_dict())
     async with visit(address, INFERENCE.path, SHIPPED) as visitor:
         await visitor.click("source", "Upload")
-        await visitor.upload(uploader(visitor, False), "picture", picture)
+        await visitor.upload(uploader(visitor, False), "image", image)
         await visitor.click("own checkpoint")
         await visitor.upload(uploader(visitor, True), "mine.pt", weights)
-    for tab in ("Attribution", "Several pictures", "Receptive field"):
+    for tab in ("Attribution", "Several images", "Receptive field"):
         async with visit(address, INFERENCE.path, f"{SHIPPED}&{urlencode({'tab': tab})}"):
             pass
     for page in PAGES:

@@ -259,4 +259,4 @@ def assumed(weights: Weights) -> str:
     extra = ""
     if config.order == "pre" and config.norm == "group":
         extra = " Weight standardisation, which timm's BiT networks have, is not applied."
-    return f"Assumed as well: pictures of {shape_words(data.preprocessing.size)} pixels less a mean of {numbers}, and {names}.{extra}"
+    return f"Assumed as well: images of {shape_words(data.preprocessing.size)} pixels less a mean of {numbers}, and {names}.{extra}"
