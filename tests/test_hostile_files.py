@@ -21,7 +21,7 @@ def opened(data: bytes) -> Image.Image:
     return image
 
 
-def test_images_are_images_of_many_parts() -> None:
+def test_images_are_of_many_parts() -> None:
     runs = opened(images.bmp_rle(8, 8, (b"\1\7" * 8 + b"\0\0") * 8 + b"\0\1"))
     assert (runs.size, set(np.asarray(runs).ravel())) == ((8, 8), {7})
     png = images.png(1, 1, b"\0\7", images.chunk(b"teSt", b"") * 50)

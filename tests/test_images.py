@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 import pillow_heif
 import pytest
-from explorer.bench.hostile.images import MIB, PICTURES, chunk, jpeg, png, saved, scans, tiff, zeros
 from PIL import AvifImagePlugin, Image, ImageFile
 from PIL.PngImagePlugin import PngInfo
 
+from explorer.bench.hostile.images import MIB, PICTURES, chunk, jpeg, png, saved, scans, tiff, zeros
 from explorer.inference import decode as decoder
 from explorer.inference import images
 from explorer.inference.decode import ACCEPTED, MAX_MEMORY, MAX_SIDE_AFTER, DecodeError, decode

@@ -252,7 +252,7 @@ def test_labelled_images_hold_the_samples() -> None:
         images[0] = 0
 
 
-def test_images_are_normalised_as_a_image_is_prepared() -> None:
+def test_images_are_normalised_as_an_image_is_prepared() -> None:
     sample = next(sample for sample in samples() if sample.label == "Sneaker")
     image = open_image(sample.open())
     prepared = prepare(image, FASHION_MNIST.preprocessing, invert=False)

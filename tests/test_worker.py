@@ -84,12 +84,12 @@ def test_a_killed_process_fails_its_job_and_keeps_its_items() -> None:
     soon(lambda: len(status_of(queue, "a", "anna").items) == 2)
     assert worker._child is not None
     worker._child.kill()
-    soon(lambda: state(queue, "a", "anna") == FAILED)
+    soon(lambda: status_of(queue, "a", "anna").state == FAILED)
     found = status_of(queue, "a", "anna")
     assert found.items == (None, None)
     assert found.error == "the process that computed has ended, perhaps for want of memory"
     queue.start("a", "anna", lambda: worker.run(iter, [3]))
-    soon(lambda: state(queue, "a", "anna") == DONE)
+    soon(lambda: status_of(queue, "a", "anna").state == DONE)
     assert status_of(queue, "a", "anna").items == (3,)
 
 
