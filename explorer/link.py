@@ -83,6 +83,7 @@ class View:
                 f"{length:,} characters in {len(query):,} parts",
                 f"at most {MAX_CHARACTERS:,} characters in {MAX_PARTS} parts",
             )
+        query = {_RENAMED_KEYS.get(name, name): text for name, text in query.items()}
         own = {"size", "pin", "with", "off", "preset", *_PLAIN.values()}
         options = {name: text for name, text in query.items() if name not in own}
         base = preset(query["preset"]) if "preset" in query else None
@@ -105,11 +106,11 @@ class View:
 MAX_CHARACTERS, MAX_PARTS = 16_000, 64
 """Of a link's query: more than any view takes."""
 
-_PLAIN = {name: name for name in ("at", "weights", "unit", "lab", "training", "appended", "shown", "tab")}
-_PLAIN |= {"image": "picture", "explained": "class"}
+_PLAIN = {name: name for name in ("at", "weights", "image", "unit", "lab", "training", "appended", "shown", "tab")}
+_PLAIN["explained"] = "class"
 """The fields that a link holds as they are, each with its key there."""
-_RENAMED_TABS = {"Several pictures": "Several images"}
-"""Tabs as older links name them."""
+_RENAMED_KEYS, _RENAMED_TABS = {"picture": "image"}, {"Several pictures": "Several images"}
+"""Keys and tabs as older links name them."""
 LONGEST = 200
 """Characters of such a field that are kept: as many as all settings of the kernels page take."""
 

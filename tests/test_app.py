@@ -521,7 +521,7 @@ def test_weights_that_do_not_fit_are_told(query: dict[str, str]) -> None:
     assert "Untrained" in verdict(app)
 
 
-def test_a_image_that_is_no_sample_is_told() -> None:
+def test_an_image_that_is_no_sample_is_told() -> None:
     app = opened("inference", preset="resnet20_fashion", image="nobody")
     (warning,) = said(app.warning)
     assert warning.startswith("image = nobody is not a sample")

@@ -344,7 +344,7 @@ def test_every_link_opens_what_it_names(key, way):
     assert not way.view.at or way.view.at in traced.by_name
 
 
-def test_every_claim_leads_to_a_line_a_image_and_an_experiment():
+def test_every_claim_leads_to_a_line_an_image_and_an_experiment():
     for claim in CLAIMS:
         assert [way.kind for way in claim.links] == [LINE, PICTURE, EXPERIMENT]
         assert claim.links[2].view != claim.links[1].view, "the experiment changes something"

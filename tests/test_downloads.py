@@ -30,7 +30,7 @@ from resnet.weights import BUNDLED, bundled, load
 
 
 @pytest.mark.browser
-def test_the_numbers_behind_a_image(visit) -> None:
+def test_the_numbers_behind_an_image(visit) -> None:
     """What a browser gets, twice from one button, is the layer's output."""
     visit.open(
         "/inference?" + urlencode({"preset": "resnet20_fashion", "at": "layer2.0.conv1", "image": "0000-ankle-boot"})

@@ -305,7 +305,7 @@ def test_deeper_grey_spans_its_range(mode, values, wanted):
 
 @pytest.mark.parametrize("odd", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("place", [0, 1])
-def test_numbers_that_are_none_still_give_a_image(odd, place):
+def test_numbers_that_are_none_still_give_an_image(odd, place):
     values = [0.5, 0.5]
     values[place] = odd
     raw = struct.pack("=2f", *values)
@@ -799,7 +799,7 @@ def test_a_process_that_fails_or_does_not_start_is_a_sentence(monkeypatch):
             open_image(jpeg())
 
 
-def test_a_image_that_no_thread_can_watch_is_a_sentence(monkeypatch):
+def test_an_image_that_no_thread_can_watch_is_a_sentence(monkeypatch):
     def refuse(thread):
         raise RuntimeError("can't start new thread")
 

@@ -513,7 +513,7 @@ def test_overlay_is_upright() -> None:
     assert shown.getpixel((5, 60)) == (0, 0, 0)
 
 
-def test_a_image_as_an_address() -> None:
+def test_an_image_as_an_address() -> None:
     image = rasters.sheet([np.arange(12, dtype=np.uint8).reshape(2, 2, 3)], 1)
     head, _, body = rasters.data_url(image).partition(",")
     assert head == "data:image/png;base64"

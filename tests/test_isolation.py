@@ -261,7 +261,7 @@ def test_a_run_is_seen_by_who_asks_for_the_same() -> None:
 
 
 @pytest.mark.browser
-def test_two_people_with_a_image_each(browser: Browser, address: str) -> None:
+def test_two_people_with_an_image_each(browser: Browser, address: str) -> None:
     """The same name, other bytes; the link of one in front of the other; one leaves."""
     people = [Visitor(browser.new_context().new_page(), address) for _ in range(2)]
     verdicts = []

@@ -58,7 +58,7 @@ def test_a_run_holds_nothing_large() -> None:
     assert weight(run.prediction) < 100_000  # maps of at most 32 pixels a side, and nothing of the outputs behind them
 
 
-def test_a_image_is_prepared_as_bytes() -> None:
+def test_an_image_is_prepared_as_bytes() -> None:
     """A quarter of what its numbers take, which are the same as ever."""
     chosen = images.from_sample(images.samples()[0])
     preprocessing = bundled(BUNDLED["resnet20"])[0].data.preprocessing

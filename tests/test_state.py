@@ -105,6 +105,13 @@ def test_presets_open_by_name_and_by_their_own_link(name: str) -> None:
     assert "size" not in view.to_query()
 
 
+def test_older_links_open() -> None:
+    """By the names that keys and tabs had when they were written."""
+    old = View.from_query({"picture": "coffee", "tab": "Several pictures"})
+    assert old == View.from_query({"image": "coffee", "tab": "Several images"})
+    assert (old.image, old.tab) == ("coffee", "Several images")
+
+
 def test_a_link_is_readable() -> None:
     assert View().to_query() == {}
     view = View(preset("resnet18"), (192, 256), "layer2.0.conv1", ResNetConfig(), "random", "coffee", "3-5")

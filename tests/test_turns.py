@@ -551,7 +551,7 @@ def test_what_takes_as_long_as_a_pass_takes_a_turn() -> None:
 @pytest.mark.parametrize(
     ("side", "crop", "turn"), [(2000, 28, True), (28, 1300, True), (28, 28, False)], ids=["image", "input", "none"]
 )
-def test_a_image_is_prepared_in_a_turn_where_it_is_large(
+def test_an_image_is_prepared_in_a_turn_where_it_is_large(
     side: int, crop: int, turn: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads = []
