@@ -226,7 +226,7 @@ class Steps:
 def one_step(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Runs that stand after a step until the test ends."""
     steps = Steps(threading.Event())
-    monkeypatch.setattr(degradation, "APART", steps)
+    monkeypatch.setattr(degradation, "WORKER", steps)
     yield
     steps.go.set()
 

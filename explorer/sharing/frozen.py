@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from enum import EnumType
 from functools import cache
 from operator import is_
@@ -30,10 +30,12 @@ def immutable(kind: Any, around: frozenset[Any] = frozenset()) -> bool:
         return all(immutable(part, around) for part in get_args(kind) if part is not Ellipsis)
     if is_dataclass(kind) and isinstance(kind, type):
         promised = kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
+        names = [one.name for one in fields(kind)]  # what its class alone holds is no part of a value
     else:
         promised = isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields")
+        names = list(kind._fields) if promised else []
     with suppress(NameError):  # annotated with what is imported for the type checker only
-        return promised and all(immutable(part, around | {kind}) for part in get_type_hints(kind).values())
+        return promised and all(immutable(get_type_hints(kind)[name], around | {kind}) for name in names)
     return False
 
 
