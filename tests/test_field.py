@@ -18,7 +18,7 @@ from streamlit.testing.v1 import AppTest
 from torch import Tensor, nn
 
 from explorer.analysis.layers import Layer
-from explorer.analysis.paths import Paths, by_depth, paths
+from explorer.analysis.paths import Paths, path_sizes_by_block, paths
 from explorer.analysis.receptive_field import PIXEL, Box, Field
 from explorer.analysis.trace import Trace, trace
 from explorer.drawing.rasters import overlay, tinted
@@ -160,7 +160,7 @@ def test_quantiles(percent: int) -> None:
 
 def test_by_depth_is_a_row_a_block() -> None:
     traced = trace(preset("resnet34"))
-    rows = by_depth(traced)
+    rows = path_sizes_by_block(traced)
     assert [row.layer.name for row in rows][-1] == "layer4.2.act"
     assert len(rows) == 16
     assert [row.largest for row in rows] == [traced.by_name[row.layer.name].field.size for row in rows]
@@ -337,12 +337,12 @@ def test_resnet50_is_drawn_where_it_looks() -> None:
 @pytest.mark.parametrize("field", [Field(7, 2, -3), Field(8, 4, 1), PIXEL, Field(435, 32, -217)])
 def test_a_place_shows_the_unit_that_a_click_there_chooses(field: Field, pixels: int, samples: int) -> None:
     units = -(-pixels // field.effective_stride)
-    found = field.spread(units, pixels, samples)
+    found = field.nearest_units(units, pixels, samples)
     middles = [(sample + 0.5) * pixels / samples - 0.5 for sample in range(samples)]
     for unit, middle in zip(found, middles, strict=True):
         assert abs(field.centre(unit) - middle) == min(abs(field.centre(other) - middle) for other in range(units))
     assert found == sorted(found)
-    assert Field(pixels, 0, 0).spread(1, pixels, samples) == [0] * samples
+    assert Field(pixels, 0, 0).nearest_units(1, pixels, samples) == [0] * samples
 
 
 # -- the effective field ------------------------------------------------------------------

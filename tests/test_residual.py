@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from explorer.analysis.parts import fixed, switchable
+from explorer.analysis.parts import fixed_blocks, switchable_blocks
 from explorer.analysis.trace import trace
 from explorer.drawing.palette import colour
 from explorer.figures import inference
@@ -57,8 +57,8 @@ def test_what_cannot_be_off_is_what_changes_the_shape_of_a_plain_network(config:
         layers = [layer for layer in traced.layers if layer.name.startswith(f"{block}.")]
         if config.shortcut == "none" and layers[0].in_shapes[0] != layers[-1].out_shape:
             expected.add(block)
-    assert set(fixed(config)) == expected
-    assert sorted([*switchable(config), *expected]) == sorted(config.blocks)
+    assert set(fixed_blocks(config)) == expected
+    assert sorted([*switchable_blocks(config), *expected]) == sorted(config.blocks)
 
 
 @pytest.mark.parametrize("config", [config for config in CONFIGS if config.shortcut != "C"], ids=name_of)
@@ -194,8 +194,8 @@ def test_each_lesion_is_a_network_of_its_own(name: str) -> None:
     weights = bundled(BUNDLED[name])[0]
     model = load(weights).requires_grad_(False)
     images, labels = normalised(labelled().images[:60], weights.data.preprocessing), labelled().labels[:60].tolist()
-    found = list(ablation(model, images, labels, switchable(weights.config), CPU))
-    assert [one.block for one in found] == [*switchable(weights.config), ""]
+    found = list(ablation(model, images, labels, switchable_blocks(weights.config), CPU))
+    assert [one.block for one in found] == [*switchable_blocks(weights.config), ""]
     for one in found:
         probabilities = without(model, [one.block] if one.block else [])(images).softmax(1)
         error = sum(int(row.argmax()) != label for row, label in zip(probabilities, labels, strict=True)) / 60
@@ -221,7 +221,9 @@ def test_a_plain_network_cannot_spare_a_block() -> None:
     for name in ("resnet20", "plain20"):
         weights = bundled(BUNDLED[name])[0]
         images = normalised(labelled().images[:200], weights.data.preprocessing)
-        found = list(ablation(load(weights), images, labelled().labels[:200].tolist(), switchable(weights.config), CPU))
+        found = list(
+            ablation(load(weights), images, labelled().labels[:200].tolist(), switchable_blocks(weights.config), CPU)
+        )
         assert found[-1].error < 0.15
         median[name] = np.median([one.error for one in found[:-1]])
     assert median["resnet20"] < 0.3

@@ -176,7 +176,7 @@ WHOLE_MAP = {Op.GROUP_NORM: "group norm", Op.SCALING: "channel attention"}
 """Operations that bring statistics of the whole map to each of its units, and what people call them."""
 
 
-def carriers(layers: Iterable[Layer]) -> dict[int, frozenset[str]]:
+def global_dependencies(layers: Iterable[Layer]) -> dict[int, frozenset[str]]:
     """For each layer by its index, through which of `WHOLE_MAP` among `layers` its units depend on more than windows."""
     found: dict[int, frozenset[str]] = {}
     same: dict[frozenset[str], frozenset[str]] = {}

@@ -76,7 +76,7 @@ def _merged(several: list[Paths]) -> Paths:
     return Paths(tuple(sizes), tuple(counts[size] for size in sizes))
 
 
-class Depth(NamedTuple):
+class PathSizes(NamedTuple):
     """The field sizes of all paths to one layer: their mean, what 5 and 95 percent do not exceed, the largest."""
 
     layer: Layer
@@ -86,11 +86,11 @@ class Depth(NamedTuple):
     largest: int
 
 
-def by_depth(trace: Trace) -> tuple[Depth, ...]:
+def path_sizes_by_block(trace: Trace) -> tuple[PathSizes, ...]:
     """All paths to the end of each block."""
     last = {layers[-1].index for layers in trace.blocks.values()}
     return tuple(
-        Depth(layer, found.mean, found.quantile(5), found.quantile(95), found.sizes[-1])
+        PathSizes(layer, found.mean, found.quantile(5), found.quantile(95), found.sizes[-1])
         for layer, found in paths(trace)
         if layer.index in last
     )

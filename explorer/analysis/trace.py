@@ -32,12 +32,12 @@ from .layers import (
     Shape,
     beyond_windows,
     by_part,
-    carriers,
     convolutions,
+    global_dependencies,
     role,
     shape_text,
 )
-from .receptive_field import PIXEL, Field, union, whole, window
+from .receptive_field import PIXEL, Field, union, whole_image, window
 
 if TYPE_CHECKING:
     import pandas
@@ -147,17 +147,17 @@ class Trace:
         return self.stages[-1][-1].field
 
     @cached_property
-    def carriers(self) -> Mapping[int, frozenset[str]]:
+    def global_dependencies(self) -> Mapping[int, frozenset[str]]:
         """For each layer by its index, what brings the whole map to its units; see `beyond_windows`."""
-        return MappingProxyType(carriers(self.layers))
+        return MappingProxyType(global_dependencies(self.layers))
 
     def beyond_windows(self, layer: Layer | None = None) -> str:
         """That a layer's units depend on more than their windows, in a sentence; without a layer, that some do, and from
         where on. Empty where they do not."""
         if layer is not None:
-            return beyond_windows(self.carriers[layer.index], "Its units")
-        first = next((self.layers[index].name for index, kinds in self.carriers.items() if kinds), "")
-        return beyond_windows(frozenset().union(*self.carriers.values()), first=first)
+            return beyond_windows(self.global_dependencies[layer.index], "Its units")
+        first = next((self.layers[index].name for index, kinds in self.global_dependencies.items() if kinds), "")
+        return beyond_windows(frozenset().union(*self.global_dependencies.values()), first=first)
 
     @cached_property
     def too_small(self) -> str:
@@ -367,10 +367,10 @@ def operation(module: nn.Module) -> Op:
 
 def make_layer(index: int, call: Call, before: list[Layer], size: Shape) -> Layer:
     module, op = call.module, operation(call.module)
-    kernel, stride, padding, dilation = map(partial(side, module), WINDOW) if op in STRIDED else (1, 1, 0, 1)
+    kernel, stride, padding, dilation = map(partial(window_extent, module), WINDOW) if op in STRIDED else (1, 1, 0, 1)
     fields = [PIXEL if i == IMAGE else before[i].field for i in call.inputs]
     if op == Op.GLOBAL_AVERAGE_POOLING:
-        field = whole((size[0], size[1]))
+        field = whole_image((size[0], size[1]))
     elif op == Op.ADDITION:
         field = union(*fields)
     elif op in STRIDED and op != Op.CHANNEL_CONVOLUTION:
@@ -404,7 +404,7 @@ WINDOW = {"kernel_size": 1, "stride": 1, "padding": 0, "dilation": 1}
 """A window's extents, with the value of one that a module lacks."""
 
 
-def side(module: nn.Module, name: str) -> int:
+def window_extent(module: nn.Module, name: str) -> int:
     """A window's extent along one axis; all windows here are square."""
     value = getattr(module, name, WINDOW[name])
     return value[0] if isinstance(value, tuple) else value

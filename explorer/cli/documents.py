@@ -93,7 +93,7 @@ def differing(found: Comparison) -> list[tuple[str, str, str, int, int, int, int
 
 def charges(found: Comparison) -> list[tuple[str, int, int, int, int]]:
     """The bill and its total: what was changed, and the differences in the order of `DELTAS`."""
-    lines = [(charge.words, charge.params, charge.macs, charge.memory, charge.reach) for charge in found.bill]
+    lines = [(charge.words, charge.params, charge.macs, charge.memory, charge.field) for charge in found.bill]
     return [*lines, ("total", found.params, found.macs, found.memory, found.field)]
 
 
@@ -206,8 +206,8 @@ def comparison_facts(found: Comparison) -> dict[str, Any]:
             if row.differs
         ],
         "bill": [
-            {"options": charge.fields, "change": charge.words}
-            | differences(charge.params, charge.macs, charge.memory, charge.reach)
+            {"options": charge.options, "change": charge.words}
+            | differences(charge.params, charge.macs, charge.memory, charge.field)
             for charge in found.bill
         ],
     }

@@ -84,7 +84,7 @@ def on_image(cells: np.ndarray, field: Field, size: tuple[int, int], samples: tu
 
     Each place shows the unit whose field has its middle nearest.
     """
-    rows, columns = map(field.spread, cells.shape, size, samples)
+    rows, columns = map(field.nearest_units, cells.shape, size, samples)
     return cells[rows][:, columns]
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from resnet import ResNet
 
-from ..analysis.parts import switchable
+from ..analysis.parts import switchable_blocks
 from .device import Device
 from .turns import copy_of, step
 
@@ -27,7 +27,7 @@ def without(model: ResNet, off: Collection[str]) -> ResNet:
     """
     if not off:
         return model
-    if unknown := set(off) - set(switchable(model.config)):
+    if unknown := set(off) - set(switchable_blocks(model.config)):
         raise ValueError(f"cannot be switched off: {', '.join(sorted(unknown))}")
     result = copy_of(model)
     for name in off:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from resnet import ResNet
 
-from ..analysis.cost import work
+from ..analysis.cost import work_macs
 from ..analysis.trace import Trace
 from ..sharing.store import Progress
 from .device import Device
@@ -67,7 +67,7 @@ STEP_WORK = 150e9
 
 def together(trace: Trace) -> int:
     """How many of the `STEPS` go through a network at once."""
-    fitting = min(STEP_WORK // work(trace), MAX_GRADIENT_BYTES // trace.gradient_memory)
+    fitting = min(STEP_WORK // work_macs(trace), MAX_GRADIENT_BYTES // trace.gradient_memory)
     return int(max(1, min(BATCH, fitting)))
 
 

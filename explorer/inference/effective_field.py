@@ -18,7 +18,7 @@ from torch import Tensor
 from resnet import ResNet
 from resnet.sizes import least_side
 
-from ..analysis.cost import work
+from ..analysis.cost import work_macs
 from ..analysis.layers import Layer
 from ..analysis.trace import Trace
 from ..sharing.store import Progress
@@ -57,7 +57,7 @@ def measured_side(layer: Layer, trace: Trace, traced: Callable[[int], Trace]) ->
 
 def fits(trace: Trace) -> bool:
     """Whether one pass that keeps activations for its gradient stays within the limits."""
-    return trace.gradient_memory <= MAX_FORWARD_BYTES and work(trace) <= MAX_WORK_MACS
+    return trace.gradient_memory <= MAX_FORWARD_BYTES and work_macs(trace) <= MAX_WORK_MACS
 
 
 def mirrored(image: Tensor, side: int) -> Tensor:

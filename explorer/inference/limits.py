@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..analysis.cost import work
+from ..analysis.cost import work_macs
 from ..analysis.layers import shape_text
 from ..analysis.trace import Trace
 from .turns import TooLargeError
@@ -27,7 +27,7 @@ def check_runnable(trace: Trace) -> None:
         "Everything but running it works",
         Need("its weights take", trace.params * 4, MAX_WEIGHT_BYTES, "GiB"),
         Need("an image takes", trace.working_memory, MAX_FORWARD_BYTES, "GiB"),
-        Need("its arithmetic and memory traffic take the time of", work(trace), MAX_WORK_MACS, "GMACs"),
+        Need("its arithmetic and memory traffic take the time of", work_macs(trace), MAX_WORK_MACS, "GMACs"),
     )
 
 

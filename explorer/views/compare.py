@@ -15,7 +15,7 @@ from resnet.config import stage_and_index
 from resnet.options import Settings, option
 from resnet.sizes import least_side
 
-from ..analysis.compare import Comparison, activations, common_size, remarks
+from ..analysis.compare import Comparison, activation_bytes, common_size, remarks
 from ..analysis.layers import Layer, shape_text
 from ..analysis.trace import Trace
 from ..drawing import compare
@@ -217,7 +217,7 @@ FIGURES: tuple[tuple[str, Callable[[Trace], int], Callable[[float], str], str], 
     ("Depth", lambda trace: trace.config.depth, lambda value: f"{value:,}", "Weighted layers from input to output"),
     ("Parameters", lambda trace: trace.params, amount, "Trainable numbers"),
     ("MACs", lambda trace: trace.macs, amount, "Multiply-adds for one image; FLOPs = 2 × MACs"),
-    ("Activations", activations, mebibytes, "All layers' outputs for one image in fp32"),
+    ("Activations", activation_bytes, mebibytes, "All layers' outputs for one image in fp32"),
     (
         "Peak activations",
         lambda trace: trace.inference_memory.bytes,

@@ -11,7 +11,7 @@ from resnet import ResNetConfig
 
 from .. import units
 from ..analysis.layers import Layer
-from ..analysis.paths import Paths, by_depth, paths
+from ..analysis.paths import Paths, path_sizes_by_block, paths
 from ..analysis.trace import Trace
 from ..figures import network
 from . import session
@@ -36,7 +36,7 @@ def counted(config: ResNetConfig, image_size: tuple[int, int], at: str) -> Count
 
 @shared()
 def depth_chart(config: ResNetConfig, image_size: tuple[int, int]) -> go.Figure:
-    return network.path_depth_figure(by_depth(traced(config, image_size)))
+    return network.path_depth_figure(path_sizes_by_block(traced(config, image_size)))
 
 
 def all_paths(trace: Trace, layer: Layer | None = None) -> None:

@@ -25,7 +25,7 @@ from resnet.sizes import least_side
 
 from ..analysis.compare import common_size
 from ..analysis.layers import Layer
-from ..analysis.parts import switchable
+from ..analysis.parts import switchable_blocks
 from ..inference.device import Device
 from ..inference.turns import PassError
 from ..link import View, size_text, tolerant
@@ -161,7 +161,7 @@ def show(new: View, *notes: str) -> None:
     old: View | None = st.session_state.get("view")
     if old is not None and old.config != new.config:
         hold(previous=old.config)
-        kept = tuple(name for name in new.off if name in switchable(new.config))
+        kept = tuple(name for name in new.off if name in switchable_blocks(new.config))
         if kept != new.off:
             notes += ("Blocks that were off and are not in this network are forgotten.",)
             new = replace(new, off=kept)

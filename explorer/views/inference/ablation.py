@@ -101,7 +101,7 @@ def on_image(result: Run) -> Series | None:
 def in_turn(
     key: Hashable, weights: Weights, how: Device, inputs: Callable[[], Tensor], labels: list[int]
 ) -> tuple[Ablation, ...]:
-    off = parts.switchable(weights.config)
+    off = parts.switchable_blocks(weights.config)
 
     def compute(move: Callable[[float], None]) -> tuple[Ablation, ...]:
         found = []

@@ -16,7 +16,7 @@ from resnet.checkpoint import WeightsError
 from resnet.weights import BUNDLED, Preprocessing, Weights, available, is_cached, random_weights, torchvision_weights
 
 from ...analysis.layers import Layer, shape_text
-from ...analysis.parts import drawn_parts, switchable
+from ...analysis.parts import drawn_parts, switchable_blocks
 from ...analysis.trace import Trace
 from ...drawing import rasters
 from ...drawing.palette import ACCENT, STEM
@@ -233,7 +233,7 @@ def trace_of(weights: Weights) -> Trace:
 def run(images: Sequence[Chosen], weights: Weights, invert: bool | None) -> Run:
     """Prepare the first image as the weights want it, and predict, with the layer selected and the blocks off that the view names."""
     view = session.view()
-    off = tuple(name for name in view.off if name in switchable(weights.config))
+    off = tuple(name for name in view.off if name in switchable_blocks(weights.config))
     return run_with(images, weights, invert, off, form(), view.at)
 
 
