@@ -1182,8 +1182,8 @@ def test_the_addition_of_the_selected_block() -> None:
 
 def test_each_block_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """A shipped network beside its twin on labelled images, another on the image."""
-    few = ablation.labelled()
-    monkeypatch.setattr(ablation, "labelled", lambda: type(few)(few.images[:20], few.labels[:20]))
+    few = ablation.labelled_images()
+    monkeypatch.setattr(ablation, "labelled_images", lambda: type(few)(few.images[:20], few.labels[:20]))
     app = click(looked("Blocks off", preset="plain20_fashion"), "Each one in turn")
     for name in ("Plain-20", "ResNet-20"):
         (words,) = [text for text in texts(app) if text.startswith(f"**{name}** gets")]

@@ -33,10 +33,10 @@ from streamlit.testing.v1 import AppTest, app_test, util
 from torch import Tensor
 
 from explorer.analysis.trace import trace
-from explorer.experiments.gradients import trained
-from explorer.experiments.identity import Place, append, new_blocks
+from explorer.experiments.gradients import flows_by_batch
+from explorer.experiments.identity import AppendSettings, append, new_blocks
 from explorer.figures import inference
-from explorer.inference.ablation import without
+from explorer.inference.ablation import without_blocks
 from explorer.inference.addition import addition, contributions
 from explorer.inference.attribution import grad_cam
 from explorer.inference.device import Device
@@ -98,21 +98,23 @@ class Pass:
 
 
 def copy_for_training(network: ResNet) -> ResNet:
-    """What `trained` runs, caught on its way through."""
+    """What `flows_by_batch` runs, caught on its way through."""
     caught: list[ResNet] = []
     handle = network.conv1.register_forward_pre_hook(lambda *_: None)
     handle.remove()
     images, labels = torch.randn(2, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("explorer.experiments.gradients.flow", lambda model, *_: caught.append(model))
-        list(trained(network, ["conv1"], [(images, labels)], CPU))
+        list(flows_by_batch(network, ["conv1"], [(images, labels)], CPU))
     return caught[0]
 
 
 COPIES: Mapping[str, tuple[Callable[[ResNet], ResNet], list[str]]] = {
-    "blocks off": (lambda network: without(network, ["layer2.1"]), ["layer2.1.add"]),
+    "blocks off": (lambda network: without_blocks(network, ["layer2.1"]), ["layer2.1.add"]),
     "blocks appended": (
-        lambda network: append(network, Place(3, 1), new_blocks(network.config, Place(3, 1), False, True)),
+        lambda network: append(
+            network, AppendSettings(3, 1), new_blocks(network.config, AppendSettings(3, 1), False, True)
+        ),
         [],
     ),
     "trained gradients": (copy_for_training, []),
@@ -153,19 +155,22 @@ def works(network: ResNet) -> list[Callable[[], Any]]:
         return prediction.probabilities, prediction.strongest
 
     def appended() -> Any:
-        return said(append(network, Place(2, 1), new_blocks(network.config, Place(2, 1), False, False)), ["layer2.3"])
+        return said(
+            append(network, AppendSettings(2, 1), new_blocks(network.config, AppendSettings(2, 1), False, False)),
+            ["layer2.3"],
+        )
 
     return [
         lambda: said(network, ["conv1", "layer1.0.add", "layer3.2.act"]),
-        lambda: said(without(network, ["layer1.1", "layer3.2"]), ["layer2.0.add", "fc"]),
+        lambda: said(without_blocks(network, ["layer1.1", "layer3.2"]), ["layer2.0.add", "fc"]),
         appended,
         lambda: addition(network, image, "layer2.0", CPU),
-        lambda: addition(without(network, ["layer2.0"]), image, "layer2.0", CPU),
+        lambda: addition(without_blocks(network, ["layer2.0"]), image, "layer2.0", CPU),
         lambda: contributions(network, image, CPU),
         lambda: activation(network, image, "layer2.1.conv1", CPU),
         lambda: grad_cam(network, image, ["layer1.2", "layer3.2"], 3, CPU),
         lambda: effective_field(network, layers["layer1.2.conv2"], [image[0]], CPU),
-        lambda: list(trained(network, ["conv1", "layer3.2.conv2"], [batch], CPU)),
+        lambda: list(flows_by_batch(network, ["conv1", "layer3.2.conv2"], [batch], CPU)),
     ]
 
 
@@ -763,7 +768,7 @@ def test_a_lesion_is_of_the_class_that_the_form_names(
         (found,) = drawn.pop().values()
         # measured in fp32, of the class that each form names
         assert found[-1].block == ""
-        assert found[-1].right == pytest.approx(float(said[plain].probabilities[best[each]]), rel=1e-5)
+        assert found[-1].right_probability == pytest.approx(float(said[plain].probabilities[best[each]]), rel=1e-5)
 
 
 # -- two sessions -------------------------------------------------------------------------
@@ -777,7 +782,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("explorer.experiments.gradients", "explorer.views.experiments.gradients"):
         monkeypatch.setattr(f"{module}.COUNTS", (1, 2))
         monkeypatch.setattr(f"{module}.TOTAL", 12)
-    monkeypatch.setattr(identity_view, "affordable", lambda *_: 4)
+    monkeypatch.setattr(identity_view, "image_count", lambda *_: 4)
 
 
 @pytest.fixture

@@ -59,13 +59,21 @@ def degradation(
     resnet-explorer degradation --settings deep-110_rate-0.1 --output deep.json
     resnet-explorer degradation --cut FOLDER
     """
-    from ..experiments.degradation import COUNT, IMAGES, RUNS, Settings, from_json, record, summarise
-    from ..experiments.degradation import cut as cut_images
+    from ..experiments.degradation import (
+        IMAGE_COUNT,
+        IMAGES,
+        RUNS,
+        Settings,
+        from_json,
+        record,
+        summarise,
+        write_training_images,
+    )
 
     if cut is not None:
         path = output or Path(IMAGES.name)
-        cut_images(cut, path)
-        print(f"{COUNT:,} images written to {path}")
+        write_training_images(cut, path)
+        print(f"{IMAGE_COUNT:,} images written to {path}")
         return
     path, every, starts = output or Path(RUNS.name), steps or [Settings().steps], seeds or [0, 1, 2]
     watch(record(every, starts, path, Settings.from_text(settings)), len(starts) * 4 * sum(every))

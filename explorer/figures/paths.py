@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from ..drawing.palette import ACCENT, STAGES
-from ..experiments.paths import PathGradients, effective, path_shares
+from ..experiments.paths import PathGradients, effective_paths, path_shares
 from ..units import count_text
 from .base import finish, log_axis
 
@@ -30,7 +30,7 @@ def length_figure(counts: Sequence[int], found: PathGradients | None) -> go.Figu
             hovertemplate="length %{x}: %{customdata} paths, %{y:.3~%} of all<extra></extra>",
         )
     else:
-        run = effective(found.shares, counts)
+        run = effective_paths(found.shares, counts)
         figure.add_vrect(run.low - 0.5, run.high + 0.5, fillcolor=ACCENT, opacity=0.1, line_width=0, layer="below")
         figure.add_bar(
             x=lengths,
@@ -77,7 +77,7 @@ def norm_figure(found: PathGradients) -> go.Figure:
         marker={"size": 6},
         hovertemplate="length %{x}: %{y:.2~e} in the mean<extra></extra>",
     )
-    whole = float(np.mean(found.whole))
+    whole = float(np.mean(found.whole_norms))
     figure.add_scatter(  # a line of the layout would be misplaced on a logarithmic axis
         x=[found.lengths[0], found.lengths[-1]],
         y=[whole or None] * 2,

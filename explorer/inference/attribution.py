@@ -65,7 +65,7 @@ STEP_WORK = 150e9
 """Multiply-adds, forward, of the images that go through together: about a second forward and back on two cores."""
 
 
-def together(trace: Trace) -> int:
+def batch_size(trace: Trace) -> int:
     """How many of the `STEPS` go through a network at once."""
     fitting = min(STEP_WORK // work_macs(trace), MAX_GRADIENT_BYTES // trace.gradient_memory)
     return int(max(1, min(BATCH, fitting)))

@@ -97,7 +97,7 @@ class Turn:
         if torch.get_num_threads() != number:
             threads(number)
         try:
-            with under(Watch(self.what), self.model) if self.model else nullcontext():
+            with watching_convolutions(Watch(self.what), self.model) if self.model else nullcontext():
                 return function()
         except RuntimeError as error:
             if not is_out_of_memory(error):
@@ -122,7 +122,7 @@ def in_turn(size: int, make: Callable[[], Value]) -> Value:
     return ONE_AT_A_TIME.run(make) if size >= MIN_TURN_SIZE else make()
 
 
-def step(module: nn.Module, batch: Tensor) -> Tensor:
+def forward_in_turn(module: nn.Module, batch: Tensor) -> Tensor:
     """A part of a network on N×C×H×W, in a turn of its own."""
 
     @torch.inference_mode()
@@ -164,7 +164,7 @@ class Watch:
     """
 
     def __init__(self, what: str):
-        self.what, self.before = what, resident() - kept()
+        self.what, self.before = what, resident_bytes() - held_bytes()
         self.start = self.last = time.thread_time()
 
     def look(self) -> None:
@@ -176,7 +176,7 @@ class Watch:
         if now - self.last < WATCH_SECONDS:
             return
         self.last = now
-        took, growth = now - self.start, resident() - kept() - self.before
+        took, growth = now - self.start, resident_bytes() - held_bytes() - self.before
         for taken, limit, unit in ((took, MAX_SECONDS, "s"), (growth / 2**30, MAX_GROWTH_BYTES / 2**30, "GiB")):
             if taken > limit:
                 raise TooLargeError(
@@ -185,12 +185,12 @@ class Watch:
                 )
 
 
-def kept() -> int:
+def held_bytes() -> int:
     """Bytes of files and results that the server holds for its visitors."""
     return HELD.bytes + RESULTS.bytes
 
 
-def resident() -> int:
+def resident_bytes() -> int:
     """Bytes of memory that this process holds; 0 where the system does not say."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
@@ -200,7 +200,7 @@ def resident() -> int:
 
 
 @contextmanager
-def under(watch: Watch, model: nn.Module) -> Iterator[None]:
+def watching_convolutions(watch: Watch, model: nn.Module) -> Iterator[None]:
     """Inside, there is a look after each convolution, on the way back too where that is the turn's own thread's."""
 
     def look(_: nn.Module, __: object, output: Tensor) -> None:

@@ -21,13 +21,13 @@ from ..experiments.kernels import (
     LAB,
     MATRICES,
     OUTPUTS,
-    Comparison,
     Lab,
-    at_pixel,
+    StackComparison,
     block_config,
     block_name,
-    compare,
-    on_image,
+    compare_stacks,
+    convolved_image,
+    convolved_pixel,
 )
 from ..figures.kernels import block_figure, stack_figure
 from ..inference.samples import samples
@@ -65,8 +65,8 @@ def setting(name: str) -> None:
 
 
 @shared()
-def compared(settings: Lab) -> Comparison:
-    return compare(settings)
+def compared(settings: Lab) -> StackComparison:
+    return compare_stacks(settings)
 
 
 def kernel_stacks() -> None:
@@ -128,7 +128,7 @@ def kernels_only(settings: Lab) -> Lab:
     return replace(settings, width=256, entry=Lab.entry, weights=Lab.weights, pixel=Lab.pixel)
 
 
-def figures(now: Comparison) -> None:
+def figures(now: StackComparison) -> None:
     """The stack's four figures, each with its difference to the single kernel."""
     small, large = now.stack, now.single
     rows: tuple[tuple[str, int, int, Callable[[float], str], Literal["normal", "inverse", "off"]], ...] = (
@@ -158,15 +158,15 @@ def exact(number: float) -> str:
     return f"{number:,.0f}" if number < 1e7 else amount(number)
 
 
-def even_words(now: Comparison, measure: str, name: str) -> str:
+def even_words(now: StackComparison, measure: str, name: str) -> str:
     """Where the stack's counts meet the single kernel's."""
-    width, unit = now.even[measure], "weights" if name == "Weights" else name
+    width, unit = now.break_even[measure], "weights" if name == "Weights" else name
     if width is None:
         return f"Whatever the width between, the stack takes more {unit} than {now.single.name.lower()}."
     return f"Break-even: with up to {width:,} channels between, the stack takes no more {unit} than {now.single.name.lower()}."
 
 
-def layer_frame(now: Comparison) -> pandas.DataFrame:
+def layer_frame(now: StackComparison) -> pandas.DataFrame:
     rows = [(kernels.name, layer) for kernels in (now.stack, now.single) for layer in kernels.convolutions]
     return pandas.DataFrame(
         {
@@ -322,7 +322,7 @@ def block_frame(layers: tuple[Layer, ...], selected: str) -> pandas.DataFrame:
 def pointwise_by_hand() -> None:
     """The matrix of a 1×1 convolution on the channels of one pixel, and on every pixel of an image."""
     now = lab()
-    result = at_pixel(now)
+    result = convolved_pixel(now)
     left, right = st.columns([5, 6])
     with left, st.container(border=True, key="matrix"):
         st.markdown("**The weights: a row for each output, a column for each input**")
@@ -395,7 +395,7 @@ def bracketed(value: int) -> str:
 def everywhere(now: Lab) -> None:
     """The three colours of a sample image, and the two maps that the convolution makes of them."""
     sample = next(s for s in samples() if s.name == "astronaut")
-    before, after = on_image(now, sample.image())
+    before, after = convolved_image(now, sample.image())
     with st.container(horizontal=True, gap="small", key="maps"):
         for name, plane in zip(("red", "green", "blue"), before, strict=True):
             st.image(plane, f"input, {name}", width=150, clamp=True)

@@ -15,23 +15,23 @@ from resnet.shipped import ShippedError
 from ...analysis.trace import Trace
 from ...experiments.degradation import (
     BATCH,
-    COUNT,
-    LAST,
-    Recorded,
-    Run,
+    IMAGE_COUNT,
+    LAST_STEPS,
+    RecordedRuns,
     Settings,
     Spread,
     Step,
     Summary,
-    gathered,
-    shipped,
+    TrainingRun,
+    collect_run,
+    shipped_runs,
     summarise,
     to_json,
     train,
     training_images,
 )
 from ...figures.degradation import run_figure, spread_figure
-from ...inference.samples import labelled
+from ...inference.samples import labelled_images
 from ...sharing.jobs import DONE, FAILED, RUNNING, STOPPED, WAITING, JobQueue, Status
 from ...sharing.worker import WorkerProcess
 from .. import session, settings
@@ -56,7 +56,7 @@ def panel(trace: Trace) -> None:
     with left:
         asked = settings.chosen(Settings)
         live(asked)
-        recorded(shipped(), asked)
+        recorded(shipped_runs(), asked)
 
 
 # -- settings -----------------------------------------------------------------------------
@@ -123,7 +123,7 @@ def run_card(asked: Settings, polling: bool) -> None:
             where_it_is(asked, found)
         if found is None or not found.items:
             return
-        run = gathered(asked, found.items)
+        run = collect_run(asked, found.items)
         what = f"Training loss, {asked.steps} steps, seed {asked.seed}"
         st.plotly_chart(run_figure(run, what), key="training chart")
         if run.complete:
@@ -168,7 +168,7 @@ def where_it_is(asked: Settings, found: Status | None) -> None:
         )
         st.markdown(f"**Train them here.** {effort(asked)}{busy}")
         return
-    run = gathered(asked, found.items)
+    run = collect_run(asked, found.items)
     share = run.done / asked.total
     if found.state == RUNNING:
         left = "" if run.seconds_left is None else f" · {duration(run.seconds_left)} left"
@@ -197,7 +197,7 @@ def effort(asked: Settings) -> str:
 def pace(asked: Settings) -> str:
     """How long a run takes where the runs that ship tell."""
     try:
-        by_step = [run for runs in shipped().groups.values() for run in runs]
+        by_step = [run for runs in shipped_runs().groups.values() for run in runs]
     except ShippedError:
         return ""
     done = sum(run.settings.steps * sum(n.depth for n in run.settings.networks) for run in by_step)
@@ -207,14 +207,14 @@ def pace(asked: Settings) -> str:
     return f": about {duration(seconds)} at the pace of the runs below{wider}"
 
 
-def doing(run: Run) -> str:
+def doing(run: TrainingRun) -> str:
     if not run.curves:
         return "Beginning"
     curve = run.curves[-1]
     return f"{curve.network.name}, step {len(curve.losses)} of {run.settings.steps}"
 
 
-def resumed(run: Run) -> str:
+def resumed(run: TrainingRun) -> str:
     return f"{run.done:,} of {run.settings.total:,} steps are done and kept."
 
 
@@ -223,7 +223,7 @@ def place_in_line(ahead: int) -> str:
     if not ahead:
         return "Next in the queue."
     current = QUEUE.current()
-    left = None if current is None else gathered(*current).seconds_left  # type: ignore[arg-type]
+    left = None if current is None else collect_run(*current).seconds_left  # type: ignore[arg-type]
     words = f"In the queue: {ahead} {'run comes' if ahead == 1 else 'runs come'} before this one."
     return words if left is None else f"{words} The one that goes on has {duration(left)} left."
 
@@ -243,11 +243,11 @@ def duration(seconds: float) -> str:
 
 @shared()
 def shipped_figure(steps: int) -> go.Figure:
-    runs = next(runs for settings, runs in shipped().groups.items() if settings.steps == steps)
+    runs = next(runs for settings, runs in shipped_runs().groups.items() if settings.steps == steps)
     return spread_figure(runs, f"Training loss, range of {len(runs)} seeds")
 
 
-def recorded(file: Recorded, asked: Settings) -> None:
+def recorded(file: RecordedRuns, asked: Settings) -> None:
     """The curves, the figures and what they mean, for one of the file's numbers of steps."""
     lengths = {group.steps: (group, runs) for group, runs in file.groups.items()}
     with st.container(border=True, key="training shipped"):
@@ -269,7 +269,7 @@ def recorded(file: Recorded, asked: Settings) -> None:
         st.caption(made(file, group, runs))
 
 
-def results(runs: Sequence[Run]) -> None:
+def results(runs: Sequence[TrainingRun]) -> None:
     """The table, and the orders in words."""
     found = summarise(runs)
     rows = "\n".join(
@@ -325,13 +325,13 @@ def length_words(found: dict[int, Summary]) -> str:
     )
 
 
-def made(file: Recorded, group: Settings, runs: Sequence[Run]) -> str:
+def made(file: RecordedRuns, group: Settings, runs: Sequence[TrainingRun]) -> str:
     seeds = ", ".join(str(run.settings.seed) for run in runs)
     side = training_images().images.shape[1]
     return (
         f"Seeds {seeds}. Width {group.width}, {2 * group.width} and {4 * group.width} channels; shortcut {group.shortcut}; SGD with "
         f"Nesterov momentum, batches of {BATCH}, learning rate {group.rate:g} after {group.warmup} steps of warm-up, then a cosine "
-        f"to zero. The first {COUNT:,} training images of Fashion-MNIST, pooled to {side}×{side}, mirrored and shifted by up to one "
-        f"pixel. Training loss: mean of the last {LAST} batches (curves: of 20). Test accuracy: on the first {len(labelled().labels)} "
+        f"to zero. The first {IMAGE_COUNT:,} training images of Fashion-MNIST, pooled to {side}×{side}, mirrored and shifted by up to one "
+        f"pixel. Training loss: mean of the last {LAST_STEPS} batches (curves: of 20). Test accuracy: on the first {len(labelled_images().labels)} "
         f"test images, so good to about two points. Brackets: least and greatest of the seeds. Made by `{file.command}`."
     )

@@ -14,31 +14,31 @@ from resnet.weights import BUNDLED, bundled
 
 from ...analysis.trace import Trace
 from ...experiments.gradients import (
-    COUNTS,
+    BLOCK_COUNTS,
+    IMAGE_SIDE,
     PLAIN,
+    POINT_COUNT,
     POINTS,
     RESIDUAL,
     SEEDS,
-    SIDE,
-    TOTAL,
     WIDTH,
+    Flows,
     Plan,
     Point,
-    Spread,
     Twin,
-    at_start,
-    by_depth,
-    family,
+    block_boundaries,
+    cosines_by_depth,
+    flows_by_batch,
+    initial_flows,
     main_path,
-    places,
     plan,
     shattering,
-    trained,
+    small_pair,
 )
 from ...figures.gradients import Style, cosine_figure, flow_figure, slope_figure
 from ...inference.limits import check_runnable
 from ...inference.preprocess import normalised
-from ...inference.samples import labelled
+from ...inference.samples import labelled_images
 from ...inference.turns import TooLargeError
 from ...link import natural_size
 from ...navigation import EXPERIMENTS
@@ -87,10 +87,10 @@ def untrained(trace: Trace) -> None:
         st.caption(statement(small, planned))
 
 
-def measured(trace: Trace, planned: Plan) -> dict[Twin, Spread]:
-    def compute(move: Callable[[float], None]) -> dict[Twin, Spread]:
+def measured(trace: Trace, planned: Plan) -> dict[Twin, Flows]:
+    def compute(move: Callable[[float], None]) -> dict[Twin, Flows]:
         with single_thread():
-            return at_start(trace, planned, device(), move)
+            return initial_flows(trace, planned, device(), move)
 
     key = ("gradients", trace.config, trace.image_size, planned, device())
     return computed(key, f"Gradients of {name(trace.config)} and its twins …", compute)
@@ -104,10 +104,10 @@ def label(twin: Twin) -> str:
 
 
 def style(twin: Twin) -> Style:
-    return Style(twin.kind, "solid" if twin.normed else "dot")
+    return Style(twin.kind, "solid" if twin.has_norm else "dot")
 
 
-def charts(found: Mapping[str, tuple[Spread, Style]], traces: Mapping[str, Trace]) -> None:
+def charts(found: Mapping[str, tuple[Flows, Style]], traces: Mapping[str, Trace]) -> None:
     """Signal and gradient side by side."""
     left, right = st.columns(2)
     convolutions = {each: range(1, len(main_path(trace)) + 1) for each, trace in traces.items()}
@@ -116,7 +116,7 @@ def charts(found: Mapping[str, tuple[Spread, Style]], traces: Mapping[str, Trace
         flow_figure(
             found,
             "signal",
-            {each: places(trace) for each, trace in traces.items()},
+            {each: block_boundaries(trace) for each, trace in traces.items()},
             "Signal that blocks read",
             "standard deviation",
         ),
@@ -131,9 +131,9 @@ def charts(found: Mapping[str, tuple[Spread, Style]], traces: Mapping[str, Trace
         st.caption(f"{'; '.join(lost)}: where lines are missing, numbers are beyond the range of fp32.")
 
 
-def reading(found: Mapping[Twin, Spread]) -> str:
+def reading(found: Mapping[Twin, Flows]) -> str:
     """What the charts say, in words that follow the numbers."""
-    norm = next(twin.norm for twin in found if twin.normed)
+    norm = next(twin.norm for twin in found if twin.has_norm)
     plain, residual = (found[Twin(kind, norm)].ends("gradient") for kind in (PLAIN, RESIDUAL))
     bare = found[Twin(PLAIN, "none")]
     words = [
@@ -219,21 +219,23 @@ def after_training() -> None:
         )
 
 
-def batches(config: ResNetConfig) -> Spread:
+def batches(config: ResNetConfig) -> Flows:
     """Gradients of a shipped network on test images."""
     weights = bundled(config)[0]
 
-    def compute(move: Callable[[float], None]) -> Spread:
+    def compute(move: Callable[[float], None]) -> Flows:
         network, names = loaded(weights), [layer.name for layer in main_path(traced(config, natural_size(config)))]
-        images, truth = labelled()
+        images, truth = labelled_images()
         inputs = normalised(images[: BATCH * BATCHES], weights.data.preprocessing)
         labels = Tensor(truth[: BATCH * BATCHES].tolist()).long()
         with single_thread():
             found = []
-            for each in trained(network, names, zip(inputs.split(BATCH), labels.split(BATCH), strict=True), device()):
+            for each in flows_by_batch(
+                network, names, zip(inputs.split(BATCH), labels.split(BATCH), strict=True), device()
+            ):
                 found.append(each)
                 move(len(found) / BATCHES)
-        return Spread(tuple(found))
+        return Flows(tuple(found))
 
     return computed(("gradients trained", weights, device()), f"Gradients of {name(config)} …", compute)
 
@@ -262,7 +264,7 @@ def shattered(trace: Trace) -> None:
 
 def kin(config: ResNetConfig) -> str:
     """What the networks have in common: basic blocks, post-activation, batch norm, option A."""
-    residual = family(config, 1)[RESIDUAL]
+    residual = small_pair(config, 1)[RESIDUAL]
     parts = [
         f"{residual.block.capitalize()} blocks",
         f"{residual.order}-activation",
@@ -278,7 +280,7 @@ def kin(config: ResNetConfig) -> str:
 
 
 def depths(config: ResNetConfig) -> list[int]:
-    return [family(config, count)[RESIDUAL].depth for count in COUNTS]
+    return [small_pair(config, count)[RESIDUAL].depth for count in BLOCK_COUNTS]
 
 
 def walked(config: ResNetConfig, place: st.delta_generator.DeltaGenerator) -> tuple[Point, ...]:
@@ -289,12 +291,12 @@ def walked(config: ResNetConfig, place: st.delta_generator.DeltaGenerator) -> tu
         with single_thread():
             for point in shattering(config, device()):
                 points.append(point)
-                move(len(points) / TOTAL)
+                move(len(points) / POINT_COUNT)
                 if not len(points) % (2 * SEEDS):
                     place.plotly_chart(cosine_figure(points, depths(config)))
         return tuple(points)
 
-    small = tuple(family(config, 1).values())
+    small = tuple(small_pair(config, 1).values())
     return computed(("shattered", small, device()), "Comparing the gradients of neighbouring inputs …", compute)
 
 
@@ -308,7 +310,7 @@ def shown(points: tuple[Point, ...]) -> list[Point]:
 def verdict(points: tuple[Point, ...]) -> str:
     """How alike neighbours' gradients are in the deepest networks, and from what depth the plain ones are noise."""
     plain, residual = (
-        {depth: float(np.mean(cosines)) for depth, cosines in by_depth(points, kind).items()}
+        {depth: float(np.mean(cosines)) for depth, cosines in cosines_by_depth(points, kind).items()}
         for kind in (PLAIN, RESIDUAL)
     )
     deepest = max(plain)
@@ -337,8 +339,8 @@ def method(config: ResNetConfig) -> str:
         "The network shown is plain; its residual twin has shortcuts of option A. " if config.shortcut == "none" else ""
     )
     return (
-        f"{twin}Untrained networks of three stages with {', '.join(map(str, COUNTS))} blocks each and {WIDTH} channels in the first; block, order, activation, "
-        f"normalisation, attention and shortcut are the sidebar's: change them there. Each reads {POINTS} images of {SIDE}×{SIDE} pixels in equal steps on a "
+        f"{twin}Untrained networks of three stages with {', '.join(map(str, BLOCK_COUNTS))} blocks each and {WIDTH} channels in the first; block, order, activation, "
+        f"normalisation, attention and shortcut are the sidebar's: change them there. Each reads {POINTS} images of {IMAGE_SIDE}×{IMAGE_SIDE} pixels in equal steps on a "
         "straight line from one image of Gaussian noise to another, as one batch in training mode, and gives the gradient of its first score at each. Cosine: mean "
         f"over neighbours, {SEEDS} seeds, which draw weights and images (dots: each seed). On the right the part of the gradient along the line, scaled to a root mean "
         "square of 1, for one seed. What it does not show: trained networks, or whether this is what stops plain networks from "

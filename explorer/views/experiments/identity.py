@@ -11,20 +11,20 @@ from resnet import ConfigError, ResNetConfig
 
 from ...analysis.trace import Trace
 from ...experiments.identity import (
-    COUNTS,
+    BLOCK_COUNTS,
     PLAIN,
     PLAIN_IDENTITY,
     RESIDUAL,
     RESIDUAL_ZERO,
-    Appended,
+    AppendResult,
+    AppendSettings,
     Outcome,
-    Place,
-    affordable,
-    default_place,
+    batch_size,
+    default_append,
     experiment,
+    image_count,
     obstacle,
-    parse_place,
-    together,
+    parse_append,
 )
 from ...figures.identity import appended_figure
 from ...inference.limits import check_runnable
@@ -51,7 +51,7 @@ def panel(trace: Trace) -> None:
     chosen = setting(trace.config, trace.image_size)
     try:
         check_runnable(chosen.trace)
-        images = affordable(chosen.trace, place, chosen.trained)
+        images = image_count(chosen.trace, place, chosen.trained)
     except TooLargeError as error:
         st.info(session.escape_markdown(str(error)), icon=":material/block:")
         return
@@ -60,45 +60,45 @@ def panel(trace: Trace) -> None:
     solution(chosen.trace.config, place, found)
 
 
-def asked(config: ResNetConfig) -> Place:
+def asked(config: ResNetConfig) -> AppendSettings:
     """The place in the link; the default, and a sentence, where it has none for this network."""
     try:
-        return parse_place(session.view().appended, config)
+        return parse_append(session.view().appended, config)
     except ConfigError as error:
-        instead = default_place(config)
+        instead = default_append(config)
         words = f"{error} {instead.blocks} blocks after stage {instead.stage} are appended instead."
         st.warning(session.escape_markdown(words), icon=":material/error:")
         return instead
 
 
-def choose_place(config: ResNetConfig, now: Place) -> None:
+def choose_place(config: ResNetConfig, now: AppendSettings) -> None:
     """After which stage, and how many."""
     session.set_widget("append stage", now.stage)
     session.set_widget("append blocks", now.blocks)
-    stage, blocks = Place.options().values()
+    stage, blocks = AppendSettings.options().values()
 
     def moved() -> None:
-        there = Place(st.session_state["append stage"], st.session_state["append blocks"])
-        session.choose(appended="" if there == default_place(config) else there.to_text())
+        there = AppendSettings(st.session_state["append stage"], st.session_state["append blocks"])
+        session.choose(appended="" if there == default_append(config) else there.to_text())
 
     stages = range(1, len(config.layers) + 1)
     st.segmented_control(stage.label, stages, key="append stage", required=True, on_change=moved)
-    st.segmented_control(blocks.label, COUNTS, key="append blocks", required=True, on_change=moved)
+    st.segmented_control(blocks.label, BLOCK_COUNTS, key="append blocks", required=True, on_change=moved)
 
 
-def outcome(chosen: Setting, place: Place, count: int) -> Appended:
+def outcome(chosen: Setting, place: AppendSettings, count: int) -> AppendResult:
     key = ("identity", chosen.weights, chosen.trace.image_size, place, count, device())
 
-    def compute(move: Callable[[float], None]) -> Appended:
+    def compute(move: Callable[[float], None]) -> AppendResult:
         network = loaded(chosen.weights)
         images, labels = chosen.images(count)
         with single_thread():
-            steps = experiment(network, place, images, labels, device(), at_once=together(chosen.trace))
+            steps = experiment(network, place, images, labels, device(), at_once=batch_size(chosen.trace))
             for number, found in enumerate(steps, start=1):
-                if isinstance(found, Appended):
+                if isinstance(found, AppendResult):
                     break
                 move(number / 6)
-        assert isinstance(found, Appended)
+        assert isinstance(found, AppendResult)
         return found
 
     return computed(key, f"Appending blocks to {name(chosen.trace.config)} …", compute)
@@ -107,7 +107,7 @@ def outcome(chosen: Setting, place: Place, count: int) -> Appended:
 # -- what came out ------------------------------------------------------------------------
 
 
-def results(chosen: Setting, place: Place, found: Appended) -> None:
+def results(chosen: Setting, place: AppendSettings, found: AppendResult) -> None:
     """Chart and table of all kinds, and what they say."""
     config = chosen.trace.config
     deeper = config.depth + place.blocks * (3 if config.block == "bottleneck" else 2)
@@ -124,29 +124,29 @@ def results(chosen: Setting, place: Place, found: Appended) -> None:
         st.caption(statement(chosen, found))
 
 
-def frame(found: Appended, trained: bool) -> pd.DataFrame:
+def frame(found: AppendResult, trained: bool) -> pd.DataFrame:
     rows = []
     for one in found.outcomes:
         row = {"Appended": one.kind}
         if trained:
-            row["Right"] = f"{one.right:.1%}"
+            row["Right"] = f"{one.accuracy:.1%}"
         row |= {
-            "Same class": f"{one.same:.1%}",
-            "Same bits": f"{one.equal} of {found.images}",
+            "Same class": f"{one.same_class:.1%}",
+            "Same bits": f"{one.equal_images} of {found.images}",
             "Largest Δ": scientific(one.difference),
         }
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def of(found: Appended, kind: str) -> Outcome:
+def of(found: AppendResult, kind: str) -> Outcome:
     return next(one for one in found.outcomes if one.kind == kind)
 
 
-def verdict(config: ResNetConfig, found: Appended) -> str:
+def verdict(config: ResNetConfig, found: AppendResult) -> str:
     """Whether the residual blocks are the identity, and if not, why; and what their neighbours do."""
     zero = of(found, RESIDUAL_ZERO)
-    if zero.equal == found.images:
+    if zero.equal_images == found.images:
         words = (
             f"**To the last bit.** With residual blocks whose branch is zero, all scores of all {found.images} images are "
             f"unchanged: the largest difference is {zero.difference:g}."
@@ -157,25 +157,25 @@ def verdict(config: ResNetConfig, found: Appended) -> str:
             words += " $y = x + 0$, and nothing follows the addition."
     else:
         words = (
-            f"**Not the identity here.** With residual blocks whose branch is zero, {zero.equal} of {found.images} images have "
+            f"**Not the identity here.** With residual blocks whose branch is zero, {zero.equal_images} of {found.images} images have "
             f"unchanged scores; the largest difference is {scientific(zero.difference)}. {reason(config, found)}"
         )
     bare, started = of(found, PLAIN), of(found, RESIDUAL)
     return words + (
         f" The shortcut alone does not make a copy: with branches as they are initialised, scores change by up to "
-        f"{scientific(started.difference)}, and {started.same:.1%} of the images keep their class; without shortcuts "
-        f"{bare.same:.1%} do."
+        f"{scientific(started.difference)}, and {started.same_class:.1%} of the images keep their class; without shortcuts "
+        f"{bare.same_class:.1%} do."
     )
 
 
-def reason(config: ResNetConfig, found: Appended) -> str:
+def reason(config: ResNetConfig, found: AppendResult) -> str:
     """Why residual blocks with an empty branch change the scores."""
     if config.shortcut == "C":
         return "With option C each shortcut is a projection, which at its initialisation is not the identity."
     if config.order == "post" and config.activation != "relu":
         words = config.activation.replace("_", " ")
         changed = (
-            f"what is below zero, here {found.below:.0%} of the numbers that the blocks read"
+            f"what is below zero, here {found.negative_share:.0%} of the numbers that the blocks read"
             if config.activation in ("leaky_relu", "elu")
             else "every number but zero"
         )
@@ -185,7 +185,7 @@ def reason(config: ResNetConfig, found: Appended) -> str:
     return "The activations are too large or not numbers."
 
 
-def statement(chosen: Setting, found: Appended) -> str:
+def statement(chosen: Setting, found: AppendResult) -> str:
     """What was measured, on what, and what it does not show."""
     text = (
         f"Measured in fp32 and eval mode on {chosen.words(found.images)}; one seed for the new weights. New batch norms have "
@@ -203,7 +203,7 @@ def statement(chosen: Setting, found: Appended) -> str:
 # -- what a plain block would have to learn -----------------------------------------------
 
 
-def solution(config: ResNetConfig, place: Place, found: Appended) -> None:
+def solution(config: ResNetConfig, place: AppendSettings, found: AppendResult) -> None:
     """How far each kind of block is from the identity at its initialisation."""
     with st.container(border=True, key="solution"):
         st.markdown("**What one block has to learn to copy its input**")
@@ -213,7 +213,7 @@ def solution(config: ResNetConfig, place: Place, found: Appended) -> None:
         with left:
             st.markdown(
                 f"**Residual: $F(x) = 0$.** The {last} goes to zero and the rest of the branch may be anything. From the "
-                f"initialisation {zero.numbers:,} parameters change, a distance of {zero.distance:.1f}"
+                f"initialisation {zero.changed_parameters:,} parameters change, a distance of {zero.distance:.1f}"
                 + (f" ({zero.deviations:,.0f} standard deviations)" if zero.deviations else "")
                 + ". Started at zero (`zero_init_residual`), it is there already."
             )
@@ -225,7 +225,7 @@ def solution(config: ResNetConfig, place: Place, found: Appended) -> None:
         )
 
 
-def plain_words(config: ResNetConfig, place: Place, found: Appended) -> str:
+def plain_words(config: ResNetConfig, place: AppendSettings, found: AppendResult) -> str:
     """The weights of the identity for a plain block, how far they are, and what they do."""
     if found.to_identity is None:
         return f"**Plain: no such weights.** {obstacle(config, place.stage)}"
@@ -237,18 +237,18 @@ def plain_words(config: ResNetConfig, place: Place, found: Appended) -> str:
     )
     words = (
         f"**Plain: $F(x) = x$.** Each convolution becomes a Dirac kernel (`nn.init.dirac_`: one at the centre of its own channel, "
-        f"zero elsewhere){undo}. All {gap.numbers:,} parameters have one value to take, a distance of {gap.distance:.1f}. For "
-        f"the convolutions that is {gap.deviations:,.0f} standard deviations of their initialisation, and up to {gap.furthest:.1f} for a "
+        f"zero elsewhere){undo}. All {gap.changed_parameters:,} parameters have one value to take, a distance of {gap.distance:.1f}. For "
+        f"the convolutions that is {gap.deviations:,.0f} standard deviations of their initialisation, and up to {gap.largest_change:.1f} for a "
         f"single weight."
     )
-    if copied.equal == found.images:
+    if copied.equal_images == found.images:
         return words + " With these weights the scores are the same in every bit."
     words += (
-        f" With these weights {copied.same:.1%} of the images keep their class, and scores differ by at most "
+        f" With these weights {copied.same_class:.1%} of the images keep their class, and scores differ by at most "
         f"{scientific(copied.difference)}"
     )
     if config.order == "pre":
         return words + ": its first activation removes what is negative, so it copies the rest only."
-    if config.activation != "relu" or found.below:
+    if config.activation != "relu" or found.negative_share:
         return words + ": an activation changes what passes through it."
     return words + ", which is rounding."

@@ -16,11 +16,19 @@ from resnet.weights import BUNDLED
 from ... import units
 from ...analysis.paths import path_counts
 from ...analysis.trace import Trace
-from ...experiments.paths import PathGradients, Plan, effective, gathered, path_shares, plan, samples
+from ...experiments.paths import (
+    PathGradients,
+    Plan,
+    collect_gradients,
+    effective_paths,
+    path_shares,
+    plan,
+    sample_gradients,
+)
 from ...figures import inference
 from ...figures.paths import length_figure, norm_figure
 from ...inference.limits import check_runnable
-from ...inference.samples import labelled
+from ...inference.samples import labelled_images
 from ...inference.turns import TooLargeError
 from ...link import View, natural_size
 from ...navigation import INFERENCE
@@ -117,7 +125,7 @@ def measured(trace: Trace) -> tuple[PathGradients | None, Plan | None, str]:
     if not wanted("Measure the gradients", key):
         return None, planned, ""
     found = sampled(key, chosen, planned)
-    if not found.finite or not any(found.means) or not any(found.whole):
+    if not found.finite or not any(found.means) or not any(found.whole_norms):
         st.error("The gradients overflowed or vanished altogether, so there is nothing to share out.")
         return None, planned, ""
     return found, planned, chosen.words(planned.draws * planned.images)
@@ -130,18 +138,18 @@ def sampled(key: tuple[object, ...], chosen: Setting, planned: Plan) -> PathGrad
     def compute(move: Callable[[float], None]) -> PathGradients:
         found, each = [], 1 + len(planned.lengths)
         with single_thread():
-            for sample in samples(network, images, labels, planned, device()):
+            for sample in sample_gradients(network, images, labels, planned, device()):
                 found.append(sample)
                 if not len(found) % each:
                     move(len(found) / each / planned.draws)
-        return gathered(path_counts(chosen.trace), planned.lengths, found)
+        return collect_gradients(path_counts(chosen.trace), planned.lengths, found)
 
     return computed(key, f"Following the gradient along paths of {name(chosen.trace.config)} …", compute)
 
 
 def summary(found: PathGradients) -> str:
     """The effective paths, and how the gradient changes with length."""
-    n, run = len(found.counts) - 1, effective(found.shares, found.counts, LEVEL)
+    n, run = len(found.counts) - 1, effective_paths(found.shares, found.counts, LEVEL)
     mean = float(np.dot(range(n + 1), found.shares))
     usual = float(np.dot(range(n + 1), path_shares(found.counts)))
     words = (
@@ -213,11 +221,11 @@ def removed(config: ResNetConfig) -> None:
         if shown == config:
             found = ablation.tested(setting(config, natural_size(config)).weights)
             if found:
-                label = next(iter(inference.JUDGED))
-                images = f"{len(labelled().labels)} test images"
+                label = next(iter(inference.ABLATION_MEASURES))
+                images = f"{len(labelled_images().labels)} test images"
                 st.plotly_chart(inference.ablation_figure(found, label, images), key="ablation chart")
                 for network, one in found.items():
-                    st.markdown(ablation.summary(network, one, inference.JUDGED[label]))
+                    st.markdown(ablation.summary(network, one, inference.ABLATION_MEASURES[label]))
         st.caption(
             "Without one of n blocks, half of the paths are left, and each of them is whole: if many paths do the work, the "
             "network should hardly notice. " + ablation.EXPLAINED

@@ -15,7 +15,7 @@ from resnet.weights import BUNDLED, Weights, bundled, random_weights
 from ...analysis.trace import Trace
 from ...experiments.gradients import noise
 from ...inference import preprocess
-from ...inference.samples import labelled
+from ...inference.samples import labelled_images
 from ...link import natural_size
 from .. import session
 from ..cached import traced
@@ -59,7 +59,7 @@ class Setting(NamedTuple):
         The first images of the test set for a trained network; for another, noise with labels by chance.
         """
         if self.trained:
-            images, labels = labelled()
+            images, labels = labelled_images()
             inputs = preprocess.normalised(images[:count], self.weights.data.preprocessing)
             return inputs, torch.tensor(labels[:count], dtype=torch.long)
         return noise(self.trace.config, self.trace.image_size, count)

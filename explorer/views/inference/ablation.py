@@ -15,10 +15,9 @@ from resnet.weights import BUNDLED, Weights, bundled
 from ...analysis import parts
 from ...figures import inference
 from ...inference import preprocess
-from ...inference.ablation import Ablation
-from ...inference.ablation import ablation as without_each
+from ...inference.ablation import Ablation, ablations
 from ...inference.device import Device
-from ...inference.samples import labelled
+from ...inference.samples import labelled_images
 from ..cached import computed, device, wanted
 from ..weights import loaded
 from .running import Run
@@ -41,18 +40,20 @@ def panel(result: Run) -> None:
             return
         found = tested(result.weights) if shipped else on_image(result)
         if found:
-            measures = list(inference.JUDGED)
+            measures = list(inference.ABLATION_MEASURES)
             label = measures[1]
             if shipped:
                 label = st.segmented_control(
                     "Measure", measures, required=True, default=measures[0], key="judged by", persist_state="session"
                 )
-            images = f"{len(labelled().labels)} test images" if shipped else f"on this image at {result.size} pixels"
+            images = (
+                f"{len(labelled_images().labels)} test images" if shipped else f"on this image at {result.size} pixels"
+            )
             st.plotly_chart(inference.ablation_figure(found, label, images), key="ablation chart")
             for name, one in found.items():
-                st.markdown(summary(name, one, inference.JUDGED[label]))
+                st.markdown(summary(name, one, inference.ABLATION_MEASURES[label]))
         where = (
-            f"Measured on the first {len(labelled().labels)} images of Fashion-MNIST's test set, in fp32. "
+            f"Measured on the first {len(labelled_images().labels)} images of Fashion-MNIST's test set, in fp32. "
             if shipped
             else "Labelled images come with the shipped networks only; here the class that the whole network names "
             "for this image counts as the right one. "
@@ -72,7 +73,7 @@ def tested(weights: Weights) -> Series | None:
     keys = [("ablation", one, device()) for one in networks]
     if not wanted(ASK, *keys):
         return None
-    images, labels = labelled()
+    images, labels = labelled_images()
     return {
         named(one): in_turn(
             key, one, device(), partial(preprocess.normalised, images, one.data.preprocessing), labels.tolist()
@@ -105,7 +106,7 @@ def in_turn(
 
     def compute(move: Callable[[float], None]) -> tuple[Ablation, ...]:
         found = []
-        for ablation in without_each(loaded(weights, how), inputs(), labels, off, how):
+        for ablation in ablations(loaded(weights, how), inputs(), labels, off, how):
             found.append(ablation)
             # Early blocks have more of the network behind them, and so take longer.
             left = 1 - len(found) / (len(off) + 1)

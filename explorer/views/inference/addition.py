@@ -77,7 +77,7 @@ def inside(result: Run, one: Contribution) -> None:
     for column, name, image in zip(columns, shown, images, strict=True):
         column.image(image, caption=name[0].upper() + name[1:], width="stretch")
     scale = f"One scale for all: blue {-limit:.3g}, white 0, red {limit:.3g}.".replace("-", "−")
-    if parts.activated is None:
+    if parts.activation is None:
         scale += " A pre-activation block ends with the sum."
     st.caption(
         f"{scale} ‖F(x)‖ = {one.branch:.4g}, ‖S(x)‖ = {one.shortcut:.4g}: the branch is **{ratio_text(one)}** as large as "
@@ -101,8 +101,8 @@ def stages(parts: Addition, off: bool) -> dict[str, np.ndarray]:
         "branch F(x)": parts.branch,
         "sum S(x)" if off else "sum F(x) + S(x)": parts.total,
     }
-    if parts.activated is not None:
-        maps["activation σ(sum)"] = parts.activated
+    if parts.activation is not None:
+        maps["activation σ(sum)"] = parts.activation
     return maps
 
 

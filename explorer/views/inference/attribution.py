@@ -120,7 +120,12 @@ def integrated(result: Run, target: int) -> Attribution | None:
         key,
         "Integrating the gradients …",
         lambda progress: attribution.integrated_gradients(
-            result.network, result.prepared.tensor, target, result.device, progress, attribution.together(result.trace)
+            result.network,
+            result.prepared.tensor,
+            target,
+            result.device,
+            progress,
+            attribution.batch_size(result.trace),
         ),
     )
 

@@ -14,7 +14,7 @@ import streamlit as st
 from ...figures import inference
 from ...inference import latency
 from ...inference.device import Device
-from ...inference.latency import Effect, Latency, Roof, Timed
+from ...inference.latency import Effect, Latency, Roof, TimedLayer
 from ...sharing.store import Progress
 from ..cached import device, form, places
 from ..session import held, hold
@@ -131,10 +131,10 @@ def effect_frame(effects: tuple[Effect, ...]) -> pandas.DataFrame:
         {
             "Form": [effect.device.form for effect in effects],
             "Time": [time_text(effect.seconds) for effect in effects],
-            "fp32 in turn": [time_text(effect.base) for effect in effects],
+            "fp32 in turn": [time_text(effect.base_seconds) for effect in effects],
             "Ratio": [f"{effect.ratio:.2f}×" for effect in effects],
-            "Largest change": [change_text(effect.change) for effect in effects],
-            "Best class": ["the same" if effect.same else "another" for effect in effects],
+            "Largest change": [change_text(effect.probability_change) for effect in effects],
+            "Best class": ["the same" if effect.same_class else "another" for effect in effects],
         }
     )
 
@@ -171,7 +171,7 @@ def show_layers(result: Run) -> None:
         )
         return
     (times, roof), when = found
-    layers = latency.against(result.trace, times, roof, how.dtype.itemsize)
+    layers = latency.timed_layers(result.trace, times, roof, how.dtype.itemsize)
     view = st.segmented_control(
         "Show",
         ["Layer by layer", "Roofline"],
@@ -207,9 +207,9 @@ ROOFLINE = (
 )
 
 
-def slow_frame(layers: tuple[Timed, ...]) -> pandas.DataFrame:
+def slow_frame(layers: tuple[TimedLayer, ...]) -> pandas.DataFrame:
     total = sum(timed.seconds for timed in layers)
-    chosen = latency.slow(layers)
+    chosen = latency.slowest_layers(layers)
     return pandas.DataFrame(
         {
             "Layer": [timed.layer.name for timed in chosen],

@@ -17,7 +17,7 @@ from ...drawing import rasters
 from ...figures import inference
 from ...inference import limits, preprocess, turns
 from ...inference.attribution import grad_cam
-from ...inference.effective_field import Effective, Width, effective_field, gaussian_width, measured_side, mirrored
+from ...inference.effective_field import EffectiveField, Width, effective_field, gaussian_width, measured_side, mirrored
 from ...inference.samples import samples
 from .. import session
 from ..cached import Key, at_hand, computed, shared, traced, wanted
@@ -108,7 +108,7 @@ def choose_channel(order: np.ndarray) -> int:
 # -- the grid -----------------------------------------------------------------------------
 
 
-def on_the_image(result: Run, layer: Layer, unit: tuple[int, int], effective: Effective | None) -> None:
+def on_the_image(result: Run, layer: Layer, unit: tuple[int, int], effective: EffectiveField | None) -> None:
     """The image with what is laid over it, and the layer's map beside it; a click in either chooses the unit."""
     st.markdown(f"**What unit {unit[0]}, {unit[1]} of `{layer.name}` sees**")
     left, right = st.columns([8, 5])
@@ -191,7 +191,7 @@ def on_the_image(result: Run, layer: Layer, unit: tuple[int, int], effective: Ef
         )
 
 
-def effective_sheet(effective: Effective | None, box: Box, opacity: float, view: Place) -> Sheet | None:
+def effective_sheet(effective: EffectiveField | None, box: Box, opacity: float, view: Place) -> Sheet | None:
     """The effective field at a unit's box, its part in `view`; the square root, so that faint parts show."""
     if effective is None:
         return None
@@ -229,7 +229,7 @@ def _cam(key: Key, layer: str, target: int, _result: Run) -> np.ndarray:
     return grad_cam(_result.network, _result.prepared.tensor, [layer], target, key.form)[layer]
 
 
-def legend(result: Run, heats: list[str], effective: Effective | None) -> str:
+def legend(result: Run, heats: list[str], effective: EffectiveField | None) -> str:
     words = {
         EFFECTIVE: "orange: the square root of the effective field"
         if effective
@@ -265,7 +265,7 @@ def measurement(result: Run, layer: Layer) -> Hashable:
     return "effective", result.weights, result.off, result.device, layer.name
 
 
-def measured(result: Run, layer: Layer) -> Effective | None:
+def measured(result: Run, layer: Layer) -> EffectiveField | None:
     """The layer's effective field, at once for a small network, else when it is asked for."""
     config, key = result.weights.config, measurement(result, layer)
     if (found := at_hand(key)) is not None:
@@ -299,9 +299,9 @@ def inputs(result: Run, count: int, side: int) -> list[torch.Tensor]:
     ]
 
 
-def in_numbers(result: Run, layer: Layer, effective: Effective) -> None:
+def in_numbers(result: Run, layer: Layer, effective: EffectiveField) -> None:
     """The effective field's Gaussian width against the theoretical field."""
-    if not effective.inside:
+    if not effective.inside_share:
         st.markdown(
             f"No gradient leaves the middle unit of `{layer.name}`: it is silent on all images that were tried."
         )
@@ -320,15 +320,15 @@ def in_numbers(result: Run, layer: Layer, effective: Effective) -> None:
             "since many more paths lead there (Luo 2016)."
         )
         st.markdown(
-            f"**{effective.inside:.1%}** of the gradient falls inside the box. {result.trace.beyond_windows(layer)}"
+            f"**{effective.inside_share:.1%}** of the gradient falls inside the box. {result.trace.beyond_windows(layer)}"
         )
         st.caption(
-            f"|∂ȳ/∂x|, ȳ the mean of the middle unit's channels, averaged over {effective.inputs} images of "
-            f"{effective.side}×{effective.side} px with these weights in eval mode; smaller images are continued by reflection."
+            f"|∂ȳ/∂x|, ȳ the mean of the middle unit's channels, averaged over {effective.image_count} images of "
+            f"{effective.image_side}×{effective.image_side} px with these weights in eval mode; smaller images are continued by reflection."
         )
 
 
 @shared()
-def width_chart(name: str, size: int, measured: Hashable, width: Width, _effective: Effective) -> go.Figure:
+def width_chart(name: str, size: int, measured: Hashable, width: Width, _effective: EffectiveField) -> go.Figure:
     profile = (_effective.field.sum(0) + _effective.field.sum(1)) / 2
     return inference.width_figure(profile, _effective.first, size, width, name)

@@ -22,7 +22,7 @@ from ...drawing import rasters
 from ...drawing.palette import ACCENT, STEM
 from ...figures import inference
 from ...inference import predict, preprocess
-from ...inference.ablation import without
+from ...inference.ablation import without_blocks
 from ...inference.device import Device
 from ...inference.predict import Prediction
 from ...inference.preprocess import Prepared
@@ -222,7 +222,7 @@ def channels(key: Key, layer: str, _run: Run) -> np.ndarray:
 
 @shared(stays=True)
 def ablated(weights: Weights, how: Device, off: tuple[str, ...]) -> ResNet:
-    return without(model(weights, how), off)
+    return without_blocks(model(weights, how), off)
 
 
 def trace_of(weights: Weights) -> Trace:
