@@ -1057,7 +1057,7 @@ def test_images_are_kept_within_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     app.file_uploader[0].set_value([*files[:2], ("large.png", files[2][1] + bytes(2**16), "")])
     run(app)
     assert said(app.error) == ["large.png finds no room: your images may take 0 MiB together; remove some first."]
-    monkeypatch.setattr(images, "HELD", Holdings(100))
+    monkeypatch.setattr(images, "HELD_FILES", Holdings(100))
     app.file_uploader[0].set_value(files[2:])
     run(app)
     (words,) = said(app.error)
@@ -1070,7 +1070,7 @@ def test_what_was_made_of_an_upload_goes_with_it() -> None:
     """When it is removed, and when its session ends; what was made of samples stays."""
 
     def made() -> set[str]:
-        return {own for work in list(RESULTS._works.values()) for own in work.owns}
+        return {own for work in list(RESULTS._works.values()) for own in work.digests}
 
     samples = verdict(opened("inference", preset="resnet20_fashion"))
     app = select(opened("inference", preset="resnet20_fashion"), "source", "Upload")

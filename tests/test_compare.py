@@ -17,7 +17,7 @@ from explorer.analysis.compare import common_size, label, labels
 from explorer.cli import main
 from explorer.drawing.compare import columns, detail, overview
 from explorer.figures.compare import COMPARED, bill_figure, stages_figure
-from explorer.lessons.comparisons import READY
+from explorer.lessons.comparisons import READY_COMPARISONS
 from explorer.link import View, natural_size, parse_network, parse_others, tolerant
 from explorer.units import amount, mebibytes
 from explorer.views.compare import Shown, parse_shown
@@ -373,7 +373,7 @@ def test_a_pasted_network(text: str, config: ResNetConfig) -> None:
 
 
 def test_ready_comparisons_stand_in_order() -> None:
-    assert [ready.name for ready in READY] == [
+    assert [ready.name for ready in READY_COMPARISONS] == [
         "Basic or bottleneck",
         "18 sees more than 50",
         "Plain or residual",
@@ -388,7 +388,7 @@ def test_ready_comparisons_stand_in_order() -> None:
     ]
 
 
-@pytest.mark.parametrize("ready", READY, ids=lambda ready: ready.name)
+@pytest.mark.parametrize("ready", READY_COMPARISONS, ids=lambda ready: ready.name)
 def test_prepared_words_hold_computed_numbers(ready) -> None:
     """Two to four networks; the figures of at least two of them are in the words."""
     size = common_size(ready.configs, natural_size(ready.configs[0]))
@@ -402,7 +402,7 @@ def test_prepared_words_hold_computed_numbers(ready) -> None:
 
 
 def words_of(name: str, size: int = 224) -> str:
-    ready = next(ready for ready in READY if ready.name == name)
+    ready = next(ready for ready in READY_COMPARISONS if ready.name == name)
     return ready.words([trace(config, size) for config in ready.configs])
 
 

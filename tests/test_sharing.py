@@ -46,9 +46,9 @@ from explorer.inference.latency import effects
 from explorer.inference.predict import activation, predict
 from explorer.inference.preprocess import prepare
 from explorer.inference.samples import samples
-from explorer.sharing.footprint import weight
+from explorer.sharing.footprint import memory_bytes
 from explorer.sharing.holdings import Holdings, NoRoomError
-from explorer.sharing.store import RESULTS, Own, Store
+from explorer.sharing.store import RESULTS, FileDigest, Store
 from explorer.sharing.threads import single_thread
 from explorer.views import cached, paths
 from explorer.views import session as session_view
@@ -384,7 +384,7 @@ def test_who_waits_to_build_can_leave(fresh: Callable[[], None], monkeypatch: py
 def test_a_key_holds_no_names_of_classes() -> None:
     """A key takes little of what results may, however many classes there are."""
     many = cached.Key("digest", False, random_weights(replace(SMALL, num_classes=100_000), (32, 32)), (), CPU)
-    assert weight(many) < 10_000
+    assert memory_bytes(many) < 10_000
     names = many.weights.data.categories
     assert (len(names), names[0], names[-1], names.index("class 70000")) == (100_000, "class 0", "class 99999", 70_000)
     known = ("class 7", "class 99999", "class 07", "class 100000", "class -1", "class ", "class ٧", 7)
@@ -392,15 +392,15 @@ def test_a_key_holds_no_names_of_classes() -> None:
     assert many.weights == random_weights(replace(SMALL, num_classes=100_000), (32, 32))
     published = [torchvision_weights(preset(name))[0] for name in ("resnet50", "resnet101")]
     assert published[0].data.categories == published[1].data.categories
-    assert all(weight(cached.Key("digest", False, weights, (), CPU)) < 10_000 for weights in published)
+    assert all(memory_bytes(cached.Key("digest", False, weights, (), CPU)) < 10_000 for weights in published)
 
 
 def test_tensors_of_another_upload_are_never_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = checkpoint.Checkpoint("name", Own("a"), SMALL, True, {}, (), {"conv1.weight": torch.zeros(1)})
-    other = replace(held, digest=Own("b"))
+    held = checkpoint.Checkpoint("name", FileDigest("a"), SMALL, True, {}, (), {"conv1.weight": torch.zeros(1)})
+    other = replace(held, digest=FileDigest("b"))
     ours = Holdings(1000)
     monkeypatch.setattr(checkpoint, "held", lambda: held)
-    monkeypatch.setattr(checkpoint, "HELD", ours)
+    monkeypatch.setattr(checkpoint, "HELD_FILES", ours)
     with ours.room(0, "") as hold:
         hold(held)
         hold(other)
@@ -573,7 +573,7 @@ def test_several_images_are_stopped_and_asked_for_again(monkeypatch: pytest.Monk
 
 
 def test_a_chart_of_a_persons_weights_is_forgotten_with_them(fresh: Callable[[], None]) -> None:
-    mine = Own("digest")
+    mine = FileDigest("digest")
     layers = trace(SMALL, 32)
     result = MagicMock(weights=own_weights(SMALL, (32, 32), "mine", mine), off=(), device=CPU, trace=layers)
     given = effective_field(randomly(SMALL), layers.by_name["layer1.0.add"], [torch.randn(3, 32, 32)], CPU)
@@ -626,12 +626,12 @@ def test_six_people_bring_a_checkpoint_at_once(monkeypatch: pytest.MonkeyPatch) 
 
     tensors = {"weight": torch.zeros(2500)}
     ours, start, kept = Holdings(3 * 10_000 + 100), threading.Barrier(6), []
-    monkeypatch.setattr(checkpoint, "HELD", ours)
+    monkeypatch.setattr(checkpoint, "HELD_FILES", ours)
     monkeypatch.setattr(session_view, "st", MagicMock(session_state=State()))
     monkeypatch.setattr(
         checkpoint,
         "read",
-        lambda data, name: checkpoint.Checkpoint(name, Own(name), SMALL, True, {}, (), dict(tensors)),
+        lambda data, name: checkpoint.Checkpoint(name, FileDigest(name), SMALL, True, {}, (), dict(tensors)),
     )
 
     def bring(number: int) -> str:

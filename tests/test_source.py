@@ -18,7 +18,7 @@ from playwright.sync_api import expect
 from explorer.analysis.trace import Trace, trace
 from explorer.lessons import source
 from explorer.lessons.notes import NOTES, SYMBOLS
-from explorer.lessons.source import MODULES, Followed, Line, enclosing, follow, snippet, steps
+from explorer.lessons.source import MODULES, LineTrace, SourceLine, enclosing, snippet, steps, trace_lines
 from explorer.link import natural_size
 from explorer.views.source import idea, running, snippets
 from helpers import captions, link, opened, page_text, run, texts
@@ -57,11 +57,11 @@ def traced(config: ResNetConfig) -> Trace:
 
 
 @cache
-def lines(config: ResNetConfig) -> Followed:
-    return follow(traced(config))
+def lines(config: ResNetConfig) -> LineTrace:
+    return trace_lines(traced(config))
 
 
-def code(line: Line) -> str:
+def code(line: SourceLine) -> str:
     return source.text(line.module).splitlines()[line.number - 1]
 
 
@@ -288,8 +288,8 @@ def shallow(config: ResNetConfig) -> ResNetConfig:
     "config", [*dict.fromkeys(map(shallow, PRESETS.values())), *KINDS.values(), preset("resnet152")]
 )
 def test_every_layer_has_a_line_that_made_it(config):
-    now, found = traced(config), follow(traced(config))
-    assert set(found.made) == {layer.name for layer in now.layers}
+    now, found = traced(config), trace_lines(traced(config))
+    assert set(found.construction_lines) == {layer.name for layer in now.layers}
     for layer in now.layers:
         line = found.line_of(layer.name)
         own = layer.name.rpartition(".")[2]
@@ -300,13 +300,13 @@ def test_every_layer_has_a_line_that_made_it(config):
         )
         assert f"self.{own}" in code(line) or call in code(line) or "antialias(" in code(line), (layer.name, code(line))
         first = layer.role.slot.split(".")[0]
-        assert any(f"self.{first}" in code(line) for line in found.made[layer.name]), layer.name
+        assert any(f"self.{first}" in code(line) for line in found.construction_lines[layer.name]), layer.name
         assert layer.name in found.layers_of[line]
         assert line in snippet(idea(found, layer).anchor)
     for line, names in found.layers_of.items():
         assert set(names) <= set(now.by_name)
         assert len(set(names)) == len(names)
-        assert line in found.ran
+        assert line in found.executed
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -322,25 +322,25 @@ def test_a_layer_of_a_block_is_made_by_the_class_that_has_the_last_word(name):
             where = [first + i for i, line in enumerate(written) if re.search(rf"self\.{slot}\b[^=]* = ", line)]
             if where:
                 break
-        assert lines(config).line_of(layer.name) == Line("resnet.blocks", where[0])
+        assert lines(config).line_of(layer.name) == SourceLine("resnet.blocks", where[0])
 
 
 def test_lines_that_a_network_passes_over_are_idle():
     found = snippet("resnet.model.stem")
-    idle = lines(preset("resnet50")).idle(found)
+    idle = lines(preset("resnet50")).skipped(found)
     shown = dict(zip(found.numbers, found.lines, strict=True))
     assert {shown[number].strip() for number in idle} >= {
         "return conv(config, channels, width, 3)",
         "norm(config, first),",
     }
     assert not any("7, stride=2" in shown[number] or '"""' in shown[number] for number in idle)
-    assert not any("norm(config, first)" in shown[number] for number in lines(preset("resnet50d")).idle(found))
+    assert not any("norm(config, first)" in shown[number] for number in lines(preset("resnet50d")).skipped(found))
     assert not lines(preset("resnet18")).uses(snippet("resnet.blocks.Bottleneck.branch"))
 
 
 def test_following_leaves_no_trace_function_behind():
     before = sys.gettrace()
-    follow(traced(preset("resnet20")))
+    trace_lines(traced(preset("resnet20")))
     assert sys.gettrace() is before
 
 
@@ -384,7 +384,7 @@ def test_steps_are_the_calls_of_a_real_forward_pass(name):
         outer = steps(now, found, source.forward_anchor(config), path)
         inner = steps(now, found, source.branch_anchor(config), path)
         together = [step for call in outer for step in (inner if call.call == "self.branch" else [call])]
-        assert [(f"{path}.{s.call.removeprefix('self.')}", s.line, s.reads, s.puts) for s in together] == calls
+        assert [(f"{path}.{s.call.removeprefix('self.')}", s.line, s.in_shapes, s.out_shape) for s in together] == calls
         traced_layers = [layer for layer in now.layers if layer.name.startswith(path + ".")]
         assert [layer for step in outer for layer in step.layers] == traced_layers
 
@@ -393,9 +393,9 @@ def test_steps_are_the_calls_of_a_real_forward_pass(name):
 def test_steps_of_the_whole_network_chain_from_image_to_scores(name):
     now = traced(KINDS[name])
     whole = steps(now, lines(KINDS[name]), "resnet.model.ResNet.forward")
-    assert whole[0].reads == (now.image_shape,)
-    assert whole[-1].puts == now.layers[-1].out_shape
-    assert all(after.reads == (before.puts,) for before, after in pairwise(whole))
+    assert whole[0].in_shapes == (now.image_shape,)
+    assert whole[-1].out_shape == now.layers[-1].out_shape
+    assert all(after.in_shapes == (before.out_shape,) for before, after in pairwise(whole))
     assert [layer for step in whole for layer in step.layers] == list(now.layers)
 
 
@@ -462,7 +462,9 @@ def test_stepping_shows_the_shapes():
             now.index(note("The basic block", preset("resnet18")).strip()),
         )
         assert now[place + 1].startswith(f"Line {step.line}: `{step.call}`")
-        assert now[place + 1].endswith(f"{'×'.join(map(str, step.reads[0]))} → **{'×'.join(map(str, step.puts))}**")
+        assert now[place + 1].endswith(
+            f"{'×'.join(map(str, step.in_shapes[0]))} → **{'×'.join(map(str, step.out_shape))}**"
+        )
         app.button(key=f"next {anchor}").click()
         run(app)
     assert any(words.startswith("**Run this line:** 1 of") and "`layer2.0`" in words for words in texts(app))

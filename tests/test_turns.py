@@ -481,7 +481,7 @@ def test_a_pass_is_not_ended_for_what_others_bring(
 ) -> None:
     """Of 3 GiB by which the server grows during a pass."""
     holdings, results, much = Holdings(2**40), Store(2**40), 3 * 2**30
-    monkeypatch.setattr(turns, "HELD", holdings)
+    monkeypatch.setattr(turns, "HELD_FILES", holdings)
     monkeypatch.setattr(turns, "RESULTS", results)
     monkeypatch.setattr(turns, "WATCH_SECONDS", 0.0)
     grown: list[int] = []

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from resnet import OPTIONS, PRESETS, ConfigError, ResNetConfig, title
 from resnet.config import stage_and_index
 from resnet.options import to_text
-from resnet.sizes import check_image_size, least_side, runs
+from resnet.sizes import can_run, check_image_size, least_side
 
 from .layers import ACTIVATIONS, FLOAT, NORMS, Layer, Op, Role
 from .trace import Trace, trace
@@ -33,7 +33,7 @@ def compare(a: ResNetConfig, b: ResNetConfig, image_size: int | Size = 224) -> C
 
 def common_size(configs: Sequence[ResNetConfig], size: Size) -> Size:
     """The image size (height, width), raised to the least side of a network that cannot run at it."""
-    low = max((least_side(config) for config in configs if not runs(config, size)), default=1)
+    low = max((least_side(config) for config in configs if not can_run(config, size)), default=1)
     return max(size[0], low), max(size[1], low)
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from resnet import ResNet
 from resnet.errors import ExplainedError
 
-from ..sharing.holdings import HELD
+from ..sharing.holdings import HELD_FILES
 from ..sharing.scheduler import PAGES, FairShare
 from ..sharing.store import RESULTS
 from ..sharing.threads import threads
@@ -187,7 +187,7 @@ class Watch:
 
 def held_bytes() -> int:
     """Bytes of files and results that the server holds for its visitors."""
-    return HELD.bytes + RESULTS.bytes
+    return HELD_FILES.bytes + RESULTS.bytes
 
 
 def resident_bytes() -> int:

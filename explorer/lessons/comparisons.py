@@ -15,7 +15,7 @@ from ..units import amount, mebibytes
 Words = Callable[[Sequence[Trace]], str]
 
 
-class Ready(NamedTuple):
+class ReadyComparison(NamedTuple):
     """Two to four networks, and a function of their traces that says in Markdown what to look at."""
 
     name: str
@@ -23,14 +23,14 @@ class Ready(NamedTuple):
     words: Words
 
 
-_ready: list[Ready] = []
+_ready: list[ReadyComparison] = []
 
 
 def ready(name: str, configs: tuple[ResNetConfig, ...]) -> Callable[[Words], Words]:
     """Makes the function below the words of a comparison; comparisons stand in the order of their functions."""
 
     def add(words: Words) -> Words:
-        _ready.append(Ready(name, configs, words))
+        _ready.append(ReadyComparison(name, configs, words))
         return words
 
     return add
@@ -224,4 +224,4 @@ def dilation(traces: Sequence[Trace]) -> str:
     )
 
 
-READY = tuple(_ready)
+READY_COMPARISONS = tuple(_ready)

@@ -81,14 +81,14 @@ class FairShare:
         finally:
             self._here.place = self._wait(place.user)
 
-    def breathe(self) -> None:
+    def yield_place(self) -> None:
         """Let another thread have this one's place for a while, where one waits that goes first, or whose turn it is."""
         place: Place | None = getattr(self._here, "place", None)
         if place is not None and self._waiting and self._gives_way(place):
             with self.aside():
                 pass
 
-    def rest(self, user: str) -> None:
+    def throttle(self, user: str) -> None:
         """Wait before asking for a place where somebody has lately taken much and others are here.
 
         Who comes first would not help them enough: as long as there is always something of the one under way, each of

@@ -60,7 +60,7 @@ def shared(
             key, user = (function, *compress(args, telling)), session()
             if (found := RESULTS.get(key, user)) is not None:
                 return found
-            PAGES.breathe()
+            PAGES.yield_place()
             with st.spinner(words) if words and user else nullcontext():
                 return RESULTS.compute(
                     key, lambda _: function(*args, **kwargs), lambda _: give_way(user), user, stays, most

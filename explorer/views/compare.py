@@ -20,7 +20,7 @@ from ..analysis.layers import Layer, shape_text
 from ..analysis.trace import Trace
 from ..drawing import compare
 from ..figures.compare import COMPARED, bill_figure, stages_figure
-from ..lessons.comparisons import READY
+from ..lessons.comparisons import READY_COMPARISONS
 from ..link import MAX_OTHERS, natural_size, parse_network, size_text
 from ..units import amount, mebibytes, ratio, signed
 from . import session, settings
@@ -112,10 +112,10 @@ def show(chosen: Sequence[ResNetConfig], image_size: tuple[int, int]) -> None:
 
 def ready() -> None:
     """One button for each comparison that is prepared; the open one says what to look at."""
-    names = {one.configs: one.name for one in READY}
+    names = {one.configs: one.name for one in READY_COMPARISONS}
 
     def chosen() -> None:
-        one = next((one for one in READY if one.name == st.session_state["ready"]), None)
+        one = next((one for one in READY_COMPARISONS if one.name == st.session_state["ready"]), None)
         if one:
             show(one.configs, natural_size(one.configs[0]))
 
@@ -125,7 +125,7 @@ def ready() -> None:
 
 def remark(traces: Sequence[Trace]) -> None:
     """What to look at, where this is a prepared comparison."""
-    words = {one.configs: one.words for one in READY}.get(tuple(trace.config for trace in traces))
+    words = {one.configs: one.words for one in READY_COMPARISONS}.get(tuple(trace.config for trace in traces))
     if words:
         with st.container(border=True, key="remark"):
             st.markdown(words(traces))

@@ -400,5 +400,5 @@ def everywhere(now: Lab) -> None:
         for name, plane in zip(("red", "green", "blue"), before, strict=True):
             st.image(plane, f"input, {name}", width=150, clamp=True)
         for number, plane in enumerate(after, start=1):
-            st.image(rasters.signed(plane), f"output {number}, up to ±{abs(plane).max():.3g}", width=150)
+            st.image(rasters.diverging(plane), f"output {number}, up to ±{abs(plane).max():.3g}", width=150)
     st.caption(f"Inputs from 0 (black) to 1 (white); outputs blue below 0, white at 0, red above. {credit(sample)}")

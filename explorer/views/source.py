@@ -15,7 +15,7 @@ from ..analysis.layers import Layer, shape_text
 from ..analysis.trace import Trace
 from ..lessons import source
 from ..lessons.notes import NOTES, SYMBOLS, Note, Try
-from ..lessons.source import Followed, Line, Snippet, Step
+from ..lessons.source import ForwardStep, LineTrace, Snippet, SourceLine
 from ..navigation import ARCHITECTURE, COMPARE, SOURCE
 from . import session
 from .cached import shared, short, traced
@@ -24,9 +24,9 @@ STYLE = Path(__file__).parents[1] / "assets" / "source.css"
 
 
 @shared("Following the network through its source …")
-def followed(config: ResNetConfig, edition: str, _trace: Trace) -> Followed:
+def followed(config: ResNetConfig, edition: str, _trace: Trace) -> LineTrace:
     """The lines that make and run a network; `edition` tells the texts that the line numbers belong to from others."""
-    return source.follow(_trace)
+    return source.trace_lines(_trace)
 
 
 @shared()
@@ -57,7 +57,7 @@ def annotated(trace: Trace, layer: Layer) -> None:
         scroll_to(wanted or own)
 
 
-def idea(lines: Followed, layer: Layer) -> Note:
+def idea(lines: LineTrace, layer: Layer) -> Note:
     """The note on the line that made a layer."""
     return next(note for note in NOTES if lines.line_of(layer.name) in source.snippet(note.anchor))
 
@@ -67,7 +67,7 @@ def snippets() -> Iterator[Snippet]:
     return map(source.snippet, dict.fromkeys(note.anchor for note in NOTES))
 
 
-def follow_selection(layer: Layer, lines: Followed) -> bool:
+def follow_selection(layer: Layer, lines: LineTrace) -> bool:
     """Choose the selected layer's line where it is new; whether this is the page's first run since another page's."""
     state, keys = st.session_state, {snippet: f"line {snippet.anchor}" for snippet in snippets()}
     arrived = not any(key in state for key in keys.values())
@@ -105,7 +105,7 @@ def scroll_to(note: Note) -> None:
 # -- above the notes ----------------------------------------------------------------------
 
 
-def selected(trace: Trace, lines: Followed, layer: Layer, own: Note) -> None:
+def selected(trace: Trace, lines: LineTrace, layer: Layer, own: Note) -> None:
     """From the selected layer to its line, and to the lines that called it."""
     line = lines.line_of(layer.name)
     with st.container(border=True, key="selected layer"):
@@ -114,7 +114,7 @@ def selected(trace: Trace, lines: Followed, layer: Layer, own: Note) -> None:
             f"**Selected:** `{layer.name}`, {layer.label}. Line {line.number} of `{path}.py` made it: see "
             f"[{own.title}](#{own.key})."
         )
-        calls = reversed([line for line in lines.made[layer.name] if source.enclosing(line)])
+        calls = reversed([line for line in lines.construction_lines[layer.name] if source.enclosing(line)])
         st.caption(
             "Called on the way: "
             + " → ".join(f"`{source.enclosing(call).split('.', 2)[2]}` line {call.number}" for call in calls)
@@ -145,7 +145,7 @@ def legend() -> None:
 
 
 def row(
-    trace: Trace, lines: Followed, layer: Layer, snippet: Snippet, notes: Sequence[tuple[Note, str]], own: Note
+    trace: Trace, lines: LineTrace, layer: Layer, snippet: Snippet, notes: Sequence[tuple[Note, str]], own: Note
 ) -> None:
     """The lines of one function or field, and the notes on them."""
     with st.container(key=f"source-row-{snippet.anchor.replace('.', '-')}"):
@@ -172,10 +172,10 @@ def try_link(link: Try, runs: bool) -> None:
     st.page_link(link.page.file, label=link.label, icon=":material/arrow_forward:", query_params=there.to_query())
 
 
-def code(trace: Trace, lines: Followed, layer: Layer, snippet: Snippet, built: bool) -> None:
+def code(trace: Trace, lines: LineTrace, layer: Layer, snippet: Snippet, built: bool) -> None:
     """Lines, how many layers each made, and for a `forward` its steps."""
     st.caption(f"`{snippet.path}` · `{snippet.name}`")
-    counts = {n: len(made) for n in snippet.numbers if (made := lines.layers_of.get(Line(snippet.module, n)))}
+    counts = {n: len(made) for n in snippet.numbers if (made := lines.layers_of.get(SourceLine(snippet.module, n)))}
     key = f"line {snippet.anchor}"
     chosen = st.session_state.get(key)
     place, block = st.container(), running_block(layer)
@@ -187,7 +187,7 @@ def code(trace: Trace, lines: Followed, layer: Layer, snippet: Snippet, built: b
         step = stepper(source.steps(trace, lines, runs, path), runs, path)
         marked = {step.line}
     with place:
-        st.html(source.html(snippet, marked, lines.idle(snippet) if built else (), counts))
+        st.html(source.html(snippet, marked, lines.skipped(snippet) if built else (), counts))
         if built and snippet.name.count(".") < 2 and not lines.uses(snippet) and is_function(snippet):
             st.caption(f"{title(trace.config)} does not run these lines.")
 
@@ -196,7 +196,7 @@ def is_function(snippet: Snippet) -> bool:
     return snippet.lines[0].lstrip().startswith(("def ", "class ", "@"))
 
 
-def made_by(lines: Followed, layer: Layer, snippet: Snippet, counts: dict[int, int], key: str) -> None:
+def made_by(lines: LineTrace, layer: Layer, snippet: Snippet, counts: dict[int, int], key: str) -> None:
     """From a line to the layers it made, one of which may be selected."""
     number = st.pills(
         "Lines that made layers",
@@ -207,7 +207,7 @@ def made_by(lines: Followed, layer: Layer, snippet: Snippet, counts: dict[int, i
     )
     if number is None:
         return
-    names = lines.layers_of[Line(snippet.module, number)]
+    names = lines.layers_of[SourceLine(snippet.module, number)]
     choice = f"layers {snippet.anchor} {number}"
     session.set_widget(choice, layer.name if layer.name in names else None)
 
@@ -242,7 +242,7 @@ def running_block(layer: Layer) -> str:
     return layer.block or "layer1.0"
 
 
-def stepper(steps: Sequence[Step], anchor: str, block: str) -> Step:
+def stepper(steps: Sequence[ForwardStep], anchor: str, block: str) -> ForwardStep:
     """Buttons that go from call to call, with the shapes before and after."""
     at = min(session.held().steps.get(anchor, 0), len(steps) - 1)
     step = steps[at]
@@ -255,10 +255,10 @@ def stepper(steps: Sequence[Step], anchor: str, block: str) -> Step:
             st.button("Back", key=f"back {anchor}", on_click=go, args=(-1,), icon=":material/chevron_left:")
             st.button("Next", key=f"next {anchor}", on_click=go, args=(1,), icon=":material/play_arrow:")
             st.markdown(f"**Run this line:** {at + 1} of {len(steps)}" + (f" in `{block}`" if block else ""))
-        reads = " and ".join(map(shape_text, step.reads))
+        reads = " and ".join(map(shape_text, step.in_shapes))
         what = step.layers[0].label if len(step.layers) == 1 else f"{len(step.layers)} layers"
         st.markdown(
             f"Line {step.line}: `{step.call}`, {what if step.layers else 'an identity here'}  \n"
-            f"{reads} → **{shape_text(step.puts)}**"
+            f"{reads} → **{shape_text(step.out_shape)}**"
         )
     return step

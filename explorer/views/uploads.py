@@ -12,14 +12,14 @@ from torch import Tensor
 from resnet import ResNetConfig
 
 from ..inference import images
-from ..sharing.store import Own
+from ..sharing.store import FileDigest
 
 
 @dataclass(frozen=True, eq=False)
 class Upload:
     """An image's file, which could be opened, told apart by its bytes' digest; with its middle as a small square."""
 
-    digest: Own
+    digest: FileDigest
     name: str
     data: bytes = field(repr=False)
     tile: np.ndarray = field(repr=False)
@@ -56,7 +56,7 @@ class Checkpoint:
     """
 
     name: str
-    digest: Own
+    digest: FileDigest
     config: ResNetConfig
     declared: bool
     asked: Mapping[str, tuple[Any, ...]]

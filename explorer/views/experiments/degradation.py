@@ -87,7 +87,7 @@ def setting(name: str) -> None:
 
 WORKER = WorkerProcess()
 """Where the runs of this server are computed."""
-QUEUE: JobQueue[Step] = JobQueue(place=WORKER.kept)
+QUEUE: JobQueue[Step] = JobQueue(place=WORKER.keep_running)
 """The runs of this server."""
 
 
@@ -172,7 +172,7 @@ def where_it_is(asked: Settings, found: Status | None) -> None:
     share = run.done / asked.total
     if found.state == RUNNING:
         left = "" if run.seconds_left is None else f" · {duration(run.seconds_left)} left"
-        again = f"Taking {found.again:,} steps again, then " if found.again else ""
+        again = f"Taking {found.repeats_left:,} steps again, then " if found.repeats_left else ""
         st.progress(share, f"{again}{doing(run)}{left}")
     elif found.state == WAITING:
         st.progress(share, f"{place_in_line(found.ahead)}{' ' + resumed(run) if run.done else ''}")

@@ -71,7 +71,7 @@ def inside(result: Run, one: Contribution) -> None:
     maps = stages(parts, one.block in result.off)
     shown = {name: flat(values, channel) for name, values in maps.items()}
     limit = max(float(np.abs(values).max()) for values in shown.values())
-    images = [rasters.enlarged(rasters.signed(values, limit), 336) for values in shown.values()]
+    images = [rasters.enlarged(rasters.diverging(values, limit), 336) for values in shown.values()]
     with st.container(key="parts"):
         columns = st.columns(len(shown))
     for column, name, image in zip(columns, shown, images, strict=True):

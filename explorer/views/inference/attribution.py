@@ -134,13 +134,13 @@ def integrated_images(result: Run, found: Attribution) -> None:
     seen, pixels, words = st.columns(3)
     side = 336
     seen.image(
-        rasters.enlarged(rasters.shown(result.prepared.input_image), side),
+        rasters.enlarged(rasters.as_rgb(result.prepared.input_image), side),
         caption=f"What the network sees, {result.size}",
         width="stretch",
     )
     limit = float(np.quantile(np.abs(found.pixels), 0.995)) or None
     pixels.image(
-        rasters.enlarged(rasters.signed(found.pixels, limit), side),
+        rasters.enlarged(rasters.diverging(found.pixels, limit), side),
         caption="Red adds, blue takes away",
         width="stretch",
     )
@@ -152,7 +152,7 @@ def integrated_images(result: Run, found: Attribution) -> None:
     with words:
         downloads(
             "integrated-gradients",
-            lambda: rasters.enlarged(rasters.signed(found.pixels, limit), side),
+            lambda: rasters.enlarged(rasters.diverging(found.pixels, limit), side),
             lambda: {"attribution": found.pixels, "pixels": result.prepared.pixels},
             2 * found.pixels.nbytes,
         )

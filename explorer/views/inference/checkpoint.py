@@ -20,9 +20,9 @@ from resnet.options import to_text
 from resnet.weights import Weights, own_weights
 
 from ...link import natural_size
-from ...sharing.holdings import HELD, NoRoomError
+from ...sharing.holdings import HELD_FILES, NoRoomError
 from ...sharing.scheduler import PAGES
-from ...sharing.store import RESULTS, Own
+from ...sharing.store import RESULTS, FileDigest
 from .. import session, settings
 from ..session import change, choose, escape_markdown, release, set_widget, show, view
 from ..uploads import Checkpoint
@@ -41,7 +41,7 @@ def read(data: bytes, name: str) -> Checkpoint:
         declared = None
     config = declared or infer_config(tensors)
     asked = {} if declared else unseen(config, tensors)
-    digest = Own(hashlib.sha256(data).hexdigest())
+    digest = FileDigest(hashlib.sha256(data).hexdigest())
     return Checkpoint(name, digest, config, declared is not None, asked, tuple(not_finite(tensors)), tensors)
 
 
@@ -67,10 +67,10 @@ def take(file: UploadedFile) -> None:
             stack.enter_context(READING.place(PATIENCE, size=1 if len(data) < ALONE_BYTES else 2))
         except TimeoutError:
             raise NoRoomError(f"{file.name} cannot be read now (others are read): try again in a moment.") from None
-        stack.enter_context(HELD.room(len(data), file.name, instead=held()))
+        stack.enter_context(HELD_FILES.room(len(data), file.name, instead=held()))
         with PAGES.aside():
             checkpoint = read(data, file.name)
-        with HELD.room(max(0, checkpoint.nbytes - len(data)), file.name, instead=held()) as hold:
+        with HELD_FILES.room(max(0, checkpoint.nbytes - len(data)), file.name, instead=held()) as hold:
             drop()
             hold(checkpoint)
             session.hold(checkpoint=checkpoint)
@@ -102,7 +102,7 @@ def uploaded_tensors(weights: Weights) -> Mapping[str, Tensor] | None:
     A download is made outside of any session, for one that held them when it was offered.
     """
     if get_script_run_ctx(suppress_warning=True) is None:
-        mine = [one for one in HELD if isinstance(one, Checkpoint)]
+        mine = [one for one in HELD_FILES if isinstance(one, Checkpoint)]
     else:
         mine = [one] if (one := held()) else []
     return next((one.tensors for one in mine if weights.key == "upload" and weights.digest == one.digest), None)

@@ -16,9 +16,9 @@ from ...inference.decode import ACCEPTED
 from ...inference.images import MAX_BYTES, ImageError
 from ...inference.samples import Sample, samples
 from ...inference.turns import in_turn
-from ...sharing.holdings import HELD, NoRoomError
+from ...sharing.holdings import HELD_FILES, NoRoomError
 from ...sharing.scheduler import PAGES
-from ...sharing.store import RESULTS, Own
+from ...sharing.store import RESULTS, FileDigest
 from .. import session
 from ..cached import shared
 from ..components import Contacts, contacts, tiles
@@ -174,7 +174,7 @@ def take(source: str) -> None:
     problems, unread = [], len(files[MAX_IMAGES:])
     for file in files[:MAX_IMAGES]:
         data = file.getvalue()
-        digest = Own(hashlib.sha256(data).hexdigest())
+        digest = FileDigest(hashlib.sha256(data).hexdigest())
         if digest not in images and len(images) == MAX_IMAGES:
             unread += 1
         elif digest not in images:
@@ -188,7 +188,7 @@ def take(source: str) -> None:
     bring(source, Brought(tuple(images.values()), tuple(problems), unread, held.widget + 1))
 
 
-def read(name: str, data: bytes, digest: Own, mine: int) -> Upload:
+def read(name: str, data: bytes, digest: FileDigest, mine: int) -> Upload:
     """An uploaded image; `mine` are the bytes that the session holds already.
 
     Raises:
@@ -199,7 +199,7 @@ def read(name: str, data: bytes, digest: Own, mine: int) -> Upload:
         raise NoRoomError(
             f"{name} finds no room: your images may take {MAX_SESSION_BYTES // 2**20} MiB together; remove some first."
         )
-    with HELD.room(len(data), name) as hold, PAGES.aside():
+    with HELD_FILES.room(len(data), name) as hold, PAGES.aside():
         pixels = decoded(digest, lambda: images.pixels(data))
         upload = Upload(digest, name, data, made(pixels, thumbnail))
         hold(upload)

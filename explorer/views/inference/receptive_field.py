@@ -121,7 +121,7 @@ def on_the_image(result: Run, layer: Layer, unit: tuple[int, int], effective: Ef
         values = result.maps(layer.name)[channel]
         pixels(
             (0, 0, columns, rows),
-            [Sheet("map", Image.fromarray(rasters.coloured(values)), (0, 0, columns, rows))],
+            [Sheet("map", Image.fromarray(rasters.viridis(values)), (0, 0, columns, rows))],
             [Outline("unit", (unit[1], unit[0], 1, 1))],
             unit,
             1,
@@ -150,7 +150,7 @@ def on_the_image(result: Run, layer: Layer, unit: tuple[int, int], effective: Ef
         if BEYOND in shown:
             x, y = min(box.left, 0), min(box.top, 0)
             view = x, y, max(box.right + 1, width) - x, max(box.bottom + 1, height) - y
-        sheets = [Sheet("image", Image.fromarray(rasters.shown(result.prepared.input_image)), (0, 0, width, height))]
+        sheets = [Sheet("image", Image.fromarray(rasters.as_rgb(result.prepared.input_image)), (0, 0, width, height))]
         heat = {
             EFFECTIVE: lambda: effective_sheet(effective, box, opacities[EFFECTIVE], view),
             MAP: lambda: map_sheet(MAP, values, layer, (height, width), opacities[MAP]),
@@ -210,7 +210,7 @@ def map_sheet(name: str, values: np.ndarray, layer: Layer, size: tuple[int, int]
     """A map over an image of `size` pixels, two samples a pixel: where a cell ends is a multiple of half a pixel."""
     height, width = size
     cells = np.asarray(rasters.tinted(values, SHADES[name]))
-    sheet = rasters.on_image(cells, layer.field, size, (2 * height, 2 * width))
+    sheet = rasters.units_on_image(cells, layer.field, size, (2 * height, 2 * width))
     return Sheet(name, Image.fromarray(sheet), (0, 0, width, height), opacity)
 
 

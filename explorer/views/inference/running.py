@@ -259,7 +259,7 @@ def thumbnails(result: Run) -> dict[str, str]:
     """The strongest map of each part of the network, as image addresses."""
     found = result.prediction.strongest
     return {
-        part.identifier: rasters.data_url(Image.fromarray(rasters.coloured(found[part.layers[-1].name])))
+        part.identifier: rasters.data_url(Image.fromarray(rasters.viridis(found[part.layers[-1].name])))
         for part in drawn_parts(result.trace)
         if part.layers[-1].name in found and len(part.shape) == 3 and part.shape[1] > 1
     }
@@ -339,7 +339,7 @@ def seen(result: Run) -> None:
     left, right = st.columns(2)
     left.image(result.image.small, caption=session.escape_markdown(result.image.name), width="stretch")
     words = f"What the network sees: {result.size}" + (", inverted" if result.prepared.inverted else "")
-    right.image(rasters.fitting(result.prepared.input_image, SHOWN), caption=words, width="stretch")
+    right.image(rasters.displayed_pixels(result.prepared.input_image, SHOWN), caption=words, width="stretch")
 
 
 # -- activations --------------------------------------------------------------------------

@@ -90,7 +90,7 @@ def mapped(key: Key, layer: str, channel: int, _run: Run) -> Channel:
 @shared()
 def tile(key: Key, _run: Run) -> np.ndarray:
     """What the network sees, H×W×3 bytes."""
-    return np.asarray(rasters.enlarged(rasters.shown(_run.prepared.input_image), TILE))
+    return np.asarray(rasters.enlarged(rasters.as_rgb(_run.prepared.input_image), TILE))
 
 
 def predictions(result: Run, runs: list[Run]) -> None:
@@ -129,7 +129,7 @@ def one_channel(result: Run, runs: list[Run], maps: list[Channel], layer: str, c
     with st.container(border=True, key="across"):
         st.markdown(f"**Channel {channel} of `{layer}` across the images**")
         low, high = min(one.low for one in maps), max(one.high for one in maps)
-        images = [rasters.coloured(one.values, low, high) for one in maps]
+        images = [rasters.viridis(one.values, low, high) for one in maps]
         labels = {
             run.image.digest: f"mean {one.mean:.2g}".replace("-", "−") for run, one in zip(runs, maps, strict=True)
         }
