@@ -1003,7 +1003,7 @@ def test_uploads_stay_and_can_be_removed() -> None:
 def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sixteen images, and nothing of what was removed; Streamlit's own copies go as soon as they are read."""
     released: list[str] = []
-    monkeypatch.setattr(session, "release", released.extend)
+    monkeypatch.setattr(session, "release_files", released.extend)
     app = select(opened("inference", preset="resnet20_fashion"), "source", "Upload")
     known = [(sample.name, sample.open(), "") for sample in samples()[:18]]
     app.file_uploader[0].set_value(known[:10])

@@ -20,7 +20,7 @@ from explorer.figures.compare import COMPARED, bill_figure, stages_figure
 from explorer.lessons.comparisons import READY_COMPARISONS
 from explorer.link import View, natural_size, parse_network, parse_others, tolerant
 from explorer.units import amount, mebibytes
-from explorer.views.compare import Shown, parse_shown
+from explorer.views.compare import DetailSettings, parse_detail
 from helpers import configs, link, opened, said, select, typed_into
 from resnet import OPTIONS, PRESETS, ConfigError, ResNetConfig, build, preset
 
@@ -577,36 +577,36 @@ def test_the_page_adds_networks() -> None:
     assert not app.exception
 
 
-SHOWN = [Shown(*values) for values in product((1, 2, 3), (False, True), COMPARED)]
+SHOWN = [DetailSettings(*values) for values in product((1, 2, 3), (False, True), COMPARED)]
 
 
-@pytest.mark.parametrize("shown", SHOWN, ids=Shown.to_text)
-def test_what_is_shown_reads_back(shown: Shown) -> None:
-    assert parse_shown(shown.to_text(), 4) == shown
+@pytest.mark.parametrize("shown", SHOWN, ids=DetailSettings.to_text)
+def test_what_is_shown_reads_back(shown: DetailSettings) -> None:
+    assert parse_detail(shown.to_text(), 4) == shown
     assert View.from_query(View(shown=shown.to_text()).to_query()).shown == shown.to_text()
     if shown.pair == 3:
         with pytest.raises(ConfigError, match="a network from 1 to 2"):
-            parse_shown(shown.to_text(), 3)
+            parse_detail(shown.to_text(), 3)
 
 
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("2", Shown(2)),
-        ("differing", Shown(1, True)),
-        ("parameters", Shown(1, False, "Parameters")),
-        ("3-activations", Shown(3, False, "Activations")),
-        ("2-differing-receptive-field", Shown(2, True, "Receptive field")),
+        ("2", DetailSettings(2)),
+        ("differing", DetailSettings(1, True)),
+        ("parameters", DetailSettings(1, False, "Parameters")),
+        ("3-activations", DetailSettings(3, False, "Activations")),
+        ("2-differing-receptive-field", DetailSettings(2, True, "Receptive field")),
     ],
 )
-def test_what_older_links_show(text: str, shown: Shown) -> None:
-    assert parse_shown(text, 4) == shown
+def test_what_older_links_show(text: str, shown: DetailSettings) -> None:
+    assert parse_detail(text, 4) == shown
 
 
 @pytest.mark.parametrize("text", ["1", "0", "differing-2", "2-", "Parameters", "-", "](x)", "٢"])
 def test_what_is_not_shown(text: str) -> None:
     with pytest.raises(ConfigError, match=r"(shown|differing) = .* is not accepted"):
-        parse_shown(text, 4)
+        parse_detail(text, 4)
 
 
 def test_the_link_says_what_is_shown() -> None:

@@ -605,7 +605,7 @@ def test_without_an_effective_field_the_rest_is_shown(monkeypatch: pytest.Monkey
     def stopped(*_: object) -> EffectiveField:
         raise StoppedError
 
-    monkeypatch.setattr(panel_of_fields, "computed", stopped)
+    monkeypatch.setattr(panel_of_fields, "cached_result", stopped)
     app = panel(at="layer2.1.act", unit="3-11")
     assert not app.error
     assert set(grid(app, "The image")["layers"]) == {"image"}

@@ -205,7 +205,7 @@ def test_beyond_fp32() -> None:
     assert np.isnan(spread.statistics("signal")).tolist() == [[False, True]] * 3
     assert not spread.finite
     kept = Flows((Flow(1, (1.0, 2.0), (3.0, 1.0)),))
-    told = view.reading(
+    told = view.charts_text(
         dict.fromkeys(twins(SMALL), kept) | {Twin(PLAIN, "batch"): spread, Twin(RESIDUAL, "none"): spread}
     )
     assert "the plain network's gradient leaves the range of fp32, the residual one's grows 3 times" in told
@@ -223,7 +223,7 @@ def test_beyond_fp32() -> None:
     ],
 )
 def test_words_for_a_change(ends: tuple[float, float], words: str) -> None:
-    assert view.change(ends) == words
+    assert view.change_text(ends) == words
 
 
 def test_the_reading_follows_the_numbers() -> None:
@@ -231,11 +231,11 @@ def test_the_reading_follows_the_numbers() -> None:
         return Flows((Flow(1.0, signal, gradient),))
 
     kept = {twin: spread((1, 1), (1, 1)) for twin in twins(SMALL)}
-    told = view.reading(kept)
+    told = view.charts_text(kept)
     assert "does not vanish" not in told
     assert "it does vanish" not in told
     grown = kept | {Twin(PLAIN, "batch"): spread((1, 1), (50, 1)), Twin(PLAIN, "none"): spread((8, 1), (0.1, 1))}
-    told = view.reading(grown)
+    told = view.charts_text(grown)
     assert "the plain network's gradient grows 50 times" in told
     assert "**It does not vanish: toward the image it grows**, and far less with shortcuts." in told
     assert "the plain network's signal falls to 1/8" in told

@@ -94,7 +94,7 @@ def test_a_rectangle_runs_as_in_torch(size: tuple[int, int]) -> None:
     prepared = prepare(photograph, weights.data.preprocessing)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         expected = network(prepared.tensor)[0].softmax(0)
-    traced = running.trace_of(weights)
+    traced = running.weights_trace(weights)
     watched = [layer.name for layer in traced.layers]
     prediction = predict(network, prepared.tensor, CPU, watched)
     assert prediction.probabilities == pytest.approx(expected.numpy(), abs=1e-6)

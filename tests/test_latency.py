@@ -429,7 +429,7 @@ def test_the_tab_measures_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_choice_is_what_runs() -> None:
     app = opened()
     assert shown_form(app) == "fp32"
-    form = replace(cached.places()[0], half=True, channels_last=True)
+    form = replace(cached.cached_devices()[0], half=True, channels_last=True)
     chosen = opened(form=form)
     assert shown_form(chosen) == "bf16, channels last"
     assert chosen.segmented_control(key="form precision").value == "bf16"

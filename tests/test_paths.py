@@ -325,4 +325,4 @@ def test_a_trained_network_is_chosen_in_place() -> None:
 def test_blocks_off_are_a_click_away() -> None:
     (found,) = [one for one in experiment().get("page_link") if "by hand" in one.proto.label]
     assert "tab=Blocks" in found.proto.query_string
-    assert trained.name(BUNDLED["resnet56"]) in found.proto.label
+    assert trained.short_title(BUNDLED["resnet56"]) in found.proto.label

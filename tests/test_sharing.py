@@ -396,7 +396,7 @@ def test_a_key_holds_no_names_of_classes() -> None:
 
 
 def test_tensors_of_another_upload_are_never_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = checkpoint.Checkpoint("name", FileDigest("a"), SMALL, True, {}, (), {"conv1.weight": torch.zeros(1)})
+    held = checkpoint.UploadedCheckpoint("name", FileDigest("a"), SMALL, True, {}, (), {"conv1.weight": torch.zeros(1)})
     other = replace(held, digest=FileDigest("b"))
     ours = Holdings(1000)
     monkeypatch.setattr(checkpoint, "held", lambda: held)
@@ -483,7 +483,7 @@ def test_who_asks_for_the_same_sees_that_they_wait(monkeypatch: pytest.MonkeyPat
     found: dict[str, str] = {}
 
     def ask() -> None:
-        found[threading.current_thread().name] = cached.computed("key", "Counting …", compute)
+        found[threading.current_thread().name] = cached.cached_result("key", "Counting …", compute)
 
     people = [threading.Thread(target=ask, name=name) for name in told]
     people[0].start()
@@ -494,7 +494,7 @@ def test_who_asks_for_the_same_sees_that_they_wait(monkeypatch: pytest.MonkeyPat
     assert found == {"first": "result", "second": "result"}
     assert runs == ["first"]
     assert told["second"][-1] == (0.5, "Counting … Somebody else asked for the same; this is how far it is.")
-    assert cached.computed("key", "Counting …", lambda move: pytest.fail("it is kept")) == "result"
+    assert cached.cached_result("key", "Counting …", lambda move: pytest.fail("it is kept")) == "result"
 
 
 @pytest.mark.parametrize("end", [StopException(), RerunException(RerunData())], ids=repr)
@@ -527,7 +527,7 @@ def test_who_waits_takes_over_where_the_other_stops(
 
     def ask() -> None:
         try:
-            found.append(cached.computed("key", "Counting …", compute))
+            found.append(cached.cached_result("key", "Counting …", compute))
         except type(end):
             found.append("stopped")
 
@@ -546,7 +546,7 @@ def test_who_waits_takes_over_where_the_other_stops(
 def test_what_was_stopped_is_computed_once_it_is_asked_for(
     tab: str, fresh: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cached, "short", lambda key: "a name")
+    monkeypatch.setattr(cached, "short_key", lambda key: "a name")
     app = opened("experiments", preset="resnet20_fashion", tab="Degradation")
     hold(app, stopped=frozenset({"a name"}))
     app.session_state["view"] = replace(app.session_state["view"], tab=tab)
@@ -560,7 +560,7 @@ def test_what_was_stopped_is_computed_once_it_is_asked_for(
 
 
 def test_several_images_are_stopped_and_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cached, "short", lambda key: "a name")
+    monkeypatch.setattr(cached, "short_key", lambda key: "a name")
     app = opened("inference", preset="resnet20_fashion")
     hold(app, stopped=frozenset({"a name"}))
     app.session_state["view"] = replace(app.session_state["view"], tab="Several images")
@@ -577,7 +577,7 @@ def test_a_chart_of_a_persons_weights_is_forgotten_with_them(fresh: Callable[[],
     layers = trace(SMALL, 32)
     result = MagicMock(weights=own_weights(SMALL, (32, 32), "mine", mine), off=(), device=CPU, trace=layers)
     given = effective_field(randomly(SMALL), layers.by_name["layer1.0.add"], [torch.randn(3, 32, 32)], CPU)
-    receptive_field.in_numbers(result, layers.by_name["layer1.0.add"], given)
+    receptive_field.width_card(result, layers.by_name["layer1.0.add"], given)
 
     def drawn() -> list[Any]:
         return [work.value for work in RESULTS._works.values() if isinstance(work.value, Figure)]
@@ -631,7 +631,7 @@ def test_six_people_bring_a_checkpoint_at_once(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(
         checkpoint,
         "read",
-        lambda data, name: checkpoint.Checkpoint(name, FileDigest(name), SMALL, True, {}, (), dict(tensors)),
+        lambda data, name: checkpoint.UploadedCheckpoint(name, FileDigest(name), SMALL, True, {}, (), dict(tensors)),
     )
 
     def bring(number: int) -> str:
@@ -665,10 +665,10 @@ def test_what_everybody_is_shown_nobody_can_change(fresh: Callable[[], None]) ->
     app = opened("inference", preset="resnet20_fashion", image="0000-ankle-boot", tab="Activations")
     assert not app.exception
     with pytest.raises(ValueError, match="read-only"):
-        cached.computed("array", "…", lambda move: np.zeros(3))[0] = 1
+        cached.cached_result("array", "…", lambda move: np.zeros(3))[0] = 1
     assert RESULTS.get("array").tolist() == [0, 0, 0]
     sample = samples()[0]
-    decoded = images.decoded(sample.name, sample.pixels)
+    decoded = images.cached_pixels(sample.name, sample.pixels)
     with pytest.raises(ValueError, match="read-only"):
         decoded[0, 0] = 0
     images.from_sample(sample).made(lambda ours: ours.paste("red", (0, 0, 4, 4)))
@@ -693,11 +693,11 @@ def test_one_image_is_saved_by_several_people(fresh: Callable[[], None]) -> None
 
 def test_a_shared_figure_is_drawn_and_left_alone(fresh: Callable[[], None]) -> None:
     config = preset("resnet20")
-    figure = paths.counted(config, (32, 32), "layer3.2.act").figure
+    figure = paths.cached_paths(config, (32, 32), "layer3.2.act").figure
     before = figure.to_json()
     for _ in range(2):
         opened("inference", preset="resnet20", at="layer3.2.act", tab="Receptive field", size="32")
-    assert paths.counted(config, (32, 32), "layer3.2.act").figure is figure
+    assert paths.cached_paths(config, (32, 32), "layer3.2.act").figure is figure
     assert figure.to_json() == before
 
 
@@ -723,7 +723,7 @@ def branch_norm(app: AppTest) -> str:
 @pytest.mark.parametrize("first", [True, False])
 def test_an_addition_is_that_of_the_form(first: bool, changes: dict[str, Any], fresh: Callable[[], None]) -> None:
     """‖F‖ of a bf16 session beside one in fp32, by a network of its own; 72.14 and 72.40 on most processors."""
-    plain = cached.places()[0]
+    plain = cached.cached_devices()[0]
     form = replace(plain, **changes)
     expected = {
         each: next(
@@ -741,7 +741,7 @@ def test_a_lesion_is_of_the_class_that_the_form_names(
     fresh: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Random weights whose whole network names another class in bf16 than in fp32 for the same image."""
-    figure, plain = inference.ablation_figure, cached.places()[0]
+    figure, plain = inference.ablation_figure, cached.cached_devices()[0]
     half = replace(plain, half=True)
     weights = random_weights(preset("resnet18"), (32, 32))
     networks = {each: each.network(load(weights)) for each in (plain, half)}

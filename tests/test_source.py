@@ -20,7 +20,7 @@ from explorer.lessons import source
 from explorer.lessons.notes import NOTES, SYMBOLS
 from explorer.lessons.source import MODULES, LineTrace, SourceLine, enclosing, snippet, steps, trace_lines
 from explorer.link import natural_size
-from explorer.views.source import idea, running, snippets
+from explorer.views.source import layer_note, running, snippets
 from helpers import captions, link, opened, page_text, run, texts
 from resnet import PRESETS, ResNetConfig, build, preset
 from resnet.blocks import BLOCKS, PadShortcut
@@ -302,7 +302,7 @@ def test_every_layer_has_a_line_that_made_it(config):
         first = layer.role.slot.split(".")[0]
         assert any(f"self.{first}" in code(line) for line in found.construction_lines[layer.name]), layer.name
         assert layer.name in found.layers_of[line]
-        assert line in snippet(idea(found, layer).anchor)
+        assert line in snippet(layer_note(found, layer).anchor)
     for line, names in found.layers_of.items():
         assert set(names) <= set(now.by_name)
         assert len(set(names)) == len(names)

@@ -57,7 +57,7 @@ class Entry:
 
 
 class Store:
-    """Results by what they depend on, of at most `byte_budget` bytes with their keys; the least recently used is forgotten first.
+    """Results by what they depend on, of at most `budget` bytes with their keys; the least recently used is forgotten first.
 
     A result above a quarter of the budget, or above `most` bytes, is handed on and not kept, unless it `stays`: the last
     used of those is kept whatever its size. None is no result. A session is named by whoever asks; "" is nobody.

@@ -24,7 +24,7 @@ from ..lessons.comparisons import READY_COMPARISONS
 from ..link import MAX_OTHERS, natural_size, parse_network, size_text
 from ..units import amount, mebibytes, ratio, signed
 from . import session, settings
-from .cached import shared, traced
+from .cached import cached_trace, shared
 from .components import picture
 from .headline import summary
 
@@ -32,7 +32,7 @@ from .headline import summary
 
 
 @dataclass(frozen=True)
-class Shown(Settings):
+class DetailSettings(Settings):
     """What is shown in detail.
 
     Raises:
@@ -60,36 +60,36 @@ class Shown(Settings):
         return "_".join(filter(None, parts))
 
 
-def parse_shown(text: str, networks: int) -> Shown:
+def parse_detail(text: str, networks: int) -> DetailSettings:
     """The exact inverse of `Shown.to_text`, for a comparison of so many networks.
 
     Raises:
         ConfigError: for another text, or a pair that is not there.
     """
-    shown = Shown.from_text(text)
+    shown = DetailSettings.from_text(text)
     if shown.pair >= networks:
         raise ConfigError("shown", text, f"a network from 1 to {networks - 1}")
     return shown
 
 
-def asked(networks: int) -> Shown:
+def link_detail(networks: int) -> DetailSettings:
     """What the link asks for; the usual, and a sentence, where that is not there."""
     try:
-        return parse_shown(session.view().shown, networks)
+        return parse_detail(session.view().shown, networks)
     except ConfigError as error:
         words = f"{error} The usual is shown instead."
         st.warning(session.escape_markdown(words), icon=":material/error:")
-        return Shown()
+        return DetailSettings()
 
 
-def change(shown: Shown, **changes: Any) -> None:
+def change(shown: DetailSettings, **changes: Any) -> None:
     settings.choose(replace(shown, **changes))
 
 
-def set_beside(others: Sequence[ResNetConfig]) -> None:
+def set_others(others: Sequence[ResNetConfig]) -> None:
     """Other networks beside the first; the usual pair of them is shown."""
-    shown = settings.chosen(Shown)
-    session.choose(others=tuple(others), shown=replace(shown, pair=Shown.pair).to_text())
+    shown = settings.chosen(DetailSettings)
+    session.choose(others=tuple(others), shown=replace(shown, pair=DetailSettings.pair).to_text())
 
 
 # -- which networks -----------------------------------------------------------------------
@@ -101,23 +101,23 @@ def configs() -> tuple[ResNetConfig, ...]:
     return (view.config, *view.others)
 
 
-def show(chosen: Sequence[ResNetConfig], image_size: tuple[int, int]) -> None:
+def compare_networks(chosen: Sequence[ResNetConfig], image_size: tuple[int, int]) -> None:
     """Compare these, the first of them being the current network."""
     first, *others = chosen
     size = common_size((first,), image_size)
     weights = session.view().weights if first == session.view().config else ""
-    set_beside(others)
+    set_others(others)
     session.show(replace(session.view(), config=first, image_size=size, weights=weights))
 
 
-def ready() -> None:
+def ready_comparisons() -> None:
     """One button for each comparison that is prepared; the open one says what to look at."""
     names = {one.configs: one.name for one in READY_COMPARISONS}
 
     def chosen() -> None:
         one = next((one for one in READY_COMPARISONS if one.name == st.session_state["ready"]), None)
         if one:
-            show(one.configs, natural_size(one.configs[0]))
+            compare_networks(one.configs, natural_size(one.configs[0]))
 
     session.set_widget("ready", names.get(configs()))
     st.pills("Ready comparisons", list(names.values()), key="ready", on_change=chosen)
@@ -146,12 +146,12 @@ def networks(names: Sequence[str]) -> None:
                     st.button(
                         "Make it the first",
                         key=f"first {number}",
-                        on_click=show,
+                        on_click=compare_networks,
                         args=(swapped, view.image_size),
                         type="tertiary",
                         help="The others are compared with the first, which the sidebar changes.",
                     )
-                    st.button("Remove", key=f"remove {number}", on_click=set_beside, args=(left,), type="tertiary")
+                    st.button("Remove", key=f"remove {number}", on_click=set_others, args=(left,), type="tertiary")
     if len(chosen) == 1:
         columns[1].container(border=True, height="stretch").markdown(
             "Nothing is beside it yet: choose a ready comparison above, or add a network below."
@@ -208,7 +208,7 @@ def traces() -> list[Trace]:
             f"All are compared at {size_text(size)} pixels instead of {size_text(view.image_size)}: "
             f"below {max(least_side(config) for config in chosen)} a map is too small for an operation of one of them."
         )
-    return [traced(config, size) for config in chosen]
+    return [cached_trace(config, size) for config in chosen]
 
 
 # -- headline figures ---------------------------------------------------------------------
@@ -241,7 +241,7 @@ def figures(traces: Sequence[Trace], names: Sequence[str]) -> None:
         values = [count(trace) for trace in traces]
         cells = [f'<td title="{values[0]:,}"><b>{form(values[0])}</b></td>']
         for value in values[1:]:
-            change = minus(signed(value - values[0], form))
+            change = with_minus_signs(signed(value - values[0], form))
             cells.append(
                 f'<td title="{value:,}"><b>{form(value)}</b><span>{change} · {ratio(value, values[0])}</span></td>'
             )
@@ -252,7 +252,7 @@ def figures(traces: Sequence[Trace], names: Sequence[str]) -> None:
             st.caption(session.escape_markdown(words))
 
 
-def minus(text: str | None) -> str:
+def with_minus_signs(text: str | None) -> str:
     return (text or "").replace("-", "−")
 
 
@@ -302,15 +302,15 @@ def drawings(traces: Sequence[Trace], names: Sequence[str]) -> None:
 
 
 @shared("Comparing …")
-def compared(a: ResNetConfig, b: ResNetConfig, image_size: tuple[int, int]) -> Comparison:
+def cached_comparison(a: ResNetConfig, b: ResNetConfig, image_size: tuple[int, int]) -> Comparison:
     """The comparison with its rows and its bill made."""
-    found = Comparison(traced(a, image_size), traced(b, image_size))
+    found = Comparison(cached_trace(a, image_size), cached_trace(b, image_size))
     assert found.rows is not None
     assert found.bill is not None
     return found
 
 
-def choose_pair(traces: Sequence[Trace], names: Sequence[str], shown: Shown) -> tuple[Comparison, list[str]]:
+def choose_pair(traces: Sequence[Trace], names: Sequence[str], shown: DetailSettings) -> tuple[Comparison, list[str]]:
     """The first network and one of the others, where there are several to choose from."""
     number = shown.pair
     if len(traces) > 2:
@@ -323,7 +323,7 @@ def choose_pair(traces: Sequence[Trace], names: Sequence[str], shown: Shown) -> 
             format_func=names.__getitem__,
             on_change=lambda: change(shown, pair=st.session_state["pair"]),
         )
-    found = compared(traces[0].config, traces[number].config, traces[0].image_size)
+    found = cached_comparison(traces[0].config, traces[number].config, traces[0].image_size)
     return found, [names[0], names[number]]
 
 
@@ -340,7 +340,7 @@ def bill(found: Comparison, names: Sequence[str]) -> None:
     lines = []
     for words, values in rows:
         cells = "".join(
-            f'<td title="{minus(f"{value:+,}")}">{minus(signed(value, form))}</td>'
+            f'<td title="{with_minus_signs(f"{value:+,}")}">{with_minus_signs(signed(value, form))}</td>'
             for value, form in zip(values, forms, strict=True)
         )
         kind = ' class="total"' if words == "Total" else ""
@@ -361,22 +361,22 @@ def bill(found: Comparison, names: Sequence[str]) -> None:
         right.plotly_chart(bill_figure(found.bill, found.macs, "macs", "MACs"), key="bill macs")
 
 
-def layers(found: Comparison, names: Sequence[str], shown: Shown) -> None:
+def layers(found: Comparison, names: Sequence[str], shown: DetailSettings) -> None:
     """The aligned layers of two networks with their differences."""
-    differing = Shown.options()["differing"]
+    differing = DetailSettings.options()["differing"]
     settings.widget(differing, "only differing", shown.differing, lambda value: change(shown, differing=value))
     rows = [row for row in found.rows if row.differs or not shown.differing]
     differ = sum(row.differs for row in found.rows)
     itself = sum(row.changed for row in found.rows)
     st.caption(
         f"{differ} of {len(found.rows)} layers differ: {itself} by themselves, {differ - itself} only in what they see. "
-        f"The rows sum to {minus(f'{found.params:+,}')} parameters and {minus(f'{found.macs:+,}')} MACs."
+        f"The rows sum to {with_minus_signs(f'{found.params:+,}')} parameters and {with_minus_signs(f'{found.macs:+,}')} MACs."
     )
     a, b = names
     table = {
         "Layer": [row.name for row in rows],
-        a: [doing(row.a) for row in rows],
-        b: [doing(row.b) for row in rows],
+        a: [layer_text(row.a) for row in rows],
+        b: [layer_text(row.b) for row in rows],
         "Δ parameters": [row.params for row in rows],
         "Δ MACs": [row.macs for row in rows],
         "Δ memory": [row.memory for row in rows],
@@ -398,16 +398,16 @@ def layers(found: Comparison, names: Sequence[str], shown: Shown) -> None:
     )
 
 
-def doing(layer: Layer | None) -> str | None:
+def layer_text(layer: Layer | None) -> str | None:
     """3×3 convolution → 64×56×56."""
     return f"{layer.label} → {shape_text(layer.out_shape)}" if layer else None
 
 
-def by_stage(traces: Sequence[Trace], names: Sequence[str], shown: Shown) -> None:
+def by_stage(traces: Sequence[Trace], names: Sequence[str], shown: DetailSettings) -> None:
     """A measure of every network stage by stage."""
     session.set_widget("compared by", shown.measure)
     st.segmented_control(
-        Shown.options()["measure"].label,
+        DetailSettings.options()["measure"].label,
         list(COMPARED),
         key="compared by",
         required=True,

@@ -113,7 +113,7 @@ def tiles(
     _tiles(key=key, data=data, on_chosen_change=chosen)
 
 
-Place = tuple[float, float, float, float]
+Rectangle = tuple[float, float, float, float]
 """Left, top, width and height on a grid of pixels, pixel p reaching from p to p + 1."""
 
 
@@ -122,7 +122,7 @@ class Sheet(NamedTuple):
 
     name: str
     picture: Image.Image
-    place: Place
+    place: Rectangle
     opacity: float = 1.0
 
 
@@ -130,12 +130,12 @@ class Outline(NamedTuple):
     """A frame on a grid of pixels."""
 
     name: str
-    place: Place
+    place: Rectangle
     dashed: bool = False
 
 
 def pixels(
-    view: Place,
+    view: Rectangle,
     sheets: Sequence[Sheet],
     outlines: Sequence[Outline],
     at: tuple[int, int],

@@ -14,7 +14,7 @@ from ..analysis.trace import Trace
 from ..link import size_text
 from ..units import amount, mebibytes, signed
 from . import session
-from .cached import traced
+from .cached import cached_trace
 
 
 def heading(trace: Trace) -> None:
@@ -64,10 +64,10 @@ def summary(config: ResNetConfig) -> str:
 
 def figures(trace: Trace) -> None:
     """Parameters, MACs, peak memory and receptive field, each with its difference to another network."""
-    other_config = session.compared()
+    other_config = session.compared_config()
     other = None
     if other_config is not None and other_config != trace.config:
-        other = traced(other_config, common_size((other_config,), trace.image_size))
+        other = cached_trace(other_config, common_size((other_config,), trace.image_size))
     name = f"than {title(other.config)}" if other else None
     if other and other.image_size != trace.image_size:
         name = f"{name} at {size_text(other.image_size)}, its least"

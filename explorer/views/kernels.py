@@ -33,7 +33,7 @@ from ..figures.kernels import block_figure, stack_figure
 from ..inference.samples import samples
 from ..units import amount, signed
 from . import session, settings
-from .cached import shared, traced
+from .cached import cached_trace, shared
 from .components import picture
 from .inference.images import credit
 
@@ -53,7 +53,7 @@ def problem() -> None:
     settings.problem(Lab)
 
 
-def put(**changes: Any) -> None:
+def change_lab(**changes: Any) -> None:
     settings.change(Lab, UNCHANGED, **changes)
 
 
@@ -65,13 +65,13 @@ def setting(name: str) -> None:
 
 
 @shared()
-def compared(settings: Lab) -> StackComparison:
+def cached_comparison(settings: Lab) -> StackComparison:
     return compare_stacks(settings)
 
 
 def kernel_stacks() -> None:
     """A stack of small kernels against one large one."""
-    now = compared(lab())
+    now = cached_comparison(lab())
     figures(now)
     left, right = st.columns([9, 4])
     with right, st.container(border=True, key="stack settings"):
@@ -182,7 +182,7 @@ def layer_frame(now: StackComparison) -> pandas.DataFrame:
 
 
 def case_frame() -> pandas.DataFrame:
-    found = {name: compared(case) for name, case in CASES.items()}
+    found = {name: cached_comparison(case) for name, case in CASES.items()}
 
     def pairs(values: Iterable[tuple[Any, Any]]) -> list[str]:
         return [f"{a} against {b}" for a, b in values]
@@ -242,7 +242,7 @@ def one_block() -> None:
                 f"- Each weight is used once at each of {now.side}·{now.side} positions, so the MACs stand in the same ratio: {macs}."
             )
         else:
-            shortcut = {kind: weights_of(on_shortcut(layers[kind])) for kind in ("basic", "bottleneck")}
+            shortcut = {kind: weights_of(shortcut_layers(layers[kind])) for kind in ("basic", "bottleneck")}
             words += (
                 f"- Of these the shortcut has {shortcut['basic']:,}, or {shortcut['basic'] / totals['basic']:.0%}, in the basic block and "
                 f"{shortcut['bottleneck']:,}, or {shortcut['bottleneck'] / totals['bottleneck']:.0%}, in the bottleneck.\n"
@@ -258,10 +258,10 @@ def one_block() -> None:
 
 def block_layers(kind: str, width: int, side: int, entry: str) -> tuple[Layer, ...]:
     config = block_config(kind, width, entry)
-    return traced(config, (side, side)).blocks[block_name(config)]
+    return cached_trace(config, (side, side)).blocks[block_name(config)]
 
 
-def on_shortcut(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+def shortcut_layers(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
     return tuple(layer for layer in layers if layer.role.on_shortcut)
 
 
@@ -285,7 +285,7 @@ def sum_of(layers: tuple[Layer, ...]) -> str:
 
 def block_card(kind: str, words: str, config: ResNetConfig, side: int) -> None:
     """A block as a drawing with shapes on its edges, and its layers' formulas with their numbers."""
-    trace, block = traced(config, (side, side)), block_name(config)
+    trace, block = cached_trace(config, (side, side)), block_name(config)
     layers = trace.blocks[block]
     selected = session.held().inspected.get(kind, "")
     with st.container(border=True, key=f"{kind} block"):
@@ -327,12 +327,12 @@ def pointwise_by_hand() -> None:
     with left, st.container(border=True, key="matrix"):
         st.markdown("**The weights: a row for each output, a column for each input**")
         for row in range(OUTPUTS):
-            numbers("weights", f"out {row + 1}", range(row * INPUTS, (row + 1) * INPUTS))
+            number_row("weights", f"out {row + 1}", range(row * INPUTS, (row + 1) * INPUTS))
         st.markdown("**The pixel: its value in each input channel**")
-        numbers("pixel", "pixel", range(INPUTS))
+        number_row("pixel", "pixel", range(INPUTS))
         with st.container(horizontal=True):
             for name, weights in MATRICES.items():
-                st.button(name, on_click=put, kwargs={"weights": weights}, key=f"matrix {name}")
+                st.button(name, on_click=change_lab, kwargs={"weights": weights}, key=f"matrix {name}")
     with right, st.container(border=True, key="product"):
         st.markdown("**Matrix times channels, computed by `nn.Conv2d(3, 2, kernel_size=1)`**")
         rows = r" \\ ".join(" & ".join(map(str, row)) for row in now.matrix)
@@ -341,7 +341,7 @@ def pointwise_by_hand() -> None:
             rf"\begin{{pmatrix}} {rows} \end{{pmatrix}} \begin{{pmatrix}} {column} \end{{pmatrix}} = \begin{{pmatrix}} {answer} \end{{pmatrix}}"
         )
         for number, (row_weights, value) in enumerate(zip(now.matrix, result, strict=True), start=1):
-            st.markdown(f"Output {number}: {products(row_weights, now.pixel)} = **{written(value)}**")
+            st.markdown(f"Output {number}: {products(row_weights, now.pixel)} = **{with_minus_sign(value)}**")
         total = sum(now.pixel)
         copied = (
             "That is what this matrix does, since all its weights are 1."
@@ -349,17 +349,17 @@ def pointwise_by_hand() -> None:
             else "Only a matrix of ones does that."
         )
         st.caption(
-            f"Each output is a weighted sum of its own. Summing the channels and copying the sum would give {written(total)} "
-            f"and {written(total)}. {copied} No neighbouring pixel takes part: the kernel is one pixel wide, so {INPUTS}·{OUTPUTS} = "
+            f"Each output is a weighted sum of its own. Summing the channels and copying the sum would give {with_minus_sign(total)} "
+            f"and {with_minus_sign(total)}. {copied} No neighbouring pixel takes part: the kernel is one pixel wide, so {INPUTS}·{OUTPUTS} = "
             f"{INPUTS * OUTPUTS} weights serve the whole map. A 3×3 kernel would have {9 * INPUTS * OUTPUTS}. A bottleneck at "
             f"{now.width:,} channels starts with such a matrix of {now.width // 4:,} rows and {now.width:,} columns."
         )
     with st.container(border=True, key="everywhere"):
         st.markdown("**The same matrix at every pixel of an image**")
-        session.show_or_say(everywhere, now)
+        session.show_or_say(convolved_maps, now)
 
 
-def numbers(name: str, label: str, places: range) -> None:
+def number_row(name: str, label: str, places: range) -> None:
     """One row of whole numbers to change."""
     now = lab()
     low, high = int(LAB[name].low), int(LAB[name].high)
@@ -370,7 +370,7 @@ def numbers(name: str, label: str, places: range) -> None:
             def changed(place: int = place, key: str = key) -> None:
                 values = list(getattr(now, name))
                 values[place] = st.session_state[key]
-                put(**{name: tuple(values)})
+                change_lab(**{name: tuple(values)})
 
             session.set_widget(key, getattr(now, name)[place])
             st.number_input(
@@ -384,15 +384,15 @@ def products(row: tuple[int, ...], pixel: tuple[int, ...]) -> str:
     return f"{terms} = {' + '.join(bracketed(a * b) for a, b in zip(row, pixel, strict=True))}"
 
 
-def written(value: int) -> str:
+def with_minus_sign(value: int) -> str:
     return str(value).replace("-", "−")
 
 
 def bracketed(value: int) -> str:
-    return f"({written(value)})" if value < 0 else str(value)
+    return f"({with_minus_sign(value)})" if value < 0 else str(value)
 
 
-def everywhere(now: Lab) -> None:
+def convolved_maps(now: Lab) -> None:
     """The three colours of a sample image, and the two maps that the convolution makes of them."""
     sample = next(s for s in samples() if s.name == "astronaut")
     before, after = convolved_image(now, sample.image())

@@ -16,7 +16,7 @@ from ..analysis.trace import Trace
 from ..drawing import network
 from ..navigation import SOURCE
 from . import session
-from .cached import traced
+from .cached import cached_trace
 from .components import picture
 
 
@@ -136,7 +136,7 @@ def facts(trace: Trace, layer: Layer) -> list[tuple[str, str]]:
 def field_remark(trace: Trace) -> str:
     """How far the last stage sees, beside the same stages built of the other block."""
     twin = "bottleneck" if trace.config.block == "basic" else "basic"
-    other = traced(trace.config.with_(block=twin)[0], trace.image_size)
+    other = cached_trace(trace.config.with_(block=twin)[0], trace.image_size)
     return (
         f"A unit of the last stage sees {trace.field.size:,} px a side. The same stages of {twin} blocks would see "
         f"{other.field.size:,} px: a basic block has two 3×3 convolutions, a bottleneck one. "

@@ -15,10 +15,10 @@ from ..analysis.paths import Paths, path_sizes_by_block, paths
 from ..analysis.trace import Trace
 from ..figures import network
 from . import session
-from .cached import shared, traced
+from .cached import cached_trace, shared
 
 
-class Counted(NamedTuple):
+class PathComparison(NamedTuple):
     """All paths to a layer, what the plain network's one sees, and the chart of both."""
 
     paths: Paths
@@ -27,27 +27,27 @@ class Counted(NamedTuple):
 
 
 @shared()
-def counted(config: ResNetConfig, image_size: tuple[int, int], at: str) -> Counted:
-    trace = traced(config, image_size)
+def cached_paths(config: ResNetConfig, image_size: tuple[int, int], at: str) -> PathComparison:
+    trace = cached_trace(config, image_size)
     layer, found = next((layer, found) for layer, found in paths(trace) if layer.name == at)
     plain = plain_size(trace, layer)
-    return Counted(found, plain, network.path_figure(found, at, plain))
+    return PathComparison(found, plain, network.path_figure(found, at, plain))
 
 
 @shared()
-def depth_chart(config: ResNetConfig, image_size: tuple[int, int]) -> go.Figure:
-    return network.path_depth_figure(path_sizes_by_block(traced(config, image_size)))
+def cached_depth_chart(config: ResNetConfig, image_size: tuple[int, int]) -> go.Figure:
+    return network.path_depth_figure(path_sizes_by_block(cached_trace(config, image_size)))
 
 
 def all_paths(trace: Trace, layer: Layer | None = None) -> None:
     """The field sizes of all paths to a layer (the last stage's end), and to each block, with the plain network's."""
     layer = layer or trace.stages[-1][-1]
-    found = counted(trace.config, trace.image_size, layer.name)
+    found = cached_paths(trace.config, trace.image_size, layer.name)
     with st.container(border=True, key="paths"):
         if found.paths.total > 1:
             left, right = st.columns(2)
             left.plotly_chart(found.figure, key="paths chart")
-            right.plotly_chart(depth_chart(trace.config, trace.image_size), key="paths by depth")
+            right.plotly_chart(cached_depth_chart(trace.config, trace.image_size), key="paths by depth")
         st.caption(session.escape_markdown(path_words(trace, found.paths, found.plain, layer)))
 
 
@@ -55,7 +55,7 @@ def plain_size(trace: Trace, layer: Layer) -> int | None:
     """What the same place of the plain network sees; None on a shortcut, which that has not."""
     if layer.role.on_shortcut:
         return None
-    twin = traced(trace.config.with_(shortcut="none")[0], trace.image_size)
+    twin = cached_trace(trace.config.with_(shortcut="none")[0], trace.image_size)
     return twin.by_name.get(layer.name, twin.parts[layer.part][-1]).field.size
 
 

@@ -30,7 +30,7 @@ from ..inference.device import Device
 from ..inference.turns import PassError
 from ..link import View, size_text, tolerant
 from ..sharing.store import StoppedError
-from .uploads import Brought, Checkpoint
+from .uploads import SourceUploads, UploadedCheckpoint
 
 if TYPE_CHECKING:
     from streamlit.navigation.page import StreamlitPage
@@ -40,13 +40,13 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
-class Held:
+class SessionState:
     """What a session holds and its link does not; what widgets say is Streamlit's to hold."""
 
     query: Mapping[str, str] | None = None
     """The link as it was last read or written."""
     drawn: tuple[Any, ...] | None = None
-    """What a page with tabs was drawn with: `around`."""
+    """What a page with tabs was drawn with: `page_state`."""
     problems: tuple[str, ...] = ()
     """What was wrong with the last link or edit, in sentences; `notes` say what had to follow from it."""
     notes: tuple[str, ...] = ()
@@ -67,13 +67,13 @@ class Held:
     """What was timed last, of what, and when, by the button's name."""
     visitor: str = ""
     """A name for the session in the queue of training runs."""
-    brought: Mapping[str, Brought] = field(default_factory=dict)
+    brought: Mapping[str, SourceUploads] = field(default_factory=dict)
     """Images by their source: `images.brought`."""
     image_widget: str = ""
     """The widget for images that was last drawn."""
     uploaded: str = ""
     """The digest of the upload that is run first."""
-    checkpoint: Checkpoint | None = None
+    checkpoint: UploadedCheckpoint | None = None
     """The checkpoint that was uploaded: `checkpoint.held`."""
     checkpoint_problem: str = ""
     """Why the last file for one could not be opened, in a sentence."""
@@ -105,14 +105,14 @@ class Hand:
     were let go would stay as long.
     """
 
-    held: Held = Held()
+    held: SessionState = SessionState()
 
 
 def hand() -> Hand:
     return st.session_state.setdefault("hand", Hand())
 
 
-def held() -> Held:
+def held() -> SessionState:
     """What this session holds."""
     return hand().held
 
@@ -169,26 +169,26 @@ def show(new: View, *notes: str) -> None:
     hold(notes=notes, problems=(), typed={})
 
 
-def settle(**changes: Any) -> None:
+def change_view(**changes: Any) -> None:
     """Change what is chosen on a page, but not the configuration; what was wrong before has been read."""
     st.session_state.view = replace(view(), **changes)
     hold(notes=(), problems=(), typed={})
 
 
 def choose(**changes: Any) -> None:
-    """`settle` in a widget's callback, and its end where only the tabs show the change: then they alone are drawn again."""
-    settle(**changes)
-    if around() == held().drawn:
+    """`change_view` in a widget's callback, and its end where only the tabs show the change: then they alone are drawn again."""
+    change_view(**changes)
+    if page_state() == held().drawn:
         st.rerun(["links", "panels"])
 
 
-def around() -> tuple[Any, ...]:
+def page_state() -> tuple[Any, ...]:
     """What the rest of a page depends on where it has tabs; what it was drawn with is held, None where it has none."""
     rest, now = replace(view(), unit="", lab="", training="", appended="", tab="", explained=""), held()
     return rest, now.problems, now.notes, now.uploaded, now.form
 
 
-def release(files: Sequence[str]) -> None:
+def release_files(files: Sequence[str]) -> None:
     """Let go of uploaded files, by the numbers that Streamlit gives them: it keeps each one as long as the session."""
     context = get_script_run_ctx()
     if context and isinstance(context.uploaded_file_mgr, MemoryUploadedFileManager):
@@ -196,7 +196,7 @@ def release(files: Sequence[str]) -> None:
             context.uploaded_file_mgr.remove_file(context.session_id, file)
 
 
-def compared() -> ResNetConfig | None:
+def compared_config() -> ResNetConfig | None:
     """What the headline figures are compared with: the pinned configuration, else the previous one."""
     return view().pinned or held().previous
 

@@ -18,37 +18,37 @@ from ..lessons.notes import NOTES, SYMBOLS, Note, Try
 from ..lessons.source import ForwardStep, LineTrace, Snippet, SourceLine
 from ..navigation import ARCHITECTURE, COMPARE, SOURCE
 from . import session
-from .cached import shared, short, traced
+from .cached import cached_trace, shared, short_key
 
 STYLE = Path(__file__).parents[1] / "assets" / "source.css"
 
 
 @shared("Following the network through its source …")
-def followed(config: ResNetConfig, edition: str, _trace: Trace) -> LineTrace:
+def cached_line_trace(config: ResNetConfig, edition: str, _trace: Trace) -> LineTrace:
     """The lines that make and run a network; `edition` tells the texts that the line numbers belong to from others."""
     return source.trace_lines(_trace)
 
 
 @shared()
-def written(config: ResNetConfig, image_size: tuple[int, int]) -> tuple[str, ...]:
+def cached_note_texts(config: ResNetConfig, image_size: tuple[int, int]) -> tuple[str, ...]:
     """The words of every note."""
-    return tuple(note.text(traced(config, image_size)) for note in NOTES)
+    return tuple(note.text(cached_trace(config, image_size)) for note in NOTES)
 
 
-def annotated(trace: Trace, layer: Layer) -> None:
+def annotated_source(trace: Trace, layer: Layer) -> None:
     """Contents and symbols, then every idea in reading order; `layer` is the selected one."""
-    lines = followed(trace.config, short(tuple(map(source.text, source.MODULES))), trace)
-    own = idea(lines, layer)
+    lines = cached_line_trace(trace.config, short_key(tuple(map(source.text, source.MODULES))), trace)
+    own = layer_note(lines, layer)
     arrived = follow_selection(layer, lines)
-    wanted = asked_for(arrived)
+    wanted = linked_note(arrived)
     st.html(STYLE)
-    selected(trace, lines, layer, own)
+    selected_card(trace, lines, layer, own)
     left, right = st.columns(2, gap="medium")
     with left:
         contents()
     with right:
         legend()
-    words = dict(zip(NOTES, written(trace.config, trace.image_size), strict=True))
+    words = dict(zip(NOTES, cached_note_texts(trace.config, trace.image_size), strict=True))
     for part, notes in groupby(NOTES, lambda note: note.part):
         st.header(part, anchor=False, divider="gray")
         for anchor, together in groupby(notes, lambda note: note.anchor):
@@ -57,7 +57,7 @@ def annotated(trace: Trace, layer: Layer) -> None:
         scroll_to(wanted or own)
 
 
-def idea(lines: LineTrace, layer: Layer) -> Note:
+def layer_note(lines: LineTrace, layer: Layer) -> Note:
     """The note on the line that made a layer."""
     return next(note for note in NOTES if lines.line_of(layer.name) in source.snippet(note.anchor))
 
@@ -80,7 +80,7 @@ def follow_selection(layer: Layer, lines: LineTrace) -> bool:
     return arrived
 
 
-def asked_for(arrived: bool) -> Note | None:
+def linked_note(arrived: bool) -> Note | None:
     """The note that the link's tab names, where it is new; a sentence where no note has that name."""
     asked, before = session.view().tab, session.held().note
     session.hold(note=asked)
@@ -105,7 +105,7 @@ def scroll_to(note: Note) -> None:
 # -- above the notes ----------------------------------------------------------------------
 
 
-def selected(trace: Trace, lines: LineTrace, layer: Layer, own: Note) -> None:
+def selected_card(trace: Trace, lines: LineTrace, layer: Layer, own: Note) -> None:
     """From the selected layer to its line, and to the lines that called it."""
     line = lines.line_of(layer.name)
     with st.container(border=True, key="selected layer"):
@@ -181,7 +181,7 @@ def code(trace: Trace, lines: LineTrace, layer: Layer, snippet: Snippet, built: 
     place, block = st.container(), running_block(layer)
     marked = {chosen} if chosen else set()
     if counts:
-        made_by(lines, layer, snippet, counts, key)
+        layer_chooser(lines, layer, snippet, counts, key)
     if runs := running(trace.config, snippet):
         path = "" if runs == NETWORK else block
         step = stepper(source.steps(trace, lines, runs, path), runs, path)
@@ -196,7 +196,7 @@ def is_function(snippet: Snippet) -> bool:
     return snippet.lines[0].lstrip().startswith(("def ", "class ", "@"))
 
 
-def made_by(lines: LineTrace, layer: Layer, snippet: Snippet, counts: dict[int, int], key: str) -> None:
+def layer_chooser(lines: LineTrace, layer: Layer, snippet: Snippet, counts: dict[int, int], key: str) -> None:
     """From a line to the layers it made, one of which may be selected."""
     number = st.pills(
         "Lines that made layers",

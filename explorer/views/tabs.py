@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from .session import around, choose, escape_markdown, held, hold, set_widget, show_or_say, view
+from .session import choose, escape_markdown, held, hold, page_state, set_widget, show_or_say, view
 
 
 def open_tab(names: Sequence[str]) -> str:
@@ -28,12 +28,12 @@ def tabs(panels: Mapping[str, Callable[..., None]], *given: Any) -> None:
 
     What is clicked in them draws only them again, or the whole page where it changed what shows around them.
     """
-    hold(drawn=around())
+    hold(drawn=page_state())
     names = list(panels)
 
     @st.fragment(key="panels")
     def draw() -> None:
-        if around() != held().drawn:
+        if page_state() != held().drawn:
             st.rerun()
         set_widget("tab", open_tab(names))
         made = st.tabs(names, key="tab", on_change=tab_chosen, args=(names[0], "tab"))

@@ -33,7 +33,7 @@ class Upload:
 
 
 @dataclass(frozen=True)
-class Brought:
+class SourceUploads:
     """What a session holds of one source, each image once, in the order in which they came.
 
     A widget for files is emptied as soon as they are read, by another one in its place, which is number `widget`. Of the last files
@@ -48,7 +48,7 @@ class Brought:
 
 
 @dataclass(frozen=True, eq=False)
-class Checkpoint:
+class UploadedCheckpoint:
     """What was read from an uploaded file.
 
     `config` is the network that was opened for it, `asked` are the options that its tensors do

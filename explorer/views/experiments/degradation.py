@@ -55,8 +55,8 @@ def panel(trace: Trace) -> None:
         controls()
     with left:
         asked = settings.chosen(Settings)
-        live(asked)
-        recorded(shipped_runs(), asked)
+        live_run(asked)
+        shipped_card(shipped_runs(), asked)
 
 
 # -- settings -----------------------------------------------------------------------------
@@ -98,14 +98,14 @@ def visitor() -> str:
     return session.held().visitor
 
 
-def moving(found: Status | None) -> bool:
+def is_active(found: Status | None) -> bool:
     return found is not None and found.state in (WAITING, RUNNING)
 
 
-def live(asked: Settings) -> None:
+def live_run(asked: Settings) -> None:
     """The run of these settings; while it goes on the card draws itself anew, and so stays in the queue."""
     found = QUEUE.look(asked, visitor())
-    polling = moving(found)
+    polling = is_active(found)
     # Many who watch ask less often, so that they cost the server no more than a few.
     every = min(5.0, max(POLL, 0.1 * found.others)) if found and polling else None
     st.fragment(run_card, run_every=every)(asked, polling)
@@ -113,14 +113,14 @@ def live(asked: Settings) -> None:
 
 def run_card(asked: Settings, polling: bool) -> None:
     found = QUEUE.look(asked, visitor())
-    if moving(found) != polling:
+    if is_active(found) != polling:
         st.rerun()
     with st.container(border=True, key="training run"):
         head, button = st.columns([4, 1], vertical_alignment="center")
         with button:
-            action(asked, found)
+            run_button(asked, found)
         with head:
-            where_it_is(asked, found)
+            run_progress(asked, found)
         if found is None or not found.items:
             return
         run = collect_run(asked, found.items)
@@ -133,7 +133,7 @@ def run_card(asked: Settings, polling: bool) -> None:
             download("JSON", lambda: to_json([run]).encode(), name, "application/json", words)
 
 
-def action(asked: Settings, found: Status | None) -> None:
+def run_button(asked: Settings, found: Status | None) -> None:
     """The one button that this state of the run has."""
 
     def start() -> None:
@@ -154,11 +154,11 @@ def action(asked: Settings, found: Status | None) -> None:
             on_click=stop,
             disabled=bool(found.others),
             **shared,
-            help=f"{people(found.others)} this run too, so it goes on." if found.others else None,
+            help=f"{viewers_text(found.others)} this run too, so it goes on." if found.others else None,
         )
 
 
-def where_it_is(asked: Settings, found: Status | None) -> None:
+def run_progress(asked: Settings, found: Status | None) -> None:
     """One line on the state of the run, and a bar while there is something left of it."""
     if found is None:
         busy = (
@@ -166,18 +166,18 @@ def where_it_is(asked: Settings, found: Status | None) -> None:
             if QUEUE.current()
             else ""
         )
-        st.markdown(f"**Train them here.** {effort(asked)}{busy}")
+        st.markdown(f"**Train them here.** {effort_text(asked)}{busy}")
         return
     run = collect_run(asked, found.items)
     share = run.done / asked.total
     if found.state == RUNNING:
         left = "" if run.seconds_left is None else f" · {duration(run.seconds_left)} left"
         again = f"Taking {found.repeats_left:,} steps again, then " if found.repeats_left else ""
-        st.progress(share, f"{again}{doing(run)}{left}")
+        st.progress(share, f"{again}{current_step(run)}{left}")
     elif found.state == WAITING:
-        st.progress(share, f"{place_in_line(found.ahead)}{' ' + resumed(run) if run.done else ''}")
+        st.progress(share, f"{queue_text(found.ahead)}{' ' + kept_steps(run) if run.done else ''}")
     elif found.state == STOPPED:
-        st.progress(share, f"Stopped. {resumed(run)}")
+        st.progress(share, f"Stopped. {kept_steps(run)}")
     elif found.state == FAILED:
         kept = f" The {run.done:,} steps that it took stay here until it starts anew." if run.done else ""
         st.error(session.escape_markdown(f"The run failed: {found.error}.{kept}"))
@@ -185,16 +185,16 @@ def where_it_is(asked: Settings, found: Status | None) -> None:
         st.markdown(f"**Trained here** in {duration(run.seconds)}, one network after the other on one thread.")
 
 
-def effort(asked: Settings) -> str:
+def effort_text(asked: Settings) -> str:
     """What a run takes, by the pace of the runs that ship."""
     names = [network.name for network in asked.networks]
     return (
-        f"{', '.join(names[:-1])} and {names[-1]}, {asked.steps} steps each{pace(asked)}. It goes on while you visit other "
+        f"{', '.join(names[:-1])} and {names[-1]}, {asked.steps} steps each{duration_estimate(asked)}. It goes on while you visit other "
         "pages, and can be stopped and resumed."
     )
 
 
-def pace(asked: Settings) -> str:
+def duration_estimate(asked: Settings) -> str:
     """How long a run takes where the runs that ship tell."""
     try:
         by_step = [run for runs in shipped_runs().groups.values() for run in runs]
@@ -207,18 +207,18 @@ def pace(asked: Settings) -> str:
     return f": about {duration(seconds)} at the pace of the runs below{wider}"
 
 
-def doing(run: TrainingRun) -> str:
+def current_step(run: TrainingRun) -> str:
     if not run.curves:
         return "Beginning"
     curve = run.curves[-1]
     return f"{curve.network.name}, step {len(curve.losses)} of {run.settings.steps}"
 
 
-def resumed(run: TrainingRun) -> str:
+def kept_steps(run: TrainingRun) -> str:
     return f"{run.done:,} of {run.settings.total:,} steps are done and kept."
 
 
-def place_in_line(ahead: int) -> str:
+def queue_text(ahead: int) -> str:
     """Where a run that waits stands, and how long the one that goes on will take."""
     if not ahead:
         return "Next in the queue."
@@ -228,7 +228,7 @@ def place_in_line(ahead: int) -> str:
     return words if left is None else f"{words} The one that goes on has {duration(left)} left."
 
 
-def people(count: int) -> str:
+def viewers_text(count: int) -> str:
     return "Somebody else watches" if count == 1 else f"{count} others watch"
 
 
@@ -242,12 +242,12 @@ def duration(seconds: float) -> str:
 
 
 @shared()
-def shipped_figure(steps: int) -> go.Figure:
+def cached_shipped_figure(steps: int) -> go.Figure:
     runs = next(runs for settings, runs in shipped_runs().groups.items() if settings.steps == steps)
     return spread_figure(runs, f"Training loss, range of {len(runs)} seeds")
 
 
-def recorded(file: RecordedRuns, asked: Settings) -> None:
+def shipped_card(file: RecordedRuns, asked: Settings) -> None:
     """The curves, the figures and what they mean, for one of the file's numbers of steps."""
     lengths = {group.steps: (group, runs) for group, runs in file.groups.items()}
     with st.container(border=True, key="training shipped"):
@@ -263,10 +263,10 @@ def recorded(file: RecordedRuns, asked: Settings) -> None:
                 persist_state="session",
             )
         group, runs = lengths[steps]
-        st.plotly_chart(shipped_figure(steps), key="shipped chart")
+        st.plotly_chart(cached_shipped_figure(steps), key="shipped chart")
         results(runs)
         st.markdown(length_words({steps: summarise(runs) for steps, (_, runs) in lengths.items()}))
-        st.caption(made(file, group, runs))
+        st.caption(provenance(file, group, runs))
 
 
 def results(runs: Sequence[TrainingRun]) -> None:
@@ -325,7 +325,7 @@ def length_words(found: dict[int, Summary]) -> str:
     )
 
 
-def made(file: RecordedRuns, group: Settings, runs: Sequence[TrainingRun]) -> str:
+def provenance(file: RecordedRuns, group: Settings, runs: Sequence[TrainingRun]) -> str:
     seeds = ", ".join(str(run.settings.seed) for run in runs)
     side = training_images().images.shape[1]
     return (

@@ -45,9 +45,9 @@ from ...navigation import EXPERIMENTS
 from ...sharing.threads import single_thread
 from ...units import scientific
 from .. import session
-from ..cached import computed, device, traced
+from ..cached import cached_result, cached_trace, device
 from ..weights import loaded
-from .trained import choose, name, setting
+from .trained import choose_network, experiment_setup, short_title
 
 
 def panel(trace: Trace) -> None:
@@ -57,16 +57,16 @@ def panel(trace: Trace) -> None:
         "not what makes it hard to train: batch norm keeps signals and gradients alive. Here both are measured, **layer by "
         "layer, with and without shortcuts, with and without normalisation**."
     )
-    choose("gradient network")
-    untrained(trace)
+    choose_network("gradient network")
+    initial_card(trace)
     after_training()
 
 
 # -- at initialisation --------------------------------------------------------------------
 
 
-def untrained(trace: Trace) -> None:
-    small = traced(trace.config, setting(trace.config, trace.image_size).trace.image_size)
+def initial_card(trace: Trace) -> None:
+    small = cached_trace(trace.config, experiment_setup(trace.config, trace.image_size).trace.image_size)
     try:
         check_runnable(small)
         planned = plan(small)
@@ -74,10 +74,10 @@ def untrained(trace: Trace) -> None:
         st.info(session.escape_markdown(str(error)), icon=":material/block:")
         return
     with st.container(border=True, key="gradients at start"):
-        st.markdown(f"**{session.escape_markdown(name(trace.config))} and its twins at their initialisation**")
-        found = measured(small, planned)
+        st.markdown(f"**{session.escape_markdown(short_title(trace.config))} and its twins at their initialisation**")
+        found = twin_flows(small, planned)
         charts({label(twin): (spread, style(twin)) for twin, spread in found.items()}, {label(t): small for t in found})
-        st.markdown(reading(found))
+        st.markdown(charts_text(found))
         st.page_link(
             EXPERIMENTS.file,
             label="What else could it be? Shattered gradients",
@@ -87,13 +87,13 @@ def untrained(trace: Trace) -> None:
         st.caption(statement(small, planned))
 
 
-def measured(trace: Trace, planned: Plan) -> dict[Twin, Flows]:
+def twin_flows(trace: Trace, planned: Plan) -> dict[Twin, Flows]:
     def compute(move: Callable[[float], None]) -> dict[Twin, Flows]:
         with single_thread():
             return initial_flows(trace, planned, device(), move)
 
     key = ("gradients", trace.config, trace.image_size, planned, device())
-    return computed(key, f"Gradients of {name(trace.config)} and its twins …", compute)
+    return cached_result(key, f"Gradients of {short_title(trace.config)} and its twins …", compute)
 
 
 NORMS = {"batch": "batch norm", "group": "group norm", "none": "no norm"}
@@ -131,13 +131,13 @@ def charts(found: Mapping[str, tuple[Flows, Style]], traces: Mapping[str, Trace]
         st.caption(f"{'; '.join(lost)}: where lines are missing, numbers are beyond the range of fp32.")
 
 
-def reading(found: Mapping[Twin, Flows]) -> str:
+def charts_text(found: Mapping[Twin, Flows]) -> str:
     """What the charts say, in words that follow the numbers."""
     norm = next(twin.norm for twin in found if twin.has_norm)
     plain, residual = (found[Twin(kind, norm)].ends("gradient") for kind in (PLAIN, RESIDUAL))
     bare = found[Twin(PLAIN, "none")]
     words = [
-        f"**With {NORMS[norm]}**, from the last convolution to the first, the plain network's gradient {change(plain)}, the residual one's {change(residual)}."
+        f"**With {NORMS[norm]}**, from the last convolution to the first, the plain network's gradient {change_text(plain)}, the residual one's {change_text(residual)}."
     ]
     if plain[0] > 2 * plain[1]:
         words.append(
@@ -147,22 +147,22 @@ def reading(found: Mapping[Twin, Flows]) -> str:
     signal, gradient = bare.ends("signal"), bare.ends("gradient")
     if np.isfinite(signal).all():
         words.append(
-            f"**Without normalisation**, from the first block to the end, the plain network's signal {change(signal[::-1])}."
+            f"**Without normalisation**, from the first block to the end, the plain network's signal {change_text(signal[::-1])}."
         )
         if np.isfinite([gradient[0], plain[0]]).all() and plain[0]:
             words.append(
-                f"The gradient of its first convolution is {times(gradient[0] / plain[0])} what it is with {NORMS[norm]}"
+                f"The gradient of its first convolution is {factor_text(gradient[0] / plain[0])} what it is with {NORMS[norm]}"
                 + (": there it does vanish." if gradient[0] < plain[0] / 10 else ".")
             )
     summed = found[Twin(RESIDUAL, "none")].ends("signal")
     if np.isfinite(summed).all():
         words.append(
-            f"With shortcuts and no normalisation the signal {change(summed[::-1])}: every addition adds to it."
+            f"With shortcuts and no normalisation the signal {change_text(summed[::-1])}: every addition adds to it."
         )
     return " ".join(words)
 
 
-def change(ends: tuple[float, float]) -> str:
+def change_text(ends: tuple[float, float]) -> str:
     """How the first of two numbers stands to the second: grows 5.2 times, falls to 1/30."""
     first, last = ends
     if not np.isfinite(ends).all():
@@ -174,7 +174,7 @@ def change(ends: tuple[float, float]) -> str:
     return f"grows {scientific(first / last)} times" if first > last else f"falls to 1/{scientific(last / first)}"
 
 
-def times(factor: float) -> str:
+def factor_text(factor: float) -> str:
     """1/180,000 of, 3.4 times."""
     return f"1/{scientific(1 / factor)} of" if 0 < factor < 1 else f"{scientific(factor)} times"
 
@@ -200,17 +200,20 @@ def after_training() -> None:
     """The shipped networks where their training ended."""
     with st.container(border=True, key="gradients after"):
         st.markdown("**After training: the networks that ship**")
-        found = {each: batches(config) for each, config in ((name(config), config) for config in BUNDLED.values())}
+        found = {
+            each: trained_flows(config)
+            for each, config in ((short_title(config), config) for config in BUNDLED.values())
+        }
         shallow = min(config.depth for config in BUNDLED.values())
         lines = {
-            name(config): (
-                found[name(config)],
+            short_title(config): (
+                found[short_title(config)],
                 Style(PLAIN if config.shortcut == "none" else RESIDUAL, "dash" if config.depth == shallow else "solid"),
             )
             for config in BUNDLED.values()
         }
-        charts(lines, {name(config): traced(config, natural_size(config)) for config in BUNDLED.values()})
-        told = "; ".join(f"{each} {change(spread.ends('gradient'))}" for each, spread in found.items())
+        charts(lines, {short_title(config): cached_trace(config, natural_size(config)) for config in BUNDLED.values()})
+        told = "; ".join(f"{each} {change_text(spread.ends('gradient'))}" for each, spread in found.items())
         st.markdown(f"From the last convolution to the first, the gradient of {told}.")
         st.caption(
             f"Measured in fp32 and training mode on the first {BATCH * BATCHES} images of Fashion-MNIST's test set, {BATCHES} batches of {BATCH} (line: "
@@ -219,12 +222,15 @@ def after_training() -> None:
         )
 
 
-def batches(config: ResNetConfig) -> Flows:
+def trained_flows(config: ResNetConfig) -> Flows:
     """Gradients of a shipped network on test images."""
     weights = bundled(config)[0]
 
     def compute(move: Callable[[float], None]) -> Flows:
-        network, names = loaded(weights), [layer.name for layer in main_path(traced(config, natural_size(config)))]
+        network, names = (
+            loaded(weights),
+            [layer.name for layer in main_path(cached_trace(config, natural_size(config)))],
+        )
         images, truth = labelled_images()
         inputs = normalised(images[: BATCH * BATCHES], weights.data.preprocessing)
         labels = Tensor(truth[: BATCH * BATCHES].tolist()).long()
@@ -237,13 +243,13 @@ def batches(config: ResNetConfig) -> Flows:
                 move(len(found) / BATCHES)
         return Flows(tuple(found))
 
-    return computed(("gradients trained", weights, device()), f"Gradients of {name(config)} …", compute)
+    return cached_result(("gradients trained", weights, device()), f"Gradients of {short_title(config)} …", compute)
 
 
 # -- shattered ----------------------------------------------------------------------------
 
 
-def shattered(trace: Trace) -> None:
+def shattered_panel(trace: Trace) -> None:
     """The cosine between neighbouring inputs' gradients by depth, for networks like the one that is shown."""
     st.markdown(
         "A gradient says in which direction to change something. It helps only if it still holds a step away. Balduzzi et al. 2017 "
@@ -252,17 +258,17 @@ def shattered(trace: Trace) -> None:
     )
     config = trace.config
     with st.container(border=True, key="shattered"):
-        st.markdown(f"**{kin(config)}, by depth**")
+        st.markdown(f"**{common_traits(config)}, by depth**")
         left, right = st.columns(2)
         place = left.empty()
-        points = walked(config, place)
+        points = shattering_points(config, place)
         place.plotly_chart(cosine_figure(points, depths(config)), key="cosine chart")
-        right.plotly_chart(slope_figure(shown(points)), key="slope chart")
+        right.plotly_chart(slope_figure(slope_examples(points)), key="slope chart")
         st.markdown(verdict(points))
         st.caption(method(config))
 
 
-def kin(config: ResNetConfig) -> str:
+def common_traits(config: ResNetConfig) -> str:
     """What the networks have in common: basic blocks, post-activation, batch norm, option A."""
     residual = small_pair(config, 1)[RESIDUAL]
     parts = [
@@ -283,7 +289,7 @@ def depths(config: ResNetConfig) -> list[int]:
     return [small_pair(config, count)[RESIDUAL].depth for count in BLOCK_COUNTS]
 
 
-def walked(config: ResNetConfig, place: st.delta_generator.DeltaGenerator) -> tuple[Point, ...]:
+def shattering_points(config: ResNetConfig, place: st.delta_generator.DeltaGenerator) -> tuple[Point, ...]:
     """All points; `place` shows those that there are so far."""
 
     def compute(move: Callable[[float], None]) -> tuple[Point, ...]:
@@ -297,10 +303,10 @@ def walked(config: ResNetConfig, place: st.delta_generator.DeltaGenerator) -> tu
         return tuple(points)
 
     small = tuple(small_pair(config, 1).values())
-    return computed(("shattered", small, device()), "Comparing the gradients of neighbouring inputs …", compute)
+    return cached_result(("shattered", small, device()), "Comparing the gradients of neighbouring inputs …", compute)
 
 
-def shown(points: tuple[Point, ...]) -> list[Point]:
+def slope_examples(points: tuple[Point, ...]) -> list[Point]:
     """The shallowest plain network, the deepest, and the deepest residual one, of the first seed."""
     first = [point for point in points if point.seed == 0]
     plain, residual = ([point for point in first if point.kind == kind] for kind in (PLAIN, RESIDUAL))

@@ -32,9 +32,9 @@ from ...inference.turns import TooLargeError
 from ...sharing.threads import single_thread
 from ...units import scientific
 from .. import session
-from ..cached import computed, device
+from ..cached import cached_result, device
 from ..weights import loaded
-from .trained import Setting, choose, name, setting
+from .trained import ExperimentSetup, choose_network, experiment_setup, short_title
 
 
 def panel(trace: Trace) -> None:
@@ -44,23 +44,23 @@ def panel(trace: Trace) -> None:
         "input**, and it computes what it did (He et al. 2015, section 1). So such weights exist. What matters is how far away they "
         "are. Here blocks are appended to a network, residual and plain ones with the very same weights."
     )
-    place = asked(trace.config)
+    place = link_append(trace.config)
     with st.container(horizontal=True, gap="medium"):
-        choose("identity network")
+        choose_network("identity network")
         choose_place(trace.config, place)
-    chosen = setting(trace.config, trace.image_size)
+    chosen = experiment_setup(trace.config, trace.image_size)
     try:
         check_runnable(chosen.trace)
         images = image_count(chosen.trace, place, chosen.trained)
     except TooLargeError as error:
         st.info(session.escape_markdown(str(error)), icon=":material/block:")
         return
-    found = outcome(chosen, place, images)
+    found = append_result(chosen, place, images)
     results(chosen, place, found)
-    solution(chosen.trace.config, place, found)
+    solution_card(chosen.trace.config, place, found)
 
 
-def asked(config: ResNetConfig) -> AppendSettings:
+def link_append(config: ResNetConfig) -> AppendSettings:
     """The place in the link; the default, and a sentence, where it has none for this network."""
     try:
         return parse_append(session.view().appended, config)
@@ -86,7 +86,7 @@ def choose_place(config: ResNetConfig, now: AppendSettings) -> None:
     st.segmented_control(blocks.label, BLOCK_COUNTS, key="append blocks", required=True, on_change=moved)
 
 
-def outcome(chosen: Setting, place: AppendSettings, count: int) -> AppendResult:
+def append_result(chosen: ExperimentSetup, place: AppendSettings, count: int) -> AppendResult:
     key = ("identity", chosen.weights, chosen.trace.image_size, place, count, device())
 
     def compute(move: Callable[[float], None]) -> AppendResult:
@@ -101,30 +101,30 @@ def outcome(chosen: Setting, place: AppendSettings, count: int) -> AppendResult:
         assert isinstance(found, AppendResult)
         return found
 
-    return computed(key, f"Appending blocks to {name(chosen.trace.config)} …", compute)
+    return cached_result(key, f"Appending blocks to {short_title(chosen.trace.config)} …", compute)
 
 
 # -- what came out ------------------------------------------------------------------------
 
 
-def results(chosen: Setting, place: AppendSettings, found: AppendResult) -> None:
+def results(chosen: ExperimentSetup, place: AppendSettings, found: AppendResult) -> None:
     """Chart and table of all kinds, and what they say."""
     config = chosen.trace.config
     deeper = config.depth + place.blocks * (3 if config.block == "bottleneck" else 2)
     with st.container(border=True, key="appended"):
         st.markdown(
-            f"**{session.escape_markdown(name(config))} with {place.blocks} more block{'s' * (place.blocks != 1)} after stage "
+            f"**{session.escape_markdown(short_title(config))} with {place.blocks} more block{'s' * (place.blocks != 1)} after stage "
             f"{place.stage}: {deeper} layers in place of {config.depth}**"
         )
         left, right = st.columns(2)
         left.plotly_chart(appended_figure(found, chosen.trained), key="appended chart")
-        right.dataframe(frame(found, chosen.trained), hide_index=True, key="appended table", width="stretch")
+        right.dataframe(outcome_table(found, chosen.trained), hide_index=True, key="appended table", width="stretch")
         with right:
             st.markdown(verdict(config, found))
         st.caption(statement(chosen, found))
 
 
-def frame(found: AppendResult, trained: bool) -> pd.DataFrame:
+def outcome_table(found: AppendResult, trained: bool) -> pd.DataFrame:
     rows = []
     for one in found.outcomes:
         row = {"Appended": one.kind}
@@ -185,7 +185,7 @@ def reason(config: ResNetConfig, found: AppendResult) -> str:
     return "The activations are too large or not numbers."
 
 
-def statement(chosen: Setting, found: AppendResult) -> str:
+def statement(chosen: ExperimentSetup, found: AppendResult) -> str:
     """What was measured, on what, and what it does not show."""
     text = (
         f"Measured in fp32 and eval mode on {chosen.words(found.images)}; one seed for the new weights. New batch norms have "
@@ -203,7 +203,7 @@ def statement(chosen: Setting, found: AppendResult) -> str:
 # -- what a plain block would have to learn -----------------------------------------------
 
 
-def solution(config: ResNetConfig, place: AppendSettings, found: AppendResult) -> None:
+def solution_card(config: ResNetConfig, place: AppendSettings, found: AppendResult) -> None:
     """How far each kind of block is from the identity at its initialisation."""
     with st.container(border=True, key="solution"):
         st.markdown("**What one block has to learn to copy its input**")

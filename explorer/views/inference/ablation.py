@@ -18,13 +18,13 @@ from ...inference import preprocess
 from ...inference.ablation import Ablation, ablations
 from ...inference.device import Device
 from ...inference.samples import labelled_images
-from ..cached import computed, device, wanted
+from ..cached import cached_result, device, may_compute
 from ..weights import loaded
 from .running import Run
 
 Series = Mapping[str, tuple[Ablation, ...]]
 
-EXPLAINED = (
+EXPLANATION = (
     "A residual block that is off still hands its input on, so that all paths around it stay whole. A plain block is "
     "part of the only path there is (Veit 2016, https://arxiv.org/abs/1605.06431)."
 )
@@ -38,7 +38,7 @@ def panel(result: Run) -> None:
         if not shipped and not result.whole.finite:
             st.error("The activations overflowed, so there is no prediction to change.")
             return
-        found = tested(result.weights) if shipped else on_image(result)
+        found = ablations_on_test_images(result.weights) if shipped else ablations_on_image(result)
         if found:
             measures = list(inference.ABLATION_MEASURES)
             label = measures[1]
@@ -58,31 +58,31 @@ def panel(result: Run) -> None:
             else "Labelled images come with the shipped networks only; here the class that the whole network names "
             "for this image counts as the right one. "
         )
-        st.caption(where + EXPLAINED)
+        st.caption(where + EXPLANATION)
 
 
-def twin(weights: Weights) -> list[Weights]:
+def with_twin(weights: Weights) -> list[Weights]:
     """A shipped network, and the plain one for a residual one of the same depth or the other way round."""
     other, _ = weights.config.with_(shortcut="A" if weights.config.shortcut == "none" else "none")
     return [weights, *(bundled(other) if other in BUNDLED.values() else ())]
 
 
-def tested(weights: Weights) -> Series | None:
+def ablations_on_test_images(weights: Weights) -> Series | None:
     """Shipped networks on the labelled images, when asked for."""
-    networks = twin(weights)
+    networks = with_twin(weights)
     keys = [("ablation", one, device()) for one in networks]
-    if not wanted(ASK, *keys):
+    if not may_compute(BUTTON, *keys):
         return None
     images, labels = labelled_images()
     return {
-        named(one): in_turn(
+        named(one): ablations_in_turn(
             key, one, device(), partial(preprocess.normalised, images, one.data.preprocessing), labels.tolist()
         )
         for one, key in zip(networks, keys, strict=True)
     }
 
 
-ASK = "Each one in turn"
+BUTTON = "Each one in turn"
 
 
 def named(weights: Weights) -> str:
@@ -90,16 +90,20 @@ def named(weights: Weights) -> str:
     return title(weights.config).partition(" for ")[0]
 
 
-def on_image(result: Run) -> Series | None:
+def ablations_on_image(result: Run) -> Series | None:
     """Any network on this image, when asked for."""
     best = result.whole.top(1)[0][0]
     key = ("ablation", result.weights, result.device, result.image.digest, result.prepared.inverted, best)
-    if not wanted(ASK, key):
+    if not may_compute(BUTTON, key):
         return None
-    return {named(result.weights): in_turn(key, result.weights, result.device, lambda: result.prepared.tensor, [best])}
+    return {
+        named(result.weights): ablations_in_turn(
+            key, result.weights, result.device, lambda: result.prepared.tensor, [best]
+        )
+    }
 
 
-def in_turn(
+def ablations_in_turn(
     key: Hashable, weights: Weights, how: Device, inputs: Callable[[], Tensor], labels: list[int]
 ) -> tuple[Ablation, ...]:
     off = parts.switchable_blocks(weights.config)
@@ -113,7 +117,7 @@ def in_turn(
             move(1 - left**2)
         return tuple(found)
 
-    return computed(key, f"Switching off the blocks of {named(weights)} …", compute)
+    return cached_result(key, f"Switching off the blocks of {named(weights)} …", compute)
 
 
 def summary(name: str, found: tuple[Ablation, ...], key: str) -> str:

@@ -27,14 +27,14 @@ def panel(result: Run) -> None:
     if result.trace.config.shortcut == "none":
         st.info("A plain network has no shortcuts and adds nothing: y = σ(F(x)). A residual one has, such as option B.")
         return
-    found = contributed(result.key, result)
+    found = cached_contributions(result.key, result)
     by_block = {one.block: one for one in found}
     block = result.layer.block
     with st.container(border=True, key="addition"):
         if block in by_block:
-            inside(result, by_block[block])
+            addition_card(result, by_block[block])
         else:
-            inside(result, found[0])
+            addition_card(result, found[0])
             st.caption("The first block, as the selected layer is in none: a click in the drawing selects another.")
     with st.container(border=True, key="contributions"):
         figure = inference.contribution_figure(found, block, result.off)
@@ -43,18 +43,18 @@ def panel(result: Run) -> None:
 
 
 @shared()
-def contributed(key: Key, _result: Run) -> tuple[Contribution, ...]:
+def cached_contributions(key: Key, _result: Run) -> tuple[Contribution, ...]:
     return addition.contributions(_result.runner, _result.prepared.tensor, key.form)
 
 
 @shared()
-def added(key: Key, block: str, _result: Run) -> Addition:
+def cached_addition(key: Key, block: str, _result: Run) -> Addition:
     return addition.addition(_result.runner, _result.prepared.tensor, block, key.form)
 
 
-def inside(result: Run, one: Contribution) -> None:
+def addition_card(result: Run, one: Contribution) -> None:
     """Shortcut, branch, their sum and the activation: one channel or all together, on one colour scale."""
-    parts = added(result.key, one.block, result)
+    parts = cached_addition(result.key, one.block, result)
     title, choice = st.columns([3, 1], vertical_alignment="center")
     title.markdown(f"**Inside the addition of `{one.block}`**" + (", which is off" if one.block in result.off else ""))
     strength = np.abs(parts.branch).mean((1, 2))
@@ -68,8 +68,8 @@ def inside(result: Run, one: Contribution) -> None:
         help="The channels with the strongest branch come first.",
     )
     channel = channel if channel in order else ALL
-    maps = stages(parts, one.block in result.off)
-    shown = {name: flat(values, channel) for name, values in maps.items()}
+    maps = addition_maps(parts, one.block in result.off)
+    shown = {name: channel_or_rms(values, channel) for name, values in maps.items()}
     limit = max(float(np.abs(values).max()) for values in shown.values())
     images = [rasters.enlarged(rasters.diverging(values, limit), 336) for values in shown.values()]
     with st.container(key="parts"):
@@ -88,13 +88,15 @@ def inside(result: Run, one: Contribution) -> None:
         lambda: rasters.sheet([np.asarray(image) for image in images], len(images)),
         lambda: {
             name.partition(" ")[0]: values
-            for name, values in stages(added(result.key, one.block, result), one.block in result.off).items()
+            for name, values in addition_maps(
+                cached_addition(result.key, one.block, result), one.block in result.off
+            ).items()
         },
         sum(values.nbytes for values in maps.values()),
     )
 
 
-def stages(parts: Addition, off: bool) -> dict[str, np.ndarray]:
+def addition_maps(parts: Addition, off: bool) -> dict[str, np.ndarray]:
     """What is added in a block, which may be off, and what comes of it, each C×H×W."""
     maps = {
         "shortcut S(x)": parts.shortcut,
@@ -106,7 +108,7 @@ def stages(parts: Addition, off: bool) -> dict[str, np.ndarray]:
     return maps
 
 
-def flat(values: np.ndarray, channel: int) -> np.ndarray:
+def channel_or_rms(values: np.ndarray, channel: int) -> np.ndarray:
     """One channel of C×H×W, or the root mean square over all."""
     return np.sqrt((values.astype(np.float64) ** 2).mean(0)) if channel == ALL else values[channel]
 

@@ -24,11 +24,11 @@ from ...sharing.holdings import HELD_FILES, NoRoomError
 from ...sharing.scheduler import PAGES
 from ...sharing.store import RESULTS, FileDigest
 from .. import session, settings
-from ..session import change, choose, escape_markdown, release, set_widget, show, view
-from ..uploads import Checkpoint
+from ..session import change, choose, escape_markdown, release_files, set_widget, show, view
+from ..uploads import UploadedCheckpoint
 
 
-def read(data: bytes, name: str) -> Checkpoint:
+def read(data: bytes, name: str) -> UploadedCheckpoint:
     """The checkpoint in a file's bytes.
 
     Raises:
@@ -42,7 +42,7 @@ def read(data: bytes, name: str) -> Checkpoint:
     config = declared or infer_config(tensors)
     asked = {} if declared else unseen(config, tensors)
     digest = FileDigest(hashlib.sha256(data).hexdigest())
-    return Checkpoint(name, digest, config, declared is not None, asked, tuple(not_finite(tensors)), tensors)
+    return UploadedCheckpoint(name, digest, config, declared is not None, asked, tuple(not_finite(tensors)), tensors)
 
 
 ALONE_BYTES = 2**26
@@ -83,7 +83,7 @@ def drop() -> None:
         RESULTS.forget(checkpoint.digest)
 
 
-def held() -> Checkpoint | None:
+def held() -> UploadedCheckpoint | None:
     """The checkpoint that this session has uploaded."""
     return session.held().checkpoint
 
@@ -102,13 +102,13 @@ def uploaded_tensors(weights: Weights) -> Mapping[str, Tensor] | None:
     A download is made outside of any session, for one that held them when it was offered.
     """
     if get_script_run_ctx(suppress_warning=True) is None:
-        mine = [one for one in HELD_FILES if isinstance(one, Checkpoint)]
+        mine = [one for one in HELD_FILES if isinstance(one, UploadedCheckpoint)]
     else:
         mine = [one] if (one := held()) else []
     return next((one.tensors for one in mine if weights.key == "upload" and weights.digest == one.digest), None)
 
 
-def wrong(checkpoint: Checkpoint, config: ResNetConfig) -> list[Mismatch]:
+def wrong(checkpoint: UploadedCheckpoint, config: ResNetConfig) -> list[Mismatch]:
     """What keeps the tensors from fitting a configuration; looked for once for each."""
     known = session.held().mismatches
     if known is None or known[:2] != (checkpoint.digest, config):
@@ -167,7 +167,7 @@ def file_chosen() -> None:
     else:
         reopen()
     finally:
-        release([file.file_id])
+        release_files([file.file_id])
 
 
 def reopen() -> None:
@@ -193,7 +193,7 @@ def forget() -> None:
         choose(weights="")
 
 
-def understood(checkpoint: Checkpoint, weights: Weights) -> None:
+def understood(checkpoint: UploadedCheckpoint, weights: Weights) -> None:
     config = view().config
     amount = sum(tensor.numel() for tensor in checkpoint.tensors.values())
     st.markdown(
@@ -229,7 +229,7 @@ def shape_words(shape: tuple[int, ...] | None) -> str:
     return "none" if shape is None else "×".join(map(str, shape)) or "one number"
 
 
-def ask(checkpoint: Checkpoint, config: ResNetConfig) -> None:
+def ask(checkpoint: UploadedCheckpoint, config: ResNetConfig) -> None:
     """What the tensors do not show, to be set here or in the sidebar."""
     st.caption("The tensors do not show these, and the usual values are assumed. Set what you know:")
     columns = st.columns(2)

@@ -16,7 +16,7 @@ from ...inference import latency
 from ...inference.device import Device
 from ...inference.latency import Effect, Latency, Roof, TimedLayer
 from ...sharing.store import Progress
-from ..cached import device, form, places
+from ..cached import cached_devices, device, form
 from ..session import held, hold
 from .running import Run
 
@@ -34,7 +34,7 @@ def panel(result: Run) -> None:
         show_layers(result)
 
 
-def measured(
+def measured_on_click(
     slot: str, key: Hashable, label: str, compute: Callable[[Progress], Value]
 ) -> tuple[Value, datetime] | None:
     """What a button measured last in this session, and when; None before that, or where it was of something else."""
@@ -67,7 +67,7 @@ def stamp(where: Device, when: datetime, rounds: str = "") -> str:
 
 def choose_form() -> None:
     """The device, where there are two, the precision and the memory layout of predictions and activations."""
-    now, known = form(), {place.name: place for place in places()}
+    now, known = form(), {place.name: place for place in cached_devices()}
     half = replace(now.plain, half=True).form
     columns = st.columns(2 if len(known) == 1 else 3)
 
@@ -91,19 +91,19 @@ def choose_form() -> None:
     if len(known) > 1:
         st.session_state["form place"] = now.name
         columns[2].segmented_control("Device", list(known), required=True, key="form place", on_change=choose)
-    picked = f"Runs on {now.name}, the fastest that was found. " if now.torch == places()[0].torch else ""
+    picked = f"Runs on {now.name}, the fastest that was found. " if now.torch == cached_devices()[0].torch else ""
     st.caption(f"{picked}The choice holds for the prediction and the activations; gradients are always taken in fp32.")
 
 
 def offer_cpu() -> None:
     """The way out where a GPU's memory does not do."""
     if form().torch != "cpu":
-        st.button("Run on the CPU", on_click=lambda: hold(form=places()[-1]), icon=":material/memory:")
+        st.button("Run on the CPU", on_click=lambda: hold(form=cached_devices()[-1]), icon=":material/memory:")
 
 
 def show_effects(result: Run) -> None:
     """What each precision and layout changes for this image, measured when asked for."""
-    found = measured(
+    found = measured_on_click(
         "effects",
         result.key.plain,
         "Measure precision and layout",
@@ -163,7 +163,7 @@ def show_layers(result: Run) -> None:
         )
         return times, found
 
-    found = measured("layers", result.key, "Measure the layers", compute)
+    found = measured_on_click("layers", result.key, "Measure the layers", compute)
     if not found:
         st.caption(
             f"Times every layer in several passes of this image at {result.size} pixels, and what the device can do at "

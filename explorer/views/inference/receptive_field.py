@@ -20,8 +20,8 @@ from ...inference.attribution import grad_cam
 from ...inference.effective_field import EffectiveField, Width, effective_field, gaussian_width, measured_side, mirrored
 from ...inference.samples import samples
 from .. import session
-from ..cached import Key, at_hand, computed, shared, traced, wanted
-from ..components import Outline, Place, Sheet, downloads, pixels
+from ..cached import Key, cached_result, cached_trace, kept_result, may_compute, shared
+from ..components import Outline, Rectangle, Sheet, downloads, pixels
 from ..paths import all_paths
 from .attribution import explained_class, explained_name
 from .running import Run, chosen_channel
@@ -30,7 +30,7 @@ BOX, EFFECTIVE, MAP, CAM, BEYOND = "Theoretical field", "Effective field", "Acti
 SHADES = {EFFECTIVE: "#ff9f1c", MAP: "#2ec4b6", CAM: "#ff4d8d"}
 """Bright, so that they show on a dark image, and full, so that they show on a bright one."""
 
-AT_ONCE = 4e9
+AT_ONCE_MACS = 4e9
 """MACs up to which an effective field is measured without being asked for."""
 
 INPUTS, BUDGET = (4, 12), 1.7e9
@@ -51,12 +51,12 @@ def panel(result: Run) -> None:
         )
         return
     unit = chosen_unit(layer)
-    effective = session.show_or_say(measured, result, layer)
+    effective = session.show_or_say(layer_effective_field, result, layer)
     with st.container(border=True, key="pixel grid"):
-        on_the_image(result, layer, unit, effective)
+        pixel_grid(result, layer, unit, effective)
     if effective is not None:
         with st.container(border=True, key="effective field"):
-            in_numbers(result, layer, effective)
+            width_card(result, layer, effective)
     all_paths(result.trace, layer)
 
 
@@ -74,7 +74,7 @@ def chosen_unit(layer: Layer) -> tuple[int, int]:
     if text and before and before[0] == text and before[1].field != layer.field:
         row, column = (before[1].field.centre(int(part)) for part in text.split("-"))
         text = unit_text(layer.field.nearest(row, rows), layer.field.nearest(column, columns))
-        session.settle(unit=text)
+        session.change_view(unit=text)
     if not text:
         return middle
     match = re.fullmatch(r"([0-9]{1,4})-([0-9]{1,4})", text)
@@ -108,7 +108,7 @@ def choose_channel(order: np.ndarray) -> int:
 # -- the grid -----------------------------------------------------------------------------
 
 
-def on_the_image(result: Run, layer: Layer, unit: tuple[int, int], effective: EffectiveField | None) -> None:
+def pixel_grid(result: Run, layer: Layer, unit: tuple[int, int], effective: EffectiveField | None) -> None:
     """The image with what is laid over it, and the layer's map beside it; a click in either chooses the unit."""
     st.markdown(f"**What unit {unit[0]}, {unit[1]} of `{layer.name}` sees**")
     left, right = st.columns([8, 5])
@@ -130,7 +130,7 @@ def on_the_image(result: Run, layer: Layer, unit: tuple[int, int], effective: Ef
             lambda row, column: session.choose(unit=unit_text(row, column)),
         )
         st.caption(f"Channel {channel} of `{layer.name}`, {rows}×{columns} units. A click chooses one.")
-        facts(layer, unit, box, inside)
+        field_facts(layer, unit, box, inside)
     with left:
         shown = st.pills(
             "Shown",
@@ -146,7 +146,7 @@ def on_the_image(result: Run, layer: Layer, unit: tuple[int, int], effective: Ef
             name: column.slider(name, 0.0, 1.0, 0.8, key=f"opacity of {name}", persist_state="session")
             for name, column in zip(heats, st.columns(3), strict=False)
         }
-        view: Place = (0, 0, width, height)
+        view: Rectangle = (0, 0, width, height)
         if BEYOND in shown:
             x, y = min(box.left, 0), min(box.top, 0)
             view = x, y, max(box.right + 1, width) - x, max(box.bottom + 1, height) - y
@@ -191,7 +191,7 @@ def on_the_image(result: Run, layer: Layer, unit: tuple[int, int], effective: Ef
         )
 
 
-def effective_sheet(effective: EffectiveField | None, box: Box, opacity: float, view: Place) -> Sheet | None:
+def effective_sheet(effective: EffectiveField | None, box: Box, opacity: float, view: Rectangle) -> Sheet | None:
     """The effective field at a unit's box, its part in `view`; the square root, so that faint parts show."""
     if effective is None:
         return None
@@ -221,11 +221,11 @@ def cam(result: Run, layer: Layer) -> np.ndarray:
         TooLargeError: where the gradient takes too much memory.
     """
     limits.check_gradients(result.trace)
-    return _cam(result.key.plain, layer.name, explained_class(result), result)
+    return _cached_cam(result.key.plain, layer.name, explained_class(result), result)
 
 
 @shared()
-def _cam(key: Key, layer: str, target: int, _result: Run) -> np.ndarray:
+def _cached_cam(key: Key, layer: str, target: int, _result: Run) -> np.ndarray:
     return grad_cam(_result.network, _result.prepared.tensor, [layer], target, key.form)[layer]
 
 
@@ -241,7 +241,7 @@ def legend(result: Run, heats: list[str], effective: EffectiveField | None) -> s
     return session.escape_markdown(said[0].upper() + said[1:] + ".")
 
 
-def facts(layer: Layer, unit: tuple[int, int], box: Box, inside: Box) -> None:
+def field_facts(layer: Layer, unit: tuple[int, int], box: Box, inside: Box) -> None:
     """Where the field lies, by the arithmetic."""
     field = layer.field
     rows = {
@@ -260,37 +260,39 @@ def facts(layer: Layer, unit: tuple[int, int], box: Box, inside: Box) -> None:
 # -- the effective field ------------------------------------------------------------------
 
 
-def measurement(result: Run, layer: Layer) -> Hashable:
+def effective_field_key(result: Run, layer: Layer) -> Hashable:
     """What the layer's effective field depends on."""
     return "effective", result.weights, result.off, result.device, layer.name
 
 
-def measured(result: Run, layer: Layer) -> EffectiveField | None:
+def layer_effective_field(result: Run, layer: Layer) -> EffectiveField | None:
     """The layer's effective field, at once for a small network, else when it is asked for."""
-    config, key = result.weights.config, measurement(result, layer)
-    if (found := at_hand(key)) is not None:
+    config, key = result.weights.config, effective_field_key(result, layer)
+    if (found := kept_result(key)) is not None:
         return found
-    side = measured_side(layer, result.trace, lambda side: traced(config, (side, side)))
-    macs = sum(before.macs for before in traced(config, (side, side)).layers[: layer.index + 1])
+    side = measured_side(layer, result.trace, lambda side: cached_trace(config, (side, side)))
+    macs = sum(before.macs for before in cached_trace(config, (side, side)).layers[: layer.index + 1])
     low, high = INPUTS
     count = int(min(max(BUDGET / max(macs, 1), low), high))
     try:
-        limits.check_gradients(traced(config, (side, side)))
+        limits.check_gradients(cached_trace(config, (side, side)))
     except turns.TooLargeError as error:
         st.info(session.escape_markdown(str(error)), icon=":material/block:")
         return None
     seconds = 3 * count * result.prediction.seconds * macs / result.trace.macs
     words = f"Measure the effective field of {layer.name}, about {max(1, seconds):.0f} s"
-    if not wanted(words, key, at_once=macs * count <= AT_ONCE):
+    if not may_compute(words, key, at_once=macs * count <= AT_ONCE_MACS):
         return None
-    return computed(
+    return cached_result(
         key,
         f"Averaging the gradient of {layer.name} …",
-        lambda progress: effective_field(result.network, layer, inputs(result, count, side), result.device, progress),
+        lambda progress: effective_field(
+            result.network, layer, sample_inputs(result, count, side), result.device, progress
+        ),
     )
 
 
-def inputs(result: Run, count: int, side: int) -> list[torch.Tensor]:
+def sample_inputs(result: Run, count: int, side: int) -> list[torch.Tensor]:
     """Shipped samples, of what the weights know where there are any, as the network takes them, `side` pixels wide."""
     data = result.weights.data
     known = [sample for sample in samples() if sample.label in data.categories] or samples()
@@ -299,7 +301,7 @@ def inputs(result: Run, count: int, side: int) -> list[torch.Tensor]:
     ]
 
 
-def in_numbers(result: Run, layer: Layer, effective: EffectiveField) -> None:
+def width_card(result: Run, layer: Layer, effective: EffectiveField) -> None:
     """The effective field's Gaussian width against the theoretical field."""
     if not effective.inside_share:
         st.markdown(
@@ -308,7 +310,9 @@ def in_numbers(result: Run, layer: Layer, effective: EffectiveField) -> None:
         return
     chart, words = st.columns([8, 5])
     width, size = gaussian_width(effective.field), layer.field.size
-    chart.plotly_chart(width_chart(layer.name, size, measurement(result, layer), width, effective), key="width chart")
+    chart.plotly_chart(
+        cached_width_chart(layer.name, size, effective_field_key(result, layer), width, effective), key="width chart"
+    )
     with words:
         if np.isfinite(width.sigma):
             st.metric("4σ against the theoretical field", f"{width.share_of(size):.0%}", border=False)
@@ -329,6 +333,6 @@ def in_numbers(result: Run, layer: Layer, effective: EffectiveField) -> None:
 
 
 @shared()
-def width_chart(name: str, size: int, measured: Hashable, width: Width, _effective: EffectiveField) -> go.Figure:
+def cached_width_chart(name: str, size: int, measured: Hashable, width: Width, _effective: EffectiveField) -> go.Figure:
     profile = (_effective.field.sum(0) + _effective.field.sum(1)) / 2
     return inference.width_figure(profile, _effective.first, size, width, name)
