@@ -1016,11 +1016,11 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert said(app.warning) == ["18 images were uploaded; the first 16 are used."]
     elsewhere(app)
     assert not app.warning
-    brought = held(app).brought["Upload"]
+    brought = held(app).uploads["Upload"]
     assert [one.name for one in brought.images] == [name for name, *_ in known[:16]]
     assert len(set(released)) == 18
     click(app, "Remove all")
-    assert not held(app).brought["Upload"].images
+    assert not held(app).uploads["Upload"].images
 
 
 @pytest.mark.usefixtures("nothing_loaded")

@@ -652,7 +652,7 @@ def app_with(**query: str) -> AppTest:
 
 
 def upload(app: AppTest, data: bytes, name: str = "mine.pth") -> AppTest:
-    number = held(app).checkpoints
+    number = held(app).checkpoint_widget
     app.file_uploader(key=f"checkpoint {number}").set_value((name, data, "application/octet-stream"))
     return run(app)
 

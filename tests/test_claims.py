@@ -286,7 +286,7 @@ def test_a_verdict_changes_with_what_is_computed(monkeypatch):
     for first, expected in (((1.0, 1.0), HOLDS), ((1.0, 0.5), FAILS)):  # of 20 and of 56 layers
         spreads = iter(Flows((Flow(1.0, (1.0,), (norm,)),)) for norm in first)
         monkeypatch.setattr(
-            claims, "at_start", lambda *_, spreads=spreads: dict.fromkeys(twins(cifar.config), next(spreads))
+            claims, "initial_flows", lambda *_, spreads=spreads: dict.fromkeys(twins(cifar.config), next(spreads))
         )
         assert claims.vanishing().verdict == expected
 

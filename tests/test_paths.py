@@ -34,9 +34,9 @@ from explorer.experiments.paths import (
 from explorer.inference.turns import ONE_AT_A_TIME, TooLargeError
 from explorer.sharing.store import RESULTS
 from explorer.views.experiments import paths as view
-from explorer.views.experiments import trained
 from helpers import CPU, captions, click, link, name_of, opened, page_text, run, select
 from resnet import ResNet, ResNetConfig, preset
+from resnet.presets import short_title
 from resnet.weights import BUNDLED, randomly
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -325,4 +325,4 @@ def test_a_trained_network_is_chosen_in_place() -> None:
 def test_blocks_off_are_a_click_away() -> None:
     (found,) = [one for one in experiment().get("page_link") if "by hand" in one.proto.label]
     assert "tab=Blocks" in found.proto.query_string
-    assert trained.short_title(BUNDLED["resnet56"]) in found.proto.label
+    assert short_title(BUNDLED["resnet56"]) in found.proto.label

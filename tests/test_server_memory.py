@@ -66,7 +66,7 @@ def test_an_image_is_prepared_as_bytes() -> None:
     """A quarter of what its numbers take, which are the same as ever."""
     chosen = images.from_sample(images.samples()[0])
     preprocessing = bundled(BUNDLED["resnet20"])[0].data.preprocessing
-    prepared = chosen.made(lambda image: prepare(image, preprocessing))
+    prepared = chosen.apply(lambda image: prepare(image, preprocessing))
     assert prepared.pixels.nbytes == prepared.tensor.nbytes == 4 * prepared.input_image.nbytes
 
 

@@ -39,8 +39,8 @@ def test_what_a_session_holds_is_replaced_and_not_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         before.channel = 1  # type: ignore[misc]
     select(app, "option shortcut", "C")
-    assert before.previous is None
-    assert held(app).previous is not None
+    assert before.previous_config is None
+    assert held(app).previous_config is not None
     assert {one.name for one in fields(SessionState) if getattr(before, one.name) != getattr(held(app), one.name)} == {
         "query",
         "previous",

@@ -671,8 +671,8 @@ def test_what_everybody_is_shown_nobody_can_change(fresh: Callable[[], None]) ->
     decoded = images.cached_pixels(sample.name, sample.pixels)
     with pytest.raises(ValueError, match="read-only"):
         decoded[0, 0] = 0
-    images.from_sample(sample).made(lambda ours: ours.paste("red", (0, 0, 4, 4)))
-    assert np.array_equal(images.from_sample(sample).made(np.asarray), decoded)
+    images.from_sample(sample).apply(lambda ours: ours.paste("red", (0, 0, 4, 4)))
+    assert np.array_equal(images.from_sample(sample).apply(np.asarray), decoded)
 
 
 def test_one_image_is_saved_by_several_people(fresh: Callable[[], None]) -> None:
@@ -687,7 +687,7 @@ def test_one_image_is_saved_by_several_people(fresh: Callable[[], None]) -> None
     alone = {quality: save(open_image(sample.open()), quality) for quality in (5, 95)}
     asked = list(alone) * 100
     with ThreadPoolExecutor(4) as pool:
-        found = pool.map(lambda quality: images.from_sample(sample).made(lambda ours: save(ours, quality)), asked)
+        found = pool.map(lambda quality: images.from_sample(sample).apply(lambda ours: save(ours, quality)), asked)
         assert [data == alone[quality] for quality, data in zip(asked, found, strict=True)] == [True] * len(asked)
 
 

@@ -18,11 +18,6 @@ class Field(NamedTuple):
     effective_stride: int
     start: int
 
-    @property
-    def jump(self) -> int:
-        """The effective stride, by its other name."""
-        return self.effective_stride
-
     def interval(self, unit: int) -> tuple[int, int]:
         """First and last pixel that unit `unit` sees; padding not cut off."""
         first = self.start + unit * self.effective_stride

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .parameters import whole
+from .parameters import whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 def degradation(
     steps: Annotated[
-        list[int] | None, typer.Option(parser=whole, metavar="COUNT", show_default=False, help="Steps of each network.")
+        list[int] | None,
+        typer.Option(parser=whole_number, metavar="COUNT", show_default=False, help="Steps of each network."),
     ] = None,
     seeds: Annotated[
         list[int] | None,
         typer.Option(
-            parser=whole,
+            parser=whole_number,
             metavar="SEED",
             show_default=False,
             help="Seeds, with each of which they are trained. Without it 0, 1 and 2.",

@@ -50,7 +50,7 @@ def summary(network: Network, size: Size = None, json: AsJson = False, output: O
     if json:
         write(documents.to_json(documents.network_facts(traced) | {"layers": documents.layer_facts(traced)}), output)
     else:
-        put(lambda: documents.summary(traced), lambda: tables.summary(traced), output)
+        write_document(lambda: documents.summary(traced), lambda: tables.summary(traced), output)
 
 
 def compare(
@@ -106,10 +106,10 @@ def compare(
     if json:
         write(documents.to_json(documents.comparison_facts(found)), output)
     else:
-        put(lambda: documents.comparison(found), lambda: tables.comparison(found), output)
+        write_document(lambda: documents.comparison(found), lambda: tables.comparison(found), output)
 
 
-def put(text: Callable[[], str], table: Callable[[], RenderableType], output: Path | None) -> None:
+def write_document(text: Callable[[], str], table: Callable[[], RenderableType], output: Path | None) -> None:
     """Write a document; where it goes to a terminal, as tables.
 
     Raises:

@@ -14,7 +14,6 @@ from math import sqrt
 from typing import NamedTuple
 
 from ..analysis.compare import align, alignment_keys, merge_orders, signature
-from ..analysis.layers import Layer
 from ..analysis.parts import Part, drawn_parts
 from ..analysis.trace import Trace
 from .network import (
@@ -224,12 +223,8 @@ def detail(traces: Sequence[Trace], names: Sequence[str], part: str, at: str = "
                 continue
             boxed = layer_box(layer, left, left + wide, y, colour(layer.role.group), layer.name == at)
             boxed = boxed.replace(f'data-id="{escape(layer.name)}"', f'data-id="{number} {escape(layer.name)}"')
-            equal = same(layer, layers[0])
+            equal = layers[0] is not None and signature(layer) == signature(layers[0])
             ink.append(f'<g opacity="{FADED}">{boxed}</g>' if equal and number else boxed)
             ink += [] if equal else [difference_mark(left + wide / 2, y + TALL / 2 + 13, f"differs from {names[0]}")]
         strips.append(f'<g transform="translate(0 {number * tall})">{"".join(ink)}</g>')
     return Drawing(width + 8, len(traces) * tall, f"Layers of {part} under each other, slot by slot", "".join(strips))
-
-
-def same(layer: Layer, base: Layer | None) -> bool:
-    return base is not None and signature(layer) == signature(base)

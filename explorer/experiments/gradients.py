@@ -183,21 +183,21 @@ class Flows(NamedTuple):
 
     flows: tuple[Flow, ...]
 
-    def statistics(self, what: str) -> np.ndarray:
+    def statistics(self, quantity: str) -> np.ndarray:
         """The mean, least and greatest "signal" or "gradient": 3×n, in order of depth."""
-        values = np.array([getattr(flow, what) for flow in self.flows])
+        values = np.array([getattr(flow, quantity) for flow in self.flows])
         values = np.where(np.isfinite(values).all(0), values, np.nan)
         with np.errstate(divide="ignore"):
             return np.stack([np.exp(np.log(values).mean(0)), values.min(0), values.max(0)])
 
-    def ends(self, what: str) -> tuple[float, float]:
+    def ends(self, quantity: str) -> tuple[float, float]:
         """The first and the last mean."""
-        mean = self.statistics(what)[0]
+        mean = self.statistics(quantity)[0]
         return float(mean[0]), float(mean[-1])
 
     @property
     def finite(self) -> bool:
-        return all(np.isfinite(self.statistics(what)).all() for what in ("signal", "gradient"))
+        return all(np.isfinite(self.statistics(quantity)).all() for quantity in ("signal", "gradient"))
 
 
 def initial_flows(

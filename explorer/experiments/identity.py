@@ -238,6 +238,14 @@ class AppendResult(NamedTuple):
     to_identity: WeightDistance | None
     negative_share: float
 
+    def outcome(self, kind: str) -> Outcome:
+        """That of one of `KINDS`.
+
+        Raises:
+            LookupError: for a kind that was not appended.
+        """
+        return {outcome.kind: outcome for outcome in self.outcomes}[kind]
+
 
 BUDGET = 100e9
 """Multiply-adds that one experiment may take."""

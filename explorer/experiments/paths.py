@@ -242,10 +242,12 @@ class PathGradients(NamedTuple):
         return float((summed - math.log(np.mean(self.whole_norms))) / math.log(10))
 
 
-def collect_gradients(counts: Sequence[int], lengths: Sequence[int], found: Iterable[GradientSample]) -> PathGradients:
+def collect_gradients(
+    counts: Sequence[int], lengths: Sequence[int], samples: Iterable[GradientSample]
+) -> PathGradients:
     """Samples by length."""
     by_length: dict[int | None, list[float]] = {length: [] for length in (None, *lengths)}
-    for sample in found:
+    for sample in samples:
         by_length[sample.length].append(sample.norm)
     return PathGradients(
         tuple(counts), tuple(lengths), tuple(tuple(by_length[length]) for length in lengths), tuple(by_length[None])

@@ -26,15 +26,15 @@ class Style(NamedTuple):
 
 
 def flow_figure(
-    found: Mapping[str, tuple[Flows, Style]], what: str, xs: Mapping[str, Sequence[int]], title: str, axis: str
+    flows: Mapping[str, tuple[Flows, Style]], quantity: str, xs: Mapping[str, Sequence[int]], title: str, axis: str
 ) -> go.Figure:
     """The "signal" or "gradient" of several networks by depth, each with a band from least to greatest.
 
     `xs` are the places of the values, in convolutions from the image.
     """
     figure, seen = go.Figure(), []
-    for name, (spread, (kind, dash)) in found.items():
-        mean, low, high = (np.where(values > 0, values, np.nan) for values in spread.statistics(what))
+    for name, (spread, (kind, dash)) in flows.items():
+        mean, low, high = (np.where(values > 0, values, np.nan) for values in spread.statistics(quantity))
         places, shade = list(xs[name]), SHADES[kind]
         red, green, blue = hex_to_rgb(shade)
         for bound, fill in ((high, None), (low, "tonexty")) if len(spread.flows) > 1 else ():

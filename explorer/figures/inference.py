@@ -171,12 +171,12 @@ def _timed_words(layers: Sequence[TimedLayer]) -> list[tuple[str, str, str]]:
     return [(timed.layer.name, timed.layer.label, f"{timed.ratio:,.1f}×") for timed in layers]
 
 
-def contribution_figure(found: Sequence[Contribution], at: str, off: Collection[str]) -> go.Figure:
+def contribution_figure(contributions: Sequence[Contribution], at: str, off: Collection[str]) -> go.Figure:
     """‖F(x)‖ / ‖S(x)‖ of every residual block; the block `at` has a rim, and those that are `off` are hollow."""
     figure = go.Figure()
-    stages = {one.block: f"stage {stage_and_index(one.block)[0]}" for one in found}
+    stages = {one.block: f"stage {stage_and_index(one.block)[0]}" for one in contributions}
     for group in dict.fromkeys(stages.values()):
-        chosen = [one for one in found if stages[one.block] == group]
+        chosen = [one for one in contributions if stages[one.block] == group]
         shade = colour(group)
         figure.add_bar(
             x=[one.block for one in chosen],
@@ -195,7 +195,7 @@ def contribution_figure(found: Sequence[Contribution], at: str, off: Collection[
         )
     figure.add_hline(y=1, line_dash="dot", line_color="#8a919e", annotation_text="as large as the shortcut")
     finish(figure, "Branch against shortcut, by block", "stage.block", "‖F(x)‖ / ‖S(x)‖", legend=True)
-    names = [one.block for one in found]
+    names = [one.block for one in contributions]
     figure.update_xaxes(
         type="category", tickformat=None, tickangle=0, tickvals=names, ticktext=[short(name) for name in names]
     )

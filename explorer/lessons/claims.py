@@ -663,8 +663,7 @@ def identity() -> Finding:
         with single_thread():
             *_, found = experiment(network.requires_grad_(False), COPIES, inputs, truth, CPU)
         assert isinstance(found, AppendResult)
-        by_kind = {one.kind: one for one in found.outcomes}
-        zero, right = by_kind[RESIDUAL_ZERO], by_kind[PLAIN_IDENTITY]
+        zero, right = found.outcome(RESIDUAL_ZERO), found.outcome(PLAIN_IDENTITY)
         kept &= zero.equal_images == found.images
         copied &= right.same_class == 1
         evidence += [
@@ -673,7 +672,7 @@ def identity() -> Finding:
             Evidence(f"{title_of(name)}, residual, largest change", zero.difference),
             Evidence(f"{title_of(name)}, with plain copies", right.accuracy, "%"),
             Evidence(f"{title_of(name)}, plain, largest change", right.difference),
-            Evidence(f"{title_of(name)}, plain blocks as initialised", by_kind[PLAIN].accuracy, "%"),
+            Evidence(f"{title_of(name)}, plain blocks as initialised", found.outcome(PLAIN).accuracy, "%"),
         ]
     assert isinstance(found, AppendResult)
     assert found.to_identity is not None

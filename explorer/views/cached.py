@@ -176,14 +176,14 @@ def may_compute(label: str, *keys: Hashable, at_once: bool = False) -> bool:
     if all(kept_result(key) is not None for key in keys):
         return True
     names = frozenset(map(short_key, keys))
-    if held().asked == names:
-        hold(asked=frozenset())
+    if held().requested == names:
+        hold(requested=frozenset())
         return True
     if at_once and not names & held().stopped:
         return True
 
     def ask() -> None:
-        hold(asked=names, stopped=held().stopped - names)
+        hold(requested=names, stopped=held().stopped - names)
 
     st.button(label, icon=":material/play_arrow:", key=f"compute {min(names)}", on_click=ask)
     return False

@@ -304,10 +304,10 @@ def drawings(traces: Sequence[Trace], names: Sequence[str]) -> None:
 @shared("Comparing …")
 def cached_comparison(a: ResNetConfig, b: ResNetConfig, image_size: tuple[int, int]) -> Comparison:
     """The comparison with its rows and its bill made."""
-    found = Comparison(cached_trace(a, image_size), cached_trace(b, image_size))
-    assert found.rows is not None
-    assert found.bill is not None
-    return found
+    comparison = Comparison(cached_trace(a, image_size), cached_trace(b, image_size))
+    assert comparison.rows is not None
+    assert comparison.bill is not None
+    return comparison
 
 
 def choose_pair(traces: Sequence[Trace], names: Sequence[str], shown: DetailSettings) -> tuple[Comparison, list[str]]:
@@ -327,16 +327,16 @@ def choose_pair(traces: Sequence[Trace], names: Sequence[str], shown: DetailSett
     return found, [names[0], names[number]]
 
 
-def bill(found: Comparison, names: Sequence[str]) -> None:
+def bill(comparison: Comparison, names: Sequence[str]) -> None:
     """The whole difference shared out to the options, applied one at a time."""
     first, second = map(session.escape_markdown, names)
     st.markdown(f"**What makes the difference: from {first} to {second}**")
-    if not found.bill:
+    if not comparison.bill:
         st.caption("The two are the same network.")
         return
     forms = (amount, amount, mebibytes, lambda value: f"{value:,} px")
-    rows = [(charge.words, charge[3:]) for charge in found.bill]
-    rows.append(("Total", (found.params, found.macs, found.memory, found.field)))
+    rows = [(charge.words, charge[3:]) for charge in comparison.bill]
+    rows.append(("Total", (comparison.params, comparison.macs, comparison.memory, comparison.field)))
     lines = []
     for words, values in rows:
         cells = "".join(
@@ -349,28 +349,28 @@ def bill(found: Comparison, names: Sequence[str]) -> None:
     table = f'<table class="ledger"><tr><th>Changed option</th>{head}</tr>{"".join(lines)}</table>'
     with st.container(key="bill"):
         st.html(f'<div class="wide">{table}</div>')
-    order = ", then ".join(charge.title for charge in found.bill)
+    order = ", then ".join(charge.title for charge in comparison.bill)
     st.caption(
         f"Applied in this order: {order}. Each line is the difference to the network before it, so the lines sum to the "
         "total exactly; another order may share it out differently. The order is the sidebar's, and an option that cannot "
         "be applied yet waits."
     )
-    if len(found.bill) > 1:
+    if len(comparison.bill) > 1:
         left, right = st.columns(2)
-        left.plotly_chart(bill_figure(found.bill, found.params, "params", "parameters"), key="bill params")
-        right.plotly_chart(bill_figure(found.bill, found.macs, "macs", "MACs"), key="bill macs")
+        left.plotly_chart(bill_figure(comparison.bill, comparison.params, "params", "parameters"), key="bill params")
+        right.plotly_chart(bill_figure(comparison.bill, comparison.macs, "macs", "MACs"), key="bill macs")
 
 
-def layers(found: Comparison, names: Sequence[str], shown: DetailSettings) -> None:
+def layers(comparison: Comparison, names: Sequence[str], shown: DetailSettings) -> None:
     """The aligned layers of two networks with their differences."""
     differing = DetailSettings.options()["differing"]
     settings.widget(differing, "only differing", shown.differing, lambda value: change(shown, differing=value))
-    rows = [row for row in found.rows if row.differs or not shown.differing]
-    differ = sum(row.differs for row in found.rows)
-    itself = sum(row.changed for row in found.rows)
+    rows = [row for row in comparison.rows if row.differs or not shown.differing]
+    differ = sum(row.differs for row in comparison.rows)
+    itself = sum(row.changed for row in comparison.rows)
     st.caption(
-        f"{differ} of {len(found.rows)} layers differ: {itself} by themselves, {differ - itself} only in what they see. "
-        f"The rows sum to {with_minus_signs(f'{found.params:+,}')} parameters and {with_minus_signs(f'{found.macs:+,}')} MACs."
+        f"{differ} of {len(comparison.rows)} layers differ: {itself} by themselves, {differ - itself} only in what they see. "
+        f"The rows sum to {with_minus_signs(f'{comparison.params:+,}')} parameters and {with_minus_signs(f'{comparison.macs:+,}')} MACs."
     )
     a, b = names
     table = {

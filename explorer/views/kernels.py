@@ -128,9 +128,9 @@ def kernels_only(settings: Lab) -> Lab:
     return replace(settings, width=256, entry=Lab.entry, weights=Lab.weights, pixel=Lab.pixel)
 
 
-def figures(now: StackComparison) -> None:
+def figures(comparison: StackComparison) -> None:
     """The stack's four figures, each with its difference to the single kernel."""
-    small, large = now.stack, now.single
+    small, large = comparison.stack, comparison.single
     rows: tuple[tuple[str, int, int, Callable[[float], str], Literal["normal", "inverse", "off"]], ...] = (
         ("Field", small.field.size, large.field.size, lambda value: f"{value:,.0f} px", "off"),
         ("Weights", small.params, large.params, exact, "inverse"),
@@ -158,16 +158,18 @@ def exact(number: float) -> str:
     return f"{number:,.0f}" if number < 1e7 else amount(number)
 
 
-def even_words(now: StackComparison, measure: str, name: str) -> str:
+def even_words(comparison: StackComparison, measure: str, name: str) -> str:
     """Where the stack's counts meet the single kernel's."""
-    width, unit = now.break_even[measure], "weights" if name == "Weights" else name
+    width, unit = comparison.break_even[measure], "weights" if name == "Weights" else name
     if width is None:
-        return f"Whatever the width between, the stack takes more {unit} than {now.single.name.lower()}."
-    return f"Break-even: with up to {width:,} channels between, the stack takes no more {unit} than {now.single.name.lower()}."
+        return f"Whatever the width between, the stack takes more {unit} than {comparison.single.name.lower()}."
+    return f"Break-even: with up to {width:,} channels between, the stack takes no more {unit} than {comparison.single.name.lower()}."
 
 
-def layer_frame(now: StackComparison) -> pandas.DataFrame:
-    rows = [(kernels.name, layer) for kernels in (now.stack, now.single) for layer in kernels.convolutions]
+def layer_frame(comparison: StackComparison) -> pandas.DataFrame:
+    rows = [
+        (kernels.name, layer) for kernels in (comparison.stack, comparison.single) for layer in kernels.convolutions
+    ]
     return pandas.DataFrame(
         {
             "Of": [name for name, _ in rows],
@@ -392,10 +394,10 @@ def bracketed(value: int) -> str:
     return f"({with_minus_sign(value)})" if value < 0 else str(value)
 
 
-def convolved_maps(now: Lab) -> None:
+def convolved_maps(settings: Lab) -> None:
     """The three colours of a sample image, and the two maps that the convolution makes of them."""
     sample = next(s for s in samples() if s.name == "astronaut")
-    before, after = convolved_image(now, sample.image())
+    before, after = convolved_image(settings, sample.image())
     with st.container(horizontal=True, gap="small", key="maps"):
         for name, plane in zip(("red", "green", "blue"), before, strict=True):
             st.image(plane, f"input, {name}", width=150, clamp=True)

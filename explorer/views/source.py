@@ -72,18 +72,18 @@ def follow_selection(layer: Layer, lines: LineTrace) -> bool:
     state, keys = st.session_state, {snippet: f"line {snippet.anchor}" for snippet in snippets()}
     arrived = not any(key in state for key in keys.values())
     now = (lines.config, layer.name)
-    if arrived or session.held().followed != now:
+    if arrived or session.held().source_layer != now:
         line = lines.line_of(layer.name)
         for snippet, key in keys.items():
             state[key] = line.number if line in snippet else None
-        session.hold(followed=now)
+        session.hold(source_layer=now)
     return arrived
 
 
 def linked_note(arrived: bool) -> Note | None:
     """The note that the link's tab names, where it is new; a sentence where no note has that name."""
-    asked, before = session.view().tab, session.held().note
-    session.hold(note=asked)
+    asked, before = session.view().tab, session.held().source_note
+    session.hold(source_note=asked)
     found = next((note for note in NOTES if note.key == asked), None)
     if asked and found is None:
         st.warning(
@@ -105,14 +105,14 @@ def scroll_to(note: Note) -> None:
 # -- above the notes ----------------------------------------------------------------------
 
 
-def selected_card(trace: Trace, lines: LineTrace, layer: Layer, own: Note) -> None:
+def selected_card(trace: Trace, lines: LineTrace, layer: Layer, note: Note) -> None:
     """From the selected layer to its line, and to the lines that called it."""
     line = lines.line_of(layer.name)
     with st.container(border=True, key="selected layer"):
         path = line.module.replace(".", "/")
         st.markdown(
             f"**Selected:** `{layer.name}`, {layer.label}. Line {line.number} of `{path}.py` made it: see "
-            f"[{own.title}](#{own.key})."
+            f"[{note.title}](#{note.key})."
         )
         calls = reversed([line for line in lines.construction_lines[layer.name] if source.enclosing(line)])
         st.caption(
@@ -145,7 +145,12 @@ def legend() -> None:
 
 
 def row(
-    trace: Trace, lines: LineTrace, layer: Layer, snippet: Snippet, notes: Sequence[tuple[Note, str]], own: Note
+    trace: Trace,
+    lines: LineTrace,
+    layer: Layer,
+    snippet: Snippet,
+    notes: Sequence[tuple[Note, str]],
+    selected_note: Note,
 ) -> None:
     """The lines of one function or field, and the notes on them."""
     with st.container(key=f"source-row-{snippet.anchor.replace('.', '-')}"):
@@ -155,7 +160,7 @@ def row(
     with right:
         for note, words in notes:
             st.subheader(note.title, anchor=note.key)
-            if note is own:
+            if note is selected_note:
                 st.caption(f"These lines made the selected layer, `{layer.name}`.")
             st.markdown(words)
             with st.container(horizontal=True, gap="small"):
@@ -214,7 +219,7 @@ def layer_chooser(lines: LineTrace, layer: Layer, snippet: Snippet, counts: dict
     def select() -> None:
         if name := st.session_state[choice]:
             session.choose(at=name)
-            session.hold(followed=(lines.config, name))
+            session.hold(source_layer=(lines.config, name))
 
     st.selectbox(
         f"Layers that line {number} made",

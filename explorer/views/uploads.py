@@ -51,16 +51,16 @@ class SourceUploads:
 class UploadedCheckpoint:
     """What was read from an uploaded file.
 
-    `config` is the network that was opened for it, `asked` are the options that its tensors do
-    not show, each with the values that fit, `broken` the tensors with NaN or infinity.
+    `config` is the network that was opened for it, `unseen_options` are the options that its tensors do
+    not show, each with the values that fit, `not_finite` the tensors with NaN or infinity.
     """
 
     name: str
     digest: FileDigest
     config: ResNetConfig
     declared: bool
-    asked: Mapping[str, tuple[Any, ...]]
-    broken: tuple[str, ...]
+    unseen_options: Mapping[str, tuple[Any, ...]]
+    not_finite: tuple[str, ...]
     tensors: Mapping[str, Tensor]
 
     @property

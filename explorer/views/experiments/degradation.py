@@ -56,7 +56,7 @@ def panel(trace: Trace) -> None:
     with left:
         asked = settings.chosen(Settings)
         live_run(asked)
-        shipped_card(shipped_runs(), asked)
+        shipped_card(shipped_runs())
 
 
 # -- settings -----------------------------------------------------------------------------
@@ -98,32 +98,32 @@ def visitor() -> str:
     return session.held().visitor
 
 
-def is_active(found: Status | None) -> bool:
-    return found is not None and found.state in (WAITING, RUNNING)
+def is_active(status: Status | None) -> bool:
+    return status is not None and status.state in (WAITING, RUNNING)
 
 
 def live_run(asked: Settings) -> None:
     """The run of these settings; while it goes on the card draws itself anew, and so stays in the queue."""
-    found = QUEUE.look(asked, visitor())
-    polling = is_active(found)
+    status = QUEUE.look(asked, visitor())
+    polling = is_active(status)
     # Many who watch ask less often, so that they cost the server no more than a few.
-    every = min(5.0, max(POLL, 0.1 * found.others)) if found and polling else None
+    every = min(5.0, max(POLL, 0.1 * status.others)) if status and polling else None
     st.fragment(run_card, run_every=every)(asked, polling)
 
 
 def run_card(asked: Settings, polling: bool) -> None:
-    found = QUEUE.look(asked, visitor())
-    if is_active(found) != polling:
+    status = QUEUE.look(asked, visitor())
+    if is_active(status) != polling:
         st.rerun()
     with st.container(border=True, key="training run"):
         head, button = st.columns([4, 1], vertical_alignment="center")
         with button:
-            run_button(asked, found)
+            run_button(asked, status)
         with head:
-            run_progress(asked, found)
-        if found is None or not found.items:
+            run_progress(asked, status)
+        if status is None or not status.items:
             return
-        run = collect_run(asked, found.items)
+        run = collect_run(asked, status.items)
         what = f"Training loss, {asked.steps} steps, seed {asked.seed}"
         st.plotly_chart(run_figure(run, what), key="training chart")
         if run.complete:
@@ -133,7 +133,7 @@ def run_card(asked: Settings, polling: bool) -> None:
             download("JSON", lambda: to_json([run]).encode(), name, "application/json", words)
 
 
-def run_button(asked: Settings, found: Status | None) -> None:
+def run_button(asked: Settings, status: Status | None) -> None:
     """The one button that this state of the run has."""
 
     def start() -> None:
@@ -143,24 +143,24 @@ def run_button(asked: Settings, found: Status | None) -> None:
         QUEUE.stop(asked, visitor())
 
     shared: dict[str, Any] = {"width": "stretch", "key": "training action"}
-    if found is None or found.state == FAILED:
+    if status is None or status.state == FAILED:
         st.button("Start", icon=":material/play_arrow:", type="primary", on_click=start, **shared)
-    elif found.state == STOPPED:
+    elif status.state == STOPPED:
         st.button("Resume", icon=":material/play_arrow:", type="primary", on_click=start, **shared)
-    elif found.state in (WAITING, RUNNING):
+    elif status.state in (WAITING, RUNNING):
         st.button(
             "Stop",
             icon=":material/stop:",
             on_click=stop,
-            disabled=bool(found.others),
+            disabled=bool(status.others),
             **shared,
-            help=f"{viewers_text(found.others)} this run too, so it goes on." if found.others else None,
+            help=f"{viewers_text(status.others)} this run too, so it goes on." if status.others else None,
         )
 
 
-def run_progress(asked: Settings, found: Status | None) -> None:
+def run_progress(asked: Settings, status: Status | None) -> None:
     """One line on the state of the run, and a bar while there is something left of it."""
-    if found is None:
+    if status is None:
         busy = (
             " The server trains one run at a time, and another one is on: yours will wait in the queue."
             if QUEUE.current()
@@ -168,20 +168,20 @@ def run_progress(asked: Settings, found: Status | None) -> None:
         )
         st.markdown(f"**Train them here.** {effort_text(asked)}{busy}")
         return
-    run = collect_run(asked, found.items)
+    run = collect_run(asked, status.items)
     share = run.done / asked.total
-    if found.state == RUNNING:
+    if status.state == RUNNING:
         left = "" if run.seconds_left is None else f" · {duration(run.seconds_left)} left"
-        again = f"Taking {found.repeats_left:,} steps again, then " if found.repeats_left else ""
+        again = f"Taking {status.repeats_left:,} steps again, then " if status.repeats_left else ""
         st.progress(share, f"{again}{current_step(run)}{left}")
-    elif found.state == WAITING:
-        st.progress(share, f"{queue_text(found.ahead)}{' ' + kept_steps(run) if run.done else ''}")
-    elif found.state == STOPPED:
+    elif status.state == WAITING:
+        st.progress(share, f"{queue_text(status.ahead)}{' ' + kept_steps(run) if run.done else ''}")
+    elif status.state == STOPPED:
         st.progress(share, f"Stopped. {kept_steps(run)}")
-    elif found.state == FAILED:
+    elif status.state == FAILED:
         kept = f" The {run.done:,} steps that it took stay here until it starts anew." if run.done else ""
-        st.error(session.escape_markdown(f"The run failed: {found.error}.{kept}"))
-    elif found.state == DONE:
+        st.error(session.escape_markdown(f"The run failed: {status.error}.{kept}"))
+    elif status.state == DONE:
         st.markdown(f"**Trained here** in {duration(run.seconds)}, one network after the other on one thread.")
 
 
@@ -247,7 +247,7 @@ def cached_shipped_figure(steps: int) -> go.Figure:
     return spread_figure(runs, f"Training loss, range of {len(runs)} seeds")
 
 
-def shipped_card(file: RecordedRuns, asked: Settings) -> None:
+def shipped_card(file: RecordedRuns) -> None:
     """The curves, the figures and what they mean, for one of the file's numbers of steps."""
     lengths = {group.steps: (group, runs) for group, runs in file.groups.items()}
     with st.container(border=True, key="training shipped"):
@@ -271,13 +271,13 @@ def shipped_card(file: RecordedRuns, asked: Settings) -> None:
 
 def results(runs: Sequence[TrainingRun]) -> None:
     """The table, and the orders in words."""
-    found = summarise(runs)
+    summary = summarise(runs)
     rows = "\n".join(
         f"| {row.network.name} | {ranged(row.loss, '.3f')} | {ranged(row.accuracy, '.1%')} | {ranged(row.seconds, '.1f')} |"
-        for row in found.rows
+        for row in summary.rows
     )
     st.markdown(
-        f"| Network | Training loss | Test accuracy | Seconds |\n|---|---:|---:|---:|\n{rows}\n\n{order_words(found)}"
+        f"| Network | Training loss | Test accuracy | Seconds |\n|---|---:|---:|---:|\n{rows}\n\n{order_words(summary)}"
     )
 
 
@@ -287,13 +287,13 @@ def ranged(spread: Spread, form: str) -> str:
     return mean if spread.low == spread.high else f"{mean} ({format(spread.low, form)} to {format(spread.high, form)})"
 
 
-def order_words(found: Summary) -> str:
+def order_words(summary: Summary) -> str:
     """Whether depth hurt, by kind, and how sure that is."""
-    count = len(found.seeds)
+    count = len(summary.seeds)
     parts = []
     for kind in ("plain", "residual"):
-        shallow, deep = found.row(kind, False), found.row(kind, True)
-        worse = found.deeper_is_worse[kind]
+        shallow, deep = summary.row(kind, False), summary.row(kind, True)
+        worse = summary.deeper_is_worse[kind]
         of = ("" if worse else "not ") if count == 1 else f"in {worse} of {count} seeds "
         parts.append(
             f"**{deep.network.name}** ends {of}above {shallow.network.name} in training loss: "
@@ -302,21 +302,21 @@ def order_words(found: Summary) -> str:
     words = " ".join(parts)
     if count == 1:
         words += " One seed is one draw: the runs that ship show how far seeds lie apart."
-    elif found.deeper_is_worse["plain"] == count and found.gap["residual"] < found.gap["plain"]:
+    elif summary.deeper_is_worse["plain"] == count and summary.gap["residual"] < summary.gap["plain"]:
         words += " So depth hurt the plain networks' training, and overfitting is not the reason: that lowers the training loss."
-    if not all(math.isfinite(row.loss.mean) for row in found.rows):
+    if not all(math.isfinite(row.loss.mean) for row in summary.rows):
         words += " Where a loss is no number, training diverged: a lower learning rate or a longer warm-up helps."
     return words
 
 
-def length_words(found: dict[int, Summary]) -> str:
+def length_words(summaries: dict[int, Summary]) -> str:
     """What longer training does to the gap, and what none of it shows."""
-    first, last = found[min(found)], found[max(found)]
+    first, last = summaries[min(summaries)], summaries[max(summaries)]
     words = ""
     if first is not last:
         before, after = first.gap["plain"], last.gap["plain"]
         words = (
-            f"With {max(found):,} steps in place of {min(found):,}, the gap between the plain networks "
+            f"With {max(summaries):,} steps in place of {min(summaries):,}, the gap between the plain networks "
             f"{'narrows' if after < before else 'grows'} from {before:.2f} to {after:.2f}. "
         )
     return words + (

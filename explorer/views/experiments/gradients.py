@@ -10,6 +10,7 @@ import streamlit as st
 from torch import Tensor
 
 from resnet import ResNetConfig
+from resnet.presets import short_title
 from resnet.weights import BUNDLED, bundled
 
 from ...analysis.trace import Trace
@@ -47,7 +48,7 @@ from ...units import scientific
 from .. import session
 from ..cached import cached_result, cached_trace, device
 from ..weights import loaded
-from .trained import choose_network, experiment_setup, short_title
+from .trained import choose_network, experiment_setup
 
 
 def panel(trace: Trace) -> None:
@@ -107,14 +108,14 @@ def style(twin: Twin) -> Style:
     return Style(twin.kind, "solid" if twin.has_norm else "dot")
 
 
-def charts(found: Mapping[str, tuple[Flows, Style]], traces: Mapping[str, Trace]) -> None:
+def charts(flows: Mapping[str, tuple[Flows, Style]], traces: Mapping[str, Trace]) -> None:
     """Signal and gradient side by side."""
     left, right = st.columns(2)
     convolutions = {each: range(1, len(main_path(trace)) + 1) for each, trace in traces.items()}
-    key = " and ".join(found)
+    key = " and ".join(flows)
     left.plotly_chart(
         flow_figure(
-            found,
+            flows,
             "signal",
             {each: block_boundaries(trace) for each, trace in traces.items()},
             "Signal that blocks read",
@@ -123,19 +124,19 @@ def charts(found: Mapping[str, tuple[Flows, Style]], traces: Mapping[str, Trace]
         key=f"signal of {key}",
     )
     right.plotly_chart(
-        flow_figure(found, "gradient", convolutions, "Gradient of each convolution", "‖∂loss/∂W‖"),
+        flow_figure(flows, "gradient", convolutions, "Gradient of each convolution", "‖∂loss/∂W‖"),
         key=f"gradient of {key}",
     )
-    lost = [each for each, (spread, _) in found.items() if not spread.finite]
+    lost = [each for each, (spread, _) in flows.items() if not spread.finite]
     if lost:
         st.caption(f"{'; '.join(lost)}: where lines are missing, numbers are beyond the range of fp32.")
 
 
-def charts_text(found: Mapping[Twin, Flows]) -> str:
+def charts_text(flows: Mapping[Twin, Flows]) -> str:
     """What the charts say, in words that follow the numbers."""
-    norm = next(twin.norm for twin in found if twin.has_norm)
-    plain, residual = (found[Twin(kind, norm)].ends("gradient") for kind in (PLAIN, RESIDUAL))
-    bare = found[Twin(PLAIN, "none")]
+    norm = next(twin.norm for twin in flows if twin.has_norm)
+    plain, residual = (flows[Twin(kind, norm)].ends("gradient") for kind in (PLAIN, RESIDUAL))
+    bare = flows[Twin(PLAIN, "none")]
     words = [
         f"**With {NORMS[norm]}**, from the last convolution to the first, the plain network's gradient {change_text(plain)}, the residual one's {change_text(residual)}."
     ]
@@ -154,7 +155,7 @@ def charts_text(found: Mapping[Twin, Flows]) -> str:
                 f"The gradient of its first convolution is {factor_text(gradient[0] / plain[0])} what it is with {NORMS[norm]}"
                 + (": there it does vanish." if gradient[0] < plain[0] / 10 else ".")
             )
-    summed = found[Twin(RESIDUAL, "none")].ends("signal")
+    summed = flows[Twin(RESIDUAL, "none")].ends("signal")
     if np.isfinite(summed).all():
         words.append(
             f"With shortcuts and no normalisation the signal {change_text(summed[::-1])}: every addition adds to it."

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from resnet import ConfigError, ResNetConfig
+from resnet.presets import short_title
 
 from ...analysis.trace import Trace
 from ...experiments.identity import (
@@ -18,7 +19,6 @@ from ...experiments.identity import (
     RESIDUAL_ZERO,
     AppendResult,
     AppendSettings,
-    Outcome,
     batch_size,
     default_append,
     experiment,
@@ -34,7 +34,7 @@ from ...units import scientific
 from .. import session
 from ..cached import cached_result, device
 from ..weights import loaded
-from .trained import ExperimentSetup, choose_network, experiment_setup, short_title
+from .trained import ExperimentSetup, choose_network, experiment_setup
 
 
 def panel(trace: Trace) -> None:
@@ -55,9 +55,9 @@ def panel(trace: Trace) -> None:
     except TooLargeError as error:
         st.info(session.escape_markdown(str(error)), icon=":material/block:")
         return
-    found = append_result(chosen, place, images)
-    results(chosen, place, found)
-    solution_card(chosen.trace.config, place, found)
+    result = append_result(chosen, place, images)
+    results(chosen, place, result)
+    solution_card(chosen.trace.config, place, result)
 
 
 def link_append(config: ResNetConfig) -> AppendSettings:
@@ -107,7 +107,7 @@ def append_result(chosen: ExperimentSetup, place: AppendSettings, count: int) ->
 # -- what came out ------------------------------------------------------------------------
 
 
-def results(chosen: ExperimentSetup, place: AppendSettings, found: AppendResult) -> None:
+def results(chosen: ExperimentSetup, place: AppendSettings, result: AppendResult) -> None:
     """Chart and table of all kinds, and what they say."""
     config = chosen.trace.config
     deeper = config.depth + place.blocks * (3 if config.block == "bottleneck" else 2)
@@ -117,38 +117,34 @@ def results(chosen: ExperimentSetup, place: AppendSettings, found: AppendResult)
             f"{place.stage}: {deeper} layers in place of {config.depth}**"
         )
         left, right = st.columns(2)
-        left.plotly_chart(appended_figure(found, chosen.trained), key="appended chart")
-        right.dataframe(outcome_table(found, chosen.trained), hide_index=True, key="appended table", width="stretch")
+        left.plotly_chart(appended_figure(result, chosen.trained), key="appended chart")
+        right.dataframe(outcome_table(result, chosen.trained), hide_index=True, key="appended table", width="stretch")
         with right:
-            st.markdown(verdict(config, found))
-        st.caption(statement(chosen, found))
+            st.markdown(verdict(config, result))
+        st.caption(statement(chosen, result))
 
 
-def outcome_table(found: AppendResult, trained: bool) -> pd.DataFrame:
+def outcome_table(result: AppendResult, trained: bool) -> pd.DataFrame:
     rows = []
-    for one in found.outcomes:
+    for one in result.outcomes:
         row = {"Appended": one.kind}
         if trained:
             row["Right"] = f"{one.accuracy:.1%}"
         row |= {
             "Same class": f"{one.same_class:.1%}",
-            "Same bits": f"{one.equal_images} of {found.images}",
+            "Same bits": f"{one.equal_images} of {result.images}",
             "Largest Δ": scientific(one.difference),
         }
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def of(found: AppendResult, kind: str) -> Outcome:
-    return next(one for one in found.outcomes if one.kind == kind)
-
-
-def verdict(config: ResNetConfig, found: AppendResult) -> str:
+def verdict(config: ResNetConfig, result: AppendResult) -> str:
     """Whether the residual blocks are the identity, and if not, why; and what their neighbours do."""
-    zero = of(found, RESIDUAL_ZERO)
-    if zero.equal_images == found.images:
+    zero = result.outcome(RESIDUAL_ZERO)
+    if zero.equal_images == result.images:
         words = (
-            f"**To the last bit.** With residual blocks whose branch is zero, all scores of all {found.images} images are "
+            f"**To the last bit.** With residual blocks whose branch is zero, all scores of all {result.images} images are "
             f"unchanged: the largest difference is {zero.difference:g}."
         )
         if config.order == "post":
@@ -157,10 +153,10 @@ def verdict(config: ResNetConfig, found: AppendResult) -> str:
             words += " $y = x + 0$, and nothing follows the addition."
     else:
         words = (
-            f"**Not the identity here.** With residual blocks whose branch is zero, {zero.equal_images} of {found.images} images have "
-            f"unchanged scores; the largest difference is {scientific(zero.difference)}. {reason(config, found)}"
+            f"**Not the identity here.** With residual blocks whose branch is zero, {zero.equal_images} of {result.images} images have "
+            f"unchanged scores; the largest difference is {scientific(zero.difference)}. {reason(config, result)}"
         )
-    bare, started = of(found, PLAIN), of(found, RESIDUAL)
+    bare, started = result.outcome(PLAIN), result.outcome(RESIDUAL)
     return words + (
         f" The shortcut alone does not make a copy: with branches as they are initialised, scores change by up to "
         f"{scientific(started.difference)}, and {started.same_class:.1%} of the images keep their class; without shortcuts "
@@ -168,14 +164,14 @@ def verdict(config: ResNetConfig, found: AppendResult) -> str:
     )
 
 
-def reason(config: ResNetConfig, found: AppendResult) -> str:
+def reason(config: ResNetConfig, result: AppendResult) -> str:
     """Why residual blocks with an empty branch change the scores."""
     if config.shortcut == "C":
         return "With option C each shortcut is a projection, which at its initialisation is not the identity."
     if config.order == "post" and config.activation != "relu":
         words = config.activation.replace("_", " ")
         changed = (
-            f"what is below zero, here {found.negative_share:.0%} of the numbers that the blocks read"
+            f"what is below zero, here {result.negative_share:.0%} of the numbers that the blocks read"
             if config.activation in ("leaky_relu", "elu")
             else "every number but zero"
         )
@@ -185,10 +181,10 @@ def reason(config: ResNetConfig, found: AppendResult) -> str:
     return "The activations are too large or not numbers."
 
 
-def statement(chosen: ExperimentSetup, found: AppendResult) -> str:
+def statement(chosen: ExperimentSetup, result: AppendResult) -> str:
     """What was measured, on what, and what it does not show."""
     text = (
-        f"Measured in fp32 and eval mode on {chosen.words(found.images)}; one seed for the new weights. New batch norms have "
+        f"Measured in fp32 and eval mode on {chosen.words(result.images)}; one seed for the new weights. New batch norms have "
         "not seen data yet (mean 0, variance 1), and stochastic depth drops nothing in use. Same bits: images all of whose scores "
         "are unchanged; Δ: change of a score. Blue is residual, brown plain. "
         "What it does not show: whether training finds such weights, which is the degradation experiment."
@@ -203,13 +199,13 @@ def statement(chosen: ExperimentSetup, found: AppendResult) -> str:
 # -- what a plain block would have to learn -----------------------------------------------
 
 
-def solution_card(config: ResNetConfig, place: AppendSettings, found: AppendResult) -> None:
+def solution_card(config: ResNetConfig, place: AppendSettings, result: AppendResult) -> None:
     """How far each kind of block is from the identity at its initialisation."""
     with st.container(border=True, key="solution"):
         st.markdown("**What one block has to learn to copy its input**")
         left, right = st.columns(2)
         last = "last batch norm's scale γ" if config.order == "post" and config.norm == "batch" else "last layer"
-        zero = found.to_zero
+        zero = result.to_zero
         with left:
             st.markdown(
                 f"**Residual: $F(x) = 0$.** The {last} goes to zero and the rest of the branch may be anything. From the "
@@ -218,18 +214,18 @@ def solution_card(config: ResNetConfig, place: AppendSettings, found: AppendResu
                 + ". Started at zero (`zero_init_residual`), it is there already."
             )
         with right:
-            st.markdown(plain_words(config, place, found))
+            st.markdown(plain_words(config, place, result))
         st.caption(
             "Distances are Euclidean, over all parameters of one block. They do not say how hard the way is. The weights shown for the plain block are one "
             "solution; scaling its first convolution up and its second down, or renumbering the channels between them, gives others."
         )
 
 
-def plain_words(config: ResNetConfig, place: AppendSettings, found: AppendResult) -> str:
+def plain_words(config: ResNetConfig, place: AppendSettings, result: AppendResult) -> str:
     """The weights of the identity for a plain block, how far they are, and what they do."""
-    if found.to_identity is None:
+    if result.to_identity is None:
         return f"**Plain: no such weights.** {obstacle(config, place.stage)}"
-    gap, copied = found.to_identity, of(found, PLAIN_IDENTITY)
+    gap, copied = result.to_identity, result.outcome(PLAIN_IDENTITY)
     undo = (
         " and every batch norm $\\gamma = \\sqrt{v + \\varepsilon}$, $\\beta = m$, which undo its mean $m$ and variance $v$"
         if config.norm == "batch"
@@ -241,7 +237,7 @@ def plain_words(config: ResNetConfig, place: AppendSettings, found: AppendResult
         f"the convolutions that is {gap.deviations:,.0f} standard deviations of their initialisation, and up to {gap.largest_change:.1f} for a "
         f"single weight."
     )
-    if copied.equal_images == found.images:
+    if copied.equal_images == result.images:
         return words + " With these weights the scores are the same in every bit."
     words += (
         f" With these weights {copied.same_class:.1%} of the images keep their class, and scores differ by at most "
@@ -249,6 +245,6 @@ def plain_words(config: ResNetConfig, place: AppendSettings, found: AppendResult
     )
     if config.order == "pre":
         return words + ": its first activation removes what is negative, so it copies the rest only."
-    if config.activation != "relu" or found.negative_share:
+    if config.activation != "relu" or result.negative_share:
         return words + ": an activation changes what passes through it."
     return words + ", which is rounding."

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from resnet import ResNetConfig
+from resnet.presets import short_title
 from resnet.weights import BUNDLED
 
 from ... import units
@@ -39,7 +40,7 @@ from ..cached import cached_result, cached_trace, device, may_compute, shared
 from ..inference import ablation
 from ..paths import all_paths
 from ..weights import loaded
-from .trained import ExperimentSetup, choose_network, experiment_setup, short_title
+from .trained import ExperimentSetup, choose_network, experiment_setup
 
 LEVEL = 0.95
 """The share of the gradient that the effective paths carry."""
@@ -147,17 +148,17 @@ def path_gradients(key: tuple[object, ...], chosen: ExperimentSetup, planned: Pl
     return cached_result(key, f"Following the gradient along paths of {short_title(chosen.trace.config)} …", compute)
 
 
-def summary(found: PathGradients) -> str:
+def summary(gradients: PathGradients) -> str:
     """The effective paths, and how the gradient changes with length."""
-    n, run = len(found.counts) - 1, effective_paths(found.shares, found.counts, LEVEL)
-    mean = float(np.dot(range(n + 1), found.shares))
-    usual = float(np.dot(range(n + 1), path_shares(found.counts)))
+    n, run = len(gradients.counts) - 1, effective_paths(gradients.shares, gradients.counts, LEVEL)
+    mean = float(np.dot(range(n + 1), gradients.shares))
+    usual = float(np.dot(range(n + 1), path_shares(gradients.counts)))
     words = (
         f"**{LEVEL:.0%} of the gradient comes from paths of length {run.low} to {run.high}**, of {n} that are possible; "
         f"{percent(run.paths)} of all paths are that long. In the mean a unit of gradient has run through {mean:.1f} "
         f"branches, a path through {usual:.1f}."
     )
-    first, last = found.means[0], found.means[-1]
+    first, last = gradients.means[0], gradients.means[-1]
     if first and last:
         more = math.log10(last) - math.log10(first)
         times = f"{magnitude(more)} times" if more >= 0 else f"1/{magnitude(-more)} of"
@@ -201,10 +202,10 @@ def statement(planned: Plan, measured_on: str) -> str:
     return f"Measured in fp32 on {measured_on}." + ("" if every else " Lengths in between are interpolated.")
 
 
-def limits(found: PathGradients) -> str:
+def limits(gradients: PathGradients) -> str:
     """What the figures do not show."""
     return (
-        f"What it does not show: norms are added up here, to {magnitude(found.excess)} times the norm of the true gradient, "
+        f"What it does not show: norms are added up here, to {magnitude(gradients.excess)} times the norm of the true gradient, "
         "since paths cancel where their gradients point in opposite directions. And each mean is over few paths and leans on the "
         "largest, as the dots show."
     )

@@ -9,7 +9,8 @@ import streamlit as st
 import torch
 from torch import Tensor
 
-from resnet import ResNetConfig, title
+from resnet import ResNetConfig
+from resnet.presets import short_title
 from resnet.weights import BUNDLED, Weights, bundled, random_weights
 
 from ...analysis.trace import Trace
@@ -22,11 +23,6 @@ from ..cached import cached_trace
 
 SIDE = 64
 """Untrained networks are measured on images of at most so many pixels a side: noise looks alike at any size."""
-
-
-def short_title(config: ResNetConfig) -> str:
-    """ResNet-20, without what it was made for."""
-    return title(config).partition(" for ")[0]
 
 
 def choose_network(key: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import streamlit as st
 from torch import Tensor
 
-from resnet import title
+from resnet.presets import short_title
 from resnet.weights import BUNDLED, Weights, bundled
 
 from ...analysis import parts
@@ -75,7 +75,7 @@ def ablations_on_test_images(weights: Weights) -> Series | None:
         return None
     images, labels = labelled_images()
     return {
-        named(one): ablations_in_turn(
+        short_title(one.config): ablations_in_turn(
             key, one, device(), partial(preprocess.normalised, images, one.data.preprocessing), labels.tolist()
         )
         for one, key in zip(networks, keys, strict=True)
@@ -85,11 +85,6 @@ def ablations_on_test_images(weights: Weights) -> Series | None:
 BUTTON = "Each one in turn"
 
 
-def named(weights: Weights) -> str:
-    """ResNet-20, without what it was made for."""
-    return title(weights.config).partition(" for ")[0]
-
-
 def ablations_on_image(result: Run) -> Series | None:
     """Any network on this image, when asked for."""
     best = result.whole.top(1)[0][0]
@@ -97,7 +92,7 @@ def ablations_on_image(result: Run) -> Series | None:
     if not may_compute(BUTTON, key):
         return None
     return {
-        named(result.weights): ablations_in_turn(
+        short_title(result.weights.config): ablations_in_turn(
             key, result.weights, result.device, lambda: result.prepared.tensor, [best]
         )
     }
@@ -117,12 +112,12 @@ def ablations_in_turn(
             move(1 - left**2)
         return tuple(found)
 
-    return cached_result(key, f"Switching off the blocks of {named(weights)} …", compute)
+    return cached_result(key, f"Switching off the blocks of {short_title(weights.config)} …", compute)
 
 
-def summary(name: str, found: tuple[Ablation, ...], key: str) -> str:
+def summary(name: str, ablations: tuple[Ablation, ...], key: str) -> str:
     """The whole network's figure, the median over the blocks, and the block that matters most."""
-    values = {ablation.block: getattr(ablation, key) for ablation in found}
+    values = {ablation.block: getattr(ablation, key) for ablation in ablations}
     whole = values.pop("")
     what = "gets {:.1%} wrong" if key == "error" else "gives the right class {:.1%}"
     worst = (max if key == "error" else min)(values, key=lambda block: values[block])

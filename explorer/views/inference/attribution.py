@@ -130,7 +130,7 @@ def integrated_attribution(result: Run, target: int) -> Attribution | None:
     )
 
 
-def integrated_images(result: Run, found: Attribution) -> None:
+def integrated_images(result: Run, gradients: Attribution) -> None:
     seen, pixels, words = st.columns(3)
     side = 336
     seen.image(
@@ -138,23 +138,23 @@ def integrated_images(result: Run, found: Attribution) -> None:
         caption=f"What the network sees, {result.size}",
         width="stretch",
     )
-    limit = float(np.quantile(np.abs(found.pixels), 0.995)) or None
+    limit = float(np.quantile(np.abs(gradients.pixels), 0.995)) or None
     pixels.image(
-        rasters.enlarged(rasters.diverging(found.pixels, limit), side),
+        rasters.enlarged(rasters.diverging(gradients.pixels, limit), side),
         caption="Red adds, blue takes away",
         width="stretch",
     )
     words.markdown(
-        f"The pixels add **{found.total:+.2f}** in all. The class scores **{found.difference:+.2f}** above the mean "
+        f"The pixels add **{gradients.total:+.2f}** in all. The class scores **{gradients.difference:+.2f}** above the mean "
         f"image, and the two agree in the limit: {attribution.STEPS} steps from one image to the other leave "
-        f"{abs(found.total - found.difference):.2f} unexplained."
+        f"{abs(gradients.total - gradients.difference):.2f} unexplained."
     )
     with words:
         downloads(
             "integrated-gradients",
-            lambda: rasters.enlarged(rasters.diverging(found.pixels, limit), side),
-            lambda: {"attribution": found.pixels, "pixels": result.prepared.pixels},
-            2 * found.pixels.nbytes,
+            lambda: rasters.enlarged(rasters.diverging(gradients.pixels, limit), side),
+            lambda: {"attribution": gradients.pixels, "pixels": result.prepared.pixels},
+            2 * gradients.pixels.nbytes,
         )
     words.caption("Computed by captum (Sundararajan 2017). The scale ends where 99.5 % of the pixels do.")
 

@@ -91,7 +91,7 @@ def held() -> UploadedCheckpoint | None:
 def uploaded_weights(config: ResNetConfig, image_size: tuple[int, int]) -> tuple[Weights, ...]:
     """The uploaded weights where they fit a configuration and can be run."""
     checkpoint = held()
-    if checkpoint is None or checkpoint.broken or wrong(checkpoint, config):
+    if checkpoint is None or checkpoint.not_finite or wrong(checkpoint, config):
         return ()
     return (own_weights(config, image_size, checkpoint.name, checkpoint.digest),)
 
@@ -137,7 +137,7 @@ def upload_card(weights: Weights) -> None:
         st.file_uploader(
             f".safetensors, .pt or .pth of a residual network, at most {limit} MB",
             ["safetensors", "pt", "pth"],
-            key=f"checkpoint {session.held().checkpoints}",
+            key=f"checkpoint {session.held().checkpoint_widget}",
             on_change=file_chosen,
             max_upload_size=limit,
             help="Read without running anything in the file. Its weights are kept in the server's memory until you forget "
@@ -152,11 +152,11 @@ def upload_card(weights: Weights) -> None:
 
 def file_chosen() -> None:
     """Read what was uploaded and open its network; the file itself is not kept."""
-    number = session.held().checkpoints
+    number = session.held().checkpoint_widget
     file = st.session_state[f"checkpoint {number}"]
     if not isinstance(file, UploadedFile):
         return
-    session.hold(checkpoints=number + 1, checkpoint_problem="")
+    session.hold(checkpoint_widget=number + 1, checkpoint_problem="")
     try:
         take(file)
     except ConfigError as error:
@@ -176,7 +176,7 @@ def reopen() -> None:
     if checkpoint is None:
         return
     config, now = checkpoint.config, view()
-    usable = not checkpoint.broken and not wrong(checkpoint, config)
+    usable = not checkpoint.not_finite and not wrong(checkpoint, config)
     source = "says which network it is for" if checkpoint.declared else "was understood by its tensors"
     show(
         replace(
@@ -203,15 +203,15 @@ def understood(checkpoint: UploadedCheckpoint, weights: Weights) -> None:
         if config != checkpoint.config:
             st.button("Open its network", on_click=reopen, icon=":material/undo:")
         st.button("Forget it", on_click=forget, icon=":material/delete:")
-    if checkpoint.broken:
-        first = escape_markdown(checkpoint.broken[0])
+    if checkpoint.not_finite:
+        first = escape_markdown(checkpoint.not_finite[0])
         st.warning(
-            f"NaN or infinite numbers are in {len(checkpoint.broken)} of its tensors, first in {first}, "
+            f"NaN or infinite numbers are in {len(checkpoint.not_finite)} of its tensors, first in {first}, "
             "so its network can be looked at but its weights cannot be run."
         )
     if found := wrong(checkpoint, config):
         list_mismatches(found)
-    elif checkpoint.asked:
+    elif checkpoint.unseen_options:
         ask(checkpoint, config)
     if weights.key == "upload":
         st.caption(assumed(weights))
@@ -233,7 +233,7 @@ def ask(checkpoint: UploadedCheckpoint, config: ResNetConfig) -> None:
     """What the tensors do not show, to be set here or in the sidebar."""
     st.caption("The tensors do not show these, and the usual values are assumed. Set what you know:")
     columns = st.columns(2)
-    for place, (name, values) in enumerate(checkpoint.asked.items()):
+    for place, (name, values) in enumerate(checkpoint.unseen_options.items()):
         key = f"asked {name}"
         set_widget(key, getattr(config, name))
         columns[place % 2].selectbox(

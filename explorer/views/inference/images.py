@@ -45,12 +45,12 @@ class ChosenImage(NamedTuple):
     name: str
     source: Sample | Upload
 
-    def made(self, make: Callable[[Image.Image], Value]) -> Value:
+    def apply(self, make: Callable[[Image.Image], Value]) -> Value:
         """What `make` returns for a copy of the image, in a turn where it is large."""
         return apply_to(cached_pixels(self.digest, self.source.pixels), make)
 
     @property
-    def small(self) -> Image.Image:
+    def preview(self) -> Image.Image:
         """The image, at most `MAX_SHOWN_SIDE` pixels a side; the caller's own, as saving one writes into it for a moment."""
         return Image.fromarray(cached_preview(self.digest, self))
 
@@ -72,7 +72,7 @@ def cached_preview(image: str, _chosen: ChosenImage) -> np.ndarray:
         image.thumbnail((MAX_SHOWN_SIDE, MAX_SHOWN_SIDE))
         return np.asarray(image)
 
-    return _chosen.made(reduce)
+    return _chosen.apply(reduce)
 
 
 @shared()
@@ -155,12 +155,12 @@ PRIVACY_NOTE = (
 
 def source_uploads(source: str) -> SourceUploads:
     """What this session holds of a source."""
-    return session.held().brought.get(source, SourceUploads())
+    return session.held().uploads.get(source, SourceUploads())
 
 
 def hold_uploads(source: str, new: SourceUploads) -> SourceUploads:
     """Hold this of a source, which is returned, in place of what is held."""
-    session.hold(brought={**session.held().brought, source: new})
+    session.hold(uploads={**session.held().uploads, source: new})
     return new
 
 
@@ -188,14 +188,14 @@ def read_uploads(source: str) -> None:
     hold_uploads(source, SourceUploads(tuple(images.values()), tuple(problems), unread, held.widget + 1))
 
 
-def read_upload(name: str, data: bytes, digest: FileDigest, mine: int) -> Upload:
-    """An uploaded image; `mine` are the bytes that the session holds already.
+def read_upload(name: str, data: bytes, digest: FileDigest, held_bytes: int) -> Upload:
+    """An uploaded image; `held_bytes` are the bytes that the session holds already.
 
     Raises:
         ImageError: where it is none.
         NoRoomError: where the session or the server holds too much already.
     """
-    if mine + len(data) > MAX_SESSION_BYTES:
+    if held_bytes + len(data) > MAX_SESSION_BYTES:
         raise NoRoomError(
             f"{name} finds no room: your images may take {MAX_SESSION_BYTES // 2**20} MiB together; remove some first."
         )
@@ -225,10 +225,10 @@ def chosen_first(images: Sequence[Upload]) -> list[ChosenImage]:
         return chosen
 
     def choose(digest: str) -> None:
-        session.hold(uploaded=digest)
+        session.hold(selected_upload=digest)
 
     labels: dict[str, str] = {one.digest: one.name for one in images}
-    current = session.held().uploaded
+    current = session.held().selected_upload
     current = current if current in labels else images[0].digest
     tiles(contacts([one.tile for one in images]), labels, current, "uploads", choose)
     return sorted(chosen, key=lambda image: image.digest != current)

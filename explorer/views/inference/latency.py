@@ -38,7 +38,7 @@ def measured_on_click(
     slot: str, key: Hashable, label: str, compute: Callable[[Progress], Value]
 ) -> tuple[Value, datetime] | None:
     """What a button measured last in this session, and when; None before that, or where it was of something else."""
-    again = held().measured.get(slot)
+    again = held().timings.get(slot)
     fresh = again is not None and again[0] == key
     if st.button(label, key=f"{slot} button", icon=":material/timer:"):
         bar = st.progress(0.0, "Measuring …")
@@ -51,7 +51,7 @@ def measured_on_click(
         finally:
             bar.empty()
         again, fresh = (key, value, datetime.now(UTC)), True
-        hold(measured={**held().measured, slot: again})
+        hold(timings={**held().timings, slot: again})
     return again[1:] if again and fresh else None
 
 

@@ -194,12 +194,12 @@ class Run:
 @shared()
 def cached_border_brightness(image: str, _image: ChosenImage) -> float:
     """Of an image's border, 0 to 255."""
-    return _image.made(preprocess.border_brightness)
+    return _image.apply(preprocess.border_brightness)
 
 
 @shared(most=2**24)  # so that many large images, one after the other, push out nothing else
 def cached_prepared(image: str, preprocessing: Preprocessing, inverted: bool, _image: ChosenImage) -> Prepared:
-    return _image.made(lambda image: preprocess.prepare(image, preprocessing, inverted))
+    return _image.apply(lambda image: preprocess.prepare(image, preprocessing, inverted))
 
 
 @shared()
@@ -342,7 +342,7 @@ def change_sentence(result: Run) -> str:
 def input_images(result: Run) -> None:
     """What the network really saw, beside the image."""
     left, right = st.columns(2)
-    left.image(result.image.small, caption=session.escape_markdown(result.image.name), width="stretch")
+    left.image(result.image.preview, caption=session.escape_markdown(result.image.name), width="stretch")
     words = f"What the network sees: {result.size}" + (", inverted" if result.prepared.inverted else "")
     right.image(rasters.displayed_pixels(result.prepared.input_image, MAX_SHOWN_SIDE), caption=words, width="stretch")
 

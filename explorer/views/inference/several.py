@@ -98,7 +98,7 @@ def predictions(result: Run, runs: list[Run]) -> None:
 
     def choose(digest: str) -> None:
         if any(image.digest == digest for image in result.images):
-            session.hold(uploaded=digest)
+            session.hold(selected_upload=digest)
         else:
             session.choose(image=digest)
 
@@ -148,11 +148,11 @@ def one_channel(result: Run, runs: list[Run], maps: list[Channel], layer: str, c
         )
 
 
-def stacked(made: Callable[[Run], np.ndarray], runs: list[Run]) -> np.ndarray:
+def stacked(make: Callable[[Run], np.ndarray], runs: list[Run]) -> np.ndarray:
     """An array of each run, made one after the other into one that holds them all."""
-    first = made(runs[0])
+    first = make(runs[0])
     result = np.empty((len(runs), *first.shape), first.dtype)
     result[0] = first
     for place, run in enumerate(runs[1:], start=1):
-        result[place] = made(run)
+        result[place] = make(run)
     return result
