@@ -43,7 +43,7 @@ def session() -> str:
 def shared(
     words: str = "", stays: bool = False, most: float = math.inf
 ) -> Callable[[Callable[Given, Value]], Callable[Given, Value]]:
-    """Keep the results of a function of its arguments and nothing else, frozen, for everybody.
+    """Keep the results of a function of its arguments and nothing else, frozen, for everybody; its name begins `cached_`.
 
     Arguments are given by place. They tell results from each other, so they are small and hashable; those whose names
     begin with _ follow from the others and tell nothing. Who asks for what somebody is computing waits for it; `words`
