@@ -159,7 +159,7 @@ def test_the_roof_is_the_fastest_that_was_measured(monkeypatch: pytest.MonkeyPat
         kind, size = kernel[-1]
         return given[kind][size] if kind in given else {2**20: 1e-4, 2**23: 1e-3, 2**26: 1e-2}[size]
 
-    for kind in ("product", "convolution", "duplicate"):
+    for kind in ("product", "convolution", "copy_bytes"):
         monkeypatch.setattr(latency, kind, named(kind))
     monkeypatch.setattr(latency, "fastest", fastest)
     roof = latency.roof(CPU)

@@ -86,6 +86,7 @@ def differing_options(a: ResNetConfig, b: ResNetConfig) -> list[str]:
 
 
 def is_default(config: ResNetConfig, name: str) -> bool:
+    """Whether an option has the value that it takes where none is given."""
     return getattr(config, name) == config.default(name)
 
 
@@ -137,10 +138,12 @@ class Row(NamedTuple):
 
     @property
     def params(self) -> int:
+        """Trainable numbers."""
         return self._minus(lambda layer: layer.params)
 
     @property
     def macs(self) -> int:
+        """Multiply-adds of convolutions and linear layers for one image."""
         return self._minus(lambda layer: layer.macs)
 
     @property
@@ -240,6 +243,7 @@ class Comparison:
 
     @property
     def params(self) -> int:
+        """Trainable numbers."""
         return self.b.params - self.a.params
 
     @property

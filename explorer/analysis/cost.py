@@ -26,6 +26,7 @@ def work_macs(trace: Trace) -> int:
 
 
 def layer_work_macs(layer: Layer) -> int:
+    """One layer's share of `work_macs`; a view has none."""
     if layer.op in VIEWS:
         return 0
     numbers = sum(map(prod, layer.in_shapes)) + prod(layer.out_shape)

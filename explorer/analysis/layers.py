@@ -91,10 +91,12 @@ class Role(NamedTuple):
 
     @property
     def on_shortcut(self) -> bool:
+        """Whether the layer is part of S(x): a projection, its norm, or zero padding."""
         return self.slot.startswith("downsample")
 
     @property
     def in_attention(self) -> bool:
+        """Whether the layer is part of channel attention."""
         return self.slot.startswith("se.")
 
 
@@ -145,6 +147,7 @@ class Layer:
 
 
 def convolutions(layers: Iterable[Layer]) -> tuple[Layer, ...]:
+    """The 2-d convolutions among layers; blurs and convolutions along channels are none."""
     return tuple(layer for layer in layers if layer.op == Op.CONVOLUTION)
 
 

@@ -207,6 +207,7 @@ def convolution_copy_bytes(layer: Layer) -> int:
 
 
 def padded_channels(channels: int) -> int:
+    """Channels, rounded up to a multiple of `LANES`."""
     return -(-channels // LANES) * LANES
 
 

@@ -26,6 +26,7 @@ class Part(NamedTuple):
 
     @property
     def shape(self) -> Shape:
+        """What the part puts out: C×H×W, or C after flattening."""
         return self.layers[-1].out_shape
 
     @property

@@ -24,15 +24,18 @@ class Paths(NamedTuple):
 
     @property
     def total(self) -> int:
+        """The number of paths, exact."""
         return sum(self.counts)
 
     @property
     def shares(self) -> list[float]:
+        """The part of all paths that sees each of `sizes`."""
         total = self.total
         return [count / total for count in self.counts]
 
     @property
     def mean(self) -> float:
+        """The mean field size over all paths, in pixels a side."""
         return sum(size * count for size, count in zip(self.sizes, self.counts, strict=True)) / self.total
 
     def quantile(self, percent: int) -> int:

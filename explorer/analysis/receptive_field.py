@@ -61,10 +61,12 @@ class Box(NamedTuple):
 
     @property
     def height(self) -> int:
+        """Rows."""
         return self.bottom - self.top + 1
 
     @property
     def width(self) -> int:
+        """Columns."""
         return self.right - self.left + 1
 
     def clipped(self, size: tuple[int, int]) -> Box:

@@ -60,6 +60,7 @@ class Trace:
 
     @cached_property
     def params(self) -> int:
+        """Trainable numbers of all layers."""
         return sum(layer.params for layer in self.layers)
 
     @cached_property
@@ -112,6 +113,7 @@ class Trace:
 
     @property
     def stem(self) -> tuple[Layer, ...]:
+        """The layers before the first stage."""
         return self.groups["stem"]
 
     @property
@@ -133,10 +135,12 @@ class Trace:
 
     @cached_property
     def convolutions(self) -> tuple[Layer, ...]:
+        """All 2-d convolutions, in order of execution."""
         return convolutions(self.layers)
 
     @cached_property
     def additions(self) -> tuple[Layer, ...]:
+        """All additions, in order of execution."""
         return tuple(layer for layer in self.layers if layer.op == Op.ADDITION)
 
     # -- what units see ---------------------------------------------------------------------
@@ -175,6 +179,7 @@ class Trace:
 
     @cached_property
     def by_name(self) -> Mapping[str, Layer]:
+        """Each layer by its state-dict path."""
         return MappingProxyType({layer.name: layer for layer in self.layers})
 
     @cached_property
@@ -192,6 +197,7 @@ class Trace:
 
     @property
     def image_shape(self) -> Shape:
+        """The input image C×H×W."""
         return (self.config.in_channels, *self.image_size)
 
     def frame(self) -> pandas.DataFrame:
@@ -359,6 +365,11 @@ OPERATIONS: Mapping[type[nn.Module], Op] = {
 
 
 def operation(module: nn.Module) -> Op:
+    """What a module computes, by its class or the nearest base in `OPERATIONS`.
+
+    Raises:
+        TypeError: for a module that `OPERATIONS` does not name.
+    """
     for kind in type(module).__mro__:
         if kind in OPERATIONS:
             return OPERATIONS[kind]
@@ -366,6 +377,11 @@ def operation(module: nn.Module) -> Op:
 
 
 def make_layer(index: int, call: Call, before: list[Layer], size: Shape) -> Layer:
+    """The layer of a call: `before` are the layers so far, `size` is the image's (height, width) in pixels.
+
+    Raises:
+        TypeError: as `operation`.
+    """
     module, op = call.module, operation(call.module)
     kernel, stride, padding, dilation = map(partial(window_extent, module), WINDOW) if op in STRIDED else (1, 1, 0, 1)
     fields = [PIXEL if i == IMAGE else before[i].field for i in call.inputs]

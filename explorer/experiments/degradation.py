@@ -106,6 +106,7 @@ class Network(NamedTuple):
         return f"{self.kind.capitalize()}-{self.depth}"
 
     def config(self, settings: Settings) -> ResNetConfig:
+        """The configuration: three stages of (depth − 2) / 6 basic blocks."""
         blocks, width = (self.depth - 2) // 6, settings.width
         return replace(
             preset("resnet20_fashion"),
@@ -241,10 +242,12 @@ class TrainingRun:
 
     @property
     def complete(self) -> bool:
+        """Whether all networks have taken all steps."""
         return self.done == self.settings.total
 
     @property
     def seconds(self) -> float:
+        """Seconds spent on all networks so far."""
         return sum(curve.seconds for curve in self.curves)
 
     @property
@@ -286,6 +289,7 @@ class Spread(NamedTuple):
 
 
 def spread(values: Sequence[float]) -> Spread:
+    """Mean, least and greatest of the values of several seeds."""
     return Spread(float(np.mean(values)), float(np.min(values)), float(np.max(values)))
 
 
@@ -313,6 +317,7 @@ class Summary(NamedTuple):
     residual_wins: int
 
     def row(self, kind: str, deep: bool) -> Row:
+        """The row of the deep or the shallow network of a kind, "plain" or "residual"."""
         return [row for row in self.rows if row.network.kind == kind][deep]
 
 

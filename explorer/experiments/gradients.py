@@ -39,6 +39,7 @@ class Twin(NamedTuple):
 
     @property
     def has_norm(self) -> bool:
+        """Whether it normalises at all."""
         return self.norm != "none"
 
 
@@ -197,6 +198,7 @@ class Flows(NamedTuple):
 
     @property
     def finite(self) -> bool:
+        """Whether every mean, least and greatest is a finite number."""
         return all(np.isfinite(self.statistics(quantity)).all() for quantity in ("signal", "gradient"))
 
 

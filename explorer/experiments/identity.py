@@ -56,26 +56,27 @@ class AppendSettings(Settings):
 
 
 def default_append(config: ResNetConfig) -> AppendSettings:
+    """Eight blocks after the last stage."""
     return AppendSettings(len(config.layers))
 
 
 def parse_append(text: str, config: ResNetConfig) -> AppendSettings:
-    """The exact inverse of `Place.to_text`; after the last stage where the text names none.
+    """The exact inverse of `AppendSettings.to_text`; after the last stage where the text names none.
 
     Raises:
         ConfigError: for another text, a stage that the network does not have, or a count that is not offered.
     """
     last = default_append(config)
     try:
-        place = AppendSettings.from_text(text)
+        settings = AppendSettings.from_text(text)
     except ConfigError:
-        place = None
-    if place is None or place.stage > last.stage or place.blocks not in BLOCK_COUNTS:
+        settings = None
+    if settings is None or settings.stage > last.stage or settings.blocks not in BLOCK_COUNTS:
         accepted = (
             f"{last.stage}_blocks-4: a stage from 1 to {last.stage}, and {', '.join(map(str, BLOCK_COUNTS))} blocks"
         )
         raise ConfigError("appended", text, f"stage and blocks joined by _, such as stage-{accepted}")
-    return place if place.stage else replace(place, stage=last.stage)
+    return settings if settings.stage else replace(settings, stage=last.stage)
 
 
 # -- blocks -------------------------------------------------------------------------------
@@ -87,21 +88,21 @@ KINDS = (RESIDUAL_ZERO, PLAIN_ZERO, RESIDUAL, PLAIN, PLAIN_IDENTITY)
 """What can be appended. Neighbours share their weights and differ by the shortcut."""
 
 
-def new_blocks(config: ResNetConfig, place: AppendSettings, plain: bool, zero: bool, seed: int = 0) -> list[Block]:
+def new_blocks(config: ResNetConfig, settings: AppendSettings, plain: bool, zero: bool, seed: int = 0) -> list[Block]:
     """Blocks as they would follow in a stage of a network, at their initialisation, in eval mode.
 
     With `zero`, the last layer of each branch that can be is zero, as `zero_init_residual` makes it. Plain and residual
     blocks of one seed have the same weights.
     """
-    layers = tuple(place.blocks + 1 if stage == place.stage else 1 for stage in range(1, len(config.layers) + 1))
+    layers = tuple(settings.blocks + 1 if stage == settings.stage else 1 for stage in range(1, len(config.layers) + 1))
     shortcut = "B" if config.shortcut == "none" else config.shortcut  # between equal shapes, B is the identity
     changed, _ = config.with_(layers=layers, shortcut=shortcut, zero_init_residual=zero)
     network = ResNet(changed)
     network.initialise(torch.Generator().manual_seed(seed))
-    made = _appended(network, place)
+    made = _appended(network, settings)
     if plain:
         weights = [block.state_dict() for block in made]
-        made = _appended(ResNet(changed.with_(shortcut="none")[0]), place)
+        made = _appended(ResNet(changed.with_(shortcut="none")[0]), settings)
         for block, state in zip(made, weights, strict=True):
             block.load_state_dict(
                 {name: tensor for name, tensor in state.items() if not name.startswith("downsample.")}
@@ -109,8 +110,8 @@ def new_blocks(config: ResNetConfig, place: AppendSettings, plain: bool, zero: b
     return [block.eval().requires_grad_(False) for block in made]
 
 
-def _appended(network: ResNet, place: AppendSettings) -> list[Block]:
-    return [block for block in network.stages[place.stage - 1][1:] if isinstance(block, Block)]
+def _appended(network: ResNet, settings: AppendSettings) -> list[Block]:
+    return [block for block in network.stages[settings.stage - 1][1:] if isinstance(block, Block)]
 
 
 def obstacle(config: ResNetConfig, stage: int) -> str:
@@ -253,24 +254,24 @@ MAX_IMAGES, MAX_NOISE = 500, 64
 """Images for a trained network, and for another."""
 
 
-def image_count(trace: Trace, place: AppendSettings, trained: bool) -> int:
+def image_count(trace: Trace, settings: AppendSettings, trained: bool) -> int:
     """On how many images the experiment runs.
 
     Raises:
         TooLargeError: where one is too much, in one sentence with estimate and limit.
     """
-    last = trace.stages[place.stage - 1][-1]
+    last = trace.stages[settings.stage - 1][-1]
     block = sum(layer.macs for layer in trace.blocks[last.block] if not layer.role.on_shortcut)
     tail = sum(layer.macs for layer in trace.layers[last.index + 1 :])
-    cost = trace.macs + len(KINDS) * (place.blocks * block + tail)
+    cost = trace.macs + len(KINDS) * (settings.blocks * block + tail)
     if cost > BUDGET:
         raise TooLargeError(
-            f"Appending {place.blocks} blocks to stage {place.stage} is too much to compute here: one image takes "
+            f"Appending {settings.blocks} blocks to stage {settings.stage} is too much to compute here: one image takes "
             f"{cost / 1e9:,.0f} GMACs, and the limit is {BUDGET / 1e9:,.0f} GMACs."
         )
     features = FLOAT * prod(last.out_shape)
     check_needs(
-        f"Appending {place.blocks} blocks to stage {place.stage} is too much to compute here",
+        f"Appending {settings.blocks} blocks to stage {settings.stage} is too much to compute here",
         "A smaller network works",
         Need("what they read takes", features, MAX_FEATURES, "GiB"),
     )
@@ -288,16 +289,16 @@ def batch_size(trace: Trace) -> int:
     return int(max(1, min(BATCH_SIZE, MAX_FORWARD_BYTES // trace.working_memory)))
 
 
-def append(model: ResNet, place: AppendSettings, blocks: Sequence[Block]) -> ResNet:
+def append(model: ResNet, settings: AppendSettings, blocks: Sequence[Block]) -> ResNet:
     """The network with blocks after those of a stage; its own parameters are shared, and it is left alone."""
     result = copy_of(model)
-    result.stages[place.stage - 1].extend(blocks)
+    result.stages[settings.stage - 1].extend(blocks)
     return result
 
 
 def experiment(
     model: ResNet,
-    place: AppendSettings,
+    settings: AppendSettings,
     images: Tensor,
     labels: Tensor,
     device: Device,
@@ -311,7 +312,7 @@ def experiment(
     """
     config, sequence = model.config, sequential_modules(model)
     names = list(sequence)
-    cut = names.index(block_path(place.stage, config.layers[place.stage - 1] - 1)) + 1
+    cut = names.index(block_path(settings.stage, config.layers[settings.stage - 1] - 1)) + 1
     before, after = (nn.Sequential(*(sequence[name] for name in part)) for part in (names[:cut], names[cut:]))
     batches = [device.tensor(batch) for batch in images.split(at_once)]
     features = [forward_in_turn(before, batch) for batch in batches]
@@ -330,7 +331,7 @@ def experiment(
         )
 
     def made(plain: bool, zero: bool) -> list[Block]:
-        return [block.to(device.torch) for block in new_blocks(config, place, plain, zero, seed)]
+        return [block.to(device.torch) for block in new_blocks(config, settings, plain, zero, seed)]
 
     outcomes, blocks = [], {}
     for kind, plain, zero in zip(KINDS, (False, True) * 2, (True, True, False, False), strict=False):
@@ -338,7 +339,7 @@ def experiment(
         outcomes.append(judged(kind, blocks[kind]))
         yield outcomes[-1]
     to_identity = None
-    if not obstacle(config, place.stage):
+    if not obstacle(config, settings.stage):
         copies = made(True, False)
         become_identity(copies, torch.cat(features))
         to_identity = weight_distance(blocks[PLAIN][0], copies[0])

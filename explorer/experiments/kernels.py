@@ -89,6 +89,7 @@ class Lab(Settings):
 
     @property
     def equal_width(self) -> bool:
+        """Whether all convolutions read and put out as many channels."""
         return self.inputs == self.outputs and (self.count == 1 or self.between == self.inputs)
 
     @property
@@ -149,10 +150,12 @@ class Kernels(NamedTuple):
 
     @property
     def convolutions(self) -> tuple[Layer, ...]:
+        """The convolutions alone, first to last."""
         return convolutions(self.layers)
 
     @property
     def params(self) -> int:
+        """Weights; the convolutions have no bias."""
         return sum(layer.params for layer in self.layers)
 
     @property
@@ -167,6 +170,7 @@ class Kernels(NamedTuple):
 
     @property
     def non_linearities(self) -> int:
+        """How many activations there are."""
         return len(self.layers) - len(self.convolutions)
 
 
@@ -195,6 +199,7 @@ def stack(lab: Lab, between: int | None = None) -> Kernels:
 
 
 def single_kernel(lab: Lab) -> Kernels:
+    """The one large kernel, from the same channels to the same."""
     layers = trace_module(
         convolution_stack(lab, lab.single, (lab.inputs, lab.outputs)), (lab.inputs, lab.side, lab.side)
     )
@@ -336,6 +341,7 @@ def block_config(kind: str, width: int, entry: str = "identity") -> ResNetConfig
 
 
 def block_name(config: ResNetConfig) -> str:
+    """The path of the block that `block_config` is made for: the last."""
     return config.blocks[-1]
 
 

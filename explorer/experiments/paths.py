@@ -104,7 +104,7 @@ class _Fork(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         # None, unlike zeros, spares the whole way through a branch that is not taken.
-        return *ctx.owner.fork(ctx.name, gradient), None, None
+        return *ctx.owner.split_gradient(ctx.name, gradient), None, None
 
 
 # -- by length ----------------------------------------------------------------------------
@@ -205,6 +205,7 @@ class PathGradients(NamedTuple):
 
     @property
     def finite(self) -> bool:
+        """Whether every measured norm is a finite number."""
         return bool(np.isfinite([*self.whole_norms, *np.ravel(self.norms)]).all())
 
     @property

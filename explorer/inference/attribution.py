@@ -57,6 +57,7 @@ class Attribution(NamedTuple):
 
     @property
     def total(self) -> float:
+        """What all pixels add together, to hold against `difference`."""
         return float(self.pixels.sum())
 
 

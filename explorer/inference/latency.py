@@ -312,6 +312,7 @@ class Effect(NamedTuple):
 
     @property
     def ratio(self) -> float:
+        """How many times as long it takes as fp32 with channels first."""
         return self.seconds / self.base_seconds
 
 

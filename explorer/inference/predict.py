@@ -143,6 +143,7 @@ class Statistics(NamedTuple):
 
 
 def statistics(maps: np.ndarray) -> Statistics:
+    """The statistics of C×H×W maps over all channels and positions."""
     with np.errstate(over="ignore", invalid="ignore"):
         return Statistics(
             float(maps.mean()), float(maps.std()), float(maps.min()), float(maps.max()), float((maps == 0).mean())

@@ -44,20 +44,20 @@ def panel(trace: Trace) -> None:
         "input**, and it computes what it did (He et al. 2015, section 1). So such weights exist. What matters is how far away they "
         "are. Here blocks are appended to a network, residual and plain ones with the very same weights."
     )
-    place = link_append(trace.config)
+    settings = link_append(trace.config)
     with st.container(horizontal=True, gap="medium"):
         choose_network("identity network")
-        choose_place(trace.config, place)
+        choose_append(trace.config, settings)
     chosen = experiment_setup(trace.config, trace.image_size)
     try:
         check_runnable(chosen.trace)
-        images = image_count(chosen.trace, place, chosen.trained)
+        images = image_count(chosen.trace, settings, chosen.trained)
     except TooLargeError as error:
         st.info(session.escape_markdown(str(error)), icon=":material/block:")
         return
-    result = append_result(chosen, place, images)
-    results(chosen, place, result)
-    solution_card(chosen.trace.config, place, result)
+    result = append_result(chosen, settings, images)
+    results(chosen, settings, result)
+    solution_card(chosen.trace.config, settings, result)
 
 
 def link_append(config: ResNetConfig) -> AppendSettings:
@@ -71,7 +71,7 @@ def link_append(config: ResNetConfig) -> AppendSettings:
         return instead
 
 
-def choose_place(config: ResNetConfig, now: AppendSettings) -> None:
+def choose_append(config: ResNetConfig, now: AppendSettings) -> None:
     """After which stage, and how many."""
     session.set_widget("append stage", now.stage)
     session.set_widget("append blocks", now.blocks)
@@ -86,14 +86,14 @@ def choose_place(config: ResNetConfig, now: AppendSettings) -> None:
     st.segmented_control(blocks.label, BLOCK_COUNTS, key="append blocks", required=True, on_change=moved)
 
 
-def append_result(chosen: ExperimentSetup, place: AppendSettings, count: int) -> AppendResult:
-    key = ("identity", chosen.weights, chosen.trace.image_size, place, count, device())
+def append_result(chosen: ExperimentSetup, settings: AppendSettings, count: int) -> AppendResult:
+    key = ("identity", chosen.weights, chosen.trace.image_size, settings, count, device())
 
     def compute(move: Callable[[float], None]) -> AppendResult:
         network = loaded(chosen.weights)
         images, labels = chosen.images(count)
         with single_thread():
-            steps = experiment(network, place, images, labels, device(), at_once=batch_size(chosen.trace))
+            steps = experiment(network, settings, images, labels, device(), at_once=batch_size(chosen.trace))
             for number, found in enumerate(steps, start=1):
                 if isinstance(found, AppendResult):
                     break
@@ -107,14 +107,14 @@ def append_result(chosen: ExperimentSetup, place: AppendSettings, count: int) ->
 # -- what came out ------------------------------------------------------------------------
 
 
-def results(chosen: ExperimentSetup, place: AppendSettings, result: AppendResult) -> None:
+def results(chosen: ExperimentSetup, settings: AppendSettings, result: AppendResult) -> None:
     """Chart and table of all kinds, and what they say."""
     config = chosen.trace.config
-    deeper = config.depth + place.blocks * (3 if config.block == "bottleneck" else 2)
+    deeper = config.depth + settings.blocks * (3 if config.block == "bottleneck" else 2)
     with st.container(border=True, key="appended"):
         st.markdown(
-            f"**{session.escape_markdown(short_title(config))} with {place.blocks} more block{'s' * (place.blocks != 1)} after stage "
-            f"{place.stage}: {deeper} layers in place of {config.depth}**"
+            f"**{session.escape_markdown(short_title(config))} with {settings.blocks} more block{'s' * (settings.blocks != 1)} after stage "
+            f"{settings.stage}: {deeper} layers in place of {config.depth}**"
         )
         left, right = st.columns(2)
         left.plotly_chart(appended_figure(result, chosen.trained), key="appended chart")
@@ -199,7 +199,7 @@ def statement(chosen: ExperimentSetup, result: AppendResult) -> str:
 # -- what a plain block would have to learn -----------------------------------------------
 
 
-def solution_card(config: ResNetConfig, place: AppendSettings, result: AppendResult) -> None:
+def solution_card(config: ResNetConfig, settings: AppendSettings, result: AppendResult) -> None:
     """How far each kind of block is from the identity at its initialisation."""
     with st.container(border=True, key="solution"):
         st.markdown("**What one block has to learn to copy its input**")
@@ -214,17 +214,17 @@ def solution_card(config: ResNetConfig, place: AppendSettings, result: AppendRes
                 + ". Started at zero (`zero_init_residual`), it is there already."
             )
         with right:
-            st.markdown(plain_words(config, place, result))
+            st.markdown(plain_words(config, settings, result))
         st.caption(
             "Distances are Euclidean, over all parameters of one block. They do not say how hard the way is. The weights shown for the plain block are one "
             "solution; scaling its first convolution up and its second down, or renumbering the channels between them, gives others."
         )
 
 
-def plain_words(config: ResNetConfig, place: AppendSettings, result: AppendResult) -> str:
+def plain_words(config: ResNetConfig, settings: AppendSettings, result: AppendResult) -> str:
     """The weights of the identity for a plain block, how far they are, and what they do."""
     if result.to_identity is None:
-        return f"**Plain: no such weights.** {obstacle(config, place.stage)}"
+        return f"**Plain: no such weights.** {obstacle(config, settings.stage)}"
     gap, copied = result.to_identity, result.outcome(PLAIN_IDENTITY)
     undo = (
         " and every batch norm $\\gamma = \\sqrt{v + \\varepsilon}$, $\\beta = m$, which undo its mean $m$ and variance $v$"
