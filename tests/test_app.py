@@ -587,7 +587,7 @@ def test_every_kind_of_layer_can_be_looked_at(at: str, attention: str) -> None:
     app = opened("inference", preset="resnet20", attention=attention, at=at)
     names = trace(app.session_state["view"].config, 32).by_name
     shown = at if at in names else "layer2.0.conv1"
-    assert any(text == f"**What `{shown}` puts out**" for text in texts(app))
+    assert any(text == f"**The output of `{shown}`**" for text in texts(app))
 
 
 # -- attribution and weights --------------------------------------------------------------
@@ -681,7 +681,7 @@ def test_random_weights_run_at_height_and_width() -> None:
         ("Inside the addition", "", "of one pass at 32×48 pixels."),
         ("Blocks off", "Each one in turn", "on this image at 32×48 pixels"),
         ("Attribution", "", "What the network sees, 32×48"),
-        ("Several images", "", "**What it says of each, at 32×48 pixels**"),
+        ("Several images", "", "**The prediction for each image, at 32×48 pixels**"),
         ("Speed", "Measure the layers", "A pass at 32×48 pixels takes"),
         ("Speed", "Measure precision and layout", "The median time of a pass at 32×48 pixels"),
     ],

@@ -542,7 +542,7 @@ def test_the_page_shows_a_prepared_comparison() -> None:
     assert "483 against 427 pixels" in markdown(app)
     assert link(app)["with"] == "resnet50"
     assert link(app)["stride_in"] == "1x1"
-    assert "12 by themselves, 122 only in what they see" in markdown(app)
+    assert "12 in the layer itself, 122 only in the receptive field" in markdown(app)
     frame = app.dataframe[0].value
     assert len(frame) == 175
     app.toggle(key="only differing").set_value(True).run()

@@ -17,7 +17,7 @@ from .base import finish
 MEASURES = {
     "MACs": ("macs", "multiply-adds for one image"),
     "Parameters": ("params", "trainable numbers"),
-    "Activations": ("numbers", "numbers put out for one image"),
+    "Activations": ("numbers", "output values for one image"),
 }
 """What the cost chart can show: label, key, unit."""
 

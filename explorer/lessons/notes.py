@@ -34,11 +34,11 @@ class Symbol(NamedTuple):
 
 
 SYMBOLS = (
-    Symbol("x", "what a block reads", "x"),
+    Symbol("x", "input of a block", "x"),
     Symbol("F(x)", "branch: the block's convolutions", "branch"),
     Symbol("S(x)", "shortcut: the way around them", "downsample"),
     Symbol(r"\sigma", "activation, such as ReLU", "act"),
-    Symbol("y", "what a block puts out", "y"),
+    Symbol("y", "output of a block", "y"),
     Symbol("W_s", "weights of a projection", "projection"),
     Symbol("C", "channels: $C_{in}$ read, $C_{out}$ put out", "inputs, outputs"),
     Symbol("H, W", "height and width of a map", "H × W"),

@@ -287,8 +287,8 @@ def drawings(traces: Sequence[Trace], names: Sequence[str]) -> None:
         st.markdown("**Aligned by stage and block**")
         picture(compare.overview(traces, names, part, unfolded), "aligned drawing", choose)
         st.caption(
-            f"≠ marks what differs from {session.escape_markdown(names[0])}; what is equal is pale, what is missing dashed. "
-            "What a layer sees is not marked here: the layer table has it."
+            f"≠ marks a part that differs from {session.escape_markdown(names[0])}. Equal parts are pale, missing ones dashed. "
+            "Receptive fields are not compared here: the layer table has them."
         )
         if unfolded & {group for trace in traces for group in trace.groups}:
             st.button("Fold stages", on_click=lambda: session.hold(unfolded=frozenset()), type="tertiary")
@@ -369,7 +369,7 @@ def layers(comparison: Comparison, names: Sequence[str], shown: DetailSettings) 
     differ = sum(row.differs for row in comparison.rows)
     itself = sum(row.changed for row in comparison.rows)
     st.caption(
-        f"{differ} of {len(comparison.rows)} layers differ: {itself} by themselves, {differ - itself} only in what they see. "
+        f"{differ} of {len(comparison.rows)} layers differ: {itself} in the layer itself, {differ - itself} only in the receptive field. "
         f"The rows sum to {with_minus_signs(f'{comparison.params:+,}')} parameters and {with_minus_signs(f'{comparison.macs:+,}')} MACs."
     )
     a, b = names

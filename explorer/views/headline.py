@@ -88,9 +88,9 @@ def figures(trace: Trace) -> None:
             memory.bytes,
             other.inference_memory.bytes if other else None,
             mebibytes,
-            f"The most that a forward pass of one image in fp32 holds at once as this network runs in PyTorch, first reached at "
-            f"{memory.layer.name}: outputs, and inputs until the block that reads them is through. Letting go of each output "
-            f"after its last reader would hold {mebibytes(trace.least_memory.bytes)}. Training keeps {mebibytes(trace.training_memory)} an image for the backward pass.",
+            f"The most activation memory that a forward pass of one image in fp32 holds at once in PyTorch, first reached at "
+            f"{memory.layer.name}; a block's input stays until the block returns. Freeing each output after its last use would hold "
+            f"{mebibytes(trace.least_memory.bytes)}. Training keeps {mebibytes(trace.training_memory)} an image for the backward pass.",
         ),
         (
             "Receptive field",

@@ -116,7 +116,7 @@ def selected_card(trace: Trace, lines: LineTrace, layer: Layer, note: Note) -> N
         )
         calls = reversed([line for line in lines.construction_lines[layer.name] if source.enclosing(line)])
         st.caption(
-            "Called on the way: "
+            "Call stack: "
             + " → ".join(f"`{source.enclosing(call).split('.', 2)[2]}` line {call.number}" for call in calls)
         )
         st.page_link(

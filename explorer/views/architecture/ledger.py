@@ -19,8 +19,8 @@ from .others import MAX_UNASKED_LAYERS
 PAPER = "paper"
 AMOUNT, OURS, TOTAL, REST, PRINTED = "This network", "Our MACs", "Total", "Not explained", "The tool prints"
 UNITS = (
-    "How much of it this network does for one image: multiply-adds of convolutions, linear layers and blurs, values "
-    "that a pooling reads, parameters of norms, and values put out by the rest."
+    "How much of it this network does for one image: multiply-adds of convolutions, linear layers and blurs, input "
+    "values of poolings, parameters of norms, and output values of the rest."
 )
 
 

@@ -172,7 +172,7 @@ def run_progress(asked: Settings, status: Status | None) -> None:
     share = run.done / asked.total
     if status.state == RUNNING:
         left = "" if run.seconds_left is None else f" · {duration(run.seconds_left)} left"
-        again = f"Taking {status.repeats_left:,} steps again, then " if status.repeats_left else ""
+        again = f"Repeating {status.repeats_left:,} steps, then " if status.repeats_left else ""
         st.progress(share, f"{again}{current_step(run)}{left}")
     elif status.state == WAITING:
         st.progress(share, f"{queue_text(status.ahead)}{' ' + kept_steps(run) if run.done else ''}")
@@ -305,7 +305,7 @@ def order_words(summary: Summary) -> str:
     elif summary.deeper_is_worse["plain"] == count and summary.gap["residual"] < summary.gap["plain"]:
         words += " So depth hurt the plain networks' training, and overfitting is not the reason: that lowers the training loss."
     if not all(math.isfinite(row.loss.mean) for row in summary.rows):
-        words += " Where a loss is no number, training diverged: a lower learning rate or a longer warm-up helps."
+        words += " Where a loss is not a number, training diverged: a lower learning rate or a longer warm-up helps."
     return words
 
 

@@ -186,9 +186,9 @@ def statement(trace: Trace, planned: Plan) -> str:
     return (
         f"Measured in fp32 and training mode, before any training, on {planned.images} images of Gaussian noise, {height}×{width} "
         f"pixels, with labels by chance; {seeds if planned.seeds > 1 else 'one seed'}. All four networks start with the same weights where they "
-        "have the same layer. Signal: standard deviation of what each block reads and the last one puts out. Gradient: Euclidean norm over the weights of each "
-        "convolution that is not on a shortcut. What it does not show: how large a step may be. Normalisation takes the scale of the weights out of what "
-        "a layer puts out, so a large gradient need not mean a large change."
+        "have the same layer. Signal: standard deviation of each block's input and of the last block's output. Gradient: Euclidean norm over the weights of each "
+        "convolution that is not on a shortcut. What it does not show: how large a step may be. Normalisation takes the scale of the weights out of "
+        "a layer's output, so a large gradient need not mean a large change."
     )
 
 

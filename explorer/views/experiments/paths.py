@@ -155,7 +155,7 @@ def summary(gradients: PathGradients) -> str:
     usual = float(np.dot(range(n + 1), path_shares(gradients.counts)))
     words = (
         f"**{LEVEL:.0%} of the gradient comes from paths of length {run.low} to {run.high}**, of {n} that are possible; "
-        f"{percent(run.paths)} of all paths are that long. In the mean a unit of gradient has run through {mean:.1f} "
+        f"{percent(run.paths)} of all paths are that long. On average a unit of gradient has run through {mean:.1f} "
         f"branches, a path through {usual:.1f}."
     )
     first, last = gradients.means[0], gradients.means[-1]

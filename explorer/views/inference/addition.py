@@ -129,6 +129,6 @@ def words(contributions: tuple[Contribution, ...], off: tuple[str, ...], size: s
     said = (
         f"Euclidean norms over all channels and positions of one pass at {size} pixels. The ratio goes from "
         f"{least.ratio:.2f} in `{least.block}` to {most.ratio:.2f} in `{most.block}`, with median {float(np.median(ratios)):.2f}. "
-        "A small ratio means that the block changes little of what it is given."
+        "A small ratio means that the block changes its input little."
     )
     return said + (" Hollow bars are what blocks that are off would add." if off else "")

@@ -118,8 +118,8 @@ def show_effects(result: Run) -> None:
     effects, when = found
     st.dataframe(effect_frame(effects), hide_index=True, key="effect table")
     st.caption(
-        f"The median time of a pass at {result.size} pixels, that of the passes in fp32 with channels first that "
-        "alternate with it, and their ratio; the largest change of any class probability. " + stamp(device(), when)
+        f"The median time of a pass at {result.size} pixels; that of a pass in fp32 with channels first, run in turn with "
+        "it; their ratio; the largest change of any class probability. " + stamp(device(), when)
     )
     half = effects[-1]
     if half.device.torch == "cpu" and half.ratio > 1:

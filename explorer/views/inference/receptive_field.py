@@ -46,7 +46,7 @@ def panel(result: Run) -> None:
     if not layer.field.effective_stride:
         height, width = result.trace.image_size
         st.info(
-            f"`{layer.name}` comes after global pooling: what it puts out depends on the whole image, all {height}×{width} "
+            f"`{layer.name}` comes after global pooling: its output depends on the whole image, all {height}×{width} "
             "pixels, and has no place on it. Select a layer before the pooling."
         )
         return
@@ -304,9 +304,7 @@ def sample_inputs(result: Run, count: int, side: int) -> list[torch.Tensor]:
 def width_card(result: Run, layer: Layer, effective: EffectiveField) -> None:
     """The effective field's Gaussian width against the theoretical field."""
     if not effective.inside_share:
-        st.markdown(
-            f"No gradient leaves the middle unit of `{layer.name}`: it is silent on all images that were tried."
-        )
+        st.markdown(f"The middle unit of `{layer.name}` has a gradient of zero on all images that were measured.")
         return
     chart, words = st.columns([8, 5])
     width, size = gaussian_width(effective.field), layer.field.size

@@ -364,7 +364,7 @@ def activations(result: Run) -> None:
     maps = result.maps(layer.name)
     grid, one = st.columns([8, 5])
     with grid, st.container(border=True, key="activations"):
-        st.markdown(f"**What `{layer.name}` puts out**")
+        st.markdown(f"**The output of `{layer.name}`**")
         if maps.shape[1] * maps.shape[2] == 1:
             st.plotly_chart(inference.channel_figure(maps[:, 0, 0], layer.name), key="channel chart")
             channel = None

@@ -103,7 +103,7 @@ def predictions(result: Run, runs: list[Run]) -> None:
             session.choose(image=digest)
 
     with st.container(border=True, key="grid"):
-        st.markdown(f"**What it says of each, at {result.size} pixels**")
+        st.markdown(f"**The prediction for each image, at {result.size} pixels**")
         labels = {}
         for run in runs:
             ((best, probability),) = run.prediction.top(1)
