@@ -399,7 +399,7 @@ def test_tensors_of_another_upload_are_never_taken(monkeypatch: pytest.MonkeyPat
     held = checkpoint.UploadedCheckpoint("name", FileDigest("a"), SMALL, True, {}, (), {"conv1.weight": torch.zeros(1)})
     other = replace(held, digest=FileDigest("b"))
     ours = Holdings(1000)
-    monkeypatch.setattr(checkpoint, "held", lambda: held)
+    monkeypatch.setattr(checkpoint, "uploaded_checkpoint", lambda: held)
     monkeypatch.setattr(checkpoint, "HELD_FILES", ours)
     with ours.room(0, "") as hold:
         hold(held)
@@ -413,15 +413,15 @@ def test_tensors_of_another_upload_are_never_taken(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_checkpoint_waits_for_others_no_longer_than_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "PATIENCE", 0.05)
+    monkeypatch.setattr(checkpoint, "PATIENCE_SECONDS", 0.05)
     monkeypatch.setattr(checkpoint, "READING", Places(1))
-    monkeypatch.setattr(checkpoint, "held", lambda: None)
-    monkeypatch.setattr(checkpoint, "read", lambda *_: pytest.fail("it is not read"))
+    monkeypatch.setattr(checkpoint, "uploaded_checkpoint", lambda: None)
+    monkeypatch.setattr(checkpoint, "read_upload", lambda *_: pytest.fail("it is not read"))
     file = MagicMock(getvalue=lambda: b"bytes")
     file.name = "mine.pt"
     words = r"^mine\.pt cannot be read now \(others are read\): try again in a moment\.$"
     with checkpoint.READING.place(), pytest.raises(NoRoomError, match=words):
-        checkpoint.take(file)
+        checkpoint.keep_upload(file)
 
 
 def test_nothing_is_read_for_a_session_that_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -440,17 +440,17 @@ def test_nothing_is_read_for_a_session_that_has_ended(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(("size", "alone"), [(100, False), (2**26, True)])
 def test_a_large_checkpoint_is_read_alone(size: int, alone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Since its bytes and its tensors are in memory at once."""
-    monkeypatch.setattr(checkpoint, "held", lambda: None)
+    monkeypatch.setattr(checkpoint, "uploaded_checkpoint", lambda: None)
 
     def another_is_let_in(*_: object) -> None:
         with checkpoint.READING.place(0.05):
             raise ConfigError("checkpoint", "another", "none")
 
-    monkeypatch.setattr(checkpoint, "read", another_is_let_in)
+    monkeypatch.setattr(checkpoint, "read_upload", another_is_let_in)
     file = MagicMock(getvalue=lambda: bytes(size))
     file.name = "mine.pt"
     with pytest.raises(TimeoutError if alone else ConfigError):
-        checkpoint.take(file)
+        checkpoint.keep_upload(file)
 
 
 def test_who_asks_for_the_same_sees_that_they_wait(monkeypatch: pytest.MonkeyPatch, fresh: Callable[[], None]) -> None:
@@ -630,17 +630,17 @@ def test_six_people_bring_a_checkpoint_at_once(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(session_view, "st", MagicMock(session_state=State()))
     monkeypatch.setattr(
         checkpoint,
-        "read",
+        "read_upload",
         lambda data, name: checkpoint.UploadedCheckpoint(name, FileDigest(name), SMALL, True, {}, (), dict(tensors)),
     )
 
     def bring(number: int) -> str:
         start.wait(30)
         try:
-            checkpoint.take(MagicMock(getvalue=lambda: b"data", name=f"{number}.pt"))
+            checkpoint.keep_upload(MagicMock(getvalue=lambda: b"data", name=f"{number}.pt"))
         except NoRoomError as error:
             return str(error)
-        kept.append(checkpoint.held())
+        kept.append(checkpoint.uploaded_checkpoint())
         return ""
 
     with ThreadPoolExecutor(6) as pool:

@@ -18,7 +18,7 @@ from playwright.sync_api import expect
 from explorer.analysis.trace import Trace, trace
 from explorer.lessons import source
 from explorer.lessons.notes import NOTES, SYMBOLS
-from explorer.lessons.source import MODULES, LineTrace, SourceLine, enclosing, snippet, steps, trace_lines
+from explorer.lessons.source import MODULES, LineTrace, SourceLine, enclosing_definition, snippet, steps, trace_lines
 from explorer.link import natural_size
 from explorer.views.source import layer_note, running, snippets
 from helpers import captions, link, opened, page_text, run, texts
@@ -62,7 +62,7 @@ def lines(config: ResNetConfig) -> LineTrace:
 
 
 def code(line: SourceLine) -> str:
-    return source.text(line.module).splitlines()[line.number - 1]
+    return source.module_source(line.module).splitlines()[line.number - 1]
 
 
 # -- anchors ------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ def test_formulas_use_the_symbols_of_the_legend():
 
 @pytest.mark.parametrize("symbol", SYMBOLS, ids=lambda symbol: symbol.letter)
 def test_a_symbol_is_found_in_the_code_by_the_name_that_the_legend_gives(symbol):
-    everything = "".join(map(source.text, MODULES))
+    everything = "".join(map(source.module_source, MODULES))
     for word in symbol.code.split(", "):
         assert re.search(rf"\b{re.escape(word)}\b", everything)
 
@@ -422,7 +422,7 @@ def test_the_page_opens_for_different_networks(query):
 def test_the_idea_of_the_selected_layer_says_so():
     app = opened("source", preset="resnet50", at="layer3.0.downsample.0")
     line = lines(preset("resnet50")).line_of("layer3.0.downsample.0")
-    assert enclosing(line) == "resnet.blocks.projection"
+    assert enclosing_definition(line) == "resnet.blocks.projection"
     assert f"Line {line.number} of `resnet/blocks.py` made it: see [Projecting](#note-projecting)" in page_text(app)
     assert captions(app).count("These lines made the selected layer, `layer3.0.downsample.0`") == 1
     assert app.pills(key="line resnet.blocks.projection").value == line.number

@@ -33,11 +33,11 @@ def inference_memory(layers: Sequence[Layer], image: Shape) -> Memory:
 def inference_lifetimes(layers: Sequence[Layer]) -> Lifetimes:
     """Up to which layer our own forward pass holds each tensor."""
     ends = reader_lifetimes(layers)
-    returns = {path: layer.index for layer in layers for path in enclosing(layer.name)}
+    returns = {path: layer.index for layer in layers for path in enclosing_modules(layer.name)}
     for layer in layers:
         for producer in layer.inputs:
-            inside = () if producer == IMAGE else enclosing(layers[producer].name)
-            path = next((path for path in enclosing(layer.name) if path not in inside), layer.name)
+            inside = () if producer == IMAGE else enclosing_modules(layers[producer].name)
+            path = next((path for path in enclosing_modules(layer.name) if path not in inside), layer.name)
             ends.append((producer, returns.get(path, layer.index)))
     return [*ends, *variable_lifetimes(layers)]
 
@@ -79,7 +79,7 @@ def reader_lifetimes(layers: Sequence[Layer]) -> list[tuple[int, int]]:
     return [(producer, layer.index) for layer in layers for producer in layer.inputs]
 
 
-def enclosing(name: str) -> list[str]:
+def enclosing_modules(name: str) -> list[str]:
     """The modules around a layer, from the network: "", "layer1", "layer1.0" for layer1.0.conv1."""
     parts = name.split(".")
     return [".".join(parts[:depth]) for depth in range(len(parts))]

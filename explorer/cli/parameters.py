@@ -53,7 +53,7 @@ def presets(incomplete: str) -> list[str]:
     return [name for name in PRESETS if name.startswith(incomplete)]
 
 
-def view(text: str, size: str | None) -> View:
+def parse_view(text: str, size: str | None) -> View:
     """The view of `parse_network`, at `size` if that is given.
 
     Raises:

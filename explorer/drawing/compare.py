@@ -41,7 +41,7 @@ HIGHEST = 92.0
 FADED = 0.5
 
 
-class Column(NamedTuple):
+class AlignedColumn(NamedTuple):
     """One place in all networks: each one's part there, or None."""
 
     identifier: str
@@ -58,7 +58,7 @@ def part_signature(part: Part | None) -> tuple[object, ...] | None:
     return part and tuple((layer.role.slot, *signature(layer)) for layer in part.layers)
 
 
-def columns(traces: Sequence[Trace]) -> list[Column]:
+def columns(traces: Sequence[Trace]) -> list[AlignedColumn]:
     """The places that any of the networks has, from left to right; each is called as the first that has it."""
     order: dict[str, list[str]] = {}
     found: list[dict[str, Part]] = []
@@ -75,14 +75,14 @@ def columns(traces: Sequence[Trace]) -> list[Column]:
         found.append(mine)
     ranked = sorted(order, key=lambda group: (group == "head", group != "stem", group))
     rows = [(group, tuple(mine.get(name) for mine in found)) for group in ranked for name in order[group]]
-    return [Column(next(part.identifier for part in row if part), group, row) for group, row in rows]
+    return [AlignedColumn(next(part.identifier for part in row if part), group, row) for group, row in rows]
 
 
-def column_runs(everything: list[Column], at: str, unfolded: frozenset[str]) -> list[list[Column]]:
+def column_runs(everything: list[AlignedColumn], at: str, unfolded: frozenset[str]) -> list[list[AlignedColumn]]:
     """Columns to draw; in long stages places that are alike in every network are one, behind the first of them."""
     sizes = Counter(column.group for column in everything)
 
-    def look(column: Column) -> object:
+    def look(column: AlignedColumn) -> object:
         folds = sizes[column.group] > UNFOLDED and column.group.startswith("stage") and column.group not in unfolded
         return (
             (column.group, *map(part_signature, column.parts))
@@ -139,7 +139,7 @@ def overview(
     )
 
 
-def run_name(run: list[Column]) -> str:
+def run_name(run: list[AlignedColumn]) -> str:
     first, last = run[0], run[-1]
     if not first.group.startswith("stage"):
         return first.identifier
@@ -151,7 +151,7 @@ def run_name(run: list[Column]) -> str:
     )
 
 
-def cell(run: list[Column], number: int, part: Part, left: float, tall: float, at: str, base: str) -> str:
+def cell(run: list[AlignedColumn], number: int, part: Part, left: float, tall: float, at: str, base: str) -> str:
     """One network's part in a column, with its shortcut; a run of alike ones as a stack."""
     hue, differs = colour(part.group), run[0].differs(number)
     inside = ""

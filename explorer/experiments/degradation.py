@@ -293,7 +293,7 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(float(np.mean(values)), float(np.min(values)), float(np.max(values)))
 
 
-class Row(NamedTuple):
+class NetworkSummary(NamedTuple):
     """One network over all seeds: training loss, test accuracy, seconds."""
 
     network: Network
@@ -311,12 +311,12 @@ class Summary(NamedTuple):
     """
 
     seeds: tuple[int, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[NetworkSummary, ...]
     deeper_is_worse: dict[str, int]
     gap: dict[str, float]
     residual_wins: int
 
-    def row(self, kind: str, deep: bool) -> Row:
+    def row(self, kind: str, deep: bool) -> NetworkSummary:
         """The row of the deep or the shallow network of a kind, "plain" or "residual"."""
         return [row for row in self.rows if row.network.kind == kind][deep]
 
@@ -332,7 +332,7 @@ def summarise(runs: Sequence[TrainingRun]) -> Summary:
     networks = runs[0].settings.networks
     losses = {n: [run.curves[i].loss for run in runs] for i, n in enumerate(networks)}
     rows = tuple(
-        Row(
+        NetworkSummary(
             network,
             spread(losses[network]),
             spread([run.curves[i].accuracy or 0.0 for run in runs]),

@@ -23,7 +23,7 @@ POINTS = 150
 """As many points of a curve are drawn, at most."""
 
 
-def colour(network: Network, settings: Settings) -> str:
+def network_colour(network: Network, settings: Settings) -> str:
     return COLOURS[network.kind, network.depth == settings.deep]
 
 
@@ -31,7 +31,7 @@ def run_figure(run: TrainingRun, title: str) -> go.Figure:
     """The training loss of one run as far as it has come: each batch's faintly, their running mean on top."""
     figure, settings = go.Figure(), run.settings
     for curve in run.curves:
-        shade, name = colour(curve.network, settings), curve.network.name
+        shade, name = network_colour(curve.network, settings), curve.network.name
         kept = thinned(len(curve.losses))
         figure.add_scatter(
             x=kept + 1,
@@ -53,7 +53,7 @@ def spread_figure(runs: Sequence[TrainingRun], title: str) -> go.Figure:
     figure, settings = go.Figure(), runs[0].settings
     kept = thinned(settings.steps)
     for number, network in enumerate(settings.networks):
-        shade = colour(network, settings)
+        shade = network_colour(network, settings)
         losses = np.array([running_mean(run.curves[number].losses) for run in runs])
         red, green, blue = hex_to_rgb(shade)
         for bound, fill in ((losses.max(0), None), (losses.min(0), "tonexty")):
@@ -85,7 +85,7 @@ def _line(figure: go.Figure, kept: np.ndarray, losses: np.ndarray, network: Netw
         name=network.name,
         legendgroup=network.name,
         line={
-            "color": colour(network, settings),
+            "color": network_colour(network, settings),
             "width": 2.5,
             "dash": "solid" if network.depth == settings.deep else "dash",
         },

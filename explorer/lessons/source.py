@@ -52,7 +52,7 @@ class SourceLine(NamedTuple):
 
 
 @lru_cache(maxsize=len(MODULES))
-def text(module: str) -> str:
+def module_source(module: str) -> str:
     """A module's source as it is on disk."""
     return Path(inspect.getfile(importlib.import_module(module))).read_text(encoding="utf-8")
 
@@ -76,7 +76,7 @@ def definitions(module: str) -> Mapping[str, ast.AST]:
                 found[f"{prefix}.{node.target.id}"] = node
 
     with _PARSING:
-        tree = ast.parse(text(module))
+        tree = ast.parse(module_source(module))
     visit(tree.body, module)
     return found
 
@@ -125,25 +125,20 @@ def snippet(anchor: str) -> Snippet:
         LookupError: where the source has nothing of that name.
     """
     module, node = definition(anchor)
-    everything = text(module).splitlines()
+    everything = module_source(module).splitlines()
     first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
     while everything[first - 2].startswith(" " * node.col_offset + "#"):
         first -= 1
     return Snippet(anchor, module, first, tuple(everything[first - 1 : node.end_lineno]))
 
 
-def enclosing(line: SourceLine) -> str:
+def enclosing_definition(line: SourceLine) -> str:
     """The anchor of the innermost function or class that a line is in; empty at a module's own level."""
     found = ""
     for anchor, node in definitions(line.module).items():
         if node.lineno <= line.number <= (node.end_lineno or 0):  # type: ignore[attr-defined]
             found = anchor
     return found
-
-
-def code(line: SourceLine) -> str:
-    """A line without its indentation."""
-    return text(line.module).splitlines()[line.number - 1].strip()
 
 
 # -- from a layer to its lines and back ---------------------------------------------------
@@ -163,7 +158,7 @@ class LineTrace:
 
     def line_of(self, layer: str) -> SourceLine:
         """The line that says what this layer is: the innermost one outside the `HELPERS`."""
-        return next(line for line in self.construction_lines[layer] if enclosing(line) not in HELPERS)
+        return next(line for line in self.construction_lines[layer] if enclosing_definition(line) not in HELPERS)
 
     @cached_property
     def layers_of(self) -> Mapping[SourceLine, tuple[str, ...]]:
@@ -343,10 +338,10 @@ class _Run:
 @lru_cache(maxsize=len(MODULES))
 def highlighted(module: str) -> tuple[str, ...]:
     """A module's lines as HTML, their words marked k (keyword), d (defined name), s (string), c (comment), n (number)."""
-    lines = text(module).splitlines()
+    lines = module_source(module).splitlines()
     marks: dict[int, list[tuple[int, int, str]]] = {}
     before = ""
-    for token in tokenize.generate_tokens(io.StringIO(text(module)).readline):
+    for token in tokenize.generate_tokens(io.StringIO(module_source(module)).readline):
         kind = {tokenize.STRING: "s", tokenize.COMMENT: "c", tokenize.NUMBER: "n"}.get(token.type, "")
         if token.type == tokenize.NAME:
             kind = "d" if before in ("def", "class") else "k" if keyword.iskeyword(token.string) else ""

@@ -52,7 +52,7 @@ def card(number: int, claim: Claim) -> Finding | None:
         finding = None
         try:
             finding = cached_finding(claim.key)
-            evidence(finding)
+            evidence_list(finding)
         except ExplainedError as error:
             st.error(session.escape_markdown(str(error)), icon=":material/error:")
         with st.container(horizontal=True, gap="small"):
@@ -62,7 +62,7 @@ def card(number: int, claim: Claim) -> Finding | None:
     return finding
 
 
-def evidence(finding: Finding) -> None:
+def evidence_list(finding: Finding) -> None:
     """The verdict, the numbers, and what they say."""
     st.markdown(f":{BADGES[finding.verdict]} {finding.condition}".strip())
     items = "".join(

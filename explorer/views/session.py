@@ -74,7 +74,7 @@ class SessionState:
     selected_upload: str = ""
     """The digest of the upload that is run first."""
     checkpoint: UploadedCheckpoint | None = None
-    """The checkpoint that was uploaded: `checkpoint.held`."""
+    """The checkpoint that was uploaded: `checkpoint.uploaded_checkpoint`."""
     checkpoint_problem: str = ""
     """Why the last file for one could not be opened, in a sentence."""
     checkpoint_widget: int = 0

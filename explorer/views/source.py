@@ -37,12 +37,12 @@ def cached_note_texts(config: ResNetConfig, image_size: tuple[int, int]) -> tupl
 
 def annotated_source(trace: Trace, layer: Layer) -> None:
     """Contents and symbols, then every idea in reading order; `layer` is the selected one."""
-    lines = cached_line_trace(trace.config, short_key(tuple(map(source.text, source.MODULES))), trace)
+    lines = cached_line_trace(trace.config, short_key(tuple(map(source.module_source, source.MODULES))), trace)
     own = layer_note(lines, layer)
     arrived = follow_selection(layer, lines)
     wanted = linked_note(arrived)
     st.html(STYLE)
-    selected_card(trace, lines, layer, own)
+    selected_card(lines, layer, own)
     left, right = st.columns(2, gap="medium")
     with left:
         contents()
@@ -105,7 +105,7 @@ def scroll_to(note: Note) -> None:
 # -- above the notes ----------------------------------------------------------------------
 
 
-def selected_card(trace: Trace, lines: LineTrace, layer: Layer, note: Note) -> None:
+def selected_card(lines: LineTrace, layer: Layer, note: Note) -> None:
     """From the selected layer to its line, and to the lines that called it."""
     line = lines.line_of(layer.name)
     with st.container(border=True, key="selected layer"):
@@ -114,10 +114,10 @@ def selected_card(trace: Trace, lines: LineTrace, layer: Layer, note: Note) -> N
             f"**Selected:** `{layer.name}`, {layer.label}. Line {line.number} of `{path}.py` made it: see "
             f"[{note.title}](#{note.key})."
         )
-        calls = reversed([line for line in lines.construction_lines[layer.name] if source.enclosing(line)])
+        calls = reversed([line for line in lines.construction_lines[layer.name] if source.enclosing_definition(line)])
         st.caption(
             "Call stack: "
-            + " → ".join(f"`{source.enclosing(call).split('.', 2)[2]}` line {call.number}" for call in calls)
+            + " → ".join(f"`{source.enclosing_definition(call).split('.', 2)[2]}` line {call.number}" for call in calls)
         )
         st.page_link(
             ARCHITECTURE.file,

@@ -15,7 +15,7 @@ from ...inference.attribution import Attribution
 from ...inference.limits import check_gradients
 from .. import session
 from ..cached import Key, cached_result, may_compute, shared
-from ..components import contacts, downloads, tiles
+from ..components import contact_sheet, downloads, tiles
 from .running import Run, chosen_channel
 
 AT_ONCE_MACS = 3e9
@@ -178,7 +178,7 @@ def weights_panel(result: Run) -> None:
         with st.container(height=420 if count > 48 else "content", border=False):
             labels = {str(index): str(index) for index in range(count)}
             selected = str(chosen_channel(result.channels(name))) if result.layer.name == name else ""
-            tiles(contacts([np.asarray(image) for image in images]), labels, selected, "kernel tiles", select)
+            tiles(contact_sheet([np.asarray(image) for image in images]), labels, selected, "kernel tiles", select)
         kind = "in colour" if channels == 3 else "grey" if channels == 1 else f"the mean of {channels} channels"
         st.caption(
             f"{count} kernels of {size}×{size}, {kind}, on one scale; middle grey is zero. A click selects its channel."

@@ -21,7 +21,7 @@ from ...sharing.scheduler import PAGES
 from ...sharing.store import RESULTS, FileDigest
 from .. import session
 from ..cached import shared
-from ..components import Contacts, contacts, tiles
+from ..components import ContactSheet, contact_sheet, tiles
 from ..uploads import SourceUploads, Upload
 
 Value = TypeVar("Value")
@@ -76,9 +76,9 @@ def cached_preview(image: str, _chosen: ChosenImage) -> np.ndarray:
 
 
 @shared()
-def cached_sample_tiles() -> Contacts:
+def cached_sample_tiles() -> ContactSheet:
     """Every shipped sample as a small square."""
-    return contacts([sample_tile(sample) for sample in samples()])
+    return contact_sheet([sample_tile(sample) for sample in samples()])
 
 
 def sample_tile(sample: Sample) -> np.ndarray:
@@ -230,7 +230,7 @@ def chosen_first(images: Sequence[Upload]) -> list[ChosenImage]:
     labels: dict[str, str] = {one.digest: one.name for one in images}
     current = session.held().selected_upload
     current = current if current in labels else images[0].digest
-    tiles(contacts([one.tile for one in images]), labels, current, "uploads", choose)
+    tiles(contact_sheet([one.tile for one in images]), labels, current, "uploads", choose)
     return sorted(chosen, key=lambda image: image.digest != current)
 
 

@@ -55,7 +55,7 @@ def measured_on_click(
     return again[1:] if again and fresh else None
 
 
-def stamp(where: Device, when: datetime, rounds: str = "") -> str:
+def measurement_stamp(where: Device, when: datetime, rounds: str = "") -> str:
     return (
         f"Measured on this server, {where.name}, at {when:%H:%M:%S} UTC{rounds}. Whatever else the server does "
         "at the time slows it, so measure again before you trust a small difference."
@@ -119,7 +119,7 @@ def show_effects(result: Run) -> None:
     st.dataframe(effect_frame(effects), hide_index=True, key="effect table")
     st.caption(
         f"The median time of a pass at {result.size} pixels; that of a pass in fp32 with channels first, run in turn with "
-        "it; their ratio; the largest change of any class probability. " + stamp(device(), when)
+        "it; their ratio; the largest change of any class probability. " + measurement_stamp(device(), when)
     )
     half = effects[-1]
     if half.device.torch == "cpu" and half.ratio > 1:
@@ -192,7 +192,7 @@ def show_layers(result: Run) -> None:
         f"{result.size} pixels takes {times.whole * 1000:,.1f} ms; the layers sum to {sum(times.layers.values()) * 1000:,.1f} ms. The roof: "
         f"{roof.flops / 1e9:,.0f} GFLOP/s by the faster of a matrix product and a convolution, "
         f"{roof.bandwidth / 1e9:,.0f} GB/s by a copy, both in {how.form}. "
-        + stamp(
+        + measurement_stamp(
             how, when, f", medians of {times.rounds} passes" if times.rounds > 1 else ", one pass after two to warm up"
         )
     )

@@ -30,7 +30,7 @@ from ...link import natural_size
 from ...sharing.tidying import LARGE_BYTES, tidy
 from .. import session
 from ..cached import Key, cached_trace, form, model, shared
-from ..components import contacts, downloads, tiles
+from ..components import contact_sheet, downloads, tiles
 from ..network import selected_layer
 from ..weights import loaded
 from . import checkpoint
@@ -51,7 +51,7 @@ def choose_weights(config: ResNetConfig, image_size: tuple[int, int]) -> Weights
     offered = (*published, *checkpoint.uploaded_weights(config, image_size), untrained)
     choices = {weights.key: weights for weights in offered}
     if asked == "upload" and asked not in choices:
-        if checkpoint.held() is None:
+        if checkpoint.uploaded_checkpoint() is None:
             st.warning("A checkpoint stays with the person who uploaded it, so this link does not bring its weights.")
     elif asked and asked not in choices:
         fitting = ", ".join(choices)
@@ -414,7 +414,7 @@ def channel_grid(result: Run, maps: np.ndarray, name: str) -> int:
     with st.container(height=430 if len(shown) > CHANNELS[0] else "content", border=False):
         labels = {str(channel): str(channel) for channel in shown}
         images = rasters.channel_tiles(maps, shown)
-        tiles(contacts(images), labels, str(selected), "channel tiles", select)
+        tiles(contact_sheet(images), labels, str(selected), "channel tiles", select)
     st.caption(
         f"{len(shown)} of {len(order)} channels, the largest mean magnitude first; each in its own range, dark to bright."
     )

@@ -17,7 +17,7 @@ from ...inference import predict
 from ...inference.samples import samples
 from .. import session
 from ..cached import Key, shared, stoppable
-from ..components import contacts, downloads, tiles
+from ..components import contact_sheet, downloads, tiles
 from .images import ChosenImage, from_sample
 from .running import Run, chosen_channel
 
@@ -109,7 +109,7 @@ def predictions(result: Run, runs: list[Run]) -> None:
             ((best, probability),) = run.prediction.top(1)
             labels[run.image.digest] = f"{names[best]} {probability:.0%}" if run.prediction.finite else "overflowed"
         images = [cached_tile(run.key, run) for run in runs]
-        tiles(contacts(images), labels, result.image.digest, "several", choose)
+        tiles(contact_sheet(images), labels, result.image.digest, "several", choose)
         height, width = result.weights.data.preprocessing.size
         downloads(
             "predictions",
@@ -133,7 +133,7 @@ def one_channel(result: Run, runs: list[Run], maps: list[Channel], layer: str, c
         labels = {
             run.image.digest: f"mean {one.mean:.2g}".replace("-", "−") for run, one in zip(runs, maps, strict=True)
         }
-        tiles(contacts(images), labels, result.image.digest, "across tiles", lambda _: None)
+        tiles(contact_sheet(images), labels, result.image.digest, "across tiles", lambda _: None)
         st.caption(
             f"All on one scale, {low:.2g} to {high:.2g}. The layer is chosen in the drawing, the channel among the activations."
         )
