@@ -87,7 +87,7 @@ def degradation(
     print(f"{len(starts)} seeds, written to {path}")
 
 
-def watch(taken: Iterable[tuple[Settings, Step]], total: int) -> None:
+def watch(steps: Iterable[tuple[Settings, Step]], total: int) -> None:
     """Take all steps, with how far they are on standard error where that is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -96,6 +96,6 @@ def watch(taken: Iterable[tuple[Settings, Step]], total: int) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("steps", total=total)
-        for settings, step in taken:
+        for settings, step in steps:
             name = f"{settings.networks[step.network].name}, seed {settings.seed}"
             progress.update(task, advance=1, description=name)

@@ -78,9 +78,9 @@ def columns(traces: Sequence[Trace]) -> list[AlignedColumn]:
     return [AlignedColumn(next(part.identifier for part in row if part), group, row) for group, row in rows]
 
 
-def column_runs(everything: list[AlignedColumn], at: str, unfolded: frozenset[str]) -> list[list[AlignedColumn]]:
+def column_runs(places: list[AlignedColumn], at: str, unfolded: frozenset[str]) -> list[list[AlignedColumn]]:
     """Columns to draw; in long stages places that are alike in every network are one, behind the first of them."""
-    sizes = Counter(column.group for column in everything)
+    sizes = Counter(column.group for column in places)
 
     def look(column: AlignedColumn) -> object:
         folds = sizes[column.group] > UNFOLDED and column.group.startswith("stage") and column.group not in unfolded
@@ -91,7 +91,7 @@ def column_runs(everything: list[AlignedColumn], at: str, unfolded: frozenset[st
         )
 
     result = []
-    for _, run in groupby(everything, look):
+    for _, run in groupby(places, look):
         first, *rest = run
         result += [[first], rest] if len(rest) > 1 else [[column] for column in (first, *rest)]
     return result

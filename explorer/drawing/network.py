@@ -33,13 +33,11 @@ class Fold(NamedTuple):
     blocks: tuple[Part, ...]
 
 
-def folded(
-    everything: tuple[Part, ...], at: str, unfolded: frozenset[str], off: Collection[str] = ()
-) -> list[Part | Fold]:
+def folded(parts: tuple[Part, ...], at: str, unfolded: frozenset[str], off: Collection[str] = ()) -> list[Part | Fold]:
     """Long stages shortened: first two blocks, the selected one, those that are off and the last stay."""
     shown: list[Part | Fold] = []
-    for group in dict.fromkeys(part.group for part in everything):
-        members = [part for part in everything if part.group == group]
+    for group in dict.fromkeys(part.group for part in parts):
+        members = [part for part in parts if part.group == group]
         if len(members) <= UNFOLDED or group in unfolded or not group.startswith("stage"):
             shown.extend(members)
             continue

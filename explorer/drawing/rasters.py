@@ -62,16 +62,16 @@ def enlarged(picture: np.ndarray, side: int) -> Image.Image:
     return Image.fromarray(picture).resize((side, max(1, round(side * height / width))), Image.Resampling.NEAREST)
 
 
-def as_rgb(seen: np.ndarray) -> np.ndarray:
+def as_rgb(image: np.ndarray) -> np.ndarray:
     """The bytes H×W×C that a network saw as H×W×3: its colours, or its first channel in grey."""
-    return seen if seen.shape[2] == 3 else seen[:, :, :1].repeat(3, 2)
+    return image if image.shape[2] == 3 else image[:, :, :1].repeat(3, 2)
 
 
-def displayed_pixels(seen: np.ndarray, most: int) -> np.ndarray:
+def displayed_pixels(image: np.ndarray, most: int) -> np.ndarray:
     """The bytes H×W×C that a network saw as a page shows them, in colours or its first channel as H×W: a small picture
     with hard pixels, up to 224 a side, and a large one reduced by a whole number to at most `most`.
     """
-    pixels = seen if seen.shape[2] == 3 else seen[:, :, 0]
+    pixels = image if image.shape[2] == 3 else image[:, :, 0]
     longest = max(pixels.shape[:2])
     if longest > most:
         return np.asarray(Image.fromarray(pixels).reduce(math.ceil(longest / most)))
@@ -88,13 +88,13 @@ def units_on_image(cells: np.ndarray, field: Field, size: tuple[int, int], sampl
     return cells[rows][:, columns]
 
 
-def overlay(channel: np.ndarray, seen: np.ndarray, blend: float, field: Field, side: int = 448) -> Image.Image:
+def overlay(channel: np.ndarray, input_image: np.ndarray, blend: float, field: Field, side: int = 448) -> Image.Image:
     """One H×W map of a layer that sees `field`, over the picture the network saw (H×W×C bytes), which is enlarged to
     be `side` pixels wide; 1 hides the picture.
     """
-    below = Image.fromarray(as_rgb(seen))
+    below = Image.fromarray(as_rgb(input_image))
     below = below.resize((side, max(1, round(side * below.height / below.width))), Image.Resampling.BICUBIC)
-    height, width = seen.shape[:2]
+    height, width = input_image.shape[:2]
     above = units_on_image(viridis(channel), field, (height, width), (below.height, below.width))
     return Image.blend(below, Image.fromarray(above), blend)
 

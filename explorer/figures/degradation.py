@@ -77,10 +77,10 @@ def thinned(count: int) -> np.ndarray:
     return np.arange(count - 1, -1, -max(1, -(-count // POINTS)))[::-1]
 
 
-def _line(figure: go.Figure, kept: np.ndarray, losses: np.ndarray, network: Network, settings: Settings) -> None:
+def _line(figure: go.Figure, indices: np.ndarray, losses: np.ndarray, network: Network, settings: Settings) -> None:
     figure.add_scatter(
-        x=kept + 1,
-        y=losses[kept],
+        x=indices + 1,
+        y=losses[indices],
         mode="lines",
         name=network.name,
         legendgroup=network.name,

@@ -94,14 +94,14 @@ def headers(page: str) -> list[tuple[bytes, bytes]]:
 
 
 class Guard:
-    """The app `inside`, and what is kept from it.
+    """Streamlit's `app`, and what is kept from it.
 
     `requests` bounds what is answered at once, `sessions` and `uploads` what their names say.
     """
 
-    def __init__(self, inside: ASGIApp):
+    def __init__(self, app: ASGIApp):
         patches.install()
-        self.inside = inside
+        self.app = app
         self.headers = headers(Path(file_util.get_static_dir(), "index.html").read_text(encoding="utf-8"))
         most_sessions, most_requests = session_and_request_limits()
         self.requests = asyncio.Semaphore(most_requests)
@@ -115,7 +115,7 @@ class Guard:
             await self.connection(scope, receive, send)
         else:
             asyncio.get_running_loop().set_exception_handler(rate_limited_error_handler())
-            await self.inside(scope, receive, send)
+            await self.app(scope, receive, send)
 
     async def request(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or say in a sentence why not."""
@@ -153,7 +153,7 @@ class Guard:
         if b"text/html" in given.get(b"accept", b"") and not self.sessions.room():
             raise HTTPException(503, "So many people are here that there is no room; try again in a minute.")
         if scope["method"] == "PUT" and route.startswith("upload_file/"):
-            await self.uploads.let_in(self.inside, scope, content_length(given), receive, send)
+            await self.uploads.let_in(self.app, scope, content_length(given), receive, send)
             return
         try:
             async with asyncio.timeout(MAX_WAIT_SECONDS):
@@ -165,7 +165,7 @@ class Guard:
         place.callback(self.requests.release)
         with suppress(TimeoutError):  # who reads so slowly gets no more
             async with asyncio.timeout(MAX_ANSWER_SECONDS):
-                await self.inside(scope, receive, send)
+                await self.app(scope, receive, send)
 
     async def connection(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one browser talk to Streamlit, where there is room for it or for the session that it comes back to."""
@@ -175,7 +175,7 @@ class Guard:
         line = Connection(receive, send, self.sessions.reconnected)
         self.sessions.open += 1
         try:
-            await self.inside(scope, line.receive, line.send)
+            await self.app(scope, line.receive, line.send)
         finally:
             self.sessions.open -= 1
             if line.session:

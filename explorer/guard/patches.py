@@ -56,11 +56,11 @@ def read_or_default(states: WStates, widget: str) -> Any:
 _run, _look = ScriptRunner._run_script, ScriptRunner._maybe_handle_execution_control_request
 
 
-def run_in_turn(runner: ScriptRunner, asked: RerunData) -> None:
+def run_in_turn(runner: ScriptRunner, request: RerunData) -> None:
     """Draw a page, or a part of it, when the scheduler says so."""
     PAGES.throttle(runner._session_id)
     with PAGES.place(runner._session_id):
-        _run(runner, asked)
+        _run(runner, request)
 
 
 def handle_requests_and_yield(runner: ScriptRunner) -> None:

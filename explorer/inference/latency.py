@@ -76,7 +76,7 @@ class Latency(NamedTuple):
     """Median seconds over `rounds`: of each leaf module, in order of execution, and of a whole pass without hooks."""
 
     layers: dict[str, float]
-    whole: float
+    whole_pass: float
     rounds: int
 
 
@@ -122,7 +122,7 @@ def latency(
     return Latency({name: median(times[name] for times in layers) for name in layers[0]}, median(whole), rounds)
 
 
-def layer_seconds(model: ResNet, given: Tensor, device: Device) -> dict[str, float]:
+def layer_seconds(model: ResNet, inputs: Tensor, device: Device) -> dict[str, float]:
     """The seconds of each leaf module in the second of two passes, by the marks of a hook before it and one after."""
     mark, between = clock(device)
     starts: dict[str, Any] = {}
@@ -135,7 +135,7 @@ def layer_seconds(model: ResNet, given: Tensor, device: Device) -> dict[str, flo
             hooks.callback(after.remove)
         for _ in range(2):  # the second pass writes over the first, which woke the device and the processor's threads
             synchronise(device)
-            model(given)
+            model(inputs)
         synchronise(device)
     return {name: between(starts[name], end) for name, end in ends.items()}
 

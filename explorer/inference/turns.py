@@ -71,11 +71,11 @@ class Turn:
     Hooks belong to a model that several people share, and the memory for one pass is what the limits allow. What takes
     long takes a turn for each of its steps, so that others' passes come in between. With a `model`, its convolutions
     look at the time and memory that the turn has taken. Where memory runs out all the same, what the pass held is let
-    go. `what` and `where` are the words for that.
+    go. `subject` and `device_name` are the words for that.
     """
 
-    what: str = "What was asked for"
-    where: str = "this server"
+    subject: str = "What was asked for"
+    device_name: str = "this server"
     model: nn.Module | None = None
 
     def run(self, function: Callable[[], Value]) -> Value:
@@ -97,7 +97,7 @@ class Turn:
         if torch.get_num_threads() != number:
             threads(number)
         try:
-            with watching_convolutions(Watch(self.what), self.model) if self.model else nullcontext():
+            with watching_convolutions(Watch(self.subject), self.model) if self.model else nullcontext():
                 return function()
         except RuntimeError as error:
             if not is_out_of_memory(error):
@@ -107,7 +107,9 @@ class Turn:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
                 instead += ", and the CPU has memory of its own"
-            raise OutOfMemoryError(f"{self.what} needs more memory than {self.where} has free; {instead}.") from None
+            raise OutOfMemoryError(
+                f"{self.subject} needs more memory than {self.device_name} has free; {instead}."
+            ) from None
 
 
 ONE_AT_A_TIME = Turn()
@@ -163,8 +165,8 @@ class Watch:
     The estimates are for kernels that are known; this is for the others.
     """
 
-    def __init__(self, what: str):
-        self.what, self.before = what, resident_bytes() - held_bytes()
+    def __init__(self, subject: str):
+        self.subject, self.before = subject, resident_bytes() - held_bytes()
         self.start = self.last = time.thread_time()
 
     def look(self) -> None:
@@ -180,7 +182,7 @@ class Watch:
         for taken, limit, unit in ((took, MAX_SECONDS, "s"), (growth / 2**30, MAX_GROWTH_BYTES / 2**30, "GiB")):
             if taken > limit:
                 raise TooLargeError(
-                    f"{self.what} was stopped when it had taken {taken:,.1f} {unit}: the limit is {limit:,.1f} {unit}. "
+                    f"{self.subject} was stopped when it had taken {taken:,.1f} {unit}: the limit is {limit:,.1f} {unit}. "
                     "A smaller image works, or a smaller network."
                 )
 

@@ -17,23 +17,23 @@ ATOMS = (str, int, bool, float, type(None))
 
 
 @cache
-def immutable(kind: Any, around: frozenset[Any] = frozenset()) -> bool:
+def immutable(kind: Any, enclosing: frozenset[Any] = frozenset()) -> bool:
     """Whether what is annotated so, a frozen dataclass or named tuple throughout, holds nothing that could be changed.
 
-    `around` are the kinds that it is a part of, which may hold their own kind again.
+    `enclosing` are the kinds that it is a part of, which may hold their own kind again.
     """
-    if kind in ATOMS or kind in around or get_origin(kind) is Literal:
+    if kind in ATOMS or kind in enclosing or get_origin(kind) is Literal:
         return True
     if isinstance(kind, EnumType):
         return True
     if get_origin(kind) in (tuple, Union, UnionType):
-        return all(immutable(part, around) for part in get_args(kind) if part is not Ellipsis)
+        return all(immutable(part, enclosing) for part in get_args(kind) if part is not Ellipsis)
     if is_dataclass(kind) and isinstance(kind, type):
         promised = kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
     else:
         promised = isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields")
     with suppress(NameError):  # annotated with what is imported for the type checker only
-        return promised and all(immutable(part, around | {kind}) for part in get_type_hints(kind).values())
+        return promised and all(immutable(part, enclosing | {kind}) for part in get_type_hints(kind).values())
     return False
 
 

@@ -35,7 +35,7 @@ class Place:
     thread looked last at who waits."""
 
     user: str
-    given: threading.Event = field(default_factory=threading.Event)
+    granted: threading.Event = field(default_factory=threading.Event)
     start: float = 0.0
     since: float = 0.0
     looked: float = 0.0
@@ -120,12 +120,12 @@ class FairShare:
             self._waiting.append(place)
             self._fill()
         try:
-            while not place.given.wait(waiting and POLL_SECONDS):
+            while not place.granted.wait(waiting and POLL_SECONDS):
                 if waiting:
                     waiting()
         except BaseException:
             with self._lock:
-                if place.given.is_set():
+                if place.granted.is_set():
                     self._free += 1
                 else:
                     self._waiting.remove(place)
@@ -152,7 +152,7 @@ class FairShare:
             first = min(self._waiting, key=lambda one: self._rank(one.user, now))  # of equals, who came first
             self._waiting.remove(first)
             self._free -= 1
-            first.given.set()
+            first.granted.set()
 
     def _lately(self, user: str, now: float) -> float:
         """The seconds that somebody has taken, less what is forgotten by now."""

@@ -66,10 +66,10 @@ def parse_detail(text: str, networks: int) -> DetailSettings:
     Raises:
         ConfigError: for another text, or a pair that is not there.
     """
-    shown = DetailSettings.from_text(text)
-    if shown.pair >= networks:
+    detail = DetailSettings.from_text(text)
+    if detail.pair >= networks:
         raise ConfigError("shown", text, f"a network from 1 to {networks - 1}")
-    return shown
+    return detail
 
 
 def link_detail(networks: int) -> DetailSettings:
@@ -82,14 +82,14 @@ def link_detail(networks: int) -> DetailSettings:
         return DetailSettings()
 
 
-def change(shown: DetailSettings, **changes: Any) -> None:
-    settings.choose(replace(shown, **changes))
+def change(detail: DetailSettings, **changes: Any) -> None:
+    settings.choose(replace(detail, **changes))
 
 
 def set_others(others: Sequence[ResNetConfig]) -> None:
     """Other networks beside the first; the usual pair of them is shown."""
-    shown = settings.chosen(DetailSettings)
-    session.choose(others=tuple(others), shown=replace(shown, pair=DetailSettings.pair).to_text())
+    detail = settings.chosen(DetailSettings)
+    session.choose(others=tuple(others), shown=replace(detail, pair=DetailSettings.pair).to_text())
 
 
 # -- which networks -----------------------------------------------------------------------
@@ -310,9 +310,9 @@ def cached_comparison(a: ResNetConfig, b: ResNetConfig, image_size: tuple[int, i
     return comparison
 
 
-def choose_pair(traces: Sequence[Trace], names: Sequence[str], shown: DetailSettings) -> tuple[Comparison, list[str]]:
+def choose_pair(traces: Sequence[Trace], names: Sequence[str], detail: DetailSettings) -> tuple[Comparison, list[str]]:
     """The first network and one of the others, where there are several to choose from."""
-    number = shown.pair
+    number = detail.pair
     if len(traces) > 2:
         session.set_widget("pair", number)
         st.segmented_control(
@@ -321,7 +321,7 @@ def choose_pair(traces: Sequence[Trace], names: Sequence[str], shown: DetailSett
             key="pair",
             required=True,
             format_func=names.__getitem__,
-            on_change=lambda: change(shown, pair=st.session_state["pair"]),
+            on_change=lambda: change(detail, pair=st.session_state["pair"]),
         )
     found = cached_comparison(traces[0].config, traces[number].config, traces[0].image_size)
     return found, [names[0], names[number]]
@@ -361,11 +361,11 @@ def bill(comparison: Comparison, names: Sequence[str]) -> None:
         right.plotly_chart(bill_figure(comparison.bill, comparison.macs, "macs", "MACs"), key="bill macs")
 
 
-def layers(comparison: Comparison, names: Sequence[str], shown: DetailSettings) -> None:
+def layers(comparison: Comparison, names: Sequence[str], detail: DetailSettings) -> None:
     """The aligned layers of two networks with their differences."""
     differing = DetailSettings.options()["differing"]
-    settings.widget(differing, "only differing", shown.differing, lambda value: change(shown, differing=value))
-    rows = [row for row in comparison.rows if row.differs or not shown.differing]
+    settings.widget(differing, "only differing", detail.differing, lambda value: change(detail, differing=value))
+    rows = [row for row in comparison.rows if row.differs or not detail.differing]
     differ = sum(row.differs for row in comparison.rows)
     itself = sum(row.changed for row in comparison.rows)
     st.caption(
@@ -403,14 +403,14 @@ def layer_text(layer: Layer | None) -> str | None:
     return f"{layer.label} → {shape_text(layer.out_shape)}" if layer else None
 
 
-def by_stage(traces: Sequence[Trace], names: Sequence[str], shown: DetailSettings) -> None:
+def by_stage(traces: Sequence[Trace], names: Sequence[str], detail: DetailSettings) -> None:
     """A measure of every network stage by stage."""
-    session.set_widget("compared by", shown.measure)
+    session.set_widget("compared by", detail.measure)
     st.segmented_control(
         DetailSettings.options()["measure"].label,
         list(COMPARED),
         key="compared by",
         required=True,
-        on_change=lambda: change(shown, measure=st.session_state["compared by"]),
+        on_change=lambda: change(detail, measure=st.session_state["compared by"]),
     )
-    st.plotly_chart(stages_figure(traces, names, shown.measure), key="stages chart")
+    st.plotly_chart(stages_figure(traces, names, detail.measure), key="stages chart")

@@ -59,10 +59,10 @@ def plain_size(trace: Trace, layer: Layer) -> int | None:
     return twin.by_name.get(layer.name, twin.parts[layer.part][-1]).field.size
 
 
-def path_words(trace: Trace, found: Paths, plain: int | None, layer: Layer) -> str:
+def path_words(trace: Trace, path_sizes: Paths, plain: int | None, layer: Layer) -> str:
     if trace.config.shortcut == "none":
-        return f"A plain network has one path. To {layer.name} it sees {found.sizes[-1]:,} px a side, whatever else is learned."
-    total, blocks = found.total, found.total.bit_length() - 1
+        return f"A plain network has one path. To {layer.name} it sees {path_sizes.sizes[-1]:,} px a side, whatever else is learned."
+    total, blocks = path_sizes.total, path_sizes.total.bit_length() - 1
     if total == 1:
         return f"No addition comes before {layer.name}: one path leads there."
     words = (
@@ -71,8 +71,8 @@ def path_words(trace: Trace, found: Paths, plain: int | None, layer: Layer) -> s
         else units.count_text(total)
     )
     words += f" = {total:,} paths" if 1 < blocks < 60 else " paths"
-    words += f", counted exactly: from {found.sizes[0]:,} to {found.sizes[-1]:,} px a side, {found.mean:,.1f} px in the mean."
+    words += f", counted exactly: from {path_sizes.sizes[0]:,} to {path_sizes.sizes[-1]:,} px a side, {path_sizes.mean:,.1f} px in the mean."
     if plain is not None:
-        rare = units.count_text(total // found.counts[-1])
+        rare = units.count_text(total // path_sizes.counts[-1])
         words += f" The plain network's only path sees {plain:,} px; here one path in {rare} sees as much."
     return words

@@ -54,8 +54,8 @@ def panel(trace: Trace) -> None:
     with right, st.container(border=True, key="training settings"):
         controls()
     with left:
-        asked = settings.chosen(Settings)
-        live_run(asked)
+        chosen = settings.chosen(Settings)
+        live_run(chosen)
         shipped_card(shipped_runs())
 
 
@@ -102,45 +102,45 @@ def is_active(status: Status | None) -> bool:
     return status is not None and status.state in (WAITING, RUNNING)
 
 
-def live_run(asked: Settings) -> None:
+def live_run(chosen: Settings) -> None:
     """The run of these settings; while it goes on the card draws itself anew, and so stays in the queue."""
-    status = QUEUE.look(asked, visitor())
+    status = QUEUE.look(chosen, visitor())
     polling = is_active(status)
     # Many who watch ask less often, so that they cost the server no more than a few.
     every = min(5.0, max(POLL, 0.1 * status.others)) if status and polling else None
-    st.fragment(run_card, run_every=every)(asked, polling)
+    st.fragment(run_card, run_every=every)(chosen, polling)
 
 
-def run_card(asked: Settings, polling: bool) -> None:
-    status = QUEUE.look(asked, visitor())
+def run_card(chosen: Settings, polling: bool) -> None:
+    status = QUEUE.look(chosen, visitor())
     if is_active(status) != polling:
         st.rerun()
     with st.container(border=True, key="training run"):
         head, button = st.columns([4, 1], vertical_alignment="center")
         with button:
-            run_button(asked, status)
+            run_button(chosen, status)
         with head:
-            run_progress(asked, status)
+            run_progress(chosen, status)
         if status is None or not status.items:
             return
-        run = collect_run(asked, status.items)
-        what = f"Training loss, {asked.steps} steps, seed {asked.seed}"
+        run = collect_run(chosen, status.items)
+        what = f"Training loss, {chosen.steps} steps, seed {chosen.seed}"
         st.plotly_chart(run_figure(run, what), key="training chart")
         if run.complete:
             results([run])
-            name = f"degradation_{asked.to_text() or 'default'}.json"
+            name = f"degradation_{chosen.to_text() or 'default'}.json"
             words = "The settings and the loss of every step."
             download("JSON", lambda: to_json([run]).encode(), name, "application/json", words)
 
 
-def run_button(asked: Settings, status: Status | None) -> None:
+def run_button(chosen: Settings, status: Status | None) -> None:
     """The one button that this state of the run has."""
 
     def start() -> None:
-        QUEUE.start(asked, visitor(), lambda: WORKER.run(train, asked))
+        QUEUE.start(chosen, visitor(), lambda: WORKER.run(train, chosen))
 
     def stop() -> None:
-        QUEUE.stop(asked, visitor())
+        QUEUE.stop(chosen, visitor())
 
     shared: dict[str, Any] = {"width": "stretch", "key": "training action"}
     if status is None or status.state == FAILED:
@@ -158,7 +158,7 @@ def run_button(asked: Settings, status: Status | None) -> None:
         )
 
 
-def run_progress(asked: Settings, status: Status | None) -> None:
+def run_progress(chosen: Settings, status: Status | None) -> None:
     """One line on the state of the run, and a bar while there is something left of it."""
     if status is None:
         busy = (
@@ -166,10 +166,10 @@ def run_progress(asked: Settings, status: Status | None) -> None:
             if QUEUE.current()
             else ""
         )
-        st.markdown(f"**Train them here.** {effort_text(asked)}{busy}")
+        st.markdown(f"**Train them here.** {effort_text(chosen)}{busy}")
         return
-    run = collect_run(asked, status.items)
-    share = run.done / asked.total
+    run = collect_run(chosen, status.items)
+    share = run.done / chosen.total
     if status.state == RUNNING:
         left = "" if run.seconds_left is None else f" · {duration(run.seconds_left)} left"
         again = f"Repeating {status.repeats_left:,} steps, then " if status.repeats_left else ""
@@ -185,16 +185,16 @@ def run_progress(asked: Settings, status: Status | None) -> None:
         st.markdown(f"**Trained here** in {duration(run.seconds)}, one network after the other on one thread.")
 
 
-def effort_text(asked: Settings) -> str:
+def effort_text(chosen: Settings) -> str:
     """What a run takes, by the pace of the runs that ship."""
-    names = [network.name for network in asked.networks]
+    names = [network.name for network in chosen.networks]
     return (
-        f"{', '.join(names[:-1])} and {names[-1]}, {asked.steps} steps each{duration_estimate(asked)}. It goes on while you visit other "
+        f"{', '.join(names[:-1])} and {names[-1]}, {chosen.steps} steps each{duration_estimate(chosen)}. It goes on while you visit other "
         "pages, and can be stopped and resumed."
     )
 
 
-def duration_estimate(asked: Settings) -> str:
+def duration_estimate(chosen: Settings) -> str:
     """How long a run takes where the runs that ship tell."""
     try:
         by_step = [run for runs in shipped_runs().groups.values() for run in runs]
@@ -202,8 +202,8 @@ def duration_estimate(asked: Settings) -> str:
         return ""
     done = sum(run.settings.steps * sum(n.depth for n in run.settings.networks) for run in by_step)
     each = sum(run.seconds for run in by_step) / done
-    seconds = each * asked.steps * sum(network.depth for network in asked.networks)
-    wider = "" if asked.width <= Settings().width else ", and more for the greater width"
+    seconds = each * chosen.steps * sum(network.depth for network in chosen.networks)
+    wider = "" if chosen.width <= Settings().width else ", and more for the greater width"
     return f": about {duration(seconds)} at the pace of the runs below{wider}"
 
 

@@ -71,10 +71,10 @@ def link_append(config: ResNetConfig) -> AppendSettings:
         return instead
 
 
-def choose_append(config: ResNetConfig, now: AppendSettings) -> None:
+def choose_append(config: ResNetConfig, settings: AppendSettings) -> None:
     """After which stage, and how many."""
-    session.set_widget("append stage", now.stage)
-    session.set_widget("append blocks", now.blocks)
+    session.set_widget("append stage", settings.stage)
+    session.set_widget("append blocks", settings.blocks)
     stage, blocks = AppendSettings.options().values()
 
     def moved() -> None:

@@ -99,13 +99,13 @@ def ablations_on_image(result: Run) -> Series | None:
 
 
 def ablations_in_turn(
-    key: Hashable, weights: Weights, how: Device, inputs: Callable[[], Tensor], labels: list[int]
+    key: Hashable, weights: Weights, on_device: Device, inputs: Callable[[], Tensor], labels: list[int]
 ) -> tuple[Ablation, ...]:
     off = parts.switchable_blocks(weights.config)
 
     def compute(move: Callable[[float], None]) -> tuple[Ablation, ...]:
         found = []
-        for ablation in ablations(loaded(weights, how), inputs(), labels, off, how):
+        for ablation in ablations(loaded(weights, on_device), inputs(), labels, off, on_device):
             found.append(ablation)
             # Early blocks have more of the network behind them, and so take longer.
             left = 1 - len(found) / (len(off) + 1)

@@ -217,11 +217,14 @@ def checkpoint_summary(checkpoint: UploadedCheckpoint, weights: Weights) -> None
         st.caption(assumptions_text(weights))
 
 
-def list_mismatches(found: list[Mismatch]) -> None:
+def list_mismatches(differences: list[Mismatch]) -> None:
     """By name and both shapes."""
-    count = "one tensor differs" if len(found) == 1 else f"{len(found)} tensors differ"
+    count = "one tensor differs" if len(differences) == 1 else f"{len(differences)} tensors differ"
     st.warning(f"Its weights do not fit this network: {count}.")
-    rows = [{"Tensor": one.name, "Network": shape_words(one.expected), "File": shape_words(one.found)} for one in found]
+    rows = [
+        {"Tensor": one.name, "Network": shape_words(one.expected), "File": shape_words(one.found)}
+        for one in differences
+    ]
     st.dataframe(rows, hide_index=True, key="mismatches", width="stretch", height="auto" if len(rows) < 6 else 240)
 
 

@@ -55,9 +55,9 @@ def measured_on_click(
     return again[1:] if again and fresh else None
 
 
-def measurement_stamp(where: Device, when: datetime, rounds: str = "") -> str:
+def measurement_stamp(on_device: Device, when: datetime, rounds: str = "") -> str:
     return (
-        f"Measured on this server, {where.name}, at {when:%H:%M:%S} UTC{rounds}. Whatever else the server does "
+        f"Measured on this server, {on_device.name}, at {when:%H:%M:%S} UTC{rounds}. Whatever else the server does "
         "at the time slows it, so measure again before you trust a small difference."
     )
 
@@ -189,7 +189,7 @@ def show_layers(result: Run) -> None:
     st.dataframe(slow_frame(layers), hide_index=True, key="slow layers")
     st.caption(
         f"Of the layers that take at least 2 % of the time, those furthest above their bound. A pass at "
-        f"{result.size} pixels takes {times.whole * 1000:,.1f} ms; the layers sum to {sum(times.layers.values()) * 1000:,.1f} ms. The roof: "
+        f"{result.size} pixels takes {times.whole_pass * 1000:,.1f} ms; the layers sum to {sum(times.layers.values()) * 1000:,.1f} ms. The roof: "
         f"{roof.flops / 1e9:,.0f} GFLOP/s by the faster of a matrix product and a convolution, "
         f"{roof.bandwidth / 1e9:,.0f} GB/s by a copy, both in {how.form}. "
         + measurement_stamp(

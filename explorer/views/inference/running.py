@@ -221,8 +221,8 @@ def cached_channel_order(key: Key, layer: str, _run: Run) -> np.ndarray:
 
 
 @shared(stays=True)
-def cached_ablated_network(weights: Weights, how: Device, off: tuple[str, ...]) -> ResNet:
-    return without_blocks(model(weights, how), off)
+def cached_ablated_network(weights: Weights, form: Device, off: tuple[str, ...]) -> ResNet:
+    return without_blocks(model(weights, form), off)
 
 
 def weights_trace(weights: Weights) -> Trace:
@@ -242,13 +242,13 @@ def run_with(
     weights: Weights,
     invert: bool | None,
     off: tuple[str, ...],
-    how: Device,
+    form: Device,
     at: str = "",
 ) -> Run:
     """`run` with its choices named; what the network says is known before it returns."""
     image, bright = images[0], weights.data.preprocessing.bright_on_dark
     inverted = bright and cached_border_brightness(image.digest, image) > 127 if invert is None else invert
-    key, trace = Key(image.digest, inverted, weights, off, how), weights_trace(weights)
+    key, trace = Key(image.digest, inverted, weights, off, form), weights_trace(weights)
     result = Run(tuple(images), invert, key, trace, selected_layer(trace, at))
     _ = result.whole, result.prediction
     return result
