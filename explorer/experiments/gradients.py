@@ -205,7 +205,11 @@ class Flows(NamedTuple):
 def initial_flows(
     trace: Trace, plan: Plan, device: Device, progress: Progress = lambda share: None
 ) -> dict[Twin, Flows]:
-    """The twins of a network at their initialisation, in training mode, on noise of the trace's image size."""
+    """The twins of a network at their initialisation, in training mode, on noise of the trace's image size.
+
+    Raises:
+        OutOfMemoryError: as `flow`.
+    """
     names, configs = [layer.name for layer in main_path(trace)], twins(trace.config)
     found: dict[Twin, list[Flow]] = {twin: [] for twin in configs}
     for seed in range(plan.seeds):
@@ -221,7 +225,11 @@ def initial_flows(
 def flows_by_batch(
     model: ResNet, names: Sequence[str], batches: Iterable[tuple[Tensor, Tensor]], device: Device
 ) -> Iterator[Flow]:
-    """A network with its weights in training mode, batch by batch of images N×C×H×W and labels; it is left alone."""
+    """A network with its weights in training mode, batch by batch of images N×C×H×W and labels; it is left alone.
+
+    Raises:
+        OutOfMemoryError: as `flow`.
+    """
     copy = copy_of(model, share=False).train()
     for images, labels in batches:
         yield flow(copy, names, images, labels, device)
@@ -303,7 +311,11 @@ class Point(NamedTuple):
 
 
 def shattering(config: ResNetConfig, device: Device) -> Iterator[Point]:
-    """Residual and plain networks like `config` by depth, for `SEEDS` seeds each, in training mode, untrained."""
+    """Residual and plain networks like `config` by depth, for `SEEDS` seeds each, in training mode, untrained.
+
+    Raises:
+        OutOfMemoryError: as `input_gradients`.
+    """
     for count in BLOCK_COUNTS:
         configs = small_pair(config, count)
         for seed in range(SEEDS):

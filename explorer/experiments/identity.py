@@ -309,6 +309,9 @@ def experiment(
 
     `images` are N×C×H×W, `labels` N classes, and `at_once` go through together. What comes before the appended blocks
     runs once for all of them.
+
+    Raises:
+        OutOfMemoryError: where a batch does not fit the device's memory.
     """
     config, sequence = model.config, sequential_modules(model)
     names = list(sequence)

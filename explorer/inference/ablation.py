@@ -70,7 +70,11 @@ def ablations(
 ) -> Iterator[Ablation]:
     """The network without each block of `off` in turn, in order of depth, and the whole network last.
 
-    `images` are N×C×H×W, normalised. What comes before a block runs once for all blocks after it.
+    `images` are N×C×H×W, normalised, `labels` N classes. What comes before a block runs once for all blocks after it.
+
+    Raises:
+        ValueError: as `without_blocks`.
+        OutOfMemoryError: where a batch does not fit the device's memory.
     """
     ablated, sequence = without_blocks(model, off), sequential_modules(model)
     modules, truth = list(sequence.values()), torch.tensor(labels, dtype=torch.long)

@@ -24,6 +24,9 @@ def grad_cam(model: ResNet, image: Tensor, layers: Sequence[str], target: int, d
     """ReLU(Σ_c α_c · A_c) of each named layer, H×W of its map, α_c the mean gradient of class `target`'s score
     over the positions of channel c, all in one pass of a 1×C×H×W image (Selvaraju 2017,
     https://arxiv.org/abs/1610.02391, equations 1 and 2). Zero in a branch that is switched off.
+
+    Raises:
+        OutOfMemoryError: where the pass does not fit the device's memory.
     """
     outputs: dict[str, Tensor] = {}
 
@@ -84,6 +87,9 @@ def integrated_gradients(
     normalisation) to a 1×C×H×W image, by captum (Sundararajan 2017, https://arxiv.org/abs/1703.01365).
 
     Each `batch` of steps takes a turn, and `progress` is called after it.
+
+    Raises:
+        OutOfMemoryError: where a batch does not fit the device's memory.
     """
     from captum.attr import IntegratedGradients
 

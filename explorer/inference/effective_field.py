@@ -80,6 +80,9 @@ def effective_field(
 
     ȳ is the mean over channels of the layer's middle unit. The model is in eval mode, so that batch norm is a
     fixed scaling: in training mode its statistics carry gradient from outside the box.
+
+    Raises:
+        OutOfMemoryError: where a pass does not fit the device's memory.
     """
     side = images[0].shape[-1]
     kept: list[Tensor] = []

@@ -173,7 +173,11 @@ class Roof(NamedTuple):
 
 
 def roof(device: Device, progress: Progress = no_progress) -> Roof:
-    """The measured roof of a device in its precision and layout."""
+    """The measured roof of a device in its precision and layout.
+
+    Raises:
+        OutOfMemoryError: where the largest product or copy does not fit the device's memory.
+    """
     flops = peak(device)
     progress(0.5)
     return Roof(flops, bandwidth(device))

@@ -120,12 +120,20 @@ MIN_TURN_SIZE = 2**22
 
 
 def in_turn(size: int, make: Callable[[], Value]) -> Value:
-    """What `make` returns, which works on so many numbers; where they are many, in a turn of its own."""
+    """What `make` returns, which works on `size` numbers; where they are many, in a turn of its own.
+
+    Raises:
+        OutOfMemoryError: as `Turn.run`, where it takes a turn.
+    """
     return ONE_AT_A_TIME.run(make) if size >= MIN_TURN_SIZE else make()
 
 
 def forward_in_turn(module: nn.Module, batch: Tensor) -> Tensor:
-    """A part of a network on N×C×H×W, in a turn of its own."""
+    """The output of a part of a network on N×C×H×W, in a turn of its own.
+
+    Raises:
+        OutOfMemoryError, TooLargeError: as `Turn.run`.
+    """
 
     @torch.inference_mode()
     def run() -> Tensor:
