@@ -12,7 +12,7 @@ from resnet.options import to_text
 from resnet.sizes import check_image_size
 from resnet.weights import BUNDLED, FASHION_MNIST
 
-from .analysis.parts import fixed
+from .analysis.parts import fixed_blocks
 from .analysis.trace import Trace
 from .analysis.trace import trace as trace_config
 
@@ -170,7 +170,7 @@ def parse_off(text: str, config: ResNetConfig) -> tuple[str, ...]:
     Raises:
         ConfigError: where one is no block of this network, or one that cannot be switched off.
     """
-    asked, known, reasons = set(text.split(",")) - {""}, config.blocks, fixed(config)
+    asked, known, reasons = set(text.split(",")) - {""}, config.blocks, fixed_blocks(config)
     if asked - set(known):
         raise ConfigError("off", text, f"blocks of this network joined by commas, {known[0]} to {known[-1]}")
     for name in sorted(asked & set(reasons)):

@@ -4,15 +4,15 @@ import streamlit as st
 
 from explorer.figures.accuracy import COSTS
 from explorer.views import accuracy, session, tabs
-from explorer.views.cached import traced
+from explorer.views.cached import cached_trace
 from explorer.views.headline import figures, heading
 
 view = session.view()
-trace = traced(view.config, view.image_size)
+trace = cached_trace(view.config, view.image_size)
 
 heading(trace)
 figures(trace)
 measure = tabs.segments("Against", list(COSTS), "against")
 with st.container(border=True, key="scatter"):
     accuracy.chart(trace, measure)
-accuracy.words(trace)
+accuracy.findings(trace)

@@ -9,7 +9,7 @@ from explorer.analysis.trace import Trace
 from explorer.figures.network import MEASURES, cost_figure, field_figure
 from explorer.views import network, paths, session, tabs
 from explorer.views.architecture import ledger, others, table
-from explorer.views.cached import traced
+from explorer.views.cached import cached_trace
 from explorer.views.headline import figures, heading
 
 
@@ -31,7 +31,7 @@ def field(trace: Trace, layer: Layer) -> None:
 
 
 view = session.view()
-trace = traced(view.config, view.image_size)
+trace = cached_trace(view.config, view.image_size)
 layer = network.selected_layer(trace, view.at)
 
 heading(trace)

@@ -8,17 +8,17 @@ from explorer.views import compare
 
 st.title(COMPARE.title, anchor=False)
 st.caption("Two to four networks beside each other: what differs, and which option makes the difference.")
-compare.ready()
+compare.ready_comparisons()
 names = labels(compare.configs())
 compare.networks(names)
 if len(names) > 1:
     traces = compare.traces()
     compare.remark(traces)
     compare.figures(traces, names)
-    shown = compare.asked(len(traces))
-    pair, both = compare.choose_pair(traces, names, shown)
+    detail = compare.link_detail(len(traces))
+    pair, both = compare.choose_pair(traces, names, detail)
     with st.container(border=True, key="bill card"):
         compare.bill(pair, both)
     compare.drawings(traces, names)
-    compare.by_stage(traces, names, shown)
-    compare.layers(pair, both, shown)
+    compare.by_stage(traces, names, detail)
+    compare.layers(pair, both, detail)

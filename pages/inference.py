@@ -6,7 +6,7 @@ from explorer.inference.images import ImageError
 from explorer.inference.limits import check_runnable
 from explorer.inference.turns import PassError, TooLargeError
 from explorer.views import network, session, tabs
-from explorer.views.cached import traced
+from explorer.views.cached import cached_trace
 from explorer.views.headline import heading
 from explorer.views.inference import ablation, addition, attribution, images, latency, receptive_field, running, several
 
@@ -23,7 +23,7 @@ PANELS = {
 """What can be looked at in one run, by the name of its tab; each takes the run."""
 
 view = session.view()
-heading(traced(view.config, view.image_size))
+heading(cached_trace(view.config, view.image_size))
 
 left, right = st.columns(2)
 card = left.container(border=True, key="image")
@@ -31,7 +31,7 @@ with card:
     weights = running.choose_weights(view.config, view.image_size)
     if weights.key != "bundled":
         running.offer_trained()
-trace = running.trace_of(weights)
+trace = running.weights_trace(weights)
 try:
     check_runnable(trace)
 except TooLargeError as error:
@@ -57,7 +57,7 @@ except ImageError as error:
     right.error(session.escape_markdown(str(error)), icon=":material/broken_image:")
     st.stop()
 with right.container(border=True, key="seen"):
-    running.seen(result)
+    running.input_images(result)
 with right, st.container(border=True, key="verdict"):
     running.verdict(result)
 network.overview(trace, result.layer, running.thumbnails(result), switches=True)

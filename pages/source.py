@@ -3,7 +3,7 @@
 import streamlit as st
 
 from explorer.views import session, source
-from explorer.views.cached import traced
+from explorer.views.cached import cached_trace
 from explorer.views.network import selected_layer
 from resnet import title
 
@@ -13,5 +13,5 @@ st.caption(
     f"The lines that build and run {title(view.config)}, read from their files, beside notes on them. Faint lines are "
     "those that this network passes over. ×n: a line made n layers."
 )
-trace = traced(view.config, view.image_size)
-source.annotated(trace, selected_layer(trace, view.at))
+trace = cached_trace(view.config, view.image_size)
+source.annotated_source(trace, selected_layer(trace, view.at))

@@ -110,9 +110,9 @@ class Places:
                     self._waiting.remove(mine)
                 self._fill()
 
-    def _wait(self, mine: threading.Event, seconds: float, waiting: Callable[[], object] | None) -> None:
+    def _wait(self, granted: threading.Event, seconds: float, waiting: Callable[[], object] | None) -> None:
         end = time.monotonic() + seconds
-        while not mine.wait(min(LOOK, max(0.0, end - time.monotonic()))):
+        while not granted.wait(min(LOOK, max(0.0, end - time.monotonic()))):
             if time.monotonic() >= end:
                 raise TimeoutError
             if waiting:

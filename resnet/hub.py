@@ -94,50 +94,50 @@ def download(url: str, progress: Progress, timeout: float = 20.0) -> Path:
     path = cache_path(url)
     with _LOCK:
         first = path not in _DOWNLOADS
-        ours = _DOWNLOADS.setdefault(path, _Download())
-        ours.waiting += 1
+        transfer = _DOWNLOADS.setdefault(path, _Download())
+        transfer.waiting += 1
     try:
         if first:
-            threading.Thread(target=_fetch, args=(url, path, ours, timeout), name="download", daemon=True).start()
+            threading.Thread(target=_fetch, args=(url, path, transfer, timeout), name="download", daemon=True).start()
         with confined.aside():
-            _wait(ours, path, progress)
+            _wait(transfer, path, progress)
     finally:
         with _LOCK:
-            ours.waiting -= 1
-            if not ours.waiting:
+            transfer.waiting -= 1
+            if not transfer.waiting:
                 del _DOWNLOADS[path]
-    if ours.error is not None:
-        raise WeightsError(str(ours.error)) from ours.error
-    progress(ours.done, ours.total)
+    if transfer.error is not None:
+        raise WeightsError(str(transfer.error)) from transfer.error
+    progress(transfer.done, transfer.total)
     return path
 
 
-def _wait(ours: _Download, path: Path, progress: Progress) -> None:
+def _wait(transfer: _Download, path: Path, progress: Progress) -> None:
     """Until a download is over.
 
     Raises:
         WeightsError: where it is too slow.
     """
-    start, before = time.monotonic(), ours.done
-    while not ours.over.wait(POLL_SECONDS):
-        progress(ours.done, ours.total)
+    start, before = time.monotonic(), transfer.done
+    while not transfer.over.wait(POLL_SECONDS):
+        progress(transfer.done, transfer.total)
         if (seconds := time.monotonic() - start) > PATIENCE_SECONDS:
-            if ours.done - before < MIN_BYTES_PER_SECOND * seconds:
+            if transfer.done - before < MIN_BYTES_PER_SECOND * seconds:
                 words = f"less than {MIN_BYTES_PER_SECOND // 2**10} KiB a second arrived over {PATIENCE_SECONDS:.0f} s"
                 raise _not_downloaded(path, words)
-            start, before = time.monotonic(), ours.done
+            start, before = time.monotonic(), transfer.done
 
 
-def _fetch(url: str, path: Path, ours: _Download, timeout: float) -> None:
+def _fetch(url: str, path: Path, transfer: _Download, timeout: float) -> None:
     """Do a download, and tell those who wait how it ended."""
     try:
         if not is_cached(url):  # it may just have arrived
-            _write(url, path, ours, timeout)
+            _write(url, path, transfer, timeout)
     except Exception as error:  # whatever a server makes of it, those who wait are told
         reason = getattr(error, "reason", None) or error
-        ours.error = _not_downloaded(path, str(getattr(reason, "strerror", None) or reason))
+        transfer.error = _not_downloaded(path, str(getattr(reason, "strerror", None) or reason))
     finally:
-        ours.over.set()
+        transfer.over.set()
 
 
 def _not_downloaded(path: Path, reason: str) -> WeightsError:
@@ -145,7 +145,7 @@ def _not_downloaded(path: Path, reason: str) -> WeightsError:
     return WeightsError(f"{path.name} could not be downloaded ({words}); {INSTEAD}.")
 
 
-def _write(url: str, path: Path, ours: _Download, timeout: float) -> None:
+def _write(url: str, path: Path, transfer: _Download, timeout: float) -> None:
     """Fetch a file under another name, and give it its own once it is whole.
 
     Raises:
@@ -162,17 +162,17 @@ def _write(url: str, path: Path, ours: _Download, timeout: float) -> None:
         with urllib.request.urlopen(url, timeout=timeout) as response, part.open("wb") as file:
             if response.headers.get_content_type() == "text/html":
                 raise ValueError("the server sent a page instead of the file")
-            ours.total = max(0, int(response.headers.get("Content-Length") or 0))
+            transfer.total = max(0, int(response.headers.get("Content-Length") or 0))
             while chunk := response.read1(2**20):  # what has arrived: so much may take for ever
-                ours.done += len(chunk)
-                if max(ours.done, ours.total) > MAX_DOWNLOAD_BYTES:
+                transfer.done += len(chunk)
+                if max(transfer.done, transfer.total) > MAX_DOWNLOAD_BYTES:
                     raise ValueError(f"it has more than {MAX_DOWNLOAD_BYTES / 2**30:.0f} GiB")
-                if not ours.waiting:
+                if not transfer.waiting:
                     return
                 file.write(chunk)
                 digest.update(chunk)
-        if ours.done < ours.total or not digest.hexdigest().startswith(hash_in(path.name)):
-            raise ValueError(f"what arrived is not that file: {ours.done:,} bytes")
+        if transfer.done < transfer.total or not digest.hexdigest().startswith(hash_in(path.name)):
+            raise ValueError(f"what arrived is not that file: {transfer.done:,} bytes")
         part.replace(path)
     finally:
         with suppress(OSError):

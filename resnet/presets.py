@@ -218,3 +218,8 @@ def title(config: ResNetConfig) -> str:
     if channels != config.in_channels:
         name += f", {config.in_channels} channel" + "s" * (config.in_channels > 1)
     return name + (f", {config.num_classes} classes" if classes != config.num_classes else "")
+
+
+def short_title(config: ResNetConfig) -> str:
+    """The title without what a network was made for: "ResNet-20" and not "ResNet-20 for Fashion-MNIST"."""
+    return title(config).partition(" for ")[0]

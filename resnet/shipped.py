@@ -70,6 +70,7 @@ class Checkpoint:
     command: str
 
     def metadata(self) -> dict[str, str]:
+        """All of it as a safetensors file holds it: texts by their names."""
         return {
             "config": self.config.to_json(),
             "data": json.dumps({"name": self.data.name, "source": self.data.source, "licence": self.data.licence}),
@@ -129,6 +130,7 @@ def _intact_checkpoint(path: Path) -> AbstractContextManager[None]:
 
 
 def bundled_path(name: str) -> Path:
+    """Where the weights of one of `BUNDLED` ship."""
     return FOLDER / f"{name}.safetensors"
 
 

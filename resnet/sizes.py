@@ -24,7 +24,7 @@ def check_image_size(config: ResNetConfig, size: object) -> tuple[int, int]:
     sides = size if isinstance(size, tuple | list) else (size, size)
     if len(sides) == 2 and all(is_int(side) and 1 <= side <= MAX_IMAGE_SIDE for side in sides):
         checked = int(sides[0]), int(sides[1])
-        if runs(config, checked):
+        if can_run(config, checked):
             return checked
     low = least_side(config)
     pair = isinstance(size, tuple | list) and (len(sides) != 2 or sides[0] != sides[1])
@@ -36,7 +36,7 @@ def check_image_size(config: ResNetConfig, size: object) -> tuple[int, int]:
     )
 
 
-def runs(config: ResNetConfig, size: tuple[int, int]) -> bool:
+def can_run(config: ResNetConfig, size: tuple[int, int]) -> bool:
     """Whether one image of (height, width) pixels gets through the network in evaluation mode.
 
     With twice the total stride a side, each map has two positions a side and more, and nothing fails on that.
@@ -47,7 +47,7 @@ def runs(config: ResNetConfig, size: tuple[int, int]) -> bool:
 def least_side(config: ResNetConfig) -> int:
     """The smallest side of a square image that the network's operations can take, in pixels; 1 for most."""
     enough = 2 * config.total_stride
-    return 1 + bisect_left(range(1, enough), True, key=lambda side: runs(config, (side, side)))
+    return 1 + bisect_left(range(1, enough), True, key=lambda side: can_run(config, (side, side)))
 
 
 @lru_cache(maxsize=4096)

@@ -30,7 +30,7 @@ from explorer.bench.visitors import FINISHED, unescaped
 from explorer.inference.device import Device
 from explorer.inference.samples import samples
 from explorer.sharing.jobs import JobQueue, Status
-from explorer.views.session import Hand, Held
+from explorer.views.session import Hand, SessionState
 from resnet import OPTIONS, ConfigError, ResNet, ResNetConfig, build
 from resnet.weights import FASHION_MNIST, randomly
 
@@ -301,7 +301,7 @@ def tab(app: AppTest, name: str) -> AppTest:
     return look_at(app, tab=name)
 
 
-def held(app: AppTest) -> Held:
+def held(app: AppTest) -> SessionState:
     """What the session holds and its link does not."""
     return app.session_state["hand"].held
 

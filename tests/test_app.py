@@ -587,7 +587,7 @@ def test_every_kind_of_layer_can_be_looked_at(at: str, attention: str) -> None:
     app = opened("inference", preset="resnet20", attention=attention, at=at)
     names = trace(app.session_state["view"].config, 32).by_name
     shown = at if at in names else "layer2.0.conv1"
-    assert any(text == f"**What `{shown}` puts out**" for text in texts(app))
+    assert any(text == f"**The output of `{shown}`**" for text in texts(app))
 
 
 # -- attribution and weights --------------------------------------------------------------
@@ -681,7 +681,7 @@ def test_random_weights_run_at_height_and_width() -> None:
         ("Inside the addition", "", "of one pass at 32×48 pixels."),
         ("Blocks off", "Each one in turn", "on this image at 32×48 pixels"),
         ("Attribution", "", "What the network sees, 32×48"),
-        ("Several images", "", "**What it says of each, at 32×48 pixels**"),
+        ("Several images", "", "**The prediction for each image, at 32×48 pixels**"),
         ("Speed", "Measure the layers", "A pass at 32×48 pixels takes"),
         ("Speed", "Measure precision and layout", "The median time of a pass at 32×48 pixels"),
     ],
@@ -1003,7 +1003,7 @@ def test_uploads_stay_and_can_be_removed() -> None:
 def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sixteen images, and nothing of what was removed; Streamlit's own copies go as soon as they are read."""
     released: list[str] = []
-    monkeypatch.setattr(session, "release", released.extend)
+    monkeypatch.setattr(session, "release_files", released.extend)
     app = select(opened("inference", preset="resnet20_fashion"), "source", "Upload")
     known = [(sample.name, sample.open(), "") for sample in samples()[:18]]
     app.file_uploader[0].set_value(known[:10])
@@ -1016,11 +1016,11 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert said(app.warning) == ["18 images were uploaded; the first 16 are used."]
     elsewhere(app)
     assert not app.warning
-    brought = held(app).brought["Upload"]
+    brought = held(app).uploads["Upload"]
     assert [one.name for one in brought.images] == [name for name, *_ in known[:16]]
     assert len(set(released)) == 18
     click(app, "Remove all")
-    assert not held(app).brought["Upload"].images
+    assert not held(app).uploads["Upload"].images
 
 
 @pytest.mark.usefixtures("nothing_loaded")
@@ -1057,7 +1057,7 @@ def test_images_are_kept_within_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     app.file_uploader[0].set_value([*files[:2], ("large.png", files[2][1] + bytes(2**16), "")])
     run(app)
     assert said(app.error) == ["large.png finds no room: your images may take 0 MiB together; remove some first."]
-    monkeypatch.setattr(images, "HELD", Holdings(100))
+    monkeypatch.setattr(images, "HELD_FILES", Holdings(100))
     app.file_uploader[0].set_value(files[2:])
     run(app)
     (words,) = said(app.error)
@@ -1070,7 +1070,7 @@ def test_what_was_made_of_an_upload_goes_with_it() -> None:
     """When it is removed, and when its session ends; what was made of samples stays."""
 
     def made() -> set[str]:
-        return {own for work in list(RESULTS._works.values()) for own in work.owns}
+        return {own for work in list(RESULTS._works.values()) for own in work.digests}
 
     samples = verdict(opened("inference", preset="resnet20_fashion"))
     app = select(opened("inference", preset="resnet20_fashion"), "source", "Upload")
@@ -1182,8 +1182,8 @@ def test_the_addition_of_the_selected_block() -> None:
 
 def test_each_block_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """A shipped network beside its twin on labelled images, another on the image."""
-    few = ablation.labelled()
-    monkeypatch.setattr(ablation, "labelled", lambda: type(few)(few.images[:20], few.labels[:20]))
+    few = ablation.labelled_images()
+    monkeypatch.setattr(ablation, "labelled_images", lambda: type(few)(few.images[:20], few.labels[:20]))
     app = click(looked("Blocks off", preset="plain20_fashion"), "Each one in turn")
     for name in ("Plain-20", "ResNet-20"):
         (words,) = [text for text in texts(app) if text.startswith(f"**{name}** gets")]

@@ -9,7 +9,7 @@ import torch
 from captum.attr import IntegratedGradients, LayerGradCam
 from torch import nn
 
-from explorer.drawing.rasters import npz, signed
+from explorer.drawing.rasters import diverging, npz
 from explorer.inference.attribution import (
     STEPS,
     first_convolution,
@@ -149,9 +149,9 @@ def test_arrays_come_back_from_their_file() -> None:
 
 
 def test_signed_numbers_are_blue_white_red() -> None:
-    blue, white, red = signed(np.array([[-2.0, 0.0, 2.0]]))[0].astype(int)
+    blue, white, red = diverging(np.array([[-2.0, 0.0, 2.0]]))[0].astype(int)
     assert blue[2] - blue[0] > 60
     assert red[0] - red[2] > 60
     assert white.min() > 235
-    assert np.array_equal(signed(np.array([[5.0, -np.inf]]), 1.0), signed(np.array([[1.0, -1.0]])))
-    assert signed(np.zeros((2, 2))).min() > 235
+    assert np.array_equal(diverging(np.array([[5.0, -np.inf]]), 1.0), diverging(np.array([[1.0, -1.0]])))
+    assert diverging(np.zeros((2, 2))).min() > 235

@@ -17,7 +17,7 @@ from PIL import Image
 from playwright.sync_api import expect
 from torchvision.models import resnext50_32x4d
 
-from explorer.analysis.compare import activations
+from explorer.analysis.compare import activation_bytes
 from explorer.analysis.trace import trace
 from explorer.inference.images import open_image
 from explorer.inference.samples import samples
@@ -401,7 +401,7 @@ def test_a_comparison_link(visit):
     assert rows[-1] == [
         b.params - a.params,
         b.macs - a.macs,
-        activations(b) - activations(a),
+        activation_bytes(b) - activation_bytes(a),
         b.field.size - a.field.size,
     ]
     assert f"{b.params - a.params:+,} parameters".replace("-", "−") in words

@@ -652,7 +652,7 @@ def app_with(**query: str) -> AppTest:
 
 
 def upload(app: AppTest, data: bytes, name: str = "mine.pth") -> AppTest:
-    number = held(app).checkpoints
+    number = held(app).checkpoint_widget
     app.file_uploader(key=f"checkpoint {number}").set_value((name, data, "application/octet-stream"))
     return run(app)
 
@@ -723,7 +723,7 @@ def test_all_sessions_share_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """One's own checkpoint makes way for the next; another person's is in the way until it is forgotten."""
     data = saved(small_state())
     ours = Holdings(len(data) + 100)
-    monkeypatch.setattr(checkpoint_view, "HELD", ours)
+    monkeypatch.setattr(checkpoint_view, "HELD_FILES", ours)
     one, other = app_with(**SMALL.to_query()), app_with(**SMALL.to_query())
     for _ in range(2):
         upload(one, data)

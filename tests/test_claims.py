@@ -15,7 +15,7 @@ from torch import nn
 
 from explorer.analysis.trace import trace
 from explorer.bench.browser import ROOT
-from explorer.experiments.gradients import Flow, Spread, twins
+from explorer.experiments.gradients import Flow, Flows, twins
 from explorer.lessons import claims, source
 from explorer.lessons.claims import CLAIMS, EXPERIMENT, FAILS, HOLDS, LINE, PICTURE, WHEN, Evidence, Finding
 from explorer.lessons.notes import NOTES
@@ -284,9 +284,9 @@ def test_a_verdict_changes_with_what_is_computed(monkeypatch):
     monkeypatch.setattr(claims, "trace", lambda *_: cifar)
     assert claims.filter_sizes().verdict == HOLDS
     for first, expected in (((1.0, 1.0), HOLDS), ((1.0, 0.5), FAILS)):  # of 20 and of 56 layers
-        spreads = iter(Spread((Flow(1.0, (1.0,), (norm,)),)) for norm in first)
+        spreads = iter(Flows((Flow(1.0, (1.0,), (norm,)),)) for norm in first)
         monkeypatch.setattr(
-            claims, "at_start", lambda *_, spreads=spreads: dict.fromkeys(twins(cifar.config), next(spreads))
+            claims, "initial_flows", lambda *_, spreads=spreads: dict.fromkeys(twins(cifar.config), next(spreads))
         )
         assert claims.vanishing().verdict == expected
 
@@ -360,7 +360,7 @@ OPENINGS = {(way.page, tuple(way.view.to_query().items())): way for _, way in WA
 @pytest.mark.parametrize("way", OPENINGS.values(), ids=lambda way: way.label)
 def test_every_link_opens_without_a_complaint(way, monkeypatch):
     """The page as the link opens it: its tab is there and nothing about it was wrong."""
-    monkeypatch.setattr(identity_view, "affordable", lambda *_: 20)
+    monkeypatch.setattr(identity_view, "image_count", lambda *_: 20)
     app = AppTest.from_file(str(ROOT / "explorer" / "script.py"), default_timeout=300)
     for name, text in way.view.to_query().items():
         app.query_params[name] = text

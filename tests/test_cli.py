@@ -29,7 +29,7 @@ from explorer.cli import COMMAND, main
 from explorer.cli.bench import Section
 from explorer.cli.documents import comparison, summary
 from explorer.cli.export import EXPORTS, Kind
-from explorer.cli.parameters import spread
+from explorer.cli.parameters import repeat_list_options
 from explorer.link import View
 from resnet import ResNet, ResNetConfig, preset
 
@@ -609,7 +609,7 @@ def test_choices_are_those_that_there_are() -> None:
     ],
 )
 def test_a_list_is_spread(given: str, read: str) -> None:
-    assert spread(given.split()) == read.split()
+    assert repeat_list_options(given.split()) == read.split()
 
 
 # -- JSON ---------------------------------------------------------------------------------

@@ -17,10 +17,10 @@ from explorer.analysis.compare import common_size, label, labels
 from explorer.cli import main
 from explorer.drawing.compare import columns, detail, overview
 from explorer.figures.compare import COMPARED, bill_figure, stages_figure
-from explorer.lessons.comparisons import READY
+from explorer.lessons.comparisons import READY_COMPARISONS
 from explorer.link import View, natural_size, parse_network, parse_others, tolerant
 from explorer.units import amount, mebibytes
-from explorer.views.compare import Shown, parse_shown
+from explorer.views.compare import DetailSettings, parse_detail
 from helpers import configs, link, opened, said, select, typed_into
 from resnet import OPTIONS, PRESETS, ConfigError, ResNetConfig, build, preset
 
@@ -189,7 +189,7 @@ def test_v1_against_v1_5() -> None:
     found = compare(preset("resnet50_v1"), preset("resnet50"))
     assert (round(found.a.macs / 1e9, 3), round(found.b.macs / 1e9, 3)) == (3.858, 4.089)
     assert (found.a.field.size, found.b.field.size, found.field) == (483, 427, -56)
-    assert [charge.field for charge in found.bill] == ["stride_in"]
+    assert [charge.name for charge in found.bill] == ["stride_in"]
     changed = [row.role[1:] for row in found.rows if row.changed]
     assert changed == [(stage, 0, slot) for stage in (2, 3, 4) for slot in ("conv1", "bn1", "act1", "conv2")]
     unseen = next(row for row in found.rows if row.role[1:] == (4, 2, "act"))
@@ -204,7 +204,7 @@ def test_v1_against_v1_5() -> None:
 def test_option_b_costs_resnet_50_its_projections() -> None:
     found = compare(ResNetConfig(shortcut="A"), ResNetConfig())
     (charge,) = found.bill
-    assert charge.field == "shortcut"
+    assert charge.name == "shortcut"
     pairs = ((64, 256), (256, 512), (512, 1024), (1024, 2048))
     assert charge.params == sum(i * o + 2 * o for i, o in pairs) == 2_776_576
     assert sum(i * o for i, o in pairs) == 2_768_896  # 2.77 M without the norms
@@ -218,15 +218,15 @@ def assert_pays(a: ResNetConfig, b: ResNetConfig, size: tuple[int, int]) -> None
     assert sum(charge.params for charge in found.bill) == two.params - one.params
     assert sum(charge.macs for charge in found.bill) == two.macs - one.macs
     assert sum(charge.memory for charge in found.bill) == found.memory
-    assert sum(charge.reach for charge in found.bill) == two.field.size - one.field.size
+    assert sum(charge.field for charge in found.bill) == two.field.size - one.field.size
     stops = [a, *(charge.after for charge in found.bill)]
     assert stops[-1] == b
     for charge, before in zip(found.bill, stops, strict=False):
         assert charge.before == before
         changed = {name for name in OPTIONS if getattr(before, name) != getattr(charge.after, name)}
-        assert changed == {*charge.fields, *charge.followed}
-        assert all(getattr(charge.after, name) == getattr(b, name) for name in charge.fields)
-    named = [name for charge in found.bill for name in charge.fields]
+        assert changed == {*charge.options, *charge.following_options}
+        assert all(getattr(charge.after, name) == getattr(b, name) for name in charge.options)
+    named = [name for charge in found.bill for name in charge.options]
     assert len(named) == len(set(named))
     missing = {name for name in OPTIONS if getattr(a, name) != getattr(b, name)} - set(named)
     assert all(getattr(config, name) == config.default(name) for name in missing for config in (a, b))
@@ -247,18 +247,18 @@ def test_the_bill_of_any_two_networks(a: ResNetConfig, b: ResNetConfig) -> None:
 def test_fields_are_applied_in_the_sidebars_order() -> None:
     a = ResNetConfig()
     b = ResNetConfig(layers=(2, 2, 2, 2), shortcut="C", norm="group", num_classes=10)
-    assert [charge.field for charge in compare(a, b).bill] == ["layers", "shortcut", "norm", "num_classes"]
-    assert [charge.field for charge in compare(b, a).bill] == ["layers", "shortcut", "norm", "num_classes"]
+    assert [charge.name for charge in compare(a, b).bill] == ["layers", "shortcut", "norm", "num_classes"]
+    assert [charge.name for charge in compare(b, a).bill] == ["layers", "shortcut", "norm", "num_classes"]
 
 
 def test_a_field_that_cannot_be_applied_yet_waits() -> None:
     """A basic block has no groups: they go first on the way there, and last on the way back."""
-    assert [c.field for c in compare(preset("resnext50_32x4d"), preset("resnet34")).bill] == [
+    assert [c.name for c in compare(preset("resnext50_32x4d"), preset("resnet34")).bill] == [
         "groups",
         "base_width",
         "block",
     ]
-    assert [c.field for c in compare(preset("resnet34"), preset("resnext50_32x4d")).bill] == [
+    assert [c.name for c in compare(preset("resnet34"), preset("resnext50_32x4d")).bill] == [
         "block",
         "groups",
         "base_width",
@@ -267,7 +267,7 @@ def test_a_field_that_cannot_be_applied_yet_waits() -> None:
 
 def test_fields_that_only_go_together_are_one_entry() -> None:
     found = compare(ResNetConfig(planes=(64, 128, 256, 500)), ResNetConfig(layers=(2, 2), planes=(32, 48)))
-    assert [charge.field for charge in found.bill] == ["layers + planes"]
+    assert [charge.name for charge in found.bill] == ["layers + planes"]
     assert found.bill[0].words == (
         "Blocks per stage: 3-4-6-3 → 2-2 and Planes per stage: 64-128-256-500 → 32-48; Stem width: 64 → 32 follows"
     )
@@ -278,16 +278,16 @@ def test_fields_that_only_go_together_are_one_entry() -> None:
 
 def test_a_default_follows_as_in_the_sidebar() -> None:
     deep = compare(ResNetConfig(), ResNetConfig(stem="deep"))
-    assert [(charge.field, charge.followed) for charge in deep.bill] == [("stem", ("stem_width",))]
+    assert [(charge.name, charge.following_options) for charge in deep.bill] == [("stem", ("stem_width",))]
     shorter = compare(ResNetConfig(), ResNetConfig(layers=(3, 4)))
-    assert [(charge.field, charge.followed) for charge in shorter.bill] == [("layers", ("planes",))]
+    assert [(charge.name, charge.following_options) for charge in shorter.bill] == [("layers", ("planes",))]
     chosen = compare(ResNetConfig(), ResNetConfig(stem="deep", stem_width=20))
-    assert [charge.field for charge in chosen.bill] == ["stem", "stem_width"]
+    assert [charge.name for charge in chosen.bill] == ["stem", "stem_width"]
 
 
 def test_an_option_that_costs_nothing_is_billed_with_nothing() -> None:
     (charge,) = compare(ResNetConfig(), ResNetConfig(zero_init_residual=True)).bill
-    assert (charge.field, charge.params, charge.macs, charge.memory, charge.reach) == ("zero_init_residual", 0, 0, 0, 0)
+    assert (charge.name, charge.params, charge.macs, charge.memory, charge.field) == ("zero_init_residual", 0, 0, 0, 0)
     assert charge.words == "Zero-init branches: off → on"
 
 
@@ -373,7 +373,7 @@ def test_a_pasted_network(text: str, config: ResNetConfig) -> None:
 
 
 def test_ready_comparisons_stand_in_order() -> None:
-    assert [ready.name for ready in READY] == [
+    assert [ready.name for ready in READY_COMPARISONS] == [
         "Basic or bottleneck",
         "18 sees more than 50",
         "Plain or residual",
@@ -388,7 +388,7 @@ def test_ready_comparisons_stand_in_order() -> None:
     ]
 
 
-@pytest.mark.parametrize("ready", READY, ids=lambda ready: ready.name)
+@pytest.mark.parametrize("ready", READY_COMPARISONS, ids=lambda ready: ready.name)
 def test_prepared_words_hold_computed_numbers(ready) -> None:
     """Two to four networks; the figures of at least two of them are in the words."""
     size = common_size(ready.configs, natural_size(ready.configs[0]))
@@ -402,7 +402,7 @@ def test_prepared_words_hold_computed_numbers(ready) -> None:
 
 
 def words_of(name: str, size: int = 224) -> str:
-    ready = next(ready for ready in READY if ready.name == name)
+    ready = next(ready for ready in READY_COMPARISONS if ready.name == name)
     return ready.words([trace(config, size) for config in ready.configs])
 
 
@@ -542,7 +542,7 @@ def test_the_page_shows_a_prepared_comparison() -> None:
     assert "483 against 427 pixels" in markdown(app)
     assert link(app)["with"] == "resnet50"
     assert link(app)["stride_in"] == "1x1"
-    assert "12 by themselves, 122 only in what they see" in markdown(app)
+    assert "12 in the layer itself, 122 only in the receptive field" in markdown(app)
     frame = app.dataframe[0].value
     assert len(frame) == 175
     app.toggle(key="only differing").set_value(True).run()
@@ -577,36 +577,36 @@ def test_the_page_adds_networks() -> None:
     assert not app.exception
 
 
-SHOWN = [Shown(*values) for values in product((1, 2, 3), (False, True), COMPARED)]
+SHOWN = [DetailSettings(*values) for values in product((1, 2, 3), (False, True), COMPARED)]
 
 
-@pytest.mark.parametrize("shown", SHOWN, ids=Shown.to_text)
-def test_what_is_shown_reads_back(shown: Shown) -> None:
-    assert parse_shown(shown.to_text(), 4) == shown
+@pytest.mark.parametrize("shown", SHOWN, ids=DetailSettings.to_text)
+def test_what_is_shown_reads_back(shown: DetailSettings) -> None:
+    assert parse_detail(shown.to_text(), 4) == shown
     assert View.from_query(View(shown=shown.to_text()).to_query()).shown == shown.to_text()
     if shown.pair == 3:
         with pytest.raises(ConfigError, match="a network from 1 to 2"):
-            parse_shown(shown.to_text(), 3)
+            parse_detail(shown.to_text(), 3)
 
 
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("2", Shown(2)),
-        ("differing", Shown(1, True)),
-        ("parameters", Shown(1, False, "Parameters")),
-        ("3-activations", Shown(3, False, "Activations")),
-        ("2-differing-receptive-field", Shown(2, True, "Receptive field")),
+        ("2", DetailSettings(2)),
+        ("differing", DetailSettings(1, True)),
+        ("parameters", DetailSettings(1, False, "Parameters")),
+        ("3-activations", DetailSettings(3, False, "Activations")),
+        ("2-differing-receptive-field", DetailSettings(2, True, "Receptive field")),
     ],
 )
-def test_what_older_links_show(text: str, shown: Shown) -> None:
-    assert parse_shown(text, 4) == shown
+def test_what_older_links_show(text: str, shown: DetailSettings) -> None:
+    assert parse_detail(text, 4) == shown
 
 
 @pytest.mark.parametrize("text", ["1", "0", "differing-2", "2-", "Parameters", "-", "](x)", "٢"])
 def test_what_is_not_shown(text: str) -> None:
     with pytest.raises(ConfigError, match=r"(shown|differing) = .* is not accepted"):
-        parse_shown(text, 4)
+        parse_detail(text, 4)
 
 
 def test_the_link_says_what_is_shown() -> None:

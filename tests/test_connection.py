@@ -9,7 +9,7 @@ from streamlit.proto.BackMsg_pb2 import BackendOperationRequest, BackMsg, Deferr
 from streamlit.proto.Common_pb2 import FileURLsRequest
 
 from explorer.guard import connection
-from explorer.guard.connection import Line, welcome
+from explorer.guard.connection import Connection, is_expected
 from helpers import alone
 from strangers import RERUN, UNSENT, Runtime, Told, ended, said, talk
 
@@ -20,11 +20,11 @@ def test_every_kind_of_message_is_let_in_or_left_out() -> None:
         "stop_script",
         "app_heartbeat",
     }
-    assert not any(map(welcome, UNSENT))
-    assert welcome(
+    assert not any(map(is_expected, UNSENT))
+    assert is_expected(
         BackMsg(backend_operation_request=BackendOperationRequest(deferred_file=DeferredFileRequestPayload()))
     )
-    assert welcome(BackMsg(file_urls_request=FileURLsRequest(file_names=["x"])))
+    assert is_expected(BackMsg(file_urls_request=FileURLsRequest(file_names=["x"])))
 
 
 def test_who_says_nothing_is_sent_away(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,7 +32,7 @@ def test_who_says_nothing_is_sent_away(runtime: Runtime, monkeypatch: pytest.Mon
 
     async def act() -> None:
         told = Told({"type": "websocket.connect"})
-        line = Line(told.receive, told.send, lambda _: None)
+        line = Connection(told.receive, told.send, lambda _: None)
         heard = await talk(line.receive)
         assert heard[-1] == ended(1008)
         assert told.sent == [{"type": "websocket.close", "code": 1008}]
@@ -52,7 +52,7 @@ def test_messages_come_no_faster_than_a_person_clicks(runtime: Runtime, monkeypa
 
     async def act() -> None:
         told = Told({"type": "websocket.connect"}, *[said(RERUN)] * 200, ended(1000))
-        line = Line(told.receive, told.send, lambda _: None)
+        line = Connection(told.receive, told.send, lambda _: None)
         assert len(await talk(line.receive)) == 202
 
     alone(act())

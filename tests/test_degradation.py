@@ -21,26 +21,26 @@ from streamlit.testing.v1 import AppTest
 from explorer.cli import main
 from explorer.experiments import degradation
 from explorer.experiments.degradation import (
-    COUNT,
     DEPTHS,
-    LAST,
+    IMAGE_COUNT,
+    LAST_STEPS,
     Curve,
     Network,
-    Run,
     Settings,
     Step,
-    alike,
+    TrainingRun,
+    collect_run,
     from_json,
-    gathered,
-    pooled,
-    shipped,
-    smoothed,
+    pool_2x2,
+    running_mean,
+    shipped_runs,
     summarise,
     to_json,
     train,
+    without_seed,
 )
 from explorer.figures.degradation import COLOURS, run_figure, spread_figure
-from explorer.inference.samples import labelled
+from explorer.inference.samples import labelled_images
 from explorer.link import View
 from explorer.sharing.jobs import DONE, STOPPED, JobQueue
 from explorer.sharing.worker import WorkerProcess
@@ -53,8 +53,8 @@ TINY = Settings(shallow=8, deep=14, width=4, warmup=2, steps=10)
 
 
 @pytest.fixture(scope="module")
-def tiny(one_thread: None) -> Run:
-    return gathered(TINY, train(TINY))
+def tiny(one_thread: None) -> TrainingRun:
+    return collect_run(TINY, train(TINY))
 
 
 # -- the runs that ship -------------------------------------------------------------------
@@ -63,7 +63,7 @@ def tiny(one_thread: None) -> Run:
 @pytest.mark.parametrize("steps", [200, 1000])
 def test_the_shipped_runs_show_degradation(steps):
     """The paper's order, in every seed: plain-56 worse than plain-20; residual-56 below plain-56, and not degraded like it."""
-    runs = next(runs for group, runs in shipped().groups.items() if group.steps == steps)
+    runs = next(runs for group, runs in shipped_runs().groups.items() if group.steps == steps)
     found = summarise(runs)
     assert len(found.seeds) >= 3
     assert found.deeper_is_worse["plain"] == len(found.seeds)
@@ -77,8 +77,8 @@ def test_the_shipped_runs_show_degradation(steps):
 def test_the_shipped_file_says_how_it_was_made():
     file = json.loads(degradation.RUNS.read_text(encoding="utf-8"))
     assert file["command"].startswith("python -m explorer degradation ")
-    assert (file["threads"], file["training images"], file["test images"]) == (1, COUNT, 500)
-    for group, runs in shipped().groups.items():
+    assert (file["threads"], file["training images"], file["test images"]) == (1, IMAGE_COUNT, 500)
+    for group, runs in shipped_runs().groups.items():
         assert group == Settings(steps=group.steps)
         assert all(len(curve.losses) == group.steps for run in runs for curve in run.curves)
 
@@ -86,23 +86,23 @@ def test_the_shipped_file_says_how_it_was_made():
 def test_the_shipped_images_are_the_test_images_kin():
     """As many of each class as chance gives, and as bright as the test images, pooled the same way."""
     images, labels = degradation.training_images()
-    assert images.shape == (COUNT, 14, 14)
+    assert images.shape == (IMAGE_COUNT, 14, 14)
     assert images.dtype == np.uint8
     counts = Counter(labels.tolist())
     assert sorted(counts) == list(range(10))
-    assert min(counts.values()) > 0.08 * COUNT
+    assert min(counts.values()) > 0.08 * IMAGE_COUNT
     assert images.mean() == pytest.approx(degradation.test_images().images.mean(), rel=0.05)
     assert degradation.IMAGES.stat().st_size < 700_000
 
 
 def test_pooling_is_torchs():
-    ours = pooled(labelled().images[:50])
-    theirs = F.avg_pool2d(torch.tensor(labelled().images[:50])[:, None].double(), 2)[:, 0]
+    ours = pool_2x2(labelled_images().images[:50])
+    theirs = F.avg_pool2d(torch.tensor(labelled_images().images[:50])[:, None].double(), 2)[:, 0]
     assert np.abs(ours - theirs.numpy()).max() <= 0.5
 
 
 def test_cut_takes_the_first_images_of_the_set(tmp_path, monkeypatch, package):
-    images, labels = labelled()
+    images, labels = labelled_images()
     images, labels = np.tile(images, (11, 1, 1)), np.tile(labels, 11)
     for name in FILES:
         data = images if "images" in name else labels
@@ -111,12 +111,12 @@ def test_cut_takes_the_first_images_of_the_set(tmp_path, monkeypatch, package):
     monkeypatch.chdir(tmp_path)
     before = package()
     assert main(["degradation", "--cut", str(tmp_path)]) == 0
-    degradation.cut(tmp_path, tmp_path / "cut")
+    degradation.write_training_images(tmp_path, tmp_path / "cut")
     assert (tmp_path / "cut").read_bytes() == (tmp_path / "fashion-train.npz").read_bytes()
     assert package() == before
     with np.load(tmp_path / "fashion-train.npz") as file:
-        assert (file["images"] == pooled(images[:COUNT])).all()
-        assert (file["labels"] == labels[:COUNT]).all()
+        assert (file["images"] == pool_2x2(images[:IMAGE_COUNT])).all()
+        assert (file["labels"] == labels[:IMAGE_COUNT]).all()
 
 
 # -- settings -----------------------------------------------------------------------------
@@ -189,10 +189,10 @@ def test_a_run_is_four_networks_of_all_steps(tiny):
 
 
 def test_a_seed_gives_the_same_curve_twice_and_another_a_different_one(tiny):
-    again = gathered(TINY, train(TINY))
+    again = collect_run(TINY, train(TINY))
     assert [(c.losses, c.accuracy) for c in again.curves] == [(c.losses, c.accuracy) for c in tiny.curves]
     other = replace(TINY, seed=1)
-    assert gathered(other, islice(train(other), 10)).curves[0].losses != tiny.curves[0].losses
+    assert collect_run(other, islice(train(other), 10)).curves[0].losses != tiny.curves[0].losses
 
 
 def test_what_others_draw_meanwhile_changes_nothing(tiny):
@@ -201,8 +201,8 @@ def test_what_others_draw_meanwhile_changes_nothing(tiny):
         torch.manual_seed(len(steps))
         torch.randn(7)
         steps.append(step)
-    assert gathered(TINY, steps).curves[0].losses == tiny.curves[0].losses
-    assert gathered(TINY, steps).curves[1].losses == tiny.curves[1].losses[:5]
+    assert collect_run(TINY, steps).curves[0].losses == tiny.curves[0].losses
+    assert collect_run(TINY, steps).curves[1].losses == tiny.curves[1].losses[:5]
 
 
 def test_stopped_and_resumed_in_line_is_the_same_as_at_one_go(tiny):
@@ -219,7 +219,7 @@ def test_stopped_and_resumed_in_line_is_the_same_as_at_one_go(tiny):
     while (found := status_of(queue, TINY, "anna")).state != DONE:
         assert time.monotonic() < end
         time.sleep(0.01)
-    assert [c.losses for c in gathered(TINY, found.items).curves] == [c.losses for c in tiny.curves]
+    assert [c.losses for c in collect_run(TINY, found.items).curves] == [c.losses for c in tiny.curves]
 
 
 def test_steps_bound_the_training_whatever_the_epochs(one_thread):
@@ -237,13 +237,13 @@ def test_steps_bound_the_training_whatever_the_epochs(one_thread):
 
 
 def test_another_process_gives_the_same_curves(tiny):
-    worker = gathered(TINY, WorkerProcess().run(train, TINY))
+    worker = collect_run(TINY, WorkerProcess().run(train, TINY))
     assert [(c.losses, c.accuracy) for c in worker.curves] == [(c.losses, c.accuracy) for c in tiny.curves]
 
 
 def test_time_left_falls_to_nothing(tiny):
     steps = list(train(TINY))
-    left = [gathered(TINY, steps[:count]).seconds_left for count in (0, 1, 20, 40)]
+    left = [collect_run(TINY, steps[:count]).seconds_left for count in (0, 1, 20, 40)]
     assert left[0] is None
     assert (left[1] or 0) > 0
     assert (left[2] or 0) > 0
@@ -253,42 +253,42 @@ def test_time_left_falls_to_nothing(tiny):
 # -- results ------------------------------------------------------------------------------
 
 
-def made_up(seed: int, *losses: float) -> Run:
+def made_up(seed: int, *losses: float) -> TrainingRun:
     """A run whose four networks end at these losses."""
     settings = replace(TINY, seed=seed)
     curves = [Curve(n, (9.0,) * 5 + (loss,) * 5, 1.0, 0.5) for n, loss in zip(settings.networks, losses, strict=True)]
-    return Run(settings, tuple(curves))
+    return TrainingRun(settings, tuple(curves))
 
 
 def test_summary_counts_orders(monkeypatch):
-    monkeypatch.setattr(degradation, "LAST", 5)
+    monkeypatch.setattr(degradation, "LAST_STEPS", 5)
     found = summarise([made_up(0, 1, 2, 1, 1.5), made_up(1, 2, 1, 1, 0.5)])
     assert found.seeds == (0, 1)
     assert found.row("plain", deep=True).loss == (1.5, 1, 2)
     assert found.deeper_is_worse == {"plain": 1, "residual": 1}
     assert found.gap == {"plain": 0, "residual": 0}
     assert found.residual_wins == 2
-    for wrong in ([], [made_up(0, 1, 1, 1, 1), Run(Settings(), ())], [Run(TINY, ())]):
+    for wrong in ([], [made_up(0, 1, 1, 1, 1), TrainingRun(Settings(), ())], [TrainingRun(TINY, ())]):
         with pytest.raises(ValueError, match="complete runs"):
             summarise(wrong)
 
 
 def test_the_training_loss_is_of_the_last_steps():
     losses = tuple(map(float, range(200)))
-    assert Curve(TINY.networks[0], losses, 1.0, None).loss == np.mean(range(200 - LAST, 200))
+    assert Curve(TINY.networks[0], losses, 1.0, None).loss == np.mean(range(200 - LAST_STEPS, 200))
 
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=60))
 def test_smoothing_is_a_mean_of_the_past(losses):
     expected = [np.mean(losses[max(0, i - 19) : i + 1]) for i in range(len(losses))]
-    assert smoothed(losses) == pytest.approx(expected)
+    assert running_mean(losses) == pytest.approx(expected)
 
 
 def test_runs_go_into_a_file_and_come_back(tiny):
     back = from_json(to_json([tiny], "command"))
     assert back.command == "command"
     ((group, (run,)),) = back.groups.items()
-    assert group == alike(TINY)
+    assert group == without_seed(TINY)
     assert run.settings == TINY
     for ours, theirs in zip(run.curves, tiny.curves, strict=True):
         assert ours.network == theirs.network
@@ -375,10 +375,10 @@ def degradation_page(**query: str) -> AppTest:
 def test_before_start_the_page_shows_what_ships():
     app = degradation_page()
     words = " ".join(texts(app))
-    found = summarise(next(iter(shipped().groups.values())))
+    found = summarise(next(iter(shipped_runs().groups.values())))
     assert f"| Plain-56 | {found.row('plain', True).loss.mean:.3f} (" in words
     assert "What this does not show:" in words
-    assert shipped().command in captions(app)
+    assert shipped_runs().command in captions(app)
     assert [button.label for button in app.button if button.key == "training action"] == ["Start"]
     assert "training" not in link(app)
 

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from explorer import Trace, trace
-from explorer.analysis.parts import drawn_parts, fixed
+from explorer.analysis.parts import drawn_parts, fixed_blocks
 from explorer.drawing import dot, network, svg
 from explorer.drawing.dot import graph
 from explorer.drawing.network import Fold, Switches, detail, folded, overview, remark
@@ -311,7 +311,7 @@ def switches(drawing: Drawing) -> dict[str, tuple[str | None, bool]]:
 def test_each_block_has_a_switch_where_they_are_asked_for(name: str) -> None:
     traced = trace(preset(name), 64)
     assert switches(overview(traced, unfolded=ALL)) == {}
-    reasons = fixed(preset(name))
+    reasons = fixed_blocks(preset(name))
     drawing = overview(traced, switches=Switches(["layer1.1"], reasons), unfolded=ALL)
     found = switches(drawing)
     assert found == {

@@ -37,8 +37,8 @@ def test_the_numbers_behind_an_image(visit) -> None:
     )
     weights = bundled(BUNDLED["resnet20"])[0]
     chosen = images.from_sample(next(sample for sample in images.samples() if sample.name == "0000-ankle-boot"))
-    seen = chosen.made(lambda image: prepare(image, weights.data.preprocessing))
-    expected = activation(load(weights), seen.tensor, "layer2.0.conv1", cached.places()[0])
+    seen = chosen.apply(lambda image: prepare(image, weights.data.preprocessing))
+    expected = activation(load(weights), seen.tensor, "layer2.0.conv1", cached.cached_devices()[0])
     for _ in range(2):
         with visit.page.expect_download() as download:
             visit.page.get_by_role("button", name="NPZ").click()

@@ -28,7 +28,7 @@ from explorer.bench import browser, visitors
 from explorer.bench.browser import ROOT
 from explorer.experiments import degradation
 from explorer.inference import samples as sample_files
-from explorer.inference.samples import labelled, samples
+from explorer.inference.samples import labelled_images, samples
 from explorer.lessons import source
 from explorer.link import View
 from helpers import alone, soon, there
@@ -234,9 +234,9 @@ AGAIN = "it ships with this app, so install that again"
 
 READERS: dict[str, Any] = {
     "samples.json": samples,
-    "fashion-test.npz": labelled,
+    "fashion-test.npz": labelled_images,
     "fashion-train.npz": degradation.training_images,
-    "degradation.json": degradation.shipped,
+    "degradation.json": degradation.shipped_runs,
     "published.csv": published.published,
 }
 
@@ -274,7 +274,7 @@ def test_runs_that_are_not_complete_are_damaged(tmp_path: Path, monkeypatch: pyt
     for runs in ([], cut):
         path.write_text(json.dumps(file | {"runs": runs}), encoding="utf-8")
         with pytest.raises(ShippedError, match=r"^degradation\.json is damaged"):
-            degradation.shipped.__wrapped__()
+            degradation.shipped_runs.__wrapped__()
 
 
 @pytest.fixture(scope="module")

@@ -18,11 +18,11 @@ from streamlit.testing.v1 import AppTest
 from torch import Tensor, nn
 
 from explorer.analysis.layers import Layer
-from explorer.analysis.paths import Paths, by_depth, paths
+from explorer.analysis.paths import Paths, path_sizes_by_block, paths
 from explorer.analysis.receptive_field import PIXEL, Box, Field
 from explorer.analysis.trace import Trace, trace
 from explorer.drawing.rasters import overlay, tinted
-from explorer.inference.effective_field import Effective, effective_field, gaussian_width, measured_side, mirrored
+from explorer.inference.effective_field import EffectiveField, effective_field, gaussian_width, measured_side, mirrored
 from explorer.inference.limits import MAX_FORWARD_BYTES
 from explorer.sharing.store import StoppedError
 from explorer.units import count_text
@@ -160,7 +160,7 @@ def test_quantiles(percent: int) -> None:
 
 def test_by_depth_is_a_row_a_block() -> None:
     traced = trace(preset("resnet34"))
-    rows = by_depth(traced)
+    rows = path_sizes_by_block(traced)
     assert [row.layer.name for row in rows][-1] == "layer4.2.act"
     assert len(rows) == 16
     assert [row.largest for row in rows] == [traced.by_name[row.layer.name].field.size for row in rows]
@@ -249,7 +249,7 @@ def test_group_norm_sees_more_than_a_quarter_outside_the_window() -> None:
     traced = trace(preset("resnet50_gn"), 224)
     layer = traced.by_name["layer1.2.act"]
     found = effective_field(fresh(traced.config), layer, noise(1, 3, 224), CPU)
-    assert found.inside < 0.75
+    assert found.inside_share < 0.75
     assert traced.beyond_windows(layer) == "Its units also depend on the whole map through group norm."
 
 
@@ -337,12 +337,12 @@ def test_resnet50_is_drawn_where_it_looks() -> None:
 @pytest.mark.parametrize("field", [Field(7, 2, -3), Field(8, 4, 1), PIXEL, Field(435, 32, -217)])
 def test_a_place_shows_the_unit_that_a_click_there_chooses(field: Field, pixels: int, samples: int) -> None:
     units = -(-pixels // field.effective_stride)
-    found = field.spread(units, pixels, samples)
+    found = field.nearest_units(units, pixels, samples)
     middles = [(sample + 0.5) * pixels / samples - 0.5 for sample in range(samples)]
     for unit, middle in zip(found, middles, strict=True):
         assert abs(field.centre(unit) - middle) == min(abs(field.centre(other) - middle) for other in range(units))
     assert found == sorted(found)
-    assert Field(pixels, 0, 0).spread(1, pixels, samples) == [0] * samples
+    assert Field(pixels, 0, 0).nearest_units(1, pixels, samples) == [0] * samples
 
 
 # -- the effective field ------------------------------------------------------------------
@@ -376,9 +376,9 @@ def test_no_gradient_falls_outside_the_box(options: dict[str, Any], at: str) -> 
     assert side > layer.field.size
     shares: list[float] = []
     found = effective_field(fresh(config), layer, noise(2, 1, side), CPU, shares.append)
-    assert found.inside == pytest.approx(1, abs=1e-12)
+    assert found.inside_share == pytest.approx(1, abs=1e-12)
     assert found.field.shape == (layer.field.size,) * 2
-    assert (found.first, found.inputs, shares) == (0, 2, [0.5, 1.0])
+    assert (found.first, found.image_count, shares) == (0, 2, [0.5, 1.0])
     assert found.field.sum() == pytest.approx(1)
 
 
@@ -388,7 +388,7 @@ def test_what_reads_the_whole_map_leaks(options: dict[str, Any]) -> None:
     traced = trace(config)
     layer = traced.by_name["layer1.0.act"]
     found = effective_field(fresh(config), layer, noise(2, 1, 64), CPU)
-    assert 0 < found.inside < 0.9999
+    assert 0 < found.inside_share < 0.9999
 
 
 def test_the_effective_field_is_the_mean_gradient() -> None:
@@ -431,7 +431,7 @@ def test_a_unit_without_gradient_has_an_empty_field() -> None:
     model = fresh(config)
     nn.init.zeros_(model.conv1.weight)  # type: ignore[arg-type]
     found = effective_field(model, trace(config).by_name["layer1.0.act"], noise(1, 1, 64), CPU)
-    assert found.inside == 0
+    assert found.inside_share == 0
     assert not found.field.any()
 
 
@@ -488,7 +488,7 @@ def test_the_deeper_the_smaller_the_share() -> None:
     for blocks in (1, 5):
         config = preset("resnet20").with_(layers=(blocks,) * 3)[0]
         layer = [layer for layer in trace(config, 32).layers if layer.role.part == "stage"][-1]
-        found: Effective = effective_field(fresh(config), layer, noise(2, 3, 84), CPU)
+        found: EffectiveField = effective_field(fresh(config), layer, noise(2, 3, 84), CPU)
         shares.append(gaussian_width(found.field).share_of(layer.field.size))
     assert shares == sorted(shares, reverse=True)
 
@@ -602,10 +602,10 @@ def test_a_large_network_is_measured_when_asked() -> None:
 def test_without_an_effective_field_the_rest_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """As after a click on its Stop."""
 
-    def stopped(*_: object) -> Effective:
+    def stopped(*_: object) -> EffectiveField:
         raise StoppedError
 
-    monkeypatch.setattr(panel_of_fields, "computed", stopped)
+    monkeypatch.setattr(panel_of_fields, "cached_result", stopped)
     app = panel(at="layer2.1.act", unit="3-11")
     assert not app.error
     assert set(grid(app, "The image")["layers"]) == {"image"}

@@ -1,4 +1,5 @@
-"""What may import what, and how text files are opened: read from the source of every module."""
+"""What may import what, how text files are opened, and what cached functions are called: read from the source of every
+module."""
 
 from __future__ import annotations
 
@@ -266,3 +267,29 @@ def test_a_call_that_leaves_the_encoding_open_is_seen(call: str) -> None:
 )
 def test_a_call_without_text_is_none_of_them(call: str) -> None:
     assert unencoded(call) == []
+
+
+# -- names --------------------------------------------------------------------------------
+
+
+def shared_functions(source: str) -> list[str]:
+    """The functions whose results `shared` keeps for everybody."""
+    return [
+        node.name
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef)
+        and any(ast.unparse(mark).partition("(")[0] == "shared" for mark in node.decorator_list)
+    ]
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.startswith(("explorer/views/", "pages/"))])
+def test_what_is_kept_for_everybody_is_called_cached(path: str) -> None:
+    names = shared_functions((ROOT / path).read_text(encoding="utf-8"))
+    assert [name for name in names if not name.lstrip("_").startswith("cached_")] == []
+
+
+def test_functions_whose_results_are_shared_are_seen() -> None:
+    assert shared_functions("@shared()\ndef a(): ...\n@shared('words', stays=True)\ndef b(): ...\ndef c(): ...") == [
+        "a",
+        "b",
+    ]

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from explorer.analysis.trace import trace
-from explorer.sharing.footprint import MIN_BYTES, budget, weight
+from explorer.sharing.footprint import MIN_BYTES, byte_budget, memory_bytes
 from resnet import ConfigError, build, preset
 
 
@@ -65,7 +65,7 @@ WEIGHED: dict[str, Callable[[], tuple[Any, int]]] = {
 def test_a_weight_is_that_of_the_memory_behind(name: str) -> None:
     value, expected = WEIGHED[name]()
     modules = 3000 * sum(1 for _ in value.modules()) if hasattr(value, "modules") else 0
-    assert expected <= weight(value) <= expected + 4000 + 3 * modules
+    assert expected <= memory_bytes(value) <= expected + 4000 + 3 * modules
 
 
 def test_a_weight_is_what_python_allocates() -> None:
@@ -80,23 +80,23 @@ def test_a_weight_is_what_python_allocates() -> None:
         allocated = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
-    assert 0.8 < weight(traced) / allocated < 2.5
-    assert weight(0) == weight(1) >= 512
+    assert 0.8 < memory_bytes(traced) / allocated < 2.5
+    assert memory_bytes(0) == memory_bytes(1) >= 512
 
 
 def test_many_of_a_kind_are_weighed_by_some() -> None:
     """About as all of them, one by one."""
     traced = trace(preset("resnet152"), (224, 224))
-    each = sum(weight(layer) - MIN_BYTES for layer in traced.layers)
-    assert 0.5 < weight(traced.layers) / each < 1.1
+    each = sum(memory_bytes(layer) - MIN_BYTES for layer in traced.layers)
+    assert 0.5 < memory_bytes(traced.layers) / each < 1.1
     others = (*(Leaf("a", (1,)) for _ in range(100)), *(np.zeros(1000) for _ in range(100)))
-    assert weight(others) > 100 * 8000
+    assert memory_bytes(others) > 100 * 8000
 
 
 @pytest.mark.parametrize("text", ["", "32", " 64 "])
 def test_a_budget_in_mebibytes(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESNET_EXPLORER_RESULTS_MIB", text)
-    assert budget("RESNET_EXPLORER_RESULTS_MIB", 128) == 2**20 * int(text or 128)
+    assert byte_budget("RESNET_EXPLORER_RESULTS_MIB", 128) == 2**20 * int(text or 128)
 
 
 @pytest.mark.parametrize("text", ["0", "15", "-1", "1e3", "many", "9" * 50, "1 GiB"])
@@ -105,4 +105,4 @@ def test_a_budget_that_is_none_gets_a_sentence(text: str, monkeypatch: pytest.Mo
     with pytest.raises(
         ConfigError, match=r"RESNET_EXPLORER_RESULTS_MIB = .* is not accepted: a whole number of MiB, 16 or more\."
     ):
-        budget("RESNET_EXPLORER_RESULTS_MIB", 128)
+        byte_budget("RESNET_EXPLORER_RESULTS_MIB", 128)

@@ -14,32 +14,32 @@ from explorer.analysis.trace import trace
 from explorer.bench.browser import ROOT
 from explorer.experiments import gradients
 from explorer.experiments.gradients import (
-    COUNTS,
-    KEPT,
+    BLOCK_COUNTS,
     PLAIN,
     POINTS,
     RESIDUAL,
     SEEDS,
+    SHARED_OPTIONS,
     Flow,
+    Flows,
     Plan,
     Point,
-    Spread,
     Twin,
-    alike,
-    at_start,
-    by_depth,
-    family,
+    block_boundaries,
+    cosines_by_depth,
     flow,
+    flows_by_batch,
+    initial_flows,
     input_gradients,
     main_path,
+    matched_networks,
     neighbour_cosine,
     noise,
-    places,
+    noise_line,
     plan,
     shattering,
-    trained,
+    small_pair,
     twins,
-    way,
 )
 from explorer.inference.turns import TooLargeError
 from explorer.lessons.notes import NOTES
@@ -58,7 +58,7 @@ SMALL = ResNetConfig(
 
 
 def network(config: ResNetConfig, seed: int = 0) -> ResNet:
-    return next(alike([config], seed))
+    return next(matched_networks([config], seed))
 
 
 def names(config: ResNetConfig) -> list[str]:
@@ -75,7 +75,7 @@ def test_twins_differ_in_shortcuts_and_norm_only(config: ResNetConfig) -> None:
     for twin, each in found.items():
         ops = {layer.op for layer in trace(each, natural_size(config)).layers}
         assert ("addition" in ops) == (twin.kind == RESIDUAL)
-        assert bool({"batch norm", "group norm"} & ops) == twin.normed
+        assert bool({"batch norm", "group norm"} & ops) == twin.has_norm
         assert each.layers == config.layers
         assert each.attention == config.attention
     assert config in found.values()
@@ -85,7 +85,7 @@ def test_twins_differ_in_shortcuts_and_norm_only(config: ResNetConfig) -> None:
 def test_twins_start_alike() -> None:
     """Whatever has a weight of the same name has the same one; the rest is as it would be anyway."""
     config = SMALL.with_(zero_init_residual=True)[0]
-    made = dict(zip(twins(config), alike(twins(config).values(), 3), strict=True))
+    made = dict(zip(twins(config), matched_networks(twins(config).values(), 3), strict=True))
     first = made[Twin(RESIDUAL, "batch")]
     alone = ResNet(first.config)
     alone.initialise(torch.Generator().manual_seed(3))
@@ -147,10 +147,10 @@ def test_the_main_path_is_counted() -> None:
         traced = trace(config, (64, 64))
         assert len(main_path(traced)) == config.depth - 1
         each = 3 if config.block == "bottleneck" else 2
-        assert places(traced) == tuple(range(2, config.depth + 1, each))
+        assert block_boundaries(traced) == tuple(range(2, config.depth + 1, each))
     attentive = preset("seresnet50")
     assert len(main_path(trace(attentive, (64, 64)))) == 49
-    assert places(trace(preset("resnet50d"), (64, 64)))[0] == 4
+    assert block_boundaries(trace(preset("resnet50d"), (64, 64)))[0] == 4
 
 
 def test_a_trained_network_is_left_alone() -> None:
@@ -159,7 +159,7 @@ def test_a_trained_network_is_left_alone() -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     config = weights.config
     batches = [noise(config, (28, 28), 4, seed) for seed in range(2)]
-    flows = list(trained(model, names(config), batches, CPU))
+    flows = list(flows_by_batch(model, names(config), batches, CPU))
     assert len(flows) == 2
     assert flows[0] != flows[1]
     assert not model.training
@@ -169,7 +169,7 @@ def test_a_trained_network_is_left_alone() -> None:
 
 def test_gradients_do_not_vanish_where_there_is_batch_norm() -> None:
     """He 2015, section 4.1, and what happens without."""
-    found = at_start(trace(preset("plain56"), (32, 32)), Plan(4, 1), CPU)
+    found = initial_flows(trace(preset("plain56"), (32, 32)), Plan(4, 1), CPU)
     ends = {twin: (spread.ends("signal"), spread.ends("gradient")) for twin, spread in found.items()}
     (_, plain), (_, residual) = ends[Twin(PLAIN, "batch")], ends[Twin(RESIDUAL, "batch")]
     assert plain[0] > 100 * plain[1]
@@ -183,7 +183,7 @@ def test_gradients_do_not_vanish_where_there_is_batch_norm() -> None:
 def test_the_same_twice_and_progress() -> None:
     told: list[float] = []
     traced = trace(SMALL, (16, 16))
-    first, second = (at_start(traced, Plan(2, 2), CPU, told.append) for _ in range(2))
+    first, second = (initial_flows(traced, Plan(2, 2), CPU, told.append) for _ in range(2))
     assert first == second
     assert told == [number / 8 for number in range(1, 9)] * 2
     assert all(len(set(spread.flows)) == 2 for spread in first.values())
@@ -193,19 +193,19 @@ def test_the_same_twice_and_progress() -> None:
 
 
 def test_means_are_geometric() -> None:
-    spread = Spread((Flow(1, (1.0, 4.0), (2.0, 0.0)), Flow(1, (4.0, 4.0), (8.0, 1.0))))
-    assert spread.of("signal").tolist() == [pytest.approx([2.0, 4.0]), [1.0, 4.0], [4.0, 4.0]]
-    assert spread.of("gradient").tolist() == [pytest.approx([4.0, 0.0]), [2.0, 0.0], [8.0, 1.0]]
+    spread = Flows((Flow(1, (1.0, 4.0), (2.0, 0.0)), Flow(1, (4.0, 4.0), (8.0, 1.0))))
+    assert spread.statistics("signal").tolist() == [pytest.approx([2.0, 4.0]), [1.0, 4.0], [4.0, 4.0]]
+    assert spread.statistics("gradient").tolist() == [pytest.approx([4.0, 0.0]), [2.0, 0.0], [8.0, 1.0]]
     assert spread.ends("signal") == pytest.approx((2.0, 4.0))
     assert spread.finite
 
 
 def test_beyond_fp32() -> None:
-    spread = Spread((Flow(1, (1.0, math.inf), (math.nan, 1.0)), Flow(1, (1.0, 2.0), (1.0, 1.0))))
-    assert np.isnan(spread.of("signal")).tolist() == [[False, True]] * 3
+    spread = Flows((Flow(1, (1.0, math.inf), (math.nan, 1.0)), Flow(1, (1.0, 2.0), (1.0, 1.0))))
+    assert np.isnan(spread.statistics("signal")).tolist() == [[False, True]] * 3
     assert not spread.finite
-    kept = Spread((Flow(1, (1.0, 2.0), (3.0, 1.0)),))
-    told = view.reading(
+    kept = Flows((Flow(1, (1.0, 2.0), (3.0, 1.0)),))
+    told = view.charts_text(
         dict.fromkeys(twins(SMALL), kept) | {Twin(PLAIN, "batch"): spread, Twin(RESIDUAL, "none"): spread}
     )
     assert "the plain network's gradient leaves the range of fp32, the residual one's grows 3 times" in told
@@ -223,19 +223,19 @@ def test_beyond_fp32() -> None:
     ],
 )
 def test_words_for_a_change(ends: tuple[float, float], words: str) -> None:
-    assert view.change(ends) == words
+    assert view.change_text(ends) == words
 
 
 def test_the_reading_follows_the_numbers() -> None:
-    def spread(signal: tuple[float, float], gradient: tuple[float, float]) -> Spread:
-        return Spread((Flow(1.0, signal, gradient),))
+    def spread(signal: tuple[float, float], gradient: tuple[float, float]) -> Flows:
+        return Flows((Flow(1.0, signal, gradient),))
 
     kept = {twin: spread((1, 1), (1, 1)) for twin in twins(SMALL)}
-    told = view.reading(kept)
+    told = view.charts_text(kept)
     assert "does not vanish" not in told
     assert "it does vanish" not in told
     grown = kept | {Twin(PLAIN, "batch"): spread((1, 1), (50, 1)), Twin(PLAIN, "none"): spread((8, 1), (0.1, 1))}
-    told = view.reading(grown)
+    told = view.charts_text(grown)
     assert "the plain network's gradient grows 50 times" in told
     assert "**It does not vanish: toward the image it grows**, and far less with shortcuts." in told
     assert "the plain network's signal falls to 1/8" in told
@@ -265,20 +265,20 @@ def test_the_cosine_of_neighbours() -> None:
 
 
 def test_the_way_is_straight_and_even() -> None:
-    inputs = way(0)
-    assert inputs.shape == (POINTS, 1, gradients.SIDE, gradients.SIDE)
+    inputs = noise_line(0)
+    assert inputs.shape == (POINTS, 1, gradients.IMAGE_SIDE, gradients.IMAGE_SIDE)
     steps = inputs.diff(dim=0)
     assert torch.allclose(steps, steps[:1].expand_as(steps), atol=1e-6)
     assert all(inputs[end].std() == pytest.approx(1, abs=0.2) for end in (0, -1))
-    assert not torch.equal(way(1), inputs)
+    assert not torch.equal(noise_line(1), inputs)
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_an_input_s_gradient_is_its_slope(training: bool) -> None:
-    model = build(family(SMALL, 1)[RESIDUAL]).train(training)
+    model = build(small_pair(SMALL, 1)[RESIDUAL]).train(training)
     double = build(model.config).train(training).double()
     double.load_state_dict(model.state_dict())
-    inputs = way(0)[:6]
+    inputs = noise_line(0)[:6]
     found = input_gradients(model, inputs, CPU)
     assert found.shape == inputs.shape
     for index in (0, 4):
@@ -292,10 +292,10 @@ def test_an_input_s_gradient_is_its_slope(training: bool) -> None:
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_every_network_has_its_family(name: str) -> None:
     config = preset(name)
-    found = family(config, 3)
+    found = small_pair(config, 3)
     assert set(found) == {RESIDUAL, PLAIN}
     each = found[PLAIN if config.shortcut == "none" else RESIDUAL]
-    assert all(getattr(each, kept) == getattr(config, kept) for kept in KEPT)
+    assert all(getattr(each, kept) == getattr(config, kept) for kept in SHARED_OPTIONS)
     assert found[PLAIN].shortcut == "none"
     assert found[RESIDUAL].shortcut != "none"
     assert each.depth == 2 + 9 * (3 if config.block == "bottleneck" else 2)
@@ -304,12 +304,15 @@ def test_every_network_has_its_family(name: str) -> None:
 def cosines(
     config: ResNetConfig, counts: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, dict[int, float]]:
-    monkeypatch.setattr(gradients, "COUNTS", counts)
+    monkeypatch.setattr(gradients, "BLOCK_COUNTS", counts)
     monkeypatch.setattr(gradients, "SEEDS", 1)
     points = list(shattering(config, CPU))
     assert len(points) == 2 * len(counts)
     assert all(np.sqrt(np.mean(np.square(point.slope))) == pytest.approx(1) for point in points)
-    return {kind: {depth: values[0] for depth, values in by_depth(points, kind).items()} for kind in (RESIDUAL, PLAIN)}
+    return {
+        kind: {depth: values[0] for depth, values in cosines_by_depth(points, kind).items()}
+        for kind in (RESIDUAL, PLAIN)
+    }
 
 
 def test_plain_gradients_shatter(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -350,8 +353,8 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(view, "BATCH", 2)
     monkeypatch.setattr(view, "BATCHES", 1)
     for module in (gradients, view):
-        monkeypatch.setattr(module, "COUNTS", COUNTS[:2])
-        monkeypatch.setattr(module, "TOTAL", 2 * SEEDS * 2)
+        monkeypatch.setattr(module, "BLOCK_COUNTS", BLOCK_COUNTS[:2])
+        monkeypatch.setattr(module, "POINT_COUNT", 2 * SEEDS * 2)
     RESULTS.clear()
 
 

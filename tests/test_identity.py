@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from explorer.analysis.trace import trace
 from explorer.experiments.identity import (
+    BLOCK_COUNTS,
     BUDGET,
-    COUNTS,
     KINDS,
     MAX_IMAGES,
     MAX_NOISE,
@@ -22,21 +22,21 @@ from explorer.experiments.identity import (
     PLAIN_IDENTITY,
     PLAIN_ZERO,
     RESIDUAL_ZERO,
-    Appended,
+    AppendResult,
+    AppendSettings,
     Outcome,
-    Place,
-    affordable,
     append,
     become_identity,
-    default_place,
+    default_append,
     experiment,
-    gap,
+    image_count,
     new_blocks,
     obstacle,
-    parse_place,
+    parse_append,
+    weight_distance,
 )
 from explorer.inference.preprocess import normalised
-from explorer.inference.samples import labelled
+from explorer.inference.samples import labelled_images
 from explorer.inference.turns import TooLargeError
 from explorer.sharing.store import RESULTS
 from explorer.units import scientific
@@ -58,15 +58,15 @@ def noise(config: ResNetConfig, count: int = 4) -> Tensor:
     return torch.randn(count, config.in_channels, 16, 16, generator=torch.Generator().manual_seed(1))
 
 
-def run(config: ResNetConfig, place: Place | None = None) -> Appended:
+def run(config: ResNetConfig, place: AppendSettings | None = None) -> AppendResult:
     images = noise(config)
-    *outcomes, found = experiment(frozen(config), place or Place(1, 2), images, torch.arange(4), CPU)
-    assert isinstance(found, Appended)
+    *outcomes, found = experiment(frozen(config), place or AppendSettings(1, 2), images, torch.arange(4), CPU)
+    assert isinstance(found, AppendResult)
     assert tuple(outcomes) == found.outcomes
     return found
 
 
-def of(found: Appended, kind: str) -> Outcome:
+def of(found: AppendResult, kind: str) -> Outcome:
     (one,) = [one for one in found.outcomes if one.kind == kind]
     return one
 
@@ -91,21 +91,21 @@ INEXACT = [
 ]
 
 
-@pytest.mark.parametrize("place", [Place(1, 1), Place(2, 4)], ids=Place.to_text)
+@pytest.mark.parametrize("place", [AppendSettings(1, 1), AppendSettings(2, 4)], ids=AppendSettings.to_text)
 @pytest.mark.parametrize("config", EXACT, ids=name_of)
-def test_a_zero_branch_changes_no_bit(config: ResNetConfig, place: Place) -> None:
+def test_a_zero_branch_changes_no_bit(config: ResNetConfig, place: AppendSettings) -> None:
     found = run(config, place)
     zero = of(found, RESIDUAL_ZERO)
-    assert (zero.difference, zero.equal, zero.same) == (0, 4, 1)
+    assert (zero.difference, zero.equal_images, zero.same_class) == (0, 4, 1)
     for kind in (PLAIN_ZERO, PLAIN):
-        assert of(found, kind).equal < 4
+        assert of(found, kind).equal_images < 4
         assert of(found, kind).difference > 1e-3
 
 
 @pytest.mark.parametrize("config", INEXACT, ids=name_of)
 def test_where_a_zero_branch_is_not_the_identity(config: ResNetConfig) -> None:
     zero = of(run(config), RESIDUAL_ZERO)
-    assert zero.equal == 0
+    assert zero.equal_images == 0
     assert zero.difference > 1e-6
     assert view.reason(config, run(config))
 
@@ -113,7 +113,7 @@ def test_where_a_zero_branch_is_not_the_identity(config: ResNetConfig) -> None:
 @pytest.mark.parametrize("config", [EXACT[0], EXACT[4], INEXACT[0]], ids=name_of)
 def test_the_whole_network_says_so_too(config: ResNetConfig) -> None:
     """From image to scores, in place of features that are shared; bits by NumPy."""
-    model, images, place = frozen(config), noise(config), Place(1, 3)
+    model, images, place = frozen(config), noise(config), AppendSettings(1, 3)
     deeper = append(model, place, new_blocks(config, place, plain=False, zero=True))
     before, after = model(images).numpy(), deeper(images).numpy()
     assert len(deeper.stages[0]) == 4
@@ -129,27 +129,27 @@ def test_a_negative_number_survives_one_activation_and_not_two() -> None:
     leaky = [max(0.01 * value, value) for value in (x, max(0.01 * x, x))]
     assert leaky[0] != leaky[1]
     config = small(activation="leaky_relu")
-    (block,) = new_blocks(config, Place(1, 1), plain=False, zero=True)
+    (block,) = new_blocks(config, AppendSettings(1, 1), plain=False, zero=True)
     assert float(block(torch.full((1, 8, 4, 4), x))[0, 0, 1, 1]) == pytest.approx(leaky[0])
 
 
 def test_shipped_networks_keep_every_bit_and_their_accuracy() -> None:
-    images, labels = labelled()
+    images, labels = labelled_images()
     for name, count in (("resnet20", 100), ("plain20", 50)):
         weights = bundled(BUNDLED[name])[0]
         model = load(weights).requires_grad_(False)
         inputs = normalised(images[:count], FASHION_MNIST.preprocessing)
         truth = torch.tensor(labels[:count], dtype=torch.long)
-        *_, found = experiment(model, Place(3, 4), inputs, truth, CPU)
-        assert isinstance(found, Appended)
+        *_, found = experiment(model, AppendSettings(3, 4), inputs, truth, CPU)
+        assert isinstance(found, AppendResult)
         right = float((model(inputs).argmax(1) == truth).double().mean())
-        assert found.right == right > 0.85
+        assert found.accuracy == right > 0.85
         zero, copied = of(found, RESIDUAL_ZERO), of(found, PLAIN_IDENTITY)
-        assert (zero.equal, zero.difference, zero.right) == (count, 0, right)
-        assert copied.right == right
+        assert (zero.equal_images, zero.difference, zero.accuracy) == (count, 0, right)
+        assert copied.accuracy == right
         assert 0 < copied.difference < 1e-4  # rounding of fp32
-        assert of(found, PLAIN).right < right - 0.3
-        assert of(found, PLAIN_ZERO).right < right - 0.3
+        assert of(found, PLAIN).accuracy < right - 0.3
+        assert of(found, PLAIN_ZERO).accuracy < right - 0.3
 
 
 # -- plain: the weights of the identity ---------------------------------------------------
@@ -158,7 +158,7 @@ def test_shipped_networks_keep_every_bit_and_their_accuracy() -> None:
 def test_plain_and_residual_blocks_have_the_same_weights() -> None:
     config = small(shortcut="B", attention="se")
     for zero in (True, False):
-        pair = [new_blocks(config, Place(2, 2), plain, zero) for plain in (True, False)]
+        pair = [new_blocks(config, AppendSettings(2, 2), plain, zero) for plain in (True, False)]
         for bare, residual in zip(*pair, strict=True):
             assert bare.plain
             assert not residual.plain
@@ -173,7 +173,7 @@ def test_plain_and_residual_blocks_have_the_same_weights() -> None:
 )
 def test_a_plain_block_can_copy(config: ResNetConfig) -> None:
     x = torch.rand(3, 8, 9, 9, generator=torch.Generator().manual_seed(0)) * 5
-    blocks = new_blocks(config, Place(1, 3), plain=True, zero=False)
+    blocks = new_blocks(config, AppendSettings(1, 3), plain=True, zero=False)
     assert not torch.allclose(nn.Sequential(*blocks)(x), x)
     copied = become_identity(blocks, x)
     torch.testing.assert_close(copied, x, rtol=1e-5, atol=1e-5)
@@ -186,7 +186,7 @@ def test_the_weights_are_those_of_the_formula() -> None:
     """The kernel and the norm's inverse, written out."""
     x = torch.rand(3, 8, 9, 9, generator=torch.Generator().manual_seed(0)) * 5
     block: Any
-    (block,) = new_blocks(small(shortcut="none"), Place(1, 1), plain=True, zero=False)
+    (block,) = new_blocks(small(shortcut="none"), AppendSettings(1, 1), plain=True, zero=False)
     become_identity([block], x)
     dirac = torch.zeros(8, 8, 3, 3)
     dirac[range(8), range(8), 1, 1] = 1
@@ -205,12 +205,13 @@ def test_where_there_are_no_such_weights() -> None:
         (small(norm="group"), "Group norm"),
     ):
         assert words in obstacle(config, 2)
-        found = run(config, Place(2, 1))
+        found = run(config, AppendSettings(2, 1))
         assert found.to_identity is None
         assert [one.kind for one in found.outcomes] == list(KINDS[:-1])
         with pytest.raises(ValueError, match=r"do not fit|no fixed inverse"):
             become_identity(
-                new_blocks(config, Place(2, 1), plain=True, zero=False), torch.rand(1, config.stage_channels[1], 4, 4)
+                new_blocks(config, AppendSettings(2, 1), plain=True, zero=False),
+                torch.rand(1, config.stage_channels[1], 4, 4),
             )
     wide = small(block="bottleneck", shortcut="B", base_width=256)
     assert obstacle(wide, 2) == ""
@@ -218,22 +219,22 @@ def test_where_there_are_no_such_weights() -> None:
 
 
 def test_how_far_it_is() -> None:
-    config, place = small(), Place(2, 1)
+    config, place = small(), AppendSettings(2, 1)
     (start,) = new_blocks(config, place, plain=True, zero=False)
     (copy,) = new_blocks(config, place, plain=True, zero=False)
     x = torch.rand(2, 16, 8, 8)
     become_identity([copy], x)
-    found = gap(start, copy)
+    found = weight_distance(start, copy)
     convolutions = 2 * 9 * 16 * 16
-    assert found.numbers == convolutions + 4 * 16
+    assert found.changed_parameters == convolutions + 4 * 16
     squares = sum(float(((a - b) ** 2).sum()) for a, b in zip(start.parameters(), copy.parameters(), strict=True))
     assert found.distance == pytest.approx(math.sqrt(squares), rel=1e-5)
     std = math.sqrt(2 / (9 * 16))  # He initialisation, fan out
     # Every weight moves from N(0, std) to zero, and one in a kernel's own channel to one.
     assert found.deviations == pytest.approx(math.sqrt(convolutions + 32 / std**2), rel=0.03)
-    assert 1 / std - 5 < found.furthest < 1 / std + 5
-    zero = gap(start, new_blocks(config, place, plain=False, zero=True)[0])
-    assert (zero.numbers, zero.distance, zero.deviations) == (16, 4, 0)
+    assert 1 / std - 5 < found.largest_change < 1 / std + 5
+    zero = weight_distance(start, new_blocks(config, place, plain=False, zero=True)[0])
+    assert (zero.changed_parameters, zero.distance, zero.deviations) == (16, 4, 0)
 
 
 # -- settings and limits ------------------------------------------------------------------
@@ -242,24 +243,27 @@ def test_how_far_it_is() -> None:
 def test_a_place_goes_through_a_link() -> None:
     config = preset("resnet20")
     for stage in (1, 2, 3):
-        for count in COUNTS:
-            assert parse_place(Place(stage, count).to_text(), config) == Place(stage, count)
-            assert parse_place(f"{stage}-{count}", config) == Place(stage, count), "an older link"
-    assert parse_place("", config) == default_place(config)
-    assert parse_place("blocks-4", config) == Place(3, 4)
+        for count in BLOCK_COUNTS:
+            assert parse_append(AppendSettings(stage, count).to_text(), config) == AppendSettings(stage, count)
+            assert parse_append(f"{stage}-{count}", config) == AppendSettings(stage, count), "an older link"
+    assert parse_append("", config) == default_append(config)
+    assert parse_append("blocks-4", config) == AppendSettings(3, 4)
     for text in ("4-1", "0-1", "1-3", "1", "a-b", "1-1-1", "stage-4", "blocks-3", "stage-x", "stage-1_blocks"):
         with pytest.raises(ConfigError, match="a stage from 1 to 3, and 1, 2, 4, 8, 16 blocks"):
-            parse_place(text, config)
+            parse_append(text, config)
 
 
 def test_what_can_be_afforded() -> None:
     small_one, large = trace(BUNDLED["resnet20"], 28), trace(preset("resnet152"), 224)
-    assert affordable(small_one, Place(3, 8), trained=True) == MAX_IMAGES
-    assert affordable(small_one, Place(3, 8), trained=False) == MAX_NOISE
-    assert affordable(small_one, Place(1, 16), trained=True) * (small_one.macs + 80 * 2 * 9 * 16**2 * 28**2) < BUDGET
+    assert image_count(small_one, AppendSettings(3, 8), trained=True) == MAX_IMAGES
+    assert image_count(small_one, AppendSettings(3, 8), trained=False) == MAX_NOISE
+    assert (
+        image_count(small_one, AppendSettings(1, 16), trained=True) * (small_one.macs + 80 * 2 * 9 * 16**2 * 28**2)
+        < BUDGET
+    )
     with pytest.raises(TooLargeError, match="GMACs, and the limit is 100 GMACs"):
-        affordable(trace(preset("resnet1202"), 512), Place(1, 16), trained=False)
-    assert affordable(large, Place(1, 1), trained=False) < MAX_NOISE
+        image_count(trace(preset("resnet1202"), 512), AppendSettings(1, 16), trained=False)
+    assert image_count(large, AppendSettings(1, 1), trained=False) < MAX_NOISE
 
 
 @pytest.mark.parametrize(
@@ -276,7 +280,7 @@ def test_how_numbers_are_written(number: float, text: str) -> None:
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few images; the results of other tests are forgotten."""
-    monkeypatch.setattr(view, "affordable", lambda *_: 20)
+    monkeypatch.setattr(view, "image_count", lambda *_: 20)
     RESULTS.clear()
 
 

@@ -94,7 +94,7 @@ def test_a_rectangle_runs_as_in_torch(size: tuple[int, int]) -> None:
     prepared = prepare(photograph, weights.data.preprocessing)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         expected = network(prepared.tensor)[0].softmax(0)
-    traced = running.trace_of(weights)
+    traced = running.weights_trace(weights)
     watched = [layer.name for layer in traced.layers]
     prediction = predict(network, prepared.tensor, CPU, watched)
     assert prediction.probabilities == pytest.approx(expected.numpy(), abs=1e-6)
@@ -420,24 +420,24 @@ DARK, BRIGHT = (68, 1, 84), (253, 231, 37)
 
 
 def test_colours_go_from_dark_to_bright() -> None:
-    shades = rasters.coloured(np.linspace(-3, 5, 64).reshape(8, 8))
+    shades = rasters.viridis(np.linspace(-3, 5, 64).reshape(8, 8))
     assert shades.shape == (8, 8, 3)
     assert shades.dtype == np.uint8
     assert tuple(shades[0, 0]) == DARK
     assert tuple(shades[-1, -1]) == BRIGHT
     grey = np.asarray(Image.fromarray(shades).convert("L"), int).ravel()
     assert (np.diff(grey) >= 0).all()
-    clipped = rasters.coloured(np.array([[-9.0, 0, 1, 9]]), 0, 1)
+    clipped = rasters.viridis(np.array([[-9.0, 0, 1, 9]]), 0, 1)
     assert [tuple(shade) for shade in clipped[0]] == [DARK, DARK, BRIGHT, BRIGHT]
 
 
 @pytest.mark.parametrize("value", [0, 7.5, -1e30, np.nan])
 def test_a_flat_map_is_dark(value: float) -> None:
-    assert {tuple(shade) for shade in rasters.coloured(np.full((2, 3), value)).reshape(-1, 3)} == {DARK}
+    assert {tuple(shade) for shade in rasters.viridis(np.full((2, 3), value)).reshape(-1, 3)} == {DARK}
 
 
 def test_a_map_that_overflowed_still_has_colours() -> None:
-    shades = rasters.coloured(np.array([[-np.inf, 0, np.inf, np.nan]], np.float32))[0]
+    shades = rasters.viridis(np.array([[-np.inf, 0, np.inf, np.nan]], np.float32))[0]
     assert tuple(shades[0]) == DARK
     assert tuple(shades[2]) == BRIGHT
 
@@ -461,7 +461,7 @@ def test_tiles(shape: tuple[int, int], tile: tuple[int, int]) -> None:
         assert not np.array_equal(tiles[0], tiles[1])
     if max(shape) <= 64:
         scale = tile[0] // shape[0]
-        assert np.array_equal(tiles[0][::scale, ::scale], rasters.coloured(maps[4]))
+        assert np.array_equal(tiles[0][::scale, ::scale], rasters.viridis(maps[4]))
         for made in tiles[: 3 if min(shape) > 1 else 0]:
             shades = {tuple(shade) for shade in made.reshape(-1, 3)}
             assert {DARK, BRIGHT} <= shades
@@ -499,7 +499,7 @@ def test_overlay_blends_map_and_image(channels: int) -> None:
 )
 def test_what_a_network_saw_fits_the_page(height: int, width: int, channels: int, size: tuple[int, int]) -> None:
     ramp = np.broadcast_to(np.linspace(0, 255, height)[:, None, None], (height, width, channels)).astype(np.uint8)
-    shown = rasters.fitting(ramp, 1500)
+    shown = rasters.displayed_pixels(ramp, 1500)
     assert shown.shape == (size if channels != 3 else (*size, 3))
     assert abs(float(shown.mean()) - float(ramp.mean())) < 1
     assert np.all(np.diff(shown.reshape(size[0], -1)[:, 0].astype(int)) >= 0)

@@ -243,11 +243,11 @@ def test_a_job_that_takes_its_items_again_says_so_and_can_be_stopped():
     soon(lambda: queue._worker is None)
     queue.start("a", "anna", lambda: pytest.fail("it is known how"))
     gates[1].let(2)
-    soon(lambda: status_of(queue, "a", "anna").again == 2)
+    soon(lambda: status_of(queue, "a", "anna").repeats_left == 2)
     assert status_of(queue, "a", "anna").items == (0, 1, 2, 3)
     assert queue.stop("a", "anna")
     gates[1].let()
-    soon(lambda: status_of(queue, "a", "anna").again == 1)
+    soon(lambda: status_of(queue, "a", "anna").repeats_left == 1)
     assert status_of(queue, "a", "anna").state == STOPPED
     queue.start("a", "anna", lambda: pytest.fail("it is known how"))
     gates[1].let(2)

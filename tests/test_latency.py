@@ -18,7 +18,17 @@ from explorer.analysis.trace import Trace, trace
 from explorer.figures import inference
 from explorer.inference import latency
 from explorer.inference.device import Device, devices
-from explorer.inference.latency import Effect, Latency, Roof, Timed, against, effects, moved, rounds_within, slow
+from explorer.inference.latency import (
+    Effect,
+    Latency,
+    Roof,
+    TimedLayer,
+    effects,
+    moved_bytes,
+    rounds_within,
+    slowest_layers,
+    timed_layers,
+)
 from explorer.inference.predict import activation, predict
 from explorer.inference.turns import ONE_AT_A_TIME, OutOfMemoryError, Turn
 from explorer.views import cached
@@ -60,7 +70,7 @@ def test_every_layer_of_the_trace_is_timed_once_and_in_order(name: str) -> None:
     times = latency.latency(network, image(), CPU, rounds=3, progress=shares.append)
     assert list(times.layers) == [layer.name for layer in trace(network.config, 32).layers]
     assert all(seconds >= 0 for seconds in times.layers.values())
-    assert times.whole > 0
+    assert times.whole_pass > 0
     assert times.rounds == 3
     assert shares == pytest.approx([1 / 3, 2 / 3, 1])
     assert not hooks(network)
@@ -107,10 +117,10 @@ def test_one_convolution_by_hand() -> None:
     layer = trace(preset("resnet50"), 224).by_name["conv1"]
     numbers = 3 * 224 * 224 + 64 * 112 * 112 + 64 * 3 * 49
     assert numbers == 962_752
-    assert moved(layer, 4) == 4 * numbers
-    assert moved(layer, 2) == 2 * numbers
+    assert moved_bytes(layer, 4) == 4 * numbers
+    assert moved_bytes(layer, 2) == 2 * numbers
     assert layer.macs == 118_013_952
-    timed = Timed(layer, 0.01, 0.004, moved(layer, 4))
+    timed = TimedLayer(layer, 0.01, 0.004, moved_bytes(layer, 4))
     assert timed.ratio == pytest.approx(2.5)
     assert timed.intensity == pytest.approx(2 * 118_013_952 / 3_851_008)
     assert timed.achieved == pytest.approx(23_602_790_400)
@@ -118,14 +128,14 @@ def test_one_convolution_by_hand() -> None:
 
 def test_what_other_layers_move() -> None:
     layers = trace(preset("resnet50"), 224).by_name
-    assert moved(layers["layer1.0.add"], 4) == 4 * 3 * 256 * 56 * 56
-    assert moved(layers["bn1"], 4) == 4 * (2 * 64 * 112 * 112 + 128)
-    assert moved(layers["fc"], 4) == 4 * (2048 + 1000 + 2048 * 1000 + 1000)
-    assert moved(layers["flatten"], 4) == 0
+    assert moved_bytes(layers["layer1.0.add"], 4) == 4 * 3 * 256 * 56 * 56
+    assert moved_bytes(layers["bn1"], 4) == 4 * (2 * 64 * 112 * 112 + 128)
+    assert moved_bytes(layers["fc"], 4) == 4 * (2048 + 1000 + 2048 * 1000 + 1000)
+    assert moved_bytes(layers["flatten"], 4) == 0
     dropping = trace(SMALL.with_(drop_path=0.5)[0], 32)
     views = [layer for layer in dropping.layers if layer.op == "stochastic depth"]
     assert views
-    assert all(moved(layer, 4) == 0 for layer in views)
+    assert all(moved_bytes(layer, 4) == 0 for layer in views)
 
 
 def test_the_roof_has_two_slopes() -> None:
@@ -149,7 +159,7 @@ def test_the_roof_is_the_fastest_that_was_measured(monkeypatch: pytest.MonkeyPat
         kind, size = kernel[-1]
         return given[kind][size] if kind in given else {2**20: 1e-4, 2**23: 1e-3, 2**26: 1e-2}[size]
 
-    for kind in ("product", "convolution", "duplicate"):
+    for kind in ("product", "convolution", "copy_bytes"):
         monkeypatch.setattr(latency, kind, named(kind))
     monkeypatch.setattr(latency, "fastest", fastest)
     roof = latency.roof(CPU)
@@ -170,16 +180,16 @@ def test_the_kernels_of_the_roof_compute_what_they_say(half: bool, last: bool) -
     assert isinstance(convolved, Tensor)
     assert convolved.shape == (1, 2, 56, 56)
     assert convolved[0, 0, 5, 5] == 18
-    copied = latency.duplicate(device, 64)()
+    copied = latency.copy_bytes(device, 64)()
     assert isinstance(copied, Tensor)
     assert copied.nbytes == 64
     assert copied.sum() == 64
 
 
-def made_up(traced: Trace, roof: Roof) -> tuple[Timed, ...]:
+def made_up(traced: Trace, roof: Roof) -> tuple[TimedLayer, ...]:
     """Times that grow with the layer's index."""
     layers = {layer.name: 1e-3 * (layer.index + 1) for layer in traced.layers}
-    return against(traced, Latency(layers, sum(layers.values()), 1), roof, 4)
+    return timed_layers(traced, Latency(layers, sum(layers.values()), 1), roof, 4)
 
 
 def test_layers_against_the_roof() -> None:
@@ -189,12 +199,12 @@ def test_layers_against_the_roof() -> None:
     assert [one.layer for one in timed] == [layer for layer in traced.layers if layer.op != "flatten"]
     for one in timed:
         assert one.seconds == pytest.approx(1e-3 * (one.layer.index + 1))
-        assert one.bound == max(2 * one.layer.macs / 1e9, moved(one.layer, 4) / 1e8)
-    chosen = slow(timed, share=0.05, most=3)
+        assert one.bound == max(2 * one.layer.macs / 1e9, moved_bytes(one.layer, 4) / 1e8)
+    chosen = slowest_layers(timed, share=0.05, most=3)
     total = sum(one.seconds for one in timed)
     able = [one for one in timed if one.seconds >= 0.05 * total]
     assert [one.ratio for one in chosen] == sorted((one.ratio for one in able), reverse=True)[:3]
-    assert slow(timed, share=1.1) == []
+    assert slowest_layers(timed, share=1.1) == []
 
 
 def test_the_figures_show_every_layer() -> None:
@@ -226,8 +236,8 @@ def test_other_forms_say_nearly_the_same(name: str) -> None:
     assert [effect.device.form for effect in found] == ["fp32", "fp32, channels last", "bf16", "bf16, channels last"]
     assert found[0].ratio == 1.0
     assert found[0][3:] == (0.0, True)
-    assert found[1].change < 1e-5
-    assert 0 < found[2].change < 0.05
+    assert found[1].probability_change < 1e-5
+    assert 0 < found[2].probability_change < 0.05
     assert all(effect.seconds > 0 and effect.ratio > 0 for effect in found)
     assert shares == [0.25, 0.5, 0.75, 1.0]
     assert all(p.dtype == torch.float32 and p.is_contiguous() for p in network.parameters())
@@ -235,7 +245,7 @@ def test_other_forms_say_nearly_the_same(name: str) -> None:
         other = effect.device.network(randomly(NETWORKS[name]))
         prediction = predict(other, image(), effect.device, ["conv1" if name != "blur" else "conv1.0"])
         assert prediction.probabilities.dtype == np.float32
-        assert np.abs(prediction.probabilities - exact).max() == pytest.approx(effect.change, abs=1e-6)
+        assert np.abs(prediction.probabilities - exact).max() == pytest.approx(effect.probability_change, abs=1e-6)
         maps = activation(other, image(), "fc", effect.device)
         assert maps.dtype == np.float32
         assert maps.shape == (7, 1, 1)
@@ -250,7 +260,7 @@ def test_a_class_that_changes_is_told(network: ResNet, monkeypatch: pytest.Monke
     plain, last, half, both = effects(network, image(), CPU)
     assert plain == Effect(CPU, 2.0, 2.0, 0.0, True)
     assert last[3:] == (pytest.approx(0.3), False)
-    assert np.isnan(half.change)
+    assert np.isnan(half.probability_change)
     assert both[3:] == (pytest.approx(0.05), True)
 
 
@@ -372,7 +382,7 @@ def test_cuda_measures_every_form() -> None:
     device = devices()[0]
     found = effects(device.network(randomly(SMALL)), image(), device, budget=0.01)
     assert [effect.device.form for effect in found] == ["fp32", "fp32, channels last", "fp16", "fp16, channels last"]
-    assert all(effect.change < 0.05 for effect in found)
+    assert all(effect.probability_change < 0.05 for effect in found)
 
 
 @cuda
@@ -419,7 +429,7 @@ def test_the_tab_measures_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_choice_is_what_runs() -> None:
     app = opened()
     assert shown_form(app) == "fp32"
-    form = replace(cached.places()[0], half=True, channels_last=True)
+    form = replace(cached.cached_devices()[0], half=True, channels_last=True)
     chosen = opened(form=form)
     assert shown_form(chosen) == "bf16, channels last"
     assert chosen.segmented_control(key="form precision").value == "bf16"

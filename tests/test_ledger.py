@@ -175,7 +175,7 @@ def test_the_paper_has_no_figure_for_other_networks(config, size):
 @pytest.mark.parametrize("name", ["resnet50", "resnet18_v1", "ecaresnet50t", "resnetblur50"])
 def test_each_column_adds_up(name):
     traced = trace(preset(name))
-    frame = view.table(traced, view.measured(traced.config, traced.image_size)).set_index("Line")
+    frame = view.table(traced, view.cached_tool_counts(traced.config, traced.image_size)).set_index("Line")
     ours = ["Our MACs", *(line for line in frame.index[: list(frame.index).index(view.TOTAL)] if line not in OURS)]
     for tool in frame.columns.drop(["This network"]):
         assert frame.loc[ours[1:], tool].sum() == frame.loc[view.TOTAL, tool]
@@ -204,7 +204,7 @@ def test_the_tab_shows_the_table():
 
 
 def test_a_very_deep_network_is_measured_on_demand(monkeypatch):
-    monkeypatch.setattr(view, "measured", lambda config, size: {"torch": 1})
+    monkeypatch.setattr(view, "cached_tool_counts", lambda config, size: {"torch": 1})
     app = opened(preset="resnet1202", tab="Ledger")
     assert "torch" not in app.dataframe[0].value.set_index("Line").loc[view.PRINTED].dropna()
     button = next(button for button in app.button if button.label.startswith("Run torch"))

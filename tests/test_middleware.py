@@ -25,7 +25,7 @@ def test_no_files_left_is_said_once_a_minute() -> None:
         def default_exception_handler(self, context: dict[str, Any]) -> None:
             self.said += 1
 
-    loop, handle = Loop(), middleware.once_a_minute()
+    loop, handle = Loop(), middleware.rate_limited_error_handler()
     for now, error, count in (
         (100, errno.EMFILE, 1),
         (130, errno.EMFILE, 1),

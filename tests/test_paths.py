@@ -25,18 +25,18 @@ from explorer.experiments.paths import (
     Plan,
     Unravelled,
     _norm,
-    effective,
-    gathered,
+    collect_gradients,
+    effective_paths,
     path_shares,
     plan,
-    samples,
+    sample_gradients,
 )
 from explorer.inference.turns import ONE_AT_A_TIME, TooLargeError
 from explorer.sharing.store import RESULTS
 from explorer.views.experiments import paths as view
-from explorer.views.experiments import trained
 from helpers import CPU, captions, click, link, name_of, opened, page_text, run, select
 from resnet import ResNet, ResNetConfig, preset
+from resnet.presets import short_title
 from resnet.weights import BUNDLED, randomly
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -109,10 +109,10 @@ def test_the_gradients_of_all_paths_add_up_to_the_true_one(config: ResNetConfig)
     model, images, labels, found = unravelled(config)
     inputs = images.clone().requires_grad_()
     (true,) = torch.autograd.grad(F.cross_entropy(model(inputs), labels, reduction="sum"), inputs)
-    paths = [found.along(chosen) for chosen in every_path(found.blocks)]
+    paths = [found.path_gradient(chosen) for chosen in every_path(found.blocks)]
     assert len(paths) == 16
     torch.testing.assert_close(sum(paths), true, rtol=1e-10, atol=1e-14 * float(true.abs().max()))
-    assert torch.equal(found.whole(), true)
+    assert torch.equal(found.whole_gradient(), true)
     assert all(not torch.equal(path, true) for path in paths)
 
 
@@ -142,7 +142,7 @@ def test_a_path_is_the_product_of_its_blocks() -> None:
     (gradient,) = torch.autograd.grad(loss, last)
     for read, value in zip(reversed(reads), reversed(chain), strict=True):
         (gradient,) = torch.autograd.grad(value, read, gradient)
-    torch.testing.assert_close(found.along(through), gradient)
+    torch.testing.assert_close(found.path_gradient(through), gradient)
 
 
 def test_a_long_path_may_leave_the_range_of_fp32() -> None:
@@ -159,14 +159,14 @@ def test_a_long_path_may_leave_the_range_of_fp32() -> None:
     single = Unravelled(deepcopy(model), images, labels)
     double = Unravelled(model.double(), images.double(), labels)
     through = single.blocks[:45]
-    norm = float(double.along(through).norm())
+    norm = float(double.path_gradient(through).norm())
     assert 0 < norm < torch.finfo(torch.float32).tiny
-    assert float(single.along(through).norm()) == pytest.approx(norm, rel=1e-4)
+    assert float(single.path_gradient(through).norm()) == pytest.approx(norm, rel=1e-4)
 
 
 def test_the_model_is_left_alone() -> None:
     model, *_, found = unravelled(CONFIGS[0])
-    found.along(found.blocks[:2])
+    found.path_gradient(found.blocks[:2])
     assert not any(module._forward_hooks for module in model.modules())
     assert all(parameter.grad is None for parameter in model.parameters())
     assert next(model.parameters()).requires_grad
@@ -184,22 +184,24 @@ def test_samples_are_drawn_as_planned() -> None:
     planned = Plan((0, 1, 2, 4), 3, 2)
     images, labels = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(0)), torch.zeros(6).long()
     with torch.no_grad():  # as in an app that has gradients off
-        drawn = list(samples(model, images, labels, planned, CPU))
+        drawn = list(sample_gradients(model, images, labels, planned, CPU))
     assert [sample.length for sample in drawn] == [None, 0, 1, 2, 4] * 3
-    assert list(samples(model, images, labels, planned, CPU)) == drawn
-    assert list(samples(model, images, labels, planned, CPU, seed=1)) != drawn
-    found = gathered(counts, planned.lengths, drawn)
+    assert list(sample_gradients(model, images, labels, planned, CPU)) == drawn
+    assert list(sample_gradients(model, images, labels, planned, CPU, seed=1)) != drawn
+    found = collect_gradients(counts, planned.lengths, drawn)
     by_hand = Unravelled(model, images[4:], labels[4:])
     for paths, norm in (((), found.norms[0][2]), (by_hand.blocks, found.norms[-1][2])):
-        assert norm == pytest.approx(float(by_hand.along(paths).flatten(1).norm(dim=1).mean()), rel=1e-5)
-    assert found.whole[2] == pytest.approx(float(by_hand.whole().flatten(1).norm(dim=1).mean()), rel=1e-5)
+        assert norm == pytest.approx(float(by_hand.path_gradient(paths).flatten(1).norm(dim=1).mean()), rel=1e-5)
+    assert found.whole_norms[2] == pytest.approx(
+        float(by_hand.whole_gradient().flatten(1).norm(dim=1).mean()), rel=1e-5
+    )
 
 
 def test_others_run_between_two_samples() -> None:
     """Nothing holds the thread for passes when a sample is handed over, nor after the last one that is taken."""
     model = randomly(CONFIGS[0])
     images, labels = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)), torch.zeros(2).long()
-    drawn = samples(model, images, labels, Plan((0, 4), 1, 2), CPU)
+    drawn = sample_gradients(model, images, labels, Plan((0, 4), 1, 2), CPU)
     for _ in range(2):
         next(drawn)
         with ThreadPoolExecutor(1) as other:
@@ -237,11 +239,11 @@ def test_a_length_that_carries_nothing() -> None:
 
 def test_effective_paths_are_the_fewest_lengths_in_a_row() -> None:
     shares, counts = [0.02, 0.3, 0.5, 0.16, 0.02], (1, 4, 6, 4, 1)
-    assert effective(shares, counts) == (1, 3, 14 / 16)
-    assert effective(shares, counts, 0.5) == (2, 2, 6 / 16)
-    assert effective(shares, counts, 1) == (0, 4, 1)
+    assert effective_paths(shares, counts) == (1, 3, 14 / 16)
+    assert effective_paths(shares, counts, 0.5) == (2, 2, 6 / 16)
+    assert effective_paths(shares, counts, 1) == (0, 4, 1)
     with pytest.raises(ValueError, match=r"below 0\.95"):
-        effective([0.0, 0.0], (1, 1))
+        effective_paths([0.0, 0.0], (1, 1))
 
 
 def test_the_plan_keeps_to_its_budget() -> None:
@@ -281,7 +283,7 @@ def test_the_lengths_are_there_before_anything_is_measured() -> None:
 def test_the_gradients_are_measured_and_kept(few: None) -> None:
     app = click(experiment(preset="resnet20_fashion"), "Measure the gradients")
     found = next(work.value for key, work in RESULTS._works.items() if isinstance(key, tuple) and key[0] == "paths")
-    run_of = effective(found.shares, found.counts)
+    run_of = effective_paths(found.shares, found.counts)
     assert f"paths of length {run_of.low} to {run_of.high}" in page_text(app)
     assert "the first 2 images of Fashion-MNIST's test set" in captions(app)
     assert "2 draws for each of 10 lengths" in captions(app)
@@ -323,4 +325,4 @@ def test_a_trained_network_is_chosen_in_place() -> None:
 def test_blocks_off_are_a_click_away() -> None:
     (found,) = [one for one in experiment().get("page_link") if "by hand" in one.proto.label]
     assert "tab=Blocks" in found.proto.query_string
-    assert trained.name(BUNDLED["resnet56"]) in found.proto.label
+    assert short_title(BUNDLED["resnet56"]) in found.proto.label

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from explorer.analysis.published import RECIPES, network, published
+from explorer.analysis.published import RECIPES, parse_config, published
 from explorer.analysis.trace import trace
 from helpers import PAPER, opened, reference
 from resnet import preset
@@ -37,7 +37,7 @@ def test_every_result_has_a_recipe_and_a_network_that_traces() -> None:
     assert len({(r.config, r.recipe, r.size) for r in published()}) == len(published())
     for config, size in {(r.config, r.size) for r in published() if "18" in r.network}:
         assert trace(config, size).params > 1e7
-    assert network("resnet34+shortcut=C") == preset("resnet34").with_(shortcut="C")[0]
+    assert parse_config("resnet34+shortcut=C") == preset("resnet34").with_(shortcut="C")[0]
 
 
 # -- the page -----------------------------------------------------------------------------

@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from explorer.analysis.parts import fixed, switchable
+from explorer.analysis.parts import fixed_blocks, switchable_blocks
 from explorer.analysis.trace import trace
 from explorer.drawing.palette import colour
 from explorer.figures import inference
-from explorer.inference.ablation import Ablation, ablation, steps, without
+from explorer.inference.ablation import Ablation, ablations, sequential_modules, without_blocks
 from explorer.inference.addition import Contribution, addition, contributions
 from explorer.inference.images import open_image
 from explorer.inference.preprocess import normalised, prepare
-from explorer.inference.samples import labelled, samples
+from explorer.inference.samples import labelled_images, samples
 from helpers import CPU, frozen, name_of
 from resnet import ResNet, ResNetConfig, preset
 from resnet.weights import BUNDLED, FASHION_MNIST, bundled, load
@@ -57,8 +57,8 @@ def test_what_cannot_be_off_is_what_changes_the_shape_of_a_plain_network(config:
         layers = [layer for layer in traced.layers if layer.name.startswith(f"{block}.")]
         if config.shortcut == "none" and layers[0].in_shapes[0] != layers[-1].out_shape:
             expected.add(block)
-    assert set(fixed(config)) == expected
-    assert sorted([*switchable(config), *expected]) == sorted(config.blocks)
+    assert set(fixed_blocks(config)) == expected
+    assert sorted([*switchable_blocks(config), *expected]) == sorted(config.blocks)
 
 
 @pytest.mark.parametrize("config", [config for config in CONFIGS if config.shortcut != "C"], ids=name_of)
@@ -68,7 +68,7 @@ def test_identity_blocks_that_are_off_are_not_there(config: ResNetConfig) -> Non
     by_hand: Any = deepcopy(model)
     by_hand.layer2 = nn.Sequential(by_hand.layer2[0], by_hand.layer2[2])
     by_hand.layer1 = nn.Sequential(by_hand.layer1[0])
-    off = without(model, ["layer1.1", "layer2.1"])
+    off = without_blocks(model, ["layer1.1", "layer2.1"])
     assert torch.equal(off(image), by_hand(image))
     assert not torch.equal(off(image), model(image))
 
@@ -86,7 +86,7 @@ def test_a_projection_goes_on_alone(config: ResNetConfig) -> None:
         handle.remove()
         return seen["y"]
 
-    found = watched(without(model, ["layer2.0"]))
+    found = watched(without_blocks(model, ["layer2.0"]))
     block: Any = model.get_submodule("layer2.0")
     x = seen["x"]
     if config.order == "post":
@@ -105,7 +105,7 @@ def test_a_block_with_an_empty_branch_changes_nothing(config: ResNetConfig) -> N
         if config.order == "post":
             for part in ("weight", "bias"):
                 nn.init.zeros_(model.get_parameter(f"{block}.{last.replace('conv', 'bn')}.{part}"))
-    assert torch.equal(without(model, ["layer1.0", "layer2.0", "layer2.1"])(image), model(image))
+    assert torch.equal(without_blocks(model, ["layer1.0", "layer2.0", "layer2.1"])(image), model(image))
 
 
 def test_the_model_is_left_alone_and_its_weights_are_shared() -> None:
@@ -113,22 +113,22 @@ def test_the_model_is_left_alone_and_its_weights_are_shared() -> None:
     model = frozen(config)
     image, before = noise(config), {name: tensor.clone() for name, tensor in model.state_dict().items()}
     scores = model(image)
-    off = without(model, ["layer1.1", "layer2.0"])
+    off = without_blocks(model, ["layer1.1", "layer2.0"])
     assert not torch.equal(off(image), scores)
     assert torch.equal(model(image), scores)
     assert not any(module._forward_hooks for module in model.modules())
     for name, tensor in off.state_dict().items():
         assert tensor.data_ptr() == model.state_dict()[name].data_ptr()
         assert torch.equal(tensor, before[name])
-    assert without(model, []) is model
+    assert without_blocks(model, []) is model
 
 
 @pytest.mark.parametrize("off", ["layer1.2", "layer3.0", "conv1", "", "layer1"])
 def test_what_is_no_block_is_refused(off: str) -> None:
     with pytest.raises(ValueError, match="cannot be switched off"):
-        without(frozen(ResNetConfig(**SMALL)), ["layer1.0", off])
+        without_blocks(frozen(ResNetConfig(**SMALL)), ["layer1.0", off])
     with pytest.raises(ValueError, match=r"layer2\.0"):
-        without(frozen(ResNetConfig(**SMALL, shortcut="none")), ["layer2.0"])
+        without_blocks(frozen(ResNetConfig(**SMALL, shortcut="none")), ["layer2.0"])
 
 
 # -- inside the addition ------------------------------------------------------------------
@@ -143,7 +143,7 @@ def test_branch_and_shortcut_are_the_blocks_own(config: ResNetConfig) -> None:
         assert found == ()
         return
     assert [one.block for one in found] == list(config.blocks)
-    sequence: dict[str, Any] = steps(model)
+    sequence: dict[str, Any] = sequential_modules(model)
     x = image
     for name, step in sequence.items():
         if name in config.blocks:
@@ -160,10 +160,10 @@ def test_branch_and_shortcut_are_the_blocks_own(config: ResNetConfig) -> None:
             np.testing.assert_allclose(parts.shortcut, shortcut[0].numpy(), rtol=1e-5, atol=1e-6)
             assert np.array_equal(parts.branch + parts.shortcut, parts.total)
             if config.order == "post":
-                assert parts.activated is not None
-                assert np.array_equal(parts.activated, parts.total.clip(min=0))
+                assert parts.activation is not None
+                assert np.array_equal(parts.activation, parts.total.clip(min=0))
             else:
-                assert parts.activated is None
+                assert parts.activation is None
         x = step(x)
     assert torch.equal(x, model(image))
     assert not any(module._forward_hooks for module in model.modules())
@@ -172,7 +172,7 @@ def test_branch_and_shortcut_are_the_blocks_own(config: ResNetConfig) -> None:
 def test_a_block_that_is_off_still_shows_what_it_would_add() -> None:
     config = ResNetConfig(**SMALL)
     model, image = frozen(config), noise(config)
-    off = without(model, ["layer1.0"])
+    off = without_blocks(model, ["layer1.0"])
     before, after = (addition(one, image, "layer1.0", CPU) for one in (model, off))
     assert np.array_equal(before.branch, after.branch)
     assert np.array_equal(after.total, after.shortcut)
@@ -193,26 +193,32 @@ def test_each_lesion_is_a_network_of_its_own(name: str) -> None:
     """Against one whole pass for each block: the shared beginning changes nothing."""
     weights = bundled(BUNDLED[name])[0]
     model = load(weights).requires_grad_(False)
-    images, labels = normalised(labelled().images[:60], weights.data.preprocessing), labelled().labels[:60].tolist()
-    found = list(ablation(model, images, labels, switchable(weights.config), CPU))
-    assert [one.block for one in found] == [*switchable(weights.config), ""]
+    images, labels = (
+        normalised(labelled_images().images[:60], weights.data.preprocessing),
+        labelled_images().labels[:60].tolist(),
+    )
+    found = list(ablations(model, images, labels, switchable_blocks(weights.config), CPU))
+    assert [one.block for one in found] == [*switchable_blocks(weights.config), ""]
     for one in found:
-        probabilities = without(model, [one.block] if one.block else [])(images).softmax(1)
+        probabilities = without_blocks(model, [one.block] if one.block else [])(images).softmax(1)
         error = sum(int(row.argmax()) != label for row, label in zip(probabilities, labels, strict=True)) / 60
         right = sum(float(row[label]) for row, label in zip(probabilities, labels, strict=True)) / 60
         assert one.error == pytest.approx(error)
-        assert one.right == pytest.approx(right, abs=1e-4)
+        assert one.right_probability == pytest.approx(right, abs=1e-4)
 
 
 def test_images_in_parts_are_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     weights = bundled(BUNDLED["resnet20"])[0]
     model = load(weights).requires_grad_(False)
-    images, labels = normalised(labelled().images[:30], weights.data.preprocessing), labelled().labels[:30].tolist()
-    once = list(ablation(model, images, labels, ["layer1.0"], CPU))
-    monkeypatch.setattr("explorer.inference.ablation.AT_ONCE", 7)
-    for one, again in zip(once, ablation(model, images, labels, ["layer1.0"], CPU), strict=True):
+    images, labels = (
+        normalised(labelled_images().images[:30], weights.data.preprocessing),
+        labelled_images().labels[:30].tolist(),
+    )
+    once = list(ablations(model, images, labels, ["layer1.0"], CPU))
+    monkeypatch.setattr("explorer.inference.ablation.BATCH_SIZE", 7)
+    for one, again in zip(once, ablations(model, images, labels, ["layer1.0"], CPU), strict=True):
         assert (one.block, one.error) == (again.block, again.error)
-        assert one.right == pytest.approx(again.right, abs=1e-5)
+        assert one.right_probability == pytest.approx(again.right_probability, abs=1e-5)
 
 
 def test_a_plain_network_cannot_spare_a_block() -> None:
@@ -220,8 +226,12 @@ def test_a_plain_network_cannot_spare_a_block() -> None:
     median = {}
     for name in ("resnet20", "plain20"):
         weights = bundled(BUNDLED[name])[0]
-        images = normalised(labelled().images[:200], weights.data.preprocessing)
-        found = list(ablation(load(weights), images, labelled().labels[:200].tolist(), switchable(weights.config), CPU))
+        images = normalised(labelled_images().images[:200], weights.data.preprocessing)
+        found = list(
+            ablations(
+                load(weights), images, labelled_images().labels[:200].tolist(), switchable_blocks(weights.config), CPU
+            )
+        )
         assert found[-1].error < 0.15
         median[name] = np.median([one.error for one in found[:-1]])
     assert median["resnet20"] < 0.3
@@ -233,7 +243,7 @@ def test_a_plain_network_cannot_spare_a_block() -> None:
 
 def test_labelled_images_hold_the_samples() -> None:
     """A sample's file name says where in the test set it stands."""
-    images, labels = labelled()
+    images, labels = labelled_images()
     assert images.shape == (500, 28, 28)
     assert images.dtype == labels.dtype == np.uint8
     assert set(labels.tolist()) == set(range(10))
@@ -283,6 +293,6 @@ def test_lesions_stand_in_order_of_depth_beside_the_whole(label: str, values: li
     figure = inference.ablation_figure({"A": first, "B": second}, label, "3 images")
     assert list(figure.data[0].y) == values
     assert list(figure.layout.xaxis.categoryarray) == ["layer1.2", "layer1.10", "layer2.0"]
-    whole = first[-1].error if label == "Error" else first[-1].right
+    whole = first[-1].error if label == "Error" else first[-1].right_probability
     assert set(figure.data[1].y) == {whole}
     assert f"{whole:.1%}" in figure.data[1].name

@@ -165,7 +165,7 @@ def test_seconds_on_the_clock(clock: Clock) -> None:
 def test_a_thread_without_a_place_goes_on(clock: Clock) -> None:
     share = FairShare(1)
     with share.aside():
-        share.breathe()
+        share.yield_place()
     assert share._free == 1
 
 
@@ -198,7 +198,7 @@ def test_a_page_gives_way(clock: Clock, waits: str, taken: float, passed: float,
         got = queue(share, waits)
         clock.cpu += taken
         clock.now += passed
-        share.breathe()
+        share.yield_place()
         # Had it given way, the other had its place before it came back.
         assert (share._waiting == []) is gives
     assert got() == [waits]
@@ -219,16 +219,16 @@ def test_who_takes_much_rests_where_others_are(clock: Clock, taken: float, ago: 
     take(share, clock, "calm", 0.0)
     clock.now += ago
     take(share, clock, "busy", taken)
-    share.rest("busy")
+    share.throttle("busy")
     assert clock.slept == pytest.approx(rests)
-    share.rest("new")
+    share.throttle("new")
     assert clock.slept == pytest.approx(rests)
 
 
 def test_who_is_alone_never_rests(clock: Clock) -> None:
     share = FairShare(1)
     take(share, clock, "busy", 9 * SHARE_SECONDS)
-    share.rest("busy")
+    share.throttle("busy")
     assert clock.slept == 0
 
 

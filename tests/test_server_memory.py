@@ -10,7 +10,7 @@ import pytest
 
 from explorer.bench.browser import ROOT
 from explorer.inference.preprocess import prepare
-from explorer.sharing.footprint import weight
+from explorer.sharing.footprint import memory_bytes
 from explorer.sharing.store import RESULTS
 from explorer.views.cached import device
 from explorer.views.inference import images, running
@@ -38,7 +38,9 @@ def test_what_is_kept_never_exceeds_the_budget(monkeypatch: pytest.MonkeyPatch) 
     for name in 3 * TABS:
         tab(app, name)
         assert not app.error
-        kept = sum(weight(work.value, key) for key, work in list(RESULTS._works.items()) if work.value is not None)
+        kept = sum(
+            memory_bytes(work.value, key) for key, work in list(RESULTS._works.items()) if work.value is not None
+        )
         assert RESULTS.bytes <= RESULTS.budget
         assert kept == pytest.approx(RESULTS.bytes, rel=0.05)  # some results count their sums when first asked
 
@@ -53,16 +55,18 @@ def test_a_run_holds_nothing_large() -> None:
     assert not run.network.training
     assert run.maps("conv1").size
     assert set(vars(run)) == {"images", "invert", "key", "trace", "layer"}
-    held = {field: weight(value) for field, value in vars(run).items() if field != "trace"}
+    held = {field: memory_bytes(value) for field, value in vars(run).items() if field != "trace"}
     assert max(held.values()) < 20_000
-    assert weight(run.prediction) < 100_000  # maps of at most 32 pixels a side, and nothing of the outputs behind them
+    assert (
+        memory_bytes(run.prediction) < 100_000
+    )  # maps of at most 32 pixels a side, and nothing of the outputs behind them
 
 
 def test_an_image_is_prepared_as_bytes() -> None:
     """A quarter of what its numbers take, which are the same as ever."""
     chosen = images.from_sample(images.samples()[0])
     preprocessing = bundled(BUNDLED["resnet20"])[0].data.preprocessing
-    prepared = chosen.made(lambda image: prepare(image, preprocessing))
+    prepared = chosen.apply(lambda image: prepare(image, preprocessing))
     assert prepared.pixels.nbytes == prepared.tensor.nbytes == 4 * prepared.input_image.nbytes
 
 

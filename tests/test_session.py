@@ -9,7 +9,7 @@ from streamlit.runtime.state.common import is_element_id
 from streamlit.testing.v1 import AppTest
 
 from explorer.navigation import EXPERIMENTS, INFERENCE, KERNELS, SOURCE
-from explorer.views.session import Held
+from explorer.views.session import SessionState
 from helpers import click, held, look_at, opened, run, select
 
 
@@ -39,9 +39,9 @@ def test_what_a_session_holds_is_replaced_and_not_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         before.channel = 1  # type: ignore[misc]
     select(app, "option shortcut", "C")
-    assert before.previous is None
-    assert held(app).previous is not None
-    assert {one.name for one in fields(Held) if getattr(before, one.name) != getattr(held(app), one.name)} == {
+    assert before.previous_config is None
+    assert held(app).previous_config is not None
+    assert {one.name for one in fields(SessionState) if getattr(before, one.name) != getattr(held(app), one.name)} == {
         "query",
         "previous",
         "drawn",

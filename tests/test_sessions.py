@@ -67,7 +67,7 @@ def test_who_came_back_keeps_the_session(runtime: Runtime) -> None:
         one.sessions.end("a")
         assert not runtime.closed
         one.sessions.kept["a"] = asyncio.get_running_loop().call_later(60, one.sessions.end, "a")
-        one.sessions.resumed("a")
+        one.sessions.reconnected("a")
         assert not one.sessions.kept
 
     alone(act())
@@ -98,7 +98,7 @@ def test_a_full_server_says_so(runtime: Runtime) -> None:
         assert (back.sent, runtime.closed) == ([{"type": "entered"}], [])
         await one({"type": "websocket", "subprotocols": []}, fresh.receive, fresh.send)
         assert (fresh.sent, runtime.closed) == ([{"type": "entered"}], ["old"])
-        one.sessions.resumed("young")
+        one.sessions.reconnected("young")
 
     alone(act())
 

@@ -11,14 +11,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from explorer.experiments.degradation import Settings as Training
-from explorer.experiments.identity import Place
+from explorer.experiments.identity import AppendSettings
 from explorer.experiments.kernels import Lab
 from explorer.link import LONGEST, View
-from explorer.views.compare import Shown
+from explorer.views.compare import DetailSettings
 from resnet import ConfigError, Option, ResNetConfig
 from resnet.options import Settings, option
 
-KINDS: tuple[type[Settings], ...] = (ResNetConfig, Training, Lab, Place, Shown)
+KINDS: tuple[type[Settings], ...] = (ResNetConfig, Training, Lab, AppendSettings, DetailSettings)
 IN_LINK = KINDS[1:]
 
 
@@ -88,8 +88,8 @@ def test_the_example_is_a_part_of_a_text(kind: type[Settings]) -> None:
     [
         (Training(deep=110, rate=0.1, seed=3), "deep-110_rate-0.1_seed-3"),
         (Lab(count=2, weights=(-1, 0, 2, 0, -9, 9)), "count-2_weights--1.0.2.0.-9.9"),
-        (Place(2, 4), "stage-2_blocks-4"),
-        (Shown(2, True, "Receptive field"), "pair-2_differing-1_measure-Receptive.field"),
+        (AppendSettings(2, 4), "stage-2_blocks-4"),
+        (DetailSettings(2, True, "Receptive field"), "pair-2_differing-1_measure-Receptive.field"),
         (
             ResNetConfig(layers=(2, 2), stem_pool="conv", activation="leaky_relu"),
             "layers-2-2_stem.pool-conv_activation-leaky.relu",
@@ -153,10 +153,10 @@ def test_every_field_of_older_links_is_tried() -> None:
             "deep-110_",
             r"training = \(empty\) is not accepted: parts joined by _, such as seed-3, each of .*\.",
         ),
-        (Place, "stage-7", r"stage = 7 is not accepted: a whole number from 0 to 6\."),
-        (Shown, "differing-yes", r"differing = yes is not accepted: 0 or 1\."),
+        (AppendSettings, "stage-7", r"stage = 7 is not accepted: a whole number from 0 to 6\."),
+        (DetailSettings, "differing-yes", r"differing = yes is not accepted: 0 or 1\."),
         (
-            Shown,
+            DetailSettings,
             "measure-Size",
             r"measure = Size is not accepted: one of MACs, Parameters, Activations, Receptive field\.",
         ),

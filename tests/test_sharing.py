@@ -33,10 +33,10 @@ from streamlit.testing.v1 import AppTest, app_test, util
 from torch import Tensor
 
 from explorer.analysis.trace import trace
-from explorer.experiments.gradients import trained
-from explorer.experiments.identity import Place, append, new_blocks
+from explorer.experiments.gradients import flows_by_batch
+from explorer.experiments.identity import AppendSettings, append, new_blocks
 from explorer.figures import inference
-from explorer.inference.ablation import without
+from explorer.inference.ablation import without_blocks
 from explorer.inference.addition import addition, contributions
 from explorer.inference.attribution import grad_cam
 from explorer.inference.device import Device
@@ -46,9 +46,9 @@ from explorer.inference.latency import effects
 from explorer.inference.predict import activation, predict
 from explorer.inference.preprocess import prepare
 from explorer.inference.samples import samples
-from explorer.sharing.footprint import weight
+from explorer.sharing.footprint import memory_bytes
 from explorer.sharing.holdings import Holdings, NoRoomError
-from explorer.sharing.store import RESULTS, Own, Store
+from explorer.sharing.store import RESULTS, FileDigest, Store
 from explorer.sharing.threads import single_thread
 from explorer.views import cached, paths
 from explorer.views import session as session_view
@@ -98,21 +98,23 @@ class Pass:
 
 
 def copy_for_training(network: ResNet) -> ResNet:
-    """What `trained` runs, caught on its way through."""
+    """What `flows_by_batch` runs, caught on its way through."""
     caught: list[ResNet] = []
     handle = network.conv1.register_forward_pre_hook(lambda *_: None)
     handle.remove()
     images, labels = torch.randn(2, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("explorer.experiments.gradients.flow", lambda model, *_: caught.append(model))
-        list(trained(network, ["conv1"], [(images, labels)], CPU))
+        list(flows_by_batch(network, ["conv1"], [(images, labels)], CPU))
     return caught[0]
 
 
 COPIES: Mapping[str, tuple[Callable[[ResNet], ResNet], list[str]]] = {
-    "blocks off": (lambda network: without(network, ["layer2.1"]), ["layer2.1.add"]),
+    "blocks off": (lambda network: without_blocks(network, ["layer2.1"]), ["layer2.1.add"]),
     "blocks appended": (
-        lambda network: append(network, Place(3, 1), new_blocks(network.config, Place(3, 1), False, True)),
+        lambda network: append(
+            network, AppendSettings(3, 1), new_blocks(network.config, AppendSettings(3, 1), False, True)
+        ),
         [],
     ),
     "trained gradients": (copy_for_training, []),
@@ -153,19 +155,22 @@ def works(network: ResNet) -> list[Callable[[], Any]]:
         return prediction.probabilities, prediction.strongest
 
     def appended() -> Any:
-        return said(append(network, Place(2, 1), new_blocks(network.config, Place(2, 1), False, False)), ["layer2.3"])
+        return said(
+            append(network, AppendSettings(2, 1), new_blocks(network.config, AppendSettings(2, 1), False, False)),
+            ["layer2.3"],
+        )
 
     return [
         lambda: said(network, ["conv1", "layer1.0.add", "layer3.2.act"]),
-        lambda: said(without(network, ["layer1.1", "layer3.2"]), ["layer2.0.add", "fc"]),
+        lambda: said(without_blocks(network, ["layer1.1", "layer3.2"]), ["layer2.0.add", "fc"]),
         appended,
         lambda: addition(network, image, "layer2.0", CPU),
-        lambda: addition(without(network, ["layer2.0"]), image, "layer2.0", CPU),
+        lambda: addition(without_blocks(network, ["layer2.0"]), image, "layer2.0", CPU),
         lambda: contributions(network, image, CPU),
         lambda: activation(network, image, "layer2.1.conv1", CPU),
         lambda: grad_cam(network, image, ["layer1.2", "layer3.2"], 3, CPU),
         lambda: effective_field(network, layers["layer1.2.conv2"], [image[0]], CPU),
-        lambda: list(trained(network, ["conv1", "layer3.2.conv2"], [batch], CPU)),
+        lambda: list(flows_by_batch(network, ["conv1", "layer3.2.conv2"], [batch], CPU)),
     ]
 
 
@@ -379,7 +384,7 @@ def test_who_waits_to_build_can_leave(fresh: Callable[[], None], monkeypatch: py
 def test_a_key_holds_no_names_of_classes() -> None:
     """A key takes little of what results may, however many classes there are."""
     many = cached.Key("digest", False, random_weights(replace(SMALL, num_classes=100_000), (32, 32)), (), CPU)
-    assert weight(many) < 10_000
+    assert memory_bytes(many) < 10_000
     names = many.weights.data.categories
     assert (len(names), names[0], names[-1], names.index("class 70000")) == (100_000, "class 0", "class 99999", 70_000)
     known = ("class 7", "class 99999", "class 07", "class 100000", "class -1", "class ", "class ٧", 7)
@@ -387,15 +392,15 @@ def test_a_key_holds_no_names_of_classes() -> None:
     assert many.weights == random_weights(replace(SMALL, num_classes=100_000), (32, 32))
     published = [torchvision_weights(preset(name))[0] for name in ("resnet50", "resnet101")]
     assert published[0].data.categories == published[1].data.categories
-    assert all(weight(cached.Key("digest", False, weights, (), CPU)) < 10_000 for weights in published)
+    assert all(memory_bytes(cached.Key("digest", False, weights, (), CPU)) < 10_000 for weights in published)
 
 
 def test_tensors_of_another_upload_are_never_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = checkpoint.Checkpoint("name", Own("a"), SMALL, True, {}, (), {"conv1.weight": torch.zeros(1)})
-    other = replace(held, digest=Own("b"))
+    held = checkpoint.UploadedCheckpoint("name", FileDigest("a"), SMALL, True, {}, (), {"conv1.weight": torch.zeros(1)})
+    other = replace(held, digest=FileDigest("b"))
     ours = Holdings(1000)
-    monkeypatch.setattr(checkpoint, "held", lambda: held)
-    monkeypatch.setattr(checkpoint, "HELD", ours)
+    monkeypatch.setattr(checkpoint, "uploaded_checkpoint", lambda: held)
+    monkeypatch.setattr(checkpoint, "HELD_FILES", ours)
     with ours.room(0, "") as hold:
         hold(held)
         hold(other)
@@ -408,15 +413,15 @@ def test_tensors_of_another_upload_are_never_taken(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_checkpoint_waits_for_others_no_longer_than_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "PATIENCE", 0.05)
+    monkeypatch.setattr(checkpoint, "PATIENCE_SECONDS", 0.05)
     monkeypatch.setattr(checkpoint, "READING", Places(1))
-    monkeypatch.setattr(checkpoint, "held", lambda: None)
-    monkeypatch.setattr(checkpoint, "read", lambda *_: pytest.fail("it is not read"))
+    monkeypatch.setattr(checkpoint, "uploaded_checkpoint", lambda: None)
+    monkeypatch.setattr(checkpoint, "read_upload", lambda *_: pytest.fail("it is not read"))
     file = MagicMock(getvalue=lambda: b"bytes")
     file.name = "mine.pt"
     words = r"^mine\.pt cannot be read now \(others are read\): try again in a moment\.$"
     with checkpoint.READING.place(), pytest.raises(NoRoomError, match=words):
-        checkpoint.take(file)
+        checkpoint.keep_upload(file)
 
 
 def test_nothing_is_read_for_a_session_that_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -435,17 +440,17 @@ def test_nothing_is_read_for_a_session_that_has_ended(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(("size", "alone"), [(100, False), (2**26, True)])
 def test_a_large_checkpoint_is_read_alone(size: int, alone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Since its bytes and its tensors are in memory at once."""
-    monkeypatch.setattr(checkpoint, "held", lambda: None)
+    monkeypatch.setattr(checkpoint, "uploaded_checkpoint", lambda: None)
 
     def another_is_let_in(*_: object) -> None:
         with checkpoint.READING.place(0.05):
             raise ConfigError("checkpoint", "another", "none")
 
-    monkeypatch.setattr(checkpoint, "read", another_is_let_in)
+    monkeypatch.setattr(checkpoint, "read_upload", another_is_let_in)
     file = MagicMock(getvalue=lambda: bytes(size))
     file.name = "mine.pt"
     with pytest.raises(TimeoutError if alone else ConfigError):
-        checkpoint.take(file)
+        checkpoint.keep_upload(file)
 
 
 def test_who_asks_for_the_same_sees_that_they_wait(monkeypatch: pytest.MonkeyPatch, fresh: Callable[[], None]) -> None:
@@ -478,7 +483,7 @@ def test_who_asks_for_the_same_sees_that_they_wait(monkeypatch: pytest.MonkeyPat
     found: dict[str, str] = {}
 
     def ask() -> None:
-        found[threading.current_thread().name] = cached.computed("key", "Counting …", compute)
+        found[threading.current_thread().name] = cached.cached_result("key", "Counting …", compute)
 
     people = [threading.Thread(target=ask, name=name) for name in told]
     people[0].start()
@@ -489,7 +494,7 @@ def test_who_asks_for_the_same_sees_that_they_wait(monkeypatch: pytest.MonkeyPat
     assert found == {"first": "result", "second": "result"}
     assert runs == ["first"]
     assert told["second"][-1] == (0.5, "Counting … Somebody else asked for the same; this is how far it is.")
-    assert cached.computed("key", "Counting …", lambda move: pytest.fail("it is kept")) == "result"
+    assert cached.cached_result("key", "Counting …", lambda move: pytest.fail("it is kept")) == "result"
 
 
 @pytest.mark.parametrize("end", [StopException(), RerunException(RerunData())], ids=repr)
@@ -522,7 +527,7 @@ def test_who_waits_takes_over_where_the_other_stops(
 
     def ask() -> None:
         try:
-            found.append(cached.computed("key", "Counting …", compute))
+            found.append(cached.cached_result("key", "Counting …", compute))
         except type(end):
             found.append("stopped")
 
@@ -541,7 +546,7 @@ def test_who_waits_takes_over_where_the_other_stops(
 def test_what_was_stopped_is_computed_once_it_is_asked_for(
     tab: str, fresh: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cached, "short", lambda key: "a name")
+    monkeypatch.setattr(cached, "short_key", lambda key: "a name")
     app = opened("experiments", preset="resnet20_fashion", tab="Degradation")
     hold(app, stopped=frozenset({"a name"}))
     app.session_state["view"] = replace(app.session_state["view"], tab=tab)
@@ -555,7 +560,7 @@ def test_what_was_stopped_is_computed_once_it_is_asked_for(
 
 
 def test_several_images_are_stopped_and_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cached, "short", lambda key: "a name")
+    monkeypatch.setattr(cached, "short_key", lambda key: "a name")
     app = opened("inference", preset="resnet20_fashion")
     hold(app, stopped=frozenset({"a name"}))
     app.session_state["view"] = replace(app.session_state["view"], tab="Several images")
@@ -568,11 +573,11 @@ def test_several_images_are_stopped_and_asked_for_again(monkeypatch: pytest.Monk
 
 
 def test_a_chart_of_a_persons_weights_is_forgotten_with_them(fresh: Callable[[], None]) -> None:
-    mine = Own("digest")
+    mine = FileDigest("digest")
     layers = trace(SMALL, 32)
     result = MagicMock(weights=own_weights(SMALL, (32, 32), "mine", mine), off=(), device=CPU, trace=layers)
     given = effective_field(randomly(SMALL), layers.by_name["layer1.0.add"], [torch.randn(3, 32, 32)], CPU)
-    receptive_field.in_numbers(result, layers.by_name["layer1.0.add"], given)
+    receptive_field.width_card(result, layers.by_name["layer1.0.add"], given)
 
     def drawn() -> list[Any]:
         return [work.value for work in RESULTS._works.values() if isinstance(work.value, Figure)]
@@ -621,21 +626,21 @@ def test_six_people_bring_a_checkpoint_at_once(monkeypatch: pytest.MonkeyPatch) 
 
     tensors = {"weight": torch.zeros(2500)}
     ours, start, kept = Holdings(3 * 10_000 + 100), threading.Barrier(6), []
-    monkeypatch.setattr(checkpoint, "HELD", ours)
+    monkeypatch.setattr(checkpoint, "HELD_FILES", ours)
     monkeypatch.setattr(session_view, "st", MagicMock(session_state=State()))
     monkeypatch.setattr(
         checkpoint,
-        "read",
-        lambda data, name: checkpoint.Checkpoint(name, Own(name), SMALL, True, {}, (), dict(tensors)),
+        "read_upload",
+        lambda data, name: checkpoint.UploadedCheckpoint(name, FileDigest(name), SMALL, True, {}, (), dict(tensors)),
     )
 
     def bring(number: int) -> str:
         start.wait(30)
         try:
-            checkpoint.take(MagicMock(getvalue=lambda: b"data", name=f"{number}.pt"))
+            checkpoint.keep_upload(MagicMock(getvalue=lambda: b"data", name=f"{number}.pt"))
         except NoRoomError as error:
             return str(error)
-        kept.append(checkpoint.held())
+        kept.append(checkpoint.uploaded_checkpoint())
         return ""
 
     with ThreadPoolExecutor(6) as pool:
@@ -660,14 +665,14 @@ def test_what_everybody_is_shown_nobody_can_change(fresh: Callable[[], None]) ->
     app = opened("inference", preset="resnet20_fashion", image="0000-ankle-boot", tab="Activations")
     assert not app.exception
     with pytest.raises(ValueError, match="read-only"):
-        cached.computed("array", "…", lambda move: np.zeros(3))[0] = 1
+        cached.cached_result("array", "…", lambda move: np.zeros(3))[0] = 1
     assert RESULTS.get("array").tolist() == [0, 0, 0]
     sample = samples()[0]
-    decoded = images.decoded(sample.name, sample.pixels)
+    decoded = images.cached_pixels(sample.name, sample.pixels)
     with pytest.raises(ValueError, match="read-only"):
         decoded[0, 0] = 0
-    images.from_sample(sample).made(lambda ours: ours.paste("red", (0, 0, 4, 4)))
-    assert np.array_equal(images.from_sample(sample).made(np.asarray), decoded)
+    images.from_sample(sample).apply(lambda ours: ours.paste("red", (0, 0, 4, 4)))
+    assert np.array_equal(images.from_sample(sample).apply(np.asarray), decoded)
 
 
 def test_one_image_is_saved_by_several_people(fresh: Callable[[], None]) -> None:
@@ -682,17 +687,17 @@ def test_one_image_is_saved_by_several_people(fresh: Callable[[], None]) -> None
     alone = {quality: save(open_image(sample.open()), quality) for quality in (5, 95)}
     asked = list(alone) * 100
     with ThreadPoolExecutor(4) as pool:
-        found = pool.map(lambda quality: images.from_sample(sample).made(lambda ours: save(ours, quality)), asked)
+        found = pool.map(lambda quality: images.from_sample(sample).apply(lambda ours: save(ours, quality)), asked)
         assert [data == alone[quality] for quality, data in zip(asked, found, strict=True)] == [True] * len(asked)
 
 
 def test_a_shared_figure_is_drawn_and_left_alone(fresh: Callable[[], None]) -> None:
     config = preset("resnet20")
-    figure = paths.counted(config, (32, 32), "layer3.2.act").figure
+    figure = paths.cached_paths(config, (32, 32), "layer3.2.act").figure
     before = figure.to_json()
     for _ in range(2):
         opened("inference", preset="resnet20", at="layer3.2.act", tab="Receptive field", size="32")
-    assert paths.counted(config, (32, 32), "layer3.2.act").figure is figure
+    assert paths.cached_paths(config, (32, 32), "layer3.2.act").figure is figure
     assert figure.to_json() == before
 
 
@@ -718,7 +723,7 @@ def branch_norm(app: AppTest) -> str:
 @pytest.mark.parametrize("first", [True, False])
 def test_an_addition_is_that_of_the_form(first: bool, changes: dict[str, Any], fresh: Callable[[], None]) -> None:
     """‖F‖ of a bf16 session beside one in fp32, by a network of its own; 72.14 and 72.40 on most processors."""
-    plain = cached.places()[0]
+    plain = cached.cached_devices()[0]
     form = replace(plain, **changes)
     expected = {
         each: next(
@@ -736,7 +741,7 @@ def test_a_lesion_is_of_the_class_that_the_form_names(
     fresh: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Random weights whose whole network names another class in bf16 than in fp32 for the same image."""
-    figure, plain = inference.ablation_figure, cached.places()[0]
+    figure, plain = inference.ablation_figure, cached.cached_devices()[0]
     half = replace(plain, half=True)
     weights = random_weights(preset("resnet18"), (32, 32))
     networks = {each: each.network(load(weights)) for each in (plain, half)}
@@ -763,7 +768,7 @@ def test_a_lesion_is_of_the_class_that_the_form_names(
         (found,) = drawn.pop().values()
         # measured in fp32, of the class that each form names
         assert found[-1].block == ""
-        assert found[-1].right == pytest.approx(float(said[plain].probabilities[best[each]]), rel=1e-5)
+        assert found[-1].right_probability == pytest.approx(float(said[plain].probabilities[best[each]]), rel=1e-5)
 
 
 # -- two sessions -------------------------------------------------------------------------
@@ -777,7 +782,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("explorer.experiments.gradients", "explorer.views.experiments.gradients"):
         monkeypatch.setattr(f"{module}.COUNTS", (1, 2))
         monkeypatch.setattr(f"{module}.TOTAL", 12)
-    monkeypatch.setattr(identity_view, "affordable", lambda *_: 4)
+    monkeypatch.setattr(identity_view, "image_count", lambda *_: 4)
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from playwright.sync_api import expect
 from explorer.analysis.trace import Trace, trace
 from explorer.lessons import source
 from explorer.lessons.notes import NOTES, SYMBOLS
-from explorer.lessons.source import MODULES, Followed, Line, enclosing, follow, snippet, steps
+from explorer.lessons.source import MODULES, LineTrace, SourceLine, enclosing_definition, snippet, steps, trace_lines
 from explorer.link import natural_size
-from explorer.views.source import idea, running, snippets
+from explorer.views.source import layer_note, running, snippets
 from helpers import captions, link, opened, page_text, run, texts
 from resnet import PRESETS, ResNetConfig, build, preset
 from resnet.blocks import BLOCKS, PadShortcut
@@ -57,12 +57,12 @@ def traced(config: ResNetConfig) -> Trace:
 
 
 @cache
-def lines(config: ResNetConfig) -> Followed:
-    return follow(traced(config))
+def lines(config: ResNetConfig) -> LineTrace:
+    return trace_lines(traced(config))
 
 
-def code(line: Line) -> str:
-    return source.text(line.module).splitlines()[line.number - 1]
+def code(line: SourceLine) -> str:
+    return source.module_source(line.module).splitlines()[line.number - 1]
 
 
 # -- anchors ------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ def test_formulas_use_the_symbols_of_the_legend():
 
 @pytest.mark.parametrize("symbol", SYMBOLS, ids=lambda symbol: symbol.letter)
 def test_a_symbol_is_found_in_the_code_by_the_name_that_the_legend_gives(symbol):
-    everything = "".join(map(source.text, MODULES))
+    everything = "".join(map(source.module_source, MODULES))
     for word in symbol.code.split(", "):
         assert re.search(rf"\b{re.escape(word)}\b", everything)
 
@@ -288,8 +288,8 @@ def shallow(config: ResNetConfig) -> ResNetConfig:
     "config", [*dict.fromkeys(map(shallow, PRESETS.values())), *KINDS.values(), preset("resnet152")]
 )
 def test_every_layer_has_a_line_that_made_it(config):
-    now, found = traced(config), follow(traced(config))
-    assert set(found.made) == {layer.name for layer in now.layers}
+    now, found = traced(config), trace_lines(traced(config))
+    assert set(found.construction_lines) == {layer.name for layer in now.layers}
     for layer in now.layers:
         line = found.line_of(layer.name)
         own = layer.name.rpartition(".")[2]
@@ -300,13 +300,13 @@ def test_every_layer_has_a_line_that_made_it(config):
         )
         assert f"self.{own}" in code(line) or call in code(line) or "antialias(" in code(line), (layer.name, code(line))
         first = layer.role.slot.split(".")[0]
-        assert any(f"self.{first}" in code(line) for line in found.made[layer.name]), layer.name
+        assert any(f"self.{first}" in code(line) for line in found.construction_lines[layer.name]), layer.name
         assert layer.name in found.layers_of[line]
-        assert line in snippet(idea(found, layer).anchor)
+        assert line in snippet(layer_note(found, layer).anchor)
     for line, names in found.layers_of.items():
         assert set(names) <= set(now.by_name)
         assert len(set(names)) == len(names)
-        assert line in found.ran
+        assert line in found.executed
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -322,25 +322,25 @@ def test_a_layer_of_a_block_is_made_by_the_class_that_has_the_last_word(name):
             where = [first + i for i, line in enumerate(written) if re.search(rf"self\.{slot}\b[^=]* = ", line)]
             if where:
                 break
-        assert lines(config).line_of(layer.name) == Line("resnet.blocks", where[0])
+        assert lines(config).line_of(layer.name) == SourceLine("resnet.blocks", where[0])
 
 
 def test_lines_that_a_network_passes_over_are_idle():
     found = snippet("resnet.model.stem")
-    idle = lines(preset("resnet50")).idle(found)
+    idle = lines(preset("resnet50")).skipped(found)
     shown = dict(zip(found.numbers, found.lines, strict=True))
     assert {shown[number].strip() for number in idle} >= {
         "return conv(config, channels, width, 3)",
         "norm(config, first),",
     }
     assert not any("7, stride=2" in shown[number] or '"""' in shown[number] for number in idle)
-    assert not any("norm(config, first)" in shown[number] for number in lines(preset("resnet50d")).idle(found))
+    assert not any("norm(config, first)" in shown[number] for number in lines(preset("resnet50d")).skipped(found))
     assert not lines(preset("resnet18")).uses(snippet("resnet.blocks.Bottleneck.branch"))
 
 
 def test_following_leaves_no_trace_function_behind():
     before = sys.gettrace()
-    follow(traced(preset("resnet20")))
+    trace_lines(traced(preset("resnet20")))
     assert sys.gettrace() is before
 
 
@@ -384,7 +384,7 @@ def test_steps_are_the_calls_of_a_real_forward_pass(name):
         outer = steps(now, found, source.forward_anchor(config), path)
         inner = steps(now, found, source.branch_anchor(config), path)
         together = [step for call in outer for step in (inner if call.call == "self.branch" else [call])]
-        assert [(f"{path}.{s.call.removeprefix('self.')}", s.line, s.reads, s.puts) for s in together] == calls
+        assert [(f"{path}.{s.call.removeprefix('self.')}", s.line, s.in_shapes, s.out_shape) for s in together] == calls
         traced_layers = [layer for layer in now.layers if layer.name.startswith(path + ".")]
         assert [layer for step in outer for layer in step.layers] == traced_layers
 
@@ -393,9 +393,9 @@ def test_steps_are_the_calls_of_a_real_forward_pass(name):
 def test_steps_of_the_whole_network_chain_from_image_to_scores(name):
     now = traced(KINDS[name])
     whole = steps(now, lines(KINDS[name]), "resnet.model.ResNet.forward")
-    assert whole[0].reads == (now.image_shape,)
-    assert whole[-1].puts == now.layers[-1].out_shape
-    assert all(after.reads == (before.puts,) for before, after in pairwise(whole))
+    assert whole[0].in_shapes == (now.image_shape,)
+    assert whole[-1].out_shape == now.layers[-1].out_shape
+    assert all(after.in_shapes == (before.out_shape,) for before, after in pairwise(whole))
     assert [layer for step in whole for layer in step.layers] == list(now.layers)
 
 
@@ -422,7 +422,7 @@ def test_the_page_opens_for_different_networks(query):
 def test_the_idea_of_the_selected_layer_says_so():
     app = opened("source", preset="resnet50", at="layer3.0.downsample.0")
     line = lines(preset("resnet50")).line_of("layer3.0.downsample.0")
-    assert enclosing(line) == "resnet.blocks.projection"
+    assert enclosing_definition(line) == "resnet.blocks.projection"
     assert f"Line {line.number} of `resnet/blocks.py` made it: see [Projecting](#note-projecting)" in page_text(app)
     assert captions(app).count("These lines made the selected layer, `layer3.0.downsample.0`") == 1
     assert app.pills(key="line resnet.blocks.projection").value == line.number
@@ -462,7 +462,9 @@ def test_stepping_shows_the_shapes():
             now.index(note("The basic block", preset("resnet18")).strip()),
         )
         assert now[place + 1].startswith(f"Line {step.line}: `{step.call}`")
-        assert now[place + 1].endswith(f"{'×'.join(map(str, step.reads[0]))} → **{'×'.join(map(str, step.puts))}**")
+        assert now[place + 1].endswith(
+            f"{'×'.join(map(str, step.in_shapes[0]))} → **{'×'.join(map(str, step.out_shape))}**"
+        )
         app.button(key=f"next {anchor}").click()
         run(app)
     assert any(words.startswith("**Run this line:** 1 of") and "`layer2.0`" in words for words in texts(app))

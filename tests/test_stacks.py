@@ -22,13 +22,13 @@ from explorer.experiments.kernels import (
     CASES,
     LAB,
     Lab,
-    at_pixel,
     block_config,
     block_name,
     break_even,
-    compare,
-    on_image,
-    single,
+    compare_stacks,
+    convolved_image,
+    convolved_pixel,
+    single_kernel,
     stack,
 )
 from explorer.figures import kernels
@@ -62,7 +62,7 @@ def reference(lab: Lab, stacked: bool) -> nn.Sequential:
 
 
 def both(lab: Lab):
-    return ((stack(lab), reference(lab, True)), (single(lab), reference(lab, False)))
+    return ((stack(lab), reference(lab, True)), (single_kernel(lab), reference(lab, False)))
 
 
 # -- counts and fields --------------------------------------------------------------------
@@ -127,7 +127,7 @@ def test_break_even_in_macs_differs_where_the_stride_comes_last():
 def test_no_break_even_without_a_width_between_or_where_one_channel_is_too_dear():
     assert break_even(Lab(count=1), "params") is None
     assert break_even(Lab(count=2, kernel=7, single=3, inputs=1, outputs=1), "params") is None
-    assert compare(Lab(count=1)).widths == ()
+    assert compare_stacks(Lab(count=1)).widths == ()
 
 
 def test_break_even_may_lie_beyond_what_can_be_set():
@@ -136,10 +136,10 @@ def test_break_even_may_lie_beyond_what_can_be_set():
 
 
 def test_curves_pass_through_the_setting_and_the_break_even():
-    found = compare(DEEP)
+    found = compare_stacks(DEEP)
     at = dict(zip(found.widths, found.curves["params"], strict=True))
     assert at[32] == found.stack.params == 28_512
-    even = found.even["params"]
+    even = found.break_even["params"]
     assert even is not None
     assert at[even] <= found.single.params == 9_408
     assert list(at.values()) == sorted(at.values())
@@ -149,15 +149,15 @@ def test_curves_pass_through_the_setting_and_the_break_even():
 
 
 def claims(lab: Lab) -> dict[str, bool]:
-    return {claim.name: claim.holds for claim in compare(lab).claims}
+    return {claim.name: claim.holds for claim in compare_stacks(lab).claims}
 
 
 def words(lab: Lab) -> str:
-    return " ".join(claim.numbers for claim in compare(lab).claims)
+    return " ".join(claim.numbers for claim in compare_stacks(lab).claims)
 
 
 def test_three_3x3_against_one_7x7_at_equal_width():
-    found = compare(Lab())
+    found = compare_stacks(Lab())
     assert (found.stack.params, found.single.params) == (27 * 64**2, 49 * 64**2)
     assert found.stack.field.size == found.single.field.size == 7
     assert (found.stack.non_linearities, found.single.non_linearities) == (3, 1)
@@ -166,7 +166,7 @@ def test_three_3x3_against_one_7x7_at_equal_width():
 
 
 def test_as_a_stem_it_is_not_so():
-    found = compare(DEEP)
+    found = compare_stacks(DEEP)
     assert (found.stack.macs, found.single.macs) == (357_654_528, 118_013_952)
     assert (found.stack.field.size, found.single.field.size) == (11, 7)
     assert claims(DEEP) == {
@@ -282,7 +282,7 @@ def attempt(**given) -> Lab | None:
 
 @pytest.mark.parametrize("lab", [*VARIED, Lab(), DEEP], ids=Lab.to_text)
 def test_the_drawing_shows_every_convolution_and_its_field(lab):
-    small, large = stack(lab), single(lab)
+    small, large = stack(lab), single_kernel(lab)
     root = ET.fromstring(growth(small, large).svg())
     space = "{http://www.w3.org/2000/svg}"
     said = [element.text or "" for element in root.iter(f"{space}text")]
@@ -297,7 +297,7 @@ def test_the_drawing_shows_every_convolution_and_its_field(lab):
 
 
 def test_charts_say_where_costs_meet():
-    found = compare(DEEP)
+    found = compare_stacks(DEEP)
     figure = kernels.stack_figure(found, "params", "Weights")
     assert figure.layout.annotations[0].text == "break-even at 13"
     assert figure.data[2].x == (32,)
@@ -364,13 +364,15 @@ digits = st.integers(-9, 9)
 @settings(max_examples=30, deadline=None)
 @given(st.tuples(*[digits] * 6), st.tuples(*[digits] * 3))
 def test_one_pixel_is_a_matrix_product(weights, pixel):
-    assert at_pixel(Lab(weights=weights, pixel=pixel)) == tuple(np.array(weights).reshape(2, 3) @ np.array(pixel))
+    assert convolved_pixel(Lab(weights=weights, pixel=pixel)) == tuple(
+        np.array(weights).reshape(2, 3) @ np.array(pixel)
+    )
 
 
 def test_every_pixel_gets_the_same_matrix():
     pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     lab = replace(Lab(), weights=(1, -2, 3, 0, 4, -5))
-    before, after = on_image(lab, Image.fromarray(pixels), 8)
+    before, after = convolved_image(lab, Image.fromarray(pixels), 8)
     assert np.allclose(before, pixels.transpose(2, 0, 1) / 255)
     assert np.allclose(after, np.einsum("oc,hwc->ohw", np.array(lab.matrix), pixels / 255), atol=1e-5)
 

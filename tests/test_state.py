@@ -14,7 +14,7 @@ from hypothesis import example, find, given, settings
 from hypothesis import strategies as st
 
 from explorer.analysis.compare import common_size
-from explorer.analysis.parts import switchable
+from explorer.analysis.parts import switchable_blocks
 from explorer.analysis.trace import trace
 from explorer.bench.visitors import unescaped
 from explorer.inference.samples import samples
@@ -39,7 +39,7 @@ def sizes(config: ResNetConfig) -> st.SearchStrategy[Any]:
 
 
 def switched_off(config: ResNetConfig) -> st.SearchStrategy[Any]:
-    names = switchable(config)[:40]
+    names = switchable_blocks(config)[:40]
     return (
         st.sets(st.sampled_from(names)).map(lambda off: tuple(n for n in names if n in off)) if names else st.just(())
     )
@@ -285,7 +285,7 @@ def test_a_size_with_spaces_is_looked_at_once() -> None:
 
 def test_the_longest_link_of_a_view_opens() -> None:
     config = preset("resnet1202") if "resnet1202" in PRESETS else ResNetConfig(layers=(200, 200, 200), block="basic")
-    view = View(config, natural_size(config), off=switchable(config))
+    view = View(config, natural_size(config), off=switchable_blocks(config))
     assert tolerant(view.to_query()) == (view, [])
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from streamlit.runtime.scriptrunner import RerunData, RerunException, StopException
 
 from explorer.sharing import store as module
-from explorer.sharing.footprint import weight
-from explorer.sharing.store import Own, Progress, Store
+from explorer.sharing.footprint import memory_bytes
+from explorer.sharing.store import FileDigest, Progress, Store
 from resnet import preset
 from resnet.weights import own_weights
 
@@ -34,7 +34,7 @@ def plain(value: Any) -> Any:
 @given(st.integers(4, 6), st.lists(st.tuples(st.booleans(), st.integers(0, 9)), max_size=40))
 def test_what_was_used_longest_ago_is_forgotten_first(size: int, uses: list[tuple[bool, int]]) -> None:
     """Against a list in order of use, with results that weigh the same."""
-    each = weight("result 0", 0)
+    each = memory_bytes("result 0", 0)
     store, order = Store(size * each), list[int]()
     for look, key in uses:
         if look:
@@ -128,7 +128,7 @@ def test_who_waits_can_leave(pool: ThreadPoolExecutor) -> None:
 
 
 def test_a_result_reaches_who_waited_though_it_is_forgotten_at_once(pool: ThreadPoolExecutor) -> None:
-    store, slow, waiter = Store(4 * weight("result")), Slow(), Waiter()
+    store, slow, waiter = Store(4 * memory_bytes("result")), Slow(), Waiter()
     first = pool.submit(store.compute, "key", slow, never)
     assert slow.begun.wait(30)
     second = pool.submit(store.compute, "key", slow, waiter)
@@ -201,7 +201,7 @@ def test_what_is_kept_never_exceeds_the_budget(uses: list[tuple[int, int, str]])
     store = Store(MUCH)
     for key, size, session in uses:
         store.compute(key, plain(array(size)), never, session)
-        kept = [weight(work.value, key) for key, work in store._works.items()]
+        kept = [memory_bytes(work.value, key) for key, work in store._works.items()]
         assert store.bytes == sum(kept) <= MUCH
         if size > 390 and session == "b":
             store.leave("b")
@@ -229,7 +229,7 @@ def test_keys_keep_to_the_budget_too() -> None:
 
 def test_who_leaves_takes_what_only_they_used() -> None:
     """The large, and whatever their own file is in, however deep; the small and what others use stays."""
-    store, mine = Store(16 * MUCH), Own("digest")
+    store, mine = Store(16 * MUCH), FileDigest("digest")
     weights = own_weights(preset("resnet18"), (32, 32), "mine", mine)
     for key, size in (
         ("large", 2000),
@@ -267,7 +267,7 @@ def test_who_leaves_while_it_is_computed_leaves_nothing() -> None:
 
 def test_what_a_download_made_of_a_file_goes_when_somebody_leaves() -> None:
     """A download is nobody's; what it made of a sample stays."""
-    store, mine = Store(16 * MUCH), Own("digest")
+    store, mine = Store(16 * MUCH), FileDigest("digest")
     for key in (("download", mine), "sample"):
         store.compute(key, plain(array(1)), never, "")
     with ThreadPoolExecutor(1) as pool:
@@ -294,9 +294,9 @@ def test_who_has_left_uses_nothing() -> None:
     store.compute("others", plain(array(2000)), never, "b")
     store.leave("a")
     assert store.compute("late", plain(array(2000)), never, "a").size == 2000 * 1024
-    assert store.compute(Own("digest"), plain(array(1)), never, "a").size == 1024
+    assert store.compute(FileDigest("digest"), plain(array(1)), never, "a").size == 1024
     assert store.get("late") is None
-    assert store.get(Own("digest")) is None
+    assert store.get(FileDigest("digest")) is None
     assert store.get("others", "a") is not None
     store.leave("b")
     assert store.get("others") is None
@@ -318,13 +318,14 @@ def test_who_lost_the_connection_may_come_back() -> None:
 
 def test_what_was_made_of_a_file_is_forgotten_with_it() -> None:
     store = Store(MUCH)
-    for key in ("sample", Own("digest"), ("deep", (1, Own("digest"))), Own("other")):
+    for key in ("sample", FileDigest("digest"), ("deep", (1, FileDigest("digest"))), FileDigest("other")):
         store.compute(key, plain("result"), never)
     store.forget("digest")
-    assert [key for key in ("sample", Own("digest"), ("deep", (1, Own("digest"))), Own("other")) if store.get(key)] == [
-        "sample",
-        "other",
-    ]
+    assert [
+        key
+        for key in ("sample", FileDigest("digest"), ("deep", (1, FileDigest("digest"))), FileDigest("other"))
+        if store.get(key)
+    ] == ["sample", "other"]
 
 
 def test_large_results_that_go_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -918,4 +918,4 @@ def test_networks_share_what_their_layers_have_alike() -> None:
     one, other = trace(preset("resnet50")), trace(preset("seresnet50"), 192)
     assert all(layer.role is other.by_name[layer.name].role for layer in one.layers)
     assert len({id(layer.field) for layer in one.layers}) < len(one.layers) / 3
-    assert len({id(kinds) for kinds in one.carriers.values()}) == len({*one.carriers.values()})
+    assert len({id(kinds) for kinds in one.global_dependencies.values()}) == len({*one.global_dependencies.values()})

@@ -33,7 +33,7 @@ from explorer.analysis.trace import trace
 from explorer.bench.browser import ROOT
 from explorer.experiments import gradients
 from explorer.inference import attribution, latency, limits, preprocess, turns
-from explorer.inference.attribution import STEPS, grad_cam, integrated_gradients, together
+from explorer.inference.attribution import STEPS, batch_size, grad_cam, integrated_gradients
 from explorer.inference.effective_field import effective_field
 from explorer.inference.limits import check_gradients, check_runnable
 from explorer.inference.predict import predict
@@ -317,7 +317,7 @@ def many_steps(network: ResNet, progress: Callable[[float], None]) -> list[Calla
         lambda: effective_field(network, layer, [noise()[0]] * 3, CPU, progress),
         lambda: latency.latency(network, noise(), CPU, 2, progress),
         lambda: latency.effects(network, noise(), CPU, progress, 0.01),
-        lambda: gradients.at_start(trace(SMALL, 32), gradients.Plan(2, 1), CPU, progress),
+        lambda: gradients.initial_flows(trace(SMALL, 32), gradients.Plan(2, 1), CPU, progress),
     ]
 
 
@@ -355,7 +355,7 @@ def test_integrated_gradients_in_steps_are_those_at_once(batch: int) -> None:
 
 def test_fewer_steps_go_together_in_a_large_network() -> None:
     sizes = {("resnet20_fashion", 28): attribution.BATCH, ("resnet50", 224): attribution.BATCH, ("resnet152", 416): 1}
-    assert {each: together(trace(preset(each[0]), each[1])) for each in sizes} == sizes
+    assert {each: batch_size(trace(preset(each[0]), each[1])) for each in sizes} == sizes
 
 
 # -- limits -------------------------------------------------------------------------------
@@ -463,7 +463,7 @@ def test_the_watch_ends_a_pass(limit: str, words: str, network: ResNet, monkeypa
     memory = iter(range(0, 2**40, 3 * 2**30))
     with monkeypatch.context() as strict:
         strict.setattr(turns, "WATCH_SECONDS", 0.0)
-        strict.setattr(turns, "resident", lambda: next(memory))
+        strict.setattr(turns, "resident_bytes", lambda: next(memory))
         strict.setattr(turns, limit, 0.0)
         if limit == "MAX_GROWTH_BYTES":
             strict.setattr(turns, "MAX_SECONDS", float("inf"))
@@ -481,11 +481,11 @@ def test_a_pass_is_not_ended_for_what_others_bring(
 ) -> None:
     """Of 3 GiB by which the server grows during a pass."""
     holdings, results, much = Holdings(2**40), Store(2**40), 3 * 2**30
-    monkeypatch.setattr(turns, "HELD", holdings)
+    monkeypatch.setattr(turns, "HELD_FILES", holdings)
     monkeypatch.setattr(turns, "RESULTS", results)
     monkeypatch.setattr(turns, "WATCH_SECONDS", 0.0)
     grown: list[int] = []
-    monkeypatch.setattr(turns, "resident", lambda: sum(grown))
+    monkeypatch.setattr(turns, "resident_bytes", lambda: sum(grown))
 
     def grow(*_: object) -> None:
         grown.append(much)
@@ -505,9 +505,9 @@ def test_a_pass_is_not_ended_for_what_others_bring(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_that_is_written_is_resident() -> None:
-    before = turns.resident()
+    before = turns.resident_bytes()
     held = torch.ones(2**26)
-    assert turns.resident() - before > 2**27
+    assert turns.resident_bytes() - before > 2**27
     assert held.sum() == 2**26
 
 

@@ -57,7 +57,7 @@ def test_an_upload_goes_with_its_session(runtime: Runtime) -> None:
     """Also where the session ends while it is on its way; and many small files count as more than they hold."""
     for number in range(100):
         runtime.uploaded_file_mgr.add_file("a", SimpleNamespace(file_id=str(number), data=b""))  # type: ignore[arg-type]
-    assert uploads.unread() == {"a": 100 * 2**16}
+    assert uploads.unread_bytes() == {"a": 100 * 2**16}
 
     async def inside(scope: Any, receive: Any, send: Any) -> None:
         runtime.active.clear()
@@ -65,7 +65,7 @@ def test_an_upload_goes_with_its_session(runtime: Runtime) -> None:
 
     told = Told()
     alone(Guard(inside)(request("PUT", "/_stcore/upload_file/a/f", content_length="9"), told.receive, told.send))
-    assert not uploads.unread()
+    assert not uploads.unread_bytes()
 
 
 def test_an_upload_that_trickles_is_ended(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,9 +183,9 @@ def test_files_that_no_page_reads_make_room(runtime: Runtime, monkeypatch: pytes
         monkeypatch.setattr(uploads, "MAX_BYTES_OF_ALL", 2 * uploads.MIN_FILE_BYTES)
         assert (await answered(one, put("b", content_length="1")))[0] == 503
         late = 61.0
-        assert uploads.unread()["a"] == 2 * uploads.MIN_FILE_BYTES
+        assert uploads.unread_bytes()["a"] == 2 * uploads.MIN_FILE_BYTES
         assert (await answered(one, put("b", content_length="1")))[0] == 200
-        assert +uploads.unread() == {"b": uploads.MIN_FILE_BYTES}
+        assert +uploads.unread_bytes() == {"b": uploads.MIN_FILE_BYTES}
         assert (await answered(one, put("a", "third", content_length="1")))[0] == 200
         assert (await answered(one, put("a", "fourth", content_length="1")))[0] == 503
 

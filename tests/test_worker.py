@@ -23,7 +23,7 @@ from helpers import soon, status_of, there
 @pytest.fixture(scope="module")
 def worker() -> Iterator[WorkerProcess]:
     worker = WorkerProcess()
-    with worker.kept():
+    with worker.keep_running():
         yield worker
 
 
@@ -79,7 +79,7 @@ def test_a_process_that_was_killed() -> None:
 
 def test_a_killed_process_fails_its_job_and_keeps_its_items() -> None:
     worker = WorkerProcess()
-    queue: JobQueue[int] = JobQueue(place=worker.kept)
+    queue: JobQueue[int] = JobQueue(place=worker.keep_running)
     queue.start("a", "anna", lambda: worker.run(map, time.sleep, [0, 0, 60]))
     soon(lambda: len(status_of(queue, "a", "anna").items) == 2)
     assert worker._child is not None
@@ -117,7 +117,7 @@ def test_the_process_ends_with_its_last_iterator(end: str) -> None:
 def test_the_process_stays_from_job_to_job_and_ends_with_the_line() -> None:
     """One that stopped holds it, too, while it rests."""
     worker = WorkerProcess()
-    queue: JobQueue[int] = JobQueue(lease=0, rest=2, place=worker.kept)
+    queue: JobQueue[int] = JobQueue(lease=0, rest=2, place=worker.keep_running)
     for key, count in (("a", 5), ("b", 5), ("c", 10**9)):
         queue.start(key, key, partial(worker.run, map, os.getpgid, itertools.repeat(0, count)))
     soon(lambda: sum(bool(status_of(queue, key, key).items) for key in "abc") == 3)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from resnet import OPTIONS, PRESETS, ConfigError, ResNetConfig, title
 from resnet.config import stage_and_index
 from resnet.options import to_text
-from resnet.sizes import check_image_size, least_side, runs
+from resnet.sizes import can_run, check_image_size, least_side
 
 from .layers import ACTIVATIONS, FLOAT, NORMS, Layer, Op, Role
 from .trace import Trace, trace
@@ -33,7 +33,7 @@ def compare(a: ResNetConfig, b: ResNetConfig, image_size: int | Size = 224) -> C
 
 def common_size(configs: Sequence[ResNetConfig], size: Size) -> Size:
     """The image size (height, width), raised to the least side of a network that cannot run at it."""
-    low = max((least_side(config) for config in configs if not runs(config, size)), default=1)
+    low = max((least_side(config) for config in configs if not can_run(config, size)), default=1)
     return max(size[0], low), max(size[1], low)
 
 
@@ -62,8 +62,8 @@ def label(config: ResNetConfig) -> str:
     known = title(config)
     if not known.startswith("Custom"):
         return known
-    near = min(PRESETS.values(), key=lambda other: len(set_values(other, config)))
-    apart = set_values(near, config)
+    near = min(PRESETS.values(), key=lambda other: len(differing_options(other, config)))
+    apart = differing_options(near, config)
     if len(apart) > 2:
         return known
     return ", ".join([title(near), *(f"{OPTIONS[n].label.lower()} {value_text(getattr(config, n))}" for n in apart)])
@@ -76,7 +76,7 @@ def value_text(value: object) -> str:
     return re.sub(r"(?<=\d)x(?=\d)", "×", to_text(value)).replace("_", " ")
 
 
-def set_values(a: ResNetConfig, b: ResNetConfig) -> list[str]:
+def differing_options(a: ResNetConfig, b: ResNetConfig) -> list[str]:
     """The fields that differ; one that is at its default in both networks follows others and is left out."""
     return [
         name
@@ -86,6 +86,7 @@ def set_values(a: ResNetConfig, b: ResNetConfig) -> list[str]:
 
 
 def is_default(config: ResNetConfig, name: str) -> bool:
+    """Whether an option has the value that it takes where none is given."""
     return getattr(config, name) == config.default(name)
 
 
@@ -97,7 +98,7 @@ def output_bytes(layer: Layer) -> int:
     return prod(layer.out_shape) * FLOAT
 
 
-def own(layer: Layer) -> tuple[object, ...]:
+def signature(layer: Layer) -> tuple[object, ...]:
     """What a layer is by itself, wherever it stands: operation, window, shapes and counts."""
     return (
         layer.op,
@@ -137,10 +138,12 @@ class Row(NamedTuple):
 
     @property
     def params(self) -> int:
+        """Trainable numbers."""
         return self._minus(lambda layer: layer.params)
 
     @property
     def macs(self) -> int:
+        """Multiply-adds of convolutions and linear layers for one image."""
         return self._minus(lambda layer: layer.macs)
 
     @property
@@ -156,7 +159,7 @@ class Row(NamedTuple):
     @property
     def changed(self) -> bool:
         """Whether the layer itself is another one, whatever it sees."""
-        return not (self.a and self.b) or own(self.a) != own(self.b)
+        return not (self.a and self.b) or signature(self.a) != signature(self.b)
 
     @property
     def differs(self) -> bool:
@@ -169,7 +172,7 @@ Aligned = list[tuple[Layer | None, ...]]
 POOLINGS = frozenset({Op.MAX_POOLING, Op.AVERAGE_POOLING, Op.BLUR})
 
 
-def kind(layer: Layer) -> str:
+def layer_kind(layer: Layer) -> str:
     """What a layer is for: norms are one kind whichever they are, and so are activations, and poolings with blurs."""
     if layer.op in NORMS:
         return "norm"
@@ -178,7 +181,7 @@ def kind(layer: Layer) -> str:
     return "pooling" if layer.op in POOLINGS else layer.op
 
 
-def places(layers: Sequence[Layer]) -> list[str]:
+def alignment_keys(layers: Sequence[Layer]) -> list[str]:
     """Where each layer of one block, of the stem or of the head stands; layers of several networks meet in a place.
 
     A place is a slot without its number, the layer's kind, and how many of that kind are still to come in that
@@ -189,7 +192,7 @@ def places(layers: Sequence[Layer]) -> list[str]:
     found: list[str] = []
     after = Counter[str]()
     for layer in reversed(layers):
-        place = f"{re.sub(r'[.][0-9]+$', '', layer.role.slot)} {kind(layer)}"
+        place = f"{re.sub(r'[.][0-9]+$', '', layer.role.slot)} {layer_kind(layer)}"
         found.append(f"{place} {after[place]}")
         after[place] += 1
     return found[::-1]
@@ -198,7 +201,7 @@ def places(layers: Sequence[Layer]) -> list[str]:
 def align(traces: Sequence[Trace]) -> Aligned:
     """Every place that one of the networks has, in order, with each network's layer there or None.
 
-    Stages and blocks meet by number, layers within them by `places`. What only a later network has stands after
+    Stages and blocks meet by number, layers within them by `alignment_keys`. What only a later network has stands after
     what it follows there.
     """
     order: dict[str, list[str]] = {}
@@ -206,8 +209,8 @@ def align(traces: Sequence[Trace]) -> Aligned:
     for traced in traces:
         mine: dict[tuple[str, str], Layer] = {}
         for part, layers in traced.parts.items():
-            names = places(layers)
-            order[part] = merged(order.get(part, []), names)
+            names = alignment_keys(layers)
+            order[part] = merge_orders(order.get(part, []), names)
             mine |= {(part, name): layer for name, layer in zip(names, layers, strict=True)}
         found.append(mine)
     blocks = sorted(order.keys() - {"stem", "head"}, key=stage_and_index)
@@ -216,7 +219,7 @@ def align(traces: Sequence[Trace]) -> Aligned:
     ]
 
 
-def merged(first: list[str], second: list[str]) -> list[str]:
+def merge_orders(first: list[str], second: list[str]) -> list[str]:
     """Both lists' names in one order: `first`'s, with each other name of `second` after the one before it."""
     names, at = list(first), 0
     for name in second:
@@ -240,6 +243,7 @@ class Comparison:
 
     @property
     def params(self) -> int:
+        """Trainable numbers."""
         return self.b.params - self.a.params
 
     @property
@@ -250,7 +254,7 @@ class Comparison:
     @property
     def memory(self) -> int:
         """Bytes of all layers' outputs for one image in fp32."""
-        return activations(self.b) - activations(self.a)
+        return activation_bytes(self.b) - activation_bytes(self.a)
 
     @property
     def field(self) -> int:
@@ -280,45 +284,45 @@ class Comparison:
         )
 
 
-def activations(traced: Trace) -> int:
+def activation_bytes(traced: Trace) -> int:
     """Bytes of all layers' outputs for one image in fp32."""
     return sum(map(output_bytes, traced.layers))
 
 
 def totals(traced: Trace) -> tuple[int, int, int, int]:
     """Parameters, MACs, bytes of all outputs, and pixels a side that the last stage sees."""
-    return traced.params, traced.macs, activations(traced), traced.field.size
+    return traced.params, traced.macs, activation_bytes(traced), traced.field.size
 
 
 class Charge(NamedTuple):
-    """One line of a bill: the fields changed in this step, the networks before and after, and the differences."""
+    """One line of a bill: the options changed in this step, the networks before and after, and the differences."""
 
-    fields: tuple[str, ...]
+    options: tuple[str, ...]
     before: ResNetConfig
     after: ResNetConfig
     params: int
     macs: int
     memory: int
-    reach: int
+    field: int
     """Pixels of receptive field a side, of the last stage."""
 
     @property
-    def field(self) -> str:
-        """The field's name; several that only go together are joined: "layers + planes"."""
-        return " + ".join(self.fields)
+    def name(self) -> str:
+        """The option's name; several that only go together are joined: "layers + planes"."""
+        return " + ".join(self.options)
 
     @property
     def title(self) -> str:
-        """The field as the sidebar calls it."""
-        return " and ".join(OPTIONS[name].label for name in self.fields)
+        """The option as the sidebar calls it."""
+        return " and ".join(OPTIONS[name].label for name in self.options)
 
     @property
-    def followed(self) -> tuple[str, ...]:
-        """Fields that were not set but whose default follows the changed ones."""
+    def following_options(self) -> tuple[str, ...]:
+        """Options that were not set but whose default follows the changed ones."""
         return tuple(
             name
             for name in OPTIONS
-            if name not in self.fields and getattr(self.before, name) != getattr(self.after, name)
+            if name not in self.options and getattr(self.before, name) != getattr(self.after, name)
         )
 
     @property
@@ -329,8 +333,8 @@ class Charge(NamedTuple):
             before, after = value_text(getattr(self.before, name)), value_text(getattr(self.after, name))
             return f"{OPTIONS[name].label}: {before} → {after}"
 
-        follows = "".join(f"; {change(name)} follows" for name in self.followed)
-        return " and ".join(map(change, self.fields)) + follows
+        follows = "".join(f"; {change(name)} follows" for name in self.following_options)
+        return " and ".join(map(change, self.options)) + follows
 
 
 def changes(a: ResNetConfig, b: ResNetConfig, size: Size) -> Iterator[tuple[tuple[str, ...], ResNetConfig]]:
@@ -339,7 +343,7 @@ def changes(a: ResNetConfig, b: ResNetConfig, size: Size) -> Iterator[tuple[tupl
     A field that is at its default in both networks follows the others, as it does in the sidebar.
     """
     kept = [name for name in OPTIONS if not (is_default(a, name) and is_default(b, name))]
-    values, left = {name: getattr(a, name) for name in kept}, set_values(a, b)
+    values, left = {name: getattr(a, name) for name in kept}, differing_options(a, b)
     while left:
         for fields in (some for count in range(1, len(left) + 1) for some in combinations(left, count)):
             tried = values | {name: getattr(b, name) for name in fields}

@@ -9,27 +9,28 @@ from typing import NamedTuple
 from resnet import preset_name
 
 from .layers import FLOAT, NORMS, VIEWS, Layer, Op
-from .memory import beside_inference, laid_out, padded_weights
+from .memory import convolution_copy_bytes, extra_inference_bytes, padded_weights
 from .trace import Trace
 
 BYTE = 40
 """Multiply-adds in whose time a byte of a fresh tensor is read or written."""
 
 
-def work(trace: Trace) -> int:
+def work_macs(trace: Trace) -> int:
     """A forward pass of one image in multiply-adds that take as long: those of padded channels too, and `BYTE` for each
     byte that a layer reads, writes or lays out anew.
 
     At most: on a core with AVX-512, convolutions take 0.2 to 1.3 seconds for 40e9, 0.55 at the median.
     """
-    return sum(map(layer_work, trace.layers))
+    return sum(map(layer_work_macs, trace.layers))
 
 
-def layer_work(layer: Layer) -> int:
+def layer_work_macs(layer: Layer) -> int:
+    """One layer's share of `work_macs`; a view has none."""
     if layer.op in VIEWS:
         return 0
     numbers = sum(map(prod, layer.in_shapes)) + prod(layer.out_shape)
-    moved = (numbers + layer.params) * FLOAT + beside_inference(layer) + laid_out(layer)
+    moved = (numbers + layer.params) * FLOAT + extra_inference_bytes(layer) + convolution_copy_bytes(layer)
     convolved = layer.op in (Op.CONVOLUTION, Op.BLUR)
     return (padded_weights(layer) * prod(layer.out_shape[1:]) if convolved else layer.macs) + BYTE * moved
 
@@ -74,7 +75,7 @@ def weight_factors(layer: Layer) -> tuple[int, ...] | None:
 # -- the ledger ---------------------------------------------------------------------------
 
 
-class Line(NamedTuple):
+class LedgerLine(NamedTuple):
     """One kind of work, and how much of it a network does for one image."""
 
     name: str
@@ -93,13 +94,13 @@ class Tool(NamedTuple):
     words: str
 
 
-def ledger(trace: Trace) -> tuple[Line, ...]:
+def ledger(trace: Trace) -> tuple[LedgerLine, ...]:
     """All the work of one image in evaluation mode, by kind. Kinds that the network lacks are left out."""
-    lines = (Line(name, sum(map(count, trace.layers))) for name, count in LINES.items())
+    lines = (LedgerLine(name, sum(map(count, trace.layers))) for name, count in LINES.items())
     return tuple(line for line in lines if line.amount)
 
 
-def bridge(lines: tuple[Line, ...], tool: Tool) -> dict[str, int]:
+def bridge(lines: tuple[LedgerLine, ...], tool: Tool) -> dict[str, int]:
     """What each line of a ledger adds on the way from our MACs to a tool's total; what adds nothing is left out.
 
     Our MACs and these terms sum to what the tool prints.

@@ -91,10 +91,12 @@ class Role(NamedTuple):
 
     @property
     def on_shortcut(self) -> bool:
+        """Whether the layer is part of S(x): a projection, its norm, or zero padding."""
         return self.slot.startswith("downsample")
 
     @property
     def in_attention(self) -> bool:
+        """Whether the layer is part of channel attention."""
         return self.slot.startswith("se.")
 
 
@@ -145,6 +147,7 @@ class Layer:
 
 
 def convolutions(layers: Iterable[Layer]) -> tuple[Layer, ...]:
+    """The 2-d convolutions among layers; blurs and convolutions along channels are none."""
     return tuple(layer for layer in layers if layer.op == Op.CONVOLUTION)
 
 
@@ -176,7 +179,7 @@ WHOLE_MAP = {Op.GROUP_NORM: "group norm", Op.SCALING: "channel attention"}
 """Operations that bring statistics of the whole map to each of its units, and what people call them."""
 
 
-def carriers(layers: Iterable[Layer]) -> dict[int, frozenset[str]]:
+def global_dependencies(layers: Iterable[Layer]) -> dict[int, frozenset[str]]:
     """For each layer by its index, through which of `WHOLE_MAP` among `layers` its units depend on more than windows."""
     found: dict[int, frozenset[str]] = {}
     same: dict[frozenset[str], frozenset[str]] = {}

@@ -25,21 +25,21 @@ def inference_memory(layers: Sequence[Layer], image: Shape) -> Memory:
 
     What a module was given lives until its forward returns, at every level, since the frames of Python hold it:
     the image to the end, the input of a stage and of a block until they are through. What a forward keeps in a
-    variable lives as long (`variables`). Weights and a kernel's own scratch space are not counted.
+    variable lives as long (`variable_lifetimes`). Weights and a kernel's own scratch space are not counted.
     """
-    return largest(layers, image, inference_ends(layers), beside_inference)
+    return peak_memory(layers, image, inference_lifetimes(layers), extra_inference_bytes)
 
 
-def inference_ends(layers: Sequence[Layer]) -> Ends:
+def inference_lifetimes(layers: Sequence[Layer]) -> Lifetimes:
     """Up to which layer our own forward pass holds each tensor."""
-    ends = last_readers(layers)
-    returns = {path: layer.index for layer in layers for path in enclosing(layer.name)}
+    ends = reader_lifetimes(layers)
+    returns = {path: layer.index for layer in layers for path in enclosing_modules(layer.name)}
     for layer in layers:
         for producer in layer.inputs:
-            inside = () if producer == IMAGE else enclosing(layers[producer].name)
-            path = next((path for path in enclosing(layer.name) if path not in inside), layer.name)
+            inside = () if producer == IMAGE else enclosing_modules(layers[producer].name)
+            path = next((path for path in enclosing_modules(layer.name) if path not in inside), layer.name)
             ends.append((producer, returns.get(path, layer.index)))
-    return [*ends, *variables(layers)]
+    return [*ends, *variable_lifetimes(layers)]
 
 
 def least_memory(layers: Sequence[Layer], image: Shape) -> Memory:
@@ -47,20 +47,20 @@ def least_memory(layers: Sequence[Layer], image: Shape) -> Memory:
 
     Operations run one after another in our order, none of them fused or in place.
     """
-    return largest(layers, image, last_readers(layers))
+    return peak_memory(layers, image, reader_lifetimes(layers))
 
 
-Ends = Iterable[tuple[int, int]]
+Lifetimes = Iterable[tuple[int, int]]
 """Tensors, as the layer (or image, −1) that put them out, with a layer that still finds them alive."""
 
 
-def largest(
-    layers: Sequence[Layer], image: Shape, ends: Ends, beside: Callable[[Layer], int] = lambda layer: 0
+def peak_memory(
+    layers: Sequence[Layer], image: Shape, lifetimes: Lifetimes, extra_bytes: Callable[[Layer], int] = lambda layer: 0
 ) -> Memory:
-    """The most that is alive while a layer runs; `beside` gives the bytes it needs besides its inputs and output."""
+    """The most that is alive while a layer runs; `extra_bytes` gives the bytes it needs besides its inputs and output."""
     sizes, owner = tensor_bytes(layers, image)
     last = {owner[layer.index]: layer.index for layer in layers}
-    for tensor, end in ends:
+    for tensor, end in lifetimes:
         last[owner[tensor]] = max(last.get(owner[tensor], end), end)
     freed: dict[int, int] = {}
     for tensor, end in last.items():
@@ -68,18 +68,18 @@ def largest(
     live, peak, where = sizes[IMAGE], 0, layers[0]
     for layer in layers:
         live += sizes[layer.index] if owner[layer.index] == layer.index else 0
-        if (held := live + beside(layer)) > peak:
+        if (held := live + extra_bytes(layer)) > peak:
             peak, where = held, layer
         live -= freed.get(layer.index, 0)
     return Memory(peak, where)
 
 
-def last_readers(layers: Sequence[Layer]) -> list[tuple[int, int]]:
+def reader_lifetimes(layers: Sequence[Layer]) -> list[tuple[int, int]]:
     """Each tensor with each layer that reads it."""
     return [(producer, layer.index) for layer in layers for producer in layer.inputs]
 
 
-def enclosing(name: str) -> list[str]:
+def enclosing_modules(name: str) -> list[str]:
     """The modules around a layer, from the network: "", "layer1", "layer1.0" for layer1.0.conv1."""
     parts = name.split(".")
     return [".".join(parts[:depth]) for depth in range(len(parts))]
@@ -88,7 +88,7 @@ def enclosing(name: str) -> list[str]:
 _BRANCH = re.compile(r"(conv|bn|act|aa)\d?")
 
 
-def variables(layers: Sequence[Layer]) -> Iterator[tuple[int, int]]:
+def variable_lifetimes(layers: Sequence[Layer]) -> Iterator[tuple[int, int]]:
     """What `ResNet.forward`, and a block's `forward` and `branch`, still have in a variable when all have read it.
 
     The last stage's map stays to the end of the head; in a branch, what a convolution reads stays until the next
@@ -132,11 +132,11 @@ def training_memory(layers: Sequence[Layer], image: Shape) -> int:
             kept.add(owner[layer.index])
         elif layer.op not in SAVES_NOTHING:
             kept.update(owner[producer] for producer in layer.inputs)
-        extra += kept_beside(layer)
+        extra += extra_training_bytes(layer)
     return sum(sizes[tensor] for tensor in kept) + extra
 
 
-def kept_beside(layer: Layer) -> int:
+def extra_training_bytes(layer: Layer) -> int:
     """Bytes that backward needs besides inputs and outputs."""
     channels = layer.out_shape[0]
     if layer.op == Op.BATCH_NORM:
@@ -147,20 +147,20 @@ def kept_beside(layer: Layer) -> int:
         return 1
     if layer.op == Op.MAX_POOLING:
         return prod(layer.out_shape) * POSITION
-    return padded(layer) if layer.op == Op.BLUR else 0
+    return padded_input_bytes(layer) if layer.op == Op.BLUR else 0
 
 
-def beside_inference(layer: Layer) -> int:
+def extra_inference_bytes(layer: Layer) -> int:
     """Bytes of the tensors that an operation makes and drops again: the positions of the maxima, what the blur pads,
     group norm's means and deviations."""
     if layer.op == Op.GROUP_NORM:
         return 2 * layer.groups * FLOAT
     if layer.op == Op.MAX_POOLING:
         return prod(layer.out_shape) * POSITION
-    return padded(layer) if layer.op == Op.BLUR else 0
+    return padded_input_bytes(layer) if layer.op == Op.BLUR else 0
 
 
-def padded(layer: Layer) -> int:
+def padded_input_bytes(layer: Layer) -> int:
     """Bytes of what a blur reads, a pixel wider on each side."""
     channels, height, width = layer.in_shapes[0]
     return channels * (height + 2) * (width + 2) * FLOAT
@@ -176,7 +176,12 @@ def working_memory(layers: Sequence[Layer], image: Shape) -> int:
     """The most bytes that a prediction takes beside the network's weights: `inference_memory`, what convolutions lay out
     anew while they run, and the prepared image, which stays.
     """
-    peak = largest(layers, image, inference_ends(layers), lambda layer: beside_inference(layer) + laid_out(layer))
+    peak = peak_memory(
+        layers,
+        image,
+        inference_lifetimes(layers),
+        lambda layer: extra_inference_bytes(layer) + convolution_copy_bytes(layer),
+    )
     return peak.bytes + prod(image) * FLOAT
 
 
@@ -184,11 +189,11 @@ def gradient_memory(layers: Sequence[Layer], image: Shape) -> int:
     """The most bytes that one image takes forward and back: what is kept for the way back, and on it the gradients
     and what a convolution lays out anew.
     """
-    largest_step = max(2 * prod(layer.out_shape) * FLOAT + 2 * laid_out(layer) for layer in layers)
+    largest_step = max(2 * prod(layer.out_shape) * FLOAT + 2 * convolution_copy_bytes(layer) for layer in layers)
     return training_memory(layers, image) + largest_step + 2 * prod(image) * FLOAT
 
 
-def laid_out(layer: Layer) -> int:
+def convolution_copy_bytes(layer: Layer) -> int:
     """Bytes of what a convolution copies for its kernel: input, weights and output in blocks of `LANES` channels.
 
     A kernel wider than 1×1 reads an input of fewer channels as it lies. At most: oneDNN on a CPU with AVX-512 takes 0.1
@@ -202,6 +207,7 @@ def laid_out(layer: Layer) -> int:
 
 
 def padded_channels(channels: int) -> int:
+    """Channels, rounded up to a multiple of `LANES`."""
     return -(-channels // LANES) * LANES
 
 

@@ -26,6 +26,7 @@ class Part(NamedTuple):
 
     @property
     def shape(self) -> Shape:
+        """What the part puts out: C×H×W, or C after flattening."""
         return self.layers[-1].out_shape
 
     @property
@@ -73,7 +74,7 @@ def has_box(layer: Layer) -> bool:
 # -- blocks switched off ------------------------------------------------------------------
 
 
-def fixed(config: ResNetConfig) -> dict[str, str]:
+def fixed_blocks(config: ResNetConfig) -> dict[str, str]:
     """The blocks that cannot be switched off, each with the reason: in a plain network, those that change the shape."""
     if config.shortcut != "none":
         return {}
@@ -85,6 +86,6 @@ def fixed(config: ResNetConfig) -> dict[str, str]:
     return found
 
 
-def switchable(config: ResNetConfig) -> tuple[str, ...]:
+def switchable_blocks(config: ResNetConfig) -> tuple[str, ...]:
     """The blocks that can be switched off, from input to output."""
-    return tuple(name for name in config.blocks if name not in fixed(config))
+    return tuple(name for name in config.blocks if name not in fixed_blocks(config))

@@ -24,15 +24,18 @@ class Paths(NamedTuple):
 
     @property
     def total(self) -> int:
+        """The number of paths, exact."""
         return sum(self.counts)
 
     @property
     def shares(self) -> list[float]:
+        """The part of all paths that sees each of `sizes`."""
         total = self.total
         return [count / total for count in self.counts]
 
     @property
     def mean(self) -> float:
+        """The mean field size over all paths, in pixels a side."""
         return sum(size * count for size, count in zip(self.sizes, self.counts, strict=True)) / self.total
 
     def quantile(self, percent: int) -> int:
@@ -76,7 +79,7 @@ def _merged(several: list[Paths]) -> Paths:
     return Paths(tuple(sizes), tuple(counts[size] for size in sizes))
 
 
-class Depth(NamedTuple):
+class PathSizes(NamedTuple):
     """The field sizes of all paths to one layer: their mean, what 5 and 95 percent do not exceed, the largest."""
 
     layer: Layer
@@ -86,11 +89,11 @@ class Depth(NamedTuple):
     largest: int
 
 
-def by_depth(trace: Trace) -> tuple[Depth, ...]:
+def path_sizes_by_block(trace: Trace) -> tuple[PathSizes, ...]:
     """All paths to the end of each block."""
     last = {layers[-1].index for layers in trace.blocks.values()}
     return tuple(
-        Depth(layer, found.mean, found.quantile(5), found.quantile(95), found.sizes[-1])
+        PathSizes(layer, found.mean, found.quantile(5), found.quantile(95), found.sizes[-1])
         for layer, found in paths(trace)
         if layer.index in last
     )

@@ -68,7 +68,7 @@ def published() -> tuple[Result, ...]:
         rows = [
             Result(
                 row["network"],
-                network(row["network"]),
+                parse_config(row["network"]),
                 row["recipe"],
                 float(row["top1"]) / 100,
                 int(row["size"]),
@@ -84,7 +84,7 @@ def published() -> tuple[Result, ...]:
     return tuple(rows)
 
 
-def network(text: str) -> ResNetConfig:
+def parse_config(text: str) -> ResNetConfig:
     """The configuration of "resnet34", or of "resnet34+shortcut=A"."""
     name, _, change = text.partition("+")
     if not change:

@@ -18,11 +18,6 @@ class Field(NamedTuple):
     effective_stride: int
     start: int
 
-    @property
-    def jump(self) -> int:
-        """The effective stride, by its other name."""
-        return self.effective_stride
-
     def interval(self, unit: int) -> tuple[int, int]:
         """First and last pixel that unit `unit` sees; padding not cut off."""
         first = self.start + unit * self.effective_stride
@@ -40,7 +35,7 @@ class Field(NamedTuple):
         """
         return min(max(floor((pixel - self.centre(0)) / self.effective_stride + 0.5), 0), units - 1)
 
-    def spread(self, units: int, pixels: int, samples: int) -> list[int]:
+    def nearest_units(self, units: int, pixels: int, samples: int) -> list[int]:
         """Which of `units` units lies at each of `samples` equal parts of an axis of so many pixels: the nearest one.
 
         So a unit has a cell of `effective_stride` pixels around its centre, cut off or drawn out at the ends of the axis. After
@@ -66,10 +61,12 @@ class Box(NamedTuple):
 
     @property
     def height(self) -> int:
+        """Rows."""
         return self.bottom - self.top + 1
 
     @property
     def width(self) -> int:
+        """Columns."""
         return self.right - self.left + 1
 
     def clipped(self, size: tuple[int, int]) -> Box:
@@ -108,6 +105,6 @@ def union(a: Field, b: Field) -> Field:
     return Field(end - start, a.effective_stride, start)
 
 
-def whole(size: tuple[int, int]) -> Field:
+def whole_image(size: tuple[int, int]) -> Field:
     """The field of a globally pooled unit: the longer side of an image of `size` (height, width)."""
     return Field(max(size), 0, 0)

@@ -32,12 +32,12 @@ from .layers import (
     Shape,
     beyond_windows,
     by_part,
-    carriers,
     convolutions,
+    global_dependencies,
     role,
     shape_text,
 )
-from .receptive_field import PIXEL, Field, union, whole, window
+from .receptive_field import PIXEL, Field, union, whole_image, window
 
 if TYPE_CHECKING:
     import pandas
@@ -60,6 +60,7 @@ class Trace:
 
     @cached_property
     def params(self) -> int:
+        """Trainable numbers of all layers."""
         return sum(layer.params for layer in self.layers)
 
     @cached_property
@@ -112,6 +113,7 @@ class Trace:
 
     @property
     def stem(self) -> tuple[Layer, ...]:
+        """The layers before the first stage."""
         return self.groups["stem"]
 
     @property
@@ -133,10 +135,12 @@ class Trace:
 
     @cached_property
     def convolutions(self) -> tuple[Layer, ...]:
+        """All 2-d convolutions, in order of execution."""
         return convolutions(self.layers)
 
     @cached_property
     def additions(self) -> tuple[Layer, ...]:
+        """All additions, in order of execution."""
         return tuple(layer for layer in self.layers if layer.op == Op.ADDITION)
 
     # -- what units see ---------------------------------------------------------------------
@@ -147,17 +151,17 @@ class Trace:
         return self.stages[-1][-1].field
 
     @cached_property
-    def carriers(self) -> Mapping[int, frozenset[str]]:
+    def global_dependencies(self) -> Mapping[int, frozenset[str]]:
         """For each layer by its index, what brings the whole map to its units; see `beyond_windows`."""
-        return MappingProxyType(carriers(self.layers))
+        return MappingProxyType(global_dependencies(self.layers))
 
     def beyond_windows(self, layer: Layer | None = None) -> str:
         """That a layer's units depend on more than their windows, in a sentence; without a layer, that some do, and from
         where on. Empty where they do not."""
         if layer is not None:
-            return beyond_windows(self.carriers[layer.index], "Its units")
-        first = next((self.layers[index].name for index, kinds in self.carriers.items() if kinds), "")
-        return beyond_windows(frozenset().union(*self.carriers.values()), first=first)
+            return beyond_windows(self.global_dependencies[layer.index], "Its units")
+        first = next((self.layers[index].name for index, kinds in self.global_dependencies.items() if kinds), "")
+        return beyond_windows(frozenset().union(*self.global_dependencies.values()), first=first)
 
     @cached_property
     def too_small(self) -> str:
@@ -175,6 +179,7 @@ class Trace:
 
     @cached_property
     def by_name(self) -> Mapping[str, Layer]:
+        """Each layer by its state-dict path."""
         return MappingProxyType({layer.name: layer for layer in self.layers})
 
     @cached_property
@@ -192,6 +197,7 @@ class Trace:
 
     @property
     def image_shape(self) -> Shape:
+        """The input image C×H×W."""
         return (self.config.in_channels, *self.image_size)
 
     def frame(self) -> pandas.DataFrame:
@@ -359,6 +365,11 @@ OPERATIONS: Mapping[type[nn.Module], Op] = {
 
 
 def operation(module: nn.Module) -> Op:
+    """What a module computes, by its class or the nearest base in `OPERATIONS`.
+
+    Raises:
+        TypeError: for a module that `OPERATIONS` does not name.
+    """
     for kind in type(module).__mro__:
         if kind in OPERATIONS:
             return OPERATIONS[kind]
@@ -366,11 +377,16 @@ def operation(module: nn.Module) -> Op:
 
 
 def make_layer(index: int, call: Call, before: list[Layer], size: Shape) -> Layer:
+    """The layer of a call: `before` are the layers so far, `size` is the image's (height, width) in pixels.
+
+    Raises:
+        TypeError: as `operation`.
+    """
     module, op = call.module, operation(call.module)
-    kernel, stride, padding, dilation = map(partial(side, module), WINDOW) if op in STRIDED else (1, 1, 0, 1)
+    kernel, stride, padding, dilation = map(partial(window_extent, module), WINDOW) if op in STRIDED else (1, 1, 0, 1)
     fields = [PIXEL if i == IMAGE else before[i].field for i in call.inputs]
     if op == Op.GLOBAL_AVERAGE_POOLING:
-        field = whole((size[0], size[1]))
+        field = whole_image((size[0], size[1]))
     elif op == Op.ADDITION:
         field = union(*fields)
     elif op in STRIDED and op != Op.CHANNEL_CONVOLUTION:
@@ -404,7 +420,7 @@ WINDOW = {"kernel_size": 1, "stride": 1, "padding": 0, "dilation": 1}
 """A window's extents, with the value of one that a module lacks."""
 
 
-def side(module: nn.Module, name: str) -> int:
+def window_extent(module: nn.Module, name: str) -> int:
     """A window's extent along one axis; all windows here are square."""
     value = getattr(module, name, WINDOW[name])
     return value[0] if isinstance(value, tuple) else value

@@ -26,7 +26,7 @@ from resnet import preset, title
 from resnet.command import MissingError
 from resnet.weights import randomly
 
-from ..analysis.parts import drawn_parts, switchable
+from ..analysis.parts import drawn_parts, switchable_blocks
 from ..analysis.trace import trace
 from ..inference.device import devices
 from ..inference.predict import predict
@@ -228,7 +228,7 @@ def looks(page: Page, address: str, name: str) -> Iterator[tuple[str, list[tuple
 
     show()
     for what, prefix in (("another block", ""), ("one more off", "switch ")):
-        blocks = [page.locator(f".st-key-overview [data-id='{prefix}{block}']") for block in switchable(config)]
+        blocks = [page.locator(f".st-key-overview [data-id='{prefix}{block}']") for block in switchable_blocks(config)]
         yield what, [click_time(block) for block in [block for block in blocks if block.count()][:COUNT]][1:]
     show()
     for what, card in (("another channel", "activations"), ("another image", "image")):

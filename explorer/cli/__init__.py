@@ -17,7 +17,7 @@ from resnet.command import forget_output, status
 from resnet.options import plain
 
 from . import app, bench, degradation, export, summary
-from .parameters import spread
+from .parameters import repeat_list_options
 
 MODULE, COMMAND = "python -m explorer", "resnet-explorer"
 """How it is called from a checkout, and where it is installed."""
@@ -54,7 +54,7 @@ def execute(arguments: Sequence[str], name: str) -> None:
     if f"_{name.upper().replace('-', '_')}_COMPLETE" in os.environ:  # a shell asks what could be typed next
         group.main(prog_name=name)
     try:
-        with group.make_context(name, spread(arguments), obj=app.App(opens=installed)) as context:
+        with group.make_context(name, repeat_list_options(arguments), obj=app.App(opens=installed)) as context:
             group.invoke(context)
     except typer.Exit:  # after the help
         pass

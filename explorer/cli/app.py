@@ -15,7 +15,7 @@ import typer
 from resnet.options import plain
 
 from .. import __version__
-from .parameters import whole
+from .parameters import whole_number
 
 SCRIPT = Path(__file__).parents[1] / "app.py"
 """What Streamlit runs; it reads the configuration in `.streamlit` beside it, wherever it is started."""
@@ -33,14 +33,14 @@ def port_number(text: str) -> int:
     Raises:
         BadParameter: for what is none.
     """
-    if not 1 <= whole(text) <= 65535:
+    if not 1 <= whole_number(text) <= 65535:
         raise typer.BadParameter(f"{plain(text)} is not a port, a whole number from 1 to 65535")
     return int(text)
 
 
-def say_version(asked: bool) -> None:
+def say_version(requested: bool) -> None:
     """Print which version this is, and end."""
-    if asked:
+    if requested:
         print(f"resnet-explorer {__version__}")
         raise typer.Exit
 
@@ -73,10 +73,10 @@ def app(
     if alone and not context.ensure_object(App).opens:
         context.fail("Missing command.")
     if alone:
-        become(streamlit(None if port is None else free(port), browser=not no_browser))
+        replace_process(streamlit(None if port is None else free_port(port), browser=not no_browser))
 
 
-def free(port: int) -> int:
+def free_port(port: int) -> int:
     """The port, where nothing else listens on it.
 
     Raises:
@@ -97,7 +97,7 @@ def streamlit(port: int | None, *, browser: bool) -> list[str]:
     return [sys.executable, "-m", "streamlit", "run", str(SCRIPT), *options]
 
 
-def become(command: Sequence[str]) -> None:
+def replace_process(command: Sequence[str]) -> None:
     """Run a command in the place of this process, so that signals reach it; Windows runs it below this one.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .parameters import whole
+from .parameters import whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 def degradation(
     steps: Annotated[
-        list[int] | None, typer.Option(parser=whole, metavar="COUNT", show_default=False, help="Steps of each network.")
+        list[int] | None,
+        typer.Option(parser=whole_number, metavar="COUNT", show_default=False, help="Steps of each network."),
     ] = None,
     seeds: Annotated[
         list[int] | None,
         typer.Option(
-            parser=whole,
+            parser=whole_number,
             metavar="SEED",
             show_default=False,
             help="Seeds, with each of which they are trained. Without it 0, 1 and 2.",
@@ -59,13 +60,21 @@ def degradation(
     resnet-explorer degradation --settings deep-110_rate-0.1 --output deep.json
     resnet-explorer degradation --cut FOLDER
     """
-    from ..experiments.degradation import COUNT, IMAGES, RUNS, Settings, from_json, record, summarise
-    from ..experiments.degradation import cut as cut_images
+    from ..experiments.degradation import (
+        IMAGE_COUNT,
+        IMAGES,
+        RUNS,
+        Settings,
+        from_json,
+        record,
+        summarise,
+        write_training_images,
+    )
 
     if cut is not None:
         path = output or Path(IMAGES.name)
-        cut_images(cut, path)
-        print(f"{COUNT:,} images written to {path}")
+        write_training_images(cut, path)
+        print(f"{IMAGE_COUNT:,} images written to {path}")
         return
     path, every, starts = output or Path(RUNS.name), steps or [Settings().steps], seeds or [0, 1, 2]
     watch(record(every, starts, path, Settings.from_text(settings)), len(starts) * 4 * sum(every))
@@ -78,7 +87,7 @@ def degradation(
     print(f"{len(starts)} seeds, written to {path}")
 
 
-def watch(taken: Iterable[tuple[Settings, Step]], total: int) -> None:
+def watch(steps: Iterable[tuple[Settings, Step]], total: int) -> None:
     """Take all steps, with how far they are on standard error where that is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -87,6 +96,6 @@ def watch(taken: Iterable[tuple[Settings, Step]], total: int) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("steps", total=total)
-        for settings, step in taken:
+        for settings, step in steps:
             name = f"{settings.networks[step.network].name}, seed {settings.seed}"
             progress.update(task, advance=1, description=name)

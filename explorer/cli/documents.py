@@ -50,9 +50,9 @@ def summary(traced: Trace) -> str:
     return "\n".join([table, "", heading(traced), *totals, *notes(traced), ""])
 
 
-def pairs(found: Comparison) -> list[tuple[str, int, int]]:
+def total_pairs(compared: Comparison) -> list[tuple[str, int, int]]:
     """The totals of two networks, each with its name."""
-    a, b = found.a, found.b
+    a, b = compared.a, compared.b
     return [
         ("parameters", a.params, b.params),
         ("MACs", a.macs, b.macs),
@@ -61,12 +61,12 @@ def pairs(found: Comparison) -> list[tuple[str, int, int]]:
     ]
 
 
-def cell(layer: Layer | None) -> str:
+def layer_cell(layer: Layer | None) -> str:
     """A layer in few words: "3×3 convolution, 64×56×56"."""
     return f"{layer.label}, {'×'.join(map(str, layer.out_shape))}" if layer else "–"
 
 
-def place(row: Row) -> str:
+def row_path(row: Row) -> str:
     """The path of the layers in a row, a's where they differ."""
     return (row.a or row.b).name  # type: ignore[union-attr]
 
@@ -74,48 +74,48 @@ def place(row: Row) -> str:
 DELTAS = ("Δparams", "ΔMACs", "Δbytes", "Δfield")
 
 
-def differing(found: Comparison) -> list[tuple[str, str, str, int, int, int, int | str]]:
+def differing_rows(compared: Comparison) -> list[tuple[str, str, str, int, int, int, int | str]]:
     """The layers that differ: path, a's, b's, and the differences in the order of `DELTAS`."""
     return [
         (
-            place(row),
-            cell(row.a),
-            cell(row.b),
+            row_path(row),
+            layer_cell(row.a),
+            layer_cell(row.b),
             row.params,
             row.macs,
             row.memory,
             "–" if row.field is None else row.field,
         )
-        for row in found.rows
+        for row in compared.rows
         if row.differs
     ]
 
 
-def charges(found: Comparison) -> list[tuple[str, int, int, int, int]]:
+def charges(compared: Comparison) -> list[tuple[str, int, int, int, int]]:
     """The bill and its total: what was changed, and the differences in the order of `DELTAS`."""
-    lines = [(charge.words, charge.params, charge.macs, charge.memory, charge.reach) for charge in found.bill]
-    return [*lines, ("total", found.params, found.macs, found.memory, found.field)]
+    lines = [(charge.words, charge.params, charge.macs, charge.memory, charge.field) for charge in compared.bill]
+    return [*lines, ("total", compared.params, compared.macs, compared.memory, compared.field)]
 
 
-def comparison(found: Comparison) -> str:
+def comparison(compared: Comparison) -> str:
     """The totals of two networks, the layers that differ, and the bill, as text."""
     import pandas
 
-    names = [title(traced.config) for traced in (found.a, found.b)]
-    paths, rows = [row[0] for row in differing(found)], [row[1:] for row in differing(found)]
+    names = [title(traced.config) for traced in (compared.a, compared.b)]
+    paths, rows = [row[0] for row in differing_rows(compared)], [row[1:] for row in differing_rows(compared)]
     layers = pandas.DataFrame(rows, paths, [f"a: {names[0]}", f"b: {names[1]}", *DELTAS]).to_string() if rows else ""
-    bill = pandas.DataFrame(charges(found), columns=["applied in this order", *DELTAS]).to_string(index=False)
-    height, width = found.a.image_size
+    bill = pandas.DataFrame(charges(compared), columns=["applied in this order", *DELTAS]).to_string(index=False)
+    height, width = compared.a.image_size
     return "\n".join(
         [
             f"{names[1]} against {names[0]} at {height}×{width}",
             *(
                 f"{name:16}  {one:>16,}  {two:>16,}  {two - one:>+16,}  ×{two / one:.3g}"
-                for name, one, two in pairs(found)
+                for name, one, two in total_pairs(compared)
             ),
-            *remarks((found.a, found.b), names),
+            *remarks((compared.a, compared.b), names),
             "",
-            f"{len(rows)} of {len(found.rows)} layers differ",
+            f"{len(rows)} of {len(compared.rows)} layers differ",
             *([layers] if rows else []),
             "",
             bill,
@@ -186,28 +186,28 @@ def differences(parameters: int, macs: int, size: int, field: int | None) -> dic
     return {"parameters": parameters, "macs": macs, "bytes": size, "receptive_field": field}
 
 
-def comparison_facts(found: Comparison) -> dict[str, Any]:
+def comparison_facts(compared: Comparison) -> dict[str, Any]:
     """Two networks, and what differs between them."""
     return {
-        "image_size": found.a.image_size,
-        "a": network_facts(found.a),
-        "b": network_facts(found.b),
-        "difference": differences(found.params, found.macs, found.memory, found.field),
+        "image_size": compared.a.image_size,
+        "a": network_facts(compared.a),
+        "b": network_facts(compared.b),
+        "difference": differences(compared.params, compared.macs, compared.memory, compared.field),
         "layers": [
             {
-                "name": place(row),
+                "name": row_path(row),
                 "a": row.a and row.a.label,
                 "b": row.b and row.b.label,
                 "output_a": row.a and row.a.out_shape,
                 "output_b": row.b and row.b.out_shape,
                 **differences(row.params, row.macs, row.memory, row.field),
             }
-            for row in found.rows
+            for row in compared.rows
             if row.differs
         ],
         "bill": [
-            {"options": charge.fields, "change": charge.words}
-            | differences(charge.params, charge.macs, charge.memory, charge.reach)
-            for charge in found.bill
+            {"options": charge.options, "change": charge.words}
+            | differences(charge.params, charge.macs, charge.memory, charge.field)
+            for charge in compared.bill
         ],
     }

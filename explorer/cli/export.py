@@ -9,7 +9,7 @@ import typer
 
 from resnet.command import write
 
-from .parameters import Network, Output, Size, view
+from .parameters import Network, Output, Size, parse_view
 
 if TYPE_CHECKING:
     from ..analysis.trace import Trace
@@ -68,5 +68,5 @@ def export(
     """
     from ..analysis.trace import trace
 
-    seen = view(network, size)
+    seen = parse_view(network, size)
     write(EXPORTS[kind](trace(seen.config, seen.image_size)), output)

@@ -19,7 +19,7 @@ LISTS = ("--steps", "--seeds", "--only", "--attacks")
 """The options that take several values: `--steps 200 1000`."""
 
 
-def spread(arguments: Sequence[str]) -> list[str]:
+def repeat_list_options(arguments: Sequence[str]) -> list[str]:
     """A command line whose lists name their option before every value, as Typer reads them.
 
     `--steps 200 1000` becomes `--steps 200 --steps 1000`.
@@ -35,7 +35,7 @@ def spread(arguments: Sequence[str]) -> list[str]:
     return found
 
 
-def whole(text: str) -> int:
+def whole_number(text: str) -> int:
     """A whole number, of no more digits than anybody means.
 
     Raises:
@@ -53,7 +53,7 @@ def presets(incomplete: str) -> list[str]:
     return [name for name in PRESETS if name.startswith(incomplete)]
 
 
-def view(text: str, size: str | None) -> View:
+def parse_view(text: str, size: str | None) -> View:
     """The view of `parse_network`, at `size` if that is given.
 
     Raises:

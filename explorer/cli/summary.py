@@ -11,7 +11,7 @@ import typer
 
 from resnet.command import write
 
-from .parameters import AsJson, Network, Output, Size, presets, view
+from .parameters import AsJson, Network, Output, Size, parse_view, presets
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -45,12 +45,12 @@ def summary(network: Network, size: Size = None, json: AsJson = False, output: O
     from ..analysis.trace import trace
     from . import documents, tables
 
-    seen = view(network, size)
+    seen = parse_view(network, size)
     traced = trace(seen.config, seen.image_size)
     if json:
         write(documents.to_json(documents.network_facts(traced) | {"layers": documents.layer_facts(traced)}), output)
     else:
-        put(lambda: documents.summary(traced), lambda: tables.summary(traced), output)
+        write_document(lambda: documents.summary(traced), lambda: tables.summary(traced), output)
 
 
 def compare(
@@ -99,17 +99,17 @@ def compare(
     from ..analysis.compare import compare as compared
     from . import documents, tables
 
-    first, second = view(a, size), view(b, size)
+    first, second = parse_view(a, size), parse_view(b, size)
     found = compared(
         first.config, second.config, image_size=common_size((first.config, second.config), first.image_size)
     )
     if json:
         write(documents.to_json(documents.comparison_facts(found)), output)
     else:
-        put(lambda: documents.comparison(found), lambda: tables.comparison(found), output)
+        write_document(lambda: documents.comparison(found), lambda: tables.comparison(found), output)
 
 
-def put(text: Callable[[], str], table: Callable[[], RenderableType], output: Path | None) -> None:
+def write_document(text: Callable[[], str], table: Callable[[], RenderableType], output: Path | None) -> None:
     """Write a document; where it goes to a terminal, as tables.
 
     Raises:

@@ -54,19 +54,21 @@ def summary(traced: Trace) -> RenderableType:
     return Group(layers, "", Text(documents.heading(traced), style="bold"), figures, *notes)
 
 
-def comparison(found: Comparison) -> RenderableType:
+def comparison(compared: Comparison) -> RenderableType:
     """The totals, the layers that differ, and the bill."""
-    names = [title(traced.config) for traced in (found.a, found.b)]
-    height, width = found.a.image_size
-    totals = [(name, one, two, f"{two - one:+,}", f"×{two / one:.3g}") for name, one, two in documents.pairs(found)]
-    rows = documents.differing(found)
+    names = [title(traced.config) for traced in (compared.a, compared.b)]
+    height, width = compared.a.image_size
+    totals = [
+        (name, one, two, f"{two - one:+,}", f"×{two / one:.3g}") for name, one, two in documents.total_pairs(compared)
+    ]
+    rows = documents.differing_rows(compared)
     return Group(
         Text(f"{names[1]} against {names[0]} at {height}×{width}", style="bold"),
         table(("", *names, "difference", "ratio"), totals, words=1),
-        *map(Text, remarks((found.a, found.b), names)),
+        *map(Text, remarks((compared.a, compared.b), names)),
         "",
-        Text(f"{len(rows)} of {len(found.rows)} layers differ", style="bold"),
+        Text(f"{len(rows)} of {len(compared.rows)} layers differ", style="bold"),
         *([table(("layer", *names, *documents.DELTAS), rows, words=3)] if rows else []),
         "",
-        table(("applied in this order", *documents.DELTAS), documents.charges(found), words=1, name="total"),
+        table(("applied in this order", *documents.DELTAS), documents.charges(compared), words=1, name="total"),
     )

@@ -13,8 +13,7 @@ from itertools import groupby
 from math import sqrt
 from typing import NamedTuple
 
-from ..analysis.compare import align, merged, own, places
-from ..analysis.layers import Layer
+from ..analysis.compare import align, alignment_keys, merge_orders, signature
 from ..analysis.parts import Part, drawn_parts
 from ..analysis.trace import Trace
 from .network import (
@@ -30,9 +29,9 @@ from .network import (
     band_label,
     box_width,
     layer_box,
+    map_side,
     part_box,
 )
-from .network import side as map_side
 from .palette import colour
 from .svg import MUTED, PAGE, TEXT, Drawing, box, line, plus, selectable, short_shape, text
 
@@ -42,7 +41,7 @@ HIGHEST = 92.0
 FADED = 0.5
 
 
-class Column(NamedTuple):
+class AlignedColumn(NamedTuple):
     """One place in all networks: each one's part there, or None."""
 
     identifier: str
@@ -51,15 +50,15 @@ class Column(NamedTuple):
 
     def differs(self, number: int) -> bool:
         """Whether network `number` has something else here than the first."""
-        return kind(self.parts[number]) != kind(self.parts[0])
+        return part_signature(self.parts[number]) != part_signature(self.parts[0])
 
 
-def kind(part: Part | None) -> tuple[object, ...] | None:
+def part_signature(part: Part | None) -> tuple[object, ...] | None:
     """What a part is by itself, wherever it stands."""
-    return part and tuple((layer.role.slot, *own(layer)) for layer in part.layers)
+    return part and tuple((layer.role.slot, *signature(layer)) for layer in part.layers)
 
 
-def columns(traces: Sequence[Trace]) -> list[Column]:
+def columns(traces: Sequence[Trace]) -> list[AlignedColumn]:
     """The places that any of the networks has, from left to right; each is called as the first that has it."""
     order: dict[str, list[str]] = {}
     found: list[dict[str, Part]] = []
@@ -68,25 +67,31 @@ def columns(traces: Sequence[Trace]) -> list[Column]:
         for group, some in groupby(drawn_parts(trace), lambda part: part.group):
             members = list(some)
             stage = group.startswith("stage")
-            names = [part.identifier for part in members] if stage else places([part.layers[0] for part in members])
-            order[group] = merged(order.get(group, []), names)
+            names = (
+                [part.identifier for part in members] if stage else alignment_keys([part.layers[0] for part in members])
+            )
+            order[group] = merge_orders(order.get(group, []), names)
             mine |= zip(names, members, strict=True)
         found.append(mine)
     ranked = sorted(order, key=lambda group: (group == "head", group != "stem", group))
     rows = [(group, tuple(mine.get(name) for mine in found)) for group in ranked for name in order[group]]
-    return [Column(next(part.identifier for part in row if part), group, row) for group, row in rows]
+    return [AlignedColumn(next(part.identifier for part in row if part), group, row) for group, row in rows]
 
 
-def runs(everything: list[Column], at: str, unfolded: frozenset[str]) -> list[list[Column]]:
+def column_runs(places: list[AlignedColumn], at: str, unfolded: frozenset[str]) -> list[list[AlignedColumn]]:
     """Columns to draw; in long stages places that are alike in every network are one, behind the first of them."""
-    sizes = Counter(column.group for column in everything)
+    sizes = Counter(column.group for column in places)
 
-    def look(column: Column) -> object:
+    def look(column: AlignedColumn) -> object:
         folds = sizes[column.group] > UNFOLDED and column.group.startswith("stage") and column.group not in unfolded
-        return (column.group, *map(kind, column.parts)) if folds and column.identifier != at else column.identifier
+        return (
+            (column.group, *map(part_signature, column.parts))
+            if folds and column.identifier != at
+            else column.identifier
+        )
 
     result = []
-    for _, run in groupby(everything, look):
+    for _, run in groupby(places, look):
         first, *rest = run
         result += [[first], rest] if len(rest) > 1 else [[column] for column in (first, *rest)]
     return result
@@ -101,7 +106,7 @@ def overview(
     identifier ("1 layer2.0"), a fold's "unfold stage 3".
     """
     everything = columns(traces)
-    shown = runs(everything, at, unfolded)
+    shown = column_runs(everything, at, unfolded)
     tallest = max(map_side(part.shape) for column in everything for part in column.parts if part)
     places, x, previous = [], START, ""
     for run in shown:
@@ -114,8 +119,8 @@ def overview(
         for run, left in zip(shown, places, strict=True):
             part = run[0].parts[number]
             if part is None:
-                missing = f"{name} has no {called(run)}"
-                ink.append(gap(left, AXIS - SHORTEST / 2, BOX, SHORTEST, missing))
+                missing = f"{name} has no {run_name(run)}"
+                ink.append(missing_box(left, AXIS - SHORTEST / 2, BOX, SHORTEST, missing))
                 continue
             bands.setdefault(part.group, [left, left])[1] = left + BOX
             ink.append(
@@ -134,7 +139,7 @@ def overview(
     )
 
 
-def called(run: list[Column]) -> str:
+def run_name(run: list[AlignedColumn]) -> str:
     first, last = run[0], run[-1]
     if not first.group.startswith("stage"):
         return first.identifier
@@ -146,7 +151,7 @@ def called(run: list[Column]) -> str:
     )
 
 
-def cell(run: list[Column], number: int, part: Part, left: float, tall: float, at: str, base: str) -> str:
+def cell(run: list[AlignedColumn], number: int, part: Part, left: float, tall: float, at: str, base: str) -> str:
     """One network's part in a column, with its shortcut; a run of alike ones as a stack."""
     hue, differs = colour(part.group), run[0].differs(number)
     inside = ""
@@ -155,7 +160,7 @@ def cell(run: list[Column], number: int, part: Part, left: float, tall: float, a
     if len(run) > 1:
         stack = "".join(box(left + shift, AXIS - tall / 2 - shift, BOX, tall, hue, False) for shift in (5.0, 2.5, 0.0))
         stack += text(left + BOX / 2, AXIS + 4, f"×{len(run)}", "#fff", 11, weight=600)
-        words = f"{called(run)}: show them all"
+        words = f"{run_name(run)}: show them all"
         inside += selectable(f"unfold {part.group}", words, stack, False)
     else:
         chosen = at in (part.identifier, part.group)
@@ -163,17 +168,17 @@ def cell(run: list[Column], number: int, part: Part, left: float, tall: float, a
     if not differs:
         behind = box(left, AXIS - tall / 2, BOX, tall, PAGE, False)  # else the axis shows through
         return inside if number == 0 else f'{behind}<g opacity="{FADED}">{inside}</g>'
-    return inside + unequal(left + BOX / 2, AXIS + tall / 2 + 13, f"differs from {base}")
+    return inside + difference_mark(left + BOX / 2, AXIS + tall / 2 + 13, f"differs from {base}")
 
 
-def gap(left: float, top: float, width: float, height: float, words: str) -> str:
+def missing_box(left: float, top: float, width: float, height: float, words: str) -> str:
     return (
         f'<g><title>{escape(words)}</title><rect x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}" '
         f'rx="4" fill="none" stroke="{MUTED}" stroke-width="1.2" stroke-dasharray="3 3"/></g>'
     )
 
 
-def unequal(x: float, y: float, words: str) -> str:
+def difference_mark(x: float, y: float, words: str) -> str:
     return f"<g><title>{escape(words)}</title>{text(x, y, '≠', TEXT, 13, weight=700)}</g>"
 
 
@@ -214,16 +219,12 @@ def detail(traces: Sequence[Trace], names: Sequence[str], part: str, at: str = "
             y = 46.0 + LANE_STEP * below
             layer = layers[number]
             if layer is None:
-                ink.append(gap(left, y - TALL / 2, wide, TALL, f"{name} has no such layer"))
+                ink.append(missing_box(left, y - TALL / 2, wide, TALL, f"{name} has no such layer"))
                 continue
             boxed = layer_box(layer, left, left + wide, y, colour(layer.role.group), layer.name == at)
             boxed = boxed.replace(f'data-id="{escape(layer.name)}"', f'data-id="{number} {escape(layer.name)}"')
-            equal = same(layer, layers[0])
+            equal = layers[0] is not None and signature(layer) == signature(layers[0])
             ink.append(f'<g opacity="{FADED}">{boxed}</g>' if equal and number else boxed)
-            ink += [] if equal else [unequal(left + wide / 2, y + TALL / 2 + 13, f"differs from {names[0]}")]
+            ink += [] if equal else [difference_mark(left + wide / 2, y + TALL / 2 + 13, f"differs from {names[0]}")]
         strips.append(f'<g transform="translate(0 {number * tall})">{"".join(ink)}</g>')
     return Drawing(width + 8, len(traces) * tall, f"Layers of {part} under each other, slot by slot", "".join(strips))
-
-
-def same(layer: Layer, base: Layer | None) -> bool:
-    return base is not None and own(layer) == own(base)

@@ -14,7 +14,7 @@ from html import escape
 from math import sqrt
 from typing import NamedTuple
 
-from ..analysis.layers import IMAGE, NORMS, Layer, Op, Shape, beyond_windows, carriers
+from ..analysis.layers import IMAGE, NORMS, Layer, Op, Shape, beyond_windows, global_dependencies
 from ..analysis.parts import Part, drawn_parts
 from ..analysis.trace import Trace
 from .palette import colour
@@ -33,13 +33,11 @@ class Fold(NamedTuple):
     blocks: tuple[Part, ...]
 
 
-def folded(
-    everything: tuple[Part, ...], at: str, unfolded: frozenset[str], off: Collection[str] = ()
-) -> list[Part | Fold]:
+def folded(parts: tuple[Part, ...], at: str, unfolded: frozenset[str], off: Collection[str] = ()) -> list[Part | Fold]:
     """Long stages shortened: first two blocks, the selected one, those that are off and the last stay."""
     shown: list[Part | Fold] = []
-    for group in dict.fromkeys(part.group for part in everything):
-        members = [part for part in everything if part.group == group]
+    for group in dict.fromkeys(part.group for part in parts):
+        members = [part for part in parts if part.group == group]
         if len(members) <= UNFOLDED or group in unfolded or not group.startswith("stage"):
             shown.extend(members)
             continue
@@ -87,7 +85,7 @@ def overview(
     off = switches.off if switches else ()
     items = folded(everything, selected_part, unfolded, off)
     row = SWITCH_ROW if switches else 0.0
-    tallest = max(side(part.shape) for part in everything)
+    tallest = max(map_side(part.shape) for part in everything)
     ink, hidden = [], []  # what is drawn, and lines that go behind it
     x, previous = 74.0, ""
     bands: dict[str, list[float]] = {}
@@ -95,7 +93,7 @@ def overview(
     for item in items:
         part = item.blocks[0] if isinstance(item, Fold) else item
         x += STAGE_GAP if previous and part.group != previous else GAP
-        hue, tall = colour(part.group), max(SHORTEST, TALLEST * sqrt(side(part.shape) / tallest))
+        hue, tall = colour(part.group), max(SHORTEST, TALLEST * sqrt(map_side(part.shape) / tallest))
         band = bands.setdefault(part.group, [x, x])
         if part.shortcut:
             ink.append(arc(x, tall, hue, part.shortcut == "projection", 3.0 if part.identifier in off else 1.5))
@@ -117,7 +115,7 @@ def overview(
     return Drawing(x + 24, AXIS + 106 + row, "The network from input to output", "".join(hidden + ink))
 
 
-def side(shape: Shape) -> float:
+def map_side(shape: Shape) -> float:
     """The side of a feature map, as a square of the same area; 1 after flattening."""
     return sqrt(shape[1] * shape[2]) if len(shape) == 3 else 1
 
@@ -138,7 +136,7 @@ def part_name(part: Part) -> str:
 def part_box(part: Part, x: float, tall: float, hue: str, chosen: bool, picture: str, off: bool = False) -> str:
     name = part_name(part)
     if off:
-        inside = hollow(x, AXIS - tall / 2, BOX, tall, hue, chosen, through=part.shortcut is None)
+        inside = off_box(x, AXIS - tall / 2, BOX, tall, hue, chosen, through=part.shortcut is None)
         inside += text(x + BOX / 2, AXIS + 4, part.label, MUTED, 11)
         return selectable(part.identifier, f"{name}, off", inside, chosen)
     inside = box(x, AXIS - tall / 2, BOX, tall, hue, chosen)
@@ -156,7 +154,7 @@ def part_box(part: Part, x: float, tall: float, hue: str, chosen: bool, picture:
     return selectable(part.identifier, f"{name}, {short_shape(part.shape)}", inside, chosen)
 
 
-def hollow(x: float, y: float, width: float, height: float, hue: str, selected: bool, through: bool) -> str:
+def off_box(x: float, y: float, width: float, height: float, hue: str, selected: bool, through: bool) -> str:
     """The box of a block that is off; the line goes on `through` it where nothing leads around it."""
     stroke, thick = (TEXT, 2.5) if selected else (hue, 1.2)
     fill = f'fill="{PAGE}" fill-opacity="0"' if through else f'fill="{PAGE}"'
@@ -388,7 +386,7 @@ def remark(trace: Trace, part: str) -> str:
     cost = f"{weights:,} parameters" if weights else "no parameters"
     f_sees, s_sees = ((end.field.size - start.size) // start.effective_stride + 1 for end in (branch, shortcut))
     words = f"F(x) sees {f_sees}×{f_sees} of its input. S(x) is {kind}: {cost}, sees {s_sees}×{s_sees}."
-    inside = carriers(layers)
+    inside = global_dependencies(layers)
     spread = {name: inside.get(end.index, frozenset()) for name, end in (("F(x)", branch), ("S(x)", shortcut))}
     named = " and ".join(name for name, kinds in spread.items() if kinds)
     return f"{words} {beyond_windows(frozenset().union(*spread.values()), f'Units of {named}')}".rstrip()

@@ -23,7 +23,7 @@ def _shades(scale: str) -> np.ndarray:
 _VIRIDIS, _BLUE_RED = _shades("Viridis"), _shades("RdBu_r")
 
 
-def coloured(values: np.ndarray, low: float | None = None, high: float | None = None) -> np.ndarray:
+def viridis(values: np.ndarray, low: float | None = None, high: float | None = None) -> np.ndarray:
     """H×W numbers as H×W×3 bytes in viridis from `low` to `high` (the map's own range if not given)."""
     values = np.nan_to_num(values.astype(np.float32)).astype(np.float64)  # the widest range fits
     low = float(values.min()) if low is None else low
@@ -32,7 +32,7 @@ def coloured(values: np.ndarray, low: float | None = None, high: float | None = 
     return _VIRIDIS[(scaled.clip(0, 1) * 255).astype(np.uint8)]
 
 
-def signed(values: np.ndarray, largest: float | None = None) -> np.ndarray:
+def diverging(values: np.ndarray, largest: float | None = None) -> np.ndarray:
     """H×W numbers as H×W×3 bytes from blue at −`largest` over white at 0 to red at `largest` (the map's own if not given)."""
     values = np.nan_to_num(values.astype(np.float32)).astype(np.float64)
     largest = float(np.abs(values).max()) if largest is None else largest
@@ -43,7 +43,7 @@ def channel_tiles(maps: np.ndarray, channels: Sequence[int]) -> list[np.ndarray]
     """Chosen channels of C×H×W as pictures, each in its own range, 32 to 64 pixels on the longer side."""
     longest = max(maps.shape[1:])
     scale, step = max(1, -(-32 // longest)), max(1, -(-longest // 64))
-    return [coloured(maps[c, ::step, ::step]).repeat(scale, 0).repeat(scale, 1) for c in channels]
+    return [viridis(maps[c, ::step, ::step]).repeat(scale, 0).repeat(scale, 1) for c in channels]
 
 
 def sheet(tiles: Sequence[np.ndarray], columns: int) -> Image.Image:
@@ -62,16 +62,16 @@ def enlarged(picture: np.ndarray, side: int) -> Image.Image:
     return Image.fromarray(picture).resize((side, max(1, round(side * height / width))), Image.Resampling.NEAREST)
 
 
-def shown(seen: np.ndarray) -> np.ndarray:
+def as_rgb(image: np.ndarray) -> np.ndarray:
     """The bytes H×W×C that a network saw as H×W×3: its colours, or its first channel in grey."""
-    return seen if seen.shape[2] == 3 else seen[:, :, :1].repeat(3, 2)
+    return image if image.shape[2] == 3 else image[:, :, :1].repeat(3, 2)
 
 
-def fitting(seen: np.ndarray, most: int) -> np.ndarray:
+def displayed_pixels(image: np.ndarray, most: int) -> np.ndarray:
     """The bytes H×W×C that a network saw as a page shows them, in colours or its first channel as H×W: a small picture
     with hard pixels, up to 224 a side, and a large one reduced by a whole number to at most `most`.
     """
-    pixels = seen if seen.shape[2] == 3 else seen[:, :, 0]
+    pixels = image if image.shape[2] == 3 else image[:, :, 0]
     longest = max(pixels.shape[:2])
     if longest > most:
         return np.asarray(Image.fromarray(pixels).reduce(math.ceil(longest / most)))
@@ -79,23 +79,23 @@ def fitting(seen: np.ndarray, most: int) -> np.ndarray:
     return pixels.repeat(scale, 0).repeat(scale, 1)
 
 
-def on_image(cells: np.ndarray, field: Field, size: tuple[int, int], samples: tuple[int, int]) -> np.ndarray:
+def units_on_image(cells: np.ndarray, field: Field, size: tuple[int, int], samples: tuple[int, int]) -> np.ndarray:
     """A layer's units H×W(×…) as they lie on a picture of `size` pixels, drawn with so many samples (height, width).
 
     Each place shows the unit whose field has its middle nearest.
     """
-    rows, columns = map(field.spread, cells.shape, size, samples)
+    rows, columns = map(field.nearest_units, cells.shape, size, samples)
     return cells[rows][:, columns]
 
 
-def overlay(channel: np.ndarray, seen: np.ndarray, blend: float, field: Field, side: int = 448) -> Image.Image:
+def overlay(channel: np.ndarray, input_image: np.ndarray, blend: float, field: Field, side: int = 448) -> Image.Image:
     """One H×W map of a layer that sees `field`, over the picture the network saw (H×W×C bytes), which is enlarged to
     be `side` pixels wide; 1 hides the picture.
     """
-    below = Image.fromarray(shown(seen))
+    below = Image.fromarray(as_rgb(input_image))
     below = below.resize((side, max(1, round(side * below.height / below.width))), Image.Resampling.BICUBIC)
-    height, width = seen.shape[:2]
-    above = on_image(coloured(channel), field, (height, width), (below.height, below.width))
+    height, width = input_image.shape[:2]
+    above = units_on_image(viridis(channel), field, (height, width), (below.height, below.width))
     return Image.blend(below, Image.fromarray(above), blend)
 
 

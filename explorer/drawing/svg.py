@@ -52,11 +52,11 @@ def plus(x: float, y: float, stroke: str, radius: float = 6.0) -> str:
     )
 
 
-def selectable(identifier: str, label: str, inside: str, selected: bool) -> str:
+def selectable(identifier: str, label: str, elements: str, selected: bool) -> str:
     """A group that a click or the keyboard can choose."""
     return (
         f'<g data-id="{escape(identifier)}" role="button" tabindex="-1" aria-label="{escape(label)}" '
-        f'aria-pressed="{str(selected).lower()}"><title>{escape(label)}</title>{inside}</g>'
+        f'aria-pressed="{str(selected).lower()}"><title>{escape(label)}</title>{elements}</g>'
     )
 
 

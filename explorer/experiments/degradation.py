@@ -32,15 +32,15 @@ from resnet.shipped import intact
 from resnet.train import Recipe, accuracy, fashion_mnist, fit
 from resnet.weights import FASHION_MNIST
 
-from ..inference.samples import Labelled, labelled
+from ..inference.samples import LabelledImages, labelled_images
 from ..sharing.frozen import frozen
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 IMAGES, RUNS = SAMPLES / "fashion-train.npz", SAMPLES / "degradation.json"
-COUNT = 5000
+IMAGE_COUNT = 5000
 """How many training images ship."""
 BATCH = 64
-LAST = 50
+LAST_STEPS = 50
 """The training loss of a network is the mean over this many last steps, or over all where there are fewer."""
 
 # -- settings -----------------------------------------------------------------------------
@@ -106,6 +106,7 @@ class Network(NamedTuple):
         return f"{self.kind.capitalize()}-{self.depth}"
 
     def config(self, settings: Settings) -> ResNetConfig:
+        """The configuration: three stages of (depth − 2) / 6 basic blocks."""
         blocks, width = (self.depth - 2) // 6, settings.width
         return replace(
             preset("resnet20_fashion"),
@@ -119,7 +120,7 @@ class Network(NamedTuple):
 # -- images -------------------------------------------------------------------------------
 
 
-def pooled(images: np.ndarray) -> np.ndarray:
+def pool_2x2(images: np.ndarray) -> np.ndarray:
     """Grey bytes N×H×W, each 2×2 square replaced by its rounded mean: N×H/2×W/2."""
     count, height, width = images.shape
     squares = images.reshape(count, height // 2, 2, width // 2, 2).astype(np.uint16)
@@ -127,23 +128,23 @@ def pooled(images: np.ndarray) -> np.ndarray:
 
 
 @cache
-def training_images() -> Labelled:
+def training_images() -> LabelledImages:
     """The first 5,000 of Fashion-MNIST's training set, pooled: images N×14×14, grey bytes, and their classes.
 
     Raises:
         ShippedError: where their file is missing or damaged.
     """
     with intact(IMAGES), np.load(IMAGES) as file:
-        return frozen(Labelled(file["images"], file["labels"]))
+        return frozen(LabelledImages(file["images"], file["labels"]))
 
 
-def test_images() -> Labelled:
+def test_images() -> LabelledImages:
     """The shipped test images, pooled in the same way."""
-    images, labels = labelled()
-    return Labelled(pooled(images), labels)
+    images, labels = labelled_images()
+    return LabelledImages(pool_2x2(images), labels)
 
 
-def cut(folder: Path | None, path: Path) -> None:
+def write_training_images(folder: Path | None, path: Path) -> None:
     """Write the training images anew from the whole set, which `folder` holds or torchvision downloads.
 
     Raises:
@@ -153,12 +154,12 @@ def cut(folder: Path | None, path: Path) -> None:
     writable(path)
     images, labels = fashion_mnist(folder, train=True)
     (mean,), (std,) = FASHION_MNIST.preprocessing.mean, FASHION_MNIST.preprocessing.std
-    grey = ((images[:COUNT, 0] * std + mean) * 255).round().numpy().astype(np.uint8)
+    grey = ((images[:IMAGE_COUNT, 0] * std + mean) * 255).round().numpy().astype(np.uint8)
     with path.open("wb") as file:  # numpy would add .npz to another name
-        np.savez_compressed(file, images=pooled(grey), labels=labels[:COUNT].numpy().astype(np.uint8))
+        np.savez_compressed(file, images=pool_2x2(grey), labels=labels[:IMAGE_COUNT].numpy().astype(np.uint8))
 
 
-def tensors(data: Labelled) -> tuple[Tensor, Tensor]:
+def to_tensors(data: LabelledImages) -> tuple[Tensor, Tensor]:
     """Normalised images N×1×H×W and classes N."""
     (mean,), (std,) = FASHION_MNIST.preprocessing.mean, FASHION_MNIST.preprocessing.std
     return (torch.tensor(data.images)[:, None] / 255 - mean) / std, torch.tensor(data.labels).long()
@@ -184,7 +185,7 @@ def train(settings: Settings) -> Iterator[Step]:
 
     The same settings give the same steps where torch computes on one thread of the same kind of processor.
     """
-    images, labels = tensors(training_images())
+    images, labels = to_tensors(training_images())
     recipe = Recipe(
         steps=settings.steps,
         batch=BATCH,
@@ -203,7 +204,7 @@ def train(settings: Settings) -> Iterator[Step]:
             start = time.perf_counter()
             step = next(steps)
             last = step.number == step.total
-            score = accuracy(model, *tensors(test_images())) if last else None
+            score = accuracy(model, *to_tensors(test_images())) if last else None
             seconds += time.perf_counter() - start  # without the time in which nobody asks for the next step
             yield Step(number, step.loss, seconds, score)
             if last:
@@ -224,11 +225,11 @@ class Curve(NamedTuple):
     @property
     def loss(self) -> float:
         """Mean cross-entropy of the last steps' batches."""
-        return float(np.mean(self.losses[-LAST:]))
+        return float(np.mean(self.losses[-LAST_STEPS:]))
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """One seed's four networks, or as far as they have come."""
 
     settings: Settings
@@ -241,10 +242,12 @@ class Run:
 
     @property
     def complete(self) -> bool:
+        """Whether all networks have taken all steps."""
         return self.done == self.settings.total
 
     @property
     def seconds(self) -> float:
+        """Seconds spent on all networks so far."""
         return sum(curve.seconds for curve in self.curves)
 
     @property
@@ -255,12 +258,12 @@ class Run:
         return self.seconds * (whole - cost) / cost if cost else None
 
 
-def gathered(settings: Settings, steps: Iterable[Step]) -> Run:
+def collect_run(settings: Settings, steps: Iterable[Step]) -> TrainingRun:
     """A run of the steps that `train` has yielded."""
     parts: dict[int, list[Step]] = {}
     for step in steps:
         parts.setdefault(step.network, []).append(step)
-    return Run(
+    return TrainingRun(
         settings,
         tuple(
             Curve(settings.networks[number], tuple(s.loss for s in part), part[-1].seconds, part[-1].accuracy)
@@ -269,7 +272,7 @@ def gathered(settings: Settings, steps: Iterable[Step]) -> Run:
     )
 
 
-def smoothed(losses: Sequence[float], window: int = 20) -> np.ndarray:
+def running_mean(losses: Sequence[float], window: int = 20) -> np.ndarray:
     """The mean of each loss and those up to `window` steps back."""
     sums = np.concatenate([[0.0], np.cumsum(losses)])
     ends = np.arange(1, len(losses) + 1)
@@ -286,10 +289,11 @@ class Spread(NamedTuple):
 
 
 def spread(values: Sequence[float]) -> Spread:
+    """Mean, least and greatest of the values of several seeds."""
     return Spread(float(np.mean(values)), float(np.min(values)), float(np.max(values)))
 
 
-class Row(NamedTuple):
+class NetworkSummary(NamedTuple):
     """One network over all seeds: training loss, test accuracy, seconds."""
 
     network: Network
@@ -307,27 +311,28 @@ class Summary(NamedTuple):
     """
 
     seeds: tuple[int, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[NetworkSummary, ...]
     deeper_is_worse: dict[str, int]
     gap: dict[str, float]
     residual_wins: int
 
-    def row(self, kind: str, deep: bool) -> Row:
+    def row(self, kind: str, deep: bool) -> NetworkSummary:
+        """The row of the deep or the shallow network of a kind, "plain" or "residual"."""
         return [row for row in self.rows if row.network.kind == kind][deep]
 
 
-def summarise(runs: Sequence[Run]) -> Summary:
+def summarise(runs: Sequence[TrainingRun]) -> Summary:
     """Runs of one setting put together.
 
     Raises:
         ValueError: for none, for runs that are not complete, or that differ in more than their seed.
     """
-    if not runs or not all(run.complete for run in runs) or len({alike(run.settings) for run in runs}) > 1:
+    if not runs or not all(run.complete for run in runs) or len({without_seed(run.settings) for run in runs}) > 1:
         raise ValueError("complete runs that differ in their seed only are needed")
     networks = runs[0].settings.networks
     losses = {n: [run.curves[i].loss for run in runs] for i, n in enumerate(networks)}
     rows = tuple(
-        Row(
+        NetworkSummary(
             network,
             spread(losses[network]),
             spread([run.curves[i].accuracy or 0.0 for run in runs]),
@@ -346,7 +351,7 @@ def summarise(runs: Sequence[Run]) -> Summary:
     )
 
 
-def alike(settings: Settings) -> Settings:
+def without_seed(settings: Settings) -> Settings:
     """The settings without their seed: runs that share these can be put together."""
     return replace(settings, seed=0)
 
@@ -354,22 +359,22 @@ def alike(settings: Settings) -> Settings:
 # -- files --------------------------------------------------------------------------------
 
 
-class Recorded(NamedTuple):
+class RecordedRuns(NamedTuple):
     """Runs of a file, grouped by their settings without the seed, and the command that made it."""
 
     command: str
-    groups: dict[Settings, tuple[Run, ...]]
+    groups: dict[Settings, tuple[TrainingRun, ...]]
 
 
-def to_json(runs: Sequence[Run], command: str = "") -> str:
+def to_json(runs: Sequence[TrainingRun], command: str = "") -> str:
     """Runs with what they were made by and on; losses to four decimals."""
     head = {
         "command": command,
         "torch": torch.__version__,
         "threads": 1,
         "batch": BATCH,
-        "training images": COUNT,
-        "test images": len(labelled().labels),
+        "training images": IMAGE_COUNT,
+        "test images": len(labelled_images().labels),
     }
     entries = [
         {
@@ -392,7 +397,7 @@ def to_json(runs: Sequence[Run], command: str = "") -> str:
     )
 
 
-def from_json(text: str) -> Recorded:
+def from_json(text: str) -> RecordedRuns:
     """The inverse of `to_json`.
 
     Raises:
@@ -401,28 +406,28 @@ def from_json(text: str) -> Recorded:
     """
     try:
         found = json.loads(text)
-        runs = [entry_run(entry) for entry in found["runs"]]
+        runs = [run_from_entry(entry) for entry in found["runs"]]
         command = found["command"]
     except (KeyError, TypeError) as error:
         raise ValueError(f"this is no file of degradation runs: {error} is missing or of another kind") from error
-    groups: dict[Settings, tuple[Run, ...]] = {}
+    groups: dict[Settings, tuple[TrainingRun, ...]] = {}
     for run in runs:
-        groups[alike(run.settings)] = (*groups.get(alike(run.settings), ()), run)
-    return Recorded(command, groups)
+        groups[without_seed(run.settings)] = (*groups.get(without_seed(run.settings), ()), run)
+    return RecordedRuns(command, groups)
 
 
-def entry_run(entry: Mapping[str, Any]) -> Run:
+def run_from_entry(entry: Mapping[str, Any]) -> TrainingRun:
     """A run as `to_json` writes it, its networks in the order of their training."""
     settings = Settings(**entry["settings"])
     curves = [
         Curve(Network(one["kind"], one["depth"]), tuple(one["losses"]), one["seconds"], one["accuracy"])
         for one in entry["networks"]
     ]
-    return Run(settings, tuple(sorted(curves, key=lambda curve: settings.networks.index(curve.network))))
+    return TrainingRun(settings, tuple(sorted(curves, key=lambda curve: settings.networks.index(curve.network))))
 
 
 @cache
-def shipped() -> Recorded:
+def shipped_runs() -> RecordedRuns:
     """The runs that ship.
 
     Raises:
@@ -452,13 +457,13 @@ def record(
     return _record(asked, command, writable(path))
 
 
-def _record(asked: Sequence[Settings], command: str, path: Path) -> Iterator[tuple[Settings, Step]]:
+def _record(every: Sequence[Settings], command: str, path: Path) -> Iterator[tuple[Settings, Step]]:
     torch.set_num_threads(1)
     runs = []
-    for settings in asked:
+    for settings in every:
         taken = []
         for step in train(settings):
             taken.append(step)
             yield settings, step
-        runs.append(gathered(settings, taken))
+        runs.append(collect_run(settings, taken))
         path.write_text(to_json(runs, command) + "\n", encoding="utf-8", newline="\n")

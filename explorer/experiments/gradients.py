@@ -21,7 +21,7 @@ from resnet import ResNet, ResNetConfig, preset
 from ..analysis.layers import Layer
 from ..analysis.trace import Trace
 from ..inference.device import Device
-from ..inference.limits import MAX_GRADIENT_BYTES, Need, within
+from ..inference.limits import MAX_GRADIENT_BYTES, Need, check_needs
 from ..inference.turns import TooLargeError, copy_of
 from ..sharing.store import Progress
 
@@ -38,7 +38,8 @@ class Twin(NamedTuple):
     norm: str
 
     @property
-    def normed(self) -> bool:
+    def has_norm(self) -> bool:
+        """Whether it normalises at all."""
         return self.norm != "none"
 
 
@@ -57,7 +58,7 @@ def twins(config: ResNetConfig) -> dict[Twin, ResNetConfig]:
     }
 
 
-def alike(configs: Iterable[ResNetConfig], seed: int) -> Iterator[ResNet]:
+def matched_networks(configs: Iterable[ResNetConfig], seed: int) -> Iterator[ResNet]:
     """Networks at their initialisation, in training mode, with equal weights where they have the same layer.
 
     Branches that start at zero stay at zero.
@@ -88,7 +89,7 @@ def main_path(trace: Trace) -> tuple[Layer, ...]:
     return tuple(layer for layer in trace.convolutions if not (layer.role.on_shortcut or layer.role.in_attention))
 
 
-def places(trace: Trace) -> tuple[int, ...]:
+def block_boundaries(trace: Trace) -> tuple[int, ...]:
     """Where each block begins, and where the last one ends, counted in convolutions of the main path from 1."""
     path = main_path(trace)
     first: dict[str, int] = {}
@@ -161,7 +162,7 @@ def plan(trace: Trace) -> Plan:
     refused = TooLargeError()
     for each in PLANS:
         try:
-            within(
+            check_needs(
                 "The gradients of this network are too much to measure here",
                 "A smaller network works",
                 # Back costs twice the way forward.
@@ -175,7 +176,7 @@ def plan(trace: Trace) -> Plan:
     raise refused
 
 
-class Spread(NamedTuple):
+class Flows(NamedTuple):
     """Several flows through networks that differ in their seed, or through one with several batches.
 
     Of several values, the mean is the geometric one. It is no number where any is infinite or none, and 0 where one is.
@@ -183,39 +184,52 @@ class Spread(NamedTuple):
 
     flows: tuple[Flow, ...]
 
-    def of(self, what: str) -> np.ndarray:
+    def statistics(self, quantity: str) -> np.ndarray:
         """The mean, least and greatest "signal" or "gradient": 3×n, in order of depth."""
-        values = np.array([getattr(flow, what) for flow in self.flows])
+        values = np.array([getattr(flow, quantity) for flow in self.flows])
         values = np.where(np.isfinite(values).all(0), values, np.nan)
         with np.errstate(divide="ignore"):
             return np.stack([np.exp(np.log(values).mean(0)), values.min(0), values.max(0)])
 
-    def ends(self, what: str) -> tuple[float, float]:
+    def ends(self, quantity: str) -> tuple[float, float]:
         """The first and the last mean."""
-        mean = self.of(what)[0]
+        mean = self.statistics(quantity)[0]
         return float(mean[0]), float(mean[-1])
 
     @property
     def finite(self) -> bool:
-        return all(np.isfinite(self.of(what)).all() for what in ("signal", "gradient"))
+        """Whether every mean, least and greatest is a finite number."""
+        return all(np.isfinite(self.statistics(quantity)).all() for quantity in ("signal", "gradient"))
 
 
-def at_start(trace: Trace, plan: Plan, device: Device, progress: Progress = lambda share: None) -> dict[Twin, Spread]:
-    """The twins of a network at their initialisation, in training mode, on noise of the trace's image size."""
+def initial_flows(
+    trace: Trace, plan: Plan, device: Device, progress: Progress = lambda share: None
+) -> dict[Twin, Flows]:
+    """The twins of a network at their initialisation, in training mode, on noise of the trace's image size.
+
+    Raises:
+        OutOfMemoryError: as `flow`.
+    """
     names, configs = [layer.name for layer in main_path(trace)], twins(trace.config)
     found: dict[Twin, list[Flow]] = {twin: [] for twin in configs}
     for seed in range(plan.seeds):
         images, labels = noise(trace.config, trace.image_size, plan.images, seed)
-        for number, (twin, network) in enumerate(zip(configs, alike(configs.values(), seed), strict=True), start=1):
+        for number, (twin, network) in enumerate(
+            zip(configs, matched_networks(configs.values(), seed), strict=True), start=1
+        ):
             found[twin].append(flow(network.to(device.torch), names, images, labels, device))
             progress((seed + number / len(configs)) / plan.seeds)
-    return {twin: Spread(tuple(flows)) for twin, flows in found.items()}
+    return {twin: Flows(tuple(flows)) for twin, flows in found.items()}
 
 
-def trained(
+def flows_by_batch(
     model: ResNet, names: Sequence[str], batches: Iterable[tuple[Tensor, Tensor]], device: Device
 ) -> Iterator[Flow]:
-    """A network with its weights in training mode, batch by batch of images N×C×H×W and labels; it is left alone."""
+    """A network with its weights in training mode, batch by batch of images N×C×H×W and labels; it is left alone.
+
+    Raises:
+        OutOfMemoryError: as `flow`.
+    """
     copy = copy_of(model, share=False).train()
     for images, labels in batches:
         yield flow(copy, names, images, labels, device)
@@ -223,13 +237,13 @@ def trained(
 
 # -- how alike those of neighbours are ----------------------------------------------------
 
-COUNTS = (1, 2, 3, 5, 9, 18)
+BLOCK_COUNTS = (1, 2, 3, 5, 9, 18)
 """Blocks in each of the three stages of the networks compared: 8 to 110 layers of basic blocks."""
 POINTS = 256
 """Inputs on the way, as many as the paper has on its line."""
-WIDTH, SIDE = 8, 14
+WIDTH, IMAGE_SIDE = 8, 14
 """Channels of the first stage, and pixels a side."""
-KEPT = (
+SHARED_OPTIONS = (
     "block",
     "stride_in",
     "order",
@@ -243,9 +257,9 @@ KEPT = (
 """What the networks compared have in common with the one that is shown."""
 
 
-def family(config: ResNetConfig, count: int) -> dict[str, ResNetConfig]:
+def small_pair(config: ResNetConfig, count: int) -> dict[str, ResNetConfig]:
     """A residual and a plain network of 3 × `count` blocks like those of a configuration, small enough to run at once."""
-    options = {name: getattr(config, name) for name in KEPT} | {
+    options = {name: getattr(config, name) for name in SHARED_OPTIONS} | {
         "layers": (count,) * 3,
         "planes": (WIDTH, 2 * WIDTH, 4 * WIDTH),
         "stem_width": WIDTH,
@@ -254,9 +268,9 @@ def family(config: ResNetConfig, count: int) -> dict[str, ResNetConfig]:
     return {twin.kind: each for twin, each in twins(small).items() if twin.norm == config.norm}
 
 
-def way(seed: int) -> Tensor:
+def noise_line(seed: int) -> Tensor:
     """256×1×14×14: from one image of Gaussian noise to another in equal steps."""
-    start, end = torch.randn(2, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
+    start, end = torch.randn(2, 1, IMAGE_SIDE, IMAGE_SIDE, generator=torch.Generator().manual_seed(seed))
     return start + (end - start) * torch.linspace(0, 1, POINTS)[:, None, None, None]
 
 
@@ -297,13 +311,17 @@ class Point(NamedTuple):
 
 
 def shattering(config: ResNetConfig, device: Device) -> Iterator[Point]:
-    """Residual and plain networks like `config` by depth, for `SEEDS` seeds each, in training mode, untrained."""
-    for count in COUNTS:
-        configs = family(config, count)
+    """Residual and plain networks like `config` by depth, for `SEEDS` seeds each, in training mode, untrained.
+
+    Raises:
+        OutOfMemoryError: as `input_gradients`.
+    """
+    for count in BLOCK_COUNTS:
+        configs = small_pair(config, count)
         for seed in range(SEEDS):
-            inputs = way(seed)
+            inputs = noise_line(seed)
             direction = inputs[-1] - inputs[0]
-            for (kind, each), network in zip(configs.items(), alike(configs.values(), seed), strict=True):
+            for (kind, each), network in zip(configs.items(), matched_networks(configs.values(), seed), strict=True):
                 gradients = input_gradients(network.to(device.torch), inputs, device)
                 slope = (gradients * direction).sum((1, 2, 3)).double()
                 scale = float(slope.square().mean().sqrt())
@@ -311,11 +329,11 @@ def shattering(config: ResNetConfig, device: Device) -> Iterator[Point]:
                 yield Point(kind, each.depth, seed, neighbour_cosine(gradients), tuple(slope.tolist()))
 
 
-TOTAL = len(COUNTS) * SEEDS * 2
+POINT_COUNT = len(BLOCK_COUNTS) * SEEDS * 2
 """How many points there are."""
 
 
-def by_depth(points: Iterable[Point], kind: str) -> dict[int, list[float]]:
+def cosines_by_depth(points: Iterable[Point], kind: str) -> dict[int, list[float]]:
     """The cosines of one kind, by depth."""
     found: dict[int, list[float]] = {}
     for point in points:

@@ -24,19 +24,19 @@ from resnet.options import Settings, option
 
 from ..analysis.layers import FLOAT
 from ..analysis.trace import Trace
-from ..inference.ablation import steps
+from ..inference.ablation import sequential_modules
 from ..inference.device import Device
-from ..inference.limits import MAX_FORWARD_BYTES, Need, within
-from ..inference.turns import TooLargeError, copy_of, step
+from ..inference.limits import MAX_FORWARD_BYTES, Need, check_needs
+from ..inference.turns import TooLargeError, copy_of, forward_in_turn
 
 # -- settings -----------------------------------------------------------------------------
 
-COUNTS = (1, 2, 4, 8, 16)
+BLOCK_COUNTS = (1, 2, 4, 8, 16)
 """How many blocks can be appended."""
 
 
 @dataclass(frozen=True)
-class Place(Settings):
+class AppendSettings(Settings):
     """After which stage, counted from 1, and how many blocks.
 
     Raises:
@@ -47,7 +47,7 @@ class Place(Settings):
     example = "blocks-4"
 
     stage: int = option(0, "After stage", "The last one where it is 0.", low=0, high=MAX_STAGES)
-    blocks: int = option(8, "Blocks", "How many are appended.", low=1, high=max(COUNTS))
+    blocks: int = option(8, "Blocks", "How many are appended.", low=1, high=max(BLOCK_COUNTS))
 
     @classmethod
     def renewed(cls, text: str) -> str:
@@ -55,25 +55,28 @@ class Place(Settings):
         return re.sub(r"^([1-9])-([0-9]+)$", r"stage-\1_blocks-\2", text)
 
 
-def default_place(config: ResNetConfig) -> Place:
-    return Place(len(config.layers))
+def default_append(config: ResNetConfig) -> AppendSettings:
+    """Eight blocks after the last stage."""
+    return AppendSettings(len(config.layers))
 
 
-def parse_place(text: str, config: ResNetConfig) -> Place:
-    """The exact inverse of `Place.to_text`; after the last stage where the text names none.
+def parse_append(text: str, config: ResNetConfig) -> AppendSettings:
+    """The exact inverse of `AppendSettings.to_text`; after the last stage where the text names none.
 
     Raises:
         ConfigError: for another text, a stage that the network does not have, or a count that is not offered.
     """
-    last = default_place(config)
+    last = default_append(config)
     try:
-        place = Place.from_text(text)
+        settings = AppendSettings.from_text(text)
     except ConfigError:
-        place = None
-    if place is None or place.stage > last.stage or place.blocks not in COUNTS:
-        accepted = f"{last.stage}_blocks-4: a stage from 1 to {last.stage}, and {', '.join(map(str, COUNTS))} blocks"
+        settings = None
+    if settings is None or settings.stage > last.stage or settings.blocks not in BLOCK_COUNTS:
+        accepted = (
+            f"{last.stage}_blocks-4: a stage from 1 to {last.stage}, and {', '.join(map(str, BLOCK_COUNTS))} blocks"
+        )
         raise ConfigError("appended", text, f"stage and blocks joined by _, such as stage-{accepted}")
-    return place if place.stage else replace(place, stage=last.stage)
+    return settings if settings.stage else replace(settings, stage=last.stage)
 
 
 # -- blocks -------------------------------------------------------------------------------
@@ -85,21 +88,21 @@ KINDS = (RESIDUAL_ZERO, PLAIN_ZERO, RESIDUAL, PLAIN, PLAIN_IDENTITY)
 """What can be appended. Neighbours share their weights and differ by the shortcut."""
 
 
-def new_blocks(config: ResNetConfig, place: Place, plain: bool, zero: bool, seed: int = 0) -> list[Block]:
+def new_blocks(config: ResNetConfig, settings: AppendSettings, plain: bool, zero: bool, seed: int = 0) -> list[Block]:
     """Blocks as they would follow in a stage of a network, at their initialisation, in eval mode.
 
     With `zero`, the last layer of each branch that can be is zero, as `zero_init_residual` makes it. Plain and residual
     blocks of one seed have the same weights.
     """
-    layers = tuple(place.blocks + 1 if stage == place.stage else 1 for stage in range(1, len(config.layers) + 1))
+    layers = tuple(settings.blocks + 1 if stage == settings.stage else 1 for stage in range(1, len(config.layers) + 1))
     shortcut = "B" if config.shortcut == "none" else config.shortcut  # between equal shapes, B is the identity
     changed, _ = config.with_(layers=layers, shortcut=shortcut, zero_init_residual=zero)
     network = ResNet(changed)
     network.initialise(torch.Generator().manual_seed(seed))
-    made = _appended(network, place)
+    made = _appended(network, settings)
     if plain:
         weights = [block.state_dict() for block in made]
-        made = _appended(ResNet(changed.with_(shortcut="none")[0]), place)
+        made = _appended(ResNet(changed.with_(shortcut="none")[0]), settings)
         for block, state in zip(made, weights, strict=True):
             block.load_state_dict(
                 {name: tensor for name, tensor in state.items() if not name.startswith("downsample.")}
@@ -107,8 +110,8 @@ def new_blocks(config: ResNetConfig, place: Place, plain: bool, zero: bool, seed
     return [block.eval().requires_grad_(False) for block in made]
 
 
-def _appended(network: ResNet, place: Place) -> list[Block]:
-    return [block for block in network.stages[place.stage - 1][1:] if isinstance(block, Block)]
+def _appended(network: ResNet, settings: AppendSettings) -> list[Block]:
+    return [block for block in network.stages[settings.stage - 1][1:] if isinstance(block, Block)]
 
 
 def obstacle(config: ResNetConfig, stage: int) -> str:
@@ -153,12 +156,12 @@ def become_identity(blocks: Sequence[Block], features: Tensor) -> Tensor:
         with ExitStack() as hooks:
             for norm in norms:
                 hooks.callback(norm.register_forward_pre_hook(_undo).remove)
-            step(block, features)
+            forward_in_turn(block, features)
         if not isinstance(block.se, nn.Identity):
             last = convolutions[-1] if isinstance(block, PreActivation) or not norms else norms[-1]
             for tensor in last.parameters():
                 tensor.mul_(2)
-        features = step(block, features)
+        features = forward_in_turn(block, features)
     return features
 
 
@@ -175,20 +178,20 @@ def _undo(norm: nn.Module, args: tuple[Tensor, ...]) -> None:
 # -- how far it is ------------------------------------------------------------------------
 
 
-class Gap(NamedTuple):
+class WeightDistance(NamedTuple):
     """From one block's weights to another's: how many parameters change, and the Euclidean distance of all.
 
     `deviations` is the distance of the convolutions' weights, each in standard deviations of its layer's
-    initialisation, and `furthest` the largest change of one such weight; both 0 where no convolution changes.
+    initialisation, and `largest_change` the largest change of one such weight; both 0 where no convolution changes.
     """
 
-    numbers: int
+    changed_parameters: int
     distance: float
     deviations: float
-    furthest: float
+    largest_change: float
 
 
-def gap(before: Block, after: Block) -> Gap:
+def weight_distance(before: Block, after: Block) -> WeightDistance:
     """From an initialised block to one with the same layers."""
     numbers, squares, scaled, furthest = 0, 0.0, 0.0, 0.0
     others = dict(after.named_parameters())
@@ -201,7 +204,7 @@ def gap(before: Block, after: Block) -> Gap:
             change = change / start.double().std()
             scaled += float(change.square().sum())
             furthest = max(furthest, float(change.abs().max()))
-    return Gap(numbers, math.sqrt(squares), math.sqrt(scaled), furthest)
+    return WeightDistance(numbers, math.sqrt(squares), math.sqrt(scaled), furthest)
 
 
 # -- before and after ---------------------------------------------------------------------
@@ -210,31 +213,39 @@ def gap(before: Block, after: Block) -> Gap:
 class Outcome(NamedTuple):
     """A network with blocks of one kind appended, against the network without.
 
-    `difference` is the largest of any score, `equal` how many images' scores are the same in every bit, `same` the
-    share of images with the same class named, `right` the share whose label is named.
+    `difference` is the largest of any score, `equal_images` how many images' scores are the same in every bit, `same_class` the
+    share of images with the same class named, `accuracy` the share whose label is named.
     """
 
     kind: str
     difference: float
-    equal: int
-    same: float
-    right: float
+    equal_images: int
+    same_class: float
+    accuracy: float
 
 
-class Appended(NamedTuple):
-    """All kinds on the same images; `right` is the share that the network itself gets right.
+class AppendResult(NamedTuple):
+    """All kinds on the same images; `accuracy` is the share that the network itself gets right.
 
     `to_zero` leads from an initialised block to one whose branch is zero, `to_identity` from a plain one to the
-    identity, for the first appended block (None where there are no such weights). `below` is the share of the features that
+    identity, for the first appended block (None where there are no such weights). `negative_share` is the share of the features that
     the blocks read which are below zero.
     """
 
     images: int
-    right: float
+    accuracy: float
     outcomes: tuple[Outcome, ...]
-    to_zero: Gap
-    to_identity: Gap | None
-    below: float
+    to_zero: WeightDistance
+    to_identity: WeightDistance | None
+    negative_share: float
+
+    def outcome(self, kind: str) -> Outcome:
+        """That of one of `KINDS`.
+
+        Raises:
+            LookupError: for a kind that was not appended.
+        """
+        return {outcome.kind: outcome for outcome in self.outcomes}[kind]
 
 
 BUDGET = 100e9
@@ -243,24 +254,24 @@ MAX_IMAGES, MAX_NOISE = 500, 64
 """Images for a trained network, and for another."""
 
 
-def affordable(trace: Trace, place: Place, trained: bool) -> int:
+def image_count(trace: Trace, settings: AppendSettings, trained: bool) -> int:
     """On how many images the experiment runs.
 
     Raises:
         TooLargeError: where one is too much, in one sentence with estimate and limit.
     """
-    last = trace.stages[place.stage - 1][-1]
+    last = trace.stages[settings.stage - 1][-1]
     block = sum(layer.macs for layer in trace.blocks[last.block] if not layer.role.on_shortcut)
     tail = sum(layer.macs for layer in trace.layers[last.index + 1 :])
-    cost = trace.macs + len(KINDS) * (place.blocks * block + tail)
+    cost = trace.macs + len(KINDS) * (settings.blocks * block + tail)
     if cost > BUDGET:
         raise TooLargeError(
-            f"Appending {place.blocks} blocks to stage {place.stage} is too much to compute here: one image takes "
+            f"Appending {settings.blocks} blocks to stage {settings.stage} is too much to compute here: one image takes "
             f"{cost / 1e9:,.0f} GMACs, and the limit is {BUDGET / 1e9:,.0f} GMACs."
         )
     features = FLOAT * prod(last.out_shape)
-    within(
-        f"Appending {place.blocks} blocks to stage {place.stage} is too much to compute here",
+    check_needs(
+        f"Appending {settings.blocks} blocks to stage {settings.stage} is too much to compute here",
         "A smaller network works",
         Need("what they read takes", features, MAX_FEATURES, "GiB"),
     )
@@ -269,36 +280,45 @@ def affordable(trace: Trace, place: Place, trained: bool) -> int:
 
 MAX_FEATURES = 2**28
 """Bytes of what the appended blocks read of all images, which are held from one step to the next."""
-AT_ONCE = 100
+BATCH_SIZE = 100
 """Images that go through together, at most."""
 
 
-def together(trace: Trace) -> int:
+def batch_size(trace: Trace) -> int:
     """How many images go through a network at once."""
-    return int(max(1, min(AT_ONCE, MAX_FORWARD_BYTES // trace.working_memory)))
+    return int(max(1, min(BATCH_SIZE, MAX_FORWARD_BYTES // trace.working_memory)))
 
 
-def append(model: ResNet, place: Place, blocks: Sequence[Block]) -> ResNet:
+def append(model: ResNet, settings: AppendSettings, blocks: Sequence[Block]) -> ResNet:
     """The network with blocks after those of a stage; its own parameters are shared, and it is left alone."""
     result = copy_of(model)
-    result.stages[place.stage - 1].extend(blocks)
+    result.stages[settings.stage - 1].extend(blocks)
     return result
 
 
 def experiment(
-    model: ResNet, place: Place, images: Tensor, labels: Tensor, device: Device, seed: int = 0, at_once: int = AT_ONCE
-) -> Iterator[Outcome | Appended]:
+    model: ResNet,
+    settings: AppendSettings,
+    images: Tensor,
+    labels: Tensor,
+    device: Device,
+    seed: int = 0,
+    at_once: int = BATCH_SIZE,
+) -> Iterator[Outcome | AppendResult]:
     """Each kind of `KINDS` that there is, one by one, and everything together last.
 
     `images` are N×C×H×W, `labels` N classes, and `at_once` go through together. What comes before the appended blocks
     runs once for all of them.
+
+    Raises:
+        OutOfMemoryError: where a batch does not fit the device's memory.
     """
-    config, sequence = model.config, steps(model)
+    config, sequence = model.config, sequential_modules(model)
     names = list(sequence)
-    cut = names.index(block_path(place.stage, config.layers[place.stage - 1] - 1)) + 1
+    cut = names.index(block_path(settings.stage, config.layers[settings.stage - 1] - 1)) + 1
     before, after = (nn.Sequential(*(sequence[name] for name in part)) for part in (names[:cut], names[cut:]))
     batches = [device.tensor(batch) for batch in images.split(at_once)]
-    features = [step(before, batch) for batch in batches]
+    features = [forward_in_turn(before, batch) for batch in batches]
     base = _scores(after, features)
     named = base.argmax(1)
 
@@ -309,12 +329,12 @@ def experiment(
             kind,
             float((scores - base).abs().max()),
             int(equal.sum()),
-            _share(scores.argmax(1) == named),
-            _share(scores.argmax(1) == labels),
+            _mean(scores.argmax(1) == named),
+            _mean(scores.argmax(1) == labels),
         )
 
     def made(plain: bool, zero: bool) -> list[Block]:
-        return [block.to(device.torch) for block in new_blocks(config, place, plain, zero, seed)]
+        return [block.to(device.torch) for block in new_blocks(config, settings, plain, zero, seed)]
 
     outcomes, blocks = [], {}
     for kind, plain, zero in zip(KINDS, (False, True) * 2, (True, True, False, False), strict=False):
@@ -322,21 +342,21 @@ def experiment(
         outcomes.append(judged(kind, blocks[kind]))
         yield outcomes[-1]
     to_identity = None
-    if not obstacle(config, place.stage):
+    if not obstacle(config, settings.stage):
         copies = made(True, False)
         become_identity(copies, torch.cat(features))
-        to_identity = gap(blocks[PLAIN][0], copies[0])
+        to_identity = weight_distance(blocks[PLAIN][0], copies[0])
         outcomes.append(judged(PLAIN_IDENTITY, copies))
         yield outcomes[-1]
     below = sum(int((batch < 0).sum()) for batch in features) / sum(batch.numel() for batch in features)
-    to_zero = gap(blocks[RESIDUAL][0], blocks[RESIDUAL_ZERO][0])
-    yield Appended(len(labels), _share(named == labels), tuple(outcomes), to_zero, to_identity, below)
+    to_zero = weight_distance(blocks[RESIDUAL][0], blocks[RESIDUAL_ZERO][0])
+    yield AppendResult(len(labels), _mean(named == labels), tuple(outcomes), to_zero, to_identity, below)
 
 
 def _scores(module: nn.Module, features: Sequence[Tensor]) -> Tensor:
     """N×classes in fp32 on the CPU."""
-    return torch.cat([step(module, batch).float().cpu() for batch in features])
+    return torch.cat([forward_in_turn(module, batch).float().cpu() for batch in features])
 
 
-def _share(true: Tensor) -> float:
+def _mean(true: Tensor) -> float:
     return float(true.double().mean())

@@ -89,6 +89,7 @@ class Lab(Settings):
 
     @property
     def equal_width(self) -> bool:
+        """Whether all convolutions read and put out as many channels."""
         return self.inputs == self.outputs and (self.count == 1 or self.between == self.inputs)
 
     @property
@@ -149,10 +150,12 @@ class Kernels(NamedTuple):
 
     @property
     def convolutions(self) -> tuple[Layer, ...]:
+        """The convolutions alone, first to last."""
         return convolutions(self.layers)
 
     @property
     def params(self) -> int:
+        """Weights; the convolutions have no bias."""
         return sum(layer.params for layer in self.layers)
 
     @property
@@ -167,10 +170,11 @@ class Kernels(NamedTuple):
 
     @property
     def non_linearities(self) -> int:
+        """How many activations there are."""
         return len(self.layers) - len(self.convolutions)
 
 
-def modules(lab: Lab, kernel: int, channels: Sequence[int]) -> nn.Sequential:
+def convolution_stack(lab: Lab, kernel: int, channels: Sequence[int]) -> nn.Sequential:
     """Convolutions from each of `channels` to the next, on the device meta: of any width, with nothing reserved.
 
     They have no bias, as before a batch norm.
@@ -190,12 +194,15 @@ def modules(lab: Lab, kernel: int, channels: Sequence[int]) -> nn.Sequential:
 def stack(lab: Lab, between: int | None = None) -> Kernels:
     """The small kernels one after another; another width `between` them may exceed what a `Lab` accepts."""
     channels = (lab.inputs, *[between or lab.between] * (lab.count - 1), lab.outputs)
-    layers = trace_module(modules(lab, lab.kernel, channels), (lab.inputs, lab.side, lab.side))
+    layers = trace_module(convolution_stack(lab, lab.kernel, channels), (lab.inputs, lab.side, lab.side))
     return Kernels(f"{_NUMBERS[lab.count - 1]} {lab.kernel}×{lab.kernel}", layers)
 
 
-def single(lab: Lab) -> Kernels:
-    layers = trace_module(modules(lab, lab.single, (lab.inputs, lab.outputs)), (lab.inputs, lab.side, lab.side))
+def single_kernel(lab: Lab) -> Kernels:
+    """The one large kernel, from the same channels to the same."""
+    layers = trace_module(
+        convolution_stack(lab, lab.single, (lab.inputs, lab.outputs)), (lab.inputs, lab.side, lab.side)
+    )
     return Kernels(f"One {lab.single}×{lab.single}", layers)
 
 
@@ -208,7 +215,7 @@ def break_even(lab: Lab, measure: str) -> int | None:
     None where no width does, or where nothing is between. Found by bisection on traced
     counts, which grow with the width.
     """
-    most = getattr(single(lab), measure)
+    most = getattr(single_kernel(lab), measure)
 
     def fits(width: int) -> bool:
         return getattr(stack(lab, width), measure) <= most
@@ -224,7 +231,7 @@ def break_even(lab: Lab, measure: str) -> int | None:
     return low
 
 
-class Claim(NamedTuple):
+class StackClaim(NamedTuple):
     """A statement about the stack, whether it holds here, and the numbers that decide."""
 
     name: str
@@ -232,41 +239,43 @@ class Claim(NamedTuple):
     numbers: str
 
 
-class Comparison(NamedTuple):
+class StackComparison(NamedTuple):
     """The stack against the single kernel.
 
-    `widths` are widths between and `curves` the stack's counts at them, `even` the break-even
+    `widths` are widths between and `curves` the stack's counts at them, `break_even` the break-even
     widths, both for "params" and "macs".
     """
 
     lab: Lab
     stack: Kernels
     single: Kernels
-    claims: tuple[Claim, ...]
+    claims: tuple[StackClaim, ...]
     widths: tuple[int, ...]
     curves: Mapping[str, tuple[int, ...]]
-    even: Mapping[str, int | None]
+    break_even: Mapping[str, int | None]
 
 
-SAMPLES = 25
+CURVE_POINTS = 25
 """Widths at which the curves are traced."""
 
 
-def compare(lab: Lab) -> Comparison:
+def compare_stacks(lab: Lab) -> StackComparison:
     """Trace both sides, find the break-even widths, and check what is said of stacks."""
-    small, large = stack(lab), single(lab)
+    small, large = stack(lab), single_kernel(lab)
     even = {measure: break_even(lab, measure) for measure in ("params", "macs")}
-    end = max(2 * lab.between, *(3 * (width or 0) // 2 for width in even.values()), SAMPLES)
+    end = max(2 * lab.between, *(3 * (width or 0) // 2 for width in even.values()), CURVE_POINTS)
     marks = {lab.between, *(width for width in even.values() if width)}
     widths = (
-        tuple(sorted({max(1, end * step // SAMPLES) for step in range(SAMPLES + 1)} | marks)) if lab.count > 1 else ()
+        tuple(sorted({max(1, end * step // CURVE_POINTS) for step in range(CURVE_POINTS + 1)} | marks))
+        if lab.count > 1
+        else ()
     )
     traced = [stack(lab, width) for width in widths]
     curves = {measure: tuple(getattr(kernels, measure) for kernels in traced) for measure in ("params", "macs")}
-    return Comparison(lab, small, large, tuple(_claims(lab, small, large, even)), widths, curves, even)
+    return StackComparison(lab, small, large, tuple(_claims(lab, small, large, even)), widths, curves, even)
 
 
-def _claims(lab: Lab, small: Kernels, large: Kernels, even: Mapping[str, int | None]) -> Iterator[Claim]:
+def _claims(lab: Lab, small: Kernels, large: Kernels, even: Mapping[str, int | None]) -> Iterator[StackClaim]:
     sees, wanted = small.field.size, large.field.size
     numbers = (
         f"both see {sees}×{sees} pixels." if sees == wanted else f"{sees}×{sees} pixels against {wanted}×{wanted}."
@@ -276,7 +285,7 @@ def _claims(lab: Lab, small: Kernels, large: Kernels, even: Mapping[str, int | N
         numbers += f" The first convolution's stride puts what the later ones read {lab.stride} pixels apart: each adds {(lab.kernel - 1) * lab.stride}."
     elif flat != lab.single:
         numbers += f" At stride 1, {lab.count} kernels of {lab.kernel}×{lab.kernel} see 1 + {lab.count}·{lab.kernel - 1} = {flat}."
-    yield Claim("Sees as much", sees == wanted, numbers)
+    yield StackClaim("Sees as much", sees == wanted, numbers)
 
     numbers = f"{small.params:,} against {large.params:,}, {_times(small.params, large.params)}."
     if lab.equal_width:
@@ -290,17 +299,17 @@ def _claims(lab: Lab, small: Kernels, large: Kernels, even: Mapping[str, int | N
         numbers += f" Widths are not equal: the single kernel goes {lab.inputs}→{lab.outputs}, the stack {channels}."
     if small.params > large.params and even["params"]:
         numbers += f" It has no more than the single kernel up to {even['params']:,} channels between."
-    yield Claim("Fewer weights", small.params < large.params, numbers)
+    yield StackClaim("Fewer weights", small.params < large.params, numbers)
 
     numbers = f"{small.macs:,} against {large.macs:,}, {_times(small.macs, large.macs)}."
     if lab.stride > 1 and lab.strided == "last" and lab.count > 1:
         numbers += f" The stride comes last, so the convolutions before it run on a map {lab.stride} times as wide and as tall."
-    yield Claim("Fewer MACs", small.macs < large.macs, numbers)
+    yield StackClaim("Fewer MACs", small.macs < large.macs, numbers)
 
     numbers = f"{small.non_linearities} against {large.non_linearities}."
     if not small.non_linearities and lab.count > 1:
         numbers += " With nothing between them the convolutions are one linear map: away from the border, a single kernel of the same field can compute it."
-    yield Claim("More non-linearities", small.non_linearities > large.non_linearities, numbers)
+    yield StackClaim("More non-linearities", small.non_linearities > large.non_linearities, numbers)
 
 
 def _times(a: int, b: int) -> str:
@@ -332,6 +341,7 @@ def block_config(kind: str, width: int, entry: str = "identity") -> ResNetConfig
 
 
 def block_name(config: ResNetConfig) -> str:
+    """The path of the block that `block_config` is made for: the last."""
     return config.blocks[-1]
 
 
@@ -352,13 +362,13 @@ def pointwise(lab: Lab) -> nn.Conv2d:
     return conv
 
 
-def at_pixel(lab: Lab) -> tuple[int, ...]:
+def convolved_pixel(lab: Lab) -> tuple[int, ...]:
     """What that convolution makes of a map of the one pixel of `lab`."""
     image = torch.tensor(lab.pixel, dtype=torch.float32)[None, :, None, None]
     return tuple(int(value) for value in pointwise(lab)(image).flatten())
 
 
-def on_image(lab: Lab, image: Image.Image, side: int = 150) -> tuple[np.ndarray, np.ndarray]:
+def convolved_image(lab: Lab, image: Image.Image, side: int = 150) -> tuple[np.ndarray, np.ndarray]:
     """An image's channels from 0 to 1 (3×side×side), and what the convolution makes of them (`OUTPUTS`×side×side)."""
     pixels = np.asarray(image.convert("RGB").resize((side, side)), dtype=np.float32).transpose(2, 0, 1) / 255
     return pixels, pointwise(lab)(torch.from_numpy(pixels)[None])[0].numpy()

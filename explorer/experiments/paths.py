@@ -21,7 +21,7 @@ from resnet import ResNet
 from ..analysis.paths import path_counts
 from ..analysis.trace import Trace
 from ..inference.device import Device
-from ..inference.limits import Need, within
+from ..inference.limits import Need, check_needs
 from ..inference.turns import ONE_AT_A_TIME, TooLargeError, Turn, copy_of
 
 # -- the gradient along one ---------------------------------------------------------------
@@ -61,7 +61,7 @@ class Unravelled:
 
         return hook
 
-    def fork(self, name: str, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def split_gradient(self, name: str, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """What of the gradient at a block's addition goes on through the branch, and what through the shortcut."""
         if self._through is None:
             return gradient, gradient
@@ -73,22 +73,24 @@ class Unravelled:
             self._exponent += exponent
         return (gradient, None) if name in self._through else (None, gradient)
 
-    def along(self, through: Collection[str]) -> Tensor:
+    def path_gradient(self, through: Collection[str]) -> Tensor:
         """∂loss/∂images, N×C×H×W in fp64, along the path through the branches of these blocks and no others."""
         self._through, self._exponent = frozenset(through), 0
         try:
-            return torch.ldexp(self.whole().cpu().double(), torch.tensor(float(self._exponent), dtype=torch.float64))
+            return torch.ldexp(
+                self.whole_gradient().cpu().double(), torch.tensor(float(self._exponent), dtype=torch.float64)
+            )
         finally:
             self._through = None
 
-    def whole(self) -> Tensor:
+    def whole_gradient(self) -> Tensor:
         """∂loss/∂images, N×C×H×W, along all paths together."""
         (gradient,) = torch.autograd.grad(self.loss, self.images, retain_graph=True)
         return gradient
 
-    def norm(self, through: Collection[str] | None = None) -> float:
+    def gradient_norm(self, through: Collection[str] | None = None) -> float:
         """The mean over images of ‖∂loss/∂image‖ along one path, or along all together."""
-        return _norm(self.whole() if through is None else self.along(through))
+        return _norm(self.whole_gradient() if through is None else self.path_gradient(through))
 
 
 class _Fork(torch.autograd.Function):
@@ -102,7 +104,7 @@ class _Fork(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         # None, unlike zeros, spares the whole way through a branch that is not taken.
-        return *ctx.owner.fork(ctx.name, gradient), None, None
+        return *ctx.owner.split_gradient(ctx.name, gradient), None, None
 
 
 # -- by length ----------------------------------------------------------------------------
@@ -146,7 +148,7 @@ def plan(trace: Trace) -> Plan:
         )
     draws = min(MAX_DRAWS, affordable)
     memory = trace.gradient_memory
-    within(
+    check_needs(
         "The gradients along its paths are too much to measure here",
         "A smaller network works",
         Need("an image's activations take", memory, MAX_HELD, "GiB"),
@@ -154,16 +156,16 @@ def plan(trace: Trace) -> Plan:
     return Plan(lengths, draws, min(MAX_IMAGES, affordable // draws, int(MAX_HELD // memory)))
 
 
-class Sample(NamedTuple):
+class GradientSample(NamedTuple):
     """‖∂loss/∂image‖ along one path of a length (None: along all paths together), the mean over a draw's images."""
 
     length: int | None
     norm: float
 
 
-def samples(
+def sample_gradients(
     model: ResNet, images: Tensor, labels: Tensor, plan: Plan, device: Device, seed: int = 0
-) -> Iterator[Sample]:
+) -> Iterator[GradientSample]:
     """The whole gradient and a random path of each length, draw by draw.
 
     `images` are N×C×H×W with N = draws · images, `labels` their classes. A path's blocks are drawn without
@@ -176,11 +178,11 @@ def samples(
     for batch, truth in zip(images.split(plan.images), labels.split(plan.images), strict=True):
         turn = device.turn(model, batch)
         unravelled = Unravelled(model, device.tensor(batch), truth.to(device.torch), turn)
-        yield Sample(None, turn.run(unravelled.norm))
+        yield GradientSample(None, turn.run(unravelled.gradient_norm))
         for length in plan.lengths:
             through = chance.choice(len(unravelled.blocks), length, replace=False)
             names = [unravelled.blocks[index] for index in through]
-            yield Sample(length, turn.run(partial(unravelled.norm, names)))
+            yield GradientSample(length, turn.run(partial(unravelled.gradient_norm, names)))
 
 
 def _norm(gradients: Tensor) -> float:
@@ -193,17 +195,18 @@ def _norm(gradients: Tensor) -> float:
 class PathGradients(NamedTuple):
     """What paths carry: `counts[k]` paths have length k, and `norms[i]` are the draws for paths of `lengths[i]`.
 
-    `whole` holds the norm of the true gradient in each draw.
+    `whole_norms` holds the norm of the true gradient in each draw.
     """
 
     counts: tuple[int, ...]
     lengths: tuple[int, ...]
     norms: tuple[tuple[float, ...], ...]
-    whole: tuple[float, ...]
+    whole_norms: tuple[float, ...]
 
     @property
     def finite(self) -> bool:
-        return bool(np.isfinite([*self.whole, *np.ravel(self.norms)]).all())
+        """Whether every measured norm is a finite number."""
+        return bool(np.isfinite([*self.whole_norms, *np.ravel(self.norms)]).all())
 
     @property
     def means(self) -> tuple[float, ...]:
@@ -237,20 +240,22 @@ class PathGradients(NamedTuple):
         logarithms = self.logarithms
         largest = logarithms.max()
         summed = largest + math.log(np.exp(logarithms - largest).sum())
-        return float((summed - math.log(np.mean(self.whole))) / math.log(10))
+        return float((summed - math.log(np.mean(self.whole_norms))) / math.log(10))
 
 
-def gathered(counts: Sequence[int], lengths: Sequence[int], found: Iterable[Sample]) -> PathGradients:
+def collect_gradients(
+    counts: Sequence[int], lengths: Sequence[int], samples: Iterable[GradientSample]
+) -> PathGradients:
     """Samples by length."""
     by_length: dict[int | None, list[float]] = {length: [] for length in (None, *lengths)}
-    for sample in found:
+    for sample in samples:
         by_length[sample.length].append(sample.norm)
     return PathGradients(
         tuple(counts), tuple(lengths), tuple(tuple(by_length[length]) for length in lengths), tuple(by_length[None])
     )
 
 
-class Effective(NamedTuple):
+class EffectivePaths(NamedTuple):
     """The shortest run of lengths that carries at least a share of something, and its part of all paths."""
 
     low: int
@@ -258,7 +263,7 @@ class Effective(NamedTuple):
     paths: float
 
 
-def effective(shares: Sequence[float], counts: Sequence[int], level: float = 0.95) -> Effective:
+def effective_paths(shares: Sequence[float], counts: Sequence[int], level: float = 0.95) -> EffectivePaths:
     """The effective paths: the fewest lengths in a row whose shares of the gradient reach `level`.
 
     Raises:
@@ -269,7 +274,7 @@ def effective(shares: Sequence[float], counts: Sequence[int], level: float = 0.9
         carried = below[width:] - below[:-width]
         if carried.max() >= level - 1e-12:
             low = int(carried.argmax())
-            return Effective(low, low + width - 1, sum(counts[low : low + width]) / sum(counts))
+            return EffectivePaths(low, low + width - 1, sum(counts[low : low + width]) / sum(counts))
     raise ValueError(f"all shares together are {below[-1]:.3g}, below {level:g}")
 
 

@@ -29,17 +29,17 @@ def cost(trace: Trace, name: str) -> int:
 
 
 def accuracy_figure(
-    points: Sequence[tuple[Result, int]], name: str, here: int, label: str, at: ResNetConfig
+    points: Sequence[tuple[Result, int]], name: str, current_cost: int, label: str, current_config: ResNetConfig
 ) -> go.Figure:
     """Published accuracies over a cost of `COSTS`, a colour for each group of recipes.
 
-    `here` is what the current network costs, `label` its name; results of its configuration `at` have a rim.
+    `current_cost` is what the current network costs, `label` its name; results of its configuration `current_config` have a rim.
     The custom data of a point is its number among `points`.
     """
     figure = go.Figure()
     for shade, (group, words) in zip(STAGES, RECIPES.items(), strict=True):
         chosen = [(number, *point) for number, point in enumerate(points) if point[0].group == group]
-        same = [result.config == at for _, result, _ in chosen]
+        same = [result.config == current_config for _, result, _ in chosen]
         figure.add_scatter(
             x=[x for _, _, x in chosen],
             y=[result.top1 for _, result, _ in chosen],
@@ -54,9 +54,15 @@ def accuracy_figure(
             customdata=[(number, result.network, result.recipe, result.size) for number, result, _ in chosen],
             hovertemplate="<b>%{customdata[1]}</b><br>%{y:.2%}, %{customdata[2]}<br>%{x:.3s} at %{customdata[3]} px<extra></extra>",
         )
-    figure.add_vline(x=here, line_dash="dot", line_color="#8a919e")
+    figure.add_vline(x=current_cost, line_dash="dot", line_color="#8a919e")
     figure.add_annotation(
-        x=math.log10(here), y=0, yref="paper", text=f" {label}", showarrow=False, xanchor="left", yanchor="bottom"
+        x=math.log10(current_cost),
+        y=0,
+        yref="paper",
+        text=f" {label}",
+        showarrow=False,
+        xanchor="left",
+        yanchor="bottom",
     )
     finish(
         figure,

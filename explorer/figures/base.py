@@ -26,10 +26,10 @@ def finish(figure: go.Figure, title: str, x: str, y: str, legend: bool) -> go.Fi
     return figure
 
 
-def log_axis(figure: go.Figure, seen: Sequence[float]) -> None:
+def log_axis(figure: go.Figure, values: Sequence[float]) -> None:
     """A logarithmic y axis for positive values: at most eight powers of ten on it, or 1, 2 and 5 times some."""
     figure.update_yaxes(type="log", tickformat=None, exponentformat="power")
-    low, high = (math.log10(bound(seen)) if seen else 0.0 for bound in (min, max))
+    low, high = (math.log10(bound(values)) if values else 0.0 for bound in (min, max))
     if high - low > 1.5:
         figure.update_yaxes(dtick=math.ceil((high - low) / 7))
     else:

@@ -16,7 +16,7 @@ from .base import finish
 COMPARED: Mapping[str, tuple[str, Callable[[Sequence[Layer]], int]]] = {
     "MACs": ("multiply-adds for one image", lambda layers: sum(layer.macs for layer in layers)),
     "Parameters": ("trainable numbers", lambda layers: sum(layer.params for layer in layers)),
-    "Activations": ("bytes put out for one image", lambda layers: sum(map(output_bytes, layers))),
+    "Activations": ("bytes of layer outputs for one image", lambda layers: sum(map(output_bytes, layers))),
     "Receptive field": ("pixels a side", lambda layers: layers[-1].field.size),
 }
 """What networks can be compared in stage by stage: label, unit, and the figure of a stage's layers."""

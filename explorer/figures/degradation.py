@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.colors import hex_to_rgb
 
 from ..drawing.palette import STAGES
-from ..experiments.degradation import Network, Run, Settings, smoothed
+from ..experiments.degradation import Network, Settings, TrainingRun, running_mean
 
 COLOURS = {
     ("plain", False): STAGES[2],
@@ -23,15 +23,15 @@ POINTS = 150
 """As many points of a curve are drawn, at most."""
 
 
-def colour(network: Network, settings: Settings) -> str:
+def network_colour(network: Network, settings: Settings) -> str:
     return COLOURS[network.kind, network.depth == settings.deep]
 
 
-def run_figure(run: Run, title: str) -> go.Figure:
+def run_figure(run: TrainingRun, title: str) -> go.Figure:
     """The training loss of one run as far as it has come: each batch's faintly, their running mean on top."""
     figure, settings = go.Figure(), run.settings
     for curve in run.curves:
-        shade, name = colour(curve.network, settings), curve.network.name
+        shade, name = network_colour(curve.network, settings), curve.network.name
         kept = thinned(len(curve.losses))
         figure.add_scatter(
             x=kept + 1,
@@ -44,17 +44,17 @@ def run_figure(run: Run, title: str) -> go.Figure:
             name=name,
             legendgroup=name,
         )
-        _line(figure, kept, smoothed(curve.losses), curve.network, settings)
+        _line(figure, kept, running_mean(curve.losses), curve.network, settings)
     return _finish(figure, title, settings)
 
 
-def spread_figure(runs: Sequence[Run], title: str) -> go.Figure:
+def spread_figure(runs: Sequence[TrainingRun], title: str) -> go.Figure:
     """The training loss of complete runs that differ in their seed: the mean over the seeds, and a band from least to greatest."""
     figure, settings = go.Figure(), runs[0].settings
     kept = thinned(settings.steps)
     for number, network in enumerate(settings.networks):
-        shade = colour(network, settings)
-        losses = np.array([smoothed(run.curves[number].losses) for run in runs])
+        shade = network_colour(network, settings)
+        losses = np.array([running_mean(run.curves[number].losses) for run in runs])
         red, green, blue = hex_to_rgb(shade)
         for bound, fill in ((losses.max(0), None), (losses.min(0), "tonexty")):
             figure.add_scatter(
@@ -77,15 +77,15 @@ def thinned(count: int) -> np.ndarray:
     return np.arange(count - 1, -1, -max(1, -(-count // POINTS)))[::-1]
 
 
-def _line(figure: go.Figure, kept: np.ndarray, losses: np.ndarray, network: Network, settings: Settings) -> None:
+def _line(figure: go.Figure, indices: np.ndarray, losses: np.ndarray, network: Network, settings: Settings) -> None:
     figure.add_scatter(
-        x=kept + 1,
-        y=losses[kept],
+        x=indices + 1,
+        y=losses[indices],
         mode="lines",
         name=network.name,
         legendgroup=network.name,
         line={
-            "color": colour(network, settings),
+            "color": network_colour(network, settings),
             "width": 2.5,
             "dash": "solid" if network.depth == settings.deep else "dash",
         },

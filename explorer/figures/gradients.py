@@ -11,7 +11,7 @@ from plotly.colors import hex_to_rgb
 from plotly.subplots import make_subplots
 
 from ..drawing.palette import ACCENT, STAGES
-from ..experiments.gradients import PLAIN, RESIDUAL, Point, Spread, by_depth
+from ..experiments.gradients import PLAIN, RESIDUAL, Flows, Point, cosines_by_depth
 from .base import finish, log_axis
 
 SHADES = {RESIDUAL: ACCENT, PLAIN: STAGES[2]}
@@ -26,15 +26,15 @@ class Style(NamedTuple):
 
 
 def flow_figure(
-    found: Mapping[str, tuple[Spread, Style]], what: str, xs: Mapping[str, Sequence[int]], title: str, axis: str
+    flows: Mapping[str, tuple[Flows, Style]], quantity: str, xs: Mapping[str, Sequence[int]], title: str, axis: str
 ) -> go.Figure:
     """The "signal" or "gradient" of several networks by depth, each with a band from least to greatest.
 
     `xs` are the places of the values, in convolutions from the image.
     """
     figure, seen = go.Figure(), []
-    for name, (spread, (kind, dash)) in found.items():
-        mean, low, high = (np.where(values > 0, values, np.nan) for values in spread.of(what))
+    for name, (spread, (kind, dash)) in flows.items():
+        mean, low, high = (np.where(values > 0, values, np.nan) for values in spread.statistics(quantity))
         places, shade = list(xs[name]), SHADES[kind]
         red, green, blue = hex_to_rgb(shade)
         for bound, fill in ((high, None), (low, "tonexty")) if len(spread.flows) > 1 else ():
@@ -73,7 +73,7 @@ def cosine_figure(points: Sequence[Point], depths: Sequence[int]) -> go.Figure:
     """How alike the gradients of neighbouring inputs are, by depth: every seed, and the mean."""
     figure = go.Figure()
     for kind, shade in SHADES.items():
-        found = by_depth(points, kind)
+        found = cosines_by_depth(points, kind)
         figure.add_scatter(
             x=[depth for depth, cosines in found.items() for _ in cosines],
             y=[c for cosines in found.values() for c in cosines],

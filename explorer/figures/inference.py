@@ -13,7 +13,7 @@ from ..drawing.palette import ACCENT, STAGES, colour
 from ..inference.ablation import Ablation
 from ..inference.addition import Contribution
 from ..inference.effective_field import Width
-from ..inference.latency import Roof, Timed
+from ..inference.latency import Roof, TimedLayer
 from .base import finish
 
 
@@ -108,7 +108,7 @@ def histogram_figure(values: np.ndarray, title: str, deviation: float | None = N
     return figure
 
 
-def latency_figure(layers: Sequence[Timed]) -> go.Figure:
+def latency_figure(layers: Sequence[TimedLayer]) -> go.Figure:
     """The measured milliseconds of every layer, in order of execution, and a tick at the least that the roof allows."""
     figure = go.Figure()
     for group in dict.fromkeys(timed.layer.role.group for timed in layers):
@@ -135,7 +135,7 @@ def latency_figure(layers: Sequence[Timed]) -> go.Figure:
     return figure
 
 
-def roofline_figure(layers: Sequence[Timed], roof: Roof) -> go.Figure:
+def roofline_figure(layers: Sequence[TimedLayer], roof: Roof) -> go.Figure:
     """FLOP/s against FLOPs per byte, both logarithmic: the measured roof, and below it the layers that multiply."""
     working = [timed for timed in layers if timed.layer.macs]
     intensities = [timed.intensity for timed in working] + [roof.ridge]
@@ -167,16 +167,16 @@ def roofline_figure(layers: Sequence[Timed], roof: Roof) -> go.Figure:
     return figure
 
 
-def _timed_words(layers: Sequence[Timed]) -> list[tuple[str, str, str]]:
+def _timed_words(layers: Sequence[TimedLayer]) -> list[tuple[str, str, str]]:
     return [(timed.layer.name, timed.layer.label, f"{timed.ratio:,.1f}×") for timed in layers]
 
 
-def contribution_figure(found: Sequence[Contribution], at: str, off: Collection[str]) -> go.Figure:
+def contribution_figure(contributions: Sequence[Contribution], at: str, off: Collection[str]) -> go.Figure:
     """‖F(x)‖ / ‖S(x)‖ of every residual block; the block `at` has a rim, and those that are `off` are hollow."""
     figure = go.Figure()
-    stages = {one.block: f"stage {stage_and_index(one.block)[0]}" for one in found}
+    stages = {one.block: f"stage {stage_and_index(one.block)[0]}" for one in contributions}
     for group in dict.fromkeys(stages.values()):
-        chosen = [one for one in found if stages[one.block] == group]
+        chosen = [one for one in contributions if stages[one.block] == group]
         shade = colour(group)
         figure.add_bar(
             x=[one.block for one in chosen],
@@ -195,7 +195,7 @@ def contribution_figure(found: Sequence[Contribution], at: str, off: Collection[
         )
     figure.add_hline(y=1, line_dash="dot", line_color="#8a919e", annotation_text="as large as the shortcut")
     finish(figure, "Branch against shortcut, by block", "stage.block", "‖F(x)‖ / ‖S(x)‖", legend=True)
-    names = [one.block for one in found]
+    names = [one.block for one in contributions]
     figure.update_xaxes(
         type="category", tickformat=None, tickangle=0, tickvals=names, ticktext=[short(name) for name in names]
     )
@@ -203,17 +203,17 @@ def contribution_figure(found: Sequence[Contribution], at: str, off: Collection[
     return figure
 
 
-JUDGED = {"Error": "error", "Probability of the right class": "right"}
+ABLATION_MEASURES = {"Error": "error", "Probability of the right class": "right_probability"}
 """What an ablation can be judged by: label, field of `Ablation`."""
 
 
 def ablation_figure(series: Mapping[str, Sequence[Ablation]], label: str, images: str) -> go.Figure:
-    """A measure of `JUDGED` without each block in turn, and of the whole network as a line.
+    """A measure of `ABLATION_MEASURES` without each block in turn, and of the whole network as a line.
 
     The first of the `series` are bars in the colours of the stages, another is diamonds beside them. `images` says
     what it was measured on.
     """
-    key, figure = JUDGED[label], go.Figure()
+    key, figure = ABLATION_MEASURES[label], go.Figure()
     order = sorted({one.block for found in series.values() for one in found if one.block}, key=stage_and_index)
     for number, (name, found) in enumerate(series.items()):
         whole = next(getattr(one, key) for one in found if not one.block)

@@ -8,14 +8,14 @@ import plotly.graph_objects as go
 
 from ..analysis.layers import Layer, Op
 from ..drawing.palette import STAGES
-from ..experiments.kernels import Comparison
+from ..experiments.kernels import StackComparison
 from .base import finish
 
 
-def stack_figure(comparison: Comparison, measure: str, name: str) -> go.Figure:
+def stack_figure(comparison: StackComparison, measure: str, name: str) -> go.Figure:
     """A stack's "params" or "macs" against the width between its convolutions, and where they meet the single kernel's."""
     widths, counts = comparison.widths, comparison.curves[measure]
-    most, even, now = getattr(comparison.single, measure), comparison.even[measure], comparison.lab.between
+    most, even, now = getattr(comparison.single, measure), comparison.break_even[measure], comparison.lab.between
     small, large = comparison.stack.name, comparison.single.name.lower()
     figure = go.Figure()
     figure.add_scatter(

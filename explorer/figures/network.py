@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from ..analysis.layers import Layer
-from ..analysis.paths import Depth, Paths
+from ..analysis.paths import Paths, PathSizes
 from ..analysis.trace import Trace
 from ..drawing.palette import ACCENT, STAGES, colour
 from ..units import count_text
@@ -17,7 +17,7 @@ from .base import finish
 MEASURES = {
     "MACs": ("macs", "multiply-adds for one image"),
     "Parameters": ("params", "trainable numbers"),
-    "Activations": ("numbers", "numbers put out for one image"),
+    "Activations": ("numbers", "output values for one image"),
 }
 """What the cost chart can show: label, key, unit."""
 
@@ -84,7 +84,7 @@ def field_figure(trace: Trace, at: str) -> go.Figure:
     return finish(figure, "Receptive field by depth", "layer", "pixels a side", legend=True)
 
 
-def path_depth_figure(rows: Sequence[Depth]) -> go.Figure:
+def path_depth_figure(rows: Sequence[PathSizes]) -> go.Figure:
     """Where the field sizes of all paths lie, block by block."""
     xs, names = [row.layer.index for row in rows], [row.layer.name for row in rows]
     figure = go.Figure()

@@ -8,19 +8,19 @@ import numpy as np
 import plotly.graph_objects as go
 
 from ..drawing.palette import ACCENT, STAGES
-from ..experiments.paths import PathGradients, effective, path_shares
+from ..experiments.paths import PathGradients, effective_paths, path_shares
 from ..units import count_text
 from .base import finish, log_axis
 
 GREY = "#8a919e"
 
 
-def length_figure(counts: Sequence[int], found: PathGradients | None) -> go.Figure:
+def length_figure(counts: Sequence[int], gradients: PathGradients | None) -> go.Figure:
     """How long the paths are; where the gradients were measured, what part each length carries, and the effective ones."""
     lengths, shares = list(range(len(counts))), path_shares(counts)
     words = [count_text(count) for count in counts]
     figure = go.Figure()
-    if found is None:
+    if gradients is None:
         figure.add_bar(
             x=lengths,
             y=shares,
@@ -30,11 +30,11 @@ def length_figure(counts: Sequence[int], found: PathGradients | None) -> go.Figu
             hovertemplate="length %{x}: %{customdata} paths, %{y:.3~%} of all<extra></extra>",
         )
     else:
-        run = effective(found.shares, counts)
+        run = effective_paths(gradients.shares, counts)
         figure.add_vrect(run.low - 0.5, run.high + 0.5, fillcolor=ACCENT, opacity=0.1, line_width=0, layer="below")
         figure.add_bar(
             x=lengths,
-            y=found.shares,
+            y=gradients.shares,
             marker_color=ACCENT,
             name="share of the gradient",
             hovertemplate="length %{x}: %{y:.2~%} of the gradient<extra></extra>",
@@ -49,37 +49,39 @@ def length_figure(counts: Sequence[int], found: PathGradients | None) -> go.Figu
             name="share of the paths",
             hovertemplate="length %{x}: %{customdata} paths, %{y:.3~%} of all<extra></extra>",
         )
-    title = "Paths by length" if found is None else "Paths, and the gradient they carry"
-    finish(figure, title, "length: branches that a path runs through", "", legend=found is not None)
+    title = "Paths by length" if gradients is None else "Paths, and the gradient they carry"
+    finish(figure, title, "length: branches that a path runs through", "", legend=gradients is not None)
     figure.update_xaxes(tickformat="d")
     figure.update_yaxes(tickformat="~%", rangemode="tozero")
     return figure
 
 
-def norm_figure(found: PathGradients) -> go.Figure:
+def norm_figure(gradients: PathGradients) -> go.Figure:
     """The gradient norm along one path by its length: every draw, and the mean."""
     figure = go.Figure()
-    xs = [length for length, norms in zip(found.lengths, found.norms, strict=True) for norm in norms if norm > 0]
+    xs = [
+        length for length, norms in zip(gradients.lengths, gradients.norms, strict=True) for norm in norms if norm > 0
+    ]
     figure.add_scatter(
         x=xs,
-        y=[norm for norms in found.norms for norm in norms if norm > 0],
+        y=[norm for norms in gradients.norms for norm in norms if norm > 0],
         mode="markers",
         name="one path",
         marker={"size": 4, "color": GREY, "opacity": 0.45},
         hovertemplate="length %{x}: %{y:.2~e}<extra></extra>",
     )
     figure.add_scatter(
-        x=found.lengths,
-        y=[mean or None for mean in found.means],
+        x=gradients.lengths,
+        y=[mean or None for mean in gradients.means],
         mode="lines+markers",
         name="mean",
         line={"color": ACCENT},
         marker={"size": 6},
         hovertemplate="length %{x}: %{y:.2~e} in the mean<extra></extra>",
     )
-    whole = float(np.mean(found.whole))
+    whole = float(np.mean(gradients.whole_norms))
     figure.add_scatter(  # a line of the layout would be misplaced on a logarithmic axis
-        x=[found.lengths[0], found.lengths[-1]],
+        x=[gradients.lengths[0], gradients.lengths[-1]],
         y=[whole or None] * 2,
         mode="lines",
         hoverinfo="skip",
@@ -88,6 +90,6 @@ def norm_figure(found: PathGradients) -> go.Figure:
     )
     finish(figure, "Gradient at the image along one path", "length of the path", "‖∂loss/∂image‖", legend=True)
     figure.update_xaxes(tickformat="d")
-    seen = [norm for norms in found.norms for norm in norms if norm > 0] + [whole] * (whole > 0)
+    seen = [norm for norms in gradients.norms for norm in norms if norm > 0] + [whole] * (whole > 0)
     log_axis(figure, seen)
     return figure

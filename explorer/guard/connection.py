@@ -23,7 +23,7 @@ PROTOCOL_ERROR, NO_TEXT, REFUSED, TOO_LARGE = 1002, 1003, 1008, 1009
 OPERATIONS = {"deferred_file", "dataframe_chunk"}
 
 
-def welcome(message: BackMsg) -> bool:
+def is_expected(message: BackMsg) -> bool:
     """Whether a browser of this app sends such a message."""
     kind = message.WhichOneof("type")
     if kind == "rerun_script":
@@ -36,7 +36,7 @@ def welcome(message: BackMsg) -> bool:
     return kind in ("stop_script", "app_heartbeat")
 
 
-class Line:
+class Connection:
     """A connection as Streamlit sees it: only what a browser of this app says comes through.
 
     `session` is the session that it belongs to, empty before there is one, `code` says how it was closed.
@@ -85,7 +85,7 @@ class Line:
             except DecodeError:
                 return await self.close(PROTOCOL_ERROR)
             await self._pace()
-            if welcome(said):
+            if is_expected(said):
                 self._asked = True
                 return message
 

@@ -23,9 +23,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import file_util
 
 from . import patches
-from .connection import MAX_ADDRESS_CHARACTERS, Line
+from .connection import MAX_ADDRESS_CHARACTERS, Connection
 from .sessions import Sessions
-from .uploads import Uploads, announced
+from .uploads import Uploads, content_length
 
 try:
     import resource
@@ -38,11 +38,11 @@ SPARE, OF_SESSION, OF_REQUEST = 96, 4, 2
 """File descriptors of the process itself, of a session (its socket and its event loop) and of a request."""
 ROUTES = ("health", "host-config", "upload_file/")
 """What of Streamlit's own a browser asks for."""
-COME_BACK = 1013
+TRY_AGAIN_LATER = 1013
 """How a connection is closed for which there is no room."""
 
 
-def most_sessions_and_requests() -> tuple[int, int]:
+def session_and_request_limits() -> tuple[int, int]:
     """How many sessions, and how many requests and uploads at once, the process has file descriptors for.
 
     At most 200 and 100; where the system lets it, the process takes as many descriptors as these need.
@@ -94,16 +94,16 @@ def headers(page: str) -> list[tuple[bytes, bytes]]:
 
 
 class Guard:
-    """The app `inside`, and what is kept from it.
+    """Streamlit's `app`, and what is kept from it.
 
     `requests` bounds what is answered at once, `sessions` and `uploads` what their names say.
     """
 
-    def __init__(self, inside: ASGIApp):
+    def __init__(self, app: ASGIApp):
         patches.install()
-        self.inside = inside
+        self.app = app
         self.headers = headers(Path(file_util.get_static_dir(), "index.html").read_text(encoding="utf-8"))
-        most_sessions, most_requests = most_sessions_and_requests()
+        most_sessions, most_requests = session_and_request_limits()
         self.requests = asyncio.Semaphore(most_requests)
         self.sessions = Sessions(most_sessions)
         self.uploads = Uploads(most_requests, self.sessions.is_there)
@@ -114,8 +114,8 @@ class Guard:
         elif scope["type"] == "websocket":
             await self.connection(scope, receive, send)
         else:
-            asyncio.get_running_loop().set_exception_handler(once_a_minute())
-            await self.inside(scope, receive, send)
+            asyncio.get_running_loop().set_exception_handler(rate_limited_error_handler())
+            await self.app(scope, receive, send)
 
     async def request(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or say in a sentence why not."""
@@ -153,7 +153,7 @@ class Guard:
         if b"text/html" in given.get(b"accept", b"") and not self.sessions.room():
             raise HTTPException(503, "So many people are here that there is no room; try again in a minute.")
         if scope["method"] == "PUT" and route.startswith("upload_file/"):
-            await self.uploads.let_in(self.inside, scope, announced(given), receive, send)
+            await self.uploads.let_in(self.app, scope, content_length(given), receive, send)
             return
         try:
             async with asyncio.timeout(MAX_WAIT_SECONDS):
@@ -165,24 +165,24 @@ class Guard:
         place.callback(self.requests.release)
         with suppress(TimeoutError):  # who reads so slowly gets no more
             async with asyncio.timeout(MAX_ANSWER_SECONDS):
-                await self.inside(scope, receive, send)
+                await self.app(scope, receive, send)
 
     async def connection(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one browser talk to Streamlit, where there is room for it or for the session that it comes back to."""
         if self.sessions.kept.keys().isdisjoint(scope["subprotocols"]) and not self.sessions.room():
-            await send({"type": "websocket.close", "code": COME_BACK})
+            await send({"type": "websocket.close", "code": TRY_AGAIN_LATER})
             return
-        line = Line(receive, send, self.sessions.resumed)
+        line = Connection(receive, send, self.sessions.reconnected)
         self.sessions.open += 1
         try:
-            await self.inside(scope, line.receive, line.send)
+            await self.app(scope, line.receive, line.send)
         finally:
             self.sessions.open -= 1
             if line.session:
-                self.sessions.left(line.session, line.code)
+                self.sessions.disconnected(line.session, line.code)
 
 
-def once_a_minute() -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
+def rate_limited_error_handler() -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
     """A handler of the event loop's errors, which would say thousands of times a second that no file can be opened."""
     last = -math.inf
 

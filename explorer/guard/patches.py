@@ -25,9 +25,9 @@ def install() -> None:
     """Put what is below in the place of Streamlit's own."""
     WStates.__getitem__ = read_or_default  # type: ignore[method-assign]
     ScriptRunner._run_script = run_in_turn  # type: ignore[method-assign, assignment]
-    ScriptRunner._maybe_handle_execution_control_request = look_and_breathe  # type: ignore[method-assign, assignment]
+    ScriptRunner._maybe_handle_execution_control_request = handle_requests_and_yield  # type: ignore[method-assign, assignment]
     confined.aside = PAGES.aside
-    logging.getLogger(DeferredFileHandler.__module__).addFilter(is_a_fault)
+    logging.getLogger(DeferredFileHandler.__module__).addFilter(is_fault)
     # Streamlit has one limit for both directions; the server has taken the option's small one for what comes in.
     runtime_util._max_message_size_bytes = MAX_OUTGOING_BYTES
 
@@ -56,20 +56,20 @@ def read_or_default(states: WStates, widget: str) -> Any:
 _run, _look = ScriptRunner._run_script, ScriptRunner._maybe_handle_execution_control_request
 
 
-def run_in_turn(runner: ScriptRunner, asked: RerunData) -> None:
+def run_in_turn(runner: ScriptRunner, request: RerunData) -> None:
     """Draw a page, or a part of it, when the scheduler says so."""
-    PAGES.rest(runner._session_id)
+    PAGES.throttle(runner._session_id)
     with PAGES.place(runner._session_id):
-        _run(runner, asked)
+        _run(runner, request)
 
 
-def look_and_breathe(runner: ScriptRunner) -> None:
+def handle_requests_and_yield(runner: ScriptRunner) -> None:
     """What Streamlit does wherever a script can be interrupted, where it can wait for others, too."""
     _look(runner)
-    PAGES.breathe()
+    PAGES.yield_place()
 
 
-def is_a_fault(record: logging.LogRecord) -> bool:
+def is_fault(record: logging.LogRecord) -> bool:
     """Whether the log is told of an error: not of a download that finds no room, whose traceback takes longer to write
     than others wait for a click."""
     error = record.exc_info[1] if record.exc_info else None

@@ -38,17 +38,17 @@ class Sessions:
         """Whether a session has not ended: it has a connection, or may come back."""
         return session in self.kept or runtime.get_instance().is_active_session(session)
 
-    def resumed(self, session: str) -> None:
+    def reconnected(self, session: str) -> None:
         """A session has a connection, so that no timer ends it."""
         if timer := self.kept.pop(session, None):
             timer.cancel()
 
-    def left(self, session: str, code: int) -> None:
+    def disconnected(self, session: str, code: int) -> None:
         """The connection of a session was closed by a `code`: the session ends, or some time later where it was lost.
 
         Meanwhile it holds what the person brought, and little of what was made of that.
         """
-        self.resumed(session)
+        self.reconnected(session)
         if code not in LOST:
             self.end(session)
             return
@@ -62,7 +62,7 @@ class Sessions:
 
     def end(self, session: str) -> None:
         """Let go of a session and of what only it used, where it has no connection."""
-        self.resumed(session)
+        self.reconnected(session)
         if runtime.get_instance().is_active_session(session):
             return
         known = runtime.get_instance()._session_mgr.get_session_info(session)

@@ -79,7 +79,7 @@ class Uploads:
     def full(self, upload: tuple[str, int]) -> HTTPException | None:
         """Why there is no room for an upload, beside those on their way and the files that no page has read."""
         session, size = upload
-        taken = unread()
+        taken = unread_bytes()
         for one, counted in self.arriving:
             taken[one] += counted
         if sum(one == session for one, _ in self.arriving) >= MAX_FILES_OF_ONE:
@@ -103,7 +103,7 @@ def manager() -> MemoryUploadedFileManager:
     return uploads
 
 
-def unread() -> Counter[str]:
+def unread_bytes() -> Counter[str]:
     """Bytes of uploads that Streamlit holds for each session: its script has not read them yet."""
     sessions = list(manager().file_storage.items())
     return Counter(
@@ -114,12 +114,12 @@ def unread() -> Counter[str]:
     )
 
 
-def announced(given: dict[bytes, bytes]) -> int:
+def content_length(headers: dict[bytes, bytes]) -> int:
     """Bytes that an upload says it has, by its headers; HTTPException where it does not say so.
 
     With "Transfer-Encoding" the body ends where it says itself, whatever "Content-Length" says beside it.
     """
-    length = given.get(b"content-length", b"")
-    if b"transfer-encoding" in given or not re.fullmatch(rb"[0-9]{1,12}", length):
+    length = headers.get(b"content-length", b"")
+    if b"transfer-encoding" in headers or not re.fullmatch(rb"[0-9]{1,12}", length):
         raise HTTPException(411, "An upload has to say how long it is.")
     return int(length)

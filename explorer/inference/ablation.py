@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from resnet import ResNet
 
-from ..analysis.parts import switchable
+from ..analysis.parts import switchable_blocks
 from .device import Device
-from .turns import copy_of, step
+from .turns import copy_of, forward_in_turn
 
 
-def without(model: ResNet, off: Collection[str]) -> ResNet:
+def without_blocks(model: ResNet, off: Collection[str]) -> ResNet:
     """The network with blocks switched off (Veit 2016, https://arxiv.org/abs/1605.06431, section 4.1).
 
     A residual block becomes σ(S(x)): its branch is dropped, and shortcut and activation stay. A plain block gives
@@ -27,7 +27,7 @@ def without(model: ResNet, off: Collection[str]) -> ResNet:
     """
     if not off:
         return model
-    if unknown := set(off) - set(switchable(model.config)):
+    if unknown := set(off) - set(switchable_blocks(model.config)):
         raise ValueError(f"cannot be switched off: {', '.join(sorted(unknown))}")
     result = copy_of(model)
     for name in off:
@@ -53,28 +53,32 @@ def _shortcut(_: nn.Module, args: tuple[Tensor, ...], __: Tensor) -> Tensor:
 class Ablation(NamedTuple):
     """A network without one block, on labelled images; `block` is empty for the whole network.
 
-    `error` is the share of images it gets wrong, `right` the mean probability of the right class.
+    `error` is the share of images it gets wrong, `right_probability` the mean probability of the right class.
     """
 
     block: str
     error: float
-    right: float
+    right_probability: float
 
 
-AT_ONCE = 250
+BATCH_SIZE = 250
 """Images that go through together."""
 
 
-def ablation(
+def ablations(
     model: ResNet, images: Tensor, labels: Sequence[int], off: Sequence[str], device: Device
 ) -> Iterator[Ablation]:
     """The network without each block of `off` in turn, in order of depth, and the whole network last.
 
-    `images` are N×C×H×W, normalised. What comes before a block runs once for all blocks after it.
+    `images` are N×C×H×W, normalised, `labels` N classes. What comes before a block runs once for all blocks after it.
+
+    Raises:
+        ValueError: as `without_blocks`.
+        OutOfMemoryError: where a batch does not fit the device's memory.
     """
-    ablated, sequence = without(model, off), steps(model)
+    ablated, sequence = without_blocks(model, off), sequential_modules(model)
     modules, truth = list(sequence.values()), torch.tensor(labels, dtype=torch.long)
-    batches = [device.tensor(batch) for batch in images.split(AT_ONCE)]
+    batches = [device.tensor(batch) for batch in images.split(BATCH_SIZE)]
 
     def judged(name: str, scores: list[Tensor]) -> Ablation:
         probabilities = F.softmax(torch.cat(scores).float().cpu(), dim=1)
@@ -84,12 +88,12 @@ def ablation(
     for number, (name, module) in enumerate(sequence.items(), start=1):
         if name in off:
             rest = nn.Sequential(ablated.get_submodule(name), *modules[number:])
-            yield judged(name, [step(rest, batch) for batch in batches])
-        batches = [step(module, batch) for batch in batches]
+            yield judged(name, [forward_in_turn(rest, batch) for batch in batches])
+        batches = [forward_in_turn(module, batch) for batch in batches]
     yield judged("", batches)
 
 
-def steps(model: ResNet) -> dict[str, nn.Module]:
+def sequential_modules(model: ResNet) -> dict[str, nn.Module]:
     """The network as a sequence of modules by their paths, each reading what the one before puts out."""
     result: dict[str, nn.Module] = {}
     for name, module in model.named_children():

@@ -13,7 +13,7 @@ from resnet import ResNet
 from resnet.blocks import Block
 
 from .device import Device
-from .predict import watching
+from .predict import watching_outputs
 
 
 class Contribution(NamedTuple):
@@ -60,13 +60,13 @@ def contributions(model: ResNet, image: Tensor, device: Device) -> tuple[Contrib
 class Addition(NamedTuple):
     """What meets at a block's addition, each C×H×W: y = σ(F(x) + S(x)).
 
-    `activated` is None in a pre-activation block, where no activation follows.
+    `activation` is None in a pre-activation block, where no activation follows.
     """
 
     shortcut: np.ndarray
     branch: np.ndarray
     total: np.ndarray
-    activated: np.ndarray | None
+    activation: np.ndarray | None
 
 
 def addition(model: ResNet, image: Tensor, block: str, device: Device) -> Addition:
@@ -86,7 +86,7 @@ def addition(model: ResNet, image: Tensor, block: str, device: Device) -> Additi
 
     @torch.inference_mode()
     def run() -> Addition:
-        with watching(model, watched, kept.__setitem__):
+        with watching_outputs(model, watched, kept.__setitem__):
             hook = model.get_submodule(watched[0]).register_forward_hook(keep)
             try:
                 model(device.tensor(image))

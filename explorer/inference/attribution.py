@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from resnet import ResNet
 
-from ..analysis.cost import work
+from ..analysis.cost import work_macs
 from ..analysis.trace import Trace
 from ..sharing.store import Progress
 from .device import Device
@@ -24,6 +24,9 @@ def grad_cam(model: ResNet, image: Tensor, layers: Sequence[str], target: int, d
     """ReLU(Σ_c α_c · A_c) of each named layer, H×W of its map, α_c the mean gradient of class `target`'s score
     over the positions of channel c, all in one pass of a 1×C×H×W image (Selvaraju 2017,
     https://arxiv.org/abs/1610.02391, equations 1 and 2). Zero in a branch that is switched off.
+
+    Raises:
+        OutOfMemoryError: where the pass does not fit the device's memory.
     """
     outputs: dict[str, Tensor] = {}
 
@@ -57,6 +60,7 @@ class Attribution(NamedTuple):
 
     @property
     def total(self) -> float:
+        """What all pixels add together, to hold against `difference`."""
         return float(self.pixels.sum())
 
 
@@ -65,9 +69,9 @@ STEP_WORK = 150e9
 """Multiply-adds, forward, of the images that go through together: about a second forward and back on two cores."""
 
 
-def together(trace: Trace) -> int:
+def batch_size(trace: Trace) -> int:
     """How many of the `STEPS` go through a network at once."""
-    fitting = min(STEP_WORK // work(trace), MAX_GRADIENT_BYTES // trace.gradient_memory)
+    fitting = min(STEP_WORK // work_macs(trace), MAX_GRADIENT_BYTES // trace.gradient_memory)
     return int(max(1, min(BATCH, fitting)))
 
 
@@ -83,6 +87,9 @@ def integrated_gradients(
     normalisation) to a 1×C×H×W image, by captum (Sundararajan 2017, https://arxiv.org/abs/1703.01365).
 
     Each `batch` of steps takes a turn, and `progress` is called after it.
+
+    Raises:
+        OutOfMemoryError: where a batch does not fit the device's memory.
     """
     from captum.attr import IntegratedGradients
 

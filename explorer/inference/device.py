@@ -41,6 +41,7 @@ class Device:
 
     @property
     def layout(self) -> Layout:
+        """How N×C×H×W maps lie in memory: one whole channel after another, or all channels of a pixel together."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
     @property

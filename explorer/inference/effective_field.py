@@ -18,7 +18,7 @@ from torch import Tensor
 from resnet import ResNet
 from resnet.sizes import least_side
 
-from ..analysis.cost import work
+from ..analysis.cost import work_macs
 from ..analysis.layers import Layer
 from ..analysis.trace import Trace
 from ..sharing.store import Progress
@@ -26,20 +26,20 @@ from .device import Device
 from .limits import MAX_FORWARD_BYTES, MAX_WORK_MACS
 
 
-class Effective(NamedTuple):
+class EffectiveField(NamedTuple):
     """The averaged gradient of one layer's units, in a unit's own box of pixels.
 
     `field` is n×n with sum 1 (0 without any gradient); its first pixel is pixel `first` of the box, in both
-    directions. n is below the box's side where the whole box was too large to measure. `inside` is the share of
-    the whole image's gradient that fell into the box (0 without any), `inputs` the number of images, `side`
+    directions. n is below the box's side where the whole box was too large to measure. `inside_share` is the share of
+    the whole image's gradient that fell into the box (0 without any), `image_count` the number of images, `image_side`
     theirs in pixels.
     """
 
     field: np.ndarray
     first: int
-    inside: float
-    inputs: int
-    side: int
+    inside_share: float
+    image_count: int
+    image_side: int
 
 
 def measured_side(layer: Layer, trace: Trace, traced: Callable[[int], Trace]) -> int:
@@ -50,14 +50,14 @@ def measured_side(layer: Layer, trace: Trace, traced: Callable[[int], Trace]) ->
     """
     low = max(trace.config.total_stride, least_side(trace.config))
     side = max(low, min(layer.field.size + 2 * layer.field.effective_stride, 3 * max(trace.image_size)))
-    while side > low and not fits(traced(side)):
+    while side > low and not fits_one_pass(traced(side)):
         side = max(low, side * 7 // 8)
     return side
 
 
-def fits(trace: Trace) -> bool:
+def fits_one_pass(trace: Trace) -> bool:
     """Whether one pass that keeps activations for its gradient stays within the limits."""
-    return trace.gradient_memory <= MAX_FORWARD_BYTES and work(trace) <= MAX_WORK_MACS
+    return trace.gradient_memory <= MAX_FORWARD_BYTES and work_macs(trace) <= MAX_WORK_MACS
 
 
 def mirrored(image: Tensor, side: int) -> Tensor:
@@ -75,11 +75,14 @@ class _ReachedError(Exception):
 
 def effective_field(
     model: ResNet, layer: Layer, images: Sequence[Tensor], device: Device, progress: Progress = lambda share: None
-) -> Effective:
+) -> EffectiveField:
     """The mean of |∂ȳ/∂x| over `images` (each C×S×S, normalised), summed over the image's channels.
 
     ȳ is the mean over channels of the layer's middle unit. The model is in eval mode, so that batch norm is a
     fixed scaling: in training mode its statistics carry gradient from outside the box.
+
+    Raises:
+        OutOfMemoryError: where a pass does not fit the device's memory.
     """
     side = images[0].shape[-1]
     kept: list[Tensor] = []
@@ -111,7 +114,7 @@ def effective_field(
     inner = box.clipped((side, side))
     field = gradient[inner.top : inner.bottom + 1, inner.left : inner.right + 1]
     inside = float(field.sum())
-    return Effective(
+    return EffectiveField(
         field / inside if inside else field, inner.top - box.top, inside / total if total else 0.0, len(images), side
     )
 

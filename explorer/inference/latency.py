@@ -26,7 +26,7 @@ from .turns import Turn, copy_of
 MAX_ROUNDS = 30
 
 
-def quiet(share: float) -> None:
+def no_progress(share: float) -> None:
     """A progress that nobody sees."""
 
 
@@ -55,7 +55,7 @@ def clock(device: Device) -> tuple[Callable[[], Any], Callable[[Any, Any], float
     return read, lambda start, end: end - start
 
 
-def seconds(action: Callable[[], object], device: Device) -> float:
+def time_action(action: Callable[[], object], device: Device) -> float:
     """From a device at rest to a device at rest."""
     synchronise(device)
     start = time.perf_counter()
@@ -76,7 +76,7 @@ class Latency(NamedTuple):
     """Median seconds over `rounds`: of each leaf module, in order of execution, and of a whole pass without hooks."""
 
     layers: dict[str, float]
-    whole: float
+    whole_pass: float
     rounds: int
 
 
@@ -85,7 +85,7 @@ def latency(
     image: Tensor,
     device: Device,
     rounds: int | None = None,
-    progress: Progress = quiet,
+    progress: Progress = no_progress,
     budget: float = 2.0,
 ) -> Latency:
     """Time a pass of a 1×C×H×W image layer by layer, after a warm-up, through a network in the device's form.
@@ -101,7 +101,7 @@ def latency(
     def warm() -> tuple[Tensor, float]:
         given = device.tensor(image)
         model(given)
-        return given, seconds(lambda: model(given), device)
+        return given, time_action(lambda: model(given), device)
 
     @torch.inference_mode()
     def by_layer() -> dict[str, float]:
@@ -109,7 +109,7 @@ def latency(
 
     @torch.inference_mode()
     def at_once() -> float:
-        return seconds(lambda: model(given), device)
+        return time_action(lambda: model(given), device)
 
     turn = device.turn(model, image)
     given, one = turn.run(warm)
@@ -122,7 +122,7 @@ def latency(
     return Latency({name: median(times[name] for times in layers) for name in layers[0]}, median(whole), rounds)
 
 
-def layer_seconds(model: ResNet, given: Tensor, device: Device) -> dict[str, float]:
+def layer_seconds(model: ResNet, inputs: Tensor, device: Device) -> dict[str, float]:
     """The seconds of each leaf module in the second of two passes, by the marks of a hook before it and one after."""
     mark, between = clock(device)
     starts: dict[str, Any] = {}
@@ -135,7 +135,7 @@ def layer_seconds(model: ResNet, given: Tensor, device: Device) -> dict[str, flo
             hooks.callback(after.remove)
         for _ in range(2):  # the second pass writes over the first, which woke the device and the processor's threads
             synchronise(device)
-            model(given)
+            model(inputs)
         synchronise(device)
     return {name: between(starts[name], end) for name, end in ends.items()}
 
@@ -172,29 +172,33 @@ class Roof(NamedTuple):
         return min(self.flops, intensity * self.bandwidth)
 
 
-def roof(device: Device, progress: Progress = quiet) -> Roof:
-    """The measured roof of a device in its precision and layout."""
+def roof(device: Device, progress: Progress = no_progress) -> Roof:
+    """The measured roof of a device in its precision and layout.
+
+    Raises:
+        OutOfMemoryError: where the largest product or copy does not fit the device's memory.
+    """
     flops = peak(device)
     progress(0.5)
     return Roof(flops, bandwidth(device))
 
 
-LONG = 0.03
+MIN_KERNEL_SECONDS = 0.03
 """Seconds after which a kernel is large enough to show what the device can do."""
 
 
 def peak(device: Device) -> float:
-    """FLOP/s: the fastest of matrix products and 3×3 convolutions, each enlarged until one takes `LONG`."""
+    """FLOP/s: the fastest of matrix products and 3×3 convolutions, each enlarged until one takes `MIN_KERNEL_SECONDS`."""
     found = []
     for size in (256, 512, 1024, 2048, 4096, 8192):
         one = fastest(lambda size=size: product(device, size), device)  # type: ignore[misc]
         found.append(2 * size**3 / one)
-        if one > LONG:
+        if one > MIN_KERNEL_SECONDS:
             break
     for channels in (64, 128, 256, 512, 1024, 2048):
         one = fastest(lambda channels=channels: convolution(device, channels), device)  # type: ignore[misc]
-        found.append(2 * 9 * channels**2 * MAP**2 / one)
-        if one > LONG:
+        found.append(2 * 9 * channels**2 * MAP_SIDE**2 / one)
+        if one > MIN_KERNEL_SECONDS:
             break
     return max(found)
 
@@ -205,10 +209,10 @@ def bandwidth(device: Device) -> float:
     The smaller ones stay in the caches, as a layer's input may that the layer before has just written.
     """
     sizes = [2**20, 2**23, 2**26] + ([2**28, 2**30] if device.torch != "cpu" else [])
-    return max(2 * size / fastest(lambda size=size: duplicate(device, size), device) for size in sizes)  # type: ignore[misc]
+    return max(2 * size / fastest(lambda size=size: copy_bytes(device, size), device) for size in sizes)  # type: ignore[misc]
 
 
-MAP = 56
+MAP_SIDE = 56
 """The side of the map that `convolution` reads."""
 
 
@@ -221,12 +225,12 @@ def product(device: Device, size: int) -> Callable[[], object]:
 
 def convolution(device: Device, channels: int) -> Callable[[], object]:
     """A 3×3 convolution of as many channels as it reads over a map of 56×56, ready to run."""
-    image = device.tensor(torch.ones(1, channels, MAP, MAP))
+    image = device.tensor(torch.ones(1, channels, MAP_SIDE, MAP_SIDE))
     weight = device.tensor(torch.ones(channels, channels, 3, 3))
     return lambda: F.conv2d(image, weight, padding=1)
 
 
-def duplicate(device: Device, size: int) -> Callable[[], object]:
+def copy_bytes(device: Device, size: int) -> Callable[[], object]:
     """A copy of `size` bytes, ready to run."""
     source = torch.ones(size, device=device.torch, dtype=torch.uint8)
     target = torch.zeros_like(source)
@@ -239,10 +243,10 @@ def fastest(make: Callable[[], Callable[[], object]], device: Device, budget: fl
     @torch.inference_mode()
     def run() -> float:
         action = make()
-        one = seconds(action, device)
+        one = time_action(action, device)
         if one > budget:
             return one
-        return min(seconds(action, device) for _ in range(max(3, rounds_within(budget, one))))
+        return min(time_action(action, device) for _ in range(max(3, rounds_within(budget, one))))
 
     return Turn("The measurement of the roof", device.name).run(run)
 
@@ -250,20 +254,20 @@ def fastest(make: Callable[[], Callable[[], object]], device: Device, budget: fl
 # -- layers against the roof --------------------------------------------------------------
 
 
-def moved(layer: Layer, itemsize: int) -> int:
+def moved_bytes(layer: Layer, itemsize: int) -> int:
     """Bytes of memory traffic at least: inputs and parameters read once, the output written once, a view nothing."""
     if layer.op in VIEWS:
         return 0
     return (sum(map(prod, layer.in_shapes)) + prod(layer.out_shape) + layer.params) * itemsize
 
 
-class Timed(NamedTuple):
+class TimedLayer(NamedTuple):
     """A layer's measured seconds beside the least that the roof allows, and the bytes it moves at least."""
 
     layer: Layer
     seconds: float
     bound: float
-    moved: int
+    moved_bytes: int
 
     @property
     def ratio(self) -> float:
@@ -273,7 +277,7 @@ class Timed(NamedTuple):
     @property
     def intensity(self) -> float:
         """FLOPs per byte."""
-        return 2 * self.layer.macs / self.moved
+        return 2 * self.layer.macs / self.moved_bytes
 
     @property
     def achieved(self) -> float:
@@ -281,16 +285,16 @@ class Timed(NamedTuple):
         return 2 * self.layer.macs / self.seconds
 
 
-def against(trace: Trace, times: Latency, roof: Roof, itemsize: int) -> tuple[Timed, ...]:
+def timed_layers(trace: Trace, times: Latency, roof: Roof, itemsize: int) -> tuple[TimedLayer, ...]:
     """Every layer that moves anything, in order of execution; `itemsize` is the bytes of a number."""
     found = []
     for layer in trace.layers:
-        if traffic := moved(layer, itemsize):
-            found.append(Timed(layer, times.layers[layer.name], roof.seconds(layer.macs, traffic), traffic))
+        if traffic := moved_bytes(layer, itemsize):
+            found.append(TimedLayer(layer, times.layers[layer.name], roof.seconds(layer.macs, traffic), traffic))
     return tuple(found)
 
 
-def slow(layers: Sequence[Timed], share: float = 0.02, most: int = 8) -> list[Timed]:
+def slowest_layers(layers: Sequence[TimedLayer], share: float = 0.02, most: int = 8) -> list[TimedLayer]:
     """The layers furthest above their bound, of those that take at least this share of the time."""
     least = share * sum(layer.seconds for layer in layers)
     return sorted((layer for layer in layers if layer.seconds >= least), key=lambda layer: -layer.ratio)[:most]
@@ -306,13 +310,14 @@ class Effect(NamedTuple):
 
     device: Device
     seconds: float
-    base: float
-    change: float
-    same: bool
+    base_seconds: float
+    probability_change: float
+    same_class: bool
 
     @property
     def ratio(self) -> float:
-        return self.seconds / self.base
+        """How many times as long it takes as fp32 with channels first."""
+        return self.seconds / self.base_seconds
 
 
 def forms(device: Device) -> list[Device]:
@@ -321,7 +326,7 @@ def forms(device: Device) -> list[Device]:
 
 
 def effects(
-    model: ResNet, image: Tensor, device: Device, progress: Progress = quiet, budget: float = 0.6
+    model: ResNet, image: Tensor, device: Device, progress: Progress = no_progress, budget: float = 0.6
 ) -> tuple[Effect, ...]:
     """Measure the `forms` on a 1×C×H×W image, each about `budget` seconds in turn with the first.
 
@@ -362,7 +367,7 @@ def timed_run(model: ResNet, image: Tensor, device: Device) -> tuple[float, Tens
     @torch.inference_mode()
     def run() -> tuple[float, Tensor]:
         given = device.tensor(image)
-        took = seconds(lambda: kept.append(model(given)), device)
+        took = time_action(lambda: kept.append(model(given)), device)
         return took, kept[0][0].float().softmax(0).cpu()
 
     return device.turn(model, image).run(run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..analysis.cost import work
+from ..analysis.cost import work_macs
 from ..analysis.layers import shape_text
 from ..analysis.trace import Trace
 from .turns import TooLargeError
@@ -22,12 +22,12 @@ def check_runnable(trace: Trace) -> None:
     Raises:
         TooLargeError: where weights, memory or work exceed a limit.
     """
-    within(
+    check_needs(
         "This network is too large to run here",
         "Everything but running it works",
         Need("its weights take", trace.params * 4, MAX_WEIGHT_BYTES, "GiB"),
         Need("an image takes", trace.working_memory, MAX_FORWARD_BYTES, "GiB"),
-        Need("its arithmetic and memory traffic take the time of", work(trace), MAX_WORK_MACS, "GMACs"),
+        Need("its arithmetic and memory traffic take the time of", work_macs(trace), MAX_WORK_MACS, "GMACs"),
     )
 
 
@@ -37,7 +37,7 @@ def check_gradients(trace: Trace) -> None:
     Raises:
         TooLargeError: where they exceed the limit.
     """
-    within(
+    check_needs(
         f"Gradients at {shape_text(trace.image_size)} pixels are too large to take here",
         "A smaller image works, or a smaller network",
         Need("activations take", trace.gradient_memory, MAX_GRADIENT_BYTES, "GiB"),
@@ -47,7 +47,7 @@ def check_gradients(trace: Trace) -> None:
 class Need(NamedTuple):
     """What something takes, in words with an estimate, its limit and their unit."""
 
-    what: str
+    subject: str
     estimate: float
     limit: float
     unit: str
@@ -56,7 +56,7 @@ class Need(NamedTuple):
 UNITS = {"GiB": 2**30, "GMACs": 1e9}
 
 
-def within(refused: str, instead: str, *needs: Need) -> None:
+def check_needs(refusal: str, alternative: str, *needs: Need) -> None:
     """
     Raises:
         TooLargeError: where a need is above its limit, in one sentence and what works instead.
@@ -65,4 +65,4 @@ def within(refused: str, instead: str, *needs: Need) -> None:
         if need.estimate > need.limit:
             amounts = [amount / UNITS[need.unit] for amount in (need.estimate, need.limit)]
             estimate, limit = (f"{amount:,.{0 if amount >= 100 else 1}f} {need.unit}" for amount in amounts)
-            raise TooLargeError(f"{refused}: {need.what} {estimate}, and the limit is {limit}. {instead}.")
+            raise TooLargeError(f"{refusal}: {need.subject} {estimate}, and the limit is {limit}. {alternative}.")

@@ -73,7 +73,7 @@ def predict(model: ResNet, image: Tensor, device: Device, watched: Sequence[str]
 
     @torch.inference_mode()
     def run() -> Prediction:
-        with watching(model, watched, keep):
+        with watching_outputs(model, watched, keep):
             given = device.tensor(image)
             synchronise(device)
             start = time.perf_counter()
@@ -87,7 +87,7 @@ def predict(model: ResNet, image: Tensor, device: Device, watched: Sequence[str]
 
 
 @contextmanager
-def watching(model: ResNet, names: Sequence[str], keep: Callable[[str, Tensor], None]) -> Iterator[None]:
+def watching_outputs(model: ResNet, names: Sequence[str], keep: Callable[[str, Tensor], None]) -> Iterator[None]:
     """Inside, each forward pass gives the named layers' outputs to `keep`, in order of execution."""
     with ExitStack() as hooks:
         for name in names:
@@ -118,7 +118,7 @@ def activation(model: ResNet, image: Tensor, layer: str, device: Device) -> np.n
 
     @torch.inference_mode()
     def run() -> np.ndarray:
-        with watching(model, [layer], kept.__setitem__):
+        with watching_outputs(model, [layer], kept.__setitem__):
             model(device.tensor(image))
         output = kept[layer][0].float()
         return (output if output.ndim == 3 else output.reshape(-1, 1, 1)).cpu().numpy()
@@ -143,6 +143,7 @@ class Statistics(NamedTuple):
 
 
 def statistics(maps: np.ndarray) -> Statistics:
+    """The statistics of C×H×W maps over all channels and positions."""
     with np.errstate(over="ignore", invalid="ignore"):
         return Statistics(
             float(maps.mean()), float(maps.std()), float(maps.min()), float(maps.max()), float((maps == 0).mean())

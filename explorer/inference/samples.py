@@ -74,7 +74,7 @@ def samples() -> tuple[Sample, ...]:
         return tuple(Sample(**entry) for entry in json.loads(path.read_text(encoding="utf-8")))
 
 
-class Labelled(NamedTuple):
+class LabelledImages(NamedTuple):
     """Images N×28×28, grey bytes, and the number of each one's class."""
 
     images: np.ndarray
@@ -82,7 +82,7 @@ class Labelled(NamedTuple):
 
 
 @cache
-def labelled() -> Labelled:
+def labelled_images() -> LabelledImages:
     """The first 500 images of Fashion-MNIST's test set, none of which the shipped networks were trained on.
 
     Raises:
@@ -90,7 +90,7 @@ def labelled() -> Labelled:
     """
     path = _SAMPLES / "fashion-test.npz"
     with intact(path), np.load(path) as file:
-        found = Labelled(file["images"], file["labels"])
+        found = LabelledImages(file["images"], file["labels"])
     for array in found:
         array.flags.writeable = False
     return found

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from resnet import ResNet
 from resnet.errors import ExplainedError
 
-from ..sharing.holdings import HELD
+from ..sharing.holdings import HELD_FILES
 from ..sharing.scheduler import PAGES, FairShare
 from ..sharing.store import RESULTS
 from ..sharing.threads import threads
@@ -71,11 +71,11 @@ class Turn:
     Hooks belong to a model that several people share, and the memory for one pass is what the limits allow. What takes
     long takes a turn for each of its steps, so that others' passes come in between. With a `model`, its convolutions
     look at the time and memory that the turn has taken. Where memory runs out all the same, what the pass held is let
-    go. `what` and `where` are the words for that.
+    go. `subject` and `device_name` are the words for that.
     """
 
-    what: str = "What was asked for"
-    where: str = "this server"
+    subject: str = "What was asked for"
+    device_name: str = "this server"
     model: nn.Module | None = None
 
     def run(self, function: Callable[[], Value]) -> Value:
@@ -97,7 +97,7 @@ class Turn:
         if torch.get_num_threads() != number:
             threads(number)
         try:
-            with under(Watch(self.what), self.model) if self.model else nullcontext():
+            with watching_convolutions(Watch(self.subject), self.model) if self.model else nullcontext():
                 return function()
         except RuntimeError as error:
             if not is_out_of_memory(error):
@@ -107,7 +107,9 @@ class Turn:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
                 instead += ", and the CPU has memory of its own"
-            raise OutOfMemoryError(f"{self.what} needs more memory than {self.where} has free; {instead}.") from None
+            raise OutOfMemoryError(
+                f"{self.subject} needs more memory than {self.device_name} has free; {instead}."
+            ) from None
 
 
 ONE_AT_A_TIME = Turn()
@@ -118,12 +120,20 @@ MIN_TURN_SIZE = 2**22
 
 
 def in_turn(size: int, make: Callable[[], Value]) -> Value:
-    """What `make` returns, which works on so many numbers; where they are many, in a turn of its own."""
+    """What `make` returns, which works on `size` numbers; where they are many, in a turn of its own.
+
+    Raises:
+        OutOfMemoryError: as `Turn.run`, where it takes a turn.
+    """
     return ONE_AT_A_TIME.run(make) if size >= MIN_TURN_SIZE else make()
 
 
-def step(module: nn.Module, batch: Tensor) -> Tensor:
-    """A part of a network on N×C×H×W, in a turn of its own."""
+def forward_in_turn(module: nn.Module, batch: Tensor) -> Tensor:
+    """The output of a part of a network on N×C×H×W, in a turn of its own.
+
+    Raises:
+        OutOfMemoryError, TooLargeError: as `Turn.run`.
+    """
 
     @torch.inference_mode()
     def run() -> Tensor:
@@ -163,8 +173,8 @@ class Watch:
     The estimates are for kernels that are known; this is for the others.
     """
 
-    def __init__(self, what: str):
-        self.what, self.before = what, resident() - kept()
+    def __init__(self, subject: str):
+        self.subject, self.before = subject, resident_bytes() - held_bytes()
         self.start = self.last = time.thread_time()
 
     def look(self) -> None:
@@ -176,21 +186,21 @@ class Watch:
         if now - self.last < WATCH_SECONDS:
             return
         self.last = now
-        took, growth = now - self.start, resident() - kept() - self.before
+        took, growth = now - self.start, resident_bytes() - held_bytes() - self.before
         for taken, limit, unit in ((took, MAX_SECONDS, "s"), (growth / 2**30, MAX_GROWTH_BYTES / 2**30, "GiB")):
             if taken > limit:
                 raise TooLargeError(
-                    f"{self.what} was stopped when it had taken {taken:,.1f} {unit}: the limit is {limit:,.1f} {unit}. "
+                    f"{self.subject} was stopped when it had taken {taken:,.1f} {unit}: the limit is {limit:,.1f} {unit}. "
                     "A smaller image works, or a smaller network."
                 )
 
 
-def kept() -> int:
+def held_bytes() -> int:
     """Bytes of files and results that the server holds for its visitors."""
-    return HELD.bytes + RESULTS.bytes
+    return HELD_FILES.bytes + RESULTS.bytes
 
 
-def resident() -> int:
+def resident_bytes() -> int:
     """Bytes of memory that this process holds; 0 where the system does not say."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
@@ -200,7 +210,7 @@ def resident() -> int:
 
 
 @contextmanager
-def under(watch: Watch, model: nn.Module) -> Iterator[None]:
+def watching_convolutions(watch: Watch, model: nn.Module) -> Iterator[None]:
     """Inside, there is a look after each convolution, on the way back too where that is the turn's own thread's."""
 
     def look(_: nn.Module, __: object, output: Tensor) -> None:

@@ -26,16 +26,15 @@ from .. import navigation
 from ..analysis.layers import Layer, convolutions
 from ..analysis.published import published
 from ..analysis.trace import Trace, trace
-from ..experiments.degradation import Settings, summarise
-from ..experiments.degradation import shipped as shipped_runs
+from ..experiments.degradation import Settings, shipped_runs, summarise
 from ..experiments.gradients import PLAIN as PLAIN_NET
 from ..experiments.gradients import RESIDUAL as RESIDUAL_NET
-from ..experiments.gradients import SEEDS, Plan, Twin, at_start
-from ..experiments.identity import PLAIN, PLAIN_IDENTITY, RESIDUAL_ZERO, Appended, Place, experiment
-from ..experiments.kernels import CASES, MATRICES, Lab, block_config, single, stack
+from ..experiments.gradients import SEEDS, Plan, Twin, initial_flows
+from ..experiments.identity import PLAIN, PLAIN_IDENTITY, RESIDUAL_ZERO, AppendResult, AppendSettings, experiment
+from ..experiments.kernels import CASES, MATRICES, Lab, block_config, single_kernel, stack
 from ..inference.device import Device
 from ..inference.preprocess import normalised
-from ..inference.samples import labelled
+from ..inference.samples import labelled_images
 from ..link import View
 from ..navigation import Page
 from ..sharing.threads import single_thread
@@ -157,9 +156,9 @@ def changed(name: str, **values: Any) -> ResNetConfig:
 )
 def stacked_kernels() -> Finding:
     """Three 3×3 against one 7×7, at equal width and as a stem."""
-    small, large = stack(Lab()), single(Lab())
+    small, large = stack(Lab()), single_kernel(Lab())
     stem = CASES["As a stem: 32, 32, 64"]
-    deep, wide = stack(stem), single(stem)
+    deep, wide = stack(stem), single_kernel(stem)
     square = Lab().inputs ** 2
     evidence = (
         Evidence("Three 3×3 see", small.field.size, "px a side"),
@@ -436,7 +435,7 @@ def rectifier() -> Finding:
     inputs = torch.arange(-3.0, 4.0)
     outputs = nn.ReLU()(inputs)
     network, shipped = read_checkpoint(bundled_path("resnet20"))
-    images = normalised(labelled().images[:BATCH], shipped.data.preprocessing)
+    images = normalised(labelled_images().images[:BATCH], shipped.data.preprocessing)
     with torch.no_grad():
         maps = network.act1(network.bn1(network.conv1(images)))
     zeros = float((maps == 0).double().mean())
@@ -638,7 +637,7 @@ def iterations() -> Finding:
     )
 
 
-COPIES, COPIED = Place(3, 8), 100
+COPIES, COPIED = AppendSettings(3, 8), 100
 """What is appended, and the test images it is judged on."""
 
 
@@ -656,35 +655,34 @@ COPIES, COPIED = Place(3, 8), 100
 def identity() -> Finding:
     """Blocks that copy their input, appended to the shipped networks of depth 20."""
     evidence, kept, copied = [], True, True
-    images, labels = labelled()
+    images, labels = labelled_images()
     for name in ("resnet20", "plain20"):
         network, shipped = read_checkpoint(bundled_path(name))
         inputs = normalised(images[:COPIED], shipped.data.preprocessing)
         truth = torch.tensor(labels[:COPIED], dtype=torch.long)
         with single_thread():
             *_, found = experiment(network.requires_grad_(False), COPIES, inputs, truth, CPU)
-        assert isinstance(found, Appended)
-        by_kind = {one.kind: one for one in found.outcomes}
-        zero, right = by_kind[RESIDUAL_ZERO], by_kind[PLAIN_IDENTITY]
-        kept &= zero.equal == found.images
-        copied &= right.same == 1
+        assert isinstance(found, AppendResult)
+        zero, right = found.outcome(RESIDUAL_ZERO), found.outcome(PLAIN_IDENTITY)
+        kept &= zero.equal_images == found.images
+        copied &= right.same_class == 1
         evidence += [
-            Evidence(f"{title_of(name)}, right", found.right, "%"),
-            Evidence(f"{title_of(name)}, with residual copies", zero.right, "%"),
+            Evidence(f"{title_of(name)}, right", found.accuracy, "%"),
+            Evidence(f"{title_of(name)}, with residual copies", zero.accuracy, "%"),
             Evidence(f"{title_of(name)}, residual, largest change", zero.difference),
-            Evidence(f"{title_of(name)}, with plain copies", right.right, "%"),
+            Evidence(f"{title_of(name)}, with plain copies", right.accuracy, "%"),
             Evidence(f"{title_of(name)}, plain, largest change", right.difference),
-            Evidence(f"{title_of(name)}, plain blocks as initialised", by_kind[PLAIN].right, "%"),
+            Evidence(f"{title_of(name)}, plain blocks as initialised", found.outcome(PLAIN).accuracy, "%"),
         ]
-    assert isinstance(found, Appended)
+    assert isinstance(found, AppendResult)
     assert found.to_identity is not None
     return Finding(
         HOLDS if kept and copied else FAILS,
         "",
         tuple(evidence),
         f"{COPIES.blocks} blocks after the last stage, on {COPIED} test images. Such weights exist for both kinds. A residual block "
-        f"copies as soon as {found.to_zero.numbers} numbers are zero; in the solution for a plain one "
-        f"all {found.to_identity.numbers:,} have one value to take. That training does not find these is another matter: see the claims before.",
+        f"copies as soon as {found.to_zero.changed_parameters} numbers are zero; in the solution for a plain one "
+        f"all {found.to_identity.changed_parameters:,} have one value to take. That training does not find these is another matter: see the claims before.",
     )
 
 
@@ -703,7 +701,8 @@ def vanishing() -> Finding:
     """Gradient norms of the first and the last convolution at initialisation."""
     with single_thread():
         found = {
-            depth: at_start(trace(preset(f"plain{depth}"), (SIDE, SIDE)), Plan(BATCH, SEEDS), CPU) for depth in (20, 56)
+            depth: initial_flows(trace(preset(f"plain{depth}"), (SIDE, SIDE)), Plan(BATCH, SEEDS), CPU)
+            for depth in (20, 56)
         }
     norms = {
         (norm, kind, depth): found[depth][Twin(kind, norm)].ends("gradient")

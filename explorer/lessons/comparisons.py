@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from resnet import ResNetConfig, preset
 
-from ..analysis.compare import activations
+from ..analysis.compare import activation_bytes
 from ..analysis.layers import convolutions
 from ..analysis.trace import Trace
 from ..units import amount, mebibytes
@@ -15,7 +15,7 @@ from ..units import amount, mebibytes
 Words = Callable[[Sequence[Trace]], str]
 
 
-class Ready(NamedTuple):
+class ReadyComparison(NamedTuple):
     """Two to four networks, and a function of their traces that says in Markdown what to look at."""
 
     name: str
@@ -23,14 +23,14 @@ class Ready(NamedTuple):
     words: Words
 
 
-_ready: list[Ready] = []
+_ready: list[ReadyComparison] = []
 
 
 def ready(name: str, configs: tuple[ResNetConfig, ...]) -> Callable[[Words], Words]:
     """Makes the function below the words of a comparison; comparisons stand in the order of their functions."""
 
     def add(words: Words) -> Words:
-        _ready.append(Ready(name, configs, words))
+        _ready.append(ReadyComparison(name, configs, words))
         return words
 
     return add
@@ -55,7 +55,7 @@ def stem(traced: Trace) -> tuple[int, int]:
     return sum(layer.macs for layer in traced.stem), convolutions(traced.stem)[-1].field.size
 
 
-def side(traced: Trace) -> int:
+def map_rows(traced: Trace) -> int:
     """Rows of the last stage's map."""
     return traced.stages[-1][-1].out_shape[1]
 
@@ -84,7 +84,7 @@ def bottleneck(traces: Sequence[Trace]) -> str:
         f"{narrow.config.depth - basic.config.depth} more layers and ends on {narrow.config.stage_channels[-1]:,} channels "
         f"instead of {basic.config.stage_channels[-1]:,}. The price is sight and memory: one 3×3 a block instead of two, so it "
         f"sees {narrow.field.size} pixels against {basic.field.size}, and its activations take "
-        f"{times(activations(narrow), activations(basic))} the memory."
+        f"{times(activation_bytes(narrow), activation_bytes(basic))} the memory."
     )
 
 
@@ -128,7 +128,7 @@ def shortcuts(traces: Sequence[Trace]) -> str:
         f"**{amount(weights)} weights** and {b.params - a.params - weights:,} parameters of their norms "
         f"({(b.params - a.params) / b.params:.1%} of all), and {amount(b.macs - a.macs)} MACs. C projects in every block and costs {amount(c.params - b.params)} parameters and "
         f"{amount(c.macs - b.macs)} MACs more than B. D has B's {amount(d.params)} parameters but averages 2×2 positions before "
-        f"its 1×1, which B's stride skips; that takes {mebibytes(activations(d) - activations(b))} of activations. None of "
+        f"its 1×1, which B's stride skips; that takes {mebibytes(activation_bytes(d) - activation_bytes(b))} of activations. None of "
         f"them changes the {b.field.size} pixels that the network sees."
     )
 
@@ -168,7 +168,7 @@ def resnext(traces: Sequence[Trace]) -> str:
         f"{grouped.config.groups} times cheaper for its width, and spends that on {wide} inner channels instead of {narrow} in the "
         f"first stage. The bill comes out even: {amount(grouped.params)} parameters against {amount(dense.params)}, "
         f"{amount(grouped.macs)} MACs against {amount(dense.macs)} ({times(grouped.macs, dense.macs)} as many), and the same "
-        f"{dense.field.size} pixels. Activations take {times(activations(grouped), activations(dense))} the memory, which MACs do "
+        f"{dense.field.size} pixels. Activations take {times(activation_bytes(grouped), activation_bytes(dense))} the memory, which MACs do "
         "not count. In the bill, see how one field takes back what the other costs."
     )
 
@@ -180,7 +180,7 @@ def wide(traces: Sequence[Trace]) -> str:
         f"**Spend on width or on depth.** Nearly the same MACs: {amount(broad.macs)} for Wide ResNet-50-2, "
         f"{amount(deep.macs)} for ResNet-152. The wide one has {broad.config.depth} layers and "
         f"{times(broad.params, deep.params)} the parameters; the deep one has {deep.config.depth} layers, needs "
-        f"{times(activations(deep), activations(broad))} the activation memory, and sees {deep.field.size:,} pixels against "
+        f"{times(activation_bytes(deep), activation_bytes(broad))} the activation memory, and sees {deep.field.size:,} pixels against "
         f"{broad.field.size}. Width does not widen the field."
     )
 
@@ -193,7 +193,7 @@ def order(traces: Sequence[Trace]) -> str:
         f"**Where the norm stands.** Pre-activation normalises and activates before each convolution, so nothing stands on "
         f"the way from one addition to the next. Same convolutions, so {amount(pre.macs)} MACs and {pre.field.size} pixels in both; "
         f"the norms stand at other widths, which makes {difference:,} parameters of {amount(post.params)}. "
-        f"Activations take {times(activations(pre), activations(post))} the memory. In a block's layers, look at what follows the addition."
+        f"Activations take {times(activation_bytes(pre), activation_bytes(post))} the memory. In a block's layers, look at what follows the addition."
     )
 
 
@@ -213,15 +213,15 @@ def cifar(traces: Sequence[Trace]) -> str:
 @ready("Dilation 32, 16, 8", variants("output_stride", 32, 16, 8))
 def dilation(traces: Sequence[Trace]) -> str:
     full, half, quarter = traces
-    maps = ", ".join(f"{side(one)}×{side(one)}" for one in traces)
+    maps = ", ".join(f"{map_rows(one)}×{map_rows(one)}" for one in traces)
     same = full.field.size == half.field.size == quarter.field.size
     return (
         f"**{'Same field' if same else 'Almost the same field'}, more memory.** Dilation replaces the last strides, so the last map "
         f"keeps more positions ({maps}) while a unit still sees {quarter.field.size} pixels. The same {amount(full.params)} weights run at "
         f"more places: {amount(full.macs)}, {amount(half.macs)} and {amount(quarter.macs)} MACs; activations "
-        f"{mebibytes(activations(full))}, {mebibytes(activations(half))} and **{mebibytes(activations(quarter))}**. "
+        f"{mebibytes(activation_bytes(full))}, {mebibytes(activation_bytes(half))} and **{mebibytes(activation_bytes(quarter))}**. "
         "Segmentation pays this for finer maps."
     )
 
 
-READY = tuple(_ready)
+READY_COMPARISONS = tuple(_ready)

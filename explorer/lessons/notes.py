@@ -34,11 +34,11 @@ class Symbol(NamedTuple):
 
 
 SYMBOLS = (
-    Symbol("x", "what a block reads", "x"),
+    Symbol("x", "input of a block", "x"),
     Symbol("F(x)", "branch: the block's convolutions", "branch"),
     Symbol("S(x)", "shortcut: the way around them", "downsample"),
     Symbol(r"\sigma", "activation, such as ReLU", "act"),
-    Symbol("y", "what a block puts out", "y"),
+    Symbol("y", "output of a block", "y"),
     Symbol("W_s", "weights of a projection", "projection"),
     Symbol("C", "channels: $C_{in}$ read, $C_{out}$ put out", "inputs, outputs"),
     Symbol("H, W", "height and width of a map", "H × W"),
@@ -149,26 +149,26 @@ PATHS = Try(navigation.EXPERIMENTS, "Count and follow the paths", _tab("Paths"))
 Block = tuple[Layer, ...]
 
 
-def changing(t: Trace) -> Block:
+def first_changing_block(t: Trace) -> Block:
     """The first block whose shapes differ at its two ends, else the first."""
     every = list(t.blocks.values())
-    return next((block for block in every if reads(block) != puts(block)), every[0])
+    return next((block for block in every if in_shape(block) != out_shape(block)), every[0])
 
 
-def reads(block: Block) -> tuple[int, ...]:
+def in_shape(block: Block) -> tuple[int, ...]:
     return block[0].in_shapes[0]
 
 
-def puts(block: Block) -> tuple[int, ...]:
+def out_shape(block: Block) -> tuple[int, ...]:
     return block[-1].out_shape
 
 
-def firsts(t: Trace) -> list[Block]:
+def first_blocks(t: Trace) -> list[Block]:
     """The first block of each stage."""
     return [t.blocks[stage[0].block] for stage in t.stages]
 
 
-def name(block: Block) -> str:
+def block_name(block: Block) -> str:
     return block[0].block
 
 
@@ -288,7 +288,7 @@ With a shortcut, copying is the easy case: $F(x) = 0$ is enough."""
 )
 def difference(t: Trace) -> str:
     paper = {result.network: result.top1 for result in published() if result.recipe == "paper"}
-    convs = branch_convolutions(changing(t))
+    convs = branch_convolutions(first_changing_block(t))
     return f"""If the best map is some $M(x)$, the branch has to learn only the rest: $F(x) = M(x) - x$, the *residual*.
 That is the reason for the name. $F$ is two or three convolutions; here it is {len(convs)}.
 
@@ -457,7 +457,7 @@ a module of its own, so that each has a place in the diagram."""
     tries=(Try(navigation.ARCHITECTURE, "See the block"),),
 )
 def any_block(t: Trace) -> str:
-    block = changing(t)
+    block = first_changing_block(t)
     extras = []
     if t.config.attention != "none":
         extras.append("channel attention")
@@ -471,7 +471,7 @@ def any_block(t: Trace) -> str:
     return f"""Every block is made in this order: the branch, what acts on the branch, the shortcut, the last activation.
 A subclass supplies only the branch. {also}
 
-`downsample` is torchvision's name for $S(x)$. In `{name(block)}` it is
+`downsample` is torchvision's name for $S(x)$. In `{block_name(block)}` it is
 **{shortcut_kind(block) if shortcut_kind(block) != "none" else "not made: the network is plain"}**.
 
 `place` holds what differs from block to block; `config` what they share. No block changes either."""
@@ -485,11 +485,11 @@ A subclass supplies only the branch. {also}
 )
 def basic(t: Trace) -> str:
     if t.config.block != "basic":
-        c = puts(t.blocks["layer1.0"])[0]
+        c = out_shape(t.blocks["layer1.0"])[0]
         return f"""Two 3×3 convolutions with as many channels inside as outside. {title(t.config)} does not use it: at the
 $C = {c}$ of its first stage, one such block would have $2 \\cdot 3^2 C^2 = {tex(2 * 9 * c * c)}$ weights. Bottlenecks need
 fewer."""
-    block = changing(t)
+    block = first_changing_block(t)
     convs = branch_convolutions(block)
     rows = [
         (f"`{layer.role.slot}`", f"{layer.in_shapes[0][0]} → {layer.out_shape[0]}", layer.stride, f"{layer.params:,}")
@@ -498,7 +498,7 @@ fewer."""
     return f"""Two 3×3 convolutions, each with a norm. The first one may have $s = 2$; it also changes $C$.
 The second keeps both. `inputs` and `planes` are $C_{{in}}$ and $P$, and $C_{{out}} = P$ since $e = 1$.
 
-In `{name(block)}`:
+In `{block_name(block)}`:
 {table(("", "$C$", "$s$", "parameters"), rows)}"""
 
 
@@ -521,9 +521,9 @@ negative, so that a block can take away as well as add. $\\sigma$ comes after th
 )
 def bottleneck(t: Trace) -> str:
     c = 256
-    wide = changing(t)
+    wide = first_changing_block(t)
     if t.config.block == "bottleneck":
-        c = puts(wide)[0]
+        c = out_shape(wide)[0]
     p = c // 4
     two, three = 2 * 9 * c * c, c * p + 9 * p * p + p * c
     head = f"""**Reduce, look, expand.** The 1×1 makes $C$ smaller, the 3×3 works on few channels, the second 1×1 makes
@@ -547,7 +547,7 @@ That is {two / three:.1f} times fewer. Each product has *both* channel counts; l
         )
         for layer in branch_convolutions(wide)
     ]
-    return f"{head}\n\nIn `{name(wide)}`:\n{table(('', '$C$', '$s$', 'parameters'), rows)}"
+    return f"{head}\n\nIn `{block_name(wide)}`:\n{table(('', '$C$', '$s$', 'parameters'), rows)}"
 
 
 @note("Running the bottleneck", part=BLOCKS, anchor=f"{B}.Bottleneck.branch")
@@ -585,8 +585,8 @@ sees further. {here}"""
 def expansion(t: Trace) -> str:
     e = t.config.expansion
     rows = [
-        (f"stage {n}", p, f"{e} · {p} = {p * e}", puts(first)[0])
-        for n, (p, first) in enumerate(zip(t.config.planes, firsts(t), strict=True), start=1)
+        (f"stage {n}", p, f"{e} · {p} = {p * e}", out_shape(first)[0])
+        for n, (p, first) in enumerate(zip(t.config.planes, first_blocks(t), strict=True), start=1)
     ]
     return f"""Why is it needed? A bottleneck puts out more channels than its $P$ says. Whoever comes next, the
 following block or the classifier, has to read $C_{{out}} = e P$. With $e$ in one place, `stages` need not know which kind of block
@@ -613,13 +613,13 @@ it is stacking: $e = 1$ for basic, $e = 4$ for bottleneck. Here $e = {e}$.
 def condition(t: Trace) -> str:
     rows = [
         (
-            f"`{name(b)}`",
-            shape_text(reads(b)),
-            shape_text(puts(b)),
+            f"`{block_name(b)}`",
+            shape_text(in_shape(b)),
+            shape_text(out_shape(b)),
             t.config.stage_strides[b[0].role.stage - 1][0],
             shortcut_kind(b),
         )
-        for b in firsts(t)
+        for b in first_blocks(t)
     ]
     rest = Counter(shortcut_kind(b) for b in t.blocks.values() if b[0].role.block > 0)
     others = ", ".join(f"{n:,} × {kind}" for kind, n in rest.items())
@@ -638,16 +638,16 @@ The first block of each stage is where it can fail:
     tries=(Try(navigation.COMPARE, "Compare with option A", _beside(shortcut="A")),),
 )
 def zero_padding(t: Trace) -> str:
-    block = changing(t)
-    (c_in, h, w), (c_out, h2, w2) = reads(block), puts(block)
+    block = first_changing_block(t)
+    (c_in, h, w), (c_out, h2, w2) = in_shape(block), out_shape(block)
     if c_out < c_in:
-        return f"""**Option A** fills missing channels with zeros. In `{name(block)}` channels get fewer, from {c_in} to {c_out},
+        return f"""**Option A** fills missing channels with zeros. In `{block_name(block)}` channels get fewer, from {c_in} to {c_out},
 so it cannot be used in this network."""
     return f"""**Option A.** Keep every $s$-th row and column of $x$. Fill the missing channels with zeros:
 
 $$C_{{out}} - C_{{in}} = {c_out} - {c_in} = {c_out - c_in} \\text{{ channels of zeros}}$$
 
-for `{name(block)}`, {c_in}×{h}×{w} to {c_out}×{h2}×{w2}. No weights and no MACs. The new channels get nothing from the
+for `{block_name(block)}`, {c_in}×{h}×{w} to {c_out}×{h2}×{w2}. No weights and no MACs. The new channels get nothing from the
 shortcut; only $F(x)$ fills them."""
 
 
@@ -761,15 +761,15 @@ is {t.config.stem_stride} times smaller than the image on each side."""
 
 @note("Making the stages", part=NETWORK, anchor=f"{M}.stages", tries=(Try(navigation.ARCHITECTURE, "See the stages"),))
 def making(t: Trace) -> str:
-    opening = firsts(t)
+    opening = first_blocks(t)
     rows = [
         (
             f"`layer{n}`",
             t.config.layers[n - 1],
-            f"{reads(first)[0]} → {puts(first)[0]}",
+            f"{in_shape(first)[0]} → {out_shape(first)[0]}",
             stride if dilation == 1 else f"{stride}, $d$ {dilation}",
             shortcut_kind(first),
-            shape_text(puts(first)[1:]),
+            shape_text(out_shape(first)[1:]),
         )
         for n, (first, (stride, dilation)) in enumerate(zip(opening, t.config.stage_strides, strict=True), start=1)
     ]
@@ -780,7 +780,7 @@ def making(t: Trace) -> str:
         if t.config.stem_stride > 1
         else "so it works at the full size of the image"
     )
-    widened = t.config.expansion > 1 and reads(opening[0])[0] != puts(opening[0])[0]
+    widened = t.config.expansion > 1 and in_shape(opening[0])[0] != out_shape(opening[0])[0]
     return f"""A stage is a run of blocks at one map size. The loop hands on three things: `inputs`, the $C$ of the last block;
 the dilation; how many blocks there are so far. Only the first block of a stage gets the stride.
 {table(("", "blocks", "$C_{in}$ → $C_{out}$", "$s$", "first $S(x)$", "$H × W$"), rows)}
@@ -793,7 +793,7 @@ def rules(t: Trace) -> str:
     rows = []
     for n, stage in enumerate(t.stages, start=1):
         last = t.blocks[stage[-1].block]
-        c, h, w = puts(last)
+        c, h, w = out_shape(last)
         macs = sum(layer.macs for layer in branch_convolutions(last))
         rows.append((f"stage {n}", f"{c}×{h}×{w}", amount(c * h * w), amount(macs)))
     return f"""Two rules, taken from VGG. **Same map size, same $C$.** **Half the size, twice the $C$.** And most kernels are 3×3.

@@ -41,7 +41,7 @@ HELPERS = frozenset(
 """Functions that make one layer for whoever asks; the line that asks is the layer's own."""
 
 
-class Line(NamedTuple):
+class SourceLine(NamedTuple):
     """A line of a module, counted from 1."""
 
     module: str
@@ -52,7 +52,7 @@ class Line(NamedTuple):
 
 
 @lru_cache(maxsize=len(MODULES))
-def text(module: str) -> str:
+def module_source(module: str) -> str:
     """A module's source as it is on disk."""
     return Path(inspect.getfile(importlib.import_module(module))).read_text(encoding="utf-8")
 
@@ -76,7 +76,7 @@ def definitions(module: str) -> Mapping[str, ast.AST]:
                 found[f"{prefix}.{node.target.id}"] = node
 
     with _PARSING:
-        tree = ast.parse(text(module))
+        tree = ast.parse(module_source(module))
     visit(tree.body, module)
     return found
 
@@ -114,7 +114,7 @@ class Snippet:
     def numbers(self) -> range:
         return range(self.first, self.first + len(self.lines))
 
-    def __contains__(self, line: Line) -> bool:
+    def __contains__(self, line: SourceLine) -> bool:
         return line.module == self.module and line.number in self.numbers
 
 
@@ -125,14 +125,14 @@ def snippet(anchor: str) -> Snippet:
         LookupError: where the source has nothing of that name.
     """
     module, node = definition(anchor)
-    everything = text(module).splitlines()
+    everything = module_source(module).splitlines()
     first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
     while everything[first - 2].startswith(" " * node.col_offset + "#"):
         first -= 1
     return Snippet(anchor, module, first, tuple(everything[first - 1 : node.end_lineno]))
 
 
-def enclosing(line: Line) -> str:
+def enclosing_definition(line: SourceLine) -> str:
     """The anchor of the innermost function or class that a line is in; empty at a module's own level."""
     found = ""
     for anchor, node in definitions(line.module).items():
@@ -141,44 +141,39 @@ def enclosing(line: Line) -> str:
     return found
 
 
-def code(line: Line) -> str:
-    """A line without its indentation."""
-    return text(line.module).splitlines()[line.number - 1].strip()
-
-
 # -- from a layer to its lines and back ---------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Followed:
+class LineTrace:
     """A network's construction and forward pass, line by line.
 
-    `made` has, for each layer's name, the lines that were being executed as it was constructed,
-    innermost first; `ran` every line that was executed at all.
+    `construction_lines` has, for each layer's name, the lines that were being executed as it was constructed,
+    innermost first; `executed` every line that was executed at all.
     """
 
     config: ResNetConfig
-    made: Mapping[str, tuple[Line, ...]]
-    ran: frozenset[Line]
+    construction_lines: Mapping[str, tuple[SourceLine, ...]]
+    executed: frozenset[SourceLine]
 
-    def line_of(self, layer: str) -> Line:
+    def line_of(self, layer: str) -> SourceLine:
         """The line that says what this layer is: the innermost one outside the `HELPERS`."""
-        return next(line for line in self.made[layer] if enclosing(line) not in HELPERS)
+        return next(line for line in self.construction_lines[layer] if enclosing_definition(line) not in HELPERS)
 
     @cached_property
-    def layers_of(self) -> Mapping[Line, tuple[str, ...]]:
+    def layers_of(self) -> Mapping[SourceLine, tuple[str, ...]]:
         """The layers that each line made, itself or through what it called."""
-        layers: dict[Line, list[str]] = {}
-        for name, lines in self.made.items():
+        layers: dict[SourceLine, list[str]] = {}
+        for name, lines in self.construction_lines.items():
             for line in lines:
                 layers.setdefault(line, []).append(name)
         return {line: tuple(names) for line, names in layers.items()}
 
     def uses(self, snippet: Snippet) -> bool:
         """Whether this network executed any of these lines."""
-        return any(Line(snippet.module, number) in self.ran for number in snippet.numbers)
+        return any(SourceLine(snippet.module, number) in self.executed for number in snippet.numbers)
 
-    def idle(self, snippet: Snippet) -> frozenset[int]:
+    def skipped(self, snippet: Snippet) -> frozenset[int]:
         """The lines of statements that this network passed over, in a function that it executed."""
         _, node = definition(snippet.anchor)
         if not isinstance(node, ast.FunctionDef) or not self.uses(snippet):
@@ -187,7 +182,7 @@ class Followed:
         for statement in ast.walk(node):
             if isinstance(statement, ast.stmt) and statement is not node and not _is_docstring(statement):
                 reach = range(statement.lineno, (statement.end_lineno or statement.lineno) + 1)
-                if not any(Line(snippet.module, number) in self.ran for number in reach):
+                if not any(SourceLine(snippet.module, number) in self.executed for number in reach):
                     lines.update(reach)
         return frozenset(lines)
 
@@ -196,15 +191,15 @@ def _is_docstring(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
-def follow(trace: Trace) -> Followed:
+def trace_lines(trace: Trace) -> LineTrace:
     """Construct and run a traced network once more, and note the lines of `resnet` that do it."""
     config = trace.config
-    made: dict[int, tuple[Line, ...]] = {}
-    ran: set[Line] = set()
+    made: dict[int, tuple[SourceLine, ...]] = {}
+    ran: set[SourceLine] = set()
 
     def step(frame: FrameType, event: str, _: Any) -> Any:
         if event == "line":
-            ran.add(Line(frame.f_globals["__name__"], frame.f_lineno))
+            ran.add(SourceLine(frame.f_globals["__name__"], frame.f_lineno))
         return step
 
     def enter(frame: FrameType, event: str, _: Any) -> Any:
@@ -223,22 +218,22 @@ def follow(trace: Trace) -> Followed:
         sys.settrace(before)
     names = {layer.name for layer in trace.layers}
     lines = {name: made[id(module)] for name, module in network.named_modules() if name in names}
-    return Followed(config, MappingProxyType(lines), frozenset(ran))
+    return LineTrace(config, MappingProxyType(lines), frozenset(ran))
 
 
-def _stack(frame: FrameType | None, module: nn.Module) -> Iterator[Line]:
+def _stack(frame: FrameType | None, module: nn.Module) -> Iterator[SourceLine]:
     """The lines of `resnet` that are being executed, innermost first, but for the module's own constructor."""
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
         if name in MODULES and frame.f_locals.get("self") is not module:
-            yield Line(name, frame.f_lineno)
+            yield SourceLine(name, frame.f_lineno)
         frame = frame.f_back
 
 
 # -- running line by line -----------------------------------------------------------------
 
 
-class Step(NamedTuple):
+class ForwardStep(NamedTuple):
     """One call in a `forward`: the shapes C×H×W that it reads and the one that it puts out.
 
     `layers` are the traced layers it runs, none where the module is an identity.
@@ -247,8 +242,8 @@ class Step(NamedTuple):
     line: int
     call: str
     layers: tuple[Layer, ...]
-    reads: tuple[Shape, ...]
-    puts: Shape
+    in_shapes: tuple[Shape, ...]
+    out_shape: Shape
 
 
 def branch_anchor(config: ResNetConfig) -> str:
@@ -265,7 +260,7 @@ def _anchor(function: Callable[..., Any]) -> str:
     return f"{function.__module__}.{function.__qualname__}"
 
 
-def steps(trace: Trace, followed: Followed, anchor: str, block: str = "") -> tuple[Step, ...]:
+def steps(trace: Trace, followed: LineTrace, anchor: str, block: str = "") -> tuple[ForwardStep, ...]:
     """The calls of a `forward` or `branch` in the order in which they run.
 
     `block` is the block that runs, such as "layer2.0"; empty for the network itself.
@@ -276,21 +271,21 @@ def steps(trace: Trace, followed: Followed, anchor: str, block: str = "") -> tup
 class _Run:
     """A walk over the few kinds of statement that a forward pass is written in, on shapes instead of maps."""
 
-    def __init__(self, trace: Trace, followed: Followed, anchor: str, block: str):
+    def __init__(self, trace: Trace, followed: LineTrace, anchor: str, block: str):
         self.trace, self.followed, self.block = trace, followed, block
         self.module, self.node = definition(anchor)
-        self.made: list[Step] = []
+        self.made: list[ForwardStep] = []
         self.prefix = f"{block}." if block else ""
         first = trace.inside(block)[0]
         self.shapes = {argument.arg: first.in_shapes[0] for argument in self.node.args.args[1:]}
 
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[ForwardStep, ...]:
         self.run(self.node.body)
         return tuple(self.made)
 
     def run(self, body: list[ast.stmt]) -> None:
         for statement in body:
-            if Line(self.module, statement.lineno) not in self.followed.ran:
+            if SourceLine(self.module, statement.lineno) not in self.followed.executed:
                 continue
             if isinstance(statement, ast.For):
                 self.run_stages(statement)
@@ -326,7 +321,7 @@ class _Run:
         reads = tuple(shape for argument in node.args if (shape := self.shape(argument)) is not None)
         layers = self.branch() if name == "branch" else self.layers(name)
         puts = layers[-1].out_shape if layers else reads[0]
-        self.made.append(Step(node.lineno, call, layers, reads, puts))
+        self.made.append(ForwardStep(node.lineno, call, layers, reads, puts))
         return puts
 
     def layers(self, name: str) -> tuple[Layer, ...]:
@@ -341,12 +336,12 @@ class _Run:
 
 
 @lru_cache(maxsize=len(MODULES))
-def coloured(module: str) -> tuple[str, ...]:
+def highlighted(module: str) -> tuple[str, ...]:
     """A module's lines as HTML, their words marked k (keyword), d (defined name), s (string), c (comment), n (number)."""
-    lines = text(module).splitlines()
+    lines = module_source(module).splitlines()
     marks: dict[int, list[tuple[int, int, str]]] = {}
     before = ""
-    for token in tokenize.generate_tokens(io.StringIO(text(module)).readline):
+    for token in tokenize.generate_tokens(io.StringIO(module_source(module)).readline):
         kind = {tokenize.STRING: "s", tokenize.COMMENT: "c", tokenize.NUMBER: "n"}.get(token.type, "")
         if token.type == tokenize.NAME:
             kind = "d" if before in ("def", "class") else "k" if keyword.iskeyword(token.string) else ""
@@ -377,7 +372,7 @@ def html(
 
     A long line wraps, hanging below its own indentation.
     """
-    rows, lines = "", coloured(snippet.module)
+    rows, lines = "", highlighted(snippet.module)
     margin = min(len(line) - len(line.lstrip()) for line in snippet.lines if line.strip())
     for number, line in zip(snippet.numbers, snippet.lines, strict=True):
         indent = max(0, len(line) - len(line.lstrip()) - margin)

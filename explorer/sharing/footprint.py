@@ -27,7 +27,7 @@ _CODE = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
 """What belongs to the program and not to a result."""
 
 
-def weight(*values: Any) -> int:
+def memory_bytes(*values: Any) -> int:
     """The bytes of memory that values hold: their objects, and what tensors, arrays and images hold outside of Python.
 
     Memory that several of these show counts once. Of many immutable objects of a kind, as a trace's layers, some are
@@ -49,28 +49,28 @@ def weight(*values: Any) -> int:
                 memory[storage.data_ptr()] = storage.nbytes()
             elif isinstance(one, Image.Image):
                 memory[id(one)] = one.width * one.height * (4 if len(one.getbands()) > 1 else 1)
-            elif type(one) is tuple and len(one) > 2 * SAMPLES and alike(one):
+            elif type(one) is tuple and len(one) > 2 * SAMPLES and same_immutable_kind(one):
                 step = len(one) // SAMPLES
                 parts += one[::step]
-                others += (step - 1) * (weight(*one[::step]) - MIN_BYTES)
+                others += (step - 1) * (memory_bytes(*one[::step]) - MIN_BYTES)
                 del new[key]
         level = [*gc.get_referents(*new.values()), *parts]
     return MIN_BYTES + others + sum(map(sys.getsizeof, seen.values())) + sum(memory.values())
 
 
-def alike(values: tuple[Any, ...]) -> bool:
+def same_immutable_kind(values: tuple[Any, ...]) -> bool:
     """Whether these are immutable objects of one kind."""
     kinds = {*map(type, values)}
     return len(kinds) == 1 and kinds.isdisjoint(ATOMS) and all(map(immutable, kinds))
 
 
-def budget(name: str, usual: int) -> int:
-    """Bytes, of the MiB in an environment variable; `usual` MiB where it is not set.
+def byte_budget(name: str, default_mib: int) -> int:
+    """Bytes, of the MiB in an environment variable; `default_mib` MiB where it is not set.
 
     Raises:
         ConfigError: for anything but a number of MiB.
     """
-    text = os.environ.get(name, "").strip() or str(usual)
+    text = os.environ.get(name, "").strip() or str(default_mib)
     if not re.fullmatch(r"[0-9]{1,8}", text) or int(text) < 16:
         raise ConfigError(name, text[:40], "a whole number of MiB, 16 or more")
     return int(text) * 2**20

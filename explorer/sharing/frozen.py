@@ -17,17 +17,17 @@ ATOMS = (str, int, bool, float, type(None))
 
 
 @cache
-def immutable(kind: Any, around: frozenset[Any] = frozenset()) -> bool:
+def immutable(kind: Any, enclosing: frozenset[Any] = frozenset()) -> bool:
     """Whether what is annotated so, a frozen dataclass or named tuple throughout, holds nothing that could be changed.
 
-    `around` are the kinds that it is a part of, which may hold their own kind again.
+    `enclosing` are the kinds that it is a part of, which may hold their own kind again.
     """
-    if kind in ATOMS or kind in around or get_origin(kind) is Literal:
+    if kind in ATOMS or kind in enclosing or get_origin(kind) is Literal:
         return True
     if isinstance(kind, EnumType):
         return True
     if get_origin(kind) in (tuple, Union, UnionType):
-        return all(immutable(part, around) for part in get_args(kind) if part is not Ellipsis)
+        return all(immutable(part, enclosing) for part in get_args(kind) if part is not Ellipsis)
     if is_dataclass(kind) and isinstance(kind, type):
         promised = kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
         names = [one.name for one in fields(kind)]  # what its class alone holds is no part of a value
@@ -35,7 +35,7 @@ def immutable(kind: Any, around: frozenset[Any] = frozenset()) -> bool:
         promised = isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields")
         names = list(kind._fields) if promised else []
     with suppress(NameError):  # annotated with what is imported for the type checker only
-        return promised and all(immutable(get_type_hints(kind)[name], around | {kind}) for name in names)
+        return promised and all(immutable(get_type_hints(kind)[name], enclosing | {kind}) for name in names)
     return False
 
 

@@ -10,14 +10,14 @@ from typing import Protocol
 
 from resnet.errors import ExplainedError
 
-from .footprint import budget
+from .footprint import byte_budget
 
 
 class NoRoomError(ExplainedError, ValueError):
     """A file for which the server has no room, in one sentence."""
 
 
-class Held(Protocol):
+class HeldFile(Protocol):
     """Something that a session holds of a file that a person brought."""
 
     @property
@@ -32,7 +32,7 @@ class Holdings:
 
     def __init__(self, most: int):
         self.most = most
-        self._held: weakref.WeakSet[Held] = weakref.WeakSet()
+        self._held: weakref.WeakSet[HeldFile] = weakref.WeakSet()
         self._reserved = 0
         self._lock = threading.Lock()
 
@@ -48,12 +48,12 @@ class Holdings:
     def __contains__(self, one: object) -> bool:
         return one in self._held
 
-    def __iter__(self) -> Iterator[Held]:
+    def __iter__(self) -> Iterator[HeldFile]:
         with self._lock:
             return iter(list(self._held))
 
     @contextmanager
-    def room(self, size: int, name: str, instead: Held | None = None) -> Iterator[Callable[[Held], None]]:
+    def room(self, size: int, name: str, instead: HeldFile | None = None) -> Iterator[Callable[[HeldFile], None]]:
         """Room for `size` bytes of a file called `name`, in place of what the session holds; gives the function that
         counts what was read.
 
@@ -69,7 +69,7 @@ class Holdings:
                 )
             self._reserved += size
 
-        def hold(one: Held) -> None:
+        def hold(one: HeldFile) -> None:
             with self._lock:
                 self._held.add(one)
 
@@ -80,5 +80,5 @@ class Holdings:
                 self._reserved -= size
 
 
-HELD = Holdings(budget("RESNET_EXPLORER_UPLOADS_MIB", 4096))
+HELD_FILES = Holdings(byte_budget("RESNET_EXPLORER_UPLOADS_MIB", 4096))
 """What this server's sessions hold of files that people brought."""

@@ -29,7 +29,7 @@ class Status(NamedTuple):
     """How a job stands for somebody who looks: its state, and the items so far.
 
     `ahead` counts the jobs that come before it, the running one included; `others` the other people who look at it
-    now; `error` says why it failed; `again` counts the items that it has and that are made again before it goes on.
+    now; `error` says why it failed; `repeats_left` counts the items that it has and that are made again before it goes on.
     """
 
     state: str
@@ -37,7 +37,7 @@ class Status(NamedTuple):
     ahead: int = 0
     others: int = 0
     error: str = ""
-    again: int = 0
+    repeats_left: int = 0
 
 
 class Job(Generic[Item]):
@@ -48,7 +48,7 @@ class Job(Generic[Item]):
         self.state, self.error = STOPPED, ""
         self.iterator: Iterator[Item] | None = None
         self.items: list[Item] = []
-        self.again = 0
+        self.repeats_left = 0
         self.leases: dict[str, float] = {}
         self.touched = 0.0
 
@@ -114,7 +114,9 @@ class JobQueue(Generic[Item]):
             if job is None:
                 return None
             self._renew(job, who)
-            return Status(job.state, tuple(job.items), self._ahead(job), self._others(job, who), job.error, job.again)
+            return Status(
+                job.state, tuple(job.items), self._ahead(job), self._others(job, who), job.error, job.repeats_left
+            )
 
     def current(self) -> tuple[Hashable, tuple[Item, ...]] | None:
         """The key of the job that runs, and its items."""
@@ -207,7 +209,7 @@ class JobQueue(Generic[Item]):
             state, error = RUNNING, ""
             try:
                 if job.iterator is None:
-                    job.iterator, job.again = job.make(), len(job.items)
+                    job.iterator, job.repeats_left = job.make(), len(job.items)
                 item = next(job.iterator)
             except StopIteration:
                 state = DONE
@@ -216,8 +218,8 @@ class JobQueue(Generic[Item]):
             except Exception as failure:  # whatever it is, the queue goes on
                 state, error = FAILED, f"{type(failure).__name__}: {failure}"
             with self._lock:
-                if state == RUNNING and job.again:
-                    job.again -= 1
+                if state == RUNNING and job.repeats_left:
+                    job.repeats_left -= 1
                     continue
                 if state == RUNNING:
                     job.items.append(item)

@@ -35,7 +35,7 @@ class Place:
     thread looked last at who waits."""
 
     user: str
-    given: threading.Event = field(default_factory=threading.Event)
+    granted: threading.Event = field(default_factory=threading.Event)
     start: float = 0.0
     since: float = 0.0
     looked: float = 0.0
@@ -81,14 +81,14 @@ class FairShare:
         finally:
             self._here.place = self._wait(place.user)
 
-    def breathe(self) -> None:
+    def yield_place(self) -> None:
         """Let another thread have this one's place for a while, where one waits that goes first, or whose turn it is."""
         place: Place | None = getattr(self._here, "place", None)
         if place is not None and self._waiting and self._gives_way(place):
             with self.aside():
                 pass
 
-    def rest(self, user: str) -> None:
+    def throttle(self, user: str) -> None:
         """Wait before asking for a place where somebody has lately taken much and others are here.
 
         Who comes first would not help them enough: as long as there is always something of the one under way, each of
@@ -120,12 +120,12 @@ class FairShare:
             self._waiting.append(place)
             self._fill()
         try:
-            while not place.given.wait(waiting and POLL_SECONDS):
+            while not place.granted.wait(waiting and POLL_SECONDS):
                 if waiting:
                     waiting()
         except BaseException:
             with self._lock:
-                if place.given.is_set():
+                if place.granted.is_set():
                     self._free += 1
                 else:
                     self._waiting.remove(place)
@@ -152,7 +152,7 @@ class FairShare:
             first = min(self._waiting, key=lambda one: self._rank(one.user, now))  # of equals, who came first
             self._waiting.remove(first)
             self._free -= 1
-            first.given.set()
+            first.granted.set()
 
     def _lately(self, user: str, now: float) -> float:
         """The seconds that somebody has taken, less what is forgotten by now."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, is_dataclass
 from typing import Any, TypeVar
 
-from .footprint import budget, weight
+from .footprint import byte_budget, memory_bytes
 from .frozen import frozen
 from .scheduler import PAGES, POLL_SECONDS
 from .tidying import LARGE_BYTES, tidy
@@ -26,28 +26,28 @@ class StoppedError(Exception):
     """A person ended a computation; the page says so."""
 
 
-class Own(str):
+class FileDigest(str):
     """The digest of a file that a person brought. Results whose key holds one go with the last session that used them."""
 
 
-def owned(key: Hashable) -> frozenset[Own]:
+def file_digests(key: Hashable) -> frozenset[FileDigest]:
     """The files that a key names, in tuples and dataclasses at any depth."""
-    if isinstance(key, Own):
+    if isinstance(key, FileDigest):
         return frozenset({key})
     if is_dataclass(key):
         key = tuple(vars(key).values())
-    return frozenset().union(*map(owned, key)) if isinstance(key, tuple) else frozenset()
+    return frozenset().union(*map(file_digests, key)) if isinstance(key, tuple) else frozenset()
 
 
 @dataclass(eq=False)
-class Work:
+class Entry:
     """A result, or the way to it, of which a `share` is done. Without a value it failed once it is `over`.
 
-    `bytes` are those of the value and its key, `users` the sessions that asked for it, `owns` the files of theirs that it
+    `bytes` are those of the value and its key, `users` the sessions that asked for it, `digests` the files of theirs that it
     was made of. One that `stays` is the last to be forgotten.
     """
 
-    owns: frozenset[Own]
+    digests: frozenset[FileDigest]
     stays: bool = False
     share: float = 0.0
     value: Any = None
@@ -68,7 +68,7 @@ class Store:
         self.bytes = 0
         """Of all that is kept."""
         # The last used is the last. To go through an OrderedDict takes the hash of each key, which is slow to make.
-        self._works: dict[Hashable, Work] = {}
+        self._works: dict[Hashable, Entry] = {}
         self._ended: deque[str] = deque(maxlen=1000)
         """Sessions whose scripts may still run: they use nothing any more."""
         self._lock = threading.Lock()
@@ -105,7 +105,7 @@ class Store:
                 work = self._works.get(key)
                 mine = work is None
                 if work is None:
-                    work = self._works[key] = Work(owned(key), stays)
+                    work = self._works[key] = Entry(file_digests(key), stays)
                 self._use(key, work, session)
             if mine:
                 return self._do(key, work, compute, session, most)
@@ -115,9 +115,9 @@ class Store:
             if work.value is not None:
                 return work.value
 
-    def forget(self, own: str) -> None:
+    def forget(self, digest: str) -> None:
         """Let go of all results that were made of a person's file."""
-        self._drop(lambda work: own in work.owns)
+        self._drop(lambda work: digest in work.digests)
 
     def leave(self, session: str, ends: bool = True) -> None:
         """A session has ended, or only lost its connection: what only it used is let go where it is large, or made of a
@@ -131,7 +131,7 @@ class Store:
             left = {id(work) for work in self._works.values() if session in work.users}
             for work in self._works.values():
                 work.users.discard(session)
-        self._drop(lambda work: abandoned(work) and (id(work) in left or bool(work.owns)))
+        self._drop(lambda work: abandoned(work) and (id(work) in left or bool(work.digests)))
 
     def has_ended(self, session: str) -> bool:
         return session in self._ended
@@ -141,12 +141,12 @@ class Store:
         self._ended.clear()
         self._drop(lambda work: goes(work.value))
 
-    def _use(self, key: Hashable, work: Work, session: str) -> None:
+    def _use(self, key: Hashable, work: Entry, session: str) -> None:
         self._works[key] = self._works.pop(key)
         if session and session not in self._ended:
             work.users.add(session)
 
-    def _drop(self, goes: Callable[[Work], bool]) -> None:
+    def _drop(self, goes: Callable[[Entry], bool]) -> None:
         with self._lock:
             gone = [key for key, work in self._works.items() if work.value is not None and goes(work)]
             works = [self._remove(key) for key in gone]
@@ -154,12 +154,12 @@ class Store:
             del works
             tidy()
 
-    def _remove(self, key: Hashable) -> Work:
+    def _remove(self, key: Hashable) -> Entry:
         work = self._works.pop(key)
         self.bytes -= work.bytes
         return work
 
-    def _do(self, key: Hashable, work: Work, compute: Callable[[Progress], Value], session: str, most: float) -> Value:
+    def _do(self, key: Hashable, work: Entry, compute: Callable[[Progress], Value], session: str, most: float) -> Value:
         def tell(share: float) -> None:
             work.share = share
 
@@ -168,7 +168,7 @@ class Store:
             value = frozen(compute(tell))
             if value is None:
                 raise ValueError(f"there is no result for {key}")
-            size = weight(value, key)
+            size = memory_bytes(value, key)
             return value
         finally:
             with self._lock:
@@ -193,10 +193,10 @@ class Store:
                 self._remove(key)
 
 
-def abandoned(work: Work) -> bool:
+def abandoned(work: Entry) -> bool:
     """Whether a result goes since nobody who used it is left."""
-    return not work.users and (work.bytes > SMALL_BYTES or bool(work.owns))
+    return not work.users and (work.bytes > SMALL_BYTES or bool(work.digests))
 
 
-RESULTS = Store(budget("RESNET_EXPLORER_RESULTS_MIB", 1024))
+RESULTS = Store(byte_budget("RESNET_EXPLORER_RESULTS_MIB", 1024))
 """What this server has computed."""

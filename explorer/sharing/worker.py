@@ -51,7 +51,7 @@ class WorkerProcess:
             EndedError: where the process has ended, or cannot be started.
             Exception: whatever the iterator raises.
         """
-        with self.kept() as number:
+        with self.keep_running() as number:
             question: Any = (number, function, arguments)
             try:
                 while True:
@@ -66,7 +66,7 @@ class WorkerProcess:
                 self._dropped.append(number)
 
     @contextmanager
-    def kept(self) -> Iterator[int]:
+    def keep_running(self) -> Iterator[int]:
         """The process, once started, stays as long as somebody is in here: the next iterator need not wait for a new one.
 
         Gives a number for who is.
@@ -114,13 +114,13 @@ class WorkerProcess:
             )
         except OSError as error:
             raise EndedError(f"no process can be started now ({error.strerror})") from error
-        self._end = weakref.finalize(self, ended, self._child)
+        self._end = weakref.finalize(self, end_process, self._child)
 
 
 ROOT = Path(__file__).parents[2]
 
 
-def ended(child: subprocess.Popen[bytes]) -> None:
+def end_process(child: subprocess.Popen[bytes]) -> None:
     """End a process, whatever it is at, and close the pipes to it."""
     child.kill()
     with suppress(OSError), child:

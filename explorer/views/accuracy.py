@@ -14,18 +14,18 @@ from ..analysis.trace import Trace
 from ..figures.accuracy import accuracy_figure, cost
 from ..units import amount, mebibytes
 from . import session
-from .cached import shared, traced
+from .cached import cached_trace, shared
 
 
 @shared("Tracing the published networks …")
-def costs(measure: str) -> tuple[tuple[Result, int], ...]:
+def cached_costs(measure: str) -> tuple[tuple[Result, int], ...]:
     """Every published result with the cost of its network at the size it was measured at, by our own trace."""
-    return tuple((result, cost(traced(result.config, (result.size,) * 2), measure)) for result in published())
+    return tuple((result, cost(cached_trace(result.config, (result.size,) * 2), measure)) for result in published())
 
 
 def chart(trace: Trace, measure: str) -> None:
     """The scatter; a click on a point opens its network."""
-    points = costs(measure)
+    points = cached_costs(measure)
     key = f"accuracy {measure}"
 
     def open_network() -> None:
@@ -44,7 +44,7 @@ def chart(trace: Trace, measure: str) -> None:
     )
 
 
-def words(trace: Trace) -> None:
+def findings(trace: Trace) -> None:
     """What the recipe does, what depth does, and what is published for the current network."""
     results = published()
     fifty = sorted(result.top1 for result in results if result.network == "resnet50")

@@ -43,7 +43,7 @@ def session() -> str:
 def shared(
     words: str = "", stays: bool = False, most: float = math.inf
 ) -> Callable[[Callable[Given, Value]], Callable[Given, Value]]:
-    """Keep the results of a function of its arguments and nothing else, frozen, for everybody.
+    """Keep the results of a function of its arguments and nothing else, frozen, for everybody; its name begins `cached_`.
 
     Arguments are given by place. They tell results from each other, so they are small and hashable; those whose names
     begin with _ follow from the others and tell nothing. Who asks for what somebody is computing waits for it; `words`
@@ -60,7 +60,7 @@ def shared(
             key, user = (function, *compress(args, telling)), session()
             if (found := RESULTS.get(key, user)) is not None:
                 return found
-            PAGES.breathe()
+            PAGES.yield_place()
             with st.spinner(words) if words and user else nullcontext():
                 return RESULTS.compute(
                     key, lambda _: function(*args, **kwargs), lambda _: give_way(user), user, stays, most
@@ -80,28 +80,28 @@ def give_way(user: str) -> None:
 turns.user, turns.waiting = session, lambda: give_way(session())
 
 
-def stay() -> None:
+def end_if_session_ended() -> None:
     """End this script's run where its session has ended; another run that was asked for can wait."""
     if RESULTS.has_ended(session()):
         raise StopException
 
 
-confined.waiting = stay
+confined.waiting = end_if_session_ended
 
 
 @shared()
-def traced(config: ResNetConfig, image_size: tuple[int, int]) -> Trace:
+def cached_trace(config: ResNetConfig, image_size: tuple[int, int]) -> Trace:
     return trace(config, image_size)
 
 
 @shared()
-def places() -> tuple[Device, ...]:
+def cached_devices() -> tuple[Device, ...]:
     return tuple(devices())
 
 
 def form() -> Device:
     """Where and in which precision and layout this session predicts; the best device in fp32 until it chooses."""
-    return held().form or places()[0]
+    return held().form or cached_devices()[0]
 
 
 def device() -> Device:
@@ -147,15 +147,15 @@ def model(weights: Weights, form: Device) -> ResNet:
         OutOfMemoryError: where the device has no memory for them.
         TooLargeError: where random ones take more work than one image may.
     """
-    return _model(weights.source, form, weights)
+    return _cached_model(weights.source, form, weights)
 
 
 @shared("Preparing the network …", stays=True)
-def _model(source: Hashable, form: Device, _weights: Weights) -> ResNet:
+def _cached_model(source: Hashable, form: Device, _weights: Weights) -> ResNet:
     if _weights.key == "random":  # the noise that calibrates them may be larger than the image that was asked about
         side = noise_side(_weights.config)
-        check_runnable(traced(_weights.config, (side, side)))
-    bytes_ = 4 * traced(_weights.config, _weights.data.preprocessing.size).params
+        check_runnable(cached_trace(_weights.config, (side, side)))
+    bytes_ = 4 * cached_trace(_weights.config, _weights.data.preprocessing.size).params
     with PAGES.aside(), BUILDING.place(size=bytes_, waiting=turns.waiting):
         network = load(_weights, state_dict=checkpoint.uploaded_tensors(_weights)).requires_grad_(False)
     return ONE_AT_A_TIME.run(lambda: form.network(network))
@@ -164,32 +164,32 @@ def _model(source: Hashable, form: Device, _weights: Weights) -> ResNet:
 # -- what takes long ----------------------------------------------------------------------
 
 
-def at_hand(key: Hashable) -> Any:
-    """The result of `computed` where it is kept, else None."""
+def kept_result(key: Hashable) -> Any:
+    """The result of `cached_result` where it is kept, else None."""
     return RESULTS.get(key, session())
 
 
-def wanted(label: str, *keys: Hashable, at_once: bool = False) -> bool:
-    """Whether to go on to `computed` results: where all are at hand, where they come `at_once` and nobody stopped them, or
+def may_compute(label: str, *keys: Hashable, at_once: bool = False) -> bool:
+    """Whether to go on to `cached_result` results: where all are at hand, where they come `at_once` and nobody stopped them, or
     in the run that a click on the button called `label` starts, which is then not drawn.
     """
-    if all(at_hand(key) is not None for key in keys):
+    if all(kept_result(key) is not None for key in keys):
         return True
-    names = frozenset(map(short, keys))
-    if held().asked == names:
-        hold(asked=frozenset())
+    names = frozenset(map(short_key, keys))
+    if held().requested == names:
+        hold(requested=frozenset())
         return True
     if at_once and not names & held().stopped:
         return True
 
     def ask() -> None:
-        hold(asked=names, stopped=held().stopped - names)
+        hold(requested=names, stopped=held().stopped - names)
 
     st.button(label, icon=":material/play_arrow:", key=f"compute {min(names)}", on_click=ask)
     return False
 
 
-def computed(key: Hashable, words: str, compute: Callable[[Progress], Value]) -> Value:
+def cached_result(key: Hashable, words: str, compute: Callable[[Progress], Value]) -> Value:
     """A result that takes long, kept for everybody: `compute` gets a function that moves a progress bar, 0 to 1.
 
     The key holds everything that the result depends on. Who asks for what somebody is computing sees that bar move,
@@ -199,7 +199,7 @@ def computed(key: Hashable, words: str, compute: Callable[[Progress], Value]) ->
     Raises:
         StoppedError: where it was stopped and is not asked for again.
     """
-    if (found := at_hand(key)) is not None:
+    if (found := kept_result(key)) is not None:
         return found
     with stoppable(key, words) as bar:
 
@@ -223,7 +223,7 @@ def stoppable(key: Hashable, words: str) -> Iterator[DeltaGenerator]:
     Raises:
         StoppedError: where it was stopped and is not asked for again; a button to ask takes its place.
     """
-    if not wanted("Compute it", key, at_once=True):
+    if not may_compute("Compute it", key, at_once=True):
         raise StoppedError
     place = st.empty()
     with place.container(horizontal=True, vertical_alignment="center"):
@@ -241,7 +241,7 @@ def stop_button(key: Hashable) -> None:
     A click inside a fragment waits for the run that goes on, one outside of it ends that run: so the button is drawn as
     no part of the fragment.
     """
-    name = short(key)
+    name = short_key(key)
     with ThreadState.scoped(fragment_id=None) if session() else nullcontext():
         st.button(
             "Stop",
@@ -252,6 +252,6 @@ def stop_button(key: Hashable) -> None:
         )
 
 
-def short(key: Hashable) -> str:
+def short_key(key: Hashable) -> str:
     """A name for a result in this session."""
     return hashlib.blake2b(repr(key).encode(), digest_size=8).hexdigest()

@@ -17,7 +17,7 @@ BADGES = {
     WHEN: "orange-badge[:material/rule: Holds when]",
     FAILS: "red-badge[:material/close: Does not hold]",
 }
-WAYS = {LINE: ":material/code:", PICTURE: ":material/visibility:", EXPERIMENT: ":material/science:"}
+LINK_ICONS = {LINE: ":material/code:", PICTURE: ":material/visibility:", EXPERIMENT: ":material/science:"}
 GRID = (
     "display:grid;grid-template-columns:repeat(auto-fill,minmax(min(13.5rem,42%),1fr));gap:0.6rem 1.5rem;"
     "margin:0 !important;padding:0"
@@ -25,7 +25,7 @@ GRID = (
 
 
 @shared("Computing …")
-def found(key: str) -> Finding:
+def cached_finding(key: str) -> Finding:
     return next(claim for claim in CLAIMS if claim.key == key).check()
 
 
@@ -51,18 +51,18 @@ def card(number: int, claim: Claim) -> Finding | None:
         st.markdown(f"**{number}. {claim.statement}**")
         finding = None
         try:
-            finding = found(claim.key)
-            evidence(finding)
+            finding = cached_finding(claim.key)
+            evidence_list(finding)
         except ExplainedError as error:
             st.error(session.escape_markdown(str(error)), icon=":material/error:")
         with st.container(horizontal=True, gap="small"):
             for link in claim.links:
                 query = link.view.to_query()
-                st.page_link(link.page.file, label=link.label, icon=WAYS[link.kind], query_params=query)
+                st.page_link(link.page.file, label=link.label, icon=LINK_ICONS[link.kind], query_params=query)
     return finding
 
 
-def evidence(finding: Finding) -> None:
+def evidence_list(finding: Finding) -> None:
     """The verdict, the numbers, and what they say."""
     st.markdown(f":{BADGES[finding.verdict]} {finding.condition}".strip())
     items = "".join(

@@ -15,16 +15,16 @@ from resnet.config import stage_and_index
 from resnet.options import Settings, option
 from resnet.sizes import least_side
 
-from ..analysis.compare import Comparison, activations, common_size, remarks
+from ..analysis.compare import Comparison, activation_bytes, common_size, remarks
 from ..analysis.layers import Layer, shape_text
 from ..analysis.trace import Trace
 from ..drawing import compare
 from ..figures.compare import COMPARED, bill_figure, stages_figure
-from ..lessons.comparisons import READY
+from ..lessons.comparisons import READY_COMPARISONS
 from ..link import MAX_OTHERS, natural_size, parse_network, size_text
 from ..units import amount, mebibytes, ratio, signed
 from . import session, settings
-from .cached import shared, traced
+from .cached import cached_trace, shared
 from .components import picture
 from .headline import summary
 
@@ -32,7 +32,7 @@ from .headline import summary
 
 
 @dataclass(frozen=True)
-class Shown(Settings):
+class DetailSettings(Settings):
     """What is shown in detail.
 
     Raises:
@@ -60,36 +60,36 @@ class Shown(Settings):
         return "_".join(filter(None, parts))
 
 
-def parse_shown(text: str, networks: int) -> Shown:
+def parse_detail(text: str, networks: int) -> DetailSettings:
     """The exact inverse of `Shown.to_text`, for a comparison of so many networks.
 
     Raises:
         ConfigError: for another text, or a pair that is not there.
     """
-    shown = Shown.from_text(text)
-    if shown.pair >= networks:
+    detail = DetailSettings.from_text(text)
+    if detail.pair >= networks:
         raise ConfigError("shown", text, f"a network from 1 to {networks - 1}")
-    return shown
+    return detail
 
 
-def asked(networks: int) -> Shown:
+def link_detail(networks: int) -> DetailSettings:
     """What the link asks for; the usual, and a sentence, where that is not there."""
     try:
-        return parse_shown(session.view().shown, networks)
+        return parse_detail(session.view().shown, networks)
     except ConfigError as error:
         words = f"{error} The usual is shown instead."
         st.warning(session.escape_markdown(words), icon=":material/error:")
-        return Shown()
+        return DetailSettings()
 
 
-def change(shown: Shown, **changes: Any) -> None:
-    settings.choose(replace(shown, **changes))
+def change(detail: DetailSettings, **changes: Any) -> None:
+    settings.choose(replace(detail, **changes))
 
 
-def set_beside(others: Sequence[ResNetConfig]) -> None:
+def set_others(others: Sequence[ResNetConfig]) -> None:
     """Other networks beside the first; the usual pair of them is shown."""
-    shown = settings.chosen(Shown)
-    session.choose(others=tuple(others), shown=replace(shown, pair=Shown.pair).to_text())
+    detail = settings.chosen(DetailSettings)
+    session.choose(others=tuple(others), shown=replace(detail, pair=DetailSettings.pair).to_text())
 
 
 # -- which networks -----------------------------------------------------------------------
@@ -101,23 +101,23 @@ def configs() -> tuple[ResNetConfig, ...]:
     return (view.config, *view.others)
 
 
-def show(chosen: Sequence[ResNetConfig], image_size: tuple[int, int]) -> None:
+def compare_networks(chosen: Sequence[ResNetConfig], image_size: tuple[int, int]) -> None:
     """Compare these, the first of them being the current network."""
     first, *others = chosen
     size = common_size((first,), image_size)
     weights = session.view().weights if first == session.view().config else ""
-    set_beside(others)
+    set_others(others)
     session.show(replace(session.view(), config=first, image_size=size, weights=weights))
 
 
-def ready() -> None:
+def ready_comparisons() -> None:
     """One button for each comparison that is prepared; the open one says what to look at."""
-    names = {one.configs: one.name for one in READY}
+    names = {one.configs: one.name for one in READY_COMPARISONS}
 
     def chosen() -> None:
-        one = next((one for one in READY if one.name == st.session_state["ready"]), None)
+        one = next((one for one in READY_COMPARISONS if one.name == st.session_state["ready"]), None)
         if one:
-            show(one.configs, natural_size(one.configs[0]))
+            compare_networks(one.configs, natural_size(one.configs[0]))
 
     session.set_widget("ready", names.get(configs()))
     st.pills("Ready comparisons", list(names.values()), key="ready", on_change=chosen)
@@ -125,7 +125,7 @@ def ready() -> None:
 
 def remark(traces: Sequence[Trace]) -> None:
     """What to look at, where this is a prepared comparison."""
-    words = {one.configs: one.words for one in READY}.get(tuple(trace.config for trace in traces))
+    words = {one.configs: one.words for one in READY_COMPARISONS}.get(tuple(trace.config for trace in traces))
     if words:
         with st.container(border=True, key="remark"):
             st.markdown(words(traces))
@@ -146,12 +146,12 @@ def networks(names: Sequence[str]) -> None:
                     st.button(
                         "Make it the first",
                         key=f"first {number}",
-                        on_click=show,
+                        on_click=compare_networks,
                         args=(swapped, view.image_size),
                         type="tertiary",
                         help="The others are compared with the first, which the sidebar changes.",
                     )
-                    st.button("Remove", key=f"remove {number}", on_click=set_beside, args=(left,), type="tertiary")
+                    st.button("Remove", key=f"remove {number}", on_click=set_others, args=(left,), type="tertiary")
     if len(chosen) == 1:
         columns[1].container(border=True, height="stretch").markdown(
             "Nothing is beside it yet: choose a ready comparison above, or add a network below."
@@ -208,7 +208,7 @@ def traces() -> list[Trace]:
             f"All are compared at {size_text(size)} pixels instead of {size_text(view.image_size)}: "
             f"below {max(least_side(config) for config in chosen)} a map is too small for an operation of one of them."
         )
-    return [traced(config, size) for config in chosen]
+    return [cached_trace(config, size) for config in chosen]
 
 
 # -- headline figures ---------------------------------------------------------------------
@@ -217,7 +217,7 @@ FIGURES: tuple[tuple[str, Callable[[Trace], int], Callable[[float], str], str], 
     ("Depth", lambda trace: trace.config.depth, lambda value: f"{value:,}", "Weighted layers from input to output"),
     ("Parameters", lambda trace: trace.params, amount, "Trainable numbers"),
     ("MACs", lambda trace: trace.macs, amount, "Multiply-adds for one image; FLOPs = 2 × MACs"),
-    ("Activations", activations, mebibytes, "All layers' outputs for one image in fp32"),
+    ("Activations", activation_bytes, mebibytes, "All layers' outputs for one image in fp32"),
     (
         "Peak activations",
         lambda trace: trace.inference_memory.bytes,
@@ -241,7 +241,7 @@ def figures(traces: Sequence[Trace], names: Sequence[str]) -> None:
         values = [count(trace) for trace in traces]
         cells = [f'<td title="{values[0]:,}"><b>{form(values[0])}</b></td>']
         for value in values[1:]:
-            change = minus(signed(value - values[0], form))
+            change = with_minus_signs(signed(value - values[0], form))
             cells.append(
                 f'<td title="{value:,}"><b>{form(value)}</b><span>{change} · {ratio(value, values[0])}</span></td>'
             )
@@ -252,7 +252,7 @@ def figures(traces: Sequence[Trace], names: Sequence[str]) -> None:
             st.caption(session.escape_markdown(words))
 
 
-def minus(text: str | None) -> str:
+def with_minus_signs(text: str | None) -> str:
     return (text or "").replace("-", "−")
 
 
@@ -287,8 +287,8 @@ def drawings(traces: Sequence[Trace], names: Sequence[str]) -> None:
         st.markdown("**Aligned by stage and block**")
         picture(compare.overview(traces, names, part, unfolded), "aligned drawing", choose)
         st.caption(
-            f"≠ marks what differs from {session.escape_markdown(names[0])}; what is equal is pale, what is missing dashed. "
-            "What a layer sees is not marked here: the layer table has it."
+            f"≠ marks a part that differs from {session.escape_markdown(names[0])}. Equal parts are pale, missing ones dashed. "
+            "Receptive fields are not compared here: the layer table has them."
         )
         if unfolded & {group for trace in traces for group in trace.groups}:
             st.button("Fold stages", on_click=lambda: session.hold(unfolded=frozenset()), type="tertiary")
@@ -302,17 +302,17 @@ def drawings(traces: Sequence[Trace], names: Sequence[str]) -> None:
 
 
 @shared("Comparing …")
-def compared(a: ResNetConfig, b: ResNetConfig, image_size: tuple[int, int]) -> Comparison:
+def cached_comparison(a: ResNetConfig, b: ResNetConfig, image_size: tuple[int, int]) -> Comparison:
     """The comparison with its rows and its bill made."""
-    found = Comparison(traced(a, image_size), traced(b, image_size))
-    assert found.rows is not None
-    assert found.bill is not None
-    return found
+    comparison = Comparison(cached_trace(a, image_size), cached_trace(b, image_size))
+    assert comparison.rows is not None
+    assert comparison.bill is not None
+    return comparison
 
 
-def choose_pair(traces: Sequence[Trace], names: Sequence[str], shown: Shown) -> tuple[Comparison, list[str]]:
+def choose_pair(traces: Sequence[Trace], names: Sequence[str], detail: DetailSettings) -> tuple[Comparison, list[str]]:
     """The first network and one of the others, where there are several to choose from."""
-    number = shown.pair
+    number = detail.pair
     if len(traces) > 2:
         session.set_widget("pair", number)
         st.segmented_control(
@@ -321,26 +321,26 @@ def choose_pair(traces: Sequence[Trace], names: Sequence[str], shown: Shown) -> 
             key="pair",
             required=True,
             format_func=names.__getitem__,
-            on_change=lambda: change(shown, pair=st.session_state["pair"]),
+            on_change=lambda: change(detail, pair=st.session_state["pair"]),
         )
-    found = compared(traces[0].config, traces[number].config, traces[0].image_size)
+    found = cached_comparison(traces[0].config, traces[number].config, traces[0].image_size)
     return found, [names[0], names[number]]
 
 
-def bill(found: Comparison, names: Sequence[str]) -> None:
+def bill(comparison: Comparison, names: Sequence[str]) -> None:
     """The whole difference shared out to the options, applied one at a time."""
     first, second = map(session.escape_markdown, names)
     st.markdown(f"**What makes the difference: from {first} to {second}**")
-    if not found.bill:
+    if not comparison.bill:
         st.caption("The two are the same network.")
         return
     forms = (amount, amount, mebibytes, lambda value: f"{value:,} px")
-    rows = [(charge.words, charge[3:]) for charge in found.bill]
-    rows.append(("Total", (found.params, found.macs, found.memory, found.field)))
+    rows = [(charge.words, charge[3:]) for charge in comparison.bill]
+    rows.append(("Total", (comparison.params, comparison.macs, comparison.memory, comparison.field)))
     lines = []
     for words, values in rows:
         cells = "".join(
-            f'<td title="{minus(f"{value:+,}")}">{minus(signed(value, form))}</td>'
+            f'<td title="{with_minus_signs(f"{value:+,}")}">{with_minus_signs(signed(value, form))}</td>'
             for value, form in zip(values, forms, strict=True)
         )
         kind = ' class="total"' if words == "Total" else ""
@@ -349,34 +349,34 @@ def bill(found: Comparison, names: Sequence[str]) -> None:
     table = f'<table class="ledger"><tr><th>Changed option</th>{head}</tr>{"".join(lines)}</table>'
     with st.container(key="bill"):
         st.html(f'<div class="wide">{table}</div>')
-    order = ", then ".join(charge.title for charge in found.bill)
+    order = ", then ".join(charge.title for charge in comparison.bill)
     st.caption(
         f"Applied in this order: {order}. Each line is the difference to the network before it, so the lines sum to the "
         "total exactly; another order may share it out differently. The order is the sidebar's, and an option that cannot "
         "be applied yet waits."
     )
-    if len(found.bill) > 1:
+    if len(comparison.bill) > 1:
         left, right = st.columns(2)
-        left.plotly_chart(bill_figure(found.bill, found.params, "params", "parameters"), key="bill params")
-        right.plotly_chart(bill_figure(found.bill, found.macs, "macs", "MACs"), key="bill macs")
+        left.plotly_chart(bill_figure(comparison.bill, comparison.params, "params", "parameters"), key="bill params")
+        right.plotly_chart(bill_figure(comparison.bill, comparison.macs, "macs", "MACs"), key="bill macs")
 
 
-def layers(found: Comparison, names: Sequence[str], shown: Shown) -> None:
+def layers(comparison: Comparison, names: Sequence[str], detail: DetailSettings) -> None:
     """The aligned layers of two networks with their differences."""
-    differing = Shown.options()["differing"]
-    settings.widget(differing, "only differing", shown.differing, lambda value: change(shown, differing=value))
-    rows = [row for row in found.rows if row.differs or not shown.differing]
-    differ = sum(row.differs for row in found.rows)
-    itself = sum(row.changed for row in found.rows)
+    differing = DetailSettings.options()["differing"]
+    settings.widget(differing, "only differing", detail.differing, lambda value: change(detail, differing=value))
+    rows = [row for row in comparison.rows if row.differs or not detail.differing]
+    differ = sum(row.differs for row in comparison.rows)
+    itself = sum(row.changed for row in comparison.rows)
     st.caption(
-        f"{differ} of {len(found.rows)} layers differ: {itself} by themselves, {differ - itself} only in what they see. "
-        f"The rows sum to {minus(f'{found.params:+,}')} parameters and {minus(f'{found.macs:+,}')} MACs."
+        f"{differ} of {len(comparison.rows)} layers differ: {itself} in the layer itself, {differ - itself} only in the receptive field. "
+        f"The rows sum to {with_minus_signs(f'{comparison.params:+,}')} parameters and {with_minus_signs(f'{comparison.macs:+,}')} MACs."
     )
     a, b = names
     table = {
         "Layer": [row.name for row in rows],
-        a: [doing(row.a) for row in rows],
-        b: [doing(row.b) for row in rows],
+        a: [layer_text(row.a) for row in rows],
+        b: [layer_text(row.b) for row in rows],
         "Δ parameters": [row.params for row in rows],
         "Δ MACs": [row.macs for row in rows],
         "Δ memory": [row.memory for row in rows],
@@ -398,19 +398,19 @@ def layers(found: Comparison, names: Sequence[str], shown: Shown) -> None:
     )
 
 
-def doing(layer: Layer | None) -> str | None:
+def layer_text(layer: Layer | None) -> str | None:
     """3×3 convolution → 64×56×56."""
     return f"{layer.label} → {shape_text(layer.out_shape)}" if layer else None
 
 
-def by_stage(traces: Sequence[Trace], names: Sequence[str], shown: Shown) -> None:
+def by_stage(traces: Sequence[Trace], names: Sequence[str], detail: DetailSettings) -> None:
     """A measure of every network stage by stage."""
-    session.set_widget("compared by", shown.measure)
+    session.set_widget("compared by", detail.measure)
     st.segmented_control(
-        Shown.options()["measure"].label,
+        DetailSettings.options()["measure"].label,
         list(COMPARED),
         key="compared by",
         required=True,
-        on_change=lambda: change(shown, measure=st.session_state["compared by"]),
+        on_change=lambda: change(detail, measure=st.session_state["compared by"]),
     )
-    st.plotly_chart(stages_figure(traces, names, shown.measure), key="stages chart")
+    st.plotly_chart(stages_figure(traces, names, detail.measure), key="stages chart")

@@ -77,21 +77,21 @@ def picture(drawing: Drawing, key: str, on_choose: Callable[[str], None]) -> Non
 COLUMNS = 8
 
 
-class Contacts(NamedTuple):
+class ContactSheet(NamedTuple):
     """Pictures of one size on one sheet, which is an address; `aspect` is the CSS ratio of one picture."""
 
     sheet: str
     aspect: str
 
 
-def contacts(pictures: Sequence[np.ndarray]) -> Contacts:
+def contact_sheet(pictures: Sequence[np.ndarray]) -> ContactSheet:
     """Pictures H×W×3 of one size, for `tiles`."""
     height, width = pictures[0].shape[:2]
-    return Contacts(data_url(sheet(pictures, COLUMNS)), f"{width} / {height}")
+    return ContactSheet(data_url(sheet(pictures, COLUMNS)), f"{width} / {height}")
 
 
 def tiles(
-    pictures: Contacts, labels: Mapping[str, str], selected: str, key: str, on_choose: Callable[[str], None]
+    pictures: ContactSheet, labels: Mapping[str, str], selected: str, key: str, on_choose: Callable[[str], None]
 ) -> None:
     """Pictures as a grid of buttons, one for each of `labels` (identifier: caption).
 
@@ -113,7 +113,7 @@ def tiles(
     _tiles(key=key, data=data, on_chosen_change=chosen)
 
 
-Place = tuple[float, float, float, float]
+Rectangle = tuple[float, float, float, float]
 """Left, top, width and height on a grid of pixels, pixel p reaching from p to p + 1."""
 
 
@@ -122,7 +122,7 @@ class Sheet(NamedTuple):
 
     name: str
     picture: Image.Image
-    place: Place
+    place: Rectangle
     opacity: float = 1.0
 
 
@@ -130,12 +130,12 @@ class Outline(NamedTuple):
     """A frame on a grid of pixels."""
 
     name: str
-    place: Place
+    place: Rectangle
     dashed: bool = False
 
 
 def pixels(
-    view: Place,
+    view: Rectangle,
     sheets: Sequence[Sheet],
     outlines: Sequence[Outline],
     at: tuple[int, int],

@@ -14,7 +14,7 @@ from ..analysis.trace import Trace
 from ..link import size_text
 from ..units import amount, mebibytes, signed
 from . import session
-from .cached import traced
+from .cached import cached_trace
 
 
 def heading(trace: Trace) -> None:
@@ -64,10 +64,10 @@ def summary(config: ResNetConfig) -> str:
 
 def figures(trace: Trace) -> None:
     """Parameters, MACs, peak memory and receptive field, each with its difference to another network."""
-    other_config = session.compared()
+    other_config = session.compared_config()
     other = None
     if other_config is not None and other_config != trace.config:
-        other = traced(other_config, common_size((other_config,), trace.image_size))
+        other = cached_trace(other_config, common_size((other_config,), trace.image_size))
     name = f"than {title(other.config)}" if other else None
     if other and other.image_size != trace.image_size:
         name = f"{name} at {size_text(other.image_size)}, its least"
@@ -88,9 +88,9 @@ def figures(trace: Trace) -> None:
             memory.bytes,
             other.inference_memory.bytes if other else None,
             mebibytes,
-            f"The most that a forward pass of one image in fp32 holds at once as this network runs in PyTorch, first reached at "
-            f"{memory.layer.name}: outputs, and inputs until the block that reads them is through. Letting go of each output "
-            f"after its last reader would hold {mebibytes(trace.least_memory.bytes)}. Training keeps {mebibytes(trace.training_memory)} an image for the backward pass.",
+            f"The most activation memory that a forward pass of one image in fp32 holds at once in PyTorch, first reached at "
+            f"{memory.layer.name}; a block's input stays until the block returns. Freeing each output after its last use would hold "
+            f"{mebibytes(trace.least_memory.bytes)}. Training keeps {mebibytes(trace.training_memory)} an image for the backward pass.",
         ),
         (
             "Receptive field",

@@ -21,19 +21,19 @@ from ..experiments.kernels import (
     LAB,
     MATRICES,
     OUTPUTS,
-    Comparison,
     Lab,
-    at_pixel,
+    StackComparison,
     block_config,
     block_name,
-    compare,
-    on_image,
+    compare_stacks,
+    convolved_image,
+    convolved_pixel,
 )
 from ..figures.kernels import block_figure, stack_figure
 from ..inference.samples import samples
 from ..units import amount, signed
 from . import session, settings
-from .cached import shared, traced
+from .cached import cached_trace, shared
 from .components import picture
 from .inference.images import credit
 
@@ -53,7 +53,7 @@ def problem() -> None:
     settings.problem(Lab)
 
 
-def put(**changes: Any) -> None:
+def change_lab(**changes: Any) -> None:
     settings.change(Lab, UNCHANGED, **changes)
 
 
@@ -65,13 +65,13 @@ def setting(name: str) -> None:
 
 
 @shared()
-def compared(settings: Lab) -> Comparison:
-    return compare(settings)
+def cached_comparison(settings: Lab) -> StackComparison:
+    return compare_stacks(settings)
 
 
 def kernel_stacks() -> None:
     """A stack of small kernels against one large one."""
-    now = compared(lab())
+    now = cached_comparison(lab())
     figures(now)
     left, right = st.columns([9, 4])
     with right, st.container(border=True, key="stack settings"):
@@ -128,9 +128,9 @@ def kernels_only(settings: Lab) -> Lab:
     return replace(settings, width=256, entry=Lab.entry, weights=Lab.weights, pixel=Lab.pixel)
 
 
-def figures(now: Comparison) -> None:
+def figures(comparison: StackComparison) -> None:
     """The stack's four figures, each with its difference to the single kernel."""
-    small, large = now.stack, now.single
+    small, large = comparison.stack, comparison.single
     rows: tuple[tuple[str, int, int, Callable[[float], str], Literal["normal", "inverse", "off"]], ...] = (
         ("Field", small.field.size, large.field.size, lambda value: f"{value:,.0f} px", "off"),
         ("Weights", small.params, large.params, exact, "inverse"),
@@ -158,16 +158,18 @@ def exact(number: float) -> str:
     return f"{number:,.0f}" if number < 1e7 else amount(number)
 
 
-def even_words(now: Comparison, measure: str, name: str) -> str:
+def even_words(comparison: StackComparison, measure: str, name: str) -> str:
     """Where the stack's counts meet the single kernel's."""
-    width, unit = now.even[measure], "weights" if name == "Weights" else name
+    width, unit = comparison.break_even[measure], "weights" if name == "Weights" else name
     if width is None:
-        return f"Whatever the width between, the stack takes more {unit} than {now.single.name.lower()}."
-    return f"Break-even: with up to {width:,} channels between, the stack takes no more {unit} than {now.single.name.lower()}."
+        return f"Whatever the width between, the stack takes more {unit} than {comparison.single.name.lower()}."
+    return f"Break-even: with up to {width:,} channels between, the stack takes no more {unit} than {comparison.single.name.lower()}."
 
 
-def layer_frame(now: Comparison) -> pandas.DataFrame:
-    rows = [(kernels.name, layer) for kernels in (now.stack, now.single) for layer in kernels.convolutions]
+def layer_frame(comparison: StackComparison) -> pandas.DataFrame:
+    rows = [
+        (kernels.name, layer) for kernels in (comparison.stack, comparison.single) for layer in kernels.convolutions
+    ]
     return pandas.DataFrame(
         {
             "Of": [name for name, _ in rows],
@@ -182,7 +184,7 @@ def layer_frame(now: Comparison) -> pandas.DataFrame:
 
 
 def case_frame() -> pandas.DataFrame:
-    found = {name: compared(case) for name, case in CASES.items()}
+    found = {name: cached_comparison(case) for name, case in CASES.items()}
 
     def pairs(values: Iterable[tuple[Any, Any]]) -> list[str]:
         return [f"{a} against {b}" for a, b in values]
@@ -242,7 +244,7 @@ def one_block() -> None:
                 f"- Each weight is used once at each of {now.side}·{now.side} positions, so the MACs stand in the same ratio: {macs}."
             )
         else:
-            shortcut = {kind: weights_of(on_shortcut(layers[kind])) for kind in ("basic", "bottleneck")}
+            shortcut = {kind: weights_of(shortcut_layers(layers[kind])) for kind in ("basic", "bottleneck")}
             words += (
                 f"- Of these the shortcut has {shortcut['basic']:,}, or {shortcut['basic'] / totals['basic']:.0%}, in the basic block and "
                 f"{shortcut['bottleneck']:,}, or {shortcut['bottleneck'] / totals['bottleneck']:.0%}, in the bottleneck.\n"
@@ -258,10 +260,10 @@ def one_block() -> None:
 
 def block_layers(kind: str, width: int, side: int, entry: str) -> tuple[Layer, ...]:
     config = block_config(kind, width, entry)
-    return traced(config, (side, side)).blocks[block_name(config)]
+    return cached_trace(config, (side, side)).blocks[block_name(config)]
 
 
-def on_shortcut(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+def shortcut_layers(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
     return tuple(layer for layer in layers if layer.role.on_shortcut)
 
 
@@ -285,7 +287,7 @@ def sum_of(layers: tuple[Layer, ...]) -> str:
 
 def block_card(kind: str, words: str, config: ResNetConfig, side: int) -> None:
     """A block as a drawing with shapes on its edges, and its layers' formulas with their numbers."""
-    trace, block = traced(config, (side, side)), block_name(config)
+    trace, block = cached_trace(config, (side, side)), block_name(config)
     layers = trace.blocks[block]
     selected = session.held().inspected.get(kind, "")
     with st.container(border=True, key=f"{kind} block"):
@@ -322,17 +324,17 @@ def block_frame(layers: tuple[Layer, ...], selected: str) -> pandas.DataFrame:
 def pointwise_by_hand() -> None:
     """The matrix of a 1×1 convolution on the channels of one pixel, and on every pixel of an image."""
     now = lab()
-    result = at_pixel(now)
+    result = convolved_pixel(now)
     left, right = st.columns([5, 6])
     with left, st.container(border=True, key="matrix"):
         st.markdown("**The weights: a row for each output, a column for each input**")
         for row in range(OUTPUTS):
-            numbers("weights", f"out {row + 1}", range(row * INPUTS, (row + 1) * INPUTS))
+            number_row("weights", f"out {row + 1}", range(row * INPUTS, (row + 1) * INPUTS))
         st.markdown("**The pixel: its value in each input channel**")
-        numbers("pixel", "pixel", range(INPUTS))
+        number_row("pixel", "pixel", range(INPUTS))
         with st.container(horizontal=True):
             for name, weights in MATRICES.items():
-                st.button(name, on_click=put, kwargs={"weights": weights}, key=f"matrix {name}")
+                st.button(name, on_click=change_lab, kwargs={"weights": weights}, key=f"matrix {name}")
     with right, st.container(border=True, key="product"):
         st.markdown("**Matrix times channels, computed by `nn.Conv2d(3, 2, kernel_size=1)`**")
         rows = r" \\ ".join(" & ".join(map(str, row)) for row in now.matrix)
@@ -341,7 +343,7 @@ def pointwise_by_hand() -> None:
             rf"\begin{{pmatrix}} {rows} \end{{pmatrix}} \begin{{pmatrix}} {column} \end{{pmatrix}} = \begin{{pmatrix}} {answer} \end{{pmatrix}}"
         )
         for number, (row_weights, value) in enumerate(zip(now.matrix, result, strict=True), start=1):
-            st.markdown(f"Output {number}: {products(row_weights, now.pixel)} = **{written(value)}**")
+            st.markdown(f"Output {number}: {products(row_weights, now.pixel)} = **{with_minus_sign(value)}**")
         total = sum(now.pixel)
         copied = (
             "That is what this matrix does, since all its weights are 1."
@@ -349,17 +351,17 @@ def pointwise_by_hand() -> None:
             else "Only a matrix of ones does that."
         )
         st.caption(
-            f"Each output is a weighted sum of its own. Summing the channels and copying the sum would give {written(total)} "
-            f"and {written(total)}. {copied} No neighbouring pixel takes part: the kernel is one pixel wide, so {INPUTS}·{OUTPUTS} = "
+            f"Each output is a weighted sum of its own. Summing the channels and copying the sum would give {with_minus_sign(total)} "
+            f"and {with_minus_sign(total)}. {copied} No neighbouring pixel takes part: the kernel is one pixel wide, so {INPUTS}·{OUTPUTS} = "
             f"{INPUTS * OUTPUTS} weights serve the whole map. A 3×3 kernel would have {9 * INPUTS * OUTPUTS}. A bottleneck at "
             f"{now.width:,} channels starts with such a matrix of {now.width // 4:,} rows and {now.width:,} columns."
         )
     with st.container(border=True, key="everywhere"):
         st.markdown("**The same matrix at every pixel of an image**")
-        session.show_or_say(everywhere, now)
+        session.show_or_say(convolved_maps, now)
 
 
-def numbers(name: str, label: str, places: range) -> None:
+def number_row(name: str, label: str, places: range) -> None:
     """One row of whole numbers to change."""
     now = lab()
     low, high = int(LAB[name].low), int(LAB[name].high)
@@ -370,7 +372,7 @@ def numbers(name: str, label: str, places: range) -> None:
             def changed(place: int = place, key: str = key) -> None:
                 values = list(getattr(now, name))
                 values[place] = st.session_state[key]
-                put(**{name: tuple(values)})
+                change_lab(**{name: tuple(values)})
 
             session.set_widget(key, getattr(now, name)[place])
             st.number_input(
@@ -384,21 +386,21 @@ def products(row: tuple[int, ...], pixel: tuple[int, ...]) -> str:
     return f"{terms} = {' + '.join(bracketed(a * b) for a, b in zip(row, pixel, strict=True))}"
 
 
-def written(value: int) -> str:
+def with_minus_sign(value: int) -> str:
     return str(value).replace("-", "−")
 
 
 def bracketed(value: int) -> str:
-    return f"({written(value)})" if value < 0 else str(value)
+    return f"({with_minus_sign(value)})" if value < 0 else str(value)
 
 
-def everywhere(now: Lab) -> None:
+def convolved_maps(settings: Lab) -> None:
     """The three colours of a sample image, and the two maps that the convolution makes of them."""
     sample = next(s for s in samples() if s.name == "astronaut")
-    before, after = on_image(now, sample.image())
+    before, after = convolved_image(settings, sample.image())
     with st.container(horizontal=True, gap="small", key="maps"):
         for name, plane in zip(("red", "green", "blue"), before, strict=True):
             st.image(plane, f"input, {name}", width=150, clamp=True)
         for number, plane in enumerate(after, start=1):
-            st.image(rasters.signed(plane), f"output {number}, up to ±{abs(plane).max():.3g}", width=150)
+            st.image(rasters.diverging(plane), f"output {number}, up to ±{abs(plane).max():.3g}", width=150)
     st.caption(f"Inputs from 0 (black) to 1 (white); outputs blue below 0, white at 0, red above. {credit(sample)}")

@@ -11,12 +11,12 @@ from resnet.config import block_path
 
 from ..analysis.cost import macs_formula, params_formula
 from ..analysis.layers import Layer, Op, shape_text
-from ..analysis.parts import fixed
+from ..analysis.parts import fixed_blocks
 from ..analysis.trace import Trace
 from ..drawing import network
 from ..navigation import SOURCE
 from . import session
-from .cached import traced
+from .cached import cached_trace
 from .components import picture
 
 
@@ -50,7 +50,7 @@ def choose_part(trace: Trace, identifier: str) -> None:
 
 def flip(trace: Trace, block: str) -> None:
     """Switch a block off or on again."""
-    if reason := fixed(trace.config).get(block):
+    if reason := fixed_blocks(trace.config).get(block):
         st.toast(f"{block} cannot be switched off: {reason}.")
         return
     off = set(session.view().off) ^ {block}
@@ -63,7 +63,7 @@ def overview(trace: Trace, layer: Layer, thumbnails: Mapping[str, str] | None = 
     unfolded = session.held().unfolded
     with st.container(border=True, key="overview"):
         st.markdown("**The network, input to output**")
-        moving = network.Switches(off, fixed(trace.config)) if switches else None
+        moving = network.Switches(off, fixed_blocks(trace.config)) if switches else None
         drawing = network.overview(trace, layer.name, unfolded, thumbnails, moving)
         picture(drawing, "overview drawing", lambda identifier: choose_part(trace, identifier))
         kinds = "Height: feature-map size. Arc: shortcut, dashed where it projects. ⊕: addition."
@@ -136,7 +136,7 @@ def facts(trace: Trace, layer: Layer) -> list[tuple[str, str]]:
 def field_remark(trace: Trace) -> str:
     """How far the last stage sees, beside the same stages built of the other block."""
     twin = "bottleneck" if trace.config.block == "basic" else "basic"
-    other = traced(trace.config.with_(block=twin)[0], trace.image_size)
+    other = cached_trace(trace.config.with_(block=twin)[0], trace.image_size)
     return (
         f"A unit of the last stage sees {trace.field.size:,} px a side. The same stages of {twin} blocks would see "
         f"{other.field.size:,} px: a basic block has two 3×3 convolutions, a bottleneck one. "

@@ -25,12 +25,12 @@ from resnet.sizes import least_side
 
 from ..analysis.compare import common_size
 from ..analysis.layers import Layer
-from ..analysis.parts import switchable
+from ..analysis.parts import switchable_blocks
 from ..inference.device import Device
 from ..inference.turns import PassError
 from ..link import View, size_text, tolerant
 from ..sharing.store import StoppedError
-from .uploads import Brought, Checkpoint
+from .uploads import SourceUploads, UploadedCheckpoint
 
 if TYPE_CHECKING:
     from streamlit.navigation.page import StreamlitPage
@@ -40,13 +40,13 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
-class Held:
+class SessionState:
     """What a session holds and its link does not; what widgets say is Streamlit's to hold."""
 
     query: Mapping[str, str] | None = None
     """The link as it was last read or written."""
-    drawn: tuple[Any, ...] | None = None
-    """What a page with tabs was drawn with: `around`."""
+    drawn_state: tuple[Any, ...] | None = None
+    """What a page with tabs was drawn with: `page_state`."""
     problems: tuple[str, ...] = ()
     """What was wrong with the last link or edit, in sentences; `notes` say what had to follow from it."""
     notes: tuple[str, ...] = ()
@@ -54,30 +54,30 @@ class Held:
     """What was typed and not accepted, by its widget, to be mended."""
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """What a list's options were called, by its widget: `set_widget`."""
-    previous: ResNetConfig | None = None
+    previous_config: ResNetConfig | None = None
     """The configuration before the one that is shown."""
     unfolded: frozenset[str] = frozenset()
     """Stages whose blocks are all drawn."""
     form: Device | None = None
     """Where and how this session predicts, where it has chosen: `cached.form`."""
-    asked: frozenset[str] = frozenset()
+    requested: frozenset[str] = frozenset()
     """Results that a click asked for in this run, by their short names; `stopped` are those that were stopped."""
     stopped: frozenset[str] = frozenset()
-    measured: Mapping[str, tuple[Hashable, Any, datetime]] = field(default_factory=dict)
+    timings: Mapping[str, tuple[Hashable, Any, datetime]] = field(default_factory=dict)
     """What was timed last, of what, and when, by the button's name."""
     visitor: str = ""
     """A name for the session in the queue of training runs."""
-    brought: Mapping[str, Brought] = field(default_factory=dict)
-    """Images by their source: `images.brought`."""
+    uploads: Mapping[str, SourceUploads] = field(default_factory=dict)
+    """Images by their source: `images.source_uploads`."""
     image_widget: str = ""
     """The widget for images that was last drawn."""
-    uploaded: str = ""
+    selected_upload: str = ""
     """The digest of the upload that is run first."""
-    checkpoint: Checkpoint | None = None
-    """The checkpoint that was uploaded: `checkpoint.held`."""
+    checkpoint: UploadedCheckpoint | None = None
+    """The checkpoint that was uploaded: `checkpoint.uploaded_checkpoint`."""
     checkpoint_problem: str = ""
     """Why the last file for one could not be opened, in a sentence."""
-    checkpoints: int = 0
+    checkpoint_widget: int = 0
     """How many files for checkpoints came, which is the number of their widget."""
     mismatches: tuple[str, ResNetConfig, list[Mismatch]] | None = None
     """What keeps a checkpoint, by its digest, from fitting a configuration."""
@@ -87,9 +87,9 @@ class Held:
     """How many channels are shown at most, where a person has chosen."""
     unit: tuple[str, Layer] | None = None
     """The link's unit, and the layer that it is one of."""
-    note: str = ""
+    source_note: str = ""
     """The note of the source page that the link named last."""
-    followed: tuple[ResNetConfig, str] | None = None
+    source_layer: tuple[ResNetConfig, str] | None = None
     """The layer, by its network and name, whose line the source page has chosen."""
     steps: Mapping[str, int] = field(default_factory=dict)
     """Where the source page has come to in running a function, by its anchor."""
@@ -105,14 +105,14 @@ class Hand:
     were let go would stay as long.
     """
 
-    held: Held = Held()
+    held: SessionState = SessionState()
 
 
 def hand() -> Hand:
     return st.session_state.setdefault("hand", Hand())
 
 
-def held() -> Held:
+def held() -> SessionState:
     """What this session holds."""
     return hand().held
 
@@ -126,7 +126,7 @@ def hold(**changes: Any) -> None:
 def open_link() -> None:
     """Take the view from the link where the link is new: opened, or gone back or forward to."""
     query = st.query_params.to_dict()
-    hold(drawn=None)
+    hold(drawn_state=None)
     if held().query != query or "view" not in st.session_state:
         view, problems = tolerant(query)
         show(view)
@@ -160,8 +160,8 @@ def show(new: View, *notes: str) -> None:
     """Look at something else; `notes` say what had to follow."""
     old: View | None = st.session_state.get("view")
     if old is not None and old.config != new.config:
-        hold(previous=old.config)
-        kept = tuple(name for name in new.off if name in switchable(new.config))
+        hold(previous_config=old.config)
+        kept = tuple(name for name in new.off if name in switchable_blocks(new.config))
         if kept != new.off:
             notes += ("Blocks that were off and are not in this network are forgotten.",)
             new = replace(new, off=kept)
@@ -169,26 +169,26 @@ def show(new: View, *notes: str) -> None:
     hold(notes=notes, problems=(), typed={})
 
 
-def settle(**changes: Any) -> None:
+def change_view(**changes: Any) -> None:
     """Change what is chosen on a page, but not the configuration; what was wrong before has been read."""
     st.session_state.view = replace(view(), **changes)
     hold(notes=(), problems=(), typed={})
 
 
 def choose(**changes: Any) -> None:
-    """`settle` in a widget's callback, and its end where only the tabs show the change: then they alone are drawn again."""
-    settle(**changes)
-    if around() == held().drawn:
+    """`change_view` in a widget's callback, and its end where only the tabs show the change: then they alone are drawn again."""
+    change_view(**changes)
+    if page_state() == held().drawn_state:
         st.rerun(["links", "panels"])
 
 
-def around() -> tuple[Any, ...]:
+def page_state() -> tuple[Any, ...]:
     """What the rest of a page depends on where it has tabs; what it was drawn with is held, None where it has none."""
     rest, now = replace(view(), unit="", lab="", training="", appended="", tab="", explained=""), held()
-    return rest, now.problems, now.notes, now.uploaded, now.form
+    return rest, now.problems, now.notes, now.selected_upload, now.form
 
 
-def release(files: Sequence[str]) -> None:
+def release_files(files: Sequence[str]) -> None:
     """Let go of uploaded files, by the numbers that Streamlit gives them: it keeps each one as long as the session."""
     context = get_script_run_ctx()
     if context and isinstance(context.uploaded_file_mgr, MemoryUploadedFileManager):
@@ -196,9 +196,9 @@ def release(files: Sequence[str]) -> None:
             context.uploaded_file_mgr.remove_file(context.session_id, file)
 
 
-def compared() -> ResNetConfig | None:
+def compared_config() -> ResNetConfig | None:
     """What the headline figures are compared with: the pinned configuration, else the previous one."""
-    return view().pinned or held().previous
+    return view().pinned or held().previous_config
 
 
 def change(name: str, value: Any, typed: str | None = None) -> None:
@@ -241,10 +241,10 @@ def set_widget(key: str, value: Any, labels: Sequence[str] = ()) -> None:
         hold(labels={**before, key: labels})
 
 
-def show_or_say(panel: Callable[..., Value], *given: Any) -> Value | None:
+def show_or_say(panel: Callable[..., Value], *arguments: Any) -> Value | None:
     """Call a panel; where what it needs cannot be had, the rest of it is the sentence that says so, and it gives None."""
     try:
-        return panel(*given)
+        return panel(*arguments)
     except StoppedError:
         pass  # the button to compute it is the panel's end
     except PassError as error:

@@ -15,40 +15,40 @@ from ..analysis.layers import Layer, shape_text
 from ..analysis.trace import Trace
 from ..lessons import source
 from ..lessons.notes import NOTES, SYMBOLS, Note, Try
-from ..lessons.source import Followed, Line, Snippet, Step
+from ..lessons.source import ForwardStep, LineTrace, Snippet, SourceLine
 from ..navigation import ARCHITECTURE, COMPARE, SOURCE
 from . import session
-from .cached import shared, short, traced
+from .cached import cached_trace, shared, short_key
 
 STYLE = Path(__file__).parents[1] / "assets" / "source.css"
 
 
 @shared("Following the network through its source …")
-def followed(config: ResNetConfig, edition: str, _trace: Trace) -> Followed:
+def cached_line_trace(config: ResNetConfig, edition: str, _trace: Trace) -> LineTrace:
     """The lines that make and run a network; `edition` tells the texts that the line numbers belong to from others."""
-    return source.follow(_trace)
+    return source.trace_lines(_trace)
 
 
 @shared()
-def written(config: ResNetConfig, image_size: tuple[int, int]) -> tuple[str, ...]:
+def cached_note_texts(config: ResNetConfig, image_size: tuple[int, int]) -> tuple[str, ...]:
     """The words of every note."""
-    return tuple(note.text(traced(config, image_size)) for note in NOTES)
+    return tuple(note.text(cached_trace(config, image_size)) for note in NOTES)
 
 
-def annotated(trace: Trace, layer: Layer) -> None:
+def annotated_source(trace: Trace, layer: Layer) -> None:
     """Contents and symbols, then every idea in reading order; `layer` is the selected one."""
-    lines = followed(trace.config, short(tuple(map(source.text, source.MODULES))), trace)
-    own = idea(lines, layer)
+    lines = cached_line_trace(trace.config, short_key(tuple(map(source.module_source, source.MODULES))), trace)
+    own = layer_note(lines, layer)
     arrived = follow_selection(layer, lines)
-    wanted = asked_for(arrived)
+    wanted = linked_note(arrived)
     st.html(STYLE)
-    selected(trace, lines, layer, own)
+    selected_card(lines, layer, own)
     left, right = st.columns(2, gap="medium")
     with left:
         contents()
     with right:
         legend()
-    words = dict(zip(NOTES, written(trace.config, trace.image_size), strict=True))
+    words = dict(zip(NOTES, cached_note_texts(trace.config, trace.image_size), strict=True))
     for part, notes in groupby(NOTES, lambda note: note.part):
         st.header(part, anchor=False, divider="gray")
         for anchor, together in groupby(notes, lambda note: note.anchor):
@@ -57,7 +57,7 @@ def annotated(trace: Trace, layer: Layer) -> None:
         scroll_to(wanted or own)
 
 
-def idea(lines: Followed, layer: Layer) -> Note:
+def layer_note(lines: LineTrace, layer: Layer) -> Note:
     """The note on the line that made a layer."""
     return next(note for note in NOTES if lines.line_of(layer.name) in source.snippet(note.anchor))
 
@@ -67,23 +67,23 @@ def snippets() -> Iterator[Snippet]:
     return map(source.snippet, dict.fromkeys(note.anchor for note in NOTES))
 
 
-def follow_selection(layer: Layer, lines: Followed) -> bool:
+def follow_selection(layer: Layer, lines: LineTrace) -> bool:
     """Choose the selected layer's line where it is new; whether this is the page's first run since another page's."""
     state, keys = st.session_state, {snippet: f"line {snippet.anchor}" for snippet in snippets()}
     arrived = not any(key in state for key in keys.values())
     now = (lines.config, layer.name)
-    if arrived or session.held().followed != now:
+    if arrived or session.held().source_layer != now:
         line = lines.line_of(layer.name)
         for snippet, key in keys.items():
             state[key] = line.number if line in snippet else None
-        session.hold(followed=now)
+        session.hold(source_layer=now)
     return arrived
 
 
-def asked_for(arrived: bool) -> Note | None:
+def linked_note(arrived: bool) -> Note | None:
     """The note that the link's tab names, where it is new; a sentence where no note has that name."""
-    asked, before = session.view().tab, session.held().note
-    session.hold(note=asked)
+    asked, before = session.view().tab, session.held().source_note
+    session.hold(source_note=asked)
     found = next((note for note in NOTES if note.key == asked), None)
     if asked and found is None:
         st.warning(
@@ -105,19 +105,19 @@ def scroll_to(note: Note) -> None:
 # -- above the notes ----------------------------------------------------------------------
 
 
-def selected(trace: Trace, lines: Followed, layer: Layer, own: Note) -> None:
+def selected_card(lines: LineTrace, layer: Layer, note: Note) -> None:
     """From the selected layer to its line, and to the lines that called it."""
     line = lines.line_of(layer.name)
     with st.container(border=True, key="selected layer"):
         path = line.module.replace(".", "/")
         st.markdown(
             f"**Selected:** `{layer.name}`, {layer.label}. Line {line.number} of `{path}.py` made it: see "
-            f"[{own.title}](#{own.key})."
+            f"[{note.title}](#{note.key})."
         )
-        calls = reversed([line for line in lines.made[layer.name] if source.enclosing(line)])
+        calls = reversed([line for line in lines.construction_lines[layer.name] if source.enclosing_definition(line)])
         st.caption(
-            "Called on the way: "
-            + " → ".join(f"`{source.enclosing(call).split('.', 2)[2]}` line {call.number}" for call in calls)
+            "Call stack: "
+            + " → ".join(f"`{source.enclosing_definition(call).split('.', 2)[2]}` line {call.number}" for call in calls)
         )
         st.page_link(
             ARCHITECTURE.file,
@@ -145,7 +145,12 @@ def legend() -> None:
 
 
 def row(
-    trace: Trace, lines: Followed, layer: Layer, snippet: Snippet, notes: Sequence[tuple[Note, str]], own: Note
+    trace: Trace,
+    lines: LineTrace,
+    layer: Layer,
+    snippet: Snippet,
+    notes: Sequence[tuple[Note, str]],
+    selected_note: Note,
 ) -> None:
     """The lines of one function or field, and the notes on them."""
     with st.container(key=f"source-row-{snippet.anchor.replace('.', '-')}"):
@@ -155,7 +160,7 @@ def row(
     with right:
         for note, words in notes:
             st.subheader(note.title, anchor=note.key)
-            if note is own:
+            if note is selected_note:
                 st.caption(f"These lines made the selected layer, `{layer.name}`.")
             st.markdown(words)
             with st.container(horizontal=True, gap="small"):
@@ -172,22 +177,22 @@ def try_link(link: Try, runs: bool) -> None:
     st.page_link(link.page.file, label=link.label, icon=":material/arrow_forward:", query_params=there.to_query())
 
 
-def code(trace: Trace, lines: Followed, layer: Layer, snippet: Snippet, built: bool) -> None:
+def code(trace: Trace, lines: LineTrace, layer: Layer, snippet: Snippet, built: bool) -> None:
     """Lines, how many layers each made, and for a `forward` its steps."""
     st.caption(f"`{snippet.path}` · `{snippet.name}`")
-    counts = {n: len(made) for n in snippet.numbers if (made := lines.layers_of.get(Line(snippet.module, n)))}
+    counts = {n: len(made) for n in snippet.numbers if (made := lines.layers_of.get(SourceLine(snippet.module, n)))}
     key = f"line {snippet.anchor}"
     chosen = st.session_state.get(key)
     place, block = st.container(), running_block(layer)
     marked = {chosen} if chosen else set()
     if counts:
-        made_by(lines, layer, snippet, counts, key)
+        layer_chooser(lines, layer, snippet, counts, key)
     if runs := running(trace.config, snippet):
         path = "" if runs == NETWORK else block
         step = stepper(source.steps(trace, lines, runs, path), runs, path)
         marked = {step.line}
     with place:
-        st.html(source.html(snippet, marked, lines.idle(snippet) if built else (), counts))
+        st.html(source.html(snippet, marked, lines.skipped(snippet) if built else (), counts))
         if built and snippet.name.count(".") < 2 and not lines.uses(snippet) and is_function(snippet):
             st.caption(f"{title(trace.config)} does not run these lines.")
 
@@ -196,7 +201,7 @@ def is_function(snippet: Snippet) -> bool:
     return snippet.lines[0].lstrip().startswith(("def ", "class ", "@"))
 
 
-def made_by(lines: Followed, layer: Layer, snippet: Snippet, counts: dict[int, int], key: str) -> None:
+def layer_chooser(lines: LineTrace, layer: Layer, snippet: Snippet, counts: dict[int, int], key: str) -> None:
     """From a line to the layers it made, one of which may be selected."""
     number = st.pills(
         "Lines that made layers",
@@ -207,14 +212,14 @@ def made_by(lines: Followed, layer: Layer, snippet: Snippet, counts: dict[int, i
     )
     if number is None:
         return
-    names = lines.layers_of[Line(snippet.module, number)]
+    names = lines.layers_of[SourceLine(snippet.module, number)]
     choice = f"layers {snippet.anchor} {number}"
     session.set_widget(choice, layer.name if layer.name in names else None)
 
     def select() -> None:
         if name := st.session_state[choice]:
             session.choose(at=name)
-            session.hold(followed=(lines.config, name))
+            session.hold(source_layer=(lines.config, name))
 
     st.selectbox(
         f"Layers that line {number} made",
@@ -242,7 +247,7 @@ def running_block(layer: Layer) -> str:
     return layer.block or "layer1.0"
 
 
-def stepper(steps: Sequence[Step], anchor: str, block: str) -> Step:
+def stepper(steps: Sequence[ForwardStep], anchor: str, block: str) -> ForwardStep:
     """Buttons that go from call to call, with the shapes before and after."""
     at = min(session.held().steps.get(anchor, 0), len(steps) - 1)
     step = steps[at]
@@ -255,10 +260,10 @@ def stepper(steps: Sequence[Step], anchor: str, block: str) -> Step:
             st.button("Back", key=f"back {anchor}", on_click=go, args=(-1,), icon=":material/chevron_left:")
             st.button("Next", key=f"next {anchor}", on_click=go, args=(1,), icon=":material/play_arrow:")
             st.markdown(f"**Run this line:** {at + 1} of {len(steps)}" + (f" in `{block}`" if block else ""))
-        reads = " and ".join(map(shape_text, step.reads))
+        reads = " and ".join(map(shape_text, step.in_shapes))
         what = step.layers[0].label if len(step.layers) == 1 else f"{len(step.layers)} layers"
         st.markdown(
             f"Line {step.line}: `{step.call}`, {what if step.layers else 'an identity here'}  \n"
-            f"{reads} → **{shape_text(step.puts)}**"
+            f"{reads} → **{shape_text(step.out_shape)}**"
         )
     return step

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from .session import around, choose, escape_markdown, held, hold, set_widget, show_or_say, view
+from .session import choose, escape_markdown, held, hold, page_state, set_widget, show_or_say, view
 
 
 def open_tab(names: Sequence[str]) -> str:
@@ -23,24 +23,24 @@ def tab_chosen(first: str, key: str) -> None:
     choose(tab="" if chosen == first else chosen)
 
 
-def tabs(panels: Mapping[str, Callable[..., None]], *given: Any) -> None:
-    """Panels by the name of their tab, each called with `given`; only the open one is made, and the link says which.
+def tabs(panels: Mapping[str, Callable[..., None]], *arguments: Any) -> None:
+    """Panels by the name of their tab, each called with `arguments`; only the open one is made, and the link says which.
 
     What is clicked in them draws only them again, or the whole page where it changed what shows around them.
     """
-    hold(drawn=around())
+    hold(drawn_state=page_state())
     names = list(panels)
 
     @st.fragment(key="panels")
     def draw() -> None:
-        if around() != held().drawn:
+        if page_state() != held().drawn_state:
             st.rerun()
         set_widget("tab", open_tab(names))
         made = st.tabs(names, key="tab", on_change=tab_chosen, args=(names[0], "tab"))
         for tab, panel in zip(made, panels.values(), strict=True):
             if tab.open:
                 with tab:
-                    show_or_say(panel, *given)
+                    show_or_say(panel, *arguments)
 
     draw()
 

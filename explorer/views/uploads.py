@@ -12,14 +12,14 @@ from torch import Tensor
 from resnet import ResNetConfig
 
 from ..inference import images
-from ..sharing.store import Own
+from ..sharing.store import FileDigest
 
 
 @dataclass(frozen=True, eq=False)
 class Upload:
     """An image's file, which could be opened, told apart by its bytes' digest; with its middle as a small square."""
 
-    digest: Own
+    digest: FileDigest
     name: str
     data: bytes = field(repr=False)
     tile: np.ndarray = field(repr=False)
@@ -33,7 +33,7 @@ class Upload:
 
 
 @dataclass(frozen=True)
-class Brought:
+class SourceUploads:
     """What a session holds of one source, each image once, in the order in which they came.
 
     A widget for files is emptied as soon as they are read, by another one in its place, which is number `widget`. Of the last files
@@ -48,19 +48,19 @@ class Brought:
 
 
 @dataclass(frozen=True, eq=False)
-class Checkpoint:
+class UploadedCheckpoint:
     """What was read from an uploaded file.
 
-    `config` is the network that was opened for it, `asked` are the options that its tensors do
-    not show, each with the values that fit, `broken` the tensors with NaN or infinity.
+    `config` is the network that was opened for it, `unseen_options` are the options that its tensors do
+    not show, each with the values that fit, `not_finite` the tensors with NaN or infinity.
     """
 
     name: str
-    digest: Own
+    digest: FileDigest
     config: ResNetConfig
     declared: bool
-    asked: Mapping[str, tuple[Any, ...]]
-    broken: tuple[str, ...]
+    unseen_options: Mapping[str, tuple[Any, ...]]
+    not_finite: tuple[str, ...]
     tensors: Mapping[str, Tensor]
 
     @property

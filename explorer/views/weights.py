@@ -13,7 +13,7 @@ from .cached import device, model
 from .session import escape_markdown
 
 
-def loaded(weights: Weights, how: Device | None = None) -> ResNet:
+def loaded(weights: Weights, form: Device | None = None) -> ResNet:
     """The network on a device in its form, the session's in fp32 unless another is named.
 
     Stops the page with a sentence where the weights cannot be had.
@@ -21,7 +21,7 @@ def loaded(weights: Weights, how: Device | None = None) -> ResNet:
     try:
         if weights.url and not is_cached(weights.url):
             fetch(weights)
-        return model(weights, how or device())
+        return model(weights, form or device())
     except WeightsError as error:
         st.error(escape_markdown(str(error)), icon=":material/cloud_off:")
         st.stop()

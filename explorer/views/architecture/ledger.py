@@ -13,19 +13,19 @@ from resnet import ResNetConfig, build
 from ...analysis import cost
 from ...analysis.trace import Trace
 from ...inference.turns import ONE_AT_A_TIME
-from ..cached import shared, traced
-from .others import SUMMARISED
+from ..cached import cached_trace, shared
+from .others import MAX_UNASKED_LAYERS
 
 PAPER = "paper"
 AMOUNT, OURS, TOTAL, REST, PRINTED = "This network", "Our MACs", "Total", "Not explained", "The tool prints"
 UNITS = (
-    "How much of it this network does for one image: multiply-adds of convolutions, linear layers and blurs, values "
-    "that a pooling reads, parameters of norms, and values put out by the rest."
+    "How much of it this network does for one image: multiply-adds of convolutions, linear layers and blurs, input "
+    "values of poolings, parameters of norms, and output values of the rest."
 )
 
 
 @shared("torch and torchinfo count …")
-def measured(config: ResNetConfig, image_size: tuple[int, int]) -> Mapping[str, int]:
+def cached_tool_counts(config: ResNetConfig, image_size: tuple[int, int]) -> Mapping[str, int]:
     """What torch's counter and torchinfo print for one image, each run on the meta device."""
     from torch.utils.flop_counter import FlopCounterMode
     from torchinfo import summary
@@ -52,8 +52,8 @@ def ledger(trace: Trace) -> None:
         "that tool counts differently."
     )
     printed: Mapping[str, int] = {}
-    if len(trace.layers) <= SUMMARISED or st.button("Run torch's counter and torchinfo on this deep network"):
-        printed = measured(trace.config, trace.image_size)
+    if len(trace.layers) <= MAX_UNASKED_LAYERS or st.button("Run torch's counter and torchinfo on this deep network"):
+        printed = cached_tool_counts(trace.config, trace.image_size)
     frame = table(trace, printed)
     narrow = {name: st.column_config.NumberColumn(name, format="accounting", width=100) for name in frame.columns[1:]}
     narrow[AMOUNT] = st.column_config.NumberColumn(format="accounting", width=100, help=UNITS)
@@ -83,7 +83,7 @@ def table(trace: Trace, printed: Mapping[str, int]) -> pandas.DataFrame:
     bridges = {tool.name: cost.bridge(lines, tool) for tool in cost.TOOLS}
     if (flops := cost.paper_flops(trace)) is not None:
         v1 = trace.config if trace.config.block == "basic" else trace.config.with_(stride_in="1x1")[0]
-        bridges[PAPER] = cost.paper_bridge(trace, traced(v1, trace.image_size))
+        bridges[PAPER] = cost.paper_bridge(trace, cached_trace(v1, trace.image_size))
         printed = {**printed, PAPER: flops}
     totals = {tool: trace.macs + sum(terms.values()) for tool, terms in bridges.items()}
 

@@ -12,12 +12,12 @@ from ...drawing.network import overview
 from ..cached import shared
 from ..components import download
 
-SUMMARISED = 2000
+MAX_UNASKED_LAYERS = 2000
 """Layers up to which torchinfo, which takes a hundred times as long as a trace, is run at once."""
 
 
 @shared("torchinfo summarises the network …")
-def summary(config: ResNetConfig, image_size: tuple[int, int]) -> str:
+def cached_torchinfo_summary(config: ResNetConfig, image_size: tuple[int, int]) -> str:
     """torchinfo's own text for this network, on the meta device."""
     from torchinfo import summary
 
@@ -39,9 +39,9 @@ def torchinfo_summary(trace: Trace) -> None:
         "torchinfo's summary of the same network. Its mult-adds also count one per normalisation weight, "
         "which ours leave out."
     )
-    if len(trace.layers) > SUMMARISED and not st.button("Run torchinfo on this deep network"):
+    if len(trace.layers) > MAX_UNASKED_LAYERS and not st.button("Run torchinfo on this deep network"):
         return
-    st.code(summary(trace.config, trace.image_size), language=None, height=520)
+    st.code(cached_torchinfo_summary(trace.config, trace.image_size), language=None, height=520)
 
 
 def graphviz_drawing(trace: Trace) -> None:

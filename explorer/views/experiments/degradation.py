@@ -15,23 +15,23 @@ from resnet.shipped import ShippedError
 from ...analysis.trace import Trace
 from ...experiments.degradation import (
     BATCH,
-    COUNT,
-    LAST,
-    Recorded,
-    Run,
+    IMAGE_COUNT,
+    LAST_STEPS,
+    RecordedRuns,
     Settings,
     Spread,
     Step,
     Summary,
-    gathered,
-    shipped,
+    TrainingRun,
+    collect_run,
+    shipped_runs,
     summarise,
     to_json,
     train,
     training_images,
 )
 from ...figures.degradation import run_figure, spread_figure
-from ...inference.samples import labelled
+from ...inference.samples import labelled_images
 from ...sharing.jobs import DONE, FAILED, RUNNING, STOPPED, WAITING, JobQueue, Status
 from ...sharing.worker import WorkerProcess
 from .. import session, settings
@@ -54,9 +54,9 @@ def panel(trace: Trace) -> None:
     with right, st.container(border=True, key="training settings"):
         controls()
     with left:
-        asked = settings.chosen(Settings)
-        live(asked)
-        recorded(shipped(), asked)
+        chosen = settings.chosen(Settings)
+        live_run(chosen)
+        shipped_card(shipped_runs())
 
 
 # -- settings -----------------------------------------------------------------------------
@@ -87,7 +87,7 @@ def setting(name: str) -> None:
 
 WORKER = WorkerProcess()
 """Where the runs of this server are computed."""
-QUEUE: JobQueue[Step] = JobQueue(place=WORKER.kept)
+QUEUE: JobQueue[Step] = JobQueue(place=WORKER.keep_running)
 """The runs of this server."""
 
 
@@ -98,137 +98,137 @@ def visitor() -> str:
     return session.held().visitor
 
 
-def moving(found: Status | None) -> bool:
-    return found is not None and found.state in (WAITING, RUNNING)
+def is_active(status: Status | None) -> bool:
+    return status is not None and status.state in (WAITING, RUNNING)
 
 
-def live(asked: Settings) -> None:
+def live_run(chosen: Settings) -> None:
     """The run of these settings; while it goes on the card draws itself anew, and so stays in the queue."""
-    found = QUEUE.look(asked, visitor())
-    polling = moving(found)
+    status = QUEUE.look(chosen, visitor())
+    polling = is_active(status)
     # Many who watch ask less often, so that they cost the server no more than a few.
-    every = min(5.0, max(POLL, 0.1 * found.others)) if found and polling else None
-    st.fragment(run_card, run_every=every)(asked, polling)
+    every = min(5.0, max(POLL, 0.1 * status.others)) if status and polling else None
+    st.fragment(run_card, run_every=every)(chosen, polling)
 
 
-def run_card(asked: Settings, polling: bool) -> None:
-    found = QUEUE.look(asked, visitor())
-    if moving(found) != polling:
+def run_card(chosen: Settings, polling: bool) -> None:
+    status = QUEUE.look(chosen, visitor())
+    if is_active(status) != polling:
         st.rerun()
     with st.container(border=True, key="training run"):
         head, button = st.columns([4, 1], vertical_alignment="center")
         with button:
-            action(asked, found)
+            run_button(chosen, status)
         with head:
-            where_it_is(asked, found)
-        if found is None or not found.items:
+            run_progress(chosen, status)
+        if status is None or not status.items:
             return
-        run = gathered(asked, found.items)
-        what = f"Training loss, {asked.steps} steps, seed {asked.seed}"
+        run = collect_run(chosen, status.items)
+        what = f"Training loss, {chosen.steps} steps, seed {chosen.seed}"
         st.plotly_chart(run_figure(run, what), key="training chart")
         if run.complete:
             results([run])
-            name = f"degradation_{asked.to_text() or 'default'}.json"
+            name = f"degradation_{chosen.to_text() or 'default'}.json"
             words = "The settings and the loss of every step."
             download("JSON", lambda: to_json([run]).encode(), name, "application/json", words)
 
 
-def action(asked: Settings, found: Status | None) -> None:
+def run_button(chosen: Settings, status: Status | None) -> None:
     """The one button that this state of the run has."""
 
     def start() -> None:
-        QUEUE.start(asked, visitor(), lambda: WORKER.run(train, asked))
+        QUEUE.start(chosen, visitor(), lambda: WORKER.run(train, chosen))
 
     def stop() -> None:
-        QUEUE.stop(asked, visitor())
+        QUEUE.stop(chosen, visitor())
 
     shared: dict[str, Any] = {"width": "stretch", "key": "training action"}
-    if found is None or found.state == FAILED:
+    if status is None or status.state == FAILED:
         st.button("Start", icon=":material/play_arrow:", type="primary", on_click=start, **shared)
-    elif found.state == STOPPED:
+    elif status.state == STOPPED:
         st.button("Resume", icon=":material/play_arrow:", type="primary", on_click=start, **shared)
-    elif found.state in (WAITING, RUNNING):
+    elif status.state in (WAITING, RUNNING):
         st.button(
             "Stop",
             icon=":material/stop:",
             on_click=stop,
-            disabled=bool(found.others),
+            disabled=bool(status.others),
             **shared,
-            help=f"{people(found.others)} this run too, so it goes on." if found.others else None,
+            help=f"{viewers_text(status.others)} this run too, so it goes on." if status.others else None,
         )
 
 
-def where_it_is(asked: Settings, found: Status | None) -> None:
+def run_progress(chosen: Settings, status: Status | None) -> None:
     """One line on the state of the run, and a bar while there is something left of it."""
-    if found is None:
+    if status is None:
         busy = (
             " The server trains one run at a time, and another one is on: yours will wait in the queue."
             if QUEUE.current()
             else ""
         )
-        st.markdown(f"**Train them here.** {effort(asked)}{busy}")
+        st.markdown(f"**Train them here.** {effort_text(chosen)}{busy}")
         return
-    run = gathered(asked, found.items)
-    share = run.done / asked.total
-    if found.state == RUNNING:
+    run = collect_run(chosen, status.items)
+    share = run.done / chosen.total
+    if status.state == RUNNING:
         left = "" if run.seconds_left is None else f" · {duration(run.seconds_left)} left"
-        again = f"Taking {found.again:,} steps again, then " if found.again else ""
-        st.progress(share, f"{again}{doing(run)}{left}")
-    elif found.state == WAITING:
-        st.progress(share, f"{place_in_line(found.ahead)}{' ' + resumed(run) if run.done else ''}")
-    elif found.state == STOPPED:
-        st.progress(share, f"Stopped. {resumed(run)}")
-    elif found.state == FAILED:
+        again = f"Repeating {status.repeats_left:,} steps, then " if status.repeats_left else ""
+        st.progress(share, f"{again}{current_step(run)}{left}")
+    elif status.state == WAITING:
+        st.progress(share, f"{queue_text(status.ahead)}{' ' + kept_steps(run) if run.done else ''}")
+    elif status.state == STOPPED:
+        st.progress(share, f"Stopped. {kept_steps(run)}")
+    elif status.state == FAILED:
         kept = f" The {run.done:,} steps that it took stay here until it starts anew." if run.done else ""
-        st.error(session.escape_markdown(f"The run failed: {found.error}.{kept}"))
-    elif found.state == DONE:
+        st.error(session.escape_markdown(f"The run failed: {status.error}.{kept}"))
+    elif status.state == DONE:
         st.markdown(f"**Trained here** in {duration(run.seconds)}, one network after the other on one thread.")
 
 
-def effort(asked: Settings) -> str:
+def effort_text(chosen: Settings) -> str:
     """What a run takes, by the pace of the runs that ship."""
-    names = [network.name for network in asked.networks]
+    names = [network.name for network in chosen.networks]
     return (
-        f"{', '.join(names[:-1])} and {names[-1]}, {asked.steps} steps each{pace(asked)}. It goes on while you visit other "
+        f"{', '.join(names[:-1])} and {names[-1]}, {chosen.steps} steps each{duration_estimate(chosen)}. It goes on while you visit other "
         "pages, and can be stopped and resumed."
     )
 
 
-def pace(asked: Settings) -> str:
+def duration_estimate(chosen: Settings) -> str:
     """How long a run takes where the runs that ship tell."""
     try:
-        by_step = [run for runs in shipped().groups.values() for run in runs]
+        by_step = [run for runs in shipped_runs().groups.values() for run in runs]
     except ShippedError:
         return ""
     done = sum(run.settings.steps * sum(n.depth for n in run.settings.networks) for run in by_step)
     each = sum(run.seconds for run in by_step) / done
-    seconds = each * asked.steps * sum(network.depth for network in asked.networks)
-    wider = "" if asked.width <= Settings().width else ", and more for the greater width"
+    seconds = each * chosen.steps * sum(network.depth for network in chosen.networks)
+    wider = "" if chosen.width <= Settings().width else ", and more for the greater width"
     return f": about {duration(seconds)} at the pace of the runs below{wider}"
 
 
-def doing(run: Run) -> str:
+def current_step(run: TrainingRun) -> str:
     if not run.curves:
         return "Beginning"
     curve = run.curves[-1]
     return f"{curve.network.name}, step {len(curve.losses)} of {run.settings.steps}"
 
 
-def resumed(run: Run) -> str:
+def kept_steps(run: TrainingRun) -> str:
     return f"{run.done:,} of {run.settings.total:,} steps are done and kept."
 
 
-def place_in_line(ahead: int) -> str:
+def queue_text(ahead: int) -> str:
     """Where a run that waits stands, and how long the one that goes on will take."""
     if not ahead:
         return "Next in the queue."
     current = QUEUE.current()
-    left = None if current is None else gathered(*current).seconds_left  # type: ignore[arg-type]
+    left = None if current is None else collect_run(*current).seconds_left  # type: ignore[arg-type]
     words = f"In the queue: {ahead} {'run comes' if ahead == 1 else 'runs come'} before this one."
     return words if left is None else f"{words} The one that goes on has {duration(left)} left."
 
 
-def people(count: int) -> str:
+def viewers_text(count: int) -> str:
     return "Somebody else watches" if count == 1 else f"{count} others watch"
 
 
@@ -242,12 +242,12 @@ def duration(seconds: float) -> str:
 
 
 @shared()
-def shipped_figure(steps: int) -> go.Figure:
-    runs = next(runs for settings, runs in shipped().groups.items() if settings.steps == steps)
+def cached_shipped_figure(steps: int) -> go.Figure:
+    runs = next(runs for settings, runs in shipped_runs().groups.items() if settings.steps == steps)
     return spread_figure(runs, f"Training loss, range of {len(runs)} seeds")
 
 
-def recorded(file: Recorded, asked: Settings) -> None:
+def shipped_card(file: RecordedRuns) -> None:
     """The curves, the figures and what they mean, for one of the file's numbers of steps."""
     lengths = {group.steps: (group, runs) for group, runs in file.groups.items()}
     with st.container(border=True, key="training shipped"):
@@ -263,21 +263,21 @@ def recorded(file: Recorded, asked: Settings) -> None:
                 persist_state="session",
             )
         group, runs = lengths[steps]
-        st.plotly_chart(shipped_figure(steps), key="shipped chart")
+        st.plotly_chart(cached_shipped_figure(steps), key="shipped chart")
         results(runs)
         st.markdown(length_words({steps: summarise(runs) for steps, (_, runs) in lengths.items()}))
-        st.caption(made(file, group, runs))
+        st.caption(provenance(file, group, runs))
 
 
-def results(runs: Sequence[Run]) -> None:
+def results(runs: Sequence[TrainingRun]) -> None:
     """The table, and the orders in words."""
-    found = summarise(runs)
+    summary = summarise(runs)
     rows = "\n".join(
         f"| {row.network.name} | {ranged(row.loss, '.3f')} | {ranged(row.accuracy, '.1%')} | {ranged(row.seconds, '.1f')} |"
-        for row in found.rows
+        for row in summary.rows
     )
     st.markdown(
-        f"| Network | Training loss | Test accuracy | Seconds |\n|---|---:|---:|---:|\n{rows}\n\n{order_words(found)}"
+        f"| Network | Training loss | Test accuracy | Seconds |\n|---|---:|---:|---:|\n{rows}\n\n{order_words(summary)}"
     )
 
 
@@ -287,13 +287,13 @@ def ranged(spread: Spread, form: str) -> str:
     return mean if spread.low == spread.high else f"{mean} ({format(spread.low, form)} to {format(spread.high, form)})"
 
 
-def order_words(found: Summary) -> str:
+def order_words(summary: Summary) -> str:
     """Whether depth hurt, by kind, and how sure that is."""
-    count = len(found.seeds)
+    count = len(summary.seeds)
     parts = []
     for kind in ("plain", "residual"):
-        shallow, deep = found.row(kind, False), found.row(kind, True)
-        worse = found.deeper_is_worse[kind]
+        shallow, deep = summary.row(kind, False), summary.row(kind, True)
+        worse = summary.deeper_is_worse[kind]
         of = ("" if worse else "not ") if count == 1 else f"in {worse} of {count} seeds "
         parts.append(
             f"**{deep.network.name}** ends {of}above {shallow.network.name} in training loss: "
@@ -302,21 +302,21 @@ def order_words(found: Summary) -> str:
     words = " ".join(parts)
     if count == 1:
         words += " One seed is one draw: the runs that ship show how far seeds lie apart."
-    elif found.deeper_is_worse["plain"] == count and found.gap["residual"] < found.gap["plain"]:
+    elif summary.deeper_is_worse["plain"] == count and summary.gap["residual"] < summary.gap["plain"]:
         words += " So depth hurt the plain networks' training, and overfitting is not the reason: that lowers the training loss."
-    if not all(math.isfinite(row.loss.mean) for row in found.rows):
-        words += " Where a loss is no number, training diverged: a lower learning rate or a longer warm-up helps."
+    if not all(math.isfinite(row.loss.mean) for row in summary.rows):
+        words += " Where a loss is not a number, training diverged: a lower learning rate or a longer warm-up helps."
     return words
 
 
-def length_words(found: dict[int, Summary]) -> str:
+def length_words(summaries: dict[int, Summary]) -> str:
     """What longer training does to the gap, and what none of it shows."""
-    first, last = found[min(found)], found[max(found)]
+    first, last = summaries[min(summaries)], summaries[max(summaries)]
     words = ""
     if first is not last:
         before, after = first.gap["plain"], last.gap["plain"]
         words = (
-            f"With {max(found):,} steps in place of {min(found):,}, the gap between the plain networks "
+            f"With {max(summaries):,} steps in place of {min(summaries):,}, the gap between the plain networks "
             f"{'narrows' if after < before else 'grows'} from {before:.2f} to {after:.2f}. "
         )
     return words + (
@@ -325,13 +325,13 @@ def length_words(found: dict[int, Summary]) -> str:
     )
 
 
-def made(file: Recorded, group: Settings, runs: Sequence[Run]) -> str:
+def provenance(file: RecordedRuns, group: Settings, runs: Sequence[TrainingRun]) -> str:
     seeds = ", ".join(str(run.settings.seed) for run in runs)
     side = training_images().images.shape[1]
     return (
         f"Seeds {seeds}. Width {group.width}, {2 * group.width} and {4 * group.width} channels; shortcut {group.shortcut}; SGD with "
         f"Nesterov momentum, batches of {BATCH}, learning rate {group.rate:g} after {group.warmup} steps of warm-up, then a cosine "
-        f"to zero. The first {COUNT:,} training images of Fashion-MNIST, pooled to {side}×{side}, mirrored and shifted by up to one "
-        f"pixel. Training loss: mean of the last {LAST} batches (curves: of 20). Test accuracy: on the first {len(labelled().labels)} "
+        f"to zero. The first {IMAGE_COUNT:,} training images of Fashion-MNIST, pooled to {side}×{side}, mirrored and shifted by up to one "
+        f"pixel. Training loss: mean of the last {LAST_STEPS} batches (curves: of 20). Test accuracy: on the first {len(labelled_images().labels)} "
         f"test images, so good to about two points. Brackets: least and greatest of the seeds. Made by `{file.command}`."
     )

@@ -10,44 +10,45 @@ import streamlit as st
 from torch import Tensor
 
 from resnet import ResNetConfig
+from resnet.presets import short_title
 from resnet.weights import BUNDLED, bundled
 
 from ...analysis.trace import Trace
 from ...experiments.gradients import (
-    COUNTS,
+    BLOCK_COUNTS,
+    IMAGE_SIDE,
     PLAIN,
+    POINT_COUNT,
     POINTS,
     RESIDUAL,
     SEEDS,
-    SIDE,
-    TOTAL,
     WIDTH,
+    Flows,
     Plan,
     Point,
-    Spread,
     Twin,
-    at_start,
-    by_depth,
-    family,
+    block_boundaries,
+    cosines_by_depth,
+    flows_by_batch,
+    initial_flows,
     main_path,
-    places,
     plan,
     shattering,
-    trained,
+    small_pair,
 )
 from ...figures.gradients import Style, cosine_figure, flow_figure, slope_figure
 from ...inference.limits import check_runnable
 from ...inference.preprocess import normalised
-from ...inference.samples import labelled
+from ...inference.samples import labelled_images
 from ...inference.turns import TooLargeError
 from ...link import natural_size
 from ...navigation import EXPERIMENTS
 from ...sharing.threads import single_thread
 from ...units import scientific
 from .. import session
-from ..cached import computed, device, traced
+from ..cached import cached_result, cached_trace, device
 from ..weights import loaded
-from .trained import choose, name, setting
+from .trained import choose_network, experiment_setup
 
 
 def panel(trace: Trace) -> None:
@@ -57,16 +58,16 @@ def panel(trace: Trace) -> None:
         "not what makes it hard to train: batch norm keeps signals and gradients alive. Here both are measured, **layer by "
         "layer, with and without shortcuts, with and without normalisation**."
     )
-    choose("gradient network")
-    untrained(trace)
+    choose_network("gradient network")
+    initial_card(trace)
     after_training()
 
 
 # -- at initialisation --------------------------------------------------------------------
 
 
-def untrained(trace: Trace) -> None:
-    small = traced(trace.config, setting(trace.config, trace.image_size).trace.image_size)
+def initial_card(trace: Trace) -> None:
+    small = cached_trace(trace.config, experiment_setup(trace.config, trace.image_size).trace.image_size)
     try:
         check_runnable(small)
         planned = plan(small)
@@ -74,10 +75,10 @@ def untrained(trace: Trace) -> None:
         st.info(session.escape_markdown(str(error)), icon=":material/block:")
         return
     with st.container(border=True, key="gradients at start"):
-        st.markdown(f"**{session.escape_markdown(name(trace.config))} and its twins at their initialisation**")
-        found = measured(small, planned)
+        st.markdown(f"**{session.escape_markdown(short_title(trace.config))} and its twins at their initialisation**")
+        found = twin_flows(small, planned)
         charts({label(twin): (spread, style(twin)) for twin, spread in found.items()}, {label(t): small for t in found})
-        st.markdown(reading(found))
+        st.markdown(charts_text(found))
         st.page_link(
             EXPERIMENTS.file,
             label="What else could it be? Shattered gradients",
@@ -87,13 +88,13 @@ def untrained(trace: Trace) -> None:
         st.caption(statement(small, planned))
 
 
-def measured(trace: Trace, planned: Plan) -> dict[Twin, Spread]:
-    def compute(move: Callable[[float], None]) -> dict[Twin, Spread]:
+def twin_flows(trace: Trace, planned: Plan) -> dict[Twin, Flows]:
+    def compute(move: Callable[[float], None]) -> dict[Twin, Flows]:
         with single_thread():
-            return at_start(trace, planned, device(), move)
+            return initial_flows(trace, planned, device(), move)
 
     key = ("gradients", trace.config, trace.image_size, planned, device())
-    return computed(key, f"Gradients of {name(trace.config)} and its twins …", compute)
+    return cached_result(key, f"Gradients of {short_title(trace.config)} and its twins …", compute)
 
 
 NORMS = {"batch": "batch norm", "group": "group norm", "none": "no norm"}
@@ -104,40 +105,40 @@ def label(twin: Twin) -> str:
 
 
 def style(twin: Twin) -> Style:
-    return Style(twin.kind, "solid" if twin.normed else "dot")
+    return Style(twin.kind, "solid" if twin.has_norm else "dot")
 
 
-def charts(found: Mapping[str, tuple[Spread, Style]], traces: Mapping[str, Trace]) -> None:
+def charts(flows: Mapping[str, tuple[Flows, Style]], traces: Mapping[str, Trace]) -> None:
     """Signal and gradient side by side."""
     left, right = st.columns(2)
     convolutions = {each: range(1, len(main_path(trace)) + 1) for each, trace in traces.items()}
-    key = " and ".join(found)
+    key = " and ".join(flows)
     left.plotly_chart(
         flow_figure(
-            found,
+            flows,
             "signal",
-            {each: places(trace) for each, trace in traces.items()},
+            {each: block_boundaries(trace) for each, trace in traces.items()},
             "Signal that blocks read",
             "standard deviation",
         ),
         key=f"signal of {key}",
     )
     right.plotly_chart(
-        flow_figure(found, "gradient", convolutions, "Gradient of each convolution", "‖∂loss/∂W‖"),
+        flow_figure(flows, "gradient", convolutions, "Gradient of each convolution", "‖∂loss/∂W‖"),
         key=f"gradient of {key}",
     )
-    lost = [each for each, (spread, _) in found.items() if not spread.finite]
+    lost = [each for each, (spread, _) in flows.items() if not spread.finite]
     if lost:
         st.caption(f"{'; '.join(lost)}: where lines are missing, numbers are beyond the range of fp32.")
 
 
-def reading(found: Mapping[Twin, Spread]) -> str:
+def charts_text(flows: Mapping[Twin, Flows]) -> str:
     """What the charts say, in words that follow the numbers."""
-    norm = next(twin.norm for twin in found if twin.normed)
-    plain, residual = (found[Twin(kind, norm)].ends("gradient") for kind in (PLAIN, RESIDUAL))
-    bare = found[Twin(PLAIN, "none")]
+    norm = next(twin.norm for twin in flows if twin.has_norm)
+    plain, residual = (flows[Twin(kind, norm)].ends("gradient") for kind in (PLAIN, RESIDUAL))
+    bare = flows[Twin(PLAIN, "none")]
     words = [
-        f"**With {NORMS[norm]}**, from the last convolution to the first, the plain network's gradient {change(plain)}, the residual one's {change(residual)}."
+        f"**With {NORMS[norm]}**, from the last convolution to the first, the plain network's gradient {change_text(plain)}, the residual one's {change_text(residual)}."
     ]
     if plain[0] > 2 * plain[1]:
         words.append(
@@ -147,22 +148,22 @@ def reading(found: Mapping[Twin, Spread]) -> str:
     signal, gradient = bare.ends("signal"), bare.ends("gradient")
     if np.isfinite(signal).all():
         words.append(
-            f"**Without normalisation**, from the first block to the end, the plain network's signal {change(signal[::-1])}."
+            f"**Without normalisation**, from the first block to the end, the plain network's signal {change_text(signal[::-1])}."
         )
         if np.isfinite([gradient[0], plain[0]]).all() and plain[0]:
             words.append(
-                f"The gradient of its first convolution is {times(gradient[0] / plain[0])} what it is with {NORMS[norm]}"
+                f"The gradient of its first convolution is {factor_text(gradient[0] / plain[0])} what it is with {NORMS[norm]}"
                 + (": there it does vanish." if gradient[0] < plain[0] / 10 else ".")
             )
-    summed = found[Twin(RESIDUAL, "none")].ends("signal")
+    summed = flows[Twin(RESIDUAL, "none")].ends("signal")
     if np.isfinite(summed).all():
         words.append(
-            f"With shortcuts and no normalisation the signal {change(summed[::-1])}: every addition adds to it."
+            f"With shortcuts and no normalisation the signal {change_text(summed[::-1])}: every addition adds to it."
         )
     return " ".join(words)
 
 
-def change(ends: tuple[float, float]) -> str:
+def change_text(ends: tuple[float, float]) -> str:
     """How the first of two numbers stands to the second: grows 5.2 times, falls to 1/30."""
     first, last = ends
     if not np.isfinite(ends).all():
@@ -174,7 +175,7 @@ def change(ends: tuple[float, float]) -> str:
     return f"grows {scientific(first / last)} times" if first > last else f"falls to 1/{scientific(last / first)}"
 
 
-def times(factor: float) -> str:
+def factor_text(factor: float) -> str:
     """1/180,000 of, 3.4 times."""
     return f"1/{scientific(1 / factor)} of" if 0 < factor < 1 else f"{scientific(factor)} times"
 
@@ -185,9 +186,9 @@ def statement(trace: Trace, planned: Plan) -> str:
     return (
         f"Measured in fp32 and training mode, before any training, on {planned.images} images of Gaussian noise, {height}×{width} "
         f"pixels, with labels by chance; {seeds if planned.seeds > 1 else 'one seed'}. All four networks start with the same weights where they "
-        "have the same layer. Signal: standard deviation of what each block reads and the last one puts out. Gradient: Euclidean norm over the weights of each "
-        "convolution that is not on a shortcut. What it does not show: how large a step may be. Normalisation takes the scale of the weights out of what "
-        "a layer puts out, so a large gradient need not mean a large change."
+        "have the same layer. Signal: standard deviation of each block's input and of the last block's output. Gradient: Euclidean norm over the weights of each "
+        "convolution that is not on a shortcut. What it does not show: how large a step may be. Normalisation takes the scale of the weights out of "
+        "a layer's output, so a large gradient need not mean a large change."
     )
 
 
@@ -200,17 +201,20 @@ def after_training() -> None:
     """The shipped networks where their training ended."""
     with st.container(border=True, key="gradients after"):
         st.markdown("**After training: the networks that ship**")
-        found = {each: batches(config) for each, config in ((name(config), config) for config in BUNDLED.values())}
+        found = {
+            each: trained_flows(config)
+            for each, config in ((short_title(config), config) for config in BUNDLED.values())
+        }
         shallow = min(config.depth for config in BUNDLED.values())
         lines = {
-            name(config): (
-                found[name(config)],
+            short_title(config): (
+                found[short_title(config)],
                 Style(PLAIN if config.shortcut == "none" else RESIDUAL, "dash" if config.depth == shallow else "solid"),
             )
             for config in BUNDLED.values()
         }
-        charts(lines, {name(config): traced(config, natural_size(config)) for config in BUNDLED.values()})
-        told = "; ".join(f"{each} {change(spread.ends('gradient'))}" for each, spread in found.items())
+        charts(lines, {short_title(config): cached_trace(config, natural_size(config)) for config in BUNDLED.values()})
+        told = "; ".join(f"{each} {change_text(spread.ends('gradient'))}" for each, spread in found.items())
         st.markdown(f"From the last convolution to the first, the gradient of {told}.")
         st.caption(
             f"Measured in fp32 and training mode on the first {BATCH * BATCHES} images of Fashion-MNIST's test set, {BATCHES} batches of {BATCH} (line: "
@@ -219,29 +223,34 @@ def after_training() -> None:
         )
 
 
-def batches(config: ResNetConfig) -> Spread:
+def trained_flows(config: ResNetConfig) -> Flows:
     """Gradients of a shipped network on test images."""
     weights = bundled(config)[0]
 
-    def compute(move: Callable[[float], None]) -> Spread:
-        network, names = loaded(weights), [layer.name for layer in main_path(traced(config, natural_size(config)))]
-        images, truth = labelled()
+    def compute(move: Callable[[float], None]) -> Flows:
+        network, names = (
+            loaded(weights),
+            [layer.name for layer in main_path(cached_trace(config, natural_size(config)))],
+        )
+        images, truth = labelled_images()
         inputs = normalised(images[: BATCH * BATCHES], weights.data.preprocessing)
         labels = Tensor(truth[: BATCH * BATCHES].tolist()).long()
         with single_thread():
             found = []
-            for each in trained(network, names, zip(inputs.split(BATCH), labels.split(BATCH), strict=True), device()):
+            for each in flows_by_batch(
+                network, names, zip(inputs.split(BATCH), labels.split(BATCH), strict=True), device()
+            ):
                 found.append(each)
                 move(len(found) / BATCHES)
-        return Spread(tuple(found))
+        return Flows(tuple(found))
 
-    return computed(("gradients trained", weights, device()), f"Gradients of {name(config)} …", compute)
+    return cached_result(("gradients trained", weights, device()), f"Gradients of {short_title(config)} …", compute)
 
 
 # -- shattered ----------------------------------------------------------------------------
 
 
-def shattered(trace: Trace) -> None:
+def shattered_panel(trace: Trace) -> None:
     """The cosine between neighbouring inputs' gradients by depth, for networks like the one that is shown."""
     st.markdown(
         "A gradient says in which direction to change something. It helps only if it still holds a step away. Balduzzi et al. 2017 "
@@ -250,19 +259,19 @@ def shattered(trace: Trace) -> None:
     )
     config = trace.config
     with st.container(border=True, key="shattered"):
-        st.markdown(f"**{kin(config)}, by depth**")
+        st.markdown(f"**{common_traits(config)}, by depth**")
         left, right = st.columns(2)
         place = left.empty()
-        points = walked(config, place)
+        points = shattering_points(config, place)
         place.plotly_chart(cosine_figure(points, depths(config)), key="cosine chart")
-        right.plotly_chart(slope_figure(shown(points)), key="slope chart")
+        right.plotly_chart(slope_figure(slope_examples(points)), key="slope chart")
         st.markdown(verdict(points))
         st.caption(method(config))
 
 
-def kin(config: ResNetConfig) -> str:
+def common_traits(config: ResNetConfig) -> str:
     """What the networks have in common: basic blocks, post-activation, batch norm, option A."""
-    residual = family(config, 1)[RESIDUAL]
+    residual = small_pair(config, 1)[RESIDUAL]
     parts = [
         f"{residual.block.capitalize()} blocks",
         f"{residual.order}-activation",
@@ -278,10 +287,10 @@ def kin(config: ResNetConfig) -> str:
 
 
 def depths(config: ResNetConfig) -> list[int]:
-    return [family(config, count)[RESIDUAL].depth for count in COUNTS]
+    return [small_pair(config, count)[RESIDUAL].depth for count in BLOCK_COUNTS]
 
 
-def walked(config: ResNetConfig, place: st.delta_generator.DeltaGenerator) -> tuple[Point, ...]:
+def shattering_points(config: ResNetConfig, place: st.delta_generator.DeltaGenerator) -> tuple[Point, ...]:
     """All points; `place` shows those that there are so far."""
 
     def compute(move: Callable[[float], None]) -> tuple[Point, ...]:
@@ -289,16 +298,16 @@ def walked(config: ResNetConfig, place: st.delta_generator.DeltaGenerator) -> tu
         with single_thread():
             for point in shattering(config, device()):
                 points.append(point)
-                move(len(points) / TOTAL)
+                move(len(points) / POINT_COUNT)
                 if not len(points) % (2 * SEEDS):
                     place.plotly_chart(cosine_figure(points, depths(config)))
         return tuple(points)
 
-    small = tuple(family(config, 1).values())
-    return computed(("shattered", small, device()), "Comparing the gradients of neighbouring inputs …", compute)
+    small = tuple(small_pair(config, 1).values())
+    return cached_result(("shattered", small, device()), "Comparing the gradients of neighbouring inputs …", compute)
 
 
-def shown(points: tuple[Point, ...]) -> list[Point]:
+def slope_examples(points: tuple[Point, ...]) -> list[Point]:
     """The shallowest plain network, the deepest, and the deepest residual one, of the first seed."""
     first = [point for point in points if point.seed == 0]
     plain, residual = ([point for point in first if point.kind == kind] for kind in (PLAIN, RESIDUAL))
@@ -308,7 +317,7 @@ def shown(points: tuple[Point, ...]) -> list[Point]:
 def verdict(points: tuple[Point, ...]) -> str:
     """How alike neighbours' gradients are in the deepest networks, and from what depth the plain ones are noise."""
     plain, residual = (
-        {depth: float(np.mean(cosines)) for depth, cosines in by_depth(points, kind).items()}
+        {depth: float(np.mean(cosines)) for depth, cosines in cosines_by_depth(points, kind).items()}
         for kind in (PLAIN, RESIDUAL)
     )
     deepest = max(plain)
@@ -337,8 +346,8 @@ def method(config: ResNetConfig) -> str:
         "The network shown is plain; its residual twin has shortcuts of option A. " if config.shortcut == "none" else ""
     )
     return (
-        f"{twin}Untrained networks of three stages with {', '.join(map(str, COUNTS))} blocks each and {WIDTH} channels in the first; block, order, activation, "
-        f"normalisation, attention and shortcut are the sidebar's: change them there. Each reads {POINTS} images of {SIDE}×{SIDE} pixels in equal steps on a "
+        f"{twin}Untrained networks of three stages with {', '.join(map(str, BLOCK_COUNTS))} blocks each and {WIDTH} channels in the first; block, order, activation, "
+        f"normalisation, attention and shortcut are the sidebar's: change them there. Each reads {POINTS} images of {IMAGE_SIDE}×{IMAGE_SIDE} pixels in equal steps on a "
         "straight line from one image of Gaussian noise to another, as one batch in training mode, and gives the gradient of its first score at each. Cosine: mean "
         f"over neighbours, {SEEDS} seeds, which draw weights and images (dots: each seed). On the right the part of the gradient along the line, scaled to a root mean "
         "square of 1, for one seed. What it does not show: trained networks, or whether this is what stops plain networks from "

@@ -11,35 +11,44 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from resnet import ResNetConfig
+from resnet.presets import short_title
 from resnet.weights import BUNDLED
 
 from ... import units
 from ...analysis.paths import path_counts
 from ...analysis.trace import Trace
-from ...experiments.paths import PathGradients, Plan, effective, gathered, path_shares, plan, samples
+from ...experiments.paths import (
+    PathGradients,
+    Plan,
+    collect_gradients,
+    effective_paths,
+    path_shares,
+    plan,
+    sample_gradients,
+)
 from ...figures import inference
 from ...figures.paths import length_figure, norm_figure
 from ...inference.limits import check_runnable
-from ...inference.samples import labelled
+from ...inference.samples import labelled_images
 from ...inference.turns import TooLargeError
 from ...link import View, natural_size
 from ...navigation import INFERENCE
 from ...sharing.threads import single_thread
 from ...units import scientific
 from .. import session
-from ..cached import computed, device, shared, traced, wanted
+from ..cached import cached_result, cached_trace, device, may_compute, shared
 from ..inference import ablation
 from ..paths import all_paths
 from ..weights import loaded
-from .trained import Setting, choose, name, setting
+from .trained import ExperimentSetup, choose_network, experiment_setup
 
 LEVEL = 0.95
 """The share of the gradient that the effective paths carry."""
 
 
 @shared()
-def counted(config: ResNetConfig, image_size: tuple[int, int]) -> tuple[tuple[int, ...], go.Figure]:
-    counts = path_counts(traced(config, image_size))
+def cached_path_counts(config: ResNetConfig, image_size: tuple[int, int]) -> tuple[tuple[int, ...], go.Figure]:
+    counts = path_counts(cached_trace(config, image_size))
     return counts, length_figure(counts, None)
 
 
@@ -50,13 +59,13 @@ def panel(trace: Trace) -> None:
         "and Belongie 2016 (https://arxiv.org/abs/1605.06431) take a residual network for what that makes it: **many "
         "paths side by side, most of them half as long as the network, and only the shorter ones carry gradient**."
     )
-    choose("path network")
-    counts, figure = counted(trace.config, trace.image_size)
+    choose_network("path network")
+    counts, figure = cached_path_counts(trace.config, trace.image_size)
     if trace.config.shortcut == "none":
         one_path(trace, counts)
     else:
         gradients(trace, counts, figure)
-    removed(trace.config)
+    ablation_card(trace.config)
     if trace.config.shortcut != "none":
         all_paths(trace)
 
@@ -64,7 +73,7 @@ def panel(trace: Trace) -> None:
 def one_path(trace: Trace, counts: tuple[int, ...]) -> None:
     with st.container(border=True, key="lengths"):
         st.markdown(
-            f"**One path.** {session.escape_markdown(name(trace.config))} is a plain network: the only path runs through "
+            f"**One path.** {session.escape_markdown(short_title(trace.config))} is a plain network: the only path runs through "
             f"all {len(counts) - 1} blocks and carries the whole gradient. Give it shortcuts, or choose a residual network, "
             f"to see the {units.power(2, len(counts) - 1)} paths of as many blocks."
         )
@@ -78,7 +87,7 @@ def gradients(trace: Trace, counts: tuple[int, ...], figure: go.Figure) -> None:
     with st.container(border=True, key="lengths"):
         st.markdown("**How long the paths are, and what gradient they carry**")
         st.markdown(count_words(counts))
-        found, planned, measured_on = measured(trace)
+        found, planned, measured_on = measured_gradients(trace)
         left, right = st.columns(2)
         left.plotly_chart(figure if found is None else length_figure(counts, found), key="lengths chart")
         if found is None or planned is None:
@@ -104,9 +113,9 @@ def count_words(counts: tuple[int, ...]) -> str:
     )
 
 
-def measured(trace: Trace) -> tuple[PathGradients | None, Plan | None, str]:
+def measured_gradients(trace: Trace) -> tuple[PathGradients | None, Plan | None, str]:
     """The gradients by length when asked for, what was sampled, and on what."""
-    chosen = setting(trace.config, trace.image_size)
+    chosen = experiment_setup(trace.config, trace.image_size)
     try:
         check_runnable(chosen.trace)
         planned = plan(chosen.trace)
@@ -114,42 +123,42 @@ def measured(trace: Trace) -> tuple[PathGradients | None, Plan | None, str]:
         st.info(session.escape_markdown(str(error)), icon=":material/block:")
         return None, None, ""
     key = ("paths", chosen.weights, chosen.trace.image_size, planned, device())
-    if not wanted("Measure the gradients", key):
+    if not may_compute("Measure the gradients", key):
         return None, planned, ""
-    found = sampled(key, chosen, planned)
-    if not found.finite or not any(found.means) or not any(found.whole):
+    found = path_gradients(key, chosen, planned)
+    if not found.finite or not any(found.means) or not any(found.whole_norms):
         st.error("The gradients overflowed or vanished altogether, so there is nothing to share out.")
         return None, planned, ""
     return found, planned, chosen.words(planned.draws * planned.images)
 
 
-def sampled(key: tuple[object, ...], chosen: Setting, planned: Plan) -> PathGradients:
+def path_gradients(key: tuple[object, ...], chosen: ExperimentSetup, planned: Plan) -> PathGradients:
     network = loaded(chosen.weights)
     images, labels = chosen.images(planned.draws * planned.images)
 
     def compute(move: Callable[[float], None]) -> PathGradients:
         found, each = [], 1 + len(planned.lengths)
         with single_thread():
-            for sample in samples(network, images, labels, planned, device()):
+            for sample in sample_gradients(network, images, labels, planned, device()):
                 found.append(sample)
                 if not len(found) % each:
                     move(len(found) / each / planned.draws)
-        return gathered(path_counts(chosen.trace), planned.lengths, found)
+        return collect_gradients(path_counts(chosen.trace), planned.lengths, found)
 
-    return computed(key, f"Following the gradient along paths of {name(chosen.trace.config)} …", compute)
+    return cached_result(key, f"Following the gradient along paths of {short_title(chosen.trace.config)} …", compute)
 
 
-def summary(found: PathGradients) -> str:
+def summary(gradients: PathGradients) -> str:
     """The effective paths, and how the gradient changes with length."""
-    n, run = len(found.counts) - 1, effective(found.shares, found.counts, LEVEL)
-    mean = float(np.dot(range(n + 1), found.shares))
-    usual = float(np.dot(range(n + 1), path_shares(found.counts)))
+    n, run = len(gradients.counts) - 1, effective_paths(gradients.shares, gradients.counts, LEVEL)
+    mean = float(np.dot(range(n + 1), gradients.shares))
+    usual = float(np.dot(range(n + 1), path_shares(gradients.counts)))
     words = (
         f"**{LEVEL:.0%} of the gradient comes from paths of length {run.low} to {run.high}**, of {n} that are possible; "
-        f"{percent(run.paths)} of all paths are that long. In the mean a unit of gradient has run through {mean:.1f} "
+        f"{percent(run.paths)} of all paths are that long. On average a unit of gradient has run through {mean:.1f} "
         f"branches, a path through {usual:.1f}."
     )
-    first, last = found.means[0], found.means[-1]
+    first, last = gradients.means[0], gradients.means[-1]
     if first and last:
         more = math.log10(last) - math.log10(first)
         times = f"{magnitude(more)} times" if more >= 0 else f"1/{magnitude(-more)} of"
@@ -193,10 +202,10 @@ def statement(planned: Plan, measured_on: str) -> str:
     return f"Measured in fp32 on {measured_on}." + ("" if every else " Lengths in between are interpolated.")
 
 
-def limits(found: PathGradients) -> str:
+def limits(gradients: PathGradients) -> str:
     """What the figures do not show."""
     return (
-        f"What it does not show: norms are added up here, to {magnitude(found.excess)} times the norm of the true gradient, "
+        f"What it does not show: norms are added up here, to {magnitude(gradients.excess)} times the norm of the true gradient, "
         "since paths cancel where their gradients point in opposite directions. And each mean is over few paths and leans on the "
         "largest, as the dots show."
     )
@@ -205,29 +214,29 @@ def limits(found: PathGradients) -> str:
 # -- blocks off ---------------------------------------------------------------------------
 
 
-def removed(config: ResNetConfig) -> None:
+def ablation_card(config: ResNetConfig) -> None:
     """The network without each block in turn: here for a shipped one, else where to see it."""
     with st.container(border=True, key="removed"):
         st.markdown("**Where it shows: one block switched off**")
         shown = config if config in BUNDLED.values() else BUNDLED["resnet56"]
         if shown == config:
-            found = ablation.tested(setting(config, natural_size(config)).weights)
+            found = ablation.ablations_on_test_images(experiment_setup(config, natural_size(config)).weights)
             if found:
-                label = next(iter(inference.JUDGED))
-                images = f"{len(labelled().labels)} test images"
+                label = next(iter(inference.ABLATION_MEASURES))
+                images = f"{len(labelled_images().labels)} test images"
                 st.plotly_chart(inference.ablation_figure(found, label, images), key="ablation chart")
                 for network, one in found.items():
-                    st.markdown(ablation.summary(network, one, inference.JUDGED[label]))
+                    st.markdown(ablation.summary(network, one, inference.ABLATION_MEASURES[label]))
         st.caption(
             "Without one of n blocks, half of the paths are left, and each of them is whole: if many paths do the work, the "
-            "network should hardly notice. " + ablation.EXPLAINED
+            "network should hardly notice. " + ablation.EXPLANATION
         )
         there = View(shown, natural_size(shown), tab="Blocks off")
         if shown == config:
             there = replace(session.view(), tab="Blocks off", at="", off=())
         st.page_link(
             INFERENCE.file,
-            label=f"Switch off blocks of {name(shown)} by hand",
+            label=f"Switch off blocks of {short_title(shown)} by hand",
             icon=":material/arrow_forward:",
             query_params=there.to_query(),
         )

@@ -9,29 +9,25 @@ import streamlit as st
 import torch
 from torch import Tensor
 
-from resnet import ResNetConfig, title
+from resnet import ResNetConfig
+from resnet.presets import short_title
 from resnet.weights import BUNDLED, Weights, bundled, random_weights
 
 from ...analysis.trace import Trace
 from ...experiments.gradients import noise
 from ...inference import preprocess
-from ...inference.samples import labelled
+from ...inference.samples import labelled_images
 from ...link import natural_size
 from .. import session
-from ..cached import traced
+from ..cached import cached_trace
 
 SIDE = 64
 """Untrained networks are measured on images of at most so many pixels a side: noise looks alike at any size."""
 
 
-def name(config: ResNetConfig) -> str:
-    """ResNet-20, without what it was made for."""
-    return title(config).partition(" for ")[0]
-
-
-def choose(key: str) -> None:
+def choose_network(key: str) -> None:
     """The shipped networks to choose from; the one that is shown is marked, if it is one of them."""
-    networks = {name(config): config for config in BUNDLED.values()}
+    networks = {short_title(config): config for config in BUNDLED.values()}
     now = session.view()
     session.set_widget(key, next((label for label, config in networks.items() if config == now.config), None))
 
@@ -43,7 +39,7 @@ def choose(key: str) -> None:
     st.segmented_control("Trained networks", list(networks), key=key, on_change=take)
 
 
-class Setting(NamedTuple):
+class ExperimentSetup(NamedTuple):
     """What an experiment runs: weights, trained or not, and the network's trace at the size of its images."""
 
     weights: Weights
@@ -59,7 +55,7 @@ class Setting(NamedTuple):
         The first images of the test set for a trained network; for another, noise with labels by chance.
         """
         if self.trained:
-            images, labels = labelled()
+            images, labels = labelled_images()
             inputs = preprocess.normalised(images[:count], self.weights.data.preprocessing)
             return inputs, torch.tensor(labels[:count], dtype=torch.long)
         return noise(self.trace.config, self.trace.image_size, count)
@@ -72,11 +68,11 @@ class Setting(NamedTuple):
         return f"{count} images of Gaussian noise, {height}×{width} pixels, with labels by chance: the network is untrained"
 
 
-def setting(config: ResNetConfig, image_size: tuple[int, int]) -> Setting:
+def experiment_setup(config: ResNetConfig, image_size: tuple[int, int]) -> ExperimentSetup:
     """A configuration with its shipped weights, or else at its initialisation on small images."""
     shipped = bundled(config)
     if shipped:
-        return Setting(shipped[0], traced(config, natural_size(config)))
+        return ExperimentSetup(shipped[0], cached_trace(config, natural_size(config)))
     least = max(SIDE, 2 * config.total_stride)
     size = min(image_size[0], least), min(image_size[1], least)
-    return Setting(random_weights(config, size), traced(config, size))
+    return ExperimentSetup(random_weights(config, size), cached_trace(config, size))

@@ -27,14 +27,14 @@ def panel(result: Run) -> None:
     if result.trace.config.shortcut == "none":
         st.info("A plain network has no shortcuts and adds nothing: y = σ(F(x)). A residual one has, such as option B.")
         return
-    found = contributed(result.key, result)
+    found = cached_contributions(result.key, result)
     by_block = {one.block: one for one in found}
     block = result.layer.block
     with st.container(border=True, key="addition"):
         if block in by_block:
-            inside(result, by_block[block])
+            addition_card(result, by_block[block])
         else:
-            inside(result, found[0])
+            addition_card(result, found[0])
             st.caption("The first block, as the selected layer is in none: a click in the drawing selects another.")
     with st.container(border=True, key="contributions"):
         figure = inference.contribution_figure(found, block, result.off)
@@ -43,87 +43,92 @@ def panel(result: Run) -> None:
 
 
 @shared()
-def contributed(key: Key, _result: Run) -> tuple[Contribution, ...]:
+def cached_contributions(key: Key, _result: Run) -> tuple[Contribution, ...]:
     return addition.contributions(_result.runner, _result.prepared.tensor, key.form)
 
 
 @shared()
-def added(key: Key, block: str, _result: Run) -> Addition:
+def cached_addition(key: Key, block: str, _result: Run) -> Addition:
     return addition.addition(_result.runner, _result.prepared.tensor, block, key.form)
 
 
-def inside(result: Run, one: Contribution) -> None:
+def addition_card(result: Run, contribution: Contribution) -> None:
     """Shortcut, branch, their sum and the activation: one channel or all together, on one colour scale."""
-    parts = added(result.key, one.block, result)
+    summands = cached_addition(result.key, contribution.block, result)
     title, choice = st.columns([3, 1], vertical_alignment="center")
-    title.markdown(f"**Inside the addition of `{one.block}`**" + (", which is off" if one.block in result.off else ""))
-    strength = np.abs(parts.branch).mean((1, 2))
+    title.markdown(
+        f"**Inside the addition of `{contribution.block}`**"
+        + (", which is off" if contribution.block in result.off else "")
+    )
+    strength = np.abs(summands.branch).mean((1, 2))
     order = [int(channel) for channel in np.argsort(-np.nan_to_num(strength), kind="stable")]
     channel = choice.selectbox(
         "Channel",
         [ALL, *order],
-        key=f"channel of {one.block}",
+        key=f"channel of {contribution.block}",
         persist_state="session",
         format_func=lambda channel: "All, root mean square" if channel == ALL else f"Channel {channel}",
         help="The channels with the strongest branch come first.",
     )
     channel = channel if channel in order else ALL
-    maps = stages(parts, one.block in result.off)
-    shown = {name: flat(values, channel) for name, values in maps.items()}
+    maps = addition_maps(summands, contribution.block in result.off)
+    shown = {name: channel_or_rms(values, channel) for name, values in maps.items()}
     limit = max(float(np.abs(values).max()) for values in shown.values())
-    images = [rasters.enlarged(rasters.signed(values, limit), 336) for values in shown.values()]
+    images = [rasters.enlarged(rasters.diverging(values, limit), 336) for values in shown.values()]
     with st.container(key="parts"):
         columns = st.columns(len(shown))
     for column, name, image in zip(columns, shown, images, strict=True):
         column.image(image, caption=name[0].upper() + name[1:], width="stretch")
     scale = f"One scale for all: blue {-limit:.3g}, white 0, red {limit:.3g}.".replace("-", "−")
-    if parts.activated is None:
+    if summands.activation is None:
         scale += " A pre-activation block ends with the sum."
     st.caption(
-        f"{scale} ‖F(x)‖ = {one.branch:.4g}, ‖S(x)‖ = {one.shortcut:.4g}: the branch is **{ratio_text(one)}** as large as "
-        f"the shortcut. The sum measures {one.total:.4g}."
+        f"{scale} ‖F(x)‖ = {contribution.branch:.4g}, ‖S(x)‖ = {contribution.shortcut:.4g}: the branch is **{ratio_text(contribution)}** as large as "
+        f"the shortcut. The sum measures {contribution.total:.4g}."
     )
     downloads(
-        f"{one.block}-addition",
+        f"{contribution.block}-addition",
         lambda: rasters.sheet([np.asarray(image) for image in images], len(images)),
         lambda: {
             name.partition(" ")[0]: values
-            for name, values in stages(added(result.key, one.block, result), one.block in result.off).items()
+            for name, values in addition_maps(
+                cached_addition(result.key, contribution.block, result), contribution.block in result.off
+            ).items()
         },
         sum(values.nbytes for values in maps.values()),
     )
 
 
-def stages(parts: Addition, off: bool) -> dict[str, np.ndarray]:
+def addition_maps(summands: Addition, off: bool) -> dict[str, np.ndarray]:
     """What is added in a block, which may be off, and what comes of it, each C×H×W."""
     maps = {
-        "shortcut S(x)": parts.shortcut,
-        "branch F(x)": parts.branch,
-        "sum S(x)" if off else "sum F(x) + S(x)": parts.total,
+        "shortcut S(x)": summands.shortcut,
+        "branch F(x)": summands.branch,
+        "sum S(x)" if off else "sum F(x) + S(x)": summands.total,
     }
-    if parts.activated is not None:
-        maps["activation σ(sum)"] = parts.activated
+    if summands.activation is not None:
+        maps["activation σ(sum)"] = summands.activation
     return maps
 
 
-def flat(values: np.ndarray, channel: int) -> np.ndarray:
+def channel_or_rms(values: np.ndarray, channel: int) -> np.ndarray:
     """One channel of C×H×W, or the root mean square over all."""
     return np.sqrt((values.astype(np.float64) ** 2).mean(0)) if channel == ALL else values[channel]
 
 
-def ratio_text(one: Contribution) -> str:
-    return f"{one.ratio:.2f} times" if math.isfinite(one.ratio) else "infinitely many times"
+def ratio_text(contribution: Contribution) -> str:
+    return f"{contribution.ratio:.2f} times" if math.isfinite(contribution.ratio) else "infinitely many times"
 
 
-def words(found: tuple[Contribution, ...], off: tuple[str, ...], size: str) -> str:
+def words(contributions: tuple[Contribution, ...], off: tuple[str, ...], size: str) -> str:
     """What the chart says, in numbers."""
-    ratios = [one.ratio for one in found if math.isfinite(one.ratio)]
+    ratios = [one.ratio for one in contributions if math.isfinite(one.ratio)]
     if not ratios:
         return "Every shortcut is zero on this image."
-    least, most = (pick(found, key=lambda one: one.ratio) for pick in (min, max))
+    least, most = (pick(contributions, key=lambda one: one.ratio) for pick in (min, max))
     said = (
         f"Euclidean norms over all channels and positions of one pass at {size} pixels. The ratio goes from "
         f"{least.ratio:.2f} in `{least.block}` to {most.ratio:.2f} in `{most.block}`, with median {float(np.median(ratios)):.2f}. "
-        "A small ratio means that the block changes little of what it is given."
+        "A small ratio means that the block changes its input little."
     )
     return said + (" Hollow bars are what blocks that are off would add." if off else "")

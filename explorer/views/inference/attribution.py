@@ -14,11 +14,11 @@ from ...inference import attribution
 from ...inference.attribution import Attribution
 from ...inference.limits import check_gradients
 from .. import session
-from ..cached import Key, computed, shared, wanted
-from ..components import contacts, downloads, tiles
+from ..cached import Key, cached_result, may_compute, shared
+from ..components import contact_sheet, downloads, tiles
 from .running import Run, chosen_channel
 
-AT_ONCE = 3e9
+AT_ONCE_MACS = 3e9
 """MACs up to which a result is computed without being asked for."""
 
 
@@ -32,9 +32,9 @@ def panel(result: Run) -> None:
     target, name = explained_class(result), explained_name(result)
     with st.container(border=True, key="grad-cam"):
         st.markdown(f"**Grad-CAM: where each depth finds what speaks for {session.escape_markdown(name)}**")
-        layers = explained(result)
+        layers = explained_layers(result)
         named = result.key.plain, tuple(layer.name for layer in layers), target, result
-        maps = cams(*named)
+        maps = cached_cams(*named)
         seen = result.prepared.input_image
         images = [rasters.overlay(maps[layer.name], seen, 0.55, layer.field, 224) for layer in layers]
         for column, layer, image in zip(st.columns(len(layers)), layers, images, strict=True):
@@ -47,12 +47,12 @@ def panel(result: Run) -> None:
         downloads(
             "grad-cam",
             lambda: rasters.sheet([np.asarray(image) for image in images], len(images)),
-            lambda: cams(*named),
+            lambda: cached_cams(*named),
             sum(one.nbytes for one in maps.values()),
         )
     with st.container(border=True, key="integrated gradients"):
         st.markdown(f"**Integrated gradients: what each pixel adds to the score of {session.escape_markdown(name)}**")
-        if found := integrated(result, target):
+        if found := integrated_attribution(result, target):
             integrated_images(result, found)
 
 
@@ -96,7 +96,7 @@ def choose_class(result: Run) -> None:
         st.markdown(f"Explained: **{session.escape_markdown(explained_name(result))}**, {probability:.1%}")
 
 
-def explained(result: Run) -> list[Layer]:
+def explained_layers(result: Run) -> list[Layer]:
     """The last layer of each stage, and the selected layer where its map has more than one position."""
     last = [layers[-1] for layers in result.trace.stages]
     chosen = result.layer
@@ -105,51 +105,56 @@ def explained(result: Run) -> list[Layer]:
 
 
 @shared()
-def cams(key: Key, layers: tuple[str, ...], target: int, _result: Run) -> Mapping[str, np.ndarray]:
+def cached_cams(key: Key, layers: tuple[str, ...], target: int, _result: Run) -> Mapping[str, np.ndarray]:
     return attribution.grad_cam(_result.network, _result.prepared.tensor, layers, target, key.form)
 
 
-def integrated(result: Run, target: int) -> Attribution | None:
+def integrated_attribution(result: Run, target: int) -> Attribution | None:
     """Integrated gradients at once for a small network, else when they are asked for."""
     key = ("integrated", result.key.plain, target)
     seconds = 3 * attribution.STEPS * result.prediction.seconds
-    at_once = result.trace.macs * attribution.STEPS <= AT_ONCE
-    if not wanted(f"Compute, about {max(1, seconds):.0f} s", key, at_once=at_once):
+    at_once = result.trace.macs * attribution.STEPS <= AT_ONCE_MACS
+    if not may_compute(f"Compute, about {max(1, seconds):.0f} s", key, at_once=at_once):
         return None
-    return computed(
+    return cached_result(
         key,
         "Integrating the gradients …",
         lambda progress: attribution.integrated_gradients(
-            result.network, result.prepared.tensor, target, result.device, progress, attribution.together(result.trace)
+            result.network,
+            result.prepared.tensor,
+            target,
+            result.device,
+            progress,
+            attribution.batch_size(result.trace),
         ),
     )
 
 
-def integrated_images(result: Run, found: Attribution) -> None:
+def integrated_images(result: Run, gradients: Attribution) -> None:
     seen, pixels, words = st.columns(3)
     side = 336
     seen.image(
-        rasters.enlarged(rasters.shown(result.prepared.input_image), side),
+        rasters.enlarged(rasters.as_rgb(result.prepared.input_image), side),
         caption=f"What the network sees, {result.size}",
         width="stretch",
     )
-    limit = float(np.quantile(np.abs(found.pixels), 0.995)) or None
+    limit = float(np.quantile(np.abs(gradients.pixels), 0.995)) or None
     pixels.image(
-        rasters.enlarged(rasters.signed(found.pixels, limit), side),
+        rasters.enlarged(rasters.diverging(gradients.pixels, limit), side),
         caption="Red adds, blue takes away",
         width="stretch",
     )
     words.markdown(
-        f"The pixels add **{found.total:+.2f}** in all. The class scores **{found.difference:+.2f}** above the mean "
+        f"The pixels add **{gradients.total:+.2f}** in all. The class scores **{gradients.difference:+.2f}** above the mean "
         f"image, and the two agree in the limit: {attribution.STEPS} steps from one image to the other leave "
-        f"{abs(found.total - found.difference):.2f} unexplained."
+        f"{abs(gradients.total - gradients.difference):.2f} unexplained."
     )
     with words:
         downloads(
             "integrated-gradients",
-            lambda: rasters.enlarged(rasters.signed(found.pixels, limit), side),
-            lambda: {"attribution": found.pixels, "pixels": result.prepared.pixels},
-            2 * found.pixels.nbytes,
+            lambda: rasters.enlarged(rasters.diverging(gradients.pixels, limit), side),
+            lambda: {"attribution": gradients.pixels, "pixels": result.prepared.pixels},
+            2 * gradients.pixels.nbytes,
         )
     words.caption("Computed by captum (Sundararajan 2017). The scale ends where 99.5 % of the pixels do.")
 
@@ -173,16 +178,16 @@ def weights_panel(result: Run) -> None:
         with st.container(height=420 if count > 48 else "content", border=False):
             labels = {str(index): str(index) for index in range(count)}
             selected = str(chosen_channel(result.channels(name))) if result.layer.name == name else ""
-            tiles(contacts([np.asarray(image) for image in images]), labels, selected, "kernel tiles", select)
+            tiles(contact_sheet([np.asarray(image) for image in images]), labels, selected, "kernel tiles", select)
         kind = "in colour" if channels == 3 else "grey" if channels == 1 else f"the mean of {channels} channels"
         st.caption(
             f"{count} kernels of {size}×{size}, {kind}, on one scale; middle grey is zero. A click selects its channel."
         )
     with right, st.container(border=True, key="histogram"):
-        histogram(result, weighted(result))
+        histogram(result, layer_with_weights(result))
 
 
-def weighted(result: Run) -> Layer:
+def layer_with_weights(result: Run) -> Layer:
     """The selected layer, or the next one that has weights."""
     start = result.layer.index
     layers = result.trace.layers

@@ -20,15 +20,15 @@ from resnet.options import to_text
 from resnet.weights import Weights, own_weights
 
 from ...link import natural_size
-from ...sharing.holdings import HELD, NoRoomError
+from ...sharing.holdings import HELD_FILES, NoRoomError
 from ...sharing.scheduler import PAGES
-from ...sharing.store import RESULTS, Own
+from ...sharing.store import RESULTS, FileDigest
 from .. import session, settings
-from ..session import change, choose, escape_markdown, release, set_widget, show, view
-from ..uploads import Checkpoint
+from ..session import change, choose, escape_markdown, release_files, set_widget, show, view
+from ..uploads import UploadedCheckpoint
 
 
-def read(data: bytes, name: str) -> Checkpoint:
+def read_upload(data: bytes, name: str) -> UploadedCheckpoint:
     """The checkpoint in a file's bytes.
 
     Raises:
@@ -41,19 +41,19 @@ def read(data: bytes, name: str) -> Checkpoint:
         declared = None
     config = declared or infer_config(tensors)
     asked = {} if declared else unseen(config, tensors)
-    digest = Own(hashlib.sha256(data).hexdigest())
-    return Checkpoint(name, digest, config, declared is not None, asked, tuple(not_finite(tensors)), tensors)
+    digest = FileDigest(hashlib.sha256(data).hexdigest())
+    return UploadedCheckpoint(name, digest, config, declared is not None, asked, tuple(not_finite(tensors)), tensors)
 
 
 ALONE_BYTES = 2**26
 """Bytes from which a file is read while no other is."""
 READING = Places(2)
 """Files that are read at one time, or one large file: while it is, its bytes and its tensors are both in memory."""
-PATIENCE = 15.0
+PATIENCE_SECONDS = 15.0
 """Seconds for which a file waits until others are read."""
 
 
-def take(file: UploadedFile) -> None:
+def keep_upload(file: UploadedFile) -> None:
     """Read an uploaded checkpoint and keep it for this session, in place of what it has; the file itself is let go.
 
     Raises:
@@ -64,13 +64,13 @@ def take(file: UploadedFile) -> None:
     data = file.getvalue()
     with ExitStack() as stack:
         try:
-            stack.enter_context(READING.place(PATIENCE, size=1 if len(data) < ALONE_BYTES else 2))
+            stack.enter_context(READING.place(PATIENCE_SECONDS, size=1 if len(data) < ALONE_BYTES else 2))
         except TimeoutError:
             raise NoRoomError(f"{file.name} cannot be read now (others are read): try again in a moment.") from None
-        stack.enter_context(HELD.room(len(data), file.name, instead=held()))
+        stack.enter_context(HELD_FILES.room(len(data), file.name, instead=uploaded_checkpoint()))
         with PAGES.aside():
-            checkpoint = read(data, file.name)
-        with HELD.room(max(0, checkpoint.nbytes - len(data)), file.name, instead=held()) as hold:
+            checkpoint = read_upload(data, file.name)
+        with HELD_FILES.room(max(0, checkpoint.nbytes - len(data)), file.name, instead=uploaded_checkpoint()) as hold:
             drop()
             hold(checkpoint)
             session.hold(checkpoint=checkpoint)
@@ -78,20 +78,20 @@ def take(file: UploadedFile) -> None:
 
 def drop() -> None:
     """Let go of the checkpoint that this session holds, and of what was made of it."""
-    if checkpoint := held():
+    if checkpoint := uploaded_checkpoint():
         session.hold(checkpoint=None)
         RESULTS.forget(checkpoint.digest)
 
 
-def held() -> Checkpoint | None:
+def uploaded_checkpoint() -> UploadedCheckpoint | None:
     """The checkpoint that this session has uploaded."""
     return session.held().checkpoint
 
 
 def uploaded_weights(config: ResNetConfig, image_size: tuple[int, int]) -> tuple[Weights, ...]:
     """The uploaded weights where they fit a configuration and can be run."""
-    checkpoint = held()
-    if checkpoint is None or checkpoint.broken or wrong(checkpoint, config):
+    checkpoint = uploaded_checkpoint()
+    if checkpoint is None or checkpoint.not_finite or known_mismatches(checkpoint, config):
         return ()
     return (own_weights(config, image_size, checkpoint.name, checkpoint.digest),)
 
@@ -102,13 +102,13 @@ def uploaded_tensors(weights: Weights) -> Mapping[str, Tensor] | None:
     A download is made outside of any session, for one that held them when it was offered.
     """
     if get_script_run_ctx(suppress_warning=True) is None:
-        mine = [one for one in HELD if isinstance(one, Checkpoint)]
+        mine = [one for one in HELD_FILES if isinstance(one, UploadedCheckpoint)]
     else:
-        mine = [one] if (one := held()) else []
+        mine = [one] if (one := uploaded_checkpoint()) else []
     return next((one.tensors for one in mine if weights.key == "upload" and weights.digest == one.digest), None)
 
 
-def wrong(checkpoint: Checkpoint, config: ResNetConfig) -> list[Mismatch]:
+def known_mismatches(checkpoint: UploadedCheckpoint, config: ResNetConfig) -> list[Mismatch]:
     """What keeps the tensors from fitting a configuration; looked for once for each."""
     known = session.held().mismatches
     if known is None or known[:2] != (checkpoint.digest, config):
@@ -122,7 +122,7 @@ def wrong(checkpoint: Checkpoint, config: ResNetConfig) -> list[Mismatch]:
 
 def upload_card(weights: Weights) -> None:
     """Where a checkpoint is uploaded; what was understood of it, what is asked, and what does not fit."""
-    checkpoint, problem = held(), session.held().checkpoint_problem
+    checkpoint, problem = uploaded_checkpoint(), session.held().checkpoint_problem
     card = st.expander(
         "Your own checkpoint",
         icon=":material/upload_file:",
@@ -137,7 +137,7 @@ def upload_card(weights: Weights) -> None:
         st.file_uploader(
             f".safetensors, .pt or .pth of a residual network, at most {limit} MB",
             ["safetensors", "pt", "pth"],
-            key=f"checkpoint {session.held().checkpoints}",
+            key=f"checkpoint {session.held().checkpoint_widget}",
             on_change=file_chosen,
             max_upload_size=limit,
             help="Read without running anything in the file. Its weights are kept in the server's memory until you forget "
@@ -147,18 +147,18 @@ def upload_card(weights: Weights) -> None:
         if problem:
             st.error(escape_markdown(problem), icon=":material/broken_image:")
         if checkpoint:
-            understood(checkpoint, weights)
+            checkpoint_summary(checkpoint, weights)
 
 
 def file_chosen() -> None:
     """Read what was uploaded and open its network; the file itself is not kept."""
-    number = session.held().checkpoints
+    number = session.held().checkpoint_widget
     file = st.session_state[f"checkpoint {number}"]
     if not isinstance(file, UploadedFile):
         return
-    session.hold(checkpoints=number + 1, checkpoint_problem="")
+    session.hold(checkpoint_widget=number + 1, checkpoint_problem="")
     try:
-        take(file)
+        keep_upload(file)
     except ConfigError as error:
         said = f"{file.name} could be read, but its network cannot be inferred: {error} The network is unchanged."
         session.hold(checkpoint_problem=said)
@@ -167,16 +167,16 @@ def file_chosen() -> None:
     else:
         reopen()
     finally:
-        release([file.file_id])
+        release_files([file.file_id])
 
 
 def reopen() -> None:
     """Look at the checkpoint's network, with its weights where they can be run."""
-    checkpoint = held()
+    checkpoint = uploaded_checkpoint()
     if checkpoint is None:
         return
     config, now = checkpoint.config, view()
-    usable = not checkpoint.broken and not wrong(checkpoint, config)
+    usable = not checkpoint.not_finite and not known_mismatches(checkpoint, config)
     source = "says which network it is for" if checkpoint.declared else "was understood by its tensors"
     show(
         replace(
@@ -193,7 +193,7 @@ def forget() -> None:
         choose(weights="")
 
 
-def understood(checkpoint: Checkpoint, weights: Weights) -> None:
+def checkpoint_summary(checkpoint: UploadedCheckpoint, weights: Weights) -> None:
     config = view().config
     amount = sum(tensor.numel() for tensor in checkpoint.tensors.values())
     st.markdown(
@@ -203,25 +203,28 @@ def understood(checkpoint: Checkpoint, weights: Weights) -> None:
         if config != checkpoint.config:
             st.button("Open its network", on_click=reopen, icon=":material/undo:")
         st.button("Forget it", on_click=forget, icon=":material/delete:")
-    if checkpoint.broken:
-        first = escape_markdown(checkpoint.broken[0])
+    if checkpoint.not_finite:
+        first = escape_markdown(checkpoint.not_finite[0])
         st.warning(
-            f"NaN or infinite numbers are in {len(checkpoint.broken)} of its tensors, first in {first}, "
+            f"NaN or infinite numbers are in {len(checkpoint.not_finite)} of its tensors, first in {first}, "
             "so its network can be looked at but its weights cannot be run."
         )
-    if found := wrong(checkpoint, config):
+    if found := known_mismatches(checkpoint, config):
         list_mismatches(found)
-    elif checkpoint.asked:
-        ask(checkpoint, config)
+    elif checkpoint.unseen_options:
+        unseen_option_widgets(checkpoint, config)
     if weights.key == "upload":
-        st.caption(assumed(weights))
+        st.caption(assumptions_text(weights))
 
 
-def list_mismatches(found: list[Mismatch]) -> None:
+def list_mismatches(differences: list[Mismatch]) -> None:
     """By name and both shapes."""
-    count = "one tensor differs" if len(found) == 1 else f"{len(found)} tensors differ"
+    count = "one tensor differs" if len(differences) == 1 else f"{len(differences)} tensors differ"
     st.warning(f"Its weights do not fit this network: {count}.")
-    rows = [{"Tensor": one.name, "Network": shape_words(one.expected), "File": shape_words(one.found)} for one in found]
+    rows = [
+        {"Tensor": one.name, "Network": shape_words(one.expected), "File": shape_words(one.found)}
+        for one in differences
+    ]
     st.dataframe(rows, hide_index=True, key="mismatches", width="stretch", height="auto" if len(rows) < 6 else 240)
 
 
@@ -229,11 +232,11 @@ def shape_words(shape: tuple[int, ...] | None) -> str:
     return "none" if shape is None else "×".join(map(str, shape)) or "one number"
 
 
-def ask(checkpoint: Checkpoint, config: ResNetConfig) -> None:
+def unseen_option_widgets(checkpoint: UploadedCheckpoint, config: ResNetConfig) -> None:
     """What the tensors do not show, to be set here or in the sidebar."""
     st.caption("The tensors do not show these, and the usual values are assumed. Set what you know:")
     columns = st.columns(2)
-    for place, (name, values) in enumerate(checkpoint.asked.items()):
+    for place, (name, values) in enumerate(checkpoint.unseen_options.items()):
         key = f"asked {name}"
         set_widget(key, getattr(config, name))
         columns[place % 2].selectbox(
@@ -241,17 +244,17 @@ def ask(checkpoint: Checkpoint, config: ResNetConfig) -> None:
             values,
             key=key,
             format_func=settings.choice_text,
-            on_change=answered,
+            on_change=option_answered,
             args=(name,),
             help=OPTIONS[name].help,
         )
 
 
-def answered(name: str) -> None:
+def option_answered(name: str) -> None:
     change(name, st.session_state[f"asked {name}"])
 
 
-def assumed(weights: Weights) -> str:
+def assumptions_text(weights: Weights) -> str:
     """What is assumed of the data, which no tensor shows."""
     data, config = weights.data, weights.config
     names = f"the classes of {data.name}" if data.name != "unknown" else "classes by number"

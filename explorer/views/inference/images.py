@@ -16,13 +16,13 @@ from ...inference.decode import ACCEPTED
 from ...inference.images import MAX_BYTES, ImageError
 from ...inference.samples import Sample, samples
 from ...inference.turns import in_turn
-from ...sharing.holdings import HELD, NoRoomError
+from ...sharing.holdings import HELD_FILES, NoRoomError
 from ...sharing.scheduler import PAGES
-from ...sharing.store import RESULTS, Own
+from ...sharing.store import RESULTS, FileDigest
 from .. import session
 from ..cached import shared
-from ..components import Contacts, contacts, tiles
-from ..uploads import Brought, Upload
+from ..components import ContactSheet, contact_sheet, tiles
+from ..uploads import SourceUploads, Upload
 
 Value = TypeVar("Value")
 
@@ -31,11 +31,11 @@ MAX_IMAGES = 16
 """Images that are run at once."""
 MAX_SESSION_BYTES = 128 * 2**20
 """What the files of one session's images may hold together."""
-SHOWN = 1460
+MAX_SHOWN_SIDE = 1460
 """Pixels of the longer side of an image as a page shows it, at most."""
 
 
-class Chosen(NamedTuple):
+class ChosenImage(NamedTuple):
     """The image to run: a sample's name or the digest of an upload's bytes, what to call it, and where it comes from.
 
     Its pixels are looked up where they are needed: everybody shares them.
@@ -45,40 +45,40 @@ class Chosen(NamedTuple):
     name: str
     source: Sample | Upload
 
-    def made(self, make: Callable[[Image.Image], Value]) -> Value:
+    def apply(self, make: Callable[[Image.Image], Value]) -> Value:
         """What `make` returns for a copy of the image, in a turn where it is large."""
-        return made(decoded(self.digest, self.source.pixels), make)
+        return apply_to(cached_pixels(self.digest, self.source.pixels), make)
 
     @property
-    def small(self) -> Image.Image:
-        """The image, at most `SHOWN` pixels a side; the caller's own, as saving one writes into it for a moment."""
-        return Image.fromarray(reduced(self.digest, self))
+    def preview(self) -> Image.Image:
+        """The image, at most `MAX_SHOWN_SIDE` pixels a side; the caller's own, as saving one writes into it for a moment."""
+        return Image.fromarray(cached_preview(self.digest, self))
 
 
-def made(pixels: np.ndarray, make: Callable[[Image.Image], Value]) -> Value:
+def apply_to(pixels: np.ndarray, make: Callable[[Image.Image], Value]) -> Value:
     """`Chosen.made` of these pixels."""
     return in_turn(pixels.size, lambda: make(Image.fromarray(pixels)))
 
 
 @shared()
-def decoded(image: str, _pixels: Callable[[], np.ndarray]) -> np.ndarray:
+def cached_pixels(image: str, _pixels: Callable[[], np.ndarray]) -> np.ndarray:
     """An image's pixels, H×W×3."""
     return _pixels()
 
 
 @shared()
-def reduced(image: str, _chosen: Chosen) -> np.ndarray:
+def cached_preview(image: str, _chosen: ChosenImage) -> np.ndarray:
     def reduce(image: Image.Image) -> np.ndarray:
-        image.thumbnail((SHOWN, SHOWN))
+        image.thumbnail((MAX_SHOWN_SIDE, MAX_SHOWN_SIDE))
         return np.asarray(image)
 
-    return _chosen.made(reduce)
+    return _chosen.apply(reduce)
 
 
 @shared()
-def sample_tiles() -> Contacts:
+def cached_sample_tiles() -> ContactSheet:
     """Every shipped sample as a small square."""
-    return contacts([sample_tile(sample) for sample in samples()])
+    return contact_sheet([sample_tile(sample) for sample in samples()])
 
 
 def sample_tile(sample: Sample) -> np.ndarray:
@@ -89,7 +89,7 @@ def sample_tile(sample: Sample) -> np.ndarray:
         return np.full((56, 56, 3), 128, np.uint8)
 
 
-def choose_images(fashion: bool) -> list[Chosen]:
+def choose_images(fashion: bool) -> list[ChosenImage]:
     """Up to `MAX_IMAGES` images, the chosen one first: a sample, uploads, or a photograph from the camera.
 
     Empty, with a sentence, where there is none yet. `fashion` says which sample to begin with.
@@ -105,11 +105,11 @@ def choose_images(fashion: bool) -> list[Chosen]:
     )
     if source == "Samples":
         return [sample_image(fashion)]
-    key, held = f"{source} {brought(source).widget}", brought(source)
+    key, held = f"{source} {source_uploads(source).widget}", source_uploads(source)
     if key not in st.session_state and session.held().image_widget == key:  # its page was left
-        held = bring(source, Brought(held.images, widget=held.widget))
+        held = hold_uploads(source, SourceUploads(held.images, widget=held.widget))
     session.hold(image_widget=key)
-    widget: dict[str, Any] = {"key": key, "on_change": take, "args": (source,)}
+    widget: dict[str, Any] = {"key": key, "on_change": read_uploads, "args": (source,)}
     if source == "Upload":
         limit = MAX_BYTES // 2**20
         st.file_uploader(
@@ -125,7 +125,7 @@ def choose_images(fashion: bool) -> list[Chosen]:
     if held.unread:
         st.warning(f"{len(held.images) + held.unread} images were uploaded; the first {MAX_IMAGES} are used.")
     if not held.images:
-        st.caption(KEPT)
+        st.caption(PRIVACY_NOTE)
         return []
     images = chosen_first(held.images)
     with st.container(horizontal=True):
@@ -136,7 +136,7 @@ def choose_images(fashion: bool) -> list[Chosen]:
             args=(source, [first]),
             icon=":material/delete:",
             type="tertiary",
-            help=KEPT,
+            help=PRIVACY_NOTE,
         )
         if len(images) > 1:
             every = [image.digest for image in images]
@@ -144,7 +144,7 @@ def choose_images(fashion: bool) -> list[Chosen]:
     return images
 
 
-KEPT = (
+PRIVACY_NOTE = (
     "Images are kept in the server's memory until you remove them or close the page, and nobody else sees them. While one "
     "arrives, a part of it may lie in a temporary file without a name; nothing else is written to disk."
 )
@@ -153,20 +153,20 @@ KEPT = (
 # -- what a person brought ----------------------------------------------------------------
 
 
-def brought(source: str) -> Brought:
+def source_uploads(source: str) -> SourceUploads:
     """What this session holds of a source."""
-    return session.held().brought.get(source, Brought())
+    return session.held().uploads.get(source, SourceUploads())
 
 
-def bring(source: str, new: Brought) -> Brought:
+def hold_uploads(source: str, new: SourceUploads) -> SourceUploads:
     """Hold this of a source, which is returned, in place of what is held."""
-    session.hold(brought={**session.held().brought, source: new})
+    session.hold(uploads={**session.held().uploads, source: new})
     return new
 
 
-def take(source: str) -> None:
+def read_uploads(source: str) -> None:
     """Read what a widget brought, and let go of Streamlit's own copies."""
-    held = brought(source)
+    held = source_uploads(source)
     value = st.session_state[f"{source} {held.widget}"]
     several = isinstance(value, list)
     files = [file for file in (value if several else [value]) if isinstance(file, UploadedFile)]
@@ -174,43 +174,43 @@ def take(source: str) -> None:
     problems, unread = [], len(files[MAX_IMAGES:])
     for file in files[:MAX_IMAGES]:
         data = file.getvalue()
-        digest = Own(hashlib.sha256(data).hexdigest())
+        digest = FileDigest(hashlib.sha256(data).hexdigest())
         if digest not in images and len(images) == MAX_IMAGES:
             unread += 1
         elif digest not in images:
             try:
-                images[digest] = read(file.name, data, digest, sum(one.nbytes for one in images.values()))
+                images[digest] = read_upload(file.name, data, digest, sum(one.nbytes for one in images.values()))
             except ImageError as error:
                 problems.append(f"{file.name}: {error}")
             except NoRoomError as error:
                 problems.append(str(error))
-    session.release([file.file_id for file in files])
-    bring(source, Brought(tuple(images.values()), tuple(problems), unread, held.widget + 1))
+    session.release_files([file.file_id for file in files])
+    hold_uploads(source, SourceUploads(tuple(images.values()), tuple(problems), unread, held.widget + 1))
 
 
-def read(name: str, data: bytes, digest: Own, mine: int) -> Upload:
-    """An uploaded image; `mine` are the bytes that the session holds already.
+def read_upload(name: str, data: bytes, digest: FileDigest, held_bytes: int) -> Upload:
+    """An uploaded image; `held_bytes` are the bytes that the session holds already.
 
     Raises:
         ImageError: where it is none.
         NoRoomError: where the session or the server holds too much already.
     """
-    if mine + len(data) > MAX_SESSION_BYTES:
+    if held_bytes + len(data) > MAX_SESSION_BYTES:
         raise NoRoomError(
             f"{name} finds no room: your images may take {MAX_SESSION_BYTES // 2**20} MiB together; remove some first."
         )
-    with HELD.room(len(data), name) as hold, PAGES.aside():
-        pixels = decoded(digest, lambda: images.pixels(data))
-        upload = Upload(digest, name, data, made(pixels, thumbnail))
+    with HELD_FILES.room(len(data), name) as hold, PAGES.aside():
+        pixels = cached_pixels(digest, lambda: images.pixels(data))
+        upload = Upload(digest, name, data, apply_to(pixels, thumbnail))
         hold(upload)
         return upload
 
 
 def remove(source: str, digests: Sequence[str]) -> None:
     """Forget images, and what was made of them."""
-    held = brought(source)
+    held = source_uploads(source)
     left = tuple(one for one in held.images if one.digest not in digests)
-    bring(source, Brought(left, widget=held.widget))
+    hold_uploads(source, SourceUploads(left, widget=held.widget))
     for digest in digests:
         RESULTS.forget(digest)
 
@@ -218,19 +218,19 @@ def remove(source: str, digests: Sequence[str]) -> None:
 # -- choosing one of them -----------------------------------------------------------------
 
 
-def chosen_first(images: Sequence[Upload]) -> list[Chosen]:
+def chosen_first(images: Sequence[Upload]) -> list[ChosenImage]:
     """The images as tiles to choose from where there are several; the chosen one goes to the front."""
-    chosen = [Chosen(one.digest, one.name, one) for one in images]
+    chosen = [ChosenImage(one.digest, one.name, one) for one in images]
     if len(images) < 2:
         return chosen
 
     def choose(digest: str) -> None:
-        session.hold(uploaded=digest)
+        session.hold(selected_upload=digest)
 
     labels: dict[str, str] = {one.digest: one.name for one in images}
-    current = session.held().uploaded
+    current = session.held().selected_upload
     current = current if current in labels else images[0].digest
-    tiles(contacts([one.tile for one in images]), labels, current, "uploads", choose)
+    tiles(contact_sheet([one.tile for one in images]), labels, current, "uploads", choose)
     return sorted(chosen, key=lambda image: image.digest != current)
 
 
@@ -239,7 +239,7 @@ def thumbnail(image: Image.Image) -> np.ndarray:
     return np.asarray(ImageOps.fit(image, (56, 56)))
 
 
-def sample_image(fashion: bool) -> Chosen:
+def sample_image(fashion: bool) -> ChosenImage:
     known = {sample.name: sample for sample in samples()}
     name = session.view().image
     if name and name not in known:
@@ -247,13 +247,13 @@ def sample_image(fashion: bool) -> Chosen:
     sample = known.get(name) or next(s for s in known.values() if not fashion or s.label == "Sneaker")
     with st.container(height=330, border=False):
         labels = {sample.name: sample.label for sample in known.values()}
-        tiles(sample_tiles(), labels, sample.name, "samples", lambda name: session.choose(image=name))
+        tiles(cached_sample_tiles(), labels, sample.name, "samples", lambda name: session.choose(image=name))
     st.caption(credit(sample))
     return from_sample(sample)
 
 
-def from_sample(sample: Sample) -> Chosen:
-    return Chosen(sample.name, sample.label, sample)
+def from_sample(sample: Sample) -> ChosenImage:
+    return ChosenImage(sample.name, sample.label, sample)
 
 
 def credit(sample: Sample) -> str:

@@ -14,9 +14,9 @@ import streamlit as st
 from ...figures import inference
 from ...inference import latency
 from ...inference.device import Device
-from ...inference.latency import Effect, Latency, Roof, Timed
+from ...inference.latency import Effect, Latency, Roof, TimedLayer
 from ...sharing.store import Progress
-from ..cached import device, form, places
+from ..cached import cached_devices, device, form
 from ..session import held, hold
 from .running import Run
 
@@ -34,11 +34,11 @@ def panel(result: Run) -> None:
         show_layers(result)
 
 
-def measured(
+def measured_on_click(
     slot: str, key: Hashable, label: str, compute: Callable[[Progress], Value]
 ) -> tuple[Value, datetime] | None:
     """What a button measured last in this session, and when; None before that, or where it was of something else."""
-    again = held().measured.get(slot)
+    again = held().timings.get(slot)
     fresh = again is not None and again[0] == key
     if st.button(label, key=f"{slot} button", icon=":material/timer:"):
         bar = st.progress(0.0, "Measuring …")
@@ -51,13 +51,13 @@ def measured(
         finally:
             bar.empty()
         again, fresh = (key, value, datetime.now(UTC)), True
-        hold(measured={**held().measured, slot: again})
+        hold(timings={**held().timings, slot: again})
     return again[1:] if again and fresh else None
 
 
-def stamp(where: Device, when: datetime, rounds: str = "") -> str:
+def measurement_stamp(on_device: Device, when: datetime, rounds: str = "") -> str:
     return (
-        f"Measured on this server, {where.name}, at {when:%H:%M:%S} UTC{rounds}. Whatever else the server does "
+        f"Measured on this server, {on_device.name}, at {when:%H:%M:%S} UTC{rounds}. Whatever else the server does "
         "at the time slows it, so measure again before you trust a small difference."
     )
 
@@ -67,7 +67,7 @@ def stamp(where: Device, when: datetime, rounds: str = "") -> str:
 
 def choose_form() -> None:
     """The device, where there are two, the precision and the memory layout of predictions and activations."""
-    now, known = form(), {place.name: place for place in places()}
+    now, known = form(), {place.name: place for place in cached_devices()}
     half = replace(now.plain, half=True).form
     columns = st.columns(2 if len(known) == 1 else 3)
 
@@ -91,19 +91,19 @@ def choose_form() -> None:
     if len(known) > 1:
         st.session_state["form place"] = now.name
         columns[2].segmented_control("Device", list(known), required=True, key="form place", on_change=choose)
-    picked = f"Runs on {now.name}, the fastest that was found. " if now.torch == places()[0].torch else ""
+    picked = f"Runs on {now.name}, the fastest that was found. " if now.torch == cached_devices()[0].torch else ""
     st.caption(f"{picked}The choice holds for the prediction and the activations; gradients are always taken in fp32.")
 
 
 def offer_cpu() -> None:
     """The way out where a GPU's memory does not do."""
     if form().torch != "cpu":
-        st.button("Run on the CPU", on_click=lambda: hold(form=places()[-1]), icon=":material/memory:")
+        st.button("Run on the CPU", on_click=lambda: hold(form=cached_devices()[-1]), icon=":material/memory:")
 
 
 def show_effects(result: Run) -> None:
     """What each precision and layout changes for this image, measured when asked for."""
-    found = measured(
+    found = measured_on_click(
         "effects",
         result.key.plain,
         "Measure precision and layout",
@@ -118,8 +118,8 @@ def show_effects(result: Run) -> None:
     effects, when = found
     st.dataframe(effect_frame(effects), hide_index=True, key="effect table")
     st.caption(
-        f"The median time of a pass at {result.size} pixels, that of the passes in fp32 with channels first that "
-        "alternate with it, and their ratio; the largest change of any class probability. " + stamp(device(), when)
+        f"The median time of a pass at {result.size} pixels; that of a pass in fp32 with channels first, run in turn with "
+        "it; their ratio; the largest change of any class probability. " + measurement_stamp(device(), when)
     )
     half = effects[-1]
     if half.device.torch == "cpu" and half.ratio > 1:
@@ -131,10 +131,10 @@ def effect_frame(effects: tuple[Effect, ...]) -> pandas.DataFrame:
         {
             "Form": [effect.device.form for effect in effects],
             "Time": [time_text(effect.seconds) for effect in effects],
-            "fp32 in turn": [time_text(effect.base) for effect in effects],
+            "fp32 in turn": [time_text(effect.base_seconds) for effect in effects],
             "Ratio": [f"{effect.ratio:.2f}×" for effect in effects],
-            "Largest change": [change_text(effect.change) for effect in effects],
-            "Best class": ["the same" if effect.same else "another" for effect in effects],
+            "Largest change": [change_text(effect.probability_change) for effect in effects],
+            "Best class": ["the same" if effect.same_class else "another" for effect in effects],
         }
     )
 
@@ -163,7 +163,7 @@ def show_layers(result: Run) -> None:
         )
         return times, found
 
-    found = measured("layers", result.key, "Measure the layers", compute)
+    found = measured_on_click("layers", result.key, "Measure the layers", compute)
     if not found:
         st.caption(
             f"Times every layer in several passes of this image at {result.size} pixels, and what the device can do at "
@@ -171,7 +171,7 @@ def show_layers(result: Run) -> None:
         )
         return
     (times, roof), when = found
-    layers = latency.against(result.trace, times, roof, how.dtype.itemsize)
+    layers = latency.timed_layers(result.trace, times, roof, how.dtype.itemsize)
     view = st.segmented_control(
         "Show",
         ["Layer by layer", "Roofline"],
@@ -189,10 +189,10 @@ def show_layers(result: Run) -> None:
     st.dataframe(slow_frame(layers), hide_index=True, key="slow layers")
     st.caption(
         f"Of the layers that take at least 2 % of the time, those furthest above their bound. A pass at "
-        f"{result.size} pixels takes {times.whole * 1000:,.1f} ms; the layers sum to {sum(times.layers.values()) * 1000:,.1f} ms. The roof: "
+        f"{result.size} pixels takes {times.whole_pass * 1000:,.1f} ms; the layers sum to {sum(times.layers.values()) * 1000:,.1f} ms. The roof: "
         f"{roof.flops / 1e9:,.0f} GFLOP/s by the faster of a matrix product and a convolution, "
         f"{roof.bandwidth / 1e9:,.0f} GB/s by a copy, both in {how.form}. "
-        + stamp(
+        + measurement_stamp(
             how, when, f", medians of {times.rounds} passes" if times.rounds > 1 else ", one pass after two to warm up"
         )
     )
@@ -207,9 +207,9 @@ ROOFLINE = (
 )
 
 
-def slow_frame(layers: tuple[Timed, ...]) -> pandas.DataFrame:
+def slow_frame(layers: tuple[TimedLayer, ...]) -> pandas.DataFrame:
     total = sum(timed.seconds for timed in layers)
-    chosen = latency.slow(layers)
+    chosen = latency.slowest_layers(layers)
     return pandas.DataFrame(
         {
             "Layer": [timed.layer.name for timed in chosen],

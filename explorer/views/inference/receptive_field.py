@@ -17,11 +17,11 @@ from ...drawing import rasters
 from ...figures import inference
 from ...inference import limits, preprocess, turns
 from ...inference.attribution import grad_cam
-from ...inference.effective_field import Effective, Width, effective_field, gaussian_width, measured_side, mirrored
+from ...inference.effective_field import EffectiveField, Width, effective_field, gaussian_width, measured_side, mirrored
 from ...inference.samples import samples
 from .. import session
-from ..cached import Key, at_hand, computed, shared, traced, wanted
-from ..components import Outline, Place, Sheet, downloads, pixels
+from ..cached import Key, cached_result, cached_trace, kept_result, may_compute, shared
+from ..components import Outline, Rectangle, Sheet, downloads, pixels
 from ..paths import all_paths
 from .attribution import explained_class, explained_name
 from .running import Run, chosen_channel
@@ -30,7 +30,7 @@ BOX, EFFECTIVE, MAP, CAM, BEYOND = "Theoretical field", "Effective field", "Acti
 SHADES = {EFFECTIVE: "#ff9f1c", MAP: "#2ec4b6", CAM: "#ff4d8d"}
 """Bright, so that they show on a dark image, and full, so that they show on a bright one."""
 
-AT_ONCE = 4e9
+AT_ONCE_MACS = 4e9
 """MACs up to which an effective field is measured without being asked for."""
 
 INPUTS, BUDGET = (4, 12), 1.7e9
@@ -46,17 +46,17 @@ def panel(result: Run) -> None:
     if not layer.field.effective_stride:
         height, width = result.trace.image_size
         st.info(
-            f"`{layer.name}` comes after global pooling: what it puts out depends on the whole image, all {height}×{width} "
+            f"`{layer.name}` comes after global pooling: its output depends on the whole image, all {height}×{width} "
             "pixels, and has no place on it. Select a layer before the pooling."
         )
         return
     unit = chosen_unit(layer)
-    effective = session.show_or_say(measured, result, layer)
+    effective = session.show_or_say(layer_effective_field, result, layer)
     with st.container(border=True, key="pixel grid"):
-        on_the_image(result, layer, unit, effective)
+        pixel_grid(result, layer, unit, effective)
     if effective is not None:
         with st.container(border=True, key="effective field"):
-            in_numbers(result, layer, effective)
+            width_card(result, layer, effective)
     all_paths(result.trace, layer)
 
 
@@ -74,7 +74,7 @@ def chosen_unit(layer: Layer) -> tuple[int, int]:
     if text and before and before[0] == text and before[1].field != layer.field:
         row, column = (before[1].field.centre(int(part)) for part in text.split("-"))
         text = unit_text(layer.field.nearest(row, rows), layer.field.nearest(column, columns))
-        session.settle(unit=text)
+        session.change_view(unit=text)
     if not text:
         return middle
     match = re.fullmatch(r"([0-9]{1,4})-([0-9]{1,4})", text)
@@ -108,7 +108,7 @@ def choose_channel(order: np.ndarray) -> int:
 # -- the grid -----------------------------------------------------------------------------
 
 
-def on_the_image(result: Run, layer: Layer, unit: tuple[int, int], effective: Effective | None) -> None:
+def pixel_grid(result: Run, layer: Layer, unit: tuple[int, int], effective: EffectiveField | None) -> None:
     """The image with what is laid over it, and the layer's map beside it; a click in either chooses the unit."""
     st.markdown(f"**What unit {unit[0]}, {unit[1]} of `{layer.name}` sees**")
     left, right = st.columns([8, 5])
@@ -121,7 +121,7 @@ def on_the_image(result: Run, layer: Layer, unit: tuple[int, int], effective: Ef
         values = result.maps(layer.name)[channel]
         pixels(
             (0, 0, columns, rows),
-            [Sheet("map", Image.fromarray(rasters.coloured(values)), (0, 0, columns, rows))],
+            [Sheet("map", Image.fromarray(rasters.viridis(values)), (0, 0, columns, rows))],
             [Outline("unit", (unit[1], unit[0], 1, 1))],
             unit,
             1,
@@ -130,7 +130,7 @@ def on_the_image(result: Run, layer: Layer, unit: tuple[int, int], effective: Ef
             lambda row, column: session.choose(unit=unit_text(row, column)),
         )
         st.caption(f"Channel {channel} of `{layer.name}`, {rows}×{columns} units. A click chooses one.")
-        facts(layer, unit, box, inside)
+        field_facts(layer, unit, box, inside)
     with left:
         shown = st.pills(
             "Shown",
@@ -146,11 +146,11 @@ def on_the_image(result: Run, layer: Layer, unit: tuple[int, int], effective: Ef
             name: column.slider(name, 0.0, 1.0, 0.8, key=f"opacity of {name}", persist_state="session")
             for name, column in zip(heats, st.columns(3), strict=False)
         }
-        view: Place = (0, 0, width, height)
+        view: Rectangle = (0, 0, width, height)
         if BEYOND in shown:
             x, y = min(box.left, 0), min(box.top, 0)
             view = x, y, max(box.right + 1, width) - x, max(box.bottom + 1, height) - y
-        sheets = [Sheet("image", Image.fromarray(rasters.shown(result.prepared.input_image)), (0, 0, width, height))]
+        sheets = [Sheet("image", Image.fromarray(rasters.as_rgb(result.prepared.input_image)), (0, 0, width, height))]
         heat = {
             EFFECTIVE: lambda: effective_sheet(effective, box, opacities[EFFECTIVE], view),
             MAP: lambda: map_sheet(MAP, values, layer, (height, width), opacities[MAP]),
@@ -191,7 +191,7 @@ def on_the_image(result: Run, layer: Layer, unit: tuple[int, int], effective: Ef
         )
 
 
-def effective_sheet(effective: Effective | None, box: Box, opacity: float, view: Place) -> Sheet | None:
+def effective_sheet(effective: EffectiveField | None, box: Box, opacity: float, view: Rectangle) -> Sheet | None:
     """The effective field at a unit's box, its part in `view`; the square root, so that faint parts show."""
     if effective is None:
         return None
@@ -210,7 +210,7 @@ def map_sheet(name: str, values: np.ndarray, layer: Layer, size: tuple[int, int]
     """A map over an image of `size` pixels, two samples a pixel: where a cell ends is a multiple of half a pixel."""
     height, width = size
     cells = np.asarray(rasters.tinted(values, SHADES[name]))
-    sheet = rasters.on_image(cells, layer.field, size, (2 * height, 2 * width))
+    sheet = rasters.units_on_image(cells, layer.field, size, (2 * height, 2 * width))
     return Sheet(name, Image.fromarray(sheet), (0, 0, width, height), opacity)
 
 
@@ -221,15 +221,15 @@ def cam(result: Run, layer: Layer) -> np.ndarray:
         TooLargeError: where the gradient takes too much memory.
     """
     limits.check_gradients(result.trace)
-    return _cam(result.key.plain, layer.name, explained_class(result), result)
+    return _cached_cam(result.key.plain, layer.name, explained_class(result), result)
 
 
 @shared()
-def _cam(key: Key, layer: str, target: int, _result: Run) -> np.ndarray:
+def _cached_cam(key: Key, layer: str, target: int, _result: Run) -> np.ndarray:
     return grad_cam(_result.network, _result.prepared.tensor, [layer], target, key.form)[layer]
 
 
-def legend(result: Run, heats: list[str], effective: Effective | None) -> str:
+def legend(result: Run, heats: list[str], effective: EffectiveField | None) -> str:
     words = {
         EFFECTIVE: "orange: the square root of the effective field"
         if effective
@@ -241,7 +241,7 @@ def legend(result: Run, heats: list[str], effective: Effective | None) -> str:
     return session.escape_markdown(said[0].upper() + said[1:] + ".")
 
 
-def facts(layer: Layer, unit: tuple[int, int], box: Box, inside: Box) -> None:
+def field_facts(layer: Layer, unit: tuple[int, int], box: Box, inside: Box) -> None:
     """Where the field lies, by the arithmetic."""
     field = layer.field
     rows = {
@@ -260,37 +260,39 @@ def facts(layer: Layer, unit: tuple[int, int], box: Box, inside: Box) -> None:
 # -- the effective field ------------------------------------------------------------------
 
 
-def measurement(result: Run, layer: Layer) -> Hashable:
+def effective_field_key(result: Run, layer: Layer) -> Hashable:
     """What the layer's effective field depends on."""
     return "effective", result.weights, result.off, result.device, layer.name
 
 
-def measured(result: Run, layer: Layer) -> Effective | None:
+def layer_effective_field(result: Run, layer: Layer) -> EffectiveField | None:
     """The layer's effective field, at once for a small network, else when it is asked for."""
-    config, key = result.weights.config, measurement(result, layer)
-    if (found := at_hand(key)) is not None:
+    config, key = result.weights.config, effective_field_key(result, layer)
+    if (found := kept_result(key)) is not None:
         return found
-    side = measured_side(layer, result.trace, lambda side: traced(config, (side, side)))
-    macs = sum(before.macs for before in traced(config, (side, side)).layers[: layer.index + 1])
+    side = measured_side(layer, result.trace, lambda side: cached_trace(config, (side, side)))
+    macs = sum(before.macs for before in cached_trace(config, (side, side)).layers[: layer.index + 1])
     low, high = INPUTS
     count = int(min(max(BUDGET / max(macs, 1), low), high))
     try:
-        limits.check_gradients(traced(config, (side, side)))
+        limits.check_gradients(cached_trace(config, (side, side)))
     except turns.TooLargeError as error:
         st.info(session.escape_markdown(str(error)), icon=":material/block:")
         return None
     seconds = 3 * count * result.prediction.seconds * macs / result.trace.macs
     words = f"Measure the effective field of {layer.name}, about {max(1, seconds):.0f} s"
-    if not wanted(words, key, at_once=macs * count <= AT_ONCE):
+    if not may_compute(words, key, at_once=macs * count <= AT_ONCE_MACS):
         return None
-    return computed(
+    return cached_result(
         key,
         f"Averaging the gradient of {layer.name} …",
-        lambda progress: effective_field(result.network, layer, inputs(result, count, side), result.device, progress),
+        lambda progress: effective_field(
+            result.network, layer, sample_inputs(result, count, side), result.device, progress
+        ),
     )
 
 
-def inputs(result: Run, count: int, side: int) -> list[torch.Tensor]:
+def sample_inputs(result: Run, count: int, side: int) -> list[torch.Tensor]:
     """Shipped samples, of what the weights know where there are any, as the network takes them, `side` pixels wide."""
     data = result.weights.data
     known = [sample for sample in samples() if sample.label in data.categories] or samples()
@@ -299,16 +301,16 @@ def inputs(result: Run, count: int, side: int) -> list[torch.Tensor]:
     ]
 
 
-def in_numbers(result: Run, layer: Layer, effective: Effective) -> None:
+def width_card(result: Run, layer: Layer, effective: EffectiveField) -> None:
     """The effective field's Gaussian width against the theoretical field."""
-    if not effective.inside:
-        st.markdown(
-            f"No gradient leaves the middle unit of `{layer.name}`: it is silent on all images that were tried."
-        )
+    if not effective.inside_share:
+        st.markdown(f"The middle unit of `{layer.name}` has a gradient of zero on all images that were measured.")
         return
     chart, words = st.columns([8, 5])
     width, size = gaussian_width(effective.field), layer.field.size
-    chart.plotly_chart(width_chart(layer.name, size, measurement(result, layer), width, effective), key="width chart")
+    chart.plotly_chart(
+        cached_width_chart(layer.name, size, effective_field_key(result, layer), width, effective), key="width chart"
+    )
     with words:
         if np.isfinite(width.sigma):
             st.metric("4σ against the theoretical field", f"{width.share_of(size):.0%}", border=False)
@@ -320,15 +322,15 @@ def in_numbers(result: Run, layer: Layer, effective: Effective) -> None:
             "since many more paths lead there (Luo 2016)."
         )
         st.markdown(
-            f"**{effective.inside:.1%}** of the gradient falls inside the box. {result.trace.beyond_windows(layer)}"
+            f"**{effective.inside_share:.1%}** of the gradient falls inside the box. {result.trace.beyond_windows(layer)}"
         )
         st.caption(
-            f"|∂ȳ/∂x|, ȳ the mean of the middle unit's channels, averaged over {effective.inputs} images of "
-            f"{effective.side}×{effective.side} px with these weights in eval mode; smaller images are continued by reflection."
+            f"|∂ȳ/∂x|, ȳ the mean of the middle unit's channels, averaged over {effective.image_count} images of "
+            f"{effective.image_side}×{effective.image_side} px with these weights in eval mode; smaller images are continued by reflection."
         )
 
 
 @shared()
-def width_chart(name: str, size: int, measured: Hashable, width: Width, _effective: Effective) -> go.Figure:
+def cached_width_chart(name: str, size: int, measured: Hashable, width: Width, _effective: EffectiveField) -> go.Figure:
     profile = (_effective.field.sum(0) + _effective.field.sum(1)) / 2
     return inference.width_figure(profile, _effective.first, size, width, name)

@@ -16,25 +16,25 @@ from resnet.checkpoint import WeightsError
 from resnet.weights import BUNDLED, Preprocessing, Weights, available, is_cached, random_weights, torchvision_weights
 
 from ...analysis.layers import Layer, shape_text
-from ...analysis.parts import drawn_parts, switchable
+from ...analysis.parts import drawn_parts, switchable_blocks
 from ...analysis.trace import Trace
 from ...drawing import rasters
 from ...drawing.palette import ACCENT, STEM
 from ...figures import inference
 from ...inference import predict, preprocess
-from ...inference.ablation import without
+from ...inference.ablation import without_blocks
 from ...inference.device import Device
 from ...inference.predict import Prediction
 from ...inference.preprocess import Prepared
 from ...link import natural_size
 from ...sharing.tidying import LARGE_BYTES, tidy
 from .. import session
-from ..cached import Key, form, model, shared, traced
-from ..components import contacts, downloads, tiles
+from ..cached import Key, cached_trace, form, model, shared
+from ..components import contact_sheet, downloads, tiles
 from ..network import selected_layer
 from ..weights import loaded
 from . import checkpoint
-from .images import SHOWN, Chosen
+from .images import MAX_SHOWN_SIDE, ChosenImage
 
 # -- weights ------------------------------------------------------------------------------
 
@@ -51,7 +51,7 @@ def choose_weights(config: ResNetConfig, image_size: tuple[int, int]) -> Weights
     offered = (*published, *checkpoint.uploaded_weights(config, image_size), untrained)
     choices = {weights.key: weights for weights in offered}
     if asked == "upload" and asked not in choices:
-        if checkpoint.held() is None:
+        if checkpoint.uploaded_checkpoint() is None:
             st.warning("A checkpoint stays with the person who uploaded it, so this link does not bring its weights.")
     elif asked and asked not in choices:
         fitting = ", ".join(choices)
@@ -129,14 +129,14 @@ class Run:
     up by its `key` where they are needed, and made again where they are no longer kept.
     """
 
-    images: tuple[Chosen, ...]
+    images: tuple[ChosenImage, ...]
     invert: bool | None
     key: Key
     trace: Trace
     layer: Layer
 
     @property
-    def image(self) -> Chosen:
+    def image(self) -> ChosenImage:
         return self.images[0]
 
     @property
@@ -154,7 +154,7 @@ class Run:
 
     @property
     def prepared(self) -> Prepared:
-        return prepared(self.image.digest, self.weights.data.preprocessing, self.key.inverted, self.image)
+        return cached_prepared(self.image.digest, self.weights.data.preprocessing, self.key.inverted, self.image)
 
     @property
     def network(self) -> ResNet:
@@ -166,7 +166,7 @@ class Run:
 
     @property
     def prediction(self) -> Prediction:
-        return predicted(self.key, self)
+        return cached_prediction(self.key, self)
 
     @property
     def whole(self) -> Prediction:
@@ -178,32 +178,32 @@ class Run:
         """Height × width of what the network sees, as a page says it."""
         return shape_text(self.weights.data.preprocessing.size)
 
-    def on(self, image: Chosen) -> Run:
+    def on(self, image: ChosenImage) -> Run:
         """The same on another image."""
         return run_with((image,), self.weights, self.invert, self.off, self.key.form, self.layer.name)
 
     def channels(self, layer: str) -> np.ndarray:
         """The numbers of a layer's channels, the strongest first."""
-        return channels(self.key, layer, self)
+        return cached_channel_order(self.key, layer, self)
 
     def maps(self, layer: str) -> np.ndarray:
         """A layer's output, C×H×W."""
-        return activated(self.key, layer, self)
+        return cached_activation(self.key, layer, self)
 
 
 @shared()
-def brightness(image: str, _image: Chosen) -> float:
+def cached_border_brightness(image: str, _image: ChosenImage) -> float:
     """Of an image's border, 0 to 255."""
-    return _image.made(preprocess.border_brightness)
+    return _image.apply(preprocess.border_brightness)
 
 
 @shared(most=2**24)  # so that many large images, one after the other, push out nothing else
-def prepared(image: str, preprocessing: Preprocessing, inverted: bool, _image: Chosen) -> Prepared:
-    return _image.made(lambda image: preprocess.prepare(image, preprocessing, inverted))
+def cached_prepared(image: str, preprocessing: Preprocessing, inverted: bool, _image: ChosenImage) -> Prepared:
+    return _image.apply(lambda image: preprocess.prepare(image, preprocessing, inverted))
 
 
 @shared()
-def predicted(key: Key, _run: Run) -> Prediction:
+def cached_prediction(key: Key, _run: Run) -> Prediction:
     watched = [part.layers[-1].name for part in drawn_parts(_run.trace)]
     if _run.trace.inference_memory.bytes > LARGE_BYTES:
         tidy()  # a moment later, when the pass is over
@@ -211,39 +211,44 @@ def predicted(key: Key, _run: Run) -> Prediction:
 
 
 @shared()
-def activated(key: Key, layer: str, _run: Run) -> np.ndarray:
+def cached_activation(key: Key, layer: str, _run: Run) -> np.ndarray:
     return predict.activation(_run.runner, _run.prepared.tensor, layer, key.form)
 
 
 @shared()
-def channels(key: Key, layer: str, _run: Run) -> np.ndarray:
+def cached_channel_order(key: Key, layer: str, _run: Run) -> np.ndarray:
     return predict.by_strength(_run.maps(layer))
 
 
 @shared(stays=True)
-def ablated(weights: Weights, how: Device, off: tuple[str, ...]) -> ResNet:
-    return without(model(weights, how), off)
+def cached_ablated_network(weights: Weights, form: Device, off: tuple[str, ...]) -> ResNet:
+    return without_blocks(model(weights, form), off)
 
 
-def trace_of(weights: Weights) -> Trace:
+def weights_trace(weights: Weights) -> Trace:
     """The network at the image size that the weights take."""
-    return traced(weights.config, weights.data.preprocessing.size)
+    return cached_trace(weights.config, weights.data.preprocessing.size)
 
 
-def run(images: Sequence[Chosen], weights: Weights, invert: bool | None) -> Run:
+def run(images: Sequence[ChosenImage], weights: Weights, invert: bool | None) -> Run:
     """Prepare the first image as the weights want it, and predict, with the layer selected and the blocks off that the view names."""
     view = session.view()
-    off = tuple(name for name in view.off if name in switchable(weights.config))
+    off = tuple(name for name in view.off if name in switchable_blocks(weights.config))
     return run_with(images, weights, invert, off, form(), view.at)
 
 
 def run_with(
-    images: Sequence[Chosen], weights: Weights, invert: bool | None, off: tuple[str, ...], how: Device, at: str = ""
+    images: Sequence[ChosenImage],
+    weights: Weights,
+    invert: bool | None,
+    off: tuple[str, ...],
+    form: Device,
+    at: str = "",
 ) -> Run:
     """`run` with its choices named; what the network says is known before it returns."""
     image, bright = images[0], weights.data.preprocessing.bright_on_dark
-    inverted = bright and brightness(image.digest, image) > 127 if invert is None else invert
-    key, trace = Key(image.digest, inverted, weights, off, how), trace_of(weights)
+    inverted = bright and cached_border_brightness(image.digest, image) > 127 if invert is None else invert
+    key, trace = Key(image.digest, inverted, weights, off, form), weights_trace(weights)
     result = Run(tuple(images), invert, key, trace, selected_layer(trace, at))
     _ = result.whole, result.prediction
     return result
@@ -252,14 +257,14 @@ def run_with(
 def network_of(key: Key) -> ResNet:
     """The network of a run, without the blocks that are off."""
     network = loaded(key.weights, key.form)
-    return ablated(key.weights, key.form, key.off) if key.off else network
+    return cached_ablated_network(key.weights, key.form, key.off) if key.off else network
 
 
 def thumbnails(result: Run) -> dict[str, str]:
     """The strongest map of each part of the network, as image addresses."""
     found = result.prediction.strongest
     return {
-        part.identifier: rasters.data_url(Image.fromarray(rasters.coloured(found[part.layers[-1].name])))
+        part.identifier: rasters.data_url(Image.fromarray(rasters.viridis(found[part.layers[-1].name])))
         for part in drawn_parts(result.trace)
         if part.layers[-1].name in found and len(part.shape) == 3 and part.shape[1] > 1
     }
@@ -283,7 +288,7 @@ def verdict(result: Run) -> None:
     else:
         st.markdown(f"**{names[0]}**, {top[0][1]:.1%}", help="The class of the highest score, by softmax.")
     if result.off:
-        st.markdown(change(result))
+        st.markdown(change_sentence(result))
     whole = [float(result.whole.probabilities[index]) for index, _ in top] if result.off else None
     st.html(bars(names, [probability for _, probability in top], whole))
     if not result.off:
@@ -319,7 +324,7 @@ def bars(names: Sequence[str], probabilities: Sequence[float], whole: Sequence[f
     return f'<dl class="bars">{rows}</dl>' + (f'<div class="legend">{legend}</div>' if whole is not None else "")
 
 
-def change(result: Run) -> str:
+def change_sentence(result: Run) -> str:
     """What the prediction does when blocks are switched off, in a sentence."""
     names, whole = result.weights.data.categories, result.whole
     count = f"{len(result.off)} blocks are" if len(result.off) > 1 else f"`{result.off[0]}` is"
@@ -334,12 +339,12 @@ def change(result: Run) -> str:
     )
 
 
-def seen(result: Run) -> None:
+def input_images(result: Run) -> None:
     """What the network really saw, beside the image."""
     left, right = st.columns(2)
-    left.image(result.image.small, caption=session.escape_markdown(result.image.name), width="stretch")
+    left.image(result.image.preview, caption=session.escape_markdown(result.image.name), width="stretch")
     words = f"What the network sees: {result.size}" + (", inverted" if result.prepared.inverted else "")
-    right.image(rasters.fitting(result.prepared.input_image, SHOWN), caption=words, width="stretch")
+    right.image(rasters.displayed_pixels(result.prepared.input_image, MAX_SHOWN_SIDE), caption=words, width="stretch")
 
 
 # -- activations --------------------------------------------------------------------------
@@ -359,7 +364,7 @@ def activations(result: Run) -> None:
     maps = result.maps(layer.name)
     grid, one = st.columns([8, 5])
     with grid, st.container(border=True, key="activations"):
-        st.markdown(f"**What `{layer.name}` puts out**")
+        st.markdown(f"**The output of `{layer.name}`**")
         if maps.shape[1] * maps.shape[2] == 1:
             st.plotly_chart(inference.channel_figure(maps[:, 0, 0], layer.name), key="channel chart")
             channel = None
@@ -381,7 +386,7 @@ def activations(result: Run) -> None:
             st.caption("Each place shows the unit whose receptive field has its middle nearest.")
         else:
             st.markdown("**In numbers**")
-        numbers(maps, result.size)
+        statistics_table(maps, result.size)
 
 
 def channel_grid(result: Run, maps: np.ndarray, name: str) -> int:
@@ -409,7 +414,7 @@ def channel_grid(result: Run, maps: np.ndarray, name: str) -> int:
     with st.container(height=430 if len(shown) > CHANNELS[0] else "content", border=False):
         labels = {str(channel): str(channel) for channel in shown}
         images = rasters.channel_tiles(maps, shown)
-        tiles(contacts(images), labels, str(selected), "channel tiles", select)
+        tiles(contact_sheet(images), labels, str(selected), "channel tiles", select)
     st.caption(
         f"{len(shown)} of {len(order)} channels, the largest mean magnitude first; each in its own range, dark to bright."
     )
@@ -422,7 +427,7 @@ def channel_grid(result: Run, maps: np.ndarray, name: str) -> int:
     return selected
 
 
-def numbers(maps: np.ndarray, size: str) -> None:
+def statistics_table(maps: np.ndarray, size: str) -> None:
     found = predict.statistics(maps)
     shape = "×".join(map(str, maps.shape if maps.shape[1] * maps.shape[2] > 1 else maps.shape[:1]))
     rows = {

@@ -17,20 +17,20 @@ from ...inference import predict
 from ...inference.samples import samples
 from .. import session
 from ..cached import Key, shared, stoppable
-from ..components import contacts, downloads, tiles
-from .images import Chosen, from_sample
+from ..components import contact_sheet, downloads, tiles
+from .images import ChosenImage, from_sample
 from .running import Run, chosen_channel
 
-TILE = 112
+TILE_WIDTH = 112
 """How wide a tile is, in pixels."""
 
-KEPT = 2**22
+MAX_KEPT_BYTES = 2**22
 """Bytes up to which all channels of a layer are kept, so that another one is there at once."""
 
 
 def panel(result: Run) -> None:
     """The uploads where there are several, else one sample of each kind."""
-    images = sorted(result.images, key=lambda image: image.digest) if len(result.images) > 1 else kinds()
+    images = sorted(result.images, key=lambda image: image.digest) if len(result.images) > 1 else sample_of_each_label()
     layer = result.layer.name
     channel = chosen_channel(result.channels(layer))
     runs, maps = all_runs(result, images, layer, channel)
@@ -40,13 +40,13 @@ def panel(result: Run) -> None:
         st.caption("One sample of each kind. Upload several images to see them here instead.")
 
 
-def kinds() -> list[Chosen]:
+def sample_of_each_label() -> list[ChosenImage]:
     """The first sample of each label."""
     first = {sample.label: sample for sample in reversed(samples())}
     return [from_sample(sample) for sample in reversed(first.values())]
 
 
-def all_runs(result: Run, images: list[Chosen], layer: str, channel: int) -> tuple[list[Run], list[Channel]]:
+def all_runs(result: Run, images: list[ChosenImage], layer: str, channel: int) -> tuple[list[Run], list[Channel]]:
     """The same weights on each image, and a channel of a layer, with a bar while they run.
 
     Raises:
@@ -56,9 +56,9 @@ def all_runs(result: Run, images: list[Chosen], layer: str, channel: int) -> tup
     with stoppable(("several", result.key, *(image.digest for image in images)), words) as bar:
         for number, image in enumerate(images, start=1):
             run = result.on(image)
-            tile(run.key, run)
+            cached_tile(run.key, run)
             runs.append(run)
-            maps.append(mapped(run.key, layer, channel, run))
+            maps.append(cached_channel(run.key, layer, channel, run))
             bar.progress(number / len(images), words)
     return runs, maps
 
@@ -74,23 +74,23 @@ class Channel(NamedTuple):
 
 def channel_map(run: Run, layer: str, channel: int) -> np.ndarray:
     """One channel of a layer, H×W."""
-    if 4 * prod(run.trace.by_name[layer].out_shape) <= KEPT:
+    if 4 * prod(run.trace.by_name[layer].out_shape) <= MAX_KEPT_BYTES:
         return run.maps(layer)[channel]
     return predict.activation(run.runner, run.prepared.tensor, layer, run.key.form)[channel].copy()
 
 
 @shared()
-def mapped(key: Key, layer: str, channel: int, _run: Run) -> Channel:
+def cached_channel(key: Key, layer: str, channel: int, _run: Run) -> Channel:
     found = channel_map(_run, layer, channel)
     finite = np.nan_to_num(found)
-    small = np.asarray(rasters.enlarged(found, TILE))
+    small = np.asarray(rasters.enlarged(found, TILE_WIDTH))
     return Channel(small, float(found.mean()), float(finite.min()), float(finite.max()))
 
 
 @shared()
-def tile(key: Key, _run: Run) -> np.ndarray:
+def cached_tile(key: Key, _run: Run) -> np.ndarray:
     """What the network sees, H×W×3 bytes."""
-    return np.asarray(rasters.enlarged(rasters.shown(_run.prepared.input_image), TILE))
+    return np.asarray(rasters.enlarged(rasters.as_rgb(_run.prepared.input_image), TILE_WIDTH))
 
 
 def predictions(result: Run, runs: list[Run]) -> None:
@@ -98,18 +98,18 @@ def predictions(result: Run, runs: list[Run]) -> None:
 
     def choose(digest: str) -> None:
         if any(image.digest == digest for image in result.images):
-            session.hold(uploaded=digest)
+            session.hold(selected_upload=digest)
         else:
             session.choose(image=digest)
 
     with st.container(border=True, key="grid"):
-        st.markdown(f"**What it says of each, at {result.size} pixels**")
+        st.markdown(f"**The prediction for each image, at {result.size} pixels**")
         labels = {}
         for run in runs:
             ((best, probability),) = run.prediction.top(1)
             labels[run.image.digest] = f"{names[best]} {probability:.0%}" if run.prediction.finite else "overflowed"
-        images = [tile(run.key, run) for run in runs]
-        tiles(contacts(images), labels, result.image.digest, "several", choose)
+        images = [cached_tile(run.key, run) for run in runs]
+        tiles(contact_sheet(images), labels, result.image.digest, "several", choose)
         height, width = result.weights.data.preprocessing.size
         downloads(
             "predictions",
@@ -129,11 +129,11 @@ def one_channel(result: Run, runs: list[Run], maps: list[Channel], layer: str, c
     with st.container(border=True, key="across"):
         st.markdown(f"**Channel {channel} of `{layer}` across the images**")
         low, high = min(one.low for one in maps), max(one.high for one in maps)
-        images = [rasters.coloured(one.values, low, high) for one in maps]
+        images = [rasters.viridis(one.values, low, high) for one in maps]
         labels = {
             run.image.digest: f"mean {one.mean:.2g}".replace("-", "−") for run, one in zip(runs, maps, strict=True)
         }
-        tiles(contacts(images), labels, result.image.digest, "across tiles", lambda _: None)
+        tiles(contact_sheet(images), labels, result.image.digest, "across tiles", lambda _: None)
         st.caption(
             f"All on one scale, {low:.2g} to {high:.2g}. The layer is chosen in the drawing, the channel among the activations."
         )
@@ -148,11 +148,11 @@ def one_channel(result: Run, runs: list[Run], maps: list[Channel], layer: str, c
         )
 
 
-def stacked(made: Callable[[Run], np.ndarray], runs: list[Run]) -> np.ndarray:
+def stacked(make: Callable[[Run], np.ndarray], runs: list[Run]) -> np.ndarray:
     """An array of each run, made one after the other into one that holds them all."""
-    first = made(runs[0])
+    first = make(runs[0])
     result = np.empty((len(runs), *first.shape), first.dtype)
     result[0] = first
     for place, run in enumerate(runs[1:], start=1):
-        result[place] = made(run)
+        result[place] = make(run)
     return result
