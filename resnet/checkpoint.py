@@ -663,11 +663,7 @@ def _completed(config: ResNetConfig, state: Mapping[str, Tensor]) -> dict[str, T
     for name, wanted in build(config, "meta").state_dict().items():
         if name in own:
             found[name] = own.pop(name)
-        elif (
-            name.rpartition(".")[2] in layouts.COUNTERS
-            or name == "fc.bias"
-            or (name == "fc.weight" and name not in own)
-        ):
+        elif name.endswith((".num_batches_tracked", "fc.weight", "fc.bias")):
             found[name] = torch.zeros(wanted.shape, dtype=wanted.dtype)
     return found | own
 

@@ -65,7 +65,7 @@ WRAPPERS = re.compile(
 def _caffe2(match: re.Match[str]) -> str:
     stage, block, branch, kind, end = match.groups()
     place = f"layer{int(stage) - 1}.{block}."
-    number = "abc".find(branch[1:]) + 1
+    number = "1abc".index(branch[-1])
     layer = f"{'bn' if kind else 'conv'}{number}" if number else f"downsample.{1 if kind else 0}"
     return f"{place}{layer}.{_CAFFE2_LEAVES[end]}"
 
@@ -115,11 +115,11 @@ def spelled(names: Iterable[str]) -> dict[str, str]:
 
 # -- layers -------------------------------------------------------------------------------
 
-COUNTERS = ("num_batches_tracked", "total_ops", "total_params", "n_averaged")
-"""What batch norms, profilers and averages count; no weight."""
+COUNTERS = ("total_ops", "total_params", "n_averaged")
+"""What profilers and averages count; no weight."""
 
 _AFFINE = ("weight", "bias")
-_STATISTICS = ("running_mean", "running_var")
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 _PRUNED = {"weight_orig": "weight", "weight_mask": "mask"}
 """https://pytorch.org/docs/stable/generated/torch.nn.utils.prune.identity.html"""
 
@@ -485,7 +485,7 @@ def _trunk(layers: Mapping[str, Layer], head: str, stages: list[list[str]]) -> T
         found.take(classifier, "fc")
     others = [name for name, layer in layers.items() if name.startswith(dictionary) and name not in found.used]
     facts: dict[str, Any] = {}
-    if any(name.startswith(f"{root}attnpool.") for name in others):
+    if any(f"{name}.".startswith(f"{root}attnpool.") for name in others):
         # https://github.com/openai/CLIP/blob/main/clip/model.py: a pool, named -1, before each projection
         facts = {"shortcut": "D", "antialias": "avg"}
     notes = []
@@ -520,12 +520,14 @@ def _part(name: str, root: str, dictionary: str) -> str:
 # -- refusals -----------------------------------------------------------------------------
 
 INSIDE = (
+    (r"(?<![^./])s\d\.b\d+\.|trunk_output\.block\d", "RegNet's blocks"),
+    (r"denseblock|denselayer|dense_block", "DenseNet's blocks"),
     (r"\.cbam|ChannelGate|SpatialGate|\.ca\..*|\.sa\.conv", "CBAM, attention over channels and places"),
     (r"\.(IN|BN)\.|instance_norm|\.ibn", "IBN, instance norm beside batch norm"),
     (r"\.prelu\d?\.", "ArcFace's iresnet, whose blocks have PReLU and three norms"),
     (r"\.conv2\.(fc1|fc2|radix|bn0)|\.splat", "ResNeSt, attention over splits"),
     (r"\.(convs|bns)\.\d+\.(weight|running)", "Res2Net, whose 3×3 convolution is a chain of smaller ones"),
-    (r"\.(paths|conv_kernels?)\.\d|conv2\.attn", "SKNet, kernels of several sizes"),
+    (r"\.(paths|conv_kernels?)\.\d|conv\d\.attn", "SKNet, kernels of several sizes"),
     (r"rbr_(dense|1x1|reparam)", "RepVGG"),
     (r"\.bam|\.gate_[cs]", "BAM, attention over channels and places"),
     (r"context_block|channel_add_conv|conv_attn|mask_pool", "GCNet, attention with a global context"),
@@ -541,16 +543,16 @@ INSIDE = (
 
 OTHERS = (
     (r"rbr_(dense|1x1|reparam)", "RepVGG"),
-    (r"denseblock|denselayer|dense_block", "DenseNet"),
     (r"relative_position_bias_table|layers\.\d\.blocks\.\d+\.attn", "a Swin transformer"),
-    (r"(cls_token|class_token|class_embedding|pos_embed|position_embeddings?|patch_embed)", "a vision transformer"),
-    (r"(attn|attention|self_attn|q_proj|in_proj_weight|encoder_layer)", "a transformer"),
-    (r"(^|[./])s\d\.b\d+\.|trunk_output\.block\d|regnet", "RegNet"),
+    (r"cls_token|class_token|class_embedding|pos_embed|position_embeddings?|patch_embed", "a vision transformer"),
+    (
+        r"_blocks\.\d+\._(expand|depthwise)|features\.\d\.\d\.block|blocks\.\d\.\d\.conv_[dp]w",
+        "EfficientNet or MobileNet",
+    ),
     (
         r"dwconv|conv_dw\.|stages\.\d\.(blocks\.)?\d\.gamma|layer_scale",
         "ConvNeXt or another network of depthwise kernels",
     ),
-    (r"_blocks\.\d+\._(expand|depthwise)|features\.\d\.\d\.block|blocks\.\d\.\d\.conv_pw", "EfficientNet or MobileNet"),
     (r"features\.\d+\.conv\.\d|inverted", "MobileNet"),
     (r"Mixed_\d[a-e]|inception\d[a-e]|inception_", "Inception"),
     (r"features\.\d+\.(squeeze|expand)", "SqueezeNet"),
@@ -559,9 +561,10 @@ OTHERS = (
     (r"(inc|down\d|up\d)\.(double_conv|maxpool_conv|conv)", "U-Net"),
     (r"model\.\d+\.(m|cv\d)\.", "YOLO"),
     (r"dark\d|darknet", "Darknet"),
-    (r"state\.\d+\.(exp_avg|momentum_buffer)", "the state of an optimiser"),
 )
 """Other networks that people have, by a tensor of theirs."""
+
+TRANSFORMER = re.compile(r"attn|attention|q_proj|in_proj_weight|encoder_layer")
 
 
 def check_dimensions(layers: Iterable[Layer]) -> None:
@@ -591,11 +594,18 @@ def name_the_thing(names: Iterable[str]) -> None:
 
 
 def stranger(names: Sequence[str], layers: Mapping[str, Layer]) -> str:
-    """What a file is in which no residual network was found."""
+    """What a file is in which no residual network was found.
+
+    Raises:
+        LayoutError: for what is told by its layers.
+    """
     for pattern, thing in OTHERS:
         seen = next((name for name in names if re.search(pattern, name)), None)
         if seen:
             return f"holds {thing} ({_short(seen)}): a residual network is accepted."
+    name_the_thing(names)
+    if seen := next((name for name in names if TRANSFORMER.search(name)), None):
+        return f"holds a transformer ({_short(seen)}): a residual network is accepted."
     check_dimensions(layer for layer in layers.values() if layer.parts.keys() <= {*_AFFINE} and len(layer.shape) > 2)
     shown = ", ".join(_short(name) for name in list(names)[:3])
     return (
