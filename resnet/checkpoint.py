@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import pairwise
 from math import prod
@@ -432,7 +432,7 @@ class Opened:
     `state_dict` fits `build(config).load_state_dict(…, strict=True)`. `left_out` says what else stood beside it, by
     prefix. Where `headless`, the file has no classifier, or another kind of head, and the tensors of ours are zeros.
     `questions` has, by name, what to give `open_checkpoint` as an answer where something else is right; `notes` are
-    sentences on what was done.
+    sentences on what was done. `declared` says that the file itself names its configuration.
     """
 
     config: ResNetConfig
@@ -441,6 +441,11 @@ class Opened:
     headless: bool = False
     questions: Mapping[str, Question] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    declared: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.state_dict.values())
 
 
 TELL = {
@@ -562,9 +567,7 @@ def _opened(
         questions["option_a"] = Question((form, AFTER if form == BOTH else BOTH), TELL["option_a"])
         if form == BOTH:
             conversion.pad_after(state, config)
-            notes.append(
-                "Its shortcuts pad the channels on both sides: they are reordered for ours, which pad after them."
-            )
+            notes.append(PADDED)
     complete = _completed(config, state)
     if wrong := _differing(config, complete):
         raise LayoutError(_misfit(wrong[0], trunk))
@@ -573,7 +576,41 @@ def _opened(
         notes.append(f"Of the weights {' and '.join(map(plain, sorted(which)))} those of {plain(which[0])} are opened.")
     if trunk.headless:
         notes.append("It has no classifier that reads the last stage: the scores are zeros.")
-    return Opened(config, complete, trunk.left_out, trunk.headless, questions, tuple(notes))
+    return Opened(config, complete, trunk.left_out, trunk.headless, questions, tuple(notes), declared)
+
+
+def with_option_a(opened: Opened, form: str) -> Opened:
+    """The same network with this answer to `option_a`, which needs no second look into the file; tensors that the answer
+    does not change are shared.
+    """
+    question = opened.questions["option_a"]
+    if form == question.choices[0]:
+        return opened
+    state = dict(opened.state_dict)
+    conversion.pad_after(state, opened.config, back=form == AFTER)
+    questions = {**opened.questions, "option_a": Question((form, question.choices[0]), question.tell)}
+    notes = (*(note for note in opened.notes if note != PADDED), *([PADDED] if form == BOTH else []))
+    return replace(opened, state_dict=state, questions=questions, notes=notes)
+
+
+def fitted(opened: Opened, config: ResNetConfig) -> Mapping[str, Tensor]:
+    """The tensors by the names of another configuration: a projection after a pool, where the file does not say whether
+    there is one, has another number, and what is no classifier has as many zeros as there are classes.
+
+    Whether they fit it is for `mismatches` to say.
+    """
+    state = opened.state_dict
+    step = (config.shortcut == "D") - (opened.config.shortcut == "D")
+    if step and "shortcut" in opened.questions:
+        state = {PROJECTION.sub(lambda match: str(int(match[0]) + step), name): state[name] for name in state}
+    if opened.headless and config.num_classes != opened.config.num_classes:
+        weight, count = state["fc.weight"], config.num_classes
+        state = {**state, "fc.weight": weight.new_zeros(count, weight.shape[1]), "fc.bias": weight.new_zeros(count)}
+    return state
+
+
+PROJECTION = re.compile(r"(?<=\.downsample\.)\d(?=\.)")
+PADDED = "Its shortcuts pad the channels on both sides: they are reordered for ours, which pad after them."
 
 
 SHOWN_BY = {
@@ -635,14 +672,18 @@ GROUPED = re.compile(r"group|fed|(?<![a-z])gn(?![a-z])", re.I)
 https://arxiv.org/abs/1910.00189)."""
 
 
+class UnsureNormError(LayoutError):
+    """A network whose norms may be group norms: it is opened where that is answered."""
+
+
 def _check_norm(config: ResNetConfig, name: str, answers: Mapping[str, Any]) -> None:
     """That it is sure that a network without running statistics has group norm.
 
     Raises:
-        LayoutError: where instance norm, or batch norm of each batch, would have the same tensors.
+        UnsureNormError: where instance norm, or batch norm of each batch, would have the same tensors.
     """
     if config.norm == "group" and config.order == "post" and not GROUPED.search(name) and "norm" not in answers:
-        raise LayoutError(
+        raise UnsureNormError(
             "has norms without running statistics: instance norm and batch norm of each batch are not expressed by a "
             "configuration, and group norm, which has the same tensors, is opened where norm=group is answered."
         )

@@ -91,9 +91,9 @@ def add_scales(state: State) -> None:
             state.setdefault(f"{norm}.bias", torch.zeros(size))
 
 
-def pad_after(state: State, config: ResNetConfig) -> None:
+def pad_after(state: State, config: ResNetConfig, back: bool = False) -> None:
     """Reorder the channels of a network whose option A pads them on both sides, so that ours, which pads after them, is
-    the same function.
+    the same function; `back` undoes that.
 
     https://github.com/akamaster/pytorch_resnet_cifar10/blob/master/resnet.py. A stage's channels are those of the stage
     before, wherever they are, then the new ones; all that writes or reads them follows.
@@ -108,12 +108,18 @@ def pad_after(state: State, config: ResNetConfig) -> None:
                 order = torch.cat([low + order, torch.arange(low), torch.arange(high, channels)])
             for name in list(state):
                 if name.startswith(f"{block}."):
-                    state[name] = _reordered(name.removeprefix(f"{block}."), state[name], before, order, config)
+                    role, ways = name.removeprefix(f"{block}."), (_way(before, back), _way(order, back))
+                    state[name] = _reordered(role, state[name], *ways, config)
     for name in list(state):
         if name.startswith("norm."):
-            state[name] = _at(state[name], order, 0)
+            state[name] = _at(state[name], _way(order, back), 0)
     if "fc.weight" in state:
-        state["fc.weight"] = _at(state["fc.weight"], order, 1)
+        state["fc.weight"] = _at(state["fc.weight"], _way(order, back), 1)
+
+
+def _way(order: Tensor, back: bool) -> Tensor:
+    """An order, or the one that undoes it."""
+    return order.argsort() if back else order
 
 
 def _reordered(name: str, tensor: Tensor, before: Tensor, order: Tensor, config: ResNetConfig) -> Tensor:

@@ -21,7 +21,7 @@ from ...inference.device import Device
 from ...inference.samples import labelled
 from ..cached import computed, device, wanted
 from ..weights import loaded
-from .running import Run
+from .running import NO_CLASSIFIER, Run
 
 Series = Mapping[str, tuple[Ablation, ...]]
 
@@ -38,6 +38,12 @@ def panel(result: Run) -> None:
         shipped = result.weights.key == "bundled"
         if not shipped and not result.whole.finite:
             st.error("The activations overflowed, so there is no prediction to change.")
+            return
+        if result.headless:
+            st.info(
+                f"{NO_CLASSIFIER} What a block that is off costs is measured by the class; the drawing switches blocks off, "
+                "and every layer shows what that changes."
+            )
             return
         found = tested(result.weights) if shipped else on_image(result)
         if found:

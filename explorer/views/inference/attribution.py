@@ -16,7 +16,7 @@ from ...inference.limits import check_gradients
 from .. import session
 from ..cached import Key, computed, shared, wanted
 from ..components import contacts, downloads, tiles
-from .running import Run, chosen_channel
+from .running import NO_CLASSIFIER, Run, chosen_channel
 
 AT_ONCE = 3e9
 """MACs up to which a result is computed without being asked for."""
@@ -26,6 +26,9 @@ def panel(result: Run) -> None:
     """Which places of the image speak for a class."""
     if not result.prediction.finite:
         st.error("The activations overflowed, so no class has a score to explain.")
+        return
+    if result.headless:
+        st.info(f"{NO_CLASSIFIER} Attribution explains the score of a class.")
         return
     check_gradients(result.trace)
     choose_class(result)
@@ -185,7 +188,7 @@ def weights_panel(result: Run) -> None:
 def weighted(result: Run) -> Layer:
     """The selected layer, or the next one that has weights."""
     start = result.layer.index
-    layers = result.trace.layers
+    layers = [layer for layer in result.trace.layers if not (result.headless and layer.name == "fc")]
     return next(layer for layer in (*layers[start:], *reversed(layers[:start])) if layer.params)
 
 
