@@ -231,10 +231,9 @@ def forget() -> None:
 
 def understood(checkpoint: Checkpoint, weights: Weights) -> None:
     config, opened = view().config, checkpoint.opened
-    amount = sum(tensor.numel() for tensor in checkpoint.tensors.values())
-    st.markdown(
-        f"**{escape_markdown(checkpoint.name)}**: {len(checkpoint.tensors)} tensors, {amount / 1e6:,.2f} M numbers"
-    )
+    theirs = [tensor for name, tensor in checkpoint.tensors.items() if not (opened.headless and name.startswith("fc."))]
+    amount = sum(tensor.numel() for tensor in theirs)
+    st.markdown(f"**{escape_markdown(checkpoint.name)}**: {len(theirs)} tensors, {amount / 1e6:,.2f} M numbers")
     if said := [*([left_out(opened.left_out)] if opened.left_out else []), *opened.notes]:
         st.markdown(escape_markdown(" ".join(said)))
     with st.container(horizontal=True):
