@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from explorer.views.inference import latency
 from helpers import (
+    Visitor,
     captions,
     click,
     closed,
@@ -203,7 +204,9 @@ def test_a_question_of_the_configuration_is_asked_with_how_to_tell() -> None:
     app = upload(card(preset="resnet18"), ("mine.ckpt", saved(small(expansion=4))))
     box = app.selectbox(key="asked stride_in")
     assert "torchvision and timm in the 3×3" in box.help
-    other = next(value for value in held(app).checkpoint.opened.questions["stride_in"].choices if value != box.value)
+    mine = held(app).checkpoint
+    assert mine is not None
+    other = next(value for value in mine.opened.questions["stride_in"].choices if value != box.value)
     select(app, "asked stride_in", other)
     assert link(app)["stride_in"] == str(other)
     assert app.selectbox(key="weights").value == "upload"
@@ -311,3 +314,33 @@ def test_a_shard_that_lies_about_its_numbers_is_refused() -> None:
     name, data = join({"x.safetensors.index.json": index, "a": lying})
     with pytest.raises(WeightsError):
         open_checkpoint(data, name)
+
+
+# -- in a browser -------------------------------------------------------------------------
+
+
+@pytest.mark.browser
+def test_a_backbone_is_uploaded_by_any_name(visit: Visitor) -> None:
+    """No list of endings stands in the way; what is left out and what is asked is read in the card."""
+    page = visit.open("/inference?preset=resnet20_fashion").page
+    page.get_by_text("Your own checkpoint").click()
+    visit.wait()
+    detector = under("backbone.body.", small(classes=0)) | {"roi_heads.box_head.fc6.weight": torch.zeros(4, 4)}
+    uploader = page.locator(".st-key-own-checkpoint input[type=file]")
+    assert uploader.get_attribute("accept") is None
+    for name, mime in (("x.pth.tar", "application/x-tar"), ("model_final", "")):
+        uploader.set_input_files({"name": name, "mimeType": mime, "buffer": saved({"model": detector})})
+        card = page.locator(".st-key-own-checkpoint")
+        card.get_by_text(f"{name}: ").wait_for()
+        visit.wait()
+        assert "roi_heads left out." in card.inner_text()
+        assert "No classifier" in page.locator(".st-key-verdict").inner_text()
+        assert "%" not in page.locator(".st-key-verdict").inner_text()
+        assert page.locator(".st-key-activations .tiles button").count() == 16
+    assert card.get_by_role("combobox", name="Stem pool").is_visible()
+    uploader.set_input_files(
+        {"name": "x.onnx", "mimeType": "", "buffer": b"version https://git-lfs.github.com/spec/v1"}
+    )
+    card.get_by_test_id("stAlert").filter(has_text="Git LFS").wait_for()
+    assert visit.fits()
+    assert not visit.errors

@@ -103,7 +103,7 @@ def take(*files: UploadedFile) -> None:
         with HELD.room(max(0, checkpoint.nbytes - size), name, instead=held()) as hold:
             drop()
             hold(checkpoint)
-            session.hold(checkpoint=checkpoint, answers={})
+            session.hold(checkpoint=checkpoint)
 
 
 def drop() -> None:
@@ -166,13 +166,13 @@ def upload_card(weights: Weights) -> None:
     with card:
         limit = MAX_FILE_BYTES // 2**20
         st.file_uploader(
-            f"A file with a residual network, by any name, at most {limit} MB: .pth, .pth.tar, .pt, .ckpt, .bin, .pkl, "
-            ".safetensors, or a .safetensors.index.json together with its shards",
+            f"A residual network in PyTorch or safetensors, by any file name, at most {limit} MB",
             key=f"checkpoint {session.held().checkpoints}",
             on_change=file_chosen,
             accept_multiple_files=True,
             max_upload_size=limit,
-            help="Read without running anything in the file. Its weights are kept in the server's memory until you forget "
+            help="Such as .pth, .pth.tar, .ckpt, .bin, .pkl or .safetensors; a .safetensors.index.json together with its "
+            "shards. Read without running anything in the file. Its weights are kept in the server's memory until you forget "
             "them or close the page, and nobody else sees them. While the file arrives, a part of it may lie in a "
             "temporary file without a name; nothing else is written to disk.",
         )
@@ -203,6 +203,7 @@ def file_chosen() -> None:
     else:
         reopen()
     finally:
+        session.hold(answers={})  # they were of one file
         release([file.file_id for file in files])
 
 
@@ -287,7 +288,7 @@ def label(name: str) -> str:
 
 def choice_words(name: str, value: Any) -> str:
     if name == "option_a":
-        return "on both sides of the channels" if value == BOTH else "after the channels"
+        return "on both sides" if value == BOTH else "after the channels"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return plain(value, 60) if name == "weights" else settings.choice_text(value)
@@ -297,7 +298,8 @@ def ask(checkpoint: Checkpoint, config: ResNetConfig) -> None:
     """What the tensors do not show, to be set here or, where it is an option of the configuration, in the sidebar."""
     st.caption("The tensors do not show these, and the likeliest is assumed. Set what you know:")
     columns = st.columns(2)
-    for place, (name, question) in enumerate(checkpoint.opened.questions.items()):
+    questions = sorted(checkpoint.opened.questions.items(), key=lambda asked: asked[0] in OPTIONS)
+    for place, (name, question) in enumerate(questions):
         key = f"asked {name}"
         current = getattr(config, name) if name in OPTIONS else question.choices[0]
         choices = tuple(checkpoint.networks) if name == "weights" else question.choices
