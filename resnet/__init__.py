@@ -8,19 +8,21 @@ from .options import ConfigError, Option
 from .presets import PRESETS, preset, preset_name, title
 
 if TYPE_CHECKING:
-    from .checkpoint import WeightsError, infer_config, read_state_dict
+    from .checkpoint import Opened, WeightsError, infer_config, open_checkpoint, read_state_dict
     from .model import ResNet, build
 
 __all__ = [
     "OPTIONS",
     "PRESETS",
     "ConfigError",
+    "Opened",
     "Option",
     "ResNet",
     "ResNetConfig",
     "WeightsError",
     "build",
     "infer_config",
+    "open_checkpoint",
     "preset",
     "preset_name",
     "read_state_dict",
@@ -30,8 +32,10 @@ __all__ = [
 _WITH_TORCH = {
     "ResNet": "model",
     "build": "model",
+    "Opened": "checkpoint",
     "WeightsError": "checkpoint",
     "infer_config": "checkpoint",
+    "open_checkpoint": "checkpoint",
     "read_state_dict": "checkpoint",
 }
 

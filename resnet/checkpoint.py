@@ -10,7 +10,10 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import pairwise
 from math import prod
 from pathlib import Path
@@ -20,21 +23,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import tensor_files
+from . import conversion, layouts, tensor_files
 from .config import OPTIONS, ResNetConfig
 from .confined import BusyError, ConfinedError, confined
 from .errors import ExplainedError
+from .layouts import LayoutError, Shape, Trunk
 from .model import ResNet, build
-from .options import ConfigError, plain
+from .options import ConfigError, from_text, plain
 from .tensor_files import MAX_TENSORS
 from .tensor_files import Tensor as Place
 
 MAX_FILE_BYTES = 400 * 2**20
 MAX_TENSOR_BYTES = 2**30
 MAX_GROWTH = 8
-"""How many times as large as its file a network may be in float32: twice for half precision, four times for bytes."""
-
-Shape = tuple[int, ...]
+"""How many times as large as its file a network may be in float32, where it takes more than a file may have: twice for
+half precision, four times for bytes."""
 
 
 class WeightsError(ExplainedError, RuntimeError):
@@ -77,15 +80,42 @@ def read_file(data: bytes | bytearray | memoryview, name: str) -> File:
             takes more memory or time; nothing else is raised, whatever is given.
     """
     name = plain(name, 80)
-    whole = _bytes(data, name)
-    try:
-        answer = json.loads(confined(PROGRAM, whole, MAX_ANSWER_BYTES))
-        if refused := answer.get("refused"):
-            raise WeightsError(f"{name} {plain(refused, 400)}")
-        entries = _unwrapped(answer["contents"])
+    with _reading(name):
+        whole = _bytes(data, name)
+        contents = _contents(whole, name)
+        entries = _unwrapped(contents.tree)
         places = {key: _place(entry, len(whole)) for key, entry in entries.items() if isinstance(entry, list)}
-        _check_tensors(places, len(whole), name)
-        tensors = {key: _tensor(place, whole) for key, place in places.items()}
+        tensors = _tensors(places, whole, name, contents.kind)
+        return File(tensors_in(tensors), contents.metadata)
+
+
+class Contents(NamedTuple):
+    """What a file holds: dictionaries in one another, in which a list says where a tensor lies; what it is besides; what
+    a safetensors file says of itself."""
+
+    tree: Mapping[str, Any]
+    kind: str
+    metadata: Mapping[str, str]
+
+
+def _contents(data: bytes, name: str) -> Contents:
+    """What a process of its own finds in a file.
+
+    Raises:
+        WeightsError: for a file that it refuses.
+        Exception: for an answer that is none, which `_reading` makes a sentence of.
+    """
+    answer = json.loads(confined(PROGRAM, data, MAX_ANSWER_BYTES))
+    if refused := answer.get("refused"):
+        raise WeightsError(f"{name} {plain(refused, 400)}")
+    return Contents(answer["contents"], plain(answer.get("is", ""), 120), answer.get("metadata", {}))
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Whatever goes wrong while a file is read is a WeightsError, in one sentence."""
+    try:
+        yield
     except WeightsError:
         raise
     except BusyError as error:
@@ -96,7 +126,6 @@ def read_file(data: bytes | bytearray | memoryview, name: str) -> File:
         raise WeightsError(f"{name} {tensor_files.CUT}") from error
     except (MemoryError, RuntimeError) as error:  # the second is torch's
         raise WeightsError(f"{name} finds too little memory on this machine: a smaller file is accepted.") from error
-    return File(tensors_in(tensors), answer.get("metadata", {}))
 
 
 def _bytes(data: bytes | bytearray | memoryview, name: str) -> bytes:
@@ -133,10 +162,12 @@ def _place(entry: list[Any], size: int) -> Place:
     Raises:
         TypeError, ValueError: where it is none, or lies in part outside the file.
     """
-    place = Place(*entry)
+    dtype, shape, stride, *rest = entry
+    place = Place(dtype, tuple(shape), tuple(stride), *rest)
     numbers = (size - place.at) // tensor_files.ITEM_BYTES.get(place.dtype, size + 1)
-    whole = tensor_files.are_sizes(*place.shape, *place.stride, place.start, place.at)
-    if not whole or len(place.shape) > tensor_files.MAX_AXES or not tensor_files.fits(*place[1:4], numbers):
+    whole = tensor_files.are_sizes(*place.shape, *place.stride, place.start, place.at, place.coded)
+    inside = place.at + place.coded <= size and tensor_files.fits(*place[1:4], numbers)
+    if not whole or len(place.shape) > tensor_files.MAX_AXES or not inside:
         raise ValueError("no tensor of this file")
     return place
 
@@ -151,6 +182,9 @@ def _tensor(place: Place, data: bytes) -> Tensor:
     found = torch.empty(place.shape, dtype=torch.float32 if dtype.is_floating_point else dtype)
     if not found.numel():
         return found
+    if place.coded:
+        text = data[place.at : place.at + place.coded].decode("utf-8", "surrogatepass")
+        data, place = text.encode("latin-1"), place._replace(at=0, coded=0)
     item = tensor_files.ITEM_BYTES[place.dtype]
     strides = [step * item for step in place.stride]
     shown = np.atleast_1d(np.ndarray(place.shape, f"V{item}", data, place.at + place.start * item, strides))
@@ -163,14 +197,21 @@ def _tensor(place: Place, data: bytes) -> Tensor:
     return found
 
 
-def _check_tensors(places: Mapping[str, Place], size: int, name: str) -> None:
+def _tensors(places: Mapping[str, Place], data: bytes, name: str, kind: str = "") -> dict[str, Tensor]:
+    """The tensors at these places of a file, once it is sure that they are accepted."""
+    _check_tensors(places, len(data), name, kind)
+    return {key: _tensor(place, data) for key, place in places.items()}
+
+
+def _check_tensors(places: Mapping[str, Place], size: int, name: str, kind: str = "") -> None:
     """That the tensors are weights, of an accepted size in all; many may show the same bytes, so shapes are what counts."""
     if not places:
-        raise WeightsError(f"{name} holds no tensors by name: a state_dict is accepted.")
+        it_is = f" (it is {kind})" if kind else ""
+        raise WeightsError(f"{name} holds no tensors by name{it_is}: a state_dict is accepted.")
     if len(places) > MAX_TENSORS:
         raise WeightsError(f"{name} holds {len(places):,} tensors: at most {MAX_TENSORS:,} are accepted.")
     amount = sum(prod(place.shape) * max(4, tensor_files.ITEM_BYTES[place.dtype]) for place in places.values())
-    most = min(MAX_TENSOR_BYTES, MAX_GROWTH * size)
+    most = max(MAX_FILE_BYTES, min(MAX_TENSOR_BYTES, MAX_GROWTH * size))
     if amount > most:
         raise WeightsError(
             f"{name} stands for {amount / 2**30:,.1f} GiB of weights in float32: at most {most / 2**30:,.1f} GiB are "
@@ -255,8 +296,16 @@ def infer_config(state_dict: Mapping[str, Any]) -> ResNetConfig:
     Raises:
         ConfigError: where it is of no residual network that a configuration can express.
     """
-    tensors = tensors_in(state_dict)
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    return _config({name: tuple(tensor.shape) for name, tensor in tensors_in(state_dict).items()})
+
+
+def _config(shapes: Mapping[str, Shape]) -> ResNetConfig:
+    """The network whose tensors, by our names, have these shapes; `downsample.conv` where no number says what is before
+    it.
+
+    Raises:
+        ConfigError: where no configuration can express it.
+    """
     layers = _layers(shapes)
     stages = range(1, len(layers) + 1)
     bottleneck = "layer1.0.conv3.weight" in shapes
@@ -285,8 +334,17 @@ def unseen(config: ResNetConfig, state_dict: Mapping[str, Any]) -> dict[str, tup
     """
     if mismatches(config, state_dict):
         return {}
-    shallow = config.with_(layers=tuple(min(count, 2) for count in config.layers))[0]  # deeper blocks show no more
-    pool_hidden = any(".downsample.conv." in name for name in tensors_in(state_dict))
+    return _unseen(config, any(".downsample.conv." in name for name in tensors_in(state_dict)))
+
+
+def _unseen(config: ResNetConfig, pool_hidden: bool) -> dict[str, tuple[Any, ...]]:
+    """The options that the tensors of a configuration do not show, each with the values that they fit."""
+    return dict(_unseen_shallow(config.with_(layers=tuple(min(count, 2) for count in config.layers))[0], pool_hidden))
+
+
+@lru_cache(maxsize=64)
+def _unseen_shallow(shallow: ResNetConfig, pool_hidden: bool) -> Mapping[str, tuple[Any, ...]]:
+    """`_unseen` of two blocks a stage, since deeper ones show no more."""
     own = _shapes(shallow, pool_hidden)
     found = {}
     for name, option in OPTIONS.items():
@@ -354,6 +412,317 @@ def network(config: ResNetConfig, state_dict: Mapping[str, Any]) -> ResNet:
     model = ResNet(config)
     model.load_state_dict(_named_for(config, tensors_in(state_dict)), strict=False, assign=True)
     return model.eval()
+
+
+# -- opening ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Question:
+    """What no tensor shows: the values that fit, the one that is assumed first, and how to tell which is right."""
+
+    choices: tuple[Any, ...]
+    tell: str
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A residual network that was found in a file.
+
+    `state_dict` fits `build(config).load_state_dict(…, strict=True)`. `left_out` says what else stood beside it, by
+    prefix. Where `headless`, the file has no classifier, or another kind of head, and the tensors of ours are zeros.
+    `questions` has, by name, what to give `open_checkpoint` as an answer where something else is right; `notes` are
+    sentences on what was done. `declared` says that the file itself names its configuration.
+    """
+
+    config: ResNetConfig
+    state_dict: Mapping[str, Tensor]
+    left_out: tuple[str, ...] = ()
+    headless: bool = False
+    questions: Mapping[str, Question] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    declared: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.state_dict.values())
+
+
+TELL = {
+    "stride_in": "Networks of the paper's authors, Caffe and Detectron2's MSRA have it in the 1×1, torchvision and timm in the 3×3.",
+    "stem_pool": "Code for ImageNet has a max pool after the stem, most code for CIFAR-10 has none: look for maxpool in it.",
+    "output_stride": "Networks for segmentation are mostly dilated, to 8 or 16; those for classes and boxes are not.",
+    "activation": "Nearly all have ReLU; the code that trained it says.",
+    "antialias": "Only code that says blur, anti-aliasing or AvgPool2d before its strides has it.",
+    "shortcut": "The code of the block says: what it does to x before the addition.",
+    "order": "Pre-activation blocks begin with a normalisation or an activation.",
+    "norm": "The code that built the network says which norm its layers are.",
+    "attention": "The code of the block says.",
+    "option_a": "The shortcut of akamaster's pytorch_resnet_cifar10 pads the channels on both sides, the paper's after them.",
+    "weights": "Averaged weights are what is evaluated in most recipes; the others are where training goes on.",
+}
+"""How to tell what no tensor shows."""
+
+BOTH, AFTER = "both", "after"
+"""Where option A puts its zeros: on both sides of the channels, or after them."""
+
+
+def open_checkpoint(source: bytes | Path, name: str = "", **answers: Any) -> Opened:
+    """The residual network in a checkpoint file, whoever wrote it, ready to run.
+
+    `answers` are to the questions of an `Opened` before: an option of the configuration, `option_a` ("both", "after"),
+    or `weights` (which of several networks in the file).
+
+    Raises:
+        WeightsError: where the file cannot be read, or holds nothing that a configuration can express, in a sentence that
+            names what it is; and for an answer that does not fit.
+    """
+    name = plain(name or (source.name if isinstance(source, Path) else "The file"), 80)
+    with _reading(name):
+        whole = _bytes(_read(source, name), name)
+        contents = _contents(whole, name)
+        places = {key: _place(entry, len(whole)) for key, entry in _flat(contents.tree).items()}
+        if not places:
+            _check_tensors(places, len(whole), name, contents.kind)
+        try:
+            trunks = layouts.trunks({key: place.shape for key, place in places.items()})
+            trunk, which = _chosen(trunks, answers)
+            wanted = {key: places[key] for key in {*trunk.tensors.values(), *trunk.masks.values()}}
+            return _opened(trunk, which, _tensors(wanted, whole, name), name, contents, answers)
+        except LayoutError as error:
+            it_is = f"is {contents.kind}, and " if contents.kind else ""
+            raise WeightsError(f"{name} {it_is}{plain(error, 400)}") from error
+        except ConfigError as error:
+            raise WeightsError(f"{name} holds a network that no configuration expresses: {error}") from error
+
+
+def _read(source: Any, name: str) -> Any:
+    if not isinstance(source, Path):
+        return source
+    try:
+        if source.stat().st_size > MAX_FILE_BYTES:
+            raise WeightsError(
+                f"{name} has {source.stat().st_size / 2**20:,.0f} MiB: at most {MAX_FILE_BYTES // 2**20} MiB are accepted."
+            )
+        return source.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{name} cannot be read ({error.strerror}): a file is accepted.") from error
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, list[Any]]:
+    """Where the tensors of a file lie, by the dictionaries that hold them, each followed by a slash, and their names."""
+    found: dict[str, list[Any]] = {}
+    for key, entry in tree.items():
+        found |= {prefix + key: entry} if isinstance(entry, list) else _flat(entry, f"{prefix}{key}/")
+    return found
+
+
+def _chosen(trunks: Sequence[Trunk], answers: Mapping[str, Any]) -> tuple[Trunk, tuple[str, ...]]:
+    """The network to open, and what those that have the same tensors are called, it first."""
+    first, *others = trunks
+    named = {
+        _label(trunk): trunk
+        for trunk in (first, *(one for one in others if one.tensors.keys() == first.tensors.keys()))
+    }
+    asked = answers.get("weights", _label(first))
+    if asked not in named:
+        raise LayoutError(f"has no weights {plain(asked)}: it has {', '.join(map(plain, named))}.")
+    return named[asked], tuple(sorted(named, key=lambda label: label != asked)) if len(named) > 1 else ()
+
+
+def _label(trunk: Trunk) -> str:
+    return trunk.prefix.rstrip("./") or "the file itself"
+
+
+def _opened(
+    trunk: Trunk,
+    which: tuple[str, ...],
+    tensors: Mapping[str, Tensor],
+    name: str,
+    contents: Contents,
+    answers: Mapping[str, Any],
+) -> Opened:
+    """What a file is whose network stands at a trunk.
+
+    Raises:
+        ConfigError, LayoutError: where no configuration can express it.
+    """
+    state = {ours: tensors[theirs] for ours, theirs in trunk.tensors.items()}
+    notes = [*trunk.notes, *_straighten(state, {ours: tensors[mask] for ours, mask in trunk.masks.items()}, trunk)]
+    config = _declared(contents, state)
+    declared = config is not None
+    if config is None:
+        shapes = {_numbered(ours, trunk.pool): tuple(tensor.shape) for ours, tensor in state.items()}
+        try:
+            config = _config(shapes).with_(**trunk.facts)[0]
+        except ConfigError as error:
+            theirs = trunk.tensors.get(SHOWN_BY.get(error.field, ""), "").rpartition("/")[2]
+            raise LayoutError(f"holds a network that no configuration expresses ({theirs}): {error}") from error
+        _check_norm(config, name, answers)
+    asked = {} if declared else _unseen(config, trunk.pool == "conv")
+    config = _answered(config, answers)
+    questions = {option: _question(config, option, values) for option, values in asked.items()}
+    if config.shortcut == "A" and not declared:
+        form = answers.get("option_a", BOTH if LINEAR.search(trunk.tensors.get("fc.weight", "")) else AFTER)
+        questions["option_a"] = Question((form, AFTER if form == BOTH else BOTH), TELL["option_a"])
+        if form == BOTH:
+            conversion.pad_after(state, config)
+            notes.append(PADDED)
+    complete = _completed(config, state)
+    if wrong := _differing(config, complete):
+        raise LayoutError(_misfit(wrong[0], trunk))
+    if which:
+        questions["weights"] = Question(which, TELL["weights"])
+        notes.append(f"Of the weights {' and '.join(map(plain, sorted(which)))} those of {plain(which[0])} are opened.")
+    if trunk.headless:
+        notes.append("It has no classifier that reads the last stage: the scores are zeros.")
+    return Opened(config, complete, trunk.left_out, trunk.headless, questions, tuple(notes), declared)
+
+
+def with_option_a(opened: Opened, form: str) -> Opened:
+    """The same network with this answer to `option_a`, which needs no second look into the file; tensors that the answer
+    does not change are shared.
+    """
+    question = opened.questions["option_a"]
+    if form == question.choices[0]:
+        return opened
+    state = dict(opened.state_dict)
+    conversion.pad_after(state, opened.config, back=form == AFTER)
+    questions = {**opened.questions, "option_a": Question((form, question.choices[0]), question.tell)}
+    notes = (*(note for note in opened.notes if note != PADDED), *([PADDED] if form == BOTH else []))
+    return replace(opened, state_dict=state, questions=questions, notes=notes)
+
+
+def fitted(opened: Opened, config: ResNetConfig) -> Mapping[str, Tensor]:
+    """The tensors by the names of another configuration: a projection after a pool, where the file does not say whether
+    there is one, has another number, and what is no classifier has as many zeros as there are classes.
+
+    Whether they fit it is for `mismatches` to say.
+    """
+    state = opened.state_dict
+    step = (config.shortcut == "D") - (opened.config.shortcut == "D")
+    if step and "shortcut" in opened.questions:
+        state = {PROJECTION.sub(lambda match: str(int(match[0]) + step), name): state[name] for name in state}
+    if opened.headless and config.num_classes != opened.config.num_classes:
+        weight, count = state["fc.weight"], config.num_classes
+        state = {**state, "fc.weight": weight.new_zeros(count, weight.shape[1]), "fc.bias": weight.new_zeros(count)}
+    return state
+
+
+PROJECTION = re.compile(r"(?<=\.downsample\.)\d(?=\.)")
+PADDED = "Its shortcuts pad the channels on both sides: they are reordered for ours, which pad after them."
+
+
+SHOWN_BY = {
+    "stem": "conv1.weight",
+    "groups": "layer1.0.conv2.weight",
+    "base_width": "layer1.0.conv2.weight",
+    "se_reduction": "layer1.0.se.fc1.weight",
+}
+"""A tensor that shows an option, for a sentence about one that does not fit."""
+
+LINEAR = re.compile(r"(^|[./])linear\.")
+
+
+def _straighten(state: dict[str, Tensor], masks: Mapping[str, Tensor], trunk: Trunk) -> Iterator[str]:
+    """Give tensors the form of ours; a sentence for each thing that this changes."""
+    if list(conversion.masked(state, masks)):
+        yield "Its pruned weights are zeros."
+    if conversion.straighten_layers(state):
+        yield "Its channel attention has no biases: they are zeros."
+    if trunk.affine:
+        conversion.add_statistics(state)
+    conversion.add_scales(state)
+    if conversion.fold_biases(state):
+        yield "The biases of its convolutions are taken into the running means of the norms after them."
+
+
+def _declared(contents: Contents, state: Mapping[str, Tensor]) -> ResNetConfig | None:
+    """The configuration that a file of this package says it is for, where its tensors fit that."""
+    config = File({}, contents.metadata).declared_config
+    return None if config is None or _differing(config, _completed(config, state)) else config
+
+
+def _question(config: ResNetConfig, option: str, values: tuple[Any, ...]) -> Question:
+    assumed = getattr(config, option)
+    return Question((assumed, *(value for value in values if value != assumed)), TELL[option])
+
+
+def _answered(config: ResNetConfig, answers: Mapping[str, Any]) -> ResNetConfig:
+    """The configuration with what was answered, as values or as a link holds them.
+
+    Raises:
+        ConfigError, LayoutError: for an answer that nobody asked for, or that cannot be.
+    """
+    changes = {}
+    for option, value in answers.items():
+        if option in OPTIONS:
+            changes[option] = from_text(option, OPTIONS[option], value) if isinstance(value, str) else value
+        elif option not in ("option_a", "weights"):
+            raise LayoutError(
+                f"has no question {plain(option)}: an option of the configuration, option_a or weights is one."
+            )
+    if (form := answers.get("option_a", AFTER)) not in (BOTH, AFTER):
+        raise LayoutError(f"has no option_a {plain(form)}: {BOTH} or {AFTER} is accepted.")
+    return config.with_(**changes)[0] if changes else config
+
+
+GROUPED = re.compile(r"group|fed|(?<![a-z])gn(?![a-z])", re.I)
+"""Names of files whose networks have group norm: federated learning has little else (Hsieh 2020,
+https://arxiv.org/abs/1910.00189)."""
+
+
+class UnsureNormError(LayoutError):
+    """A network whose norms may be group norms: it is opened where that is answered."""
+
+
+def _check_norm(config: ResNetConfig, name: str, answers: Mapping[str, Any]) -> None:
+    """That it is sure that a network without running statistics has group norm.
+
+    Raises:
+        UnsureNormError: where instance norm, or batch norm of each batch, would have the same tensors.
+    """
+    if config.norm == "group" and config.order == "post" and not GROUPED.search(name) and "norm" not in answers:
+        raise UnsureNormError(
+            "has norms without running statistics: instance norm and batch norm of each batch are not expressed by a "
+            "configuration, and group norm, which has the same tensors, is opened where norm=group is answered."
+        )
+
+
+def _numbered(name: str, pool: str) -> str:
+    """Our name with the number that a projection has where so many layers stand before it."""
+    norm = int(pool) + 1 if pool.isdecimal() else "norm"
+    return name.replace(".downsample.conv.", f".downsample.{pool}.").replace(
+        ".downsample.norm.", f".downsample.{norm}."
+    )
+
+
+def _completed(config: ResNetConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors by the names and in the order of a network, with zeros for counters and a missing classifier or its
+    bias; what the network does not know comes last."""
+    own = {_numbered(name, "1" if config.shortcut == "D" else "0"): tensor for name, tensor in state.items()}
+    found = {}
+    for name, wanted in build(config, "meta").state_dict().items():
+        if name in own:
+            found[name] = own.pop(name)
+        elif name.endswith((".num_batches_tracked", "fc.weight", "fc.bias")):
+            found[name] = torch.zeros(wanted.shape, dtype=wanted.dtype)
+    return found | own
+
+
+def _differing(config: ResNetConfig, state: Mapping[str, Tensor]) -> list[Mismatch]:
+    have = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    want = _shapes(config, pool_hidden=False)
+    return [
+        Mismatch(name, want.get(name), have.get(name)) for name in {**want, **have} if want.get(name) != have.get(name)
+    ]
+
+
+def _misfit(wrong: Mismatch, trunk: Trunk) -> str:
+    """A sentence about a tensor that no configuration has, with the name that the file has for it."""
+    theirs = {_numbered(ours, pool): source for pool in "01" for ours, source in trunk.tensors.items()}.get(wrong.name)
+    known = f" ({plain(theirs.rpartition('/')[2], 80)})" if theirs and not theirs.endswith(wrong.name) else ""
+    return f"holds a network that no configuration expresses; first {wrong}{known}."
 
 
 def _shape(shapes: Mapping[str, Shape], name: str, dimensions: int = 4) -> Shape:

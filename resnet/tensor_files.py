@@ -1,12 +1,14 @@
 """Which tensors a checkpoint file holds, and where in it their bytes lie.
 
-Run as a program, it reads a file from standard input and puts out JSON: `{"contents": …, "metadata": …}`, or
+Run as a program, it reads a file from standard input and puts out JSON: `{"contents": …, "is": …, "metadata": …}`, or
 `{"refused": …}` with the end of a sentence that begins with the file's name. In `contents` an object is a dictionary
-of the file, and a list is a tensor: the fields of `Tensor`. All else that a file holds is left out.
+of the file or an object with attributes, a network by the names of its state dict, and a list is a tensor: the fields
+of `Tensor`. `is` says what the file holds where that is no dictionary. All else that a file holds is left out.
 
 It imports the standard library alone, which lets it start in 40 ms, and it looks at no tensor's numbers: who asked for
 the list takes them from the file. No function that a file names is called. A pickle is run by a machine that knows
-values, containers and tensors, and counts its steps.
+values, containers, tensors and arrays, and counts its steps; whatever else a pickle makes is an inert `Thing`, which
+remembers what it was made of.
 
 Formats: `torch.save`, zipped (since PyTorch 1.6) and before, https://github.com/pytorch/pytorch/blob/main/torch/serialization.py;
 safetensors, https://github.com/huggingface/safetensors#format.
@@ -69,13 +71,17 @@ ITEM_BYTES = {
 
 class Tensor(NamedTuple):
     """A tensor: numbers of type `dtype` lie from byte `at` of the file on; the tensor shows number
-    `start + Σ index·stride` of them at each index."""
+    `start + Σ index·stride` of them at each index.
+
+    Where `coded` is not 0, so many bytes of the file are a text in UTF-8, whose characters are the bytes of the numbers.
+    """
 
     dtype: str
     shape: tuple[int, ...]
     stride: tuple[int, ...]
     start: int
     at: int
+    coded: int = 0
 
 
 class RefusedError(Exception):
@@ -112,9 +118,37 @@ class View(NamedTuple):
     stride: tuple[int, ...]
 
 
+class Bytes(NamedTuple):
+    """Bytes of a pickle, `length` of them from byte `at` of the file on; `coded` as in `Tensor`."""
+
+    at: int
+    length: int
+    coded: int
+
+
+class Text(str):
+    """A text, and the bytes of the file that it stands in."""
+
+    place: Bytes
+
+
+class Thing:
+    """What an object stands for that is not made: the name of its class or function, and all that it was given."""
+
+    def __init__(self, path: str, arguments: Any = ()):
+        self.path, self.arguments, self.state = path, arguments, None
+        self.entries: dict[str, Any] = {}
+        """Its attributes, and its items where it is a dictionary."""
+
+    def build(self, state: Any) -> None:
+        """Take the state that `BUILD` gives it: attributes, attributes and slots, or anything."""
+        self.state = state
+        for part in state if isinstance(state, tuple) and len(state) == 2 else (state,):
+            if isinstance(part, dict):
+                self.entries.update(part)
+
+
 MARK = object()
-NOTHING = object()
-"""Stands for an object that is not made."""
 
 VALUES = frozenset(
     code.name
@@ -146,24 +180,37 @@ STORAGES = {
 GLOBALS = re.compile(
     r"collections\.(OrderedDict|Counter)"
     r"|(builtins|__builtin__)\.set"
-    r"|torch\._utils\._rebuild_(tensor_v2|parameter)"
+    r"|torch\._utils\._rebuild_(tensor(_v2)?|parameter(_with_state)?|device_tensor_from_cpu_tensor)"
+    r"|torch\._tensor\._rebuild_from_type(_v2)?"
     r"|torch(\.storage)?\.(" + "|".join(STORAGES) + ")Storage"
     r"|torch\.(Size|device|nn\.parameter\.Parameter|b?float\d*|double|half|u?int\d*|long|bool)"
 )
-"""What a pickle may name: less than `torch.load(weights_only=True)` allows, which includes calls that reserve any
-amount of memory."""
+"""What the machine knows; of anything else that a pickle names it makes a `Thing`."""
+
+UNREAD = re.compile(r"torch\._utils\._rebuild_|torch\.serialization\._get_layout")
+"""What makes tensors that the machine does not know: sparse, quantised, …"""
+
+PROGRAMS = re.compile(
+    r"(os|posix|nt|subprocess|pty|runpy|shutil|socket|ctypes|webbrowser)\..*"
+    r"|(builtins|__builtin__)\.(eval|exec|execfile|compile|open|__import__)"
+)
+"""What runs programs or touches files when a pickle is opened without care. Here it does nothing, but a file that names
+it was made to hurt somebody, who is told."""
 
 
 class Machine:
     """Runs the steps of pickles on values, containers and tensors.
 
-    `storages` gathers the type of each storage by its key, `unsafe` what is named besides `GLOBALS`.
+    `start` is the byte of the file at which its streams begin. `storages` gathers the type of each storage by its key,
+    `unsafe` what is named of `PROGRAMS`, `unread` the kinds of tensors that are not read.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, start: int = 0) -> None:
+        self.start = start
         self.steps = 0
         self.storages: dict[str, str] = {}
         self.unsafe: dict[str, None] = {}
+        self.unread: dict[str, None] = {}
 
     def run(self, stream: BinaryIO) -> Any:
         """The value of the pickle that `stream` is at.
@@ -192,7 +239,7 @@ class Machine:
                 raise RefusedError("takes more steps to read than any checkpoint of 20,000 tensors.")
             match code.name:
                 case name if name in VALUES:
-                    stack.append(argument)
+                    stack.append(placed(argument, name, self.start + stream.tell()))
                 case "BINPUT" | "LONG_BINPUT" | "PUT":
                     memo[argument] = stack[-1]
                 case "MEMOIZE":
@@ -207,8 +254,11 @@ class Machine:
                     count = int(name[-1])
                     stack[-count:] = [tuple(stack[-count:])]
                 case "BINPERSID":
-                    stack.append(to_storage(stack.pop()))
-                    self.storages[stack[-1].key] = stack[-1].dtype
+                    stack.append(to_persistent(stack.pop()))
+                    if isinstance(stack[-1], Storage):
+                        self.storages[stack[-1].key] = stack[-1].dtype
+                case "PERSID":
+                    stack.append(Thing("a persistent id"))
                 case "REDUCE" | "NEWOBJ":
                     arguments = stack.pop()
                     stack.append(call(stack.pop(), arguments))
@@ -228,19 +278,18 @@ class Machine:
                     stack.append(items())
                 case "SETITEM":
                     value, key = stack.pop(), stack.pop()
-                    if stack[-1] is not NOTHING and isinstance(key, str):
-                        stack[-1][key] = value
+                    if isinstance(key, str):
+                        held(stack[-1])[key] = value
                 case "SETITEMS":
                     pairs = entries(items())
-                    if stack[-1] is not NOTHING:
-                        stack[-1].update(pairs)
+                    held(stack[-1]).update(pairs)
                 case "APPEND":
                     value = stack.pop()
-                    if stack[-1] is not NOTHING:
+                    if not isinstance(stack[-1], Thing):
                         stack[-1].append(value)
                 case "APPENDS" | "ADDITEMS":
                     values = items()
-                    if stack[-1] is not NOTHING:
+                    if not isinstance(stack[-1], Thing):
                         stack[-1].extend(values)
                 case "GLOBAL":
                     stack.append(self.to_global(*argument.split(" ", 1)))
@@ -248,15 +297,26 @@ class Machine:
                     name, module = stack.pop(), stack.pop()
                     stack.append(self.to_global(module, name))
                 case "INST":
-                    self.to_global(*argument.split(" ", 1))
-                    items()
-                    stack.append(NOTHING)
+                    made = self.to_global(*argument.split(" ", 1))
+                    stack.append(call(made, tuple(items())))
                 case "OBJ":
-                    items()
-                    stack.append(NOTHING)
+                    made, *arguments = items()
+                    stack.append(call(made, tuple(arguments)))
                 case "NEWOBJ_EX":
-                    stack[-3:] = [NOTHING]
-                case "BUILD" | "POP":  # attributes of a dictionary, or of an object that is not made
+                    named = stack.pop()
+                    arguments = stack.pop()
+                    stack.append(call(stack.pop(), arguments))
+                    if isinstance(stack[-1], Thing) and isinstance(named, dict):
+                        stack[-1].entries.update(named)
+                case "EXT1" | "EXT2" | "EXT4":
+                    stack.append(Global(f"extension {argument}"))
+                case "NEXT_BUFFER":
+                    stack.append(Thing("a buffer elsewhere"))
+                case "BUILD":  # attributes; those of a dictionary are left out
+                    state = stack.pop()
+                    if isinstance(stack[-1], Thing):
+                        stack[-1].build(state)
+                case "POP":
                     stack.pop()
                 case "POP_MARK":
                     items()
@@ -264,7 +324,7 @@ class Machine:
                     stack.append(stack[-1])
                 case "STOP":
                     return stack.pop()
-                case "PROTO" | "FRAME":
+                case "PROTO" | "FRAME" | "READONLY_BUFFER":
                     pass
                 case other:
                     raise ValueError(other)
@@ -279,8 +339,10 @@ class Machine:
         if not isinstance(module, str) or not isinstance(name, str):
             raise ValueError("no name")
         path = f"{module}.{name}"
-        if not GLOBALS.fullmatch(path):
+        if PROGRAMS.fullmatch(path):
             self.unsafe[path] = None
+        elif UNREAD.match(path) and not GLOBALS.fullmatch(path):
+            self.unread[path] = None
         return Global(path)
 
 
@@ -289,17 +351,54 @@ def entries(items: list[Any]) -> dict[str, Any]:
     return {key: value for key, value in zip(items[::2], items[1::2], strict=True) if isinstance(key, str)}
 
 
+def held(value: Any) -> dict[str, Any]:
+    """Where the items of a dictionary go that a pickle fills.
+
+    Raises:
+        ValueError: for what has no items.
+    """
+    if isinstance(value, Thing):
+        return value.entries
+    if not isinstance(value, dict):
+        raise ValueError("no dictionary")
+    return value
+
+
+def placed(argument: Any, step: str, end: int) -> Any:
+    """The value that a step puts on the stack, and where it lies in a file of which the step ends before byte `end`.
+
+    Of bytes only the place is kept; a text without one is not written as it is.
+    """
+    if isinstance(argument, bytes | bytearray):
+        return Bytes(end - len(argument), len(argument), 0)
+    if not isinstance(argument, str) or step in ("STRING", "UNICODE"):
+        return argument
+    text = Text(argument)
+    size = len(argument) if step.endswith("STRING") else len(argument.encode("utf-8", "surrogatepass"))
+    text.place = Bytes(end - size, len(argument), 0 if step.endswith("STRING") else size)
+    return text
+
+
 def call(function: Any, arguments: tuple[Any, ...]) -> Any:
-    """What stands for the result of a call; nothing for what is not among `GLOBALS`.
+    """What stands for the result of a call: for what is not among `GLOBALS`, a `Thing`.
 
     Raises:
         ValueError: for a storage that is made, and so has no bytes in the file.
     """
     match function:
-        case Global("torch._utils._rebuild_tensor_v2"):
+        case Global("torch._utils._rebuild_tensor_v2" | "torch._utils._rebuild_tensor"):
             numbers, start, shape, stride, *_ = arguments
-            return NOTHING if numbers is NOTHING else view(numbers, start, shape, stride)
-        case Global("torch._utils._rebuild_parameter" | "torch.nn.parameter.Parameter"):
+            return numbers if isinstance(numbers, Thing) else view(numbers, start, shape, stride)
+        case Global(path) if path.startswith("torch._tensor._rebuild_from_type"):
+            return call(arguments[0], arguments[2])
+        case Global("torch.nn.parameter.Parameter") if not arguments:
+            return Thing(function.path)
+        case Global(
+            "torch._utils._rebuild_parameter"
+            | "torch._utils._rebuild_parameter_with_state"
+            | "torch._utils._rebuild_device_tensor_from_cpu_tensor"
+            | "torch.nn.parameter.Parameter"
+        ):
             return arguments[0]
         case Global("collections.OrderedDict" | "collections.Counter"):
             (items,) = arguments or ([],)
@@ -308,7 +407,29 @@ def call(function: Any, arguments: tuple[Any, ...]) -> Any:
             return arguments[0]
         case Global(path) if path.endswith("Storage") and GLOBALS.fullmatch(path):
             raise ValueError("a storage without bytes")
-    return NOTHING
+        case Global("_codecs.encode"):
+            match arguments:
+                case (Text() as text, "latin1" | "latin-1") if hasattr(text, "place"):
+                    return text.place
+        case Global("copyreg._reconstructor" | "copy_reg._reconstructor"):
+            match arguments:
+                case (Global(path), *_):
+                    return Thing(path, arguments)
+    return Thing(function.path if isinstance(function, Global | Thing) else "something", arguments)
+
+
+def to_persistent(reference: Any) -> Any:
+    """What stands for an object that whoever wrote a pickle kept beside it: a storage, or the class of a network.
+
+    Raises:
+        ValueError: for a storage that is none.
+    """
+    match reference:
+        case ("storage", *_):
+            return to_storage(reference)
+        case ("module", Global() as kind, *_):
+            return kind
+    return Thing("a persistent id")
 
 
 def to_storage(reference: Any) -> Storage:
@@ -342,6 +463,40 @@ def view(numbers: Any, start: Any, shape: Any, stride: Any) -> View:
     return View(numbers, start, tuple(shape), tuple(stride))
 
 
+ARRAYS = re.compile(r"numpy\.(_?core\.multiarray\._reconstruct|_?core\.numeric\._frombuffer|ndarray)")
+ARRAY_TYPES = {"f8": "float64", "f4": "float32", "f2": "float16", "i8": "int64", "i4": "int32", "i2": "int16"} | {
+    "i1": "int8",
+    "u1": "uint8",
+    "b1": "bool",
+}
+
+
+def array(thing: Thing) -> Tensor | None:
+    """The tensor that a numpy array is; None where it is none, or not one of numbers in the file's own bytes.
+
+    https://github.com/numpy/numpy/blob/main/numpy/_core/src/multiarray/methods.c (`array_reduce`, `array_setstate`).
+    """
+    if not ARRAYS.fullmatch(thing.path):
+        return None
+    match (thing.arguments, thing.state):
+        case ((data, Thing() as kind, shape, order), None):
+            fortran = order == "F"
+        case (_, (int(), shape, Thing() as kind, fortran, data)):
+            pass
+        case _:
+            return None
+    data = getattr(data, "place", data)
+    written = kind.arguments[0] if kind.path == "numpy.dtype" and kind.arguments else ""
+    dtype = ARRAY_TYPES.get(written) if isinstance(written, str) else None
+    if not isinstance(data, Bytes) or dtype is None or kind.state is None or kind.state[1] == ">":
+        return None
+    if not isinstance(shape, tuple) or not are_sizes(*shape) or len(shape) > MAX_AXES:
+        return None
+    stride = tuple(prod(shape[:axis] if fortran else shape[axis + 1 :]) for axis in range(len(shape)))
+    whole = prod(shape) * ITEM_BYTES[dtype] == data.length and are_sizes(*stride)
+    return Tensor(dtype, shape, stride, 0, data.at, data.coded) if whole else None
+
+
 def are_sizes(*values: Any) -> bool:
     """Whether all are whole numbers that a file could count."""
     return all(type(value) is int and 0 <= value <= 2**40 for value in values)
@@ -368,17 +523,50 @@ def read(file: BinaryIO, size: int) -> dict[str, Any]:
         RefusedError: for a file that is no checkpoint, is damaged, or holds more than tensors.
         Exception: for a file that is damaged, whatever fails first.
     """
-    start = file.read(9)
+    start = file.read(MAX_START)
+    file.seek(max(0, size - 8))
+    end = file.read(8)
     file.seek(0)
     if (
-        start[8:] == b"{" and int.from_bytes(start[:8], "little") <= MAX_HEADER_BYTES
+        start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= MAX_HEADER_BYTES
     ):  # which can begin as the others do
         return read_safetensors(file, size)
     if start.startswith(b"PK"):
-        return {"contents": tree(*read_zip(file, size))}
-    if start.startswith(b"\x80"):
-        return {"contents": tree(*read_legacy(file, size))}
+        return answer(*read_zip(file, size))
+    if re.match(rb"\x80[\x02-\x05]", start):
+        return answer(*read_bare(file, size))
+    if end == LEVELDB:
+        raise RefusedError("is the index of a TensorFlow checkpoint: weights of PyTorch are accepted.")
+    for pattern, words in FORMATS:
+        if re.match(pattern, start, re.DOTALL | re.IGNORECASE):
+            raise RefusedError(f"is {words}.")
     raise RefusedError("is no checkpoint: .safetensors, and .pt or .pth as torch.save writes, are accepted.")
+
+
+MAX_START = 300
+LEVELDB = bytes.fromhex("57fb808b247547db")
+UNPACK = "unpack it, and give what is in it"
+PYTORCH = "weights of PyTorch are accepted"
+FORMATS = (
+    (
+        rb"version https://git-lfs",
+        "a pointer of Git LFS, which stands for the file: `git lfs pull` gets the file itself",
+    ),
+    (rb"\s*<(!doctype|html|head|\?xml)", "a web page: what the link leads to has to be downloaded itself"),
+    (rb"\s*[{\[]", "JSON, which holds no tensors: the file of weights is accepted"),
+    (rb"\x89HDF\r\n", f"HDF5, as Keras writes it: {PYTORCH}"),
+    (rb"[\x81-\x8f][\xa0-\xbf]\w", f"msgpack, as Flax writes it: {PYTORCH}"),
+    (rb"\x93NUMPY", f"a numpy array: {PYTORCH}"),
+    (rb"\x08\x01\x12", f"a program of TensorFlow: {PYTORCH}"),
+    (rb".{4}TFL3", f"a program of TensorFlow Lite: {PYTORCH}"),
+    (rb"\x08[\x02-\x1f][\x10\x12\x1a\x20\x28\x32\x3a\x42]", f"an ONNX program: {PYTORCH}"),
+    (rb"\x80[\x06-\xff]|GGUF|ggml", f"a file of another program: {PYTORCH}"),
+    (rb"[\x03\x04]\0\0\0\x01\0\0\0", f"a file of Lua Torch: {PYTORCH}"),
+    (rb"MATLAB ", f"a file of MATLAB: {PYTORCH}"),
+    (rb".{257}ustar", f"a tar archive: {UNPACK}"),
+    (rb"\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf|Rar!|\x28\xb5\x2f\xfd", f"a packed archive: {UNPACK}"),
+)
+"""What people also have, by how it begins."""
 
 
 def read_pickles(machine: Machine, stream: BinaryIO, *checks: Callable[[Any], None]) -> list[Any]:
@@ -398,13 +586,18 @@ def read_pickles(machine: Machine, stream: BinaryIO, *checks: Callable[[Any], No
     except Exception as error:  # a damaged pickle can fail at any step
         failure = error
     if machine.unsafe:
-        paths = list(machine.unsafe)
-        shown = ", ".join(path[:60] for path in paths[:3]) + (" and more" if len(paths) > 3 else "")
-        if all(path.startswith(("torch._utils._rebuild_", "torch.serialization._get_layout")) for path in paths):
-            raise RefusedError(f"holds tensors of a kind that is not read ({shown}): dense ones are accepted.")
         raise RefusedError(
-            f"holds more than tensors: opening it would call {shown}, which can run any program, so it is not "
-            "opened. Save the tensors alone, with torch.save(model.state_dict(), …) or as safetensors."
+            f"holds more than tensors: opening it elsewhere would call {shown(machine.unsafe)}, which can run any "
+            "program, so it is not opened. Have its tensors alone, from torch.save(model.state_dict(), …) or as safetensors."
+        )
+    if any("qtensor" in path for path in machine.unread):
+        raise RefusedError(
+            f"holds whole numbers of a quantised network ({shown(machine.unread)}): "
+            "the network that it was made of is accepted, in floating point."
+        )
+    if machine.unread:
+        raise RefusedError(
+            f"holds tensors of a kind that is not read ({shown(machine.unread)}): dense ones are accepted."
         )
     if isinstance(failure, RefusedError):
         raise failure
@@ -413,13 +606,18 @@ def read_pickles(machine: Machine, stream: BinaryIO, *checks: Callable[[Any], No
     return values
 
 
+def shown(paths: Iterable[str]) -> str:
+    """The first few, for a sentence."""
+    paths = list(paths)
+    return ", ".join(path[:60] for path in paths[:3]) + (" and more" if len(paths) > 3 else "")
+
+
 def accept(value: Any) -> None:
     pass
 
 
-def check_magic(value: Any) -> None:
-    if value != 0x1950A86A20F9469CFC6C:
-        raise RefusedError(DAMAGED)
+MAGIC = b"\x8a\n" + 0x1950A86A20F9469CFC6C.to_bytes(10, "little") + b"."
+"""The number with which `torch.save` began before PyTorch 1.6, as it was pickled."""
 
 
 def check_protocol(value: Any) -> None:
@@ -432,10 +630,18 @@ def check_byte_order(system: Any) -> None:
         raise RefusedError(BIG_ENDIAN)
 
 
-def read_legacy(file: BinaryIO, size: int) -> tuple[Any, Places]:
-    """What `torch.save` wrote before PyTorch 1.6: five pickles, then each storage's length and numbers."""
+def read_bare(file: BinaryIO, size: int) -> tuple[Any, Places]:
+    """What a pickle without an archive around it holds.
+
+    Before PyTorch 1.6, `torch.save` wrote five pickles, then each storage's length and numbers; one that is alone holds
+    its numbers itself, as arrays.
+    """
     machine, head = Machine(), io.BytesIO(file.read(MAX_HEADER_BYTES))
-    *_, contents, keys = read_pickles(machine, head, check_magic, check_protocol, check_byte_order, accept, accept)
+    if MAGIC not in head.getvalue()[:40]:
+        file.seek(0)
+        (contents,) = read_pickles(machine, file, accept)
+        return contents, {}
+    *_, contents, keys = read_pickles(machine, head, accept, check_protocol, check_byte_order, accept, accept)
     places: Places = {}
     at = head.tell()
     for key in keys:
@@ -453,8 +659,7 @@ def read_zip(file: BinaryIO, size: int) -> tuple[Any, Places]:
     try:
         with zipfile.ZipFile(file) as archive:
             records = archive.infolist()
-            if any(record.filename.endswith("/constants.pkl") for record in records):
-                raise RefusedError("is a TorchScript program: save its state_dict() instead.")
+            check_archive([record.filename for record in records])
             unpacked = sum(record.file_size for record in records)
             if unpacked > size or any(
                 record.compress_type != zipfile.ZIP_STORED or record.compress_size != record.file_size
@@ -475,7 +680,8 @@ def read_zip(file: BinaryIO, size: int) -> tuple[Any, Places]:
                     f"has a list of tensors of {pickles[0].file_size / 2**20:.1f} MiB: at most "
                     f"{MAX_HEADER_BYTES // 2**20} MiB are accepted."
                 )
-            (contents,) = read_pickles(Machine(), io.BytesIO(archive.read(pickles[0])), accept)
+            machine = Machine(content_start(file, pickles[0]))
+            (contents,) = read_pickles(machine, io.BytesIO(archive.read(pickles[0])), accept)
             places: Places = {}
             for record in records:
                 if record.filename.startswith(f"{folder}data/"):
@@ -491,11 +697,64 @@ def read_zip(file: BinaryIO, size: int) -> tuple[Any, Places]:
         raise RefusedError("is damaged or cut off: its archive cannot be read.") from error
 
 
+ARCHIVES = (
+    (r".*/constants\.pkl", "is a TorchScript program: save its state_dict() instead."),
+    (
+        r"(.*/)?(serialized_exported_program\.json|models/.*\.json)",
+        "is a program of torch.export: save its state_dict() instead.",
+    ),
+    (
+        r"(.*/)?model\.weights\.h5|keras_metadata\.pb",
+        "is a Keras model (HDF5 in a zip archive): weights of PyTorch are accepted.",
+    ),
+    (r".*\.npy", "is an archive of numpy arrays (.npz): weights of PyTorch are accepted."),
+    (
+        r".*\.(pth?|ckpt|bin|safetensors|tar|pkl|th)",
+        "is a zip archive around a checkpoint: unpack it, and give what is in it.",
+    ),
+)
+"""What else is a zip archive, by a record in it."""
+
+
+def check_archive(names: list[str]) -> None:
+    """That an archive of records of these names may be one of `torch.save`.
+
+    Raises:
+        RefusedError: for one that is known to be something else.
+    """
+    for pattern, words in ARCHIVES:
+        if any(re.fullmatch(pattern, name) for name in names if not name.endswith("data.pkl")):
+            raise RefusedError(words)
+
+
 def content_start(file: BinaryIO, record: zipfile.ZipInfo) -> int:
     """The first byte of a record's content: its own header comes before it, with a name and more of any length."""
     file.seek(record.header_offset)
     name, extra = struct.unpack("<26xHH", file.read(30))
     return record.header_offset + 30 + name + extra
+
+
+def answer(value: Any, places: Places) -> dict[str, Any]:
+    """The answer for the value of a file's pickle."""
+    if isinstance(value, dict) and {"state", "param_groups"} <= value.keys():
+        kind = "the state of an optimiser alone"
+    else:
+        kind = next((words for type_, words in KINDS if isinstance(value, type_)), "")
+    if isinstance(value, Thing) and not is_network(value):
+        kind = f"a whole {value.path[:200]}"
+    return {"contents": tree(value, places), "is": kind}
+
+
+KINDS: tuple[tuple[Any, str], ...] = (
+    (View, "one tensor without a name"),
+    (list | tuple, "a list"),
+    (int | float | str | Bytes, "one value"),
+)
+
+
+def is_network(value: Any) -> bool:
+    """Whether a thing stands for one of torch's modules."""
+    return isinstance(value, Thing) and isinstance(value.entries.get("_parameters"), dict)
 
 
 def tree(value: Any, places: Places) -> Any:
@@ -507,26 +766,53 @@ def tree(value: Any, places: Places) -> Any:
     """
     total = tensors = 0
 
-    def visit(value: Any, depth: int) -> Any:
-        nonlocal total, tensors
-        if isinstance(value, View):
-            tensors += 1
-            return locate(value, places)
-        if not isinstance(value, dict) or depth == MAX_DEPTH:
-            return {}
-        total += len(value)
+    def count(entries: dict[str, Any]) -> None:
+        nonlocal total
+        total += 1 + len(entries)
         if total > MAX_ENTRIES:
             raise RefusedError(
                 f"holds more than {MAX_ENTRIES:,} entries: at most {MAX_TENSORS:,} tensors are accepted."
             )
-        inner = {key: item for key, item in value.items() if isinstance(item, dict | View)}
+
+    def state_dict(network: Thing, prefix: str, depth: int) -> dict[str, Any]:
+        """The tensors of a network by the names that its `state_dict()` gives them."""
+        found: dict[str, Any] = {}
+        hidden = network.entries.get("_non_persistent_buffers_set")
+        for kind in ("_parameters", "_buffers", "_modules"):
+            entries = network.entries.get(kind)
+            if not isinstance(entries, dict) or depth == 2 * MAX_DEPTH:
+                continue
+            count(entries)
+            for name, entry in entries.items():
+                if kind == "_modules" and is_network(entry):
+                    found |= state_dict(entry, f"{prefix}{name}.", depth + 1)
+                elif kind == "_parameters" or not isinstance(hidden, list) or name not in hidden:
+                    found[f"{prefix}{name}"] = entry
+        return found
+
+    def visit(value: Any, depth: int) -> Any:
+        nonlocal tensors
+        if isinstance(value, Thing) and (found := array(value)):
+            value = found
+        if isinstance(value, View | Tensor):
+            tensors += 1
+            return locate(value, places) if isinstance(value, View) else value
+        if is_network(value):
+            value = state_dict(value, "", depth)
+        elif isinstance(value, Thing):
+            given = value.arguments if isinstance(value.arguments, tuple) else ()
+            value = {str(index): part for index, part in enumerate(given)} | value.entries
+        if not isinstance(value, dict) or depth == MAX_DEPTH:
+            return {}
+        count(value)
+        inner = {key: item for key, item in value.items() if isinstance(item, dict | View | Thing)}
         check_names(inner)
         return {key: visit(item, depth + 1) for key, item in inner.items()}
 
     contents = visit(value, 0)
     if tensors > MAX_TENSORS:
         raise RefusedError(f"holds {tensors:,} tensors: at most {MAX_TENSORS:,} are accepted.")
-    return contents
+    return contents if isinstance(contents, dict) else {}
 
 
 def check_names(names: Iterable[str]) -> None:

@@ -55,7 +55,8 @@ class Weights:
     """One set of weights for one configuration.
 
     `key` names it in a link: "bundled", "upload", "random", or torchvision's own name for it.
-    `digest` tells uploads apart, a title nothing.
+    `digest` tells uploads apart, a title nothing. Where `headless`, the classifier is zeros in place of one that the file
+    does not have: its scores mean nothing.
     `accuracy` is the share of its data set's test (or validation) images it gets right.
     """
 
@@ -67,6 +68,7 @@ class Weights:
     url: str = ""
     bytes: int = 0
     digest: str = ""
+    headless: bool = False
 
     @property
     def source(self) -> tuple[str, ResNetConfig, str, str]:
@@ -133,23 +135,25 @@ def torchvision_weights(config: ResNetConfig) -> tuple[Weights, ...]:
 # -- a person's own -----------------------------------------------------------------------
 
 
-def own_weights(config: ResNetConfig, image_size: tuple[int, int], name: str, digest: str) -> Weights:
+def own_weights(
+    config: ResNetConfig, image_size: tuple[int, int], name: str, digest: str, headless: bool = False
+) -> Weights:
     """The weights of a person's checkpoint called `name`.
 
     No file says what it was trained on, so that is assumed: Fashion-MNIST for one channel and
-    ten classes, else ImageNet's preprocessing at `image_size`, and its classes where there are 1000.
+    ten classes, else ImageNet's preprocessing at `image_size`, and its classes where there are 1000 that are no zeros.
     """
     title = f"Your checkpoint {plain(name, 80)}"
-    if (config.in_channels, config.num_classes) == (1, 10):
+    if (config.in_channels, config.num_classes) == (1, 10) and not headless:
         return Weights("upload", title, config, FASHION_MNIST, digest=digest)
     side, channels = min(image_size), config.in_channels
     colour = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     mean, std = colour if channels == 3 else ((0.5,) * channels, (0.25,) * channels)
     preprocessing = Preprocessing(side * 8 // 7 if side >= 128 else side, image_size, mean, std)
-    imagenet = config.num_classes == 1000 and channels == 3
+    imagenet = config.num_classes == 1000 and channels == 3 and not headless
     names = ImageNet() if imagenet else Numbered(config.num_classes)
     data = DataSet("ImageNet-1k" if imagenet else "unknown", "", "", preprocessing, names)
-    return Weights("upload", title, config, data, digest=digest)
+    return Weights("upload", title, config, data, digest=digest, headless=headless)
 
 
 # -- random -------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import sys
 import zipfile
 import zlib
 from argparse import Namespace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -338,9 +339,19 @@ def test_a_command_is_not_run_and_named(write: Any, tmp_path: Path) -> None:
     assert not target.exists()
 
 
-def test_code_that_is_needed_is_named() -> None:
-    assert "argparse.Namespace" in refused(saved({"state_dict": small_state(), "args": Namespace(lr=0.1)}))
-    assert "torchvision.models.resnet.ResNet" in refused(saved(torchvision.models.resnet18()))
+def test_objects_beside_the_tensors_are_left_out() -> None:
+    """What a script puts beside its weights, and the network itself around them."""
+    beside = {"args": Namespace(lr=0.1), "best": np.float64(0.9), "folder": Path("data"), "day": date(2020, 1, 1)}
+    found = read_state_dict(saved({"state_dict": small_state(), **beside}), "mine.pth")
+    assert found.keys() == small_state().keys()
+    model = torchvision.models.resnet18()
+    for value in (model, {"model": model}, Namespace(model=model)):
+        assert read_state_dict(saved(value), "mine.pth").keys() == model.state_dict().keys()
+
+
+def test_what_is_no_state_dict_is_named() -> None:
+    assert "it is a whole argparse.Namespace" in refused(saved(Namespace(lr=0.1)))
+    assert "it is a list" in refused(saved([small_state()]))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -57,6 +58,7 @@ from explorer.views.experiments import identity as identity_view
 from explorer.views.inference import ablation, checkpoint, images, receptive_field
 from helpers import CPU, SCRIPT, SMALL, captions, closed, held, hold, hooks, opened, run, shown, texts, turned_to
 from resnet import ConfigError, ResNet, ResNetConfig, preset
+from resnet.checkpoint import Opened
 from resnet.confined import Places
 from resnet.weights import BUNDLED, bundled, load, own_weights, random_weights, randomly, torchvision_weights
 
@@ -396,7 +398,7 @@ def test_a_key_holds_no_names_of_classes() -> None:
 
 
 def test_tensors_of_another_upload_are_never_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = checkpoint.UploadedCheckpoint("name", FileDigest("a"), SMALL, True, {}, (), {"conv1.weight": torch.zeros(1)})
+    held = checkpoint.UploadedCheckpoint("name", FileDigest("a"), {"": Opened(SMALL, {"conv1.weight": torch.zeros(1)})})
     other = replace(held, digest=FileDigest("b"))
     ours = Holdings(1000)
     monkeypatch.setattr(checkpoint, "uploaded_checkpoint", lambda: held)
@@ -631,13 +633,13 @@ def test_six_people_bring_a_checkpoint_at_once(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(
         checkpoint,
         "read_upload",
-        lambda data, name: checkpoint.UploadedCheckpoint(name, FileDigest(name), SMALL, True, {}, (), dict(tensors)),
+        lambda data, name: checkpoint.UploadedCheckpoint(name, FileDigest(name), {"": Opened(SMALL, dict(tensors))}),
     )
 
     def bring(number: int) -> str:
         start.wait(30)
         try:
-            checkpoint.keep_upload(MagicMock(getvalue=lambda: b"data", name=f"{number}.pt"))
+            checkpoint.keep_upload(SimpleNamespace(getvalue=lambda: b"data", name=f"{number}.pt"))  # type: ignore[arg-type]
         except NoRoomError as error:
             return str(error)
         kept.append(checkpoint.uploaded_checkpoint())

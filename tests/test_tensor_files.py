@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copyreg
 import io
 import json
 import os
+import pickle
 import struct
 import sys
 import threading
 import time
 import tracemalloc
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -34,7 +37,7 @@ from explorer.bench.hostile.checkpoints import (
     text,
 )
 from helpers import saved
-from resnet import checkpoint, confined
+from resnet import checkpoint, confined, open_checkpoint
 from resnet.checkpoint import WeightsError, read_state_dict
 from resnet.confined import BusyError, ConfinedError
 from resnet.tensor_files import MAX_TENSORS
@@ -61,6 +64,116 @@ def refused(data: bytes) -> str:
 def test_a_file_made_to_hurt_is_refused(name: str) -> None:
     """By a bound on what it holds, long before the one on time."""
     assert "takes" not in refused(CHECKPOINTS[name]()).replace("takes more steps", "")
+
+
+class Touched:
+    """A class that runs something where it is made."""
+
+    def __new__(cls, path: str = "", **given: str) -> Touched:
+        Path(path or given["path"]).touch()
+        return super().__new__(cls)
+
+
+def named(module: str, name: str) -> bytes:
+    return f"c{module}\n{name}\n".encode()
+
+
+SYSTEM, HERE = named("os", "system"), named(__name__, "Touched")
+QUIET = named("timeit", "timeit")
+"""Not among what is known to run programs."""
+
+
+def command(path: Path) -> bytes:
+    return text(f"touch {path}")
+
+
+def statement(path: Path) -> bytes:
+    return text(f"import pathlib; pathlib.Path({str(path)!r}).touch()")
+
+
+ATTACKS: dict[str, Callable[[Path], bytes]] = {
+    "REDUCE": lambda path: SYSTEM + command(path) + b"\x85R",
+    "REDUCE of a quiet name": lambda path: QUIET + statement(path) + b"\x85R",
+    "REDUCE by STACK_GLOBAL": lambda path: text("os") + text("system") + b"\x93" + command(path) + b"\x85R",
+    "BUILD": lambda path: (
+        named("argparse", "Namespace") + b")\x81}" + text("__setstate__") + SYSTEM + b"sb" + command(path) + b"b"
+    ),
+    "BUILD of a quiet name": lambda path: (
+        named("argparse", "Namespace") + b")\x81}" + text("__setstate__") + QUIET + b"sb" + statement(path) + b"b"
+    ),
+    "INST": lambda path: b"(" + command(path) + b"ios\nsystem\n",
+    "INST of a quiet name": lambda path: b"(" + statement(path) + b"itimeit\ntimeit\n",
+    "OBJ": lambda path: b"(" + SYSTEM + command(path) + b"o",
+    "OBJ of a quiet name": lambda path: b"(" + QUIET + statement(path) + b"o",
+    "NEWOBJ": lambda path: HERE + text(str(path)) + b"\x85\x81",
+    "NEWOBJ_EX": lambda path: HERE + b")}" + text("path") + text(str(path)) + b"s\x92",
+    "EXT1": lambda path: b"\x82\xf0" + statement(path) + b"\x85R",
+    "EXT2": lambda path: b"\x83\xf1\xf1" + statement(path) + b"\x85R",
+    "EXT4": lambda path: b"\x84\xf2\xf2\xf2\x00" + statement(path) + b"\x85R",
+    "a call of what a call gives": lambda path: (
+        named("operator", "attrgetter")
+        + text("timeit")
+        + b"\x85R"
+        + named("importlib", "import_module")
+        + text("timeit")
+        + b"\x85R\x85R"
+        + statement(path)
+        + b"\x85R"
+    ),
+}
+"""Steps that leave a file behind where a pickle is loaded, through each opcode that can."""
+
+QUIETLY = {name for name in ATTACKS if "quiet" in name} | {"NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4"}
+"""Those that name no known program: the tensors beside them are read."""
+
+PERSISTENT: dict[str, Callable[[Path], bytes]] = {
+    "a persistent id": lambda path: b"(" + text("storage") + SYSTEM + command(path) + text("cpu") + number(1) + b"tQ",
+    "a persistent class": lambda path: (
+        b"(" + text("module") + SYSTEM + command(path) + b"tQ" + command(path) + b"\x85R"
+    ),
+    "a persistent id of any kind": lambda path: SYSTEM + b"Q" + command(path) + b"\x85R",
+    "a persistent id in text": lambda path: b"Pos.system\n" + command(path) + b"\x85R",
+}
+
+
+@pytest.fixture
+def extensions() -> Iterator[None]:
+    codes = 0xF0, 0xF1F1, 0xF2F2F2
+    for code in codes:
+        copyreg._inverted_registry[code] = "timeit", "timeit"  # type: ignore[attr-defined]
+    yield
+    for code in codes:
+        del copyreg._inverted_registry[code]  # type: ignore[attr-defined]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="has no touch")
+@pytest.mark.usefixtures("extensions")
+@pytest.mark.parametrize("name", [*ATTACKS, *PERSISTENT])
+def test_nothing_that_a_file_names_is_run(name: str, tmp_path: Path) -> None:
+    """Through no opcode, wherever it stands; where the name is no known program, the tensors beside it are read."""
+    target = tmp_path / "ran"
+    steps = (ATTACKS | PERSISTENT)[name](target)
+    if name in ATTACKS:
+        pickle.loads(b"\x80\x04" + steps + b".")
+        assert target.exists()
+        target.unlink()
+    for legacy in (False, True):
+        weight = tensor(storage("0", 1, legacy), 0, (1,), (1,))
+        beside = b"\x80\x04}(" + text("fc.weight") + weight + text("x") + steps + b"u."
+        for pickled in (beside, b"\x80\x04" + steps + b"."):
+            for data in (around_one(pickled, legacy), pickled):
+                with suppress(WeightsError):
+                    read_state_dict(data, "mine.pt")
+                with suppress(WeightsError):
+                    open_checkpoint(data)
+                assert not target.exists()
+        if name in QUIETLY:
+            assert read_state_dict(around_one(beside, legacy), "mine.pt").keys() == {"fc.weight"}
+
+
+def around_one(pickled: bytes, legacy: bool) -> bytes:
+    """A file around a pickle that has a storage of one number."""
+    return before_zip(pickled, ["0"], struct.pack("<q", 1) + bytes(4)) if legacy else archive(pickled, _0=bytes(4))
 
 
 @pytest.mark.usefixtures("poisoned")

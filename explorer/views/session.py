@@ -77,6 +77,10 @@ class SessionState:
     """The checkpoint that was uploaded: `checkpoint.uploaded_checkpoint`."""
     checkpoint_problem: str = ""
     """Why the last file for one could not be opened, in a sentence."""
+    norm_is_unsure: bool = False
+    """Whether that was that its norms may be group norms."""
+    answers: Mapping[str, Any] = field(default_factory=dict)
+    """What was answered of a checkpoint that has to be read again for it: what the next file is read with."""
     checkpoint_widget: int = 0
     """How many files for checkpoints came, which is the number of their widget."""
     mismatches: tuple[str, ResNetConfig, list[Mismatch]] | None = None

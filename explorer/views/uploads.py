@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from resnet import ResNetConfig
+from resnet.checkpoint import Opened
 
 from ..inference import images
 from ..sharing.store import FileDigest
@@ -51,18 +51,29 @@ class SourceUploads:
 class UploadedCheckpoint:
     """What was read from an uploaded file.
 
-    `config` is the network that was opened for it, `unseen_options` are the options that its tensors do
-    not show, each with the values that fit, `not_finite` the tensors with NaN or infinity.
+    `networks` are those that it holds, by the answer to the question `weights`, or the only one by ""; `chosen` is the one
+    that is looked at. `digest` tells the file, and what was answered of it, from others; `not_finite` are the tensors of the
+    chosen network with NaN or infinity.
     """
 
     name: str
     digest: FileDigest
-    config: ResNetConfig
-    declared: bool
-    unseen_options: Mapping[str, tuple[Any, ...]]
-    not_finite: tuple[str, ...]
-    tensors: Mapping[str, Tensor]
+    networks: Mapping[str, Opened]
+    chosen: str = ""
+    not_finite: tuple[str, ...] = ()
+
+    @property
+    def opened(self) -> Opened:
+        return self.networks[self.chosen]
+
+    @property
+    def config(self) -> ResNetConfig:
+        return self.opened.config
+
+    @property
+    def tensors(self) -> Mapping[str, Tensor]:
+        return self.opened.state_dict
 
     @property
     def nbytes(self) -> int:
-        return sum(tensor.nbytes for tensor in self.tensors.values())
+        return sum(opened.nbytes for opened in self.networks.values())

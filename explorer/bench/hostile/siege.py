@@ -104,7 +104,7 @@ class Result:
 
 
 LATE = "(left before the page came)"
-READ = re.compile("could be read|was understood|says which network")
+READ = re.compile("was understood|says which network")
 """What the page says of a checkpoint whose tensors it has."""
 FAILED = re.compile("the page (failed|draws)")
 """What is said of a page that shows an exception, or a text as something else."""

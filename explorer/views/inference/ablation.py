@@ -20,7 +20,7 @@ from ...inference.device import Device
 from ...inference.samples import labelled_images
 from ..cached import cached_result, device, may_compute
 from ..weights import loaded
-from .running import Run
+from .running import NO_CLASSIFIER, Run
 
 Series = Mapping[str, tuple[Ablation, ...]]
 
@@ -37,6 +37,12 @@ def panel(result: Run) -> None:
         shipped = result.weights.key == "bundled"
         if not shipped and not result.whole.finite:
             st.error("The activations overflowed, so there is no prediction to change.")
+            return
+        if result.headless:
+            st.info(
+                f"{NO_CLASSIFIER} What a block that is off costs is measured by the class; the drawing switches blocks off, "
+                "and every layer shows what that changes."
+            )
             return
         found = ablations_on_test_images(result.weights) if shipped else ablations_on_image(result)
         if found:

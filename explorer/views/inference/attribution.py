@@ -16,7 +16,7 @@ from ...inference.limits import check_gradients
 from .. import session
 from ..cached import Key, cached_result, may_compute, shared
 from ..components import contact_sheet, downloads, tiles
-from .running import Run, chosen_channel
+from .running import NO_CLASSIFIER, Run, chosen_channel
 
 AT_ONCE_MACS = 3e9
 """MACs up to which a result is computed without being asked for."""
@@ -26,6 +26,9 @@ def panel(result: Run) -> None:
     """Which places of the image speak for a class."""
     if not result.prediction.finite:
         st.error("The activations overflowed, so no class has a score to explain.")
+        return
+    if result.headless:
+        st.info(f"{NO_CLASSIFIER} Attribution explains the score of a class.")
         return
     check_gradients(result.trace)
     choose_class(result)
@@ -190,7 +193,7 @@ def weights_panel(result: Run) -> None:
 def layer_with_weights(result: Run) -> Layer:
     """The selected layer, or the next one that has weights."""
     start = result.layer.index
-    layers = result.trace.layers
+    layers = [layer for layer in result.trace.layers if not (result.headless and layer.name == "fc")]
     return next(layer for layer in (*layers[start:], *reversed(layers[:start])) if layer.params)
 
 

@@ -116,27 +116,30 @@ def show_effects(result: Run) -> None:
         )
         return
     effects, when = found
-    st.dataframe(effect_frame(effects), hide_index=True, key="effect table")
+    st.dataframe(effect_frame(effects, result.headless), hide_index=True, key="effect table")
+    change = "" if result.headless else "; the largest change of any class probability"
     st.caption(
-        f"The median time of a pass at {result.size} pixels; that of a pass in fp32 with channels first, run in turn with "
-        "it; their ratio; the largest change of any class probability. " + measurement_stamp(device(), when)
+        f"The median time of a pass at {result.size} pixels, that of the passes in fp32 with channels first that "
+        f"alternate with it, and their ratio{change}. " + measurement_stamp(device(), when)
     )
     half = effects[-1]
     if half.device.torch == "cpu" and half.ratio > 1:
         st.caption("bf16 is faster only on processors with units for it, such as AMX or AVX-512 BF16.")
 
 
-def effect_frame(effects: tuple[Effect, ...]) -> pandas.DataFrame:
-    return pandas.DataFrame(
-        {
-            "Form": [effect.device.form for effect in effects],
-            "Time": [time_text(effect.seconds) for effect in effects],
-            "fp32 in turn": [time_text(effect.base_seconds) for effect in effects],
-            "Ratio": [f"{effect.ratio:.2f}×" for effect in effects],
+def effect_frame(effects: tuple[Effect, ...], headless: bool = False) -> pandas.DataFrame:
+    columns = {
+        "Form": [effect.device.form for effect in effects],
+        "Time": [time_text(effect.seconds) for effect in effects],
+        "fp32 in turn": [time_text(effect.base_seconds) for effect in effects],
+        "Ratio": [f"{effect.ratio:.2f}×" for effect in effects],
+    }
+    if not headless:
+        columns |= {
             "Largest change": [change_text(effect.probability_change) for effect in effects],
             "Best class": ["the same" if effect.same_class else "another" for effect in effects],
         }
-    )
+    return pandas.DataFrame(columns)
 
 
 def time_text(seconds: float) -> str:

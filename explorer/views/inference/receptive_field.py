@@ -154,7 +154,9 @@ def pixel_grid(result: Run, layer: Layer, unit: tuple[int, int], effective: Effe
         heat = {
             EFFECTIVE: lambda: effective_sheet(effective, box, opacities[EFFECTIVE], view),
             MAP: lambda: map_sheet(MAP, values, layer, (height, width), opacities[MAP]),
-            CAM: lambda: map_sheet(CAM, cam(result, layer), layer, (height, width), opacities[CAM]),
+            CAM: lambda: (
+                None if result.headless else map_sheet(CAM, cam(result, layer), layer, (height, width), opacities[CAM])
+            ),
         }
         sheets += [sheet for name in heats if (sheet := heat[name]())]
         outlines = []
@@ -235,7 +237,9 @@ def legend(result: Run, heats: list[str], effective: EffectiveField | None) -> s
         if effective
         else "the effective field is not measured yet",
         MAP: "green: the activation, each unit's cell around the middle of its field",
-        CAM: f"pink: Grad-CAM for {explained_name(result)}",
+        CAM: "no Grad-CAM, as this checkpoint has no classifier"
+        if result.headless
+        else f"pink: Grad-CAM for {explained_name(result)}",
     }
     said = "; ".join(words[name] for name in heats) or "frame: what the unit can see"
     return session.escape_markdown(said[0].upper() + said[1:] + ".")

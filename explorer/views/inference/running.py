@@ -144,6 +144,11 @@ class Run:
         return self.key.weights
 
     @property
+    def headless(self) -> bool:
+        """Whether the weights have no classifier, so that what is said of classes would be made of zeros."""
+        return self.weights.headless
+
+    @property
     def off(self) -> tuple[str, ...]:
         return self.key.off
 
@@ -270,14 +275,31 @@ def thumbnails(result: Run) -> dict[str, str]:
     }
 
 
+NO_CLASSIFIER = "This checkpoint has no classifier that reads the last stage, so it names no classes."
+
+
+def took(result: Run) -> str:
+    """On what device the pass was, and how fast."""
+    prediction = result.prediction
+    return (
+        f"{prediction.seconds * 1000:.0f} ms on {prediction.device.name} in {prediction.device.form}, "
+        f"{result.trace.macs / 1e6:,.0f} M MACs at {result.size} pixels"
+    )
+
+
 def verdict(result: Run) -> None:
     """The five most probable classes, on what device and how fast, and what the weights know.
 
-    With blocks off, beside the probabilities of the whole network, and what changed.
+    With blocks off, beside the probabilities of the whole network, and what changed. Of a network without its classifier
+    only the device and the time are left.
     """
     prediction, data = result.prediction, result.weights.data
     if not prediction.finite:
         st.error("The activations overflowed, so there is no prediction; normalisation keeps deep networks finite.")
+        return
+    if result.headless:
+        st.markdown(f"**No classifier**, so no scores\n\n{NO_CLASSIFIER} What its layers make of the image is below.")
+        st.caption(took(result))
         return
     top = prediction.top(5)
     if result.off and (best := result.whole.top(1)[0][0]) not in dict(top):
@@ -292,10 +314,7 @@ def verdict(result: Run) -> None:
     whole = [float(result.whole.probabilities[index]) for index, _ in top] if result.off else None
     st.html(bars(names, [probability for _, probability in top], whole))
     if not result.off:
-        st.caption(
-            f"{prediction.seconds * 1000:.0f} ms on {prediction.device.name} in {prediction.device.form}, "
-            f"{result.trace.macs / 1e6:,.0f} M MACs at {result.size} pixels"
-        )
+        st.caption(took(result))
     if result.weights.key == "bundled":
         known = ", ".join(data.categories)
         st.caption(
@@ -361,6 +380,9 @@ def chosen_channel(order: np.ndarray) -> int:
 def activations(result: Run) -> None:
     """The selected layer's channels, strongest first; one of them large over the image; statistics."""
     layer = result.layer
+    if result.headless and layer.name == "fc":
+        st.info(f"{NO_CLASSIFIER} `fc` is zeros here: any other layer in the drawing shows what it puts out.")
+        return
     maps = result.maps(layer.name)
     grid, one = st.columns([8, 5])
     with grid, st.container(border=True, key="activations"):

@@ -19,7 +19,7 @@ from .. import session
 from ..cached import Key, shared, stoppable
 from ..components import contact_sheet, downloads, tiles
 from .images import ChosenImage, from_sample
-from .running import Run, chosen_channel
+from .running import NO_CLASSIFIER, Run, chosen_channel
 
 TILE_WIDTH = 112
 """How wide a tile is, in pixels."""
@@ -94,8 +94,6 @@ def cached_tile(key: Key, _run: Run) -> np.ndarray:
 
 
 def predictions(result: Run, runs: list[Run]) -> None:
-    names = result.weights.data.categories
-
     def choose(digest: str) -> None:
         if any(image.digest == digest for image in result.images):
             session.hold(selected_upload=digest)
@@ -103,11 +101,9 @@ def predictions(result: Run, runs: list[Run]) -> None:
             session.choose(image=digest)
 
     with st.container(border=True, key="grid"):
-        st.markdown(f"**The prediction for each image, at {result.size} pixels**")
-        labels = {}
-        for run in runs:
-            ((best, probability),) = run.prediction.top(1)
-            labels[run.image.digest] = f"{names[best]} {probability:.0%}" if run.prediction.finite else "overflowed"
+        what = "sees" if result.headless else "says"
+        st.markdown(f"**What it {what} of each, at {result.size} pixels**")
+        labels = {run.image.digest: said(run) for run in runs}
         images = [cached_tile(run.key, run) for run in runs]
         tiles(contact_sheet(images), labels, result.image.digest, "several", choose)
         height, width = result.weights.data.preprocessing.size
@@ -116,12 +112,31 @@ def predictions(result: Run, runs: list[Run]) -> None:
             lambda: rasters.sheet(images, 4),
             lambda: {
                 "names": np.array([run.image.name for run in runs]),
-                "classes": np.array(names),
-                "probabilities": np.stack([run.prediction.probabilities for run in runs]),
+                **({} if result.headless else classes(result, runs)),
                 "pixels": stacked(lambda run: run.prepared.pixels, runs),
             },
             4 * len(runs) * height * width * result.weights.config.in_channels,
         )
+        if result.headless:
+            st.caption(NO_CLASSIFIER)
+
+
+def said(run: Run) -> str:
+    """The best class of an image; the image's own name where the network has no classifier."""
+    if not run.prediction.finite:
+        return "overflowed"
+    if run.headless:
+        return run.image.name
+    ((best, probability),) = run.prediction.top(1)
+    return f"{run.weights.data.categories[best]} {probability:.0%}"
+
+
+def classes(result: Run, runs: list[Run]) -> dict[str, np.ndarray]:
+    """The names of the classes, and their probabilities on each image."""
+    return {
+        "classes": np.array(result.weights.data.categories),
+        "probabilities": np.stack([run.prediction.probabilities for run in runs]),
+    }
 
 
 def one_channel(result: Run, runs: list[Run], maps: list[Channel], layer: str, channel: int) -> None:

@@ -1,0 +1,146 @@
+"""What is done to the tensors of other people's networks so that ours computes the same function.
+
+Tensors are by our names, but for the projection of a shortcut, which is `downsample.conv` and `downsample.norm`. They
+are changed in place of what a dictionary holds; those of the file stay as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, MutableMapping
+
+import torch
+from torch import Tensor
+
+from .config import ResNetConfig
+
+State = MutableMapping[str, Tensor]
+
+EPSILON = 1e-5
+"""What a batch norm adds to the variance."""
+
+FOLLOWS = (
+    (re.compile(r"conv1"), "bn1"),
+    (re.compile(r"conv1\.(0|3)"), "conv1.{}"),
+    (re.compile(r"conv1\.6"), "bn1"),
+    (re.compile(r"(layer\d+\.\d+)\.conv(\d)"), "{}.bn{}"),
+    (re.compile(r"(layer\d+\.\d+)\.downsample\.conv"), "{}.downsample.norm"),
+)
+"""The norm after each convolution of a post-activation network."""
+
+
+def norm_after(convolution: str) -> str | None:
+    """The norm that reads what a convolution puts out, where the network is post-activation."""
+    for pattern, norm in FOLLOWS:
+        if match := pattern.fullmatch(convolution):
+            parts = match.groups()
+            return f"conv1.{int(parts[0]) + 1}" if norm == "conv1.{}" else norm.format(*parts)
+    return None
+
+
+def fold_biases(state: State) -> int:
+    """Take the bias of each convolution into the running mean of the batch norm after it; how many there were.
+
+    A bias before a norm without statistics stays.
+    """
+    folded = 0
+    for name in [name for name in state if name.endswith(".bias") and state[name[:-4] + "weight"].ndim == 4]:
+        norm = norm_after(name.removesuffix(".bias"))
+        if norm and f"{norm}.running_mean" in state:
+            state[f"{norm}.running_mean"] = state[f"{norm}.running_mean"] - state.pop(name)
+            folded += 1
+    return folded
+
+
+def straighten_layers(state: State) -> int:
+    """Make the classifier linear and channel attention convolutional, as ours are; how many biases were missing there."""
+    if "fc.weight" in state:
+        state["fc.weight"] = state["fc.weight"].flatten(1)
+    missing = 0
+    for name in [name for name in state if re.search(r"\.se\.fc\d\.weight$", name)]:
+        if state[name].ndim == 2:
+            state[name] = state[name][:, :, None, None]
+        bias = name.removesuffix("weight") + "bias"
+        if bias not in state:
+            state[bias] = torch.zeros(len(state[name]))
+            missing += 1
+    return missing
+
+
+def norms(state: Mapping[str, Tensor]) -> set[str]:
+    """The norms among tensors: what has a weight of one axis, or statistics."""
+    weights = (name.removesuffix(".weight") for name in state if name.endswith(".weight") and state[name].ndim == 1)
+    means = (name.removesuffix(".running_mean") for name in state if name.endswith(".running_mean"))
+    return {*weights, *means}
+
+
+def add_statistics(state: State) -> None:
+    """Give norms that only scale and shift, as Caffe2's do, the statistics with which a batch norm does the same."""
+    for norm in norms(state):
+        size = len(state[f"{norm}.weight"])
+        state.setdefault(f"{norm}.running_mean", torch.zeros(size))
+        state.setdefault(f"{norm}.running_var", torch.full((size,), 1 - EPSILON))
+
+
+def add_scales(state: State) -> None:
+    """Give batch norms that neither scale nor shift the weights with which ours does not either."""
+    for norm in norms(state):
+        if f"{norm}.running_mean" in state:
+            size = len(state[f"{norm}.running_mean"])
+            state.setdefault(f"{norm}.weight", torch.ones(size))
+            state.setdefault(f"{norm}.bias", torch.zeros(size))
+
+
+def pad_after(state: State, config: ResNetConfig, back: bool = False) -> None:
+    """Reorder the channels of a network whose option A pads them on both sides, so that ours, which pads after them, is
+    the same function; `back` undoes that.
+
+    https://github.com/akamaster/pytorch_resnet_cifar10/blob/master/resnet.py. A stage's channels are those of the stage
+    before, wherever they are, then the new ones; all that writes or reads them follows.
+    """
+    order = torch.arange(config.stem_channels)
+    for number, (blocks, channels) in enumerate(zip(config.layers, config.stage_channels, strict=True), start=1):
+        for index in range(blocks):
+            block, before = f"layer{number}.{index}", order
+            if index == 0:
+                low = (channels - len(order)) // 2
+                high = low + len(order)
+                order = torch.cat([low + order, torch.arange(low), torch.arange(high, channels)])
+            for name in list(state):
+                if name.startswith(f"{block}."):
+                    role, ways = name.removeprefix(f"{block}."), (_way(before, back), _way(order, back))
+                    state[name] = _reordered(role, state[name], *ways, config)
+    for name in list(state):
+        if name.startswith("norm."):
+            state[name] = _at(state[name], _way(order, back), 0)
+    if "fc.weight" in state:
+        state["fc.weight"] = _at(state["fc.weight"], _way(order, back), 1)
+
+
+def _way(order: Tensor, back: bool) -> Tensor:
+    """An order, or the one that undoes it."""
+    return order.argsort() if back else order
+
+
+def _reordered(name: str, tensor: Tensor, before: Tensor, order: Tensor, config: ResNetConfig) -> Tensor:
+    """A tensor of a block that reads channels in the order `before` and puts them out in `order`."""
+    last, pre = 2 if config.block == "basic" else 3, config.order == "pre"
+    if name.startswith("conv1.weight"):
+        tensor = _at(tensor, before, 1)
+    if name.startswith("bn1.") and pre:
+        tensor = _at(tensor, before, 0)
+    if name.startswith((f"conv{last}.", "se.fc2.")) or (name.startswith(f"bn{last}.") and not pre):
+        tensor = _at(tensor, order, 0)
+    return _at(tensor, order, 1) if name == "se.fc1.weight" else tensor
+
+
+def _at(tensor: Tensor, order: Tensor, axis: int) -> Tensor:
+    """The tensor with the entries of an axis in this order; a number that counts batches stays."""
+    return tensor.index_select(axis, order) if tensor.ndim > axis else tensor
+
+
+def masked(state: State, masks: Mapping[str, Tensor]) -> Iterator[str]:
+    """Set to zero what was pruned; the names of these weights."""
+    for name, mask in masks.items():
+        state[name] = state[name] * mask
+        yield name

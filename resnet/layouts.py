@@ -1,0 +1,614 @@
+"""The layouts of checkpoints in public code: where among a file's tensors a residual network stands.
+
+Every project names the parts of the same network in its own way. What they share is found by rule: blocks are what
+holds a first convolution, a stage is the blocks that differ in their last number, and within a block the convolutions
+follow each other by number. What is left to tables is small: what the first convolution is called (`FIRST`), which
+words mark a shortcut, a stem or a classifier, and a few spellings that hide a number (`SPELLINGS`). A name here has
+the dictionaries that hold a tensor in front, each followed by a slash.
+
+The names that come out are those of `ResNet`, but for the projection of a shortcut, which is `downsample.conv` and
+`downsample.norm` in every block: whether a pool stands before it is for the configuration to say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Shape]
+
+
+class LayoutError(ValueError):
+    """Why no residual network is found: the end of a sentence that begins with the file's name."""
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """A residual network among the tensors of a file.
+
+    `tensors` has the file's name of each tensor by the network's name of it, `masks` that of what the tensor is
+    multiplied by. `pool` is "0" or "1" where the number of the projection says how many layers stand before it, else
+    "conv". `facts` are options that only these names tell, `left_out` says what else the file holds, by prefix.
+    """
+
+    prefix: str
+    tensors: Mapping[str, str]
+    masks: Mapping[str, str] = field(default_factory=dict)
+    pool: str = "0"
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def affine(self) -> bool:
+        """Whether its norms only scale and shift, as Caffe2's do."""
+        return self.tensors.get("bn1.weight", "").endswith("_bn_s")
+
+    @property
+    def headless(self) -> bool:
+        return "fc.weight" not in self.tensors
+
+
+# -- spellings ----------------------------------------------------------------------------
+
+WRAPPERS = re.compile(
+    r"(?<![^./])(module|_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module|_forward_module|_original_module)\."
+)
+"""What DataParallel, torch.compile, checkpoint wrappers, FSDP and others put into a name, anywhere."""
+
+
+def _caffe2(match: re.Match[str]) -> str:
+    stage, block, branch, kind, end = match.groups()
+    place = f"layer{int(stage) - 1}.{block}."
+    number = "1abc".index(branch[-1])
+    layer = f"{'bn' if kind else 'conv'}{number}" if number else f"downsample.{1 if kind else 0}"
+    return f"{place}{layer}.{_CAFFE2_LEAVES[end]}"
+
+
+_CAFFE2_LEAVES = {"w": "weight", "b": "bias", "s": "weight", "rm": "running_mean", "riv": "running_var"}
+
+SPELLINGS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        # https://github.com/facebookresearch/detectron2/blob/main/detectron2/checkpoint/c2_model_loading.py
+        (r"(?<![^./])res(\d)_(\d+)_branch(1|2[abc])(_bn)?_(w|b|s|rm|riv)$", _caffe2),
+        (r"(?<![^./])conv1_(w|b)$", lambda match: f"conv1.{_CAFFE2_LEAVES[match[1]]}"),
+        (r"(?<![^./])res_conv1_bn_(s|b|rm|riv)$", lambda match: f"bn1.{_CAFFE2_LEAVES[match[1]]}"),
+        (r"(?<![^./])(?:fc1000|pred)_(w|b)$", lambda match: f"fc.{_CAFFE2_LEAVES[match[1]]}"),
+        # https://github.com/facebookresearch/ClassyVision/blob/main/classy_vision/models/resnext.py
+        (r"\.block\d+-(\d+)\.", r".\1."),
+        (r"(?<![^./])(blocks\.\d+\.\d+)\.bn\.", r"\1.convolutional_block.7."),
+        # https://github.com/weiaicunzai/pytorch-cifar100/blob/master/models/resnet.py
+        (r"(?<![^./])conv(\d)_x\.", r"stage\1."),
+        # https://github.com/szagoruyko/wide-residual-networks/tree/master/pytorch, whose tensors are their layers
+        (r"(?<![^./])((?:group\d+\.block\d+\.)?conv(?:\d|dim))$", r"\1.weight"),
+        # https://github.com/Cadene/pretrained-models.pytorch/blob/master/pretrainedmodels/models/senet.py and others
+        (r"\.(?:se_module|se_layer|se_block|se_mod|SE|eca|eca_module)\.", ".se."),
+        # https://pytorch.org/docs/stable/generated/torch.nn.utils.parametrize.register_parametrization.html
+        (r"\.parametrizations\.(\w+)\.original$", r".\1"),
+    )
+)
+
+
+def spelled(names: Iterable[str]) -> dict[str, str]:
+    """The names of a file, by what they are without wrappers and in one spelling.
+
+    A wrapper stays where without it two tensors would have one name.
+    """
+    names = list(names)
+    for wrappers in (True, False):
+        found = {}
+        for name in names:
+            short = WRAPPERS.sub("", name) if wrappers else name
+            for pattern, replacement in SPELLINGS:
+                short = pattern.sub(replacement, short)
+            found[short] = name
+        if len(found) == len(names):
+            break
+    return found
+
+
+# -- layers -------------------------------------------------------------------------------
+
+COUNTERS = ("total_ops", "total_params", "n_averaged")
+"""What profilers and averages count; no weight."""
+
+_AFFINE = ("weight", "bias")
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+_PRUNED = {"weight_orig": "weight", "weight_mask": "mask"}
+"""https://pytorch.org/docs/stable/generated/torch.nn.utils.prune.identity.html"""
+
+
+class Layer(NamedTuple):
+    """The tensors of one layer by their last names; its weight's shape."""
+
+    name: str
+    parts: dict[str, str]
+    shape: Shape
+
+    @property
+    def is_norm(self) -> bool:
+        return len(self.shape) == 1 and self.parts.keys() <= {*_AFFINE, *_STATISTICS}
+
+    @property
+    def is_kernel(self) -> bool:
+        return len(self.shape) == 4 and self.parts.keys() <= {*_AFFINE, "mask"}
+
+
+def layers_of(shapes: Shapes) -> dict[str, Layer]:
+    """The layers of a file by their names; a norm without a weight has the shape of its statistics."""
+    parts: dict[str, dict[str, str]] = defaultdict(dict)
+    for name in shapes:
+        base, _, last = _short(name).rpartition(".")
+        if last not in COUNTERS:
+            parts[name.removesuffix(f".{last}") if base else name][_PRUNED.get(last, last)] = name
+    found = {}
+    for base, own in parts.items():
+        weight = own.get("weight") or own.get("running_mean") or next(iter(own.values()))
+        found[base] = Layer(base, own, shapes[weight])
+    return found
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """A key that sorts numbers in a name as numbers."""
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d{1,9})", name) if part]
+
+
+# -- blocks -------------------------------------------------------------------------------
+
+FIRST = re.compile(
+    r"(?P<block>.*\d)\.(?:"
+    r"conv_?[1a]"  # torchvision, timm, Detectron2, kuangliu, the wide networks, Cadene, CLIP, NVIDIA, OpenMMLab
+    r"|conv1\.(?:0|conv)"  # https://github.com/fastai/fastai/blob/1.0.61/fastai/vision/models/xresnet.py, ffcv-imagenet
+    r"|convs\.0\.0"  # https://github.com/fastai/fastai/blob/main/fastai/vision/models/xresnet.py
+    r"|layer\.0\.convolution"  # https://github.com/huggingface/transformers/blob/main/src/transformers/models/resnet
+    r"|residual_function\.0"  # https://github.com/weiaicunzai/pytorch-cifar100
+    r"|convolutional_block\.0"  # ClassyVision
+    r"|conv0"  # https://github.com/szagoruyko/wide-residual-networks
+    r")"
+)
+"""A block's first convolution, at the end of a layer's name."""
+
+BLOCK = re.compile(r"(?P<head>|.*\D)(?P<stage>\d{1,4})(?P<middle>\D+)(?P<index>\d{1,4})")
+SHORTCUT = re.compile(
+    r"(downsample|shortcut|conv_?shortcut|skip\w*|identity\w*|idpath|idconv|proj|convdim)(\.|$)", re.I
+)
+ATTENTION = re.compile(r"(se|squeeze)(\.|$)")
+POOLED = re.compile(r"(downsample|shortcut|idpath)\.(\d)(?:\.0)?")
+HIDDEN = re.compile(r"downsample\.(conv|\d\.0)")
+"""A projection whose number does not say whether a pool stands before it: timm's pre-activation networks, and fastai's
+of 2019."""
+
+
+def stages_of(layers: Mapping[str, Layer]) -> dict[tuple[str, str], list[list[str]]]:
+    """The blocks of each network in a file, stage by stage, by what stands around the numbers of their stages.
+
+    Where numbers are missing the network is left out.
+    """
+    found: dict[tuple[str, str], dict[int, dict[int, str]]] = defaultdict(lambda: defaultdict(dict))
+    for name, layer in layers.items():
+        first = FIRST.fullmatch(name)
+        place = BLOCK.fullmatch(first["block"]) if first and len(layer.shape) in (3, 4, 5) else None
+        if first and place:
+            found[place["head"], place["middle"]][int(place["stage"])][int(place["index"])] = first["block"]
+    return {
+        place: [[stages[stage][index] for index in sorted(stages[stage])] for stage in sorted(stages)]
+        for place, stages in found.items()
+        if _follow(stages) and all(_follow(blocks) and min(blocks) < 2 for blocks in stages.values())
+    }
+
+
+def _follow(numbers: Iterable[int]) -> bool:
+    return all(after == before + 1 for before, after in pairwise(sorted(numbers)))
+
+
+class Found(NamedTuple):
+    """The tensors of a part of the network, by its names; the layers that were used; other things found out."""
+
+    tensors: dict[str, str]
+    masks: dict[str, str]
+    used: set[str]
+
+    def take(self, layer: Layer, name: str) -> None:
+        self.used.add(layer.name)
+        self.tensors.update((f"{name}.{part}", own) for part, own in layer.parts.items() if part != "mask")
+        if "mask" in layer.parts:
+            self.masks[f"{name}.weight"] = layer.parts["mask"]
+
+
+def _inside(layers: Mapping[str, Layer], path: str) -> dict[str, Layer]:
+    """The layers under a path, by what follows it."""
+    return {name[len(path) + 1 :]: layer for name, layer in layers.items() if name.startswith(f"{path}.")}
+
+
+def _take_block(found: Found, layers: Mapping[str, Layer], path: str, name: str) -> str | None:
+    """Take the layers of a block; "0", "1" or "conv" as in `Trunk.pool`, None where it has no projection.
+
+    Raises:
+        LayoutError: where it is none that a configuration knows.
+    """
+    inside = _inside(layers, path)
+    main = {role: layer for role, layer in inside.items() if not SHORTCUT.match(role) and not ATTENTION.match(role)}
+    kernels = sorted((role for role, layer in main.items() if layer.is_kernel), key=natural)
+    norms = sorted((role for role, layer in main.items() if layer.is_norm), key=natural)
+    sizes = [main[role].shape[2:] for role in kernels]
+    if sizes not in ([(3, 3), (3, 3)], [(1, 1), (3, 3), (1, 1)]):
+        shown = ", ".join("×".join(map(str, size)) for size in sizes) or "none"
+        raise LayoutError(
+            f"has blocks that no configuration expresses: in {_short(path)} the kernels are {shown}, not 3×3, 3×3 or "
+            "1×1, 3×3, 1×1."
+        )
+    if len(norms) not in (0, len(kernels)):
+        raise LayoutError(
+            f"has blocks that no configuration expresses: {_short(path)} has {len(kernels)} convolutions and "
+            f"{len(norms)} norms."
+        )
+    for number, role in enumerate(kernels, start=1):
+        found.take(main[role], f"{name}.conv{number}")
+    for number, role in enumerate(norms, start=1):
+        found.take(main[role], f"{name}.bn{number}")
+    outputs = main[kernels[-1]].shape[0]
+    _take_attention(found, {role: layer for role, layer in inside.items() if ATTENTION.match(role)}, name, outputs)
+    pool = _take_shortcut(found, {role: layer for role, layer in inside.items() if SHORTCUT.match(role)}, name)
+    left = [layer.name for layer in inside.values() if layer.name not in found.used]
+    blurs = [layer for layer in left if set(layers[layer].parts) == {"blur_filter"}]
+    found.used.update(blurs)
+    if len(left) > len(blurs):
+        first = next(layer for layer in left if layer not in blurs)
+        raise LayoutError(
+            f"has more in its blocks than a configuration expresses, first {next(iter(layers[first].parts.values()))}."
+        )
+    return pool
+
+
+def _take_attention(found: Found, inside: Mapping[str, Layer], name: str, channels: int) -> None:
+    """Squeeze-and-excitation as two layers of any name, the first of which reads all channels; or ECA's kernel."""
+    linear = [layer for layer in inside.values() if len(layer.shape) in (2, 4) and layer.parts.keys() <= set(_AFFINE)]
+    if len(linear) == 2 and len(inside) == 2:
+        first, second = sorted(linear, key=lambda layer: (layer.shape[1] != channels, natural(layer.name)))
+        found.take(first, f"{name}.se.fc1")
+        found.take(second, f"{name}.se.fc2")
+    elif len(inside) == 1 and len((layer := next(iter(inside.values()))).shape) == 3:
+        found.take(layer, f"{name}.se.conv")
+
+
+def _take_shortcut(found: Found, inside: Mapping[str, Layer], name: str) -> str | None:
+    kernels = [role for role, layer in inside.items() if layer.is_kernel]
+    norms = [role for role, layer in inside.items() if layer.is_norm]
+    if len(kernels) != 1 or len(norms) > 1:
+        return None
+    found.take(inside[kernels[0]], f"{name}.downsample.conv")
+    for role in norms:
+        found.take(inside[role], f"{name}.downsample.norm")
+    role = kernels[0]
+    if HIDDEN.fullmatch(role):
+        return "conv"
+    numbered = POOLED.fullmatch(role)
+    return numbered[2] if numbered else "0"
+
+
+def _short(name: str) -> str:
+    """A name without the dictionaries before it."""
+    return name.rpartition("/")[2]
+
+
+# -- stem ---------------------------------------------------------------------------------
+
+STEM = re.compile(
+    r"(conv_?\d?|bn_?\d?|norm_?\d?|stem\w*|layer0|embedder|initial_block|init_\w+|conv_?in|pre|prep|root|first_\w+|"
+    r"final_?(bn|norm)|(bn|norm)_?final|\d+)(\.|$)"
+)
+"""How the first layers of a network begin; numbers are children of an nn.Sequential."""
+
+
+def _take_stem(
+    found: Found, layers: Mapping[str, Layer], root: str, blocks: Sequence[str], channels: tuple[int, int], pre: bool
+) -> bool:
+    """Take the stem that stands at `root`, and the last norm of a pre-activation network; False where there is none.
+
+    `channels` are those that the first block reads and the last one puts out.
+    """
+    beside = {
+        name[len(root) :]: layer
+        for name, layer in layers.items()
+        if name.startswith(root) and STEM.match(name[len(root) :]) and not _within(name, blocks)
+    }
+    kernels = sorted((role for role, layer in beside.items() if layer.is_kernel), key=natural)
+    if len(kernels) not in (1, 3) or beside[kernels[-1]].shape[0] != channels[0]:
+        return False
+    # conv1.1 and conv1.4 of a torchvision stem come before bn1
+    norms = sorted(
+        (role for role, layer in beside.items() if layer.is_norm), key=lambda role: (-role.count("."), natural(role))
+    )
+    places = ["conv1"] if len(kernels) == 1 else ["conv1.0", "conv1.3", "conv1.6"]
+    for role, place in zip(kernels, places, strict=True):
+        found.take(beside[role], place)
+    normed = ["bn1"] if len(kernels) == 1 else ["conv1.1", "conv1.4", "bn1"]
+    if pre:
+        normed = [*normed[:-1], "norm"]
+    if len(norms) != len(normed) and (norms or pre):
+        if pre and len(norms) == len(normed) - 1:
+            raise LayoutError(
+                "holds a pre-activation network without a norm before its classifier, which no configuration expresses."
+            )
+        return False
+    for role, place in zip(norms, normed, strict=bool(norms)):
+        found.take(beside[role], place)
+    for name, layer in layers.items():
+        if name.startswith(f"{root}maxpool.") and (layer.is_kernel or layer.is_norm):
+            found.take(layer, name[len(root) :])
+    return True
+
+
+def _within(name: str, paths: Iterable[str]) -> bool:
+    return any(name.startswith(f"{path}.") for path in paths)
+
+
+# -- classifier ---------------------------------------------------------------------------
+
+_WORD = (
+    r"fc\d*|linear\d*|last_linear|classifiers?|cls|clf|cls_head|heads?|logits?|outputs?|out|lin|top|pred|predictions?|"
+    r"final\w*|last\w*|online_classifier|linear_\w+|default|block\d+-\d+|\d+"
+)
+CLASSIFIER = re.compile(rf"({_WORD})([./]({_WORD}))*", re.I)
+CONVOLVED = re.compile(r"(head\.)?fc|head|classifier|logits|last_linear")
+"""Where a 1×1 convolution is a classifier too."""
+
+
+def classifier_of(layers: Mapping[str, Layer], root: str, blocks: Sequence[str], channels: int) -> Layer | None:
+    """The linear layer that reads the last stage's channels: alone in its part of the network, at `root` or further out.
+
+    Where a norm stands between, or more layers follow, the head is of another kind.
+    """
+    for scope in _outwards(root, past=1):
+        beside = {
+            name[len(scope) :]: layer
+            for name, layer in layers.items()
+            if name.startswith(scope) and not _within(name, blocks)
+        }
+        if any(
+            layer.is_norm and layer.shape == (channels,) and "." not in role and not STEM.match(role)
+            for role, layer in beside.items()
+        ):
+            return None
+        parts: dict[str, list[str]] = defaultdict(list)
+        for role in beside:
+            parts[re.split(r"[./]", role)[0]].append(role)
+        fitting = [
+            own[0]
+            for own in parts.values()
+            if len(own) == 1 and CLASSIFIER.fullmatch(own[0]) and _reads(beside[own[0]], own[0], channels)
+        ]
+        if fitting:
+            return beside[min(fitting, key=lambda role: (not role.startswith("fc"), natural(role)))]
+    return None
+
+
+def _reads(layer: Layer, role: str, channels: int) -> bool:
+    if layer.parts.keys() - {*_AFFINE} or layer.shape[1:2] != (channels,):
+        return False
+    return len(layer.shape) == 2 or (layer.shape[2:] == (1, 1) and bool(CONVOLVED.fullmatch(role)))
+
+
+def _outwards(root: str, past: int = 0) -> list[str]:
+    """A place among names, and those around it: to the dictionary that it is in, and so many dictionaries further."""
+    found = [root]
+    while root:
+        shorter = re.sub(r"[^./]*[./]$", "", root)
+        if root.endswith("/") and (past := past - 1) < 0:
+            break
+        found.append(root := shorter)
+    return found
+
+
+# -- the network --------------------------------------------------------------------------
+
+
+def trunks(shapes: Shapes) -> list[Trunk]:
+    """The residual networks among a file's tensors, which are given by the names of dictionaries and their own.
+
+    The one that people mean is first: the largest, the average of the weights before those that it is the average of,
+    and these before what lags behind them (MoCo's second encoder, the target of BYOL).
+
+    Raises:
+        LayoutError: where there is none that a configuration could express.
+    """
+    names = spelled(shapes)
+    layers = layers_of({name: shapes[own] for name, own in names.items()})
+    refusals: dict[int, LayoutError] = {}
+    found: list[tuple[int, Trunk]] = []
+    for (head, _), stages in stages_of(layers).items():
+        count = sum(map(len, stages))
+        try:
+            trunk = _trunk(layers, head, stages)
+        except LayoutError as error:
+            refusals[count] = error
+        else:
+            if trunk:
+                found.append((count, _named(trunk, names)))
+    most = max((count for count, _ in found), default=0)
+    if not found or max(refusals, default=0) >= most:
+        refusal = refusals[max(refusals)] if refusals else LayoutError(stranger(list(names), layers))
+        if any("_branch2a_" in name for name in shapes):
+            raise LayoutError(f"has arrays of numpy by Caffe2's names, and {refusal}")
+        raise refusal
+    return sorted((trunk for count, trunk in found if count == most), key=lambda trunk: _rank(trunk.prefix))
+
+
+AVERAGED = re.compile(r"ema|averag|swa|shadow|teacher", re.I)
+LAGGING = re.compile(r"momentum|encoder_k|_k\.|key|target|attacker|online_model|discriminator|aux", re.I)
+
+
+def _rank(prefix: str) -> tuple[bool, bool, int, str]:
+    return bool(LAGGING.search(prefix)), not AVERAGED.search(prefix), len(prefix), prefix
+
+
+def _named(trunk: Trunk, names: Mapping[str, str]) -> Trunk:
+    """The trunk with the names that the file itself has."""
+    tensors = {name: names[own] for name, own in trunk.tensors.items()}
+    masks = {name: names[own] for name, own in trunk.masks.items()}
+    return Trunk(trunk.prefix, tensors, masks, trunk.pool, trunk.facts, trunk.left_out, trunk.notes)
+
+
+def _trunk(layers: Mapping[str, Layer], head: str, stages: list[list[str]]) -> Trunk | None:
+    """The network whose blocks these are; None where no stem stands before them."""
+    found = Found({}, {}, set())
+    blocks = [path for stage in stages for path in stage]
+    roots = _outwards(re.sub(r"[^./]*$", "", head))
+    dictionary = roots[-1]
+    inside = [name for name in layers if _within(name, blocks)]
+    check_dimensions(layers[name] for name in inside)
+    name_the_thing(name for layer in inside for name in layers[layer].parts.values())
+    pools = {
+        _take_block(found, layers, path, f"layer{number}.{index}")
+        for number, stage in enumerate(stages, start=1)
+        for index, path in enumerate(stage)
+    }
+    own = {name: layer.shape for layer in layers.values() for name in layer.parts.values()}
+    tensor = {name: own[source] for name, source in found.tensors.items()}
+    last = f"layer{len(stages)}.{len(stages[-1]) - 1}."
+    bottleneck = f"{last}conv3.weight" in tensor
+    ends = tensor["layer1.0.conv1.weight"][1], tensor[f"{last}conv{3 if bottleneck else 2}.weight"][0]
+    pre = _is_pre(tensor, blocks=[f"layer{n}.{i}" for n, stage in enumerate(stages, 1) for i in range(len(stage))])
+    root = next((root for root in roots if _take_stem(found, layers, root, blocks, ends, pre)), None)
+    if root is None:
+        return None
+    if pre and any(name.endswith((".conv1.bias", ".conv2.bias")) for name in found.tensors):
+        raise LayoutError("holds a pre-activation network whose convolutions have a bias: no configuration has one.")
+    classifier = classifier_of(layers, root, blocks, ends[1])
+    if classifier:
+        found.take(classifier, "fc")
+    others = [name for name, layer in layers.items() if name.startswith(dictionary) and name not in found.used]
+    facts: dict[str, Any] = {}
+    if any(f"{name}.".startswith(f"{root}attnpool.") for name in others):
+        # https://github.com/openai/CLIP/blob/main/clip/model.py: a pool, named -1, before each projection
+        facts = {"shortcut": "D", "antialias": "avg"}
+    notes = []
+    if any("blur_filter" in layer.parts for layer in layers.values() if _within(layer.name, blocks)):
+        notes.append("Its blur stands before the strided convolutions, where no configuration has one: it is left out.")
+    given = {pool for pool in pools if pool}
+    pool = "conv" if "conv" in given else "1" if "1" in given else "0"
+    left_out = tuple(dict.fromkeys(_part(name, root, dictionary) for name in others))
+    return Trunk(root, found.tensors, found.masks, pool, facts, left_out, tuple(notes))
+
+
+def _is_pre(shapes: Shapes, blocks: Sequence[str]) -> bool:
+    """Whether a block normalises before its convolutions: its first norm has the channels that the block reads."""
+    for block in blocks:
+        norm, kernel = shapes.get(f"{block}.bn1.weight"), shapes[f"{block}.conv1.weight"]
+        if norm and kernel[0] != kernel[1]:
+            return norm == (kernel[1],)
+    return False
+
+
+def _part(name: str, root: str, dictionary: str) -> str:
+    """What a layer that is left out belongs to: its first name at the trunk's own place, else where the ways part."""
+    if name.startswith(root):
+        return name[len(root) :].split(".")[0]
+    ours, theirs = root[len(dictionary) :].split("."), name[len(dictionary) :].split(".")
+    same = 0
+    while same < min(len(ours), len(theirs)) - 1 and ours[same] == theirs[same]:
+        same += 1
+    return ".".join(theirs[: same + 1])
+
+
+# -- refusals -----------------------------------------------------------------------------
+
+INSIDE = (
+    (r"(?<![^./])s\d\.b\d+\.|trunk_output\.block\d", "RegNet's blocks"),
+    (r"denseblock|denselayer|dense_block", "DenseNet's blocks"),
+    (r"\.cbam|ChannelGate|SpatialGate|\.ca\..*|\.sa\.conv", "CBAM, attention over channels and places"),
+    (r"\.(IN|BN)\.|instance_norm|\.ibn", "IBN, instance norm beside batch norm"),
+    (r"\.prelu\d?\.", "ArcFace's iresnet, whose blocks have PReLU and three norms"),
+    (r"\.conv2\.(fc1|fc2|radix|bn0)|\.splat", "ResNeSt, attention over splits"),
+    (r"\.(convs|bns)\.\d+\.(weight|running)", "Res2Net, whose 3×3 convolution is a chain of smaller ones"),
+    (r"\.(paths|conv_kernels?)\.\d|conv\d\.attn", "SKNet, kernels of several sizes"),
+    (r"rbr_(dense|1x1|reparam)", "RepVGG"),
+    (r"\.bam|\.gate_[cs]", "BAM, attention over channels and places"),
+    (r"context_block|channel_add_conv|conv_attn|mask_pool", "GCNet, attention with a global context"),
+    (r"conv_?offset|\.offset", "deformable convolutions"),
+    (r"\.(theta|phi|g)\.\d?|nonlocal|non_local", "non-local blocks"),
+    (r"rel_(h|w|height|width)|\.(to_)?(qkv?|key_conv|query_conv)|\.mhsa", "self-attention in its blocks"),
+    (r"mean_weight|var_weight", "switchable normalisation"),
+    (r"\.(temporal|tsm|conv_t)\.", "a network for video"),
+    # https://github.com/kekmodel/FixMatch-pytorch/blob/master/models/wideresnet.py
+    (r"ema_state_dict/(module\.)?block\d\.layer", "FixMatch's wide blocks, with other shortcuts and a leaky ReLU"),
+)
+"""What stands in the blocks of variants that no configuration expresses."""
+
+OTHERS = (
+    (r"rbr_(dense|1x1|reparam)", "RepVGG"),
+    (r"relative_position_bias_table|layers\.\d\.blocks\.\d+\.attn", "a Swin transformer"),
+    (r"cls_token|class_token|class_embedding|pos_embed|position_embeddings?|patch_embed", "a vision transformer"),
+    (
+        r"_blocks\.\d+\._(expand|depthwise)|features\.\d\.\d\.block|blocks\.\d\.\d\.conv_[dp]w",
+        "EfficientNet or MobileNet",
+    ),
+    (
+        r"dwconv|conv_dw\.|stages\.\d\.(blocks\.)?\d\.gamma|layer_scale",
+        "ConvNeXt or another network of depthwise kernels",
+    ),
+    (r"features\.\d+\.conv\.\d|inverted", "MobileNet"),
+    (r"Mixed_\d[a-e]|inception\d[a-e]|inception_", "Inception"),
+    (r"features\.\d+\.(squeeze|expand)", "SqueezeNet"),
+    (r"stage\d\.\d\.(branch\d|branches)", "ShuffleNet or HRNet"),
+    (r"features\.0\.weight|features\.0\.0\.weight", "VGG, AlexNet or a like network without residual blocks"),
+    (r"(inc|down\d|up\d)\.(double_conv|maxpool_conv|conv)", "U-Net"),
+    (r"model\.\d+\.(m|cv\d)\.", "YOLO"),
+    (r"dark\d|darknet", "Darknet"),
+)
+"""Other networks that people have, by a tensor of theirs."""
+
+TRANSFORMER = re.compile(r"attn|attention|q_proj|in_proj_weight|encoder_layer")
+
+
+def check_dimensions(layers: Iterable[Layer]) -> None:
+    """That the kernels are of pictures.
+
+    Raises:
+        LayoutError: where they have one axis or three.
+    """
+    axes = {len(layer.shape) for layer in layers if ".se." not in layer.name}
+    if 5 in axes:
+        raise LayoutError("holds a 3-d network, for video or volumes: networks for pictures are accepted.")
+    if 3 in axes and 4 not in axes:
+        raise LayoutError("holds a 1-d network, for sound or other series: networks for pictures are accepted.")
+
+
+def name_the_thing(names: Iterable[str]) -> None:
+    """That no block is one of a known variant.
+
+    Raises:
+        LayoutError: where one is.
+    """
+    names = list(names)
+    for pattern, thing in INSIDE:
+        seen = next((name for name in names if re.search(pattern, name)), None)
+        if seen:
+            raise LayoutError(f"holds a network with {thing} ({_short(seen)}), which no configuration expresses.")
+
+
+def stranger(names: Sequence[str], layers: Mapping[str, Layer]) -> str:
+    """What a file is in which no residual network was found.
+
+    Raises:
+        LayoutError: for what is told by its layers.
+    """
+    for pattern, thing in OTHERS:
+        seen = next((name for name in names if re.search(pattern, name)), None)
+        if seen:
+            return f"holds {thing} ({_short(seen)}): a residual network is accepted."
+    name_the_thing(names)
+    if seen := next((name for name in names if TRANSFORMER.search(name)), None):
+        return f"holds a transformer ({_short(seen)}): a residual network is accepted."
+    check_dimensions(layer for layer in layers.values() if layer.parts.keys() <= {*_AFFINE} and len(layer.shape) > 2)
+    shown = ", ".join(_short(name) for name in list(names)[:3])
+    return (
+        f"holds no residual network that is known ({len(names)} tensors, first {shown}): a stem and stages of basic or "
+        "bottleneck blocks are looked for."
+    )

@@ -1,0 +1,92 @@
+"""A checkpoint in several files: safetensors shards, and the index that says which tensor is in which."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from .checkpoint import MAX_FILE_BYTES, WeightsError
+from .options import plain
+
+INDEX = ".index.json"
+"""How the name of an index ends, https://huggingface.co/docs/huggingface_hub/package_reference/serialization."""
+MAX_HEADER_BYTES = 2**21
+"""A list of 20,000 tensors with names of 20 characters."""
+
+
+def join(files: Mapping[str, bytes]) -> tuple[str, bytes]:
+    """The name and the bytes of the one safetensors file that an index and its shards stand for, by their names; of a
+    single file, its own.
+
+    What the shards hold is for `open_checkpoint` to judge: here only their lists of tensors are put together.
+
+    Raises:
+        WeightsError: for more than one checkpoint, a missing shard, or files that are no index and shards.
+    """
+    indices = [name for name in files if name.endswith(INDEX)]
+    if len(files) == 1 and not indices:
+        return next(iter(files.items()))
+    if len(indices) != 1:
+        listed = ", ".join(plain(name, 80) for name in list(files)[:3])
+        raise WeightsError(
+            f"{len(files)} files were chosen ({listed}), with {len(indices) or 'no'} index among them: one checkpoint is "
+            f"accepted, or one .safetensors{INDEX} with all of its shards."
+        )
+    index = indices[0]
+    shards = _shards(files[index], plain(index, 80))
+    if missing := [shard for shard in shards if shard not in files]:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise WeightsError(
+            f"{plain(index, 80)} needs {plain(missing[0], 80)}{more}, which was not chosen with it: choose the index and all "
+            "of its shards together."
+        )
+    if (size := sum(len(files[shard]) for shard in shards)) > MAX_FILE_BYTES:
+        raise WeightsError(
+            f"The shards of {plain(index, 80)} have {size / 2**20:,.0f} MiB: at most {MAX_FILE_BYTES // 2**20} MiB are "
+            "accepted."
+        )
+    entries: dict[str, Any] = {}
+    parts, start = [], 0
+    for shard in shards:
+        own, numbers = _parts(files[shard], plain(shard, 80))
+        try:
+            entries |= {name: _moved(entry, start) for name, entry in own.items() if name != "__metadata__"}
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise WeightsError(f"{plain(shard, 80)} is damaged: its list of tensors is none.") from error
+        parts.append(numbers)
+        start += len(numbers)
+    header = json.dumps(entries).encode()
+    return index.removesuffix(INDEX), b"".join([len(header).to_bytes(8, "little"), header, *parts])
+
+
+def _shards(index: bytes, name: str) -> list[str]:
+    """The files that an index names, each once."""
+    try:
+        if len(index) > MAX_HEADER_BYTES:
+            raise ValueError
+        shards = sorted({str(shard) for shard in json.loads(index)["weight_map"].values()})
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise WeightsError(
+            f"{name} is no index of shards: a weight_map from tensors to files is looked for."
+        ) from error
+    if not shards:
+        raise WeightsError(f"{name} names no shards.")
+    return shards
+
+
+def _parts(shard: bytes, name: str) -> tuple[Mapping[str, Any], memoryview]:
+    """A safetensors file's list of tensors, and their numbers."""
+    try:
+        length = int.from_bytes(shard[:8], "little")
+        if not 0 < length <= min(MAX_HEADER_BYTES, len(shard) - 8):
+            raise ValueError
+        return dict(json.loads(shard[8 : 8 + length])), memoryview(shard)[8 + length :]
+    except (RecursionError, TypeError, ValueError) as error:
+        raise WeightsError(f"{name} is no safetensors file, or damaged: shards in safetensors are accepted.") from error
+
+
+def _moved(entry: Mapping[str, Any], start: int) -> dict[str, Any]:
+    """A tensor's entry where its shard's numbers begin at `start`."""
+    low, high = entry["data_offsets"]
+    return {**entry, "data_offsets": [low + start, high + start]}

@@ -1,0 +1,346 @@
+"""The card for a person's own checkpoint: what it opens, leaves out, asks and refuses, and pages without a classifier."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from streamlit.testing.v1 import AppTest
+
+from explorer.views.inference import latency
+from helpers import (
+    Visitor,
+    captions,
+    click,
+    closed,
+    held,
+    link,
+    look_at,
+    page_text,
+    run,
+    said,
+    saved,
+    select,
+    tab,
+    texts,
+    turned_to,
+)
+from resnet import WeightsError, open_checkpoint, preset
+from resnet.checkpoint import fitted, mismatches, network, with_option_a
+from resnet.shards import join
+from resnet.weights import bundled_path, own_weights, read_checkpoint
+from test_zoo import rewritten
+from zoo import CASES, data_of, resnet, under
+
+TABS = (
+    "Activations",
+    "Inside the addition",
+    "Blocks off",
+    "Receptive field",
+    "Attribution",
+    "Weights",
+    "Several images",
+    "Speed",
+)
+ZOO = {case.name: case for case in CASES}
+
+
+def card(**query: str) -> AppTest:
+    """The inference page with the card open."""
+    app = closed(**query)
+    app.session_state["own checkpoint"] = True
+    return turned_to(app, "inference")
+
+
+def upload(app: AppTest, *files: tuple[str, bytes]) -> AppTest:
+    uploader = app.file_uploader(key=f"checkpoint {held(app).checkpoint_widget}")
+    uploader.set_value([(name, data, "application/octet-stream") for name, data in files])
+    return run(app)
+
+
+def small(seed: int = 1, **given: Any) -> dict[str, torch.Tensor]:
+    """The tensors of two blocks, which say nothing of a classifier where `classes` is 0."""
+    return resnet((1, 1), (8, 16), **{"expansion": 1, "width": 8, "classes": 5, "seed": seed, **given})
+
+
+def says(app: AppTest) -> str:
+    """All that the page says."""
+    alerts = [*said(app.info), *said(app.warning), *said(app.error)]
+    return "\n".join([page_text(app), captions(app), *alerts])
+
+
+# -- without a classifier -----------------------------------------------------------------
+
+
+def test_a_detector_opens_on_its_backbone() -> None:
+    app = upload(card(preset="resnet20_fashion"), ("fasterrcnn.pth.tar", data_of(ZOO["torchvision_fasterrcnn"])))
+    assert link(app) == preset("resnet50").to_query() | {"weights": "upload"}
+    assert "backbone.fpn, rpn, roi_heads left out." in page_text(app)
+    assert "**No classifier**, so no scores" in page_text(app)
+    assert not any("%" in text for text in texts(app))
+    assert "**What `layer2.0.conv2` puts out**" in page_text(app)
+    assert "128×28×28" in str([html.proto for html in app.get("html")])
+
+
+@pytest.fixture(scope="module")
+def headless() -> AppTest:
+    return upload(card(preset="resnet20_fashion"), ("trunk.pth", saved(small(classes=0))))
+
+
+@pytest.mark.parametrize("name", TABS)
+def test_no_tab_makes_names_of_zeros(headless: AppTest, name: str) -> None:
+    app = tab(headless, name)
+    assert not app.exception
+    everything = says(app) + str([one.proto for kind in ("html", "bidi_component") for one in app.get(kind)])
+    assert "class 0" not in everything.lower()
+    assert "tench" not in everything.lower()
+    assert "0.1%" not in everything
+    assert not app.error
+    needs = name in ("Blocks off", "Attribution", "Several images")
+    assert (says(app).count("so it names no classes") == 2) == needs
+
+
+def test_its_layers_and_blocks_are_looked_at(headless: AppTest) -> None:
+    app = look_at(headless, at="fc", off=("layer1.0",), tab="Activations")
+    assert "`fc` is zeros here" in says(app)
+    assert "the whole network says" not in says(app).lower()
+    app.session_state["grid shown"] = ["Grad-CAM"]
+    look_at(app, at="layer1.0.conv1", tab="Receptive field")
+    assert "No Grad-CAM, as this checkpoint has no classifier." in "\n".join(said(app.caption))
+    assert {*latency.effect_frame((), headless=True)} == {"Form", "Time", "fp32 in turn", "Ratio"}
+
+
+def test_a_network_without_a_classifier_fits_any_number_of_classes() -> None:
+    opened = open_checkpoint(saved(small(classes=0)), "trunk.pth")
+    config = opened.config.with_(num_classes=7)[0]
+    assert not mismatches(config, fitted(opened, config))
+    assert network(config, fitted(opened, config))(torch.zeros(1, 3, 32, 32)).shape == (1, 7)
+    assert fitted(opened, opened.config) is opened.state_dict
+    for number in (10, 1000):
+        weights = own_weights(config.with_(num_classes=number)[0], (32, 32), "trunk.pth", "d", headless=True)
+        assert weights.data.name == "unknown"
+    opened = open_checkpoint(saved(small()), "mine.pth")
+    assert mismatches(opened.config.with_(num_classes=7)[0], fitted(opened, opened.config))
+
+
+# -- questions ----------------------------------------------------------------------------
+
+
+def verdict(app: AppTest) -> str:
+    """The class and its probability, as the page says them."""
+    return next(text for text in texts(app) if text.startswith("**") and text.endswith("%"))
+
+
+SAMPLES = ("0000-ankle-boot", "0001-pullover", "0002-trouser", "0006-coat")
+
+
+def test_zeros_on_both_sides_are_read_and_can_be_answered() -> None:
+    """The shipped ResNet-20 as akamaster's code has it is the same network; the other answer is another function."""
+    ours = read_checkpoint(bundled_path("resnet20"))[0].state_dict()
+    data = saved({"state_dict": under("module.", rewritten(ours))})
+    shipped, app = card(preset="resnet20_fashion"), card(preset="resnet20_fashion")
+    upload(app, ("resnet20.th", data))
+    assert "are reordered for ours" in page_text(app)
+    changed = 0
+    for form in ("both", "after", "both"):
+        if form != app.selectbox(key="asked option_a").value:
+            select(app, "asked option_a", form)
+        assert app.selectbox(key="weights").value == "upload"
+        assert ("are reordered for ours" in page_text(app)) == (form == "both")
+        for name in SAMPLES:
+            for one in (shipped, app):
+                look_at(one, image=name)
+            assert form == "after" or verdict(app) == verdict(shipped)
+            changed += form == "after" and verdict(app).partition(",")[0] != verdict(shipped).partition(",")[0]
+    assert changed >= 2
+
+
+def test_an_answer_about_zeros_needs_no_file() -> None:
+    data = saved(rewritten(read_checkpoint(bundled_path("resnet20"))[0].state_dict()))
+    both, after = (open_checkpoint(data, "m.th", option_a=form) for form in ("both", "after"))
+    for opened, form, wanted in ((both, "after", after), (after, "both", both), (both, "both", both)):
+        found = with_option_a(opened, form)
+        assert found.notes == wanted.notes
+        assert found.questions == wanted.questions
+        for name, tensor in wanted.state_dict.items():
+            assert torch.equal(found.state_dict[name], tensor), name
+    unmoved = both.state_dict["conv1.weight"]
+    assert with_option_a(both, "after").state_dict["conv1.weight"] is unmoved
+
+
+def test_the_average_is_opened_and_the_other_is_kept_beside_it() -> None:
+    data = saved({"model": small(1), "model_ema": small(2)})
+    app = upload(card(preset="resnet18"), ("both.pt", data))
+    averaged, before = verdict(app), held(app).checkpoint
+    assert before is not None
+    assert before.nbytes == 2 * before.opened.nbytes
+    assert app.selectbox(key="asked weights").value == "model_ema"
+    select(app, "asked weights", "model")
+    mine = held(app).checkpoint
+    assert mine is not None
+    assert mine.nbytes == before.nbytes
+    assert mine.digest != before.digest
+    assert torch.equal(mine.tensors["fc.bias"], small(1)["fc.bias"])
+    assert verdict(app) != averaged
+    assert "those of model are opened" in page_text(app)
+    select(app, "asked weights", "model_ema")
+    assert verdict(app) == averaged
+
+
+def test_answers_are_one_sessions() -> None:
+    """Two people bring the same file and answer in two ways."""
+    data = saved({"model": small(1), "model_ema": small(2)})
+    one, other = (upload(card(preset="resnet18"), ("both.pt", data)) for _ in range(2))
+    assert verdict(one) == verdict(other)
+    before = verdict(one)
+    select(one, "asked weights", "model")
+    assert verdict(run(other)) == before != verdict(run(one))
+
+
+def test_a_question_of_the_configuration_is_asked_with_how_to_tell() -> None:
+    app = upload(card(preset="resnet18"), ("mine.ckpt", saved(small(expansion=4))))
+    box = app.selectbox(key="asked stride_in")
+    assert "torchvision and timm in the 3×3" in box.help
+    mine = held(app).checkpoint
+    assert mine is not None
+    other = next(value for value in mine.opened.questions["stride_in"].choices if value != box.value)
+    select(app, "asked stride_in", other)
+    assert link(app)["stride_in"] == str(other)
+    assert app.selectbox(key="weights").value == "upload"
+
+
+def test_a_projection_whose_pool_is_hidden_fits_both_answers() -> None:
+    opened = open_checkpoint(data_of(ZOO["fastai_xresnet"]), "m.safetensors")
+    assert set(opened.questions["shortcut"].choices) == {"B", "D"}
+    other = opened.config.with_(shortcut=opened.questions["shortcut"].choices[1])[0]
+    assert mismatches(other, opened.state_dict)
+    assert not mismatches(other, fitted(opened, other))
+
+
+def test_norms_that_may_be_others_are_opened_where_a_person_says_so() -> None:
+    data = saved(small(norm="group"))
+    app = upload(card(preset="resnet18"), ("mine.pt", data))
+    assert "instance norm and batch norm of each batch" in " ".join(said(app.error))
+    assert link(app) == preset("resnet18").to_query()
+    click(app, "They are group norms")
+    assert "Choose the file again: it is read with Normalisation = group." in " ".join(said(app.info))
+    upload(app, ("mine.pt", data))
+    assert not app.error
+    assert link(app)["norm"] == "group"
+    assert not held(app).answers
+
+
+# -- refusals -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["cbam_resnet50", "lfs_pointer", "onnx"])
+def test_a_file_that_is_refused_says_why_in_the_card(name: str) -> None:
+    if name == "onnx":
+        pytest.importorskip("onnx")
+    case, app = ZOO[name], card(preset="resnet18")
+    upload(app, (case.file, data_of(case)))
+    (words,) = said(app.error)
+    assert all(word in words for word in case.says)
+    assert words.startswith(case.file)
+    assert words.endswith("The network is unchanged.")
+    assert held(app).checkpoint is None
+
+
+# -- several files ------------------------------------------------------------------------
+
+
+def shards(state: dict[str, torch.Tensor]) -> dict[str, bytes]:
+    """An index and two files, each with every other tensor."""
+    parts = {f"model-0000{number}-of-00002.safetensors": number for number in (1, 2)}
+    named = {file: dict(list(state.items())[number - 1 :: 2]) for file, number in parts.items()}
+    index = {"metadata": {}, "weight_map": {name: file for file, own in named.items() for name in own}}
+    files = {file: safetensors.torch.save(own, {"format": "pt"}) for file, own in named.items()}
+    return {"model.safetensors.index.json": json.dumps(index).encode(), **files}
+
+
+def test_shards_are_one_file() -> None:
+    state = small()
+    name, data = join(shards(state))
+    assert name == "model.safetensors"
+    opened = open_checkpoint(data, name)
+    assert all(torch.equal(opened.state_dict[name], tensor) for name, tensor in state.items())
+    app = upload(card(preset="resnet18"), *shards(state).items())
+    assert "model.safetensors" in page_text(app)
+    assert link(app)["weights"] == "upload"
+
+
+def test_a_missing_shard_is_named() -> None:
+    files = shards(small())
+    del files["model-00002-of-00002.safetensors"]
+    app = upload(card(preset="resnet18"), *files.items())
+    assert said(app.error) == [
+        "model.safetensors.index.json needs model-00002-of-00002.safetensors, which was not chosen with it: choose the "
+        "index and all of its shards together. The network is unchanged."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model.safetensors.index.json": b"[" * 100_000}, "is no index of shards"),
+        ({"model.safetensors.index.json": b'{"weight_map": {}}'}, "names no shards"),
+        ({"model-00001-of-00002.safetensors": b"\xff" * 100}, "is no safetensors file, or damaged"),
+        ({"model-00001-of-00002.safetensors": b""}, "is no safetensors file, or damaged"),
+        ({"model-00001-of-00002.safetensors": b"\x08" + bytes(7) + b'{"a": 1}'}, "its list of tensors is none"),
+        ({"other.index.json": b""}, "4 files were chosen"),
+    ],
+)
+def test_shards_that_are_none_are_refused(changes: dict[str, bytes], words: str) -> None:
+    with pytest.raises(WeightsError, match=words) as caught:
+        join(shards(small()) | changes)
+    assert str(caught.value).endswith(".")
+
+
+def test_two_checkpoints_at_once_are_refused() -> None:
+    data = saved(small())
+    with pytest.raises(WeightsError, match=r"2 files were chosen \(a.pt, b.pt\), with no index among them"):
+        join({"a.pt": data, "b.pt": data})
+    assert join({"a.pt": data}) == ("a.pt", data)
+
+
+def test_a_shard_that_lies_about_its_numbers_is_refused() -> None:
+    """The lists are put together, and what they say is judged as that of any file."""
+    header = json.dumps({"conv1.weight": {"dtype": "F32", "shape": [9], "data_offsets": [0, 4 * 10**9]}}).encode()
+    lying = len(header).to_bytes(8, "little") + header
+    index = json.dumps({"weight_map": {"conv1.weight": "a"}}).encode()
+    name, data = join({"x.safetensors.index.json": index, "a": lying})
+    with pytest.raises(WeightsError):
+        open_checkpoint(data, name)
+
+
+# -- in a browser -------------------------------------------------------------------------
+
+
+@pytest.mark.browser
+def test_a_backbone_is_uploaded_by_any_name(visit: Visitor) -> None:
+    """No list of endings stands in the way; what is left out and what is asked is read in the card."""
+    page = visit.open("/inference?preset=resnet20_fashion").page
+    page.get_by_text("Your own checkpoint").click()
+    visit.wait()
+    detector = under("backbone.body.", small(classes=0)) | {"roi_heads.box_head.fc6.weight": torch.zeros(4, 4)}
+    uploader = page.locator(".st-key-own-checkpoint input[type=file]")
+    assert uploader.get_attribute("accept") is None
+    for name, mime in (("x.pth.tar", "application/x-tar"), ("model_final", "")):
+        uploader.set_input_files({"name": name, "mimeType": mime, "buffer": saved({"model": detector})})
+        card = page.locator(".st-key-own-checkpoint")
+        card.get_by_text(f"{name}: ").wait_for()
+        visit.wait()
+        assert "roi_heads left out." in card.inner_text()
+        assert "No classifier" in page.locator(".st-key-verdict").inner_text()
+        assert "%" not in page.locator(".st-key-verdict").inner_text()
+        assert page.locator(".st-key-activations .tiles button").count() == 16
+    assert card.get_by_role("combobox", name="Stem pool").is_visible()
+    uploader.set_input_files(
+        {"name": "x.onnx", "mimeType": "", "buffer": b"version https://git-lfs.github.com/spec/v1"}
+    )
+    card.get_by_test_id("stAlert").filter(has_text="Git LFS").wait_for()
+    assert visit.fits()
+    assert not visit.errors

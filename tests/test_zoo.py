@@ -1,0 +1,509 @@
+"""The checkpoints that people have: every layout of the zoo, and outputs against the networks that they are of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+
+from resnet import Opened, ResNetConfig, WeightsError, build, open_checkpoint
+from resnet.weights import bundled_path, read_checkpoint
+from zoo import CASES, Case, d2, data_of, resnet, saved, under
+
+# -- the zoo ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_file_does_what_its_owner_expects(case: Case) -> None:
+    try:
+        data = data_of(case)
+    except ImportError as error:
+        pytest.skip(str(error))
+    if case.expect == "refused":
+        with pytest.raises(WeightsError) as caught:
+            open_checkpoint(data, case.file)
+        words = str(caught.value)
+        assert words.startswith(case.file)
+        assert words.endswith(".")
+        assert "\n" not in words
+        assert all(word.lower() in words.removeprefix(case.file).lower() for word in case.says), words
+        return
+    opened = open_checkpoint(data, case.file)
+    assert opened.config == ResNetConfig(**case.network)
+    build(opened.config, "meta").load_state_dict(dict(opened.state_dict), strict=True, assign=True)
+    assert set(case.left_out) <= set(opened.left_out)
+    assert opened.headless == (case.expect in ("headless", "backbone"))
+    assert (case.expect != "asks") or opened.questions
+    for option, value in case.ask.items():
+        assert value in opened.questions[option].choices
+        answered = open_checkpoint(data, case.file, **{option: value})
+        assert answered.config == opened.config.with_(**{option: value})[0]
+        assert answered.questions[option].choices[0] == value
+
+
+def test_names_are_different() -> None:
+    assert len({case.name for case in CASES}) == len(CASES) > 120
+
+
+# -- outputs against the original's -------------------------------------------------------
+
+
+def lively(model: nn.Module, seed: int = 0) -> Any:
+    """The network with norms that do something, in eval mode; its attributes are what its code has."""
+    draw = torch.Generator().manual_seed(seed)
+    for name, tensor in model.state_dict().items():
+        if name.endswith("running_var"):
+            tensor.copy_(0.5 + torch.rand(tensor.shape, generator=draw))
+        elif tensor.ndim == 1 and tensor.is_floating_point():
+            tensor.copy_(name.endswith("weight") + 0.1 * torch.randn(tensor.shape, generator=draw))
+        elif tensor.ndim > 1:
+            fan = tensor[0].numel()
+            tensor.copy_(torch.randn(tensor.shape, generator=draw) * (2 / fan) ** 0.5)
+    return model.eval()
+
+
+def pictures(channels: int = 3, side: int = 64) -> Tensor:
+    return torch.randn(2, channels, side, side, generator=torch.Generator().manual_seed(1))
+
+
+def scores(opened: Opened, images: Tensor) -> Tensor:
+    network = build(opened.config)
+    network.load_state_dict(dict(opened.state_dict), strict=True)
+    with torch.inference_mode():
+        return network.eval()(images)
+
+
+def maps(opened: Opened, images: Tensor) -> Tensor:
+    """What the last stage puts out."""
+    network, seen = build(opened.config), []
+    network.load_state_dict(dict(opened.state_dict), strict=True)
+    network.stages[-1].register_forward_hook(lambda module, inputs, output: seen.append(output))
+    with torch.inference_mode():
+        network.eval()(images)
+    return seen[0]
+
+
+def assert_same(found: Tensor, expected: Tensor) -> None:
+    """Within 1e-4 of the largest."""
+    assert found.shape == expected.shape
+    assert expected.abs().max() > 1e-3
+    assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+def test_hugging_face() -> None:
+    transformers = pytest.importorskip("transformers")
+    for kind, sizes in (("bottleneck", [64, 128, 256]), ("basic", [16, 32, 64])):
+        given = transformers.ResNetConfig(
+            embedding_size=16, hidden_sizes=sizes, depths=[2, 2, 1], layer_type=kind, num_labels=7
+        )
+        model = lively(transformers.ResNetForImageClassification(given))
+        opened = open_checkpoint(saved(model.state_dict()), "pytorch_model.bin")
+        with torch.inference_mode():
+            assert_same(scores(opened, pictures()), model(pictures()).logits)
+
+
+def test_faster_rcnn() -> None:
+    model = lively(
+        torchvision.models.detection.fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=3)
+    )
+    opened = open_checkpoint(saved({"model": model.state_dict(), "epoch": 3}), "fasterrcnn.pth.tar")
+    with torch.inference_mode():
+        assert_same(maps(opened, pictures()), model.backbone.body(pictures())["3"])
+    assert {"backbone.fpn", "rpn", "roi_heads"} == set(opened.left_out)
+    assert opened.headless
+    assert not opened.state_dict["fc.weight"].any()
+
+
+def test_deeplab() -> None:
+    model = lively(
+        torchvision.models.segmentation.deeplabv3_resnet50(weights=None, weights_backbone=None, aux_loss=True)
+    )
+    opened = open_checkpoint(saved(model.state_dict()), "deeplab.pth", output_stride=8)
+    with torch.inference_mode():
+        assert_same(maps(opened, pictures()), model.backbone(pictures())["out"])
+
+
+def test_moco() -> None:
+    model = lively(torchvision.models.resnet50(num_classes=128))
+    other = lively(torchvision.models.resnet50(num_classes=128), seed=5)
+    state = under("module.encoder_q.", model.state_dict()) | under("module.encoder_k.", other.state_dict())
+    opened = open_checkpoint(saved({"state_dict": state, "arch": "resnet50"}), "moco.pth.tar")
+    with torch.inference_mode():
+        assert_same(scores(opened, pictures()), model(pictures()))
+
+
+def test_detectron2() -> None:
+    """Frozen norms, which have no counter."""
+    model = lively(torchvision.models.resnet50())
+    state = under("backbone.bottom_up.", d2({k: v for k, v in model.state_dict().items() if not k.startswith("fc.")}))
+    opened = open_checkpoint(saved({"model": state}), "model_final.pth")
+    model.avgpool, model.fc, model.flatten = nn.Identity(), nn.Identity(), None
+    with torch.inference_mode():
+        assert_same(maps(opened, pictures()).flatten(1), model(pictures()))
+
+
+def through(model: nn.Module, stages: int, x: Tensor) -> Tensor:
+    """What the stages `layer1`, `layer2`, … put out."""
+    for number in range(1, stages + 1):
+        x = model.get_submodule(f"layer{number}")(x)
+    return x
+
+
+class Clip(nn.Module):
+    """CLIP's trunk, https://github.com/openai/CLIP/blob/main/clip/model.py (`ModifiedResNet`) up to `layer4`."""
+
+    class Bottleneck(nn.Module):
+        def __init__(self, inputs: int, planes: int, stride: int):
+            super().__init__()
+            self.conv1, self.bn1 = nn.Conv2d(inputs, planes, 1, bias=False), nn.BatchNorm2d(planes)
+            self.conv2, self.bn2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False), nn.BatchNorm2d(planes)
+            self.avgpool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
+            self.conv3, self.bn3 = nn.Conv2d(planes, planes * 4, 1, bias=False), nn.BatchNorm2d(planes * 4)
+            self.downsample = nn.Sequential()
+            if stride > 1 or inputs != planes * 4:
+                self.downsample.add_module("-1", nn.AvgPool2d(stride))
+                self.downsample.add_module("0", nn.Conv2d(inputs, planes * 4, 1, bias=False))
+                self.downsample.add_module("1", nn.BatchNorm2d(planes * 4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
+            return F.relu(self.bn3(self.conv3(self.avgpool(y))) + self.downsample(x))
+
+    def __init__(self, layers: tuple[int, ...], width: int):
+        super().__init__()
+        half = width // 2
+        self.conv1, self.bn1 = nn.Conv2d(3, half, 3, 2, 1, bias=False), nn.BatchNorm2d(half)
+        self.conv2, self.bn2 = nn.Conv2d(half, half, 3, padding=1, bias=False), nn.BatchNorm2d(half)
+        self.conv3, self.bn3 = nn.Conv2d(half, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
+        inputs = width
+        for stage, count in enumerate(layers):
+            planes, blocks = width * 2**stage, []
+            for index in range(count):
+                blocks.append(self.Bottleneck(inputs, planes, 2 if stage and not index else 1))
+                inputs = planes * 4
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for number in (1, 2, 3):
+            x = F.relu(getattr(self, f"bn{number}")(getattr(self, f"conv{number}")(x)))
+        return through(self, 4, F.avg_pool2d(x, 2))
+
+
+def test_clip() -> None:
+    model = lively(Clip((2, 1, 1, 1), 16))
+    beside = {"visual.attnpool.positional_embedding": torch.zeros(5, 512), "transformer.resblocks.0.x": torch.zeros(3)}
+    opened = open_checkpoint(
+        saved({"state_dict": under("module.visual.", model.state_dict()) | under("module.", beside)})
+    )
+    assert (opened.config.stem, opened.config.shortcut, opened.config.antialias) == ("deep", "D", "avg")
+    assert {"attnpool", "transformer"} <= set(opened.left_out)
+    with torch.inference_mode():
+        assert_same(maps(opened, pictures()), model(pictures()))
+
+
+class Akamaster(nn.Module):
+    """https://github.com/akamaster/pytorch_resnet_cifar10/blob/master/resnet.py: zeros on both sides of the channels."""
+
+    class Block(nn.Module):
+        def __init__(self, inputs: int, planes: int, stride: int):
+            super().__init__()
+            self.conv1, self.bn1 = nn.Conv2d(inputs, planes, 3, stride, 1, bias=False), nn.BatchNorm2d(planes)
+            self.conv2, self.bn2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=False), nn.BatchNorm2d(planes)
+            self.stride, self.extra = stride, (planes - inputs) // 2
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+            s = self.stride
+            return F.relu(y + F.pad(x[:, :, ::s, ::s], (0, 0, 0, 0, self.extra, self.extra)))
+
+    def __init__(self, blocks: int = 3, channels: int = 3):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(channels, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16)
+        for stage, (inputs, planes) in enumerate(((16, 16), (16, 32), (32, 64)), start=1):
+            first = self.Block(inputs, planes, 1 if stage == 1 else 2)
+            rest = [self.Block(planes, planes, 1) for _ in range(blocks - 1)]
+            self.add_module(f"layer{stage}", nn.Sequential(first, *rest))
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(through(self, 3, F.relu(self.bn1(self.conv1(x)))).mean((2, 3)))
+
+
+def test_zeros_on_both_sides() -> None:
+    model = lively(Akamaster())
+    data = saved({"state_dict": under("module.", model.state_dict()), "best_prec1": 91.7})
+    opened, images = open_checkpoint(data, "resnet20.th"), pictures(side=32)
+    assert opened.questions["option_a"].choices == ("both", "after")
+    with torch.inference_mode():
+        assert_same(scores(opened, images), model(images))
+        after = open_checkpoint(data, "resnet20.th", option_a="after")
+        assert (scores(after, images) - model(images)).abs().max() > 0.1 * model(images).abs().max()
+
+
+THEIRS_1 = list(range(16))
+THEIRS_2 = [*range(8, 24), *range(8), *range(24, 32)]
+THEIRS_3 = [*(16 + place for place in THEIRS_2), *range(16), *range(48, 64)]
+"""Where each channel of our stages stands in theirs."""
+
+
+def rewritten(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A ResNet-20 of ours as akamaster's code has it."""
+
+    def scattered(tensor: Tensor, places: list[int], axis: int) -> Tensor:
+        return torch.empty_like(tensor).index_copy_(axis, torch.tensor(places), tensor)
+
+    theirs, stages = {}, {"layer1": THEIRS_1, "layer2": THEIRS_2, "layer3": THEIRS_3}
+    for name, tensor in state.items():
+        stage, _, role = name.partition(".")
+        if stage in stages and tensor.ndim:
+            _, _, role = role.partition(".")
+            before = {"layer2": THEIRS_1, "layer3": THEIRS_2}.get(stage) if ".0." in name else None
+            if role == "conv1.weight":
+                tensor = scattered(tensor, before or stages[stage], 1)
+            if role == "conv2.weight" or role.startswith("bn2."):
+                tensor = scattered(tensor, stages[stage], 0)
+        if name == "fc.weight":
+            tensor = scattered(tensor, THEIRS_3, 1)
+        theirs[name.replace("fc.", "linear.")] = tensor
+    return theirs
+
+
+def test_the_shipped_network_in_the_other_form_is_the_same_to_the_last_digit() -> None:
+    ours = read_checkpoint(bundled_path("resnet20"))[0]
+    theirs = rewritten(ours.state_dict())
+    model = Akamaster(channels=1).eval()
+    model.load_state_dict(theirs)
+    opened = open_checkpoint(saved(theirs), "resnet20.th")
+    assert opened.config == ours.config
+    for name, tensor in ours.state_dict().items():
+        assert torch.equal(opened.state_dict[name], tensor), name
+    with torch.inference_mode():
+        images = pictures(1, 28)
+        assert_same(scores(opened, images), model(images))
+        assert torch.equal(scores(opened, images), ours.eval()(images))
+
+
+def test_our_own_file_asks_nothing() -> None:
+    opened = open_checkpoint(bundled_path("plain20"))
+    assert opened.config.shortcut == "none"
+    assert not opened.questions
+
+
+class XResNet(nn.Module):
+    """https://github.com/fastai/fastai/blob/1.0.61/fastai/vision/models/xresnet.py, with the pool on either side."""
+
+    class Block(nn.Module):
+        def __init__(self, inputs: int, planes: int, stride: int, pool_first: bool):
+            super().__init__()
+            self.conv1, self.conv2 = layer(inputs, planes, 1), layer(planes, planes, 3, stride)
+            self.conv3 = layer(planes, planes * 4, 1, act=False)
+            self.downsample = nn.Sequential()
+            if inputs != planes * 4:
+                self.downsample.add_module("0", layer(inputs, planes * 4, 1, act=False))
+            self.pool = nn.AvgPool2d(2, ceil_mode=True) if stride == 2 else nn.Identity()
+            self.pool_first = pool_first
+
+        def forward(self, x: Tensor) -> Tensor:
+            side = self.downsample(self.pool(x)) if self.pool_first else self.pool(self.downsample(x))
+            return F.relu(self.conv3(self.conv2(self.conv1(x))) + side)
+
+    def __init__(self, pool_first: bool):
+        super().__init__()
+        self.conv1, self.conv2, self.conv3 = layer(3, 32, 3, 2), layer(32, 32, 3), layer(32, 64, 3)
+        inputs = 64
+        for stage, planes in enumerate((16, 32, 64), start=1):
+            blocks = []
+            for index in range(2):
+                blocks.append(self.Block(inputs, planes, 2 if stage > 1 and not index else 1, pool_first))
+                inputs = planes * 4
+            self.add_module(f"layer{stage}", nn.Sequential(*blocks))
+        self.fc = nn.Linear(inputs, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(self.conv3(self.conv2(self.conv1(x))), 3, 2, 1)
+        return self.fc(through(self, 3, x).mean((2, 3)))
+
+
+def layer(inputs: int, outputs: int, kernel: int, stride: int = 1, act: bool = True) -> nn.Sequential:
+    parts = [nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outputs)]
+    return nn.Sequential(*parts, *([nn.ReLU()] if act else []))
+
+
+@pytest.mark.parametrize("pool_first", [True, False])
+def test_fastai(pool_first: bool) -> None:
+    model = lively(XResNet(pool_first))
+    opened = open_checkpoint(saved(model.state_dict()), "xresnet.pth")
+    assert (opened.config.stem, opened.config.shortcut) == ("deep", "D")
+    with torch.inference_mode():
+        assert_same(scores(opened, pictures()), model(pictures()))
+
+
+class Wide(nn.Module):
+    """https://github.com/yaodongyu/TRADES/blob/master/models/wideresnet.py."""
+
+    class Block(nn.Module):
+        def __init__(self, inputs: int, planes: int, stride: int):
+            super().__init__()
+            self.bn1, self.conv1 = nn.BatchNorm2d(inputs), nn.Conv2d(inputs, planes, 3, stride, 1, bias=False)
+            self.bn2, self.conv2 = nn.BatchNorm2d(planes), nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
+            self.convShortcut = None if inputs == planes else nn.Conv2d(inputs, planes, 1, stride, bias=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            active = F.relu(self.bn1(x))
+            y = self.conv2(F.relu(self.bn2(self.conv1(active))))
+            return y + (x if self.convShortcut is None else self.convShortcut(active))
+
+    class Stage(nn.Module):
+        def __init__(self, inputs: int, planes: int, stride: int):
+            super().__init__()
+            self.layer = nn.Sequential(Wide.Block(inputs, planes, stride), Wide.Block(planes, planes, 1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        self.block1, self.block2, self.block3 = self.Stage(16, 32, 1), self.Stage(32, 64, 2), self.Stage(64, 128, 2)
+        self.sub_block1 = self.Stage(16, 32, 1)
+        self.bn1, self.fc = nn.BatchNorm2d(128), nn.Linear(128, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.block3(self.block2(self.block1(self.conv1(x))))))
+        return self.fc(x.mean((2, 3)))
+
+
+def test_a_wide_network() -> None:
+    model = lively(Wide())
+    opened = open_checkpoint(saved(model.state_dict()), "model_cifar_wrn.pt")
+    assert opened.config.order == "pre"
+    assert opened.left_out == ("sub_block1",)
+    with torch.inference_mode():
+        assert_same(scores(opened, pictures(side=32)), model(pictures(side=32)))
+
+
+# -- what is done to tensors --------------------------------------------------------------
+
+
+def test_a_bias_before_a_norm_is_folded() -> None:
+    model = torchvision.models.resnet18(num_classes=4)
+    model.conv1 = nn.Conv2d(1, 64, 7, 2, 3)
+    lively(model)
+    opened = open_checkpoint(saved(model.state_dict()), "mnist.pth")
+    with torch.inference_mode():
+        assert_same(scores(opened, pictures(1)), model(pictures(1)))
+
+
+def test_squeeze_and_excitation_of_linear_layers() -> None:
+    """As timm's, without biases and with linear layers."""
+    timm = pytest.importorskip("timm")
+    model = lively(timm.create_model("seresnet18", num_classes=4))
+    state = model.state_dict()
+    for name in [name for name in state if ".se." in name]:
+        if name.endswith("bias"):
+            state[name].zero_()
+            del state[name]
+    renamed = {
+        name.replace(".se.fc1.", ".se.fc.0.").replace(".se.fc2.", ".se.fc.2."): tensor.flatten(1)
+        if ".se." in name
+        else tensor
+        for name, tensor in state.items()
+    }
+    opened = open_checkpoint(saved(renamed), "seresnet.pkl")
+    with torch.inference_mode():
+        assert_same(scores(opened, pictures()), model(pictures()))
+
+
+def test_pruned_weights_are_zero() -> None:
+    from torch.nn.utils import prune
+
+    model = lively(torchvision.models.resnet18(num_classes=4))
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            prune.l1_unstructured(module, "weight", 0.5)
+    opened = open_checkpoint(saved(model.state_dict()), "pruned.pth")
+    with torch.inference_mode():
+        assert_same(scores(opened, pictures()), model(pictures()))
+
+
+@pytest.mark.parametrize("numpy", [2, 3, 4, 5])
+def test_arrays_of_numpy(numpy: int) -> None:
+    """In every form that a pickle has for them."""
+    import pickle
+
+    model = lively(torchvision.models.resnet18(num_classes=4))
+    arrays = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    opened = open_checkpoint(pickle.dumps({"model": arrays}, numpy), "R-18.pkl")
+    with torch.inference_mode():
+        assert_same(scores(opened, pictures()), model(pictures()))
+
+
+def test_norms_that_only_scale_and_shift() -> None:
+    """Caffe2's, as Detectron2 reads them: `FrozenBatchNorm2d` of version 1."""
+    case = next(case for case in CASES if case.name == "detectron2_pkl_msra")
+    opened = open_checkpoint(data_of(case), case.file)
+    norm = nn.BatchNorm2d(64).eval()
+    statistics = {name: opened.state_dict[f"bn1.{name}"] for name in ("running_mean", "running_var")}
+    norm.load_state_dict(statistics, strict=False)
+    with torch.no_grad():
+        images = torch.randn(1, 64, 3, 3)
+        torch.testing.assert_close(norm(images), images, rtol=0, atol=0)
+
+
+# -- which of several, and answers --------------------------------------------------------
+
+
+def small(value: float = 0.0) -> dict[str, Tensor]:
+    return {
+        name: tensor + value
+        for name, tensor in resnet((1, 1), (8, 16), expansion=1, width=8, classes=3, seed=1).items()
+    }
+
+
+@pytest.mark.parametrize("average", ["model_ema", "state_dict_ema", "ema", "teacher"])
+def test_the_average_is_taken_and_the_other_can_be(average: str) -> None:
+    data = saved({"model": small(), average: {"n_averaged": torch.tensor(3), **under("module.", small(1.0))}})
+    opened = open_checkpoint(data, "ckpt.pt")
+    assert torch.equal(opened.state_dict["fc.bias"], small(1.0)["fc.bias"])
+    assert opened.questions["weights"].choices == (average, "model")
+    assert any(f"those of {average} are opened" in note for note in opened.notes)
+    other = open_checkpoint(data, "ckpt.pt", weights="model")
+    assert torch.equal(other.state_dict["fc.bias"], small()["fc.bias"])
+    with pytest.raises(WeightsError, match="has no weights theirs: it has "):
+        open_checkpoint(data, "ckpt.pt", weights="theirs")
+
+
+def test_answers_are_checked() -> None:
+    data = saved(small())
+    assert open_checkpoint(data, "m.pt", activation="silu").config.activation == "silu"
+    assert open_checkpoint(data, "m.pt", output_stride="16").config.output_stride == 16
+    for answers in ({"stem": "deep"}, {"activation": "sin"}, {"nothing": 1}, {"option_a": "left"}, {"norm": "group"}):
+        with pytest.raises(WeightsError, match=r"\Am\.pt .*\.\Z"):
+            open_checkpoint(data, "m.pt", **answers)
+
+
+def test_norms_without_statistics_are_opened_where_it_is_answered() -> None:
+    state = resnet((1, 1), (8, 16), expansion=1, width=8, classes=3, norm="group", seed=1)
+    with pytest.raises(WeightsError, match=r"instance norm and batch norm of each batch .* norm=group"):
+        open_checkpoint(saved(state), "m.pt")
+    assert open_checkpoint(saved(state), "m.pt", norm="group").config.norm == "group"
+    assert open_checkpoint(saved(state), "resnet18_gn.pt").config.norm == "group"
+
+
+def test_what_is_left_over_inside_is_named() -> None:
+    with pytest.raises(WeightsError, match=r"more in its blocks .* first layer1\.0\.extra\.weight"):
+        open_checkpoint(saved(small() | {"layer1.0.extra.weight": torch.zeros(3, 3)}), "m.pt")
+
+
+def test_a_path_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "mine.pth.tar"
+    path.write_bytes(saved(small()))
+    assert open_checkpoint(path).config.num_classes == 3
+    with pytest.raises(WeightsError, match=r"\Ano\.pt cannot be read \(No such file or directory\)"):
+        open_checkpoint(tmp_path / "no.pt")
