@@ -38,6 +38,12 @@ def _plain(config: ResNetConfig) -> str | None:
     return "a plain network has no shortcut" if config.shortcut == "none" else None
 
 
+def _no_max_pool(config: ResNetConfig) -> str | None:
+    return (
+        None if config.stem_pool == "max" and config.antialias == "none" else "only a max pool with its stride has it"
+    )
+
+
 def _no_se(config: ResNetConfig) -> str | None:
     return "only squeeze-and-excitation has it" if config.attention != "se" else None
 
@@ -122,6 +128,15 @@ class ResNetConfig:
         "What halves the map after the stem: 3×3 max pooling, a 3×3 convolution with stride 2, or nothing.",
         "Stem",
         choices=("max", "conv", "none"),
+    )
+    # https://github.com/google-research/big_transfer/blob/master/bit_pytorch/models.py: after convolutions alone,
+    # whose outputs can all be negative, a zero at the border counts.
+    zero_pool: bool = _option(
+        False,
+        "Zero-padded pool",
+        "Pad the stem's max pool with zeros, as BiT does, where it otherwise sees nothing beyond the border.",
+        "More",
+        unless=_no_max_pool,
     )
     groups: int = _option(
         1,

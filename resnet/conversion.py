@@ -91,6 +91,18 @@ def add_scales(state: State) -> None:
             state.setdefault(f"{norm}.bias", torch.zeros(size))
 
 
+def standardise(state: State) -> None:
+    """Give convolutions that standardise their weights at each use the weights that they use.
+
+    Each kernel less its mean, over its standard deviation (Qiao 2019, https://arxiv.org/abs/1903.10520), in BiT's form:
+    https://github.com/google-research/big_transfer/blob/master/bit_pytorch/models.py.
+    """
+    for name, weight in state.items():
+        if weight.ndim == 4:
+            variance, mean = torch.var_mean(weight, dim=(1, 2, 3), keepdim=True, unbiased=False)
+            state[name] = (weight - mean) / torch.sqrt(variance + 1e-8)
+
+
 def pad_after(state: State, config: ResNetConfig) -> None:
     """Reorder the channels of a network whose option A pads them on both sides, so that ours, which pads after them, is
     the same function.

@@ -440,6 +440,24 @@ def trunks(shapes: Shapes) -> list[Trunk]:
     return sorted((trunk for count, trunk in found if count == most), key=lambda trunk: _rank(trunk.prefix))
 
 
+def numbered(name: str, pool: str) -> str:
+    """Our name with the number that a projection has where so many layers stand before it."""
+    norm = int(pool) + 1 if pool.isdecimal() else "norm"
+    return name.replace(".downsample.conv.", f".downsample.{pool}.").replace(
+        ".downsample.norm.", f".downsample.{norm}."
+    )
+
+
+def renamed(shapes: Shapes) -> dict[str, str]:
+    """Our names for the tensors of a file, by its own; what is no part of its network keeps its name, less the prefix."""
+    try:
+        trunk = trunks(shapes)[0]
+    except LayoutError:
+        trunk = Trunk("", {})
+    ours = {own: numbered(name, trunk.pool) for name, own in trunk.tensors.items()}
+    return {own: ours.get(own) or name.removeprefix(trunk.prefix) for name, own in spelled(shapes).items()}
+
+
 AVERAGED = re.compile(r"ema|averag|swa|shadow|teacher", re.I)
 LAGGING = re.compile(r"momentum|encoder_k|_k\.|key|target|attacker|online_model|discriminator|aux", re.I)
 

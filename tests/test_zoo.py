@@ -337,6 +337,32 @@ def test_fastai(pool_first: bool) -> None:
         assert_same(scores(opened, pictures()), model(pictures()))
 
 
+def test_big_transfer() -> None:
+    """Weights that are standardised at each use, group norm, and a pool padded with zeros; other networks with group
+    norm before their convolutions have none of it."""
+    timm = pytest.importorskip("timm")
+    for name, bit in (("resnetv2_50x1_bit", True), ("resnetv2_50d_gn", False)):
+        model = lively(timm.create_model(name, num_classes=7))
+        data = saved(model.state_dict())
+        opened = open_checkpoint(data, "pytorch_model.bin")
+        assert opened.questions["standardised"].choices == (bit, not bit)
+        assert opened.config.zero_pool == bit
+        with torch.inference_mode():
+            expected = model(pictures())
+            assert_same(scores(opened, pictures()), expected)
+            other = scores(open_checkpoint(data, "pytorch_model.bin", standardised=not bit), pictures())
+            assert (other - expected).abs().max() > 0.01 * expected.abs().max()
+
+
+def test_big_transfer_of_hugging_face() -> None:
+    transformers = pytest.importorskip("transformers")
+    given = transformers.BitConfig(num_labels=5, depths=[1, 2, 1, 1], hidden_sizes=[128, 256, 512, 512])
+    model = lively(transformers.BitForImageClassification(given))
+    opened = open_checkpoint(saved(model.state_dict()), "pytorch_model.bin")
+    with torch.inference_mode():
+        assert_same(scores(opened, pictures()), model(pictures()).logits)
+
+
 class Wide(nn.Module):
     """https://github.com/yaodongyu/TRADES/blob/master/models/wideresnet.py."""
 

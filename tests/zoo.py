@@ -515,7 +515,7 @@ def _() -> Any:
     "resnetv2_50x1_bit.goog_in21k.bin",
     "timm/models/resnetv2.py (installed); weights are standardised, the pool pads with zeros",
     "opens",
-    {"order": "pre", "norm": "group"},
+    {"order": "pre", "norm": "group", "zero_pool": True},
     note="standardising can be done once, when the file is read",
 )
 def _() -> Any:
@@ -530,7 +530,7 @@ def _() -> Any:
     "pytorch_model.bin",
     "huggingface/transformers: models/bit/modeling_bit.py (google/bit-50)",
     "opens",
-    {"order": "pre", "norm": "group"},
+    {"order": "pre", "norm": "group", "zero_pool": True},
 )
 def _() -> Any:
     from transformers import BitConfig, BitForImageClassification
