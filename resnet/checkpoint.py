@@ -533,19 +533,18 @@ def _opened(
     asked = {} if declared else _unseen(config, trunk.pool == "conv")
     config = _answered(config, answers)
     questions = {option: _question(config, option, values) for option, values in asked.items()}
+    if wrong := _differing(config, _completed(config, state)):
+        raise LayoutError(_misfit(wrong[0], trunk))
     if not declared:
         config, forms = _translated(config, state, trunk, answers)
         questions |= {name: question for name, question, _ in forms}
         notes += [note for *_, note in forms if note]
-    complete = _completed(config, state)
-    if wrong := _differing(config, complete):
-        raise LayoutError(_misfit(wrong[0], trunk))
     if which:
         questions["weights"] = Question(which, TELL["weights"])
         notes.append(f"Of the weights {' and '.join(map(plain, sorted(which)))} those of {plain(which[0])} are opened.")
     if trunk.headless:
         notes.append("It has no classifier that reads the last stage: the scores are zeros.")
-    return Opened(config, complete, trunk.left_out, trunk.headless, questions, tuple(notes))
+    return Opened(config, _completed(config, state), trunk.left_out, trunk.headless, questions, tuple(notes))
 
 
 def _translated(

@@ -46,8 +46,9 @@ def fold_biases(state: State) -> int:
     folded = 0
     for name in [name for name in state if name.endswith(".bias") and state[name[:-4] + "weight"].ndim == 4]:
         norm = norm_after(name.removesuffix(".bias"))
-        if norm and f"{norm}.running_mean" in state:
-            state[f"{norm}.running_mean"] = state[f"{norm}.running_mean"] - state.pop(name)
+        mean = state.get(f"{norm}.running_mean") if norm else None
+        if mean is not None and mean.shape == state[name].shape:
+            state[f"{norm}.running_mean"] = mean - state.pop(name)
             folded += 1
     return folded
 

@@ -179,6 +179,8 @@ SHORTCUT = re.compile(
     r"(downsample|shortcut|conv_?shortcut|skip\w*|identity\w*|idpath|idconv|proj|convdim)(\.|$)", re.I
 )
 ATTENTION = re.compile(r"(se|squeeze)(\.|$)")
+BLUR = "blur_filter"
+"""https://github.com/libffcv/ffcv-imagenet/blob/main/train_imagenet.py: a fixed kernel before a strided convolution."""
 POOLED = re.compile(r"(downsample|shortcut|idpath)\.(\d)(?:\.0)?")
 HIDDEN = re.compile(r"downsample\.(conv|\d\.0)")
 """A projection whose number does not say whether a pool stands before it: timm's pre-activation networks, and fastai's
@@ -221,18 +223,23 @@ class Found(NamedTuple):
             self.masks[f"{name}.weight"] = layer.parts["mask"]
 
 
-def _inside(layers: Mapping[str, Layer], path: str) -> dict[str, Layer]:
-    """The layers under a path, by what follows it."""
-    return {name[len(path) + 1 :]: layer for name, layer in layers.items() if name.startswith(f"{path}.")}
+def _inside(layers: Mapping[str, Layer], blocks: Iterable[str]) -> dict[str, dict[str, Layer]]:
+    """The layers of each block by what follows its path."""
+    found: dict[str, dict[str, Layer]] = {path: {} for path in blocks}
+    for name, layer in layers.items():
+        for dot in re.finditer(r"\.", name):
+            if name[: dot.start()] in found:
+                found[name[: dot.start()]][name[dot.end() :]] = layer
+                break
+    return found
 
 
-def _take_block(found: Found, layers: Mapping[str, Layer], path: str, name: str) -> str | None:
+def _take_block(found: Found, inside: Mapping[str, Layer], path: str, name: str) -> str | None:
     """Take the layers of a block; "0", "1" or "conv" as in `Trunk.pool`, None where it has no projection.
 
     Raises:
         LayoutError: where it is none that a configuration knows.
     """
-    inside = _inside(layers, path)
     main = {role: layer for role, layer in inside.items() if not SHORTCUT.match(role) and not ATTENTION.match(role)}
     kernels = sorted((role for role, layer in main.items() if layer.is_kernel), key=natural)
     norms = sorted((role for role, layer in main.items() if layer.is_norm), key=natural)
@@ -255,13 +262,10 @@ def _take_block(found: Found, layers: Mapping[str, Layer], path: str, name: str)
     outputs = main[kernels[-1]].shape[0]
     _take_attention(found, {role: layer for role, layer in inside.items() if ATTENTION.match(role)}, name, outputs)
     pool = _take_shortcut(found, {role: layer for role, layer in inside.items() if SHORTCUT.match(role)}, name)
-    left = [layer.name for layer in inside.values() if layer.name not in found.used]
-    blurs = [layer for layer in left if set(layers[layer].parts) == {"blur_filter"}]
-    found.used.update(blurs)
-    if len(left) > len(blurs):
-        first = next(layer for layer in left if layer not in blurs)
+    left = [layer for layer in inside.values() if layer.name not in found.used]
+    if more := [layer for layer in left if set(layer.parts) != {BLUR}]:
         raise LayoutError(
-            f"has more in its blocks than a configuration expresses, first {next(iter(layers[first].parts.values()))}."
+            f"has more in its blocks than a configuration expresses, first {next(iter(more[0].parts.values()))}."
         )
     return pool
 
@@ -306,17 +310,15 @@ STEM = re.compile(
 """How the first layers of a network begin; numbers are children of an nn.Sequential."""
 
 
-def _take_stem(
-    found: Found, layers: Mapping[str, Layer], root: str, blocks: Sequence[str], channels: tuple[int, int], pre: bool
-) -> bool:
-    """Take the stem that stands at `root`, and the last norm of a pre-activation network; False where there is none.
+def _take_stem(found: Found, layers: Mapping[str, Layer], root: str, channels: tuple[int, int], pre: bool) -> bool:
+    """Take the stem that stands at `root` among layers outside the blocks, and the last norm of a pre-activation network; False where there is none.
 
     `channels` are those that the first block reads and the last one puts out.
     """
     beside = {
         name[len(root) :]: layer
         for name, layer in layers.items()
-        if name.startswith(root) and STEM.match(name[len(root) :]) and not _within(name, blocks)
+        if name.startswith(root) and STEM.match(name[len(root) :])
     }
     kernels = sorted((role for role, layer in beside.items() if layer.is_kernel), key=natural)
     if len(kernels) not in (1, 3) or beside[kernels[-1]].shape[0] != channels[0]:
@@ -345,10 +347,6 @@ def _take_stem(
     return True
 
 
-def _within(name: str, paths: Iterable[str]) -> bool:
-    return any(name.startswith(f"{path}.") for path in paths)
-
-
 # -- classifier ---------------------------------------------------------------------------
 
 _WORD = (
@@ -360,17 +358,14 @@ CONVOLVED = re.compile(r"(head\.)?fc|head|classifier|logits|last_linear")
 """Where a 1×1 convolution is a classifier too."""
 
 
-def classifier_of(layers: Mapping[str, Layer], root: str, blocks: Sequence[str], channels: int) -> Layer | None:
-    """The linear layer that reads the last stage's channels: alone in its part of the network, at `root` or further out.
+def classifier_of(layers: Mapping[str, Layer], root: str, channels: int) -> Layer | None:
+    """The linear layer outside the blocks that reads the last stage's channels: alone in its part of the network, at
+    `root` or further out.
 
     Where a norm stands between, or more layers follow, the head is of another kind.
     """
     for scope in _outwards(root, past=1):
-        beside = {
-            name[len(scope) :]: layer
-            for name, layer in layers.items()
-            if name.startswith(scope) and not _within(name, blocks)
-        }
+        beside = {name[len(scope) :]: layer for name, layer in layers.items() if name.startswith(scope)}
         if any(
             layer.is_norm and layer.shape == (channels,) and "." not in role and not STEM.match(role)
             for role, layer in beside.items()
@@ -422,7 +417,8 @@ def trunks(shapes: Shapes) -> list[Trunk]:
     layers = layers_of({name: shapes[own] for name, own in names.items()})
     refusals: dict[int, LayoutError] = {}
     found: list[tuple[int, Trunk]] = []
-    for (head, _), stages in stages_of(layers).items():
+    candidates = sorted(stages_of(layers).items(), key=lambda item: -sum(map(len, item[1])))
+    for (head, _), stages in candidates[:MAX_CANDIDATES]:
         count = sum(map(len, stages))
         try:
             trunk = _trunk(layers, head, stages)
@@ -458,6 +454,9 @@ def renamed(shapes: Shapes) -> dict[str, str]:
     return {own: ours.get(own) or name.removeprefix(trunk.prefix) for name, own in spelled(shapes).items()}
 
 
+MAX_CANDIDATES = 16
+"""Networks in a file that are looked at, the largest first."""
+
 AVERAGED = re.compile(r"ema|averag|swa|shadow|teacher", re.I)
 LAGGING = re.compile(r"momentum|encoder_k|_k\.|key|target|attacker|online_model|discriminator|aux", re.I)
 
@@ -476,14 +475,15 @@ def _named(trunk: Trunk, names: Mapping[str, str]) -> Trunk:
 def _trunk(layers: Mapping[str, Layer], head: str, stages: list[list[str]]) -> Trunk | None:
     """The network whose blocks these are; None where no stem stands before them."""
     found = Found({}, {}, set())
-    blocks = [path for stage in stages for path in stage]
     roots = _outwards(re.sub(r"[^./]*$", "", head))
     dictionary = roots[-1]
-    inside = [name for name in layers if _within(name, blocks)]
-    check_dimensions(layers[name] for name in inside)
-    name_the_thing(name for layer in inside for name in layers[layer].parts.values())
+    blocks = _inside(layers, [path for stage in stages for path in stage])
+    inside = {layer.name: layer for block in blocks.values() for layer in block.values()}
+    outside = {name: layer for name, layer in layers.items() if name not in inside}
+    check_dimensions(inside.values())
+    name_the_thing(name for layer in inside.values() for name in layer.parts.values())
     pools = {
-        _take_block(found, layers, path, f"layer{number}.{index}")
+        _take_block(found, blocks[path], path, f"layer{number}.{index}")
         for number, stage in enumerate(stages, start=1)
         for index, path in enumerate(stage)
     }
@@ -493,21 +493,21 @@ def _trunk(layers: Mapping[str, Layer], head: str, stages: list[list[str]]) -> T
     bottleneck = f"{last}conv3.weight" in tensor
     ends = tensor["layer1.0.conv1.weight"][1], tensor[f"{last}conv{3 if bottleneck else 2}.weight"][0]
     pre = _is_pre(tensor, blocks=[f"layer{n}.{i}" for n, stage in enumerate(stages, 1) for i in range(len(stage))])
-    root = next((root for root in roots if _take_stem(found, layers, root, blocks, ends, pre)), None)
+    root = next((root for root in roots if _take_stem(found, outside, root, ends, pre)), None)
     if root is None:
         return None
     if pre and any(name.endswith((".conv1.bias", ".conv2.bias")) for name in found.tensors):
         raise LayoutError("holds a pre-activation network whose convolutions have a bias: no configuration has one.")
-    classifier = classifier_of(layers, root, blocks, ends[1])
+    classifier = classifier_of(outside, root, ends[1])
     if classifier:
         found.take(classifier, "fc")
-    others = [name for name, layer in layers.items() if name.startswith(dictionary) and name not in found.used]
+    others = [name for name in outside if name.startswith(dictionary) and name not in found.used]
     facts: dict[str, Any] = {}
     if any(f"{name}.".startswith(f"{root}attnpool.") for name in others):
         # https://github.com/openai/CLIP/blob/main/clip/model.py: a pool, named -1, before each projection
         facts = {"shortcut": "D", "antialias": "avg"}
     notes = []
-    if any("blur_filter" in layer.parts for layer in layers.values() if _within(layer.name, blocks)):
+    if any(BLUR in layer.parts for layer in inside.values()):
         notes.append("Its blur stands before the strided convolutions, where no configuration has one: it is left out.")
     given = {pool for pool in pools if pool}
     pool = "conv" if "conv" in given else "1" if "1" in given else "0"
