@@ -423,12 +423,16 @@ TELL = {
     "shortcut": "The code of the block says: what it does to x before the addition.",
     "order": "Pre-activation blocks begin with a normalisation or an activation.",
     "norm": "The code that built the network says which norm its layers are.",
+    "norm_groups": "The first number of nn.GroupNorm in the code: 32 in the paper and timm, 2 in much federated learning.",
     "attention": "The code of the block says.",
     "option_a": "The shortcut of akamaster's pytorch_resnet_cifar10 pads the channels on both sides, the paper's after them.",
     "standardised": "The convolutions of BiT (resnetv2_…_bit of timm, bit of transformers) are, those of other networks with group norm are not.",
     "weights": "Averaged weights are what is evaluated in most recipes; the others are where training goes on.",
 }
 """How to tell what no tensor shows."""
+
+NORM_GROUPS = (32, 16, 8, 4, 2, 1)
+"""Of a group norm, which no tensor shows."""
 
 OTHER_QUESTIONS = ("option_a", "standardised", "weights")
 """Those that are no option of a configuration."""
@@ -567,6 +571,9 @@ def _translated(
             conversion.pad_after(state, config)
             note = "Its shortcuts pad the channels on both sides: they are reordered for ours, which pad after them."
         forms.append(("option_a", Question((form, AFTER if form == BOTH else BOTH), TELL["option_a"]), note))
+    if config.norm == "group":
+        groups = (config.norm_groups, *(count for count in NORM_GROUPS if count != config.norm_groups))
+        forms.append(("norm_groups", Question(groups, TELL["norm_groups"]), ""))
     if config.order == "pre" and config.norm == "group":
         bit, note = bool(answers.get("standardised", config.stem == "7x7")), ""
         if bit:

@@ -44,6 +44,10 @@ def _no_max_pool(config: ResNetConfig) -> str | None:
     )
 
 
+def _no_group_norm(config: ResNetConfig) -> str | None:
+    return "only group norm has it" if config.norm != "group" else None
+
+
 def _no_se(config: ResNetConfig) -> str | None:
     return "only squeeze-and-excitation has it" if config.attention != "se" else None
 
@@ -159,9 +163,18 @@ class ResNetConfig:
     norm: str = _option(
         "batch",
         "Normalisation",
-        "Batch norm, group norm with 32 groups, or none (convolutions then get a bias).",
+        "Batch norm, group norm, or none (convolutions then get a bias).",
         "More",
         choices=("batch", "group", "none"),
+    )
+    norm_groups: int = _option(
+        32,
+        "Norm groups",
+        "Groups of each group norm; where they do not divide the channels, their greatest common divisor.",
+        "More",
+        low=1,
+        high=1024,
+        unless=_no_group_norm,
     )
     activation: str = _option(
         "relu",

@@ -27,6 +27,10 @@ class LayoutError(ValueError):
     """Why no residual network is found: the end of a sentence that begins with the file's name."""
 
 
+class NoBlocksError(LayoutError):
+    """What looked like blocks is none of a residual network, so that another one in the file may be meant."""
+
+
 @dataclass(frozen=True)
 class Trunk:
     """A residual network among the tensors of a file.
@@ -246,7 +250,7 @@ def _take_block(found: Found, inside: Mapping[str, Layer], path: str, name: str)
     sizes = [main[role].shape[2:] for role in kernels]
     if sizes not in ([(3, 3), (3, 3)], [(1, 1), (3, 3), (1, 1)]):
         shown = ", ".join("×".join(map(str, size)) for size in sizes) or "none"
-        raise LayoutError(
+        raise NoBlocksError(
             f"has blocks that no configuration expresses: in {_short(path)} the kernels are {shown}, not 3×3, 3×3 or "
             "1×1, 3×3, 1×1."
         )
@@ -309,11 +313,18 @@ STEM = re.compile(
 )
 """How the first layers of a network begin; numbers are children of an nn.Sequential."""
 
+LAST_NORM = re.compile(r"norm|final_?(bn|norm)|(bn|norm)_?final")
+"""The norm before the classifier of a pre-activation network."""
 
-def _take_stem(found: Found, layers: Mapping[str, Layer], root: str, channels: tuple[int, int], pre: bool) -> bool:
-    """Take the stem that stands at `root` among layers outside the blocks, and the last norm of a pre-activation network; False where there is none.
 
-    `channels` are those that the first block reads and the last one puts out.
+def _take_stem(
+    found: Found, layers: Mapping[str, Layer], root: str, channels: tuple[int, int], pre: bool | None
+) -> bool:
+    """Take the stem that stands at `root` among layers outside the blocks, and the last norm of a pre-activation
+    network; False where there is none.
+
+    `channels` are those that the first block reads and the last one puts out. Where `pre` is None, the name of the norm
+    says whether it is the last.
     """
     beside = {
         name[len(root) :]: layer
@@ -331,6 +342,8 @@ def _take_stem(found: Found, layers: Mapping[str, Layer], root: str, channels: t
     for role, place in zip(kernels, places, strict=True):
         found.take(beside[role], place)
     normed = ["bn1"] if len(kernels) == 1 else ["conv1.1", "conv1.4", "bn1"]
+    if pre is None:
+        pre = any(LAST_NORM.fullmatch(role) for role in norms)
     if pre:
         normed = [*normed[:-1], "norm"]
     if len(norms) != len(normed) and (norms or pre):
@@ -416,19 +429,23 @@ def trunks(shapes: Shapes) -> list[Trunk]:
     names = spelled(shapes)
     layers = layers_of({name: shapes[own] for name, own in names.items()})
     refusals: dict[int, LayoutError] = {}
+    strange: dict[int, LayoutError] = {}
     found: list[tuple[int, Trunk]] = []
     candidates = sorted(stages_of(layers).items(), key=lambda item: -sum(map(len, item[1])))
     for (head, _), stages in candidates[:MAX_CANDIDATES]:
         count = sum(map(len, stages))
         try:
             trunk = _trunk(layers, head, stages)
+        except NoBlocksError as error:
+            strange.setdefault(count, error)
         except LayoutError as error:
-            refusals[count] = error
+            refusals.setdefault(count, error)
         else:
             if trunk:
                 found.append((count, _named(trunk, names)))
     most = max((count for count, _ in found), default=0)
     if not found or max(refusals, default=0) >= most:
+        refusals = refusals or strange
         refusal = refusals[max(refusals)] if refusals else LayoutError(stranger(list(names), layers))
         if any("_branch2a_" in name for name in shapes):
             raise LayoutError(f"has arrays of numpy by Caffe2's names, and {refusal}")
@@ -457,7 +474,7 @@ def renamed(shapes: Shapes) -> dict[str, str]:
 MAX_CANDIDATES = 16
 """Networks in a file that are looked at, the largest first."""
 
-AVERAGED = re.compile(r"ema|averag|swa|shadow|teacher", re.I)
+AVERAGED = re.compile(r"(?<![a-z])(ema|swa|averaged?|shadow|teacher)(?![a-z])", re.I)
 LAGGING = re.compile(r"momentum|encoder_k|_k\.|key|target|attacker|online_model|discriminator|aux", re.I)
 
 
@@ -481,7 +498,11 @@ def _trunk(layers: Mapping[str, Layer], head: str, stages: list[list[str]]) -> T
     inside = {layer.name: layer for block in blocks.values() for layer in block.values()}
     outside = {name: layer for name, layer in layers.items() if name not in inside}
     check_dimensions(inside.values())
-    name_the_thing(name for layer in inside.values() for name in layer.parts.values())
+    name_the_thing(NETWORKS, inside)
+    name_the_thing(
+        INSIDE,
+        (f".{role}.{part}" for block in blocks.values() for role, layer in block.items() for part in layer.parts),
+    )
     pools = {
         _take_block(found, blocks[path], path, f"layer{number}.{index}")
         for number, stage in enumerate(stages, start=1)
@@ -515,13 +536,14 @@ def _trunk(layers: Mapping[str, Layer], head: str, stages: list[list[str]]) -> T
     return Trunk(root, found.tensors, found.masks, pool, facts, left_out, tuple(notes))
 
 
-def _is_pre(shapes: Shapes, blocks: Sequence[str]) -> bool:
-    """Whether a block normalises before its convolutions: its first norm has the channels that the block reads."""
+def _is_pre(shapes: Shapes, blocks: Sequence[str]) -> bool | None:
+    """Whether a block normalises before its convolutions: its first norm has the channels that the block reads. None
+    where these are as many as its first convolution puts out."""
     for block in blocks:
         norm, kernel = shapes.get(f"{block}.bn1.weight"), shapes[f"{block}.conv1.weight"]
         if norm and kernel[0] != kernel[1]:
             return norm == (kernel[1],)
-    return False
+    return None
 
 
 def _part(name: str, root: str, dictionary: str) -> str:
@@ -537,9 +559,15 @@ def _part(name: str, root: str, dictionary: str) -> str:
 
 # -- refusals -----------------------------------------------------------------------------
 
-INSIDE = (
+NETWORKS = (
     (r"(?<![^./])s\d\.b\d+\.|trunk_output\.block\d", "RegNet's blocks"),
     (r"denseblock|denselayer|dense_block", "DenseNet's blocks"),
+    # https://github.com/kekmodel/FixMatch-pytorch/blob/master/models/wideresnet.py
+    (r"ema_state_dict/(module\.)?block\d\.layer", "FixMatch's wide blocks, with other shortcuts and a leaky ReLU"),
+)
+"""Networks whose blocks look like ours, by a layer of theirs."""
+
+INSIDE = (
     (r"\.cbam|ChannelGate|SpatialGate|\.ca\..*|\.sa\.conv", "CBAM, attention over channels and places"),
     (r"\.(IN|BN)\.|instance_norm|\.ibn", "IBN, instance norm beside batch norm"),
     (r"\.prelu\d?\.", "ArcFace's iresnet, whose blocks have PReLU and three norms"),
@@ -554,10 +582,8 @@ INSIDE = (
     (r"rel_(h|w|height|width)|\.(to_)?(qkv?|key_conv|query_conv)|\.mhsa", "self-attention in its blocks"),
     (r"mean_weight|var_weight", "switchable normalisation"),
     (r"\.(temporal|tsm|conv_t)\.", "a network for video"),
-    # https://github.com/kekmodel/FixMatch-pytorch/blob/master/models/wideresnet.py
-    (r"ema_state_dict/(module\.)?block\d\.layer", "FixMatch's wide blocks, with other shortcuts and a leaky ReLU"),
 )
-"""What stands in the blocks of variants that no configuration expresses."""
+"""What stands in the blocks of variants that no configuration expresses, by what follows a block's name."""
 
 OTHERS = (
     (r"rbr_(dense|1x1|reparam)", "RepVGG"),
@@ -598,17 +624,17 @@ def check_dimensions(layers: Iterable[Layer]) -> None:
         raise LayoutError("holds a 1-d network, for sound or other series: networks for pictures are accepted.")
 
 
-def name_the_thing(names: Iterable[str]) -> None:
-    """That no block is one of a known variant.
+def name_the_thing(things: Iterable[tuple[str, str]], names: Iterable[str]) -> None:
+    """That no layer is one of a known variant.
 
     Raises:
         LayoutError: where one is.
     """
     names = list(names)
-    for pattern, thing in INSIDE:
-        seen = next((name for name in names if re.search(pattern, name)), None)
-        if seen:
-            raise LayoutError(f"holds a network with {thing} ({_short(seen)}), which no configuration expresses.")
+    for pattern, thing in things:
+        if seen := next((name for name in names if re.search(pattern, name)), None):
+            shown = _short(seen).removeprefix(".")
+            raise LayoutError(f"holds a network with {thing} ({shown}), which no configuration expresses.")
 
 
 def stranger(names: Sequence[str], layers: Mapping[str, Layer]) -> str:
@@ -621,7 +647,7 @@ def stranger(names: Sequence[str], layers: Mapping[str, Layer]) -> str:
         seen = next((name for name in names if re.search(pattern, name)), None)
         if seen:
             return f"holds {thing} ({_short(seen)}): a residual network is accepted."
-    name_the_thing(names)
+    name_the_thing([*NETWORKS, *INSIDE], names)
     if seen := next((name for name in names if TRANSFORMER.search(name)), None):
         return f"holds a transformer ({_short(seen)}): a residual network is accepted."
     check_dimensions(layer for layer in layers.values() if layer.parts.keys() <= {*_AFFINE} and len(layer.shape) > 2)

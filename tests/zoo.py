@@ -1531,7 +1531,7 @@ def _() -> Any:
     "resnet18(norm_layer=lambda c: nn.GroupNorm(2, c)), as federated learning has it",
     "asks",
     {**R18, "norm": "group", "num_classes": 10},
-    note="the number of groups is in no tensor and not asked",
+    ask={"norm_groups": 2},
 )
 def _() -> Any:
     return r18(norm="group", classes=10)
