@@ -57,9 +57,9 @@ def conv(
 
 
 def norm(config: ResNetConfig, channels: int) -> nn.Module:
-    """Normalisation of C channels. Group norm has 32 groups where 32 divides C (Wu & He 2018)."""
+    """Normalisation of C channels. Group norm has its groups, 32 in Wu & He 2018, where these divide C."""
     if config.norm == "group":
-        return unfilled(nn.GroupNorm, math.gcd(32, channels), channels)
+        return unfilled(nn.GroupNorm, math.gcd(config.norm_groups, channels), channels)
     return unfilled(nn.BatchNorm2d, channels) if config.norm == "batch" else nn.Identity()
 
 

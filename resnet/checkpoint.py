@@ -27,7 +27,7 @@ from . import conversion, layouts, tensor_files
 from .config import OPTIONS, ResNetConfig
 from .confined import BusyError, ConfinedError, confined
 from .errors import ExplainedError
-from .layouts import LayoutError, Shape, Trunk
+from .layouts import LayoutError, Shape, Trunk, numbered
 from .model import ResNet, build
 from .options import ConfigError, from_text, plain
 from .tensor_files import MAX_TENSORS
@@ -225,37 +225,15 @@ def _check_tensors(places: Mapping[str, Place], size: int, name: str, kind: str 
 # -- names --------------------------------------------------------------------------------
 
 _WRAPPERS = ("state_dict", "model_state_dict", "state_dict_ema", "model_ema", "model", "network", "net")
-_PREFIXES = ("module.", "model.", "_orig_mod.", "network.", "net.")
-_COUNTERS = ("num_batches_tracked", "total_ops", "total_params")
-"""What batch norms and profilers count; no weight."""
-
-_RENAMED = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        # timm's pre-activation networks
-        (r"^stem\.conv\.", "conv1."),
-        (r"^stem\.conv1\.", "conv1.0."),
-        (r"^stem\.norm1\.", "conv1.1."),
-        (r"^stem\.conv2\.", "conv1.3."),
-        (r"^stem\.norm2\.", "conv1.4."),
-        (r"^stem\.conv3\.", "conv1.6."),
-        (r"^(stages\.\d+\.)blocks\.(\d+\.)norm(\d\.)", r"\1blocks.\2bn\3"),
-        (r"^head\.fc\.", "fc."),
-        # the networks for CIFAR-10 that most people copy, https://github.com/kuangliu/pytorch-cifar
-        (r"^(layer\d+\.\d+\.)shortcut\.", r"\1downsample."),
-        (r"^linear\.", "fc."),
-    )
-)
-_TIMM_BLOCK = re.compile(r"^stages\.(\d{1,3})\.blocks\.")
+_COUNTERS = ("num_batches_tracked", *layouts.COUNTERS)
 
 
 def tensors_in(found: Any) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by torchvision's names: wrappers and prefixes taken off, timm's other names translated."""
+    """The tensors of a checkpoint by our names, wrappers and prefixes taken off; those of no residual network by theirs."""
     entries = _unwrapped(found).items()
-    tensors = {key: value for key, value in entries if isinstance(key, str) and isinstance(value, Tensor)}
-    while tensors and (prefix := next((p for p in _PREFIXES if all(key.startswith(p) for key in tensors)), "")):
-        tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
-    tensors = {_renamed(key): tensor for key, tensor in tensors.items()}
+    own = {key: value for key, value in entries if isinstance(key, str) and isinstance(value, Tensor)}
+    names = layouts.renamed({key: tuple(tensor.shape) for key, tensor in own.items()})
+    tensors = {names[key]: tensor for key, tensor in own.items()}
     fc = tensors.get("fc.weight")
     if fc is not None and fc.shape[2:] == (1, 1):
         tensors["fc.weight"] = fc.flatten(1)
@@ -270,12 +248,6 @@ def _unwrapped(found: Any) -> Mapping[Any, Any]:
             break
         found = inner[0]
     return found if isinstance(found, Mapping) else {}
-
-
-def _renamed(name: str) -> str:
-    for pattern, replacement in _RENAMED:
-        name = pattern.sub(replacement, name)
-    return _TIMM_BLOCK.sub(lambda match: f"layer{int(match[1]) + 1}.", name)
 
 
 def _named_for(config: ResNetConfig, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -457,11 +429,19 @@ TELL = {
     "shortcut": "The code of the block says: what it does to x before the addition.",
     "order": "Pre-activation blocks begin with a normalisation or an activation.",
     "norm": "The code that built the network says which norm its layers are.",
+    "norm_groups": "The first number of nn.GroupNorm in the code: 32 in the paper and timm, 2 in much federated learning.",
     "attention": "The code of the block says.",
     "option_a": "The shortcut of akamaster's pytorch_resnet_cifar10 pads the channels on both sides, the paper's after them.",
+    "standardised": "The convolutions of BiT (resnetv2_…_bit of timm, bit of transformers) are, those of other networks with group norm are not.",
     "weights": "Averaged weights are what is evaluated in most recipes; the others are where training goes on.",
 }
 """How to tell what no tensor shows."""
+
+NORM_GROUPS = (32, 16, 8, 4, 2, 1)
+"""Of a group norm, which no tensor shows."""
+
+OTHER_QUESTIONS = ("option_a", "standardised", "weights")
+"""Those that are no option of a configuration."""
 
 BOTH, AFTER = "both", "after"
 """Where option A puts its zeros: on both sides of the channels, or after them."""
@@ -471,7 +451,7 @@ def open_checkpoint(source: bytes | Path, name: str = "", **answers: Any) -> Ope
     """The residual network in a checkpoint file, whoever wrote it, ready to run.
 
     `answers` are to the questions of an `Opened` before: an option of the configuration, `option_a` ("both", "after"),
-    or `weights` (which of several networks in the file).
+    `standardised` (whether BiT's convolutions are what it holds) or `weights` (which of several networks in the file).
 
     Raises:
         WeightsError: where the file cannot be read, or holds nothing that a configuration can express, in a sentence that
@@ -552,31 +532,29 @@ def _opened(
     config = _declared(contents, state)
     declared = config is not None
     if config is None:
-        shapes = {_numbered(ours, trunk.pool): tuple(tensor.shape) for ours, tensor in state.items()}
+        shapes = {numbered(ours, trunk.pool): tuple(tensor.shape) for ours, tensor in state.items()}
         try:
             config = _config(shapes).with_(**trunk.facts)[0]
         except ConfigError as error:
             theirs = trunk.tensors.get(SHOWN_BY.get(error.field, ""), "").rpartition("/")[2]
-            raise LayoutError(f"holds a network that no configuration expresses ({theirs}): {error}") from error
+            where = f" ({theirs})" if theirs else ""
+            raise LayoutError(f"holds a network that no configuration expresses{where}: {error}") from error
         _check_norm(config, name, answers)
     asked = {} if declared else _unseen(config, trunk.pool == "conv")
     config = _answered(config, answers)
     questions = {option: _question(config, option, values) for option, values in asked.items()}
-    if config.shortcut == "A" and not declared:
-        form = answers.get("option_a", BOTH if LINEAR.search(trunk.tensors.get("fc.weight", "")) else AFTER)
-        questions["option_a"] = Question((form, AFTER if form == BOTH else BOTH), TELL["option_a"])
-        if form == BOTH:
-            conversion.pad_after(state, config)
-            notes.append(PADDED)
-    complete = _completed(config, state)
-    if wrong := _differing(config, complete):
+    if wrong := _differing(config, _completed(config, state)):
         raise LayoutError(_misfit(wrong[0], trunk))
+    if not declared:
+        config, forms = _translated(config, state, trunk, answers)
+        questions |= {name: question for name, question, _ in forms}
+        notes += [note for *_, note in forms if note]
     if which:
         questions["weights"] = Question(which, TELL["weights"])
         notes.append(f"Of the weights {' and '.join(map(plain, sorted(which)))} those of {plain(which[0])} are opened.")
     if trunk.headless:
         notes.append("It has no classifier that reads the last stage: the scores are zeros.")
-    return Opened(config, complete, trunk.left_out, trunk.headless, questions, tuple(notes), declared)
+    return Opened(config, _completed(config, state), trunk.left_out, trunk.headless, questions, tuple(notes), declared)
 
 
 def with_option_a(opened: Opened, form: str) -> Opened:
@@ -611,6 +589,39 @@ def fitted(opened: Opened, config: ResNetConfig) -> Mapping[str, Tensor]:
 
 PROJECTION = re.compile(r"(?<=\.downsample\.)\d(?=\.)")
 PADDED = "Its shortcuts pad the channels on both sides: they are reordered for ours, which pad after them."
+
+
+def _translated(
+    config: ResNetConfig, state: dict[str, Tensor], trunk: Trunk, answers: Mapping[str, Any]
+) -> tuple[ResNetConfig, list[tuple[str, Question, str]]]:
+    """The configuration once tensors of another form are in ours: each form that was asked for, and what was done.
+
+    Raises:
+        LayoutError: for a form that ours has no place for.
+    """
+    forms = []
+    if config.shortcut == "A":
+        form = answers.get("option_a", BOTH if LINEAR.search(trunk.tensors.get("fc.weight", "")) else AFTER)
+        note = ""
+        if form == BOTH and config.attention == "eca":
+            raise LayoutError(
+                "pads channels on both sides and has ECA, which reads them in their order: ours pad after them."
+            )
+        if form == BOTH:
+            conversion.pad_after(state, config)
+            note = PADDED
+        forms.append(("option_a", Question((form, AFTER if form == BOTH else BOTH), TELL["option_a"]), note))
+    if config.norm == "group":
+        groups = (config.norm_groups, *(count for count in NORM_GROUPS if count != config.norm_groups))
+        forms.append(("norm_groups", Question(groups, TELL["norm_groups"]), ""))
+    if config.order == "pre" and config.norm == "group":
+        bit, note = bool(answers.get("standardised", config.stem == "7x7")), ""
+        if bit:
+            conversion.standardise(state)
+            config = config if OPTIONS["zero_pool"].unless(config) else config.with_(zero_pool=True)[0]
+            note = "Its convolutions standardise their weights, and its pool pads with zeros, as BiT's do."
+        forms.append(("standardised", Question((bit, not bit), TELL["standardised"]), note))
+    return config, forms
 
 
 SHOWN_BY = {
@@ -658,9 +669,9 @@ def _answered(config: ResNetConfig, answers: Mapping[str, Any]) -> ResNetConfig:
     for option, value in answers.items():
         if option in OPTIONS:
             changes[option] = from_text(option, OPTIONS[option], value) if isinstance(value, str) else value
-        elif option not in ("option_a", "weights"):
+        elif option not in OTHER_QUESTIONS:
             raise LayoutError(
-                f"has no question {plain(option)}: an option of the configuration, option_a or weights is one."
+                f"has no question {plain(option)}: an option of the configuration or {', '.join(OTHER_QUESTIONS)} is one."
             )
     if (form := answers.get("option_a", AFTER)) not in (BOTH, AFTER):
         raise LayoutError(f"has no option_a {plain(form)}: {BOTH} or {AFTER} is accepted.")
@@ -689,18 +700,10 @@ def _check_norm(config: ResNetConfig, name: str, answers: Mapping[str, Any]) -> 
         )
 
 
-def _numbered(name: str, pool: str) -> str:
-    """Our name with the number that a projection has where so many layers stand before it."""
-    norm = int(pool) + 1 if pool.isdecimal() else "norm"
-    return name.replace(".downsample.conv.", f".downsample.{pool}.").replace(
-        ".downsample.norm.", f".downsample.{norm}."
-    )
-
-
 def _completed(config: ResNetConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors by the names and in the order of a network, with zeros for counters and a missing classifier or its
     bias; what the network does not know comes last."""
-    own = {_numbered(name, "1" if config.shortcut == "D" else "0"): tensor for name, tensor in state.items()}
+    own = {numbered(name, "1" if config.shortcut == "D" else "0"): tensor for name, tensor in state.items()}
     found = {}
     for name, wanted in build(config, "meta").state_dict().items():
         if name in own:
@@ -720,7 +723,7 @@ def _differing(config: ResNetConfig, state: Mapping[str, Tensor]) -> list[Mismat
 
 def _misfit(wrong: Mismatch, trunk: Trunk) -> str:
     """A sentence about a tensor that no configuration has, with the name that the file has for it."""
-    theirs = {_numbered(ours, pool): source for pool in "01" for ours, source in trunk.tensors.items()}.get(wrong.name)
+    theirs = {numbered(ours, pool): source for pool in "01" for ours, source in trunk.tensors.items()}.get(wrong.name)
     known = f" ({plain(theirs.rpartition('/')[2], 80)})" if theirs and not theirs.endswith(wrong.name) else ""
     return f"holds a network that no configuration expresses; first {wrong}{known}."
 

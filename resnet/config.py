@@ -33,6 +33,16 @@ def _plain(config: ResNetConfig) -> str | None:
     return "a plain network has no shortcut" if config.shortcut == "none" else None
 
 
+def _no_max_pool(config: ResNetConfig) -> str | None:
+    return (
+        None if config.stem_pool == "max" and config.antialias == "none" else "only a max pool with its stride has it"
+    )
+
+
+def _no_group_norm(config: ResNetConfig) -> str | None:
+    return "only group norm has it" if config.norm != "group" else None
+
+
 def _no_se(config: ResNetConfig) -> str | None:
     return "only squeeze-and-excitation has it" if config.attention != "se" else None
 
@@ -121,6 +131,15 @@ class ResNetConfig(Settings):
         "Stem",
         choices=("max", "conv", "none"),
     )
+    # https://github.com/google-research/big_transfer/blob/master/bit_pytorch/models.py: after convolutions alone,
+    # whose outputs can all be negative, a zero at the border counts.
+    zero_pool: bool = option(
+        False,
+        "Zero-padded pool",
+        "Pad the stem's max pool with zeros, as BiT does, where it otherwise sees nothing beyond the border.",
+        "More",
+        unless=_no_max_pool,
+    )
     groups: int = option(
         1,
         "Groups",
@@ -142,9 +161,18 @@ class ResNetConfig(Settings):
     norm: str = option(
         "batch",
         "Normalisation",
-        "Batch norm, group norm with 32 groups, or none (convolutions then get a bias).",
+        "Batch norm, group norm, or none (convolutions then get a bias).",
         "More",
         choices=("batch", "group", "none"),
+    )
+    norm_groups: int = option(
+        32,
+        "Norm groups",
+        "Groups of each group norm; where they do not divide the channels, their greatest common divisor.",
+        "More",
+        low=1,
+        high=1024,
+        unless=_no_group_norm,
     )
     activation: str = option(
         "relu",

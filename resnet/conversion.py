@@ -46,8 +46,9 @@ def fold_biases(state: State) -> int:
     folded = 0
     for name in [name for name in state if name.endswith(".bias") and state[name[:-4] + "weight"].ndim == 4]:
         norm = norm_after(name.removesuffix(".bias"))
-        if norm and f"{norm}.running_mean" in state:
-            state[f"{norm}.running_mean"] = state[f"{norm}.running_mean"] - state.pop(name)
+        mean = state.get(f"{norm}.running_mean") if norm else None
+        if mean is not None and mean.shape == state[name].shape:
+            state[f"{norm}.running_mean"] = mean - state.pop(name)
             folded += 1
     return folded
 
@@ -89,6 +90,18 @@ def add_scales(state: State) -> None:
             size = len(state[f"{norm}.running_mean"])
             state.setdefault(f"{norm}.weight", torch.ones(size))
             state.setdefault(f"{norm}.bias", torch.zeros(size))
+
+
+def standardise(state: State) -> None:
+    """Give convolutions that standardise their weights at each use the weights that they use.
+
+    Each kernel less its mean, over its standard deviation (Qiao 2019, https://arxiv.org/abs/1903.10520), in BiT's form:
+    https://github.com/google-research/big_transfer/blob/master/bit_pytorch/models.py.
+    """
+    for name, weight in state.items():
+        if weight.ndim == 4:
+            variance, mean = torch.var_mean(weight, dim=(1, 2, 3), keepdim=True, unbiased=False)
+            state[name] = (weight - mean) / torch.sqrt(variance + 1e-8)
 
 
 def pad_after(state: State, config: ResNetConfig, back: bool = False) -> None:

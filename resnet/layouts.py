@@ -27,6 +27,10 @@ class LayoutError(ValueError):
     """Why no residual network is found: the end of a sentence that begins with the file's name."""
 
 
+class NoBlocksError(LayoutError):
+    """What looked like blocks is none of a residual network, so that another one in the file may be meant."""
+
+
 @dataclass(frozen=True)
 class Trunk:
     """A residual network among the tensors of a file.
@@ -179,6 +183,8 @@ SHORTCUT = re.compile(
     r"(downsample|shortcut|conv_?shortcut|skip\w*|identity\w*|idpath|idconv|proj|convdim)(\.|$)", re.I
 )
 ATTENTION = re.compile(r"(se|squeeze)(\.|$)")
+BLUR = "blur_filter"
+"""https://github.com/libffcv/ffcv-imagenet/blob/main/train_imagenet.py: a fixed kernel before a strided convolution."""
 POOLED = re.compile(r"(downsample|shortcut|idpath)\.(\d)(?:\.0)?")
 HIDDEN = re.compile(r"downsample\.(conv|\d\.0)")
 """A projection whose number does not say whether a pool stands before it: timm's pre-activation networks, and fastai's
@@ -221,25 +227,30 @@ class Found(NamedTuple):
             self.masks[f"{name}.weight"] = layer.parts["mask"]
 
 
-def _inside(layers: Mapping[str, Layer], path: str) -> dict[str, Layer]:
-    """The layers under a path, by what follows it."""
-    return {name[len(path) + 1 :]: layer for name, layer in layers.items() if name.startswith(f"{path}.")}
+def _inside(layers: Mapping[str, Layer], blocks: Iterable[str]) -> dict[str, dict[str, Layer]]:
+    """The layers of each block by what follows its path."""
+    found: dict[str, dict[str, Layer]] = {path: {} for path in blocks}
+    for name, layer in layers.items():
+        for dot in re.finditer(r"\.", name):
+            if name[: dot.start()] in found:
+                found[name[: dot.start()]][name[dot.end() :]] = layer
+                break
+    return found
 
 
-def _take_block(found: Found, layers: Mapping[str, Layer], path: str, name: str) -> str | None:
+def _take_block(found: Found, inside: Mapping[str, Layer], path: str, name: str) -> str | None:
     """Take the layers of a block; "0", "1" or "conv" as in `Trunk.pool`, None where it has no projection.
 
     Raises:
         LayoutError: where it is none that a configuration knows.
     """
-    inside = _inside(layers, path)
     main = {role: layer for role, layer in inside.items() if not SHORTCUT.match(role) and not ATTENTION.match(role)}
     kernels = sorted((role for role, layer in main.items() if layer.is_kernel), key=natural)
     norms = sorted((role for role, layer in main.items() if layer.is_norm), key=natural)
     sizes = [main[role].shape[2:] for role in kernels]
     if sizes not in ([(3, 3), (3, 3)], [(1, 1), (3, 3), (1, 1)]):
         shown = ", ".join("×".join(map(str, size)) for size in sizes) or "none"
-        raise LayoutError(
+        raise NoBlocksError(
             f"has blocks that no configuration expresses: in {_short(path)} the kernels are {shown}, not 3×3, 3×3 or "
             "1×1, 3×3, 1×1."
         )
@@ -255,13 +266,10 @@ def _take_block(found: Found, layers: Mapping[str, Layer], path: str, name: str)
     outputs = main[kernels[-1]].shape[0]
     _take_attention(found, {role: layer for role, layer in inside.items() if ATTENTION.match(role)}, name, outputs)
     pool = _take_shortcut(found, {role: layer for role, layer in inside.items() if SHORTCUT.match(role)}, name)
-    left = [layer.name for layer in inside.values() if layer.name not in found.used]
-    blurs = [layer for layer in left if set(layers[layer].parts) == {"blur_filter"}]
-    found.used.update(blurs)
-    if len(left) > len(blurs):
-        first = next(layer for layer in left if layer not in blurs)
+    left = [layer for layer in inside.values() if layer.name not in found.used]
+    if more := [layer for layer in left if set(layer.parts) != {BLUR}]:
         raise LayoutError(
-            f"has more in its blocks than a configuration expresses, first {next(iter(layers[first].parts.values()))}."
+            f"has more in its blocks than a configuration expresses, first {next(iter(more[0].parts.values()))}."
         )
     return pool
 
@@ -305,18 +313,23 @@ STEM = re.compile(
 )
 """How the first layers of a network begin; numbers are children of an nn.Sequential."""
 
+LAST_NORM = re.compile(r"norm|final_?(bn|norm)|(bn|norm)_?final")
+"""The norm before the classifier of a pre-activation network."""
+
 
 def _take_stem(
-    found: Found, layers: Mapping[str, Layer], root: str, blocks: Sequence[str], channels: tuple[int, int], pre: bool
+    found: Found, layers: Mapping[str, Layer], root: str, channels: tuple[int, int], pre: bool | None
 ) -> bool:
-    """Take the stem that stands at `root`, and the last norm of a pre-activation network; False where there is none.
+    """Take the stem that stands at `root` among layers outside the blocks, and the last norm of a pre-activation
+    network; False where there is none.
 
-    `channels` are those that the first block reads and the last one puts out.
+    `channels` are those that the first block reads and the last one puts out. Where `pre` is None, the name of the norm
+    says whether it is the last.
     """
     beside = {
         name[len(root) :]: layer
         for name, layer in layers.items()
-        if name.startswith(root) and STEM.match(name[len(root) :]) and not _within(name, blocks)
+        if name.startswith(root) and STEM.match(name[len(root) :])
     }
     kernels = sorted((role for role, layer in beside.items() if layer.is_kernel), key=natural)
     if len(kernels) not in (1, 3) or beside[kernels[-1]].shape[0] != channels[0]:
@@ -329,6 +342,8 @@ def _take_stem(
     for role, place in zip(kernels, places, strict=True):
         found.take(beside[role], place)
     normed = ["bn1"] if len(kernels) == 1 else ["conv1.1", "conv1.4", "bn1"]
+    if pre is None:
+        pre = any(LAST_NORM.fullmatch(role) for role in norms)
     if pre:
         normed = [*normed[:-1], "norm"]
     if len(norms) != len(normed) and (norms or pre):
@@ -345,10 +360,6 @@ def _take_stem(
     return True
 
 
-def _within(name: str, paths: Iterable[str]) -> bool:
-    return any(name.startswith(f"{path}.") for path in paths)
-
-
 # -- classifier ---------------------------------------------------------------------------
 
 _WORD = (
@@ -360,17 +371,14 @@ CONVOLVED = re.compile(r"(head\.)?fc|head|classifier|logits|last_linear")
 """Where a 1×1 convolution is a classifier too."""
 
 
-def classifier_of(layers: Mapping[str, Layer], root: str, blocks: Sequence[str], channels: int) -> Layer | None:
-    """The linear layer that reads the last stage's channels: alone in its part of the network, at `root` or further out.
+def classifier_of(layers: Mapping[str, Layer], root: str, channels: int) -> Layer | None:
+    """The linear layer outside the blocks that reads the last stage's channels: alone in its part of the network, at
+    `root` or further out.
 
     Where a norm stands between, or more layers follow, the head is of another kind.
     """
     for scope in _outwards(root, past=1):
-        beside = {
-            name[len(scope) :]: layer
-            for name, layer in layers.items()
-            if name.startswith(scope) and not _within(name, blocks)
-        }
+        beside = {name[len(scope) :]: layer for name, layer in layers.items() if name.startswith(scope)}
         if any(
             layer.is_norm and layer.shape == (channels,) and "." not in role and not STEM.match(role)
             for role, layer in beside.items()
@@ -421,18 +429,23 @@ def trunks(shapes: Shapes) -> list[Trunk]:
     names = spelled(shapes)
     layers = layers_of({name: shapes[own] for name, own in names.items()})
     refusals: dict[int, LayoutError] = {}
+    strange: dict[int, LayoutError] = {}
     found: list[tuple[int, Trunk]] = []
-    for (head, _), stages in stages_of(layers).items():
+    candidates = sorted(stages_of(layers).items(), key=lambda item: -sum(map(len, item[1])))
+    for (head, _), stages in candidates[:MAX_CANDIDATES]:
         count = sum(map(len, stages))
         try:
             trunk = _trunk(layers, head, stages)
+        except NoBlocksError as error:
+            strange.setdefault(count, error)
         except LayoutError as error:
-            refusals[count] = error
+            refusals.setdefault(count, error)
         else:
             if trunk:
                 found.append((count, _named(trunk, names)))
     most = max((count for count, _ in found), default=0)
     if not found or max(refusals, default=0) >= most:
+        refusals = refusals or strange
         refusal = refusals[max(refusals)] if refusals else LayoutError(stranger(list(names), layers))
         if any("_branch2a_" in name for name in shapes):
             raise LayoutError(f"has arrays of numpy by Caffe2's names, and {refusal}")
@@ -440,7 +453,28 @@ def trunks(shapes: Shapes) -> list[Trunk]:
     return sorted((trunk for count, trunk in found if count == most), key=lambda trunk: _rank(trunk.prefix))
 
 
-AVERAGED = re.compile(r"ema|averag|swa|shadow|teacher", re.I)
+def numbered(name: str, pool: str) -> str:
+    """Our name with the number that a projection has where so many layers stand before it."""
+    norm = int(pool) + 1 if pool.isdecimal() else "norm"
+    return name.replace(".downsample.conv.", f".downsample.{pool}.").replace(
+        ".downsample.norm.", f".downsample.{norm}."
+    )
+
+
+def renamed(shapes: Shapes) -> dict[str, str]:
+    """Our names for the tensors of a file, by its own; what is no part of its network keeps its name, less the prefix."""
+    try:
+        trunk = trunks(shapes)[0]
+    except LayoutError:
+        trunk = Trunk("", {})
+    ours = {own: numbered(name, trunk.pool) for name, own in trunk.tensors.items()}
+    return {own: ours.get(own) or name.removeprefix(trunk.prefix) for name, own in spelled(shapes).items()}
+
+
+MAX_CANDIDATES = 16
+"""Networks in a file that are looked at, the largest first."""
+
+AVERAGED = re.compile(r"(?<![a-z])(ema|swa|averaged?|shadow|teacher)(?![a-z])", re.I)
 LAGGING = re.compile(r"momentum|encoder_k|_k\.|key|target|attacker|online_model|discriminator|aux", re.I)
 
 
@@ -458,14 +492,19 @@ def _named(trunk: Trunk, names: Mapping[str, str]) -> Trunk:
 def _trunk(layers: Mapping[str, Layer], head: str, stages: list[list[str]]) -> Trunk | None:
     """The network whose blocks these are; None where no stem stands before them."""
     found = Found({}, {}, set())
-    blocks = [path for stage in stages for path in stage]
     roots = _outwards(re.sub(r"[^./]*$", "", head))
     dictionary = roots[-1]
-    inside = [name for name in layers if _within(name, blocks)]
-    check_dimensions(layers[name] for name in inside)
-    name_the_thing(name for layer in inside for name in layers[layer].parts.values())
+    blocks = _inside(layers, [path for stage in stages for path in stage])
+    inside = {layer.name: layer for block in blocks.values() for layer in block.values()}
+    outside = {name: layer for name, layer in layers.items() if name not in inside}
+    check_dimensions(inside.values())
+    name_the_thing(NETWORKS, inside)
+    name_the_thing(
+        INSIDE,
+        (f".{role}.{part}" for block in blocks.values() for role, layer in block.items() for part in layer.parts),
+    )
     pools = {
-        _take_block(found, layers, path, f"layer{number}.{index}")
+        _take_block(found, blocks[path], path, f"layer{number}.{index}")
         for number, stage in enumerate(stages, start=1)
         for index, path in enumerate(stage)
     }
@@ -475,21 +514,21 @@ def _trunk(layers: Mapping[str, Layer], head: str, stages: list[list[str]]) -> T
     bottleneck = f"{last}conv3.weight" in tensor
     ends = tensor["layer1.0.conv1.weight"][1], tensor[f"{last}conv{3 if bottleneck else 2}.weight"][0]
     pre = _is_pre(tensor, blocks=[f"layer{n}.{i}" for n, stage in enumerate(stages, 1) for i in range(len(stage))])
-    root = next((root for root in roots if _take_stem(found, layers, root, blocks, ends, pre)), None)
+    root = next((root for root in roots if _take_stem(found, outside, root, ends, pre)), None)
     if root is None:
         return None
     if pre and any(name.endswith((".conv1.bias", ".conv2.bias")) for name in found.tensors):
         raise LayoutError("holds a pre-activation network whose convolutions have a bias: no configuration has one.")
-    classifier = classifier_of(layers, root, blocks, ends[1])
+    classifier = classifier_of(outside, root, ends[1])
     if classifier:
         found.take(classifier, "fc")
-    others = [name for name, layer in layers.items() if name.startswith(dictionary) and name not in found.used]
+    others = [name for name in outside if name.startswith(dictionary) and name not in found.used]
     facts: dict[str, Any] = {}
     if any(f"{name}.".startswith(f"{root}attnpool.") for name in others):
         # https://github.com/openai/CLIP/blob/main/clip/model.py: a pool, named -1, before each projection
         facts = {"shortcut": "D", "antialias": "avg"}
     notes = []
-    if any("blur_filter" in layer.parts for layer in layers.values() if _within(layer.name, blocks)):
+    if any(BLUR in layer.parts for layer in inside.values()):
         notes.append("Its blur stands before the strided convolutions, where no configuration has one: it is left out.")
     given = {pool for pool in pools if pool}
     pool = "conv" if "conv" in given else "1" if "1" in given else "0"
@@ -497,13 +536,14 @@ def _trunk(layers: Mapping[str, Layer], head: str, stages: list[list[str]]) -> T
     return Trunk(root, found.tensors, found.masks, pool, facts, left_out, tuple(notes))
 
 
-def _is_pre(shapes: Shapes, blocks: Sequence[str]) -> bool:
-    """Whether a block normalises before its convolutions: its first norm has the channels that the block reads."""
+def _is_pre(shapes: Shapes, blocks: Sequence[str]) -> bool | None:
+    """Whether a block normalises before its convolutions: its first norm has the channels that the block reads. None
+    where these are as many as its first convolution puts out."""
     for block in blocks:
         norm, kernel = shapes.get(f"{block}.bn1.weight"), shapes[f"{block}.conv1.weight"]
         if norm and kernel[0] != kernel[1]:
             return norm == (kernel[1],)
-    return False
+    return None
 
 
 def _part(name: str, root: str, dictionary: str) -> str:
@@ -519,9 +559,15 @@ def _part(name: str, root: str, dictionary: str) -> str:
 
 # -- refusals -----------------------------------------------------------------------------
 
-INSIDE = (
+NETWORKS = (
     (r"(?<![^./])s\d\.b\d+\.|trunk_output\.block\d", "RegNet's blocks"),
     (r"denseblock|denselayer|dense_block", "DenseNet's blocks"),
+    # https://github.com/kekmodel/FixMatch-pytorch/blob/master/models/wideresnet.py
+    (r"ema_state_dict/(module\.)?block\d\.layer", "FixMatch's wide blocks, with other shortcuts and a leaky ReLU"),
+)
+"""Networks whose blocks look like ours, by a layer of theirs."""
+
+INSIDE = (
     (r"\.cbam|ChannelGate|SpatialGate|\.ca\..*|\.sa\.conv", "CBAM, attention over channels and places"),
     (r"\.(IN|BN)\.|instance_norm|\.ibn", "IBN, instance norm beside batch norm"),
     (r"\.prelu\d?\.", "ArcFace's iresnet, whose blocks have PReLU and three norms"),
@@ -536,10 +582,8 @@ INSIDE = (
     (r"rel_(h|w|height|width)|\.(to_)?(qkv?|key_conv|query_conv)|\.mhsa", "self-attention in its blocks"),
     (r"mean_weight|var_weight", "switchable normalisation"),
     (r"\.(temporal|tsm|conv_t)\.", "a network for video"),
-    # https://github.com/kekmodel/FixMatch-pytorch/blob/master/models/wideresnet.py
-    (r"ema_state_dict/(module\.)?block\d\.layer", "FixMatch's wide blocks, with other shortcuts and a leaky ReLU"),
 )
-"""What stands in the blocks of variants that no configuration expresses."""
+"""What stands in the blocks of variants that no configuration expresses, by what follows a block's name."""
 
 OTHERS = (
     (r"rbr_(dense|1x1|reparam)", "RepVGG"),
@@ -580,17 +624,17 @@ def check_dimensions(layers: Iterable[Layer]) -> None:
         raise LayoutError("holds a 1-d network, for sound or other series: networks for pictures are accepted.")
 
 
-def name_the_thing(names: Iterable[str]) -> None:
-    """That no block is one of a known variant.
+def name_the_thing(things: Iterable[tuple[str, str]], names: Iterable[str]) -> None:
+    """That no layer is one of a known variant.
 
     Raises:
         LayoutError: where one is.
     """
     names = list(names)
-    for pattern, thing in INSIDE:
-        seen = next((name for name in names if re.search(pattern, name)), None)
-        if seen:
-            raise LayoutError(f"holds a network with {thing} ({_short(seen)}), which no configuration expresses.")
+    for pattern, thing in things:
+        if seen := next((name for name in names if re.search(pattern, name)), None):
+            shown = _short(seen).removeprefix(".")
+            raise LayoutError(f"holds a network with {thing} ({shown}), which no configuration expresses.")
 
 
 def stranger(names: Sequence[str], layers: Mapping[str, Layer]) -> str:
@@ -603,7 +647,7 @@ def stranger(names: Sequence[str], layers: Mapping[str, Layer]) -> str:
         seen = next((name for name in names if re.search(pattern, name)), None)
         if seen:
             return f"holds {thing} ({_short(seen)}): a residual network is accepted."
-    name_the_thing(names)
+    name_the_thing([*NETWORKS, *INSIDE], names)
     if seen := next((name for name in names if TRANSFORMER.search(name)), None):
         return f"holds a transformer ({_short(seen)}): a residual network is accepted."
     check_dimensions(layer for layer in layers.values() if layer.parts.keys() <= {*_AFFINE} and len(layer.shape) > 2)

@@ -122,6 +122,8 @@ def stem_pool(config: ResNetConfig) -> nn.Module:
         return nn.AvgPool2d(2)
     if config.antialias == "blur":
         return nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), antialias(config, channels))
+    if config.zero_pool:
+        return nn.Sequential(nn.ZeroPad2d(1), nn.MaxPool2d(3, stride=2))
     return nn.MaxPool2d(3, stride=2, padding=1)
 
 

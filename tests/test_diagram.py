@@ -438,6 +438,8 @@ def test_every_kind_of_block_is_drawn_as_wired(block: str, shortcut: str, attent
 )
 def test_every_stem_is_drawn_as_wired(stem: str, pool: str, antialias: str) -> None:
     assert_detail_is_the_graph(small(stem=stem, stem_pool=pool, antialias=antialias), "stem")
+    if pool == "max" and antialias == "none":
+        assert_detail_is_the_graph(small(stem=stem, zero_pool=True), "stem")
 
 
 @pytest.mark.parametrize("name", SOME)

@@ -107,6 +107,7 @@ NETWORKS: dict[str, tuple[ResNetConfig, tuple[int, int]]] = {
     "no norm": (small(norm="none", block="basic"), (64, 96)),
     "group norm, pre-activation": (small(norm="group", order="pre", attention="se"), (33, 47)),
     "blurred convolution for pool": (small(antialias="blur", stem_pool="conv"), (64, 96)),
+    "zero-padded pool": (small(zero_pool=True, order="pre"), (33, 47)),
     "stochastic depth": (small(drop_path=0.5, attention="eca"), (64, 96)),
     "dilated": (small(layers=(1, 1, 2, 1), planes=(8, 8, 8, 8), output_stride=8), (64, 96)),
     "plain, pre-activation": (small(shortcut="none", order="pre", activation="silu"), (64, 96)),

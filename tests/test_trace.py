@@ -363,6 +363,7 @@ SEEN: dict[str, dict[str, Any]] = {
     "C": {**BASIC, "shortcut": "C"},
     "plain": {**BASIC, "shortcut": "none"},
     "3x3 stem": {"stem": "3x3", "stem_pool": "none", "norm": "none", "groups": 2},
+    "zero-padded pool": {**PRE, "zero_pool": True},
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torchvision
 from torch import Tensor, nn
 
 from resnet import Opened, ResNetConfig, WeightsError, build, open_checkpoint
+from resnet.layouts import LayoutError, trunks
 from resnet.weights import bundled_path, read_checkpoint
 from zoo import CASES, Case, d2, data_of, resnet, saved, under
 
@@ -344,6 +346,32 @@ def test_fastai(pool_first: bool) -> None:
         assert_same(scores(opened, pictures()), model(pictures()))
 
 
+def test_big_transfer() -> None:
+    """Weights that are standardised at each use, group norm, and a pool padded with zeros; other networks with group
+    norm before their convolutions have none of it."""
+    timm = pytest.importorskip("timm")
+    for name, bit in (("resnetv2_50x1_bit", True), ("resnetv2_50d_gn", False)):
+        model = lively(timm.create_model(name, num_classes=7))
+        data = saved(model.state_dict())
+        opened = open_checkpoint(data, "pytorch_model.bin")
+        assert opened.questions["standardised"].choices == (bit, not bit)
+        assert opened.config.zero_pool == bit
+        with torch.inference_mode():
+            expected = model(pictures())
+            assert_same(scores(opened, pictures()), expected)
+            other = scores(open_checkpoint(data, "pytorch_model.bin", standardised=not bit), pictures())
+            assert (other - expected).abs().max() > 0.01 * expected.abs().max()
+
+
+def test_big_transfer_of_hugging_face() -> None:
+    transformers = pytest.importorskip("transformers")
+    given = transformers.BitConfig(num_labels=5, depths=[1, 2, 1, 1], hidden_sizes=[128, 256, 512, 512])
+    model = lively(transformers.BitForImageClassification(given))
+    opened = open_checkpoint(saved(model.state_dict()), "pytorch_model.bin")
+    with torch.inference_mode():
+        assert_same(scores(opened, pictures()), model(pictures()).logits)
+
+
 class Wide(nn.Module):
     """https://github.com/yaodongyu/TRADES/blob/master/models/wideresnet.py."""
 
@@ -496,6 +524,15 @@ def test_norms_without_statistics_are_opened_where_it_is_answered() -> None:
     assert open_checkpoint(saved(state), "resnet18_gn.pt").config.norm == "group"
 
 
+def test_groups_of_a_group_norm() -> None:
+    model = lively(torchvision.models.resnet18(norm_layer=lambda channels: nn.GroupNorm(2, channels), num_classes=4))
+    data = saved(model.state_dict())
+    opened = open_checkpoint(data, "fedavg.pth", norm_groups=2)
+    assert opened.questions["norm_groups"].choices[:2] == (2, 32)
+    with torch.inference_mode():
+        assert_same(scores(opened, pictures()), model(pictures()))
+
+
 def test_what_is_left_over_inside_is_named() -> None:
     with pytest.raises(WeightsError, match=r"more in its blocks .* first layer1\.0\.extra\.weight"):
         open_checkpoint(saved(small() | {"layer1.0.extra.weight": torch.zeros(3, 3)}), "m.pt")
@@ -507,3 +544,25 @@ def test_a_path_is_read(tmp_path: Path) -> None:
     assert open_checkpoint(path).config.num_classes == 3
     with pytest.raises(WeightsError, match=r"\Ano\.pt cannot be read \(No such file or directory\)"):
         open_checkpoint(tmp_path / "no.pt")
+
+
+def test_pre_activation_that_no_shape_shows() -> None:
+    """One stage whose blocks read as many channels as they put out: the name of the last norm tells."""
+    config = ResNetConfig(layers=(2,), planes=(8,), block="basic", order="pre", stem="3x3", stem_pool="none")
+    assert open_checkpoint(saved(build(config).state_dict()), "m.pt").config == config
+
+
+def test_a_decoder_that_looks_like_more_blocks_is_left_out() -> None:
+    """U-Net++ numbers its convolutions as stages are, and has more of them than a small encoder has blocks."""
+    decoder = {f"decoder.blocks.x_{a}_{b}.conv1.0.weight": torch.zeros(4, 4, 3, 3) for a in range(4) for b in range(2)}
+    opened = open_checkpoint(saved(under("encoder.", small()) | decoder), "unetplusplus.pth")
+    assert opened.config.layers == (1, 1)
+    assert opened.left_out == ("decoder",)
+
+
+def test_a_file_of_too_many_names_takes_a_bounded_time() -> None:
+    """Each of 20,000 tensors in a block of its own."""
+    start = time.process_time()
+    with pytest.raises(LayoutError):
+        trunks({f"a{number}.1.0.conv1.weight": (4, 4, 3, 3) for number in range(20_000)})
+    assert time.process_time() - start < 20

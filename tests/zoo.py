@@ -515,7 +515,7 @@ def _() -> Any:
     "resnetv2_50x1_bit.goog_in21k.bin",
     "timm/models/resnetv2.py (installed); weights are standardised, the pool pads with zeros",
     "opens",
-    {"order": "pre", "norm": "group"},
+    {"order": "pre", "norm": "group", "zero_pool": True},
     note="standardising can be done once, when the file is read",
 )
 def _() -> Any:
@@ -530,7 +530,7 @@ def _() -> Any:
     "pytorch_model.bin",
     "huggingface/transformers: models/bit/modeling_bit.py (google/bit-50)",
     "opens",
-    {"order": "pre", "norm": "group"},
+    {"order": "pre", "norm": "group", "zero_pool": True},
 )
 def _() -> Any:
     from transformers import BitConfig, BitForImageClassification
@@ -1531,7 +1531,7 @@ def _() -> Any:
     "resnet18(norm_layer=lambda c: nn.GroupNorm(2, c)), as federated learning has it",
     "asks",
     {**R18, "norm": "group", "num_classes": 10},
-    note="the number of groups is in no tensor and not asked",
+    ask={"norm_groups": 2},
 )
 def _() -> Any:
     return r18(norm="group", classes=10)
