@@ -741,7 +741,7 @@ def test_a_terminal_gets_json_as_it_is(capsys: pytest.CaptureFixture[str]) -> No
 def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The commands that would have taken this process's place."""
     found: list[list[str]] = []
-    monkeypatch.setattr(cli.app, "become", found.append)
+    monkeypatch.setattr(cli.app, "replace_process", found.append)
     return found
 
 

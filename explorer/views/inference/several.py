@@ -101,8 +101,8 @@ def predictions(result: Run, runs: list[Run]) -> None:
             session.choose(image=digest)
 
     with st.container(border=True, key="grid"):
-        what = "sees" if result.headless else "says"
-        st.markdown(f"**What it {what} of each, at {result.size} pixels**")
+        what = "What the network sees of" if result.headless else "The prediction for"
+        st.markdown(f"**{what} each image, at {result.size} pixels**")
         labels = {run.image.digest: said(run) for run in runs}
         images = [cached_tile(run.key, run) for run in runs]
         tiles(contact_sheet(images), labels, result.image.digest, "several", choose)
