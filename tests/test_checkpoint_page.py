@@ -11,6 +11,7 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from explorer.views.inference import latency
+from explorer.views.inference.checkpoint import MAX_NETWORKS
 from helpers import (
     Visitor,
     captions,
@@ -30,7 +31,7 @@ from helpers import (
 )
 from resnet import WeightsError, open_checkpoint, preset
 from resnet.checkpoint import fitted, mismatches, network, with_option_a
-from resnet.shards import join
+from resnet.shards import MAX_HEADER_BYTES, join
 from resnet.weights import bundled_path, own_weights, read_checkpoint
 from test_zoo import rewritten
 from zoo import CASES, data_of, resnet, under
@@ -190,6 +191,16 @@ def test_the_average_is_opened_and_the_other_is_kept_beside_it() -> None:
     assert verdict(app) == averaged
 
 
+def test_of_many_networks_a_few_are_kept() -> None:
+    """A file may hold a thousand small ones, each of which takes a look into it."""
+    data = saved({f"ema_{number}": small(number) for number in range(6)})
+    app = upload(card(preset="resnet18"), ("many.pt", data))
+    mine = held(app).checkpoint
+    assert mine is not None
+    assert len(mine.networks) == MAX_NETWORKS < 6
+    assert len(app.selectbox(key="asked weights").options) == MAX_NETWORKS
+
+
 def test_answers_are_one_sessions() -> None:
     """Two people bring the same file and answer in two ways."""
     data = saved({"model": small(1), "model_ema": small(2)})
@@ -282,6 +293,10 @@ def test_a_missing_shard_is_named() -> None:
     ]
 
 
+LONG = (MAX_HEADER_BYTES + 2).to_bytes(8, "little") + b"{}".ljust(MAX_HEADER_BYTES + 2)
+"""A shard whose list of tensors is longer than any has to be."""
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -289,6 +304,7 @@ def test_a_missing_shard_is_named() -> None:
         ({"model.safetensors.index.json": b'{"weight_map": {}}'}, "names no shards"),
         ({"model-00001-of-00002.safetensors": b"\xff" * 100}, "is no safetensors file, or damaged"),
         ({"model-00001-of-00002.safetensors": b""}, "is no safetensors file, or damaged"),
+        ({"model-00001-of-00002.safetensors": LONG}, "is no safetensors file, or damaged"),
         ({"model-00001-of-00002.safetensors": b"\x08" + bytes(7) + b'{"a": 1}'}, "its list of tensors is none"),
         ({"other.index.json": b""}, "4 files were chosen"),
     ],
