@@ -33,8 +33,7 @@ from resnet import WeightsError, open_checkpoint, preset
 from resnet.checkpoint import fitted, mismatches, network, with_option_a
 from resnet.shards import MAX_HEADER_BYTES, join
 from resnet.weights import bundled_path, own_weights, read_checkpoint
-from test_zoo import rewritten
-from zoo import CASES, data_of, resnet, under
+from zoo import CASES, akamaster, data_of, resnet, under
 
 TABS = (
     "Activations",
@@ -141,7 +140,7 @@ SAMPLES = ("0000-ankle-boot", "0001-pullover", "0002-trouser", "0006-coat")
 def test_zeros_on_both_sides_are_read_and_can_be_answered() -> None:
     """The shipped ResNet-20 as akamaster's code has it is the same network; the other answer is another function."""
     ours = read_checkpoint(bundled_path("resnet20"))[0].state_dict()
-    data = saved({"state_dict": under("module.", rewritten(ours))})
+    data = saved({"state_dict": under("module.", akamaster(ours))})
     shipped, app = card(preset="resnet20_fashion"), card(preset="resnet20_fashion")
     upload(app, ("resnet20.th", data))
     assert "are reordered for ours" in page_text(app)
@@ -160,7 +159,7 @@ def test_zeros_on_both_sides_are_read_and_can_be_answered() -> None:
 
 
 def test_an_answer_about_zeros_needs_no_file() -> None:
-    data = saved(rewritten(read_checkpoint(bundled_path("resnet20"))[0].state_dict()))
+    data = saved(akamaster(read_checkpoint(bundled_path("resnet20"))[0].state_dict()))
     both, after = (open_checkpoint(data, "m.th", option_a=form) for form in ("both", "after"))
     for opened, form, wanted in ((both, "after", after), (after, "both", both), (both, "both", both)):
         found = with_option_a(opened, form)
