@@ -11,6 +11,7 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from explorer.views.inference import latency
+from explorer.views.inference.checkpoint import MAX_NETWORKS
 from helpers import (
     Visitor,
     captions,
@@ -30,10 +31,9 @@ from helpers import (
 )
 from resnet import WeightsError, open_checkpoint, preset
 from resnet.checkpoint import fitted, mismatches, network, with_option_a
-from resnet.shards import join
+from resnet.shards import MAX_HEADER_BYTES, join
 from resnet.weights import bundled_path, own_weights, read_checkpoint
-from test_zoo import rewritten
-from zoo import CASES, data_of, resnet, under
+from zoo import CASES, akamaster, data_of, resnet, under
 
 TABS = (
     "Activations",
@@ -140,7 +140,7 @@ SAMPLES = ("0000-ankle-boot", "0001-pullover", "0002-trouser", "0006-coat")
 def test_zeros_on_both_sides_are_read_and_can_be_answered() -> None:
     """The shipped ResNet-20 as akamaster's code has it is the same network; the other answer is another function."""
     ours = read_checkpoint(bundled_path("resnet20"))[0].state_dict()
-    data = saved({"state_dict": under("module.", rewritten(ours))})
+    data = saved({"state_dict": under("module.", akamaster(ours))})
     shipped, app = card(preset="resnet20_fashion"), card(preset="resnet20_fashion")
     upload(app, ("resnet20.th", data))
     assert "are reordered for ours" in page_text(app)
@@ -159,7 +159,7 @@ def test_zeros_on_both_sides_are_read_and_can_be_answered() -> None:
 
 
 def test_an_answer_about_zeros_needs_no_file() -> None:
-    data = saved(rewritten(read_checkpoint(bundled_path("resnet20"))[0].state_dict()))
+    data = saved(akamaster(read_checkpoint(bundled_path("resnet20"))[0].state_dict()))
     both, after = (open_checkpoint(data, "m.th", option_a=form) for form in ("both", "after"))
     for opened, form, wanted in ((both, "after", after), (after, "both", both), (both, "both", both)):
         found = with_option_a(opened, form)
@@ -188,6 +188,16 @@ def test_the_average_is_opened_and_the_other_is_kept_beside_it() -> None:
     assert "those of model are opened" in page_text(app)
     select(app, "asked weights", "model_ema")
     assert verdict(app) == averaged
+
+
+def test_of_many_networks_a_few_are_kept() -> None:
+    """A file may hold a thousand small ones, each of which takes a look into it."""
+    data = saved({f"ema_{number}": small(number) for number in range(6)})
+    app = upload(card(preset="resnet18"), ("many.pt", data))
+    mine = held(app).checkpoint
+    assert mine is not None
+    assert len(mine.networks) == MAX_NETWORKS < 6
+    assert len(app.selectbox(key="asked weights").options) == MAX_NETWORKS
 
 
 def test_answers_are_one_sessions() -> None:
@@ -282,6 +292,10 @@ def test_a_missing_shard_is_named() -> None:
     ]
 
 
+LONG = (MAX_HEADER_BYTES + 2).to_bytes(8, "little") + b"{}".ljust(MAX_HEADER_BYTES + 2)
+"""A shard whose list of tensors is longer than any has to be."""
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -289,6 +303,7 @@ def test_a_missing_shard_is_named() -> None:
         ({"model.safetensors.index.json": b'{"weight_map": {}}'}, "names no shards"),
         ({"model-00001-of-00002.safetensors": b"\xff" * 100}, "is no safetensors file, or damaged"),
         ({"model-00001-of-00002.safetensors": b""}, "is no safetensors file, or damaged"),
+        ({"model-00001-of-00002.safetensors": LONG}, "is no safetensors file, or damaged"),
         ({"model-00001-of-00002.safetensors": b"\x08" + bytes(7) + b'{"a": 1}'}, "its list of tensors is none"),
         ({"other.index.json": b""}, "4 files were chosen"),
     ],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from resnet import Opened, ResNetConfig, WeightsError, build, open_checkpoint
 from resnet.layouts import LayoutError, trunks
 from resnet.weights import bundled_path, read_checkpoint
-from zoo import CASES, Case, d2, data_of, resnet, saved, under
+from zoo import CASES, Case, akamaster, d2, data_of, resnet, saved, under
 
 # -- the zoo ------------------------------------------------------------------------------
 
@@ -248,37 +247,9 @@ def test_zeros_on_both_sides() -> None:
         assert (scores(after, images) - model(images)).abs().max() > 0.1 * model(images).abs().max()
 
 
-THEIRS_1 = list(range(16))
-THEIRS_2 = [*range(8, 24), *range(8), *range(24, 32)]
-THEIRS_3 = [*(16 + place for place in THEIRS_2), *range(16), *range(48, 64)]
-"""Where each channel of our stages stands in theirs."""
-
-
-def rewritten(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A ResNet-20 of ours as akamaster's code has it."""
-
-    def scattered(tensor: Tensor, places: list[int], axis: int) -> Tensor:
-        return torch.empty_like(tensor).index_copy_(axis, torch.tensor(places), tensor)
-
-    theirs, stages = {}, {"layer1": THEIRS_1, "layer2": THEIRS_2, "layer3": THEIRS_3}
-    for name, tensor in state.items():
-        stage, _, role = name.partition(".")
-        if stage in stages and tensor.ndim:
-            _, _, role = role.partition(".")
-            before = {"layer2": THEIRS_1, "layer3": THEIRS_2}.get(stage) if ".0." in name else None
-            if role == "conv1.weight":
-                tensor = scattered(tensor, before or stages[stage], 1)
-            if role == "conv2.weight" or role.startswith("bn2."):
-                tensor = scattered(tensor, stages[stage], 0)
-        if name == "fc.weight":
-            tensor = scattered(tensor, THEIRS_3, 1)
-        theirs[name.replace("fc.", "linear.")] = tensor
-    return theirs
-
-
 def test_the_shipped_network_in_the_other_form_is_the_same_to_the_last_digit() -> None:
     ours = read_checkpoint(bundled_path("resnet20"))[0]
-    theirs = rewritten(ours.state_dict())
+    theirs = akamaster(ours.state_dict())
     model = Akamaster(channels=1).eval()
     model.load_state_dict(theirs)
     opened = open_checkpoint(saved(theirs), "resnet20.th")

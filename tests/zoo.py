@@ -2040,3 +2040,33 @@ def data_of(one: Case) -> bytes:
     """The bytes of a case's file."""
     value = one.make()
     return value if isinstance(value, bytes) else saved(value)
+
+
+# -- the shipped network in another's form -------------------------------------------------
+
+THEIRS_1 = list(range(16))
+THEIRS_2 = [*range(8, 24), *range(8), *range(24, 32)]
+THEIRS_3 = [*(16 + place for place in THEIRS_2), *range(16), *range(48, 64)]
+"""Where each channel of our stages stands in theirs."""
+
+
+def akamaster(state: Mapping[str, Tensor]) -> Tensors:
+    """A ResNet-20 of ours as akamaster's code has it."""
+
+    def scattered(tensor: Tensor, places: list[int], axis: int) -> Tensor:
+        return torch.empty_like(tensor).index_copy_(axis, torch.tensor(places), tensor)
+
+    theirs, stages = {}, {"layer1": THEIRS_1, "layer2": THEIRS_2, "layer3": THEIRS_3}
+    for name, tensor in state.items():
+        stage, _, role = name.partition(".")
+        if stage in stages and tensor.ndim:
+            _, _, role = role.partition(".")
+            before = {"layer2": THEIRS_1, "layer3": THEIRS_2}.get(stage) if ".0." in name else None
+            if role == "conv1.weight":
+                tensor = scattered(tensor, before or stages[stage], 1)
+            if role == "conv2.weight" or role.startswith("bn2."):
+                tensor = scattered(tensor, stages[stage], 0)
+        if name == "fc.weight":
+            tensor = scattered(tensor, THEIRS_3, 1)
+        theirs[name.replace("fc.", "linear.")] = tensor
+    return theirs
