@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # As in the app: torch's threads do not spin while they wait, for the browser that is tested needs the cores too.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: app test lint bench browser versions clean
+.PHONY: app test lint bench pictures browser versions clean
 
 app: $(VENV)/app
 	$(BIN)/streamlit run explorer/app.py
@@ -21,6 +21,9 @@ lint: $(VENV)/test
 
 bench: $(VENV)/test browser
 	$(BIN)/python -m explorer bench
+
+pictures: $(VENV)/test browser
+	$(BIN)/python -m explorer.bench.pictures
 
 # The oldest Python with the oldest of every requirement, and the newest with the newest: all checks that need no browser.
 OLDEST ?= python3.11

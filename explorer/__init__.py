@@ -8,8 +8,7 @@ if TYPE_CHECKING:
     from .analysis.layers import Layer
     from .analysis.receptive_field import Field
     from .analysis.trace import Trace
-    from .inference.decode import ImageError
-    from .inference.images import open_image
+    from .inference.images import ImageError, open_image
     from .link import trace
 
 __version__ = "0.1.0"
@@ -18,7 +17,7 @@ __all__ = ["Comparison", "Field", "ImageError", "Layer", "Trace", "compare", "op
 _MODULES = {
     "Comparison": "analysis.compare",
     "compare": "analysis.compare",
-    "ImageError": "inference.decode",
+    "ImageError": "inference.images",
     "open_image": "inference.images",
     "Field": "analysis.receptive_field",
     "Layer": "analysis.layers",

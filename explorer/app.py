@@ -20,7 +20,7 @@ from streamlit import App, config
 from streamlit.web.server.server_util import get_url
 
 from explorer import views
-from explorer.guard import Guard
+from explorer.guard.middleware import Guard
 
 for module in walk_packages(views.__path__, f"{views.__name__}."):
     import_module(module.name)

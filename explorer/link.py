@@ -32,10 +32,10 @@ class View:
 
     `at` is the selected layer or block, `pinned` a configuration that the figures are compared
     with, `others` up to three that the comparison page sets beside this one, `weights`
-    and `picture` the chosen weights and sample of the inference page, `unit` a place of the
+    and `image` the chosen weights and sample of the inference page, `unit` a place of the
     selected layer's map as "row-column", `lab` the settings of the kernels page,
-    `training` those of the degradation runs, `appended` the blocks of the identity experiment
-    as "stage-count", `shown` what the comparison page shows in detail, `tab` the open tab of a
+    `training` those of the degradation runs, `appended` the blocks of the identity experiment,
+    `shown` what the comparison page shows in detail (all four as `Settings.to_text` writes them), `tab` the open tab of a
     page that has some, the note of the source page or the cost of the accuracy page, `off` the blocks that are switched off, in order of depth,
     `explained` the name of the class whose score is explained, empty for the one that the network predicts.
     """
@@ -45,7 +45,7 @@ class View:
     at: str = ""
     pinned: ResNetConfig | None = None
     weights: str = ""
-    picture: str = ""
+    image: str = ""
     unit: str = ""
     lab: str = ""
     training: str = ""
@@ -77,12 +77,13 @@ class View:
             ConfigError: for anything in the query that is not accepted, and for a query of endless length or parts.
         """
         length = sum(len(name) + len(text) for name, text in query.items())
-        if length > MOST_CHARACTERS or len(query) > MOST_PARTS:
+        if length > MAX_CHARACTERS or len(query) > MAX_PARTS:
             raise ConfigError(
                 "link",
                 f"{length:,} characters in {len(query):,} parts",
-                f"at most {MOST_CHARACTERS:,} characters in {MOST_PARTS} parts",
+                f"at most {MAX_CHARACTERS:,} characters in {MAX_PARTS} parts",
             )
+        query = {_RENAMED_KEYS.get(name, name): text for name, text in query.items()}
         own = {"size", "pin", "with", "off", "preset", *_PLAIN.values()}
         options = {name: text for name, text in query.items() if name not in own}
         base = preset(query["preset"]) if "preset" in query else None
@@ -97,19 +98,24 @@ class View:
                 raise ConfigError("pin", query["pin"], f"{error.field} in it takes {error.accepted}") from error
         others = parse_others(query["with"]) if "with" in query else ()
         off = parse_off(query.get("off", ""), config)
-        plain = {name: query.get(key, "")[:100] for name, key in _PLAIN.items()}
+        plain = {name: query.get(key, "")[:LONGEST] for name, key in _PLAIN.items()}
+        plain["tab"] = _RENAMED_TABS.get(plain["tab"], plain["tab"])
         return cls(config, check_image_size(config, size), pinned=pinned, others=others, off=off, **plain)
 
 
-MOST_CHARACTERS, MOST_PARTS = 16_000, 64
+MAX_CHARACTERS, MAX_PARTS = 16_000, 64
 """Of a link's query: more than any view takes."""
 
-_PLAIN = {name: name for name in ("at", "weights", "picture", "unit", "lab", "training", "appended", "shown", "tab")}
+_PLAIN = {name: name for name in ("at", "weights", "image", "unit", "lab", "training", "appended", "shown", "tab")}
 _PLAIN["explained"] = "class"
 """The fields that a link holds as they are, each with its key there."""
+_RENAMED_KEYS, _RENAMED_TABS = {"picture": "image"}, {"Several pictures": "Several images"}
+"""Keys and tabs as older links name them."""
+LONGEST = 200
+"""Characters of such a field that are kept: as many as all settings of the kernels page take."""
 
 
-MOST_OTHERS = 3
+MAX_OTHERS = 3
 
 
 def parse_network(text: str) -> View:
@@ -147,8 +153,8 @@ def parse_others(text: str) -> tuple[ResNetConfig, ...]:
         ConfigError: for more than three, or one that is not accepted.
     """
     pieces = text.split(",")
-    if len(pieces) > MOST_OTHERS:
-        raise ConfigError("with", text, f"at most {MOST_OTHERS} networks joined by commas")
+    if len(pieces) > MAX_OTHERS:
+        raise ConfigError("with", text, f"at most {MAX_OTHERS} networks joined by commas")
     try:
         return tuple(
             ResNetConfig.from_query(dict(parse_qsl(piece, keep_blank_values=True))) if "=" in piece else preset(piece)
@@ -193,7 +199,7 @@ def tolerant(query: Mapping[str, str]) -> tuple[View, list[str]]:
     """The view of a link that may hold mistakes, and a sentence for each of them.
 
     What is wrong is left out and the rest kept; where the rest does not fit together, the
-    default network is shown. Of many mistakes the first `MOST_PROBLEMS` are named.
+    default network is shown. Of many mistakes the first `MAX_PROBLEMS` are named.
     """
     rest = dict(query)
     problems: list[str] = []
@@ -203,15 +209,15 @@ def tolerant(query: Mapping[str, str]) -> tuple[View, list[str]]:
         except ConfigError as error:
             name = {"image_size": "size", "option": str(error.value)}.get(error.field, error.field)
             if name not in rest:
-                return View(), [*problems[: MOST_PROBLEMS - 1], f"{error} The default network is shown instead."]
+                return View(), [*problems[: MAX_PROBLEMS - 1], f"{error} The default network is shown instead."]
             del rest[name]
             problems.append(f"{error} {instead(name)}")
         else:
-            more = len(problems) - MOST_PROBLEMS
-            return view, problems[:MOST_PROBLEMS] + [f"{more} more of the link's parts are left out."] * (more > 0)
+            more = len(problems) - MAX_PROBLEMS
+            return view, problems[:MAX_PROBLEMS] + [f"{more} more of the link's parts are left out."] * (more > 0)
 
 
-MOST_PROBLEMS = 5
+MAX_PROBLEMS = 5
 
 
 def instead(name: str) -> str:

@@ -1,23 +1,23 @@
-"""A picture through the network: what it says, and what every layer does on the way."""
+"""An image through the network: what it says, and what every layer does on the way."""
 
 import streamlit as st
 
-from explorer.inference.decode import ImageError
+from explorer.inference.images import ImageError
 from explorer.inference.limits import check_runnable
 from explorer.inference.turns import PassError, TooLargeError
 from explorer.views import network, session, tabs
 from explorer.views.cached import traced
 from explorer.views.headline import heading
-from explorer.views.inference import addition, attribution, latency, lesion, pictures, receptive_field, running, several
+from explorer.views.inference import ablation, addition, attribution, images, latency, receptive_field, running, several
 
 PANELS = {
     "Activations": running.activations,
     "Inside the addition": addition.panel,
-    "Blocks off": lesion.panel,
+    "Blocks off": ablation.panel,
     "Receptive field": receptive_field.panel,
     "Attribution": attribution.panel,
     "Weights": attribution.weights_panel,
-    "Several pictures": several.panel,
+    "Several images": several.panel,
     "Speed": latency.panel,
 }
 """What can be looked at in one run, by the name of its tab; each takes the run."""
@@ -26,7 +26,7 @@ view = session.view()
 heading(traced(view.config, view.image_size))
 
 left, right = st.columns(2)
-card = left.container(border=True, key="picture")
+card = left.container(border=True, key="image")
 with card:
     weights = running.choose_weights(view.config, view.image_size)
     if weights.key != "bundled":
@@ -39,10 +39,10 @@ except TooLargeError as error:
     st.stop()
 
 with card:
-    chosen = pictures.choose_pictures(fashion=weights.key == "bundled")
+    chosen = images.choose_images(fashion=weights.key == "bundled")
 if not chosen:
     with right:
-        st.info("Upload or take a picture, or pick a sample, to see what the network makes of it.")
+        st.info("Upload or take an image, or pick a sample, to see what the network makes of it.")
     st.stop()
 
 inverted = running.choose_inversion(weights, card)

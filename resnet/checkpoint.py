@@ -26,6 +26,7 @@ from torch import Tensor
 from . import conversion, layouts, tensor_files
 from .config import OPTIONS, ResNetConfig
 from .confined import BusyError, ConfinedError, confined
+from .errors import ExplainedError
 from .layouts import LayoutError, Shape, Trunk, numbered
 from .model import ResNet, build
 from .options import ConfigError, from_text, plain
@@ -39,7 +40,7 @@ MAX_GROWTH = 8
 half precision, four times for bytes."""
 
 
-class WeightsError(RuntimeError):
+class WeightsError(ExplainedError, RuntimeError):
     """Weights that cannot be had, in one sentence: which, why, and what works instead."""
 
 

@@ -10,22 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from .options import ConfigError, plain
+from .errors import ExplainedError
+from .options import plain
 
 
-class MissingError(RuntimeError):
+class MissingError(ExplainedError, RuntimeError):
     """Something that a command needs and that is missing, damaged or too little, in one sentence."""
-
-
-def told(error: Exception) -> bool:
-    """Whether bad input, a missing file or a missing package raises this error.
-
-    The modules of networks take seconds to import: they are asked only where something was raised.
-    """
-    from .checkpoint import WeightsError
-    from .weights import ShippedError
-
-    return isinstance(error, ConfigError | MissingError | OSError | ShippedError | WeightsError)
 
 
 class Parser(argparse.ArgumentParser):
@@ -39,7 +29,7 @@ def status(name: str, work: Callable[[], None]) -> int:
     """The exit status of `work`, called `name` in what is said of it.
 
     It is 0, also where the reader of its output has seen enough (`| head`); or 2, with a sentence on standard error,
-    where it raises what is `told`. Anything else is a bug, and raised.
+    where it raises an `ExplainedError` or an `OSError`. Anything else is a bug, and raised.
     """
     speak_utf8()
     try:
@@ -49,9 +39,7 @@ def status(name: str, work: Callable[[], None]) -> int:
             print(end="", flush=True)
     except BrokenPipeError:
         forget_output()
-    except Exception as error:
-        if not told(error):
-            raise
+    except (ExplainedError, OSError) as error:
         forget_output()
         print(f"{name}: {plain(error, 1000)}", file=sys.stderr)
         return 2

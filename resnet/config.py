@@ -15,19 +15,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from itertools import pairwise
-from types import MappingProxyType
 from typing import Any
 
-from .options import ConfigError, Option, from_text, normalise, to_text
+from .options import ConfigError, Option, Settings, from_text, option, to_text
 
 MAX_STAGES = 6
 MAX_BLOCKS = 1000
-
-
-def _option(default: Any, label: str, help: str, group: str, **kind: Any) -> Any:
-    return field(default=default, metadata={"option": Option(default, label, help, group, **kind)})
 
 
 def _basic_block(config: ResNetConfig) -> str | None:
@@ -53,7 +48,7 @@ def _no_se(config: ResNetConfig) -> str | None:
 
 
 @dataclass(frozen=True, repr=False)
-class ResNetConfig:
+class ResNetConfig(Settings):
     """Any residual network. The default is ResNet-50 as torchvision builds it.
 
     Raises:
@@ -61,8 +56,11 @@ class ResNetConfig:
             be built.
     """
 
+    key = "configuration"
+    example = "block-basic"
+
     # Depth: the paper's Table 1 gives 2-2-2-2, 3-4-6-3, 3-4-23-3 and 3-8-36-3.
-    layers: tuple[int, ...] = _option(
+    layers: tuple[int, ...] = option(
         (3, 4, 6, 3),
         "Blocks per stage",
         "How many residual blocks each stage holds, first stage first.",
@@ -72,7 +70,7 @@ class ResNetConfig:
         most=MAX_STAGES,
     )
     # Doubling where the map halves keeps the MACs of every block equal (paper, section 3.3).
-    planes: tuple[int, ...] = _option(
+    planes: tuple[int, ...] = option(
         (),
         "Planes per stage",
         "Base channel count of each stage; a bottleneck block puts out four times as many.",
@@ -81,7 +79,7 @@ class ResNetConfig:
         high=16384,
         most=MAX_STAGES,
     )
-    block: str = _option(
+    block: str = option(
         "bottleneck",
         "Block",
         "Two 3×3 convolutions (basic), or 1×1, 3×3, 1×1 with four times the channels outside.",
@@ -89,7 +87,7 @@ class ResNetConfig:
         choices=("basic", "bottleneck"),
     )
     # 3x3 is torchvision's "v1.5"; 1x1 is the paper's and loses three of four positions before the 3x3 sees them.
-    stride_in: str = _option(
+    stride_in: str = option(
         "3x3",
         "Stride in",
         "Which convolution of a downsampling bottleneck has the stride: 3×3 (v1.5) or the first 1×1 (v1).",
@@ -97,28 +95,28 @@ class ResNetConfig:
         choices=("3x3", "1x1"),
         unless=_basic_block,
     )
-    order: str = _option(
+    order: str = option(
         "post",
         "Activation order",
         "Normalise and activate after each convolution (2015) or before it (pre-activation, 2016).",
         "Block",
         choices=("post", "pre"),
     )
-    shortcut: str = _option(
+    shortcut: str = option(
         "B",
         "Shortcut",
         "Identity everywhere, and where shapes differ: zero padding (A), projection (B), pooled projection (D); C projects everywhere; none is a plain network.",
         "Shortcut",
         choices=("none", "A", "B", "C", "D"),
     )
-    stem: str = _option(
+    stem: str = option(
         "7x7",
         "Stem",
         "What reads the image: one 7×7 with stride 2, three 3×3 (deep, tiered), or one 3×3 with stride 1 for small images.",
         "Stem",
         choices=("7x7", "deep", "tiered", "3x3"),
     )
-    stem_width: int = _option(
+    stem_width: int = option(
         0,
         "Stem width",
         "Channels of the stem's first convolution; deep and tiered stems put out twice as many.",
@@ -126,7 +124,7 @@ class ResNetConfig:
         low=1,
         high=16384,
     )
-    stem_pool: str = _option(
+    stem_pool: str = option(
         "max",
         "Stem pool",
         "What halves the map after the stem: 3×3 max pooling, a 3×3 convolution with stride 2, or nothing.",
@@ -135,14 +133,14 @@ class ResNetConfig:
     )
     # https://github.com/google-research/big_transfer/blob/master/bit_pytorch/models.py: after convolutions alone,
     # whose outputs can all be negative, a zero at the border counts.
-    zero_pool: bool = _option(
+    zero_pool: bool = option(
         False,
         "Zero-padded pool",
         "Pad the stem's max pool with zeros, as BiT does, where it otherwise sees nothing beyond the border.",
         "More",
         unless=_no_max_pool,
     )
-    groups: int = _option(
+    groups: int = option(
         1,
         "Groups",
         "Groups of the 3×3 convolution in a bottleneck block (ResNeXt's cardinality).",
@@ -151,7 +149,7 @@ class ResNetConfig:
         high=1024,
         unless=_basic_block,
     )
-    base_width: int = _option(
+    base_width: int = option(
         64,
         "Base width",
         "Channels per group of the inner 3×3 for 64 planes: 4 in ResNeXt-50 32×4d, 128 in Wide ResNet-50-2.",
@@ -160,14 +158,14 @@ class ResNetConfig:
         high=1024,
         unless=_basic_block,
     )
-    norm: str = _option(
+    norm: str = option(
         "batch",
         "Normalisation",
         "Batch norm, group norm, or none (convolutions then get a bias).",
         "More",
         choices=("batch", "group", "none"),
     )
-    norm_groups: int = _option(
+    norm_groups: int = option(
         32,
         "Norm groups",
         "Groups of each group norm; where they do not divide the channels, their greatest common divisor.",
@@ -176,21 +174,21 @@ class ResNetConfig:
         high=1024,
         unless=_no_group_norm,
     )
-    activation: str = _option(
+    activation: str = option(
         "relu",
         "Activation",
         "The non-linearity after each normalisation and after each addition.",
         "More",
         choices=("relu", "leaky_relu", "elu", "silu", "gelu"),
     )
-    attention: str = _option(
+    attention: str = option(
         "none",
         "Channel attention",
         "Weigh the channels of F(x) by the whole image: squeeze-and-excitation (se) or its lighter form (eca).",
         "More",
         choices=("none", "se", "eca"),
     )
-    se_reduction: int = _option(
+    se_reduction: int = option(
         16,
         "SE reduction",
         "By how much squeeze-and-excitation narrows the channels in between (16 in the SE paper, 4 in ResNet-RS).",
@@ -199,28 +197,28 @@ class ResNetConfig:
         high=256,
         unless=_no_se,
     )
-    antialias: str = _option(
+    antialias: str = option(
         "none",
         "Anti-aliasing",
         "Low-pass filter before each subsampling: 3×3 binomial blur, or 2×2 average.",
         "More",
         choices=("none", "blur", "avg"),
     )
-    output_stride: int = _option(
+    output_stride: int = option(
         32,
         "Output stride",
         "Stages that would subsample beyond this are dilated instead. The receptive field stays; with anti-aliasing it can shrink a little.",
         "More",
         choices=(32, 16, 8),
     )
-    zero_init_residual: bool = _option(
+    zero_init_residual: bool = option(
         False,
         "Zero-init branches",
         "Start every F(x) at zero, so that each block begins as its shortcut.",
         "More",
         unless=_plain,
     )
-    drop_path: float = _option(
+    drop_path: float = option(
         0.0,
         "Stochastic depth",
         "Chance that the last block's branch is dropped in training; earlier blocks get a share in proportion.",
@@ -229,10 +227,10 @@ class ResNetConfig:
         high=0.99,
         unless=_plain,
     )
-    in_channels: int = _option(
+    in_channels: int = option(
         3, "Input channels", "Channels of the image: 3 for colour, 1 for grey.", "More", low=1, high=1024
     )
-    num_classes: int = _option(
+    num_classes: int = option(
         1000,
         "Classes",
         "Outputs of the last layer: 1000 for ImageNet, 10 for CIFAR-10 and Fashion-MNIST.",
@@ -241,20 +239,16 @@ class ResNetConfig:
         high=100_000,
     )
 
-    def __post_init__(self) -> None:
-        for name, option in OPTIONS.items():
-            value = getattr(self, name)
-            if name in _DERIVED and type(value) is type(option.default) and not value:
-                value = self.default(name)
-            object.__setattr__(self, name, normalise(name, option, value))
-        self._check_together()
+    def check(self) -> None:
+        """Rules that concern more than one value.
 
-    def _check_together(self) -> None:
-        """Rules that concern more than one value."""
+        Raises:
+            ConfigError: where one is broken.
+        """
         if sum(self.layers) > MAX_BLOCKS:
             raise ConfigError("layers", self.layers, f"at most {MAX_BLOCKS} blocks in all")
-        for name, option in OPTIONS.items():
-            reason, default = option.unless(self), self.default(name)
+        for name, each in OPTIONS.items():
+            reason, default = each.unless(self), self.default(name)
             if reason and getattr(self, name) != default:
                 raise ConfigError(name, getattr(self, name), f"{reason}, so it stays {default}")
         if len(self.planes) != len(self.layers):
@@ -280,7 +274,7 @@ class ResNetConfig:
     # -- what follows from the fields ---------------------------------------------------
 
     def default(self, name: str) -> Any:
-        """The value of field `name` where none is given; it may follow from other fields."""
+        """The value of field `name` where none is given; that of `planes` and `stem_width` follows from other fields."""
         if name == "planes":
             return tuple(64 * 2**stage for stage in range(len(self.layers)))
         if name == "stem_width":
@@ -359,7 +353,7 @@ class ResNetConfig:
         Raises:
             ConfigError: where the changes themselves are not accepted.
         """
-        values = self._given() | changes
+        values = self.given() | changes
         layers = values.get("layers", self.layers)
         layers = tuple(layers) if isinstance(layers, list) else layers
         notes = []
@@ -369,19 +363,15 @@ class ResNetConfig:
             values["planes"] = (*planes[: len(layers)], *grown)
             notes.append(f"Planes per stage went from {to_text(planes)} to {to_text(values['planes'])}.")
         draft = _Draft(values)
-        for name, option in OPTIONS.items():
-            reason = option.unless(draft)
+        for name, each in OPTIONS.items():
+            reason = each.unless(draft)
             if reason and name in values and name not in changes:
-                notes.append(f"{option.label} went from {values.pop(name)} to {OPTIONS[name].default}: {reason}.")
+                notes.append(f"{each.label} went from {values.pop(name)} to {OPTIONS[name].default}: {reason}.")
         return ResNetConfig(**values), tuple(notes)
-
-    def _given(self) -> dict[str, Any]:
-        """The fields that differ from their defaults."""
-        return {name: value for name in OPTIONS if (value := getattr(self, name)) != self.default(name)}
 
     def to_query(self) -> dict[str, str]:
         """What differs from the default, as a link's query: `{"layers": "3-8-36-3"}`."""
-        return {name: to_text(value) for name, value in self._given().items()}
+        return {name: to_text(value) for name, value in self.given().items()}
 
     @classmethod
     def from_query(cls, query: Mapping[str, str], base: ResNetConfig | None = None) -> ResNetConfig:
@@ -391,11 +381,11 @@ class ResNetConfig:
             ConfigError: for an unknown field or a value that is not accepted.
         """
         given = {name: from_text(name, _known(name), text) for name, text in query.items()}
-        return cls(**((base._given() if base else {}) | given))
+        return cls(**((base.given() if base else {}) | given))
 
     def to_json(self) -> str:
         """What differs from the default, as a JSON object."""
-        return json.dumps(self._given())
+        return json.dumps(self.given())
 
     @classmethod
     def from_json(cls, text: str) -> ResNetConfig:
@@ -417,7 +407,7 @@ class ResNetConfig:
         return f"from resnet import ResNetConfig, build\n\nmodel = build({self!r})\n"
 
     def __repr__(self) -> str:
-        return f"ResNetConfig({', '.join(f'{name}={value!r}' for name, value in self._given().items())})"
+        return f"ResNetConfig({', '.join(f'{name}={value!r}' for name, value in self.given().items())})"
 
 
 def block_path(stage: int, index: int) -> str:
@@ -435,10 +425,8 @@ def stage_and_index(path: str) -> tuple[int, int]:
     return int(stage), int(index)
 
 
-OPTIONS: Mapping[str, Option] = MappingProxyType({f.name: f.metadata["option"] for f in fields(ResNetConfig)})
+OPTIONS: Mapping[str, Option] = ResNetConfig.options()
 """Every field of `ResNetConfig` with its label, help, group and range."""
-
-_DERIVED = ("planes", "stem_width")  # empty stands for a default that follows from other fields
 
 
 def _known(name: str) -> Option:
@@ -451,5 +439,5 @@ class _Draft:
     """Field values that are not checked yet, for `Option.unless` to look at."""
 
     def __init__(self, values: Mapping[str, Any]):
-        for name, option in OPTIONS.items():
-            setattr(self, name, values.get(name, option.default))
+        for name, each in OPTIONS.items():
+            setattr(self, name, values.get(name, each.default))

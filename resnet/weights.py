@@ -1,96 +1,53 @@
 """Where weights come from: shipped with this package, torchvision's hub, a person's own file, or chance.
 
-A set of weights is worth nothing without its preprocessing and its labels, so the
-three travel together.
+A set of weights is worth nothing without its preprocessing and its labels, so the three travel together, and are imported
+from here.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-import threading
-import time
-import urllib.parse
-import urllib.request
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import asdict, dataclass, field
-from functools import cache, lru_cache
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, overload
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from . import confined
 from .checkpoint import WeightsError, network
 from .config import ResNetConfig
+from .datasets import FASHION_MNIST, DataSet, ImageNet, Numbered, Preprocessing
+from .hub import INSTEAD, Progress, cache_path, download, hash_in, is_cached
 from .model import ResNet
 from .options import plain
-from .presets import preset, preset_name
+from .presets import preset_name
+from .shipped import BUNDLED, NAMES, Checkpoint, bundled_checkpoint, bundled_path, read_checkpoint, save_checkpoint
 
-FOLDER = Path(__file__).parent / "checkpoints"
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How an image becomes the input that a set of weights was trained on.
-
-    The image is scaled until it just covers `crop`, whose shorter side then stands for `resize`
-    pixels, and the middle is kept: for a square, the shorter side becomes `resize` pixels, as in
-    torchvision. With `fit` the whole image is scaled into `crop` and the rest is background.
-    Then (x − mean) / std, x in 0…1, one entry a channel.
-    """
-
-    resize: int
-    crop: int | tuple[int, int]
-    """The side of a square, or (height, width), in pixels."""
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    fit: bool = False
-    bright_on_dark: bool = False
-    """Trained on bright objects on black: a picture with a bright border is inverted first."""
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of what the network takes, in pixels."""
-        return (self.crop, self.crop) if isinstance(self.crop, int) else self.crop
-
-
-@dataclass(frozen=True)
-class DataSet:
-    """What a network was trained on, as the app states it."""
-
-    name: str
-    source: str
-    licence: str
-    preprocessing: Preprocessing
-    categories: Sequence[str]
-    """Their names, in what can be hashed; whatever is kept of these weights holds them."""
-
-
-FASHION_MNIST = DataSet(
-    name="Fashion-MNIST",
-    source="Xiao, Rasul, Vollgraf 2017, https://arxiv.org/abs/1708.07747",
-    licence="MIT",
-    preprocessing=Preprocessing(28, 28, (0.2860,), (0.3530,), fit=True, bright_on_dark=True),
-    categories=(
-        "T-shirt/top",
-        "Trouser",
-        "Pullover",
-        "Dress",
-        "Coat",
-        "Sandal",
-        "Shirt",
-        "Sneaker",
-        "Bag",
-        "Ankle boot",
-    ),
-)
+__all__ = [
+    "BUNDLED",
+    "FASHION_MNIST",
+    "Checkpoint",
+    "DataSet",
+    "ImageNet",
+    "Numbered",
+    "Preprocessing",
+    "Progress",
+    "Weights",
+    "available",
+    "bundled",
+    "bundled_path",
+    "cache_path",
+    "download",
+    "is_cached",
+    "load",
+    "noise_side",
+    "own_weights",
+    "random_weights",
+    "randomly",
+    "read_checkpoint",
+    "save_checkpoint",
+    "torchvision_weights",
+]
 
 
 @dataclass(frozen=True)
@@ -113,7 +70,7 @@ class Weights:
 
     @property
     def source(self) -> tuple[str, ResNetConfig, str, str]:
-        """What the network depends on: not on the pictures, nor on their size."""
+        """What the network depends on: not on the images, nor on their size."""
         return self.key, self.config, self.url, self.digest
 
 
@@ -131,152 +88,20 @@ def available(config: ResNetConfig, image_size: tuple[int, int]) -> tuple[Weight
 # -- bundled ------------------------------------------------------------------------------
 
 
-class ShippedError(RuntimeError):
-    """A file that ships and is missing or damaged, in one sentence."""
-
-
-@contextmanager
-def intact(
-    path: Path, kind: type[RuntimeError] = ShippedError, instead: str = "it ships with this app, so install that again"
-) -> Iterator[None]:
-    """Inside, whatever the reader of a file raises becomes one sentence, which ends on what to do `instead`.
-
-    Raises:
-        RuntimeError: of this kind, where the file is missing or damaged.
-    """
-    try:
-        yield
-    except Exception as error:  # a damaged file makes its reader raise nearly anything
-        raise kind(f"{_wrong(path, error)}: {instead}.") from error
-
-
-def _wrong(path: Path, error: Exception) -> str:
-    """What is wrong with a file, by what reading it raised."""
-    if isinstance(error, FileNotFoundError):
-        return f"{path.name} is missing"
-    if isinstance(error, OSError):
-        return f"{path.name} cannot be read ({error.strerror or error})"
-    return f"{path.name} is damaged"
-
-
-BUNDLED: Mapping[str, ResNetConfig] = {
-    name: preset(f"{name}_fashion") for name in ("resnet20", "plain20", "resnet56", "plain56")
-}
-"""The networks whose Fashion-MNIST weights ship with the package."""
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """What a checkpoint file says of itself; `accuracy` is the share of test images it gets right."""
-
-    config: ResNetConfig
-    data: DataSet
-    accuracy: float
-    command: str
-
-    def metadata(self) -> dict[str, str]:
-        return {
-            "config": self.config.to_json(),
-            "data": json.dumps({"name": self.data.name, "source": self.data.source, "licence": self.data.licence}),
-            "preprocessing": json.dumps(asdict(self.data.preprocessing)),
-            "categories": json.dumps(list(self.data.categories)),
-            "accuracy": repr(self.accuracy),
-            "command": self.command,
-        }
-
-    @classmethod
-    def from_metadata(cls, metadata: Mapping[str, str]) -> Checkpoint:
-        """The inverse of `metadata`."""
-        given: dict[str, Any] = json.loads(metadata["preprocessing"])
-        given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-        preprocessing = Preprocessing(**given)
-        data = DataSet(
-            **json.loads(metadata["data"]),
-            preprocessing=preprocessing,
-            categories=tuple(json.loads(metadata["categories"])),
-        )
-        config = ResNetConfig.from_json(metadata["config"])
-        return cls(config, data, float(metadata["accuracy"]), metadata["command"])
-
-
-def save_checkpoint(model: nn.Module, checkpoint: Checkpoint, path: Path) -> None:
-    """Write weights and their description as safetensors.
-
-    Raises:
-        OSError: where the file cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    try:
-        save_file(tensors, path, metadata=checkpoint.metadata())
-    except SafetensorError as error:
-        raise OSError(f"{path} cannot be written ({error}).") from error
-
-
-def read_checkpoint(path: Path) -> tuple[ResNet, Checkpoint]:
-    """A network in eval mode with the weights of a file that `save_checkpoint` wrote, and its description.
-
-    Raises:
-        WeightsError: where the file is missing or damaged.
-    """
-    with _intact_checkpoint(path), safe_open(path, framework="pt") as file:
-        checkpoint = Checkpoint.from_metadata(file.metadata())
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        model = ResNet(checkpoint.config)
-        model.load_state_dict(state)
-    return model.eval(), checkpoint
-
-
-def _intact_checkpoint(path: Path) -> AbstractContextManager[None]:
-    """`intact` for a checkpoint: what is raised is a WeightsError."""
-    ships = "it ships with this app, so install that again; random weights work without it"
-    return intact(path, WeightsError, ships if path.parent == FOLDER else "a file that resnet.train wrote is accepted")
-
-
-def bundled_path(name: str) -> Path:
-    return FOLDER / f"{name}.safetensors"
-
-
 def bundled(config: ResNetConfig) -> tuple[Weights, ...]:
     """The shipped weights of a configuration, if there are any.
 
     Raises:
         WeightsError: where their file is missing or damaged, as far as its header tells.
     """
-    name = next((name for name, known in BUNDLED.items() if known == config), None)
-    if name is None:
+    checkpoint = bundled_checkpoint(config)
+    if checkpoint is None:
         return ()
-    with _intact_checkpoint(bundled_path(name)), safe_open(bundled_path(name), framework="pt") as file:
-        checkpoint = Checkpoint.from_metadata(file.metadata())
-        if checkpoint.config != config:
-            raise ValueError(f"weights of {checkpoint.config}")
     title = f"Trained on {checkpoint.data.name}, shipped"
     return (Weights("bundled", title, config, checkpoint.data, checkpoint.accuracy),)
 
 
 # -- torchvision --------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ImageNet(Sequence[str]):
-    """The 1000 classes of ImageNet-1k, as torchvision calls them; whatever holds this holds none of the names."""
-
-    def __len__(self) -> int:
-        return len(_imagenet_names())
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[str]: ...
-    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
-        return _imagenet_names()[index]
-
-
-@cache
-def _imagenet_names() -> tuple[str, ...]:
-    from torchvision.models import ResNet50_Weights
-
-    return tuple(ResNet50_Weights.IMAGENET1K_V1.meta["categories"])
 
 
 def torchvision_weights(config: ResNetConfig) -> tuple[Weights, ...]:
@@ -305,165 +130,6 @@ def torchvision_weights(config: ResNetConfig) -> tuple[Weights, ...]:
     return tuple(found)
 
 
-Progress = Callable[[int, int], None]
-"""Called with bytes so far and bytes in all (0 where the server does not say)."""
-
-
-def cache_path(url: str) -> Path:
-    """Where torch.hub keeps, or would keep, the file at `url`."""
-    return Path(torch.hub.get_dir(), "checkpoints", Path(urllib.parse.urlparse(url).path).name)
-
-
-def is_cached(url: str) -> bool:
-    """Whether the file at `url` is on this machine already, and is what the hash in its name says."""
-    path = cache_path(url)
-    try:
-        stat = path.stat()
-        return _is_whole(path, stat.st_size, stat.st_mtime_ns)
-    except OSError:
-        return False
-
-
-@lru_cache(256)
-def _is_whole(path: Path, size: int, changed: int) -> bool:
-    """`is_cached` of a file that has not changed since: it is read once.
-
-    Raises:
-        OSError: where it cannot be read.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest().startswith(_hash_in(path.name))
-
-
-def _hash_in(name: str) -> str:
-    """The SHA-256, or its beginning, that a file's name ends on as torch.hub's do: "resnet18-f37072fd.pth"; else ""."""
-    found = re.search(r"-([0-9a-f]{8,})\.", name)
-    return found[1] if found else ""
-
-
-MAX_DOWNLOAD_BYTES = 2 * 2**30
-LEAST_RATE, PATIENCE = 16 * 2**10, 30.0
-"""Nobody waits for a download of which fewer bytes a second than this arrive over so many seconds."""
-STALE = 3600.0
-"""Seconds after which a part that nothing was added to is what a server left that was killed."""
-LOOK = 0.1
-"""Seconds between two looks of somebody who waits for a download."""
-INSTEAD = "random weights, and the shipped ones of resnet20, work without a network"
-
-
-class _Download:
-    """A file on its way into the cache, for all who wait for it: bytes so far and in all, and how it ended."""
-
-    def __init__(self) -> None:
-        self.done = self.total = self.waiting = 0
-        self.error: WeightsError | None = None
-        self.over = threading.Event()
-
-
-_DOWNLOADS: dict[Path, _Download] = {}
-_LOCK = threading.Lock()
-
-
-def download(url: str, progress: Progress, timeout: float = 20.0) -> Path:
-    """The file at `url` in torch.hub's cache, fetched where it is not there or damaged, and checked by its hash.
-
-    Who asks for a file that is on its way waits for that download, which ends when nobody waits any more. What `progress`
-    raises ends the wait. `timeout` is how many seconds the server may be silent.
-
-    Raises:
-        WeightsError: where the server cannot be reached, sends something else, more than 2 GiB or less than 16 KiB a
-            second, or where the file cannot be written.
-    """
-    if is_cached(url):
-        return cache_path(url)
-    path = cache_path(url)
-    with _LOCK:
-        first = path not in _DOWNLOADS
-        ours = _DOWNLOADS.setdefault(path, _Download())
-        ours.waiting += 1
-    try:
-        if first:
-            threading.Thread(target=_fetch, args=(url, path, ours, timeout), name="download", daemon=True).start()
-        with confined.aside():
-            _wait(ours, path, progress)
-    finally:
-        with _LOCK:
-            ours.waiting -= 1
-            if not ours.waiting:
-                del _DOWNLOADS[path]
-    if ours.error is not None:
-        raise WeightsError(str(ours.error)) from ours.error
-    progress(ours.done, ours.total)
-    return path
-
-
-def _wait(ours: _Download, path: Path, progress: Progress) -> None:
-    """Until a download is over.
-
-    Raises:
-        WeightsError: where it is too slow.
-    """
-    start, before = time.monotonic(), ours.done
-    while not ours.over.wait(LOOK):
-        progress(ours.done, ours.total)
-        if (seconds := time.monotonic() - start) > PATIENCE:
-            if ours.done - before < LEAST_RATE * seconds:
-                words = f"less than {LEAST_RATE // 2**10} KiB a second arrived over {PATIENCE:.0f} s"
-                raise _not_downloaded(path, words)
-            start, before = time.monotonic(), ours.done
-
-
-def _fetch(url: str, path: Path, ours: _Download, timeout: float) -> None:
-    """Do a download, and tell those who wait how it ended."""
-    try:
-        if not is_cached(url):  # it may just have arrived
-            _write(url, path, ours, timeout)
-    except Exception as error:  # whatever a server makes of it, those who wait are told
-        reason = getattr(error, "reason", None) or error
-        ours.error = _not_downloaded(path, str(getattr(reason, "strerror", None) or reason))
-    finally:
-        ours.over.set()
-
-
-def _not_downloaded(path: Path, reason: str) -> WeightsError:
-    words = plain(" ".join(reason.split()), 100)
-    return WeightsError(f"{path.name} could not be downloaded ({words}); {INSTEAD}.")
-
-
-def _write(url: str, path: Path, ours: _Download, timeout: float) -> None:
-    """Fetch a file under another name, and give it its own once it is whole.
-
-    Raises:
-        OSError, ValueError, http.client.HTTPException: where that fails; nothing of it is left then.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for old in path.parent.glob(f"{path.name}.*.part"):
-        with suppress(OSError):
-            if time.time() - old.stat().st_mtime > STALE:
-                old.unlink()
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
-    digest = hashlib.sha256()
-    try:
-        with urllib.request.urlopen(url, timeout=timeout) as response, part.open("wb") as file:
-            if response.headers.get_content_type() == "text/html":
-                raise ValueError("the server sent a page instead of the file")
-            ours.total = max(0, int(response.headers.get("Content-Length") or 0))
-            while chunk := response.read1(2**20):  # what has arrived: so much may take for ever
-                ours.done += len(chunk)
-                if max(ours.done, ours.total) > MAX_DOWNLOAD_BYTES:
-                    raise ValueError(f"it has more than {MAX_DOWNLOAD_BYTES / 2**30:.0f} GiB")
-                if not ours.waiting:
-                    return
-                file.write(chunk)
-                digest.update(chunk)
-        if ours.done < ours.total or not digest.hexdigest().startswith(_hash_in(path.name)):
-            raise ValueError(f"what arrived is not that file: {ours.done:,} bytes")
-        part.replace(path)
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-
-
 # -- a person's own -----------------------------------------------------------------------
 
 
@@ -486,33 +152,11 @@ def own_weights(config: ResNetConfig, image_size: tuple[int, int], name: str, di
     return Weights("upload", title, config, data, digest=digest)
 
 
-@dataclass(frozen=True)
-class Numbered(Sequence[str]):
-    """ "class 0", "class 1" and so on, made when they are asked for."""
-
-    number: int
-
-    def __len__(self) -> int:
-        return self.number
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[str]: ...
-    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
-        numbers = range(self.number)[index]
-        return f"class {numbers}" if isinstance(numbers, int) else [f"class {number}" for number in numbers]
-
-    def __contains__(self, name: object) -> bool:  # a person may ask for a class among 100,000
-        found = re.fullmatch(r"class ([0-9]{1,9})", name) if isinstance(name, str) else None
-        return found is not None and int(found[1]) < self.number and name == f"class {int(found[1])}"
-
-
 # -- random -------------------------------------------------------------------------------
 
 
 def random_weights(config: ResNetConfig, image_size: tuple[int, int]) -> Weights:
-    """Untrained weights: what the architecture alone does to a picture."""
+    """Untrained weights: what the architecture alone does to an image."""
     channels = config.in_channels
     preprocessing = Preprocessing(min(image_size), image_size, (0.5,) * channels, (0.25,) * channels)
     data = DataSet("nothing", "", "", preprocessing, Numbered(config.num_classes))
@@ -559,13 +203,12 @@ def load(
     if weights.key == "random":
         return randomly(weights.config)
     if weights.key == "bundled":
-        name = next(name for name, config in BUNDLED.items() if config == weights.config)
-        return read_checkpoint(bundled_path(name))[0]
+        return read_checkpoint(bundled_path(NAMES[weights.config]))[0]
     path = download(weights.url, progress)
     try:
         return _published(weights.config, path)
     except WeightsError:
-        if _hash_in(path.name):
+        if hash_in(path.name):
             raise
     with suppress(OSError):  # no hash had told that it is damaged
         path.unlink()

@@ -9,7 +9,6 @@ import shutil
 import urllib.error
 import urllib.request
 import zlib
-from dataclasses import replace
 from email.message import Message
 from pathlib import Path
 from typing import Any
@@ -20,21 +19,39 @@ from PIL import Image, ImageOps
 from streamlit.testing.v1 import AppTest
 from torchvision.models import resnet18
 
-import resnet.weights
+import resnet.hub
 from explorer.analysis.trace import trace
-from explorer.bench.visitors import unescaped
 from explorer.inference.images import open_image
 from explorer.inference.samples import _SAMPLES, Sample, samples
 from explorer.link import View
-from explorer.sharing.store import RESULTS, Holdings
+from explorer.sharing.holdings import Holdings
+from explorer.sharing.store import RESULTS
 from explorer.views import cached, session
-from explorer.views.inference import lesion, pictures
-from explorer.views.session import Hand, Held
+from explorer.views.inference import ablation, images
+from helpers import (
+    CLOTHES,
+    TIMM,
+    captions,
+    click,
+    deltas,
+    figures,
+    held,
+    hold,
+    link,
+    look_at,
+    looked,
+    opened,
+    run,
+    said,
+    select,
+    tab,
+    texts,
+    typed_into,
+    widget_of,
+)
 from resnet import OPTIONS, ResNet, ResNetConfig, preset
 from resnet.weights import FASHION_MNIST, Weights, load
 
-APP = Path(__file__).parents[1] / "explorer" / "script.py"
-TIMM = json.loads((Path(__file__).parent / "reference" / "timm_resnets.json").read_text(encoding="utf-8"))["models"]
 TRAINED = "Use the shipped ResNet-20, trained on clothing"
 
 
@@ -52,90 +69,13 @@ def _nothing_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 # -- a person at the app ------------------------------------------------------------------
 
 
-def run(app: AppTest) -> AppTest:
-    app.run()
-    assert not app.exception, app.exception
-    return app
-
-
-def opened(page: str = "", /, **query: str) -> AppTest:
-    """The app as a link opens it, at a page."""
-    app = AppTest.from_file(str(APP), default_timeout=120)
-    for name, text in query.items():
-        app.query_params[name] = text
-    run(app)
-    if page:
-        run(app.switch_page(f"../pages/{page}.py"))
-    return app
-
-
 def choose(app: AppTest, option: str, value: Any) -> AppTest:
     """Set an option's widget, or the image size's."""
     return select(app, option if option == "size" else f"option {option}", value)
 
 
-def click(app: AppTest, label: str) -> AppTest:
-    (button,) = [button for button in app.button if button.label == label]
-    button.click()
-    return run(app)
-
-
-def select(app: AppTest, key: str, value: str) -> AppTest:
-    app.get_by_key(key).set_value(value)  # type: ignore[union-attr]
-    return run(app)
-
-
-def typed_into(app: AppTest, key: str, text: str) -> AppTest:
-    """Type a value that a list does not hold, which a test's list only takes where it holds it."""
-    app.selectbox(key=key).options.append(text)
-    return select(app, key, text)
-
-
-def tab(app: AppTest, name: str) -> AppTest:
-    """Open a tab, as its link would."""
-    app.session_state["view"] = replace(app.session_state["view"], tab=name)
-    return run(app)
-
-
-def held(app: AppTest) -> Held:
-    """What the session holds and its link does not."""
-    return app.session_state["hand"].held
-
-
-def hold(app: AppTest, **changes: Any) -> None:
-    """Let a session hold something, which may not have begun."""
-    if "hand" not in app.session_state:
-        app.session_state["hand"] = Hand()
-    app.session_state["hand"].held = replace(held(app), **changes)
-
-
-def figures(app: AppTest) -> dict[str, str]:
-    return {metric.label: metric.value for metric in app.metric}
-
-
-def deltas(app: AppTest) -> list[str]:
-    return [metric.delta for metric in app.metric]
-
-
 def compared_with(app: AppTest) -> set[str]:
     return {metric.proto.delta_description for metric in app.metric}
-
-
-def link(app: AppTest) -> dict[str, str]:
-    return {name: value if isinstance(value, str) else value[0] for name, value in app.query_params.items()}
-
-
-def said(alerts: Any) -> list[str]:
-    """Alerts as they read."""
-    return [unescaped(alert.value) for alert in alerts]
-
-
-def texts(app: AppTest) -> list[str]:
-    return [markdown.value for markdown in app.markdown]
-
-
-def captions(app: AppTest) -> str:
-    return "\n".join(caption.value for caption in app.caption)
 
 
 # -- architecture -------------------------------------------------------------------------
@@ -191,6 +131,7 @@ def test_the_link_opens_on_the_same_view() -> None:
     assert figures(second) == figures(first)
     assert link(second) == link(first)
     for widget in first.sidebar.text_input:
+        assert widget.key is not None
         assert second.text_input(key=widget.key).value == widget.value
 
 
@@ -270,6 +211,7 @@ def test_a_mistake_in_the_sidebar_changes_nothing(option: str, typed: str, words
     assert not app.warning
     assert figures(app) == RESNET50
     for widget in app.sidebar.text_input:
+        assert widget.key is not None
         assert widget.value == before.text_input(key=widget.key).value
 
 
@@ -315,7 +257,7 @@ NARROW = {"layers": "1-1-1-1", "planes": "8-16-32-64"}
 @pytest.mark.parametrize("size", ["1", "7", "31", "1x40"])
 @pytest.mark.parametrize("page", ["", "inference", "experiments", "compare", "accuracy", "source"])
 def test_every_panel_takes_a_small_image(page: str, size: str) -> None:
-    extra = {"with": "resnet50,resnet20"} if page == "compare" else {"picture": "coffee", "at": "conv1"}
+    extra = {"with": "resnet50,resnet20"} if page == "compare" else {"image": "coffee", "at": "conv1"}
     app = opened(page, size=size, **NARROW, **extra)
     assert not app.error
     panels = {
@@ -327,7 +269,7 @@ def test_every_panel_takes_a_small_image(page: str, size: str) -> None:
             "Receptive field",
             "Attribution",
             "Weights",
-            "Several pictures",
+            "Several images",
             "Speed",
         ),
         "experiments": ("Degradation", "Gradients", "Paths", "Identity"),
@@ -394,7 +336,7 @@ def test_what_does_not_apply_says_why(query: dict[str, str], options: tuple[str,
         assert widget.help.startswith(option.help)
         assert ("does not apply" in widget.help) is not applies
     for name in options:
-        assert reason in app.get_by_key(f"option {name}").help  # type: ignore[union-attr]
+        assert reason in widget_of(app, f"option {name}").help
 
 
 # -- presets and pins ---------------------------------------------------------------------
@@ -565,7 +507,7 @@ def test_untrained_says_so_and_offers_trained() -> None:
 
 
 def test_random_weights_are_the_same_for_everybody() -> None:
-    first, second = (opened("inference", preset="resnet20", picture="coffee") for _ in "12")
+    first, second = (opened("inference", preset="resnet20", image="coffee") for _ in "12")
     charts = [[chart.proto.spec for chart in app.get("plotly_chart")] for app in (first, second)]
     assert charts[0] == charts[1]
     assert "Coffee cup" in captions(first)
@@ -579,10 +521,10 @@ def test_weights_that_do_not_fit_are_told(query: dict[str, str]) -> None:
     assert "Untrained" in verdict(app)
 
 
-def test_a_picture_that_is_no_sample_is_told() -> None:
-    app = opened("inference", preset="resnet20_fashion", picture="nobody")
+def test_an_image_that_is_no_sample_is_told() -> None:
+    app = opened("inference", preset="resnet20_fashion", image="nobody")
     (warning,) = said(app.warning)
-    assert warning.startswith("picture = nobody is not a sample")
+    assert warning.startswith("image = nobody is not a sample")
     assert verdict(app).startswith("**Sneaker**")
 
 
@@ -601,7 +543,7 @@ def test_a_picture_that_is_no_sample_is_told() -> None:
             },
             r"its weights take 1\.\d GiB.*the limit is 1\.0 GiB",
         ),
-        ({"block": "basic", "layers": "1", "size": "8192"}, r"a picture takes 9\.\d GiB.*the limit is 1\.0 GiB"),
+        ({"block": "basic", "layers": "1", "size": "8192"}, r"an image takes 9\.\d GiB.*the limit is 1\.0 GiB"),
     ],
 )
 def test_too_large_to_run(query: dict[str, str], words: str) -> None:
@@ -629,7 +571,7 @@ def test_overflow_is_told(at: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def overflowing(weights: Weights, **given: Any) -> ResNet:
         network = load(weights, **given)
         with torch.no_grad():
-            network.conv1.weight.mul_(1e38)
+            network.get_parameter("conv1.weight").mul_(1e38)
         return network
 
     monkeypatch.setattr(cached, "load", overflowing)
@@ -649,11 +591,6 @@ def test_every_kind_of_layer_can_be_looked_at(at: str, attention: str) -> None:
 
 
 # -- attribution and weights --------------------------------------------------------------
-
-
-def looked(name: str, **query: str) -> AppTest:
-    """The inference page with one of its tabs open."""
-    return tab(opened("inference", **query), name)
 
 
 def test_any_class_is_explained() -> None:
@@ -682,21 +619,12 @@ def explained_in(app: AppTest) -> set[str]:
     return {found[1] for text in texts(app) for pattern in patterns if (found := re.match(pattern, text))}
 
 
-def look_at(app: AppTest, **changes: Any) -> AppTest:
-    """Another picture, tab or block that is off, as a click would choose it."""
-    app.session_state["view"] = replace(app.session_state["view"], **changes)
-    return run(app)
-
-
-CLOTHES = [sample for sample in samples() if sample.label in FASHION_MNIST.categories]
-
-
 @pytest.mark.parametrize("off", [(), ("layer1.0", "layer2.2")])
 def test_a_class_that_nobody_chose_is_the_predicted_one(off: tuple[str, ...]) -> None:
     app, seen = looked("Attribution", preset="resnet20_fashion"), set()
     for sample in CLOTHES[::4]:
         for blocks in ((), off):
-            look_at(app, picture=sample.name, off=blocks)
+            look_at(app, image=sample.name, off=blocks)
             assert explained_in(app) == {verdict_of(app)}
             assert app.selectbox(key="explained class").value == "The prediction"
             seen.add(verdict_of(app))
@@ -705,14 +633,14 @@ def test_a_class_that_nobody_chose_is_the_predicted_one(off: tuple[str, ...]) ->
 
 
 def test_a_class_that_was_chosen_stays() -> None:
-    """With another picture, block, tab and page, and for whoever opens the link."""
+    """With another image, block, tab and page, and for whoever opens the link."""
     app = select(looked("Attribution", preset="resnet20_fashion"), "explained class", "Bag")
     for sample in CLOTHES[:3]:
-        look_at(app, picture=sample.name, off=("layer1.0",))
+        look_at(app, image=sample.name, off=("layer1.0",))
         assert explained_in(app) == {"Bag"}
         assert app.selectbox(key="explained class").value == "Bag"
     tab(app, "Receptive field")
-    select(app, "grid shown", ["Grad-CAM"])  # type: ignore[arg-type]
+    select(app, "grid shown", ["Grad-CAM"])
     assert "Pink: Grad-CAM for Bag." in captions(app).replace("\\", "")
     run(app.switch_page("../pages/source.py"))
     tab(run(app.switch_page("../pages/inference.py")), "Attribution")
@@ -751,9 +679,9 @@ def test_random_weights_run_at_height_and_width() -> None:
     [
         ("Activations", "", "<dd>32×48 px</dd><dt>Shape</dt><dd>32×16×24</dd>"),
         ("Inside the addition", "", "of one pass at 32×48 pixels."),
-        ("Blocks off", "Each one in turn", "on this picture at 32×48 pixels"),
+        ("Blocks off", "Each one in turn", "on this image at 32×48 pixels"),
         ("Attribution", "", "What the network sees, 32×48"),
-        ("Several pictures", "", "**What it says of each, at 32×48 pixels**"),
+        ("Several images", "", "**What it says of each, at 32×48 pixels**"),
         ("Speed", "Measure the layers", "A pass at 32×48 pixels takes"),
         ("Speed", "Measure precision and layout", "The median time of a pass at 32×48 pixels"),
     ],
@@ -786,21 +714,22 @@ def test_weights_with_a_size_of_their_own_say_so(query: dict[str, str], own: str
 
 
 def channels_in(app: AppTest) -> set[str]:
-    """The channels that one large map, or one over all pictures, is said to be of."""
-    patterns = r"\*\*Channel (\d+) over the picture", r"\*\*Channel (\d+) of `.*` across", r"Channel (\d+) of `"
+    """The channels that one large map, or one over all images, is said to be of."""
+    patterns = r"\*\*Channel (\d+) over the image", r"\*\*Channel (\d+) of `.*` across", r"Channel (\d+) of `"
     said = [*texts(app), *(caption.value for caption in app.caption)]
     return {found[1] for text in said for pattern in patterns if (found := re.match(pattern, text))}
 
 
 @pytest.mark.parametrize("chosen", [None, 5, 60])
 def test_one_channel_is_selected_in_all_tabs(chosen: int | None) -> None:
-    """The strongest of the picture until somebody chooses one, which then stays, shown among the tiles or not."""
-    app, found = opened("inference", preset="resnet20_fashion", at="layer3.0.act"), []
+    """The strongest of the image until somebody chooses one, which then stays, shown among the tiles or not."""
+    app = opened("inference", preset="resnet20_fashion", at="layer3.0.act")
+    found: list[Any] = []
     if chosen is not None:
         hold(app, channel=chosen)
     for sample in CLOTHES[:9:4]:
-        look_at(app, picture=sample.name)
-        there = [channels_in(look_at(app, tab=name)) for name in ("Activations", "Receptive field", "Several pictures")]
+        look_at(app, image=sample.name)
+        there = [channels_in(look_at(app, tab=name)) for name in ("Activations", "Receptive field", "Several images")]
         assert there[0] == there[1] == there[2]
         found += there[0]
     assert set(found) == {str(chosen)} if chosen is not None else len(set(found)) > 1
@@ -810,23 +739,23 @@ def test_how_many_channels_are_shown_stays() -> None:
     app = opened("inference", preset="resnet18", at="layer1.0.act")
     shown = lambda: len(tile_labels(app, "channel tiles"))  # noqa: E731
     assert shown() == 32
-    select(app, "shown of 64", 128)  # type: ignore[arg-type]
+    select(app, "shown of 64", 128)
     assert shown() == 64
     for at, count in (("layer4.0.act", 128), ("layer1.0.act", 64), ("layer2.0.act", 128)):
         look_at(app, at=at)
         assert shown() == count
-    select(app, "shown of 128", 32)  # type: ignore[arg-type]
+    select(app, "shown of 128", 32)
     look_at(app, at="layer1.0.act")
     assert shown() == 32
 
 
 def test_the_channel_of_an_addition_stays() -> None:
-    """With another picture, whose channels come in another order, and after a look at another block."""
+    """With another image, whose channels come in another order, and after a look at another block."""
     app = looked("Inside the addition", preset="resnet20_fashion", at="layer3.1.act")
-    select(app, "channel of layer3.1", 17)  # type: ignore[arg-type]
+    select(app, "channel of layer3.1", 17)
     orders = set()
     for sample in CLOTHES[:9:4]:
-        look_at(app, picture=sample.name)
+        look_at(app, image=sample.name)
         assert app.selectbox(key="channel of layer3.1").value == 17
         orders.add(tuple(app.selectbox(key="channel of layer3.1").options))
     assert len(orders) > 1
@@ -892,7 +821,7 @@ def test_downloaded_weights_name_classes(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(urllib.request, "urlopen", answer)
     # The served file is not torchvision's, so neither is its hash.
-    monkeypatch.setattr(resnet.weights, "cache_path", lambda url: tmp_path / "served.pth")
+    monkeypatch.setattr(resnet.hub, "cache_path", lambda url: tmp_path / "served.pth")
     app = opened("inference", preset="resnet18")
     select(app, "weights", "IMAGENET1K_V1")
     assert verdict(app).startswith("**Egyptian cat**, 2.0%")
@@ -907,16 +836,16 @@ def test_downloaded_weights_name_classes(tmp_path: Path, monkeypatch: pytest.Mon
 # -- uploads ------------------------------------------------------------------------------
 
 
-def uploaded(data: bytes, name: str = "picture.jpg", mime: str = "image/jpeg") -> AppTest:
+def uploaded(data: bytes, name: str = "image.jpg", mime: str = "image/jpeg") -> AppTest:
     app = select(opened("inference", preset="resnet20_fashion"), "source", "Upload")
-    assert said(app.info) == ["Upload or take a picture, or pick a sample, to see what the network makes of it."]
+    assert said(app.info) == ["Upload or take an image, or pick a sample, to see what the network makes of it."]
     app.file_uploader[0].set_value((name, data, mime))
     return run(app)
 
 
-def jpeg(picture: Image.Image, **options: Any) -> bytes:
+def jpeg(image: Image.Image, **options: Any) -> bytes:
     stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=92, **options)
+    image.save(stream, "JPEG", quality=92, **options)
     return stream.getvalue()
 
 
@@ -947,8 +876,8 @@ def test_a_dark_thing_on_white_is_inverted_unless_one_says_no() -> None:
 
 
 def seen(app: AppTest) -> list[str]:
-    """The captions of the picture and of what the network sees."""
-    return [picture.caption for shown in app.image for picture in shown.proto.imgs if picture.caption]
+    """The captions of the image and of what the network sees."""
+    return [image.caption for shown in app.image for image in shown.proto.imgs if image.caption]
 
 
 def bomb() -> bytes:
@@ -965,15 +894,15 @@ def bomb() -> bytes:
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        ("notes.jpg", b"only words\n" * 50, "cannot be read as a picture"),
+        ("notes.jpg", b"only words\n" * 50, "cannot be read as an image"),
         ("*empty*.jpg", b"", "is empty"),
         ("half.jpg", jpeg(trousers())[:2000], "cannot be decoded"),
         ("bomb.png", bomb(), "60000 × 60000 pixels"),
-        ("page.svg.png", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "cannot be read as a picture"),
+        ("page.svg.png", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "cannot be read as an image"),
     ],
     ids=["text", "empty", "truncated", "bomb", "svg"],
 )
-def test_what_is_no_picture_gets_a_sentence(name: str, data: bytes, words: str) -> None:
+def test_what_is_no_image_gets_a_sentence(name: str, data: bytes, words: str) -> None:
     app = uploaded(data, name)
     (error,) = said(app.error)
     assert error.startswith(f"{name}: ")
@@ -984,7 +913,7 @@ def test_what_is_no_picture_gets_a_sentence(name: str, data: bytes, words: str) 
     assert verdict(app).startswith("**Sneaker**")
 
 
-# -- several pictures ---------------------------------------------------------------------
+# -- several images ---------------------------------------------------------------------
 
 
 def tile_labels(app: AppTest, key: str) -> list[str]:
@@ -997,7 +926,7 @@ def tile_labels(app: AppTest, key: str) -> list[str]:
 
 
 def test_one_sample_of_each_kind() -> None:
-    labels = tile_labels(looked("Several pictures", preset="resnet20_fashion"), "several")
+    labels = tile_labels(looked("Several images", preset="resnet20_fashion"), "several")
     assert len(labels) == len({sample.label for sample in samples()})
     right = [label for label in labels if label.rpartition(" ")[0] in FASHION_MNIST.categories]
     assert len(right) == len(labels)
@@ -1007,22 +936,22 @@ def test_several_uploads() -> None:
     app = select(opened("inference", preset="resnet20_fashion"), "source", "Upload")
     clothes = [sample for sample in samples() if sample.label in FASHION_MNIST.categories][:18]
     files = [(f"{sample.name}.png", sample.open(), "image/png") for sample in clothes]
-    app.file_uploader[0].set_value([*files[:2], ("bad.png", b"no picture", "image/png")])
+    app.file_uploader[0].set_value([*files[:2], ("bad.png", b"no image", "image/png")])
     run(app)
     (error,) = said(app.error)
     assert error.startswith("bad.png: ")
     assert tile_labels(app, "uploads") == [name for name, *_ in files[:2]]
-    tab(app, "Several pictures")
+    tab(app, "Several images")
     expected = {sample.label for sample in clothes[:2]}
     assert {label.rpartition(" ")[0] for label in tile_labels(app, "several")} == expected
     app.file_uploader[0].set_value(files)
     run(app)
     (warning,) = said(app.warning)
-    assert warning == "18 pictures were uploaded; the first 16 are used."
+    assert warning == "18 images were uploaded; the first 16 are used."
     assert len(tile_labels(app, "across tiles")) == 16
 
 
-def test_the_same_picture_twice_counts_once() -> None:
+def test_the_same_image_twice_counts_once() -> None:
     app = select(opened("inference", preset="resnet20_fashion"), "source", "Upload")
     data = samples()[0].open()
     app.file_uploader[0].set_value([("a.png", data, "image/png"), ("b.png", data, "image/png")])
@@ -1048,7 +977,7 @@ def clothes(*labels: str) -> list[tuple[str, bytes, str]]:
 def test_uploads_stay_and_can_be_removed() -> None:
     app = select(opened("inference", preset="resnet20_fashion"), "source", "Upload")
     files = clothes("Trouser", "Bag", "Dress")
-    app.file_uploader[0].set_value([*files[:2], ("*bad*", b"no picture", "")])
+    app.file_uploader[0].set_value([*files[:2], ("*bad*", b"no image", "")])
     run(app)
     before = verdict(app)
     assert before.startswith("**Trouser**")
@@ -1062,17 +991,17 @@ def test_uploads_stay_and_can_be_removed() -> None:
     assert tile_labels(app, "uploads") == ["trouser", "bag", "dress"]
     select(select(app, "source", "Samples"), "source", "Upload")
     assert tile_labels(app, "uploads") == ["trouser", "bag", "dress"]
-    click(app, "Remove this picture")
+    click(app, "Remove this image")
     assert verdict(app).startswith("**Bag**")
-    click(elsewhere(app), "Remove this picture")
+    click(elsewhere(app), "Remove this image")
     assert verdict(app).startswith("**Dress**")
-    click(app, "Remove this picture")
-    assert said(app.info) == ["Upload or take a picture, or pick a sample, to see what the network makes of it."]
+    click(app, "Remove this image")
+    assert said(app.info) == ["Upload or take an image, or pick a sample, to see what the network makes of it."]
     assert not elsewhere(app).file_uploader[0].value
 
 
 def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sixteen pictures, and nothing of what was removed; Streamlit's own copies go as soon as they are read."""
+    """Sixteen images, and nothing of what was removed; Streamlit's own copies go as soon as they are read."""
     released: list[str] = []
     monkeypatch.setattr(session, "release", released.extend)
     app = select(opened("inference", preset="resnet20_fashion"), "source", "Upload")
@@ -1084,14 +1013,14 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere(app)
     app.file_uploader[0].set_value(known[10:])
     run(app)
-    assert said(app.warning) == ["18 pictures were uploaded; the first 16 are used."]
+    assert said(app.warning) == ["18 images were uploaded; the first 16 are used."]
     elsewhere(app)
     assert not app.warning
     brought = held(app).brought["Upload"]
-    assert [one.name for one in brought.pictures] == [name for name, *_ in known[:16]]
+    assert [one.name for one in brought.images] == [name for name, *_ in known[:16]]
     assert len(set(released)) == 18
     click(app, "Remove all")
-    assert not held(app).brought["Upload"].pictures
+    assert not held(app).brought["Upload"].images
 
 
 @pytest.mark.usefixtures("nothing_loaded")
@@ -1108,10 +1037,10 @@ def test_a_damaged_sample_gets_a_sentence(tmp_path: Path, monkeypatch: pytest.Mo
     def words(sample: Sample) -> list[str]:
         return [f"The sample {sample.name} is missing or damaged: installing the app again mends it."]
 
-    assert said(opened("inference", preset="resnet20_fashion", picture=first.name).error) == words(first)
-    app = opened("inference", preset="resnet20_fashion", picture=second.name)
+    assert said(opened("inference", preset="resnet20_fashion", image=first.name).error) == words(first)
+    app = opened("inference", preset="resnet20_fashion", image=second.name)
     assert verdict(app)
-    assert said(tab(app, "Several pictures").error) == words(first)
+    assert said(tab(app, "Several images").error) == words(first)
     assert said(tab(app, "Receptive field").error) == words(clothing)
     assert app.selectbox(key="grid channel").options
     assert "additions up to" in captions(app)
@@ -1120,15 +1049,15 @@ def test_a_damaged_sample_gets_a_sentence(tmp_path: Path, monkeypatch: pytest.Mo
     assert any("The same matrix at every pixel" in text for text in texts(app))
 
 
-def test_pictures_are_kept_within_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_kept_within_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """A session's own, and the server's; each with a sentence, and what was there before stays."""
     files = clothes("Trouser", "Bag", "Dress")
-    monkeypatch.setattr(pictures, "MOST_BYTES", sum(len(data) for _, data, _ in files[:2]) + 2**15)
+    monkeypatch.setattr(images, "MAX_SESSION_BYTES", sum(len(data) for _, data, _ in files[:2]) + 2**15)
     app = select(opened("inference", preset="resnet20_fashion"), "source", "Upload")
     app.file_uploader[0].set_value([*files[:2], ("large.png", files[2][1] + bytes(2**16), "")])
     run(app)
-    assert said(app.error) == ["large.png finds no room: your pictures may take 0 MiB together; remove some first."]
-    monkeypatch.setattr(pictures, "HELD", Holdings(100))
+    assert said(app.error) == ["large.png finds no room: your images may take 0 MiB together; remove some first."]
+    monkeypatch.setattr(images, "HELD", Holdings(100))
     app.file_uploader[0].set_value(files[2:])
     run(app)
     (words,) = said(app.error)
@@ -1149,7 +1078,7 @@ def test_what_was_made_of_an_upload_goes_with_it() -> None:
     run(app)
     tab(app, "Attribution")
     assert len(made()) == 2
-    click(app, "Remove this picture")
+    click(app, "Remove this image")
     assert len(made()) == 1
     RESULTS.leave("test session id")  # that of every AppTest
     assert not made()
@@ -1165,7 +1094,7 @@ def test_a_photograph_stays_until_the_next_one() -> None:
         run(app)
         assert verdict(app).startswith(f"**{label}**")
         assert verdict(elsewhere(app)).startswith(f"**{label}**")
-    click(app, "Remove this picture")
+    click(app, "Remove this image")
     assert app.info
 
 
@@ -1202,7 +1131,7 @@ def test_what_was_chosen_of_the_costs_stays() -> None:
     select(select(app, "measure", "Parameters"), "grain", "by layer")
     run(run(app.switch_page("../pages/kernels.py")).switch_page("../pages/architecture.py"))
     tab(app, "Cost")
-    assert [app.get_by_key(key).value for key in ("measure", "grain")] == ["Parameters", "by layer"]
+    assert [widget_of(app, key).value for key in ("measure", "grain")] == ["Parameters", "by layer"]
 
 
 # -- blocks switched off ------------------------------------------------------------------
@@ -1214,8 +1143,8 @@ def changed(app: AppTest) -> str:
 
 
 def test_blocks_off_change_the_prediction_and_everything_after_it() -> None:
-    whole = opened("inference", preset="resnet20_fashion", tab="Several pictures")
-    app = opened("inference", preset="resnet20_fashion", tab="Several pictures", off="layer2.2,layer1.0")
+    whole = opened("inference", preset="resnet20_fashion", tab="Several images")
+    app = opened("inference", preset="resnet20_fashion", tab="Several images", off="layer2.2,layer1.0")
     assert link(app)["off"] == "layer1.0,layer2.2"
     assert verdict(app) != verdict(whole)
     name, probability = re.fullmatch(r"\*\*(.*)\*\*, ([\d.]+)%", verdict(whole)).groups()  # type: ignore[union-attr]
@@ -1252,9 +1181,9 @@ def test_the_addition_of_the_selected_block() -> None:
 
 
 def test_each_block_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A shipped network beside its twin on labelled images, another on the picture."""
-    few = lesion.labelled()
-    monkeypatch.setattr(lesion, "labelled", lambda: type(few)(few.images[:20], few.labels[:20]))
+    """A shipped network beside its twin on labelled images, another on the image."""
+    few = ablation.labelled()
+    monkeypatch.setattr(ablation, "labelled", lambda: type(few)(few.images[:20], few.labels[:20]))
     app = click(looked("Blocks off", preset="plain20_fashion"), "Each one in turn")
     for name in ("Plain-20", "ResNet-20"):
         (words,) = [text for text in texts(app) if text.startswith(f"**{name}** gets")]

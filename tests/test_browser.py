@@ -22,6 +22,7 @@ from explorer.analysis.trace import trace
 from explorer.inference.images import open_image
 from explorer.inference.samples import samples
 from explorer.link import View
+from helpers import PHONE
 from resnet import ResNetConfig, preset
 from resnet.weights import BUNDLED, bundled, load, randomly
 
@@ -238,7 +239,7 @@ def test_every_tab_shows_something(visit, tab):
 
 @pytest.mark.parametrize("name", ["empty.jpg", "text.jpg", "cut.png"])
 def test_bad_uploads_get_one_sentence(visit, name):
-    data = {"empty.jpg": b"", "text.jpg": b"not a picture at all", "cut.png": samples()[-1].open()[:200]}[name]
+    data = {"empty.jpg": b"", "text.jpg": b"not an image at all", "cut.png": samples()[-1].open()[:200]}[name]
     link = "/inference?" + "&".join(f"{k}={v}" for k, v in BUNDLED["resnet20"].to_query().items())
     visit.open(link)
     visit.page.get_by_text("Upload", exact=True).first.click()
@@ -252,18 +253,17 @@ def test_bad_uploads_get_one_sentence(visit, name):
     assert "Traceback" not in visit.page.content()
 
 
-NARROW = {"viewport": {"width": 390, "height": 844}}
 WIDE_DARK = {"viewport": {"width": 1440, "height": 1000}, "color_scheme": "dark"}
 
 
 @pytest.mark.parametrize("path", ["/", "/?preset=resnet152", "/inference?preset=resnet20_fashion"])
-@pytest.mark.parametrize("visit", [NARROW, WIDE_DARK], indirect=True, ids=["narrow", "wide"])
+@pytest.mark.parametrize("visit", [PHONE, WIDE_DARK], indirect=True, ids=["narrow", "wide"])
 def test_nothing_overflows(visit, path):
     visit.open(path)
     assert visit.fits()
 
 
-@pytest.mark.parametrize("visit", [NARROW], indirect=True, ids=["narrow"])
+@pytest.mark.parametrize("visit", [PHONE], indirect=True, ids=["narrow"])
 def test_the_strip_scrolls_inside_its_card(visit):
     visit.open()
     view = visit.page.locator(".st-key-overview .view")
@@ -304,7 +304,7 @@ def test_a_preset_is_chosen_by_typing_its_name(visit):
 
 
 def test_a_unit_sees_its_box(visit):
-    """A click in the map or on the picture chooses a unit, whose frame is start + unit·jump and size pixels a side."""
+    """A click in the map or on the image chooses a unit, whose frame is start + unit·effective stride and size pixels a side."""
     visit.open("/inference?" + urlencode({"preset": "resnet20_fashion"}))
     page = visit.page
     page.locator(".tiles button", has_text="Coat").first.click()
@@ -317,16 +317,16 @@ def test_a_unit_sees_its_box(visit):
     visit.wait()
     layer = query(visit)["at"]
     field = trace(BUNDLED["resnet20"], 28).by_name[layer].field
-    picture, unit_map = page.locator(".st-key-pixel-grid .pixels svg").all()
+    image, unit_map = page.locator(".st-key-pixel-grid .pixels svg").all()
 
     def corners(name: str) -> list[float]:
-        frame = picture.locator(f".line[data-id='{name}']")
+        frame = image.locator(f".line[data-id='{name}']")
         return [float(frame.get_attribute(side)) for side in ("x", "y", "width", "height")]
 
     def expect_unit(row: int, column: int) -> None:
         visit.wait()
         assert query(visit)["unit"] == f"{row}-{column}"
-        left, top = field.start + column * field.jump, field.start + row * field.jump
+        left, top = field.start + column * field.effective_stride, field.start + row * field.effective_stride
         assert corners("unclipped") == [left, top, field.size, field.size]
         right, bottom = min(left + field.size, 28), min(top + field.size, 28)
         left, top = max(left, 0), max(top, 0)
@@ -338,10 +338,10 @@ def test_a_unit_sees_its_box(visit):
     page.keyboard.press("ArrowDown")
     expect_unit(2, 5)
 
-    x, y, width, _ = map(float, picture.get_attribute("viewBox").split())
-    scale = picture.bounding_box()["width"] / width
+    x, y, width, _ = map(float, image.get_attribute("viewBox").split())
+    scale = image.bounding_box()["width"] / width
     pixel = field.centre(4)
-    picture.click(position={"x": (pixel + 0.5 - x) * scale, "y": (pixel + 0.5 - y) * scale})
+    image.click(position={"x": (pixel + 0.5 - x) * scale, "y": (pixel + 0.5 - y) * scale})
     expect_unit(4, 4)
     page.keyboard.press("ArrowLeft")
     expect_unit(4, 3)
@@ -380,7 +380,7 @@ def test_a_comparison_link(visit):
     visit.wait()
     page.get_by_text("Only what differs").click()
     visit.wait()
-    assert query(visit)["shown"] == "2-differing"
+    assert query(visit)["shown"] == "pair-2_differing-1"
     visit.open(visit.page.url.removeprefix(visit.address))  # as a colleague opens it
     expect(page.get_by_text("What makes the difference")).to_contain_text("to ResNet-101")
     expect(page.get_by_role("switch", name="Only what differs")).to_be_checked()
@@ -408,7 +408,7 @@ def test_a_comparison_link(visit):
 
     page.get_by_text("v1 or v1.5", exact=True).click()
     visit.wait()
-    assert query(visit) == {"stride_in": "1x1", "with": "resnet50", "shown": "differing"}
+    assert query(visit) == {"stride_in": "1x1", "with": "resnet50", "shown": "differing-1"}
     assert "483 against 427 pixels" in page.locator(".st-key-remark").inner_text()
     page.locator(".st-key-aligned [data-id='1 layer3.0']").click()
     visit.wait()
@@ -427,7 +427,7 @@ def test_a_checkpoint_of_torchvision_opens_as_its_network(visit):
     visit.open("/inference?preset=resnet18")
     page = visit.page
     page.get_by_text("Your own checkpoint").click()
-    uploader = page.locator(".st-key-picture").get_by_test_id("stFileUploader").locator("input[type=file]").first
+    uploader = page.locator(".st-key-image").get_by_test_id("stFileUploader").locator("input[type=file]").first
     with TemporaryDirectory() as folder:  # Playwright hands over at most 50 MB without a file
         path = Path(folder, "mine.pth")
         path.write_bytes(stream.getvalue())
@@ -437,7 +437,7 @@ def test_a_checkpoint_of_torchvision_opens_as_its_network(visit):
     expected = preset("resnext50_32x4d").to_query() | {"weights": "upload"}
     assert query(visit) == expected
     assert "mine.pth was understood by its tensors" in page.get_by_test_id("stAlert").first.inner_text()
-    card = page.locator(".st-key-picture").inner_text()
+    card = page.locator(".st-key-image").inner_text()
     assert "320 tensors, 25.10 M numbers" in card
     assert "Activation" in card
     page.locator(".st-key-verdict strong").first.wait_for()
@@ -449,7 +449,7 @@ def test_a_checkpoint_of_torchvision_opens_as_its_network(visit):
             {"name": "evil.pt", "mimeType": "application/octet-stream", "buffer": pickle.dumps(Command(target))}
         )
         visit.wait()
-        alert = page.locator(".st-key-picture").get_by_test_id("stAlert").inner_text()
+        alert = page.locator(".st-key-image").get_by_test_id("stAlert").inner_text()
         assert "system" in alert
         assert "not opened" in alert
         assert not target.exists()
@@ -457,18 +457,18 @@ def test_a_checkpoint_of_torchvision_opens_as_its_network(visit):
 
 
 def test_uploads_stay_while_another_page_is_looked_at(visit):
-    """Three pictures at once, one without an extension and one whose name is Markup; then a checkpoint."""
+    """Three images at once, one without an extension and one whose name is Markup; then a checkpoint."""
     visit.open("/inference?" + urlencode({"preset": "resnet20_fashion"}))
     page = visit.page
     page.get_by_text("Upload", exact=True).first.click()
     visit.wait()
     labels = {"Trouser": "IMG_0001", "Bag": "<b>**bag**</b>.heic", "Dress": "dress.PNG"}
     known = {sample.label: sample for sample in samples()}
-    page.locator(".st-key-picture").get_by_test_id("stFileUploader").locator("input[type=file]").set_input_files(
+    page.locator(".st-key-image").get_by_test_id("stFileUploader").locator("input[type=file]").set_input_files(
         [{"name": name, "mimeType": "", "buffer": known[label].open()} for label, name in labels.items()]
     )
     visit.wait()
-    tiles = page.locator(".st-key-picture .tiles button")
+    tiles = page.locator(".st-key-image .tiles button")
     expect(tiles).to_have_count(3)
     assert tiles.all_inner_texts() == list(labels.values())
     tiles.nth(1).click()
@@ -487,7 +487,7 @@ def test_uploads_stay_while_another_page_is_looked_at(visit):
     expect(tiles).to_have_count(3)
     assert answer.inner_text() == "Bag"
     assert page.locator(".st-key-verdict dd").first.inner_text() == share
-    page.get_by_role("button", name="Remove this picture").click()
+    page.get_by_role("button", name="Remove this image").click()
     visit.wait()
     assert tiles.all_inner_texts() == [labels["Trouser"], labels["Dress"]]
 
@@ -503,7 +503,7 @@ def test_uploads_stay_while_another_page_is_looked_at(visit):
     share = page.locator(".st-key-verdict dd").first.inner_text()
     elsewhere()
     assert query(visit)["weights"] == "upload"
-    assert "mine.pth" in page.locator(".st-key-picture").inner_text()
+    assert "mine.pth" in page.locator(".st-key-image").inner_text()
     assert page.locator(".st-key-verdict dd").first.inner_text() == share
     assert visit.fits()
 
@@ -552,12 +552,12 @@ def test_the_verdicts_class_is_explained(visit):
     """Through all samples, with all blocks and with one off: maps and box follow what the network says."""
     visit.open("/inference?" + urlencode({"preset": "resnet20_fashion", "tab": "Attribution"}))
     page, verdicts = visit.page, set()
-    picture = page.locator(".st-key-picture .tiles button")
+    image = page.locator(".st-key-image .tiles button")
     said = lambda: page.locator(".st-key-verdict strong").first.inner_text()  # noqa: E731
 
     def through(numbers, *places):
         for number in numbers:
-            picture.nth(number).click()
+            image.nth(number).click()
             visit.wait()
             verdicts.add(said())
             for place, words in places:
@@ -585,7 +585,7 @@ def test_the_verdicts_class_is_explained(visit):
 
 
 def test_a_class_that_was_chosen_stays(visit):
-    """Chosen by hand: on the next picture, in the link, on another page and back; and the prediction by hand again."""
+    """Chosen by hand: on the next image, in the link, on another page and back; and the prediction by hand again."""
     visit.open("/inference?" + urlencode({"preset": "resnet20_fashion", "tab": "Attribution"}))
     page = visit.page
     box = page.get_by_role("combobox", name=re.compile("Class"))
@@ -602,7 +602,7 @@ def test_a_class_that_was_chosen_stays(visit):
 
     choose("Coat")
     for number in (3, 8, 1):
-        page.locator(".st-key-picture .tiles button").nth(number).click()
+        page.locator(".st-key-image .tiles button").nth(number).click()
         visit.wait()
         assert (explained(), box.input_value(), query(visit)["class"]) == ("Coat", "Coat", "Coat")
     visit.sidebar.get_by_role("link", name="Source").click()
@@ -629,7 +629,7 @@ def test_the_box_names_the_weights_that_run(visit):
     for name in ("first.pth", "second.pth"):
         uploader.set_input_files({"name": name, "mimeType": "application/octet-stream", "buffer": stream.getvalue()})
         visit.wait()
-        page.locator(".st-key-picture .tiles button").nth(2).click()
+        page.locator(".st-key-image .tiles button").nth(2).click()
         visit.wait()
         assert box.input_value() == f"Your checkpoint {name}"
         assert query(visit)["weights"] == "upload"

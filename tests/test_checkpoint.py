@@ -24,13 +24,12 @@ import timm
 import torch
 import torchvision
 from streamlit.testing.v1 import AppTest
-from test_app import held
-from test_app import run as ran
 from torch import Tensor, nn
 
 from explorer.inference.device import Device
-from explorer.sharing.store import Holdings
+from explorer.sharing.holdings import Holdings
 from explorer.views.inference import checkpoint as checkpoint_view
+from helpers import closed, held, link, run, saved, turned_to
 from resnet import PRESETS, ConfigError, ResNetConfig, build, checkpoint, infer_config, preset
 from resnet.checkpoint import (
     MAX_FILE_BYTES,
@@ -44,7 +43,6 @@ from resnet.checkpoint import (
 )
 from resnet.weights import BUNDLED, FASHION_MNIST, bundled_path, load, own_weights, read_checkpoint
 
-APP = Path(__file__).parents[1] / "explorer" / "script.py"
 SMALL = ResNetConfig(layers=(1, 1), planes=(4, 8), block="basic", stem="3x3", stem_pool="none", num_classes=5)
 THEIRS = [name for name in PRESETS if hasattr(torchvision.models, name) or timm.is_model(name)]
 
@@ -53,12 +51,6 @@ def theirs(name: str, **given: Any) -> nn.Module:
     """The network as torchvision builds it, else timm."""
     make = getattr(torchvision.models, name, None)
     return make(**given) if make else timm.create_model(name, **given)
-
-
-def saved(value: Any, **how: Any) -> bytes:
-    stream = io.BytesIO()
-    torch.save(value, stream, **how)
-    return stream.getvalue()
 
 
 def small_state() -> dict[str, Tensor]:
@@ -255,10 +247,10 @@ WRAPPED: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("wrapper", WRAPPED)
-@pytest.mark.parametrize("how", [{}, {"_use_new_zipfile_serialization": False}], ids=["zip", "legacy"])
-def test_wrappers_are_taken_off(wrapper: str, how: dict[str, Any]) -> None:
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_wrappers_are_taken_off(wrapper: str, zipped: bool) -> None:
     state = small_state()
-    found = read_state_dict(saved(WRAPPED[wrapper](state), **how), "mine.pth")
+    found = read_state_dict(saved(WRAPPED[wrapper](state), zipped), "mine.pth")
     assert found.keys() == state.keys()
     assert all(torch.equal(found[name], state[name]) for name in state)
     assert infer_config(WRAPPED[wrapper](state)) == SMALL
@@ -333,7 +325,7 @@ class Command:
     "write",
     [
         lambda value: saved(value),
-        lambda value: saved(value, _use_new_zipfile_serialization=False),
+        lambda value: saved(value, zipped=False),
         lambda value: pickle.dumps(value),
         lambda value: pickle.dumps(value, 2),
     ],
@@ -379,11 +371,9 @@ def test_calls_that_torch_allows_but_can_take_any_memory(name: str, monkeypatch:
 @pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
 def test_truncated_files(kind: str, keep: float) -> None:
     state = small_state()
-    whole = {
-        "zip": saved(state),
-        "legacy": saved(state, _use_new_zipfile_serialization=False),
-        "safetensors": safetensors.torch.save(state),
-    }[kind]
+    whole = {"zip": saved(state), "legacy": saved(state, zipped=False), "safetensors": safetensors.torch.save(state)}[
+        kind
+    ]
     cut = int(keep * len(whole)) if isinstance(keep, float) else keep
     refused(whole[:cut])
 
@@ -578,7 +568,6 @@ def test_tensors_that_are_no_weights(kind: str) -> None:
     refused(saved({"fc.weight": weight}))
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_torchscript_program() -> None:
     stream = io.BytesIO()
     torch.jit.save(torch.jit.script(nn.Linear(2, 2)), stream)
@@ -668,21 +657,15 @@ def test_not_finite_weights_are_named() -> None:
 
 
 def app_with(**query: str) -> AppTest:
-    app = AppTest.from_file(str(APP), default_timeout=120)
-    for name, text in query.items():
-        app.query_params[name] = text
+    app = closed(**query)
     app.session_state["own checkpoint"] = True
-    return ran(ran(app).switch_page("../pages/inference.py"))
+    return turned_to(app, "inference")
 
 
 def upload(app: AppTest, data: bytes, name: str = "mine.pth") -> AppTest:
     number = held(app).checkpoints
     app.file_uploader(key=f"checkpoint {number}").set_value((name, data, "application/octet-stream"))
-    return ran(app)
-
-
-def link(app: AppTest) -> dict[str, str]:
-    return {name: value if isinstance(value, str) else value[0] for name, value in app.query_params.items()}
+    return run(app)
 
 
 def shown(alerts: Any) -> str:
@@ -697,20 +680,20 @@ def test_an_upload_opens_runs_and_is_forgotten() -> None:
     assert app.selectbox(key="weights").value == "upload"
     assert "mine.pth was understood by its tensors" in shown(app.info)
     app.selectbox(key="asked activation").set_value("silu")
-    ran(app)
+    run(app)
     assert link(app) == opened | {"activation": "silu"}
     assert app.selectbox(key="weights").value == "upload"
     app.text_input(key="option planes").set_value("4-16")
-    ran(app)
+    run(app)
     assert app.selectbox(key="weights").value == "random"
     assert "do not fit this network" in shown(app.warning)
     (rows,) = (table.value for table in app.dataframe)
     assert list(rows.loc[rows["Tensor"] == "fc.weight"].iloc[0]) == ["fc.weight", "5×16", "5×8"]
     next(button for button in app.button if button.label == "Open its network").click()
-    ran(app)
+    run(app)
     assert link(app) == opened
     next(button for button in app.button if button.label == "Forget it").click()
-    ran(app)
+    run(app)
     assert link(app) == SMALL.to_query()
     assert app.selectbox(key="weights").value == "random"
 
@@ -760,7 +743,7 @@ def test_all_sessions_share_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "mine.pth finds no room: this server already holds 0.0 GiB of people's files" in shown(other.error)
     assert shown(other.error).endswith("The network is unchanged.")
     next(button for button in one.button if button.label == "Forget it").click()
-    ran(one)
+    run(one)
     gc.collect()
     upload(other, data)
     assert not other.error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,16 +14,16 @@ from streamlit.testing.v1 import AppTest
 from torch import nn
 
 from explorer.analysis.trace import trace
+from explorer.bench.browser import ROOT
 from explorer.experiments.gradients import Flow, Spread, twins
 from explorer.lessons import claims, source
 from explorer.lessons.claims import CLAIMS, EXPERIMENT, FAILS, HOLDS, LINE, PICTURE, WHEN, Evidence, Finding
 from explorer.lessons.notes import NOTES
 from explorer.link import View
 from explorer.views.experiments import identity as identity_view
+from helpers import PAPER, closed, turned_to
 from resnet.weights import BUNDLED, FASHION_MNIST, Checkpoint
 
-ROOT = Path(__file__).parents[1]
-PAPER = json.loads((ROOT / "tests" / "reference" / "paper_tables.json").read_text(encoding="utf-8"))
 BY_KEY = {claim.key: claim for claim in CLAIMS}
 
 
@@ -39,6 +38,27 @@ def verdict(key: str) -> str:
 
 def weights(*modules: nn.Module) -> int:
     return sum(module.weight.numel() for module in modules)  # type: ignore[misc, operator]
+
+
+def test_claims_stand_in_the_order_of_the_post() -> None:
+    assert [claim.key for claim in CLAIMS] == [
+        "stack",
+        "bottleneck",
+        "constant",
+        "shortcut",
+        "projection",
+        "downsample",
+        "filters",
+        "halve",
+        "relu",
+        "shrink",
+        "pointwise",
+        "depth",
+        "iterations",
+        "identity",
+        "vanishing",
+        "expansion",
+    ]
 
 
 # -- each verdict, against torch itself or the paper --------------------------------------
@@ -56,6 +76,7 @@ def test_stacked_kernels():
         for conv in stack:
             y = nn.functional.conv2d(y, torch.ones_like(conv.weight))
         y[0, 0, y.shape[2] // 2, y.shape[3] // 2].backward()
+        assert x.grad is not None
         seen = int((x.grad[0, 0].sum(0) > 0).sum())
         name = label.capitalize() + (" see" if "three" in label else " sees")
         assert found[f"{name} px a side"] == seen == 7
@@ -148,7 +169,7 @@ def test_degradation():
         assert found[f"Paper, {name}, ImageNet %"] == pytest.approx(table[key] / 100)
     shipped = {label: value for label, value in found.items() if label.startswith("Shipped")}
     assert len(shipped) == 4
-    errors = {re.match(r"Shipped ([^,]+)", label)[1]: value for label, value in shipped.items()}
+    errors = {label.removeprefix("Shipped ").partition(",")[0]: value for label, value in shipped.items()}
     assert errors["Plain-56"] > errors["ResNet-56"]
 
 
@@ -289,11 +310,9 @@ def test_how_numbers_are_written(evidence, text):
 
 @pytest.fixture(scope="module")
 def page() -> AppTest:
-    app = AppTest.from_file(str(ROOT / "explorer" / "script.py"), default_timeout=300)
-    app.run()
-    app.switch_page("../pages/claims.py").run()
-    assert not app.exception, app.exception
-    return app
+    app = closed()
+    app.default_timeout = 300
+    return turned_to(app, "claims")
 
 
 def test_every_claim_is_shown_with_verdict_numbers_and_link(page):
@@ -325,7 +344,7 @@ def test_every_link_opens_what_it_names(key, way):
     assert not way.view.at or way.view.at in traced.by_name
 
 
-def test_every_claim_leads_to_a_line_a_picture_and_an_experiment():
+def test_every_claim_leads_to_a_line_an_image_and_an_experiment():
     for claim in CLAIMS:
         assert [way.kind for way in claim.links] == [LINE, PICTURE, EXPERIMENT]
         assert claim.links[2].view != claim.links[1].view, "the experiment changes something"

@@ -18,11 +18,13 @@ from urllib.parse import urlencode
 from xml.etree import ElementTree
 
 import pytest
+import torch
 
 from explorer import cli
 from explorer.analysis.compare import compare
 from explorer.analysis.trace import IMAGE, Trace, trace
 from explorer.bench import measure
+from explorer.bench.browser import ROOT
 from explorer.cli import COMMAND, main
 from explorer.cli.bench import Section
 from explorer.cli.documents import comparison, summary
@@ -154,7 +156,7 @@ def test_summary_holds_layers_and_totals(capsys: pytest.CaptureFixture[str]) -> 
     assert "ResNet-50 at 224×224, depth 50" in lines
     assert re.search(r"parameters +25,557,032\n", out)
     assert re.search(r"MACs +4,089,184,256\n", out)
-    assert re.search(r"receptive field +427 px, jump 32, start -213\n", out)
+    assert re.search(r"receptive field +427 px, effective stride 32, start -213\n", out)
 
 
 def test_summary_says_what_the_figures_mean(capsys: pytest.CaptureFixture[str]) -> None:
@@ -219,7 +221,6 @@ def test_the_part_of_a_link_after_the_question_mark(view: View, capsys: pytest.C
 
 # -- where it goes ------------------------------------------------------------------------
 
-ROOT = Path(__file__).parents[1]
 DOCUMENTS = [("export", "resnet20", kind) for kind in sorted(EXPORTS)] + [
     ("summary", "resnet20"),
     ("compare", "resnet20", "resnet50"),
@@ -229,7 +230,8 @@ DOCUMENTS = [("export", "resnet20", kind) for kind in sorted(EXPORTS)] + [
 def document(*arguments: str) -> str:
     """What a command makes, before anything is printed."""
     if arguments[0] == "compare":
-        return comparison(compare(*map(preset, arguments[1:]), image_size=(32, 32)))
+        a, b = map(preset, arguments[1:])
+        return comparison(compare(a, b, image_size=(32, 32)))
     traced = trace(preset(arguments[1]), 32)
     return summary(traced) if arguments[0] == "summary" else EXPORTS[arguments[2]](traced)
 
@@ -354,6 +356,38 @@ def test_what_the_bench_lacks_is_said_before_it_measures(
     assert words in err
 
 
+def test_the_bench_prints_the_table_of_the_readme(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def give(name: str, *rows: measure.Row) -> None:
+        def section() -> tuple[measure.Row, ...]:
+            print(f"{name} as lines")
+            return rows
+
+        monkeypatch.setitem(measure.SECTIONS, name, section)
+
+    give("traces", measure.Row("A", 0.00683, "another's", 0.1224, 0.0558), measure.Row("B", 0.0966))
+    give("captures", measure.Row("C", 0.101, "without", 0.1, 1.014))
+    give("clicks", measure.Row("D", 0.4, "nothing", 0.1, 4.0))
+    assert main(["bench", "--markdown"]) == 0
+    said = capsys.readouterr()
+    *lines, empty, words = said.out.splitlines()
+    assert lines == [
+        "| | ours | beside it | | ratio |",
+        "|:--|--:|:--|--:|--:|",
+        "| A | 6.8 ms | another's | 122 ms | 0.06 |",
+        "| B | 96.6 ms |  |  |  |",
+        "| C | 101 ms | without | 100 ms | 1.01 |",
+        "| D | 400 ms | nothing | 100 ms | 4.00 |",
+    ]
+    assert empty == ""
+    assert words.startswith("Medians of one run on ")
+    assert words.endswith(f", torch {torch.__version__.partition('+')[0]}.")
+    assert said.err.splitlines() == ["traces as lines", "captures as lines", "clicks as lines"]
+    assert main(["bench", "--markdown", "--only", "captures"]) == 0
+    assert capsys.readouterr().out.splitlines()[2:-2] == lines[4:5]
+
+
 def test_waits_are_compared_click_by_click() -> None:
     """The last clicks of either time have no twin, and the slowest click of a visitor is not always the same one."""
     title, alone, crowded, more = measure.waits([[0.1, 0.9], [0.2, 9.0]], [[0.5, 0.8, 4.0], [0.7]])
@@ -472,6 +506,7 @@ def test_the_command_itself(tmp_path: Path) -> None:
 )
 def test_what_is_typed_is_shown_as_text(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     """A terminal obeys none of it."""
+    status: str | int | None
     try:
         status = main(list(arguments))
     except SystemExit as end:
@@ -683,7 +718,7 @@ def test_a_terminal_gets_tables(columns: int) -> None:
     lines = re.sub(r"\x1b\[[\d;]*m", "", shown).splitlines()
     assert max(map(len, lines)) <= columns
     (head,) = (line for line in lines if line.startswith("Layer"))
-    assert ("Jump" in head) == (columns == 140)
+    assert ("Effective stride" in head) == (columns == 140)
     for layer in trace(preset("resnet18")).layers:
         (line,) = (line for line in lines if line.split(" ")[0] == layer.name)
         assert f"{layer.params:,}" in line

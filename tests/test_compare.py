@@ -10,8 +10,6 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from test_app import link, opened, said, select, typed_into
-from test_config import configs
 from torchinfo import summary
 
 from explorer import compare, trace
@@ -23,6 +21,7 @@ from explorer.lessons.comparisons import READY
 from explorer.link import View, natural_size, parse_network, parse_others, tolerant
 from explorer.units import amount, mebibytes
 from explorer.views.compare import Shown, parse_shown
+from helpers import configs, link, opened, said, select, typed_into
 from resnet import OPTIONS, PRESETS, ConfigError, ResNetConfig, build, preset
 
 PAIRS = [
@@ -78,7 +77,8 @@ def test_rows_sum_to_what_torchinfo_counts(names: tuple[str, str]) -> None:
 
 @pytest.mark.parametrize("names", PAIRS, ids=" ".join)
 def test_every_layer_is_in_one_row_of_its_own_block(names: tuple[str, str]) -> None:
-    found = compare(*of(*names), image_size=64)
+    a, b = of(*names)
+    found = compare(a, b, image_size=64)
     for side, traced in (("a", found.a), ("b", found.b)):
         layers = [getattr(row, side) for row in found.rows if getattr(row, side)]
         assert sorted(layers, key=lambda layer: layer.index) == list(traced.layers)
@@ -90,7 +90,7 @@ def test_every_layer_is_in_one_row_of_its_own_block(names: tuple[str, str]) -> N
 
 
 def test_rows_keep_the_order_of_both_where_they_agree() -> None:
-    found = compare(*of("resnet34", "resnet50"))
+    found = compare(preset("resnet34"), preset("resnet50"))
     slots = [row.role.slot for row in found.rows if row.role[:3] == ("stage", 2, 0)]
     assert slots == [
         "conv1",
@@ -186,7 +186,7 @@ def test_turned_round_every_difference_changes_its_sign(names: tuple[str, str]) 
 
 def test_v1_against_v1_5() -> None:
     """3.858 and 4.089 G MACs, 483 and 427 pixels; four layers of three blocks are others, the rest only sees less."""
-    found = compare(*of("resnet50_v1", "resnet50"))
+    found = compare(preset("resnet50_v1"), preset("resnet50"))
     assert (round(found.a.macs / 1e9, 3), round(found.b.macs / 1e9, 3)) == (3.858, 4.089)
     assert (found.a.field.size, found.b.field.size, found.field) == (483, 427, -56)
     assert [charge.field for charge in found.bill] == ["stride_in"]
@@ -234,7 +234,8 @@ def assert_pays(a: ResNetConfig, b: ResNetConfig, size: tuple[int, int]) -> None
 
 @pytest.mark.parametrize("names", PAIRS, ids=" ".join)
 def test_the_bill_of_named_networks(names: tuple[str, str]) -> None:
-    assert_pays(*of(*names), (64, 64))
+    a, b = of(*names)
+    assert_pays(a, b, (64, 64))
 
 
 @given(small(), small())
@@ -252,8 +253,16 @@ def test_fields_are_applied_in_the_sidebars_order() -> None:
 
 def test_a_field_that_cannot_be_applied_yet_waits() -> None:
     """A basic block has no groups: they go first on the way there, and last on the way back."""
-    assert [c.field for c in compare(*of("resnext50_32x4d", "resnet34")).bill] == ["groups", "base_width", "block"]
-    assert [c.field for c in compare(*of("resnet34", "resnext50_32x4d")).bill] == ["block", "groups", "base_width"]
+    assert [c.field for c in compare(preset("resnext50_32x4d"), preset("resnet34")).bill] == [
+        "groups",
+        "base_width",
+        "block",
+    ]
+    assert [c.field for c in compare(preset("resnet34"), preset("resnext50_32x4d")).bill] == [
+        "block",
+        "groups",
+        "base_width",
+    ]
 
 
 def test_fields_that_only_go_together_are_one_entry() -> None:
@@ -290,8 +299,8 @@ def test_one_image_size_for_all() -> None:
     assert common_size(of("resnet20", "resnet50"), (8, 40)) == (8, 40)
     assert common_size(of("resnet20", "resnetblur50"), (8, 40)) == (17, 40)
     with pytest.raises(ConfigError, match="17 to 8192"):
-        compare(*of("resnet20", "resnetblur50"), image_size=8)
-    assert compare(*of("resnet20", "resnetblur50"), image_size=(17, 48)).a.image_size == (17, 48)
+        compare(preset("resnet20"), preset("resnetblur50"), image_size=8)
+    assert compare(preset("resnet20"), preset("resnetblur50"), image_size=(17, 48)).a.image_size == (17, 48)
 
 
 def test_names_tell_networks_apart() -> None:
@@ -361,6 +370,22 @@ def test_a_pasted_network(text: str, config: ResNetConfig) -> None:
 
 
 # -- prepared comparisons -----------------------------------------------------------------
+
+
+def test_ready_comparisons_stand_in_order() -> None:
+    assert [ready.name for ready in READY] == [
+        "Basic or bottleneck",
+        "18 sees more than 50",
+        "Plain or residual",
+        "Shortcut A, B, C, D",
+        "v1 or v1.5",
+        "Stems",
+        "ResNeXt or ResNet",
+        "Wide or deep",
+        "Post- or pre-activation",
+        "CIFAR nets",
+        "Dilation 32, 16, 8",
+    ]
 
 
 @pytest.mark.parametrize("ready", READY, ids=lambda ready: ready.name)
@@ -480,7 +505,7 @@ def test_stage_bars_sum_to_the_totals() -> None:
     fields = stages_figure(traces, names, "Receptive field")
     assert [bar.y[-1] for bar in fields.data] == [435, 427, 81]
     assert list(COMPARED) == ["MACs", "Parameters", "Activations", "Receptive field"]
-    found = compare(*of("resnet18", "resnet50"))
+    found = compare(preset("resnet18"), preset("resnet50"))
     (steps,) = bill_figure(found.bill, found.macs, "macs", "MACs").data
     assert sum(steps.y[:-1]) == steps.y[-1] == found.macs
 
@@ -564,9 +589,23 @@ def test_what_is_shown_reads_back(shown: Shown) -> None:
             parse_shown(shown.to_text(), 3)
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("2", Shown(2)),
+        ("differing", Shown(1, True)),
+        ("parameters", Shown(1, False, "Parameters")),
+        ("3-activations", Shown(3, False, "Activations")),
+        ("2-differing-receptive-field", Shown(2, True, "Receptive field")),
+    ],
+)
+def test_what_older_links_show(text: str, shown: Shown) -> None:
+    assert parse_shown(text, 4) == shown
+
+
 @pytest.mark.parametrize("text", ["1", "0", "differing-2", "2-", "Parameters", "-", "](x)", "٢"])
 def test_what_is_not_shown(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"shown = .* is not accepted"):
+    with pytest.raises(ConfigError, match=r"(shown|differing) = .* is not accepted"):
         parse_shown(text, 4)
 
 
@@ -578,13 +617,13 @@ def test_the_link_says_what_is_shown() -> None:
     assert "from ResNet-18 to ResNet-101" in markdown(app).replace("\\", "")
     app.toggle(key="only differing").set_value(True).run()
     select(app, "compared by", "Receptive field")
-    assert link(app)["shown"] == "2-differing-receptive-field"
+    assert link(app)["shown"] == "pair-2_differing-1_measure-Receptive.field"
     again = opened("compare", **link(app))
     assert markdown(again) == markdown(app)
     assert again.dataframe[0].value.equals(app.dataframe[0].value)
     assert "Receptive field at the end" in str(again.get("plotly_chart")[-1].proto.spec)
     app.button(key="remove 2").click().run()
-    assert link(app)["shown"] == "differing-receptive-field"
+    assert link(app)["shown"] == "differing-1_measure-Receptive.field"
     assert not app.warning
 
 

@@ -7,16 +7,16 @@ import pickle
 import re
 from collections.abc import Callable
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import timm
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.models import resnet50
 
+from helpers import configs, narrow, values_of
 from resnet import OPTIONS, PRESETS, ConfigError, ResNetConfig, build, preset
 from resnet.options import to_text
 from resnet.presets import plain_name
@@ -168,69 +168,6 @@ def test_preset_offers_near_names(name: str) -> None:
 # -- any configuration --------------------------------------------------------------------
 
 
-def _values(name: str, blocks: int | None = None) -> st.SearchStrategy[Any]:
-    """What an option can be; at most so many `blocks` in a stage where they are given."""
-    option = OPTIONS[name]
-    if option.choices:
-        return st.sampled_from(option.choices)
-    if isinstance(option.default, bool):
-        return st.booleans()
-    if isinstance(option.default, float):
-        return st.floats(option.low, option.high)
-    low, high = int(option.low), blocks if blocks and name == "layers" else int(option.high)
-    whole = st.integers(low, min(high, low + 80)) | st.integers(low, high)
-    if isinstance(option.default, tuple):
-        return st.lists(whole, min_size=1, max_size=option.most).map(tuple)
-    return whole
-
-
-@st.composite
-def configs(draw: st.DrawFn, blocks: int | None = None) -> ResNetConfig:
-    """Valid configurations, of at most so many `blocks` a stage; fields that do not apply to the others are left out."""
-    values = draw(st.fixed_dictionaries({}, optional={name: _values(name, blocks) for name in OPTIONS}))
-    stages = len(values.get("layers", OPTIONS["layers"].default))
-    if "planes" in values:
-        values["planes"] = tuple(draw(st.lists(_values("planes").map(max), min_size=stages, max_size=stages)))
-        if values.get("shortcut") == "A":
-            values["planes"] = tuple(sorted(values["planes"]))
-    draft = SimpleNamespace(**{name: values.get(name, option.default) for name, option in OPTIONS.items()})
-    values = {name: value for name, value in values.items() if not OPTIONS[name].unless(draft)}
-    try:
-        return ResNetConfig(**values)
-    except ConfigError:
-        assume(False)
-        raise
-
-
-NARROW = {
-    "planes": st.integers(1, 24),
-    "stem_width": st.integers(4, 24),
-    "groups": st.integers(1, 4),
-    "base_width": st.integers(64, 96),
-    "in_channels": st.integers(1, 4),
-    "num_classes": st.integers(1, 9),
-}
-
-
-@st.composite
-def narrow(draw: st.DrawFn) -> ResNetConfig:
-    """Configurations of all kinds, of few channels and at most two blocks a stage, that run in milliseconds."""
-    stages = draw(st.integers(1, 4))
-    values = {name: draw(NARROW.get(name, _values(name))) for name in OPTIONS if name not in ("layers", "planes")}
-    values |= {
-        name: draw(st.lists(each, min_size=stages, max_size=stages).map(tuple))
-        for name, each in (("layers", st.integers(1, 2)), ("planes", NARROW["planes"]))
-    }
-    if values["shortcut"] == "A":
-        values["planes"] = tuple(sorted(values["planes"]))
-    draft = SimpleNamespace(**values)
-    try:
-        return ResNetConfig(**{name: value for name, value in values.items() if not OPTIONS[name].unless(draft)})
-    except ConfigError:
-        assume(False)
-        raise
-
-
 @given(configs())
 @settings(max_examples=300, deadline=None)
 def test_any_configuration_reads_back(config: ResNetConfig) -> None:
@@ -251,7 +188,7 @@ _texts = (
     st.text(max_size=30)
     | st.text(st.characters(categories=["Nd"]), min_size=1, max_size=4)
     | _numbers.map(str)
-    | st.sampled_from(list(OPTIONS)).flatmap(_values).map(to_text)
+    | st.sampled_from(list(OPTIONS)).flatmap(values_of).map(to_text)
     | st.sampled_from(["", "-", "3-4-6-3", "3--4", "1-", "٣-٤", "x" * 5000, "1-" * 2000 + "1", "True", "None", "1\n"])
 )
 _queries = st.dictionaries(st.sampled_from(list(OPTIONS)) | st.text(max_size=30), _texts, max_size=5)

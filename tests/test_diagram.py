@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from explorer import Trace, trace
-from explorer.analysis.parts import fixed, parts
+from explorer.analysis.parts import drawn_parts, fixed
 from explorer.drawing import dot, network, svg
 from explorer.drawing.dot import graph
 from explorer.drawing.network import Fold, Switches, detail, folded, overview, remark
@@ -113,8 +113,8 @@ def points(path: str) -> list[tuple[float, float]]:
 @pytest.mark.parametrize("name", SOME)
 def test_parts_hold_every_layer_once_and_in_order(name: str) -> None:
     traced = trace(preset(name), 64)
-    assert [layer for part in parts(traced) for layer in part.layers] == list(traced.layers)
-    identifiers = [part.identifier for part in parts(traced)]
+    assert [layer for part in drawn_parts(traced) for layer in part.layers] == list(traced.layers)
+    identifiers = [part.identifier for part in drawn_parts(traced)]
     assert len(set(identifiers)) == len(identifiers)
     blocks = [identifier for identifier in identifiers if re.fullmatch(r"layer\d+\.\d+", identifier)]
     assert len(blocks) == sum(preset(name).layers)
@@ -131,7 +131,7 @@ def test_parts_hold_every_layer_once_and_in_order(name: str) -> None:
     ids=lambda config: repr(config)[:70],
 )
 def test_parts_are_labelled_for_what_they_do(config: ResNetConfig) -> None:
-    for part in parts(trace(config, 64)):
+    for part in drawn_parts(trace(config, 64)):
         first = part.layers[0]
         if part.group == "stem":
             assert first.op in ("convolution", "max pooling", "average pooling", "blur"), part.identifier
@@ -159,7 +159,7 @@ def test_overview_has_every_part(name: str) -> None:
     traced = trace(preset(name), 64)
     drawing = overview(traced, unfolded=ALL)
     root = parse(drawing)
-    assert list(boxes(root)) == [part.identifier for part in parts(traced)]
+    assert list(boxes(root)) == [part.identifier for part in drawn_parts(traced)]
     assert chosen(root) == []
     for box in boxes(root).values():
         assert box.within(drawing)
@@ -239,7 +239,7 @@ def test_the_selected_block_stays_visible(at: str) -> None:
 def test_a_fold_holds_more_than_one_block(block: int, expected: list[str]) -> None:
     traced = small(layers=(1, 9))
     assert shown(parse(overview(traced, f"layer2.{block}")), 2) == expected
-    for item in folded(parts(traced), f"layer2.{block}", frozenset()):
+    for item in folded(drawn_parts(traced), f"layer2.{block}", frozenset()):
         assert not isinstance(item, Fold) or len(item.blocks) > 1
 
 
@@ -248,7 +248,7 @@ def test_one_part_is_selected(at: str) -> None:
     traced = trace(preset("resnet18"), 64)
     selected = chosen(parse(overview(traced, at)))
     assert len(selected) == 1
-    (part,) = (part for part in parts(traced) if part.identifier == selected[0])
+    (part,) = (part for part in drawn_parts(traced) if part.identifier == selected[0])
     assert at == part.identifier or at in {layer.name for layer in part.layers}
 
 
@@ -262,7 +262,7 @@ def test_what_is_not_there_is_not_selected(at: str) -> None:
 def test_height_follows_the_feature_map(name: str, size: int | tuple[int, int]) -> None:
     traced = trace(preset(name), size)
     drawn = boxes(parse(overview(traced, unfolded=ALL)))
-    area = {part.identifier: math.prod(part.shape[1:]) for part in parts(traced)}
+    area = {part.identifier: math.prod(part.shape[1:]) for part in drawn_parts(traced)}
     height = {name: box.bottom - box.top for name, box in drawn.items()}
     ordered = sorted(area, key=lambda identifier: area[identifier])
     for smaller, larger in pairwise(ordered):
@@ -564,7 +564,7 @@ def test_a_long_network_is_drawn_by_blocks() -> None:
     traced = trace(preset("resnet1202"), 32)
     assert len(traced.layers) > dot.DRAWABLE
     source = graph(traced).source
-    names = ["input", *(part.identifier for part in parts(traced))]
+    names = ["input", *(part.identifier for part in drawn_parts(traced))]
     assert sorted(nodes_of(source)) == sorted(names)
     assert sorted(edges_of(source)) == sorted(pairwise(names))
 
@@ -574,7 +574,7 @@ def test_up_to_the_limit_every_layer_is_drawn(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(dot, "DRAWABLE", len(traced.layers))
     assert len(nodes_of(graph(traced).source)) == len(traced.layers) + 1
     monkeypatch.setattr(dot, "DRAWABLE", len(traced.layers) - 1)
-    assert len(nodes_of(graph(traced).source)) == len(parts(traced)) + 1
+    assert len(nodes_of(graph(traced).source)) == len(drawn_parts(traced)) + 1
 
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if sum(PRESETS[name].layers) < 20])

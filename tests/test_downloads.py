@@ -15,29 +15,29 @@ from playwright.sync_api import expect
 from streamlit.runtime import Runtime
 from streamlit.runtime.media_file_manager import MediaFileManager
 from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
-from test_app import looked, opened, tab
 
 from explorer.analysis.trace import trace
 from explorer.drawing import dot, network
 from explorer.inference.predict import activation
 from explorer.inference.preprocess import prepare
-from explorer.sharing.store import NoRoomError
+from explorer.sharing.holdings import NoRoomError
 from explorer.views import cached, components
 from explorer.views.architecture import others, table
-from explorer.views.inference import pictures
+from explorer.views.inference import images
+from helpers import looked, opened, tab
 from resnet import preset
 from resnet.weights import BUNDLED, bundled, load
 
 
 @pytest.mark.browser
-def test_the_numbers_behind_a_picture(visit) -> None:
+def test_the_numbers_behind_an_image(visit) -> None:
     """What a browser gets, twice from one button, is the layer's output."""
     visit.open(
-        "/inference?" + urlencode({"preset": "resnet20_fashion", "at": "layer2.0.conv1", "picture": "0000-ankle-boot"})
+        "/inference?" + urlencode({"preset": "resnet20_fashion", "at": "layer2.0.conv1", "image": "0000-ankle-boot"})
     )
     weights = bundled(BUNDLED["resnet20"])[0]
-    chosen = pictures.from_sample(next(sample for sample in pictures.samples() if sample.name == "0000-ankle-boot"))
-    seen = chosen.made(lambda picture: prepare(picture, weights.data.preprocessing))
+    chosen = images.from_sample(next(sample for sample in images.samples() if sample.name == "0000-ankle-boot"))
+    seen = chosen.made(lambda image: prepare(image, weights.data.preprocessing))
     expected = activation(load(weights), seen.tensor, "layer2.0.conv1", cached.places()[0])
     for _ in range(2):
         with visit.page.expect_download() as download:
@@ -58,7 +58,12 @@ def files(monkeypatch: pytest.MonkeyPatch) -> MediaFileManager:
 def test_a_file_waits_for_its_browser_and_is_let_go(files: MediaFileManager, monkeypatch: pytest.MonkeyPatch) -> None:
     """While other people's scripts end; then nothing of it is held, though nobody's does."""
     later: list[Callable[[], None]] = []
-    monkeypatch.setattr(threading, "Timer", lambda seconds, function: later.append(function) or MagicMock())
+
+    def timer(seconds: float, function: Callable[[], None]) -> MagicMock:
+        later.append(function)
+        return MagicMock()
+
+    monkeypatch.setattr(threading, "Timer", timer)
     session = MagicMock(session_id="a session")
     storage = files._storage._files_by_id  # type: ignore[attr-defined]
     file = files.add_deferred(lambda: made(session), "text/plain", "1.2", "numbers.txt")
@@ -135,7 +140,12 @@ def test_files_are_made_one_after_the_other_and_one_for_each_session(ask: Ask) -
         assert begun.wait(30)
         with pytest.raises(NoRoomError, match="being made already"):
             ask("a", lambda: pytest.fail("it is not made"))
-        other = pool.submit(ask, "b", lambda: made.append("b") or b"other")
+
+        def make() -> bytes:
+            made.append("b")
+            return b"other"
+
+        other = pool.submit(ask, "b", make)
         wait([other], timeout=0.3)
         assert not made
         go.set()
@@ -174,10 +184,8 @@ def test_what_waits_to_be_fetched_is_bounded(ask: Ask, monkeypatch: pytest.Monke
 
 
 def test_what_is_too_large_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(components, "MOST_BYTES", 2**20)
-    app = looked(
-        "Several pictures", preset="resnet20", layers="1", planes="4", size="256", weights="random", at="conv1"
-    )
+    monkeypatch.setattr(components, "MAX_DOWNLOAD_BYTES", 2**20)
+    app = looked("Several images", preset="resnet20", layers="1", planes="4", size="256", weights="random", at="conv1")
     numbers = [button.proto for button in app.get("download_button") if button.proto.label == "NPZ"]
     assert [button.disabled for button in numbers] == [True, True]
     assert numbers[0].help.startswith("These numbers take ")

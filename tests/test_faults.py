@@ -12,17 +12,15 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, ExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from conftest import alone, soon
-from test_jobs import there
 from websockets.exceptions import ConnectionClosed
 
 from explorer.analysis import published
@@ -33,8 +31,10 @@ from explorer.inference import samples as sample_files
 from explorer.inference.samples import labelled, samples
 from explorer.lessons import source
 from explorer.link import View
+from helpers import alone, soon, there
 from resnet import preset
-from resnet.weights import BUNDLED, ShippedError
+from resnet.shipped import ShippedError
+from resnet.weights import BUNDLED
 
 
 class Server:
@@ -124,12 +124,19 @@ def _readers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(visitors, "Visitor", Person)
 
 
+@asynccontextmanager
+async def visit(server: Server, link: str) -> AsyncIterator[Person]:
+    async with visitors.visit(server.address, link) as person:
+        assert isinstance(person, Person)
+        yield person
+
+
 def read(server: Server, *links: str, kill: bool = False) -> list[Person]:
     """People who have opened these links, all at a time, and left; or the server is killed while they are there."""
 
     async def everybody() -> list[Person]:
         async with AsyncExitStack() as stack:
-            coming = (stack.enter_async_context(visitors.visit(server.address, link)) for link in links)
+            coming = (stack.enter_async_context(visit(server, link)) for link in links)
             people = await asyncio.gather(*coming)
             if kill:
                 assert server.end(signal.SIGKILL) == -signal.SIGKILL
@@ -162,7 +169,7 @@ LINKS = (
     link("source", SMALL, explained="conv1"),
     link("experiments", training="seed-3"),
     link("inference", FASHION),
-    link("inference", FASHION, picture="0009-sneaker", off=("layer1.1",), tab="Inside the addition"),
+    link("inference", FASHION, image="0009-sneaker", off=("layer1.1",), tab="Inside the addition"),
 )
 
 
@@ -201,7 +208,7 @@ QUICK = link("experiments", training="shallow-8_deep-14_width-4_warmup-2_steps-1
 
 def test_a_jobs_process_is_killed_then_the_server_is_stopped(server: Server) -> None:
     async def everything() -> int:
-        async with visitors.visit(server.address, QUICK) as anna:
+        async with visit(server, QUICK) as anna:
             assert not server.children()
             await anna.click("training action")
             await anna.watch(lambda: "step 2" in anna.words)
@@ -225,7 +232,7 @@ def test_a_jobs_process_is_killed_then_the_server_is_stopped(server: Server) -> 
 
 AGAIN = "it ships with this app, so install that again"
 
-READERS: dict[str, Callable[[], Any]] = {
+READERS: dict[str, Any] = {
     "samples.json": samples,
     "fashion-test.npz": labelled,
     "fashion-train.npz": degradation.training_images,
@@ -320,7 +327,7 @@ def test_damaged_files_are_sentences_and_the_rest_of_the_app_is_there(server: Se
             assert sentence in person.words
 
     async def train() -> str:
-        async with visitors.visit(damaged.address, QUICK) as person:
+        async with visit(damaged, QUICK) as person:
             await person.click("training action")
             await person.watch(lambda: "The run failed" in person.words)
             return person.words

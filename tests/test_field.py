@@ -15,8 +15,6 @@ import pytest
 import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
-from test_app import captions, link, looked, run, said, select
-from test_trace import outputs_of, positive
 from torch import Tensor, nn
 
 from explorer.analysis.layers import Layer
@@ -24,18 +22,15 @@ from explorer.analysis.paths import Paths, by_depth, paths
 from explorer.analysis.receptive_field import PIXEL, Box, Field
 from explorer.analysis.trace import Trace, trace
 from explorer.drawing.rasters import overlay, tinted
-from explorer.inference.device import Device
 from explorer.inference.effective_field import Effective, effective_field, gaussian_width, measured_side, mirrored
-from explorer.inference.limits import MAX_BYTES
+from explorer.inference.limits import MAX_FORWARD_BYTES
 from explorer.sharing.store import StoppedError
 from explorer.units import count_text
 from explorer.views.inference import receptive_field as panel_of_fields
+from helpers import CPU, captions, link, looked, outputs_of, positive, run, said, select
 from resnet import PRESETS, ResNet, ResNetConfig, build, preset
 from resnet.blocks import Add
 from resnet.weights import BUNDLED
-
-CPU = Device("cpu", "CPU")
-
 
 # -- all paths ----------------------------------------------------------------------------
 
@@ -176,7 +171,7 @@ def test_by_depth_is_a_row_a_block() -> None:
 
 
 def test_a_box_is_the_arithmetic() -> None:
-    field = Field(size=49, jump=4, start=-24)
+    field = Field(size=49, effective_stride=4, start=-24)
     box = field.box((3, 5))
     assert box == Box(top=-12, left=-4, bottom=36, right=44)
     assert (box.height, box.width) == (49, 49)
@@ -197,13 +192,14 @@ def test_the_nearest_unit_is_nearest(field: Field) -> None:
 def shares_outside(config: ResNetConfig, traced: Trace) -> dict[str, float]:
     """The share of the gradient of each layer's middle unit that falls outside the unit's box."""
     torch.manual_seed(0)
-    model, outputs = build(config).double().eval().requires_grad_(False), {}
+    model = build(config).double().eval().requires_grad_(False)
+    outputs: dict[str, Tensor] = {}
     for name, module in model.named_modules():
         module.register_forward_hook(lambda _, __, output, name=name: outputs.setdefault(name, output))
     image = torch.randn(1, config.in_channels, *traced.image_size, dtype=torch.float64, requires_grad=True)
     model(image)
     shares = {}
-    for layer in (layer for layer in traced.layers if layer.field.jump):
+    for layer in (layer for layer in traced.layers if layer.field.effective_stride):
         unit = layer.field.nearest(traced.image_size[0] / 2, layer.out_shape[1])
         target = outputs[layer.name][0, :, unit, unit].sum()
         (gradient,) = torch.autograd.grad(target, image, retain_graph=True)
@@ -257,7 +253,7 @@ def test_group_norm_sees_more_than_a_quarter_outside_the_window() -> None:
     assert traced.beyond_windows(layer) == "Its units also depend on the whole map through group norm."
 
 
-# -- maps on pictures ---------------------------------------------------------------------
+# -- maps on images ---------------------------------------------------------------------
 
 PLACED: dict[str, tuple[dict[str, Any], tuple[int, int]]] = {
     "basic": ({"block": "basic"}, (97, 131)),
@@ -276,9 +272,9 @@ def drawn(layer: Layer, size: tuple[int, int], units: tuple[int, int], unit: tup
     lit = np.zeros(units)
     lit[unit] = 1
     height, width = size
-    picture = np.asarray(overlay(lit, np.zeros((height, width, 1), np.uint8), 1.0, layer.field, 2 * width))
-    assert picture.shape[:2] == (2 * height, 2 * width)
-    bright = torch.from_numpy(picture[..., 0] > 200)
+    image = np.asarray(overlay(lit, np.zeros((height, width, 1), np.uint8), 1.0, layer.field, 2 * width))
+    assert image.shape[:2] == (2 * height, 2 * width)
+    bright = torch.from_numpy(image[..., 0] > 200)
     return tuple((bright.any(axis).nonzero().flatten() + 0.5) / 2 - 0.5 for axis in (1, 0))  # type: ignore[return-value]
 
 
@@ -317,7 +313,7 @@ def test_a_map_lies_where_its_units_look(name: str) -> None:
                 assert cell.max() >= middle - 0.25
                 if 0 < unit[axis] < units[axis] - 1:
                     assert (cell.min() + cell.max()) / 2 == pytest.approx(middle, abs=1e-6)
-                    assert cell.max() - cell.min() + 0.5 == layer.field.jump
+                    assert cell.max() - cell.min() + 0.5 == layer.field.effective_stride
                     compared += 1
     assert compared > 20
 
@@ -332,15 +328,15 @@ def test_resnet50_is_drawn_where_it_looks() -> None:
         (gradient,) = torch.autograd.grad(maps[:, 0, unit].sum(), image, retain_graph=True)
         seen = gradient[0].abs().sum((0, 1)).nonzero().flatten()
         middles.append((int(seen[0]) + int(seen[-1])) / 2)
-    jump = middles[1] - middles[0]
+    stride = middles[1] - middles[0]
     _, columns = drawn(trace(config).by_name["layer4.2.act"], (224, 224), (7, 7), (3, 3))
-    assert float(columns.mean()) == middles[0] - 7 * jump == 96.0
+    assert float(columns.mean()) == middles[0] - 7 * stride == 96.0
 
 
 @pytest.mark.parametrize(("pixels", "samples"), [(28, 56), (97, 448), (224, 448), (640, 448), (33, 17)])
 @pytest.mark.parametrize("field", [Field(7, 2, -3), Field(8, 4, 1), PIXEL, Field(435, 32, -217)])
 def test_a_place_shows_the_unit_that_a_click_there_chooses(field: Field, pixels: int, samples: int) -> None:
-    units = -(-pixels // field.jump)
+    units = -(-pixels // field.effective_stride)
     found = field.spread(units, pixels, samples)
     middles = [(sample + 0.5) * pixels / samples - 0.5 for sample in range(samples)]
     for unit, middle in zip(found, middles, strict=True):
@@ -421,7 +417,7 @@ def test_the_effective_field_is_the_mean_gradient() -> None:
     assert not model.conv._forward_hooks
 
 
-def test_a_field_larger_than_the_picture_is_measured_in_part() -> None:
+def test_a_field_larger_than_the_image_is_measured_in_part() -> None:
     config = BUNDLED["resnet20"]
     layer = trace(config, 28).by_name["layer3.2.act"]
     found = effective_field(fresh(config), layer, noise(1, 1, 28), CPU)
@@ -443,18 +439,18 @@ def test_a_side_that_fits() -> None:
     config = preset("resnet152")
     traced = trace(config)
     side = measured_side(traced.by_name["layer4.2.act"], traced, lambda side: trace(config, side))
-    assert trace(config, side).training_memory <= MAX_BYTES < trace(config, 3 * 224).training_memory
+    assert trace(config, side).training_memory <= MAX_FORWARD_BYTES < trace(config, 3 * 224).training_memory
     assert measured_side(traced.layers[0], traced, lambda side: trace(config, side)) == 32
 
 
 @pytest.mark.parametrize("side", [3, 8, 9, 20, 41])
 @pytest.mark.parametrize("length", [8, 9])
-def test_pictures_continue_by_reflection(side: int, length: int) -> None:
-    picture = torch.arange(2 * length * length).reshape(2, length, length)
+def test_images_continue_by_reflection(side: int, length: int) -> None:
+    image = torch.arange(2 * length * length).reshape(2, length, length)
     before, cut = max(0, (side - length) // 2), max(0, -((side - length) // 2))
     after = max(0, side - length - before)
-    expected = np.pad(picture.numpy(), ((0, 0), (before, after), (before, after)), mode="symmetric")
-    assert np.array_equal(mirrored(picture, side), expected[:, cut : cut + side, cut : cut + side])
+    expected = np.pad(image.numpy(), ((0, 0), (before, after), (before, after)), mode="symmetric")
+    assert np.array_equal(mirrored(image, side), expected[:, cut : cut + side, cut : cut + side])
 
 
 @pytest.mark.parametrize("sigma", [1.5, 4.0, 9.0])
@@ -481,7 +477,7 @@ def test_untrained_fields_take_up_half_of_the_theoretical(name: str, share: floa
     """Luo 2016, section 3: Gaussian, and much smaller than the theoretical field."""
     config = preset(name)
     layer = [layer for layer in trace(config).layers if layer.role.part == "stage"][-1]
-    side = layer.field.size + layer.field.jump * 2
+    side = layer.field.size + layer.field.effective_stride * 2
     found = effective_field(fresh(config), layer, noise(2, 3, side), CPU)
     assert gaussian_width(found.field).share_of(layer.field.size) == pytest.approx(share, abs=0.05)
 
@@ -497,13 +493,13 @@ def test_the_deeper_the_smaller_the_share() -> None:
     assert shares == sorted(shares, reverse=True)
 
 
-# -- pictures -----------------------------------------------------------------------------
+# -- images -----------------------------------------------------------------------------
 
 
 def test_a_tint_is_transparent_at_the_least() -> None:
-    picture = np.asarray(tinted(np.array([[0.0, 0.5], [1.0, np.nan]]), "#ff8000"))
-    assert picture[..., :3].reshape(-1, 3).tolist() == [[255, 128, 0]] * 4
-    assert picture[..., 3].tolist() == [[0, 127], [255, 0]]
+    image = np.asarray(tinted(np.array([[0.0, 0.5], [1.0, np.nan]]), "#ff8000"))
+    assert image[..., :3].reshape(-1, 3).tolist() == [[255, 128, 0]] * 4
+    assert image[..., 3].tolist() == [[0, 127], [255, 0]]
     assert not np.asarray(tinted(np.ones((2, 2)), "#ff8000"))[..., 3].any()
 
 
@@ -522,7 +518,7 @@ def panel(**query: str) -> AppTest:
 
 
 def decoded(address: str) -> Image.Image:
-    """The picture that stands in an address."""
+    """The image that stands in an address."""
     return Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))
 
 
@@ -535,34 +531,37 @@ def grid(app: AppTest, layer: str) -> dict[str, Any]:
 
 def test_the_box_is_that_of_the_unit() -> None:
     app = panel(at="layer2.1.act", unit="3-12")
-    picture = grid(app, "The picture")
-    assert picture["view"] == [0, 0, 28, 28]
+    image = grid(app, "The image")
+    assert image["view"] == [0, 0, 28, 28]
     field = trace(BUNDLED["resnet20"], 28).by_name["layer2.1.act"].field
     box = field.box((3, 12)).clipped((28, 28))
-    assert picture["outlines"]["field"]["box"] == [box.left, box.top, box.width, box.height]
+    assert image["outlines"]["field"]["box"] == [box.left, box.top, box.width, box.height]
     assert grid(app, "Channel")["outlines"]["unit"]["box"] == [12, 3, 1, 1]
-    select(app, "grid shown", ["Theoretical field", "Activation", "Grad-CAM", "Beyond the edge"])  # type: ignore[arg-type]
-    picture = grid(app, "The picture")
+    select(app, "grid shown", ["Theoretical field", "Activation", "Grad-CAM", "Beyond the edge"])
+    image = grid(app, "The image")
     box = field.box((3, 12))
-    assert picture["outlines"]["unclipped"]["box"] == [box.left, box.top, box.width, box.height]
-    assert set(picture["layers"]) == {"picture", "Activation", "Grad-CAM"}
-    assert picture["layers"]["Activation"]["box"] == picture["layers"]["Grad-CAM"]["box"] == [0, 0, 28, 28]
-    sheet = np.asarray(decoded(picture["layers"]["Activation"]["url"]))
+    assert image["outlines"]["unclipped"]["box"] == [box.left, box.top, box.width, box.height]
+    assert set(image["layers"]) == {"image", "Activation", "Grad-CAM"}
+    assert image["layers"]["Activation"]["box"] == image["layers"]["Grad-CAM"]["box"] == [0, 0, 28, 28]
+    sheet = np.asarray(decoded(image["layers"]["Activation"]["url"]))
     shown = np.asarray(decoded(grid(app, "Channel")["layers"]["map"]["url"]).convert("L"), int)
     cell = np.unravel_index(shown.argmax(), shown.shape)  # viridis is brightest at its top
     rows, columns = (np.nonzero((sheet[..., 3] == 255).any(axis))[0] for axis in (1, 0))
     for found, unit in ((rows, cell[0]), (columns, cell[1])):
-        first, last = field.centre(int(unit)) - field.jump / 2, field.centre(int(unit)) + field.jump / 2
+        first, last = (
+            field.centre(int(unit)) - field.effective_stride / 2,
+            field.centre(int(unit)) + field.effective_stride / 2,
+        )
         assert (found[0] / 2 - 0.5, found[-1] / 2) == (max(first, -0.5), min(last, 27.5))
 
 
 def test_a_rectangle_is_seen_as_one() -> None:
     app = looked("Receptive field", preset="resnet20", size="32x48", at="layer2.1.act", unit="3-20")
-    picture, units = grid(app, "The picture"), grid(app, "Channel")
+    image, units = grid(app, "The image"), grid(app, "Channel")
     box = trace(preset("resnet20"), (32, 48)).by_name["layer2.1.act"].field.box((3, 20)).clipped((32, 48))
-    assert (picture["view"], units["view"]) == ([0, 0, 48, 32], [0, 0, 24, 16])
-    assert picture["outlines"]["field"]["box"] == [box.left, box.top, box.width, box.height]
-    assert decoded(picture["layers"]["picture"]["url"]).size == (48, 32)
+    assert (image["view"], units["view"]) == ([0, 0, 48, 32], [0, 0, 24, 16])
+    assert image["outlines"]["field"]["box"] == [box.left, box.top, box.width, box.height]
+    assert decoded(image["layers"]["image"]["url"]).size == (48, 32)
 
 
 def test_no_unit_is_the_middle_one() -> None:
@@ -579,7 +578,7 @@ def test_a_unit_that_is_none_is_told(unit: str) -> None:
     assert grid(app, "Channel")["outlines"]["unit"]["box"] == [3, 3, 1, 1]
 
 
-def test_another_layer_keeps_the_place_on_the_picture() -> None:
+def test_another_layer_keeps_the_place_on_the_image() -> None:
     app = panel(at="layer3.0.act", unit="2-5")
     view = app.session_state["view"]
     app.session_state["view"] = type(view)(**{**vars(view), "at": "layer1.0.act"})
@@ -609,7 +608,7 @@ def test_without_an_effective_field_the_rest_is_shown(monkeypatch: pytest.Monkey
     monkeypatch.setattr(panel_of_fields, "computed", stopped)
     app = panel(at="layer2.1.act", unit="3-11")
     assert not app.error
-    assert set(grid(app, "The picture")["layers"]) == {"picture"}
+    assert set(grid(app, "The image")["layers"]) == {"image"}
     assert "additions up to layer2.1.act" in captions(app).replace("\\", "")
 
 

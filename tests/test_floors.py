@@ -135,7 +135,7 @@ def test_modules_that_import_each_other_are_seen() -> None:
             "if TYPE_CHECKING:\n    from ..inference.device import Device",
             "explorer.inference.device",
         ),
-        ("explorer/link.py", "from .inference.lesion import without", "explorer.inference.lesion"),
+        ("explorer/link.py", "from .inference.ablation import without", "explorer.inference.ablation"),
         ("explorer/drawing/network.py", "from ..figures import base", "explorer.figures.base"),
         ("explorer/experiments/paths.py", "from ..lessons.notes import NOTES", "explorer.lessons.notes"),
         ("explorer/views/architecture/table.py", "from pages import architecture", "pages.architecture"),
@@ -171,6 +171,36 @@ def test_nothing_but_the_screen_loads_streamlit() -> None:
     script = f"import sys, importlib\nfor name in {modules}: importlib.import_module(name)\nprint('streamlit' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
     assert ran.stdout == "False\n"
+
+
+# -- tests ---------------------------------------------------------------------------------
+
+
+def borrowed(path: str, source: str) -> list[str]:
+    """What a test file imports from another, which may run alone, change and go; helpers.py is for what they share."""
+    return [name for name in imports(path, source) if re.match(r"(tests\.)?(test_\w+|conftest)\b", name)]
+
+
+@pytest.mark.parametrize("path", TESTS)
+def test_no_test_imports_from_another(path: str) -> None:
+    assert borrowed(path, (ROOT / path).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "named"),
+    [
+        ("from test_app import click", "test_app.click"),
+        ("from conftest import address", "conftest.address"),
+        ("def test():\n    import test_app as app", "test_app"),
+        ("from tests.test_app import click", "tests.test_app.click"),
+        ("from tests import test_app", "tests.test_app"),
+        ("from .test_app import click", "tests.test_app.click"),
+        ("importlib.import_module('test_app')", "test_app"),
+    ],
+)
+def test_an_import_from_another_test_is_seen(source: str, named: str) -> None:
+    assert named in borrowed("tests/test_new.py", source)
+    assert borrowed("tests/test_new.py", "from helpers import click\nfrom streamlit.testing.v1 import app_test") == []
 
 
 # -- text files ---------------------------------------------------------------------------

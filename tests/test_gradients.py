@@ -9,8 +9,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from streamlit.testing.v1 import AppTest
-from test_app import captions, link, opened, said, select
-from test_app import texts as markdowns
 
 from explorer.analysis.trace import trace
 from explorer.bench.browser import ROOT
@@ -43,18 +41,17 @@ from explorer.experiments.gradients import (
     twins,
     way,
 )
-from explorer.inference.device import Device
 from explorer.inference.turns import TooLargeError
 from explorer.lessons.notes import NOTES
 from explorer.link import View, natural_size
 from explorer.sharing.store import RESULTS
 from explorer.views.experiments import gradients as view
+from helpers import CPU, captions, link, opened, page_text, said, select
 from resnet import PRESETS, ResNet, ResNetConfig, build, preset
 from resnet.weights import BUNDLED, bundled, load
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-CPU = Device("cpu", "CPU")
 SMALL = ResNetConfig(
     layers=(1, 2), planes=(8, 16), num_classes=7, stem="3x3", stem_pool="none", block="basic", shortcut="B"
 )
@@ -109,29 +106,30 @@ def test_twins_start_alike() -> None:
 @pytest.mark.parametrize("config", [SMALL, *twins(SMALL).values(), SMALL.with_(order="pre", attention="se")[0]])
 def test_a_gradient_s_norm_is_its_slope(config: ResNetConfig) -> None:
     """A second derivation: how the loss changes along the gradient of a weight, by finite differences in fp64."""
-    pictures, labels = noise(config, (16, 16), 4)
+    images, labels = noise(config, (16, 16), 4)
     model = network(config)
-    found = flow(model, names(config), pictures, labels, CPU)
+    found = flow(model, names(config), images, labels, CPU)
     double = network(config).double()
-    assert found.loss == pytest.approx(F.cross_entropy(double(pictures.double()), labels).item(), rel=1e-4)
+    assert found.loss == pytest.approx(F.cross_entropy(double(images.double()), labels).item(), rel=1e-4)
     for name, norm in list(zip(names(config), found.gradient, strict=True))[::2]:
         double.zero_grad()
-        F.cross_entropy(double(pictures.double()), labels).backward()
+        F.cross_entropy(double(images.double()), labels).backward()
         weight = double.get_parameter(f"{name}.weight")
-        direction, losses = weight.grad / weight.grad.norm(), []
+        assert weight.grad is not None
+        direction, losses = weight.grad / weight.grad.norm(), list[float]()
         for step in (1e-6, -1e-6):
             with torch.no_grad():
-                weight += step * direction
-                losses.append(F.cross_entropy(double(pictures.double()), labels).item())
-                weight -= step * direction
+                weight.add_(step * direction)
+                losses.append(F.cross_entropy(double(images.double()), labels).item())
+                weight.sub_(step * direction)
         assert (losses[0] - losses[1]) / 2e-6 == pytest.approx(norm, rel=1e-2)
 
 
 def test_the_signal_is_what_blocks_read() -> None:
     """The network's parts run by hand."""
-    pictures, labels = noise(SMALL, (16, 16), 4)
-    model, x = network(SMALL), pictures
-    found = flow(model, names(SMALL), pictures, labels, CPU)
+    images, labels = noise(SMALL, (16, 16), 4)
+    model, x = network(SMALL), images
+    found = flow(model, names(SMALL), images, labels, CPU)
     with torch.no_grad():
         x = F.relu(model.bn1(model.conv1(x)))
         expected = [x.std()]
@@ -361,22 +359,18 @@ def page(tab: str, **query: str) -> AppTest:
     return opened("experiments", tab=tab, **query)
 
 
-def texts(app: AppTest) -> str:
-    return "\n".join(markdowns(app)).replace("\\", "")
-
-
 @pytest.mark.usefixtures("few")
 def test_the_network_and_its_twins_are_measured() -> None:
     app = page("Gradients", preset="plain20")
-    assert "Plain-20 and its twins at their initialisation" in texts(app)
-    assert "the plain network's gradient grows" in texts(app)
-    assert "8 pictures of Gaussian noise, 32×32 pixels" in captions(app)
+    assert "Plain-20 and its twins at their initialisation" in page_text(app)
+    assert "the plain network's gradient grows" in page_text(app)
+    assert "8 images of Gaussian noise, 32×32 pixels" in captions(app)
     assert f"{SEEDS} seeds" in captions(app)
-    assert "the gradient of ResNet-20" in texts(app)
+    assert "the gradient of ResNet-20" in page_text(app)
     app = select(app, "gradient network", "ResNet-56")
     assert app.session_state["view"].config == BUNDLED["resnet56"]
     assert link(app)["tab"] == "Gradients"
-    assert "ResNet-56 and its twins" in texts(app)
+    assert "ResNet-56 and its twins" in page_text(app)
     assert not app.exception
 
 
@@ -385,18 +379,18 @@ def test_a_network_too_large_says_so_and_the_rest_is_shown() -> None:
     app = page("Gradients", planes="1024-2048-4096-8192")
     (words,) = said(app.info)
     assert "and the limit is 1.0 GiB" in words
-    assert "After training" in texts(app)
+    assert "After training" in page_text(app)
 
 
 @pytest.mark.usefixtures("few")
 def test_shattering_follows_the_sidebar() -> None:
     app = page("Shattered gradients", preset="resnet20")
-    assert "**Basic blocks, post-activation, relu, batch norm, option A, by depth**" in texts(app)
-    assert "**At 14 layers the gradients of neighbouring inputs" in texts(app)
-    told = texts(app)
+    assert "**Basic blocks, post-activation, relu, batch norm, option A, by depth**" in page_text(app)
+    assert "**At 14 layers the gradients of neighbouring inputs" in page_text(app)
+    told = page_text(app)
     app = page("Shattered gradients", preset="resnet50", norm="none", order="pre", attention="se", layers="1-1-1-1")
-    assert "**Bottleneck blocks, pre-activation, relu, no norm, option B, SE, by depth**" in texts(app)
-    assert texts(app) != told
+    assert "**Bottleneck blocks, pre-activation, relu, no norm, option B, SE, by depth**" in page_text(app)
+    assert page_text(app) != told
     assert "The network shown is plain" in captions(page("Shattered gradients", preset="plain20"))
 
 

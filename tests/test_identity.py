@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from streamlit.testing.v1 import AppTest
-from test_app import captions, link, opened, said, select
-from test_app import texts as markdowns
 from torch import Tensor, nn
 
 from explorer.analysis.trace import trace
@@ -17,8 +16,8 @@ from explorer.experiments.identity import (
     BUDGET,
     COUNTS,
     KINDS,
-    MOST_IMAGES,
-    MOST_NOISE,
+    MAX_IMAGES,
+    MAX_NOISE,
     PLAIN,
     PLAIN_IDENTITY,
     PLAIN_ZERO,
@@ -36,19 +35,18 @@ from explorer.experiments.identity import (
     obstacle,
     parse_place,
 )
-from explorer.inference.device import Device
 from explorer.inference.preprocess import normalised
 from explorer.inference.samples import labelled
 from explorer.inference.turns import TooLargeError
 from explorer.sharing.store import RESULTS
 from explorer.units import scientific
 from explorer.views.experiments import identity as view
-from resnet import ConfigError, ResNet, ResNetConfig, preset
-from resnet.weights import BUNDLED, FASHION_MNIST, bundled, load, randomly
+from helpers import CPU, captions, frozen, link, name_of, opened, page_text, said, select
+from resnet import ConfigError, ResNetConfig, preset
+from resnet.weights import BUNDLED, FASHION_MNIST, bundled, load
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-CPU = Device("cpu", "CPU")
 SMALL = {"layers": (1, 2), "planes": (8, 16), "num_classes": 7, "stem": "3x3", "stem_pool": "none"}
 
 
@@ -56,17 +54,13 @@ def small(**options: object) -> ResNetConfig:
     return ResNetConfig(**{**SMALL, "block": "basic", "shortcut": "A", **options})  # type: ignore[arg-type]
 
 
-def network(config: ResNetConfig) -> ResNet:
-    return randomly(config).requires_grad_(False)
-
-
-def pictures(config: ResNetConfig, count: int = 4) -> Tensor:
+def noise(config: ResNetConfig, count: int = 4) -> Tensor:
     return torch.randn(count, config.in_channels, 16, 16, generator=torch.Generator().manual_seed(1))
 
 
 def run(config: ResNetConfig, place: Place | None = None) -> Appended:
-    images = pictures(config)
-    *outcomes, found = experiment(network(config), place or Place(1, 2), images, torch.arange(4), CPU)
+    images = noise(config)
+    *outcomes, found = experiment(frozen(config), place or Place(1, 2), images, torch.arange(4), CPU)
     assert isinstance(found, Appended)
     assert tuple(outcomes) == found.outcomes
     return found
@@ -97,10 +91,6 @@ INEXACT = [
 ]
 
 
-def name_of(config: ResNetConfig) -> str:
-    return f"{config.block} {config.order} {config.shortcut} {config.activation} {config.norm}"
-
-
 @pytest.mark.parametrize("place", [Place(1, 1), Place(2, 4)], ids=Place.to_text)
 @pytest.mark.parametrize("config", EXACT, ids=name_of)
 def test_a_zero_branch_changes_no_bit(config: ResNetConfig, place: Place) -> None:
@@ -123,7 +113,7 @@ def test_where_a_zero_branch_is_not_the_identity(config: ResNetConfig) -> None:
 @pytest.mark.parametrize("config", [EXACT[0], EXACT[4], INEXACT[0]], ids=name_of)
 def test_the_whole_network_says_so_too(config: ResNetConfig) -> None:
     """From image to scores, in place of features that are shared; bits by NumPy."""
-    model, images, place = network(config), pictures(config), Place(1, 3)
+    model, images, place = frozen(config), noise(config), Place(1, 3)
     deeper = append(model, place, new_blocks(config, place, plain=False, zero=True))
     before, after = model(images).numpy(), deeper(images).numpy()
     assert len(deeper.stages[0]) == 4
@@ -195,6 +185,7 @@ def test_a_plain_block_can_copy(config: ResNetConfig) -> None:
 def test_the_weights_are_those_of_the_formula() -> None:
     """The kernel and the norm's inverse, written out."""
     x = torch.rand(3, 8, 9, 9, generator=torch.Generator().manual_seed(0)) * 5
+    block: Any
     (block,) = new_blocks(small(shortcut="none"), Place(1, 1), plain=True, zero=False)
     become_identity([block], x)
     dirac = torch.zeros(8, 8, 3, 3)
@@ -252,21 +243,23 @@ def test_a_place_goes_through_a_link() -> None:
     config = preset("resnet20")
     for stage in (1, 2, 3):
         for count in COUNTS:
-            assert parse_place(Place(stage, count).to_text(), config) == (stage, count)
+            assert parse_place(Place(stage, count).to_text(), config) == Place(stage, count)
+            assert parse_place(f"{stage}-{count}", config) == Place(stage, count), "an older link"
     assert parse_place("", config) == default_place(config)
-    for text in ("4-1", "0-1", "1-3", "1", "a-b", "1-1-1"):
+    assert parse_place("blocks-4", config) == Place(3, 4)
+    for text in ("4-1", "0-1", "1-3", "1", "a-b", "1-1-1", "stage-4", "blocks-3", "stage-x", "stage-1_blocks"):
         with pytest.raises(ConfigError, match="a stage from 1 to 3, and 1, 2, 4, 8, 16 blocks"):
             parse_place(text, config)
 
 
 def test_what_can_be_afforded() -> None:
     small_one, large = trace(BUNDLED["resnet20"], 28), trace(preset("resnet152"), 224)
-    assert affordable(small_one, Place(3, 8), trained=True) == MOST_IMAGES
-    assert affordable(small_one, Place(3, 8), trained=False) == MOST_NOISE
+    assert affordable(small_one, Place(3, 8), trained=True) == MAX_IMAGES
+    assert affordable(small_one, Place(3, 8), trained=False) == MAX_NOISE
     assert affordable(small_one, Place(1, 16), trained=True) * (small_one.macs + 80 * 2 * 9 * 16**2 * 28**2) < BUDGET
     with pytest.raises(TooLargeError, match="GMACs, and the limit is 100 GMACs"):
         affordable(trace(preset("resnet1202"), 512), Place(1, 16), trained=False)
-    assert affordable(large, Place(1, 1), trained=False) < MOST_NOISE
+    assert affordable(large, Place(1, 1), trained=False) < MAX_NOISE
 
 
 @pytest.mark.parametrize(
@@ -282,13 +275,9 @@ def test_how_numbers_are_written(number: float, text: str) -> None:
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few pictures; the results of other tests are forgotten."""
+    """Few images; the results of other tests are forgotten."""
     monkeypatch.setattr(view, "affordable", lambda *_: 20)
     RESULTS.clear()
-
-
-def texts(app: AppTest) -> str:
-    return "\n".join(markdowns(app))
 
 
 def page(**query: str) -> AppTest:
@@ -298,8 +287,8 @@ def page(**query: str) -> AppTest:
 @pytest.mark.usefixtures("few")
 def test_a_trained_network_is_unchanged_to_the_last_bit() -> None:
     app = page(preset="resnet20_fashion")
-    assert "**To the last bit.**" in texts(app)
-    assert "all scores of all 20 pictures are unchanged: the largest difference is 0" in texts(app)
+    assert "**To the last bit.**" in page_text(app)
+    assert "all scores of all 20 images are unchanged: the largest difference is 0" in page_text(app)
     assert "the first 20 images of Fashion-MNIST's test set" in captions(app)
     table = app.dataframe[0].value
     assert list(table["Appended"]) == list(KINDS)
@@ -310,30 +299,30 @@ def test_a_trained_network_is_unchanged_to_the_last_bit() -> None:
 @pytest.mark.usefixtures("few")
 def test_another_activation_says_why_it_is_not_exact() -> None:
     app = page(preset="resnet20", activation="leaky_relu", appended="2-1")
-    assert "**Not the identity here.**" in texts(app)
-    assert "leaky relu of leaky relu is not leaky relu" in texts(app)
+    assert "**Not the identity here.**" in page_text(app)
+    assert "leaky relu of leaky relu is not leaky relu" in page_text(app)
     assert "the network is untrained" in captions(app)
     assert "Right" not in app.dataframe[0].value
-    assert "**To the last bit.**" in texts(page(preset="resnet20", activation="leaky_relu", order="pre"))
+    assert "**To the last bit.**" in page_text(page(preset="resnet20", activation="leaky_relu", order="pre"))
 
 
 @pytest.mark.usefixtures("few")
 def test_a_bottleneck_says_that_its_plain_form_cannot_copy() -> None:
     app = page(preset="resnet50")
-    assert "2,048 channels do not fit through the 512 in its middle" in texts(app)
+    assert "2,048 channels do not fit through the 512 in its middle" in page_text(app)
     assert PLAIN_IDENTITY not in list(app.dataframe[0].value["Appended"])
 
 
 @pytest.mark.usefixtures("few")
 def test_the_place_is_chosen_and_in_the_link() -> None:
-    app = select(page(preset="resnet20_fashion"), "append blocks", 2)  # type: ignore[arg-type]
-    assert link(app)["appended"] == "3-2"
-    assert "2 more blocks after stage 3: 24 layers in place of 20" in texts(app)
-    app = select(app, "append stage", 1)  # type: ignore[arg-type]
-    assert link(app)["appended"] == "1-2"
+    app = select(page(preset="resnet20_fashion"), "append blocks", 2)
+    assert link(app)["appended"] == "stage-3_blocks-2"
+    assert "2 more blocks after stage 3: 24 layers in place of 20" in page_text(app)
+    app = select(app, "append stage", 1)
+    assert link(app)["appended"] == "stage-1_blocks-2"
     app = select(app, "identity network", "Plain-20")
     assert app.session_state["view"].config == BUNDLED["plain20"]
-    assert link(app)["appended"] == "1-2"
+    assert link(app)["appended"] == "stage-1_blocks-2"
 
 
 @pytest.mark.usefixtures("few")
@@ -342,7 +331,7 @@ def test_a_place_that_the_network_has_not_is_said() -> None:
     (words,) = said(app.warning)
     assert "a stage from 1 to 3" in words
     assert "8 blocks after stage 3 are appended instead" in words
-    assert "8 more blocks after stage 3" in texts(app)
+    assert "8 more blocks after stage 3" in page_text(app)
 
 
 def test_a_network_too_large_says_so() -> None:

@@ -1,4 +1,4 @@
-"""`explorer.inference` and the pictures of `explorer.drawing.rasters`: what a network sees, says, and does on the way."""
+"""`explorer.inference` and the images of `explorer.drawing.rasters`: what a network sees, says, and does on the way."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from explorer.analysis.trace import trace
 from explorer.drawing import rasters
 from explorer.figures import inference
 from explorer.inference import limits
-from explorer.inference.device import Device, devices
+from explorer.inference.device import devices
 from explorer.inference.images import open_image
 from explorer.inference.limits import check_runnable
 from explorer.inference.predict import Prediction, activation, by_strength, predict, statistics, strongest_map
@@ -35,14 +35,13 @@ from explorer.inference.turns import TooLargeError
 from explorer.views.cached import model
 from explorer.views.inference import running
 from explorer.views.inference.running import bars
+from helpers import CLOTHES, CPU, hooks
 from resnet import ResNet, ResNetConfig, preset
 from resnet import weights as weights_module
 from resnet.weights import BUNDLED, FASHION_MNIST, Preprocessing, bundled, load, random_weights, randomly
 
-CPU = Device("cpu", "this CPU")
 IMAGENET = Preprocessing(256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 FASHION = FASHION_MNIST.preprocessing
-CLOTHES = [sample for sample in samples() if sample.file.startswith("fashion/")]
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -118,9 +117,9 @@ def test_any_shape_is_prepared(size: tuple[int, int], preprocessing: Preprocessi
 
 
 def test_the_middle_is_kept() -> None:
-    picture = Image.new("RGB", (900, 300), "red")
-    picture.paste("blue", (300, 0, 600, 300))
-    pixels = prepare(picture, IMAGENET).pixels
+    image = Image.new("RGB", (900, 300), "red")
+    image.paste("blue", (300, 0, 600, 300))
+    pixels = prepare(image, IMAGENET).pixels
     assert np.array_equal(pixels, np.broadcast_to([0, 0, 1], (224, 224, 3)))
 
 
@@ -158,10 +157,10 @@ def test_a_sample_is_seen_as_it_is_stored() -> None:
 @pytest.mark.parametrize("invert", [None, True, False])
 @pytest.mark.parametrize("bright_border", [True, False])
 def test_a_bright_border_is_inverted(bright_border: bool, invert: bool | None) -> None:
-    picture = Image.new("RGB", (100, 60), "white" if bright_border else "black")
-    picture.paste("black" if bright_border else "white", (30, 20, 70, 40))
-    assert border_brightness(picture) == (255 if bright_border else 0)
-    prepared = prepare(picture, FASHION, invert)
+    image = Image.new("RGB", (100, 60), "white" if bright_border else "black")
+    image.paste("black" if bright_border else "white", (30, 20, 70, 40))
+    assert border_brightness(image) == (255 if bright_border else 0)
+    prepared = prepare(image, FASHION, invert)
     assert prepared.inverted is (bright_border if invert is None else invert)
     bright_thing = prepared.inverted == bright_border
     assert prepared.pixels[14, 14, 0] == bright_thing
@@ -210,8 +209,8 @@ def test_shipped_weights_know_photographs_of_the_same_things(trained: ResNet) ->
     """Large, dark on white: what a person uploads."""
     hits = 0
     for sample in CLOTHES:
-        picture = ImageOps.invert(open_image(sample.open())).resize((560, 560), Image.Resampling.BICUBIC)
-        prepared = prepare(ImageOps.expand(picture, (0, 140), "white"), FASHION)
+        image = ImageOps.invert(open_image(sample.open())).resize((560, 560), Image.Resampling.BICUBIC)
+        prepared = prepare(ImageOps.expand(image, (0, 140), "white"), FASHION)
         assert prepared.inverted
         hits += FASHION_MNIST.categories[predict(trained, prepared.tensor, CPU).top(1)[0][0]] == sample.label
     assert hits >= 15
@@ -232,11 +231,11 @@ def network(request: pytest.FixtureRequest) -> ResNet:
 
 
 @pytest.fixture
-def picture() -> Tensor:
+def image() -> Tensor:
     return torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(2))
 
 
-def watched_outputs(network: nn.Module, picture: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+def watched_outputs(network: nn.Module, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """Scores and the outputs of all leaf modules, by hooks of this test's own."""
     found: dict[str, Tensor] = {}
     handles = []
@@ -245,20 +244,16 @@ def watched_outputs(network: nn.Module, picture: Tensor) -> tuple[Tensor, dict[s
             keep = lambda module, _, output, name=name: found.setdefault(name, output.clone())  # noqa: E731
             handles.append(module.register_forward_hook(keep))
     with torch.inference_mode():
-        scores = network(picture)
+        scores = network(image)
     for handle in handles:
         handle.remove()
     return scores, found
 
 
-def hooks(network: nn.Module) -> int:
-    return sum(len(module._forward_hooks) for module in network.modules())
-
-
-def test_predictions_and_activations_are_those_of_a_plain_pass(network: ResNet, picture: Tensor) -> None:
-    scores, outputs = watched_outputs(network, picture)
+def test_predictions_and_activations_are_those_of_a_plain_pass(network: ResNet, image: Tensor) -> None:
+    scores, outputs = watched_outputs(network, image)
     names = [layer.name for layer in trace(network.config, 64).layers]
-    prediction = predict(network, picture, CPU, names)
+    prediction = predict(network, image, CPU, names)
     assert prediction.probabilities == pytest.approx(scores[0].softmax(0).numpy(), abs=1e-6)
     assert prediction.finite
     assert prediction.seconds > 0
@@ -268,37 +263,37 @@ def test_predictions_and_activations_are_those_of_a_plain_pass(network: ResNet, 
     assert [share for _, share in top] == sorted(prediction.probabilities.tolist(), reverse=True)[:5]
     assert list(prediction.strongest) == names
     for layer in trace(network.config, 64).layers:
-        maps = activation(network, picture, layer.name, CPU)
+        maps = activation(network, image, layer.name, CPU)
         expected = outputs[layer.name][0].numpy()
         assert maps.shape == (expected.shape if expected.ndim == 3 else (expected.size, 1, 1))
         assert expected.shape == layer.out_shape
         assert np.array_equal(maps.reshape(expected.shape), expected)
         assert max(prediction.strongest[layer.name].shape) <= 32
-    assert hooks(network) == 0
+    assert not hooks(network)
 
 
-def test_hooks_go_after_a_failure(picture: Tensor) -> None:
+def test_hooks_go_after_a_failure(image: Tensor) -> None:
     network = randomly(preset("resnet20"))
     wrong = torch.zeros(1, 4, 64, 64)
     for failing in (
         lambda: predict(network, wrong, CPU, ["conv1", "fc"]),
         lambda: activation(network, wrong, "conv1", CPU),
-        lambda: activation(network, picture, "nowhere", CPU),
-        lambda: predict(network, picture, CPU, ["conv1", "nowhere"]),
+        lambda: activation(network, image, "nowhere", CPU),
+        lambda: predict(network, image, CPU, ["conv1", "nowhere"]),
     ):
         with pytest.raises((RuntimeError, AttributeError)):
             failing()
-        assert hooks(network) == 0
+        assert not hooks(network)
 
 
-def test_people_share_a_network(picture: Tensor) -> None:
+def test_people_share_a_network(image: Tensor) -> None:
     """Several threads watch different layers of one network, and each gets its own."""
     network = randomly(preset("resnet20"))
-    _, outputs = watched_outputs(network, picture)
+    _, outputs = watched_outputs(network, image)
     names = ["conv1", "layer1.0.conv1", "layer2.0.add", "layer3.2.act", "fc"] * 6
 
     def look(name: str) -> tuple[np.ndarray, Prediction]:
-        return activation(network, picture, name, CPU), predict(network, picture, CPU, [name])
+        return activation(network, image, name, CPU), predict(network, image, CPU, [name])
 
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(look, names))
@@ -306,13 +301,13 @@ def test_people_share_a_network(picture: Tensor) -> None:
         expected = outputs[name][0].numpy()
         assert np.array_equal(maps.reshape(expected.shape), expected)
         assert list(prediction.strongest) == [name]
-    assert hooks(network) == 0
+    assert not hooks(network)
 
 
-def test_one_pass_waits_for_another(picture: Tensor) -> None:
+def test_one_pass_waits_for_another(image: Tensor) -> None:
     """Whoever comes while somebody's pass is under way does not end up in their result."""
     network = randomly(preset("resnet20"))
-    _, outputs = watched_outputs(network, picture)
+    _, outputs = watched_outputs(network, image)
     inside, go = threading.Event(), threading.Event()
 
     def pause(*_: Any) -> None:
@@ -322,15 +317,15 @@ def test_one_pass_waits_for_another(picture: Tensor) -> None:
 
     handle = network.conv1.register_forward_hook(pause)
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(activation, network, picture, "layer3.2.act", CPU)
+        first = pool.submit(activation, network, image, "layer3.2.act", CPU)
         assert inside.wait(30)
-        second = pool.submit(activation, network, picture.flip(-1), "layer3.2.act", CPU)
+        second = pool.submit(activation, network, image.flip(-1), "layer3.2.act", CPU)
         wait([second], timeout=0.5)
         go.set()
         assert np.array_equal(first.result(), outputs["layer3.2.act"][0].numpy())
         assert not np.array_equal(second.result(), first.result())
     handle.remove()
-    assert hooks(network) == 0
+    assert not hooks(network)
 
 
 def test_overflow_is_noticed() -> None:
@@ -392,7 +387,7 @@ def test_known_networks_run(name: str) -> None:
     ("given", "size", "words"),
     [
         ({"layers": (1,), "planes": (16384,)}, 224, ("weights take 18.3 GiB", "limit is 1.0 GiB")),
-        ({"block": "basic", "layers": (1,)}, 8192, ("a picture takes 9.5 GiB", "limit is 1.0 GiB")),
+        ({"block": "basic", "layers": (1,)}, 8192, ("an image takes 9.5 GiB", "limit is 1.0 GiB")),
         ({"layers": (3, 8, 36, 3)}, 800, ("the time of 616 GMACs", "limit is 200 GMACs")),
     ],
 )
@@ -406,19 +401,19 @@ def test_what_is_too_large_says_by_how_much(given: dict[str, Any], size: int, wo
         assert word in text
 
 
-def test_random_weights_keep_to_the_limits_where_the_picture_is_tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_weights_keep_to_the_limits_where_the_image_is_tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Their norms are calibrated on noise of 64 pixels a side, on which the first stage has 4,096 times as many units."""
     config = ResNetConfig(block="basic", stem="3x3", stem_pool="none", layers=(1,) * 6, planes=(64, 4, 4, 4, 4, 4))
     made: list[ResNetConfig] = []
     monkeypatch.setattr(weights_module, "randomly", made.append)
-    monkeypatch.setattr(limits, "MAX_WORK", 1e8)
+    monkeypatch.setattr(limits, "MAX_WORK_MACS", 1e8)
     check_runnable(trace(config, 1))
     with pytest.raises(TooLargeError, match=r"^This network is too large to run here: .* GMACs, and the limit is 0\.1"):
         model(random_weights(config, (1, 1)), CPU)
     assert not made
 
 
-# -- pictures -----------------------------------------------------------------------------
+# -- images -----------------------------------------------------------------------------
 
 DARK, BRIGHT = (68, 1, 84), (253, 231, 37)
 """The ends of viridis."""
@@ -441,7 +436,6 @@ def test_a_flat_map_is_dark(value: float) -> None:
     assert {tuple(shade) for shade in rasters.coloured(np.full((2, 3), value)).reshape(-1, 3)} == {DARK}
 
 
-@pytest.mark.filterwarnings("error")
 def test_a_map_that_overflowed_still_has_colours() -> None:
     shades = rasters.coloured(np.array([[-np.inf, 0, np.inf, np.nan]], np.float32))[0]
     assert tuple(shades[0]) == DARK
@@ -481,15 +475,15 @@ def test_a_sheet_is_read_row_by_row() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 5])
-def test_overlay_blends_map_and_picture(channels: int) -> None:
+def test_overlay_blends_map_and_image(channels: int) -> None:
     seen = np.full((20, 10, channels), 153, np.uint8)
     channel = np.array([[0.0, 1.0], [1.0, 0.0]] * 2)
-    fives = Field(size=5, jump=5, start=0)
-    map_alone, picture_alone, half = (rasters.overlay(channel, seen, blend, fives) for blend in (1.0, 0.0, 0.5))
-    assert map_alone.size == picture_alone.size == half.size == (448, 896)
+    fives = Field(size=5, effective_stride=5, start=0)
+    map_alone, image_alone, half = (rasters.overlay(channel, seen, blend, fives) for blend in (1.0, 0.0, 0.5))
+    assert map_alone.size == image_alone.size == half.size == (448, 896)
     assert map_alone.getpixel((10, 10)) == map_alone.getpixel((440, 880)) == DARK
     assert map_alone.getpixel((440, 10)) == map_alone.getpixel((10, 880)) == BRIGHT
-    assert picture_alone.getcolors() == [(448 * 896, (153, 153, 153))]
+    assert image_alone.getcolors() == [(448 * 896, (153, 153, 153))]
     assert half.getpixel((10, 10)) == pytest.approx([(153 + shade) / 2 for shade in DARK], abs=1)
 
 
@@ -519,11 +513,11 @@ def test_overlay_is_upright() -> None:
     assert shown.getpixel((5, 60)) == (0, 0, 0)
 
 
-def test_a_picture_as_an_address() -> None:
-    picture = rasters.sheet([np.arange(12, dtype=np.uint8).reshape(2, 2, 3)], 1)
-    head, _, body = rasters.data_url(picture).partition(",")
+def test_an_image_as_an_address() -> None:
+    image = rasters.sheet([np.arange(12, dtype=np.uint8).reshape(2, 2, 3)], 1)
+    head, _, body = rasters.data_url(image).partition(",")
     assert head == "data:image/png;base64"
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(body)))), np.asarray(picture))
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(body)))), np.asarray(image))
 
 
 def test_bars_are_as_long_as_the_probabilities() -> None:

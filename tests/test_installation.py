@@ -14,18 +14,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import alone
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.testing.v1 import AppTest
 from websockets.asyncio.client import connect
 
 from explorer.bench.browser import CONFIGURATION, ROOT, server
+from helpers import APP, alone
 
-APP = ROOT / "explorer" / "app.py"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 SETTINGS = tomllib.loads((CONFIGURATION / "config.toml").read_text(encoding="utf-8"))
 
@@ -70,7 +70,7 @@ def status(address: str, session: str, upload: Upload) -> int:
 async def first_words(address: str) -> tuple[Any, int]:
     """What a new session is told, and the answer to its upload of 220 MB."""
     async with connect(f"ws://{urlsplit(address).netloc}/_stcore/stream", max_size=None) as socket:
-        await socket.send(BackMsg(rerun_script={}).SerializeToString())
+        await socket.send(BackMsg(rerun_script=ClientState()).SerializeToString())
         while True:
             answer = ForwardMsg.FromString(await socket.recv(decode=False))
             if answer.WhichOneof("type") == "new_session":

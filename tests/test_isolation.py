@@ -12,21 +12,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
-from conftest import Visitor
 from playwright.sync_api import Browser, expect
 from streamlit.testing.v1 import AppTest
-from test_app import click, hold, link, opened, run, said, select, texts
-from test_checkpoint import saved
-from test_sharing import SMALL, fresh, shown
 
 from explorer.experiments.degradation import Settings, Step
 from explorer.inference.samples import samples
 from explorer.views.experiments import degradation
+from helpers import SMALL, Visitor, click, hold, link, opened, run, said, saved, select, shown, texts
 from resnet.weights import randomly
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-__all__ = ["fresh"]
-
 NAME = "mine.png"
 TABS = (
     "Activations",
@@ -35,7 +30,7 @@ TABS = (
     "Receptive field",
     "Attribution",
     "Weights",
-    "Several pictures",
+    "Several images",
     "Speed",
 )
 
@@ -52,7 +47,7 @@ def weights(seed: int) -> bytes:
     return saved(randomly(SMALL, seed).state_dict())
 
 
-def bring_pictures(app: AppTest, *files: tuple[str, bytes]) -> AppTest:
+def bring_images(app: AppTest, *files: tuple[str, bytes]) -> AppTest:
     """Choose "Upload", and bring files."""
     if app.session_state["source"] != "Upload":
         select(app, "source", "Upload")
@@ -74,8 +69,8 @@ def inference(**query: str) -> AppTest:
     return run(app.switch_page("../pages/inference.py"))
 
 
-def with_picture(label: str, name: str = NAME, **query: str) -> AppTest:
-    app = bring_pictures(inference(preset="resnet20_fashion", **query), (name, sample(label)))
+def with_image(label: str, name: str = NAME, **query: str) -> AppTest:
+    app = bring_images(inference(preset="resnet20_fashion", **query), (name, sample(label)))
     assert f"**{label}**" in " ".join(texts(app))
     return app
 
@@ -88,7 +83,7 @@ def with_choices(channel: int = 0, blend: float = 0.6, off: str = "", explained:
     """What a person chooses on the inference page; the link holds a part of it."""
     query |= {"off": off} if off else {}
     query |= {"class": explained} if explained else {}
-    app = opened("", preset="resnet20_fashion", picture="0000-ankle-boot", **query)
+    app = opened("", preset="resnet20_fashion", image="0000-ankle-boot", **query)
     hold(app, channel=channel)
     app.session_state["blend"] = blend
     return run(app.switch_page("../pages/inference.py"))
@@ -97,10 +92,7 @@ def with_choices(channel: int = 0, blend: float = 0.6, off: str = "", explained:
 # -- the inference page -------------------------------------------------------------------
 
 PAIRS: dict[str, tuple[Callable[..., AppTest], Callable[..., AppTest]]] = {
-    "pictures of one name": (
-        lambda **query: with_picture("Trouser", **query),
-        lambda **query: with_picture("Bag", **query),
-    ),
+    "images of one name": (lambda **query: with_image("Trouser", **query), lambda **query: with_image("Bag", **query)),
     "checkpoints of one name": (
         lambda **query: with_checkpoint(1, **query),
         lambda **query: with_checkpoint(2, **query),
@@ -136,17 +128,14 @@ def test_who_comes_later_changes_nothing(what: str) -> None:
     assert shown(run(app)) == before
 
 
-def test_one_picture_of_two_people_has_two_names() -> None:
+def test_one_image_of_two_people_has_two_names() -> None:
     """The same bytes; one of them is removed while the other looks."""
-    one, two = (
-        with_picture("Bag", "one.png", tab="Several pictures"),
-        with_picture("Bag", "two.png", tab="Several pictures"),
-    )
+    one, two = (with_image("Bag", "one.png", tab="Several images"), with_image("Bag", "two.png", tab="Several images"))
     before = shown(run(run(two)))
     assert "two" in " ".join(before)
     assert "one" not in re.findall(r"\b(one|two)\\*\.png", " ".join(before))
-    click(one, "Remove this picture")
-    assert said(one.info) == ["Upload or take a picture, or pick a sample, to see what the network makes of it."]
+    click(one, "Remove this image")
+    assert said(one.info) == ["Upload or take an image, or pick a sample, to see what the network makes of it."]
     assert shown(run(two)) == before
 
 
@@ -160,11 +149,11 @@ def test_one_checkpoint_of_two_people_is_forgotten_by_one() -> None:
 
 
 def test_a_link_takes_nothing_that_was_brought_along(fresh: Callable[[], None]) -> None:
-    """The link of somebody with a picture and a checkpoint, opened by another."""
+    """The link of somebody with an image and a checkpoint, opened by another."""
     query = SMALL.to_query() | {"weights": "upload", "tab": "Weights"}
     alone = shown(inference(**query))
     fresh()
-    first = bring_pictures(with_checkpoint(1, tab="Weights"), (NAME, sample("Bag")))
+    first = bring_images(with_checkpoint(1, tab="Weights"), (NAME, sample("Bag")))
     assert link(first) == query
     other = inference(**link(first))
     assert shown(other) == alone
@@ -173,11 +162,11 @@ def test_a_link_takes_nothing_that_was_brought_along(fresh: Callable[[], None]) 
 
 
 def test_what_was_refused_is_told_to_one(fresh: Callable[[], None]) -> None:
-    """Sentences on files that are no pictures and no checkpoints."""
+    """Sentences on files that are no images and no checkpoints."""
     alone = shown(inference(preset="resnet20_fashion"))
     fresh()
     first = bring_checkpoint(inference(preset="resnet20_fashion"), b"nothing", "secret.pt")
-    bring_pictures(first, ("secret.png", b"nothing"))
+    bring_images(first, ("secret.png", b"nothing"))
     assert len(first.error) == 2
     assert shown(inference(preset="resnet20_fashion")) == alone
 
@@ -237,7 +226,7 @@ class Steps:
 def one_step(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Runs that stand after a step until the test ends."""
     steps = Steps(threading.Event())
-    monkeypatch.setattr(degradation, "APART", steps)
+    monkeypatch.setattr(degradation, "WORKER", steps)
     yield
     steps.go.set()
 
@@ -259,7 +248,7 @@ def test_a_run_is_seen_by_who_asks_for_the_same() -> None:
     while not any("step 1 of 200" in text for text in bars(run(first))):
         assert time.monotonic() < end
     other = training(12)
-    busy = " The server trains one run at a time, and another one is on: yours will wait in line."
+    busy = " The server trains one run at a time, and another one is on: yours will wait in the queue."
     assert [text.replace(busy, "") for text in shown(other)] == alone
     assert busy in " ".join(texts(other))
     watcher = training(11)
@@ -272,7 +261,7 @@ def test_a_run_is_seen_by_who_asks_for_the_same() -> None:
 
 
 @pytest.mark.browser
-def test_two_people_with_a_picture_each(browser: Browser, address: str) -> None:
+def test_two_people_with_an_image_each(browser: Browser, address: str) -> None:
     """The same name, other bytes; the link of one in front of the other; one leaves."""
     people = [Visitor(browser.new_context().new_page(), address) for _ in range(2)]
     verdicts = []
@@ -286,8 +275,8 @@ def test_two_people_with_a_picture_each(browser: Browser, address: str) -> None:
         person.wait()
         verdicts.append(person.page.locator(".st-key-verdict"))
         expect(verdicts[-1].locator("strong").first).to_have_text(label)
-    pictures = [person.page.locator(".st-key-seen img").first.get_attribute("src") for person in people]
-    assert pictures[0] != pictures[1]
+    images = [person.page.locator(".st-key-seen img").first.get_attribute("src") for person in people]
+    assert images[0] != images[1]
     guest = Visitor(browser.new_context().new_page(), address)
     guest.page.goto(people[0].page.url)
     guest.wait()
@@ -296,7 +285,7 @@ def test_two_people_with_a_picture_each(browser: Browser, address: str) -> None:
     people[1].page.get_by_role("tab", name="Weights").click()
     people[1].wait()
     expect(verdicts[1].locator("strong").first).to_have_text("Bag")
-    assert people[1].page.locator(".st-key-seen img").first.get_attribute("src") == pictures[1]
+    assert people[1].page.locator(".st-key-seen img").first.get_attribute("src") == images[1]
     for person in (people[1], guest):
         assert not person.errors
         person.page.context.close()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from streamlit.testing.v1 import AppTest
-from test_app import captions, click, deltas, figures, link, opened, run, said, select, tab, texts
 
 from explorer.experiments.kernels import CASES, Lab
+from helpers import PHONE, captions, click, deltas, figures, link, opened, page_text, run, said, select, tab, texts
 
 STACKS, BLOCK, POINTWISE = "Kernel stacks", "The block", "The 1×1 convolution"
 
@@ -17,10 +17,6 @@ def kernels(part: str = STACKS, /, **query: str) -> AppTest:
     if part != STACKS:
         tab(app, part)
     return app
-
-
-def spoken(app: AppTest) -> str:
-    return " ".join(said(app.markdown))
 
 
 def frame(app: AppTest, column: str) -> list[str]:
@@ -35,8 +31,8 @@ def test_the_page_answers_before_anything_is_set():
     app = kernels()
     assert figures(app) == {"Field": "7 px", "Weights": "110,592", "MACs": "346.82 M", "Non-linearities": "3"}
     assert deltas(app) == ["±0", "-90,112", "-282.59 M", "+2"]
-    assert "27C² against 49C² at C = 64 channels: 110,592 against 200,704" in spoken(app)
-    assert "does not hold here" not in spoken(app)
+    assert "27C² against 49C² at C = 64 channels: 110,592 against 200,704" in page_text(app)
+    assert "does not hold here" not in page_text(app)
     assert "up to 98 channels between" in captions(app)
     assert "lab" not in link(app)
 
@@ -48,7 +44,7 @@ def test_the_stem_is_one_choice_away_and_in_the_table():
     select(app, "lab case", "As a stem: 32, 32, 64")
     assert figures(app) == {"Field": "11 px", "Weights": "28,512", "MACs": "357.65 M", "Non-linearities": "3"}
     assert link(app)["lab"] == CASES["As a stem: 32, 32, 64"].to_text()
-    assert spoken(app).count("does not hold here") == 3
+    assert page_text(app).count("does not hold here") == 3
 
 
 def test_settings_go_into_the_link_and_come_out_of_it():
@@ -95,7 +91,7 @@ def test_a_link_with_mistakes_shows_the_defaults_and_says_so(lab):
     assert figures(app)["Weights"] == "110,592"
     select(app, "lab kernel", 5)
     assert not app.warning
-    assert link(app)["lab"] == "k5"
+    assert link(app)["lab"] == "kernel-5"
 
 
 def test_one_convolution_has_no_width_between():
@@ -109,7 +105,7 @@ def test_one_convolution_has_no_width_between():
 
 def test_the_block_says_why_the_bottleneck_exists():
     app = kernels(BLOCK)
-    assert "16.9 times fewer weights at 256 channels" in spoken(app)
+    assert "16.9 times fewer weights at 256 channels" in page_text(app)
     assert "3·3·256·256 + 3·3·256·256 = **1,179,648**" in " ".join(texts(app))
     assert "1·1·256·64 + 3·3·64·64 + 1·1·64·256 = **69,632**" in " ".join(texts(app))
     for table, total in zip(app.dataframe, (1_180_672, 70_400, 1_180_672), strict=True):
@@ -121,7 +117,7 @@ def test_another_width():
     app = kernels(BLOCK)
     select(app, "lab width", "64")
     assert "1·1·64·16 + 3·3·16·16 + 1·1·16·64 = **4,352**" in " ".join(texts(app))
-    assert link(app)["lab"] == "c64"
+    assert link(app)["lab"] == "width-64"
     select(app, "lab width", "66")
     assert "a multiple of 4" in said(app.warning)[0]
 
@@ -129,7 +125,7 @@ def test_another_width():
 def test_the_first_block_of_a_stage():
     app = kernels(BLOCK)
     select(app, "lab entry", "B")
-    assert link(app)["lab"] == "eB"
+    assert link(app)["lab"] == "entry-B"
     assert "3·3·256·512 + 3·3·512·512 + 1·1·256·512 = **3,670,016**" in " ".join(texts(app))
     assert "the shortcut has 131,072, or 4%, in the basic block and 131,072, or 35%, in the bottleneck" in " ".join(
         texts(app)
@@ -174,11 +170,9 @@ def test_other_parts_keep_their_settings():
 
 # -- in a browser -------------------------------------------------------------------------
 
-NARROW = {"viewport": {"width": 390, "height": 844}}
-
 
 @pytest.mark.browser
-@pytest.mark.parametrize("visit", [NARROW], indirect=True, ids=["narrow"])
+@pytest.mark.parametrize("visit", [PHONE], indirect=True, ids=["narrow"])
 def test_no_part_overflows_a_phone(visit):
     visit.open("/kernels?lab=n6_s4_k7_i3_m32_x224")
     for name in (STACKS, BLOCK, POINTWISE):

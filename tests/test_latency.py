@@ -6,16 +6,13 @@ No test depends on the clock: where seconds matter they are given.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from streamlit.testing.v1 import AppTest
-from test_app import hold
-from test_app import run as ran
-from torch import Tensor, nn
+from torch import Tensor
 
 from explorer.analysis.trace import Trace, trace
 from explorer.figures import inference
@@ -26,11 +23,10 @@ from explorer.inference.predict import activation, predict
 from explorer.inference.turns import ONE_AT_A_TIME, OutOfMemoryError, Turn
 from explorer.views import cached
 from explorer.views.inference.latency import slow_frame
+from helpers import CPU, captions, closed, hold, hooks, run, turned_to
 from resnet import ResNet, ResNetConfig, preset
 from resnet.weights import randomly
 
-APP = Path(__file__).parents[1] / "explorer" / "script.py"
-CPU = Device("cpu", "this CPU")
 SMALL = ResNetConfig(
     block="basic", layers=(1, 1), planes=(8, 16), stem="3x3", stem_width=8, stem_pool="none", num_classes=7
 )
@@ -50,12 +46,8 @@ def network() -> ResNet:
     return randomly(SMALL)
 
 
-def picture(side: int = 32) -> Tensor:
+def image(side: int = 32) -> Tensor:
     return torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(3))
-
-
-def hooks(network: nn.Module) -> int:
-    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in network.modules())
 
 
 # -- layer by layer -----------------------------------------------------------------------
@@ -63,14 +55,15 @@ def hooks(network: nn.Module) -> int:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_layer_of_the_trace_is_timed_once_and_in_order(name: str) -> None:
-    network, shares = randomly(NETWORKS[name]), []
-    times = latency.latency(network, picture(), CPU, rounds=3, progress=shares.append)
+    network = randomly(NETWORKS[name])
+    shares: list[float] = []
+    times = latency.latency(network, image(), CPU, rounds=3, progress=shares.append)
     assert list(times.layers) == [layer.name for layer in trace(network.config, 32).layers]
     assert all(seconds >= 0 for seconds in times.layers.values())
     assert times.whole > 0
     assert times.rounds == 3
     assert shares == pytest.approx([1 / 3, 2 / 3, 1])
-    assert hooks(network) == 0
+    assert not hooks(network)
 
 
 def test_the_median_of_the_second_passes(network: ResNet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,17 +79,17 @@ def test_the_median_of_the_second_passes(network: ResNet, monkeypatch: pytest.Mo
         return current.pop(0)
 
     monkeypatch.setattr(latency, "clock", lambda device: (mark, lambda start, end: end - start))
-    times = latency.latency(network, picture(), CPU, rounds=3)
+    times = latency.latency(network, image(), CPU, rounds=3)
     assert set(times.layers.values()) == {2.0}
 
 
 def test_hooks_go_after_a_failure(network: ResNet) -> None:
     with pytest.raises(RuntimeError):
         latency.layer_seconds(network, torch.zeros(1, 5, 32, 32), CPU)
-    assert hooks(network) == 0
+    assert not hooks(network)
     with pytest.raises(RuntimeError):
         latency.latency(network, torch.zeros(1, 5, 32, 32), CPU)
-    assert predict(network, picture(), CPU).finite
+    assert predict(network, image(), CPU).finite
 
 
 @pytest.mark.parametrize(
@@ -227,9 +220,9 @@ def test_the_figures_show_every_layer() -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_other_forms_say_nearly_the_same(name: str) -> None:
     network = randomly(NETWORKS[name])
-    exact = network(picture()).softmax(1)[0].detach().numpy()
+    exact = network(image()).softmax(1)[0].detach().numpy()
     shares: list[float] = []
-    found = effects(network, picture(), CPU, shares.append, budget=0.01)
+    found = effects(network, image(), CPU, shares.append, budget=0.01)
     assert [effect.device.form for effect in found] == ["fp32", "fp32, channels last", "bf16", "bf16, channels last"]
     assert found[0].ratio == 1.0
     assert found[0][3:] == (0.0, True)
@@ -240,10 +233,10 @@ def test_other_forms_say_nearly_the_same(name: str) -> None:
     assert all(p.dtype == torch.float32 and p.is_contiguous() for p in network.parameters())
     for effect in found:
         other = effect.device.network(randomly(NETWORKS[name]))
-        prediction = predict(other, picture(), effect.device, ["conv1" if name != "blur" else "conv1.0"])
+        prediction = predict(other, image(), effect.device, ["conv1" if name != "blur" else "conv1.0"])
         assert prediction.probabilities.dtype == np.float32
         assert np.abs(prediction.probabilities - exact).max() == pytest.approx(effect.change, abs=1e-6)
-        maps = activation(other, picture(), "fc", effect.device)
+        maps = activation(other, image(), "fc", effect.device)
         assert maps.dtype == np.float32
         assert maps.shape == (7, 1, 1)
         weight = next(parameter for parameter in other.parameters() if parameter.ndim == 4)
@@ -254,7 +247,7 @@ def test_other_forms_say_nearly_the_same(name: str) -> None:
 def test_a_class_that_changes_is_told(network: ResNet, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([[0.6, 0.4], [0.6, 0.4], [0.3, 0.7], [float("nan")] * 2, [0.55, 0.45]])
     monkeypatch.setattr(latency, "timed_run", lambda *_: (2.0, torch.tensor(next(answers))))
-    plain, last, half, both = effects(network, picture(), CPU)
+    plain, last, half, both = effects(network, image(), CPU)
     assert plain == Effect(CPU, 2.0, 2.0, 0.0, True)
     assert last[3:] == (pytest.approx(0.3), False)
     assert np.isnan(half.change)
@@ -281,31 +274,31 @@ def failing(network: ResNet, error: Exception) -> Any:
     def fail(*_: Any) -> None:
         raise error
 
-    return network.layer1.register_forward_hook(fail)
+    return network.get_submodule("layer1").register_forward_hook(fail)
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: str(error)[:12])
 def test_no_memory_is_a_sentence_and_the_next_pass_runs(network: ResNet, error: Exception) -> None:
     handle = failing(network, error)
     for attempt in (
-        lambda: predict(network, picture(), CPU, ["conv1"]),
-        lambda: activation(network, picture(), "conv1", CPU),
-        lambda: latency.latency(network, picture(), CPU),
-        lambda: effects(network, picture(), CPU),
+        lambda: predict(network, image(), CPU, ["conv1"]),
+        lambda: activation(network, image(), "conv1", CPU),
+        lambda: latency.latency(network, image(), CPU),
+        lambda: effects(network, image(), CPU),
     ):
-        with pytest.raises(OutOfMemoryError, match=r"^A picture of 3×32×32 through .* in fp32 needs more memory"):
+        with pytest.raises(OutOfMemoryError, match=r"^An image of 3×32×32 through .* in fp32 needs more memory"):
             attempt()
-        assert hooks(network) == 1
+        assert len(hooks(network)) == 1
     handle.remove()
-    assert predict(network, picture(), CPU).finite
+    assert predict(network, image(), CPU).finite
 
 
 def test_other_errors_stay_what_they_are(network: ResNet) -> None:
     handle = failing(network, RuntimeError("shapes do not fit"))
     with pytest.raises(RuntimeError, match="shapes do not fit"):
-        predict(network, picture(), CPU)
+        predict(network, image(), CPU)
     handle.remove()
-    assert predict(network, picture(), CPU).finite
+    assert predict(network, image(), CPU).finite
 
 
 def test_any_turn_turns_the_error_into_a_sentence_and_lets_tensors_go() -> None:
@@ -345,26 +338,26 @@ def test_cuda_is_picked_and_the_cpu_stays_a_choice() -> None:
 def test_cuda_predicts_as_the_cpu(half: bool, last: bool) -> None:
     device = replace(devices()[0], half=half, channels_last=last)
     network, names = randomly(SMALL), [layer.name for layer in trace(SMALL, 32).layers]
-    expected = predict(network, picture(), CPU, names)
-    maps = activation(network, picture(), "layer1.0.conv1", CPU)
+    expected = predict(network, image(), CPU, names)
+    maps = activation(network, image(), "layer1.0.conv1", CPU)
     network = device.network(network)
-    found = predict(network, picture(), device, names)
+    found = predict(network, image(), device, names)
     tolerance = 0.05 if half else 5e-3
     assert found.probabilities == pytest.approx(expected.probabilities, abs=tolerance)
     assert list(found.strongest) == names
     scale = np.abs(maps).max()
-    assert np.abs(activation(network, picture(), "layer1.0.conv1", device) - maps).max() < tolerance * scale
+    assert np.abs(activation(network, image(), "layer1.0.conv1", device) - maps).max() < tolerance * scale
 
 
 @cuda
 def test_cuda_times_every_layer_by_events() -> None:
     device = devices()[0]
     network = device.network(randomly(SMALL))
-    times = latency.latency(network, picture(), device, rounds=3)
+    times = latency.latency(network, image(), device, rounds=3)
     assert list(times.layers) == [layer.name for layer in trace(SMALL, 32).layers]
     assert all(seconds >= 0 for seconds in times.layers.values())
     assert sum(times.layers.values()) > 0
-    assert hooks(network) == 0
+    assert not hooks(network)
 
 
 @cuda
@@ -377,7 +370,7 @@ def test_cuda_has_a_roof(half: bool) -> None:
 @cuda
 def test_cuda_measures_every_form() -> None:
     device = devices()[0]
-    found = effects(device.network(randomly(SMALL)), picture(), device, budget=0.01)
+    found = effects(device.network(randomly(SMALL)), image(), device, budget=0.01)
     assert [effect.device.form for effect in found] == ["fp32", "fp32, channels last", "fp16", "fp16, channels last"]
     assert all(effect.change < 0.05 for effect in found)
 
@@ -387,29 +380,22 @@ def test_cuda_goes_on_after_it_ran_out_of_memory() -> None:
     device = devices()[0]
     network = device.network(randomly(SMALL))
     kept: list[Tensor] = []
-    handle = network.layer1.register_forward_hook(
+    handle = network.get_submodule("layer1").register_forward_hook(
         lambda *_: kept.append(torch.empty(2**50, dtype=torch.uint8, device="cuda"))
     )
     with pytest.raises(OutOfMemoryError, match=r"needs more memory than .* has free; .* the CPU has memory of its own"):
-        predict(network, picture(), device)
+        predict(network, image(), device)
     handle.remove()
-    assert predict(network, picture(), device).finite
+    assert predict(network, image(), device).finite
 
 
 # -- the tab ------------------------------------------------------------------------------
 
 
 def opened(**held: Any) -> AppTest:
-    app = AppTest.from_file(str(APP), default_timeout=120)
-    app.query_params["preset"] = "resnet20_fashion"
-    app.query_params["tab"] = "Speed"
+    app = closed(preset="resnet20_fashion", tab="Speed")
     hold(app, **held)
-    app.run()
-    return ran(app.switch_page("../pages/inference.py"))
-
-
-def captions(app: AppTest) -> str:
-    return "\n".join(str(caption.value) for caption in app.caption)
+    return turned_to(app, "inference")
 
 
 def test_the_tab_measures_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -417,14 +403,14 @@ def test_the_tab_measures_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     app = opened()
     assert not app.dataframe
     app.button(key="layers button").click()
-    ran(app)
+    run(app)
     (table,) = app.dataframe
     assert list(table.value.columns) == list(slow_frame(()).columns)
     assert "40 GFLOP/s" in captions(app)
     assert "10 GB/s" in captions(app)
     assert "Measured on this server" in captions(app)
     app.button(key="effects button").click()
-    ran(app)
+    run(app)
     assert list(app.dataframe[0].value["Form"]) == ["fp32", "fp32, channels last", "bf16", "bf16, channels last"]
     assert set(app.dataframe[0].value["Best class"]) == {"the same"}
 
@@ -439,7 +425,7 @@ def test_the_choice_is_what_runs() -> None:
     assert chosen.segmented_control(key="form precision").value == "bf16"
     assert chosen.segmented_control(key="form layout").value == "last"
     chosen.segmented_control(key="form precision").set_value("fp32")
-    ran(chosen)
+    run(chosen)
     assert shown_form(chosen) == "fp32, channels last"
 
 
@@ -459,7 +445,7 @@ def test_a_tab_without_memory_leaves_the_page(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(latency, "effects", fail)
     app = opened()
     app.button(key="effects button").click()
-    ran(app)
+    run(app)
     (error,) = (str(error.value) for error in app.error)
     assert error.startswith("What was asked for needs more memory than this server has free")
     assert shown_form(app) == "fp32"
@@ -474,8 +460,8 @@ def test_the_page_survives_without_memory(monkeypatch: pytest.MonkeyPatch) -> No
         broken.setattr(ResNet, "forward", fail)
         app = opened()
         (error,) = (str(error.value) for error in app.error)
-        assert error.startswith("A picture of 1×28×28 through ")
+        assert error.startswith("An image of 1×28×28 through ")
         assert "in fp32 needs more memory" in error
-    ran(app)
+    run(app)
     assert not app.error
     assert shown_form(app) == "fp32"

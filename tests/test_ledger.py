@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from pathlib import Path
 
 import pytest
 import thop
 import torch
 from fvcore.nn import FlopCountAnalysis, parameter_count
 from ptflops import get_model_complexity_info
-from streamlit.testing.v1 import AppTest
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchinfo import summary
@@ -30,10 +27,10 @@ from explorer.analysis.cost import (
 )
 from explorer.analysis.trace import OPERATIONS, Trace, trace
 from explorer.views.architecture import ledger as view
+from helpers import PAPER, opened
 from resnet import ResNetConfig, build, preset
 from resnet.blocks import ACTIVATIONS
 
-REFERENCE = Path(__file__).parent / "reference"
 BY_NAME = {tool.name: tool for tool in TOOLS}
 
 NETWORKS = {
@@ -151,7 +148,7 @@ def test_every_operation_that_computes_has_a_line():
 
 
 def test_the_paper_is_v1_and_rounding():
-    printed = json.loads((REFERENCE / "paper_tables.json").read_text(encoding="utf-8"))["table1"]["nets"]
+    printed = PAPER["table1"]["nets"]
     assert {f"resnet{depth}": net["flops"] for depth, net in printed.items()} == PAPER_FLOPS
     for name, flops in PAPER_FLOPS.items():
         v1 = trace(preset(f"{name}_v1"))
@@ -195,30 +192,20 @@ def test_what_a_tool_prints_beyond_the_ledger_is_shown():
     assert frame.loc[view.REST, "paper"] == 1_800_000_000 - 1_814_073_344
 
 
-def opened(**query: str) -> AppTest:
-    app = AppTest.from_file(str(REFERENCE.parents[1] / "explorer" / "script.py"), default_timeout=120)
-    for name, text in query.items():
-        app.query_params[name] = text
-    app.query_params["tab"] = "Ledger"
-    app.run()
-    assert not app.exception, app.exception
-    return app
-
-
 def test_the_page_says_how_many_networks_these_are():
     assert len(NETWORKS) == 15
-    assert any("on fifteen networks" in caption.value for caption in opened(preset="resnet18").caption)
+    assert any("on fifteen networks" in caption.value for caption in opened(preset="resnet18", tab="Ledger").caption)
 
 
 def test_the_tab_shows_the_table():
-    frame = opened(preset="resnet18").dataframe[0].value.set_index("Line")
-    assert frame.loc[view.TOTAL, "torch"] == frame.loc[view.PRINTED, "torch"] == 2 * 1_814_073_344
+    frame = opened(preset="resnet18", tab="Ledger").dataframe[0].value.set_index("Line")
+    assert frame.loc[[view.TOTAL, view.PRINTED], "torch"].tolist() == [2 * 1_814_073_344] * 2
     assert frame.loc[view.REST].dropna().to_dict() == {"torch": 0, "torchinfo": 0, "paper": -14_073_344}
 
 
 def test_a_very_deep_network_is_measured_on_demand(monkeypatch):
     monkeypatch.setattr(view, "measured", lambda config, size: {"torch": 1})
-    app = opened(preset="resnet1202")
+    app = opened(preset="resnet1202", tab="Ledger")
     assert "torch" not in app.dataframe[0].value.set_index("Line").loc[view.PRINTED].dropna()
     button = next(button for button in app.button if button.label.startswith("Run torch"))
     frame = button.click().run().dataframe[0].value.set_index("Line")

@@ -9,15 +9,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_config import narrow
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from explorer.analysis.trace import trace
-from explorer.inference.limits import MAX_BYTES, check_runnable
+from explorer.inference.limits import MAX_FORWARD_BYTES, check_runnable
 from explorer.inference.turns import TooLargeError
+from helpers import narrow, small
 from resnet import ResNetConfig, build, preset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -74,10 +74,6 @@ def allocated(config: ResNetConfig, size: tuple[int, int]) -> int:
         live += event.nbytes()
         peak = max(peak, live)
     return peak
-
-
-def small(**given: Any) -> ResNetConfig:
-    return ResNetConfig(**{"layers": (1, 2), "planes": (8, 16), "num_classes": 7, **given})
 
 
 NETWORKS: dict[str, tuple[ResNetConfig, tuple[int, int]]] = {
@@ -152,8 +148,8 @@ def test_inference_memory_of_resnet50() -> None:
 def test_the_limit_is_on_what_a_pass_holds() -> None:
     """A size at which the maps fit the server, and what their convolutions lay out for themselves does not."""
     config = preset("plain20")
-    side = next(side for side in range(1000, 8192, 8) if trace(config, side).working_memory > MAX_BYTES)
+    side = next(side for side in range(1000, 8192, 8) if trace(config, side).working_memory > MAX_FORWARD_BYTES)
     traced = trace(config, side)
-    assert traced.inference_memory.bytes < MAX_BYTES
-    with pytest.raises(TooLargeError, match=r"a picture takes 1\.0 GiB"):
+    assert traced.inference_memory.bytes < MAX_FORWARD_BYTES
+    with pytest.raises(TooLargeError, match=r"an image takes 1\.0 GiB"):
         check_runnable(traced)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from explorer.bench.browser import ROOT
 from explorer.navigation import PAGES
 
-ROOT = Path(__file__).parents[1]
 APART = ("explorer/navigation.py", "explorer/__main__.py", "explorer/__init__.py")
 """The table, and the command line and the library, which have a `compare` of their own."""
 MODULES = [

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,30 +11,12 @@ import timm
 import torch
 import torchinfo
 import torchvision
-from test_trace import every_choice
 from torch import Tensor, nn
 
+from helpers import FAMILY, TABLE_6, TIMM, every_choice
 from resnet import PRESETS, ResNet, ResNetConfig, build, preset
 from resnet.blocks import Add, Block, DropPath, EfficientChannelAttention, SqueezeExcitation
 from resnet.sizes import check_image_size
-
-REFERENCE = Path(__file__).parent / "reference"
-TIMM = json.loads((REFERENCE / "timm_resnets.json").read_text(encoding="utf-8"))["models"]
-TABLE_6 = json.loads((REFERENCE / "paper_tables.json").read_text(encoding="utf-8"))["table6_cifar10"][
-    "exact_params_and_macs_32x32"
-]
-FAMILY = [
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "resnet101",
-    "resnet152",
-    "resnext50_32x4d",
-    "resnext101_32x8d",
-    "resnext101_64x4d",
-    "wide_resnet50_2",
-    "wide_resnet101_2",
-]
 
 
 def shapes(network: nn.Module) -> list[tuple[str, torch.Size]]:

@@ -7,14 +7,13 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from streamlit.testing.v1 import AppTest
-from test_app import captions, click, link, opened, run, select
-from test_app import texts as markdowns
 from torch import Tensor
 
 from explorer.analysis.layers import IMAGE
@@ -32,18 +31,17 @@ from explorer.experiments.paths import (
     plan,
     samples,
 )
-from explorer.inference.device import Device
 from explorer.inference.turns import ONE_AT_A_TIME, TooLargeError
 from explorer.sharing.store import RESULTS
 from explorer.views.experiments import paths as view
 from explorer.views.experiments import trained
+from helpers import CPU, captions, click, link, name_of, opened, page_text, run, select
 from resnet import ResNet, ResNetConfig, preset
 from resnet.weights import BUNDLED, randomly
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-CPU = Device("cpu", "CPU")
-SMALL = {"layers": (2, 2), "planes": (6, 12), "num_classes": 5, "stem": "3x3", "stem_pool": "none"}
+SMALL: dict[str, Any] = {"layers": (2, 2), "planes": (6, 12), "num_classes": 5, "stem": "3x3", "stem_pool": "none"}
 CONFIGS = [
     ResNetConfig(**SMALL, block="basic", shortcut="A"),
     ResNetConfig(**SMALL, block="bottleneck", shortcut="B", attention="se"),
@@ -53,15 +51,11 @@ CONFIGS = [
 ]
 
 
-def name_of(config: ResNetConfig) -> str:
-    return f"{config.block} {config.order} {config.shortcut} {config.activation}"
-
-
 def unravelled(config: ResNetConfig) -> tuple[ResNet, Tensor, Tensor, Unravelled]:
     model = randomly(config).double()
     chance = torch.Generator().manual_seed(1)
-    pictures, labels = torch.randn(2, 3, 16, 16, generator=chance).double(), torch.tensor([1, 4])
-    return model, pictures, labels, Unravelled(model, pictures, labels)
+    images, labels = torch.randn(2, 3, 16, 16, generator=chance).double(), torch.tensor([1, 4])
+    return model, images, labels, Unravelled(model, images, labels)
 
 
 def every_path(names: tuple[str, ...]) -> list[tuple[str, ...]]:
@@ -112,8 +106,8 @@ def test_a_plain_network_has_one_path_through_all_blocks() -> None:
 
 @pytest.mark.parametrize("config", CONFIGS, ids=name_of)
 def test_the_gradients_of_all_paths_add_up_to_the_true_one(config: ResNetConfig) -> None:
-    model, pictures, labels, found = unravelled(config)
-    inputs = pictures.clone().requires_grad_()
+    model, images, labels, found = unravelled(config)
+    inputs = images.clone().requires_grad_()
     (true,) = torch.autograd.grad(F.cross_entropy(model(inputs), labels, reduction="sum"), inputs)
     paths = [found.along(chosen) for chosen in every_path(found.blocks)]
     assert len(paths) == 16
@@ -125,16 +119,17 @@ def test_the_gradients_of_all_paths_add_up_to_the_true_one(config: ResNetConfig)
 def test_a_path_is_the_product_of_its_blocks() -> None:
     """Second derivation: Jacobian-vector products block by block, each of F or of S alone."""
     config = ResNetConfig(**SMALL, block="basic", shortcut="B")
-    model, pictures, labels, found = unravelled(config)
+    model, images, labels, found = unravelled(config)
     through = ("layer1.1", "layer2.0")
     stem = [model.conv1, model.bn1, model.act1, model.maxpool]
-    x = pictures.clone().requires_grad_()
+    x = images.clone().requires_grad_()
     value = x
     for module in stem:
         value = module(value)
     reads, chain = [x], [value]
     for name in found.blocks:
-        block, read = model.get_submodule(name), chain[-1].detach().requires_grad_()
+        block: Any = model.get_submodule(name)
+        read = chain[-1].detach().requires_grad_()
         branch, shortcut = block.branch(read), block.downsample(read)
         reads.append(read)
         kept = branch if name in through else shortcut
@@ -154,14 +149,15 @@ def test_a_long_path_may_leave_the_range_of_fp32() -> None:
     """Forty-five branches, each of which makes the gradient ten times smaller, against fp64."""
     config = ResNetConfig(**{**SMALL, "layers": (50, 1)}, block="basic", shortcut="B", norm="none")
     model = randomly(config)
-    for block in model.layer1:
+    blocks: Any = model.get_submodule("layer1")
+    for block in blocks:
         for conv in (block.conv1, block.conv2):
             torch.nn.init.dirac_(conv.weight)
             torch.nn.init.zeros_(conv.bias)
         block.conv2.weight.data.mul_(0.1)
-    pictures, labels = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)), torch.tensor([1])
-    single = Unravelled(deepcopy(model), pictures, labels)
-    double = Unravelled(model.double(), pictures.double(), labels)
+    images, labels = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)), torch.tensor([1])
+    single = Unravelled(deepcopy(model), images, labels)
+    double = Unravelled(model.double(), images.double(), labels)
     through = single.blocks[:45]
     norm = float(double.along(through).norm())
     assert 0 < norm < torch.finfo(torch.float32).tiny
@@ -186,14 +182,14 @@ def test_samples_are_drawn_as_planned() -> None:
     config = CONFIGS[0]
     model, counts = randomly(config), path_counts(trace(config, 16))
     planned = Plan((0, 1, 2, 4), 3, 2)
-    pictures, labels = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(0)), torch.zeros(6).long()
+    images, labels = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(0)), torch.zeros(6).long()
     with torch.no_grad():  # as in an app that has gradients off
-        drawn = list(samples(model, pictures, labels, planned, CPU))
+        drawn = list(samples(model, images, labels, planned, CPU))
     assert [sample.length for sample in drawn] == [None, 0, 1, 2, 4] * 3
-    assert list(samples(model, pictures, labels, planned, CPU)) == drawn
-    assert list(samples(model, pictures, labels, planned, CPU, seed=1)) != drawn
+    assert list(samples(model, images, labels, planned, CPU)) == drawn
+    assert list(samples(model, images, labels, planned, CPU, seed=1)) != drawn
     found = gathered(counts, planned.lengths, drawn)
-    by_hand = Unravelled(model, pictures[4:], labels[4:])
+    by_hand = Unravelled(model, images[4:], labels[4:])
     for paths, norm in (((), found.norms[0][2]), (by_hand.blocks, found.norms[-1][2])):
         assert norm == pytest.approx(float(by_hand.along(paths).flatten(1).norm(dim=1).mean()), rel=1e-5)
     assert found.whole[2] == pytest.approx(float(by_hand.whole().flatten(1).norm(dim=1).mean()), rel=1e-5)
@@ -202,8 +198,8 @@ def test_samples_are_drawn_as_planned() -> None:
 def test_others_run_between_two_samples() -> None:
     """Nothing holds the thread for passes when a sample is handed over, nor after the last one that is taken."""
     model = randomly(CONFIGS[0])
-    pictures, labels = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)), torch.zeros(2).long()
-    drawn = samples(model, pictures, labels, Plan((0, 4), 1, 2), CPU)
+    images, labels = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)), torch.zeros(2).long()
+    drawn = samples(model, images, labels, Plan((0, 4), 1, 2), CPU)
     for _ in range(2):
         next(drawn)
         with ThreadPoolExecutor(1) as other:
@@ -255,7 +251,7 @@ def test_the_plan_keeps_to_its_budget() -> None:
         n = sum(preset(name).layers)
         assert planned.lengths[0] == 0
         assert planned.lengths[-1] == n
-        assert planned.draws * planned.pictures * sum(planned.lengths) / n * traced.macs <= BUDGET
+        assert planned.draws * planned.images * sum(planned.lengths) / n * traced.macs <= BUDGET
     assert plan(trace(preset("resnet20_fashion"), 28)).lengths == tuple(range(10))
     with pytest.raises(TooLargeError, match=r"take [\d,]+ GMACs, and the limit is 160 GMACs"):
         plan(trace(preset("resnet152"), 224))
@@ -267,12 +263,8 @@ def test_the_plan_keeps_to_its_budget() -> None:
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two draws of each length; the results of other tests are forgotten."""
-    monkeypatch.setattr(view, "plan", lambda traced: plan(traced)._replace(draws=2, pictures=1))
+    monkeypatch.setattr(view, "plan", lambda traced: plan(traced)._replace(draws=2, images=1))
     RESULTS.clear()
-
-
-def texts(app: AppTest) -> str:
-    return "\n".join(markdowns(app))
 
 
 def experiment(**query: str) -> AppTest:
@@ -281,20 +273,20 @@ def experiment(**query: str) -> AppTest:
 
 def test_the_lengths_are_there_before_anything_is_measured() -> None:
     app = experiment(preset="resnet56_fashion")
-    assert f"= {2**27:,} paths" in texts(app)
+    assert f"= {2**27:,} paths" in page_text(app)
     assert len(app.get("plotly_chart")) == 3
     assert link(app)["tab"] == "Paths"
 
 
 def test_the_gradients_are_measured_and_kept(few: None) -> None:
     app = click(experiment(preset="resnet20_fashion"), "Measure the gradients")
-    found = next(work.value for key, work in RESULTS._works.items() if key[0] == "paths")
+    found = next(work.value for key, work in RESULTS._works.items() if isinstance(key, tuple) and key[0] == "paths")
     run_of = effective(found.shares, found.counts)
-    assert f"paths of length {run_of.low} to {run_of.high}" in texts(app)
+    assert f"paths of length {run_of.low} to {run_of.high}" in page_text(app)
     assert "the first 2 images of Fashion-MNIST's test set" in captions(app)
     assert "2 draws for each of 10 lengths" in captions(app)
     again = experiment(preset="resnet20_fashion")
-    assert "paths of length" in texts(again)
+    assert "paths of length" in page_text(again)
     assert not any(button.label == "Measure the gradients" for button in again.button)
 
 
@@ -311,7 +303,7 @@ def test_a_magnitude_beyond_floating_point() -> None:
 def test_a_plain_network_says_that_it_has_one_path() -> None:
     app = experiment(preset="plain20_fashion")
     assert not app.get("plotly_chart")
-    assert re.search(r"One path.*all 9 blocks", texts(app))
+    assert re.search(r"One path.*all 9 blocks", page_text(app))
     assert not any(button.label == "Measure the gradients" for button in app.button)
 
 

@@ -1,7 +1,6 @@
 """Published accuracies against the copies of the sources, and the page that shows them."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,11 +8,10 @@ from streamlit.testing.v1 import AppTest
 
 from explorer.analysis.published import RECIPES, network, published
 from explorer.analysis.trace import trace
+from helpers import PAPER, opened, reference
 from resnet import preset
 
-REFERENCE = Path(__file__).parent / "reference"
-PAPER = json.loads((REFERENCE / "paper_tables.json").read_text(encoding="utf-8"))
-TORCHVISION = json.loads((REFERENCE / "torchvision_resnets.json").read_text(encoding="utf-8"))["weights"]
+TORCHVISION = reference("torchvision_resnets")["weights"]
 
 
 def test_torchvisions_are_all_there() -> None:
@@ -44,18 +42,6 @@ def test_every_result_has_a_recipe_and_a_network_that_traces() -> None:
 
 # -- the page -----------------------------------------------------------------------------
 
-APP = Path(__file__).parents[1] / "explorer" / "script.py"
-
-
-def page(**query: str) -> AppTest:
-    app = AppTest.from_file(str(APP), default_timeout=120)
-    for name, text in query.items():
-        app.query_params[name] = text
-    app.run()
-    app.switch_page("../pages/accuracy.py").run()
-    assert not app.exception
-    return app
-
 
 def points(app: AppTest) -> list[list[Any]]:
     (chart,) = app.get("plotly_chart")
@@ -63,7 +49,7 @@ def points(app: AppTest) -> list[list[Any]]:
 
 
 def test_the_page_shows_every_result() -> None:
-    app = page()
+    app = opened("accuracy")
     assert sorted(data[0] for data in points(app)) == list(range(len(published())))
     words = " ".join(m.value for m in app.markdown)
     v1 = {r.network: r.top1 for r in published() if r.recipe == "torchvision V1"}
@@ -72,18 +58,20 @@ def test_the_page_shows_every_result() -> None:
     assert not app.exception
     assert "parameters" in app.get("plotly_chart")[0].proto.spec
     assert app.query_params["tab"] == "Parameters"
-    assert page(tab="Parameters").get("plotly_chart")[0].proto.spec == app.get("plotly_chart")[0].proto.spec
+    assert (
+        opened("accuracy", tab="Parameters").get("plotly_chart")[0].proto.spec == app.get("plotly_chart")[0].proto.spec
+    )
 
 
 def test_a_cost_that_is_not_there_is_told() -> None:
-    app = page(tab="Seconds")
+    app = opened("accuracy", tab="Seconds")
     assert "tab = Seconds is not one of MACs, Parameters, Peak activations" in app.warning[0].value.replace("\\", "")
     assert "multiply-adds" in app.get("plotly_chart")[0].proto.spec
 
 
 def test_a_network_without_results_is_told() -> None:
-    assert any("Nothing is published" in caption.value for caption in page(layers="1-1-1-1").caption)
-    assert not any("Nothing is published" in caption.value for caption in page().caption)
+    assert any("Nothing is published" in caption.value for caption in opened("accuracy", layers="1-1-1-1").caption)
+    assert not any("Nothing is published" in caption.value for caption in opened("accuracy").caption)
 
 
 @pytest.mark.browser

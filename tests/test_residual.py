@@ -1,8 +1,9 @@
-"""Blocks off against networks built by hand without them; additions and ratios recomputed; lesions one by one."""
+"""Blocks off against networks built by hand without them; additions and ratios recomputed; ablations one by one."""
 
 from __future__ import annotations
 
 from copy import deepcopy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,17 +14,16 @@ from explorer.analysis.parts import fixed, switchable
 from explorer.analysis.trace import trace
 from explorer.drawing.palette import colour
 from explorer.figures import inference
+from explorer.inference.ablation import Ablation, ablation, steps, without
 from explorer.inference.addition import Contribution, addition, contributions
-from explorer.inference.device import Device
 from explorer.inference.images import open_image
-from explorer.inference.lesion import Lesion, lesion, steps, without
 from explorer.inference.preprocess import normalised, prepare
 from explorer.inference.samples import labelled, samples
+from helpers import CPU, frozen, name_of
 from resnet import ResNet, ResNetConfig, preset
-from resnet.weights import BUNDLED, FASHION_MNIST, bundled, load, randomly
+from resnet.weights import BUNDLED, FASHION_MNIST, bundled, load
 
-CPU = Device("cpu", "CPU")
-SMALL = {"layers": (2, 3), "planes": (8, 16), "num_classes": 7}
+SMALL: dict[str, Any] = {"layers": (2, 3), "planes": (8, 16), "num_classes": 7}
 CONFIGS = [
     ResNetConfig(**SMALL, block=block, order=order, shortcut=shortcut)
     for block in ("basic", "bottleneck")
@@ -33,16 +33,8 @@ CONFIGS = [
 ]
 
 
-def network(config: ResNetConfig) -> ResNet:
-    return randomly(config).requires_grad_(False)
-
-
-def picture(config: ResNetConfig, count: int = 1) -> Tensor:
+def noise(config: ResNetConfig, count: int = 1) -> Tensor:
     return torch.randn(count, config.in_channels, 64, 64, generator=torch.Generator().manual_seed(1))
-
-
-def name_of(config: ResNetConfig) -> str:
-    return f"{config.block} {config.order} {config.shortcut}"
 
 
 # -- blocks off ---------------------------------------------------------------------------
@@ -72,8 +64,8 @@ def test_what_cannot_be_off_is_what_changes_the_shape_of_a_plain_network(config:
 @pytest.mark.parametrize("config", [config for config in CONFIGS if config.shortcut != "C"], ids=name_of)
 def test_identity_blocks_that_are_off_are_not_there(config: ResNetConfig) -> None:
     """As a network without them; the input of a post-activation block is not negative, so that its ReLU changes nothing."""
-    model, image = network(config), picture(config, 2)
-    by_hand = deepcopy(model)
+    model, image = frozen(config), noise(config, 2)
+    by_hand: Any = deepcopy(model)
     by_hand.layer2 = nn.Sequential(by_hand.layer2[0], by_hand.layer2[2])
     by_hand.layer1 = nn.Sequential(by_hand.layer1[0])
     off = without(model, ["layer1.1", "layer2.1"])
@@ -83,17 +75,20 @@ def test_identity_blocks_that_are_off_are_not_there(config: ResNetConfig) -> Non
 
 @pytest.mark.parametrize("config", [config for config in CONFIGS if config.shortcut != "none"], ids=name_of)
 def test_a_projection_goes_on_alone(config: ResNetConfig) -> None:
-    model, image = network(config), picture(config)
+    model, image = frozen(config), noise(config)
     seen: dict[str, Tensor] = {}
 
     def watched(module: ResNet) -> Tensor:
-        handle = module.layer2[0].register_forward_hook(lambda _, args, output: seen.update(x=args[0], y=output))
+        handle = module.get_submodule("layer2.0").register_forward_hook(
+            lambda _, args, output: seen.update(x=args[0], y=output)
+        )
         module(image)
         handle.remove()
         return seen["y"]
 
     found = watched(without(model, ["layer2.0"]))
-    block, x = model.layer2[0], seen["x"]
+    block: Any = model.get_submodule("layer2.0")
+    x = seen["x"]
     if config.order == "post":
         expected = block.act(block.downsample(x))
     else:
@@ -103,21 +98,20 @@ def test_a_projection_goes_on_alone(config: ResNetConfig) -> None:
 
 @pytest.mark.parametrize("config", [config for config in CONFIGS if config.shortcut != "none"], ids=name_of)
 def test_a_block_with_an_empty_branch_changes_nothing(config: ResNetConfig) -> None:
-    model, image = network(config), picture(config)
+    model, image = frozen(config), noise(config)
     last = "conv3" if config.block == "bottleneck" else "conv2"
     for block in ("layer1.0", "layer2.0", "layer2.1"):
-        nn.init.zeros_(model.get_submodule(f"{block}.{last}").weight)
+        nn.init.zeros_(model.get_parameter(f"{block}.{last}.weight"))
         if config.order == "post":
-            norm = model.get_submodule(f"{block}.{last.replace('conv', 'bn')}")
-            for tensor in (norm.weight, norm.bias):
-                nn.init.zeros_(tensor)
+            for part in ("weight", "bias"):
+                nn.init.zeros_(model.get_parameter(f"{block}.{last.replace('conv', 'bn')}.{part}"))
     assert torch.equal(without(model, ["layer1.0", "layer2.0", "layer2.1"])(image), model(image))
 
 
 def test_the_model_is_left_alone_and_its_weights_are_shared() -> None:
     config = preset("seresnet50").with_(layers=(2, 2))[0]
-    model = network(config)
-    image, before = picture(config), {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model = frozen(config)
+    image, before = noise(config), {name: tensor.clone() for name, tensor in model.state_dict().items()}
     scores = model(image)
     off = without(model, ["layer1.1", "layer2.0"])
     assert not torch.equal(off(image), scores)
@@ -132,9 +126,9 @@ def test_the_model_is_left_alone_and_its_weights_are_shared() -> None:
 @pytest.mark.parametrize("off", ["layer1.2", "layer3.0", "conv1", "", "layer1"])
 def test_what_is_no_block_is_refused(off: str) -> None:
     with pytest.raises(ValueError, match="cannot be switched off"):
-        without(network(ResNetConfig(**SMALL)), ["layer1.0", off])
+        without(frozen(ResNetConfig(**SMALL)), ["layer1.0", off])
     with pytest.raises(ValueError, match=r"layer2\.0"):
-        without(network(ResNetConfig(**SMALL, shortcut="none")), ["layer2.0"])
+        without(frozen(ResNetConfig(**SMALL, shortcut="none")), ["layer2.0"])
 
 
 # -- inside the addition ------------------------------------------------------------------
@@ -143,13 +137,14 @@ def test_what_is_no_block_is_refused(off: str) -> None:
 @pytest.mark.parametrize("config", CONFIGS, ids=name_of)
 def test_branch_and_shortcut_are_the_blocks_own(config: ResNetConfig) -> None:
     """Against F and S called once more on the block's input."""
-    model, image = network(config), picture(config)
+    model, image = frozen(config), noise(config)
     found = contributions(model, image, CPU)
     if config.shortcut == "none":
         assert found == ()
         return
     assert [one.block for one in found] == list(config.blocks)
-    sequence, x = steps(model), image
+    sequence: dict[str, Any] = steps(model)
+    x = image
     for name, step in sequence.items():
         if name in config.blocks:
             one = found[config.blocks.index(name)]
@@ -165,6 +160,7 @@ def test_branch_and_shortcut_are_the_blocks_own(config: ResNetConfig) -> None:
             np.testing.assert_allclose(parts.shortcut, shortcut[0].numpy(), rtol=1e-5, atol=1e-6)
             assert np.array_equal(parts.branch + parts.shortcut, parts.total)
             if config.order == "post":
+                assert parts.activated is not None
                 assert np.array_equal(parts.activated, parts.total.clip(min=0))
             else:
                 assert parts.activated is None
@@ -175,7 +171,7 @@ def test_branch_and_shortcut_are_the_blocks_own(config: ResNetConfig) -> None:
 
 def test_a_block_that_is_off_still_shows_what_it_would_add() -> None:
     config = ResNetConfig(**SMALL)
-    model, image = network(config), picture(config)
+    model, image = frozen(config), noise(config)
     off = without(model, ["layer1.0"])
     before, after = (addition(one, image, "layer1.0", CPU) for one in (model, off))
     assert np.array_equal(before.branch, after.branch)
@@ -198,7 +194,7 @@ def test_each_lesion_is_a_network_of_its_own(name: str) -> None:
     weights = bundled(BUNDLED[name])[0]
     model = load(weights).requires_grad_(False)
     images, labels = normalised(labelled().images[:60], weights.data.preprocessing), labelled().labels[:60].tolist()
-    found = list(lesion(model, images, labels, switchable(weights.config), CPU))
+    found = list(ablation(model, images, labels, switchable(weights.config), CPU))
     assert [one.block for one in found] == [*switchable(weights.config), ""]
     for one in found:
         probabilities = without(model, [one.block] if one.block else [])(images).softmax(1)
@@ -212,9 +208,9 @@ def test_images_in_parts_are_all_counted(monkeypatch: pytest.MonkeyPatch) -> Non
     weights = bundled(BUNDLED["resnet20"])[0]
     model = load(weights).requires_grad_(False)
     images, labels = normalised(labelled().images[:30], weights.data.preprocessing), labelled().labels[:30].tolist()
-    once = list(lesion(model, images, labels, ["layer1.0"], CPU))
-    monkeypatch.setattr("explorer.inference.lesion.AT_ONCE", 7)
-    for one, again in zip(once, lesion(model, images, labels, ["layer1.0"], CPU), strict=True):
+    once = list(ablation(model, images, labels, ["layer1.0"], CPU))
+    monkeypatch.setattr("explorer.inference.ablation.AT_ONCE", 7)
+    for one, again in zip(once, ablation(model, images, labels, ["layer1.0"], CPU), strict=True):
         assert (one.block, one.error) == (again.block, again.error)
         assert one.right == pytest.approx(again.right, abs=1e-5)
 
@@ -225,7 +221,7 @@ def test_a_plain_network_cannot_spare_a_block() -> None:
     for name in ("resnet20", "plain20"):
         weights = bundled(BUNDLED[name])[0]
         images = normalised(labelled().images[:200], weights.data.preprocessing)
-        found = list(lesion(load(weights), images, labelled().labels[:200].tolist(), switchable(weights.config), CPU))
+        found = list(ablation(load(weights), images, labelled().labels[:200].tolist(), switchable(weights.config), CPU))
         assert found[-1].error < 0.15
         median[name] = np.median([one.error for one in found[:-1]])
     assert median["resnet20"] < 0.3
@@ -256,11 +252,11 @@ def test_labelled_images_hold_the_samples() -> None:
         images[0] = 0
 
 
-def test_images_are_normalised_as_a_picture_is_prepared() -> None:
+def test_images_are_normalised_as_an_image_is_prepared() -> None:
     sample = next(sample for sample in samples() if sample.label == "Sneaker")
-    picture = open_image(sample.open())
-    prepared = prepare(picture, FASHION_MNIST.preprocessing, invert=False)
-    grey = np.asarray(picture.convert("L"))
+    image = open_image(sample.open())
+    prepared = prepare(image, FASHION_MNIST.preprocessing, invert=False)
+    grey = np.asarray(image.convert("L"))
     found = normalised(grey[None], FASHION_MNIST.preprocessing)
     torch.testing.assert_close(found, prepared.tensor)
 
@@ -282,9 +278,9 @@ def test_bars_are_the_ratios_and_blocks_off_are_hollow() -> None:
 
 @pytest.mark.parametrize(("label", "values"), [("Error", [0.5, 0.2]), ("Probability of the right class", [0.4, 0.7])])
 def test_lesions_stand_in_order_of_depth_beside_the_whole(label: str, values: list[float]) -> None:
-    first = [Lesion("layer1.2", 0.5, 0.4), Lesion("layer1.10", 0.2, 0.7), Lesion("", 0.1, 0.9)]
-    second = [Lesion("layer2.0", 0.8, 0.1), Lesion("", 0.3, 0.6)]
-    figure = inference.lesion_figure({"A": first, "B": second}, label, "3 images")
+    first = [Ablation("layer1.2", 0.5, 0.4), Ablation("layer1.10", 0.2, 0.7), Ablation("", 0.1, 0.9)]
+    second = [Ablation("layer2.0", 0.8, 0.1), Ablation("", 0.3, 0.6)]
+    figure = inference.ablation_figure({"A": first, "B": second}, label, "3 images")
     assert list(figure.data[0].y) == values
     assert list(figure.layout.xaxis.categoryarray) == ["layer1.2", "layer1.10", "layer2.0"]
     whole = first[-1].error if label == "Error" else first[-1].right

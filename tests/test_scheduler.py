@@ -12,14 +12,23 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import soon
 
 from explorer.bench.browser import ROOT
 from explorer.inference.turns import Turn
 from explorer.sharing import scheduler
-from explorer.sharing.scheduler import HALF_LIFE, LATELY, LONGEST_REST, MUCH, PAGES, SHARE, SLICE, FairShare
+from explorer.sharing.scheduler import (
+    HALF_LIFE_SECONDS,
+    HERE_SECONDS,
+    MAX_REST_SECONDS,
+    MUCH_SECONDS,
+    PAGES,
+    SHARE_SECONDS,
+    SLICE_SECONDS,
+    FairShare,
+)
 from explorer.sharing.store import Store
-from resnet import confined, weights
+from helpers import soon
+from resnet import confined, hub
 from resnet.confined import Places
 
 
@@ -77,8 +86,8 @@ def queue(share: FairShare, *users: str) -> Callable[[], list[str]]:
 def test_who_has_taken_least_goes_first(clock: Clock) -> None:
     share = FairShare(1)
     take(share, clock, "calm", 0.0)
-    take(share, clock, "busy", 5 * SHARE)
-    clock.now += HALF_LIFE  # a newcomer's start is half forgotten
+    take(share, clock, "busy", 5 * SHARE_SECONDS)
+    clock.now += HALF_LIFE_SECONDS  # a newcomer's start is half forgotten
     with share.place("somebody"):
         got = queue(share, "busy", "new", "calm")
     assert got() == ["calm", "new", "busy"]
@@ -87,8 +96,8 @@ def test_who_has_taken_least_goes_first(clock: Clock) -> None:
 def test_equals_go_in_the_order_in_which_they_came(clock: Clock) -> None:
     share = FairShare(1)
     for user, seconds in (("a", 0.3), ("b", 0.2), ("c", 0.1)):
-        take(share, clock, user, seconds * SHARE)
-    clock.now += HALF_LIFE
+        take(share, clock, user, seconds * SHARE_SECONDS)
+    clock.now += HALF_LIFE_SECONDS
     with share.place("somebody"):
         got = queue(share, *"abcab")
     assert got() == [*"abcab"]
@@ -96,9 +105,9 @@ def test_equals_go_in_the_order_in_which_they_came(clock: Clock) -> None:
 
 def test_what_was_taken_is_forgotten(clock: Clock) -> None:
     share = FairShare(1)
-    take(share, clock, "busy", 7 * SHARE)
+    take(share, clock, "busy", 7 * SHARE_SECONDS)
     take(share, clock, "calm", 0.0)
-    clock.now += 4 * HALF_LIFE
+    clock.now += 4 * HALF_LIFE_SECONDS
     with share.place("somebody"):
         got = queue(share, "busy", "calm")
     assert got() == ["busy", "calm"]
@@ -144,10 +153,10 @@ def test_who_waits_may_leave(clock: Clock) -> None:
 def test_seconds_on_the_clock(clock: Clock) -> None:
     """As passes are charged, which other threads compute."""
     share = FairShare(1, on_the_clock=True)
-    for user, seconds in (("busy", 5 * SHARE), ("calm", 0.0)):
+    for user, seconds in (("busy", 5 * SHARE_SECONDS), ("calm", 0.0)):
         with share.place(user):
             clock.now += seconds
-    clock.now += HALF_LIFE
+    clock.now += HALF_LIFE_SECONDS
     with share.place("somebody"):
         got = queue(share, "busy", "calm")
     assert got() == ["calm", "busy"]
@@ -172,10 +181,10 @@ def test_who_waits_for_something_else_lets_others_go_on(clock: Clock) -> None:
 @pytest.mark.parametrize(
     ("waits", "taken", "passed", "gives"),
     [
-        ("calm", 2 * SHARE, 0.0, True),
-        ("calm", 0.0, 0.5 * SLICE, False),
-        ("calm", 0.0, 2 * SLICE, True),
-        ("busy", 0.0, 2 * SLICE, False),
+        ("calm", 2 * SHARE_SECONDS, 0.0, True),
+        ("calm", 0.0, 0.5 * SLICE_SECONDS, False),
+        ("calm", 0.0, 2 * SLICE_SECONDS, True),
+        ("busy", 0.0, 2 * SLICE_SECONDS, False),
     ],
     ids=["to who has taken less", "to an equal not yet", "to an equal after a while", "not to who has taken more"],
 )
@@ -183,8 +192,8 @@ def test_a_page_gives_way(clock: Clock, waits: str, taken: float, passed: float,
     share = FairShare(1)
     for user in ("calm", "mine"):
         take(share, clock, user, 0.0)
-    take(share, clock, "busy", 50 * SHARE)
-    clock.now += HALF_LIFE
+    take(share, clock, "busy", 50 * SHARE_SECONDS)
+    clock.now += HALF_LIFE_SECONDS
     with share.place("mine"):
         got = queue(share, waits)
         clock.cpu += taken
@@ -198,10 +207,10 @@ def test_a_page_gives_way(clock: Clock, waits: str, taken: float, passed: float,
 @pytest.mark.parametrize(
     ("taken", "ago", "rests"),
     [
-        (MUCH - SHARE + 0.25, 0.0, 0.25),
-        (9 * SHARE, 0.0, LONGEST_REST),
-        (MUCH - SHARE, 0.0, 0.0),
-        (9 * SHARE, LATELY, 0.0),
+        (MUCH_SECONDS - SHARE_SECONDS + 0.25, 0.0, 0.25),
+        (9 * SHARE_SECONDS, 0.0, MAX_REST_SECONDS),
+        (MUCH_SECONDS - SHARE_SECONDS, 0.0, 0.0),
+        (9 * SHARE_SECONDS, HERE_SECONDS, 0.0),
     ],
     ids=["what is too much", "not for ever", "not after little", "not where nobody else is"],
 )
@@ -218,7 +227,7 @@ def test_who_takes_much_rests_where_others_are(clock: Clock, taken: float, ago: 
 
 def test_who_is_alone_never_rests(clock: Clock) -> None:
     share = FairShare(1)
-    take(share, clock, "busy", 9 * SHARE)
+    take(share, clock, "busy", 9 * SHARE_SECONDS)
     share.rest("busy")
     assert clock.slept == 0
 
@@ -227,7 +236,7 @@ def test_what_few_take_is_all_that_is_remembered(clock: Clock) -> None:
     share = FairShare(1)
     for number in range(5000):
         take(share, clock, f"visitor {number}", 0.0)
-        clock.now += HALF_LIFE
+        clock.now += HALF_LIFE_SECONDS
     assert len(share._taken) <= 1001
 
 
@@ -281,7 +290,7 @@ def waits_for_a_file(until: threading.Event) -> object:
 
 
 def waits_for_a_download(until: threading.Event) -> object:
-    return weights.download("http://127.0.0.1/x.pth", lambda done, total: None)
+    return hub.download("http://127.0.0.1/x.pth", lambda done, total: None)
 
 
 WAITS = (waits_for_a_pass, waits_for_a_result, waits_for_a_place, waits_for_a_file, waits_for_a_download)
@@ -294,7 +303,7 @@ def test_a_page_that_waits_holds_nobody_up(
     until, begun, drawn = threading.Event(), threading.Event(), threading.Event()
     monkeypatch.setattr(confined, "aside", PAGES.aside)
     monkeypatch.setattr(confined, "_run", lambda *_: (b"", 0, not until.wait(60)))
-    monkeypatch.setattr(weights, "_write", lambda *_: until.wait(60))
+    monkeypatch.setattr(hub, "_write", lambda *_: until.wait(60))
 
     def work() -> None:
         begun.set()

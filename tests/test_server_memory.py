@@ -1,4 +1,4 @@
-"""What a server holds in memory while people look at large pictures, and after they have left."""
+"""What a server holds in memory while people look at large images, and after they have left."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ import subprocess
 import sys
 
 import pytest
-from test_app import APP, looked, tab
 
 from explorer.bench.browser import ROOT
 from explorer.inference.preprocess import prepare
-from explorer.sharing.store import RESULTS, weight
-from explorer.views.inference import pictures, running
+from explorer.sharing.footprint import weight
+from explorer.sharing.store import RESULTS
+from explorer.views.cached import device
+from explorer.views.inference import images, running
+from helpers import SCRIPT, looked, tab
 from resnet.weights import BUNDLED, bundled
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 TABS = (
-    "Several pictures",
+    "Several images",
     "Activations",
     "Inside the addition",
     "Receptive field",
@@ -42,26 +44,26 @@ def test_what_is_kept_never_exceeds_the_budget(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_run_holds_nothing_large() -> None:
-    """A page keeps its run as long as it is open: a few keys, whatever the pictures' size."""
+    """A page keeps its run as long as it is open: a few keys, whatever the images' size."""
     weights = bundled(BUNDLED["resnet20"])[0]
-    chosen = pictures.from_sample(next(sample for sample in pictures.samples() if sample.name == "astronaut"))
-    run = running.run_with([chosen], weights, None, (), running.device())
+    chosen = images.from_sample(next(sample for sample in images.samples() if sample.name == "astronaut"))
+    run = running.run_with([chosen], weights, None, (), device())
     assert run.prediction.finite
-    assert run.prepared.seen.size
+    assert run.prepared.input_image.size
     assert not run.network.training
     assert run.maps("conv1").size
-    assert set(vars(run)) == {"pictures", "invert", "key", "trace", "layer"}
+    assert set(vars(run)) == {"images", "invert", "key", "trace", "layer"}
     held = {field: weight(value) for field, value in vars(run).items() if field != "trace"}
     assert max(held.values()) < 20_000
     assert weight(run.prediction) < 100_000  # maps of at most 32 pixels a side, and nothing of the outputs behind them
 
 
-def test_a_picture_is_prepared_as_bytes() -> None:
+def test_an_image_is_prepared_as_bytes() -> None:
     """A quarter of what its numbers take, which are the same as ever."""
-    chosen = pictures.from_sample(pictures.samples()[0])
+    chosen = images.from_sample(images.samples()[0])
     preprocessing = bundled(BUNDLED["resnet20"])[0].data.preprocessing
-    prepared = chosen.made(lambda picture: prepare(picture, preprocessing))
-    assert prepared.pixels.nbytes == prepared.tensor.nbytes == 4 * prepared.seen.nbytes
+    prepared = chosen.made(lambda image: prepare(image, preprocessing))
+    assert prepared.pixels.nbytes == prepared.tensor.nbytes == 4 * prepared.input_image.nbytes
 
 
 MEASURE = """
@@ -71,7 +73,8 @@ from streamlit import config
 config._main_script_path = sys.argv[1]
 config.get_config_options(force_reparse=True)
 from streamlit.testing.v1 import AppTest
-from explorer.sharing.store import RESULTS, give_back
+from explorer.sharing.store import RESULTS
+from explorer.sharing.tidying import give_back
 
 def held():
     return int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text(encoding="utf-8"))[1]) // 1024
@@ -94,13 +97,13 @@ def watch():
     while not done.wait(0.01):
         most.append(held())
 
-look("64", tab="Several pictures")
+look("64", tab="Several images")
 leave()
 RESULTS._ended.clear()  # the next AppTest has the same name
 before, most, done = held(), [], threading.Event()
 threading.Thread(target=watch).start()
 for size in sys.argv[2:]:
-    look(size, tab="Several pictures")
+    look(size, tab="Several images")
 done.set()
 leave()
 print(json.dumps({"before": before, "most": max(most), "after": held(), "kept": RESULTS.bytes}))
@@ -109,9 +112,9 @@ print(json.dumps({"before": before, "most": max(most), "after": held(), "kept": 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_memory_comes_back_when_a_person_leaves() -> None:
-    """Ten pictures of 1024 pixels, twice, in a process of its own."""
+    """Ten images of 1024 pixels, twice, in a process of its own."""
     answer = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(APP), "1024", "1024"],
+        [sys.executable, "-c", MEASURE, str(SCRIPT), "1024", "1024"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -7,10 +7,10 @@ from dataclasses import FrozenInstanceError, fields
 import pytest
 from streamlit.runtime.state.common import is_element_id
 from streamlit.testing.v1 import AppTest
-from test_app import click, held, look_at, opened, run, select
 
 from explorer.navigation import EXPERIMENTS, INFERENCE, KERNELS, SOURCE
 from explorer.views.session import Held
+from helpers import click, held, look_at, opened, run, select
 
 
 def own_keys(app: AppTest) -> set[str]:
@@ -22,13 +22,13 @@ def own_keys(app: AppTest) -> set[str]:
 
 def test_a_session_has_two_keys_of_its_own() -> None:
     app = opened("inference", preset="resnet20_fashion")
-    for tab in ("Receptive field", "Several pictures", "Speed"):
+    for tab in ("Receptive field", "Several images", "Speed"):
         look_at(app, tab=tab)
     click(app, "Measure precision and layout")
     select(app, "size", "28")
     assert own_keys(app) == {"view", "hand"}
     for page in (SOURCE, KERNELS, EXPERIMENTS, INFERENCE):
-        run(app.switch_page(page.file))
+        run(app.switch_page(str(page.file)))
         drawn = {key for key in own_keys(app) if not key.startswith("line ")}  # a widget of lines that made layers
         assert drawn == {"view", "hand"}
 

@@ -30,39 +30,39 @@ from streamlit.runtime.media_file_manager import MediaFileManager
 from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
 from streamlit.runtime.scriptrunner import RerunData, RerunException, StopException
 from streamlit.testing.v1 import AppTest, app_test, util
-from test_app import APP, captions, held, hold, opened, run, texts
-from torch import Tensor, nn
+from torch import Tensor
 
 from explorer.analysis.trace import trace
 from explorer.experiments.gradients import trained
 from explorer.experiments.identity import Place, append, new_blocks
 from explorer.figures import inference
+from explorer.inference.ablation import without
 from explorer.inference.addition import addition, contributions
 from explorer.inference.attribution import grad_cam
 from explorer.inference.device import Device
 from explorer.inference.effective_field import effective_field
 from explorer.inference.images import open_image
 from explorer.inference.latency import effects
-from explorer.inference.lesion import without
 from explorer.inference.predict import activation, predict
 from explorer.inference.preprocess import prepare
 from explorer.inference.samples import samples
-from explorer.sharing.store import RESULTS, Holdings, NoRoomError, Own, Store, weight
+from explorer.sharing.footprint import weight
+from explorer.sharing.holdings import Holdings, NoRoomError
+from explorer.sharing.store import RESULTS, Own, Store
 from explorer.sharing.threads import single_thread
 from explorer.views import cached, paths
 from explorer.views import session as session_view
 from explorer.views.experiments import gradients as gradient_view
 from explorer.views.experiments import identity as identity_view
-from explorer.views.inference import checkpoint, lesion, pictures, receptive_field
+from explorer.views.inference import ablation, checkpoint, images, receptive_field
+from helpers import CPU, SCRIPT, SMALL, captions, closed, held, hold, hooks, opened, run, shown, texts, turned_to
 from resnet import ConfigError, ResNet, ResNetConfig, preset
 from resnet.confined import Places
 from resnet.weights import BUNDLED, bundled, load, own_weights, random_weights, randomly, torchvision_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-CPU = Device("cpu", "this CPU")
 SHIPPED = bundled(BUNDLED["resnet20"])[0]
-SMALL = ResNetConfig(block="basic", layers=(2, 2), planes=(8, 16), num_classes=10, stem="3x3", stem_pool="none")
 
 
 @pytest.fixture(autouse=True)
@@ -74,22 +74,9 @@ def _often_interrupted() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-@pytest.fixture
-def fresh() -> Iterator[Callable[[], None]]:
-    """Forgets what this server knows, now and whenever it is called."""
-    RESULTS.clear()
-    yield RESULTS.clear
-    RESULTS.clear()
-
-
 def sneaker() -> Tensor:
     sample = next(sample for sample in samples() if sample.label == "Sneaker")
     return prepare(open_image(sample.open()), SHIPPED.data.preprocessing).tensor
-
-
-def hooks(network: nn.Module) -> list[str]:
-    """The modules that carry hooks."""
-    return [name for name, module in network.named_modules() if module._forward_hooks or module._forward_pre_hooks]
 
 
 # -- one network --------------------------------------------------------------------------
@@ -98,10 +85,10 @@ def hooks(network: nn.Module) -> list[str]:
 class Pass:
     """Somebody's pass through a network, with an eye on some layers, which stops inside until it is let go."""
 
-    def __init__(self, network: ResNet, picture: Tensor, pool: ThreadPoolExecutor):
+    def __init__(self, network: ResNet, image: Tensor, pool: ThreadPoolExecutor):
         self.inside, self.go = threading.Event(), threading.Event()
         self.network, self.handle = network, network.fc.register_forward_pre_hook(self.stop)
-        self.result = pool.submit(predict, network, picture, CPU, ["conv1", "layer1.0.add", "layer3.2.add"])
+        self.result = pool.submit(predict, network, image, CPU, ["conv1", "layer1.0.add", "layer3.2.add"])
         assert self.inside.wait(30)
         self.handle.remove()
 
@@ -115,10 +102,10 @@ def copy_for_training(network: ResNet) -> ResNet:
     caught: list[ResNet] = []
     handle = network.conv1.register_forward_pre_hook(lambda *_: None)
     handle.remove()
-    pictures, labels = torch.randn(2, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1])
+    images, labels = torch.randn(2, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("explorer.experiments.gradients.flow", lambda model, *_: caught.append(model))
-        list(trained(network, ["conv1"], [(pictures, labels)], CPU))
+        list(trained(network, ["conv1"], [(images, labels)], CPU))
     return caught[0]
 
 
@@ -158,11 +145,11 @@ def arrays(found: Any) -> list[np.ndarray]:
 
 def works(network: ResNet) -> list[Callable[[], Any]]:
     """What people do with a network that they share."""
-    picture, layers = sneaker(), trace(network.config, 28).by_name
+    image, layers = sneaker(), trace(network.config, 28).by_name
     batch = torch.randn(4, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 3])
 
     def said(model: ResNet, watched: list[str]) -> Any:
-        prediction = predict(model, picture, CPU, watched)
+        prediction = predict(model, image, CPU, watched)
         return prediction.probabilities, prediction.strongest
 
     def appended() -> Any:
@@ -172,12 +159,12 @@ def works(network: ResNet) -> list[Callable[[], Any]]:
         lambda: said(network, ["conv1", "layer1.0.add", "layer3.2.act"]),
         lambda: said(without(network, ["layer1.1", "layer3.2"]), ["layer2.0.add", "fc"]),
         appended,
-        lambda: addition(network, picture, "layer2.0", CPU),
-        lambda: addition(without(network, ["layer2.0"]), picture, "layer2.0", CPU),
-        lambda: contributions(network, picture, CPU),
-        lambda: activation(network, picture, "layer2.1.conv1", CPU),
-        lambda: grad_cam(network, picture, ["layer1.2", "layer3.2"], 3, CPU),
-        lambda: effective_field(network, layers["layer1.2.conv2"], [picture[0]], CPU),
+        lambda: addition(network, image, "layer2.0", CPU),
+        lambda: addition(without(network, ["layer2.0"]), image, "layer2.0", CPU),
+        lambda: contributions(network, image, CPU),
+        lambda: activation(network, image, "layer2.1.conv1", CPU),
+        lambda: grad_cam(network, image, ["layer1.2", "layer3.2"], 3, CPU),
+        lambda: effective_field(network, layers["layer1.2.conv2"], [image[0]], CPU),
         lambda: list(trained(network, ["conv1", "layer3.2.conv2"], [batch], CPU)),
     ]
 
@@ -262,14 +249,7 @@ PAGES = [
     ("compare", {}),
     *(
         ("inference", {"preset": "resnet20", "tab": tab})
-        for tab in (
-            "Activations",
-            "Inside the addition",
-            "Receptive field",
-            "Attribution",
-            "Weights",
-            "Several pictures",
-        )
+        for tab in ("Activations", "Inside the addition", "Receptive field", "Attribution", "Weights", "Several images")
     ),
     *(
         ("experiments", {"preset": "resnet20_fashion", "tab": tab})
@@ -327,7 +307,7 @@ def test_a_run_is_told_from_others_by_everything_it_depends_on() -> None:
     base = cached.Key("digest", False, small, (), CPU)
     keys = [
         base,
-        base._replace(picture="other"),
+        base._replace(image="other"),
         base._replace(inverted=True),
         base._replace(weights=large),
         *(base._replace(weights=upload) for upload in uploads),
@@ -347,7 +327,7 @@ def test_a_run_is_told_from_others_by_everything_it_depends_on() -> None:
     assert base._replace(off=("layer1.0",)).whole == base
 
 
-def test_pictures_of_all_sizes_share_one_network(fresh: Callable[[], None]) -> None:
+def test_images_of_all_sizes_share_one_network(fresh: Callable[[], None]) -> None:
     small, large = random_weights(SMALL, (32, 32)), random_weights(SMALL, (48, 64))
     network = cached.model(small, CPU)
     assert cached.model(large, CPU) is network
@@ -574,11 +554,11 @@ def test_what_was_stopped_is_computed_once_it_is_asked_for(
     assert not [button for button in app.button if button.label in ("Compute it", "Stop")]
 
 
-def test_several_pictures_are_stopped_and_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_images_are_stopped_and_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cached, "short", lambda key: "a name")
     app = opened("inference", preset="resnet20_fashion")
     hold(app, stopped=frozenset({"a name"}))
-    app.session_state["view"] = replace(app.session_state["view"], tab="Several pictures")
+    app.session_state["view"] = replace(app.session_state["view"], tab="Several images")
     (again,) = [button for button in run(app).button if button.label == "Compute it"]
     assert "several" not in str([one.proto for one in app.get("bidi_component")])
     again.click()
@@ -611,13 +591,14 @@ def test_what_follows_from_the_rest_is_no_part_of_a_key(fresh: Callable[[], None
     assert joined("a", ["another"], "c") == "abc"
     assert joined("b", ["b"], "c") == "bbc"
     (key, _) = [key for key, work in RESULTS._works.items() if work.value in ("abc", "bbc")]
+    assert isinstance(key, tuple)
     assert key[1:] == ("a", "c")
     with pytest.raises(AssertionError, match="by place"):
         joined("a", ["b"], c="d")
 
 
 def test_a_broken_result_is_not_kept_and_the_next_one_tries(fresh: Callable[[], None]) -> None:
-    answers = iter([RuntimeError("broken"), "whole"])
+    answers: Iterator[Any] = iter([RuntimeError("broken"), "whole"])
 
     @cached.shared()
     def fails(name: str) -> str:
@@ -676,32 +657,32 @@ def test_gradients_stand_that_nothing_is_kept(fresh: Callable[[], None], monkeyp
 
 def test_what_everybody_is_shown_nobody_can_change(fresh: Callable[[], None]) -> None:
     """Every array behind the tabs of a run."""
-    app = opened("inference", preset="resnet20_fashion", picture="0000-ankle-boot", tab="Activations")
+    app = opened("inference", preset="resnet20_fashion", image="0000-ankle-boot", tab="Activations")
     assert not app.exception
     with pytest.raises(ValueError, match="read-only"):
         cached.computed("array", "…", lambda move: np.zeros(3))[0] = 1
     assert RESULTS.get("array").tolist() == [0, 0, 0]
     sample = samples()[0]
-    decoded = pictures.decoded(sample.name, sample.pixels)
+    decoded = images.decoded(sample.name, sample.pixels)
     with pytest.raises(ValueError, match="read-only"):
         decoded[0, 0] = 0
-    pictures.from_sample(sample).made(lambda ours: ours.paste("red", (0, 0, 4, 4)))
-    assert np.array_equal(pictures.from_sample(sample).made(np.asarray), decoded)
+    images.from_sample(sample).made(lambda ours: ours.paste("red", (0, 0, 4, 4)))
+    assert np.array_equal(images.from_sample(sample).made(np.asarray), decoded)
 
 
-def test_one_picture_is_saved_by_several_people(fresh: Callable[[], None]) -> None:
+def test_one_image_is_saved_by_several_people(fresh: Callable[[], None]) -> None:
     """Saving writes the encoder's settings into a PIL image, where others would meet them; so each person has their own."""
     sample = samples()[0]
 
-    def save(picture: Image.Image, quality: int) -> bytes:
+    def save(image: Image.Image, quality: int) -> bytes:
         buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=quality)
+        image.save(buffer, "JPEG", quality=quality)
         return buffer.getvalue()
 
     alone = {quality: save(open_image(sample.open()), quality) for quality in (5, 95)}
     asked = list(alone) * 100
     with ThreadPoolExecutor(4) as pool:
-        found = pool.map(lambda quality: pictures.from_sample(sample).made(lambda ours: save(ours, quality)), asked)
+        found = pool.map(lambda quality: images.from_sample(sample).made(lambda ours: save(ours, quality)), asked)
         assert [data == alone[quality] for quality, data in zip(asked, found, strict=True)] == [True] * len(asked)
 
 
@@ -720,14 +701,10 @@ def test_a_shared_figure_is_drawn_and_left_alone(fresh: Callable[[], None]) -> N
 
 def session(page: str, form: Device | None = None, **query: str) -> AppTest:
     """A person at a page, who chose a precision and a layout before."""
-    app = AppTest.from_file(str(APP), default_timeout=120)
-    app.query_params.update(query)
+    app = closed(**query)
     if form:
         hold(app, form=form)
-    app.run()
-    app.switch_page(f"../pages/{page}.py").run()
-    assert not app.exception, app.exception
-    return app
+    return turned_to(app, page)
 
 
 def branch_norm(app: AppTest) -> str:
@@ -739,7 +716,7 @@ def branch_norm(app: AppTest) -> str:
     "changes", [{"half": True}, {"channels_last": True}, {"half": True, "channels_last": True}], ids=str
 )
 @pytest.mark.parametrize("first", [True, False])
-def test_an_addition_is_that_of_the_form(first: bool, changes: dict[str, bool], fresh: Callable[[], None]) -> None:
+def test_an_addition_is_that_of_the_form(first: bool, changes: dict[str, Any], fresh: Callable[[], None]) -> None:
     """‖F‖ of a bf16 session beside one in fp32, by a network of its own; 72.14 and 72.40 on most processors."""
     plain = cached.places()[0]
     form = replace(plain, **changes)
@@ -758,8 +735,8 @@ def test_an_addition_is_that_of_the_form(first: bool, changes: dict[str, bool], 
 def test_a_lesion_is_of_the_class_that_the_form_names(
     fresh: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Random weights whose whole network names another class in bf16 than in fp32 for the same picture."""
-    figure, plain = inference.lesion_figure, cached.places()[0]
+    """Random weights whose whole network names another class in bf16 than in fp32 for the same image."""
+    figure, plain = inference.ablation_figure, cached.places()[0]
     half = replace(plain, half=True)
     weights = random_weights(preset("resnet18"), (32, 32))
     networks = {each: each.network(load(weights)) for each in (plain, half)}
@@ -771,10 +748,15 @@ def test_a_lesion_is_of_the_class_that_the_form_names(
             break
     else:
         pytest.skip("no sample is so near a tie on this processor")
-    drawn: list[lesion.Series] = []
-    monkeypatch.setattr(inference, "lesion_figure", lambda found, *rest: drawn.append(found) or figure(found, *rest))
+    drawn: list[ablation.Series] = []
+
+    def draw(found: ablation.Series, *rest: Any) -> Any:
+        drawn.append(found)
+        return figure(found, *rest)
+
+    monkeypatch.setattr(inference, "ablation_figure", draw)
     for each in (plain, half):
-        query = {"preset": "resnet18", "weights": "random", "size": "32", "picture": sample.name, "tab": "Blocks off"}
+        query = {"preset": "resnet18", "weights": "random", "size": "32", "image": sample.name, "tab": "Blocks off"}
         app = session("inference", each, **query)
         for button in [button for button in app.button if button.label == "Each one in turn"]:
             button.click().run()
@@ -825,7 +807,7 @@ class Choice:
     size: str = "32"
     shortcut: str = ""
     weights: str = ""
-    picture: str = "0000-ankle-boot"
+    image: str = "0000-ankle-boot"
     invert: str = "by its border"
     off: str = ""
     at: str = "layer2.0.conv1"
@@ -837,8 +819,8 @@ class Choice:
     appended: str = "3-1"
 
     def open(self) -> AppTest:
-        app = AppTest.from_file(str(APP), default_timeout=120)
-        for name in ("preset", "size", "shortcut", "weights", "picture", "off", "at", "unit", "tab", "appended"):
+        app = AppTest.from_file(str(SCRIPT), default_timeout=120)
+        for name in ("preset", "size", "shortcut", "weights", "image", "off", "at", "unit", "tab", "appended"):
             if value := getattr(self, name):
                 app.query_params[name] = value
         place = Device("cpu", f"CPU, {torch.get_num_threads()} threads")
@@ -846,13 +828,10 @@ class Choice:
         app.session_state["invert"] = self.invert
         if self.explained:
             app.query_params["class"] = self.explained
-        app.run()
-        app.switch_page(f"../pages/{self.page}.py").run()
-        assert not app.exception, (self, app.exception)
-        return app
+        return turned_to(app, self.page)
 
 
-TABS = ("Activations", "Inside the addition", "Receptive field", "Attribution", "Weights", "Several pictures")
+TABS = ("Activations", "Inside the addition", "Receptive field", "Attribution", "Weights", "Several images")
 OTHERS: Mapping[str, st.SearchStrategy[Any]] = {
     "page": st.sampled_from(["inference", "experiments"]),
     "tab": st.sampled_from([*TABS, "Identity"]),
@@ -860,7 +839,7 @@ OTHERS: Mapping[str, st.SearchStrategy[Any]] = {
     "size": st.sampled_from(["32", "40", "32x48"]),
     "shortcut": st.sampled_from(["", "A", "B"]),
     "weights": st.sampled_from(["", "random"]),
-    "picture": st.sampled_from(["0000-ankle-boot", "0030-bag", "chelsea"]),
+    "image": st.sampled_from(["0000-ankle-boot", "0030-bag", "chelsea"]),
     "invert": st.sampled_from(["by its border", "yes", "no"]),
     "off": st.sampled_from(["", "layer2.1", "layer2.1,layer3.1"]),
     "at": st.sampled_from(["layer1.0.conv1", "layer2.0.conv1", "layer3.1.act2"]),
@@ -880,21 +859,6 @@ def pairs(draw: st.DrawFn) -> tuple[Choice, Choice]:
     name = draw(st.sampled_from([name for name in OTHERS if name != "page"]))
     second = replace(first, **{name: draw(OTHERS[name].filter(lambda value: value != getattr(first, name)))})
     return tuple(replace(one, page="experiments" if one.tab == "Identity" else "inference") for one in (first, second))  # type: ignore[return-value]
-
-
-def shown(app: AppTest) -> list[str]:
-    """All that a page shows, but for how long something took and what this session's elements and files are called."""
-    found: list[str] = []
-
-    def walk(node: Any) -> None:
-        proto = getattr(node, "proto", None)
-        if proto is not None:
-            found.append(re.sub(r'\$\$ID-\w+|deferred_file_id: "[^"]*"|[\d,]+ ms on|about [\d,]+ s', "", str(proto)))
-        for child in getattr(node, "children", {}).values():
-            walk(child)
-
-    walk(app._tree)
-    return [text for text in found if text]  # a bar that is done leaves an empty place
 
 
 def at_once(people: tuple[Choice, ...]) -> list[list[str]]:

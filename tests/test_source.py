@@ -14,7 +14,6 @@ from itertools import pairwise
 import pytest
 import torch
 from playwright.sync_api import expect
-from test_app import captions, link, opened, run, texts
 
 from explorer.analysis.trace import Trace, trace
 from explorer.lessons import source
@@ -22,6 +21,7 @@ from explorer.lessons.notes import NOTES, SYMBOLS
 from explorer.lessons.source import MODULES, Followed, Line, enclosing, follow, snippet, steps
 from explorer.link import natural_size
 from explorer.views.source import idea, running, snippets
+from helpers import captions, link, opened, page_text, run, texts
 from resnet import PRESETS, ResNetConfig, build, preset
 from resnet.blocks import BLOCKS, PadShortcut
 
@@ -104,6 +104,55 @@ def test_titles_and_links_within_the_page_are_unique():
     assert len({note.title for note in NOTES}) == len({note.key for note in NOTES}) == len(NOTES)
     parts = [note.part for note in NOTES]
     assert sorted(parts, key=parts.index) == parts
+
+
+IN_ORDER = {
+    "The idea": ("a-block-adds-a-change", "what-the-branch-learns", "the-addition-needs-equal-shapes"),
+    "The parts": ("one-helper-for-every-convolution", "why-3x3", "what-a-1x1-does", "normalisation", "the"),
+    "The blocks": (
+        "what-every-block-has",
+        "the-basic-block",
+        "running-the-basic-block",
+        "the-bottleneck",
+        "running-the-bottleneck",
+        "where-the-stride-goes",
+        "the-expansion",
+    ),
+    "The shortcuts": (
+        "when-the-shortcut-must-change",
+        "padding-with-zeros",
+        "projecting",
+        "pooling-before-projecting",
+        "what-each-option-costs",
+    ),
+    "The network": (
+        "the-stem",
+        "pooling-after-the-stem",
+        "making-the-stages",
+        "the-design-rules",
+        "the-whole-network-is-made",
+        "the-whole-network-runs",
+        "first-weights",
+    ),
+    "The configurations": ("configurations-with-names", "widths-double", "counting-the-depth"),
+    "Later additions": (
+        "activation-first",
+        "the-basic-activation-first",
+        "the-activation-first",
+        "groups-and-width",
+        "weighing-channels",
+        "weighing-lighter",
+        "filtering-before-subsampling",
+        "dropping-branches-in-training",
+    ),
+}
+"""The notes' names in links, as they are read, by the part of the page."""
+
+
+def test_notes_stand_in_the_order_in_which_they_are_read():
+    assert [(note.part, note.key) for note in NOTES] == [
+        (part, f"note-{key}") for part, keys in IN_ORDER.items() for key in keys
+    ]
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -310,6 +359,7 @@ def observed(now: Trace, paths: set[str]) -> dict[str, list[Observed]]:
         def hook(module, args, output):
             frame = sys._getframe()
             while frame.f_globals["__name__"] not in MODULES or frame.f_locals.get("self") is module:
+                assert frame.f_back is not None
                 frame = frame.f_back
             shapes = tuple(tuple(argument.shape[1:]) for argument in args)
             seen[block].append((path, frame.f_lineno, shapes, tuple(output.shape[1:])))
@@ -357,10 +407,6 @@ def test_a_network_has_three_forwards_to_step_through(name):
 # -- the page -----------------------------------------------------------------------------
 
 
-def spoken(app) -> str:
-    return " ".join(texts(app))
-
-
 @pytest.mark.parametrize(
     "query", [{"preset": "resnet50"}, {"preset": "plain20"}, {"preset": "resnetv2_50d", "attention": "eca"}], ids=str
 )
@@ -377,7 +423,7 @@ def test_the_idea_of_the_selected_layer_says_so():
     app = opened("source", preset="resnet50", at="layer3.0.downsample.0")
     line = lines(preset("resnet50")).line_of("layer3.0.downsample.0")
     assert enclosing(line) == "resnet.blocks.projection"
-    assert f"Line {line.number} of `resnet/blocks.py` made it: see [Projecting](#note-projecting)" in spoken(app)
+    assert f"Line {line.number} of `resnet/blocks.py` made it: see [Projecting](#note-projecting)" in page_text(app)
     assert captions(app).count("These lines made the selected layer, `layer3.0.downsample.0`") == 1
     assert app.pills(key="line resnet.blocks.projection").value == line.number
     assert app.selectbox(key=f"layers resnet.blocks.projection {line.number}").value == "layer3.0.downsample.0"
@@ -394,7 +440,7 @@ def test_from_a_line_to_a_layer_it_made():
     box.set_value("layer4.1.conv2")
     run(app)
     assert link(app)["at"] == "layer4.1.conv2"
-    assert "**Selected:** `layer4.1.conv2`" in spoken(app)
+    assert "**Selected:** `layer4.1.conv2`" in page_text(app)
 
 
 def test_links_lead_to_something_else_than_what_is_here():

@@ -27,11 +27,12 @@ from explorer.experiments.kernels import (
     block_name,
     break_even,
     compare,
-    on_picture,
+    on_image,
     single,
     stack,
 )
 from explorer.figures import kernels
+from explorer.link import LONGEST
 from resnet import ConfigError
 from resnet.blocks import Add
 
@@ -87,6 +88,7 @@ def test_fields_are_what_gradients_reach(lab):
         result = theirs(image)
         unit = result.shape[-1] // 2
         result[0, 0, unit, unit].backward()
+        assert image.grad is not None
         reached = image.grad[0].sum(0).sum(0).nonzero().flatten()
         first, last = ours.field.interval(unit)
         assert (max(first, 0), min(last, lab.side - 1)) == (int(reached[0]), int(reached[-1]))
@@ -137,7 +139,9 @@ def test_curves_pass_through_the_setting_and_the_break_even():
     found = compare(DEEP)
     at = dict(zip(found.widths, found.curves["params"], strict=True))
     assert at[32] == found.stack.params == 28_512
-    assert at[found.even["params"]] <= found.single.params == 9_408
+    even = found.even["params"]
+    assert even is not None
+    assert at[even] <= found.single.params == 9_408
     assert list(at.values()) == sorted(at.values())
 
 
@@ -225,7 +229,7 @@ def labs(draw):
 @given(labs())
 def test_settings_survive_the_link(lab):
     assert Lab.from_text(lab.to_text()) == lab
-    assert len(lab.to_text()) <= 100, "a link keeps so many characters"
+    assert len(lab.to_text()) <= LONGEST
 
 
 @pytest.mark.parametrize(
@@ -281,13 +285,13 @@ def test_the_drawing_shows_every_convolution_and_its_field(lab):
     small, large = stack(lab), single(lab)
     root = ET.fromstring(growth(small, large).svg())
     space = "{http://www.w3.org/2000/svg}"
-    said = [element.text for element in root.iter(f"{space}text")]
+    said = [element.text or "" for element in root.iter(f"{space}text")]
     layers = (*small.convolutions, *large.convolutions)
     assert [text for text in said if text.startswith("sees ")] == [
         f"sees {x.field.size}×{x.field.size}" for x in layers
     ]
     assert len(list(root.iter(f"{space}circle"))) == sum(layer.kernel**2 for layer in layers)
-    frames = [float(r.get("width")) for r in root.iter(f"{space}rect") if r.get("stroke-width") == "2"]
+    frames = [float(r.attrib["width"]) for r in root.iter(f"{space}rect") if r.get("stroke-width") == "2"]
     cell = frames[-1] / large.field.size
     assert frames == pytest.approx([layer.field.size * cell for layer in layers], abs=0.02)
 
@@ -366,7 +370,7 @@ def test_one_pixel_is_a_matrix_product(weights, pixel):
 def test_every_pixel_gets_the_same_matrix():
     pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     lab = replace(Lab(), weights=(1, -2, 3, 0, 4, -5))
-    before, after = on_picture(lab, Image.fromarray(pixels), 8)
+    before, after = on_image(lab, Image.fromarray(pixels), 8)
     assert np.allclose(before, pixels.transpose(2, 0, 1) / 255)
     assert np.allclose(after, np.einsum("oc,hwc->ohw", np.array(lab.matrix), pixels / 255), atol=1e-5)
 

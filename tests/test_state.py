@@ -12,19 +12,19 @@ from urllib.parse import parse_qsl, urlencode
 import pytest
 from hypothesis import example, find, given, settings
 from hypothesis import strategies as st
-from test_config import configs
 
 from explorer.analysis.compare import common_size
 from explorer.analysis.parts import switchable
 from explorer.analysis.trace import trace
 from explorer.bench.visitors import unescaped
 from explorer.inference.samples import samples
-from explorer.link import MOST_OTHERS, View, natural_size, parse_size, size_text, tolerant
+from explorer.link import MAX_OTHERS, View, natural_size, parse_size, size_text, tolerant
 from explorer.views.cached import device
-from explorer.views.inference.pictures import from_sample
+from explorer.views.inference.images import from_sample
 from explorer.views.inference.running import run_with
 from explorer.views.network import selected_layer
 from explorer.views.session import escape_markdown
+from helpers import configs
 from resnet import OPTIONS, PRESETS, ConfigError, ResNetConfig, preset
 from resnet.options import to_text
 from resnet.weights import BUNDLED, bundled
@@ -48,21 +48,27 @@ def switched_off(config: ResNetConfig) -> st.SearchStrategy[Any]:
 EXAMPLES = {
     "at": "layer2.0.conv1",
     "weights": "IMAGENET1K_V2",
-    "picture": "chelsea",
+    "image": "chelsea",
     "unit": "3-5",
-    "lab": "count=2",
-    "training": "steps=200",
-    "appended": "2-3",
-    "shown": "2-differing",
+    "lab": "count-2",
+    "training": "steps-1000",
+    "appended": "stage-2_blocks-4",
+    "shown": "pair-2_differing-1",
     "tab": "Receptive field",
     "explained": "Bag",
 }
+
+
+def texts_like(text: str) -> Callable[[ResNetConfig], st.SearchStrategy[str]]:
+    return lambda config: st.just(text) | st.text(max_size=100)
+
+
 STRATEGIES: dict[str, Callable[[ResNetConfig], st.SearchStrategy[Any]]] = {
     "image_size": sizes,
     "pinned": lambda config: st.none() | st.just(ResNetConfig()) | configs(),
-    "others": lambda config: st.lists(st.just(ResNetConfig()) | configs(), max_size=MOST_OTHERS).map(tuple),
+    "others": lambda config: st.lists(st.just(ResNetConfig()) | configs(), max_size=MAX_OTHERS).map(tuple),
     "off": switched_off,
-    **{name: lambda config, text=text: st.just(text) | st.text(max_size=100) for name, text in EXAMPLES.items()},
+    **{name: texts_like(text) for name, text in EXAMPLES.items()},
 }
 """How each field of a view but its configuration is drawn."""
 
@@ -99,6 +105,13 @@ def test_presets_open_by_name_and_by_their_own_link(name: str) -> None:
     assert "size" not in view.to_query()
 
 
+def test_older_links_open() -> None:
+    """By the names that keys and tabs had when they were written."""
+    old = View.from_query({"picture": "coffee", "tab": "Several pictures"})
+    assert old == View.from_query({"image": "coffee", "tab": "Several images"})
+    assert (old.image, old.tab) == ("coffee", "Several images")
+
+
 def test_a_link_is_readable() -> None:
     assert View().to_query() == {}
     view = View(preset("resnet18"), (192, 256), "layer2.0.conv1", ResNetConfig(), "random", "coffee", "3-5")
@@ -109,7 +122,7 @@ def test_a_link_is_readable() -> None:
         "pin": "default",
         "at": "layer2.0.conv1",
         "weights": "random",
-        "picture": "coffee",
+        "image": "coffee",
         "unit": "3-5",
     }
     assert View(pinned=preset("resnet18")).to_query() == {"pin": "layers=2-2-2-2&block=basic"}
@@ -294,7 +307,7 @@ def test_each_mistake_says_what_is_used_instead() -> None:
 
 
 _names = st.sampled_from(
-    [*OPTIONS, "size", "pin", "off", "preset", "at", "weights", "picture", "class", "image_size", "option"]
+    [*OPTIONS, "size", "pin", "off", "preset", "at", "weights", "image", "class", "image_size", "option"]
 )
 _texts = (
     st.text(max_size=30)
@@ -372,7 +385,7 @@ def test_what_a_link_selects(name: str, at: str, selected: str) -> None:
     assert selected_layer(trace(preset(name), 64), at).name == selected
 
 
-def test_a_run_on_another_picture_has_the_same_layer_selected() -> None:
+def test_a_run_on_another_image_has_the_same_layer_selected() -> None:
     first, second = map(from_sample, samples()[:2])
     run = run_with([first], bundled(BUNDLED["resnet20"])[0], None, (), device(), "layer3.0")
     assert run.layer.name == run.on(second).layer.name == "layer3.0.conv1"

@@ -1,44 +1,22 @@
-"""`explorer.sharing.store`: one computation for all who ask, what is forgotten, and that nobody can change what is shared."""
+"""`explorer.sharing.store`: one computation for all who ask, and what is forgotten."""
 
 from __future__ import annotations
 
-import gc
 import threading
-import time
-import tracemalloc
-import weakref
-from collections import deque
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Any, Literal, NamedTuple
-from unittest.mock import MagicMock
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from streamlit.runtime.scriptrunner import RerunData, RerunException, StopException
 
-from explorer.analysis.trace import Trace, trace
 from explorer.sharing import store as module
-from explorer.sharing.store import (
-    LEAST,
-    Holdings,
-    NoRoomError,
-    Own,
-    Progress,
-    Store,
-    Tidying,
-    budget,
-    frozen,
-    immutable,
-    weight,
-)
-from resnet import ConfigError, ResNetConfig, build, preset
+from explorer.sharing.footprint import weight
+from explorer.sharing.store import Own, Progress, Store
+from resnet import preset
 from resnet.weights import own_weights
 
 MUCH = 2**20
@@ -57,7 +35,7 @@ def plain(value: Any) -> Any:
 def test_what_was_used_longest_ago_is_forgotten_first(size: int, uses: list[tuple[bool, int]]) -> None:
     """Against a list in order of use, with results that weigh the same."""
     each = weight("result 0", 0)
-    store, order = Store(size * each), []
+    store, order = Store(size * each), list[int]()
     for look, key in uses:
         if look:
             assert store.get(key) == (f"result {key}" if key in order else None)
@@ -87,7 +65,7 @@ class Waiter:
     """Somebody who waits, and what they are told."""
 
     def __init__(self, ends: BaseException | None = None) -> None:
-        self.waits, self.told, self.ends = threading.Event(), [], ends
+        self.waits, self.told, self.ends = threading.Event(), list[float](), ends
 
     def __call__(self, share: float) -> None:
         self.told.append(share)
@@ -98,7 +76,7 @@ class Waiter:
 
 @pytest.fixture
 def pool(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "LOOK", 0.005)
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.005)
     with ThreadPoolExecutor(4) as pool:
         yield pool
 
@@ -174,38 +152,13 @@ def test_no_result_is_not_kept() -> None:
 
 class Pair(NamedTuple):
     name: str
-    values: np.ndarray
+    values: Any
 
 
 @dataclass(frozen=True, eq=False)
 class Holder:
-    by_name: dict[str, Pair]
+    by_name: dict[str, Any]
     count: int = 0
-
-
-def test_what_is_shared_cannot_be_changed() -> None:
-    values = np.arange(6.0).reshape(2, 3)
-    shared = frozen(Holder({"a": Pair("a", values)}, 3))
-    assert shared.count == 3
-    found = shared.by_name["a"].values
-    assert np.array_equal(found, np.arange(6.0).reshape(2, 3))
-    with pytest.raises(ValueError, match="read-only"):
-        found[0, 0] = 1
-    with pytest.raises(TypeError):
-        shared.by_name["b"] = found
-    same = (1, "two")
-    assert frozen(same) is same
-
-
-@pytest.mark.parametrize(
-    "around", [lambda one: (1, one), lambda one: [one], lambda one: ({"a": [one]},)], ids=["tuple", "list", "both"]
-)
-def test_tuples_and_lists_are_looked_into(around: Callable[[np.ndarray], Any]) -> None:
-    values = np.zeros(3)
-    shared = frozen(around(values))
-    assert isinstance(shared, tuple)
-    with pytest.raises(ValueError, match="read-only"):
-        values[0] = 1
 
 
 # -- bytes --------------------------------------------------------------------------------
@@ -271,110 +224,6 @@ def test_keys_keep_to_the_budget_too() -> None:
     assert store.bytes == 0
 
 
-def tensors() -> tuple[Any, int]:
-    network = build(preset("resnet20"))
-    return network, sum(one.nbytes for one in (*network.parameters(), *network.buffers()))
-
-
-def twice() -> tuple[Any, int]:
-    one = torch.zeros(1000, 100)
-    return {"a": one, "b": one[5:], "c": one.numpy()[2:]}, one.nbytes
-
-
-def half() -> tuple[Any, int]:
-    return Holder({"a": Pair("a", np.zeros(50_000))}), 400_000
-
-
-WEIGHED: dict[str, Callable[[], tuple[Any, int]]] = {
-    "network": tensors,
-    "one memory": twice,
-    "dataclass": half,
-    "view": lambda: (np.zeros((1000, 100))[::2], 800_000),
-    "picture": lambda: (Image.new("RGB", (300, 200)), 240_000),
-    "text": lambda: (["x" * 100_000, b"y" * 100_000], 200_000),
-    "shapes alone": lambda: (build(preset("resnet50"), "meta"), 0),
-}
-
-
-@pytest.mark.parametrize("name", WEIGHED)
-def test_a_weight_is_that_of_the_memory_behind(name: str) -> None:
-    value, expected = WEIGHED[name]()
-    modules = 3000 * sum(1 for _ in value.modules()) if hasattr(value, "modules") else 0
-    assert expected <= weight(value) <= expected + 4000 + 3 * modules
-
-
-def test_a_weight_is_what_python_allocates() -> None:
-    """A trace, of objects only, against the account of the allocator."""
-    trace(preset("resnet18"), (224, 224))
-    gc.collect()
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        traced = trace(preset("resnet18"), (96, 100))
-        gc.collect()
-        allocated = tracemalloc.get_traced_memory()[0] - before
-    finally:
-        tracemalloc.stop()
-    assert 0.8 < weight(traced) / allocated < 2.5
-    assert weight(0) == weight(1) >= 512
-
-
-@dataclass(frozen=True)
-class Leaf:
-    name: str
-    shape: tuple[int, ...]
-    next: Leaf | None = None
-
-
-@dataclass(frozen=True)
-class Whole:
-    leaves: tuple[Leaf, ...]
-    kind: Literal["a", "b"] = "a"
-
-
-@dataclass(frozen=True)
-class WithList:
-    whole: Whole
-    items: list[int]
-
-
-@dataclass
-class Changing:
-    name: str
-
-
-@pytest.mark.parametrize(
-    ("kind", "never_changes"),
-    [
-        (str, True),
-        (Whole, True),
-        (Trace, True),
-        (ResNetConfig, True),
-        (tuple[int, str], True),
-        (Changing, False),
-        (WithList, False),
-        (Holder, False),
-        (Pair, False),
-        (tuple[Leaf, Changing], False),
-        (list, False),
-        (np.ndarray, False),
-        (dict, False),
-        (Any, False),
-    ],
-)
-def test_what_can_never_change(kind: Any, never_changes: bool) -> None:
-    assert immutable(kind) is never_changes
-
-
-def test_many_of_a_kind_are_weighed_by_some() -> None:
-    """About as all of them, one by one."""
-    traced = trace(preset("resnet152"), (224, 224))
-    each = sum(weight(layer) - LEAST for layer in traced.layers)
-    assert 0.5 < weight(traced.layers) / each < 1.1
-    others = (*(Leaf("a", (1,)) for _ in range(100)), *(np.zeros(1000) for _ in range(100)))
-    assert weight(others) > 100 * 8000
-
-
 # -- sessions -----------------------------------------------------------------------------
 
 
@@ -423,7 +272,12 @@ def test_what_a_download_made_of_a_file_goes_when_somebody_leaves() -> None:
         store.compute(key, plain(array(1)), never, "")
     with ThreadPoolExecutor(1) as pool:
         begun, go = threading.Event(), threading.Event()
-        late = pool.submit(store.compute, ("late", mine), lambda _: begun.set() or (go.wait(30) and array(1)), never)
+
+        def slowly(_: Any) -> Any:
+            begun.set()
+            return go.wait(30) and array(1)
+
+        late = pool.submit(store.compute, ("late", mine), slowly, never)
         assert begun.wait(30)
         store.leave("a")
         go.set()
@@ -471,172 +325,6 @@ def test_what_was_made_of_a_file_is_forgotten_with_it() -> None:
         "sample",
         "other",
     ]
-
-
-# -- what people bring --------------------------------------------------------------------
-
-
-class File:
-    def __init__(self, nbytes: int) -> None:
-        self.nbytes = nbytes
-
-
-def test_room_is_reserved_before_a_file_is_read() -> None:
-    """Six people at once, of whom three find room: nobody reads before all have asked."""
-    holdings, asked, read = Holdings(350), threading.Barrier(6), []
-
-    def upload(number: int) -> str:
-        try:
-            with holdings.room(100, f"{number}.pt") as hold:
-                asked.wait(30)
-                read.append(File(100))
-                hold(read[-1])
-                return ""
-        except NoRoomError as error:
-            asked.wait(30)
-            return str(error)
-
-    with ThreadPoolExecutor(6) as people:
-        said = list(people.map(upload, range(6)))
-    refused = [words for words in said if words]
-    assert len(refused) == 3
-    assert all(".pt finds no room: this server already holds" in words for words in refused)
-    assert holdings.bytes == 300
-    read.clear()
-    gc.collect()
-    assert holdings.bytes == 0
-
-
-def test_ones_own_file_makes_way_for_the_next() -> None:
-    holdings, mine = Holdings(100), File(80)
-    with holdings.room(80, "first") as hold:
-        hold(mine)
-    assert holdings.bytes == 80
-    with pytest.raises(NoRoomError), holdings.room(30, "another"):
-        pytest.fail("there is no room")
-    with holdings.room(90, "second", instead=mine):
-        assert holdings.bytes == 170
-    with pytest.raises(RuntimeError), holdings.room(20, "broken"):
-        raise RuntimeError
-    assert holdings.bytes == 80
-
-
-def test_files_come_and_go_while_others_count() -> None:
-    holdings = Holdings(MUCH)
-
-    def people(_: int) -> None:
-        mine: deque[File] = deque(maxlen=50)
-        for _ in range(1000):
-            with holdings.room(1, "name") as hold:
-                mine.append(File(1))
-                hold(mine[-1])
-
-    with ThreadPoolExecutor(3) as pool:
-        list(pool.map(people, range(3)))
-
-
-@pytest.mark.parametrize("text", ["", "32", " 64 "])
-def test_a_budget_in_mebibytes(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RESNET_EXPLORER_RESULTS_MIB", text)
-    assert budget("RESNET_EXPLORER_RESULTS_MIB", 128) == 2**20 * int(text or 128)
-
-
-@pytest.mark.parametrize("text", ["0", "15", "-1", "1e3", "many", "9" * 50, "1 GiB"])
-def test_a_budget_that_is_none_gets_a_sentence(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RESNET_EXPLORER_RESULTS_MIB", text)
-    with pytest.raises(
-        ConfigError, match=r"RESNET_EXPLORER_RESULTS_MIB = .* is not accepted: a whole number of MiB, 16 or more\."
-    ):
-        budget("RESNET_EXPLORER_RESULTS_MIB", 128)
-
-
-# -- giving memory back -------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("asked", "given", "collected"),
-    [
-        ([], [1, 4, 10, 10], [10]),
-        ([1, 4], [1, 4, 10, 10, 11, 14, 20, 40], [10, 40]),
-        ([4, 14, 20], [1, 4, 10, 10, 11, 14, 20, 21, 24, 30, 40], [10, 40]),
-    ],
-    ids=["once", "soon after", "again and again"],
-)
-def test_memory_is_given_back_once_for_all_who_ask(
-    asked: list[int], given: list[int], collected: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Soon, and again when pages that were being drawn are through; garbage is looked for twice a minute."""
-    now, threads, gave, looked = [0.0], [], [], []
-
-    def sleep(seconds: float) -> None:
-        now[0] += seconds
-        for _ in range(asked.count(now[0])):
-            tidying()
-
-    monkeypatch.setattr(threading, "Thread", lambda target, **_: threads.append(target) or MagicMock())
-    tidying = Tidying(lambda: gave.append(now[0]), lambda: looked.append(now[0]), sleep, lambda: now[0])
-    tidying()
-    tidying()
-    (rounds,) = threads
-    rounds()
-    assert gave == given
-    assert looked == collected
-    assert not tidying._working.locked()
-
-
-class Garbage:
-    """Something that only a search finds, once nobody else refers to it."""
-
-    def __init__(self) -> None:
-        self.itself = self
-
-
-def test_what_a_server_keeps_is_looked_through_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Frozen garbage stays until then; new garbage goes at once."""
-    clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now, sleep=time.sleep))
-    monkeypatch.setattr(module, "_thoroughly", 0.0)
-    gc.freeze()
-    try:
-        kept, new = Garbage(), Garbage()
-        old = weakref.ref(kept)
-        young = weakref.ref(new)
-        del new
-        module.collect()
-        assert young() is None
-        del kept
-        clock.now = module.THOROUGHLY_EVERY - 1
-        module.collect()
-        assert old() is not None
-        assert gc.get_freeze_count()
-        clock.now = module.THOROUGHLY_EVERY
-        module.collect()
-        assert old() is None
-        assert gc.get_freeze_count()
-    finally:
-        gc.unfreeze()
-
-
-def test_nothing_is_frozen_where_nothing_was() -> None:
-    garbage = Garbage()
-    left = weakref.ref(garbage)
-    del garbage
-    before = gc.get_freeze_count()
-    module.collect()
-    assert left() is None
-    assert gc.get_freeze_count() == before == 0
-
-
-def test_memory_is_given_back_later_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who asks is not told, and who asks next is heard."""
-    started = MagicMock()
-    started.start.side_effect = [RuntimeError("can't start new thread"), None]
-    tidying = Tidying(lambda: None, lambda: None)
-    monkeypatch.setattr(threading, "Thread", lambda **_: started)
-    tidying()
-    assert not tidying._working.locked()
-    tidying()
-    assert tidying._working.locked()
 
 
 def test_large_results_that_go_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:

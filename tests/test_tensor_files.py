@@ -25,18 +25,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from explorer.bench.hostile_files import CHECKPOINTS, archive, before_zip, holding, long, number, storage, tensor, text
+from explorer.bench.hostile.checkpoints import (
+    CHECKPOINTS,
+    archive,
+    before_zip,
+    holding,
+    long,
+    number,
+    storage,
+    tensor,
+    text,
+)
+from helpers import saved
 from resnet import checkpoint, confined, open_checkpoint
 from resnet.checkpoint import WeightsError, read_state_dict
 from resnet.confined import BusyError, ConfinedError
 from resnet.tensor_files import MAX_TENSORS
-
-
-def saved(value: Any, zipped: bool = True) -> bytes:
-    stream = io.BytesIO()
-    torch.save(value, stream, _use_new_zipfile_serialization=zipped)
-    return stream.getvalue()
-
 
 SECRET = 12345.678
 
@@ -214,10 +218,10 @@ def test_numbers_that_no_tensor_has() -> None:
         (long(0), b"(" + long(1) * 100 + b"t", b"(" + long(1) * 100 + b"t"),
     ):
         refused(archive(holding(whole + start + shape + stride + end), _0=bytes(64)))
-    for shape in ([0, 2**70], [0, 2**62, 2**62], [1] * 100):
-        header = {"fc.weight": {"dtype": "F32", "shape": shape, "data_offsets": [0, 0 if 0 in shape else 4]}}
+    for sizes in ([0, 2**70], [0, 2**62, 2**62], [1] * 100):
+        header = {"fc.weight": {"dtype": "F32", "shape": sizes, "data_offsets": [0, 0 if 0 in sizes else 4]}}
         body = json.dumps(header).encode()
-        refused(struct.pack("<Q", len(body)) + body + bytes(0 if 0 in shape else 4))
+        refused(struct.pack("<Q", len(body)) + body + bytes(0 if 0 in sizes else 4))
 
 
 def test_a_record_that_its_sum_does_not_cover() -> None:
@@ -477,9 +481,14 @@ def test_who_leaves_ends_the_program(runs: bool, tmp_path: Path, monkeypatch: py
 
 
 def test_the_wait_for_a_place_is_part_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    places, limits = confined.Places(1), []
+    places, limits = confined.Places(1), list[float]()
+
+    def run(*arguments: Any) -> tuple[bytes, int, bool]:
+        limits.append(arguments[-1])
+        return b"", 0, False
+
     monkeypatch.setattr(confined, "PLACES", places)
-    monkeypatch.setattr(confined, "_run", lambda *arguments: (b"", 0, bool(limits.append(arguments[-1]))))
+    monkeypatch.setattr(confined, "_run", run)
     with places.place(1):
         other = threading.Thread(target=confined.confined, args=(program(tmp_path, ""), b"", 100, 10))
         other.start()

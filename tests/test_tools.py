@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from test_trace import every_choice
 from torch import Tensor, nn
 from torch.ao.quantization import fuse_modules
 from torchview import draw_graph
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from explorer.analysis.trace import Trace, trace, trace_module
+from helpers import every_choice
 from resnet import ResNet, ResNetConfig, build, preset
 
 SIDE = 64
@@ -47,7 +47,7 @@ NETWORKS = {
 
 
 class Given(NamedTuple):
-    """A network in evaluation mode with statistics of its own, a batch of pictures, and its scores for them."""
+    """A network in evaluation mode with statistics of its own, a batch of images, and its scores for them."""
 
     config: ResNetConfig
     traced: Trace
@@ -98,8 +98,8 @@ def test_a_layer_fills_itself_when_asked(given: Given, network: ResNet) -> None:
     for parameter in network.parameters():
         nn.init.constant_(parameter, torch.nan)
     for module in network.modules():
-        if hasattr(module, "reset_parameters"):
-            module.reset_parameters()
+        if reset := getattr(module, "reset_parameters", None):
+            reset()
     assert all(parameter.isfinite().all() for parameter in network.parameters())
     fresh = nn.Linear(network.fc.in_features, given.config.num_classes)
     for own in (network.fc, fresh):
@@ -133,7 +133,6 @@ REWRITTEN: dict[str, Callable[[nn.Module, Tensor], Callable[[Tensor], Tensor]]] 
 }
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("tool", REWRITTEN)
 @torch.no_grad()
 def test_the_network_computes_the_same(given: Given, network: ResNet, tool: str) -> None:
@@ -165,6 +164,7 @@ def test_fx_sees_each_layer_of_torchs_once_and_in_order(given: Given, network: R
     assert theirs == own
 
 
+@pytest.mark.filterwarnings("ignore:NOTE. The nodes obtained by tracing")  # stochastic depth is there in training only
 @torch.no_grad()
 def test_feature_extractor_hands_out_the_stages(given: Given, network: ResNet) -> None:
     names = [f"layer{number + 1}" for number in range(len(given.config.layers))]

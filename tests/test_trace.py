@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
+import pickle
 import re
 import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -16,7 +17,6 @@ import torchinfo
 import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_config import configs, narrow
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
@@ -26,48 +26,40 @@ from explorer.analysis.cost import macs_formula, params_formula
 from explorer.analysis.layers import IMAGE, Layer, Op
 from explorer.analysis.receptive_field import Field, union
 from explorer.analysis.trace import COLUMNS, OPERATIONS, Trace, operation, reservable, trace, trace_module
+from helpers import (
+    DILATES,
+    PAPER,
+    PRE,
+    TABLE_6,
+    TIMM,
+    configs,
+    every_choice,
+    narrow,
+    outputs_of,
+    positive,
+    reference,
+    small,
+)
 from resnet import OPTIONS, PRESETS, ConfigError, ResNet, ResNetConfig, build, preset
 from resnet.blocks import Block
 from resnet.config import block_path, stage_and_index
 from resnet.sizes import least_side
 
-REFERENCE = Path(__file__).parent / "reference"
-
-
-def reference(name: str) -> dict[str, Any]:
-    return json.loads((REFERENCE / f"{name}.json").read_text(encoding="utf-8"))
-
-
-TIMM = reference("timm_resnets")["models"]
 TORCHVISION = {name: facts for name, facts in reference("torchvision_resnets")["models"].items() if name in PRESETS}
 DILATED = reference("torchvision_resnets")["constructor"]["macs_resnet50_224"]
-PAPER = reference("paper_tables")
 FIELDS = reference("receptive_fields")
 SPECIAL = ("ecaresnet50d_pruned", "ecaresnet101d_pruned", "test_resnet")
 """Networks of timm whose widths differ from block to block, which no configuration expresses."""
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """The tensors are small: on a busy machine threads would only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def variant(name: str, **changes: Any) -> ResNetConfig:
     return preset(name).with_(**changes)[0]
 
 
-def small(**given: Any) -> ResNetConfig:
-    return ResNetConfig(**{"layers": (1, 2), "planes": (8, 16), "num_classes": 7, **given})
-
-
 BASIC: dict[str, Any] = {"block": "basic"}
 V1: dict[str, Any] = {"stride_in": "1x1"}
-PRE: dict[str, Any] = {"order": "pre"}
-DILATES = ResNetConfig(layers=(1, 1, 2, 1), planes=(8, 16, 24, 32), output_stride=8, num_classes=7)
 
 
 def stage_end(traced: Trace, stage: str) -> Layer:
@@ -134,9 +126,6 @@ def test_table_1(depth: str) -> None:
     ]
 
 
-TABLE_6 = PAPER["table6_cifar10"]["exact_params_and_macs_32x32"]
-
-
 @pytest.mark.parametrize("depth", TABLE_6)
 @pytest.mark.parametrize("option", ["A", "B"])
 def test_table_6(depth: str, option: str) -> None:
@@ -183,7 +172,7 @@ def test_one_to_six_stages(count: int) -> None:
     assert groups == ["stem", *(f"stage {number + 1}" for number in range(count)), "head"]
     side = math.ceil(130 / config.total_stride)
     assert stage_end(traced, f"layer{count}").out_shape == (16, side, side)
-    assert traced.field.jump == config.total_stride == min(32, 4 * 2 ** (count - 1))
+    assert traced.field.effective_stride == config.total_stride == min(32, 4 * 2 ** (count - 1))
 
 
 def test_a_network_too_large_for_memory() -> None:
@@ -302,7 +291,7 @@ def test_measured_fields_of_cifar_networks(depth: str) -> None:
 @pytest.mark.parametrize("n", [1, 2, 3, 9, 200])
 def test_field_formula_of_cifar_networks(n: int) -> None:
     field = trace(variant("resnet20", layers=(n, n, n)), 32).field
-    assert (field.size, field.jump) == (28 * n - 3, 4)
+    assert (field.size, field.effective_stride) == (28 * n - 3, 4)
 
 
 @pytest.mark.parametrize("name", FIELDS["measured_timm_variants"]["nets"])
@@ -331,7 +320,7 @@ def test_after_pooling_a_unit_sees_the_image() -> None:
     for layer in traced.layers:
         pooled = layer.name in ("avgpool", "flatten", "fc")
         assert (layer.field == Field(96, 0, 0)) == pooled
-        assert (layer.field.jump == 0) == pooled
+        assert (layer.field.effective_stride == 0) == pooled
 
 
 def test_a_sum_sees_what_either_summand_sees() -> None:
@@ -344,30 +333,6 @@ def test_a_sum_sees_what_either_summand_sees() -> None:
 def test_summands_on_different_grids_are_refused() -> None:
     with pytest.raises(ValueError, match="2 and 4 pixels apart"):
         union(Field(3, 2, 0), Field(3, 4, 0))
-
-
-def positive(config: ResNetConfig) -> nn.Module:
-    """The network such that each unit's gradient is positive at all that it sees.
-
-    Weights are positive, and average pooling stands for max pooling, whose gradient reaches one position only.
-    """
-    network = build(config).double().eval()
-    for name, module in list(network.named_modules()):
-        if isinstance(module, nn.Conv2d):
-            nn.init.constant_(module.weight, 1 / module.weight[0].numel())
-        if isinstance(module, nn.MaxPool2d):
-            network.set_submodule(name, nn.AvgPool2d(module.kernel_size, module.stride, module.padding))
-    return network
-
-
-def outputs_of(network: nn.Module, image: Tensor, names: list[str]) -> dict[str, Tensor]:
-    outputs: dict[str, Tensor] = {}
-    for name in names:
-        network.get_submodule(name).register_forward_hook(
-            lambda module, inputs, output, name=name: outputs.update({name: output})
-        )
-    network(image)
-    return outputs
 
 
 DILATED_8: dict[str, Any] = {"layers": (1, 1, 2, 2), "planes": (2, 3, 4, 5), "output_stride": 8}
@@ -405,8 +370,8 @@ SEEN: dict[str, dict[str, Any]] = {
 def assert_fields_are_seen(config: ResNetConfig, upright: bool = False, only: tuple[str, ...] = ()) -> None:
     """Compare one unit's gradient support with the interval, layer by layer, on a strip that nothing clips."""
     traced = trace(config)
-    layers = [layer for layer in traced.layers if layer.field.jump and (not only or layer.name in only)]
-    units = [-layer.field.start // layer.field.jump + 2 for layer in layers]
+    layers = [layer for layer in traced.layers if layer.field.effective_stride and (not only or layer.name in only)]
+    units = [-layer.field.start // layer.field.effective_stride + 2 for layer in layers]
     ends = [layer.field.interval(unit)[1] for layer, unit in zip(layers, units, strict=True)]
     step = config.total_stride
     length, narrow = (max(ends) // step + 3) * step, 2 * step
@@ -569,6 +534,28 @@ def test_blocks_and_what_is_inside_are_torchvisions(name: str) -> None:
         assert layers == traced.inside(f"layer{stage}") == traced.groups[f"stage {stage}"]
 
 
+def answers(traced: Trace) -> dict[str, Any]:
+    """What a trace computes once and keeps, by name; every one of them."""
+    return {name: getattr(traced, name) for name, made in vars(Trace).items() if isinstance(made, cached_property)}
+
+
+def test_who_shares_a_trace_cannot_change_it() -> None:
+    kept = answers(trace(preset("resnet18"), 32))
+    assert {"by_name", "parts", "blocks", "groups", "consumers", "carriers"} <= kept.keys()
+    for name, answer in kept.items():
+        assert isinstance(answer, int | str | tuple | MappingProxyType), name
+        for value in answer.values() if isinstance(answer, Mapping) else ():
+            assert isinstance(value, Layer | tuple | frozenset), name
+
+
+def test_a_pickled_trace_says_the_same() -> None:
+    traced = trace(preset("resnet18"), 32)
+    before = answers(traced)
+    again = pickle.loads(pickle.dumps(traced))
+    assert again == traced
+    assert answers(again) == before
+
+
 @given(configs(blocks=3))
 @settings(max_examples=40, deadline=None)
 def test_parts_are_those_of_the_configuration(config: ResNetConfig) -> None:
@@ -634,17 +621,6 @@ def test_a_hidden_operation_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # -- operations have names ----------------------------------------------------------------
-
-
-def every_choice() -> list[ResNetConfig]:
-    """Every choice of every option, post- and pre-activation, dilated too: each kind of module occurs."""
-    found = []
-    for order in ({}, PRE):
-        found.append(small(drop_path=0.5, **order))
-        for name, option in OPTIONS.items():
-            found += [small(**(order | {name: choice})) for choice in option.choices]
-            found += [DILATES.with_(**(order | {name: choice}))[0] for choice in option.choices]
-    return list(dict.fromkeys(found))
 
 
 def shortened() -> Iterator[ResNetConfig]:
@@ -859,7 +835,7 @@ def test_an_image_below_the_total_stride_leaves_one_unit(config: ResNetConfig, s
         after = [
             layer
             for layer in traced.layers[traced.by_name[name].index :]
-            if layer.role.part != "head" and layer.field.jump
+            if layer.role.part != "head" and layer.field.effective_stride
         ]
         assert all(min(layer.out_shape[1:]) == 1 for layer in after if not layer.role.on_shortcut)
         assert ("1×1" in words) == (traced.by_name[name].out_shape[1:] == (1, 1))
@@ -881,7 +857,7 @@ def test_any_configuration_traces(config: ResNetConfig, data: st.DataObject) -> 
     assert len(set(names)) == len(names)
     assert set(names) <= {name for name, _ in network.named_modules()}
     assert traced.layers[-1].out_shape == (config.num_classes,)
-    assert traced.field.jump == config.total_stride
+    assert traced.field.effective_stride == config.total_stride
     assert traced.inference_memory.bytes > 0
     assert traced.training_memory > 0
     frame = traced.frame()
@@ -918,7 +894,7 @@ def test_the_table_holds_what_its_columns_say() -> None:
     assert row["output"] == "512×28×28"
     assert row["inputs"] == "layer2.0.bn3, layer2.0.downsample.1"
     assert (row["params"], row["macs"]) == (0, 0)
-    assert (row["field"], row["jump"], row["start"]) == (43, 8, -21)
+    assert (row["field"], row["effective_stride"], row["start"]) == (43, 8, -21)
     for key, column in COLUMNS.items():
         kind = traced.frame()[key].dtype.kind
         assert (kind == "i") == bool(column.format), key

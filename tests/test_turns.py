@@ -22,40 +22,39 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import IntegratedGradients
-from conftest import soon
 from PIL import Image
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime.scriptrunner import RerunData
 from streamlit.testing.v1 import AppTest, app_test
 from streamlit.testing.v1.local_script_runner import LocalScriptRunner
-from test_app import opened, said
-from test_app import tab as at_tab
 from torch import Tensor, nn
 
 from explorer.analysis.trace import trace
+from explorer.bench.browser import ROOT
 from explorer.experiments import gradients
 from explorer.inference import attribution, latency, limits, preprocess, turns
 from explorer.inference.attribution import STEPS, grad_cam, integrated_gradients, together
-from explorer.inference.device import Device
 from explorer.inference.effective_field import effective_field
 from explorer.inference.limits import check_gradients, check_runnable
 from explorer.inference.predict import predict
 from explorer.inference.preprocess import prepare
-from explorer.inference.turns import LONG, ONE_AT_A_TIME, PASSES, PRIORITY, TooLargeError, Turn, Watch, in_turn
-from explorer.sharing import scheduler, store
+from explorer.inference.turns import MIN_TURN_SIZE, ONE_AT_A_TIME, PASSES, PRIORITY, TooLargeError, Turn, Watch, in_turn
+from explorer.sharing import scheduler
+from explorer.sharing.holdings import Holdings
 from explorer.sharing.scheduler import FairShare
+from explorer.sharing.store import Store
 from explorer.sharing.threads import single_thread
+from helpers import CPU, frozen, hooks, opened, said, soon
+from helpers import tab as at_tab
 from resnet import ResNet, ResNetConfig, preset
 from resnet.weights import Preprocessing, random_weights, randomly
 
-CPU = Device("cpu", "CPU")
 SMALL = ResNetConfig(layers=(1, 1), planes=(4, 8), stem_width=4, num_classes=5)
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
 def network() -> ResNet:
-    return randomly(SMALL).requires_grad_(False)
+    return frozen(SMALL)
 
 
 @pytest.fixture
@@ -65,12 +64,8 @@ def other() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def picture(side: int = 32, channels: int = 3) -> Tensor:
+def noise(side: int = 32, channels: int = 3) -> Tensor:
     return torch.randn(1, channels, side, side, generator=torch.Generator().manual_seed(0))
-
-
-def hooks(model: nn.Module) -> int:
-    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
 
 
 # -- turns --------------------------------------------------------------------------------
@@ -82,7 +77,7 @@ def test_first_come_first_served_beside_one_who_asks_in_a_loop() -> None:
 
     def loop() -> None:
         for number in range(3):
-            ONE_AT_A_TIME.run(lambda number=number: order.append(f"loop {number}"))
+            ONE_AT_A_TIME.run(partial(order.append, f"loop {number}"))
 
     def ask(function: Callable[[], object]) -> Future[Any]:
         """The function's thread, once it stands in line."""
@@ -106,7 +101,7 @@ def test_first_come_first_served_beside_one_who_asks_in_a_loop() -> None:
 
 
 def test_who_has_taken_long_passes_waits_for_who_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three people who ask for long passes, and one with a small picture, who comes last."""
+    """Three people who ask for long passes, and one with a small image, who comes last."""
     order: list[str] = []
     people = threading.local()
     monkeypatch.setattr(turns, "user", lambda: getattr(people, "name", ""))
@@ -200,7 +195,12 @@ class Leaves(BaseException):
 def held(other: ThreadPoolExecutor) -> Iterator[threading.Event]:
     """A pass of somebody else's, which goes on when the event is set."""
     begun, go = threading.Event(), threading.Event()
-    turn = other.submit(ONE_AT_A_TIME.run, lambda: begun.set() or go.wait(60))
+
+    def work() -> None:
+        begun.set()
+        go.wait(60)
+
+    turn = other.submit(ONE_AT_A_TIME.run, work)
     assert begun.wait(30)
     yield go
     go.set()
@@ -213,14 +213,14 @@ def test_who_leaves_takes_their_turn_out_of_the_line(held: threading.Event, monk
     def leave() -> None:
         raise Leaves
 
-    class Picture:
+    class Image:
         pass
 
-    mine, ran = Picture(), []
+    mine, ran = Image(), list[Image]()
     seen = weakref.ref(mine)
     monkeypatch.setattr(turns, "waiting", leave, raising=False)
     with pytest.raises(Leaves):
-        ONE_AT_A_TIME.run(lambda mine=mine: ran.append(mine))
+        ONE_AT_A_TIME.run(partial(ran.append, mine))
     del mine
     gc.collect()
     assert seen() is None
@@ -303,16 +303,20 @@ def eventually(holds: Callable[[], bool]) -> None:
 
 def others_pass(network: ResNet, other: ThreadPoolExecutor) -> Callable[[float], None]:
     """A progress that waits until somebody else's pass is through."""
-    return lambda share: other.submit(predict, network, picture(), CPU).result(30) and None
+
+    def progress(share: float) -> None:
+        other.submit(predict, network, noise(), CPU).result(30)
+
+    return progress
 
 
 def many_steps(network: ResNet, progress: Callable[[float], None]) -> list[Callable[[], object]]:
     layer = trace(SMALL, 32).by_name["layer2.0.conv1"]
     return [
-        lambda: integrated_gradients(network, picture(), 1, CPU, progress),
-        lambda: effective_field(network, layer, [picture()[0]] * 3, CPU, progress),
-        lambda: latency.latency(network, picture(), CPU, 2, progress),
-        lambda: latency.effects(network, picture(), CPU, progress, 0.01),
+        lambda: integrated_gradients(network, noise(), 1, CPU, progress),
+        lambda: effective_field(network, layer, [noise()[0]] * 3, CPU, progress),
+        lambda: latency.latency(network, noise(), CPU, 2, progress),
+        lambda: latency.effects(network, noise(), CPU, progress, 0.01),
         lambda: gradients.at_start(trace(SMALL, 32), gradients.Plan(2, 1), CPU, progress),
     ]
 
@@ -337,13 +341,13 @@ def test_an_interruption_ends_the_work_at_its_next_step(number: int, network: Re
         many_steps(network, stop)[number]()
     assert len(told) == 1
     assert told[0] < 1
-    assert hooks(network) == 0
-    assert predict(network, picture(), CPU).finite
+    assert not hooks(network)
+    assert predict(network, noise(), CPU).finite
 
 
 @pytest.mark.parametrize("batch", [1, 3, 4])
 def test_integrated_gradients_in_steps_are_those_at_once(batch: int) -> None:
-    model, image = randomly(SMALL).double().requires_grad_(False), picture(64).double()
+    model, image = randomly(SMALL).double().requires_grad_(False), noise(64).double()
     found = integrated_gradients(model, image, 2, CPU, batch=batch)
     at_once = IntegratedGradients(model).attribute(image, target=2, n_steps=STEPS)[0].detach().sum(0).numpy()
     assert np.abs(found.pixels - at_once).max() < 1e-6 * np.abs(at_once).max()
@@ -357,7 +361,7 @@ def test_fewer_steps_go_together_in_a_large_network() -> None:
 # -- limits -------------------------------------------------------------------------------
 
 THIN: dict[str, Any] = {"block": "basic", "stem": "3x3", "stem_pool": "none", "num_classes": 10}
-"""Convolutions of few channels are padded to many, on maps as large as the picture."""
+"""Convolutions of few channels are padded to many, on maps as large as the image."""
 WORST = (
     ResNetConfig(**THIN, layers=(8,), planes=(1,), in_channels=1),
     ResNetConfig(**THIN, layers=(2,), planes=(17,), activation="gelu", norm="group"),
@@ -389,7 +393,7 @@ for config, side in eval(sys.argv[1]):
 
 
 def largest(config: ResNetConfig) -> int:
-    """The largest side of a picture that may be run, in multiples of 32 pixels, up to 8192."""
+    """The largest side of an image that may be run, in multiples of 32 pixels, up to 8192."""
 
     def refused(side: int) -> bool:
         try:
@@ -416,7 +420,7 @@ def test_the_largest_that_may_run_stays_within_the_limits() -> None:
 
 
 def test_a_thin_network_at_a_large_size_is_refused() -> None:
-    with pytest.raises(TooLargeError, match=r"a picture takes \d\.\d GiB, and the limit is 1\.0 GiB\."):
+    with pytest.raises(TooLargeError, match=r"an image takes \d\.\d GiB, and the limit is 1\.0 GiB\."):
         check_runnable(trace(WORST[0], 6688))
 
 
@@ -439,33 +443,36 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def test_a_large_pass_is_watched_at_each_convolution_and_a_small_one_never(network: ResNet, looks: list[int]) -> None:
     convolutions = sum(isinstance(module, nn.Conv2d) for module in network.modules())
-    predict(network, picture(32), CPU)
+    predict(network, noise(32), CPU)
     assert not looks
-    predict(network, picture(128), CPU)
+    predict(network, noise(128), CPU)
     assert len(looks) == convolutions
-    grad_cam(network, picture(128), ["conv1"], 0, CPU)
+    grad_cam(network, noise(128), ["conv1"], 0, CPU)
     assert len(looks) == 3 * convolutions - 1  # there and back, as far as conv1
-    assert hooks(network) == 0
+    assert not hooks(network)
 
 
 @pytest.mark.parametrize(
     ("limit", "words"),
-    [("MAX_SECONDS", r"taken 0\.\d s: the limit is 0\.0 s"), ("MAX_GROWTH", r"taken 3\.0 GiB: the limit is 0\.0 GiB")],
+    [
+        ("MAX_SECONDS", r"taken 0\.\d s: the limit is 0\.0 s"),
+        ("MAX_GROWTH_BYTES", r"taken 3\.0 GiB: the limit is 0\.0 GiB"),
+    ],
 )
 def test_the_watch_ends_a_pass(limit: str, words: str, network: ResNet, monkeypatch: pytest.MonkeyPatch) -> None:
     memory = iter(range(0, 2**40, 3 * 2**30))
     with monkeypatch.context() as strict:
-        strict.setattr(turns, "LOOK", 0.0)
+        strict.setattr(turns, "WATCH_SECONDS", 0.0)
         strict.setattr(turns, "resident", lambda: next(memory))
         strict.setattr(turns, limit, 0.0)
-        if limit == "MAX_GROWTH":
+        if limit == "MAX_GROWTH_BYTES":
             strict.setattr(turns, "MAX_SECONDS", float("inf"))
         else:
-            strict.setattr(turns, "MAX_GROWTH", 2**50)
-        with pytest.raises(TooLargeError, match=rf"^A picture of 3×128×128 through .* was stopped .* {words}"):
-            predict(network, picture(128), CPU)
-    assert hooks(network) == 0
-    assert predict(network, picture(128), CPU).finite
+            strict.setattr(turns, "MAX_GROWTH_BYTES", 2**50)
+        with pytest.raises(TooLargeError, match=rf"^An image of 3×128×128 through .* was stopped .* {words}"):
+            predict(network, noise(128), CPU)
+    assert not hooks(network)
+    assert predict(network, noise(128), CPU).finite
 
 
 @pytest.mark.parametrize("grows", ["a file", "a result", "the pass"])
@@ -473,10 +480,10 @@ def test_a_pass_is_not_ended_for_what_others_bring(
     grows: str, network: ResNet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of 3 GiB by which the server grows during a pass."""
-    holdings, results, much = store.Holdings(2**40), store.Store(2**40), 3 * 2**30
-    monkeypatch.setattr(store, "HELD", holdings)
-    monkeypatch.setattr(store, "RESULTS", results)
-    monkeypatch.setattr(turns, "LOOK", 0.0)
+    holdings, results, much = Holdings(2**40), Store(2**40), 3 * 2**30
+    monkeypatch.setattr(turns, "HELD", holdings)
+    monkeypatch.setattr(turns, "RESULTS", results)
+    monkeypatch.setattr(turns, "WATCH_SECONDS", 0.0)
     grown: list[int] = []
     monkeypatch.setattr(turns, "resident", lambda: sum(grown))
 
@@ -491,9 +498,9 @@ def test_a_pass_is_not_ended_for_what_others_bring(
     with ExitStack() as stack:
         if grows == "the pass":
             with pytest.raises(TooLargeError, match=r"taken 3\.0 GiB"):
-                predict(network, picture(128), CPU)
+                predict(network, noise(128), CPU)
         else:
-            assert predict(network, picture(128), CPU).finite
+            assert predict(network, noise(128), CPU).finite
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -504,10 +511,10 @@ def test_memory_that_is_written_is_resident() -> None:
     assert held.sum() == 2**26
 
 
-# -- pictures and pages -------------------------------------------------------------------
+# -- images and pages -------------------------------------------------------------------
 
 
-def test_a_prepared_picture_is_what_it_was_in_memory_that_is_its_own() -> None:
+def test_a_prepared_image_is_what_it_was_in_memory_that_is_its_own() -> None:
     from PIL import Image
 
     for config in (SMALL, preset("resnet20_fashion")):
@@ -530,21 +537,21 @@ def test_a_tab_says_that_gradients_are_too_large(tab: str, monkeypatch: pytest.M
     assert "and the limit is" in words[0]
 
 
-# -- what is large about a picture --------------------------------------------------------
+# -- what is large about an image --------------------------------------------------------
 
 
 def test_what_takes_as_long_as_a_pass_takes_a_turn() -> None:
     def here() -> str:
         return threading.current_thread().name
 
-    assert in_turn(LONG, here).startswith("passes")
-    assert in_turn(LONG - 1, here) == here()
+    assert in_turn(MIN_TURN_SIZE, here).startswith("passes")
+    assert in_turn(MIN_TURN_SIZE - 1, here) == here()
 
 
 @pytest.mark.parametrize(
-    ("side", "crop", "turn"), [(2000, 28, True), (28, 1300, True), (28, 28, False)], ids=["picture", "input", "none"]
+    ("side", "crop", "turn"), [(2000, 28, True), (28, 1300, True), (28, 28, False)], ids=["image", "input", "none"]
 )
-def test_a_picture_is_prepared_in_a_turn_where_it_is_large(
+def test_an_image_is_prepared_in_a_turn_where_it_is_large(
     side: int, crop: int, turn: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads = []

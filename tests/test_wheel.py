@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from conftest import alone
 from packaging.requirements import Requirement
 
 import explorer
 from explorer.bench.browser import ROOT
 from explorer.bench.visitors import Visitor, visit
 from explorer.navigation import PAGES
+from helpers import alone
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 SOURCES = ("resnet", "explorer", "pages")
@@ -71,7 +71,17 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
     place, folder = tmp_path_factory.mktemp("environment"), tmp_path_factory.mktemp("elsewhere")
     ran([sys.executable, "-m", "venv", "--without-pip", place], folder)
     binaries = place / ("Scripts" if sys.platform == "win32" else "bin")
-    install = [sys.executable, "-m", "pip", "--python", binaries / "python", "install", "-q", "--no-deps", "--no-index"]
+    install: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        binaries / "python",
+        "install",
+        "-q",
+        "--no-deps",
+        "--no-index",
+    ]
     ran([*install, wheel], folder)
     packages = Path(
         ran([binaries / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], folder).strip()
@@ -182,6 +192,7 @@ def test_the_app_from_the_wheel_shows_every_page(installed: Installed) -> None:
         found = {}
         for page in PAGES:
             async with visit(address, page.path, kind=Reader) as visitor:
+                assert isinstance(visitor, Reader)
                 found[page.name] = visitor
         return found
 

@@ -122,7 +122,7 @@ def training_memory(layers: Sequence[Layer], image: Shape) -> int:
     """Bytes that autograd keeps of one image's forward pass in training mode, parameters not counted.
 
     A tensor that several operations keep counts once. On top come batch norm's mean and
-    deviation, group norm's, the positions of the maxima (int64), what the blur pads, and which pictures are dropped.
+    deviation, group norm's, the positions of the maxima (int64), what the blur pads, and which images are dropped.
     """
     sizes, owner = tensor_bytes(layers, image)
     kept: set[int] = set()
@@ -174,14 +174,14 @@ LANES = 16
 
 def working_memory(layers: Sequence[Layer], image: Shape) -> int:
     """The most bytes that a prediction takes beside the network's weights: `inference_memory`, what convolutions lay out
-    anew while they run, and the prepared picture, which stays.
+    anew while they run, and the prepared image, which stays.
     """
     peak = largest(layers, image, inference_ends(layers), lambda layer: beside_inference(layer) + laid_out(layer))
     return peak.bytes + prod(image) * FLOAT
 
 
 def gradient_memory(layers: Sequence[Layer], image: Shape) -> int:
-    """The most bytes that one picture takes forward and back: what is kept for the way back, and on it the gradients
+    """The most bytes that one image takes forward and back: what is kept for the way back, and on it the gradients
     and what a convolution lays out anew.
     """
     largest_step = max(2 * prod(layer.out_shape) * FLOAT + 2 * laid_out(layer) for layer in layers)

@@ -47,7 +47,7 @@ SHORT = {
 }
 
 
-def parts(trace: Trace) -> tuple[Part, ...]:
+def drawn_parts(trace: Trace) -> tuple[Part, ...]:
     """The network from left to right. Norms, activations and flattening stand with the layer before them."""
     result: list[Part] = []
     for path, layers in trace.parts.items():

@@ -50,12 +50,12 @@ def paths(trace: Trace) -> Iterator[tuple[Layer, Paths]]:
     """
     known = {IMAGE: Paths((PIXEL.size,), (1,))}
     for layer in trace.layers:
-        if not layer.field.jump:
+        if not layer.field.effective_stride:
             continue
         read = layer.inputs if layer.op == Op.ADDITION else layer.inputs[:1]
         found = _merged([known[producer] for producer in read])
-        jump = PIXEL.jump if read[0] == IMAGE else trace.layers[read[0]].field.jump
-        if wider := layer.dilation * (layer.kernel - 1) * jump:
+        stride = PIXEL.effective_stride if read[0] == IMAGE else trace.layers[read[0]].field.effective_stride
+        if wider := layer.dilation * (layer.kernel - 1) * stride:
             found = Paths(tuple(size + wider for size in found.sizes), found.counts)
         known[layer.index] = found
         for producer in layer.inputs:  # counts of hundreds of bits: what nobody reads again is let go

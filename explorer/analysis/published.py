@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from resnet import OPTIONS, PRESETS, ResNetConfig, preset, preset_name
 from resnet.options import from_text
-from resnet.weights import intact, torchvision_weights
+from resnet.shipped import intact
+from resnet.weights import torchvision_weights
 
 RECIPES: Mapping[str, str] = {
     "paper": "He 2015, ten crops",

@@ -10,22 +10,27 @@ from typing import NamedTuple
 class Field(NamedTuple):
     """The receptive field of one layer's units along one axis, in pixels of the image.
 
-    Unit u sees pixels `start + u·jump` to `start + u·jump + size − 1`. A negative pixel is
-    padding. After global pooling `jump` is 0: the one unit sees the whole image.
+    Unit u sees pixels `start + u·effective_stride` to `start + u·effective_stride + size − 1`. A negative pixel is
+    padding. After global pooling `effective_stride` is 0: the one unit sees the whole image.
     """
 
     size: int
-    jump: int
+    effective_stride: int
     start: int
+
+    @property
+    def jump(self) -> int:
+        """The effective stride, by its other name."""
+        return self.effective_stride
 
     def interval(self, unit: int) -> tuple[int, int]:
         """First and last pixel that unit `unit` sees; padding not cut off."""
-        first = self.start + unit * self.jump
+        first = self.start + unit * self.effective_stride
         return first, first + self.size - 1
 
     def centre(self, unit: int) -> float:
         """The middle of `interval(unit)`, in pixels; pixel p's own middle is p."""
-        return self.start + unit * self.jump + (self.size - 1) / 2
+        return self.start + unit * self.effective_stride + (self.size - 1) / 2
 
     def nearest(self, pixel: float, units: int) -> int:
         """Which of `units` units has its centre nearest to a pixel; the later one of two equally near.
@@ -33,15 +38,15 @@ class Field(NamedTuple):
         Raises:
             ZeroDivisionError: after global pooling, where there is one unit only.
         """
-        return min(max(floor((pixel - self.centre(0)) / self.jump + 0.5), 0), units - 1)
+        return min(max(floor((pixel - self.centre(0)) / self.effective_stride + 0.5), 0), units - 1)
 
     def spread(self, units: int, pixels: int, samples: int) -> list[int]:
         """Which of `units` units lies at each of `samples` equal parts of an axis of so many pixels: the nearest one.
 
-        So a unit has a cell of `jump` pixels around its centre, cut off or drawn out at the ends of the axis. After
+        So a unit has a cell of `effective_stride` pixels around its centre, cut off or drawn out at the ends of the axis. After
         global pooling the one unit has all of it.
         """
-        if not self.jump:
+        if not self.effective_stride:
             return [0] * samples
         return [self.nearest((sample + 0.5) * pixels / samples - 0.5, units) for sample in range(samples)]
 
@@ -80,10 +85,14 @@ PIXEL = Field(1, 1, 0)
 def window(field: Field, kernel: int, stride: int, padding: int, dilation: int) -> Field:
     """The field after a convolution or pooling with a square window.
 
-    The window spans dilation·(kernel − 1) + 1 units, each `jump` pixels from the next.
+    The window spans dilation·(kernel − 1) + 1 units, each `effective_stride` pixels from the next.
     """
     span = dilation * (kernel - 1)
-    return Field(field.size + span * field.jump, field.jump * stride, field.start - padding * field.jump)
+    return Field(
+        field.size + span * field.effective_stride,
+        field.effective_stride * stride,
+        field.start - padding * field.effective_stride,
+    )
 
 
 @lru_cache(2**14)
@@ -93,10 +102,10 @@ def union(a: Field, b: Field) -> Field:
     Raises:
         ValueError: for summands on different grids, which no addition of equal shapes has.
     """
-    if a.jump != b.jump:
-        raise ValueError(f"cannot add units {a.jump} and {b.jump} pixels apart")
+    if a.effective_stride != b.effective_stride:
+        raise ValueError(f"cannot add units {a.effective_stride} and {b.effective_stride} pixels apart")
     start, end = min(a.start, b.start), max(a.start + a.size, b.start + b.size)
-    return Field(end - start, a.jump, start)
+    return Field(end - start, a.effective_stride, start)
 
 
 def whole(size: tuple[int, int]) -> Field:

@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import cycle, groupby
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -44,11 +45,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trace:
-    """A network seen at one image size (height and width in pixels). Layers are in order of execution."""
+    """A network seen at one image size (height and width in pixels). Layers are in order of execution.
+
+    What follows from them is computed once and read-only, as everybody may share a trace.
+    """
 
     config: ResNetConfig
     image_size: tuple[int, int]
     layers: tuple[Layer, ...]
+
+    def __reduce__(self) -> tuple[type[Trace], tuple[Any, ...]]:
+        """The fields alone: read-only mappings cannot be pickled, and follow from them."""
+        return Trace, (self.config, self.image_size, self.layers)
 
     @cached_property
     def params(self) -> int:
@@ -81,7 +89,7 @@ class Trace:
 
     @cached_property
     def gradient_memory(self) -> int:
-        """The most bytes that one picture takes forward and back."""
+        """The most bytes that one image takes forward and back."""
         return memory.gradient_memory(self.layers, self.image_shape)
 
     # -- where layers stand -----------------------------------------------------------------
@@ -89,17 +97,18 @@ class Trace:
     @cached_property
     def parts(self) -> Mapping[str, tuple[Layer, ...]]:
         """The layers of the "stem", of each block by its path ("layer2.0") and of the "head", from input to output."""
-        return by_part(self.layers)
+        return MappingProxyType(by_part(self.layers))
 
     @cached_property
     def blocks(self) -> Mapping[str, tuple[Layer, ...]]:
         """The layers of each block by its path, from input to output."""
-        return {path: self.parts[path] for path in self.config.blocks}
+        return MappingProxyType({path: self.parts[path] for path in self.config.blocks})
 
     @cached_property
     def groups(self) -> Mapping[str, tuple[Layer, ...]]:
         """The layers of "stem", "stage 1", "stage 2", …, "head"."""
-        return {group: tuple(layers) for group, layers in groupby(self.layers, lambda layer: layer.role.group)}
+        together = groupby(self.layers, lambda layer: layer.role.group)
+        return MappingProxyType({group: tuple(layers) for group, layers in together})
 
     @property
     def stem(self) -> tuple[Layer, ...]:
@@ -140,7 +149,7 @@ class Trace:
     @cached_property
     def carriers(self) -> Mapping[int, frozenset[str]]:
         """For each layer by its index, what brings the whole map to its units; see `beyond_windows`."""
-        return carriers(self.layers)
+        return MappingProxyType(carriers(self.layers))
 
     def beyond_windows(self, layer: Layer | None = None) -> str:
         """That a layer's units depend on more than their windows, in a sentence; without a layer, that some do, and from
@@ -156,7 +165,7 @@ class Trace:
         side, stride = min(self.image_size), self.config.total_stride
         if side >= stride:
             return ""
-        layer = next(layer for layer in self.layers if layer.field.jump and min(layer.out_shape[1:]) == 1)
+        layer = next(layer for layer in self.layers if layer.field.effective_stride and min(layer.out_shape[1:]) == 1)
         height, width = layer.out_shape[1:]
         shape = "1×1" if height == width else "one unit high" if height == 1 else "one unit wide"
         return (
@@ -166,7 +175,7 @@ class Trace:
 
     @cached_property
     def by_name(self) -> Mapping[str, Layer]:
-        return {layer.name: layer for layer in self.layers}
+        return MappingProxyType({layer.name: layer for layer in self.layers})
 
     @cached_property
     def consumers(self) -> Mapping[int, tuple[int, ...]]:
@@ -175,7 +184,7 @@ class Trace:
         for layer in self.layers:
             for producer in layer.inputs:
                 readers[producer].append(layer.index)
-        return {index: tuple(who) for index, who in readers.items()}
+        return MappingProxyType({index: tuple(who) for index, who in readers.items()})
 
     def sources(self, layer: Layer) -> tuple[str, ...]:
         """The names of what a layer reads; "image" for the input."""
@@ -213,7 +222,9 @@ COLUMNS: Mapping[str, Column] = {
         "MACs", lambda trace, layer: layer.macs, "accounting", "Multiply-adds for one image; FLOPs = 2 × MACs"
     ),
     "field": Column("Field", lambda trace, layer: layer.field.size, "%d", "Receptive field, pixels a side"),
-    "jump": Column("Jump", lambda trace, layer: layer.field.jump, "%d", "Pixels between neighbouring units"),
+    "effective_stride": Column(
+        "Effective stride", lambda trace, layer: layer.field.effective_stride, "%d", "Pixels between neighbouring units"
+    ),
     "start": Column(
         "Start", lambda trace, layer: layer.field.start, "%d", "First pixel that unit 0 sees; negative is padding"
     ),

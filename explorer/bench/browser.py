@@ -29,6 +29,18 @@ IDLE = '[data-testid=stApp][data-test-script-state="notRunning"][data-test-conne
 # -- servers and browsers -----------------------------------------------------------------
 
 
+ENDS_WITH_US = """
+import os, threading
+from streamlit.web.cli import main
+def end():
+    os.read(0, 1)
+    os._exit(0)
+threading.Thread(target=end, daemon=True).start()
+main(prog_name="streamlit")
+"""
+"""Streamlit, until the other end of its standard input is closed: the system does that however this process ends."""
+
+
 class Server(NamedTuple):
     """A server that runs."""
 
@@ -48,7 +60,7 @@ def server(
     """A Streamlit server of its own on a free port of this machine, with these settings of `server`.
 
     It is started in `folder`, with `environment` beside that of this process, by a command that `prefix` runs; what it
-    says goes to `output`.
+    says goes to `output`. It ends with this context, and with this process, however that ends.
 
     Raises:
         MissingError: where it does not answer within a minute.
@@ -60,10 +72,15 @@ def server(
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     options = {"port": port, "address": "127.0.0.1", "headless": "true", "fileWatcherType": "none"} | settings
-    command = [*prefix, sys.executable, "-m", "streamlit", "run", str(script)]
+    command = [*prefix, sys.executable, "-c", ENDS_WITH_US, "run", str(script)]
     command += [f"--server.{name}={value}" for name, value in options.items()]
     process = subprocess.Popen(
-        command, cwd=folder, env=os.environ | (environment or {}), stdout=output, stderr=subprocess.STDOUT
+        command,
+        cwd=folder,
+        env=os.environ | (environment or {}),
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=subprocess.STDOUT,
     )
     address = f"http://127.0.0.1:{port}"
     try:
@@ -84,7 +101,7 @@ def server(
             process.wait(10)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
+        process.communicate()  # closes its standard input, and waits
 
 
 INSTALL = "install it by `make browser`, or by `python -m playwright install chromium`"

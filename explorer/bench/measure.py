@@ -5,24 +5,28 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+import os
+import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import copytree
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlencode
 
 import numpy as np
 import torch
 
-from resnet import preset
+from resnet import preset, title
 from resnet.command import MissingError
 from resnet.weights import randomly
 
-from ..analysis.parts import parts, switchable
+from ..analysis.parts import drawn_parts, switchable
 from ..analysis.trace import trace
 from ..inference.device import devices
 from ..inference.predict import predict
@@ -34,8 +38,21 @@ if TYPE_CHECKING:
 from .browser import CONFIGURATION, IDLE, ROOT, chromium, server
 
 
-def run(names: Iterable[str], attacks: Sequence[str] = ()) -> None:
+class Row(NamedTuple):
+    """A line of the README's table: the seconds of ours, and those of what it is measured beside, where there is such."""
+
+    what: str
+    ours: float
+    beside: str = ""
+    theirs: float | None = None
+    ratio: float | None = None
+    """Of ours to theirs; not always that of their medians, since some are measured in pairs."""
+
+
+def run(names: Iterable[str], attacks: Sequence[str] = (), markdown: bool = False) -> None:
     """Print the measurements of these names of `SECTIONS`; of the hostile ones those whose name holds one of `attacks`.
+
+    In `markdown`, print the README's table of them, and everything else on standard error.
 
     Raises:
         MissingError: where a package or the browser that one of them needs is missing.
@@ -51,8 +68,32 @@ def run(names: Iterable[str], attacks: Sequence[str] = ()) -> None:
     torch.set_num_threads(2)
     gc.collect()
     gc.freeze()
-    for name in names:
-        SECTIONS[name](*([attacks] if attacks and name == "hostile" else ()))
+    rows: list[Row] = []
+    with redirect_stdout(sys.stderr) if markdown else nullcontext():
+        for name in names:
+            rows += SECTIONS[name](*([attacks] if attacks and name == "hostile" else ())) or ()
+    if markdown:
+        print("\n".join(table(rows)))
+
+
+def table(rows: Iterable[Row]) -> Iterator[str]:
+    """The lines of the README's table in Markdown, and what was measured on."""
+    yield "| | ours | beside it | | ratio |"
+    yield "|:--|--:|:--|--:|--:|"
+    for row in rows:
+        theirs = "" if row.theirs is None else milliseconds(row.theirs)
+        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
+        yield f"| {row.what} | {milliseconds(row.ours)} | {row.beside} | {theirs} | {ratio} |"
+    yield ""
+    yield (
+        f"Medians of one run on {os.cpu_count()} cores with {torch.get_num_threads()} of torch's threads: "
+        f"Python {platform.python_version()}, torch {torch.__version__.partition('+')[0]}."
+    )
+
+
+def milliseconds(seconds: float) -> str:
+    """6.8 ms, 122 ms."""
+    return f"{seconds * 1e3:.{1 if seconds < 0.1 else 0}f} ms"
 
 
 def medians(*actions: Callable[[], object], repeats: int) -> list[float]:
@@ -70,12 +111,13 @@ def seconds(action: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def traces() -> None:
+def traces() -> list[Row]:
     """Build + trace, against torchinfo's build + summary of torchvision's same network."""
     import torchinfo
     import torchvision
 
     print("build + trace at 224 px                ours   torchinfo, CPU   torchinfo, meta")
+    rows = []
     for name in ("resnet18", "resnet50", "resnet152"):
         make = getattr(torchvision.models, name)
 
@@ -91,29 +133,32 @@ def traces() -> None:
         print(
             f"{name:32}{ours * 1e3:8.1f} ms{cpu * 1e3:10.0f} ms {cpu / ours:3.0f}×{meta * 1e3:11.0f} ms {meta / ours:3.1f}×"
         )
+        rows.append(Row(f"{title(config)}, built and traced at 224 px", ours, "torchinfo on meta", meta, ours / meta))
     deep = preset("resnet1202")
     (whole,) = medians(lambda: trace(deep, 32), repeats=5)
     print(f"{'resnet1202 at 32 px':32}{whole * 1e3:8.1f} ms")
+    return [*rows, Row(f"{title(deep)}, built and traced at 32 px", whole)]
 
 
-def captures() -> None:
+def captures() -> list[Row]:
     """A forward pass that keeps what the inference page watches against a bare one, and both with everything around.
 
     Pairs in alternating order, as the second pass finds the memory that the first one let go; the median ratio.
     """
     device = devices()[0]
+    rows = []
     print(f"{device.name[:31]:32}{'bare':>11}   capturing   ratio   with its maps   ratio")
     for name, size, pairs in (("resnet20_fashion", 28, 200), ("resnet50", 224, 40)):
         config = preset(name)
         network = device.network(randomly(config))
-        picture = torch.randn(1, config.in_channels, size, size)
-        watched = [part.layers[-1].name for part in parts(trace(config, size))]
+        image = torch.randn(1, config.in_channels, size, size)
+        watched = [part.layers[-1].name for part in drawn_parts(trace(config, size))]
         passes: dict[bool, list[float]] = {False: [], True: []}
         calls: dict[bool, list[float]] = {False: [], True: []}
         for number in range(pairs):
             for capturing in (False, True) if number % 2 else (True, False):
                 start = time.perf_counter()
-                prediction = predict(network, picture, device, watched if capturing else ())
+                prediction = predict(network, image, device, watched if capturing else ())
                 calls[capturing].append(time.perf_counter() - start)
                 passes[capturing].append(prediction.seconds)
         print(
@@ -121,6 +166,10 @@ def captures() -> None:
             f"{statistics.median(passes[True]) * 1e3:9.1f} ms  {ratio(passes):5.3f}×"
             f"{statistics.median(calls[True]) * 1e3:12.1f} ms  {ratio(calls):5.3f}×"
         )
+        bare, kept = statistics.median(passes[False]), statistics.median(passes[True])
+        words = f"{title(config)}, an image of {size} px, {len(watched)} layers' outputs kept"
+        rows.append(Row(words, kept, "none kept", bare, ratio(passes)))
+    return rows
 
 
 def ratio(times: dict[bool, list[float]]) -> float:
@@ -131,7 +180,7 @@ def ratio(times: dict[bool, list[float]]) -> float:
 EMPTY = 'import streamlit as st\nwith st.sidebar:\n    st.write(st.segmented_control("Block", ["basic", "bottleneck"], required=True))\n'
 
 
-def clicks() -> None:
+def clicks() -> list[Row]:
     """From a click to an idle page: the sidebar's Block, beside a page with nothing on it; then the inference page."""
     with TemporaryDirectory() as folder, chromium() as browser:
         page = browser.new_page(viewport={"width": 1440, "height": 1000})
@@ -151,6 +200,9 @@ def clicks() -> None:
                 for what, clicks in looks(page, address, name):
                     drawn, idle = (statistics.median(times) * 1e3 for times in zip(*clicks, strict=True))
                     print(f"{name + ', ' + what:48}{drawn:19.0f} ms{idle:17.0f} ms")
+    words = "ResNet-50's page, a click on Block until it is idle"
+    full, bare = statistics.median(ours), statistics.median(floor)
+    return [Row(words, full, "an empty page", bare, full / bare)]
 
 
 def block_times(page: Page, address: str, count: int = 24) -> list[float]:
@@ -168,7 +220,7 @@ COUNT = 9
 
 
 def looks(page: Page, address: str, name: str) -> Iterator[tuple[str, list[tuple[float, float]]]]:
-    """What a person does with a picture there, and what each click took; the first of a kind is not counted."""
+    """What a person does with an image there, and what each click took; the first of a kind is not counted."""
     config = preset(name)
 
     def show(tab: str = "") -> None:
@@ -179,15 +231,15 @@ def looks(page: Page, address: str, name: str) -> Iterator[tuple[str, list[tuple
         blocks = [page.locator(f".st-key-overview [data-id='{prefix}{block}']") for block in switchable(config)]
         yield what, [click_time(block) for block in [block for block in blocks if block.count()][:COUNT]][1:]
     show()
-    for what, card in (("another channel", "activations"), ("another picture", "picture")):
+    for what, card in (("another channel", "activations"), ("another image", "image")):
         yield what, [click_time(tile) for tile in page.locator(f".st-key-{card} .tiles button").all()[1:COUNT]][1:]
     tabs = page.get_by_role("tab").all()
     rounds = [[click_time(tab) for tab in tabs] for _ in range(4)][1:]
     slowest, tab = max(zip(zip(*rounds, strict=True), tabs, strict=True), key=lambda pair: statistics.median(pair[0]))
     yield f"the slowest tab, {tab.inner_text()}", list(slowest)
     show("Receptive field")
-    picture = page.locator(".st-key-pixel-grid .pixels svg").last
-    yield "another unit", [click_time(picture, (number / COUNT, 0.5)) for number in range(1, COUNT)][1:]
+    image = page.locator(".st-key-pixel-grid .pixels svg").last
+    yield "another unit", [click_time(image, (number / COUNT, 0.5)) for number in range(1, COUNT)][1:]
 
 
 def opened(page: Page, address: str) -> None:
@@ -285,19 +337,19 @@ def waits(without: Sequence[Sequence[float]], beside: Sequence[Sequence[float]])
 
 def hostile(attacks: Sequence[str] = ()) -> None:
     """Files, links and loads made to hurt, beside visitors who click."""
-    from .hostile import hostile
+    from .hostile.siege import hostile
 
     hostile(attacks)
 
 
 def links() -> None:
     """Links of chance to every page."""
-    from .hostile import links
+    from .links import links
 
     links()
 
 
-SECTIONS: dict[str, Callable[..., None]] = {
+SECTIONS: dict[str, Callable[..., Sequence[Row] | None]] = {
     "traces": traces,
     "captures": captures,
     "clicks": clicks,
@@ -305,9 +357,11 @@ SECTIONS: dict[str, Callable[..., None]] = {
     "hostile": hostile,
     "links": links,
 }
-"""The measurements by their name, in the order in which they are made."""
+"""The measurements by their name, in the order in which they are made; some give rows of the README's table."""
 USUAL = ("traces", "captures", "clicks", "visitors")
 """Those that are made where none is named; the hostile ones take a quarter of an hour, the links twice as long."""
+TABLE = ("traces", "captures", "clicks")
+"""Those of the README's table."""
 NEEDS = {
     "traces": ("torchinfo",),
     "clicks": ("playwright",),

@@ -12,10 +12,10 @@ import math
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from streamlit.proto.Alert_pb2 import Alert
 from streamlit.proto.BackMsg_pb2 import BackMsg
@@ -31,9 +31,6 @@ from streamlit.proto.WidgetStates_pb2 import WidgetState
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
-
-from resnet import OPTIONS, PRESETS
-from resnet.options import to_text
 
 from ..navigation import EXPERIMENTS
 
@@ -362,96 +359,3 @@ async def degradation_run(address: str, limit: float) -> float:
             await asyncio.sleep(interval)
             await visitor.run(fragment=fragment, poll=True)
         return time.perf_counter() - start
-
-
-# -- links that nobody meant -------------------------------------------------------------
-
-MARKUP = (
-    "<img src=x onerror=alert(1)>", "<script>alert(1)</script>", "**bold**", "$x^2$", ":red[red]", "[words](http://elsewhere.example)",
-    "`code`", "http://elsewhere.example", "\x1b[31mred", "\u202egnp.exe", "![](http://elsewhere.example/x.png)", "# Title", "| a | b |",
-    ":material/home:", "a\nb\r\n\n# c", "&lt;b&gt;", "~~gone~~", "javascript:alert(1)", "{{7*7}}", "%3Cb%3E",
-)  # fmt: skip
-"""Texts that would be drawn as something else than themselves."""
-EXTREMES = (
-    "", " ", "\x00", "\ud800", "\U0010ffff", "9" * 5000, "-1", "1e308", "-1e999", "nan", "inf", "0x10", "1_000", "٣", "²", "true", "None",
-    "None" * 300, "1-" * 40, "(" * 300, "'\"" * 30, "%00", "../../etc/passwd", "a=b&c=d", "block=basic," * 50, "=" * 40, ",", "-", "x",
-)  # fmt: skip
-
-
-def random_links(seed: int) -> Iterator[str]:
-    """Queries of links without end: accepted values, broken ones, markup and extremes under every key, in any number.
-
-    The same seed gives the same links.
-    """
-    chance = random.Random(seed)
-    sound = {
-        "preset": [*PRESETS],
-        "size": ["32", "224", "64x96"],
-        "pin": ["default", "block=basic"],
-        "with": ["resnet18", "resnet18,block=basic"],
-        "off": ["layer1.1", "layer2.1,layer3.1"],
-        "at": ["layer1.0", "layer2.0.conv1", "fc"],
-        "weights": ["random", "IMAGENET1K_V2", "upload"],
-        "picture": ["chelsea", "upload"],
-        "unit": ["3-5"],
-        "lab": ["count=2"],
-        "training": ["steps=200"],
-        "appended": ["2-3"],
-        "shown": ["2-differing"],
-        "tab": ["Cost", "Speed", "Paths"],
-        "class": ["Bag"],
-        **{name: [*map(str, option.choices)] or [to_text(option.default)] for name, option in OPTIONS.items()},
-    }
-    keys = [*sound]
-
-    def value(key: str) -> str:
-        kind = chance.random()
-        if kind < 0.4 and key in sound:
-            return chance.choice(sound[key])
-        if kind < 0.5 and key in sound:  # an accepted value with one character changed
-            text = chance.choice(sound[key]) or "-"
-            place = chance.randrange(len(text))
-            return text[:place] + chr(chance.choice((0, 32, 60, 127, 233, 0x202E, 0x1F600))) + text[place + 1 :]
-        if kind < 0.75:
-            return chance.choice(MARKUP)
-        return chance.choice(EXTREMES)
-
-    while True:
-        count = chance.choice((1, 1, 1, 2, 2, 3, 5, 8, 100))
-        parts = [
-            chance.choice(keys) if chance.random() < 0.9 else chance.choice(MARKUP + EXTREMES) for _ in range(count)
-        ]
-        query = urlencode([(key, value(key)) for key in parts], errors="surrogatepass", quote_via=quote)
-        yield query if chance.random() < 0.95 else query.replace("%", "").replace("=", "&")
-
-
-DRAWN = [text.encode() for text in MARKUP if re.search(r"[^\w%]", text)]
-"""Those of the texts that are written in another way where they are to be shown as they are."""
-ESCAPED = re.compile(rb"\\[!-/:-@\[-`{-~]")
-FETCHED = re.compile(
-    rb"""(?i)(?:<(?!a\b)[^<>]*\s(?:src|srcset|href|xlink:href|data|poster)\s*=|\burl\(|@import|!\[[^]]*\]\()[\s"'\\]*(?:https?:)?//[^\s"')>]*"""
-)
-"""What a browser asks another host for as soon as it draws a page; links are only followed."""
-
-
-def misdrawn(message: ForwardMsg) -> str:
-    """A text of `MARKUP` in a message that would be drawn as something else, or a request to elsewhere; else nothing.
-
-    What is escaped is text, and so is a link to a page of the app, which repeats the query.
-    """
-    if message.WhichOneof("type") != "delta" or message.delta.new_element.WhichOneof("type") == "page_link":
-        return ""
-    shown = ESCAPED.sub(b"", message.delta.SerializeToString())
-    found = next((text for text in DRAWN if text in shown), None)
-    if found is None and (request := FETCHED.search(shown)):
-        found = request[0]
-    return (found or b"").decode("utf-8", "replace")
-
-
-class Reader(Visitor):
-    """A visitor who fails where the text of a link would be drawn as something else, or the page asks another host."""
-
-    def take(self, message: ForwardMsg) -> None:
-        if found := misdrawn(message):
-            raise RuntimeError(f"the page draws {found!r} for a visitor")
-        super().take(message)

@@ -44,8 +44,9 @@ def execute(arguments: Sequence[str], name: str) -> None:
     """Do what the command line of the command `name` asks for.
 
     Raises:
-        ConfigError: for a network, a size or settings that are not accepted.
-        MissingError, OSError, ShippedError: where a file cannot be written, or something that is needed is not there.
+        ExplainedError: for a network, a size or settings that are not accepted, or where something that is needed is
+            not there.
+        OSError: where a file cannot be written.
         SystemExit: for what is no command, with its usage on standard error.
     """
     installed = name == COMMAND

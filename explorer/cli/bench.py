@@ -27,6 +27,12 @@ def bench(
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Leave out the clicks, which need Chromium.")
     ] = False,
+    markdown: Annotated[
+        bool,
+        typer.Option(
+            "--markdown", help="Print the README's table, which leaves out visitors; lines go to standard error."
+        ),
+    ] = False,
 ) -> None:
     """Measure our speed beside the peers'.
 
@@ -34,7 +40,9 @@ def bench(
     resnet-explorer bench
     resnet-explorer bench --only traces captures
     resnet-explorer bench --no-browser
+    resnet-explorer bench --markdown
     """
-    from ..bench.measure import USUAL, run
+    from ..bench.measure import TABLE, USUAL, run
 
-    run([name for name in only or USUAL if name != "clicks" or not no_browser], attacks or ())
+    names = only or (TABLE if markdown else USUAL)
+    run([name for name in names if name != "clicks" or not no_browser], attacks or (), markdown)

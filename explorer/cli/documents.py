@@ -34,7 +34,7 @@ def figures(traced: Trace) -> list[tuple[str, str]]:
         ("peak activations", f"{memory.bytes:,} bytes at {memory.layer.name}"),
         ("  at the least", f"{traced.least_memory.bytes:,} bytes, if each output is let go of after its last reader"),
         ("kept for training", f"{traced.training_memory:,} bytes"),
-        ("receptive field", f"{field.size:,} px, jump {field.jump}, start {field.start:,}"),
+        ("receptive field", f"{field.size:,} px, effective stride {field.effective_stride}, start {field.start:,}"),
     ]
 
 
@@ -156,7 +156,7 @@ def network_facts(traced: Trace) -> dict[str, Any]:
 
 def field_facts(field: Field) -> dict[str, int]:
     """Pixels a side, between neighbouring units, and of the first unit's first pixel."""
-    return {"size": field.size, "jump": field.jump, "start": field.start}
+    return {"size": field.size, "effective_stride": field.effective_stride, "start": field.start}
 
 
 def layer_facts(traced: Trace) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ def summary(network: Network, size: Size = None, json: AsJson = False, output: O
     resnet-explorer summary 'block=basic&layers=2-2-2-2' --json
 
     --json prints one object. Sizes are height and width in pixels, memory is in bytes for one image in fp32, MACs are
-    multiply-adds of convolutions and linear layers for one image, receptive fields are {size, jump, start} in pixels:
+    multiply-adds of convolutions and linear layers for one image, receptive fields are {size, effective_stride, start} in pixels:
 
     \b
     schema              1; another number for another form

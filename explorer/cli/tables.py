@@ -42,7 +42,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], words: int, 
 def summary(traced: Trace) -> RenderableType:
     """The layers, then the totals."""
     narrow = Console().width < WIDE
-    frame = traced.frame().drop(columns=["inputs", *(["part", "jump", "start"] * narrow)])
+    frame = traced.frame().drop(columns=["inputs", *(["part", "effective_stride", "start"] * narrow)])
     layers = table(
         [COLUMNS[name].label for name in frame.columns],
         frame.itertuples(index=False, name=None),

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from ..analysis.compare import align, merged, own, places
 from ..analysis.layers import Layer
-from ..analysis.parts import Part, parts
+from ..analysis.parts import Part, drawn_parts
 from ..analysis.trace import Trace
 from .network import (
     AXIS,
@@ -65,7 +65,7 @@ def columns(traces: Sequence[Trace]) -> list[Column]:
     found: list[dict[str, Part]] = []
     for trace in traces:
         mine: dict[str, Part] = {}
-        for group, some in groupby(parts(trace), lambda part: part.group):
+        for group, some in groupby(drawn_parts(trace), lambda part: part.group):
             members = list(some)
             stage = group.startswith("stage")
             names = [part.identifier for part in members] if stage else places([part.layers[0] for part in members])

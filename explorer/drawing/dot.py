@@ -10,7 +10,7 @@ from .palette import colour
 
 if TYPE_CHECKING:
     import graphviz
-from ..analysis.parts import parts
+from ..analysis.parts import drawn_parts
 from .svg import short_shape
 
 DRAWABLE = 800
@@ -34,7 +34,7 @@ def graph(trace: Trace) -> graphviz.Digraph:
         edge_attr={"color": "#8a919e"},
     )
     by_block = len(trace.layers) > DRAWABLE
-    everything = parts(trace) if by_block else ()
+    everything = drawn_parts(trace) if by_block else ()
     node_of = {layer.index: part.identifier for part in everything for layer in part.layers}
     node_of = node_of or {layer.index: layer.name for layer in trace.layers}
     node_of[IMAGE] = "input"

@@ -30,7 +30,7 @@ def growth(small: Kernels, large: Kernels) -> Drawing:
             x += PANEL + SPACE
         x += SPACE
     title = f"{small.name} see {small.field.size} pixels a side, {large.name.lower()} {large.field.size}"
-    spread = any(layer.field.jump > 1 for kernels in (small, large) for layer in kernels.convolutions[:-1])
+    spread = any(layer.field.effective_stride > 1 for kernels in (small, large) for layer in kernels.convolutions[:-1])
     return Drawing(x - 2 * SPACE + 10, TOP + PANEL + (42 if spread else 26), title, "".join(ink))
 
 
@@ -53,14 +53,16 @@ def _panel(x: float, layer: Layer, before: Field, side: int, hue: str) -> str:
     if before.size > 1:
         parts.append(square(before.size, f'fill="{hue}" fill-opacity="0.22" stroke="{hue}" stroke-dasharray="3 2"'))
     parts.append(square(size, f'fill="none" stroke="{hue}" stroke-width="2"'))
-    radius = min(3.0, 0.3 * before.jump * cell)
-    reach = [(n - (kernel - 1) / 2) * before.jump * cell + PANEL / 2 for n in range(kernel)]
+    radius = min(3.0, 0.3 * before.effective_stride * cell)
+    reach = [(n - (kernel - 1) / 2) * before.effective_stride * cell + PANEL / 2 for n in range(kernel)]
     parts.extend(
         f'<circle cx="{x + a:.2f}" cy="{TOP + b:.2f}" r="{radius:.2f}" fill="{hue}"/>' for a in reach for b in reach
     )
     stride = f", stride {layer.stride}" if layer.stride > 1 else ""
     parts.append(text(x + PANEL / 2, TOP - 8, layer.name + stride, MUTED, 11))
     parts.append(text(x + PANEL / 2, TOP + PANEL + 17, f"sees {size}×{size}", TEXT, 12, weight=600))
-    if before.jump > 1:
-        parts.append(text(x + PANEL / 2, TOP + PANEL + 33, f"reads units {before.jump} px apart", MUTED, 11))
+    if before.effective_stride > 1:
+        parts.append(
+            text(x + PANEL / 2, TOP + PANEL + 33, f"reads units {before.effective_stride} px apart", MUTED, 11)
+        )
     return "".join(parts)

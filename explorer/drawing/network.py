@@ -15,7 +15,7 @@ from math import sqrt
 from typing import NamedTuple
 
 from ..analysis.layers import IMAGE, NORMS, Layer, Op, Shape, beyond_windows, carriers
-from ..analysis.parts import Part, parts
+from ..analysis.parts import Part, drawn_parts
 from ..analysis.trace import Trace
 from .palette import colour
 from .svg import MUTED, PAGE, TEXT, Drawing, box, line, plus, selectable, short_shape, text
@@ -83,7 +83,7 @@ def overview(
     `data-id` "switch layer3.2", and blocks that are off are hollow.
     """
     selected_part = trace.part_of(at)
-    everything = parts(trace)
+    everything = drawn_parts(trace)
     off = switches.off if switches else ()
     items = folded(everything, selected_part, unfolded, off)
     row = SWITCH_ROW if switches else 0.0
@@ -386,7 +386,7 @@ def remark(trace: Trace, part: str) -> str:
     projects = shortcut in layers and shortcut.role.on_shortcut
     kind = f"option {trace.config.shortcut}" if projects else "the identity"
     cost = f"{weights:,} parameters" if weights else "no parameters"
-    f_sees, s_sees = ((end.field.size - start.size) // start.jump + 1 for end in (branch, shortcut))
+    f_sees, s_sees = ((end.field.size - start.size) // start.effective_stride + 1 for end in (branch, shortcut))
     words = f"F(x) sees {f_sees}×{f_sees} of its input. S(x) is {kind}: {cost}, sees {s_sees}×{s_sees}."
     inside = carriers(layers)
     spread = {name: inside.get(end.index, frozenset()) for name, end in (("F(x)", branch), ("S(x)", shortcut))}

@@ -79,7 +79,7 @@ def fitting(seen: np.ndarray, most: int) -> np.ndarray:
     return pixels.repeat(scale, 0).repeat(scale, 1)
 
 
-def on_picture(cells: np.ndarray, field: Field, size: tuple[int, int], samples: tuple[int, int]) -> np.ndarray:
+def on_image(cells: np.ndarray, field: Field, size: tuple[int, int], samples: tuple[int, int]) -> np.ndarray:
     """A layer's units H×W(×…) as they lie on a picture of `size` pixels, drawn with so many samples (height, width).
 
     Each place shows the unit whose field has its middle nearest.
@@ -95,7 +95,7 @@ def overlay(channel: np.ndarray, seen: np.ndarray, blend: float, field: Field, s
     below = Image.fromarray(shown(seen))
     below = below.resize((side, max(1, round(side * below.height / below.width))), Image.Resampling.BICUBIC)
     height, width = seen.shape[:2]
-    above = on_picture(coloured(channel), field, (height, width), (below.height, below.width))
+    above = on_image(coloured(channel), field, (height, width), (below.height, below.width))
     return Image.blend(below, Image.fromarray(above), blend)
 
 

@@ -1,7 +1,7 @@
 """Degradation (He 2015, section 1): deeper plain networks train worse, residual ones do not. Small enough to repeat.
 
 Four networks of the paper's CIFAR design (section 4.2), plain and residual, shallow and deep, are trained in turn on
-Fashion-MNIST at 14×14 pixels. What is compared is the loss on the pictures that they are trained on: a deeper
+Fashion-MNIST at 14×14 pixels. What is compared is the loss on the images that they are trained on: a deeper
 network that only overfitted would have a lower one.
 
     python -m explorer degradation --steps 200 1000 --seeds 0 1 2    the runs that ship, into degradation.json
@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,15 +24,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resnet import ConfigError, Option, ResNetConfig, preset
+from resnet import ConfigError, ResNetConfig, options, preset
 from resnet.command import writable
 from resnet.model import ResNet
-from resnet.options import from_text, normalise, to_text
+from resnet.options import option
+from resnet.shipped import intact
 from resnet.train import Recipe, accuracy, fashion_mnist, fit
-from resnet.weights import FASHION_MNIST, intact
+from resnet.weights import FASHION_MNIST
 
 from ..inference.samples import Labelled, labelled
-from ..sharing.store import frozen
+from ..sharing.frozen import frozen
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 IMAGES, RUNS = SAMPLES / "fashion-train.npz", SAMPLES / "degradation.json"
@@ -48,12 +49,8 @@ DEPTHS = (8, 14, 20, 26, 32, 38, 44, 50, 56, 80, 110)
 """6n + 2 layers: a stem, three stages of n blocks with two layers each, and a classifier."""
 
 
-def _option(default: Any, label: str, help: str, **kind: Any) -> Any:
-    return field(default=default, metadata={"option": Option(default, label, help, "", **kind)})
-
-
 @dataclass(frozen=True)
-class Settings:
+class Settings(options.Settings):
     """What a run depends on, all of it; every field carries its label, help and range.
 
     Raises:
@@ -61,57 +58,30 @@ class Settings:
             does not end.
     """
 
-    shallow: int = _option(20, "Shallow", "Layers of the two shallower networks.", choices=DEPTHS[:-1])
-    deep: int = _option(56, "Deep", "Layers of the two deeper networks.", choices=DEPTHS[1:])
-    width: int = _option(
+    key = "training"
+    example = "seed-3"
+
+    shallow: int = option(20, "Shallow", "Layers of the two shallower networks.", choices=DEPTHS[:-1])
+    deep: int = option(56, "Deep", "Layers of the two deeper networks.", choices=DEPTHS[1:])
+    width: int = option(
         8, "Width", "Channels of the first stage; the other two have twice and four times as many.", choices=(4, 8, 16)
     )
-    shortcut: str = _option(
+    shortcut: str = option(
         "A",
         "Shortcut",
         "Where shapes differ, the residual networks pad by zeros (A) or project (B, D); C projects everywhere.",
         choices=("A", "B", "C", "D"),
     )
-    rate: float = _option(0.05, "Learning rate", "Its peak, from which a cosine leads to zero.", low=0.0001, high=1)
-    warmup: int = _option(30, "Warm-up", "Steps in which the learning rate rises to its peak.", low=0, high=1000)
-    steps: int = _option(200, "Steps", f"Batches of {BATCH} images that each network is trained on.", low=10, high=1000)
-    seed: int = _option(0, "Seed", "Draws the first weights and the order of the images.", low=0, high=999_999)
+    rate: float = option(0.05, "Learning rate", "Its peak, from which a cosine leads to zero.", low=0.0001, high=1)
+    warmup: int = option(30, "Warm-up", "Steps in which the learning rate rises to its peak.", low=0, high=1000)
+    steps: int = option(200, "Steps", f"Batches of {BATCH} images that each network is trained on.", low=10, high=1000)
+    seed: int = option(0, "Seed", "Draws the first weights and the order of the images.", low=0, high=999_999)
 
-    def __post_init__(self) -> None:
-        for name, option in OPTIONS.items():
-            object.__setattr__(self, name, normalise(name, option, getattr(self, name)))
+    def check(self) -> None:
         if self.deep <= self.shallow:
             raise ConfigError("deep", self.deep, f"more layers than the shallow networks' {self.shallow}")
         if self.warmup > self.steps:
             raise ConfigError("warmup", self.warmup, f"at most the {self.steps} steps that a network is trained for")
-
-    def to_text(self) -> str:
-        """What differs from the default, for a link: "deep-110_seed-3"."""
-        values = {name: getattr(self, name) for name in OPTIONS}
-        return "_".join(f"{name}-{to_text(v)}" for name, v in values.items() if v != OPTIONS[name].default)
-
-    @classmethod
-    def from_text(cls, words: str) -> Settings:
-        """The exact inverse of `to_text`.
-
-        Raises:
-            ConfigError: for anything in the text that is not accepted.
-        """
-        given = {}
-        for part in words.split("_") if words else ():
-            name, _, value = part.partition("-")
-            if name not in OPTIONS:
-                raise ConfigError("training", part, f"parts joined by _, such as seed-3, each of {', '.join(OPTIONS)}")
-            given[name] = from_text(name, OPTIONS[name], value)
-        return cls(**given)
-
-    def with_text(self, name: str, words: str) -> Settings:
-        """This with one field as a person typed it.
-
-        Raises:
-            ConfigError: for text that is not accepted.
-        """
-        return replace(self, **{name: from_text(name, OPTIONS[name], words.strip())})
 
     @property
     def networks(self) -> tuple[Network, ...]:
@@ -122,9 +92,6 @@ class Settings:
     def total(self) -> int:
         """Steps of all networks."""
         return self.steps * len(self.networks)
-
-
-OPTIONS = {f.name: f.metadata["option"] for f in fields(Settings)}
 
 
 class Network(NamedTuple):

@@ -74,10 +74,10 @@ def alike(configs: Iterable[ResNetConfig], seed: int) -> Iterator[ResNet]:
 
 
 def noise(config: ResNetConfig, size: tuple[int, int], count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Gaussian pictures N×C×H×W, and N labels by chance."""
+    """Gaussian images N×C×H×W, and N labels by chance."""
     chance = torch.Generator().manual_seed(seed)
-    pictures = torch.randn(count, config.in_channels, *size, generator=chance)
-    return pictures, torch.randint(config.num_classes, (count,), generator=chance)
+    images = torch.randn(count, config.in_channels, *size, generator=chance)
+    return images, torch.randint(config.num_classes, (count,), generator=chance)
 
 
 # -- their sizes by layer -----------------------------------------------------------------
@@ -100,7 +100,7 @@ def places(trace: Trace) -> tuple[int, ...]:
 class Flow(NamedTuple):
     """One pass forward and back. Beyond fp32 its numbers are infinite or none.
 
-    `signal` is the standard deviation, over pictures, channels and positions, of what each block reads and, last, of
+    `signal` is the standard deviation, over images, channels and positions, of what each block reads and, last, of
     what the last one puts out: what is between is normalised anew. `gradient` is ‖∂loss/∂W‖, the Euclidean norm over
     the weights of each convolution of the `main_path`.
     """
@@ -110,8 +110,8 @@ class Flow(NamedTuple):
     gradient: tuple[float, ...]
 
 
-def flow(model: ResNet, names: Sequence[str], pictures: Tensor, labels: Tensor, device: Device) -> Flow:
-    """Through a network and back by the cross-entropy of `pictures` N×C×H×W and their N `labels`.
+def flow(model: ResNet, names: Sequence[str], images: Tensor, labels: Tensor, device: Device) -> Flow:
+    """Through a network and back by the cross-entropy of `images` N×C×H×W and their N `labels`.
 
     The network is in the mode in which it is given; `names` are its convolutions.
 
@@ -131,18 +131,18 @@ def flow(model: ResNet, names: Sequence[str], pictures: Tensor, labels: Tensor, 
                 hooks.callback(block.register_forward_pre_hook(read).remove)
             hooks.callback(every[-1].register_forward_hook(lambda block, _, output: read(block, (output,))).remove)
             weights = [model.get_parameter(f"{name}.weight").requires_grad_() for name in names]
-            loss = F.cross_entropy(model(device.tensor(pictures)), labels.to(device.torch))
+            loss = F.cross_entropy(model(device.tensor(images)), labels.to(device.torch))
             gradients = torch.autograd.grad(loss, weights)
         norms = tuple(float(gradient.cpu().double().norm()) for gradient in gradients)
         return Flow(float(loss.detach()), tuple(signal), norms)
 
-    return device.turn(model, pictures).run(run)
+    return device.turn(model, images).run(run)
 
 
 class Plan(NamedTuple):
-    """On how many pictures each network is measured, and with how many seeds."""
+    """On how many images each network is measured, and with how many seeds."""
 
-    pictures: int
+    images: int
     seeds: int
 
 
@@ -165,8 +165,8 @@ def plan(trace: Trace) -> Plan:
                 "The gradients of this network are too much to measure here",
                 "A smaller network works",
                 # Back costs twice the way forward.
-                Need("they take", trace.macs * 3 * each.pictures * each.seeds * 4, BUDGET, "GMACs"),
-                Need("their activations take", trace.gradient_memory * each.pictures, MAX_GRADIENT_BYTES, "GiB"),
+                Need("they take", trace.macs * 3 * each.images * each.seeds * 4, BUDGET, "GMACs"),
+                Need("their activations take", trace.gradient_memory * each.images, MAX_GRADIENT_BYTES, "GiB"),
             )
         except TooLargeError as error:
             refused = error
@@ -205,9 +205,9 @@ def at_start(trace: Trace, plan: Plan, device: Device, progress: Progress = lamb
     names, configs = [layer.name for layer in main_path(trace)], twins(trace.config)
     found: dict[Twin, list[Flow]] = {twin: [] for twin in configs}
     for seed in range(plan.seeds):
-        pictures, labels = noise(trace.config, trace.image_size, plan.pictures, seed)
+        images, labels = noise(trace.config, trace.image_size, plan.images, seed)
         for number, (twin, network) in enumerate(zip(configs, alike(configs.values(), seed), strict=True), start=1):
-            found[twin].append(flow(network.to(device.torch), names, pictures, labels, device))
+            found[twin].append(flow(network.to(device.torch), names, images, labels, device))
             progress((seed + number / len(configs)) / plan.seeds)
     return {twin: Spread(tuple(flows)) for twin, flows in found.items()}
 
@@ -215,10 +215,10 @@ def at_start(trace: Trace, plan: Plan, device: Device, progress: Progress = lamb
 def trained(
     model: ResNet, names: Sequence[str], batches: Iterable[tuple[Tensor, Tensor]], device: Device
 ) -> Iterator[Flow]:
-    """A network with its weights in training mode, batch by batch of pictures N×C×H×W and labels; it is left alone."""
+    """A network with its weights in training mode, batch by batch of images N×C×H×W and labels; it is left alone."""
     copy = copy_of(model, share=False).train()
-    for pictures, labels in batches:
-        yield flow(copy, names, pictures, labels, device)
+    for images, labels in batches:
+        yield flow(copy, names, images, labels, device)
 
 
 # -- how alike those of neighbours are ----------------------------------------------------
@@ -255,7 +255,7 @@ def family(config: ResNetConfig, count: int) -> dict[str, ResNetConfig]:
 
 
 def way(seed: int) -> Tensor:
-    """256×1×14×14: from one picture of Gaussian noise to another in equal steps."""
+    """256×1×14×14: from one image of Gaussian noise to another in equal steps."""
     start, end = torch.randn(2, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
     return start + (end - start) * torch.linspace(0, 1, POINTS)[:, None, None, None]
 

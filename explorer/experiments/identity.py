@@ -7,8 +7,10 @@ after are compared bit by bit.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from math import prod
 from typing import NamedTuple
 
@@ -17,13 +19,14 @@ from torch import Tensor, nn
 
 from resnet import ConfigError, ResNet, ResNetConfig
 from resnet.blocks import Block, EfficientChannelAttention, PreActivation, SqueezeExcitation
-from resnet.config import block_path
+from resnet.config import MAX_STAGES, block_path
+from resnet.options import Settings, option
 
 from ..analysis.layers import FLOAT
 from ..analysis.trace import Trace
+from ..inference.ablation import steps
 from ..inference.device import Device
-from ..inference.lesion import steps
-from ..inference.limits import MAX_BYTES, Need, within
+from ..inference.limits import MAX_FORWARD_BYTES, Need, within
 from ..inference.turns import TooLargeError, copy_of, step
 
 # -- settings -----------------------------------------------------------------------------
@@ -32,36 +35,45 @@ COUNTS = (1, 2, 4, 8, 16)
 """How many blocks can be appended."""
 
 
-class Place(NamedTuple):
-    """After which stage, counted from 1, and how many blocks."""
+@dataclass(frozen=True)
+class Place(Settings):
+    """After which stage, counted from 1, and how many blocks.
 
-    stage: int
-    blocks: int
+    Raises:
+        ConfigError: for a stage that no network has, or more blocks than are offered.
+    """
 
-    def to_text(self) -> str:
-        """For a link: "3-8"."""
-        return f"{self.stage}-{self.blocks}"
+    key = "appended"
+    example = "blocks-4"
+
+    stage: int = option(0, "After stage", "The last one where it is 0.", low=0, high=MAX_STAGES)
+    blocks: int = option(8, "Blocks", "How many are appended.", low=1, high=max(COUNTS))
+
+    @classmethod
+    def renewed(cls, text: str) -> str:
+        """Older links have the two numbers alone: "3-8"."""
+        return re.sub(r"^([1-9])-([0-9]+)$", r"stage-\1_blocks-\2", text)
 
 
 def default_place(config: ResNetConfig) -> Place:
-    return Place(len(config.layers), 8)
+    return Place(len(config.layers))
 
 
 def parse_place(text: str, config: ResNetConfig) -> Place:
-    """The exact inverse of `Place.to_text`; the default for empty text.
+    """The exact inverse of `Place.to_text`; after the last stage where the text names none.
 
     Raises:
         ConfigError: for another text, a stage that the network does not have, or a count that is not offered.
     """
-    if not text:
-        return default_place(config)
-    known = {
-        Place(stage, count).to_text(): (stage, count) for stage in range(1, len(config.layers) + 1) for count in COUNTS
-    }
-    if text not in known:
-        accepted = f"stage and blocks joined by -, such as {default_place(config).to_text()}: a stage from 1 to "
-        raise ConfigError("appended", text, f"{accepted}{len(config.layers)}, and {', '.join(map(str, COUNTS))} blocks")
-    return Place(*known[text])
+    last = default_place(config)
+    try:
+        place = Place.from_text(text)
+    except ConfigError:
+        place = None
+    if place is None or place.stage > last.stage or place.blocks not in COUNTS:
+        accepted = f"{last.stage}_blocks-4: a stage from 1 to {last.stage}, and {', '.join(map(str, COUNTS))} blocks"
+        raise ConfigError("appended", text, f"stage and blocks joined by _, such as stage-{accepted}")
+    return place if place.stage else replace(place, stage=last.stage)
 
 
 # -- blocks -------------------------------------------------------------------------------
@@ -102,7 +114,7 @@ def _appended(network: ResNet, place: Place) -> list[Block]:
 def obstacle(config: ResNetConfig, stage: int) -> str:
     """Why the weights of `become_identity` do not exist for a plain block, in a sentence; empty where they do."""
     if config.norm == "group":
-        return "Group norm divides by the deviation of each picture, and no fixed weights undo that."
+        return "Group norm divides by the deviation of each image, and no fixed weights undo that."
     inside, outside = config.width(config.planes[stage - 1]), config.stage_channels[stage - 1]
     if config.block == "bottleneck" and inside < outside:
         return (
@@ -198,8 +210,8 @@ def gap(before: Block, after: Block) -> Gap:
 class Outcome(NamedTuple):
     """A network with blocks of one kind appended, against the network without.
 
-    `difference` is the largest of any score, `equal` how many pictures' scores are the same in every bit, `same` the
-    share of pictures with the same class named, `right` the share whose label is named.
+    `difference` is the largest of any score, `equal` how many images' scores are the same in every bit, `same` the
+    share of images with the same class named, `right` the share whose label is named.
     """
 
     kind: str
@@ -210,7 +222,7 @@ class Outcome(NamedTuple):
 
 
 class Appended(NamedTuple):
-    """All kinds on the same pictures; `right` is the share that the network itself gets right.
+    """All kinds on the same images; `right` is the share that the network itself gets right.
 
     `to_zero` leads from an initialised block to one whose branch is zero, `to_identity` from a plain one to the
     identity, for the first appended block (None where there are no such weights). `below` is the share of the features that
@@ -227,12 +239,12 @@ class Appended(NamedTuple):
 
 BUDGET = 100e9
 """Multiply-adds that one experiment may take."""
-MOST_IMAGES, MOST_NOISE = 500, 64
-"""Pictures for a trained network, and for another."""
+MAX_IMAGES, MAX_NOISE = 500, 64
+"""Images for a trained network, and for another."""
 
 
 def affordable(trace: Trace, place: Place, trained: bool) -> int:
-    """On how many pictures the experiment runs.
+    """On how many images the experiment runs.
 
     Raises:
         TooLargeError: where one is too much, in one sentence with estimate and limit.
@@ -243,7 +255,7 @@ def affordable(trace: Trace, place: Place, trained: bool) -> int:
     cost = trace.macs + len(KINDS) * (place.blocks * block + tail)
     if cost > BUDGET:
         raise TooLargeError(
-            f"Appending {place.blocks} blocks to stage {place.stage} is too much to compute here: one picture takes "
+            f"Appending {place.blocks} blocks to stage {place.stage} is too much to compute here: one image takes "
             f"{cost / 1e9:,.0f} GMACs, and the limit is {BUDGET / 1e9:,.0f} GMACs."
         )
     features = FLOAT * prod(last.out_shape)
@@ -252,18 +264,18 @@ def affordable(trace: Trace, place: Place, trained: bool) -> int:
         "A smaller network works",
         Need("what they read takes", features, MAX_FEATURES, "GiB"),
     )
-    return int(min(MOST_IMAGES if trained else MOST_NOISE, BUDGET // cost, MAX_FEATURES // features))
+    return int(min(MAX_IMAGES if trained else MAX_NOISE, BUDGET // cost, MAX_FEATURES // features))
 
 
 MAX_FEATURES = 2**28
-"""Bytes of what the appended blocks read of all pictures, which are held from one step to the next."""
+"""Bytes of what the appended blocks read of all images, which are held from one step to the next."""
 AT_ONCE = 100
-"""Pictures that go through together, at most."""
+"""Images that go through together, at most."""
 
 
 def together(trace: Trace) -> int:
-    """How many pictures go through a network at once."""
-    return int(max(1, min(AT_ONCE, MAX_BYTES // trace.working_memory)))
+    """How many images go through a network at once."""
+    return int(max(1, min(AT_ONCE, MAX_FORWARD_BYTES // trace.working_memory)))
 
 
 def append(model: ResNet, place: Place, blocks: Sequence[Block]) -> ResNet:
@@ -274,18 +286,18 @@ def append(model: ResNet, place: Place, blocks: Sequence[Block]) -> ResNet:
 
 
 def experiment(
-    model: ResNet, place: Place, pictures: Tensor, labels: Tensor, device: Device, seed: int = 0, at_once: int = AT_ONCE
+    model: ResNet, place: Place, images: Tensor, labels: Tensor, device: Device, seed: int = 0, at_once: int = AT_ONCE
 ) -> Iterator[Outcome | Appended]:
     """Each kind of `KINDS` that there is, one by one, and everything together last.
 
-    `pictures` are N×C×H×W, `labels` N classes, and `at_once` go through together. What comes before the appended blocks
+    `images` are N×C×H×W, `labels` N classes, and `at_once` go through together. What comes before the appended blocks
     runs once for all of them.
     """
     config, sequence = model.config, steps(model)
     names = list(sequence)
     cut = names.index(block_path(place.stage, config.layers[place.stage - 1] - 1)) + 1
     before, after = (nn.Sequential(*(sequence[name] for name in part)) for part in (names[:cut], names[cut:]))
-    batches = [device.tensor(batch) for batch in pictures.split(at_once)]
+    batches = [device.tensor(batch) for batch in images.split(at_once)]
     features = [step(before, batch) for batch in batches]
     base = _scores(after, features)
     named = base.argmax(1)

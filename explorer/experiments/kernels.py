@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn.utils import skip_init
 
 from resnet import ConfigError, Option, ResNetConfig
-from resnet.options import normalise
+from resnet.options import Settings, option
 
 from ..analysis.layers import Layer, convolutions
 from ..analysis.receptive_field import Field
@@ -30,55 +30,47 @@ INPUTS, OUTPUTS = 3, 2
 """Channels that the 1×1 convolution by hand reads and puts out."""
 
 
-def _option(letter: str, default: Any, label: str, help: str, **kind: Any) -> Any:
-    return field(default=default, metadata={"letter": letter, "option": Option(default, label, help, "", **kind)})
-
-
 @dataclass(frozen=True)
-class Lab:
+class Lab(Settings):
     """What the experiments are set to; every field carries its label, help and range.
 
     `weights` is the 1×1 convolution's matrix row by row (output by output), `pixel` its input.
+
+    Raises:
+        ConfigError: for a value outside its range, a width without a quarter, or a map that the kernels do not fit on.
     """
 
-    count: int = _option("n", 3, "How many", "Convolutions in the stack.", choices=(1, 2, 3, 4, 5, 6))
-    kernel: int = _option("k", 3, "Small kernel", "Side of each kernel of the stack.", choices=(1, 3, 5, 7))
-    single: int = _option("K", 7, "Large kernel", "Side of the one kernel.", choices=(3, 5, 7, 9, 11, 13))
-    inputs: int = _option("i", 64, "Channels in", "", low=1, high=2048)
-    between: int = _option("m", 64, "Between", "", low=1, high=2048)
-    outputs: int = _option("o", 64, "Out", "", low=1, high=2048)
-    stride: int = _option("s", 1, "Stride", "Of the single kernel and of the stack as a whole.", choices=(1, 2, 4))
-    strided: str = _option(
-        "l", "first", "Stride in", "Which convolution of the stack has the stride.", choices=("first", "last")
+    key = "lab"
+    example = "count-2"
+
+    count: int = option(3, "How many", "Convolutions in the stack.", choices=(1, 2, 3, 4, 5, 6))
+    kernel: int = option(3, "Small kernel", "Side of each kernel of the stack.", choices=(1, 3, 5, 7))
+    single: int = option(7, "Large kernel", "Side of the one kernel.", choices=(3, 5, 7, 9, 11, 13))
+    inputs: int = option(64, "Channels in", "", low=1, high=2048)
+    between: int = option(64, "Between", "", low=1, high=2048)
+    outputs: int = option(64, "Out", "", low=1, high=2048)
+    stride: int = option(1, "Stride", "Of the single kernel and of the stack as a whole.", choices=(1, 2, 4))
+    strided: str = option(
+        "first", "Stride in", "Which convolution of the stack has the stride.", choices=("first", "last")
     )
-    padding: str = _option(
-        "p",
-        "same",
-        "Padding",
-        "Zeros around the map that keep its side at stride 1, or none.",
-        choices=("same", "none"),
+    padding: str = option(
+        "same", "Padding", "Zeros around the map that keep its side at stride 1, or none.", choices=("same", "none")
     )
-    activation: str = _option("a", "relu", "Activation", "What follows every convolution.", choices=("relu", "none"))
-    side: int = _option("x", 56, "Map side", "Pixels a side of the map that is read.", low=8, high=512)
-    width: int = _option("c", 256, "Channels", "Channels that the block reads.", low=4, high=4096)
-    entry: str = _option(
-        "e",
+    activation: str = option("relu", "Activation", "What follows every convolution.", choices=("relu", "none"))
+    side: int = option(56, "Map side", "Pixels a side of the map that is read.", low=8, high=512)
+    width: int = option(256, "Channels", "Channels that the block reads.", low=4, high=4096)
+    entry: str = option(
         "identity",
         "Shortcut",
         "Identity where the block keeps its shape. The first block of a stage halves the map and doubles the channels: zero padding (A), projection (B), pooled projection (D).",
         choices=("identity", "A", "B", "D"),
     )
-    weights: tuple[int, ...] = _option("w", (1, 0, -1, 2, 1, 1), "Weights", "", low=-9, high=9, most=INPUTS * OUTPUTS)
-    pixel: tuple[int, ...] = _option("v", (2, 3, 1), "Pixel", "", low=-9, high=9, most=INPUTS)
+    weights: tuple[int, ...] = option(
+        (1, 0, -1, 2, 1, 1), "Weights", "", low=-9, high=9, least=INPUTS * OUTPUTS, most=INPUTS * OUTPUTS
+    )
+    pixel: tuple[int, ...] = option((2, 3, 1), "Pixel", "", low=-9, high=9, least=INPUTS, most=INPUTS)
 
-    def __post_init__(self) -> None:
-        for name, option in LAB.items():
-            value = getattr(self, name)
-            if isinstance(value, tuple) and not (
-                len(value) == option.most and all(option.low <= number <= option.high for number in value)
-            ):
-                raise ConfigError(name, _written(value), _accepted(option))
-            normalise(name, option, value)
+    def check(self) -> None:
         if self.width % 4:
             raise ConfigError(
                 "width", self.width, "a multiple of 4 from 4 to 4096, since a bottleneck works on a quarter"
@@ -92,8 +84,8 @@ class Lab:
     @property
     def stack_reach(self) -> int:
         """Pixels a side that the stack spans."""
-        jump = self.stride if self.strided == "first" else 1
-        return self.kernel + (self.count - 1) * (self.kernel - 1) * jump
+        stride = self.stride if self.strided == "first" else 1
+        return self.kernel + (self.count - 1) * (self.kernel - 1) * stride
 
     @property
     def equal_width(self) -> bool:
@@ -104,65 +96,35 @@ class Lab:
         """The weights as `OUTPUTS` rows of `INPUTS`."""
         return tuple(self.weights[row * INPUTS : (row + 1) * INPUTS] for row in range(OUTPUTS))
 
-    def to_text(self) -> str:
-        """What differs from the default, for a link: "i3_m32_s2_x224"."""
-        given = ((letter, getattr(self, name)) for letter, name in _LETTERS.items())
-        defaults = (option.default for option in LAB.values())
-        return "_".join(
-            letter + _written(value)
-            for (letter, value), default in zip(given, defaults, strict=True)
-            if value != default
+    @classmethod
+    def renewed(cls, text: str) -> str:
+        """Older links have a letter for each name: "i3_m32_s2_x224"."""
+        names = "|".join(cls.options())
+        return re.sub(
+            rf"(?<![^_])(?!(?:{names})-)([{''.join(_LETTERS)}])", lambda found: f"{_LETTERS[found[1]]}-", text
         )
 
-    @classmethod
-    def from_text(cls, words: str) -> Lab:
-        """The exact inverse of `to_text`.
 
-        Raises:
-            ConfigError: for anything in the text that is not accepted.
-        """
-        given: dict[str, Any] = {}
-        for part in words.split("_") if words else ():
-            name = _LETTERS.get(part[:1])
-            if name is None:
-                raise ConfigError(
-                    "lab", part, f"parts joined by _, each a letter of {', '.join(_LETTERS)} and its value"
-                )
-            given[name] = _read(name, part[1:])
-        return cls(**given)
+_LETTERS = {
+    "n": "count",
+    "k": "kernel",
+    "K": "single",
+    "i": "inputs",
+    "m": "between",
+    "o": "outputs",
+    "s": "stride",
+    "l": "strided",
+    "p": "padding",
+    "a": "activation",
+    "x": "side",
+    "c": "width",
+    "e": "entry",
+    "w": "weights",
+    "v": "pixel",
+}
+"""What older links call each field."""
 
-    def with_text(self, name: str, words: str) -> Lab:
-        """This with one number as a person typed it.
-
-        Raises:
-            ConfigError: for text that is not accepted.
-        """
-        return replace(self, **{name: _read(name, words.strip())})
-
-
-LAB: Mapping[str, Option] = {f.name: f.metadata["option"] for f in fields(Lab)}
-_LETTERS = {f.metadata["letter"]: f.name for f in fields(Lab)}
-
-
-def _written(value: Any) -> str:
-    return ".".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _read(name: str, words: str) -> Any:
-    option, whole = LAB[name], r"-?[0-9]{1,6}"
-    if isinstance(option.default, str):
-        return words
-    if isinstance(option.default, tuple) and re.fullmatch(rf"{whole}(\.{whole})*", words):
-        return tuple(map(int, words.split(".")))
-    if isinstance(option.default, int) and re.fullmatch(whole, words):
-        return int(words)
-    raise ConfigError(name, words, _accepted(option))
-
-
-def _accepted(option: Option) -> str:
-    if isinstance(option.default, tuple):
-        return f"{option.most} whole numbers from {option.low} to {option.high} joined by dots"
-    return option.accepted
+LAB: Mapping[str, Option] = Lab.options()
 
 
 CASES: Mapping[str, Lab] = {
@@ -396,7 +358,7 @@ def at_pixel(lab: Lab) -> tuple[int, ...]:
     return tuple(int(value) for value in pointwise(lab)(image).flatten())
 
 
-def on_picture(lab: Lab, picture: Image.Image, side: int = 150) -> tuple[np.ndarray, np.ndarray]:
-    """A picture's channels from 0 to 1 (3×side×side), and what the convolution makes of them (`OUTPUTS`×side×side)."""
-    pixels = np.asarray(picture.convert("RGB").resize((side, side)), dtype=np.float32).transpose(2, 0, 1) / 255
+def on_image(lab: Lab, image: Image.Image, side: int = 150) -> tuple[np.ndarray, np.ndarray]:
+    """An image's channels from 0 to 1 (3×side×side), and what the convolution makes of them (`OUTPUTS`×side×side)."""
+    pixels = np.asarray(image.convert("RGB").resize((side, side)), dtype=np.float32).transpose(2, 0, 1) / 255
     return pixels, pointwise(lab)(torch.from_numpy(pixels)[None])[0].numpy()

@@ -35,8 +35,8 @@ class Unravelled:
     gradients along all 2^n paths add up to the true one.
     """
 
-    def __init__(self, model: ResNet, pictures: Tensor, labels: Tensor, turn: Turn = ONE_AT_A_TIME):
-        """`pictures` are N×C×H×W, `labels` N classes; both are where the model is, which is left alone.
+    def __init__(self, model: ResNet, images: Tensor, labels: Tensor, turn: Turn = ONE_AT_A_TIME):
+        """`images` are N×C×H×W, `labels` N classes; both are where the model is, which is left alone.
 
         The forward pass takes the `turn`.
 
@@ -51,9 +51,9 @@ class Unravelled:
         self.blocks = model.config.blocks
         for name in self.blocks:
             routed.get_submodule(f"{name}.add").register_forward_hook(self._route(name))
-        self.pictures = pictures.detach().clone().requires_grad_()
-        # The sum, so that each picture has the gradient of its own loss: in eval mode pictures do not mix.
-        self.loss = turn.run(lambda: F.cross_entropy(routed(self.pictures), labels, reduction="sum"))
+        self.images = images.detach().clone().requires_grad_()
+        # The sum, so that each image has the gradient of its own loss: in eval mode images do not mix.
+        self.loss = turn.run(lambda: F.cross_entropy(routed(self.images), labels, reduction="sum"))
 
     def _route(self, name: str) -> Any:
         def hook(_: nn.Module, args: tuple[Tensor, Tensor], __: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class Unravelled:
         return (gradient, None) if name in self._through else (None, gradient)
 
     def along(self, through: Collection[str]) -> Tensor:
-        """∂loss/∂pictures, N×C×H×W in fp64, along the path through the branches of these blocks and no others."""
+        """∂loss/∂images, N×C×H×W in fp64, along the path through the branches of these blocks and no others."""
         self._through, self._exponent = frozenset(through), 0
         try:
             return torch.ldexp(self.whole().cpu().double(), torch.tensor(float(self._exponent), dtype=torch.float64))
@@ -82,12 +82,12 @@ class Unravelled:
             self._through = None
 
     def whole(self) -> Tensor:
-        """∂loss/∂pictures, N×C×H×W, along all paths together."""
-        (gradient,) = torch.autograd.grad(self.loss, self.pictures, retain_graph=True)
+        """∂loss/∂images, N×C×H×W, along all paths together."""
+        (gradient,) = torch.autograd.grad(self.loss, self.images, retain_graph=True)
         return gradient
 
     def norm(self, through: Collection[str] | None = None) -> float:
-        """The mean over pictures of ‖∂loss/∂picture‖ along one path, or along all together."""
+        """The mean over images of ‖∂loss/∂image‖ along one path, or along all together."""
         return _norm(self.whole() if through is None else self.along(through))
 
 
@@ -109,16 +109,16 @@ class _Fork(torch.autograd.Function):
 
 
 class Plan(NamedTuple):
-    """What is sampled: of each of `lengths`, `draws` paths, each on `pictures` pictures of its own."""
+    """What is sampled: of each of `lengths`, `draws` paths, each on `images` images of its own."""
 
     lengths: tuple[int, ...]
     draws: int
-    pictures: int
+    images: int
 
 
 FEWER_LENGTHS = (28, 20, 14, 10)
 """How many lengths are sampled at most, and what is tried in turn for a network that is too large for so many."""
-MOST_DRAWS, LEAST_DRAWS, MOST_PICTURES = 48, 6, 2
+MAX_DRAWS, MIN_DRAWS, MAX_IMAGES = 48, 6, 2
 BUDGET = 160e9
 """Multiply-adds that one measurement may take: some fifteen seconds on one core."""
 MAX_HELD = 2**29
@@ -126,7 +126,7 @@ MAX_HELD = 2**29
 
 
 def plan(trace: Trace) -> Plan:
-    """As much as the budget allows, for a network at the image size of its trace: draws first, then pictures.
+    """As much as the budget allows, for a network at the image size of its trace: draws first, then images.
 
     Raises:
         TooLargeError: where the fewest draws are too much, or what one holds, in one sentence with estimate and limit.
@@ -137,43 +137,43 @@ def plan(trace: Trace) -> Plan:
         # Forward, the whole gradient, and of each length as much of the way back as it has blocks.
         cost = trace.macs * (2 + sum(k / max(n, 1) for k in lengths))
         affordable = int(BUDGET // cost)
-        if affordable >= LEAST_DRAWS:
+        if affordable >= MIN_DRAWS:
             break
     else:
         raise TooLargeError(
-            f"The gradients along its paths are too much to measure here: {LEAST_DRAWS} draws take "
-            f"{LEAST_DRAWS * cost / 1e9:,.0f} GMACs, and the limit is {BUDGET / 1e9:,.0f} GMACs."
+            f"The gradients along its paths are too much to measure here: {MIN_DRAWS} draws take "
+            f"{MIN_DRAWS * cost / 1e9:,.0f} GMACs, and the limit is {BUDGET / 1e9:,.0f} GMACs."
         )
-    draws = min(MOST_DRAWS, affordable)
+    draws = min(MAX_DRAWS, affordable)
     memory = trace.gradient_memory
     within(
         "The gradients along its paths are too much to measure here",
         "A smaller network works",
-        Need("a picture's activations take", memory, MAX_HELD, "GiB"),
+        Need("an image's activations take", memory, MAX_HELD, "GiB"),
     )
-    return Plan(lengths, draws, min(MOST_PICTURES, affordable // draws, int(MAX_HELD // memory)))
+    return Plan(lengths, draws, min(MAX_IMAGES, affordable // draws, int(MAX_HELD // memory)))
 
 
 class Sample(NamedTuple):
-    """‖∂loss/∂picture‖ along one path of a length (None: along all paths together), the mean over a draw's pictures."""
+    """‖∂loss/∂image‖ along one path of a length (None: along all paths together), the mean over a draw's images."""
 
     length: int | None
     norm: float
 
 
 def samples(
-    model: ResNet, pictures: Tensor, labels: Tensor, plan: Plan, device: Device, seed: int = 0
+    model: ResNet, images: Tensor, labels: Tensor, plan: Plan, device: Device, seed: int = 0
 ) -> Iterator[Sample]:
     """The whole gradient and a random path of each length, draw by draw.
 
-    `pictures` are N×C×H×W with N = draws · pictures, `labels` their classes. A path's blocks are drawn without
+    `images` are N×C×H×W with N = draws · images, `labels` their classes. A path's blocks are drawn without
     preference among those of its length.
 
     Raises:
         OutOfMemoryError: where the passes do not fit the device's memory.
     """
     chance = np.random.default_rng(seed)
-    for batch, truth in zip(pictures.split(plan.pictures), labels.split(plan.pictures), strict=True):
+    for batch, truth in zip(images.split(plan.images), labels.split(plan.images), strict=True):
         turn = device.turn(model, batch)
         unravelled = Unravelled(model, device.tensor(batch), truth.to(device.torch), turn)
         yield Sample(None, turn.run(unravelled.norm))
@@ -184,7 +184,7 @@ def samples(
 
 
 def _norm(gradients: Tensor) -> float:
-    """The mean over pictures of the gradient's Euclidean norm over all channels and positions."""
+    """The mean over images of the gradient's Euclidean norm over all channels and positions."""
     values = gradients.flatten(1).cpu().double()
     largest = values.abs().max()  # squares of small numbers would be zero
     return float(torch.linalg.vector_norm(values / largest, dim=1).mean() * largest) if largest else 0.0

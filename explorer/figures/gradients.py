@@ -123,6 +123,6 @@ def slope_figure(points: Sequence[Point]) -> go.Figure:
     )  # where others have it
     figure.update_annotations(font_size=12, x=0, xanchor="left")
     figure.update_xaxes(showgrid=False)
-    figure.update_xaxes(title="input, from one picture to another", row=len(points), col=1)
+    figure.update_xaxes(title="input, from one image to another", row=len(points), col=1)
     figure.update_yaxes(tickformat=None, nticks=4)
     return figure

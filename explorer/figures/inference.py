@@ -1,4 +1,4 @@
-"""What a network does with a picture as figures."""
+"""What a network does with an image as figures."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import plotly.graph_objects as go
 from resnet.config import stage_and_index
 
 from ..drawing.palette import ACCENT, STAGES, colour
+from ..inference.ablation import Ablation
 from ..inference.addition import Contribution
 from ..inference.effective_field import Width
 from ..inference.latency import Roof, Timed
-from ..inference.lesion import Lesion
 from .base import finish
 
 
@@ -204,10 +204,10 @@ def contribution_figure(found: Sequence[Contribution], at: str, off: Collection[
 
 
 JUDGED = {"Error": "error", "Probability of the right class": "right"}
-"""What a lesion can be judged by: label, field of `Lesion`."""
+"""What an ablation can be judged by: label, field of `Ablation`."""
 
 
-def lesion_figure(series: Mapping[str, Sequence[Lesion]], label: str, images: str) -> go.Figure:
+def ablation_figure(series: Mapping[str, Sequence[Ablation]], label: str, images: str) -> go.Figure:
     """A measure of `JUDGED` without each block in turn, and of the whole network as a line.
 
     The first of the `series` are bars in the colours of the stages, another is diamonds beside them. `images` says

@@ -57,7 +57,7 @@ def field_figure(trace: Trace, at: str) -> go.Figure:
     """The receptive field of every layer up to global pooling, against the image's side."""
     figure = go.Figure()
     for group, layers in trace.groups.items():
-        chosen = [layer for layer in layers if layer.field.jump and not layer.role.on_shortcut]
+        chosen = [layer for layer in layers if layer.field.effective_stride and not layer.role.on_shortcut]
         if not chosen:
             continue
         figure.add_scatter(
@@ -67,7 +67,7 @@ def field_figure(trace: Trace, at: str) -> go.Figure:
             mode="lines+markers",
             marker={"size": 5, "color": colour(group)},
             line={"shape": "hv", "color": colour(group)},
-            customdata=[(layer.name, layer.field.jump) for layer in chosen],
+            customdata=[(layer.name, layer.field.effective_stride) for layer in chosen],
             hovertemplate="%{customdata[0]}<br>sees %{y} px, units %{customdata[1]} px apart<extra></extra>",
         )
     side = max(trace.image_size)
@@ -79,7 +79,7 @@ def field_figure(trace: Trace, at: str) -> go.Figure:
         annotation_position="top left",
     )
     marked = trace.by_name.get(at)
-    if marked and marked.field.jump:
+    if marked and marked.field.effective_stride:
         figure.add_vline(x=marked.index, line_width=1, line_color="#8a919e")
     return finish(figure, "Receptive field by depth", "layer", "pixels a side", legend=True)
 

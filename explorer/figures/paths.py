@@ -86,7 +86,7 @@ def norm_figure(found: PathGradients) -> go.Figure:
         name="all paths together",
         line={"color": STAGES[2], "dash": "dot", "width": 1.5},
     )
-    finish(figure, "Gradient at the picture along one path", "length of the path", "‖∂loss/∂picture‖", legend=True)
+    finish(figure, "Gradient at the image along one path", "length of the path", "‖∂loss/∂image‖", legend=True)
     figure.update_xaxes(tickformat="d")
     seen = [norm for norms in found.norms for norm in norms if norm > 0] + [whole] * (whole > 0)
     log_axis(figure, seen)

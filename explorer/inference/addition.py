@@ -30,8 +30,8 @@ class Contribution(NamedTuple):
         return float(np.float64(self.branch) / np.float64(self.shortcut)) if self.shortcut else self.branch * np.inf
 
 
-def contributions(model: ResNet, picture: Tensor, device: Device) -> tuple[Contribution, ...]:
-    """Every residual block on a 1×C×H×W picture, in one pass; none for a plain network.
+def contributions(model: ResNet, image: Tensor, device: Device) -> tuple[Contribution, ...]:
+    """Every residual block on a 1×C×H×W image, in one pass; none for a plain network.
 
     Raises:
         OutOfMemoryError: where the pass does not fit the device's memory.
@@ -51,9 +51,9 @@ def contributions(model: ResNet, picture: Tensor, device: Device) -> tuple[Contr
                         lambda _, args, output, name=name: measure(name, args, output)
                     )
                     hooks.callback(hook.remove)
-            model(device.tensor(picture))
+            model(device.tensor(image))
 
-    device.turn(model, picture).run(run)
+    device.turn(model, image).run(run)
     return tuple(found)
 
 
@@ -69,8 +69,8 @@ class Addition(NamedTuple):
     activated: np.ndarray | None
 
 
-def addition(model: ResNet, picture: Tensor, block: str, device: Device) -> Addition:
-    """The addition of a residual block ("layer2.0") on a 1×C×H×W picture.
+def addition(model: ResNet, image: Tensor, block: str, device: Device) -> Addition:
+    """The addition of a residual block ("layer2.0") on a 1×C×H×W image.
 
     Raises:
         OutOfMemoryError: where the pass does not fit the device's memory.
@@ -89,10 +89,10 @@ def addition(model: ResNet, picture: Tensor, block: str, device: Device) -> Addi
         with watching(model, watched, kept.__setitem__):
             hook = model.get_submodule(watched[0]).register_forward_hook(keep)
             try:
-                model(device.tensor(picture))
+                model(device.tensor(image))
             finally:
                 hook.remove()
         branch, shortcut, *rest = (values[0].float().cpu().numpy() for values in (*inputs, *kept.values()))
         return Addition(shortcut, branch, rest[0], rest[1] if post else None)
 
-    return device.turn(model, picture).run(run)
+    return device.turn(model, image).run(run)

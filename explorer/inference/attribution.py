@@ -1,4 +1,4 @@
-"""Which places of a picture speak for a class, and what the weights that read it look like."""
+"""Which places of an image speak for a class, and what the weights that read it look like."""
 
 from __future__ import annotations
 
@@ -20,11 +20,9 @@ from .device import Device
 from .limits import MAX_GRADIENT_BYTES
 
 
-def grad_cam(
-    model: ResNet, picture: Tensor, layers: Sequence[str], target: int, device: Device
-) -> dict[str, np.ndarray]:
+def grad_cam(model: ResNet, image: Tensor, layers: Sequence[str], target: int, device: Device) -> dict[str, np.ndarray]:
     """ReLU(Σ_c α_c · A_c) of each named layer, H×W of its map, α_c the mean gradient of class `target`'s score
-    over the positions of channel c, all in one pass of a 1×C×H×W picture (Selvaraju 2017,
+    over the positions of channel c, all in one pass of a 1×C×H×W image (Selvaraju 2017,
     https://arxiv.org/abs/1610.02391, equations 1 and 2). Zero in a branch that is switched off.
     """
     outputs: dict[str, Tensor] = {}
@@ -36,7 +34,7 @@ def grad_cam(
         with ExitStack() as hooks:
             for name in layers:
                 hooks.callback(model.get_submodule(name).register_forward_hook(watch(name)).remove)
-            score = model(picture.to(device.torch))[0, target]
+            score = model(image.to(device.torch))[0, target]
         gradients = torch.autograd.grad(score, list(outputs.values()), materialize_grads=True)
         maps = {
             name: F.relu((gradient.mean((2, 3), keepdim=True) * output.detach()).sum(1))[0]
@@ -44,13 +42,13 @@ def grad_cam(
         }
         return {name: map.detach().float().cpu().numpy() for name, map in maps.items()}
 
-    return device.turn(model, picture).run(run)
+    return device.turn(model, image).run(run)
 
 
 class Attribution(NamedTuple):
     """Integrated gradients: `pixels` H×W, summed over the image's channels, and how complete they are.
 
-    `difference` is the class score of the picture less that of the baseline, which the pixels
+    `difference` is the class score of the image less that of the baseline, which the pixels
     add up to in the limit of many steps.
     """
 
@@ -64,7 +62,7 @@ class Attribution(NamedTuple):
 
 STEPS, BATCH = 32, 4
 STEP_WORK = 150e9
-"""Multiply-adds, forward, of the pictures that go through together: about a second forward and back on two cores."""
+"""Multiply-adds, forward, of the images that go through together: about a second forward and back on two cores."""
 
 
 def together(trace: Trace) -> int:
@@ -75,20 +73,20 @@ def together(trace: Trace) -> int:
 
 def integrated_gradients(
     model: ResNet,
-    picture: Tensor,
+    image: Tensor,
     target: int,
     device: Device,
     progress: Progress = lambda share: None,
     batch: int = BATCH,
 ) -> Attribution:
-    """What each pixel adds to the score of class `target` on the straight way from the mean picture (zeros after
-    normalisation) to a 1×C×H×W picture, by captum (Sundararajan 2017, https://arxiv.org/abs/1703.01365).
+    """What each pixel adds to the score of class `target` on the straight way from the mean image (zeros after
+    normalisation) to a 1×C×H×W image, by captum (Sundararajan 2017, https://arxiv.org/abs/1703.01365).
 
     Each `batch` of steps takes a turn, and `progress` is called after it.
     """
     from captum.attr import IntegratedGradients
 
-    done, turn = 0, device.turn(model, picture)
+    done, turn = 0, device.turn(model, image)
     method = IntegratedGradients(model)
     gradients = method.gradient_func
 
@@ -100,7 +98,7 @@ def integrated_gradients(
         return found
 
     method.gradient_func = in_turn
-    given = picture.to(device.torch)
+    given = image.to(device.torch)
     with torch.enable_grad():
         found = method.attribute(given, target=target, n_steps=STEPS, internal_batch_size=batch)
 
@@ -121,7 +119,7 @@ def first_convolution(model: ResNet) -> tuple[str, np.ndarray]:
     return name, module.weight.detach().float().cpu().numpy()
 
 
-def kernel_pictures(kernels: np.ndarray) -> list[np.ndarray]:
+def kernel_images(kernels: np.ndarray) -> list[np.ndarray]:
     """C_out×C×k×k kernels as k×k×3 bytes on one scale, grey being zero; three channels are red, green and blue.
 
     Of another number of channels the mean is shown.

@@ -1,4 +1,4 @@
-"""A picture's pixels from a file's bytes, by Pillow and nothing else of this package: what `open_image` runs in a process
+"""An image's pixels from a file's bytes, by Pillow and nothing else of this package: what `open_image` runs in a process
 of its own, which starts in 50 ms.
 
 As a program it reads a file from standard input, and puts out a line of JSON, `{"size": [width, height]}` or
@@ -31,14 +31,14 @@ from PIL import (
 )
 
 MAX_MEMORY = round(0.6 * 2**30)
-"""Most bytes that opening a picture may take beyond its file."""
+"""Most bytes that opening an image may take beyond its file."""
 
 MAX_SIDE_AFTER = 4096
-"""Longest side of a picture once it is open, in pixels; larger ones are reduced."""
+"""Longest side of an image once it is open, in pixels; larger ones are reduced."""
 
 ACCEPTED = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC"
 
-_RESERVE = 120 * 2**20  # for the largest result, and what conversion takes beside it and the picture
+_RESERVE = 120 * 2**20  # for the largest result, and what conversion takes beside it and the image
 _MAX_PIXELS = 64_000_000  # where all are decoded, which takes a second or two
 _PART_PIXELS = 2**20
 
@@ -58,7 +58,7 @@ _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b
 _MODE_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
 """Bytes of a pixel that Pillow holds; four in every other mode."""
 
-# Bytes of a pixel that a decoder holds at its worst, Pillow's own among them, measured with pictures of 32 megapixels.
+# Bytes of a pixel that a decoder holds at its worst, Pillow's own among them, measured with images of 32 megapixels.
 _ROW_BYTES = 16  # this and the last row of a PNG as they are stored
 _WEBP_BYTES = 15
 _GIF_BYTES = 3
@@ -87,63 +87,66 @@ _DAMAGED_EXIF = (SyntaxError, TypeError, ValueError, struct.error)
 """What Pillow raises for EXIF: of another head, as text where bytes belong, not in hexadecimal digits, cut short."""
 
 
-class ImageError(ValueError):
-    """A file that is not opened: one sentence that says what is wrong and what is accepted."""
+class DecodeError(ValueError):
+    """A file that is not opened: one sentence that says what is wrong and what is accepted.
+
+    As a program this module has nothing of the package on its path: `images.ImageError` is what others catch.
+    """
 
 
 def decode(data: bytes) -> Image.Image:
-    """The picture in a file's bytes, as `open_image` describes it, decoded in this process, without limits of time.
+    """The image in a file's bytes, as `open_image` describes it, decoded in this process, without limits of time.
 
     Raises:
-        ImageError: for whatever is wrong.
+        DecodeError: for whatever is wrong.
     """
     try:
         return _decode(data)
-    except ImageError:
+    except DecodeError:
         raise
     except MemoryError as error:
-        raise ImageError(f"The picture takes more memory than the {MAX_MEMORY / 2**30:.1f} GiB accepted.") from error
+        raise DecodeError(f"The image takes more memory than the {MAX_MEMORY / 2**30:.1f} GiB accepted.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(
-            "The picture has too many pixels for its format: baseline JPEG is accepted in any size."
+        raise DecodeError(
+            "The image has too many pixels for its format: baseline JPEG is accepted in any size."
         ) from error
     # Given hostile bytes, decoders raise nearly anything, AssertionError included.
     except Exception as error:
-        raise ImageError(f"The picture cannot be decoded: an undamaged {ACCEPTED} file is accepted.") from error
+        raise DecodeError(f"The image cannot be decoded: an undamaged {ACCEPTED} file is accepted.") from error
 
 
 def _decode(data: bytes) -> Image.Image:
     """What `decode` returns; raises whatever Pillow does."""
-    picture = _header(data)
-    factor = _factor(picture.size)
-    if isinstance(picture, JpegImagePlugin.JpegImageFile):
+    image = _header(data)
+    factor = _factor(image.size)
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
         # The decoder itself then leaves out what is not needed, at most all but a power of two.
-        size, kept = picture.size, _coefficients(picture, data)
-        picture.draft(None, (max(1, picture.width // factor), max(1, picture.height // factor)))
-        _check_size(picture, size, kept + _area(size) if kept else _held(picture))
+        size, kept = image.size, _coefficients(image, data)
+        image.draft(None, (max(1, image.width // factor), max(1, image.height // factor)))
+        _check_size(image, size, kept + _area(size) if kept else _held(image))
     else:
-        _check_size(picture, max(picture.size, _tile(picture), key=_area), _held(picture), _MAX_PIXELS)
-    picture.load()
-    turn = _turn(picture)
-    result = _to_rgb(picture)
-    del picture
+        _check_size(image, max(image.size, _tile(image), key=_area), _held(image), _MAX_PIXELS)
+    image.load()
+    turn = _turn(image)
+    result = _to_rgb(image)
+    del image
     return result if turn is None else result.transpose(turn)
 
 
 def _header(data: bytes) -> ImageFile.ImageFile:
-    """The picture with its header read and nothing decoded.
+    """The image with its header read and nothing decoded.
 
     `Image.open` would refuse by a number of pixels, which says little about memory.
 
     Raises:
-        ImageError: where the bytes begin as those of no accepted format do, or this installation lacks its codec.
+        DecodeError: where the bytes begin as those of no accepted format do, or this installation lacks its codec.
     """
     if data[4:8] == b"ftyp":
         read = _container(data)
     else:
         read = next((reader for start, reader in _READERS.items() if re.match(start, data, re.DOTALL)), None)
     if read is None:
-        raise ImageError(f"The file cannot be read as a picture: {ACCEPTED} is accepted.")
+        raise DecodeError(f"The file cannot be read as an image: {ACCEPTED} is accepted.")
     return read(io.BytesIO(data), "")
 
 
@@ -151,22 +154,22 @@ def _container(data: bytes) -> Reader | None:
     """What reads an AVIF or a HEIC, by the brands that such a container begins with; None for a film.
 
     Raises:
-        ImageError: where this installation has no decoder for it.
+        DecodeError: where this installation has no decoder for it.
     """
     (length,) = struct.unpack_from(">L", data)
     brands = {data[at : at + 4] for at in range(8, min(length, 256), 4)}
     if not brands.isdisjoint(_AVIF_BRANDS):
         if not AvifImagePlugin.SUPPORTED:
-            raise ImageError("The picture is an AVIF, for which this server has no decoder: a JPEG or PNG is accepted.")
-        AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each thread may hold a picture
+            raise DecodeError("The image is an AVIF, for which this server has no decoder: a JPEG or PNG is accepted.")
+        AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each thread may hold an image
         return AvifImagePlugin.AvifImageFile
     if brands.isdisjoint(_HEIF_BRANDS):
         return None
     try:
         from pi_heif import HeifImageFile, options
     except ImportError as error:
-        raise ImageError(
-            "The picture is a HEIC, for which this server has no decoder: a JPEG is accepted, which a phone writes "
+        raise DecodeError(
+            "The image is a HEIC, for which this server has no decoder: a JPEG is accepted, which a phone writes "
             "when its camera is set to the most compatible format."
         ) from error
     options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
@@ -174,57 +177,57 @@ def _container(data: bytes) -> Reader | None:
     return HeifImageFile
 
 
-def _check_size(picture: ImageFile.ImageFile, size: tuple[int, int], held: int, most: int = sys.maxsize) -> None:
-    """Refuse a picture of `size`, in its file, of more than `most` pixels, or of which the decoder holds `held` bytes
+def _check_size(image: ImageFile.ImageFile, size: tuple[int, int], held: int, most: int = sys.maxsize) -> None:
+    """Refuse an image of `size`, in its file, of more than `most` pixels, or of which the decoder holds `held` bytes
     where they are too many.
 
     Raises:
-        ImageError: for such a picture.
+        DecodeError: for such an image.
     """
     most = min(most, (MAX_MEMORY - _RESERVE) * _area(size) // max(held, 1))
     if _area(size) > most:
         names = {"JPEG": "progressive JPEG", "MPO": "progressive JPEG", "WEBP": "WebP", "HEIF": "HEIC"}
-        raise ImageError(
-            f"The picture has {size[0]} × {size[1]} pixels: {names.get(picture.format or '', picture.format)} of this "
+        raise DecodeError(
+            f"The image has {size[0]} × {size[1]} pixels: {names.get(image.format or '', image.format)} of this "
             f"kind is accepted up to {most // 10**6} million pixels, baseline JPEG in any size."
         )
 
 
-def _held(picture: ImageFile.ImageFile) -> int:
-    """The most bytes that decoding a picture takes, of a format that is only decoded at full size."""
-    mode, pixels = picture.mode, picture.width * picture.height
+def _held(image: ImageFile.ImageFile) -> int:
+    """The most bytes that decoding an image takes, of a format that is only decoded at full size."""
+    mode, pixels = image.mode, image.width * image.height
     each = _MODE_BYTES.get(mode, 4)
-    if picture.format == "WEBP":
+    if image.format == "WEBP":
         each = _WEBP_BYTES
-    elif picture.format == "GIF":
+    elif image.format == "GIF":
         each = _GIF_BYTES
-    elif picture.format == "BMP" and picture.tile[0].codec_name == "bmp_rle":
+    elif image.format == "BMP" and image.tile[0].codec_name == "bmp_rle":
         each = _RLE_BYTES
-    elif picture.format == "AVIF":
+    elif image.format == "AVIF":
         each = _AVIF_BYTES.get(mode, max(_AVIF_BYTES.values()))
-    elif picture.format == "HEIF":
-        deep = picture.info.get("bit_depth", 8) > 8
-        plain = picture.info.get("chroma") == 420 and mode == "RGB"
+    elif image.format == "HEIF":
+        deep = image.info.get("bit_depth", 8) > 8
+        plain = image.info.get("chroma") == 420 and mode == "RGB"
         each = _HEIF_420_BYTES if plain else _HEIF_BYTES.get((mode, deep), 8)
-    elif isinstance(picture, TiffImagePlugin.TiffImageFile):
-        # One strip or tile is decoded at a time, which may be the whole picture, or more; Pillow turns the whole too.
-        tags = picture.tag_v2
+    elif isinstance(image, TiffImagePlugin.TiffImageFile):
+        # One strip or tile is decoded at a time, which may be the whole image, or more; Pillow turns the whole too.
+        tags = image.tag_v2
         samples = tags.get(_TIFF_SAMPLES, 1)
         raw = samples * max(tags.get(_TIFF_BITS, (1,))) / 8
-        largest = max(pixels, _area(_tile(picture))) * (raw if samples == 1 else max(raw, 4))
+        largest = max(pixels, _area(_tile(image))) * (raw if samples == 1 else max(raw, 4))
         each *= 1 if tags.get(ExifTags.Base.Orientation, 1) == 1 else 2
         return max(pixels * each + round(largest), pixels * _TIFF_BYTES_AT_LEAST)
-    return pixels * each + _ROW_BYTES * picture.width
+    return pixels * each + _ROW_BYTES * image.width
 
 
-def _coefficients(picture: JpegImagePlugin.JpegImageFile, data: bytes) -> int:
+def _coefficients(image: JpegImagePlugin.JpegImageFile, data: bytes) -> int:
     """Bytes of the coefficients of a JPEG, all of which its decoder keeps where they come in several scans, else none."""
-    components = [(across, down) for _, across, down, _ in picture.layer]
+    components = [(across, down) for _, across, down, _ in image.layer]
     scans = {int(found[1][-1]) for found in re.finditer(_JPEG_SCAN, data)}
-    if not picture.info.get("progressive") and min(scans, default=len(components)) >= len(components):
+    if not image.info.get("progressive") and min(scans, default=len(components)) >= len(components):
         return 0
     across, down = (max(sampling) for sampling in zip(*components, strict=True))
-    units = -(-picture.width // (8 * across)) * -(-picture.height // (8 * down))
+    units = -(-image.width // (8 * across)) * -(-image.height // (8 * down))
     return units * sum(a * d for a, d in components) * 64 * 2
 
 
@@ -237,68 +240,66 @@ def _area(size: tuple[int, int]) -> int:
     return size[0] * size[1]
 
 
-def _tile(picture: ImageFile.ImageFile) -> tuple[int, int]:
-    """Width and height of a TIFF's tiles; 1, 1 where a picture has none."""
-    tags = getattr(picture, "tag_v2", {})
+def _tile(image: ImageFile.ImageFile) -> tuple[int, int]:
+    """Width and height of a TIFF's tiles; 1, 1 where an image has none."""
+    tags = getattr(image, "tag_v2", {})
     return cast(tuple[int, int], tuple(tags.get(tag, 1) for tag in _TIFF_TILE))
 
 
-def _turn(picture: Image.Image) -> Image.Transpose | None:
-    """What brings a picture upright, as its EXIF says; Pillow has already turned a TIFF as it was loaded."""
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What brings an image upright, as its EXIF says; Pillow has already turned a TIFF as it was loaded."""
     try:
-        return _UPRIGHT.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+        return _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except _DAMAGED_EXIF:
         return None  # the pixels are whole where their description is not, and a person sees how they lie
 
 
-def _to_rgb(picture: Image.Image) -> Image.Image:
-    """The picture in 8-bit RGB, reduced to `MAX_SIDE_AFTER` where it is larger.
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """The image in 8-bit RGB, reduced to `MAX_SIDE_AFTER` where it is larger.
 
-    It goes part by part, so that colour conversion never holds a second full-size picture.
+    It goes part by part, so that colour conversion never holds a second full-size image.
     """
-    width, height = picture.size
-    factor = _factor(picture.size)
-    if factor == 1 and picture.mode == "RGB" and not picture.has_transparency_data:
-        return picture
-    levels = _levels(picture)
+    width, height = image.size
+    factor = _factor(image.size)
+    if factor == 1 and image.mode == "RGB" and not image.has_transparency_data:
+        return image
+    levels = _levels(image)
     result = Image.new("RGB", (-(-width // factor), -(-height // factor)))
     columns = min(width, factor * max(1, _PART_PIXELS // (factor * min(factor, height))))
     rows = factor * max(1, _PART_PIXELS // (columns * factor))
     for top in range(0, height, rows):
         for left in range(0, width, columns):
             box = left, top, min(left + columns, width), min(top + rows, height)
-            result.paste(_flat(picture.crop(box), levels).reduce(factor), (left // factor, top // factor))
+            result.paste(_flat(image.crop(box), levels).reduce(factor), (left // factor, top // factor))
     return result
 
 
-def _levels(picture: Image.Image) -> tuple[float, float]:
-    """The values that stand for black and white in a picture of more than 8 bit.
+def _levels(image: Image.Image) -> tuple[float, float]:
+    """The values that stand for black and white in an image of more than 8 bit.
 
     Integers span 16 bit, real numbers 0 to 1, 255 or 65535, whichever first holds them all;
-    a picture that goes beyond spans its own range.
+    an image that goes beyond spans its own range.
     """
-    if picture.mode not in ("I", "F"):
+    if image.mode not in ("I", "F"):
         return 0, 65535
-    low, high = cast(tuple[float, float], picture.getextrema())
-    whites = (1, 255, 65535) if picture.mode == "F" else (65535,)
+    low, high = cast(tuple[float, float], image.getextrema())
+    whites = (1, 255, 65535) if image.mode == "F" else (65535,)
     fitting = [white for white in whites if low >= 0 and high <= white]
     return (0, fitting[0]) if fitting else (low, high)
 
 
-def _flat(picture: Image.Image, levels: tuple[float, float]) -> Image.Image:
+def _flat(image: Image.Image, levels: tuple[float, float]) -> Image.Image:
     """8-bit RGB of any mode, transparency over white."""
-    if picture.mode.startswith(("I", "F")):
+    if image.mode.startswith(("I", "F")):
         black, white = levels
         scale = 255 / ((white - black) or 1)
         # Conversion to L cuts the fraction off; the half makes that rounding.
-        return (
-            picture.convert("F").point(lambda value: value * scale + (0.5 - black * scale)).convert("L").convert("RGB")
-        )
-    if not picture.has_transparency_data:
-        return picture.convert("RGB")
-    picture = picture.convert("LA") if picture.mode == "La" else picture
-    paper = Image.new("RGBA", picture.size, "white")
-    return Image.alpha_composite(paper, picture.convert("RGBA")).convert("RGB")
+        return image.convert("F").point(lambda value: value * scale + (0.5 - black * scale)).convert("L").convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    image = image.convert("LA") if image.mode == "La" else image
+    paper = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(paper, image.convert("RGBA")).convert("RGB")
 
 
 # -- as a program -------------------------------------------------------------------------
@@ -308,14 +309,14 @@ def main() -> None:
     """Read a file from stdin; write a line of JSON, the size or the problem, and then the pixels."""
     out = sys.stdout.buffer
     try:
-        picture = decode(sys.stdin.buffer.read())
-    except ImageError as error:
+        image = decode(sys.stdin.buffer.read())
+    except DecodeError as error:
         out.write(json.dumps({"problem": str(error)}).encode() + b"\n")
     else:
-        out.write(json.dumps({"size": picture.size}).encode() + b"\n")
-        rows = max(1, 2**18 // picture.width)  # what a processor keeps at hand
-        for top in range(0, picture.height, rows):
-            out.write(picture.crop((0, top, picture.width, min(top + rows, picture.height))).tobytes())
+        out.write(json.dumps({"size": image.size}).encode() + b"\n")
+        rows = max(1, 2**18 // image.width)  # what a processor keeps at hand
+        for top in range(0, image.height, rows):
+            out.write(image.crop((0, top, image.width, min(top + rows, image.height))).tobytes())
     out.flush()
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from resnet import ResNet, title
 
 from ..analysis.layers import shape_text
-from .turns import LARGE, Turn
+from .turns import MIN_WATCHED_SIZE, Turn
 
 DType = torch.dtype  # inside `Device` the name torch is taken
 Layout = torch.memory_format
@@ -53,14 +53,14 @@ class Device:
         """The same module, changed in place to run here in this form."""
         return model.to(self.torch, self.dtype).to(memory_format=self.layout)
 
-    def tensor(self, picture: Tensor) -> Tensor:
-        """An N×C×H×W picture as a network here takes it."""
-        return picture.to(self.torch, self.dtype, memory_format=self.layout)
+    def tensor(self, image: Tensor) -> Tensor:
+        """An N×C×H×W image as a network here takes it."""
+        return image.to(self.torch, self.dtype, memory_format=self.layout)
 
-    def turn(self, model: ResNet, picture: Tensor) -> Turn:
-        """The turn of one pass, with words for a failure; that of a large picture is watched."""
-        what = f"A picture of {shape_text(tuple(picture.shape[1:]))} through {title(model.config)} in {self.form}"
-        return Turn(what, self.name, model if picture.numel() >= LARGE else None)
+    def turn(self, model: ResNet, image: Tensor) -> Turn:
+        """The turn of one pass, with words for a failure; that of a large image is watched."""
+        what = f"An image of {shape_text(tuple(image.shape[1:]))} through {title(model.config)} in {self.form}"
+        return Turn(what, self.name, model if image.numel() >= MIN_WATCHED_SIZE else None)
 
 
 def devices() -> list[Device]:

@@ -23,7 +23,7 @@ from ..analysis.layers import Layer
 from ..analysis.trace import Trace
 from ..sharing.store import Progress
 from .device import Device
-from .limits import MAX_BYTES, MAX_WORK
+from .limits import MAX_FORWARD_BYTES, MAX_WORK_MACS
 
 
 class Effective(NamedTuple):
@@ -49,7 +49,7 @@ def measured_side(layer: Layer, trace: Trace, traced: Callable[[int], Trace]) ->
     three times the trace's, nor than what one pass may take here; `traced(side)` is the network at a side.
     """
     low = max(trace.config.total_stride, least_side(trace.config))
-    side = max(low, min(layer.field.size + 2 * layer.field.jump, 3 * max(trace.image_size)))
+    side = max(low, min(layer.field.size + 2 * layer.field.effective_stride, 3 * max(trace.image_size)))
     while side > low and not fits(traced(side)):
         side = max(low, side * 7 // 8)
     return side
@@ -57,16 +57,16 @@ def measured_side(layer: Layer, trace: Trace, traced: Callable[[int], Trace]) ->
 
 def fits(trace: Trace) -> bool:
     """Whether one pass that keeps activations for its gradient stays within the limits."""
-    return trace.gradient_memory <= MAX_BYTES and work(trace) <= MAX_WORK
+    return trace.gradient_memory <= MAX_FORWARD_BYTES and work(trace) <= MAX_WORK_MACS
 
 
-def mirrored(picture: Tensor, side: int) -> Tensor:
-    """A C×H×W picture as C×side×side: its middle, continued over its edges by reflection where it is smaller."""
+def mirrored(image: Tensor, side: int) -> Tensor:
+    """A C×H×W image as C×side×side: its middle, continued over its edges by reflection where it is smaller."""
     for axis in (1, 2):
-        length = picture.shape[axis]
+        length = image.shape[axis]
         places = (torch.arange(side) - (side - length) // 2) % (2 * length)
-        picture = picture.index_select(axis, torch.minimum(places, 2 * length - 1 - places))
-    return picture
+        image = image.index_select(axis, torch.minimum(places, 2 * length - 1 - places))
+    return image
 
 
 class _ReachedError(Exception):
@@ -74,22 +74,22 @@ class _ReachedError(Exception):
 
 
 def effective_field(
-    model: ResNet, layer: Layer, pictures: Sequence[Tensor], device: Device, progress: Progress = lambda share: None
+    model: ResNet, layer: Layer, images: Sequence[Tensor], device: Device, progress: Progress = lambda share: None
 ) -> Effective:
-    """The mean of |∂ȳ/∂x| over `pictures` (each C×S×S, normalised), summed over the image's channels.
+    """The mean of |∂ȳ/∂x| over `images` (each C×S×S, normalised), summed over the image's channels.
 
     ȳ is the mean over channels of the layer's middle unit. The model is in eval mode, so that batch norm is a
     fixed scaling: in training mode its statistics carry gradient from outside the box.
     """
-    side = pictures[0].shape[-1]
+    side = images[0].shape[-1]
     kept: list[Tensor] = []
 
     def reached(module: object, args: object, output: Tensor) -> None:
         kept.append(output)
         raise _ReachedError
 
-    def run(picture: Tensor) -> tuple[int, np.ndarray]:
-        given = picture[None].to(device.torch, copy=True).requires_grad_()
+    def run(image: Tensor) -> tuple[int, np.ndarray]:
+        given = image[None].to(device.torch, copy=True).requires_grad_()
         handle = model.get_submodule(layer.name).register_forward_hook(reached)
         try:
             with suppress(_ReachedError):
@@ -102,17 +102,17 @@ def effective_field(
         return unit, found[0].float().abs().sum(0).cpu().numpy()
 
     gradient, unit = np.zeros((side, side)), 0
-    for done, picture in enumerate(pictures, start=1):
-        unit, found = device.turn(model, picture[None]).run(partial(run, picture))
+    for done, image in enumerate(images, start=1):
+        unit, found = device.turn(model, image[None]).run(partial(run, image))
         gradient += np.nan_to_num(found)  # the widest range still adds up
-        progress(done / len(pictures))
+        progress(done / len(images))
     total = float(gradient.sum())
     box = layer.field.box((unit, unit))
     inner = box.clipped((side, side))
     field = gradient[inner.top : inner.bottom + 1, inner.left : inner.right + 1]
     inside = float(field.sum())
     return Effective(
-        field / inside if inside else field, inner.top - box.top, inside / total if total else 0.0, len(pictures), side
+        field / inside if inside else field, inner.top - box.top, inside / total if total else 0.0, len(images), side
     )
 
 

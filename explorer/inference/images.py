@@ -1,7 +1,7 @@
-"""Pictures from outside: uploads of any kind, and the samples that come with the project.
+"""Images from outside: uploads of any kind, and the samples that come with the project.
 
 `open_image`, or `pixels` in its place, is the only way in for bytes that a stranger chose. It either returns
-an ordinary RGB picture or says in one sentence why it cannot.
+an ordinary RGB image or says in one sentence why it cannot.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import numpy as np
 from PIL import Image
 
 from resnet.confined import BusyError, ConfinedError, confined
+from resnet.errors import ExplainedError
 from resnet.options import plain
 
 from . import decode
-from .decode import ACCEPTED, MAX_MEMORY, MAX_SIDE_AFTER, ImageError
+from .decode import ACCEPTED, MAX_MEMORY, MAX_SIDE_AFTER, DecodeError
 
 __all__ = ["ACCEPTED", "MAX_BYTES", "ImageError", "open_image"]
 
@@ -27,15 +28,19 @@ PROGRAM = Path(decode.__file__)
 MAX_ANSWER_BYTES = 1000 + 3 * MAX_SIDE_AFTER**2
 
 
+class ImageError(ExplainedError, DecodeError):
+    """An image that is not opened: one sentence that says what is wrong and what is accepted."""
+
+
 def open_image(data: bytes | bytearray | memoryview) -> Image.Image:
-    """The picture in a file's bytes, whatever its name: upright, RGB, at most 4096 pixels a side.
+    """The image in a file's bytes, whatever its name: upright, RGB, at most 4096 pixels a side.
 
     EXIF orientation is applied, unless it cannot be read; transparency is laid over white; 16-bit grey is scaled to
-    8 bit; of an animation or a file of several pages the first picture counts. Colour profiles are ignored. A picture
+    8 bit; of an animation or a file of several pages the first image counts. Colour profiles are ignored. An image
     above 4096 pixels is reduced by a whole number.
 
     A process of its own decodes it (`resnet.confined`), within 3 s of a processor and 0.6 GiB of memory, at a low
-    priority. Four such processes run at one time, and the picture or a sentence is there within 12 s, the wait for a place
+    priority. Four such processes run at one time, and the image or a sentence is there within 12 s, the wait for a place
     included. What it answers is checked here. macOS does not bound that memory and Windows neither memory nor the
     processor's time, only the clock's: there, what a file says of its size is all that is checked.
 
@@ -56,11 +61,11 @@ def pixels(data: bytes | bytearray | memoryview) -> np.ndarray:
     try:
         return _pixels(confined(PROGRAM, whole, MAX_ANSWER_BYTES, memory=MAX_MEMORY))
     except MemoryError as error:
-        raise ImageError("The picture finds too little memory on this machine: a smaller one is accepted.") from error
+        raise ImageError("The image finds too little memory on this machine: a smaller one is accepted.") from error
     except BusyError as error:
-        raise ImageError(f"The picture {error}.") from error
+        raise ImageError(f"The image {error}.") from error
     except ConfinedError as error:
-        raise ImageError(f"The picture {error}: a smaller one, or a JPEG, is accepted.") from error
+        raise ImageError(f"The image {error}: a smaller one, or a JPEG, is accepted.") from error
 
 
 def _bytes(data: bytes | bytearray | memoryview) -> bytes:
@@ -77,10 +82,10 @@ def _bytes(data: bytes | bytearray | memoryview) -> bytes:
             f"The file is given as {kind}: its bytes are accepted, as Path.read_bytes() has them."
         ) from None
     if not view.nbytes:
-        raise ImageError(f"The file is empty: a {ACCEPTED} picture is accepted.")
+        raise ImageError(f"The file is empty: a {ACCEPTED} image is accepted.")
     if view.nbytes > MAX_BYTES:
         raise ImageError(
-            f"The file has {view.nbytes / 2**20:.1f} MiB: pictures of at most {MAX_BYTES // 2**20} MiB are accepted."
+            f"The file has {view.nbytes / 2**20:.1f} MiB: images of at most {MAX_BYTES // 2**20} MiB are accepted."
         )
     return data if isinstance(data, bytes) else view.tobytes()
 
@@ -101,5 +106,5 @@ def _pixels(answer: bytes) -> np.ndarray:
         raise ImageError(plain(problem, 300))
     whole = len(size) == 2 and all(type(side) is int and 1 <= side <= MAX_SIDE_AFTER for side in size)
     if not whole or len(answer) - len(line) - 1 != 3 * size[0] * size[1]:
-        raise ImageError(f"The picture cannot be decoded: an undamaged {ACCEPTED} file is accepted.")
+        raise ImageError(f"The image cannot be decoded: an undamaged {ACCEPTED} file is accepted.")
     return np.frombuffer(answer, np.uint8, offset=len(line) + 1).reshape(size[1], size[0], 3)

@@ -23,7 +23,7 @@ from ..sharing.store import Progress
 from .device import Device, synchronise
 from .turns import Turn, copy_of
 
-MOST_ROUNDS = 30
+MAX_ROUNDS = 30
 
 
 def quiet(share: float) -> None:
@@ -65,8 +65,8 @@ def seconds(action: Callable[[], object], device: Device) -> float:
 
 
 def rounds_within(budget: float, one: float) -> int:
-    """How many rounds of `one` second fit `budget` seconds, 1 to `MOST_ROUNDS`."""
-    return max(1, min(MOST_ROUNDS, int(budget / max(one, 1e-9))))
+    """How many rounds of `one` second fit `budget` seconds, 1 to `MAX_ROUNDS`."""
+    return max(1, min(MAX_ROUNDS, int(budget / max(one, 1e-9))))
 
 
 # -- layer by layer -----------------------------------------------------------------------
@@ -82,13 +82,13 @@ class Latency(NamedTuple):
 
 def latency(
     model: ResNet,
-    picture: Tensor,
+    image: Tensor,
     device: Device,
     rounds: int | None = None,
     progress: Progress = quiet,
     budget: float = 2.0,
 ) -> Latency:
-    """Time a pass of a 1×C×H×W picture layer by layer, after a warm-up, through a network in the device's form.
+    """Time a pass of a 1×C×H×W image layer by layer, after a warm-up, through a network in the device's form.
 
     Without `rounds` there are as many as fit `budget` seconds, judged by the second pass. A round is two passes with
     hooks and one without, each in a turn of its own, so that others need not wait for all rounds.
@@ -99,7 +99,7 @@ def latency(
 
     @torch.inference_mode()
     def warm() -> tuple[Tensor, float]:
-        given = device.tensor(picture)
+        given = device.tensor(image)
         model(given)
         return given, seconds(lambda: model(given), device)
 
@@ -111,7 +111,7 @@ def latency(
     def at_once() -> float:
         return seconds(lambda: model(given), device)
 
-    turn = device.turn(model, picture)
+    turn = device.turn(model, image)
     given, one = turn.run(warm)
     rounds = rounds or rounds_within(budget, 3 * one)
     layers, whole = [], []
@@ -300,7 +300,7 @@ def slow(layers: Sequence[Timed], share: float = 0.02, most: int = 8) -> list[Ti
 
 
 class Effect(NamedTuple):
-    """What a form does to a picture's pass: median seconds, those of the passes in fp32 with channels first that
+    """What a form does to an image's pass: median seconds, those of the passes in fp32 with channels first that
     alternate with it, the largest change of a class probability (NaN after an overflow), and whether the best class stays.
     """
 
@@ -321,9 +321,9 @@ def forms(device: Device) -> list[Device]:
 
 
 def effects(
-    model: ResNet, picture: Tensor, device: Device, progress: Progress = quiet, budget: float = 0.6
+    model: ResNet, image: Tensor, device: Device, progress: Progress = quiet, budget: float = 0.6
 ) -> tuple[Effect, ...]:
-    """Measure the `forms` on a 1×C×H×W picture, each about `budget` seconds in turn with the first.
+    """Measure the `forms` on a 1×C×H×W image, each about `budget` seconds in turn with the first.
 
     `model` is a network in the device's plain form; the others are copies. On a CPU, where a first pass is much like
     the next, a form that exceeds the budget is measured by its first pass alone.
@@ -332,20 +332,20 @@ def effects(
         OutOfMemoryError: where a form does not fit the device's memory.
     """
     plain, *others = forms(device)
-    _, expected = timed_run(model, picture, plain)
-    one, _ = timed_run(model, picture, plain)
+    _, expected = timed_run(model, image, plain)
+    one, _ = timed_run(model, image, plain)
     found: list[Effect] = []
     everything = [one]
     for number, form in enumerate(others, start=1):
         progress(number / 4)
         copy = copy_of(model, share=False)
-        network = form.turn(model, picture).run(partial(form.network, copy))
-        first, probabilities = timed_run(network, picture, form)
+        network = form.turn(model, image).run(partial(form.network, copy))
+        first, probabilities = timed_run(network, image, form)
         times = [(first, one)]
         if first <= budget or device.torch != "cpu":
-            warm, _ = timed_run(network, picture, form)
+            warm, _ = timed_run(network, image, form)
             rounds = range(rounds_within(budget, warm + one))
-            times = [(timed_run(network, picture, form)[0], timed_run(model, picture, plain)[0]) for _ in rounds]
+            times = [(timed_run(network, image, form)[0], timed_run(model, image, plain)[0]) for _ in rounds]
             everything += [base for _, base in times]
         change = float((probabilities - expected).abs().max())
         same = int(probabilities.argmax()) == int(expected.argmax())
@@ -355,14 +355,14 @@ def effects(
     return (Effect(plain, median(everything), median(everything), 0.0, True), *found)
 
 
-def timed_run(model: ResNet, picture: Tensor, device: Device) -> tuple[float, Tensor]:
+def timed_run(model: ResNet, image: Tensor, device: Device) -> tuple[float, Tensor]:
     """The seconds of one pass, and its class probabilities."""
     kept: list[Tensor] = []
 
     @torch.inference_mode()
     def run() -> tuple[float, Tensor]:
-        given = device.tensor(picture)
+        given = device.tensor(image)
         took = seconds(lambda: kept.append(model(given)), device)
         return took, kept[0][0].float().softmax(0).cpu()
 
-    return device.turn(model, picture).run(run)
+    return device.turn(model, image).run(run)

@@ -1,4 +1,4 @@
-"""What one picture on a shared server may take, told before a pass is made."""
+"""What one image on a shared server may take, told before a pass is made."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ..analysis.trace import Trace
 from .turns import TooLargeError
 
 MAX_WEIGHT_BYTES = 2**30
-MAX_BYTES = 2**30
+MAX_FORWARD_BYTES = 2**30
 MAX_GRADIENT_BYTES = 2**31
-MAX_WORK = 200e9
-"""What one picture on a shared server may take: beside the weights, forward, and forward and back; and in multiply-adds."""
+MAX_WORK_MACS = 200e9
+"""What one image on a shared server may take: beside the weights, forward, and forward and back; and in multiply-adds."""
 
 
 def check_runnable(trace: Trace) -> None:
-    """Whether a forward pass of one picture fits this server.
+    """Whether a forward pass of one image fits this server.
 
     Raises:
         TooLargeError: where weights, memory or work exceed a limit.
@@ -26,13 +26,13 @@ def check_runnable(trace: Trace) -> None:
         "This network is too large to run here",
         "Everything but running it works",
         Need("its weights take", trace.params * 4, MAX_WEIGHT_BYTES, "GiB"),
-        Need("a picture takes", trace.working_memory, MAX_BYTES, "GiB"),
-        Need("its arithmetic and memory traffic take the time of", work(trace), MAX_WORK, "GMACs"),
+        Need("an image takes", trace.working_memory, MAX_FORWARD_BYTES, "GiB"),
+        Need("its arithmetic and memory traffic take the time of", work(trace), MAX_WORK_MACS, "GMACs"),
     )
 
 
 def check_gradients(trace: Trace) -> None:
-    """Whether a pass forward and back of one picture, which holds all activations, fits this server.
+    """Whether a pass forward and back of one image, which holds all activations, fits this server.
 
     Raises:
         TooLargeError: where they exceed the limit.

@@ -1,4 +1,4 @@
-"""Running a network on a picture: its prediction, and the activations on the way."""
+"""Running a network on an image: its prediction, and the activations on the way."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ HELD_BYTES = 2**28
 """What a pass may hold of watched outputs before it makes them small."""
 
 
-def predict(model: ResNet, picture: Tensor, device: Device, watched: Sequence[str] = ()) -> Prediction:
-    """Run a 1×C×H×W picture once, through a network in the device's form, with an eye on the `watched` layers.
+def predict(model: ResNet, image: Tensor, device: Device, watched: Sequence[str] = ()) -> Prediction:
+    """Run a 1×C×H×W image once, through a network in the device's form, with an eye on the `watched` layers.
 
-    The time is that of this pass, from the picture on the device to the scores: outputs are held while it runs, and
+    The time is that of this pass, from the image on the device to the scores: outputs are held while it runs, and
     looked at after. Only where they exceed `HELD_BYTES` does looking count.
 
     Raises:
@@ -74,7 +74,7 @@ def predict(model: ResNet, picture: Tensor, device: Device, watched: Sequence[st
     @torch.inference_mode()
     def run() -> Prediction:
         with watching(model, watched, keep):
-            given = device.tensor(picture)
+            given = device.tensor(image)
             synchronise(device)
             start = time.perf_counter()
             scores = model(given)
@@ -83,7 +83,7 @@ def predict(model: ResNet, picture: Tensor, device: Device, watched: Sequence[st
         look()
         return Prediction(F.softmax(scores[0].float(), dim=0).cpu().numpy(), seconds, device, strongest)
 
-    return device.turn(model, picture).run(run)
+    return device.turn(model, image).run(run)
 
 
 @contextmanager
@@ -108,8 +108,8 @@ def strongest_map(output: Tensor) -> np.ndarray:
     return chosen.cpu().numpy().copy()  # of the whole output nothing is kept
 
 
-def activation(model: ResNet, picture: Tensor, layer: str, device: Device) -> np.ndarray:
-    """The output of one layer on a 1×C×H×W picture: C×H×W, or C×1×1 where it is no map but C values.
+def activation(model: ResNet, image: Tensor, layer: str, device: Device) -> np.ndarray:
+    """The output of one layer on a 1×C×H×W image: C×H×W, or C×1×1 where it is no map but C values.
 
     Raises:
         OutOfMemoryError: where the pass does not fit the device's memory.
@@ -119,16 +119,17 @@ def activation(model: ResNet, picture: Tensor, layer: str, device: Device) -> np
     @torch.inference_mode()
     def run() -> np.ndarray:
         with watching(model, [layer], kept.__setitem__):
-            model(device.tensor(picture))
+            model(device.tensor(image))
         output = kept[layer][0].float()
         return (output if output.ndim == 3 else output.reshape(-1, 1, 1)).cpu().numpy()
 
-    return device.turn(model, picture).run(run)
+    return device.turn(model, image).run(run)
 
 
 def by_strength(maps: np.ndarray) -> np.ndarray:
     """Channel numbers of C×H×W by mean magnitude, the strongest first."""
-    return np.argsort(-np.nan_to_num(np.abs(maps).mean((1, 2))), kind="stable")
+    with np.errstate(over="ignore", invalid="ignore"):  # activations of a network that overflows are shown as such
+        return np.argsort(-np.nan_to_num(np.abs(maps).mean((1, 2))), kind="stable")
 
 
 class Statistics(NamedTuple):
@@ -142,6 +143,7 @@ class Statistics(NamedTuple):
 
 
 def statistics(maps: np.ndarray) -> Statistics:
-    return Statistics(
-        float(maps.mean()), float(maps.std()), float(maps.min()), float(maps.max()), float((maps == 0).mean())
-    )
+    with np.errstate(over="ignore", invalid="ignore"):
+        return Statistics(
+            float(maps.mean()), float(maps.std()), float(maps.min()), float(maps.max()), float((maps == 0).mean())
+        )

@@ -1,4 +1,4 @@
-"""A picture as a network takes it."""
+"""An image as a network takes it."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def normalised(images: np.ndarray, preprocessing: Preprocessing) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A picture as a network takes it: `seen` are the bytes H×W×C that it really sees, of which pixels and tensor are made
+    """An image as a network takes it: `input_image` are the bytes H×W×C that it really sees, of which pixels and tensor are made
     where they are needed, since they take four times as much.
 
     `inverted` says whether brightness was inverted first.
     """
 
-    seen: np.ndarray
+    input_image: np.ndarray
     inverted: bool
     preprocessing: Preprocessing
 
     @property
     def pixels(self) -> np.ndarray:
         """H×W×C in 0…1."""
-        return self.seen.astype(np.float32) / 255
+        return self.input_image.astype(np.float32) / 255
 
     @property
     def tensor(self) -> Tensor:
@@ -43,31 +43,31 @@ class Prepared:
         mean, std = (torch.tensor(each)[:, None, None] for each in (self.preprocessing.mean, self.preprocessing.std))
 
         def make() -> Tensor:
-            # One copy and no more: a large picture is hundreds of MB.
-            channels_first = np.ascontiguousarray(self.seen.transpose(2, 0, 1), dtype=np.float32)
+            # One copy and no more: a large image is hundreds of MB.
+            channels_first = np.ascontiguousarray(self.input_image.transpose(2, 0, 1), dtype=np.float32)
             return torch.from_numpy(channels_first).div_(255).sub_(mean).div_(std)[None]
 
-        return in_turn(self.seen.size, make)
+        return in_turn(self.input_image.size, make)
 
 
-def prepare(picture: Image.Image, preprocessing: Preprocessing, invert: bool | None = None) -> Prepared:
-    """Scale, crop or fit, and normalise an RGB picture to 1×C×H×W.
+def prepare(image: Image.Image, preprocessing: Preprocessing, invert: bool | None = None) -> Prepared:
+    """Scale, crop or fit, and normalise an RGB image to 1×C×H×W.
 
     `invert` None decides by the border: networks trained on bright objects on black get a
-    picture with a bright border inverted.
+    image with a bright border inverted.
     """
-    most = max(math.prod(picture.size), math.prod(preprocessing.size))
-    return in_turn(3 * most, lambda: _prepare(picture, preprocessing, invert))
+    most = max(math.prod(image.size), math.prod(preprocessing.size))
+    return in_turn(3 * most, lambda: _prepare(image, preprocessing, invert))
 
 
-def _prepare(picture: Image.Image, preprocessing: Preprocessing, invert: bool | None) -> Prepared:
+def _prepare(image: Image.Image, preprocessing: Preprocessing, invert: bool | None) -> Prepared:
     grey = len(preprocessing.mean) == 1
-    picture = picture.convert("L" if grey else "RGB")
+    image = image.convert("L" if grey else "RGB")
     if invert is None:
-        invert = preprocessing.bright_on_dark and border_brightness(picture) > 127
+        invert = preprocessing.bright_on_dark and border_brightness(image) > 127
     if invert:
-        picture = ImageOps.invert(picture)
-    shown = fitted(picture, preprocessing) if preprocessing.fit else cropped(picture, preprocessing)
+        image = ImageOps.invert(image)
+    shown = fitted(image, preprocessing) if preprocessing.fit else cropped(image, preprocessing)
     seen = np.asarray(shown).reshape(*preprocessing.size, -1)
     channels = len(preprocessing.mean)
     if seen.shape[2] != channels:  # an untrained network of any input depth sees the colours in turn
@@ -75,36 +75,36 @@ def _prepare(picture: Image.Image, preprocessing: Preprocessing, invert: bool | 
     return Prepared(seen, invert, preprocessing)
 
 
-def fitted(picture: Image.Image, preprocessing: Preprocessing) -> Image.Image:
-    """The whole picture in the middle of the background."""
-    crop = preprocessing.size[::-1]  # width, height, as pictures have it
-    target, side = min(zip(crop, picture.size, strict=True), key=lambda pair: pair[0] / pair[1])
-    scaled = [max(1, round(length * target / side)) for length in picture.size]
+def fitted(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    """The whole image in the middle of the background."""
+    crop = preprocessing.size[::-1]  # width, height, as images have it
+    target, side = min(zip(crop, image.size, strict=True), key=lambda pair: pair[0] / pair[1])
+    scaled = [max(1, round(length * target / side)) for length in image.size]
     background = 0 if preprocessing.bright_on_dark else round(255 * preprocessing.mean[0])
-    whole = Image.new(picture.mode, crop, background if picture.mode == "L" else (background,) * 3)
+    whole = Image.new(image.mode, crop, background if image.mode == "L" else (background,) * 3)
     corner = [(outer - inner) // 2 for outer, inner in zip(crop, scaled, strict=True)]
-    whole.paste(picture.resize((scaled[0], scaled[1]), Image.Resampling.BILINEAR), (corner[0], corner[1]))
+    whole.paste(image.resize((scaled[0], scaled[1]), Image.Resampling.BILINEAR), (corner[0], corner[1]))
     return whole
 
 
-def cropped(picture: Image.Image, preprocessing: Preprocessing) -> Image.Image:
-    """The middle of the picture, scaled as `Preprocessing` says: of a square, as torchvision's ImageClassification.
+def cropped(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    """The middle of the image, scaled as `Preprocessing` says: of a square, as torchvision's ImageClassification.
 
-    Only that middle is computed, so that a very long picture takes no more memory than another.
+    Only that middle is computed, so that a very long image takes no more memory than another.
     """
-    crop = preprocessing.size[::-1]  # width, height, as pictures have it
-    tight, shortest = max(zip(crop, picture.size, strict=True), key=lambda pair: pair[0] / pair[1])
+    crop = preprocessing.size[::-1]  # width, height, as images have it
+    tight, shortest = max(zip(crop, image.size, strict=True), key=lambda pair: pair[0] / pair[1])
     target = round(preprocessing.resize * tight / min(crop))
-    scaled = [target * side // shortest for side in picture.size]
+    scaled = [target * side // shortest for side in image.size]
     (left, right), (top, bottom) = (
         (first * side / after, min((first + size) * side / after, side))
-        for size, side, after in zip(crop, picture.size, scaled, strict=True)
+        for size, side, after in zip(crop, image.size, scaled, strict=True)
         for first in [round((after - size) / 2)]
     )
-    return picture.resize(crop, Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+    return image.resize(crop, Image.Resampling.BILINEAR, box=(left, top, right, bottom))
 
 
-def border_brightness(picture: Image.Image) -> float:
-    """The mean brightness of a picture's outermost pixels, 0 to 255."""
-    small = np.asarray(picture.convert("L").resize((32, 32), Image.Resampling.BOX))
+def border_brightness(image: Image.Image) -> float:
+    """The mean brightness of an image's outermost pixels, 0 to 255."""
+    small = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.BOX))
     return float(np.concatenate([small[0], small[-1], small[:, 0], small[:, -1]]).mean())

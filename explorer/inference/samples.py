@@ -1,4 +1,4 @@
-"""The pictures that come with the project."""
+"""The images that come with the project."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from resnet.weights import intact
+from resnet.shipped import intact
 
 from . import decode
-from .decode import ImageError
+from .images import ImageError
 
 _SAMPLES = Path(__file__).parents[1] / "samples"
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture that comes with the project; `file` is relative to the samples folder."""
+    """An image that comes with the project; `file` is relative to the samples folder."""
 
     name: str
     file: str
@@ -41,14 +41,14 @@ class Sample:
             raise ImageError(f"The file {self.file} cannot be read: {error.strerror or error}.") from error
 
     def image(self) -> Image.Image:
-        """The picture, decoded in this process, since the file is ours.
+        """The image, decoded in this process, since the file is ours.
 
         Raises:
             ImageError: where the file is missing, damaged or cannot be read.
         """
         try:
             return decode.decode(self.open())
-        except ImageError as error:
+        except decode.DecodeError as error:
             raise ImageError(
                 f"The sample {self.name} is missing or damaged: installing the app again mends it."
             ) from error

@@ -19,9 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from resnet import ResNet
+from resnet.errors import ExplainedError
 
-from ..sharing import store
+from ..sharing.holdings import HELD
 from ..sharing.scheduler import PAGES, FairShare
+from ..sharing.store import RESULTS
 from ..sharing.threads import threads
 
 Value = TypeVar("Value")
@@ -30,7 +32,7 @@ PRIORITY = 10
 """The nice value of the thread that runs passes, and of those that it starts: what people click on comes first."""
 
 
-class PassError(ValueError):
+class PassError(ExplainedError, ValueError):
     """A pass that is not made or not finished, in one sentence: what was tried, the limit, and what works instead."""
 
 
@@ -111,13 +113,13 @@ class Turn:
 ONE_AT_A_TIME = Turn()
 
 
-LONG = 2**22
-"""Numbers from which on preparing a picture takes about as long as a pass."""
+MIN_TURN_SIZE = 2**22
+"""Numbers from which on preparing an image takes about as long as a pass."""
 
 
 def in_turn(size: int, make: Callable[[], Value]) -> Value:
     """What `make` returns, which works on so many numbers; where they are many, in a turn of its own."""
-    return ONE_AT_A_TIME.run(make) if size >= LONG else make()
+    return ONE_AT_A_TIME.run(make) if size >= MIN_TURN_SIZE else make()
 
 
 def step(module: nn.Module, batch: Tensor) -> Tensor:
@@ -127,7 +129,7 @@ def step(module: nn.Module, batch: Tensor) -> Tensor:
     def run() -> Tensor:
         return module(batch)
 
-    return Turn(model=module if batch.numel() >= LARGE else None).run(run)
+    return Turn(model=module if batch.numel() >= MIN_WATCHED_SIZE else None).run(run)
 
 
 def copy_of(model: ResNet, share: bool = True) -> ResNet:
@@ -146,12 +148,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 
-MAX_SECONDS, MAX_GROWTH = 6.0, 5 * 2**29
+MAX_SECONDS, MAX_GROWTH_BYTES = 6.0, 5 * 2**29
 """Computing seconds and bytes after which a turn is ended, whatever was estimated."""
-LOOK = 0.02
+WATCH_SECONDS = 0.02
 """Computing seconds between two looks at what a turn has taken."""
-LARGE = 2**15
-"""Numbers in a picture from which on its pass is watched."""
+MIN_WATCHED_SIZE = 2**15
+"""Numbers in an image from which on its pass is watched."""
 
 
 class Watch:
@@ -171,11 +173,11 @@ class Watch:
             TooLargeError: where a limit is exceeded, in one sentence.
         """
         now = time.thread_time()
-        if now - self.last < LOOK:
+        if now - self.last < WATCH_SECONDS:
             return
         self.last = now
         took, growth = now - self.start, resident() - kept() - self.before
-        for taken, limit, unit in ((took, MAX_SECONDS, "s"), (growth / 2**30, MAX_GROWTH / 2**30, "GiB")):
+        for taken, limit, unit in ((took, MAX_SECONDS, "s"), (growth / 2**30, MAX_GROWTH_BYTES / 2**30, "GiB")):
             if taken > limit:
                 raise TooLargeError(
                     f"{self.what} was stopped when it had taken {taken:,.1f} {unit}: the limit is {limit:,.1f} {unit}. "
@@ -185,7 +187,7 @@ class Watch:
 
 def kept() -> int:
     """Bytes of files and results that the server holds for its visitors."""
-    return store.HELD.bytes + store.RESULTS.bytes
+    return HELD.bytes + RESULTS.bytes
 
 
 def resident() -> int:

@@ -572,8 +572,8 @@ def degradation() -> Finding:
     gap = shipped["resnet56"].accuracy - shipped["plain56"].accuracy
     same = len(set(epochs.values())) == 1
     words = (
-        f"Percentages are errors on pictures that were not trained on; the post speaks of training errors. Those in small are "
-        f"losses on the training pictures, after {settings.steps} steps: the deeper plain network's is the higher one in "
+        f"Percentages are errors on images that were not trained on; the post speaks of training errors. Those in small are "
+        f"losses on the training images, after {settings.steps} steps: the deeper plain network's is the higher one in "
         f"{small.deeper_is_worse['plain']} of {len(small.seeds)} seeds. "
     )
     words += (
@@ -633,7 +633,7 @@ def iterations() -> Finding:
         tuple(evidence),
         f"{'More steps lower the loss of the deep plain network' if falls else 'More steps do not lower the loss'}, from "
         f"{losses[few][deep]:.2f} to {losses[many][deep]:.2f}, and the gap to the shallow one goes from {gaps[few]:.2f} to "
-        f"{gaps[many]:.2f}. Small networks on few pictures, means over {' and '.join(map(str, sorted(set(seeds))))} seeds; the "
+        f"{gaps[many]:.2f}. Small networks on few images, means over {' and '.join(map(str, sorted(set(seeds))))} seeds; the "
         "post speaks of the paper's networks.",
     )
 
@@ -728,7 +728,7 @@ def vanishing() -> Finding:
         f"first one's in a plain network grows {deep / shallow:,.0f} times "
         f"with batch norm: it explodes rather than vanishes. With shortcuts it grows {residual:.1f} times. Without "
         f"batch norm the plain network's is {bare:.2g}, 1/{scientific(deep / bare)} of that. Measured on {BATCH} random "
-        f"pictures of {SIDE}×{SIDE} pixels, {SEEDS} seeds.",
+        f"images of {SIDE}×{SIDE} pixels, {SEEDS} seeds.",
     )
 
 

@@ -250,7 +250,7 @@ def bill(t: Trace, kind: str) -> Bill | None:
     anchor=f"{B}.Block.forward",
     tries=(
         CLAIMS,
-        Try(navigation.INFERENCE, "See the addition on a picture", _tab("Inside the addition")),
+        Try(navigation.INFERENCE, "See the addition on an image", _tab("Inside the addition")),
         DEGRADATION,
         IDENTITY,
         PATHS,
@@ -606,7 +606,7 @@ it is stacking: $e = 1$ for basic, $e = 4$ for bottleneck. Here $e = {e}$.
         Try(
             navigation.KERNELS,
             "One block that changes its shape",
-            lambda view: replace(view, tab="The block", lab="eB"),
+            lambda view: replace(view, tab="The block", lab="entry-B"),
         ),
     ),
 )
@@ -827,7 +827,7 @@ VGG had three such layers, and most of its weights were in them.
     "The whole network runs",
     part=NETWORK,
     anchor=f"{M}.ResNet.forward",
-    tries=(Try(navigation.INFERENCE, "Run a picture through it"),),
+    tries=(Try(navigation.INFERENCE, "Run an image through it"),),
 )
 def whole(t: Trace) -> str:
     return f"""From image to scores. A {shape_text(t.image_shape)} image becomes

@@ -1,6 +1,6 @@
-"""Long work on a server with many people: one job at a time, the others wait in line.
+"""Long work on a server with many people: one job at a time, the others wait in a queue.
 
-A job is an iterator that does a little work for each item that it yields; `Apart` has it do so in another process. It
+A job is an iterator that does a little work for each item that it yields; `worker` has it do so in another process. It
 is known by its key: who asks for the same key watches the same job, and finds its items later. Everyone who looks
 renews a lease. A job that nobody looks at any more gives way to those that somebody waits for, and goes on where it was
 when its turn comes again. One that stopped lets go of its iterator after a while, and takes its items again from a new
@@ -9,22 +9,11 @@ one when it goes on: so the same job has to give the same items.
 
 from __future__ import annotations
 
-import itertools
-import os
-import pickle
-import subprocess
-import sys
 import threading
 import time
-import weakref
-from collections import deque
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from pathlib import Path
-from queue import SimpleQueue
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic, NamedTuple, TypeVar
-
-import torch
 
 from .threads import threads
 
@@ -32,7 +21,7 @@ WAITING, RUNNING, STOPPED, DONE, FAILED = "waiting", "running", "stopped", "done
 
 Item = TypeVar("Item")
 
-LOOK = 1.0
+RELEASE_CHECK_SECONDS = 1.0
 """Seconds between two looks at whether a stopped job has rested long enough."""
 
 
@@ -52,7 +41,7 @@ class Status(NamedTuple):
 
 
 class Job(Generic[Item]):
-    """One job. Only its line changes it, and only the line's worker asks its iterator for more."""
+    """One job. Only its queue changes it, and only the queue's thread asks its iterator for more."""
 
     def __init__(self, key: Hashable, make: Callable[[], Iterator[Item]]):
         self.key, self.make = key, make
@@ -64,7 +53,7 @@ class Job(Generic[Item]):
         self.touched = 0.0
 
 
-class Line(Generic[Item]):
+class JobQueue(Generic[Item]):
     """The jobs of one server. Every method may be called from any thread and returns at once.
 
     `lease` is how many seconds a look counts as presence, `patience` after how many seconds without any look a job
@@ -90,7 +79,7 @@ class Line(Generic[Item]):
         self._worker: threading.Thread | None = None
 
     def start(self, key: Hashable, who: str, make: Callable[[], Iterator[Item]]) -> None:
-        """Put a job in line, or one that stopped back in line; a job that failed begins anew.
+        """Put a job into the queue, or one that stopped back into it; a job that failed begins anew.
 
         It is the only one that `who` is present for from now on.
         """
@@ -153,7 +142,7 @@ class Line(Generic[Item]):
         return running + sum(bool(self._present(other)) for other in before)
 
     def _leave(self, job: Job[Item]) -> None:
-        """Out of the line, or out of work: the worker looks at the state before each item."""
+        """Out of the queue, or out of work: the worker looks at the state before each item."""
         if job in self._waiting:
             self._waiting.remove(job)
         job.state = STOPPED
@@ -170,7 +159,7 @@ class Line(Generic[Item]):
                 del self._jobs[job.key]
 
     def _next(self) -> Job[Item] | None:
-        """The first job in line that somebody looks at, else the first. Waits while one that stopped has its iterator."""
+        """The first job in the queue that somebody looks at, else the first. Waits while one that stopped has its iterator."""
         self._tidy()
         while not self._waiting:
             begun = [job for job in self._jobs.values() if job.iterator is not None]
@@ -180,7 +169,7 @@ class Line(Generic[Item]):
             for job in begun:
                 if self._clock() - job.touched > self._rest:
                     job.iterator = None
-            self._lock.wait(LOOK)
+            self._lock.wait(RELEASE_CHECK_SECONDS)
             self._tidy()
         job = next(filter(self._present, self._waiting), self._waiting[0])
         self._waiting.remove(job)
@@ -224,7 +213,7 @@ class Line(Generic[Item]):
                 state = DONE
             except RuntimeError as failure:  # these speak for themselves
                 state, error = FAILED, str(failure)
-            except Exception as failure:  # whatever it is, the line goes on
+            except Exception as failure:  # whatever it is, the queue goes on
                 state, error = FAILED, f"{type(failure).__name__}: {failure}"
             with self._lock:
                 if state == RUNNING and job.again:
@@ -237,149 +226,3 @@ class Line(Generic[Item]):
                     self._waiting.remove(job)
                 job.state, job.error, job.iterator, job.touched = state, error, None, self._clock()
                 return
-
-
-# -- in another process -------------------------------------------------------------------
-
-
-class EndedError(RuntimeError):
-    """The process that computed is not there any more, as the end of a sentence."""
-
-    def __init__(self, words: str = "the process that computed has ended, perhaps for want of memory") -> None:
-        super().__init__(words)
-
-
-class Apart:
-    """A process of its own, of the lowest priority, in which iterators run: it takes neither Python's lock nor a core
-    from those who are served meanwhile.
-
-    It starts with the first iterator. It ends as soon as none is left, with this object, and with this process, however
-    that ends. torch computes on one thread there.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._child: subprocess.Popen[bytes] | None = None
-        self._end: Callable[[], object] = lambda: None
-        self._numbers = itertools.count()
-        self._users = set[int]()
-        self._dropped: deque[int] = deque()
-
-    def run(self, function: Callable[..., Iterator[Item]], *arguments: Any) -> Iterator[Item]:
-        """The items of `function(*arguments)`, each made when it is asked for. Function, arguments and items are pickled.
-
-        Raises:
-            EndedError: where the process has ended, or cannot be started.
-            Exception: whatever the iterator raises.
-        """
-        with self.kept() as number:
-            question: Any = (number, function, arguments)
-            try:
-                while True:
-                    item, error = self._ask(question)
-                    if isinstance(error, StopIteration):
-                        return
-                    if error is not None:
-                        raise error
-                    yield item
-                    question = number
-            finally:  # perhaps by the garbage collection in the middle of a question: so it is said with the next one
-                self._dropped.append(number)
-
-    @contextmanager
-    def kept(self) -> Iterator[int]:
-        """The process, once started, stays as long as somebody is in here: the next iterator need not wait for a new one.
-
-        Gives a number for who is.
-        """
-        number = next(self._numbers)
-        self._users.add(number)
-        try:
-            yield number
-        finally:
-            self._users.discard(number)
-            # Who holds the lock is a user itself, or here for the same.
-            while self._child is not None and not self._users and self._lock.acquire(blocking=False):
-                try:
-                    if not self._users:
-                        self._end()
-                        self._child = None
-                finally:
-                    self._lock.release()
-
-    def _ask(self, question: Any) -> Any:
-        with self._lock:
-            if self._child is None or self._child.poll() is not None:
-                self._start()
-            assert self._child is not None
-            assert self._child.stdin is not None
-            assert self._child.stdout is not None
-            dropped = [self._dropped.popleft() for _ in range(len(self._dropped))]
-            try:
-                pickle.dump((dropped, question), self._child.stdin)
-                self._child.stdin.flush()
-                return pickle.load(self._child.stdout)
-            except (OSError, EOFError, pickle.UnpicklingError) as error:
-                raise EndedError from error
-
-    def _start(self) -> None:
-        self._end()
-        command = [sys.executable, "-c", f"from {__name__} import answer; answer()"]
-        try:
-            self._child = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                cwd=ROOT,
-                start_new_session=True,  # Ctrl-C is for the server; its end closes the pipe
-            )
-        except OSError as error:
-            raise EndedError(f"no process can be started now ({error.strerror})") from error
-        self._end = weakref.finalize(self, ended, self._child)
-
-
-ROOT = Path(__file__).parents[2]
-
-
-def ended(child: subprocess.Popen[bytes]) -> None:
-    """End a process, whatever it is at, and close the pipes to it."""
-    child.kill()
-    with suppress(OSError), child:
-        pass
-
-
-def answer() -> None:
-    """The other end of `Apart`: read questions from standard input and write the answers until it is closed."""
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what is printed does not get among them
-    if hasattr(os, "nice"):
-        os.nice(19)
-    torch.set_num_threads(1)
-    questions = SimpleQueue[Any]()
-    threading.Thread(target=listen, args=(questions,), daemon=True).start()
-    iterators: dict[int, Iterator[Any]] = {}
-    while True:
-        dropped, question = questions.get()
-        for number in dropped:
-            iterators.pop(number, None)
-        item, error = None, None
-        try:
-            if isinstance(question, tuple):
-                number, function, arguments = question
-                iterators[number] = function(*arguments)
-            elif (number := question) not in iterators:
-                raise EndedError
-            item = next(iterators[number])
-        except Exception as failure:  # whatever it is, it is the asker's
-            error = failure
-        pickle.dump((item, error), answers)
-        answers.flush()
-
-
-def listen(questions: SimpleQueue[Any]) -> None:
-    """Hand questions on, and end this process where there are no more: in the middle of an answer, which nobody reads."""
-    try:
-        while True:
-            questions.put(pickle.load(sys.stdin.buffer))
-    finally:
-        os._exit(0)

@@ -13,19 +13,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-SLICE, LOOK = 0.03, 0.005
+SLICE_SECONDS, CHECK_SECONDS = 0.03, 0.005
 """Seconds that a thread has its place for, where others wait, and those from one look at who waits to the next."""
-HALF_LIFE = 10.0
+HALF_LIFE_SECONDS = 10.0
 """Seconds after which half of what somebody has taken is forgotten."""
-WAIT = 0.1
+POLL_SECONDS = 0.1
 """Seconds from one look of somebody who waits at whether to go on to the next."""
-SHARE = 1.0
+SHARE_SECONDS = 1.0
 """Seconds that make a difference: those who have taken about as much go in the order in which they came. Who is
 new counts as having taken as much, else opening a page would always be a way past the others."""
-MUCH, LONGEST_REST, LATELY = 1.5, 1.0, 5.0
+MUCH_SECONDS, MAX_REST_SECONDS, HERE_SECONDS = 1.5, 1.0, 5.0
 """Seconds above which what somebody has lately taken is much, the most that they rest after it, and those for which
 somebody counts as here."""
-FORGOTTEN = 0.01
+FORGOTTEN_SECONDS = 0.01
 """Seconds below which what somebody has taken is forgotten."""
 
 
@@ -96,20 +96,20 @@ class FairShare:
         """
         with self._lock:
             now = time.monotonic()
-            much = self._lately(user, now) - MUCH
-            others = any(one != user and now - counted < LATELY for one, (_, counted) in self._taken.items())
+            much = self._lately(user, now) - MUCH_SECONDS
+            others = any(one != user and now - counted < HERE_SECONDS for one, (_, counted) in self._taken.items())
         if others and much > 0:
-            time.sleep(min(much, LONGEST_REST))
+            time.sleep(min(much, MAX_REST_SECONDS))
 
     def _gives_way(self, place: Place) -> bool:
         with self._lock:
             now = time.monotonic()
-            if not self._waiting or now - place.looked < LOOK:
+            if not self._waiting or now - place.looked < CHECK_SECONDS:
                 return False
             place.looked = now
             first = min(self._rank(one.user, now) for one in self._waiting)
             mine = self._rank(place.user, now, self._clock() - place.start)
-            return first < mine or (first == mine and now - place.since > SLICE)
+            return first < mine or (first == mine and now - place.since > SLICE_SECONDS)
 
     def _clock(self) -> float:
         return time.monotonic() if self._on_the_clock else time.thread_time()
@@ -120,7 +120,7 @@ class FairShare:
             self._waiting.append(place)
             self._fill()
         try:
-            while not place.given.wait(waiting and WAIT):
+            while not place.given.wait(waiting and POLL_SECONDS):
                 if waiting:
                     waiting()
         except BaseException:
@@ -140,7 +140,9 @@ class FairShare:
             taken = self._lately(place.user, now) + self._clock() - place.start
             self._taken[place.user] = taken, now
             if len(self._taken) > 1000:
-                self._taken = {user: one for user, one in self._taken.items() if self._lately(user, now) > FORGOTTEN}
+                self._taken = {
+                    user: one for user, one in self._taken.items() if self._lately(user, now) > FORGOTTEN_SECONDS
+                }
             self._free += 1
             self._fill()
 
@@ -154,11 +156,11 @@ class FairShare:
 
     def _lately(self, user: str, now: float) -> float:
         """The seconds that somebody has taken, less what is forgotten by now."""
-        taken, counted = self._taken.get(user, (SHARE, now))
-        return float(taken * 0.5 ** ((now - counted) / HALF_LIFE))
+        taken, counted = self._taken.get(user, (SHARE_SECONDS, now))
+        return float(taken * 0.5 ** ((now - counted) / HALF_LIFE_SECONDS))
 
     def _rank(self, user: str, now: float, more: float = 0.0) -> int:
-        return int((self._lately(user, now) + more) / SHARE)
+        return int((self._lately(user, now) + more) / SHARE_SECONDS)
 
 
 PAGES = FairShare(1)

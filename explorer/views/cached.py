@@ -110,13 +110,13 @@ def device() -> Device:
 
 
 class Key(NamedTuple):
-    """Everything that the results of a picture's way through a network depend on.
+    """Everything that the results of an image's way through a network depend on.
 
-    `picture` is a sample's name or the digest of an upload's bytes, `off` are the blocks that are switched off, `form`
+    `image` is a sample's name or the digest of an upload's bytes, `off` are the blocks that are switched off, `form`
     is where, in which precision and in which layout it runs.
     """
 
-    picture: str
+    image: str
     inverted: bool
     weights: Weights
     off: tuple[str, ...]
@@ -140,19 +140,19 @@ BUILDING = Places(2**28)
 def model(weights: Weights, form: Device) -> ResNet:
     """The network with its weights, on a device in its form; those of an upload are this session's.
 
-    It is the same for pictures of all sizes.
+    It is the same for images of all sizes.
 
     Raises:
         WeightsError: where they have to be downloaded and cannot be, or this session does not hold them.
         OutOfMemoryError: where the device has no memory for them.
-        TooLargeError: where random ones take more work than one picture may.
+        TooLargeError: where random ones take more work than one image may.
     """
     return _model(weights.source, form, weights)
 
 
 @shared("Preparing the network …", stays=True)
 def _model(source: Hashable, form: Device, _weights: Weights) -> ResNet:
-    if _weights.key == "random":  # the noise that calibrates them may be larger than the picture that was asked about
+    if _weights.key == "random":  # the noise that calibrates them may be larger than the image that was asked about
         side = noise_side(_weights.config)
         check_runnable(traced(_weights.config, (side, side)))
     bytes_ = 4 * traced(_weights.config, _weights.data.preprocessing.size).params

@@ -6,8 +6,7 @@ from collections import Counter
 
 import streamlit as st
 
-from resnet.checkpoint import WeightsError
-from resnet.weights import ShippedError
+from resnet.errors import ExplainedError
 
 from ..lessons.claims import CLAIMS, EXPERIMENT, FAILS, HOLDS, LINE, PICTURE, WHEN, Claim, Finding
 from . import session
@@ -54,7 +53,7 @@ def card(number: int, claim: Claim) -> Finding | None:
         try:
             finding = found(claim.key)
             evidence(finding)
-        except (ShippedError, WeightsError) as error:
+        except ExplainedError as error:
             st.error(session.escape_markdown(str(error)), icon=":material/error:")
         with st.container(horizontal=True, gap="small"):
             for link in claim.links:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from html import escape
-from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import streamlit as st
 
 from resnet import PRESETS, ConfigError, ResNetConfig
 from resnet.config import stage_and_index
+from resnet.options import Settings, option
 from resnet.sizes import least_side
 
 from ..analysis.compare import Comparison, activations, common_size, remarks
@@ -20,9 +21,9 @@ from ..analysis.trace import Trace
 from ..drawing import compare
 from ..figures.compare import COMPARED, bill_figure, stages_figure
 from ..lessons.comparisons import READY
-from ..link import MOST_OTHERS, natural_size, parse_network, size_text
+from ..link import MAX_OTHERS, natural_size, parse_network, size_text
 from ..units import amount, mebibytes, ratio, signed
-from . import session
+from . import session, settings
 from .cached import shared, traced
 from .components import picture
 from .headline import summary
@@ -30,22 +31,33 @@ from .headline import summary
 # -- what is shown of them ----------------------------------------------------------------
 
 
-class Shown(NamedTuple):
-    """Which of the networks set beside the first is shown in detail, counted from 1; of its layers only those that
-    differ, or all; and the measure of the chart, one of `COMPARED`."""
+@dataclass(frozen=True)
+class Shown(Settings):
+    """What is shown in detail.
 
-    pair: int = 1
-    differing: bool = False
-    measure: str = next(iter(COMPARED))
+    Raises:
+        ConfigError: for a value outside its range.
+    """
 
-    def to_text(self) -> str:
-        """What is not at its default, for a link: "2-differing-parameters"."""
-        parts = (
-            str(self.pair) if self.pair != Shown().pair else "",
-            "differing" if self.differing else "",
-            self.measure.lower().replace(" ", "-") if self.measure != Shown().measure else "",
-        )
-        return "-".join(filter(None, parts))
+    key = "shown"
+    example = "pair-2"
+
+    pair: int = option(
+        1, "Pair", "Which of the networks set beside the first.", choices=tuple(range(1, MAX_OTHERS + 1))
+    )
+    differing: bool = option(False, "Only what differs", "Of its layers all, or those that differ.")
+    measure: str = option(next(iter(COMPARED)), "By stage", "The measure of the chart.", choices=tuple(COMPARED))
+
+    @classmethod
+    def renewed(cls, text: str) -> str:
+        """Older links leave out the names, and what is usual: "2-differing-parameters"."""
+        measures = {name.lower().replace(" ", "-"): name.replace(" ", ".") for name in COMPARED}
+        named = re.fullmatch(rf"(?:([2-9])(?:-|$))?(?:(differing)(?:-|$))?({'|'.join(measures)})?(?<!-)", text)
+        if not named:
+            return text
+        pair, differing, measure = named.groups()
+        parts = (pair and f"pair-{pair}", differing and "differing-1", measure and f"measure-{measures[measure]}")
+        return "_".join(filter(None, parts))
 
 
 def parse_shown(text: str, networks: int) -> Shown:
@@ -54,15 +66,10 @@ def parse_shown(text: str, networks: int) -> Shown:
     Raises:
         ConfigError: for another text, or a pair that is not there.
     """
-    every = (Shown(*values) for values in product(range(1, networks), (False, True), COMPARED))
-    known = {shown.to_text(): shown for shown in every}
-    if text not in known:
-        accepted = (
-            f"a network from 1 to {networks - 1}, differing, and one of {', '.join(COMPARED).lower()}, joined by - and "
-            "left out where usual, such as differing"
-        )
-        raise ConfigError("shown", text, accepted)
-    return known[text]
+    shown = Shown.from_text(text)
+    if shown.pair >= networks:
+        raise ConfigError("shown", text, f"a network from 1 to {networks - 1}")
+    return shown
 
 
 def asked(networks: int) -> Shown:
@@ -76,16 +83,13 @@ def asked(networks: int) -> Shown:
 
 
 def change(shown: Shown, **changes: Any) -> None:
-    session.choose(shown=shown._replace(**changes).to_text())
+    settings.choose(replace(shown, **changes))
 
 
 def set_beside(others: Sequence[ResNetConfig]) -> None:
     """Other networks beside the first; the usual pair of them is shown."""
-    try:
-        shown = parse_shown(session.view().shown, MOST_OTHERS + 1)
-    except ConfigError:
-        shown = Shown()
-    session.choose(others=tuple(others), shown=shown._replace(pair=Shown().pair).to_text())
+    shown = settings.chosen(Shown)
+    session.choose(others=tuple(others), shown=replace(shown, pair=Shown.pair).to_text())
 
 
 # -- which networks -----------------------------------------------------------------------
@@ -152,7 +156,7 @@ def networks(names: Sequence[str]) -> None:
         columns[1].container(border=True, height="stretch").markdown(
             "Nothing is beside it yet: choose a ready comparison above, or add a network below."
         )
-    if len(view.others) < MOST_OTHERS:
+    if len(view.others) < MAX_OTHERS:
         add()
 
 
@@ -169,7 +173,7 @@ def add() -> None:
             try:
                 put(parse_network(text).config)
             except ConfigError as error:
-                session.hold(problems=(f"{error} Nothing was added.",), notes=(), typed={key: text})
+                session.refuse(error, {key: text}, "Nothing was added.")
 
     session.set_widget("add preset", None)
     session.set_widget("add link", session.held().typed.get("add link", ""))
@@ -359,12 +363,8 @@ def bill(found: Comparison, names: Sequence[str]) -> None:
 
 def layers(found: Comparison, names: Sequence[str], shown: Shown) -> None:
     """The aligned layers of two networks with their differences."""
-    session.set_widget("only differing", shown.differing)
-    st.toggle(
-        "Only what differs",
-        key="only differing",
-        on_change=lambda: change(shown, differing=st.session_state["only differing"]),
-    )
+    differing = Shown.options()["differing"]
+    settings.widget(differing, "only differing", shown.differing, lambda value: change(shown, differing=value))
     rows = [row for row in found.rows if row.differs or not shown.differing]
     differ = sum(row.differs for row in found.rows)
     itself = sum(row.changed for row in found.rows)
@@ -407,7 +407,7 @@ def by_stage(traces: Sequence[Trace], names: Sequence[str], shown: Shown) -> Non
     """A measure of every network stage by stage."""
     session.set_widget("compared by", shown.measure)
     st.segmented_control(
-        "By stage",
+        Shown.options()["measure"].label,
         list(COMPARED),
         key="compared by",
         required=True,

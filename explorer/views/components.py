@@ -20,7 +20,8 @@ from resnet.confined import Places
 
 from ..drawing.rasters import data_url, npz, png, sheet
 from ..drawing.svg import Drawing
-from ..sharing.store import NoRoomError, tidy
+from ..sharing.holdings import NoRoomError
+from ..sharing.tidying import tidy
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
@@ -166,7 +167,7 @@ def pixels(
     _pixels(key=key, data=data, on_chosen_change=chosen)
 
 
-MOST_BYTES = 2**28
+MAX_DOWNLOAD_BYTES = 2**28
 """What the arrays of a download may hold: for a while the server has them twice."""
 
 
@@ -175,18 +176,18 @@ def downloads(
 ) -> None:
     """Buttons for a picture as PNG and the numbers behind it as NPZ, made when they are clicked and let go soon after.
 
-    `size` is that of the arrays in bytes; above `MOST_BYTES` they are not offered. A page keeps both functions while it
+    `size` is that of the arrays in bytes; above `MAX_DOWNLOAD_BYTES` they are not offered. A page keeps both functions while it
     is open, so they hold nothing large.
     """
     with st.container(horizontal=True):
         if picture:
             download("PNG", lambda: png(picture()), f"{stem}.png", "image/png", "This picture")
-        if size <= MOST_BYTES:
+        if size <= MAX_DOWNLOAD_BYTES:
             words = "The numbers, as NumPy arrays"
             download("NPZ", lambda: npz(arrays()), f"{stem}.npz", "application/octet-stream", words)
         else:
             words = (
-                f"These numbers take {size / 2**20:,.0f} MiB, and downloads of at most {MOST_BYTES // 2**20} MiB are made. "
+                f"These numbers take {size / 2**20:,.0f} MiB, and downloads of at most {MAX_DOWNLOAD_BYTES // 2**20} MiB are made. "
                 "A smaller image has fewer."
             )
             st.download_button(

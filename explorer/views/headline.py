@@ -90,14 +90,14 @@ def figures(trace: Trace) -> None:
             mebibytes,
             f"The most that a forward pass of one image in fp32 holds at once as this network runs in PyTorch, first reached at "
             f"{memory.layer.name}: outputs, and inputs until the block that reads them is through. Letting go of each output "
-            f"after its last reader would hold {mebibytes(trace.least_memory.bytes)}. Training keeps {mebibytes(trace.training_memory)} a picture for the backward pass.",
+            f"after its last reader would hold {mebibytes(trace.least_memory.bytes)}. Training keeps {mebibytes(trace.training_memory)} an image for the backward pass.",
         ),
         (
             "Receptive field",
             field,
             other.field.size if other else None,
             lambda value: f"{value:,} px",
-            f"Pixels a side that a unit of the last stage can see, {seen}. Units are {trace.field.jump} px apart. "
+            f"Pixels a side that a unit of the last stage can see, {seen}. Units are {trace.field.effective_stride} px apart. "
             f"{trace.beyond_windows()}".rstrip(),
         ),
     )

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pandas
 import streamlit as st
 
-from resnet import ConfigError, ResNetConfig
+from resnet import ResNetConfig
 
 from ..analysis.cost import macs_formula, params_formula
 from ..analysis.layers import Layer, convolutions, shape_text
@@ -27,75 +27,38 @@ from ..experiments.kernels import (
     block_config,
     block_name,
     compare,
-    on_picture,
+    on_image,
 )
 from ..figures.kernels import block_figure, stack_figure
 from ..inference.samples import samples
 from ..units import amount, signed
-from . import session
+from . import session, settings
 from .cached import shared, traced
 from .components import picture
-from .inference.pictures import credit
+from .inference.images import credit
 
 # -- settings -----------------------------------------------------------------------------
 
 
+UNCHANGED = "The experiment is unchanged."
+
+
 def lab() -> Lab:
-    """The settings of the link; the defaults where it holds others, which `problem` says."""
-    try:
-        return Lab.from_text(session.view().lab)
-    except ConfigError:
-        return Lab()
+    """The settings of the link, or the defaults."""
+    return settings.chosen(Lab)
 
 
 def problem() -> None:
     """A sentence where the link's settings are not accepted."""
-    try:
-        Lab.from_text(session.view().lab)
-    except ConfigError as error:
-        st.warning(session.escape_markdown(f"{error} The defaults are shown instead."), icon=":material/error:")
+    settings.problem(Lab)
 
 
 def put(**changes: Any) -> None:
-    """Change settings; what is not accepted leaves them as they are, with a sentence."""
-    try:
-        session.choose(lab=replace(lab(), **changes).to_text())
-    except ConfigError as error:
-        refuse(error)
-
-
-def refuse(error: ConfigError, **typed: str) -> None:
-    session.hold(problems=(f"{error} The experiment is unchanged.",), notes=(), typed=typed)
+    settings.change(Lab, UNCHANGED, **changes)
 
 
 def setting(name: str) -> None:
-    """The widget of one setting: a list where it has choices, else a number as text, so that a mistake gets a sentence."""
-    option, key, value = LAB[name], f"lab {name}", getattr(lab(), name)
-
-    def chosen() -> None:
-        put(**{name: st.session_state[key]})
-
-    def typed() -> None:
-        words = st.session_state[key]
-        try:
-            session.choose(lab=lab().with_text(name, words).to_text())
-        except ConfigError as error:
-            refuse(error, **{key: words})
-
-    if option.choices:
-        session.set_widget(key, value)
-        st.segmented_control(
-            option.label,
-            option.choices,
-            required=True,
-            key=key,
-            on_change=chosen,
-            help=option.help or None,
-            width="stretch",
-        )
-    else:
-        session.set_widget(key, session.held().typed.get(key, str(value)))
-        st.text_input(option.label, key=key, on_change=typed, help=option.help or None)
+    settings.setting(Lab, name, UNCHANGED, segmented=True)
 
 
 # -- kernel stacks ------------------------------------------------------------------------
@@ -112,7 +75,7 @@ def kernel_stacks() -> None:
     figures(now)
     left, right = st.columns([9, 4])
     with right, st.container(border=True, key="stack settings"):
-        settings()
+        stack_settings()
     with left:
         with st.container(border=True, key="claims"):
             for claim in now.claims:
@@ -138,7 +101,7 @@ def kernel_stacks() -> None:
     st.dataframe(case_frame(), hide_index=True, key="cases", column_config=CASE_WIDTHS)
 
 
-def settings() -> None:
+def stack_settings() -> None:
     """What is compared, and comparisons to start from."""
     now = lab()
     same = next((name for name, case in CASES.items() if kernels_only(case) == kernels_only(now)), None)
@@ -147,7 +110,7 @@ def settings() -> None:
     def started() -> None:
         if (name := st.session_state["lab case"]) in CASES:
             keep = {field: getattr(now, field) for field in ("width", "entry", "weights", "pixel")}
-            session.choose(lab=replace(CASES[name], **keep).to_text())
+            settings.choose(replace(CASES[name], **keep))
 
     st.selectbox("Start from", list(CASES), None, key="lab case", on_change=started, placeholder="own settings")
     setting("count")
@@ -211,7 +174,7 @@ def layer_frame(now: Comparison) -> pandas.DataFrame:
             "Layer": [layer.name for _, layer in rows],
             "Output": [shape_text(layer.out_shape) for _, layer in rows],
             "Sees": [f"{layer.field.size} px" for _, layer in rows],
-            "Jump": [f"{layer.field.jump} px" for _, layer in rows],
+            "Effective stride": [f"{layer.field.effective_stride} px" for _, layer in rows],
             "Weights": [params_formula(layer) for _, layer in rows],
             "MACs": [macs_formula(layer) for _, layer in rows],
         }
@@ -357,7 +320,7 @@ def block_frame(layers: tuple[Layer, ...], selected: str) -> pandas.DataFrame:
 
 
 def pointwise_by_hand() -> None:
-    """The matrix of a 1×1 convolution on the channels of one pixel, and on every pixel of a picture."""
+    """The matrix of a 1×1 convolution on the channels of one pixel, and on every pixel of an image."""
     now = lab()
     result = at_pixel(now)
     left, right = st.columns([5, 6])
@@ -392,7 +355,7 @@ def pointwise_by_hand() -> None:
             f"{now.width:,} channels starts with such a matrix of {now.width // 4:,} rows and {now.width:,} columns."
         )
     with st.container(border=True, key="everywhere"):
-        st.markdown("**The same matrix at every pixel of a picture**")
+        st.markdown("**The same matrix at every pixel of an image**")
         session.show_or_say(everywhere, now)
 
 
@@ -430,9 +393,9 @@ def bracketed(value: int) -> str:
 
 
 def everywhere(now: Lab) -> None:
-    """The three colours of a sample picture, and the two maps that the convolution makes of them."""
+    """The three colours of a sample image, and the two maps that the convolution makes of them."""
     sample = next(s for s in samples() if s.name == "astronaut")
-    before, after = on_picture(now, sample.image())
+    before, after = on_image(now, sample.image())
     with st.container(horizontal=True, gap="small", key="maps"):
         for name, plane in zip(("red", "green", "blue"), before, strict=True):
             st.image(plane, f"input, {name}", width=150, clamp=True)

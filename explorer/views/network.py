@@ -117,16 +117,18 @@ def facts(trace: Trace, layer: Layer) -> list[tuple[str, str]]:
         shares = f"{layer.params / trace.params:.1%} of parameters"
         rows.append(("Share", shares + (f", {layer.macs / trace.macs:.1%} of MACs" if trace.macs else "")))
     field = layer.field
-    if field.jump:
+    if field.effective_stride:
         rows.append(
             (
                 "Receptive field",
-                f"<b>{field.size:,} px</b>, jump {field.jump}, starts at {field.start:,}".replace("-", "−"),
+                f"<b>{field.size:,} px</b>, effective stride {field.effective_stride}, starts at {field.start:,}".replace(
+                    "-", "−"
+                ),
             )
         )
     else:
         rows.append(("Receptive field", "the whole image"))
-    if field.jump and (words := trace.beyond_windows(layer)):
+    if field.effective_stride and (words := trace.beyond_windows(layer)):
         rows.append(("", words))
     return rows
 

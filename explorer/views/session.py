@@ -18,19 +18,19 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from resnet import ConfigError, ResNetConfig
-from resnet.checkpoint import Mismatch, WeightsError
+from resnet.checkpoint import Mismatch
+from resnet.errors import ExplainedError
 from resnet.options import plain, to_text
 from resnet.sizes import least_side
-from resnet.weights import ShippedError
 
 from ..analysis.compare import common_size
 from ..analysis.layers import Layer
 from ..analysis.parts import switchable
-from ..inference.decode import ImageError
 from ..inference.device import Device
 from ..inference.turns import PassError
 from ..link import View, size_text, tolerant
 from ..sharing.store import StoppedError
+from .uploads import Brought, Checkpoint
 
 if TYPE_CHECKING:
     from streamlit.navigation.page import StreamlitPage
@@ -41,10 +41,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Held:
-    """What a session holds and its link does not; what widgets say is Streamlit's to hold.
-
-    A type that is another view's own is `Any` here, as its module imports this one, and has a function that says it.
-    """
+    """What a session holds and its link does not; what widgets say is Streamlit's to hold."""
 
     query: Mapping[str, str] | None = None
     """The link as it was last read or written."""
@@ -70,13 +67,13 @@ class Held:
     """What was timed last, of what, and when, by the button's name."""
     visitor: str = ""
     """A name for the session in the queue of training runs."""
-    brought: Mapping[str, Any] = field(default_factory=dict)
-    """Pictures by their source: `pictures.brought`."""
-    picture_widget: str = ""
-    """The widget for pictures that was last drawn."""
+    brought: Mapping[str, Brought] = field(default_factory=dict)
+    """Images by their source: `images.brought`."""
+    image_widget: str = ""
+    """The widget for images that was last drawn."""
     uploaded: str = ""
     """The digest of the upload that is run first."""
-    checkpoint: Any = None
+    checkpoint: Checkpoint | None = None
     """The checkpoint that was uploaded: `checkpoint.held`."""
     checkpoint_problem: str = ""
     """Why the last file for one could not be opened, in a sentence."""
@@ -213,7 +210,7 @@ def change(name: str, value: Any, typed: str | None = None) -> None:
     try:
         config, notes = now.config.with_(**{name: value})
     except ConfigError as error:
-        refuse(name, to_text(value) if typed is None else typed, error)
+        refuse(error, {f"option {name}": to_text(value) if typed is None else typed})
         return
     size = common_size((config,), now.image_size)
     if size != now.image_size:
@@ -224,9 +221,11 @@ def change(name: str, value: Any, typed: str | None = None) -> None:
     show(replace(now, config=config, image_size=size), *notes)
 
 
-def refuse(name: str, typed: str, error: ConfigError) -> None:
-    """Keep the view, and the text as it was typed beside the reason."""
-    hold(problems=(f"{error} The network is unchanged.",), notes=(), typed={name: typed})
+def refuse(
+    error: ConfigError, typed: Mapping[str, str] | None = None, unchanged: str = "The network is unchanged."
+) -> None:
+    """Keep the view, and by its widget the text as it was typed, beside the reason."""
+    hold(problems=(f"{error} {unchanged}",), notes=(), typed=typed or {})
 
 
 def set_widget(key: str, value: Any, labels: Sequence[str] = ()) -> None:
@@ -250,7 +249,7 @@ def show_or_say(panel: Callable[..., Value], *given: Any) -> Value | None:
         pass  # the button to compute it is the panel's end
     except PassError as error:
         st.error(escape_markdown(str(error)), icon=":material/memory:")
-    except (ImageError, ShippedError, WeightsError) as error:
+    except ExplainedError as error:
         st.error(escape_markdown(str(error)), icon=":material/error:")
     return None
 

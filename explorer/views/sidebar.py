@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import streamlit as st
 
 from resnet import OPTIONS, PRESETS, ConfigError, Option, ResNetConfig, preset, preset_name
-from resnet.options import from_text, to_text
+from resnet.options import from_text
 from resnet.sizes import check_image_size
 
 from ..link import natural_size, parse_size, size_text
+from . import settings
 from .session import change, held, refuse, set_widget, show, view
 
 CUSTOM = "custom"
@@ -50,36 +52,17 @@ def sidebar() -> None:
 
 
 def widget(config: ResNetConfig, name: str, option: Option) -> None:
-    """The widget of one option, by its kind."""
+    """The widget of one option."""
     reason = option.unless(config)
-    shared: dict[str, Any] = {
-        "key": f"option {name}",
-        "on_change": option_chosen,
-        "args": (name,),
-        "disabled": bool(reason),
-        "help": f"{option.help} It does not apply here: {reason}." if reason else option.help,
-    }
-    value = getattr(config, name)
-    if option.choices:
-        set_widget(f"option {name}", value)
-        segmented = len(option.choices) <= SEGMENTS and sum(len(str(choice)) for choice in option.choices) <= 20
-        if segmented:
-            st.segmented_control(
-                option.label, option.choices, required=True, format_func=choice_text, width="stretch", **shared
-            )
-        else:
-            st.selectbox(option.label, option.choices, format_func=choice_text, **shared)
-    elif isinstance(option.default, bool):
-        set_widget(f"option {name}", value)
-        st.toggle(option.label, **shared)
-    else:  # as text, so that a mistake gets a sentence instead of being clipped
-        set_widget(f"option {name}", held().typed.get(name, to_text(value)))
-        st.text_input(option.label, **shared)
-
-
-def choice_text(choice: str | int) -> str:
-    """7×7 for 7x7, leaky relu for leaky_relu."""
-    return re.sub(r"(?<=\d)x(?=\d)", "×", str(choice)).replace("_", " ")
+    settings.widget(
+        option,
+        f"option {name}",
+        getattr(config, name),
+        partial(option_chosen, name),
+        segmented=len(option.choices) <= SEGMENTS and sum(len(str(choice)) for choice in option.choices) <= 20,
+        help=f"{option.help} It does not apply here: {reason}." if reason else option.help,
+        disabled=bool(reason),
+    )
 
 
 def preset_chosen() -> None:
@@ -89,7 +72,7 @@ def preset_chosen() -> None:
     try:
         config = preset(name)
     except ConfigError as error:
-        refuse("preset", name, error)
+        refuse(error, {"preset": name})
         return
     show(replace(view(), config=config, image_size=natural_size(config), at="", weights=""))
 
@@ -99,13 +82,13 @@ def size_chosen() -> None:
     try:
         size = check_image_size(view().config, parse_size(text))
     except ConfigError as error:
-        refuse("size", text, error)
+        refuse(error, {"size": text})
         return
     show(replace(view(), image_size=size))
 
 
-def option_chosen(name: str) -> None:
-    value, option = st.session_state[f"option {name}"], OPTIONS[name]
+def option_chosen(name: str, value: Any) -> None:
+    option = OPTIONS[name]
     if option.choices or not isinstance(value, str):
         change(name, value)
         return
@@ -113,4 +96,4 @@ def option_chosen(name: str) -> None:
     try:
         change(name, from_text(name, option, text), value)
     except ConfigError as error:
-        refuse(name, value, error)
+        refuse(error, {f"option {name}": value})

@@ -10,15 +10,13 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
-from resnet import ConfigError
-from resnet.weights import ShippedError
+from resnet.shipped import ShippedError
 
 from ...analysis.trace import Trace
 from ...experiments.degradation import (
     BATCH,
     COUNT,
     LAST,
-    OPTIONS,
     Recorded,
     Run,
     Settings,
@@ -34,8 +32,9 @@ from ...experiments.degradation import (
 )
 from ...figures.degradation import run_figure, spread_figure
 from ...inference.samples import labelled
-from ...sharing.jobs import DONE, FAILED, RUNNING, STOPPED, WAITING, Apart, Line, Status
-from .. import session
+from ...sharing.jobs import DONE, FAILED, RUNNING, STOPPED, WAITING, JobQueue, Status
+from ...sharing.worker import WorkerProcess
+from .. import session, settings
 from ..cached import shared
 from ..components import download
 
@@ -45,37 +44,22 @@ POLL = 1.0
 
 def panel(trace: Trace) -> None:
     """The experiment. It is about networks of its own; `trace` is what every panel gets."""
-    problem()
+    settings.problem(Settings)
     st.markdown(
         "Does a deeper network train worse? He et al. 2015 saw it in plain networks of 56 against 20 layers on CIFAR-10 "
         "(Figure 1), and named it **degradation**. Here it is in small: plain and residual networks of two depths learn "
-        "the same pictures in the same order, and what counts is the loss **on the pictures they are trained on**."
+        "the same images in the same order, and what counts is the loss **on the images they are trained on**."
     )
     left, right = st.columns([9, 4])
     with right, st.container(border=True, key="training settings"):
         controls()
     with left:
-        live(settings())
-        recorded(shipped(), settings())
+        asked = settings.chosen(Settings)
+        live(asked)
+        recorded(shipped(), asked)
 
 
 # -- settings -----------------------------------------------------------------------------
-
-
-def settings() -> Settings:
-    """The settings of the link; the defaults where it holds others, which `problem` says."""
-    try:
-        return Settings.from_text(session.view().training)
-    except ConfigError:
-        return Settings()
-
-
-def problem() -> None:
-    """A sentence where the link's settings are not accepted."""
-    try:
-        Settings.from_text(session.view().training)
-    except ConfigError as error:
-        st.warning(session.escape_markdown(f"{error} The defaults are shown instead."), icon=":material/error:")
 
 
 def controls() -> None:
@@ -92,31 +76,18 @@ def controls() -> None:
 
 
 def setting(name: str) -> None:
-    """The widget of one setting: a list where it has choices, else a number as text, so that a mistake gets a sentence."""
-    option, key, value = OPTIONS[name], f"training {name}", getattr(settings(), name)
-
-    def chosen() -> None:
-        words = st.session_state[key]
-        try:
-            session.choose(training=settings().with_text(name, str(words)).to_text())
-        except ConfigError as error:
-            typed = {} if option.choices else {key: words}
-            session.hold(problems=(f"{error} The settings are unchanged.",), notes=(), typed=typed)
-
-    if option.choices:
-        session.set_widget(key, value)
-        st.selectbox(option.label, option.choices, key=key, on_change=chosen, help=option.help)
-    else:
-        session.set_widget(key, session.held().typed.get(key, str(value)))
-        st.text_input(option.label, key=key, on_change=chosen, help=f"{option.help} {option.accepted.capitalize()}.")
+    """The widget of one setting; one that is typed says what it takes."""
+    option = Settings.options()[name]
+    help = option.help if option.choices else f"{option.help} {option.accepted.capitalize()}."
+    settings.setting(Settings, name, "The settings are unchanged.", help=help)
 
 
 # -- live ---------------------------------------------------------------------------------
 
 
-APART = Apart()
+WORKER = WorkerProcess()
 """Where the runs of this server are computed."""
-LINE: Line[Step] = Line(place=APART.kept)
+QUEUE: JobQueue[Step] = JobQueue(place=WORKER.kept)
 """The runs of this server."""
 
 
@@ -132,8 +103,8 @@ def moving(found: Status | None) -> bool:
 
 
 def live(asked: Settings) -> None:
-    """The run of these settings; while it goes on the card draws itself anew, and so stays in line."""
-    found = LINE.look(asked, visitor())
+    """The run of these settings; while it goes on the card draws itself anew, and so stays in the queue."""
+    found = QUEUE.look(asked, visitor())
     polling = moving(found)
     # Many who watch ask less often, so that they cost the server no more than a few.
     every = min(5.0, max(POLL, 0.1 * found.others)) if found and polling else None
@@ -141,7 +112,7 @@ def live(asked: Settings) -> None:
 
 
 def run_card(asked: Settings, polling: bool) -> None:
-    found = LINE.look(asked, visitor())
+    found = QUEUE.look(asked, visitor())
     if moving(found) != polling:
         st.rerun()
     with st.container(border=True, key="training run"):
@@ -166,10 +137,10 @@ def action(asked: Settings, found: Status | None) -> None:
     """The one button that this state of the run has."""
 
     def start() -> None:
-        LINE.start(asked, visitor(), lambda: APART.run(train, asked))
+        QUEUE.start(asked, visitor(), lambda: WORKER.run(train, asked))
 
     def stop() -> None:
-        LINE.stop(asked, visitor())
+        QUEUE.stop(asked, visitor())
 
     shared: dict[str, Any] = {"width": "stretch", "key": "training action"}
     if found is None or found.state == FAILED:
@@ -191,8 +162,8 @@ def where_it_is(asked: Settings, found: Status | None) -> None:
     """One line on the state of the run, and a bar while there is something left of it."""
     if found is None:
         busy = (
-            " The server trains one run at a time, and another one is on: yours will wait in line."
-            if LINE.current()
+            " The server trains one run at a time, and another one is on: yours will wait in the queue."
+            if QUEUE.current()
             else ""
         )
         st.markdown(f"**Train them here.** {effort(asked)}{busy}")
@@ -250,10 +221,10 @@ def resumed(run: Run) -> str:
 def place_in_line(ahead: int) -> str:
     """Where a run that waits stands, and how long the one that goes on will take."""
     if not ahead:
-        return "Next in line."
-    current = LINE.current()
+        return "Next in the queue."
+    current = QUEUE.current()
     left = None if current is None else gathered(*current).seconds_left  # type: ignore[arg-type]
-    words = f"In line: {ahead} {'run comes' if ahead == 1 else 'runs come'} before this one."
+    words = f"In the queue: {ahead} {'run comes' if ahead == 1 else 'runs come'} before this one."
     return words if left is None else f"{words} The one that goes on has {duration(left)} left."
 
 
@@ -350,7 +321,7 @@ def length_words(found: dict[int, Summary]) -> str:
         )
     return words + (
         "**What this does not show:** that deeper is better. The deep residual network does not degrade, and that is all. "
-        "Nor does it show what still longer training, wider networks or larger pictures do, or why it happens."
+        "Nor does it show what still longer training, wider networks or larger images do, or why it happens."
     )
 
 

@@ -46,7 +46,7 @@ from ...sharing.threads import single_thread
 from ...units import scientific
 from .. import session
 from ..cached import computed, device, traced
-from ..inference.running import loaded
+from ..weights import loaded
 from .trained import choose, name, setting
 
 
@@ -181,9 +181,9 @@ def times(factor: float) -> str:
 
 def statement(trace: Trace, planned: Plan) -> str:
     height, width = trace.image_size
-    seeds = f"{planned.seeds} seeds, which draw weights and pictures (line: geometric mean, band: least to greatest)"
+    seeds = f"{planned.seeds} seeds, which draw weights and images (line: geometric mean, band: least to greatest)"
     return (
-        f"Measured in fp32 and training mode, before any training, on {planned.pictures} pictures of Gaussian noise, {height}×{width} "
+        f"Measured in fp32 and training mode, before any training, on {planned.images} images of Gaussian noise, {height}×{width} "
         f"pixels, with labels by chance; {seeds if planned.seeds > 1 else 'one seed'}. All four networks start with the same weights where they "
         "have the same layer. Signal: standard deviation of what each block reads and the last one puts out. Gradient: Euclidean norm over the weights of each "
         "convolution that is not on a shortcut. What it does not show: how large a step may be. Normalisation takes the scale of the weights out of what "
@@ -215,7 +215,7 @@ def after_training() -> None:
         st.caption(
             f"Measured in fp32 and training mode on the first {BATCH * BATCHES} images of Fashion-MNIST's test set, {BATCHES} batches of {BATCH} (line: "
             "geometric mean, band: least to greatest); one training of each network. What it does not show: the way there. A network that fits "
-            "its pictures has a small loss and with it small gradients, so compare the shapes of the lines and not their heights."
+            "its images has a small loss and with it small gradients, so compare the shapes of the lines and not their heights."
         )
 
 
@@ -226,11 +226,11 @@ def batches(config: ResNetConfig) -> Spread:
     def compute(move: Callable[[float], None]) -> Spread:
         network, names = loaded(weights), [layer.name for layer in main_path(traced(config, natural_size(config)))]
         images, truth = labelled()
-        pictures = normalised(images[: BATCH * BATCHES], weights.data.preprocessing)
+        inputs = normalised(images[: BATCH * BATCHES], weights.data.preprocessing)
         labels = Tensor(truth[: BATCH * BATCHES].tolist()).long()
         with single_thread():
             found = []
-            for each in trained(network, names, zip(pictures.split(BATCH), labels.split(BATCH), strict=True), device()):
+            for each in trained(network, names, zip(inputs.split(BATCH), labels.split(BATCH), strict=True), device()):
                 found.append(each)
                 move(len(found) / BATCHES)
         return Spread(tuple(found))
@@ -338,9 +338,9 @@ def method(config: ResNetConfig) -> str:
     )
     return (
         f"{twin}Untrained networks of three stages with {', '.join(map(str, COUNTS))} blocks each and {WIDTH} channels in the first; block, order, activation, "
-        f"normalisation, attention and shortcut are the sidebar's: change them there. Each reads {POINTS} pictures of {SIDE}×{SIDE} pixels in equal steps on a "
-        "straight line from one picture of Gaussian noise to another, as one batch in training mode, and gives the gradient of its first score at each. Cosine: mean "
-        f"over neighbours, {SEEDS} seeds, which draw weights and pictures (dots: each seed). On the right the part of the gradient along the line, scaled to a root mean "
+        f"normalisation, attention and shortcut are the sidebar's: change them there. Each reads {POINTS} images of {SIDE}×{SIDE} pixels in equal steps on a "
+        "straight line from one image of Gaussian noise to another, as one batch in training mode, and gives the gradient of its first score at each. Cosine: mean "
+        f"over neighbours, {SEEDS} seeds, which draw weights and images (dots: each seed). On the right the part of the gradient along the line, scaled to a root mean "
         "square of 1, for one seed. What it does not show: trained networks, or whether this is what stops plain networks from "
         "learning. The cosine depends on the length of a step; what counts is the comparison."
     )

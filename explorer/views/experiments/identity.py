@@ -33,7 +33,7 @@ from ...sharing.threads import single_thread
 from ...units import scientific
 from .. import session
 from ..cached import computed, device
-from ..inference.running import loaded
+from ..weights import loaded
 from .trained import Setting, choose, name, setting
 
 
@@ -75,24 +75,25 @@ def choose_place(config: ResNetConfig, now: Place) -> None:
     """After which stage, and how many."""
     session.set_widget("append stage", now.stage)
     session.set_widget("append blocks", now.blocks)
+    stage, blocks = Place.options().values()
 
     def moved() -> None:
         there = Place(st.session_state["append stage"], st.session_state["append blocks"])
         session.choose(appended="" if there == default_place(config) else there.to_text())
 
     stages = range(1, len(config.layers) + 1)
-    st.segmented_control("After stage", stages, key="append stage", required=True, on_change=moved)
-    st.segmented_control("Blocks", COUNTS, key="append blocks", required=True, on_change=moved)
+    st.segmented_control(stage.label, stages, key="append stage", required=True, on_change=moved)
+    st.segmented_control(blocks.label, COUNTS, key="append blocks", required=True, on_change=moved)
 
 
-def outcome(chosen: Setting, place: Place, images: int) -> Appended:
-    key = ("identity", chosen.weights, chosen.trace.image_size, place, images, device())
+def outcome(chosen: Setting, place: Place, count: int) -> Appended:
+    key = ("identity", chosen.weights, chosen.trace.image_size, place, count, device())
 
     def compute(move: Callable[[float], None]) -> Appended:
         network = loaded(chosen.weights)
-        pictures, labels = chosen.pictures(images)
+        images, labels = chosen.images(count)
         with single_thread():
-            steps = experiment(network, place, pictures, labels, device(), at_once=together(chosen.trace))
+            steps = experiment(network, place, images, labels, device(), at_once=together(chosen.trace))
             for number, found in enumerate(steps, start=1):
                 if isinstance(found, Appended):
                     break
@@ -147,7 +148,7 @@ def verdict(config: ResNetConfig, found: Appended) -> str:
     zero = of(found, RESIDUAL_ZERO)
     if zero.equal == found.images:
         words = (
-            f"**To the last bit.** With residual blocks whose branch is zero, all scores of all {found.images} pictures are "
+            f"**To the last bit.** With residual blocks whose branch is zero, all scores of all {found.images} images are "
             f"unchanged: the largest difference is {zero.difference:g}."
         )
         if config.order == "post":
@@ -156,13 +157,13 @@ def verdict(config: ResNetConfig, found: Appended) -> str:
             words += " $y = x + 0$, and nothing follows the addition."
     else:
         words = (
-            f"**Not the identity here.** With residual blocks whose branch is zero, {zero.equal} of {found.images} pictures have "
+            f"**Not the identity here.** With residual blocks whose branch is zero, {zero.equal} of {found.images} images have "
             f"unchanged scores; the largest difference is {scientific(zero.difference)}. {reason(config, found)}"
         )
     bare, started = of(found, PLAIN), of(found, RESIDUAL)
     return words + (
         f" The shortcut alone does not make a copy: with branches as they are initialised, scores change by up to "
-        f"{scientific(started.difference)}, and {started.same:.1%} of the pictures keep their class; without shortcuts "
+        f"{scientific(started.difference)}, and {started.same:.1%} of the images keep their class; without shortcuts "
         f"{bare.same:.1%} do."
     )
 
@@ -188,7 +189,7 @@ def statement(chosen: Setting, found: Appended) -> str:
     """What was measured, on what, and what it does not show."""
     text = (
         f"Measured in fp32 and eval mode on {chosen.words(found.images)}; one seed for the new weights. New batch norms have "
-        "not seen data yet (mean 0, variance 1), and stochastic depth drops nothing in use. Same bits: pictures all of whose scores "
+        "not seen data yet (mean 0, variance 1), and stochastic depth drops nothing in use. Same bits: images all of whose scores "
         "are unchanged; Δ: change of a score. Blue is residual, brown plain. "
         "What it does not show: whether training finds such weights, which is the degradation experiment."
     )
@@ -243,7 +244,7 @@ def plain_words(config: ResNetConfig, place: Place, found: Appended) -> str:
     if copied.equal == found.images:
         return words + " With these weights the scores are the same in every bit."
     words += (
-        f" With these weights {copied.same:.1%} of the pictures keep their class, and scores differ by at most "
+        f" With these weights {copied.same:.1%} of the images keep their class, and scores differ by at most "
         f"{scientific(copied.difference)}"
     )
     if config.order == "pre":

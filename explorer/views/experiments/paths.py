@@ -28,9 +28,9 @@ from ...sharing.threads import single_thread
 from ...units import scientific
 from .. import session
 from ..cached import computed, device, shared, traced, wanted
-from ..inference import lesion
-from ..inference.running import loaded
+from ..inference import ablation
 from ..paths import all_paths
+from ..weights import loaded
 from .trained import Setting, choose, name, setting
 
 LEVEL = 0.95
@@ -120,17 +120,17 @@ def measured(trace: Trace) -> tuple[PathGradients | None, Plan | None, str]:
     if not found.finite or not any(found.means) or not any(found.whole):
         st.error("The gradients overflowed or vanished altogether, so there is nothing to share out.")
         return None, planned, ""
-    return found, planned, chosen.words(planned.draws * planned.pictures)
+    return found, planned, chosen.words(planned.draws * planned.images)
 
 
 def sampled(key: tuple[object, ...], chosen: Setting, planned: Plan) -> PathGradients:
     network = loaded(chosen.weights)
-    pictures, labels = chosen.pictures(planned.draws * planned.pictures)
+    images, labels = chosen.images(planned.draws * planned.images)
 
     def compute(move: Callable[[float], None]) -> PathGradients:
         found, each = [], 1 + len(planned.lengths)
         with single_thread():
-            for sample in samples(network, pictures, labels, planned, device()):
+            for sample in samples(network, images, labels, planned, device()):
                 found.append(sample)
                 if not len(found) % each:
                     move(len(found) / each / planned.draws)
@@ -176,14 +176,14 @@ def magnitude(log10: float) -> str:
 def method(planned: Plan | None) -> str:
     words = (
         "As in the paper's section 4.3: the forward pass is whole; on the way back the gradient goes through the branches of "
-        "some blocks, drawn at random, and around all others. Its norm at the picture, times the number of paths of that length, is what "
+        "some blocks, drawn at random, and around all others. Its norm at the image, times the number of paths of that length, is what "
         "the length carries."
     )
     if planned:
         words += (
-            f" {planned.draws} draws for each of {len(planned.lengths)} lengths, {planned.pictures} "
-            f"picture{'s' * (planned.pictures != 1)} each, one seed. The paper takes batches in training; here the network is in "
-            "eval mode, where pictures do not mix and the gradients of all paths add up to the true one."
+            f" {planned.draws} draws for each of {len(planned.lengths)} lengths, {planned.images} "
+            f"image{'s' * (planned.images != 1)} each, one seed. The paper takes batches in training; here the network is in "
+            "eval mode, where images do not mix and the gradients of all paths add up to the true one."
         )
     return words
 
@@ -211,16 +211,16 @@ def removed(config: ResNetConfig) -> None:
         st.markdown("**Where it shows: one block switched off**")
         shown = config if config in BUNDLED.values() else BUNDLED["resnet56"]
         if shown == config:
-            found = lesion.tested(setting(config, natural_size(config)).weights)
+            found = ablation.tested(setting(config, natural_size(config)).weights)
             if found:
                 label = next(iter(inference.JUDGED))
                 images = f"{len(labelled().labels)} test images"
-                st.plotly_chart(inference.lesion_figure(found, label, images), key="lesion chart")
+                st.plotly_chart(inference.ablation_figure(found, label, images), key="ablation chart")
                 for network, one in found.items():
-                    st.markdown(lesion.summary(network, one, inference.JUDGED[label]))
+                    st.markdown(ablation.summary(network, one, inference.JUDGED[label]))
         st.caption(
             "Without one of n blocks, half of the paths are left, and each of them is whole: if many paths do the work, the "
-            "network should hardly notice. " + lesion.EXPLAINED
+            "network should hardly notice. " + ablation.EXPLAINED
         )
         there = View(shown, natural_size(shown), tab="Blocks off")
         if shown == config:

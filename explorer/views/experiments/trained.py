@@ -1,4 +1,4 @@
-"""The way to the shipped networks from an experiment, and the pictures that it is made with."""
+"""The way to the shipped networks from an experiment, and the images that it is made with."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .. import session
 from ..cached import traced
 
 SIDE = 64
-"""Untrained networks are measured on pictures of at most so many pixels a side: noise looks alike at any size."""
+"""Untrained networks are measured on images of at most so many pixels a side: noise looks alike at any size."""
 
 
 def name(config: ResNetConfig) -> str:
@@ -44,7 +44,7 @@ def choose(key: str) -> None:
 
 
 class Setting(NamedTuple):
-    """What an experiment runs: weights, trained or not, and the network's trace at the size of its pictures."""
+    """What an experiment runs: weights, trained or not, and the network's trace at the size of its images."""
 
     weights: Weights
     trace: Trace
@@ -53,7 +53,7 @@ class Setting(NamedTuple):
     def trained(self) -> bool:
         return self.weights.key == "bundled"
 
-    def pictures(self, count: int) -> tuple[Tensor, Tensor]:
+    def images(self, count: int) -> tuple[Tensor, Tensor]:
         """N×C×H×W as the network takes them, and N labels.
 
         The first images of the test set for a trained network; for another, noise with labels by chance.
@@ -69,11 +69,11 @@ class Setting(NamedTuple):
         if self.trained:
             return f"the first {count} images of Fashion-MNIST's test set"
         height, width = self.trace.image_size
-        return f"{count} pictures of Gaussian noise, {height}×{width} pixels, with labels by chance: the network is untrained"
+        return f"{count} images of Gaussian noise, {height}×{width} pixels, with labels by chance: the network is untrained"
 
 
 def setting(config: ResNetConfig, image_size: tuple[int, int]) -> Setting:
-    """A configuration with its shipped weights, or else at its initialisation on small pictures."""
+    """A configuration with its shipped weights, or else at its initialisation on small images."""
     shipped = bundled(config)
     if shipped:
         return Setting(shipped[0], traced(config, natural_size(config)))

@@ -20,7 +20,7 @@ ALL = -1
 
 
 def panel(result: Run) -> None:
-    """The addition of the selected block as pictures on one scale, and branch against shortcut over the depth."""
+    """The addition of the selected block as images on one scale, and branch against shortcut over the depth."""
     if not result.prediction.finite:
         st.error("The activations overflowed, so there is nothing to compare.")
         return
@@ -71,11 +71,11 @@ def inside(result: Run, one: Contribution) -> None:
     maps = stages(parts, one.block in result.off)
     shown = {name: flat(values, channel) for name, values in maps.items()}
     limit = max(float(np.abs(values).max()) for values in shown.values())
-    pictures = [rasters.enlarged(rasters.signed(values, limit), 336) for values in shown.values()]
+    images = [rasters.enlarged(rasters.signed(values, limit), 336) for values in shown.values()]
     with st.container(key="parts"):
         columns = st.columns(len(shown))
-    for column, name, picture in zip(columns, shown, pictures, strict=True):
-        column.image(picture, caption=name[0].upper() + name[1:], width="stretch")
+    for column, name, image in zip(columns, shown, images, strict=True):
+        column.image(image, caption=name[0].upper() + name[1:], width="stretch")
     scale = f"One scale for all: blue {-limit:.3g}, white 0, red {limit:.3g}.".replace("-", "−")
     if parts.activated is None:
         scale += " A pre-activation block ends with the sum."
@@ -85,7 +85,7 @@ def inside(result: Run, one: Contribution) -> None:
     )
     downloads(
         f"{one.block}-addition",
-        lambda: rasters.sheet([np.asarray(picture) for picture in pictures], len(pictures)),
+        lambda: rasters.sheet([np.asarray(image) for image in images], len(images)),
         lambda: {
             name.partition(" ")[0]: values
             for name, values in stages(added(result.key, one.block, result), one.block in result.off).items()
@@ -119,7 +119,7 @@ def words(found: tuple[Contribution, ...], off: tuple[str, ...], size: str) -> s
     """What the chart says, in numbers."""
     ratios = [one.ratio for one in found if math.isfinite(one.ratio)]
     if not ratios:
-        return "Every shortcut is zero on this picture."
+        return "Every shortcut is zero on this image."
     least, most = (pick(found, key=lambda one: one.ratio) for pick in (min, max))
     said = (
         f"Euclidean norms over all channels and positions of one pass at {size} pixels. The ratio goes from "

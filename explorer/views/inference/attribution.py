@@ -23,7 +23,7 @@ AT_ONCE = 3e9
 
 
 def panel(result: Run) -> None:
-    """Which places of the picture speak for a class."""
+    """Which places of the image speak for a class."""
     if not result.prediction.finite:
         st.error("The activations overflowed, so no class has a score to explain.")
         return
@@ -35,25 +35,25 @@ def panel(result: Run) -> None:
         layers = explained(result)
         named = result.key.plain, tuple(layer.name for layer in layers), target, result
         maps = cams(*named)
-        seen = result.prepared.seen
-        pictures = [rasters.overlay(maps[layer.name], seen, 0.55, layer.field, 224) for layer in layers]
-        for column, layer, picture in zip(st.columns(len(layers)), layers, pictures, strict=True):
-            column.image(picture, caption=f"`{layer.name}`, {layer.out_shape[1]}×{layer.out_shape[2]}", width="stretch")
+        seen = result.prepared.input_image
+        images = [rasters.overlay(maps[layer.name], seen, 0.55, layer.field, 224) for layer in layers]
+        for column, layer, image in zip(st.columns(len(layers)), layers, images, strict=True):
+            column.image(image, caption=f"`{layer.name}`, {layer.out_shape[1]}×{layer.out_shape[2]}", width="stretch")
         st.caption(
             "The maps of a layer, each weighed by how much the score rises with it, added, and negative sums cut off "
-            "(Selvaraju 2017). Bright places speak for the class. The first pictures are the ends of the stages"
+            "(Selvaraju 2017). Bright places speak for the class. The first images are the ends of the stages"
             + (", the last the selected layer." if layers[-1] == result.layer else ".")
         )
         downloads(
             "grad-cam",
-            lambda: rasters.sheet([np.asarray(picture) for picture in pictures], len(pictures)),
+            lambda: rasters.sheet([np.asarray(image) for image in images], len(images)),
             lambda: cams(*named),
             sum(one.nbytes for one in maps.values()),
         )
     with st.container(border=True, key="integrated gradients"):
         st.markdown(f"**Integrated gradients: what each pixel adds to the score of {session.escape_markdown(name)}**")
         if found := integrated(result, target):
-            integrated_pictures(result, found)
+            integrated_images(result, found)
 
 
 PREDICTION = "The prediction"
@@ -125,11 +125,11 @@ def integrated(result: Run, target: int) -> Attribution | None:
     )
 
 
-def integrated_pictures(result: Run, found: Attribution) -> None:
+def integrated_images(result: Run, found: Attribution) -> None:
     seen, pixels, words = st.columns(3)
     side = 336
     seen.image(
-        rasters.enlarged(rasters.shown(result.prepared.seen), side),
+        rasters.enlarged(rasters.shown(result.prepared.input_image), side),
         caption=f"What the network sees, {result.size}",
         width="stretch",
     )
@@ -141,7 +141,7 @@ def integrated_pictures(result: Run, found: Attribution) -> None:
     )
     words.markdown(
         f"The pixels add **{found.total:+.2f}** in all. The class scores **{found.difference:+.2f}** above the mean "
-        f"picture, and the two agree in the limit: {attribution.STEPS} steps from one picture to the other leave "
+        f"image, and the two agree in the limit: {attribution.STEPS} steps from one image to the other leave "
         f"{abs(found.total - found.difference):.2f} unexplained."
     )
     with words:
@@ -158,7 +158,7 @@ def integrated_pictures(result: Run, found: Attribution) -> None:
 
 
 def weights_panel(result: Run) -> None:
-    """The first convolution's kernels as pictures, and the selected layer's weights as a histogram."""
+    """The first convolution's kernels as images, and the selected layer's weights as a histogram."""
     left, right = st.columns(2)
     with left, st.container(border=True, key="kernels"):
         name, kernels = attribution.first_convolution(result.network)
@@ -169,11 +169,11 @@ def weights_panel(result: Run) -> None:
             session.hold(channel=int(identifier))
             session.choose(at=name)
 
-        pictures = [rasters.enlarged(picture, 48) for picture in attribution.kernel_pictures(kernels)]
+        images = [rasters.enlarged(image, 48) for image in attribution.kernel_images(kernels)]
         with st.container(height=420 if count > 48 else "content", border=False):
             labels = {str(index): str(index) for index in range(count)}
             selected = str(chosen_channel(result.channels(name))) if result.layer.name == name else ""
-            tiles(contacts([np.asarray(picture) for picture in pictures]), labels, selected, "kernel tiles", select)
+            tiles(contacts([np.asarray(image) for image in images]), labels, selected, "kernel tiles", select)
         kind = "in colour" if channels == 3 else "grey" if channels == 1 else f"the mean of {channels} channels"
         st.caption(
             f"{count} kernels of {size}×{size}, {kind}, on one scale; middle grey is zero. A click selects its channel."

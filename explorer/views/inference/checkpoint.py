@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
@@ -14,37 +13,19 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from torch import Tensor
 
 from resnet import OPTIONS, ConfigError, ResNetConfig, infer_config, title
-from resnet.checkpoint import MAX_FILE_BYTES, Mismatch, WeightsError, mismatches, not_finite, read_file, unseen
+from resnet.checkpoint import MAX_FILE_BYTES, Mismatch, mismatches, not_finite, read_file, unseen
 from resnet.confined import Places
+from resnet.errors import ExplainedError
 from resnet.options import to_text
 from resnet.weights import Weights, own_weights
 
 from ...link import natural_size
+from ...sharing.holdings import HELD, NoRoomError
 from ...sharing.scheduler import PAGES
-from ...sharing.store import HELD, LARGE, RESULTS, NoRoomError, Own
-from .. import session, sidebar
+from ...sharing.store import RESULTS, Own
+from .. import session, settings
 from ..session import change, choose, escape_markdown, release, set_widget, show, view
-
-
-@dataclass(frozen=True, eq=False)
-class Checkpoint:
-    """What was read from an uploaded file.
-
-    `config` is the network that was opened for it, `asked` are the options that its tensors do
-    not show, each with the values that fit, `broken` the tensors with NaN or infinity.
-    """
-
-    name: str
-    digest: Own
-    config: ResNetConfig
-    declared: bool
-    asked: Mapping[str, tuple[Any, ...]]
-    broken: tuple[str, ...]
-    tensors: Mapping[str, Tensor]
-
-    @property
-    def nbytes(self) -> int:
-        return sum(tensor.nbytes for tensor in self.tensors.values())
+from ..uploads import Checkpoint
 
 
 def read(data: bytes, name: str) -> Checkpoint:
@@ -64,6 +45,8 @@ def read(data: bytes, name: str) -> Checkpoint:
     return Checkpoint(name, digest, config, declared is not None, asked, tuple(not_finite(tensors)), tensors)
 
 
+ALONE_BYTES = 2**26
+"""Bytes from which a file is read while no other is."""
 READING = Places(2)
 """Files that are read at one time, or one large file: while it is, its bytes and its tensors are both in memory."""
 PATIENCE = 15.0
@@ -81,7 +64,7 @@ def take(file: UploadedFile) -> None:
     data = file.getvalue()
     with ExitStack() as stack:
         try:
-            stack.enter_context(READING.place(PATIENCE, size=1 if len(data) < LARGE else 2))
+            stack.enter_context(READING.place(PATIENCE, size=1 if len(data) < ALONE_BYTES else 2))
         except TimeoutError:
             raise NoRoomError(f"{file.name} cannot be read now (others are read): try again in a moment.") from None
         stack.enter_context(HELD.room(len(data), file.name, instead=held()))
@@ -176,11 +159,11 @@ def file_chosen() -> None:
     session.hold(checkpoints=number + 1, checkpoint_problem="")
     try:
         take(file)
-    except (WeightsError, NoRoomError) as error:
-        session.hold(checkpoint_problem=f"{error} The network is unchanged.")
     except ConfigError as error:
         said = f"{file.name} could be read, but its network cannot be inferred: {error} The network is unchanged."
         session.hold(checkpoint_problem=said)
+    except ExplainedError as error:
+        session.hold(checkpoint_problem=f"{error} The network is unchanged.")
     else:
         reopen()
     finally:
@@ -257,7 +240,7 @@ def ask(checkpoint: Checkpoint, config: ResNetConfig) -> None:
             OPTIONS[name].label,
             values,
             key=key,
-            format_func=sidebar.choice_text,
+            format_func=settings.choice_text,
             on_change=answered,
             args=(name,),
             help=OPTIONS[name].help,
@@ -276,4 +259,4 @@ def assumed(weights: Weights) -> str:
     extra = ""
     if config.order == "pre" and config.norm == "group":
         extra = " Weight standardisation, which timm's BiT networks have, is not applied."
-    return f"Assumed as well: pictures of {shape_words(data.preprocessing.size)} pixels less a mean of {numbers}, and {names}.{extra}"
+    return f"Assumed as well: images of {shape_words(data.preprocessing.size)} pixels less a mean of {numbers}, and {names}.{extra}"

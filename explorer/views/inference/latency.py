@@ -102,7 +102,7 @@ def offer_cpu() -> None:
 
 
 def show_effects(result: Run) -> None:
-    """What each precision and layout changes for this picture, measured when asked for."""
+    """What each precision and layout changes for this image, measured when asked for."""
     found = measured(
         "effects",
         result.key.plain,
@@ -111,7 +111,7 @@ def show_effects(result: Run) -> None:
     )
     if not found:
         st.caption(
-            f"Measures four ways to run this picture at {result.size} pixels: fp32 and half precision, channels first and "
+            f"Measures four ways to run this image at {result.size} pixels: fp32 and half precision, channels first and "
             "last."
         )
         return
@@ -166,7 +166,7 @@ def show_layers(result: Run) -> None:
     found = measured("layers", result.key, "Measure the layers", compute)
     if not found:
         st.caption(
-            f"Times every layer in several passes of this picture at {result.size} pixels, and what the device can do at "
+            f"Times every layer in several passes of this image at {result.size} pixels, and what the device can do at "
             "most."
         )
         return

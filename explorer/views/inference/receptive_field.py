@@ -1,4 +1,4 @@
-"""What one unit sees, on the pixels of the picture; and the field sizes of all paths to its layer."""
+"""What one unit sees, on the pixels of the image; and the field sizes of all paths to its layer."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from .running import Run, chosen_channel
 
 BOX, EFFECTIVE, MAP, CAM, BEYOND = "Theoretical field", "Effective field", "Activation", "Grad-CAM", "Beyond the edge"
 SHADES = {EFFECTIVE: "#ff9f1c", MAP: "#2ec4b6", CAM: "#ff4d8d"}
-"""Bright, so that they show on a dark picture, and full, so that they show on a bright one."""
+"""Bright, so that they show on a dark image, and full, so that they show on a bright one."""
 
 AT_ONCE = 4e9
 """MACs up to which an effective field is measured without being asked for."""
 
 INPUTS, BUDGET = (4, 12), 1.7e9
-"""How many pictures an effective field is averaged over: as many as cost so many MACs, within bounds."""
+"""How many images an effective field is averaged over: as many as cost so many MACs, within bounds."""
 
 
 def panel(result: Run) -> None:
@@ -43,7 +43,7 @@ def panel(result: Run) -> None:
     if not result.prediction.finite:
         st.error("The activations overflowed, so no unit has a gradient or a map to show.")
         return
-    if not layer.field.jump:
+    if not layer.field.effective_stride:
         height, width = result.trace.image_size
         st.info(
             f"`{layer.name}` comes after global pooling: what it puts out depends on the whole image, all {height}×{width} "
@@ -53,7 +53,7 @@ def panel(result: Run) -> None:
     unit = chosen_unit(layer)
     effective = session.show_or_say(measured, result, layer)
     with st.container(border=True, key="pixel grid"):
-        on_the_picture(result, layer, unit, effective)
+        on_the_image(result, layer, unit, effective)
     if effective is not None:
         with st.container(border=True, key="effective field"):
             in_numbers(result, layer, effective)
@@ -66,7 +66,7 @@ def panel(result: Run) -> None:
 def chosen_unit(layer: Layer) -> tuple[int, int]:
     """The unit (row, column) of the link; the middle one where there is none, with a sentence where it is none.
 
-    When another layer is selected, the unit that looks at the same place of the picture is chosen.
+    When another layer is selected, the unit that looks at the same place of the image is chosen.
     """
     _, rows, columns = layer.out_shape
     text, middle = session.view().unit, (rows // 2, columns // 2)
@@ -108,8 +108,8 @@ def choose_channel(order: np.ndarray) -> int:
 # -- the grid -----------------------------------------------------------------------------
 
 
-def on_the_picture(result: Run, layer: Layer, unit: tuple[int, int], effective: Effective | None) -> None:
-    """The picture with what is laid over it, and the layer's map beside it; a click in either chooses the unit."""
+def on_the_image(result: Run, layer: Layer, unit: tuple[int, int], effective: Effective | None) -> None:
+    """The image with what is laid over it, and the layer's map beside it; a click in either chooses the unit."""
     st.markdown(f"**What unit {unit[0]}, {unit[1]} of `{layer.name}` sees**")
     left, right = st.columns([8, 5])
     field, (_, rows, columns) = layer.field, layer.out_shape
@@ -150,7 +150,7 @@ def on_the_picture(result: Run, layer: Layer, unit: tuple[int, int], effective: 
         if BEYOND in shown:
             x, y = min(box.left, 0), min(box.top, 0)
             view = x, y, max(box.right + 1, width) - x, max(box.bottom + 1, height) - y
-        sheets = [Sheet("picture", Image.fromarray(rasters.shown(result.prepared.seen)), (0, 0, width, height))]
+        sheets = [Sheet("image", Image.fromarray(rasters.shown(result.prepared.input_image)), (0, 0, width, height))]
         heat = {
             EFFECTIVE: lambda: effective_sheet(effective, box, opacities[EFFECTIVE], view),
             MAP: lambda: map_sheet(MAP, values, layer, (height, width), opacities[MAP]),
@@ -168,9 +168,9 @@ def on_the_picture(result: Run, layer: Layer, unit: tuple[int, int], effective: 
             sheets,
             outlines,
             centre,
-            field.jump,
-            "The picture; arrow keys choose another unit",
-            "picture grid",
+            field.effective_stride,
+            "The image; arrow keys choose another unit",
+            "image grid",
             lambda row, column: session.choose(
                 unit=unit_text(field.nearest(row, rows), field.nearest(column, columns))
             ),
@@ -187,7 +187,7 @@ def on_the_picture(result: Run, layer: Layer, unit: tuple[int, int], effective: 
                 {"pixels": result.prepared.pixels, "map": result.maps(layer.name)[channel], "box": np.array(box)}
                 | measured
             ),
-            4 * result.prepared.seen.size + values.nbytes + sum(one.nbytes for one in measured.values()),
+            4 * result.prepared.input_image.size + values.nbytes + sum(one.nbytes for one in measured.values()),
         )
 
 
@@ -207,10 +207,10 @@ def effective_sheet(effective: Effective | None, box: Box, opacity: float, view:
 
 
 def map_sheet(name: str, values: np.ndarray, layer: Layer, size: tuple[int, int], opacity: float) -> Sheet:
-    """A map over a picture of `size` pixels, two samples a pixel: where a cell ends is a multiple of half a pixel."""
+    """A map over an image of `size` pixels, two samples a pixel: where a cell ends is a multiple of half a pixel."""
     height, width = size
     cells = np.asarray(rasters.tinted(values, SHADES[name]))
-    sheet = rasters.on_picture(cells, layer.field, size, (2 * height, 2 * width))
+    sheet = rasters.on_image(cells, layer.field, size, (2 * height, 2 * width))
     return Sheet(name, Image.fromarray(sheet), (0, 0, width, height), opacity)
 
 
@@ -245,8 +245,8 @@ def facts(layer: Layer, unit: tuple[int, int], box: Box, inside: Box) -> None:
     """Where the field lies, by the arithmetic."""
     field = layer.field
     rows = {
-        "First row": f"{field.start} + {unit[0]}·{field.jump} = <b>{box.top}</b>",
-        "First column": f"{field.start} + {unit[1]}·{field.jump} = <b>{box.left}</b>",
+        "First row": f"{field.start} + {unit[0]}·{field.effective_stride} = <b>{box.top}</b>",
+        "First column": f"{field.start} + {unit[1]}·{field.effective_stride} = <b>{box.left}</b>",
         "Last row, column": f"<b>{box.bottom}</b>, <b>{box.right}</b>",
         "Theoretical field": f"{box.height}×{box.width} px",
         "In the image": f"{inside.height}×{inside.width} px",
@@ -303,7 +303,7 @@ def in_numbers(result: Run, layer: Layer, effective: Effective) -> None:
     """The effective field's Gaussian width against the theoretical field."""
     if not effective.inside:
         st.markdown(
-            f"No gradient leaves the middle unit of `{layer.name}`: it is silent on all pictures that were tried."
+            f"No gradient leaves the middle unit of `{layer.name}`: it is silent on all images that were tried."
         )
         return
     chart, words = st.columns([8, 5])
@@ -323,8 +323,8 @@ def in_numbers(result: Run, layer: Layer, effective: Effective) -> None:
             f"**{effective.inside:.1%}** of the gradient falls inside the box. {result.trace.beyond_windows(layer)}"
         )
         st.caption(
-            f"|∂ȳ/∂x|, ȳ the mean of the middle unit's channels, averaged over {effective.inputs} pictures of "
-            f"{effective.side}×{effective.side} px with these weights in eval mode; smaller pictures are continued by reflection."
+            f"|∂ȳ/∂x|, ȳ the mean of the middle unit's channels, averaged over {effective.inputs} images of "
+            f"{effective.side}×{effective.side} px with these weights in eval mode; smaller images are continued by reflection."
         )
 
 

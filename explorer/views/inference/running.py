@@ -13,37 +13,28 @@ from streamlit.delta_generator import DeltaGenerator
 
 from resnet import ResNet, ResNetConfig, title
 from resnet.checkpoint import WeightsError
-from resnet.weights import (
-    BUNDLED,
-    Preprocessing,
-    Weights,
-    available,
-    download,
-    is_cached,
-    random_weights,
-    torchvision_weights,
-)
+from resnet.weights import BUNDLED, Preprocessing, Weights, available, is_cached, random_weights, torchvision_weights
 
 from ...analysis.layers import Layer, shape_text
-from ...analysis.parts import parts as network_parts
-from ...analysis.parts import switchable
+from ...analysis.parts import drawn_parts, switchable
 from ...analysis.trace import Trace
 from ...drawing import rasters
 from ...drawing.palette import ACCENT, STEM
 from ...figures import inference
 from ...inference import predict, preprocess
+from ...inference.ablation import without
 from ...inference.device import Device
-from ...inference.lesion import without
 from ...inference.predict import Prediction
 from ...inference.preprocess import Prepared
 from ...link import natural_size
-from ...sharing.store import LARGE, tidy
+from ...sharing.tidying import LARGE_BYTES, tidy
 from .. import session
-from ..cached import Key, device, form, model, shared, traced
+from ..cached import Key, form, model, shared, traced
 from ..components import contacts, downloads, tiles
 from ..network import selected_layer
+from ..weights import loaded
 from . import checkpoint
-from .pictures import SHOWN, Chosen
+from .images import SHOWN, Chosen
 
 # -- weights ------------------------------------------------------------------------------
 
@@ -112,44 +103,15 @@ def choose_inversion(weights: Weights, card: DeltaGenerator) -> bool | None:
         return None
     choices = {"by its border": None, "yes": True, "no": False}
     asked = card.segmented_control(
-        "Invert the picture",
+        "Invert the image",
         list(choices),
         default="by its border",
         required=True,
         key="invert",
         persist_state="session",
-        help="These weights were trained on bright clothes on black. A picture with a bright border is inverted, unless you say otherwise.",
+        help="These weights were trained on bright clothes on black. An image with a bright border is inverted, unless you say otherwise.",
     )
     return choices[asked]
-
-
-def loaded(weights: Weights, how: Device | None = None) -> ResNet:
-    """The network on a device in its form, the session's in fp32 unless another is named.
-
-    Stops the page with a sentence where the weights cannot be had.
-    """
-    try:
-        if weights.url and not is_cached(weights.url):
-            fetch(weights)
-        return model(weights, how or device())
-    except WeightsError as error:
-        st.error(session.escape_markdown(str(error)), icon=":material/cloud_off:")
-        st.stop()
-
-
-def fetch(weights: Weights) -> None:
-    """Download weights with a progress bar."""
-    words = f"Downloading {weights.title}"
-    bar = st.progress(0.0, f"{words} …")
-
-    def progress(done: int, total: int) -> None:
-        share = min(done / total, 1.0) if total else 0.0
-        bar.progress(share, f"{words}: {done / 2**20:.0f} of {(total or weights.bytes) / 2**20:.0f} MiB")
-
-    try:
-        download(weights.url, progress)
-    finally:
-        bar.empty()
 
 
 # -- results ------------------------------------------------------------------------------
@@ -157,7 +119,7 @@ def fetch(weights: Weights) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One picture through one network; `pictures` are all that were chosen, this one first, and `layer` the one whose
+    """One image through one network; `images` are all that were chosen, this one first, and `layer` the one whose
     output is looked at.
 
     `network` is in fp32, for gradients; the prediction and the maps are those of its `runner`, the same network in
@@ -167,15 +129,15 @@ class Run:
     up by its `key` where they are needed, and made again where they are no longer kept.
     """
 
-    pictures: tuple[Chosen, ...]
+    images: tuple[Chosen, ...]
     invert: bool | None
     key: Key
     trace: Trace
     layer: Layer
 
     @property
-    def picture(self) -> Chosen:
-        return self.pictures[0]
+    def image(self) -> Chosen:
+        return self.images[0]
 
     @property
     def weights(self) -> Weights:
@@ -192,7 +154,7 @@ class Run:
 
     @property
     def prepared(self) -> Prepared:
-        return prepared(self.picture.digest, self.weights.data.preprocessing, self.key.inverted, self.picture)
+        return prepared(self.image.digest, self.weights.data.preprocessing, self.key.inverted, self.image)
 
     @property
     def network(self) -> ResNet:
@@ -216,9 +178,9 @@ class Run:
         """Height × width of what the network sees, as a page says it."""
         return shape_text(self.weights.data.preprocessing.size)
 
-    def on(self, picture: Chosen) -> Run:
-        """The same on another picture."""
-        return run_with((picture,), self.weights, self.invert, self.off, self.key.form, self.layer.name)
+    def on(self, image: Chosen) -> Run:
+        """The same on another image."""
+        return run_with((image,), self.weights, self.invert, self.off, self.key.form, self.layer.name)
 
     def channels(self, layer: str) -> np.ndarray:
         """The numbers of a layer's channels, the strongest first."""
@@ -230,20 +192,20 @@ class Run:
 
 
 @shared()
-def brightness(picture: str, _picture: Chosen) -> float:
-    """Of a picture's border, 0 to 255."""
-    return _picture.made(preprocess.border_brightness)
+def brightness(image: str, _image: Chosen) -> float:
+    """Of an image's border, 0 to 255."""
+    return _image.made(preprocess.border_brightness)
 
 
-@shared(most=2**24)  # so that many large pictures, one after the other, push out nothing else
-def prepared(picture: str, preprocessing: Preprocessing, inverted: bool, _picture: Chosen) -> Prepared:
-    return _picture.made(lambda picture: preprocess.prepare(picture, preprocessing, inverted))
+@shared(most=2**24)  # so that many large images, one after the other, push out nothing else
+def prepared(image: str, preprocessing: Preprocessing, inverted: bool, _image: Chosen) -> Prepared:
+    return _image.made(lambda image: preprocess.prepare(image, preprocessing, inverted))
 
 
 @shared()
 def predicted(key: Key, _run: Run) -> Prediction:
-    watched = [part.layers[-1].name for part in network_parts(_run.trace)]
-    if _run.trace.inference_memory.bytes > LARGE:
+    watched = [part.layers[-1].name for part in drawn_parts(_run.trace)]
+    if _run.trace.inference_memory.bytes > LARGE_BYTES:
         tidy()  # a moment later, when the pass is over
     return predict.predict(_run.runner, _run.prepared.tensor, key.form, watched)
 
@@ -259,7 +221,7 @@ def channels(key: Key, layer: str, _run: Run) -> np.ndarray:
 
 
 @shared(stays=True)
-def lesioned(weights: Weights, how: Device, off: tuple[str, ...]) -> ResNet:
+def ablated(weights: Weights, how: Device, off: tuple[str, ...]) -> ResNet:
     return without(model(weights, how), off)
 
 
@@ -268,21 +230,21 @@ def trace_of(weights: Weights) -> Trace:
     return traced(weights.config, weights.data.preprocessing.size)
 
 
-def run(pictures: Sequence[Chosen], weights: Weights, invert: bool | None) -> Run:
-    """Prepare the first picture as the weights want it, and predict, with the layer selected and the blocks off that the view names."""
+def run(images: Sequence[Chosen], weights: Weights, invert: bool | None) -> Run:
+    """Prepare the first image as the weights want it, and predict, with the layer selected and the blocks off that the view names."""
     view = session.view()
     off = tuple(name for name in view.off if name in switchable(weights.config))
-    return run_with(pictures, weights, invert, off, form(), view.at)
+    return run_with(images, weights, invert, off, form(), view.at)
 
 
 def run_with(
-    pictures: Sequence[Chosen], weights: Weights, invert: bool | None, off: tuple[str, ...], how: Device, at: str = ""
+    images: Sequence[Chosen], weights: Weights, invert: bool | None, off: tuple[str, ...], how: Device, at: str = ""
 ) -> Run:
     """`run` with its choices named; what the network says is known before it returns."""
-    picture, bright = pictures[0], weights.data.preprocessing.bright_on_dark
-    inverted = bright and brightness(picture.digest, picture) > 127 if invert is None else invert
-    key, trace = Key(picture.digest, inverted, weights, off, how), trace_of(weights)
-    result = Run(tuple(pictures), invert, key, trace, selected_layer(trace, at))
+    image, bright = images[0], weights.data.preprocessing.bright_on_dark
+    inverted = bright and brightness(image.digest, image) > 127 if invert is None else invert
+    key, trace = Key(image.digest, inverted, weights, off, how), trace_of(weights)
+    result = Run(tuple(images), invert, key, trace, selected_layer(trace, at))
     _ = result.whole, result.prediction
     return result
 
@@ -290,15 +252,15 @@ def run_with(
 def network_of(key: Key) -> ResNet:
     """The network of a run, without the blocks that are off."""
     network = loaded(key.weights, key.form)
-    return lesioned(key.weights, key.form, key.off) if key.off else network
+    return ablated(key.weights, key.form, key.off) if key.off else network
 
 
 def thumbnails(result: Run) -> dict[str, str]:
-    """The strongest map of each part of the network, as picture addresses."""
+    """The strongest map of each part of the network, as image addresses."""
     found = result.prediction.strongest
     return {
         part.identifier: rasters.data_url(Image.fromarray(rasters.coloured(found[part.layers[-1].name])))
-        for part in network_parts(result.trace)
+        for part in drawn_parts(result.trace)
         if part.layers[-1].name in found and len(part.shape) == 3 and part.shape[1] > 1
     }
 
@@ -332,7 +294,7 @@ def verdict(result: Run) -> None:
     if result.weights.key == "bundled":
         known = ", ".join(data.categories)
         st.caption(
-            f"These weights know ten things: {known}. A picture of anything else gets one of these names too, "
+            f"These weights know ten things: {known}. An image of anything else gets one of these names too, "
             "often with high confidence."
         )
 
@@ -373,11 +335,11 @@ def change(result: Run) -> str:
 
 
 def seen(result: Run) -> None:
-    """What the network really saw, beside the picture."""
+    """What the network really saw, beside the image."""
     left, right = st.columns(2)
-    left.image(result.picture.small, caption=session.escape_markdown(result.picture.name), width="stretch")
+    left.image(result.image.small, caption=session.escape_markdown(result.image.name), width="stretch")
     words = f"What the network sees: {result.size}" + (", inverted" if result.prepared.inverted else "")
-    right.image(rasters.fitting(result.prepared.seen, SHOWN), caption=words, width="stretch")
+    right.image(rasters.fitting(result.prepared.input_image, SHOWN), caption=words, width="stretch")
 
 
 # -- activations --------------------------------------------------------------------------
@@ -392,7 +354,7 @@ def chosen_channel(order: np.ndarray) -> int:
 
 
 def activations(result: Run) -> None:
-    """The selected layer's channels, strongest first; one of them large over the picture; statistics."""
+    """The selected layer's channels, strongest first; one of them large over the image; statistics."""
     layer = result.layer
     maps = result.maps(layer.name)
     grid, one = st.columns([8, 5])
@@ -405,7 +367,7 @@ def activations(result: Run) -> None:
             channel = channel_grid(result, maps, layer.name)
     with one, st.container(border=True, key="one channel"):
         if channel is not None:
-            st.markdown(f"**Channel {channel} over the picture**")
+            st.markdown(f"**Channel {channel} over the image**")
             blend = st.slider(
                 "Blend",
                 0.0,
@@ -413,9 +375,9 @@ def activations(result: Run) -> None:
                 0.6,
                 key="blend",
                 persist_state="session",
-                help="0 shows the picture alone, 1 the map alone.",
+                help="0 shows the image alone, 1 the map alone.",
             )
-            st.image(rasters.overlay(maps[channel], result.prepared.seen, blend, layer.field), width="stretch")
+            st.image(rasters.overlay(maps[channel], result.prepared.input_image, blend, layer.field), width="stretch")
             st.caption("Each place shows the unit whose receptive field has its middle nearest.")
         else:
             st.markdown("**In numbers**")
@@ -446,14 +408,14 @@ def channel_grid(result: Run, maps: np.ndarray, name: str) -> int:
 
     with st.container(height=430 if len(shown) > CHANNELS[0] else "content", border=False):
         labels = {str(channel): str(channel) for channel in shown}
-        pictures = rasters.channel_tiles(maps, shown)
-        tiles(contacts(pictures), labels, str(selected), "channel tiles", select)
+        images = rasters.channel_tiles(maps, shown)
+        tiles(contacts(images), labels, str(selected), "channel tiles", select)
     st.caption(
         f"{len(shown)} of {len(order)} channels, the largest mean magnitude first; each in its own range, dark to bright."
     )
     downloads(
         name,
-        lambda: rasters.sheet(pictures, 8),
+        lambda: rasters.sheet(images, 8),
         lambda: {"channels": order, "activation": result.maps(name)},
         maps.nbytes,
     )

@@ -1,6 +1,6 @@
-"""Several pictures at once: what the network says of each, and one channel across all of them.
+"""Several images at once: what the network says of each, and one channel across all of them.
 
-One picture is in memory at a time: what is kept of each is its class probabilities, a tile, and one channel as a tile.
+One image is in memory at a time: what is kept of each is its class probabilities, a tile, and one channel as a tile.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ...inference.samples import samples
 from .. import session
 from ..cached import Key, shared, stoppable
 from ..components import contacts, downloads, tiles
-from .pictures import Chosen, from_sample
+from .images import Chosen, from_sample
 from .running import Run, chosen_channel
 
 TILE = 112
@@ -30,14 +30,14 @@ KEPT = 2**22
 
 def panel(result: Run) -> None:
     """The uploads where there are several, else one sample of each kind."""
-    pictures = sorted(result.pictures, key=lambda picture: picture.digest) if len(result.pictures) > 1 else kinds()
+    images = sorted(result.images, key=lambda image: image.digest) if len(result.images) > 1 else kinds()
     layer = result.layer.name
     channel = chosen_channel(result.channels(layer))
-    runs, maps = all_runs(result, pictures, layer, channel)
+    runs, maps = all_runs(result, images, layer, channel)
     predictions(result, runs)
     one_channel(result, runs, maps, layer, channel)
-    if len(result.pictures) == 1:
-        st.caption("One sample of each kind. Upload several pictures to see them here instead.")
+    if len(result.images) == 1:
+        st.caption("One sample of each kind. Upload several images to see them here instead.")
 
 
 def kinds() -> list[Chosen]:
@@ -46,25 +46,25 @@ def kinds() -> list[Chosen]:
     return [from_sample(sample) for sample in reversed(first.values())]
 
 
-def all_runs(result: Run, pictures: list[Chosen], layer: str, channel: int) -> tuple[list[Run], list[Channel]]:
-    """The same weights on each picture, and a channel of a layer, with a bar while they run.
+def all_runs(result: Run, images: list[Chosen], layer: str, channel: int) -> tuple[list[Run], list[Channel]]:
+    """The same weights on each image, and a channel of a layer, with a bar while they run.
 
     Raises:
         StoppedError: where a person stopped it.
     """
-    runs, maps, words = [], [], "Running the pictures …"
-    with stoppable(("several", result.key, *(picture.digest for picture in pictures)), words) as bar:
-        for number, picture in enumerate(pictures, start=1):
-            run = result.on(picture)
+    runs, maps, words = [], [], "Running the images …"
+    with stoppable(("several", result.key, *(image.digest for image in images)), words) as bar:
+        for number, image in enumerate(images, start=1):
+            run = result.on(image)
             tile(run.key, run)
             runs.append(run)
             maps.append(mapped(run.key, layer, channel, run))
-            bar.progress(number / len(pictures), words)
+            bar.progress(number / len(images), words)
     return runs, maps
 
 
 class Channel(NamedTuple):
-    """One channel of a layer on one picture, as wide as a tile, and the whole map's figures."""
+    """One channel of a layer on one image, as wide as a tile, and the whole map's figures."""
 
     values: np.ndarray
     mean: float
@@ -90,32 +90,32 @@ def mapped(key: Key, layer: str, channel: int, _run: Run) -> Channel:
 @shared()
 def tile(key: Key, _run: Run) -> np.ndarray:
     """What the network sees, H×W×3 bytes."""
-    return np.asarray(rasters.enlarged(rasters.shown(_run.prepared.seen), TILE))
+    return np.asarray(rasters.enlarged(rasters.shown(_run.prepared.input_image), TILE))
 
 
 def predictions(result: Run, runs: list[Run]) -> None:
     names = result.weights.data.categories
 
     def choose(digest: str) -> None:
-        if any(picture.digest == digest for picture in result.pictures):
+        if any(image.digest == digest for image in result.images):
             session.hold(uploaded=digest)
         else:
-            session.choose(picture=digest)
+            session.choose(image=digest)
 
     with st.container(border=True, key="grid"):
         st.markdown(f"**What it says of each, at {result.size} pixels**")
         labels = {}
         for run in runs:
             ((best, probability),) = run.prediction.top(1)
-            labels[run.picture.digest] = f"{names[best]} {probability:.0%}" if run.prediction.finite else "overflowed"
-        pictures = [tile(run.key, run) for run in runs]
-        tiles(contacts(pictures), labels, result.picture.digest, "several", choose)
+            labels[run.image.digest] = f"{names[best]} {probability:.0%}" if run.prediction.finite else "overflowed"
+        images = [tile(run.key, run) for run in runs]
+        tiles(contacts(images), labels, result.image.digest, "several", choose)
         height, width = result.weights.data.preprocessing.size
         downloads(
             "predictions",
-            lambda: rasters.sheet(pictures, 4),
+            lambda: rasters.sheet(images, 4),
             lambda: {
-                "names": np.array([run.picture.name for run in runs]),
+                "names": np.array([run.image.name for run in runs]),
                 "classes": np.array(names),
                 "probabilities": np.stack([run.prediction.probabilities for run in runs]),
                 "pixels": stacked(lambda run: run.prepared.pixels, runs),
@@ -125,23 +125,23 @@ def predictions(result: Run, runs: list[Run]) -> None:
 
 
 def one_channel(result: Run, runs: list[Run], maps: list[Channel], layer: str, channel: int) -> None:
-    """One channel of the selected layer on every picture, on one scale."""
+    """One channel of the selected layer on every image, on one scale."""
     with st.container(border=True, key="across"):
-        st.markdown(f"**Channel {channel} of `{layer}` across the pictures**")
+        st.markdown(f"**Channel {channel} of `{layer}` across the images**")
         low, high = min(one.low for one in maps), max(one.high for one in maps)
-        pictures = [rasters.coloured(one.values, low, high) for one in maps]
+        images = [rasters.coloured(one.values, low, high) for one in maps]
         labels = {
-            run.picture.digest: f"mean {one.mean:.2g}".replace("-", "−") for run, one in zip(runs, maps, strict=True)
+            run.image.digest: f"mean {one.mean:.2g}".replace("-", "−") for run, one in zip(runs, maps, strict=True)
         }
-        tiles(contacts(pictures), labels, result.picture.digest, "across tiles", lambda _: None)
+        tiles(contacts(images), labels, result.image.digest, "across tiles", lambda _: None)
         st.caption(
             f"All on one scale, {low:.2g} to {high:.2g}. The layer is chosen in the drawing, the channel among the activations."
         )
         downloads(
             f"{layer}-channel-{channel}",
-            lambda: rasters.sheet(pictures, 4),
+            lambda: rasters.sheet(images, 4),
             lambda: {
-                "names": np.array([run.picture.name for run in runs]),
+                "names": np.array([run.image.name for run in runs]),
                 "maps": stacked(lambda run: channel_map(run, layer, channel), runs),
             },
             4 * len(runs) * prod(result.trace.by_name[layer].out_shape[1:]),

@@ -1,10 +1,9 @@
-"""Which pictures to run: samples, uploads, the camera."""
+"""Which images to run: samples, uploads, the camera."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -13,46 +12,31 @@ from PIL import Image, ImageOps
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from ...inference import images
-from ...inference.decode import ACCEPTED, ImageError
-from ...inference.images import MAX_BYTES
+from ...inference.decode import ACCEPTED
+from ...inference.images import MAX_BYTES, ImageError
 from ...inference.samples import Sample, samples
 from ...inference.turns import in_turn
+from ...sharing.holdings import HELD, NoRoomError
 from ...sharing.scheduler import PAGES
-from ...sharing.store import HELD, RESULTS, NoRoomError, Own
+from ...sharing.store import RESULTS, Own
 from .. import session
 from ..cached import shared
 from ..components import Contacts, contacts, tiles
+from ..uploads import Brought, Upload
 
 Value = TypeVar("Value")
 
 SOURCES = ("Samples", "Upload", "Camera")
-MOST = 16
-"""Pictures that are run at once."""
-MOST_BYTES = 128 * 2**20
-"""What the files of one session's pictures may hold together."""
+MAX_IMAGES = 16
+"""Images that are run at once."""
+MAX_SESSION_BYTES = 128 * 2**20
+"""What the files of one session's images may hold together."""
 SHOWN = 1460
-"""Pixels of the longer side of a picture as a page shows it, at most."""
-
-
-@dataclass(frozen=True, eq=False)
-class Upload:
-    """A picture's file, which could be opened, told apart by its bytes' digest; with its middle as a small square."""
-
-    digest: Own
-    name: str
-    data: bytes = field(repr=False)
-    tile: np.ndarray = field(repr=False)
-
-    @property
-    def nbytes(self) -> int:
-        return len(self.data) + self.tile.nbytes
-
-    def pixels(self) -> np.ndarray:
-        return images.pixels(self.data)
+"""Pixels of the longer side of an image as a page shows it, at most."""
 
 
 class Chosen(NamedTuple):
-    """The picture to run: a sample's name or the digest of an upload's bytes, what to call it, and where it comes from.
+    """The image to run: a sample's name or the digest of an upload's bytes, what to call it, and where it comes from.
 
     Its pixels are looked up where they are needed: everybody shares them.
     """
@@ -62,12 +46,12 @@ class Chosen(NamedTuple):
     source: Sample | Upload
 
     def made(self, make: Callable[[Image.Image], Value]) -> Value:
-        """What `make` returns for a copy of the picture, in a turn where it is large."""
+        """What `make` returns for a copy of the image, in a turn where it is large."""
         return made(decoded(self.digest, self.source.pixels), make)
 
     @property
     def small(self) -> Image.Image:
-        """The picture, at most `SHOWN` pixels a side; the caller's own, as saving one writes into it for a moment."""
+        """The image, at most `SHOWN` pixels a side; the caller's own, as saving one writes into it for a moment."""
         return Image.fromarray(reduced(self.digest, self))
 
 
@@ -77,16 +61,16 @@ def made(pixels: np.ndarray, make: Callable[[Image.Image], Value]) -> Value:
 
 
 @shared()
-def decoded(picture: str, _pixels: Callable[[], np.ndarray]) -> np.ndarray:
-    """A picture's pixels, H×W×3."""
+def decoded(image: str, _pixels: Callable[[], np.ndarray]) -> np.ndarray:
+    """An image's pixels, H×W×3."""
     return _pixels()
 
 
 @shared()
-def reduced(picture: str, _chosen: Chosen) -> np.ndarray:
-    def reduce(picture: Image.Image) -> np.ndarray:
-        picture.thumbnail((SHOWN, SHOWN))
-        return np.asarray(picture)
+def reduced(image: str, _chosen: Chosen) -> np.ndarray:
+    def reduce(image: Image.Image) -> np.ndarray:
+        image.thumbnail((SHOWN, SHOWN))
+        return np.asarray(image)
 
     return _chosen.made(reduce)
 
@@ -105,13 +89,13 @@ def sample_tile(sample: Sample) -> np.ndarray:
         return np.full((56, 56, 3), 128, np.uint8)
 
 
-def choose_pictures(fashion: bool) -> list[Chosen]:
-    """Up to `MOST` pictures, the chosen one first: a sample, uploads, or a photograph from the camera.
+def choose_images(fashion: bool) -> list[Chosen]:
+    """Up to `MAX_IMAGES` images, the chosen one first: a sample, uploads, or a photograph from the camera.
 
     Empty, with a sentence, where there is none yet. `fashion` says which sample to begin with.
     """
     source = st.segmented_control(
-        "Picture from",
+        "Image from",
         SOURCES,
         required=True,
         default=SOURCES[0],
@@ -120,68 +104,53 @@ def choose_pictures(fashion: bool) -> list[Chosen]:
         persist_state="session",
     )
     if source == "Samples":
-        return [sample_picture(fashion)]
+        return [sample_image(fashion)]
     key, held = f"{source} {brought(source).widget}", brought(source)
-    if key not in st.session_state and session.held().picture_widget == key:  # its page was left
-        held = bring(source, Brought(held.pictures, widget=held.widget))
-    session.hold(picture_widget=key)
+    if key not in st.session_state and session.held().image_widget == key:  # its page was left
+        held = bring(source, Brought(held.images, widget=held.widget))
+    session.hold(image_widget=key)
     widget: dict[str, Any] = {"key": key, "on_change": take, "args": (source,)}
     if source == "Upload":
         limit = MAX_BYTES // 2**20
         st.file_uploader(
-            f"Up to {MOST} pictures of at most {limit} MB: {ACCEPTED}",
+            f"Up to {MAX_IMAGES} images of at most {limit} MB: {ACCEPTED}",
             max_upload_size=limit,
             accept_multiple_files=True,
             **widget,
         )
     else:
-        st.camera_input("Take a picture", **widget)
+        st.camera_input("Take an image", **widget)
     for problem in held.problems:
         st.error(session.escape_markdown(problem), icon=":material/broken_image:")
     if held.unread:
-        st.warning(f"{len(held.pictures) + held.unread} pictures were uploaded; the first {MOST} are used.")
-    if not held.pictures:
+        st.warning(f"{len(held.images) + held.unread} images were uploaded; the first {MAX_IMAGES} are used.")
+    if not held.images:
         st.caption(KEPT)
         return []
-    pictures = chosen_first(held.pictures)
+    images = chosen_first(held.images)
     with st.container(horizontal=True):
-        first = pictures[0].digest
+        first = images[0].digest
         st.button(
-            "Remove this picture",
+            "Remove this image",
             on_click=remove,
             args=(source, [first]),
             icon=":material/delete:",
             type="tertiary",
             help=KEPT,
         )
-        if len(pictures) > 1:
-            every = [picture.digest for picture in pictures]
+        if len(images) > 1:
+            every = [image.digest for image in images]
             st.button("Remove all", on_click=remove, args=(source, every), type="tertiary")
-    return pictures
+    return images
 
 
 KEPT = (
-    "Pictures are kept in the server's memory until you remove them or close the page, and nobody else sees them. While one "
+    "Images are kept in the server's memory until you remove them or close the page, and nobody else sees them. While one "
     "arrives, a part of it may lie in a temporary file without a name; nothing else is written to disk."
 )
 
 
 # -- what a person brought ----------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Brought:
-    """What a session holds of one source, each picture once, in the order in which they came.
-
-    A widget for files is emptied as soon as they are read, by another one in its place, which is number `widget`. Of the last files
-    that it brought, `problems` are sentences on those that are not kept, and `unread` is how many were too many; both
-    until its page is left.
-    """
-
-    pictures: tuple[Upload, ...] = ()
-    problems: tuple[str, ...] = ()
-    unread: int = 0
-    widget: int = 0
 
 
 def brought(source: str) -> Brought:
@@ -201,34 +170,34 @@ def take(source: str) -> None:
     value = st.session_state[f"{source} {held.widget}"]
     several = isinstance(value, list)
     files = [file for file in (value if several else [value]) if isinstance(file, UploadedFile)]
-    pictures = {one.digest: one for one in held.pictures if several}  # a photograph takes the place of the last
-    problems, unread = [], len(files[MOST:])
-    for file in files[:MOST]:
+    images = {one.digest: one for one in held.images if several}  # a photograph takes the place of the last
+    problems, unread = [], len(files[MAX_IMAGES:])
+    for file in files[:MAX_IMAGES]:
         data = file.getvalue()
         digest = Own(hashlib.sha256(data).hexdigest())
-        if digest not in pictures and len(pictures) == MOST:
+        if digest not in images and len(images) == MAX_IMAGES:
             unread += 1
-        elif digest not in pictures:
+        elif digest not in images:
             try:
-                pictures[digest] = read(file.name, data, digest, sum(one.nbytes for one in pictures.values()))
+                images[digest] = read(file.name, data, digest, sum(one.nbytes for one in images.values()))
             except ImageError as error:
                 problems.append(f"{file.name}: {error}")
             except NoRoomError as error:
                 problems.append(str(error))
     session.release([file.file_id for file in files])
-    bring(source, Brought(tuple(pictures.values()), tuple(problems), unread, held.widget + 1))
+    bring(source, Brought(tuple(images.values()), tuple(problems), unread, held.widget + 1))
 
 
 def read(name: str, data: bytes, digest: Own, mine: int) -> Upload:
-    """An uploaded picture; `mine` are the bytes that the session holds already.
+    """An uploaded image; `mine` are the bytes that the session holds already.
 
     Raises:
         ImageError: where it is none.
         NoRoomError: where the session or the server holds too much already.
     """
-    if mine + len(data) > MOST_BYTES:
+    if mine + len(data) > MAX_SESSION_BYTES:
         raise NoRoomError(
-            f"{name} finds no room: your pictures may take {MOST_BYTES // 2**20} MiB together; remove some first."
+            f"{name} finds no room: your images may take {MAX_SESSION_BYTES // 2**20} MiB together; remove some first."
         )
     with HELD.room(len(data), name) as hold, PAGES.aside():
         pixels = decoded(digest, lambda: images.pixels(data))
@@ -238,9 +207,9 @@ def read(name: str, data: bytes, digest: Own, mine: int) -> Upload:
 
 
 def remove(source: str, digests: Sequence[str]) -> None:
-    """Forget pictures, and what was made of them."""
+    """Forget images, and what was made of them."""
     held = brought(source)
-    left = tuple(one for one in held.pictures if one.digest not in digests)
+    left = tuple(one for one in held.images if one.digest not in digests)
     bring(source, Brought(left, widget=held.widget))
     for digest in digests:
         RESULTS.forget(digest)
@@ -249,36 +218,36 @@ def remove(source: str, digests: Sequence[str]) -> None:
 # -- choosing one of them -----------------------------------------------------------------
 
 
-def chosen_first(pictures: Sequence[Upload]) -> list[Chosen]:
-    """The pictures as tiles to choose from where there are several; the chosen one goes to the front."""
-    chosen = [Chosen(one.digest, one.name, one) for one in pictures]
-    if len(pictures) < 2:
+def chosen_first(images: Sequence[Upload]) -> list[Chosen]:
+    """The images as tiles to choose from where there are several; the chosen one goes to the front."""
+    chosen = [Chosen(one.digest, one.name, one) for one in images]
+    if len(images) < 2:
         return chosen
 
     def choose(digest: str) -> None:
         session.hold(uploaded=digest)
 
-    labels: dict[str, str] = {one.digest: one.name for one in pictures}
+    labels: dict[str, str] = {one.digest: one.name for one in images}
     current = session.held().uploaded
-    current = current if current in labels else pictures[0].digest
-    tiles(contacts([one.tile for one in pictures]), labels, current, "uploads", choose)
-    return sorted(chosen, key=lambda picture: picture.digest != current)
+    current = current if current in labels else images[0].digest
+    tiles(contacts([one.tile for one in images]), labels, current, "uploads", choose)
+    return sorted(chosen, key=lambda image: image.digest != current)
 
 
-def thumbnail(picture: Image.Image) -> np.ndarray:
-    """The middle of a picture as 56×56×3 bytes."""
-    return np.asarray(ImageOps.fit(picture, (56, 56)))
+def thumbnail(image: Image.Image) -> np.ndarray:
+    """The middle of an image as 56×56×3 bytes."""
+    return np.asarray(ImageOps.fit(image, (56, 56)))
 
 
-def sample_picture(fashion: bool) -> Chosen:
+def sample_image(fashion: bool) -> Chosen:
     known = {sample.name: sample for sample in samples()}
-    name = session.view().picture
+    name = session.view().image
     if name and name not in known:
-        st.warning(session.escape_markdown(f"picture = {name} is not a sample; the first one is shown instead."))
+        st.warning(session.escape_markdown(f"image = {name} is not a sample; the first one is shown instead."))
     sample = known.get(name) or next(s for s in known.values() if not fashion or s.label == "Sneaker")
     with st.container(height=330, border=False):
         labels = {sample.name: sample.label for sample in known.values()}
-        tiles(sample_tiles(), labels, sample.name, "samples", lambda name: session.choose(picture=name))
+        tiles(sample_tiles(), labels, sample.name, "samples", lambda name: session.choose(image=name))
     st.caption(credit(sample))
     return from_sample(sample)
 

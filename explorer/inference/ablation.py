@@ -50,7 +50,7 @@ def _shortcut(_: nn.Module, args: tuple[Tensor, ...], __: Tensor) -> Tensor:
 # -- each block in turn -------------------------------------------------------------------
 
 
-class Lesion(NamedTuple):
+class Ablation(NamedTuple):
     """A network without one block, on labelled images; `block` is empty for the whole network.
 
     `error` is the share of images it gets wrong, `right` the mean probability of the right class.
@@ -65,25 +65,25 @@ AT_ONCE = 250
 """Images that go through together."""
 
 
-def lesion(
+def ablation(
     model: ResNet, images: Tensor, labels: Sequence[int], off: Sequence[str], device: Device
-) -> Iterator[Lesion]:
+) -> Iterator[Ablation]:
     """The network without each block of `off` in turn, in order of depth, and the whole network last.
 
     `images` are N×C×H×W, normalised. What comes before a block runs once for all blocks after it.
     """
-    lesioned, sequence = without(model, off), steps(model)
+    ablated, sequence = without(model, off), steps(model)
     modules, truth = list(sequence.values()), torch.tensor(labels, dtype=torch.long)
     batches = [device.tensor(batch) for batch in images.split(AT_ONCE)]
 
-    def judged(name: str, scores: list[Tensor]) -> Lesion:
+    def judged(name: str, scores: list[Tensor]) -> Ablation:
         probabilities = F.softmax(torch.cat(scores).float().cpu(), dim=1)
         wrong = probabilities.argmax(1) != truth
-        return Lesion(name, float(wrong.double().mean()), float(probabilities[range(len(truth)), truth].mean()))
+        return Ablation(name, float(wrong.double().mean()), float(probabilities[range(len(truth)), truth].mean()))
 
     for number, (name, module) in enumerate(sequence.items(), start=1):
         if name in off:
-            rest = nn.Sequential(lesioned.get_submodule(name), *modules[number:])
+            rest = nn.Sequential(ablated.get_submodule(name), *modules[number:])
             yield judged(name, [step(rest, batch) for batch in batches])
         batches = [step(module, batch) for batch in batches]
     yield judged("", batches)

@@ -15,14 +15,15 @@ from resnet.weights import BUNDLED, Weights, bundled
 from ...analysis import parts
 from ...figures import inference
 from ...inference import preprocess
+from ...inference.ablation import Ablation
+from ...inference.ablation import ablation as without_each
 from ...inference.device import Device
-from ...inference.lesion import Lesion
-from ...inference.lesion import lesion as without_each
 from ...inference.samples import labelled
 from ..cached import computed, device, wanted
-from .running import Run, loaded
+from ..weights import loaded
+from .running import Run
 
-Series = Mapping[str, tuple[Lesion, ...]]
+Series = Mapping[str, tuple[Ablation, ...]]
 
 EXPLAINED = (
     "A residual block that is off still hands its input on, so that all paths around it stay whole. A plain block is "
@@ -31,14 +32,14 @@ EXPLAINED = (
 
 
 def panel(result: Run) -> None:
-    """The lesion chart: of a shipped network and its twin on the shipped test images, of another on this picture."""
-    with st.container(border=True, key="lesion"):
+    """The ablation chart: of a shipped network and its twin on the shipped test images, of another on this image."""
+    with st.container(border=True, key="ablation"):
         st.markdown("**Each block switched off in turn**")
         shipped = result.weights.key == "bundled"
         if not shipped and not result.whole.finite:
             st.error("The activations overflowed, so there is no prediction to change.")
             return
-        found = tested(result.weights) if shipped else on_picture(result)
+        found = tested(result.weights) if shipped else on_image(result)
         if found:
             measures = list(inference.JUDGED)
             label = measures[1]
@@ -46,15 +47,15 @@ def panel(result: Run) -> None:
                 label = st.segmented_control(
                     "Measure", measures, required=True, default=measures[0], key="judged by", persist_state="session"
                 )
-            images = f"{len(labelled().labels)} test images" if shipped else f"on this picture at {result.size} pixels"
-            st.plotly_chart(inference.lesion_figure(found, label, images), key="lesion chart")
+            images = f"{len(labelled().labels)} test images" if shipped else f"on this image at {result.size} pixels"
+            st.plotly_chart(inference.ablation_figure(found, label, images), key="ablation chart")
             for name, one in found.items():
                 st.markdown(summary(name, one, inference.JUDGED[label]))
         where = (
             f"Measured on the first {len(labelled().labels)} images of Fashion-MNIST's test set, in fp32. "
             if shipped
             else "Labelled images come with the shipped networks only; here the class that the whole network names "
-            "for this picture counts as the right one. "
+            "for this image counts as the right one. "
         )
         st.caption(where + EXPLAINED)
 
@@ -68,7 +69,7 @@ def twin(weights: Weights) -> list[Weights]:
 def tested(weights: Weights) -> Series | None:
     """Shipped networks on the labelled images, when asked for."""
     networks = twin(weights)
-    keys = [("lesion", one, device()) for one in networks]
+    keys = [("ablation", one, device()) for one in networks]
     if not wanted(ASK, *keys):
         return None
     images, labels = labelled()
@@ -88,10 +89,10 @@ def named(weights: Weights) -> str:
     return title(weights.config).partition(" for ")[0]
 
 
-def on_picture(result: Run) -> Series | None:
-    """Any network on this picture, when asked for."""
+def on_image(result: Run) -> Series | None:
+    """Any network on this image, when asked for."""
     best = result.whole.top(1)[0][0]
-    key = ("lesion", result.weights, result.device, result.picture.digest, result.prepared.inverted, best)
+    key = ("ablation", result.weights, result.device, result.image.digest, result.prepared.inverted, best)
     if not wanted(ASK, key):
         return None
     return {named(result.weights): in_turn(key, result.weights, result.device, lambda: result.prepared.tensor, [best])}
@@ -99,13 +100,13 @@ def on_picture(result: Run) -> Series | None:
 
 def in_turn(
     key: Hashable, weights: Weights, how: Device, inputs: Callable[[], Tensor], labels: list[int]
-) -> tuple[Lesion, ...]:
+) -> tuple[Ablation, ...]:
     off = parts.switchable(weights.config)
 
-    def compute(move: Callable[[float], None]) -> tuple[Lesion, ...]:
+    def compute(move: Callable[[float], None]) -> tuple[Ablation, ...]:
         found = []
-        for lesion in without_each(loaded(weights, how), inputs(), labels, off, how):
-            found.append(lesion)
+        for ablation in without_each(loaded(weights, how), inputs(), labels, off, how):
+            found.append(ablation)
             # Early blocks have more of the network behind them, and so take longer.
             left = 1 - len(found) / (len(off) + 1)
             move(1 - left**2)
@@ -114,9 +115,9 @@ def in_turn(
     return computed(key, f"Switching off the blocks of {named(weights)} …", compute)
 
 
-def summary(name: str, found: tuple[Lesion, ...], key: str) -> str:
+def summary(name: str, found: tuple[Ablation, ...], key: str) -> str:
     """The whole network's figure, the median over the blocks, and the block that matters most."""
-    values = {lesion.block: getattr(lesion, key) for lesion in found}
+    values = {ablation.block: getattr(ablation, key) for ablation in found}
     whole = values.pop("")
     what = "gets {:.1%} wrong" if key == "error" else "gives the right class {:.1%}"
     worst = (max if key == "error" else min)(values, key=lambda block: values[block])

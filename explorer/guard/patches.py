@@ -1,0 +1,80 @@
+"""Streamlit's own code, where this server needs it otherwise: pages are drawn in turn, and values and the log bounded."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import Any
+
+from streamlit.runtime import runtime_util
+from streamlit.runtime.backend_operation_handler import DeferredFileHandler
+from streamlit.runtime.scriptrunner import ScriptRunner
+from streamlit.runtime.scriptrunner_utils.script_requests import RerunData
+from streamlit.runtime.state.session_state import Serialized, Value, WStates
+
+from resnet import confined
+
+from ..sharing.holdings import NoRoomError
+from ..sharing.scheduler import PAGES
+
+MAX_OUTGOING_BYTES = 50_000_000
+"""Of a message to a browser."""
+
+
+def install() -> None:
+    """Put what is below in the place of Streamlit's own."""
+    WStates.__getitem__ = read_or_default  # type: ignore[method-assign]
+    ScriptRunner._run_script = run_in_turn  # type: ignore[method-assign, assignment]
+    ScriptRunner._maybe_handle_execution_control_request = look_and_breathe  # type: ignore[method-assign, assignment]
+    confined.aside = PAGES.aside
+    logging.getLogger(DeferredFileHandler.__module__).addFilter(is_a_fault)
+    # Streamlit has one limit for both directions; the server has taken the option's small one for what comes in.
+    runtime_util._max_message_size_bytes = MAX_OUTGOING_BYTES
+
+
+_read = WStates.__getitem__
+
+
+def read_or_default(states: WStates, widget: str) -> Any:
+    """A widget's value; one that no browser sends counts as none, which is the widget's default.
+
+    Streamlit reads whatever came, and the page would end in the traceback of what it met. None of our lists that start
+    with a choice can be emptied.
+    """
+    state, metadata = states.states.get(widget), states.widget_metadata.get(widget)
+    if not isinstance(state, Serialized) or metadata is None:
+        return _read(states, widget)
+    if state.value.WhichOneof("value") in (None, metadata.value_type):
+        with suppress(Exception):
+            value = _read(states, widget)
+            if value is not None:
+                return value
+    states.states[widget] = Value(metadata.deserializer(None))
+    return _read(states, widget)
+
+
+_run, _look = ScriptRunner._run_script, ScriptRunner._maybe_handle_execution_control_request
+
+
+def run_in_turn(runner: ScriptRunner, asked: RerunData) -> None:
+    """Draw a page, or a part of it, when the scheduler says so."""
+    PAGES.rest(runner._session_id)
+    with PAGES.place(runner._session_id):
+        _run(runner, asked)
+
+
+def look_and_breathe(runner: ScriptRunner) -> None:
+    """What Streamlit does wherever a script can be interrupted, where it can wait for others, too."""
+    _look(runner)
+    PAGES.breathe()
+
+
+def is_a_fault(record: logging.LogRecord) -> bool:
+    """Whether the log is told of an error: not of a download that finds no room, whose traceback takes longer to write
+    than others wait for a click."""
+    error = record.exc_info[1] if record.exc_info else None
+    while error:
+        if isinstance(error, NoRoomError | TimeoutError):
+            return False
+        error = error.__cause__ or error.__context__
+    return True

@@ -1,0 +1,418 @@
+"""Downloads into torch.hub's cache: once for all who ask, whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import pickle
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+
+from helpers import soon
+from resnet import ResNet, ResNetConfig, preset
+from resnet import hub as hub_module
+from resnet.checkpoint import WeightsError
+from resnet.weights import download, is_cached, load, torchvision_weights
+
+TINY = ResNetConfig(
+    layers=(1,), planes=(4,), block="basic", stem="3x3", stem_pool="none", in_channels=1, num_classes=10
+)
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+class Server:
+    """Files on this machine's loopback; `asked` lists the paths that were asked for.
+
+    It sends the first half of a file as soon as `first_half` is set, and the rest after `second_half`.
+    """
+
+    def __init__(self) -> None:
+        self.files: dict[str, tuple[bytes, int, str]] = {}
+        self.first_half, self.second_half = threading.Event(), threading.Event()
+        self.first_half.set()
+        self.second_half.set()
+        self.asked: list[str] = []
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                server.asked.append(self.path)
+                if self.path not in server.files:
+                    self.send_error(404)
+                    return
+                body, length, kind = server.files[self.path]
+                self.send_response(200)
+                self.send_header("Content-Type", kind)
+                if length:
+                    self.send_header("Content-Length", str(length))
+                self.end_headers()
+                with suppress(OSError):  # who asked may have left
+                    assert server.first_half.wait(60)
+                    self.wfile.write(body[: len(body) // 2])
+                    assert server.second_half.wait(60)
+                    self.wfile.write(body[len(body) // 2 :])
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
+
+    def offer(self, name: str, body: bytes, length: int | None = None, kind: str = "application/octet-stream") -> str:
+        """The address of a file; `length` is what the server says of it (0: nothing), and `kind` of what type it is."""
+        self.files[f"/{name}"] = body, len(body) if length is None else length, kind
+        return f"http://127.0.0.1:{self.http.server_port}/{name}"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("no_proxy", "*")
+    server = Server()
+    yield server
+    server.first_half.set()
+    server.second_half.set()
+    server.http.shutdown()
+    server.http.server_close()
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """torch.hub's folder, empty."""
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    torch.hub.set_dir(str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+BODY = bytes(range(256)) * 10_000  # more than two of the pieces in which a file is read
+HASH = hashlib.sha256(BODY).hexdigest()
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_download_lands_in_the_cache(server: Server, hub: Path) -> None:
+    url = server.offer(f"tiny-{HASH[:8]}.pth", BODY)
+    calls: list[tuple[int, int]] = []
+    assert not is_cached(url)
+    path = download(url, lambda done, total: calls.append((done, total)))
+    assert path == hub / "checkpoints" / f"tiny-{HASH[:8]}.pth"
+    assert path.read_bytes() == BODY
+    assert is_cached(url)
+    assert files(hub) == [path.name]
+    assert calls == sorted(calls)
+    assert calls[-1] == (len(BODY), len(BODY))
+
+    assert download(url, lambda done, total: calls.append((0, 0))) == path
+    assert len(server.asked) == 1
+    assert calls[-1] == (len(BODY), len(BODY))
+
+
+@pytest.mark.parametrize(("name", "length"), [("plain.pth", None), (f"tiny-{HASH}.pth", 0), ("resnet-18-v2.pth", None)])
+def test_a_download_without_hash_or_length(server: Server, hub: Path, name: str, length: int | None) -> None:
+    calls: list[tuple[int, int]] = []
+    path = download(server.offer(name, BODY, length), lambda done, total: calls.append((done, total)))
+    assert path.read_bytes() == BODY
+    assert calls[-1] == (len(BODY), len(BODY) if length is None else 0)
+
+
+def refused(url: str, hub: Path, words: str) -> None:
+    with pytest.raises(WeightsError) as caught:
+        download(url, lambda done, total: None, timeout=5)
+    text = str(caught.value)
+    assert words in text
+    assert Path(url).name in text
+    assert text.endswith("work without a network.")
+    assert "\n" not in text
+    assert len(text) < 300
+    assert files(hub) == []
+
+
+def test_another_file_than_the_name_says(server: Server, hub: Path) -> None:
+    refused(server.offer(f"tiny-{'0' * 8}.pth", BODY), hub, "is not that file: 2,560,000 bytes")
+    refused(server.offer(f"tiny-{HASH[:8]}.pth", BODY[:-1]), hub, "is not that file: 2,559,999 bytes")
+    refused(
+        server.offer(f"tiny-{HASH[:7]}x.pth".replace("x", "0" if HASH[7] != "0" else "1"), BODY), hub, "is not that"
+    )
+
+
+@pytest.mark.parametrize("name", ["plain.pth", f"tiny-{HASH[:8]}.pth"])
+def test_a_download_that_stops_half_way(server: Server, hub: Path, name: str) -> None:
+    refused(server.offer(name, BODY[:100_000], len(BODY)), hub, "is not that file: 100,000 bytes")
+
+
+def test_a_file_that_is_not_there(server: Server, hub: Path) -> None:
+    refused(server.offer("x.pth", b"")[:-5] + "y.pth", hub, "could not be downloaded (Not Found)")
+
+
+def test_a_server_that_is_not_there(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    refused(f"http://127.0.0.1:{port}/x.pth", hub, "could not be downloaded (")
+
+
+def test_a_cache_that_cannot_be_written(server: Server, hub: Path) -> None:
+    hub.write_text("not a folder", encoding="utf-8")
+    with pytest.raises(WeightsError, match=r"^x\.pth could not be downloaded \(.*network\.$"):
+        download(server.offer("x.pth", BODY), lambda done, total: None)
+
+
+class Person(threading.Thread):
+    """Somebody who waits for a download, until it has ended or they leave."""
+
+    def __init__(self, url: str):
+        super().__init__(daemon=True)
+        self.url, self.far, self.leaves = url, threading.Event(), threading.Event()
+        self.result: Path | BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.result = download(self.url, self.progress)
+        except BaseException as error:
+            self.result = error
+
+    def progress(self, done: int, total: int) -> None:
+        if done:
+            self.far.set()
+        if self.leaves.is_set():
+            raise Left
+
+    def leave(self) -> None:
+        self.leaves.set()
+        self.join(60)
+        assert isinstance(self.result, Left)
+
+
+class Left(BaseException):
+    """What Streamlit raises in the script of a person who clicks elsewhere."""
+
+
+def test_four_people_download_a_file_once(server: Server, hub: Path) -> None:
+    server.second_half.clear()
+    url = server.offer("x.pth", BODY)
+    people = [Person(url) for _ in range(4)]
+    for person in people:
+        assert person.far.wait(60)  # each sees how far the one download is
+    people[0].leave()
+    server.second_half.set()
+    for person in people[1:]:
+        person.join(60)
+        assert person.result == hub / "checkpoints" / "x.pth"
+    assert server.asked == ["/x.pth"]
+    assert files(hub) == ["x.pth"]
+    assert download(url, lambda done, total: pytest.fail("it is there")).read_bytes() == BODY
+
+
+def test_a_download_that_everybody_leaves(server: Server, hub: Path) -> None:
+    server.second_half.clear()
+    url = server.offer("x.pth", BODY)
+    first, second = Person(url), Person(url)
+    assert first.far.wait(60)
+    first.leave()
+    second.leave()
+    server.second_half.set()
+    soon(lambda: files(hub) == [])
+    assert download(url, lambda done, total: None).read_bytes() == BODY
+    assert server.asked == ["/x.pth"] * 2
+
+
+def test_a_failure_is_everybodys_who_waits(server: Server, hub: Path) -> None:
+    server.second_half.clear()
+    people = [Person(server.offer(f"x-{'0' * 8}.pth", BODY)) for _ in range(3)]
+    for person in people:
+        assert person.far.wait(60)
+    server.second_half.set()
+    for person in people:
+        person.join(60)
+        assert isinstance(person.result, WeightsError)
+        assert "is not that file" in str(person.result)
+    assert len(server.asked) == 1
+    assert files(hub) == []
+
+
+def test_a_download_that_trickles_has_an_end(server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many bytes as arrive at 15 KiB/s, and a clock that runs as far as that takes."""
+    server.second_half.clear()
+    url = server.offer("x.pth", bytes(2 * 30 * 15 * 2**10))
+    clock = threading.Event()
+    monkeypatch.setattr(hub_module.time, "monotonic", lambda: 31.0 * clock.is_set())
+    seen: list[int] = []
+
+    def progress(done: int, total: int) -> None:
+        seen.append(done)
+        if done == total // 2:
+            clock.set()
+
+    with pytest.raises(
+        WeightsError, match=r"x\.pth could not be downloaded \(less than 16 KiB a second arrived over 30 s\)"
+    ):
+        download(url, progress)
+    assert seen[-1] == 30 * 15 * 2**10
+    server.second_half.set()
+    soon(lambda: files(hub) == [])
+
+
+def test_a_download_is_as_long_as_its_rate_is_enough(
+    server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.first_half.clear()
+    server.second_half.clear()
+    url = server.offer("x.pth", bytes(2 * 30 * 17 * 2**10))
+    clock = threading.Event()
+    monkeypatch.setattr(hub_module.time, "monotonic", lambda: 31.0 * clock.is_set())
+
+    def progress(done: int, total: int) -> None:
+        server.first_half.set()
+        if clock.is_set():
+            server.second_half.set()
+        elif done == total // 2:
+            clock.set()
+
+    assert download(url, progress).stat().st_size == 2 * 30 * 17 * 2**10
+
+
+def test_a_server_that_sends_headers_for_ever(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(hub_module, "PATIENCE_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        refused(f"http://127.0.0.1:{listening.getsockname()[1]}/x.pth", hub, "less than 16 KiB a second arrived")
+
+
+@pytest.mark.parametrize("length", [None, 0], ids=["announced", "not announced"])
+def test_a_file_that_is_too_large(
+    server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch, length: int | None
+) -> None:
+    monkeypatch.setattr(hub_module, "MAX_DOWNLOAD_BYTES", len(BODY) - 1)
+    refused(server.offer("x.pth", BODY, length), hub, "it has more than ")
+
+
+def test_a_page_instead_of_the_file(server: Server, hub: Path) -> None:
+    refused(
+        server.offer("x.pth", b"<html>Please log in", kind="text/html; charset=utf-8"), hub, "the server sent a page"
+    )
+
+
+def test_a_full_disk(server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.FileIO):
+        def write(self, _: Any) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    plain = Path.open
+    monkeypatch.setattr(
+        Path,
+        "open",
+        lambda path, mode="r", *rest: Full(path, mode) if path.suffix == ".part" else plain(path, mode, *rest),
+    )
+    refused(server.offer("x.pth", BODY), hub, "could not be downloaded (No space left on device)")
+
+
+def test_a_part_of_a_killed_server_goes_and_another_servers_stays(server: Server, hub: Path) -> None:
+    old, new = hub / "checkpoints" / "x.pth.a1.part", hub / "checkpoints" / "x.pth.b2.part"
+    old.parent.mkdir(parents=True)
+    for path in (old, new):
+        path.write_bytes(b"so far")
+    os.utime(old, (time.time() - 7200,) * 2)
+    download(server.offer("x.pth", BODY), lambda done, total: None)
+    assert files(hub) == ["x.pth", new.name]
+
+
+@pytest.mark.parametrize("damage", ["cut", "a byte", "empty"])
+def test_a_damaged_file_in_the_cache_is_downloaded_again(server: Server, hub: Path, damage: str) -> None:
+    path = hub / "checkpoints" / f"tiny-{HASH[:8]}.pth"
+    url = server.offer(path.name, BODY)
+    download(url, lambda done, total: None)
+    assert is_cached(url)
+    path.write_bytes({"cut": BODY[:-1], "a byte": b"x" + BODY[1:], "empty": b""}[damage])
+    assert not is_cached(url)
+    assert download(url, lambda done, total: None).read_bytes() == BODY
+    assert is_cached(url)
+    assert len(server.asked) == 2
+    assert files(hub) == [path.name]
+
+
+def test_a_whole_file_is_read_once(server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = server.offer(f"tiny-{HASH[:8]}.pth", BODY)
+    download(url, lambda done, total: None)
+    assert is_cached(url)
+    monkeypatch.setattr(hashlib, "file_digest", lambda *_: pytest.fail("it has not changed"))
+    assert is_cached(url)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_torchvision_weights_end_to_end(server: Server, hub: Path, dtype: torch.dtype) -> None:
+    torch.manual_seed(2)
+    theirs = torchvision.models.resnet18().to(dtype)
+    stream = io.BytesIO()
+    torch.save(theirs.state_dict(), stream)
+    theirs = theirs.float().eval()
+    body = stream.getvalue()
+    (weights,) = torchvision_weights(preset("resnet18"))
+    url = server.offer(f"resnet18-{hashlib.sha256(body).hexdigest()[:8]}.pth", body)
+    calls: list[tuple[int, int]] = []
+    ours = load(replace(weights, url=url), lambda done, total: calls.append((done, total)))
+    assert calls[-1] == (len(body), len(body))
+    assert not ours.training
+    image = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        assert ours(image).dtype == torch.float32
+        torch.testing.assert_close(ours(image), theirs(image), rtol=1e-5, atol=1e-5)
+
+
+def test_a_download_that_fails_stops_loading(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(hub_module.urllib.request, "urlopen", fail)
+    (weights,) = torchvision_weights(preset("resnet18"))
+    with pytest.raises(WeightsError, match=r"^resnet18-f37072fd\.pth could not be downloaded \(timed out\); "):
+        load(weights)
+    assert files(hub) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut", pickle.dumps([], 2)])
+def test_a_file_without_a_hash_that_is_damaged_is_downloaded_again(server: Server, hub: Path, content: bytes) -> None:
+    stream = io.BytesIO()
+    torch.save(ResNet(preset("resnet18")).state_dict(), stream)
+    weights = replace(torchvision_weights(preset("resnet18"))[0], url=server.offer("served.pth", stream.getvalue()))
+    path = hub / "checkpoints" / "served.pth"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    assert not load(weights).training
+    assert path.read_bytes() == stream.getvalue()
+    server.offer("served.pth", content or b"x")
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"^served\.pth in torch\.hub's cache holds no weights of this network; "):
+        load(weights)
+    assert len(server.asked) == 2
+
+
+def test_a_stranger_who_writes_into_the_cache_has_nothing_run(server: Server, hub: Path, tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    weights = torchvision_weights(preset("resnet18"))[0]
+
+    class Bad:
+        def __reduce__(self) -> Any:
+            return Path.touch, (mark,)
+
+    stream = io.BytesIO()
+    torch.save({"conv1.weight": Bad()}, stream)
+    with pytest.raises(WeightsError):
+        load(replace(weights, url=server.offer("served.pth", stream.getvalue())))
+    assert not mark.exists()
