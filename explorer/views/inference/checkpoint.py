@@ -281,7 +281,7 @@ def shape_words(shape: tuple[int, ...] | None) -> str:
     return "none" if shape is None else "×".join(map(str, shape)) or "one number"
 
 
-LABELS = {"option_a": "Zeros of option A", "weights": "Weights in the file"}
+LABELS = {"option_a": "Zeros of option A", "standardised": "Standardised weights", "weights": "Weights in the file"}
 """What a question is called that is no option of a configuration."""
 
 
@@ -340,7 +340,7 @@ def answer_again(name: str, value: Any) -> None:
 
 
 def keep(checkpoint: UploadedCheckpoint) -> None:
-    """Keep a checkpoint as it was question_answered, in place of what this session holds: what was made of that is another's."""
+    """Keep a checkpoint as it was answered, in place of what this session holds: what was made of that is another's."""
     before = uploaded_checkpoint()
     digest = checkpoint.digest.partition("/")[0]
     form = checkpoint.opened.questions.get("option_a")
@@ -360,12 +360,9 @@ def keep(checkpoint: UploadedCheckpoint) -> None:
 
 def assumptions_text(weights: Weights) -> str:
     """What is assumed of the data, which no tensor shows."""
-    data, config = weights.data, weights.config
+    data = weights.data
     names = "" if weights.headless else ", and classes by number"
     if data.name != "unknown":
         names = f", and the classes of {data.name}"
     numbers = ", ".join(map(to_text, data.preprocessing.mean[:3]))
-    extra = ""
-    if config.order == "pre" and config.norm == "group":
-        extra = " Weight standardisation, which timm's BiT networks have, is not applied."
-    return f"Assumed as well: images of {shape_words(data.preprocessing.size)} pixels less a mean of {numbers}{names}.{extra}"
+    return f"Assumed as well: images of {shape_words(data.preprocessing.size)} pixels less a mean of {numbers}{names}."
