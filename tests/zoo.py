@@ -1668,7 +1668,7 @@ def _() -> Any:
     import tarfile
 
     stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as archive:
+    with tarfile.TarFile(fileobj=stream, mode="w") as archive:
         data = saved(r18())
         entry = tarfile.TarInfo("model.pth")
         entry.size = len(data)
