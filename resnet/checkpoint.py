@@ -461,7 +461,7 @@ def open_checkpoint(source: bytes | Path, name: str = "", **answers: Any) -> Ope
     with _reading(name):
         whole = _bytes(_read(source, name), name)
         contents = _contents(whole, name)
-        places = {key: _place(entry, len(whole)) for key, entry in _flat(contents.tree).items()}
+        places = {key: _place(entry, len(whole)) for key, entry in _flat(contents.tree, name).items()}
         if not places:
             _check_tensors(places, len(whole), name, contents.kind)
         try:
@@ -489,12 +489,31 @@ def _read(source: Any, name: str) -> Any:
         raise WeightsError(f"{name} cannot be read ({error.strerror}): a file is accepted.") from error
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, list[Any]]:
-    """Where the tensors of a file lie, by the dictionaries that hold them, each followed by a slash, and their names."""
+MAX_NAMES = 2**22
+"""Characters of the names of a file's tensors together, each with the dictionaries that hold it."""
+
+
+def _flat(tree: Mapping[str, Any], name: str) -> dict[str, list[Any]]:
+    """Where the tensors of a file lie, by the dictionaries that hold them, each followed by a slash, and their names.
+
+    Raises:
+        WeightsError: for names of endless length.
+    """
     found: dict[str, list[Any]] = {}
-    for key, entry in tree.items():
-        found |= {prefix + key: entry} if isinstance(entry, list) else _flat(entry, f"{prefix}{key}/")
+    characters = 0
+    for key, entry in _leaves(tree):
+        if (characters := characters + len(key)) > MAX_NAMES:
+            raise WeightsError(f"{name} has names of more than {MAX_NAMES:,} characters: shorter ones are accepted.")
+        found[key] = entry
     return found
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, list[Any]]]:
+    for key, entry in tree.items():
+        if isinstance(entry, list):
+            yield prefix + key, entry
+        else:
+            yield from _leaves(entry, f"{prefix}{key}/")
 
 
 def _chosen(trunks: Sequence[Trunk], answers: Mapping[str, Any]) -> tuple[Trunk, tuple[str, ...]]:
@@ -528,6 +547,12 @@ def _opened(
         ConfigError, LayoutError: where no configuration can express it.
     """
     state = {ours: tensors[theirs] for ours, theirs in trunk.tensors.items()}
+    for ours, theirs in trunk.tensors.items():
+        if not ours.endswith(_COUNTERS) and not state[ours].is_floating_point():
+            raise LayoutError(f"has {plain(theirs)} as {state[ours].dtype}: dense floating-point tensors are accepted.")
+    for ours, mask in trunk.masks.items():
+        if tensors[mask].shape != state[ours].shape:
+            raise LayoutError(f"has {plain(mask)} of another shape than the weight that it prunes.")
     notes = [*trunk.notes, *_straighten(state, {ours: tensors[mask] for ours, mask in trunk.masks.items()}, trunk)]
     config = _declared(contents, state)
     declared = config is not None
@@ -539,7 +564,7 @@ def _opened(
             theirs = trunk.tensors.get(SHOWN_BY.get(error.field, ""), "").rpartition("/")[2]
             where = f" ({theirs})" if theirs else ""
             raise LayoutError(f"holds a network that no configuration expresses{where}: {error}") from error
-        _check_norm(config, name, answers)
+        notes += _check_norm(config, name, answers)
     asked = {} if declared else _unseen(config, trunk.pool == "conv")
     config = _answered(config, answers)
     questions = {option: _question(config, option, values) for option, values in asked.items()}
@@ -561,8 +586,8 @@ def with_option_a(opened: Opened, form: str) -> Opened:
     """The same network with this answer to `option_a`, which needs no second look into the file; tensors that the answer
     does not change are shared.
     """
-    question = opened.questions["option_a"]
-    if form == question.choices[0]:
+    question = opened.questions.get("option_a")
+    if question is None or form == question.choices[0]:
         return opened
     state = dict(opened.state_dict)
     conversion.pad_after(state, opened.config, back=form == AFTER)
@@ -601,21 +626,23 @@ def _translated(
     """
     forms = []
     if config.shortcut == "A":
-        form = answers.get("option_a", BOTH if LINEAR.search(trunk.tensors.get("fc.weight", "")) else AFTER)
-        note = ""
-        if form == BOTH and config.attention == "eca":
+        ordered = "ECA" if config.attention == "eca" else "group norm" if config.norm == "group" else ""
+        likeliest = BOTH if LINEAR.search(trunk.tensors.get("fc.weight", "")) and not ordered else AFTER
+        form = answers.get("option_a", likeliest)
+        if form == BOTH and ordered:
             raise LayoutError(
-                "pads channels on both sides and has ECA, which reads them in their order: ours pad after them."
+                f"pads channels on both sides and has {ordered}, which reads them in their order: ours pad after them."
             )
         if form == BOTH:
             conversion.pad_after(state, config)
-            note = PADDED
-        forms.append(("option_a", Question((form, AFTER if form == BOTH else BOTH), TELL["option_a"]), note))
+        if not ordered:
+            question = Question((form, AFTER if form == BOTH else BOTH), TELL["option_a"])
+            forms.append(("option_a", question, PADDED if form == BOTH else ""))
     if config.norm == "group":
         groups = (config.norm_groups, *(count for count in NORM_GROUPS if count != config.norm_groups))
         forms.append(("norm_groups", Question(groups, TELL["norm_groups"]), ""))
     if config.order == "pre" and config.norm == "group":
-        bit, note = bool(answers.get("standardised", config.stem == "7x7")), ""
+        bit, note = answers.get("standardised", config.stem == "7x7") in (True, "1"), ""
         if bit:
             conversion.standardise(state)
             config = config if OPTIONS["zero_pool"].unless(config) else config.with_(zero_pool=True)[0]
@@ -687,17 +714,20 @@ class UnsureNormError(LayoutError):
     """A network whose norms may be group norms: it is opened where that is answered."""
 
 
-def _check_norm(config: ResNetConfig, name: str, answers: Mapping[str, Any]) -> None:
-    """That it is sure that a network without running statistics has group norm.
+def _check_norm(config: ResNetConfig, name: str, answers: Mapping[str, Any]) -> Iterator[str]:
+    """That it is sure that a network without running statistics has group norm; a sentence where the file's name says so.
 
     Raises:
         UnsureNormError: where instance norm, or batch norm of each batch, would have the same tensors.
     """
-    if config.norm == "group" and config.order == "post" and not GROUPED.search(name) and "norm" not in answers:
+    if config.norm != "group" or "norm" in answers or (config.order == "pre" and config.stem != "3x3"):
+        return  # BiT's and timm's pre-activation networks; smaller ones have other norms as well
+    if not GROUPED.search(name):
         raise UnsureNormError(
             "has norms without running statistics: instance norm and batch norm of each batch are not expressed by a "
             "configuration, and group norm, which has the same tensors, is opened where norm=group is answered."
         )
+    yield "Its norms are taken for group norms, as its name says."
 
 
 def _completed(config: ResNetConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

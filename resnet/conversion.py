@@ -44,7 +44,10 @@ def fold_biases(state: State) -> int:
     A bias before a norm without statistics stays.
     """
     folded = 0
-    for name in [name for name in state if name.endswith(".bias") and state[name[:-4] + "weight"].ndim == 4]:
+    for name in [name for name in state if name.endswith(".bias")]:
+        weight = state.get(f"{name.removesuffix('.bias')}.weight")
+        if weight is None or weight.ndim != 4:
+            continue
         norm = norm_after(name.removesuffix(".bias"))
         mean = state.get(f"{norm}.running_mean") if norm else None
         if mean is not None and mean.shape == state[name].shape:

@@ -231,6 +231,8 @@ def _inside(layers: Mapping[str, Layer], blocks: Iterable[str]) -> dict[str, dic
     """The layers of each block by what follows its path."""
     found: dict[str, dict[str, Layer]] = {path: {} for path in blocks}
     for name, layer in layers.items():
+        if name in found:
+            found[name][""] = layer
         for dot in re.finditer(r"\.", name):
             if name[: dot.start()] in found:
                 found[name[: dot.start()]][name[dot.end() :]] = layer
@@ -362,11 +364,12 @@ def _take_stem(
 
 # -- classifier ---------------------------------------------------------------------------
 
-_WORD = (
-    r"fc\d*|linear\d*|last_linear|classifiers?|cls|clf|cls_head|heads?|logits?|outputs?|out|lin|top|pred|predictions?|"
-    r"final\w*|last\w*|online_classifier|linear_\w+|default|block\d+-\d+|\d+"
+WORD = re.compile(
+    r"fc\d*|linear\d*|classifiers?|cls|clf|cls_head|heads?|logits?|outputs?|out|lin|top|pred|predictions?|"
+    r"final\w*|last\w*|online_classifier|linear_\w+|default|block\d+-\d+|\d+",
+    re.I,
 )
-CLASSIFIER = re.compile(rf"({_WORD})([./]({_WORD}))*", re.I)
+"""What a classifier, and what holds it, is called."""
 CONVOLVED = re.compile(r"(head\.)?fc|head|classifier|logits|last_linear")
 """Where a 1×1 convolution is a classifier too."""
 
@@ -390,23 +393,33 @@ def classifier_of(layers: Mapping[str, Layer], root: str, channels: int) -> Laye
         fitting = [
             own[0]
             for own in parts.values()
-            if len(own) == 1 and CLASSIFIER.fullmatch(own[0]) and _reads(beside[own[0]], own[0], channels)
+            if len(own) == 1 and _reads(beside[own[0]], own[0], channels) and _is_classifier(own[0])
         ]
         if fitting:
-            return beside[min(fitting, key=lambda role: (not role.startswith("fc"), natural(role)))]
+            found = beside[min(fitting, key=lambda role: (not role.startswith("fc"), natural(role)))]
+            follows = (len(one.shape) == 2 and one.shape[1] == found.shape[0] != channels for one in beside.values())
+            return None if any(follows) else found
     return None
 
 
+def _is_classifier(role: str) -> bool:
+    return all(WORD.fullmatch(part) for part in re.split(r"[./]", role))
+
+
 def _reads(layer: Layer, role: str, channels: int) -> bool:
-    if layer.parts.keys() - {*_AFFINE} or layer.shape[1:2] != (channels,):
+    if layer.parts.keys() - {*_AFFINE, "mask"} or layer.shape[1:2] != (channels,):
         return False
     return len(layer.shape) == 2 or (layer.shape[2:] == (1, 1) and bool(CONVOLVED.fullmatch(role)))
+
+
+MAX_OUTWARDS = 16
+"""Places around a network that are looked at, at most."""
 
 
 def _outwards(root: str, past: int = 0) -> list[str]:
     """A place among names, and those around it: to the dictionary that it is in, and so many dictionaries further."""
     found = [root]
-    while root:
+    while root and len(found) < MAX_OUTWARDS:
         shorter = re.sub(r"[^./]*[./]$", "", root)
         if root.endswith("/") and (past := past - 1) < 0:
             break
@@ -517,6 +530,7 @@ def _trunk(layers: Mapping[str, Layer], head: str, stages: list[list[str]]) -> T
     root = next((root for root in roots if _take_stem(found, outside, root, ends, pre)), None)
     if root is None:
         return None
+    name_the_thing(BETWEEN, (name[len(root) :] for name in outside if name.startswith(root) and name not in found.used))
     if pre and any(name.endswith((".conv1.bias", ".conv2.bias")) for name in found.tensors):
         raise LayoutError("holds a pre-activation network whose convolutions have a bias: no configuration has one.")
     classifier = classifier_of(outside, root, ends[1])
@@ -622,6 +636,13 @@ def check_dimensions(layers: Iterable[Layer]) -> None:
         raise LayoutError("holds a 3-d network, for video or volumes: networks for pictures are accepted.")
     if 3 in axes and 4 not in axes:
         raise LayoutError("holds a 1-d network, for sound or other series: networks for pictures are accepted.")
+
+
+BETWEEN = (
+    (r"^(ca|sa)\d?\.|^cbam", "CBAM, attention over channels and places"),
+    (r"^NL_\d|^non_?local|\.(theta|phi)$", "non-local blocks"),
+)
+"""What stands between the stages of such variants, by what follows the place where the network stands."""
 
 
 def name_the_thing(things: Iterable[tuple[str, str]], names: Iterable[str]) -> None:

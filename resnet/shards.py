@@ -8,11 +8,12 @@ from typing import Any
 
 from .checkpoint import MAX_FILE_BYTES, WeightsError
 from .options import plain
+from .tensor_files import are_sizes
 
 INDEX = ".index.json"
 """How the name of an index ends, https://huggingface.co/docs/huggingface_hub/package_reference/serialization."""
 MAX_HEADER_BYTES = 2**21
-"""A list of 20,000 tensors with names of 20 characters."""
+"""Of all shards' lists together: 20,000 tensors with names of 20 characters."""
 
 
 def join(files: Mapping[str, bytes]) -> tuple[str, bytes]:
@@ -47,9 +48,10 @@ def join(files: Mapping[str, bytes]) -> tuple[str, bytes]:
             "accepted."
         )
     entries: dict[str, Any] = {}
-    parts, start = [], 0
+    parts, start, room = [], 0, MAX_HEADER_BYTES
     for shard in shards:
-        own, numbers = _parts(files[shard], plain(shard, 80))
+        own, numbers = _parts(files[shard], plain(shard, 80), room)
+        room -= len(files[shard]) - len(numbers)
         try:
             entries |= {name: _moved(entry, start) for name, entry in own.items() if name != "__metadata__"}
         except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -75,11 +77,11 @@ def _shards(index: bytes, name: str) -> list[str]:
     return shards
 
 
-def _parts(shard: bytes, name: str) -> tuple[Mapping[str, Any], memoryview]:
-    """A safetensors file's list of tensors, and their numbers."""
+def _parts(shard: bytes, name: str, room: int) -> tuple[Mapping[str, Any], memoryview]:
+    """A safetensors file's list of tensors, of at most `room` bytes, and their numbers."""
     try:
         length = int.from_bytes(shard[:8], "little")
-        if not 0 < length <= min(MAX_HEADER_BYTES, len(shard) - 8):
+        if not 0 < length <= min(room, len(shard) - 8):
             raise ValueError
         return dict(json.loads(shard[8 : 8 + length])), memoryview(shard)[8 + length :]
     except (RecursionError, TypeError, ValueError) as error:
@@ -89,4 +91,6 @@ def _parts(shard: bytes, name: str) -> tuple[Mapping[str, Any], memoryview]:
 def _moved(entry: Mapping[str, Any], start: int) -> dict[str, Any]:
     """A tensor's entry where its shard's numbers begin at `start`."""
     low, high = entry["data_offsets"]
+    if not are_sizes(low, high):
+        raise ValueError("no place in a file")
     return {**entry, "data_offsets": [low + start, high + start]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -558,3 +559,81 @@ def calls(count: int) -> int:
 
 def test_a_file_of_too_many_names_takes_work_in_proportion() -> None:
     assert calls(4_000) < 2.5 * calls(2_000)
+
+
+# -- what looks like one of ours ----------------------------------------------------------
+
+
+def beside(extra: dict[str, Tensor], **left: str) -> bytes:
+    """A ResNet-18 by torchvision's names with more tensors."""
+    return saved(resnet((2, 2, 2, 2), expansion=1, classes=0) | extra)
+
+
+def test_a_name_that_many_words_fit_is_looked_at_once() -> None:
+    """A pattern with several ways to read each word would try them all."""
+    extra = {"last_linear." * 38 + "~.weight": torch.zeros(10, 512)}
+    assert open_checkpoint(beside(extra), "m.pt").headless
+
+
+def test_a_mask_of_another_shape_is_refused() -> None:
+    tensors = resnet((2, 2, 2, 2), expansion=1)
+    tensors["conv1.weight_orig"] = tensors.pop("conv1.weight")
+    tensors["conv1.weight_mask"] = torch.zeros(2000, 1, 1, 1, 1)
+    with pytest.raises(WeightsError, match=r"conv1\.weight_mask of another shape than the weight that it prunes\."):
+        open_checkpoint(saved(tensors), "pruned.pt")
+
+
+def test_a_pruned_classifier_is_one() -> None:
+    tensors = resnet((2, 2, 2, 2), expansion=1)
+    weight = tensors.pop("fc.weight")
+    opened = open_checkpoint(saved(tensors | {"fc.weight_orig": weight, "fc.weight_mask": weight != 0}), "pruned.pt")
+    assert not opened.headless
+    assert opened.state_dict["fc.weight"].shape == weight.shape
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("layer1.0.alpha", "has more in its blocks than a configuration expresses, first layer1.0.alpha"),
+        ("ca.fc1.weight", "CBAM"),
+        ("NL_2.0.theta.weight", "non-local blocks"),
+    ],
+)
+def test_more_inside_the_network_is_another_network(name: str, words: str) -> None:
+    with pytest.raises(WeightsError, match=re.escape(words)):
+        open_checkpoint(
+            beside({name: torch.zeros(64, 64, 1, 1) if name.endswith("weight") else torch.zeros(1)}), "m.pt"
+        )
+
+
+def test_a_layer_that_another_reads_is_no_classifier() -> None:
+    extra = {"fc1.weight": torch.zeros(256, 512), "fc2.weight": torch.zeros(10, 256)}
+    assert open_checkpoint(beside(extra), "m.pt").headless
+
+
+def test_names_of_endless_length_are_refused() -> None:
+    tree: Any = {f"{'x' * 400}{number}.weight": torch.zeros(1) for number in range(2_000)}
+    for level in range(10):
+        tree = {f"{level}" * 400: tree}
+    with pytest.raises(WeightsError, match="names of more than"):
+        open_checkpoint(saved(tree), "m.pt")
+
+
+def test_integers_are_no_weights_by_any_name() -> None:
+    tensors = resnet((2, 2, 2, 2), expansion=1)
+    tensors["conv1.weight_orig"] = tensors.pop("conv1.weight").to(torch.int8)
+    tensors["conv1.weight_mask"] = torch.ones_like(tensors["conv1.weight_orig"])
+    with pytest.raises(WeightsError, match=r"has conv1\.weight_orig as torch\.int8"):
+        open_checkpoint(saved(tensors), "m.pt")
+
+
+@pytest.mark.parametrize("change", [{"attention": "eca"}, {"norm": "group"}])
+def test_channels_that_are_read_in_their_order_stay(change: dict[str, Any]) -> None:
+    """Group norm and ECA read neighbouring channels: a reordered network would be another function."""
+    config = ResNetConfig(
+        layers=(1, 1), planes=(16, 32), block="basic", shortcut="A", stem="3x3", stem_pool="none", **change
+    )
+    data = saved(build(config).state_dict())
+    assert "option_a" not in open_checkpoint(data, "group.pt", norm=config.norm).questions
+    with pytest.raises(WeightsError, match="which reads them in their order"):
+        open_checkpoint(data, "group.pt", norm=config.norm, option_a="both")

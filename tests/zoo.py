@@ -535,8 +535,9 @@ def _() -> Any:
 def _() -> Any:
     from transformers import BitConfig, BitForImageClassification
 
+    given: dict[str, Any] = {"num_labels": 1000}
     with torch.device("meta"):
-        return of(BitForImageClassification(BitConfig(num_labels=1000)))
+        return of(BitForImageClassification(BitConfig(**given)))
 
 
 # -- training wrappers --------------------------------------------------------------------

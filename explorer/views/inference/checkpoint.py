@@ -344,7 +344,7 @@ def keep(checkpoint: UploadedCheckpoint) -> None:
     before = uploaded_checkpoint()
     digest = checkpoint.digest.partition("/")[0]
     form = checkpoint.opened.questions.get("option_a")
-    answers = [list(checkpoint.networks).index(checkpoint.chosen), form.choices[0] if form else ""]
+    answers = [hashlib.sha256(checkpoint.chosen.encode()).hexdigest(), form.choices[0] if form else ""]
     checkpoint = replace(
         checkpoint,
         digest=FileDigest("/".join([digest, *map(str, answers)])),

@@ -35,7 +35,10 @@ def panel(result: Run) -> None:
     channel = chosen_channel(result.channels(layer))
     runs, maps = all_runs(result, images, layer, channel)
     predictions(result, runs)
-    one_channel(result, runs, maps, layer, channel)
+    if result.headless and layer == "fc":
+        st.info(f"{NO_CLASSIFIER} `fc` is zeros here: another layer in the drawing can be looked at across the images.")
+    else:
+        one_channel(result, runs, maps, layer, channel)
     if len(result.images) == 1:
         st.caption("One sample of each kind. Upload several images to see them here instead.")
 
