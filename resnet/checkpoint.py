@@ -423,8 +423,8 @@ class Opened:
 TELL = {
     "stride_in": "Networks of the paper's authors, Caffe and Detectron2's MSRA have it in the 1×1, torchvision and timm in the 3×3.",
     "stem_pool": "Code for ImageNet has a max pool after the stem, most code for CIFAR-10 has none: look for maxpool in it.",
-    "output_stride": "Networks for segmentation are mostly dilated, to 8 or 16; those for classes and boxes are not.",
-    "activation": "Nearly all have ReLU; the code that trained it says.",
+    "output_stride": "Networks for segmentation are mostly dilated, to 8 or 16; those for classes and boxes are not. Without its stride alone a last stage is another network.",
+    "activation": "Nearly all have ReLU; the code that trained it says. A leaky ReLU has the slope 0.01 here.",
     "antialias": "Only code that says blur, anti-aliasing or AvgPool2d before its strides has it.",
     "shortcut": "The code of the block says: what it does to x before the addition.",
     "order": "Pre-activation blocks begin with a normalisation or an activation.",
@@ -577,6 +577,8 @@ def _opened(
     if which:
         questions["weights"] = Question(which, TELL["weights"])
         notes.append(f"Of the weights {' and '.join(map(plain, sorted(which)))} those of {plain(which[0])} are opened.")
+    if trunk.affine:
+        notes.append("Caffe2's networks read images as BGR from 0 to 255, which is not how images are prepared here.")
     if trunk.headless:
         notes.append("It has no classifier that reads the last stage: the scores are zeros.")
     return Opened(config, _completed(config, state), trunk.left_out, trunk.headless, questions, tuple(notes), declared)
@@ -736,6 +738,8 @@ def _completed(config: ResNetConfig, state: Mapping[str, Tensor]) -> dict[str, T
     own = {numbered(name, "1" if config.shortcut == "D" else "0"): tensor for name, tensor in state.items()}
     found = {}
     for name, wanted in build(config, "meta").state_dict().items():
+        if name.endswith(".num_batches_tracked") and name in own and own[name].ndim:  # some write it with an axis
+            own[name] = own[name].reshape(-1)[:1].sum()
         if name in own:
             found[name] = own.pop(name)
         elif name.endswith((".num_batches_tracked", "fc.weight", "fc.bias")):

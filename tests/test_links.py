@@ -18,6 +18,8 @@ LINKS: dict[str, list[list[str]]] = json.loads(
 """For each page and query, the headings, figures, warnings and choices that are shown, in order."""
 
 LINES = "Lines that made layers"
+LATER = {"Zero-padded pool", "Norm groups"}
+"""Settings that stand in the sidebar since."""
 TERMS = {"a picture": "an image", "A picture": "An image", "picture": "image", "Picture": "Image"}
 """Words of the pages when they were written down, and the field's terms for them."""
 
@@ -40,7 +42,7 @@ class Reader(Visitor):
         if message.WhichOneof("type") == "delta" and message.delta.HasField("new_element"):
             element = message.delta.new_element
             kind, words = said(element)
-            if kind and LINES not in words:
+            if kind and LINES not in words and not LATER.intersection(words):
                 self.facts.append([kind, *(re.sub(r"line \d+", "line", word) for word in words)])
 
 

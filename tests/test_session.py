@@ -43,8 +43,8 @@ def test_what_a_session_holds_is_replaced_and_not_changed() -> None:
     assert held(app).previous_config is not None
     assert {one.name for one in fields(SessionState) if getattr(before, one.name) != getattr(held(app), one.name)} == {
         "query",
-        "previous",
-        "drawn",
+        "previous_config",
+        "drawn_state",
     }
 
 

@@ -782,8 +782,8 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gradient_view, "BATCH", 2)
     monkeypatch.setattr(gradient_view, "BATCHES", 1)
     for module in ("explorer.experiments.gradients", "explorer.views.experiments.gradients"):
-        monkeypatch.setattr(f"{module}.COUNTS", (1, 2))
-        monkeypatch.setattr(f"{module}.TOTAL", 12)
+        monkeypatch.setattr(f"{module}.BLOCK_COUNTS", (1, 2))
+        monkeypatch.setattr(f"{module}.POINT_COUNT", 12)
     monkeypatch.setattr(identity_view, "image_count", lambda *_: 4)
 
 

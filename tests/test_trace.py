@@ -541,7 +541,7 @@ def answers(traced: Trace) -> dict[str, Any]:
 
 def test_who_shares_a_trace_cannot_change_it() -> None:
     kept = answers(trace(preset("resnet18"), 32))
-    assert {"by_name", "parts", "blocks", "groups", "consumers", "carriers"} <= kept.keys()
+    assert {"by_name", "parts", "blocks", "groups", "consumers", "global_dependencies"} <= kept.keys()
     for name, answer in kept.items():
         assert isinstance(answer, int | str | tuple | MappingProxyType), name
         for value in answer.values() if isinstance(answer, Mapping) else ():

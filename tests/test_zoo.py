@@ -637,3 +637,11 @@ def test_channels_that_are_read_in_their_order_stay(change: dict[str, Any]) -> N
     assert "option_a" not in open_checkpoint(data, "group.pt", norm=config.norm).questions
     with pytest.raises(WeightsError, match="which reads them in their order"):
         open_checkpoint(data, "group.pt", norm=config.norm, option_a="both")
+
+
+def test_a_counter_with_an_axis_is_a_number() -> None:
+    tensors = resnet((2, 2, 2, 2), expansion=1)
+    tensors |= {name: torch.tensor([7]) for name in tensors if name.endswith("tracked")}
+    opened = open_checkpoint(saved(tensors), "m.pt")
+    assert opened.state_dict["bn1.num_batches_tracked"] == 7
+    build(opened.config).load_state_dict(opened.state_dict, strict=True)
