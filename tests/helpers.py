@@ -40,6 +40,17 @@ Value = TypeVar("Value")
 APP, SCRIPT = ROOT / "explorer" / "app.py", ROOT / "explorer" / "script.py"
 """What a server runs, and an AppTest."""
 CPU = Device("cpu", "this CPU")
+TABS = (
+    "Activations",
+    "Inside the addition",
+    "Blocks off",
+    "Receptive field",
+    "Attribution",
+    "Weights",
+    "Several images",
+    "Speed",
+)
+"""Of the inference page."""
 CLOTHES = [sample for sample in samples() if sample.label in FASHION_MNIST.categories]
 
 

@@ -30,6 +30,7 @@ from explorer.views import cached, session
 from explorer.views.inference import ablation, images
 from helpers import (
     CLOTHES,
+    TABS,
     TIMM,
     captions,
     click,
@@ -262,16 +263,7 @@ def test_every_panel_takes_a_small_image(page: str, size: str) -> None:
     assert not app.error
     panels = {
         "": ("Layers", "Cost", "Ledger", "Receptive field", "torchinfo", "graphviz"),
-        "inference": (
-            "Activations",
-            "Inside the addition",
-            "Blocks off",
-            "Receptive field",
-            "Attribution",
-            "Weights",
-            "Several images",
-            "Speed",
-        ),
+        "inference": TABS,
         "experiments": ("Degradation", "Gradients", "Paths", "Identity"),
     }
     for name in panels.get(page, ()):

@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 from explorer.views.inference import latency
 from explorer.views.inference.checkpoint import MAX_NETWORKS
 from helpers import (
+    TABS,
     Visitor,
     captions,
     click,
@@ -35,16 +36,6 @@ from resnet.shards import MAX_HEADER_BYTES, join
 from resnet.weights import bundled_path, own_weights, read_checkpoint
 from zoo import CASES, akamaster, data_of, resnet, under
 
-TABS = (
-    "Activations",
-    "Inside the addition",
-    "Blocks off",
-    "Receptive field",
-    "Attribution",
-    "Weights",
-    "Several images",
-    "Speed",
-)
 ZOO = {case.name: case for case in CASES}
 
 

@@ -18,21 +18,11 @@ from streamlit.testing.v1 import AppTest
 from explorer.experiments.degradation import Settings, Step
 from explorer.inference.samples import samples
 from explorer.views.experiments import degradation
-from helpers import SMALL, Visitor, click, hold, link, opened, run, said, saved, select, shown, texts
+from helpers import SMALL, TABS, Visitor, click, hold, link, opened, run, said, saved, select, shown, texts
 from resnet.weights import randomly
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NAME = "mine.png"
-TABS = (
-    "Activations",
-    "Inside the addition",
-    "Blocks off",
-    "Receptive field",
-    "Attribution",
-    "Weights",
-    "Several images",
-    "Speed",
-)
 
 
 # -- what people bring --------------------------------------------------------------------
