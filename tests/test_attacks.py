@@ -9,7 +9,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import aclosing, suppress
+from contextlib import aclosing, closing, suppress
 from functools import partial
 from itertools import islice, repeat
 from typing import Any
@@ -187,7 +187,7 @@ def test_answers_are_read_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
         writer.transport.set_write_buffer_limits(0)
         sent["answers"] += path == "/static/js/index.x.js"
-        with suppress(ConnectionError):
+        with suppress(ConnectionError), closing(writer):
             while True:
                 writer.write(bytes(1000))
                 await writer.drain()

@@ -8,7 +8,7 @@ import importlib.metadata
 import os
 import re
 import tomllib
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -50,21 +50,22 @@ class Upload:
 
 def status(address: str, session: str, upload: Upload) -> int:
     """What the server answers to an upload of a session."""
-    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=120)
-    connection.request("GET", "/_stcore/health")
-    answer = connection.getresponse()
-    answer.read()
-    token = re.search(r"_streamlit_xsrf=([^;]+)", answer.headers["Set-Cookie"])
-    assert token
-    headers = {
-        "Content-Type": "multipart/form-data; boundary=edge",
-        "Content-Length": str(upload.length),
-        "Cookie": token[0],
-        "X-Xsrftoken": token[1],
-    }
-    with suppress(BrokenPipeError, ConnectionResetError):  # the server has refused it by its length
-        connection.request("PUT", f"/_stcore/upload_file/{session}/file", upload, headers)
-    return connection.getresponse().status
+    with closing(http.client.HTTPConnection(urlsplit(address).netloc, timeout=120)) as connection:
+        connection.request("GET", "/_stcore/health")
+        answer = connection.getresponse()
+        answer.read()
+        token = re.search(r"_streamlit_xsrf=([^;]+)", answer.headers["Set-Cookie"])
+        assert token
+        headers = {
+            "Content-Type": "multipart/form-data; boundary=edge",
+            "Content-Length": str(upload.length),
+            "Cookie": token[0],
+            "X-Xsrftoken": token[1],
+        }
+        with suppress(BrokenPipeError, ConnectionResetError):  # the server has refused it by its length
+            connection.request("PUT", f"/_stcore/upload_file/{session}/file", upload, headers)
+        with connection.getresponse() as answer:
+            return answer.status
 
 
 async def first_words(address: str) -> tuple[Any, int]:

@@ -32,7 +32,7 @@ from resnet.shipped import intact
 from resnet.train import Recipe, accuracy, fashion_mnist, fit
 from resnet.weights import FASHION_MNIST
 
-from ..inference.samples import LabelledImages, labelled_images
+from ..inference.samples import LabelledImages, labelled_images, read_labelled
 from ..sharing.frozen import frozen
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -134,8 +134,7 @@ def training_images() -> LabelledImages:
     Raises:
         ShippedError: where their file is missing or damaged.
     """
-    with intact(IMAGES), np.load(IMAGES) as file:
-        return frozen(LabelledImages(file["images"], file["labels"]))
+    return read_labelled(IMAGES)
 
 
 def test_images() -> LabelledImages:
