@@ -111,14 +111,14 @@ def look_up(repo: str, revision: str = "") -> HubModel:
         WeightsError: for what is no model's name, a model that is not there, not open to this server, has no weights that
             are accepted or is no network for images, and where the hub cannot be asked.
     """
-    repo = model_id(repo)
+    asked = repo = model_id(repo)
     if not owner.downloads_allowed():
         raise WeightsError(f"{repo} is not on this server, and its owner has switched downloads off; {INSTEAD}.")
     try:
         commit = f"/revision/{revision}" if revision else ""
         address = f"{owner.endpoint()}/api/models/{repo}{commit}?blobs=true"
         listing = json.loads(hub.read(address, repo, MAX_LISTING_BYTES, owner.token()))
-        repo, found = model_id(listing["id"]), listing["sha"]
+        repo, found = model_id(listing["id"]), listing["sha"]  # it may have another name by now
         files = {file.name: file for file in map(_listed, listing["siblings"])}
         if not re.fullmatch("[0-9a-f]{40}", found):
             raise ValueError("no commit")
@@ -128,7 +128,7 @@ def look_up(repo: str, revision: str = "") -> HubModel:
             raise WeightsError(f"{repo} is no public model of {host()}: {words}.") from error
         raise
     except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-        raise WeightsError(f"{host()} does not answer as the Hugging Face hub does, asked for {repo}.") from error
+        raise WeightsError(f"{host()} does not answer as the Hugging Face hub does, asked for {asked}.") from error
     weights = _weights(repo, files)
     task = listing.get("pipeline_tag")
     if isinstance(task, str) and not re.search("image|object|depth|mask|keypoint|^feature", task):

@@ -124,8 +124,6 @@ class Server:
 SMALL = 2**12
 """Bytes up to which a body is sent at once: the hub's lists and descriptions."""
 
-COMMIT = "c0ffee" * 6 + "c0ff"
-
 
 class Hub(Server):
     """A Hugging Face hub: set `HF_ENDPOINT` to its `endpoint`.
@@ -150,8 +148,9 @@ class Hub(Server):
     def __enter__(self) -> Hub:
         return self
 
-    def add_model(self, id: str, files: Mapping[str, bytes], commit: str = COMMIT, **said: Any) -> None:
-        """A repository with these files at a commit."""
+    def add_model(self, id: str, files: Mapping[str, bytes], **said: Any) -> str:
+        """A repository with these files, and their commit."""
+        commit = hashlib.sha1(repr(sorted(files.items())).encode()).hexdigest()
         siblings = []
         for name, body in files.items():
             path = f"/{id}/resolve/{commit}/{name}"
@@ -174,6 +173,7 @@ class Hub(Server):
                 )
                 siblings.append({"rfilename": name, "size": len(body), "blobId": digest})
         self.said[id] = {"id": id, "sha": commit, "siblings": siblings, "private": False, "gated": False} | said
+        return commit
 
     def listed(self, id: str, name: str) -> dict[str, Any]:
         """What the list of a repository says of a file, to be changed."""
@@ -186,8 +186,8 @@ class Hub(Server):
             if said is None or match[2] not in (None, "main", said["sha"]):  # as the hub answers whoever shows no key
                 return File(b'{"error": "Invalid username or password."}', status=401, kind="application/json")
             return File(json.dumps(said).encode(), kind="application/json")
-        path = path.replace("/resolve/main/", f"/resolve/{COMMIT}/")
         repo = "/".join(path.split("/")[1:3])
+        path = path.replace("/resolve/main/", f"/resolve/{self.said.get(repo, {}).get('sha')}/")
         if repo in self.gated and not (self.token and self.tokens[-1] == f"Bearer {self.token}"):
             return File(
                 b"Access to this model is restricted.",
