@@ -207,6 +207,14 @@ def test_a_mirror_is_asked_and_nobody_else(hub: Hub, monkeypatch: pytest.MonkeyP
         look_up(ID)
 
 
+def test_a_model_that_has_another_name_by_now(hub: Hub) -> None:
+    hub.moved["Somebody/old-name"] = ID
+    found = look_up("Somebody/old-name")
+    assert found == look_up(ID)
+    download_model(found, NOWHERE)
+    assert cached_model(ID) == found
+
+
 # -- how images are prepared, and what classes are called ----------------------------------------
 
 
