@@ -26,6 +26,7 @@ from resnet.sizes import least_side
 from ..analysis.compare import common_size
 from ..analysis.layers import Layer
 from ..analysis.parts import switchable_blocks
+from ..analysis.published import Result
 from ..inference.device import Device
 from ..inference.turns import PassError
 from ..link import View, size_text, tolerant
@@ -91,6 +92,8 @@ class SessionState:
     """How many channels are shown at most, where a person has chosen."""
     unit: tuple[str, Layer] | None = None
     """The link's unit, and the layer that it is one of."""
+    result: Result | None = None
+    """The published result whose point was clicked last."""
     source_note: str = ""
     """The note of the source page that the link named last."""
     source_layer: tuple[ResNetConfig, str] | None = None

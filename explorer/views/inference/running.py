@@ -13,7 +13,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from resnet import ResNet, ResNetConfig, title
 from resnet.checkpoint import WeightsError
-from resnet.weights import BUNDLED, Preprocessing, Weights, available, is_cached, random_weights, torchvision_weights
+from resnet.weights import BUNDLED, Preprocessing, Weights, at_hand, available, random_weights, torchvision_weights
 
 from ...analysis.layers import Layer, shape_text
 from ...analysis.parts import drawn_parts, switchable_blocks
@@ -57,8 +57,7 @@ def choose_weights(config: ResNetConfig, image_size: tuple[int, int]) -> Weights
         fitting = ", ".join(choices)
         words = f"weights = {asked} do not fit {title(config)}, which can have {fitting}; others are used instead."
         st.warning(session.escape_markdown(words))
-    at_hand = [weights for weights in choices.values() if not weights.url or is_cached(weights.url)]
-    current = choices.get(asked) or at_hand[0]
+    current = choices.get(asked) or next(weights for weights in choices.values() if at_hand(weights))
     labels = [weights_label(weights) for weights in choices.values()]
     session.set_widget("weights", current.key, labels)
     st.selectbox(
@@ -81,7 +80,7 @@ def weights_label(weights: Weights) -> str:
     parts = [weights.title]
     if weights.accuracy is not None:
         parts.append(f"{weights.accuracy:.1%} right")
-    if weights.url:
+    if weights.bytes:
         parts.append(f"{weights.bytes / 2**20:.0f} MiB")
     return " · ".join(parts)
 
