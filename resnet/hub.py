@@ -30,7 +30,7 @@ from . import confined, owner
 from .checkpoint import WeightsError
 from .options import plain
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int], object]
 """Called with bytes so far and bytes in all (0 where the server does not say)."""
 
 

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -102,9 +103,9 @@ def host() -> str:
 # -- what a repository says ---------------------------------------------------------------
 
 
-def look_up(repo: str, revision: str = "") -> HubModel:
+def look_up(repo: str, revision: str = "", progress: Progress = lambda done, total: None) -> HubModel:
     """What the hub says of a model, as it is or as it was at a commit; its descriptions are in the cache then, its weights
-    where they were.
+    where they were. What `progress` raises, which is called now and then, ends that.
 
     Raises:
         WeightsError: for what is no model's name, a model that is not there, not open to this server, has no weights that
@@ -134,7 +135,7 @@ def look_up(repo: str, revision: str = "") -> HubModel:
         raise WeightsError(f"{repo} is no network for images: it is for {plain(task)}.")
     for name in (CONFIG, PROCESSOR, CARD):
         if name in files and not (name == CARD and files[name].bytes > MAX_DESCRIPTION_BYTES):
-            _fetch(repo, found, files[name], MAX_DESCRIPTION_BYTES)
+            _fetch(repo, found, files[name], MAX_DESCRIPTION_BYTES, progress)
     return _described(repo, found, weights)
 
 
@@ -217,13 +218,21 @@ def _described(repo: str, revision: str, weights: tuple[HubFile, ...]) -> HubMod
     Raises:
         WeightsError: where it is no network for images.
     """
-    config, processor = (_object(repo, revision, name) for name in (CONFIG, PROCESSOR))
+    config, processor, card = (_text(repo, revision, name) for name in (CONFIG, PROCESSOR, CARD))
+    return _understood(repo, revision, weights, config, processor, card)
+
+
+@lru_cache(64)
+def _understood(
+    repo: str, revision: str, weights: tuple[HubFile, ...], config_text: str, processor_text: str, card: str
+) -> HubModel:
+    """`_described` of files of which these are the texts, "" for each that is not there: a page asks at every click."""
+    config, processor = _object(repo, CONFIG, config_text), _object(repo, PROCESSOR, processor_text)
     if "vocab_size" in config:
         raise WeightsError(f"{repo} is no network for images: its {CONFIG} says vocab_size.")
     timm = config.get("pretrained_cfg") or (config if "input_size" in config else None)
     how, notes = _by_timm(timm) if isinstance(timm, Mapping) else _by_transformers(processor)
-    card = _front(_text(repo, revision, CARD))
-    return HubModel(repo, revision, weights, *card, _labels(config), how, notes)
+    return HubModel(repo, revision, weights, *_front(card), _labels(config), how, notes)
 
 
 def _labels(config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -347,13 +356,12 @@ def _front(card: str) -> tuple[str, str]:
     return tuple(plain(found[1].strip("'\""), 80) if found else "" for found in (licence, data))  # type: ignore[return-value]
 
 
-def _object(repo: str, revision: str, name: str) -> Mapping[str, Any]:
-    """A JSON object of a repository; an empty one where there is none.
+def _object(repo: str, name: str, text: str) -> Mapping[str, Any]:
+    """The JSON object in a file of a repository; an empty one where there is no file.
 
     Raises:
         WeightsError: for what is none.
     """
-    text = _text(repo, revision, name)
     try:
         found = json.loads(text or "{}")
     except (RecursionError, ValueError):
