@@ -565,12 +565,6 @@ def test_a_network_without_weights_is_drawn_and_asks() -> None:
     assert not any("MiB" in label for label in buttons(app))
 
 
-def test_a_list_that_is_cleared_asks() -> None:
-    app = opened("inference", preset="resnet18", weights="random")
-    asks(select(app, "weights", None))
-    assert "weights" not in link(app)
-
-
 def test_random_weights_are_the_same_for_everybody() -> None:
     first, second = (opened("inference", preset="resnet20", weights="random", image="coffee") for _ in "12")
     charts = [[chart.proto.spec for chart in app.get("plotly_chart")] for app in (first, second)]
