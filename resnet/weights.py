@@ -1,4 +1,4 @@
-"""Where weights come from: shipped with this package, torchvision's hub, a person's own file, or chance.
+"""Where weights come from: shipped with this package, torchvision's hub, Hugging Face's, a person's own file, or chance.
 
 A set of weights is worth nothing without its preprocessing and its labels, so the three travel together, and are imported
 from here.
@@ -14,10 +14,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import WeightsError, network
+from . import huggingface
+from .checkpoint import Opened, WeightsError, fitted, network
 from .config import ResNetConfig
 from .datasets import FASHION_MNIST, DataSet, ImageNet, Numbered, Preprocessing
 from .hub import INSTEAD, Progress, cache_path, download, hash_in, is_cached
+from .huggingface import HubModel
 from .model import ResNet
 from .options import plain
 from .presets import preset_name
@@ -33,11 +35,13 @@ __all__ = [
     "Preprocessing",
     "Progress",
     "Weights",
+    "at_hand",
     "available",
     "bundled",
     "bundled_path",
     "cache_path",
     "download",
+    "hub_weights",
     "is_cached",
     "load",
     "noise_side",
@@ -54,10 +58,11 @@ __all__ = [
 class Weights:
     """One set of weights for one configuration.
 
-    `key` names it in a link: "bundled", "upload", "random", or torchvision's own name for it.
+    `key` names it in a link: "bundled", "upload", "random", torchvision's own name for it, or timm's.
     `digest` tells uploads apart, a title nothing. Where `headless`, the classifier is zeros in place of one that the file
     does not have: its scores mean nothing.
-    `accuracy` is the share of its data set's test (or validation) images it gets right.
+    `accuracy` is the share of its data set's test (or validation) images it gets right, `top5` of those with the right
+    class among five. A file is at `url`, or in the repository `hub` of the Hugging Face hub, and has so many `bytes`.
     """
 
     key: str
@@ -69,6 +74,8 @@ class Weights:
     bytes: int = 0
     digest: str = ""
     headless: bool = False
+    hub: str = ""
+    top5: float | None = None
 
     @property
     def source(self) -> tuple[str, ResNetConfig, str, str]:
@@ -146,14 +153,45 @@ def own_weights(
     title = f"Your checkpoint {plain(name, 80)}"
     if (config.in_channels, config.num_classes) == (1, 10) and not headless:
         return Weights("upload", title, config, FASHION_MNIST, digest=digest)
+    data = _assumed(config, image_size, headless)
+    return Weights("upload", title, config, data, digest=digest, headless=headless)
+
+
+def _assumed(config: ResNetConfig, image_size: tuple[int, int], headless: bool) -> DataSet:
+    """What a network was trained on where nobody says: ImageNet where it has 1000 classes, and is prepared as there."""
     side, channels = min(image_size), config.in_channels
     colour = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     mean, std = colour if channels == 3 else ((0.5,) * channels, (0.25,) * channels)
     preprocessing = Preprocessing(side * 8 // 7 if side >= 128 else side, image_size, mean, std)
     imagenet = config.num_classes == 1000 and channels == 3 and not headless
     names = ImageNet() if imagenet else Numbered(config.num_classes)
-    data = DataSet("ImageNet-1k" if imagenet else "unknown", "", "", preprocessing, names)
-    return Weights("upload", title, config, data, digest=digest, headless=headless)
+    return DataSet("ImageNet-1k" if imagenet else "unknown", "", "", preprocessing, names)
+
+
+# -- a model of the hub --------------------------------------------------------------------
+
+
+def hub_weights(model: HubModel, opened: Opened) -> Weights:
+    """The weights of a model of the hub that holds the network `opened`, with the labels and the preprocessing that its
+    repository says; where these are none for such a network, ImageNet's.
+    """
+    config, how = opened.config, model.preprocessing
+    side = 32 if config.stem == "3x3" else 224
+    assumed = _assumed(config, (side, side), opened.headless)
+    if how is None or len(how.mean) != config.in_channels:
+        how = assumed.preprocessing
+    labels = model.labels if len(model.labels) == config.num_classes and not opened.headless else assumed.categories
+    data = DataSet(model.data or assumed.name, model.address, model.licence, how, labels)
+    return Weights(
+        model.id,
+        model.id,
+        config,
+        data,
+        bytes=model.bytes,
+        digest=model.revision,
+        headless=opened.headless,
+        hub=model.id,
+    )
 
 
 # -- random -------------------------------------------------------------------------------
@@ -193,6 +231,13 @@ def randomly(config: ResNetConfig, seed: int = 0) -> ResNet:
     return model
 
 
+def at_hand(weights: Weights) -> bool:
+    """Whether nothing has to be fetched for these weights; those of an upload are their session's."""
+    if weights.hub:
+        return huggingface.has_weights(weights.hub, weights.digest)
+    return not weights.url or is_cached(weights.url)
+
+
 def load(
     weights: Weights, progress: Progress = lambda done, total: None, state_dict: Mapping[str, Tensor] | None = None
 ) -> ResNet:
@@ -200,7 +245,7 @@ def load(
 
     Raises:
         WeightsError: where they have to be downloaded and cannot be, their file is missing or damaged, or they do not
-            fit. A damaged file in torch.hub's cache is downloaded again, once.
+            fit. A damaged file in a cache is downloaded again, once.
     """
     if weights.key == "upload":
         return network(weights.config, state_dict or {})
@@ -208,6 +253,11 @@ def load(
         return randomly(weights.config)
     if weights.key == "bundled":
         return read_checkpoint(bundled_path(NAMES[weights.config]))[0]
+    if weights.hub:
+        model = huggingface.weights_of(weights.hub, weights.digest)
+        huggingface.download_model(model, progress)
+        answers = {"norm": "group"} if weights.config.norm == "group" else {}
+        return network(weights.config, fitted(huggingface.open_model(model, **answers), weights.config))
     path = download(weights.url, progress)
     try:
         return _published(weights.config, path)

@@ -889,8 +889,8 @@ def test_downloaded_weights_name_classes(tmp_path: Path, monkeypatch: pytest.Mon
     torch.save(network.state_dict(), buffer)
     answered: list[str] = []
 
-    def answer(url: str, timeout: float) -> Any:
-        answered.append(url)
+    def answer(request: urllib.request.Request, timeout: float) -> Any:
+        answered.append(request.full_url)
         response = io.BytesIO(buffer.getvalue())
         response.headers = Message()  # type: ignore[attr-defined]
         response.headers["Content-Length"] = str(len(buffer.getvalue()))  # type: ignore[attr-defined]

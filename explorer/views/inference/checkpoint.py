@@ -14,7 +14,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 from torch import Tensor
 
-from resnet import OPTIONS, ResNetConfig, WeightsError, open_checkpoint, title
+from resnet import OPTIONS, ResNetConfig, WeightsError, open_checkpoint, owner, title
 from resnet.checkpoint import (
     BOTH,
     MAX_FILE_BYTES,
@@ -164,6 +164,9 @@ def upload_card(weights: Weights | None) -> None:
     if not card.open:
         return
     with card:
+        if not owner.uploads_allowed():
+            st.info(owner.NO_UPLOADS, icon=":material/block:")
+            return
         limit = MAX_FILE_BYTES // 2**20
         st.file_uploader(
             f"A residual network in PyTorch or safetensors, by any file name, at most {limit} MB",
