@@ -36,6 +36,8 @@ view = session.view()
 drawn = cached_trace(view.config, view.image_size)
 heading(drawn)
 found = weights.selection(view)
+if found.hub:
+    found = weights.from_hub(view, found)
 if found.current is None:
     weights.question(found)
     layer = network.selected_layer(drawn, view.at)

@@ -48,6 +48,8 @@ class DataSet:
     preprocessing: Preprocessing
     categories: Sequence[str]
     """Their names, in what can be hashed; whatever is kept of these weights holds them."""
+    pretraining: str = ""
+    """What it was trained on before, where that is another data set."""
 
 
 FASHION_MNIST = DataSet(

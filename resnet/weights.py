@@ -6,9 +6,12 @@ from here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -22,7 +25,8 @@ from .hub import INSTEAD, Progress, cache_path, download, hash_in, is_cached
 from .huggingface import HubModel
 from .model import ResNet
 from .options import plain
-from .presets import preset_name
+from .presets import preset, without_hub
+from .published import tags
 from .shipped import BUNDLED, NAMES, Checkpoint, bundled_checkpoint, bundled_path, read_checkpoint, save_checkpoint
 
 __all__ = [
@@ -44,12 +48,15 @@ __all__ = [
     "hub_weights",
     "is_cached",
     "load",
+    "named",
     "noise_side",
     "own_weights",
+    "published",
     "random_weights",
     "randomly",
     "read_checkpoint",
     "save_checkpoint",
+    "timm_weights",
     "torchvision_weights",
 ]
 
@@ -91,7 +98,7 @@ def available(config: ResNetConfig, image_size: tuple[int, int]) -> tuple[Weight
     Raises:
         WeightsError: where those that ship are missing or damaged.
     """
-    return (*bundled(config), *torchvision_weights(config), random_weights(config, image_size))
+    return (*bundled(config), *published(config), random_weights(config, image_size))
 
 
 # -- bundled ------------------------------------------------------------------------------
@@ -110,33 +117,103 @@ def bundled(config: ResNetConfig) -> tuple[Weights, ...]:
     return (Weights("bundled", title, config, checkpoint.data, checkpoint.accuracy),)
 
 
-# -- torchvision --------------------------------------------------------------------------
+# -- published ----------------------------------------------------------------------------
+
+
+def published(config: ResNetConfig | None = None) -> tuple[Weights, ...]:
+    """What torchvision and timm publish, for all networks or for one configuration, the most accurate first.
+
+    Raises:
+        WeightsError: where the list of timm's is missing or damaged.
+    """
+    if config is None:
+        found = chain(chain.from_iterable(_torchvision().values()), chain.from_iterable(_timm().values()))
+    else:
+        found = chain(torchvision_weights(config), timm_weights(config))
+    return tuple(sorted(found, key=lambda weights: -(weights.accuracy or 0)))
+
+
+def named(key: str, config: ResNetConfig) -> Weights | None:
+    """The published weights that a link calls `key`: torchvision's for this configuration, or timm's by their tag, such
+    as "resnet50.a1_in1k", with "timm/" before it or without; None where there are none.
+
+    They are for this configuration where they fit it, else timm's for that of their tag.
+
+    Raises:
+        WeightsError: where the list of timm's is missing or damaged.
+    """
+    names = {key, without_hub(key)}
+    every = chain(torchvision_weights(config), timm_weights(config), chain.from_iterable(_timm().values()))
+    return next((weights for weights in every if weights.key in names), None)
 
 
 def torchvision_weights(config: ResNetConfig) -> tuple[Weights, ...]:
-    """What torchvision publishes for a configuration, newest recipe first.
+    """What torchvision publishes for a configuration, newest recipe first."""
+    return _fitting(_torchvision(), config)
 
-    Options that leave the weights' meaning alone (dilation, initialisation, stochastic
+
+def timm_weights(config: ResNetConfig) -> tuple[Weights, ...]:
+    """What timm publishes for a configuration, in its order.
+
+    Raises:
+        WeightsError: where the list of them is missing or damaged.
+    """
+    return _fitting(_timm(), config)
+
+
+def _fitting(every: Mapping[ResNetConfig, tuple[Weights, ...]], config: ResNetConfig) -> tuple[Weights, ...]:
+    """Those for a configuration. Options that leave the weights' meaning alone (dilation, initialisation, stochastic
     depth) are not compared.
     """
-    from torchvision.models import get_model_weights, list_models
-
     same, _ = config.with_(output_stride=32, zero_init_residual=False, drop_path=0.0)
-    name = preset_name(same)
-    if name not in list_models(include=["*resnet*", "*resnext*"]):
-        return ()
+    found = every.get(same, ())
+    return found if same == config else tuple(replace(weights, config=config) for weights in found)
+
+
+def _by_config(found: Iterable[Weights]) -> Mapping[ResNetConfig, tuple[Weights, ...]]:
+    groups = defaultdict(list)
+    for weights in found:
+        groups[weights.config].append(weights)
+    return {config: tuple(group) for config, group in groups.items()}
+
+
+@cache
+def _torchvision() -> Mapping[ResNetConfig, tuple[Weights, ...]]:
+    """All of torchvision's, by the networks that they are for."""
+    from torchvision import models
+
     found = []
-    for entry in reversed(list(get_model_weights(name))):
-        transforms, meta = entry.transforms(), entry.meta
-        preprocessing = Preprocessing(
-            transforms.resize_size[0], transforms.crop_size[0], tuple(transforms.mean), tuple(transforms.std)
+    for name in models.list_models(models, include=["*resnet*", "*resnext*"]):
+        for entry in reversed(list(models.get_model_weights(name))):
+            transforms, meta = entry.transforms(), entry.meta
+            preprocessing = Preprocessing(
+                transforms.resize_size[0], transforms.crop_size[0], tuple(transforms.mean), tuple(transforms.std)
+            )
+            data = DataSet("ImageNet-1k", meta["recipe"], "see torchvision", preprocessing, ImageNet())
+            top1, top5 = (meta["_metrics"]["ImageNet-1K"][name] / 100 for name in ("acc@1", "acc@5"))
+            title = f"torchvision {entry.name.removeprefix('IMAGENET1K_')}, ImageNet-1k"
+            size = int(meta["_file_size"] * 2**20)
+            found.append(Weights(entry.name, title, preset(name), data, top1, entry.url, size, top5=top5))
+    return _by_config(found)
+
+
+@cache
+def _timm() -> Mapping[ResNetConfig, tuple[Weights, ...]]:
+    """All of timm's, by the networks that they are for."""
+    return _by_config(
+        Weights(
+            tag.name,
+            f"timm {tag.name}",
+            tag.config,
+            tag.data,
+            tag.top1,
+            bytes=tag.bytes,
+            headless=not tag.classes,
+            hub=tag.hub,
+            top5=tag.top5,
         )
-        data = DataSet("ImageNet-1k", meta["recipe"], "see torchvision", preprocessing, ImageNet())
-        accuracy = meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100
-        title = f"torchvision {entry.name.removeprefix('IMAGENET1K_')}, ImageNet-1k"
-        size = int(meta["_file_size"] * 2**20)
-        found.append(Weights(entry.name, title, config, data, accuracy, entry.url, size))
-    return tuple(found)
+        for tag in tags()
+    )
 
 
 # -- a person's own -----------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -20,8 +21,8 @@ from safetensors.torch import save
 from loopback import File, Hub
 from resnet import ConfigError, ResNetConfig, WeightsError, build, huggingface, preset
 from resnet import hub as hub_module
-from resnet.datasets import DataSet, ImageNet, Numbered, Preprocessing
-from resnet.huggingface import cached_model, download_model, is_cached, look_up, model_id, open_model
+from resnet.datasets import DataSet, ImageNet, Preprocessing
+from resnet.huggingface import HubModel, cached_model, download_model, is_cached, look_up, model_id, open_model
 from resnet.weights import Weights, at_hand, hub_weights, load
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -171,14 +172,11 @@ def test_ways_to_name_a_model(typed: str) -> None:
         "a/b\x00",
         "datasets/mnist",
         "x" * 100 + "/y",
-    ]
-    + [
         "https://example.org/a/b",
         "https://huggingface.co/datasets/a/b",
         "https://huggingface.co/",
         "é/b",
         "-a/b",
-        "a/b?"[:-1] + "/../c",
     ],
 )
 def test_what_is_no_models_name(typed: str) -> None:
@@ -207,6 +205,170 @@ def test_a_mirror_is_asked_and_nobody_else(hub: Hub, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("HF_ENDPOINT", "not an address")
     with pytest.raises(ConfigError, match="HF_ENDPOINT = not an address is not accepted"):
         look_up(ID)
+
+
+# -- how images are prepared, and what classes are called ----------------------------------------
+
+
+def described(config: object = None, processor: object = None) -> HubModel:
+    """A model whose files say this, looked up and read from the cache."""
+    files = {"config.json": text(config), "preprocessor_config.json": text(processor)}
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_CACHE", folder)
+        with Hub() as hub:
+            patch.setenv("HF_ENDPOINT", hub.endpoint)
+            hub.add_model(
+                ID, {"model.safetensors": b"x"} | {name: body for name, body in files.items() if body != b"null"}
+            )
+            return look_up(ID)
+
+
+WARPED = "Its processor stretches images into a square; the middle is cut out here."
+
+
+@pytest.mark.parametrize(
+    ("processor", "expected", "notes"),
+    [
+        (PROCESSOR | {"crop_pct": None}, (256, 224, "bicubic"), ()),
+        (PROCESSOR | {"size": {"shortest_edge": 288}, "crop_pct": 0.95, "resample": 2}, (303, 288, "bilinear"), ()),
+        (PROCESSOR | {"size": 384}, (384, 384, "bicubic"), (WARPED,)),
+        (
+            {"image_processor_type": "BitImageProcessor", "size": {"shortest_edge": 448}, "do_center_crop": True}
+            | {"crop_size": {"height": 448, "width": 320}, "image_mean": MEAN, "image_std": STD, "resample": 3},
+            (448, (448, 320), "bicubic"),
+            (),
+        ),
+        (
+            {"image_processor_type": "ViTImageProcessor", "size": {"height": 224, "width": 224}, "resample": 2}
+            | {"image_mean": MEAN, "image_std": STD},
+            (224, 224, "bilinear"),
+            (WARPED,),
+        ),
+    ],
+)
+def test_what_a_processor_of_transformers_does(
+    processor: object, expected: tuple[Any, ...], notes: tuple[str, ...]
+) -> None:
+    found = described(CONFIG, processor)
+    resize, crop, interpolation = expected
+    assert found.preprocessing == Preprocessing(resize, crop, MEAN, STD, interpolation=interpolation)
+    assert found.notes == notes
+
+
+def test_what_timm_says_is_of_its_evaluation() -> None:
+    """At the size and with the crop with which it is evaluated, as timm's own data configuration."""
+    model = timm.create_model("resnet50.a1_in1k")
+    given = {**model.pretrained_cfg, "tag": "a1_in1k"}
+    found = described({"architecture": "resnet50", "num_classes": 1000, "pretrained_cfg": given})
+    theirs = timm.data.resolve_data_config(pretrained_cfg=model.pretrained_cfg, use_test_size=True)
+    assert theirs["input_size"] == (3, 288, 288)
+    assert theirs["crop_pct"] == 1.0
+    assert found.preprocessing == Preprocessing(
+        288, 288, theirs["mean"], theirs["std"], interpolation=theirs["interpolation"]
+    )
+    assert found.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("config", "processor"),
+    [
+        ({}, {"size": "large", "image_mean": MEAN, "image_std": STD}),
+        ({}, PROCESSOR | {"image_std": [0, 1, 1]}),
+        ({}, PROCESSOR | {"image_mean": []}),
+        ({}, PROCESSOR | {"size": 10**9}),
+        ({}, PROCESSOR | {"size": 0}),
+        ({}, PROCESSOR | {"crop_pct": 1e-300}),
+        ({}, PROCESSOR | {"crop_pct": "much"}),
+        ({}, PROCESSOR | {"image_mean": [float("nan")] * 3}),
+        ({"pretrained_cfg": {"input_size": [3, 224]}}, None),
+        ({"pretrained_cfg": {"input_size": [3, 224, 224], "crop_pct": -1, "mean": MEAN, "std": STD}}, None),
+        ({"pretrained_cfg": {}, "input_size": [3, 1e400, 224]}, None),
+    ],
+)
+def test_what_is_not_understood_is_said(config: object, processor: object) -> None:
+    found = described(config, processor)
+    assert found.preprocessing is None
+    assert [note for note in found.notes if "is not understood, so they are prepared as for ImageNet." in note]
+
+
+@pytest.mark.parametrize(
+    ("config", "labels"),
+    [
+        ({"id2label": {"1": "b", "0": "a"}}, ("a", "b")),
+        ({"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}, ()),
+        ({"id2label": {"0": "a", "2": "b"}}, ()),
+        ({"id2label": {"0": 3}}, ()),
+        ({"id2label": ["a"]}, ()),
+        ({"label_names": ["a", "b\n\u202e"]}, ("a", "b\\n\\u202e")),
+        ({"label_names": "ab"}, ()),
+        ({}, ()),
+    ],
+)
+def test_what_classes_are_called(config: object, labels: tuple[str, ...]) -> None:
+    assert described(config).labels == labels
+
+
+def test_what_does_not_fit_the_network_is_not_used(hub: Hub) -> None:
+    """Labels of another number, the means of another number of channels; a network of a thousand classes has ImageNet's."""
+    grey = replace(TINY, in_channels=1)
+    for config, files in ((grey, {}), (replace(TINY, num_classes=1000), {"preprocessor_config.json": b"{}"})):
+        hub.add_model(ID, repository() | {"model.safetensors": weights_file(config)} | files)
+        found = look_up(ID)
+        download_model(found, NOWHERE)
+        weights = hub_weights(found, open_model(found))
+        assert weights.config == config
+        assert len(weights.data.preprocessing.mean) == config.in_channels
+        assert weights.data.preprocessing.size == (32, 32) if config is not grey else True
+        expected = ImageNet() if config.num_classes == 1000 else ("cat", "dog", "a | pipe")
+        assert weights.data.categories == expected
+
+
+@pytest.mark.parametrize("tag", ["resnet18.a1_in1k", "resnet50_gn.a1h_in1k", "seresnet50.a1_in1k"])
+def test_weights_of_a_tag_puts_out_what_timm_does(hub: Hub, tag: str) -> None:
+    """Once they are here, nobody is asked for anything."""
+    torch.manual_seed(6)
+    theirs = timm.create_model(tag).eval()
+    hub.add_model(f"timm/{tag}", {"model.safetensors": save(theirs.state_dict()), "config.json": text({})})
+    data = DataSet("ImageNet-1k", "", "", Preprocessing(224, 224, MEAN, STD), ImageNet())
+    weights = Weights(tag, tag, preset(tag), data, hub=f"timm/{tag}")
+    assert not at_hand(weights)
+    calls: list[tuple[int, int]] = []
+    ours = load(weights, lambda done, total: calls.append((done, total)))
+    assert calls[-1][0] == calls[-1][1] > 0
+    image = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        expected = theirs(image)
+        torch.testing.assert_close(ours(image), expected, rtol=0, atol=1e-4 * expected.abs().max().item())
+    assert at_hand(weights)
+    hub.close()
+    load(weights)
+
+
+def test_a_repository_that_transformers_writes(hub: Hub, tmp_path: Path) -> None:
+    """Such as microsoft/resnet-50: its labels, its preprocessing, and the same scores."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ResNetConfig(
+        embedding_size=8,
+        hidden_sizes=[16, 32, 48, 64],
+        depths=[1, 2, 1, 1],
+        layer_type="bottleneck",
+        num_labels=3,
+        id2label={0: "cat", 1: "dog", 2: "fish"},
+    )
+    torch.manual_seed(7)
+    theirs = transformers.ResNetForImageClassification(config).eval()
+    theirs.save_pretrained(tmp_path / "saved")
+    (tmp_path / "saved" / "preprocessor_config.json").write_bytes(text(PROCESSOR))
+    hub.add_model(ID, {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()})
+    found = look_up(ID)
+    download_model(found, NOWHERE)
+    weights = hub_weights(found, open_model(found))
+    assert weights.data.categories == ("cat", "dog", "fish")
+    assert weights.data.preprocessing == Preprocessing(256, 224, MEAN, STD, interpolation="bicubic")
+    ours, image = load(weights), torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        expected = theirs(image).logits
+        torch.testing.assert_close(ours(image), expected, rtol=0, atol=1e-4 * expected.abs().max().item())
 
 
 # -- logins -----------------------------------------------------------------------------------
