@@ -49,6 +49,7 @@ left, right = st.columns(2)
 card = left.container(border=True, key="image")
 with card:
     weights.card(found, found.current)
+    waiting = st.container()  # a download is seen where it was asked for
 trace = running.weights_trace(found.current)
 try:
     check_runnable(trace)
@@ -65,7 +66,8 @@ if not chosen:
 
 inverted = running.choose_inversion(found.current, card)
 try:
-    result = running.run(chosen, found.current, inverted)
+    with waiting:
+        result = running.run(chosen, found.current, inverted)
 except PassError as error:
     with right:
         st.error(session.escape_markdown(str(error)), icon=":material/memory:")

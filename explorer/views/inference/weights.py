@@ -166,28 +166,27 @@ def size_text(weights: Weights) -> str:
 
 
 def facts(weights: Weights) -> str:
-    """What weights are, how often they are right, on what, and whose they are, as Markdown."""
-    data = weights.data
-    parts = [f"**{session.escape_markdown(weights.title)}**"]
+    """How often weights are right, on what, whose they are, and how an image becomes their input, as Markdown."""
+    data, parts = weights.data, []
     if weights.accuracy is not None:
         parts.append(f"{weights.accuracy:.1%} of {data.name} right")
     elif data.name not in ("nothing", "unknown"):
         parts.append(session.escape_markdown(data.name))
     if data.pretraining:
         parts.append(f"before that {data.pretraining}")
-    if data.licence:
-        parts.append(f"licence: {session.escape_markdown(data.licence)}")
+    if data.licence and not weights.url:
+        parts.append(session.escape_markdown(data.licence))
     if data.source.startswith("https://"):
         parts.append(f"[source]({data.source})")
-    return " · ".join(parts)
+    return " · ".join([*parts, preparation(data.preprocessing)])
 
 
 def preparation(how: Preprocessing) -> str:
-    """How an image becomes the input: "288 px, crop 1.0, bicubic"."""
+    """How an image becomes the input: "input 288 px, crop 1.0, bicubic"."""
     height, width = how.size
     side = f"{height}" if height == width else f"{height}×{width}"
     part = "the whole image" if how.fit else f"crop {round(min(how.size) / how.resize, 3)}"
-    return f"Input: {side} px, {part}, {how.interpolation}"
+    return f"input {side} px, {part}, {how.interpolation}"
 
 
 # -- choosing -----------------------------------------------------------------------------
@@ -210,12 +209,15 @@ def weights_list() -> None:
     typed. Nothing is downloaded before a person chooses it.
     """
     view = session.view()
-    found, tags = selection(view), {}
+    found = selection(view)
+    tags: Mapping[str, Weights] = {}
     with suppress(WeightsError):  # the page says that their list is damaged
         tags = every_tag()
     kept = here((*found.offered, *tags.values()))
     labels = {one.key: label(one, one.key in kept) for one in found.offered}
-    labels |= {key: text for key, text in tag_labels(kept & tags.keys()).items() if key not in labels} if tags else {}
+    labels |= (
+        {key: text for key, text in tag_labels(kept.intersection(tags)).items() if key not in labels} if tags else {}
+    )
     current = found.hub or (found.current and found.current.key)
     session.set_widget("weights", session.held().typed.get("weights", current), list(labels.values()))
     st.selectbox(
@@ -328,10 +330,11 @@ def back() -> None:
 def card(found: Selection, weights: Weights) -> None:
     """What is said of the weights that run, and the ways to others."""
     say(found)
-    st.markdown(facts(weights))
     how = weights.data.preprocessing
     means, deviations = (", ".join(map(to_text, numbers[:3])) for numbers in (how.mean, how.std))
-    st.caption(preparation(how), help=f"Each channel less a mean of {means}, over a deviation of {deviations}.")
+    with st.container(gap="xxsmall"):
+        st.markdown(f"**{session.escape_markdown(weights.title)}**")
+        st.caption(facts(weights), help=f"Each channel less a mean of {means}, over a deviation of {deviations}.")
     if before := session.held().before_greeting:
         st.markdown(
             f"No ImageNet weights are on this machine yet, so this is the {short_title(TRAINED)} that ships, "
