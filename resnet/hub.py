@@ -377,9 +377,10 @@ def _answer(url: str, token: str, timeout: float, at: int = 0) -> Iterator[tuple
     try:
         response = urllib.request.urlopen(request, timeout=timeout)
     except urllib.error.HTTPError as error:
-        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            raise _WrongError("its server has a shorter file") from error
-        raise
+        with error:
+            if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                raise _WrongError("its server has a shorter file") from error
+            raise
     with response:
         if response.headers.get_content_type() == "text/html":
             raise ValueError("the server sent a page instead of the file")

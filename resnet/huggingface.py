@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
-from huggingface_hub.file_download import repo_folder_name
 
 from . import hub, owner
 from .checkpoint import MAX_FILE_BYTES, Opened, WeightsError, open_checkpoint
@@ -488,7 +487,8 @@ def cache_folder() -> Path:
 
 
 def _folder(repo: str) -> Path:
-    return cache_folder() / repo_folder_name(repo_id=repo, repo_type="model")
+    """https://huggingface.co/docs/huggingface_hub/guides/manage-cache says how it is called."""
+    return cache_folder() / f"models--{repo.replace('/', '--')}"
 
 
 def kept_models() -> frozenset[str]:
@@ -501,8 +501,11 @@ def kept_models() -> frozenset[str]:
 
 def _revision(repo: str) -> str:
     """The commit of a repository that was fetched last, "" where none was."""
+    reference = _folder(repo) / "refs" / "main"
+    if not reference.is_file():  # a page asks this of all that is published
+        return ""
     with suppress(OSError, UnicodeDecodeError):
-        found = (_folder(repo) / "refs" / "main").read_text(encoding="utf-8").strip()
+        found = reference.read_text(encoding="utf-8").strip()
         if re.fullmatch("[0-9a-f]{40}", found):
             return found
     return ""

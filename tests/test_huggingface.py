@@ -257,9 +257,8 @@ def test_what_a_processor_of_transformers_does(
 
 def test_what_timm_says_is_of_its_evaluation() -> None:
     """At the size and with the crop with which it is evaluated, as timm's own data configuration."""
-    model = timm.create_model("resnet50.a1_in1k")
-    given = {**model.pretrained_cfg, "tag": "a1_in1k"}
-    found = described({"architecture": "resnet50", "num_classes": 1000, "pretrained_cfg": given})
+    model: Any = timm.create_model("resnet50.a1_in1k")
+    found = described({"architecture": "resnet50", "num_classes": 1000, "pretrained_cfg": model.pretrained_cfg})
     theirs = timm.data.resolve_data_config(pretrained_cfg=model.pretrained_cfg, use_test_size=True)
     assert theirs["input_size"] == (3, 288, 288)
     assert theirs["crop_pct"] == 1.0
@@ -327,7 +326,7 @@ def test_what_does_not_fit_the_network_is_not_used(hub: Hub) -> None:
 def test_weights_of_a_tag_puts_out_what_timm_does(hub: Hub, tag: str) -> None:
     """Once they are here, nobody is asked for anything."""
     torch.manual_seed(6)
-    theirs = timm.create_model(tag).eval()
+    theirs: torch.nn.Module = timm.create_model(tag).eval()
     hub.add_model(f"timm/{tag}", {"model.safetensors": save(theirs.state_dict()), "config.json": text({})})
     data = DataSet("ImageNet-1k", "", "", Preprocessing(224, 224, MEAN, STD), ImageNet())
     weights = Weights(tag, tag, preset(tag), data, hub=f"timm/{tag}")

@@ -10,7 +10,7 @@ from explorer.analysis.published import RECIPES, Result, parse_config, published
 from explorer.analysis.trace import trace
 from explorer.views.accuracy import RUN
 from helpers import PAPER, captions, click, hold, link, look_at, opened, page_text, reference
-from resnet import preset
+from resnet import owner, preset
 from resnet.published import tags
 
 TORCHVISION = reference("torchvision_resnets")["weights"]
@@ -102,7 +102,8 @@ def clicked(result: Result) -> AppTest:
     return look_at(app, config=result.config, image_size=(result.size,) * 2)
 
 
-def test_a_clicked_point_is_named_and_runs() -> None:
+def test_a_clicked_point_is_named_and_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(owner.DOWNLOADS, "off")
     app = clicked(published_as("resnet50", "timm a1"))
     assert "**ResNet-50, timm a1**: top-1 81.24%, top-5 95.11%, at 288 px" in page_text(app)
     assert "Trained on ImageNet-1k. Licence: apache-2.0. 97.7 MiB." in captions(app)
@@ -138,4 +139,8 @@ def test_a_click_on_a_point_opens_its_network(visit: Any) -> None:
     visit.wait()
     assert page.get_by_role("heading", level=1).inner_text() == "resnet10t"
     assert "layers=1-1-1-1" in page.url
+    page.get_by_role("button", name=RUN).click()
+    visit.wait()
+    assert "/inference?" in page.url
+    assert "weights=resnet10t.c3_in1k" in page.url
     assert visit.fits()
