@@ -349,8 +349,8 @@ def card(found: Selection, weights: Weights) -> None:
             offer_trained()
         if before:
             st.button(f"Back to {title(before.config)}", on_click=back, type="tertiary", icon=":material/undo:")
-    image_size = session.view().image_size
-    if how.size != image_size:
+    config, image_size = session.view().config, session.view().image_size
+    if image_size not in (how.size, natural_size(config)):
         st.info(
             f"These weights run at {shape_text(how.size)} pixels, the size that they were made for, and not at "
             f"{shape_text(image_size)}, as the image size is set. Random weights run at any size."
