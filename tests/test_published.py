@@ -1,6 +1,7 @@
 """Published accuracies against the copies of the sources, and the page that shows them."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,12 +10,20 @@ from streamlit.testing.v1 import AppTest
 
 from explorer.analysis.published import RECIPES, Result, parse_config, published
 from explorer.analysis.trace import trace
+from explorer.bench.browser import server
 from explorer.views.accuracy import RUN
-from helpers import PAPER, captions, click, hold, link, look_at, opened, page_text, reference
+from helpers import APP, PAPER, captions, click, hold, link, look_at, opened, page_text, reference
 from resnet import owner, preset
 from resnet.published import tags
 
 TORCHVISION = reference("torchvision_resnets")["weights"]
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """The app of an owner who lets nothing be downloaded."""
+    with server(APP, environment={owner.DOWNLOADS: "off"}) as (address, _):
+        yield address
 
 
 def test_torchvisions_are_all_there() -> None:
