@@ -14,17 +14,22 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from . import hub, owner
 from .checkpoint import MAX_FILE_BYTES, Opened, WeightsError, open_checkpoint
 from .datasets import Preprocessing
 from .hub import INSTEAD, DownloadError, Progress, Source
+from .model import build
 from .options import plain
+from .published import Tag, tags
 from .shards import INDEX, join
 
 WEIGHTS, PICKLED = "model.safetensors", "pytorch_model.bin"
@@ -102,9 +107,9 @@ def host() -> str:
 # -- what a repository says ---------------------------------------------------------------
 
 
-def look_up(repo: str, revision: str = "") -> HubModel:
+def look_up(repo: str, revision: str = "", progress: Progress = lambda done, total: None) -> HubModel:
     """What the hub says of a model, as it is or as it was at a commit; its descriptions are in the cache then, its weights
-    where they were.
+    where they were. What `progress` raises, which is called now and then, ends that.
 
     Raises:
         WeightsError: for what is no model's name, a model that is not there, not open to this server, has no weights that
@@ -134,7 +139,7 @@ def look_up(repo: str, revision: str = "") -> HubModel:
         raise WeightsError(f"{repo} is no network for images: it is for {plain(task)}.")
     for name in (CONFIG, PROCESSOR, CARD):
         if name in files and not (name == CARD and files[name].bytes > MAX_DESCRIPTION_BYTES):
-            _fetch(repo, found, files[name], MAX_DESCRIPTION_BYTES)
+            _fetch(repo, found, files[name], MAX_DESCRIPTION_BYTES, progress)
     return _described(repo, found, weights)
 
 
@@ -204,9 +209,10 @@ def _weights(repo: str, files: Mapping[str, HubFile]) -> tuple[HubFile, ...]:
         has = f" (it has {', '.join(others[:3])})" if others else ""
         raise WeightsError(f"{repo} has no weights that are accepted{has}: {WEIGHTS}, its shards or {PICKLED} are.")
     size = sum(files[name].bytes for name in found)
-    if size > MAX_FILE_BYTES:
+    most = hub.MAX_DOWNLOAD_BYTES if _tag(repo) else MAX_FILE_BYTES
+    if size > most:
         raise WeightsError(
-            f"{repo} has weights of {size / 2**20:,.0f} MiB: at most {MAX_FILE_BYTES // 2**20} MiB are accepted."
+            f"{repo} has weights of {size / 2**20:,.0f} MiB: at most {most // 2**20:,} MiB are accepted."
         )
     return tuple(files[name] for name in found)
 
@@ -217,13 +223,21 @@ def _described(repo: str, revision: str, weights: tuple[HubFile, ...]) -> HubMod
     Raises:
         WeightsError: where it is no network for images.
     """
-    config, processor = (_object(repo, revision, name) for name in (CONFIG, PROCESSOR))
+    config, processor, card = (_text(repo, revision, name) for name in (CONFIG, PROCESSOR, CARD))
+    return _understood(repo, revision, weights, config, processor, card)
+
+
+@lru_cache(64)
+def _understood(
+    repo: str, revision: str, weights: tuple[HubFile, ...], config_text: str, processor_text: str, card: str
+) -> HubModel:
+    """`_described` of files of which these are the texts, "" for each that is not there: a page asks at every click."""
+    config, processor = _object(repo, CONFIG, config_text), _object(repo, PROCESSOR, processor_text)
     if "vocab_size" in config:
         raise WeightsError(f"{repo} is no network for images: its {CONFIG} says vocab_size.")
     timm = config.get("pretrained_cfg") or (config if "input_size" in config else None)
     how, notes = _by_timm(timm) if isinstance(timm, Mapping) else _by_transformers(processor)
-    card = _front(_text(repo, revision, CARD))
-    return HubModel(repo, revision, weights, *card, _labels(config), how, notes)
+    return HubModel(repo, revision, weights, *_front(card), _labels(config), how, notes)
 
 
 def _labels(config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -347,13 +361,12 @@ def _front(card: str) -> tuple[str, str]:
     return tuple(plain(found[1].strip("'\""), 80) if found else "" for found in (licence, data))  # type: ignore[return-value]
 
 
-def _object(repo: str, revision: str, name: str) -> Mapping[str, Any]:
-    """A JSON object of a repository; an empty one where there is none.
+def _object(repo: str, name: str, text: str) -> Mapping[str, Any]:
+    """The JSON object in a file of a repository; an empty one where there is no file.
 
     Raises:
         WeightsError: for what is none.
     """
-    text = _text(repo, revision, name)
     try:
         found = json.loads(text or "{}")
     except (RecursionError, ValueError):
@@ -414,12 +427,37 @@ def open_model(model: HubModel, **answers: Any) -> Opened:
         raise WeightsError(f"The weights of {model.id} are not on this server any more; {INSTEAD}.")
     if len(files) == 1:
         ((name, path),) = files.items()
+        if (tag := _tag(model.id)) and model.bytes > MAX_FILE_BYTES:
+            return _open_tag(tag, path)
         return open_checkpoint(path, f"{name} of {model.id}", **answers)
     try:
         _, data = join({name: path.read_bytes() for name, path in files.items()})
     except OSError as error:
         raise WeightsError(f"The weights of {model.id} cannot be read ({error.strerror}); {INSTEAD}.") from error
     return open_checkpoint(data, f"{WEIGHTS} of {model.id}", **answers)
+
+
+def _tag(repo: str) -> Tag | None:
+    """What timm publishes in a repository."""
+    return next((tag for tag in tags() if tag.hub == repo), None)
+
+
+def _open_tag(tag: Tag, path: Path) -> Opened:
+    """The network of a tag whose file is larger than what a process of its own looks through: its names are ours, its
+    shapes known.
+
+    Raises:
+        WeightsError: where it is no such file.
+    """
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path.name} of {tag.hub} holds no weights of this network; {INSTEAD}.") from error
+    expected = build(tag.config, "meta").state_dict()
+    return Opened(
+        tag.config,
+        {name: tensor.to(expected[name].dtype) if name in expected else tensor for name, tensor in state.items()},
+    )
 
 
 def _fetch(

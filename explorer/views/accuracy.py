@@ -106,7 +106,7 @@ def findings(trace: Trace) -> None:
                 "Image": f"{result.size} px",
                 "Weights": RUN if result.weights else None,
                 "Trained on": training(result.weights) if result.weights else "ImageNet-1k",
-                "Licence": result.weights.data.licence if result.weights else None,
+                "Licence": result.weights.data.licence if result.weights else "",
                 "Source": result.source,
             }
             for result in own

@@ -98,7 +98,7 @@ def fetch_model(found: HubModel, title: str) -> None:
 def cached_look_up(endpoint: str, repo: str, revision: str) -> HubModel:
     """What the hub at an address says of a model."""
     with PAGES.aside():
-        return huggingface.look_up(repo, revision)
+        return huggingface.look_up(repo, revision, lambda done, total: turns.waiting())
 
 
 @shared("Opening the network …")

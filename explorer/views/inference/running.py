@@ -12,7 +12,7 @@ from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
 from resnet import ResNet
-from resnet.weights import Preprocessing, Weights
+from resnet.weights import Numbered, Preprocessing, Weights
 
 from ...analysis.layers import Layer, shape_text
 from ...analysis.parts import drawn_parts, switchable_blocks
@@ -258,6 +258,8 @@ def verdict(result: Run) -> None:
             f"These weights know ten things: {known}. An image of anything else gets one of these names too, "
             "often with high confidence."
         )
+    elif isinstance(data.categories, Numbered) and data.name not in ("unknown", "nothing"):
+        st.caption(f"{data.name} has {len(data.categories):,} classes, which have numbers here and no names.")
 
 
 def bars(names: Sequence[str], probabilities: Sequence[float], whole: Sequence[float] | None = None) -> str:
