@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from .tensor_files import are_sizes
 
 INDEX = ".index.json"
 """How the name of an index ends, https://huggingface.co/docs/huggingface_hub/package_reference/serialization."""
+SHARD = re.compile(r"-\d{5}-of-(?!00001)\d{5}\.safetensors$")
+"""How the name of one of several shards ends."""
 MAX_HEADER_BYTES = 2**21
 """Of all shards' lists together: 20,000 tensors with names of 20 characters."""
 
@@ -27,7 +30,13 @@ def join(files: Mapping[str, bytes]) -> tuple[str, bytes]:
     """
     indices = [name for name in files if name.endswith(INDEX)]
     if len(files) == 1 and not indices:
-        return next(iter(files.items()))
+        ((name, data),) = files.items()
+        if SHARD.search(name):
+            raise WeightsError(
+                f"{plain(name, 80)} is one of several shards: choose the index, .safetensors{INDEX}, and all of its shards "
+                "together."
+            )
+        return name, data
     if len(indices) != 1:
         listed = ", ".join(plain(name, 80) for name in list(files)[:3])
         raise WeightsError(

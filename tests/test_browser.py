@@ -508,9 +508,9 @@ def test_zeros_on_both_sides_are_right_as_often_as_in_the_original(visit):
     assert "pad the channels on both sides" in card.inner_text()
     box = card.get_by_role("combobox", name="Zeros of option A")
     assert box.input_value() == "on both sides"
-    right = "Right on 476 of the 500 Fashion-MNIST test images that ship with this app: 95.2%"
+    right = "Right on 476 of 500 Fashion-MNIST test images: 95.2%"
     assert counted.inner_text() == right
-    for answer, words in (("after the channels", "36 of the 500"), ("on both sides", "476 of the 500")):
+    for answer, words in (("after the channels", "36 of 500"), ("on both sides", "476 of 500")):
         box.click()
         page.get_by_role("option", name=answer).click()
         expect(counted).to_contain_text(words)

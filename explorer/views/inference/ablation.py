@@ -115,7 +115,8 @@ def right_on_test_images(result: Run) -> None:
     right = cached_result(key, "Counting on the test images …", compute)
     subject = "The whole network is right" if result.off else "Right"
     st.markdown(
-        f"{subject} on **{right} of the {count}** Fashion-MNIST test images that ship with this app: **{right / count:.1%}**"
+        f"{subject} on **{right} of {count}** Fashion-MNIST test images: **{right / count:.1%}**",
+        help="Counted on the first images of Fashion-MNIST's test set, which ship with this app, in fp32.",
     )
 
 

@@ -122,6 +122,10 @@ def keep_upload(*files: UploadedFile) -> None:
     """
     answers, whole = session.held().answers, {file.name: file.getvalue() for file in files}
     name, size = next(iter(whole)), sum(map(len, whole.values()))
+    if len(whole) < len(files):
+        raise WeightsError(
+            f"{len(files)} files were chosen, of which several are called {plain(name, 80)}: one checkpoint is accepted."
+        )
     with ExitStack() as stack:
         try:
             stack.enter_context(READING.place(PATIENCE_SECONDS, size=1 if size < ALONE_BYTES else 2))
@@ -203,7 +207,7 @@ def upload_card(weights: Weights) -> None:
     with card:
         limit = MAX_FILE_BYTES // 2**20
         st.file_uploader(
-            f"A residual network in PyTorch or safetensors, by any file name, at most {limit} MB",
+            "A residual network in PyTorch or safetensors, by any file name",
             key=f"checkpoint {session.held().checkpoint_widget}",
             on_change=file_chosen,
             accept_multiple_files=True,
@@ -284,20 +288,21 @@ def checkpoint_summary(checkpoint: UploadedCheckpoint, weights: Weights) -> None
     config, opened = view().config, checkpoint.opened
     theirs = [tensor for name, tensor in checkpoint.tensors.items() if not (opened.headless and name.startswith("fc."))]
     amount = sum(tensor.numel() for tensor in theirs)
-    st.markdown(f"**{escape_markdown(checkpoint.name)}**: {len(theirs)} tensors, {amount / 1e6:,.2f} M numbers")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**{escape_markdown(checkpoint.name)}**: {len(theirs)} tensors, {amount / 1e6:,.2f} M numbers")
+        if config != checkpoint.config:
+            st.button("Open its network", on_click=reopen, icon=":material/undo:")
+        st.button("Forget it", on_click=forget, icon=":material/delete:")
     said = [f"{listed(opened.left_out)} left out."] if opened.left_out else []
     said += [f"Read with {answers_text(checkpoint.answers)}."] if checkpoint.answers else []
     if said := [*said, *opened.notes, *checkpoint.notes]:
         st.markdown(escape_markdown(" ".join(said)))
-    with st.container(horizontal=True):
-        if config != checkpoint.config:
-            st.button("Open its network", on_click=reopen, icon=":material/undo:")
-        st.button("Forget it", on_click=forget, icon=":material/delete:")
     if checkpoint.not_finite:
         first = escape_markdown(checkpoint.not_finite[0])
+        instead = f": what runs here are those chosen above, {escape_markdown(weights.title)}"
         st.warning(
             f"NaN or infinite numbers are in {len(checkpoint.not_finite)} of its tensors, first in {first}, "
-            "so its network can be looked at but its weights cannot be run."
+            f"so its network can be looked at but its weights cannot be run{instead}."
         )
     if found := known_mismatches(checkpoint, config):
         list_mismatches(found)
@@ -361,7 +366,7 @@ def question_widgets(
 ) -> None:
     """What the tensors do not show, to be set here or, where it is an option of the configuration, in the sidebar."""
     st.caption("The tensors do not show these, and the likeliest is assumed. Set what you know:")
-    columns = st.columns(2)
+    columns = st.container(key="asked").columns(2)
     for place, (name, question) in enumerate(questions):
         key = f"asked {name}"
         current = getattr(config, name) if name in OPTIONS else question.choices[0]
