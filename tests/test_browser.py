@@ -471,7 +471,7 @@ def test_the_backbone_of_a_detector_is_looked_into(visit):
         path = Path(folder, "fasterrcnn.pth.tar")
         torch.save({"model": detector.state_dict(), "epoch": 3, "lr": 0.02}, path)
         card.locator("input[type=file]").set_input_files(path)
-        page.get_by_role("heading", name="resnet50").wait_for()
+        page.get_by_role("heading", name="ResNet-50").wait_for()
         visit.wait()
     assert query(visit) == preset("resnet50").to_query() | {"weights": "upload"}
     assert "backbone.fpn, rpn, roi_heads left out." in card.inner_text()
@@ -509,14 +509,14 @@ def test_zeros_on_both_sides_are_right_as_often_as_in_the_original(visit):
     box = card.get_by_role("combobox", name="Zeros of option A")
     assert box.input_value() == "on both sides"
     right = "Right on 476 of 500 Fashion-MNIST test images: 95.2%"
-    assert counted.inner_text() == right
+    assert counted.inner_text().strip() == right
     for answer, words in (("after the channels", "36 of 500"), ("on both sides", "476 of 500")):
         box.click()
         page.get_by_role("option", name=answer).click()
         expect(counted).to_contain_text(words)
         visit.wait()
         assert ("7.2%" if answer == "after the channels" else "95.2%") in counted.inner_text()
-    assert counted.inner_text() == right
+    assert counted.inner_text().strip() == right
     assert visit.fits()
 
 
