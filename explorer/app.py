@@ -16,14 +16,23 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torchvision.models  # noqa: F401 - takes seconds, for which everybody would wait while somebody needs it first
 from starlette.middleware import Middleware
-from streamlit import App, config
+from streamlit import App, config, secrets
 from streamlit.web.server.server_util import get_url
 
 from explorer import views
 from explorer.guard.middleware import Guard
+from resnet import ConfigError, owner
 
 for module in walk_packages(views.__path__, f"{views.__name__}."):
     import_module(module.name)
+
+if secrets.load_if_toml_exists():
+    # What stands there is in the environment by now, but for truth values.
+    os.environ.update({name: str(secrets[name]) for name in owner.SETTINGS if name in secrets})
+try:
+    owner.check()
+except ConfigError as error:
+    sys.exit(str(error))
 
 # Python lets go of a thread after 5 ms where another one can run. A page's thread tells the server's of each of its
 # hundreds of parts, and on a busy machine each change takes as long again.

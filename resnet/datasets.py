@@ -6,7 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import overload
+from typing import Literal, overload
+
+Interpolation = Literal["bilinear", "bicubic"]
+"""How an image is scaled: as Pillow does, which averages where it makes an image smaller."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Preprocessing:
     fit: bool = False
     bright_on_dark: bool = False
     """Trained on bright objects on black: an image with a bright border is inverted first."""
+    interpolation: Interpolation = "bilinear"
 
     @property
     def size(self) -> tuple[int, int]:
@@ -44,6 +48,8 @@ class DataSet:
     preprocessing: Preprocessing
     categories: Sequence[str]
     """Their names, in what can be hashed; whatever is kept of these weights holds them."""
+    pretraining: str = ""
+    """What it was trained on before, where that is another data set."""
 
 
 FASHION_MNIST = DataSet(

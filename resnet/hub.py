@@ -1,22 +1,32 @@
-"""Files from elsewhere, into torch.hub's cache: each is fetched once for all who ask, and checked by its hash."""
+"""Files from elsewhere: each is fetched once for all who ask, resumed where it was left, and checked by its hash.
+
+Every byte that comes from a network comes through here.
+"""
 
 from __future__ import annotations
 
+import glob
 import hashlib
+import http
+import http.client
 import re
+import shutil
 import threading
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from . import confined
+from . import confined, owner
 from .checkpoint import WeightsError
 from .options import plain
 
@@ -24,30 +34,57 @@ Progress = Callable[[int, int], None]
 """Called with bytes so far and bytes in all (0 where the server does not say)."""
 
 
+MAX_DOWNLOAD_BYTES = 2 * 2**30
+RESERVE_BYTES = 2**30
+"""Of the disk, what stays free."""
+MIN_BYTES_PER_SECOND, PATIENCE_SECONDS = 16 * 2**10, 30.0
+"""Nobody waits for a download of which fewer bytes a second than this arrive over so many seconds."""
+STALE_SECONDS = 3600.0
+"""Seconds after which a part that nothing was added to is what a server left that was killed."""
+POLL_SECONDS = 0.1
+"""Seconds between two looks of somebody who waits for a download."""
+PLACES = confined.Places(4)
+"""Downloads that run at one time."""
+INSTEAD = "random weights, and the shipped ones of resnet20, work without a network"
+
+
+class DownloadError(WeightsError):
+    """A file that could not be fetched; `status` is what its server answered, 0 where it is something else."""
+
+    def __init__(self, message: str, status: int = 0):
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file elsewhere, and the path where it belongs here.
+
+    `name` is what a sentence calls it. `bytes` and `digest` are what is known of it beforehand: how long it is, and its
+    SHA-256 or the beginning of that; or, with `git`, the SHA-1 that git names it by. `token` is shown to the server of
+    `url` alone, and not where that one leads on to.
+    """
+
+    url: str
+    path: Path
+    name: str
+    bytes: int = 0
+    digest: str = ""
+    git: bool = False
+    token: str = field(default="", repr=False)
+
+    @property
+    def rest(self) -> Path:
+        """Where a part of it waits to be resumed."""
+        return self.path.with_name(f"{self.path.name}.part")
+
+
+# -- what is here -------------------------------------------------------------------------
+
+
 def cache_path(url: str) -> Path:
     """Where torch.hub keeps, or would keep, the file at `url`."""
     return Path(torch.hub.get_dir(), "checkpoints", Path(urllib.parse.urlparse(url).path).name)
-
-
-def is_cached(url: str) -> bool:
-    """Whether the file at `url` is on this machine already, and is what the hash in its name says."""
-    path = cache_path(url)
-    try:
-        stat = path.stat()
-        return _is_whole(path, stat.st_size, stat.st_mtime_ns)
-    except OSError:
-        return False
-
-
-@lru_cache(256)
-def _is_whole(path: Path, size: int, changed: int) -> bool:
-    """`is_cached` of a file that has not changed since: it is read once.
-
-    Raises:
-        OSError: where it cannot be read.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest().startswith(hash_in(path.name))
 
 
 def hash_in(name: str) -> str:
@@ -56,23 +93,68 @@ def hash_in(name: str) -> str:
     return found[1] if found else ""
 
 
-MAX_DOWNLOAD_BYTES = 2 * 2**30
-MIN_BYTES_PER_SECOND, PATIENCE_SECONDS = 16 * 2**10, 30.0
-"""Nobody waits for a download of which fewer bytes a second than this arrive over so many seconds."""
-STALE_SECONDS = 3600.0
-"""Seconds after which a part that nothing was added to is what a server left that was killed."""
-POLL_SECONDS = 0.1
-"""Seconds between two looks of somebody who waits for a download."""
-INSTEAD = "random weights, and the shipped ones of resnet20, work without a network"
+def torch_source(url: str) -> Source:
+    """The file at `url`, which belongs into torch.hub's cache."""
+    path = cache_path(url)
+    return Source(url, path, path.name, digest=hash_in(path.name))
+
+
+def is_cached(url: str) -> bool:
+    """Whether the file at `url` is on this machine already, and is what the hash in its name says."""
+    return is_whole(torch_source(url))
+
+
+def is_whole(source: Source) -> bool:
+    """Whether a file is here, and is as long as it should be and what its digest says."""
+    try:
+        stat = source.path.stat()
+        if source.bytes and stat.st_size != source.bytes:
+            return False
+        return _digest(source.path, source.git, stat.st_size, stat.st_mtime_ns).startswith(source.digest)
+    except OSError:
+        return False
+
+
+@lru_cache(256)
+def _digest(path: Path, git: bool, size: int, changed: int) -> str:
+    """The digest of a file that has not changed since: it is read once.
+
+    Raises:
+        OSError: where it cannot be read.
+    """
+    digest = _hasher(git, size)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: digest).hexdigest()
+
+
+def _hasher(git: bool, size: int) -> Any:
+    return hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False) if git else hashlib.sha256()
+
+
+# -- one download for all who ask ---------------------------------------------------------
 
 
 class _Download:
-    """A file on its way into the cache, for all who wait for it: bytes so far and in all, and how it ended."""
+    """A file on its way, for all who wait for it: bytes so far and in all, whether it has begun, and how it ended."""
 
-    def __init__(self) -> None:
-        self.done = self.total = self.waiting = 0
+    def __init__(self, size: int) -> None:
+        self.done, self.total, self.waiting = 0, size, 0
+        self.begun = False
         self.error: WeightsError | None = None
         self.over = threading.Event()
+
+    def check(self) -> None:
+        """Raises _Left where nobody waits any more."""
+        if not self.waiting:
+            raise _Left
+
+
+class _Left(Exception):  # noqa: N818 - no error
+    """Nobody waits for a download."""
+
+
+class _WrongError(ValueError):
+    """What arrives is not the file: nothing of it is kept."""
 
 
 _DOWNLOADS: dict[Path, _Download] = {}
@@ -80,39 +162,57 @@ _LOCK = threading.Lock()
 
 
 def download(url: str, progress: Progress, timeout: float = 20.0) -> Path:
-    """The file at `url` in torch.hub's cache, fetched where it is not there or damaged, and checked by its hash.
+    """The file at `url` in torch.hub's cache: `fetch`."""
+    return fetch(torch_source(url), progress, timeout)
 
-    Who asks for a file that is on its way waits for that download, which ends when nobody waits any more. What `progress`
-    raises ends the wait. `timeout` is how many seconds the server may be silent.
+
+def fetch(source: Source, progress: Progress, timeout: float = 20.0) -> Path:
+    """The path of a file, fetched where it is not there or damaged, and checked by its length and digest.
+
+    Who asks for a file that is on its way waits for that download, which ends when nobody waits any more. What has
+    arrived of a file with a digest then waits to be resumed. What `progress` raises ends the wait. `timeout` is how many
+    seconds the server may be silent.
 
     Raises:
-        WeightsError: where the server cannot be reached, sends something else, more than 2 GiB or less than 16 KiB a
-            second, or where the file cannot be written.
+        WeightsError: where downloads are switched off, the server cannot be reached, sends something else, more than
+            2 GiB, more than there is room for or less than 16 KiB a second, or where the file cannot be written.
     """
-    if is_cached(url):
-        return cache_path(url)
-    path = cache_path(url)
+    if is_whole(source):
+        return source.path
+    if not owner.downloads_allowed():
+        raise WeightsError(f"{source.name} is not on this server, and its owner has switched downloads off; {INSTEAD}.")
     with _LOCK:
-        first = path not in _DOWNLOADS
-        transfer = _DOWNLOADS.setdefault(path, _Download())
+        transfer = _DOWNLOADS.get(source.path)
+        if transfer is None:
+            transfer = _DOWNLOADS[source.path] = _Download(source.bytes)
+            thread = threading.Thread(target=_run, args=(source, transfer, timeout), name="download", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # for want of a thread
+                del _DOWNLOADS[source.path]
+                raise _not_downloaded(source.name, error) from error
         transfer.waiting += 1
     try:
-        if first:
-            threading.Thread(target=_fetch, args=(url, path, transfer, timeout), name="download", daemon=True).start()
         with confined.aside():
-            _wait(transfer, path, progress)
+            _wait(source, transfer, progress)
     finally:
         with _LOCK:
             transfer.waiting -= 1
-            if not transfer.waiting:
-                del _DOWNLOADS[path]
     if transfer.error is not None:
-        raise WeightsError(str(transfer.error)) from transfer.error
+        raise DownloadError(str(transfer.error), getattr(transfer.error, "status", 0)) from transfer.error
     progress(transfer.done, transfer.total)
-    return path
+    return source.path
 
 
-def _wait(transfer: _Download, path: Path, progress: Progress) -> None:
+def arrived(source: Source) -> tuple[int, int]:
+    """Bytes of a file that have arrived, whether it is on its way or waits to be resumed, and in all (0: unknown)."""
+    transfer = _DOWNLOADS.get(source.path)
+    if transfer is not None:
+        return transfer.done, transfer.total
+    return _size(source.path) or _size(source.rest), source.bytes
+
+
+def _wait(source: Source, transfer: _Download, progress: Progress) -> None:
     """Until a download is over.
 
     Raises:
@@ -121,59 +221,253 @@ def _wait(transfer: _Download, path: Path, progress: Progress) -> None:
     start, before = time.monotonic(), transfer.done
     while not transfer.over.wait(POLL_SECONDS):
         progress(transfer.done, transfer.total)
+        if not transfer.begun:  # others are before it
+            start = time.monotonic()
         if (seconds := time.monotonic() - start) > PATIENCE_SECONDS:
             if transfer.done - before < MIN_BYTES_PER_SECOND * seconds:
                 words = f"less than {MIN_BYTES_PER_SECOND // 2**10} KiB a second arrived over {PATIENCE_SECONDS:.0f} s"
-                raise _not_downloaded(path, words)
+                raise _not_downloaded(source.name, words)
             start, before = time.monotonic(), transfer.done
 
 
-def _fetch(url: str, path: Path, transfer: _Download, timeout: float) -> None:
+def _run(source: Source, transfer: _Download, timeout: float) -> None:
     """Do a download, and tell those who wait how it ended."""
-    try:
-        if not is_cached(url):  # it may just have arrived
-            _write(url, path, transfer, timeout)
-    except Exception as error:  # whatever a server makes of it, those who wait are told
-        reason = getattr(error, "reason", None) or error
-        transfer.error = _not_downloaded(path, str(getattr(reason, "strerror", None) or reason))
-    finally:
-        transfer.over.set()
+    while True:
+        left = False
+        try:
+            with PLACES.place(waiting=transfer.check):
+                transfer.begun = True
+                if not is_whole(source):  # it may just have arrived
+                    _write(source, transfer, timeout)
+        except _Left:
+            left = True
+        except WeightsError as error:
+            transfer.error = error
+        except Exception as error:  # whatever a server makes of it, those who wait are told
+            transfer.error = _not_downloaded(source.name, error)
+        with _LOCK:
+            if not (left and transfer.waiting):  # else somebody has come back
+                del _DOWNLOADS[source.path]
+                break
+    transfer.over.set()
 
 
-def _not_downloaded(path: Path, reason: str) -> WeightsError:
-    words = plain(" ".join(reason.split()), 100)
-    return WeightsError(f"{path.name} could not be downloaded ({words}); {INSTEAD}.")
+def _not_downloaded(name: str, reason: str | Exception) -> DownloadError:
+    """That a file cannot be had, and why, without the address, which may hold a key."""
+    status = reason.code if isinstance(reason, urllib.error.HTTPError) else 0
+    words = plain(" ".join(_words(reason).split()), 100)
+    return DownloadError(f"{name} could not be downloaded ({words}); {INSTEAD}.", status)
 
 
-def _write(url: str, path: Path, transfer: _Download, timeout: float) -> None:
-    """Fetch a file under another name, and give it its own once it is whole.
+def _words(reason: str | Exception) -> str:
+    if isinstance(reason, urllib.error.HTTPError):
+        return ANSWERS.get(
+            reason.code, f"its server has a fault, {reason.code}" if reason.code >= 500 else reason.reason
+        )
+    inner = getattr(reason, "reason", None) or reason
+    return str(getattr(inner, "strerror", None) or inner) or type(inner).__name__
+
+
+ANSWERS = {
+    401: "it asks for a login",
+    403: "it asks for a login, or is closed to this server",
+    429: "its server is asked too often: try again in some minutes",
+}
+"""What a server means by a status; by others, what it says itself."""
+
+
+# -- the way from a server to a file ------------------------------------------------------
+
+
+def _write(source: Source, transfer: _Download, timeout: float) -> None:
+    """Fetch a file under another name, from where it was left, and give it its own once it is whole.
 
     Raises:
-        OSError, ValueError, http.client.HTTPException: where that fails; nothing of it is left then.
+        WeightsError: where there is no room for it.
+        _Left: where nobody waits any more.
+        OSError, ValueError, http.client.HTTPException: where that fails.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for old in path.parent.glob(f"{path.name}.*.part"):
-        with suppress(OSError):
-            if time.time() - old.stat().st_mtime > STALE_SECONDS:
-                old.unlink()
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
-    digest = hashlib.sha256()
+    source.path.parent.mkdir(parents=True, exist_ok=True)
+    _record(source.path)
+    part = _claimed(source)
+    resumed = _size(part) > 0
     try:
-        with urllib.request.urlopen(url, timeout=timeout) as response, part.open("wb") as file:
-            if response.headers.get_content_type() == "text/html":
-                raise ValueError("the server sent a page instead of the file")
-            transfer.total = max(0, int(response.headers.get("Content-Length") or 0))
+        try:
+            _receive(source, part, transfer, timeout)
+        except _WrongError:
+            if not resumed:
+                raise
+            part.unlink()  # what was there may have been of another file
+            _receive(source, part, transfer, timeout)
+        part.replace(source.path)
+    except _WrongError:
+        part.unlink()
+        raise
+    finally:
+        with suppress(OSError):  # there is none where all went well
+            if source.digest and _size(part):
+                part.replace(source.rest)
+            else:  # by the next time its server may have another file, and nothing would tell
+                part.unlink()
+
+
+def _claimed(source: Source) -> Path:
+    """A name for a part that nobody else writes. What waits to be resumed, or a server left that was killed, has it then."""
+    part = source.path.with_name(f"{source.path.name}.{uuid.uuid4().hex}.part")
+    for rest in (source.rest, *source.path.parent.glob(f"{glob.escape(source.path.name)}.*.part")):
+        with suppress(OSError):  # another server claims it
+            if rest != source.rest and time.time() - rest.stat().st_mtime <= STALE_SECONDS:
+                continue
+            if source.digest and not part.exists():
+                rest.replace(part)
+            else:
+                rest.unlink()
+    return part
+
+
+def _receive(source: Source, part: Path, transfer: _Download, timeout: float) -> None:
+    """Add to a part what it lacks.
+
+    Raises:
+        _WrongError: where that makes another file than the source.
+        WeightsError, _Left, OSError, ValueError, http.client.HTTPException: as `_write`.
+    """
+    at, digest = _size(part), _hasher(source.git, source.bytes)
+    if at:
+        with part.open("rb") as before:
+            while chunk := before.read(2**20):
+                digest.update(chunk)
+    transfer.done = at
+    allowed, free = _room(source, at)
+    if not at or at != source.bytes:
+        with _answer(source.url, source.token, timeout, at) as (response, start), part.open("ab") as file:
+            if start != at:
+                file.truncate(0)
+                at, digest = 0, _hasher(source.git, source.bytes)
+            announced = int(response.headers.get("Content-Length") or 0)
+            transfer.total = at + announced if announced > 0 else source.bytes
+            if source.bytes and transfer.total != source.bytes:
+                raise _WrongError(f"it should have {source.bytes:,} bytes and its server sends {transfer.total:,}")
+            _check_size(source, transfer.total, allowed, free)
             while chunk := response.read1(2**20):  # what has arrived: so much may take for ever
-                transfer.done += len(chunk)
-                if max(transfer.done, transfer.total) > MAX_DOWNLOAD_BYTES:
-                    raise ValueError(f"it has more than {MAX_DOWNLOAD_BYTES / 2**30:.0f} GiB")
-                if not transfer.waiting:
-                    return
+                _check_size(source, at + len(chunk), allowed, free)
                 file.write(chunk)
                 digest.update(chunk)
-        if transfer.done < transfer.total or not digest.hexdigest().startswith(hash_in(path.name)):
-            raise ValueError(f"what arrived is not that file: {transfer.done:,} bytes")
-        part.replace(path)
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+                transfer.done = at = at + len(chunk)
+                transfer.check()
+    if at < transfer.total:
+        raise ConnectionError(f"the connection broke off after {at:,} of {transfer.total:,} bytes")
+    if (source.bytes and at != source.bytes) or not digest.hexdigest().startswith(source.digest):
+        raise _WrongError(f"what arrived is not that file: {at:,} bytes")
+
+
+@contextmanager
+def _answer(url: str, token: str, timeout: float, at: int = 0) -> Iterator[tuple[Any, int]]:
+    """What a server answers that is asked for a file from byte `at` on, and the byte at which the answer begins.
+
+    Raises:
+        _WrongError: where the file has no such byte.
+        OSError, ValueError, http.client.HTTPException: where there is no answer, or a page in the file's place.
+    """
+    request = urllib.request.Request(url, headers={"User-Agent": "resnet-explorer"})
+    if at:
+        request.add_header("Range", f"bytes={at}-")
+    if token:
+        request.add_unredirected_header("Authorization", f"Bearer {token}")
+    try:
+        response = urllib.request.urlopen(request, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        with error:
+            if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                raise _WrongError("its server has a shorter file") from error
+            raise
+    with response:
+        if response.headers.get_content_type() == "text/html":
+            raise ValueError("the server sent a page instead of the file")
+        found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range") or "")
+        yield response, int(found[1]) if found else 0
+
+
+READ_SECONDS = 30.0
+
+
+def read(url: str, name: str, most: int, token: str = "", timeout: float = 10.0) -> bytes:
+    """What a server answers at `url`, of at most `most` bytes, which is kept nowhere.
+
+    Raises:
+        DownloadError: where it does not answer, with more, or not within half a minute.
+    """
+    found, end = bytearray(), time.monotonic() + READ_SECONDS
+    try:
+        with confined.aside(), _answer(url, token, timeout) as (response, _):
+            while chunk := response.read1(2**16):
+                found += chunk
+                if len(found) > most:
+                    raise ValueError(f"it has more than {most // 2**10} KiB")
+                if time.monotonic() > end:
+                    raise TimeoutError(f"it takes more than {READ_SECONDS:.0f} s")
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise _not_downloaded(name, error) from error
+    return bytes(found)
+
+
+# -- room ---------------------------------------------------------------------------------
+
+
+def _check_size(source: Source, size: int, allowed: int, free: int) -> None:
+    """That a file may have so many bytes.
+
+    Raises:
+        _WrongError: where none may.
+        WeightsError: where there is no room for them.
+    """
+    if size > MAX_DOWNLOAD_BYTES:
+        raise _WrongError(f"it has more than {MAX_DOWNLOAD_BYTES / 2**30:.0f} GiB")
+    if size > allowed:
+        raise WeightsError(
+            f"{source.name} finds no room on this server: what it has downloaded may take "
+            f"{owner.cache_bytes() / 2**30:.0f} GiB, and its owner can delete some or set {owner.CACHE} higher; {INSTEAD}."
+        )
+    if size > free:
+        raise WeightsError(
+            f"{source.name} finds no room on this server, of whose disk {RESERVE_BYTES / 2**30:.0f} GiB stay free; {INSTEAD}."
+        )
+
+
+def _room(source: Source, at: int) -> tuple[int, int]:
+    """Bytes that a file of which `at` bytes are here may have: beside all that was downloaded before or is on its way, and
+    by the disk.
+    """
+    with _LOCK:
+        coming = {path: max(one.done, one.total) for path, one in _DOWNLOADS.items() if path != source.path}
+    others = _recorded() - {source.path, *coming}
+    here = sum(_size(path) + _size(path.with_name(f"{path.name}.part")) for path in others)
+    free = shutil.disk_usage(source.path.parent).free + at - RESERVE_BYTES
+    return owner.cache_bytes() - here - sum(coming.values()), free
+
+
+def _record(path: Path) -> None:
+    """Note that this file was downloaded: others share the caches, and what they have counts for nobody here."""
+    if path not in _recorded():
+        _record_path().parent.mkdir(parents=True, exist_ok=True)
+        with _record_path().open("a", encoding="utf-8") as file:
+            file.write(f"{path}\n")
+
+
+def _recorded() -> set[Path]:
+    try:
+        return {Path(line) for line in _record_path().read_text(encoding="utf-8").splitlines()}
+    except FileNotFoundError:
+        return set()
+
+
+def _record_path() -> Path:
+    return Path(torch.hub.get_dir(), "resnet-explorer.txt")
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, 0 where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

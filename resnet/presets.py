@@ -176,10 +176,15 @@ PRESETS: Mapping[str, ResNetConfig] = MappingProxyType(_presets())
 _PRESET_NAMES = {config: name for name, config in reversed(list(PRESETS.items()))}
 
 
+def without_hub(name: str) -> str:
+    """A name in lower case without timm's place on the hub: "resnet50.a1_in1k" of "timm/resnet50.a1_in1k"."""
+    return re.sub(r"^(https?://huggingface\.co/|hf[-_]hub:)?timm/", "", name.strip().lower())
+
+
 def plain_name(name: str) -> str:
     """A name without what people write differently: case, -, _ and spaces, × for x, "v1.5", timm's place on the hub, a tag."""
-    name = re.sub(r"^(https?://huggingface\.co/|hf[-_]hub:)?timm/", "", name.strip().lower())
-    return re.sub(r"[-_\s]|v1\.5$|\.[a-z].*|\?.*", "", name.replace("×", "x"), flags=re.DOTALL)
+    name = without_hub(name).replace("×", "x")
+    return re.sub(r"[-_\s]|v1\.5$|\.[a-z].*|\?.*", "", name, flags=re.DOTALL)
 
 
 _BY_PLAIN_NAME = {plain_name(name): config for name, config in PRESETS.items()}

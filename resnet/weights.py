@@ -1,4 +1,4 @@
-"""Where weights come from: shipped with this package, torchvision's hub, a person's own file, or chance.
+"""Where weights come from: shipped with this package, torchvision's hub, Hugging Face's, a person's own file, or chance.
 
 A set of weights is worth nothing without its preprocessing and its labels, so the three travel together, and are imported
 from here.
@@ -6,21 +6,27 @@ from here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import WeightsError, network
+from . import huggingface
+from .checkpoint import Opened, WeightsError, fitted, network
 from .config import ResNetConfig
 from .datasets import FASHION_MNIST, DataSet, ImageNet, Numbered, Preprocessing
 from .hub import INSTEAD, Progress, cache_path, download, hash_in, is_cached
+from .huggingface import HubModel
 from .model import ResNet
 from .options import plain
-from .presets import preset_name
+from .presets import preset, without_hub
+from .published import tags
 from .shipped import BUNDLED, NAMES, Checkpoint, bundled_checkpoint, bundled_path, read_checkpoint, save_checkpoint
 
 __all__ = [
@@ -33,19 +39,24 @@ __all__ = [
     "Preprocessing",
     "Progress",
     "Weights",
+    "at_hand",
     "available",
     "bundled",
     "bundled_path",
     "cache_path",
     "download",
+    "hub_weights",
     "is_cached",
     "load",
+    "named",
     "noise_side",
     "own_weights",
+    "published",
     "random_weights",
     "randomly",
     "read_checkpoint",
     "save_checkpoint",
+    "timm_weights",
     "torchvision_weights",
 ]
 
@@ -54,10 +65,11 @@ __all__ = [
 class Weights:
     """One set of weights for one configuration.
 
-    `key` names it in a link: "bundled", "upload", "random", or torchvision's own name for it.
+    `key` names it in a link: "bundled", "upload", "random", torchvision's own name for it, or timm's.
     `digest` tells uploads apart, a title nothing. Where `headless`, the classifier is zeros in place of one that the file
     does not have: its scores mean nothing.
-    `accuracy` is the share of its data set's test (or validation) images it gets right.
+    `accuracy` is the share of its data set's test (or validation) images it gets right, `top5` of those with the right
+    class among five. A file is at `url`, or in the repository `hub` of the Hugging Face hub, and has so many `bytes`.
     """
 
     key: str
@@ -69,6 +81,8 @@ class Weights:
     bytes: int = 0
     digest: str = ""
     headless: bool = False
+    hub: str = ""
+    top5: float | None = None
 
     @property
     def source(self) -> tuple[str, ResNetConfig, str, str]:
@@ -84,7 +98,7 @@ def available(config: ResNetConfig, image_size: tuple[int, int]) -> tuple[Weight
     Raises:
         WeightsError: where those that ship are missing or damaged.
     """
-    return (*bundled(config), *torchvision_weights(config), random_weights(config, image_size))
+    return (*bundled(config), *published(config), random_weights(config, image_size))
 
 
 # -- bundled ------------------------------------------------------------------------------
@@ -103,33 +117,103 @@ def bundled(config: ResNetConfig) -> tuple[Weights, ...]:
     return (Weights("bundled", title, config, checkpoint.data, checkpoint.accuracy),)
 
 
-# -- torchvision --------------------------------------------------------------------------
+# -- published ----------------------------------------------------------------------------
+
+
+def published(config: ResNetConfig | None = None) -> tuple[Weights, ...]:
+    """What torchvision and timm publish, for all networks or for one configuration, the most accurate first.
+
+    Raises:
+        WeightsError: where the list of timm's is missing or damaged.
+    """
+    if config is None:
+        found = chain(chain.from_iterable(_torchvision().values()), chain.from_iterable(_timm().values()))
+    else:
+        found = chain(torchvision_weights(config), timm_weights(config))
+    return tuple(sorted(found, key=lambda weights: -(weights.accuracy or 0)))
+
+
+def named(key: str, config: ResNetConfig) -> Weights | None:
+    """The published weights that a link calls `key`: torchvision's for this configuration, or timm's by their tag, such
+    as "resnet50.a1_in1k", with "timm/" before it or without; None where there are none.
+
+    They are for this configuration where they fit it, else timm's for that of their tag.
+
+    Raises:
+        WeightsError: where the list of timm's is missing or damaged.
+    """
+    names = {key, without_hub(key)}
+    every = chain(torchvision_weights(config), timm_weights(config), chain.from_iterable(_timm().values()))
+    return next((weights for weights in every if weights.key in names), None)
 
 
 def torchvision_weights(config: ResNetConfig) -> tuple[Weights, ...]:
-    """What torchvision publishes for a configuration, newest recipe first.
+    """What torchvision publishes for a configuration, newest recipe first."""
+    return _fitting(_torchvision(), config)
 
-    Options that leave the weights' meaning alone (dilation, initialisation, stochastic
+
+def timm_weights(config: ResNetConfig) -> tuple[Weights, ...]:
+    """What timm publishes for a configuration, in its order.
+
+    Raises:
+        WeightsError: where the list of them is missing or damaged.
+    """
+    return _fitting(_timm(), config)
+
+
+def _fitting(every: Mapping[ResNetConfig, tuple[Weights, ...]], config: ResNetConfig) -> tuple[Weights, ...]:
+    """Those for a configuration. Options that leave the weights' meaning alone (dilation, initialisation, stochastic
     depth) are not compared.
     """
-    from torchvision.models import get_model_weights, list_models
-
     same, _ = config.with_(output_stride=32, zero_init_residual=False, drop_path=0.0)
-    name = preset_name(same)
-    if name not in list_models(include=["*resnet*", "*resnext*"]):
-        return ()
+    found = every.get(same, ())
+    return found if same == config else tuple(replace(weights, config=config) for weights in found)
+
+
+def _by_config(found: Iterable[Weights]) -> Mapping[ResNetConfig, tuple[Weights, ...]]:
+    groups = defaultdict(list)
+    for weights in found:
+        groups[weights.config].append(weights)
+    return {config: tuple(group) for config, group in groups.items()}
+
+
+@cache
+def _torchvision() -> Mapping[ResNetConfig, tuple[Weights, ...]]:
+    """All of torchvision's, by the networks that they are for."""
+    from torchvision import models
+
     found = []
-    for entry in reversed(list(get_model_weights(name))):
-        transforms, meta = entry.transforms(), entry.meta
-        preprocessing = Preprocessing(
-            transforms.resize_size[0], transforms.crop_size[0], tuple(transforms.mean), tuple(transforms.std)
+    for name in models.list_models(models, include=["*resnet*", "*resnext*"]):
+        for entry in reversed(list(models.get_model_weights(name))):
+            transforms, meta = entry.transforms(), entry.meta
+            preprocessing = Preprocessing(
+                transforms.resize_size[0], transforms.crop_size[0], tuple(transforms.mean), tuple(transforms.std)
+            )
+            data = DataSet("ImageNet-1k", meta["recipe"], "see torchvision", preprocessing, ImageNet())
+            top1, top5 = (meta["_metrics"]["ImageNet-1K"][name] / 100 for name in ("acc@1", "acc@5"))
+            title = f"torchvision {entry.name.removeprefix('IMAGENET1K_')}, ImageNet-1k"
+            size = int(meta["_file_size"] * 2**20)
+            found.append(Weights(entry.name, title, preset(name), data, top1, entry.url, size, top5=top5))
+    return _by_config(found)
+
+
+@cache
+def _timm() -> Mapping[ResNetConfig, tuple[Weights, ...]]:
+    """All of timm's, by the networks that they are for."""
+    return _by_config(
+        Weights(
+            tag.name,
+            f"timm {tag.name}",
+            tag.config,
+            tag.data,
+            tag.top1,
+            bytes=tag.bytes,
+            headless=not tag.classes,
+            hub=tag.hub,
+            top5=tag.top5,
         )
-        data = DataSet("ImageNet-1k", meta["recipe"], "see torchvision", preprocessing, ImageNet())
-        accuracy = meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100
-        title = f"torchvision {entry.name.removeprefix('IMAGENET1K_')}, ImageNet-1k"
-        size = int(meta["_file_size"] * 2**20)
-        found.append(Weights(entry.name, title, config, data, accuracy, entry.url, size))
-    return tuple(found)
+        for tag in tags()
+    )
 
 
 # -- a person's own -----------------------------------------------------------------------
@@ -146,14 +230,45 @@ def own_weights(
     title = f"Your checkpoint {plain(name, 80)}"
     if (config.in_channels, config.num_classes) == (1, 10) and not headless:
         return Weights("upload", title, config, FASHION_MNIST, digest=digest)
+    data = _assumed(config, image_size, headless)
+    return Weights("upload", title, config, data, digest=digest, headless=headless)
+
+
+def _assumed(config: ResNetConfig, image_size: tuple[int, int], headless: bool) -> DataSet:
+    """What a network was trained on where nobody says: ImageNet where it has 1000 classes, and is prepared as there."""
     side, channels = min(image_size), config.in_channels
     colour = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     mean, std = colour if channels == 3 else ((0.5,) * channels, (0.25,) * channels)
     preprocessing = Preprocessing(side * 8 // 7 if side >= 128 else side, image_size, mean, std)
     imagenet = config.num_classes == 1000 and channels == 3 and not headless
     names = ImageNet() if imagenet else Numbered(config.num_classes)
-    data = DataSet("ImageNet-1k" if imagenet else "unknown", "", "", preprocessing, names)
-    return Weights("upload", title, config, data, digest=digest, headless=headless)
+    return DataSet("ImageNet-1k" if imagenet else "unknown", "", "", preprocessing, names)
+
+
+# -- a model of the hub --------------------------------------------------------------------
+
+
+def hub_weights(model: HubModel, opened: Opened) -> Weights:
+    """The weights of a model of the hub that holds the network `opened`, with the labels and the preprocessing that its
+    repository says; where these are none for such a network, ImageNet's.
+    """
+    config, how = opened.config, model.preprocessing
+    side = 32 if config.stem == "3x3" else 224
+    assumed = _assumed(config, (side, side), opened.headless)
+    if how is None or len(how.mean) != config.in_channels:
+        how = assumed.preprocessing
+    labels = model.labels if len(model.labels) == config.num_classes and not opened.headless else assumed.categories
+    data = DataSet(model.data or assumed.name, model.address, model.licence, how, labels)
+    return Weights(
+        model.id,
+        model.id,
+        config,
+        data,
+        bytes=model.bytes,
+        digest=model.revision,
+        headless=opened.headless,
+        hub=model.id,
+    )
 
 
 # -- random -------------------------------------------------------------------------------
@@ -193,6 +308,13 @@ def randomly(config: ResNetConfig, seed: int = 0) -> ResNet:
     return model
 
 
+def at_hand(weights: Weights) -> bool:
+    """Whether nothing has to be fetched for these weights; those of an upload are their session's."""
+    if weights.hub:
+        return huggingface.has_weights(weights.hub, weights.digest)
+    return not weights.url or is_cached(weights.url)
+
+
 def load(
     weights: Weights, progress: Progress = lambda done, total: None, state_dict: Mapping[str, Tensor] | None = None
 ) -> ResNet:
@@ -200,7 +322,7 @@ def load(
 
     Raises:
         WeightsError: where they have to be downloaded and cannot be, their file is missing or damaged, or they do not
-            fit. A damaged file in torch.hub's cache is downloaded again, once.
+            fit. A damaged file in a cache is downloaded again, once.
     """
     if weights.key == "upload":
         return network(weights.config, state_dict or {})
@@ -208,6 +330,11 @@ def load(
         return randomly(weights.config)
     if weights.key == "bundled":
         return read_checkpoint(bundled_path(NAMES[weights.config]))[0]
+    if weights.hub:
+        model = huggingface.weights_of(weights.hub, weights.digest)
+        huggingface.download_model(model, progress)
+        answers = {"norm": "group"} if weights.config.norm == "group" else {}
+        return network(weights.config, fitted(huggingface.open_model(model, **answers), weights.config))
     path = download(weights.url, progress)
     try:
         return _published(weights.config, path)

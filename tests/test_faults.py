@@ -23,7 +23,6 @@ from urllib.parse import urlencode
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from explorer.analysis import published
 from explorer.bench import browser, visitors
 from explorer.bench.browser import ROOT
 from explorer.experiments import degradation
@@ -32,7 +31,7 @@ from explorer.inference.samples import labelled_images, samples
 from explorer.lessons import source
 from explorer.link import View
 from helpers import alone, soon, there
-from resnet import preset
+from resnet import WeightsError, preset, published
 from resnet.shipped import ShippedError
 from resnet.weights import BUNDLED
 
@@ -237,7 +236,7 @@ READERS: dict[str, Any] = {
     "fashion-test.npz": labelled_images,
     "fashion-train.npz": degradation.training_images,
     "degradation.json": degradation.shipped_runs,
-    "published.csv": published.published,
+    "published.csv": published.tags,
 }
 
 
@@ -254,7 +253,7 @@ def test_a_shipped_file_that_is_damaged_is_a_sentence(
         (published, "FILE", path),
     ):
         monkeypatch.setattr(module, place, value)
-    whole = next((ROOT / "explorer").rglob(name)).read_bytes()
+    whole = next(file for folder in ("explorer", "resnet") for file in (ROOT / folder).rglob(name)).read_bytes()
     if damage == "a folder":
         path.mkdir()
     elif damage != "missing":
@@ -262,7 +261,7 @@ def test_a_shipped_file_that_is_damaged_is_a_sentence(
             {"empty": b"", "cut": whole[: len(whole) // 2], "noise": random.Random(0).randbytes(len(whole))}[damage]
         )
     what = {"missing": "is missing", "a folder": r"cannot be read \(.+\)"}.get(damage, "is damaged")
-    with pytest.raises(ShippedError, match=rf"^{re.escape(name)} {what}: {AGAIN}\.$"):
+    with pytest.raises((ShippedError, WeightsError), match=rf"^{re.escape(name)} {what}: {AGAIN}\.$"):
         READERS[name].__wrapped__()
 
 
@@ -289,7 +288,7 @@ def damaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     for path in (
         checkpoints / "plain20.safetensors",
         shipped / "degradation.json",
-        folder / "explorer" / "analysis" / "published.csv",
+        folder / "resnet" / "published.csv",
     ):
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     (shipped / "fashion-test.npz").write_bytes(b"")
@@ -304,11 +303,11 @@ def damaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 SAID = {
     link("inference", FASHION): [
         f"resnet20.safetensors is missing: {AGAIN}; random weights work without it.",
-        "Untrained: the names mean nothing yet",
+        "None are published for this network",
     ],
     link("inference", FASHION, weights="bundled", config=BUNDLED["resnet56"]): [
         f"resnet56.safetensors is damaged: {AGAIN}",
-        "Untrained: the names mean nothing yet",
+        "None are published for this network",
     ],
     link("experiments", FASHION, config=BUNDLED["plain56"], tab="Identity"): [f"fashion-test.npz is damaged: {AGAIN}."],
     link("accuracy", SMALL): [f"published.csv is damaged: {AGAIN}."],

@@ -11,10 +11,9 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +21,7 @@ import torch
 import torchvision
 
 from helpers import soon
+from loopback import Server
 from resnet import ResNet, ResNetConfig, preset
 from resnet import hub as hub_module
 from resnet.checkpoint import WeightsError
@@ -34,59 +34,11 @@ TINY = ResNetConfig(
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-class Server:
-    """Files on this machine's loopback; `asked` lists the paths that were asked for.
-
-    It sends the first half of a file as soon as `first_half` is set, and the rest after `second_half`.
-    """
-
-    def __init__(self) -> None:
-        self.files: dict[str, tuple[bytes, int, str]] = {}
-        self.first_half, self.second_half = threading.Event(), threading.Event()
-        self.first_half.set()
-        self.second_half.set()
-        self.asked: list[str] = []
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                server.asked.append(self.path)
-                if self.path not in server.files:
-                    self.send_error(404)
-                    return
-                body, length, kind = server.files[self.path]
-                self.send_response(200)
-                self.send_header("Content-Type", kind)
-                if length:
-                    self.send_header("Content-Length", str(length))
-                self.end_headers()
-                with suppress(OSError):  # who asked may have left
-                    assert server.first_half.wait(60)
-                    self.wfile.write(body[: len(body) // 2])
-                    assert server.second_half.wait(60)
-                    self.wfile.write(body[len(body) // 2 :])
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
-
-    def offer(self, name: str, body: bytes, length: int | None = None, kind: str = "application/octet-stream") -> str:
-        """The address of a file; `length` is what the server says of it (0: nothing), and `kind` of what type it is."""
-        self.files[f"/{name}"] = body, len(body) if length is None else length, kind
-        return f"http://127.0.0.1:{self.http.server_port}/{name}"
-
-
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("no_proxy", "*")
-    server = Server()
-    yield server
-    server.first_half.set()
-    server.second_half.set()
-    server.http.shutdown()
-    server.http.server_close()
+    with Server() as server:
+        yield server
 
 
 @pytest.fixture
@@ -99,10 +51,12 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 BODY = bytes(range(256)) * 10_000  # more than two of the pieces in which a file is read
 HASH = hashlib.sha256(BODY).hexdigest()
+NAME = f"tiny-{HASH[:8]}.pth"
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+    """All but the list of what was downloaded."""
+    return sorted(path.name for path in folder.rglob("*") if path.is_file() and path.name != "resnet-explorer.txt")
 
 
 def test_a_download_lands_in_the_cache(server: Server, hub: Path) -> None:
@@ -130,7 +84,8 @@ def test_a_download_without_hash_or_length(server: Server, hub: Path, name: str,
     assert calls[-1] == (len(BODY), len(BODY) if length is None else 0)
 
 
-def refused(url: str, hub: Path, words: str) -> None:
+def refused(url: str, hub: Path, words: str, *left: str) -> None:
+    """A download fails in a sentence, and leaves these files."""
     with pytest.raises(WeightsError) as caught:
         download(url, lambda done, total: None, timeout=5)
     text = str(caught.value)
@@ -139,7 +94,7 @@ def refused(url: str, hub: Path, words: str) -> None:
     assert text.endswith("work without a network.")
     assert "\n" not in text
     assert len(text) < 300
-    assert files(hub) == []
+    assert files(hub) == [*left]
 
 
 def test_another_file_than_the_name_says(server: Server, hub: Path) -> None:
@@ -150,13 +105,30 @@ def test_another_file_than_the_name_says(server: Server, hub: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["plain.pth", f"tiny-{HASH[:8]}.pth"])
-def test_a_download_that_stops_half_way(server: Server, hub: Path, name: str) -> None:
-    refused(server.offer(name, BODY[:100_000], len(BODY)), hub, "is not that file: 100,000 bytes")
+@pytest.mark.parametrize(("name", "left"), [("plain.pth", []), (NAME, [f"{NAME}.part"])])
+def test_a_download_that_stops_half_way(server: Server, hub: Path, name: str, left: list[str]) -> None:
+    """What came of a file with a hash is kept: nothing would tell whether the rest of another is of the same file."""
+    refused(server.offer(name, BODY[:100_000], len(BODY)), hub, "broke off after 100,000 of 2,560,000 bytes", *left)
 
 
 def test_a_file_that_is_not_there(server: Server, hub: Path) -> None:
     refused(server.offer("x.pth", b"")[:-5] + "y.pth", hub, "could not be downloaded (Not Found)")
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (401, "it asks for a login"),
+        (403, "it asks for a login, or is closed to this server"),
+        (404, "Not Found"),
+        (429, "its server is asked too often: try again in some minutes"),
+        (503, "its server has a fault, 503"),
+    ],
+)
+def test_what_a_server_answers_in_a_sentence(server: Server, hub: Path, status: int, words: str) -> None:
+    url = server.offer("x.pth", b"")
+    server.files["/x.pth"].status = status
+    refused(url, hub, f"could not be downloaded ({words}); ")
 
 
 def test_a_server_that_is_not_there(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,6 +203,143 @@ def test_a_download_that_everybody_leaves(server: Server, hub: Path) -> None:
     soon(lambda: files(hub) == [])
     assert download(url, lambda done, total: None).read_bytes() == BODY
     assert server.asked == ["/x.pth"] * 2
+
+
+# -- what is resumed ------------------------------------------------------------------------
+
+
+def stopped_half_way(server: Server, hub: Path) -> str:
+    """The address of a file of which half has arrived when the last one who waits for it leaves."""
+    server.second_half.clear()
+    url = server.offer(NAME, BODY)
+    person = Person(url)
+    assert person.far.wait(60)
+    soon(lambda: hub_module.arrived(hub_module.torch_source(url))[0] == len(BODY) // 2)
+    person.leave()
+    server.second_half.set()
+    soon(lambda: files(hub) == [f"{NAME}.part"])
+    server.asked.clear()
+    return url
+
+
+def test_a_download_goes_on_where_it_was_left(server: Server, hub: Path) -> None:
+    url = stopped_half_way(server, hub)
+    far = len((hub / "checkpoints" / f"{NAME}.part").read_bytes())
+    assert len(BODY) // 2 <= far
+    assert hub_module.arrived(hub_module.torch_source(url)) == (far, 0)
+    assert not is_cached(url)
+    calls: list[tuple[int, int]] = []
+    path = download(url, lambda done, total: calls.append((done, total)))
+    assert path.read_bytes() == BODY
+    assert server.ranges == [f"bytes={far}-"]
+    assert calls[-1] == (len(BODY), len(BODY))
+    assert files(hub) == [NAME]
+
+
+def test_who_comes_back_before_it_has_ended_goes_on(server: Server, hub: Path) -> None:
+    server.second_half.clear()
+    url = server.offer(NAME, BODY)
+    first = Person(url)
+    assert first.far.wait(60)
+    first.leave()
+    second = Person(url)
+    assert second.far.wait(60)
+    server.second_half.set()
+    second.join(60)
+    assert second.result == hub / "checkpoints" / NAME
+    assert server.asked == [f"/{NAME}"]
+
+
+def test_a_server_that_sends_all_again(server: Server, hub: Path) -> None:
+    url = stopped_half_way(server, hub)
+    server.files[f"/{NAME}"].ranges = False
+    assert download(url, lambda done, total: None).read_bytes() == BODY
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("part", [b"of another file", BODY[:-1] + b"x", BODY + b"more"], ids=["begin", "end", "longer"])
+def test_a_part_of_another_file_is_never_taken_for_one_of_this(server: Server, hub: Path, part: bytes) -> None:
+    (hub / "checkpoints").mkdir(parents=True)
+    (hub / "checkpoints" / f"{NAME}.part").write_bytes(part)
+    assert download(server.offer(NAME, BODY), lambda done, total: None).read_bytes() == BODY
+    assert files(hub) == [NAME]
+    assert len(server.asked) == 2
+
+
+def test_a_page_in_place_of_the_rest_leaves_the_part(server: Server, hub: Path) -> None:
+    url = stopped_half_way(server, hub)
+    server.offer(NAME, b"<html>Please log in", kind="text/html")
+    server.files[f"/{NAME}"].ranges = False
+    refused(url, hub, "the server sent a page", f"{NAME}.part")
+    server.offer(NAME, BODY)
+    server.ranges.clear()
+    assert download(url, lambda done, total: None).read_bytes() == BODY
+    assert server.ranges
+
+
+def test_what_a_killed_server_left_is_gone_on_with(server: Server, hub: Path) -> None:
+    part = hub / "checkpoints" / f"{NAME}.a1.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(BODY[:1000])
+    os.utime(part, (time.time() - 7200,) * 2)
+    assert download(server.offer(NAME, BODY), lambda done, total: None).read_bytes() == BODY
+    assert server.ranges == ["bytes=1000-"]
+    assert files(hub) == [NAME]
+
+
+# -- what bounds them -----------------------------------------------------------------------
+
+
+def test_what_was_downloaded_has_a_bound_together(server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What others have in the same folder does not count, nor what is gone."""
+    monkeypatch.setattr(hub_module.owner, "cache_bytes", lambda: 2 * len(BODY))
+    (hub / "checkpoints").mkdir(parents=True)
+    (hub / "checkpoints" / "theirs.pth").write_bytes(BODY)
+    for name in ("a.pth", "b.pth"):
+        download(server.offer(name, BODY), lambda done, total: None)
+    for length in (None, 0):
+        with pytest.raises(
+            WeightsError, match=r"^c\.pth finds no room on this server: .* RESNET_EXPLORER_CACHE_GIB"
+        ) as told:
+            download(server.offer("c.pth", BODY, length), lambda done, total: None)
+        assert "\n" not in str(told.value)
+    assert files(hub) == ["a.pth", "b.pth", "theirs.pth"]
+    (hub / "checkpoints" / "a.pth").unlink()
+    download(server.offer("c.pth", BODY), lambda done, total: None)
+
+
+def test_a_disk_keeps_something_free(server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = SimpleNamespace(free=hub_module.RESERVE_BYTES + len(BODY) - 1)
+    monkeypatch.setattr(hub_module.shutil, "disk_usage", lambda path: usage)
+    refused(server.offer("x.pth", BODY), hub, "of whose disk 1 GiB stay free")
+    usage.free += 1
+    download(server.offer("x.pth", BODY), lambda done, total: None)
+
+
+def test_downloads_wait_for_a_place(server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "PLACES", hub_module.confined.Places(1))
+    server.second_half.clear()
+    first = Person(server.offer("a.pth", BODY))
+    assert first.far.wait(60)
+    second, third = Person(server.offer("b.pth", BODY)), Person(server.offer("c.pth", BODY))
+    third.leave()  # who waits can leave, too
+    server.second_half.set()
+    second.join(60)
+    assert second.result == hub / "checkpoints" / "b.pth"
+    assert server.asked == ["/a.pth", "/b.pth"]
+
+
+def test_an_owner_may_forbid_downloads(server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is here is still used."""
+    url = server.offer("x.pth", BODY)
+    download(url, lambda done, total: None)
+    monkeypatch.setenv("RESNET_EXPLORER_DOWNLOADS", "off")
+    assert download(url, lambda done, total: None).read_bytes() == BODY
+    refused(server.offer("y.pth", BODY), hub, "its owner has switched downloads off", "x.pth")
+    assert server.asked == ["/x.pth"]
+
+
+# -- faults ---------------------------------------------------------------------------------
 
 
 def test_a_failure_is_everybodys_who_waits(server: Server, hub: Path) -> None:
@@ -318,7 +427,9 @@ def test_a_full_disk(server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(
         Path,
         "open",
-        lambda path, mode="r", *rest: Full(path, mode) if path.suffix == ".part" else plain(path, mode, *rest),
+        lambda path, mode="r", *rest, **named: (
+            Full(path, mode) if path.suffix == ".part" else plain(path, mode, *rest, **named)
+        ),
     )
     refused(server.offer("x.pth", BODY), hub, "could not be downloaded (No space left on device)")
 

@@ -9,15 +9,17 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
+from math import floor
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
+from timm.data import create_transform
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
 from torchvision.transforms._presets import ImageClassification
 
 from explorer.analysis.receptive_field import PIXEL, Field
@@ -38,6 +40,7 @@ from explorer.views.inference.running import bars
 from helpers import CLOTHES, CPU, hooks
 from resnet import ResNet, ResNetConfig, preset
 from resnet import weights as weights_module
+from resnet.datasets import Interpolation
 from resnet.weights import BUNDLED, FASHION_MNIST, Preprocessing, bundled, load, random_weights, randomly
 
 IMAGENET = Preprocessing(256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -66,6 +69,26 @@ def test_photographs_are_prepared_as_torchvision_does(name: str, scale: float, r
         mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET.mean, IMAGENET.std))
         seen = torch.from_numpy(prepared.pixels).permute(2, 0, 1)
         torch.testing.assert_close((seen - mean) / std, prepared.tensor[0])
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(("side", "share"), [(224, 0.875), (288, 0.95), (288, 1.0), (160, 0.95), (224, 0.965)])
+def test_photographs_are_prepared_to_the_byte(side: int, share: float, interpolation: Interpolation) -> None:
+    """As torchvision and timm do. Of a very long image only the middle is computed, and bytes may be rounded otherwise."""
+    nothing: dict[str, Any] = {"mean": (0.0,) * 3, "std": (1.0,) * 3}
+    scaled = floor(side / share)
+    how = {"interpolation": InterpolationMode(interpolation), **nothing}
+    theirs = (
+        ImageClassification(crop_size=side, resize_size=scaled, **how),
+        create_transform((3, side, side), interpolation=interpolation, crop_pct=share, crop_mode="center", **nothing),
+    )
+    whole = open_image(next(sample for sample in samples() if sample.name == "chelsea").open())
+    for size in ((640, 480), (333, 517), (1023, 767), (97, 131), (131, 97), (288, 288), (1501, 401), (160, 5000)):
+        photograph = whole.resize(size)
+        ours = prepare(photograph, Preprocessing(scaled, side, interpolation=interpolation, **nothing)).input_image
+        for transform in theirs:
+            expected = (255 * transform(photograph)).round().permute(1, 2, 0).numpy().astype(int)
+            assert np.abs(ours - expected).max() <= (2 if max(size) == 5000 else 0)
 
 
 @pytest.mark.parametrize("size", [(320, 640), (640, 320), (97, 131), (224, 224)])

@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from explorer.analysis.published import RECIPES, parse_config, published
+from explorer.analysis.published import RECIPES, Result, parse_config, published
 from explorer.analysis.trace import trace
-from helpers import PAPER, opened, reference
-from resnet import preset
+from explorer.views.accuracy import RUN
+from helpers import PAPER, captions, click, hold, link, look_at, opened, page_text, reference
+from resnet import owner, preset
+from resnet.published import tags
 
 TORCHVISION = reference("torchvision_resnets")["weights"]
 
@@ -33,11 +35,30 @@ def test_the_papers_errors() -> None:
 
 def test_every_result_has_a_recipe_and_a_network_that_traces() -> None:
     assert {result.group for result in published()} == set(RECIPES)
-    assert all(0.6 < result.top1 < 0.86 and result.source.startswith("https://") for result in published())
+    assert all(0.6 < result.top1 < 0.88 and result.source.startswith("https://") for result in published())
     assert len({(r.config, r.recipe, r.size) for r in published()}) == len(published())
     for config, size in {(r.config, r.size) for r in published() if "18" in r.network}:
         assert trace(config, size).params > 1e7
     assert parse_config("resnet34+shortcut=C") == preset("resnet34").with_(shortcut="C")[0]
+
+
+def test_timms_are_all_there_but_for_copies_of_torchvisions() -> None:
+    ours = {result.weights.key: result for result in published() if result.weights and result.weights.hub}
+    measured = {tag.name: tag for tag in tags() if tag.top1 is not None}
+    copies = {name for name in measured if name.endswith((".tv_in1k", ".tv2_in1k"))}
+    assert set(ours) == set(measured) - copies
+    assert len(copies) == sum(result.recipe.startswith("torchvision") for result in published())
+    for name, result in ours.items():
+        assert (result.network, result.config) == (name.partition(".")[0], measured[name].config)
+        assert (result.top1, result.size) == (measured[name].top1, measured[name].test_size)
+    assert published_as("resnet50", "timm a1").top1 == pytest.approx(0.8124)
+    assert published_as("resnet50", "timm fb_swsl_ig1b_ft").group == "more data"
+    assert published_as("resnetaa50d", "timm sw_in12k_ft").group == "more data"
+
+
+def published_as(network: str, recipe: str) -> Result:
+    (found,) = [result for result in published() if (result.network, result.recipe) == (network, recipe)]
+    return found
 
 
 # -- the page -----------------------------------------------------------------------------
@@ -74,6 +95,38 @@ def test_a_network_without_results_is_told() -> None:
     assert not any("Nothing is published" in caption.value for caption in opened("accuracy").caption)
 
 
+def clicked(result: Result) -> AppTest:
+    """The page once the point of a result was clicked."""
+    app = opened("accuracy")
+    hold(app, result=result)
+    return look_at(app, config=result.config, image_size=(result.size,) * 2)
+
+
+def test_a_clicked_point_is_named_and_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(owner.DOWNLOADS, "off")
+    app = clicked(published_as("resnet50", "timm a1"))
+    assert "**ResNet-50, timm a1**: top-1 81.24%, top-5 95.11%, at 288 px" in page_text(app)
+    assert "Trained on ImageNet-1k. Licence: apache-2.0. 97.7 MiB." in captions(app)
+    click(app, RUN)
+    assert link(app) == {"weights": "resnet50.a1_in1k", "size": "288"}
+    assert app.session_state["view"].weights == "resnet50.a1_in1k"
+
+
+def test_what_weights_saw_before_is_told() -> None:
+    assert "Trained on Instagram (IG-1B), then ImageNet-1k. Licence: cc-by-nc-4.0." in captions(
+        clicked(published_as("resnext101_32x32d", "timm fb_wsl_ig1b_ft"))
+    )
+
+
+def test_a_result_without_weights_says_so() -> None:
+    app = clicked(published_as("resnet34", "paper"))
+    assert "**ResNet-34, paper**: top-1 75.48% at 224 px" in page_text(app)
+    assert "The weights of this result are not published." in captions(app)
+    assert RUN not in [button.label for button in app.button]
+    look_at(app, config=preset("resnet18"))
+    assert "paper**" not in page_text(app)
+
+
 @pytest.mark.browser
 def test_a_click_on_a_point_opens_its_network(visit: Any) -> None:
     page = visit.open("/accuracy").page
@@ -86,4 +139,8 @@ def test_a_click_on_a_point_opens_its_network(visit: Any) -> None:
     visit.wait()
     assert page.get_by_role("heading", level=1).inner_text() == "resnet10t"
     assert "layers=1-1-1-1" in page.url
+    page.get_by_role("button", name=RUN).click()
+    visit.wait()
+    assert "/inference?" in page.url
+    assert "weights=resnet10t.c3_in1k" in page.url
     assert visit.fits()

@@ -11,7 +11,7 @@ from resnet import ResNetConfig
 
 from ..analysis.published import RECIPES, Result
 from ..analysis.trace import Trace
-from ..drawing.palette import STAGES
+from ..drawing.palette import HEAD, STAGES
 from .base import finish
 
 COSTS = {
@@ -37,7 +37,7 @@ def accuracy_figure(
     The custom data of a point is its number among `points`.
     """
     figure = go.Figure()
-    for shade, (group, words) in zip(STAGES, RECIPES.items(), strict=True):
+    for shade, (group, words) in zip((*STAGES, HEAD), RECIPES.items(), strict=True):
         chosen = [(number, *point) for number, point in enumerate(points) if point[0].group == group]
         same = [result.config == current_config for _, result, _ in chosen]
         figure.add_scatter(

@@ -22,6 +22,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import file_util
 
+from resnet import owner
+
 from . import patches
 from .connection import MAX_ADDRESS_CHARACTERS, Connection
 from .sessions import Sessions
@@ -153,6 +155,8 @@ class Guard:
         if b"text/html" in given.get(b"accept", b"") and not self.sessions.room():
             raise HTTPException(503, "So many people are here that there is no room; try again in a minute.")
         if scope["method"] == "PUT" and route.startswith("upload_file/"):
+            if not owner.uploads_allowed():
+                raise HTTPException(403, owner.NO_UPLOADS)
             await self.uploads.let_in(self.app, scope, content_length(given), receive, send)
             return
         try:

@@ -83,25 +83,38 @@ def fitted(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     background = 0 if preprocessing.bright_on_dark else round(255 * preprocessing.mean[0])
     whole = Image.new(image.mode, crop, background if image.mode == "L" else (background,) * 3)
     corner = [(outer - inner) // 2 for outer, inner in zip(crop, scaled, strict=True)]
-    whole.paste(image.resize((scaled[0], scaled[1]), Image.Resampling.BILINEAR), (corner[0], corner[1]))
+    whole.paste(image.resize((scaled[0], scaled[1]), resampling(preprocessing)), (corner[0], corner[1]))
     return whole
 
 
 def cropped(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     """The middle of the image, scaled as `Preprocessing` says: of a square, as torchvision's ImageClassification.
 
-    Only that middle is computed, so that a very long image takes no more memory than another.
+    Of a very long image only that middle is computed, so that it takes no more memory than another; a byte may then be
+    rounded otherwise.
     """
     crop = preprocessing.size[::-1]  # width, height, as images have it
     tight, shortest = max(zip(crop, image.size, strict=True), key=lambda pair: pair[0] / pair[1])
     target = round(preprocessing.resize * tight / min(crop))
-    scaled = [target * side // shortest for side in image.size]
-    (left, right), (top, bottom) = (
-        (first * side / after, min((first + size) * side / after, side))
-        for size, side, after in zip(crop, image.size, scaled, strict=True)
-        for first in [round((after - size) / 2)]
+    width, height = scaled = [target * side // shortest for side in image.size]
+    left, top = first = [round((after - size) / 2) for after, size in zip(scaled, crop, strict=True)]
+    if width * height <= MAX_SCALED * math.prod(crop):
+        whole = image.resize((width, height), resampling(preprocessing))
+        return whole.crop((left, top, left + crop[0], top + crop[1]))
+    (left_edge, right), (top_edge, bottom) = (
+        (start * side / after, min((start + size) * side / after, side))
+        for start, size, side, after in zip(first, crop, image.size, scaled, strict=True)
     )
-    return image.resize(crop, Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+    return image.resize(crop, resampling(preprocessing), box=(left_edge, top_edge, right, bottom))
+
+
+MAX_SCALED = 8
+"""How many times as large as what is kept of it a scaled image may be."""
+
+
+def resampling(preprocessing: Preprocessing) -> Image.Resampling:
+    """Pillow's name for how an image is scaled."""
+    return Image.Resampling[preprocessing.interpolation.upper()]
 
 
 def border_brightness(image: Image.Image) -> float:

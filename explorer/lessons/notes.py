@@ -848,7 +848,10 @@ def initial(t: Trace) -> str:
     fan = first.kernel**2 * first.out_shape[0] // first.groups
     three = next((layer for layer in outside_attention(t.layers) if layer.kernel == 3 and layer.block), first)
     fan3 = three.kernel**2 * three.out_shape[0] // three.groups
-    weights = [w.title for w in available(t.config, t.image_size)]
+    every = available(t.config, t.image_size)
+    weights = [w.title for w in every if not w.hub]
+    if named := [w for w in every if w.hub]:
+        weights.append(f"{len(named)} that timm publishes, such as `{named[0].key}`")
     zero = (
         "Here the branches start at zero: at first, each block is its shortcut."
         if t.config.zero_init_residual

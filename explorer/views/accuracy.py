@@ -8,10 +8,12 @@ from dataclasses import replace
 import streamlit as st
 
 from resnet import title
+from resnet.weights import Weights
 
 from ..analysis.published import Result, published
 from ..analysis.trace import Trace
 from ..figures.accuracy import accuracy_figure, cost
+from ..navigation import INFERENCE
 from ..units import amount, mebibytes
 from . import session
 from .cached import cached_trace, shared
@@ -24,7 +26,7 @@ def cached_costs(measure: str) -> tuple[tuple[Result, int], ...]:
 
 
 def chart(trace: Trace, measure: str) -> None:
-    """The scatter; a click on a point opens its network."""
+    """The scatter, and what the point is that was clicked; a click on one opens its network."""
     points = cached_costs(measure)
     key = f"accuracy {measure}"
 
@@ -35,6 +37,7 @@ def chart(trace: Trace, measure: str) -> None:
         if result:
             view = session.view()
             session.show(replace(view, config=result.config, image_size=(result.size,) * 2, at="", weights=""))
+            session.hold(result=result)
 
     figure = accuracy_figure(points, measure, cost(trace, measure), title(trace.config), trace.config)
     st.plotly_chart(figure, key=key, on_select=open_network, selection_mode="points")
@@ -42,12 +45,48 @@ def chart(trace: Trace, measure: str) -> None:
         "A click on a point opens its network. Each stands at its cost at the image size it was measured at; the dotted "
         "line is the current network's cost at the size that is set."
     )
+    result = session.held().result
+    if result and result.config == trace.config:
+        clicked(result)
+
+
+RUN = "Run it on my image"
+
+
+def clicked(result: Result) -> None:
+    """What one point stands for, and the way to its weights."""
+    weights = result.weights
+    top5 = f", top-5 {weights.top5:.2%}," if weights and weights.top5 else ""
+    st.markdown(f"**{title(result.config)}, {result.recipe}**: top-1 {result.top1:.2%}{top5} at {result.size} px")
+    if weights is None:
+        st.caption(f"The weights of this result are not published. [Source]({result.source})")
+        return
+    st.caption(
+        f"Trained on {training(weights)}. Licence: {weights.data.licence}. {mebibytes(weights.bytes)}. "
+        f"[Source]({result.source})"
+    )
+    if st.button(RUN, key="run", type="primary", icon=INFERENCE.icon):
+        run_on_image(weights)
+
+
+def training(weights: Weights) -> str:
+    """What weights were trained on: "ImageNet-12k, then ImageNet-1k"."""
+    before = weights.data.pretraining
+    return f"{before}, then {weights.data.name}" if before else weights.data.name
+
+
+def run_on_image(weights: Weights) -> None:
+    """Open the inference page on a network with these weights."""
+    size = weights.data.preprocessing.size
+    view = replace(session.view(), config=weights.config, weights=weights.key, image_size=size)
+    view = replace(view, at="", unit="", tab="", explained="", off=())
+    st.switch_page(INFERENCE.file, query_params=view.to_query())
 
 
 def findings(trace: Trace) -> None:
     """What the recipe does, what depth does, and what is published for the current network."""
     results = published()
-    fifty = sorted(result.top1 for result in results if result.network == "resnet50")
+    fifty = sorted(result.top1 for result in results if result.network == "resnet50" and not result.more_data)
     first = {result.network: result.top1 for result in results if result.recipe == "torchvision V1"}
     st.markdown(
         f"**The recipe matters more than the depth.** The same ResNet-50 scores from {fifty[0]:.1%} to {fifty[-1]:.1%} "
@@ -61,15 +100,28 @@ def findings(trace: Trace) -> None:
         return
     st.dataframe(
         [
-            {"Recipe": result.recipe, "Top-1": 100 * result.top1, "Image": f"{result.size} px", "Source": result.source}
+            {
+                "Recipe": result.recipe,
+                "Top-1": 100 * result.top1,
+                "Image": f"{result.size} px",
+                "Weights": RUN if result.weights else None,
+                "Trained on": training(result.weights) if result.weights else "ImageNet-1k",
+                "Licence": result.weights.data.licence if result.weights else None,
+                "Source": result.source,
+            }
             for result in own
         ],
         hide_index=True,
         column_config={
             "Top-1": st.column_config.NumberColumn(format="%.2f %%"),
-            "Source": st.column_config.LinkColumn(help="Where the recipe or the measurement is described"),
+            "Source": st.column_config.LinkColumn(help="Where the recipe or the weights are described"),
+            "Weights": st.column_config.ButtonColumn(type="tertiary", key="run one"),
         },
     )
+    chosen = st.session_state.get("run one")
+    weights = own[chosen.row].weights if chosen and 0 <= chosen.row < len(own) else None
+    if weights:
+        run_on_image(weights)
 
 
 def summary(trace: Trace) -> str:

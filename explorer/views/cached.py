@@ -216,27 +216,32 @@ def cached_result(key: Hashable, words: str, compute: Callable[[Progress], Value
         return RESULTS.compute(key, compute_here, wait, session())
 
 
+NOTHING_KEPT = "Ends the computation at its next step. Nothing of it is kept."
+
+
 @contextmanager
-def stoppable(key: Hashable, words: str) -> Iterator[DeltaGenerator]:
-    """Inside, there is a progress bar, which is given, and beside it a button that stops what is computed.
+def stoppable(
+    key: Hashable, words: str, again: str = "Compute it", means: str = NOTHING_KEPT
+) -> Iterator[DeltaGenerator]:
+    """Inside, there is a progress bar, which is given, and beside it a button that stops what is computed, as its help says.
 
     Raises:
-        StoppedError: where it was stopped and is not asked for again; a button to ask takes its place.
+        StoppedError: where it was stopped and is not asked for again; a button to ask, called `again`, takes its place.
     """
-    if not may_compute("Compute it", key, at_once=True):
+    if not may_compute(again, key, at_once=True):
         raise StoppedError
     place = st.empty()
     with place.container(horizontal=True, vertical_alignment="center"):
         bar = st.progress(0.0, words)
-        stop_button(key)
+        stop_button(key, means)
     try:
         yield bar
     finally:
         place.empty()
 
 
-def stop_button(key: Hashable) -> None:
-    """A button that ends a computation.
+def stop_button(key: Hashable, means: str = NOTHING_KEPT) -> None:
+    """A button that ends a computation, whose help says what it means.
 
     A click inside a fragment waits for the run that goes on, one outside of it ends that run: so the button is drawn as
     no part of the fragment.
@@ -248,7 +253,7 @@ def stop_button(key: Hashable) -> None:
             key=f"stop {name}",
             icon=":material/stop:",
             on_click=lambda: hold(stopped=held().stopped | {name}),
-            help="Ends the computation at its next step. Nothing of it is kept.",
+            help=means,
         )
 
 

@@ -22,10 +22,12 @@ from resnet.checkpoint import Mismatch
 from resnet.errors import ExplainedError
 from resnet.options import plain, to_text
 from resnet.sizes import least_side
+from resnet.weights import at_hand, torchvision_weights
 
 from ..analysis.compare import common_size
 from ..analysis.layers import Layer
 from ..analysis.parts import switchable_blocks
+from ..analysis.published import Result
 from ..inference.device import Device
 from ..inference.turns import PassError
 from ..link import View, size_text, tolerant
@@ -56,6 +58,10 @@ class SessionState:
     """What a list's options were called, by its widget: `set_widget`."""
     previous_config: ResNetConfig | None = None
     """The configuration before the one that is shown."""
+    before_greeting: View | None = None
+    """What was shown before a network was opened that nobody had asked for: `inference.weights.greet`."""
+    opening: str = ""
+    """The model of the Hugging Face hub whose network is shown as soon as it is known: `inference.weights.from_hub`."""
     unfolded: frozenset[str] = frozenset()
     """Stages whose blocks are all drawn."""
     form: Device | None = None
@@ -89,6 +95,8 @@ class SessionState:
     """How many channels are shown at most, where a person has chosen."""
     unit: tuple[str, Layer] | None = None
     """The link's unit, and the layer that it is one of."""
+    result: Result | None = None
+    """The published result whose point was clicked last."""
     source_note: str = ""
     """The note of the source page that the link named last."""
     source_layer: tuple[ResNetConfig, str] | None = None
@@ -168,7 +176,7 @@ def show(new: View, *notes: str) -> None:
             notes += ("Blocks that were off and are not in this network are forgotten.",)
             new = replace(new, off=kept)
     st.session_state.view = new
-    hold(notes=notes, problems=(), typed={})
+    hold(notes=notes, problems=(), typed={}, before_greeting=None, opening="")
 
 
 def change_view(**changes: Any) -> None:
@@ -220,7 +228,13 @@ def change(name: str, value: Any, typed: str | None = None) -> None:
             f"Image size went from {size_text(now.image_size)} to {size_text(size)}: below {least_side(config)} pixels a "
             "map is too small for one of the network's operations.",
         )
-    show(replace(now, config=config, image_size=size), *notes)
+    show(replace(now, config=config, image_size=size, weights=kept_weights(now.weights, config)), *notes)
+
+
+def kept_weights(key: str, config: ResNetConfig) -> str:
+    """What names weights in a link, when its network has become `config`: nothing where that would download others."""
+    others = [one for one in torchvision_weights(config) if one.key == key and not at_hand(one)]
+    return "" if others else key
 
 
 def refuse(

@@ -2,41 +2,128 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
+from typing import NamedTuple
+
 import streamlit as st
 
-from resnet import ResNet
+from resnet import ResNet, hub, huggingface, owner
 from resnet.checkpoint import WeightsError
-from resnet.weights import Weights, download, is_cached
+from resnet.hub import Progress
+from resnet.huggingface import HubModel
+from resnet.weights import Weights, at_hand, download, hub_weights
 
+from ..inference import turns
 from ..inference.device import Device
-from .cached import device, model
-from .session import escape_markdown
+from ..sharing.scheduler import PAGES
+from .cached import BUILDING, device, model, shared, short_key, stoppable
+from .session import escape_markdown, held
+
+STOP_MEANS = "Ends the download. What has arrived is kept, and it goes on from there where it is asked for again."
 
 
 def loaded(weights: Weights, form: Device | None = None) -> ResNet:
     """The network on a device in its form, the session's in fp32 unless another is named.
 
     Stops the page with a sentence where the weights cannot be had.
+
+    Raises:
+        StoppedError: where the download was stopped; a button to resume it is the page's end.
     """
     try:
-        if weights.url and not is_cached(weights.url):
+        if not at_hand(weights):
             fetch(weights)
         return model(weights, form or device())
     except WeightsError as error:
         st.error(escape_markdown(str(error)), icon=":material/cloud_off:")
+        st.button("Try again", key="fetch again", icon=":material/refresh:")
         st.stop()
 
 
 def fetch(weights: Weights) -> None:
-    """Download weights with a progress bar."""
-    words = f"Downloading {weights.title}"
-    bar = st.progress(0.0, f"{words} …")
+    """Download weights with a progress bar and a button to stop that.
 
-    def progress(done: int, total: int) -> None:
-        share = min(done / total, 1.0) if total else 0.0
-        bar.progress(share, f"{words}: {done / 2**20:.0f} of {(total or weights.bytes) / 2**20:.0f} MiB")
+    Raises:
+        WeightsError: where that fails.
+        StoppedError: where it was stopped.
+    """
+    if weights.hub:
+        fetch_model(cached_look_up(owner.endpoint(), weights.hub, weights.digest), weights.title)
+        return
+    source = hub.torch_source(weights.url)
+    _fetch(
+        ("download", weights.url),
+        weights.title,
+        lambda: hub.arrived(source),
+        lambda progress: download(weights.url, progress),
+        weights.bytes,
+    )
 
-    try:
-        download(weights.url, progress)
-    finally:
-        bar.empty()
+
+class OnHub(NamedTuple):
+    """What a model of the hub is: its weights, what was done to open them, and what else stood in their file."""
+
+    weights: Weights
+    notes: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+def on_hub(repo: str) -> OnHub:
+    """A model of the hub by its id or the address of its page, which the page waits for: looked up and downloaded where it
+    is not on this machine, and opened.
+
+    Raises:
+        WeightsError: where that fails.
+        StoppedError: where the download was stopped; a button to resume it is the page's end.
+    """
+    repo = huggingface.model_id(repo)
+    found = huggingface.cached_model(repo) or cached_look_up(owner.endpoint(), repo, "")
+    if not huggingface.is_cached(found):
+        fetch_model(found, found.id)
+    return cached_on_hub(found)
+
+
+def fetch_model(found: HubModel, title: str) -> None:
+    """`fetch` of a model of the hub."""
+    _fetch(
+        ("download", found.id, found.revision),
+        title,
+        lambda: huggingface.arrived(found),
+        lambda progress: huggingface.download_model(found, progress),
+        found.bytes,
+    )
+
+
+@shared("Asking the Hugging Face hub …")
+def cached_look_up(endpoint: str, repo: str, revision: str) -> HubModel:
+    """What the hub at an address says of a model."""
+    with PAGES.aside():
+        return huggingface.look_up(repo, revision)
+
+
+@shared("Opening the network …")
+def cached_on_hub(found: HubModel) -> OnHub:
+    """The network in a model's weights, which are on this machine; its tensors are read again where it runs."""
+    with PAGES.aside(), BUILDING.place(size=found.bytes, waiting=turns.waiting):
+        opened = huggingface.open_model(found)
+        return OnHub(hub_weights(found, opened), (*found.notes, *opened.notes), opened.left_out)
+
+
+def _fetch(
+    key: Hashable, title: str, arrived: Callable[[], tuple[int, int]], get: Callable[[Progress], object], size: int
+) -> None:
+    """Wait for a download of about `size` bytes; once it was stopped, say how far it had come."""
+    if short_key(key) in held().stopped:
+        done, total = arrived()
+        st.info(f"Stopped at {_mib(done, total or size)}.", icon=":material/pause_circle:")
+    words = f"Downloading {title}"
+    with stoppable(key, f"{words} …", "Resume the download", STOP_MEANS) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.progress(min(done / total, 1.0) if total else 0.0, f"{words}: {_mib(done, total or size)}")
+
+        get(progress)
+
+
+def _mib(done: int, total: int) -> str:
+    return f"{done / 2**20:.0f} of {total / 2**20:.0f} MiB"

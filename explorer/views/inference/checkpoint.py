@@ -14,7 +14,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 from torch import Tensor
 
-from resnet import OPTIONS, ResNetConfig, WeightsError, open_checkpoint, title
+from resnet import OPTIONS, ResNetConfig, WeightsError, open_checkpoint, owner, title
 from resnet.checkpoint import (
     BOTH,
     MAX_FILE_BYTES,
@@ -192,7 +192,7 @@ def known_mismatches(checkpoint: UploadedCheckpoint, config: ResNetConfig) -> li
 # -- the card -----------------------------------------------------------------------------
 
 
-def upload_card(weights: Weights) -> None:
+def upload_card(weights: Weights | None) -> None:
     """Where a checkpoint is uploaded; what was understood of it, what is asked, and what does not fit."""
     checkpoint, problem = uploaded_checkpoint(), session.held().checkpoint_problem
     card = st.expander(
@@ -205,6 +205,9 @@ def upload_card(weights: Weights) -> None:
     if not card.open:
         return
     with card:
+        if not owner.uploads_allowed():
+            st.info(owner.NO_UPLOADS, icon=":material/block:")
+            return
         limit = MAX_FILE_BYTES // 2**20
         st.file_uploader(
             "A residual network in PyTorch or safetensors, by any file name",
@@ -284,7 +287,7 @@ def forget() -> None:
         choose(weights="")
 
 
-def checkpoint_summary(checkpoint: UploadedCheckpoint, weights: Weights) -> None:
+def checkpoint_summary(checkpoint: UploadedCheckpoint, weights: Weights | None) -> None:
     config, opened = view().config, checkpoint.opened
     theirs = [tensor for name, tensor in checkpoint.tensors.items() if not (opened.headless and name.startswith("fc."))]
     amount = sum(tensor.numel() for tensor in theirs)
@@ -293,13 +296,13 @@ def checkpoint_summary(checkpoint: UploadedCheckpoint, weights: Weights) -> None
         if config != checkpoint.config:
             st.button("Open its network", on_click=reopen, icon=":material/undo:")
         st.button("Forget it", on_click=forget, icon=":material/delete:")
-    said = [f"{listed(opened.left_out)} left out."] if opened.left_out else []
+    said = [left_out(opened.left_out)] if opened.left_out else []
     said += [f"Read with {answers_text(checkpoint.answers)}."] if checkpoint.answers else []
     if said := [*said, *opened.notes, *checkpoint.notes]:
         st.markdown(escape_markdown(" ".join(said)))
     if checkpoint.not_finite:
         first = escape_markdown(checkpoint.not_finite[0])
-        instead = f": what runs here are those chosen above, {escape_markdown(weights.title)}"
+        instead = f": others run here, {escape_markdown(weights.title)}" if weights else ""
         st.warning(
             f"NaN or infinite numbers are in {len(checkpoint.not_finite)} of its tensors, first in {first}, "
             f"so its network can be looked at but its weights cannot be run{instead}."
@@ -308,7 +311,7 @@ def checkpoint_summary(checkpoint: UploadedCheckpoint, weights: Weights) -> None
         list_mismatches(found)
     elif questions := asked(checkpoint):
         question_widgets(checkpoint, config, questions)
-    if weights.key == "upload":
+    if weights and weights.key == "upload":
         st.caption(assumptions_text(weights))
 
 
@@ -316,8 +319,13 @@ MAX_NAMED = 6
 """Parts of a file that are named where there are many."""
 
 
+def left_out(parts: Sequence[str]) -> str:
+    """What else stood in the file, in a sentence."""
+    return f"{listed(parts)} left out."
+
+
 def listed(parts: Sequence[str]) -> str:
-    """The first of what else stands in the file, and how many more."""
+    """The first of them by name, and how many more there are."""
     named = [plain(part or "tensors beside it", 40) for part in parts[:MAX_NAMED]]
     more = f" and {len(parts) - MAX_NAMED} more" if len(parts) > MAX_NAMED else ""
     return f"{', '.join(named)}{more}"

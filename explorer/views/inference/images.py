@@ -11,6 +11,8 @@ import streamlit as st
 from PIL import Image, ImageOps
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
+from resnet import owner
+
 from ...inference import images
 from ...inference.decode import ACCEPTED
 from ...inference.images import MAX_BYTES, ImageError
@@ -105,6 +107,9 @@ def choose_images(fashion: bool) -> list[ChosenImage]:
     )
     if source == "Samples":
         return [sample_image(fashion)]
+    if not owner.uploads_allowed():
+        st.info(owner.NO_UPLOADS, icon=":material/block:")
+        return []
     key, held = f"{source} {source_uploads(source).widget}", source_uploads(source)
     if key not in st.session_state and session.held().image_widget == key:  # its page was left
         held = hold_uploads(source, SourceUploads(held.images, widget=held.widget))

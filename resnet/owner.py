@@ -1,0 +1,72 @@
+"""What the owner of a server allows, by environment variables: read where they are asked for, so that they can change."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from .options import ConfigError
+
+DOWNLOADS, UPLOADS, CACHE = "RESNET_EXPLORER_DOWNLOADS", "RESNET_EXPLORER_UPLOADS", "RESNET_EXPLORER_CACHE_GIB"
+ENDPOINT = "HF_ENDPOINT"
+SETTINGS = (DOWNLOADS, UPLOADS, CACHE, ENDPOINT)
+
+NO_UPLOADS = "The owner of this server lets nobody upload files; what ships with the app can be looked at."
+CACHE_GIB = 20
+"""What the files that were downloaded may take together, where the owner does not say."""
+PUBLIC_HUB = "https://huggingface.co"
+
+
+def downloads_allowed() -> bool:
+    """Whether weights may be fetched from elsewhere."""
+    return _switch(DOWNLOADS)
+
+
+def uploads_allowed() -> bool:
+    """Whether people may bring images and checkpoints."""
+    return _switch(UPLOADS)
+
+
+def cache_bytes() -> int:
+    """What the files that were downloaded may take together."""
+    text = _text(CACHE) or str(CACHE_GIB)
+    if not re.fullmatch(r"[0-9]{1,6}", text) or not int(text):
+        raise ConfigError(CACHE, text, "a whole number of GiB, 1 or more")
+    return int(text) * 2**30
+
+
+def endpoint() -> str:
+    """The address of the Hugging Face hub, or of a mirror of it, without a slash at its end."""
+    text = (_text(ENDPOINT) or PUBLIC_HUB).rstrip("/")
+    if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#@\s]*)?", text):
+        raise ConfigError(ENDPOINT, text, f"an address such as {PUBLIC_HUB}")
+    return text
+
+
+def token() -> str:
+    """What opens gated and private models of the hub to this server; "" where its owner gave none.
+
+    It comes from the environment alone: the one that `hf auth login` keeps is a person's and not the server's.
+    """
+    return _text("HF_TOKEN")
+
+
+def check() -> None:
+    """That all settings can be read.
+
+    Raises:
+        ConfigError: for the first one that cannot.
+    """
+    for read in (downloads_allowed, uploads_allowed, cache_bytes, endpoint):
+        read()
+
+
+def _switch(name: str) -> bool:
+    text = _text(name).lower() or "on"
+    if text not in ("on", "off", "true", "false", "1", "0"):
+        raise ConfigError(name, text, "on or off")
+    return text in ("on", "true", "1")
+
+
+def _text(name: str) -> str:
+    return os.environ.get(name, "").strip()

@@ -1,0 +1,564 @@
+"""Models of the Hugging Face hub: looked up, downloaded, opened, with what their repositories say; from one on loopback."""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+import timm
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save
+
+from loopback import File, Hub
+from resnet import ConfigError, ResNetConfig, WeightsError, build, huggingface, preset
+from resnet import hub as hub_module
+from resnet.datasets import DataSet, ImageNet, Preprocessing
+from resnet.huggingface import HubModel, cached_model, download_model, is_cached, look_up, model_id, open_model
+from resnet.weights import Weights, at_hand, hub_weights, load
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+ID = "somebody/little-resnet"
+TINY = ResNetConfig(
+    layers=(1, 1), planes=(4, 8), block="basic", stem="3x3", stem_pool="none", in_channels=3, num_classes=3
+)
+CONFIG = {"id2label": {"0": "cat", "1": "dog", "2": "a | pipe"}, "model_type": "resnet"}
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+PROCESSOR = {
+    "crop_pct": 0.875,
+    "feature_extractor_type": "ConvNextFeatureExtractor",
+    "image_mean": MEAN,
+    "image_std": STD,
+    "resample": 3,
+    "size": 224,
+}
+CARD = b"---\nlicense: apache-2.0\ndatasets:\n- imagenet-1k\ntags: [vision]\n---\n# A model\n"
+NOWHERE = lambda done, total: None  # noqa: E731
+
+
+def text(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+def weights_file(config: ResNetConfig = TINY) -> bytes:
+    torch.manual_seed(4)
+    return save(dict(build(config).state_dict()))
+
+
+def repository(**changes: bytes) -> dict[str, bytes]:
+    """The files of a small network's repository."""
+    files = {
+        "config.json": text(CONFIG),
+        "preprocessor_config.json": text(PROCESSOR),
+        "README.md": CARD,
+        "model.safetensors": weights_file(),
+        "pytorch_model.bin": b"is not looked at",
+    }
+    return files | {name.replace("__", "."): body for name, body in changes.items()}
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub on loopback, and empty caches."""
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "huggingface"))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "torch"))
+    with Hub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        hub.add_model(ID, repository())
+        yield hub
+
+
+def here(repo: str = ID) -> list[str]:
+    """The names of a repository's files in the cache."""
+    folder = huggingface.cache_folder() / f"models--{repo.replace('/', '--')}" / "snapshots"
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+# -- what a repository says -----------------------------------------------------------------
+
+
+def test_a_model_is_looked_up_downloaded_and_opened(hub: Hub) -> None:
+    assert cached_model(ID) is None
+    commit = hub.said[ID]["sha"]
+    found = look_up(f" https://huggingface.co/{ID}/tree/main ")
+    assert (found.id, found.revision, found.licence, found.data) == (ID, commit, "apache-2.0", "imagenet-1k")
+    assert [file.name for file in found.files] == ["model.safetensors"]
+    assert found.bytes == len(weights_file())
+    assert found.labels == ("cat", "dog", "a | pipe")
+    assert found.preprocessing == Preprocessing(256, 224, MEAN, STD, interpolation="bicubic")
+    assert found.notes == ()
+    assert not is_cached(found)
+    assert cached_model(ID) is None
+    assert here() == ["README.md", "config.json", "preprocessor_config.json"]
+
+    calls: list[tuple[int, int]] = []
+    (path,) = download_model(found, lambda done, total: calls.append((done, total)))
+    assert path.read_bytes() == weights_file()
+    assert calls[-1] == (found.bytes, found.bytes)
+    asked = len(hub.asked) + len(hub.elsewhere.asked)
+    assert is_cached(found)
+    assert cached_model(ID) == found
+
+    weights = hub_weights(found, open_model(found))
+    assert (weights.key, weights.hub, weights.digest) == (ID, ID, commit)
+    assert weights.config == TINY
+    assert weights.data.categories == found.labels
+    assert weights.data.preprocessing == found.preprocessing
+    assert at_hand(weights)
+    ours, theirs = load(weights), build(TINY).eval()
+    theirs.load_state_dict(load_tensors(weights_file()))
+    image = torch.randn(1, 3, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(image), theirs(image))
+    assert len(hub.asked) + len(hub.elsewhere.asked) == asked
+
+
+def test_the_hubs_own_library_finds_what_was_fetched(hub: Hub) -> None:
+    """And it is found where that library fetched it."""
+    (path,) = download_model(look_up(ID), NOWHERE)
+    kept = huggingface_hub.hf_hub_download(
+        ID, "model.safetensors", cache_dir=huggingface.cache_folder(), local_files_only=True
+    )
+    assert Path(kept) == path
+    other = "somebody/other"
+    hub.add_model(other, repository())
+    for name in ("config.json", "preprocessor_config.json", "model.safetensors"):
+        huggingface_hub.hf_hub_download(
+            other, name, cache_dir=huggingface.cache_folder(), endpoint=hub.endpoint, token=False
+        )
+    found = cached_model(other)
+    assert found
+    assert found == replace(look_up(other), licence="", data="")  # its card was not fetched
+    assert load(hub_weights(found, open_model(found))).config == TINY
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ID,
+        f"{ID}/",
+        f" {ID}\n",
+        f"https://huggingface.co/{ID}",
+        f"huggingface.co/{ID}?a=b",
+        f"https://hf.co/{ID}/blob/main/config.json",
+    ],
+)
+def test_ways_to_name_a_model(typed: str) -> None:
+    assert model_id(typed) == ID
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "",
+        "resnet50",
+        "a/b/c",
+        "../../etc",
+        "a/..",
+        "a--b/c",
+        "a/b.git",
+        "a b/c",
+        "a/b\x00",
+        "datasets/mnist",
+        "x" * 100 + "/y",
+        "https://example.org/a/b",
+        "https://huggingface.co/datasets/a/b",
+        "https://huggingface.co/",
+        "é/b",
+        "-a/b",
+    ],
+)
+def test_what_is_no_models_name(typed: str) -> None:
+    with pytest.raises(
+        WeightsError, match=r"is no model's name: OWNER/NAME such as microsoft/resnet-50 is accepted"
+    ) as told:
+        model_id(typed)
+    assert len(str(told.value)) < 250
+
+
+def test_a_mirror_is_asked_and_nobody_else(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page's address names the model, not whom to ask; the hub itself leads elsewhere."""
+    asked: list[str] = []
+    plain = hub_module.urllib.request.urlopen
+
+    def urlopen(request: Any, timeout: float) -> Any:
+        asked.append(request.full_url)
+        return plain(request, timeout=timeout)
+
+    monkeypatch.setattr(hub_module.urllib.request, "urlopen", urlopen)
+    monkeypatch.setenv("HF_ENDPOINT", hub.endpoint + "/")
+    download_model(look_up(f"https://huggingface.co/{ID}"), NOWHERE)
+    assert len(asked) == 5
+    assert all(url.startswith(hub.endpoint + "/") for url in asked)
+    assert len(hub.elsewhere.asked) == 1
+    monkeypatch.setenv("HF_ENDPOINT", "not an address")
+    with pytest.raises(ConfigError, match="HF_ENDPOINT = not an address is not accepted"):
+        look_up(ID)
+
+
+# -- how images are prepared, and what classes are called ----------------------------------------
+
+
+def described(config: object = None, processor: object = None) -> HubModel:
+    """A model whose files say this, looked up and read from the cache."""
+    files = {"config.json": text(config), "preprocessor_config.json": text(processor)}
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_CACHE", folder)
+        with Hub() as hub:
+            patch.setenv("HF_ENDPOINT", hub.endpoint)
+            hub.add_model(
+                ID, {"model.safetensors": b"x"} | {name: body for name, body in files.items() if body != b"null"}
+            )
+            return look_up(ID)
+
+
+WARPED = "Its processor stretches images into a square; the middle is cut out here."
+
+
+@pytest.mark.parametrize(
+    ("processor", "expected", "notes"),
+    [
+        (PROCESSOR | {"crop_pct": None}, (256, 224, "bicubic"), ()),
+        (PROCESSOR | {"size": {"shortest_edge": 288}, "crop_pct": 0.95, "resample": 2}, (303, 288, "bilinear"), ()),
+        (PROCESSOR | {"size": 384}, (384, 384, "bicubic"), (WARPED,)),
+        (
+            {"image_processor_type": "BitImageProcessor", "size": {"shortest_edge": 448}, "do_center_crop": True}
+            | {"crop_size": {"height": 448, "width": 320}, "image_mean": MEAN, "image_std": STD, "resample": 3},
+            (448, (448, 320), "bicubic"),
+            (),
+        ),
+        (
+            {"image_processor_type": "ViTImageProcessor", "size": {"height": 224, "width": 224}, "resample": 2}
+            | {"image_mean": MEAN, "image_std": STD},
+            (224, 224, "bilinear"),
+            (WARPED,),
+        ),
+    ],
+)
+def test_what_a_processor_of_transformers_does(
+    processor: object, expected: tuple[Any, ...], notes: tuple[str, ...]
+) -> None:
+    found = described(CONFIG, processor)
+    resize, crop, interpolation = expected
+    assert found.preprocessing == Preprocessing(resize, crop, MEAN, STD, interpolation=interpolation)
+    assert found.notes == notes
+
+
+def test_what_timm_says_is_of_its_evaluation() -> None:
+    """At the size and with the crop with which it is evaluated, as timm's own data configuration."""
+    model: Any = timm.create_model("resnet50.a1_in1k")
+    found = described({"architecture": "resnet50", "num_classes": 1000, "pretrained_cfg": model.pretrained_cfg})
+    theirs = timm.data.resolve_data_config(pretrained_cfg=model.pretrained_cfg, use_test_size=True)
+    assert theirs["input_size"] == (3, 288, 288)
+    assert theirs["crop_pct"] == 1.0
+    assert found.preprocessing == Preprocessing(
+        288, 288, theirs["mean"], theirs["std"], interpolation=theirs["interpolation"]
+    )
+    assert found.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("config", "processor"),
+    [
+        ({}, {"size": "large", "image_mean": MEAN, "image_std": STD}),
+        ({}, PROCESSOR | {"image_std": [0, 1, 1]}),
+        ({}, PROCESSOR | {"image_mean": []}),
+        ({}, PROCESSOR | {"size": 10**9}),
+        ({}, PROCESSOR | {"size": 0}),
+        ({}, PROCESSOR | {"crop_pct": 1e-300}),
+        ({}, PROCESSOR | {"crop_pct": "much"}),
+        ({}, PROCESSOR | {"image_mean": [float("nan")] * 3}),
+        ({"pretrained_cfg": {"input_size": [3, 224]}}, None),
+        ({"pretrained_cfg": {"input_size": [3, 224, 224], "crop_pct": -1, "mean": MEAN, "std": STD}}, None),
+        ({"pretrained_cfg": {}, "input_size": [3, 1e400, 224]}, None),
+    ],
+)
+def test_what_is_not_understood_is_said(config: object, processor: object) -> None:
+    found = described(config, processor)
+    assert found.preprocessing is None
+    assert [note for note in found.notes if "is not understood, so they are prepared as for ImageNet." in note]
+
+
+@pytest.mark.parametrize(
+    ("config", "labels"),
+    [
+        ({"id2label": {"1": "b", "0": "a"}}, ("a", "b")),
+        ({"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}, ()),
+        ({"id2label": {"0": "a", "2": "b"}}, ()),
+        ({"id2label": {"0": 3}}, ()),
+        ({"id2label": ["a"]}, ()),
+        ({"label_names": ["a", "b\n\u202e"]}, ("a", "b\\n\\u202e")),
+        ({"label_names": "ab"}, ()),
+        ({}, ()),
+    ],
+)
+def test_what_classes_are_called(config: object, labels: tuple[str, ...]) -> None:
+    assert described(config).labels == labels
+
+
+def test_what_does_not_fit_the_network_is_not_used(hub: Hub) -> None:
+    """Labels of another number, the means of another number of channels; a network of a thousand classes has ImageNet's."""
+    grey = replace(TINY, in_channels=1)
+    for config, files in ((grey, {}), (replace(TINY, num_classes=1000), {"preprocessor_config.json": b"{}"})):
+        hub.add_model(ID, repository() | {"model.safetensors": weights_file(config)} | files)
+        found = look_up(ID)
+        download_model(found, NOWHERE)
+        weights = hub_weights(found, open_model(found))
+        assert weights.config == config
+        assert len(weights.data.preprocessing.mean) == config.in_channels
+        assert weights.data.preprocessing.size == (32, 32) if config is not grey else True
+        expected = ImageNet() if config.num_classes == 1000 else ("cat", "dog", "a | pipe")
+        assert weights.data.categories == expected
+
+
+@pytest.mark.parametrize("tag", ["resnet18.a1_in1k", "resnet50_gn.a1h_in1k", "seresnet50.a1_in1k"])
+def test_weights_of_a_tag_puts_out_what_timm_does(hub: Hub, tag: str) -> None:
+    """Once they are here, nobody is asked for anything."""
+    torch.manual_seed(6)
+    theirs: torch.nn.Module = timm.create_model(tag).eval()
+    hub.add_model(f"timm/{tag}", {"model.safetensors": save(theirs.state_dict()), "config.json": text({})})
+    data = DataSet("ImageNet-1k", "", "", Preprocessing(224, 224, MEAN, STD), ImageNet())
+    weights = Weights(tag, tag, preset(tag), data, hub=f"timm/{tag}")
+    assert not at_hand(weights)
+    calls: list[tuple[int, int]] = []
+    ours = load(weights, lambda done, total: calls.append((done, total)))
+    assert calls[-1][0] == calls[-1][1] > 0
+    image = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        expected = theirs(image)
+        torch.testing.assert_close(ours(image), expected, rtol=0, atol=1e-4 * expected.abs().max().item())
+    assert at_hand(weights)
+    hub.close()
+    load(weights)
+
+
+def test_a_repository_that_transformers_writes(hub: Hub, tmp_path: Path) -> None:
+    """Such as microsoft/resnet-50: its labels, its preprocessing, and the same scores."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ResNetConfig(
+        embedding_size=8,
+        hidden_sizes=[16, 32, 48, 64],
+        depths=[1, 2, 1, 1],
+        layer_type="bottleneck",
+        num_labels=3,
+        id2label={0: "cat", 1: "dog", 2: "fish"},
+    )
+    torch.manual_seed(7)
+    theirs = transformers.ResNetForImageClassification(config).eval()
+    theirs.save_pretrained(tmp_path / "saved")
+    (tmp_path / "saved" / "preprocessor_config.json").write_bytes(text(PROCESSOR))
+    hub.add_model(ID, {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()})
+    found = look_up(ID)
+    download_model(found, NOWHERE)
+    weights = hub_weights(found, open_model(found))
+    assert weights.data.categories == ("cat", "dog", "fish")
+    assert weights.data.preprocessing == Preprocessing(256, 224, MEAN, STD, interpolation="bicubic")
+    ours, image = load(weights), torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        expected = theirs(image).logits
+        torch.testing.assert_close(ours(image), expected, rtol=0, atol=1e-4 * expected.abs().max().item())
+
+
+# -- logins -----------------------------------------------------------------------------------
+
+
+def test_a_model_that_asks_for_a_login(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.gated.add(ID)
+    hub.token = "hf_of_the_owner"
+    with pytest.raises(WeightsError, match=rf"^{ID} asks for a login: .* has set no HF_TOKEN that may\.$"):
+        look_up(ID)
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    found = look_up(ID)
+    download_model(found, NOWHERE)
+    assert {*hub.tokens[-3:]} == {f"Bearer {hub.token}"}
+    assert {*hub.elsewhere.tokens} == {""}  # where the hub leads on to, nobody is shown it
+    assert hub.token not in repr(found)
+    assert hub.token not in repr(huggingface._source(ID, found.revision, found.files[0]))
+
+
+def test_a_model_that_is_not_there_or_private(hub: Hub) -> None:
+    with pytest.raises(
+        WeightsError, match=r"^nobody/nothing is no public model of 127\.0\.0\.1:\d+: .*asks for a login\.$"
+    ):
+        look_up("nobody/nothing")
+
+
+# -- what is refused --------------------------------------------------------------------------
+
+
+def refuses(hub: Hub, words: str, files: dict[str, bytes], **said: Any) -> None:
+    """A repository with these files is refused by a sentence, before anything large is asked for."""
+    hub.add_model(ID, files, **said)
+    with pytest.raises(WeightsError) as told:
+        look_up(ID)
+    assert words in str(told.value)
+    assert ID in str(told.value)
+    assert len(str(told.value)) < 300
+    assert "\n" not in str(told.value)
+    assert not hub.elsewhere.asked
+
+
+def test_repositories_that_are_refused(hub: Hub) -> None:
+    files = repository()
+    del files["model.safetensors"], files["pytorch_model.bin"]
+    words = (
+        "has no weights that are accepted (it has tf_model.h5): model.safetensors, its shards or pytorch_model.bin are."
+    )
+    refuses(hub, words, files | {"tf_model.h5": b"x"})
+    refuses(hub, "has no weights that are accepted: ", files)
+    shard = "model-00001-of-00002.safetensors"
+    refuses(hub, f"it has {shard}", files | {shard: b"x", "model.safetensors.index.json": b"{}"})
+    refuses(hub, "is no network for images: it is for text-generation.", repository(), pipeline_tag="text-generation")
+    refuses(hub, "is no network for images", repository() | {"config.json": text({"vocab_size": 9})})
+    refuses(hub, "config.json of somebody/little-resnet is damaged", repository() | {"config.json": b"[]"})
+    refuses(
+        hub,
+        "config.json of somebody/little-resnet has more than 1,024 KiB",
+        repository() | {"config.json": bytes(2**20 + 1)},
+    )
+    hub.add_model(ID, repository())
+    hub.listed(ID, "model.safetensors")["lfs"]["size"] = 500 * 2**20
+    with pytest.raises(WeightsError, match=r"has weights of 500 MiB: at most 400 MiB are accepted\.$"):
+        look_up(ID)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"<p>", b"[]", b"{}", b'{"id": 3}', b"[" * 100_000, b'{"id": "a/b", "sha": "../..", "siblings": []}'],
+)
+def test_an_endpoint_that_is_no_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch, answer: bytes) -> None:
+    monkeypatch.setattr(hub, "find", lambda path, query: File(answer))
+    with pytest.raises(
+        WeightsError, match=r"does not answer as the Hugging Face hub does, asked for somebody/little-resnet\.$"
+    ):
+        look_up(ID)
+
+
+def test_a_list_without_end(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface, "MAX_LISTING_BYTES", 100)
+    with pytest.raises(WeightsError, match=rf"^{ID} could not be downloaded \(it has more than 0 KiB\)"):
+        look_up(ID)
+
+
+def test_no_network(hub: Hub) -> None:
+    """What is here is opened; the rest is named."""
+    download_model(look_up(ID), NOWHERE)
+    hub.close()
+    assert cached_model(ID)
+    with pytest.raises(WeightsError, match=r"^timm/resnet18 could not be downloaded \(.*work without a network\.$"):
+        look_up("timm/resnet18")
+
+
+def test_an_owner_may_forbid_downloads(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = look_up(ID)
+    asked = len(hub.asked)
+    monkeypatch.setenv("RESNET_EXPLORER_DOWNLOADS", "off")
+    for act in (lambda: look_up(ID), lambda: download_model(found, NOWHERE)):
+        with pytest.raises(WeightsError, match="its owner has switched downloads off"):
+            act()
+    assert len(hub.asked) == asked
+
+
+# -- what arrives -----------------------------------------------------------------------------
+
+
+def test_a_hub_that_lies(hub: Hub) -> None:
+    """About the length of a file, or its hash; nothing of it is kept."""
+    listed = hub.listed(ID, "model.safetensors")["lfs"]
+    honest = dict(listed)
+    for lie, words in (
+        ({"size": honest["size"] + 1}, "bytes and its server sends"),
+        ({"sha256": "0" * 64}, "is not that file"),
+    ):
+        listed |= honest | lie
+        with pytest.raises(WeightsError, match=words):
+            download_model(look_up(ID), NOWHERE)
+        assert "model.safetensors" not in here()
+    blobs = huggingface.cache_folder() / "models--somebody--little-resnet" / "blobs"
+    assert not [path for path in blobs.iterdir() if path.suffix == ".part" or len(path.name) == 64]
+    listed |= honest
+    hub.listed(ID, "config.json")["blobId"] = "0" * 40
+    hub.add_model("somebody/else", repository())
+    hub.listed("somebody/else", "config.json")["blobId"] = "1" * 40
+    with pytest.raises(
+        WeightsError, match=r"config\.json of somebody/else could not be downloaded \(what arrived is not"
+    ):
+        look_up("somebody/else")
+
+
+def test_a_download_that_breaks_off_goes_on(hub: Hub) -> None:
+    found = look_up(ID)
+    (file,) = (
+        hub.elsewhere.files.values()
+        if len(hub.elsewhere.files) == 1
+        else [hub.elsewhere.files[f"/blobs/{found.files[0].digest}"]]
+    )
+    file.breaks = 1000
+    with pytest.raises(WeightsError, match="broke off after 1,000 of"):
+        download_model(found, NOWHERE)
+    assert huggingface.arrived(found) == (1000, found.bytes)
+    file.breaks = None
+    (path,) = download_model(found, NOWHERE)
+    assert path.read_bytes() == file.body
+    assert hub.elsewhere.ranges == ["bytes=1000-"]
+
+
+def test_damaged_weights_are_fetched_again(hub: Hub) -> None:
+    found = look_up(ID)
+    (path,) = download_model(found, NOWHERE)
+    weights = hub_weights(found, open_model(found))
+    path.resolve().write_bytes(b"x" * found.bytes)
+    assert load(weights).config == TINY
+    assert path.read_bytes() == weights_file()
+
+
+def test_shards(hub: Hub) -> None:
+    tensors = load_tensors(weights_file())
+    names = list(tensors)
+    parts = names[: len(names) // 2], names[len(names) // 2 :]
+    shards = {
+        f"model-0000{number}-of-00002.safetensors": save({name: tensors[name] for name in part})
+        for number, part in enumerate(parts, start=1)
+    }
+    index = {"weight_map": {name: shard for shard, part in zip(shards, parts, strict=True) for name in part}}
+    files = repository() | shards | {"model.safetensors.index.json": text(index)}
+    del files["model.safetensors"]
+    hub.add_model(ID, files)
+    found = look_up(ID)
+    assert len(found.files) == 3
+    calls: list[tuple[int, int]] = []
+    download_model(found, lambda done, total: calls.append((done, total)))
+    assert calls == sorted(calls)
+    assert calls[-1] == (found.bytes, found.bytes)
+    assert cached_model(ID) == found
+    assert load(hub_weights(found, open_model(found))).config == TINY
+
+
+def test_a_pickle_is_read_weights_only(hub: Hub, tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+
+    class Bad:
+        def __reduce__(self) -> Any:
+            return Path.touch, (mark,)
+
+    stream = io.BytesIO()
+    torch.save({**load_tensors(weights_file()), "more": Bad()}, stream)
+    files = repository() | {"pytorch_model.bin": stream.getvalue()}
+    del files["model.safetensors"]
+    hub.add_model(ID, files)
+    found = look_up(ID)
+    download_model(found, NOWHERE)
+    with suppress(WeightsError):
+        open_model(found)
+    assert not mark.exists()
