@@ -258,6 +258,9 @@ def test_networks_and_answers_are_told_apart_by_their_digests() -> None:
     assert [one.file for one in found] == [first.file] * 2 == [hashlib.sha256(data).hexdigest()] * 2
     assert len({one.digest for one in found}) == 2
     assert first.digest == next(one.digest for one in found if one.chosen == first.chosen)
+    padded = checkpoint.read_upload(saved(akamaster(read_checkpoint(bundled_path("resnet20"))[0].state_dict())), "m.th")
+    other = checkpoint.as_answered(replace(padded, networks={"": with_option_a(padded.opened, "after")}))
+    assert (other.file, other.digest == padded.digest) == (padded.file, False)
     grouped = saved(small(norm="group"))
     answered = [checkpoint.read_upload(grouped, "m.pt", norm="group", **more) for more in ({}, {"norm_groups": "4"})]
     assert [one.config.norm_groups for one in answered] == [32, 4]

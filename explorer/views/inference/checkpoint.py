@@ -210,7 +210,7 @@ def upload_card(weights: Weights | None) -> None:
             return
         limit = MAX_FILE_BYTES // 2**20
         st.file_uploader(
-            "A residual network in PyTorch or safetensors, by any file name",
+            "A residual network's checkpoint, by any file name",
             key=f"checkpoint {session.held().checkpoint_widget}",
             on_change=file_chosen,
             accept_multiple_files=True,
