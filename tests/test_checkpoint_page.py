@@ -305,6 +305,16 @@ def test_shards_that_are_none_are_refused(changes: dict[str, bytes], words: str)
     assert str(caught.value).endswith(".")
 
 
+def test_the_lists_of_all_shards_have_one_bound() -> None:
+    """Two that are accepted alone are too long together."""
+    half = (b"{}".ljust(MAX_HEADER_BYTES // 2 + 1),) * 2
+    files = {name: len(header).to_bytes(8, "little") + header for name, header in zip("ab", half, strict=True)}
+    index = {"x.safetensors.index.json": json.dumps({"weight_map": {"1": "a", "2": "b"}}).encode()}
+    with pytest.raises(WeightsError, match="b is no safetensors file, or damaged"):
+        join(index | files)
+    assert join(index | {"a": files["a"], "b": (2).to_bytes(8, "little") + b"{}"})
+
+
 def test_two_checkpoints_at_once_are_refused() -> None:
     data = saved(small())
     with pytest.raises(WeightsError, match=r"2 files were chosen \(a.pt, b.pt\), with no index among them"):

@@ -281,7 +281,14 @@ def shape_words(shape: tuple[int, ...] | None) -> str:
     return "none" if shape is None else "×".join(map(str, shape)) or "one number"
 
 
-LABELS = {"option_a": "Zeros of option A", "standardised": "Standardised weights", "weights": "Weights in the file"}
+LABELS = {
+    "option_a": "Zeros of option A",
+    "standardised": "Standardised weights",
+    "weights": "Weights in the file",
+    "leaky_slope": "Slope of a leaky ReLU",
+    "last_stride": "Stride of the last stage",
+    "stem_stride": "Stride of the stem",
+}
 """What a question is called that is no option of a configuration."""
 
 
