@@ -298,6 +298,16 @@ def test_a_projection_whose_pool_is_hidden_fits_both_answers() -> None:
     assert not mismatches(other, fitted(opened, other))
 
 
+def test_an_answer_that_no_configuration_has_is_told() -> None:
+    app = upload(card(preset="resnet18", weights="random", size="64"), ("reid.pth", saved(small(classes=0))))
+    other = next(text for text in app.selectbox(key="asked last_stride").options if text.startswith("1"))
+    select(app, "asked last_stride", other)
+    (words,) = said(app.error)
+    assert words.startswith("No configuration has a last stage of stride 1, so reid.pth computes something else here")
+    assert app.selectbox(key="asked last_stride").value == 2
+    assert link(app)["weights"] == "upload"
+
+
 def test_norms_that_may_be_others_are_opened_where_a_person_says_so() -> None:
     data = saved(small(norm="group"))
     app = upload(card(preset="resnet18"), ("mine.pt", data))
@@ -437,6 +447,16 @@ def test_shards_that_are_none_are_refused(changes: dict[str, bytes], words: str)
     with pytest.raises(WeightsError, match=words) as caught:
         join(shards(small()) | changes)
     assert str(caught.value).endswith(".")
+
+
+def test_the_lists_of_all_shards_have_one_bound() -> None:
+    """Two that are accepted alone are too long together."""
+    half = (b"{}".ljust(MAX_HEADER_BYTES // 2 + 1),) * 2
+    files = {name: len(header).to_bytes(8, "little") + header for name, header in zip("ab", half, strict=True)}
+    index = {"x.safetensors.index.json": json.dumps({"weight_map": {"1": "a", "2": "b"}}).encode()}
+    with pytest.raises(WeightsError, match="b is no safetensors file, or damaged"):
+        join(index | files)
+    assert join(index | {"a": files["a"], "b": (2).to_bytes(8, "little") + b"{}"})
 
 
 def test_two_checkpoints_at_once_are_refused() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor
 from resnet import OPTIONS, ResNetConfig, WeightsError, open_checkpoint, owner, title
 from resnet.checkpoint import (
     BOTH,
+    FIXED,
     MAX_FILE_BYTES,
     MAX_TENSOR_BYTES,
     Mismatch,
@@ -43,7 +44,7 @@ from ..session import change, choose, escape_markdown, release_files, set_widget
 from ..uploads import FileAnswers, UploadedCheckpoint
 
 MAX_NETWORKS = 4
-"""Of the networks in a file that have the same tensors, such as one and its averages, those that are kept."""
+"""Of the networks in a file, such as one and its averages, those that are kept."""
 
 
 def read_upload(data: bytes, name: str, **answers: Any) -> UploadedCheckpoint:
@@ -91,17 +92,28 @@ def with_others(checkpoint: UploadedCheckpoint, data: bytes, size: int) -> Uploa
 
 
 def another(checkpoint: UploadedCheckpoint, data: bytes, name: str, size: int) -> Opened:
-    """Another of the networks in a checkpoint's file, which is taken to be as large as the first when room is looked for.
+    """Another of the networks in a checkpoint's file, which is taken to be as large as the first until it is opened.
 
     Raises:
-        WeightsError: where it cannot be opened, or the networks would be too large together.
+        WeightsError, NoRoomError: where it cannot be opened, or there is no room for it.
+    """
+    with room_beside(checkpoint, checkpoint.opened.nbytes, size):
+        opened = open_checkpoint(data, checkpoint.name, **{**checkpoint.answers, "weights": name})
+    with room_beside(checkpoint, opened.nbytes, size):
+        return opened
+
+
+def room_beside(checkpoint: UploadedCheckpoint, more: int, size: int) -> AbstractContextManager[object]:
+    """Room for a network of `more` bytes beside those of its file that are kept, where there is room for `size` already.
+
+    Raises:
+        WeightsError: where the networks of the file would be too large together.
         NoRoomError: where all sessions together would hold too much.
     """
-    needed = checkpoint.nbytes + checkpoint.opened.nbytes
+    needed = checkpoint.nbytes + more
     if needed > MAX_TENSOR_BYTES:
         raise WeightsError(f"the networks of a file may take {MAX_TENSOR_BYTES / 2**30:.1f} GiB together.")
-    with HELD_FILES.room(max(0, needed - size), checkpoint.name, instead=uploaded_checkpoint()):
-        return open_checkpoint(data, checkpoint.name, **{**checkpoint.answers, "weights": name})
+    return HELD_FILES.room(max(0, needed - size), checkpoint.name, instead=uploaded_checkpoint())
 
 
 ALONE_BYTES = 2**26
@@ -298,7 +310,7 @@ def checkpoint_summary(checkpoint: UploadedCheckpoint, weights: Weights | None) 
         st.button("Forget it", on_click=forget, icon=":material/delete:")
     said = [left_out(opened.left_out)] if opened.left_out else []
     said += [f"Read with {answers_text(checkpoint.answers)}."] if checkpoint.answers else []
-    if said := [*said, *opened.notes, *checkpoint.notes]:
+    if said := [*said, *(plain(note, 400) for note in (*opened.notes, *checkpoint.notes))]:
         st.markdown(escape_markdown(" ".join(said)))
     if checkpoint.not_finite:
         first = escape_markdown(checkpoint.not_finite[0])
@@ -346,7 +358,14 @@ def shape_words(shape: tuple[int, ...] | None) -> str:
     return "none" if shape is None else "×".join(map(str, shape)) or "one number"
 
 
-LABELS = {"option_a": "Zeros of option A", "standardised": "Standardised weights", "weights": "Weights in the file"}
+LABELS = {
+    "option_a": "Zeros of option A",
+    "standardised": "Standardised weights",
+    "weights": "Weights in the file",
+    "leaky_slope": "Slope of a leaky ReLU",
+    "last_stride": "Stride of the last stage",
+    "stem_stride": "Stride of the stem",
+}
 """What a question is called that is no option of a configuration."""
 
 
@@ -393,8 +412,8 @@ def question_widgets(
 
 
 def question_answered(name: str) -> None:
-    """Take an answer: into the configuration, into the tensors, or, where only the file has what it takes, to the next
-    file.
+    """Take an answer: into the configuration, into the tensors, or, where only the file has what it takes, to when it is
+    chosen again. What no configuration has is said.
     """
     value, checkpoint = st.session_state[f"asked {name}"], uploaded_checkpoint()
     if name in OPTIONS:
@@ -404,6 +423,13 @@ def question_answered(name: str) -> None:
     elif checkpoint and name == "option_a":
         networks = {one: with_option_a(opened, value) for one, opened in checkpoint.networks.items()}
         keep(replace(checkpoint, networks=networks))
+    elif checkpoint and name in FIXED:
+        words, fixed, _ = FIXED[name]
+        other = f"{words} {str(value).partition(',')[0]}"
+        session.hold(
+            checkpoint_problem=f"No configuration has {other}, so {checkpoint.name} computes something else here than where it "
+            f"was trained: {fixed} is accepted."
+        )
     elif checkpoint:
         answers = session.held().answers
         mine = answers if answers and answers.file == checkpoint.file else None
