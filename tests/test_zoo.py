@@ -958,7 +958,7 @@ def test_a_block_that_lacks_its_first_convolution_is_no_other_network(block: str
 
 def whole(**given: Any) -> Any:
     model = torchvision.models.resnet50(num_classes=4, **given)
-    model._norm_layer = None  # type: ignore[assignment]  # what makes norms need not be picklable
+    model._norm_layer = None  # what makes norms need not be picklable
     return lively(model)
 
 
