@@ -351,7 +351,11 @@ def _opened(
             raise LayoutError(f"has {plain(theirs)} as {state[ours].dtype}: dense floating-point tensors are accepted.")
     _check_answers(answers)
     told = whole.said(trunk, contents.modules)
-    notes = [*trunk.notes, *told.notes, *_straighten(state, _makers(trunk, tensors), trunk)]
+    notes = [
+        *(plain(note, 400) for note in trunk.notes),
+        *told.notes,
+        *_straighten(state, _makers(trunk, tensors), trunk),
+    ]
     for norm, more in whole.epsilons(told.layers):
         if f"{norm}.running_var" in state:
             state[f"{norm}.running_var"] = state[f"{norm}.running_var"] + more
