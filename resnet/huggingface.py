@@ -531,6 +531,14 @@ def _folder(repo: str) -> Path:
     return cache_folder() / f"models--{repo.replace('/', '--')}"
 
 
+def kept_models() -> frozenset[str]:
+    """The ids of all repositories of which the cache may have something, by a look at one folder."""
+    with suppress(OSError):
+        names = (path.name.split("--") for path in cache_folder().iterdir())
+        return frozenset("/".join(parts[1:]) for parts in names if parts[0] == "models" and len(parts) == 3)
+    return frozenset()
+
+
 def _revision(repo: str) -> str:
     """The commit of a repository that was fetched last, "" where none was."""
     reference = _folder(repo) / "refs" / "main"
