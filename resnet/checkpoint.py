@@ -1,43 +1,30 @@
-"""Checkpoint files from anywhere: read without running anything in them, and understood by their tensors.
+"""Checkpoint files from anywhere, understood by their tensors and opened as networks.
 
-A file may be hostile. A `.pt` or `.pth` file is a pickle, which can ask for any function to be called, for any amount
-of memory and for any amount of time. So a process of its own looks through it and says where its tensors lie, and
-their bytes are taken from there.
+Files are read by `reading`, their names understood by `layouts`, their shapes by `shapes`, and what their layers say
+besides by `whole`; `conversion` makes other forms of the same network ours.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from itertools import pairwise
-from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from . import conversion, layouts, shards, tensor_files, whole
+from . import conversion, layouts, shards, whole
 from .config import OPTIONS, ResNetConfig
-from .confined import BusyError, ConfinedError, confined
 from .errors import WeightsError
-from .layouts import LayoutError, Shape, Trunk, numbered
+from .layouts import LayoutError, Trunk, numbered
 from .model import ResNet, build
 from .options import ConfigError, from_text, plain
-from .tensor_files import MAX_FILE_BYTES, MAX_TENSORS
-from .tensor_files import Tensor as Place
-
-MAX_TENSOR_BYTES = 2**30
-MAX_GROWTH = 8
-"""How many times as large as its file a network may be in float32, where it takes more than a file may have: twice for
-half precision, four times for bytes."""
-
+from .reading import MAX_TENSOR_BYTES as MAX_TENSOR_BYTES
+from .reading import Contents, bytes_of, check_tensors, contents_of, place_of, reading, tensors_at
+from .shapes import Mismatch, config_of, differences, unseen_options
+from .tensor_files import MAX_FILE_BYTES
 
 # -- reading ------------------------------------------------------------------------------
 
@@ -75,150 +62,13 @@ def read_file(data: bytes | bytearray | memoryview, name: str) -> File:
             takes more memory or time; nothing else is raised, whatever is given.
     """
     name = plain(name, 80)
-    with _reading(name):
-        held = _bytes(data, name)
-        contents = _contents(held, name)
+    with reading(name):
+        held = bytes_of(data, name)
+        contents = contents_of(held, name)
         entries = _unwrapped(contents.tree)
-        places = {key: _place(entry, len(held)) for key, entry in entries.items() if isinstance(entry, list)}
-        tensors = _tensors(places, held, name, contents.kind)
+        places = {key: place_of(entry, len(held)) for key, entry in entries.items() if isinstance(entry, list)}
+        tensors = tensors_at(places, held, name, contents.kind)
         return File(tensors_in(tensors), contents.metadata)
-
-
-class Contents(NamedTuple):
-    """What a file holds: dictionaries in one another, in which a list says where a tensor lies; what it is besides; what
-    a safetensors file says of itself; how the layers of a network that was saved whole are set, by their names."""
-
-    tree: Mapping[str, Any]
-    kind: str
-    metadata: Mapping[str, str]
-    modules: Mapping[str, whole.Module]
-
-
-def _contents(data: bytes, name: str) -> Contents:
-    """What a process of its own finds in a file.
-
-    Raises:
-        WeightsError: for a file that it refuses.
-        Exception: for an answer that is none, which `_reading` makes a sentence of.
-    """
-    answer = json.loads(confined(PROGRAM, data, MAX_ANSWER_BYTES))
-    if refused := answer.get("refused"):
-        raise WeightsError(f"{name} {plain(refused, 400)}")
-    modules = {name: dict(module) for name, module in answer.get("modules", {}).items()}
-    return Contents(answer["contents"], plain(answer.get("is", ""), 120), answer.get("metadata", {}), modules)
-
-
-@contextmanager
-def _reading(name: str) -> Iterator[None]:
-    """Whatever goes wrong while a file is read is a WeightsError, in one sentence."""
-    try:
-        yield
-    except WeightsError:
-        raise
-    except LayoutError as error:
-        raise WeightsError(f"{name} {plain(error, 400)}") from error
-    except BusyError as error:
-        raise WeightsError(f"{name} {error}.") from error
-    except ConfinedError as error:
-        raise WeightsError(f"{name} {error}: a checkpoint of at most {MAX_TENSORS:,} tensors is accepted.") from error
-    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-        raise WeightsError(f"{name} {tensor_files.CUT}") from error
-    except (MemoryError, RuntimeError) as error:  # the second is torch's
-        raise WeightsError(f"{name} finds too little memory on this machine: a smaller file is accepted.") from error
-
-
-def _bytes(data: bytes | bytearray | memoryview, name: str) -> bytes:
-    """The bytes of a file of an accepted length.
-
-    Raises:
-        WeightsError: for anything else.
-    """
-    try:
-        view = memoryview(data)
-    except (TypeError, ValueError):
-        raise WeightsError(
-            f"{name} is given as {plain(type(data).__name__)}: its bytes are accepted, as Path.read_bytes() has them."
-        ) from None
-    if view.nbytes > MAX_FILE_BYTES:
-        raise WeightsError(
-            f"{name} has {view.nbytes / 2**20:,.0f} MiB: at most {MAX_FILE_BYTES // 2**20} MiB are accepted."
-        )
-    if not view.nbytes:
-        raise WeightsError(f"{name} is empty: a checkpoint in .safetensors, .pt or .pth is accepted.")
-    return data if isinstance(data, bytes) else view.tobytes()
-
-
-PROGRAM = Path(tensor_files.__file__)
-PART_BYTES = 2**24
-"""Of a large tensor's bytes, those that are copied from a file before they are made float32."""
-MAX_ANSWER_BYTES = 8 * 2**20
-"""A list of tensors; 20,000 with names of 100 characters take 4 MiB."""
-
-
-def _place(entry: list[Any], size: int) -> Place:
-    """Where a tensor lies in a file of `size` bytes, from the answer of a process that a file may have taken over.
-
-    Raises:
-        TypeError, ValueError: where it is none, or lies in part outside the file.
-    """
-    dtype, shape, stride, *rest = entry
-    place = Place(dtype, tuple(shape), tuple(stride), *rest)
-    numbers = (size - place.at) // tensor_files.ITEM_BYTES.get(place.dtype, size + 1)
-    sizes = tensor_files.are_sizes(*place.shape, *place.stride, place.start, place.at, place.coded)
-    inside = place.at + place.coded <= size and tensor_files.fits(*place[1:4], numbers)
-    if not sizes or len(place.shape) > tensor_files.MAX_AXES or not inside:
-        raise ValueError("no tensor of this file")
-    return place
-
-
-def _tensor(place: Place, data: bytes) -> Tensor:
-    """The tensor at a place of a file, in memory of its own that is no larger than the tensor.
-
-    Only the numbers that it shows are copied, since many tensors may show a few numbers each, far apart, and a large one
-    part by part.
-    """
-    dtype = getattr(torch, place.dtype)
-    found = torch.empty(place.shape, dtype=torch.float32 if dtype.is_floating_point else dtype)
-    if not found.numel():
-        return found
-    if place.coded:
-        text = data[place.at : place.at + place.coded].decode("utf-8", "surrogatepass")
-        data, place = text.encode("latin-1"), place._replace(at=0, coded=0)
-    item = tensor_files.ITEM_BYTES[place.dtype]
-    strides = [step * item for step in place.stride]
-    shown = np.atleast_1d(np.ndarray(place.shape, f"V{item}", data, place.at + place.start * item, strides))
-    longest = int(np.argmax(shown.shape)) if shown.nbytes > PART_BYTES else 0
-    shown, into = np.moveaxis(shown, longest, 0), torch.atleast_1d(found).movedim(longest, 0)
-    step = max(1, PART_BYTES * len(shown) // shown.nbytes)
-    for at in range(0, len(shown), step):
-        part = shown[at : at + step].copy()
-        into[at : at + step] = torch.frombuffer(part, dtype=dtype).reshape(part.shape)
-    return found
-
-
-def _tensors(places: Mapping[str, Place], data: bytes, name: str, kind: str = "") -> dict[str, Tensor]:
-    """The tensors at these places of a file, once it is sure that they are accepted."""
-    _check_tensors(places, len(data), name, kind)
-    return {key: _tensor(place, data) for key, place in places.items()}
-
-
-def _check_tensors(places: Mapping[str, Place], size: int, name: str, kind: str = "") -> None:
-    """That the tensors are weights, of an accepted size in all; many may show the same bytes, so shapes are what counts."""
-    if not places:
-        it_is = f" (it is {kind})" if kind else ""
-        raise WeightsError(f"{name} holds no tensors by name{it_is}: a state_dict is accepted.")
-    if len(places) > MAX_TENSORS:
-        raise WeightsError(f"{name} holds {len(places):,} tensors: at most {MAX_TENSORS:,} are accepted.")
-    amount = sum(prod(place.shape) * max(4, tensor_files.ITEM_BYTES[place.dtype]) for place in places.values())
-    most = max(MAX_FILE_BYTES, min(MAX_TENSOR_BYTES, MAX_GROWTH * size))
-    if amount > most:
-        raise WeightsError(
-            f"{name} stands for {amount / 2**30:,.1f} GiB of weights in float32: at most {most / 2**30:,.1f} GiB are "
-            "accepted for a file of its size."
-        )
-    for key, place in places.items():
-        if key.endswith((".weight", ".bias", ".running_mean", ".running_var")) and "float" not in place.dtype:
-            raise WeightsError(f"{name} has {plain(key)} as {place.dtype}: dense floating-point tensors are accepted.")
 
 
 # -- names --------------------------------------------------------------------------------
@@ -235,7 +85,7 @@ def tensors_in(found: Any) -> dict[str, Tensor]:
     """
     entries = _unwrapped(found).items()
     own = {key: value for key, value in entries if isinstance(key, str) and isinstance(value, Tensor)}
-    names = layouts.renamed({key: tuple(tensor.shape) for key, tensor in own.items()})
+    names = layouts.renamed(_sizes(own))
     tensors = {names[key]: tensor for key, tensor in own.items()}
     fc = tensors.get("fc.weight")
     if fc is not None and fc.shape[2:] == (1, 1):
@@ -251,6 +101,10 @@ def _unwrapped(found: Any) -> Mapping[Any, Any]:
             break
         found = inner[0]
     return found if isinstance(found, Mapping) else {}
+
+
+def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, layouts.Shape]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
 def _named_for(config: ResNetConfig, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -275,35 +129,7 @@ def infer_config(state_dict: Mapping[str, Any]) -> ResNetConfig:
         tensors = tensors_in(state_dict)
     except LayoutError as error:
         raise ConfigError("checkpoint", "a name", f"it {str(error).removesuffix('.')}") from error
-    return _config({name: tuple(tensor.shape) for name, tensor in tensors.items()})
-
-
-def _config(shapes: Mapping[str, Shape]) -> ResNetConfig:
-    """The network whose tensors, by our names, have these shapes; `downsample.conv` where no number says what is before
-    it.
-
-    Raises:
-        ConfigError: where no configuration can express it.
-    """
-    layers = _layers(shapes)
-    stages = range(1, len(layers) + 1)
-    bottleneck = "layer1.0.conv3.weight" in shapes
-    inner = [_shape(shapes, f"layer{stage}.0.conv2.weight") for stage in stages]
-    given: dict[str, Any] = {"layers": layers, "block": "bottleneck" if bottleneck else "basic"}
-    outputs = [_shape(shapes, f"layer{stage}.0.conv{3 if bottleneck else 2}.weight")[0] for stage in stages]
-    given["planes"] = tuple(channels // 4 for channels in outputs) if bottleneck else tuple(outputs)
-    if bottleneck:
-        given |= _width(given["planes"], inner)
-    given |= _stem(shapes, given["planes"][0])
-    given["order"] = "pre" if "norm.weight" in shapes else "post"
-    normed = "layer1.0.bn1.weight" in shapes
-    given["norm"] = ("batch" if "layer1.0.bn1.running_mean" in shapes else "group") if normed else "none"
-    given |= _attention(shapes, outputs)
-    given["in_channels"] = _shape(shapes, "conv1.weight" if "conv1.weight" in shapes else "conv1.0.weight")[1]
-    if "fc.weight" in shapes:
-        given["num_classes"] = _shape(shapes, "fc.weight", 2)[0]
-    given["shortcut"] = _shortcut(shapes, given, outputs)
-    return ResNetConfig(**given)
+    return config_of(_sizes(tensors))
 
 
 def unseen(config: ResNetConfig, state_dict: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
@@ -313,60 +139,13 @@ def unseen(config: ResNetConfig, state_dict: Mapping[str, Any]) -> dict[str, tup
     """
     if mismatches(config, state_dict):
         return {}
-    return _unseen(config, any(".downsample.conv." in name for name in tensors_in(state_dict)))
-
-
-def _unseen(config: ResNetConfig, pool_hidden: bool) -> dict[str, tuple[Any, ...]]:
-    """The options that the tensors of a configuration do not show, each with the values that they fit."""
-    return dict(_unseen_shallow(config.with_(layers=tuple(min(count, 2) for count in config.layers))[0], pool_hidden))
-
-
-@lru_cache(maxsize=64)
-def _unseen_shallow(shallow: ResNetConfig, pool_hidden: bool) -> Mapping[str, tuple[Any, ...]]:
-    """`_unseen` of two blocks a stage, since deeper ones show no more."""
-    own = _shapes(shallow, pool_hidden)
-    found = {}
-    for name, option in OPTIONS.items():
-        fitting = tuple(value for value in option.choices if _same(shallow, name, value, own, pool_hidden))
-        if len(fitting) > 1:
-            found[name] = fitting
-    return found
-
-
-def _same(config: ResNetConfig, name: str, value: Any, own: Mapping[str, Shape], pool_hidden: bool) -> bool:
-    try:
-        other = config.with_(**{name: value})[0]
-    except ConfigError:
-        return False
-    return _shapes(other, pool_hidden) == own
-
-
-def _shapes(config: ResNetConfig, pool_hidden: bool) -> dict[str, Shape]:
-    hidden = re.compile(r"(?<=\.downsample\.)\d(?=\.)" if pool_hidden else r"(?!)")
-    tensors = build(config, "meta").state_dict()
-    return {hidden.sub("conv", name): tuple(tensor.shape) for name, tensor in tensors.items()}
-
-
-class Mismatch(NamedTuple):
-    """A tensor that the network and a file do not share: its shape in each, None where there is none."""
-
-    name: str
-    expected: Shape | None
-    found: Shape | None
-
-    def __str__(self) -> str:
-        def words(shape: Shape | None) -> str:
-            return "nothing" if shape is None else "×".join(map(str, shape)) or "one number"
-
-        return f"{plain(self.name)}: {words(self.expected)} in the network, {words(self.found)} in the file"
+    return unseen_options(config, any(".downsample.conv." in name for name in tensors_in(state_dict)))
 
 
 def mismatches(config: ResNetConfig, state_dict: Mapping[str, Any]) -> list[Mismatch]:
     """What keeps a state dict from being loaded into a network, in the network's order, then what it lacks."""
-    have = {name: tuple(tensor.shape) for name, tensor in _named_for(config, tensors_in(state_dict)).items()}
-    want = _shapes(config, pool_hidden=False)
-    names = [name for name in dict.fromkeys((*want, *have)) if name.rpartition(".")[2] not in _COUNTERS]
-    return [Mismatch(name, want.get(name), have.get(name)) for name in names if want.get(name) != have.get(name)]
+    have = _sizes(_named_for(config, tensors_in(state_dict)))
+    return [wrong for wrong in differences(config, have) if wrong.name.rpartition(".")[2] not in _COUNTERS]
 
 
 def not_finite(state_dict: Mapping[str, Tensor]) -> list[str]:
@@ -477,18 +256,18 @@ def open_checkpoint(source: bytes | Path, name: str = "", **answers: Any) -> Ope
             names what it is; and for an answer that does not fit.
     """
     name = plain(name or (source.name if isinstance(source, Path) else "The file"), 80)
-    with _reading(name):
-        data = _bytes(_read(source, name), name)
-        contents = _contents(data, name)
-        places = {key: _place(entry, len(data)) for key, entry in _flat(contents.tree, name).items()}
+    with reading(name):
+        data = bytes_of(_read(source, name), name)
+        contents = contents_of(data, name)
+        places = {key: place_of(entry, len(data)) for key, entry in _flat(contents.tree, name).items()}
         if not places:
-            _check_tensors(places, len(data), name, contents.kind)
+            check_tensors(places, len(data), name, contents.kind)
         try:
             trunks = layouts.trunks({key: place.shape for key, place in places.items()})
             trunk, which = _chosen(trunks, answers)
             makers = (name for parts in trunk.makers.values() for name in parts.values())
             wanted = {key: places[key] for key in {*trunk.tensors.values(), *makers}}
-            return _opened(trunk, which, _tensors(wanted, data, name), name, contents, answers)
+            return _opened(trunk, which, tensors_at(wanted, data, name), name, contents, answers)
         except LayoutError as error:
             it_is = f"is {contents.kind}, and " if contents.kind else ""
             raise WeightsError(f"{name} {it_is}{plain(error, 400)}") from error
@@ -572,7 +351,11 @@ def _opened(
             raise LayoutError(f"has {plain(theirs)} as {state[ours].dtype}: dense floating-point tensors are accepted.")
     _check_answers(answers)
     told = whole.said(trunk, contents.modules)
-    notes = [*trunk.notes, *told.notes, *_straighten(state, _makers(trunk, tensors), trunk)]
+    notes = [
+        *(plain(note, 400) for note in trunk.notes),
+        *told.notes,
+        *_straighten(state, _makers(trunk, tensors), trunk),
+    ]
     for norm, more in whole.epsilons(told.layers):
         if f"{norm}.running_var" in state:
             state[f"{norm}.running_var"] = state[f"{norm}.running_var"] + more
@@ -583,22 +366,22 @@ def _opened(
     if config is None:
         shapes = {numbered(ours, trunk.pool): tuple(tensor.shape) for ours, tensor in state.items()}
         try:
-            config = _config(shapes).with_(**trunk.facts, **told.facts)[0]
+            config = config_of(shapes).with_(**trunk.facts, **told.facts)[0]
         except ConfigError as error:
             theirs = trunk.tensors.get(SHOWN_BY.get(error.field, ""), "").rpartition("/")[2]
             where = f" ({theirs})" if theirs else ""
             raise LayoutError(f"holds a network that no configuration expresses{where}: {error}") from error
         notes += _check_norm(config, name, {**told.facts, **answers})
-    asked = {} if declared else _unseen(config, trunk.pool == "conv")
+    asked = {} if declared else unseen_options(config, trunk.pool == "conv")
     if told.layers:
         config, asked = whole.agreed(config, asked, told.layers)
         asked = {option: values for option, values in asked.items() if option not in told.facts}
-    if trunk.either_order:
+    if trunk.either_order and not declared:
         asked["order"] = OPTIONS["order"].choices
     config = _answered(config, answers)
     _check_told(config, told)
     questions = {option: _question(config, option, values) for option, values in asked.items()}
-    if wrong := _differing(config, _completed(config, state)):
+    if wrong := differences(config, _sizes(_completed(config, state))):
         raise LayoutError(_misfit(wrong[0], trunk))
     if not declared:
         config, forms = _translated(config, state, trunk, name, answers)
@@ -607,7 +390,7 @@ def _opened(
         questions |= {
             name: Question((value, f"{other}, which no configuration has"), TELL[name])
             for name, (_, value, other) in FIXED.items()
-            if not told.layers and _is_open(name, config, trunk)
+            if _is_open(name, config, trunk, told)
         }
     if which:
         questions["weights"] = Question(which, TELL["weights"])
@@ -631,23 +414,25 @@ def _functions(config: ResNetConfig, trunk: Trunk, told: whole.Said) -> Iterator
     has."""
     if config.shortcut == "A":
         yield "Its shortcuts are taken to skip every second place, as the paper's; code that averages there is another network."
-    if config.order == "pre" and any(name.endswith(".downsample.conv.weight") for name in trunk.tensors):
+    if (config.order, config.stem) == ("pre", "3x3") and any(
+        name.endswith(".downsample.conv.weight") for name in trunk.tensors
+    ):
         yield (
             "Its projections are taken to read what was normalised and activated, as the paper's; code whose projections read "
             "the block's input (FixMatch, MixMatch) is another network."
         )
-    if config.activation == "leaky_relu" and not told.layers:
+    if config.activation == "leaky_relu" and "activation" not in told.facts:
         yield "Its leaky ReLU is taken to have the slope 0.01."
 
 
-def _is_open(question: str, config: ResNetConfig, trunk: Trunk) -> bool:
-    """Whether one of `FIXED` concerns a file."""
+def _is_open(question: str, config: ResNetConfig, trunk: Trunk, told: whole.Said) -> bool:
+    """Whether one of `FIXED` concerns a file that does not answer it itself."""
     match question:
         case "leaky_slope":
-            return config.activation == "leaky_relu"
+            return config.activation == "leaky_relu" and "activation" not in told.facts
         case "last_stride":
-            return trunk.headless and len(config.layers) > 1 and config.output_stride == 32
-    return config.stem == "3x3"
+            return trunk.headless and len(config.layers) > 1 and not told.layers
+    return config.stem == "3x3" and not told.layers
 
 
 def _check_answers(answers: Mapping[str, Any]) -> None:
@@ -804,7 +589,7 @@ def _straighten(state: dict[str, Tensor], makers: Mapping[str, Mapping[str, Tens
 def _declared(contents: Contents, state: Mapping[str, Tensor]) -> ResNetConfig | None:
     """The configuration that a file of this package says it is for, where its tensors fit that."""
     config = File({}, contents.metadata).declared_config
-    return None if config is None or _differing(config, _completed(config, state)) else config
+    return None if config is None or differences(config, _sizes(_completed(config, state))) else config
 
 
 def _question(config: ResNetConfig, option: str, values: tuple[Any, ...]) -> Question:
@@ -875,107 +660,8 @@ def _completed(config: ResNetConfig, state: Mapping[str, Tensor]) -> dict[str, T
     return found | own
 
 
-def _differing(config: ResNetConfig, state: Mapping[str, Tensor]) -> list[Mismatch]:
-    have = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    want = _shapes(config, pool_hidden=False)
-    return [
-        Mismatch(name, want.get(name), have.get(name)) for name in {**want, **have} if want.get(name) != have.get(name)
-    ]
-
-
 def _misfit(wrong: Mismatch, trunk: Trunk) -> str:
     """A sentence about a tensor that no configuration has, with the name that the file has for it."""
     theirs = {numbered(ours, pool): source for pool in "01" for ours, source in trunk.tensors.items()}.get(wrong.name)
     known = f" ({plain(theirs.rpartition('/')[2], 80)})" if theirs and not theirs.endswith(wrong.name) else ""
     return f"holds a network that no configuration expresses; first {wrong}{known}."
-
-
-def _shape(shapes: Mapping[str, Shape], name: str, dimensions: int = 4) -> Shape:
-    """The shape of a tensor that every residual network has."""
-    shape = shapes.get(name)
-    if shape is None:
-        raise ConfigError("checkpoint", f"no {name}", "a residual network by torchvision's or timm's tensor names")
-    if len(shape) != dimensions or not all(shape):
-        size = "×".join(map(str, shape))
-        raise ConfigError("checkpoint", f"{name} of {size}", f"{dimensions} dimensions, none of them 0")
-    return shape
-
-
-def _layers(shapes: Mapping[str, Shape]) -> tuple[int, ...]:
-    matches = [match for name in shapes if (match := re.match(r"layer(\d{1,4})\.(\d{1,4})\.", name))]
-    blocks = sorted({(int(match[1]), int(match[2])) for match in matches})
-    held = Counter(stage for stage, _ in blocks)
-    counts = [held[number] for number in range(1, max(held, default=0) + 1)]
-    if blocks != [(number, block) for number, count in enumerate(counts, start=1) for block in range(count)]:
-        raise ConfigError("checkpoint", "gaps between its blocks", "layer1.0, layer1.1, … layer2.0, … without gaps")
-    if not all(counts) or not counts:
-        raise ConfigError(
-            "checkpoint",
-            next(iter(shapes), "nothing"),
-            "a residual network by torchvision's or timm's tensor names, such as conv1.weight and layer1.0.conv1.weight",
-        )
-    return tuple(counts)
-
-
-def _width(planes: Sequence[int], inner: Sequence[Shape]) -> dict[str, int]:
-    """Groups and base width from the inner 3×3 convolutions; the base width is 64 where that fits."""
-    groups = inner[0][0] // inner[0][1]
-    low, high = 1, 1024
-    for plane, (width, per_group, *_) in zip(planes, inner, strict=True):
-        if plane < 1 or width != per_group * groups:
-            raise ConfigError(
-                "groups", f"{width} channels in groups of {per_group}", "one number of groups for all stages"
-            )
-        # planes · base_width // 64 is the width of a group
-        low, high = max(low, -(-64 * per_group // plane)), min(high, (64 * (per_group + 1) - 1) // plane)
-    if low > high:
-        widths = "-".join(str(width) for width, *_ in inner)
-        raise ConfigError("base_width", f"inner widths {widths}", "widths in proportion to the planes of each stage")
-    return {"groups": groups, "base_width": 64 if low <= 64 <= high else low}
-
-
-def _stem(shapes: Mapping[str, Shape], planes: int) -> dict[str, Any]:
-    pool = "conv" if any(name.startswith("maxpool.") for name in shapes) else "max"
-    antialias = "blur" if pool == "conv" and "maxpool.2.weight" in shapes else "none"
-    shared = {"stem_pool": pool, "antialias": antialias}
-    if "conv1.weight" in shapes:
-        width, _, *kernel = _shape(shapes, "conv1.weight")
-        if kernel not in ([7, 7], [3, 3]):
-            raise ConfigError("stem", "×".join(map(str, kernel)), "7×7, 3×3, or three 3×3")
-        small = kernel == [3, 3]
-        if small and pool == "max":
-            shared["stem_pool"] = "none"
-        return shared | {"stem": "3x3" if small else "7x7", "stem_width": width}
-    first, width, last = (_shape(shapes, f"conv1.{index}.weight")[0] for index in (0, 3, 6))
-    if last != 2 * width or first not in (width, width // 4 * 3):
-        raise ConfigError(
-            "stem", f"{first}-{width}-{last} channels", "C-C-2C channels (deep) or ¾C-C-2C channels (tiered)"
-        )
-    return shared | {"stem": "deep" if first == width else "tiered", "stem_width": width}
-
-
-def _attention(shapes: Mapping[str, Shape], outputs: Sequence[int]) -> dict[str, Any]:
-    if "layer1.0.se.conv.weight" in shapes:
-        return {"attention": "eca"}
-    if "layer1.0.se.fc1.weight" not in shapes:
-        return {}
-    squeezed = [_shape(shapes, f"layer{stage}.0.se.fc1.weight")[0] for stage in range(1, len(outputs) + 1)]
-    for reduction in (16, 4, 8, 2, *range(1, 257)):
-        if [max(8, int(channels / reduction + 4) // 8 * 8) for channels in outputs] == squeezed:
-            return {"attention": "se", "se_reduction": reduction}
-    raise ConfigError("se_reduction", "-".join(map(str, squeezed)), "one reduction for all stages, 1 to 256")
-
-
-def _shortcut(shapes: Mapping[str, Shape], given: Mapping[str, Any], outputs: Sequence[int]) -> str:
-    projected = re.compile(r"layer\d+\.(\d+)\.downsample\.(0|1|conv)\.weight")
-    found = [match for name, shape in shapes.items() if len(shape) == 4 and (match := projected.fullmatch(name))]
-    if not found:
-        channels = (given["stem_width"] * (1 if given["stem"] in ("7x7", "3x3") else 2), *outputs)
-        changes = len(outputs) > 1 or channels[0] != channels[1]
-        widens = all(after >= before for before, after in pairwise(channels))
-        return ("A" if widens else "none") if changes else "B"
-    if any(match[1] != "0" for match in found):
-        return "C"
-    kind = found[0][2]
-    pooled = kind == "1" or (kind == "conv" and given["stem"] in ("deep", "tiered"))
-    return "D" if pooled else "B"

@@ -492,7 +492,7 @@ def trunks(shapes: Shapes) -> list[Trunk]:
             strange.setdefault(count, error)
         except LayoutError as error:
             refusals.setdefault(count, error)
-            notes.append(f"Beside it, {_short(head).rstrip('.') or 'the file'} {error}")
+            notes.append(f"Beside it, {head.rstrip('.') or 'the file'} {error}")
         else:
             if trunk:
                 found.append((count, _named(trunk, names)))
@@ -505,7 +505,7 @@ def trunks(shapes: Shapes) -> list[Trunk]:
         raise refusal
     if len(candidates) > MAX_CANDIDATES:
         notes.append(f"Of its {len(candidates)} networks the {MAX_CANDIDATES} largest are looked at.")
-    best = (replace(trunk, notes=(*trunk.notes, *notes)) for count, trunk in found if count == most)
+    best = (replace(trunk, notes=(*trunk.notes, *notes[-MAX_NOTES:])) for count, trunk in found if count == most)
     return sorted(best, key=lambda trunk: _rank(trunk.prefix))
 
 
@@ -542,6 +542,9 @@ def renamed(shapes: Shapes) -> dict[str, str]:
 
 MAX_CANDIDATES = 16
 """Networks in a file that are looked at, the largest first."""
+
+MAX_NOTES = 4
+"""Sentences on other networks in a file."""
 
 AVERAGED = re.compile(r"(?<![a-z])(ema|swa|averaged?|shadow|teacher)(?![a-z])", re.I)
 LAGGING = re.compile(r"momentum|encoder_k|_k\.|key|target|attacker|online_model|discriminator|aux", re.I)

@@ -30,7 +30,7 @@ from explorer.inference.device import Device
 from explorer.sharing.holdings import Holdings
 from explorer.views.inference import checkpoint as checkpoint_view
 from helpers import closed, held, link, run, saved, turned_to
-from resnet import PRESETS, ConfigError, ResNetConfig, build, checkpoint, infer_config, preset
+from resnet import PRESETS, ConfigError, ResNetConfig, build, infer_config, preset, reading
 from resnet.checkpoint import (
     MAX_FILE_BYTES,
     WeightsError,
@@ -501,7 +501,7 @@ def test_a_large_tensor_is_read_in_parts(
     shape: tuple[int, ...], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever its shape and however it lies in the file; a part has a few numbers here."""
-    monkeypatch.setattr(checkpoint, "PART_BYTES", 24)
+    monkeypatch.setattr(reading, "PART_BYTES", 24)
     whole = torch.arange(2 * math.prod(shape), dtype=dtype).reshape(*shape, 2)
     state = {"a": whole[..., 1], "b": whole[..., 0].contiguous(), "c": whole.transpose(0, -1), "d": whole.flatten()[3]}
     found = read_state_dict(saved(state), "mine.pt")
@@ -628,12 +628,12 @@ def test_a_safetensors_header_that_lies() -> None:
 def test_what_the_process_answers_is_checked(answer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """For a file may have taken it over: what it says of 100 bytes."""
     said = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-    monkeypatch.setattr(checkpoint, "confined", lambda *_, **__: said)
+    monkeypatch.setattr(reading, "confined", lambda *_, **__: said)
     with pytest.raises(WeightsError) as caught:
         read_state_dict(bytes(100), "x")
     assert str(caught.value).isprintable()
     good = json.dumps({"contents": {"a": ["float32", [24], [1], 1, 0]}}).encode()
-    monkeypatch.setattr(checkpoint, "confined", lambda *_, **__: good)
+    monkeypatch.setattr(reading, "confined", lambda *_, **__: good)
     assert len(read_state_dict(bytes(100), "x")["a"]) == 24
 
 

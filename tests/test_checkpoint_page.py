@@ -431,6 +431,10 @@ def test_a_missing_shard_is_named() -> None:
 LONG = (MAX_HEADER_BYTES + 2).to_bytes(8, "little") + b"{}".ljust(MAX_HEADER_BYTES + 2)
 """A shard whose list of tensors is longer than any has to be."""
 
+OFFSETS = b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [%d, %d]}}' % (2**70, 2**70 + 4)
+FAR = len(OFFSETS).to_bytes(8, "little") + OFFSETS + bytes(4)
+"""A shard whose numbers lie where no file has any."""
+
 
 @pytest.mark.parametrize(
     ("changes", "words"),
@@ -441,6 +445,7 @@ LONG = (MAX_HEADER_BYTES + 2).to_bytes(8, "little") + b"{}".ljust(MAX_HEADER_BYT
         ({"model-00001-of-00002.safetensors": b""}, "is no safetensors file, or damaged"),
         ({"model-00001-of-00002.safetensors": LONG}, "is no safetensors file, or damaged"),
         ({"model-00001-of-00002.safetensors": b"\x08" + bytes(7) + b'{"a": 1}'}, "its list of tensors is none"),
+        ({"model-00001-of-00002.safetensors": FAR}, "its list of tensors is none"),
         ({"other.index.json": b""}, "4 files were chosen"),
     ],
 )

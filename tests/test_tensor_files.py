@@ -37,7 +37,7 @@ from explorer.bench.hostile.checkpoints import (
     text,
 )
 from helpers import saved
-from resnet import checkpoint, confined, open_checkpoint
+from resnet import confined, open_checkpoint, reading
 from resnet.checkpoint import WeightsError, read_state_dict
 from resnet.confined import BusyError, ConfinedError
 from resnet.tensor_files import MAX_TENSORS
@@ -317,7 +317,7 @@ def test_one_tensor_under_many_names_is_refused_where_it_is_read(parts: int) -> 
     """A list of them would hold this process up."""
     part = dict.fromkeys(map(str, range(MAX_TENSORS + 1)), torch.zeros(1))
     data = saved({f"part {number}": dict(part) for number in range(parts)})
-    answer = json.loads(confined.confined(checkpoint.PROGRAM, data, 1000))
+    answer = json.loads(confined.confined(reading.PROGRAM, data, 1000))
     assert answer["refused"].startswith(f"holds {parts * len(part):,} tensors: at most {MAX_TENSORS:,}")
 
 

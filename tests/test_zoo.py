@@ -880,7 +880,7 @@ def test_a_smaller_network_that_is_refused_is_named() -> None:
     other = {"layer1.0.conv1.weight": torch.zeros(8, 8, 3, 3), "layer1.0.conv2.weight": torch.zeros(8, 8, 3, 3)}
     other |= {"layer1.0.bn1.weight": torch.zeros(8), "layer1.0.cbam.conv.weight": torch.zeros(1, 2, 7, 7)}
     (note,) = open_checkpoint(saved({"model": small(), "aux": other}), "m.pt").notes
-    assert note.startswith("Beside it, layer holds a network with CBAM")
+    assert note.startswith("Beside it, aux/layer holds a network with CBAM")
 
 
 def test_the_largest_of_many_networks_are_looked_at() -> None:
@@ -958,7 +958,7 @@ def test_a_block_that_lacks_its_first_convolution_is_no_other_network(block: str
 
 def whole(**given: Any) -> Any:
     model = torchvision.models.resnet50(num_classes=4, **given)
-    model._norm_layer = None  # type: ignore[assignment]  # what makes norms need not be picklable
+    model._norm_layer = None  # what makes norms need not be picklable
     return lively(model)
 
 
