@@ -414,7 +414,9 @@ def _functions(config: ResNetConfig, trunk: Trunk, told: whole.Said) -> Iterator
     has."""
     if config.shortcut == "A":
         yield "Its shortcuts are taken to skip every second place, as the paper's; code that averages there is another network."
-    if config.order == "pre" and any(name.endswith(".downsample.conv.weight") for name in trunk.tensors):
+    if (config.order, config.stem) == ("pre", "3x3") and any(
+        name.endswith(".downsample.conv.weight") for name in trunk.tensors
+    ):
         yield (
             "Its projections are taken to read what was normalised and activated, as the paper's; code whose projections read "
             "the block's input (FixMatch, MixMatch) is another network."

@@ -356,6 +356,7 @@ def test_a_persons_own_network_is_measured_on_the_test_images(monkeypatch: pytes
     inputs = normalised(labelled_images().images, FASHION_MNIST.preprocessing)
     right = int((model(inputs).argmax(1).numpy() == labelled_images().labels).sum())
     assert counted(app) == right > 400
+    assert "Sneaker. Fashion-MNIST" in captions(app)  # a piece of clothing, which it knows
     look_at(app, off=("layer1.1",))
     assert f"The whole network is right on **{right} of 500**" in page_text(app)
 
