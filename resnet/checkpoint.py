@@ -613,6 +613,8 @@ def _answered(config: ResNetConfig, answers: Mapping[str, Any]) -> ResNetConfig:
             )
     if (form := answers.get("option_a", AFTER)) not in (BOTH, AFTER):
         raise LayoutError(f"has no option_a {plain(form)}: {BOTH} or {AFTER} is accepted.")
+    if (bit := answers.get("standardised", False)) not in (True, False, "1", "0"):
+        raise LayoutError(f"has no standardised {plain(bit)}: 1 or 0 is accepted.")
     return config.with_(**changes)[0] if changes else config
 
 

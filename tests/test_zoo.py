@@ -506,7 +506,15 @@ def test_answers_are_checked() -> None:
     data = saved(small())
     assert open_checkpoint(data, "m.pt", activation="silu").config.activation == "silu"
     assert open_checkpoint(data, "m.pt", output_stride="16").config.output_stride == 16
-    for answers in ({"stem": "deep"}, {"activation": "sin"}, {"nothing": 1}, {"option_a": "left"}, {"norm": "group"}):
+    wrong = {
+        "stem": "deep",
+        "activation": "sin",
+        "nothing": 1,
+        "option_a": "left",
+        "norm": "group",
+        "standardised": "no",
+    }
+    for answers in ({name: value} for name, value in wrong.items()):
         with pytest.raises(WeightsError, match=r"\Am\.pt .*\.\Z"):
             open_checkpoint(data, "m.pt", **answers)
 
