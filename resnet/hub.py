@@ -221,8 +221,8 @@ def _wait(source: Source, transfer: _Download, progress: Progress) -> None:
     start, before = time.monotonic(), transfer.done
     while not transfer.over.wait(POLL_SECONDS):
         progress(transfer.done, transfer.total)
-        if not transfer.begun:  # others are before it
-            start = time.monotonic()
+        if not transfer.begun or transfer.done < before:  # others are before it, or it has begun again
+            start, before = time.monotonic(), transfer.done
         if (seconds := time.monotonic() - start) > PATIENCE_SECONDS:
             if transfer.done - before < MIN_BYTES_PER_SECOND * seconds:
                 words = f"less than {MIN_BYTES_PER_SECOND // 2**10} KiB a second arrived over {PATIENCE_SECONDS:.0f} s"
@@ -261,9 +261,8 @@ def _not_downloaded(name: str, reason: str | Exception) -> DownloadError:
 
 def _words(reason: str | Exception) -> str:
     if isinstance(reason, urllib.error.HTTPError):
-        return ANSWERS.get(
-            reason.code, f"its server has a fault, {reason.code}" if reason.code >= 500 else reason.reason
-        )
+        fault = f"its server has a fault, {reason.code}"
+        return ANSWERS.get(reason.code, fault if reason.code >= 500 else str(reason.reason))
     inner = getattr(reason, "reason", None) or reason
     return str(getattr(inner, "strerror", None) or inner) or type(inner).__name__
 
@@ -271,6 +270,7 @@ def _words(reason: str | Exception) -> str:
 ANSWERS = {
     401: "it asks for a login",
     403: "it asks for a login, or is closed to this server",
+    404: "it is not there",
     429: "its server is asked too often: try again in some minutes",
 }
 """What a server means by a status; by others, what it says itself."""

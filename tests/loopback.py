@@ -130,7 +130,7 @@ class Hub(Server):
 
     Files of `large` names lie on a server of their own, `elsewhere`, to which it leads on, with headers as the hub sends
     them; `files` of both can be changed, as tests of liars do. `gated` are repositories that ask for a login unless
-    `token` is shown, `said` what the list of a repository says beside its files.
+    `token` is shown, `said` what the list of a repository says beside its files, `moved` have another name.
     """
 
     def __init__(self) -> None:
@@ -139,6 +139,7 @@ class Hub(Server):
         self.elsewhere.first_half, self.elsewhere.second_half = self.first_half, self.second_half
         self.said: dict[str, dict[str, Any]] = {}
         self.gated: set[str] = set()
+        self.moved: dict[str, str] = {}
         self.token = ""
 
     def close(self) -> None:
@@ -181,6 +182,9 @@ class Hub(Server):
         return found
 
     def find(self, path: str, query: str) -> File:
+        for old, new in self.moved.items():
+            if old in path:
+                return File(b"", status=307, headers={"Location": f"{path.replace(old, new)}?{query}"})
         if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(\w+))?", path):
             said = self.said.get(match[1])
             if said is None or match[2] not in (None, "main", said["sha"]):  # as the hub answers whoever shows no key

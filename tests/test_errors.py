@@ -13,11 +13,13 @@ from explorer.sharing.store import StoppedError
 from resnet import ConfigError, WeightsError
 from resnet.command import MissingError, status
 from resnet.errors import ExplainedError
+from resnet.hub import DownloadError
 from resnet.shipped import ShippedError
 
 EXPLAINED: dict[type[ExplainedError], type[Exception]] = {
     ConfigError: ValueError,
     WeightsError: RuntimeError,
+    DownloadError: WeightsError,
     ShippedError: RuntimeError,
     MissingError: RuntimeError,
     ImageError: DecodeError,

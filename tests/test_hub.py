@@ -112,7 +112,7 @@ def test_a_download_that_stops_half_way(server: Server, hub: Path, name: str, le
 
 
 def test_a_file_that_is_not_there(server: Server, hub: Path) -> None:
-    refused(server.offer("x.pth", b"")[:-5] + "y.pth", hub, "could not be downloaded (Not Found)")
+    refused(server.offer("x.pth", b"")[:-5] + "y.pth", hub, "could not be downloaded (it is not there)")
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,8 @@ def test_a_file_that_is_not_there(server: Server, hub: Path) -> None:
     [
         (401, "it asks for a login"),
         (403, "it asks for a login, or is closed to this server"),
-        (404, "Not Found"),
+        (404, "it is not there"),
+        (410, "Gone"),
         (429, "its server is asked too often: try again in some minutes"),
         (503, "its server has a fault, 503"),
     ],
