@@ -34,6 +34,7 @@ from helpers import (
     TIMM,
     captions,
     click,
+    closed,
     deltas,
     figures,
     held,
@@ -535,6 +536,11 @@ def test_who_asks_for_something_gets_that(query: dict[str, str]) -> None:
     app = opened("inference", **query)
     asks(app)
     assert link(app) == View.from_query(query).to_query()
+
+
+def test_a_link_that_names_the_usual_network_gets_it() -> None:
+    app = closed(preset="resnet50")
+    asks(run(app.switch_page("../pages/inference.py")))
 
 
 def test_imagenet_is_one_click_away() -> None:

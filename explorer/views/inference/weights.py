@@ -79,24 +79,29 @@ def selection(view: View) -> Selection:
     kin = next((one for one in offered if asked and recipe(one.key) == recipe(asked.key)), None)
     likeliest = ((one is kin, accuracy(one), one) for one in offered if one.key in known)
     instead = max(likeliest, key=lambda found: found[:2], default=(False, 0, None))[2]
-    if problem or not view.weights:
-        return Selection(offered, instead, problem)
-    words = f"; {name(instead)} are used instead." if instead else "."
+    note = ""
+    if view.weights and not problem:
+        problem, note = why_others(view, asked, f"; {name(instead)} are used instead." if instead else ".")
+    return Selection(offered, instead, problem, note, kin, asked)
+
+
+def why_others(view: View, asked: Weights | None, end: str) -> tuple[str, str]:
+    """Why the weights that a view names do not run: what is wrong, or what is only to be known, each in a sentence or "".
+
+    `asked` are those that it names where they are published for another network.
+    """
+    network = title(view.config)
     if view.weights == "upload":
-        mine = checkpoint.uploaded_checkpoint()  # its card says why it does not fit
-        problem = (
-            ""
-            if mine
-            else "A checkpoint stays with the person who uploaded it, so this link does not bring its weights."
-        )
-        return Selection(offered, instead, problem)
+        if checkpoint.uploaded_checkpoint():  # its card says why it does not fit
+            return "", ""
+        return "A checkpoint stays with the person who uploaded it, so this link does not bring its weights.", ""
     if asked:
-        return Selection(offered, instead, "", f"{asked.key} are for {title(asked.config)}{words}", kin, asked)
+        return "", f"{asked.key} are for {title(asked.config)}{end}"
     if view.weights == "bundled":
-        return Selection(offered, instead, "", f"No weights for {title(config)} ship with the app{words}")
+        return "", f"No weights for {network} ship with the app{end}"
     if view.weights in torchvision_names():
-        return Selection(offered, instead, "", f"torchvision publishes no {view.weights} for {title(config)}{words}")
-    return Selection(offered, instead, f"weights = {view.weights} do not fit {title(config)}{words}")
+        return "", f"torchvision publishes no {view.weights} for {network}{end}"
+    return f"weights = {view.weights} do not fit {network}{end}", ""
 
 
 def from_hub(view: View, found: Selection) -> Selection:
@@ -114,7 +119,7 @@ def from_hub(view: View, found: Selection) -> Selection:
     weights = model.weights
     if session.held().opening == view.weights:
         session.hold(opening="")
-        take(replace(weights, key=view.weights))
+        take(weights)
         st.rerun()
     said = " ".join([checkpoint.left_out(model.left_out), *model.notes] if model.left_out else model.notes)
     other = None if weights.config == view.config else weights
