@@ -58,7 +58,7 @@ except TooLargeError as error:
     st.stop()
 
 with card:
-    chosen = images.choose_images(fashion=found.current.key == "bundled")
+    chosen = images.choose_images(fashion=ablation.knows_test_images(found.current))
 if not chosen:
     with right:
         st.info("Upload or take an image, or pick a sample, to see what the network makes of it.")
@@ -78,8 +78,11 @@ except ImageError as error:
     st.stop()
 with right.container(border=True, key="seen"):
     running.input_images(result)
-with right, st.container(border=True, key="verdict"):
+answer = right.container(border=True, key="verdict")
+with answer:
     running.verdict(result)
 network.overview(trace, result.layer, running.thumbnails(result), switches=True)
 network.block_detail(trace, result.layer)
 tabs.tabs(PANELS, result)
+with answer:  # last, since it may take seconds
+    session.show_or_say(ablation.right_on_test_images, result)

@@ -23,25 +23,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import conversion, layouts, tensor_files
+from . import conversion, layouts, shards, tensor_files, whole
 from .config import OPTIONS, ResNetConfig
 from .confined import BusyError, ConfinedError, confined
-from .errors import ExplainedError
+from .errors import WeightsError
 from .layouts import LayoutError, Shape, Trunk, numbered
 from .model import ResNet, build
 from .options import ConfigError, from_text, plain
-from .tensor_files import MAX_TENSORS
+from .tensor_files import MAX_FILE_BYTES, MAX_TENSORS
 from .tensor_files import Tensor as Place
 
-MAX_FILE_BYTES = 400 * 2**20
 MAX_TENSOR_BYTES = 2**30
 MAX_GROWTH = 8
 """How many times as large as its file a network may be in float32, where it takes more than a file may have: twice for
 half precision, four times for bytes."""
-
-
-class WeightsError(ExplainedError, RuntimeError):
-    """Weights that cannot be had, in one sentence: which, why, and what works instead."""
 
 
 # -- reading ------------------------------------------------------------------------------
@@ -81,21 +76,22 @@ def read_file(data: bytes | bytearray | memoryview, name: str) -> File:
     """
     name = plain(name, 80)
     with _reading(name):
-        whole = _bytes(data, name)
-        contents = _contents(whole, name)
+        held = _bytes(data, name)
+        contents = _contents(held, name)
         entries = _unwrapped(contents.tree)
-        places = {key: _place(entry, len(whole)) for key, entry in entries.items() if isinstance(entry, list)}
-        tensors = _tensors(places, whole, name, contents.kind)
+        places = {key: _place(entry, len(held)) for key, entry in entries.items() if isinstance(entry, list)}
+        tensors = _tensors(places, held, name, contents.kind)
         return File(tensors_in(tensors), contents.metadata)
 
 
 class Contents(NamedTuple):
     """What a file holds: dictionaries in one another, in which a list says where a tensor lies; what it is besides; what
-    a safetensors file says of itself."""
+    a safetensors file says of itself; how the layers of a network that was saved whole are set, by their names."""
 
     tree: Mapping[str, Any]
     kind: str
     metadata: Mapping[str, str]
+    modules: Mapping[str, whole.Module]
 
 
 def _contents(data: bytes, name: str) -> Contents:
@@ -108,7 +104,8 @@ def _contents(data: bytes, name: str) -> Contents:
     answer = json.loads(confined(PROGRAM, data, MAX_ANSWER_BYTES))
     if refused := answer.get("refused"):
         raise WeightsError(f"{name} {plain(refused, 400)}")
-    return Contents(answer["contents"], plain(answer.get("is", ""), 120), answer.get("metadata", {}))
+    modules = {name: dict(module) for name, module in answer.get("modules", {}).items()}
+    return Contents(answer["contents"], plain(answer.get("is", ""), 120), answer.get("metadata", {}), modules)
 
 
 @contextmanager
@@ -118,6 +115,8 @@ def _reading(name: str) -> Iterator[None]:
         yield
     except WeightsError:
         raise
+    except LayoutError as error:
+        raise WeightsError(f"{name} {plain(error, 400)}") from error
     except BusyError as error:
         raise WeightsError(f"{name} {error}.") from error
     except ConfinedError as error:
@@ -165,9 +164,9 @@ def _place(entry: list[Any], size: int) -> Place:
     dtype, shape, stride, *rest = entry
     place = Place(dtype, tuple(shape), tuple(stride), *rest)
     numbers = (size - place.at) // tensor_files.ITEM_BYTES.get(place.dtype, size + 1)
-    whole = tensor_files.are_sizes(*place.shape, *place.stride, place.start, place.at, place.coded)
+    sizes = tensor_files.are_sizes(*place.shape, *place.stride, place.start, place.at, place.coded)
     inside = place.at + place.coded <= size and tensor_files.fits(*place[1:4], numbers)
-    if not whole or len(place.shape) > tensor_files.MAX_AXES or not inside:
+    if not sizes or len(place.shape) > tensor_files.MAX_AXES or not inside:
         raise ValueError("no tensor of this file")
     return place
 
@@ -229,7 +228,11 @@ _COUNTERS = ("num_batches_tracked", *layouts.COUNTERS)
 
 
 def tensors_in(found: Any) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by our names, wrappers and prefixes taken off; those of no residual network by theirs."""
+    """The tensors of a checkpoint by our names, wrappers and prefixes taken off; those of no residual network by theirs.
+
+    Raises:
+        LayoutError: where two tensors have one name.
+    """
     entries = _unwrapped(found).items()
     own = {key: value for key, value in entries if isinstance(key, str) and isinstance(value, Tensor)}
     names = layouts.renamed({key: tuple(tensor.shape) for key, tensor in own.items()})
@@ -268,7 +271,11 @@ def infer_config(state_dict: Mapping[str, Any]) -> ResNetConfig:
     Raises:
         ConfigError: where it is of no residual network that a configuration can express.
     """
-    return _config({name: tuple(tensor.shape) for name, tensor in tensors_in(state_dict).items()})
+    try:
+        tensors = tensors_in(state_dict)
+    except LayoutError as error:
+        raise ConfigError("checkpoint", "a name", f"it {str(error).removesuffix('.')}") from error
+    return _config({name: tuple(tensor.shape) for name, tensor in tensors.items()})
 
 
 def _config(shapes: Mapping[str, Shape]) -> ResNetConfig:
@@ -423,12 +430,15 @@ class Opened:
 TELL = {
     "stride_in": "Networks of the paper's authors, Caffe and Detectron2's MSRA have it in the 1×1, torchvision and timm in the 3×3.",
     "stem_pool": "Code for ImageNet has a max pool after the stem, most code for CIFAR-10 has none: look for maxpool in it.",
-    "output_stride": "Networks for segmentation are mostly dilated, to 8 or 16; those for classes and boxes are not. Without its stride alone a last stage is another network.",
+    "output_stride": "Networks for segmentation are mostly dilated, to 8 or 16; those for classes and boxes are not.",
     "activation": "Nearly all have ReLU; the code that trained it says. A leaky ReLU has the slope 0.01 here.",
     "antialias": "Only code that says blur, anti-aliasing or AvgPool2d before its strides has it.",
     "shortcut": "The code of the block says: what it does to x before the addition.",
     "order": "Pre-activation blocks begin with a normalisation or an activation.",
     "norm": "The code that built the network says which norm its layers are.",
+    "leaky_slope": "The code says what nn.LeakyReLU or F.leaky_relu is given: 0.01 unless it is given something.",
+    "last_stride": "Networks that tell people apart mostly keep the stride of their last stage at 1 (last_stride in their code).",
+    "stem_stride": "The first nn.Conv2d of the code says: most code for CIFAR-10 has stride 1 in a 3×3, some for larger images stride 2.",
     "norm_groups": "The first number of nn.GroupNorm in the code: 32 in the paper and timm, 2 in much federated learning.",
     "attention": "The code of the block says.",
     "option_a": "The shortcut of akamaster's pytorch_resnet_cifar10 pads the channels on both sides, the paper's after them.",
@@ -440,7 +450,14 @@ TELL = {
 NORM_GROUPS = (32, 16, 8, 4, 2, 1)
 """Of a group norm, which no tensor shows."""
 
-OTHER_QUESTIONS = ("option_a", "standardised", "weights")
+FIXED: Mapping[str, tuple[str, Any, str]] = {
+    "leaky_slope": ("a leaky ReLU of slope", 0.01, "0.1 or another"),
+    "last_stride": ("a last stage of stride", 2, "1"),
+    "stem_stride": ("a 3×3 stem of stride", 1, "2"),
+}
+"""What is no option, since every configuration has it alike: in words, what it is, and what else it is in public code."""
+
+OTHER_QUESTIONS = ("option_a", "standardised", "weights", *FIXED)
 """Those that are no option of a configuration."""
 
 BOTH, AFTER = "both", "after"
@@ -451,7 +468,9 @@ def open_checkpoint(source: bytes | Path, name: str = "", **answers: Any) -> Ope
     """The residual network in a checkpoint file, whoever wrote it, ready to run.
 
     `answers` are to the questions of an `Opened` before: an option of the configuration, `option_a` ("both", "after"),
-    `standardised` (whether BiT's convolutions are what it holds) or `weights` (which of several networks in the file).
+    `standardised` (whether BiT's convolutions are what it holds), `weights` (which of several networks in the file) or one
+    of `FIXED`, which opens nothing where it is answered otherwise than a configuration has it. A path may be that of an
+    index beside its shards.
 
     Raises:
         WeightsError: where the file cannot be read, or holds nothing that a configuration can express, in a sentence that
@@ -459,16 +478,17 @@ def open_checkpoint(source: bytes | Path, name: str = "", **answers: Any) -> Ope
     """
     name = plain(name or (source.name if isinstance(source, Path) else "The file"), 80)
     with _reading(name):
-        whole = _bytes(_read(source, name), name)
-        contents = _contents(whole, name)
-        places = {key: _place(entry, len(whole)) for key, entry in _flat(contents.tree, name).items()}
+        data = _bytes(_read(source, name), name)
+        contents = _contents(data, name)
+        places = {key: _place(entry, len(data)) for key, entry in _flat(contents.tree, name).items()}
         if not places:
-            _check_tensors(places, len(whole), name, contents.kind)
+            _check_tensors(places, len(data), name, contents.kind)
         try:
             trunks = layouts.trunks({key: place.shape for key, place in places.items()})
             trunk, which = _chosen(trunks, answers)
-            wanted = {key: places[key] for key in {*trunk.tensors.values(), *trunk.masks.values()}}
-            return _opened(trunk, which, _tensors(wanted, whole, name), name, contents, answers)
+            makers = (name for parts in trunk.makers.values() for name in parts.values())
+            wanted = {key: places[key] for key in {*trunk.tensors.values(), *makers}}
+            return _opened(trunk, which, _tensors(wanted, data, name), name, contents, answers)
         except LayoutError as error:
             it_is = f"is {contents.kind}, and " if contents.kind else ""
             raise WeightsError(f"{name} {it_is}{plain(error, 400)}") from error
@@ -480,6 +500,8 @@ def _read(source: Any, name: str) -> Any:
     if not isinstance(source, Path):
         return source
     try:
+        if source.name.endswith(shards.INDEX):
+            return shards.beside(source)
         if source.stat().st_size > MAX_FILE_BYTES:
             raise WeightsError(
                 f"{name} has {source.stat().st_size / 2**20:,.0f} MiB: at most {MAX_FILE_BYTES // 2**20} MiB are accepted."
@@ -517,13 +539,11 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, li
 
 
 def _chosen(trunks: Sequence[Trunk], answers: Mapping[str, Any]) -> tuple[Trunk, tuple[str, ...]]:
-    """The network to open, and what those that have the same tensors are called, it first."""
-    first, *others = trunks
-    named = {
-        _label(trunk): trunk
-        for trunk in (first, *(one for one in others if one.tensors.keys() == first.tensors.keys()))
-    }
-    asked = answers.get("weights", _label(first))
+    """The network to open, and what all of a file are called, it first."""
+    named: dict[str, Trunk] = {}
+    for trunk in trunks:
+        named.setdefault(_label(trunk), trunk)
+    asked = answers.get("weights", next(iter(named)))
     if asked not in named:
         raise LayoutError(f"has no weights {plain(asked)}: it has {', '.join(map(plain, named))}.")
     return named[asked], tuple(sorted(named, key=lambda label: label != asked)) if len(named) > 1 else ()
@@ -550,38 +570,130 @@ def _opened(
     for ours, theirs in trunk.tensors.items():
         if not ours.endswith(_COUNTERS) and not state[ours].is_floating_point():
             raise LayoutError(f"has {plain(theirs)} as {state[ours].dtype}: dense floating-point tensors are accepted.")
-    for ours, mask in trunk.masks.items():
-        if tensors[mask].shape != state[ours].shape:
-            raise LayoutError(f"has {plain(mask)} of another shape than the weight that it prunes.")
-    notes = [*trunk.notes, *_straighten(state, {ours: tensors[mask] for ours, mask in trunk.masks.items()}, trunk)]
+    _check_answers(answers)
+    told = whole.said(trunk, contents.modules)
+    notes = [*trunk.notes, *told.notes, *_straighten(state, _makers(trunk, tensors), trunk)]
+    for norm, more in whole.epsilons(told.layers):
+        if f"{norm}.running_var" in state:
+            state[f"{norm}.running_var"] = state[f"{norm}.running_var"] + more
+    if trunk.either_order and answers.get("order") in OPTIONS["order"].choices:
+        state = conversion.in_order(state, answers["order"])
     config = _declared(contents, state)
     declared = config is not None
     if config is None:
         shapes = {numbered(ours, trunk.pool): tuple(tensor.shape) for ours, tensor in state.items()}
         try:
-            config = _config(shapes).with_(**trunk.facts)[0]
+            config = _config(shapes).with_(**trunk.facts, **told.facts)[0]
         except ConfigError as error:
             theirs = trunk.tensors.get(SHOWN_BY.get(error.field, ""), "").rpartition("/")[2]
             where = f" ({theirs})" if theirs else ""
             raise LayoutError(f"holds a network that no configuration expresses{where}: {error}") from error
-        notes += _check_norm(config, name, answers)
+        notes += _check_norm(config, name, {**told.facts, **answers})
     asked = {} if declared else _unseen(config, trunk.pool == "conv")
+    if told.layers:
+        config, asked = whole.agreed(config, asked, told.layers)
+        asked = {option: values for option, values in asked.items() if option not in told.facts}
+    if trunk.either_order:
+        asked["order"] = OPTIONS["order"].choices
     config = _answered(config, answers)
+    _check_told(config, told)
     questions = {option: _question(config, option, values) for option, values in asked.items()}
     if wrong := _differing(config, _completed(config, state)):
         raise LayoutError(_misfit(wrong[0], trunk))
     if not declared:
-        config, forms = _translated(config, state, trunk, answers)
-        questions |= {name: question for name, question, _ in forms}
-        notes += [note for *_, note in forms if note]
+        config, forms = _translated(config, state, trunk, name, answers)
+        questions |= {name: question for name, question, _ in forms if name not in told.facts}
+        notes += [*_functions(config, trunk, told), *(note for *_, note in forms if note)]
+        questions |= {
+            name: Question((value, f"{other}, which no configuration has"), TELL[name])
+            for name, (_, value, other) in FIXED.items()
+            if not told.layers and _is_open(name, config, trunk)
+        }
     if which:
         questions["weights"] = Question(which, TELL["weights"])
         notes.append(f"Of the weights {' and '.join(map(plain, sorted(which)))} those of {plain(which[0])} are opened.")
-    if trunk.affine:
-        notes.append("Caffe2's networks read images as BGR from 0 to 255, which is not how images are prepared here.")
+    if trunk.affine or CAFFE.search(f"{name} {' '.join(trunk.tensors.values())}"):
+        notes.append(
+            "Networks of Caffe and Detectron2 mostly read images as BGR from 0 to 255, which is not how images are prepared "
+            "here."
+        )
     if trunk.headless:
         notes.append("It has no classifier that reads the last stage: the scores are zeros.")
     return Opened(config, _completed(config, state), trunk.left_out, trunk.headless, questions, tuple(notes), declared)
+
+
+CAFFE = re.compile(r"caffe|detectron|msra|(?<![^./ ])res2\.", re.I)
+"""Names of files, and of Detectron2's stages, whose networks have Caffe's way of preparing images."""
+
+
+def _functions(config: ResNetConfig, trunk: Trunk, told: whole.Said) -> Iterator[str]:
+    """Sentences on what has the same tensors in other public code and computes another function, which no configuration
+    has."""
+    if config.shortcut == "A":
+        yield "Its shortcuts are taken to skip every second place, as the paper's; code that averages there is another network."
+    if config.order == "pre" and any(name.endswith(".downsample.conv.weight") for name in trunk.tensors):
+        yield (
+            "Its projections are taken to read what was normalised and activated, as the paper's; code whose projections read "
+            "the block's input (FixMatch, MixMatch) is another network."
+        )
+    if config.activation == "leaky_relu" and not told.layers:
+        yield "Its leaky ReLU is taken to have the slope 0.01."
+
+
+def _is_open(question: str, config: ResNetConfig, trunk: Trunk) -> bool:
+    """Whether one of `FIXED` concerns a file."""
+    match question:
+        case "leaky_slope":
+            return config.activation == "leaky_relu"
+        case "last_stride":
+            return trunk.headless and len(config.layers) > 1 and config.output_stride == 32
+    return config.stem == "3x3"
+
+
+def _check_answers(answers: Mapping[str, Any]) -> None:
+    """That what every configuration has alike is answered so.
+
+    Raises:
+        LayoutError: where it is not.
+    """
+    for name, (words, value, _) in FIXED.items():
+        if name in answers and str(answers[name]) != str(value):
+            given = plain(str(answers[name]).partition(",")[0])
+            raise LayoutError(f"is answered to have {words} {given}, which no configuration expresses: {value} is.")
+
+
+def _check_told(config: ResNetConfig, told: whole.Said) -> None:
+    """That nothing was answered otherwise than the layers of a network say.
+
+    Raises:
+        LayoutError: where something was.
+    """
+    for option, value in told.facts.items():
+        if getattr(config, option) != value:
+            raise LayoutError(
+                f"says itself that its {option} is {value}: {plain(getattr(config, option))} is not accepted."
+            )
+    if told.layers and (wrong := whole.difference(config, told.layers)):
+        raise LayoutError(f"is set otherwise itself: it has {wrong}.")
+
+
+def _makers(trunk: Trunk, tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """What weights are computed from at each use, by our names of the weights.
+
+    Raises:
+        LayoutError: for what cannot make them.
+    """
+    for ours, parts in trunk.makers.items():
+        weight = tuple(tensors[trunk.tensors[ours]].shape)
+        for part, theirs in parts.items():
+            if not conversion.is_maker(part, tuple(tensors[theirs].shape), weight):
+                does = "prunes" if part == "mask" else "scales"
+                raise LayoutError(f"has {plain(theirs)} of another shape than the weight that it {does}.")
+            if part != "mask" and not tensors[theirs].is_floating_point():
+                raise LayoutError(
+                    f"has {plain(theirs)} as {tensors[theirs].dtype}: dense floating-point tensors are accepted."
+                )
+    return {ours: {part: tensors[name] for part, name in parts.items()} for ours, parts in trunk.makers.items()}
 
 
 def with_option_a(opened: Opened, form: str) -> Opened:
@@ -600,11 +712,14 @@ def with_option_a(opened: Opened, form: str) -> Opened:
 
 def fitted(opened: Opened, config: ResNetConfig) -> Mapping[str, Tensor]:
     """The tensors by the names of another configuration: a projection after a pool, where the file does not say whether
-    there is one, has another number, and what is no classifier has as many zeros as there are classes.
+    there is one, has another number; the norm outside the blocks stands where the order has it, where the file does not say
+    which it is; and what is no classifier has as many zeros as there are classes.
 
     Whether they fit it is for `mismatches` to say.
     """
     state = opened.state_dict
+    if "order" in opened.questions and config.order != opened.config.order:
+        state = conversion.in_order(state, config.order)
     step = (config.shortcut == "D") - (opened.config.shortcut == "D")
     if step and "shortcut" in opened.questions:
         state = {PROJECTION.sub(lambda match: str(int(match[0]) + step), name): state[name] for name in state}
@@ -619,7 +734,7 @@ PADDED = "Its shortcuts pad the channels on both sides: they are reordered for o
 
 
 def _translated(
-    config: ResNetConfig, state: dict[str, Tensor], trunk: Trunk, answers: Mapping[str, Any]
+    config: ResNetConfig, state: dict[str, Tensor], trunk: Trunk, name: str, answers: Mapping[str, Any]
 ) -> tuple[ResNetConfig, list[tuple[str, Question, str]]]:
     """The configuration once tensors of another form are in ours: each form that was asked for, and what was done.
 
@@ -643,12 +758,15 @@ def _translated(
     if config.norm == "group":
         groups = (config.norm_groups, *(count for count in NORM_GROUPS if count != config.norm_groups))
         forms.append(("norm_groups", Question(groups, TELL["norm_groups"]), ""))
-    if config.order == "pre" and config.norm == "group":
-        bit, note = answers.get("standardised", config.stem == "7x7") in (True, "1"), ""
+    if config.norm == "group":
+        pre = config.order == "pre"
+        likely = (pre and config.stem == "7x7") or bool(STANDARDISED.search(name))
+        bit, note = answers.get("standardised", likely) in (True, "1"), ""
         if bit:
             conversion.standardise(state)
-            config = config if OPTIONS["zero_pool"].unless(config) else config.with_(zero_pool=True)[0]
-            note = "Its convolutions standardise their weights, and its pool pads with zeros, as BiT's do."
+            note = "Its convolutions standardise their weights."
+        if bit and pre and not OPTIONS["zero_pool"].unless(config):
+            config, note = config.with_(zero_pool=True)[0], f"{note[:-1]}, and its pool pads with zeros, as BiT's do."
         forms.append(("standardised", Question((bit, not bit), TELL["standardised"]), note))
     return config, forms
 
@@ -664,10 +782,16 @@ SHOWN_BY = {
 LINEAR = re.compile(r"(^|[./])linear\.")
 
 
-def _straighten(state: dict[str, Tensor], masks: Mapping[str, Tensor], trunk: Trunk) -> Iterator[str]:
+MADE = {
+    "mask": "Its pruned weights are zeros.",
+    "g": "Its weights are computed from their directions and lengths (weight norm).",
+    "u": "Its weights are divided by their spectral norms.",
+}
+
+
+def _straighten(state: dict[str, Tensor], makers: Mapping[str, Mapping[str, Tensor]], trunk: Trunk) -> Iterator[str]:
     """Give tensors the form of ours; a sentence for each thing that this changes."""
-    if list(conversion.masked(state, masks)):
-        yield "Its pruned weights are zeros."
+    yield from (MADE[kind] for kind in sorted(conversion.make_weights(state, makers)))
     if conversion.straighten_layers(state):
         yield "Its channel attention has no biases: they are zeros."
     if trunk.affine:
@@ -710,6 +834,10 @@ def _answered(config: ResNetConfig, answers: Mapping[str, Any]) -> ResNetConfig:
 GROUPED = re.compile(r"group|fed|(?<![a-z])gn(?![a-z])", re.I)
 """Names of files whose networks have group norm: federated learning has little else (Hsieh 2020,
 https://arxiv.org/abs/1910.00189)."""
+
+
+STANDARDISED = re.compile(r"(?<![a-z])ws(?![a-z])|standardi[sz]", re.I)
+"""Names of files whose networks standardise their weights, https://github.com/joe-siyuan-qiao/pytorch-classification."""
 
 
 class UnsureNormError(LayoutError):

@@ -7,7 +7,8 @@ are changed in place of what a dictionary holds; those of the file stay as they 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
+from math import prod
 
 import torch
 from torch import Tensor
@@ -81,7 +82,7 @@ def norms(state: Mapping[str, Tensor]) -> set[str]:
 def add_statistics(state: State) -> None:
     """Give norms that only scale and shift, as Caffe2's do, the statistics with which a batch norm does the same."""
     for norm in norms(state):
-        size = len(state[f"{norm}.weight"])
+        size = len(state.get(f"{norm}.weight", state.get(f"{norm}.running_mean", ())))
         state.setdefault(f"{norm}.running_mean", torch.zeros(size))
         state.setdefault(f"{norm}.running_var", torch.full((size,), 1 - EPSILON))
 
@@ -155,8 +156,37 @@ def _at(tensor: Tensor, order: Tensor, axis: int) -> Tensor:
     return tensor.index_select(axis, order) if tensor.ndim > axis else tensor
 
 
-def masked(state: State, masks: Mapping[str, Tensor]) -> Iterator[str]:
-    """Set to zero what was pruned; the names of these weights."""
-    for name, mask in masks.items():
-        state[name] = state[name] * mask
-        yield name
+def make_weights(state: State, makers: Mapping[str, Mapping[str, Tensor]]) -> set[str]:
+    """Give weights that are computed at each use what they are there; by what: "mask", "g" or "u".
+
+    By a mask, by the length of each part (weight norm, https://arxiv.org/abs/1602.07868), or by the largest singular value
+    as the vectors of the last step say it (spectral norm, https://arxiv.org/abs/1802.05957).
+    """
+    for name, made in makers.items():
+        weight = state[name]
+        if "mask" in made:
+            state[name] = weight * made["mask"]
+        elif "g" in made:
+            lengths = made["g"]
+            axes = [axis for axis in range(weight.ndim) if not lengths.ndim or lengths.shape[axis] == 1]
+            state[name] = weight * (lengths / torch.linalg.vector_norm(weight, dim=axes, keepdim=True))
+        else:
+            state[name] = weight / torch.dot(made["u"], weight.flatten(1) @ made["v"])
+    return {next(kind for kind in ("mask", "g", "u") if kind in made) for made in makers.values()}
+
+
+def is_maker(part: str, maker: tuple[int, ...], weight: tuple[int, ...]) -> bool:
+    """Whether a tensor of this shape can be a part of what makes a weight."""
+    if part == "g":
+        whole = len(maker) == len(weight) and all(size in (1, most) for size, most in zip(maker, weight, strict=True))
+        return not maker or (whole and sum(size > 1 for size in maker) <= 1)
+    return maker == {"mask": weight, "u": weight[:1], "v": (prod(weight[1:]),)}[part]
+
+
+def in_order(state: Mapping[str, Tensor], order: str) -> dict[str, Tensor]:
+    """The tensors with the one norm outside the blocks where a network of this order has it: after the stem, or before the
+    classifier."""
+    before, after = ("bn1.", "norm.") if order == "pre" else ("norm.", "bn1.")
+    return {
+        after + name.removeprefix(before) if name.startswith(before) else name: tensor for name, tensor in state.items()
+    }

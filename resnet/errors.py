@@ -8,3 +8,7 @@ class ExplainedError(Exception):
 
     Commands print it and pages show it. Whatever else is raised is a bug, and says so with its traceback.
     """
+
+
+class WeightsError(ExplainedError, RuntimeError):
+    """Weights that cannot be had, in one sentence: which, why, and what works instead."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -35,15 +35,18 @@ class NoBlocksError(LayoutError):
 class Trunk:
     """A residual network among the tensors of a file.
 
-    `tensors` has the file's name of each tensor by the network's name of it, `masks` that of what the tensor is
-    multiplied by. `pool` is "0" or "1" where the number of the projection says how many layers stand before it, else
-    "conv". `facts` are options that only these names tell, `left_out` says what else the file holds, by prefix.
+    `tensors` has the file's name of each tensor by the network's name of it, `makers` those of what a weight is computed
+    from at each use, by their part in it. `pool` is "0" or "1" where the number of the projection says how many layers
+    stand before it, else "conv". `facts` are options that only these names tell; in `either_order` no shape shows whether
+    the norm outside the blocks is that of the stem or that before the classifier. `left_out` says what else the file
+    holds, by prefix.
     """
 
     prefix: str
     tensors: Mapping[str, str]
-    masks: Mapping[str, str] = field(default_factory=dict)
+    makers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     pool: str = "0"
+    either_order: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -86,6 +89,8 @@ SPELLINGS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], .
         (r"(?<![^./])(?:fc1000|pred)_(w|b)$", lambda match: f"fc.{_CAFFE2_LEAVES[match[1]]}"),
         # https://github.com/facebookresearch/ClassyVision/blob/main/classy_vision/models/resnext.py
         (r"\.block\d+-(\d+)\.", r".\1."),
+        # https://github.com/osmr/imgclsmob/blob/master/pytorch/pytorchcv/models/resnet.py
+        (r"\.(unit\d+)\.body\.", r".\1."),
         (r"(?<![^./])(blocks\.\d+\.\d+)\.bn\.", r"\1.convolutional_block.7."),
         # https://github.com/weiaicunzai/pytorch-cifar100/blob/master/models/resnet.py
         (r"(?<![^./])conv(\d)_x\.", r"stage\1."),
@@ -93,8 +98,6 @@ SPELLINGS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], .
         (r"(?<![^./])((?:group\d+\.block\d+\.)?conv(?:\d|dim))$", r"\1.weight"),
         # https://github.com/Cadene/pretrained-models.pytorch/blob/master/pretrainedmodels/models/senet.py and others
         (r"\.(?:se_module|se_layer|se_block|se_mod|SE|eca|eca_module)\.", ".se."),
-        # https://pytorch.org/docs/stable/generated/torch.nn.utils.parametrize.register_parametrization.html
-        (r"\.parametrizations\.(\w+)\.original$", r".\1"),
     )
 )
 
@@ -103,18 +106,27 @@ def spelled(names: Iterable[str]) -> dict[str, str]:
     """The names of a file, by what they are without wrappers and in one spelling.
 
     A wrapper stays where without it two tensors would have one name.
+
+    Raises:
+        LayoutError: where two names are one in any case.
     """
     names = list(names)
     for wrappers in (True, False):
-        found = {}
+        found: dict[str, str] = {}
+        twice = []
         for name in names:
             short = WRAPPERS.sub("", name) if wrappers else name
             for pattern, replacement in SPELLINGS:
                 short = pattern.sub(replacement, short)
-            found[short] = name
-        if len(found) == len(names):
-            break
-    return found
+            if found.setdefault(short, name) != name:
+                twice.append((found[short], name))
+        if not twice:
+            return found
+    raise _twice(*twice[0])
+
+
+def _twice(first: str, second: str) -> LayoutError:
+    return LayoutError(f"holds {first} and {second}, two names of one tensor: a file with one of them is accepted.")
 
 
 # -- layers -------------------------------------------------------------------------------
@@ -124,8 +136,13 @@ COUNTERS = ("total_ops", "total_params", "n_averaged")
 
 _AFFINE = ("weight", "bias")
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-_PRUNED = {"weight_orig": "weight", "weight_mask": "mask"}
-"""https://pytorch.org/docs/stable/generated/torch.nn.utils.prune.identity.html"""
+_MADE = re.compile(r"(.+)\.(?:weight_(orig|mask|g|u|v)|parametrizations\.weight\.(?:(original[01]?)|0\._?(mask|u|v)))")
+"""A weight that is computed at each use: what is stored of it. https://docs.pytorch.org/docs/stable/nn.html (pruning, weight
+norm and spectral norm, in the older form and as parametrizations)."""
+_STORED = {"orig": "original", "original0": "g", "original1": "v"}
+_MAKERS = ({"mask"}, {"g"}, {"u", "v"})
+"""What makes a weight, with the weight that it is made from: a mask that prunes, the lengths of weight norm, the vectors of
+spectral norm."""
 
 
 class Layer(NamedTuple):
@@ -137,25 +154,44 @@ class Layer(NamedTuple):
 
     @property
     def is_norm(self) -> bool:
-        return len(self.shape) == 1 and self.parts.keys() <= {*_AFFINE, *_STATISTICS}
+        known = self.parts.keys() <= {*_AFFINE, *_STATISTICS}
+        return len(self.shape) == 1 and known and not self.parts.keys().isdisjoint({"weight", "running_mean"})
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether it has a weight, made in a known way, and a bias at most."""
+        makers = self.parts.keys() - {*_AFFINE}
+        return "weight" in self.parts and (not makers or makers in _MAKERS)
 
     @property
     def is_kernel(self) -> bool:
-        return len(self.shape) == 4 and self.parts.keys() <= {*_AFFINE, "mask"}
+        return len(self.shape) == 4 and self.is_linear
 
 
 def layers_of(shapes: Shapes) -> dict[str, Layer]:
     """The layers of a file by their names; a norm without a weight has the shape of its statistics."""
     parts: dict[str, dict[str, str]] = defaultdict(dict)
     for name in shapes:
-        base, _, last = _short(name).rpartition(".")
-        if last not in COUNTERS:
-            parts[name.removesuffix(f".{last}") if base else name][_PRUNED.get(last, last)] = name
+        layer, part = _split(name)
+        if part not in COUNTERS:
+            parts[layer][part] = name
     found = {}
-    for base, own in parts.items():
-        weight = own.get("weight") or own.get("running_mean") or next(iter(own.values()))
-        found[base] = Layer(base, own, shapes[weight])
+    for layer, own in parts.items():
+        for stored, makers in zip(("original", "v", "original"), _MAKERS, strict=True):
+            if own.keys() - {"bias"} == {stored, *makers}:
+                own["weight"] = own.pop(stored)
+        shown = own.get("weight") or own.get("running_mean") or next(iter(own.values()))
+        found[layer] = Layer(layer, own, shapes[shown])
     return found
+
+
+def _split(name: str) -> tuple[str, str]:
+    """The layer that a tensor is of, and which part of it."""
+    if match := _MADE.fullmatch(name):
+        part = match[match.lastindex or 0]
+        return match[1], _STORED.get(part, part)
+    base, _, last = _short(name).rpartition(".")
+    return name.removesuffix(f".{last}") if base else name, last
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
@@ -214,17 +250,18 @@ def _follow(numbers: Iterable[int]) -> bool:
 
 
 class Found(NamedTuple):
-    """The tensors of a part of the network, by its names; the layers that were used; other things found out."""
+    """The tensors of a part of the network, by its names, and what makes them; the layers that were used."""
 
     tensors: dict[str, str]
-    masks: dict[str, str]
+    makers: dict[str, dict[str, str]]
     used: set[str]
 
     def take(self, layer: Layer, name: str) -> None:
         self.used.add(layer.name)
-        self.tensors.update((f"{name}.{part}", own) for part, own in layer.parts.items() if part != "mask")
-        if "mask" in layer.parts:
-            self.masks[f"{name}.weight"] = layer.parts["mask"]
+        makers = {part: own for part, own in layer.parts.items() if part not in (*_AFFINE, *_STATISTICS)}
+        self.tensors.update((f"{name}.{part}", own) for part, own in layer.parts.items() if part not in makers)
+        if makers:
+            self.makers[f"{name}.weight"] = makers
 
 
 def _inside(layers: Mapping[str, Layer], blocks: Iterable[str]) -> dict[str, dict[str, Layer]]:
@@ -333,6 +370,7 @@ def _take_stem(
         for name, layer in layers.items()
         if name.startswith(root) and STEM.match(name[len(root) :])
     }
+    check_makers(beside.values())
     kernels = sorted((role for role, layer in beside.items() if layer.is_kernel), key=natural)
     if len(kernels) not in (1, 3) or beside[kernels[-1]].shape[0] != channels[0]:
         return False
@@ -365,7 +403,7 @@ def _take_stem(
 # -- classifier ---------------------------------------------------------------------------
 
 WORD = re.compile(
-    r"fc\d*|linear\d*|classifiers?|cls|clf|cls_head|heads?|logits?|outputs?|out|lin|top|pred|predictions?|"
+    r"(new_)?fc\d*|linear\d*|classifiers?|cls|clf|cls_head|heads?|logits?|outputs?|out|lin|top|pred|predictions?|"
     r"final\w*|last\w*|online_classifier|linear_\w+|default|block\d+-\d+|\d+",
     re.I,
 )
@@ -378,14 +416,14 @@ def classifier_of(layers: Mapping[str, Layer], root: str, channels: int) -> Laye
     """The linear layer outside the blocks that reads the last stage's channels: alone in its part of the network, at
     `root` or further out.
 
-    Where a norm stands between, or more layers follow, the head is of another kind.
+    Where a norm or a pool with an exponent stands between, or more layers follow, the head is of another kind.
     """
     for scope in _outwards(root, past=1):
         beside = {name[len(scope) :]: layer for name, layer in layers.items() if name.startswith(scope)}
         if any(
             layer.is_norm and layer.shape == (channels,) and "." not in role and not STEM.match(role)
             for role, layer in beside.items()
-        ):
+        ) or any(layer.parts.keys() == {"p"} for layer in beside.values()):
             return None
         parts: dict[str, list[str]] = defaultdict(list)
         for role in beside:
@@ -407,7 +445,7 @@ def _is_classifier(role: str) -> bool:
 
 
 def _reads(layer: Layer, role: str, channels: int) -> bool:
-    if layer.parts.keys() - {*_AFFINE, "mask"} or layer.shape[1:2] != (channels,):
+    if not layer.is_linear or layer.shape[1:2] != (channels,):
         return False
     return len(layer.shape) == 2 or (layer.shape[2:] == (1, 1) and bool(CONVOLVED.fullmatch(role)))
 
@@ -444,15 +482,17 @@ def trunks(shapes: Shapes) -> list[Trunk]:
     refusals: dict[int, LayoutError] = {}
     strange: dict[int, LayoutError] = {}
     found: list[tuple[int, Trunk]] = []
+    notes: list[str] = []
     candidates = sorted(stages_of(layers).items(), key=lambda item: -sum(map(len, item[1])))
-    for (head, _), stages in candidates[:MAX_CANDIDATES]:
+    for (head, middle), stages in candidates[:MAX_CANDIDATES]:
         count = sum(map(len, stages))
         try:
-            trunk = _trunk(layers, head, stages)
+            trunk = _trunk(layers, head, middle, stages)
         except NoBlocksError as error:
             strange.setdefault(count, error)
         except LayoutError as error:
             refusals.setdefault(count, error)
+            notes.append(f"Beside it, {_short(head).rstrip('.') or 'the file'} {error}")
         else:
             if trunk:
                 found.append((count, _named(trunk, names)))
@@ -463,7 +503,10 @@ def trunks(shapes: Shapes) -> list[Trunk]:
         if any("_branch2a_" in name for name in shapes):
             raise LayoutError(f"has arrays of numpy by Caffe2's names, and {refusal}")
         raise refusal
-    return sorted((trunk for count, trunk in found if count == most), key=lambda trunk: _rank(trunk.prefix))
+    if len(candidates) > MAX_CANDIDATES:
+        notes.append(f"Of its {len(candidates)} networks the {MAX_CANDIDATES} largest are looked at.")
+    best = (replace(trunk, notes=(*trunk.notes, *notes)) for count, trunk in found if count == most)
+    return sorted(best, key=lambda trunk: _rank(trunk.prefix))
 
 
 def numbered(name: str, pool: str) -> str:
@@ -475,13 +518,26 @@ def numbered(name: str, pool: str) -> str:
 
 
 def renamed(shapes: Shapes) -> dict[str, str]:
-    """Our names for the tensors of a file, by its own; what is no part of its network keeps its name, less the prefix."""
+    """Our names for the tensors of a file, by its own; what is no part of its network keeps its name, less the prefix where
+    no other tensor has the rest.
+
+    Raises:
+        LayoutError: where two tensors have one name.
+    """
+    names = spelled(shapes)
     try:
         trunk = trunks(shapes)[0]
     except LayoutError:
         trunk = Trunk("", {})
     ours = {own: numbered(name, trunk.pool) for name, own in trunk.tensors.items()}
-    return {own: ours.get(own) or name.removeprefix(trunk.prefix) for name, own in spelled(shapes).items()}
+    theirs = {name: own for own, name in ours.items()}
+    for name, own in names.items():
+        if own not in ours:
+            rest = name.removeprefix(trunk.prefix)
+            ours[own] = name if rest in theirs or rest in names else rest
+            if (other := theirs.get(ours[own])) is not None:
+                raise _twice(other, own)
+    return ours
 
 
 MAX_CANDIDATES = 16
@@ -498,12 +554,13 @@ def _rank(prefix: str) -> tuple[bool, bool, int, str]:
 def _named(trunk: Trunk, names: Mapping[str, str]) -> Trunk:
     """The trunk with the names that the file itself has."""
     tensors = {name: names[own] for name, own in trunk.tensors.items()}
-    masks = {name: names[own] for name, own in trunk.masks.items()}
-    return Trunk(trunk.prefix, tensors, masks, trunk.pool, trunk.facts, trunk.left_out, trunk.notes)
+    makers = {name: {part: names[own] for part, own in parts.items()} for name, parts in trunk.makers.items()}
+    return replace(trunk, tensors=tensors, makers=makers)
 
 
-def _trunk(layers: Mapping[str, Layer], head: str, stages: list[list[str]]) -> Trunk | None:
-    """The network whose blocks these are; None where no stem stands before them."""
+def _trunk(layers: Mapping[str, Layer], head: str, middle: str, stages: list[list[str]]) -> Trunk | None:
+    """The network whose blocks these are, by what stands around the numbers of their stages; None where no stem stands
+    before them."""
     found = Found({}, {}, set())
     roots = _outwards(re.sub(r"[^./]*$", "", head))
     dictionary = roots[-1]
@@ -512,6 +569,7 @@ def _trunk(layers: Mapping[str, Layer], head: str, stages: list[list[str]]) -> T
     outside = {name: layer for name, layer in layers.items() if name not in inside}
     check_dimensions(inside.values())
     name_the_thing(NETWORKS, inside)
+    check_makers(inside.values())
     name_the_thing(
         INSIDE,
         (f".{role}.{part}" for block in blocks.values() for role, layer in block.items() for part in layer.parts),
@@ -525,6 +583,8 @@ def _trunk(layers: Mapping[str, Layer], head: str, stages: list[list[str]]) -> T
     tensor = {name: own[source] for name, source in found.tensors.items()}
     last = f"layer{len(stages)}.{len(stages[-1]) - 1}."
     bottleneck = f"{last}conv3.weight" in tensor
+    planes = tensor["layer1.0.conv1.weight"][0]
+    normed = "layer1.0.bn1.weight" in tensor
     ends = tensor["layer1.0.conv1.weight"][1], tensor[f"{last}conv{3 if bottleneck else 2}.weight"][0]
     pre = _is_pre(tensor, blocks=[f"layer{n}.{i}" for n, stage in enumerate(stages, 1) for i in range(len(stage))])
     root = next((root for root in roots if _take_stem(found, outside, root, ends, pre)), None)
@@ -537,27 +597,70 @@ def _trunk(layers: Mapping[str, Layer], head: str, stages: list[list[str]]) -> T
     if classifier:
         found.take(classifier, "fc")
     others = [name for name in outside if name.startswith(dictionary) and name not in found.used]
+    block = re.compile(rf"{re.escape(head)}\d+{re.escape(middle)}\d+\.")
+    if more := next((name for name in others if block.match(name)), None):
+        raise LayoutError(
+            f"has more in its stages than a configuration expresses, first {_short(next(iter(layers[more].parts.values())))}."
+        )
+    given = {pool for pool in pools if pool}
+    pool = "conv" if "conv" in given else "1" if "1" in given else "0"
     facts: dict[str, Any] = {}
+    notes = []
     if any(f"{name}.".startswith(f"{root}attnpool.") for name in others):
         # https://github.com/openai/CLIP/blob/main/clip/model.py: a pool, named -1, before each projection
         facts = {"shortcut": "D", "antialias": "avg"}
-    notes = []
+    elif bottleneck and found.tensors.get("conv1.3.weight") == f"{root}conv2.weight" and ends[0] == planes:
+        pool, facts = "conv", {"antialias": "avg"}
+        notes.append(
+            "It has the names and the width of CLIP's, whose blocks average before they subsample, on their shortcuts too."
+        )
     if any(BLUR in layer.parts for layer in inside.values()):
         notes.append("Its blur stands before the strided convolutions, where no configuration has one: it is left out.")
-    given = {pool for pool in pools if pool}
-    pool = "conv" if "conv" in given else "1" if "1" in given else "0"
+    notes += [
+        words for pattern, norm, words in BESIDE if _stands(pattern, norm, [layers[name] for name in others], ends[1])
+    ]
     left_out = tuple(dict.fromkeys(_part(name, root, dictionary) for name in others))
-    return Trunk(root, found.tensors, found.masks, pool, facts, left_out, tuple(notes))
+    return Trunk(root, found.tensors, found.makers, pool, pre is None and normed, facts, left_out, tuple(notes))
+
+
+BESIDE = (
+    # https://github.com/michuanhaohao/reid-strong-baseline/blob/master/modeling/backbones/resnet.py
+    (
+        r"neck\b",
+        True,
+        "Code that tells people apart often has no ReLU after the stem: then it is a network that no configuration has.",
+    ),
+    # https://github.com/jfzhang95/pytorch-deeplab-xception/blob/master/modeling/backbone/resnet.py
+    (
+        r"aspp|ppm|decode_head|aux_classifier|sem_seg_head",
+        False,
+        "Code for segmentation may dilate the blocks of a stage by several amounts (multi-grid), which no configuration has.",
+    ),
+)
+"""What stands beside a network whose code may compute another function: its name, and whether it is a norm of the last
+stage's channels, or convolutions."""
+
+
+def _stands(pattern: str, norm: bool, layers: Iterable[Layer], channels: int) -> bool:
+    return any(
+        re.search(pattern, _short(layer.name))
+        and (layer.is_norm and layer.shape == (channels,) if norm else layer.is_kernel)
+        for layer in layers
+    )
 
 
 def _is_pre(shapes: Shapes, blocks: Sequence[str]) -> bool | None:
-    """Whether a block normalises before its convolutions: its first norm has the channels that the block reads. None
-    where these are as many as its first convolution puts out."""
+    """Whether a block normalises before its convolutions: its first norm has the channels that the block reads, and its
+    projection is added as it is. None where the first convolution of each puts out as many channels as it reads, and
+    nothing is projected."""
     for block in blocks:
         norm, kernel = shapes.get(f"{block}.bn1.weight"), shapes[f"{block}.conv1.weight"]
         if norm and kernel[0] != kernel[1]:
             return norm == (kernel[1],)
-    return None
+    projects = [
+        block for block in blocks if f"{block}.downsample.conv.weight" in shapes and f"{block}.bn1.weight" in shapes
+    ]
+    return f"{projects[0]}.downsample.norm.weight" not in shapes if projects else None
 
 
 def _part(name: str, root: str, dictionary: str) -> str:
@@ -575,7 +678,9 @@ def _part(name: str, root: str, dictionary: str) -> str:
 
 NETWORKS = (
     (r"(?<![^./])s\d\.b\d+\.|trunk_output\.block\d", "RegNet's blocks"),
+    (r"(?<![^./])regnet\.", "RegNet's blocks"),
     (r"denseblock|denselayer|dense_block", "DenseNet's blocks"),
+    (r"(down|up)_blocks\.\d+\.resnets|put_blocks\.\d+\.\d+\.in_layers", "the blocks of a diffusion model"),
     # https://github.com/kekmodel/FixMatch-pytorch/blob/master/models/wideresnet.py
     (r"ema_state_dict/(module\.)?block\d\.layer", "FixMatch's wide blocks, with other shortcuts and a leaky ReLU"),
 )
@@ -595,7 +700,11 @@ INSIDE = (
     (r"\.(theta|phi|g)\.\d?|nonlocal|non_local", "non-local blocks"),
     (r"rel_(h|w|height|width)|\.(to_)?(qkv?|key_conv|query_conv)|\.mhsa", "self-attention in its blocks"),
     (r"mean_weight|var_weight", "switchable normalisation"),
-    (r"\.(temporal|tsm|conv_t)\.", "a network for video"),
+    (r"\.(temporal|tsm|conv_t)\.|\.conv1\.(conv\.)?net\b", "shifts in time, for video"),
+    (r"fake_quant|activation_post_process", "quantisation that it was trained with"),
+    (r"\.lora_[AB]\b", "LoRA's additions to its weights"),
+    (r"\.filt$", "blurs before its projections"),
+    (r"conv\d_(1x1|kxk)\.", "the blocks of timm's ByobNet"),
 )
 """What stands in the blocks of variants that no configuration expresses, by what follows a block's name."""
 
@@ -641,8 +750,25 @@ def check_dimensions(layers: Iterable[Layer]) -> None:
 BETWEEN = (
     (r"^(ca|sa)\d?\.|^cbam", "CBAM, attention over channels and places"),
     (r"^NL_\d|^non_?local|\.(theta|phi)$", "non-local blocks"),
+    (r"^(p?relu|act)\d?$", "PReLU, an activation with weights"),
 )
 """What stands between the stages of such variants, by what follows the place where the network stands."""
+
+
+def check_makers(layers: Iterable[Layer]) -> None:
+    """That weights which are computed at each use are computed in a known way.
+
+    Raises:
+        LayoutError: where one is not.
+    """
+    for layer in layers:
+        made = layer.parts.keys() & {"original", "mask", "g", "u", "v"}
+        if made and not layer.is_linear:
+            raise LayoutError(
+                f"has weights that are computed at each use in a way that is not known, first "
+                f"{_short(layer.parts[min(made)])}: weights as they are used are accepted, such as "
+                "torch.nn.utils.parametrize.remove_parametrizations leaves."
+            )
 
 
 def name_the_thing(things: Iterable[tuple[str, str]], names: Iterable[str]) -> None:

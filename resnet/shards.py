@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from .checkpoint import MAX_FILE_BYTES, WeightsError
+from .errors import WeightsError
 from .options import plain
-from .tensor_files import are_sizes
+from .tensor_files import MAX_FILE_BYTES, are_sizes
 
 INDEX = ".index.json"
 """How the name of an index ends, https://huggingface.co/docs/huggingface_hub/package_reference/serialization."""
+SHARD = re.compile(r"-\d{5}-of-(?!00001)\d{5}\.safetensors$")
+"""How the name of one of several shards ends."""
 MAX_HEADER_BYTES = 2**21
 """Of all shards' lists together: 20,000 tensors with names of 20 characters."""
 
@@ -27,7 +31,13 @@ def join(files: Mapping[str, bytes]) -> tuple[str, bytes]:
     """
     indices = [name for name in files if name.endswith(INDEX)]
     if len(files) == 1 and not indices:
-        return next(iter(files.items()))
+        ((name, data),) = files.items()
+        if SHARD.search(name):
+            raise WeightsError(
+                f"{plain(name, 80)} is one of several shards: choose the index, .safetensors{INDEX}, and all of its shards "
+                "together."
+            )
+        return name, data
     if len(indices) != 1:
         listed = ", ".join(plain(name, 80) for name in list(files)[:3])
         raise WeightsError(
@@ -42,11 +52,7 @@ def join(files: Mapping[str, bytes]) -> tuple[str, bytes]:
             f"{plain(index, 80)} needs {plain(missing[0], 80)}{more}, which was not chosen with it: choose the index and all "
             "of its shards together."
         )
-    if (size := sum(len(files[shard]) for shard in shards)) > MAX_FILE_BYTES:
-        raise WeightsError(
-            f"The shards of {plain(index, 80)} have {size / 2**20:,.0f} MiB: at most {MAX_FILE_BYTES // 2**20} MiB are "
-            "accepted."
-        )
+    _check_size(sum(len(files[shard]) for shard in shards), plain(index, 80))
     entries: dict[str, Any] = {}
     parts, start, room = [], 0, MAX_HEADER_BYTES
     for shard in shards:
@@ -60,6 +66,34 @@ def join(files: Mapping[str, bytes]) -> tuple[str, bytes]:
         start += len(numbers)
     header = json.dumps(entries).encode()
     return index.removesuffix(INDEX), b"".join([len(header).to_bytes(8, "little"), header, *parts])
+
+
+def beside(index: Path) -> bytes:
+    """The bytes of the one safetensors file that an index and the shards beside it stand for.
+
+    Raises:
+        WeightsError: as `join` does, for shards that are not beside the index, and for too many bytes.
+        OSError: where a file cannot be read.
+    """
+    shown = plain(index.name, 80)
+    if index.stat().st_size > MAX_HEADER_BYTES:
+        raise WeightsError(f"{shown} is no index of shards: a weight_map from tensors to files is looked for.")
+    data = index.read_bytes()
+    paths = {name: index.parent / name for name in _shards(data, shown)}
+    for name, path in paths.items():
+        if path.name != name or not path.is_file():
+            raise WeightsError(
+                f"{shown} needs {plain(name, 80)}, which is not beside it: all of its shards are accepted in its folder."
+            )
+    _check_size(sum(path.stat().st_size for path in paths.values()), shown)
+    return join({index.name: data, **{name: path.read_bytes() for name, path in paths.items()}})[1]
+
+
+def _check_size(size: int, index: str) -> None:
+    if size > MAX_FILE_BYTES:
+        raise WeightsError(
+            f"The shards of {index} have {size / 2**20:,.0f} MiB: at most {MAX_FILE_BYTES // 2**20} MiB are accepted."
+        )
 
 
 def _shards(index: bytes, name: str) -> list[str]:

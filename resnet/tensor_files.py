@@ -3,12 +3,13 @@
 Run as a program, it reads a file from standard input and puts out JSON: `{"contents": …, "is": …, "metadata": …}`, or
 `{"refused": …}` with the end of a sentence that begins with the file's name. In `contents` an object is a dictionary
 of the file or an object with attributes, a network by the names of its state dict, and a list is a tensor: the fields
-of `Tensor`. `is` says what the file holds where that is no dictionary. All else that a file holds is left out.
+of `Tensor`. `is` says what the file holds where that is no dictionary, `modules` how the layers of a network that was
+saved whole are set. All else that a file holds is left out.
 
 It imports the standard library alone, which lets it start in 40 ms, and it looks at no tensor's numbers: who asked for
 the list takes them from the file. No function that a file names is called. A pickle is run by a machine that knows
-values, containers, tensors and arrays, and counts its steps; whatever else a pickle makes is an inert `Thing`, which
-remembers what it was made of.
+values, containers, tensors and arrays, and counts its steps; whatever else a pickle names is an inert `Global`, and what
+it makes of that an inert `Thing`, which remembers what it was made of.
 
 Formats: `torch.save`, zipped (since PyTorch 1.6) and before, https://github.com/pytorch/pytorch/blob/main/torch/serialization.py;
 safetensors, https://github.com/huggingface/safetensors#format.
@@ -28,6 +29,9 @@ from collections.abc import Callable, Iterable
 from itertools import chain
 from math import prod
 from typing import Any, BinaryIO, NamedTuple
+
+MAX_FILE_BYTES = 400 * 2**20
+"""A checkpoint, in one file or several."""
 
 MAX_HEADER_BYTES = 8 * 2**20
 """The part of a file that says which tensors there are; 7,000 tensors take about 1 MiB."""
@@ -95,7 +99,7 @@ DAMAGED = "is damaged, cut off, or no checkpoint that torch.save wrote."
 
 
 class Global(NamedTuple):
-    """What a pickle calls by its module and name."""
+    """What a pickle names by its module and name; it stands for nothing."""
 
     path: str
 
@@ -194,15 +198,15 @@ PROGRAMS = re.compile(
     r"(os|posix|nt|subprocess|pty|runpy|shutil|socket|ctypes|webbrowser)\..*"
     r"|(builtins|__builtin__)\.(eval|exec|execfile|compile|open|__import__)"
 )
-"""What runs programs or touches files when a pickle is opened without care. Here it does nothing, but a file that names
-it was made to hurt somebody, who is told."""
+"""What runs programs or touches files when a pickle is opened without care. Here it does nothing, but a file that calls it,
+or gives it to what is called, was made to hurt somebody, who is told."""
 
 
 class Machine:
     """Runs the steps of pickles on values, containers and tensors.
 
     `start` is the byte of the file at which its streams begin. `storages` gathers the type of each storage by its key,
-    `unsafe` what is named of `PROGRAMS`, `unread` the kinds of tensors that are not read.
+    `unsafe` what would be called of `PROGRAMS`, `unread` the kinds of tensors that are not read.
     """
 
     def __init__(self, start: int = 0) -> None:
@@ -261,7 +265,7 @@ class Machine:
                     stack.append(Thing("a persistent id"))
                 case "REDUCE" | "NEWOBJ":
                     arguments = stack.pop()
-                    stack.append(call(stack.pop(), arguments))
+                    stack.append(self.call(stack.pop(), arguments))
                 case "NONE":
                     stack.append(None)
                 case "NEWTRUE" | "NEWFALSE":
@@ -297,15 +301,14 @@ class Machine:
                     name, module = stack.pop(), stack.pop()
                     stack.append(self.to_global(module, name))
                 case "INST":
-                    made = self.to_global(*argument.split(" ", 1))
-                    stack.append(call(made, tuple(items())))
+                    stack.append(self.call(self.to_global(*argument.split(" ", 1)), tuple(items())))
                 case "OBJ":
                     made, *arguments = items()
-                    stack.append(call(made, tuple(arguments)))
+                    stack.append(self.call(made, tuple(arguments)))
                 case "NEWOBJ_EX":
                     named = stack.pop()
                     arguments = stack.pop()
-                    stack.append(call(stack.pop(), arguments))
+                    stack.append(self.call(stack.pop(), arguments))
                     if isinstance(stack[-1], Thing) and isinstance(named, dict):
                         stack[-1].entries.update(named)
                 case "EXT1" | "EXT2" | "EXT4":
@@ -314,6 +317,8 @@ class Machine:
                     stack.append(Thing("a buffer elsewhere"))
                 case "BUILD":  # attributes; those of a dictionary are left out
                     state = stack.pop()
+                    if isinstance(state, dict):  # the next step of this kind would call that
+                        self.note(state.get("__setstate__"))
                     if isinstance(stack[-1], Thing):
                         stack[-1].build(state)
                 case "POP":
@@ -330,8 +335,19 @@ class Machine:
                     raise ValueError(other)
         raise EOFError
 
+    def call(self, function: Any, arguments: Any) -> Any:
+        """What stands for the result of a call; what is called and what it is given are noted."""
+        for value in (function, *arguments) if isinstance(arguments, tuple) else (function,):
+            self.note(value)
+        return call(function, arguments)
+
+    def note(self, value: Any) -> None:
+        """Remember a global that runs programs, where it would be called."""
+        if isinstance(value, Global) and PROGRAMS.fullmatch(value.path):
+            self.unsafe[value.path] = None
+
     def to_global(self, module: Any, name: Any) -> Global:
-        """What a pickle calls by two texts.
+        """What a pickle names by two texts; what would make a tensor that is not read is remembered.
 
         Raises:
             ValueError: where they are none.
@@ -339,9 +355,7 @@ class Machine:
         if not isinstance(module, str) or not isinstance(name, str):
             raise ValueError("no name")
         path = f"{module}.{name}"
-        if PROGRAMS.fullmatch(path):
-            self.unsafe[path] = None
-        elif UNREAD.match(path) and not GLOBALS.fullmatch(path):
+        if UNREAD.match(path) and not GLOBALS.fullmatch(path):
             self.unread[path] = None
         return Global(path)
 
@@ -742,7 +756,8 @@ def answer(value: Any, places: Places) -> dict[str, Any]:
         kind = next((words for type_, words in KINDS if isinstance(value, type_)), "")
     if isinstance(value, Thing) and not is_network(value):
         kind = f"a whole {value.path[:200]}"
-    return {"contents": tree(value, places), "is": kind}
+    contents, modules = tree(value, places)
+    return {"contents": contents, "is": kind, "modules": modules}
 
 
 KINDS: tuple[tuple[Any, str], ...] = (
@@ -757,14 +772,47 @@ def is_network(value: Any) -> bool:
     return isinstance(value, Thing) and isinstance(value.entries.get("_parameters"), dict)
 
 
-def tree(value: Any, places: Places) -> Any:
-    """The dictionaries by text in a value, and in them tensors with their place in the file.
+SETTINGS = (
+    "kernel_size",
+    "stride",
+    "padding",
+    "dilation",
+    "groups",
+    "padding_mode",
+    "ceil_mode",
+    "eps",
+    "num_groups",
+    "negative_slope",
+    "alpha",
+    "approximate",
+)
+"""What the layers of torch are set to, by the attribute: what a network computes beside its tensors."""
+
+
+def set_to(layer: Thing) -> dict[str, Any]:
+    """The class of a layer, and its settings that are numbers, pairs of numbers or words."""
+
+    def plain(value: Any) -> bool:
+        if isinstance(value, tuple):
+            return len(value) <= 3 and all(type(number) is int and abs(number) < 2**20 for number in value)
+        if isinstance(value, str):
+            return len(value) <= 20
+        return isinstance(value, int | float) and abs(value) < 2**20
+
+    own = {name: layer.entries[name] for name in SETTINGS if plain(layer.entries.get(name))}
+    return {"is": layer.path[:100]} | own
+
+
+def tree(value: Any, places: Places) -> tuple[Any, dict[str, dict[str, Any]]]:
+    """The dictionaries by text in a value, and in them tensors with their place in the file; how the layers of networks
+    are set, by their names after those of the dictionaries, each followed by a slash.
 
     Raises:
         RefusedError: for more than `MAX_ENTRIES` or `MAX_TENSORS`, since one dictionary or tensor may stand in others many
             times, or a name longer than `MAX_NAME`.
     """
     total = tensors = 0
+    modules: dict[str, dict[str, Any]] = {}
 
     def count(entries: dict[str, Any]) -> None:
         nonlocal total
@@ -774,9 +822,11 @@ def tree(value: Any, places: Places) -> Any:
                 f"holds more than {MAX_ENTRIES:,} entries: at most {MAX_TENSORS:,} tensors are accepted."
             )
 
-    def state_dict(network: Thing, prefix: str, depth: int) -> dict[str, Any]:
+    def state_dict(network: Thing, prefix: str, depth: int, path: str) -> dict[str, Any]:
         """The tensors of a network by the names that its `state_dict()` gives them."""
         found: dict[str, Any] = {}
+        if not network.entries.get("_modules") and len(name := path + prefix.removesuffix(".")) <= MAX_NAME:
+            modules[name] = set_to(network)
         hidden = network.entries.get("_non_persistent_buffers_set")
         for kind in ("_parameters", "_buffers", "_modules"):
             entries = network.entries.get(kind)
@@ -785,12 +835,12 @@ def tree(value: Any, places: Places) -> Any:
             count(entries)
             for name, entry in entries.items():
                 if kind == "_modules" and is_network(entry):
-                    found |= state_dict(entry, f"{prefix}{name}.", depth + 1)
+                    found |= state_dict(entry, f"{prefix}{name}.", depth + 1, path)
                 elif kind == "_parameters" or not isinstance(hidden, list) or name not in hidden:
                     found[f"{prefix}{name}"] = entry
         return found
 
-    def visit(value: Any, depth: int) -> Any:
+    def visit(value: Any, depth: int, path: str = "") -> Any:
         nonlocal tensors
         if isinstance(value, Thing) and (found := array(value)):
             value = found
@@ -798,7 +848,7 @@ def tree(value: Any, places: Places) -> Any:
             tensors += 1
             return locate(value, places) if isinstance(value, View) else value
         if is_network(value):
-            value = state_dict(value, "", depth)
+            value = state_dict(value, "", depth, path)
         elif isinstance(value, Thing):
             given = value.arguments if isinstance(value.arguments, tuple) else ()
             value = {str(index): part for index, part in enumerate(given)} | value.entries
@@ -807,12 +857,12 @@ def tree(value: Any, places: Places) -> Any:
         count(value)
         inner = {key: item for key, item in value.items() if isinstance(item, dict | View | Thing)}
         check_names(inner)
-        return {key: visit(item, depth + 1) for key, item in inner.items()}
+        return {key: visit(item, depth + 1, f"{path}{key}/") for key, item in inner.items()}
 
     contents = visit(value, 0)
     if tensors > MAX_TENSORS:
         raise RefusedError(f"holds {tensors:,} tensors: at most {MAX_TENSORS:,} are accepted.")
-    return contents if isinstance(contents, dict) else {}
+    return (contents if isinstance(contents, dict) else {}), modules
 
 
 def check_names(names: Iterable[str]) -> None:

@@ -16,15 +16,17 @@ import torch
 from PIL import Image
 from playwright.sync_api import expect
 from torchvision.models import resnext50_32x4d
+from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
 from explorer.analysis.compare import activation_bytes
 from explorer.analysis.trace import trace
 from explorer.inference.images import open_image
 from explorer.inference.samples import samples
 from explorer.link import View
-from helpers import PHONE
+from helpers import PHONE, saved
 from resnet import ResNetConfig, preset
 from resnet.weights import BUNDLED, bundled, load, randomly
+from zoo import akamaster, under
 
 pytestmark = pytest.mark.browser
 
@@ -455,6 +457,68 @@ def test_a_checkpoint_of_torchvision_opens_as_its_network(visit):
         assert "not opened" in alert
         assert not target.exists()
     assert query(visit) == expected
+
+
+def test_the_backbone_of_a_detector_is_looked_into(visit):
+    """A Faster R-CNN of torchvision's as a training script saves it, 160 MB, uploaded beside a network for clothing."""
+    torch.manual_seed(0)
+    detector = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None)
+    visit.open("/inference?preset=resnet20_fashion")
+    page = visit.page
+    page.get_by_text("Your own checkpoint").click()
+    visit.wait()
+    card = page.locator(".st-key-own-checkpoint")
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "fasterrcnn.pth.tar")
+        torch.save({"model": detector.state_dict(), "epoch": 3, "lr": 0.02}, path)
+        card.locator("input[type=file]").set_input_files(path)
+        page.get_by_role("heading", name="ResNet-50").wait_for()
+        visit.wait()
+    assert query(visit) == preset("resnet50").to_query() | {"weights": "upload"}
+    assert "backbone.fpn, rpn, roi_heads left out." in card.inner_text()
+    verdict = page.locator(".st-key-verdict")
+    assert "No classifier, so no scores" in verdict.inner_text()
+    assert not verdict.locator("dl").count()
+    expect(page.locator(".st-key-overview svg image")).to_have_count(1 + 1 + sum(preset("resnet50").layers))
+    for block, channels in (("layer1.0", 64), ("layer4.2", 512)):
+        page.locator(f".st-key-overview [data-id='{block}']").click()
+        visit.wait()
+        shown = page.locator(".st-key-activations")
+        assert f"The output of {block}.conv2" in shown.inner_text()
+        assert f"32 of {channels} channels" in shown.inner_text()
+        expect(shown.locator(".tiles button")).to_have_count(32)
+    assert not page.get_by_test_id("stAlert").filter(has_text="overflow").count()
+    assert visit.fits()
+
+
+def test_zeros_on_both_sides_are_right_as_often_as_in_the_original(visit):
+    """The shipped ResNet-20 as akamaster's code has it, and what becomes of it by the other answer."""
+    theirs = under("module.", akamaster(load(bundled(BUNDLED["resnet20"])[0]).state_dict()))
+    visit.open("/inference?preset=resnet18&weights=random")
+    page = visit.page
+    page.get_by_text("Your own checkpoint").click()
+    visit.wait()
+    card = page.locator(".st-key-own-checkpoint")
+    card.locator("input[type=file]").set_input_files(
+        {"name": "resnet20.th", "mimeType": "", "buffer": saved({"state_dict": theirs, "best_prec1": 91.7})}
+    )
+    counted = page.locator(".st-key-verdict").get_by_text("Fashion-MNIST test images")
+    counted.wait_for()
+    visit.wait()
+    assert query(visit) == BUNDLED["resnet20"].to_query() | {"weights": "upload"}
+    assert "pad the channels on both sides" in card.inner_text()
+    box = card.get_by_role("combobox", name="Zeros of option A")
+    assert box.input_value() == "on both sides"
+    right = "Right on 476 of 500 Fashion-MNIST test images: 95.2%"
+    assert counted.inner_text().strip() == right
+    for answer, words in (("after the channels", "36 of 500"), ("on both sides", "476 of 500")):
+        box.click()
+        page.get_by_role("option", name=answer).click()
+        expect(counted).to_contain_text(words)
+        visit.wait()
+        assert ("7.2%" if answer == "after the channels" else "95.2%") in counted.inner_text()
+    assert counted.inner_text().strip() == right
+    assert visit.fits()
 
 
 def test_uploads_stay_while_another_page_is_looked_at(visit):

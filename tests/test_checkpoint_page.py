@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +13,11 @@ import safetensors.torch
 import torch
 from streamlit.testing.v1 import AppTest
 
-from explorer.views.inference import latency
+from explorer.inference.preprocess import normalised
+from explorer.inference.samples import labelled_images
+from explorer.sharing.holdings import Holdings
+from explorer.sharing.store import FileDigest
+from explorer.views.inference import ablation, checkpoint
 from explorer.views.inference.checkpoint import MAX_NETWORKS
 from helpers import (
     TABS,
@@ -31,9 +38,9 @@ from helpers import (
     turned_to,
 )
 from resnet import WeightsError, open_checkpoint, preset
-from resnet.checkpoint import fitted, mismatches, network, with_option_a
+from resnet.checkpoint import Opened, fitted, mismatches, network, with_option_a
 from resnet.shards import MAX_HEADER_BYTES, join
-from resnet.weights import bundled_path, own_weights, read_checkpoint
+from resnet.weights import FASHION_MNIST, bundled_path, own_weights, read_checkpoint
 from zoo import CASES, akamaster, data_of, resnet, under
 
 ZOO = {case.name: case for case in CASES}
@@ -95,13 +102,18 @@ def test_no_tab_makes_names_of_zeros(headless: AppTest, name: str) -> None:
 
 
 def test_its_layers_and_blocks_are_looked_at(headless: AppTest) -> None:
-    app = look_at(headless, at="fc", off=("layer1.0",), tab="Activations")
-    assert "`fc` is zeros here" in says(app)
-    assert "the whole network says" not in says(app).lower()
+    for name in ("Activations", "Several images", "Weights"):
+        app = look_at(headless, at="fc", off=("layer1.0",), tab=name)
+        assert "`fc` is zeros here" in says(app), name
+        assert "the whole network says" not in says(app).lower()
+        assert "across the images**" not in page_text(app)
     app.session_state["grid shown"] = ["Grad-CAM"]
     look_at(app, at="layer1.0.conv1", tab="Receptive field")
     assert "No Grad-CAM, as this checkpoint has no classifier." in "\n".join(said(app.caption))
-    assert {*latency.effect_frame((), headless=True)} == {"Form", "Time", "fp32 in turn", "Ratio"}
+    click(tab(app, "Speed"), "Measure precision and layout")
+    assert "So what a form changes of the scores is not listed." in captions(app)
+    (table,) = [frame.value for frame in app.dataframe if "Form" in frame.value]
+    assert {*table} == {"Form", "Time", "fp32 in turn", "Ratio"}
 
 
 def test_a_network_without_a_classifier_fits_any_number_of_classes() -> None:
@@ -125,6 +137,12 @@ def verdict(app: AppTest) -> str:
     return next(text for text in texts(app) if text.startswith("**") and text.endswith("%"))
 
 
+def counted(app: AppTest) -> int:
+    """How many of the test images the page says that a person's own network gets right."""
+    (found,) = re.findall(r"ight on \*\*(\d+) of 500\*\* Fashion-MNIST test images", page_text(app))
+    return int(found)
+
+
 SAMPLES = ("0000-ankle-boot", "0001-pullover", "0002-trouser", "0006-coat")
 
 
@@ -141,6 +159,7 @@ def test_zeros_on_both_sides_are_read_and_can_be_answered() -> None:
             select(app, "asked option_a", form)
         assert app.selectbox(key="weights").value == "upload"
         assert ("are reordered for ours" in page_text(app)) == (form == "both")
+        assert counted(app) == (476 if form == "both" else 36)
         for name in SAMPLES:
             for one in (shipped, app):
                 look_at(one, image=name)
@@ -189,6 +208,64 @@ def test_of_many_networks_a_few_are_kept() -> None:
     assert mine is not None
     assert len(mine.networks) == MAX_NETWORKS < 6
     assert len(app.selectbox(key="asked weights").options) == MAX_NETWORKS
+    left = [f"ema_{number}" for number in range(6) if f"ema_{number}" not in mine.networks]
+    assert f"4 of its 6 networks can be chosen, and not {', '.join(left)}." in page_text(app)
+
+
+def test_a_network_that_cannot_be_opened_is_named() -> None:
+    odd = small(2) | {"conv1.weight": torch.zeros(8, 3, 5, 5)}
+    app = upload(card(preset="resnet18"), ("both.pt", saved({"model_ema": small(1), "model": odd})))
+    assert "The weights model cannot be chosen: both.pt holds a network that no configuration expresses" in page_text(
+        app
+    )
+    assert link(app)["weights"] == "upload"
+    assert not [box for box in app.selectbox if box.key == "asked weights"]
+
+
+def test_room_is_looked_for_before_another_network_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is held, reserved and opened stays within the bounds of one file and of the server."""
+    halves = [{name: tensor.half() for name, tensor in small(seed).items() if tensor.ndim} for seed in (1, 2)]
+    data = saved({"model": halves[0], "model_ema": halves[1]})
+    one, reserved = open_checkpoint(saved(halves[0]), "one.pt").nbytes, []
+
+    def opening(*args: Any, **answers: Any) -> Opened:
+        reserved.append(checkpoint.HELD_FILES.bytes)
+        return open_checkpoint(*args, **answers)
+
+    monkeypatch.setattr(checkpoint, "open_checkpoint", opening)
+    for most, words in ((2 * one, ""), (2 * one - 1, "both.pt finds no room")):
+        ours = Holdings(most)
+        monkeypatch.setattr(checkpoint, "HELD_FILES", ours)
+        reserved.clear()
+        app = upload(card(preset="resnet18"), ("both.pt", data))
+        mine = held(app).checkpoint
+        assert mine is not None
+        assert (len(mine.networks), ours.bytes) == ((1, one) if words else (2, 2 * one))
+        assert reserved == ([len(data)] if words else [len(data), 2 * one])
+        assert (f"The weights model cannot be chosen: {words}" in page_text(app)) == bool(words)
+    monkeypatch.setattr(checkpoint, "HELD_FILES", Holdings(10**9))
+    monkeypatch.setattr(checkpoint, "MAX_TENSOR_BYTES", 2 * one - 1)
+    app = upload(card(preset="resnet18"), ("both.pt", data))
+    assert "The weights model cannot be chosen: the networks of a file may take" in page_text(app)
+
+
+def test_networks_and_answers_are_told_apart_by_their_digests() -> None:
+    """Whatever their names, which may look like a digest's parts."""
+    data = saved({"a": small(1), "a/b": small(2)})
+    first = checkpoint.with_others(checkpoint.read_upload(data, "m.pt"), data, len(data))
+    assert len(first.networks) == 2
+    found = [checkpoint.as_answered(replace(first, chosen=name)) for name in first.networks]
+    assert [one.file for one in found] == [first.file] * 2 == [hashlib.sha256(data).hexdigest()] * 2
+    assert len({one.digest for one in found}) == 2
+    assert first.digest == next(one.digest for one in found if one.chosen == first.chosen)
+    padded = checkpoint.read_upload(saved(akamaster(read_checkpoint(bundled_path("resnet20"))[0].state_dict())), "m.th")
+    other = checkpoint.as_answered(replace(padded, networks={"": with_option_a(padded.opened, "after")}))
+    assert (other.file, other.digest == padded.digest) == (padded.file, False)
+    grouped = saved(small(norm="group"))
+    answered = [checkpoint.read_upload(grouped, "m.pt", norm="group", **more) for more in ({}, {"norm_groups": "4"})]
+    assert [one.config.norm_groups for one in answered] == [32, 4]
+    assert answered[0].digest != answered[1].digest
+    assert isinstance(answered[0].digest, FileDigest)
 
 
 def test_answers_are_one_sessions() -> None:
@@ -221,17 +298,85 @@ def test_a_projection_whose_pool_is_hidden_fits_both_answers() -> None:
     assert not mismatches(other, fitted(opened, other))
 
 
+def test_an_answer_that_no_configuration_has_is_told() -> None:
+    app = upload(card(preset="resnet18", weights="random", size="64"), ("reid.pth", saved(small(classes=0))))
+    other = next(text for text in app.selectbox(key="asked last_stride").options if text.startswith("1"))
+    select(app, "asked last_stride", other)
+    (words,) = said(app.error)
+    assert words.startswith("No configuration has a last stage of stride 1, so reid.pth computes something else here")
+    assert app.selectbox(key="asked last_stride").value == 2
+    assert link(app)["weights"] == "upload"
+
+
 def test_norms_that_may_be_others_are_opened_where_a_person_says_so() -> None:
     data = saved(small(norm="group"))
     app = upload(card(preset="resnet18"), ("mine.pt", data))
     assert "instance norm and batch norm of each batch" in " ".join(said(app.error))
     assert link(app) == preset("resnet18").to_query()
     click(app, "They are group norms")
-    assert "Choose the file again: it is read with Normalisation = group." in " ".join(said(app.info))
+    words = "Choose mine.pt again: it is read with Normalisation = group. Other files are read without."
+    assert words in said(app.info)
     upload(app, ("mine.pt", data))
     assert not app.error
     assert link(app)["norm"] == "group"
+    assert "Read with Normalisation = group." in page_text(app)
     assert not held(app).answers
+
+
+def test_an_answer_is_of_one_file_and_can_be_withdrawn() -> None:
+    """A file of the same name with other numbers is another one; what is answered stays until it is used."""
+    data, other = (saved(small(seed, norm="group")) for seed in (1, 2))
+    app = upload(card(preset="resnet18"), ("mine.pt", data))
+    click(app, "They are group norms")
+    upload(app, ("third.pt", saved(small())))
+    assert link(app)["weights"] == "upload"
+    assert "norm" not in link(app)
+    assert any(words.startswith("Choose mine.pt again") for words in said(app.info))
+    click(app, "Forget it")
+    upload(app, ("mine.pt", other))
+    assert "instance norm and batch norm of each batch" in " ".join(said(app.error))
+    click(app, "They are group norms")
+    click(app, "Withdraw the answer")
+    assert not any("again" in words for words in said(app.info))
+    upload(app, ("mine.pt", other))
+    assert "instance norm and batch norm of each batch" in " ".join(said(app.error))
+
+
+# -- on labelled images -------------------------------------------------------------------
+
+
+def test_a_persons_own_network_is_measured_on_the_test_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the shipped ones are; where counting takes long it is asked for, and where a network overflows it is not offered."""
+    monkeypatch.setattr(ablation, "AT_ONCE_MACS", 0)
+    model = read_checkpoint(bundled_path("plain20"))[0]
+    app = upload(card(preset="resnet18"), ("plain.pth", saved(model.state_dict())))
+    select(app, "asked shortcut", "none")  # as residual with option A, which has the same tensors, it knows little
+    assert "test images" not in page_text(app)
+    click(app, "Count on 500 test images")
+    inputs = normalised(labelled_images().images, FASHION_MNIST.preprocessing)
+    right = int((model(inputs).argmax(1).numpy() == labelled_images().labels).sum())
+    assert counted(app) == right > 400
+    assert "Sneaker. Fashion-MNIST" in captions(app)  # a piece of clothing, which it knows
+    look_at(app, off=("layer1.1",))
+    assert f"The whole network is right on **{right} of 500**" in page_text(app)
+
+    few = labelled_images()
+    monkeypatch.setattr(ablation, "labelled_images", lambda: type(few)(few.images[:20], few.labels[:20]))
+    app = click(tab(app, "Blocks off"), "Each one in turn")
+    assert "Measured on the first 20 images of Fashion-MNIST's test set" in captions(app)
+    assert [text.partition(" gets")[0] for text in texts(app) if "at the median with one block off" in text] == [
+        "**Plain-20**"
+    ]
+    monkeypatch.setattr(ablation, "MAX_FORWARD_BYTES", 1)
+    app = click(look_at(app, image="0002-trouser"), "Each one in turn")
+    assert "for small networks only; here the class that the whole network names" in captions(app)
+
+
+def test_images_that_a_network_does_not_know_are_not_counted() -> None:
+    for given in ({"classes": 10}, {"classes": 5, "channels": 1}):
+        app = upload(card(preset="resnet18"), ("mine.pth", saved(small(**given))))
+        assert link(app)["weights"] == "upload"
+        assert "test images" not in says(app)
 
 
 # -- refusals -----------------------------------------------------------------------------
@@ -305,11 +450,38 @@ def test_shards_that_are_none_are_refused(changes: dict[str, bytes], words: str)
     assert str(caught.value).endswith(".")
 
 
+def test_the_lists_of_all_shards_have_one_bound() -> None:
+    """Two that are accepted alone are too long together."""
+    half = (b"{}".ljust(MAX_HEADER_BYTES // 2 + 1),) * 2
+    files = {name: len(header).to_bytes(8, "little") + header for name, header in zip("ab", half, strict=True)}
+    index = {"x.safetensors.index.json": json.dumps({"weight_map": {"1": "a", "2": "b"}}).encode()}
+    with pytest.raises(WeightsError, match="b is no safetensors file, or damaged"):
+        join(index | files)
+    assert join(index | {"a": files["a"], "b": (2).to_bytes(8, "little") + b"{}"})
+
+
 def test_two_checkpoints_at_once_are_refused() -> None:
     data = saved(small())
     with pytest.raises(WeightsError, match=r"2 files were chosen \(a.pt, b.pt\), with no index among them"):
         join({"a.pt": data, "b.pt": data})
     assert join({"a.pt": data}) == ("a.pt", data)
+
+
+def test_files_that_are_not_whole_or_not_told_apart_are_refused() -> None:
+    (_, *parts) = shards(small()).items()
+    for files, words in (
+        (parts[:1], "model-00001-of-00002.safetensors is one of several shards: choose the index"),
+        (
+            parts,
+            "2 files were chosen (model-00001-of-00002.safetensors, model-00002-of-00002.safetensors), with no index",
+        ),
+        ([("m.pt", saved(small(seed))) for seed in (1, 2)], "2 files were chosen, of which several are called m.pt"),
+    ):
+        app = upload(card(preset="resnet18", weights="random", size="64"), *files)
+        (said_of_it,) = said(app.error)
+        assert said_of_it.startswith(words)
+        assert link(app)["weights"] == "random"
+        assert held(app).checkpoint is None
 
 
 def test_a_shard_that_lies_about_its_numbers_is_refused() -> None:

@@ -14,7 +14,7 @@ from explorer.analysis.parts import fixed_blocks, switchable_blocks
 from explorer.analysis.trace import trace
 from explorer.drawing.palette import colour
 from explorer.figures import inference
-from explorer.inference.ablation import Ablation, ablations, sequential_modules, without_blocks
+from explorer.inference.ablation import BATCH_SIZE, Ablation, ablations, batch_size, sequential_modules, without_blocks
 from explorer.inference.addition import Contribution, addition, contributions
 from explorer.inference.images import open_image
 from explorer.inference.preprocess import normalised, prepare
@@ -219,6 +219,16 @@ def test_images_in_parts_are_all_counted(monkeypatch: pytest.MonkeyPatch) -> Non
     for one, again in zip(once, ablations(model, images, labels, ["layer1.0"], CPU), strict=True):
         assert (one.block, one.error) == (again.block, again.error)
         assert one.right_probability == pytest.approx(again.right_probability, abs=1e-5)
+
+
+def test_fewer_images_of_a_large_network_go_through_together() -> None:
+    """So that each turn keeps to the limits of a pass."""
+    sizes = {planes: batch_size(trace(BUNDLED["resnet20"].with_(planes=planes)[0], 28)) for planes in WIDTHS}
+    assert sizes[16, 32, 64] == BATCH_SIZE
+    assert BATCH_SIZE > sizes[256, 256, 256] > sizes[1024, 1024, 1024] >= 1
+
+
+WIDTHS = ((16, 32, 64), (256,) * 3, (1024,) * 3)
 
 
 def test_a_plain_network_cannot_spare_a_block() -> None:

@@ -171,6 +171,33 @@ def test_nothing_that_a_file_names_is_run(name: str, tmp_path: Path) -> None:
             assert read_state_dict(around_one(beside, legacy), "mine.pt").keys() == {"fc.weight"}
 
 
+NAMED: dict[str, bytes] = {
+    "a value": SYSTEM,
+    "in a list": b"](" + SYSTEM + QUIET + b"e",
+    "an attribute": named("argparse", "Namespace") + b")\x81}" + text("run") + SYSTEM + b"sb",
+    "by STACK_GLOBAL": text("builtins") + text("exec") + b"\x93",
+    "taken away again": SYSTEM + b"0N",
+}
+"""Steps that name what runs programs, and call nothing."""
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_what_is_named_and_never_called_stands_for_nothing(name: str) -> None:
+    weight = tensor(storage("0", 1), 0, (1,), (1,))
+    data = around_one(b"\x80\x04}(" + text("fc.weight") + weight + text("x") + NAMED[name] + b"u.", False)
+    assert read_state_dict(data, "mine.pt").keys() == {"fc.weight"}
+
+
+@pytest.mark.parametrize("name", ["BUILD", "as an argument", "as an argument of INST"])
+def test_what_would_be_called_by_another_is_named(name: str) -> None:
+    steps = {
+        "BUILD": ATTACKS["BUILD"](Path("x")),
+        "as an argument": named("functools", "partial") + SYSTEM + text("true") + b"\x86R",
+        "as an argument of INST": b"(" + SYSTEM + b"ibuiltins\nmap\n",
+    }[name]
+    assert "elsewhere would call os.system" in refused(around_one(b"\x80\x04" + steps + b".", False))
+
+
 def around_one(pickled: bytes, legacy: bool) -> bytes:
     """A file around a pickle that has a storage of one number."""
     return before_zip(pickled, ["0"], struct.pack("<q", 1) + bytes(4)) if legacy else archive(pickled, _0=bytes(4))
@@ -206,6 +233,14 @@ def test_a_part_of_a_storage_lies_in_it() -> None:
             assert read_state_dict(data, "mine.pt")["fc.weight"].tolist() == [2, 3, 4]
         else:
             refused(data)
+
+
+def test_offsets_that_no_file_has() -> None:
+    """In the list of a safetensors file, whose numbers may be of any length."""
+    for low, high in ((2**70, 2**70 + 4), (10**400, 10**400 + 4), (-4, 0), (2**63, 2**63 + 4), (0, 2**40 + 4)):
+        entry = {"fc.weight": {"dtype": "F32", "shape": [1], "data_offsets": [low, high]}}
+        body = json.dumps(entry).encode()
+        refused(struct.pack("<Q", len(body)) + body + bytes(4))
 
 
 def test_numbers_that_no_tensor_has() -> None:

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
-from resnet import Opened, ResNetConfig, WeightsError, build, confined, open_checkpoint
-from resnet.layouts import LayoutError, trunks
+from resnet import (
+    ConfigError,
+    Opened,
+    ResNetConfig,
+    WeightsError,
+    build,
+    confined,
+    infer_config,
+    open_checkpoint,
+    read_state_dict,
+    shards,
+)
+from resnet.checkpoint import fitted, with_option_a
+from resnet.layouts import MAX_CANDIDATES, LayoutError, trunks
+from resnet.tensor_files import MAX_FILE_BYTES
 from resnet.weights import bundled_path, read_checkpoint
 from zoo import CASES, Case, akamaster, d2, data_of, resnet, saved, under
 
@@ -645,3 +661,421 @@ def test_a_counter_with_an_axis_is_a_number() -> None:
     opened = open_checkpoint(saved(tensors), "m.pt")
     assert opened.state_dict["bn1.num_batches_tracked"] == 7
     build(opened.config).load_state_dict(opened.state_dict, strict=True)
+
+
+# -- what is computed beside the tensors --------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        nn.utils.parametrizations.weight_norm,
+        nn.utils.parametrizations.spectral_norm,
+        nn.utils.weight_norm,
+        nn.utils.spectral_norm,
+    ],
+    ids=["weight norm", "spectral norm", "older weight norm", "older spectral norm"],
+)
+def test_weights_that_are_computed_at_each_use(make: Any) -> None:
+    model = lively(torchvision.models.resnet18(num_classes=4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for module in [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]:
+            make(module)
+    opened = open_checkpoint(saved(model.eval().state_dict()), "normed.pth")
+    assert not opened.headless
+    with torch.inference_mode():
+        assert_same(scores(opened, pictures()), model(pictures()))
+
+
+class Doubled(nn.Module):
+    def forward(self, weight: Tensor) -> Tensor:
+        return 2 * weight
+
+
+@pytest.mark.parametrize("path", ["conv1", "layer1.0.conv1"])
+def test_weights_that_are_computed_in_a_way_of_its_own_are_refused(path: str) -> None:
+    model = torchvision.models.resnet18(num_classes=4)
+    nn.utils.parametrize.register_parametrization(model.get_submodule(path), "weight", Doubled())
+    words = rf"not known, first {path}\.parametrizations\.weight\.original: weights as they are used"
+    with pytest.raises(WeightsError, match=words):
+        open_checkpoint(saved(model.state_dict()), "m.pth")
+
+
+def test_what_makes_a_weight_has_its_shape() -> None:
+    tensors = small()
+    weight = tensors.pop("layer1.0.conv1.weight")
+    for extra in (
+        {"weight_g": torch.ones(3, 1, 1, 1), "weight_v": weight},
+        {"weight_orig": weight, "weight_u": torch.ones(8), "weight_v": torch.ones(3)},
+    ):
+        with pytest.raises(WeightsError, match="of another shape than the weight that it scales"):
+            open_checkpoint(saved(tensors | under("layer1.0.conv1.", extra)), "m.pt")
+
+
+def test_clip_without_its_attention_pool_is_asked() -> None:
+    model = lively(Clip((2, 1, 1, 1), 16))
+    opened = open_checkpoint(saved(model.state_dict()), "visual.pt")
+    assert opened.questions["shortcut"].choices == ("D", "B")
+    assert opened.questions["antialias"].choices[0] == "avg"
+    assert any("CLIP" in note for note in opened.notes)
+    with torch.inference_mode():
+        assert_same(maps(opened, pictures()), model(pictures()))
+    other = open_checkpoint(saved(model.state_dict()), "visual.pt", shortcut="B", antialias="none")
+    assert (other.config.shortcut, other.config.antialias) == ("B", "none")
+    deep = build(ResNetConfig(layers=(2, 1), planes=(16, 32), stem="deep", stem_width=16)).state_dict()
+    stem = {
+        "conv1.0": "conv1",
+        "conv1.1": "bn1",
+        "conv1.3": "conv2",
+        "conv1.4": "bn2",
+        "conv1.6": "conv3",
+        "bn1": "bn3",
+    }
+    wide = {re.sub(r"^(conv1\.\d|bn1)(?=\.)", lambda match: stem[match[1]], name): deep[name] for name in deep}
+    assert "shortcut" not in open_checkpoint(saved(wide), "mit_semseg.pth").questions
+
+
+class OneWidth(nn.Module):
+    """Pre-activation blocks of one width, whose last norm is called as a stem's (`wide-residual-networks` calls it `bn`)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, 1, 1, bias=False)
+        self.layer1 = nn.Sequential(Wide.Block(8, 8, 1), Wide.Block(8, 8, 1))
+        self.bn, self.fc = nn.BatchNorm2d(8), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(F.relu(self.bn(self.layer1(self.conv(x)))).mean((2, 3)))
+
+
+def test_an_order_that_no_shape_shows_is_asked() -> None:
+    model = lively(OneWidth())
+    data = saved(model.state_dict())
+    opened, images = open_checkpoint(data, "one.pt"), pictures(side=32)
+    assert opened.questions["order"].choices == ("post", "pre")
+    answered = open_checkpoint(data, "one.pt", order="pre")
+    assert answered.questions["order"].choices == ("pre", "post")
+    with torch.inference_mode():
+        assert_same(scores(answered, images), model(images))
+        assert (scores(opened, images) - model(images)).abs().max() > 0.1 * model(images).abs().max()
+    for one, other in ((opened, answered), (answered, opened)):
+        assert fitted(one, other.config).keys() == other.state_dict.keys()
+    assert "order" not in open_checkpoint(saved(small()), "m.pt").questions
+
+
+def test_a_pool_with_an_exponent_is_another_head() -> None:
+    opened = open_checkpoint(saved(small() | {"global_pool.p": torch.ones(1)}), "gem.pth")
+    assert opened.headless
+    assert set(opened.left_out) == {"global_pool", "fc"}
+
+
+# -- what no configuration has ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("question", "right", "wrong"),
+    [("leaky_slope", 0.01, 0.1), ("last_stride", "2", "1"), ("stem_stride", 1, "2, which no configuration has")],
+)
+def test_what_every_configuration_has_alike_is_asked(question: str, right: Any, wrong: Any) -> None:
+    data = saved(resnet((1, 1), (8, 16), expansion=1, width=8, stem=3, classes=0, seed=1))
+    given = {"activation": "leaky_relu"} if question == "leaky_slope" else {}
+    first, other = open_checkpoint(data, "m.pt", **given).questions[question].choices
+    assert str(first) == str(right)
+    assert other.endswith("which no configuration has")
+    assert open_checkpoint(data, "m.pt", **given, **{question: right}).headless
+    for answer in (wrong, other):
+        with pytest.raises(WeightsError, match=r"\Am\.pt is answered to have a .*, which no configuration expresses: "):
+            open_checkpoint(data, "m.pt", **given, **{question: answer})
+
+
+def test_what_concerns_no_file_is_not_asked() -> None:
+    assert not {"leaky_slope", "last_stride", "stem_stride"} & open_checkpoint(saved(small()), "m.pt").questions.keys()
+
+
+def test_answers_may_be_text() -> None:
+    """As links and forms hold them."""
+    model = lively(Akamaster())
+    assert (
+        open_checkpoint(saved(model.state_dict()), "m.th", option_a="after").questions["option_a"].choices[0] == "after"
+    )
+    state = resnet((1, 1), (8, 16), expansion=1, width=8, classes=3, norm="group", seed=1)
+    answered = open_checkpoint(
+        saved(state), "m.pt", norm="group", norm_groups="4", standardised="1", output_stride="16"
+    )
+    assert (answered.config.norm_groups, answered.config.output_stride) == (4, 16)
+    assert answered.questions["standardised"].choices == (True, False)
+    with pytest.raises(WeightsError, match=r"\Am\.pt .*norm_groups = many is not accepted"):
+        open_checkpoint(saved(state), "m.pt", norm="group", norm_groups="many")
+
+
+@pytest.mark.parametrize("name", ["gn.pt", "resnet_GroupNorm.pt", "fedavg.pth"])
+def test_group_norm_by_a_files_name_is_said(name: str) -> None:
+    state = resnet((1, 1), (8, 16), expansion=1, width=8, classes=3, norm="group", seed=1)
+    said = "Its norms are taken for group norms, as its name says."
+    assert said in open_checkpoint(saved(state), name).notes
+    assert said not in open_checkpoint(saved(state), name, norm="group").notes
+
+
+@pytest.mark.parametrize(
+    ("case", "noted"),
+    [
+        ("caffe_stride", True),
+        ("detectron2_model", True),
+        ("detectron2_pkl_msra", True),
+        ("torchvision_fasterrcnn", False),
+    ],
+)
+def test_images_as_caffe_prepares_them_are_said(case: str, noted: bool) -> None:
+    one = next(one for one in CASES if one.name == case)
+    assert any("BGR" in note for note in open_checkpoint(data_of(one), one.file).notes) == noted
+
+
+def test_standardised_weights_are_likely_by_a_files_name() -> None:
+    """https://github.com/joe-siyuan-qiao/WeightStandardization, whose blocks are post-activation."""
+    state = resnet((1, 1), (8, 16), expansion=1, width=8, classes=3, norm="group", seed=1)
+    for name, likely in (("resnet50_gn_ws.pth", True), ("resnet50_gn.pth", False), ("news_gn.pth", False)):
+        opened = open_checkpoint(saved(state), name)
+        assert opened.questions["standardised"].choices == (likely, not likely)
+        kernel = opened.state_dict["layer1.0.conv1.weight"]
+        assert (kernel.mean((1, 2, 3)).abs().max() < 1e-6) == likely
+        assert not opened.config.zero_pool
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ({"bottleneck.weight": torch.ones(16)}, "no ReLU after the stem"),
+        ({"aspp.conv1.weight": torch.zeros(4, 16, 1, 1)}, "multi-grid"),
+        ({"neck.conv.weight": torch.zeros(4, 16, 1, 1)}, ""),
+        ({"bottleneck.weight": torch.ones(4)}, ""),
+    ],
+)
+def test_what_code_with_these_parts_may_compute_is_said(extra: dict[str, Tensor], words: str) -> None:
+    tensors = resnet((1, 1), (8, 16), expansion=1, width=8, classes=0, seed=1)
+    notes = open_checkpoint(saved(under("base.", tensors) | extra), "m.pt").notes
+    assert len(notes) == 1 + bool(words)
+    assert words in " ".join(notes)
+
+
+def test_other_functions_of_the_same_tensors_are_said() -> None:
+    for case, words in (("akamaster_resnet20", "code that averages there"), ("wrn34_10_trades", "FixMatch, MixMatch")):
+        one = next(one for one in CASES if one.name == case)
+        assert any(words in note for note in open_checkpoint(data_of(one), one.file).notes)
+    opened = open_checkpoint(saved(small()), "m.pt", activation="leaky_relu")
+    assert opened.notes == ("Its leaky ReLU is taken to have the slope 0.01.",)
+
+
+# -- several networks ---------------------------------------------------------------------
+
+
+def test_networks_with_other_heads_can_be_chosen() -> None:
+    trunk = {name: tensor for name, tensor in small(1.0).items() if not name.startswith("fc.")}
+    data = saved({"model": small(), "ema": trunk})
+    assert open_checkpoint(data, "m.pt").questions["weights"].choices == ("ema", "model")
+    assert not open_checkpoint(data, "m.pt", weights="model").headless
+
+
+def test_a_smaller_network_that_is_refused_is_named() -> None:
+    other = {"layer1.0.conv1.weight": torch.zeros(8, 8, 3, 3), "layer1.0.conv2.weight": torch.zeros(8, 8, 3, 3)}
+    other |= {"layer1.0.bn1.weight": torch.zeros(8), "layer1.0.cbam.conv.weight": torch.zeros(1, 2, 7, 7)}
+    (note,) = open_checkpoint(saved({"model": small(), "aux": other}), "m.pt").notes
+    assert note.startswith("Beside it, layer holds a network with CBAM")
+
+
+def test_the_largest_of_many_networks_are_looked_at() -> None:
+    opened = open_checkpoint(saved({f"fold{number}": small() for number in range(MAX_CANDIDATES + 3)}), "folds.pt")
+    assert len(opened.questions["weights"].choices) == MAX_CANDIDATES
+    assert f"Of its {MAX_CANDIDATES + 3} networks the {MAX_CANDIDATES} largest are looked at." in opened.notes
+
+
+def test_the_form_of_option_a_is_that_of_every_network_in_a_file() -> None:
+    one, other = lively(Akamaster()), lively(Akamaster(), seed=5)
+    data, images = saved({"net": one.state_dict(), "net_ema": other.state_dict()}), pictures(side=32)
+    for model, name in ((one, "net"), (other, "net_ema")):
+        opened = open_checkpoint(data, "m.th", weights=name)
+        with torch.inference_mode():
+            assert_same(scores(opened, images), model(images))
+            there = with_option_a(with_option_a(opened, "after"), "both")
+            assert torch.equal(scores(there, images), scores(opened, images))
+
+
+# -- two names, and names without a weight ------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"layer1.0.se.fc1.weight": torch.zeros(2, 8), "layer1.0.se_module.fc1.weight": torch.ones(2, 8)},
+        {"model.conv1.weight": torch.zeros(1)},
+    ],
+)
+def test_two_names_of_one_tensor_are_a_sentence(extra: dict[str, Tensor]) -> None:
+    if "model.conv1.weight" in extra:
+        state = under("model.", small()) | {"conv1.weight": torch.zeros(1)}
+    else:
+        state = small() | extra
+        with pytest.raises(WeightsError, match=r"\Am\.pt holds .*se.*, two names of one tensor: .* accepted\.\Z"):
+            open_checkpoint(saved(state), "m.pt")
+    with pytest.raises(WeightsError, match=r"\Am\.pt holds .*, two names of one tensor: .* accepted\.\Z"):
+        read_state_dict(saved(state), "m.pt")
+    with pytest.raises(ConfigError, match="two names of one tensor"):
+        infer_config(state)
+
+
+def test_what_stands_beside_a_network_keeps_its_name() -> None:
+    state = under("model.", small()) | {"layer9.weight": torch.zeros(1), "model.layer9.weight": torch.ones(1)}
+    found = read_state_dict(saved(state), "m.pt")
+    assert found["layer9.weight"] == 0
+    assert found["model.layer9.weight"] == 1
+
+
+@pytest.mark.parametrize("name", ["conv1", "bn1", "layer1.0.conv1", "layer1.0.bn1", "fc"])
+def test_a_bias_without_its_weight_is_no_damage(name: str) -> None:
+    """The file is whole: what is missing is said, or it has no classifier; a norm may only shift."""
+    state = small() | {f"{name}.bias": torch.zeros(3 if name == "fc" else 8)}
+    del state[f"{name}.weight"]
+    if "conv" in name:
+        with pytest.raises(WeightsError, match=r"\Am\.pt (?!is damaged)"):
+            open_checkpoint(saved(state), "m.pt")
+        return
+    opened = open_checkpoint(saved(state), "m.pt")
+    assert opened.headless == (name == "fc")
+    assert "bn" not in name or (opened.state_dict[f"{name}.weight"] == 1).all()
+
+
+@pytest.mark.parametrize("block", ["layer1.0", "layer1.1", "layer2.0", "layer4"])
+def test_a_block_that_lacks_its_first_convolution_is_no_other_network(block: str) -> None:
+    """Left out, it would make a shallower one."""
+    state = resnet((2, 2, 2, 2), (8, 8, 8, 8), expansion=1, width=8, classes=3, seed=1)
+    state = {name: tensor for name, tensor in state.items() if not (name.startswith(block) and "conv1" in name)}
+    with pytest.raises(WeightsError, match=rf"\Am\.pt has more in its stages .*, first {re.escape(block)}"):
+        open_checkpoint(saved(state), "m.pt")
+
+
+# -- networks that were saved whole -------------------------------------------------------
+
+
+def whole(**given: Any) -> Any:
+    model = torchvision.models.resnet50(num_classes=4, **given)
+    model._norm_layer = None  # type: ignore[assignment]  # what makes norms need not be picklable
+    return lively(model)
+
+
+def early(model: Any) -> Any:
+    """With its strides in the 1×1 convolutions."""
+    for stage in (model.layer2, model.layer3, model.layer4):
+        stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
+    return model
+
+
+def activated(model: nn.Module, made: nn.Module) -> nn.Module:
+    """With another activation."""
+    for name, module in [*model.named_modules()]:
+        if isinstance(module, nn.ReLU):
+            parent, _, own = name.rpartition(".")
+            setattr(model.get_submodule(parent), own, made)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "shown"),
+    [
+        (whole, {}),
+        (lambda: early(whole()), {"stride_in": "1x1"}),
+        (lambda: whole(replace_stride_with_dilation=[False, True, True]), {"output_stride": 8}),
+        (lambda: activated(whole(), nn.SiLU()), {"activation": "silu"}),
+        (lambda: activated(whole(), nn.LeakyReLU()), {"activation": "leaky_relu"}),
+        (lambda: whole(norm_layer=lambda c: nn.GroupNorm(2, c)), {"norm": "group", "norm_groups": 2}),
+        (lambda: whole(norm_layer=lambda c: nn.BatchNorm2d(c, eps=0.1)), {}),
+    ],
+    ids=["as it is", "stride in the 1×1", "dilated", "silu", "leaky", "group norm", "another epsilon"],
+)
+def test_a_whole_network_answers_by_its_layers(make: Any, shown: dict[str, Any]) -> None:
+    model = make()
+    opened = open_checkpoint(saved({"model": nn.DataParallel(model), "epoch": 3}), "whole.pt")
+    for option, value in {"activation": "relu", "stem_pool": "max", "stride_in": "3x3", **shown}.items():
+        assert getattr(opened.config, option) == value
+    assert not opened.questions.keys() - {"standardised"}
+    with torch.inference_mode():
+        assert_same(scores(opened, pictures()), model(pictures()))
+
+
+def changed(**paths: tuple[str, Any]) -> Any:
+    """A whole network with an attribute of a layer set to something else."""
+    model = whole()
+    for path, (attribute, value) in paths.items():
+        setattr(model.get_submodule(path.replace("__", ".")), attribute, value)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: changed(conv1=("stride", (1, 1))), "conv1 with stride 1×1 (a configuration has 2×2 there)"),
+        (lambda: changed(conv1=("padding_mode", "reflect")), "conv1 with padding_mode reflect"),
+        (lambda: changed(layer4__0__conv2=("stride", (1, 1))), "layer4.0.conv2 with stride 1×1"),
+        (lambda: changed(layer4__2__conv2=("dilation", (4, 4))), "layer4.2.conv2 with dilation 4×4"),
+        (lambda: changed(maxpool=("kernel_size", 2)), "has a pool of 2×2 with stride 2×2 and padding 1×1"),
+        (lambda: changed(maxpool=("ceil_mode", True)), "its last place not rounded up"),
+        (lambda: activated(whole(), nn.LeakyReLU(0.1)), "has LeakyReLU with negative_slope=0.1"),
+        (lambda: activated(whole(), nn.ReLU6()), "has ReLU6 as an activation"),
+        (lambda: changed(layer1__0=("relu", nn.SiLU())), "as its activations, where a configuration has one"),
+        (lambda: whole(norm_layer=lambda c: nn.InstanceNorm2d(c, affine=True)), "has instance norm ("),
+        (
+            lambda: whole(norm_layer=lambda c: nn.BatchNorm2d(c, track_running_stats=False)),
+            "has batch norm of each batch",
+        ),
+    ],
+)
+def test_a_whole_network_that_no_configuration_expresses_says_why(make: Any, words: str) -> None:
+    with pytest.raises(WeightsError, match=re.escape(words)) as caught:
+        open_checkpoint(saved(make()), "gn.pt")
+    assert str(caught.value).endswith(".")
+
+
+def test_answers_do_not_contradict_a_whole_network() -> None:
+    data = saved(whole())
+    for answer in ({"activation": "silu"}, {"stem_pool": "none"}, {"stride_in": "1x1"}, {"output_stride": 8}):
+        with pytest.raises(WeightsError, match=r"whole\.pt (says itself that its|is set otherwise itself: it has) "):
+            open_checkpoint(data, "whole.pt", **answer)
+    assert open_checkpoint(data, "whole.pt", stride_in="3x3", activation="relu").config.num_classes == 4
+
+
+# -- shards beside an index ---------------------------------------------------------------
+
+
+def test_an_index_is_opened_with_the_shards_beside_it(tmp_path: Path) -> None:
+    state = small()
+    names = list(state)
+    parts = {f"model-0000{number}-of-00002.safetensors": names[number - 1 :: 2] for number in (1, 2)}
+    for file, own in parts.items():
+        (tmp_path / file).write_bytes(safetensors.torch.save({name: state[name] for name in own}))
+    index = tmp_path / "model.safetensors.index.json"
+
+    def write(**changes: str) -> None:
+        places = {name: file for file, own in parts.items() for name in own}
+        index.write_text(json.dumps({"weight_map": places | changes}), encoding="utf-8")
+
+    write()
+    opened = open_checkpoint(index)
+    assert all(torch.equal(opened.state_dict[name], tensor) for name, tensor in state.items())
+    outside = tmp_path.parent / "outside.safetensors"
+    outside.write_bytes(safetensors.torch.save(state))
+    for file in ("none.safetensors", f"../{outside.name}", str(outside), "..", ""):
+        write(x=file)
+        with pytest.raises(WeightsError, match=r"index\.json needs .*, which is not beside it: .* accepted"):
+            open_checkpoint(index)
+    index.write_text("[]", encoding="utf-8")
+    with pytest.raises(WeightsError, match="is no index of shards"):
+        open_checkpoint(index)
+
+
+def test_shards_that_are_too_much_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text('{"weight_map": {"a": "a"}}', encoding="utf-8")
+    with (tmp_path / "a").open("wb") as file:
+        file.truncate(MAX_FILE_BYTES + 1)
+    monkeypatch.setattr(shards, "join", lambda files: pytest.fail("read"))
+    with pytest.raises(WeightsError, match=r"The shards of .* have 400 MiB: at most 400 MiB are accepted"):
+        open_checkpoint(index)

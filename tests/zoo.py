@@ -2016,6 +2016,81 @@ other("gcnet", "gcresnet50t", "GCNet")
 
 
 @case(
+    "pytorchcv",
+    "resnet18-0896-77a56f15.pth",
+    "osmr/imgclsmob: pytorchcv/models/resnet.py (features.stage1.unit1.body.conv1.conv, identity_conv, output)",
+    "opens",
+    R18,
+)
+def _() -> Any:
+    def inside(match: re.Match[str]) -> str:
+        return f"features.stage{match[1]}.unit{int(match[2]) + 1}.body.conv{match[4]}.{match[3]}."
+
+    return renamed(
+        r18(),
+        (r"^conv1\.", "features.init_block.conv.conv."),
+        (r"^bn1\.", "features.init_block.conv.bn."),
+        (r"\.downsample\.0\.", ".identity_conv.conv."),
+        (r"\.downsample\.1\.", ".identity_conv.bn."),
+        (r"^layer(\d)\.(\d)\.(conv|bn)(\d)\.", inside),
+        (r"^layer(\d)\.(\d)\.", lambda m: f"features.stage{m[1]}.unit{int(m[2]) + 1}."),
+        (r"^fc\.", "output."),
+    )
+
+
+@case(
+    "tsn",
+    "TSN_kinetics.pth",
+    "mit-han-lab/temporal-shift-module: ops/models.py without shifts (base_model., new_fc)",
+    "opens",
+    {"num_classes": 400},
+)
+def _() -> Any:
+    return {"state_dict": under("module.base_model.", r50(classes=0)) | linear("module.new_fc", 400, 2048)}
+
+
+@case(
+    "tsm",
+    "TSM_somethingv1_RGB_resnet50.pth.tar",
+    "mit-han-lab/temporal-shift-module: ops/temporal_shift.py (conv1.net)",
+    "refused",
+    says=("video",),
+)
+def _() -> Any:
+    return {"state_dict": under("module.base_model.", renamed(r50(), (r"^(layer\d\.\d+)\.conv1\.", r"\1.conv1.net.")))}
+
+
+@case(
+    "guided_diffusion",
+    "64x64_diffusion.pt",
+    "openai/guided-diffusion: guided_diffusion/unet.py (input_blocks.1.0.in_layers.0)",
+    "refused",
+    says=("diffusion",),
+)
+def _() -> Any:
+    return {
+        "time_embed.0.weight": thin((512, 128)),
+        "input_blocks.0.0.weight": thin((128, 3, 3, 3)),
+        "input_blocks.1.0.in_layers.0.weight": thin((128,)),
+        "input_blocks.1.0.in_layers.2.weight": thin((128, 128, 3, 3)),
+        "input_blocks.1.0.out_layers.3.weight": thin((128, 128, 3, 3)),
+    }
+
+
+@case(
+    "detr",
+    "detr-r50-e632da11.pth",
+    "facebookresearch/detr: models/backbone.py (backbone.0.body, frozen batch norm)",
+    "backbone",
+    left_out=("transformer", "input_proj", "class_embed"),
+)
+def _() -> Any:
+    beside = {"transformer.encoder.layers.0.self_attn.in_proj_weight": thin((768, 256))}
+    beside |= {"input_proj.weight": thin((256, 2048, 1, 1))} | linear("class_embed", 92, 256)
+    return {"model": under("backbone.0.body.", without(r50(classes=0), "num_batches")) | beside}
+
+
+@case(
     "web_page", "resnet50.pth", "what a link to a hub's page gives instead of the file", "refused", says=("web page",)
 )
 def _() -> Any:

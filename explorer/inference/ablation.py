@@ -11,8 +11,11 @@ from torch import Tensor, nn
 
 from resnet import ResNet
 
+from ..analysis.cost import work_macs
 from ..analysis.parts import switchable_blocks
+from ..analysis.trace import Trace
 from .device import Device
+from .limits import MAX_FORWARD_BYTES
 from .turns import copy_of, forward_in_turn
 
 
@@ -61,16 +64,23 @@ class Ablation(NamedTuple):
     right_probability: float
 
 
-BATCH_SIZE = 250
-"""Images that go through together."""
+BATCH_SIZE, BATCH_WORK = 250, 150e9
+"""Images that go through together at most, and their multiply-adds: as long as one of the largest images may take."""
+
+
+def batch_size(trace: Trace) -> int:
+    """How many images go through a network at once."""
+    fitting = min(BATCH_WORK // work_macs(trace), MAX_FORWARD_BYTES // trace.working_memory)
+    return int(max(1, min(BATCH_SIZE, fitting)))
 
 
 def ablations(
-    model: ResNet, images: Tensor, labels: Sequence[int], off: Sequence[str], device: Device
+    model: ResNet, images: Tensor, labels: Sequence[int], off: Sequence[str], device: Device, batch: int | None = None
 ) -> Iterator[Ablation]:
     """The network without each block of `off` in turn, in order of depth, and the whole network last.
 
-    `images` are N×C×H×W, normalised, `labels` N classes. What comes before a block runs once for all blocks after it.
+    `images` are N×C×H×W, normalised, `labels` N classes; `batch` of them go through together, `BATCH_SIZE` where that is not
+    given. What comes before a block runs once for all blocks after it.
 
     Raises:
         ValueError: as `without_blocks`.
@@ -78,7 +88,7 @@ def ablations(
     """
     ablated, sequence = without_blocks(model, off), sequential_modules(model)
     modules, truth = list(sequence.values()), torch.tensor(labels, dtype=torch.long)
-    batches = [device.tensor(batch) for batch in images.split(BATCH_SIZE)]
+    batches = [device.tensor(batch) for batch in images.split(batch or BATCH_SIZE)]
 
     def judged(name: str, scores: list[Tensor]) -> Ablation:
         probabilities = F.softmax(torch.cat(scores).float().cpu(), dim=1)

@@ -32,7 +32,7 @@ from ..inference.device import Device
 from ..inference.turns import PassError
 from ..link import View, size_text, tolerant
 from ..sharing.store import StoppedError
-from .uploads import SourceUploads, UploadedCheckpoint
+from .uploads import FileAnswers, SourceUploads, UploadedCheckpoint
 
 if TYPE_CHECKING:
     from streamlit.navigation.page import StreamlitPage
@@ -83,10 +83,8 @@ class SessionState:
     """The checkpoint that was uploaded: `checkpoint.uploaded_checkpoint`."""
     checkpoint_problem: str = ""
     """Why the last file for one could not be opened, in a sentence."""
-    norm_is_unsure: bool = False
-    """Whether that was that its norms may be group norms."""
-    answers: Mapping[str, Any] = field(default_factory=dict)
-    """What was answered of a checkpoint that has to be read again for it: what the next file is read with."""
+    answers: FileAnswers | None = None
+    """What was answered of a file for one that has to be chosen again for it."""
     checkpoint_widget: int = 0
     """How many files for checkpoints came, which is the number of their widget."""
     mismatches: tuple[str, ResNetConfig, list[Mismatch]] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -47,13 +48,25 @@ class SourceUploads:
     widget: int = 0
 
 
+@dataclass(frozen=True)
+class FileAnswers:
+    """What was answered of a file that has to be chosen again to be read with it, told by the digest `file` of its bytes.
+
+    Where nothing was `given` yet, it is asked whether the norms of the file are group norms.
+    """
+
+    name: str
+    file: str
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, eq=False)
 class UploadedCheckpoint:
     """What was read from an uploaded file.
 
     `networks` are those that it holds, by the answer to the question `weights`, or the only one by ""; `chosen` is the one
     that is looked at. `digest` tells the file, and what was answered of it, from others; `not_finite` are the tensors of the
-    chosen network with NaN or infinity.
+    chosen network with NaN or infinity. It was read with `answers`; `notes` are sentences on networks that are not kept.
     """
 
     name: str
@@ -61,6 +74,13 @@ class UploadedCheckpoint:
     networks: Mapping[str, Opened]
     chosen: str = ""
     not_finite: tuple[str, ...] = ()
+    answers: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def file(self) -> str:
+        """The digest of the file's bytes alone."""
+        return self.digest.partition("/")[0]
 
     @property
     def opened(self) -> Opened:

@@ -1,4 +1,4 @@
-"""Each block switched off in turn, and what that costs (Veit 2016)."""
+"""Labelled images: how many a person's own network gets right, and what each block that is switched off costs (Veit 2016)."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ import streamlit as st
 from torch import Tensor
 
 from resnet.presets import short_title
-from resnet.weights import BUNDLED, Weights, bundled
+from resnet.weights import BUNDLED, FASHION_MNIST, Weights, bundled
 
 from ...analysis import parts
 from ...figures import inference
 from ...inference import preprocess
-from ...inference.ablation import Ablation, ablations
+from ...inference.ablation import Ablation, ablations, batch_size
 from ...inference.device import Device
+from ...inference.limits import MAX_FORWARD_BYTES
 from ...inference.samples import labelled_images
 from ..cached import cached_result, device, may_compute
 from ..weights import loaded
-from .running import NO_CLASSIFIER, Run
+from .running import NO_CLASSIFIER, Run, weights_trace
 
 Series = Mapping[str, tuple[Ablation, ...]]
 
@@ -31,11 +32,10 @@ EXPLANATION = (
 
 
 def panel(result: Run) -> None:
-    """The ablation chart: of a shipped network and its twin on the shipped test images, of another on this image."""
+    """The ablation chart: on the shipped test images of weights that know what they show, of others on this image."""
     with st.container(border=True, key="ablation"):
         st.markdown("**Each block switched off in turn**")
-        shipped = result.weights.key == "bundled"
-        if not shipped and not result.whole.finite:
+        if not result.whole.finite:
             st.error("The activations overflowed, so there is no prediction to change.")
             return
         if result.headless:
@@ -44,51 +44,105 @@ def panel(result: Run) -> None:
                 "and every layer shows what that changes."
             )
             return
-        found = ablations_on_test_images(result.weights) if shipped else ablations_on_image(result)
+        labelled = knows_test_images(result.weights) and not too_large(result.weights)
+        found = ablations_on_test_images(result.weights) if labelled else ablations_on_image(result)
         if found:
             measures = list(inference.ABLATION_MEASURES)
             label = measures[1]
-            if shipped:
+            if labelled:
                 label = st.segmented_control(
                     "Measure", measures, required=True, default=measures[0], key="judged by", persist_state="session"
                 )
             images = (
-                f"{len(labelled_images().labels)} test images" if shipped else f"on this image at {result.size} pixels"
+                f"{len(labelled_images().labels)} test images" if labelled else f"on this image at {result.size} pixels"
             )
             st.plotly_chart(inference.ablation_figure(found, label, images), key="ablation chart")
             for name, one in found.items():
                 st.markdown(summary(name, one, inference.ABLATION_MEASURES[label]))
-        where = (
-            f"Measured on the first {len(labelled_images().labels)} images of Fashion-MNIST's test set, in fp32. "
-            if shipped
-            else "Labelled images come with the shipped networks only; here the class that the whole network names "
-            "for this image counts as the right one. "
-        )
+        if labelled:
+            where = (
+                f"Measured on the first {len(labelled_images().labels)} images of Fashion-MNIST's test set, in fp32. "
+            )
+        else:
+            which = "small networks" if knows_test_images(result.weights) else "networks that know Fashion-MNIST"
+            where = (
+                f"The labelled images that ship are for {which} only; here the class that the whole network names for this "
+                "image counts as the right one. "
+            )
         st.caption(where + EXPLANATION)
 
 
+# -- on the test images -------------------------------------------------------------------
+
+
+def knows_test_images(weights: Weights) -> bool:
+    """Whether the images that ship with labels are of what the weights were trained on, or are taken to be."""
+    return weights.data == FASHION_MNIST
+
+
+def too_large(weights: Weights) -> bool:
+    """Whether all test images together take more memory than a pass may, since a layer's outputs for all of them are held."""
+    return len(labelled_images().labels) * weights_trace(weights).working_memory > MAX_FORWARD_BYTES
+
+
+def test_inputs(weights: Weights) -> Tensor:
+    """The test images as the weights take them, N×1×28×28."""
+    return preprocess.normalised(labelled_images().images, weights.data.preprocessing)
+
+
+AT_ONCE_MACS = 2e10
+"""MACs of all test images together up to which they are counted without being asked for."""
+
+
+def right_on_test_images(result: Run) -> None:
+    """How many of the test images a person's own network gets right, in a sentence, where it knows what they show."""
+    weights, labels = result.weights, labelled_images().labels.tolist()
+    if weights.key != "upload" or not knows_test_images(weights) or not result.whole.finite:
+        return
+    on_device, trace = device(), weights_trace(weights)
+    key, count = ("right on test images", weights, on_device), len(labels)
+    if not may_compute(f"Count on {count} test images", key, at_once=count * trace.macs <= AT_ONCE_MACS):
+        return
+
+    def compute(move: Callable[[float], None]) -> int:
+        right, step = 0, batch_size(trace)
+        for start, inputs in zip(range(0, count, step), test_inputs(weights).split(step), strict=True):
+            (whole,) = ablations(loaded(weights, on_device), inputs, labels[start : start + step], (), on_device, step)
+            right += round((1 - whole.error) * len(inputs))
+            move((start + len(inputs)) / count)
+        return right
+
+    right = cached_result(key, "Counting on the test images …", compute)
+    subject = "The whole network is right" if result.off else "Right"
+    st.markdown(
+        f"{subject} on **{right} of {count}** Fashion-MNIST test images: **{right / count:.1%}**",
+        help="Counted on the first images of Fashion-MNIST's test set, which ship with this app, in fp32.",
+    )
+
+
 def with_twin(weights: Weights) -> list[Weights]:
-    """A shipped network, and the plain one for a residual one of the same depth or the other way round."""
+    """A shipped network, and the plain one for a residual one of the same depth or the other way round; another alone."""
     other, _ = weights.config.with_(shortcut="A" if weights.config.shortcut == "none" else "none")
-    return [weights, *(bundled(other) if other in BUNDLED.values() else ())]
+    return [weights, *(bundled(other) if weights.key == "bundled" and other in BUNDLED.values() else ())]
 
 
 def ablations_on_test_images(weights: Weights) -> Series | None:
-    """Shipped networks on the labelled images, when asked for."""
+    """Networks on the labelled images, when asked for."""
     networks = with_twin(weights)
     keys = [("ablation", one, device()) for one in networks]
     if not may_compute(BUTTON, *keys):
         return None
-    images, labels = labelled_images()
+    labels = labelled_images().labels.tolist()
     return {
-        short_title(one.config): ablations_in_turn(
-            key, one, device(), partial(preprocess.normalised, images, one.data.preprocessing), labels.tolist()
-        )
+        short_title(one.config): ablations_in_turn(key, one, device(), partial(test_inputs, one), labels)
         for one, key in zip(networks, keys, strict=True)
     }
 
 
 BUTTON = "Each one in turn"
+
+
+# -- on an image --------------------------------------------------------------------------
 
 
 def ablations_on_image(result: Run) -> Series | None:
@@ -104,14 +158,17 @@ def ablations_on_image(result: Run) -> Series | None:
     }
 
 
+# -- both ---------------------------------------------------------------------------------
+
+
 def ablations_in_turn(
     key: Hashable, weights: Weights, on_device: Device, inputs: Callable[[], Tensor], labels: list[int]
 ) -> tuple[Ablation, ...]:
-    off = parts.switchable_blocks(weights.config)
+    off, batch = parts.switchable_blocks(weights.config), batch_size(weights_trace(weights))
 
     def compute(move: Callable[[float], None]) -> tuple[Ablation, ...]:
         found = []
-        for ablation in ablations(loaded(weights, on_device), inputs(), labels, off, on_device):
+        for ablation in ablations(loaded(weights, on_device), inputs(), labels, off, on_device, batch):
             found.append(ablation)
             # Early blocks have more of the network behind them, and so take longer.
             left = 1 - len(found) / (len(off) + 1)

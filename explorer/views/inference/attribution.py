@@ -187,7 +187,10 @@ def weights_panel(result: Run) -> None:
             f"{count} kernels of {size}×{size}, {kind}, on one scale; middle grey is zero. A click selects its channel."
         )
     with right, st.container(border=True, key="histogram"):
-        histogram(result, layer_with_weights(result))
+        layer = layer_with_weights(result)
+        if result.headless and result.layer.name == "fc":
+            st.info(f"{NO_CLASSIFIER} `fc` is zeros here, so these are the weights of `{layer.name}`.")
+        histogram(result, layer)
 
 
 def layer_with_weights(result: Run) -> Layer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,8 +17,12 @@ from torch import Tensor
 from resnet import OPTIONS, ResNetConfig, WeightsError, open_checkpoint, owner, title
 from resnet.checkpoint import (
     BOTH,
+    FIXED,
     MAX_FILE_BYTES,
+    MAX_TENSOR_BYTES,
     Mismatch,
+    Opened,
+    Question,
     UnsureNormError,
     fitted,
     mismatches,
@@ -37,10 +41,10 @@ from ...sharing.scheduler import PAGES
 from ...sharing.store import RESULTS, FileDigest
 from .. import session, settings
 from ..session import change, choose, escape_markdown, release_files, set_widget, show, view
-from ..uploads import UploadedCheckpoint
+from ..uploads import FileAnswers, UploadedCheckpoint
 
 MAX_NETWORKS = 4
-"""Of the networks in a file that have the same tensors, such as one and its averages, those that are kept."""
+"""Of the networks in a file, such as one and its averages, those that are kept."""
 
 
 def read_upload(data: bytes, name: str, **answers: Any) -> UploadedCheckpoint:
@@ -50,24 +54,66 @@ def read_upload(data: bytes, name: str, **answers: Any) -> UploadedCheckpoint:
         WeightsError: where it cannot be read, or is of no residual network that a configuration can express.
     """
     opened = open_checkpoint(data, name, **answers)
-    digest = FileDigest(" ".join([hashlib.sha256(data).hexdigest(), *map(repr, sorted(answers.items()))]))
     chosen = opened.questions["weights"].choices[0] if "weights" in opened.questions else ""
-    return UploadedCheckpoint(name, digest, {chosen: opened}, chosen, tuple(not_finite(opened.state_dict)))
+    return as_answered(UploadedCheckpoint(name, file_digest(data), {chosen: opened}, chosen, answers=answers))
 
 
-def others(checkpoint: UploadedCheckpoint) -> tuple[str, ...]:
-    """The other networks of a file that are kept with the one that was opened."""
+def file_digest(data: bytes) -> FileDigest:
+    return FileDigest(hashlib.sha256(data).hexdigest())
+
+
+def as_answered(checkpoint: UploadedCheckpoint) -> UploadedCheckpoint:
+    """A checkpoint whose digest tells it from the same file answered otherwise, with the chosen network's tensors that are not
+    finite.
+    """
+    form = checkpoint.opened.questions.get("option_a")
+    answered = repr((sorted(checkpoint.answers.items()), checkpoint.chosen, form and form.choices[0]))
+    digest = FileDigest(f"{checkpoint.file}/{hashlib.sha256(answered.encode()).hexdigest()}")
+    return replace(checkpoint, digest=digest, not_finite=tuple(not_finite(checkpoint.tensors)))
+
+
+def with_others(checkpoint: UploadedCheckpoint, data: bytes, size: int) -> UploadedCheckpoint:
+    """The checkpoint with the other networks of its file, as far as there is room beside its `size` bytes; a note names each
+    that is not kept.
+    """
     question = checkpoint.opened.questions.get("weights")
-    return question.choices[1:MAX_NETWORKS] if question else ()
+    names = question.choices[1:] if question else ()
+    notes = []
+    for name in names[: MAX_NETWORKS - 1]:
+        try:
+            networks = {**checkpoint.networks, name: another(checkpoint, data, name, size)}
+        except (WeightsError, NoRoomError) as error:
+            notes.append(f"The weights {plain(name, 40)} cannot be chosen: {error}")
+        else:
+            checkpoint = replace(checkpoint, networks=networks)
+    if more := names[MAX_NETWORKS - 1 :]:
+        notes.append(f"{MAX_NETWORKS} of its {len(names) + 1} networks can be chosen, and not {listed(more)}.")
+    return replace(checkpoint, notes=tuple(notes))
 
 
-def beside(checkpoint: UploadedCheckpoint, data: bytes, other: str, **answers: Any) -> UploadedCheckpoint:
-    """The checkpoint with another of the networks in its file, where that can be opened."""
-    try:
-        opened = open_checkpoint(data, checkpoint.name, **answers, weights=other)
-    except WeightsError:
-        return checkpoint
-    return replace(checkpoint, networks={**checkpoint.networks, other: opened})
+def another(checkpoint: UploadedCheckpoint, data: bytes, name: str, size: int) -> Opened:
+    """Another of the networks in a checkpoint's file, which is taken to be as large as the first until it is opened.
+
+    Raises:
+        WeightsError, NoRoomError: where it cannot be opened, or there is no room for it.
+    """
+    with room_beside(checkpoint, checkpoint.opened.nbytes, size):
+        opened = open_checkpoint(data, checkpoint.name, **{**checkpoint.answers, "weights": name})
+    with room_beside(checkpoint, opened.nbytes, size):
+        return opened
+
+
+def room_beside(checkpoint: UploadedCheckpoint, more: int, size: int) -> AbstractContextManager[object]:
+    """Room for a network of `more` bytes beside those of its file that are kept, where there is room for `size` already.
+
+    Raises:
+        WeightsError: where the networks of the file would be too large together.
+        NoRoomError: where all sessions together would hold too much.
+    """
+    needed = checkpoint.nbytes + more
+    if needed > MAX_TENSOR_BYTES:
+        raise WeightsError(f"the networks of a file may take {MAX_TENSOR_BYTES / 2**30:.1f} GiB together.")
+    return HELD_FILES.room(max(0, needed - size), checkpoint.name, instead=uploaded_checkpoint())
 
 
 ALONE_BYTES = 2**26
@@ -88,6 +134,10 @@ def keep_upload(*files: UploadedFile) -> None:
     """
     answers, whole = session.held().answers, {file.name: file.getvalue() for file in files}
     name, size = next(iter(whole)), sum(map(len, whole.values()))
+    if len(whole) < len(files):
+        raise WeightsError(
+            f"{len(files)} files were chosen, of which several are called {plain(name, 80)}: one checkpoint is accepted."
+        )
     with ExitStack() as stack:
         try:
             stack.enter_context(READING.place(PATIENCE_SECONDS, size=1 if size < ALONE_BYTES else 2))
@@ -96,14 +146,17 @@ def keep_upload(*files: UploadedFile) -> None:
         stack.enter_context(HELD_FILES.room(size, name, instead=uploaded_checkpoint()))
         with PAGES.aside():
             name, data = join(whole)
-            checkpoint = read_upload(data, name, **answers)
-            for other in others(checkpoint):
-                with HELD_FILES.room(max(0, checkpoint.nbytes - size), name, instead=uploaded_checkpoint()):
-                    checkpoint = beside(checkpoint, data, other, **answers)
+            given = answers.given if answers and answers.file == file_digest(data) else {}
+            try:
+                checkpoint = with_others(read_upload(data, name, **given), data, size)
+            except WeightsError as error:
+                if isinstance(error.__cause__, UnsureNormError):
+                    session.hold(answers=FileAnswers(name, file_digest(data)))
+                raise
         with HELD_FILES.room(max(0, checkpoint.nbytes - size), name, instead=uploaded_checkpoint()) as hold:
             drop()
             hold(checkpoint)
-            session.hold(checkpoint=checkpoint)
+            session.hold(checkpoint=checkpoint, answers=None if given else answers)
 
 
 def drop() -> None:
@@ -169,7 +222,7 @@ def upload_card(weights: Weights | None) -> None:
             return
         limit = MAX_FILE_BYTES // 2**20
         st.file_uploader(
-            f"A residual network in PyTorch or safetensors, by any file name, at most {limit} MB",
+            "A residual network's checkpoint, by any file name",
             key=f"checkpoint {session.held().checkpoint_widget}",
             on_change=file_chosen,
             accept_multiple_files=True,
@@ -181,13 +234,25 @@ def upload_card(weights: Weights | None) -> None:
         )
         if problem:
             st.error(escape_markdown(problem), icon=":material/broken_image:")
-        if session.held().norm_is_unsure and "norm" not in session.held().answers:
-            st.button("They are group norms", on_click=answer_again, args=("norm", "group"), icon=":material/check:")
         if answers := session.held().answers:
-            given = ", ".join(f"{label(name)} = {choice_words(name, value)}" for name, value in answers.items())
-            st.info(escape_markdown(f"Choose the file again: it is read with {given}."), icon=":material/upload_file:")
+            file_answers(answers)
         if checkpoint:
             checkpoint_summary(checkpoint, weights)
+
+
+def file_answers(answers: FileAnswers) -> None:
+    """What was answered of a file that has to be chosen again for it; where nothing was yet, the answer that would open it."""
+    if not answers.given:
+        norm = {"norm": "group"}
+        st.button("They are group norms", on_click=answer_again, args=(answers, norm), icon=":material/check:")
+        return
+    words = f"Choose {answers.name} again: it is read with {answers_text(answers.given)}. Other files are read without."
+    st.info(escape_markdown(words), icon=":material/upload_file:")
+    st.button("Withdraw the answer", on_click=withdraw, icon=":material/undo:")
+
+
+def answers_text(answers: Mapping[str, Any]) -> str:
+    return ", ".join(f"{label(name)} = {choice_words(name, value)}" for name, value in answers.items())
 
 
 def file_chosen() -> None:
@@ -197,16 +262,17 @@ def file_chosen() -> None:
     files = [file for file in (value if isinstance(value, list) else [value]) if isinstance(file, UploadedFile)]
     if not files:
         return
-    session.hold(checkpoint_widget=number + 1, checkpoint_problem="", norm_is_unsure=False)
+    answers = session.held().answers
+    session.hold(
+        checkpoint_widget=number + 1, checkpoint_problem="", answers=answers if answers and answers.given else None
+    )
     try:
         keep_upload(*files)
     except ExplainedError as error:
-        unsure = isinstance(error.__cause__, UnsureNormError)
-        session.hold(checkpoint_problem=f"{error} The network is unchanged.", norm_is_unsure=unsure)
+        session.hold(checkpoint_problem=f"{error} The network is unchanged.")
     else:
         reopen()
     finally:
-        session.hold(answers={})  # they were of one file
         release_files([file.file_id for file in files])
 
 
@@ -228,7 +294,7 @@ def reopen() -> None:
 
 def forget() -> None:
     drop()
-    session.hold(checkpoint_problem="", norm_is_unsure=False, answers={})
+    session.hold(checkpoint_problem="", answers=None)
     if view().weights == "upload":
         choose(weights="")
 
@@ -237,36 +303,44 @@ def checkpoint_summary(checkpoint: UploadedCheckpoint, weights: Weights | None) 
     config, opened = view().config, checkpoint.opened
     theirs = [tensor for name, tensor in checkpoint.tensors.items() if not (opened.headless and name.startswith("fc."))]
     amount = sum(tensor.numel() for tensor in theirs)
-    st.markdown(f"**{escape_markdown(checkpoint.name)}**: {len(theirs)} tensors, {amount / 1e6:,.2f} M numbers")
-    if said := [*([left_out(opened.left_out)] if opened.left_out else []), *opened.notes]:
-        st.markdown(escape_markdown(" ".join(said)))
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**{escape_markdown(checkpoint.name)}**: {len(theirs)} tensors, {amount / 1e6:,.2f} M numbers")
         if config != checkpoint.config:
             st.button("Open its network", on_click=reopen, icon=":material/undo:")
         st.button("Forget it", on_click=forget, icon=":material/delete:")
+    said = [left_out(opened.left_out)] if opened.left_out else []
+    said += [f"Read with {answers_text(checkpoint.answers)}."] if checkpoint.answers else []
+    if said := [*said, *(plain(note, 400) for note in (*opened.notes, *checkpoint.notes))]:
+        st.markdown(escape_markdown(" ".join(said)))
     if checkpoint.not_finite:
         first = escape_markdown(checkpoint.not_finite[0])
+        instead = f": others run here, {escape_markdown(weights.title)}" if weights else ""
         st.warning(
             f"NaN or infinite numbers are in {len(checkpoint.not_finite)} of its tensors, first in {first}, "
-            "so its network can be looked at but its weights cannot be run."
+            f"so its network can be looked at but its weights cannot be run{instead}."
         )
     if found := known_mismatches(checkpoint, config):
         list_mismatches(found)
-    elif opened.questions:
-        question_widgets(checkpoint, config)
+    elif questions := asked(checkpoint):
+        question_widgets(checkpoint, config, questions)
     if weights and weights.key == "upload":
         st.caption(assumptions_text(weights))
 
 
 MAX_NAMED = 6
-"""Parts of a file that are named where they are left out."""
+"""Parts of a file that are named where there are many."""
 
 
 def left_out(parts: Sequence[str]) -> str:
     """What else stood in the file, in a sentence."""
+    return f"{listed(parts)} left out."
+
+
+def listed(parts: Sequence[str]) -> str:
+    """The first of them by name, and how many more there are."""
     named = [plain(part or "tensors beside it", 40) for part in parts[:MAX_NAMED]]
     more = f" and {len(parts) - MAX_NAMED} more" if len(parts) > MAX_NAMED else ""
-    return f"{', '.join(named)}{more} left out."
+    return f"{', '.join(named)}{more}"
 
 
 def list_mismatches(differences: list[Mismatch]) -> None:
@@ -284,7 +358,14 @@ def shape_words(shape: tuple[int, ...] | None) -> str:
     return "none" if shape is None else "×".join(map(str, shape)) or "one number"
 
 
-LABELS = {"option_a": "Zeros of option A", "standardised": "Standardised weights", "weights": "Weights in the file"}
+LABELS = {
+    "option_a": "Zeros of option A",
+    "standardised": "Standardised weights",
+    "weights": "Weights in the file",
+    "leaky_slope": "Slope of a leaky ReLU",
+    "last_stride": "Stride of the last stage",
+    "stem_stride": "Stride of the stem",
+}
 """What a question is called that is no option of a configuration."""
 
 
@@ -300,11 +381,19 @@ def choice_words(name: str, value: Any) -> str:
     return plain(value, 60) if name == "weights" else settings.choice_text(value)
 
 
-def question_widgets(checkpoint: UploadedCheckpoint, config: ResNetConfig) -> None:
+def asked(checkpoint: UploadedCheckpoint) -> list[tuple[str, Question]]:
+    """What is asked of a checkpoint: first what is no option of a configuration; which of its networks where several are kept."""
+    questions = checkpoint.opened.questions.items()
+    kept = [each for each in questions if each[0] != "weights" or len(checkpoint.networks) > 1]
+    return sorted(kept, key=lambda each: each[0] in OPTIONS)
+
+
+def question_widgets(
+    checkpoint: UploadedCheckpoint, config: ResNetConfig, questions: Sequence[tuple[str, Question]]
+) -> None:
     """What the tensors do not show, to be set here or, where it is an option of the configuration, in the sidebar."""
     st.caption("The tensors do not show these, and the likeliest is assumed. Set what you know:")
-    columns = st.columns(2)
-    questions = sorted(checkpoint.opened.questions.items(), key=lambda asked: asked[0] in OPTIONS)
+    columns = st.container(key="asked").columns(2)
     for place, (name, question) in enumerate(questions):
         key = f"asked {name}"
         current = getattr(config, name) if name in OPTIONS else question.choices[0]
@@ -323,8 +412,8 @@ def question_widgets(checkpoint: UploadedCheckpoint, config: ResNetConfig) -> No
 
 
 def question_answered(name: str) -> None:
-    """Take an answer: into the configuration, into the tensors, or, where only the file has what it takes, to the next
-    file.
+    """Take an answer: into the configuration, into the tensors, or, where only the file has what it takes, to when it is
+    chosen again. What no configuration has is said.
     """
     value, checkpoint = st.session_state[f"asked {name}"], uploaded_checkpoint()
     if name in OPTIONS:
@@ -334,30 +423,36 @@ def question_answered(name: str) -> None:
     elif checkpoint and name == "option_a":
         networks = {one: with_option_a(opened, value) for one, opened in checkpoint.networks.items()}
         keep(replace(checkpoint, networks=networks))
-    else:
-        answer_again(name, value)
+    elif checkpoint and name in FIXED:
+        words, fixed, _ = FIXED[name]
+        other = f"{words} {str(value).partition(',')[0]}"
+        session.hold(
+            checkpoint_problem=f"No configuration has {other}, so {checkpoint.name} computes something else here than where it "
+            f"was trained: {fixed} is accepted."
+        )
+    elif checkpoint:
+        answers = session.held().answers
+        mine = answers if answers and answers.file == checkpoint.file else None
+        answer_again(mine or FileAnswers(checkpoint.name, checkpoint.file), {name: value})
 
 
-def answer_again(name: str, value: Any) -> None:
-    session.hold(answers={**session.held().answers, name: value})
+def answer_again(answers: FileAnswers, more: Mapping[str, Any]) -> None:
+    session.hold(answers=replace(answers, given={**answers.given, **more}))
+
+
+def withdraw() -> None:
+    """Take back what was answered of a file."""
+    session.hold(answers=None)
 
 
 def keep(checkpoint: UploadedCheckpoint) -> None:
     """Keep a checkpoint as it was answered, in place of what this session holds: what was made of that is another's."""
-    before = uploaded_checkpoint()
-    digest = checkpoint.digest.partition("/")[0]
-    form = checkpoint.opened.questions.get("option_a")
-    answers = [hashlib.sha256(checkpoint.chosen.encode()).hexdigest(), form.choices[0] if form else ""]
-    checkpoint = replace(
-        checkpoint,
-        digest=FileDigest("/".join([digest, *map(str, answers)])),
-        not_finite=tuple(not_finite(checkpoint.tensors)),
-    )
+    before, checkpoint = uploaded_checkpoint(), as_answered(checkpoint)
     with HELD_FILES.room(0, checkpoint.name, instead=before) as hold:
         drop()
         hold(checkpoint)
         session.hold(checkpoint=checkpoint)
-    if before and before.config != checkpoint.config:
+    if before and (before.config, bool(before.not_finite)) != (checkpoint.config, bool(checkpoint.not_finite)):
         reopen()
 
 

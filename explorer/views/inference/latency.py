@@ -18,7 +18,7 @@ from ...inference.latency import Effect, Latency, Roof, TimedLayer
 from ...sharing.store import Progress
 from ..cached import cached_devices, device, form
 from ..session import held, hold
-from .running import Run
+from .running import NO_CLASSIFIER, Run
 
 Value = TypeVar("Value")
 LAYOUTS = ["first", "last"]
@@ -118,6 +118,8 @@ def show_effects(result: Run) -> None:
     effects, when = found
     st.dataframe(effect_frame(effects, result.headless), hide_index=True, key="effect table")
     change = "" if result.headless else "; the largest change of any class probability"
+    if result.headless:
+        st.caption(f"{NO_CLASSIFIER} So what a form changes of the scores is not listed.")
     st.caption(
         f"The median time of a pass at {result.size} pixels, that of the passes in fp32 with channels first that "
         f"alternate with it, and their ratio{change}. " + measurement_stamp(device(), when)
