@@ -20,12 +20,9 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
 
 from . import hub, owner
-from .checkpoint import MAX_FILE_BYTES, MAX_TENSOR_BYTES, Opened, WeightsError, open_checkpoint
+from .checkpoint import MAX_FILE_BYTES, Opened, WeightsError, open_checkpoint
 from .datasets import Preprocessing
 from .hub import INSTEAD, DownloadError, Progress, Source
 from .options import plain
@@ -207,15 +204,12 @@ def _weights(repo: str, files: Mapping[str, HubFile]) -> tuple[HubFile, ...]:
         ]
         has = f" (it has {', '.join(others[:3])})" if others else ""
         raise WeightsError(f"{repo} has no weights that are accepted{has}: {WEIGHTS}, its shards or {PICKLED} are.")
-    _check_size(repo, sum(files[name].bytes for name in found), MAX_TENSOR_BYTES)
-    return tuple(files[name] for name in found)
-
-
-def _check_size(repo: str, size: int, most: int) -> None:
-    if size > most:
+    size = sum(files[name].bytes for name in found)
+    if size > MAX_FILE_BYTES:
         raise WeightsError(
-            f"{repo} has weights of {size / 2**20:,.0f} MiB: at most {most // 2**20:,} MiB are accepted."
+            f"{repo} has weights of {size / 2**20:,.0f} MiB: at most {MAX_FILE_BYTES // 2**20} MiB are accepted."
         )
+    return tuple(files[name] for name in found)
 
 
 def _described(repo: str, revision: str, weights: tuple[HubFile, ...]) -> HubModel:
@@ -416,38 +410,12 @@ def arrived(model: HubModel) -> tuple[int, int]:
     return sum(hub.arrived(_source(model.id, model.revision, file))[0] for file in model.files), model.bytes
 
 
-def check_can_open(model: HubModel) -> None:
-    """That `open_model` takes weights of this size, before they are fetched.
-
-    Raises:
-        WeightsError: where it does not.
-    """
-    _check_size(model.id, model.bytes, MAX_FILE_BYTES)
-
-
-def tensors_of(model: HubModel) -> Mapping[str, Tensor]:
-    """The tensors of safetensors files on this machine, of any accepted size, by the names that the files have for them.
-
-    Raises:
-        WeightsError: where they cannot be read, or are no safetensors.
-    """
-    found: dict[str, Tensor] = {}
-    try:
-        for file in model.files:
-            if not file.name.endswith(INDEX):
-                found |= load_file(_path(model.id, model.revision, file.name) or file.name)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"The weights of {model.id} cannot be read, or are no safetensors; {INSTEAD}.") from error
-    return found
-
-
 def open_model(model: HubModel, **answers: Any) -> Opened:
     """The network in a model's weights, which are on this machine: `open_checkpoint`.
 
     Raises:
         WeightsError: as there, and where they are not.
     """
-    check_can_open(model)
     paths = {file.name: _path(model.id, model.revision, file.name) for file in model.files}
     files = {name: path for name, path in paths.items() if path is not None}
     if len(files) < len(paths):
