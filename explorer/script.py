@@ -4,8 +4,9 @@ import os
 
 import streamlit as st
 
-from explorer.navigation import INSTALLED, PACKAGE, PAGES
+from explorer.navigation import INFERENCE, INSTALLED, PACKAGE, PAGES
 from explorer.views import session, sidebar
+from explorer.views.inference import weights
 
 # Streamlit then watches `resnet`, too, and reloads it after an edit.
 root, theirs = str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")
@@ -17,9 +18,14 @@ st.html(PACKAGE / "assets" / "page.css")
 pages = [st.Page(page.file, title=page.title, icon=page.icon, default=not page.path) for page in PAGES]
 page = st.navigation(pages, position="hidden")
 session.open_link()
+on_inference = page.url_path == INFERENCE.path
+if on_inference:
+    weights.greet()
 with st.sidebar:
     st.markdown("### ResNet Explorer")
     session.links(pages)
+    if on_inference:
+        weights.weights_list()
     sidebar.sidebar()
 session.messages()
 session.show_or_say(page.run)

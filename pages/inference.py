@@ -8,7 +8,17 @@ from explorer.inference.turns import PassError, TooLargeError
 from explorer.views import network, session, tabs
 from explorer.views.cached import cached_trace
 from explorer.views.headline import heading
-from explorer.views.inference import ablation, addition, attribution, images, latency, receptive_field, running, several
+from explorer.views.inference import (
+    ablation,
+    addition,
+    attribution,
+    images,
+    latency,
+    receptive_field,
+    running,
+    several,
+    weights,
+)
 
 PANELS = {
     "Activations": running.activations,
@@ -23,15 +33,24 @@ PANELS = {
 """What can be looked at in one run, by the name of its tab; each takes the run."""
 
 view = session.view()
-heading(cached_trace(view.config, view.image_size))
+drawn = cached_trace(view.config, view.image_size)
+heading(drawn)
+found = weights.selection(view)
+if found.hub:
+    found = weights.from_hub(view, found)
+if found.current is None:
+    weights.question(found)
+    layer = network.selected_layer(drawn, view.at)
+    network.overview(drawn, layer)
+    network.block_detail(drawn, layer)
+    st.stop()
 
 left, right = st.columns(2)
 card = left.container(border=True, key="image")
 with card:
-    weights = running.choose_weights(view.config, view.image_size)
-    if weights.key != "bundled":
-        running.offer_trained()
-trace = running.weights_trace(weights)
+    weights.card(found, found.current)
+    waiting = st.container()  # a download is seen where it was asked for
+trace = running.weights_trace(found.current)
 try:
     check_runnable(trace)
 except TooLargeError as error:
@@ -39,15 +58,16 @@ except TooLargeError as error:
     st.stop()
 
 with card:
-    chosen = images.choose_images(fashion=weights.key == "bundled")
+    chosen = images.choose_images(fashion=found.current.key == "bundled")
 if not chosen:
     with right:
         st.info("Upload or take an image, or pick a sample, to see what the network makes of it.")
     st.stop()
 
-inverted = running.choose_inversion(weights, card)
+inverted = running.choose_inversion(found.current, card)
 try:
-    result = running.run(chosen, weights, inverted)
+    with waiting:
+        result = running.run(chosen, found.current, inverted)
 except PassError as error:
     with right:
         st.error(session.escape_markdown(str(error)), icon=":material/memory:")

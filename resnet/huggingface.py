@@ -20,12 +20,16 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from . import hub, owner
 from .checkpoint import MAX_FILE_BYTES, Opened, WeightsError, open_checkpoint
 from .datasets import Preprocessing
 from .hub import INSTEAD, DownloadError, Progress, Source
+from .model import build
 from .options import plain
+from .published import Tag, tags
 from .shards import INDEX, join
 
 WEIGHTS, PICKLED = "model.safetensors", "pytorch_model.bin"
@@ -205,9 +209,10 @@ def _weights(repo: str, files: Mapping[str, HubFile]) -> tuple[HubFile, ...]:
         has = f" (it has {', '.join(others[:3])})" if others else ""
         raise WeightsError(f"{repo} has no weights that are accepted{has}: {WEIGHTS}, its shards or {PICKLED} are.")
     size = sum(files[name].bytes for name in found)
-    if size > MAX_FILE_BYTES:
+    most = hub.MAX_DOWNLOAD_BYTES if _tag(repo) else MAX_FILE_BYTES
+    if size > most:
         raise WeightsError(
-            f"{repo} has weights of {size / 2**20:,.0f} MiB: at most {MAX_FILE_BYTES // 2**20} MiB are accepted."
+            f"{repo} has weights of {size / 2**20:,.0f} MiB: at most {most // 2**20:,} MiB are accepted."
         )
     return tuple(files[name] for name in found)
 
@@ -422,12 +427,37 @@ def open_model(model: HubModel, **answers: Any) -> Opened:
         raise WeightsError(f"The weights of {model.id} are not on this server any more; {INSTEAD}.")
     if len(files) == 1:
         ((name, path),) = files.items()
+        if (tag := _tag(model.id)) and model.bytes > MAX_FILE_BYTES:
+            return _open_tag(tag, path)
         return open_checkpoint(path, f"{name} of {model.id}", **answers)
     try:
         _, data = join({name: path.read_bytes() for name, path in files.items()})
     except OSError as error:
         raise WeightsError(f"The weights of {model.id} cannot be read ({error.strerror}); {INSTEAD}.") from error
     return open_checkpoint(data, f"{WEIGHTS} of {model.id}", **answers)
+
+
+def _tag(repo: str) -> Tag | None:
+    """What timm publishes in a repository."""
+    return next((tag for tag in tags() if tag.hub == repo), None)
+
+
+def _open_tag(tag: Tag, path: Path) -> Opened:
+    """The network of a tag whose file is larger than what a process of its own looks through: its names are ours, its
+    shapes known.
+
+    Raises:
+        WeightsError: where it is no such file.
+    """
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path.name} of {tag.hub} holds no weights of this network; {INSTEAD}.") from error
+    expected = build(tag.config, "meta").state_dict()
+    return Opened(
+        tag.config,
+        {name: tensor.to(expected[name].dtype) if name in expected else tensor for name, tensor in state.items()},
+    )
 
 
 def _fetch(
@@ -497,6 +527,14 @@ def cache_folder() -> Path:
 def _folder(repo: str) -> Path:
     """https://huggingface.co/docs/huggingface_hub/guides/manage-cache says how it is called."""
     return cache_folder() / f"models--{repo.replace('/', '--')}"
+
+
+def kept_models() -> frozenset[str]:
+    """The ids of all repositories of which the cache may have something, by a look at one folder."""
+    with suppress(OSError):
+        names = (path.name.split("--") for path in cache_folder().iterdir())
+        return frozenset("/".join(parts[1:]) for parts in names if parts[0] == "models" and len(parts) == 3)
+    return frozenset()
 
 
 def _revision(repo: str) -> str:

@@ -27,13 +27,14 @@ from explorer.link import View
 from explorer.sharing.holdings import Holdings
 from explorer.sharing.store import RESULTS
 from explorer.views import cached, session
-from explorer.views.inference import ablation, images
+from explorer.views.inference import ablation, images, weights
 from helpers import (
     CLOTHES,
     TABS,
     TIMM,
     captions,
     click,
+    closed,
     deltas,
     figures,
     held,
@@ -42,6 +43,7 @@ from helpers import (
     look_at,
     looked,
     opened,
+    page_text,
     run,
     said,
     select,
@@ -54,6 +56,7 @@ from resnet import OPTIONS, ResNet, ResNetConfig, preset
 from resnet.weights import FASHION_MNIST, Weights, load
 
 TRAINED = "Use the shipped ResNet-20, trained on clothing"
+IMAGENET = "ResNet-50 with ImageNet weights (98 MiB)"
 
 
 @pytest.fixture(autouse=True)
@@ -258,7 +261,8 @@ NARROW = {"layers": "1-1-1-1", "planes": "8-16-32-64"}
 @pytest.mark.parametrize("size", ["1", "7", "31", "1x40"])
 @pytest.mark.parametrize("page", ["", "inference", "experiments", "compare", "accuracy", "source"])
 def test_every_panel_takes_a_small_image(page: str, size: str) -> None:
-    extra = {"with": "resnet50,resnet20"} if page == "compare" else {"image": "coffee", "at": "conv1"}
+    extra = {"image": "coffee", "at": "conv1", "weights": "random"}
+    extra = {"with": "resnet50,resnet20"} if page == "compare" else extra
     app = opened(page, size=size, **NARROW, **extra)
     assert not app.error
     panels = {
@@ -483,34 +487,114 @@ def verdict(app: AppTest) -> str:
     return line
 
 
-def test_untrained_says_so_and_offers_trained() -> None:
+def buttons(app: AppTest) -> list[str]:
+    return [button.label for button in app.button]
+
+
+def asks(app: AppTest) -> str:
+    """The question that stands in place of the image, where nothing is run."""
+    assert not any(" MACs at " in caption for caption in captions(app).splitlines())
+    assert app.selectbox(key="weights").value is None
+    (words,) = [text for text in texts(app) if text.startswith("**Which weights?**")]
+    return words
+
+
+def test_the_first_minute() -> None:
+    """Whoever asks for nothing sees a network that knows its image, the way to ImageNet's, and the way back."""
     app = opened("inference")
-    assert "Untrained" in verdict(app)
-    assert app.selectbox(key="weights").value == "random"
-    assert any(button.label == TRAINED for button in app.button)
-    click(app, TRAINED)
-    assert app.selectbox(key="weights").value == "bundled"
-    assert app.session_state["view"].config == preset("resnet20_fashion")
     assert verdict(app).startswith("**Sneaker**")
-    assert "Sneaker" in captions(app)
     assert "ten things" in captions(app)
-    assert not any(button.label == TRAINED for button in app.button)
+    assert link(app) == preset("resnet20_fashion").to_query()
+    assert app.selectbox(key="preset").value == "resnet20_fashion"
+    assert app.selectbox(key="weights").value == "bundled"
     assert app.text_input(key="size").value == "28"
+    assert app.title[0].value == "ResNet-20 for Fashion-MNIST"
+    assert sum("No ImageNet weights are on this machine yet" in text for text in texts(app)) == 1
+    assert [button.label for button in app.button if button.proto.type == "primary"] == [IMAGENET]
+    look_at(app, tab="Weights")
+    click(app, "Back to ResNet-50")
+    assert link(app) == {}
+    assert asks(app) == "**Which weights?** None for ResNet-50 are on this machine yet."
+    click(app, TRAINED)
+    assert verdict(app).startswith("**Sneaker**")
+    assert not any("yet" in text for text in texts(app))
+    assert TRAINED not in buttons(app)
+
+
+def test_going_back_in_the_browser_leaves_the_first_minute() -> None:
+    """The link before is the usual network's, which is not left again."""
+    app = opened("inference")
+    app.query_params.clear()
+    asks(run(app))
+    assert link(app) == {}
+
+
+@pytest.mark.parametrize(
+    "query", [{"image": "coffee"}, {"size": "64"}, {"off": "layer1.1"}, {"weights": "none"}, {"preset": "resnet18"}]
+)
+def test_who_asks_for_something_gets_that(query: dict[str, str]) -> None:
+    app = opened("inference", **query)
+    asks(app)
+    assert link(app) == View.from_query(query).to_query()
+
+
+def test_a_link_that_names_the_usual_network_gets_it() -> None:
+    app = closed(preset="resnet50")
+    asks(run(app.switch_page("../pages/inference.py")))
+
+
+def test_imagenet_is_one_click_away() -> None:
+    app = click(opened("inference", image="0030-bag", preset="resnet20_fashion", off="layer1.1"), IMAGENET)
+    assert link(app) == {"weights": "IMAGENET1K_V2"}
+    (error,) = said(app.error)
+    assert error.startswith("resnet50-11ad3fa6.pth could not be downloaded (no network in this test);")
+
+
+def test_who_has_imagenet_weights_begins_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "at_hand", lambda one: True)
+    app = opened("inference")
+    assert link(app) == {}
+    assert app.selectbox(key="weights").value == "IMAGENET1K_V2"
+
+
+def test_a_network_without_weights_is_drawn_and_asks() -> None:
+    app = opened("inference", preset="resnet18", size="64")
+    assert asks(app) == "**Which weights?** None for ResNet-18 are on this machine yet."
+    assert any(re.fullmatch(r"resnet18\.\w+ · 7\d\.\d% · 45 MiB · [\w.-]+", label) for label in buttons(app))
+    assert "**The network, input to output**" in texts(app)
+    click(app, "Random weights")
+    assert "Untrained" in verdict(app)
+    choose(app, "activation", "elu")  # for which nobody has weights
+    assert link(app)["weights"] == "random"
+    assert "Untrained" in verdict(app)
+    app = opened("inference", preset="resnet18", activation="elu")
+    asks(app)
+    assert not any("MiB" in label for label in buttons(app))
 
 
 def test_random_weights_are_the_same_for_everybody() -> None:
-    first, second = (opened("inference", preset="resnet20", image="coffee") for _ in "12")
+    first, second = (opened("inference", preset="resnet20", weights="random", image="coffee") for _ in "12")
     charts = [[chart.proto.spec for chart in app.get("plotly_chart")] for app in (first, second)]
     assert charts[0] == charts[1]
     assert "Coffee cup" in captions(first)
 
 
-@pytest.mark.parametrize("query", [{"weights": "IMAGENET1K_V9"}, {"weights": "bundled"}, {"weights": "[x](y)"}])
+@pytest.mark.parametrize("query", [{"weights": "IMAGENET1K_V9"}, {"weights": "[x](y)"}])
 def test_weights_that_do_not_fit_are_told(query: dict[str, str]) -> None:
     app = opened("inference", preset="resnet20", **query)
     (warning,) = said(app.warning)
-    assert warning.startswith(f"weights = {query['weights']} do not fit ResNet-20, which can have random;")
-    assert "Untrained" in verdict(app)
+    assert warning == f"weights = {query['weights']} do not fit ResNet-20."
+    asks(app)
+
+
+def test_weights_that_are_used_instead_are_named() -> None:
+    app = opened("inference", preset="resnet20_fashion", weights="IMAGENET1K_V1")
+    assert not app.warning
+    assert (
+        "torchvision publishes no IMAGENET1K_V1 for ResNet-20 for Fashion-MNIST; Trained on Fashion-MNIST, shipped are used "
+        "instead."
+    ) in page_text(app)
+    assert verdict(app).startswith("**Sneaker**")
 
 
 def test_an_image_that_is_no_sample_is_told() -> None:
@@ -539,7 +623,7 @@ def test_an_image_that_is_no_sample_is_told() -> None:
     ],
 )
 def test_too_large_to_run(query: dict[str, str], words: str) -> None:
-    app = opened("inference", **query)
+    app = opened("inference", weights="random", **query)
     (error,) = said(app.error)
     assert re.search(words, error), error
     assert not any(uploader.key == "upload" for uploader in app.file_uploader)
@@ -567,7 +651,7 @@ def test_overflow_is_told(at: str, monkeypatch: pytest.MonkeyPatch) -> None:
         return network
 
     monkeypatch.setattr(cached, "load", overflowing)
-    (error,) = said(opened("inference", preset="resnet20", norm="none", at=at).error)
+    (error,) = said(opened("inference", preset="resnet20", weights="random", norm="none", at=at).error)
     assert "overflowed" in error
 
 
@@ -576,7 +660,7 @@ def test_overflow_is_told(at: str, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 @pytest.mark.parametrize("attention", ["se", "eca"])
 def test_every_kind_of_layer_can_be_looked_at(at: str, attention: str) -> None:
-    app = opened("inference", preset="resnet20", attention=attention, at=at)
+    app = opened("inference", preset="resnet20", weights="random", attention=attention, at=at)
     names = trace(app.session_state["view"].config, 32).by_name
     shown = at if at in names else "layer2.0.conv1"
     assert any(text == f"**The output of `{shown}`**" for text in texts(app))
@@ -653,7 +737,7 @@ def test_a_class_that_is_none_is_told() -> None:
 
 # -- rectangles ---------------------------------------------------------------------------
 
-RECTANGLE = {"preset": "resnet20", "size": "32x48"}
+RECTANGLE = {"preset": "resnet20", "size": "32x48", "weights": "random"}
 
 
 def test_random_weights_run_at_height_and_width() -> None:
@@ -728,7 +812,7 @@ def test_one_channel_is_selected_in_all_tabs(chosen: int | None) -> None:
 
 
 def test_how_many_channels_are_shown_stays() -> None:
-    app = opened("inference", preset="resnet18", at="layer1.0.act")
+    app = opened("inference", preset="resnet18", weights="random", at="layer1.0.act")
     shown = lambda: len(tile_labels(app, "channel tiles"))  # noqa: E731
     assert shown() == 32
     select(app, "shown of 64", 128)
@@ -756,7 +840,7 @@ def test_the_channel_of_an_addition_stays() -> None:
 
 
 def test_a_large_network_is_explained_when_asked() -> None:
-    app = looked("Attribution", preset="resnet18")
+    app = looked("Attribution", preset="resnet18", weights="random")
     assert not any(m.value.startswith("The pixels add") for m in app.markdown)
     (button,) = [b for b in app.button if b.label.startswith("Compute, about")]
     button.click()
@@ -768,7 +852,7 @@ def test_a_large_network_is_explained_when_asked() -> None:
 
 @pytest.mark.parametrize("at", ["conv1", "layer2.0.add", "avgpool", "fc", "layer1.0.se.fc1"])
 def test_weights_of_any_layer(at: str) -> None:
-    app = looked("Weights", preset="resnet20", attention="se", at=at)
+    app = looked("Weights", preset="resnet20", weights="random", attention="se", at=at)
     assert "16 kernels of 3×3, in colour" in captions(app)
     (chart,) = [c for c in app.get("plotly_chart") if "weights of" in c.proto.spec]
     shown = {"layer2.0.add": "layer2.1.conv1", "avgpool": "fc"}.get(at, at)
@@ -780,9 +864,10 @@ def test_weights_of_any_layer(at: str) -> None:
 
 def test_nothing_is_downloaded_unasked() -> None:
     app = opened("inference", preset="resnet18", size="64")
-    assert app.selectbox(key="weights").value == "random"
+    asks(app)
+    assert not app.error
     label = next(option for option in app.selectbox(key="weights").options if "torchvision" in option)
-    assert re.search(r"V1.*69\.8% right.*45 MiB", label)
+    assert label == "torchvision V1, ImageNet-1k · 69.8% · 45 MiB"
 
 
 def test_a_download_that_fails_is_told() -> None:
@@ -791,6 +876,16 @@ def test_a_download_that_fails_is_told() -> None:
     assert error.startswith("resnet18-f37072fd.pth could not be downloaded (no network in this test);")
     click(app, TRAINED)
     assert verdict(app).startswith("**Sneaker**")
+
+
+def test_another_depth_downloads_nothing() -> None:
+    """torchvision calls the weights of its networks by the same names."""
+    app = opened("inference", preset="resnet18", weights="IMAGENET1K_V1")
+    choose(app, "layers", "3-4-6-3")
+    assert asks(app) == "**Which weights?** None for ResNet-34 are on this machine yet."
+    assert "weights" not in link(app)
+    assert not app.error
+    assert not app.warning
 
 
 @pytest.mark.usefixtures("nothing_loaded")
@@ -814,7 +909,7 @@ def test_downloaded_weights_name_classes(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(urllib.request, "urlopen", answer)
     # The served file is not torchvision's, so neither is its hash.
     monkeypatch.setattr(resnet.hub, "cache_path", lambda url: tmp_path / "served.pth")
-    app = opened("inference", preset="resnet18")
+    app = opened("inference", preset="resnet18", weights="random")
     select(app, "weights", "IMAGENET1K_V1")
     assert verdict(app).startswith("**Egyptian cat**, 2.0%")
     assert link(app)["weights"] == "IMAGENET1K_V1"
@@ -1183,7 +1278,7 @@ def test_each_block_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "first 20 images" in captions(app)
     select(app, "judged by", "Probability of the right class")
     assert any(text.startswith("**Plain-20** gives the right class") for text in texts(app))
-    other = click(looked("Blocks off", preset="resnet18", size="64"), "Each one in turn")
+    other = click(looked("Blocks off", preset="resnet18", weights="random", size="64"), "Each one in turn")
     assert any(text.startswith("**ResNet-18** gives the right class") for text in texts(other))
     assert "counts as the right one" in captions(other)
 

@@ -59,6 +59,7 @@ def test_the_first_day(visit):
     page = visit.page
     page.get_by_role("link", name="Inference").click()
     visit.wait()
+    page.locator(".st-key-overview svg").wait_for()
     page.get_by_role("button", name="Use the shipped ResNet-20").click()
     visit.wait()
     page.get_by_text("Upload", exact=True).first.click()
@@ -424,7 +425,7 @@ def test_a_checkpoint_of_torchvision_opens_as_its_network(visit):
     torch.manual_seed(0)
     stream = io.BytesIO()
     torch.save({"state_dict": resnext50_32x4d().state_dict()}, stream)
-    visit.open("/inference?preset=resnet18")
+    visit.open("/inference?preset=resnet18&weights=random")
     page = visit.page
     page.get_by_text("Your own checkpoint").click()
     uploader = page.locator(".st-key-image").get_by_test_id("stFileUploader").locator("input[type=file]").first

@@ -685,7 +685,7 @@ def test_an_upload_opens_runs_and_is_forgotten() -> None:
     assert app.selectbox(key="weights").value == "upload"
     app.text_input(key="option planes").set_value("4-16")
     run(app)
-    assert app.selectbox(key="weights").value == "random"
+    assert app.selectbox(key="weights").value is None
     assert "do not fit this network" in shown(app.warning)
     (rows,) = (table.value for table in app.dataframe)
     assert list(rows.loc[rows["Tensor"] == "fc.weight"].iloc[0]) == ["fc.weight", "5×16", "5×8"]
@@ -695,7 +695,7 @@ def test_an_upload_opens_runs_and_is_forgotten() -> None:
     next(button for button in app.button if button.label == "Forget it").click()
     run(app)
     assert link(app) == SMALL.to_query()
-    assert app.selectbox(key="weights").value == "random"
+    assert app.selectbox(key="weights").value is None
 
 
 def test_two_uploads_of_one_network_are_two_networks() -> None:
@@ -755,7 +755,7 @@ def test_weights_that_are_not_finite_are_not_run() -> None:
     upload(app, saved(small_state() | {"fc.bias": torch.full((5,), torch.nan)}))
     assert link(app) == SMALL.to_query()
     assert "in 1 of its tensors, first in fc.bias" in shown(app.warning)
-    assert app.selectbox(key="weights").value == "random"
+    assert app.selectbox(key="weights").value is None
 
 
 def test_a_link_to_an_upload_says_that_it_is_elsewhere() -> None:

@@ -303,11 +303,11 @@ def damaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 SAID = {
     link("inference", FASHION): [
         f"resnet20.safetensors is missing: {AGAIN}; random weights work without it.",
-        "Untrained: the names mean nothing yet",
+        "None are published for this network",
     ],
     link("inference", FASHION, weights="bundled", config=BUNDLED["resnet56"]): [
         f"resnet56.safetensors is damaged: {AGAIN}",
-        "Untrained: the names mean nothing yet",
+        "None are published for this network",
     ],
     link("experiments", FASHION, config=BUNDLED["plain56"], tab="Identity"): [f"fashion-test.npz is damaged: {AGAIN}."],
     link("accuracy", SMALL): [f"published.csv is damaged: {AGAIN}."],

@@ -556,7 +556,7 @@ def test_the_box_is_that_of_the_unit() -> None:
 
 
 def test_a_rectangle_is_seen_as_one() -> None:
-    app = looked("Receptive field", preset="resnet20", size="32x48", at="layer2.1.act", unit="3-20")
+    app = looked("Receptive field", preset="resnet20", weights="random", size="32x48", at="layer2.1.act", unit="3-20")
     image, units = grid(app, "The image"), grid(app, "Channel")
     box = trace(preset("resnet20"), (32, 48)).by_name["layer2.1.act"].field.box((3, 20)).clipped((32, 48))
     assert (image["view"], units["view"]) == ([0, 0, 48, 32], [0, 0, 24, 16])

@@ -23,7 +23,7 @@ from resnet import ConfigError, ResNetConfig, WeightsError, build, huggingface, 
 from resnet import hub as hub_module
 from resnet.datasets import DataSet, ImageNet, Preprocessing
 from resnet.huggingface import HubModel, cached_model, download_model, is_cached, look_up, model_id, open_model
-from resnet.weights import Weights, at_hand, hub_weights, load
+from resnet.weights import Weights, at_hand, hub_weights, load, named
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -349,6 +349,27 @@ def test_weights_of_a_tag_puts_out_what_timm_does(hub: Hub, tag: str) -> None:
     assert at_hand(weights)
     hub.close()
     load(weights)
+
+
+def test_a_tag_that_is_larger_than_others_may_be(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface, "MAX_FILE_BYTES", 2**20)
+    torch.manual_seed(6)
+    theirs: torch.nn.Module = timm.create_model("resnet10t.c3_in1k").eval()
+    files = {"model.safetensors": save(theirs.state_dict()), "config.json": text({})}
+    hub.add_model("timm/resnet10t.c3_in1k", files)
+    hub.add_model("timm/resnet14t.c3_in1k", files)
+    hub.add_model("somebody/resnet10t.c3_in1k", files)
+    weights, other = named("resnet10t.c3_in1k", ResNetConfig()), named("resnet14t.c3_in1k", ResNetConfig())
+    assert weights
+    assert other
+    image = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        expected = theirs(image)
+        torch.testing.assert_close(load(weights)(image), expected, rtol=0, atol=1e-4 * expected.abs().max().item())
+    with pytest.raises(WeightsError, match="does not fit this network"):
+        load(other)
+    with pytest.raises(WeightsError, match="has weights of 21 MiB: at most 1 MiB are accepted"):
+        look_up("somebody/resnet10t.c3_in1k")
 
 
 def test_a_repository_that_transformers_writes(hub: Hub, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from math import floor
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ from helpers import CLOTHES, CPU, hooks
 from resnet import ResNet, ResNetConfig, preset
 from resnet import weights as weights_module
 from resnet.datasets import Interpolation
-from resnet.weights import BUNDLED, FASHION_MNIST, Preprocessing, bundled, load, random_weights, randomly
+from resnet.weights import BUNDLED, FASHION_MNIST, Preprocessing, bundled, load, named, random_weights, randomly
 
 IMAGENET = Preprocessing(256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 FASHION = FASHION_MNIST.preprocessing
@@ -558,3 +559,20 @@ def test_figures_show_what_they_are_given() -> None:
     chosen = inference.channel_figure(values, "fc", most=3)
     assert list(chosen.data[0].x) == ["1", "2", "0"]
     assert list(chosen.data[0].y) == [-3, 2, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("resnetaa50d.sw_in12k", ["ImageNet-12k has 11,821 classes, which have numbers here and no names."]),
+        ("resnetaa50d.sw_in12k_ft_in1k", []),
+    ],
+)
+def test_classes_without_names_are_told(key: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(running.st, "caption", said.append)
+    result = MagicMock(weights=named(key, ResNetConfig()), off=(), headless=False, size="288×288")
+    result.prediction.top.return_value = [(7, 0.5)]
+    result.prediction.seconds = result.trace.macs = 1.0
+    running.verdict(result)
+    assert said[1:] == words

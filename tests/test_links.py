@@ -20,6 +20,8 @@ LINKS: dict[str, list[list[str]]] = json.loads(
 LINES = "Lines that made layers"
 LATER = {"Zero-padded pool", "Norm groups"}
 """Settings that stand in the sidebar since."""
+WEIGHTS = "Weights"
+"""A list that stands in the sidebar since, and says more of each entry."""
 TERMS = {"a picture": "an image", "A picture": "An image", "picture": "image", "Picture": "Image"}
 """Words of the pages when they were written down, and the field's terms for them."""
 
@@ -80,4 +82,9 @@ def test_a_link_opens_as_it_did(link: str, address: str) -> None:
             assert isinstance(visitor, Reader)
             return visitor.facts
 
-    assert alone(look()) == [[in_terms(words) for words in fact] for fact in LINKS[link]]
+    found, expected = alone(look()), [[in_terms(words) for words in fact] for fact in LINKS[link]]
+    assert [fact for fact in found if WEIGHTS not in fact] == [fact for fact in expected if WEIGHTS not in fact]
+    for (*_, shown), (*_, before) in zip(
+        *([f for f in facts if WEIGHTS in f] for facts in (found, expected)), strict=True
+    ):
+        assert shown.startswith(before.partition(" · ")[0])

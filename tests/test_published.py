@@ -1,19 +1,29 @@
 """Published accuracies against the copies of the sources, and the page that shows them."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 from streamlit.testing.v1 import AppTest
 
 from explorer.analysis.published import RECIPES, Result, parse_config, published
 from explorer.analysis.trace import trace
+from explorer.bench.browser import server
 from explorer.views.accuracy import RUN
-from helpers import PAPER, captions, click, hold, link, look_at, opened, page_text, reference
-from resnet import preset
+from helpers import APP, PAPER, captions, click, hold, link, look_at, opened, page_text, reference
+from resnet import owner, preset
 from resnet.published import tags
 
 TORCHVISION = reference("torchvision_resnets")["weights"]
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """The app of an owner who lets nothing be downloaded."""
+    with server(APP, environment={owner.DOWNLOADS: "off"}) as (address, _):
+        yield address
 
 
 def test_torchvisions_are_all_there() -> None:
@@ -102,7 +112,8 @@ def clicked(result: Result) -> AppTest:
     return look_at(app, config=result.config, image_size=(result.size,) * 2)
 
 
-def test_a_clicked_point_is_named_and_runs() -> None:
+def test_a_clicked_point_is_named_and_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(owner.DOWNLOADS, "off")
     app = clicked(published_as("resnet50", "timm a1"))
     assert "**ResNet-50, timm a1**: top-1 81.24%, top-5 95.11%, at 288 px" in page_text(app)
     assert "Trained on ImageNet-1k. Licence: apache-2.0. 97.7 MiB." in captions(app)
@@ -138,4 +149,24 @@ def test_a_click_on_a_point_opens_its_network(visit: Any) -> None:
     visit.wait()
     assert page.get_by_role("heading", level=1).inner_text() == "resnet10t"
     assert "layers=1-1-1-1" in page.url
+    page.get_by_role("button", name=RUN).click()
+    visit.wait()
+    assert "/inference?" in page.url
+    assert "weights=resnet10t.c3_in1k" in page.url
     assert visit.fits()
+
+
+@pytest.mark.browser
+def test_a_row_runs_its_weights_when_the_rows_are_sorted_too(visit: Any) -> None:
+    page = visit.open("/accuracy?preset=resnet34").page
+    table = page.get_by_test_id("stDataFrame")
+    table.scroll_into_view_if_needed()
+    visit.wait()
+    recipe = page.get_by_test_id("glide-cell-0-0")
+    expect(recipe).to_have_text("timm ra4_e3600_r224")
+    table.click(position={"x": 160, "y": 18})  # a canvas: the head of Top-1
+    expect(recipe).to_have_text("timm a3")
+    table.click(position={"x": 320, "y": 18 + 35})  # the first of Weights
+    visit.wait()
+    assert "/inference?" in page.url
+    assert "weights=resnet34.a3_in1k" in page.url

@@ -255,7 +255,7 @@ PAGES = [
     ("source", {}),
     ("compare", {}),
     *(
-        ("inference", {"preset": "resnet20", "tab": tab})
+        ("inference", {"preset": "resnet20", "weights": "random", "tab": tab})
         for tab in ("Activations", "Inside the addition", "Receptive field", "Attribution", "Weights", "Several images")
     ),
     *(
@@ -698,7 +698,7 @@ def test_a_shared_figure_is_drawn_and_left_alone(fresh: Callable[[], None]) -> N
     figure = paths.cached_paths(config, (32, 32), "layer3.2.act").figure
     before = figure.to_json()
     for _ in range(2):
-        opened("inference", preset="resnet20", at="layer3.2.act", tab="Receptive field", size="32")
+        opened("inference", preset="resnet20", weights="random", at="layer3.2.act", tab="Receptive field", size="32")
     assert paths.cached_paths(config, (32, 32), "layer3.2.act").figure is figure
     assert figure.to_json() == before
 
@@ -889,9 +889,7 @@ def at_once(people: tuple[Choice, ...]) -> list[list[str]]:
 )
 @example((Choice(), Choice(half=True)))
 @example((Choice(tab="Attribution"), Choice(tab="Attribution", off="layer2.1")))
-@example(
-    (Choice(tab="Receptive field", preset="resnet20"), Choice(tab="Receptive field", preset="resnet20", size="40"))
-)
+@example(tuple(Choice(tab="Receptive field", preset="resnet20", weights="random", size=size) for size in ("32", "40")))
 @given(pairs())
 def test_two_sessions_show_what_a_fresh_server_shows(people: tuple[Choice, Choice]) -> None:
     alone = []

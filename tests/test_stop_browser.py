@@ -31,7 +31,9 @@ def test_what_takes_long_is_stopped_and_asked_for_again(visit):
     page.goto(visit.address + "/experiments?" + urlencode({"tab": "Shattered gradients", "preset": "resnet20"}))
     stopped_twice(again)
 
-    visit.open("/inference?" + urlencode({"tab": "Attribution", "preset": "resnet152", "size": "128"}))
+    visit.open(
+        "/inference?" + urlencode({"tab": "Attribution", "preset": "resnet152", "weights": "random", "size": "128"})
+    )
     ask = page.get_by_role("button", name="Compute, about")
     ask.click()
     stopped_twice(ask)

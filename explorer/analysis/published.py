@@ -21,7 +21,7 @@ RECIPES: Mapping[str, str] = {
     "timm a": "timm A1 to A3 (Wightman 2021)",
     "timm gluon": "timm, from GluonCV",
     "timm": "timm, others",
-    "more data": "timm, after other data",
+    "more data": "timm, pretrained on more data",
 }
 """Groups of recipes, in the order of the legend; a recipe belongs to the last where its weights were trained on another
 data set before, else to the longest that it starts with."""

@@ -104,10 +104,10 @@ def findings(trace: Trace) -> None:
                 "Recipe": result.recipe,
                 "Top-1": 100 * result.top1,
                 "Image": f"{result.size} px",
-                "Trained on": training(result.weights) if result.weights else "ImageNet-1k",
-                "Licence": result.weights.data.licence if result.weights else None,
-                "Source": result.source,
                 "Weights": RUN if result.weights else None,
+                "Trained on": training(result.weights) if result.weights else "ImageNet-1k",
+                "Licence": result.weights.data.licence if result.weights else "",
+                "Source": result.source,
             }
             for result in own
         ],

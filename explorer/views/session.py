@@ -22,6 +22,7 @@ from resnet.checkpoint import Mismatch
 from resnet.errors import ExplainedError
 from resnet.options import plain, to_text
 from resnet.sizes import least_side
+from resnet.weights import at_hand, torchvision_weights
 
 from ..analysis.compare import common_size
 from ..analysis.layers import Layer
@@ -57,6 +58,10 @@ class SessionState:
     """What a list's options were called, by its widget: `set_widget`."""
     previous_config: ResNetConfig | None = None
     """The configuration before the one that is shown."""
+    before_greeting: View | None = None
+    """What was shown before a network was opened that nobody had asked for: `inference.weights.greet`."""
+    opening: str = ""
+    """The model of the Hugging Face hub whose network is shown as soon as it is known: `inference.weights.from_hub`."""
     unfolded: frozenset[str] = frozenset()
     """Stages whose blocks are all drawn."""
     form: Device | None = None
@@ -173,7 +178,7 @@ def show(new: View, *notes: str) -> None:
             notes += ("Blocks that were off and are not in this network are forgotten.",)
             new = replace(new, off=kept)
     st.session_state.view = new
-    hold(notes=notes, problems=(), typed={})
+    hold(notes=notes, problems=(), typed={}, before_greeting=None, opening="")
 
 
 def change_view(**changes: Any) -> None:
@@ -225,7 +230,13 @@ def change(name: str, value: Any, typed: str | None = None) -> None:
             f"Image size went from {size_text(now.image_size)} to {size_text(size)}: below {least_side(config)} pixels a "
             "map is too small for one of the network's operations.",
         )
-    show(replace(now, config=config, image_size=size), *notes)
+    show(replace(now, config=config, image_size=size, weights=kept_weights(now.weights, config)), *notes)
+
+
+def kept_weights(key: str, config: ResNetConfig) -> str:
+    """What names weights in a link, when its network has become `config`: nothing where that would download others."""
+    others = [one for one in torchvision_weights(config) if one.key == key and not at_hand(one)]
+    return "" if others else key
 
 
 def refuse(

@@ -151,7 +151,7 @@ def known_mismatches(checkpoint: UploadedCheckpoint, config: ResNetConfig) -> li
 # -- the card -----------------------------------------------------------------------------
 
 
-def upload_card(weights: Weights) -> None:
+def upload_card(weights: Weights | None) -> None:
     """Where a checkpoint is uploaded; what was understood of it, what is asked, and what does not fit."""
     checkpoint, problem = uploaded_checkpoint(), session.held().checkpoint_problem
     card = st.expander(
@@ -233,7 +233,7 @@ def forget() -> None:
         choose(weights="")
 
 
-def checkpoint_summary(checkpoint: UploadedCheckpoint, weights: Weights) -> None:
+def checkpoint_summary(checkpoint: UploadedCheckpoint, weights: Weights | None) -> None:
     config, opened = view().config, checkpoint.opened
     theirs = [tensor for name, tensor in checkpoint.tensors.items() if not (opened.headless and name.startswith("fc."))]
     amount = sum(tensor.numel() for tensor in theirs)
@@ -254,7 +254,7 @@ def checkpoint_summary(checkpoint: UploadedCheckpoint, weights: Weights) -> None
         list_mismatches(found)
     elif opened.questions:
         question_widgets(checkpoint, config)
-    if weights.key == "upload":
+    if weights and weights.key == "upload":
         st.caption(assumptions_text(weights))
 
 

@@ -1,4 +1,4 @@
-"""The inference page's parts: weights, what the network says, what its layers do."""
+"""The inference page's parts: what the network says, what its layers do."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import streamlit as st
 from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
-from resnet import ResNet, ResNetConfig, title
-from resnet.checkpoint import WeightsError
-from resnet.weights import BUNDLED, Preprocessing, Weights, at_hand, available, random_weights, torchvision_weights
+from resnet import ResNet
+from resnet.weights import Numbered, Preprocessing, Weights
 
 from ...analysis.layers import Layer, shape_text
 from ...analysis.parts import drawn_parts, switchable_blocks
@@ -26,74 +25,13 @@ from ...inference.ablation import without_blocks
 from ...inference.device import Device
 from ...inference.predict import Prediction
 from ...inference.preprocess import Prepared
-from ...link import natural_size
 from ...sharing.tidying import LARGE_BYTES, tidy
 from .. import session
 from ..cached import Key, cached_trace, form, model, shared
 from ..components import contact_sheet, downloads, tiles
 from ..network import selected_layer
 from ..weights import loaded
-from . import checkpoint
 from .images import MAX_SHOWN_SIDE, ChosenImage
-
-# -- weights ------------------------------------------------------------------------------
-
-
-def choose_weights(config: ResNetConfig, image_size: tuple[int, int]) -> Weights:
-    """Which weights to run; nothing is downloaded before a person chooses it."""
-    asked = session.view().weights
-    try:
-        *published, untrained = available(config, image_size)
-    except WeightsError as error:
-        st.warning(session.escape_markdown(str(error)), icon=":material/error:")
-        *published, untrained = (*torchvision_weights(config), random_weights(config, image_size))
-        asked = "" if asked == "bundled" else asked
-    offered = (*published, *checkpoint.uploaded_weights(config, image_size), untrained)
-    choices = {weights.key: weights for weights in offered}
-    if asked == "upload" and asked not in choices:
-        if checkpoint.uploaded_checkpoint() is None:
-            st.warning("A checkpoint stays with the person who uploaded it, so this link does not bring its weights.")
-    elif asked and asked not in choices:
-        fitting = ", ".join(choices)
-        words = f"weights = {asked} do not fit {title(config)}, which can have {fitting}; others are used instead."
-        st.warning(session.escape_markdown(words))
-    current = choices.get(asked) or next(weights for weights in choices.values() if at_hand(weights))
-    labels = [weights_label(weights) for weights in choices.values()]
-    session.set_widget("weights", current.key, labels)
-    st.selectbox(
-        "Weights",
-        list(choices),
-        key="weights",
-        format_func=lambda key: weights_label(choices[key]),
-        on_change=lambda: session.choose(weights=st.session_state.weights),
-    )
-    if (own := current.data.preprocessing.size) != image_size:
-        st.info(
-            f"These weights run at {shape_text(own)} pixels, the size that they were made for, and not at "
-            f"{shape_text(image_size)}, as the image size is set. Random weights run at any size."
-        )
-    checkpoint.upload_card(current)
-    return current
-
-
-def weights_label(weights: Weights) -> str:
-    parts = [weights.title]
-    if weights.accuracy is not None:
-        parts.append(f"{weights.accuracy:.1%} right")
-    if weights.bytes:
-        parts.append(f"{weights.bytes / 2**20:.0f} MiB")
-    return " · ".join(parts)
-
-
-def offer_trained() -> None:
-    """The way to a network that knows something without a download."""
-
-    def take() -> None:
-        config = BUNDLED["resnet20"]
-        size = natural_size(config)
-        session.show(replace(session.view(), config=config, image_size=size, at="", unit="", weights="", off=()))
-
-    st.button("Use the shipped ResNet-20, trained on clothing", on_click=take, icon=":material/checkroom:")
 
 
 def choose_inversion(weights: Weights, card: DeltaGenerator) -> bool | None:
@@ -320,6 +258,8 @@ def verdict(result: Run) -> None:
             f"These weights know ten things: {known}. An image of anything else gets one of these names too, "
             "often with high confidence."
         )
+    elif isinstance(data.categories, Numbered) and data.name not in ("unknown", "nothing"):
+        st.caption(f"{data.name} has {len(data.categories):,} classes, which have numbers here and no names.")
 
 
 def bars(names: Sequence[str], probabilities: Sequence[float], whole: Sequence[float] | None = None) -> str:

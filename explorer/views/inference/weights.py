@@ -1,0 +1,408 @@
+"""Which weights the inference page runs: what there is for a network, what runs, and the question where nothing does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import cache, lru_cache
+from typing import NamedTuple
+
+import streamlit as st
+
+from resnet import ConfigError, ResNetConfig, huggingface, owner, title
+from resnet.checkpoint import WeightsError
+from resnet.datasets import Preprocessing
+from resnet.options import to_text
+from resnet.presets import short_title
+from resnet.weights import (
+    BUNDLED,
+    Weights,
+    at_hand,
+    available,
+    bundled,
+    named,
+    published,
+    random_weights,
+    torchvision_weights,
+)
+
+from ...analysis.layers import shape_text
+from ...link import View, natural_size
+from .. import session
+from ..weights import on_hub
+from . import checkpoint
+
+
+class Selection(NamedTuple):
+    """The weights that fit a view's network, and those that run, None where none are at hand.
+
+    Where others run than the view names, a sentence says why: a `problem` where nobody knows what it names, else a `note`.
+    `kin` are those of the same recipe as it names, for its network; `other` those that it names, for another one. `hub` is
+    the model of the Hugging Face hub that it names, which a page waits for (`from_hub`).
+    """
+
+    offered: tuple[Weights, ...]
+    current: Weights | None = None
+    problem: str = ""
+    note: str = ""
+    kin: Weights | None = None
+    other: Weights | None = None
+    hub: str = ""
+
+    @property
+    def published(self) -> list[Weights]:
+        """Those that can be downloaded: of the recipe that was asked for, then the most accurate."""
+        found = [one for one in self.offered if one.bytes]
+        return sorted(found, key=lambda one: (one is self.kin, accuracy(one)), reverse=True)
+
+
+def selection(view: View) -> Selection:
+    """The weights that a view names; where it names none, the most accurate of those that are on this machine.
+
+    Random ones only run where they are named.
+    """
+    config, size, problem, asked = view.config, view.image_size, "", None
+    try:
+        fitting = available(config, size)
+        asked = named(view.weights, config)
+    except WeightsError as error:
+        fitting, problem = (*torchvision_weights(config), random_weights(config, size)), str(error)
+    *rest, untrained = fitting
+    offered = (*rest, *checkpoint.uploaded_weights(config, size), untrained)
+    key = asked.key if asked else view.weights
+    if current := next((one for one in offered if one.key == key), None):
+        return Selection(offered, current, problem)
+    if not asked and "/" in view.weights:
+        return Selection(offered, hub=view.weights)
+    known = here(offered) - {"random"}
+    kin = next((one for one in offered if asked and recipe(one.key) == recipe(asked.key)), None)
+    likeliest = ((one is kin, accuracy(one), one) for one in offered if one.key in known)
+    instead = max(likeliest, key=lambda found: found[:2], default=(False, 0, None))[2]
+    note = ""
+    if view.weights and not problem:
+        problem, note = why_others(view, asked, f"; {name(instead)} are used instead." if instead else ".")
+    return Selection(offered, instead, problem, note, kin, asked)
+
+
+def why_others(view: View, asked: Weights | None, end: str) -> tuple[str, str]:
+    """Why the weights that a view names do not run: what is wrong, or what is only to be known, each in a sentence or "".
+
+    `asked` are those that it names where they are published for another network.
+    """
+    network = title(view.config)
+    if view.weights == "upload":
+        if checkpoint.uploaded_checkpoint():  # its card says why it does not fit
+            return "", ""
+        return "A checkpoint stays with the person who uploaded it, so this link does not bring its weights.", ""
+    if asked:
+        return "", f"{asked.key} are for {title(asked.config)}{end}"
+    if view.weights == "bundled":
+        return "", f"No weights for {network} ship with the app{end}"
+    if view.weights in torchvision_names():
+        return "", f"torchvision publishes no {view.weights} for {network}{end}"
+    return f"weights = {view.weights} do not fit {network}{end}", ""
+
+
+def from_hub(view: View, found: Selection) -> Selection:
+    """The selection with the model of the Hugging Face hub that a view names, looked up, downloaded and opened.
+
+    Whoever typed its name sees its network; where a link has another one, its tensors are tried in that.
+
+    Raises:
+        StoppedError: where the download was stopped.
+    """
+    try:
+        model = on_hub(found.hub)
+    except WeightsError as error:
+        return found._replace(problem=str(error))
+    weights = model.weights
+    if session.held().opening == view.weights:
+        session.hold(opening="")
+        take(weights)
+        st.rerun()
+    said = " ".join([checkpoint.left_out(model.left_out), *model.notes] if model.left_out else model.notes)
+    other = None if weights.config == view.config else weights
+    return found._replace(current=replace(weights, config=view.config), note=said, other=other)
+
+
+def here(weights: Iterable[Weights]) -> frozenset[str]:
+    """The names of those that need no download."""
+    kept = huggingface.kept_models()
+    return frozenset(one.key for one in weights if (not one.hub or one.hub in kept) and at_hand(one))
+
+
+def accuracy(weights: Weights) -> float:
+    """As published, 0 where nobody knows."""
+    return weights.accuracy or 0.0
+
+
+def recipe(key: str) -> str:
+    """What weights of several networks have in common: "a1_in1k" of "resnet50.a1_in1k"; torchvision's name as it is."""
+    return key.rpartition(".")[2]
+
+
+@cache
+def torchvision_names() -> frozenset[str]:
+    return frozenset(one.key for one in published() if one.url)
+
+
+# -- in words -----------------------------------------------------------------------------
+
+
+def name(weights: Weights) -> str:
+    return weights.key if weights.hub else weights.title
+
+
+def label(weights: Weights, is_here: bool = False) -> str:
+    """What a list calls them: name, accuracy, what there is to download, and whose leave it takes."""
+    parts = [name(weights)]
+    if weights.accuracy is not None:
+        parts.append(f"{weights.accuracy:.1%}")
+    if weights.bytes:
+        parts.append(size_text(weights) + ", here" * is_here)
+    if weights.hub and weights.data.licence:
+        parts.append(weights.data.licence)
+    return " · ".join(parts)
+
+
+def size_text(weights: Weights) -> str:
+    return f"{weights.bytes / 2**20:.0f} MiB"
+
+
+def facts(weights: Weights) -> str:
+    """How often weights are right, on what, whose they are, and how an image becomes their input, as Markdown."""
+    data, parts = weights.data, []
+    if weights.accuracy is not None:
+        parts.append(f"{weights.accuracy:.1%} of {data.name} right")
+    elif data.name not in ("nothing", "unknown"):
+        parts.append(session.escape_markdown(data.name))
+    if data.pretraining:
+        parts.append(f"before that {data.pretraining}")
+    if data.licence and not weights.url:
+        parts.append(session.escape_markdown(data.licence))
+    if data.source.startswith("https://"):
+        parts.append(f"[source]({data.source})")
+    return " · ".join([*parts, preparation(data.preprocessing)])
+
+
+def preparation(how: Preprocessing) -> str:
+    """How an image becomes the input: "input 288 px, crop 1.0, bicubic"."""
+    height, width = how.size
+    side = f"{height}" if height == width else f"{height}×{width}"
+    part = "the whole image" if how.fit else f"crop {round(min(how.size) / how.resize, 3)}"
+    return f"input {side} px, {part}, {how.interpolation}"
+
+
+# -- choosing -----------------------------------------------------------------------------
+
+
+@cache
+def every_tag() -> Mapping[str, Weights]:
+    """All that timm publishes, by its name, in the order of the names."""
+    return {one.key: one for one in sorted(published(), key=lambda one: one.key) if one.hub}
+
+
+@lru_cache(4)
+def tag_labels(kept: frozenset[str]) -> Mapping[str, str]:
+    """What the list calls each of them, `kept` being on this machine."""
+    return {key: label(one, key in kept) for key, one in every_tag().items()}
+
+
+def weights_list() -> None:
+    """All weights that there are, in the sidebar: those that fit the network first. A model of the Hugging Face hub can be
+    typed. Nothing is downloaded before a person chooses it.
+    """
+    view = session.view()
+    found = selection(view)
+    tags: Mapping[str, Weights] = {}
+    with suppress(WeightsError):  # the page says that their list is damaged
+        tags = every_tag()
+    kept = here((*found.offered, *tags.values()))
+    labels = {one.key: label(one, one.key in kept) for one in found.offered}
+    labels |= (
+        {key: text for key, text in tag_labels(kept.intersection(tags)).items() if key not in labels} if tags else {}
+    )
+    current = found.hub or (found.current and found.current.key)
+    session.set_widget("weights", session.held().typed.get("weights", current), list(labels.values()))
+    st.selectbox(
+        "Weights",
+        labels if current in labels else [*labels, *([current] if current else [])],
+        index=0 if current else None,
+        key="weights",
+        format_func=lambda key: labels.get(key, key),
+        placeholder="None at hand",
+        on_change=weights_chosen,
+        accept_new_options=True,
+        help="With their accuracy, what there is to download, and their licence; those that fit this network stand first. "
+        "Others bring their own network. A model of the Hugging Face hub can be typed: OWNER/NAME, or its address.",
+    )
+
+
+def weights_chosen() -> None:
+    """Take what was chosen or typed in the list."""
+    text, now = str(st.session_state.weights or "").strip(), session.view()
+    with suppress(WeightsError):  # the page says that the list of timm's is damaged
+        tags = [one for key, one in every_tag().items() if text.lower() in key]
+        one = next((one for one in selection(now).offered if one.key == text), None) or named(text, now.config)
+        if one or len(tags) == 1:
+            take(one or tags[0])
+            return
+    try:
+        session.change_view(weights=huggingface.model_id(text))
+        session.hold(opening=session.view().weights)
+    except WeightsError:
+        accepted = "a name in the list, or a model of the Hugging Face hub as OWNER/NAME such as microsoft/resnet-50"
+        session.refuse(ConfigError("weights", text, accepted), {"weights": text}, "The weights are unchanged.")
+
+
+def take(weights: Weights) -> None:
+    """Look at the network of these weights at their size, and run them."""
+    now, size = session.view(), weights.data.preprocessing.size
+    if weights.config == now.config:
+        session.choose(weights=weights.key, image_size=size)
+    else:
+        new = replace(now, config=weights.config, image_size=size, weights=weights.key)
+        session.show(replace(new, at="", unit="", off=(), explained=""))
+
+
+def open_network(config: ResNetConfig, weights: str = "") -> None:
+    """Look at a network with weights by their name in a link, on a sample that suits them."""
+    now, size = session.view(), natural_size(config)
+    new = replace(now, config=config, image_size=size, weights=weights, image="")
+    session.show(replace(new, at="", unit="", off=(), explained=""))
+
+
+TRAINED = BUNDLED["resnet20"]
+
+
+def offer_trained() -> None:
+    """The way to a network that knows something without a download."""
+    st.button(
+        "Use the shipped ResNet-20, trained on clothing",
+        on_click=open_network,
+        args=(TRAINED,),
+        icon=":material/checkroom:",
+    )
+
+
+def offer_imagenet() -> None:
+    """The way to a network that knows photographs, and what it costs to come by."""
+    best = max(torchvision_weights(ResNetConfig()), key=accuracy)
+    if not (at_hand(best) or owner.downloads_allowed()):
+        return
+    st.button(
+        f"{title(best.config)} with ImageNet weights" + ("" if at_hand(best) else f" ({size_text(best)})"),
+        on_click=open_network,
+        args=(best.config, best.key),
+        type="primary",
+        icon=":material/image_search:",
+    )
+
+
+def offer_other(weights: Weights) -> None:
+    """The way to the network of weights that were named."""
+    st.button(f"Open {title(weights.config)}, their network", on_click=take, args=(weights,), icon=":material/undo:")
+
+
+# -- the first minute ---------------------------------------------------------------------
+
+
+def greet() -> None:
+    """Open the network that ships for a visitor who has asked for nothing yet, where the usual one has no weights."""
+    now, default = session.view(), View()
+    chosen = [
+        getattr(now, name) != getattr(default, name) for name in ("config", "image_size", "weights", "image", "off")
+    ]
+    chosen.append("preset" in (session.held().query or {}))
+    if any(chosen) or session.held().previous_config or selection(now).current:
+        return
+    with suppress(WeightsError):  # those that ship are damaged: then the page asks
+        bundled(TRAINED)
+        open_network(TRAINED)
+        session.hold(before_greeting=now)
+
+
+def back() -> None:
+    """Return to what was shown before the network that ships was opened unasked."""
+    if before := session.held().before_greeting:
+        session.show(before)
+
+
+# -- on the page --------------------------------------------------------------------------
+
+
+def card(found: Selection, weights: Weights) -> None:
+    """What is said of the weights that run, and the ways to others."""
+    say(found)
+    how = weights.data.preprocessing
+    means, deviations = (", ".join(map(to_text, numbers[:3])) for numbers in (how.mean, how.std))
+    with st.container(gap="xxsmall"):
+        st.markdown(f"**{session.escape_markdown(weights.title)}**")
+        st.caption(facts(weights), help=f"Each channel less a mean of {means}, over a deviation of {deviations}.")
+    if before := session.held().before_greeting:
+        st.markdown(
+            f"No ImageNet weights are on this machine yet, so this is the {short_title(TRAINED)} that ships, "
+            "on a piece of clothing, which it knows."
+        )
+    with st.container(horizontal=True):
+        if found.other:
+            offer_other(found.other)
+        if weights.key == "bundled":
+            offer_imagenet()
+        else:
+            offer_trained()
+        if before:
+            st.button(f"Back to {title(before.config)}", on_click=back, type="tertiary", icon=":material/undo:")
+    config, image_size = session.view().config, session.view().image_size
+    if image_size not in (how.size, natural_size(config)):
+        st.info(
+            f"These weights run at {shape_text(how.size)} pixels, the size that they were made for, and not at "
+            f"{shape_text(image_size)}, as the image size is set. Random weights run at any size."
+        )
+    checkpoint.upload_card(weights)
+
+
+def question(found: Selection) -> None:
+    """The card in place of the image's, where no weights are at hand: what there is, to choose from."""
+    config, choices = session.view().config, found.published
+    with st.container(border=True, key="question"):
+        say(found)
+        none = (
+            f"None for {title(config)} are on this machine yet." if choices else "None are published for this network."
+        )
+        st.markdown(f"**Which weights?** {none}")
+        allowed = owner.downloads_allowed()
+        with st.container(horizontal=True):
+            for best in choices[:allowed]:
+                st.button(label(best), on_click=take, args=(best,), type="primary", icon=":material/download:")
+            if found.hub:
+                st.button("Try again", icon=":material/refresh:")
+            if found.other:
+                offer_other(found.other)
+            st.button(
+                "Random weights",
+                on_click=session.choose,
+                kwargs={"weights": "random"},
+                icon=":material/casino:",
+                help="Untrained: what the architecture alone does to an image.",
+            )
+            offer_trained()
+        if choices and not allowed:
+            names = ", ".join(map(name, choices[:MAX_NAMED])) + " …" * (len(choices) > MAX_NAMED)
+            st.caption(session.escape_markdown(f"The owner of this server has switched downloads off, so not: {names}"))
+        elif others := choices[1:]:
+            st.caption(f"{len(others)} more are published for this network: the list Weights in the sidebar has them.")
+        checkpoint.upload_card(None)
+
+
+MAX_NAMED = 6
+"""Weights that are named where none may be downloaded."""
+
+
+def say(found: Selection) -> None:
+    """Why others run than were named."""
+    if found.problem:
+        st.warning(session.escape_markdown(found.problem), icon=":material/error:")
+    if found.note:
+        st.markdown(session.escape_markdown(found.note))

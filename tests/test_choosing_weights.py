@@ -1,0 +1,207 @@
+"""Weights by their names: the list of all that are published, models of the Hugging Face hub, and what a link names."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from playwright.sync_api import Browser, expect
+from safetensors.torch import save
+from streamlit.testing.v1 import AppTest
+
+from explorer.bench.browser import server
+from helpers import APP, SMALL, Visitor, click, link, opened, page_text, run, said, select, tab, texts, typed_into
+from loopback import Hub
+from resnet import owner, preset, title
+from resnet.published import tags
+from resnet.weights import randomly
+
+TAG, MODEL = "resnet18.a1_in1k", "somebody/small"
+NAMES = ["ape", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay"]
+RUNS = {**preset("resnet18").to_query(), "size": "288", "weights": TAG}
+"""The link of that tag's weights in their network."""
+
+
+@pytest.fixture(scope="module")
+def bodies() -> dict[str, bytes]:
+    """The files of a tag, and of a small network."""
+    networks = {TAG: preset("resnet18"), MODEL: SMALL}
+    return {name: save(dict(randomly(config).state_dict())) for name, config in networks.items()}
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bodies: dict[str, bytes]) -> Iterator[Hub]:
+    """A hub on loopback, and empty caches."""
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "huggingface"))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))
+    how = {
+        "size": {"shortest_edge": 40},
+        "do_center_crop": True,
+        "crop_size": {"height": 32, "width": 32},
+        "resample": 3,
+    }
+    how |= {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    with Hub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        hub.add_model(f"timm/{TAG}", {"model.safetensors": bodies[TAG]})
+        said = {"id2label": dict(enumerate(NAMES))}
+        files = {"config.json": json.dumps(said).encode(), "preprocessor_config.json": json.dumps(how).encode()}
+        hub.add_model(MODEL, {"model.safetensors": bodies[MODEL], **files})
+        yield hub
+
+
+pytestmark = pytest.mark.usefixtures("nothing_loaded")
+
+
+def options(app: AppTest) -> list[str]:
+    return list(app.selectbox(key="weights").options)
+
+
+def captions(app: AppTest) -> str:
+    return "\n".join(said(app.caption))
+
+
+def buttons(app: AppTest) -> list[str]:
+    return [button.label for button in app.button]
+
+
+def test_all_that_is_published_is_in_the_list(hub: Hub) -> None:
+    """First what fits the network, the most accurate before the others; nothing is asked of the hub."""
+    app = opened("inference", preset="resnet18")
+    names = [option.partition(" · ")[0] for option in options(app)]
+    assert len(names) == len(set(names))
+    assert {tag.name for tag in tags()} <= set(names)
+    fitting = names[: names.index("Random, untrained")]
+    assert {tag.name for tag in tags() if tag.name.startswith("resnet18.")} == {name for name in fitting if "." in name}
+    assert f"{TAG} · 73.2% · 45 MiB · apache-2.0" in options(app)
+    assert not hub.asked
+    assert not hub.elsewhere.asked
+
+
+def test_weights_of_another_network_bring_it(hub: Hub) -> None:
+    app = select(opened("inference", preset="resnet20_fashion"), "weights", TAG)
+    assert link(app) == RUNS
+    assert not app.error
+    assert "73.2% of ImageNet-1k right · apache-2.0" in captions(app)
+    assert "input 288 px, crop 1.0, bicubic" in captions(app)
+    assert f"{TAG} · 73.2% · 45 MiB, here · apache-2.0" in options(run(app))
+    assert "at 288×288 pixels" in captions(app)
+    downloaded = list(hub.elsewhere.asked)
+    assert run(opened("inference", **RUNS)).selectbox(key="weights").value == TAG
+    assert hub.elsewhere.asked == downloaded
+
+
+@pytest.mark.parametrize("typed", [f"timm/{TAG}", f"https://huggingface.co/timm/{TAG}", " ResNet18.A1_in "])
+def test_a_tag_can_be_typed(hub: Hub, typed: str) -> None:
+    assert link(typed_into(opened("inference", preset="resnet50"), "weights", typed)) == RUNS
+
+
+@pytest.mark.parametrize("typed", ["nonsense", "a1_in1k", "a/b/c", "https://example.com/x", "x" * 300])
+def test_what_is_no_name_is_told_and_stays_to_be_mended(hub: Hub, typed: str) -> None:
+    app = typed_into(opened("inference", preset="resnet20_fashion"), "weights", typed)
+    (warning,) = said(app.warning)
+    assert "is not accepted: a name in the list, or a model of the Hugging Face hub as OWNER/NAME" in warning
+    assert warning.endswith("The weights are unchanged.")
+    assert app.selectbox(key="weights").value == typed
+    assert "weights" not in link(app)
+    assert not hub.asked
+
+
+def test_a_model_of_the_hub_can_be_typed(hub: Hub) -> None:
+    """It opens with its own network, labels and preprocessing, which its link brings to others, without a network too."""
+    app = typed_into(opened("inference", preset="resnet50"), "weights", MODEL)
+    expected = {**SMALL.to_query(), "weights": MODEL}
+    assert link(app) | {"size": ""} == expected | {"size": ""}
+    (name,) = [text for text in texts(app) if text.endswith("%")]
+    assert name.partition("**,")[0].removeprefix("**") in NAMES
+    assert "input 32 px, crop 0.8, bicubic" in captions(app)
+    assert MODEL in page_text(app)
+    tiles = str([one.proto for one in tab(app, "Several images").get("bidi_component")])
+    assert any(name in tiles for name in NAMES)
+    hub.files.clear()
+    hub.said.clear()
+    again = opened("inference", **link(app))
+    assert not again.error
+    assert again.selectbox(key="weights").value == MODEL
+    assert name in texts(again)
+
+
+def test_a_model_that_is_not_there_is_told(hub: Hub) -> None:
+    app = opened("inference", preset="resnet18", weights="nobody/nothing")
+    (warning,) = said(app.warning)
+    assert warning.startswith("nobody/nothing is no public model of 127.0.0.1")
+    assert "Try again" in buttons(app)
+    assert link(app)["weights"] == "nobody/nothing"
+    click(app, "Random weights")
+    assert not app.warning
+
+
+def test_a_model_that_does_not_fit_the_links_network_is_told(hub: Hub) -> None:
+    app = opened("inference", preset="resnet18", weights=MODEL)
+    (error,) = said(app.error)
+    assert "fc.weight" in error or "conv1.weight" in error
+    click(app, f"Open {title(SMALL)}, their network")
+    assert not app.error
+    assert app.session_state["view"].config == SMALL
+
+
+def test_another_depth_offers_the_same_recipe(hub: Hub) -> None:
+    app = opened("inference", **RUNS)
+    downloaded = list(hub.elsewhere.asked)
+    select(app, "option layers", "3-4-6-3")
+    assert "resnet18.a1_in1k are for ResNet-18." in page_text(app)
+    assert next(label for label in buttons(app) if "MiB" in label).startswith("resnet34.a1_in1k · ")
+    assert not app.warning
+    select(app, "option layers", "2-2-2-2")
+    assert link(app) == RUNS
+    assert hub.elsewhere.asked == downloaded
+    select(app, "option layers", "3-4-6-3")
+    click(app, "Open ResNet-18, their network")
+    assert link(app) == RUNS
+
+
+def test_where_downloads_are_forbidden_what_is_published_is_named(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(owner.DOWNLOADS, "off")
+    assert not any("MiB" in label for label in buttons(opened("inference")))
+    app = opened("inference", preset="resnet18")
+    assert not any("MiB" in label for label in buttons(app))
+    assert "The owner of this server has switched downloads off, so not: resnet18." in captions(app)
+    assert not hub.asked
+
+
+# -- in a browser -------------------------------------------------------------------------
+
+
+@pytest.mark.browser
+def test_a_tag_is_chosen_by_its_name_stopped_and_resumed(browser: Browser, hub: Hub, tmp_path: Path) -> None:
+    """`resnet50.a1_in1k`: progress, Stop, Resume, and then labels and the preprocessing that it was published with."""
+    hub.add_model("timm/resnet50.a1_in1k", {"model.safetensors": save(dict(randomly(preset("resnet50")).state_dict()))})
+    hub.second_half.clear()
+    with server(APP, environment={"TORCH_HOME": str(tmp_path)}) as (address, _):
+        context = browser.new_context(viewport={"width": 1440, "height": 900})
+        visitor = Visitor(context.new_page(), address)
+        page = visitor.open("/inference").page
+        expect(page.get_by_role("button", name="ResNet-50 with ImageNet weights (98 MiB)")).to_be_visible()
+        box = visitor.sidebar.get_by_label("Weights", exact=True)
+        box.fill("resnet50.a1_in1k")
+        page.get_by_role("option", name=re.compile("^resnet50.a1_in1k ")).click()
+        expect(page.get_by_test_id("stProgress")).to_contain_text("Downloading timm resnet50.a1_in1k: 49 of 98 MiB")
+        page.get_by_role("button", name="Stop", exact=True).click()
+        expect(page.get_by_text("Stopped at 49 of 98 MiB.")).to_be_visible()
+        hub.second_half.set()
+        page.get_by_role("button", name="Resume the download").click()
+        expect(page.locator(".st-key-verdict dl.bars dt")).to_have_count(5)
+        visitor.wait()
+        assert len(hub.elsewhere.ranges) == 1
+        assert "input 288 px, crop 1.0, bicubic" in page.locator(".st-key-image").inner_text()
+        assert "What the network sees: 288×288" in page.locator(".st-key-seen").inner_text()
+        assert "class " not in page.locator(".st-key-verdict").inner_text()
+        assert page.url.endswith("/inference?size=288&weights=resnet50.a1_in1k")
+        assert visitor.fits()
+        context.close()
+        assert not visitor.errors
