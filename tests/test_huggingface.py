@@ -19,11 +19,11 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save
 
 from loopback import File, Hub
-from resnet import ConfigError, ResNetConfig, WeightsError, build, huggingface, preset
+from resnet import ConfigError, ResNetConfig, WeightsError, build, huggingface
 from resnet import hub as hub_module
-from resnet.datasets import DataSet, ImageNet, Preprocessing
+from resnet.datasets import ImageNet, Preprocessing
 from resnet.huggingface import HubModel, cached_model, download_model, is_cached, look_up, model_id, open_model
-from resnet.weights import Weights, at_hand, hub_weights, load, named
+from resnet.weights import at_hand, hub_weights, load, named
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -330,14 +330,16 @@ def test_what_does_not_fit_the_network_is_not_used(hub: Hub) -> None:
         assert weights.data.categories == expected
 
 
-@pytest.mark.parametrize("tag", ["resnet18.a1_in1k", "resnet50_gn.a1h_in1k", "seresnet50.a1_in1k"])
-def test_weights_of_a_tag_puts_out_what_timm_does(hub: Hub, tag: str) -> None:
+@pytest.mark.parametrize(
+    "tag", ["resnet18.a1_in1k", "resnet50_gn.a1h_in1k", "seresnet50.a1_in1k", "resnetaa50d.sw_in12k"]
+)
+def test_weights_of_a_tag_put_out_what_timm_does(hub: Hub, tag: str) -> None:
     """Once they are here, nobody is asked for anything."""
     torch.manual_seed(6)
     theirs: torch.nn.Module = timm.create_model(tag).eval()
     hub.add_model(f"timm/{tag}", {"model.safetensors": save(theirs.state_dict()), "config.json": text({})})
-    data = DataSet("ImageNet-1k", "", "", Preprocessing(224, 224, MEAN, STD), ImageNet())
-    weights = Weights(tag, tag, preset(tag), data, hub=f"timm/{tag}")
+    weights = named(tag, TINY)
+    assert weights
     assert not at_hand(weights)
     calls: list[tuple[int, int]] = []
     ours = load(weights, lambda done, total: calls.append((done, total)))
