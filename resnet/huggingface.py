@@ -22,13 +22,14 @@ from urllib.parse import urlsplit
 from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
 
 from . import hub, owner
-from .checkpoint import MAX_FILE_BYTES, MAX_TENSOR_BYTES, Opened, WeightsError, open_checkpoint
+from .checkpoint import MAX_FILE_BYTES, Opened, WeightsError, open_checkpoint
 from .datasets import Preprocessing
 from .hub import INSTEAD, DownloadError, Progress, Source
+from .model import build
 from .options import plain
+from .published import Tag, tags
 from .shards import INDEX, join
 
 WEIGHTS, PICKLED = "model.safetensors", "pytorch_model.bin"
@@ -207,15 +208,13 @@ def _weights(repo: str, files: Mapping[str, HubFile]) -> tuple[HubFile, ...]:
         ]
         has = f" (it has {', '.join(others[:3])})" if others else ""
         raise WeightsError(f"{repo} has no weights that are accepted{has}: {WEIGHTS}, its shards or {PICKLED} are.")
-    _check_size(repo, sum(files[name].bytes for name in found), MAX_TENSOR_BYTES)
-    return tuple(files[name] for name in found)
-
-
-def _check_size(repo: str, size: int, most: int) -> None:
+    size = sum(files[name].bytes for name in found)
+    most = hub.MAX_DOWNLOAD_BYTES if _tag(repo) else MAX_FILE_BYTES
     if size > most:
         raise WeightsError(
             f"{repo} has weights of {size / 2**20:,.0f} MiB: at most {most // 2**20:,} MiB are accepted."
         )
+    return tuple(files[name] for name in found)
 
 
 def _described(repo: str, revision: str, weights: tuple[HubFile, ...]) -> HubModel:
@@ -416,50 +415,49 @@ def arrived(model: HubModel) -> tuple[int, int]:
     return sum(hub.arrived(_source(model.id, model.revision, file))[0] for file in model.files), model.bytes
 
 
-def check_can_open(model: HubModel) -> None:
-    """That `open_model` takes weights of this size, before they are fetched.
-
-    Raises:
-        WeightsError: where it does not.
-    """
-    _check_size(model.id, model.bytes, MAX_FILE_BYTES)
-
-
-def tensors_of(model: HubModel) -> Mapping[str, Tensor]:
-    """The tensors of safetensors files on this machine, of any accepted size, by the names that the files have for them.
-
-    Raises:
-        WeightsError: where they cannot be read, or are no safetensors.
-    """
-    found: dict[str, Tensor] = {}
-    try:
-        for file in model.files:
-            if not file.name.endswith(INDEX):
-                found |= load_file(_path(model.id, model.revision, file.name) or file.name)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"The weights of {model.id} cannot be read, or are no safetensors; {INSTEAD}.") from error
-    return found
-
-
 def open_model(model: HubModel, **answers: Any) -> Opened:
     """The network in a model's weights, which are on this machine: `open_checkpoint`.
 
     Raises:
         WeightsError: as there, and where they are not.
     """
-    check_can_open(model)
     paths = {file.name: _path(model.id, model.revision, file.name) for file in model.files}
     files = {name: path for name, path in paths.items() if path is not None}
     if len(files) < len(paths):
         raise WeightsError(f"The weights of {model.id} are not on this server any more; {INSTEAD}.")
     if len(files) == 1:
         ((name, path),) = files.items()
+        if (tag := _tag(model.id)) and model.bytes > MAX_FILE_BYTES:
+            return _open_tag(tag, path)
         return open_checkpoint(path, f"{name} of {model.id}", **answers)
     try:
         _, data = join({name: path.read_bytes() for name, path in files.items()})
     except OSError as error:
         raise WeightsError(f"The weights of {model.id} cannot be read ({error.strerror}); {INSTEAD}.") from error
     return open_checkpoint(data, f"{WEIGHTS} of {model.id}", **answers)
+
+
+def _tag(repo: str) -> Tag | None:
+    """What timm publishes in a repository."""
+    return next((tag for tag in tags() if tag.hub == repo), None)
+
+
+def _open_tag(tag: Tag, path: Path) -> Opened:
+    """The network of a tag whose file is larger than what a process of its own looks through: its names are ours, its
+    shapes known.
+
+    Raises:
+        WeightsError: where it is no such file.
+    """
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path.name} of {tag.hub} holds no weights of this network; {INSTEAD}.") from error
+    expected = build(tag.config, "meta").state_dict()
+    return Opened(
+        tag.config,
+        {name: tensor.to(expected[name].dtype) if name in expected else tensor for name, tensor in state.items()},
+    )
 
 
 def _fetch(

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from . import huggingface
-from .checkpoint import MAX_FILE_BYTES, Opened, WeightsError, fitted, network
+from .checkpoint import Opened, WeightsError, fitted, network
 from .config import ResNetConfig
 from .datasets import FASHION_MNIST, DataSet, ImageNet, Numbered, Preprocessing
 from .hub import INSTEAD, Progress, cache_path, download, hash_in, is_cached
@@ -333,8 +333,6 @@ def load(
     if weights.hub:
         model = huggingface.weights_of(weights.hub, weights.digest)
         huggingface.download_model(model, progress)
-        if model.bytes > MAX_FILE_BYTES:  # more than is read of what nobody knows
-            return network(weights.config, huggingface.tensors_of(model)).float()
         answers = {"norm": "group"} if weights.config.norm == "group" else {}
         return network(weights.config, fitted(huggingface.open_model(model, **answers), weights.config))
     path = download(weights.url, progress)

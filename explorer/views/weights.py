@@ -78,7 +78,6 @@ def on_hub(repo: str) -> OnHub:
     """
     repo = huggingface.model_id(repo)
     found = huggingface.cached_model(repo) or cached_look_up(owner.endpoint(), repo, "")
-    huggingface.check_can_open(found)
     if not huggingface.is_cached(found):
         fetch_model(found, found.id)
     return cached_on_hub(found)
