@@ -64,6 +64,12 @@ def test_timms_are_all_there_but_for_copies_of_torchvisions() -> None:
     assert published_as("resnet50", "timm a1").top1 == pytest.approx(0.8124)
     assert published_as("resnet50", "timm fb_swsl_ig1b_ft").group == "more data"
     assert published_as("resnetaa50d", "timm sw_in12k_ft").group == "more data"
+    assert {result.recipe for result in published() if "Wightman 2021" in RECIPES[result.group]} == {
+        "timm a1",
+        "timm a1h",
+        "timm a2",
+        "timm a3",
+    }
 
 
 def published_as(network: str, recipe: str) -> Result:
