@@ -440,7 +440,7 @@ def _room(source: Source, at: int) -> tuple[int, int]:
     """
     with _LOCK:
         coming = {path: max(one.done, one.total) for path, one in _DOWNLOADS.items() if path != source.path}
-    others = _recorded() - {source.path, *coming}
+    others = recorded() - {source.path, *coming}
     here = sum(_size(path) + _size(path.with_name(f"{path.name}.part")) for path in others)
     free = shutil.disk_usage(source.path.parent).free + at - RESERVE_BYTES
     return owner.cache_bytes() - here - sum(coming.values()), free
@@ -448,13 +448,14 @@ def _room(source: Source, at: int) -> tuple[int, int]:
 
 def _record(path: Path) -> None:
     """Note that this file was downloaded: others share the caches, and what they have counts for nobody here."""
-    if path not in _recorded():
+    if path not in recorded():
         _record_path().parent.mkdir(parents=True, exist_ok=True)
         with _record_path().open("a", encoding="utf-8") as file:
             file.write(f"{path}\n")
 
 
-def _recorded() -> set[Path]:
+def recorded() -> set[Path]:
+    """The files that were downloaded, some of which may be gone."""
     try:
         return {Path(line) for line in _record_path().read_text(encoding="utf-8").splitlines()}
     except FileNotFoundError:

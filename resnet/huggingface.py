@@ -537,6 +537,12 @@ def kept_models() -> frozenset[str]:
     return frozenset()
 
 
+def fetched_models() -> frozenset[str]:
+    """The ids of the models whose weights were downloaded by this app and are here: others in the cache are not its own."""
+    folders = {path.parent.parent for path in hub.recorded()}
+    return frozenset(repo for repo in kept_models() if _folder(repo) in folders and has_weights(repo))
+
+
 def _revision(repo: str) -> str:
     """The commit of a repository that was fetched last, "" where none was."""
     reference = _folder(repo) / "refs" / "main"

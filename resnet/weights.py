@@ -177,6 +177,10 @@ def _by_config(found: Iterable[Weights]) -> Mapping[ResNetConfig, tuple[Weights,
     return {config: tuple(group) for config, group in groups.items()}
 
 
+TORCHVISION_LICENCE = "bsd-3-clause"
+"""Of torchvision, which says no other of its weights; so does timm, of its copies of them."""
+
+
 @cache
 def _torchvision() -> Mapping[ResNetConfig, tuple[Weights, ...]]:
     """All of torchvision's, by the networks that they are for."""
@@ -189,7 +193,7 @@ def _torchvision() -> Mapping[ResNetConfig, tuple[Weights, ...]]:
             preprocessing = Preprocessing(
                 transforms.resize_size[0], transforms.crop_size[0], tuple(transforms.mean), tuple(transforms.std)
             )
-            data = DataSet("ImageNet-1k", meta["recipe"], "see torchvision", preprocessing, ImageNet())
+            data = DataSet("ImageNet-1k", meta["recipe"], TORCHVISION_LICENCE, preprocessing, ImageNet())
             top1, top5 = (meta["_metrics"]["ImageNet-1K"][name] / 100 for name in ("acc@1", "acc@5"))
             title = f"torchvision {entry.name.removeprefix('IMAGENET1K_')}, ImageNet-1k"
             size = int(meta["_file_size"] * 2**20)

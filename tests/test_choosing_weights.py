@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,6 +130,22 @@ def test_a_model_of_the_hub_can_be_typed(hub: Hub) -> None:
     assert not again.error
     assert again.selectbox(key="weights").value == MODEL
     assert name in texts(again)
+
+
+def test_a_model_that_is_here_is_in_the_list(hub: Hub, tmp_path: Path) -> None:
+    """What others keep in the same cache is not."""
+    here = f"{MODEL} · here"
+    app = opened("inference", preset="resnet50")
+    assert here not in options(app)
+    typed_into(app, "weights", MODEL)
+    theirs = tmp_path / "huggingface" / "models--somebody--else"
+    shutil.copytree(tmp_path / "huggingface" / "models--somebody--small", theirs, symlinks=True)
+    hub.files.clear()
+    hub.said.clear()
+    app = opened("inference", preset="resnet50", weights="random")
+    assert [option for option in options(app) if "somebody" in option] == [here]
+    assert app.session_state["view"].config == preset("resnet50")
+    assert select(app, "weights", MODEL).session_state["view"].config == SMALL
 
 
 def test_a_model_that_is_not_there_is_told(hub: Hub) -> None:

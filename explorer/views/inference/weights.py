@@ -161,7 +161,7 @@ def label(weights: Weights, is_here: bool = False) -> str:
         parts.append(f"{weights.accuracy:.1%}")
     if weights.bytes:
         parts.append(size_text(weights) + ", here" * is_here)
-    if weights.hub and weights.data.licence:
+    if weights.bytes and weights.data.licence:
         parts.append(weights.data.licence)
     return " · ".join(parts)
 
@@ -179,7 +179,7 @@ def facts(weights: Weights) -> str:
         parts.append(session.escape_markdown(data.name))
     if data.pretraining:
         parts.append(f"before that {data.pretraining}")
-    if data.licence and not weights.url:
+    if data.licence:
         parts.append(session.escape_markdown(data.licence))
     if data.source.startswith("https://"):
         parts.append(f"[source]({data.source})")
@@ -210,8 +210,8 @@ def tag_labels(kept: frozenset[str]) -> Mapping[str, str]:
 
 
 def weights_list() -> None:
-    """All weights that there are, in the sidebar: those that fit the network first. A model of the Hugging Face hub can be
-    typed. Nothing is downloaded before a person chooses it.
+    """All weights that there are, in the sidebar: those that fit the network first, then models of the Hugging Face hub that
+    are here; others can be typed. Nothing is downloaded before a person chooses it.
     """
     view = session.view()
     found = selection(view)
@@ -223,6 +223,8 @@ def weights_list() -> None:
     labels |= (
         {key: text for key, text in tag_labels(kept.intersection(tags)).items() if key not in labels} if tags else {}
     )
+    for repo in sorted(huggingface.fetched_models() - {one.hub for one in tags.values()}):
+        labels[repo] = f"{repo} · here"
     current = found.hub or (found.current and found.current.key)
     session.set_widget("weights", session.held().typed.get("weights", current), list(labels.values()))
     st.selectbox(
