@@ -28,6 +28,9 @@ SECONDS = 3
 CLOCK_FACTOR = 4
 """How many times as long it may take on the clock, its wait for a place included, where others want the processor too."""
 
+POLL_SECONDS = 0.1
+"""Seconds between two looks of whoever waits: for a place, a program or a download."""
+
 MEMORY = round(0.6 * 2**30)
 """How many bytes of memory a program may hold, its own code included."""
 
@@ -112,7 +115,7 @@ class Places:
 
     def _wait(self, granted: threading.Event, seconds: float, waiting: Callable[[], object] | None) -> None:
         end = time.monotonic() + seconds
-        while not granted.wait(min(LOOK, max(0.0, end - time.monotonic()))):
+        while not granted.wait(min(POLL_SECONDS, max(0.0, end - time.monotonic()))):
             if time.monotonic() >= end:
                 raise TimeoutError
             if waiting:
@@ -123,10 +126,6 @@ class Places:
             first, size = self._waiting.popleft()
             first.set()
             self._free -= size
-
-
-LOOK = 0.1
-"""Seconds between two looks of somebody who waits for a place."""
 
 
 PLACES = Places(4)
@@ -200,7 +199,7 @@ def _run(command: list[str], file: IO[bytes], most: int, seconds: float) -> tupl
         try:
             reader.start()
             while not found.done() and not late:
-                wait([found], max(0.0, min(LOOK, end - time.monotonic())))
+                wait([found], max(0.0, min(POLL_SECONDS, end - time.monotonic())))
                 waiting()
                 late = time.monotonic() >= end and not found.done()
         finally:

@@ -41,8 +41,6 @@ MIN_BYTES_PER_SECOND, PATIENCE_SECONDS = 16 * 2**10, 30.0
 """Nobody waits for a download of which fewer bytes a second than this arrive over so many seconds."""
 STALE_SECONDS = 3600.0
 """Seconds after which a part that nothing was added to is what a server left that was killed."""
-POLL_SECONDS = 0.1
-"""Seconds between two looks of somebody who waits for a download."""
 PLACES = confined.Places(4)
 """Downloads that run at one time."""
 INSTEAD = "random weights, and the shipped ones of resnet20, work without a network"
@@ -219,7 +217,7 @@ def _wait(source: Source, transfer: _Download, progress: Progress) -> None:
         WeightsError: where it is too slow.
     """
     start, before = time.monotonic(), transfer.done
-    while not transfer.over.wait(POLL_SECONDS):
+    while not transfer.over.wait(confined.POLL_SECONDS):
         progress(transfer.done, transfer.total)
         if not transfer.begun or transfer.done < before:  # others are before it, or it has begun again
             start, before = time.monotonic(), transfer.done
