@@ -25,6 +25,7 @@ from .reading import MAX_TENSOR_BYTES as MAX_TENSOR_BYTES
 from .reading import Contents, bytes_of, check_tensors, contents_of, place_of, reading, tensors_at
 from .shapes import Mismatch, config_of, differences, unseen_options
 from .tensor_files import MAX_FILE_BYTES
+from .tensor_files import Tensor as Place
 
 # -- reading ------------------------------------------------------------------------------
 
@@ -269,10 +270,19 @@ def open_checkpoint(source: bytes | Path, name: str = "", **answers: Any) -> Ope
             wanted = {key: places[key] for key in {*trunk.tensors.values(), *makers}}
             return _opened(trunk, which, tensors_at(wanted, data, name), name, contents, answers)
         except LayoutError as error:
+            if whole_numbers := next((key for key, place in places.items() if _is_quantised(key, place)), None):
+                raise WeightsError(
+                    f"{name} has {plain(whole_numbers.rpartition('/')[2])} as {places[whole_numbers].dtype}, as quantised "
+                    "networks have: the network that it was made of is accepted, in floating point."
+                ) from error
             it_is = f"is {contents.kind}, and " if contents.kind else ""
             raise WeightsError(f"{name} {it_is}{plain(error, 400)}") from error
         except ConfigError as error:
             raise WeightsError(f"{name} holds a network that no configuration expresses: {error}") from error
+
+
+def _is_quantised(name: str, place: Place) -> bool:
+    return name.endswith(".weight") and len(place.shape) > 1 and place.dtype in ("int8", "uint8", "int32")
 
 
 def _read(source: Any, name: str) -> Any:

@@ -204,11 +204,10 @@ def natural(name: str) -> list[tuple[int, int, str]]:
 FIRST = re.compile(
     r"(?P<block>.*\d)\.(?:"
     r"conv_?[1a]"  # torchvision, timm, Detectron2, kuangliu, the wide networks, Cadene, CLIP, NVIDIA, OpenMMLab
-    r"|conv1\.(?:0|conv)"  # https://github.com/fastai/fastai/blob/1.0.61/fastai/vision/models/xresnet.py, ffcv-imagenet
+    r"|(?:conv(?:_?bn_?)?|cnn|cbr)1\.(?:0|conv)"  # https://github.com/fastai/fastai/blob/1.0.61/fastai/vision/models/xresnet.py, ffcv-imagenet
     r"|convs\.0\.0"  # https://github.com/fastai/fastai/blob/main/fastai/vision/models/xresnet.py
     r"|layer\.0\.convolution"  # https://github.com/huggingface/transformers/blob/main/src/transformers/models/resnet
-    r"|residual_function\.0"  # https://github.com/weiaicunzai/pytorch-cifar100
-    r"|convolutional_block\.0"  # ClassyVision
+    r"|(?:residual\w*|convolutional_block|block|conv_?block|body|left|main\w*)\.0"  # an nn.Sequential that is the branch
     r"|conv0"  # https://github.com/szagoruyko/wide-residual-networks
     r")"
 )
@@ -286,6 +285,10 @@ def _take_block(found: Found, inside: Mapping[str, Layer], path: str, name: str)
     main = {role: layer for role, layer in inside.items() if not SHORTCUT.match(role) and not ATTENTION.match(role)}
     kernels = sorted((role for role, layer in main.items() if layer.is_kernel), key=natural)
     norms = sorted((role for role, layer in main.items() if layer.is_norm), key=natural)
+    if slope := next((main[role] for role in norms if main[role].parts.keys() == {"weight"}), None):
+        raise LayoutError(
+            f"holds a network with PReLU, an activation with weights ({_short(slope.name)}), which no configuration expresses."
+        )
     sizes = [main[role].shape[2:] for role in kernels]
     if sizes not in ([(3, 3), (3, 3)], [(1, 1), (3, 3), (1, 1)]):
         shown = ", ".join("×".join(map(str, size)) for size in sizes) or "none"
@@ -294,9 +297,11 @@ def _take_block(found: Found, inside: Mapping[str, Layer], path: str, name: str)
             "1×1, 3×3, 1×1."
         )
     if len(norms) not in (0, len(kernels)):
+        first, last = main[kernels[0]].shape, main[kernels[-1]].shape
+        pyramid = len(norms) == len(kernels) + 1 and main[norms[0]].shape == first[1:2] and last[0] > first[1]
         raise LayoutError(
             f"has blocks that no configuration expresses: {_short(path)} has {len(kernels)} convolutions and "
-            f"{len(norms)} norms."
+            f"{len(norms)} norms{', as PyramidNet has' if pyramid else ''}."
         )
     for number, role in enumerate(kernels, start=1):
         found.take(main[role], f"{name}.conv{number}")
@@ -347,12 +352,12 @@ def _short(name: str) -> str:
 # -- stem ---------------------------------------------------------------------------------
 
 STEM = re.compile(
-    r"(conv_?\d?|bn_?\d?|norm_?\d?|stem\w*|layer0|embedder|initial_block|init_\w+|conv_?in|pre|prep|root|first_\w+|"
-    r"final_?(bn|norm)|(bn|norm)_?final|\d+)(\.|$)"
+    r"(conv_?\d?|conv_1_\dx\d|bn_?\d?|norm_?\d?|stem\w*|layer0|embedder|initial_block|init_\w+|conv_?in|pre|prep|root|"
+    r"first_\w+|(final|last|post)_?(bn|norm)|(bn|norm)_?(final|last|end)|\d+)(\.|$)"
 )
 """How the first layers of a network begin; numbers are children of an nn.Sequential."""
 
-LAST_NORM = re.compile(r"norm|final_?(bn|norm)|(bn|norm)_?final")
+LAST_NORM = re.compile(r"norm|(final|last|post)_?(bn|norm)|(bn|norm)_?(final|last|end)")
 """The norm before the classifier of a pre-activation network."""
 
 
@@ -435,7 +440,8 @@ def classifier_of(layers: Mapping[str, Layer], root: str, channels: int) -> Laye
         ]
         if fitting:
             found = beside[min(fitting, key=lambda role: (not role.startswith("fc"), natural(role)))]
-            follows = (len(one.shape) == 2 and one.shape[1] == found.shape[0] != channels for one in beside.values())
+            puts_out = found.shape[0]
+            follows = (len(one.shape) == 2 and one.shape[1] == puts_out and one != found for one in beside.values())
             return None if any(follows) else found
     return None
 
@@ -498,13 +504,19 @@ def trunks(shapes: Shapes) -> list[Trunk]:
                 found.append((count, _named(trunk, names)))
     most = max((count for count, _ in found), default=0)
     if not found or max(refusals, default=0) >= most:
-        refusals = refusals or strange
+        if strange and not refusals and not _other(names):
+            refusals = strange
         refusal = refusals[max(refusals)] if refusals else LayoutError(stranger(list(names), layers))
         if any("_branch2a_" in name for name in shapes):
             raise LayoutError(f"has arrays of numpy by Caffe2's names, and {refusal}")
         raise refusal
     if len(candidates) > MAX_CANDIDATES:
         notes.append(f"Of its {len(candidates)} networks the {MAX_CANDIDATES} largest are looked at.")
+    notes += [
+        f"Beside it, {trunk.prefix.rstrip('./')} holds a network of fewer blocks."
+        for count, trunk in found
+        if count < most and "/" in trunk.prefix
+    ]
     best = (replace(trunk, notes=(*trunk.notes, *notes[-MAX_NOTES:])) for count, trunk in found if count == most)
     return sorted(best, key=lambda trunk: _rank(trunk.prefix))
 
@@ -617,6 +629,12 @@ def _trunk(layers: Mapping[str, Layer], head: str, middle: str, stages: list[lis
         notes.append(
             "It has the names and the width of CLIP's, whose blocks average before they subsample, on their shortcuts too."
         )
+    if found.tensors.get("conv1.weight") == f"{root}layer0.conv1.weight" and "layer1.0.se.fc1.weight" in found.tensors:
+        # https://github.com/Cadene/pretrained-models.pytorch/blob/master/pretrainedmodels/models/senet.py
+        notes.append(
+            "It has the names of Cadene's, whose stem pools without padding, which no configuration does, and whose stride is "
+            "mostly in the 1×1."
+        )
     if any(BLUR in layer.parts for layer in inside.values()):
         notes.append("Its blur stands before the strided convolutions, where no configuration has one: it is left out.")
     notes += [
@@ -682,6 +700,7 @@ def _part(name: str, root: str, dictionary: str) -> str:
 NETWORKS = (
     (r"(?<![^./])s\d\.b\d+\.|trunk_output\.block\d", "RegNet's blocks"),
     (r"(?<![^./])regnet\.", "RegNet's blocks"),
+    (r"(?<![^./])(down|up)\.\d\.block\.\d", "the blocks of a diffusion model"),
     (r"denseblock|denselayer|dense_block", "DenseNet's blocks"),
     (r"(down|up)_blocks\.\d+\.resnets|put_blocks\.\d+\.\d+\.in_layers", "the blocks of a diffusion model"),
     # https://github.com/kekmodel/FixMatch-pytorch/blob/master/models/wideresnet.py
@@ -690,7 +709,12 @@ NETWORKS = (
 """Networks whose blocks look like ours, by a layer of theirs."""
 
 INSIDE = (
-    (r"\.cbam|ChannelGate|SpatialGate|\.ca\..*|\.sa\.conv", "CBAM, attention over channels and places"),
+    (
+        r"\.cbam|ChannelGate|SpatialGate|\.ca\d?\..*|\.sa\d?\.conv|(?i:(channel|spatial)_?att)",
+        "CBAM, attention over channels and places",
+    ),
+    (r"(?i:coord_?att)", "coordinate attention"),
+    (r"(?i:triplet_?att)", "triplet attention"),
     (r"\.(IN|BN)\.|instance_norm|\.ibn", "IBN, instance norm beside batch norm"),
     (r"\.prelu\d?\.", "ArcFace's iresnet, whose blocks have PReLU and three norms"),
     (r"\.conv2\.(fc1|fc2|radix|bn0)|\.splat", "ResNeSt, attention over splits"),
@@ -699,12 +723,15 @@ INSIDE = (
     (r"rbr_(dense|1x1|reparam)", "RepVGG"),
     (r"\.bam|\.gate_[cs]", "BAM, attention over channels and places"),
     (r"context_block|channel_add_conv|conv_attn|mask_pool", "GCNet, attention with a global context"),
-    (r"conv_?offset|\.offset", "deformable convolutions"),
+    (r"conv\d?_?offset|\.offset", "deformable convolutions"),
     (r"\.(theta|phi|g)\.\d?|nonlocal|non_local", "non-local blocks"),
     (r"rel_(h|w|height|width)|\.(to_)?(qkv?|key_conv|query_conv)|\.mhsa", "self-attention in its blocks"),
     (r"mean_weight|var_weight", "switchable normalisation"),
     (r"\.(temporal|tsm|conv_t)\.|\.conv1\.(conv\.)?net\b", "shifts in time, for video"),
-    (r"fake_quant|activation_post_process", "quantisation that it was trained with"),
+    (r"fake_quant|activation_post_process|_quantizer|\.quan\w*_fn", "quantisation that it was trained with"),
+    (r"\.gain$|skipinit_gain", "the scaled standardised convolutions of NF-ResNet"),
+    (r"\.bias\d[ab]$", "the biases and scales of Fixup"),
+    (r"\.(_|moving_)(mean|variance)$", "weights by the names of PaddlePaddle, TensorFlow or MindSpore"),
     (r"\.lora_[AB]\b", "LoRA's additions to its weights"),
     (r"\.filt$", "blurs before its projections"),
     (r"conv\d_(1x1|kxk)\.", "the blocks of timm's ByobNet"),
@@ -713,10 +740,18 @@ INSIDE = (
 
 OTHERS = (
     (r"rbr_(dense|1x1|reparam)", "RepVGG"),
+    (r"stages\.\d\.\d+\.conv_kxk\.", "RepVGG or MobileOne"),
+    (r"stages\.\d\.(conv_(down|exp|transition)|blocks\.\d+\.conv\d)", "CSPNet or Darknet"),
+    (r"residual_path\d|layer\d\.\d+\.branch[12]\.\d", "Shake-Shake, blocks of two branches"),
+    (r"features\.\d\.\d+\.layer_scale", "ConvNeXt"),
     (r"relative_position_bias_table|layers\.\d\.blocks\.\d+\.attn", "a Swin transformer"),
-    (r"cls_token|class_token|class_embedding|pos_embed|position_embeddings?|patch_embed", "a vision transformer"),
     (
-        r"_blocks\.\d+\._(expand|depthwise)|features\.\d\.\d\.block|blocks\.\d\.\d\.conv_[dp]w",
+        r"cls_token|class_token|class_embedding|(?<!head\.)pos_embed|position_embeddings?|patch_embed",
+        "a vision transformer",
+    ),
+    (
+        r"_blocks\.\d+\._(expand|depthwise)|\.\d+\.block\.\d\.(\d|fc\d)\.|blocks\.\d\.\d\.conv_[dp]w|"
+        r"layers\.\d+\.\d\.layers\.\d",
         "EfficientNet or MobileNet",
     ),
     (
@@ -783,8 +818,17 @@ def name_the_thing(things: Iterable[tuple[str, str]], names: Iterable[str]) -> N
     names = list(names)
     for pattern, thing in things:
         if seen := next((name for name in names if re.search(pattern, name)), None):
-            shown = _short(seen).removeprefix(".")
+            shown = _short(seen).lstrip(".")
             raise LayoutError(f"holds a network with {thing} ({shown}), which no configuration expresses.")
+
+
+def _other(names: Iterable[str]) -> str:
+    """Which other network that people have is in a file, the end of a sentence; "" where none is."""
+    names = list(names)
+    for pattern, thing in OTHERS:
+        if seen := next((name for name in names if re.search(pattern, name)), None):
+            return f"holds {thing} ({_short(seen)}): a residual network is accepted."
+    return ""
 
 
 def stranger(names: Sequence[str], layers: Mapping[str, Layer]) -> str:
@@ -793,10 +837,8 @@ def stranger(names: Sequence[str], layers: Mapping[str, Layer]) -> str:
     Raises:
         LayoutError: for what is told by its layers.
     """
-    for pattern, thing in OTHERS:
-        seen = next((name for name in names if re.search(pattern, name)), None)
-        if seen:
-            return f"holds {thing} ({_short(seen)}): a residual network is accepted."
+    if other := _other(names):
+        return other
     name_the_thing([*NETWORKS, *INSIDE], names)
     if seen := next((name for name in names if TRANSFORMER.search(name)), None):
         return f"holds a transformer ({_short(seen)}): a residual network is accepted."

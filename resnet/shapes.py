@@ -171,7 +171,11 @@ def _attention(shapes: Mapping[str, Shape], outputs: Sequence[int]) -> dict[str,
     for reduction in (16, 4, 8, 2, *range(1, 257)):
         if [max(8, int(channels / reduction + 4) // 8 * 8) for channels in outputs] == squeezed:
             return {"attention": "se", "se_reduction": reduction}
-    raise ConfigError("se_reduction", "-".join(map(str, squeezed)), "one reduction for all stages, 1 to 256")
+    raise ConfigError(
+        "se_reduction",
+        "-".join(map(str, squeezed)),
+        "one reduction for all stages, 1 to 256, to multiples of 8 channels",
+    )
 
 
 def _shortcut(shapes: Mapping[str, Shape], given: Mapping[str, Any], outputs: Sequence[int]) -> str:

@@ -554,6 +554,9 @@ def read(file: BinaryIO, size: int) -> dict[str, Any]:
     for pattern, words in FORMATS:
         if re.match(pattern, start, re.DOTALL | re.IGNORECASE):
             raise RefusedError(f"is {words}.")
+    if re.fullmatch(rb"[\t\n\r -~]+", start):
+        words = " ".join(start[:80].decode("ascii").split())
+        raise RefusedError(f"is a text that begins with “{words[:40]}”: the file of weights is accepted.")
     raise RefusedError("is no checkpoint: .safetensors, and .pt or .pth as torch.save writes, are accepted.")
 
 
@@ -566,16 +569,22 @@ FORMATS = (
         rb"version https://git-lfs",
         "a pointer of Git LFS, which stands for the file: `git lfs pull` gets the file itself",
     ),
-    (rb"\s*<(!doctype|html|head|\?xml)", "a web page: what the link leads to has to be downloaded itself"),
+    (rb"\s*<\?xml[^>]*>\s*<net ", f"a program of OpenVINO: {PYTORCH}"),
+    (
+        rb"(\xef\xbb\xbf)?\s*<(!doctype|!--|html|head|\?xml|error>)",
+        "a web page: what the link leads to has to be downloaded itself",
+    ),
     (rb"\s*[{\[]", "JSON, which holds no tensors: the file of weights is accepted"),
     (rb"\x89HDF\r\n", f"HDF5, as Keras writes it: {PYTORCH}"),
-    (rb"[\x81-\x8f][\xa0-\xbf]\w", f"msgpack, as Flax writes it: {PYTORCH}"),
+    (rb"[\x81-\x8f]([\xa0-\xbf]|\xd9.)\w", f"msgpack, as Flax writes it: {PYTORCH}"),
     (rb"\x93NUMPY", f"a numpy array: {PYTORCH}"),
     (rb"\x08\x01\x12", f"a program of TensorFlow: {PYTORCH}"),
     (rb".{4}TFL3", f"a program of TensorFlow Lite: {PYTORCH}"),
     (rb"\x08[\x02-\x1f][\x10\x12\x1a\x20\x28\x32\x3a\x42]", f"an ONNX program: {PYTORCH}"),
     (rb"\x80[\x06-\xff]|GGUF|ggml", f"a file of another program: {PYTORCH}"),
     (rb"[\x03\x04]\0\0\0\x01\0\0\0", f"a file of Lua Torch: {PYTORCH}"),
+    (rb"\x12\x01\0\0\0\0\0\0", f"weights of MXNet: {PYTORCH}"),
+    (rb"\x0a[\x01-\x40][\w -]+\xa2\x06", f"a network of Caffe: {PYTORCH}"),
     (rb"MATLAB ", f"a file of MATLAB: {PYTORCH}"),
     (rb".{257}ustar", f"a tar archive: {UNPACK}"),
     (rb"\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf|Rar!|\x28\xb5\x2f\xfd", f"a packed archive: {UNPACK}"),
@@ -750,14 +759,20 @@ def content_start(file: BinaryIO, record: zipfile.ZipInfo) -> int:
 
 def answer(value: Any, places: Places) -> dict[str, Any]:
     """The answer for the value of a file's pickle."""
-    if isinstance(value, dict) and {"state", "param_groups"} <= value.keys():
+    contents, modules = tree(value, places)
+    inside = [value, *value.values()] if isinstance(value, dict) and not has_tensors(contents) else []
+    if any(isinstance(one, dict) and {"state", "param_groups"} <= one.keys() for one in inside):
         kind = "the state of an optimiser alone"
     else:
         kind = next((words for type_, words in KINDS if isinstance(value, type_)), "")
     if isinstance(value, Thing) and not is_network(value):
-        kind = f"a whole {value.path[:200]}"
-    contents, modules = tree(value, places)
+        kind = value.path if value.path.startswith("a ") else f"a whole {value.path[:200]}"
     return {"contents": contents, "is": kind, "modules": modules}
+
+
+def has_tensors(contents: dict[str, Any]) -> bool:
+    """Whether a tensor is in dictionaries in one another."""
+    return any(not isinstance(entry, dict) or has_tensors(entry) for entry in contents.values())
 
 
 KINDS: tuple[tuple[Any, str], ...] = (

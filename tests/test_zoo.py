@@ -32,7 +32,7 @@ from resnet.checkpoint import fitted, with_option_a
 from resnet.layouts import MAX_CANDIDATES, LayoutError, trunks
 from resnet.tensor_files import MAX_FILE_BYTES
 from resnet.weights import bundled_path, read_checkpoint
-from zoo import CASES, Case, akamaster, d2, data_of, resnet, saved, under
+from zoo import CASES, Case, akamaster, d2, data_of, norm1d, r18, r50, resnet, saved, under, within
 
 
 @pytest.fixture(autouse=True)
@@ -1087,3 +1087,20 @@ def test_shards_that_are_too_much_are_not_read(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(shards, "join", lambda files: pytest.fail("read"))
     with pytest.raises(WeightsError, match=r"The shards of .* have 400 MiB: at most 400 MiB are accepted"):
         open_checkpoint(index)
+
+
+def test_a_smaller_network_in_another_dictionary_is_named() -> None:
+    opened = open_checkpoint(saved({"teacher": r50(), "student": r18()}))
+    assert opened.config.layers == (3, 4, 6, 3)
+    assert "Beside it, student holds a network of fewer blocks." in opened.notes
+
+
+def test_a_stem_that_pools_without_padding_is_said() -> None:
+    case = next(case for case in CASES if case.name == "cadene_seresnet50")
+    assert any("pools without padding" in note for note in open_checkpoint(data_of(case)).notes)
+
+
+def test_a_block_of_three_norms_is_a_pyramid_where_it_widens() -> None:
+    twice = within("bn2", lambda path, channels: norm1d(f"{path}.bn1_target", channels))
+    with pytest.raises(WeightsError, match=r"3 norms\.$"):
+        open_checkpoint(saved(twice))

@@ -2112,6 +2112,178 @@ def _() -> Any:
     return stream.getvalue()
 
 
+def cifar32() -> Tensors:
+    return resnet((5, 5, 5), (16, 32, 64), expansion=1, stem=3, width=16, classes=0, shortcut=False)
+
+
+@case(
+    "pycil_resnet32",
+    "phase_0.pkl",
+    "G-U-N/PyCIL: convs/cifar_resnet.py, after D-X-Y/ResNeXt-DenseNet (conv_1_3x3, stage_1.0.conv_a, option A after an average)",
+    "opens",
+    {**CIFAR20, "layers": (5, 5, 5), "shortcut": "A", "num_classes": 100},
+)
+def _() -> Any:
+    rules = ((r"^conv1\.", "conv_1_3x3."), (r"^bn1\.", "bn_1."), (r"^layer", "stage_"))
+    parts = ((r"\.(conv|bn)1\.", r".\1_a."), (r"\.(conv|bn)2\.", r".\1_b."))
+    return {"model_state_dict": under("convnet.", renamed(cifar32(), *rules, *parts)) | linear("fc", 100, 64)}
+
+
+@case(
+    "branch_in_a_sequential",
+    "resnet18_cifar10.pkl",
+    "tutorials of ResNet-18 on CIFAR-10 (conv1.0, layer1.0.left.0, left.3, shortcut.0)",
+    "opens",
+    {**R18, **SMALL, "num_classes": 10},
+)
+def _() -> Any:
+    def inside(match: re.Match[str]) -> str:
+        return f"{match[1]}.left.{3 * (int(match[3]) - 1) + (match[2] == 'bn')}."
+
+    sd = renamed(cifar18(), *KUANGLIU, (r"^(layer\d\.\d)\.(conv|bn)(\d)\.", inside))
+    return renamed(sd, (r"^conv1\.", "conv1.0."), (r"^bn1\.", "conv1.1."), (r"^linear\.", "fc."))
+
+
+@case(
+    "pre_activation_for_imagenet",
+    "preresnet50.pth",
+    "torchvision's names with the norms first (bn_last)",
+    "opens",
+    {"order": "pre"},
+)
+def _() -> Any:
+    return renamed(r50(pre=True), (r"^norm\.", "bn_last."))
+
+
+@case(
+    "two_linear_layers",
+    "m.pth",
+    "self.fc1 = nn.Linear(512, 512), self.fc2 = nn.Linear(512, 10)",
+    "headless",
+    R18,
+    left_out=("fc1", "fc2"),
+)
+def _() -> Any:
+    return r18(classes=0) | linear("fc1", 512, 512) | linear("fc2", 10, 512)
+
+
+def within(norm: str, add: Callable[[str, int], Tensors]) -> Tensors:
+    """A ResNet-50 or -18 with more in each block, made of the block's name and channels; `norm` is its last one."""
+    sd = r50() if norm == "bn3" else r18()
+    for name, tensor in dict(sd).items():
+        if hit := re.fullmatch(rf"(layer\d\.\d+)\.{norm}\.weight", name):
+            sd |= add(hit[1], len(tensor))
+    return sd
+
+
+def variant(name: str, file: str, source: str, says: str, make: Callable[[], Any]) -> None:
+    CASES.append(Case(name, make, file, source, "refused", says=(says,)))
+
+
+def fixup() -> Tensors:
+    sd = without(r50(), r"bn\d", r"downsample\.1")
+    places = ("bias1a", "bias1b", "bias2a", "bias2b", "bias3a", "bias3b", "scale")
+    return sd | {f"layer{n}.{i}.{place}": thin((1,)) for n in range(1, 5) for i in range(3) for place in places}
+
+
+def pyramid() -> Tensors:
+    sd, ins = filled({"conv1.weight": (16, 3, 3, 3)}) | norm1d("bn1", 16), 16
+    for path, outs in (
+        (f"layer{stage}.{index}", 16 + 10 * (2 * stage + index - 1)) for stage in (1, 2) for index in (0, 1)
+    ):
+        sd |= norm1d(f"{path}.bn1", ins) | norm1d(f"{path}.bn2", outs) | norm1d(f"{path}.bn3", outs)
+        sd |= {f"{path}.conv1.weight": thin((outs, ins, 3, 3)), f"{path}.conv2.weight": thin((outs, outs, 3, 3))}
+        ins = outs
+    return sd | norm1d("bn_final", ins) | linear("fc", 10, ins)
+
+
+variant(
+    "prelu",
+    "m.pth",
+    "nn.PReLU() in each block, named relu",
+    "PReLU",
+    lambda: within("bn2", lambda path, channels: {f"{path}.relu.weight": thin((1,))}),
+)
+variant("fixup", "fixup_resnet50.pth", "hongyi-zhang/Fixup: imagenet/models/fixup_resnet_imagenet.py", "Fixup", fixup)
+variant("pyramidnet", "pyramidnet.pth", "dyhan0920/PyramidNet-PyTorch: PyramidNet.py", "PyramidNet", pyramid)
+variant(
+    "detectron2_dcn",
+    "model_final.pth",
+    "detectron2: DeformBottleneckBlock (conv2_offset)",
+    "deformable",
+    lambda: within("bn3", lambda path, channels: {f"{path}.conv2_offset.weight": thin((18, channels // 4, 3, 3))}),
+)
+variant(
+    "spatial_attention",
+    "m.pth",
+    "CBAM by its words (channel_attention, spatial_attention)",
+    "CBAM",
+    lambda: within("bn2", lambda path, channels: {f"{path}.spatial_attention.conv.weight": thin((1, 2, 7, 7))}),
+)
+variant(
+    "lsq",
+    "m.pth",
+    "zhutmost/lsq-net: quan/func.py (quan_w_fn.s)",
+    "quantisation",
+    lambda: within("bn2", lambda path, channels: {f"{path}.conv1.quan_w_fn.s": thin((1,))}),
+)
+variant(
+    "int8_beside_scales",
+    "m.pth",
+    "bitsandbytes: weight as int8, SCB",
+    "int8",
+    lambda: (
+        {name: tensor.to(torch.int8) if tensor.ndim == 4 else tensor for name, tensor in r18().items()}
+        | {"conv1.SCB": thin((64,))}
+    ),
+)
+variant(
+    "paddle",
+    "resnet18.pdparams",
+    "PaddlePaddle: vision/models/resnet.py (bn1._mean)",
+    "Paddle",
+    lambda: renamed(without(r18(), "num_batches"), ("running_mean", "_mean"), ("running_var", "_variance")),
+)
+variant(
+    "shake_shake",
+    "m.pth",
+    "owruby/shake-shake_pytorch: models/shake_resnet.py",
+    "Shake",
+    lambda: {
+        f"layer{stage}.{index}.branch{branch}.{number}.weight": thin((64, 64, 3, 3))
+        for stage in (1, 2, 3)
+        for index in (0, 1)
+        for branch in (1, 2)
+        for number in (1, 4)
+    },
+)
+variant(
+    "latent_diffusion",
+    "vae.ckpt",
+    "CompVis/latent-diffusion: encoder.down.0.block.0.conv1",
+    "diffusion",
+    lambda: {
+        **filled({f"encoder.down.0.block.0.conv{n}.weight": (128, 128, 3, 3) for n in (1, 2)}),
+        **filled({f"encoder.down.0.block.0.norm{n}.{part}": (128,) for n in (1, 2) for part in ("weight", "bias")}),
+        **filled({"encoder.conv_in.weight": (128, 3, 3, 3), "encoder.norm_out.weight": (128,)}),
+    },
+)
+variant(
+    "optimiser_in_a_dictionary",
+    "last.pth",
+    "{'optimizer': …, 'epoch': 3} without a network",
+    "optimiser",
+    lambda: {"optimizer": sgd(r18()), "epoch": 3},
+)
+variant("mxnet", "resnet50_v1-0000.params", "MXNet: NDArray::Save", "MXNet", lambda: b"\x12\x01" + bytes(300))
+variant("not_found", "resnet50.pth", "what raw.githubusercontent.com answers", "404", lambda: b"404: Not Found")
+variant("saved_page", "resnet50.pth", "a page with a comment first", "web page", lambda: b"\xef\xbb\xbf<!-- --><html>")
+variant("openvino", "model.xml", "OpenVINO's IR", "OpenVINO", lambda: b'<?xml version="1.0"?>\n<net name="resnet">')
+other("nf_resnet", "nf_resnet26", "NF-ResNet")
+other("timm_repvgg", "repvgg_a0", "RepVGG")
+other("timm_darknet", "cs3darknet_s", "CSPNet")
+
+
 def data_of(one: Case) -> bytes:
     """The bytes of a case's file."""
     value = one.make()
