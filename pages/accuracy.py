@@ -12,7 +12,11 @@ trace = cached_trace(view.config, view.image_size)
 
 heading(trace)
 figures(trace)
-measure = tabs.segments("Against", list(COSTS), "against")
+left, right = st.columns((2, 3))
+with left:
+    measure = tabs.segments("Against", list(COSTS), "against")
+with right:  # above the chart, which fills a window
+    accuracy.clicked(trace)
 with st.container(border=True, key="scatter"):
     accuracy.chart(trace, measure)
 accuracy.findings(trace)

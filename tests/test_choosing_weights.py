@@ -184,7 +184,9 @@ def test_another_depth_offers_the_same_recipe(hub: Hub) -> None:
 
 def test_where_downloads_are_forbidden_what_is_published_is_named(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(owner.DOWNLOADS, "off")
-    assert not any("MiB" in label for label in buttons(opened("inference")))
+    first = opened("inference")
+    assert not any("MiB" in label for label in buttons(first))
+    assert "No ImageNet weights are on this machine, and its owner has switched downloads off, so" in page_text(first)
     app = opened("inference", preset="resnet18")
     assert not any("MiB" in label for label in buttons(app))
     assert "The owner of this server has switched downloads off, so not: resnet18." in captions(app)

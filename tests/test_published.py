@@ -155,6 +155,7 @@ def test_a_click_on_a_point_opens_its_network(visit: Any) -> None:
     visit.wait()
     assert page.get_by_role("heading", level=1).inner_text() == "resnet10t"
     assert "layers=1-1-1-1" in page.url
+    expect(page.get_by_role("button", name=RUN)).to_be_in_viewport(ratio=1)
     page.get_by_role("button", name=RUN).click()
     visit.wait()
     assert "/inference?" in page.url

@@ -21,7 +21,7 @@ from explorer.bench.browser import CONFIGURATION, ROOT, server
 from explorer.guard.middleware import Guard
 from explorer.sharing.store import RESULTS
 from explorer.views.cached import short_key
-from helpers import APP, Visitor, alone, click, hold, opened, run, said, select
+from helpers import APP, Visitor, alone, click, hold, opened, page_text, run, said, select
 from loopback import Hub
 from resnet import ConfigError, build, owner, preset
 from resnet.command import MissingError
@@ -169,16 +169,17 @@ def test_where_downloads_are_forbidden_what_is_here_works(hub: Hub, monkeypatch:
     assert [markdown.value for markdown in app.markdown] == ["goldfish"]
 
 
-def test_where_uploads_are_forbidden_a_sentence_stands_for_each_widget(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_uploads_are_forbidden_a_sentence_stands_for_the_widgets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESNET_EXPLORER_UPLOADS", "off")
     app = opened("inference", preset="resnet20_fashion")
-    for source in ("Upload", "Camera"):
-        select(app, "source", source)
-        assert owner.NO_UPLOADS in said(app.info)
-        assert not app.get("file_uploader")
-        assert not app.get("camera_input")
+    for page in (app, opened("inference", preset="resnet18")):
+        assert said(page.caption).count(owner.NO_UPLOADS) == 1
+        assert "Your own checkpoint" not in [expander.label for expander in page.expander]
+        assert not page.get("file_uploader")
+    assert "source" not in app.session_state
+    assert "Sneaker" in page_text(app)
     monkeypatch.setenv("RESNET_EXPLORER_UPLOADS", "on")
-    select(app, "source", "Upload")
+    select(run(app), "source", "Upload")
     assert app.get("file_uploader")
 
 

@@ -26,7 +26,7 @@ def cached_costs(measure: str) -> tuple[tuple[Result, int], ...]:
 
 
 def chart(trace: Trace, measure: str) -> None:
-    """The scatter, and what the point is that was clicked; a click on one opens its network."""
+    """The scatter; a click on a point opens its network."""
     points = cached_costs(measure)
     key = f"accuracy {measure}"
 
@@ -45,16 +45,16 @@ def chart(trace: Trace, measure: str) -> None:
         "A click on a point opens its network. Each stands at its cost at the image size it was measured at; the dotted "
         "line is the current network's cost at the size that is set."
     )
-    result = session.held().result
-    if result and result.config == trace.config:
-        clicked(result)
 
 
 RUN = "Run it on my image"
 
 
-def clicked(result: Result) -> None:
-    """What one point stands for, and the way to its weights."""
+def clicked(trace: Trace) -> None:
+    """What the point stands for that was clicked, as long as its network is looked at, and the way to its weights."""
+    result = session.held().result
+    if result is None or result.config != trace.config:
+        return
     weights = result.weights
     top5 = f", top-5 {weights.top5:.2%}," if weights and weights.top5 else ""
     st.markdown(f"**{title(result.config)}, {result.recipe}**: top-1 {result.top1:.2%}{top5} at {result.size} px")

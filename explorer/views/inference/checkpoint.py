@@ -205,7 +205,12 @@ def known_mismatches(checkpoint: UploadedCheckpoint, config: ResNetConfig) -> li
 
 
 def upload_card(weights: Weights | None) -> None:
-    """Where a checkpoint is uploaded; what was understood of it, what is asked, and what does not fit."""
+    """Where a checkpoint is uploaded; what was understood of it, what is asked, and what does not fit; where nothing may
+    be uploaded, a sentence.
+    """
+    if not owner.uploads_allowed():
+        st.caption(owner.NO_UPLOADS)
+        return
     checkpoint, problem = uploaded_checkpoint(), session.held().checkpoint_problem
     card = st.expander(
         "Your own checkpoint",
@@ -217,9 +222,6 @@ def upload_card(weights: Weights | None) -> None:
     if not card.open:
         return
     with card:
-        if not owner.uploads_allowed():
-            st.info(owner.NO_UPLOADS, icon=":material/block:")
-            return
         limit = MAX_FILE_BYTES // 2**20
         st.file_uploader(
             "A residual network's checkpoint, by any file name",

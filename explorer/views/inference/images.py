@@ -96,6 +96,8 @@ def choose_images(fashion: bool) -> list[ChosenImage]:
 
     Empty, with a sentence, where there is none yet. `fashion` says which sample to begin with.
     """
+    if not owner.uploads_allowed():  # as the card of the checkpoint, above, says
+        return [sample_image(fashion)]
     source = st.segmented_control(
         "Image from",
         SOURCES,
@@ -107,9 +109,6 @@ def choose_images(fashion: bool) -> list[ChosenImage]:
     )
     if source == "Samples":
         return [sample_image(fashion)]
-    if not owner.uploads_allowed():
-        st.info(owner.NO_UPLOADS, icon=":material/block:")
-        return []
     key, held = f"{source} {source_uploads(source).widget}", source_uploads(source)
     if key not in st.session_state and session.held().image_widget == key:  # its page was left
         held = hold_uploads(source, SourceUploads(held.images, widget=held.widget))

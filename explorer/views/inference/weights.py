@@ -101,7 +101,11 @@ def why_others(view: View, asked: Weights | None, end: str) -> tuple[str, str]:
         return "", f"No weights for {network} ship with the app{end}"
     if view.weights in torchvision_names():
         return "", f"torchvision publishes no {view.weights} for {network}{end}"
-    return f"weights = {view.weights} do not fit {network}{end}", ""
+    return f"weights = {view.weights} is not accepted: {ACCEPTED}{end}", ""
+
+
+ACCEPTED = "a name in the list, or a model of the Hugging Face hub as OWNER/NAME such as microsoft/resnet-50"
+"""What can be chosen, in words."""
 
 
 def from_hub(view: View, found: Selection) -> Selection:
@@ -254,8 +258,7 @@ def weights_chosen() -> None:
         session.change_view(weights=huggingface.model_id(text))
         session.hold(opening=session.view().weights)
     except WeightsError:
-        accepted = "a name in the list, or a model of the Hugging Face hub as OWNER/NAME such as microsoft/resnet-50"
-        session.refuse(ConfigError("weights", text, accepted), {"weights": text}, "The weights are unchanged.")
+        session.refuse(ConfigError("weights", text, ACCEPTED), {"weights": text}, "The weights are unchanged.")
 
 
 def take(weights: Weights) -> None:
@@ -343,8 +346,9 @@ def card(found: Selection, weights: Weights) -> None:
         st.markdown(f"**{session.escape_markdown(weights.title)}**")
         st.caption(facts(weights), help=f"Each channel less a mean of {means}, over a deviation of {deviations}.")
     if before := session.held().before_greeting:
+        none = " yet" if owner.downloads_allowed() else ", and its owner has switched downloads off"
         st.markdown(
-            f"No ImageNet weights are on this machine yet, so this is the {short_title(TRAINED)} that ships, "
+            f"No ImageNet weights are on this machine{none}, so this is the {short_title(TRAINED)} that ships, "
             "on a piece of clothing, which it knows."
         )
     with st.container(horizontal=True):
