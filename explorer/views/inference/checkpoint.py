@@ -66,8 +66,11 @@ def as_answered(checkpoint: UploadedCheckpoint) -> UploadedCheckpoint:
     """A checkpoint whose digest tells it from the same file answered otherwise, with the chosen network's tensors that are not
     finite.
     """
-    form = checkpoint.opened.questions.get("option_a")
-    answered = repr((sorted(checkpoint.answers.items()), checkpoint.chosen, form and form.choices[0]))
+    questions = checkpoint.opened.questions.items()
+    taken = [
+        (name, question.choices[0]) for name, question in questions if name not in OPTIONS
+    ]  # the file's name may say
+    answered = repr((sorted(checkpoint.answers.items()), checkpoint.chosen, sorted(taken)))
     digest = FileDigest(f"{checkpoint.file}/{hashlib.sha256(answered.encode()).hexdigest()}")
     return replace(checkpoint, digest=digest, not_finite=tuple(not_finite(checkpoint.tensors)))
 
