@@ -15,7 +15,23 @@ from safetensors.torch import save
 from streamlit.testing.v1 import AppTest
 
 from explorer.bench.browser import server
-from helpers import APP, SMALL, Visitor, click, link, opened, page_text, run, said, select, soon, tab, texts, typed_into
+from helpers import (
+    APP,
+    SMALL,
+    Visitor,
+    click,
+    link,
+    look_at,
+    opened,
+    page_text,
+    run,
+    said,
+    select,
+    soon,
+    tab,
+    texts,
+    typed_into,
+)
 from loopback import Hub
 from resnet import owner, preset, title
 from resnet.published import tags
@@ -146,6 +162,27 @@ def test_a_model_that_is_here_is_in_the_list(hub: Hub, tmp_path: Path) -> None:
     assert [option for option in options(app) if "somebody" in option] == [here]
     assert app.session_state["view"].config == preset("resnet50")
     assert select(app, "weights", MODEL).session_state["view"].config == SMALL
+
+
+def test_what_strangers_call_classes_and_data_is_text(hub: Hub, bodies: dict[str, bytes]) -> None:
+    """And neither a link nor anything else that Markdown has."""
+    names = {"id2label": {number: f"[log in](https://evil.example) {number}" for number in range(10)}}
+    hub.add_model("evil/labels", {"model.safetensors": bodies[MODEL], "config.json": json.dumps(names).encode()})
+    app = opened("inference", **SMALL.to_query(), weights="evil/labels")
+    (verdict,) = [text for text in texts(app) if text.endswith("%")]
+    assert "log in" in verdict
+    assert "](" not in verdict
+    assert "https://" not in verdict
+    look_at(app, off=("layer1.1",))
+    (change,) = [text for text in texts(app) if "The whole network says" in text]
+    assert "log in" in change
+    assert "](" not in change
+    card = b"---\ndatasets:\n- https://evil.example/login\n---\n"
+    hub.add_model("evil/data", {"model.safetensors": bodies[MODEL], "config.json": b"{}", "README.md": card})
+    app = opened("inference", **SMALL.to_query(), weights="evil/data")
+    assert "evil" in captions(app)
+    assert "https://evil" not in captions(app)
+    assert "This network has 10 classes, which have numbers here and no names." in captions(app)
 
 
 def test_a_model_that_is_not_there_is_told(hub: Hub) -> None:
