@@ -313,9 +313,8 @@ def offer_other(weights: Weights) -> None:
 def greet() -> None:
     """Open the network that ships for a visitor who has asked for nothing yet, where the usual one has no weights."""
     now, default = session.view(), View()
-    chosen = [
-        getattr(now, name) != getattr(default, name) for name in ("config", "image_size", "weights", "image", "off")
-    ]
+    fields = ("config", "image_size", "weights", "image", "off", "at", "unit", "explained")
+    chosen = [getattr(now, name) != getattr(default, name) for name in fields]
     chosen.append("preset" in (session.held().query or {}))
     if any(chosen) or session.held().previous_config or selection(now).current:
         return
@@ -376,7 +375,7 @@ def question(found: Selection) -> None:
         st.markdown(f"**Which weights?** {none}")
         allowed = owner.downloads_allowed()
         with st.container(horizontal=True):
-            for best in choices[:allowed]:
+            for best in choices[:1] if allowed else ():
                 st.button(label(best), on_click=take, args=(best,), type="primary", icon=":material/download:")
             if found.hub:
                 st.button("Try again", icon=":material/refresh:")
@@ -391,15 +390,13 @@ def question(found: Selection) -> None:
             )
             offer_trained()
         if choices and not allowed:
-            names = ", ".join(map(name, choices[:MAX_NAMED])) + " …" * (len(choices) > MAX_NAMED)
-            st.caption(session.escape_markdown(f"The owner of this server has switched downloads off, so not: {names}"))
+            names = checkpoint.listed([name(one) for one in choices])
+            st.caption(
+                session.escape_markdown(f"The owner of this server has switched downloads off, so not: {names}.")
+            )
         elif others := choices[1:]:
             st.caption(f"{len(others)} more are published for this network: the list Weights in the sidebar has them.")
         checkpoint.upload_card(None)
-
-
-MAX_NAMED = 6
-"""Weights that are named where none may be downloaded."""
 
 
 def say(found: Selection) -> None:
