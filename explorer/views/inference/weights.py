@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import NamedTuple
 
 import streamlit as st
 
-from resnet import ConfigError, ResNetConfig, huggingface, owner, title
-from resnet.checkpoint import WeightsError
+from resnet import OPTIONS, ConfigError, ResNetConfig, huggingface, owner, title
+from resnet.checkpoint import FIXED, Opened, UnsureNormError, WeightsError, fitted, mismatches
 from resnet.datasets import Preprocessing
 from resnet.options import to_text
 from resnet.presets import short_title
@@ -21,6 +21,8 @@ from resnet.weights import (
     at_hand,
     available,
     bundled,
+    hub_key,
+    hub_name,
     named,
     published,
     random_weights,
@@ -28,7 +30,7 @@ from resnet.weights import (
 )
 
 from ...analysis.layers import shape_text
-from ...link import View, natural_size
+from ...link import LONGEST, View, natural_size
 from .. import session
 from ..weights import on_hub
 from . import checkpoint
@@ -39,7 +41,8 @@ class Selection(NamedTuple):
 
     Where others run than the view names, a sentence says why: a `problem` where nobody knows what it names, else a `note`.
     `kin` are those of the same recipe as it names, for its network; `other` those that it names, for another one. `hub` is
-    the model of the Hugging Face hub that it names, which a page waits for (`from_hub`).
+    the model of the Hugging Face hub that it names, which a page waits for (`from_hub`): its network as it was `opened`, or
+    whether it would be where its norms are said to be group norms (`unsure`).
     """
 
     offered: tuple[Weights, ...]
@@ -49,6 +52,8 @@ class Selection(NamedTuple):
     kin: Weights | None = None
     other: Weights | None = None
     hub: str = ""
+    opened: Opened | None = None
+    unsure: bool = False
 
     @property
     def published(self) -> list[Weights]:
@@ -112,18 +117,63 @@ def from_hub(view: View, found: Selection) -> Selection:
     Raises:
         StoppedError: where the download was stopped.
     """
-    try:
-        model = on_hub(found.hub)
-    except WeightsError as error:
-        return found._replace(problem=str(error))
-    weights = model.weights
+    refused = session.held().refused
+    if refused is None or refused[0] != found.hub:
+        try:
+            model = on_hub(found.hub)
+            refused = None
+        except WeightsError as error:
+            refused = found.hub, str(error), isinstance(error.__cause__, UnsureNormError)
+        session.hold(refused=refused)
+    if refused:
+        return found._replace(problem=refused[1], unsure=refused[2])
+    weights, opened = model.weights, model.opened
     if session.held().opening == view.weights:
         session.hold(opening="")
         take(weights)
         st.rerun()
-    said = " ".join([checkpoint.left_out(model.left_out), *model.notes] if model.left_out else model.notes)
-    other = None if weights.config == view.config else weights
-    return found._replace(current=replace(weights, config=view.config), note=said, other=other)
+    answers = checkpoint.answers_text(hub_name(weights.key)[1])
+    said = [checkpoint.left_out(opened.left_out)] if opened.left_out else []
+    said += [f"Read with {answers}."] if answers else []
+    note = " ".join([*said, *model.notes])
+    if weights.config != view.config:
+        found = found._replace(other=weights)
+        if wrong := mismatches(view.config, fitted(opened, view.config)):
+            return found._replace(
+                note=f"{weights.key} do not fit {title(view.config)}; first {wrong[0]}. {note}".strip()
+            )
+    if model.not_finite:
+        return found._replace(note=f"{weights.key}: {checkpoint.cannot_run(model.not_finite)}. {note}".strip())
+    return found._replace(current=replace(weights, config=view.config), note=note, opened=opened)
+
+
+def ask_hub(key: str, follow: bool = True) -> None:
+    """Look at a model of the hub by what a link calls it, and at its own network where that is to `follow`."""
+    session.change_view(weights=key)
+    session.hold(opening=key if follow else "", refused=None)
+
+
+def hub_answered(key: str, config: ResNetConfig, name: str) -> None:
+    """Take an answer about a model of the hub, called `key` in the link, which was opened as `config`: into the
+    configuration, or into the link.
+    """
+    value, (repo, answers) = st.session_state[f"{ASKED_OF_HUB} {name}"], hub_name(key)
+    if name in OPTIONS:
+        session.change(name, value)
+    elif name in FIXED:
+        session.hold(problems=(checkpoint.never_so(name, value, repo),))
+    else:
+        ask_hub(hub_key(repo, {**answers, name: to_text(value)}), session.view().config == config)
+
+
+def norms_are_groups(key: str) -> None:
+    """Answer so about a model of the hub."""
+    repo, answers = hub_name(key)
+    ask_hub(hub_key(repo, {**answers, "norm": "group"}), session.held().opening == key)
+
+
+ASKED_OF_HUB = "asked of the hub"
+"""With what the widgets begin that ask about its models."""
 
 
 def here(weights: Iterable[Weights]) -> frozenset[str]:
@@ -251,8 +301,10 @@ def weights_chosen() -> None:
             take(one or tags[0])
             return
     try:
-        session.change_view(weights=huggingface.model_id(text))
-        session.hold(opening=session.view().weights)
+        key = hub_key(*hub_name(text))
+        if len(key) > LONGEST:
+            raise WeightsError("A link would not hold it.")
+        ask_hub(key)
     except WeightsError:
         accepted = "a name in the list, or a model of the Hugging Face hub as OWNER/NAME such as microsoft/resnet-50"
         session.refuse(ConfigError("weights", text, accepted), {"weights": text}, "The weights are unchanged.")
@@ -341,6 +393,11 @@ def card(found: Selection, weights: Weights) -> None:
     with st.container(gap="xxsmall"):
         st.markdown(f"**{session.escape_markdown(weights.title)}**")
         st.caption(facts(weights), help=f"Each channel less a mean of {means}, over a deviation of {deviations}.")
+    if found.opened and (questions := checkpoint.in_order(found.opened)):
+        answered = partial(hub_answered, weights.key, found.opened.config)
+        only_here = any(name not in OPTIONS for name, _ in questions)  # others are in the sidebar as well
+        with st.expander("What its tensors do not show", icon=":material/help:", expanded=only_here):
+            checkpoint.question_widgets(session.view().config, questions, answered, ASKED_OF_HUB)
     if before := session.held().before_greeting:
         st.markdown(
             f"No ImageNet weights are on this machine yet, so this is the {short_title(TRAINED)} that ships, "
@@ -377,8 +434,11 @@ def question(found: Selection) -> None:
         with st.container(horizontal=True):
             for best in choices[:1] if allowed else ():
                 st.button(label(best), on_click=take, args=(best,), type="primary", icon=":material/download:")
-            if found.hub:
-                st.button("Try again", icon=":material/refresh:")
+            if found.unsure:
+                st.button("They are group norms", on_click=norms_are_groups, args=(found.hub,), icon=":material/check:")
+            elif found.hub and found.problem:
+                again = {"refused": None}
+                st.button("Try again", on_click=session.hold, kwargs=again, icon=":material/refresh:")
             if found.other:
                 offer_other(found.other)
             st.button(
