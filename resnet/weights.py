@@ -314,8 +314,8 @@ def hub_notes(model: HubModel, opened: Opened) -> tuple[str, ...]:
     if how is not None and len(how.mean) != config.in_channels:
         mean = ", ".join(map(to_text, assumed.preprocessing.mean[:3]))
         notes.append(
-            f"Its images are said to have a mean of {len(how.mean)} channels and its network takes {config.in_channels}: they "
-            f"are prepared with a mean of {mean}."
+            f"Its preprocessing is of {len(how.mean)}-channel images and its network takes {config.in_channels}-channel ones, "
+            f"which are prepared with a mean of {mean}."
         )
     if not opened.headless and labels != config.num_classes:
         if labels:
