@@ -152,7 +152,7 @@ def test_a_model_of_the_hub_can_be_typed(hub: Hub) -> None:
     assert name in texts(again)
 
 
-def test_a_model_that_is_here_is_in_the_list(hub: Hub, tmp_path: Path) -> None:
+def test_a_model_that_is_here_is_in_the_list(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What others keep in the same cache is not."""
     here = f"{MODEL} · here"
     app = opened("inference", preset="resnet50")
@@ -166,6 +166,8 @@ def test_a_model_that_is_here_is_in_the_list(hub: Hub, tmp_path: Path) -> None:
     assert [option for option in options(app) if "somebody" in option] == [here]
     assert app.session_state["view"].config == preset("resnet50")
     assert select(app, "weights", MODEL).session_state["view"].config == SMALL
+    monkeypatch.setenv("HF_TOKEN", "hf_key")  # some may be private
+    assert not [option for option in options(opened("inference", preset="resnet50")) if "somebody" in option]
 
 
 def test_what_strangers_call_classes_and_data_is_text(hub: Hub, bodies: dict[str, bytes]) -> None:

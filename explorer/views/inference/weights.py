@@ -273,7 +273,8 @@ def weights_list() -> None:
     labels |= (
         {key: text for key, text in tag_labels(kept.intersection(tags)).items() if key not in labels} if tags else {}
     )
-    for repo in sorted(huggingface.fetched_models() - {one.hub for one in tags.values()}):
+    others = frozenset() if owner.token() else huggingface.fetched_models()  # with a token, some may be private
+    for repo in sorted(others - {one.hub for one in tags.values()}):
         labels[repo] = f"{repo} · here"
     current = found.hub or (found.current and found.current.key)
     session.set_widget("weights", session.held().typed.get("weights", current), list(labels.values()))
