@@ -296,6 +296,8 @@ def _by_transformers(given: Mapping[str, Any]) -> tuple[Preprocessing | None, tu
         else:
             crop, stretched = _pair(size), "height" in size
             resize = min(crop)
+        if given.get("do_resize", True) is not True:
+            notes.append("Its processor leaves images at their size; they are scaled here.")
         if stretched:
             notes.append("Its processor stretches images into a square; the middle is cut out here.")
         plain_scale = _number(given.get("rescale_factor", 1 / 255))

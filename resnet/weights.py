@@ -6,6 +6,7 @@ from here.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -13,18 +14,20 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
+from urllib.parse import parse_qsl, urlencode
 
 import torch
 from torch import Tensor, nn
 
 from . import huggingface
-from .checkpoint import Opened, WeightsError, fitted, network
-from .config import ResNetConfig
+from .checkpoint import OTHER_QUESTIONS, Opened, WeightsError, fitted, network
+from .config import OPTIONS, ResNetConfig
 from .datasets import FASHION_MNIST, DataSet, ImageNet, Numbered, Preprocessing
 from .hub import INSTEAD, Progress, cache_path, download, hash_in, is_cached
 from .huggingface import HubModel
 from .model import ResNet
-from .options import plain
+from .options import plain, to_text
 from .presets import preset, without_hub
 from .published import tags
 from .shipped import BUNDLED, NAMES, Checkpoint, bundled_checkpoint, bundled_path, read_checkpoint, save_checkpoint
@@ -45,6 +48,9 @@ __all__ = [
     "bundled_path",
     "cache_path",
     "download",
+    "hub_key",
+    "hub_name",
+    "hub_notes",
     "hub_weights",
     "is_cached",
     "load",
@@ -65,7 +71,8 @@ __all__ = [
 class Weights:
     """One set of weights for one configuration.
 
-    `key` names it in a link: "bundled", "upload", "random", torchvision's own name for it, or timm's.
+    `key` names it in a link: "bundled", "upload", "random", torchvision's own name for it, timm's, or a model of the Hugging
+    Face hub with what was answered of it (`hub_key`).
     `digest` tells uploads apart, a title nothing. Where `headless`, the classifier is zeros in place of one that the file
     does not have: its scores mean nothing.
     `accuracy` is the share of its data set's test (or validation) images it gets right, `top5` of those with the right
@@ -252,19 +259,44 @@ def _assumed(config: ResNetConfig, image_size: tuple[int, int], headless: bool) 
 # -- a model of the hub --------------------------------------------------------------------
 
 
-def hub_weights(model: HubModel, opened: Opened) -> Weights:
-    """The weights of a model of the hub that holds the network `opened`, with the labels and the preprocessing that its
-    repository says; where these are none for such a network, ImageNet's.
+def hub_name(text: str) -> tuple[str, dict[str, str]]:
+    """The id of a model of the hub, and what is answered of it to `open_checkpoint`, in a link or as a person typed it: its
+    id, "OWNER/NAME?option_a=both", or the address of its page, which answers nothing.
+
+    Raises:
+        WeightsError: for what is no model's name, and an answer to what is never asked.
+    """
+    repo = huggingface.model_id(text)
+    answers = _answers(text) if text.partition("?")[0].strip() == repo else {}
+    for name in answers:
+        if name not in OPTIONS and name not in OTHER_QUESTIONS:
+            raise WeightsError(
+                f"{repo} has no question {plain(name)}: an option of the configuration or {', '.join(OTHER_QUESTIONS)} is one."
+            )
+    return repo, answers
+
+
+def hub_key(repo: str, answers: Mapping[str, str]) -> str:
+    """What a link calls a model of the hub that is read with these answers: `hub_name` reads it."""
+    return f"{repo}?{urlencode(answers)}" if answers else repo
+
+
+def _answers(key: str) -> dict[str, str]:
+    return dict(parse_qsl(key.partition("?")[2], keep_blank_values=True))
+
+
+def hub_weights(model: HubModel, opened: Opened, answers: Mapping[str, str] = MappingProxyType({})) -> Weights:
+    """The weights of a model of the hub that holds the network `opened`, which was read with these answers, with the labels
+    and the preprocessing that its repository says. What it does not say, or not of such a network, is assumed: `hub_notes`.
     """
     config, how = opened.config, model.preprocessing
-    side = 32 if config.stem == "3x3" else 224
-    assumed = _assumed(config, (side, side), opened.headless)
+    assumed = _assumed_of(model, opened)
     if how is None or len(how.mean) != config.in_channels:
         how = assumed.preprocessing
     labels = model.labels if len(model.labels) == config.num_classes and not opened.headless else assumed.categories
     data = DataSet(model.data or assumed.name, model.address, model.licence, how, labels)
     return Weights(
-        model.id,
+        hub_key(model.id, answers),
         model.id,
         config,
         data,
@@ -273,6 +305,39 @@ def hub_weights(model: HubModel, opened: Opened) -> Weights:
         headless=opened.headless,
         hub=model.id,
     )
+
+
+def hub_notes(model: HubModel, opened: Opened) -> tuple[str, ...]:
+    """Sentences on what `hub_weights` assumes, where the repository does not say it."""
+    config, how, labels, notes = opened.config, model.preprocessing, len(model.labels), []
+    assumed = _assumed_of(model, opened)
+    if how is not None and len(how.mean) != config.in_channels:
+        mean = ", ".join(map(to_text, assumed.preprocessing.mean[:3]))
+        notes.append(
+            f"Its preprocessing is of {len(how.mean)}-channel images and its network takes {config.in_channels}-channel ones, "
+            f"which are prepared with a mean of {mean}."
+        )
+    if not opened.headless and labels != config.num_classes:
+        if labels:
+            notes.append(
+                f"It names {labels:,} classes and its network has {config.num_classes:,}: its names are left out."
+            )
+        if isinstance(assumed.categories, ImageNet):
+            notes.append("Its 1,000 classes are taken for ImageNet's.")
+    return tuple(notes)
+
+
+def _assumed_of(model: HubModel, opened: Opened) -> DataSet:
+    """`_assumed` of a model of the hub; one that was trained on other data has no ImageNet classes, however many it has."""
+    side = 32 if opened.config.stem == "3x3" else 224
+    assumed = _assumed(opened.config, (side, side), opened.headless)
+    if model.data and not IMAGENET_1K.fullmatch(model.data):
+        return replace(assumed, categories=Numbered(opened.config.num_classes))
+    return assumed
+
+
+IMAGENET_1K = re.compile(r"(.*/)?(ilsvrc.*|imagenet([-_ ]?(1k|2012)([-_].*)?)?)", re.I)
+"""What cards of the hub call ImageNet with its 1000 classes, and not with more or fewer."""
 
 
 # -- random -------------------------------------------------------------------------------
@@ -337,7 +402,7 @@ def load(
     if weights.hub:
         model = huggingface.weights_of(weights.hub, weights.digest)
         huggingface.download_model(model, progress)
-        answers = {"norm": "group"} if weights.config.norm == "group" else {}
+        answers = ({"norm": "group"} if weights.config.norm == "group" else {}) | _answers(weights.key)
         return network(weights.config, fitted(huggingface.open_model(model, **answers), weights.config))
     path = download(weights.url, progress)
     try:

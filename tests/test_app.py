@@ -521,6 +521,14 @@ def test_the_first_minute() -> None:
     assert TRAINED not in buttons(app)
 
 
+@pytest.mark.parametrize("asked", [{"at": "layer3.0.conv2"}, {"unit": "3-3"}, {"class": "sandal"}])
+def test_a_link_that_asks_for_something_is_not_greeted(asked: dict[str, str]) -> None:
+    """The usual network is left out of links."""
+    app = opened("inference", **asked)
+    asks(app)
+    assert link(app) == asked
+
+
 def test_going_back_in_the_browser_leaves_the_first_minute() -> None:
     """The link before is the usual network's, which is not left again."""
     app = opened("inference")

@@ -268,6 +268,16 @@ def test_networks_and_answers_are_told_apart_by_their_digests() -> None:
     assert isinstance(answered[0].digest, FileDigest)
 
 
+def test_what_a_files_name_decides_tells_it_from_the_same_bytes_under_another_name() -> None:
+    """Weights that are standardised, which "ws" in a name says, are others; nobody was asked anything."""
+    data = saved(small(norm="group"))
+    one, other = (checkpoint.read_upload(data, name) for name in ("r_gn_ws.pth", "r_gn.pth"))
+    assert not torch.equal(one.tensors["conv1.weight"], other.tensors["conv1.weight"])
+    assert one.file == other.file
+    assert one.digest != other.digest
+    assert one.digest == checkpoint.read_upload(data, "also_gn_ws.pth").digest
+
+
 def test_answers_are_one_sessions() -> None:
     """Two people bring the same file and answer in two ways."""
     data = saved({"model": small(1), "model_ema": small(2)})

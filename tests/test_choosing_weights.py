@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -15,11 +15,31 @@ from safetensors.torch import save
 from streamlit.testing.v1 import AppTest
 
 from explorer.bench.browser import server
-from helpers import APP, SMALL, Visitor, click, link, opened, page_text, run, said, select, soon, tab, texts, typed_into
+from explorer.inference.preprocess import normalised
+from explorer.inference.samples import labelled_images
+from explorer.views.weights import on_hub
+from helpers import (
+    APP,
+    SMALL,
+    Visitor,
+    click,
+    link,
+    look_at,
+    opened,
+    page_text,
+    run,
+    said,
+    select,
+    soon,
+    tab,
+    texts,
+    typed_into,
+)
 from loopback import Hub
-from resnet import owner, preset, title
+from resnet import huggingface, owner, preset, title
 from resnet.published import tags
-from resnet.weights import randomly
+from resnet.weights import FASHION_MNIST, bundled_path, load, randomly, read_checkpoint
+from zoo import akamaster
 
 TAG, MODEL = "resnet18.a1_in1k", "somebody/small"
 NAMES = ["ape", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay"]
@@ -132,7 +152,7 @@ def test_a_model_of_the_hub_can_be_typed(hub: Hub) -> None:
     assert name in texts(again)
 
 
-def test_a_model_that_is_here_is_in_the_list(hub: Hub, tmp_path: Path) -> None:
+def test_a_model_that_is_here_is_in_the_list(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What others keep in the same cache is not."""
     here = f"{MODEL} · here"
     app = opened("inference", preset="resnet50")
@@ -146,6 +166,29 @@ def test_a_model_that_is_here_is_in_the_list(hub: Hub, tmp_path: Path) -> None:
     assert [option for option in options(app) if "somebody" in option] == [here]
     assert app.session_state["view"].config == preset("resnet50")
     assert select(app, "weights", MODEL).session_state["view"].config == SMALL
+    monkeypatch.setenv("HF_TOKEN", "hf_key")  # some may be private
+    assert not [option for option in options(opened("inference", preset="resnet50")) if "somebody" in option]
+
+
+def test_what_strangers_call_classes_and_data_is_text(hub: Hub, bodies: dict[str, bytes]) -> None:
+    """And neither a link nor anything else that Markdown has."""
+    names = {"id2label": {number: f"[log in](https://evil.example) {number}" for number in range(10)}}
+    hub.add_model("evil/labels", {"model.safetensors": bodies[MODEL], "config.json": json.dumps(names).encode()})
+    app = opened("inference", **SMALL.to_query(), weights="evil/labels")
+    (verdict,) = [text for text in texts(app) if text.endswith("%")]
+    assert "log in" in verdict
+    assert "](" not in verdict
+    assert "https://" not in verdict
+    look_at(app, off=("layer1.1",))
+    (change,) = [text for text in texts(app) if "The whole network says" in text]
+    assert "log in" in change
+    assert "](" not in change
+    card = b"---\ndatasets:\n- https://evil.example/login\n---\n"
+    hub.add_model("evil/data", {"model.safetensors": bodies[MODEL], "config.json": b"{}", "README.md": card})
+    app = opened("inference", **SMALL.to_query(), weights="evil/data")
+    assert "https://evil.example/login" in captions(app)  # which reads what is written as text
+    assert not any("https://evil" in caption.value for caption in app.caption)
+    assert "This network has 10 classes, which have numbers here and no names." in captions(app)
 
 
 def test_a_model_that_is_not_there_is_told(hub: Hub) -> None:
@@ -158,13 +201,132 @@ def test_a_model_that_is_not_there_is_told(hub: Hub) -> None:
     assert not app.warning
 
 
-def test_a_model_that_does_not_fit_the_links_network_is_told(hub: Hub) -> None:
+def test_a_model_that_is_refused_is_not_asked_for_again_unasked(hub: Hub) -> None:
+    app = opened("inference", preset="resnet18", weights="nobody/nothing")
+    asked = len(hub.asked)
+    look_at(run(app), tab="Weights")
+    assert len(hub.asked) == asked
+    assert said(app.warning)[0].startswith("nobody/nothing is no public model")
+    hub.said["nobody/nothing"] = hub.said[MODEL] | {"id": "nobody/nothing"}
+    click(app, "Try again")
+    assert len(hub.asked) > asked
+    assert not any("no public model" in words for words in said(app.warning))
+
+
+def test_a_model_that_does_not_fit_the_links_network_is_told(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the network, with the first thing that differs; the file is not read again for it."""
     app = opened("inference", preset="resnet18", weights=MODEL)
-    (error,) = said(app.error)
-    assert "fc.weight" in error or "conv1.weight" in error
+    assert not app.error
+    assert f"{MODEL} do not fit ResNet-18; first conv1.weight" in page_text(app)
+    assert "Try again" not in buttons(app)
+    assert app.title[0].value == "ResNet-18"
+    assert app.get("bidi_component")
+    monkeypatch.setattr(huggingface, "open_model", None)
+    assert not run(app).exception
+    monkeypatch.undo()
     click(app, f"Open {title(SMALL)}, their network")
     assert not app.error
     assert app.session_state["view"].config == SMALL
+
+
+def add(hub: Hub, id: str, state: Mapping[str, torch.Tensor], labels: Iterable[str] = (), card: str = "") -> None:
+    """A repository with these weights, what its classes are called, and the head of its card."""
+    config = json.dumps({"id2label": dict(enumerate(labels))}).encode()
+    files = {"model.safetensors": save(dict(state)), "config.json": config, "README.md": f"---\n{card}\n---\n".encode()}
+    hub.add_model(id, files)
+
+
+def test_what_no_tensor_shows_is_asked_of_a_model_of_the_hub(hub: Hub) -> None:
+    """And answered in the link: 95.2 % of the test images are right with zeros on both sides, 7.2 % after the channels."""
+    shipped = read_checkpoint(bundled_path("resnet20"))[0].state_dict()
+    add(hub, "me/akamaster", akamaster(shipped))
+    app = typed_into(opened("inference", preset="resnet50"), "weights", "me/akamaster")
+    assert app.session_state["view"].config.shortcut == "A"
+    assert "pad the channels on both sides" in page_text(app)
+    box = app.selectbox(key="asked of the hub option_a")
+    assert box.value == "both"
+    assert "pads the channels on both sides" in box.help
+    both = texts(app)
+    select(app, "asked of the hub option_a", "after")
+    assert link(app)["weights"] == "me/akamaster?option_a=after"
+    assert app.selectbox(key="asked of the hub option_a").value == "after"
+    assert "Read with Zeros of option A = after the channels." in page_text(app)
+    assert texts(app) != both
+    images, classes = labelled_images()
+    inputs = normalised(images[:100], FASHION_MNIST.preprocessing)
+    right = {}
+    for form in ("both", "after"):
+        weights = on_hub(f"me/akamaster?option_a={form}").weights
+        with torch.inference_mode():
+            right[form] = int((load(weights)(inputs).argmax(1).numpy() == classes[:100]).sum())
+    assert right["both"] > 90
+    assert right["after"] < 30
+    again = opened("inference", **link(app))
+    assert again.selectbox(key="asked of the hub option_a").value == "after"
+
+
+def test_norms_of_a_model_of_the_hub_are_said_to_be_groups(hub: Hub) -> None:
+    config, _ = SMALL.with_(norm="group", norm_groups=2)
+    add(hub, "me/normed", randomly(config).state_dict())
+    app = typed_into(opened("inference", preset="resnet50"), "weights", "me/normed")
+    (warning,) = said(app.warning)
+    assert "is opened where norm=group is answered" in warning
+    click(app, "They are group norms")
+    assert not app.warning
+    assert link(app)["weights"] == "me/normed?norm=group"
+    assert app.session_state["view"].config.norm == "group"
+    select(app, "asked of the hub standardised", True)
+    assert link(app)["weights"] == "me/normed?norm=group&standardised=1"
+    assert "Its convolutions standardise their weights." in page_text(app)
+    select(app, "asked of the hub norm_groups", 2)
+    assert link(app)["norm_groups"] == "2"
+    assert app.selectbox(key="weights").value == "me/normed?norm=group&standardised=1"
+    assert not app.error
+    assert not app.exception
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("colour=red", "has no question colour"),
+        ("name=x", "has no question name"),
+        ("model=x", "has no question model"),
+        ("option_a=both", "holds a network of which option_a is not asked"),
+        ("option_a=red", "has no option_a red: both or after is accepted"),
+        ("stem_stride=2", "is answered to have a 3×3 stem of stride 2"),
+        ("norm_groups=many", "norm_groups = many is not accepted"),
+    ],
+)
+def test_an_answer_that_cannot_be_is_told(hub: Hub, answer: str, words: str) -> None:
+    app = opened("inference", **SMALL.to_query(), weights=f"{MODEL}?{answer}")
+    (warning,) = said(app.warning)
+    assert words in warning
+    assert not app.exception
+
+
+def test_other_data_with_a_thousand_classes_has_no_imagenet_names(hub: Hub) -> None:
+    config, _ = SMALL.with_(num_classes=1000)
+    state = randomly(config).state_dict()
+    add(hub, "me/birds", state, [f"LABEL_{number}" for number in range(1000)], "datasets: me/birds1000")
+    add(hub, "me/photographs", state)
+    app = typed_into(opened("inference", preset="resnet50"), "weights", "me/birds")
+    assert any(text.startswith("**class ") for text in texts(app))
+    assert "me/birds1000" in captions(app)
+    assert "ImageNet's" not in page_text(app)
+    app = typed_into(opened("inference", preset="resnet50"), "weights", "me/photographs")
+    assert not any(text.startswith("**class ") for text in texts(app))
+    assert "Its 1,000 classes are taken for ImageNet's." in page_text(app)
+
+
+def test_numbers_that_are_none_are_found_in_a_model_of_the_hub(hub: Hub) -> None:
+    state = randomly(SMALL).state_dict()
+    state["layer1.0.conv1.weight"][0, 0, 0, 0] = float("nan")
+    add(hub, "me/broken", state)
+    app = typed_into(opened("inference", preset="resnet50"), "weights", "me/broken")
+    assert "NaN or infinite numbers are in 1 of its tensors, first in layer1.0.conv1.weight" in page_text(app)
+    assert app.session_state["view"].config == SMALL
+    assert app.get("bidi_component")
+    assert not app.error
 
 
 def test_another_depth_offers_the_same_recipe(hub: Hub) -> None:

@@ -21,9 +21,10 @@ from safetensors.torch import save
 from loopback import File, Hub
 from resnet import ConfigError, ResNetConfig, WeightsError, build, huggingface
 from resnet import hub as hub_module
-from resnet.datasets import ImageNet, Preprocessing
+from resnet.checkpoint import Opened
+from resnet.datasets import ImageNet, Numbered, Preprocessing
 from resnet.huggingface import HubModel, cached_model, download_model, is_cached, look_up, model_id, open_model
-from resnet.weights import at_hand, hub_weights, load, named
+from resnet.weights import at_hand, hub_notes, hub_weights, load, named
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -239,6 +240,11 @@ WARPED = "Its processor stretches images into a square; the middle is cut out he
     [
         (PROCESSOR | {"crop_pct": None}, (256, 224, "bicubic"), ()),
         (PROCESSOR | {"size": {"shortest_edge": 288}, "crop_pct": 0.95, "resample": 2}, (303, 288, "bilinear"), ()),
+        (
+            PROCESSOR | {"do_resize": False},
+            (256, 224, "bicubic"),
+            ("Its processor leaves images at their size; they are scaled here.",),
+        ),
         (PROCESSOR | {"size": 384}, (384, 384, "bicubic"), (WARPED,)),
         (
             {"image_processor_type": "BitImageProcessor", "size": {"shortest_edge": 448}, "do_center_crop": True}
@@ -261,6 +267,21 @@ def test_what_a_processor_of_transformers_does(
     resize, crop, interpolation = expected
     assert found.preprocessing == Preprocessing(resize, crop, MEAN, STD, interpolation=interpolation)
     assert found.notes == notes
+
+
+def test_what_is_not_used_is_said() -> None:
+    """The mean of grey images, and other classes than the network has."""
+    found = replace(
+        described(CONFIG, PROCESSOR), labels=("a", "b"), preprocessing=Preprocessing(256, 224, (0.5,), (0.5,))
+    )
+    weights = hub_weights(found, Opened(TINY, {}))
+    assert weights.data.preprocessing.mean == MEAN
+    assert weights.data.categories == Numbered(3)
+    assert hub_notes(found, Opened(TINY, {})) == (
+        "Its preprocessing is of 1-channel images and its network takes 3-channel ones, which are prepared with a mean of 0.485, "
+        "0.456, 0.406.",
+        "It names 2 classes and its network has 3: its names are left out.",
+    )
 
 
 def test_what_timm_says_is_of_its_evaluation() -> None:

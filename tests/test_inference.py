@@ -130,6 +130,19 @@ def test_a_rectangle_runs_as_in_torch(size: tuple[int, int]) -> None:
         assert shown[1] / shown[0] == pytest.approx(shape[1] / shape[0], rel=0.2)
 
 
+@pytest.mark.parametrize("size", [(60, 60), (90, 60), (1200, 60), (60, 1200), (60_000, 60)])
+@pytest.mark.parametrize("resize", [20, 30, 31])
+def test_more_than_is_scaled_is_black(size: tuple[int, int], resize: int) -> None:
+    """As torchvision pads where it crops more than it has resized to, whatever the image's shape."""
+    gradient = Image.linear_gradient("L").resize(size).convert("RGB")
+    seen = prepare(gradient, Preprocessing(resize, 32, (0.5,) * 3, (0.5,) * 3)).input_image
+    longest = max(size) * resize // 60
+    scaled = gradient.resize((resize, longest) if size[0] == 60 else (longest, resize), Image.Resampling.BILINEAR)
+    expected = np.asarray(CenterCrop(32)(scaled))
+    assert seen.shape == expected.shape
+    assert np.abs(seen.astype(int) - expected.astype(int)).max() <= 1
+
+
 @pytest.mark.parametrize("size", [(20_000, 10), (10, 20_000), (1, 1), (3, 2), (4096, 1), (224, 224)])
 @pytest.mark.parametrize("preprocessing", [IMAGENET, FASHION], ids=["imagenet", "fashion"])
 def test_any_shape_is_prepared(size: tuple[int, int], preprocessing: Preprocessing) -> None:

@@ -90,8 +90,8 @@ def fitted(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
 def cropped(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     """The middle of the image, scaled as `Preprocessing` says: of a square, as torchvision's ImageClassification.
 
-    Of a very long image only that middle is computed, so that it takes no more memory than another; a byte may then be
-    rounded otherwise.
+    Where more is kept than is scaled, the rest is black. Of a very long image only that middle is computed, so that it takes
+    no more memory than another; a byte may then be rounded otherwise.
     """
     crop = preprocessing.size[::-1]  # width, height, as images have it
     tight, shortest = max(zip(crop, image.size, strict=True), key=lambda pair: pair[0] / pair[1])
@@ -101,11 +101,20 @@ def cropped(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     if width * height <= MAX_SCALED * math.prod(crop):
         whole = image.resize((width, height), resampling(preprocessing))
         return whole.crop((left, top, left + crop[0], top + crop[1]))
+    ends = [min(start + size, after) for start, size, after in zip(first, crop, scaled, strict=True)]
+    within = [max(0, start) for start in first]  # of what is scaled, where that is smaller than what is kept
     (left_edge, right), (top_edge, bottom) = (
-        (start * side / after, min((start + size) * side / after, side))
-        for start, size, side, after in zip(first, crop, image.size, scaled, strict=True)
+        (start * side / after, min(end * side / after, side))
+        for start, end, side, after in zip(within, ends, image.size, scaled, strict=True)
     )
-    return image.resize(crop, resampling(preprocessing), box=(left_edge, top_edge, right, bottom))
+    middle = image.resize(
+        (ends[0] - within[0], ends[1] - within[1]), resampling(preprocessing), box=(left_edge, top_edge, right, bottom)
+    )
+    if middle.size == crop:
+        return middle
+    padded = Image.new(image.mode, crop)
+    padded.paste(middle, (within[0] - left, within[1] - top))
+    return padded
 
 
 MAX_SCALED = 8

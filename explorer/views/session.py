@@ -62,6 +62,10 @@ class SessionState:
     """What was shown before a network was opened that nobody had asked for: `inference.weights.greet`."""
     opening: str = ""
     """The model of the Hugging Face hub whose network is shown as soon as it is known: `inference.weights.from_hub`."""
+    refused: tuple[str, str, bool] | None = None
+    """The model of the Hugging Face hub that could not be had, which is not asked for again until a person does; why, in a
+    sentence; and whether it is since its norms may be others.
+    """
     unfolded: frozenset[str] = frozenset()
     """Stages whose blocks are all drawn."""
     form: Device | None = None

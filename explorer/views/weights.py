@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from typing import NamedTuple
 
 import streamlit as st
 
-from resnet import ResNet, hub, huggingface, owner
-from resnet.checkpoint import WeightsError
+from resnet import OPTIONS, ResNet, hub, huggingface, owner
+from resnet.checkpoint import Opened, WeightsError, not_finite
 from resnet.hub import Progress
 from resnet.huggingface import HubModel
-from resnet.weights import Weights, at_hand, download, hub_weights
+from resnet.weights import Weights, at_hand, download, hub_name, hub_notes, hub_weights
 
 from ..inference import turns
 from ..inference.device import Device
@@ -61,26 +62,29 @@ def fetch(weights: Weights) -> None:
 
 
 class OnHub(NamedTuple):
-    """What a model of the hub is: its weights, what was done to open them, and what else stood in their file."""
+    """What a model of the hub is: its weights, and the network in its file, with tensors on the meta device, which have shapes
+    and no numbers; what was done and assumed, in sentences; and the tensors with NaN or infinity.
+    """
 
     weights: Weights
+    opened: Opened
     notes: tuple[str, ...]
-    left_out: tuple[str, ...]
+    not_finite: tuple[str, ...]
 
 
-def on_hub(repo: str) -> OnHub:
-    """A model of the hub by its id or the address of its page, which the page waits for: looked up and downloaded where it
-    is not on this machine, and opened.
+def on_hub(name: str) -> OnHub:
+    """A model of the hub by what a link calls it (`hub_name`), which the page waits for: looked up and downloaded where it is
+    not on this machine, and opened.
 
     Raises:
         WeightsError: where that fails.
         StoppedError: where the download was stopped; a button to resume it is the page's end.
     """
-    repo = huggingface.model_id(repo)
+    repo, answers = hub_name(name)
     found = huggingface.cached_model(repo) or cached_look_up(owner.endpoint(), repo, "")
     if not huggingface.is_cached(found):
         fetch_model(found, found.id)
-    return cached_on_hub(found)
+    return cached_on_hub(found, tuple(answers.items()))
 
 
 def fetch_model(found: HubModel, title: str) -> None:
@@ -102,11 +106,16 @@ def cached_look_up(endpoint: str, repo: str, revision: str) -> HubModel:
 
 
 @shared("Opening the network …")
-def cached_on_hub(found: HubModel) -> OnHub:
+def cached_on_hub(found: HubModel, answers: tuple[tuple[str, str], ...]) -> OnHub:
     """The network in a model's weights, which are on this machine; its tensors are read again where it runs."""
     with PAGES.aside(), BUILDING.place(size=found.bytes, waiting=turns.waiting):
-        opened = huggingface.open_model(found)
-        return OnHub(hub_weights(found, opened), (*found.notes, *opened.notes), opened.left_out)
+        opened = huggingface.open_model(found, **dict(answers))
+        broken = tuple(not_finite(opened.state_dict))
+    if unasked := [name for name, _ in answers if name not in OPTIONS and name not in opened.questions]:
+        raise WeightsError(f"{found.id} holds a network of which {unasked[0]} is not asked: it is accepted without.")
+    shapes = {name: tensor.to("meta") for name, tensor in opened.state_dict.items()}
+    notes = (*found.notes, *hub_notes(found, opened), *opened.notes)
+    return OnHub(hub_weights(found, opened, dict(answers)), replace(opened, state_dict=shapes), notes, broken)
 
 
 def _fetch(

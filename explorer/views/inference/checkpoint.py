@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
@@ -66,8 +66,11 @@ def as_answered(checkpoint: UploadedCheckpoint) -> UploadedCheckpoint:
     """A checkpoint whose digest tells it from the same file answered otherwise, with the chosen network's tensors that are not
     finite.
     """
-    form = checkpoint.opened.questions.get("option_a")
-    answered = repr((sorted(checkpoint.answers.items()), checkpoint.chosen, form and form.choices[0]))
+    questions = checkpoint.opened.questions.items()
+    taken = [
+        (name, question.choices[0]) for name, question in questions if name not in OPTIONS
+    ]  # the file's name may say
+    answered = repr((sorted(checkpoint.answers.items()), checkpoint.chosen, sorted(taken)))
     digest = FileDigest(f"{checkpoint.file}/{hashlib.sha256(answered.encode()).hexdigest()}")
     return replace(checkpoint, digest=digest, not_finite=tuple(not_finite(checkpoint.tensors)))
 
@@ -315,18 +318,22 @@ def checkpoint_summary(checkpoint: UploadedCheckpoint, weights: Weights | None) 
     if said := [*said, *(plain(note, 400) for note in (*opened.notes, *checkpoint.notes))]:
         st.markdown(escape_markdown(" ".join(said)))
     if checkpoint.not_finite:
-        first = escape_markdown(checkpoint.not_finite[0])
-        instead = f": others run here, {escape_markdown(weights.title)}" if weights else ""
-        st.warning(
-            f"NaN or infinite numbers are in {len(checkpoint.not_finite)} of its tensors, first in {first}, "
-            f"so its network can be looked at but its weights cannot be run{instead}."
-        )
+        instead = f": others run here, {weights.title}" if weights else ""
+        st.warning(escape_markdown(f"{cannot_run(checkpoint.not_finite)}{instead}."))
     if found := known_mismatches(checkpoint, config):
         list_mismatches(found)
     elif questions := asked(checkpoint):
-        question_widgets(checkpoint, config, questions)
+        question_widgets(config, questions, question_answered, networks=tuple(checkpoint.networks))
     if weights and weights.key == "upload":
         st.caption(assumptions_text(weights))
+
+
+def cannot_run(broken: Sequence[str]) -> str:
+    """Why weights do not run of which these tensors are not finite, without its full stop."""
+    return (
+        f"NaN or infinite numbers are in {len(broken)} of its tensors, first in {plain(broken[0])}, so its network can be looked "
+        "at but its weights cannot be run"
+    )
 
 
 MAX_NAMED = 6
@@ -378,36 +385,47 @@ def label(name: str) -> str:
 def choice_words(name: str, value: Any) -> str:
     if name == "option_a":
         return "on both sides" if value == BOTH else "after the channels"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
+    if isinstance(value, bool) or name == "standardised":
+        return "yes" if value in (True, "1") else "no"
     return plain(value, 60) if name == "weights" else settings.choice_text(value)
 
 
 def asked(checkpoint: UploadedCheckpoint) -> list[tuple[str, Question]]:
-    """What is asked of a checkpoint: first what is no option of a configuration; which of its networks where several are kept."""
-    questions = checkpoint.opened.questions.items()
-    kept = [each for each in questions if each[0] != "weights" or len(checkpoint.networks) > 1]
-    return sorted(kept, key=lambda each: each[0] in OPTIONS)
+    """What is asked of a checkpoint; which of its networks where several are kept."""
+    return [each for each in in_order(checkpoint.opened) if each[0] != "weights" or len(checkpoint.networks) > 1]
+
+
+def in_order(opened: Opened) -> list[tuple[str, Question]]:
+    """What is asked of a network: first what is no option of a configuration."""
+    return sorted(opened.questions.items(), key=lambda each: each[0] in OPTIONS)
 
 
 def question_widgets(
-    checkpoint: UploadedCheckpoint, config: ResNetConfig, questions: Sequence[tuple[str, Question]]
+    config: ResNetConfig,
+    questions: Iterable[tuple[str, Question]],
+    answered: Callable[[str], None],
+    place: str = "asked",
+    networks: Sequence[str] = (),
 ) -> None:
-    """What the tensors do not show, to be set here or, where it is an option of the configuration, in the sidebar."""
+    """What the tensors do not show, to be set here or, where it is an option of the configuration, in the sidebar.
+
+    `answered` is called with the question's name, whose widget begins with `place`. `networks` are those of the file that can
+    be chosen, where not all that it is asked about can.
+    """
     st.caption("The tensors do not show these, and the likeliest is assumed. Set what you know:")
-    columns = st.container(key="asked").columns(2)
-    for place, (name, question) in enumerate(questions):
-        key = f"asked {name}"
+    columns = st.container(key=place).columns(2)
+    for number, (name, question) in enumerate(questions):
+        key = f"{place} {name}"
         current = getattr(config, name) if name in OPTIONS else question.choices[0]
-        choices = tuple(checkpoint.networks) if name == "weights" else question.choices
+        choices = networks or question.choices if name == "weights" else question.choices
         set_widget(key, current)
-        with columns[place % 2]:
+        with columns[number % 2]:
             st.selectbox(
                 label(name),
                 dict.fromkeys((*choices, current)),
                 key=key,
                 format_func=partial(choice_words, name),
-                on_change=question_answered,
+                on_change=answered,
                 args=(name,),
                 help=question.tell,
             )
@@ -426,16 +444,18 @@ def question_answered(name: str) -> None:
         networks = {one: with_option_a(opened, value) for one, opened in checkpoint.networks.items()}
         keep(replace(checkpoint, networks=networks))
     elif checkpoint and name in FIXED:
-        words, fixed, _ = FIXED[name]
-        other = f"{words} {str(value).partition(',')[0]}"
-        session.hold(
-            checkpoint_problem=f"No configuration has {other}, so {checkpoint.name} computes something else here than where it "
-            f"was trained: {fixed} is accepted."
-        )
+        session.hold(checkpoint_problem=never_so(name, value, checkpoint.name))
     elif checkpoint:
         answers = session.held().answers
         mine = answers if answers and answers.file == checkpoint.file else None
         answer_again(mine or FileAnswers(checkpoint.name, checkpoint.file), {name: value})
+
+
+def never_so(name: str, value: Any, file: str) -> str:
+    """That a file is answered to be what no configuration has."""
+    words, fixed, _ = FIXED[name]
+    other = f"{words} {str(value).partition(',')[0]}"
+    return f"No configuration has {other}, so {file} computes something else here than where it was trained: {fixed} is accepted."
 
 
 def answer_again(answers: FileAnswers, more: Mapping[str, Any]) -> None:

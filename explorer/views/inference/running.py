@@ -245,7 +245,10 @@ def verdict(result: Run) -> None:
     if result.weights.key == "random":
         st.markdown("**Untrained: the names mean nothing yet**")
     else:
-        st.markdown(f"**{names[0]}**, {top[0][1]:.1%}", help="The class of the highest score, by softmax.")
+        st.markdown(
+            f"**{session.escape_markdown(names[0])}**, {top[0][1]:.1%}",
+            help="The class of the highest score, by softmax.",
+        )
     if result.off:
         st.markdown(change_sentence(result))
     whole = [float(result.whole.probabilities[index]) for index, _ in top] if result.off else None
@@ -259,7 +262,7 @@ def verdict(result: Run) -> None:
             "often with high confidence."
         )
     elif isinstance(data.categories, Numbered) and data.name not in ("unknown", "nothing"):
-        st.caption(f"{data.name} has {len(data.categories):,} classes, which have numbers here and no names.")
+        st.caption(f"This network has {len(data.categories):,} classes, which have numbers here and no names.")
 
 
 def bars(names: Sequence[str], probabilities: Sequence[float], whole: Sequence[float] | None = None) -> str:
@@ -292,7 +295,7 @@ def change_sentence(result: Run) -> str:
     after = float(result.prediction.probabilities[best])
     same = result.prediction.top(1)[0][0] == best
     return (
-        f"{count} off. The whole network says **{names[best]}**{' too' if same else ''}, {before:.1%}: "
+        f"{count} off. The whole network says **{session.escape_markdown(names[best])}**{' too' if same else ''}, {before:.1%}: "
         f"that class went {'down' if after < before else 'up'} by {abs(after - before) * 100:.1f} points to {after:.1%}."
     )
 

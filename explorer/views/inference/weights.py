@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import NamedTuple
 
 import streamlit as st
 
-from resnet import ConfigError, ResNetConfig, huggingface, owner, title
-from resnet.checkpoint import WeightsError
+from resnet import OPTIONS, ConfigError, ResNetConfig, huggingface, owner, title
+from resnet.checkpoint import FIXED, Opened, UnsureNormError, WeightsError, fitted, mismatches
 from resnet.datasets import Preprocessing
 from resnet.options import to_text
 from resnet.presets import short_title
@@ -21,6 +21,8 @@ from resnet.weights import (
     at_hand,
     available,
     bundled,
+    hub_key,
+    hub_name,
     named,
     published,
     random_weights,
@@ -28,7 +30,7 @@ from resnet.weights import (
 )
 
 from ...analysis.layers import shape_text
-from ...link import View, natural_size
+from ...link import LONGEST, View, natural_size
 from .. import session
 from ..weights import on_hub
 from . import checkpoint
@@ -39,7 +41,8 @@ class Selection(NamedTuple):
 
     Where others run than the view names, a sentence says why: a `problem` where nobody knows what it names, else a `note`.
     `kin` are those of the same recipe as it names, for its network; `other` those that it names, for another one. `hub` is
-    the model of the Hugging Face hub that it names, which a page waits for (`from_hub`).
+    the model of the Hugging Face hub that it names, which a page waits for (`from_hub`): its network as it was `opened`, or
+    whether it would be where its norms are said to be group norms (`unsure`).
     """
 
     offered: tuple[Weights, ...]
@@ -49,6 +52,8 @@ class Selection(NamedTuple):
     kin: Weights | None = None
     other: Weights | None = None
     hub: str = ""
+    opened: Opened | None = None
+    unsure: bool = False
 
     @property
     def published(self) -> list[Weights]:
@@ -116,18 +121,63 @@ def from_hub(view: View, found: Selection) -> Selection:
     Raises:
         StoppedError: where the download was stopped.
     """
-    try:
-        model = on_hub(found.hub)
-    except WeightsError as error:
-        return found._replace(problem=str(error))
-    weights = model.weights
+    refused = session.held().refused
+    if refused is None or refused[0] != found.hub:
+        try:
+            model = on_hub(found.hub)
+            refused = None
+        except WeightsError as error:
+            refused = found.hub, str(error), isinstance(error.__cause__, UnsureNormError)
+        session.hold(refused=refused)
+    if refused:
+        return found._replace(problem=refused[1], unsure=refused[2])
+    weights, opened = model.weights, model.opened
     if session.held().opening == view.weights:
         session.hold(opening="")
         take(weights)
         st.rerun()
-    said = " ".join([checkpoint.left_out(model.left_out), *model.notes] if model.left_out else model.notes)
-    other = None if weights.config == view.config else weights
-    return found._replace(current=replace(weights, config=view.config), note=said, other=other)
+    answers = checkpoint.answers_text(hub_name(weights.key)[1])
+    said = [checkpoint.left_out(opened.left_out)] if opened.left_out else []
+    said += [f"Read with {answers}."] if answers else []
+    note = " ".join([*said, *model.notes])
+    if weights.config != view.config:
+        found = found._replace(other=weights)
+        if wrong := mismatches(view.config, fitted(opened, view.config)):
+            return found._replace(
+                note=f"{weights.key} do not fit {title(view.config)}; first {wrong[0]}. {note}".strip()
+            )
+    if model.not_finite:
+        return found._replace(note=f"{weights.key}: {checkpoint.cannot_run(model.not_finite)}. {note}".strip())
+    return found._replace(current=replace(weights, config=view.config), note=note, opened=opened)
+
+
+def ask_hub(key: str, follow: bool = True) -> None:
+    """Look at a model of the hub by what a link calls it, and at its own network where that is to `follow`."""
+    session.change_view(weights=key)
+    session.hold(opening=key if follow else "", refused=None)
+
+
+def hub_answered(key: str, config: ResNetConfig, name: str) -> None:
+    """Take an answer about a model of the hub, called `key` in the link, which was opened as `config`: into the
+    configuration, or into the link.
+    """
+    value, (repo, answers) = st.session_state[f"{ASKED_OF_HUB} {name}"], hub_name(key)
+    if name in OPTIONS:
+        session.change(name, value)
+    elif name in FIXED:
+        session.hold(problems=(checkpoint.never_so(name, value, repo),))
+    else:
+        ask_hub(hub_key(repo, {**answers, name: to_text(value)}), session.view().config == config)
+
+
+def norms_are_groups(key: str) -> None:
+    """Answer so about a model of the hub."""
+    repo, answers = hub_name(key)
+    ask_hub(hub_key(repo, {**answers, "norm": "group"}), session.held().opening == key)
+
+
+ASKED_OF_HUB = "asked of the hub"
+"""With what the widgets begin that ask about its models."""
 
 
 def here(weights: Iterable[Weights]) -> frozenset[str]:
@@ -227,7 +277,8 @@ def weights_list() -> None:
     labels |= (
         {key: text for key, text in tag_labels(kept.intersection(tags)).items() if key not in labels} if tags else {}
     )
-    for repo in sorted(huggingface.fetched_models() - {one.hub for one in tags.values()}):
+    others = frozenset() if owner.token() else huggingface.fetched_models()  # with a token, some may be private
+    for repo in sorted(others - {one.hub for one in tags.values()}):
         labels[repo] = f"{repo} · here"
     current = found.hub or (found.current and found.current.key)
     session.set_widget("weights", session.held().typed.get("weights", current), list(labels.values()))
@@ -255,8 +306,10 @@ def weights_chosen() -> None:
             take(one or tags[0])
             return
     try:
-        session.change_view(weights=huggingface.model_id(text))
-        session.hold(opening=session.view().weights)
+        key = hub_key(*hub_name(text))
+        if len(key) > LONGEST:
+            raise WeightsError("A link would not hold it.")
+        ask_hub(key)
     except WeightsError:
         session.refuse(ConfigError("weights", text, ACCEPTED), {"weights": text}, "The weights are unchanged.")
 
@@ -316,9 +369,8 @@ def offer_other(weights: Weights) -> None:
 def greet() -> None:
     """Open the network that ships for a visitor who has asked for nothing yet, where the usual one has no weights."""
     now, default = session.view(), View()
-    chosen = [
-        getattr(now, name) != getattr(default, name) for name in ("config", "image_size", "weights", "image", "off")
-    ]
+    fields = ("config", "image_size", "weights", "image", "off", "at", "unit", "explained")
+    chosen = [getattr(now, name) != getattr(default, name) for name in fields]
     chosen.append("preset" in (session.held().query or {}))
     if any(chosen) or session.held().previous_config or selection(now).current:
         return
@@ -345,6 +397,11 @@ def card(found: Selection, weights: Weights) -> None:
     with st.container(gap="xxsmall"):
         st.markdown(f"**{session.escape_markdown(weights.title)}**")
         st.caption(facts(weights), help=f"Each channel less a mean of {means}, over a deviation of {deviations}.")
+    if found.opened and (questions := checkpoint.in_order(found.opened)):
+        answered = partial(hub_answered, weights.key, found.opened.config)
+        only_here = any(name not in OPTIONS for name, _ in questions)  # others are in the sidebar as well
+        with st.expander("What its tensors do not show", icon=":material/help:", expanded=only_here):
+            checkpoint.question_widgets(session.view().config, questions, answered, ASKED_OF_HUB)
     if before := session.held().before_greeting:
         none = " yet" if owner.downloads_allowed() else ", and its owner has switched downloads off"
         st.markdown(
@@ -380,10 +437,13 @@ def question(found: Selection) -> None:
         st.markdown(f"**Which weights?** {none}")
         allowed = owner.downloads_allowed()
         with st.container(horizontal=True):
-            for best in choices[:allowed]:
+            for best in choices[:1] if allowed else ():
                 st.button(label(best), on_click=take, args=(best,), type="primary", icon=":material/download:")
-            if found.hub:
-                st.button("Try again", icon=":material/refresh:")
+            if found.unsure:
+                st.button("They are group norms", on_click=norms_are_groups, args=(found.hub,), icon=":material/check:")
+            elif found.hub and found.problem:
+                again = {"refused": None}
+                st.button("Try again", on_click=session.hold, kwargs=again, icon=":material/refresh:")
             if found.other:
                 offer_other(found.other)
             st.button(
@@ -395,15 +455,13 @@ def question(found: Selection) -> None:
             )
             offer_trained()
         if choices and not allowed:
-            names = ", ".join(map(name, choices[:MAX_NAMED])) + " …" * (len(choices) > MAX_NAMED)
-            st.caption(session.escape_markdown(f"The owner of this server has switched downloads off, so not: {names}"))
+            names = checkpoint.listed([name(one) for one in choices])
+            st.caption(
+                session.escape_markdown(f"The owner of this server has switched downloads off, so not: {names}.")
+            )
         elif others := choices[1:]:
             st.caption(f"{len(others)} more are published for this network: the list Weights in the sidebar has them.")
         checkpoint.upload_card(None)
-
-
-MAX_NAMED = 6
-"""Weights that are named where none may be downloaded."""
 
 
 def say(found: Selection) -> None:
