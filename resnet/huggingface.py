@@ -118,10 +118,10 @@ def look_up(repo: str, revision: str = "", progress: Progress = lambda done, tot
     asked = repo = model_id(repo)
     if not owner.downloads_allowed():
         raise WeightsError(f"{repo} is not on this server, and its owner has switched downloads off; {INSTEAD}.")
+    commit = f"/revision/{revision}" if revision else ""
+    address, token = f"{owner.endpoint()}/api/models/{repo}{commit}?blobs=true", owner.token()
     try:
-        commit = f"/revision/{revision}" if revision else ""
-        address = f"{owner.endpoint()}/api/models/{repo}{commit}?blobs=true"
-        listing = json.loads(hub.read(address, repo, MAX_LISTING_BYTES, owner.token()))
+        listing = json.loads(hub.read(address, repo, MAX_LISTING_BYTES, token))
         repo, found = model_id(listing["id"]), listing["sha"]  # it may have another name by now
         files = {file.name: file for file in map(_listed, listing["siblings"])}
         if not re.fullmatch("[0-9a-f]{40}", found):
