@@ -515,6 +515,7 @@ def _source(repo: str, revision: str, file: HubFile) -> Source:
         file.digest,
         file.git,
         owner.token(),
+        typed=_tag(repo) is None,
     )
 
 
@@ -538,9 +539,22 @@ def kept_models() -> frozenset[str]:
 
 
 def fetched_models() -> frozenset[str]:
-    """The ids of the models whose weights were downloaded by this app and are here: others in the cache are not its own."""
-    folders = {path.parent.parent for path in hub.recorded()}
-    return frozenset(repo for repo in kept_models() if _folder(repo) in folders and has_weights(repo))
+    """The ids of the models whose weights this app downloaded because somebody typed them, and which are here: others in
+    the cache are not its own.
+    """
+    with suppress(OSError):  # nobody can say
+        return frozenset(filter(has_weights, _repositories(hub.recorded(typed=True), str(cache_folder()))))
+    return frozenset()
+
+
+@lru_cache(1)
+def _repositories(paths: frozenset[str], folder: str) -> frozenset[str]:
+    """The ids of the repositories in a cache of which these are files of weights: large ones are called by their SHA-256,
+    descriptions by a SHA-1.
+    """
+    sep = re.escape(os.sep)
+    name = re.compile(f"{re.escape(folder)}{sep}models--(.+)--(.+){sep}blobs{sep}[0-9a-f]{{64}}")
+    return frozenset(f"{found[1]}/{found[2]}" for found in map(name.fullmatch, paths) if found)
 
 
 def _revision(repo: str) -> str:

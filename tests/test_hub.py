@@ -55,8 +55,10 @@ NAME = f"tiny-{HASH[:8]}.pth"
 
 
 def files(folder: Path) -> list[str]:
-    """All but the list of what was downloaded."""
-    return sorted(path.name for path in folder.rglob("*") if path.is_file() and path.name != "resnet-explorer.txt")
+    """All but the lists of what was downloaded."""
+    return sorted(
+        path.name for path in folder.rglob("*") if path.is_file() and not path.name.startswith("resnet-explorer")
+    )
 
 
 def test_a_download_lands_in_the_cache(server: Server, hub: Path) -> None:
@@ -315,6 +317,97 @@ def test_a_disk_keeps_something_free(server: Server, hub: Path, monkeypatch: pyt
     refused(server.offer("x.pth", BODY), hub, "of whose disk 1 GiB stay free")
     usage.free += 1
     download(server.offer("x.pth", BODY), lambda done, total: None)
+
+
+@pytest.mark.parametrize("bound", ["disk", "cache"])
+def test_downloads_that_begin_together_have_no_more_room_than_one_after_the_other(
+    server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    """Though nobody knows beforehand how large they are."""
+
+    def free(_: object) -> SimpleNamespace:
+        used = sum(path.stat().st_size for path in hub.rglob("*.p*th*"))
+        return SimpleNamespace(free=hub_module.RESERVE_BYTES + int(1.5 * len(BODY)) - used)
+
+    if bound == "disk":
+        monkeypatch.setattr(hub_module.shutil, "disk_usage", free)
+    else:
+        monkeypatch.setattr(hub_module.owner, "cache_bytes", lambda: int(1.5 * len(BODY)))
+    server.second_half.clear()
+    first = Person(server.offer("a.pth", BODY))
+    assert first.far.wait(60)
+    others = [Person(server.offer(name, BODY)) for name in ("b.pth", "c.pth")]
+    for other in others:
+        other.join(60)
+        assert isinstance(other.result, WeightsError)
+        assert "finds no room on this server" in str(other.result)
+    server.second_half.set()
+    first.join(60)
+    assert first.result == hub / "checkpoints" / "a.pth"
+    assert files(hub) == ["a.pth"]
+
+
+def test_a_disk_that_others_fill_meanwhile(server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = SimpleNamespace(free=2 * hub_module.RESERVE_BYTES)
+    monkeypatch.setattr(hub_module.shutil, "disk_usage", lambda path: usage)
+    server.second_half.clear()
+    person = Person(server.offer("x.pth", BODY))
+    assert person.far.wait(60)
+    usage.free = hub_module.RESERVE_BYTES
+    server.second_half.set()
+    person.join(60)
+    assert "of whose disk 1 GiB stay free" in str(person.result)
+    assert files(hub) == []
+
+
+def test_what_people_typed_takes_half_of_the_room(server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is published finds room then."""
+    monkeypatch.setattr(hub_module.owner, "cache_bytes", lambda: 3 * len(BODY))
+
+    def typed(name: str) -> Path:
+        source = hub_module.torch_source(server.offer(name, BODY))
+        return hub_module.fetch(replace(source, typed=True), lambda done, total: None)
+
+    typed("a.pth")
+    with pytest.raises(
+        WeightsError, match=r"^b\.pth finds no room on this server: the models whose names people typed"
+    ):
+        typed("b.pth")
+    for name in ("c.pth", "d.pth"):
+        download(server.offer(name, BODY), lambda done, total: None)
+    with pytest.raises(WeightsError, match=r"^e\.pth finds no room on this server: what it has downloaded may take"):
+        download(server.offer("e.pth", BODY), lambda done, total: None)
+
+
+def test_a_part_that_a_killed_server_left_takes_room(
+    server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module.owner, "cache_bytes", lambda: 2 * len(BODY))
+    path = download(server.offer("a.pth", BODY), lambda done, total: None)
+    path.rename(path.with_name("a.pth.0a1b.part"))
+    download(server.offer("b.pth", BODY), lambda done, total: None)
+    refused(server.offer("c.pth", BODY), hub, "finds no room on this server", "a.pth.0a1b.part", "b.pth")
+
+
+def test_a_record_that_cannot_be_read_lets_nothing_be_fetched(server: Server, hub: Path) -> None:
+    """As nobody can say what there is; what is damaged in it is nobody's file."""
+    record = hub / "resnet-explorer.txt"
+    record.parent.mkdir()
+    record.write_bytes(b"\xff\n\0\n")
+    download(server.offer("a.pth", BODY), lambda done, total: None)
+    record.unlink()
+    record.mkdir()
+    refused(server.offer("b.pth", BODY), hub, "could not be downloaded (Is a directory)", "a.pth")
+
+
+def test_the_record_is_read_where_it_has_changed(server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = download(server.offer("a.pth", BODY), lambda done, total: None)
+    assert hub_module.recorded(typed=False) == {str(path)}
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", lambda *_, **__: pytest.fail("it has not changed"))
+        assert hub_module.recorded(typed=False) == {str(path)}
+    other = download(server.offer("b.pth", BODY), lambda done, total: None)
+    assert hub_module.recorded(typed=False) == {str(path), str(other)}
 
 
 def test_downloads_wait_for_a_place(server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:

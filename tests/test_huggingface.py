@@ -215,6 +215,21 @@ def test_a_model_that_has_another_name_by_now(hub: Hub) -> None:
     assert cached_model(ID) == found
 
 
+def test_models_that_were_fetched_are_those_with_weights(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No look is taken at what was only looked up, and none where the record cannot be read."""
+    download_model(look_up(ID), NOWHERE)
+    hub.add_model("somebody/looked-up", repository())
+    look_up("somebody/looked-up")
+    seen: list[str] = []
+    plain = huggingface.has_weights
+    monkeypatch.setattr(huggingface, "has_weights", lambda repo: seen.append(repo) or plain(repo))
+    assert huggingface.fetched_models() == {ID}
+    assert seen == [ID]
+    hub_module._record_path(typed=True).unlink()
+    hub_module._record_path(typed=True).mkdir()
+    assert huggingface.fetched_models() == frozenset()
+
+
 # -- how images are prepared, and what classes are called ----------------------------------------
 
 
