@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -213,6 +216,45 @@ def test_a_model_that_has_another_name_by_now(hub: Hub) -> None:
     assert found == look_up(ID)
     download_model(found, NOWHERE)
     assert cached_model(ID) == found
+
+
+def test_a_model_that_says_nothing_is_here_once_it_was_fetched(hub: Hub) -> None:
+    hub.add_model(ID, {"model.safetensors": weights_file()})
+    found = look_up(ID)
+    download_model(found, NOWHERE)
+    hub.close()
+    assert cached_model(ID) == found
+
+
+def test_the_last_commit_is_the_one_that_is_here(hub: Hub) -> None:
+    """An older one that is fetched beside it does not take its place; one that others left without a name has it then."""
+    old = look_up(ID)
+    reference = huggingface.cache_folder() / "models--somebody--little-resnet" / "refs" / "main"
+    download_model(old, NOWHERE)
+    reference.unlink()
+    assert cached_model(ID) is None
+    download_model(old, NOWHERE)
+    assert cached_model(ID) == old
+    shutil.rmtree(reference.parents[1])
+    before = dict(hub.said), dict(hub.files)
+    hub.add_model(ID, repository(model__safetensors=weights_file(replace(TINY, num_classes=4))))
+    new = look_up(ID)
+    download_model(new, NOWHERE)
+    hub.said, hub.files = before
+    download_model(look_up(ID, old.revision), NOWHERE)
+    assert huggingface.has_weights(ID, old.revision)
+    assert cached_model(ID) == new
+    for blob in {path.resolve() for path in reference.parents[1].rglob("model.safetensors")}:
+        blob.unlink()
+    download_model(look_up(ID), NOWHERE)
+    assert cached_model(ID) == old
+
+
+def test_few_descriptions_are_kept_in_memory(hub: Hub) -> None:
+    """They are large, and strangers choose them."""
+    kept = [weakref.ref(huggingface._understood(ID, str(number), (), "", "", "")) for number in range(20)]
+    gc.collect()
+    assert sum(one() is not None for one in kept) <= 4
 
 
 def test_models_that_were_fetched_are_those_with_weights(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -564,9 +606,13 @@ def test_damaged_weights_are_fetched_again(hub: Hub) -> None:
     found = look_up(ID)
     (path,) = download_model(found, NOWHERE)
     weights = hub_weights(found, open_model(found))
-    path.resolve().write_bytes(b"x" * found.bytes)
-    assert load(weights).config == TINY
-    assert path.read_bytes() == weights_file()
+    for damaged in (b"x" * found.bytes, weights_file()[:-1], b""):
+        path.resolve().write_bytes(damaged)
+        assert not is_cached(found)
+        assert cached_model(ID) is None
+        assert load(weights).config == TINY
+        assert path.read_bytes() == weights_file()
+        assert cached_model(ID) == found
 
 
 def test_shards(hub: Hub) -> None:

@@ -20,10 +20,11 @@ from streamlit.testing.v1 import AppTest
 from explorer.bench.browser import CONFIGURATION, ROOT, server
 from explorer.guard.middleware import Guard
 from explorer.sharing.store import RESULTS
+from explorer.views import weights
 from explorer.views.cached import short_key
-from helpers import APP, Visitor, alone, click, hold, opened, run, said, select
+from helpers import APP, CPU, Visitor, alone, click, hold, opened, run, said, select
 from loopback import Hub
-from resnet import ConfigError, build, owner, preset
+from resnet import ConfigError, build, huggingface, owner, preset
 from resnet.command import MissingError
 from resnet.hub import torch_source
 from resnet.huggingface import look_up
@@ -113,6 +114,26 @@ def test_a_download_that_fails_is_tried_again(hub: Hub) -> None:
     hub.elsewhere.files[path].status = 200
     run(app)
     assert [markdown.value for markdown in app.markdown] == ["goldfish"]
+
+
+def test_damaged_weights_are_fetched_again(hub: Hub, body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the network is opened, and where it runs: there, too, with a bar and a button before a place is taken."""
+    run(AppTest.from_string(PAGE, default_timeout=60))
+    (blob,) = {path.resolve() for path in huggingface.cache_folder().rglob("model.safetensors")}
+    blob.write_bytes(body[: 2**20])
+    RESULTS.clear()
+    app = run(AppTest.from_string(PAGE, default_timeout=60))
+    assert [markdown.value for markdown in app.markdown] == ["goldfish"]
+    assert blob.read_bytes() == body
+    fetched: list[str] = []
+    monkeypatch.setattr(weights, "fetch", lambda one: fetched.append(one.hub))
+    monkeypatch.setattr(weights, "model", lambda *_: None)
+    opened_here = weights.on_hub(ID).weights
+    weights.loaded(opened_here, CPU)
+    assert not fetched
+    blob.write_bytes(body[: 2**20])
+    weights.loaded(opened_here, CPU)
+    assert fetched == [ID]
 
 
 LOADED = """
