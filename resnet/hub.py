@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -379,9 +379,11 @@ def _answer(url: str, token: str, timeout: float, at: int = 0) -> Iterator[tuple
     if token:
         request.add_unredirected_header("Authorization", f"Bearer {token}")
     try:
-        response = urllib.request.urlopen(request, timeout=timeout)
+        response = _open(request, timeout)
     except urllib.error.HTTPError as error:
         with error:
+            if error.code in (401, 403) and _origin(error.url) != _origin(url):  # as of an address that has expired
+                raise ConnectionError("where it is kept, it is refused: try again") from error
             if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise _WrongError("its server has a shorter file") from error
             raise
@@ -390,6 +392,32 @@ def _answer(url: str, token: str, timeout: float, at: int = 0) -> Iterator[tuple
             raise ValueError("the server sent a page instead of the file")
         found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range") or "")
         yield response, int(found[1]) if found else 0
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Goes where a server leads on to, but from no encrypted connection to another one, nor to another kind of server; what
+    opens gated files goes along on the server that it is for.
+    """
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        if urllib.parse.urlsplit(newurl).scheme not in ("https", req.type):
+            raise ConnectionError("it leads on to an address that is not https")
+        new = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if new is not None and _origin(newurl) == _origin(req.full_url) and (key := req.get_header("Authorization")):
+            new.add_unredirected_header("Authorization", key)
+        return new
+
+
+def _open(request: urllib.request.Request, timeout: float) -> Any:
+    return urllib.request.build_opener(_Redirects).open(request, timeout=timeout)
+
+
+def _origin(url: str) -> tuple[str, str]:
+    """Of an address: how and which server is asked."""
+    parts = urllib.parse.urlsplit(url)
+    return parts.scheme, parts.netloc.lower()
 
 
 READ_SECONDS = 30.0

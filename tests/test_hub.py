@@ -10,8 +10,11 @@ import pickle
 import socket
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
+from email.message import Message
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -512,6 +515,34 @@ def test_a_page_instead_of_the_file(server: Server, hub: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("of", "to", "follows"),
+    [
+        ("https://a.example/x", "https://b.example/y", True),
+        ("http://127.0.0.1/x", "https://b.example/y", True),
+        ("http://127.0.0.1/x", "http://127.0.0.1:1/y", True),
+        ("https://a.example/x", "http://a.example/y", False),
+        ("https://a.example/x", "ftp://a.example/y", False),
+    ],
+)
+def test_where_a_server_may_lead_on_to(of: str, to: str, follows: bool) -> None:
+    """Never from an encrypted connection to one that anybody could write into."""
+    request = urllib.request.Request(of)
+    request.add_unredirected_header("Authorization", "Bearer x")
+    with nullcontext() if follows else pytest.raises(ConnectionError, match="leads on to an address that is not https"):
+        new = hub_module._Redirects().redirect_request(request, io.BytesIO(), 302, "", Message(), to)
+        assert new is not None
+        assert new.full_url == to
+        assert not new.has_header("Authorization")
+
+
+def test_a_server_that_leads_on_to_another_kind_of_one(server: Server, hub: Path) -> None:
+    url = server.offer("x.pth", b"")
+    server.files["/x.pth"].status = 302
+    server.files["/x.pth"].headers = {"Location": "ftp://127.0.0.1/x.pth"}
+    refused(url, hub, "could not be downloaded (it leads on to an address that is not https);")
+
+
 def test_a_full_disk(server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Full(io.FileIO):
         def write(self, _: Any) -> int:
@@ -584,7 +615,7 @@ def test_a_download_that_fails_stops_loading(hub: Path, monkeypatch: pytest.Monk
     def fail(*_: Any, **__: Any) -> None:
         raise TimeoutError("timed out")
 
-    monkeypatch.setattr(hub_module.urllib.request, "urlopen", fail)
+    monkeypatch.setattr(hub_module, "_open", fail)
     (weights,) = torchvision_weights(preset("resnet18"))
     with pytest.raises(WeightsError, match=r"^resnet18-f37072fd\.pth could not be downloaded \(timed out\); "):
         load(weights)

@@ -193,13 +193,13 @@ def test_what_is_no_models_name(typed: str) -> None:
 def test_a_mirror_is_asked_and_nobody_else(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page's address names the model, not whom to ask; the hub itself leads elsewhere."""
     asked: list[str] = []
-    plain = hub_module.urllib.request.urlopen
+    plain = hub_module._open
 
-    def urlopen(request: Any, timeout: float) -> Any:
+    def _open(request: Any, timeout: float) -> Any:
         asked.append(request.full_url)
-        return plain(request, timeout=timeout)
+        return plain(request, timeout)
 
-    monkeypatch.setattr(hub_module.urllib.request, "urlopen", urlopen)
+    monkeypatch.setattr(hub_module, "_open", _open)
     monkeypatch.setenv("HF_ENDPOINT", hub.endpoint + "/")
     download_model(look_up(f"https://huggingface.co/{ID}"), NOWHERE)
     assert len(asked) == 5
@@ -264,7 +264,12 @@ def test_models_that_were_fetched_are_those_with_weights(hub: Hub, monkeypatch: 
     look_up("somebody/looked-up")
     seen: list[str] = []
     plain = huggingface.has_weights
-    monkeypatch.setattr(huggingface, "has_weights", lambda repo: seen.append(repo) or plain(repo))
+
+    def has_weights(repo: str) -> bool:
+        seen.append(repo)
+        return plain(repo)
+
+    monkeypatch.setattr(huggingface, "has_weights", has_weights)
     assert huggingface.fetched_models() == {ID}
     assert seen == [ID]
     hub_module._record_path(typed=True).unlink()
@@ -473,6 +478,25 @@ def test_a_model_that_asks_for_a_login(hub: Hub, monkeypatch: pytest.MonkeyPatch
     assert {*hub.elsewhere.tokens} == {""}  # where the hub leads on to, nobody is shown it
     assert hub.token not in repr(found)
     assert hub.token not in repr(huggingface._source(ID, found.revision, found.files[0]))
+
+
+def test_a_key_goes_on_with_a_model_to_its_new_name(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a private one would not be there."""
+    monkeypatch.setenv("HF_TOKEN", "hf_of_the_owner")
+    hub.moved["Somebody/old-name"] = ID
+    assert look_up("Somebody/old-name").id == ID
+    assert {*hub.tokens} == {"Bearer hf_of_the_owner"}
+
+
+def test_an_address_that_has_expired_is_no_login(hub: Hub) -> None:
+    """Of where the hub leads on to; it signs another one for whoever asks again."""
+    found = look_up(ID)
+    file = hub.elsewhere.files[f"/blobs/{found.files[0].digest}"]
+    file.status = 403
+    with pytest.raises(WeightsError, match=r"could not be downloaded \(where it is kept, it is refused: try again\);"):
+        download_model(found, NOWHERE)
+    file.status = 200
+    download_model(found, NOWHERE)
 
 
 def test_a_model_that_is_not_there_or_private(hub: Hub) -> None:
