@@ -17,6 +17,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torchvision.models  # noqa: F401 - takes seconds, for which everybody would wait while somebody needs it first
 from starlette.middleware import Middleware
 from streamlit import App, config, secrets
+from streamlit.errors import StreamlitSecretNotFoundError
 from streamlit.web.server.server_util import get_url
 
 from explorer import views
@@ -26,9 +27,14 @@ from resnet import ConfigError, owner
 for module in walk_packages(views.__path__, f"{views.__name__}."):
     import_module(module.name)
 
-if secrets.load_if_toml_exists():
-    # What stands there is in the environment by now, but for truth values.
-    os.environ.update({name: str(secrets[name]) for name in owner.SETTINGS if name in secrets})
+try:
+    found = secrets.to_dict()
+except (OSError, StreamlitSecretNotFoundError, UnicodeDecodeError) as error:
+    if any(Path(path).exists() for path in config.get_option("secrets.files")):  # else there are none
+        sys.exit(f"The settings in Streamlit's secrets are not accepted ({error}): TOML is, with each word in quotes.")
+    found = {}
+# What stands there is in the environment by now, but for truth values.
+os.environ.update({name: str(found[name]) for name in owner.SETTINGS if name in found})
 try:
     owner.check()
 except ConfigError as error:

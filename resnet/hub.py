@@ -9,6 +9,7 @@ import glob
 import hashlib
 import http
 import http.client
+import os
 import re
 import shutil
 import threading
@@ -17,12 +18,12 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -60,7 +61,7 @@ class Source:
 
     `name` is what a sentence calls it. `bytes` and `digest` are what is known of it beforehand: how long it is, and its
     SHA-256 or the beginning of that; or, with `git`, the SHA-1 that git names it by. `token` is shown to the server of
-    `url` alone, and not where that one leads on to.
+    `url` alone, and not where that one leads on to. What is `typed` is there because somebody typed a name.
     """
 
     url: str
@@ -70,6 +71,7 @@ class Source:
     digest: str = ""
     git: bool = False
     token: str = field(default="", repr=False)
+    typed: bool = False
 
     @property
     def rest(self) -> Path:
@@ -133,11 +135,13 @@ def _hasher(git: bool, size: int) -> Any:
 
 
 class _Download:
-    """A file on its way, for all who wait for it: bytes so far and in all, whether it has begun, and how it ended."""
+    """A file on its way, for all who wait for it: bytes so far, in all and that room is set aside for, whether it has
+    begun, and how it ended.
+    """
 
-    def __init__(self, size: int) -> None:
-        self.done, self.total, self.waiting = 0, size, 0
-        self.begun = False
+    def __init__(self, source: Source) -> None:
+        self.done, self.total, self.claimed, self.waiting = 0, source.bytes, 0, 0
+        self.typed, self.begun = source.typed, False
         self.error: WeightsError | None = None
         self.over = threading.Event()
 
@@ -182,7 +186,7 @@ def fetch(source: Source, progress: Progress, timeout: float = 20.0) -> Path:
     with _LOCK:
         transfer = _DOWNLOADS.get(source.path)
         if transfer is None:
-            transfer = _DOWNLOADS[source.path] = _Download(source.bytes)
+            transfer = _DOWNLOADS[source.path] = _Download(source)
             thread = threading.Thread(target=_run, args=(source, transfer, timeout), name="download", daemon=True)
             try:
                 thread.start()
@@ -286,7 +290,7 @@ def _write(source: Source, transfer: _Download, timeout: float) -> None:
         OSError, ValueError, http.client.HTTPException: where that fails.
     """
     source.path.parent.mkdir(parents=True, exist_ok=True)
-    _record(source.path)
+    _record(source)
     part = _claimed(source)
     resumed = _size(part) > 0
     try:
@@ -336,19 +340,21 @@ def _receive(source: Source, part: Path, transfer: _Download, timeout: float) ->
             while chunk := before.read(2**20):
                 digest.update(chunk)
     transfer.done = at
-    allowed, free = _room(source, at)
     if not at or at != source.bytes:
         with _answer(source.url, source.token, timeout, at) as (response, start), part.open("ab") as file:
             if start != at:
                 file.truncate(0)
-                at, digest = 0, _hasher(source.git, source.bytes)
+                transfer.done = at = 0
+                digest = _hasher(source.git, source.bytes)
             announced = int(response.headers.get("Content-Length") or 0)
             transfer.total = at + announced if announced > 0 else source.bytes
             if source.bytes and transfer.total != source.bytes:
                 raise _WrongError(f"it should have {source.bytes:,} bytes and its server sends {transfer.total:,}")
-            _check_size(source, transfer.total, allowed, free)
+            _claim(source, transfer, transfer.total)
             while chunk := response.read1(2**20):  # what has arrived: so much may take for ever
-                _check_size(source, at + len(chunk), allowed, free)
+                if at + len(chunk) > transfer.claimed:  # its server does not say how long it is
+                    _claim(source, transfer, at + len(chunk))
+                _check_disk(source, len(chunk))  # which others fill, too
                 file.write(chunk)
                 digest.update(chunk)
                 transfer.done = at = at + len(chunk)
@@ -373,9 +379,11 @@ def _answer(url: str, token: str, timeout: float, at: int = 0) -> Iterator[tuple
     if token:
         request.add_unredirected_header("Authorization", f"Bearer {token}")
     try:
-        response = urllib.request.urlopen(request, timeout=timeout)
+        response = _open(request, timeout)
     except urllib.error.HTTPError as error:
         with error:
+            if error.code in (401, 403) and _origin(error.url) != _origin(url):  # as of an address that has expired
+                raise ConnectionError("where it is kept, it is refused: try again") from error
             if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise _WrongError("its server has a shorter file") from error
             raise
@@ -384,6 +392,32 @@ def _answer(url: str, token: str, timeout: float, at: int = 0) -> Iterator[tuple
             raise ValueError("the server sent a page instead of the file")
         found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range") or "")
         yield response, int(found[1]) if found else 0
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Goes where a server leads on to, but from no encrypted connection to another one, nor to another kind of server; what
+    opens gated files goes along on the server that it is for.
+    """
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        if urllib.parse.urlsplit(newurl).scheme not in ("https", req.type):
+            raise ConnectionError("it leads on to an address that is not https")
+        new = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if new is not None and _origin(newurl) == _origin(req.full_url) and (key := req.get_header("Authorization")):
+            new.add_unredirected_header("Authorization", key)
+        return new
+
+
+def _open(request: urllib.request.Request, timeout: float) -> Any:
+    return urllib.request.build_opener(_Redirects).open(request, timeout=timeout)
+
+
+def _origin(url: str) -> tuple[str, str]:
+    """Of an address: how and which server is asked."""
+    parts = urllib.parse.urlsplit(url)
+    return parts.scheme, parts.netloc.lower()
 
 
 READ_SECONDS = 30.0
@@ -412,56 +446,96 @@ def read(url: str, name: str, most: int, token: str = "", timeout: float = 10.0)
 # -- room ---------------------------------------------------------------------------------
 
 
-def _check_size(source: Source, size: int, allowed: int, free: int) -> None:
-    """That a file may have so many bytes.
+def _claim(source: Source, transfer: _Download, size: int) -> None:
+    """Set room aside for a file of `size` bytes, beside all that was downloaded before and all that is on its way.
 
     Raises:
-        _WrongError: where none may.
+        _WrongError: where no file may have so many.
         WeightsError: where there is no room for them.
+        OSError: where nobody can say what was downloaded before.
     """
     if size > MAX_DOWNLOAD_BYTES:
         raise _WrongError(f"it has more than {MAX_DOWNLOAD_BYTES / 2**30:.0f} GiB")
-    if size > allowed:
-        raise WeightsError(
-            f"{source.name} finds no room on this server: what it has downloaded may take "
-            f"{owner.cache_bytes() / 2**30:.0f} GiB, and its owner can delete some or set {owner.CACHE} higher; {INSTEAD}."
-        )
-    if size > free:
+    most = owner.cache_bytes()
+    with _LOCK:
+        others = {path: one for path, one in _DOWNLOADS.items() if one is not transfer}
+        typed, published = _taken(True, others, source), _taken(False, others, source)
+        if source.typed and size > most // 2 - typed:
+            raise _no_room(source, "the models whose names people typed", most / 2)
+        if size > most - typed - published:
+            raise _no_room(source, "what it has downloaded", most)
+        _check_disk(source, size - transfer.done + sum(max(0, one.claimed - one.done) for one in others.values()))
+        transfer.claimed = size
+
+
+def _no_room(source: Source, whose: str, most: float) -> WeightsError:
+    return WeightsError(
+        f"{source.name} finds no room on this server: {whose} may take {most / 2**30:g} GiB, and its owner can delete "
+        f"some or set {owner.CACHE} higher; {INSTEAD}."
+    )
+
+
+def _check_disk(source: Source, size: int) -> None:
+    """That the disk has room for so many bytes more.
+
+    Raises:
+        WeightsError: where it has not.
+    """
+    if size > shutil.disk_usage(source.path.parent).free - RESERVE_BYTES:
         raise WeightsError(
             f"{source.name} finds no room on this server, of whose disk {RESERVE_BYTES / 2**30:.0f} GiB stay free; {INSTEAD}."
         )
 
 
-def _room(source: Source, at: int) -> tuple[int, int]:
-    """Bytes that a file of which `at` bytes are here may have: beside all that was downloaded before or is on its way, and
-    by the disk.
-    """
-    with _LOCK:
-        coming = {path: max(one.done, one.total) for path, one in _DOWNLOADS.items() if path != source.path}
-    others = recorded() - {source.path, *coming}
-    here = sum(_size(path) + _size(path.with_name(f"{path.name}.part")) for path in others)
-    free = shutil.disk_usage(source.path.parent).free + at - RESERVE_BYTES
-    return owner.cache_bytes() - here - sum(coming.values()), free
+def _taken(typed: bool, others: Mapping[Path, _Download], source: Source) -> int:
+    """Bytes that files of either kind take, their parts too, and will take once the `others` have arrived; but `source`."""
+    known = recorded(typed)
+    coming = {*map(str, others), str(source.path)}
+    taken = sum(max(one.done, one.claimed) for one in others.values() if one.typed == typed)
+    for folder in {os.path.dirname(path) for path in known}:
+        with suppress(OSError, ValueError), os.scandir(folder) as entries:  # the second where the record is damaged
+            for entry in entries:
+                path = PART.sub("", entry.path)
+                if path in known and path not in coming:
+                    taken += entry.stat().st_size
+    return taken
 
 
-def _record(path: Path) -> None:
+PART = re.compile(r"(\.[0-9a-f]+)?\.part$")
+"""How the name of a part ends: of one that waits to be resumed, or one that is written."""
+
+
+def _record(source: Source) -> None:
     """Note that this file was downloaded: others share the caches, and what they have counts for nobody here."""
-    if path not in recorded():
-        _record_path().parent.mkdir(parents=True, exist_ok=True)
-        with _record_path().open("a", encoding="utf-8") as file:
-            file.write(f"{path}\n")
+    if str(source.path) not in recorded(source.typed):
+        record = _record_path(source.typed)
+        record.parent.mkdir(parents=True, exist_ok=True)
+        with record.open("a", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(f"{source.path}\n")
 
 
-def recorded() -> set[Path]:
-    """The files that were downloaded, some of which may be gone."""
+def recorded(typed: bool) -> frozenset[str]:
+    """The paths of files of either kind that were downloaded, some of which may be gone.
+
+    Raises:
+        OSError: where the record of them cannot be read.
+    """
+    record = _record_path(typed)
     try:
-        return {Path(line) for line in _record_path().read_text(encoding="utf-8").splitlines()}
+        stat = record.stat()
     except FileNotFoundError:
-        return set()
+        return frozenset()
+    return _read_record(record, stat.st_mtime_ns, stat.st_size)
 
 
-def _record_path() -> Path:
-    return Path(torch.hub.get_dir(), "resnet-explorer.txt")
+@lru_cache(4)
+def _read_record(path: Path, changed: int, size: int) -> frozenset[str]:
+    """The lines of a record that has not changed since: pages ask at every click."""
+    return frozenset(path.read_text(encoding="utf-8", errors="surrogateescape").splitlines())
+
+
+def _record_path(typed: bool) -> Path:
+    return Path(torch.hub.get_dir(), "resnet-explorer-typed.txt" if typed else "resnet-explorer.txt")
 
 
 def _size(path: Path) -> int:

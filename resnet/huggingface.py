@@ -118,10 +118,10 @@ def look_up(repo: str, revision: str = "", progress: Progress = lambda done, tot
     asked = repo = model_id(repo)
     if not owner.downloads_allowed():
         raise WeightsError(f"{repo} is not on this server, and its owner has switched downloads off; {INSTEAD}.")
+    commit = f"/revision/{revision}" if revision else ""
+    address, token = f"{owner.endpoint()}/api/models/{repo}{commit}?blobs=true", owner.token()
     try:
-        commit = f"/revision/{revision}" if revision else ""
-        address = f"{owner.endpoint()}/api/models/{repo}{commit}?blobs=true"
-        listing = json.loads(hub.read(address, repo, MAX_LISTING_BYTES, owner.token()))
+        listing = json.loads(hub.read(address, repo, MAX_LISTING_BYTES, token))
         repo, found = model_id(listing["id"]), listing["sha"]  # it may have another name by now
         files = {file.name: file for file in map(_listed, listing["siblings"])}
         if not re.fullmatch("[0-9a-f]{40}", found):
@@ -144,38 +144,50 @@ def look_up(repo: str, revision: str = "", progress: Progress = lambda done, tot
 
 
 def cached_model(repo: str) -> HubModel | None:
-    """A model whose weights and `config.json` are on this machine, as it was when they were fetched, or None.
+    """A model whose weights are on this machine, whole, and what its repository says, as it was when they were fetched, or
+    None. Where this app did not fetch it, nobody knows that a `config.json` which is not here is not there either.
 
     Raises:
         WeightsError: for what is no model's name, or no network for images.
     """
     repo = model_id(repo)
     revision = _revision(repo)
-    weights = _weights_here(repo, revision)
-    if weights is None or _path(repo, revision, CONFIG) is None:
+    weights = _whole(repo, revision)
+    if weights is None or (_path(repo, revision, CONFIG) is None and repo not in fetched_models()):
         return None
     return _described(repo, revision, weights)
 
 
 def is_cached(model: HubModel) -> bool:
-    """Whether a model's weights are on this machine."""
-    return all(_path(model.id, model.revision, file.name) is not None for file in model.files)
+    """Whether a model's weights are on this machine, whole."""
+    return all(
+        _path(model.id, model.revision, file.name) is not None
+        and (not file.digest or hub.is_whole(_source(model.id, model.revision, file)))
+        for file in model.files
+    )
 
 
 def has_weights(repo: str, revision: str = "") -> bool:
-    """Whether weights of a repository are on this machine: of a commit, or of the last that was fetched."""
+    """Whether weights of a repository are on this machine, by the names of its files: of a commit, or of the last that was
+    fetched. They may be damaged: `is_whole`.
+    """
     return _weights_here(repo, revision or _revision(repo)) is not None
 
 
+def is_whole(repo: str, revision: str = "") -> bool:
+    """Whether weights of a repository are on this machine, and what their digests say; each file is read once for that."""
+    return _whole(repo, revision or _revision(repo)) is not None
+
+
 def weights_of(repo: str, revision: str = "") -> HubModel:
-    """A model by its weights alone where these are on this machine, of a commit or of the last that was fetched, else looked
-    up.
+    """A model by its weights alone where these are on this machine, whole, of a commit or of the last that was fetched, else
+    looked up.
 
     Raises:
         WeightsError: as `look_up`.
     """
     commit = revision or _revision(repo)
-    here = _weights_here(repo, commit)
+    here = _whole(repo, commit)
     return look_up(repo, revision) if here is None else HubModel(repo, commit, here)
 
 
@@ -227,7 +239,7 @@ def _described(repo: str, revision: str, weights: tuple[HubFile, ...]) -> HubMod
     return _understood(repo, revision, weights, config, processor, card)
 
 
-@lru_cache(64)
+@lru_cache(4)  # these may be 3 MiB of text each, which strangers choose
 def _understood(
     repo: str, revision: str, weights: tuple[HubFile, ...], config_text: str, processor_text: str, card: str
 ) -> HubModel:
@@ -398,13 +410,13 @@ def download_model(model: HubModel, progress: Progress, timeout: float = 20.0) -
     Raises:
         WeightsError: as there, and where the hub asks for a login.
     """
-    paths, before, here = [], 0, is_cached(model)
+    paths, before = [], 0
     for file in model.files:
         start = before
         told = lambda done, _, start=start: progress(start + done, model.bytes)  # noqa: E731
         paths.append(_fetch(model.id, model.revision, file, hub.MAX_DOWNLOAD_BYTES, told, timeout))
         before += file.bytes
-    if not here:  # from then on it is what the hub's cache calls the last
+    if not is_whole(model.id):  # from then on it is what the hub's cache calls the last; an older one is not, beside it
         reference = _folder(model.id) / "refs" / "main"
         with _writing(model.id):
             reference.parent.mkdir(parents=True, exist_ok=True)
@@ -517,6 +529,7 @@ def _source(repo: str, revision: str, file: HubFile) -> Source:
         file.digest,
         file.git,
         owner.token(),
+        typed=_tag(repo) is None,
     )
 
 
@@ -540,9 +553,22 @@ def kept_models() -> frozenset[str]:
 
 
 def fetched_models() -> frozenset[str]:
-    """The ids of the models whose weights were downloaded by this app and are here: others in the cache are not its own."""
-    folders = {path.parent.parent for path in hub.recorded()}
-    return frozenset(repo for repo in kept_models() if _folder(repo) in folders and has_weights(repo))
+    """The ids of the models whose weights this app downloaded because somebody typed them, and which are here: others in
+    the cache are not its own.
+    """
+    with suppress(OSError):  # nobody can say
+        return frozenset(filter(has_weights, _repositories(hub.recorded(typed=True), str(cache_folder()))))
+    return frozenset()
+
+
+@lru_cache(1)
+def _repositories(paths: frozenset[str], folder: str) -> frozenset[str]:
+    """The ids of the repositories in a cache of which these are files of weights: large ones are called by their SHA-256,
+    descriptions by a SHA-1.
+    """
+    sep = re.escape(os.sep)
+    name = re.compile(f"{re.escape(folder)}{sep}models--(.+)--(.+){sep}blobs{sep}[0-9a-f]{{64}}")
+    return frozenset(f"{found[1]}/{found[2]}" for found in map(name.fullmatch, paths) if found)
 
 
 def _revision(repo: str) -> str:
@@ -571,6 +597,12 @@ def _weights_here(repo: str, revision: str) -> tuple[HubFile, ...] | None:
         folder = _folder(repo) / "snapshots" / revision
         return _weights(repo, {path.name: _kept(path) for path in folder.iterdir() if path.is_file()})
     return None
+
+
+def _whole(repo: str, revision: str) -> tuple[HubFile, ...] | None:
+    """`_weights_here`, None also where one of them is damaged: then nothing here says how long it should be."""
+    files = _weights_here(repo, revision)
+    return files if files is not None and is_cached(HubModel(repo, revision, files)) else None
 
 
 def _kept(path: Path) -> HubFile:

@@ -8,7 +8,7 @@ import re
 from .options import ConfigError
 
 DOWNLOADS, UPLOADS, CACHE = "RESNET_EXPLORER_DOWNLOADS", "RESNET_EXPLORER_UPLOADS", "RESNET_EXPLORER_CACHE_GIB"
-ENDPOINT = "HF_ENDPOINT"
+ENDPOINT, TOKEN = "HF_ENDPOINT", "HF_TOKEN"
 SETTINGS = (DOWNLOADS, UPLOADS, CACHE, ENDPOINT)
 
 NO_UPLOADS = "The owner of this server lets nobody upload files; what ships with the app can be looked at."
@@ -47,8 +47,14 @@ def token() -> str:
     """What opens gated and private models of the hub to this server; "" where its owner gave none.
 
     It comes from the environment alone: the one that `hf auth login` keeps is a person's and not the server's.
+
+    Raises:
+        ConfigError: where no header can hold it; the sentence does not repeat it, as that of http.client would.
     """
-    return _text("HF_TOKEN")
+    text = _text(TOKEN)
+    if not re.fullmatch("[!-~]*", text):
+        raise ConfigError(TOKEN, "(not shown)", "one line of ASCII letters, digits and signs without a space")
+    return text
 
 
 def check() -> None:
@@ -57,7 +63,7 @@ def check() -> None:
     Raises:
         ConfigError: for the first one that cannot.
     """
-    for read in (downloads_allowed, uploads_allowed, cache_bytes, endpoint):
+    for read in (downloads_allowed, uploads_allowed, cache_bytes, endpoint, token):
         read()
 
 

@@ -67,7 +67,7 @@ def _nothing_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         raise urllib.error.URLError("no network in this test")
 
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(urllib.request, "urlopen", unreachable)
+    monkeypatch.setattr(resnet.hub, "_open", unreachable)
 
 
 # -- a person at the app ------------------------------------------------------------------
@@ -916,7 +916,7 @@ def test_downloaded_weights_name_classes(tmp_path: Path, monkeypatch: pytest.Mon
         response.headers["Content-Length"] = str(len(buffer.getvalue()))  # type: ignore[attr-defined]
         return response
 
-    monkeypatch.setattr(urllib.request, "urlopen", answer)
+    monkeypatch.setattr(resnet.hub, "_open", answer)
     # The served file is not torchvision's, so neither is its hash.
     monkeypatch.setattr(resnet.hub, "cache_path", lambda url: tmp_path / "served.pth")
     app = opened("inference", preset="resnet18", weights="random")

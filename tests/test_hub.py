@@ -10,8 +10,11 @@ import pickle
 import socket
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
+from email.message import Message
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -55,8 +58,10 @@ NAME = f"tiny-{HASH[:8]}.pth"
 
 
 def files(folder: Path) -> list[str]:
-    """All but the list of what was downloaded."""
-    return sorted(path.name for path in folder.rglob("*") if path.is_file() and path.name != "resnet-explorer.txt")
+    """All but the lists of what was downloaded."""
+    return sorted(
+        path.name for path in folder.rglob("*") if path.is_file() and not path.name.startswith("resnet-explorer")
+    )
 
 
 def test_a_download_lands_in_the_cache(server: Server, hub: Path) -> None:
@@ -317,6 +322,97 @@ def test_a_disk_keeps_something_free(server: Server, hub: Path, monkeypatch: pyt
     download(server.offer("x.pth", BODY), lambda done, total: None)
 
 
+@pytest.mark.parametrize("bound", ["disk", "cache"])
+def test_downloads_that_begin_together_have_no_more_room_than_one_after_the_other(
+    server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    """Though nobody knows beforehand how large they are."""
+
+    def free(_: object) -> SimpleNamespace:
+        used = sum(path.stat().st_size for path in hub.rglob("*.p*th*"))
+        return SimpleNamespace(free=hub_module.RESERVE_BYTES + int(1.5 * len(BODY)) - used)
+
+    if bound == "disk":
+        monkeypatch.setattr(hub_module.shutil, "disk_usage", free)
+    else:
+        monkeypatch.setattr(hub_module.owner, "cache_bytes", lambda: int(1.5 * len(BODY)))
+    server.second_half.clear()
+    first = Person(server.offer("a.pth", BODY))
+    assert first.far.wait(60)
+    others = [Person(server.offer(name, BODY)) for name in ("b.pth", "c.pth")]
+    for other in others:
+        other.join(60)
+        assert isinstance(other.result, WeightsError)
+        assert "finds no room on this server" in str(other.result)
+    server.second_half.set()
+    first.join(60)
+    assert first.result == hub / "checkpoints" / "a.pth"
+    assert files(hub) == ["a.pth"]
+
+
+def test_a_disk_that_others_fill_meanwhile(server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = SimpleNamespace(free=2 * hub_module.RESERVE_BYTES)
+    monkeypatch.setattr(hub_module.shutil, "disk_usage", lambda path: usage)
+    server.second_half.clear()
+    person = Person(server.offer("x.pth", BODY))
+    assert person.far.wait(60)
+    usage.free = hub_module.RESERVE_BYTES
+    server.second_half.set()
+    person.join(60)
+    assert "of whose disk 1 GiB stay free" in str(person.result)
+    assert files(hub) == []
+
+
+def test_what_people_typed_takes_half_of_the_room(server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is published finds room then."""
+    monkeypatch.setattr(hub_module.owner, "cache_bytes", lambda: 3 * len(BODY))
+
+    def typed(name: str) -> Path:
+        source = hub_module.torch_source(server.offer(name, BODY))
+        return hub_module.fetch(replace(source, typed=True), lambda done, total: None)
+
+    typed("a.pth")
+    with pytest.raises(
+        WeightsError, match=r"^b\.pth finds no room on this server: the models whose names people typed"
+    ):
+        typed("b.pth")
+    for name in ("c.pth", "d.pth"):
+        download(server.offer(name, BODY), lambda done, total: None)
+    with pytest.raises(WeightsError, match=r"^e\.pth finds no room on this server: what it has downloaded may take"):
+        download(server.offer("e.pth", BODY), lambda done, total: None)
+
+
+def test_a_part_that_a_killed_server_left_takes_room(
+    server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module.owner, "cache_bytes", lambda: 2 * len(BODY))
+    path = download(server.offer("a.pth", BODY), lambda done, total: None)
+    path.rename(path.with_name("a.pth.0a1b.part"))
+    download(server.offer("b.pth", BODY), lambda done, total: None)
+    refused(server.offer("c.pth", BODY), hub, "finds no room on this server", "a.pth.0a1b.part", "b.pth")
+
+
+def test_a_record_that_cannot_be_read_lets_nothing_be_fetched(server: Server, hub: Path) -> None:
+    """As nobody can say what there is; what is damaged in it is nobody's file."""
+    record = hub / "resnet-explorer.txt"
+    record.parent.mkdir()
+    record.write_bytes(b"\xff\n\0\n")
+    download(server.offer("a.pth", BODY), lambda done, total: None)
+    record.unlink()
+    record.mkdir()
+    refused(server.offer("b.pth", BODY), hub, "could not be downloaded (Is a directory)", "a.pth")
+
+
+def test_the_record_is_read_where_it_has_changed(server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = download(server.offer("a.pth", BODY), lambda done, total: None)
+    assert hub_module.recorded(typed=False) == {str(path)}
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", lambda *_, **__: pytest.fail("it has not changed"))
+        assert hub_module.recorded(typed=False) == {str(path)}
+    other = download(server.offer("b.pth", BODY), lambda done, total: None)
+    assert hub_module.recorded(typed=False) == {str(path), str(other)}
+
+
 def test_downloads_wait_for_a_place(server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "PLACES", hub_module.confined.Places(1))
     server.second_half.clear()
@@ -419,6 +515,34 @@ def test_a_page_instead_of_the_file(server: Server, hub: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("of", "to", "follows"),
+    [
+        ("https://a.example/x", "https://b.example/y", True),
+        ("http://127.0.0.1/x", "https://b.example/y", True),
+        ("http://127.0.0.1/x", "http://127.0.0.1:1/y", True),
+        ("https://a.example/x", "http://a.example/y", False),
+        ("https://a.example/x", "ftp://a.example/y", False),
+    ],
+)
+def test_where_a_server_may_lead_on_to(of: str, to: str, follows: bool) -> None:
+    """Never from an encrypted connection to one that anybody could write into."""
+    request = urllib.request.Request(of)
+    request.add_unredirected_header("Authorization", "Bearer x")
+    with nullcontext() if follows else pytest.raises(ConnectionError, match="leads on to an address that is not https"):
+        new = hub_module._Redirects().redirect_request(request, io.BytesIO(), 302, "", Message(), to)
+        assert new is not None
+        assert new.full_url == to
+        assert not new.has_header("Authorization")
+
+
+def test_a_server_that_leads_on_to_another_kind_of_one(server: Server, hub: Path) -> None:
+    url = server.offer("x.pth", b"")
+    server.files["/x.pth"].status = 302
+    server.files["/x.pth"].headers = {"Location": "ftp://127.0.0.1/x.pth"}
+    refused(url, hub, "could not be downloaded (it leads on to an address that is not https);")
+
+
 def test_a_full_disk(server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Full(io.FileIO):
         def write(self, _: Any) -> int:
@@ -491,7 +615,7 @@ def test_a_download_that_fails_stops_loading(hub: Path, monkeypatch: pytest.Monk
     def fail(*_: Any, **__: Any) -> None:
         raise TimeoutError("timed out")
 
-    monkeypatch.setattr(hub_module.urllib.request, "urlopen", fail)
+    monkeypatch.setattr(hub_module, "_open", fail)
     (weights,) = torchvision_weights(preset("resnet18"))
     with pytest.raises(WeightsError, match=r"^resnet18-f37072fd\.pth could not be downloaded \(timed out\); "):
         load(weights)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -191,13 +194,13 @@ def test_what_is_no_models_name(typed: str) -> None:
 def test_a_mirror_is_asked_and_nobody_else(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page's address names the model, not whom to ask; the hub itself leads elsewhere."""
     asked: list[str] = []
-    plain = hub_module.urllib.request.urlopen
+    plain = hub_module._open
 
-    def urlopen(request: Any, timeout: float) -> Any:
+    def _open(request: Any, timeout: float) -> Any:
         asked.append(request.full_url)
-        return plain(request, timeout=timeout)
+        return plain(request, timeout)
 
-    monkeypatch.setattr(hub_module.urllib.request, "urlopen", urlopen)
+    monkeypatch.setattr(hub_module, "_open", _open)
     monkeypatch.setenv("HF_ENDPOINT", hub.endpoint + "/")
     download_model(look_up(f"https://huggingface.co/{ID}"), NOWHERE)
     assert len(asked) == 5
@@ -214,6 +217,65 @@ def test_a_model_that_has_another_name_by_now(hub: Hub) -> None:
     assert found == look_up(ID)
     download_model(found, NOWHERE)
     assert cached_model(ID) == found
+
+
+def test_a_model_that_says_nothing_is_here_once_it_was_fetched(hub: Hub) -> None:
+    hub.add_model(ID, {"model.safetensors": weights_file()})
+    found = look_up(ID)
+    download_model(found, NOWHERE)
+    hub.close()
+    assert cached_model(ID) == found
+
+
+def test_the_last_commit_is_the_one_that_is_here(hub: Hub) -> None:
+    """An older one that is fetched beside it does not take its place; one that others left without a name has it then."""
+    old = look_up(ID)
+    reference = huggingface.cache_folder() / "models--somebody--little-resnet" / "refs" / "main"
+    download_model(old, NOWHERE)
+    reference.unlink()
+    assert cached_model(ID) is None
+    download_model(old, NOWHERE)
+    assert cached_model(ID) == old
+    shutil.rmtree(reference.parents[1])
+    before = dict(hub.said), dict(hub.files)
+    hub.add_model(ID, repository(model__safetensors=weights_file(replace(TINY, num_classes=4))))
+    new = look_up(ID)
+    download_model(new, NOWHERE)
+    hub.said, hub.files = before
+    download_model(look_up(ID, old.revision), NOWHERE)
+    assert huggingface.has_weights(ID, old.revision)
+    assert cached_model(ID) == new
+    for blob in {path.resolve() for path in reference.parents[1].rglob("model.safetensors")}:
+        blob.unlink()
+    download_model(look_up(ID), NOWHERE)
+    assert cached_model(ID) == old
+
+
+def test_few_descriptions_are_kept_in_memory(hub: Hub) -> None:
+    """They are large, and strangers choose them."""
+    kept = [weakref.ref(huggingface._understood(ID, str(number), (), "", "", "")) for number in range(20)]
+    gc.collect()
+    assert sum(one() is not None for one in kept) <= 4
+
+
+def test_models_that_were_fetched_are_those_with_weights(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No look is taken at what was only looked up, and none where the record cannot be read."""
+    download_model(look_up(ID), NOWHERE)
+    hub.add_model("somebody/looked-up", repository())
+    look_up("somebody/looked-up")
+    seen: list[str] = []
+    plain = huggingface.has_weights
+
+    def has_weights(repo: str) -> bool:
+        seen.append(repo)
+        return plain(repo)
+
+    monkeypatch.setattr(huggingface, "has_weights", has_weights)
+    assert huggingface.fetched_models() == {ID}
+    assert seen == [ID]
+    hub_module._record_path(typed=True).unlink()
+    hub_module._record_path(typed=True).mkdir()
+    assert huggingface.fetched_models() == frozenset()
 
 
 # -- how images are prepared, and what classes are called ----------------------------------------
@@ -439,6 +501,25 @@ def test_a_model_that_asks_for_a_login(hub: Hub, monkeypatch: pytest.MonkeyPatch
     assert hub.token not in repr(huggingface._source(ID, found.revision, found.files[0]))
 
 
+def test_a_key_goes_on_with_a_model_to_its_new_name(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a private one would not be there."""
+    monkeypatch.setenv("HF_TOKEN", "hf_of_the_owner")
+    hub.moved["Somebody/old-name"] = ID
+    assert look_up("Somebody/old-name").id == ID
+    assert {*hub.tokens} == {"Bearer hf_of_the_owner"}
+
+
+def test_an_address_that_has_expired_is_no_login(hub: Hub) -> None:
+    """Of where the hub leads on to; it signs another one for whoever asks again."""
+    found = look_up(ID)
+    file = hub.elsewhere.files[f"/blobs/{found.files[0].digest}"]
+    file.status = 403
+    with pytest.raises(WeightsError, match=r"could not be downloaded \(where it is kept, it is refused: try again\);"):
+        download_model(found, NOWHERE)
+    file.status = 200
+    download_model(found, NOWHERE)
+
+
 def test_a_model_that_is_not_there_or_private(hub: Hub) -> None:
     with pytest.raises(
         WeightsError, match=r"^nobody/nothing is no public model of 127\.0\.0\.1:\d+: .*asks for a login\.$"
@@ -570,9 +651,13 @@ def test_damaged_weights_are_fetched_again(hub: Hub) -> None:
     found = look_up(ID)
     (path,) = download_model(found, NOWHERE)
     weights = hub_weights(found, open_model(found))
-    path.resolve().write_bytes(b"x" * found.bytes)
-    assert load(weights).config == TINY
-    assert path.read_bytes() == weights_file()
+    for damaged in (b"x" * found.bytes, weights_file()[:-1], b""):
+        path.resolve().write_bytes(damaged)
+        assert not is_cached(found)
+        assert cached_model(ID) is None
+        assert load(weights).config == TINY
+        assert path.read_bytes() == weights_file()
+        assert cached_model(ID) == found
 
 
 def test_shards(hub: Hub) -> None:

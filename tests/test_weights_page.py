@@ -20,12 +20,14 @@ from streamlit.testing.v1 import AppTest
 from explorer.bench.browser import CONFIGURATION, ROOT, server
 from explorer.guard.middleware import Guard
 from explorer.sharing.store import RESULTS
+from explorer.views import weights
 from explorer.views.cached import short_key
-from helpers import APP, Visitor, alone, click, hold, opened, page_text, run, said, select
+from helpers import APP, CPU, Visitor, alone, click, hold, opened, page_text, run, said, select
 from loopback import Hub
-from resnet import ConfigError, build, owner, preset
+from resnet import ConfigError, build, huggingface, owner, preset
 from resnet.command import MissingError
 from resnet.hub import torch_source
+from resnet.huggingface import look_up
 from strangers import Runtime, answered, put
 
 ID = "somebody/resnet-18"
@@ -112,6 +114,26 @@ def test_a_download_that_fails_is_tried_again(hub: Hub) -> None:
     hub.elsewhere.files[path].status = 200
     run(app)
     assert [markdown.value for markdown in app.markdown] == ["goldfish"]
+
+
+def test_damaged_weights_are_fetched_again(hub: Hub, body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the network is opened, and where it runs: there, too, with a bar and a button before a place is taken."""
+    run(AppTest.from_string(PAGE, default_timeout=60))
+    (blob,) = {path.resolve() for path in huggingface.cache_folder().rglob("model.safetensors")}
+    blob.write_bytes(body[: 2**20])
+    RESULTS.clear()
+    app = run(AppTest.from_string(PAGE, default_timeout=60))
+    assert [markdown.value for markdown in app.markdown] == ["goldfish"]
+    assert blob.read_bytes() == body
+    fetched: list[str] = []
+    monkeypatch.setattr(weights, "fetch", lambda one: fetched.append(one.hub))
+    monkeypatch.setattr(weights, "model", lambda *_: None)
+    opened_here = weights.on_hub(ID).weights
+    weights.loaded(opened_here, CPU)
+    assert not fetched
+    blob.write_bytes(body[: 2**20])
+    weights.loaded(opened_here, CPU)
+    assert fetched == [ID]
 
 
 LOADED = """
@@ -209,17 +231,32 @@ def test_a_setting_that_cannot_be(monkeypatch: pytest.MonkeyPatch, name: str, va
     assert str(told.value) == f"{name} = {value} is not accepted: {accepted}."
 
 
+@pytest.mark.parametrize("value", ["hf_SECRET1\nhf_SECRET2", "hf_SECRET 1", "hf_SECRETö", "hf_SECRET\x7f"])
+def test_a_token_that_no_header_can_hold_is_never_repeated(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    """Neither at the start nor to whoever asks for a model."""
+    monkeypatch.setenv("HF_TOKEN", value)
+    for act in (owner.check, lambda: look_up(ID)):
+        with pytest.raises(ConfigError, match=r"^HF_TOKEN = \(not shown\) is not accepted: one line of ASCII") as told:
+            act()
+        assert "SECRET" not in str(told.value)
+    assert not hub.asked
+
+
 @pytest.mark.parametrize(
     ("secret", "status", "words"),
     [
         ("RESNET_EXPLORER_UPLOADS = false\n", 403, ""),
         ('RESNET_EXPLORER_UPLOADS = "no"\n', 0, "RESNET_EXPLORER_UPLOADS = no is not accepted: on or off."),
+        ("RESNET_EXPLORER_UPLOADS = off\n", 0, "The settings in Streamlit's secrets are not accepted (Error parsing"),
+        ('RESNET_EXPLORER_UPLOADS = "öff"\n', 0, "The settings in Streamlit's secrets are not accepted ('utf-8' codec"),
     ],
 )
 def test_settings_in_streamlits_secrets(tmp_path: Path, secret: str, status: int, words: str) -> None:
     """They are read at the start, which ends in one sentence where they cannot be."""
     (tmp_path / ".streamlit").mkdir()
-    (tmp_path / ".streamlit" / "secrets.toml").write_text(secret, encoding="utf-8")
+    (tmp_path / ".streamlit" / "secrets.toml").write_bytes(secret.encode("latin-1"))
     log = tmp_path / "log.txt"
     with log.open("wb") as output, nullcontext() if status else pytest.raises(MissingError):  # noqa: SIM117
         with server(APP, tmp_path, output=output) as (address, _):
@@ -229,5 +266,5 @@ def test_settings_in_streamlits_secrets(tmp_path: Path, secret: str, status: int
             with refused.value:
                 assert refused.value.code == status
     said_by_it = log.read_text(encoding="utf-8")
-    assert words in said_by_it.splitlines()
+    assert [line for line in said_by_it.splitlines() if line.startswith(words)]
     assert "Traceback" not in said_by_it

@@ -32,7 +32,7 @@ def loaded(weights: Weights, form: Device | None = None) -> ResNet:
         StoppedError: where the download was stopped; a button to resume it is the page's end.
     """
     try:
-        if not at_hand(weights):
+        if not at_hand(weights) or (weights.hub and not huggingface.is_whole(weights.hub, weights.digest)):
             fetch(weights)
         return model(weights, form or device())
     except WeightsError as error:
@@ -81,8 +81,9 @@ def on_hub(name: str) -> OnHub:
         StoppedError: where the download was stopped; a button to resume it is the page's end.
     """
     repo, answers = hub_name(name)
-    found = huggingface.cached_model(repo) or cached_look_up(owner.endpoint(), repo, "")
-    if not huggingface.is_cached(found):
+    found = huggingface.cached_model(repo)
+    if found is None:
+        found = cached_look_up(owner.endpoint(), repo, "")
         fetch_model(found, found.id)
     return cached_on_hub(found, tuple(answers.items()))
 
