@@ -116,8 +116,7 @@ def look_up(repo: str, revision: str = "", progress: Progress = lambda done, tot
             are accepted or is no network for images, and where the hub cannot be asked.
     """
     asked = repo = model_id(repo)
-    if not owner.downloads_allowed():
-        raise WeightsError(f"{repo} is not on this server, and its owner has switched downloads off; {INSTEAD}.")
+    _check_allowed(repo)
     commit = f"/revision/{revision}" if revision else ""
     address, token = f"{owner.endpoint()}/api/models/{repo}{commit}?blobs=true", owner.token()
     try:
@@ -489,6 +488,8 @@ def _fetch(
     if file.bytes > most:
         raise WeightsError(f"{file.name} of {repo} has more than {most // 2**10:,} KiB, which is not accepted.")
     source = _source(repo, revision, file)
+    if not hub.is_whole(source):
+        _check_allowed(f"{file.name} of {repo}")
     try:
         blob = hub.fetch(source, progress, timeout)
     except DownloadError as error:
@@ -509,6 +510,20 @@ def _fetch(
             except OSError:  # Windows lets not everybody make one
                 os.link(blob, pointer)
     return pointer
+
+
+def _check_allowed(name: str) -> None:
+    """That the hub may be asked for something that is not here.
+
+    Raises:
+        WeightsError: where the owner of this server says that it may not.
+    """
+    if not owner.downloads_allowed():
+        raise WeightsError(f"{name} is not on this server, and its owner has switched downloads off; {INSTEAD}.")
+    if not owner.hub_allowed():
+        raise WeightsError(
+            f"{name} is not on this server, which asks the Hugging Face hub for nothing: {owner.OFFLINE} is set."
+        )
 
 
 @contextmanager

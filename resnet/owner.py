@@ -8,8 +8,8 @@ import re
 from .options import ConfigError
 
 DOWNLOADS, UPLOADS, CACHE = "RESNET_EXPLORER_DOWNLOADS", "RESNET_EXPLORER_UPLOADS", "RESNET_EXPLORER_CACHE_GIB"
-ENDPOINT, TOKEN = "HF_ENDPOINT", "HF_TOKEN"
-SETTINGS = (DOWNLOADS, UPLOADS, CACHE, ENDPOINT)
+ENDPOINT, TOKEN, OFFLINE = "HF_ENDPOINT", "HF_TOKEN", "HF_HUB_OFFLINE"
+SETTINGS = (DOWNLOADS, UPLOADS, CACHE, ENDPOINT, OFFLINE)
 
 NO_UPLOADS = "The owner of this server lets nobody upload files; what ships with the app can be looked at."
 CACHE_GIB = 20
@@ -20,6 +20,11 @@ PUBLIC_HUB = "https://huggingface.co"
 def downloads_allowed() -> bool:
     """Whether weights may be fetched from elsewhere."""
     return _switch(DOWNLOADS)
+
+
+def hub_allowed() -> bool:
+    """Whether the Hugging Face hub may be asked for anything; torchvision's weights come from elsewhere."""
+    return downloads_allowed() and not _switch(OFFLINE, "off", (*ON, "yes"), (*OFF, "no"))
 
 
 def uploads_allowed() -> bool:
@@ -63,15 +68,18 @@ def check() -> None:
     Raises:
         ConfigError: for the first one that cannot.
     """
-    for read in (downloads_allowed, uploads_allowed, cache_bytes, endpoint, token):
+    for read in (hub_allowed, uploads_allowed, cache_bytes, endpoint, token):
         read()
 
 
-def _switch(name: str) -> bool:
-    text = _text(name).lower() or "on"
-    if text not in ("on", "off", "true", "false", "1", "0"):
+ON, OFF = ("on", "true", "1"), ("off", "false", "0")
+
+
+def _switch(name: str, default: str = "on", on: tuple[str, ...] = ON, off: tuple[str, ...] = OFF) -> bool:
+    text = _text(name).lower() or default
+    if text not in on + off:
         raise ConfigError(name, text, "on or off")
-    return text in ("on", "true", "1")
+    return text in on
 
 
 def _text(name: str) -> str:

@@ -603,6 +603,22 @@ def test_an_owner_may_forbid_downloads(hub: Hub, monkeypatch: pytest.MonkeyPatch
     assert len(hub.asked) == asked
 
 
+def test_a_hub_that_is_not_to_be_asked(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By huggingface_hub's own variable; what is here is opened."""
+    found, asked = look_up(ID), len(hub.asked)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for act in (lambda: look_up(ID), lambda: download_model(found, NOWHERE)):
+        with pytest.raises(WeightsError, match=r"asks the Hugging Face hub for nothing: HF_HUB_OFFLINE is set\.$"):
+            act()
+    assert len(hub.asked) == asked
+    assert not hub.elsewhere.asked
+    monkeypatch.setenv("HF_HUB_OFFLINE", "NO")
+    download_model(found, NOWHERE)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "YES")
+    assert cached_model(ID) == found
+    download_model(found, NOWHERE)
+
+
 # -- what arrives -----------------------------------------------------------------------------
 
 

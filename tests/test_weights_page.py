@@ -221,6 +221,7 @@ def test_where_uploads_are_forbidden_the_server_takes_none(runtime: Runtime, mon
         ("RESNET_EXPLORER_UPLOADS", "2", "on or off"),
         ("RESNET_EXPLORER_CACHE_GIB", "20GB", "a whole number of GiB, 1 or more"),
         ("RESNET_EXPLORER_CACHE_GIB", "0", "a whole number of GiB, 1 or more"),
+        ("HF_HUB_OFFLINE", "maybe", "on or off"),
         ("HF_ENDPOINT", "file:///etc/passwd", "an address such as https://huggingface.co"),
     ],
 )
