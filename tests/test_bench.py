@@ -44,7 +44,7 @@ def test_the_server_ends_with_who_started_it(ending: signal.Signals, tmp_path: P
         address = client.stdout.readline().decode().strip()
         assert answers(address)
         client.send_signal(ending)
-        client.wait(30)
+        client.wait(120)
     end = time.monotonic() + 20
     while answers(address):
         assert time.monotonic() < end, "the server is left"

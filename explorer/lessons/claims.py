@@ -427,7 +427,13 @@ def halving() -> Finding:
     experiment=(
         navigation.INFERENCE,
         "with a leaky ReLU",
-        View(changed("resnet20_fashion", activation="leaky_relu"), (28, 28), at="layer1.0.act1", tab="Activations"),
+        View(
+            changed("resnet20_fashion", activation="leaky_relu"),
+            (28, 28),
+            at="layer1.0.act1",
+            weights="random",
+            tab="Activations",
+        ),
     ),
 )
 def rectifier() -> Finding:
