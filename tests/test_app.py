@@ -877,7 +877,7 @@ def test_nothing_is_downloaded_unasked() -> None:
     asks(app)
     assert not app.error
     label = next(option for option in app.selectbox(key="weights").options if "torchvision" in option)
-    assert label == "torchvision V1, ImageNet-1k · 69.8% · 45 MiB"
+    assert label == "torchvision V1, ImageNet-1k · 69.8% · 45 MiB · bsd-3-clause"
 
 
 def test_a_download_that_fails_is_told() -> None:

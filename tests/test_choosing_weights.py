@@ -344,6 +344,12 @@ def test_another_depth_offers_the_same_recipe(hub: Hub) -> None:
     assert link(app) == RUNS
 
 
+def test_where_the_hub_is_out_of_reach_others_are_offered(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    offered = [name for name in buttons(opened("inference", preset="resnet18")) if "MiB" in name]
+    assert offered == ["torchvision V1, ImageNet-1k · 69.8% · 45 MiB · bsd-3-clause"]
+
+
 def test_where_downloads_are_forbidden_what_is_published_is_named(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(owner.DOWNLOADS, "off")
     first = opened("inference")

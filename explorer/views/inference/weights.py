@@ -435,9 +435,9 @@ def question(found: Selection) -> None:
             f"None for {title(config)} are on this machine yet." if choices else "None are published for this network."
         )
         st.markdown(f"**Which weights?** {none}")
-        allowed = owner.downloads_allowed()
+        allowed = [one for one in choices if (owner.hub_allowed() if one.hub else owner.downloads_allowed())]
         with st.container(horizontal=True):
-            for best in choices[:1] if allowed else ():
+            for best in allowed[:1]:
                 st.button(label(best), on_click=take, args=(best,), type="primary", icon=":material/download:")
             if found.unsure:
                 st.button("They are group norms", on_click=norms_are_groups, args=(found.hub,), icon=":material/check:")
@@ -459,7 +459,7 @@ def question(found: Selection) -> None:
             st.caption(
                 session.escape_markdown(f"The owner of this server has switched downloads off, so not: {names}.")
             )
-        elif others := choices[1:]:
+        elif others := allowed[1:]:
             st.caption(f"{len(others)} more are published for this network: the list Weights in the sidebar has them.")
         checkpoint.upload_card(None)
 
