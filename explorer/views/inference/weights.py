@@ -399,8 +399,8 @@ def card(found: Selection, weights: Weights) -> None:
         st.caption(facts(weights), help=f"Each channel less a mean of {means}, over a deviation of {deviations}.")
     if found.opened and (questions := checkpoint.in_order(found.opened)):
         answered = partial(hub_answered, weights.key, found.opened.config)
-        only_here = any(name not in OPTIONS for name, _ in questions)  # others are in the sidebar as well
-        with st.expander("What its tensors do not show", icon=":material/help:", expanded=only_here):
+        open_ = any(name not in OPTIONS and name not in FIXED for name, _ in questions)  # which the sidebar has not
+        with st.expander("What its tensors do not show", icon=":material/help:", expanded=open_):
             checkpoint.question_widgets(session.view().config, questions, answered, ASKED_OF_HUB)
     if before := session.held().before_greeting:
         none = " yet" if owner.downloads_allowed() else ", and its owner has switched downloads off"
