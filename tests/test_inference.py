@@ -577,7 +577,7 @@ def test_figures_show_what_they_are_given() -> None:
 @pytest.mark.parametrize(
     ("key", "words"),
     [
-        ("resnetaa50d.sw_in12k", ["ImageNet-12k has 11,821 classes, which have numbers here and no names."]),
+        ("resnetaa50d.sw_in12k", ["This network has 11,821 classes, which have numbers here and no names."]),
         ("resnetaa50d.sw_in12k_ft_in1k", []),
     ],
 )
