@@ -120,6 +120,8 @@ class Places:
                 raise TimeoutError
             if waiting:
                 waiting()
+        if waiting:  # who has left just before their turn takes no place
+            waiting()
 
     def _fill(self) -> None:
         while self._waiting and self._waiting[0][1] <= self._free:

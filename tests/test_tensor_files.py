@@ -479,6 +479,33 @@ def test_places_are_given_in_the_order_in_which_they_were_asked_for() -> None:
     assert order == ["first", "second", "third", "again"]
 
 
+def test_who_leaves_just_before_their_turn_takes_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confined, "POLL_SECONDS", 60)
+    places, left, taken = confined.Places(1), threading.Event(), list[str]()
+
+    class LeftError(BaseException):
+        pass
+
+    def leave() -> None:
+        if left.is_set():
+            raise LeftError
+
+    def work() -> None:
+        with suppress(LeftError), places.place(waiting=leave):
+            taken.append("a place")
+
+    with places.place():
+        other = threading.Thread(target=work)
+        other.start()
+        while not places._waiting:
+            time.sleep(0.001)
+        left.set()
+    other.join(60)
+    assert not taken
+    with places.place(0):
+        pass
+
+
 def test_who_waits_too_long_for_a_place_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(confined, "PLACES", confined.Places(1))
     monkeypatch.setattr(confined, "CLOCK_FACTOR", 0.05)
