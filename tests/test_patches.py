@@ -9,9 +9,12 @@ import pytest
 from playwright.sync_api import Browser, WebSocketRoute
 from streamlit.proto.BackMsg_pb2 import BackendOperationRequest
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.runtime import runtime_util
 from streamlit.runtime.backend_operation_handler import DeferredFileHandler
 from streamlit.runtime.media_file_storage import MediaFileStorageError
+from streamlit.runtime.state.common import WidgetMetadata
+from streamlit.runtime.state.session_state import WStates
 
 from explorer.guard.middleware import Guard
 from explorer.sharing.holdings import NoRoomError
@@ -45,6 +48,14 @@ def test_a_message_to_a_browser_may_be_large(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(runtime_util, "_max_message_size_bytes", 10**6)
     Guard(never)
     assert runtime_util.get_max_message_size_bytes() == 50 * 10**6
+
+
+def test_a_whole_number_is_read_as_a_browser_sends_it() -> None:
+    Guard(never)
+    states = WStates()
+    states.set_widget_from_proto(WidgetState(id="a", int_value=5))
+    states.set_widget_metadata(WidgetMetadata("a", lambda value: 1 if value is None else value, float, "double_value"))
+    assert states["a"] == 5
 
 
 @pytest.mark.browser

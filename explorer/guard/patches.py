@@ -36,6 +36,8 @@ def install() -> None:
     runtime_util._max_message_size_bytes = MAX_OUTGOING_BYTES
 
 
+NUMBERS = {"int_value", "double_value"}
+"""Kinds of a number field's value: Streamlit registers the second, and a browser sends the first of a field for whole ones."""
 _read = WStates.__getitem__
 
 
@@ -48,7 +50,8 @@ def read_or_default(states: WStates, widget: str) -> Any:
     state, metadata = states.states.get(widget), states.widget_metadata.get(widget)
     if not isinstance(state, Serialized) or metadata is None:
         return _read(states, widget)
-    if state.value.WhichOneof("value") in (None, metadata.value_type):
+    kind = state.value.WhichOneof("value")
+    if kind in (None, metadata.value_type) or {kind, metadata.value_type} == NUMBERS:
         with suppress(Exception):
             value = _read(states, widget)
             if value is not None:
