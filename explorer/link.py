@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode
 from resnet import OPTIONS, ConfigError, ResNetConfig, preset, preset_name
 from resnet.options import to_text
 from resnet.presets import without_hub
-from resnet.published import tags
+from resnet.published import Tag, tags
 from resnet.sizes import check_image_size
 from resnet.weights import BUNDLED, FASHION_MNIST, WeightsError
 
@@ -22,8 +22,12 @@ from .analysis.trace import trace as trace_config
 Size = tuple[int, int]
 
 
-def natural_size(config: ResNetConfig) -> Size:
-    """The image size a network is usually shown: what its shipped weights take, 32 pixels for CIFAR-like ones, else 224."""
+def natural_size(config: ResNetConfig, weights: str = "") -> Size:
+    """The image size (height, width) in pixels at which a network is usually shown: what these weights take, where timm
+    publishes them for it, or those that ship with it; else 32 pixels for CIFAR-like ones, and 224.
+    """
+    if (tag := published_tag(weights)) and tag.config == config:
+        return tag.test_size, tag.test_size
     if config in BUNDLED.values():
         return FASHION_MNIST.preprocessing.size
     return (32, 32) if config.stem == "3x3" and config.total_stride <= 8 else (224, 224)
@@ -31,11 +35,16 @@ def natural_size(config: ResNetConfig) -> Size:
 
 def own_network(weights: str) -> ResNetConfig | None:
     """The network of a link that names weights and no configuration: their own; None where only the hub knows it."""
-    name = without_hub(weights)
-    with suppress(WeightsError):  # the page says that the list of timm's is damaged
-        if tag := next((tag for tag in tags() if tag.name == name), None):
-            return tag.config
+    if tag := published_tag(weights):
+        return tag.config
     return None if "/" in weights else ResNetConfig()
+
+
+def published_tag(weights: str) -> Tag | None:
+    """What timm publishes under a name."""
+    with suppress(WeightsError):  # the page says that the list of timm's is damaged
+        return next((tag for tag in tags() if tag.name == without_hub(weights)), None)
+    return None
 
 
 def names_network(query: Mapping[str, str]) -> bool:
@@ -79,12 +88,17 @@ class View:
     off: tuple[str, ...] = ()
     explained: str = ""
 
+    @property
+    def natural_size(self) -> Size:
+        """The image size where a link names none."""
+        return natural_size(self.config, self.weights)
+
     def to_query(self) -> dict[str, str]:
         """The view as a link's query; what is at its default is left out, but for a network that is not that of its weights."""
         query = self.config.to_query()
         if not query and own_network(self.weights) != self.config:
             query["preset"] = preset_name(self.config) or ""
-        if self.image_size != natural_size(self.config):
+        if self.image_size != self.natural_size:
             query["size"] = size_text(self.image_size)
         if self.pinned is not None:
             query["pin"] = urlencode(self.pinned.to_query()) or "default"
@@ -116,7 +130,7 @@ class View:
         if "preset" in query:
             base = preset(query["preset"])
         config = ResNetConfig.from_query(options, base)
-        size = parse_size(query["size"]) if "size" in query else natural_size(config)
+        size = parse_size(query["size"]) if "size" in query else natural_size(config, query.get("weights", ""))
         pinned = None
         if "pin" in query:
             given = [] if query["pin"] == "default" else parse_qsl(query["pin"], keep_blank_values=True)

@@ -19,6 +19,7 @@ from explorer.views.inference import (
     several,
     weights,
 )
+from resnet.weights import FASHION_MNIST
 
 PANELS = {
     "Activations": running.activations,
@@ -58,7 +59,7 @@ except TooLargeError as error:
     st.stop()
 
 with card:
-    chosen = images.choose_images(fashion=ablation.knows_test_images(found.current))
+    chosen = images.choose_images(fashion=found.current.data.name == FASHION_MNIST.name)
 if not chosen:
     with right:
         st.info("Upload or take an image, or pick a sample, to see what the network makes of it.")

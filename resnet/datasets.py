@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal, overload
 
@@ -36,6 +36,12 @@ class Preprocessing:
     def size(self) -> tuple[int, int]:
         """(height, width) of what the network takes, in pixels."""
         return (self.crop, self.crop) if isinstance(self.crop, int) else self.crop
+
+    def at(self, size: tuple[int, int]) -> Preprocessing:
+        """The same for another size (height, width) in pixels: the same part of the image is kept."""
+        if size == self.size:
+            return self
+        return replace(self, resize=round(self.resize * min(size) / min(self.size)), crop=size)
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,10 @@ class Weights:
         """What the network depends on: not on the images, nor on their size."""
         return self.key, self.config, self.url, self.digest
 
+    def at(self, size: tuple[int, int]) -> Weights:
+        """The same for images of another size (height, width) in pixels."""
+        return replace(self, data=replace(self.data, preprocessing=self.data.preprocessing.at(size)))
+
 
 def available(config: ResNetConfig, image_size: tuple[int, int]) -> tuple[Weights, ...]:
     """The weights that fit a configuration, best first; random ones always do.

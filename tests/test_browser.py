@@ -356,6 +356,58 @@ def test_a_unit_sees_its_box(visit):
         assert query(visit)["unit"] == "4-3"
 
 
+def test_a_photograph_at_a_size_that_is_no_square(visit):
+    """12 megapixels as a telephone writes them, lying on their side: red above blue once they are upright."""
+    upright = Image.new("RGB", (3000, 4000), "red")
+    upright.paste("blue", (0, 2000, 3000, 4000))
+    buffer, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6
+    upright.rotate(90, expand=True).save(buffer, "JPEG", exif=exif)
+
+    visit.open("/inference?" + urlencode({"preset": "resnet18", "size": "320x640", "weights": "random"}))
+    page, network = visit.page, trace(preset("resnet18"), (320, 640))
+    page.get_by_text("Upload", exact=True).first.click()
+    visit.wait()
+    page.locator(".st-key-image").get_by_test_id("stFileUploader").locator("input[type=file]").last.set_input_files(
+        {"name": "photograph.jpg", "mimeType": "image/jpeg", "buffer": buffer.getvalue()}
+    )
+    visit.wait()
+    seen = page.locator(".st-key-seen img").last
+    assert "What the network sees: 320×640" in page.locator(".st-key-seen").inner_text()
+    assert seen.evaluate("image => image.naturalWidth / image.naturalHeight") == 2
+    shot = Image.open(io.BytesIO(seen.screenshot())).convert("RGB")
+    (red, _, blue), (red_below, _, blue_below) = (
+        shot.getpixel((shot.width // 2, int(shot.height * share))) for share in (0.25, 0.75)
+    )
+    assert red > 200 > 55 > blue
+    assert blue_below > 200 > 55 > red_below
+    assert f"{network.macs / 1e6:,.0f} M MACs at 320×640 pixels" in page.locator(".st-key-verdict").inner_text()
+
+    page.locator(".st-key-overview svg [data-id='layer1.0']").click()
+    visit.wait()
+    page.get_by_role("tab", name="Receptive field").click()
+    visit.wait()
+    layer = network.by_name[query(visit)["at"]]
+    assert layer.out_shape == (64, 80, 160)
+    image, unit_map = page.locator(".st-key-pixel-grid .pixels svg").all()
+    _, _, width, height = map(float, unit_map.get_attribute("viewBox").split())
+    assert width == 2 * height
+    cell = unit_map.bounding_box()["width"] / 160
+    unit_map.click(position={"x": 120.5 * cell, "y": 40.5 * cell})
+    visit.wait()
+    assert query(visit)["unit"] == "40-120"
+    frame = image.locator(".line[data-id='field']")
+    field = layer.field
+    left, top = (field.start + place * field.effective_stride for place in (120, 40))
+    assert [float(frame.get_attribute(side)) for side in ("x", "y", "width", "height")] == [
+        left,
+        top,
+        field.size,
+        field.size,
+    ]
+    assert visit.fits()
+
+
 def test_what_is_clicked_in_a_tab_shows_around_it(visit):
     """A layer that is chosen there is selected in the drawing; what is not accepted there is said above."""
     visit.open("/inference?" + urlencode({"preset": "resnet20_fashion", "tab": "Weights", "at": "layer2.0.conv2"}))

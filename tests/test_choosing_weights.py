@@ -46,7 +46,7 @@ from zoo import akamaster
 
 TAG, MODEL = "resnet18.a1_in1k", "somebody/small"
 NAMES = ["ape", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay"]
-RUNS = {**preset("resnet18").to_query(), "size": "288", "weights": TAG}
+RUNS = {**preset("resnet18").to_query(), "weights": TAG}
 """The link of that tag's weights in their network."""
 
 

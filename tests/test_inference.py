@@ -38,7 +38,7 @@ from explorer.inference.turns import TooLargeError
 from explorer.views.cached import model
 from explorer.views.inference import running
 from explorer.views.inference.running import bars
-from helpers import CLOTHES, CPU, hooks
+from helpers import CLOTHES, CPU, captions, hooks, look_at, opened, page_text
 from resnet import ResNet, ResNetConfig, preset
 from resnet import weights as weights_module
 from resnet.datasets import Interpolation
@@ -128,6 +128,43 @@ def test_a_rectangle_runs_as_in_torch(size: tuple[int, int]) -> None:
         shown, shape = prediction.strongest[layer.name].shape, layer.out_shape[1:]
         assert max(shown) == min(32, max(shape))
         assert shown[1] / shown[0] == pytest.approx(shape[1] / shape[0], rel=0.2)
+
+
+@pytest.mark.parametrize("resize", [256, 232, 224])
+def test_at_another_size_the_same_part_is_kept(resize: int) -> None:
+    """Of a photograph of the same form, the corners of what is kept lie where they lay, to a pixel."""
+    across, down = np.meshgrid(np.linspace(0, 255, 1200), np.linspace(0, 255, 600))
+    image = Image.fromarray(np.stack([across, down, down], axis=2).round().astype(np.uint8))
+    square = Preprocessing(resize, 224, IMAGENET.mean, IMAGENET.std)
+    seen = prepare(image, square.at((320, 640))).input_image.astype(float)
+    lost = 255 * (1 - 224 / resize) / 2
+    assert seen.shape == (320, 640, 3)
+    assert seen[160, 0, 0] == pytest.approx(lost, abs=1.5)
+    assert seen[160, -1, 0] == pytest.approx(255 - lost, abs=1.5)
+    assert seen[0, 320, 1] == pytest.approx(lost, abs=1.5)
+    assert square.at((224, 224)) is square
+
+
+TABS = (
+    "Activations",
+    "Inside the addition",
+    "Blocks off",
+    "Receptive field",
+    "Attribution",
+    "Weights",
+    "Several images",
+)
+
+
+@pytest.mark.parametrize("name", TABS)
+def test_weights_run_at_the_image_size_that_is_set(name: str) -> None:
+    app = opened("inference", preset="resnet20_fashion", weights="bundled", size="37x91", tab=name)
+    macs = trace(BUNDLED["resnet20"], (37, 91)).macs
+    assert not app.exception
+    assert not app.error
+    assert f"{macs / 1e6:,.0f} M MACs at 37×91 pixels" in captions(app)
+    assert "made for 28×28 pixels, at which their accuracy was measured\\. They run at 37×91" in page_text(app)
+    assert "are made for" not in page_text(look_at(app, image_size=(28, 28), tab=""))
 
 
 @pytest.mark.parametrize("size", [(60, 60), (90, 60), (1200, 60), (60, 1200), (60_000, 60)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -147,6 +147,16 @@ def test_a_preset_is_what_the_rest_changes() -> None:
 )
 def test_natural_size(given: dict[str, Any], size: tuple[int, int]) -> None:
     assert natural_size(ResNetConfig(**given)) == size
+
+
+def test_a_link_with_weights_is_of_the_size_that_they_take() -> None:
+    view = View.from_query({"preset": "resnet50", "weights": "resnet50.a1_in1k"})
+    assert view.image_size == (288, 288)
+    assert "size" not in view.to_query()
+    asked = replace(view, image_size=(224, 224))
+    assert asked.to_query()["size"] == "224"
+    assert View.from_query(asked.to_query()) == asked
+    assert View.from_query({"preset": "resnet18", "weights": "resnet50.a1_in1k"}).image_size == (224, 224)
 
 
 def test_bundled_networks_see_the_size_they_were_trained_on() -> None:

@@ -79,7 +79,7 @@ def selection(view: View) -> Selection:
     offered = (*rest, *checkpoint.uploaded_weights(config, size), untrained)
     key = asked.key if asked else view.weights
     if current := next((one for one in offered if one.key == key), None):
-        return Selection(offered, current, problem)
+        return at_image_size(view, Selection(offered, current, problem))
     if not asked and "/" in view.weights:
         return Selection(offered, hub=view.weights)
     known = here(offered) - {"random"}
@@ -89,7 +89,20 @@ def selection(view: View) -> Selection:
     note = ""
     if view.weights and not problem:
         problem, note = why_others(view, asked, f"; {name(instead)} are used instead." if instead else ".")
-    return Selection(offered, instead, problem, note, kin, asked)
+    return at_image_size(view, Selection(offered, instead, problem, note, kin, asked))
+
+
+def at_image_size(view: View, found: Selection) -> Selection:
+    """The selection with its weights at the image size of a view, and that said where it is not theirs; at their own where
+    the view's is the usual one of the network.
+    """
+    if found.current is None or view.image_size in (view.natural_size, found.current.data.preprocessing.size):
+        return found
+    theirs, asked = map(shape_text, (found.current.data.preprocessing.size, view.image_size))
+    measured = "" if found.current.accuracy is None else ", at which their accuracy was measured"
+    sentence = f"These weights are made for {theirs} pixels{measured}. They run at {asked}, as the image size is set."
+    note = f"{sentence} {found.note}".strip()
+    return found._replace(current=found.current.at(view.image_size), note=note)
 
 
 def why_others(view: View, asked: Weights | None, end: str) -> tuple[str, str]:
@@ -168,7 +181,8 @@ def from_hub(view: View, found: Selection) -> Selection:
             )
     if model.not_finite:
         return found._replace(note=f"{weights.key}: {checkpoint.cannot_run(model.not_finite)}. {note}".strip())
-    return found._replace(current=replace(weights, config=view.config), note=note, opened=opened)
+    found = found._replace(current=replace(weights, config=view.config), note=note, opened=opened)
+    return at_image_size(view, found)
 
 
 def ask_hub(key: str, follow: bool = True) -> None:
@@ -444,12 +458,6 @@ def card(found: Selection, weights: Weights) -> None:
             offer_trained()
         if before:
             st.button(f"Back to {title(before.config)}", on_click=back, type="tertiary", icon=":material/undo:")
-    config, image_size = session.view().config, session.view().image_size
-    if image_size not in (how.size, natural_size(config)):
-        st.info(
-            f"These weights run at {shape_text(how.size)} pixels, the size that they were made for, and not at "
-            f"{shape_text(image_size)}, as the image size is set. Random weights run at any size."
-        )
     checkpoint.upload_card(weights)
 
 
