@@ -163,7 +163,7 @@ def test_weights_run_at_the_image_size_that_is_set(name: str) -> None:
     assert not app.exception
     assert not app.error
     assert f"{macs / 1e6:,.0f} M MACs at 37×91 pixels" in captions(app)
-    assert "made for 28×28 pixels, at which their accuracy was measured\\. They run at 37×91" in page_text(app)
+    assert "made for 28×28 pixels, at which their accuracy was measured. They run at 37×91" in page_text(app)
     assert "are made for" not in page_text(look_at(app, image_size=(28, 28), tab=""))
 
 

@@ -188,8 +188,13 @@ def show(new: View, *notes: str) -> None:
 
 
 def change_view(**changes: Any) -> None:
-    """Change what is chosen on a page, but not the configuration; what was wrong before has been read."""
-    st.session_state.view = replace(view(), **changes)
+    """Change what is chosen on a page, but not the configuration; what was wrong before has been read. An image size that
+    nobody has set follows the weights.
+    """
+    old, new = view(), replace(view(), **changes)
+    if "image_size" not in changes and old.image_size == old.natural_size:
+        new = replace(new, image_size=new.natural_size)
+    st.session_state.view = new
     hold(notes=(), problems=(), typed={})
 
 
