@@ -245,6 +245,9 @@ def test_what_no_tensor_shows_is_asked_of_a_model_of_the_hub(hub: Hub) -> None:
     assert "pad the channels on both sides" in page_text(app)
     box = app.selectbox(key="asked of the hub option_a")
     assert box.value == "both"
+    folded = [select.key for popover in app.get("popover") for select in popover.selectbox]
+    assert "asked of the hub stem_pool" in folded
+    assert box.key not in folded
     assert "pads the channels on both sides" in box.help
     both = texts(app)
     select(app, "asked of the hub option_a", "after")

@@ -416,18 +416,19 @@ def question_widgets(
     `answered` is called with the question's name, whose widget begins with `place`. `networks` are those of the file that can
     be chosen, where not all that it is asked about can.
     """
-    others = []
-    st.caption("Assumed until you change it, as no tensor shows it:")
-    for name, question in questions:
-        if name in OPTIONS or name in FIXED:
-            others.append((name, question))
-        else:
-            choices = networks or question.choices if name == "weights" else question.choices
-            question_widget(config, name, question, choices, answered, place)
+    questions = list(questions)
+    others = [(name, question) for name, question in questions if name in OPTIONS or name in FIXED]
+    words = "Assumed until you change it, as no tensor shows it:"
+    if seen := [one for one in questions if one not in others]:
+        st.caption(words)
+        words = ""
+    for name, question in seen:
+        choices = networks or question.choices if name == "weights" else question.choices
+        question_widget(config, name, question, choices, answered, place)
     if not others:
         return
     with st.container(horizontal=True, vertical_alignment="bottom", key=f"{place} line"):
-        st.caption(session.escape_markdown(assumed_text(config, others)))
+        st.caption(f"{words} {assumed_text(config, others)}".strip())
         with st.popover("Change", type="tertiary", icon=":material/tune:", key=f"{place} others"):
             columns = st.container(key=place).columns(2)
             for number, (name, question) in enumerate(others):
@@ -459,7 +460,8 @@ def question_widget(
 def assumed_text(config: ResNetConfig, questions: Iterable[tuple[str, Question]]) -> str:
     """The answers in force: "Stem pool max · Activation relu"."""
     return " · ".join(
-        f"{label(name)} {choice_words(name, in_force(config, name, question))}" for name, question in questions
+        f"{label(name)}\N{NO-BREAK SPACE}{choice_words(name, in_force(config, name, question))}"
+        for name, question in questions
     )
 
 
