@@ -292,13 +292,13 @@ def test_a_question_of_the_configuration_is_asked_with_how_to_tell() -> None:
     app = upload(card(preset="resnet18"), ("mine.ckpt", saved(small(expansion=4))))
     box = app.selectbox(key="asked stride_in")
     assert "torchvision and timm in the 3×3" in box.help
-    assert "Stride in 3×3 · Stem pool max · Activation relu" in captions(app).replace("\N{NO-BREAK SPACE}", " ")
+    assert "Stride in 3×3 · Shortcut B · Stem pool max · Activation relu" in captions(app).replace("\N{NO-BREAK SPACE}", " ")
     mine = held(app).checkpoint
     assert mine is not None
     other = next(value for value in mine.opened.questions["stride_in"].choices if value != box.value)
     select(app, "asked stride_in", other)
     assert link(app)["stride_in"] == str(other)
-    assert "Stride in 1×1 · Stem pool max" in captions(app).replace("\N{NO-BREAK SPACE}", " ")
+    assert "Stride in 1×1 · Shortcut B" in captions(app).replace("\N{NO-BREAK SPACE}", " ")
     assert app.selectbox(key="weights").value == "upload"
 
 
