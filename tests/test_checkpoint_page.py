@@ -292,7 +292,9 @@ def test_a_question_of_the_configuration_is_asked_with_how_to_tell() -> None:
     app = upload(card(preset="resnet18"), ("mine.ckpt", saved(small(expansion=4))))
     box = app.selectbox(key="asked stride_in")
     assert "torchvision and timm in the 3×3" in box.help
-    assert "Stride in 3×3 · Shortcut B · Stem pool max · Activation relu" in captions(app).replace("\N{NO-BREAK SPACE}", " ")
+    assert "Stride in 3×3 · Shortcut B · Stem pool max · Activation relu" in captions(app).replace(
+        "\N{NO-BREAK SPACE}", " "
+    )
     mine = held(app).checkpoint
     assert mine is not None
     other = next(value for value in mine.opened.questions["stride_in"].choices if value != box.value)
