@@ -291,7 +291,7 @@ def _by_timm(given: Mapping[str, Any]) -> tuple[Preprocessing | None, tuple[str,
 def _by_transformers(given: Mapping[str, Any]) -> tuple[Preprocessing | None, tuple[str, ...]]:
     """How images are prepared as an image processor of transformers says it."""
     if not given:
-        return None, (f"It has no {PROCESSOR}, so images are prepared as for ImageNet.",)
+        return None, (f"It has no {PROCESSOR}.",)
     try:
         size, notes = given.get("size", 224), []
         kind = str(given.get("image_processor_type") or given.get("feature_extractor_type") or "")
@@ -327,7 +327,7 @@ def _by_transformers(given: Mapping[str, Any]) -> tuple[Preprocessing | None, tu
         return None, (NOT_UNDERSTOOD.format(PROCESSOR),)
 
 
-NOT_UNDERSTOOD = "How its {} prepares images is not understood, so they are prepared as for ImageNet."
+NOT_UNDERSTOOD = "How its {} prepares images is not understood."
 
 
 def _preprocessing(

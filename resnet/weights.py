@@ -237,27 +237,33 @@ def _timm() -> Mapping[ResNetConfig, tuple[Weights, ...]]:
 def own_weights(
     config: ResNetConfig, image_size: tuple[int, int], name: str, digest: str, headless: bool = False
 ) -> Weights:
-    """The weights of a person's checkpoint called `name`.
-
-    No file says what it was trained on, so that is assumed: Fashion-MNIST for one channel and
-    ten classes, else ImageNet's preprocessing at `image_size`, and its classes where there are 1000 that are no zeros.
-    """
+    """The weights of a person's checkpoint called `name`. No file says what it was trained on, so that is assumed."""
     title = f"Your checkpoint {plain(name, 80)}"
-    if (config.in_channels, config.num_classes) == (1, 10) and not headless:
-        return Weights("upload", title, config, FASHION_MNIST, digest=digest)
-    data = _assumed(config, image_size, headless)
+    data = _assumed(config, image_size, not headless)
     return Weights("upload", title, config, data, digest=digest, headless=headless)
 
 
-def _assumed(config: ResNetConfig, image_size: tuple[int, int], headless: bool) -> DataSet:
-    """What a network was trained on where nobody says: ImageNet where it has 1000 classes, and is prepared as there."""
+def _assumed(config: ResNetConfig, image_size: tuple[int, int], known: bool) -> DataSet:
+    """What a network was trained on where nobody says. Where it may be data that are `known` here: Fashion-MNIST where its
+    tensors have the shapes of the networks that ship, ImageNet where colour images have 1000 classes. Images are prepared
+    as for these, others as ImageNet's at `image_size`, but grey ones with a mean of 0.5 and a deviation of 0.25.
+    """
+    if known and _is_like_shipped(config):
+        return replace(FASHION_MNIST, source="", licence="")  # its own nobody knows
     side, channels = min(image_size), config.in_channels
     colour = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     mean, std = colour if channels == 3 else ((0.5,) * channels, (0.25,) * channels)
     preprocessing = Preprocessing(side * 8 // 7 if side >= 128 else side, image_size, mean, std)
-    imagenet = config.num_classes == 1000 and channels == 3 and not headless
+    imagenet = known and config.num_classes == 1000 and channels == 3
     names = ImageNet() if imagenet else Numbered(config.num_classes)
     return DataSet("ImageNet-1k" if imagenet else "unknown", "", "", preprocessing, names)
+
+
+def _is_like_shipped(config: ResNetConfig) -> bool:
+    """Whether a network has tensors like those that ship, at any depth."""
+    shipped = BUNDLED["resnet20"]
+    shown = ("in_channels", "num_classes", "stem", "block", "planes")
+    return all(getattr(config, name) == getattr(shipped, name) for name in shown)
 
 
 # -- a model of the hub --------------------------------------------------------------------
@@ -315,8 +321,13 @@ def hub_notes(model: HubModel, opened: Opened) -> tuple[str, ...]:
     """Sentences on what `hub_weights` assumes, where the repository does not say it."""
     config, how, labels, notes = opened.config, model.preprocessing, len(model.labels), []
     assumed = _assumed_of(model, opened)
-    if how is not None and len(how.mean) != config.in_channels:
-        mean = ", ".join(map(to_text, assumed.preprocessing.mean[:3]))
+    mean = ", ".join(map(to_text, assumed.preprocessing.mean[:3]))
+    if how is None:
+        whose = ", as for ImageNet" if config.in_channels == 3 else ""
+        whose = f", as for {FASHION_MNIST.name}" if assumed.name == FASHION_MNIST.name else whose
+        height, width = assumed.preprocessing.size
+        notes.append(f"Images are prepared at {height}×{width} pixels with a mean of {mean}{whose}.")
+    elif len(how.mean) != config.in_channels:
         notes.append(
             f"Its preprocessing is of {len(how.mean)}-channel images and its network takes {config.in_channels}-channel ones, "
             f"which are prepared with a mean of {mean}."
@@ -328,20 +339,28 @@ def hub_notes(model: HubModel, opened: Opened) -> tuple[str, ...]:
             )
         if isinstance(assumed.categories, ImageNet):
             notes.append("Its 1,000 classes are taken for ImageNet's.")
+        if assumed.name == FASHION_MNIST.name:
+            notes.append(
+                f"Its 10 classes are taken for {FASHION_MNIST.name}'s: its tensors have the shapes of the networks that ship."
+            )
     return tuple(notes)
 
 
 def _assumed_of(model: HubModel, opened: Opened) -> DataSet:
-    """`_assumed` of a model of the hub; one that was trained on other data has no ImageNet classes, however many it has."""
-    side = 32 if opened.config.stem == "3x3" else 224
-    assumed = _assumed(opened.config, (side, side), opened.headless)
-    if model.data and not IMAGENET_1K.fullmatch(model.data):
-        return replace(assumed, categories=Numbered(opened.config.num_classes))
-    return assumed
+    """`_assumed` of a model of the hub; one that was trained on other data has none of the classes that are known here."""
+    size = (32, 32) if opened.config.stem == "3x3" else (224, 224)
+    assumed = _assumed(opened.config, size, not opened.headless)
+    called = CALLED.get(assumed.name)
+    other = called and model.data and not called.fullmatch(model.data)
+    renamed = assumed.name == FASHION_MNIST.name and model.labels not in ((), FASHION_MNIST.categories)
+    return _assumed(opened.config, size, False) if other or renamed else assumed
 
 
-IMAGENET_1K = re.compile(r"(.*/)?(ilsvrc.*|imagenet([-_ ]?(1k|2012)([-_].*)?)?)", re.I)
-"""What cards of the hub call ImageNet with its 1000 classes, and not with more or fewer."""
+CALLED = {
+    "ImageNet-1k": re.compile(r"(.*/)?(ilsvrc.*|imagenet([-_ ]?(1k|2012)([-_].*)?)?)", re.I),
+    FASHION_MNIST.name: re.compile(r"(.*/)?fashion[-_ ]?mnist", re.I),
+}
+"""What cards of the hub call the data sets whose classes are known here: ImageNet with its 1000, and not with more or fewer."""
 
 
 # -- random -------------------------------------------------------------------------------

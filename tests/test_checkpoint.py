@@ -41,7 +41,7 @@ from resnet.checkpoint import (
     read_state_dict,
     unseen,
 )
-from resnet.weights import BUNDLED, FASHION_MNIST, bundled_path, load, own_weights, read_checkpoint
+from resnet.weights import BUNDLED, FASHION_MNIST, Numbered, bundled_path, load, own_weights, read_checkpoint
 
 SMALL = ResNetConfig(layers=(1, 1), planes=(4, 8), block="basic", stem="3x3", stem_pool="none", num_classes=5)
 THEIRS = [name for name in PRESETS if hasattr(torchvision.models, name) or timm.is_model(name)]
@@ -301,7 +301,12 @@ def test_what_a_checkpoint_was_trained_on_is_assumed() -> None:
     assert (weights.data.preprocessing.resize, weights.data.preprocessing.size) == (256, (224, 224))
     assert own_weights(preset("resnet50"), (320, 640), "a", "d").data.preprocessing.size == (320, 640)
     assert weights.data.preprocessing.mean == (0.485, 0.456, 0.406)
-    assert own_weights(preset("resnet20_fashion"), (28, 28), "a", "d").data == FASHION_MNIST
+    for shipped, known in (("resnet20_fashion", True), ("resnet56_fashion", True), ("resnet18", False)):
+        grey, _ = preset(shipped).with_(in_channels=1, num_classes=10)
+        data = own_weights(grey, (28, 28), "a", "d").data
+        assert (data.preprocessing == FASHION_MNIST.preprocessing) == known
+        assert data.categories == (FASHION_MNIST.categories if known else Numbered(10))
+        assert not data.licence
     assert list(own_weights(SMALL, (32, 32), "a", "d").data.categories) == [f"class {i}" for i in range(5)]
     assert len(own_weights(SMALL.with_(in_channels=4)[0], (32, 32), "a", "d").data.preprocessing.std) == 4
 

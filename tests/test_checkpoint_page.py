@@ -292,11 +292,15 @@ def test_a_question_of_the_configuration_is_asked_with_how_to_tell() -> None:
     app = upload(card(preset="resnet18"), ("mine.ckpt", saved(small(expansion=4))))
     box = app.selectbox(key="asked stride_in")
     assert "torchvision and timm in the 3×3" in box.help
+    assert "Stride in 3×3 · Shortcut B · Stem pool max · Activation relu" in captions(app).replace(
+        "\N{NO-BREAK SPACE}", " "
+    )
     mine = held(app).checkpoint
     assert mine is not None
     other = next(value for value in mine.opened.questions["stride_in"].choices if value != box.value)
     select(app, "asked stride_in", other)
     assert link(app)["stride_in"] == str(other)
+    assert "Stride in 1×1 · Shortcut B" in captions(app).replace("\N{NO-BREAK SPACE}", " ")
     assert app.selectbox(key="weights").value == "upload"
 
 
@@ -530,7 +534,10 @@ def test_a_backbone_is_uploaded_by_any_name(visit: Visitor) -> None:
         assert "No classifier" in page.locator(".st-key-verdict").inner_text()
         assert "%" not in page.locator(".st-key-verdict").inner_text()
         assert page.locator(".st-key-activations .tiles button").count() == 16
-    assert card.get_by_role("combobox", name="Stem pool").is_visible()
+    card.get_by_text("Stem pool max").wait_for()
+    card.get_by_role("button", name="Change").click()
+    page.get_by_test_id("stPopoverBody").get_by_role("combobox", name="Stem pool").wait_for()
+    page.keyboard.press("Escape")
     uploader.set_input_files(
         {"name": "x.onnx", "mimeType": "", "buffer": b"version https://git-lfs.github.com/spec/v1"}
     )

@@ -41,7 +41,7 @@ from helpers import (
 from loopback import Hub
 from resnet import huggingface, owner, preset, title
 from resnet.published import tags
-from resnet.weights import FASHION_MNIST, bundled_path, load, randomly, read_checkpoint
+from resnet.weights import FASHION_MNIST, Numbered, bundled_path, load, own_weights, randomly, read_checkpoint
 from zoo import akamaster
 
 TAG, MODEL = "resnet18.a1_in1k", "somebody/small"
@@ -319,6 +319,9 @@ def test_what_no_tensor_shows_is_asked_of_a_model_of_the_hub(hub: Hub) -> None:
     assert "pad the channels on both sides" in page_text(app)
     box = app.selectbox(key="asked of the hub option_a")
     assert box.value == "both"
+    folded = [select.key for popover in app.get("popover") for select in popover.selectbox]
+    assert "asked of the hub stem_pool" in folded
+    assert box.key not in folded
     assert "pads the channels on both sides" in box.help
     both = texts(app)
     select(app, "asked of the hub option_a", "after")
@@ -390,6 +393,35 @@ def test_other_data_with_a_thousand_classes_has_no_imagenet_names(hub: Hub) -> N
     app = typed_into(opened("inference", preset="resnet50"), "weights", "me/photographs")
     assert not any(text.startswith("**class ") for text in texts(app))
     assert "Its 1,000 classes are taken for ImageNet's." in page_text(app)
+
+
+def test_ten_classes_of_grey_images_are_taken_for_clothing_as_those_of_an_upload_are(hub: Hub) -> None:
+    """Where its tensors have the shapes of the networks that ship, and its repository says nothing else; and that is said."""
+    shipped = preset("resnet20_fashion")
+    state = read_checkpoint(bundled_path("resnet20"))[0].state_dict()
+    upload = own_weights(shipped, (28, 28), "mine.pth", "digest").data
+    add(hub, "me/clothes", state)
+    found = on_hub("me/clothes")
+    assert (found.weights.data.categories, found.weights.data.preprocessing) == (
+        upload.categories,
+        upload.preprocessing,
+    )
+    assert "Images are prepared at 28×28 pixels with a mean of 0.286, as for Fashion-MNIST." in found.notes
+    assert any(note.startswith("Its 10 classes are taken for Fashion-MNIST's") for note in found.notes)
+    app = typed_into(opened("inference", preset="resnet50"), "weights", "me/clothes")
+    assert "Right on **476 of 500** Fashion-MNIST test images" in page_text(app)
+    add(hub, "me/animals", state, NAMES)
+    add(hub, "me/digits", state, card="datasets: mnist")
+    add(hub, "me/deep", randomly(preset("resnet18").with_(in_channels=1, num_classes=10)[0]).state_dict())
+    for model, names, size in (
+        ("animals", tuple(NAMES), 32),
+        ("digits", Numbered(10), 32),
+        ("deep", Numbered(10), 224),
+    ):
+        found = on_hub(f"me/{model}")
+        assert found.weights.data.categories == names
+        assert f"Images are prepared at {size}×{size} pixels with a mean of 0.5." in found.notes
+        assert not any("Fashion" in note for note in found.notes)
 
 
 def test_numbers_that_are_none_are_found_in_a_model_of_the_hub(hub: Hub) -> None:

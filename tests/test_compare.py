@@ -670,6 +670,7 @@ def test_the_page_shows_the_chosen_block(at: str, words: str) -> None:
 def test_the_page_raises_the_image_size() -> None:
     app = opened("compare", preset="resnet20", size="16", **{"with": "resnetblur50"})
     assert "compared at 17 pixels instead of 16: below 17 a map is too small for an operation of one" in markdown(app)
+    assert "At 17×17 pixels." in [caption.value for caption in app.caption]
     assert not app.exception
 
 

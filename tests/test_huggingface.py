@@ -378,7 +378,7 @@ def test_what_timm_says_is_of_its_evaluation() -> None:
 def test_what_is_not_understood_is_said(config: object, processor: object) -> None:
     found = described(config, processor)
     assert found.preprocessing is None
-    assert [note for note in found.notes if "is not understood, so they are prepared as for ImageNet." in note]
+    assert [note for note in found.notes if "prepares images is not understood." in note]
 
 
 @pytest.mark.parametrize(

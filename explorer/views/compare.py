@@ -248,6 +248,7 @@ def figures(traces: Sequence[Trace], names: Sequence[str]) -> None:
         rows.append(f'<tr><th title="{words}">{label}</th>{"".join(cells)}</tr>')
     with st.container(border=True, key="figures table"):
         st.html(f'<div class="wide"><table class="ledger"><tr><th></th>{head}</tr>{"".join(rows)}</table></div>')
+        st.caption(f"At {shape_text(traces[0].image_size)} pixels.")
         for words in remarks(traces, names):
             st.caption(session.escape_markdown(words))
 

@@ -33,7 +33,7 @@ from resnet.confined import Places
 from resnet.errors import ExplainedError
 from resnet.options import plain, to_text
 from resnet.shards import join
-from resnet.weights import Weights, own_weights
+from resnet.weights import FASHION_MNIST, Weights, own_weights
 
 from ...link import natural_size
 from ...sharing.holdings import HELD_FILES, NoRoomError
@@ -225,6 +225,7 @@ def upload_card(weights: Weights | None) -> None:
     if not card.open:
         return
     with card:
+        above = st.container()
         limit = MAX_FILE_BYTES // 2**20
         st.file_uploader(
             "A residual network's checkpoint, by any file name",
@@ -232,6 +233,7 @@ def upload_card(weights: Weights | None) -> None:
             on_change=file_chosen,
             accept_multiple_files=True,
             max_upload_size=limit,
+            label_visibility="collapsed" if checkpoint else "visible",  # its summary takes that room
             help="Such as .pth, .pth.tar, .ckpt, .bin, .pkl or .safetensors; a .safetensors.index.json together with its "
             "shards. Read without running anything in the file. Its weights are kept in the server's memory until you forget "
             "them or close the page, and nobody else sees them. While the file arrives, a part of it may lie in a "
@@ -242,7 +244,8 @@ def upload_card(weights: Weights | None) -> None:
         if answers := session.held().answers:
             file_answers(answers)
         if checkpoint:
-            checkpoint_summary(checkpoint, weights)
+            with above:
+                checkpoint_summary(checkpoint, weights)
 
 
 def file_answers(answers: FileAnswers) -> None:
@@ -316,7 +319,7 @@ def checkpoint_summary(checkpoint: UploadedCheckpoint, weights: Weights | None) 
     said = [left_out(opened.left_out)] if opened.left_out else []
     said += [f"Read with {answers_text(checkpoint.answers)}."] if checkpoint.answers else []
     if said := [*said, *(plain(note, 400) for note in (*opened.notes, *checkpoint.notes))]:
-        st.markdown(escape_markdown(" ".join(said)))
+        st.container(key="said of the upload").markdown(escape_markdown(" ".join(said)))
     if checkpoint.not_finite:
         instead = f": others run here, {weights.title}" if weights else ""
         st.warning(escape_markdown(f"{cannot_run(checkpoint.not_finite)}{instead}."))
@@ -407,28 +410,64 @@ def question_widgets(
     place: str = "asked",
     networks: Sequence[str] = (),
 ) -> None:
-    """What the tensors do not show, to be set here or, where it is an option of the configuration, in the sidebar.
+    """What the tensors do not show: what can be answered nowhere else is asked here; the others, which are options of the
+    configuration or have one answer that is accepted, stand in a line and open on demand.
 
     `answered` is called with the question's name, whose widget begins with `place`. `networks` are those of the file that can
     be chosen, where not all that it is asked about can.
     """
-    st.caption("The tensors do not show these, and the likeliest is assumed. Set what you know:")
-    columns = st.container(key=place).columns(2)
-    for number, (name, question) in enumerate(questions):
-        key = f"{place} {name}"
-        current = getattr(config, name) if name in OPTIONS else question.choices[0]
+    questions = list(questions)
+    others = [(name, question) for name, question in questions if name in OPTIONS or name in FIXED]
+    words = "Assumed until you change it, as no tensor shows it:"
+    if seen := [one for one in questions if one not in others]:
+        st.caption(words)
+        words = ""
+    for name, question in seen:
         choices = networks or question.choices if name == "weights" else question.choices
-        set_widget(key, current)
-        with columns[number % 2]:
-            st.selectbox(
-                label(name),
-                dict.fromkeys((*choices, current)),
-                key=key,
-                format_func=partial(choice_words, name),
-                on_change=answered,
-                args=(name,),
-                help=question.tell,
-            )
+        question_widget(config, name, question, choices, answered, place)
+    if not others:
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom", key=f"{place} line"):
+        st.caption(f"{words} {assumed_text(config, others)}".strip())
+        with st.popover("Change", type="tertiary", icon=":material/tune:", key=f"{place} others"):
+            columns = st.container(key=place).columns(2)
+            for number, (name, question) in enumerate(others):
+                with columns[number % 2]:
+                    question_widget(config, name, question, question.choices, answered, place)
+
+
+def question_widget(
+    config: ResNetConfig,
+    name: str,
+    question: Question,
+    choices: Iterable[Any],
+    answered: Callable[[str], None],
+    place: str,
+) -> None:
+    key, current = f"{place} {name}", in_force(config, name, question)
+    set_widget(key, current)
+    st.selectbox(
+        label(name),
+        dict.fromkeys((*choices, current)),
+        key=key,
+        format_func=partial(choice_words, name),
+        on_change=answered,
+        args=(name,),
+        help=question.tell,
+    )
+
+
+def assumed_text(config: ResNetConfig, questions: Iterable[tuple[str, Question]]) -> str:
+    """The answers in force: "Stem pool max · Activation relu"."""
+    return " · ".join(
+        f"{label(name)}\N{NO-BREAK SPACE}{choice_words(name, in_force(config, name, question))}"
+        for name, question in questions
+    )
+
+
+def in_force(config: ResNetConfig, name: str, question: Question) -> Any:
+    """The answer that a network runs with."""
+    return getattr(config, name) if name in OPTIONS else question.choices[0]
 
 
 def question_answered(name: str) -> None:
@@ -484,5 +523,7 @@ def assumptions_text(weights: Weights) -> str:
     names = "" if weights.headless else ", and classes by number"
     if data.name != "unknown":
         names = f", and the classes of {data.name}"
+    if data.name == FASHION_MNIST.name:
+        names += ", as its tensors have the shapes of the networks that ship"
     numbers = ", ".join(map(to_text, data.preprocessing.mean[:3]))
     return f"Assumed as well: images of {shape_words(data.preprocessing.size)} pixels less a mean of {numbers}{names}."

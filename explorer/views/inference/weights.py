@@ -432,17 +432,18 @@ def back() -> None:
 
 def card(found: Selection, weights: Weights) -> None:
     """What is said of the weights that run, and the ways to others."""
-    say(found)
+    if not found.opened:
+        say(found)
     how = weights.data.preprocessing
     means, deviations = (", ".join(map(to_text, numbers[:3])) for numbers in (how.mean, how.std))
     with st.container(gap="xxsmall"):
         st.markdown(f"**{session.escape_markdown(weights.title)}**")
         st.caption(facts(weights), help=f"Each channel less a mean of {means}, over a deviation of {deviations}.")
+    if found.opened:  # what is said is of these weights
+        say(found)
     if found.opened and (questions := checkpoint.in_order(found.opened)):
         answered = partial(hub_answered, weights.key, found.opened.config)
-        open_ = any(name not in OPTIONS and name not in FIXED for name, _ in questions)  # which the sidebar has not
-        with st.expander("What its tensors do not show", icon=":material/help:", expanded=open_):
-            checkpoint.question_widgets(session.view().config, questions, answered, ASKED_OF_HUB)
+        checkpoint.question_widgets(session.view().config, questions, answered, ASKED_OF_HUB)
     if before := session.held().before_greeting:
         none = " yet" if owner.downloads_allowed() else ", and its owner has switched downloads off"
         st.markdown(
@@ -506,4 +507,4 @@ def say(found: Selection) -> None:
     if found.problem:
         st.warning(session.escape_markdown(found.problem), icon=":material/error:")
     if found.note:
-        st.markdown(session.escape_markdown(found.note))
+        st.container(key="said").markdown(session.escape_markdown(found.note))
