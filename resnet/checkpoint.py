@@ -439,7 +439,7 @@ def _functions(config: ResNetConfig, trunk: Trunk, told: whole.Said) -> Iterator
             "the block's input (FixMatch, MixMatch) is another network."
         )
     biased = [name for name in trunk.tensors if re.search(r"conv[\d.]*\.bias$", name)]
-    if biased and all(name.endswith(".downsample.conv.bias") for name in biased):
+    if biased and config.stem == "7x7" and all(name.endswith(".downsample.conv.bias") for name in biased):
         # https://github.com/Project-MONAI/MONAI/blob/dev/monai/networks/nets/resnet.py
         yield (
             "Its projections alone have biases, as MONAI's have, whose 7×7 stem has stride 1 unless it is told otherwise, which "

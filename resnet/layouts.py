@@ -69,47 +69,37 @@ WRAPPERS = re.compile(
 """What DataParallel, torch.compile, checkpoint wrappers, FSDP and others put into a name, anywhere."""
 
 
-def _caffe2(match: re.Match[str]) -> str:
-    stage, block, branch, kind, end = match.groups()
-    return f"{_caffe(stage, int(block), branch, bool(kind))}.{_CAFFE2_LEAVES[end]}"
-
-
 def _caffe(stage: str, block: int, branch: str, normed: bool) -> str:
-    """A layer by the stage that begins with 2, and the branch of its block: 1 is the shortcut, 2a to 2c follow each other."""
+    """A layer by its stage, counted from 2, and its branch: 1 is the shortcut, 2a to 2c follow each other."""
     number = "1abc".index(branch[-1])
     layer = f"{'bn' if normed else 'conv'}{number}" if number else f"downsample.{1 if normed else 0}"
-    return f"layer{int(stage) - 1}.{block}.{layer}"
+    return f"layer{int(stage) - 1}.{block}.{layer}."
+
+
+def _numbered(match: re.Match[str]) -> str:
+    stage, block, branch, normed, end = match.groups()
+    return _caffe(stage, int(block), branch, bool(normed)) + _CAFFE2_LEAVES[end]
 
 
 def _lettered(match: re.Match[str]) -> str:
     kind, stage, letter, index, branch = match.groups()
-    return f"{_caffe(stage, int(index or ord(letter) - ord('a')), branch, kind != 'res')}."
+    return _caffe(stage, int(index or ord(letter) - ord("a")), branch, kind != "res")
 
 
-def _in_words(match: re.Match[str]) -> str:
-    words = match.groupdict()
-    kind = words["kind"] or words["what"]
-    return f".{kind}{_WORDS[words['first'] or words['then']]}."
-
-
-_WORDS = {"reduce": 1, "conv": 2, "conv3x3": 2, "expand": 3, "increase": 3}
-
-
-def _matconvnet(match: re.Match[str]) -> str:
+def _worded(match: re.Match[str]) -> str:
     stage, block, word, normed = match.groups()
-    return f"{_caffe(stage, int(block) - 1, _MATCONVNET[word], bool(normed))}."
-
-
-_MATCONVNET = {"1x1_reduce": "2a", "3x3": "2b", "1x1_increase": "2c", "1x1_proj": "1"}
+    return _caffe(stage, int(block) - 1, _BRANCHES[word], bool(normed))
 
 
 _CAFFE2_LEAVES = {"w": "weight", "b": "bias", "s": "weight", "rm": "running_mean", "riv": "running_var"}
+_BRANCHES = {"1x1_reduce": "2a", "3x3": "2b", "1x1_increase": "2c", "1x1_proj": "1"}
+_ORDER = {"reduce": 1, "conv": 2, "conv3x3": 2, "expand": 3, "increase": 3}
 
 SPELLINGS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         # https://github.com/facebookresearch/detectron2/blob/main/detectron2/checkpoint/c2_model_loading.py
-        (r"(?<![^./])res(\d)_(\d+)_branch(1|2[abc])(_bn)?_(w|b|s|rm|riv)$", _caffe2),
+        (r"(?<![^./])res(\d)_(\d+)_branch(1|2[abc])(_bn)?_(w|b|s|rm|riv)$", _numbered),
         (r"(?<![^./])conv1_(w|b)$", lambda match: f"conv1.{_CAFFE2_LEAVES[match[1]]}"),
         (r"(?<![^./])res_conv1_bn_(s|b|rm|riv)$", lambda match: f"bn1.{_CAFFE2_LEAVES[match[1]]}"),
         (r"(?<![^./])(?:fc1000|pred)_(w|b)$", lambda match: f"fc.{_CAFFE2_LEAVES[match[1]]}"),
@@ -117,18 +107,16 @@ SPELLINGS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], .
         (r"(?<![^./])(res|bn|scale)(\d)([a-z])(\d*)_branch(1|2[abc])\.", _lettered),
         (r"(?<![^./])(?:bn|scale)_conv1\.", "bn1."),
         # https://www.robots.ox.ac.uk/~albanie/pytorch-models.html (VGGFace2)
-        (r"(?<![^./])conv(\d)_(\d+)_(1x1_reduce|3x3|1x1_increase|1x1_proj)(_bn)?\.", _matconvnet),
+        (r"(?<![^./])conv(\d)_(\d+)_(1x1_reduce|3x3|1x1_increase|1x1_proj)(_bn)?\.", _worded),
         (r"(?<![^./])conv1_7x7_s2(_bn)?\.", lambda match: "bn1." if match[1] else "conv1."),
         # https://github.com/facebookresearch/ClassyVision/blob/main/classy_vision/models/resnext.py
         (r"\.block\d+-(\d+)\.", r".\1."),
         # https://github.com/prlz77/ResNeXt.pytorch/blob/master/models/model.py
         (r"\.stage_\d_bottleneck_(\d+)\.", r".\1."),
         (r"(?<![^./])(stage_\d\.\d+)\.bn\.", r"\1.bn2."),
-        # the same, and https://github.com/kazuto1011/deeplab-pytorch/blob/master/libs/models/resnet.py
-        (
-            r"\.(?:(?P<kind>conv|bn)_(?P<first>reduce|conv|expand)|(?P<then>reduce|conv3x3|increase)\.(?P<what>conv|bn))\.",
-            _in_words,
-        ),
+        (r"\.(conv|bn)_(reduce|conv|expand)\.", lambda match: f".{match[1]}{_ORDER[match[2]]}."),
+        # https://github.com/kazuto1011/deeplab-pytorch/blob/master/libs/models/resnet.py
+        (r"\.(reduce|conv3x3|increase)\.(conv|bn)\.", lambda match: f".{match[2]}{_ORDER[match[1]]}."),
         # https://github.com/lyuwenyu/RT-DETR/blob/main/rtdetr_pytorch/src/nn/backbone/presnet.py: a pool, then a convolution
         (r"\.short\.conv\.(conv|norm)\.", r".shortcut.1.\1."),
         # https://github.com/osmr/imgclsmob/blob/master/pytorch/pytorchcv/models/resnet.py
@@ -259,7 +247,7 @@ FIRST = re.compile(
 """A block's first convolution, at the end of a layer's name."""
 
 BLOCK = re.compile(r"(?P<head>|.*\D)(?P<stage>\d{1,4})(?P<middle>\D+)(?P<index>\d{1,4})")
-LISTED = re.compile(r"(?P<head>|\D*)(?P<index>\d{1,4})")
+LISTED = re.compile(r"(?P<head>\D*)(?P<index>\d{1,4})")
 """A block of a list that is not divided into stages."""
 SHORTCUT = re.compile(
     r"(\w*downsample|short|(conv_?)?shortcut|skip\w*|identity\w*|idpath|idconv|proj(ection)?|convdim)(\.|$)", re.I
@@ -668,11 +656,11 @@ def _trunk(layers: Mapping[str, Layer], head: str, middle: str, stages: list[lis
     outside = {name: layer for name, layer in layers.items() if name not in inside}
     check_dimensions(inside.values())
     name_the_thing(NETWORKS, inside)
-    check_makers(inside.values())
     name_the_thing(
         INSIDE,
         (f".{role}.{part}" for block in blocks.values() for role, layer in block.items() for part in layer.parts),
     )
+    check_makers(inside.values())
     pools = {
         _take_block(found, blocks[path], path, f"layer{number}.{index}")
         for number, stage in enumerate(stages, start=1)
@@ -680,13 +668,14 @@ def _trunk(layers: Mapping[str, Layer], head: str, middle: str, stages: list[lis
     }
     own = {name: layer.shape for layer in layers.values() for name in layer.parts.values()}
     tensor = {name: own[source] for name, source in found.tensors.items()}
-    check_blocks(tensor, stages, listed=not middle)
+    ours = [f"layer{number}.{index}" for number, stage in enumerate(stages, start=1) for index in range(len(stage))]
+    check_blocks(tensor, ours, listed=not middle)
     last = f"layer{len(stages)}.{len(stages[-1]) - 1}."
     bottleneck = f"{last}conv3.weight" in tensor
     planes = tensor["layer1.0.conv1.weight"][0]
     normed = "layer1.0.bn1.weight" in tensor
     ends = tensor["layer1.0.conv1.weight"][1], tensor[f"{last}conv{3 if bottleneck else 2}.weight"][0]
-    pre = _is_pre(tensor, blocks=[f"layer{n}.{i}" for n, stage in enumerate(stages, 1) for i in range(len(stage))])
+    pre = _is_pre(tensor, ours)
     root = next((root for root in roots if _take_stem(found, outside, root, ends, pre)), None)
     if root is None:
         return None
@@ -749,13 +738,12 @@ BESIDE = (
 stage's channels, or convolutions."""
 
 
-def check_blocks(shapes: Shapes, stages: Sequence[Sequence[str]], listed: bool) -> None:
+def check_blocks(shapes: Shapes, blocks: Sequence[str], listed: bool) -> None:
     """That all blocks are of one kind, and those of a list are of a residual network.
 
     Raises:
         LayoutError: where they are not.
     """
-    blocks = [f"layer{number}.{index}" for number, stage in enumerate(stages, start=1) for index in range(len(stage))]
     if len({f"{block}.conv3.weight" in shapes for block in blocks}) > 1:
         raise LayoutError(
             "has blocks of two and of three convolutions, as TResNet has, where a configuration has one kind."
@@ -893,6 +881,11 @@ def check_dimensions(layers: Iterable[Layer]) -> None:
 BETWEEN = (
     # https://github.com/facebookresearch/deepcluster/blob/main/models/vgg16.py
     (r"^sobel", "a Sobel filter before it"),
+    # https://github.com/clovaai/voxceleb_trainer/blob/master/models/ResNetSE34L.py: the stem has a stride of 2×1
+    (
+        r"^(torchfb|instancenorm|sap_linear)$|^torchfb\.",
+        "the parts of ResNetSE34L, for voices: se.fc.0 beside a spectrogram",
+    ),
     (r"^(ca|sa)\d?\.|^cbam", "CBAM, attention over channels and places"),
     (r"^NL_\d|^non_?local|\.(theta|phi)$", "non-local blocks"),
     (r"^(p?relu|act)\d?$", "PReLU, an activation with weights"),
