@@ -382,6 +382,8 @@ def _opened(
             where = f" ({theirs})" if theirs else ""
             raise LayoutError(f"holds a network that no configuration expresses{where}: {error}") from error
         notes += _check_norm(config, name, {**told.facts, **answers})
+        if conversion.widen_attention(state, config):
+            notes.append("Its channel attention is narrower than a configuration has it: zeros make it as wide.")
     asked = {} if declared else unseen_options(config, trunk.pool == "conv")
     if told.layers:
         config, asked = whole.agreed(config, asked, told.layers)
@@ -415,8 +417,13 @@ def _opened(
     return Opened(config, _completed(config, state), trunk.left_out, trunk.headless, questions, tuple(notes), declared)
 
 
-CAFFE = re.compile(r"caffe|detectron|msra|(?<![^./ ])res2\.", re.I)
-"""Names of files, and of Detectron2's stages, whose networks have Caffe's way of preparing images."""
+CAFFE = re.compile(r"caffe|detectron|msra|(?<![^./ ])res2(\.|a_)", re.I)
+"""Names of files, of Detectron2's stages and of Caffe's, whose networks have Caffe's way of preparing images."""
+
+
+CAFFE_POOL = re.compile(r"res\d[a-z]\d*_branch|conv\d_\d+_1x1")
+"""Names of a block's first convolution whose networks pool as Caffe's do: https://github.com/KaimingHe/deep-residual-networks,
+and what MatConvNet made of them."""
 
 
 def _functions(config: ResNetConfig, trunk: Trunk, told: whole.Said) -> Iterator[str]:
@@ -431,6 +438,15 @@ def _functions(config: ResNetConfig, trunk: Trunk, told: whole.Said) -> Iterator
             "Its projections are taken to read what was normalised and activated, as the paper's; code whose projections read "
             "the block's input (FixMatch, MixMatch) is another network."
         )
+    biased = [name for name in trunk.tensors if re.search(r"conv[\d.]*\.bias$", name)]
+    if biased and config.stem == "7x7" and all(name.endswith(".downsample.conv.bias") for name in biased):
+        # https://github.com/Project-MONAI/MONAI/blob/dev/monai/networks/nets/resnet.py
+        yield (
+            "Its projections alone have biases, as MONAI's have, whose 7×7 stem has stride 1 unless it is told otherwise, which "
+            "no configuration has."
+        )
+    if CAFFE_POOL.search(trunk.tensors["layer1.0.conv1.weight"]):
+        yield "It has Caffe's names, whose stem pools without padding and rounds up, which no configuration does."
     if config.activation == "leaky_relu" and "activation" not in told.facts:
         yield "Its leaky ReLU is taken to have the slope 0.01."
 
@@ -553,9 +569,9 @@ def _translated(
     if config.norm == "group":
         groups = (config.norm_groups, *(count for count in NORM_GROUPS if count != config.norm_groups))
         forms.append(("norm_groups", Question(groups, TELL["norm_groups"]), ""))
-    if config.norm == "group":
+    if config.norm == "group" or "standardised" in answers or STANDARDISED.search(name):
         pre = config.order == "pre"
-        likely = (pre and config.stem == "7x7") or bool(STANDARDISED.search(name))
+        likely = (config.norm == "group" and pre and config.stem == "7x7") or bool(STANDARDISED.search(name))
         bit, note = answers.get("standardised", likely) in (True, "1"), ""
         if bit:
             conversion.standardise(state)
@@ -591,6 +607,8 @@ def _straighten(state: dict[str, Tensor], makers: Mapping[str, Mapping[str, Tens
         yield "Its channel attention has no biases: they are zeros."
     if trunk.affine:
         conversion.add_statistics(state)
+    if conversion.add_projection_norms(state):
+        yield "Its projections have no norm: they get one that changes nothing."
     conversion.add_scales(state)
     if conversion.fold_biases(state):
         yield "The biases of its convolutions are taken into the running means of the norms after them."

@@ -12,8 +12,10 @@ from math import prod
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from .config import ResNetConfig
+from .model import build
 
 State = MutableMapping[str, Tensor]
 
@@ -94,6 +96,38 @@ def add_scales(state: State) -> None:
             size = len(state[f"{norm}.running_mean"])
             state.setdefault(f"{norm}.weight", torch.ones(size))
             state.setdefault(f"{norm}.bias", torch.zeros(size))
+
+
+def add_projection_norms(state: State) -> bool:
+    """Give projections without a norm, where other convolutions have a batch norm after them, one that changes nothing."""
+    norms = [f"{name.removesuffix('conv.weight')}norm" for name in state if name.endswith(".downsample.conv.weight")]
+    bare = [norm for norm in norms if f"{norm}.running_mean" not in state]
+    if "bn1.running_mean" not in state:
+        return False
+    for norm in bare:
+        size = len(state[f"{norm.removesuffix('norm')}conv.weight"])
+        state[f"{norm}.running_mean"] = torch.zeros(size)
+        state[f"{norm}.running_var"] = torch.full((size,), 1 - EPSILON)
+    return bool(bare)
+
+
+WIDTHS = {"fc1.weight": 0, "fc1.bias": 0, "fc2.weight": 1, "conv.weight": 2}
+"""The axis of a tensor of channel attention that may be narrower than a configuration has it."""
+
+
+def widen_attention(state: State, config: ResNetConfig) -> bool:
+    """Give channel attention that is narrower than ours zeros: after the channels in between, on both sides of ECA's kernel."""
+    before = dict(state)
+    for name, wanted in build(config, "meta").state_dict().items():
+        axis = WIDTHS.get(name.partition(".se.")[2])
+        if axis is None or name not in state:
+            continue
+        more = wanted.shape[axis] - state[name].shape[axis] if state[name].ndim == wanted.ndim else 0
+        if more > 0:
+            low = more // 2 if name.endswith(".conv.weight") else 0
+            pads = [0] * (2 * (wanted.ndim - 1 - axis)) + [low, more - low]
+            state[name] = functional.pad(state[name], pads)
+    return any(state[name] is not before[name] for name in before)
 
 
 def standardise(state: State) -> None:

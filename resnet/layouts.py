@@ -16,7 +16,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
 Shape = tuple[int, ...]
@@ -69,26 +69,56 @@ WRAPPERS = re.compile(
 """What DataParallel, torch.compile, checkpoint wrappers, FSDP and others put into a name, anywhere."""
 
 
-def _caffe2(match: re.Match[str]) -> str:
-    stage, block, branch, kind, end = match.groups()
-    place = f"layer{int(stage) - 1}.{block}."
+def _caffe(stage: str, block: int, branch: str, normed: bool) -> str:
+    """A layer by its stage, counted from 2, and its branch: 1 is the shortcut, 2a to 2c follow each other."""
     number = "1abc".index(branch[-1])
-    layer = f"{'bn' if kind else 'conv'}{number}" if number else f"downsample.{1 if kind else 0}"
-    return f"{place}{layer}.{_CAFFE2_LEAVES[end]}"
+    layer = f"{'bn' if normed else 'conv'}{number}" if number else f"downsample.{1 if normed else 0}"
+    return f"layer{int(stage) - 1}.{block}.{layer}."
+
+
+def _numbered(match: re.Match[str]) -> str:
+    stage, block, branch, normed, end = match.groups()
+    return _caffe(stage, int(block), branch, bool(normed)) + _CAFFE2_LEAVES[end]
+
+
+def _lettered(match: re.Match[str]) -> str:
+    kind, stage, letter, index, branch = match.groups()
+    return _caffe(stage, int(index or ord(letter) - ord("a")), branch, kind != "res")
+
+
+def _worded(match: re.Match[str]) -> str:
+    stage, block, word, normed = match.groups()
+    return _caffe(stage, int(block) - 1, _BRANCHES[word], bool(normed))
 
 
 _CAFFE2_LEAVES = {"w": "weight", "b": "bias", "s": "weight", "rm": "running_mean", "riv": "running_var"}
+_BRANCHES = {"1x1_reduce": "2a", "3x3": "2b", "1x1_increase": "2c", "1x1_proj": "1"}
+_ORDER = {"reduce": 1, "conv": 2, "conv3x3": 2, "expand": 3, "increase": 3}
 
 SPELLINGS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         # https://github.com/facebookresearch/detectron2/blob/main/detectron2/checkpoint/c2_model_loading.py
-        (r"(?<![^./])res(\d)_(\d+)_branch(1|2[abc])(_bn)?_(w|b|s|rm|riv)$", _caffe2),
+        (r"(?<![^./])res(\d)_(\d+)_branch(1|2[abc])(_bn)?_(w|b|s|rm|riv)$", _numbered),
         (r"(?<![^./])conv1_(w|b)$", lambda match: f"conv1.{_CAFFE2_LEAVES[match[1]]}"),
         (r"(?<![^./])res_conv1_bn_(s|b|rm|riv)$", lambda match: f"bn1.{_CAFFE2_LEAVES[match[1]]}"),
         (r"(?<![^./])(?:fc1000|pred)_(w|b)$", lambda match: f"fc.{_CAFFE2_LEAVES[match[1]]}"),
+        # https://github.com/KaimingHe/deep-residual-networks: statistics in a layer of their own, blocks by letters
+        (r"(?<![^./])(res|bn|scale)(\d)([a-z])(\d*)_branch(1|2[abc])\.", _lettered),
+        (r"(?<![^./])(?:bn|scale)_conv1\.", "bn1."),
+        # https://www.robots.ox.ac.uk/~albanie/pytorch-models.html (VGGFace2)
+        (r"(?<![^./])conv(\d)_(\d+)_(1x1_reduce|3x3|1x1_increase|1x1_proj)(_bn)?\.", _worded),
+        (r"(?<![^./])conv1_7x7_s2(_bn)?\.", lambda match: "bn1." if match[1] else "conv1."),
         # https://github.com/facebookresearch/ClassyVision/blob/main/classy_vision/models/resnext.py
         (r"\.block\d+-(\d+)\.", r".\1."),
+        # https://github.com/prlz77/ResNeXt.pytorch/blob/master/models/model.py
+        (r"\.stage_\d_bottleneck_(\d+)\.", r".\1."),
+        (r"(?<![^./])(stage_\d\.\d+)\.bn\.", r"\1.bn2."),
+        (r"\.(conv|bn)_(reduce|conv|expand)\.", lambda match: f".{match[1]}{_ORDER[match[2]]}."),
+        # https://github.com/kazuto1011/deeplab-pytorch/blob/master/libs/models/resnet.py
+        (r"\.(reduce|conv3x3|increase)\.(conv|bn)\.", lambda match: f".{match[2]}{_ORDER[match[1]]}."),
+        # https://github.com/lyuwenyu/RT-DETR/blob/main/rtdetr_pytorch/src/nn/backbone/presnet.py: a pool, then a convolution
+        (r"\.short\.conv\.(conv|norm)\.", r".shortcut.1.\1."),
         # https://github.com/osmr/imgclsmob/blob/master/pytorch/pytorchcv/models/resnet.py
         (r"\.(unit\d+)\.body\.", r".\1."),
         (r"(?<![^./])(blocks\.\d+\.\d+)\.bn\.", r"\1.convolutional_block.7."),
@@ -131,8 +161,8 @@ def _twice(first: str, second: str) -> LayoutError:
 
 # -- layers -------------------------------------------------------------------------------
 
-COUNTERS = ("total_ops", "total_params", "n_averaged")
-"""What profilers and averages count; no weight."""
+COUNTERS = ("total_ops", "total_params", "n_averaged", "_extra_state")
+"""What profilers and averages count, and what modules keep beside their tensors; no weight."""
 
 _AFFINE = ("weight", "bias")
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -203,45 +233,68 @@ def natural(name: str) -> list[tuple[int, int, str]]:
 
 FIRST = re.compile(
     r"(?P<block>.*\d)\.(?:"
-    r"conv_?[1a]"  # torchvision, timm, Detectron2, kuangliu, the wide networks, Cadene, CLIP, NVIDIA, OpenMMLab
+    r"conv(?:_?layer)?_?[1a]"  # torchvision, timm, Detectron2, kuangliu, the wide networks, Cadene, CLIP, NVIDIA, OpenMMLab
     r"|(?:conv(?:_?bn_?)?|cnn|cbr)1\.(?:0|conv)"  # https://github.com/fastai/fastai/blob/1.0.61/fastai/vision/models/xresnet.py, ffcv-imagenet
-    r"|convs\.0\.0"  # https://github.com/fastai/fastai/blob/main/fastai/vision/models/xresnet.py
+    r"|convs\.0(?:\.0)?"  # https://github.com/fastai/fastai/blob/main/fastai/vision/models/xresnet.py, habitat-baselines
     r"|layer\.0\.convolution"  # https://github.com/huggingface/transformers/blob/main/src/transformers/models/resnet
-    r"|(?:residual\w*|convolutional_block|block|conv_?block|body|left|main\w*)\.0"  # an nn.Sequential that is the branch
+    r"|branch2a\.conv"  # https://github.com/lyuwenyu/RT-DETR, after PaddleDetection
+    # an nn.Sequential that is the branch
+    r"|(?:residual\w*|convolutional_block|blocks?|conv_?block|body|left|main\w*|branch\w*|conv|net|seq\w*)\.0(?:\.conv)?"
     r"|conv0"  # https://github.com/szagoruyko/wide-residual-networks
-    r")"
+    r")",
+    re.I,
 )
 """A block's first convolution, at the end of a layer's name."""
 
 BLOCK = re.compile(r"(?P<head>|.*\D)(?P<stage>\d{1,4})(?P<middle>\D+)(?P<index>\d{1,4})")
+LISTED = re.compile(r"(?P<head>\D*)(?P<index>\d{1,4})")
+"""A block of a list that is not divided into stages."""
 SHORTCUT = re.compile(
-    r"(downsample|shortcut|conv_?shortcut|skip\w*|identity\w*|idpath|idconv|proj|convdim)(\.|$)", re.I
+    r"(\w*downsample|short|(conv_?)?shortcut|skip\w*|identity\w*|idpath|idconv|proj(ection)?|convdim)(\.|$)", re.I
 )
-ATTENTION = re.compile(r"(se|squeeze)(\.|$)")
+ATTENTION = re.compile(r"(se|squeeze|excitation)(\.|$)")
 BLUR = "blur_filter"
 """https://github.com/libffcv/ffcv-imagenet/blob/main/train_imagenet.py: a fixed kernel before a strided convolution."""
-POOLED = re.compile(r"(downsample|shortcut|idpath)\.(\d)(?:\.0)?")
+POOLED = re.compile(r"(\w*downsample|shortcut|idpath)\.(\d)(?:\.(?:0|conv|convolution))?", re.I)
 HIDDEN = re.compile(r"downsample\.(conv|\d\.0)")
 """A projection whose number does not say whether a pool stands before it: timm's pre-activation networks, and fastai's
 of 2019."""
 
 
+CHAINS = ([(3, 3), (3, 3)], [(1, 1), (3, 3), (1, 1)])
+"""The kernels of a basic and of a bottleneck block."""
+
+
 def stages_of(layers: Mapping[str, Layer]) -> dict[tuple[str, str], list[list[str]]]:
     """The blocks of each network in a file, stage by stage, by what stands around the numbers of their stages.
 
-    Where numbers are missing the network is left out.
+    Where numbers are missing the network is left out. In a list of blocks a stage is those whose first convolutions put out
+    as many channels; nothing stands after the numbers of such stages.
     """
     found: dict[tuple[str, str], dict[int, dict[int, str]]] = defaultdict(lambda: defaultdict(dict))
+    listed: dict[str, dict[int, str]] = defaultdict(dict)
+    widths: dict[str, int] = {}
     for name, layer in layers.items():
         first = FIRST.fullmatch(name)
-        place = BLOCK.fullmatch(first["block"]) if first and len(layer.shape) in (3, 4, 5) else None
-        if first and place:
-            found[place["head"], place["middle"]][int(place["stage"])][int(place["index"])] = first["block"]
-    return {
+        if not first or len(layer.shape) not in (3, 4, 5):
+            continue
+        path = first["block"]
+        if place := BLOCK.fullmatch(path):
+            found[place["head"], place["middle"]][int(place["stage"])][int(place["index"])] = path
+        elif place := LISTED.fullmatch(path):
+            listed[place["head"]][int(place["index"])] = path
+            widths[path] = layer.shape[0]
+    divided = {
         place: [[stages[stage][index] for index in sorted(stages[stage])] for stage in sorted(stages)]
         for place, stages in found.items()
         if _follow(stages) and all(_follow(blocks) and min(blocks) < 2 for blocks in stages.values())
     }
+    runs = {
+        (head, ""): [list(run) for _, run in groupby((blocks[index] for index in sorted(blocks)), widths.__getitem__)]
+        for head, blocks in listed.items()
+        if _follow(blocks)
+    }
+    return divided | {place: stages for place, stages in runs.items() if len(stages) > 1}
 
 
 def _follow(numbers: Iterable[int]) -> bool:
@@ -282,7 +335,8 @@ def _take_block(found: Found, inside: Mapping[str, Layer], path: str, name: str)
     Raises:
         LayoutError: where it is none that a configuration knows.
     """
-    main = {role: layer for role, layer in inside.items() if not SHORTCUT.match(role) and not ATTENTION.match(role)}
+    side = {role for role in inside if SHORTCUT.match(role)} or _projection(inside)
+    main = {role: layer for role, layer in inside.items() if role not in side and not ATTENTION.match(role)}
     kernels = sorted((role for role, layer in main.items() if layer.is_kernel), key=natural)
     norms = sorted((role for role, layer in main.items() if layer.is_norm), key=natural)
     if slope := next((main[role] for role in norms if main[role].parts.keys() == {"weight"}), None):
@@ -290,7 +344,7 @@ def _take_block(found: Found, inside: Mapping[str, Layer], path: str, name: str)
             f"holds a network with PReLU, an activation with weights ({_short(slope.name)}), which no configuration expresses."
         )
     sizes = [main[role].shape[2:] for role in kernels]
-    if sizes not in ([(3, 3), (3, 3)], [(1, 1), (3, 3), (1, 1)]):
+    if sizes not in CHAINS:
         shown = ", ".join("×".join(map(str, size)) for size in sizes) or "none"
         raise NoBlocksError(
             f"has blocks that no configuration expresses: in {_short(path)} the kernels are {shown}, not 3×3, 3×3 or "
@@ -309,13 +363,26 @@ def _take_block(found: Found, inside: Mapping[str, Layer], path: str, name: str)
         found.take(main[role], f"{name}.bn{number}")
     outputs = main[kernels[-1]].shape[0]
     _take_attention(found, {role: layer for role, layer in inside.items() if ATTENTION.match(role)}, name, outputs)
-    pool = _take_shortcut(found, {role: layer for role, layer in inside.items() if SHORTCUT.match(role)}, name)
+    pool = _take_shortcut(found, {role: inside[role] for role in side}, name)
     left = [layer for layer in inside.values() if layer.name not in found.used]
     if more := [layer for layer in left if set(layer.parts) != {BLUR}]:
         raise LayoutError(
             f"has more in its blocks than a configuration expresses, first {next(iter(more[0].parts.values()))}."
         )
     return pool
+
+
+def _projection(inside: Mapping[str, Layer]) -> set[str]:
+    """The projection of a block that has it among its convolutions, as https://d2l.ai does, with its norm where it has one:
+    1×1, from what the block reads to what it puts out, without which the others are a block."""
+    kernels = sorted((role for role, layer in inside.items() if layer.is_kernel), key=natural)
+    norms = sorted((role for role, layer in inside.items() if layer.is_norm), key=natural)
+    for place, role in reversed(list(enumerate(kernels))):
+        chain = [inside[other] for other in kernels if other != role]
+        whole = [layer.shape[2:] for layer in chain] in CHAINS
+        if whole and inside[role].shape == (chain[-1].shape[0], chain[0].shape[1], 1, 1):
+            return {role, norms[place]} if len(norms) == len(kernels) else {role}
+    return set()
 
 
 def _take_attention(found: Found, inside: Mapping[str, Layer], name: str, channels: int) -> None:
@@ -352,12 +419,13 @@ def _short(name: str) -> str:
 # -- stem ---------------------------------------------------------------------------------
 
 STEM = re.compile(
-    r"(conv_?\d?|conv_1_\dx\d|bn_?\d?|norm_?\d?|stem\w*|layer0|embedder|initial_block|init_\w+|conv_?in|pre|prep|root|"
-    r"first_\w+|(final|last|post)_?(bn|norm)|(bn|norm)_?(final|last|end)|\d+)(\.|$)"
+    r"(conv_?\d?|conv_1_\dx\d|bn_?\d?|(batch_?)?norm_?\d?|stem\w*|layer0|layer1\.conv1|embedder|initial_block|init_\w+|conv_?in|pre|prep|"
+    r"root|gate|first_\w+|(final|last|post)_?(bn|norm|activ)|(bn|norm)_?(final|last|end)|\d+)(\.|$)",
+    re.I,
 )
 """How the first layers of a network begin; numbers are children of an nn.Sequential."""
 
-LAST_NORM = re.compile(r"norm|(final|last|post)_?(bn|norm)|(bn|norm)_?(final|last|end)")
+LAST_NORM = re.compile(r"norm|(final|last|post)_?(bn|norm|activ)(\.bn)?|(bn|norm)_?(final|last|end)", re.I)
 """The norm before the classifier of a pre-activation network."""
 
 
@@ -396,6 +464,10 @@ def _take_stem(
             raise LayoutError(
                 "holds a pre-activation network without a norm before its classifier, which no configuration expresses."
             )
+        if pre and len(norms) == len(normed) + 1:
+            raise LayoutError(
+                "holds a pre-activation network with a norm after its stem too, which no configuration expresses."
+            )
         return False
     for role, place in zip(norms, normed, strict=bool(norms)):
         found.take(beside[role], place)
@@ -408,12 +480,12 @@ def _take_stem(
 # -- classifier ---------------------------------------------------------------------------
 
 WORD = re.compile(
-    r"(new_)?fc\d*|linear\d*|classifiers?|cls|clf|cls_head|heads?|logits?|outputs?|out|lin|top|pred|predictions?|"
+    r"(new_)?fc\d*|fc_cls|decoder|linear\d*|classifiers?|cls|clf|cls_head|heads?|logits?|outputs?|out|lin|top|pred|predictions?|"
     r"final\w*|last\w*|online_classifier|linear_\w+|default|block\d+-\d+|\d+",
     re.I,
 )
 """What a classifier, and what holds it, is called."""
-CONVOLVED = re.compile(r"(head\.)?fc|head|classifier|logits|last_linear")
+CONVOLVED = re.compile(r"(head\.)?fc|head|classifier|logits|last_linear", re.I)
 """Where a 1×1 convolution is a classifier too."""
 
 
@@ -584,11 +656,11 @@ def _trunk(layers: Mapping[str, Layer], head: str, middle: str, stages: list[lis
     outside = {name: layer for name, layer in layers.items() if name not in inside}
     check_dimensions(inside.values())
     name_the_thing(NETWORKS, inside)
-    check_makers(inside.values())
     name_the_thing(
         INSIDE,
         (f".{role}.{part}" for block in blocks.values() for role, layer in block.items() for part in layer.parts),
     )
+    check_makers(inside.values())
     pools = {
         _take_block(found, blocks[path], path, f"layer{number}.{index}")
         for number, stage in enumerate(stages, start=1)
@@ -596,12 +668,14 @@ def _trunk(layers: Mapping[str, Layer], head: str, middle: str, stages: list[lis
     }
     own = {name: layer.shape for layer in layers.values() for name in layer.parts.values()}
     tensor = {name: own[source] for name, source in found.tensors.items()}
+    ours = [f"layer{number}.{index}" for number, stage in enumerate(stages, start=1) for index in range(len(stage))]
+    check_blocks(tensor, ours, listed=not middle)
     last = f"layer{len(stages)}.{len(stages[-1]) - 1}."
     bottleneck = f"{last}conv3.weight" in tensor
     planes = tensor["layer1.0.conv1.weight"][0]
     normed = "layer1.0.bn1.weight" in tensor
     ends = tensor["layer1.0.conv1.weight"][1], tensor[f"{last}conv{3 if bottleneck else 2}.weight"][0]
-    pre = _is_pre(tensor, blocks=[f"layer{n}.{i}" for n, stage in enumerate(stages, 1) for i in range(len(stage))])
+    pre = _is_pre(tensor, ours)
     root = next((root for root in roots if _take_stem(found, outside, root, ends, pre)), None)
     if root is None:
         return None
@@ -612,7 +686,8 @@ def _trunk(layers: Mapping[str, Layer], head: str, middle: str, stages: list[lis
     if classifier:
         found.take(classifier, "fc")
     others = [name for name in outside if name.startswith(dictionary) and name not in found.used]
-    block = re.compile(rf"{re.escape(head)}\d+{re.escape(middle)}\d+\.")
+    index = r"\d+" if middle else ""
+    block = re.compile(rf"{re.escape(head)}\d+{re.escape(middle)}{index}\.")
     if more := next((name for name in others if block.match(name)), None):
         raise LayoutError(
             f"has more in its stages than a configuration expresses, first {_short(next(iter(layers[more].parts.values())))}."
@@ -653,13 +728,28 @@ BESIDE = (
     ),
     # https://github.com/jfzhang95/pytorch-deeplab-xception/blob/master/modeling/backbone/resnet.py
     (
-        r"aspp|ppm|decode_head|aux_classifier|sem_seg_head",
+        r"aspp|ppm|decode_head|aux_classifier|sem_seg_head|conv2d_list",
         False,
-        "Code for segmentation may dilate the blocks of a stage by several amounts (multi-grid), which no configuration has.",
+        "Code for segmentation may dilate the blocks of a stage by several amounts (multi-grid), and DeepLab v2 rounds up where "
+        "its stem pools, which no configuration does.",
     ),
 )
 """What stands beside a network whose code may compute another function: its name, and whether it is a norm of the last
 stage's channels, or convolutions."""
+
+
+def check_blocks(shapes: Shapes, blocks: Sequence[str], listed: bool) -> None:
+    """That all blocks are of one kind, and those of a list are of a residual network.
+
+    Raises:
+        LayoutError: where they are not.
+    """
+    if len({f"{block}.conv3.weight" in shapes for block in blocks}) > 1:
+        raise LayoutError(
+            "has blocks of two and of three convolutions, as TResNet has, where a configuration has one kind."
+        )
+    if listed and not any(f"{block}.downsample.conv.weight" in shapes for block in blocks):
+        raise NoBlocksError("has a list of blocks without projections, which may be any network.")
 
 
 def _stands(pattern: str, norm: bool, layers: Iterable[Layer], channels: int) -> bool:
@@ -698,7 +788,10 @@ def _part(name: str, root: str, dictionary: str) -> str:
 # -- refusals -----------------------------------------------------------------------------
 
 NETWORKS = (
+    (r"(?<![^./])s\d\.b\d+\.f\.", "the blocks of pycls, where RegNet and others have the same names"),
     (r"(?<![^./])s\d\.b\d+\.|trunk_output\.block\d", "RegNet's blocks"),
+    # https://github.com/RobustBench/robustbench/blob/master/robustbench/model_zoo/architectures/dm_wide_resnet.py
+    (r"\.batchnorm_0$", "DeepMind's wide blocks, which pad on one side where they have a stride"),
     (r"(?<![^./])regnet\.", "RegNet's blocks"),
     (r"(?<![^./])(down|up)\.\d\.block\.\d", "the blocks of a diffusion model"),
     (r"denseblock|denselayer|dense_block", "DenseNet's blocks"),
@@ -718,7 +811,7 @@ INSIDE = (
     (r"\.(IN|BN)\.|instance_norm|\.ibn", "IBN, instance norm beside batch norm"),
     (r"\.prelu\d?\.", "ArcFace's iresnet, whose blocks have PReLU and three norms"),
     (r"\.conv2\.(fc1|fc2|radix|bn0)|\.splat", "ResNeSt, attention over splits"),
-    (r"\.(convs|bns)\.\d+\.(weight|running)", "Res2Net, whose 3×3 convolution is a chain of smaller ones"),
+    (r"\.bns\.\d+\.(weight|running)", "Res2Net, whose 3×3 convolution is a chain of smaller ones"),
     (r"\.(paths|conv_kernels?)\.\d|conv\d\.attn", "SKNet, kernels of several sizes"),
     (r"rbr_(dense|1x1|reparam)", "RepVGG"),
     (r"\.bam|\.gate_[cs]", "BAM, attention over channels and places"),
@@ -759,7 +852,7 @@ OTHERS = (
         "ConvNeXt or another network of depthwise kernels",
     ),
     (r"features\.\d+\.conv\.\d|inverted", "MobileNet"),
-    (r"Mixed_\d[a-e]|inception\d[a-e]|inception_", "Inception"),
+    (r"[Mm]ixed_\d[a-e]|inception\d[a-e]|inception_", "Inception"),
     (r"features\.\d+\.(squeeze|expand)", "SqueezeNet"),
     (r"stage\d\.\d\.(branch\d|branches)", "ShuffleNet or HRNet"),
     (r"features\.0\.weight|features\.0\.0\.weight", "VGG, AlexNet or a like network without residual blocks"),
@@ -786,6 +879,13 @@ def check_dimensions(layers: Iterable[Layer]) -> None:
 
 
 BETWEEN = (
+    # https://github.com/facebookresearch/deepcluster/blob/main/models/vgg16.py
+    (r"^sobel", "a Sobel filter before it"),
+    # https://github.com/clovaai/voxceleb_trainer/blob/master/models/ResNetSE34L.py: the stem has a stride of 2×1
+    (
+        r"^(torchfb|instancenorm|sap_linear)$|^torchfb\.",
+        "the parts of ResNetSE34L, for voices: se.fc.0 beside a spectrogram",
+    ),
     (r"^(ca|sa)\d?\.|^cbam", "CBAM, attention over channels and places"),
     (r"^NL_\d|^non_?local|\.(theta|phi)$", "non-local blocks"),
     (r"^(p?relu|act)\d?$", "PReLU, an activation with weights"),
@@ -800,8 +900,8 @@ def check_makers(layers: Iterable[Layer]) -> None:
         LayoutError: where one is not.
     """
     for layer in layers:
-        made = layer.parts.keys() & {"original", "mask", "g", "u", "v"}
-        if made and not layer.is_linear:
+        made = layer.parts.keys() - {*_AFFINE, *_STATISTICS, BLUR}
+        if made and len(layer.shape) > 1 and not layer.is_linear:
             raise LayoutError(
                 f"has weights that are computed at each use in a way that is not known, first "
                 f"{_short(layer.parts[min(made)])}: weights as they are used are accepted, such as "
@@ -837,6 +937,11 @@ def stranger(names: Sequence[str], layers: Mapping[str, Layer]) -> str:
     Raises:
         LayoutError: for what is told by its layers.
     """
+    if empty := next((layer for layer in layers.values() if "weight" in layer.parts and 0 in layer.shape), None):
+        return (
+            f"has an empty {_short(empty.parts['weight'])}, as DeepSpeed leaves where weights lie in other files: its "
+            "zero_to_fp32.py puts them together."
+        )
     if other := _other(names):
         return other
     name_the_thing([*NETWORKS, *INSIDE], names)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
+from operator import ge
 from typing import Any, NamedTuple
 
 from .config import OPTIONS, ResNetConfig
@@ -163,14 +164,19 @@ def _stem(shapes: Mapping[str, Shape], planes: int) -> dict[str, Any]:
 
 
 def _attention(shapes: Mapping[str, Shape], outputs: Sequence[int]) -> dict[str, Any]:
+    """Channel attention; where no reduction has its widths, the one that is wider by the least."""
     if "layer1.0.se.conv.weight" in shapes:
         return {"attention": "eca"}
     if "layer1.0.se.fc1.weight" not in shapes:
         return {}
     squeezed = [_shape(shapes, f"layer{stage}.0.se.fc1.weight")[0] for stage in range(1, len(outputs) + 1)]
-    for reduction in (16, 4, 8, 2, *range(1, 257)):
-        if [max(8, int(channels / reduction + 4) // 8 * 8) for channels in outputs] == squeezed:
-            return {"attention": "se", "se_reduction": reduction}
+    widths = {
+        reduction: [max(8, int(channels / reduction + 4) // 8 * 8) for channels in outputs]
+        for reduction in (16, 4, 8, 2, *range(1, 257))
+    }
+    wide = (reduction for reduction, own in widths.items() if all(map(ge, own, squeezed)))
+    if reduction := min(wide, key=lambda reduction: sum(widths[reduction]), default=0):
+        return {"attention": "se", "se_reduction": reduction}
     raise ConfigError(
         "se_reduction",
         "-".join(map(str, squeezed)),

@@ -191,8 +191,8 @@ GLOBALS = re.compile(
 )
 """What the machine knows; of anything else that a pickle names it makes a `Thing`."""
 
-UNREAD = re.compile(r"torch\._utils\._rebuild_|torch\.serialization\._get_layout")
-"""What makes tensors that the machine does not know: sparse, quantised, …"""
+UNREAD = re.compile(r"torch\._utils\._rebuild_|torch\.serialization\._get_layout|torch\.storage\._load_from_bytes")
+"""What makes tensors that the machine does not know: sparse, quantised, files in a file, …"""
 
 PROGRAMS = re.compile(
     r"(os|posix|nt|subprocess|pty|runpy|shutil|socket|ctypes|webbrowser)\..*"
@@ -569,6 +569,7 @@ FORMATS = (
         rb"version https://git-lfs",
         "a pointer of Git LFS, which stands for the file: `git lfs pull` gets the file itself",
     ),
+    (rb"# xet version", "a pointer of Git Xet, which stands for the file: a clone with git-xet has the file itself"),
     (rb"\s*<\?xml[^>]*>\s*<net ", f"a program of OpenVINO: {PYTORCH}"),
     (
         rb"(\xef\xbb\xbf)?\s*<(!doctype|!--|html|head|\?xml|error>)",
@@ -578,7 +579,9 @@ FORMATS = (
     (rb"\x89HDF\r\n", f"HDF5, as Keras writes it: {PYTORCH}"),
     (rb"[\x81-\x8f]([\xa0-\xbf]|\xd9.)\w", f"msgpack, as Flax writes it: {PYTORCH}"),
     (rb"\x93NUMPY", f"a numpy array: {PYTORCH}"),
-    (rb"\x08\x01\x12", f"a program of TensorFlow: {PYTORCH}"),
+    (rb"\x08\x01\x12", f"a program of TensorFlow or Core ML: {PYTORCH}"),
+    (rb"ftrt", f"a program of TensorRT: {PYTORCH}"),
+    (rb"7767517\s", f"a program of ncnn: {PYTORCH}"),
     (rb".{4}TFL3", f"a program of TensorFlow Lite: {PYTORCH}"),
     (rb"\x08[\x02-\x1f][\x10\x12\x1a\x20\x28\x32\x3a\x42]", f"an ONNX program: {PYTORCH}"),
     (rb"\x80[\x06-\xff]|GGUF|ggml", f"a file of another program: {PYTORCH}"),
@@ -586,6 +589,10 @@ FORMATS = (
     (rb"\x12\x01\0\0\0\0\0\0", f"weights of MXNet: {PYTORCH}"),
     (rb"\x0a[\x01-\x40][\w -]+\xa2\x06", f"a network of Caffe: {PYTORCH}"),
     (rb"MATLAB ", f"a file of MATLAB: {PYTORCH}"),
+    (
+        rb"sys_info\0.{248}ustar",
+        "an archive of PyTorch before 0.2: what torch.load makes of it is accepted as torch.save writes it",
+    ),
     (rb".{257}ustar", f"a tar archive: {UNPACK}"),
     (rb"\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf|Rar!|\x28\xb5\x2f\xfd", f"a packed archive: {UNPACK}"),
 )
@@ -618,6 +625,8 @@ def read_pickles(machine: Machine, stream: BinaryIO, *checks: Callable[[Any], No
             f"holds whole numbers of a quantised network ({shown(machine.unread)}): "
             "the network that it was made of is accepted, in floating point."
         )
+    if "torch.storage._load_from_bytes" in machine.unread:
+        raise RefusedError("was written by pickle, not by torch.save, which writes the same as what is accepted.")
     if machine.unread:
         raise RefusedError(
             f"holds tensors of a kind that is not read ({shown(machine.unread)}): dense ones are accepted."

@@ -443,6 +443,133 @@ def test_squeeze_and_excitation_of_linear_layers() -> None:
         assert_same(scores(opened, pictures()), model(pictures()))
 
 
+class Narrow(nn.Module):
+    """Squeeze-and-excitation that leaves a sixteenth of the channels, however few these are."""
+
+    def __init__(self, channels: int, **given: Any):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Conv2d(channels, channels // 16, 1), nn.Conv2d(channels // 16, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.fc2(self.fc1(x.mean((2, 3), keepdim=True)).relu()).sigmoid()
+
+
+def test_narrower_attention_gets_zeros() -> None:
+    """A reduction of 16 without a least width, and ECA with a kernel of 3 everywhere."""
+    layers = pytest.importorskip("timm.layers")
+    timm_resnet = pytest.importorskip("timm.models.resnet")
+    for attention in (Narrow, lambda channels, **given: layers.EcaModule(kernel_size=3)):
+        blocks = {"block_args": {"attn_layer": attention}}
+        model = lively(timm_resnet.ResNet(timm_resnet.BasicBlock, (1, 1, 1, 1), num_classes=4, **blocks))
+        opened = open_checkpoint(saved(model.state_dict()), "m.pth")
+        assert "Its channel attention is narrower than a configuration has it: zeros make it as wide." in opened.notes
+        with torch.inference_mode():
+            assert_same(scores(opened, pictures()), model(pictures()))
+
+
+class Bare(nn.Module):
+    """https://d2l.ai/chapter_convolutional-modern/resnet.html: a projection with a bias and without a norm."""
+
+    class Residual(nn.Module):
+        def __init__(self, inputs: int, outputs: int):
+            super().__init__()
+            stride = 1 if inputs == outputs else 2
+            self.conv1, self.bn1 = nn.Conv2d(inputs, outputs, 3, stride, 1), nn.BatchNorm2d(outputs)
+            self.conv2, self.bn2 = nn.Conv2d(outputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs)
+            self.conv3 = nn.Conv2d(inputs, outputs, 1, stride) if stride == 2 else None
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+            return F.relu(y + (self.conv3(x) if self.conv3 else x))
+
+    def __init__(self) -> None:
+        super().__init__()
+        stem = (nn.Conv2d(1, 8, 7, 2, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(3, 2, 1))
+        stages = ((self.Residual(8, 8), self.Residual(8, 8)), (self.Residual(8, 16), self.Residual(16, 16)))
+        head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+        self.net = nn.Sequential(nn.Sequential(*stem), *(nn.Sequential(*stage) for stage in stages), *head)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
+def test_a_projection_without_a_norm() -> None:
+    model = lively(Bare())
+    for file in (model.state_dict(), model):
+        opened = open_checkpoint(saved(file), "resnet18.params")
+        with torch.inference_mode():
+            assert_same(scores(opened, pictures(1)), model(pictures(1)))
+
+
+def test_rt_detr_of_hugging_face() -> None:
+    """Pools before the projections of all stages but the first, whose names say so."""
+    transformers = pytest.importorskip("transformers")
+    sizes = [64, 128, 256]
+    given = transformers.RTDetrResNetConfig(
+        embedding_size=16, hidden_sizes=sizes, depths=[2, 2, 1], out_features=["stage3"]
+    )
+    model = lively(transformers.RTDetrResNetBackbone(given))
+    opened = open_checkpoint(saved(under("model.backbone.model.", model.state_dict())), "model.safetensors")
+    assert (opened.config.stem, opened.config.shortcut) == ("deep", "D")
+    with torch.inference_mode():
+        assert_same(maps(opened, pictures()), model(pictures()).feature_maps[0])
+
+
+WORDS = {"1": "reduce", "2": "conv3x3", "3": "increase"}
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda stage, index, kind, number: f"layer{stage + 1}.block{index + 1}.{WORDS[number]}.{kind}",
+        lambda stage, index, kind, number: (
+            f"stage_{stage}.{index}.{kind}_{WORDS[number].replace('increase', 'expand')}".replace(
+                "bn_conv3x3", "bn"
+            ).replace("3x3", "")
+        ),
+        lambda stage, index, kind, number: f"blocks.{2 * stage - 2 + index}.{kind}{number}",
+        lambda stage, index, kind, number: (
+            f"{'res' if kind == 'conv' else 'bn'}{stage + 1}{'ab'[index]}_branch2{' abc'[int(number)]}"
+        ),
+    ],
+    ids=["words", "words_after", "a_list", "letters"],
+)
+def test_layers_by_words_are_in_their_order(place: Any) -> None:
+    """Their shapes would fit in another order too."""
+    ours = resnet((2, 2), (16, 32), inner=lambda planes: planes * 4, width=64, classes=3, seed=1)
+
+    def theirs(match: re.Match[str]) -> str:
+        stage, index, kind, number = match.groups()
+        return place(int(stage), int(index), kind, number)
+
+    def projection(match: re.Match[str]) -> str:
+        stage, index, number = match.groups()
+        name = place(int(stage), int(index), "conv" if number == "0" else "bn", "1")
+        if "_branch2a" in name:
+            return name.replace("_branch2a", "_branch1")
+        return re.sub(r"(\.block\d|\.\d)\..*", rf"\1.downsample.{number}", name)
+
+    state = {
+        re.sub(
+            r"^layer(\d)\.(\d)\.downsample\.(\d)", projection, re.sub(r"^layer(\d)\.(\d)\.(conv|bn)(\d)", theirs, name)
+        ): t
+        for name, t in ours.items()
+    }
+    opened = open_checkpoint(saved(state), "m.pt")
+    for name, tensor in ours.items():
+        assert torch.equal(opened.state_dict[name], tensor), name
+
+
+def test_a_list_of_blocks_that_lacks_a_convolution_is_no_shorter_one() -> None:
+    state = resnet((2, 2), (8, 16), expansion=1, width=8, classes=3, seed=1)
+    listed = {
+        re.sub(r"^layer(\d)\.(\d)", lambda m: f"blocks.{2 * int(m[1]) - 2 + int(m[2])}", k): v for k, v in state.items()
+    }
+    del listed["blocks.3.conv1.weight"]
+    with pytest.raises(WeightsError, match=r"more in its stages .*, first blocks\.3"):
+        open_checkpoint(saved(listed), "m.pt")
+
+
 def test_pruned_weights_are_zero() -> None:
     from torch.nn.utils import prune
 
@@ -850,11 +977,22 @@ def test_standardised_weights_are_likely_by_a_files_name() -> None:
         assert not opened.config.zero_pool
 
 
+def test_standardised_weights_with_batch_norm_are_asked_where_a_name_says_so() -> None:
+    state = resnet((1, 1), (8, 16), expansion=1, width=8, classes=3, seed=1)
+    assert "standardised" not in open_checkpoint(saved(state), "R-50-BN.pth").questions
+    named = open_checkpoint(saved(state), "R-50-BN-WS.pth.tar")
+    assert named.questions["standardised"].choices == (True, False)
+    answered = open_checkpoint(saved(state), "R-50-BN.pth", standardised=True)
+    for opened in (named, answered):
+        assert opened.state_dict["layer1.0.conv1.weight"].mean((1, 2, 3)).abs().max() < 1e-6
+
+
 @pytest.mark.parametrize(
     ("extra", "words"),
     [
         ({"bottleneck.weight": torch.ones(16)}, "no ReLU after the stem"),
         ({"aspp.conv1.weight": torch.zeros(4, 16, 1, 1)}, "multi-grid"),
+        ({"base.layer5.conv2d_list.0.weight": torch.zeros(4, 16, 3, 3)}, "rounds up where its stem pools"),
         ({"neck.conv.weight": torch.zeros(4, 16, 1, 1)}, ""),
         ({"bottleneck.weight": torch.ones(4)}, ""),
     ],
@@ -870,6 +1008,14 @@ def test_other_functions_of_the_same_tensors_are_said() -> None:
     for case, words in (("akamaster_resnet20", "code that averages there"), ("wrn34_10_trades", "FixMatch, MixMatch")):
         one = next(one for one in CASES if one.name == case)
         assert any(words in note for note in open_checkpoint(data_of(one), one.file).notes)
+    for case in ("vggface2", "caffe_names"):
+        one = next(one for one in CASES if one.name == case)
+        assert any("pools without padding" in note for note in open_checkpoint(data_of(one), one.file).notes)
+    biased = small() | {"layer2.0.downsample.0.bias": torch.ones(16)}
+    assert any("MONAI" in note for note in open_checkpoint(saved(biased), "m.pt").notes)
+    assert not any(
+        "MONAI" in note for note in open_checkpoint(saved(biased | {"conv1.bias": torch.ones(8)}), "m.pt").notes
+    )
     opened = open_checkpoint(saved(small()), "m.pt", activation="leaky_relu")
     assert opened.notes == ("Its leaky ReLU is taken to have the slope 0.01.",)
 

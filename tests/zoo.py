@@ -2197,6 +2197,321 @@ def pyramid() -> Tensors:
     return sd | norm1d("bn_final", ins) | linear("fc", 10, ins)
 
 
+@case(
+    "d2l_resnet18",
+    "resnet18.params",
+    "d2l-ai/d2l-en: chapter_convolutional-modern/resnet.md (2.0.conv3, a projection with a bias and without a norm)",
+    "opens",
+    {**R18, "in_channels": 1, "num_classes": 10},
+)
+def _() -> Any:
+    sd = renamed(without(r18(channels=1, classes=10, bias=True), r"downsample\.1"), (r"\.downsample\.0\.", ".conv3."))
+    sd = renamed(sd, (r"^layer(\d)\.", r"\1."), (r"^conv1\.", "0.0."), (r"^bn1\.", "0.1."), (r"^fc\.", "7."))
+    return under("net.", sd)
+
+
+@case(
+    "shortcut_as_third_convolution",
+    "m.pth",
+    "tutorials of ResNet-18 on CIFAR-10 (conv3 and bn3 are the projection)",
+    "opens",
+    {**R18, **SMALL, "num_classes": 10},
+)
+def _() -> Any:
+    return renamed(cifar18(), (r"downsample\.0", "conv3"), (r"downsample\.1", "bn3"))
+
+
+@case("flat_list_of_blocks", "m.pth", "self.blocks = nn.ModuleList(blocks), not divided into stages", "opens", R18)
+def _() -> Any:
+    return renamed(r18(), (r"^layer(\d)\.(\d)", lambda m: f"blocks.{2 * int(m[1]) - 2 + int(m[2])}"))
+
+
+@case("upper_case", "m.pth", "self.Conv1, self.BN1, self.Layer1", "opens")
+def _() -> Any:
+    return renamed(r50(), (r"\bconv", "Conv"), (r"\bbn", "BN"), ("layer", "Layer"), ("downsample", "Downsample"))
+
+
+@case("extra_state", "m.pth", "modules with get_extra_state: layer1.0.conv1._extra_state", "opens", R18)
+def _() -> Any:
+    return r18() | {f"{name}._extra_state": thin((0,), torch.uint8) for name in ("conv1", "layer1.0.conv1", "fc")}
+
+
+@case(
+    "kazuto_deeplab",
+    "deeplabv2_resnet101_msc.pth",
+    "kazuto1011/deeplab-pytorch: libs/models/resnet.py (base.layer2.block1.reduce.conv, conv3x3, increase)",
+    "backbone",
+    left_out=("aspp",),
+)
+def _() -> Any:
+    words = {"1": "reduce", "2": "conv3x3", "3": "increase"}
+    sd = renamed(
+        r50(classes=0),
+        (r"^(conv|bn)1\.", r"layer1.conv1.\1."),
+        (r"^layer(\d)\.(\d)\.", lambda m: f"layer{int(m[1]) + 1}.block{int(m[2]) + 1}."),
+        (r"\.(conv|bn)(\d)\.(?=w|b|r|n)", lambda m: f".{words[m[2]]}.{m[1]}."),
+        (r"layer1\.reduce", "layer1.conv1"),
+        (r"downsample\.0", "shortcut.conv"),
+        (r"downsample\.1", "shortcut.bn"),
+    )
+    return under("base.", sd | filled({f"aspp.c{rate}.weight": (21, 2048, 3, 3) for rate in range(4)}))
+
+
+@case(
+    "prlz77_resnext29",
+    "model.pytorch",
+    "prlz77/ResNeXt.pytorch: models/model.py (stage_1.stage_1_bottleneck_0.conv_reduce, conv_conv, conv_expand)",
+    "opens",
+    {"layers": (3, 3, 3), "groups": 8, **SMALL, "num_classes": 10},
+)
+def _() -> Any:
+    words = {"1": "_reduce", "2": "_conv", "3": "_expand"}
+    sd = renamed(
+        resnet((3, 3, 3), inner=lambda planes: planes * 8, groups=8, stem=3, classes=10),
+        (r"^layer(\d)\.(\d)\.", r"stage_\1.stage_\1_bottleneck_\2."),
+        (r"\.(conv|bn)(\d)\.", lambda m: f".{m[1]}{words[m[2]]}.".replace("bn_conv", "bn")),
+        (r"downsample\.0", "shortcut.shortcut_conv"),
+        (r"downsample\.1", "shortcut.shortcut_bn"),
+        (r"^(conv1)\.", "conv_1_3x3."),
+        (r"^bn1\.", "bn_1."),
+        (r"^fc\.", "classifier."),
+    )
+    return under("module.", sd)
+
+
+@case(
+    "rtdetr",
+    "rtdetr_r50vd_6x_coco_from_paddle.pth",
+    "lyuwenyu/RT-DETR: rtdetr_pytorch/src/nn/backbone/presnet.py (branch2a.conv, short.conv.conv behind a pool)",
+    "backbone",
+    {"stem": "deep", "shortcut": "D"},
+    left_out=("encoder", "decoder"),
+)
+def _() -> Any:
+    import timm
+
+    with torch.device("meta"):
+        model = timm.create_model("resnet50d", num_classes=0)
+    kinds, letters = {"conv": "conv", "bn": "norm", "1": "conv", "2": "norm"}, " abc"
+    sd = renamed(
+        of(model),
+        (r"^conv1\.([036])\.", lambda m: f"conv1.conv1_{int(m[1]) // 3 + 1}.conv."),
+        (r"^conv1\.([14])\.", lambda m: f"conv1.conv1_{int(m[1]) // 3 + 1}.norm."),
+        (r"^bn1\.", "conv1.conv1_3.norm."),
+        (r"^layer(\d)\.(\d)\.", lambda m: f"res_layers.{int(m[1]) - 1}.blocks.{m[2]}."),
+        (r"(blocks\.\d)\.(conv|bn)(\d)", lambda m: f"{m[1]}.branch2{letters[int(m[3])]}.{kinds[m[2]]}"),
+        (r"^(res_layers\.0\..*)downsample\.(\d)", lambda m: f"{m[1]}short.{kinds[m[2]]}"),
+        (r"downsample\.(\d)", lambda m: f"short.conv.{kinds[m[1]]}"),
+    )
+    beside = linear("encoder.layer", 4, 4) | linear("decoder.layer", 4, 4)
+    return {"ema": {"module": under("backbone.", sd) | beside, "updates": 9}}
+
+
+@case(
+    "simclrv2",
+    "r50_1x_sk0.pth",
+    "Separius/SimCLRv2-Pytorch: resnet.py (net.1.blocks.0.net.0, net.1.0, projection.shortcut)",
+    "opens",
+)
+def _() -> Any:
+    sd = renamed(
+        r50(),
+        (r"^conv1\.", "net.0.0."),
+        (r"^bn1\.", "net.0.1.0."),
+        (r"^layer(\d)\.(\d)\.", r"net.\1.blocks.\2."),
+        (r"(blocks\.\d)\.conv(\d)", lambda m: f"{m[1]}.net.{2 * int(m[2]) - 2}"),
+        (r"(blocks\.\d)\.bn(\d)", lambda m: f"{m[1]}.net.{2 * int(m[2]) - 1}.0"),
+        (r"downsample\.0", "projection.shortcut"),
+        (r"downsample\.1", "projection.bn.0"),
+    )
+    return {"resnet": sd, "head": linear("layers.0", 128, 2048)}
+
+
+@case(
+    "blocks_in_blocks",
+    "m.pth",
+    "FrancescoSaverioZuppichini/ResNet: ResNet.ipynb (encoder.blocks.0.blocks.0.blocks.0.conv, decoder.decoder)",
+    "opens",
+)
+def _() -> Any:
+    return renamed(
+        r50(),
+        (r"^conv1\.", "encoder.gate.0."),
+        (r"^bn1\.", "encoder.gate.1."),
+        (r"^layer(\d)\.(\d)\.", lambda m: f"encoder.blocks.{int(m[1]) - 1}.blocks.{m[2]}."),
+        (r"(blocks\.\d)\.(conv|bn)(\d)", lambda m: f"{m[1]}.blocks.{2 * int(m[3]) - 2}.{m[2]}"),
+        (r"downsample\.0", "shortcut.conv"),
+        (r"downsample\.1", "shortcut.bn"),
+        (r"^fc\.", "decoder.decoder."),
+    )
+
+
+@case(
+    "vggface2",
+    "resnet50_scratch_dag.pth",
+    "robots.ox.ac.uk/~albanie/pytorch-models.html (conv2_1_1x1_reduce, conv2_1_1x1_reduce_bn)",
+    "asks",
+    ask={"stride_in": "1x1"},
+)
+def _() -> Any:
+    def matconvnet(match: re.Match[str]) -> str:
+        layer = {"1": "1x1_reduce", "2": "3x3", "3": "1x1_increase"}[match[4]] if match[4] else "1x1_proj"
+        normed = "_bn" if "bn" in (match[3] or "") or match[5] == "1" else ""
+        return f"conv{int(match[1]) + 1}_{int(match[2]) + 1}_{layer}{normed}."
+
+    return renamed(
+        r50(),
+        (r"^layer(\d)\.(\d)\.(?:(conv|bn)(\d)|downsample\.(\d))\.", matconvnet),
+        (r"^conv1\.", "conv1_7x7_s2."),
+        (r"^bn1\.", "conv1_7x7_s2_bn."),
+        (r"^fc\.", "classifier."),
+    )
+
+
+@case(
+    "caffe_names",
+    "resnet50.pth",
+    "KaimingHe/deep-residual-networks, converted: res2a_branch2a, bn2a_branch2a beside scale2a_branch2a",
+    "asks",
+    ask={"stride_in": "1x1"},
+)
+def _() -> Any:
+    def caffe(match: re.Match[str]) -> str:
+        kind = "res" if match[3] == "conv" or match[5] == "0" else "bn" if match[6][0] in "rn" else "scale"
+        branch = f"2{' abc'[int(match[4])]}" if match[4] else "1"
+        return f"{kind}{int(match[1]) + 1}{'abcdef'[int(match[2])]}_branch{branch}.{match[6]}"
+
+    return renamed(
+        r50(),
+        (r"^layer(\d)\.(\d)\.(?:(conv|bn)(\d)|downsample\.(\d))\.(.*)", caffe),
+        (r"^bn1\.(?=[rn])", "bn_conv1."),
+        (r"^bn1\.", "scale_conv1."),
+        (r"^fc\.", "fc1000."),
+    )
+
+
+@case(
+    "seresnet_of_weiaicunzai",
+    "seresnet18-200-best.pth",
+    "weiaicunzai/pytorch-cifar100: models/senet.py (residual.0, excitation.0 of 4 channels)",
+    "opens",
+    {**R18, **SMALL, "attention": "se", "num_classes": 100},
+)
+def _() -> Any:
+    def inside(match: re.Match[str]) -> str:
+        return f"{match[1]}.residual.{3 * (int(match[3]) - 1) + (match[2] == 'bn')}."
+
+    sd = renamed(cifar18(classes=100, bias=True), (r"^(layer\d\.\d)\.(conv|bn)(\d)\.", inside))
+    sd = renamed(sd, (r"^layer", "stage"), (r"downsample", "shortcut"), (r"^conv1\.", "pre.0."), (r"^bn1\.", "pre.1."))
+    for stage in range(1, 5):
+        for index in (0, 1):
+            path, channels = f"stage{stage}.{index}.excitation", 32 * 2**stage
+            sd |= linear(f"{path}.0", channels // 16, channels) | linear(f"{path}.2", channels, channels // 16)
+    return renamed(sd, (r"^fc\.", "linear."))
+
+
+@case(
+    "mmaction2_tsn",
+    "tsn_r50.pth",
+    "open-mmlab/mmaction2: models/backbones/resnet.py (layer1.0.conv1.bn, cls_head.fc_cls)",
+    "opens",
+    {"num_classes": 400},
+)
+def _() -> Any:
+    sd = renamed(r50(classes=0), (r"\bconv(\d)\.", r"conv\1.conv."), (r"\bbn(\d)\.", r"conv\1.bn."))
+    sd = renamed(sd, (r"downsample\.0", "downsample.conv"), (r"downsample\.1", "downsample.bn"))
+    return {"state_dict": under("backbone.", sd) | linear("cls_head.fc_cls", 400, 2048)}
+
+
+@case(
+    "pytorchcv_wrn",
+    "wrn16_10_cifar10-0293.pth",
+    "osmr/imgclsmob: pytorchcv/models/wrn_cifar.py (features.post_activ.bn)",
+    "opens",
+    {**WRN, "layers": (2, 2, 2)},
+)
+def _() -> Any:
+    sd = resnet((2, 2, 2), (160, 320, 640), expansion=1, stem=3, width=16, classes=10, pre=True)
+    return renamed(
+        sd,
+        (r"^layer(\d)\.(\d)\.", lambda m: f"features.stage{m[1]}.unit{int(m[2]) + 1}."),
+        (r"\.(conv|bn)(\d)\.", r".body.conv\2.\1."),
+        (r"downsample\.0", "identity_conv"),
+        (r"^conv1\.", "features.init_block."),
+        (r"^norm\.", "features.post_activ.bn."),
+        (r"^fc\.", "output."),
+    )
+
+
+variant(
+    "norm_after_the_stem",
+    "preresnet18-1028.pth",
+    "osmr/imgclsmob: pytorchcv/models/preresnet.py (features.init_block.bn)",
+    "a norm after its stem too",
+    lambda: renamed(r18(pre=True) | norm1d("bn1", 64), (r"^norm\.", "bn_last.")),
+)
+variant(
+    "sobel",
+    "deepclusterv2.pth.tar",
+    "facebookresearch/deepcluster: models/vgg16.py (sobel.0, sobel.1, then two channels)",
+    "Sobel",
+    lambda: (
+        r18(channels=2) | filled({f"sobel.{n}.weight": shape for n, shape in ((0, (1, 3, 1, 1)), (1, (2, 1, 3, 3)))})
+    ),
+)
+variant(
+    "deepmind_wrn",
+    "Rebuffi2021Fixing_28_10.pt",
+    "RobustBench/robustbench: model_zoo/architectures/dm_wide_resnet.py (batchnorm_0, conv_0)",
+    "DeepMind",
+    lambda: renamed(
+        wide(16, 2),
+        (r"^conv1\.", "init_conv."),
+        (r"^bn1\.", "batchnorm."),
+        (r"^block(\d)\.layer", lambda m: f"layer.{int(m[1]) - 1}.block"),
+        (r"\.conv(\d)\.", lambda m: f".conv_{int(m[1]) - 1}."),
+        (r"\.bn(\d)\.", lambda m: f".batchnorm_{int(m[1]) - 1}."),
+        (r"^fc\.", "logits."),
+    ),
+)
+variant(
+    "scored_weights",
+    "model_best.pth.tar",
+    "inspire-group/hydra: models/layers.py (popup_scores beside each weight)",
+    "popup_scores",
+    lambda: r18() | {k.replace("weight", "popup_scores"): v for k, v in r18().items() if v.ndim == 4},
+)
+variant(
+    "zero_3",
+    "mp_rank_00_model_states.pt",
+    "deepspeedai/DeepSpeed: runtime/engine.py (weights of no size where they lie in parts)",
+    "DeepSpeed",
+    lambda: {"module": {name: thin((0,)) if tensor.ndim else tensor for name, tensor in r18().items()}},
+)
+variant(
+    "pickle_alone",
+    "m.pkl",
+    "pickle.dump(model.state_dict(), file)",
+    "pickle, not by torch.save",
+    lambda: pickle.dumps({"model": r18(classes=2)}),
+)
+variant(
+    "xet_pointer",
+    "model.safetensors",
+    "huggingface/xet-core: a pointer, from a clone without git-xet",
+    "Git Xet",
+    lambda: b"# xet version 0\nfilesize = 102530333\nhash = '5f'\n",
+)
+variant("tensorrt", "resnet50.engine", "TensorRT's plans", "TensorRT", lambda: b"ftrt" + bytes(300))
+variant(
+    "plain_blocks",
+    "cnn.pth",
+    "blocks of two convolutions without shortcuts",
+    "without projections",
+    lambda: renamed(without(resnet((1, 1, 1), expansion=1), "downsample"), (r"^layer(\d)\.0\.", r"block\1.")),
+)
+other("tresnet", "tresnet_m", "TResNet")
+other("inception_resnet", "inception_resnet_v2", "Inception")
 variant(
     "prelu",
     "m.pth",
