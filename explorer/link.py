@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlencode
 
 from resnet import OPTIONS, ConfigError, ResNetConfig, preset, preset_name
 from resnet.options import to_text
+from resnet.presets import without_hub
+from resnet.published import tags
 from resnet.sizes import check_image_size
-from resnet.weights import BUNDLED, FASHION_MNIST
+from resnet.weights import BUNDLED, FASHION_MNIST, WeightsError
 
 from .analysis.parts import fixed_blocks
 from .analysis.trace import Trace
@@ -24,6 +27,26 @@ def natural_size(config: ResNetConfig) -> Size:
     if config in BUNDLED.values():
         return FASHION_MNIST.preprocessing.size
     return (32, 32) if config.stem == "3x3" and config.total_stride <= 8 else (224, 224)
+
+
+def own_network(weights: str) -> ResNetConfig | None:
+    """The network of a link that names weights and no configuration: their own; None where only the hub knows it."""
+    name = without_hub(weights)
+    with suppress(WeightsError):  # the page says that the list of timm's is damaged
+        if tag := next((tag for tag in tags() if tag.name == name), None):
+            return tag.config
+    return None if "/" in weights else ResNetConfig()
+
+
+def names_network(query: Mapping[str, str]) -> bool:
+    """Whether a link's query says which network it is of."""
+    return any(name in OPTIONS or name == "preset" for name in query)
+
+
+def without_network(query: Mapping[str, str]) -> dict[str, str]:
+    """A link's query without its network, and without what is of that one alone."""
+    left_out = {"preset", "size", "at", "unit", "off", "class", *OPTIONS}
+    return {name: text for name, text in query.items() if name not in left_out}
 
 
 @dataclass(frozen=True)
@@ -57,8 +80,10 @@ class View:
     explained: str = ""
 
     def to_query(self) -> dict[str, str]:
-        """The view as a link's query; what is at its default is left out."""
+        """The view as a link's query; what is at its default is left out, but for a network that is not that of its weights."""
         query = self.config.to_query()
+        if not query and own_network(self.weights) != self.config:
+            query["preset"] = preset_name(self.config) or ""
         if self.image_size != natural_size(self.config):
             query["size"] = size_text(self.image_size)
         if self.pinned is not None:
@@ -71,7 +96,8 @@ class View:
 
     @classmethod
     def from_query(cls, query: Mapping[str, str]) -> View:
-        """The inverse of `to_query`. `preset` may name a network for the rest to start from.
+        """The inverse of `to_query`. `preset` may name a network for the rest to start from; where weights are named and no
+        network, it is theirs, as far as it is known (`own_network`).
 
         Raises:
             ConfigError: for anything in the query that is not accepted, and for a query of endless length or parts.
@@ -86,7 +112,9 @@ class View:
         query = {_RENAMED_KEYS.get(name, name): text for name, text in query.items()}
         own = {"size", "pin", "with", "off", "preset", *_PLAIN.values()}
         options = {name: text for name, text in query.items() if name not in own}
-        base = preset(query["preset"]) if "preset" in query else None
+        base = None if options else own_network(query.get("weights", ""))
+        if "preset" in query:
+            base = preset(query["preset"])
         config = ResNetConfig.from_query(options, base)
         size = parse_size(query["size"]) if "size" in query else natural_size(config)
         pinned = None

@@ -495,8 +495,8 @@ def _fetch(
     except DownloadError as error:
         if error.status in (401, 403):
             raise WeightsError(
-                f"{repo} asks for a login: its owners let those have it who ask at {host()}, and this server's owner has set no "
-                "HF_TOKEN that may."
+                f"{host()} asks for a login for {repo}, which is private or gated: the owner of this server can set HF_TOKEN to "
+                "the token of an account that may read it."
             ) from error
         raise
     pointer = _folder(repo) / "snapshots" / revision / file.name

@@ -17,6 +17,9 @@ from streamlit.testing.v1 import AppTest
 from explorer.bench.browser import server
 from explorer.inference.preprocess import normalised
 from explorer.inference.samples import labelled_images
+from explorer.link import View
+from explorer.sharing.store import StoppedError
+from explorer.views.inference import weights as weights_page
 from explorer.views.weights import on_hub
 from helpers import (
     APP,
@@ -117,7 +120,7 @@ def test_weights_of_another_network_bring_it(hub: Hub) -> None:
     assert hub.elsewhere.asked == downloaded
 
 
-@pytest.mark.parametrize("typed", [f"timm/{TAG}", f"https://huggingface.co/timm/{TAG}", " ResNet18.A1_in "])
+@pytest.mark.parametrize("typed", [f"timm/{TAG}", f"https://huggingface.co/timm/{TAG}", " ResNet18.A1_in1k "])
 def test_a_tag_can_be_typed(hub: Hub, typed: str) -> None:
     assert link(typed_into(opened("inference", preset="resnet50"), "weights", typed)) == RUNS
 
@@ -126,11 +129,82 @@ def test_a_tag_can_be_typed(hub: Hub, typed: str) -> None:
 def test_what_is_no_name_is_told_and_stays_to_be_mended(hub: Hub, typed: str) -> None:
     app = typed_into(opened("inference", preset="resnet20_fashion"), "weights", typed)
     (warning,) = said(app.warning)
-    assert "is not accepted: a name in the list, or a model of the Hugging Face hub as OWNER/NAME" in warning
+    assert " is not accepted: a name in the list" in warning
+    assert ", or a model of the Hugging Face hub as OWNER/NAME" in warning
     assert warning.endswith("The weights are unchanged.")
     assert app.selectbox(key="weights").value == typed
     assert "weights" not in link(app)
     assert not hub.asked
+
+
+@pytest.mark.parametrize(
+    ("typed", "near"),
+    [
+        (
+            "ResNet18.A1_in",
+            ", such as resnet18.a1_in1k, or",
+        ),  # one has it, and is not downloaded for a part of its name
+        ("a1_in1k", ", such as resnet50.a1_in1k, resnet152.a1_in1k, "),  # of this network, then the most accurate
+        ("resnet50.a1in1k", ", such as resnet50.a1_in1k, "),
+        ("nonsense", "a name in the list, or"),
+    ],
+)
+def test_what_is_no_name_names_the_nearest(hub: Hub, typed: str, near: str) -> None:
+    app = typed_into(opened("inference", preset="resnet50", weights="random"), "weights", typed)
+    assert near in said(app.warning)[0]
+    assert near in said(opened("inference", preset="resnet50", weights=typed).warning)[0]
+    assert link(app)["weights"] == "random"
+    assert not hub.asked
+
+
+def test_what_is_too_large_is_said_in_the_list_and_offered_nowhere(hub: Hub) -> None:
+    """Whoever chooses it all the same sees its network, and why it does not run; nothing is downloaded."""
+    app = opened("inference", preset="resnetrs420")
+    (name,) = [option for option in options(app) if option.startswith("resnetrs420.tf_in1k")]
+    assert name == "resnetrs420.tf_in1k · 85.0% · too large to run here · apache-2.0"
+    assert not any("MiB" in label for label in buttons(app))
+    assert "This network is too large to run here: its arithmetic" in captions(app)
+    select(app, "weights", "resnetrs420.tf_in1k")
+    assert said(app.error)[0].startswith("This network is too large to run here: its arithmetic")
+    assert not hub.asked
+
+
+def test_a_link_opens_on_what_it_names(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights without a configuration mean their own, and say so where they are not to be had, with a way on."""
+    of_network = preset("resnet18").to_query()
+    assert link(opened("", weights=TAG)) == {**of_network, "weights": TAG}
+    monkeypatch.setenv(owner.DOWNLOADS, "off")
+    app = opened("inference", weights=TAG)
+    assert app.title[0].value == "ResNet-18"
+    assert "its owner has switched downloads off" in said(app.error)[0]
+    click(app, "Random weights")
+    assert not app.error
+    assert link(app) == {**of_network, "weights": "random"}
+    monkeypatch.undo()
+    app = opened("inference", preset="resnet50", weights="resnet18.a2_in1k")  # a configuration is named, too
+    assert app.title[0].value == "ResNet-50"
+    assert "Open ResNet-18, their network" in buttons(app)
+    assert View.from_query(link(app)) == app.session_state["view"]
+
+
+def test_a_link_of_a_model_of_the_hub_opens_on_its_network(hub: Hub) -> None:
+    app = opened("inference", weights=MODEL)
+    assert app.session_state["view"].config == SMALL
+    assert not app.error
+    assert not app.warning
+    app = typed_into(opened("inference", preset="resnet18"), "weights", "nobody/nothing")
+    assert link(app) == {**preset("resnet18").to_query(), "weights": "nobody/nothing"}
+
+
+def test_a_link_that_is_waited_for_names_no_other_network(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else who opens it while the model is on its way would come to that one."""
+
+    def stopped(*_: object) -> None:
+        raise StoppedError
+
+    monkeypatch.setattr(weights_page, "on_hub", stopped)
+    app = typed_into(opened("inference", preset="resnet18", image="astronaut"), "weights", MODEL)
+    assert link(app) == {"weights": MODEL, "image": "astronaut"}
 
 
 def test_a_model_of_the_hub_can_be_typed(hub: Hub) -> None:

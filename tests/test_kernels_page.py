@@ -152,6 +152,15 @@ def test_products_are_written_out():
     assert Lab.from_text(link(app)["lab"]) == Lab(weights=(1, 0, 4, 2, 1, 1), pixel=(2, -3, 1))
 
 
+def test_an_empty_number_is_the_one_that_was_there():
+    app = kernels(POINTWISE)
+    app.number_input(key="lab pixel 1").set_value(None)
+    run(app)
+    assert app.number_input(key="lab pixel 1").value == 3
+    assert "lab" not in link(app)
+    assert not app.warning
+
+
 def test_sum_and_copy_is_one_matrix_of_many():
     app = kernels(POINTWISE)
     assert "Only a matrix of ones does that." in captions(app)
@@ -169,6 +178,21 @@ def test_other_parts_keep_their_settings():
 
 
 # -- in a browser -------------------------------------------------------------------------
+
+
+@pytest.mark.browser
+def test_a_number_is_changed_alone(visit):
+    visit.open("/kernels?tab=The+1×1+convolution")
+    number = visit.page.get_by_label("pixel, in 2")
+    number.fill("5")
+    number.press("Enter")
+    visit.wait()
+    assert "lab=pixel-2.5.1&" in visit.page.url
+    number.fill("")
+    number.press("Enter")
+    visit.wait()
+    assert number.input_value() == "5"
+    assert "lab=pixel-2.5.1&" in visit.page.url
 
 
 @pytest.mark.browser

@@ -6,14 +6,19 @@ import logging
 from types import SimpleNamespace
 
 import pytest
+from playwright.sync_api import Browser, WebSocketRoute
 from streamlit.proto.BackMsg_pb2 import BackendOperationRequest
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.runtime import runtime_util
 from streamlit.runtime.backend_operation_handler import DeferredFileHandler
 from streamlit.runtime.media_file_storage import MediaFileStorageError
+from streamlit.runtime.state.common import WidgetMetadata
+from streamlit.runtime.state.session_state import WStates
 
 from explorer.guard.middleware import Guard
 from explorer.sharing.holdings import NoRoomError
-from helpers import alone
+from helpers import Visitor, alone
 from strangers import never
 
 
@@ -43,3 +48,51 @@ def test_a_message_to_a_browser_may_be_large(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(runtime_util, "_max_message_size_bytes", 10**6)
     Guard(never)
     assert runtime_util.get_max_message_size_bytes() == 50 * 10**6
+
+
+def test_a_whole_number_is_read_as_a_browser_sends_it() -> None:
+    Guard(never)
+    states = WStates()
+    states.set_widget_from_proto(WidgetState(id="a", int_value=5))
+    states.set_widget_metadata(WidgetMetadata("a", lambda value: 1 if value is None else value, float, "double_value"))
+    assert states["a"] == 5
+
+
+@pytest.mark.browser
+def test_a_page_whose_first_run_was_lost_says_what_its_link_says(browser: Browser, address: str) -> None:
+    """As where a browser asks again before the first answer has left: its fields are not empty, nor its lists at their
+    first choice, at the next click, which nobody would have chosen.
+    """
+    asked: list[str | bytes] = []
+    runs: list[ForwardMsg] = []
+
+    def lose_the_first_run(page: WebSocketRoute) -> None:
+        server = page.connect_to_server()
+
+        def to_server(message: str | bytes) -> None:
+            asked.append(message)
+            server.send(message)
+
+        def to_page(message: str | bytes) -> None:
+            said = ForwardMsg.FromString(message)
+            if said.HasField("new_session"):
+                runs.append(said)
+            if len(runs) != 1 or said.HasField("new_session"):
+                page.send(message)
+            elif said.HasField("script_finished"):
+                server.send(asked[0])
+
+        page.on_message(to_server)
+        server.on_message(to_page)
+
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    context.route_web_socket("**/_stcore/stream", lose_the_first_run)
+    visitor = Visitor(context.new_page(), address)
+    visitor.open("/?preset=resnet50&num_classes=10&drop_path=0.1&attention=se")
+    assert len(runs) == 2
+    visitor.pick("pre")
+    assert not visitor.page.get_by_test_id("stAlert").count()
+    assert visitor.page.url.partition("?")[2] == "order=pre&attention=se&drop_path=0.1&num_classes=10"
+    assert visitor.sidebar.get_by_label("Preset", exact=True).input_value() == "custom"
+    context.close()
+    assert not visitor.errors

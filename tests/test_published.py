@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from math import prod
 from typing import Any
 
 import pytest
@@ -11,10 +12,13 @@ from streamlit.testing.v1 import AppTest
 from explorer.analysis.published import RECIPES, Result, parse_config, published
 from explorer.analysis.trace import trace
 from explorer.bench.browser import server
-from explorer.views.accuracy import RUN
-from helpers import APP, PAPER, captions, click, hold, link, look_at, opened, page_text, reference
+from explorer.inference.limits import TOO_LARGE
+from explorer.views.accuracy import RUN, RUN_THESE
+from explorer.views.weights import too_large
+from helpers import APP, PAPER, captions, click, hold, link, look_at, opened, page_text, reference, said
 from resnet import owner, preset
 from resnet.published import tags
+from resnet.weights import published as published_weights
 
 TORCHVISION = reference("torchvision_resnets")["weights"]
 
@@ -129,9 +133,30 @@ def test_a_clicked_point_is_named_and_runs(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_what_weights_saw_before_is_told() -> None:
-    assert "Trained on Instagram (IG-1B), then ImageNet-1k. Licence: cc-by-nc-4.0." in captions(
-        clicked(published_as("resnext101_32x32d", "timm fb_wsl_ig1b_ft"))
-    )
+    """And where they are too large to run, that they are, in place of a button."""
+    app = clicked(published_as("resnext101_32x32d", "timm fb_wsl_ig1b_ft"))
+    assert "Trained on Instagram (IG-1B), then ImageNet-1k. Licence: cc-by-nc-4.0." in captions(app)
+    assert " ".join(said(app.caption)).count("This network is too large to run here: its weights take 1.7 GiB") == 2
+    assert RUN not in [button.label for button in app.button]
+    assert RUN not in str(app.dataframe[0].value)
+
+
+def test_which_published_weights_are_too_large() -> None:
+    every = {weights for weights in published_weights() if weights.bytes > 2**28}
+    assert {weights.key for weights in every if too_large(weights)} == TOO_LARGE
+    heaviest = max(set(published_weights()) - every, key=lambda one: one.bytes * prod(one.data.preprocessing.size))
+    assert not too_large(heaviest)
+
+
+def test_weights_are_run_by_their_recipe_without_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(owner.DOWNLOADS, "off")
+    app = opened("accuracy", preset="resnet34")
+    box = app.selectbox(key="weights to run")
+    assert len(box.options) == sum(bool(one.weights) for one in published() if one.config == preset("resnet34"))
+    (name,) = [option for option in box.options if option.startswith("resnet34.a3_in1k")]
+    box.select(name)
+    click(app, RUN_THESE)
+    assert app.session_state["view"].weights == "resnet34.a3_in1k"
 
 
 def test_a_result_without_weights_says_so() -> None:
@@ -161,6 +186,21 @@ def test_a_click_on_a_point_opens_its_network(visit: Any) -> None:
     assert "/inference?" in page.url
     assert "weights=resnet10t.c3_in1k" in page.url
     assert visit.fits()
+
+
+@pytest.mark.browser
+def test_a_keyboard_runs_what_is_published(visit: Any) -> None:
+    page = visit.open("/accuracy?preset=resnet34").page
+    page.get_by_role("button", name="Run one by its recipe").press("Enter")
+    box = page.get_by_role("combobox", name="Weights")
+    box.press("ArrowDown")
+    box.press("ArrowDown")
+    box.press("Enter")
+    visit.wait()
+    page.get_by_role("button", name=RUN_THESE).press("Enter")
+    visit.wait()
+    assert "/inference?" in page.url
+    assert "weights=resnet34." in page.url
 
 
 @pytest.mark.browser

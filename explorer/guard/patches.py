@@ -1,16 +1,19 @@
-"""Streamlit's own code, where this server needs it otherwise: pages are drawn in turn, and values and the log bounded."""
+"""Streamlit's own code, where this server needs it otherwise: pages are drawn in turn, values are told until a browser has
+them, and what comes in and the log bounded."""
 
 from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from streamlit.runtime import runtime_util
 from streamlit.runtime.backend_operation_handler import DeferredFileHandler
 from streamlit.runtime.scriptrunner import ScriptRunner
 from streamlit.runtime.scriptrunner_utils.script_requests import RerunData
-from streamlit.runtime.state.session_state import Serialized, Value, WStates
+from streamlit.runtime.state.common import RegisterWidgetResult, WidgetMetadata
+from streamlit.runtime.state.session_state import Serialized, SessionState, Value, WStates
 
 from resnet import confined
 
@@ -24,6 +27,7 @@ MAX_OUTGOING_BYTES = 50_000_000
 def install() -> None:
     """Put what is below in the place of Streamlit's own."""
     WStates.__getitem__ = read_or_default  # type: ignore[method-assign]
+    SessionState.register_widget = register_and_tell  # type: ignore[method-assign, assignment]
     ScriptRunner._run_script = run_in_turn  # type: ignore[method-assign, assignment]
     ScriptRunner._maybe_handle_execution_control_request = handle_requests_and_yield  # type: ignore[method-assign, assignment]
     confined.aside = PAGES.aside
@@ -32,6 +36,8 @@ def install() -> None:
     runtime_util._max_message_size_bytes = MAX_OUTGOING_BYTES
 
 
+NUMBERS = {"int_value", "double_value"}
+"""Kinds of a number field's value: Streamlit registers the second, and a browser sends the first of a field for whole ones."""
 _read = WStates.__getitem__
 
 
@@ -44,13 +50,33 @@ def read_or_default(states: WStates, widget: str) -> Any:
     state, metadata = states.states.get(widget), states.widget_metadata.get(widget)
     if not isinstance(state, Serialized) or metadata is None:
         return _read(states, widget)
-    if state.value.WhichOneof("value") in (None, metadata.value_type):
+    kind = state.value.WhichOneof("value")
+    if kind in (None, metadata.value_type) or {kind, metadata.value_type} == NUMBERS:
         with suppress(Exception):
             value = _read(states, widget)
             if value is not None:
                 return value
     states.states[widget] = Value(metadata.deserializer(None))
     return _read(states, widget)
+
+
+_register = SessionState.register_widget
+
+
+def register_and_tell(
+    state: SessionState, metadata: WidgetMetadata[Any], user_key: str | None
+) -> RegisterWidgetResult[Any]:
+    """A widget's value, which the browser is told as long as it has not said one.
+
+    Streamlit tells it in the run that sets it. Where the next run begins before that one's messages have left, they are
+    dropped; the browser then shows the widget's default, an empty field or a list's first choice, and says it with the next
+    click, as if a person had chosen it.
+    """
+    is_said = metadata.id in state._new_widget_state
+    found = _register(state, metadata, user_key)
+    if is_said or found.value == metadata.deserializer(None):
+        return found
+    return replace(found, value_changed=True)
 
 
 _run, _look = ScriptRunner._run_script, ScriptRunner._maybe_handle_execution_control_request

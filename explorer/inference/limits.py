@@ -16,6 +16,21 @@ MAX_WORK_MACS = 200e9
 """What one image on a shared server may take: beside the weights, forward, and forward and back; and in multiply-adds."""
 
 
+TOO_LARGE = frozenset(
+    {
+        "ecaresnet269d.ra2_in1k",
+        "resnetrs270.tf_in1k",
+        "resnetrs350.tf_in1k",
+        "resnetrs420.tf_in1k",
+        "resnext101_32x32d.fb_wsl_ig1b_ft_in1k",
+        "seresnextaa201d_32x8d.sw_in12k",
+        "seresnextaa201d_32x8d.sw_in12k_ft_in1k_384",
+    }
+)
+"""The published weights that `check_runnable` refuses in their network at their size: to trace all that are published takes
+seconds, and a list of them is drawn at every click."""
+
+
 def check_runnable(trace: Trace) -> None:
     """Whether a forward pass of one image fits this server.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -17,6 +18,9 @@ from ..navigation import INFERENCE
 from ..units import amount, mebibytes
 from . import session
 from .cached import cached_trace, shared
+from .inference.weights import label
+from .session import escape_markdown
+from .weights import too_large
 
 
 @shared("Tracing the published networks …")
@@ -47,7 +51,7 @@ def chart(trace: Trace, measure: str) -> None:
     )
 
 
-RUN = "Run it on my image"
+RUN, RUN_THESE = "Run it on my image", "Run these on my image"
 
 
 def clicked(trace: Trace) -> None:
@@ -65,7 +69,9 @@ def clicked(trace: Trace) -> None:
         f"Trained on {training(weights)}. Licence: {weights.data.licence}. {mebibytes(weights.bytes)}. "
         f"[Source]({result.source})"
     )
-    if st.button(RUN, key="run", type="primary", icon=INFERENCE.icon):
+    if reason := too_large(weights):
+        st.caption(escape_markdown(reason))
+    elif st.button(RUN, key="run", type="primary", icon=INFERENCE.icon):
         run_on_image(weights)
 
 
@@ -94,6 +100,8 @@ def findings(trace: Trace) -> None:
         f"(torchvision V1), going from 50 layers to 152 adds {100 * (first['resnet152'] - first['resnet50']):.1f}."
     )
     own = sorted((result for result in results if result.config == trace.config), key=lambda result: -result.top1)
+    reasons = {result.weights: too_large(result.weights) for result in own if result.weights}
+    runnable = [weights for weights, reason in reasons.items() if not reason]
     st.markdown(f"**Published for {title(trace.config)}**")
     if not own:
         st.caption(f"Nothing is published for this configuration; it costs {summary(trace)}.")
@@ -104,7 +112,7 @@ def findings(trace: Trace) -> None:
                 "Recipe": result.recipe,
                 "Top-1": 100 * result.top1,
                 "Image": f"{result.size} px",
-                "Weights": RUN if result.weights else None,
+                "Weights": RUN if result.weights in runnable else None,
                 "Trained on": training(result.weights) if result.weights else "ImageNet-1k",
                 "Licence": result.weights.data.licence if result.weights else "",
                 "Source": result.source,
@@ -120,8 +128,21 @@ def findings(trace: Trace) -> None:
     )
     chosen = st.session_state.get("run one")
     weights = own[chosen.row].weights if chosen and 0 <= chosen.row < len(own) else None
-    if weights:
+    if weights in runnable:
         run_on_image(weights)
+    for weights, reason in reasons.items():
+        if reason:
+            st.caption(escape_markdown(f"{weights.key}: {reason}"))
+    if runnable:
+        run_by_recipe(runnable)
+
+
+def run_by_recipe(choices: Sequence[Weights]) -> None:
+    """The way to each of these weights for whom the table's buttons are out of reach: no key opens a cell of it."""
+    with st.popover("Run one by its recipe", type="tertiary"):
+        weights = st.selectbox("Weights", choices, format_func=label, key="weights to run")
+        if st.button(RUN_THESE, key="run by recipe", icon=INFERENCE.icon):
+            run_on_image(weights)
 
 
 def summary(trace: Trace) -> str:

@@ -374,9 +374,10 @@ def number_row(name: str, label: str, places: range) -> None:
                 values[place] = st.session_state[key]
                 change_lab(**{name: tuple(values)})
 
-            session.set_widget(key, getattr(now, name)[place])
-            st.number_input(
-                f"{label}, in {place % INPUTS + 1}", low, high, step=1, key=key, on_change=changed, width=92
+            current = getattr(now, name)[place]
+            session.set_widget(key, current)
+            st.number_input(  # a browser puts the default into a field that was emptied
+                f"{label}, in {place % INPUTS + 1}", low, high, current, step=1, key=key, on_change=changed, width=92
             )
 
 

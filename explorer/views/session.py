@@ -30,7 +30,7 @@ from ..analysis.parts import switchable_blocks
 from ..analysis.published import Result
 from ..inference.device import Device
 from ..inference.turns import PassError
-from ..link import View, size_text, tolerant
+from ..link import View, names_network, own_network, size_text, tolerant, without_network
 from ..sharing.store import StoppedError
 from .uploads import FileAnswers, SourceUploads, UploadedCheckpoint
 
@@ -147,12 +147,16 @@ def open_link() -> None:
         view, problems = tolerant(query)
         show(view)
         hold(asked=held().asked or bool(problems) or "preset" in query)
-        hold(problems=tuple(problems), query=query)
+        unknown = not names_network(query) and own_network(view.weights) is None
+        hold(problems=tuple(problems), query=query, opening=view.weights if unknown else "")
 
 
 def write_link() -> None:
-    """Put the view into the link where it is not there yet."""
-    query = view().to_query()
+    """Put the view into the link where it is not there yet, but for a network that its weights are to replace."""
+    now = view()
+    query = now.to_query()
+    if now.weights and now.weights == held().opening and (now.config == ResNetConfig() or not held().refused):
+        query = without_network(query)
     if query != held().query:
         st.query_params.from_dict(query)
         hold(query=query)

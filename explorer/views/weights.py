@@ -16,17 +16,28 @@ from resnet.weights import Weights, at_hand, download, hub_name, hub_notes, hub_
 
 from ..inference import turns
 from ..inference.device import Device
+from ..inference.limits import check_runnable
+from ..inference.turns import TooLargeError
 from ..sharing.scheduler import PAGES
-from .cached import BUILDING, device, model, shared, short_key, stoppable
-from .session import escape_markdown, held
+from .cached import BUILDING, cached_trace, device, model, shared, short_key, stoppable
+from .session import choose, escape_markdown, held
 
 STOP_MEANS = "Ends the download. What has arrived is kept, and it goes on from there where it is asked for again."
+
+
+def too_large(weights: Weights) -> str:
+    """Why a network with these weights is too large to run here, in sentences; "" where it is not."""
+    try:
+        check_runnable(cached_trace(weights.config, weights.data.preprocessing.size))
+    except TooLargeError as error:
+        return str(error)
+    return ""
 
 
 def loaded(weights: Weights, form: Device | None = None) -> ResNet:
     """The network on a device in its form, the session's in fp32 unless another is named.
 
-    Stops the page with a sentence where the weights cannot be had.
+    Stops the page with a sentence, and ways on, where the weights cannot be had.
 
     Raises:
         StoppedError: where the download was stopped; a button to resume it is the page's end.
@@ -37,8 +48,16 @@ def loaded(weights: Weights, form: Device | None = None) -> ResNet:
         return model(weights, form or device())
     except WeightsError as error:
         st.error(escape_markdown(str(error)), icon=":material/cloud_off:")
-        st.button("Try again", key="fetch again", icon=":material/refresh:")
+        with st.container(horizontal=True):
+            st.button("Try again", key="fetch again", icon=":material/refresh:")
+            if weights.bytes:  # else nothing had to be fetched for them
+                st.button("Random weights", key="random instead", on_click=choose_random, icon=":material/casino:")
         st.stop()
+
+
+def choose_random() -> None:
+    """Run random weights, which need no file."""
+    choose(weights="random")
 
 
 def fetch(weights: Weights) -> None:

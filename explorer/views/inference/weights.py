@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import cache, lru_cache, partial
 from typing import NamedTuple
 
@@ -30,9 +31,10 @@ from resnet.weights import (
 )
 
 from ...analysis.layers import shape_text
+from ...inference.limits import TOO_LARGE
 from ...link import LONGEST, View, natural_size
 from .. import session
-from ..weights import on_hub
+from ..weights import choose_random, on_hub, too_large
 from . import checkpoint
 
 
@@ -106,11 +108,28 @@ def why_others(view: View, asked: Weights | None, end: str) -> tuple[str, str]:
         return "", f"No weights for {network} ship with the app{end}"
     if view.weights in torchvision_names():
         return "", f"torchvision publishes no {view.weights} for {network}{end}"
-    return f"weights = {view.weights} is not accepted: {ACCEPTED}{end}", ""
+    return f"weights = {view.weights} is not accepted: {accepted(view.weights, view.config)}{end}", ""
 
 
-ACCEPTED = "a name in the list, or a model of the Hugging Face hub as OWNER/NAME such as microsoft/resnet-50"
-"""What can be chosen, in words."""
+def accepted(text: str, config: ResNetConfig) -> str:
+    """What can be chosen, in words, with the names that are nearest to what was typed beside a network."""
+    near = nearest(text, config)
+    such = f", such as {', '.join(near)}" if near else ""
+    return f"a name in the list{such}, or a model of the Hugging Face hub as OWNER/NAME such as microsoft/resnet-50"
+
+
+def nearest(text: str, config: ResNetConfig) -> list[str]:
+    """Up to three of timm's names that hold a text, or are spelled like it; those for the network first, then the most
+    accurate.
+    """
+    tags: Mapping[str, Weights] = {}
+    with suppress(WeightsError):  # the page says that their list is damaged
+        tags = every_tag()
+    text = text.strip().lower()
+    found = [one for key, one in tags.items() if text and text in key]
+    if not found:
+        return get_close_matches(text, tags, n=3)
+    return [one.key for one in sorted(found, key=lambda one: (one.config != config, -accuracy(one)))[:3]]
 
 
 def from_hub(view: View, found: Selection) -> Selection:
@@ -129,6 +148,7 @@ def from_hub(view: View, found: Selection) -> Selection:
         except WeightsError as error:
             refused = found.hub, str(error), isinstance(error.__cause__, UnsureNormError)
         session.hold(refused=refused)
+        session.write_link()  # where it was refused, the network stays
     if refused:
         return found._replace(problem=refused[1], unsure=refused[2])
     weights, opened = model.weights, model.opened
@@ -186,6 +206,11 @@ def here(weights: Iterable[Weights]) -> frozenset[str]:
     return frozenset(one.key for one in weights if (not one.hub or one.hub in kept) and at_hand(one))
 
 
+def may_fetch(weights: Weights) -> bool:
+    """Whether the owner of this server lets published ones be downloaded."""
+    return owner.hub_allowed() if weights.hub else owner.downloads_allowed()
+
+
 def accuracy(weights: Weights) -> float:
     """As published, 0 where nobody knows."""
     return weights.accuracy or 0.0
@@ -213,7 +238,9 @@ def label(weights: Weights, is_here: bool = False) -> str:
     parts = [name(weights)]
     if weights.accuracy is not None:
         parts.append(f"{weights.accuracy:.1%}")
-    if weights.bytes:
+    if weights.key in TOO_LARGE:
+        parts.append("too large to run here")
+    elif weights.bytes:
         parts.append(size_text(weights) + ", here" * is_here)
     if weights.bytes and weights.data.licence:
         parts.append(weights.data.licence)
@@ -300,10 +327,9 @@ def weights_chosen() -> None:
     """Take what was chosen or typed in the list."""
     text, now = str(st.session_state.weights or "").strip(), session.view()
     with suppress(WeightsError):  # the page says that the list of timm's is damaged
-        tags = [one for key, one in every_tag().items() if text.lower() in key]
         one = next((one for one in selection(now).offered if one.key == text), None) or named(text, now.config)
-        if one or len(tags) == 1:
-            take(one or tags[0])
+        if one:
+            take(one)
             return
     try:
         key = hub_key(*hub_name(text))
@@ -311,7 +337,8 @@ def weights_chosen() -> None:
             raise WeightsError("A link would not hold it.")
         ask_hub(key)
     except WeightsError:
-        session.refuse(ConfigError("weights", text, ACCEPTED), {"weights": text}, "The weights are unchanged.")
+        error = ConfigError("weights", text, accepted(text, now.config))
+        session.refuse(error, {"weights": text}, "The weights are unchanged.")
 
 
 def take(weights: Weights) -> None:
@@ -434,7 +461,8 @@ def question(found: Selection) -> None:
             f"None for {title(config)} are on this machine yet." if choices else "None are published for this network."
         )
         st.markdown(f"**Which weights?** {none}")
-        allowed = [one for one in choices if (owner.hub_allowed() if one.hub else owner.downloads_allowed())]
+        runnable = [one for one in choices if not too_large(one)]
+        allowed = [one for one in runnable if may_fetch(one)]
         with st.container(horizontal=True):
             for best in allowed[:1]:
                 st.button(label(best), on_click=take, args=(best,), type="primary", icon=":material/download:")
@@ -447,14 +475,15 @@ def question(found: Selection) -> None:
                 offer_other(found.other)
             st.button(
                 "Random weights",
-                on_click=session.choose,
-                kwargs={"weights": "random"},
+                on_click=choose_random,
                 icon=":material/casino:",
                 help="Untrained: what the architecture alone does to an image.",
             )
             offer_trained()
-        if choices and not allowed:
-            names = checkpoint.listed([name(one) for one in choices])
+        if choices and not runnable:
+            st.caption(session.escape_markdown(too_large(choices[0])))
+        elif runnable and not allowed:
+            names = checkpoint.listed([name(one) for one in runnable])
             st.caption(
                 session.escape_markdown(f"The owner of this server has switched downloads off, so not: {names}.")
             )
