@@ -21,22 +21,33 @@ from streamlit.errors import StreamlitSecretNotFoundError
 from streamlit.web.server.server_util import get_url
 
 from explorer import views
-from explorer.guard.middleware import Guard
 from resnet import ConfigError, owner
 
-for module in walk_packages(views.__path__, f"{views.__name__}."):
-    import_module(module.name)
 
-try:
-    found = secrets.to_dict()
-except (OSError, StreamlitSecretNotFoundError, UnicodeDecodeError) as error:
-    if any(Path(path).exists() for path in config.get_option("secrets.files")):  # else there are none
-        sys.exit(f"The settings in Streamlit's secrets are not accepted ({error}): TOML is, with each word in quotes.")
-    found = {}
-# What stands there is in the environment by now, but for truth values.
-os.environ.update({name: str(found[name]) for name in owner.SETTINGS if name in found})
+def take_secrets() -> None:
+    """Put what the owner of the server has set in Streamlit's secrets into the environment; a sentence ends the start where
+    they cannot be read.
+    """
+    try:
+        found = secrets.to_dict()
+    except (OSError, StreamlitSecretNotFoundError, UnicodeDecodeError) as error:
+        if any(Path(path).exists() for path in config.get_option("secrets.files")):  # else there are none
+            sys.exit(
+                f"The settings in Streamlit's secrets are not accepted ({error}): TOML is, with each word in quotes."
+            )
+        return
+    # What stands there is in the environment by now, but for truth values.
+    os.environ.update({name: str(found[name]) for name in owner.SETTINGS if name in found})
+
+
+take_secrets()
 try:
     owner.check()
+    # Some modules read how much memory they may take.
+    from explorer.guard.middleware import Guard
+
+    for module in walk_packages(views.__path__, f"{views.__name__}."):
+        import_module(module.name)
 except ConfigError as error:
     sys.exit(str(error))
 

@@ -547,8 +547,21 @@ def test_who_asks_for_something_gets_that(query: dict[str, str]) -> None:
 
 
 def test_a_link_that_names_the_usual_network_gets_it() -> None:
+    """And keeps it when the link has left its name out."""
     app = closed(preset="resnet50")
     asks(run(app.switch_page("../pages/inference.py")))
+    asks(run(app))
+
+
+@pytest.mark.parametrize("query", [{"num_classes": ""}, {"size": "99999"}])
+def test_a_wrong_link_is_told_and_not_greeted(query: dict[str, str]) -> None:
+    app = closed(**query)
+    asks(run(app.switch_page("../pages/inference.py")))
+    (warning,) = said(app.warning)
+    assert "is not accepted" in warning
+    assert app.title[0].value == "ResNet-50"
+    asks(run(app))
+    assert said(app.warning) == [warning]
 
 
 def test_imagenet_is_one_click_away() -> None:

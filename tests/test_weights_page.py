@@ -232,6 +232,19 @@ def test_a_setting_that_cannot_be(monkeypatch: pytest.MonkeyPatch, name: str, va
     assert str(told.value) == f"{name} = {value} is not accepted: {accepted}."
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("RESNET_EXPLORER_UPLOADS_MIB", "x"), ("RESNET_EXPLORER_RESULTS_MIB", "-5")]
+)
+def test_a_start_ends_in_a_sentence_where_memory_is_none(tmp_path: Path, name: str, value: str) -> None:
+    log = tmp_path / "log.txt"
+    with log.open("wb") as output, pytest.raises(MissingError):  # noqa: SIM117
+        with server(APP, tmp_path, output=output, environment={name: value}):
+            pass
+    said_by_it = log.read_text(encoding="utf-8")
+    assert f"{name} = {value} is not accepted: a whole number of MiB, 16 or more." in said_by_it.splitlines()
+    assert "Traceback" not in said_by_it
+
+
 @pytest.mark.parametrize("value", ["hf_SECRET1\nhf_SECRET2", "hf_SECRET 1", "hf_SECRETö", "hf_SECRET\x7f"])
 def test_a_token_that_no_header_can_hold_is_never_repeated(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, value: str

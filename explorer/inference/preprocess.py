@@ -91,7 +91,7 @@ def cropped(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     """The middle of the image, scaled as `Preprocessing` says: of a square, as torchvision's ImageClassification.
 
     Where more is kept than is scaled, the rest is black. Of a very long image only that middle is computed, so that it takes
-    no more memory than another; a byte may then be rounded otherwise.
+    no more memory than another; a byte may then differ by one, or rarely two, where box edges are rounded.
     """
     crop = preprocessing.size[::-1]  # width, height, as images have it
     tight, shortest = max(zip(crop, image.size, strict=True), key=lambda pair: pair[0] / pair[1])
@@ -101,24 +101,42 @@ def cropped(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     if width * height <= MAX_SCALED * math.prod(crop):
         whole = image.resize((width, height), resampling(preprocessing))
         return whole.crop((left, top, left + crop[0], top + crop[1]))
-    ends = [min(start + size, after) for start, size, after in zip(first, crop, scaled, strict=True)]
-    within = [max(0, start) for start in first]  # of what is scaled, where that is smaller than what is kept
-    (left_edge, right), (top_edge, bottom) = (
-        (start * side / after, min(end * side / after, side))
-        for start, end, side, after in zip(within, ends, image.size, scaled, strict=True)
-    )
-    middle = image.resize(
-        (ends[0] - within[0], ends[1] - within[1]), resampling(preprocessing), box=(left_edge, top_edge, right, bottom)
-    )
-    if middle.size == crop:
-        return middle
-    padded = Image.new(image.mode, crop)
-    padded.paste(middle, (within[0] - left, within[1] - top))
-    return padded
+    along = 1 if scaled[1] * crop[0] > scaled[0] * crop[1] else 0
+    start, stop = max(0, first[along]), min(first[along] + crop[along], scaled[along])
+    middle = resized_part(image, (width, height), along, start, stop, resampling(preprocessing))
+    corner = [-left, -top]
+    corner[along] += start
+    kept = Image.new(image.mode, crop)
+    kept.paste(middle, (corner[0], corner[1]))
+    return kept
 
 
 MAX_SCALED = 8
 """How many times as large as what is kept of it a scaled image may be."""
+
+
+def resized_part(
+    image: Image.Image, scaled: tuple[int, int], along: int, start: int, stop: int, filter_: Image.Resampling
+) -> Image.Image:
+    """What lies from `start` up to `stop` along an axis, 0 for x and 1 for y, of an image after it was scaled.
+
+    Pillow scales one axis after the other, with bytes between, where bicubic overshoots are lost, and takes the order from
+    the sizes that it is given: here it is that of the whole image.
+    """
+    step = image.size[along] / scaled[along]
+    low, high = start * step, min(stop * step, image.size[along])
+    reach = math.ceil(2 * max(step, 1)) + 1  # pixels that the widest kernel takes from beyond an edge, and one
+    outer = [0, 0, *image.size]
+    outer[along], outer[along + 2] = max(0, int(low) - reach), min(image.size[along], math.ceil(high) + reach)
+    part = image.crop((outer[0], outer[1], outer[2], outer[3]))
+    narrower, lower = (before - after for before, after in zip(image.size, scaled, strict=True))
+    for axis in (1, 0) if lower > max(0, 2 * narrower) else (0, 1):
+        size, box = [*part.size], [0.0, 0.0, *part.size]
+        size[axis] = scaled[axis]
+        if axis == along:
+            size[axis], box[axis], box[axis + 2] = stop - start, low - outer[axis], high - outer[axis]
+        part = part.resize((size[0], size[1]), filter_, (box[0], box[1], box[2], box[3]))
+    return part
 
 
 def resampling(preprocessing: Preprocessing) -> Image.Resampling:

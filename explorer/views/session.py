@@ -47,6 +47,8 @@ class SessionState:
 
     query: Mapping[str, str] | None = None
     """The link as it was last read or written."""
+    asked: bool = False
+    """Whether a link has named something that its view does not tell: the usual network, or what was not accepted."""
     drawn_state: tuple[Any, ...] | None = None
     """What a page with tabs was drawn with: `page_state`."""
     problems: tuple[str, ...] = ()
@@ -144,6 +146,7 @@ def open_link() -> None:
     if held().query != query or "view" not in st.session_state:
         view, problems = tolerant(query)
         show(view)
+        hold(asked=held().asked or bool(problems) or "preset" in query)
         unknown = not names_network(query) and own_network(view.weights) is None
         hold(problems=tuple(problems), query=query, opening=view.weights if unknown else "")
 

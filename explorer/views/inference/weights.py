@@ -412,8 +412,7 @@ def greet() -> None:
     now, default = session.view(), View()
     fields = ("config", "image_size", "weights", "image", "off", "at", "unit", "explained")
     chosen = [getattr(now, name) != getattr(default, name) for name in fields]
-    chosen.append("preset" in (session.held().query or {}))
-    if any(chosen) or session.held().previous_config or selection(now).current:
+    if any(chosen) or session.held().asked or session.held().previous_config or selection(now).current:
         return
     with suppress(WeightsError):  # those that ship are damaged: then the page asks
         bundled(TRAINED)
