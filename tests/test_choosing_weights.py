@@ -498,6 +498,22 @@ def test_where_the_hub_is_out_of_reach_others_are_offered(hub: Hub, monkeypatch:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     offered = [name for name in buttons(opened("inference", preset="resnet18")) if "MiB" in name]
     assert offered == ["torchvision V1, ImageNet-1k · 69.8% · 45 MiB · bsd-3-clause"]
+    app = opened("inference", preset="resnet26")  # of which torchvision has none
+    assert "**Which weights?** None for ResNet-26 are on this machine." in texts(app)
+    assert "The owner of this server has set HF_HUB_OFFLINE, so not: resnet26." in captions(app)
+
+
+@pytest.mark.parametrize("downloads", ["on", "off"])
+def test_what_is_on_this_machine_is_offered_first(hub: Hub, monkeypatch: pytest.MonkeyPatch, downloads: str) -> None:
+    """Beside a model of the hub that is not there, whoever may download what."""
+    opened("inference", **RUNS)
+    monkeypatch.setenv(owner.DOWNLOADS, downloads)
+    app = opened("inference", preset="resnet18", weights="nobody/nothing")
+    assert "**Which weights?** Some for ResNet-18 are on this machine." in texts(app)
+    assert [name for name in buttons(app) if "MiB" in name] == [f"{TAG} · 73.2% · 45 MiB, here · apache-2.0"]
+    click(app, f"{TAG} · 73.2% · 45 MiB, here · apache-2.0")
+    assert link(app)["weights"] == TAG
+    assert not app.error
 
 
 def test_where_downloads_are_forbidden_what_is_published_is_named(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

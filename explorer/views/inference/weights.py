@@ -511,15 +511,20 @@ def question(found: Selection) -> DeltaGenerator:
     with st.container(border=True, key="question"):
         say(found)
         waiting = st.container()
-        none = (
-            f"None for {title(config)} are on this machine yet." if choices else "None are published for this network."
-        )
-        st.markdown(f"**Which weights?** {none}")
-        runnable = [one for one in choices if not too_large(one)]
-        allowed = [one for one in runnable if may_fetch(one)]
+        kept, runnable = here(choices), [one for one in choices if not too_large(one)]
+        offered = [one for one in runnable if one.key in kept or may_fetch(one)]
+        offered.sort(key=lambda one: one.key not in kept)
+        if not choices:
+            words = "None are published for this network."
+        elif kept:
+            words = f"Some for {title(config)} are on this machine."
+        else:
+            words = f"None for {title(config)} are on this machine{' yet' if offered else ''}."
+        st.markdown(f"**Which weights?** {words}")
         with st.container(horizontal=True):
-            for best in allowed[:1]:
-                st.button(label(best), on_click=take, args=(best,), type="primary", icon=":material/download:")
+            for best in offered[:1]:
+                icon = ":material/play_arrow:" if best.key in kept else ":material/download:"
+                st.button(label(best, best.key in kept), on_click=take, args=(best,), type="primary", icon=icon)
             if found.unsure:
                 st.button("They are group norms", on_click=norms_are_groups, args=(found.hub,), icon=":material/check:")
             elif found.hub and found.problem:
@@ -536,12 +541,11 @@ def question(found: Selection) -> DeltaGenerator:
             offer_trained()
         if choices and not runnable:
             st.caption(session.escape_markdown(too_large(choices[0])))
-        elif runnable and not allowed:
-            names = checkpoint.listed([name(one) for one in runnable])
-            st.caption(
-                session.escape_markdown(f"The owner of this server has switched downloads off, so not: {names}.")
-            )
-        elif others := allowed[1:]:
+        if withheld := [name(one) for one in runnable if one not in offered]:
+            why = f"set {owner.OFFLINE}" if owner.downloads_allowed() else "switched downloads off"
+            words = f"The owner of this server has {why}, so not: {checkpoint.listed(withheld)}."
+            st.caption(session.escape_markdown(words))
+        if others := offered[1:]:
             st.caption(f"{len(others)} more are published for this network: the list Weights in the sidebar has them.")
         checkpoint.upload_card(None)
     return waiting
