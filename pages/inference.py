@@ -40,10 +40,13 @@ found = weights.selection(view)
 if found.hub:
     found = weights.from_hub(view, found)
 if found.current is None:
-    weights.question(found)
+    waiting = weights.question(found)
     layer = network.selected_layer(drawn, view.at)
     network.overview(drawn, layer)
     network.block_detail(drawn, layer)
+    if found.awaited:  # last: whatever stands above is seen meanwhile, and after Stop
+        with waiting:
+            weights.wait_for(found.hub)
     st.stop()
 
 left, right = st.columns(2)

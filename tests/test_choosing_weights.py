@@ -19,6 +19,7 @@ from explorer.inference.preprocess import normalised
 from explorer.inference.samples import labelled_images
 from explorer.link import View
 from explorer.sharing.store import StoppedError
+from explorer.views.cached import short_key
 from explorer.views.inference import weights as weights_page
 from explorer.views.weights import on_hub
 from helpers import (
@@ -26,6 +27,8 @@ from helpers import (
     SMALL,
     Visitor,
     click,
+    closed,
+    hold,
     link,
     look_at,
     opened,
@@ -36,6 +39,7 @@ from helpers import (
     soon,
     tab,
     texts,
+    turned_to,
     typed_into,
 )
 from loopback import Hub
@@ -88,6 +92,11 @@ def options(app: AppTest) -> list[str]:
 
 def captions(app: AppTest) -> str:
     return "\n".join(said(app.caption))
+
+
+def verdict(app: AppTest) -> str:
+    (first,) = [text for text in texts(app) if text.endswith("%")]
+    return first
 
 
 def buttons(app: AppTest) -> list[str]:
@@ -192,8 +201,40 @@ def test_a_link_of_a_model_of_the_hub_opens_on_its_network(hub: Hub) -> None:
     assert app.session_state["view"].config == SMALL
     assert not app.error
     assert not app.warning
-    app = typed_into(opened("inference", preset="resnet18"), "weights", "nobody/nothing")
-    assert link(app) == {**preset("resnet18").to_query(), "weights": "nobody/nothing"}
+
+
+def test_a_typed_model_that_is_not_there_leaves_what_runs(hub: Hub) -> None:
+    """And stays to be mended, as every text that is not accepted."""
+    app = opened("inference", preset="resnet20_fashion", image="0030-bag")
+    before = link(app), verdict(app)
+    typed_into(app, "weights", "nobody/nothing")
+    (warning,) = said(app.warning)
+    assert warning.startswith("nobody/nothing is no public model of ")
+    assert warning.endswith("The weights are unchanged.")
+    assert (link(app), verdict(app)) == before
+    assert app.selectbox(key="weights").value == "nobody/nothing"
+    asked = len(hub.asked)
+    app.selectbox(key="weights").options.append("nobody/nothing")
+    run(app)
+    assert len(hub.asked) == asked
+    typed_into(app, "weights", MODEL)
+    assert not app.warning
+    assert app.session_state["view"].config == SMALL
+
+
+def test_a_model_with_longer_answers_than_a_link_holds_is_told(hub: Hub) -> None:
+    app = opened("inference", preset="resnet20_fashion")
+    before = link(app)
+    typed_into(app, "weights", f"{MODEL}?weights={'x' * 200}")
+    (warning,) = said(app.warning)
+    assert "is not accepted: at most 200 characters" in warning
+    assert link(app) == before
+    assert "Sneaker" in verdict(app)
+
+
+def test_a_link_names_the_weights_of_a_model_that_is_not_there(hub: Hub) -> None:
+    of_network = {**preset("resnet18").to_query(), "weights": "nobody/nothing"}
+    assert link(opened("inference", **of_network)) == of_network
 
 
 def test_a_link_that_is_waited_for_names_no_other_network(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,6 +265,41 @@ def test_a_model_of_the_hub_can_be_typed(hub: Hub) -> None:
     assert not again.error
     assert again.selectbox(key="weights").value == MODEL
     assert name in texts(again)
+
+
+def test_a_stopped_model_of_the_hub_keeps_its_page(hub: Hub) -> None:
+    """With the card, the drawing, and what was stopped."""
+    app = closed(**preset("resnet20_fashion").to_query(), weights=MODEL)
+    hold(app, stopped=frozenset({short_key(("download", MODEL, hub.said[MODEL]["sha"]))}))
+    turned_to(app, "inference")
+    assert said(app.info) == [f"{MODEL}: stopped at 0 of 0 MiB."]
+    assert {"Resume the download", "Random weights", "Use the shipped ResNet-20, trained on clothing"} <= set(
+        buttons(app)
+    )
+    assert app.get("bidi_component")
+    click(app, "Resume the download")
+    assert not app.info
+    assert f"Open {title(SMALL)}, their network" in buttons(app)
+
+
+@pytest.mark.browser
+def test_the_page_stays_while_a_model_of_the_hub_is_waited_for(browser: Browser, hub: Hub, tmp_path: Path) -> None:
+    hub.second_half.clear()
+    with server(APP, environment={"TORCH_HOME": str(tmp_path)}) as (address, _):
+        context = browser.new_context()
+        visitor = Visitor(context.new_page(), address)
+        page = visitor.page
+        page.goto(f"{address}/inference?preset=resnet18&weights={MODEL}")
+        card = page.locator(".st-key-question")
+        expect(card.get_by_test_id("stProgress")).to_contain_text(f"Downloading {MODEL}")
+        expect(page.locator(".st-key-overview svg")).to_be_visible()
+        card.get_by_role("button", name="Stop", exact=True).click()
+        expect(card.get_by_text(f"{MODEL}: stopped at")).to_be_visible()
+        card.get_by_role("button", name="Random weights").click()
+        expect(page.locator(".st-key-verdict")).to_contain_text("Untrained")
+        hub.second_half.set()
+        context.close()
+        assert not visitor.errors
 
 
 def test_a_model_that_is_here_is_in_the_list(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -454,6 +530,22 @@ def test_where_the_hub_is_out_of_reach_others_are_offered(hub: Hub, monkeypatch:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     offered = [name for name in buttons(opened("inference", preset="resnet18")) if "MiB" in name]
     assert offered == ["torchvision V1, ImageNet-1k · 69.8% · 45 MiB · bsd-3-clause"]
+    app = opened("inference", preset="resnet26")  # of which torchvision has none
+    assert "**Which weights?** None for ResNet-26 are on this machine." in texts(app)
+    assert "The owner of this server has set HF_HUB_OFFLINE, so not: resnet26." in captions(app)
+
+
+@pytest.mark.parametrize("downloads", ["on", "off"])
+def test_what_is_on_this_machine_is_offered_first(hub: Hub, monkeypatch: pytest.MonkeyPatch, downloads: str) -> None:
+    """Beside a model of the hub that is not there, whoever may download what."""
+    opened("inference", **RUNS)
+    monkeypatch.setenv(owner.DOWNLOADS, downloads)
+    app = opened("inference", preset="resnet18", weights="nobody/nothing")
+    assert "**Which weights?** Some for ResNet-18 are on this machine." in texts(app)
+    assert [name for name in buttons(app) if "MiB" in name] == [f"{TAG} · 73.2% · 45 MiB, here · apache-2.0"]
+    click(app, f"{TAG} · 73.2% · 45 MiB, here · apache-2.0")
+    assert link(app)["weights"] == TAG
+    assert not app.error
 
 
 def test_where_downloads_are_forbidden_what_is_published_is_named(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

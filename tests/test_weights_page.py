@@ -166,7 +166,7 @@ def test_a_stopped_download_stays_stopped_until_it_is_resumed(
     app = AppTest.from_string(LOADED, default_timeout=60)
     hold(app, stopped=frozenset({short_key(("download", url))}))
     run(app)
-    assert said(app.info) == ["Stopped at 30 of 45 MiB."]
+    assert said(app.info) == ["torchvision V1, ImageNet-1k: stopped at 30 of 45 MiB."]
     assert not app.markdown
     assert not hub.asked
     click(app, "Resume the download")

@@ -55,7 +55,9 @@ class SessionState:
     """What was wrong with the last link or edit, in sentences; `notes` say what had to follow from it."""
     notes: tuple[str, ...] = ()
     typed: Mapping[str, str] = field(default_factory=dict)
-    """What was typed and not accepted, by its widget, to be mended."""
+    """What was typed and not accepted, by its widget, to be mended; or not yet, where there is no problem:
+    `inference.weights.find_typed`.
+    """
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """What a list's options were called, by its widget: `set_widget`."""
     previous_config: ResNetConfig | None = None
@@ -68,6 +70,8 @@ class SessionState:
     """The model of the Hugging Face hub that could not be had, which is not asked for again until a person does; why, in a
     sentence; and whether it is since its norms may be others.
     """
+    arrived: str = ""
+    """The model of the Hugging Face hub, as a link calls it, that the inference page has waited for."""
     unfolded: frozenset[str] = frozenset()
     """Stages whose blocks are all drawn."""
     form: Device | None = None
@@ -254,7 +258,7 @@ def kept_weights(key: str, config: ResNetConfig) -> str:
 
 
 def refuse(
-    error: ConfigError, typed: Mapping[str, str] | None = None, unchanged: str = "The network is unchanged."
+    error: ExplainedError, typed: Mapping[str, str] | None = None, unchanged: str = "The network is unchanged."
 ) -> None:
     """Keep the view, and by its widget the text as it was typed, beside the reason."""
     hold(problems=(f"{error} {unchanged}",), notes=(), typed=typed or {})

@@ -107,6 +107,15 @@ def on_hub(name: str) -> OnHub:
     return cached_on_hub(found, tuple(answers.items()))
 
 
+def look_up(repo: str) -> HubModel:
+    """A model of the hub as it is on this machine, else as the hub lists it; nothing large is downloaded.
+
+    Raises:
+        WeightsError: where there is none, or it cannot be had.
+    """
+    return huggingface.cached_model(repo) or cached_look_up(owner.endpoint(), repo, "")
+
+
 def fetch_model(found: HubModel, title: str) -> None:
     """`fetch` of a model of the hub."""
     _fetch(
@@ -144,7 +153,7 @@ def _fetch(
     """Wait for a download of about `size` bytes; once it was stopped, say how far it had come."""
     if short_key(key) in held().stopped:
         done, total = arrived()
-        st.info(f"Stopped at {_mib(done, total or size)}.", icon=":material/pause_circle:")
+        st.info(escape_markdown(f"{title}: stopped at {_mib(done, total or size)}."), icon=":material/pause_circle:")
     words = f"Downloading {title}"
     with stoppable(key, f"{words} …", "Resume the download", STOP_MEANS) as bar:
 

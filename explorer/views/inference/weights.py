@@ -10,6 +10,7 @@ from functools import cache, lru_cache, partial
 from typing import NamedTuple
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from resnet import OPTIONS, ConfigError, ResNetConfig, huggingface, owner, title
 from resnet.checkpoint import FIXED, Opened, UnsureNormError, WeightsError, fitted, mismatches
@@ -34,7 +35,7 @@ from ...analysis.layers import shape_text
 from ...inference.limits import TOO_LARGE
 from ...link import LONGEST, View, natural_size
 from .. import session
-from ..weights import choose_random, on_hub, too_large
+from ..weights import OnHub, choose_random, look_up, on_hub, too_large
 from . import checkpoint
 
 
@@ -43,8 +44,8 @@ class Selection(NamedTuple):
 
     Where others run than the view names, a sentence says why: a `problem` where nobody knows what it names, else a `note`.
     `kin` are those of the same recipe as it names, for its network; `other` those that it names, for another one. `hub` is
-    the model of the Hugging Face hub that it names, which a page waits for (`from_hub`): its network as it was `opened`, or
-    whether it would be where its norms are said to be group norms (`unsure`).
+    the model of the Hugging Face hub that it names (`from_hub`): its network as it was `opened`, whether it would be where its
+    norms are said to be group norms (`unsure`), or whether it has to be waited for (`awaited`).
     """
 
     offered: tuple[Weights, ...]
@@ -56,6 +57,7 @@ class Selection(NamedTuple):
     hub: str = ""
     opened: Opened | None = None
     unsure: bool = False
+    awaited: bool = False
 
     @property
     def published(self) -> list[Weights]:
@@ -146,24 +148,19 @@ def nearest(text: str, config: ResNetConfig) -> list[str]:
 
 
 def from_hub(view: View, found: Selection) -> Selection:
-    """The selection with the model of the Hugging Face hub that a view names, looked up, downloaded and opened.
+    """The selection with the model of the Hugging Face hub that a view names, opened; or `awaited`, where it is not on this
+    machine.
 
     Whoever typed its name sees its network; where a link has another one, its tensors are tried in that.
-
-    Raises:
-        StoppedError: where the download was stopped.
     """
-    refused = session.held().refused
+    refused, model = session.held().refused, None
     if refused is None or refused[0] != found.hub:
-        try:
-            model = on_hub(found.hub)
-            refused = None
-        except WeightsError as error:
-            refused = found.hub, str(error), isinstance(error.__cause__, UnsureNormError)
-        session.hold(refused=refused)
-        session.write_link()  # where it was refused, the network stays
-    if refused:
-        return found._replace(problem=refused[1], unsure=refused[2])
+        if session.held().arrived != found.hub and not is_kept(found.hub):
+            return found._replace(awaited=True)
+        model = had(found.hub)
+        refused = session.held().refused
+    if not model:
+        return found._replace(problem=refused[1], unsure=refused[2]) if refused else found
     weights, opened = model.weights, model.opened
     if session.held().opening == view.weights:
         session.hold(opening="")
@@ -185,8 +182,50 @@ def from_hub(view: View, found: Selection) -> Selection:
     return at_image_size(view, found)
 
 
+def is_kept(name: str) -> bool:
+    """Whether a model of the hub is on this machine, by what a link calls it."""
+    try:
+        return huggingface.cached_model(hub_name(name)[0]) is not None
+    except WeightsError:  # which `on_hub` says
+        return True
+
+
+def had(name: str) -> OnHub | None:
+    """`on_hub`; None where it is refused, which the session then holds.
+
+    Raises:
+        StoppedError: where the download was stopped.
+    """
+    model, refused = None, None
+    try:
+        model = on_hub(name)
+    except WeightsError as error:
+        refused = name, str(error), isinstance(error.__cause__, UnsureNormError)
+    session.hold(refused=refused)
+    session.write_link()  # where it was refused, the network stays
+    return model
+
+
+def wait_for(name: str) -> None:
+    """Wait for a model of the hub, and draw the page again once it is here or refused.
+
+    Raises:
+        StoppedError: where the download was stopped.
+    """
+    if had(name):
+        session.hold(arrived=name)
+    st.rerun()
+
+
 def ask_hub(key: str, follow: bool = True) -> None:
-    """Look at a model of the hub by what a link calls it, and at its own network where that is to `follow`."""
+    """Look at a model of the hub by what a link calls it, and at its own network where that is to `follow`.
+
+    A name that a link would not hold leaves the view as it is.
+    """
+    if len(key) > LONGEST:
+        accepted_ = f"at most {LONGEST} characters, with what is answered of the model, as a link holds"
+        session.refuse(ConfigError("weights", key, accepted_), unchanged="The weights are unchanged.")
+        return
     session.change_view(weights=key)
     session.hold(opening=key if follow else "", refused=None)
 
@@ -335,6 +374,7 @@ def weights_list() -> None:
         help="With their accuracy, what there is to download, and their licence; those that fit this network stand first. "
         "Others bring their own network. A model of the Hugging Face hub can be typed: OWNER/NAME, or its address.",
     )
+    find_typed()
 
 
 def weights_chosen() -> None:
@@ -346,13 +386,24 @@ def weights_chosen() -> None:
             take(one)
             return
     try:
-        key = hub_key(*hub_name(text))
-        if len(key) > LONGEST:
-            raise WeightsError("A link would not hold it.")
-        ask_hub(key)
+        session.hold(typed={"weights": hub_key(*hub_name(text))}, problems=(), notes=())
     except WeightsError:
         error = ConfigError("weights", text, accepted(text, now.config))
         session.refuse(error, {"weights": text}, "The weights are unchanged.")
+
+
+def find_typed() -> None:
+    """Look at the model of the hub whose name was typed last; where the hub has none, say so and change nothing."""
+    key = session.held().typed.get("weights")
+    if not key or session.held().problems:
+        return
+    try:
+        look_up(hub_name(key)[0])
+    except WeightsError as error:
+        session.refuse(error, {"weights": key}, "The weights are unchanged.")
+    else:
+        ask_hub(key)
+        st.rerun()
 
 
 def take(weights: Weights) -> None:
@@ -461,20 +512,28 @@ def card(found: Selection, weights: Weights) -> None:
     checkpoint.upload_card(weights)
 
 
-def question(found: Selection) -> None:
-    """The card in place of the image's, where no weights are at hand: what there is, to choose from."""
+def question(found: Selection) -> DeltaGenerator:
+    """The card in place of the image's, where no weights run: what there is, to choose from. Returns its place for a
+    download.
+    """
     config, choices = session.view().config, found.published
     with st.container(border=True, key="question"):
         say(found)
-        none = (
-            f"None for {title(config)} are on this machine yet." if choices else "None are published for this network."
-        )
-        st.markdown(f"**Which weights?** {none}")
-        runnable = [one for one in choices if not too_large(one)]
-        allowed = [one for one in runnable if may_fetch(one)]
+        waiting = st.container()
+        kept, runnable = here(choices), [one for one in choices if not too_large(one)]
+        offered = [one for one in runnable if one.key in kept or may_fetch(one)]
+        offered.sort(key=lambda one: one.key not in kept)
+        if not choices:
+            words = "None are published for this network."
+        elif kept:
+            words = f"Some for {title(config)} are on this machine."
+        else:
+            words = f"None for {title(config)} are on this machine{' yet' if offered else ''}."
+        st.markdown(f"**Which weights?** {words}")
         with st.container(horizontal=True):
-            for best in allowed[:1]:
-                st.button(label(best), on_click=take, args=(best,), type="primary", icon=":material/download:")
+            for best in offered[:1]:
+                icon = ":material/play_arrow:" if best.key in kept else ":material/download:"
+                st.button(label(best, best.key in kept), on_click=take, args=(best,), type="primary", icon=icon)
             if found.unsure:
                 st.button("They are group norms", on_click=norms_are_groups, args=(found.hub,), icon=":material/check:")
             elif found.hub and found.problem:
@@ -491,14 +550,14 @@ def question(found: Selection) -> None:
             offer_trained()
         if choices and not runnable:
             st.caption(session.escape_markdown(too_large(choices[0])))
-        elif runnable and not allowed:
-            names = checkpoint.listed([name(one) for one in runnable])
-            st.caption(
-                session.escape_markdown(f"The owner of this server has switched downloads off, so not: {names}.")
-            )
-        elif others := allowed[1:]:
+        if withheld := [name(one) for one in runnable if one not in offered]:
+            why = f"set {owner.OFFLINE}" if owner.downloads_allowed() else "switched downloads off"
+            words = f"The owner of this server has {why}, so not: {checkpoint.listed(withheld)}."
+            st.caption(session.escape_markdown(words))
+        if others := offered[1:]:
             st.caption(f"{len(others)} more are published for this network: the list Weights in the sidebar has them.")
         checkpoint.upload_card(None)
+    return waiting
 
 
 def say(found: Selection) -> None:
