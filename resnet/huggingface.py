@@ -39,6 +39,8 @@ CONFIG, PROCESSOR, CARD = "config.json", "preprocessor_config.json", "README.md"
 MAX_DESCRIPTION_BYTES, MAX_LISTING_BYTES = 2**20, 2**22
 """Of each of these files, and of the list of a repository's files."""
 MAX_LABELS, MAX_SIDE = 100_000, 4096
+MAX_NAME_CHARACTERS = 300
+"""Of what a person types for a model, its page's address at the longest."""
 
 
 class HubFile(NamedTuple):
@@ -85,16 +87,26 @@ def model_id(text: str) -> str:
     """The id of a model, OWNER/NAME, of what a person typed: that, or the address of its page.
 
     Raises:
-        WeightsError: for anything else.
+        WeightsError: for anything else, and for another revision than a model's newest.
     """
     hosts = "|".join(map(re.escape, ("huggingface.co", "hf.co", urlsplit(owner.endpoint()).netloc)))
-    name = re.sub(rf"^(https?://)?({hosts})/", "", text.strip())
-    name = re.sub(r"(/(tree|blob|resolve)/main(/.*)?)?/?([?#].*)?$", "", name)
+    name = rest = ""
+    if len(text) <= MAX_NAME_CHARACTERS:
+        path = re.split("[?#]", text.strip(), maxsplit=1)[0]
+        path = re.sub(rf"^(https?://)?({hosts})/", "", path).rstrip("/")
+        name = "/".join(path.split("/")[:2])
+        rest = path.removeprefix(name)
     part = r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?"
-    if not re.fullmatch(f"{part}/{part}", name) or re.search(r"--|\.\.|\.git$|^(datasets|spaces|models)/", name):
+    is_id = re.fullmatch(f"{part}/{part}", name) and not re.search(r"--|\.\.|\.git$|^(datasets|spaces|models)/", name)
+    page = re.fullmatch(r"(?:/discussions|/(?:tree|blob|resolve|raw|commits)/([^/]+))(/.*)?", rest, re.DOTALL)
+    if not is_id or (rest and not page):
         raise WeightsError(
             f"{plain(text.strip(), 80) or 'Nothing'} is no model's name: OWNER/NAME such as microsoft/resnet-50 is "
             "accepted, or the address of its page on huggingface.co."
+        )
+    if page and page[1] not in (None, "main"):
+        raise WeightsError(
+            f"The revision {plain(page[1])} of {name} is not accepted: {name} alone is, which is its newest, main."
         )
     return name
 

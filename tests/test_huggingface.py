@@ -156,6 +156,7 @@ def test_the_hubs_own_library_finds_what_was_fetched(hub: Hub) -> None:
         f"https://huggingface.co/{ID}",
         f"huggingface.co/{ID}?a=b",
         f"https://hf.co/{ID}/blob/main/config.json",
+        f"{ID}/discussions/3#a",
     ],
 )
 def test_ways_to_name_a_model(typed: str) -> None:
@@ -181,6 +182,7 @@ def test_ways_to_name_a_model(typed: str) -> None:
         "https://huggingface.co/",
         "é/b",
         "-a/b",
+        "a/b/tree",
     ],
 )
 def test_what_is_no_models_name(typed: str) -> None:
@@ -189,6 +191,19 @@ def test_what_is_no_models_name(typed: str) -> None:
     ) as told:
         model_id(typed)
     assert len(str(told.value)) < 250
+
+
+def test_what_is_longer_than_any_name_is_not_looked_at() -> None:
+    """A pattern may take hours with a megabyte of question marks, and the whole process waits."""
+    for typed in ("?" * 10**6 + "\nx", f"{ID}/discussions" + "/" * 10**6):
+        with pytest.raises(WeightsError, match="is no model's name"):
+            model_id(typed)
+
+
+@pytest.mark.parametrize("page", ["tree/v2", "blob/v2/config.json", "commits/v2/"])
+def test_another_revision_is_refused_by_its_name(page: str) -> None:
+    with pytest.raises(WeightsError, match=rf"^The revision v2 of {ID} is not accepted: {ID} alone is, "):
+        model_id(f"https://huggingface.co/{ID}/{page}")
 
 
 def test_a_mirror_is_asked_and_nobody_else(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
