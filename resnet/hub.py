@@ -59,15 +59,15 @@ class DownloadError(WeightsError):
 class Source:
     """A file elsewhere, and the path where it belongs here.
 
-    `name` is what a sentence calls it. `bytes` and `digest` are what is known of it beforehand: how long it is, and its
-    SHA-256 or the beginning of that; or, with `git`, the SHA-1 that git names it by. `token` is shown to the server of
+    `name` is what a sentence calls it. `bytes` and `digest` are what is known of it beforehand: how long it is (None:
+    nobody knows), and its SHA-256 or the beginning of that ("": nobody knows), or, with `git`, the SHA-1 that git names it by. `token` is shown to the server of
     `url` alone, and not where that one leads on to. What is `typed` is there because somebody typed a name.
     """
 
     url: str
     path: Path
     name: str
-    bytes: int = 0
+    bytes: int | None = None
     digest: str = ""
     git: bool = False
     token: str = field(default="", repr=False)
@@ -108,9 +108,9 @@ def is_whole(source: Source) -> bool:
     """Whether a file is here, and is as long as it should be and what its digest says."""
     try:
         stat = source.path.stat()
-        if source.bytes and stat.st_size != source.bytes:
+        if source.bytes not in (None, stat.st_size):
             return False
-        return _digest(source.path, source.git, stat.st_size, stat.st_mtime_ns).startswith(source.digest)
+        return not source.digest or _digest(source.path, source.git, stat.st_size, stat.st_mtime_ns).startswith(source.digest)
     except OSError:
         return False
 
@@ -140,7 +140,7 @@ class _Download:
     """
 
     def __init__(self, source: Source) -> None:
-        self.done, self.total, self.claimed, self.waiting = 0, source.bytes, 0, 0
+        self.done, self.total, self.claimed, self.waiting = 0, source.bytes or 0, 0, 0
         self.typed, self.begun = source.typed, False
         self.error: WeightsError | None = None
         self.over = threading.Event()
@@ -211,7 +211,7 @@ def arrived(source: Source) -> tuple[int, int]:
     transfer = _DOWNLOADS.get(source.path)
     if transfer is not None:
         return transfer.done, transfer.total
-    return _size(source.path) or _size(source.rest), source.bytes
+    return _size(source.path) or _size(source.rest), source.bytes or 0
 
 
 def _wait(source: Source, transfer: _Download, progress: Progress) -> None:
@@ -334,7 +334,7 @@ def _receive(source: Source, part: Path, transfer: _Download, timeout: float) ->
         _WrongError: where that makes another file than the source.
         WeightsError, _Left, OSError, ValueError, http.client.HTTPException: as `_write`.
     """
-    at, digest = _size(part), _hasher(source.git, source.bytes)
+    at, digest = _size(part), _hasher(source.git, source.bytes or 0)
     if at:
         with part.open("rb") as before:
             while chunk := before.read(2**20):
@@ -345,13 +345,15 @@ def _receive(source: Source, part: Path, transfer: _Download, timeout: float) ->
             if start != at:
                 file.truncate(0)
                 transfer.done = at = 0
-                digest = _hasher(source.git, source.bytes)
+                digest = _hasher(source.git, source.bytes or 0)
             announced = int(response.headers.get("Content-Length") or 0)
-            transfer.total = at + announced if announced > 0 else source.bytes
-            if source.bytes and transfer.total != source.bytes:
+            transfer.total = at + announced if announced > 0 else source.bytes or 0
+            if source.bytes not in (None, transfer.total):
                 raise _WrongError(f"it should have {source.bytes:,} bytes and its server sends {transfer.total:,}")
             _claim(source, transfer, transfer.total)
             while chunk := response.read1(2**20):  # what has arrived: so much may take for ever
+                if source.bytes is not None and at + len(chunk) > source.bytes:
+                    raise _WrongError(f"it should have {source.bytes:,} bytes and its server sends more")
                 if at + len(chunk) > transfer.claimed:  # its server does not say how long it is
                     _claim(source, transfer, at + len(chunk))
                 _check_disk(source, len(chunk))  # which others fill, too
@@ -361,7 +363,7 @@ def _receive(source: Source, part: Path, transfer: _Download, timeout: float) ->
                 transfer.check()
     if at < transfer.total:
         raise ConnectionError(f"the connection broke off after {at:,} of {transfer.total:,} bytes")
-    if (source.bytes and at != source.bytes) or not digest.hexdigest().startswith(source.digest):
+    if source.bytes not in (None, at) or not digest.hexdigest().startswith(source.digest):
         raise _WrongError(f"what arrived is not that file: {at:,} bytes")
 
 

@@ -206,7 +206,7 @@ def _listed(sibling: Mapping[str, Any]) -> HubFile:
     """A file from the hub's list; large ones lie elsewhere than in git, which has a pointer in their place."""
     large = sibling.get("lfs")
     size, digest = (large["size"], large["sha256"]) if large else (sibling.get("size"), sibling.get("blobId"))
-    if not isinstance(size, int) or not re.fullmatch("[0-9a-f]{64}" if large else "[0-9a-f]{40}", str(digest)):
+    if type(size) is not int or size < 0 or not re.fullmatch("[0-9a-f]{64}" if large else "[0-9a-f]{40}", str(digest)):
         return HubFile("", 0, "", False)  # of which nobody could say whether it has arrived
     return HubFile(str(sibling["rfilename"]), size, str(digest), not large)
 

@@ -223,7 +223,7 @@ def stopped_half_way(server: Server, hub: Path) -> str:
     soon(lambda: hub_module.arrived(hub_module.torch_source(url))[0] == len(BODY) // 2)
     person.leave()
     server.second_half.set()
-    soon(lambda: files(hub) == [f"{NAME}.part"])
+    soon(lambda: files(hub) == [f"{NAME}.part"] and not hub_module._DOWNLOADS)
     server.asked.clear()
     return url
 
@@ -507,6 +507,24 @@ def test_a_file_that_is_too_large(
 ) -> None:
     monkeypatch.setattr(hub_module, "MAX_DOWNLOAD_BYTES", len(BODY) - 1)
     refused(server.offer("x.pth", BODY, length), hub, "it has more than ")
+
+
+@pytest.mark.parametrize("size", [0, 20])
+def test_a_file_takes_no_more_than_it_is_said_to_have(server: Server, hub: Path, size: int) -> None:
+    """Though its server does not say how much it sends, and sends for ever."""
+    source = hub_module.torch_source(server.offer(NAME, BODY, length=0))
+    seen: list[int] = []
+    with pytest.raises(WeightsError, match=rf"should have {size} bytes and its server sends more\)"):
+        hub_module.fetch(replace(source, bytes=size), lambda done, total: seen.append(done))
+    assert max(seen, default=0) <= size
+    assert files(hub) == []
+
+
+def test_a_file_that_is_known_to_be_empty(server: Server, hub: Path) -> None:
+    source = replace(hub_module.torch_source(server.offer("x.txt", b"")), bytes=0)
+    assert hub_module.fetch(source, lambda done, total: None).read_bytes() == b""
+    source.path.write_bytes(b"damaged")
+    assert not hub_module.is_whole(source)
 
 
 def test_a_page_instead_of_the_file(server: Server, hub: Path) -> None:

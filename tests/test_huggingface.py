@@ -661,6 +661,12 @@ def test_a_hub_that_lies(hub: Hub) -> None:
         look_up("somebody/else")
 
 
+@pytest.mark.parametrize("size", [-1, True, 1e3, "9", None])
+def test_a_file_of_no_size_is_none(hub: Hub, size: object) -> None:
+    hub.listed(ID, "model.safetensors")["lfs"]["size"] = size
+    assert [file.name for file in look_up(ID).files] == ["pytorch_model.bin"]
+
+
 def test_a_download_that_breaks_off_goes_on(hub: Hub) -> None:
     found = look_up(ID)
     (file,) = (
