@@ -9,6 +9,7 @@ import glob
 import hashlib
 import http
 import http.client
+import logging
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -36,14 +38,20 @@ Progress = Callable[[int, int], object]
 
 
 MAX_DOWNLOAD_BYTES = 2 * 2**30
+CLAIM_BYTES = 2**24
+"""For how much more at one time room is set aside where nobody knows how long a file is: the caches are looked through."""
 RESERVE_BYTES = 2**30
 """Of the disk, what stays free."""
 MIN_BYTES_PER_SECOND, PATIENCE_SECONDS = 16 * 2**10, 30.0
 """Nobody waits for a download of which fewer bytes a second than this arrive over so many seconds."""
+SILENT_SECONDS = 20.0
+"""How long a server may send nothing."""
 STALE_SECONDS = 3600.0
 """Seconds after which a part that nothing was added to is what a server left that was killed."""
 PLACES = confined.Places(4)
 """Downloads that run at one time."""
+SMALL_BYTES, SMALL_PLACES = 2**20, confined.Places(8)
+"""Files of up to so many bytes, such as descriptions of others, and lists wait for no place among those that take hours."""
 INSTEAD = "random weights, and the shipped ones of resnet20, work without a network"
 
 
@@ -110,7 +118,9 @@ def is_whole(source: Source) -> bool:
         stat = source.path.stat()
         if source.bytes not in (None, stat.st_size):
             return False
-        return not source.digest or _digest(source.path, source.git, stat.st_size, stat.st_mtime_ns).startswith(source.digest)
+        return not source.digest or _digest(source.path, source.git, stat.st_size, stat.st_mtime_ns).startswith(
+            source.digest
+        )
     except OSError:
         return False
 
@@ -123,7 +133,7 @@ def _digest(path: Path, git: bool, size: int, changed: int) -> str:
         OSError: where it cannot be read.
     """
     digest = _hasher(git, size)
-    with path.open("rb") as file:
+    with confined.aside(), path.open("rb") as file:
         return hashlib.file_digest(file, lambda: digest).hexdigest()
 
 
@@ -163,17 +173,16 @@ _DOWNLOADS: dict[Path, _Download] = {}
 _LOCK = threading.Lock()
 
 
-def download(url: str, progress: Progress, timeout: float = 20.0) -> Path:
+def download(url: str, progress: Progress) -> Path:
     """The file at `url` in torch.hub's cache: `fetch`."""
-    return fetch(torch_source(url), progress, timeout)
+    return fetch(torch_source(url), progress)
 
 
-def fetch(source: Source, progress: Progress, timeout: float = 20.0) -> Path:
+def fetch(source: Source, progress: Progress) -> Path:
     """The path of a file, fetched where it is not there or damaged, and checked by its length and digest.
 
     Who asks for a file that is on its way waits for that download, which ends when nobody waits any more. What has
-    arrived of a file with a digest then waits to be resumed. What `progress` raises ends the wait. `timeout` is how many
-    seconds the server may be silent.
+    arrived of a file with a digest then waits to be resumed. What `progress` raises ends the wait.
 
     Raises:
         WeightsError: where downloads are switched off, the server cannot be reached, sends something else, more than
@@ -187,7 +196,7 @@ def fetch(source: Source, progress: Progress, timeout: float = 20.0) -> Path:
         transfer = _DOWNLOADS.get(source.path)
         if transfer is None:
             transfer = _DOWNLOADS[source.path] = _Download(source)
-            thread = threading.Thread(target=_run, args=(source, transfer, timeout), name="download", daemon=True)
+            thread = threading.Thread(target=_run, args=(source, transfer), name="download", daemon=True)
             try:
                 thread.start()
             except RuntimeError as error:  # for want of a thread
@@ -232,26 +241,34 @@ def _wait(source: Source, transfer: _Download, progress: Progress) -> None:
             start, before = time.monotonic(), transfer.done
 
 
-def _run(source: Source, transfer: _Download, timeout: float) -> None:
+def _run(source: Source, transfer: _Download) -> None:
     """Do a download, and tell those who wait how it ended."""
     while True:
         left = False
         try:
-            with PLACES.place(waiting=transfer.check):
+            with _places(source).place(waiting=transfer.check):
                 transfer.begun = True
                 if not is_whole(source):  # it may just have arrived
-                    _write(source, transfer, timeout)
+                    _write(source, transfer)
         except _Left:
             left = True
         except WeightsError as error:
             transfer.error = error
-        except Exception as error:  # whatever a server makes of it, those who wait are told
+        except (OSError, ValueError, http.client.HTTPException) as error:
             transfer.error = _not_downloaded(source.name, error)
+        except Exception:  # a fault of this program's: those who wait are told, and its owner finds it
+            logging.getLogger(__name__).exception("%s could not be downloaded", source.name)
+            transfer.error = _not_downloaded(source.name, "by a fault of this app, which its log names")
         with _LOCK:
             if not (left and transfer.waiting):  # else somebody has come back
                 del _DOWNLOADS[source.path]
                 break
     transfer.over.set()
+
+
+def _places(source: Source) -> confined.Places:
+    """The places of which a download takes one."""
+    return SMALL_PLACES if source.bytes is not None and source.bytes <= SMALL_BYTES else PLACES
 
 
 def _not_downloaded(name: str, reason: str | Exception) -> DownloadError:
@@ -281,7 +298,7 @@ ANSWERS = {
 # -- the way from a server to a file ------------------------------------------------------
 
 
-def _write(source: Source, transfer: _Download, timeout: float) -> None:
+def _write(source: Source, transfer: _Download) -> None:
     """Fetch a file under another name, from where it was left, and give it its own once it is whole.
 
     Raises:
@@ -295,12 +312,12 @@ def _write(source: Source, transfer: _Download, timeout: float) -> None:
     resumed = _size(part) > 0
     try:
         try:
-            _receive(source, part, transfer, timeout)
+            _receive(source, part, transfer)
         except _WrongError:
             if not resumed:
                 raise
             part.unlink()  # what was there may have been of another file
-            _receive(source, part, transfer, timeout)
+            _receive(source, part, transfer)
         part.replace(source.path)
     except _WrongError:
         part.unlink()
@@ -327,7 +344,7 @@ def _claimed(source: Source) -> Path:
     return part
 
 
-def _receive(source: Source, part: Path, transfer: _Download, timeout: float) -> None:
+def _receive(source: Source, part: Path, transfer: _Download) -> None:
     """Add to a part what it lacks.
 
     Raises:
@@ -341,7 +358,7 @@ def _receive(source: Source, part: Path, transfer: _Download, timeout: float) ->
                 digest.update(chunk)
     transfer.done = at
     if not at or at != source.bytes:
-        with _answer(source.url, source.token, timeout, at) as (response, start), part.open("ab") as file:
+        with _answer(source.url, source.token, at) as (response, start), part.open("ab") as file:
             if start != at:
                 file.truncate(0)
                 transfer.done = at = 0
@@ -355,7 +372,7 @@ def _receive(source: Source, part: Path, transfer: _Download, timeout: float) ->
                 if source.bytes is not None and at + len(chunk) > source.bytes:
                     raise _WrongError(f"it should have {source.bytes:,} bytes and its server sends more")
                 if at + len(chunk) > transfer.claimed:  # its server does not say how long it is
-                    _claim(source, transfer, at + len(chunk))
+                    _claim(source, transfer, max(at + len(chunk), min(at + CLAIM_BYTES, MAX_DOWNLOAD_BYTES)))
                 _check_disk(source, len(chunk))  # which others fill, too
                 file.write(chunk)
                 digest.update(chunk)
@@ -368,7 +385,7 @@ def _receive(source: Source, part: Path, transfer: _Download, timeout: float) ->
 
 
 @contextmanager
-def _answer(url: str, token: str, timeout: float, at: int = 0) -> Iterator[tuple[Any, int]]:
+def _answer(url: str, token: str, at: int = 0) -> Iterator[tuple[Any, int]]:
     """What a server answers that is asked for a file from byte `at` on, and the byte at which the answer begins.
 
     Raises:
@@ -381,7 +398,7 @@ def _answer(url: str, token: str, timeout: float, at: int = 0) -> Iterator[tuple
     if token:
         request.add_unredirected_header("Authorization", f"Bearer {token}")
     try:
-        response = _open(request, timeout)
+        response = _open(request)
     except urllib.error.HTTPError as error:
         with error:
             if error.code in (401, 403) and _origin(error.url) != _origin(url):  # as of an address that has expired
@@ -412,8 +429,8 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return new
 
 
-def _open(request: urllib.request.Request, timeout: float) -> Any:
-    return urllib.request.build_opener(_Redirects).open(request, timeout=timeout)
+def _open(request: urllib.request.Request) -> Any:
+    return urllib.request.build_opener(_Redirects).open(request, timeout=SILENT_SECONDS)
 
 
 def _origin(url: str) -> tuple[str, str]:
@@ -425,23 +442,58 @@ def _origin(url: str) -> tuple[str, str]:
 READ_SECONDS = 30.0
 
 
-def read(url: str, name: str, most: int, token: str = "", timeout: float = 10.0) -> bytes:
-    """What a server answers at `url`, of at most `most` bytes, which is kept nowhere.
+def read(url: str, name: str, most: int, token: str = "", progress: Progress = lambda done, total: None) -> bytes:
+    """What a server answers at `url`, of at most `most` bytes, which is kept nowhere. What `progress` raises, which is called
+    with zeros now and then, ends the wait.
 
     Raises:
         DownloadError: where it does not answer, with more, or not within half a minute.
     """
-    found, end = bytearray(), time.monotonic() + READ_SECONDS
+    answer, left = Future[bytes](), threading.Event()
+
+    def check() -> None:
+        if left.is_set():
+            raise _Left
+
+    def run() -> None:
+        try:
+            with SMALL_PLACES.place(waiting=check):
+                answer.set_result(_read(url, most, token, check))
+        except BaseException as error:
+            answer.set_exception(error)
+
     try:
-        with confined.aside(), _answer(url, token, timeout) as (response, _):
-            while chunk := response.read1(2**16):
-                found += chunk
-                if len(found) > most:
-                    raise ValueError(f"it has more than {most // 2**10} KiB")
-                if time.monotonic() > end:
-                    raise TimeoutError(f"it takes more than {READ_SECONDS:.0f} s")
+        threading.Thread(target=run, name="read", daemon=True).start()
+    except RuntimeError as error:  # for want of a thread
+        raise _not_downloaded(name, error) from error
+    try:
+        with confined.aside():
+            while not answer.done():
+                wait([answer], confined.POLL_SECONDS)
+                progress(0, 0)
+    finally:
+        left.set()
+    try:
+        return answer.result()
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise _not_downloaded(name, error) from error
+
+
+def _read(url: str, most: int, token: str, check: Callable[[], object]) -> bytes:
+    """`read`, which what `check` raises ends, too.
+
+    Raises:
+        OSError, ValueError, http.client.HTTPException: where that fails.
+    """
+    found, end = bytearray(), time.monotonic() + READ_SECONDS
+    with _answer(url, token) as (response, _):
+        while chunk := response.read1(2**16):
+            found += chunk
+            if len(found) > most:
+                raise ValueError(f"it has more than {most // 2**10} KiB")
+            if time.monotonic() > end:
+                raise TimeoutError(f"it takes more than {READ_SECONDS:.0f} s")
+            check()
     return bytes(found)
 
 

@@ -132,7 +132,7 @@ def look_up(repo: str, revision: str = "", progress: Progress = lambda done, tot
     commit = f"/revision/{revision}" if revision else ""
     address, token = f"{owner.endpoint()}/api/models/{repo}{commit}?blobs=true", owner.token()
     try:
-        listing = json.loads(hub.read(address, repo, MAX_LISTING_BYTES, token))
+        listing = json.loads(hub.read(address, repo, MAX_LISTING_BYTES, token, progress))
         repo, found = model_id(listing["id"]), listing["sha"]  # it may have another name by now
         files = {file.name: file for file in map(_listed, listing["siblings"])}
         if not re.fullmatch("[0-9a-f]{40}", found):
@@ -415,7 +415,7 @@ def _text(repo: str, revision: str, name: str) -> str:
 # -- files in the cache -------------------------------------------------------------------
 
 
-def download_model(model: HubModel, progress: Progress, timeout: float = 20.0) -> tuple[Path, ...]:
+def download_model(model: HubModel, progress: Progress) -> tuple[Path, ...]:
     """The files of a model's weights, fetched where they are not there or damaged: `hub.fetch`, for bytes of all of them.
 
     Raises:
@@ -425,7 +425,7 @@ def download_model(model: HubModel, progress: Progress, timeout: float = 20.0) -
     for file in model.files:
         start = before
         told = lambda done, _, start=start: progress(start + done, model.bytes)  # noqa: E731
-        paths.append(_fetch(model.id, model.revision, file, hub.MAX_DOWNLOAD_BYTES, told, timeout))
+        paths.append(_fetch(model.id, model.revision, file, hub.MAX_DOWNLOAD_BYTES, told))
         before += file.bytes
     if not is_whole(model.id):  # from then on it is what the hub's cache calls the last; an older one is not, beside it
         reference = _folder(model.id) / "refs" / "main"
@@ -485,14 +485,7 @@ def _open_tag(tag: Tag, path: Path) -> Opened:
     )
 
 
-def _fetch(
-    repo: str,
-    revision: str,
-    file: HubFile,
-    most: int,
-    progress: Progress = lambda done, total: None,
-    timeout: float = 20.0,
-) -> Path:
+def _fetch(repo: str, revision: str, file: HubFile, most: int, progress: Progress = lambda done, total: None) -> Path:
     """A file of a repository in the hub's cache, under its name."""
     here = _path(repo, revision, file.name)
     if here is not None and not file.digest:
@@ -503,7 +496,7 @@ def _fetch(
     if not hub.is_whole(source):
         _check_allowed(f"{file.name} of {repo}")
     try:
-        blob = hub.fetch(source, progress, timeout)
+        blob = hub.fetch(source, progress)
     except DownloadError as error:
         if error.status in (401, 403):
             raise WeightsError(

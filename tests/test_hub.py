@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from email.message import Message
 from pathlib import Path
@@ -92,7 +92,7 @@ def test_a_download_without_hash_or_length(server: Server, hub: Path, name: str,
 def refused(url: str, hub: Path, words: str, *left: str) -> None:
     """A download fails in a sentence, and leaves these files."""
     with pytest.raises(WeightsError) as caught:
-        download(url, lambda done, total: None, timeout=5)
+        download(url, lambda done, total: None)
     text = str(caught.value)
     assert words in text
     assert Path(url).name in text
@@ -670,3 +670,97 @@ def test_a_stranger_who_writes_into_the_cache_has_nothing_run(server: Server, hu
     with pytest.raises(WeightsError):
         load(replace(weights, url=server.offer("served.pth", stream.getvalue())))
     assert not mark.exists()
+
+
+# -- what is read and kept nowhere ------------------------------------------------------------
+
+
+def read(url: str, progress: Any = lambda done, total: None) -> bytes:
+    return hub_module.read(url, "The list", 2**20, progress=progress)
+
+
+def test_who_waits_for_a_list_can_leave(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And its place is free again once its server has said something; who leaves before has never asked."""
+    monkeypatch.setattr(hub_module, "SMALL_PLACES", hub_module.confined.Places(1))
+    server.first_half.clear()
+    url = server.offer("list.json", bytes(2**16))
+
+    def leave(done: int, total: int) -> None:
+        raise Left
+
+    def leave_once_asked(done: int, total: int) -> None:
+        if server.asked:
+            raise Left
+
+    for progress in (leave_once_asked, leave):
+        with pytest.raises(Left):
+            read(url, progress)
+    server.first_half.set()
+    assert read(url) == bytes(2**16)
+    assert server.asked == ["/list.json"] * 2
+
+
+def test_small_files_and_lists_wait_for_no_place_among_large_ones(
+    server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "PLACES", hub_module.confined.Places(1))
+    server.second_half.clear()
+    large = Person(server.offer("a.pth", BODY))
+    assert large.far.wait(60)
+    small = hub_module.torch_source(server.offer("b.json", b"{}"))
+    assert hub_module.fetch(replace(small, bytes=2), lambda done, total: None).read_bytes() == b"{}"
+    assert read(small.url) == b"{}"
+    assert large.is_alive()
+    large.leave()
+
+
+# -- what a page does not wait for, and what is looked through once ---------------------------------
+
+
+def test_others_have_their_turn_while_a_file_is_read_for_its_digest(
+    server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file without a digest is not read at all."""
+    url, plain = server.offer(NAME, BODY), server.offer("plain.pth", BODY)
+    for one in (url, plain):
+        hub_module.torch_source(one).path.parent.mkdir(parents=True, exist_ok=True)
+        hub_module.torch_source(one).path.write_bytes(BODY)
+    turns: list[str] = []
+
+    @contextmanager
+    def aside() -> Iterator[None]:
+        turns.append("aside")
+        yield
+        turns.append("back")
+
+    digest = hashlib.file_digest
+    monkeypatch.setattr(hub_module.confined, "aside", aside)
+    monkeypatch.setattr(hashlib, "file_digest", lambda *args: turns.append("read") or digest(*args))
+    assert is_cached(plain)
+    assert not turns
+    assert is_cached(url)
+    assert turns == ["aside", "read", "back"]
+
+
+def test_the_caches_are_looked_through_a_few_times_for_a_file_of_unknown_length(
+    server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[bool] = []
+    taken = hub_module._taken
+    monkeypatch.setattr(hub_module, "_taken", lambda *args: looks.append(args[0]) or taken(*args))
+    body = bytes(5 * hub_module.CLAIM_BYTES // 2)
+    monkeypatch.setattr(hub_module, "MAX_DOWNLOAD_BYTES", len(body))
+    assert download(server.offer("x.pth", body, length=0), lambda done, total: None).stat().st_size == len(body)
+    assert len(looks) <= 2 * 4
+
+
+def test_a_fault_of_the_programs_own_is_logged(
+    server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = server.offer("x.pth", BODY)
+    server.files["/x.pth"].status = 503
+    refused(url, hub, "x.pth could not be downloaded (its server has a fault, 503)")
+    assert not caplog.text
+    monkeypatch.setattr(hub_module, "_receive", lambda *_: {}["bug"])
+    refused(url, hub, "x.pth could not be downloaded (by a fault of this app, which its log names)")
+    assert "KeyError" in caplog.text

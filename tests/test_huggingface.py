@@ -211,9 +211,9 @@ def test_a_mirror_is_asked_and_nobody_else(hub: Hub, monkeypatch: pytest.MonkeyP
     asked: list[str] = []
     plain = hub_module._open
 
-    def _open(request: Any, timeout: float) -> Any:
+    def _open(request: Any) -> Any:
         asked.append(request.full_url)
-        return plain(request, timeout)
+        return plain(request)
 
     monkeypatch.setattr(hub_module, "_open", _open)
     monkeypatch.setenv("HF_ENDPOINT", hub.endpoint + "/")
