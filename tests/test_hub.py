@@ -733,9 +733,14 @@ def test_others_have_their_turn_while_a_file_is_read_for_its_digest(
         yield
         turns.append("back")
 
-    digest = hashlib.file_digest
+    plain_digest = hashlib.file_digest
+
+    def file_digest(*args: Any) -> Any:
+        turns.append("read")
+        return plain_digest(*args)
+
     monkeypatch.setattr(hub_module.confined, "aside", aside)
-    monkeypatch.setattr(hashlib, "file_digest", lambda *args: turns.append("read") or digest(*args))
+    monkeypatch.setattr(hashlib, "file_digest", file_digest)
     assert is_cached(plain)
     assert not turns
     assert is_cached(url)
@@ -746,8 +751,13 @@ def test_the_caches_are_looked_through_a_few_times_for_a_file_of_unknown_length(
     server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[bool] = []
-    taken = hub_module._taken
-    monkeypatch.setattr(hub_module, "_taken", lambda *args: looks.append(args[0]) or taken(*args))
+    plain_taken = hub_module._taken
+
+    def taken(*args: Any) -> int:
+        looks.append(args[0])
+        return plain_taken(*args)
+
+    monkeypatch.setattr(hub_module, "_taken", taken)
     body = bytes(5 * hub_module.CLAIM_BYTES // 2)
     monkeypatch.setattr(hub_module, "MAX_DOWNLOAD_BYTES", len(body))
     assert download(server.offer("x.pth", body, length=0), lambda done, total: None).stat().st_size == len(body)
@@ -761,6 +771,10 @@ def test_a_fault_of_the_programs_own_is_logged(
     server.files["/x.pth"].status = 503
     refused(url, hub, "x.pth could not be downloaded (its server has a fault, 503)")
     assert not caplog.text
-    monkeypatch.setattr(hub_module, "_receive", lambda *_: {}["bug"])
+
+    def bug(*_: object) -> None:
+        raise KeyError
+
+    monkeypatch.setattr(hub_module, "_receive", bug)
     refused(url, hub, "x.pth could not be downloaded (by a fault of this app, which its log names)")
     assert "KeyError" in caplog.text

@@ -24,9 +24,10 @@ from explorer.views import weights
 from explorer.views.cached import short_key
 from helpers import APP, CPU, Visitor, alone, click, hold, opened, page_text, run, said, select
 from loopback import Hub
-from resnet import ConfigError, build, huggingface, owner, preset
+from resnet import ConfigError, build, owner, preset
 from resnet.command import MissingError
 from resnet.hub import torch_source
+from resnet.hub_cache import cache_folder
 from resnet.huggingface import look_up
 from strangers import Runtime, answered, put
 
@@ -119,7 +120,7 @@ def test_a_download_that_fails_is_tried_again(hub: Hub) -> None:
 def test_damaged_weights_are_fetched_again(hub: Hub, body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the network is opened, and where it runs: there, too, with a bar and a button before a place is taken."""
     run(AppTest.from_string(PAGE, default_timeout=60))
-    (blob,) = {path.resolve() for path in huggingface.cache_folder().rglob("model.safetensors")}
+    (blob,) = {path.resolve() for path in cache_folder().rglob("model.safetensors")}
     blob.write_bytes(body[: 2**20])
     RESULTS.clear()
     app = run(AppTest.from_string(PAGE, default_timeout=60))

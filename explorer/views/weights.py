@@ -11,6 +11,7 @@ import streamlit as st
 from resnet import OPTIONS, ResNet, hub, huggingface, owner
 from resnet.checkpoint import Opened, WeightsError, not_finite
 from resnet.hub import Progress
+from resnet.hub_cache import snapshot
 from resnet.huggingface import HubModel
 from resnet.weights import Weights, at_hand, download, hub_name, hub_notes, hub_weights
 
@@ -32,7 +33,7 @@ def loaded(weights: Weights, form: Device | None = None) -> ResNet:
         StoppedError: where the download was stopped; a button to resume it is the page's end.
     """
     try:
-        if not at_hand(weights) or (weights.hub and not huggingface.is_whole(weights.hub, weights.digest)):
+        if not at_hand(weights) or (weights.hub and not snapshot(weights.hub, weights.digest).is_whole):
             fetch(weights)
         return model(weights, form or device())
     except WeightsError as error:
