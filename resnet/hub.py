@@ -30,7 +30,7 @@ from typing import IO, Any
 import torch
 
 from . import confined, owner
-from .checkpoint import WeightsError
+from .errors import WeightsError
 from .options import plain
 
 Progress = Callable[[int, int], object]
@@ -69,7 +69,8 @@ class Source:
 
     `name` is what a sentence calls it. `bytes` and `digest` are what is known of it beforehand: how long it is (None:
     nobody knows), and its SHA-256 or the beginning of that ("": nobody knows), or, with `git`, the SHA-1 that git names it by. `token` is shown to the server of
-    `url` alone, and not where that one leads on to. What is `typed` is there because somebody typed a name.
+    `url` alone, and not where that one leads on to. What is known `by_id` is there because somebody typed
+    the id of a model.
     """
 
     url: str
@@ -79,10 +80,10 @@ class Source:
     digest: str = ""
     git: bool = False
     token: str = field(default="", repr=False)
-    typed: bool = False
+    by_id: bool = False
 
     @property
-    def rest(self) -> Path:
+    def part(self) -> Path:
         """Where a part of it waits to be resumed."""
         return self.path.with_name(f"{self.path.name}.part")
 
@@ -150,22 +151,23 @@ class _Download:
     """
 
     def __init__(self, source: Source) -> None:
+        self.source = source
         self.done, self.total, self.claimed, self.waiting = 0, source.bytes or 0, 0, 0
-        self.typed, self.begun = source.typed, False
+        self.begun = False
         self.error: WeightsError | None = None
         self.over = threading.Event()
 
     def check(self) -> None:
-        """Raises _Left where nobody waits any more."""
+        """Raises _Abandoned where nobody waits any more."""
         if not self.waiting:
-            raise _Left
+            raise _Abandoned
 
 
-class _Left(Exception):  # noqa: N818 - no error
+class _Abandoned(Exception):  # noqa: N818 - no error
     """Nobody waits for a download."""
 
 
-class _WrongError(ValueError):
+class _OtherFileError(ValueError):
     """What arrives is not the file: nothing of it is kept."""
 
 
@@ -215,12 +217,12 @@ def fetch(source: Source, progress: Progress) -> Path:
     return source.path
 
 
-def arrived(source: Source) -> tuple[int, int]:
+def bytes_so_far(source: Source) -> tuple[int, int]:
     """Bytes of a file that have arrived, whether it is on its way or waits to be resumed, and in all (0: unknown)."""
     transfer = _DOWNLOADS.get(source.path)
     if transfer is not None:
         return transfer.done, transfer.total
-    return _size(source.path) or _size(source.rest), source.bytes or 0
+    return _size(source.path) or _size(source.part), source.bytes or 0
 
 
 def _wait(source: Source, transfer: _Download, progress: Progress) -> None:
@@ -250,7 +252,7 @@ def _run(source: Source, transfer: _Download) -> None:
                 transfer.begun = True
                 if not is_whole(source):  # it may just have arrived
                     _write(source, transfer)
-        except _Left:
+        except _Abandoned:
             left = True
         except WeightsError as error:
             transfer.error = error
@@ -303,39 +305,39 @@ def _write(source: Source, transfer: _Download) -> None:
 
     Raises:
         WeightsError: where there is no room for it.
-        _Left: where nobody waits any more.
+        _Abandoned: where nobody waits any more.
         OSError, ValueError, http.client.HTTPException: where that fails.
     """
     source.path.parent.mkdir(parents=True, exist_ok=True)
     _record(source)
-    part = _claimed(source)
+    part = _take_over_part(source)
     resumed = _size(part) > 0
     try:
         try:
             _receive(source, part, transfer)
-        except _WrongError:
+        except _OtherFileError:
             if not resumed:
                 raise
             part.unlink()  # what was there may have been of another file
             _receive(source, part, transfer)
         part.replace(source.path)
-    except _WrongError:
+    except _OtherFileError:
         part.unlink()
         raise
     finally:
         with suppress(OSError):  # there is none where all went well
             if source.digest and _size(part):
-                part.replace(source.rest)
+                part.replace(source.part)
             else:  # by the next time its server may have another file, and nothing would tell
                 part.unlink()
 
 
-def _claimed(source: Source) -> Path:
+def _take_over_part(source: Source) -> Path:
     """A name for a part that nobody else writes. What waits to be resumed, or a server left that was killed, has it then."""
     part = source.path.with_name(f"{source.path.name}.{uuid.uuid4().hex}.part")
-    for rest in (source.rest, *source.path.parent.glob(f"{glob.escape(source.path.name)}.*.part")):
+    for rest in (source.part, *source.path.parent.glob(f"{glob.escape(source.path.name)}.*.part")):
         with suppress(OSError):  # another server claims it
-            if rest != source.rest and time.time() - rest.stat().st_mtime <= STALE_SECONDS:
+            if rest != source.part and time.time() - rest.stat().st_mtime <= STALE_SECONDS:
                 continue
             if source.digest and not part.exists():
                 rest.replace(part)
@@ -348,8 +350,8 @@ def _receive(source: Source, part: Path, transfer: _Download) -> None:
     """Add to a part what it lacks.
 
     Raises:
-        _WrongError: where that makes another file than the source.
-        WeightsError, _Left, OSError, ValueError, http.client.HTTPException: as `_write`.
+        _OtherFileError: where that makes another file than the source.
+        WeightsError, _Abandoned, OSError, ValueError, http.client.HTTPException: as `_write`.
     """
     at, digest = _size(part), _hasher(source.git, source.bytes or 0)
     if at:
@@ -366,11 +368,11 @@ def _receive(source: Source, part: Path, transfer: _Download) -> None:
             announced = int(response.headers.get("Content-Length") or 0)
             transfer.total = at + announced if announced > 0 else source.bytes or 0
             if source.bytes not in (None, transfer.total):
-                raise _WrongError(f"it should have {source.bytes:,} bytes and its server sends {transfer.total:,}")
+                raise _OtherFileError(f"it should have {source.bytes:,} bytes and its server sends {transfer.total:,}")
             _claim(source, transfer, transfer.total)
             while chunk := response.read1(2**20):  # what has arrived: so much may take for ever
                 if source.bytes is not None and at + len(chunk) > source.bytes:
-                    raise _WrongError(f"it should have {source.bytes:,} bytes and its server sends more")
+                    raise _OtherFileError(f"it should have {source.bytes:,} bytes and its server sends more")
                 if at + len(chunk) > transfer.claimed:  # its server does not say how long it is
                     _claim(source, transfer, max(at + len(chunk), min(at + CLAIM_BYTES, MAX_DOWNLOAD_BYTES)))
                 _check_disk(source, len(chunk))  # which others fill, too
@@ -381,7 +383,7 @@ def _receive(source: Source, part: Path, transfer: _Download) -> None:
     if at < transfer.total:
         raise ConnectionError(f"the connection broke off after {at:,} of {transfer.total:,} bytes")
     if source.bytes not in (None, at) or not digest.hexdigest().startswith(source.digest):
-        raise _WrongError(f"what arrived is not that file: {at:,} bytes")
+        raise _OtherFileError(f"what arrived is not that file: {at:,} bytes")
 
 
 @contextmanager
@@ -389,7 +391,7 @@ def _answer(url: str, token: str, at: int = 0) -> Iterator[tuple[Any, int]]:
     """What a server answers that is asked for a file from byte `at` on, and the byte at which the answer begins.
 
     Raises:
-        _WrongError: where the file has no such byte.
+        _OtherFileError: where the file has no such byte.
         OSError, ValueError, http.client.HTTPException: where there is no answer, or a page in the file's place.
     """
     request = urllib.request.Request(url, headers={"User-Agent": "resnet-explorer"})
@@ -404,7 +406,7 @@ def _answer(url: str, token: str, at: int = 0) -> Iterator[tuple[Any, int]]:
             if error.code in (401, 403) and _origin(error.url) != _origin(url):  # as of an address that has expired
                 raise ConnectionError("where it is kept, it is refused: try again") from error
             if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                raise _WrongError("its server has a shorter file") from error
+                raise _OtherFileError("its server has a shorter file") from error
             raise
     with response:
         if response.headers.get_content_type() == "text/html":
@@ -453,7 +455,7 @@ def read(url: str, name: str, most: int, token: str = "", progress: Progress = l
 
     def check() -> None:
         if left.is_set():
-            raise _Left
+            raise _Abandoned
 
     def run() -> None:
         try:
@@ -504,19 +506,19 @@ def _claim(source: Source, transfer: _Download, size: int) -> None:
     """Set room aside for a file of `size` bytes, beside all that was downloaded before and all that is on its way.
 
     Raises:
-        _WrongError: where no file may have so many.
+        _OtherFileError: where no file may have so many.
         WeightsError: where there is no room for them.
         OSError: where nobody can say what was downloaded before.
     """
     if size > MAX_DOWNLOAD_BYTES:
-        raise _WrongError(f"it has more than {MAX_DOWNLOAD_BYTES / 2**30:.0f} GiB")
+        raise _OtherFileError(f"it has more than {MAX_DOWNLOAD_BYTES / 2**30:.0f} GiB")
     most = owner.cache_bytes()
     with _LOCK:
         others = {path: one for path, one in _DOWNLOADS.items() if one is not transfer}
-        typed, published = _taken(True, others, source), _taken(False, others, source)
-        if source.typed and size > most // 2 - typed:
+        by_id, published = _taken(True, others, source), _taken(False, others, source)
+        if source.by_id and size > most // 2 - by_id:
             raise _no_room(source, "the models whose names people typed", most / 2)
-        if size > most - typed - published:
+        if size > most - by_id - published:
             raise _no_room(source, "what it has downloaded", most)
         _check_disk(source, size - transfer.done + sum(max(0, one.claimed - one.done) for one in others.values()))
         transfer.claimed = size
@@ -541,11 +543,11 @@ def _check_disk(source: Source, size: int) -> None:
         )
 
 
-def _taken(typed: bool, others: Mapping[Path, _Download], source: Source) -> int:
+def _taken(by_id: bool, others: Mapping[Path, _Download], source: Source) -> int:
     """Bytes that files of either kind take, their parts too, and will take once the `others` have arrived; but `source`."""
-    known = recorded(typed)
+    known = recorded(by_id)
     coming = {*map(str, others), str(source.path)}
-    taken = sum(max(one.done, one.claimed) for one in others.values() if one.typed == typed)
+    taken = sum(max(one.done, one.claimed) for one in others.values() if one.source.by_id == by_id)
     for folder in {os.path.dirname(path) for path in known}:
         with suppress(OSError, ValueError), os.scandir(folder) as entries:  # the second where the record is damaged
             for entry in entries:
@@ -561,20 +563,20 @@ PART = re.compile(r"(\.[0-9a-f]+)?\.part$")
 
 def _record(source: Source) -> None:
     """Note that this file was downloaded: others share the caches, and what they have counts for nobody here."""
-    if str(source.path) not in recorded(source.typed):
-        record = _record_path(source.typed)
+    if str(source.path) not in recorded(source.by_id):
+        record = _record_path(source.by_id)
         record.parent.mkdir(parents=True, exist_ok=True)
         with record.open("a", encoding="utf-8", errors="surrogateescape") as file:
             file.write(f"{source.path}\n")
 
 
-def recorded(typed: bool) -> frozenset[str]:
+def recorded(by_id: bool) -> frozenset[str]:
     """The paths of files of either kind that were downloaded, some of which may be gone.
 
     Raises:
         OSError: where the record of them cannot be read.
     """
-    record = _record_path(typed)
+    record = _record_path(by_id)
     try:
         stat = record.stat()
     except FileNotFoundError:
@@ -588,8 +590,8 @@ def _read_record(path: Path, changed: int, size: int) -> frozenset[str]:
     return frozenset(path.read_text(encoding="utf-8", errors="surrogateescape").splitlines())
 
 
-def _record_path(typed: bool) -> Path:
-    return Path(torch.hub.get_dir(), "resnet-explorer-typed.txt" if typed else "resnet-explorer.txt")
+def _record_path(by_id: bool) -> Path:
+    return Path(torch.hub.get_dir(), "resnet-explorer-typed.txt" if by_id else "resnet-explorer.txt")
 
 
 def _size(path: Path) -> int:

@@ -197,7 +197,7 @@ def fetched_models() -> frozenset[str]:
     the cache are not its own.
     """
     with suppress(OSError):  # nobody can say
-        recorded = _repositories(hub.recorded(typed=True), str(cache_folder()))
+        recorded = _repositories(hub.recorded(by_id=True), str(cache_folder()))
         return frozenset(repo for repo in recorded & kept_models() if snapshot(repo).weights)
     return frozenset()
 

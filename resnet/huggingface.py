@@ -140,7 +140,7 @@ def look_up(repo: str, revision: str = "", progress: Progress = lambda done, tot
     try:
         listing = json.loads(hub.read(address, repo, MAX_LISTING_BYTES, token, progress))
         repo, found = model_id(listing["id"]), listing["sha"]  # it may have another name by now
-        files = {file.name: file for file in map(_listed, listing["siblings"])}
+        files = {file.name: file for file in map(_file_in_listing, listing["siblings"])}
         if not re.fullmatch("[0-9a-f]{40}", found):
             raise ValueError("no commit")
     except DownloadError as error:
@@ -162,7 +162,7 @@ def look_up(repo: str, revision: str = "", progress: Progress = lambda done, tot
     for name in DESCRIPTIONS:
         if name in files and not (name == CARD and files[name].bytes > MAX_DESCRIPTION_BYTES):
             _fetch(repo, found, files[name], MAX_DESCRIPTION_BYTES, progress)
-    return _described(Snapshot(repo, found), weights)
+    return _model_from_cache(Snapshot(repo, found), weights)
 
 
 def cached_model(repo: str) -> HubModel | None:
@@ -177,7 +177,7 @@ def cached_model(repo: str) -> HubModel | None:
     if not here.is_whole or (here.path(CONFIG) is None and here.repo not in fetched_models()):
         return None
     described = filter(None, map(here.file, DESCRIPTIONS))
-    return _described(here, here.weights) if all(map(here.holds, described)) else None
+    return _model_from_cache(here, here.weights) if all(map(here.holds, described)) else None
 
 
 def weights_of(repo: str, revision: str = "") -> HubModel:
@@ -207,7 +207,7 @@ def _check_rate(repo: str) -> None:
         _LOOK_UPS.append(now)
 
 
-def _listed(sibling: Mapping[str, Any]) -> HubFile:
+def _file_in_listing(sibling: Mapping[str, Any]) -> HubFile:
     """A file from the hub's list; large ones lie elsewhere than in git, which has a pointer in their place."""
     large = sibling.get("lfs")
     size, digest = (large["size"], large["sha256"]) if large else (sibling.get("size"), sibling.get("blobId"))
@@ -216,21 +216,21 @@ def _listed(sibling: Mapping[str, Any]) -> HubFile:
     return HubFile(str(sibling["rfilename"]), size, str(digest), not large)
 
 
-def _described(here: Snapshot, weights: tuple[HubFile, ...]) -> HubModel:
+def _model_from_cache(here: Snapshot, weights: tuple[HubFile, ...]) -> HubModel:
     """A model by what its files in the cache say.
 
     Raises:
         WeightsError: where it is no network for images, or its files cannot be read.
     """
     try:
-        return _understood(here, weights, tuple(map(here.file, DESCRIPTIONS)))
+        return _model_from(here, weights, tuple(map(here.file, DESCRIPTIONS)))
     except OSError as error:
         raise WeightsError(f"What {here.repo} says of itself cannot be read ({error.strerror}); {INSTEAD}.") from error
 
 
 @lru_cache(16)  # each may hold a megabyte of labels, which strangers choose
-def _understood(here: Snapshot, weights: tuple[HubFile, ...], files: tuple[HubFile | None, ...]) -> HubModel:
-    """`_described` of descriptions that have not changed since: a page asks at every click."""
+def _model_from(here: Snapshot, weights: tuple[HubFile, ...], files: tuple[HubFile | None, ...]) -> HubModel:
+    """`_model_from_cache` of descriptions that have not changed since: a page asks at every click."""
     texts = (_text(here, file) if file and file.bytes <= MAX_DESCRIPTION_BYTES else "" for file in files)
     return HubModel(here.repo, here.revision, weights, *describe(here.repo, *texts))
 
@@ -264,9 +264,9 @@ def download_model(model: HubModel, progress: Progress) -> tuple[Path, ...]:
     return tuple(paths)
 
 
-def arrived(model: HubModel) -> tuple[int, int]:
+def bytes_so_far(model: HubModel) -> tuple[int, int]:
     """Bytes of a model's weights that have arrived, and in all."""
-    return sum(hub.arrived(_source(model.id, model.revision, file))[0] for file in model.files), model.bytes
+    return sum(hub.bytes_so_far(_source(model.id, model.revision, file))[0] for file in model.files), model.bytes
 
 
 def open_model(model: HubModel, **answers: Any) -> Opened:
@@ -379,5 +379,5 @@ def _source(repo: str, revision: str, file: HubFile) -> Source:
         file.digest,
         file.git,
         owner.token(),
-        typed=tag_of(repo) is None,
+        by_id=tag_of(repo) is None,
     )

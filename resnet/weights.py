@@ -21,9 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from . import huggingface
-from .checkpoint import OTHER_QUESTIONS, Opened, WeightsError, fitted, network
+from .checkpoint import OTHER_QUESTIONS, Opened, fitted, network
 from .config import OPTIONS, ResNetConfig
 from .datasets import FASHION_MNIST, DataSet, ImageNet, Numbered, Preprocessing
+from .errors import WeightsError
 from .hub import INSTEAD, Progress, cache_path, download, hash_in, is_cached
 from .hub_cache import snapshot
 from .huggingface import HubModel

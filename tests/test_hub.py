@@ -220,7 +220,7 @@ def stopped_half_way(server: Server, hub: Path) -> str:
     url = server.offer(NAME, BODY)
     person = Person(url)
     assert person.far.wait(60)
-    soon(lambda: hub_module.arrived(hub_module.torch_source(url))[0] == len(BODY) // 2)
+    soon(lambda: hub_module.bytes_so_far(hub_module.torch_source(url))[0] == len(BODY) // 2)
     person.leave()
     server.second_half.set()
     soon(lambda: files(hub) == [f"{NAME}.part"] and not hub_module._DOWNLOADS)
@@ -232,7 +232,7 @@ def test_a_download_goes_on_where_it_was_left(server: Server, hub: Path) -> None
     url = stopped_half_way(server, hub)
     far = len((hub / "checkpoints" / f"{NAME}.part").read_bytes())
     assert len(BODY) // 2 <= far
-    assert hub_module.arrived(hub_module.torch_source(url)) == (far, 0)
+    assert hub_module.bytes_so_far(hub_module.torch_source(url)) == (far, 0)
     assert not is_cached(url)
     calls: list[tuple[int, int]] = []
     path = download(url, lambda done, total: calls.append((done, total)))
@@ -369,7 +369,7 @@ def test_what_people_typed_takes_half_of_the_room(server: Server, hub: Path, mon
 
     def typed(name: str) -> Path:
         source = hub_module.torch_source(server.offer(name, BODY))
-        return hub_module.fetch(replace(source, typed=True), lambda done, total: None)
+        return hub_module.fetch(replace(source, by_id=True), lambda done, total: None)
 
     typed("a.pth")
     with pytest.raises(
@@ -405,12 +405,12 @@ def test_a_record_that_cannot_be_read_lets_nothing_be_fetched(server: Server, hu
 
 def test_the_record_is_read_where_it_has_changed(server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = download(server.offer("a.pth", BODY), lambda done, total: None)
-    assert hub_module.recorded(typed=False) == {str(path)}
+    assert hub_module.recorded(by_id=False) == {str(path)}
     with monkeypatch.context() as patch:
         patch.setattr(Path, "read_text", lambda *_, **__: pytest.fail("it has not changed"))
-        assert hub_module.recorded(typed=False) == {str(path)}
+        assert hub_module.recorded(by_id=False) == {str(path)}
     other = download(server.offer("b.pth", BODY), lambda done, total: None)
-    assert hub_module.recorded(typed=False) == {str(path), str(other)}
+    assert hub_module.recorded(by_id=False) == {str(path), str(other)}
 
 
 def test_downloads_wait_for_a_place(server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -267,7 +267,7 @@ def test_the_last_commit_is_the_one_that_is_here(hub: Hub) -> None:
 def test_few_descriptions_are_kept_in_memory(hub: Hub) -> None:
     """They are large, and strangers choose them."""
     none = (None, None, None)
-    kept = [weakref.ref(huggingface._understood(snapshot(ID, str(number)), (), none)) for number in range(40)]
+    kept = [weakref.ref(huggingface._model_from(snapshot(ID, str(number)), (), none)) for number in range(40)]
     gc.collect()
     assert sum(one() is not None for one in kept) <= 16
 
@@ -303,8 +303,8 @@ def test_models_that_were_fetched_are_those_with_weights(hub: Hub, monkeypatch: 
     monkeypatch.setattr(hub_cache, "snapshot", look)
     assert fetched_models() == {ID}
     assert seen == [ID]
-    hub_module._record_path(typed=True).unlink()
-    hub_module._record_path(typed=True).mkdir()
+    hub_module._record_path(by_id=True).unlink()
+    hub_module._record_path(by_id=True).mkdir()
     assert fetched_models() == frozenset()
 
 
@@ -729,7 +729,7 @@ def test_a_download_that_breaks_off_goes_on(hub: Hub) -> None:
     file.breaks = 1000
     with pytest.raises(WeightsError, match="broke off after 1,000 of"):
         download_model(found, NOWHERE)
-    assert huggingface.arrived(found) == (1000, found.bytes)
+    assert huggingface.bytes_so_far(found) == (1000, found.bytes)
     file.breaks = None
     (path,) = download_model(found, NOWHERE)
     assert path.read_bytes() == file.body

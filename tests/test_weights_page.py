@@ -161,7 +161,7 @@ def test_a_stopped_download_stays_stopped_until_it_is_resumed(
     digest = hashlib.sha256(stream.getvalue()).hexdigest()
     url = hub.offer(f"resnet18-{digest[:8]}.pth", stream.getvalue())
     monkeypatch.setenv("WEIGHTS", url)
-    part = torch_source(url).rest
+    part = torch_source(url).part
     part.parent.mkdir(parents=True)
     part.write_bytes(stream.getvalue()[: 30 * 2**20])
     app = AppTest.from_string(LOADED, default_timeout=60)

@@ -56,7 +56,7 @@ def fetch(weights: Weights) -> None:
     _fetch(
         ("download", weights.url),
         weights.title,
-        lambda: hub.arrived(source),
+        lambda: hub.bytes_so_far(source),
         lambda progress: download(weights.url, progress),
         weights.bytes,
     )
@@ -94,7 +94,7 @@ def fetch_model(found: HubModel, title: str) -> None:
     _fetch(
         ("download", found.id, found.revision),
         title,
-        lambda: huggingface.arrived(found),
+        lambda: huggingface.bytes_so_far(found),
         lambda progress: huggingface.download_model(found, progress),
         found.bytes,
     )
