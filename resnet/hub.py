@@ -52,7 +52,7 @@ PLACES = confined.Places(4)
 """Downloads that run at one time."""
 SMALL_BYTES, SMALL_PLACES = 2**20, confined.Places(8)
 """Files of up to so many bytes, such as descriptions of others, and lists wait for no place among those that take hours."""
-INSTEAD = "random weights, and the shipped ones of resnet20, work without a network"
+INSTEAD = "random weights, and the shipped ones of resnet20, need no download"
 
 
 class DownloadError(WeightsError):
@@ -192,8 +192,7 @@ def fetch(source: Source, progress: Progress) -> Path:
     """
     if is_whole(source):
         return source.path
-    if not owner.downloads_allowed():
-        raise WeightsError(f"{source.name} is not on this server, and its owner has switched downloads off; {INSTEAD}.")
+    check_allowed(source.name)
     with _LOCK:
         transfer = _DOWNLOADS.get(source.path)
         if transfer is None:
@@ -215,6 +214,16 @@ def fetch(source: Source, progress: Progress) -> Path:
         raise DownloadError(str(transfer.error), getattr(transfer.error, "status", 0)) from transfer.error
     progress(transfer.done, transfer.total)
     return source.path
+
+
+def check_allowed(name: str) -> None:
+    """That something which is not here may be fetched.
+
+    Raises:
+        WeightsError: where the owner of this server says that nothing may.
+    """
+    if not owner.downloads_allowed():
+        raise WeightsError(f"{name} is not on this server, and its owner has switched downloads off; {INSTEAD}.")
 
 
 def bytes_so_far(source: Source) -> tuple[int, int]:
@@ -526,8 +535,8 @@ def _claim(source: Source, transfer: _Download, size: int) -> None:
 
 def _no_room(source: Source, whose: str, most: float) -> WeightsError:
     return WeightsError(
-        f"{source.name} finds no room on this server: {whose} may take {most / 2**30:g} GiB, and its owner can delete "
-        f"some or set {owner.CACHE} higher; {INSTEAD}."
+        f"There is no room for {source.name} on this server: {whose} may take {most / 2**30:g} GiB together, and its owner can "
+        f"delete some or set {owner.CACHE} higher; {INSTEAD}."
     )
 
 
@@ -539,7 +548,7 @@ def _check_disk(source: Source, size: int) -> None:
     """
     if size > shutil.disk_usage(source.path.parent).free - RESERVE_BYTES:
         raise WeightsError(
-            f"{source.name} finds no room on this server, of whose disk {RESERVE_BYTES / 2**30:.0f} GiB stay free; {INSTEAD}."
+            f"There is no room for {source.name} on this server: {RESERVE_BYTES / 2**30:.0f} GiB of its disk stays free; {INSTEAD}."
         )
 
 

@@ -81,8 +81,8 @@ class HubModel:
 
     @property
     def address(self) -> str:
-        """Its page on the public hub."""
-        return f"{owner.PUBLIC_HUB}/{self.id}"
+        """Its page on the public hub, as it was at its commit."""
+        return f"{owner.PUBLIC_HUB}/{self.id}/tree/{self.revision}"
 
 
 # -- names --------------------------------------------------------------------------------
@@ -353,8 +353,7 @@ def _check_allowed(name: str) -> None:
     Raises:
         WeightsError: where the owner of this server says that it may not.
     """
-    if not owner.downloads_allowed():
-        raise WeightsError(f"{name} is not on this server, and its owner has switched downloads off; {INSTEAD}.")
+    hub.check_allowed(name)
     if not owner.hub_allowed():
         raise WeightsError(
             f"{name} is not on this server, which asks the Hugging Face hub for nothing: {owner.OFFLINE} is set."

@@ -9,9 +9,9 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
-from .datasets import Preprocessing
+from .datasets import Interpolation, Preprocessing
 from .errors import WeightsError
 from .options import plain
 
@@ -147,7 +147,7 @@ def _preprocessing(
         notes.append(f"Its images are scaled by {plain(interpolation)}; here bilinearly.")
         interpolation = "bilinear"
     shape = crop[0] if crop[0] == crop[1] else crop
-    how = cast(Literal["bilinear", "bicubic"], interpolation)
+    how = cast(Interpolation, interpolation)
     return Preprocessing(resize, shape, means, deviations, interpolation=how), tuple(notes)
 
 

@@ -96,7 +96,7 @@ def refused(url: str, hub: Path, words: str, *left: str) -> None:
     text = str(caught.value)
     assert words in text
     assert Path(url).name in text
-    assert text.endswith("work without a network.")
+    assert text.endswith("need no download.")
     assert "\n" not in text
     assert len(text) < 300
     assert files(hub) == [*left]
@@ -305,7 +305,7 @@ def test_what_was_downloaded_has_a_bound_together(server: Server, hub: Path, mon
         download(server.offer(name, BODY), lambda done, total: None)
     for length in (None, 0):
         with pytest.raises(
-            WeightsError, match=r"^c\.pth finds no room on this server: .* RESNET_EXPLORER_CACHE_GIB"
+            WeightsError, match=r"^There is no room for c\.pth on this server: .* RESNET_EXPLORER_CACHE_GIB"
         ) as told:
             download(server.offer("c.pth", BODY, length), lambda done, total: None)
         assert "\n" not in str(told.value)
@@ -317,7 +317,7 @@ def test_what_was_downloaded_has_a_bound_together(server: Server, hub: Path, mon
 def test_a_disk_keeps_something_free(server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = SimpleNamespace(free=hub_module.RESERVE_BYTES + len(BODY) - 1)
     monkeypatch.setattr(hub_module.shutil, "disk_usage", lambda path: usage)
-    refused(server.offer("x.pth", BODY), hub, "of whose disk 1 GiB stay free")
+    refused(server.offer("x.pth", BODY), hub, "on this server: 1 GiB of its disk stays free")
     usage.free += 1
     download(server.offer("x.pth", BODY), lambda done, total: None)
 
@@ -343,7 +343,7 @@ def test_downloads_that_begin_together_have_no_more_room_than_one_after_the_othe
     for other in others:
         other.join(60)
         assert isinstance(other.result, WeightsError)
-        assert "finds no room on this server" in str(other.result)
+        assert "There is no room for " in str(other.result)
     server.second_half.set()
     first.join(60)
     assert first.result == hub / "checkpoints" / "a.pth"
@@ -359,7 +359,7 @@ def test_a_disk_that_others_fill_meanwhile(server: Server, hub: Path, monkeypatc
     usage.free = hub_module.RESERVE_BYTES
     server.second_half.set()
     person.join(60)
-    assert "of whose disk 1 GiB stay free" in str(person.result)
+    assert "on this server: 1 GiB of its disk stays free" in str(person.result)
     assert files(hub) == []
 
 
@@ -373,12 +373,14 @@ def test_what_people_typed_takes_half_of_the_room(server: Server, hub: Path, mon
 
     typed("a.pth")
     with pytest.raises(
-        WeightsError, match=r"^b\.pth finds no room on this server: the models whose names people typed"
+        WeightsError, match=r"^There is no room for b\.pth on this server: the models whose names people typed"
     ):
         typed("b.pth")
     for name in ("c.pth", "d.pth"):
         download(server.offer(name, BODY), lambda done, total: None)
-    with pytest.raises(WeightsError, match=r"^e\.pth finds no room on this server: what it has downloaded may take"):
+    with pytest.raises(
+        WeightsError, match=r"^There is no room for e\.pth on this server: what it has downloaded may take"
+    ):
         download(server.offer("e.pth", BODY), lambda done, total: None)
 
 
@@ -389,7 +391,7 @@ def test_a_part_that_a_killed_server_left_takes_room(
     path = download(server.offer("a.pth", BODY), lambda done, total: None)
     path.rename(path.with_name("a.pth.0a1b.part"))
     download(server.offer("b.pth", BODY), lambda done, total: None)
-    refused(server.offer("c.pth", BODY), hub, "finds no room on this server", "a.pth.0a1b.part", "b.pth")
+    refused(server.offer("c.pth", BODY), hub, "There is no room for ", "a.pth.0a1b.part", "b.pth")
 
 
 def test_a_record_that_cannot_be_read_lets_nothing_be_fetched(server: Server, hub: Path) -> None:

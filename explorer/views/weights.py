@@ -114,7 +114,7 @@ def cached_on_hub(found: HubModel, answers: tuple[tuple[str, str], ...]) -> OnHu
         opened = huggingface.open_model(found, **dict(answers))
         broken = tuple(not_finite(opened.state_dict))
     if unasked := [name for name, _ in answers if name not in OPTIONS and name not in opened.questions]:
-        raise WeightsError(f"{found.id} holds a network of which {unasked[0]} is not asked: it is accepted without.")
+        raise WeightsError(f"{found.id} does not need the answer {unasked[0]}: leave it out.")
     shapes = {name: tensor.to("meta") for name, tensor in opened.state_dict.items()}
     notes = (*found.notes, *hub_notes(found, opened), *opened.notes)
     return OnHub(hub_weights(found, opened, dict(answers)), replace(opened, state_dict=shapes), notes, broken)
@@ -126,15 +126,17 @@ def _fetch(
     """Wait for a download of about `size` bytes; once it was stopped, say how far it had come."""
     if short_key(key) in held().stopped:
         done, total = arrived()
-        st.info(f"Stopped at {_mib(done, total or size)}.", icon=":material/pause_circle:")
+        st.info(f"Stopped at {_amount(done, total or size)}.", icon=":material/pause_circle:")
     words = f"Downloading {title}"
     with stoppable(key, f"{words} …", "Resume the download", STOP_MEANS) as bar:
 
         def progress(done: int, total: int) -> None:
-            bar.progress(min(done / total, 1.0) if total else 0.0, f"{words}: {_mib(done, total or size)}")
+            bar.progress(min(done / total, 1.0) if total else 0.0, f"{words}: {_amount(done, total or size)}")
 
         get(progress)
 
 
-def _mib(done: int, total: int) -> str:
-    return f"{done / 2**20:.0f} of {total / 2**20:.0f} MiB"
+def _amount(done: int, total: int) -> str:
+    """Of bytes, in the unit that suits all of them."""
+    unit, name = (2**20, "MiB") if total >= 2**20 else (2**10, "KiB")
+    return f"{done / unit:.0f} of {total / unit:.0f} {name}"
