@@ -9,6 +9,7 @@ import glob
 import hashlib
 import http
 import http.client
+import logging
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -28,7 +30,7 @@ from typing import IO, Any
 import torch
 
 from . import confined, owner
-from .checkpoint import WeightsError
+from .errors import WeightsError
 from .options import plain
 
 Progress = Callable[[int, int], object]
@@ -36,15 +38,21 @@ Progress = Callable[[int, int], object]
 
 
 MAX_DOWNLOAD_BYTES = 2 * 2**30
+CLAIM_BYTES = 2**24
+"""For how much more at one time room is set aside where nobody knows how long a file is: the caches are looked through."""
 RESERVE_BYTES = 2**30
 """Of the disk, what stays free."""
 MIN_BYTES_PER_SECOND, PATIENCE_SECONDS = 16 * 2**10, 30.0
 """Nobody waits for a download of which fewer bytes a second than this arrive over so many seconds."""
+SILENT_SECONDS = 20.0
+"""How long a server may send nothing."""
 STALE_SECONDS = 3600.0
 """Seconds after which a part that nothing was added to is what a server left that was killed."""
 PLACES = confined.Places(4)
 """Downloads that run at one time."""
-INSTEAD = "random weights, and the shipped ones of resnet20, work without a network"
+SMALL_BYTES, SMALL_PLACES = 2**20, confined.Places(8)
+"""Files of up to so many bytes, such as descriptions of others, and lists wait for no place among those that take hours."""
+INSTEAD = "random weights, and the shipped ones of resnet20, need no download"
 
 
 class DownloadError(WeightsError):
@@ -59,22 +67,23 @@ class DownloadError(WeightsError):
 class Source:
     """A file elsewhere, and the path where it belongs here.
 
-    `name` is what a sentence calls it. `bytes` and `digest` are what is known of it beforehand: how long it is, and its
-    SHA-256 or the beginning of that; or, with `git`, the SHA-1 that git names it by. `token` is shown to the server of
-    `url` alone, and not where that one leads on to. What is `typed` is there because somebody typed a name.
+    `name` is what a sentence calls it. `bytes` and `digest` are what is known of it beforehand: how long it is (None:
+    nobody knows), and its SHA-256 or the beginning of that ("": nobody knows), or, with `git`, the SHA-1 that git names it by. `token` is shown to the server of
+    `url` alone, and not where that one leads on to. What is known `by_id` is there because somebody typed
+    the id of a model.
     """
 
     url: str
     path: Path
     name: str
-    bytes: int = 0
+    bytes: int | None = None
     digest: str = ""
     git: bool = False
     token: str = field(default="", repr=False)
-    typed: bool = False
+    by_id: bool = False
 
     @property
-    def rest(self) -> Path:
+    def part(self) -> Path:
         """Where a part of it waits to be resumed."""
         return self.path.with_name(f"{self.path.name}.part")
 
@@ -108,9 +117,11 @@ def is_whole(source: Source) -> bool:
     """Whether a file is here, and is as long as it should be and what its digest says."""
     try:
         stat = source.path.stat()
-        if source.bytes and stat.st_size != source.bytes:
+        if source.bytes not in (None, stat.st_size):
             return False
-        return _digest(source.path, source.git, stat.st_size, stat.st_mtime_ns).startswith(source.digest)
+        return not source.digest or _digest(source.path, source.git, stat.st_size, stat.st_mtime_ns).startswith(
+            source.digest
+        )
     except OSError:
         return False
 
@@ -123,7 +134,7 @@ def _digest(path: Path, git: bool, size: int, changed: int) -> str:
         OSError: where it cannot be read.
     """
     digest = _hasher(git, size)
-    with path.open("rb") as file:
+    with confined.aside(), path.open("rb") as file:
         return hashlib.file_digest(file, lambda: digest).hexdigest()
 
 
@@ -140,22 +151,23 @@ class _Download:
     """
 
     def __init__(self, source: Source) -> None:
-        self.done, self.total, self.claimed, self.waiting = 0, source.bytes, 0, 0
-        self.typed, self.begun = source.typed, False
+        self.source = source
+        self.done, self.total, self.claimed, self.waiting = 0, source.bytes or 0, 0, 0
+        self.begun = False
         self.error: WeightsError | None = None
         self.over = threading.Event()
 
     def check(self) -> None:
-        """Raises _Left where nobody waits any more."""
+        """Raises _Abandoned where nobody waits any more."""
         if not self.waiting:
-            raise _Left
+            raise _Abandoned
 
 
-class _Left(Exception):  # noqa: N818 - no error
+class _Abandoned(Exception):  # noqa: N818 - no error
     """Nobody waits for a download."""
 
 
-class _WrongError(ValueError):
+class _OtherFileError(ValueError):
     """What arrives is not the file: nothing of it is kept."""
 
 
@@ -163,17 +175,16 @@ _DOWNLOADS: dict[Path, _Download] = {}
 _LOCK = threading.Lock()
 
 
-def download(url: str, progress: Progress, timeout: float = 20.0) -> Path:
+def download(url: str, progress: Progress) -> Path:
     """The file at `url` in torch.hub's cache: `fetch`."""
-    return fetch(torch_source(url), progress, timeout)
+    return fetch(torch_source(url), progress)
 
 
-def fetch(source: Source, progress: Progress, timeout: float = 20.0) -> Path:
+def fetch(source: Source, progress: Progress) -> Path:
     """The path of a file, fetched where it is not there or damaged, and checked by its length and digest.
 
     Who asks for a file that is on its way waits for that download, which ends when nobody waits any more. What has
-    arrived of a file with a digest then waits to be resumed. What `progress` raises ends the wait. `timeout` is how many
-    seconds the server may be silent.
+    arrived of a file with a digest then waits to be resumed. What `progress` raises ends the wait.
 
     Raises:
         WeightsError: where downloads are switched off, the server cannot be reached, sends something else, more than
@@ -181,13 +192,12 @@ def fetch(source: Source, progress: Progress, timeout: float = 20.0) -> Path:
     """
     if is_whole(source):
         return source.path
-    if not owner.downloads_allowed():
-        raise WeightsError(f"{source.name} is not on this server, and its owner has switched downloads off; {INSTEAD}.")
+    check_allowed(source.name)
     with _LOCK:
         transfer = _DOWNLOADS.get(source.path)
         if transfer is None:
             transfer = _DOWNLOADS[source.path] = _Download(source)
-            thread = threading.Thread(target=_run, args=(source, transfer, timeout), name="download", daemon=True)
+            thread = threading.Thread(target=_run, args=(source, transfer), name="download", daemon=True)
             try:
                 thread.start()
             except RuntimeError as error:  # for want of a thread
@@ -206,12 +216,22 @@ def fetch(source: Source, progress: Progress, timeout: float = 20.0) -> Path:
     return source.path
 
 
-def arrived(source: Source) -> tuple[int, int]:
+def check_allowed(name: str) -> None:
+    """That something which is not here may be fetched.
+
+    Raises:
+        WeightsError: where the owner of this server says that nothing may.
+    """
+    if not owner.downloads_allowed():
+        raise WeightsError(f"{name} is not on this server, and its owner has switched downloads off; {INSTEAD}.")
+
+
+def bytes_so_far(source: Source) -> tuple[int, int]:
     """Bytes of a file that have arrived, whether it is on its way or waits to be resumed, and in all (0: unknown)."""
     transfer = _DOWNLOADS.get(source.path)
     if transfer is not None:
         return transfer.done, transfer.total
-    return _size(source.path) or _size(source.rest), source.bytes
+    return _size(source.path) or _size(source.part), source.bytes or 0
 
 
 def _wait(source: Source, transfer: _Download, progress: Progress) -> None:
@@ -232,26 +252,34 @@ def _wait(source: Source, transfer: _Download, progress: Progress) -> None:
             start, before = time.monotonic(), transfer.done
 
 
-def _run(source: Source, transfer: _Download, timeout: float) -> None:
+def _run(source: Source, transfer: _Download) -> None:
     """Do a download, and tell those who wait how it ended."""
     while True:
         left = False
         try:
-            with PLACES.place(waiting=transfer.check):
+            with _places(source).place(waiting=transfer.check):
                 transfer.begun = True
                 if not is_whole(source):  # it may just have arrived
-                    _write(source, transfer, timeout)
-        except _Left:
+                    _write(source, transfer)
+        except _Abandoned:
             left = True
         except WeightsError as error:
             transfer.error = error
-        except Exception as error:  # whatever a server makes of it, those who wait are told
+        except (OSError, ValueError, http.client.HTTPException) as error:
             transfer.error = _not_downloaded(source.name, error)
+        except Exception:  # a fault of this program's: those who wait are told, and its owner finds it
+            logging.getLogger(__name__).exception("%s could not be downloaded", source.name)
+            transfer.error = _not_downloaded(source.name, "by a fault of this app, which its log names")
         with _LOCK:
             if not (left and transfer.waiting):  # else somebody has come back
                 del _DOWNLOADS[source.path]
                 break
     transfer.over.set()
+
+
+def _places(source: Source) -> confined.Places:
+    """The places of which a download takes one."""
+    return SMALL_PLACES if source.bytes is not None and source.bytes <= SMALL_BYTES else PLACES
 
 
 def _not_downloaded(name: str, reason: str | Exception) -> DownloadError:
@@ -281,44 +309,44 @@ ANSWERS = {
 # -- the way from a server to a file ------------------------------------------------------
 
 
-def _write(source: Source, transfer: _Download, timeout: float) -> None:
+def _write(source: Source, transfer: _Download) -> None:
     """Fetch a file under another name, from where it was left, and give it its own once it is whole.
 
     Raises:
         WeightsError: where there is no room for it.
-        _Left: where nobody waits any more.
+        _Abandoned: where nobody waits any more.
         OSError, ValueError, http.client.HTTPException: where that fails.
     """
     source.path.parent.mkdir(parents=True, exist_ok=True)
     _record(source)
-    part = _claimed(source)
+    part = _take_over_part(source)
     resumed = _size(part) > 0
     try:
         try:
-            _receive(source, part, transfer, timeout)
-        except _WrongError:
+            _receive(source, part, transfer)
+        except _OtherFileError:
             if not resumed:
                 raise
             part.unlink()  # what was there may have been of another file
-            _receive(source, part, transfer, timeout)
+            _receive(source, part, transfer)
         part.replace(source.path)
-    except _WrongError:
+    except _OtherFileError:
         part.unlink()
         raise
     finally:
         with suppress(OSError):  # there is none where all went well
             if source.digest and _size(part):
-                part.replace(source.rest)
+                part.replace(source.part)
             else:  # by the next time its server may have another file, and nothing would tell
                 part.unlink()
 
 
-def _claimed(source: Source) -> Path:
+def _take_over_part(source: Source) -> Path:
     """A name for a part that nobody else writes. What waits to be resumed, or a server left that was killed, has it then."""
     part = source.path.with_name(f"{source.path.name}.{uuid.uuid4().hex}.part")
-    for rest in (source.rest, *source.path.parent.glob(f"{glob.escape(source.path.name)}.*.part")):
+    for rest in (source.part, *source.path.parent.glob(f"{glob.escape(source.path.name)}.*.part")):
         with suppress(OSError):  # another server claims it
-            if rest != source.rest and time.time() - rest.stat().st_mtime <= STALE_SECONDS:
+            if rest != source.part and time.time() - rest.stat().st_mtime <= STALE_SECONDS:
                 continue
             if source.digest and not part.exists():
                 rest.replace(part)
@@ -327,33 +355,35 @@ def _claimed(source: Source) -> Path:
     return part
 
 
-def _receive(source: Source, part: Path, transfer: _Download, timeout: float) -> None:
+def _receive(source: Source, part: Path, transfer: _Download) -> None:
     """Add to a part what it lacks.
 
     Raises:
-        _WrongError: where that makes another file than the source.
-        WeightsError, _Left, OSError, ValueError, http.client.HTTPException: as `_write`.
+        _OtherFileError: where that makes another file than the source.
+        WeightsError, _Abandoned, OSError, ValueError, http.client.HTTPException: as `_write`.
     """
-    at, digest = _size(part), _hasher(source.git, source.bytes)
+    at, digest = _size(part), _hasher(source.git, source.bytes or 0)
     if at:
         with part.open("rb") as before:
             while chunk := before.read(2**20):
                 digest.update(chunk)
     transfer.done = at
     if not at or at != source.bytes:
-        with _answer(source.url, source.token, timeout, at) as (response, start), part.open("ab") as file:
+        with _answer(source.url, source.token, at) as (response, start), part.open("ab") as file:
             if start != at:
                 file.truncate(0)
                 transfer.done = at = 0
-                digest = _hasher(source.git, source.bytes)
+                digest = _hasher(source.git, source.bytes or 0)
             announced = int(response.headers.get("Content-Length") or 0)
-            transfer.total = at + announced if announced > 0 else source.bytes
-            if source.bytes and transfer.total != source.bytes:
-                raise _WrongError(f"it should have {source.bytes:,} bytes and its server sends {transfer.total:,}")
+            transfer.total = at + announced if announced > 0 else source.bytes or 0
+            if source.bytes not in (None, transfer.total):
+                raise _OtherFileError(f"it should have {source.bytes:,} bytes and its server sends {transfer.total:,}")
             _claim(source, transfer, transfer.total)
             while chunk := response.read1(2**20):  # what has arrived: so much may take for ever
+                if source.bytes is not None and at + len(chunk) > source.bytes:
+                    raise _OtherFileError(f"it should have {source.bytes:,} bytes and its server sends more")
                 if at + len(chunk) > transfer.claimed:  # its server does not say how long it is
-                    _claim(source, transfer, at + len(chunk))
+                    _claim(source, transfer, max(at + len(chunk), min(at + CLAIM_BYTES, MAX_DOWNLOAD_BYTES)))
                 _check_disk(source, len(chunk))  # which others fill, too
                 file.write(chunk)
                 digest.update(chunk)
@@ -361,16 +391,16 @@ def _receive(source: Source, part: Path, transfer: _Download, timeout: float) ->
                 transfer.check()
     if at < transfer.total:
         raise ConnectionError(f"the connection broke off after {at:,} of {transfer.total:,} bytes")
-    if (source.bytes and at != source.bytes) or not digest.hexdigest().startswith(source.digest):
-        raise _WrongError(f"what arrived is not that file: {at:,} bytes")
+    if source.bytes not in (None, at) or not digest.hexdigest().startswith(source.digest):
+        raise _OtherFileError(f"what arrived is not that file: {at:,} bytes")
 
 
 @contextmanager
-def _answer(url: str, token: str, timeout: float, at: int = 0) -> Iterator[tuple[Any, int]]:
+def _answer(url: str, token: str, at: int = 0) -> Iterator[tuple[Any, int]]:
     """What a server answers that is asked for a file from byte `at` on, and the byte at which the answer begins.
 
     Raises:
-        _WrongError: where the file has no such byte.
+        _OtherFileError: where the file has no such byte.
         OSError, ValueError, http.client.HTTPException: where there is no answer, or a page in the file's place.
     """
     request = urllib.request.Request(url, headers={"User-Agent": "resnet-explorer"})
@@ -379,13 +409,13 @@ def _answer(url: str, token: str, timeout: float, at: int = 0) -> Iterator[tuple
     if token:
         request.add_unredirected_header("Authorization", f"Bearer {token}")
     try:
-        response = _open(request, timeout)
+        response = _open(request)
     except urllib.error.HTTPError as error:
         with error:
             if error.code in (401, 403) and _origin(error.url) != _origin(url):  # as of an address that has expired
                 raise ConnectionError("where it is kept, it is refused: try again") from error
             if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                raise _WrongError("its server has a shorter file") from error
+                raise _OtherFileError("its server has a shorter file") from error
             raise
     with response:
         if response.headers.get_content_type() == "text/html":
@@ -410,8 +440,8 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return new
 
 
-def _open(request: urllib.request.Request, timeout: float) -> Any:
-    return urllib.request.build_opener(_Redirects).open(request, timeout=timeout)
+def _open(request: urllib.request.Request) -> Any:
+    return urllib.request.build_opener(_Redirects).open(request, timeout=SILENT_SECONDS)
 
 
 def _origin(url: str) -> tuple[str, str]:
@@ -423,23 +453,58 @@ def _origin(url: str) -> tuple[str, str]:
 READ_SECONDS = 30.0
 
 
-def read(url: str, name: str, most: int, token: str = "", timeout: float = 10.0) -> bytes:
-    """What a server answers at `url`, of at most `most` bytes, which is kept nowhere.
+def read(url: str, name: str, most: int, token: str = "", progress: Progress = lambda done, total: None) -> bytes:
+    """What a server answers at `url`, of at most `most` bytes, which is kept nowhere. What `progress` raises, which is called
+    with zeros now and then, ends the wait.
 
     Raises:
         DownloadError: where it does not answer, with more, or not within half a minute.
     """
-    found, end = bytearray(), time.monotonic() + READ_SECONDS
+    answer, left = Future[bytes](), threading.Event()
+
+    def check() -> None:
+        if left.is_set():
+            raise _Abandoned
+
+    def run() -> None:
+        try:
+            with SMALL_PLACES.place(waiting=check):
+                answer.set_result(_read(url, most, token, check))
+        except BaseException as error:
+            answer.set_exception(error)
+
     try:
-        with confined.aside(), _answer(url, token, timeout) as (response, _):
-            while chunk := response.read1(2**16):
-                found += chunk
-                if len(found) > most:
-                    raise ValueError(f"it has more than {most // 2**10} KiB")
-                if time.monotonic() > end:
-                    raise TimeoutError(f"it takes more than {READ_SECONDS:.0f} s")
+        threading.Thread(target=run, name="read", daemon=True).start()
+    except RuntimeError as error:  # for want of a thread
+        raise _not_downloaded(name, error) from error
+    try:
+        with confined.aside():
+            while not answer.done():
+                wait([answer], confined.POLL_SECONDS)
+                progress(0, 0)
+    finally:
+        left.set()
+    try:
+        return answer.result()
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise _not_downloaded(name, error) from error
+
+
+def _read(url: str, most: int, token: str, check: Callable[[], object]) -> bytes:
+    """`read`, which what `check` raises ends, too.
+
+    Raises:
+        OSError, ValueError, http.client.HTTPException: where that fails.
+    """
+    found, end = bytearray(), time.monotonic() + READ_SECONDS
+    with _answer(url, token) as (response, _):
+        while chunk := response.read1(2**16):
+            found += chunk
+            if len(found) > most:
+                raise ValueError(f"it has more than {most // 2**10} KiB")
+            if time.monotonic() > end:
+                raise TimeoutError(f"it takes more than {READ_SECONDS:.0f} s")
+            check()
     return bytes(found)
 
 
@@ -450,19 +515,19 @@ def _claim(source: Source, transfer: _Download, size: int) -> None:
     """Set room aside for a file of `size` bytes, beside all that was downloaded before and all that is on its way.
 
     Raises:
-        _WrongError: where no file may have so many.
+        _OtherFileError: where no file may have so many.
         WeightsError: where there is no room for them.
         OSError: where nobody can say what was downloaded before.
     """
     if size > MAX_DOWNLOAD_BYTES:
-        raise _WrongError(f"it has more than {MAX_DOWNLOAD_BYTES / 2**30:.0f} GiB")
+        raise _OtherFileError(f"it has more than {MAX_DOWNLOAD_BYTES / 2**30:.0f} GiB")
     most = owner.cache_bytes()
     with _LOCK:
         others = {path: one for path, one in _DOWNLOADS.items() if one is not transfer}
-        typed, published = _taken(True, others, source), _taken(False, others, source)
-        if source.typed and size > most // 2 - typed:
+        by_id, published = _taken(True, others, source), _taken(False, others, source)
+        if source.by_id and size > most // 2 - by_id:
             raise _no_room(source, "the models whose names people typed", most / 2)
-        if size > most - typed - published:
+        if size > most - by_id - published:
             raise _no_room(source, "what it has downloaded", most)
         _check_disk(source, size - transfer.done + sum(max(0, one.claimed - one.done) for one in others.values()))
         transfer.claimed = size
@@ -470,8 +535,8 @@ def _claim(source: Source, transfer: _Download, size: int) -> None:
 
 def _no_room(source: Source, whose: str, most: float) -> WeightsError:
     return WeightsError(
-        f"{source.name} finds no room on this server: {whose} may take {most / 2**30:g} GiB, and its owner can delete "
-        f"some or set {owner.CACHE} higher; {INSTEAD}."
+        f"There is no room for {source.name} on this server: {whose} may take {most / 2**30:g} GiB together, and its owner can "
+        f"delete some or set {owner.CACHE} higher; {INSTEAD}."
     )
 
 
@@ -483,15 +548,15 @@ def _check_disk(source: Source, size: int) -> None:
     """
     if size > shutil.disk_usage(source.path.parent).free - RESERVE_BYTES:
         raise WeightsError(
-            f"{source.name} finds no room on this server, of whose disk {RESERVE_BYTES / 2**30:.0f} GiB stay free; {INSTEAD}."
+            f"There is no room for {source.name} on this server: {RESERVE_BYTES / 2**30:.0f} GiB of its disk stays free; {INSTEAD}."
         )
 
 
-def _taken(typed: bool, others: Mapping[Path, _Download], source: Source) -> int:
+def _taken(by_id: bool, others: Mapping[Path, _Download], source: Source) -> int:
     """Bytes that files of either kind take, their parts too, and will take once the `others` have arrived; but `source`."""
-    known = recorded(typed)
+    known = recorded(by_id)
     coming = {*map(str, others), str(source.path)}
-    taken = sum(max(one.done, one.claimed) for one in others.values() if one.typed == typed)
+    taken = sum(max(one.done, one.claimed) for one in others.values() if one.source.by_id == by_id)
     for folder in {os.path.dirname(path) for path in known}:
         with suppress(OSError, ValueError), os.scandir(folder) as entries:  # the second where the record is damaged
             for entry in entries:
@@ -507,20 +572,20 @@ PART = re.compile(r"(\.[0-9a-f]+)?\.part$")
 
 def _record(source: Source) -> None:
     """Note that this file was downloaded: others share the caches, and what they have counts for nobody here."""
-    if str(source.path) not in recorded(source.typed):
-        record = _record_path(source.typed)
+    if str(source.path) not in recorded(source.by_id):
+        record = _record_path(source.by_id)
         record.parent.mkdir(parents=True, exist_ok=True)
         with record.open("a", encoding="utf-8", errors="surrogateescape") as file:
             file.write(f"{source.path}\n")
 
 
-def recorded(typed: bool) -> frozenset[str]:
+def recorded(by_id: bool) -> frozenset[str]:
     """The paths of files of either kind that were downloaded, some of which may be gone.
 
     Raises:
         OSError: where the record of them cannot be read.
     """
-    record = _record_path(typed)
+    record = _record_path(by_id)
     try:
         stat = record.stat()
     except FileNotFoundError:
@@ -534,8 +599,8 @@ def _read_record(path: Path, changed: int, size: int) -> frozenset[str]:
     return frozenset(path.read_text(encoding="utf-8", errors="surrogateescape").splitlines())
 
 
-def _record_path(typed: bool) -> Path:
-    return Path(torch.hub.get_dir(), "resnet-explorer-typed.txt" if typed else "resnet-explorer.txt")
+def _record_path(by_id: bool) -> Path:
+    return Path(torch.hub.get_dir(), "resnet-explorer-typed.txt" if by_id else "resnet-explorer.txt")
 
 
 def _size(path: Path) -> int:

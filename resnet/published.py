@@ -14,9 +14,9 @@ from math import floor
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from .checkpoint import WeightsError
 from .config import ResNetConfig
 from .datasets import DataSet, ImageNet, Interpolation, Numbered, Preprocessing
+from .errors import WeightsError
 from .presets import preset
 from .shipped import intact
 

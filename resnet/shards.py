@@ -20,6 +20,14 @@ MAX_HEADER_BYTES = 2**21
 """Of all shards' lists together: 20,000 tensors with names of 20 characters."""
 
 
+class MissingShardError(WeightsError):
+    """A `shard` that an index names, which is not among the files."""
+
+    def __init__(self, message: str, shard: str):
+        super().__init__(message)
+        self.shard = shard
+
+
 def join(files: Mapping[str, bytes]) -> tuple[str, bytes]:
     """The name and the bytes of the one safetensors file that an index and its shards stand for, by their names; of a
     single file, its own.
@@ -48,9 +56,10 @@ def join(files: Mapping[str, bytes]) -> tuple[str, bytes]:
     shards = _shards(files[index], plain(index, 80))
     if missing := [shard for shard in shards if shard not in files]:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise WeightsError(
+        raise MissingShardError(
             f"{plain(index, 80)} needs {plain(missing[0], 80)}{more}, which was not chosen with it: choose the index and all "
-            "of its shards together."
+            "of its shards together.",
+            missing[0],
         )
     _check_size(sum(len(files[shard]) for shard in shards), plain(index, 80))
     entries: dict[str, Any] = {}

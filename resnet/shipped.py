@@ -13,10 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from .checkpoint import WeightsError
 from .config import ResNetConfig
 from .datasets import DataSet, Preprocessing
-from .errors import ExplainedError
+from .errors import ExplainedError, WeightsError
 from .model import ResNet
 from .presets import preset
 

@@ -21,10 +21,12 @@ import torch
 from torch import Tensor, nn
 
 from . import huggingface
-from .checkpoint import OTHER_QUESTIONS, Opened, WeightsError, fitted, network
+from .checkpoint import OTHER_QUESTIONS, Opened, fitted, network
 from .config import OPTIONS, ResNetConfig
 from .datasets import FASHION_MNIST, DataSet, ImageNet, Numbered, Preprocessing
+from .errors import WeightsError
 from .hub import INSTEAD, Progress, cache_path, download, hash_in, is_cached
+from .hub_cache import snapshot
 from .huggingface import HubModel
 from .model import ResNet
 from .options import plain, to_text
@@ -403,7 +405,7 @@ def randomly(config: ResNetConfig, seed: int = 0) -> ResNet:
 def at_hand(weights: Weights) -> bool:
     """Whether nothing has to be fetched for these weights; those of an upload are their session's."""
     if weights.hub:
-        return huggingface.has_weights(weights.hub, weights.digest)
+        return bool(snapshot(weights.hub, weights.digest).weights)
     return not weights.url or is_cached(weights.url)
 
 

@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from email.message import Message
 from pathlib import Path
@@ -92,11 +92,11 @@ def test_a_download_without_hash_or_length(server: Server, hub: Path, name: str,
 def refused(url: str, hub: Path, words: str, *left: str) -> None:
     """A download fails in a sentence, and leaves these files."""
     with pytest.raises(WeightsError) as caught:
-        download(url, lambda done, total: None, timeout=5)
+        download(url, lambda done, total: None)
     text = str(caught.value)
     assert words in text
     assert Path(url).name in text
-    assert text.endswith("work without a network.")
+    assert text.endswith("need no download.")
     assert "\n" not in text
     assert len(text) < 300
     assert files(hub) == [*left]
@@ -220,10 +220,10 @@ def stopped_half_way(server: Server, hub: Path) -> str:
     url = server.offer(NAME, BODY)
     person = Person(url)
     assert person.far.wait(60)
-    soon(lambda: hub_module.arrived(hub_module.torch_source(url))[0] == len(BODY) // 2)
+    soon(lambda: hub_module.bytes_so_far(hub_module.torch_source(url))[0] == len(BODY) // 2)
     person.leave()
     server.second_half.set()
-    soon(lambda: files(hub) == [f"{NAME}.part"])
+    soon(lambda: files(hub) == [f"{NAME}.part"] and not hub_module._DOWNLOADS)
     server.asked.clear()
     return url
 
@@ -232,7 +232,7 @@ def test_a_download_goes_on_where_it_was_left(server: Server, hub: Path) -> None
     url = stopped_half_way(server, hub)
     far = len((hub / "checkpoints" / f"{NAME}.part").read_bytes())
     assert len(BODY) // 2 <= far
-    assert hub_module.arrived(hub_module.torch_source(url)) == (far, 0)
+    assert hub_module.bytes_so_far(hub_module.torch_source(url)) == (far, 0)
     assert not is_cached(url)
     calls: list[tuple[int, int]] = []
     path = download(url, lambda done, total: calls.append((done, total)))
@@ -305,7 +305,7 @@ def test_what_was_downloaded_has_a_bound_together(server: Server, hub: Path, mon
         download(server.offer(name, BODY), lambda done, total: None)
     for length in (None, 0):
         with pytest.raises(
-            WeightsError, match=r"^c\.pth finds no room on this server: .* RESNET_EXPLORER_CACHE_GIB"
+            WeightsError, match=r"^There is no room for c\.pth on this server: .* RESNET_EXPLORER_CACHE_GIB"
         ) as told:
             download(server.offer("c.pth", BODY, length), lambda done, total: None)
         assert "\n" not in str(told.value)
@@ -317,7 +317,7 @@ def test_what_was_downloaded_has_a_bound_together(server: Server, hub: Path, mon
 def test_a_disk_keeps_something_free(server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = SimpleNamespace(free=hub_module.RESERVE_BYTES + len(BODY) - 1)
     monkeypatch.setattr(hub_module.shutil, "disk_usage", lambda path: usage)
-    refused(server.offer("x.pth", BODY), hub, "of whose disk 1 GiB stay free")
+    refused(server.offer("x.pth", BODY), hub, "on this server: 1 GiB of its disk stays free")
     usage.free += 1
     download(server.offer("x.pth", BODY), lambda done, total: None)
 
@@ -343,7 +343,7 @@ def test_downloads_that_begin_together_have_no_more_room_than_one_after_the_othe
     for other in others:
         other.join(60)
         assert isinstance(other.result, WeightsError)
-        assert "finds no room on this server" in str(other.result)
+        assert "There is no room for " in str(other.result)
     server.second_half.set()
     first.join(60)
     assert first.result == hub / "checkpoints" / "a.pth"
@@ -359,7 +359,7 @@ def test_a_disk_that_others_fill_meanwhile(server: Server, hub: Path, monkeypatc
     usage.free = hub_module.RESERVE_BYTES
     server.second_half.set()
     person.join(60)
-    assert "of whose disk 1 GiB stay free" in str(person.result)
+    assert "on this server: 1 GiB of its disk stays free" in str(person.result)
     assert files(hub) == []
 
 
@@ -369,16 +369,18 @@ def test_what_people_typed_takes_half_of_the_room(server: Server, hub: Path, mon
 
     def typed(name: str) -> Path:
         source = hub_module.torch_source(server.offer(name, BODY))
-        return hub_module.fetch(replace(source, typed=True), lambda done, total: None)
+        return hub_module.fetch(replace(source, by_id=True), lambda done, total: None)
 
     typed("a.pth")
     with pytest.raises(
-        WeightsError, match=r"^b\.pth finds no room on this server: the models whose names people typed"
+        WeightsError, match=r"^There is no room for b\.pth on this server: the models whose names people typed"
     ):
         typed("b.pth")
     for name in ("c.pth", "d.pth"):
         download(server.offer(name, BODY), lambda done, total: None)
-    with pytest.raises(WeightsError, match=r"^e\.pth finds no room on this server: what it has downloaded may take"):
+    with pytest.raises(
+        WeightsError, match=r"^There is no room for e\.pth on this server: what it has downloaded may take"
+    ):
         download(server.offer("e.pth", BODY), lambda done, total: None)
 
 
@@ -389,7 +391,7 @@ def test_a_part_that_a_killed_server_left_takes_room(
     path = download(server.offer("a.pth", BODY), lambda done, total: None)
     path.rename(path.with_name("a.pth.0a1b.part"))
     download(server.offer("b.pth", BODY), lambda done, total: None)
-    refused(server.offer("c.pth", BODY), hub, "finds no room on this server", "a.pth.0a1b.part", "b.pth")
+    refused(server.offer("c.pth", BODY), hub, "There is no room for ", "a.pth.0a1b.part", "b.pth")
 
 
 def test_a_record_that_cannot_be_read_lets_nothing_be_fetched(server: Server, hub: Path) -> None:
@@ -405,12 +407,12 @@ def test_a_record_that_cannot_be_read_lets_nothing_be_fetched(server: Server, hu
 
 def test_the_record_is_read_where_it_has_changed(server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = download(server.offer("a.pth", BODY), lambda done, total: None)
-    assert hub_module.recorded(typed=False) == {str(path)}
+    assert hub_module.recorded(by_id=False) == {str(path)}
     with monkeypatch.context() as patch:
         patch.setattr(Path, "read_text", lambda *_, **__: pytest.fail("it has not changed"))
-        assert hub_module.recorded(typed=False) == {str(path)}
+        assert hub_module.recorded(by_id=False) == {str(path)}
     other = download(server.offer("b.pth", BODY), lambda done, total: None)
-    assert hub_module.recorded(typed=False) == {str(path), str(other)}
+    assert hub_module.recorded(by_id=False) == {str(path), str(other)}
 
 
 def test_downloads_wait_for_a_place(server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -507,6 +509,24 @@ def test_a_file_that_is_too_large(
 ) -> None:
     monkeypatch.setattr(hub_module, "MAX_DOWNLOAD_BYTES", len(BODY) - 1)
     refused(server.offer("x.pth", BODY, length), hub, "it has more than ")
+
+
+@pytest.mark.parametrize("size", [0, 20])
+def test_a_file_takes_no_more_than_it_is_said_to_have(server: Server, hub: Path, size: int) -> None:
+    """Though its server does not say how much it sends, and sends for ever."""
+    source = hub_module.torch_source(server.offer(NAME, BODY, length=0))
+    seen: list[int] = []
+    with pytest.raises(WeightsError, match=rf"should have {size} bytes and its server sends more\)"):
+        hub_module.fetch(replace(source, bytes=size), lambda done, total: seen.append(done))
+    assert max(seen, default=0) <= size
+    assert files(hub) == []
+
+
+def test_a_file_that_is_known_to_be_empty(server: Server, hub: Path) -> None:
+    source = replace(hub_module.torch_source(server.offer("x.txt", b"")), bytes=0)
+    assert hub_module.fetch(source, lambda done, total: None).read_bytes() == b""
+    source.path.write_bytes(b"damaged")
+    assert not hub_module.is_whole(source)
 
 
 def test_a_page_instead_of_the_file(server: Server, hub: Path) -> None:
@@ -652,3 +672,111 @@ def test_a_stranger_who_writes_into_the_cache_has_nothing_run(server: Server, hu
     with pytest.raises(WeightsError):
         load(replace(weights, url=server.offer("served.pth", stream.getvalue())))
     assert not mark.exists()
+
+
+# -- what is read and kept nowhere ------------------------------------------------------------
+
+
+def read(url: str, progress: Any = lambda done, total: None) -> bytes:
+    return hub_module.read(url, "The list", 2**20, progress=progress)
+
+
+def test_who_waits_for_a_list_can_leave(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And its place is free again once its server has said something; who leaves before has never asked."""
+    monkeypatch.setattr(hub_module, "SMALL_PLACES", hub_module.confined.Places(1))
+    server.first_half.clear()
+    url = server.offer("list.json", bytes(2**16))
+
+    def leave(done: int, total: int) -> None:
+        raise Left
+
+    def leave_once_asked(done: int, total: int) -> None:
+        if server.asked:
+            raise Left
+
+    for progress in (leave_once_asked, leave):
+        with pytest.raises(Left):
+            read(url, progress)
+    server.first_half.set()
+    assert read(url) == bytes(2**16)
+    assert server.asked == ["/list.json"] * 2
+
+
+def test_small_files_and_lists_wait_for_no_place_among_large_ones(
+    server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "PLACES", hub_module.confined.Places(1))
+    server.second_half.clear()
+    large = Person(server.offer("a.pth", BODY))
+    assert large.far.wait(60)
+    small = hub_module.torch_source(server.offer("b.json", b"{}"))
+    assert hub_module.fetch(replace(small, bytes=2), lambda done, total: None).read_bytes() == b"{}"
+    assert read(small.url) == b"{}"
+    assert large.is_alive()
+    large.leave()
+
+
+# -- what a page does not wait for, and what is looked through once ---------------------------------
+
+
+def test_others_have_their_turn_while_a_file_is_read_for_its_digest(
+    server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file without a digest is not read at all."""
+    url, plain = server.offer(NAME, BODY), server.offer("plain.pth", BODY)
+    for one in (url, plain):
+        hub_module.torch_source(one).path.parent.mkdir(parents=True, exist_ok=True)
+        hub_module.torch_source(one).path.write_bytes(BODY)
+    turns: list[str] = []
+
+    @contextmanager
+    def aside() -> Iterator[None]:
+        turns.append("aside")
+        yield
+        turns.append("back")
+
+    plain_digest = hashlib.file_digest
+
+    def file_digest(*args: Any) -> Any:
+        turns.append("read")
+        return plain_digest(*args)
+
+    monkeypatch.setattr(hub_module.confined, "aside", aside)
+    monkeypatch.setattr(hashlib, "file_digest", file_digest)
+    assert is_cached(plain)
+    assert not turns
+    assert is_cached(url)
+    assert turns == ["aside", "read", "back"]
+
+
+def test_the_caches_are_looked_through_a_few_times_for_a_file_of_unknown_length(
+    server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[bool] = []
+    plain_taken = hub_module._taken
+
+    def taken(*args: Any) -> int:
+        looks.append(args[0])
+        return plain_taken(*args)
+
+    monkeypatch.setattr(hub_module, "_taken", taken)
+    body = bytes(5 * hub_module.CLAIM_BYTES // 2)
+    monkeypatch.setattr(hub_module, "MAX_DOWNLOAD_BYTES", len(body))
+    assert download(server.offer("x.pth", body, length=0), lambda done, total: None).stat().st_size == len(body)
+    assert len(looks) <= 2 * 4
+
+
+def test_a_fault_of_the_programs_own_is_logged(
+    server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = server.offer("x.pth", BODY)
+    server.files["/x.pth"].status = 503
+    refused(url, hub, "x.pth could not be downloaded (its server has a fault, 503)")
+    assert not caplog.text
+
+    def bug(*_: object) -> None:
+        raise KeyError
+
+    monkeypatch.setattr(hub_module, "_receive", bug)
+    refused(url, hub, "x.pth could not be downloaded (by a fault of this app, which its log names)")
+    assert "KeyError" in caplog.text

@@ -8,6 +8,7 @@ import json
 import shutil
 import tempfile
 import weakref
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -22,11 +23,12 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save
 
 from loopback import File, Hub
-from resnet import ConfigError, ResNetConfig, WeightsError, build, huggingface
+from resnet import ConfigError, ResNetConfig, WeightsError, build, hub_cache, huggingface
 from resnet import hub as hub_module
 from resnet.checkpoint import Opened
 from resnet.datasets import ImageNet, Numbered, Preprocessing
-from resnet.huggingface import HubModel, cached_model, download_model, is_cached, look_up, model_id, open_model
+from resnet.hub_cache import cache_folder, fetched_models, snapshot
+from resnet.huggingface import HubModel, cached_model, download_model, look_up, model_id, open_model
 from resnet.weights import at_hand, hub_notes, hub_weights, load, named
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -85,7 +87,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 def here(repo: str = ID) -> list[str]:
     """The names of a repository's files in the cache."""
-    folder = huggingface.cache_folder() / f"models--{repo.replace('/', '--')}" / "snapshots"
+    folder = cache_folder() / f"models--{repo.replace('/', '--')}" / "snapshots"
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
@@ -102,7 +104,7 @@ def test_a_model_is_looked_up_downloaded_and_opened(hub: Hub) -> None:
     assert found.labels == ("cat", "dog", "a | pipe")
     assert found.preprocessing == Preprocessing(256, 224, MEAN, STD, interpolation="bicubic")
     assert found.notes == ()
-    assert not is_cached(found)
+    assert not snapshot(ID).is_whole
     assert cached_model(ID) is None
     assert here() == ["README.md", "config.json", "preprocessor_config.json"]
 
@@ -111,13 +113,14 @@ def test_a_model_is_looked_up_downloaded_and_opened(hub: Hub) -> None:
     assert path.read_bytes() == weights_file()
     assert calls[-1] == (found.bytes, found.bytes)
     asked = len(hub.asked) + len(hub.elsewhere.asked)
-    assert is_cached(found)
+    assert snapshot(ID).is_whole
     assert cached_model(ID) == found
 
     weights = hub_weights(found, open_model(found))
     assert (weights.key, weights.hub, weights.digest) == (ID, ID, commit)
     assert weights.config == TINY
     assert weights.data.categories == found.labels
+    assert weights.data.source == f"https://huggingface.co/{ID}/tree/{commit}"
     assert weights.data.preprocessing == found.preprocessing
     assert at_hand(weights)
     ours, theirs = load(weights), build(TINY).eval()
@@ -131,16 +134,12 @@ def test_a_model_is_looked_up_downloaded_and_opened(hub: Hub) -> None:
 def test_the_hubs_own_library_finds_what_was_fetched(hub: Hub) -> None:
     """And it is found where that library fetched it."""
     (path,) = download_model(look_up(ID), NOWHERE)
-    kept = huggingface_hub.hf_hub_download(
-        ID, "model.safetensors", cache_dir=huggingface.cache_folder(), local_files_only=True
-    )
+    kept = huggingface_hub.hf_hub_download(ID, "model.safetensors", cache_dir=cache_folder(), local_files_only=True)
     assert Path(kept) == path
     other = "somebody/other"
     hub.add_model(other, repository())
     for name in ("config.json", "preprocessor_config.json", "model.safetensors"):
-        huggingface_hub.hf_hub_download(
-            other, name, cache_dir=huggingface.cache_folder(), endpoint=hub.endpoint, token=False
-        )
+        huggingface_hub.hf_hub_download(other, name, cache_dir=cache_folder(), endpoint=hub.endpoint, token=False)
     found = cached_model(other)
     assert found
     assert found == replace(look_up(other), licence="", data="")  # its card was not fetched
@@ -156,6 +155,7 @@ def test_the_hubs_own_library_finds_what_was_fetched(hub: Hub) -> None:
         f"https://huggingface.co/{ID}",
         f"huggingface.co/{ID}?a=b",
         f"https://hf.co/{ID}/blob/main/config.json",
+        f"{ID}/discussions/3#a",
     ],
 )
 def test_ways_to_name_a_model(typed: str) -> None:
@@ -181,6 +181,7 @@ def test_ways_to_name_a_model(typed: str) -> None:
         "https://huggingface.co/",
         "é/b",
         "-a/b",
+        "a/b/tree",
     ],
 )
 def test_what_is_no_models_name(typed: str) -> None:
@@ -191,14 +192,27 @@ def test_what_is_no_models_name(typed: str) -> None:
     assert len(str(told.value)) < 250
 
 
+def test_what_is_longer_than_any_name_is_not_looked_at() -> None:
+    """A pattern may take hours with a megabyte of question marks, and the whole process waits."""
+    for typed in ("?" * 10**6 + "\nx", f"{ID}/discussions" + "/" * 10**6):
+        with pytest.raises(WeightsError, match="is no model's name"):
+            model_id(typed)
+
+
+@pytest.mark.parametrize("page", ["tree/v2", "blob/v2/config.json", "commits/v2/"])
+def test_another_revision_is_refused_by_its_name(page: str) -> None:
+    with pytest.raises(WeightsError, match=rf"^The revision v2 of {ID} is not accepted: {ID} alone is, "):
+        model_id(f"https://huggingface.co/{ID}/{page}")
+
+
 def test_a_mirror_is_asked_and_nobody_else(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page's address names the model, not whom to ask; the hub itself leads elsewhere."""
     asked: list[str] = []
     plain = hub_module._open
 
-    def _open(request: Any, timeout: float) -> Any:
+    def _open(request: Any) -> Any:
         asked.append(request.full_url)
-        return plain(request, timeout)
+        return plain(request)
 
     monkeypatch.setattr(hub_module, "_open", _open)
     monkeypatch.setenv("HF_ENDPOINT", hub.endpoint + "/")
@@ -230,7 +244,7 @@ def test_a_model_that_says_nothing_is_here_once_it_was_fetched(hub: Hub) -> None
 def test_the_last_commit_is_the_one_that_is_here(hub: Hub) -> None:
     """An older one that is fetched beside it does not take its place; one that others left without a name has it then."""
     old = look_up(ID)
-    reference = huggingface.cache_folder() / "models--somebody--little-resnet" / "refs" / "main"
+    reference = cache_folder() / "models--somebody--little-resnet" / "refs" / "main"
     download_model(old, NOWHERE)
     reference.unlink()
     assert cached_model(ID) is None
@@ -243,7 +257,7 @@ def test_the_last_commit_is_the_one_that_is_here(hub: Hub) -> None:
     download_model(new, NOWHERE)
     hub.said, hub.files = before
     download_model(look_up(ID, old.revision), NOWHERE)
-    assert huggingface.has_weights(ID, old.revision)
+    assert snapshot(ID, old.revision).weights
     assert cached_model(ID) == new
     for blob in {path.resolve() for path in reference.parents[1].rglob("model.safetensors")}:
         blob.unlink()
@@ -253,9 +267,27 @@ def test_the_last_commit_is_the_one_that_is_here(hub: Hub) -> None:
 
 def test_few_descriptions_are_kept_in_memory(hub: Hub) -> None:
     """They are large, and strangers choose them."""
-    kept = [weakref.ref(huggingface._understood(ID, str(number), (), "", "", "")) for number in range(20)]
+    none = (None, None, None)
+    kept = [weakref.ref(huggingface._model_from(snapshot(ID, str(number)), (), none)) for number in range(40)]
     gc.collect()
-    assert sum(one() is not None for one in kept) <= 4
+    assert sum(one() is not None for one in kept) <= 16
+
+
+def test_the_cache_is_looked_through_where_it_has_changed(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages ask at every click."""
+    found = look_up(ID)
+    (path,) = download_model(found, NOWHERE)
+    assert snapshot(ID).weights == found.files
+    with monkeypatch.context() as patch:
+        patch.setattr(hub_cache, "_file_of", lambda path: pytest.fail("it has not changed"))
+        assert snapshot(ID).weights == found.files
+    assert cached_model(ID) == found
+    with monkeypatch.context() as patch:
+        patch.setattr(huggingface, "describe", lambda *_: pytest.fail("they have not changed"))
+        assert cached_model(ID) == found
+    path.resolve().unlink()
+    assert snapshot(ID).weights == ()
+    assert cached_model(ID) is None
 
 
 def test_models_that_were_fetched_are_those_with_weights(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,18 +296,17 @@ def test_models_that_were_fetched_are_those_with_weights(hub: Hub, monkeypatch: 
     hub.add_model("somebody/looked-up", repository())
     look_up("somebody/looked-up")
     seen: list[str] = []
-    plain = huggingface.has_weights
 
-    def has_weights(repo: str) -> bool:
+    def look(repo: str) -> Any:
         seen.append(repo)
-        return plain(repo)
+        return snapshot(repo)
 
-    monkeypatch.setattr(huggingface, "has_weights", has_weights)
-    assert huggingface.fetched_models() == {ID}
+    monkeypatch.setattr(hub_cache, "snapshot", look)
+    assert fetched_models() == {ID}
     assert seen == [ID]
-    hub_module._record_path(typed=True).unlink()
-    hub_module._record_path(typed=True).mkdir()
-    assert huggingface.fetched_models() == frozenset()
+    hub_module._record_path(by_id=True).unlink()
+    hub_module._record_path(by_id=True).mkdir()
+    assert fetched_models() == frozenset()
 
 
 # -- how images are prepared, and what classes are called ----------------------------------------
@@ -370,6 +401,8 @@ def test_what_timm_says_is_of_its_evaluation() -> None:
         ({}, PROCESSOR | {"crop_pct": 1e-300}),
         ({}, PROCESSOR | {"crop_pct": "much"}),
         ({}, PROCESSOR | {"image_mean": [float("nan")] * 3}),
+        ({}, PROCESSOR | {"image_mean": [1e308, 0, 0]}),
+        ({}, PROCESSOR | {"image_std": [1e-300, 1, 1]}),
         ({"pretrained_cfg": {"input_size": [3, 224]}}, None),
         ({"pretrained_cfg": {"input_size": [3, 224, 224], "crop_pct": -1, "mean": MEAN, "std": STD}}, None),
         ({"pretrained_cfg": {}, "input_size": [3, 1e400, 224]}, None),
@@ -437,7 +470,8 @@ def test_weights_of_a_tag_put_out_what_timm_does(hub: Hub, tag: str) -> None:
 
 
 def test_a_tag_that_is_larger_than_others_may_be(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface, "MAX_FILE_BYTES", 2**20)
+    for module in (huggingface, hub_cache):
+        monkeypatch.setattr(module, "MAX_FILE_BYTES", 2**20)
     torch.manual_seed(6)
     theirs: torch.nn.Module = timm.create_model("resnet10t.c3_in1k").eval()
     files = {"model.safetensors": save(theirs.state_dict()), "config.json": text({})}
@@ -520,6 +554,40 @@ def test_an_address_that_has_expired_is_no_login(hub: Hub) -> None:
     download_model(found, NOWHERE)
 
 
+def test_a_token_that_the_hub_does_not_accept(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To whoever shows such a one, the hub says of all models that a login is needed."""
+    monkeypatch.setenv("HF_TOKEN", "hf_of_last_year")
+    monkeypatch.setattr(hub, "find", lambda path, query: File(b"{}", status=401))
+    with pytest.raises(
+        WeightsError, match=rf"^{ID} cannot be looked up: 127\.0\.0\.1:\d+ does not accept the HF_TOKEN .* expired\.$"
+    ):
+        look_up(ID)
+
+
+def test_a_hub_is_not_asked_too_often(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface, "_LOOK_UPS", deque(maxlen=2))
+    for _ in range(2):
+        look_up(ID)
+    asked = len(hub.asked)
+    with pytest.raises(WeightsError, match=r"has asked 127\.0\.0\.1:\d+ for 2 models in 5 minutes, and more are not"):
+        look_up(ID)
+    assert len(hub.asked) == asked
+
+
+def test_who_looks_a_model_up_can_leave(hub: Hub) -> None:
+    hub.find = lambda path, query: File(bytes(2**16))  # type: ignore[method-assign]
+    hub.first_half.clear()
+
+    class Left(BaseException):
+        pass
+
+    def leave(done: int, total: int) -> None:
+        raise Left
+
+    with pytest.raises(Left):
+        look_up(ID, progress=leave)
+
+
 def test_a_model_that_is_not_there_or_private(hub: Hub) -> None:
     with pytest.raises(
         WeightsError, match=r"^nobody/nothing is no public model of 127\.0\.0\.1:\d+: .*asks for a login\.$"
@@ -589,7 +657,7 @@ def test_no_network(hub: Hub) -> None:
     download_model(look_up(ID), NOWHERE)
     hub.close()
     assert cached_model(ID)
-    with pytest.raises(WeightsError, match=r"^timm/resnet18 could not be downloaded \(.*work without a network\.$"):
+    with pytest.raises(WeightsError, match=r"^timm/resnet18 could not be downloaded \(.*need no download\.$"):
         look_up("timm/resnet18")
 
 
@@ -634,7 +702,7 @@ def test_a_hub_that_lies(hub: Hub) -> None:
         with pytest.raises(WeightsError, match=words):
             download_model(look_up(ID), NOWHERE)
         assert "model.safetensors" not in here()
-    blobs = huggingface.cache_folder() / "models--somebody--little-resnet" / "blobs"
+    blobs = cache_folder() / "models--somebody--little-resnet" / "blobs"
     assert not [path for path in blobs.iterdir() if path.suffix == ".part" or len(path.name) == 64]
     listed |= honest
     hub.listed(ID, "config.json")["blobId"] = "0" * 40
@@ -644,6 +712,12 @@ def test_a_hub_that_lies(hub: Hub) -> None:
         WeightsError, match=r"config\.json of somebody/else could not be downloaded \(what arrived is not"
     ):
         look_up("somebody/else")
+
+
+@pytest.mark.parametrize("size", [-1, True, 1e3, "9", None])
+def test_a_file_of_no_size_is_none(hub: Hub, size: object) -> None:
+    hub.listed(ID, "model.safetensors")["lfs"]["size"] = size
+    assert [file.name for file in look_up(ID).files] == ["pytorch_model.bin"]
 
 
 def test_a_download_that_breaks_off_goes_on(hub: Hub) -> None:
@@ -656,7 +730,7 @@ def test_a_download_that_breaks_off_goes_on(hub: Hub) -> None:
     file.breaks = 1000
     with pytest.raises(WeightsError, match="broke off after 1,000 of"):
         download_model(found, NOWHERE)
-    assert huggingface.arrived(found) == (1000, found.bytes)
+    assert huggingface.bytes_so_far(found) == (1000, found.bytes)
     file.breaks = None
     (path,) = download_model(found, NOWHERE)
     assert path.read_bytes() == file.body
@@ -669,11 +743,39 @@ def test_damaged_weights_are_fetched_again(hub: Hub) -> None:
     weights = hub_weights(found, open_model(found))
     for damaged in (b"x" * found.bytes, weights_file()[:-1], b""):
         path.resolve().write_bytes(damaged)
-        assert not is_cached(found)
+        assert not snapshot(ID).is_whole
         assert cached_model(ID) is None
         assert load(weights).config == TINY
         assert path.read_bytes() == weights_file()
         assert cached_model(ID) == found
+
+
+def test_a_damaged_description_is_fetched_again(hub: Hub) -> None:
+    """Until then the model is not here."""
+    found = look_up(ID)
+    download_model(found, NOWHERE)
+    for name in ("config.json", "preprocessor_config.json", "README.md"):
+        path = snapshot(ID).path(name)
+        assert path
+        path.resolve().write_bytes(b"{}")
+        assert cached_model(ID) is None
+        assert look_up(ID) == found
+        assert cached_model(ID) == found
+
+
+def test_an_index_that_names_what_the_model_does_not_have(hub: Hub) -> None:
+    files = repository() | {
+        "model-00001-of-00001.safetensors": weights_file(),
+        "model.safetensors.index.json": text({"weight_map": {"conv1.weight": "other.safetensors"}}),
+    }
+    del files["model.safetensors"]
+    hub.add_model(ID, files)
+    found = look_up(ID)
+    download_model(found, NOWHERE)
+    with pytest.raises(
+        WeightsError, match=rf"^{ID} has no weights .* names other\.safetensors, which it does not have\.$"
+    ):
+        open_model(found)
 
 
 def test_shards(hub: Hub) -> None:

@@ -24,9 +24,10 @@ from explorer.views import weights
 from explorer.views.cached import short_key
 from helpers import APP, CPU, Visitor, alone, click, hold, opened, page_text, run, said, select
 from loopback import Hub
-from resnet import ConfigError, build, huggingface, owner, preset
+from resnet import ConfigError, WeightsError, build, owner, preset
 from resnet.command import MissingError
 from resnet.hub import torch_source
+from resnet.hub_cache import cache_folder
 from resnet.huggingface import look_up
 from strangers import Runtime, answered, put
 
@@ -119,7 +120,7 @@ def test_a_download_that_fails_is_tried_again(hub: Hub) -> None:
 def test_damaged_weights_are_fetched_again(hub: Hub, body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the network is opened, and where it runs: there, too, with a bar and a button before a place is taken."""
     run(AppTest.from_string(PAGE, default_timeout=60))
-    (blob,) = {path.resolve() for path in huggingface.cache_folder().rglob("model.safetensors")}
+    (blob,) = {path.resolve() for path in cache_folder().rglob("model.safetensors")}
     blob.write_bytes(body[: 2**20])
     RESULTS.clear()
     app = run(AppTest.from_string(PAGE, default_timeout=60))
@@ -134,6 +135,20 @@ def test_damaged_weights_are_fetched_again(hub: Hub, body: bytes, monkeypatch: p
     blob.write_bytes(body[: 2**20])
     weights.loaded(opened_here, CPU)
     assert fetched == [ID]
+
+
+def test_an_answer_that_a_model_does_not_need(hub: Hub) -> None:
+    run(AppTest.from_string(PAGE, default_timeout=60))
+    with pytest.raises(WeightsError, match=rf"^{ID} does not need the answer option_a: leave it out\.$"):
+        weights.on_hub(f"{ID}?option_a=both")
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "words"),
+    [(0, 20 * 2**10, "0 of 20 KiB"), (30 * 2**20, 98 * 2**20, "30 of 98 MiB"), (0, 0, "0 of 0 KiB")],
+)
+def test_how_far_a_download_is(done: int, total: int, words: str) -> None:
+    assert weights._amount(done, total) == words
 
 
 LOADED = """
@@ -160,7 +175,7 @@ def test_a_stopped_download_stays_stopped_until_it_is_resumed(
     digest = hashlib.sha256(stream.getvalue()).hexdigest()
     url = hub.offer(f"resnet18-{digest[:8]}.pth", stream.getvalue())
     monkeypatch.setenv("WEIGHTS", url)
-    part = torch_source(url).rest
+    part = torch_source(url).part
     part.parent.mkdir(parents=True)
     part.write_bytes(stream.getvalue()[: 30 * 2**20])
     app = AppTest.from_string(LOADED, default_timeout=60)

@@ -11,6 +11,7 @@ import streamlit as st
 from resnet import OPTIONS, ResNet, hub, huggingface, owner
 from resnet.checkpoint import Opened, WeightsError, not_finite
 from resnet.hub import Progress
+from resnet.hub_cache import snapshot
 from resnet.huggingface import HubModel
 from resnet.weights import Weights, at_hand, download, hub_name, hub_notes, hub_weights
 
@@ -43,7 +44,7 @@ def loaded(weights: Weights, form: Device | None = None) -> ResNet:
         StoppedError: where the download was stopped; a button to resume it is the page's end.
     """
     try:
-        if not at_hand(weights) or (weights.hub and not huggingface.is_whole(weights.hub, weights.digest)):
+        if not at_hand(weights) or (weights.hub and not snapshot(weights.hub, weights.digest).is_whole):
             fetch(weights)
         return model(weights, form or device())
     except WeightsError as error:
@@ -74,7 +75,7 @@ def fetch(weights: Weights) -> None:
     _fetch(
         ("download", weights.url),
         weights.title,
-        lambda: hub.arrived(source),
+        lambda: hub.bytes_so_far(source),
         lambda progress: download(weights.url, progress),
         weights.bytes,
     )
@@ -121,7 +122,7 @@ def fetch_model(found: HubModel, title: str) -> None:
     _fetch(
         ("download", found.id, found.revision),
         title,
-        lambda: huggingface.arrived(found),
+        lambda: huggingface.bytes_so_far(found),
         lambda progress: huggingface.download_model(found, progress),
         found.bytes,
     )
@@ -141,7 +142,7 @@ def cached_on_hub(found: HubModel, answers: tuple[tuple[str, str], ...]) -> OnHu
         opened = huggingface.open_model(found, **dict(answers))
         broken = tuple(not_finite(opened.state_dict))
     if unasked := [name for name, _ in answers if name not in OPTIONS and name not in opened.questions]:
-        raise WeightsError(f"{found.id} holds a network of which {unasked[0]} is not asked: it is accepted without.")
+        raise WeightsError(f"{found.id} does not need the answer {unasked[0]}: leave it out.")
     shapes = {name: tensor.to("meta") for name, tensor in opened.state_dict.items()}
     notes = (*found.notes, *hub_notes(found, opened), *opened.notes)
     return OnHub(hub_weights(found, opened, dict(answers)), replace(opened, state_dict=shapes), notes, broken)
@@ -153,15 +154,17 @@ def _fetch(
     """Wait for a download of about `size` bytes; once it was stopped, say how far it had come."""
     if short_key(key) in held().stopped:
         done, total = arrived()
-        st.info(escape_markdown(f"{title}: stopped at {_mib(done, total or size)}."), icon=":material/pause_circle:")
+        st.info(escape_markdown(f"{title}: stopped at {_amount(done, total or size)}."), icon=":material/pause_circle:")
     words = f"Downloading {title}"
     with stoppable(key, f"{words} …", "Resume the download", STOP_MEANS) as bar:
 
         def progress(done: int, total: int) -> None:
-            bar.progress(min(done / total, 1.0) if total else 0.0, f"{words}: {_mib(done, total or size)}")
+            bar.progress(min(done / total, 1.0) if total else 0.0, f"{words}: {_amount(done, total or size)}")
 
         get(progress)
 
 
-def _mib(done: int, total: int) -> str:
-    return f"{done / 2**20:.0f} of {total / 2**20:.0f} MiB"
+def _amount(done: int, total: int) -> str:
+    """Of bytes, in the unit that suits all of them."""
+    unit, name = (2**20, "MiB") if total >= 2**20 else (2**10, "KiB")
+    return f"{done / unit:.0f} of {total / unit:.0f} {name}"

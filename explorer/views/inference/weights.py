@@ -12,7 +12,7 @@ from typing import NamedTuple
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from resnet import OPTIONS, ConfigError, ResNetConfig, huggingface, owner, title
+from resnet import OPTIONS, ConfigError, ResNetConfig, hub_cache, huggingface, owner, title
 from resnet.checkpoint import FIXED, Opened, UnsureNormError, WeightsError, fitted, mismatches
 from resnet.datasets import Preprocessing
 from resnet.options import to_text
@@ -255,7 +255,7 @@ ASKED_OF_HUB = "asked of the hub"
 
 def here(weights: Iterable[Weights]) -> frozenset[str]:
     """The names of those that need no download."""
-    kept = huggingface.kept_models()
+    kept = hub_cache.kept_models()
     return frozenset(one.key for one in weights if (not one.hub or one.hub in kept) and at_hand(one))
 
 
@@ -357,7 +357,7 @@ def weights_list() -> None:
     labels |= (
         {key: text for key, text in tag_labels(kept.intersection(tags)).items() if key not in labels} if tags else {}
     )
-    others = frozenset() if owner.token() else huggingface.fetched_models()  # with a token, some may be private
+    others = frozenset() if owner.token() else hub_cache.fetched_models()  # with a token, some may be private
     for repo in sorted(others - {one.hub for one in tags.values()}):
         labels[repo] = f"{repo} · here"
     current = found.hub or (found.current and found.current.key)
