@@ -444,7 +444,7 @@ def test_norms_of_a_model_of_the_hub_are_said_to_be_groups(hub: Hub) -> None:
         ("colour=red", "has no question colour"),
         ("name=x", "has no question name"),
         ("model=x", "has no question model"),
-        ("option_a=both", "holds a network of which option_a is not asked"),
+        ("option_a=both", "does not need the answer option_a: leave it out."),
         ("option_a=red", "has no option_a red: both or after is accepted"),
         ("stem_stride=2", "is answered to have a 3×3 stem of stride 2"),
         ("norm_groups=many", "norm_groups = many is not accepted"),
