@@ -4,6 +4,10 @@
 const LARGEST = 1.4; // pixels a unit that a drawing takes by itself
 const SHARE = 0.2; // of the window's height, which it takes by itself
 
+const put = (element, name, value) => { // what stays as it is, is no change for who watches
+  if (element.getAttribute(name) !== value) element.setAttribute(name, value);
+};
+
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".picture");
   const view = root.querySelector(".view");
@@ -61,12 +65,13 @@ export default function ({ data, parentElement, setTriggerValue }) {
     height = 0;
     for (const { spare, runs } of lines) {
       for (const [run, across] of runs) {
-        run.setAttribute("transform", `translate(${across} ${height - spare})`);
-        for (const low of run.querySelectorAll("[data-low]")) low.setAttribute("transform", `translate(0 ${-spare})`);
+        put(run, "transform", `translate(${across} ${height - spare})`);
+        for (const low of run.querySelectorAll("[data-low]")) put(low, "transform", `translate(0 ${-spare})`);
       }
       height += full - 2 * spare;
     }
-    svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    put(svg, "viewBox", `0 0 ${width} ${height}`);
+    svg.dataset.flows = "yes"; // else it stands on one line as it came
   };
 
   const size = (layout) => /width="(\d+)" height="(\d+)"/.exec(layout).slice(1).map(Number);
@@ -82,12 +87,11 @@ export default function ({ data, parentElement, setTriggerValue }) {
     }
     if (!svg) adopt();
     [width, height] = size(layout);
-    if (svg.querySelector("[data-run]")) flow(wide(layout) ? room / data.legible : Infinity);
+    if (svg.querySelector("[data-run]") && (wide(layout) || svg.dataset.flows)) flow(wide(layout) ? room / data.legible : Infinity);
     const whole = Math.min(room / width, LARGEST);
     const own = Math.max(data.legible, Math.min(whole, Math.max(1, SHARE * innerHeight / height)));
     const scale = root.zoom === "fit" ? Math.min(whole, 0.7 * innerHeight / height) : root.zoom || own;
-    svg.style.width = `${width * scale}px`;
-    svg.style.height = `${height * scale}px`;
+    put(svg, "style", `width: ${width * scale}px; height: ${height * scale}px`);
   };
   const zoomBy = (factor) => {
     const now = svg.getBoundingClientRect().width / width;

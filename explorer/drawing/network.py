@@ -143,12 +143,14 @@ def overview(
         for item in items:
             part, hue = first_part(item), colour(group)
             tall = box_height(part, tallest)
-            if part.shortcut:
-                ink.append(arc(x, tall, hue, part.shortcut == "projection", 3.0 if part.identifier in off else 1.5))
-                ink.append(plus(x + BOX + GAP / 2, AXIS, hue))
+            joint = []
+            if shortcut := part.shortcut:
+                thick = 3.0 if part.identifier in off else 1.5
+                joint = [arc(x, tall, hue, shortcut == "projection", thick), plus(x + BOX + GAP / 2, AXIS, hue)]
             if isinstance(item, Fold):
-                ink.append(fold_box(item, x, tall, hue))
+                ink += [fold_box(item, x, tall, hue), *joint]  # the joint stands on the boxes behind
             else:
+                ink += joint
                 chosen = part.identifier == selected_part or any(layer.name == at for layer in part.layers)
                 picture = (thumbnails or {}).get(part.identifier, "")
                 ink.append(part_box(part, x, tall, hue, chosen, picture, part.identifier in off))
