@@ -266,14 +266,6 @@ def test_nothing_overflows(visit, path):
     assert visit.fits()
 
 
-@pytest.mark.parametrize("visit", [PHONE], indirect=True, ids=["narrow"])
-def test_the_strip_scrolls_inside_its_card(visit):
-    visit.open()
-    view = visit.page.locator(".st-key-overview .view")
-    assert view.evaluate("e => e.scrollWidth > e.clientWidth")
-    assert visit.fits()
-
-
 @pytest.mark.parametrize(
     "visit", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True, ids=["light", "dark"]
 )

@@ -286,7 +286,7 @@ def drawings(traces: Sequence[Trace], names: Sequence[str]) -> None:
 
     with st.container(border=True, key="aligned"):
         st.markdown("**Aligned by stage and block**")
-        picture(compare.overview(traces, names, part, unfolded), "aligned drawing", choose)
+        picture(compare.overview(traces, names, part, unfolded), "aligned drawing", "comparison", choose)
         st.caption(
             f"≠ marks a part that differs from {session.escape_markdown(names[0])}. Equal parts are pale, missing ones dashed. "
             "Receptive fields are not compared here: the layer table has them."
@@ -299,7 +299,7 @@ def drawings(traces: Sequence[Trace], names: Sequence[str]) -> None:
             stage, index = stage_and_index(part)
             words = f"Block {index} of stage {stage}"
         st.markdown(f"**{words}, slot by slot**")
-        picture(compare.detail(traces, names, part, session.view().at), "slots drawing", choose)
+        picture(compare.detail(traces, names, part, session.view().at), "slots drawing", f"comparison-{part}", choose)
 
 
 @shared("Comparing …")
