@@ -298,7 +298,7 @@ def test_a_preset_can_be_typed(typed: str, name: str) -> None:
     assert View.from_query(link(app)).config == preset(name)
     assert View.from_query(link(opened(preset=typed))).config == preset(name)
     typed_into(app, "preset", "vgg16")
-    assert "preset = vgg16 is not accepted" in said(app.warning)[0]
+    assert "Preset = vgg16 is not accepted" in said(app.warning)[0]
     assert app.selectbox(key="preset").value == "vgg16"  # to be mended
     app.selectbox(key="preset").options.append("vgg16")
     assert View.from_query(link(app)).config == preset(name)

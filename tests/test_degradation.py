@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import struct
+import threading
 import time
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
 
@@ -45,7 +47,7 @@ from explorer.link import View
 from explorer.sharing.jobs import DONE, STOPPED, JobQueue
 from explorer.sharing.worker import WorkerProcess
 from explorer.views.experiments import degradation as page
-from helpers import captions, click, link, opened, run, said, select, status_of, tab, texts
+from helpers import captions, click, link, opened, run, said, select, soon, status_of, tab, texts
 from resnet import ConfigError, build, preset
 from resnet.train import FILES, Recipe, fit
 
@@ -416,6 +418,32 @@ def test_anyone_can_train_again_from_another_seed(one_thread):
     assert replace(other, seed=3) == settings
     finished(app)
     assert f"seed {other.seed}" in app.get("plotly_chart")[0].proto.spec
+
+
+def test_the_worker_gets_ready_where_a_run_may_be_started(monkeypatch):
+    """Once for all who look; the images are read in it, so that a run's first step is all that its first curve waits for."""
+    asked, waits = [], threading.Event()
+
+    class Ready:
+        keep_running = staticmethod(nullcontext)
+
+        @staticmethod
+        def run(function):
+            asked.append(function)
+            waits.wait(60)
+            return function()
+
+    monkeypatch.setattr(page, "WORKER", Ready)
+    monkeypatch.setattr(page, "WARM_SECONDS", 0)
+    page.warm_up()
+    assert not asked, "there is no server"
+    monkeypatch.setattr(page.runtime, "exists", lambda: True)
+    page.warm_up()
+    soon(lambda: asked)
+    page.warm_up()
+    waits.set()
+    soon(lambda: not page.WARM.locked())
+    assert asked == [degradation.prepare]
 
 
 def test_words_for_the_order(monkeypatch):

@@ -317,7 +317,9 @@ SAID = {
     link("accuracy", SMALL): [f"published.csv is damaged: {AGAIN}."],
     link("experiments"): [f"degradation.json is damaged: {AGAIN}.", "200 steps each. It goes on"],
     link("experiments", FASHION, tab="Paths"): [f"resnet20.safetensors is missing: {AGAIN}"],
-    link("experiments", FASHION, config=BUNDLED["plain20"], tab="Paths"): [f"plain20.safetensors is damaged: {AGAIN}"],
+    link("experiments", FASHION, config=BUNDLED["plain20"], tab="Identity"): [
+        f"plain20.safetensors is damaged: {AGAIN}"
+    ],
     link("claims"): ["published.csv is damaged", "resnet20.safetensors is missing", "cannot be checked."],
 }
 

@@ -54,7 +54,7 @@ def panel(trace: Trace) -> None:
         "not what makes it hard to train: batch norm keeps signals and gradients alive. Here both are measured, **layer by "
         "layer, with and without shortcuts, with and without normalisation**."
     )
-    differs = "has other blocks and another depth, so its gradients may grow or fall otherwise than those of the networks that ship."
+    differs = "has another depth, and maybe other blocks, so its gradients may grow or fall otherwise than those of the networks that ship."
     shown, *_ = choose_networks("gradient network", trace, differs)
     initial_card(shown)
     after_training()
