@@ -67,8 +67,10 @@ class View:
     and `image` the chosen weights and sample of the inference page, `unit` a place of the
     selected layer's map as "row-column", `lab` the settings of the kernels page,
     `training` those of the degradation runs, `appended` the blocks of the identity experiment,
-    `shown` what the comparison page shows in detail (all four as `Settings.to_text` writes them), `tab` the open tab of a
-    page that has some, the note of the source page or the cost of the accuracy page, `off` the blocks that are switched off, in order of depth,
+    `shown` what the comparison page shows in detail (all four as `Settings.to_text` writes them),
+    `experiment` the networks that an experiment is made with, `tab` the open tab of a page that has some, the note of the
+    source page, the verdict of the claims or the cost of the accuracy page, `find` what is looked for in the source, `off` the
+    blocks that are switched off, in order of depth,
     `explained` the name of the class whose score is explained, empty for the one that the network predicts.
     """
 
@@ -81,9 +83,11 @@ class View:
     unit: str = ""
     lab: str = ""
     training: str = ""
+    experiment: str = ""
     appended: str = ""
     shown: str = ""
     tab: str = ""
+    find: str = ""
     others: tuple[ResNetConfig, ...] = ()
     off: tuple[str, ...] = ()
     explained: str = ""
@@ -148,10 +152,14 @@ class View:
 MAX_CHARACTERS, MAX_PARTS = 16_000, 64
 """Of a link's query: more than any view takes."""
 
-_PLAIN = {name: name for name in ("at", "weights", "image", "unit", "lab", "training", "appended", "shown", "tab")}
+_PLAIN = {
+    name: name
+    for name in ("at", "weights", "image", "unit", "lab", "training", "experiment", "appended", "shown", "tab", "find")
+}
 _PLAIN["explained"] = "class"
 """The fields that a link holds as they are, each with its key there."""
-_RENAMED_KEYS, _RENAMED_TABS = {"picture": "image"}, {"Several pictures": "Several images"}
+_RENAMED_KEYS = {"picture": "image"}
+_RENAMED_TABS = {"Several pictures": "Several images", "Ledger": "MACs and other tools' counts"}
 """Keys and tabs as older links name them."""
 LONGEST = 200
 """Characters of such a field that are kept: as many as all settings of the kernels page take."""
@@ -249,7 +257,7 @@ def tolerant(query: Mapping[str, str]) -> tuple[View, list[str]]:
         try:
             view = View.from_query(rest)
         except ConfigError as error:
-            name = {"image_size": "size", "option": str(error.value)}.get(error.field, error.field)
+            name = str(error.value) if error.field == "option" else error.field
             if name not in rest:
                 return View(), [*problems[: MAX_PROBLEMS - 1], f"{error} The default network is shown instead."]
             del rest[name]

@@ -47,7 +47,7 @@ tabs.tabs(
     {
         "Layers": partial(table.layers, trace, layer),
         "Cost": partial(cost, trace),
-        "Ledger": partial(ledger.ledger, trace),
+        "MACs and other tools' counts": partial(ledger.ledger, trace),
         "Receptive field": partial(field, trace, layer),
         "torchinfo": partial(others.torchinfo_summary, trace),
         "graphviz": partial(others.graphviz_drawing, trace),

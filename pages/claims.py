@@ -7,7 +7,7 @@ from explorer.views import claims
 
 st.title(CLAIMS.title, anchor=False)
 st.caption(
-    "A blog post of 2019 goes through torchvision's ResNet line by line. These are its claims in our own words. Every "
+    "“ResNet: annotated version”, a blog post of 2 February 2019, goes through torchvision's ResNet line by line. These are its claims in our own words. Every "
     "number is computed when this page runs. Links lead to the line that a claim is about, to the view where its numbers "
     "are seen, and to a change that puts it to the test."
 )

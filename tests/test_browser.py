@@ -201,7 +201,7 @@ def test_a_wrong_link_is_shown_as_text(visit, typed):
 
 def test_a_wrong_edit_keeps_the_view(visit):
     visit.open().type("Blocks per stage", "3-4-many")
-    assert "layers = 3-4-many is not accepted" in visit.page.get_by_test_id("stAlert").inner_text()
+    assert "Blocks per stage = 3-4-many is not accepted" in visit.page.get_by_test_id("stAlert").inner_text()
     assert visit.metric("Parameters") == "25.56 M"
     assert visit.sidebar.get_by_label("Blocks per stage", exact=True).input_value() == "3-4-many"
     visit.type("Blocks per stage", "2-2-2-2")
@@ -215,7 +215,7 @@ def test_pinned_network_is_compared_with(visit):
     visit.pick("bottleneck")
     metric = visit.page.get_by_test_id("stMetric").filter(has_text="Parameters").inner_text()
     assert "3.76 M" in metric
-    assert "than ResNet-34" in metric
+    assert "against ResNet-34" in metric
     assert "pin" in query(visit)
 
 
@@ -413,7 +413,7 @@ def test_what_is_clicked_in_a_tab_shows_around_it(visit):
     field.fill("-3")
     field.press("Enter")
     visit.wait()
-    expect(visit.page.get_by_test_id("stAlert")).to_contain_text("inputs = -3 is not accepted")
+    expect(visit.page.get_by_test_id("stAlert")).to_contain_text("Channels in = -3 is not accepted")
     assert field.input_value() == "-3"
 
 

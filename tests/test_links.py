@@ -18,8 +18,8 @@ LINKS: dict[str, list[list[str]]] = json.loads(
 """For each page and query, the headings, figures, warnings and choices that are shown, in order."""
 
 LINES = "Lines that made layers"
-LATER = {"Zero-padded pool", "Norm groups"}
-"""Settings that stand in the sidebar since."""
+LATER = {"Zero-padded pool", "Norm groups", "Measured on", "Search the source", "Verdict"}
+"""Settings that stand in the sidebar and on the pages since."""
 WEIGHTS = "Weights"
 """A list that stands in the sidebar since, and says more of each entry."""
 TERMS = {"a picture": "an image", "A picture": "An image", "picture": "image", "Picture": "Image"}

@@ -52,9 +52,11 @@ EXAMPLES = {
     "unit": "3-5",
     "lab": "count-2",
     "training": "steps-1000",
+    "experiment": "shipped-20",
     "appended": "stage-2_blocks-4",
     "shown": "pair-2_differing-1",
     "tab": "Receptive field",
+    "find": "downsample",
     "explained": "Bag",
 }
 
@@ -210,8 +212,8 @@ def assert_sentences(problems: list[str]) -> None:
         ({"option": "1", "": "2", "attention": "se"}, {"attention": "se"}, ["option = option", "option = (empty)"]),
         ({"preset": "resnet", "layers": "2-2-2-2"}, {"layers": "2-2-2-2"}, ["preset = resnet"]),
         ({"preset": "resnet18", "shortcut": "Q"}, {"layers": "2-2-2-2", "block": "basic"}, ["shortcut = Q"]),
-        ({"size": "12", "antialias": "blur"}, {"antialias": "blur"}, ["image_size = 12 is not accepted: 17 to 8192"]),
-        ({"size": "0", "attention": "se"}, {"attention": "se"}, ["image_size = 0 is not accepted: 1 to 8192"]),
+        ({"size": "12", "antialias": "blur"}, {"antialias": "blur"}, ["size = 12 is not accepted: 17 to 8192"]),
+        ({"size": "0", "attention": "se"}, {"attention": "se"}, ["size = 0 is not accepted: 1 to 8192"]),
         ({"size": "1", "attention": "se"}, {"attention": "se", "size": "1"}, []),
         ({"size": "x", "attention": "se"}, {"attention": "se"}, ["size = x"]),
         ({"size": "9999", "attention": "se"}, {"attention": "se"}, ["9999"]),

@@ -68,7 +68,7 @@ def figures(trace: Trace) -> None:
     other = None
     if other_config is not None and other_config != trace.config:
         other = cached_trace(other_config, common_size((other_config,), trace.image_size))
-    name = f"than {title(other.config)}" if other else None
+    name = f"against {title(other.config)}" if other else None
     if other and other.image_size != trace.image_size:
         name = f"{name} at {size_text(other.image_size)}, its least"
     memory = trace.inference_memory

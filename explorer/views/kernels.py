@@ -146,7 +146,7 @@ def figures(comparison: StackComparison) -> None:
             form(value),
             signed(value - other, form),
             delta_color=good if value != other else "off",
-            delta_description=f"than {form(other)}",
+            delta_description=f"against {form(other)}",
             help=f"{value:,} against {other:,}",
             border=True,
             height="stretch",

@@ -17,7 +17,7 @@ import streamlit as st
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from resnet import ConfigError, ResNetConfig
+from resnet import OPTIONS, ConfigError, Option, ResNetConfig
 from resnet.checkpoint import Mismatch
 from resnet.errors import ExplainedError
 from resnet.options import plain, to_text
@@ -210,7 +210,7 @@ def choose(**changes: Any) -> None:
 
 def page_state() -> tuple[Any, ...]:
     """What the rest of a page depends on where it has tabs; what it was drawn with is held, None where it has none."""
-    rest, now = replace(view(), unit="", lab="", training="", appended="", tab="", explained=""), held()
+    rest, now = replace(view(), unit="", lab="", training="", experiment="", appended="", tab="", explained=""), held()
     return rest, now.problems, now.notes, now.selected_upload, now.form
 
 
@@ -254,10 +254,18 @@ def kept_weights(key: str, config: ResNetConfig) -> str:
 
 
 def refuse(
-    error: ConfigError, typed: Mapping[str, str] | None = None, unchanged: str = "The network is unchanged."
+    error: ConfigError,
+    typed: Mapping[str, str] | None = None,
+    unchanged: str = "The network is unchanged.",
+    options: Mapping[str, Option] = OPTIONS,
 ) -> None:
-    """Keep the view, and by its widget the text as it was typed, beside the reason."""
-    hold(problems=(f"{error} {unchanged}",), notes=(), typed=typed or {})
+    """Keep the view, and by its widget the text as it was typed, beside the reason, which names the widget by its label."""
+    label = options[error.field].label if error.field in options else LABELS.get(error.field, error.field)
+    hold(problems=(f"{error.named(label)} {unchanged}",), notes=(), typed=typed or {})
+
+
+LABELS = {"size": "Image size", "weights": "Weights", "preset": "Preset"}
+"""Of widgets that set no option."""
 
 
 def set_widget(key: str, value: Any, labels: Sequence[str] = ()) -> None:
