@@ -6,6 +6,7 @@ import streamlit as st
 
 from explorer.navigation import INFERENCE, INSTALLED, PACKAGE, PAGES
 from explorer.views import session, sidebar
+from explorer.views.headline import browser_title
 from explorer.views.inference import weights
 
 # Streamlit then watches `resnet`, too, and reloads it after an edit.
@@ -13,14 +14,17 @@ root, theirs = str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")
 if not INSTALLED and root not in theirs.split(os.pathsep):
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (root, theirs)))
 
-st.set_page_config("ResNet Explorer", str(PACKAGE / "assets" / "icon.svg"), layout="wide", initial_sidebar_state=300)
+icon = str(PACKAGE / "assets" / "icon.svg")
+st.set_page_config("ResNet Explorer", icon, layout="wide", initial_sidebar_state=300)
 st.html(PACKAGE / "assets" / "page.css")
-pages = [st.Page(page.file, title=page.title, icon=page.icon, default=not page.path) for page in PAGES]
-page = st.navigation(pages, position="hidden")
+pages = {page: st.Page(page.file, title=page.title, icon=page.icon, default=not page.path) for page in PAGES}
+page = st.navigation(list(pages.values()), position="hidden")
+shown = next(one for one, its in pages.items() if its == page)
 session.open_link()
-on_inference = page.url_path == INFERENCE.path
+on_inference = shown == INFERENCE
 if on_inference:
     weights.greet()
+st.set_page_config(browser_title(shown))
 with st.sidebar:
     st.markdown("### ResNet Explorer")
     session.links(pages)

@@ -385,7 +385,7 @@ def test_a_note_that_is_not_there_is_said():
 def test_a_link_opens_the_app_where_the_number_is_seen(visit):
     visit.open("/claims").page.get_by_role("link", name=BY_KEY["shrink"].links[1].label).click()
     visit.wait()
-    assert visit.page.get_by_role("heading", name="ResNet-50", exact=True).is_visible()
+    assert visit.page.get_by_role("heading", name="ResNet-50 · Architecture", exact=True).is_visible()
     assert "layer2.0.conv2" in visit.page.url
 
 

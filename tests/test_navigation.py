@@ -10,7 +10,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from explorer.bench.browser import ROOT
-from explorer.navigation import PAGES
+from explorer.navigation import PAGES, Page
+from helpers import opened
 
 APART = ("explorer/navigation.py", "explorer/__main__.py", "explorer/__init__.py")
 """The table, and the command line and the library, which have a `compare` of their own."""
@@ -36,7 +37,17 @@ def test_the_menu_is_the_table() -> None:
     assert not app.exception, app.exception
     menu = [(link.proto.page, link.proto.label, link.proto.icon) for link in app.sidebar.get("page_link")]
     assert menu == [(page.path, page.title, page.icon) for page in PAGES]
-    assert [path for path, *_ in menu][:2] == ["", "inference"]
+    groups = [caption.value for caption in app.sidebar.caption][:3]
+    assert groups == list(dict.fromkeys(page.group for page in PAGES)) == ["Learn", "Explore", "Decide"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_says_what_it_is_and_what_it_is_for(page: Page) -> None:
+    app = opened(page.name, preset="resnet18")
+    (heading,) = [title.value for title in app.title]
+    assert page.title in heading
+    assert any(page.purpose in caption.value for caption in app.caption)
+    assert len({other.purpose for other in PAGES}) == len(PAGES)
 
 
 def pages_named(source: str) -> Iterator[str]:

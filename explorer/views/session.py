@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import streamlit as st
@@ -31,6 +32,7 @@ from ..analysis.published import Result
 from ..inference.device import Device
 from ..inference.turns import PassError
 from ..link import View, size_text, tolerant
+from ..navigation import Page
 from ..sharing.store import StoppedError
 from .uploads import FileAnswers, SourceUploads, UploadedCheckpoint
 
@@ -156,10 +158,14 @@ def write_link() -> None:
 
 
 @st.fragment(key="links")
-def links(pages: Sequence[StreamlitPage]) -> None:
-    """A link to each page, which carries the view, so that it opens elsewhere as it is here; and this page's own link."""
-    for page in pages:
-        st.page_link(page, query_params=replace(view(), tab="").to_query(), width="stretch")
+def links(pages: Mapping[Page, StreamlitPage]) -> None:
+    """A link to each page, in groups, which carries the view, so that it opens elsewhere as it is here; and this page's own link."""
+    query = replace(view(), tab="").to_query()
+    with st.container(key="menu", gap=None):
+        for group, its in groupby(pages, lambda page: page.group):
+            st.caption(group)
+            for page in its:
+                st.page_link(pages[page], query_params=query, width="stretch")
     write_link()
 
 
