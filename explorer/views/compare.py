@@ -27,6 +27,7 @@ from . import session, settings
 from .cached import cached_trace, shared
 from .components import picture
 from .headline import summary
+from .sidebar import preset_line
 
 # -- what is shown of them ----------------------------------------------------------------
 
@@ -184,6 +185,7 @@ def add() -> None:
         index=None,
         key="add preset",
         placeholder="Choose or type a name",
+        format_func=preset_line,
         on_change=typed,
         args=("add preset",),
         accept_new_options=True,
