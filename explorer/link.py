@@ -38,6 +38,8 @@ class View:
     `shown` what the comparison page shows in detail (all four as `Settings.to_text` writes them), `tab` the open tab of a
     page that has some, the note of the source page or the cost of the accuracy page, `off` the blocks that are switched off, in order of depth,
     `explained` the name of the class whose score is explained, empty for the one that the network predicts.
+    `tour` is the stop of the tour that is open, 0 for none, `present` whether the page is for a projector: without
+    sidebar, in larger type.
     """
 
     config: ResNetConfig = field(default_factory=ResNetConfig)
@@ -55,6 +57,12 @@ class View:
     others: tuple[ResNetConfig, ...] = ()
     off: tuple[str, ...] = ()
     explained: str = ""
+    tour: int = 0
+    present: bool = False
+
+    def way(self) -> dict[str, str]:
+        """The part of `to_query` that says how pages are walked through, whatever they show."""
+        return ({"tour": str(self.tour)} if self.tour else {}) | ({"present": "1"} if self.present else {})
 
     def to_query(self) -> dict[str, str]:
         """The view as a link's query; what is at its default is left out."""
@@ -67,7 +75,8 @@ class View:
             query["with"] = ",".join(preset_name(other) or urlencode(other.to_query()) for other in self.others)
         if self.off:
             query["off"] = ",".join(self.off)
-        return query | {key: value for name, key in _PLAIN.items() if (value := getattr(self, name))}
+        plain = {key: value for name, key in _PLAIN.items() if (value := getattr(self, name))}
+        return query | plain | self.way()
 
     @classmethod
     def from_query(cls, query: Mapping[str, str]) -> View:
@@ -84,8 +93,7 @@ class View:
                 f"at most {MAX_CHARACTERS:,} characters in {MAX_PARTS} parts",
             )
         query = {_RENAMED_KEYS.get(name, name): text for name, text in query.items()}
-        own = {"size", "pin", "with", "off", "preset", *_PLAIN.values()}
-        options = {name: text for name, text in query.items() if name not in own}
+        options = {name: text for name, text in query.items() if name not in _OWN_KEYS}
         base = preset(query["preset"]) if "preset" in query else None
         config = ResNetConfig.from_query(options, base)
         size = parse_size(query["size"]) if "size" in query else natural_size(config)
@@ -100,17 +108,35 @@ class View:
         off = parse_off(query.get("off", ""), config)
         plain = {name: query.get(key, "")[:LONGEST] for name, key in _PLAIN.items()}
         plain["tab"] = _RENAMED_TABS.get(plain["tab"], plain["tab"])
-        return cls(config, check_image_size(config, size), pinned=pinned, others=others, off=off, **plain)
+        if (tour := query.get("tour", "0")) not in map(str, range(TOUR_STOPS + 1)):
+            raise ConfigError("tour", tour, f"a stop from 1 to {TOUR_STOPS}")
+        if (present := query.get("present", "0")) not in ("0", "1"):
+            raise ConfigError("present", present, "1 for a projector, or 0")
+        return cls(
+            config,
+            check_image_size(config, size),
+            pinned=pinned,
+            others=others,
+            off=off,
+            tour=int(tour),
+            present=present == "1",
+            **plain,
+        )
 
 
 MAX_CHARACTERS, MAX_PARTS = 16_000, 64
 """Of a link's query: more than any view takes."""
 
+WAY = ("tour", "present")
+"""The keys of `View.way`."""
+TOUR_STOPS = 7
 _PLAIN = {name: name for name in ("at", "weights", "image", "unit", "lab", "training", "appended", "shown", "tab")}
 _PLAIN["explained"] = "class"
 """The fields that a link holds as they are, each with its key there."""
+_OWN_KEYS = {"size", "pin", "with", "off", "preset", *WAY, *_PLAIN.values()}
 _RENAMED_KEYS, _RENAMED_TABS = {"picture": "image"}, {"Several pictures": "Several images"}
 """Keys and tabs as older links name them."""
+VIEW_KEYS = {*OPTIONS, *_OWN_KEYS, *_RENAMED_KEYS} - {*WAY}
 LONGEST = 200
 """Characters of such a field that are kept: as many as all settings of the kernels page take."""
 
@@ -144,6 +170,11 @@ def trace(network: ResNetConfig | str, image_size: int | Size | None = None) -> 
         return trace_config(network, 224 if image_size is None else image_size)
     view = parse_network(network)
     return trace_config(view.config, view.image_size if image_size is None else image_size)
+
+
+def names_view(query: Mapping[str, str]) -> bool:
+    """Whether a link says anything of what is looked at."""
+    return not query.keys().isdisjoint(VIEW_KEYS)
 
 
 def parse_others(text: str) -> tuple[ResNetConfig, ...]:

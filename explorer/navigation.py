@@ -18,7 +18,8 @@ LEARN, EXPLORE, DECIDE = "Learn", "Explore", "Decide"
 class Page:
     """`name` is its script's, without the ending, `icon` a Material symbol in Streamlit's words.
 
-    `purpose` is one sentence on what the page is for; `of_network` whether it shows the network that the link holds.
+    `purpose` is one sentence on what the page is for; `of_network` whether it shows the network that the link holds, and
+    `apart` are the tabs of such a page that do not, "" for the one that is open at first.
     """
 
     name: str
@@ -27,6 +28,11 @@ class Page:
     group: str
     purpose: str
     of_network: bool = True
+    apart: tuple[str, ...] = ()
+
+    def shows_network(self, tab: str) -> bool:
+        """Whether a tab shows the network that the link holds, so that it changes with it."""
+        return self.of_network and tab not in self.apart
 
     @property
     def file(self) -> Path:
@@ -35,16 +41,25 @@ class Page:
 
     @property
     def path(self) -> str:
-        """What a link has between the app's address and the query; the app itself opens on Architecture."""
-        return "" if self == ARCHITECTURE else self.name
+        """What a link has between the app's address and the query; the app itself opens on Start."""
+        return "" if self == START else self.name
 
 
+START = Page(
+    "start",
+    "Start",
+    ":material/home:",
+    LEARN,
+    "Residual networks to understand, to take apart and to choose from.",
+    of_network=False,
+)
 EXPERIMENTS = Page(
     "experiments",
     "Why it works",
     ":material/science:",
     LEARN,
     "Deeper plain networks train worse, and shortcuts mend it: experiments on why, each run on the spot.",
+    apart=("", "Degradation"),
 )
 KERNELS = Page(
     "kernels",
@@ -55,7 +70,11 @@ KERNELS = Page(
     of_network=False,
 )
 SOURCE = Page(
-    "source", "Source", ":material/code:", LEARN, "The code that builds and runs the network, beside notes on its lines."
+    "source",
+    "Source",
+    ":material/code:",
+    LEARN,
+    "The code that builds and runs the network, beside notes on its lines.",
 )
 CLAIMS = Page(
     "claims",
@@ -94,5 +113,5 @@ ACCURACY = Page(
     "Published ImageNet accuracies over what the networks cost, each with its recipe.",
 )
 
-PAGES = (EXPERIMENTS, KERNELS, SOURCE, CLAIMS, ARCHITECTURE, INFERENCE, COMPARE, ACCURACY)
+PAGES = (START, EXPERIMENTS, KERNELS, SOURCE, CLAIMS, ARCHITECTURE, INFERENCE, COMPARE, ACCURACY)
 """In the order of the menu."""

@@ -5,7 +5,7 @@ import os
 import streamlit as st
 
 from explorer.navigation import INFERENCE, INSTALLED, PACKAGE, PAGES
-from explorer.views import session, sidebar
+from explorer.views import session, sidebar, walk
 from explorer.views.headline import browser_title
 from explorer.views.inference import weights
 
@@ -20,17 +20,21 @@ st.html(PACKAGE / "assets" / "page.css")
 pages = {page: st.Page(page.file, title=page.title, icon=page.icon, default=not page.path) for page in PAGES}
 page = st.navigation(list(pages.values()), position="hidden")
 shown = next(one for one, its in pages.items() if its == page)
+session.hold(page=shown)
 session.open_link()
 on_inference = shown == INFERENCE
 if on_inference:
     weights.greet()
 st.set_page_config(browser_title(shown))
-with st.sidebar:
-    st.markdown("### ResNet Explorer")
-    session.links(pages)
-    if on_inference:
-        weights.weights_list()
-    sidebar.sidebar()
+if not session.view().present:
+    with st.sidebar:
+        st.markdown("### ResNet Explorer")
+        session.links(pages)
+        if on_inference:
+            weights.weights_list()
+        if shown.shows_network(session.view().tab):
+            sidebar.sidebar()
+walk.bar(pages)
 session.messages()
 session.show_or_say(page.run)
 session.write_link()  # the page may have settled the view

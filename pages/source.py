@@ -9,8 +9,7 @@ from resnet import title
 
 view = session.view()
 page_heading(
-    SOURCE,
-    f"The network is {title(view.config)}. Faint lines are those that it passes over. ×n: a line made n layers.",
+    SOURCE, f"The network is {title(view.config)}. Faint lines are those that it passes over. ×n: a line made n layers."
 )
 trace = cached_trace(view.config, view.image_size)
 source.annotated_source(trace, selected_layer(trace, view.at))

@@ -31,8 +31,8 @@ from ..analysis.parts import switchable_blocks
 from ..analysis.published import Result
 from ..inference.device import Device
 from ..inference.turns import PassError
-from ..link import View, size_text, tolerant
-from ..navigation import Page
+from ..link import View, names_view, size_text, tolerant
+from ..navigation import START, Page
 from ..sharing.store import StoppedError
 from .uploads import FileAnswers, SourceUploads, UploadedCheckpoint
 
@@ -49,6 +49,8 @@ class SessionState:
 
     query: Mapping[str, str] | None = None
     """The link as it was last read or written."""
+    page: Page | None = None
+    """The page that is drawn."""
     drawn_state: tuple[Any, ...] | None = None
     """What a page with tabs was drawn with: `page_state`."""
     problems: tuple[str, ...] = ()
@@ -103,6 +105,8 @@ class SessionState:
     """The link's unit, and the layer that it is one of."""
     result: Result | None = None
     """The published result whose point was clicked last."""
+    destination: View | None = None
+    """What a click on Start's table asked for, which Architecture opens in the same run."""
     source_note: str = ""
     """The note of the source page that the link named last."""
     source_layer: tuple[ResNetConfig, str] | None = None
@@ -140,18 +144,29 @@ def hold(**changes: Any) -> None:
 
 
 def open_link() -> None:
-    """Take the view from the link where the link is new: opened, or gone back or forward to."""
+    """Take the view from the link where the link is new: opened, or gone back or forward to.
+
+    A link that says nothing of what is looked at, as Start's, leaves that as it is.
+    """
     query = st.query_params.to_dict()
     hold(drawn_state=None)
-    if held().query != query or "view" not in st.session_state:
+    old: View | None = st.session_state.get("view")
+    if held().query != query or old is None:
         view, problems = tolerant(query)
+        if old is not None and held().page == START and not names_view(query):
+            view = replace(old, tour=view.tour, present=view.present)
         show(view)
         hold(problems=tuple(problems), query=query)
 
 
+def link_query() -> dict[str, str]:
+    """What this page's link says."""
+    return view().way() if held().page == START else view().to_query()
+
+
 def write_link() -> None:
     """Put the view into the link where it is not there yet."""
-    query = view().to_query()
+    query = link_query()
     if query != held().query:
         st.query_params.from_dict(query)
         hold(query=query)
@@ -165,7 +180,8 @@ def links(pages: Mapping[Page, StreamlitPage]) -> None:
         for group, its in groupby(pages, lambda page: page.group):
             st.caption(group)
             for page in its:
-                st.page_link(pages[page], query_params=query, width="stretch")
+                short = page == START
+                st.page_link(pages[page], query_params=view().way() if short else query, width="stretch")
     write_link()
 
 
@@ -205,7 +221,8 @@ def choose(**changes: Any) -> None:
 def page_state() -> tuple[Any, ...]:
     """What the rest of a page depends on where it has tabs; what it was drawn with is held, None where it has none."""
     rest, now = replace(view(), unit="", lab="", training="", appended="", tab="", explained=""), held()
-    return rest, now.problems, now.notes, now.selected_upload, now.form
+    edited = now.page is not None and now.page.shows_network(view().tab)
+    return rest, now.problems, now.notes, now.selected_upload, now.form, edited
 
 
 def release_files(files: Sequence[str]) -> None:
