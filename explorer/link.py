@@ -31,7 +31,7 @@ class View:
     """A configuration, the image size (height, width) in pixels, and what is chosen on the pages.
 
     `at` is the selected layer or block, `pinned` a configuration that the figures are compared
-    with, `others` up to three that the comparison page sets beside this one, `weights`
+    with, `others` up to five that the comparison page sets beside this one, `weights`
     and `image` the chosen weights and sample of the inference page, `unit` a place of the
     selected layer's map as "row-column", `lab` the settings of the kernels page,
     `training` those of the degradation runs, `appended` the blocks of the identity experiment,
@@ -141,7 +141,7 @@ LONGEST = 200
 """Characters of such a field that are kept: as many as all settings of the kernels page take."""
 
 
-MAX_OTHERS = 3
+MAX_OTHERS = 5
 
 
 def parse_network(text: str) -> View:
@@ -181,7 +181,7 @@ def parse_others(text: str) -> tuple[ResNetConfig, ...]:
     """Configurations joined by commas, each a preset's name or a query.
 
     Raises:
-        ConfigError: for more than three, or one that is not accepted.
+        ConfigError: for more than five, or one that is not accepted.
     """
     pieces = text.split(",")
     if len(pieces) > MAX_OTHERS:

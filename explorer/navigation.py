@@ -103,7 +103,7 @@ COMPARE = Page(
     "Compare",
     ":material/compare_arrows:",
     DECIDE,
-    "Two to four networks beside each other: what differs, and which option makes the difference.",
+    "Two to six networks beside each other: what differs, and which option makes the difference.",
 )
 ACCURACY = Page(
     "accuracy",

@@ -1,4 +1,4 @@
-"""Two to four networks beside each other."""
+"""Two to six networks beside each other."""
 
 import streamlit as st
 

@@ -54,6 +54,13 @@ def test_presenting_takes_the_sidebar_away_and_is_kept_on_every_page() -> None:
     assert app.sidebar.get("page_link")
 
 
+def test_links_inside_a_page_keep_the_way() -> None:
+    app = opened("claims", present="1", tour="7")
+    queries = [one.proto.query_string for one in app.get("page_link") if one.proto.label.startswith("See it")]
+    assert queries
+    assert all("present=1" in query and "tour=7" in query for query in queries)
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("visit", [{"viewport": {"width": 1280, "height": 720}}], indirect=True)
 def test_the_tour_is_walked_to_its_end_and_back(visit) -> None:

@@ -164,6 +164,11 @@ def link_query() -> dict[str, str]:
     return view().way() if held().page == START else view().to_query()
 
 
+def query_to(there: View) -> dict[str, str]:
+    """The query of a link to another view, walked to in the same way: on the tour, before a projector."""
+    return there.to_query() | view().way()
+
+
 def write_link() -> None:
     """Put the view into the link where it is not there yet."""
     query = link_query()
