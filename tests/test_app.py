@@ -89,7 +89,7 @@ RESNET50 = {"Parameters": "25.56 M", "MACs": "4.09 G", "Peak activations": "11.3
 
 def test_the_first_page_is_resnet50() -> None:
     app = opened()
-    assert app.title[0].value == "ResNet-50"
+    assert app.title[0].value == "ResNet-50 · Architecture"
     assert figures(app) == RESNET50
     assert deltas(app) == [""] * 4
     assert link(app) == {}
@@ -100,7 +100,7 @@ def test_the_first_page_is_resnet50() -> None:
 
 def test_a_change_shows_what_it_costs() -> None:
     app = choose(opened(), "block", "basic")
-    assert app.title[0].value == "ResNet-34"
+    assert app.title[0].value == "ResNet-34 · Architecture"
     assert (figures(app)["Parameters"], figures(app)["MACs"]) == ("21.80 M", "3.66 G")
     assert deltas(app)[0] == "-3.76 M"
     assert compared_with(app) == {"against ResNet-50"}
@@ -508,7 +508,7 @@ def test_the_first_minute() -> None:
     assert app.selectbox(key="preset").value == "resnet20_fashion"
     assert app.selectbox(key="weights").value == "bundled"
     assert app.text_input(key="size").value == "28"
-    assert app.title[0].value == "ResNet-20 for Fashion-MNIST"
+    assert app.title[0].value == "ResNet-20 for Fashion-MNIST · Inference"
     assert sum("No ImageNet weights are on this machine yet" in text for text in texts(app)) == 1
     assert [button.label for button in app.button if button.proto.type == "primary"] == [IMAGENET]
     look_at(app, tab="Weights")

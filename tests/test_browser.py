@@ -83,7 +83,7 @@ def test_the_first_day(visit):
 
 def test_a_layer_is_selected_everywhere(visit):
     """A click in the overview, the detail or the table moves inspector, link and drawing together."""
-    visit.open("/")
+    visit.open("/architecture")
     page = visit.page
     page.locator("[data-id='layer3.0']").click()
     visit.wait()
@@ -259,7 +259,7 @@ def test_bad_uploads_get_one_sentence(visit, name):
 WIDE_DARK = {"viewport": {"width": 1440, "height": 1000}, "color_scheme": "dark"}
 
 
-@pytest.mark.parametrize("path", ["/", "/?preset=resnet152", "/inference?preset=resnet20_fashion"])
+@pytest.mark.parametrize("path", ["/", "/architecture", "/?preset=resnet152", "/inference?preset=resnet20_fashion"])
 @pytest.mark.parametrize("visit", [PHONE, WIDE_DARK], indirect=True, ids=["narrow", "wide"])
 def test_nothing_overflows(visit, path):
     visit.open(path)
@@ -283,7 +283,7 @@ def test_the_drawing_follows_the_theme(visit):
 
 
 def test_a_preset_is_chosen_by_typing_its_name(visit):
-    visit.open("/")
+    visit.open("/architecture")
     field = visit.sidebar.get_by_role("combobox").first
     for typed, name in (
         ("ResNet-34", "resnet34"),

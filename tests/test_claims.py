@@ -396,7 +396,7 @@ def test_claims_are_shown_by_their_verdict(wanted):
 def test_a_link_opens_the_app_where_the_number_is_seen(visit):
     visit.open("/claims").page.get_by_role("link", name=BY_KEY["shrink"].links[1].label).click()
     visit.wait()
-    assert visit.page.get_by_role("heading", name="ResNet-50", exact=True).is_visible()
+    assert visit.page.get_by_role("heading", name="ResNet-50 · Architecture", exact=True).is_visible()
     assert "layer2.0.conv2" in visit.page.url
 
 

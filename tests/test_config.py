@@ -131,6 +131,8 @@ def test_a_list_is_a_tuple_and_a_whole_number_a_float() -> None:
         ("ResNet-50 v1", "resnet50_v1"),
         ("ResNet-50 v1.5", "resnet50"),
         ("SE-ResNet-50", "seresnet50"),
+        ("50", "resnet50"),
+        (" 1202 ", "resnet1202"),
     ],
 )
 def test_preset_names_are_forgiving(typed: str, name: str) -> None:

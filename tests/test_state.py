@@ -18,7 +18,7 @@ from explorer.analysis.parts import switchable_blocks
 from explorer.analysis.trace import trace
 from explorer.bench.visitors import unescaped
 from explorer.inference.samples import samples
-from explorer.link import MAX_OTHERS, View, natural_size, parse_size, size_text, tolerant
+from explorer.link import MAX_OTHERS, TOUR_STOPS, View, natural_size, parse_size, size_text, tolerant
 from explorer.views.cached import device
 from explorer.views.inference.images import from_sample
 from explorer.views.inference.running import run_with
@@ -70,6 +70,8 @@ STRATEGIES: dict[str, Callable[[ResNetConfig], st.SearchStrategy[Any]]] = {
     "pinned": lambda config: st.none() | st.just(ResNetConfig()) | configs(),
     "others": lambda config: st.lists(st.just(ResNetConfig()) | configs(), max_size=MAX_OTHERS).map(tuple),
     "off": switched_off,
+    "tour": lambda config: st.integers(0, TOUR_STOPS),
+    "present": lambda config: st.booleans(),
     **{name: texts_like(text) for name, text in EXAMPLES.items()},
 }
 """How each field of a view but its configuration is drawn."""

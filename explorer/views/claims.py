@@ -68,7 +68,7 @@ def card(number: int, claim: Claim, wanted: str) -> Finding | None:
             st.error(session.escape_markdown(problem), icon=":material/error:")
         with st.container(horizontal=True, gap="small"):
             for link in claim.links:
-                query = link.view.to_query()
+                query = session.query_to(link.view)
                 st.page_link(link.page.file, label=link.label, icon=LINK_ICONS[link.kind], query_params=query)
     return finding
 

@@ -58,6 +58,32 @@ _pixels = st.components.v2.component(
 )
 
 
+_markup = st.components.v2.component(
+    "resnet_explorer.markup", html='<div class="markup"></div>', css=_asset("markup.css"), js=_asset("markup.js")
+)
+
+
+def markup(html: str, key: str, on_choose: Callable[[str], None] = lambda _: None) -> None:
+    """HTML or SVG of our own; `on_choose` gets the `data-id` of a link that was clicked, before the next run."""
+
+    def chosen() -> None:
+        identifier = st.session_state[key].get("chosen")
+        if isinstance(identifier, str) and 0 < len(identifier) <= LONGEST:
+            on_choose(identifier)
+
+    _markup(key=key, data={"html": html}, on_chosen_change=chosen)
+
+
+_theme = st.components.v2.component(
+    "resnet_explorer.theme", html="<button></button>", css=_asset("theme.css"), js=_asset("theme.js")
+)
+
+
+def theme_switch(paths: Sequence[str]) -> None:
+    """A button between light and dark, for the pages of these paths; it loads the page anew, as its link says."""
+    _theme(key="theme", data={"paths": list(paths)})
+
+
 LONGEST = 100
 """Characters of a `data-id`."""
 

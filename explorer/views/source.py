@@ -237,7 +237,9 @@ def try_link(link: Try, runs: bool) -> None:
     there = link.view(now)
     if (link.page == SOURCE and runs) or (link.page == COMPARE and there.others in ((), (now.config,))):
         return
-    st.page_link(link.page.file, label=link.label, icon=":material/arrow_forward:", query_params=there.to_query())
+    st.page_link(
+        link.page.file, label=link.label, icon=":material/arrow_forward:", query_params=session.query_to(there)
+    )
 
 
 def code(trace: Trace, lines: LineTrace, layer: Layer, snippet: Snippet, built: bool) -> None:

@@ -244,5 +244,5 @@ def ablation_card(config: ResNetConfig) -> None:
             INFERENCE.file,
             label=f"Switch off blocks of {short_title(shown)} by hand",
             icon=":material/arrow_forward:",
-            query_params=there.to_query(),
+            query_params=session.query_to(there),
         )
