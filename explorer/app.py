@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
+from urllib.parse import parse_qsl
 
 # Before torch is imported: its threads sleep where they wait for each other. By default they spin, and where other people
 # use the cores, a pass through a small network then takes up to fifty times as long.
@@ -16,11 +17,15 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torchvision.models  # noqa: F401 - takes seconds, for which everybody would wait while somebody needs it first
 from starlette.middleware import Middleware
+from starlette.responses import RedirectResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 from streamlit import App, config, secrets
 from streamlit.errors import StreamlitSecretNotFoundError
 from streamlit.web.server.server_util import get_url
 
 from explorer import views
+from explorer.link import names_view
+from explorer.navigation import ARCHITECTURE
 from resnet import ConfigError, owner
 
 
@@ -69,4 +74,21 @@ async def opened(_: App) -> AsyncIterator[None]:
     yield
 
 
-app = App(Path(__file__).with_name("script.py"), lifespan=opened, middleware=[Middleware(Guard)])
+class OldLinks:
+    """Links from when the app's address itself was Architecture: those that name a view open it there."""
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+        base = config.get_option("server.baseUrlPath").strip("/")
+        self.root = f"/{base}/" if base else "/"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = self.app
+        if scope["type"] == "http" and scope["path"] == self.root:
+            query = scope["query_string"].decode("ascii", "replace")
+            if names_view(dict(parse_qsl(query, keep_blank_values=True))):
+                answer = RedirectResponse(f"{ARCHITECTURE.path}?{query}")
+        await answer(scope, receive, send)
+
+
+app = App(Path(__file__).with_name("script.py"), lifespan=opened, middleware=[Middleware(Guard), Middleware(OldLinks)])

@@ -63,13 +63,17 @@ class View:
     """A configuration, the image size (height, width) in pixels, and what is chosen on the pages.
 
     `at` is the selected layer or block, `pinned` a configuration that the figures are compared
-    with, `others` up to three that the comparison page sets beside this one, `weights`
+    with, `others` up to five that the comparison page sets beside this one, `weights`
     and `image` the chosen weights and sample of the inference page, `unit` a place of the
     selected layer's map as "row-column", `lab` the settings of the kernels page,
     `training` those of the degradation runs, `appended` the blocks of the identity experiment,
-    `shown` what the comparison page shows in detail (all four as `Settings.to_text` writes them), `tab` the open tab of a
-    page that has some, the note of the source page or the cost of the accuracy page, `off` the blocks that are switched off, in order of depth,
+    `shown` what the comparison page shows in detail (all four as `Settings.to_text` writes them),
+    `experiment` the networks that an experiment is made with, `tab` the open tab of a page that has some, the note of the
+    source page, the verdict of the claims or the cost of the accuracy page, `find` what is looked for in the source, `off` the
+    blocks that are switched off, in order of depth,
     `explained` the name of the class whose score is explained, empty for the one that the network predicts.
+    `tour` is the stop of the tour that is open, 0 for none, `present` whether the page is for a projector: without
+    sidebar, in larger type.
     """
 
     config: ResNetConfig = field(default_factory=ResNetConfig)
@@ -81,12 +85,20 @@ class View:
     unit: str = ""
     lab: str = ""
     training: str = ""
+    experiment: str = ""
     appended: str = ""
     shown: str = ""
     tab: str = ""
+    find: str = ""
     others: tuple[ResNetConfig, ...] = ()
     off: tuple[str, ...] = ()
     explained: str = ""
+    tour: int = 0
+    present: bool = False
+
+    def way(self) -> dict[str, str]:
+        """The part of `to_query` that says how pages are walked through, whatever they show."""
+        return ({"tour": str(self.tour)} if self.tour else {}) | ({"present": "1"} if self.present else {})
 
     @property
     def natural_size(self) -> Size:
@@ -106,7 +118,8 @@ class View:
             query["with"] = ",".join(preset_name(other) or urlencode(other.to_query()) for other in self.others)
         if self.off:
             query["off"] = ",".join(self.off)
-        return query | {key: value for name, key in _PLAIN.items() if (value := getattr(self, name))}
+        plain = {key: value for name, key in _PLAIN.items() if (value := getattr(self, name))}
+        return query | plain | self.way()
 
     @classmethod
     def from_query(cls, query: Mapping[str, str]) -> View:
@@ -124,8 +137,7 @@ class View:
                 f"at most {MAX_CHARACTERS:,} characters in {MAX_PARTS} parts",
             )
         query = {_RENAMED_KEYS.get(name, name): text for name, text in query.items()}
-        own = {"size", "pin", "with", "off", "preset", *_PLAIN.values()}
-        options = {name: text for name, text in query.items() if name not in own}
+        options = {name: text for name, text in query.items() if name not in _OWN_KEYS}
         base = None if options else own_network(query.get("weights", ""))
         if "preset" in query:
             base = preset(query["preset"])
@@ -142,22 +154,44 @@ class View:
         off = parse_off(query.get("off", ""), config)
         plain = {name: query.get(key, "")[:LONGEST] for name, key in _PLAIN.items()}
         plain["tab"] = _RENAMED_TABS.get(plain["tab"], plain["tab"])
-        return cls(config, check_image_size(config, size), pinned=pinned, others=others, off=off, **plain)
+        if (tour := query.get("tour", "0")) not in map(str, range(TOUR_STOPS + 1)):
+            raise ConfigError("tour", tour, f"a stop from 1 to {TOUR_STOPS}")
+        if (present := query.get("present", "0")) not in ("0", "1"):
+            raise ConfigError("present", present, "1 for a projector, or 0")
+        return cls(
+            config,
+            check_image_size(config, size),
+            pinned=pinned,
+            others=others,
+            off=off,
+            tour=int(tour),
+            present=present == "1",
+            **plain,
+        )
 
 
 MAX_CHARACTERS, MAX_PARTS = 16_000, 64
 """Of a link's query: more than any view takes."""
 
-_PLAIN = {name: name for name in ("at", "weights", "image", "unit", "lab", "training", "appended", "shown", "tab")}
+WAY = ("tour", "present")
+"""The keys of `View.way`."""
+TOUR_STOPS = 7
+_PLAIN = {
+    name: name
+    for name in ("at", "weights", "image", "unit", "lab", "training", "experiment", "appended", "shown", "tab", "find")
+}
 _PLAIN["explained"] = "class"
 """The fields that a link holds as they are, each with its key there."""
-_RENAMED_KEYS, _RENAMED_TABS = {"picture": "image"}, {"Several pictures": "Several images"}
+_OWN_KEYS = {"size", "pin", "with", "off", "preset", *WAY, *_PLAIN.values()}
+_RENAMED_KEYS = {"picture": "image"}
+_RENAMED_TABS = {"Several pictures": "Several images", "Ledger": "MACs and other tools' counts"}
 """Keys and tabs as older links name them."""
+VIEW_KEYS = {*OPTIONS, *_OWN_KEYS, *_RENAMED_KEYS} - {*WAY}
 LONGEST = 200
 """Characters of such a field that are kept: as many as all settings of the kernels page take."""
 
 
-MAX_OTHERS = 3
+MAX_OTHERS = 5
 
 
 def parse_network(text: str) -> View:
@@ -188,11 +222,16 @@ def trace(network: ResNetConfig | str, image_size: int | Size | None = None) -> 
     return trace_config(view.config, view.image_size if image_size is None else image_size)
 
 
+def names_view(query: Mapping[str, str]) -> bool:
+    """Whether a link says anything of what is looked at."""
+    return not query.keys().isdisjoint(VIEW_KEYS)
+
+
 def parse_others(text: str) -> tuple[ResNetConfig, ...]:
     """Configurations joined by commas, each a preset's name or a query.
 
     Raises:
-        ConfigError: for more than three, or one that is not accepted.
+        ConfigError: for more than five, or one that is not accepted.
     """
     pieces = text.split(",")
     if len(pieces) > MAX_OTHERS:
@@ -249,7 +288,7 @@ def tolerant(query: Mapping[str, str]) -> tuple[View, list[str]]:
         try:
             view = View.from_query(rest)
         except ConfigError as error:
-            name = {"image_size": "size", "option": str(error.value)}.get(error.field, error.field)
+            name = str(error.value) if error.field == "option" else error.field
             if name not in rest:
                 return View(), [*problems[: MAX_PROBLEMS - 1], f"{error} The default network is shown instead."]
             del rest[name]

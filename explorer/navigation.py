@@ -10,13 +10,29 @@ INSTALLED = (PACKAGE / "_pages").is_dir()
 """Whether this is an installed copy, which nobody edits: the pages are in it, and in a checkout beside it."""
 
 
+LEARN, EXPLORE, DECIDE = "Learn", "Explore", "Decide"
+"""What a person comes for: the groups of the menu, in its order."""
+
+
 @dataclass(frozen=True)
 class Page:
-    """`name` is its script's, without the ending, `icon` a Material symbol in Streamlit's words."""
+    """`name` is its script's, without the ending, `icon` a Material symbol in Streamlit's words.
+
+    `purpose` is one sentence on what the page is for; `of_network` whether it shows the network that the link holds, and
+    `apart` are the tabs of such a page that do not, "" for the one that is open at first.
+    """
 
     name: str
     title: str
     icon: str
+    group: str
+    purpose: str
+    of_network: bool = True
+    apart: tuple[str, ...] = ()
+
+    def shows_network(self, tab: str) -> bool:
+        """Whether a tab shows the network that the link holds, so that it changes with it."""
+        return self.of_network and tab not in self.apart
 
     @property
     def file(self) -> Path:
@@ -25,18 +41,77 @@ class Page:
 
     @property
     def path(self) -> str:
-        """What a link has between the app's address and the query; the app itself opens on the first page."""
-        return "" if self == PAGES[0] else self.name
+        """What a link has between the app's address and the query; the app itself opens on Start."""
+        return "" if self == START else self.name
 
 
-ARCHITECTURE = Page("architecture", "Architecture", ":material/account_tree:")
-INFERENCE = Page("inference", "Inference", ":material/image_search:")
-COMPARE = Page("compare", "Compare", ":material/compare_arrows:")
-ACCURACY = Page("accuracy", "Accuracy and cost", ":material/scatter_plot:")
-KERNELS = Page("kernels", "Kernels and blocks", ":material/grid_on:")
-EXPERIMENTS = Page("experiments", "Why it works", ":material/science:")
-SOURCE = Page("source", "Source", ":material/code:")
-CLAIMS = Page("claims", "The post, checked", ":material/fact_check:")
+START = Page(
+    "start",
+    "Start",
+    ":material/home:",
+    LEARN,
+    "Residual networks to understand, to take apart and to choose from.",
+    of_network=False,
+)
+EXPERIMENTS = Page(
+    "experiments",
+    "Why it works",
+    ":material/science:",
+    LEARN,
+    "Deeper plain networks train worse, and shortcuts mend it: experiments on why, each run on the spot.",
+    apart=("", "Degradation"),
+)
+KERNELS = Page(
+    "kernels",
+    "Kernels and blocks",
+    ":material/grid_on:",
+    LEARN,
+    "Why networks stack small kernels, what a bottleneck saves, and what a 1×1 convolution does.",
+    of_network=False,
+)
+SOURCE = Page(
+    "source",
+    "Source",
+    ":material/code:",
+    LEARN,
+    "The code that builds and runs the network, beside notes on its lines.",
+)
+CLAIMS = Page(
+    "claims",
+    "Claims checked",
+    ":material/fact_check:",
+    LEARN,
+    "What a blog post says of residual networks, beside the numbers that decide it.",
+    of_network=False,
+)
+ARCHITECTURE = Page(
+    "architecture",
+    "Architecture",
+    ":material/account_tree:",
+    EXPLORE,
+    "What the network is made of: every layer's shape, parameters, MACs and receptive field.",
+)
+INFERENCE = Page(
+    "inference",
+    "Inference",
+    ":material/image_search:",
+    EXPLORE,
+    "What the network says of an image, and what each layer makes of it on the way.",
+)
+COMPARE = Page(
+    "compare",
+    "Compare",
+    ":material/compare_arrows:",
+    DECIDE,
+    "Two to six networks beside each other: what differs, and which option makes the difference.",
+)
+ACCURACY = Page(
+    "accuracy",
+    "Accuracy and cost",
+    ":material/scatter_plot:",
+    DECIDE,
+    "Published ImageNet accuracies over what the networks cost, each with its recipe.",
+)
 
-PAGES = (ARCHITECTURE, INFERENCE, COMPARE, ACCURACY, KERNELS, EXPERIMENTS, SOURCE, CLAIMS)
+PAGES = (START, EXPERIMENTS, KERNELS, SOURCE, CLAIMS, ARCHITECTURE, INFERENCE, COMPARE, ACCURACY)
 """In the order of the menu."""

@@ -5,7 +5,8 @@ import os
 import streamlit as st
 
 from explorer.navigation import INFERENCE, INSTALLED, PACKAGE, PAGES
-from explorer.views import session, sidebar
+from explorer.views import session, sidebar, walk
+from explorer.views.headline import browser_title
 from explorer.views.inference import weights
 
 # Streamlit then watches `resnet`, too, and reloads it after an edit.
@@ -13,20 +14,27 @@ root, theirs = str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")
 if not INSTALLED and root not in theirs.split(os.pathsep):
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (root, theirs)))
 
-st.set_page_config("ResNet Explorer", str(PACKAGE / "assets" / "icon.svg"), layout="wide", initial_sidebar_state=300)
+icon = str(PACKAGE / "assets" / "icon.svg")
+st.set_page_config("ResNet Explorer", icon, layout="wide", initial_sidebar_state=300)
 st.html(PACKAGE / "assets" / "page.css")
-pages = [st.Page(page.file, title=page.title, icon=page.icon, default=not page.path) for page in PAGES]
-page = st.navigation(pages, position="hidden")
+pages = {page: st.Page(page.file, title=page.title, icon=page.icon, default=not page.path) for page in PAGES}
+page = st.navigation(list(pages.values()), position="hidden")
+shown = next(one for one, its in pages.items() if its == page)
+session.hold(page=shown)
 session.open_link()
-on_inference = page.url_path == INFERENCE.path
+on_inference = shown == INFERENCE
 if on_inference:
     weights.greet()
-with st.sidebar:
-    st.markdown("### ResNet Explorer")
-    session.links(pages)
-    if on_inference:
-        weights.weights_list()
-    sidebar.sidebar()
+st.set_page_config(browser_title(shown))
+if not session.view().present:
+    with st.sidebar:
+        st.markdown("### ResNet Explorer")
+        session.links(pages)
+        if on_inference:
+            weights.weights_list()
+        if shown.shows_network(session.view().tab):
+            sidebar.sidebar()
+walk.bar(pages)
 session.messages()
 session.show_or_say(page.run)
 session.write_link()  # the page may have settled the view

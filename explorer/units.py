@@ -27,6 +27,11 @@ def signed(difference: int | None, form: Callable[[float], str]) -> str | None:
     return "±0" if difference == 0 else ("+" if difference > 0 else "-") + form(abs(difference))
 
 
+def decimals(number: float, places: int = 2) -> str:
+    """0.93, -0.12, and 0.00 for what rounds to it from below."""
+    return f"{number:z.{places}f}"
+
+
 def ratio(number: float, base: float) -> str:
     """×1.12 of the base; empty where the base is 0."""
     return f"×{number / base:.3g}" if base else ""
@@ -38,7 +43,7 @@ _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 def scientific(number: float) -> str:
     """Two figures: 0, 0.42, 130, 1.9·10⁻⁶, 8·10¹¹."""
     if number == 0 or 0.001 <= abs(number) < 1e5:
-        return f"{float(f'{number:.2g}'):,.4g}" if abs(number) < 1e4 else f"{float(f'{number:.2g}'):,.0f}"
+        return f"{float(f'{number:.2g}'):z,.4g}" if abs(number) < 1e4 else f"{float(f'{number:.2g}'):,.0f}"
     mantissa, _, exponent = f"{number:.1e}".partition("e")
     return f"{mantissa.removesuffix('.0')}·10{str(int(exponent)).translate(_RAISED)}"
 

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from explorer.figures.accuracy import COSTS
+from explorer.navigation import ACCURACY
 from explorer.views import accuracy, session, tabs
 from explorer.views.cached import cached_trace
 from explorer.views.headline import figures, heading
@@ -10,7 +11,7 @@ from explorer.views.headline import figures, heading
 view = session.view()
 trace = cached_trace(view.config, view.image_size)
 
-heading(trace)
+heading(trace, ACCURACY)
 figures(trace)
 left, right = st.columns((2, 3))
 with left:

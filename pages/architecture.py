@@ -7,6 +7,7 @@ import streamlit as st
 from explorer.analysis.layers import Layer
 from explorer.analysis.trace import Trace
 from explorer.figures.network import MEASURES, cost_figure, field_figure
+from explorer.navigation import ARCHITECTURE
 from explorer.views import network, paths, session, tabs
 from explorer.views.architecture import ledger, others, table
 from explorer.views.cached import cached_trace
@@ -34,7 +35,7 @@ view = session.view()
 trace = cached_trace(view.config, view.image_size)
 layer = network.selected_layer(trace, view.at)
 
-heading(trace)
+heading(trace, ARCHITECTURE)
 figures(trace)
 network.overview(trace, layer)
 left, right = st.columns([8, 5])
@@ -47,7 +48,7 @@ tabs.tabs(
     {
         "Layers": partial(table.layers, trace, layer),
         "Cost": partial(cost, trace),
-        "Ledger": partial(ledger.ledger, trace),
+        "MACs and other tools' counts": partial(ledger.ledger, trace),
         "Receptive field": partial(field, trace, layer),
         "torchinfo": partial(others.torchinfo_summary, trace),
         "graphviz": partial(others.graphviz_drawing, trace),

@@ -1,13 +1,13 @@
-"""Two to four networks beside each other."""
+"""Two to six networks beside each other."""
 
 import streamlit as st
 
 from explorer.analysis.compare import labels
 from explorer.navigation import COMPARE
 from explorer.views import compare
+from explorer.views.headline import page_heading
 
-st.title(COMPARE.title, anchor=False)
-st.caption("Two to four networks beside each other: what differs, and which option makes the difference.")
+page_heading(COMPARE)
 compare.ready_comparisons()
 names = labels(compare.configs())
 compare.networks(names)

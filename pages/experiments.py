@@ -1,11 +1,10 @@
 """The experiments behind residual networks, run on the spot."""
 
-import streamlit as st
-
 from explorer.navigation import EXPERIMENTS
 from explorer.views import session, tabs
 from explorer.views.cached import cached_trace
 from explorer.views.experiments import degradation, gradients, identity, paths
+from explorer.views.headline import page_heading
 
 PANELS = {
     "Degradation": degradation.panel,
@@ -18,5 +17,5 @@ PANELS = {
 
 view = session.view()
 trace = cached_trace(view.config, view.image_size)
-st.title(EXPERIMENTS.title, anchor=False)
+page_heading(EXPERIMENTS)
 tabs.tabs(PANELS, trace)

@@ -5,6 +5,7 @@ import streamlit as st
 from explorer.inference.images import ImageError
 from explorer.inference.limits import check_runnable
 from explorer.inference.turns import PassError, TooLargeError
+from explorer.navigation import INFERENCE
 from explorer.views import network, session, tabs
 from explorer.views.cached import cached_trace
 from explorer.views.headline import heading
@@ -35,7 +36,7 @@ PANELS = {
 
 view = session.view()
 drawn = cached_trace(view.config, view.image_size)
-heading(drawn)
+heading(drawn, INFERENCE)
 found = weights.selection(view)
 if found.hub:
     found = weights.from_hub(view, found)

@@ -1,9 +1,8 @@
 """Small experiments: kernel stacks, one block up close, a 1×1 convolution by hand."""
 
-import streamlit as st
-
 from explorer.navigation import KERNELS
 from explorer.views import kernels, tabs
+from explorer.views.headline import page_heading
 
 PARTS = {
     "Kernel stacks": kernels.kernel_stacks,
@@ -11,7 +10,6 @@ PARTS = {
     "The 1×1 convolution": kernels.pointwise_by_hand,
 }
 
-st.title(KERNELS.title, anchor=False)
-st.caption("Why networks stack small kernels, what a bottleneck saves, and what a 1×1 convolution does.")
+page_heading(KERNELS)
 kernels.problem()
 tabs.tabs(PARTS)

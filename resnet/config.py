@@ -252,7 +252,7 @@ class ResNetConfig(Settings):
             if reason and getattr(self, name) != default:
                 raise ConfigError(name, getattr(self, name), f"{reason}, so it stays {default}")
         if len(self.planes) != len(self.layers):
-            raise ConfigError("planes", self.planes, f"one number for each of the {len(self.layers)} stages of layers")
+            raise ConfigError("planes", self.planes, f"one number for each of the {len(self.layers)} stages")
         if self.stem == "tiered" and self.stem_width < 4:
             raise ConfigError("stem_width", self.stem_width, "at least 4 for a tiered stem")
         for planes in self.planes:
@@ -260,7 +260,7 @@ class ResNetConfig(Settings):
                 raise ConfigError(
                     "base_width",
                     self.base_width,
-                    "base_width · planes / 64 at least 1 and, times groups, at most 1048576 channels",
+                    "base width · planes / 64 at least 1 and, times groups, at most 1048576 channels",
                 )
         if self.shortcut == "A":
             channels = (self.stem_channels, *self.stage_channels)

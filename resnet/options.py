@@ -47,8 +47,12 @@ class ConfigError(ExplainedError, ValueError):
             shown = plain(value if isinstance(value, str) else to_text(value))
         except ValueError:  # Python writes no whole number of more than 4300 digits
             shown = "a number of thousands of digits"
-        super().__init__(f"{plain(field)} = {shown or '(empty)'} is not accepted: {accepted}.")
-        self.field, self.value, self.accepted = field, value, accepted
+        self.field, self.value, self.accepted, self._shown = field, value, accepted, shown or "(empty)"
+        super().__init__(self.named(field))
+
+    def named(self, name: str) -> str:
+        """The message where the field is called something else: a widget by its label."""
+        return f"{plain(name)} = {self._shown} is not accepted: {self.accepted}."
 
     def __reduce__(self) -> tuple[type[ConfigError], tuple[str, object, str]]:
         return type(self), (self.field, self.value, self.accepted)

@@ -29,9 +29,11 @@ from typing import Any
 from .config import ResNetConfig
 from .options import ConfigError
 
+TORCHVISION, PAPER, CIFAR, SHIPPED, TIMM = "torchvision", "paper", "CIFAR", "shipped", "timm"
 
-def _presets() -> dict[str, ResNetConfig]:
-    """Every named network, as differences from ResNet-50."""
+
+def _groups() -> dict[str, Mapping[str, ResNetConfig]]:
+    """Every named network by where its name is from, as differences from ResNet-50."""
     r18, r34, r50 = (2, 2, 2, 2), (3, 4, 6, 3), (3, 4, 6, 3)
     r26, r101, r152, r200 = r18, (3, 4, 23, 3), (3, 8, 36, 3), (3, 24, 36, 3)
     r269 = (3, 30, 48, 8)
@@ -52,125 +54,139 @@ def _presets() -> dict[str, ResNetConfig]:
         return {**basic, **small, "shortcut": "A", **other}
 
     v1, plain = {"stride_in": "1x1"}, {"shortcut": "none"}
-    table: dict[str, dict[str, Any]] = {
-        # torchvision; the paper's Table 1
-        "resnet18": {**basic, "layers": r18},
-        "resnet34": {**basic, "layers": r34},
-        "resnet50": {"layers": r50},
-        "resnet101": {"layers": r101},
-        "resnet152": {"layers": r152},
-        "resnext50_32x4d": {"layers": r50, **x(32, 4)},
-        "resnext101_32x8d": {"layers": r101, **x(32, 8)},
-        "resnext101_64x4d": {"layers": r101, **x(64, 4)},
-        "wide_resnet50_2": {"layers": r50, "base_width": 128},
-        "wide_resnet101_2": {"layers": r101, "base_width": 128},
-        # the paper's own stride; a basic block has no 1x1 to hold it
-        "resnet18_v1": {**basic, "layers": r18},
-        "resnet34_v1": {**basic, "layers": r34},
-        "resnet50_v1": {"layers": r50, **v1},
-        "resnet101_v1": {"layers": r101, **v1},
-        "resnet152_v1": {"layers": r152, **v1},
-        "plain18": {**basic, "layers": r18, **plain},
-        "plain34": {**basic, "layers": r34, **plain},
-        # the paper's Table 6
-        "resnet20": cifar(3),
-        "resnet32": cifar(5),
-        "resnet44": cifar(7),
-        "resnet56": cifar(9),
-        "resnet110": cifar(18),
-        "resnet1202": cifar(200),
-        "plain20": cifar(3, **plain),
-        "plain56": cifar(9, **plain),
-        # the networks whose weights ship with this package
-        **{
-            f"{name}_fashion": cifar(n, in_channels=1, **other)
-            for name, n, other in (
-                ("resnet20", 3, {}),
-                ("plain20", 3, plain),
-                ("resnet56", 9, {}),
-                ("plain56", 9, plain),
-            )
+    table: dict[str, dict[str, dict[str, Any]]] = {
+        # with the stride in the 3×3, where a block has one; without that the paper's Table 1
+        TORCHVISION: {
+            "resnet18": {**basic, "layers": r18},
+            "resnet34": {**basic, "layers": r34},
+            "resnet50": {"layers": r50},
+            "resnet101": {"layers": r101},
+            "resnet152": {"layers": r152},
+            "resnext50_32x4d": {"layers": r50, **x(32, 4)},
+            "resnext101_32x8d": {"layers": r101, **x(32, 8)},
+            "resnext101_64x4d": {"layers": r101, **x(64, 4)},
+            "wide_resnet50_2": {"layers": r50, "base_width": 128},
+            "wide_resnet101_2": {"layers": r101, "base_width": 128},
         },
-        # timm
-        "resnet10t": {**basic, "layers": (1, 1, 1, 1), **t},
-        "resnet14t": {"layers": (1, 1, 1, 1), **t},
-        "resnet18d": {**basic, "layers": r18, **d},
-        "resnet34d": {**basic, "layers": r34, **d},
-        "resnet26": {"layers": r26},
-        "resnet26t": {"layers": r26, **t},
-        "resnet26d": {"layers": r26, **d},
-        "resnet50c": {"layers": r50, **c},
-        "resnet50d": {"layers": r50, **d},
-        "resnet50s": {"layers": r50, **s},
-        "resnet50t": {"layers": r50, **t},
-        "resnet101c": {"layers": r101, **c},
-        "resnet101d": {"layers": r101, **d},
-        "resnet101s": {"layers": r101, **s},
-        "resnet152c": {"layers": r152, **c},
-        "resnet152d": {"layers": r152, **d},
-        "resnet152s": {"layers": r152, **s},
-        "resnet200": {"layers": r200},
-        "resnet200d": {"layers": r200, **d},
-        "resnet50_gn": {"layers": r50, "norm": "group"},
-        "resnext50d_32x4d": {"layers": r50, **x(32, 4), **d},
-        "resnext101_32x4d": {"layers": r101, **x(32, 4)},
-        "resnext101_32x16d": {"layers": r101, **x(32, 16)},
-        "resnext101_32x32d": {"layers": r101, **x(32, 32)},
-        "ecaresnet26t": {"layers": r26, **eca, **t},
-        "ecaresnet50d": {"layers": r50, **eca, **d},
-        "ecaresnet50t": {"layers": r50, **eca, **t},
-        "ecaresnetlight": {"layers": (1, 1, 11, 3), **eca, "shortcut": "D"},
-        "ecaresnet101d": {"layers": r101, **eca, **d},
-        "ecaresnet200d": {"layers": r200, **eca, **d},
-        "ecaresnet269d": {"layers": r269, **eca, **d},
-        "ecaresnext26t_32x4d": {"layers": r26, **x(32, 4), **eca, **t},
-        "ecaresnext50t_32x4d": {"layers": r50, **x(32, 4), **eca, **t},
-        "seresnet18": {**basic, "layers": r18, **se},
-        "seresnet34": {**basic, "layers": r34, **se},
-        "seresnet50": {"layers": r50, **se},
-        "seresnet50t": {"layers": r50, **se, **t},
-        "seresnet101": {"layers": r101, **se},
-        "seresnet152": {"layers": r152, **se},
-        "seresnet152d": {"layers": r152, **se, **d},
-        "seresnet200d": {"layers": r200, **se, **d},
-        "seresnet269d": {"layers": r269, **se, **d},
-        "seresnext26d_32x4d": {"layers": r26, **x(32, 4), **se, **d},
-        "seresnext26t_32x4d": {"layers": r26, **x(32, 4), **se, **t},
-        "seresnext50_32x4d": {"layers": r50, **x(32, 4), **se},
-        "seresnext101_32x4d": {"layers": r101, **x(32, 4), **se},
-        "seresnext101_32x8d": {"layers": r101, **x(32, 8), **se},
-        "seresnext101d_32x8d": {"layers": r101, **x(32, 8), **se, **d},
-        "seresnext101_64x4d": {"layers": r101, **x(64, 4), **se},
-        "resnetblur18": {**basic, "layers": r18, **blur},
-        "resnetblur50": {"layers": r50, **blur},
-        "resnetblur50d": {"layers": r50, **blur, **d},
-        "resnetblur101d": {"layers": r101, **blur, **d},
-        "resnetaa34d": {**basic, "layers": r34, **aa, **d},
-        "resnetaa50": {"layers": r50, **aa},
-        "resnetaa50d": {"layers": r50, **aa, **d},
-        "resnetaa101d": {"layers": r101, **aa, **d},
-        "seresnetaa50d": {"layers": r50, **aa, **se, **d},
-        "seresnextaa101d_32x8d": {"layers": r101, **x(32, 8), **aa, **se, **d},
-        "seresnextaa201d_32x8d": {"layers": (3, 24, 36, 4), **x(32, 8), **aa, **se, **s, "shortcut": "D"},
-        "resnetrs50": {"layers": r50, **rs},
-        "resnetrs101": {"layers": r101, **rs},
-        "resnetrs152": {"layers": r152, **rs},
-        "resnetrs200": {"layers": r200, **rs},
-        "resnetrs270": {"layers": (4, 29, 53, 4), **rs},
-        "resnetrs350": {"layers": (4, 36, 72, 4), **rs},
-        "resnetrs420": {"layers": (4, 44, 87, 4), **rs},
-        "resnetv2_18": {**basic, "layers": r18, "order": "pre"},
-        "resnetv2_34": {**basic, "layers": r34, "order": "pre"},
-        "resnetv2_50": {"layers": r50, "order": "pre"},
-        "resnetv2_101": {"layers": r101, "order": "pre"},
-        "resnetv2_152": {"layers": r152, "order": "pre"},
-        "resnetv2_50d": {"layers": r50, "order": "pre", **d},
-        "resnetv2_50t": {"layers": r50, "order": "pre", **t},
+        # with the paper's own stride; a basic block has no 1x1 to hold it
+        PAPER: {
+            "resnet18_v1": {**basic, "layers": r18},
+            "resnet34_v1": {**basic, "layers": r34},
+            "resnet50_v1": {"layers": r50, **v1},
+            "resnet101_v1": {"layers": r101, **v1},
+            "resnet152_v1": {"layers": r152, **v1},
+            "plain18": {**basic, "layers": r18, **plain},
+            "plain34": {**basic, "layers": r34, **plain},
+        },
+        # the paper's Table 6
+        CIFAR: {
+            "resnet20": cifar(3),
+            "resnet32": cifar(5),
+            "resnet44": cifar(7),
+            "resnet56": cifar(9),
+            "resnet110": cifar(18),
+            "resnet1202": cifar(200),
+            "plain20": cifar(3, **plain),
+            "plain56": cifar(9, **plain),
+        },
+        # the networks whose weights ship with this package
+        SHIPPED: {
+            **{
+                f"{name}_fashion": cifar(n, in_channels=1, **other)
+                for name, n, other in (
+                    ("resnet20", 3, {}),
+                    ("plain20", 3, plain),
+                    ("resnet56", 9, {}),
+                    ("plain56", 9, plain),
+                )
+            }
+        },
+        TIMM: {
+            "resnet10t": {**basic, "layers": (1, 1, 1, 1), **t},
+            "resnet14t": {"layers": (1, 1, 1, 1), **t},
+            "resnet18d": {**basic, "layers": r18, **d},
+            "resnet34d": {**basic, "layers": r34, **d},
+            "resnet26": {"layers": r26},
+            "resnet26t": {"layers": r26, **t},
+            "resnet26d": {"layers": r26, **d},
+            "resnet50c": {"layers": r50, **c},
+            "resnet50d": {"layers": r50, **d},
+            "resnet50s": {"layers": r50, **s},
+            "resnet50t": {"layers": r50, **t},
+            "resnet101c": {"layers": r101, **c},
+            "resnet101d": {"layers": r101, **d},
+            "resnet101s": {"layers": r101, **s},
+            "resnet152c": {"layers": r152, **c},
+            "resnet152d": {"layers": r152, **d},
+            "resnet152s": {"layers": r152, **s},
+            "resnet200": {"layers": r200},
+            "resnet200d": {"layers": r200, **d},
+            "resnet50_gn": {"layers": r50, "norm": "group"},
+            "resnext50d_32x4d": {"layers": r50, **x(32, 4), **d},
+            "resnext101_32x4d": {"layers": r101, **x(32, 4)},
+            "resnext101_32x16d": {"layers": r101, **x(32, 16)},
+            "resnext101_32x32d": {"layers": r101, **x(32, 32)},
+            "ecaresnet26t": {"layers": r26, **eca, **t},
+            "ecaresnet50d": {"layers": r50, **eca, **d},
+            "ecaresnet50t": {"layers": r50, **eca, **t},
+            "ecaresnetlight": {"layers": (1, 1, 11, 3), **eca, "shortcut": "D"},
+            "ecaresnet101d": {"layers": r101, **eca, **d},
+            "ecaresnet200d": {"layers": r200, **eca, **d},
+            "ecaresnet269d": {"layers": r269, **eca, **d},
+            "ecaresnext26t_32x4d": {"layers": r26, **x(32, 4), **eca, **t},
+            "ecaresnext50t_32x4d": {"layers": r50, **x(32, 4), **eca, **t},
+            "seresnet18": {**basic, "layers": r18, **se},
+            "seresnet34": {**basic, "layers": r34, **se},
+            "seresnet50": {"layers": r50, **se},
+            "seresnet50t": {"layers": r50, **se, **t},
+            "seresnet101": {"layers": r101, **se},
+            "seresnet152": {"layers": r152, **se},
+            "seresnet152d": {"layers": r152, **se, **d},
+            "seresnet200d": {"layers": r200, **se, **d},
+            "seresnet269d": {"layers": r269, **se, **d},
+            "seresnext26d_32x4d": {"layers": r26, **x(32, 4), **se, **d},
+            "seresnext26t_32x4d": {"layers": r26, **x(32, 4), **se, **t},
+            "seresnext50_32x4d": {"layers": r50, **x(32, 4), **se},
+            "seresnext101_32x4d": {"layers": r101, **x(32, 4), **se},
+            "seresnext101_32x8d": {"layers": r101, **x(32, 8), **se},
+            "seresnext101d_32x8d": {"layers": r101, **x(32, 8), **se, **d},
+            "seresnext101_64x4d": {"layers": r101, **x(64, 4), **se},
+            "resnetblur18": {**basic, "layers": r18, **blur},
+            "resnetblur50": {"layers": r50, **blur},
+            "resnetblur50d": {"layers": r50, **blur, **d},
+            "resnetblur101d": {"layers": r101, **blur, **d},
+            "resnetaa34d": {**basic, "layers": r34, **aa, **d},
+            "resnetaa50": {"layers": r50, **aa},
+            "resnetaa50d": {"layers": r50, **aa, **d},
+            "resnetaa101d": {"layers": r101, **aa, **d},
+            "seresnetaa50d": {"layers": r50, **aa, **se, **d},
+            "seresnextaa101d_32x8d": {"layers": r101, **x(32, 8), **aa, **se, **d},
+            "seresnextaa201d_32x8d": {"layers": (3, 24, 36, 4), **x(32, 8), **aa, **se, **s, "shortcut": "D"},
+            "resnetrs50": {"layers": r50, **rs},
+            "resnetrs101": {"layers": r101, **rs},
+            "resnetrs152": {"layers": r152, **rs},
+            "resnetrs200": {"layers": r200, **rs},
+            "resnetrs270": {"layers": (4, 29, 53, 4), **rs},
+            "resnetrs350": {"layers": (4, 36, 72, 4), **rs},
+            "resnetrs420": {"layers": (4, 44, 87, 4), **rs},
+            "resnetv2_18": {**basic, "layers": r18, "order": "pre"},
+            "resnetv2_34": {**basic, "layers": r34, "order": "pre"},
+            "resnetv2_50": {"layers": r50, "order": "pre"},
+            "resnetv2_101": {"layers": r101, "order": "pre"},
+            "resnetv2_152": {"layers": r152, "order": "pre"},
+            "resnetv2_50d": {"layers": r50, "order": "pre", **d},
+            "resnetv2_50t": {"layers": r50, "order": "pre", **t},
+        },
     }
-    return {name: ResNetConfig(**given) for name, given in table.items()}
+    return {
+        group: MappingProxyType({name: ResNetConfig(**given) for name, given in named.items()})
+        for group, named in table.items()
+    }
 
 
-PRESETS: Mapping[str, ResNetConfig] = MappingProxyType(_presets())
+GROUPS: Mapping[str, Mapping[str, ResNetConfig]] = MappingProxyType(_groups())
+"""Networks by name, in groups: whose names these are, or what the networks are for."""
+PRESETS: Mapping[str, ResNetConfig] = MappingProxyType({n: c for named in GROUPS.values() for n, c in named.items()})
 """Networks by the names of the paper, torchvision and timm."""
 
 _PRESET_NAMES = {config: name for name, config in reversed(list(PRESETS.items()))}
@@ -191,14 +207,18 @@ _BY_PLAIN_NAME = {plain_name(name): config for name, config in PRESETS.items()}
 
 
 def preset(name: str) -> ResNetConfig:
-    """The configuration of a named network, as people type it: "ResNet-50", "wide-resnet50-2", "timm/resnet50.a1_in1k".
+    """The configuration of a named network, as people type it: "ResNet-50", "50", "wide-resnet50-2", "timm/resnet50.a1_in1k".
 
     Raises:
-        ConfigError: for an unknown name; the sentence offers the nearest known ones.
+        ConfigError: for an unknown name; the sentence offers the nearest known ones, or those of a group that is named.
     """
     plain = plain_name(name)
+    if re.fullmatch("[0-9]+", plain):
+        plain = f"resnet{plain}"
     if plain not in _BY_PLAIN_NAME:
-        near = get_close_matches(name.lower(), PRESETS, n=4, cutoff=0.3) or list(PRESETS)[:5]
+        group = next((named for group, named in GROUPS.items() if plain_name(group) == plain), None)
+        near = list(group)[:6] if group else get_close_matches(name.lower(), PRESETS, n=4, cutoff=0.3)
+        near = near or list(PRESETS)[:5]
         raise ConfigError("preset", name, f"one of {len(PRESETS)} names, such as {', '.join(near)}")
     return _BY_PLAIN_NAME[plain]
 
@@ -206,6 +226,15 @@ def preset(name: str) -> ResNetConfig:
 def preset_name(config: ResNetConfig) -> str | None:
     """The name under which `preset` knows this configuration, or None."""
     return _PRESET_NAMES.get(config)
+
+
+def name_title(name: str) -> str:
+    """A preset's name as it is written in a heading: "ResNet-50 v1" of "resnet50_v1", "seresnet50"."""
+    match = re.fullmatch(r"(resnet|plain)(\d+)(_v1|_fashion)?", name)
+    if not match:
+        return name
+    suffix = {"_v1": " v1", "_fashion": " for Fashion-MNIST"}.get(match[3], "")
+    return ("ResNet-" if match[1] == "resnet" else "Plain-") + match[2] + suffix
 
 
 def title(config: ResNetConfig) -> str:
@@ -217,9 +246,7 @@ def title(config: ResNetConfig) -> str:
     else:
         kind = "plain network" if config.shortcut == "none" else "ResNet"
         return f"Custom {kind}, depth {config.depth}"
-    if match := re.fullmatch(r"(resnet|plain)(\d+)(_v1|_fashion)?", name):
-        suffix = {"_v1": " v1", "_fashion": " for Fashion-MNIST"}.get(match[3], "")
-        name = ("ResNet-" if match[1] == "resnet" else "Plain-") + match[2] + suffix
+    name = name_title(name)
     if channels != config.in_channels:
         name += f", {config.in_channels} channel" + "s" * (config.in_channels > 1)
     return name + (f", {config.num_classes} classes" if classes != config.num_classes else "")

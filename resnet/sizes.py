@@ -29,7 +29,7 @@ def check_image_size(config: ResNetConfig, size: object) -> tuple[int, int]:
     low = least_side(config)
     pair = isinstance(size, tuple | list) and (len(sides) != 2 or sides[0] != sides[1])
     raise ConfigError(
-        "image_size",
+        "size",
         "x".join(map(to_text, sides)) if pair else sides[0],
         f"{low} to {MAX_IMAGE_SIDE} pixels a side, as one number or as height and width"
         + (f"; below {low} a map is too small for one of this network's operations" if low > 1 else ""),

@@ -268,10 +268,9 @@ def turned_to(app: AppTest, page: str) -> AppTest:
     return run(run(app).switch_page(f"../pages/{page}.py"))
 
 
-def opened(page: str = "", /, **query: str) -> AppTest:
+def opened(page: str = "architecture", /, **query: str) -> AppTest:
     """The app as a link opens it, at a page."""
-    app = closed(**query)
-    return turned_to(app, page) if page else run(app)
+    return run(closed(**query).switch_page(f"../pages/{page}.py"))
 
 
 def looked(name: str, **query: str) -> AppTest:
@@ -415,7 +414,7 @@ class Visitor:
         if host and host != urlsplit(self.address).netloc:  # data and blobs have none
             self.errors.append(f"a request to {url}")
 
-    def open(self, path: str = "/") -> Visitor:
+    def open(self, path: str = "/architecture") -> Visitor:
         self.page.goto(self.address + path)
         return self.wait()
 

@@ -89,7 +89,7 @@ RESNET50 = {"Parameters": "25.56 M", "MACs": "4.09 G", "Peak activations": "11.3
 
 def test_the_first_page_is_resnet50() -> None:
     app = opened()
-    assert app.title[0].value == "ResNet-50"
+    assert app.title[0].value == "ResNet-50 · Architecture"
     assert figures(app) == RESNET50
     assert deltas(app) == [""] * 4
     assert link(app) == {}
@@ -100,10 +100,10 @@ def test_the_first_page_is_resnet50() -> None:
 
 def test_a_change_shows_what_it_costs() -> None:
     app = choose(opened(), "block", "basic")
-    assert app.title[0].value == "ResNet-34"
+    assert app.title[0].value == "ResNet-34 · Architecture"
     assert (figures(app)["Parameters"], figures(app)["MACs"]) == ("21.80 M", "3.66 G")
     assert deltas(app)[0] == "-3.76 M"
-    assert compared_with(app) == {"than ResNet-50"}
+    assert compared_with(app) == {"against ResNet-50"}
     assert [metric.proto.color for metric in app.metric[:2]] == [app.metric[0].proto.MetricColor.GREEN] * 2
     assert link(app) == {"block": "basic"}
     choose(app, "block", "bottleneck")
@@ -144,8 +144,8 @@ def test_the_link_opens_on_the_same_view() -> None:
     [
         ({"layers": "3-x", "attention": "se"}, {"attention": "se"}, ["layers = 3-x is not accepted"]),
         ({"depth": "50", "block": "basic"}, {"block": "basic"}, ["option = depth is not accepted"]),
-        ({"size": "0", "block": "basic"}, {"block": "basic"}, ["image_size = 0 is not accepted"]),
-        ({"size": "12", "antialias": "blur"}, {"antialias": "blur"}, ["image_size = 12 is not accepted: 17 to 8192"]),
+        ({"size": "0", "block": "basic"}, {"block": "basic"}, ["size = 0 is not accepted"]),
+        ({"size": "12", "antialias": "blur"}, {"antialias": "blur"}, ["size = 12 is not accepted: 17 to 8192"]),
         ({"pin": "groups=0", "block": "basic"}, {"block": "basic"}, ["pin = groups=0 is not accepted"]),
         ({"preset": "vgg"}, {}, ["preset = vgg is not accepted"]),
         (
@@ -266,7 +266,7 @@ def test_every_panel_takes_a_small_image(page: str, size: str) -> None:
     app = opened(page, size=size, **NARROW, **extra)
     assert not app.error
     panels = {
-        "": ("Layers", "Cost", "Ledger", "Receptive field", "torchinfo", "graphviz"),
+        "": ("Layers", "Cost", "MACs and other tools' counts", "Receptive field", "torchinfo", "graphviz"),
         "inference": TABS,
         "experiments": ("Degradation", "Gradients", "Paths", "Identity"),
     }
@@ -298,7 +298,7 @@ def test_a_preset_can_be_typed(typed: str, name: str) -> None:
     assert View.from_query(link(app)).config == preset(name)
     assert View.from_query(link(opened(preset=typed))).config == preset(name)
     typed_into(app, "preset", "vgg16")
-    assert "preset = vgg16 is not accepted" in said(app.warning)[0]
+    assert "Preset = vgg16 is not accepted" in said(app.warning)[0]
     assert app.selectbox(key="preset").value == "vgg16"  # to be mended
     app.selectbox(key="preset").options.append("vgg16")
     assert View.from_query(link(app)).config == preset(name)
@@ -388,11 +388,11 @@ def test_pin_and_unpin() -> None:
     choose(choose(app, "block", "basic"), "layers", "2-2-2-2")
     assert figures(app)["Parameters"] == "11.69 M"
     assert deltas(app)[0] == "-13.87 M"
-    assert compared_with(app) == {"than ResNet-50"}
+    assert compared_with(app) == {"against ResNet-50"}
 
     other = opened(**link(app))
     assert deltas(other) == deltas(app)
-    assert compared_with(other) == {"than ResNet-50"}
+    assert compared_with(other) == {"against ResNet-50"}
     click(other, "Pin to compare")
     assert link(other)["pin"] == "layers=2-2-2-2&block=basic"
     assert deltas(other) == [""] * 4
@@ -401,7 +401,7 @@ def test_pin_and_unpin() -> None:
     click(app, "Pin to compare")
     choose(app, "layers", "3-4-6-3")
     assert deltas(app)[0] == "+10.11 M"
-    assert compared_with(app) == {"than ResNet-18"}
+    assert compared_with(app) == {"against ResNet-18"}
 
 
 # -- tabs and selection -------------------------------------------------------------------
@@ -412,7 +412,7 @@ def test_every_tab() -> None:
     assert [shown.label for shown in app.tabs] == [
         "Layers",
         "Cost",
-        "Ledger",
+        "MACs and other tools' counts",
         "Receptive field",
         "torchinfo",
         "graphviz",
@@ -508,7 +508,7 @@ def test_the_first_minute() -> None:
     assert app.selectbox(key="preset").value == "resnet20_fashion"
     assert app.selectbox(key="weights").value == "bundled"
     assert app.text_input(key="size").value == "28"
-    assert app.title[0].value == "ResNet-20 for Fashion-MNIST"
+    assert app.title[0].value == "ResNet-20 for Fashion-MNIST · Inference"
     assert sum("No ImageNet weights are on this machine yet" in text for text in texts(app)) == 1
     assert [button.label for button in app.button if button.proto.type == "primary"] == [IMAGENET]
     look_at(app, tab="Weights")

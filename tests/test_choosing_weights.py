@@ -369,7 +369,7 @@ def test_a_model_that_does_not_fit_the_links_network_is_told(hub: Hub, monkeypat
     assert not app.error
     assert f"{MODEL} do not fit ResNet-18; first conv1.weight" in page_text(app)
     assert "Try again" not in buttons(app)
-    assert app.title[0].value == "ResNet-18"
+    assert app.title[0].value == "ResNet-18 · Inference"
     assert app.get("bidi_component")
     monkeypatch.setattr(huggingface, "open_model", None)
     assert not run(app).exception

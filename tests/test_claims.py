@@ -21,7 +21,7 @@ from explorer.lessons.claims import CLAIMS, EXPERIMENT, FAILS, HOLDS, LINE, PICT
 from explorer.lessons.notes import NOTES
 from explorer.link import View
 from explorer.views.experiments import identity as identity_view
-from helpers import PAPER, closed, turned_to
+from helpers import PAPER, closed, link, opened, page_text, select, texts, turned_to
 from resnet.weights import BUNDLED, FASHION_MNIST, Checkpoint
 
 BY_KEY = {claim.key: claim for claim in CLAIMS}
@@ -261,7 +261,7 @@ def test_identity():
     found = numbers("identity")
     assert verdict("identity") == HOLDS
     for name in ("ResNet-20", "Plain-20"):
-        right = found[f"{name}, right %"]
+        right = found[f"{name}, top-1 accuracy %"]
         assert found[f"{name}, with residual copies %"] == found[f"{name}, with plain copies %"] == right
         assert found[f"{name}, residual, largest change"] == 0 < found[f"{name}, plain, largest change"] < 1e-4
         assert found[f"{name}, plain blocks as initialised %"] < right - 0.3
@@ -381,11 +381,22 @@ def test_a_note_that_is_not_there_is_said():
     assert "is no note of this page" in app.warning[0].value
 
 
+@pytest.mark.parametrize("wanted", ["Holds", "Holds when", "Does not hold"])
+def test_claims_are_shown_by_their_verdict(wanted):
+    app = select(opened("claims"), "verdict", wanted)
+    assert link(app)["tab"] == wanted
+    shown = [text for text in texts(app) if re.match(r"\*\*\d+\. ", text)]
+    numbered = enumerate(CLAIMS, start=1)
+    verdicts = {"Holds": HOLDS, "Holds when": WHEN, "Does not hold": FAILS}
+    assert shown == [f"**{n}. {c.statement}**" for n, c in numbered if verdict(c.key) == verdicts[wanted]]
+    assert f"Of {len(CLAIMS)} claims, " in page_text(app)
+
+
 @pytest.mark.browser
 def test_a_link_opens_the_app_where_the_number_is_seen(visit):
     visit.open("/claims").page.get_by_role("link", name=BY_KEY["shrink"].links[1].label).click()
     visit.wait()
-    assert visit.page.get_by_role("heading", name="ResNet-50", exact=True).is_visible()
+    assert visit.page.get_by_role("heading", name="ResNet-50 · Architecture", exact=True).is_visible()
     assert "layer2.0.conv2" in visit.page.url
 
 

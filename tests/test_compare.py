@@ -21,7 +21,7 @@ from explorer.lessons.comparisons import READY_COMPARISONS
 from explorer.link import View, natural_size, parse_network, parse_others, tolerant
 from explorer.units import amount, mebibytes
 from explorer.views.compare import DetailSettings, parse_detail
-from helpers import configs, link, opened, said, select, typed_into
+from helpers import configs, link, opened, run, said, select, typed_into
 from resnet import OPTIONS, PRESETS, ConfigError, ResNetConfig, build, preset
 
 PAIRS = [
@@ -335,7 +335,7 @@ def test_a_comparisons_link_is_readable() -> None:
         ("", "takes one of 103 names"),
         ("resnet51", "such as resnet"),
         ("resnet50,", "takes one of"),
-        ("resnet18,resnet34,resnet50,resnet101", "at most 3"),
+        ("resnet18,resnet34,resnet50,resnet101,resnet152,resnet20", "at most 5"),
         ("block=basic&groups=2", "groups in it takes"),
         ("block=none", "one of basic, bottleneck"),
         ("with=" * 3000, "option in it takes"),
@@ -573,8 +573,21 @@ def test_the_page_adds_networks() -> None:
     next(button for button in app.button if button.label == "Add the pinned network").click().run()
     assert link(app)["with"] == "resnet101,shortcut=C,resnet18"
     assert not app.warning
-    assert not [box for box in app.selectbox if box.key == "add preset"]
+    assert [box for box in app.selectbox if box.key == "add preset"]
     assert not app.exception
+
+
+def test_six_networks_stand_beside_each_other() -> None:
+    names = ["resnet18", "resnet34", "resnet101", "resnet152", "wide_resnet50_2"]
+    app = opened("compare", **{"with": ",".join(names)})
+    titles = ["ResNet-50", "ResNet-18", "ResNet-34", "ResNet-101", "ResNet-152", "wide_resnet50_2"]
+    (table,) = [html.proto.body for html in app.get("html") if "Peak activations" in html.proto.body]
+    assert re.findall("<th>([^<]+)</th>", table) == titles
+    assert len([button for button in app.button if button.label == "Remove"]) == 5
+    assert not [box for box in app.selectbox if box.label == "Add a preset"]
+    app.button(key="remove 5").click()
+    run(app)
+    assert [box for box in app.selectbox if box.label == "Add a preset"]
 
 
 SHOWN = [DetailSettings(*values) for values in product((1, 2, 3), (False, True), COMPARED)]

@@ -131,6 +131,8 @@ def test_a_list_is_a_tuple_and_a_whole_number_a_float() -> None:
         ("ResNet-50 v1", "resnet50_v1"),
         ("ResNet-50 v1.5", "resnet50"),
         ("SE-ResNet-50", "seresnet50"),
+        ("50", "resnet50"),
+        (" 1202 ", "resnet1202"),
     ],
 )
 def test_preset_names_are_forgiving(typed: str, name: str) -> None:
@@ -332,7 +334,7 @@ def test_image_size(size: Any, sides: tuple[int, int]) -> None:
 def test_image_size_refused(size: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         check_image_size(ResNetConfig(), size)
-    refused("image_size", "1 to 8192 pixels", caught.value)
+    refused("size", "1 to 8192 pixels", caught.value)
 
 
 def passes(config: ResNetConfig, size: tuple[int, int]) -> bool:
@@ -352,7 +354,7 @@ def test_an_image_is_refused_where_torch_cannot_run_it(config: ResNetConfig, siz
     result = attempt(partial(check_image_size, config), size)
     assert (result == size) == passes(config, size), result
     if isinstance(result, ConfigError):
-        refused("image_size", f"{least_side(config)} to 8192 pixels", result)
+        refused("size", f"{least_side(config)} to 8192 pixels", result)
         assert f"below {least_side(config)} a map is too small" in str(result)
 
 

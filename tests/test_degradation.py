@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import struct
+import threading
 import time
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
 
@@ -45,7 +47,7 @@ from explorer.link import View
 from explorer.sharing.jobs import DONE, STOPPED, JobQueue
 from explorer.sharing.worker import WorkerProcess
 from explorer.views.experiments import degradation as page
-from helpers import captions, click, link, opened, run, said, select, status_of, tab, texts
+from helpers import captions, click, link, opened, run, said, select, soon, status_of, tab, texts
 from resnet import ConfigError, build, preset
 from resnet.train import FILES, Recipe, fit
 
@@ -197,12 +199,13 @@ def test_a_seed_gives_the_same_curve_twice_and_another_a_different_one(tiny):
 
 def test_what_others_draw_meanwhile_changes_nothing(tiny):
     steps: list[Step] = []
-    for step in islice(train(TINY), 15):
+    for step in islice(train(TINY), 10):
         torch.manual_seed(len(steps))
         torch.randn(7)
         steps.append(step)
-    assert collect_run(TINY, steps).curves[0].losses == tiny.curves[0].losses
-    assert collect_run(TINY, steps).curves[1].losses == tiny.curves[1].losses[:5]
+    seen = collect_run(TINY, steps).curves
+    assert [len(curve.losses) for curve in seen] == [3, 3, 2, 2]
+    assert all(one.losses == whole.losses[: len(one.losses)] for one, whole in zip(seen, tiny.curves, strict=True))
 
 
 def test_stopped_and_resumed_in_line_is_the_same_as_at_one_go(tiny):
@@ -405,6 +408,55 @@ def test_start_watch_leave_come_back_and_reload(one_thread):
     assert "**Trained here**" in " ".join(texts(degradation_page(training=settings.to_text())))
 
 
+def test_anyone_can_train_again_from_another_seed(one_thread):
+    settings = replace(TINY, seed=3)
+    app = degradation_page(training=settings.to_text())
+    finished(click(app, "Start"))
+    click(app, "Another seed")
+    other = Settings.from_text(link(app)["training"])
+    assert other.seed != 3
+    assert replace(other, seed=3) == settings
+    finished(app)
+    assert f"seed {other.seed}" in app.get("plotly_chart")[0].proto.spec
+
+
+def test_the_worker_gets_ready_where_a_run_may_be_started(monkeypatch):
+    """Once for all who look; the images are read in it, so that a run's first step is all that its first curve waits for."""
+    asked, waits = [], threading.Event()
+
+    class Ready:
+        keep_running = staticmethod(nullcontext)
+
+        @staticmethod
+        def run(function):
+            asked.append(function)
+            waits.wait(60)
+            return function()
+
+    monkeypatch.setattr(page, "WORKER", Ready)
+    monkeypatch.setattr(page, "WARM_SECONDS", 0)
+    page.warm_up()
+    assert not asked, "there is no server"
+    monkeypatch.setattr(page.runtime, "exists", lambda: True)
+    page.warm_up()
+    soon(lambda: asked)
+    page.warm_up()
+    waits.set()
+    soon(lambda: not page.WARM.locked())
+    assert asked == [degradation.prepare]
+
+
+def test_words_for_the_order(monkeypatch):
+    monkeypatch.setattr(degradation, "LAST_STEPS", 5)
+    one, other = made_up(0, 1, 2, 1, 1), made_up(1, 1, 2, 1, 3)
+    assert "**Residual-14** does not end above Residual-8 in training loss: 1.00 against 1.00." in page.order_words(
+        summarise([one])
+    )
+    assert "**Plain-14** ends above Plain-8 in training loss in 2 of 2 seeds" in page.order_words(
+        summarise([one, other])
+    )
+
+
 def test_the_second_waits_in_line_and_both_can_stop():
     long, short = replace(TINY, steps=1000, seed=2), replace(TINY, seed=2)
     first, second = degradation_page(training=long.to_text()), degradation_page(training=short.to_text())
@@ -433,7 +485,7 @@ def test_settings_go_into_the_link():
 
 @pytest.mark.parametrize(
     ("key", "typed", "named"),
-    [("steps", "20", "warmup = 30"), ("rate", "fast", "rate = fast"), ("seed", "", "seed = (empty)")],
+    [("steps", "20", "Warm-up = 30"), ("rate", "fast", "Learning rate = fast"), ("seed", "", "Seed = (empty)")],
 )
 def test_a_setting_that_is_not_accepted_gets_a_sentence(key, typed, named):
     app = degradation_page()

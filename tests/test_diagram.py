@@ -12,10 +12,12 @@ import pytest
 
 from explorer import Trace, trace
 from explorer.analysis.parts import drawn_parts, fixed_blocks
-from explorer.drawing import dot, network, svg
+from explorer.drawing import compare, dot, network, svg
 from explorer.drawing.dot import graph
+from explorer.drawing.kernels import growth
 from explorer.drawing.network import Fold, Switches, detail, folded, overview, remark
 from explorer.drawing.svg import Drawing
+from explorer.experiments.kernels import Lab, compare_stacks
 from resnet import PRESETS, ResNetConfig, preset
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -49,7 +51,7 @@ def parse(drawing: Drawing) -> ElementTree.Element:
 
 
 def chosen(root: ElementTree.Element) -> list[str | None]:
-    return [group.get("data-id") for group in root if group.get("aria-pressed") == "true"]
+    return [group.get("data-id") for group in root.iter() if "data-chosen" in group.attrib]
 
 
 class Box(NamedTuple):
@@ -84,7 +86,7 @@ def box_of(group: ElementTree.Element) -> Box:
 
 
 def boxes(root: ElementTree.Element) -> dict[str, Box]:
-    return {group.attrib["data-id"]: box_of(group) for group in root if "data-id" in group.attrib}
+    return {group.attrib["data-id"]: box_of(group) for group in root.iter() if "data-id" in group.attrib}
 
 
 def points(path: str) -> list[tuple[float, float]]:
@@ -194,7 +196,7 @@ def test_arcs_are_shortcuts(block: str, order: str, shortcut: str, projections: 
     drawing = overview(traced, unfolded=ALL)
     identities = 0 if shortcut == "none" else 16 - projections
     assert arcs(drawing) == (identities, projections)
-    additions = [element for element in parse(drawing) if element.tag == f"{SVG}circle"]
+    additions = list(parse(drawing).iter(f"{SVG}circle"))
     assert len(additions) == sum(layer.op == "addition" for layer in traced.layers) == identities + projections
 
 
@@ -209,8 +211,10 @@ def test_arcs_span_their_block() -> None:
 
 def shown(root: ElementTree.Element, stage: int) -> list[str]:
     """A stage as the overview writes it: 0, 1, ×33, 35."""
-    words = {group.attrib["data-id"]: group.find(f"{SVG}text") for group in root if "data-id" in group.attrib}
-    mine = [group for group in root if re.match(rf"layer{stage}\.|unfold stage {stage}$", group.get("data-id", ""))]
+    words = {group.attrib["data-id"]: group.find(f"{SVG}text") for group in root.iter() if "data-id" in group.attrib}
+    mine = [
+        group for group in root.iter() if re.match(rf"layer{stage}\.|unfold stage {stage}$", group.get("data-id", ""))
+    ]
     assert None not in words.values()
     return [group.findtext(f"{SVG}text") or "" for group in mine]
 
@@ -218,11 +222,27 @@ def shown(root: ElementTree.Element, stage: int) -> list[str]:
 def test_long_stages_fold() -> None:
     traced = trace(preset("resnet152"), 64)
     root = parse(overview(traced))
-    assert shown(root, 2) == [str(block) for block in range(8)]
+    assert shown(root, 2) == ["0", "1", "×5", "7"]
     assert shown(root, 3) == ["0", "1", "×33", "35"]
-    assert [name for name in boxes(root) if name.startswith("unfold")] == ["unfold stage 3"]
+    assert [name for name in boxes(root) if name.startswith("unfold")] == ["unfold stage 2", "unfold stage 3"]
     assert shown(parse(overview(traced, unfolded=frozenset({"stage 3"}))), 3) == [str(block) for block in range(36)]
     assert shown(parse(overview(traced, unfolded=frozenset({"stage 1"}))), 3) == ["0", "1", "×33", "35"]
+
+
+@pytest.mark.parametrize(
+    ("name", "folds"),
+    [
+        ("resnet50", []),
+        ("resnet101", ["stage 3"]),
+        ("resnet50d", ["stage 3"]),
+        ("resnet20", []),
+        ("resnet44", ["stage 1", "stage 2", "stage 3"]),
+    ],
+)
+def test_the_longest_stages_fold_until_a_line_holds_the_rest(name: str, folds: list[str]) -> None:
+    drawn = boxes(parse(overview(trace(preset(name), 64))))
+    assert len(drawn) <= network.MOST
+    assert [box for box in drawn if box.startswith("unfold")] == [f"unfold {stage}" for stage in folds]
 
 
 @pytest.mark.parametrize("at", ["layer3.20", "layer3.20.conv2"])
@@ -276,7 +296,7 @@ def test_height_follows_the_feature_map(name: str, size: int | tuple[int, int]) 
 
 
 def test_bands_name_stages_and_shapes() -> None:
-    words = [element.text for element in parse(overview(trace(preset("resnet50"), 224))) if element.tag == f"{SVG}text"]
+    words = [element.text for element in parse(overview(trace(preset("resnet50"), 224))).iter(f"{SVG}text")]
     joined = " ".join(word or "" for word in words)
     for expected in ("stem", "stage 1", "stage 4", "head", "224²×3", "56²×256", "28²×512", "14²×1024", "7²×2048"):
         assert expected in joined
@@ -287,7 +307,7 @@ def test_thumbnails_stand_in_their_boxes() -> None:
     traced = trace(preset("resnet18"), 64)
     drawing = overview(traced, thumbnails={"layer1.0": address, "layer4.1": address, "elsewhere": address})
     root = parse(drawing)
-    for group in root:
+    for group in root.iter():
         image = group.find(f"{SVG}image")
         assert (image is not None) == (group.get("data-id") in ("layer1.0", "layer4.1"))
         if image is not None:
@@ -298,12 +318,12 @@ def test_thumbnails_stand_in_their_boxes() -> None:
             assert frame.top <= y < y + height <= frame.bottom
 
 
-def switches(drawing: Drawing) -> dict[str, tuple[str | None, bool]]:
-    """What each switch says, and whether it can be moved, by its block."""
-    groups = [group for group in parse(drawing) if group.get("role") == "switch"]
+def switches(drawing: Drawing) -> dict[str, str]:
+    """How each switch stands, by its block: on, off, or fixed where it cannot be moved."""
     return {
-        group.attrib["data-id"].removeprefix("switch "): (group.get("aria-checked"), group.get("aria-disabled") is None)
-        for group in groups
+        group.attrib["data-id"].removeprefix("switch "): group.attrib["data-switch"]
+        for group in parse(drawing).iter()
+        if "data-switch" in group.attrib
     }
 
 
@@ -315,7 +335,7 @@ def test_each_block_has_a_switch_where_they_are_asked_for(name: str) -> None:
     drawing = overview(traced, switches=Switches(["layer1.1"], reasons), unfolded=ALL)
     found = switches(drawing)
     assert found == {
-        block: ("false" if block == "layer1.1" else "true", block not in reasons) for block in preset(name).blocks
+        block: "fixed" if block in reasons else "off" if block == "layer1.1" else "on" for block in preset(name).blocks
     }
     root = parse(drawing)
     placed = boxes(root)
@@ -338,7 +358,7 @@ def test_a_block_that_is_off_is_hollow_and_has_no_picture() -> None:
         switches=Switches(["layer1.1"], {}),
     )
     hollow = {}
-    for group in parse(drawing):
+    for group in parse(drawing).iter():
         if group.get("data-id") in ("layer1.0", "layer1.1"):
             frame = group.find(f"{SVG}rect")
             assert frame is not None
@@ -350,7 +370,7 @@ def test_a_block_that_is_off_stays_out_of_a_fold() -> None:
     drawing = overview(trace(preset("resnet152"), 64), switches=Switches(["layer3.17"], {}))
     drawn = [name for name in boxes(parse(drawing)) if name.startswith("layer3.")]
     assert drawn == ["layer3.0", "layer3.1", "layer3.17", "layer3.35"]
-    assert switches(drawing)["layer3.17"] == ("false", True)
+    assert switches(drawing)["layer3.17"] == "off"
     assert "layer3.16" not in switches(drawing)
 
 
@@ -365,7 +385,7 @@ def test_foreign_text_stays_text() -> None:
     assert [image.get("href") for image in root.iter(f"{SVG}image")] == [HOSTILE]
     assert not list(root.iter(f"{SVG}script"))
     group = ElementTree.fromstring(svg.selectable(HOSTILE, HOSTILE, svg.text(0, 0, HOSTILE), False))
-    assert (group.get("data-id"), group.get("aria-label")) == (HOSTILE, HOSTILE)
+    assert group.get("data-id") == HOSTILE
     assert [child.text for child in group] == [HOSTILE, HOSTILE]
 
 
@@ -373,26 +393,42 @@ def test_foreign_text_stays_text() -> None:
 
 
 def assert_detail_is_the_graph(traced: Trace, part: str) -> None:
-    """Every layer has a box of its own, and every edge a line from box to box past all others."""
+    """In both layouts every layer has a box of its own, and every edge that leads out of a step a line past all others."""
+    assert_drawn_as_wired(traced, part, shared=False)
+    assert_drawn_as_wired(traced, part, shared=True)
+
+
+def assert_drawn_as_wired(traced: Trace, part: str, shared: bool) -> None:
     layers = traced.inside(part)
-    drawing = detail(traced, part)
+    drawing = detail(traced, part, shared=shared)
     root = parse(drawing)
     placed = boxes(root)
     assert list(placed) == [layer.name for layer in layers]
     assert all(box.within(drawing) for box in placed.values())
     assert not any(a.overlaps(b) for a, b in combinations(placed.values(), 2))
 
+    cells = network.steps(traced, layers, shared)
+    assert shared or all(len(step) == 1 for step in cells)
+    steps = {layer.name: outline([placed[one.name] for one in step]) for step in cells for layer in step}
+    together = {frozenset((a.index, b.index)) for step in cells for a, b in combinations(step, 2)}
     lines = [points(element.attrib["d"]) for element in root if element.tag == f"{SVG}path"]
     entry, tail = lines[-2], lines[-1]
     wires = lines[:-2]
-    edges = [(producer, layer) for layer in layers for producer in layer.inputs]
+    edges = [
+        (producer, layer)
+        for layer in layers
+        for producer in layer.inputs
+        if frozenset((producer, layer.index)) not in together
+    ]
     assert len(wires) == len(edges)
     for (producer, layer), wire in zip(edges, wires, strict=True):
-        source, target = traced.layers[producer].name if producer >= 0 else "image", placed[layer.name]
+        source, target = traced.layers[producer].name if producer >= 0 else "image", steps[layer.name]
         (x, y), (end_x, end_y) = wire[0], wire[-1]
         if source in placed:
-            box = placed[source]
-            assert (x, y) == pytest.approx((box.right, (box.top + box.bottom) / 2), abs=0.2)
+            box = steps[source]
+            assert x == pytest.approx(box.right, abs=0.2)
+            assert box.top < y < box.bottom
+            assert shared or y == pytest.approx((box.top + box.bottom) / 2, abs=0.2)
         else:
             assert x <= entry[-1][0]
             assert y == entry[-1][1]
@@ -404,9 +440,110 @@ def assert_detail_is_the_graph(traced: Trace, part: str) -> None:
             assert step.within(drawing), (source, layer.name)
             crossed = [name for name, box in placed.items() if step.overlaps(box.inside())]
             assert not crossed, (source, layer.name)
-    last = placed[layers[-1].name]
-    assert tail[0] == pytest.approx((last.right, (last.top + last.bottom) / 2), abs=0.2)
+    last = steps[layers[-1].name]
+    assert tail[0][0] == pytest.approx(last.right, abs=0.2)
+    assert last.top < tail[0][1] < last.bottom
     assert tail[-1][0] <= drawing.width
+
+
+def outline(members: list[Box]) -> Box:
+    lefts, tops, rights, bottoms = zip(*members, strict=True)
+    return Box(min(lefts), min(tops), max(rights), max(bottoms))
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "expected"),
+    [
+        ("resnet50", "layer2.0", "conv1+bn1+act1 conv2+bn2+act2 conv3+bn3 downsample.0+downsample.1 add act"),
+        ("resnetv2_18", "layer2.0", "bn1+act1 conv1 bn2+act2+conv2 downsample.0 add"),
+        ("resnetv2_18", "layer2.1", "bn1+act1+conv1 bn2+act2+conv2 add"),
+    ],
+)
+def test_a_step_shares_one_box(name: str, part: str, expected: str) -> None:
+    """A convolution with its norm and activation, but for what another layer reads, too."""
+    traced = trace(preset(name), 64)
+    found = network.steps(traced, traced.inside(part), True)
+    names = ["+".join(layer.role.slot for layer in step) for step in found]
+    assert sorted(names) == sorted(expected.split())
+    wide, narrow = (detail(traced, part, shared=shared).width for shared in (False, True))
+    assert narrow < wide
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "expected"),
+    [
+        ("resnet50", "layer2.0", ["28²×512"]),
+        ("resnet50", "layer2.1", ["28²×512"]),
+        ("resnet50d", "layer2.0", ["28²×256", "28²×512"]),
+    ],
+)
+@pytest.mark.parametrize("shared", [False, True])
+def test_shapes_stand_on_the_path_of_the_shortcut(name: str, part: str, expected: list[str], shared: bool) -> None:
+    root = parse(detail(trace(preset(name), 224), part, shared=shared))
+    below = max(box.bottom for box in boxes(root).values() if box.top < 70)
+    found = [element for element in root if element.tag == f"{SVG}text" and float(element.attrib["y"]) > below]
+    assert [element.text for element in found] == expected
+
+
+def test_a_box_says_what_it_does() -> None:
+    traced = trace(preset("resnet18"), 224)
+
+    def said(drawing: Drawing, name: str) -> list[str]:
+        (group,) = (element for element in parse(drawing).iter() if element.get("data-id") == name)
+        return (group.findtext(f"{SVG}title") or "").split("\n")
+
+    assert said(detail(traced, "layer2.0"), "layer2.0.conv1") == [
+        "layer2.0.conv1: 3×3 convolution, stride 2",
+        "64×56×56 → 128×28×28",
+        "73,728 parameters",
+        "57,802,752 MACs",
+        "receptive field: 51 px",
+    ]
+    layers = traced.inside("layer4.1")
+    assert said(overview(traced), "layer4.1") == [
+        "block 1 of stage 4",
+        "512×7×7 → 512×7×7",
+        f"{sum(layer.params for layer in layers):,} parameters",
+        f"{sum(layer.macs for layer in layers):,} MACs",
+        "receptive field: 435 px",
+    ]
+    assert said(overview(traced), "fc")[-1] == "receptive field: the whole image"
+
+
+COLOUR = re.compile(r"none|#[0-9a-f]{3}|#[0-9a-f]{6}")
+
+
+def test_a_drawing_is_a_plain_file() -> None:
+    """What strict readers of SVG refuse, or leave out, is not in it: every colour is a colour, and a font that all have ends the list."""
+    traced = trace(preset("resnet50d"), 224)
+    traces, kernels = [traced, trace(preset("resnet18"), 224)], compare_stacks(Lab())
+    drawings = [
+        overview(
+            traced,
+            "layer2.0",
+            thumbnails={"layer1.0": "data:image/png;base64,AA=="},
+            switches=Switches(["layer1.1"], {}),
+        ),
+        detail(traced, "layer2.0", "layer2.0.add"),
+        detail(traced, "layer2.0", shared=True),
+        compare.overview(traces, ["a", "b"]),
+        compare.detail(traces, ["a", "b"], "layer2.0"),
+        growth(kernels.stack, kernels.single),
+    ]
+    for drawing in drawings:
+        root = parse(drawing)
+        assert not re.search(r"var\(|aria-|role=|style=|class=|currentColor", drawing.svg())
+        assert (root.get("width"), root.get("height")) == (f"{drawing.width:.0f}", f"{drawing.height:.0f}")
+        assert root.attrib["font-family"].endswith(", sans-serif")
+        assert root.findtext(f"{SVG}title") == drawing.title
+        for element in root.iter():
+            kind = element.tag.removeprefix(SVG)
+            if kind in ("rect", "circle", "path", "text"):
+                assert COLOUR.fullmatch(element.attrib["fill"]), element.attrib
+                assert COLOUR.fullmatch(element.get("stroke", "none")), element.attrib
+            if kind == "text":
+                assert float(element.get("font-size", "12")) >= svg.SMALLEST
+            assert kind in ("svg", "g", "title", "rect", "circle", "path", "text", "image")
 
 
 @pytest.mark.parametrize("name", ["seresnet50", "ecaresnet50d", "resnetrs50"])

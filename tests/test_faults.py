@@ -25,7 +25,7 @@ from websockets.exceptions import ConnectionClosed
 
 from explorer.bench import browser, visitors
 from explorer.bench.browser import ROOT
-from explorer.experiments import degradation
+from explorer.experiments import degradation, shipped
 from explorer.inference import samples as sample_files
 from explorer.inference.samples import labelled_images, samples
 from explorer.lessons import source
@@ -236,6 +236,7 @@ READERS: dict[str, Any] = {
     "fashion-test.npz": labelled_images,
     "fashion-train.npz": degradation.training_images,
     "degradation.json": degradation.shipped_runs,
+    "experiments.json": shipped.shipped_results,
     "published.csv": published.tags,
 }
 
@@ -250,6 +251,7 @@ def test_a_shipped_file_that_is_damaged_is_a_sentence(
         (sample_files, "_SAMPLES", tmp_path),
         (degradation, "IMAGES", path),
         (degradation, "RUNS", path),
+        (shipped, "RESULTS", path),
         (published, "FILE", path),
     ):
         monkeypatch.setattr(module, place, value)
@@ -309,11 +311,15 @@ SAID = {
         f"resnet56.safetensors is damaged: {AGAIN}",
         "None are published for this network",
     ],
-    link("experiments", FASHION, config=BUNDLED["plain56"], tab="Identity"): [f"fashion-test.npz is damaged: {AGAIN}."],
+    link("experiments", FASHION, config=BUNDLED["plain56"], appended="blocks-4", tab="Identity"): [
+        f"fashion-test.npz is damaged: {AGAIN}."
+    ],
     link("accuracy", SMALL): [f"published.csv is damaged: {AGAIN}."],
     link("experiments"): [f"degradation.json is damaged: {AGAIN}.", "200 steps each. It goes on"],
     link("experiments", FASHION, tab="Paths"): [f"resnet20.safetensors is missing: {AGAIN}"],
-    link("experiments", FASHION, config=BUNDLED["plain20"], tab="Paths"): [f"plain20.safetensors is damaged: {AGAIN}"],
+    link("experiments", FASHION, config=BUNDLED["plain20"], tab="Identity"): [
+        f"plain20.safetensors is damaged: {AGAIN}"
+    ],
     link("claims"): ["published.csv is damaged", "resnet20.safetensors is missing", "cannot be checked."],
 }
 

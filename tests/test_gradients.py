@@ -45,8 +45,9 @@ from explorer.inference.turns import TooLargeError
 from explorer.lessons.notes import NOTES
 from explorer.link import View, natural_size
 from explorer.sharing.store import RESULTS
+from explorer.units import decimals
 from explorer.views.experiments import gradients as view
-from helpers import CPU, captions, link, opened, page_text, said, select
+from helpers import CPU, captions, link, look_at, opened, page_text, said
 from resnet import PRESETS, ResNet, ResNetConfig, build, preset
 from resnet.weights import BUNDLED, bundled, load
 
@@ -330,6 +331,12 @@ def test_branches_that_start_at_zero_do_not_shatter(monkeypatch: pytest.MonkeyPa
     assert cosines(config, (5,), monkeypatch)[RESIDUAL][32] > 0.99
 
 
+@pytest.mark.parametrize(("number", "text"), [(-0.0001, "0.00"), (0.0, "0.00"), (-0.456, "-0.46"), (0.926, "0.93")])
+def test_no_number_is_less_than_nothing_of_it(number: float, text: str) -> None:
+    assert decimals(number) == text
+    assert text in view.verdict((Point(PLAIN, 8, 0, number, ()), Point(RESIDUAL, 8, 0, 0.5, ())))
+
+
 def test_words_for_shattering() -> None:
     def points(plain: float, residual: float) -> tuple[Point, ...]:
         return tuple(
@@ -350,8 +357,6 @@ def test_words_for_shattering() -> None:
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Little is measured; the results of other tests are forgotten."""
-    monkeypatch.setattr(view, "BATCH", 2)
-    monkeypatch.setattr(view, "BATCHES", 1)
     for module in (gradients, view):
         monkeypatch.setattr(module, "BLOCK_COUNTS", BLOCK_COUNTS[:2])
         monkeypatch.setattr(module, "POINT_COUNT", 2 * SEEDS * 2)
@@ -370,9 +375,9 @@ def test_the_network_and_its_twins_are_measured() -> None:
     assert "8 images of Gaussian noise, 32×32 pixels" in captions(app)
     assert f"{SEEDS} seeds" in captions(app)
     assert "the gradient of ResNet-20" in page_text(app)
-    app = select(app, "gradient network", "ResNet-56")
-    assert app.session_state["view"].config == BUNDLED["resnet56"]
-    assert link(app)["tab"] == "Gradients"
+    app = look_at(app, experiment="shipped-56")
+    assert app.session_state["view"].config == preset("plain20")
+    assert (link(app)["tab"], link(app)["experiment"]) == ("Gradients", "shipped-56")
     assert "ResNet-56 and its twins" in page_text(app)
     assert not app.exception
 
@@ -387,8 +392,8 @@ def test_a_network_too_large_says_so_and_the_rest_is_shown() -> None:
 
 @pytest.mark.usefixtures("few")
 def test_shattering_follows_the_sidebar() -> None:
-    app = page("Shattered gradients", preset="resnet20")
-    assert "**Basic blocks, post-activation, relu, batch norm, option A, by depth**" in page_text(app)
+    app = page("Shattered gradients", preset="resnet20", shortcut="B")
+    assert "**Basic blocks, post-activation, relu, batch norm, option B, by depth**" in page_text(app)
     assert "**At 14 layers the gradients of neighbouring inputs" in page_text(app)
     told = page_text(app)
     app = page("Shattered gradients", preset="resnet50", norm="none", order="pre", attention="se", layers="1-1-1-1")

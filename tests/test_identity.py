@@ -268,7 +268,16 @@ def test_what_can_be_afforded() -> None:
 
 @pytest.mark.parametrize(
     ("number", "text"),
-    [(0, "0"), (0.42, "0.42"), (129.4, "130"), (1.9e-6, "1.9·10⁻⁶"), (8e11, "8·10¹¹"), (12345, "12,000")],
+    [
+        (0, "0"),
+        (-0.0, "0"),
+        (-0.004, "-0.004"),
+        (0.42, "0.42"),
+        (129.4, "130"),
+        (1.9e-6, "1.9·10⁻⁶"),
+        (8e11, "8·10¹¹"),
+        (12345, "12,000"),
+    ],
 )
 def test_how_numbers_are_written(number: float, text: str) -> None:
     assert scientific(number) == text
@@ -290,7 +299,7 @@ def page(**query: str) -> AppTest:
 
 @pytest.mark.usefixtures("few")
 def test_a_trained_network_is_unchanged_to_the_last_bit() -> None:
-    app = page(preset="resnet20_fashion")
+    app = page(preset="resnet20_fashion", appended="blocks-4")
     assert "**To the last bit.**" in page_text(app)
     assert "all scores of all 20 images are unchanged: the largest difference is 0" in page_text(app)
     assert "the first 20 images of Fashion-MNIST's test set" in captions(app)
@@ -306,13 +315,13 @@ def test_another_activation_says_why_it_is_not_exact() -> None:
     assert "**Not the identity here.**" in page_text(app)
     assert "leaky relu of leaky relu is not leaky relu" in page_text(app)
     assert "the network is untrained" in captions(app)
-    assert "Right" not in app.dataframe[0].value
+    assert "Top-1 accuracy" not in app.dataframe[0].value
     assert "**To the last bit.**" in page_text(page(preset="resnet20", activation="leaky_relu", order="pre"))
 
 
 @pytest.mark.usefixtures("few")
 def test_a_bottleneck_says_that_its_plain_form_cannot_copy() -> None:
-    app = page(preset="resnet50")
+    app = page(experiment="own")
     assert "2,048 channels do not fit through the 512 in its middle" in page_text(app)
     assert PLAIN_IDENTITY not in list(app.dataframe[0].value["Appended"])
 
@@ -324,9 +333,10 @@ def test_the_place_is_chosen_and_in_the_link() -> None:
     assert "2 more blocks after stage 3: 24 layers in place of 20" in page_text(app)
     app = select(app, "append stage", 1)
     assert link(app)["appended"] == "stage-1_blocks-2"
-    app = select(app, "identity network", "Plain-20")
-    assert app.session_state["view"].config == BUNDLED["plain20"]
-    assert link(app)["appended"] == "stage-1_blocks-2"
+    app = select(app, "identity network", "shipped-56")
+    assert app.session_state["view"].config == BUNDLED["resnet20"]
+    assert (link(app)["appended"], link(app)["experiment"]) == ("stage-1_blocks-2", "shipped-56")
+    assert "Plain-56 with 2 more blocks after stage 1" in page_text(app)
 
 
 @pytest.mark.usefixtures("few")

@@ -54,7 +54,7 @@ def bring_checkpoint(app: AppTest, data: bytes, name: str = "mine.pt") -> AppTes
 
 def inference(**query: str) -> AppTest:
     """The inference page by a link, with the card for checkpoints open."""
-    app = opened("", **query)
+    app = opened("architecture", **query)
     app.session_state["own checkpoint"] = True
     return run(app.switch_page("../pages/inference.py"))
 
@@ -73,7 +73,7 @@ def with_choices(channel: int = 0, blend: float = 0.6, off: str = "", explained:
     """What a person chooses on the inference page; the link holds a part of it."""
     query |= {"off": off} if off else {}
     query |= {"class": explained} if explained else {}
-    app = opened("", preset="resnet20_fashion", image="0000-ankle-boot", **query)
+    app = opened("architecture", preset="resnet20_fashion", image="0000-ankle-boot", **query)
     hold(app, channel=channel)
     app.session_state["blend"] = blend
     return run(app.switch_page("../pages/inference.py"))

@@ -324,3 +324,17 @@ def test_one_thread_is_this_thread_only():
     finally:
         torch.set_num_threads(before)
     assert found == {"worker": 1, "visitor": 2, "here": 2, "worker later": 1}
+
+
+def test_who_is_gone_does_not_keep_a_job_going(clock: Clock) -> None:
+    """A page that was reloaded watches as somebody else: the one before holds its lease, and yet nothing back."""
+    gone: set[str] = set()
+    queue: JobQueue[int] = JobQueue(clock=clock, gone=gone.__contains__)
+    gate = Gate(3)
+    queue.start("a", "before", gate)
+    assert status_of(queue, "a", "after").others == 1
+    assert not queue.stop("a", "after")
+    gone.add("before")
+    assert status_of(queue, "a", "after").others == 0
+    assert queue.stop("a", "after")
+    gate.let(3)

@@ -65,7 +65,7 @@ def test_a_number_that_is_not_accepted_gets_a_sentence_and_stays_to_be_mended(ty
     before = figures(app)
     select(app, "lab between", typed)
     (words,) = said(app.warning)
-    assert words.startswith(f"between = {typed or '(empty)'} is not accepted: ")
+    assert words.startswith(f"Between = {typed or '(empty)'} is not accepted: ")
     assert "1 to 2048" in words
     assert "unchanged" in words
     assert figures(app) == before

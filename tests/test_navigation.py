@@ -10,7 +10,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from explorer.bench.browser import ROOT
-from explorer.navigation import PAGES
+from explorer.navigation import PAGES, START, Page
+from helpers import opened
 
 APART = ("explorer/navigation.py", "explorer/__main__.py", "explorer/__init__.py")
 """The table, and the command line and the library, which have a `compare` of their own."""
@@ -20,14 +21,16 @@ MODULES = [
     for path in (ROOT / folder).rglob("*.py")
     if (module := path.relative_to(ROOT).as_posix()) not in APART
 ]
-NAMES, TITLES = {page.name for page in PAGES}, {page.title for page in PAGES}
+NAMED = [page for page in PAGES if page != START]
+"""Those whose name stands for nothing else; where a text begins is called start, too."""
+NAMES, TITLES = {page.name for page in NAMED}, {page.title for page in NAMED}
 PLACE = re.compile(rf"\bpages/|(^|/)({'|'.join(NAMES)})(\.py)?(\?|$)")
 """A page's script, or a link to a page, in a text or a part of one."""
 
 
 def test_every_script_is_in_the_table() -> None:
-    assert sorted(NAMES) == sorted(path.stem for path in (ROOT / "pages").glob("*.py"))
-    assert len(TITLES) == len(PAGES)
+    assert sorted(page.name for page in PAGES) == sorted(path.stem for path in (ROOT / "pages").glob("*.py"))
+    assert len({page.title for page in PAGES}) == len(PAGES)
     assert all((ROOT / "explorer" / page.file).exists() for page in PAGES)
 
 
@@ -36,7 +39,17 @@ def test_the_menu_is_the_table() -> None:
     assert not app.exception, app.exception
     menu = [(link.proto.page, link.proto.label, link.proto.icon) for link in app.sidebar.get("page_link")]
     assert menu == [(page.path, page.title, page.icon) for page in PAGES]
-    assert [path for path, *_ in menu][:2] == ["", "inference"]
+    groups = [caption.value for caption in app.sidebar.caption][:3]
+    assert groups == list(dict.fromkeys(page.group for page in PAGES)) == ["Learn", "Explore", "Decide"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_says_what_it_is_and_what_it_is_for(page: Page) -> None:
+    app = opened(page.name, preset="resnet18")
+    (heading,) = [title.value for title in app.title]
+    assert page.title in heading or page == START
+    assert any(page.purpose in text.value for text in [*app.caption, *app.markdown])
+    assert len({other.purpose for other in PAGES}) == len(PAGES)
 
 
 def pages_named(source: str) -> Iterator[str]:

@@ -34,7 +34,7 @@ from explorer.experiments.paths import (
 from explorer.inference.turns import ONE_AT_A_TIME, TooLargeError
 from explorer.sharing.store import RESULTS
 from explorer.views.experiments import paths as view
-from helpers import CPU, captions, click, link, name_of, opened, page_text, run, select
+from helpers import CPU, captions, click, link, look_at, name_of, opened, page_text, run
 from resnet import ResNet, ResNetConfig, preset
 from resnet.presets import short_title
 from resnet.weights import BUNDLED, randomly
@@ -274,20 +274,19 @@ def experiment(**query: str) -> AppTest:
 
 
 def test_the_lengths_are_there_before_anything_is_measured() -> None:
-    app = experiment(preset="resnet56_fashion")
+    app = experiment(preset="resnet56")
     assert f"= {2**27:,} paths" in page_text(app)
     assert len(app.get("plotly_chart")) == 3
     assert link(app)["tab"] == "Paths"
 
 
 def test_the_gradients_are_measured_and_kept(few: None) -> None:
-    app = click(experiment(preset="resnet20_fashion"), "Measure the gradients")
+    app = click(experiment(preset="resnet20"), "Measure the gradients")
     found = next(work.value for key, work in RESULTS._works.items() if isinstance(key, tuple) and key[0] == "paths")
     run_of = effective_paths(found.shares, found.counts)
     assert f"paths of length {run_of.low} to {run_of.high}" in page_text(app)
-    assert "the first 2 images of Fashion-MNIST's test set" in captions(app)
     assert "2 draws for each of 10 lengths" in captions(app)
-    again = experiment(preset="resnet20_fashion")
+    again = experiment(preset="resnet20")
     assert "paths of length" in page_text(again)
     assert not any(button.label == "Measure the gradients" for button in again.button)
 
@@ -303,7 +302,7 @@ def test_a_magnitude_beyond_floating_point() -> None:
 
 
 def test_a_plain_network_says_that_it_has_one_path() -> None:
-    app = experiment(preset="plain20_fashion")
+    app = experiment(preset="plain20")
     assert not app.get("plotly_chart")
     assert re.search(r"One path.*all 9 blocks", page_text(app))
     assert not any(button.label == "Measure the gradients" for button in app.button)
@@ -315,11 +314,13 @@ def test_a_network_too_large_says_so() -> None:
     assert "GMACs" in said
 
 
-def test_a_trained_network_is_chosen_in_place() -> None:
-    app = select(experiment(), "path network", "ResNet-56")
-    assert run(app).session_state["view"].config == BUNDLED["resnet56"]
-    assert link(app)["tab"] == "Paths"
-    assert app.get_by_key("path network").value == "ResNet-56"  # type: ignore[union-attr]
+def test_the_networks_are_chosen_in_place() -> None:
+    app = look_at(experiment(preset="resnet18"), experiment="shipped-20")
+    assert run(app).session_state["view"].config == preset("resnet18")
+    assert (link(app)["tab"], link(app)["experiment"]) == ("Paths", "shipped-20")
+    assert app.get_by_key("path network").value == "shipped-20"  # type: ignore[union-attr]
+    assert "9 additions make" in page_text(app)
+    assert "Measure the gradients" not in [button.label for button in app.button]
 
 
 def test_blocks_off_are_a_click_away() -> None:

@@ -470,6 +470,35 @@ def test_stepping_shows_the_shapes():
     assert any(words.startswith("**Run this line:** 1 of") and "`layer2.0`" in words for words in texts(app))
 
 
+def test_the_source_is_searched_and_the_link_says_for_what():
+    app = opened("source", preset="resnet18")
+    marked = app.pills(key="line resnet.blocks.BasicBlock.make_branch").value
+    app.text_input(key="source find").set_value(" Dilation ")
+    run(app)
+    assert link(app)["find"] == "Dilation"
+    found = {
+        (snippet.anchor, number)
+        for snippet in snippets()
+        for number, line in zip(snippet.numbers, snippet.lines, strict=True)
+        if "dilation" in line.lower()
+    }
+    assert f"{len(found)} lines with **Dilation**, marked; " in page_text(app)
+    shown = [header.value for header in app.subheader]
+    assert 0 < len(shown) < len(NOTES)
+    assert {note.title for note in NOTES if note.anchor in dict(found)} <= set(shown)
+    assert sum(len(re.findall("class='marked", html.proto.body)) for html in app.get("html")) == len(found)
+    app.text_input(key="source find").set_value("")
+    run(app)
+    assert "find" not in link(app)
+    assert app.pills(key="line resnet.blocks.BasicBlock.make_branch").value == marked
+
+
+def test_a_search_without_a_match_says_what_is_accepted():
+    app = opened("source", preset="resnet18", find="<b>no such word")
+    assert not app.subheader
+    assert "part of a line of code, or of a note, is accepted." in page_text(app)
+
+
 def test_the_inspector_links_to_the_lines():
     app = opened(preset="resnet18", at="layer2.0.conv2")
     (found,) = [element.proto for element in app.get("page_link") if element.proto.label == "Its lines in the source"]
@@ -492,6 +521,21 @@ def test_from_the_inspector_to_the_lines_and_back(visit):
     visit.page.get_by_role("link", name="Show it in the inspector").click()
     visit.wait()
     expect(visit.page.locator(".st-key-inspector")).to_contain_text("layer3.1.conv2")
+
+
+@pytest.mark.browser
+def test_a_note_s_lines_are_beside_it_and_the_contents_stay_in_view(visit):
+    """The second note on the same lines: these, the parts and the search are in view with it."""
+    visit.open("/source?preset=resnet18&tab=note-what-the-branch-learns")
+    page = visit.page
+    heading = page.get_by_role("heading", name="What the branch learns", exact=True)
+    expect(heading).to_be_in_viewport(timeout=20_000)
+    code = page.locator(".st-key-source-row-resnet-blocks-Block-forward ol.source")
+    expect(code).to_be_in_viewport(ratio=1)
+    expect(page.get_by_role("link", name="Later additions", exact=True)).to_be_in_viewport(ratio=1)
+    expect(page.get_by_role("textbox", name="Search the source")).to_be_in_viewport(ratio=1)
+    bar, top = page.locator(".st-key-source-bar").bounding_box(), heading.bounding_box()
+    assert bar["y"] + bar["height"] <= top["y"]
 
 
 @pytest.mark.browser

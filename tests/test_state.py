@@ -18,7 +18,7 @@ from explorer.analysis.parts import switchable_blocks
 from explorer.analysis.trace import trace
 from explorer.bench.visitors import unescaped
 from explorer.inference.samples import samples
-from explorer.link import MAX_OTHERS, View, natural_size, parse_size, size_text, tolerant
+from explorer.link import MAX_OTHERS, TOUR_STOPS, View, natural_size, parse_size, size_text, tolerant
 from explorer.views.cached import device
 from explorer.views.inference.images import from_sample
 from explorer.views.inference.running import run_with
@@ -52,9 +52,11 @@ EXAMPLES = {
     "unit": "3-5",
     "lab": "count-2",
     "training": "steps-1000",
+    "experiment": "shipped-20",
     "appended": "stage-2_blocks-4",
     "shown": "pair-2_differing-1",
     "tab": "Receptive field",
+    "find": "downsample",
     "explained": "Bag",
 }
 
@@ -68,6 +70,8 @@ STRATEGIES: dict[str, Callable[[ResNetConfig], st.SearchStrategy[Any]]] = {
     "pinned": lambda config: st.none() | st.just(ResNetConfig()) | configs(),
     "others": lambda config: st.lists(st.just(ResNetConfig()) | configs(), max_size=MAX_OTHERS).map(tuple),
     "off": switched_off,
+    "tour": lambda config: st.integers(0, TOUR_STOPS),
+    "present": lambda config: st.booleans(),
     **{name: texts_like(text) for name, text in EXAMPLES.items()},
 }
 """How each field of a view but its configuration is drawn."""
@@ -210,8 +214,8 @@ def assert_sentences(problems: list[str]) -> None:
         ({"option": "1", "": "2", "attention": "se"}, {"attention": "se"}, ["option = option", "option = (empty)"]),
         ({"preset": "resnet", "layers": "2-2-2-2"}, {"layers": "2-2-2-2"}, ["preset = resnet"]),
         ({"preset": "resnet18", "shortcut": "Q"}, {"layers": "2-2-2-2", "block": "basic"}, ["shortcut = Q"]),
-        ({"size": "12", "antialias": "blur"}, {"antialias": "blur"}, ["image_size = 12 is not accepted: 17 to 8192"]),
-        ({"size": "0", "attention": "se"}, {"attention": "se"}, ["image_size = 0 is not accepted: 1 to 8192"]),
+        ({"size": "12", "antialias": "blur"}, {"antialias": "blur"}, ["size = 12 is not accepted: 17 to 8192"]),
+        ({"size": "0", "attention": "se"}, {"attention": "se"}, ["size = 0 is not accepted: 1 to 8192"]),
         ({"size": "1", "attention": "se"}, {"attention": "se", "size": "1"}, []),
         ({"size": "x", "attention": "se"}, {"attention": "se"}, ["size = x"]),
         ({"size": "9999", "attention": "se"}, {"attention": "se"}, ["9999"]),

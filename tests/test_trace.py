@@ -244,9 +244,9 @@ def test_depth_is_the_weighted_layers_of_the_main_path(name: str) -> None:
     "size", [(32, 0), (0, 32), 0, -64, True, 64.0, "64", None, (64,), (64, 64, 64), 8193, float("nan")]
 )
 def test_image_sizes_that_are_refused(size: Any) -> None:
-    with pytest.raises(ConfigError, match=r"^image_size = .* is not accepted: 1 to 8192 pixels") as caught:
+    with pytest.raises(ConfigError, match=r"^size = .* is not accepted: 1 to 8192 pixels") as caught:
         trace(preset("resnet50"), size)
-    assert caught.value.field == "image_size"
+    assert caught.value.field == "size"
 
 
 @pytest.mark.parametrize("size", [1, 31, (1, 40), 32, (32, 33), [33, 32], 8192])

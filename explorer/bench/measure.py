@@ -31,7 +31,7 @@ from ..analysis.trace import trace
 from ..inference.device import devices
 from ..inference.predict import predict
 from ..link import View
-from ..navigation import INFERENCE
+from ..navigation import ARCHITECTURE, INFERENCE
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -207,7 +207,7 @@ def clicks() -> list[Row]:
 
 def block_times(page: Page, address: str, count: int = 24) -> list[float]:
     """Seconds that each of `count` clicks on Block takes; the first four are not counted."""
-    opened(page, address)
+    opened(page, f"{address}/{ARCHITECTURE.path}")
     buttons = page.get_by_test_id("stSidebar").get_by_role("radio")
     pair = [buttons.filter(has_text=name).first for name in ("basic", "bottleneck")]
     return [click_time(pair[number % 2])[1] for number in range(count)][4:]

@@ -32,7 +32,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
-from ..navigation import EXPERIMENTS
+from ..navigation import ARCHITECTURE, EXPERIMENTS
 
 FINISHED = (ForwardMsg.FINISHED_SUCCESSFULLY, ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY)
 """How a run ends that leaves the page idle; one that gives way to another run does not."""
@@ -301,7 +301,7 @@ def unescaped(markdown: str) -> str:
 
 @asynccontextmanager
 async def visit(
-    address: str, page: str = "", query: str = "", kind: type[Visitor] | None = None
+    address: str, page: str = ARCHITECTURE.path, query: str = "", kind: type[Visitor] | None = None
 ) -> AsyncIterator[Visitor]:
     """Someone of a kind who has opened a page of the app at `address`, by a link with this query, and sees it.
 

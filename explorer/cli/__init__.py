@@ -16,7 +16,7 @@ import typer
 from resnet.command import forget_output, status
 from resnet.options import plain
 
-from . import app, bench, degradation, export, summary
+from . import app, bench, degradation, experiments, export, summary
 from .parameters import repeat_list_options
 
 MODULE, COMMAND = "python -m explorer", "resnet-explorer"
@@ -35,7 +35,14 @@ def application(*, completion: bool = False, rich: bool = False) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     )
     made.callback(invoke_without_command=True)(app.app)
-    for work in (summary.summary, summary.compare, export.export, degradation.degradation, bench.bench):
+    for work in (
+        summary.summary,
+        summary.compare,
+        export.export,
+        degradation.degradation,
+        experiments.experiments,
+        bench.bench,
+    ):
         made.command()(work)
     return made
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,13 +91,19 @@ def degradation(
 
 def watch(steps: Iterable[tuple[Settings, Step]], total: int) -> None:
     """Take all steps, with how far they are on standard error where that is a terminal."""
+    with progress("steps", total) as advance:
+        for settings, step in steps:
+            advance(f"{settings.networks[step.network].name}, seed {settings.seed}")
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[str], None]]:
+    """A bar on standard error where that is a terminal; inside, a function moves it on and says what was done."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("steps", total=total)
-        for settings, step in steps:
-            name = f"{settings.networks[step.network].name}, seed {settings.seed}"
-            progress.update(task, advance=1, description=name)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda description: bar.update(task, advance=1, description=description)

@@ -31,13 +31,16 @@ from .network import (
     layer_box,
     map_side,
     part_box,
+    stack,
 )
 from .palette import colour
 from .svg import MUTED, PAGE, TEXT, Drawing, box, line, plus, selectable, short_shape, text
 
 START = 74.0
-STRIP = AXIS + 110
-HIGHEST = 92.0
+NAME = 26.0
+"""Above each network, for what it is called."""
+STRIP = NAME + AXIS + 108
+HIGHEST = 78.0
 FADED = 0.5
 
 
@@ -131,9 +134,9 @@ def overview(
         ink += [band_label(trace, group, *span) for group, span in bands.items()]
         behind = line(f"M70 {AXIS}H{x:.1f}", MUTED)
         behind += text(64, AXIS + 4, short_shape(trace.image_shape), MUTED, 11, "end") + text(
-            8, 14, name, TEXT, 13, "start", 600
+            8, 14 - NAME, name, TEXT, 13, "start", 600
         )
-        strips.append(f'<g transform="translate(0 {number * STRIP})">{behind}{"".join(ink)}</g>')
+        strips.append(f'<g transform="translate(0 {number * STRIP + NAME})">{behind}{"".join(ink)}</g>')
     return Drawing(
         x + 24, len(traces) * STRIP, "The networks under each other, aligned by stage and block", "".join(strips)
     )
@@ -158,10 +161,8 @@ def cell(run: list[AlignedColumn], number: int, part: Part, left: float, tall: f
     if part.shortcut:
         inside += arc(left, tall, hue, part.shortcut == "projection") + plus(left + BOX + GAP / 2, AXIS, hue)
     if len(run) > 1:
-        stack = "".join(box(left + shift, AXIS - tall / 2 - shift, BOX, tall, hue, False) for shift in (5.0, 2.5, 0.0))
-        stack += text(left + BOX / 2, AXIS + 4, f"×{len(run)}", "#fff", 11, weight=600)
         words = f"{run_name(run)}: show them all"
-        inside += selectable(f"unfold {part.group}", words, stack, False)
+        inside += selectable(f"unfold {part.group}", words, stack(len(run), left, tall, hue), False)
     else:
         chosen = at in (part.identifier, part.group)
         inside += part_box(part._replace(identifier=f"{number} {part.identifier}"), left, tall, hue, chosen, "")

@@ -14,12 +14,16 @@ FINE = 45
 
 
 def growth(small: Kernels, large: Kernels) -> Drawing:
-    """What one unit sees of the map's pixels after each convolution, the stack's and then the single kernel's."""
+    """What one unit sees of the map's pixels after each convolution, the stack's and then the single kernel's.
+
+    The two are runs (`data-run`), which a narrow page sets below each other.
+    """
     side = max(small.field.size, large.field.size) + 2
-    ink: list[str] = []
+    runs: list[str] = []
     x = 10.0
     for kernels, hue in ((small, STAGES[0]), (large, STAGES[2])):
-        ink.append(text(x, 16, kernels.name, TEXT, 13, "start", 600))
+        start = x - 10
+        ink = [text(x, 16, kernels.name, TEXT, 13, "start", 600)]
         before = PIXEL
         for layer in kernels.convolutions:
             if before is not PIXEL:
@@ -28,10 +32,11 @@ def growth(small: Kernels, large: Kernels) -> Drawing:
             ink.append(_panel(x, layer, before, side, hue))
             before = layer.field
             x += PANEL + SPACE
+        runs.append(f'<g data-run="{start:.1f} {x - SPACE + 10 - start:.1f} 0">{"".join(ink)}</g>')
         x += SPACE
     title = f"{small.name} see {small.field.size} pixels a side, {large.name.lower()} {large.field.size}"
     spread = any(layer.field.effective_stride > 1 for kernels in (small, large) for layer in kernels.convolutions[:-1])
-    return Drawing(x - 2 * SPACE + 10, TOP + PANEL + (42 if spread else 26), title, "".join(ink))
+    return Drawing(x - 2 * SPACE + 10, TOP + PANEL + (42 if spread else 26), title, "".join(runs))
 
 
 def _panel(x: float, layer: Layer, before: Field, side: int, hue: str) -> str:

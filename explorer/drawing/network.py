@@ -1,29 +1,45 @@
-"""The block diagram: a trace as a drawing in plain SVG, and as a graph for graphviz.
+"""The block diagram: a trace as a drawing in plain SVG.
 
 Two drawings share one look. `overview` is the whole network on a line: box height follows
 the feature map (square root), arcs are shortcuts (dashed where they project), ⊕ additions.
-`detail` is one block, the stem or the head with every layer: branch F(x) on the axis,
-shortcut S(x) below it, attention above. Colours that depend on the theme are CSS variables
-with a fallback, so that the same text stands in the app and in a downloaded file.
+Its stages are runs, which a narrow page sets on several lines, as words are. `detail` is one
+block, the stem or the head with every layer: branch F(x) on the axis, shortcut S(x) below it,
+attention above; with `shared`, norm and activation of a step stand in its convolution's box.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from html import escape
+from itertools import groupby
 from math import sqrt
 from typing import NamedTuple
 
-from ..analysis.layers import IMAGE, NORMS, Layer, Op, Shape, beyond_windows, global_dependencies
+from ..analysis.layers import (
+    ACTIVATIONS,
+    IMAGE,
+    NORMS,
+    Layer,
+    Op,
+    Shape,
+    beyond_windows,
+    global_dependencies,
+    shape_text,
+)
 from ..analysis.parts import Part, drawn_parts
 from ..analysis.trace import Trace
 from .palette import colour
-from .svg import MUTED, PAGE, TEXT, Drawing, box, line, plus, selectable, short_shape, text
+from .svg import MUTED, PAGE, SMALLEST, TEXT, Drawing, box, line, plus, selectable, short_shape, text
 
-BOX, GAP, STAGE_GAP = 36.0, 14.0, 28.0
-TALLEST, SHORTEST, AXIS = 112.0, 24.0, 96.0
-UNFOLDED = 8
-"""Stages with more blocks than this are folded: 0 · 1 · ×33 · 35."""
+BOX, GAP, STAGE_GAP = 30.0, 11.0, 24.0
+TALLEST, SHORTEST, AXIS = 96.0, 24.0, 64.0
+UNFOLDED, FOLDED = 8, 4
+"""Stages with more blocks than the first are folded, to as many boxes as the second: 0 · 1 · ×33 · 35."""
+MOST = 20
+"""Boxes that stand legibly on a line; where a network has more, its longest stages are folded too."""
+RUN = 7
+"""Boxes that stay beside each other whatever the width."""
 
 
 class Fold(NamedTuple):
@@ -33,12 +49,25 @@ class Fold(NamedTuple):
     blocks: tuple[Part, ...]
 
 
+def long_stages(parts: Sequence[Part]) -> frozenset[str]:
+    """The stages that fold: those of more than `UNFOLDED` blocks, and the longest, alike ones together, down to `MOST` boxes."""
+    sizes = Counter(part.group for part in parts)
+    boxes, found = len(parts), frozenset[str]()
+    for size in sorted({size for group, size in sizes.items() if group.startswith("stage")}, reverse=True):
+        if size <= FOLDED or (size <= UNFOLDED and boxes <= MOST):
+            break
+        alike = {group for group, blocks in sizes.items() if blocks == size and group.startswith("stage")}
+        boxes, found = boxes - len(alike) * (size - FOLDED), found | alike
+    return found
+
+
 def folded(parts: tuple[Part, ...], at: str, unfolded: frozenset[str], off: Collection[str] = ()) -> list[Part | Fold]:
     """Long stages shortened: first two blocks, the selected one, those that are off and the last stay."""
+    folds = long_stages(parts) - unfolded
     shown: list[Part | Fold] = []
     for group in dict.fromkeys(part.group for part in parts):
         members = [part for part in parts if part.group == group]
-        if len(members) <= UNFOLDED or group in unfolded or not group.startswith("stage"):
+        if group not in folds:
             shown.extend(members)
             continue
         run: list[Part] = []
@@ -51,6 +80,20 @@ def folded(parts: tuple[Part, ...], at: str, unfolded: frozenset[str], off: Coll
             run = []
             shown.append(part)
     return shown
+
+
+def facts(layers: Sequence[Layer]) -> str:
+    """What layers that stand for one box do: shapes in and out, parameters, MACs and receptive field, a line each."""
+    first, last = layers[0], layers[-1]
+    field = f"{last.field.size:,} px" if last.field.effective_stride else "the whole image"
+    return "\n".join(
+        (
+            f"{shape_text(first.in_shapes[0])} → {shape_text(last.out_shape)}",
+            f"{sum(layer.params for layer in layers):,} parameters",
+            f"{sum(layer.macs for layer in layers):,} MACs",
+            f"receptive field: {field}",
+        )
+    )
 
 
 # -- overview -----------------------------------------------------------------------------
@@ -79,40 +122,77 @@ def overview(
     block. `thumbnails` are image addresses by part identifier, drawn inside the boxes.
     A fold's `data-id` is "unfold stage 3". With `switches` each block has one below it, its
     `data-id` "switch layer3.2", and blocks that are off are hollow.
+
+    A group with `data-run` (left, width, and by how much less than others it reaches up and
+    down) may stand on a line of its own; its elements with `data-low` then move up.
     """
     selected_part = trace.part_of(at)
     everything = drawn_parts(trace)
     off = switches.off if switches else ()
-    items = folded(everything, selected_part, unfolded, off)
     row = SWITCH_ROW if switches else 0.0
     tallest = max(map_side(part.shape) for part in everything)
-    ink, hidden = [], []  # what is drawn, and lines that go behind it
-    x, previous = 74.0, ""
-    bands: dict[str, list[float]] = {}
-    hidden.append(text(64, AXIS + 4, short_shape(trace.image_shape), MUTED, 11, "end"))
-    for item in items:
-        part = item.blocks[0] if isinstance(item, Fold) else item
-        x += STAGE_GAP if previous and part.group != previous else GAP
-        hue, tall = colour(part.group), max(SHORTEST, TALLEST * sqrt(map_side(part.shape) / tallest))
-        band = bands.setdefault(part.group, [x, x])
-        if part.shortcut:
-            ink.append(arc(x, tall, hue, part.shortcut == "projection", 3.0 if part.identifier in off else 1.5))
-            ink.append(plus(x + BOX + GAP / 2, AXIS, hue))
-        if isinstance(item, Fold):
-            ink.append(fold_box(item, x, tall, hue))
-        else:
-            chosen = part.identifier == selected_part or any(layer.name == at for layer in part.layers)
-            picture = (thumbnails or {}).get(part.identifier, "")
-            ink.append(part_box(part, x, tall, hue, chosen, picture, part.identifier in off))
-            if switches and part.group.startswith("stage"):
-                reason = switches.fixed.get(part.identifier, "")
-                ink.append(switch(part, x, hue, part.identifier not in off, reason))
-        x += BOX
-        band[1] = x
-        previous = part.group
-    hidden.append(line(f"M70 {AXIS}H{x:.1f}", MUTED))
-    ink.extend(band_label(trace, group, left, right, row) for group, (left, right) in bands.items())
-    return Drawing(x + 24, AXIS + 106 + row, "The network from input to output", "".join(hidden + ink))
+    given = short_shape(trace.image_shape)
+    runs: list[str] = []
+    x = 0.0
+    for group, items in runs_of(folded(everything, selected_part, unfolded, off)):
+        start, lead = x, 0.0 if runs else lead_in(given)
+        width = len(items) * (BOX + GAP) - GAP
+        spare = max(0.0, band_width(trace, group) - width - STAGE_GAP) / 2
+        left = x = start + lead + spare + STAGE_GAP / 2
+        ink = []
+        for item in items:
+            part, hue = first_part(item), colour(group)
+            tall = box_height(part, tallest)
+            joint = []
+            if shortcut := part.shortcut:
+                thick = 3.0 if part.identifier in off else 1.5
+                joint = [arc(x, tall, hue, shortcut == "projection", thick), plus(x + BOX + GAP / 2, AXIS, hue)]
+            if isinstance(item, Fold):
+                ink += [fold_box(item, x, tall, hue), *joint]  # the joint stands on the boxes behind
+            else:
+                ink += joint
+                chosen = part.identifier == selected_part or any(layer.name == at for layer in part.layers)
+                picture = (thumbnails or {}).get(part.identifier, "")
+                ink.append(part_box(part, x, tall, hue, chosen, picture, part.identifier in off))
+                if switches and group.startswith("stage"):
+                    reason = switches.fixed.get(part.identifier, "")
+                    ink.append(switch(part, x, hue, part.identifier not in off, reason))
+            x += BOX + GAP
+        right = x - GAP
+        x = right + spare + STAGE_GAP / 2
+        room = (TALLEST - max(box_height(first_part(item), tallest) for item in items)) / 2
+        axis = line(f"M{start + lead:.1f} {AXIS}H{right if group == 'head' else x:.1f}", MUTED)
+        words = "" if runs else text(start + lead - 4, AXIS + 4, given, MUTED, SMALLEST, "end")
+        band = f'<g data-low="">{band_label(trace, group, left, right, row)}</g>'
+        runs.append(f'<g data-run="{start:.1f} {x - start:.1f} {room:.1f}">{words}{axis}{"".join(ink)}{band}</g>')
+    return Drawing(x, AXIS + 96 + row, "The network from input to output", "".join(runs))
+
+
+def runs_of(items: Sequence[Part | Fold]) -> Iterator[tuple[str, list[Part | Fold]]]:
+    """Stem, stages and head with their boxes, a stage of many in pieces of about one length."""
+    for group, some in groupby(items, lambda item: item.stage if isinstance(item, Fold) else item.group):
+        members = list(some)
+        pieces = -(-len(members) // RUN)
+        for piece in range(pieces):
+            yield group, members[piece * len(members) // pieces : (piece + 1) * len(members) // pieces]
+
+
+def first_part(item: Part | Fold) -> Part:
+    return item.blocks[0] if isinstance(item, Fold) else item
+
+
+def box_height(part: Part, tallest: float) -> float:
+    return max(SHORTEST, TALLEST * sqrt(map_side(part.shape) / tallest))
+
+
+def lead_in(given: str) -> float:
+    """How far the first box stands from the left, behind the input's shape."""
+    return 6.0 * len(given) + 8
+
+
+def band_width(trace: Trace, group: str) -> float:
+    """What the words below a stage take at least, where its name and its shape are two lines."""
+    return 6.3 * max(len(group), len(short_shape(trace.groups[group][-1].out_shape))) + 6
 
 
 def map_side(shape: Shape) -> float:
@@ -145,13 +225,13 @@ def part_box(part: Part, x: float, tall: float, hue: str, chosen: bool, picture:
         edge = min(BOX, tall) - 4
         inside += (
             f'<image href="{escape(picture)}" x="{x + (BOX - edge) / 2:.1f}" y="{AXIS - edge / 2:.1f}" width="{edge:.1f}" '
-            f'height="{edge:.1f}" style="image-rendering:pixelated"/>'
+            f'height="{edge:.1f}" image-rendering="pixelated"/>'
         )
         fits = tall > edge + 28
         label_y = AXIS + tall / 2 + (-6 if fits else 13)
     outside = picture and label_y > AXIS + tall / 2
     inside += text(x + BOX / 2, label_y, part.label, MUTED if outside else "#fff", 11, weight=600)
-    return selectable(part.identifier, f"{name}, {short_shape(part.shape)}", inside, chosen)
+    return selectable(part.identifier, f"{name}\n{facts(part.layers)}", inside, chosen)
 
 
 def off_box(x: float, y: float, width: float, height: float, hue: str, selected: bool, through: bool) -> str:
@@ -166,7 +246,7 @@ def off_box(x: float, y: float, width: float, height: float, hue: str, selected:
 
 def switch(part: Part, x: float, hue: str, on: bool, reason: str) -> str:
     """A switch below a block; with a `reason` it cannot be moved."""
-    middle, y = x + BOX / 2, AXIS + 72
+    middle, y = x + BOX / 2, AXIS + TALLEST / 2 + 16
     label = f"{part_name(part)}: " + (f"cannot be switched off, as {reason}" if reason else "on" if on else "off")
     track = (
         f'<rect x="{middle - 11:.1f}" y="{y - 6}" width="22" height="12" rx="6" fill="{hue if on else PAGE}" '
@@ -176,25 +256,35 @@ def switch(part: Part, x: float, hue: str, on: bool, reason: str) -> str:
     touched = (
         f'<rect x="{x - 4:.1f}" y="{y - 10}" width="{BOX + 8}" height="20" rx="4" fill="{PAGE}" fill-opacity="0"/>'
     )
-    fixed = ' aria-disabled="true" opacity="0.35"' if reason else ""
+    state = "fixed" if reason else "on" if on else "off"
+    pale = ' opacity="0.35"' if reason else ""
     return (
-        f'<g data-id="switch {escape(part.identifier)}" role="switch" tabindex="-1" aria-label="{escape(label)}" '
-        f'aria-checked="{str(on).lower()}"{fixed}><title>{escape(label)}</title>{touched}{track}</g>'
+        f'<g data-id="switch {escape(part.identifier)}" data-switch="{state}" data-low=""{pale}>'
+        f"<title>{escape(label)}</title>{touched}{track}</g>"
     )
 
 
 def fold_box(fold: Fold, x: float, tall: float, hue: str) -> str:
     count = len(fold.blocks)
-    stacked = "".join(box(x + shift, AXIS - tall / 2 - shift, BOX, tall, hue, False) for shift in (5.0, 2.5, 0.0))
-    inside = stacked + text(x + BOX / 2, AXIS + 4, f"×{count}", "#fff", 11, weight=600)
-    return selectable(f"unfold {fold.stage}", f"{count} more blocks of {fold.stage}: show them all", inside, False)
+    words = f"{count} more blocks of {fold.stage}: show them all"
+    return selectable(f"unfold {fold.stage}", words, stack(count, x, tall, hue), False)
+
+
+def stack(count: int, x: float, tall: float, hue: str) -> str:
+    """Boxes behind each other, for so many."""
+    boxes = "".join(
+        f'<rect x="{x + shift:.1f}" y="{AXIS - tall / 2 - shift:.1f}" width="{BOX:g}" height="{tall:.1f}" rx="4" fill="{hue}" '
+        f'stroke="{PAGE}"/>'
+        for shift in (5.0, 2.5, 0.0)
+    )
+    return boxes + text(x + BOX / 2, AXIS + 4, f"×{count}", "#fff", SMALLEST, weight=600)
 
 
 def band_label(trace: Trace, group: str, left: float, right: float, row: float = 0.0) -> str:
     shape = trace.groups[group][-1].out_shape
-    middle, y = (left + right) / 2, AXIS + 82 + row
+    middle, y = (left + right) / 2, AXIS + TALLEST / 2 + 26 + row
     words = short_shape(shape)
-    narrow = right - left < 100
+    narrow = right - left < 6.3 * len(f"{group}  {words}")
     return (
         line(f"M{left:.1f} {y - 16}H{right:.1f}", colour(group), width=3)
         + text(middle, y, group if narrow else f"{group}  {words}", TEXT, 12, weight=600 if narrow else 500)
@@ -205,7 +295,12 @@ def band_label(trace: Trace, group: str, left: float, right: float, row: float =
 # -- detail -------------------------------------------------------------------------------
 
 LANE = {"se": -1, "branch": 0, "shortcut": 1}
-WIDE, NARROW, TALL, STEP = 82.0, 40.0, 40.0, 12.0
+WIDE, NARROW, TALL, STEP = 56.0, 38.0, 40.0, 10.0
+STRIP = 19.0
+"""How far norm and activation reach out of the box that they share with a convolution."""
+LANES = 68.0
+ENTRY = 12.0
+"""Where the shortcut leaves, left of the first box."""
 
 
 def lane(layer: Layer) -> int:
@@ -247,11 +342,46 @@ def box_width(layer: Layer) -> float:
     if layer.op == Op.ADDITION:
         return 22.0
     title, below = caption(layer)
-    return WIDE if below else max(NARROW, 7.0 * len(title) + 12)
+    return max(WIDE, 5.2 * len(below) + 6, 6.0 * len(title) + 6) if below else max(NARROW, 6.0 * len(title) + 8)
 
 
-def detail(trace: Trace, part: str, at: str = "") -> Drawing:
-    """One block ("layer2.0"), the "stem" or the "head", layer by layer.
+SOLID = frozenset({Op.CONVOLUTION, Op.CHANNEL_CONVOLUTION})
+THIN = NORMS | ACTIVATIONS | {Op.SIGMOID}
+"""What shares a box, and with what."""
+Step = tuple[Layer, ...]
+"""Layers that share a box, a convolution among them; or one layer."""
+
+
+def steps(trace: Trace, layers: Sequence[Layer], shared: bool) -> list[Step]:
+    """Layers as they are drawn in boxes: each in its own, or a convolution with the norm and activation of its step."""
+    readers = Counter(producer for layer in layers for producer in layer.inputs)
+    result: list[Step] = []
+    for layer in layers:
+        before = result[-1] if result else ()
+        alone = before and layer.inputs == (before[-1].index,) and readers[before[-1].index] == 1
+        if shared and alone and lane(before[-1]) == lane(layer) and fits_step(before, layer, trace.config.order):
+            result[-1] = (*before, layer)
+        else:
+            result.append((layer,))
+    return result
+
+
+def fits_step(before: Step, layer: Layer, order: str) -> bool:
+    """Whether a layer goes on a step: norm and activation after a convolution, or before it in a pre-activation block."""
+    if order == "pre" and layer.block and not layer.role.in_attention:
+        return all(one.op in THIN for one in before) and layer.op in THIN | SOLID
+    return before[0].op in SOLID and layer.op in THIN
+
+
+def step_width(step: Step) -> float:
+    """The widest box, or norm and activation side by side at a convolution's edge."""
+    solid = [layer for layer in step if layer.op in SOLID] or step
+    beside = [6.0 * len(caption(layer)[0]) + 6 for layer in step if layer not in solid]
+    return max(sum(beside), *(box_width(layer) for layer in solid))
+
+
+def detail(trace: Trace, part: str, at: str = "", shared: bool = False) -> Drawing:
+    """One block ("layer2.0"), the "stem" or the "head", layer by layer; with `shared`, a step in one box.
 
     Raises:
         ValueError: for a part that the network does not have.
@@ -260,21 +390,30 @@ def detail(trace: Trace, part: str, at: str = "") -> Drawing:
     if not layers:
         raise ValueError(f"the network has no {part}")
     ids = {layer.index for layer in layers}
-    centre = {-1: 0.0, 0: 70.0, 1: 158.0}
-    has_se = any(lane(layer) < 0 for layer in layers)
-    shift = 62.0 if has_se else 0.0
-    y_of = {number: y + shift for number, y in centre.items()}
-    y_of[-1] = 38.0
+    cells = steps(trace, layers, shared)
+    step_of = {layer.index: step for step in cells for layer in step}
+    above = any(strip_is_above(step) for step in cells) * STRIP
+    first = layers[0]
+    given = trace.image_shape if first.inputs[0] == IMAGE else trace.layers[first.inputs[0]].out_shape
+    attention = any(lane(layer) < 0 for layer in layers)
+    axis = 40.0 + above + (LANES + STRIP) * attention
+    y_of = {-1: 28.0, 0: axis, 1: axis + LANES}
+    lead = max(24.0, 6.0 * len(short_shape(given)) - 12)
+    labels = shape_labels(cells, short_shape(given))
 
-    # Lanes fill from the left; a layer stands right of what it reads, a join right of its lanes.
-    left: dict[int, float] = {-1: 84.0, 0: 84.0, 1: 84.0}
+    # Lanes fill from the left; a step stands right of what it reads, a join right of its lanes.
+    left: dict[int, float] = dict.fromkeys(y_of, lead)
     places: dict[int, tuple[float, float]] = {}
-    for layer in layers:
-        fed = [places[i][1] + STEP for i in layer.inputs if i in places]
-        start = max([left[lane(layer)], *fed])
-        end = start + box_width(layer)
-        places[layer.index] = (start, end)
-        left[lane(layer)] = end + STEP
+    beyond: dict[int, float] = {}
+    for step in cells:
+        number = lane(step[0])
+        start = max([left[number], *(beyond[i] + STEP for i in step[0].inputs if i in beyond)])
+        end = start + step_width(step)
+        words = labels.get(step[0].index, "") if number == LANE["shortcut"] else ""  # there it stands in the gap
+        for layer in step:
+            places[layer.index] = (start, end)
+            beyond[layer.index] = end + 6.0 * len(words)
+        left[number] = beyond[step[0].index] + STEP
     slack = centring(layers, places)
     for layer in layers:
         if layer.role.on_shortcut:
@@ -283,32 +422,78 @@ def detail(trace: Trace, part: str, at: str = "") -> Drawing:
     end = max(right for _, right in places.values())
 
     ink, behind = [], []
-    entry = 52.0
+    entry = lead - ENTRY
     for layer in layers:
         for producer in layer.inputs:
+            if producer in step_of and step_of[producer] is step_of[layer.index]:
+                continue
             source = places[producer][1] if producer in ids else entry
             from_y = y_of[lane(trace.layers[producer])] if producer in ids else y_of[0]
             behind.append(
                 wire(source, from_y, *places[layer.index], y_of[lane(layer)], layer, producer, trace, ids, y_of)
             )
-    before = ""
-    for layer in layers:
-        x0, x1 = places[layer.index]
-        y, hue = y_of[lane(layer)], colour(layer.role.group)
-        chosen = layer.name == at
-        ink.append(layer_box(layer, x0, x1, y, hue, chosen))
-        shape = short_shape(layer.out_shape)
-        if lane(layer) == 0 and shape != before and layer.op not in (Op.ADDITION, Op.FLATTEN):
-            behind.append(text(x1 + STEP / 2, y - TALL / 2 - 8, shape, MUTED, 11))
-        before = shape if lane(layer) == 0 else before
-    first = layers[0]
-    given = trace.image_shape if first.inputs[0] == IMAGE else trace.layers[first.inputs[0]].out_shape
-    behind.append(text(8, y_of[0] - 10, short_shape(given), MUTED, 11, "start"))
-    behind.append(line(f"M8 {y_of[0]}H{entry + 4}", MUTED))
-    height = y_of[1] + 34 if has_shortcut(layers) else y_of[0] + 40
+            if is_identity(trace, layer, producer, ids):
+                words = short_shape(trace.layers[producer].out_shape if producer >= 0 else trace.image_shape)
+                behind.append(text((source + sum(places[layer.index]) / 2) / 2, y_of[1] - 7, words, MUTED, SMALLEST))
+    for step in cells:
+        x0, x1 = places[step[0].index]
+        y = y_of[lane(step[0])]
+        ink.extend(step_boxes(step, x0, x1, y, at))
+        words = labels.get(step[0].index, "")
+        if words and lane(step[0]) == LANE["shortcut"]:
+            behind.append(text(x1 + 5, y - 6, words, MUTED, SMALLEST, "start"))
+        elif words:
+            behind.append(text(x1 + STEP / 2, y - TALL / 2 - 8 - above, words, MUTED, SMALLEST))
+    behind.append(text(2, y_of[0] - TALL / 2 - 8 - above, short_shape(given), MUTED, SMALLEST, "start"))
+    behind.append(line(f"M2 {y_of[0]}H{entry + 4}", MUTED))
+    hanging = {step for step in cells if len(step) > 1 and step[0].op in SOLID}
+    lowest = max(y_of[lane(step[0])] + TALL / 2 + STRIP * (step in hanging) for step in cells)
+    height = max(lowest, y_of[1] if has_shortcut(layers) else 0.0) + 8
     tail = places[layers[-1].index][1]
-    behind.append(line(f"M{tail:.1f} {y_of[0]}h18", MUTED))
-    return Drawing(end + 28, height, f"Layers of {part}", "".join(behind + ink))
+    behind.append(line(f"M{tail:.1f} {y_of[0]}h10", MUTED))
+    return Drawing(end + 12, height, f"Layers of {part}", "".join(behind + ink))
+
+
+def shape_labels(cells: Sequence[Step], given: str) -> dict[int, str]:
+    """The shapes that are written behind steps, by their first layers: where branch and shortcut change theirs.
+
+    What attention reads is labelled behind its scaling, since a line leads up from it.
+    """
+    read_above = {producer for step in cells if lane(step[0]) < 0 for producer in step[0].inputs}
+    before = {LANE["branch"]: given, LANE["shortcut"]: ""}
+    found = {}
+    for step in cells:
+        number, shape = lane(step[0]), short_shape(step[-1].out_shape)
+        if number < 0 or step[-1].op in (Op.ADDITION, Op.FLATTEN) or step[-1].index in read_above:
+            continue
+        if shape != before[number]:
+            found[step[0].index] = shape
+        before[number] = shape
+    return found
+
+
+def strip_is_above(step: Step) -> bool:
+    """Whether norm and activation come before the convolution that they share a box with."""
+    return len(step) > 1 and step[-1].op in SOLID
+
+
+def step_boxes(step: Step, left: float, right: float, y: float, at: str) -> list[str]:
+    """A box for each layer of a step: norm and activation side by side at the convolution's edge, or over each other."""
+    hue = colour(step[0].role.group)
+    thin = [layer for layer in step if layer.op in THIN] if len(step) > 1 else []
+    found = []
+    for layer in step:
+        place = (left, right, y, TALL)
+        if layer in thin and len(thin) == len(step):
+            tall = TALL / len(thin)
+            place = (left, right, y + (thin.index(layer) - (len(thin) - 1) / 2) * tall, tall - 2)
+        elif layer in thin:
+            wide = (right - left + 2) / len(thin)
+            start = left + thin.index(layer) * wide
+            middle = y + (TALL + STRIP + 2) / 2 * (-1 if strip_is_above(step) else 1)
+            place = (start, start + wide - 2, middle, STRIP - 2)
+        found.append(layer_box(layer, *place[:3], hue, layer.name == at, place[3]))
+    return found
 
 
 def centring(layers: tuple[Layer, ...], places: Mapping[int, tuple[float, float]]) -> float:
@@ -336,28 +521,32 @@ def wire(
 ) -> str:
     """One edge of the graph. Within a lane it is straight; between lanes it turns two rounded corners."""
     hue = colour(layer.role.group)
-    identity = layer.op == Op.ADDITION and producer == layer.inputs[1] and lane_of(trace, producer, ids) == 0
-    if identity:
+    if is_identity(trace, layer, producer, ids):
         low, middle = y_of[1], (left + right) / 2
         return line(f"M{source:.1f} {from_y}V{low - 8}q0 8 8 8H{middle - 8:.1f}q8 0 8 -8V{to_y + 11}", hue)
     if from_y == to_y:
         return line(f"M{source:.1f} {from_y}H{left:.1f}", MUTED)
-    down = 8 if to_y > from_y else -8
+    down = 6 if to_y > from_y else -6
     if layer.op in (Op.ADDITION, Op.SCALING):  # comes in from below or above
         middle = (left + right) / 2
         dashed = layer.op == Op.ADDITION
         edge = 11 if dashed else TALL / 2
         stop = to_y - edge if down > 0 else to_y + edge
-        return line(f"M{source:.1f} {from_y}H{middle - 8:.1f}q8 0 8 {down}V{stop}", hue, dashed)
+        return line(f"M{source:.1f} {from_y}H{middle - 6:.1f}q6 0 6 {down}V{stop}", hue, dashed)
     dashed = layer.role.on_shortcut
-    return line(f"M{source:.1f} {from_y}h4V{to_y - down}q0 {down} 8 {down}H{left:.1f}", hue, dashed)
+    return line(f"M{source:.1f} {from_y}h3V{to_y - down}q0 {down} 6 {down}H{left:.1f}", hue, dashed)
+
+
+def is_identity(trace: Trace, layer: Layer, producer: int, ids: set[int]) -> bool:
+    """Whether an edge is a shortcut without layers."""
+    return layer.op == Op.ADDITION and producer == layer.inputs[1] and lane_of(trace, producer, ids) == 0
 
 
 def lane_of(trace: Trace, producer: int, ids: set[int]) -> int:
     return lane(trace.layers[producer]) if producer in ids else 0
 
 
-def layer_box(layer: Layer, left: float, right: float, y: float, hue: str, chosen: bool) -> str:
+def layer_box(layer: Layer, left: float, right: float, y: float, hue: str, chosen: bool, tall: float = TALL) -> str:
     middle = (left + right) / 2
     title, below = caption(layer)
     if layer.op == Op.ADDITION:
@@ -366,10 +555,11 @@ def layer_box(layer: Layer, left: float, right: float, y: float, hue: str, chose
     else:
         solid = bool(below)
         fill = "#fff" if solid else TEXT
-        inside = box(left, y - TALL / 2, right - left, TALL, hue, chosen, solid)
-        inside += text(middle, y - 3 if below else y + 4, title, fill, 12, weight=600 if solid else 400)
-        inside += text(middle, y + 12, below, fill, 11) if below else ""
-    return selectable(layer.name, f"{layer.name}: {layer.label}, {short_shape(layer.out_shape)}", inside, chosen)
+        inside = box(left, y - tall / 2, right - left, tall, hue, chosen, solid)
+        size = 12 if tall == TALL else SMALLEST
+        inside += text(middle, y - 3 if below else y + 4, title, fill, size, weight=600 if solid else 400)
+        inside += text(middle, y + 12, below, fill, SMALLEST) if below else ""
+    return selectable(layer.name, f"{layer.name}: {layer.label}\n{facts((layer,))}", inside, chosen)
 
 
 def remark(trace: Trace, part: str) -> str:

@@ -4,6 +4,8 @@ Every colour carries white text at 4.5:1 or better, on a light page and on a dar
 """
 
 STAGES = ("#2a6fd0", "#17835f", "#b8660f", "#7c4dc4", "#b83a6c", "#2b7a91")
+NETWORKS = ("#55729b", "#c2552d", "#128a86", "#96770c", "#a3479d", "#567f3a")
+"""Of networks beside each other: none of the stages', so that a bar is not taken for one."""
 STEM = "#697180"
 HEAD = "#545b68"
 ACCENT = STAGES[0]

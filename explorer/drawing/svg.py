@@ -7,14 +7,18 @@ from typing import NamedTuple
 
 from ..analysis.layers import Shape, shape_text
 
-TEXT = "var(--st-text-color, #1f2430)"
-MUTED = "var(--st-gray-text-color, #697180)"
-PAGE = "var(--st-background-color, #ffffff)"
-FONT = "var(--st-font, system-ui, sans-serif)"
+TEXT, MUTED, PAGE = "#1f2430", "#667085", "#ffffff"
+THEMED = {TEXT: "--st-text-color", MUTED: "--st-gray-text-color", PAGE: "--st-background-color"}
+"""The colours of what stands on the page, and the CSS variables that a page's theme has in their place. All others stay."""
+FONT = "Helvetica, Arial, sans-serif"
+SMALLEST = 11.0
+"""Units of the smallest text."""
+LEGIBLE = 10 / SMALLEST
+"""Pixels a unit from which all text is legible."""
 
 
 class Drawing(NamedTuple):
-    """A finished picture: its size in SVG units, its title for a screen reader, and its elements."""
+    """A finished picture: its size in SVG units, its title, and its elements."""
 
     width: float
     height: float
@@ -22,21 +26,24 @@ class Drawing(NamedTuple):
     body: str
 
     def svg(self) -> str:
-        """The picture as an SVG document; elements that can be selected carry `data-id`."""
+        """The picture as a plain SVG document, in the light theme's colours.
+
+        Elements that can be selected carry `data-id`. A page adds its theme and what a screen reader needs.
+        """
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width:.0f} {self.height:.0f}" '
-            f'width="{self.width:.0f}" height="{self.height:.0f}" font-family="{FONT}" font-size="12" '
-            f'role="group" aria-label="{escape(self.title)}">{self.body}</svg>'
+            f'width="{self.width:.0f}" height="{self.height:.0f}" font-family="{FONT}" font-size="12" text-anchor="middle">'
+            f"<title>{escape(self.title)}</title>{self.body}</svg>"
         )
 
 
 def text(
     x: float, y: float, words: str, fill: str = TEXT, size: float = 12, anchor: str = "middle", weight: int = 400
 ) -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" fill="{fill}" font-size="{size:g}" text-anchor="{anchor}" '
-        f'font-weight="{weight}">{escape(words)}</text>'
-    )
+    unusual = f' font-size="{size:g}"' if size != 12 else ""
+    unusual += f' text-anchor="{anchor}"' if anchor != "middle" else ""
+    unusual += f' font-weight="{weight}"' if weight != 400 else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}" fill="{fill}"{unusual}>{escape(words)}</text>'
 
 
 def line(path: str, stroke: str, dashed: bool = False, width: float = 1.5) -> str:
@@ -53,11 +60,9 @@ def plus(x: float, y: float, stroke: str, radius: float = 6.0) -> str:
 
 
 def selectable(identifier: str, label: str, elements: str, selected: bool) -> str:
-    """A group that a click or the keyboard can choose."""
-    return (
-        f'<g data-id="{escape(identifier)}" role="button" tabindex="-1" aria-label="{escape(label)}" '
-        f'aria-pressed="{str(selected).lower()}"><title>{escape(label)}</title>{elements}</g>'
-    )
+    """A group that a click or the keyboard can choose; `label` is said of it where a pointer rests on it, line by line."""
+    chosen = ' data-chosen=""' if selected else ""
+    return f'<g data-id="{escape(identifier)}"{chosen}><title>{escape(label)}</title>{elements}</g>'
 
 
 def box(x: float, y: float, width: float, height: float, hue: str, selected: bool, solid: bool = True) -> str:

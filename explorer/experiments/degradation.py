@@ -1,6 +1,6 @@
 """Degradation (He 2015, section 1): deeper plain networks train worse, residual ones do not. Small enough to repeat.
 
-Four networks of the paper's CIFAR design (section 4.2), plain and residual, shallow and deep, are trained in turn on
+Four networks of the paper's CIFAR design (section 4.2), plain and residual, shallow and deep, take turns in training on
 Fashion-MNIST at 14×14 pixels. What is compared is the loss on the images that they are trained on: a deeper
 network that only overfitted would have a lower one.
 
@@ -85,7 +85,7 @@ class Settings(options.Settings):
 
     @property
     def networks(self) -> tuple[Network, ...]:
-        """The four networks in the order of their training."""
+        """The four networks in the order of their turns."""
         return tuple(Network(kind, depth) for kind in ("plain", "residual") for depth in (self.shallow, self.deep))
 
     @property
@@ -180,11 +180,24 @@ class Step(NamedTuple):
 
 
 def train(settings: Settings) -> Iterator[Step]:
-    """Train the four networks in turn; yields after every step.
+    """Train the four networks, which take turns step by step; yields after every step.
 
     The same settings give the same steps where torch computes on one thread of the same kind of processor.
     """
     images, labels = to_tensors(training_images())
+    each = [train_one(number, settings, images, labels) for number in range(len(settings.networks))]
+    for steps in zip(*each, strict=True):
+        yield from steps
+
+
+def prepare() -> Iterator[None]:
+    """What a process does ahead of its first run, so that this begins at once: read the images."""
+    to_tensors(training_images())
+    yield
+
+
+def train_one(number: int, settings: Settings, images: Tensor, labels: Tensor) -> Iterator[Step]:
+    """The steps of the network at a place of `Settings.networks`, on images N×1×H×W and their N classes."""
     recipe = Recipe(
         steps=settings.steps,
         batch=BATCH,
@@ -193,21 +206,20 @@ def train(settings: Settings) -> Iterator[Step]:
         crop=1,
         seed=settings.seed,
     )
-    for number, network in enumerate(settings.networks):
+    start = time.perf_counter()
+    model = ResNet(settings.networks[number].config(settings))
+    model.initialise(torch.Generator().manual_seed(settings.seed))
+    seconds = time.perf_counter() - start
+    steps = fit(model, images, labels, recipe)
+    while True:
         start = time.perf_counter()
-        model = ResNet(network.config(settings))
-        model.initialise(torch.Generator().manual_seed(settings.seed))
-        seconds = time.perf_counter() - start
-        steps = fit(model, images, labels, recipe)
-        while True:
-            start = time.perf_counter()
-            step = next(steps)
-            last = step.number == step.total
-            score = accuracy(model, *to_tensors(test_images())) if last else None
-            seconds += time.perf_counter() - start  # without the time in which nobody asks for the next step
-            yield Step(number, step.loss, seconds, score)
-            if last:
-                break
+        step = next(steps)
+        last = step.number == step.total
+        score = accuracy(model, *to_tensors(test_images())) if last else None
+        seconds += time.perf_counter() - start  # without the time in which nobody asks for the next step
+        yield Step(number, step.loss, seconds, score)
+        if last:
+            return
 
 
 # -- results ------------------------------------------------------------------------------
@@ -416,7 +428,7 @@ def from_json(text: str) -> RecordedRuns:
 
 
 def run_from_entry(entry: Mapping[str, Any]) -> TrainingRun:
-    """A run as `to_json` writes it, its networks in the order of their training."""
+    """A run as `to_json` writes it, its networks in the order of their turns."""
     settings = Settings(**entry["settings"])
     curves = [
         Curve(Network(one["kind"], one["depth"]), tuple(one["losses"]), one["seconds"], one["accuracy"])

@@ -10,7 +10,7 @@ from .. import units
 from ..analysis.compare import Charge, output_bytes
 from ..analysis.layers import Layer
 from ..analysis.trace import Trace
-from ..drawing.palette import ACCENT, STAGES
+from ..drawing.palette import ACCENT, NETWORKS, STAGES
 from .base import finish
 
 COMPARED: Mapping[str, tuple[str, Callable[[Sequence[Layer]], int]]] = {
@@ -27,7 +27,7 @@ def stages_figure(traces: Sequence[Trace], names: Sequence[str], name: str) -> g
     unit, figure_of = COMPARED[name]
     figure = go.Figure()
     field = name == "Receptive field"
-    for trace, label, shade in zip(traces, names, STAGES, strict=False):
+    for trace, label, shade in zip(traces, names, NETWORKS, strict=False):
         groups = {group: layers for group, layers in trace.groups.items() if not (field and group == "head")}
         values = [figure_of(layers) for layers in groups.values()]
         figure.add_bar(

@@ -48,11 +48,16 @@ def run_figure(run: TrainingRun, title: str) -> go.Figure:
     return _finish(figure, title, settings)
 
 
-def spread_figure(runs: Sequence[TrainingRun], title: str) -> go.Figure:
-    """The training loss of complete runs that differ in their seed: the mean over the seeds, and a band from least to greatest."""
+def spread_figure(runs: Sequence[TrainingRun], title: str, kind: str = "") -> go.Figure:
+    """The training loss of complete runs that differ in their seed: the mean over the seeds, and a band from least to greatest.
+
+    With a `kind`, "plain" or "residual", of the networks of that kind alone.
+    """
     figure, settings = go.Figure(), runs[0].settings
     kept = thinned(settings.steps)
     for number, network in enumerate(settings.networks):
+        if kind not in ("", network.kind):
+            continue
         shade = network_colour(network, settings)
         losses = np.array([running_mean(run.curves[number].losses) for run in runs])
         red, green, blue = hex_to_rgb(shade)

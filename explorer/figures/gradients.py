@@ -12,6 +12,7 @@ from plotly.subplots import make_subplots
 
 from ..drawing.palette import ACCENT, STAGES
 from ..experiments.gradients import PLAIN, RESIDUAL, Flows, Point, cosines_by_depth
+from ..units import decimals
 from .base import finish, log_axis
 
 SHADES = {RESIDUAL: ACCENT, PLAIN: STAGES[2]}
@@ -105,7 +106,7 @@ def slope_figure(points: Sequence[Point]) -> go.Figure:
         cols=1,
         shared_xaxes=True,
         vertical_spacing=0.09,
-        subplot_titles=[f"{point.kind}, {point.depth} layers: cosine {point.cosine:.2f}" for point in points],
+        subplot_titles=[f"{point.kind}, {point.depth} layers: cosine {decimals(point.cosine)}" for point in points],
     )
     for row, point in enumerate(points, start=1):
         figure.add_scatter(

@@ -28,7 +28,7 @@ def appended_figure(result: AppendResult, trained: bool) -> go.Figure:
     )
     before = result.accuracy if trained else 1.0
     figure.add_vline(x=before, line_dash="dot", line_color=GREY)
-    title = "Right with the blocks appended" if trained else "Same class named as before"
+    title = "Top-1 accuracy with the blocks appended" if trained else "Same class named as before"
     words = f"dotted: before, {before:.1%}" if trained else "share of the images"
     finish(figure, title, words, "", legend=False)
     figure.update_yaxes(autorange="reversed", tickformat=None)

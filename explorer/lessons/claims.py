@@ -38,7 +38,7 @@ from ..inference.samples import labelled_images
 from ..link import View
 from ..navigation import Page
 from ..sharing.threads import single_thread
-from ..units import scientific
+from ..units import decimals, scientific
 from .notes import NOTES
 
 CPU = Device("cpu", "CPU")
@@ -58,8 +58,8 @@ class Evidence(NamedTuple):
     def text(self) -> str:
         """92.57%, 1,179,648, 0.00058."""
         if self.unit == "%":
-            return f"{self.value:.2%}"
-        number = f"{self.value:,.0f}" if isinstance(self.value, int) or abs(self.value) >= 100 else f"{self.value:.2g}"
+            return f"{self.value:z.2%}"
+        number = f"{self.value:,.0f}" if isinstance(self.value, int) or abs(self.value) >= 100 else f"{self.value:z.2g}"
         return f"{number} {self.unit}".rstrip()
 
 
@@ -637,8 +637,8 @@ def iterations() -> Finding:
         f"it is about the gap between the depths, at up to {many:,} steps" if stays and falls else "",
         tuple(evidence),
         f"{'More steps lower the loss of the deep plain network' if falls else 'More steps do not lower the loss'}, from "
-        f"{losses[few][deep]:.2f} to {losses[many][deep]:.2f}, and the gap to the shallow one goes from {gaps[few]:.2f} to "
-        f"{gaps[many]:.2f}. Small networks on few images, means over {' and '.join(map(str, sorted(set(seeds))))} seeds; the "
+        f"{losses[few][deep]:.2f} to {losses[many][deep]:.2f}, and the gap to the shallow one goes from {decimals(gaps[few])} to "
+        f"{decimals(gaps[many])}. Small networks on few images, means over {' and '.join(map(str, sorted(set(seeds))))} seeds; the "
         "post speaks of the paper's networks.",
     )
 
@@ -673,7 +673,7 @@ def identity() -> Finding:
         kept &= zero.equal_images == found.images
         copied &= right.same_class == 1
         evidence += [
-            Evidence(f"{title_of(name)}, right", found.accuracy, "%"),
+            Evidence(f"{title_of(name)}, top-1 accuracy", found.accuracy, "%"),
             Evidence(f"{title_of(name)}, with residual copies", zero.accuracy, "%"),
             Evidence(f"{title_of(name)}, residual, largest change", zero.difference),
             Evidence(f"{title_of(name)}, with plain copies", right.accuracy, "%"),

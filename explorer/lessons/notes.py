@@ -123,8 +123,8 @@ def _beside(**changes: object) -> Callable[[View], View]:
     return view
 
 
-def _tab(name: str) -> Callable[[View], View]:
-    return lambda now: replace(now, tab=name)
+def _tab(name: str, experiment: str = "") -> Callable[[View], View]:
+    return lambda now: replace(now, tab=name, experiment=experiment or now.experiment)
 
 
 def _become(name: str) -> Callable[[View], View]:
@@ -139,7 +139,7 @@ CLAIMS = Try(navigation.CLAIMS, "See the claims checked")
 KERNELS = Try(navigation.KERNELS, navigation.KERNELS.title)
 DEGRADATION = Try(navigation.EXPERIMENTS, "Train plain and residual networks", _tab("Degradation"))
 IDENTITY = Try(navigation.EXPERIMENTS, "Append blocks that copy", _tab("Identity"))
-GRADIENTS = Try(navigation.EXPERIMENTS, "Measure its gradients", _tab("Gradients"))
+GRADIENTS = Try(navigation.EXPERIMENTS, "Measure its gradients", _tab("Gradients", experiment="own"))
 SHATTERED = Try(navigation.EXPERIMENTS, "Gradients of neighbouring inputs", _tab("Shattered gradients"))
 PATHS = Try(navigation.EXPERIMENTS, "Count and follow the paths", _tab("Paths"))
 
@@ -294,7 +294,7 @@ That is the reason for the name. $F$ is two or three convolutions; here it is {l
 
 **Not vanishing gradients.** The authors rule them out. Each convolution is followed by batch normalisation, so
 signals keep a variance. They checked the size of the gradients. And the deep plain network
-still learns: {paper["plain34"]:.2%} right on ImageNet for {preset("plain34").depth} layers.
+still learns: top-1 accuracy {paper["plain34"]:.2%} on ImageNet for {preset("plain34").depth} layers.
 
 **Not too few steps.** More training did not close the gap. The authors *suspect* that deep plain networks
 converge exponentially slowly. This is a conjecture: no proof is given, for it or for the cure. The evidence is
@@ -711,8 +711,8 @@ def options(t: Trace) -> str:
 {table(("", "parameters", "of shortcuts", "their MACs"), rows)}
 Identity and A add no weights and no MACs, only the additions. B and D pay where shapes differ, C everywhere.
 
-C also transforms $x$ where the shapes already fit. The paper finds the identity enough. ResNet-34 in its Table 2 and 3:
-{measured} right on ImageNet. C is only a little better than B, and likely so because it has more parameters."""
+C also transforms $x$ where the shapes already fit. The paper finds the identity enough. ResNet-34's top-1 accuracy
+on ImageNet in its Table 2 and 3: {measured}. C is only a little better than B, and likely so because it has more parameters."""
 
 
 # -- the network --------------------------------------------------------------------------

@@ -58,8 +58,8 @@ class JobQueue(Generic[Item]):
 
     `lease` is how many seconds a look counts as presence, `patience` after how many seconds without any look a job
     that is not done is given up, `rest` after how many seconds without one a stopped job lets go of its iterator, `kept`
-    how many jobs are remembered that neither run, wait nor are looked at. The worker is inside `place` for as long as
-    there is an iterator.
+    how many jobs are remembered that neither run, wait nor are looked at. Who is `gone` is not present, whatever the lease.
+    The worker is inside `place` for as long as there is an iterator.
     """
 
     def __init__(
@@ -70,9 +70,10 @@ class JobQueue(Generic[Item]):
         kept: int = 32,
         clock: Callable[[], float] = time.monotonic,
         place: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        gone: Callable[[str], bool] = lambda who: False,
     ):
         self._lease, self._patience, self._rest, self._kept = lease, patience, rest, kept
-        self._clock, self._place = clock, place
+        self._clock, self._place, self._gone = clock, place, gone
         self._lock = threading.Condition()
         self._jobs: dict[Hashable, Job[Item]] = {}
         self._waiting: list[Job[Item]] = []
@@ -131,7 +132,7 @@ class JobQueue(Generic[Item]):
 
     def _present(self, job: Job[Item]) -> list[str]:
         now = self._clock()
-        return [who for who, until in job.leases.items() if until > now]
+        return [who for who, until in job.leases.items() if until > now and not self._gone(who)]
 
     def _others(self, job: Job[Item], who: str) -> int:
         return sum(other != who for other in self._present(job))

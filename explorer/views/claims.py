@@ -11,12 +11,15 @@ from resnet.errors import ExplainedError
 from ..lessons.claims import CLAIMS, EXPERIMENT, FAILS, HOLDS, LINE, PICTURE, WHEN, Claim, Finding
 from . import session
 from .cached import shared
+from .tabs import segments
 
 BADGES = {
     HOLDS: "green-badge[:material/check: Holds]",
     WHEN: "orange-badge[:material/rule: Holds when]",
     FAILS: "red-badge[:material/close: Does not hold]",
 }
+VERDICTS = {"All": "", "Holds": HOLDS, "Holds when": WHEN, "Does not hold": FAILS}
+"""What can be shown: all claims, or those of one verdict."""
 LINK_ICONS = {LINE: ":material/code:", PICTURE: ":material/visibility:", EXPERIMENT: ":material/science:"}
 GRID = (
     "display:grid;grid-template-columns:repeat(auto-fill,minmax(min(13.5rem,42%),1fr));gap:0.6rem 1.5rem;"
@@ -30,9 +33,10 @@ def cached_finding(key: str) -> Finding:
 
 
 def cards() -> None:
-    """Every claim in the order of the post's arguments, and how many hold."""
+    """Every claim in the order of the post's arguments, or those of one verdict, and how many hold."""
     summary = st.empty()
-    findings = [card(number, claim) for number, claim in enumerate(CLAIMS, start=1)]
+    wanted = VERDICTS[segments("Verdict", list(VERDICTS), "verdict")]
+    findings = [card(number, claim, wanted) for number, claim in enumerate(CLAIMS, start=1)]
     counts = Counter(finding.verdict for finding in findings if finding)
     endings = {HOLDS: "as they stand", WHEN: "under a condition", FAILS: ""}
     parts = [
@@ -45,19 +49,26 @@ def cards() -> None:
     summary.markdown(f"Of {len(CLAIMS)} claims, {', '.join(parts)}.")
 
 
-def card(number: int, claim: Claim) -> Finding | None:
-    """What was found, shown; None, and a sentence, where what the claim is checked with cannot be had."""
+def card(number: int, claim: Claim, wanted: str) -> Finding | None:
+    """What was found, shown where its verdict is `wanted` or all are; None, and a sentence, where what the claim is checked
+    with cannot be had.
+    """
+    finding, problem = None, ""
+    try:
+        finding = cached_finding(claim.key)
+    except ExplainedError as error:
+        problem = str(error)
+    if wanted and finding and finding.verdict != wanted:
+        return finding
     with st.container(border=True, key=f"claim {claim.key}"):
         st.markdown(f"**{number}. {claim.statement}**")
-        finding = None
-        try:
-            finding = cached_finding(claim.key)
+        if finding:
             evidence_list(finding)
-        except ExplainedError as error:
-            st.error(session.escape_markdown(str(error)), icon=":material/error:")
+        else:
+            st.error(session.escape_markdown(problem), icon=":material/error:")
         with st.container(horizontal=True, gap="small"):
             for link in claim.links:
-                query = link.view.to_query()
+                query = session.query_to(link.view)
                 st.page_link(link.page.file, label=link.label, icon=LINK_ICONS[link.kind], query_params=query)
     return finding
 

@@ -1,4 +1,4 @@
-"""Two to four networks beside each other: which they are, what differs, and what makes the difference."""
+"""Two to six networks beside each other: which they are, what differs, and what makes the difference."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from resnet import PRESETS, ConfigError, ResNetConfig
 from resnet.config import stage_and_index
@@ -27,6 +28,7 @@ from . import session, settings
 from .cached import cached_trace, shared
 from .components import picture
 from .headline import summary
+from .sidebar import preset_line
 
 # -- what is shown of them ----------------------------------------------------------------
 
@@ -134,7 +136,7 @@ def remark(traces: Sequence[Trace]) -> None:
 def networks(names: Sequence[str]) -> None:
     """A card for each network, and what adds another."""
     chosen, view = configs(), session.view()
-    columns = st.columns(max(2, len(chosen)), gap="small")
+    columns = card_columns(len(chosen))
     for number, (column, config, name) in enumerate(zip(columns, chosen, names, strict=False)):
         with column, st.container(border=True, height="stretch", gap="small", key=f"compared {number}"):
             st.markdown(f"**{session.escape_markdown(name)}**")
@@ -158,6 +160,12 @@ def networks(names: Sequence[str]) -> None:
         )
     if len(view.others) < MAX_OTHERS:
         add()
+
+
+def card_columns(count: int) -> list[DeltaGenerator]:
+    """A place for each network's card and at least two: in one row, or in rows of three where that would be too narrow."""
+    wide = max(2, count) if count <= 4 else 3
+    return [column for _ in range(0, count, wide) for column in st.columns(wide, gap="small")]
 
 
 def add() -> None:
@@ -184,6 +192,7 @@ def add() -> None:
         index=None,
         key="add preset",
         placeholder="Choose or type a name",
+        format_func=preset_line,
         on_change=typed,
         args=("add preset",),
         accept_new_options=True,
@@ -246,8 +255,9 @@ def figures(traces: Sequence[Trace], names: Sequence[str]) -> None:
                 f'<td title="{value:,}"><b>{form(value)}</b><span>{change} · {ratio(value, values[0])}</span></td>'
             )
         rows.append(f'<tr><th title="{words}">{label}</th>{"".join(cells)}</tr>')
+    many = " many" if len(names) > 4 else ""
     with st.container(border=True, key="figures table"):
-        st.html(f'<div class="wide"><table class="ledger"><tr><th></th>{head}</tr>{"".join(rows)}</table></div>')
+        st.html(f'<div class="wide"><table class="ledger{many}"><tr><th></th>{head}</tr>{"".join(rows)}</table></div>')
         st.caption(f"At {shape_text(traces[0].image_size)} pixels.")
         for words in remarks(traces, names):
             st.caption(session.escape_markdown(words))
@@ -286,7 +296,7 @@ def drawings(traces: Sequence[Trace], names: Sequence[str]) -> None:
 
     with st.container(border=True, key="aligned"):
         st.markdown("**Aligned by stage and block**")
-        picture(compare.overview(traces, names, part, unfolded), "aligned drawing", choose)
+        picture(compare.overview(traces, names, part, unfolded), "aligned drawing", "comparison", choose)
         st.caption(
             f"≠ marks a part that differs from {session.escape_markdown(names[0])}. Equal parts are pale, missing ones dashed. "
             "Receptive fields are not compared here: the layer table has them."
@@ -299,7 +309,7 @@ def drawings(traces: Sequence[Trace], names: Sequence[str]) -> None:
             stage, index = stage_and_index(part)
             words = f"Block {index} of stage {stage}"
         st.markdown(f"**{words}, slot by slot**")
-        picture(compare.detail(traces, names, part, session.view().at), "slots drawing", choose)
+        picture(compare.detail(traces, names, part, session.view().at), "slots drawing", f"comparison-{part}", choose)
 
 
 @shared("Comparing …")

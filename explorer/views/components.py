@@ -19,7 +19,7 @@ from streamlit.runtime.scriptrunner_utils.script_run_context import ScriptRunCon
 from resnet.confined import Places
 
 from ..drawing.rasters import data_url, npz, png, sheet
-from ..drawing.svg import Drawing
+from ..drawing.svg import LEGIBLE, THEMED, Drawing
 from ..sharing.holdings import NoRoomError
 from ..sharing.tidying import tidy
 
@@ -37,6 +37,8 @@ _picture = st.components.v2.component(
         <button class="out" title="Zoom out (−)" aria-label="zoom out">−</button>
         <button class="in" title="Zoom in (+)" aria-label="zoom in">+</button>
         <button class="fit" title="Fit (0)" aria-label="fit">⤢</button>
+        <button class="file" data-kind="svg" title="This drawing as SVG" aria-label="download SVG">SVG</button>
+        <button class="file" data-kind="png" title="This drawing as PNG" aria-label="download PNG">PNG</button>
       </div>
       <div class="view"></div>
     </div>""",
@@ -56,14 +58,43 @@ _pixels = st.components.v2.component(
 )
 
 
+_markup = st.components.v2.component(
+    "resnet_explorer.markup", html='<div class="markup"></div>', css=_asset("markup.css"), js=_asset("markup.js")
+)
+
+
+def markup(html: str, key: str, on_choose: Callable[[str], None] = lambda _: None) -> None:
+    """HTML or SVG of our own; `on_choose` gets the `data-id` of a link that was clicked, before the next run."""
+
+    def chosen() -> None:
+        identifier = st.session_state[key].get("chosen")
+        if isinstance(identifier, str) and 0 < len(identifier) <= LONGEST:
+            on_choose(identifier)
+
+    _markup(key=key, data={"html": html}, on_chosen_change=chosen)
+
+
+_theme = st.components.v2.component(
+    "resnet_explorer.theme", html="<button></button>", css=_asset("theme.css"), js=_asset("theme.js")
+)
+
+
+def theme_switch(paths: Sequence[str]) -> None:
+    """A button between light and dark, for the pages of these paths; it loads the page anew, as its link says."""
+    _theme(key="theme", data={"paths": list(paths)})
+
+
 LONGEST = 100
 """Characters of a `data-id`."""
 
 
-def picture(drawing: Drawing, key: str, on_choose: Callable[[str], None]) -> None:
-    """A drawing whose parts can be chosen; `on_choose` gets the `data-id`, before the next run.
+def picture(
+    drawing: Drawing, key: str, name: str, on_choose: Callable[[str], None], narrow: Drawing | None = None
+) -> None:
+    """A drawing whose parts can be chosen, and that can be taken away as a file called `name`.
 
-    A drawing that would become illegible scrolls inside its card.
+    `on_choose` gets the `data-id`, before the next run. Where the card is too narrow for the drawing with legible text,
+    `narrow` stands in its place, its runs (`data-run`) go on several lines, and what is too wide even so scrolls.
     """
 
     def chosen() -> None:
@@ -71,7 +102,9 @@ def picture(drawing: Drawing, key: str, on_choose: Callable[[str], None]) -> Non
         if isinstance(identifier, str) and 0 < len(identifier) <= LONGEST:
             on_choose(identifier)
 
-    _picture(key=key, data={"svg": drawing.svg()}, on_chosen_change=chosen)
+    layouts = [one.svg() for one in (drawing, narrow) if one]
+    data = {"layouts": layouts, "name": name, "theme": THEMED, "legible": LEGIBLE}
+    _picture(key=key, data=data, on_chosen_change=chosen)
 
 
 COLUMNS = 8

@@ -1,4 +1,4 @@
-"""What every page starts with: the network's name, and four figures against another network."""
+"""What every page starts with: its name and what it is for, the network's name, and four figures against another network."""
 
 from __future__ import annotations
 
@@ -12,18 +12,30 @@ from resnet import ResNetConfig, title
 from ..analysis.compare import common_size
 from ..analysis.trace import Trace
 from ..link import size_text
+from ..navigation import Page
 from ..units import amount, mebibytes, signed
 from . import session
 from .cached import cached_trace
 
 
-def heading(trace: Trace) -> None:
-    """Title, a line of what makes this network, and the buttons to pin and to share it."""
+def browser_title(page: Page) -> str:
+    """ResNet-50 · Inference · ResNet Explorer."""
+    return " · ".join([*[title(session.view().config)] * page.of_network, page.title, "ResNet Explorer"])
+
+
+def page_heading(page: Page, words: str = "") -> None:
+    """The title of a page that is not about one network, what it is for, and more `words` where it needs some."""
+    st.title(page.title, anchor=False)
+    st.caption(f"{page.purpose} {words}".rstrip())
+
+
+def heading(trace: Trace, page: Page) -> None:
+    """Title, what the page is for, a line of what makes this network, and the buttons to pin and to share it."""
     config = trace.config
     words, buttons = st.columns([3, 2], vertical_alignment="bottom")
     with words:
-        st.title(title(config), anchor=False)
-        st.caption(summary(config))
+        st.title(f"{title(config)} · {page.title}", anchor=False)
+        st.caption(f"{page.purpose}  \n{summary(config)}")
         if trace.too_small:
             st.caption(trace.too_small)
     with buttons, st.container(horizontal=True, horizontal_alignment="right"):
@@ -68,7 +80,7 @@ def figures(trace: Trace) -> None:
     other = None
     if other_config is not None and other_config != trace.config:
         other = cached_trace(other_config, common_size((other_config,), trace.image_size))
-    name = f"than {title(other.config)}" if other else None
+    name = f"against {title(other.config)}" if other else None
     if other and other.image_size != trace.image_size:
         name = f"{name} at {size_text(other.image_size)}, its least"
     memory = trace.inference_memory

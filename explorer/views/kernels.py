@@ -84,7 +84,7 @@ def kernel_stacks() -> None:
                 st.markdown(f"{mark} **{claim.name}** {verdict}: {session.escape_markdown(claim.numbers)}")
         with st.container(border=True, key="growth"):
             st.markdown("**What one unit sees**")
-            picture(growth(now.stack, now.single), "growth drawing", lambda _: None)
+            picture(growth(now.stack, now.single), "growth drawing", "kernel-stacks", lambda _: None)
             st.caption(
                 "A cell is a pixel of the map that is read. Filled: what the unit sees. Dots: the units that the convolution "
                 "reads. Dashed: what the middle one of them sees."
@@ -146,7 +146,7 @@ def figures(comparison: StackComparison) -> None:
             form(value),
             signed(value - other, form),
             delta_color=good if value != other else "off",
-            delta_description=f"than {form(other)}",
+            delta_description=f"against {form(other)}",
             help=f"{value:,} against {other:,}",
             border=True,
             height="stretch",
@@ -296,7 +296,8 @@ def block_card(kind: str, words: str, config: ResNetConfig, side: int) -> None:
         def chosen(name: str) -> None:
             session.hold(inspected={**session.held().inspected, kind: name})
 
-        picture(network.detail(trace, block, selected), f"{kind} drawing", chosen)
+        drawing, narrow = (network.detail(trace, block, selected, shared) for shared in (False, True))
+        picture(drawing, f"{kind} drawing", f"{kind}-block", chosen, narrow)
         st.caption(
             f"{words} {weights_of(layers):,} weights in convolutions, {sum(layer.params for layer in layers):,} parameters with the norms, "
             f"{macs_of(layers):,} MACs. " + network.remark(trace, block)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import streamlit as st
 
+from resnet import preset_name
 from resnet.config import block_path
 
 from ..analysis.cost import macs_formula, params_formula
@@ -65,7 +66,8 @@ def overview(trace: Trace, layer: Layer, thumbnails: Mapping[str, str] | None = 
         st.markdown("**The network, input to output**")
         moving = network.Switches(off, fixed_blocks(trace.config)) if switches else None
         drawing = network.overview(trace, layer.name, unfolded, thumbnails, moving)
-        picture(drawing, "overview drawing", lambda identifier: choose_part(trace, identifier))
+        name = file_name(trace)
+        picture(drawing, "overview drawing", name, lambda identifier: choose_part(trace, identifier))
         kinds = "Height: feature-map size. Arc: shortcut, dashed where it projects. ⊕: addition."
         if trace.config.shortcut == "none":
             kinds = "Height: feature-map size. A plain network has no shortcuts and no additions."
@@ -84,14 +86,25 @@ def overview(trace: Trace, layer: Layer, thumbnails: Mapping[str, str] | None = 
                 st.button("Fold stages", on_click=lambda: session.hold(unfolded=frozenset()), type="tertiary")
 
 
+def file_name(trace: Trace) -> str:
+    """What a file of this network is called, without its ending."""
+    return preset_name(trace.config) or "network"
+
+
 def block_detail(trace: Trace, layer: Layer) -> None:
     """The block, stem or head that holds the selected layer, layer by layer, in a card."""
     part, role = layer.part, layer.role
     name = f"Block {role.block} of stage {role.stage}" if layer.block else part.capitalize()
     with st.container(border=True, height="stretch", key="detail"):
         st.markdown(f"**{name}**" + (f" `{part}`" if layer.block else ""))
-        drawing = network.detail(trace, part, layer.name)
-        picture(drawing, "detail drawing", lambda identifier: choose_part(trace, identifier))
+        drawing, narrow = (network.detail(trace, part, layer.name, shared) for shared in (False, True))
+        picture(
+            drawing,
+            "detail drawing",
+            f"{file_name(trace)}-{part}",
+            lambda identifier: choose_part(trace, identifier),
+            narrow,
+        )
         if words := network.remark(trace, part):
             st.caption(words)
 

@@ -11,13 +11,14 @@ import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import streamlit as st
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from resnet import ConfigError, ResNetConfig
+from resnet import OPTIONS, ConfigError, Option, ResNetConfig
 from resnet.checkpoint import Mismatch
 from resnet.errors import ExplainedError
 from resnet.options import plain, to_text
@@ -30,7 +31,8 @@ from ..analysis.parts import switchable_blocks
 from ..analysis.published import Result
 from ..inference.device import Device
 from ..inference.turns import PassError
-from ..link import View, names_network, own_network, size_text, tolerant, without_network
+from ..link import View, names_network, names_view, own_network, size_text, tolerant, without_network
+from ..navigation import START, Page
 from ..sharing.store import StoppedError
 from .uploads import FileAnswers, SourceUploads, UploadedCheckpoint
 
@@ -49,6 +51,8 @@ class SessionState:
     """The link as it was last read or written."""
     asked: bool = False
     """Whether a link has named something that its view does not tell: the usual network, or what was not accepted."""
+    page: Page | None = None
+    """The page that is drawn."""
     drawn_state: tuple[Any, ...] | None = None
     """What a page with tabs was drawn with: `page_state`."""
     problems: tuple[str, ...] = ()
@@ -107,6 +111,8 @@ class SessionState:
     """The link's unit, and the layer that it is one of."""
     result: Result | None = None
     """The published result whose point was clicked last."""
+    destination: View | None = None
+    """What a click on Start's table asked for, which Architecture opens in the same run."""
     source_note: str = ""
     """The note of the source page that the link named last."""
     source_layer: tuple[ResNetConfig, str] | None = None
@@ -144,21 +150,36 @@ def hold(**changes: Any) -> None:
 
 
 def open_link() -> None:
-    """Take the view from the link where the link is new: opened, or gone back or forward to."""
+    """Take the view from the link where the link is new: opened, or gone back or forward to.
+
+    A link that says nothing of what is looked at, as Start's, leaves that as it is.
+    """
     query = st.query_params.to_dict()
     hold(drawn_state=None)
-    if held().query != query or "view" not in st.session_state:
+    old: View | None = st.session_state.get("view")
+    if held().query != query or old is None:
         view, problems = tolerant(query)
+        if old is not None and held().page == START and not names_view(query):
+            view = replace(old, tour=view.tour, present=view.present)
         show(view)
         hold(asked=held().asked or bool(problems) or "preset" in query)
-        unknown = not names_network(query) and own_network(view.weights) is None
+        unknown = "weights" in query and not names_network(query) and own_network(view.weights) is None
         hold(problems=tuple(problems), query=query, opening=view.weights if unknown else "")
+
+
+def link_query() -> dict[str, str]:
+    """What this page's link says."""
+    return view().way() if held().page == START else view().to_query()
+
+
+def query_to(there: View) -> dict[str, str]:
+    """The query of a link to another view, walked to in the same way: on the tour, before a projector."""
+    return there.to_query() | view().way()
 
 
 def write_link() -> None:
     """Put the view into the link where it is not there yet, but for a network that its weights are to replace."""
-    now = view()
-    query = now.to_query()
+    now, query = view(), link_query()
     if now.weights and now.weights == held().opening and (now.config == ResNetConfig() or not held().refused):
         query = without_network(query)
     if query != held().query:
@@ -167,10 +188,15 @@ def write_link() -> None:
 
 
 @st.fragment(key="links")
-def links(pages: Sequence[StreamlitPage]) -> None:
-    """A link to each page, which carries the view, so that it opens elsewhere as it is here; and this page's own link."""
-    for page in pages:
-        st.page_link(page, query_params=replace(view(), tab="").to_query(), width="stretch")
+def links(pages: Mapping[Page, StreamlitPage]) -> None:
+    """A link to each page, in groups, which carries the view, so that it opens elsewhere as it is here; and this page's own link."""
+    query = replace(view(), tab="").to_query()
+    with st.container(key="menu", gap=None):
+        for group, its in groupby(pages, lambda page: page.group):
+            st.caption(group)
+            for page in its:
+                short = page == START
+                st.page_link(pages[page], query_params=view().way() if short else query, width="stretch")
     write_link()
 
 
@@ -214,8 +240,9 @@ def choose(**changes: Any) -> None:
 
 def page_state() -> tuple[Any, ...]:
     """What the rest of a page depends on where it has tabs; what it was drawn with is held, None where it has none."""
-    rest, now = replace(view(), unit="", lab="", training="", appended="", tab="", explained=""), held()
-    return rest, now.problems, now.notes, now.selected_upload, now.form
+    rest, now = replace(view(), unit="", lab="", training="", experiment="", appended="", tab="", explained=""), held()
+    edited = now.page is not None and now.page.shows_network(view().tab)
+    return rest, now.problems, now.notes, now.selected_upload, now.form, edited
 
 
 def release_files(files: Sequence[str]) -> None:
@@ -258,10 +285,21 @@ def kept_weights(key: str, config: ResNetConfig) -> str:
 
 
 def refuse(
-    error: ExplainedError, typed: Mapping[str, str] | None = None, unchanged: str = "The network is unchanged."
+    error: ExplainedError,
+    typed: Mapping[str, str] | None = None,
+    unchanged: str = "The network is unchanged.",
+    options: Mapping[str, Option] = OPTIONS,
 ) -> None:
-    """Keep the view, and by its widget the text as it was typed, beside the reason."""
-    hold(problems=(f"{error} {unchanged}",), notes=(), typed=typed or {})
+    """Keep the view, and by its widget the text as it was typed, beside the reason, which names the widget by its label."""
+    reason = str(error)
+    if isinstance(error, ConfigError):
+        label = options[error.field].label if error.field in options else LABELS.get(error.field, error.field)
+        reason = error.named(label)
+    hold(problems=(f"{reason} {unchanged}",), notes=(), typed=typed or {})
+
+
+LABELS = {"size": "Image size", "weights": "Weights", "preset": "Preset"}
+"""Of widgets that set no option."""
 
 
 def set_widget(key: str, value: Any, labels: Sequence[str] = ()) -> None:

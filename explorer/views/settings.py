@@ -88,7 +88,7 @@ def change(kind: type[Settings], unchanged: str, **changes: Any) -> None:
     try:
         choose(replace(chosen(kind), **changes))
     except ConfigError as error:
-        session.refuse(error, unchanged=unchanged)
+        session.refuse(error, unchanged=unchanged, options=kind.options())
 
 
 def setting(
@@ -101,7 +101,7 @@ def setting(
         try:
             choose(chosen(kind).with_text(name, str(value)))
         except ConfigError as error:
-            session.refuse(error, {key: str(value)}, unchanged)
+            session.refuse(error, {key: str(value)}, unchanged, kind.options())
 
     widget(
         option,

@@ -13,6 +13,7 @@ from resnet import OPTIONS, PRESETS, ConfigError, Option, ResNetConfig, preset, 
 from resnet.options import from_text
 from resnet.sizes import check_image_size
 
+from ..analysis.presets import LINES
 from ..link import natural_size, parse_size, size_text
 from . import settings
 from .session import change, held, refuse, set_widget, show, view
@@ -32,8 +33,10 @@ def sidebar() -> None:
         names,
         key="preset",
         on_change=preset_chosen,
+        format_func=preset_line,
         accept_new_options=True,
-        help="A network of the paper, torchvision or timm to start from; a name can be typed too, such as ResNet-50.",
+        help="A network of the paper, torchvision or timm to start from, with its parameters and MACs; a name can be typed "
+        "too, such as 50 or ResNet-50.",
     )
     groups = dict.fromkeys(option.group for option in OPTIONS.values())
     for group in groups:
@@ -49,6 +52,11 @@ def sidebar() -> None:
             for name, option in OPTIONS.items():
                 if option.group == group:
                     widget(now.config, name, option)
+
+
+def preset_line(name: str) -> str:
+    """What the list says of a preset; of what is typed instead, that."""
+    return LINES.get(name, name)
 
 
 def widget(config: ResNetConfig, name: str, option: Option) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -16,6 +16,7 @@ from ..analysis.trace import Trace
 from ..lessons import source
 from ..lessons.notes import NOTES, SYMBOLS, Note, Try
 from ..lessons.source import ForwardStep, LineTrace, Snippet, SourceLine
+from ..link import LONGEST
 from ..navigation import ARCHITECTURE, COMPARE, SOURCE
 from . import session
 from .cached import cached_trace, shared, short_key
@@ -36,20 +37,27 @@ def cached_note_texts(config: ResNetConfig, image_size: tuple[int, int]) -> tupl
 
 
 def annotated_source(trace: Trace, layer: Layer) -> None:
-    """Contents and symbols, then every idea in reading order; `layer` is the selected one."""
+    """Contents and symbols, then every idea in reading order, or those that have what is looked for; `layer` is the selected one."""
     lines = cached_line_trace(trace.config, short_key(tuple(map(source.module_source, source.MODULES))), trace)
     own = layer_note(lines, layer)
     arrived = follow_selection(layer, lines)
     wanted = linked_note(arrived)
     st.html(STYLE)
-    selected_card(lines, layer, own)
-    left, right = st.columns(2, gap="medium")
-    with left:
-        contents()
-    with right:
-        legend()
+    bar()
     words = dict(zip(NOTES, cached_note_texts(trace.config, trace.image_size), strict=True))
-    for part, notes in groupby(NOTES, lambda note: note.part):
+    looked_for = session.view().find.strip()
+    shown: Sequence[Note] = NOTES
+    if looked_for:
+        shown = matches(looked_for, words)
+        st.markdown(matches_text(looked_for, shown))
+    else:
+        selected_card(lines, layer, own)
+        left, right = st.columns(2, gap="medium")
+        with left:
+            contents()
+        with right:
+            legend()
+    for part, notes in groupby(shown, lambda note: note.part):
         st.header(part, anchor=False, divider="gray")
         for anchor, together in groupby(notes, lambda note: note.anchor):
             row(trace, lines, layer, source.snippet(anchor), [(note, words[note]) for note in together], own)
@@ -98,11 +106,66 @@ _scroll = st.components.v2.component(
 
 
 def scroll_to(note: Note) -> None:
-    """Once formulas and code have their height."""
+    """Show a note, while formulas and code find their height."""
     _scroll(data=note.key)
 
 
 # -- above the notes ----------------------------------------------------------------------
+
+
+def bar() -> None:
+    """The parts and the search, which stay in view."""
+    with st.container(key="source bar", horizontal=True, vertical_alignment="center", gap="medium"):
+        firsts = [next(notes) for _, notes in groupby(NOTES, lambda note: note.part)]
+        st.markdown(" · ".join(f"[{note.part}](#{note.key})" for note in firsts), width="stretch")
+        session.set_widget("source find", session.view().find)
+
+        def look() -> None:
+            session.change_view(find=st.session_state["source find"].strip(), tab="")
+            session.hold(source_layer=None)  # what was chosen in the rows that come and go is forgotten
+
+        st.text_input(
+            "Search the source",
+            key="source find",
+            on_change=look,
+            max_chars=LONGEST,
+            placeholder="Search code and notes",
+            label_visibility="collapsed",
+            icon=":material/search:",
+            width=230,
+        )
+
+
+def has(text: str, looked_for: str) -> bool:
+    """Whether a text has what is looked for, in capitals or not."""
+    return looked_for.casefold() in text.casefold()
+
+
+def matching_lines(snippet: Snippet, looked_for: str) -> set[int]:
+    """The numbers of the lines that have what is looked for."""
+    return {number for number, line in zip(snippet.numbers, snippet.lines, strict=True) if has(line, looked_for)}
+
+
+def matches(looked_for: str, words: Mapping[Note, str]) -> list[Note]:
+    """The notes that have it in their title, in their words or in the lines beside them."""
+    return [
+        note
+        for note in NOTES
+        if has(note.title, looked_for)
+        or has(words[note], looked_for)
+        or matching_lines(source.snippet(note.anchor), looked_for)
+    ]
+
+
+def matches_text(looked_for: str, notes: Sequence[Note]) -> str:
+    """How often it is there."""
+    quoted = f"**{session.escape_markdown(looked_for)}**"
+    if not notes:
+        return f"Nothing here has {quoted}: part of a line of code, or of a note, is accepted."
+    places = {note.anchor: source.snippet(note.anchor) for note in notes}
+    found = {(one.module, line) for one in places.values() for line in matching_lines(one, looked_for)}
+    lines = f"{len(found)} line{'s' * (len(found) != 1)} with {quoted}, marked"
+    return f"{lines}; {len(notes)} of {len(NOTES)} notes are beside such lines or name it."
 
 
 def selected_card(lines: LineTrace, layer: Layer, note: Note) -> None:
@@ -174,7 +237,9 @@ def try_link(link: Try, runs: bool) -> None:
     there = link.view(now)
     if (link.page == SOURCE and runs) or (link.page == COMPARE and there.others in ((), (now.config,))):
         return
-    st.page_link(link.page.file, label=link.label, icon=":material/arrow_forward:", query_params=there.to_query())
+    st.page_link(
+        link.page.file, label=link.label, icon=":material/arrow_forward:", query_params=session.query_to(there)
+    )
 
 
 def code(trace: Trace, lines: LineTrace, layer: Layer, snippet: Snippet, built: bool) -> None:
@@ -191,6 +256,8 @@ def code(trace: Trace, lines: LineTrace, layer: Layer, snippet: Snippet, built: 
         path = "" if runs == NETWORK else block
         step = stepper(source.steps(trace, lines, runs, path), runs, path)
         marked = {step.line}
+    if looked_for := session.view().find.strip():
+        marked = matching_lines(snippet, looked_for)
     with place:
         st.html(source.html(snippet, marked, lines.skipped(snippet) if built else (), counts))
         if built and snippet.name.count(".") < 2 and not lines.uses(snippet) and is_function(snippet):

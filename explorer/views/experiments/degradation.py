@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+import random
+import threading
+import time
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import plotly.graph_objects as go
 import streamlit as st
+from streamlit import runtime
 
 from resnet.shipped import ShippedError
 
@@ -24,6 +30,7 @@ from ...experiments.degradation import (
     Summary,
     TrainingRun,
     collect_run,
+    prepare,
     shipped_runs,
     summarise,
     to_json,
@@ -33,8 +40,10 @@ from ...experiments.degradation import (
 from ...figures.degradation import run_figure, spread_figure
 from ...inference.samples import labelled_images
 from ...sharing.jobs import DONE, FAILED, RUNNING, STOPPED, WAITING, JobQueue, Status
-from ...sharing.worker import WorkerProcess
-from .. import session, settings
+from ...sharing.store import RESULTS
+from ...sharing.worker import EndedError, WorkerProcess
+from ...units import decimals
+from .. import cached, session, settings
 from ..cached import shared
 from ..components import download
 
@@ -87,15 +96,35 @@ def setting(name: str) -> None:
 
 WORKER = WorkerProcess()
 """Where the runs of this server are computed."""
-QUEUE: JobQueue[Step] = JobQueue(place=WORKER.keep_running)
-"""The runs of this server."""
+QUEUE: JobQueue[Step] = JobQueue(place=WORKER.keep_running, gone=lambda who: RESULTS.has_ended(who.partition(" ")[2]))
+"""The runs of this server. Who reloads the page has a new session, and the one before watches no longer."""
+WARM_SECONDS = 60.0
+"""For which the worker waits for a run that somebody may start."""
+WARM = threading.Lock()
+"""Held while it waits."""
 
 
 def visitor() -> str:
-    """A name for this session."""
+    """A name for this session, and after a space the server's own for it."""
     if not session.held().visitor:
-        session.hold(visitor=uuid.uuid4().hex)
+        session.hold(visitor=f"{uuid.uuid4().hex} {cached.session()}")
     return session.held().visitor
+
+
+def warm_up() -> None:
+    """Have the worker ready: what it imports takes seconds, in which whoever starts a run would see nothing."""
+
+    def wait() -> None:
+        if WARM.acquire(blocking=False):
+            try:
+                with suppress(EndedError), WORKER.keep_running():
+                    list(WORKER.run(prepare))
+                    time.sleep(WARM_SECONDS)
+            finally:
+                WARM.release()
+
+    if runtime.exists() and not WARM.locked():
+        threading.Thread(target=wait, name="warm", daemon=True).start()
 
 
 def is_active(status: Status | None) -> bool:
@@ -106,6 +135,8 @@ def live_run(chosen: Settings) -> None:
     """The run of these settings; while it goes on the card draws itself anew, and so stays in the queue."""
     status = QUEUE.look(chosen, visitor())
     polling = is_active(status)
+    if not polling:
+        warm_up()
     # Many who watch ask less often, so that they cost the server no more than a few.
     every = min(5.0, max(POLL, 0.1 * status.others)) if status and polling else None
     st.fragment(run_card, run_every=every)(chosen, polling)
@@ -142,6 +173,11 @@ def run_button(chosen: Settings, status: Status | None) -> None:
     def stop() -> None:
         QUEUE.stop(chosen, visitor())
 
+    def start_another() -> None:
+        other = replace(chosen, seed=random.randint(0, int(Settings.options()["seed"].high)))
+        QUEUE.start(other, visitor(), lambda: WORKER.run(train, other))
+        settings.choose(other)
+
     shared: dict[str, Any] = {"width": "stretch", "key": "training action"}
     if status is None or status.state == FAILED:
         st.button("Start", icon=":material/play_arrow:", type="primary", on_click=start, **shared)
@@ -156,6 +192,9 @@ def run_button(chosen: Settings, status: Status | None) -> None:
             **shared,
             help=f"{viewers_text(status.others)} this run too, so it goes on." if status.others else None,
         )
+    else:
+        words = "Trains the four networks again, from other first weights and with the images in another order."
+        st.button("Another seed", icon=":material/refresh:", on_click=start_another, help=words, **shared)
 
 
 def run_progress(chosen: Settings, status: Status | None) -> None:
@@ -182,15 +221,15 @@ def run_progress(chosen: Settings, status: Status | None) -> None:
         kept = f" The {run.done:,} steps that it took stay here until it starts anew." if run.done else ""
         st.error(session.escape_markdown(f"The run failed: {status.error}.{kept}"))
     elif status.state == DONE:
-        st.markdown(f"**Trained here** in {duration(run.seconds)}, one network after the other on one thread.")
+        st.markdown(f"**Trained here** in {duration(run.seconds)}, the four networks by turns on one thread.")
 
 
 def effort_text(chosen: Settings) -> str:
     """What a run takes, by the pace of the runs that ship."""
     names = [network.name for network in chosen.networks]
     return (
-        f"{', '.join(names[:-1])} and {names[-1]}, {chosen.steps} steps each{duration_estimate(chosen)}. It goes on while you visit other "
-        "pages, and can be stopped and resumed."
+        f"{', '.join(names[:-1])} and {names[-1]} take turns, {chosen.steps} steps each{duration_estimate(chosen)}. It goes on while you "
+        "visit other pages, and can be stopped and resumed."
     )
 
 
@@ -210,8 +249,7 @@ def duration_estimate(chosen: Settings) -> str:
 def current_step(run: TrainingRun) -> str:
     if not run.curves:
         return "Beginning"
-    curve = run.curves[-1]
-    return f"{curve.network.name}, step {len(curve.losses)} of {run.settings.steps}"
+    return f"Step {len(run.curves[0].losses)} of {run.settings.steps}"
 
 
 def kept_steps(run: TrainingRun) -> str:
@@ -294,9 +332,12 @@ def order_words(summary: Summary) -> str:
     for kind in ("plain", "residual"):
         shallow, deep = summary.row(kind, False), summary.row(kind, True)
         worse = summary.deeper_is_worse[kind]
-        of = ("" if worse else "not ") if count == 1 else f"in {worse} of {count} seeds "
+        ends, seeds = (
+            "ends" if worse or count > 1 else "does not end",
+            f" in {worse} of {count} seeds" if count > 1 else "",
+        )
         parts.append(
-            f"**{deep.network.name}** ends {of}above {shallow.network.name} in training loss: "
+            f"**{deep.network.name}** {ends} above {shallow.network.name} in training loss{seeds}: "
             f"{deep.loss.mean:.2f} against {shallow.loss.mean:.2f}."
         )
     words = " ".join(parts)
@@ -317,7 +358,7 @@ def length_words(summaries: dict[int, Summary]) -> str:
         before, after = first.gap["plain"], last.gap["plain"]
         words = (
             f"With {max(summaries):,} steps in place of {min(summaries):,}, the gap between the plain networks "
-            f"{'narrows' if after < before else 'grows'} from {before:.2f} to {after:.2f}. "
+            f"{'narrows' if after < before else 'grows'} from {decimals(before)} to {decimals(after)}. "
         )
     return words + (
         "**What this does not show:** that deeper is better. The deep residual network does not degrade, and that is all. "

@@ -7,11 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import streamlit as st
-from torch import Tensor
 
 from resnet import ResNetConfig
 from resnet.presets import short_title
-from resnet.weights import BUNDLED, bundled
+from resnet.weights import BUNDLED
 
 from ...analysis.trace import Trace
 from ...experiments.gradients import (
@@ -29,26 +28,23 @@ from ...experiments.gradients import (
     Twin,
     block_boundaries,
     cosines_by_depth,
-    flows_by_batch,
     initial_flows,
     main_path,
     plan,
     shattering,
     small_pair,
 )
+from ...experiments.shipped import BATCH, BATCHES, is_shipped_family, shipped_family, shipped_results, shipped_twins
 from ...figures.gradients import Style, cosine_figure, flow_figure, slope_figure
 from ...inference.limits import check_runnable
-from ...inference.preprocess import normalised
-from ...inference.samples import labelled_images
 from ...inference.turns import TooLargeError
 from ...link import natural_size
 from ...navigation import EXPERIMENTS
 from ...sharing.threads import single_thread
-from ...units import scientific
+from ...units import decimals, scientific
 from .. import session
 from ..cached import cached_result, cached_trace, device
-from ..weights import loaded
-from .trained import choose_network, experiment_setup
+from .trained import choose_networks, experiment_setup
 
 
 def panel(trace: Trace) -> None:
@@ -58,8 +54,9 @@ def panel(trace: Trace) -> None:
         "not what makes it hard to train: batch norm keeps signals and gradients alive. Here both are measured, **layer by "
         "layer, with and without shortcuts, with and without normalisation**."
     )
-    choose_network("gradient network")
-    initial_card(trace)
+    differs = "has another depth, and maybe other blocks, so its gradients may grow or fall otherwise than those of the networks that ship."
+    shown, *_ = choose_networks("gradient network", trace, differs)
+    initial_card(shown)
     after_training()
 
 
@@ -88,7 +85,10 @@ def initial_card(trace: Trace) -> None:
         st.caption(statement(small, planned))
 
 
-def twin_flows(trace: Trace, planned: Plan) -> dict[Twin, Flows]:
+def twin_flows(trace: Trace, planned: Plan) -> Mapping[Twin, Flows]:
+    if (shipped := shipped_twins(trace.config)) is not None:
+        return shipped
+
     def compute(move: Callable[[float], None]) -> dict[Twin, Flows]:
         with single_thread():
             return initial_flows(trace, planned, device(), move)
@@ -194,17 +194,12 @@ def statement(trace: Trace, planned: Plan) -> str:
 
 # -- after training -----------------------------------------------------------------------
 
-BATCH, BATCHES = 32, 3
-
 
 def after_training() -> None:
     """The shipped networks where their training ended."""
     with st.container(border=True, key="gradients after"):
         st.markdown("**After training: the networks that ship**")
-        found = {
-            each: trained_flows(config)
-            for each, config in ((short_title(config), config) for config in BUNDLED.values())
-        }
+        found = {short_title(BUNDLED[name]): flows for name, flows in shipped_results().trained.items()}
         shallow = min(config.depth for config in BUNDLED.values())
         lines = {
             short_title(config): (
@@ -223,41 +218,19 @@ def after_training() -> None:
         )
 
 
-def trained_flows(config: ResNetConfig) -> Flows:
-    """Gradients of a shipped network on test images."""
-    weights = bundled(config)[0]
-
-    def compute(move: Callable[[float], None]) -> Flows:
-        network, names = (
-            loaded(weights),
-            [layer.name for layer in main_path(cached_trace(config, natural_size(config)))],
-        )
-        images, truth = labelled_images()
-        inputs = normalised(images[: BATCH * BATCHES], weights.data.preprocessing)
-        labels = Tensor(truth[: BATCH * BATCHES].tolist()).long()
-        with single_thread():
-            found = []
-            for each in flows_by_batch(
-                network, names, zip(inputs.split(BATCH), labels.split(BATCH), strict=True), device()
-            ):
-                found.append(each)
-                move(len(found) / BATCHES)
-        return Flows(tuple(found))
-
-    return cached_result(("gradients trained", weights, device()), f"Gradients of {short_title(config)} …", compute)
-
-
 # -- shattered ----------------------------------------------------------------------------
 
 
 def shattered_panel(trace: Trace) -> None:
-    """The cosine between neighbouring inputs' gradients by depth, for networks like the one that is shown."""
+    """The cosine between neighbouring inputs' gradients by depth, for networks like those that ship, or like the one shown."""
     st.markdown(
         "A gradient says in which direction to change something. It helps only if it still holds a step away. Balduzzi et al. 2017 "
         "(https://arxiv.org/abs/1702.08591) find that in deep plain networks it does not: the gradients of two inputs that are almost "
         "equal **have nothing in common, like white noise**. Shortcuts keep them alike."
     )
-    config = trace.config
+    differs = "lends these small networks its kind of block, with which neighbours may have more or less in common."
+    shown, *_ = choose_networks("shattered network", trace, differs, "ResNet-20 and its family, 8 to 110 layers")
+    config = shown.config
     with st.container(border=True, key="shattered"):
         st.markdown(f"**{common_traits(config)}, by depth**")
         left, right = st.columns(2)
@@ -292,6 +265,8 @@ def depths(config: ResNetConfig) -> list[int]:
 
 def shattering_points(config: ResNetConfig, place: st.delta_generator.DeltaGenerator) -> tuple[Point, ...]:
     """All points; `place` shows those that there are so far."""
+    if (shipped := shipped_family(config)) is not None:
+        return shipped
 
     def compute(move: Callable[[float], None]) -> tuple[Point, ...]:
         points: list[Point] = []
@@ -322,8 +297,8 @@ def verdict(points: tuple[Point, ...]) -> str:
     )
     deepest = max(plain)
     words = (
-        f"**At {deepest} layers the gradients of neighbouring inputs have a cosine of {plain[deepest]:.2f} in the plain network and of "
-        f"{residual[deepest]:.2f} in the residual one.**"
+        f"**At {deepest} layers the gradients of neighbouring inputs have a cosine of {decimals(plain[deepest])} in the plain network and of "
+        f"{decimals(residual[deepest])} in the residual one.**"
     )
     noisy = [depth for depth, cosine in plain.items() if cosine < NOISE]
     if noisy:
@@ -345,9 +320,10 @@ def method(config: ResNetConfig) -> str:
     twin = (
         "The network shown is plain; its residual twin has shortcuts of option A. " if config.shortcut == "none" else ""
     )
+    whose = "those of the networks that ship" if is_shipped_family(config) else "the sidebar's: change them there"
     return (
         f"{twin}Untrained networks of three stages with {', '.join(map(str, BLOCK_COUNTS))} blocks each and {WIDTH} channels in the first; block, order, activation, "
-        f"normalisation, attention and shortcut are the sidebar's: change them there. Each reads {POINTS} images of {IMAGE_SIDE}×{IMAGE_SIDE} pixels in equal steps on a "
+        f"normalisation, attention and shortcut are {whose}. Each reads {POINTS} images of {IMAGE_SIDE}×{IMAGE_SIDE} pixels in equal steps on a "
         "straight line from one image of Gaussian noise to another, as one batch in training mode, and gives the gradient of its first score at each. Cosine: mean "
         f"over neighbours, {SEEDS} seeds, which draw weights and images (dots: each seed). On the right the part of the gradient along the line, scaled to a root mean "
         "square of 1, for one seed. What it does not show: trained networks, or whether this is what stops plain networks from "

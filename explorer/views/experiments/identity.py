@@ -9,6 +9,7 @@ import streamlit as st
 
 from resnet import ConfigError, ResNetConfig
 from resnet.presets import short_title
+from resnet.weights import NAMES
 
 from ...analysis.trace import Trace
 from ...experiments.identity import (
@@ -26,6 +27,7 @@ from ...experiments.identity import (
     obstacle,
     parse_append,
 )
+from ...experiments.shipped import shipped_results
 from ...figures.identity import appended_figure
 from ...inference.limits import check_runnable
 from ...inference.turns import TooLargeError
@@ -34,29 +36,33 @@ from ...units import scientific
 from .. import session
 from ..cached import cached_result, device
 from ..weights import loaded
-from .trained import ExperimentSetup, choose_network, experiment_setup
+from .trained import ExperimentSetup, choose_networks, chosen_experiment, experiment_setup
 
 
 def panel(trace: Trace) -> None:
-    """The experiment for the network that is shown."""
+    """The experiment for a pair of networks that ship, or for the one that is shown."""
     st.markdown(
         "A deeper network should never be worse: take a shallower one that is trained, let every added layer **copy its "
         "input**, and it computes what it did (He et al. 2015, section 1). So such weights exist. What matters is how far away they "
         "are. Here blocks are appended to a network, residual and plain ones with the very same weights."
     )
-    settings = link_append(trace.config)
-    with st.container(horizontal=True, gap="medium"):
-        choose_network("identity network")
-        choose_append(trace.config, settings)
-    chosen = experiment_setup(trace.config, trace.image_size)
-    try:
-        check_runnable(chosen.trace)
-        images = image_count(chosen.trace, settings, chosen.trained)
-    except TooLargeError as error:
-        st.info(session.escape_markdown(str(error)), icon=":material/block:")
-        return
-    result = append_result(chosen, settings, images)
-    results(chosen, settings, result)
+    differs = "is untrained: it has no accuracy to lose, and other activations, norms and shortcuts may change what is copied."
+    with st.container(horizontal=True, gap="medium", vertical_alignment="top"):
+        with st.container(width="content"):
+            shown = choose_networks("identity network", trace, differs)
+        settings = link_append(shown[0].config)
+        choose_append(shown[0].config, settings)
+    for place, each in enumerate(shown):
+        chosen = experiment_setup(each.config, each.image_size)
+        try:
+            check_runnable(chosen.trace)
+            images = image_count(chosen.trace, settings, chosen.trained)
+        except TooLargeError as error:
+            st.info(session.escape_markdown(str(error)), icon=":material/block:")
+            return
+        result = append_result(chosen, settings, images)
+        results(chosen, settings, result, place)
+    st.caption(statement(chosen, result))
     solution_card(chosen.trace.config, settings, result)
 
 
@@ -79,7 +85,9 @@ def choose_append(config: ResNetConfig, settings: AppendSettings) -> None:
 
     def moved() -> None:
         there = AppendSettings(st.session_state["append stage"], st.session_state["append blocks"])
-        session.choose(appended="" if there == default_append(config) else there.to_text())
+        # Said with it, since a link that names blocks and no networks is about the one that is shown.
+        text = "" if there == default_append(config) else there.to_text()
+        session.choose(appended=text, experiment=chosen_experiment())
 
     stages = range(1, len(config.layers) + 1)
     st.segmented_control(stage.label, stages, key="append stage", required=True, on_change=moved)
@@ -87,6 +95,10 @@ def choose_append(config: ResNetConfig, settings: AppendSettings) -> None:
 
 
 def append_result(chosen: ExperimentSetup, settings: AppendSettings, count: int) -> AppendResult:
+    config = chosen.trace.config
+    if config in NAMES and settings == default_append(config):
+        return shipped_results().appended[NAMES[config]]
+
     key = ("identity", chosen.weights, chosen.trace.image_size, settings, count, device())
 
     def compute(move: Callable[[float], None]) -> AppendResult:
@@ -107,21 +119,22 @@ def append_result(chosen: ExperimentSetup, settings: AppendSettings, count: int)
 # -- what came out ------------------------------------------------------------------------
 
 
-def results(chosen: ExperimentSetup, settings: AppendSettings, result: AppendResult) -> None:
-    """Chart and table of all kinds, and what they say."""
+def results(chosen: ExperimentSetup, settings: AppendSettings, result: AppendResult, place: int) -> None:
+    """Chart and table of all kinds, and what they say; `place` tells the networks that are shown apart."""
     config = chosen.trace.config
     deeper = config.depth + settings.blocks * (3 if config.block == "bottleneck" else 2)
-    with st.container(border=True, key="appended"):
+    with st.container(border=True, key=f"appended {place}"):
         st.markdown(
             f"**{session.escape_markdown(short_title(config))} with {settings.blocks} more block{'s' * (settings.blocks != 1)} after stage "
             f"{settings.stage}: {deeper} layers in place of {config.depth}**"
         )
         left, right = st.columns(2)
-        left.plotly_chart(appended_figure(result, chosen.trained), key="appended chart")
-        right.dataframe(outcome_table(result, chosen.trained), hide_index=True, key="appended table", width="stretch")
+        left.plotly_chart(appended_figure(result, chosen.trained), key=f"appended chart {place}")
+        right.dataframe(
+            outcome_table(result, chosen.trained), hide_index=True, key=f"appended table {place}", width="stretch"
+        )
         with right:
             st.markdown(verdict(config, result))
-        st.caption(statement(chosen, result))
 
 
 def outcome_table(result: AppendResult, trained: bool) -> pd.DataFrame:
@@ -129,7 +142,7 @@ def outcome_table(result: AppendResult, trained: bool) -> pd.DataFrame:
     for one in result.outcomes:
         row = {"Appended": one.kind}
         if trained:
-            row["Right"] = f"{one.accuracy:.1%}"
+            row["Top-1 accuracy"] = f"{one.accuracy:.1%}"
         row |= {
             "Same class": f"{one.same_class:.1%}",
             "Same bits": f"{one.equal_images} of {result.images}",

@@ -12,7 +12,7 @@ import streamlit as st
 
 from resnet import ResNetConfig
 from resnet.presets import short_title
-from resnet.weights import BUNDLED
+from resnet.weights import BUNDLED, NAMES
 
 from ... import units
 from ...analysis.paths import path_counts
@@ -26,6 +26,7 @@ from ...experiments.paths import (
     plan,
     sample_gradients,
 )
+from ...experiments.shipped import PAIRS, shipped_results
 from ...figures import inference
 from ...figures.paths import length_figure, norm_figure
 from ...inference.limits import check_runnable
@@ -40,7 +41,7 @@ from ..cached import cached_result, cached_trace, device, may_compute, shared
 from ..inference import ablation
 from ..paths import all_paths
 from ..weights import loaded
-from .trained import ExperimentSetup, choose_network, experiment_setup
+from .trained import ExperimentSetup, choose_networks, experiment_setup
 
 LEVEL = 0.95
 """The share of the gradient that the effective paths carry."""
@@ -53,29 +54,31 @@ def cached_path_counts(config: ResNetConfig, image_size: tuple[int, int]) -> tup
 
 
 def panel(trace: Trace) -> None:
-    """The experiment for the network that is shown."""
+    """The experiment for a pair of networks that ship, or for the one that is shown."""
     st.markdown(
         "A block computes $F(x) + S(x)$, so a signal has two ways through it, and through $n$ blocks $2^n$. Veit, Wilber "
         "and Belongie 2016 (https://arxiv.org/abs/1605.06431) take a residual network for what that makes it: **many "
-        "paths side by side, most of them half as long as the network, and only the shorter ones carry gradient**."
+        "paths side by side, most of them half as long as the network; in theirs, which is trained, only the shorter ones carry gradient**."
     )
-    choose_network("path network")
-    counts, figure = cached_path_counts(trace.config, trace.image_size)
-    if trace.config.shortcut == "none":
-        one_path(trace, counts)
-    else:
-        gradients(trace, counts, figure)
-    ablation_card(trace.config)
-    if trace.config.shortcut != "none":
-        all_paths(trace)
+    differs = "has no weights that ship, so it is measured untrained and on noise, and its gradient may prefer other lengths than a trained network's."
+    shown = choose_networks("path network", trace, differs)
+    for each in shown:
+        counts, figure = cached_path_counts(each.config, each.image_size)
+        if each.config.shortcut == "none":
+            one_path(each, counts)
+        else:
+            gradients(each, counts, figure)
+    ablation_card(shown[0].config)
+    if shown[0].config.shortcut != "none":
+        all_paths(shown[0])
 
 
 def one_path(trace: Trace, counts: tuple[int, ...]) -> None:
-    with st.container(border=True, key="lengths"):
+    with st.container(border=True, key="one path"):
         st.markdown(
             f"**One path.** {session.escape_markdown(short_title(trace.config))} is a plain network: the only path runs through "
-            f"all {len(counts) - 1} blocks and carries the whole gradient. Give it shortcuts, or choose a residual network, "
-            f"to see the {units.power(2, len(counts) - 1)} paths of as many blocks."
+            f"all {len(counts) - 1} blocks and carries the whole gradient. With shortcuts, as many blocks have "
+            f"{units.power(2, len(counts) - 1)} paths."
         )
 
 
@@ -122,10 +125,13 @@ def measured_gradients(trace: Trace) -> tuple[PathGradients | None, Plan | None,
     except TooLargeError as error:
         st.info(session.escape_markdown(str(error)), icon=":material/block:")
         return None, None, ""
-    key = ("paths", chosen.weights, chosen.trace.image_size, planned, device())
-    if not may_compute("Measure the gradients", key):
-        return None, planned, ""
-    found = path_gradients(key, chosen, planned)
+    if trace.config in NAMES:
+        found = shipped_results().paths[NAMES[trace.config]]
+    else:
+        key = ("paths", chosen.weights, chosen.trace.image_size, planned, device())
+        if not may_compute("Measure the gradients", key):
+            return None, planned, ""
+        found = path_gradients(key, chosen, planned)
     if not found.finite or not any(found.means) or not any(found.whole_norms):
         st.error("The gradients overflowed or vanished altogether, so there is nothing to share out.")
         return None, planned, ""
@@ -220,23 +226,23 @@ def ablation_card(config: ResNetConfig) -> None:
         st.markdown("**Where it shows: one block switched off**")
         shown = config if config in BUNDLED.values() else BUNDLED["resnet56"]
         if shown == config:
-            found = ablation.ablations_on_test_images(experiment_setup(config, natural_size(config)).weights)
-            if found:
-                label = next(iter(inference.ABLATION_MEASURES))
-                images = f"{len(labelled_images().labels)} test images"
-                st.plotly_chart(inference.ablation_figure(found, label, images), key="ablation chart")
-                for network, one in found.items():
-                    st.markdown(ablation.summary(network, one, inference.ABLATION_MEASURES[label]))
+            pair = next(pair for pair in PAIRS.values() if NAMES[config] in pair)
+            found = {short_title(BUNDLED[name]): shipped_results().ablations[name] for name in pair}
+            label = next(iter(inference.ABLATION_MEASURES))
+            images = f"{len(labelled_images().labels)} test images"
+            st.plotly_chart(inference.ablation_figure(found, label, images), key="ablation chart")
+            for network, one in found.items():
+                st.markdown(ablation.summary(network, one, inference.ABLATION_MEASURES[label]))
         st.caption(
             "Without one of n blocks, half of the paths are left, and each of them is whole: if many paths do the work, the "
             "network should hardly notice. " + ablation.EXPLANATION
         )
         there = View(shown, natural_size(shown), tab="Blocks off")
-        if shown == config:
+        if config == session.view().config:
             there = replace(session.view(), tab="Blocks off", at="", off=())
         st.page_link(
             INFERENCE.file,
             label=f"Switch off blocks of {short_title(shown)} by hand",
             icon=":material/arrow_forward:",
-            query_params=there.to_query(),
+            query_params=session.query_to(there),
         )

@@ -1,12 +1,10 @@
-"""The way to the shipped networks from an experiment, and the images that it is made with."""
+"""What an experiment is made with: a pair of networks that ship, or the network that is shown."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import streamlit as st
-import torch
 from torch import Tensor
 
 from resnet import ResNetConfig
@@ -15,28 +13,59 @@ from resnet.weights import BUNDLED, Weights, bundled, random_weights
 
 from ...analysis.trace import Trace
 from ...experiments.gradients import noise
-from ...inference import preprocess
-from ...inference.samples import labelled_images
+from ...experiments.shipped import COMMAND, PAIRS, labelled_inputs
 from ...link import natural_size
 from .. import session
 from ..cached import cached_trace
 
 SIDE = 64
 """Untrained networks are measured on images of at most so many pixels a side: noise looks alike at any size."""
+OWN = "own"
+"""What a link calls the network that is shown, beside the names of `PAIRS`."""
 
 
-def choose_network(key: str) -> None:
-    """The shipped networks to choose from; the one that is shown is marked, if it is one of them."""
-    networks = {short_title(config): config for config in BUNDLED.values()}
+def chosen_experiment() -> str:
+    """One of `PAIRS`, or `OWN`: what the link says, else a pair where it names no network of its own."""
     now = session.view()
-    session.set_widget(key, next((label for label, config in networks.items() if config == now.config), None))
+    untouched = now.config == ResNetConfig() and not now.appended
+    usual = next(iter(PAIRS)) if untouched else OWN
+    names = (*PAIRS, OWN)
+    if now.experiment and now.experiment not in names:
+        words = f"experiment = {now.experiment} is not one of {', '.join(names)}; {usual} is shown instead."
+        st.warning(session.escape_markdown(words), icon=":material/error:")
+    return now.experiment if now.experiment in names else usual
 
-    def take() -> None:
-        if label := st.session_state[key]:
-            config = networks[label]
-            session.show(replace(now, config=config, image_size=natural_size(config), at="", weights="", off=()))
 
-    st.segmented_control("Trained networks", list(networks), key=key, on_change=take)
+def choose_networks(key: str, own: Trace, differs: str, family: str = "") -> tuple[Trace, ...]:
+    """The traces of what is chosen: a pair that ships, the residual network first, or the network that is shown.
+
+    `differs` says of the latter why what comes out may be something else. Where all pairs are one `family`, that is the choice.
+    """
+    chosen, first = chosen_experiment(), next(iter(PAIRS))
+    if family and chosen in PAIRS:
+        chosen = first
+    pairs = {first: family} if family else {name: pair_title(name) for name in PAIRS}
+    labels = pairs | {OWN: f"Yours: {short_title(own.config)}"}
+    session.set_widget(key, chosen, list(labels.values()))
+    st.segmented_control(
+        "Measured on",
+        list(labels),
+        key=key,
+        format_func=labels.__getitem__,
+        required=True,
+        help=f"What the networks that ship show is measured beforehand, by `{COMMAND}`.",
+        on_change=lambda: session.choose(experiment=st.session_state[key]),
+    )
+    if chosen == OWN:
+        if own.config not in BUNDLED.values():
+            st.caption(session.escape_markdown(f"{short_title(own.config)} {differs}"))
+        return (own,)
+    return tuple(cached_trace(BUNDLED[name], natural_size(BUNDLED[name])) for name in PAIRS[chosen])
+
+
+def pair_title(name: str) -> str:
+    """ResNet-56 and Plain-56."""
+    return " and ".join(short_title(BUNDLED[each]) for each in PAIRS[name])
 
 
 class ExperimentSetup(NamedTuple):
@@ -54,11 +83,7 @@ class ExperimentSetup(NamedTuple):
 
         The first images of the test set for a trained network; for another, noise with labels by chance.
         """
-        if self.trained:
-            images, labels = labelled_images()
-            inputs = preprocess.normalised(images[:count], self.weights.data.preprocessing)
-            return inputs, torch.tensor(labels[:count], dtype=torch.long)
-        return noise(self.trace.config, self.trace.image_size, count)
+        return labelled_inputs(count) if self.trained else noise(self.trace.config, self.trace.image_size, count)
 
     def words(self, count: int) -> str:
         """What it is measured on."""

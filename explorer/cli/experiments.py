@@ -1,0 +1,38 @@
+"""`experiments`: what the experiments say of the networks that ship."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def experiments(
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            parser=Path,
+            metavar="FILE",
+            show_default=False,
+            help="File to write. Without it experiments.json in the current folder.",
+        ),
+    ] = None,
+) -> None:
+    """Measure the networks that ship, as "Why it works" shows them.
+
+    The results are written into a file.
+
+    \b
+    resnet-explorer experiments
+    resnet-explorer experiments --output results.json
+    resnet-explorer experiments --output explorer/samples/experiments.json
+    """
+    from ..experiments.shipped import MEASUREMENTS, RESULTS, record
+    from .degradation import progress
+
+    path = output or Path(RESULTS.name)
+    with progress("measurements", MEASUREMENTS) as advance:
+        for one in record(path):
+            advance(f"{one.field} {one.name}".rstrip())
+    print(f"{MEASUREMENTS} measurements written to {path}")

@@ -1,0 +1,194 @@
+"""Start: deeper got worse, shortcuts fixed it; the paper's Table 1, every cell a link; and three doors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from html import escape
+from urllib.parse import urlencode
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from resnet import preset
+from resnet.presets import name_title
+
+from ..analysis.published import PAPER
+from ..analysis.table1 import FLOPS, V1, V15, names, stages
+from ..drawing import sketch
+from ..experiments.degradation import shipped_runs, summarise
+from ..figures.degradation import spread_figure
+from ..lessons.tour import STOPS
+from ..link import View, natural_size
+from ..navigation import ACCURACY, ARCHITECTURE, START
+from ..units import amount
+from . import session
+from .cached import cached_trace, shared
+from .components import markup
+from .walk import stop_query
+
+OFF, ON = "off", "on"
+
+
+def heading() -> None:
+    """What it is about, in a line, with the paper and the post."""
+    st.title("Deeper got worse. Shortcuts fixed it.", anchor=False)
+    st.markdown(
+        f'{START.purpose} After [He et al. 2015]({PAPER} "Deep Residual Learning for Image Recognition") and the blog post '
+        "*ResNet: annotated version* (2019)."
+    )
+
+
+def doors() -> None:
+    """Who a person may be, and where to go then."""
+    now = session.view()
+    stop = STOPS[0]
+    every = (
+        (
+            stop.page,
+            "I am reading the paper",
+            ":material/menu_book:",
+            "A tour of seven stops, from problem to code.",
+            stop_query(stop, 1, now),
+        ),
+        (ACCURACY, "I need a backbone", ACCURACY.icon, "Accuracy over parameters, MACs and memory.", now.to_query()),
+        (
+            START,
+            "I teach",
+            ":material/school:",
+            "These pages for a projector, in larger type.",
+            replace(now, present=True).way(),
+        ),
+    )
+    with st.container(key="doors"):
+        for column, (page, label, icon, words, query) in zip(st.columns(3, gap="small"), every, strict=True):
+            with column.container(border=True, height="stretch"):
+                st.page_link(page.file, label=f"**{label}**", icon=icon, query_params=query)
+                st.caption(words)
+
+
+def body() -> None:
+    """Why, and what came of it: curves and a block beside Table 1."""
+    left, right = st.columns([4, 7], gap="small")
+    with left, st.container(border=True, height="stretch", key="why"):
+        shortcuts = switch("Shortcuts", {OFF: OFF, ON: ON}, "shortcuts") == ON
+        st.plotly_chart(cached_curves(shortcuts), key="start curves", config={"displayModeBar": False})
+        st.caption(cached_words(shortcuts))
+        markup(sketch.block(shortcuts).svg(), "start block")
+    with right, st.container(border=True, height="stretch", key="table 1"):
+        table(switch("Table 1", {V1: "paper (v1)", V15: "torchvision (v1.5)"}, "version"))
+
+
+def switch(label: str, choices: Mapping[str, str], key: str) -> str:
+    """One of `choices` (value: what it is called), in a line with what it is about; the first until another is chosen."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.subheader(label, anchor=False, width="content")
+        return st.segmented_control(
+            label,
+            list(choices),
+            default=next(iter(choices)),
+            required=True,
+            key=key,
+            persist_state="session",
+            format_func=choices.__getitem__,
+            label_visibility="collapsed",
+        )
+
+
+# -- why ----------------------------------------------------------------------------------
+
+
+@shared()
+def cached_curves(shortcuts: bool) -> go.Figure:
+    """The shipped runs of most steps, of 20 and 56 layers, with shortcuts or without, on one scale."""
+    runs = max(shipped_runs().groups.items(), key=lambda group: group[0].steps)[1]
+    figure = spread_figure(runs, "Training loss by step", "residual" if shortcuts else "plain")
+    figure.update_layout(height=210, margin={"l": 0, "r": 4, "t": 30, "b": 0})
+    figure.update_layout(legend={"x": 1, "xanchor": "right", "y": 1, "yanchor": "top", "orientation": "v"})
+    figure.update_xaxes(title=None, tickvals=[0, 250, 500, 750])
+    figure.update_yaxes(title=None, range=[0, 2.4])
+    return figure
+
+
+@shared()
+def cached_words(shortcuts: bool) -> str:
+    """How the two depths end, and what was trained on what."""
+    runs = max(shipped_runs().groups.items(), key=lambda group: group[0].steps)[1]
+    summary, kind = summarise(runs), "residual" if shortcuts else "plain"
+    shallow, deep = summary.row(kind, False), summary.row(kind, True)
+    return (
+        f"{deep.network.name} ends at {deep.loss.mean:.2f}, {shallow.network.name} at {shallow.loss.mean:.2f}: means of "
+        f"{len(runs)} seeds on small Fashion-MNIST, bands from least to greatest."
+    )
+
+
+# -- Table 1 ------------------------------------------------------------------------------
+
+
+def table(version: str) -> None:
+    """The paper's Table 1, whose heads open a network and whose cells a stage of it."""
+
+    def chosen(identifier: str) -> None:
+        name, _, at = identifier.partition(" ")
+        if name in names(version).values() and at in ("", *cached_trace(preset(name), (224, 224)).by_name):
+            session.hold(destination=stage_view(name, at))
+
+    markup(table_html(version), f"table {version}", chosen)
+    st.caption(
+        "A head opens its network on Architecture, a cell that stage. The paper's FLOPs are multiply-adds, as our MACs, cut to "
+        "two or three digits."
+    )
+    if view := session.held().destination:
+        session.hold(destination=None)
+        st.switch_page(ARCHITECTURE.file, query_params=view.to_query())
+
+
+def stage_view(name: str, at: str = "") -> View:
+    """A network of the table, with a layer selected; what else the link holds stays."""
+    config = preset(name)
+    view = replace(session.view(), config=config, image_size=natural_size(config), at=at)
+    return replace(view, weights="", unit="", tab="", explained="", off=())
+
+
+def link(name: str, at: str, label: str, inside: str) -> str:
+    """A link to a network or to a stage of it."""
+    query = escape(urlencode(stage_view(name, at).to_query()))
+    identifier = escape(f"{name} {at}".strip())
+    return f'<a href="{ARCHITECTURE.path}?{query}" data-id="{identifier}" aria-label="{escape(label)}">{inside}</a>'
+
+
+def table_html(version: str) -> str:
+    """The table with our counts below the paper's."""
+    columns = names(version)
+    traces = {depth: cached_trace(preset(name), (224, 224)) for depth, name in columns.items()}
+    heads = "".join(
+        f'<th scope="col">{link(name, "", f"{name_title(name)} on Architecture", f"{depth} layers")}</th>'
+        for depth, name in columns.items()
+    )
+    rows = [
+        '<tr><th scope="row">conv1</th><td>112</td><td colspan="5">7×7, 64, stride 2; then 3×3 max pool, stride 2</td></tr>'
+    ]
+    every = {depth: stages(traced) for depth, traced in traces.items()}
+    for number in range(4):
+        cells = []
+        for depth, name in columns.items():
+            stage = every[depth][number]
+            label = f"{name_title(name)}, stage {number + 1}: {stage.blocks} × [{'; '.join(stage.convolutions)}]"
+            lines = "<br>".join(stage.convolutions)
+            inside = f'<span class="stage"><span>{lines}</span>×{stage.blocks}</span>'
+            cells.append(f"<td>{link(name, f'{stage.path}.conv1', label, inside)}</td>")
+        side = every[50][number].side
+        rows.append(f'<tr><th scope="row">conv{number + 2}_x</th><td>{side}</td>{"".join(cells)}</tr>')
+    rows.append('<tr><th scope="row"></th><td>1</td><td colspan="5">average pool, 1000-d fc, softmax</td></tr>')
+    paper = "".join(f"<td>{FLOPS[depth]}</td>" for depth in columns)
+    rows.append(f'<tr><th scope="row" colspan="2">FLOPs, paper</th>{paper}</tr>')
+    rows.append(counted("MACs, ours", [traced.macs for traced in traces.values()]))
+    rows.append(counted("Parameters", [traced.params for traced in traces.values()]))
+    head = f'<tr><th scope="col">layer</th><th scope="col">output</th>{heads}</tr>'
+    return f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def counted(label: str, numbers: list[int]) -> str:
+    """A row of our own counts, exact where the pointer rests."""
+    cells = "".join(f'<td class="ours" title="{number:,}">{amount(number)}</td>' for number in numbers)
+    return f'<tr><th scope="row" colspan="2">{label}</th>{cells}</tr>'

@@ -1,0 +1,70 @@
+"""The bar over a page: the tour's stop with the ways back and on, and what a projector needs in the sidebar's place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from ..lessons.tour import STOPS, Stop
+from ..link import View
+from ..navigation import START, Page
+from . import session
+from .components import theme_switch
+
+if TYPE_CHECKING:
+    from streamlit.navigation.page import StreamlitPage
+
+LARGE = "<style>html:root { font-size: 19px; }</style>"
+"""Everything but drawings and charts is measured in what this sets."""
+
+
+def bar(pages: Mapping[Page, StreamlitPage]) -> None:
+    """Nothing, or the tour, or what a projector needs, or both."""
+    now = session.view()
+    if now.present:
+        st.html(LARGE)
+        with st.container(key="present", horizontal=True, vertical_alignment="center"):
+            with st.popover("Pages", icon=":material/menu:"):
+                session.links(pages)
+            theme_switch([page.path for page in pages])
+            st.button(
+                "End presenting",
+                icon=":material/close:",
+                on_click=session.change_view,
+                kwargs={"present": False},
+                type="tertiary",
+            )
+    if now.tour:
+        with st.container(key="tour", border=True):
+            stop_bar(now.tour)
+
+
+def stop_bar(number: int) -> None:
+    """One stop: where it stands, what to look at, back and next."""
+    stop = STOPS[number - 1]
+    st.markdown(f"**{number} of {len(STOPS)}: {stop.title}.** {stop.words}")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if number > 1:
+            stop_link(number - 1, "Back", ":material/arrow_back:")
+        if number < len(STOPS):
+            stop_link(number + 1, f"Next: {STOPS[number].title}", ":material/arrow_forward:")
+        else:
+            way = replace(session.view(), tour=0).way()
+            st.page_link(START.file, label="To the start", icon=START.icon, query_params=way)
+        st.button(
+            "Leave the tour", icon=":material/close:", on_click=session.change_view, kwargs={"tour": 0}, type="tertiary"
+        )
+
+
+def stop_link(number: int, label: str, icon: str) -> None:
+    stop = STOPS[number - 1]
+    st.page_link(stop.page.file, label=label, icon=icon, query_params=stop_query(stop, number, session.view()))
+
+
+def stop_query(stop: Stop, number: int, now: View) -> dict[str, str]:
+    """A stop's link, which presents where this page does."""
+    there = replace(stop.view, tour=number, present=now.present)
+    return there.way() if stop.page == START else there.to_query()

@@ -1,0 +1,151 @@
+"""The drawings as a browser shows them: whole, legible, and to take away."""
+
+from __future__ import annotations
+
+import io
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Locator
+
+from explorer.analysis.trace import trace
+from explorer.drawing import network
+from helpers import PHONE, Visitor
+from resnet import preset
+
+pytestmark = pytest.mark.browser
+
+WINDOWS = ((1920, 1080), (1440, 900), (1366, 768), (1280, 720))
+NETWORKS = (
+    "resnet18",
+    "resnet50",
+    "resnet152",
+    "resnet56",
+    "resnet110",
+    "resnet1202",
+    "wide_resnet50_2",
+    "resnext50_32x4d",
+    "resnet50d",
+)
+MEASURED = """(view) => {
+    const frame = view.getBoundingClientRect(), svg = view.querySelector("svg"), box = svg.getBoundingClientRect();
+    const texts = [...svg.querySelectorAll("text")].map((text) => {
+        const { left, right, top, bottom } = text.getBoundingClientRect(), slack = (bottom - top) / 5; // above and below letters
+        return { words: text.textContent, left, right, top: top + slack, bottom: bottom - slack,
+            size: parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a };
+    });
+    const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+    return {
+        whole: box.left >= frame.left - 1 && box.right <= frame.right + 1 && view.scrollWidth <= view.clientWidth
+            && view.scrollHeight <= view.clientHeight,
+        texts_inside: texts.every((text) => text.left >= box.left - 1 && text.right <= box.right + 1),
+        smallest: Math.min(...texts.map(({ size }) => size)),
+        overlaps: texts.flatMap((a, n) => texts.slice(n + 1).filter((b) => meet(a, b)).map((b) => a.words + " | " + b.words)),
+        bottom: box.bottom,
+    };
+}"""
+SETTLED = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))"
+
+
+def card(visit: Visitor, name: str) -> Locator:
+    return visit.page.locator(f".st-key-{name} .view")
+
+
+def assert_legible_and_whole(visit: Visitor, name: str) -> dict[str, Any]:
+    found = card(visit, name).evaluate(MEASURED)
+    assert found["whole"], name
+    assert found["texts_inside"], name
+    assert found["smallest"] >= 9.99, name
+    assert not found["overlaps"], name
+    return found
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_network_and_block_are_whole_at_first_sight(visit: Visitor, name: str) -> None:
+    """In every window nothing has to be scrolled to see the network, and a block with its addition."""
+    visit.open(f"/?preset={name}")
+    for width, height in WINDOWS:
+        visit.page.set_viewport_size({"width": width, "height": height})
+        visit.page.evaluate(SETTLED)
+        for drawing in ("overview", "detail"):
+            found = assert_legible_and_whole(visit, drawing)
+            assert found["bottom"] <= height, (drawing, width)
+        assert card(visit, "detail").locator("[data-id$='.add'] circle").count()
+
+
+@pytest.mark.parametrize("visit", [PHONE], indirect=True, ids=["phone"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_phone_shows_all_of_network_and_block(visit: Visitor, name: str) -> None:
+    visit.open(f"/?preset={name}&at=layer3.0.conv1")
+    for drawing in ("overview", "detail"):
+        assert_legible_and_whole(visit, drawing)
+    assert visit.fits()
+
+
+@pytest.mark.parametrize(
+    "visit", [PHONE, {"viewport": {"width": 1280, "height": 720}}], indirect=True, ids=["phone", "wide"]
+)
+def test_the_network_of_an_image_is_whole(visit: Visitor) -> None:
+    """With its maps, and a switch for each block."""
+    visit.open("/inference?preset=resnet20_fashion")
+    assert_legible_and_whole(visit, "overview")
+    assert visit.page.locator(".st-key-overview svg image").count() > 9
+
+
+def test_an_unfolded_stage_goes_on_lines(visit: Visitor) -> None:
+    visit.open("/?preset=resnet152")
+    visit.page.locator("[data-id='unfold stage 3']").click()
+    visit.wait()
+    found = card(visit, "overview").evaluate(MEASURED)
+    assert found["smallest"] >= 9.99
+    assert not found["overlaps"]
+    assert card(visit, "overview").evaluate("view => view.scrollWidth <= view.clientWidth")
+
+
+@pytest.mark.parametrize("visit", [PHONE], indirect=True, ids=["phone"])
+def test_fit_shows_what_else_would_scroll(visit: Visitor) -> None:
+    visit.open("/?preset=seresnet50")
+    sideways = "view => view.scrollWidth > view.clientWidth"
+    assert card(visit, "detail").evaluate(sideways)
+    visit.page.locator(".st-key-detail").get_by_role("button", name="fit").click()
+    assert not card(visit, "detail").evaluate(sideways)
+
+
+@pytest.mark.parametrize("colour", ["light", "dark"])
+def test_the_keyboard_is_seen_on_every_colour(visit: Visitor, colour: Literal["light", "dark"]) -> None:
+    """A ring in the text's colour stands around what has the focus, on stem, stages and head; a choice keeps it."""
+    visit.page.emulate_media(color_scheme=colour)
+    visit.open("/?at=conv1")
+    drawing = card(visit, "overview")
+    ring = "item => { const { outlineStyle, outlineWidth, outlineColor } = getComputedStyle(item.querySelector('rect')); return [outlineStyle, outlineWidth, outlineColor]; }"
+    ink = drawing.locator("text").last.evaluate("text => getComputedStyle(text).fill")
+    items = drawing.locator("[data-id]")
+    items.first.press("Home")
+    for number in range(items.count()):
+        assert items.nth(number).evaluate(ring) == ["solid", "3px", ink]
+        assert items.nth((number + 1) % items.count()).evaluate(ring)[0] == "none"
+        visit.page.keyboard.press("ArrowRight")
+    visit.page.keyboard.press("Enter")
+    visit.wait()
+    assert drawing.locator("[data-id='fc']").evaluate(ring) == ["solid", "3px", ink]
+
+
+def test_a_drawing_is_taken_away(visit: Visitor) -> None:
+    """As the SVG that Python made, and as a PNG of twice its size on white, which a browser drew from it as an image."""
+    visit.open("/?preset=resnet50d")
+    traced = trace(preset("resnet50d"), 224)
+    drawn = network.overview(traced, "layer2.0.conv2")
+    files = {}
+    for kind in ("SVG", "PNG"):
+        with visit.page.expect_download() as waiting:
+            visit.page.locator(".st-key-overview").get_by_role("button", name=f"download {kind}").click()
+        assert waiting.value.suggested_filename == f"resnet50d.{kind.lower()}"
+        files[kind] = waiting.value.path().read_bytes()
+    assert files["SVG"].decode() == drawn.svg()
+    picture = Image.open(io.BytesIO(files["PNG"])).convert("RGB")
+    assert picture.size == (2 * round(drawn.width), 2 * round(drawn.height))
+    colours = set(map(tuple, np.asarray(picture).reshape(-1, 3).tolist()))
+    assert picture.getpixel((1, 1)) == (255, 255, 255)
+    assert {(0x2A, 0x6F, 0xD0), (0x17, 0x83, 0x5F), (0xB8, 0x66, 0x0F), (0x7C, 0x4D, 0xC4)} <= colours
