@@ -446,8 +446,7 @@ def detail(trace: Trace, part: str, at: str = "", shared: bool = False) -> Drawi
             behind.append(text(x1 + STEP / 2, y - TALL / 2 - 8 - above, words, MUTED, SMALLEST))
     behind.append(text(2, y_of[0] - TALL / 2 - 8 - above, short_shape(given), MUTED, SMALLEST, "start"))
     behind.append(line(f"M2 {y_of[0]}H{entry + 4}", MUTED))
-    hanging = {step for step in cells if len(step) > 1 and step[0].op in SOLID}
-    lowest = max(y_of[lane(step[0])] + TALL / 2 + STRIP * (step in hanging) for step in cells)
+    lowest = max(y_of[lane(step[0])] + TALL / 2 + STRIP * strip_is_below(step) for step in cells)
     height = max(lowest, y_of[1] if has_shortcut(layers) else 0.0) + 8
     tail = places[layers[-1].index][1]
     behind.append(line(f"M{tail:.1f} {y_of[0]}h10", MUTED))
@@ -470,6 +469,11 @@ def shape_labels(cells: Sequence[Step], given: str) -> dict[int, str]:
             found[step[0].index] = shape
         before[number] = shape
     return found
+
+
+def strip_is_below(step: Step) -> bool:
+    """Whether norm and activation come after the convolution that they share a box with."""
+    return len(step) > 1 and step[0].op in SOLID
 
 
 def strip_is_above(step: Step) -> bool:
