@@ -159,7 +159,7 @@ def write_link() -> None:
 def links(pages: Sequence[StreamlitPage]) -> None:
     """A link to each page, which carries the view, so that it opens elsewhere as it is here; and this page's own link."""
     for page in pages:
-        st.page_link(page, query_params=replace(view(), tab="").to_query(), width="stretch")
+        st.page_link(page, query_params=replace(view(), tab="", find="").to_query(), width="stretch")
     write_link()
 
 
