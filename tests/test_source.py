@@ -486,6 +486,9 @@ def test_the_source_is_searched_and_the_link_says_for_what():
     shown = [header.value for header in app.subheader]
     assert 0 < len(shown) < len(NOTES)
     assert {note.title for note in NOTES if note.anchor in dict(found)} <= set(shown)
+    queries = [element.proto.query_string for element in app.get("page_link")]
+    assert queries
+    assert not any("find=" in query for query in queries), "elsewhere nothing is looked for"
     assert sum(len(re.findall("class='marked", html.proto.body)) for html in app.get("html")) == len(found)
     app.text_input(key="source find").set_value("")
     run(app)

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -191,9 +192,11 @@ def train(settings: Settings) -> Iterator[Step]:
 
 
 def prepare() -> Iterator[None]:
-    """What a process does ahead of its first run, so that this begins at once: read the images."""
-    to_tensors(training_images())
-    yield
+    """What a process does ahead of its first run, so that this begins at once: read the images, and take a step with each
+    network, in which torch makes what it makes once.
+    """
+    for _ in islice(train(Settings()), len(Settings().networks)):
+        yield
 
 
 def train_one(number: int, settings: Settings, images: Tensor, labels: Tensor) -> Iterator[Step]:

@@ -190,7 +190,7 @@ def write_link() -> None:
 @st.fragment(key="links")
 def links(pages: Mapping[Page, StreamlitPage]) -> None:
     """A link to each page, in groups, which carries the view, so that it opens elsewhere as it is here; and this page's own link."""
-    query = replace(view(), tab="").to_query()
+    query = replace(view(), tab="", find="").to_query()
     with st.container(key="menu", gap=None):
         for group, its in groupby(pages, lambda page: page.group):
             st.caption(group)

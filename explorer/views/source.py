@@ -233,7 +233,7 @@ def row(
 
 def try_link(link: Try, runs: bool) -> None:
     """A link to a page with this network, unless it would show what is already here."""
-    now = session.view()
+    now = replace(session.view(), find="")
     there = link.view(now)
     if (link.page == SOURCE and runs) or (link.page == COMPARE and there.others in ((), (now.config,))):
         return
