@@ -14,7 +14,7 @@ root, theirs = str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")
 if not INSTALLED and root not in theirs.split(os.pathsep):
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (root, theirs)))
 
-icon = str(PACKAGE / "assets" / "icon.svg")
+icon = str(PACKAGE / "assets" / "icon.svg")  # before st.navigation, which would fetch a page's icon from elsewhere
 st.set_page_config("ResNet Explorer", icon, layout="wide", initial_sidebar_state=300)
 st.html(PACKAGE / "assets" / "page.css")
 pages = {page: st.Page(page.file, title=page.title, icon=page.icon, default=not page.path) for page in PAGES}

@@ -19,6 +19,7 @@ from torchvision.models import resnext50_32x4d
 from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
 from explorer.analysis.compare import activation_bytes
+from explorer.analysis.presets import LINES
 from explorer.analysis.trace import trace
 from explorer.inference.images import open_image
 from explorer.inference.samples import samples
@@ -294,7 +295,7 @@ def test_a_preset_is_chosen_by_typing_its_name(visit):
         field.fill(typed)
         field.press("Enter")
         visit.wait()
-        assert field.input_value() == name
+        assert field.input_value() == LINES[name]
         assert View.from_query(query(visit)).config == preset(name)
 
 

@@ -224,7 +224,7 @@ def test_a_value_that_no_browser_sends(own, page: str) -> None:
 # -- links --------------------------------------------------------------------------------
 
 PAGES = {
-    "": ("Layers", "Cost", "MACs and other tools' counts", "graphviz"),
+    "architecture": ("Layers", "Cost", "MACs and other tools' counts", "graphviz"),
     "inference": ("Activations", "Weights", "Receptive field"),
     "compare": ("",),
     "accuracy": ("",),

@@ -248,7 +248,8 @@ def test_torchs_own_generator_has_no_say() -> None:
 
 
 PAGES = [
-    ("", {}),
+    ("start", {}),
+    ("architecture", {}),
     ("kernels", {}),
     ("kernels", {"tab": "The 1×1 convolution"}),
     ("claims", {}),
