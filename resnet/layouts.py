@@ -256,9 +256,9 @@ ATTENTION = re.compile(r"(se|squeeze|excitation)(\.|$)")
 BLUR = "blur_filter"
 """https://github.com/libffcv/ffcv-imagenet/blob/main/train_imagenet.py: a fixed kernel before a strided convolution."""
 POOLED = re.compile(r"(\w*downsample|shortcut|idpath)\.(\d)(?:\.(?:0|conv|convolution))?", re.I)
-HIDDEN = re.compile(r"downsample\.(conv|\d\.0)")
+HIDDEN = re.compile(r"downsample\.(conv|\d\.0)|idconv(\.0)?")
 """A projection whose number does not say whether a pool stands before it: timm's pre-activation networks, and fastai's
-of 2019."""
+of 2019, whose pool has a name of its own."""
 
 
 CHAINS = ([(3, 3), (3, 3)], [(1, 1), (3, 3), (1, 1)])

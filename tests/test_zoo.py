@@ -32,7 +32,7 @@ from resnet.checkpoint import fitted, with_option_a
 from resnet.layouts import MAX_CANDIDATES, LayoutError, trunks
 from resnet.tensor_files import MAX_FILE_BYTES
 from resnet.weights import bundled_path, read_checkpoint
-from zoo import CASES, Case, akamaster, d2, data_of, norm1d, r18, r50, resnet, saved, under, within
+from zoo import CASES, Case, akamaster, d2, data_of, norm1d, r18, r50, renamed, resnet, saved, under, within
 
 
 @pytest.fixture(autouse=True)
@@ -333,10 +333,20 @@ def layer(inputs: int, outputs: int, kernel: int, stride: int = 1, act: bool = T
 
 
 @pytest.mark.parametrize("pool_first", [True, False])
-def test_fastai(pool_first: bool) -> None:
+@pytest.mark.parametrize("lessons", [False, True])
+def test_fastai(pool_first: bool, lessons: bool) -> None:
+    """The library's names, and those of https://github.com/fastai/fastbook/blob/master/14_resnet.ipynb."""
     model = lively(XResNet(pool_first))
-    opened = open_checkpoint(saved(model.state_dict()), "xresnet.pth")
+    state = model.state_dict()
+    if lessons:
+        state = renamed(
+            state,
+            (r"(layer\d\.\d)\.conv(\d)", lambda match: f"{match[1]}.convs.{int(match[2]) - 1}"),
+            (r"downsample\.0", "idconv"),
+        )
+    opened = open_checkpoint(saved(state), "xresnet.pth")
     assert (opened.config.stem, opened.config.shortcut) == ("deep", "D")
+    assert opened.questions["shortcut"].choices == ("D", "B")
     with torch.inference_mode():
         assert_same(scores(opened, pictures()), model(pictures()))
 
@@ -432,13 +442,13 @@ def test_squeeze_and_excitation_of_linear_layers() -> None:
         if name.endswith("bias"):
             state[name].zero_()
             del state[name]
-    renamed = {
+    linear = {
         name.replace(".se.fc1.", ".se.fc.0.").replace(".se.fc2.", ".se.fc.2."): tensor.flatten(1)
         if ".se." in name
         else tensor
         for name, tensor in state.items()
     }
-    opened = open_checkpoint(saved(renamed), "seresnet.pkl")
+    opened = open_checkpoint(saved(linear), "seresnet.pkl")
     with torch.inference_mode():
         assert_same(scores(opened, pictures()), model(pictures()))
 
