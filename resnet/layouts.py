@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby, pairwise
 from typing import Any, NamedTuple
@@ -686,9 +686,7 @@ def _trunk(layers: Mapping[str, Layer], head: str, middle: str, stages: list[lis
     if classifier:
         found.take(classifier, "fc")
     others = [name for name in outside if name.startswith(dictionary) and name not in found.used]
-    index = r"\d+" if middle else ""
-    block = re.compile(rf"{re.escape(head)}\d+{re.escape(middle)}{index}\.")
-    if more := next((name for name in others if block.match(name)), None):
+    if more := next(filter(_in_stages(head, middle, stages).match, others), None):
         raise LayoutError(
             f"has more in its stages than a configuration expresses, first {_short(next(iter(layers[more].parts.values())))}."
         )
@@ -712,6 +710,11 @@ def _trunk(layers: Mapping[str, Layer], head: str, middle: str, stages: list[lis
         )
     if any(BLUR in layer.parts for layer in inside.values()):
         notes.append("Its blur stands before the strided convolutions, where no configuration has one: it is left out.")
+    if before := _before(layers, root, others, inside):
+        notes.append(
+            f"Before the end of its last stage the file has {' and '.join(before[:MAX_NOTES])}: code that runs that there is "
+            "another network."
+        )
     notes += [
         words for pattern, norm, words in BESIDE if _stands(pattern, norm, [layers[name] for name in others], ends[1])
     ]
@@ -736,6 +739,21 @@ BESIDE = (
 )
 """What stands beside a network whose code may compute another function: its name, and whether it is a norm of the last
 stage's channels, or convolutions."""
+
+
+def _in_stages(head: str, middle: str, stages: list[list[str]]) -> re.Pattern[str]:
+    """What stands in the stages of these blocks, or is a block of such a stage."""
+    block = rf"\d+{re.escape(middle)}\d+\." if middle else r"\d+\."
+    numbers = [match["stage"] for stage in stages if middle and (match := BLOCK.fullmatch(stage[0]))]
+    inside = f"|({'|'.join(numbers)}){re.escape(middle[0])}" if numbers else ""
+    return re.compile(rf"{re.escape(head)}({block}{inside})")
+
+
+def _before(layers: Mapping[str, Layer], root: str, others: Iterable[str], inside: Container[str]) -> list[str]:
+    """What has convolutions, and stands at the network's own place, in the file before the last layer of its blocks."""
+    *_, last = (place for place, name in enumerate(layers) if name in inside)
+    before = {name for name in [*layers][:last] if layers[name].is_kernel and name.startswith(root)}
+    return list(dict.fromkeys(name[len(root) :].split(".")[0] for name in others if name in before))
 
 
 def check_blocks(shapes: Shapes, blocks: Sequence[str], listed: bool) -> None:

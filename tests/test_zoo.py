@@ -1094,6 +1094,20 @@ def test_what_stands_beside_a_network_keeps_its_name() -> None:
     assert found["model.layer9.weight"] == 1
 
 
+def test_what_stands_in_a_stage_beside_its_blocks_is_no_part_of_a_network() -> None:
+    for extra in ("layer2.attn.weight", "layer1.dropout.scale"):
+        with pytest.raises(WeightsError, match=rf"\Am\.pt has more in its stages .*, first {re.escape(extra)}"):
+            open_checkpoint(saved(small() | {extra: torch.zeros(3, 3)}), "m.pt")
+
+
+def test_convolutions_before_the_last_stage_are_said() -> None:
+    before = {"pre_conv.weight": torch.zeros(3, 6, 1, 1), "stn.loc.0.weight": torch.zeros(8, 3, 7, 7)}
+    after = {"decoder.weight": torch.zeros(3, 6, 1, 1)}
+    (note,) = open_checkpoint(saved(before | small() | after), "m.pt").notes
+    assert note.startswith("Before the end of its last stage the file has pre_conv and stn: ")
+    assert not open_checkpoint(saved(small() | after), "m.pt").notes
+
+
 @pytest.mark.parametrize("name", ["conv1", "bn1", "layer1.0.conv1", "layer1.0.bn1", "fc"])
 def test_a_bias_without_its_weight_is_no_damage(name: str) -> None:
     """The file is whole: what is missing is said, or it has no classifier; a norm may only shift."""
