@@ -7,6 +7,7 @@ besides by `whole`; `conversion` makes other forms of the same network ours.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -328,11 +329,15 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, li
 
 
 def _chosen(trunks: Sequence[Trunk], answers: Mapping[str, Any]) -> tuple[Trunk, tuple[str, ...]]:
-    """The network to open, and what all of a file are called, it first."""
-    named: dict[str, Trunk] = {}
-    for trunk in trunks:
-        named.setdefault(_label(trunk), trunk)
-    asked = answers.get("weights", next(iter(named)))
+    """The network to open, and what all of a file are called, it first.
+
+    Raises:
+        LayoutError: for weights that it does not have.
+    """
+    labels = Counter(map(_label, trunks))
+    named = {_label(trunk) if labels[_label(trunk)] == 1 else trunk.prefix: trunk for trunk in reversed(trunks)}
+    named = dict(reversed(named.items()))  # of two at one place the first
+    asked = str(answers.get("weights", next(iter(named))))
     if asked not in named:
         raise LayoutError(f"has no weights {plain(asked)}: it has {', '.join(map(plain, named))}.")
     return named[asked], tuple(sorted(named, key=lambda label: label != asked)) if len(named) > 1 else ()
@@ -404,6 +409,8 @@ def _opened(
             for name, (_, value, other) in FIXED.items()
             if _is_open(name, config, trunk, told)
         }
+    if "option_a" in answers and "option_a" not in questions:
+        raise LayoutError("does not ask option_a: it is accepted without.")
     if which:
         questions["weights"] = Question(which, TELL["weights"])
         notes.append(f"Of the weights {' and '.join(map(plain, sorted(which)))} those of {plain(which[0])} are opened.")

@@ -938,6 +938,15 @@ def test_what_concerns_no_file_is_not_asked() -> None:
     assert not {"leaky_slope", "last_stride", "stem_stride"} & open_checkpoint(saved(small()), "m.pt").questions.keys()
 
 
+def test_an_answer_that_nobody_asked_for_is_refused() -> None:
+    with pytest.raises(WeightsError, match=r"\Am\.pt does not ask option_a: "):
+        open_checkpoint(saved(small()), "m.pt", option_a="both")
+    for weights in (["a"], "a", None):
+        with pytest.raises(WeightsError, match=r"\Am\.pt has no weights .*: it has the file itself\.\Z"):
+            open_checkpoint(saved(small()), "m.pt", weights=weights)
+    assert open_checkpoint(saved(small()), "m.pt", weights="the file itself").config.num_classes == 3
+
+
 def test_answers_may_be_text() -> None:
     """As links and forms hold them."""
     model = lively(Akamaster())
@@ -1038,6 +1047,12 @@ def test_networks_with_other_heads_can_be_chosen() -> None:
     data = saved({"model": small(), "ema": trunk})
     assert open_checkpoint(data, "m.pt").questions["weights"].choices == ("ema", "model")
     assert not open_checkpoint(data, "m.pt", weights="model").headless
+
+
+def test_two_networks_that_would_be_called_the_same_have_longer_names() -> None:
+    data = saved({"a": small(), **under("a.", small(1.0))})
+    assert set(open_checkpoint(data, "m.pt").questions["weights"].choices) == {"a/", "a."}
+    assert open_checkpoint(data, "m.pt", weights="a.").state_dict["bn1.weight"][0] == 1.0
 
 
 def test_a_smaller_network_that_is_refused_is_named() -> None:
