@@ -301,8 +301,8 @@ def _read(source: Any, name: str) -> Any:
         raise WeightsError(f"{name} cannot be read ({error.strerror}): a file is accepted.") from error
 
 
-MAX_NAMES = 2**22
-"""Characters of the names of a file's tensors together, each with the dictionaries that hold it."""
+MAX_NAMES = 1_200_000
+"""Characters of the names of a file's tensors together, each with the dictionaries that hold it: 20,000 of 60."""
 
 
 def _flat(tree: Mapping[str, Any], name: str) -> dict[str, list[Any]]:

@@ -319,13 +319,11 @@ class Found(NamedTuple):
 def _inside(layers: Mapping[str, Layer], blocks: Iterable[str]) -> dict[str, dict[str, Layer]]:
     """The layers of each block by what follows its path."""
     found: dict[str, dict[str, Layer]] = {path: {} for path in blocks}
+    depth = next(iter(found)).count(".") + 1  # all blocks of a network lie as deep
     for name, layer in layers.items():
-        if name in found:
-            found[name][""] = layer
-        for dot in re.finditer(r"\.", name):
-            if name[: dot.start()] in found:
-                found[name[: dot.start()]][name[dot.end() :]] = layer
-                break
+        parts = name.split(".", depth)
+        if (path := ".".join(parts[:depth])) in found:
+            found[path][".".join(parts[depth:])] = layer
     return found
 
 
@@ -504,7 +502,7 @@ def classifier_of(layers: Mapping[str, Layer], root: str, channels: int) -> Laye
             return None
         parts: dict[str, list[str]] = defaultdict(list)
         for role in beside:
-            parts[re.split(r"[./]", role)[0]].append(role)
+            parts[re.split(r"[./]", role, maxsplit=1)[0]].append(role)
         fitting = [
             own[0]
             for own in parts.values()
