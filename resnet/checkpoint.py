@@ -6,9 +6,11 @@ besides by `whole`; `conversion` makes other forms of the same network ours.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +25,17 @@ from .layouts import LayoutError, Trunk, numbered
 from .model import ResNet, build
 from .options import ConfigError, from_text, plain
 from .reading import MAX_TENSOR_BYTES as MAX_TENSOR_BYTES
-from .reading import Contents, bytes_of, check_tensors, contents_of, place_of, reading, tensors_at
+from .reading import (
+    SHORT_OF_MEMORY,
+    Contents,
+    bytes_of,
+    check_tensors,
+    contents_of,
+    is_short_of_memory,
+    place_of,
+    reading,
+    tensors_at,
+)
 from .shapes import Mismatch, config_of, differences, unseen_options
 from .tensor_files import MAX_FILE_BYTES
 from .tensor_files import Tensor as Place
@@ -255,7 +267,7 @@ def open_checkpoint(source: bytes | Path, name: str = "", **answers: Any) -> Ope
 
     Raises:
         WeightsError: where the file cannot be read, or holds nothing that a configuration can express, in a sentence that
-            names what it is; and for an answer that does not fit.
+            names what it is; for an answer that does not fit; and, with an entry in the log, where this package fails.
     """
     name = plain(name or (source.name if isinstance(source, Path) else "The file"), 80)
     with reading(name):
@@ -264,12 +276,15 @@ def open_checkpoint(source: bytes | Path, name: str = "", **answers: Any) -> Ope
         places = {key: place_of(entry, len(data)) for key, entry in _flat(contents.tree, name).items()}
         if not places:
             check_tensors(places, len(data), name, contents.kind)
+    with understanding(name):
         try:
             trunks = layouts.trunks({key: place.shape for key, place in places.items()})
             trunk, which = _chosen(trunks, answers)
             makers = (name for parts in trunk.makers.values() for name in parts.values())
             wanted = {key: places[key] for key in {*trunk.tensors.values(), *makers}}
-            return _opened(trunk, which, tensors_at(wanted, data, name), name, contents, answers)
+            with reading(name):
+                tensors = tensors_at(wanted, data, name)
+            return _opened(trunk, which, tensors, name, contents, answers)
         except LayoutError as error:
             if whole_numbers := next((key for key, place in places.items() if _is_quantised(key, place)), None):
                 raise WeightsError(
@@ -280,6 +295,23 @@ def open_checkpoint(source: bytes | Path, name: str = "", **answers: Any) -> Ope
             raise WeightsError(f"{name} {it_is}{plain(error, 400)}") from error
         except ConfigError as error:
             raise WeightsError(f"{name} holds a network that no configuration expresses: {error}") from error
+
+
+@contextmanager
+def understanding(name: str) -> Iterator[None]:
+    """What fails beyond sentences while tensors are understood is a WeightsError, and an entry in the log: it is no fault of
+    the file that nobody thought of it."""
+    try:
+        yield
+    except WeightsError:
+        raise
+    except Exception as error:
+        if is_short_of_memory(error):
+            raise WeightsError(f"{name} {SHORT_OF_MEMORY}") from error
+        logging.getLogger(__name__).exception("A checkpoint was not understood")
+        raise WeightsError(
+            f"{name} was read but not understood, which is a fault of this program: it is in the log."
+        ) from error
 
 
 def _is_quantised(name: str, place: Place) -> bool:

@@ -69,10 +69,17 @@ def reading(name: str) -> Iterator[None]:
         raise WeightsError(f"{name} {error}.") from error
     except ConfinedError as error:
         raise WeightsError(f"{name} {error}: a checkpoint of at most {MAX_TENSORS:,} tensors is accepted.") from error
-    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-        raise WeightsError(f"{name} {tensor_files.CUT}") from error
-    except (MemoryError, RuntimeError) as error:  # the second is torch's
-        raise WeightsError(f"{name} finds too little memory on this machine: a smaller file is accepted.") from error
+    except (AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        words = SHORT_OF_MEMORY if is_short_of_memory(error) else tensor_files.CUT
+        raise WeightsError(f"{name} {words}") from error
+
+
+SHORT_OF_MEMORY = "finds too little memory on this machine: a smaller file is accepted."
+
+
+def is_short_of_memory(error: Exception) -> bool:
+    """Whether memory was refused: torch says so by a RuntimeError."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocat" in str(error))
 
 
 def bytes_of(data: bytes | bytearray | memoryview, name: str) -> bytes:

@@ -23,6 +23,7 @@ from resnet import (
     WeightsError,
     build,
     confined,
+    conversion,
     infer_config,
     open_checkpoint,
     read_state_dict,
@@ -945,6 +946,33 @@ def test_an_answer_that_nobody_asked_for_is_refused() -> None:
         with pytest.raises(WeightsError, match=r"\Am\.pt has no weights .*: it has the file itself\.\Z"):
             open_checkpoint(saved(small()), "m.pt", weights=weights)
     assert open_checkpoint(saved(small()), "m.pt", weights="the file itself").config.num_classes == 3
+
+
+def test_statistics_without_an_axis_are_named() -> None:
+    with pytest.raises(WeightsError, match=r"bn1\.running_mean: 8 in the network, one number in the file"):
+        open_checkpoint(saved(small() | {"bn1.running_mean": torch.tensor(1.0)}), "m.pt")
+
+
+def test_faults_of_the_reader_are_none_of_the_file(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(error: Exception) -> None:
+        def fold(state: Any) -> int:
+            raise error
+
+        monkeypatch.setattr(conversion, "fold_biases", fold)
+
+    for error in (KeyError("x"), RuntimeError("shapes"), TypeError("y")):
+        fail(error)
+        with pytest.raises(
+            WeightsError, match=r"\Am\.pt was read but not understood, which is a fault of this program"
+        ):
+            open_checkpoint(saved(small()), "m.pt")
+        assert caplog.records.pop().exc_info
+    fail(RuntimeError("DefaultCPUAllocator: can't allocate memory"))
+    with pytest.raises(WeightsError, match=r"\Am\.pt finds too little memory"):
+        open_checkpoint(saved(small()), "m.pt")
+    assert not caplog.records
 
 
 def test_answers_may_be_text() -> None:
