@@ -99,7 +99,7 @@ def bytes_of(data: bytes | bytearray | memoryview, name: str) -> bytes:
             f"{name} has {view.nbytes / 2**20:,.0f} MiB: at most {MAX_FILE_BYTES // 2**20} MiB are accepted."
         )
     if not view.nbytes:
-        raise WeightsError(f"{name} is empty: a checkpoint in .safetensors, .pt or .pth is accepted.")
+        raise WeightsError(f"{name} is empty: a checkpoint is accepted, such as torch.save or safetensors write.")
     return data if isinstance(data, bytes) else view.tobytes()
 
 
@@ -168,7 +168,7 @@ def check_tensors(places: Mapping[str, Place], size: int, name: str, kind: str =
     most = max(MAX_FILE_BYTES, min(MAX_TENSOR_BYTES, MAX_GROWTH * size))
     if amount > most:
         raise WeightsError(
-            f"{name} stands for {amount / 2**30:,.1f} GiB of weights in float32: at most {most / 2**30:,.1f} GiB are "
+            f"{name} stands for {amount / 2**20:,.0f} MiB of weights in float32: at most {most / 2**20:,.0f} MiB are "
             "accepted for a file of its size."
         )
     for key, place in places.items():
