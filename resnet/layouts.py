@@ -677,7 +677,11 @@ def _trunk(layers: Mapping[str, Layer], head: str, middle: str, stages: list[lis
     root = next((root for root in roots if _take_stem(found, outside, root, ends, pre)), None)
     if root is None:
         return None
-    name_the_thing(BETWEEN, (name[len(root) :] for name in outside if name.startswith(root) and name not in found.used))
+    beside = [name[len(root) :] for name in outside if name.startswith(root) and name not in found.used]
+    name_the_thing(BETWEEN, beside)
+    check_voices(
+        beside, (f"{path}.{role}" for path, block in blocks.items() for role in block if ATTENTION.match(role))
+    )
     if pre and any(name.endswith((".conv1.bias", ".conv2.bias")) for name in found.tensors):
         raise LayoutError("holds a pre-activation network whose convolutions have a bias: no configuration has one.")
     classifier = classifier_of(outside, root, ends[1])
@@ -897,11 +901,6 @@ def check_dimensions(layers: Iterable[Layer]) -> None:
 BETWEEN = (
     # https://github.com/facebookresearch/deepcluster/blob/main/models/vgg16.py
     (r"^sobel", "a Sobel filter before it"),
-    # https://github.com/clovaai/voxceleb_trainer/blob/master/models/ResNetSE34L.py: the stem has a stride of 2×1
-    (
-        r"^(torchfb|instancenorm|sap_linear)$|^torchfb\.",
-        "the parts of ResNetSE34L, for voices: se.fc.0 beside a spectrogram",
-    ),
     (r"^(ca|sa)\d?\.|^cbam", "CBAM, attention over channels and places"),
     (r"^NL_\d|^non_?local|\.(theta|phi)$", "non-local blocks"),
     (r"^(p?relu|act)\d?$", "PReLU, an activation with weights"),
@@ -923,6 +922,25 @@ def check_makers(layers: Iterable[Layer]) -> None:
                 f"{_short(layer.parts[min(made)])}: weights as they are used are accepted, such as "
                 "torch.nn.utils.parametrize.remove_parametrizations leaves."
             )
+
+
+VOICES = re.compile(r"(torchfb|instancenorm|sap_linear)\b")
+
+
+def check_voices(beside: Iterable[str], attention: Iterable[str]) -> None:
+    """That no network reads a spectrogram and has squeeze-and-excitation: such blocks activate before they normalise.
+
+    https://github.com/clovaai/voxceleb_trainer/blob/master/models/ResNetSE34L.py.
+
+    Raises:
+        LayoutError: where one does.
+    """
+    reads, gate = next(filter(VOICES.match, beside), None), next(iter(attention), None)
+    if reads and gate:
+        raise LayoutError(
+            f"holds a network for voices ({reads}), whose blocks with channel attention ({_short(gate)}) activate before they "
+            "normalise, which no configuration expresses."
+        )
 
 
 def name_the_thing(things: Iterable[tuple[str, str]], names: Iterable[str]) -> None:
