@@ -21,7 +21,7 @@ from torch import Tensor
 from . import tensor_files
 from .confined import BusyError, ConfinedError, confined
 from .errors import WeightsError
-from .layouts import LayoutError
+from .layers import LayoutError
 from .options import plain
 from .tensor_files import MAX_FILE_BYTES, MAX_TENSORS
 from .tensor_files import Tensor as Place

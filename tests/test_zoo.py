@@ -30,7 +30,8 @@ from resnet import (
     shards,
 )
 from resnet.checkpoint import fitted, with_option_a
-from resnet.layouts import MAX_CANDIDATES, LayoutError, trunks
+from resnet.layers import LayoutError
+from resnet.layouts import MAX_CANDIDATES, trunks
 from resnet.tensor_files import MAX_FILE_BYTES
 from resnet.weights import bundled_path, read_checkpoint
 from zoo import CASES, Case, akamaster, d2, data_of, norm1d, r18, r50, renamed, resnet, saved, under, within
