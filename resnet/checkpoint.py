@@ -27,6 +27,7 @@ from .model import ResNet, build
 from .options import ConfigError, plain
 from .questions import AFTER, BOTH, NORM_GROUPS, answered, check_answers, question_of
 from .questions import FIXED as FIXED
+from .questions import OTHER_QUESTIONS as OTHER_QUESTIONS
 from .questions import TELL as TELL
 from .questions import Question as Question
 from .reading import MAX_TENSOR_BYTES as MAX_TENSOR_BYTES
@@ -336,17 +337,19 @@ def _chosen(trunks: Sequence[Trunk], answers: Mapping[str, Any]) -> tuple[Trunk,
     Raises:
         LayoutError: for weights that it does not have.
     """
-    labels = Counter(map(_label, trunks))
-    named = {_label(trunk) if labels[_label(trunk)] == 1 else trunk.prefix: trunk for trunk in reversed(trunks)}
-    named = dict(reversed(named.items()))  # of two at one place the first
+    labels = Counter(map(_label, {trunk.prefix for trunk in trunks}))
+    named: dict[str, Trunk] = {}
+    for trunk in trunks:
+        label = _label(trunk.prefix)
+        named.setdefault(label if labels[label] == 1 else trunk.prefix, trunk)
     asked = str(answers.get("weights", next(iter(named))))
     if asked not in named:
         raise LayoutError(f"has no weights {plain(asked)}: it has {', '.join(map(plain, named))}.")
     return named[asked], tuple(sorted(named, key=lambda label: label != asked)) if len(named) > 1 else ()
 
 
-def _label(trunk: Trunk) -> str:
-    return trunk.prefix.rstrip("./") or "the file itself"
+def _label(prefix: str) -> str:
+    return prefix.rstrip("./") or "the file itself"
 
 
 def _opened(
