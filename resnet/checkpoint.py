@@ -1,13 +1,16 @@
 """Checkpoint files from anywhere, understood by their tensors and opened as networks.
 
 Files are read by `reading`, their names understood by `layouts`, their shapes by `shapes`, and what their layers say
-besides by `whole`; `conversion` makes other forms of the same network ours.
+besides by `whole`; `conversion` makes other forms of the same network ours, and `questions` has what remains to be asked.
 """
 
 from __future__ import annotations
 
+import logging
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,11 +21,27 @@ from torch import Tensor
 from . import conversion, layouts, shards, whole
 from .config import OPTIONS, ResNetConfig
 from .errors import WeightsError
-from .layouts import LayoutError, Trunk, numbered
+from .layers import COUNTERS, LayoutError, Shape
+from .layouts import Trunk, numbered
 from .model import ResNet, build
-from .options import ConfigError, from_text, plain
+from .options import ConfigError, plain
+from .questions import AFTER, BOTH, NORM_GROUPS, answered, check_answers, question_of
+from .questions import FIXED as FIXED
+from .questions import OTHER_QUESTIONS as OTHER_QUESTIONS
+from .questions import TELL as TELL
+from .questions import Question as Question
 from .reading import MAX_TENSOR_BYTES as MAX_TENSOR_BYTES
-from .reading import Contents, bytes_of, check_tensors, contents_of, place_of, reading, tensors_at
+from .reading import (
+    SHORT_OF_MEMORY,
+    Contents,
+    bytes_of,
+    check_tensors,
+    contents_of,
+    is_short_of_memory,
+    place_of,
+    reading,
+    tensors_at,
+)
 from .shapes import Mismatch, config_of, differences, unseen_options
 from .tensor_files import MAX_FILE_BYTES
 from .tensor_files import Tensor as Place
@@ -75,7 +94,7 @@ def read_file(data: bytes | bytearray | memoryview, name: str) -> File:
 # -- names --------------------------------------------------------------------------------
 
 _WRAPPERS = ("state_dict", "model_state_dict", "state_dict_ema", "model_ema", "model", "network", "net")
-_COUNTERS = ("num_batches_tracked", *layouts.COUNTERS)
+_COUNTERS = ("num_batches_tracked", *COUNTERS)
 
 
 def tensors_in(found: Any) -> dict[str, Tensor]:
@@ -104,14 +123,25 @@ def _unwrapped(found: Any) -> Mapping[Any, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, layouts.Shape]:
+def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
-def _named_for(config: ResNetConfig, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors by this configuration's names: timm does not say whether a pool stands before `downsample.conv`."""
-    index = "1" if config.shortcut == "D" else "0"
-    return {name.replace(".downsample.conv.", f".downsample.{index}."): tensor for name, tensor in tensors.items()}
+def _fitted(config: ResNetConfig, state_dict: Mapping[str, Any]) -> tuple[dict[str, Tensor], list[Mismatch]]:
+    """The tensors by this configuration's names, as they are where they fit, else as they are understood; and what does not
+    fit then."""
+    own = {name: tensor for name, tensor in state_dict.items() if isinstance(tensor, Tensor)}
+    if not _wrong(config, own):
+        return own, []
+    index = "1" if config.shortcut == "D" else "0"  # timm does not say whether a pool stands before `downsample.conv`
+    found = tensors_in(state_dict)
+    named = {name.replace(".downsample.conv.", f".downsample.{index}."): found[name] for name in found}
+    return named, _wrong(config, named)
+
+
+def _wrong(config: ResNetConfig, tensors: Mapping[str, Tensor]) -> list[Mismatch]:
+    """What a network does not share with tensors, counters apart."""
+    return [one for one in differences(config, _sizes(tensors)) if one.name.rpartition(".")[2] not in _COUNTERS]
 
 
 # -- understanding ------------------------------------------------------------------------
@@ -145,8 +175,7 @@ def unseen(config: ResNetConfig, state_dict: Mapping[str, Any]) -> dict[str, tup
 
 def mismatches(config: ResNetConfig, state_dict: Mapping[str, Any]) -> list[Mismatch]:
     """What keeps a state dict from being loaded into a network, in the network's order, then what it lacks."""
-    have = _sizes(_named_for(config, tensors_in(state_dict)))
-    return [wrong for wrong in differences(config, have) if wrong.name.rpartition(".")[2] not in _COUNTERS]
+    return _fitted(config, state_dict)[1]
 
 
 def not_finite(state_dict: Mapping[str, Tensor]) -> list[str]:
@@ -165,23 +194,15 @@ def network(config: ResNetConfig, state_dict: Mapping[str, Any]) -> ResNet:
     Raises:
         WeightsError: where they do not fit; `mismatches` has the list.
     """
-    wrong = mismatches(config, state_dict)
+    tensors, wrong = _fitted(config, state_dict)
     if wrong:
         raise WeightsError(f"The checkpoint does not fit this network; first {wrong[0]}.")
     model = ResNet(config)
-    model.load_state_dict(_named_for(config, tensors_in(state_dict)), strict=False, assign=True)
+    model.load_state_dict(tensors, strict=False, assign=True)
     return model.eval()
 
 
 # -- opening ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Question:
-    """What no tensor shows: the values that fit, the one that is assumed first, and how to tell which is right."""
-
-    choices: tuple[Any, ...]
-    tell: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,43 +228,6 @@ class Opened:
         return sum(tensor.nbytes for tensor in self.state_dict.values())
 
 
-TELL = {
-    "stride_in": "Networks of the paper's authors, Caffe and Detectron2's MSRA have it in the 1×1, torchvision and timm in the 3×3.",
-    "stem_pool": "Code for ImageNet has a max pool after the stem, most code for CIFAR-10 has none: look for maxpool in it.",
-    "output_stride": "Networks for segmentation are mostly dilated, to 8 or 16; those for classes and boxes are not.",
-    "activation": "Nearly all have ReLU; the code that trained it says. A leaky ReLU has the slope 0.01 here.",
-    "antialias": "Only code that says blur, anti-aliasing or AvgPool2d before its strides has it.",
-    "shortcut": "The code of the block says: what it does to x before the addition.",
-    "order": "Pre-activation blocks begin with a normalisation or an activation.",
-    "norm": "The code that built the network says which norm its layers are.",
-    "leaky_slope": "The code says what nn.LeakyReLU or F.leaky_relu is given: 0.01 unless it is given something.",
-    "last_stride": "Networks that tell people apart mostly keep the stride of their last stage at 1 (last_stride in their code).",
-    "stem_stride": "The first nn.Conv2d of the code says: most code for CIFAR-10 has stride 1 in a 3×3, some for larger images stride 2.",
-    "norm_groups": "The first number of nn.GroupNorm in the code: 32 in the paper and timm, 2 in much federated learning.",
-    "attention": "The code of the block says.",
-    "option_a": "The shortcut of akamaster's pytorch_resnet_cifar10 pads the channels on both sides, the paper's after them.",
-    "standardised": "The convolutions of BiT (resnetv2_…_bit of timm, bit of transformers) are, those of other networks with group norm are not.",
-    "weights": "Averaged weights are what is evaluated in most recipes; the others are where training goes on.",
-}
-"""How to tell what no tensor shows."""
-
-NORM_GROUPS = (32, 16, 8, 4, 2, 1)
-"""Of a group norm, which no tensor shows."""
-
-FIXED: Mapping[str, tuple[str, Any, str]] = {
-    "leaky_slope": ("a leaky ReLU of slope", 0.01, "0.1 or another"),
-    "last_stride": ("a last stage of stride", 2, "1"),
-    "stem_stride": ("a 3×3 stem of stride", 1, "2"),
-}
-"""What is no option, since every configuration has it alike: in words, what it is, and what else it is in public code."""
-
-OTHER_QUESTIONS = ("option_a", "standardised", "weights", *FIXED)
-"""Those that are no option of a configuration."""
-
-BOTH, AFTER = "both", "after"
-"""Where option A puts its zeros: on both sides of the channels, or after them."""
-
-
 def open_checkpoint(source: bytes | Path, name: str = "", **answers: Any) -> Opened:
     """The residual network in a checkpoint file, whoever wrote it, ready to run.
 
@@ -254,7 +238,7 @@ def open_checkpoint(source: bytes | Path, name: str = "", **answers: Any) -> Ope
 
     Raises:
         WeightsError: where the file cannot be read, or holds nothing that a configuration can express, in a sentence that
-            names what it is; and for an answer that does not fit.
+            names what it is; for an answer that does not fit; and, with an entry in the log, where this package fails.
     """
     name = plain(name or (source.name if isinstance(source, Path) else "The file"), 80)
     with reading(name):
@@ -263,12 +247,15 @@ def open_checkpoint(source: bytes | Path, name: str = "", **answers: Any) -> Ope
         places = {key: place_of(entry, len(data)) for key, entry in _flat(contents.tree, name).items()}
         if not places:
             check_tensors(places, len(data), name, contents.kind)
+    with understanding(name):
         try:
             trunks = layouts.trunks({key: place.shape for key, place in places.items()})
             trunk, which = _chosen(trunks, answers)
             makers = (name for parts in trunk.makers.values() for name in parts.values())
             wanted = {key: places[key] for key in {*trunk.tensors.values(), *makers}}
-            return _opened(trunk, which, tensors_at(wanted, data, name), name, contents, answers)
+            with reading(name):
+                tensors = tensors_at(wanted, data, name)
+            return _opened(trunk, which, tensors, name, contents, answers)
         except LayoutError as error:
             if whole_numbers := next((key for key, place in places.items() if _is_quantised(key, place)), None):
                 raise WeightsError(
@@ -279,6 +266,23 @@ def open_checkpoint(source: bytes | Path, name: str = "", **answers: Any) -> Ope
             raise WeightsError(f"{name} {it_is}{plain(error, 400)}") from error
         except ConfigError as error:
             raise WeightsError(f"{name} holds a network that no configuration expresses: {error}") from error
+
+
+@contextmanager
+def understanding(name: str) -> Iterator[None]:
+    """What fails beyond sentences while tensors are understood is a WeightsError, and an entry in the log: it is no fault of
+    the file that nobody thought of it."""
+    try:
+        yield
+    except WeightsError:
+        raise
+    except Exception as error:
+        if is_short_of_memory(error):
+            raise WeightsError(f"{name} {SHORT_OF_MEMORY}") from error
+        logging.getLogger(__name__).exception("A checkpoint was not understood")
+        raise WeightsError(
+            f"{name} was read but not understood, which is a fault of this program: it is in the log."
+        ) from error
 
 
 def _is_quantised(name: str, place: Place) -> bool:
@@ -300,8 +304,8 @@ def _read(source: Any, name: str) -> Any:
         raise WeightsError(f"{name} cannot be read ({error.strerror}): a file is accepted.") from error
 
 
-MAX_NAMES = 2**22
-"""Characters of the names of a file's tensors together, each with the dictionaries that hold it."""
+MAX_NAMES = 1_200_000
+"""Characters of the names of a file's tensors together, each with the dictionaries that hold it: 20,000 of 60."""
 
 
 def _flat(tree: Mapping[str, Any], name: str) -> dict[str, list[Any]]:
@@ -328,18 +332,24 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, li
 
 
 def _chosen(trunks: Sequence[Trunk], answers: Mapping[str, Any]) -> tuple[Trunk, tuple[str, ...]]:
-    """The network to open, and what all of a file are called, it first."""
+    """The network to open, and what all of a file are called, it first.
+
+    Raises:
+        LayoutError: for weights that it does not have.
+    """
+    labels = Counter(map(_label, {trunk.prefix for trunk in trunks}))
     named: dict[str, Trunk] = {}
     for trunk in trunks:
-        named.setdefault(_label(trunk), trunk)
-    asked = answers.get("weights", next(iter(named)))
+        label = _label(trunk.prefix)
+        named.setdefault(label if labels[label] == 1 else trunk.prefix, trunk)
+    asked = str(answers.get("weights", next(iter(named))))
     if asked not in named:
         raise LayoutError(f"has no weights {plain(asked)}: it has {', '.join(map(plain, named))}.")
     return named[asked], tuple(sorted(named, key=lambda label: label != asked)) if len(named) > 1 else ()
 
 
-def _label(trunk: Trunk) -> str:
-    return trunk.prefix.rstrip("./") or "the file itself"
+def _label(prefix: str) -> str:
+    return prefix.rstrip("./") or "the file itself"
 
 
 def _opened(
@@ -359,7 +369,7 @@ def _opened(
     for ours, theirs in trunk.tensors.items():
         if not ours.endswith(_COUNTERS) and not state[ours].is_floating_point():
             raise LayoutError(f"has {plain(theirs)} as {state[ours].dtype}: dense floating-point tensors are accepted.")
-    _check_answers(answers)
+    check_answers(answers)
     told = whole.said(trunk, contents.modules)
     notes = [
         *(plain(note, 400) for note in trunk.notes),
@@ -390,9 +400,9 @@ def _opened(
         asked = {option: values for option, values in asked.items() if option not in told.facts}
     if trunk.either_order and not declared:
         asked["order"] = OPTIONS["order"].choices
-    config = _answered(config, answers)
+    config = answered(config, answers)
     _check_told(config, told)
-    questions = {option: _question(config, option, values) for option, values in asked.items()}
+    questions = {option: question_of(config, option, values) for option, values in asked.items()}
     if wrong := differences(config, _sizes(_completed(config, state))):
         raise LayoutError(_misfit(wrong[0], trunk))
     if not declared:
@@ -404,6 +414,8 @@ def _opened(
             for name, (_, value, other) in FIXED.items()
             if _is_open(name, config, trunk, told)
         }
+    if "option_a" in answers and "option_a" not in questions:
+        raise LayoutError("does not ask option_a: it is accepted without.")
     if which:
         questions["weights"] = Question(which, TELL["weights"])
         notes.append(f"Of the weights {' and '.join(map(plain, sorted(which)))} those of {plain(which[0])} are opened.")
@@ -459,18 +471,6 @@ def _is_open(question: str, config: ResNetConfig, trunk: Trunk, told: whole.Said
         case "last_stride":
             return trunk.headless and len(config.layers) > 1 and not told.layers
     return config.stem == "3x3" and not told.layers
-
-
-def _check_answers(answers: Mapping[str, Any]) -> None:
-    """That what every configuration has alike is answered so.
-
-    Raises:
-        LayoutError: where it is not.
-    """
-    for name, (words, value, _) in FIXED.items():
-        if name in answers and str(answers[name]) != str(value):
-            given = plain(str(answers[name]).partition(",")[0])
-            raise LayoutError(f"is answered to have {words} {given}, which no configuration expresses: {value} is.")
 
 
 def _check_told(config: ResNetConfig, told: whole.Said) -> None:
@@ -618,32 +618,6 @@ def _declared(contents: Contents, state: Mapping[str, Tensor]) -> ResNetConfig |
     """The configuration that a file of this package says it is for, where its tensors fit that."""
     config = File({}, contents.metadata).declared_config
     return None if config is None or differences(config, _sizes(_completed(config, state))) else config
-
-
-def _question(config: ResNetConfig, option: str, values: tuple[Any, ...]) -> Question:
-    assumed = getattr(config, option)
-    return Question((assumed, *(value for value in values if value != assumed)), TELL[option])
-
-
-def _answered(config: ResNetConfig, answers: Mapping[str, Any]) -> ResNetConfig:
-    """The configuration with what was answered, as values or as a link holds them.
-
-    Raises:
-        ConfigError, LayoutError: for an answer that nobody asked for, or that cannot be.
-    """
-    changes = {}
-    for option, value in answers.items():
-        if option in OPTIONS:
-            changes[option] = from_text(option, OPTIONS[option], value) if isinstance(value, str) else value
-        elif option not in OTHER_QUESTIONS:
-            raise LayoutError(
-                f"has no question {plain(option)}: an option of the configuration or {', '.join(OTHER_QUESTIONS)} is one."
-            )
-    if (form := answers.get("option_a", AFTER)) not in (BOTH, AFTER):
-        raise LayoutError(f"has no option_a {plain(form)}: {BOTH} or {AFTER} is accepted.")
-    if (bit := answers.get("standardised", False)) not in (True, False, "1", "0"):
-        raise LayoutError(f"has no standardised {plain(bit)}: 1 or 0 is accepted.")
-    return config.with_(**changes)[0] if changes else config
 
 
 GROUPED = re.compile(r"group|fed|(?<![a-z])gn(?![a-z])", re.I)

@@ -84,7 +84,7 @@ def norms(state: Mapping[str, Tensor]) -> set[str]:
 def add_statistics(state: State) -> None:
     """Give norms that only scale and shift, as Caffe2's do, the statistics with which a batch norm does the same."""
     for norm in norms(state):
-        size = len(state.get(f"{norm}.weight", state.get(f"{norm}.running_mean", ())))
+        size = state.get(f"{norm}.weight", state.get(f"{norm}.running_mean", torch.empty(0))).numel()
         state.setdefault(f"{norm}.running_mean", torch.zeros(size))
         state.setdefault(f"{norm}.running_var", torch.full((size,), 1 - EPSILON))
 
@@ -93,7 +93,7 @@ def add_scales(state: State) -> None:
     """Give batch norms that neither scale nor shift the weights with which ours does not either."""
     for norm in norms(state):
         if f"{norm}.running_mean" in state:
-            size = len(state[f"{norm}.running_mean"])
+            size = state[f"{norm}.running_mean"].numel()  # which a damaged file has without an axis
             state.setdefault(f"{norm}.weight", torch.ones(size))
             state.setdefault(f"{norm}.bias", torch.zeros(size))
 

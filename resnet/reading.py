@@ -21,7 +21,7 @@ from torch import Tensor
 from . import tensor_files
 from .confined import BusyError, ConfinedError, confined
 from .errors import WeightsError
-from .layouts import LayoutError
+from .layers import LayoutError
 from .options import plain
 from .tensor_files import MAX_FILE_BYTES, MAX_TENSORS
 from .tensor_files import Tensor as Place
@@ -69,10 +69,17 @@ def reading(name: str) -> Iterator[None]:
         raise WeightsError(f"{name} {error}.") from error
     except ConfinedError as error:
         raise WeightsError(f"{name} {error}: a checkpoint of at most {MAX_TENSORS:,} tensors is accepted.") from error
-    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-        raise WeightsError(f"{name} {tensor_files.CUT}") from error
-    except (MemoryError, RuntimeError) as error:  # the second is torch's
-        raise WeightsError(f"{name} finds too little memory on this machine: a smaller file is accepted.") from error
+    except (AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        words = SHORT_OF_MEMORY if is_short_of_memory(error) else tensor_files.CUT
+        raise WeightsError(f"{name} {words}") from error
+
+
+SHORT_OF_MEMORY = "finds too little memory on this machine: a smaller file is accepted."
+
+
+def is_short_of_memory(error: Exception) -> bool:
+    """Whether memory was refused: torch says so by a RuntimeError."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocat" in str(error))
 
 
 def bytes_of(data: bytes | bytearray | memoryview, name: str) -> bytes:
@@ -92,7 +99,7 @@ def bytes_of(data: bytes | bytearray | memoryview, name: str) -> bytes:
             f"{name} has {view.nbytes / 2**20:,.0f} MiB: at most {MAX_FILE_BYTES // 2**20} MiB are accepted."
         )
     if not view.nbytes:
-        raise WeightsError(f"{name} is empty: a checkpoint in .safetensors, .pt or .pth is accepted.")
+        raise WeightsError(f"{name} is empty: a checkpoint is accepted, such as torch.save or safetensors write.")
     return data if isinstance(data, bytes) else view.tobytes()
 
 
@@ -161,7 +168,7 @@ def check_tensors(places: Mapping[str, Place], size: int, name: str, kind: str =
     most = max(MAX_FILE_BYTES, min(MAX_TENSOR_BYTES, MAX_GROWTH * size))
     if amount > most:
         raise WeightsError(
-            f"{name} stands for {amount / 2**30:,.1f} GiB of weights in float32: at most {most / 2**30:,.1f} GiB are "
+            f"{name} stands for {amount / 2**20:,.0f} MiB of weights in float32: at most {most / 2**20:,.0f} MiB are "
             "accepted for a file of its size."
         )
     for key, place in places.items():

@@ -11,7 +11,7 @@ from operator import ge
 from typing import Any, NamedTuple
 
 from .config import OPTIONS, ResNetConfig
-from .layouts import Shape, Shapes
+from .layers import Shape, Shapes
 from .model import build
 from .options import ConfigError, plain
 

@@ -590,6 +590,10 @@ FORMATS = (
     (rb"\x0a[\x01-\x40][\w -]+\xa2\x06", f"a network of Caffe: {PYTORCH}"),
     (rb"MATLAB ", f"a file of MATLAB: {PYTORCH}"),
     (
+        rb"(\(?c[\w.]+\n[\w.]+\n|\([dl]|[\]}])[(pqR]",
+        "a pickle of an old protocol, which torch.save does not write: pickle.dump(…, protocol=2) writes what is accepted",
+    ),
+    (
         rb"sys_info\0.{248}ustar",
         "an archive of PyTorch before 0.2: what torch.load makes of it is accepted as torch.save writes it",
     ),

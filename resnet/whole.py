@@ -15,7 +15,8 @@ from torch import nn
 
 from .config import ResNetConfig
 from .conversion import EPSILON
-from .layouts import ATTENTION, WRAPPERS, LayoutError, Trunk, numbered
+from .layers import WRAPPERS, LayoutError
+from .layouts import ATTENTION, Trunk, numbered
 from .model import build
 from .options import ConfigError, plain
 

@@ -323,7 +323,7 @@ def test_one_tensor_under_many_names_is_refused_where_it_is_read(parts: int) -> 
 
 def test_a_small_file_stands_for_no_large_network() -> None:
     wide = torch.zeros(1, dtype=torch.float16).expand(2**14, 2**14)
-    assert "stands for 1.0 GiB" in refused(saved({"fc.weight": wide}))
+    assert "stands for 1,024 MiB" in refused(saved({"fc.weight": wide}))
 
 
 # -- against torch.load -------------------------------------------------------------------

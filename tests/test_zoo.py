@@ -23,16 +23,18 @@ from resnet import (
     WeightsError,
     build,
     confined,
+    conversion,
     infer_config,
     open_checkpoint,
     read_state_dict,
     shards,
 )
 from resnet.checkpoint import fitted, with_option_a
-from resnet.layouts import MAX_CANDIDATES, LayoutError, trunks
+from resnet.layers import LayoutError
+from resnet.layouts import MAX_CANDIDATES, trunks
 from resnet.tensor_files import MAX_FILE_BYTES
 from resnet.weights import bundled_path, read_checkpoint
-from zoo import CASES, Case, akamaster, d2, data_of, norm1d, r18, r50, resnet, saved, under, within
+from zoo import CASES, Case, akamaster, d2, data_of, norm1d, r18, r50, renamed, resnet, saved, under, within
 
 
 @pytest.fixture(autouse=True)
@@ -333,10 +335,20 @@ def layer(inputs: int, outputs: int, kernel: int, stride: int = 1, act: bool = T
 
 
 @pytest.mark.parametrize("pool_first", [True, False])
-def test_fastai(pool_first: bool) -> None:
+@pytest.mark.parametrize("lessons", [False, True])
+def test_fastai(pool_first: bool, lessons: bool) -> None:
+    """The library's names, and those of https://github.com/fastai/fastbook/blob/master/14_resnet.ipynb."""
     model = lively(XResNet(pool_first))
-    opened = open_checkpoint(saved(model.state_dict()), "xresnet.pth")
+    state = model.state_dict()
+    if lessons:
+        state = renamed(
+            state,
+            (r"(layer\d\.\d)\.conv(\d)", lambda match: f"{match[1]}.convs.{int(match[2]) - 1}"),
+            (r"downsample\.0", "idconv"),
+        )
+    opened = open_checkpoint(saved(state), "xresnet.pth")
     assert (opened.config.stem, opened.config.shortcut) == ("deep", "D")
+    assert opened.questions["shortcut"].choices == ("D", "B")
     with torch.inference_mode():
         assert_same(scores(opened, pictures()), model(pictures()))
 
@@ -432,13 +444,13 @@ def test_squeeze_and_excitation_of_linear_layers() -> None:
         if name.endswith("bias"):
             state[name].zero_()
             del state[name]
-    renamed = {
+    linear = {
         name.replace(".se.fc1.", ".se.fc.0.").replace(".se.fc2.", ".se.fc.2."): tensor.flatten(1)
         if ".se." in name
         else tensor
         for name, tensor in state.items()
     }
-    opened = open_checkpoint(saved(renamed), "seresnet.pkl")
+    opened = open_checkpoint(saved(linear), "seresnet.pkl")
     with torch.inference_mode():
         assert_same(scores(opened, pictures()), model(pictures()))
 
@@ -928,6 +940,42 @@ def test_what_concerns_no_file_is_not_asked() -> None:
     assert not {"leaky_slope", "last_stride", "stem_stride"} & open_checkpoint(saved(small()), "m.pt").questions.keys()
 
 
+def test_an_answer_that_nobody_asked_for_is_refused() -> None:
+    with pytest.raises(WeightsError, match=r"\Am\.pt does not ask option_a: "):
+        open_checkpoint(saved(small()), "m.pt", option_a="both")
+    for weights in (["a"], "a", None):
+        with pytest.raises(WeightsError, match=r"\Am\.pt has no weights .*: it has the file itself\.\Z"):
+            open_checkpoint(saved(small()), "m.pt", weights=weights)
+    assert open_checkpoint(saved(small()), "m.pt", weights="the file itself").config.num_classes == 3
+
+
+def test_statistics_without_an_axis_are_named() -> None:
+    with pytest.raises(WeightsError, match=r"bn1\.running_mean: 8 in the network, one number in the file"):
+        open_checkpoint(saved(small() | {"bn1.running_mean": torch.tensor(1.0)}), "m.pt")
+
+
+def test_faults_of_the_reader_are_none_of_the_file(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(error: Exception) -> None:
+        def fold(state: Any) -> int:
+            raise error
+
+        monkeypatch.setattr(conversion, "fold_biases", fold)
+
+    for error in (KeyError("x"), RuntimeError("shapes"), TypeError("y")):
+        fail(error)
+        with pytest.raises(
+            WeightsError, match=r"\Am\.pt was read but not understood, which is a fault of this program"
+        ):
+            open_checkpoint(saved(small()), "m.pt")
+        assert caplog.records.pop().exc_info
+    fail(RuntimeError("DefaultCPUAllocator: can't allocate memory"))
+    with pytest.raises(WeightsError, match=r"\Am\.pt finds too little memory"):
+        open_checkpoint(saved(small()), "m.pt")
+    assert not caplog.records
+
+
 def test_answers_may_be_text() -> None:
     """As links and forms hold them."""
     model = lively(Akamaster())
@@ -1030,6 +1078,15 @@ def test_networks_with_other_heads_can_be_chosen() -> None:
     assert not open_checkpoint(data, "m.pt", weights="model").headless
 
 
+def test_two_networks_that_would_be_called_the_same_have_longer_names() -> None:
+    data = saved({"a": small(), **under("a.", small(1.0))})
+    assert set(open_checkpoint(data, "m.pt").questions["weights"].choices) == {"a/", "a."}
+    taken = open_checkpoint(data, "m.pt", weights="a.").state_dict
+    assert torch.equal(taken["fc.bias"], small(1.0)["fc.bias"])
+    both = small() | {name.replace("layer", "block"): tensor for name, tensor in small().items()}
+    assert "weights" not in open_checkpoint(saved(both), "m.pt", weights="the file itself").questions
+
+
 def test_a_smaller_network_that_is_refused_is_named() -> None:
     other = {"layer1.0.conv1.weight": torch.zeros(8, 8, 3, 3), "layer1.0.conv2.weight": torch.zeros(8, 8, 3, 3)}
     other |= {"layer1.0.bn1.weight": torch.zeros(8), "layer1.0.cbam.conv.weight": torch.zeros(1, 2, 7, 7)}
@@ -1082,6 +1139,20 @@ def test_what_stands_beside_a_network_keeps_its_name() -> None:
     found = read_state_dict(saved(state), "m.pt")
     assert found["layer9.weight"] == 0
     assert found["model.layer9.weight"] == 1
+
+
+def test_what_stands_in_a_stage_beside_its_blocks_is_no_part_of_a_network() -> None:
+    for extra in ("layer2.attn.weight", "layer1.dropout.scale"):
+        with pytest.raises(WeightsError, match=rf"\Am\.pt has more in its stages .*, first {re.escape(extra)}"):
+            open_checkpoint(saved(small() | {extra: torch.zeros(3, 3)}), "m.pt")
+
+
+def test_convolutions_before_the_last_stage_are_said() -> None:
+    before = {"pre_conv.weight": torch.zeros(3, 6, 1, 1), "stn.loc.0.weight": torch.zeros(8, 3, 7, 7)}
+    after = {"decoder.weight": torch.zeros(3, 6, 1, 1)}
+    (note,) = open_checkpoint(saved(before | small() | after), "m.pt").notes
+    assert note.startswith("Before the end of its last stage the file has pre_conv and stn: ")
+    assert not open_checkpoint(saved(small() | after), "m.pt").notes
 
 
 @pytest.mark.parametrize("name", ["conv1", "bn1", "layer1.0.conv1", "layer1.0.bn1", "fc"])

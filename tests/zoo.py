@@ -1659,6 +1659,11 @@ def _() -> Any:
     return stream.getvalue()
 
 
+@case("protocol_0", "weights.pkl", "pickle.dump(state, file, 0), as Python 2 wrote it", "refused", says=("pickle",))
+def _() -> Any:
+    return pickle.dumps({"conv1.weight": [0.0]}, 0)
+
+
 @case("lfs_pointer", "model.safetensors", "a Git LFS pointer, from a clone without git-lfs", "refused", says=("LFS",))
 def _() -> Any:
     return b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 102469840\n"
