@@ -71,7 +71,7 @@ def test_the_tour_is_walked_to_its_end_and_back(visit) -> None:
         assert urlsplit(page.url).path == f"/{stop.page.path}"
         assert parse_network(page.url).tour == number
         assert stop.words in page.locator(".st-key-tour").inner_text()
-        page.locator(".st-key-tour").get_by_role("link").last.click()
+        page.locator(".st-key-tour").get_by_role("link").first.click()
         visit.wait()
     assert urlsplit(page.url)[2:4] == ("/", "")
     assert not page.locator(".st-key-tour").count()

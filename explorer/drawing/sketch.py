@@ -21,7 +21,7 @@ def block(shortcut: bool) -> Drawing:
         ink.append(text(144, 20, "nothing goes past", MUTED))
     else:
         ink.insert(0, line(f"M24 {AXIS}C24 {AXIS - 76} 264 {AXIS - 76} 264 {AXIS - 8}", ACCENT, width=2.5))
-        ink += [plus(264, AXIS, ACCENT, 9), text(144, 20, "x goes past, unchanged", ACCENT, 12)]
+        ink += [plus(264, AXIS, ACCENT, 9), text(144, 20, "x goes past, unchanged", TEXT, 12)]
         ink.append(text(264, AXIS + 38, "F(x) + x", TEXT, 13, weight=600))
     words = "F(x) + x: the block adds to its input" if shortcut else "F(x): the block replaces its input"
     return Drawing(WIDTH, HEIGHT, words, "".join(ink))

@@ -36,6 +36,13 @@ class Drawing(NamedTuple):
             f"<title>{escape(self.title)}</title>{self.body}</svg>"
         )
 
+    def themed(self) -> str:
+        """`svg` in the colours of the page that it stands on."""
+        words = self.svg()
+        for colour, name in THEMED.items():
+            words = words.replace(f'"{colour}"', f'"var({name}, {colour})"')
+        return words
+
 
 def text(
     x: float, y: float, words: str, fill: str = TEXT, size: float = 12, anchor: str = "middle", weight: int = 400

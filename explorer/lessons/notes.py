@@ -198,7 +198,10 @@ def count(number: int, what: str) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table; the first column is text and the others numbers, which do not break."""
+    """A Markdown table; the first column is text and the others numbers, which do not break.
+
+    A head has words or letters and is no mere formula, of which a screen reader says nothing.
+    """
     lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
     for row in rows:
         cells = [cell.replace(" ", "\N{NO-BREAK SPACE}") if re.search(r"\d", cell) else cell for cell in map(str, row)]
@@ -499,7 +502,7 @@ fewer."""
 The second keeps both. `inputs` and `planes` are $C_{{in}}$ and $P$, and $C_{{out}} = P$ since $e = 1$.
 
 In `{block_name(block)}`:
-{table(("", "$C$", "$s$", "parameters"), rows)}"""
+{table(("layer", "*C*", "*s*", "parameters"), rows)}"""
 
 
 @note("Running the basic block", part=BLOCKS, anchor=f"{B}.BasicBlock.branch")
@@ -547,7 +550,7 @@ That is {two / three:.1f} times fewer. Each product has *both* channel counts; l
         )
         for layer in branch_convolutions(wide)
     ]
-    return f"{head}\n\nIn `{block_name(wide)}`:\n{table(('', '$C$', '$s$', 'parameters'), rows)}"
+    return f"{head}\n\nIn `{block_name(wide)}`:\n{table(('layer', '*C*', '*s*', 'parameters'), rows)}"
 
 
 @note("Running the bottleneck", part=BLOCKS, anchor=f"{B}.Bottleneck.branch")
@@ -591,7 +594,7 @@ def expansion(t: Trace) -> str:
     return f"""Why is it needed? A bottleneck puts out more channels than its $P$ says. Whoever comes next, the
 following block or the classifier, has to read $C_{{out}} = e P$. With $e$ in one place, `stages` need not know which kind of block
 it is stacking: $e = 1$ for basic, $e = 4$ for bottleneck. Here $e = {e}$.
-{table(("", "$P$", "$e P$", "$C$ traced"), rows)}"""
+{table(("stage", "*P*", "*e P*", "$C$ traced"), rows)}"""
 
 
 # -- shortcuts ----------------------------------------------------------------------------
@@ -627,7 +630,7 @@ def condition(t: Trace) -> str:
 $s > 1$. `same` asks for both. It is often put as a question of channels alone; a stride counts as well.
 
 The first block of each stage is where it can fail:
-{table(("", "reads", "puts out", "$s$", "$S(x)$"), rows)}
+{table(("block", "reads", "puts out", "*s*", "*S(x)*"), rows)}
 {f"The other blocks: {others}." if others else "There are no other blocks."}"""
 
 
@@ -708,7 +711,7 @@ def options(t: Trace) -> str:
     }
     measured = ", ".join(f"{kind} {top1:.2%}" for kind, top1 in sorted(paper.items()))
     return f"""The bill for this network, by option:
-{table(("", "parameters", "of shortcuts", "their MACs"), rows)}
+{table(("option", "parameters", "of shortcuts", "their MACs"), rows)}
 Identity and A add no weights and no MACs, only the additions. B and D pay where shapes differ, C everywhere.
 
 C also transforms $x$ where the shapes already fit. The paper finds the identity enough. ResNet-34's top-1 accuracy
@@ -740,7 +743,7 @@ def stem(t: Trace) -> str:
     return f"""The stem turns the image into the first map. It is the one place where the paper uses a 7×7: the image has only
 {count(t.config.in_channels, "channel")}, so a large kernel is cheap, and $s = 2$ saves work early. For small images one 3×3 at full
 size is the usual choice.
-{table(("", "$C$", "$s$", "$H × W$", "MACs"), rows)}
+{table(("layer", "*C*", "*s*", "*H × W*", "MACs"), rows)}
 After `conv1`, one unit sees {convs[-1].field.size} pixels a side. {beyond}""".rstrip()
 
 
@@ -783,7 +786,7 @@ def making(t: Trace) -> str:
     widened = t.config.expansion > 1 and in_shape(opening[0])[0] != out_shape(opening[0])[0]
     return f"""A stage is a run of blocks at one map size. The loop hands on three things: `inputs`, the $C$ of the last block;
 the dilation; how many blocks there are so far. Only the first block of a stage gets the stride.
-{table(("", "blocks", "$C_{in}$ → $C_{out}$", "$s$", "first $S(x)$", "$H × W$"), rows)}
+{table(("stage", "blocks", "$C_{in}$ → $C_{out}$", "*s*", "first $S(x)$", "*H × W*"), rows)}
 {said} The first stage has $s = 1$, {start}.
 {"But $P$ is multiplied by $e$, so its first block changes $C$ all the same." if widened else ""}"""
 
@@ -801,7 +804,7 @@ def rules(t: Trace) -> str:
 The stride does the shrinking: a convolution with $s = 2$ halves $H$ and $W$, so no pooling is needed between stages.
 What the rules hold constant is the *work*: a 3×3 at equal width costs $3^2 C^2 H W$, and $C^2$ grows fourfold while $H W$
 falls to a quarter. It is not $C H W$, the size of the map, that stays: that one halves.
-{table(("", "map", "$C H W$", "MACs of last branch"), rows)}
+{table(("stage", "map", "*C H W*", "MACs of last branch"), rows)}
 Beyond the output stride, here {t.config.output_stride}, $d$ doubles instead of the map halving. In all, this network makes
 each side {t.config.total_stride} times smaller."""
 
@@ -889,7 +892,7 @@ def configurations(t: Trace) -> str:
     else:
         rows = [(f"**{row[0]}**", *row[1:]) if row[0] == title(t.config) else row for row in rows]
     return f"""A network is a handful of numbers. All else is the same code:
-{table(("", "block", "blocks a stage", "depth"), rows)}
+{table(("network", "block", "blocks a stage", "depth"), rows)}
 The paper's second family is for 32×32 images: three stages of $n$ blocks and depth $6n + 2$, from {preset("resnet20").depth} to
 {preset("resnet1202").depth}. This app knows {len(PRESETS)} networks by name."""
 
@@ -977,7 +980,7 @@ def width(t: Trace) -> str:
     return f"""How many channels the 3×3 of a bottleneck has. Groups split them into parts that do not mix: the weights of
 a 3×3 are divided by the number of groups, so ResNeXt can have more channels for the same cost.
 Here: {count(c.groups, "group")}, base width {c.base_width}.
-{table(("", "$P$", "inside", "$C_{out}$"), rows)}"""
+{table(("stage", "*P*", "inside", "put out"), rows)}"""
 
 
 @note(

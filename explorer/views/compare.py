@@ -257,10 +257,16 @@ def figures(traces: Sequence[Trace], names: Sequence[str]) -> None:
         rows.append(f'<tr><th title="{words}">{label}</th>{"".join(cells)}</tr>')
     many = " many" if len(names) > 4 else ""
     with st.container(border=True, key="figures table"):
-        st.html(f'<div class="wide"><table class="ledger{many}"><tr><th></th>{head}</tr>{"".join(rows)}</table></div>')
+        table = f'<table class="ledger{many}"><tr><td></td>{head}</tr>{"".join(rows)}</table>'
+        st.html(scrolling(table, "Figures of each network"))
         st.caption(f"At {shape_text(traces[0].image_size)} pixels.")
         for words in remarks(traces, names):
             st.caption(session.escape_markdown(words))
+
+
+def scrolling(table: str, label: str) -> str:
+    """A table that scrolls sideways by itself where it is too wide, by the keyboard too."""
+    return f'<div class="wide" tabindex="0" role="region" aria-label="{label}">{table}</div>'
 
 
 def with_minus_signs(text: str | None) -> str:
@@ -359,7 +365,7 @@ def bill(comparison: Comparison, names: Sequence[str]) -> None:
     head = "".join(f"<th>{name}</th>" for name in ("Parameters", "MACs", "Activations", "Field"))
     table = f'<table class="ledger"><tr><th>Changed option</th>{head}</tr>{"".join(lines)}</table>'
     with st.container(key="bill"):
-        st.html(f'<div class="wide">{table}</div>')
+        st.html(scrolling(table, "What makes the difference"))
     order = ", then ".join(charge.title for charge in comparison.bill)
     st.caption(
         f"Applied in this order: {order}. Each line is the difference to the network before it, so the lines sum to the "

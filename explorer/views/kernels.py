@@ -402,7 +402,8 @@ def convolved_maps(settings: Lab) -> None:
     before, after = convolved_image(settings, sample.image())
     with st.container(horizontal=True, gap="small", key="maps"):
         for name, plane in zip(("red", "green", "blue"), before, strict=True):
-            st.image(plane, f"input, {name}", width=150, clamp=True)
+            st.image(plane, f"input, {name}", width=150, clamp=True, alt=f"The {name} of the sample")
         for number, plane in enumerate(after, start=1):
-            st.image(rasters.diverging(plane), f"output {number}, up to ±{abs(plane).max():.3g}", width=150)
+            words = f"output {number}, up to ±{abs(plane).max():.3g}"
+            st.image(rasters.diverging(plane), words, width=150, alt=f"Output {number} of the convolution")
     st.caption(f"Inputs from 0 (black) to 1 (white); outputs blue below 0, white at 0, red above. {credit(sample)}")

@@ -201,7 +201,7 @@ def legend() -> None:
     with st.container(border=True, height="stretch", key="legend"):
         st.markdown("**Symbols**")
         rows = [f"| ${symbol.letter}$ | {symbol.meaning} | `{symbol.code}` |" for symbol in SYMBOLS]
-        st.markdown("\n".join(["| | Meaning | In the code |", "|---|---|---|", *rows]))
+        st.markdown("\n".join(["| Symbol | Meaning | In the code |", "|---|---|---|", *rows]))
 
 
 # -- one row ------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ def body() -> None:
         shortcuts = switch("Shortcuts", {OFF: OFF, ON: ON}, "shortcuts") == ON
         st.plotly_chart(cached_curves(shortcuts), key="start curves", config={"displayModeBar": False})
         st.caption(cached_words(shortcuts))
-        markup(sketch.block(shortcuts).svg(), "start block")
+        markup(sketch.block(shortcuts).themed(), "start block")
     with right, st.container(border=True, height="stretch", key="table 1"):
         table(switch("Table 1", {V1: "paper (v1)", V15: "torchvision (v1.5)"}, "version"))
 
@@ -82,7 +82,7 @@ def body() -> None:
 def switch(label: str, choices: Mapping[str, str], key: str) -> str:
     """One of `choices` (value: what it is called), in a line with what it is about; the first until another is chosen."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.subheader(label, anchor=False, width="content")
+        st.header(label, anchor=False, width="content")
         return st.segmented_control(
             label,
             list(choices),
@@ -162,7 +162,7 @@ def table_html(version: str) -> str:
     columns = names(version)
     traces = {depth: cached_trace(preset(name), (224, 224)) for depth, name in columns.items()}
     heads = "".join(
-        f'<th scope="col">{link(name, "", f"{name_title(name)} on Architecture", f"{depth} layers")}</th>'
+        f'<th scope="col">{link(name, "", f"{depth} layers: {name_title(name)} on Architecture", f"{depth} layers")}</th>'
         for depth, name in columns.items()
     )
     rows = [
@@ -173,13 +173,13 @@ def table_html(version: str) -> str:
         cells = []
         for depth, name in columns.items():
             stage = every[depth][number]
-            label = f"{name_title(name)}, stage {number + 1}: {stage.blocks} × [{'; '.join(stage.convolutions)}]"
+            label = f"{' '.join(stage.convolutions)} ×{stage.blocks}: {name_title(name)}, stage {number + 1}"
             lines = "<br>".join(stage.convolutions)
             inside = f'<span class="stage"><span>{lines}</span>×{stage.blocks}</span>'
             cells.append(f"<td>{link(name, f'{stage.path}.conv1', label, inside)}</td>")
         side = every[50][number].side
         rows.append(f'<tr><th scope="row">conv{number + 2}_x</th><td>{side}</td>{"".join(cells)}</tr>')
-    rows.append('<tr><th scope="row"></th><td>1</td><td colspan="5">average pool, 1000-d fc, softmax</td></tr>')
+    rows.append('<tr><td></td><td>1</td><td colspan="5">average pool, 1000-d fc, softmax</td></tr>')
     paper = "".join(f"<td>{FLOPS[depth]}</td>" for depth in columns)
     rows.append(f'<tr><th scope="row" colspan="2">FLOPs, paper</th>{paper}</tr>')
     rows.append(counted("MACs, ours", [traced.macs for traced in traces.values()]))

@@ -47,13 +47,14 @@ def stop_bar(number: int) -> None:
     stop = STOPS[number - 1]
     st.markdown(f"**{number} of {len(STOPS)}: {stop.title}.** {stop.words}")
     with st.container(horizontal=True, vertical_alignment="center"):
-        if number > 1:
-            stop_link(number - 1, "Back", ":material/arrow_back:")
+        # Next comes first: it has the same place at each stop, and so keeps the focus of a keyboard.
         if number < len(STOPS):
             stop_link(number + 1, f"Next: {STOPS[number].title}", ":material/arrow_forward:")
         else:
             way = replace(session.view(), tour=0).way()
             st.page_link(START.file, label="To the start", icon=START.icon, query_params=way)
+        if number > 1:
+            stop_link(number - 1, "Back", ":material/arrow_back:")
         st.button(
             "Leave the tour", icon=":material/close:", on_click=session.change_view, kwargs={"tour": 0}, type="tertiary"
         )

@@ -78,7 +78,8 @@ def addition_card(result: Run, contribution: Contribution) -> None:
     with st.container(key="parts"):
         columns = st.columns(len(shown))
     for column, name, image in zip(columns, shown, images, strict=True):
-        column.image(image, caption=name[0].upper() + name[1:], width="stretch")
+        words = name[0].upper() + name[1:]
+        column.image(image, caption=words, width="stretch", alt=f"{words} of {contribution.block}")
     scale = f"One scale for all: blue {-limit:.3g}, white 0, red {limit:.3g}.".replace("-", "−")
     if summands.activation is None:
         scale += " A pre-activation block ends with the sum."

@@ -41,7 +41,12 @@ def panel(result: Run) -> None:
         seen = result.prepared.input_image
         images = [rasters.overlay(maps[layer.name], seen, 0.55, layer.field, 224) for layer in layers]
         for column, layer, image in zip(st.columns(len(layers)), layers, images, strict=True):
-            column.image(image, caption=f"`{layer.name}`, {layer.out_shape[1]}×{layer.out_shape[2]}", width="stretch")
+            column.image(
+                image,
+                caption=f"`{layer.name}`, {layer.out_shape[1]}×{layer.out_shape[2]}",
+                width="stretch",
+                alt=f"Grad-CAM at {layer.name} over the image",
+            )
         st.caption(
             "The maps of a layer, each weighed by how much the score rises with it, added, and negative sums cut off "
             "(Selvaraju 2017). Bright places speak for the class. The first images are the ends of the stages"
@@ -140,12 +145,14 @@ def integrated_images(result: Run, gradients: Attribution) -> None:
         rasters.enlarged(rasters.as_rgb(result.prepared.input_image), side),
         caption=f"What the network sees, {result.size}",
         width="stretch",
+        alt="What the network sees",
     )
     limit = float(np.quantile(np.abs(gradients.pixels), 0.995)) or None
     pixels.image(
         rasters.enlarged(rasters.diverging(gradients.pixels, limit), side),
         caption="Red adds, blue takes away",
         width="stretch",
+        alt="What each pixel adds to the score",
     )
     words.markdown(
         f"The pixels add **{gradients.total:+.2f}** in all. The class scores **{gradients.difference:+.2f}** above the mean "

@@ -303,9 +303,11 @@ def change_sentence(result: Run) -> str:
 def input_images(result: Run) -> None:
     """What the network really saw, beside the image."""
     left, right = st.columns(2)
-    left.image(result.image.preview, caption=session.escape_markdown(result.image.name), width="stretch")
+    name = result.image.name
+    left.image(result.image.preview, caption=session.escape_markdown(name), width="stretch", alt=name)
     words = f"What the network sees: {result.size}" + (", inverted" if result.prepared.inverted else "")
-    right.image(rasters.displayed_pixels(result.prepared.input_image, MAX_SHOWN_SIDE), caption=words, width="stretch")
+    pixels = rasters.displayed_pixels(result.prepared.input_image, MAX_SHOWN_SIDE)
+    right.image(pixels, caption=words, width="stretch", alt="What the network sees")
 
 
 # -- activations --------------------------------------------------------------------------
@@ -346,7 +348,8 @@ def activations(result: Run) -> None:
                 persist_state="session",
                 help="0 shows the image alone, 1 the map alone.",
             )
-            st.image(rasters.overlay(maps[channel], result.prepared.input_image, blend, layer.field), width="stretch")
+            overlay = rasters.overlay(maps[channel], result.prepared.input_image, blend, layer.field)
+            st.image(overlay, width="stretch", alt=f"Channel {channel} of {layer.name} over the image")
             st.caption("Each place shows the unit whose receptive field has its middle nearest.")
         else:
             st.markdown("**In numbers**")

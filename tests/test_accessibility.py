@@ -1,0 +1,114 @@
+"""Everybody can use the app: what axe finds on every page and tab, in light and dark; 200 % zoom; the keyboard; reduced motion."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Literal
+from urllib.parse import urlencode
+
+import pytest
+from playwright.sync_api import Page
+
+from explorer.navigation import PAGES
+from helpers import PHONE, Visitor
+
+pytestmark = pytest.mark.browser
+
+AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
+TABS = {
+    "experiments": ("Degradation", "Gradients", "Shattered gradients", "Paths", "Identity"),
+    "kernels": ("Kernel stacks", "The block", "The 1×1 convolution"),
+    "architecture": ("Layers", "Cost", "MACs and other tools' counts", "Receptive field", "torchinfo", "graphviz"),
+    "inference": (
+        "Activations",
+        "Inside the addition",
+        "Blocks off",
+        "Receptive field",
+        "Attribution",
+        "Weights",
+        "Several images",
+        "Speed",
+    ),
+}
+SMALL = {"preset": "resnet20_fashion"}
+"""The network of the shipped weights, whose results are there at once."""
+PLACES = [
+    *(f"/{page.path}" for page in PAGES if page.name not in TABS),
+    *(f"/{page}?{urlencode(SMALL | {'tab': tab})}" for page, tabs in TABS.items() for tab in tabs),
+    "/architecture?tour=3&present=1",
+]
+THEIRS = {("scrollable-region-focusable", "pre"): "st.code's text; Chromium and Firefox give the focus to what scrolls"}
+"""What is Streamlit's own and out of our reach, by axe's rule and the elements' selector, with the reason."""
+
+FOUND = """async (theirs) => {
+    for (const one of document.getAnimations()) one.cancel(); // colours on their way to the other theme
+    const { violations } = await axe.run(document, { resultTypes: ["violations"], elementRef: true });
+    const ours = (rule, element) => !theirs.some(([its, selector]) => its === rule && element.matches(selector));
+    return violations.flatMap(({ id, impact, nodes }) => nodes.filter(({ element }) => ours(id, element))
+        .map(({ html, failureSummary }) => `${id} (${impact}): ${html} ${failureSummary}`));
+}"""
+THEMED = "scheme => getComputedStyle(document.querySelector('.stApp')).colorScheme === scheme"
+
+
+def violations(page: Page) -> list[str]:
+    """What axe finds on a page as it stands, in light and in dark, with all rules that it runs by default."""
+    page.evaluate(AXE)
+    every = []
+    schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+    for scheme in schemes:
+        page.emulate_media(color_scheme=scheme)
+        page.wait_for_function(THEMED, arg=scheme)
+        every += [f"{scheme}: {one}" for one in page.evaluate(FOUND, [*THEIRS])]
+    return every
+
+
+@pytest.mark.parametrize("path", PLACES)
+def test_axe_finds_nothing(visit: Visitor, path: str) -> None:
+    assert violations(visit.open(path).page) == []
+
+
+def test_axe_finds_nothing_in_what_opens(visit: Visitor) -> None:
+    """A sentence on a link that is not accepted, above an open popover."""
+    page = visit.open("/architecture?block=nothing").page
+    assert page.get_by_test_id("stAlert").count()
+    page.get_by_role("button", name="Share").click()
+    visit.wait()
+    page.get_by_text("This view as a link").wait_for()
+    assert violations(page) == []
+
+
+@pytest.mark.parametrize("visit", [{"viewport": {"width": 720, "height": 450}}], indirect=True, ids=["200 %"])
+@pytest.mark.parametrize("path", ["/", "/architecture", "/inference", "/compare?with=resnet34", "/accuracy"])
+def test_a_page_at_200_percent_does_not_scroll_sideways(visit: Visitor, path: str) -> None:
+    """A window of 1440×900 has half as many CSS pixels then."""
+    page = visit.open(path).page
+    assert page.get_by_test_id("stMain").evaluate("main => main.scrollWidth <= main.clientWidth")
+
+
+@pytest.mark.parametrize("visit", [{"reduced_motion": "reduce"}], indirect=True, ids=["reduced motion"])
+def test_nothing_moves_for_who_asks_for_that(visit: Visitor) -> None:
+    page = visit.open("/architecture").page
+    slow = """() => [...document.querySelectorAll("*")].filter((element) => {
+        const { transitionDuration, animationDuration } = getComputedStyle(element);
+        return [...transitionDuration.split(","), ...animationDuration.split(",")].some((time) => parseFloat(time) > 0.01);
+    }).length"""
+    assert page.evaluate(slow) == 0
+
+
+@pytest.mark.parametrize("visit", [PHONE], indirect=True, ids=["phone"])
+def test_no_bar_lies_on_a_charts_title(visit: Visitor) -> None:
+    page = visit.open("/architecture?tab=Cost").page
+    page.locator(".js-plotly-plot").wait_for()
+    page.locator(".js-plotly-plot").hover()
+    assert not page.locator(".modebar-btn").first.is_visible()
+
+
+def test_the_keyboard_stays_in_the_tours_bar(visit: Visitor) -> None:
+    """Next has the focus after it was pressed, on another page too."""
+    page = visit.open("/experiments?tour=1").page
+    page.locator(".st-key-tour").get_by_role("link").first.focus()
+    for number in (2, 3):
+        page.keyboard.press("Enter")
+        visit.wait()
+        assert page.locator(".st-key-tour").inner_text().startswith(f"{number} of")
+        assert page.evaluate("document.activeElement.closest('.st-key-tour') !== null")
