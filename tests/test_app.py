@@ -384,7 +384,7 @@ def test_presets_open(name: str) -> None:
 
 def test_pin_and_unpin() -> None:
     app = click(opened(), "Pin to compare")
-    assert link(app) == {"pin": "default"}
+    assert link(app) == {"pin": "default", "with": "resnet50"}
     choose(choose(app, "block", "basic"), "layers", "2-2-2-2")
     assert figures(app)["Parameters"] == "11.69 M"
     assert deltas(app)[0] == "-13.87 M"
@@ -396,8 +396,10 @@ def test_pin_and_unpin() -> None:
     click(other, "Pin to compare")
     assert link(other)["pin"] == "layers=2-2-2-2&block=basic"
     assert deltas(other) == [""] * 4
+    assert link(other)["with"] == "resnet50,resnet18"
     click(other, "Unpin")
     assert "pin" not in link(other)
+    assert link(other)["with"] == "resnet50"
     click(app, "Pin to compare")
     choose(app, "layers", "3-4-6-3")
     assert deltas(app)[0] == "+10.11 M"
