@@ -485,7 +485,7 @@ def test_the_link_says_what_is_selected(at: str, layer: str) -> None:
 def verdict(app: AppTest) -> str:
     """The bold line above the five classes."""
     found = [text for text in texts(app) if re.match(r"\*\*.*\*\*(, [\d.]+%)?$", text)]
-    (line,) = [text for text in found if text.endswith("%") or "Untrained" in text]
+    (line,) = [text for text in found if text.endswith("%")]
     return line
 
 
@@ -586,13 +586,35 @@ def test_a_network_without_weights_is_drawn_and_asks() -> None:
     assert any(re.fullmatch(r"resnet18\.\w+ · 7\d\.\d% · 45 MiB · [\w.-]+", label) for label in buttons(app))
     assert "**The network, input to output**" in texts(app)
     click(app, "Random weights")
-    assert "Untrained" in verdict(app)
+    assert UNTRAINED in captions(app)
     choose(app, "activation", "elu")  # for which nobody has weights
     assert link(app)["weights"] == "random"
-    assert "Untrained" in verdict(app)
+    assert UNTRAINED in captions(app)
     app = opened("inference", preset="resnet18", activation="elu")
     asks(app)
     assert not any("MiB" in label for label in buttons(app))
+
+
+UNTRAINED = "Untrained, so no verdict: its scores mean nothing."
+
+
+@pytest.mark.parametrize("off", ["", "layer1.1"])
+def test_an_untrained_network_has_no_verdict_but_ways_to_trained_ones(off: str) -> None:
+    app = opened("inference", preset="resnet18", weights="random", size="64", off=off)
+    assert UNTRAINED in captions(app)
+    assert not [text for text in texts(app) if re.match(r"\*\*.*\*\*, [\d.]+%$", text)]
+    assert not [html for html in app.get("html") if 'class="bars"' in html.proto.body]
+    (published,) = [label for label in buttons(app) if "MiB" in label]
+    assert published.startswith("resnet18.")
+    click(app, "Use the shipped ResNet-20, trained on clothing")
+    assert UNTRAINED not in captions(app)
+    assert verdict(app)
+
+
+def test_an_untrained_network_without_published_weights_offers_the_one_that_ships() -> None:
+    app = opened("inference", preset="resnet18", weights="random", size="64", activation="elu")
+    assert not [label for label in buttons(app) if "MiB" in label]
+    assert "Use the shipped ResNet-20, trained on clothing" in buttons(app)
 
 
 def test_random_weights_are_the_same_for_everybody() -> None:
