@@ -609,6 +609,7 @@ def test_an_untrained_network_has_no_verdict_but_ways_to_trained_ones(off: str) 
     click(app, "Use the shipped ResNet-20, trained on clothing")
     assert UNTRAINED not in captions(app)
     assert verdict(app)
+    assert re.search(r"^First pass: \d+ ms on ", captions(app), re.MULTILINE)
 
 
 def test_an_untrained_network_without_published_weights_offers_the_one_that_ships() -> None:

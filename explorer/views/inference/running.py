@@ -216,10 +216,10 @@ NO_CLASSIFIER = "This checkpoint has no classifier that reads the last stage, so
 
 
 def took(result: Run) -> str:
-    """On what device the pass was, and how fast."""
+    """On what device the pass was, and how fast: once, unlike the medians of Speed."""
     prediction = result.prediction
     return (
-        f"{prediction.seconds * 1000:.0f} ms on {prediction.device.name} in {prediction.device.form}, "
+        f"First pass: {prediction.seconds * 1000:.0f} ms on {prediction.device.name} in {prediction.device.form}, "
         f"{result.trace.macs / 1e6:,.0f} M MACs at {result.size} pixels"
     )
 
