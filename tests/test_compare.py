@@ -578,7 +578,9 @@ def test_a_ready_comparison_asks_before_it_replaces_a_network_of_ones_own() -> N
     own = {"layers": "2-2-2-3"}
     app = opened("compare", **own)
     select(app, "ready", "v1 or v1.5")
-    assert "v1 or v1.5** would replace Custom ResNet, depth 29, which is no preset" in markdown(app).replace("\\", "")
+    assert "v1 or v1.5** would replace ResNet-50, blocks per stage 2-2-2-3, which is no preset" in markdown(
+        app
+    ).replace("\\", "")
     assert link(app) == own
     click(app, "Cancel")
     assert "would replace" not in markdown(app)

@@ -11,12 +11,12 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from resnet import PRESETS, ConfigError, ResNetConfig, preset_name, title
+from resnet import PRESETS, ConfigError, ResNetConfig, preset_name
 from resnet.config import stage_and_index
 from resnet.options import Settings, option
 from resnet.sizes import least_side
 
-from ..analysis.compare import Comparison, activation_bytes, common_size, remarks
+from ..analysis.compare import Comparison, activation_bytes, common_size, labels, remarks
 from ..analysis.layers import Layer, shape_text
 from ..analysis.trace import Trace
 from ..drawing import compare
@@ -158,7 +158,8 @@ def question(one: ReadyComparison) -> None:
     """Whether a ready comparison may take the place of the person's own networks."""
     own = own_networks()
     with st.container(border=True, key="replace"):
-        names = " and ".join(session.escape_markdown(title(config)) for config in own)
+        called = dict(zip(configs(), labels(configs()), strict=True))
+        names = " and ".join(session.escape_markdown(called[config]) for config in own)
         st.markdown(
             f"**{one.name}** would replace {names}, which {'are no presets' if len(own) > 1 else 'is no preset'}."
         )
