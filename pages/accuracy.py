@@ -17,6 +17,7 @@ left, right = st.columns((2, 3))
 with left:
     measure = tabs.segments("Against", list(COSTS), "against")
 with right:  # above the chart, which fills a window
+    accuracy.choose_result(trace)
     accuracy.clicked(trace)
 with st.container(border=True, key="scatter"):
     accuracy.chart(trace, measure)

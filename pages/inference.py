@@ -86,6 +86,8 @@ with right.container(border=True, key="seen"):
 answer = right.container(border=True, key="verdict")
 with answer:
     running.verdict(result)
+    if found.current.key == "random":
+        weights.offer_trained_instead(found)
 network.overview(trace, result.layer, running.thumbnails(result), switches=True)
 network.block_detail(trace, result.layer)
 tabs.tabs(PANELS, result)

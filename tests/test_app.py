@@ -384,7 +384,7 @@ def test_presets_open(name: str) -> None:
 
 def test_pin_and_unpin() -> None:
     app = click(opened(), "Pin to compare")
-    assert link(app) == {"pin": "default"}
+    assert link(app) == {"pin": "default", "with": "resnet50"}
     choose(choose(app, "block", "basic"), "layers", "2-2-2-2")
     assert figures(app)["Parameters"] == "11.69 M"
     assert deltas(app)[0] == "-13.87 M"
@@ -396,8 +396,10 @@ def test_pin_and_unpin() -> None:
     click(other, "Pin to compare")
     assert link(other)["pin"] == "layers=2-2-2-2&block=basic"
     assert deltas(other) == [""] * 4
+    assert link(other)["with"] == "resnet50,resnet18"
     click(other, "Unpin")
     assert "pin" not in link(other)
+    assert link(other)["with"] == "resnet50"
     click(app, "Pin to compare")
     choose(app, "layers", "3-4-6-3")
     assert deltas(app)[0] == "+10.11 M"
@@ -483,7 +485,7 @@ def test_the_link_says_what_is_selected(at: str, layer: str) -> None:
 def verdict(app: AppTest) -> str:
     """The bold line above the five classes."""
     found = [text for text in texts(app) if re.match(r"\*\*.*\*\*(, [\d.]+%)?$", text)]
-    (line,) = [text for text in found if text.endswith("%") or "Untrained" in text]
+    (line,) = [text for text in found if text.endswith("%")]
     return line
 
 
@@ -584,13 +586,36 @@ def test_a_network_without_weights_is_drawn_and_asks() -> None:
     assert any(re.fullmatch(r"resnet18\.\w+ · 7\d\.\d% · 45 MiB · [\w.-]+", label) for label in buttons(app))
     assert "**The network, input to output**" in texts(app)
     click(app, "Random weights")
-    assert "Untrained" in verdict(app)
+    assert UNTRAINED in captions(app)
     choose(app, "activation", "elu")  # for which nobody has weights
     assert link(app)["weights"] == "random"
-    assert "Untrained" in verdict(app)
+    assert UNTRAINED in captions(app)
     app = opened("inference", preset="resnet18", activation="elu")
     asks(app)
     assert not any("MiB" in label for label in buttons(app))
+
+
+UNTRAINED = "Untrained, so no verdict: its scores mean nothing."
+
+
+@pytest.mark.parametrize("off", ["", "layer1.1"])
+def test_an_untrained_network_has_no_verdict_but_ways_to_trained_ones(off: str) -> None:
+    app = opened("inference", preset="resnet18", weights="random", size="64", off=off)
+    assert UNTRAINED in captions(app)
+    assert not [text for text in texts(app) if re.match(r"\*\*.*\*\*, [\d.]+%$", text)]
+    assert not [html for html in app.get("html") if 'class="bars"' in html.proto.body]
+    (published,) = [label for label in buttons(app) if "MiB" in label]
+    assert published.startswith("resnet18.")
+    click(app, "Use the shipped ResNet-20, trained on clothing")
+    assert UNTRAINED not in captions(app)
+    assert verdict(app)
+    assert re.search(r"^First pass: \d+ ms on ", captions(app), re.MULTILINE)
+
+
+def test_an_untrained_network_without_published_weights_offers_the_one_that_ships() -> None:
+    app = opened("inference", preset="resnet18", weights="random", size="64", activation="elu")
+    assert not [label for label in buttons(app) if "MiB" in label]
+    assert "Use the shipped ResNet-20, trained on clothing" in buttons(app)
 
 
 def test_random_weights_are_the_same_for_everybody() -> None:

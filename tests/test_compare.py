@@ -21,7 +21,7 @@ from explorer.lessons.comparisons import READY_COMPARISONS
 from explorer.link import View, natural_size, parse_network, parse_others, tolerant
 from explorer.units import amount, mebibytes
 from explorer.views.compare import DetailSettings, parse_detail
-from helpers import configs, link, opened, run, said, select, typed_into
+from helpers import click, configs, link, opened, run, said, select, typed_into
 from resnet import OPTIONS, PRESETS, ConfigError, ResNetConfig, build, preset
 
 PAIRS = [
@@ -555,6 +555,53 @@ def test_the_page_shows_a_prepared_comparison() -> None:
     app.button(key="remove 1").click().run()
     assert "with" not in link(app)
     assert "Nothing is beside it yet" in markdown(app)
+
+
+def test_what_is_pinned_stands_beside_the_next_network() -> None:
+    app = click(opened(preset="resnet34"), "Pin to compare")
+    app = opened("compare", **link(app))
+    assert "It is pinned: change the network" in markdown(app)
+    typed_into(app, "add preset", "ResNet-18")
+    app.button(key="remove 1").click().run()
+    assert link(app)["with"] == "resnet34"  # nothing but what was removed
+    select(app, "preset", "resnet101")
+    assert [button.key for button in app.button if button.label == "Remove"] == ["remove 1"]
+    assert "from ResNet-101 to ResNet-34" in markdown(app).replace("\\", "")
+
+    six = {"with": "resnet18,resnet101,resnet152,resnet20,resnet56"}
+    full = click(opened(preset="resnet34", **six), "Pin to compare")
+    assert "It is pinned; beside it Compare has 5 networks already" in markdown(full)
+    assert link(full)["with"] == six["with"]
+
+
+def test_a_ready_comparison_asks_before_it_replaces_a_network_of_ones_own() -> None:
+    own = {"layers": "2-2-2-3"}
+    app = opened("compare", **own)
+    select(app, "ready", "v1 or v1.5")
+    assert "v1 or v1.5** would replace ResNet-50, blocks per stage 2-2-2-3, which is no preset" in markdown(
+        app
+    ).replace("\\", "")
+    assert link(app) == own
+    click(app, "Cancel")
+    assert "would replace" not in markdown(app)
+    select(app, "ready", "v1 or v1.5")
+    click(app, "Open beside")
+    assert link(app) == {**own, "with": "resnet50_v1,resnet50"}
+    assert "483 against 427 pixels" in markdown(app)
+    select(app, "ready", "Stems")
+    click(app, "Replace")
+    assert link(app) == {"with": "resnet50c,stem=3x3"}
+    select(app, "ready", "Dilation 32, 16, 8")  # nothing of one's own is left
+    assert link(app) == {"with": "output_stride=16,output_stride=8"}
+
+
+def test_the_shortcuts_open_where_they_differ() -> None:
+    app = opened("compare", at="layer4.1.conv2")
+    select(app, "ready", "Shortcut A, B, C, D")
+    assert link(app)["at"] == "layer2.0"
+    assert "Block 0 of stage 2, slot by slot" in markdown(app)
+    select(app, "ready", "v1 or v1.5")
+    assert "at" not in link(app)
 
 
 def test_the_page_adds_networks() -> None:

@@ -15,7 +15,7 @@ from explorer.bench.browser import server
 from explorer.inference.limits import TOO_LARGE
 from explorer.views.accuracy import RUN, RUN_THESE
 from explorer.views.weights import too_large
-from helpers import APP, PAPER, captions, click, hold, link, look_at, opened, page_text, reference, said
+from helpers import APP, PAPER, captions, click, hold, link, look_at, opened, page_text, reference, said, select
 from resnet import owner, preset
 from resnet.published import tags
 from resnet.weights import published as published_weights
@@ -102,6 +102,30 @@ def test_the_page_shows_every_result() -> None:
     assert (
         opened("accuracy", tab="Parameters").get("plotly_chart")[0].proto.spec == app.get("plotly_chart")[0].proto.spec
     )
+
+
+def test_recipes_are_compared_at_one_image_size() -> None:
+    app = opened("accuracy")
+    top1 = [one.top1 for one in published() if one.network == "resnet50" and one.size == 224 and not one.more_data]
+    assert (len(top1), round(100 * (max(top1) - min(top1)), 1)) == (6, 4.7)
+    words = "The same ResNet-50 at 224 pixels scores from 76.1% to 80.9% under 6 published recipes, 4.7 points apart."
+    assert words in page_text(app)
+
+
+def test_a_result_is_opened_from_the_list_and_its_image_size_told() -> None:
+    app = opened("accuracy")
+    results = app.selectbox(key="result").options
+    assert len(results) == len(published())
+    select(app, "result", "resnet50 · timm a1 · 81.24% at 288 px")
+    assert link(app) == {"size": "288"}
+    assert "Image size went from 224 to 288, at which this result was measured." in said(app.info)
+    assert "top-5 95.11%, at 288 px" in page_text(app)
+    assert "the current network's cost at 288 pixels" in captions(app)
+    select(app, "result", "resnet50 · timm d · 81.01% at 288 px")  # another at the same size
+    assert not app.info
+    assert app.selectbox(key="result").value == "resnet50 · timm d · 81.01% at 288 px"
+    look_at(app, config=preset("resnet18"))
+    assert app.selectbox(key="result").value is None
 
 
 def test_a_cost_that_is_not_there_is_told() -> None:

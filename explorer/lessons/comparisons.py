@@ -16,21 +16,25 @@ Words = Callable[[Sequence[Trace]], str]
 
 
 class ReadyComparison(NamedTuple):
-    """Two to four networks, and a function of their traces that says in Markdown what to look at."""
+    """Two to four networks, and a function of their traces that says in Markdown what to look at.
+
+    `at` is the block that is compared slot by slot at first, empty for the first that differs.
+    """
 
     name: str
     configs: tuple[ResNetConfig, ...]
     words: Words
+    at: str = ""
 
 
 _ready: list[ReadyComparison] = []
 
 
-def ready(name: str, configs: tuple[ResNetConfig, ...]) -> Callable[[Words], Words]:
+def ready(name: str, configs: tuple[ResNetConfig, ...], at: str = "") -> Callable[[Words], Words]:
     """Makes the function below the words of a comparison; comparisons stand in the order of their functions."""
 
     def add(words: Words) -> Words:
-        _ready.append(ReadyComparison(name, configs, words))
+        _ready.append(ReadyComparison(name, configs, words, at))
         return words
 
     return add
@@ -119,7 +123,8 @@ def plain(traces: Sequence[Trace]) -> str:
     )
 
 
-@ready("Shortcut A, B, C, D", variants("shortcut", "A", "B", "C", "D"))
+# In layer1.0 A and B differ in nothing that has weights; where the map shrinks, each does something of its own.
+@ready("Shortcut A, B, C, D", variants("shortcut", "A", "B", "C", "D"), at="layer2.0")
 def shortcuts(traces: Sequence[Trace]) -> str:
     a, b, c, d = traces
     weights = sum(layer.params for layer in b.convolutions if layer.role.on_shortcut)

@@ -14,6 +14,7 @@ from resnet.weights import Weights
 from ..analysis.published import Result, published
 from ..analysis.trace import Trace
 from ..figures.accuracy import accuracy_figure, cost
+from ..link import size_text
 from ..navigation import INFERENCE
 from ..units import amount, mebibytes
 from . import session
@@ -35,20 +36,53 @@ def chart(trace: Trace, measure: str) -> None:
     key = f"accuracy {measure}"
 
     def open_network() -> None:
-        result = None
         with suppress(LookupError, TypeError):  # no point, or one that no browser sends
-            result = points[st.session_state[key]["selection"]["points"][0]["customdata"][0]][0]
-        if result:
-            view = session.view()
-            session.show(replace(view, config=result.config, image_size=(result.size,) * 2, at="", weights=""))
-            session.hold(result=result)
+            open_result(points[st.session_state[key]["selection"]["points"][0]["customdata"][0]][0])
 
-    figure = accuracy_figure(points, measure, cost(trace, measure), title(trace.config), trace.config)
+    label = f"{title(trace.config)} at {size_text(trace.image_size)} px"
+    figure = accuracy_figure(points, measure, cost(trace, measure), label, trace.config)
     st.plotly_chart(figure, key=key, on_select=open_network, selection_mode="points")
     st.caption(
-        "A click on a point opens its network. Each stands at its cost at the image size it was measured at; the dotted "
-        "line is the current network's cost at the size that is set."
+        "A click on a point opens its network, and sets the image size that it was measured at. At that size each point "
+        f"stands, whatever size is set; the dotted line is the current network's cost at {size_text(trace.image_size)} pixels."
     )
+
+
+def open_result(result: Result) -> None:
+    """Look at the network of a published result, at the image size that it was measured at."""
+    view, size = session.view(), (result.size,) * 2
+    notes = []
+    if size != view.image_size:
+        notes = [
+            f"Image size went from {size_text(view.image_size)} to {result.size}, at which this result was measured."
+        ]
+    session.show(replace(view, config=result.config, image_size=size, at="", weights=""), *notes)
+    session.hold(result=result)
+
+
+def choose_result(trace: Trace) -> None:
+    """Every published result in a list, for whom the chart's points are out of reach: no key selects one."""
+    results = {result_label(result): result for result in published()}
+
+    def chosen() -> None:
+        if result := results.get(st.session_state.result):
+            open_result(result)
+
+    current = session.held().result
+    session.set_widget("result", result_label(current) if current and current.config == trace.config else None)
+    st.selectbox(
+        "Published result",
+        list(results),
+        index=None,
+        key="result",
+        placeholder="Click a point, or choose or type one here",
+        on_change=chosen,
+    )
+
+
+def result_label(result: Result) -> str:
+    """resnet50 · timm a1 · 81.24% at 288 px."""
+    return f"{result.network} · {result.recipe} · {result.top1:.2%} at {result.size} px"
 
 
 RUN, RUN_THESE = "Run it on my image", "Run these on my image"
@@ -92,11 +126,16 @@ def run_on_image(weights: Weights) -> None:
 def findings(trace: Trace) -> None:
     """What the recipe does, what depth does, and what is published for the current network."""
     results = published()
-    fifty = sorted(result.top1 for result in results if result.network == "resnet50" and not result.more_data)
+    side = 224  # of torchvision V1 too; other recipes' results at larger images would be credited to the recipe
+    fifty = sorted(
+        result.top1
+        for result in results
+        if result.network == "resnet50" and result.size == side and not result.more_data
+    )
     first = {result.network: result.top1 for result in results if result.recipe == "torchvision V1"}
     st.markdown(
-        f"**The recipe matters more than the depth.** The same ResNet-50 scores from {fifty[0]:.1%} to {fifty[-1]:.1%} "
-        f"under {len(fifty)} published recipes, {100 * (fifty[-1] - fifty[0]):.1f} points apart. Under one recipe "
+        f"**The recipe matters more than the depth.** The same ResNet-50 at {side} pixels scores from {fifty[0]:.1%} to "
+        f"{fifty[-1]:.1%} under {len(fifty)} published recipes, {100 * (fifty[-1] - fifty[0]):.1f} points apart. Under one recipe "
         f"(torchvision V1), going from 50 layers to 152 adds {100 * (first['resnet152'] - first['resnet50']):.1f}."
     )
     own = sorted((result for result in results if result.config == trace.config), key=lambda result: -result.top1)

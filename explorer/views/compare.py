@@ -11,18 +11,18 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from resnet import PRESETS, ConfigError, ResNetConfig
+from resnet import PRESETS, ConfigError, ResNetConfig, preset_name
 from resnet.config import stage_and_index
 from resnet.options import Settings, option
 from resnet.sizes import least_side
 
-from ..analysis.compare import Comparison, activation_bytes, common_size, remarks
+from ..analysis.compare import Comparison, activation_bytes, common_size, labels, remarks
 from ..analysis.layers import Layer, shape_text
 from ..analysis.trace import Trace
 from ..drawing import compare
 from ..figures.compare import COMPARED, bill_figure, stages_figure
-from ..lessons.comparisons import READY_COMPARISONS
-from ..link import MAX_OTHERS, natural_size, parse_network, size_text
+from ..lessons.comparisons import READY_COMPARISONS, ReadyComparison
+from ..link import MAX_OTHERS, View, natural_size, parse_network, size_text
 from ..units import amount, mebibytes, ratio, signed
 from . import session, settings
 from .cached import cached_trace, shared
@@ -98,39 +98,83 @@ def set_others(others: Sequence[ResNetConfig]) -> None:
 
 
 def configs() -> tuple[ResNetConfig, ...]:
-    """The current network, and those set beside it."""
+    """The current network, and those set beside it: not the pinned one while it is the current one."""
     view = session.view()
-    return (view.config, *view.others)
+    return (view.config, *(view.others[place] for place in places(view)))
 
 
-def compare_networks(chosen: Sequence[ResNetConfig], image_size: tuple[int, int]) -> None:
-    """Compare these, the first of them being the current network."""
+def places(view: View) -> list[int]:
+    """Where those that are shown stand among a view's others."""
+    return [place for place, other in enumerate(view.others) if not other == view.config == view.pinned]
+
+
+def compare_networks(chosen: Sequence[ResNetConfig], image_size: tuple[int, int], at: str | None = None) -> None:
+    """Compare these, the first of them being the current network, and look at a part of theirs where `at` says so."""
     first, *others = chosen
     size = common_size((first,), image_size)
     weights = session.view().weights if first == session.view().config else ""
     set_others(others)
-    session.show(replace(session.view(), config=first, image_size=size, weights=weights))
+    view = session.view()
+    session.show(replace(view, config=first, image_size=size, weights=weights, at=view.at if at is None else at))
+
+
+def ready_among(chosen: Sequence[ResNetConfig]) -> ReadyComparison | None:
+    """The ready comparison that these are, or that their last ones are, set beside others."""
+    return next((one for one in READY_COMPARISONS if tuple(chosen[-len(one.configs) :]) == one.configs), None)
+
+
+def own_networks() -> tuple[ResNetConfig, ...]:
+    """Those on the page that a person has made: no preset and no ready comparison brings them back."""
+    ready = {config for one in READY_COMPARISONS for config in one.configs}
+    return tuple(config for config in configs() if not preset_name(config) and config not in ready)
 
 
 def ready_comparisons() -> None:
-    """One button for each comparison that is prepared; the open one says what to look at."""
-    names = {one.configs: one.name for one in READY_COMPARISONS}
+    """One button for each comparison that is prepared; it asks before it replaces a network of the person's own."""
+    names = {one.name: one for one in READY_COMPARISONS}
 
     def chosen() -> None:
-        one = next((one for one in READY_COMPARISONS if one.name == st.session_state["ready"]), None)
-        if one:
-            compare_networks(one.configs, natural_size(one.configs[0]))
+        one = names.get(st.session_state["ready"])
+        if one and own_networks():
+            session.hold(ready=(one.name, configs()))
+        elif one:
+            open_ready(one)
 
-    session.set_widget("ready", names.get(configs()))
-    st.pills("Ready comparisons", list(names.values()), key="ready", on_change=chosen)
+    current = ready_among(configs())
+    session.set_widget("ready", current and current.name)
+    st.pills("Ready comparisons", list(names), key="ready", on_change=chosen)
+    if (asked := session.held().ready) and asked[1] == configs():
+        question(names[asked[0]])
+
+
+def open_ready(one: ReadyComparison, kept: tuple[ResNetConfig, ...] = ()) -> None:
+    """Compare the networks of a ready comparison, beside those that are `kept`."""
+    session.hold(ready=None)
+    size = session.view().image_size if kept else natural_size(one.configs[0])
+    compare_networks((*kept, *one.configs), size, one.at)
+
+
+def question(one: ReadyComparison) -> None:
+    """Whether a ready comparison may take the place of the person's own networks."""
+    own = own_networks()
+    with st.container(border=True, key="replace"):
+        called = dict(zip(configs(), labels(configs()), strict=True))
+        names = " and ".join(session.escape_markdown(called[config]) for config in own)
+        st.markdown(
+            f"**{one.name}** would replace {names}, which {'are no presets' if len(own) > 1 else 'is no preset'}."
+        )
+        with st.container(horizontal=True):
+            if len(own) + len(one.configs) <= 1 + MAX_OTHERS:
+                st.button("Open beside", key="ready beside", on_click=open_ready, args=(one, own), type="primary")
+            st.button("Replace", key="ready instead", on_click=open_ready, args=(one,))
+            st.button("Cancel", key="ready not", on_click=session.hold, kwargs={"ready": None}, type="tertiary")
 
 
 def remark(traces: Sequence[Trace]) -> None:
-    """What to look at, where this is a prepared comparison."""
-    words = {one.configs: one.words for one in READY_COMPARISONS}.get(tuple(trace.config for trace in traces))
-    if words:
+    """What to look at, where a prepared comparison is among these."""
+    if one := ready_among([trace.config for trace in traces]):
         with st.container(border=True, key="remark"):
-            st.markdown(words(traces))
+            st.markdown(one.words(traces[-len(one.configs) :]))
 
 
 def networks(names: Sequence[str]) -> None:
@@ -142,7 +186,7 @@ def networks(names: Sequence[str]) -> None:
             st.markdown(f"**{session.escape_markdown(name)}**")
             st.caption(summary(config) if number else f"{summary(config)} · the sidebar's network")
             if number:
-                left = [other for index, other in enumerate(view.others) if index != number - 1]
+                left = [other for place, other in enumerate(view.others) if place != places(view)[number - 1]]
                 swapped = [config, view.config, *left]
                 with st.container(horizontal=True):
                     st.button(
@@ -156,7 +200,9 @@ def networks(names: Sequence[str]) -> None:
                     st.button("Remove", key=f"remove {number}", on_click=set_others, args=(left,), type="tertiary")
     if len(chosen) == 1:
         columns[1].container(border=True, height="stretch").markdown(
-            "Nothing is beside it yet: choose a ready comparison above, or add a network below."
+            "It is pinned: change the network, and the two stand beside each other."
+            if view.pinned == view.config
+            else "Nothing is beside it yet: choose a ready comparison above, or add a network below."
         )
     if len(view.others) < MAX_OTHERS:
         add()

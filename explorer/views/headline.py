@@ -11,7 +11,7 @@ from resnet import ResNetConfig, title
 
 from ..analysis.compare import common_size
 from ..analysis.trace import Trace
-from ..link import size_text
+from ..link import MAX_OTHERS, size_text
 from ..navigation import Page
 from ..units import amount, mebibytes, signed
 from . import session
@@ -39,20 +39,37 @@ def heading(trace: Trace, page: Page) -> None:
         if trace.too_small:
             st.caption(trace.too_small)
     with buttons, st.container(horizontal=True, horizontal_alignment="right"):
-        pinned = session.view().pinned
-        if pinned == config:
-            st.button("Unpin", icon=":material/keep_off:", on_click=lambda: session.choose(pinned=None))
+        if session.view().pinned == config:
+            st.button("Unpin", icon=":material/keep_off:", on_click=unpin)
         else:
             st.button(
                 "Pin to compare",
                 icon=":material/keep:",
-                on_click=lambda: session.choose(pinned=config),
-                help="Keep this network as the one that the figures are compared with.",
+                on_click=pin,
+                help="Keep this network: the figures are compared with it, and Compare sets it beside the next.",
             )
         popover = st.popover("Share", icon=":material/link:", key="share", on_change="rerun")
         if popover.open:
             with popover:
                 share(config)
+
+
+def pin() -> None:
+    """Keep the current network as the one that figures are compared with, and among those that Compare sets beside the next."""
+    view = session.view()
+    full = view.config not in view.others and len(view.others) == MAX_OTHERS
+    others = view.others if full or view.config in view.others else (*view.others, view.config)
+    session.change_view(pinned=view.config, others=others)
+    if full:
+        session.hold(
+            notes=(f"It is pinned; beside it Compare has {MAX_OTHERS} networks already, as many as it takes.",)
+        )
+
+
+def unpin() -> None:
+    """Take back what `pin` does."""
+    view = session.view()
+    session.change_view(pinned=None, others=tuple(other for other in view.others if other != view.config))
 
 
 def share(config: ResNetConfig) -> None:

@@ -109,6 +109,8 @@ class SessionState:
     """How many channels are shown at most, where a person has chosen."""
     unit: tuple[str, Layer] | None = None
     """The link's unit, and the layer that it is one of."""
+    ready: tuple[str, tuple[ResNetConfig, ...]] | None = None
+    """The ready comparison that was asked for, by its name, and the networks that stood in its way: `compare.ready_comparisons`."""
     result: Result | None = None
     """The published result whose point was clicked last."""
     destination: View | None = None

@@ -216,10 +216,10 @@ NO_CLASSIFIER = "This checkpoint has no classifier that reads the last stage, so
 
 
 def took(result: Run) -> str:
-    """On what device the pass was, and how fast."""
+    """On what device the pass was, and how fast: once, unlike the medians of Speed."""
     prediction = result.prediction
     return (
-        f"{prediction.seconds * 1000:.0f} ms on {prediction.device.name} in {prediction.device.form}, "
+        f"First pass: {prediction.seconds * 1000:.0f} ms on {prediction.device.name} in {prediction.device.form}, "
         f"{result.trace.macs / 1e6:,.0f} M MACs at {result.size} pixels"
     )
 
@@ -227,8 +227,8 @@ def took(result: Run) -> str:
 def verdict(result: Run) -> None:
     """The five most probable classes, on what device and how fast, and what the weights know.
 
-    With blocks off, beside the probabilities of the whole network, and what changed. Of a network without its classifier
-    only the device and the time are left.
+    With blocks off, beside the probabilities of the whole network, and what changed. Of a network without its classifier,
+    or an untrained one, only the device and the time are left.
     """
     prediction, data = result.prediction, result.weights.data
     if not prediction.finite:
@@ -238,17 +238,16 @@ def verdict(result: Run) -> None:
         st.markdown(f"**No classifier**, so no scores\n\n{NO_CLASSIFIER} What its layers make of the image is below.")
         st.caption(took(result))
         return
+    if result.weights.key == "random":
+        st.caption(f"Untrained, so no verdict: its scores mean nothing. {took(result)}")
+        return
     top = prediction.top(5)
     if result.off and (best := result.whole.top(1)[0][0]) not in dict(top):
         top = [*top[:-1], (best, float(prediction.probabilities[best]))]
     names = [data.categories[index] for index, _ in top]
-    if result.weights.key == "random":
-        st.markdown("**Untrained: the names mean nothing yet**")
-    else:
-        st.markdown(
-            f"**{session.escape_markdown(names[0])}**, {top[0][1]:.1%}",
-            help="The class of the highest score, by softmax.",
-        )
+    st.markdown(
+        f"**{session.escape_markdown(names[0])}**, {top[0][1]:.1%}", help="The class of the highest score, by softmax."
+    )
     if result.off:
         st.markdown(change_sentence(result))
     whole = [float(result.whole.probabilities[index]) for index, _ in top] if result.off else None

@@ -450,6 +450,14 @@ def offer_imagenet() -> None:
     )
 
 
+def offer_trained_instead(found: Selection) -> None:
+    """In place of an untrained network's verdict: the ways to one that knows something, and to this one's published weights."""
+    with st.container(horizontal=True):
+        offer_trained()
+        for best in [one for one in found.published if may_fetch(one) and not too_large(one)][:1]:
+            st.button(label(best), on_click=take, args=(best,), icon=":material/download:")
+
+
 def offer_other(weights: Weights) -> None:
     """The way to the network of weights that were named."""
     st.button(f"Open {title(weights.config)}, their network", on_click=take, args=(weights,), icon=":material/undo:")
@@ -505,7 +513,7 @@ def card(found: Selection, weights: Weights) -> None:
             offer_other(found.other)
         if weights.key == "bundled":
             offer_imagenet()
-        else:
+        elif weights.key != "random":  # beside the verdict that those have not
             offer_trained()
         if before:
             st.button(f"Back to {title(before.config)}", on_click=back, type="tertiary", icon=":material/undo:")
