@@ -464,4 +464,7 @@ class Visitor:
 
     def fits(self) -> bool:
         """Whether nothing makes the page itself scroll sideways."""
-        return self.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        return self.page.evaluate(
+            """[document.documentElement, document.querySelector("[data-testid='stMain']")]
+                .every((scrolls) => scrolls.scrollWidth <= scrolls.clientWidth)"""
+        )

@@ -610,7 +610,7 @@ def test_the_page_adds_networks() -> None:
     assert link(app)["with"] == "resnet101"
     assert app.selectbox(key="add preset").value is None
     typed_into(app, "add preset", "ResNet 51")
-    assert "preset = ResNet 51 is not accepted" in app.warning[0].value.replace("\\", "")
+    assert "Preset = ResNet 51 is not accepted" in app.warning[0].value.replace("\\", "")
     app.text_input(key="add link").set_value("https://example.org/?shortcut=C").run()
     assert link(app)["with"] == "resnet101,shortcut=C"
     app.text_input(key="add link").set_value("depth=[50](x)").run()

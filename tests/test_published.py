@@ -152,8 +152,9 @@ def test_a_clicked_point_is_named_and_runs(monkeypatch: pytest.MonkeyPatch) -> N
     assert "**ResNet-50, timm a1**: top-1 81.24%, top-5 95.11%, at 288 px" in page_text(app)
     assert "Trained on ImageNet-1k. Licence: apache-2.0. 97.7 MiB." in captions(app)
     click(app, RUN)
-    assert link(app) == {"weights": "resnet50.a1_in1k", "size": "288"}
-    assert app.session_state["view"].weights == "resnet50.a1_in1k"
+    assert link(app) == {"weights": "resnet50.a1_in1k"}
+    view = app.session_state["view"]
+    assert (view.weights, view.image_size) == ("resnet50.a1_in1k", (288, 288))
 
 
 def test_what_weights_saw_before_is_told() -> None:
@@ -202,7 +203,7 @@ def test_a_click_on_a_point_opens_its_network(visit: Any) -> None:
     box = point.bounding_box()
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     visit.wait()
-    assert page.get_by_role("heading", level=1).inner_text() == "resnet10t"
+    assert page.get_by_role("heading", level=1).inner_text() == "resnet10t · Accuracy and cost"
     assert "layers=1-1-1-1" in page.url
     expect(page.get_by_role("button", name=RUN)).to_be_in_viewport(ratio=1)
     page.get_by_role("button", name=RUN).click()
