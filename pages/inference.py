@@ -17,6 +17,7 @@ from explorer.views.inference import (
     latency,
     receptive_field,
     running,
+    selection,
     several,
     weights,
 )
@@ -37,9 +38,9 @@ PANELS = {
 view = session.view()
 drawn = cached_trace(view.config, view.image_size)
 heading(drawn, INFERENCE)
-found = weights.selection(view)
+found = selection.select(view)
 if found.hub:
-    found = weights.from_hub(view, found)
+    found = selection.from_hub(view, found)
 if found.current is None:
     waiting = weights.question(found)
     layer = network.selected_layer(drawn, view.at)
@@ -47,7 +48,7 @@ if found.current is None:
     network.block_detail(drawn, layer)
     if found.awaited:  # last: whatever stands above is seen meanwhile, and after Stop
         with waiting:
-            weights.wait_for(found.hub)
+            selection.wait_for(found.hub)
     st.stop()
 
 left, right = st.columns(2)

@@ -27,7 +27,7 @@ from explorer.link import View
 from explorer.sharing.holdings import Holdings
 from explorer.sharing.store import RESULTS
 from explorer.views import cached, session
-from explorer.views.inference import ablation, images, weights
+from explorer.views.inference import ablation, images, selection
 from helpers import (
     CLOTHES,
     TABS,
@@ -574,7 +574,7 @@ def test_imagenet_is_one_click_away() -> None:
 
 
 def test_who_has_imagenet_weights_begins_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "at_hand", lambda one: True)
+    monkeypatch.setattr(selection, "at_hand", lambda one: True)
     app = opened("inference")
     assert link(app) == {}
     assert app.selectbox(key="weights").value == "IMAGENET1K_V2"
@@ -826,12 +826,11 @@ def test_every_tab_takes_a_rectangle(name: str, action: str, words: str) -> None
 )
 def test_weights_with_a_size_of_their_own_say_so(query: dict[str, str], own: str) -> None:
     app = opened("inference", size="32x48", **query)
-    (words,) = [info.value for info in app.info]
-    assert f"These weights run at {own} pixels" in words
-    assert "not at 32×48, as the image size is set" in words
+    words = f"These weights are made for {own} pixels, at which their accuracy was measured. They run at 32×48"
+    assert words in page_text(app)
     if "weights" not in query:  # others would have to be downloaded
-        assert f"at {own} pixels" in captions(app)
-    assert not opened("inference", **query).info
+        assert "at 32×48 pixels" in captions(app)
+    assert "These weights are made for" not in page_text(opened("inference", **query))
 
 
 # -- what a choice means when its label changes -------------------------------------------

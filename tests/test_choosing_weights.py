@@ -20,7 +20,7 @@ from explorer.inference.samples import labelled_images
 from explorer.link import View
 from explorer.sharing.store import StoppedError
 from explorer.views.cached import short_key
-from explorer.views.inference import weights as weights_page
+from explorer.views.inference import selection
 from explorer.views.weights import on_hub
 from helpers import (
     APP,
@@ -243,7 +243,7 @@ def test_a_link_that_is_waited_for_names_no_other_network(hub: Hub, monkeypatch:
     def stopped(*_: object) -> None:
         raise StoppedError
 
-    monkeypatch.setattr(weights_page, "on_hub", stopped)
+    monkeypatch.setattr(selection, "on_hub", stopped)
     app = typed_into(opened("inference", preset="resnet18", image="astronaut"), "weights", MODEL)
     assert link(app) == {"weights": MODEL, "image": "astronaut"}
 

@@ -1,220 +1,28 @@
-"""Which weights the inference page runs: what there is for a network, what runs, and the question where nothing does."""
+"""The weights of the inference page: their list, the cards of what runs, and the question where nothing does."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from difflib import get_close_matches
-from functools import cache, lru_cache, partial
-from typing import NamedTuple
+from functools import lru_cache, partial
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from resnet import OPTIONS, ConfigError, ResNetConfig, hub_cache, huggingface, owner, title
-from resnet.checkpoint import FIXED, Opened, UnsureNormError, WeightsError, fitted, mismatches
+from resnet import OPTIONS, ConfigError, ResNetConfig, hub_cache, owner, title
+from resnet.checkpoint import FIXED, WeightsError
 from resnet.datasets import Preprocessing
 from resnet.options import to_text
 from resnet.presets import short_title
-from resnet.weights import (
-    BUNDLED,
-    Weights,
-    at_hand,
-    available,
-    bundled,
-    hub_key,
-    hub_name,
-    named,
-    published,
-    random_weights,
-    torchvision_weights,
-)
+from resnet.weights import BUNDLED, Weights, at_hand, bundled, hub_key, hub_name, named, torchvision_weights
 
-from ...analysis.layers import shape_text
 from ...inference.limits import TOO_LARGE
 from ...link import LONGEST, View, natural_size
 from .. import session
-from ..weights import OnHub, choose_random, look_up, on_hub, too_large
+from ..weights import choose_random, look_up, too_large
 from . import checkpoint
-
-
-class Selection(NamedTuple):
-    """The weights that fit a view's network, and those that run, None where none are at hand.
-
-    Where others run than the view names, a sentence says why: a `problem` where nobody knows what it names, else a `note`.
-    `kin` are those of the same recipe as it names, for its network; `other` those that it names, for another one. `hub` is
-    the model of the Hugging Face hub that it names (`from_hub`): its network as it was `opened`, whether it would be where its
-    norms are said to be group norms (`unsure`), or whether it has to be waited for (`awaited`).
-    """
-
-    offered: tuple[Weights, ...]
-    current: Weights | None = None
-    problem: str = ""
-    note: str = ""
-    kin: Weights | None = None
-    other: Weights | None = None
-    hub: str = ""
-    opened: Opened | None = None
-    unsure: bool = False
-    awaited: bool = False
-
-    @property
-    def published(self) -> list[Weights]:
-        """Those that can be downloaded: of the recipe that was asked for, then the most accurate."""
-        found = [one for one in self.offered if one.bytes]
-        return sorted(found, key=lambda one: (one is self.kin, accuracy(one)), reverse=True)
-
-
-def selection(view: View) -> Selection:
-    """The weights that a view names; where it names none, the most accurate of those that are on this machine.
-
-    Random ones only run where they are named.
-    """
-    config, size, problem, asked = view.config, view.image_size, "", None
-    try:
-        fitting = available(config, size)
-        asked = named(view.weights, config)
-    except WeightsError as error:
-        fitting, problem = (*torchvision_weights(config), random_weights(config, size)), str(error)
-    *rest, untrained = fitting
-    offered = (*rest, *checkpoint.uploaded_weights(config, size), untrained)
-    key = asked.key if asked else view.weights
-    if current := next((one for one in offered if one.key == key), None):
-        return at_image_size(view, Selection(offered, current, problem))
-    if not asked and "/" in view.weights:
-        return Selection(offered, hub=view.weights)
-    known = here(offered) - {"random"}
-    kin = next((one for one in offered if asked and recipe(one.key) == recipe(asked.key)), None)
-    likeliest = ((one is kin, accuracy(one), one) for one in offered if one.key in known)
-    instead = max(likeliest, key=lambda found: found[:2], default=(False, 0, None))[2]
-    note = ""
-    if view.weights and not problem:
-        problem, note = why_others(view, asked, f"; {name(instead)} are used instead." if instead else ".")
-    return at_image_size(view, Selection(offered, instead, problem, note, kin, asked))
-
-
-def at_image_size(view: View, found: Selection) -> Selection:
-    """The selection with its weights at the image size of a view, and that said where it is not theirs; at their own where
-    the view's is the usual one of the network.
-    """
-    if found.current is None or view.image_size in (view.natural_size, found.current.data.preprocessing.size):
-        return found
-    theirs, asked = map(shape_text, (found.current.data.preprocessing.size, view.image_size))
-    measured = "" if found.current.accuracy is None else ", at which their accuracy was measured"
-    sentence = f"These weights are made for {theirs} pixels{measured}. They run at {asked}, as the image size is set."
-    note = f"{sentence} {found.note}".strip()
-    return found._replace(current=found.current.at(view.image_size), note=note)
-
-
-def why_others(view: View, asked: Weights | None, end: str) -> tuple[str, str]:
-    """Why the weights that a view names do not run: what is wrong, or what is only to be known, each in a sentence or "".
-
-    `asked` are those that it names where they are published for another network.
-    """
-    network = title(view.config)
-    if view.weights == "upload":
-        if checkpoint.uploaded_checkpoint():  # its card says why it does not fit
-            return "", ""
-        return "A checkpoint stays with the person who uploaded it, so this link does not bring its weights.", ""
-    if asked:
-        return "", f"{asked.key} are for {title(asked.config)}{end}"
-    if view.weights == "bundled":
-        return "", f"No weights for {network} ship with the app{end}"
-    if view.weights in torchvision_names():
-        return "", f"torchvision publishes no {view.weights} for {network}{end}"
-    return f"weights = {view.weights} is not accepted: {accepted(view.weights, view.config)}{end}", ""
-
-
-def accepted(text: str, config: ResNetConfig) -> str:
-    """What can be chosen, in words, with the names that are nearest to what was typed beside a network."""
-    near = nearest(text, config)
-    such = f", such as {', '.join(near)}" if near else ""
-    return f"a name in the list{such}, or a model of the Hugging Face hub as OWNER/NAME such as microsoft/resnet-50"
-
-
-def nearest(text: str, config: ResNetConfig) -> list[str]:
-    """Up to three of timm's names that hold a text, or are spelled like it; those for the network first, then the most
-    accurate.
-    """
-    tags: Mapping[str, Weights] = {}
-    with suppress(WeightsError):  # the page says that their list is damaged
-        tags = every_tag()
-    text = text.strip().lower()
-    found = [one for key, one in tags.items() if text and text in key]
-    if not found:
-        return get_close_matches(text, tags, n=3)
-    return [one.key for one in sorted(found, key=lambda one: (one.config != config, -accuracy(one)))[:3]]
-
-
-def from_hub(view: View, found: Selection) -> Selection:
-    """The selection with the model of the Hugging Face hub that a view names, opened; or `awaited`, where it is not on this
-    machine.
-
-    Whoever typed its name sees its network; where a link has another one, its tensors are tried in that.
-    """
-    refused, model = session.held().refused, None
-    if refused is None or refused[0] != found.hub:
-        if session.held().arrived != found.hub and not is_kept(found.hub):
-            return found._replace(awaited=True)
-        model = had(found.hub)
-        refused = session.held().refused
-    if not model:
-        return found._replace(problem=refused[1], unsure=refused[2]) if refused else found
-    weights, opened = model.weights, model.opened
-    if session.held().opening == view.weights:
-        session.hold(opening="")
-        take(weights)
-        st.rerun()
-    answers = checkpoint.answers_text(hub_name(weights.key)[1])
-    said = [checkpoint.left_out(opened.left_out)] if opened.left_out else []
-    said += [f"Read with {answers}."] if answers else []
-    note = " ".join([*said, *model.notes])
-    if weights.config != view.config:
-        found = found._replace(other=weights)
-        if wrong := mismatches(view.config, fitted(opened, view.config)):
-            return found._replace(
-                note=f"{weights.key} do not fit {title(view.config)}; first {wrong[0]}. {note}".strip()
-            )
-    if model.not_finite:
-        return found._replace(note=f"{weights.key}: {checkpoint.cannot_run(model.not_finite)}. {note}".strip())
-    found = found._replace(current=replace(weights, config=view.config), note=note, opened=opened)
-    return at_image_size(view, found)
-
-
-def is_kept(name: str) -> bool:
-    """Whether a model of the hub is on this machine, by what a link calls it."""
-    try:
-        return huggingface.cached_model(hub_name(name)[0]) is not None
-    except WeightsError:  # which `on_hub` says
-        return True
-
-
-def had(name: str) -> OnHub | None:
-    """`on_hub`; None where it is refused, which the session then holds.
-
-    Raises:
-        StoppedError: where the download was stopped.
-    """
-    model, refused = None, None
-    try:
-        model = on_hub(name)
-    except WeightsError as error:
-        refused = name, str(error), isinstance(error.__cause__, UnsureNormError)
-    session.hold(refused=refused)
-    session.write_link()  # where it was refused, the network stays
-    return model
-
-
-def wait_for(name: str) -> None:
-    """Wait for a model of the hub, and draw the page again once it is here or refused.
-
-    Raises:
-        StoppedError: where the download was stopped.
-    """
-    if had(name):
-        session.hold(arrived=name)
-    st.rerun()
+from .selection import Selection, accepted, accuracy, every_tag, here, name, select, take
 
 
 def ask_hub(key: str, follow: bool = True) -> None:
@@ -253,37 +61,12 @@ ASKED_OF_HUB = "asked of the hub"
 """With what the widgets begin that ask about its models."""
 
 
-def here(weights: Iterable[Weights]) -> frozenset[str]:
-    """The names of those that need no download."""
-    kept = hub_cache.kept_models()
-    return frozenset(one.key for one in weights if (not one.hub or one.hub in kept) and at_hand(one))
-
-
 def may_fetch(weights: Weights) -> bool:
     """Whether the owner of this server lets published ones be downloaded."""
     return owner.hub_allowed() if weights.hub else owner.downloads_allowed()
 
 
-def accuracy(weights: Weights) -> float:
-    """As published, 0 where nobody knows."""
-    return weights.accuracy or 0.0
-
-
-def recipe(key: str) -> str:
-    """What weights of several networks have in common: "a1_in1k" of "resnet50.a1_in1k"; torchvision's name as it is."""
-    return key.rpartition(".")[2]
-
-
-@cache
-def torchvision_names() -> frozenset[str]:
-    return frozenset(one.key for one in published() if one.url)
-
-
 # -- in words -----------------------------------------------------------------------------
-
-
-def name(weights: Weights) -> str:
-    return weights.key if weights.hub else weights.title
 
 
 def label(weights: Weights, is_here: bool = False) -> str:
@@ -331,12 +114,6 @@ def preparation(how: Preprocessing) -> str:
 # -- choosing -----------------------------------------------------------------------------
 
 
-@cache
-def every_tag() -> Mapping[str, Weights]:
-    """All that timm publishes, by its name, in the order of the names."""
-    return {one.key: one for one in sorted(published(), key=lambda one: one.key) if one.hub}
-
-
 @lru_cache(4)
 def tag_labels(kept: frozenset[str]) -> Mapping[str, str]:
     """What the list calls each of them, `kept` being on this machine."""
@@ -348,7 +125,7 @@ def weights_list() -> None:
     are here; others can be typed. Nothing is downloaded before a person chooses it.
     """
     view = session.view()
-    found = selection(view)
+    found = select(view)
     tags: Mapping[str, Weights] = {}
     with suppress(WeightsError):  # the page says that their list is damaged
         tags = every_tag()
@@ -381,7 +158,7 @@ def weights_chosen() -> None:
     """Take what was chosen or typed in the list."""
     text, now = str(st.session_state.weights or "").strip(), session.view()
     with suppress(WeightsError):  # the page says that the list of timm's is damaged
-        one = next((one for one in selection(now).offered if one.key == text), None) or named(text, now.config)
+        one = next((one for one in select(now).offered if one.key == text), None) or named(text, now.config)
         if one:
             take(one)
             return
@@ -404,16 +181,6 @@ def find_typed() -> None:
     else:
         ask_hub(key)
         st.rerun()
-
-
-def take(weights: Weights) -> None:
-    """Look at the network of these weights at their size, and run them."""
-    now, size = session.view(), weights.data.preprocessing.size
-    if weights.config == now.config:
-        session.choose(weights=weights.key, image_size=size)
-    else:
-        new = replace(now, config=weights.config, image_size=size, weights=weights.key)
-        session.show(replace(new, at="", unit="", off=(), explained=""))
 
 
 def open_network(config: ResNetConfig, weights: str = "") -> None:
@@ -471,7 +238,7 @@ def greet() -> None:
     now, default = session.view(), View()
     fields = ("config", "image_size", "weights", "image", "off", "at", "unit", "explained")
     chosen = [getattr(now, name) != getattr(default, name) for name in fields]
-    if any(chosen) or session.held().asked or session.held().previous_config or selection(now).current:
+    if any(chosen) or session.held().asked or session.held().previous_config or select(now).current:
         return
     with suppress(WeightsError):  # those that ship are damaged: then the page asks
         bundled(TRAINED)
