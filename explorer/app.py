@@ -15,7 +15,11 @@ from urllib.parse import parse_qsl
 # use the cores, a pass through a small network then takes up to fifty times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import torchvision.models  # noqa: F401 - takes seconds, for which everybody would wait while somebody needs it first
+# What takes a while, for which everybody would wait while somebody needs it first.
+import plotly.animation
+import plotly.offline
+import plotly.tools  # noqa: F401
+import torchvision.models  # noqa: F401
 from starlette.middleware import Middleware
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send

@@ -60,7 +60,9 @@ trace = running.weights_trace(found.current)
 try:
     check_runnable(trace)
 except TooLargeError as error:
-    right.error(str(error), icon=":material/block:")
+    with right:
+        st.error(str(error), icon=":material/block:")
+        weights.offer_trained_instead(found)
     st.stop()
 
 with card:

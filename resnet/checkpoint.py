@@ -415,7 +415,7 @@ def _opened(
             if _is_open(name, config, trunk, told)
         }
     if "option_a" in answers and "option_a" not in questions:
-        raise LayoutError("does not ask option_a: it is accepted without.")
+        raise LayoutError("does not need the answer option_a: leave it out.")
     if which:
         questions["weights"] = Question(which, TELL["weights"])
         notes.append(f"Of the weights {' and '.join(map(plain, sorted(which)))} those of {plain(which[0])} are opened.")

@@ -47,6 +47,9 @@ FOUND = """async (theirs) => {
     return violations.flatMap(({ id, impact, nodes }) => nodes.filter(({ element }) => ours(id, element))
         .map(({ html, failureSummary }) => `${id} (${impact}): ${html} ${failureSummary}`));
 }"""
+SETTLED = """() => Promise.all(document.getAnimations()
+    .filter((one) => one.effect.getComputedTiming().endTime !== Infinity).map((one) => one.finished.catch(() => 0)))"""
+"""Once nothing fades any more: what is half seen has another contrast."""
 THEMED = "scheme => getComputedStyle(document.querySelector('.stApp')).colorScheme === scheme"
 
 
@@ -58,6 +61,7 @@ def violations(page: Page) -> list[str]:
     for scheme in schemes:
         page.emulate_media(color_scheme=scheme)
         page.wait_for_function(THEMED, arg=scheme)
+        page.evaluate(SETTLED)
         every += [f"{scheme}: {one}" for one in page.evaluate(FOUND, [*THEIRS])]
     return every
 

@@ -561,7 +561,7 @@ def test_a_wrong_link_is_told_and_not_greeted(query: dict[str, str]) -> None:
     asks(run(app.switch_page("../pages/inference.py")))
     (warning,) = said(app.warning)
     assert "is not accepted" in warning
-    assert app.title[0].value == "ResNet-50"
+    assert app.title[0].value == "ResNet-50 · Inference"
     asks(run(app))
     assert said(app.warning) == [warning]
 
@@ -682,11 +682,13 @@ def test_too_large_to_run(query: dict[str, str], words: str) -> None:
     assert verdict(app).startswith("**Sneaker**")
 
 
-def test_what_runs_is_judged_not_what_is_drawn() -> None:
-    """Weights with a size of their own run at that size, however large the drawn one is."""
-    app = opened("inference", preset="resnet20_fashion", size="4096")
+def test_what_runs_is_judged_at_the_image_size() -> None:
+    """Weights with a size of their own run at the one that is set, where it is not too large."""
+    (error,) = said(opened("inference", preset="resnet20_fashion", size="4096").error)
+    assert "too large to run" in error
+    app = opened("inference", preset="resnet20_fashion", size="56")
     assert not app.error
-    assert verdict(app).startswith("**Sneaker**")
+    assert "at 56×56 pixels" in captions(app)
 
 
 @pytest.mark.usefixtures("nothing_loaded")
@@ -946,7 +948,7 @@ def test_downloaded_weights_name_classes(tmp_path: Path, monkeypatch: pytest.Mon
     torch.save(network.state_dict(), buffer)
     answered: list[str] = []
 
-    def answer(request: urllib.request.Request, timeout: float) -> Any:
+    def answer(request: urllib.request.Request) -> Any:
         answered.append(request.full_url)
         response = io.BytesIO(buffer.getvalue())
         response.headers = Message()  # type: ignore[attr-defined]

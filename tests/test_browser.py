@@ -456,6 +456,8 @@ def test_a_comparison_link(visit):
 
     page.get_by_text("v1 or v1.5", exact=True).click()
     visit.wait()
+    page.get_by_role("button", name="Replace").click()  # as the first network is one's own
+    visit.wait()
     assert query(visit) == {"stride_in": "1x1", "with": "resnet50", "shown": "differing-1"}
     assert "483 against 427 pixels" in page.locator(".st-key-remark").inner_text()
     page.locator(".st-key-aligned [data-id='1 layer3.0']").click()

@@ -181,17 +181,17 @@ def test_what_is_too_large_is_said_in_the_list_and_offered_nowhere(hub: Hub) -> 
 def test_a_link_opens_on_what_it_names(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights without a configuration mean their own, and say so where they are not to be had, with a way on."""
     of_network = preset("resnet18").to_query()
-    assert link(opened("", weights=TAG)) == {**of_network, "weights": TAG}
+    assert link(opened("architecture", weights=TAG)) == {**of_network, "weights": TAG}
     monkeypatch.setenv(owner.DOWNLOADS, "off")
     app = opened("inference", weights=TAG)
-    assert app.title[0].value == "ResNet-18"
+    assert app.title[0].value == "ResNet-18 · Inference"
     assert "its owner has switched downloads off" in said(app.error)[0]
     click(app, "Random weights")
     assert not app.error
     assert link(app) == {**of_network, "weights": "random"}
     monkeypatch.undo()
     app = opened("inference", preset="resnet50", weights="resnet18.a2_in1k")  # a configuration is named, too
-    assert app.title[0].value == "ResNet-50"
+    assert app.title[0].value == "ResNet-50 · Inference"
     assert "Open ResNet-18, their network" in buttons(app)
     assert View.from_query(link(app)) == app.session_state["view"]
 
@@ -272,7 +272,7 @@ def test_a_stopped_model_of_the_hub_keeps_its_page(hub: Hub) -> None:
     app = closed(**preset("resnet20_fashion").to_query(), weights=MODEL)
     hold(app, stopped=frozenset({short_key(("download", MODEL, hub.said[MODEL]["sha"]))}))
     turned_to(app, "inference")
-    assert said(app.info) == [f"{MODEL}: stopped at 0 of 0 MiB."]
+    assert said(app.info) == [f"{MODEL}: stopped at 0 of 49 KiB."]
     assert {"Resume the download", "Random weights", "Use the shipped ResNet-20, trained on clothing"} <= set(
         buttons(app)
     )
@@ -587,7 +587,7 @@ def test_a_tag_is_chosen_by_its_name_stopped_and_resumed(browser: Browser, hub: 
         assert "input 288 px, crop 1.0, bicubic" in page.locator(".st-key-image").inner_text()
         assert "What the network sees: 288×288" in page.locator(".st-key-seen").inner_text()
         assert "class " not in page.locator(".st-key-verdict").inner_text()
-        assert page.url.endswith("/inference?size=288&weights=resnet50.a1_in1k")
+        assert page.url.endswith("/inference?weights=resnet50.a1_in1k")
         assert visitor.fits()
         context.close()
         assert not visitor.errors

@@ -435,6 +435,7 @@ def test_the_worker_gets_ready_where_a_run_may_be_started(monkeypatch):
 
     monkeypatch.setattr(page, "WORKER", Ready)
     monkeypatch.setattr(page, "WARM_SECONDS", 0)
+    monkeypatch.setattr(page, "WARM", threading.Lock())
     page.warm_up()
     assert not asked, "there is no server"
     monkeypatch.setattr(page.runtime, "exists", lambda: True)

@@ -14,12 +14,14 @@ from resnet import ConfigError, WeightsError
 from resnet.command import MissingError, status
 from resnet.errors import ExplainedError
 from resnet.hub import DownloadError
+from resnet.shards import MissingShardError
 from resnet.shipped import ShippedError
 
 EXPLAINED: dict[type[ExplainedError], type[Exception]] = {
     ConfigError: ValueError,
     WeightsError: RuntimeError,
     DownloadError: WeightsError,
+    MissingShardError: WeightsError,
     ShippedError: RuntimeError,
     MissingError: RuntimeError,
     ImageError: DecodeError,

@@ -157,11 +157,14 @@ def link(page: str = "", view: View | None = None, **changes: Any) -> str:
 SMALL = View(preset("resnet20"), (32, 32))
 FASHION = View(BUNDLED["resnet20"], (28, 28))
 LINKS = (
-    *(link("", View(preset(name))) for name in ("resnet18", "resnet34", "plain18", "resnet50_v1", "resnext50_32x4d")),
-    *(link("", SMALL, tab=tab) for tab in ("Cost", "Ledger", "Receptive field")),
-    link("", SMALL, at="layer2.0"),
-    link("", SMALL, pinned=preset("resnet56")),
-    link("", View(image_size=(64, 96))),
+    *(
+        link("architecture", View(preset(name)))
+        for name in ("resnet18", "resnet34", "plain18", "resnet50_v1", "resnext50_32x4d")
+    ),
+    *(link("architecture", SMALL, tab=tab) for tab in ("Cost", "Ledger", "Receptive field")),
+    link("architecture", SMALL, at="layer2.0"),
+    link("architecture", SMALL, pinned=preset("resnet56")),
+    link("architecture", View(image_size=(64, 96))),
     *(link("compare", SMALL, others=(preset(name),)) for name in ("plain20", "resnet32")),
     *(link("kernels", tab=tab) for tab in ("The block", "The 1×1 convolution")),
     link("source", SMALL),
@@ -208,9 +211,8 @@ QUICK = link("experiments", training="shallow-8_deep-14_width-4_warmup-2_steps-1
 def test_a_jobs_process_is_killed_then_the_server_is_stopped(server: Server) -> None:
     async def everything() -> int:
         async with visit(server, QUICK) as anna:
-            assert not server.children()
             await anna.click("training action")
-            await anna.watch(lambda: "step 2" in anna.words)
+            await anna.watch(lambda: "Step 2" in anna.words)
             (pid,) = server.children()
             os.kill(pid, signal.SIGKILL)
             await anna.watch(lambda: "The run failed" in anna.words)
@@ -218,7 +220,7 @@ def test_a_jobs_process_is_killed_then_the_server_is_stopped(server: Server) -> 
             assert "steps that it took stay here until it starts anew." in anna.words
             assert "training chart" in anna.widgets
             await anna.click("training action")
-            await anna.watch(lambda: "step 2" in anna.words)
+            await anna.watch(lambda: "Step 2" in anna.words)
             (pid,) = server.children()
             assert server.end(signal.SIGTERM) in (0, -signal.SIGTERM)
             return pid

@@ -21,7 +21,7 @@ LINKS: dict[str, list[list[str]]] = json.loads(
 """For each page and query, the headings, figures, warnings and choices that are shown, in order."""
 
 MADE = "Lines that made layers"
-LATER = {"Zero-padded pool", "Norm groups", "Measured on", "Search the source", "Verdict"}
+LATER = {"Zero-padded pool", "Norm groups", "Measured on", "Search the source", "Verdict", "Published result", "Recipe"}
 """Settings that stand in the sidebar and on the pages since."""
 WEIGHTS = "Weights"
 """A list that stands in the sidebar since, and says more of each entry."""

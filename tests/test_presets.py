@@ -30,7 +30,7 @@ def test_a_group_that_is_typed_is_answered_with_its_names() -> None:
         preset("cifar")
     assert all(name in str(caught.value) for name in list(GROUPS[CIFAR])[:6])
     app = typed_into(opened("architecture"), "preset", "cifar")
-    assert "preset = cifar is not accepted" in said(app.warning)[0]
+    assert "Preset = cifar is not accepted" in said(app.warning)[0]
 
 
 @pytest.mark.browser

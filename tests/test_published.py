@@ -217,7 +217,7 @@ def test_a_click_on_a_point_opens_its_network(visit: Any) -> None:
 def test_a_keyboard_runs_what_is_published(visit: Any) -> None:
     page = visit.open("/accuracy?preset=resnet34").page
     page.get_by_role("button", name="Run one by its recipe").press("Enter")
-    box = page.get_by_role("combobox", name="Weights")
+    box = page.get_by_role("combobox", name="Recipe")
     box.press("ArrowDown")
     box.press("ArrowDown")
     box.press("Enter")

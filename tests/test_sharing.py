@@ -550,7 +550,7 @@ def test_what_was_stopped_is_computed_once_it_is_asked_for(
     tab: str, fresh: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cached, "short_key", lambda key: "a name")
-    app = opened("experiments", preset="resnet20_fashion", tab="Degradation")
+    app = opened("experiments", preset="resnet20", activation="elu", tab="Degradation")
     hold(app, stopped=frozenset({"a name"}))
     app.session_state["view"] = replace(app.session_state["view"], tab=tab)
     charts = run(app).get("plotly_chart")

@@ -28,7 +28,11 @@ def test_what_takes_long_is_stopped_and_asked_for_again(visit):
         expect(ask).to_be_visible()
         visit.wait()
 
-    page.goto(visit.address + "/experiments?" + urlencode({"tab": "Shattered gradients", "preset": "resnet20"}))
+    page.goto(
+        visit.address
+        + "/experiments?"
+        + urlencode({"tab": "Shattered gradients", "preset": "resnet20", "activation": "elu"})
+    )
     stopped_twice(again)
 
     visit.open(

@@ -139,7 +139,7 @@ def test_damaged_weights_are_fetched_again(hub: Hub, body: bytes, monkeypatch: p
 
 def test_an_answer_that_a_model_does_not_need(hub: Hub) -> None:
     run(AppTest.from_string(PAGE, default_timeout=60))
-    with pytest.raises(WeightsError, match=rf"^{ID} does not need the answer option_a: leave it out\.$"):
+    with pytest.raises(WeightsError, match=r"does not need the answer option_a: leave it out\.$"):
         weights.on_hub(f"{ID}?option_a=both")
 
 

@@ -198,7 +198,7 @@ def test_the_app_from_the_wheel_shows_every_page(installed: Installed) -> None:
 
     with opened(installed) as address:
         visitors = alone(look(address))
-    assert len({visitor.client.page_script_hash for visitor in visitors.values()}) == len(visitors) == 8
+    assert len({visitor.client.page_script_hash for visitor in visitors.values()}) == len(visitors) == len(PAGES)
     for name, visitor in visitors.items():
         assert visitor.primary == "#2a6fd0", name
         assert b"ResNet Explorer" in visitor.seen, name

@@ -941,7 +941,7 @@ def test_what_concerns_no_file_is_not_asked() -> None:
 
 
 def test_an_answer_that_nobody_asked_for_is_refused() -> None:
-    with pytest.raises(WeightsError, match=r"\Am\.pt does not ask option_a: "):
+    with pytest.raises(WeightsError, match=r"\Am\.pt does not need the answer option_a: "):
         open_checkpoint(saved(small()), "m.pt", option_a="both")
     for weights in (["a"], "a", None):
         with pytest.raises(WeightsError, match=r"\Am\.pt has no weights .*: it has the file itself\.\Z"):

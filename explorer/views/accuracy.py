@@ -179,7 +179,7 @@ def findings(trace: Trace) -> None:
 def run_by_recipe(choices: Sequence[Weights]) -> None:
     """The way to each of these weights for whom the table's buttons are out of reach: no key opens a cell of it."""
     with st.popover("Run one by its recipe", type="tertiary"):
-        weights = st.selectbox("Weights", choices, format_func=label, key="weights to run")
+        weights = st.selectbox("Recipe", choices, format_func=label, key="weights to run")
         if st.button(RUN_THESE, key="run by recipe", icon=INFERENCE.icon):
             run_on_image(weights)
 
