@@ -661,7 +661,7 @@ def test_two_blocks_are_switched_off_in_the_drawing(visit):
 
 
 def test_the_verdicts_class_is_explained(visit):
-    """Through all samples, with all blocks and with one off: maps and box follow what the network says."""
+    """Through samples of all ten classes, with all blocks and with one off: maps and box follow what the network says."""
     visit.open("/inference?" + urlencode({"preset": "resnet20_fashion", "tab": "Attribution"}))
     page, verdicts = visit.page, set()
     image = page.locator(".st-key-image .tiles button")
@@ -678,7 +678,7 @@ def test_the_verdicts_class_is_explained(visit):
     box = page.get_by_role("combobox", name=re.compile("Class"))
     grad_cam = (".st-key-grad-cam strong", "Grad-CAM: where each depth finds what speaks for {}")
     integrated = (".st-key-integrated-gradients strong", "each pixel adds to the score of {}")
-    through(range(len(samples())), grad_cam, integrated)
+    through(range(5, 23), grad_cam, integrated)
     page.locator(".st-key-overview [data-id='switch layer1.0']").click()
     visit.wait()
     through(range(0, len(samples()), 4), grad_cam, integrated)
