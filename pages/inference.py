@@ -62,7 +62,8 @@ try:
 except TooLargeError as error:
     with right:
         st.error(str(error), icon=":material/block:")
-        weights.offer_trained_instead(found)
+        if found.current.key == "random":  # else the card offers it
+            weights.offer_trained_instead(found)
     st.stop()
 
 with card:
