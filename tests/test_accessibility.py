@@ -11,6 +11,7 @@ from playwright.sync_api import Page
 
 from explorer.navigation import PAGES
 from helpers import PHONE, Visitor
+from helpers import TABS as INFERENCE_TABS
 
 pytestmark = pytest.mark.browser
 
@@ -19,16 +20,7 @@ TABS = {
     "experiments": ("Degradation", "Gradients", "Shattered gradients", "Paths", "Identity"),
     "kernels": ("Kernel stacks", "The block", "The 1×1 convolution"),
     "architecture": ("Layers", "Cost", "MACs and other tools' counts", "Receptive field", "torchinfo", "graphviz"),
-    "inference": (
-        "Activations",
-        "Inside the addition",
-        "Blocks off",
-        "Receptive field",
-        "Attribution",
-        "Weights",
-        "Several images",
-        "Speed",
-    ),
+    "inference": INFERENCE_TABS,
 }
 SMALL = {"preset": "resnet20_fashion"}
 """The network of the shipped weights, whose results are there at once."""

@@ -38,7 +38,7 @@ from explorer.inference.turns import TooLargeError
 from explorer.views.cached import model
 from explorer.views.inference import running
 from explorer.views.inference.running import bars
-from helpers import CLOTHES, CPU, captions, hooks, look_at, opened, page_text
+from helpers import CLOTHES, CPU, TABS, captions, hooks, look_at, opened, page_text
 from resnet import ResNet, ResNetConfig, preset
 from resnet import weights as weights_module
 from resnet.datasets import Interpolation
@@ -177,17 +177,6 @@ def test_at_another_size_the_same_part_is_kept(resize: int) -> None:
     assert seen[160, -1, 0] == pytest.approx(255 - lost, abs=1.5)
     assert seen[0, 320, 1] == pytest.approx(lost, abs=1.5)
     assert square.at((224, 224)) is square
-
-
-TABS = (
-    "Activations",
-    "Inside the addition",
-    "Blocks off",
-    "Receptive field",
-    "Attribution",
-    "Weights",
-    "Several images",
-)
 
 
 @pytest.mark.parametrize("name", TABS)
