@@ -34,7 +34,11 @@ EXPLAINED: dict[type[ExplainedError], type[Exception]] = {
 
 
 def raised(kind: type[Exception]) -> Exception:
-    return ConfigError("size", "x", "a number") if kind is ConfigError else kind("It is gone: another one works.")
+    if kind is ConfigError:
+        return ConfigError("size", "x", "a number")
+    if kind is MissingShardError:
+        return MissingShardError("It is gone: another one works.", "model-00002-of-00003.safetensors")
+    return kind("It is gone: another one works.")
 
 
 def subclasses(kind: type[Exception]) -> set[type[Exception]]:
