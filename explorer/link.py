@@ -184,7 +184,13 @@ _PLAIN["explained"] = "class"
 """The fields that a link holds as they are, each with its key there."""
 _OWN_KEYS = {"size", "pin", "with", "off", "preset", *WAY, *_PLAIN.values()}
 _RENAMED_KEYS = {"picture": "image"}
-_RENAMED_TABS = {"Several pictures": "Several images", "Ledger": "MACs and other tools' counts"}
+_RENAMED_TABS = {
+    "Several pictures": "Several images",
+    "Ledger": "MACs and other tools' counts",
+    "Activations": "Maps",
+    "Inside the addition": "Addition",
+    "Attribution": "Why this class",
+}
 """Keys and tabs as older links name them."""
 VIEW_KEYS = {*OPTIONS, *_OWN_KEYS, *_RENAMED_KEYS} - {*WAY}
 LONGEST = 200

@@ -19,21 +19,30 @@ from explorer.views.inference import (
     running,
     selection,
     several,
+    strip,
     weights,
 )
 from resnet.weights import FASHION_MNIST
 
 PANELS = {
-    "Activations": running.activations,
-    "Inside the addition": addition.panel,
-    "Blocks off": ablation.panel,
+    "Maps": running.activations,
+    "Addition": addition.panel,
     "Receptive field": receptive_field.panel,
-    "Attribution": attribution.panel,
-    "Weights": attribution.weights_panel,
+    "Why this class": attribution.panel,
+    "Blocks off": running.beside(ablation.panel),
     "Several images": several.panel,
+    "Weights": running.beside(attribution.weights_panel),
     "Speed": latency.panel,
 }
 """What can be looked at in one run, by the name of its tab; each takes the run."""
+
+
+def maps_above(result: running.Run) -> running.Run:
+    """The network as maps, over the tabs; returns the run that looks at what is selected in it."""
+    result = result.looked_at(session.view().at)
+    strip.strip(result)
+    return result
+
 
 view = session.view()
 drawn = cached_trace(view.config, view.image_size)
@@ -51,49 +60,47 @@ if found.current is None:
             selection.wait_for(found.hub)
     st.stop()
 
-left, right = st.columns(2)
-card = left.container(border=True, key="image")
-with card:
-    weights.card(found, found.current)
+band = st.container(horizontal=True, vertical_alignment="center", key="band")
+below = st.container(gap="small", key="below")
+with band:
+    asked = weights.chip(found, found.current)
+with below:
+    weights.said(found)
     waiting = st.container()  # a download is seen where it was asked for
 trace = running.weights_trace(found.current)
 try:
     check_runnable(trace)
 except TooLargeError as error:
-    with right:
+    with below:
         st.error(str(error), icon=":material/block:")
         if found.current.key == "random":  # else the card offers it
             weights.offer_trained_instead(found)
     st.stop()
 
-with card:
-    chosen = images.choose_images(fashion=found.current.data.name == FASHION_MNIST.name)
+with band.container(horizontal=True, vertical_alignment="center", key="images"):
+    chosen = images.choose_images(found.current.data.name == FASHION_MNIST.name, below)
 if not chosen:
-    with right:
-        st.info("Upload or take an image, or pick a sample, to see what the network makes of it.")
+    below.info("Upload or take an image, or pick a sample, to see what the network makes of it.")
     st.stop()
 
-inverted = running.choose_inversion(found.current, card)
+inverted = running.choose_inversion(found.current, asked)
 try:
     with waiting:
         result = running.run(chosen, found.current, inverted)
 except PassError as error:
-    with right:
+    with below:
         st.error(session.escape_markdown(str(error)), icon=":material/memory:")
         latency.offer_cpu()
     st.stop()
 except ImageError as error:
-    right.error(session.escape_markdown(str(error)), icon=":material/broken_image:")
+    below.error(session.escape_markdown(str(error)), icon=":material/broken_image:")
     st.stop()
-with right.container(border=True, key="seen"):
-    running.input_images(result)
-answer = right.container(border=True, key="verdict")
-with answer:
+with band:
     running.verdict(result)
+with below:
+    running.no_verdict(result)
     if found.current.key == "random":
         weights.offer_trained_instead(found)
-network.overview(trace, result.layer, running.thumbnails(result), switches=True)
-network.block_detail(trace, result.layer)
-tabs.tabs(PANELS, result)
-with answer:  # last, since it may take seconds
+tabs.tabs(PANELS, result, above=maps_above)
+with below:  # last, since it may take seconds
     session.show_or_say(ablation.right_on_test_images, result)

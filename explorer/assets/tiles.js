@@ -1,6 +1,7 @@
 // Pictures as buttons in a grid: one sheet from Python, one tile of it a button.
 export default function ({ data, parentElement, setTriggerValue }) {
   const grid = parentElement.querySelector(".tiles");
+  grid.classList.toggle("row", data.row);
   const stamp = JSON.stringify([data.sheet, data.items, data.selected]);
   if (grid.stamp !== stamp) {
     const focused = grid.stamp && grid.contains(grid.getRootNode().activeElement);
@@ -28,11 +29,15 @@ export default function ({ data, parentElement, setTriggerValue }) {
       };
       return tile;
     }));
+    if (data.row) { // the chosen one is seen
+      const chosen = grid.querySelector("[aria-pressed='true']");
+      if (chosen) grid.scrollLeft = chosen.offsetLeft - (grid.clientWidth - chosen.clientWidth) / 2;
+    }
     if (focused) grid.querySelector("[aria-pressed='true']")?.focus({ preventScroll: true });
   }
   grid.onkeydown = (event) => {
     const tiles = [...grid.children], at = tiles.indexOf(event.target.closest("button"));
-    const across = getComputedStyle(grid).gridTemplateColumns.split(" ").length;
+    const across = data.row ? tiles.length : getComputedStyle(grid).gridTemplateColumns.split(" ").length;
     const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: across, ArrowUp: -across }[event.key];
     if (step === undefined || at < 0) return;
     event.preventDefault();

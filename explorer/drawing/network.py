@@ -1,9 +1,9 @@
 """The block diagram: a trace as a drawing in plain SVG.
 
-Two drawings share one look. `overview` is the whole network on a line: box height follows
+Three drawings share one look. `overview` is the whole network on a line: box height follows
 the feature map (square root), arcs are shortcuts (dashed where they project), ⊕ additions.
-Its stages are runs, which a narrow page sets on several lines, as words are. `detail` is one
-block, the stem or the head with every layer: branch F(x) on the axis, shortcut S(x) below it,
+`strip` is the network as a row of maps. Stages are runs, which a narrow page sets on several
+lines, as words are. `detail` is one block, the stem or the head with every layer: branch F(x) on the axis, shortcut S(x) below it,
 attention above; with `shared`, norm and activation of a step stand in its convolution's box.
 """
 
@@ -110,17 +110,12 @@ SWITCH_ROW = 24.0
 
 
 def overview(
-    trace: Trace,
-    at: str = "",
-    unfolded: frozenset[str] = frozenset(),
-    thumbnails: Mapping[str, str] | None = None,
-    switches: Switches | None = None,
+    trace: Trace, at: str = "", unfolded: frozenset[str] = frozenset(), switches: Switches | None = None
 ) -> Drawing:
     """The whole network on one line.
 
     `at` is the selected layer or block; stages named in `unfolded` ("stage 3") show every
-    block. `thumbnails` are image addresses by part identifier, drawn inside the boxes.
-    A fold's `data-id` is "unfold stage 3". With `switches` each block has one below it, its
+    block. A fold's `data-id` is "unfold stage 3". With `switches` each block has one below it, its
     `data-id` "switch layer3.2", and blocks that are off are hollow.
 
     A group with `data-run` (left, width, and by how much less than others it reaches up and
@@ -151,9 +146,8 @@ def overview(
                 ink += [fold_box(item, x, tall, hue), *joint]  # the joint stands on the boxes behind
             else:
                 ink += joint
-                chosen = part.identifier == selected_part or any(layer.name == at for layer in part.layers)
-                picture = (thumbnails or {}).get(part.identifier, "")
-                ink.append(part_box(part, x, tall, hue, chosen, picture, part.identifier in off))
+                chosen = is_chosen(part, selected_part, at)
+                ink.append(part_box(part, x, tall, hue, chosen, part.identifier in off))
                 if switches and group.startswith("stage"):
                     reason = switches.fixed.get(part.identifier, "")
                     ink.append(switch(part, x, hue, part.identifier not in off, reason))
@@ -213,24 +207,18 @@ def part_name(part: Part) -> str:
     return f"block {part.label} of {part.group}" if part.group.startswith("stage") else f"{part.group}: {part.label}"
 
 
-def part_box(part: Part, x: float, tall: float, hue: str, chosen: bool, picture: str, off: bool = False) -> str:
+def is_chosen(part: Part, selected_part: str, at: str) -> bool:
+    return part.identifier == selected_part or any(layer.name == at for layer in part.layers)
+
+
+def part_box(part: Part, x: float, tall: float, hue: str, chosen: bool, off: bool = False) -> str:
     name = part_name(part)
     if off:
         inside = off_box(x, AXIS - tall / 2, BOX, tall, hue, chosen, through=part.shortcut is None)
         inside += text(x + BOX / 2, AXIS + 4, part.label, MUTED, 11)
         return selectable(part.identifier, f"{name}, off", inside, chosen)
     inside = box(x, AXIS - tall / 2, BOX, tall, hue, chosen)
-    label_y = AXIS + 4.0
-    if picture:
-        edge = min(BOX, tall) - 4
-        inside += (
-            f'<image href="{escape(picture)}" x="{x + (BOX - edge) / 2:.1f}" y="{AXIS - edge / 2:.1f}" width="{edge:.1f}" '
-            f'height="{edge:.1f}" image-rendering="pixelated"/>'
-        )
-        fits = tall > edge + 28
-        label_y = AXIS + tall / 2 + (-6 if fits else 13)
-    outside = picture and label_y > AXIS + tall / 2
-    inside += text(x + BOX / 2, label_y, part.label, MUTED if outside else "#fff", 11, weight=600)
+    inside += text(x + BOX / 2, AXIS + 4, part.label, "#fff", 11, weight=600)
     return selectable(part.identifier, f"{name}\n{facts(part.layers)}", inside, chosen)
 
 
@@ -290,6 +278,77 @@ def band_label(trace: Trace, group: str, left: float, right: float, row: float =
         + text(middle, y, group if narrow else f"{group}  {words}", TEXT, 12, weight=600 if narrow else 500)
         + (text(middle, y + 15, words, MUTED, 11) if narrow else "")
     )
+
+
+# -- strip --------------------------------------------------------------------------------
+
+TILE, TILE_GAP, TILE_TOP = 36.0, 4.0, 4.0
+
+
+def strip(
+    trace: Trace,
+    at: str = "",
+    unfolded: frozenset[str] = frozenset(),
+    thumbnails: Mapping[str, str] | None = None,
+    off: Collection[str] = (),
+) -> Drawing:
+    """The network as a row of maps: of each part what it puts out.
+
+    `thumbnails` are image addresses by part identifier; a part without one is a box with its label. All else is as in
+    `overview`.
+    """
+    selected_part = trace.part_of(at)
+    runs: list[str] = []
+    x = 0.0
+    for group, items in runs_of(folded(drawn_parts(trace), selected_part, unfolded, off)):
+        start, hue = x, colour(group)
+        width = len(items) * (TILE + TILE_GAP) - TILE_GAP
+        words = f"{group}  {short_shape(trace.groups[group][-1].out_shape)}"
+        spare = max(0.0, 6.3 * len(words) - width) / 2
+        left = x = start + spare + 2 * TILE_GAP
+        ink = []
+        for item in items:
+            if isinstance(item, Fold):
+                ink.append(fold_tile(item, x, hue))
+            else:
+                picture = (thumbnails or {}).get(item.identifier, "")
+                ink.append(tile(item, x, hue, is_chosen(item, selected_part, at), picture, item.identifier in off))
+            x += TILE + TILE_GAP
+        right = x - TILE_GAP
+        x = right + spare + 2 * TILE_GAP
+        band = line(f"M{left:.1f} {TILE_TOP + TILE + 17}H{right:.1f}", hue, width=3)
+        band += text((left + right) / 2, TILE_TOP + TILE + 32, words)
+        runs.append(f'<g data-run="{start:.1f} {x - start:.1f} 0">{"".join(ink)}{band}</g>')
+    return Drawing(x, TILE_TOP + TILE + 38, "The network as what its parts put out", "".join(runs))
+
+
+def tile(part: Part, x: float, hue: str, chosen: bool, picture: str, off: bool) -> str:
+    """What a part puts out, with its label below."""
+    if picture:
+        edge = TILE - 4
+        inside = box(x, TILE_TOP, TILE, TILE, hue, chosen) + (
+            f'<image href="{escape(picture)}" x="{x + 2:.1f}" y="{TILE_TOP + 2:.1f}" width="{edge:g}" height="{edge:g}" '
+            'image-rendering="pixelated"/>'
+        )
+        inside += text(x + TILE / 2, TILE_TOP + TILE + 12, part.label, TEXT if chosen else MUTED, SMALLEST)
+    else:
+        inside = box(x, TILE_TOP, TILE, TILE, hue, chosen)
+        inside += text(x + TILE / 2, TILE_TOP + TILE / 2 + 4, part.label, "#fff", SMALLEST, weight=600)
+    if off:
+        inside += off_box(x, TILE_TOP, TILE, TILE, hue, chosen, through=True)
+    words = f"{part_name(part)}, off" if off else f"{part_name(part)}\n{facts(part.layers)}"
+    return selectable(part.identifier, words, inside, chosen)
+
+
+def fold_tile(fold: Fold, x: float, hue: str) -> str:
+    count = len(fold.blocks)
+    boxes = "".join(
+        f'<rect x="{x + shift:.1f}" y="{TILE_TOP + 2 - shift:.1f}" width="{TILE - 4:g}" height="{TILE - 2:g}" rx="4" fill="{hue}" '
+        f'stroke="{PAGE}"/>'
+        for shift in (4.0, 2.0, 0.0)
+    )
+    inside = boxes + text(x + TILE / 2, TILE_TOP + TILE / 2 + 4, f"×{count}", "#fff", SMALLEST, weight=600)
+    return selectable(f"unfold {fold.stage}", f"{count} more blocks of {fold.stage}: show them all", inside, False)
 
 
 # -- detail -------------------------------------------------------------------------------

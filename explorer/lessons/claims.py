@@ -422,7 +422,7 @@ def halving() -> Finding:
     picture=(
         navigation.INFERENCE,
         "maps before and after",
-        View(BUNDLED["resnet20"], (28, 28), at="layer1.0.act1", tab="Activations"),
+        View(BUNDLED["resnet20"], (28, 28), at="layer1.0.act1", tab="Maps"),
     ),
     experiment=(
         navigation.INFERENCE,
@@ -432,7 +432,7 @@ def halving() -> Finding:
             (28, 28),
             at="layer1.0.act1",
             weights="random",
-            tab="Activations",
+            tab="Maps",
         ),
     ),
 )
@@ -651,11 +651,7 @@ COPIES, COPIED = AppendSettings(3, 8), 100
     "identity",
     "In theory a deeper network is never worse: its added layers can be the identity.",
     line="A block adds a change",
-    picture=(
-        navigation.INFERENCE,
-        "what each block adds",
-        View(BUNDLED["resnet20"], (28, 28), tab="Inside the addition"),
-    ),
+    picture=(navigation.INFERENCE, "what each block adds", View(BUNDLED["resnet20"], (28, 28), tab="Addition")),
     experiment=(navigation.EXPERIMENTS, "append blocks that copy", View(BUNDLED["resnet20"], (28, 28), tab="Identity")),
 )
 def identity() -> Finding:

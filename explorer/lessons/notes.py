@@ -253,7 +253,7 @@ def bill(t: Trace, kind: str) -> Bill | None:
     anchor=f"{B}.Block.forward",
     tries=(
         CLAIMS,
-        Try(navigation.INFERENCE, "See the addition on an image", _tab("Inside the addition")),
+        Try(navigation.INFERENCE, "See the addition on an image", _tab("Addition")),
         DEGRADATION,
         IDENTITY,
         PATHS,

@@ -124,9 +124,14 @@ def contact_sheet(pictures: Sequence[np.ndarray]) -> ContactSheet:
 
 
 def tiles(
-    pictures: ContactSheet, labels: Mapping[str, str], selected: str, key: str, on_choose: Callable[[str], None]
+    pictures: ContactSheet,
+    labels: Mapping[str, str],
+    selected: str,
+    key: str,
+    on_choose: Callable[[str], None],
+    row: bool = False,
 ) -> None:
-    """Pictures as a grid of buttons, one for each of `labels` (identifier: caption).
+    """Pictures as a grid of buttons, one for each of `labels` (identifier: caption); in a `row` they are small, and scroll.
 
     `on_choose` gets the identifier, before the next run.
     """
@@ -140,6 +145,7 @@ def tiles(
         "sheet": pictures.sheet,
         "columns": COLUMNS,
         "selected": selected,
+        "row": row,
         "aspect": pictures.aspect,
         "items": [{"id": identifier, "label": label} for identifier, label in labels.items()],
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import streamlit as st
@@ -21,15 +20,16 @@ from .cached import cached_trace
 from .components import picture
 
 
-def selected_layer(trace: Trace, at: str) -> Layer:
-    """The layer that a view's `at` selects; of a block the one that it is known by.
+def selected_layer(trace: Trace, at: str, output: bool = False) -> Layer:
+    """The layer that a view's `at` selects; of a block the one that it is known by, or that its `output` is of.
 
     Where it names nothing in this network, that is in the first block that changes the shape.
     """
     if at in trace.by_name:
         return trace.by_name[at]
     inside = trace.inside(at) if at else ()
-    return representative(inside or trace.blocks[block_path(min(2, len(trace.config.layers)), 0)])
+    inside = inside or trace.blocks[block_path(min(2, len(trace.config.layers)), 0)]
+    return inside[-1] if output else representative(inside)
 
 
 def representative(layers: tuple[Layer, ...]) -> Layer:
@@ -58,14 +58,14 @@ def flip(trace: Trace, block: str) -> None:
     session.choose(off=tuple(name for name in trace.config.blocks if name in off))
 
 
-def overview(trace: Trace, layer: Layer, thumbnails: Mapping[str, str] | None = None, switches: bool = False) -> None:
+def overview(trace: Trace, layer: Layer, switches: bool = False) -> None:
     """The whole network on a line with the selected layer, in a card; with `switches`, blocks can be switched off."""
     off = session.view().off
     unfolded = session.held().unfolded
     with st.container(border=True, key="overview"):
         st.markdown("**The network, input to output**")
         moving = network.Switches(off, fixed_blocks(trace.config)) if switches else None
-        drawing = network.overview(trace, layer.name, unfolded, thumbnails, moving)
+        drawing = network.overview(trace, layer.name, unfolded, moving)
         name = file_name(trace)
         picture(drawing, "overview drawing", name, lambda identifier: choose_part(trace, identifier))
         kinds = "Height: feature-map size. Arc: shortcut, dashed where it projects. ⊕: addition."
@@ -93,20 +93,29 @@ def file_name(trace: Trace) -> str:
 
 def block_detail(trace: Trace, layer: Layer) -> None:
     """The block, stem or head that holds the selected layer, layer by layer, in a card."""
-    part, role = layer.part, layer.role
-    name = f"Block {role.block} of stage {role.stage}" if layer.block else part.capitalize()
     with st.container(border=True, height="stretch", key="detail"):
-        st.markdown(f"**{name}**" + (f" `{part}`" if layer.block else ""))
-        drawing, narrow = (network.detail(trace, part, layer.name, shared) for shared in (False, True))
-        picture(
-            drawing,
-            "detail drawing",
-            f"{file_name(trace)}-{part}",
-            lambda identifier: choose_part(trace, identifier),
-            narrow,
-        )
-        if words := network.remark(trace, part):
+        st.markdown(f"**{part_title(layer)}**" + (f" `{layer.part}`" if layer.block else ""))
+        detail_drawing(trace, layer)
+        if words := network.remark(trace, layer.part):
             st.caption(words)
+
+
+def part_title(layer: Layer) -> str:
+    """What the block, stem or head that holds a layer is called."""
+    role = layer.role
+    return f"Block {role.block} of stage {role.stage}" if layer.block else layer.part.capitalize()
+
+
+def detail_drawing(trace: Trace, layer: Layer) -> None:
+    """The layers of the block, stem or head that holds the selected one."""
+    drawing, narrow = (network.detail(trace, layer.part, layer.name, shared) for shared in (False, True))
+    picture(
+        drawing,
+        "detail drawing",
+        f"{file_name(trace)}-{layer.part}",
+        lambda identifier: choose_part(trace, identifier),
+        narrow,
+    )
 
 
 def inspector(trace: Trace, layer: Layer) -> None:

@@ -32,7 +32,7 @@ from ..analysis.published import Result
 from ..inference.device import Device
 from ..inference.turns import PassError
 from ..link import View, names_network, names_view, own_network, size_text, tolerant, without_network
-from ..navigation import START, Page
+from ..navigation import INFERENCE, START, Page
 from ..sharing.store import StoppedError
 from .uploads import FileAnswers, SourceUploads, UploadedCheckpoint
 
@@ -243,6 +243,8 @@ def choose(**changes: Any) -> None:
 def page_state() -> tuple[Any, ...]:
     """What the rest of a page depends on where it has tabs; what it was drawn with is held, None where it has none."""
     rest, now = replace(view(), unit="", lab="", training="", experiment="", appended="", tab="", explained=""), held()
+    if now.page == INFERENCE:  # there the drawing is drawn with the tabs
+        rest = replace(rest, at="")
     edited = now.page is not None and now.page.shows_network(view().tab)
     return rest, now.problems, now.notes, now.selected_upload, now.form, edited
 

@@ -23,10 +23,11 @@ def tab_chosen(first: str, key: str) -> None:
     choose(tab="" if chosen == first else chosen)
 
 
-def tabs(panels: Mapping[str, Callable[..., None]], *arguments: Any) -> None:
+def tabs(panels: Mapping[str, Callable[..., None]], *arguments: Any, above: Callable[..., Any] | None = None) -> None:
     """Panels by the name of their tab, each called with `arguments`; only the open one is made, and the link says which.
 
-    What is clicked in them draws only them again, or the whole page where it changed what shows around them.
+    What is clicked in them draws only them again, or the whole page where it changed what shows around them. What `above`
+    draws over the tabs is drawn with them; it is called with the same, and what it returns is what the panels are called with.
     """
     hold(drawn_state=page_state())
     names = list(panels)
@@ -35,12 +36,13 @@ def tabs(panels: Mapping[str, Callable[..., None]], *arguments: Any) -> None:
     def draw() -> None:
         if page_state() != held().drawn_state:
             st.rerun()
+        given = arguments if above is None else (above(*arguments),)
         set_widget("tab", open_tab(names))
         made = st.tabs(names, key="tab", on_change=tab_chosen, args=(names[0], "tab"))
         for tab, panel in zip(made, panels.values(), strict=True):
             if tab.open:
                 with tab:
-                    show_or_say(panel, *arguments)
+                    show_or_say(panel, *given)
 
     draw()
 

@@ -272,7 +272,7 @@ async def warm(address: str) -> None:
         await visitor.upload(uploader(visitor, False), "image", image)
         await visitor.click("own checkpoint")
         await visitor.upload(uploader(visitor, True), "mine.pt", weights)
-    for tab in ("Attribution", "Several images", "Receptive field"):
+    for tab in ("Why this class", "Several images", "Receptive field"):
         async with visit(address, INFERENCE.path, f"{SHIPPED}&{urlencode({'tab': tab})}"):
             pass
     for page in PAGES:

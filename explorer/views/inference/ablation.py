@@ -20,8 +20,9 @@ from ...inference.device import Device
 from ...inference.limits import MAX_FORWARD_BYTES
 from ...inference.samples import labelled_images
 from ..cached import cached_result, device, may_compute
+from ..network import overview
 from ..weights import loaded
-from .running import NO_CLASSIFIER, Run, weights_trace
+from .running import NO_CLASSIFIER, Run, answer, weights_trace
 
 Series = Mapping[str, tuple[Ablation, ...]]
 
@@ -32,7 +33,13 @@ EXPLANATION = (
 
 
 def panel(result: Run) -> None:
-    """The ablation chart: on the shipped test images of weights that know what they show, of others on this image."""
+    """The network with a switch at each block, what changes, and the ablation chart: on the shipped test images of weights that
+    know what they show, of others on this image.
+    """
+    overview(result.trace, result.layer, switches=True)
+    if result.off and result.prediction.finite and not result.headless and result.weights.key != "random":
+        with st.container(border=True, key="answer"):
+            answer(result)
     with st.container(border=True, key="ablation"):
         st.markdown("**Each block switched off in turn**")
         if not result.whole.finite:

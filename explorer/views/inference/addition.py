@@ -13,7 +13,7 @@ from ...inference import addition
 from ...inference.addition import Addition, Contribution
 from ..cached import Key, shared
 from ..components import downloads
-from .running import Run
+from .running import Run, picture_columns, seen
 
 ALL = -1
 """Stands for all channels together."""
@@ -30,13 +30,14 @@ def panel(result: Run) -> None:
     found = cached_contributions(result.key, result)
     by_block = {one.block: one for one in found}
     block = result.layer.block
-    with st.container(border=True, key="addition"):
-        if block in by_block:
-            addition_card(result, by_block[block])
-        else:
-            addition_card(result, found[0])
+    left, right = picture_columns()
+    with left, st.container(border=True, key="addition"):
+        addition_card(result, by_block.get(block, found[0]))
+        if block not in by_block:
             st.caption("The first block, as the selected layer is in none: a click in the drawing selects another.")
-    with st.container(border=True, key="contributions"):
+    with right:
+        addition_picture(result, by_block.get(block, found[0]).block)
+    with left, st.container(border=True, key="contributions"):
         figure = inference.contribution_figure(found, block, result.off)
         st.plotly_chart(figure, key="contribution chart")
         st.caption(words(found, result.off, result.size))
@@ -98,6 +99,15 @@ def addition_card(result: Run, contribution: Contribution) -> None:
         },
         sum(values.nbytes for values in maps.values()),
     )
+
+
+def addition_picture(result: Run, block: str) -> None:
+    """What comes of a block's addition over the image, all channels together."""
+    summands = cached_addition(result.key, block, result)
+    last = result.trace.blocks[block][-1]
+    strength = channel_or_rms(summands.total, ALL)
+    picture = rasters.overlay(strength, result.prepared.input_image, 0.6, last.field)
+    seen(result, picture, f"How large the sum of {block} is over the image, root mean square of its channels")
 
 
 def addition_maps(summands: Addition, off: bool) -> dict[str, np.ndarray]:

@@ -16,7 +16,8 @@ from ...inference.limits import check_gradients
 from .. import session
 from ..cached import Key, cached_result, may_compute, shared
 from ..components import contact_sheet, downloads, tiles
-from .running import NO_CLASSIFIER, Run, chosen_channel
+from . import running
+from .running import NO_CLASSIFIER, Run, chosen_channel, picture_columns
 
 AT_ONCE_MACS = 3e9
 """MACs up to which a result is computed without being asked for."""
@@ -31,9 +32,11 @@ def panel(result: Run) -> None:
         st.info(f"{NO_CLASSIFIER} Attribution explains the score of a class.")
         return
     check_gradients(result.trace)
-    choose_class(result)
+    left, right = picture_columns()
+    with left:
+        choose_class(result)
     target, name = explained_class(result), explained_name(result)
-    with st.container(border=True, key="grad-cam"):
+    with left, st.container(border=True, key="grad-cam"):
         st.markdown(f"**Grad-CAM: where each depth finds what speaks for {session.escape_markdown(name)}**")
         layers = explained_layers(result)
         named = result.key.plain, tuple(layer.name for layer in layers), target, result
@@ -58,7 +61,11 @@ def panel(result: Run) -> None:
             lambda: cached_cams(*named),
             sum(one.nbytes for one in maps.values()),
         )
-    with st.container(border=True, key="integrated gradients"):
+    with right:
+        last = layers[-1]
+        picture = rasters.overlay(maps[last.name], seen, 0.55, last.field)
+        running.seen(result, picture, f"What speaks for {name} at {last.name}, by Grad-CAM")
+    with left, st.container(border=True, key="integrated gradients"):
         st.markdown(f"**Integrated gradients: what each pixel adds to the score of {session.escape_markdown(name)}**")
         if found := integrated_attribution(result, target):
             integrated_images(result, found)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import streamlit as st
 from PIL import Image, ImageOps
+from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from resnet import owner
@@ -91,12 +92,12 @@ def sample_tile(sample: Sample) -> np.ndarray:
         return np.full((56, 56, 3), 128, np.uint8)
 
 
-def choose_images(fashion: bool) -> list[ChosenImage]:
-    """Up to `MAX_IMAGES` images, the chosen one first: a sample, uploads, or a photograph from the camera.
+def choose_images(fashion: bool, below: DeltaGenerator) -> list[ChosenImage]:
+    """Up to `MAX_IMAGES` images, the chosen one first: a sample, uploads, or a photograph from the camera, in a row.
 
-    Empty, with a sentence, where there is none yet. `fashion` says which sample to begin with.
+    Empty, with a sentence `below`, where there is none yet. `fashion` says which sample to begin with.
     """
-    if not owner.uploads_allowed():  # as the card of the checkpoint, above, says
+    if not owner.uploads_allowed():  # as the card of the checkpoint says
         return [sample_image(fashion)]
     source = st.segmented_control(
         "Image from",
@@ -106,6 +107,7 @@ def choose_images(fashion: bool) -> list[ChosenImage]:
         key="source",
         label_visibility="collapsed",
         persist_state="session",
+        width="content",
     )
     if source == "Samples":
         return [sample_image(fashion)]
@@ -113,39 +115,48 @@ def choose_images(fashion: bool) -> list[ChosenImage]:
     if key not in st.session_state and session.held().image_widget == key:  # its page was left
         held = hold_uploads(source, SourceUploads(held.images, widget=held.widget))
     session.hold(image_widget=key)
-    widget: dict[str, Any] = {"key": key, "on_change": read_uploads, "args": (source,)}
-    if source == "Upload":
-        limit = MAX_BYTES // 2**20
-        st.file_uploader(
-            f"Up to {MAX_IMAGES} images of at most {limit} MB: {ACCEPTED}",
-            max_upload_size=limit,
-            accept_multiple_files=True,
-            **widget,
-        )
-    else:
-        st.camera_input("Take an image", **widget)
-    for problem in held.problems:
-        st.error(session.escape_markdown(problem), icon=":material/broken_image:")
-    if held.unread:
-        st.warning(f"{len(held.images) + held.unread} images were uploaded; the first {MAX_IMAGES} are used.")
-    if not held.images:
-        st.caption(PRIVACY_NOTE)
-        return []
     images = chosen_first(held.images)
-    with st.container(horizontal=True):
-        first = images[0].digest
-        st.button(
-            "Remove this image",
-            on_click=remove,
-            args=(source, [first]),
-            icon=":material/delete:",
-            type="tertiary",
-            help=PRIVACY_NOTE,
-        )
-        if len(images) > 1:
-            every = [image.digest for image in images]
-            st.button("Remove all", on_click=remove, args=(source, every), type="tertiary")
+    with below:
+        for problem in held.problems:
+            st.error(session.escape_markdown(problem), icon=":material/broken_image:")
+        if held.unread:
+            st.warning(f"{len(held.images) + held.unread} images were uploaded; the first {MAX_IMAGES} are used.")
+    if not images:
+        with below:
+            upload_widget(source, key)
+            st.caption(PRIVACY_NOTE)
+        return []
+    with st.popover("Change", icon=":material/edit:", type="tertiary", key="change images"):
+        upload_widget(source, key)
+        with st.container(horizontal=True):
+            first = images[0].digest
+            st.button(
+                "Remove this image",
+                on_click=remove,
+                args=(source, [first]),
+                icon=":material/delete:",
+                type="tertiary",
+                help=PRIVACY_NOTE,
+            )
+            if len(images) > 1:
+                every = [image.digest for image in images]
+                st.button("Remove all", on_click=remove, args=(source, every), type="tertiary")
     return images
+
+
+def upload_widget(source: str, key: str) -> None:
+    """Where images are uploaded, or taken by the camera."""
+    widget: dict[str, Any] = {"key": key, "on_change": read_uploads, "args": (source,)}
+    if source == "Camera":
+        st.camera_input("Take an image", **widget)
+        return
+    limit = MAX_BYTES // 2**20
+    st.file_uploader(
+        f"Up to {MAX_IMAGES} images of at most {limit} MB: {ACCEPTED}",
+        max_upload_size=limit,
+        accept_multiple_files=True,
+        **widget,
+    )
 
 
 PRIVACY_NOTE = (
@@ -234,7 +245,7 @@ def chosen_first(images: Sequence[Upload]) -> list[ChosenImage]:
     labels: dict[str, str] = {one.digest: one.name for one in images}
     current = session.held().selected_upload
     current = current if current in labels else images[0].digest
-    tiles(contact_sheet([one.tile for one in images]), labels, current, "uploads", choose)
+    tiles(contact_sheet([one.tile for one in images]), labels, current, "uploads", choose, row=True)
     return sorted(chosen, key=lambda image: image.digest != current)
 
 
@@ -249,10 +260,8 @@ def sample_image(fashion: bool) -> ChosenImage:
     if name and name not in known:
         st.warning(session.escape_markdown(f"image = {name} is not a sample; the first one is shown instead."))
     sample = known.get(name) or next(s for s in known.values() if not fashion or s.label == "Sneaker")
-    with st.container(height=330, border=False):
-        labels = {sample.name: sample.label for sample in known.values()}
-        tiles(cached_sample_tiles(), labels, sample.name, "samples", lambda name: session.choose(image=name))
-    st.caption(credit(sample))
+    labels = {sample.name: sample.label for sample in known.values()}
+    tiles(cached_sample_tiles(), labels, sample.name, "samples", lambda name: session.choose(image=name), row=True)
     return from_sample(sample)
 
 

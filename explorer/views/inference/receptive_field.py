@@ -52,12 +52,17 @@ def panel(result: Run) -> None:
         return
     unit = chosen_unit(layer)
     effective = session.show_or_say(layer_effective_field, result, layer)
-    with st.container(border=True, key="pixel grid"):
-        pixel_grid(result, layer, unit, effective)
-    if effective is not None:
-        with st.container(border=True, key="effective field"):
-            width_card(result, layer, effective)
-    all_paths(result.trace, layer)
+    with st.container(key="beside"):
+        left, right = st.columns(2)
+    with left, st.container(border=True, key="map and numbers"):
+        channel = map_grid(result, layer, unit)
+    with right, st.container(border=True, key="pixel grid"):
+        pixel_grid(result, layer, unit, channel, effective)
+    with left:
+        if effective is not None:
+            with st.container(border=True, key="effective field"):
+                width_card(result, layer, effective)
+        all_paths(result.trace, layer)
 
 
 # -- the unit -----------------------------------------------------------------------------
@@ -108,89 +113,91 @@ def choose_channel(order: np.ndarray) -> int:
 # -- the grid -----------------------------------------------------------------------------
 
 
-def pixel_grid(result: Run, layer: Layer, unit: tuple[int, int], effective: EffectiveField | None) -> None:
-    """The image with what is laid over it, and the layer's map beside it; a click in either chooses the unit."""
+def map_grid(result: Run, layer: Layer, unit: tuple[int, int]) -> int:
+    """One channel of the layer's map, in which a click chooses the unit, and where its field lies; returns the channel."""
+    _, rows, columns = layer.out_shape
     st.markdown(f"**What unit {unit[0]}, {unit[1]} of `{layer.name}` sees**")
-    left, right = st.columns([8, 5])
+    channel = choose_channel(result.channels(layer.name))
+    pixels(
+        (0, 0, columns, rows),
+        [Sheet("map", Image.fromarray(rasters.viridis(result.maps(layer.name)[channel])), (0, 0, columns, rows))],
+        [Outline("unit", (unit[1], unit[0], 1, 1))],
+        unit,
+        1,
+        f"Channel {channel} of {layer.name}; arrow keys choose another unit",
+        "map grid",
+        lambda row, column: session.choose(unit=unit_text(row, column)),
+    )
+    st.caption(f"Channel {channel} of `{layer.name}`, {rows}×{columns} units. A click chooses one.")
+    box = layer.field.box(unit)
+    field_facts(layer, unit, box, box.clipped(result.trace.image_size))
+    return channel
+
+
+def pixel_grid(
+    result: Run, layer: Layer, unit: tuple[int, int], channel: int, effective: EffectiveField | None
+) -> None:
+    """The image with what is laid over it; a click chooses the unit."""
     field, (_, rows, columns) = layer.field, layer.out_shape
     height, width = result.trace.image_size
-    box = field.box(unit)
+    box, values = field.box(unit), result.maps(layer.name)[channel]
     inside = box.clipped((height, width))
-    with right:
-        channel = choose_channel(result.channels(layer.name))
-        values = result.maps(layer.name)[channel]
-        pixels(
-            (0, 0, columns, rows),
-            [Sheet("map", Image.fromarray(rasters.viridis(values)), (0, 0, columns, rows))],
-            [Outline("unit", (unit[1], unit[0], 1, 1))],
-            unit,
-            1,
-            f"Channel {channel} of {layer.name}; arrow keys choose another unit",
-            "map grid",
-            lambda row, column: session.choose(unit=unit_text(row, column)),
-        )
-        st.caption(f"Channel {channel} of `{layer.name}`, {rows}×{columns} units. A click chooses one.")
-        field_facts(layer, unit, box, inside)
-    with left:
-        shown = st.pills(
-            "Shown",
-            [BOX, *SHADES, BEYOND],
-            selection_mode="multi",
-            default=[BOX, EFFECTIVE],
-            key="grid shown",
-            persist_state="session",
-            help="Beyond the edge: the padding that the unit's field reaches into, grey.",
-        )
-        heats = [name for name in SHADES if name in shown]
-        opacities = {
-            name: column.slider(name, 0.0, 1.0, 0.8, key=f"opacity of {name}", persist_state="session")
-            for name, column in zip(heats, st.columns(3), strict=False)
-        }
-        view: Rectangle = (0, 0, width, height)
-        if BEYOND in shown:
-            x, y = min(box.left, 0), min(box.top, 0)
-            view = x, y, max(box.right + 1, width) - x, max(box.bottom + 1, height) - y
-        sheets = [Sheet("image", Image.fromarray(rasters.as_rgb(result.prepared.input_image)), (0, 0, width, height))]
-        heat = {
-            EFFECTIVE: lambda: effective_sheet(effective, box, opacities[EFFECTIVE], view),
-            MAP: lambda: map_sheet(MAP, values, layer, (height, width), opacities[MAP]),
-            CAM: lambda: (
-                None if result.headless else map_sheet(CAM, cam(result, layer), layer, (height, width), opacities[CAM])
-            ),
-        }
-        sheets += [sheet for name in heats if (sheet := heat[name]())]
-        outlines = []
-        if BOX in shown:
-            outlines.append(Outline("field", (inside.left, inside.top, inside.width, inside.height)))
-            if BEYOND in shown and box != inside:
-                outlines.append(Outline("unclipped", (box.left, box.top, box.width, box.height), dashed=True))
-        centre = round(field.centre(unit[0])), round(field.centre(unit[1]))
-        pixels(
-            view,
-            sheets,
-            outlines,
-            centre,
-            field.effective_stride,
-            "The image; arrow keys choose another unit",
-            "image grid",
-            lambda row, column: session.choose(
-                unit=unit_text(field.nearest(row, rows), field.nearest(column, columns))
-            ),
-        )
-        st.caption(
-            f"{legend(result, heats, effective)} {result.trace.beyond_windows(layer)}".rstrip()
-            + " A click chooses the unit whose field has its middle nearest."
-        )
-        measured = {"effective": effective.field} if effective else {}
-        downloads(
-            "unit",
-            None,
-            lambda: (
-                {"pixels": result.prepared.pixels, "map": result.maps(layer.name)[channel], "box": np.array(box)}
-                | measured
-            ),
-            4 * result.prepared.input_image.size + values.nbytes + sum(one.nbytes for one in measured.values()),
-        )
+    shown = st.pills(
+        "Shown",
+        [BOX, *SHADES, BEYOND],
+        selection_mode="multi",
+        default=[BOX, EFFECTIVE],
+        key="grid shown",
+        persist_state="session",
+        help="Beyond the edge: the padding that the unit's field reaches into, grey.",
+    )
+    heats = [name for name in SHADES if name in shown]
+    opacities = {
+        name: column.slider(name, 0.0, 1.0, 0.8, key=f"opacity of {name}", persist_state="session")
+        for name, column in zip(heats, st.columns(max(1, len(heats))), strict=False)
+    }
+    view: Rectangle = (0, 0, width, height)
+    if BEYOND in shown:
+        x, y = min(box.left, 0), min(box.top, 0)
+        view = x, y, max(box.right + 1, width) - x, max(box.bottom + 1, height) - y
+    sheets = [Sheet("image", Image.fromarray(rasters.as_rgb(result.prepared.input_image)), (0, 0, width, height))]
+    heat = {
+        EFFECTIVE: lambda: effective_sheet(effective, box, opacities[EFFECTIVE], view),
+        MAP: lambda: map_sheet(MAP, values, layer, (height, width), opacities[MAP]),
+        CAM: lambda: (
+            None if result.headless else map_sheet(CAM, cam(result, layer), layer, (height, width), opacities[CAM])
+        ),
+    }
+    sheets += [sheet for name in heats if (sheet := heat[name]())]
+    outlines = []
+    if BOX in shown:
+        outlines.append(Outline("field", (inside.left, inside.top, inside.width, inside.height)))
+        if BEYOND in shown and box != inside:
+            outlines.append(Outline("unclipped", (box.left, box.top, box.width, box.height), dashed=True))
+    centre = round(field.centre(unit[0])), round(field.centre(unit[1]))
+    pixels(
+        view,
+        sheets,
+        outlines,
+        centre,
+        field.effective_stride,
+        "The image; arrow keys choose another unit",
+        "image grid",
+        lambda row, column: session.choose(unit=unit_text(field.nearest(row, rows), field.nearest(column, columns))),
+    )
+    st.caption(
+        f"{legend(result, heats, effective)} {result.trace.beyond_windows(layer)}".rstrip()
+        + " A click chooses the unit whose field has its middle nearest."
+    )
+    measured = {"effective": effective.field} if effective else {}
+    downloads(
+        "unit",
+        None,
+        lambda: (
+            {"pixels": result.prepared.pixels, "map": result.maps(layer.name)[channel], "box": np.array(box)} | measured
+        ),
+        4 * result.prepared.input_image.size + values.nbytes + sum(one.nbytes for one in measured.values()),
+    )
 
 
 def effective_sheet(effective: EffectiveField | None, box: Box, opacity: float, view: Rectangle) -> Sheet | None:
@@ -217,7 +224,7 @@ def map_sheet(name: str, values: np.ndarray, layer: Layer, size: tuple[int, int]
 
 
 def cam(result: Run, layer: Layer) -> np.ndarray:
-    """Grad-CAM for the class that the attribution tab explains.
+    """Grad-CAM for the class that is explained.
 
     Raises:
         TooLargeError: where the gradient takes too much memory.

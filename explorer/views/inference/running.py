@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 
@@ -25,13 +25,14 @@ from ...inference.ablation import without_blocks
 from ...inference.device import Device
 from ...inference.predict import Prediction
 from ...inference.preprocess import Prepared
+from ...inference.samples import Sample
 from ...sharing.tidying import LARGE_BYTES, tidy
 from .. import session
 from ..cached import Key, cached_trace, form, model, shared
 from ..components import contact_sheet, downloads, tiles
 from ..network import selected_layer
 from ..weights import loaded
-from .images import MAX_SHOWN_SIDE, ChosenImage
+from .images import MAX_SHOWN_SIDE, ChosenImage, credit
 
 
 def choose_inversion(weights: Weights, card: DeltaGenerator) -> bool | None:
@@ -128,6 +129,10 @@ class Run:
         """The numbers of a layer's channels, the strongest first."""
         return cached_channel_order(self.key, layer, self)
 
+    def looked_at(self, at: str) -> Run:
+        """The same with the layer that a view's `at` selects."""
+        return replace(self, layer=selected_layer(self.trace, at, output=True))
+
     def maps(self, layer: str) -> np.ndarray:
         """A layer's output, C×H×W."""
         return cached_activation(self.key, layer, self)
@@ -191,7 +196,7 @@ def run_with(
     image, bright = images[0], weights.data.preprocessing.bright_on_dark
     inverted = bright and cached_border_brightness(image.digest, image) > 127 if invert is None else invert
     key, trace = Key(image.digest, inverted, weights, off, form), weights_trace(weights)
-    result = Run(tuple(images), invert, key, trace, selected_layer(trace, at))
+    result = Run(tuple(images), invert, key, trace, selected_layer(trace, at, output=True))
     _ = result.whole, result.prediction
     return result
 
@@ -200,16 +205,6 @@ def network_of(key: Key) -> ResNet:
     """The network of a run, without the blocks that are off."""
     network = loaded(key.weights, key.form)
     return cached_ablated_network(key.weights, key.form, key.off) if key.off else network
-
-
-def thumbnails(result: Run) -> dict[str, str]:
-    """The strongest map of each part of the network, as image addresses."""
-    found = result.prediction.strongest
-    return {
-        part.identifier: rasters.data_url(Image.fromarray(rasters.viridis(found[part.layers[-1].name])))
-        for part in drawn_parts(result.trace)
-        if part.layers[-1].name in found and len(part.shape) == 3 and part.shape[1] > 1
-    }
 
 
 NO_CLASSIFIER = "This checkpoint has no classifier that reads the last stage, so it names no classes."
@@ -225,22 +220,56 @@ def took(result: Run) -> str:
 
 
 def verdict(result: Run) -> None:
+    """The most probable class as a chip, which opens on `details`; nothing of a network that has no verdict (`no_verdict`)."""
+    if not result.prediction.finite or result.weights.key == "random":
+        return
+    if result.headless:
+        words = "No classifier"
+    else:
+        ((best, probability),) = result.prediction.top(1)
+        words = f"**{session.escape_markdown(result.weights.data.categories[best])}** {probability:.1%}"
+        if result.off:
+            words += f", {len(result.off)} off"
+    chip = st.popover(words, key="verdict chip", help="What the network says, and what else it holds for possible.")
+    with chip, st.container(key="verdict"):
+        details(result)
+
+
+def no_verdict(result: Run) -> None:
+    """Why there is none, in a line: of an untrained network, or where numbers overflowed."""
+    if not result.prediction.finite:
+        st.error("The activations overflowed, so there is no prediction; normalisation keeps deep networks finite.")
+    elif result.weights.key == "random":
+        st.caption(f"Untrained, so no verdict: its scores mean nothing. {took(result)}")
+
+
+def details(result: Run) -> None:
     """The five most probable classes, on what device and how fast, and what the weights know.
 
-    With blocks off, beside the probabilities of the whole network, and what changed. Of a network without its classifier,
-    or an untrained one, only the device and the time are left.
+    With blocks off, beside the probabilities of the whole network, and what changed. Of a network without its classifier only
+    the device and the time are left.
     """
-    prediction, data = result.prediction, result.weights.data
-    if not prediction.finite:
-        st.error("The activations overflowed, so there is no prediction; normalisation keeps deep networks finite.")
-        return
+    data = result.weights.data
     if result.headless:
         st.markdown(f"**No classifier**, so no scores\n\n{NO_CLASSIFIER} What its layers make of the image is below.")
         st.caption(took(result))
         return
-    if result.weights.key == "random":
-        st.caption(f"Untrained, so no verdict: its scores mean nothing. {took(result)}")
-        return
+    answer(result)
+    if not result.off:
+        st.caption(took(result))
+    if result.weights.key == "bundled":
+        known = ", ".join(data.categories)
+        st.caption(
+            f"These weights know ten things: {known}. An image of anything else gets one of these names too, "
+            "often with high confidence."
+        )
+    elif isinstance(data.categories, Numbered) and data.name not in ("unknown", "nothing"):
+        st.caption(f"This network has {len(data.categories):,} classes, which have numbers here and no names.")
+
+
+def answer(result: Run) -> None:
+    """The five most probable classes as bars, and with blocks off what changed."""
+    prediction, data = result.prediction, result.weights.data
     top = prediction.top(5)
     if result.off and (best := result.whole.top(1)[0][0]) not in dict(top):
         top = [*top[:-1], (best, float(prediction.probabilities[best]))]
@@ -252,16 +281,6 @@ def verdict(result: Run) -> None:
         st.markdown(change_sentence(result))
     whole = [float(result.whole.probabilities[index]) for index, _ in top] if result.off else None
     st.html(bars(names, [probability for _, probability in top], whole))
-    if not result.off:
-        st.caption(took(result))
-    if result.weights.key == "bundled":
-        known = ", ".join(data.categories)
-        st.caption(
-            f"These weights know ten things: {known}. An image of anything else gets one of these names too, "
-            "often with high confidence."
-        )
-    elif isinstance(data.categories, Numbered) and data.name not in ("unknown", "nothing"):
-        st.caption(f"This network has {len(data.categories):,} classes, which have numbers here and no names.")
 
 
 def bars(names: Sequence[str], probabilities: Sequence[float], whole: Sequence[float] | None = None) -> str:
@@ -299,14 +318,37 @@ def change_sentence(result: Run) -> str:
     )
 
 
-def input_images(result: Run) -> None:
-    """What the network really saw, beside the image."""
-    left, right = st.columns(2)
-    name = result.image.name
-    left.image(result.image.preview, caption=session.escape_markdown(name), width="stretch", alt=name)
-    words = f"What the network sees: {result.size}" + (", inverted" if result.prepared.inverted else "")
-    pixels = rasters.displayed_pixels(result.prepared.input_image, MAX_SHOWN_SIDE)
-    right.image(pixels, caption=words, width="stretch", alt="What the network sees")
+def seen(result: Run, picture: Image.Image | None = None, words: str = "") -> None:
+    """What the network really sees, with what lies on it as a `picture` of the same pixels, which `words` name; and the image
+    that it was made of.
+    """
+    image = result.image
+    sees = f"What the network sees: {result.size}" + (", inverted" if result.prepared.inverted else "")
+    shown = picture or rasters.displayed_pixels(result.prepared.input_image, MAX_SHOWN_SIDE)
+    st.image(shown, caption=". ".join(filter(None, (words, sees))), width="stretch", alt=words or sees)
+    given, said = st.columns([2, 3], vertical_alignment="center")
+    given.image(image.preview, width="stretch", alt=image.name)
+    said.caption(session.escape_markdown(credit(image.source) if isinstance(image.source, Sample) else image.name))
+
+
+def beside(panel: Callable[[Run], None]) -> Callable[[Run], None]:
+    """A panel on the left, and on the right the picture, which stays in view."""
+
+    def draw(result: Run) -> None:
+        left, right = picture_columns()
+        with left:
+            session.show_or_say(panel, result)
+        with right:
+            seen(result)
+
+    return draw
+
+
+def picture_columns() -> tuple[DeltaGenerator, DeltaGenerator]:
+    """The place of a panel, and beside it that of the picture."""
+    with st.container(key="beside"):
+        left, right = st.columns([13, 7])
+    return left, right.container(border=True, key="seen")
 
 
 # -- activations --------------------------------------------------------------------------
@@ -326,33 +368,31 @@ def activations(result: Run) -> None:
     if result.headless and layer.name == "fc":
         st.info(f"{NO_CLASSIFIER} `fc` is zeros here: any other layer in the drawing shows what it puts out.")
         return
-    maps = result.maps(layer.name)
-    grid, one = st.columns([8, 5])
-    with grid, st.container(border=True, key="activations"):
-        st.markdown(f"**The output of `{layer.name}`**")
+    maps, channel = result.maps(layer.name), None
+    left, right = picture_columns()
+    with left, st.container(border=True, key="activations"):
         if maps.shape[1] * maps.shape[2] == 1:
             st.plotly_chart(inference.channel_figure(maps[:, 0, 0], layer.name), key="channel chart")
-            channel = None
         else:
             channel = channel_grid(result, maps, layer.name)
-    with one, st.container(border=True, key="one channel"):
-        if channel is not None:
-            st.markdown(f"**Channel {channel} over the image**")
-            blend = st.slider(
-                "Blend",
-                0.0,
-                1.0,
-                0.6,
-                key="blend",
-                persist_state="session",
-                help="0 shows the image alone, 1 the map alone.",
-            )
-            overlay = rasters.overlay(maps[channel], result.prepared.input_image, blend, layer.field)
-            st.image(overlay, width="stretch", alt=f"Channel {channel} of {layer.name} over the image")
-            st.caption("Each place shows the unit whose receptive field has its middle nearest.")
-        else:
-            st.markdown("**In numbers**")
         statistics_table(maps, result.size)
+    with right:
+        if channel is None:
+            seen(result)
+            return
+        place = st.container()
+        blend = st.slider(
+            "Blend",
+            0.0,
+            1.0,
+            0.6,
+            key="blend",
+            persist_state="session",
+            help="0 shows the image alone, 1 the map alone. Each place shows the unit whose receptive field has its middle nearest.",
+        )
+        overlay = rasters.overlay(maps[channel], result.prepared.input_image, blend, layer.field)
+        with place:
+            seen(result, overlay, f"Channel {channel} of {layer.name} over the image")
 
 
 def channel_grid(result: Run, maps: np.ndarray, name: str) -> int:

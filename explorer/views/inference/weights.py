@@ -255,36 +255,48 @@ def back() -> None:
 # -- on the page --------------------------------------------------------------------------
 
 
-def card(found: Selection, weights: Weights) -> None:
-    """What is said of the weights that run, and the ways to others."""
-    if not found.opened:
-        say(found)
+def chip(found: Selection, weights: Weights) -> DeltaGenerator:
+    """The weights that run, which open on what is known of them, what is asked of them, and the ways to others. Returns the
+    place for more that is asked.
+    """
     how = weights.data.preprocessing
     means, deviations = (", ".join(map(to_text, numbers[:3])) for numbers in (how.mean, how.std))
-    with st.container(gap="xxsmall"):
-        st.markdown(f"**{session.escape_markdown(weights.title)}**")
-        st.caption(facts(weights), help=f"Each channel less a mean of {means}, over a deviation of {deviations}.")
-    if found.opened:  # what is said is of these weights
-        say(found)
-    if found.opened and (questions := checkpoint.in_order(found.opened)):
-        answered = partial(hub_answered, weights.key, found.opened.config)
-        checkpoint.question_widgets(session.view().config, questions, answered, ASKED_OF_HUB)
-    if before := session.held().before_greeting:
-        none = " yet" if owner.downloads_allowed() else ", and its owner has switched downloads off"
-        st.markdown(
-            f"No ImageNet weights are on this machine{none}, so this is the {short_title(TRAINED)} that ships, "
-            "on a piece of clothing, which it knows."
-        )
-    with st.container(horizontal=True):
+    words = session.escape_markdown(weights.title)
+    with st.popover(words, icon=":material/deployed_code:", key="weights chip"), st.container(key="card"):
+        with st.container(gap="xxsmall"):
+            st.markdown(f"**{words}**")
+            st.caption(facts(weights), help=f"Each channel less a mean of {means}, over a deviation of {deviations}.")
+        if found.opened and (questions := checkpoint.in_order(found.opened)):
+            answered = partial(hub_answered, weights.key, found.opened.config)
+            checkpoint.question_widgets(session.view().config, questions, answered, ASKED_OF_HUB)
+        asked = st.container()
+        with st.container(horizontal=True):
+            if weights.key == "bundled":
+                if not session.held().before_greeting:
+                    offer_imagenet()
+            elif weights.key != "random":  # beside the verdict that those have not
+                offer_trained()
+        checkpoint.upload_card(weights)
+    return asked
+
+
+def said(found: Selection) -> None:
+    """Why others run than were named, and what a visitor who has asked for nothing sees; with the ways out."""
+    say(found)
+    before = session.held().before_greeting
+    with st.container(horizontal=True, vertical_alignment="center", key="ways"):
+        if before:
+            none = " yet" if owner.downloads_allowed() else ", and its owner has switched downloads off"
+            st.caption(
+                f"No ImageNet weights are on this machine{none}, so this is the {short_title(TRAINED)} that ships, "
+                "on a piece of clothing, which it knows.",
+                width="stretch",
+            )
+            offer_imagenet()
         if found.other:
             offer_other(found.other)
-        if weights.key == "bundled":
-            offer_imagenet()
-        elif weights.key != "random":  # beside the verdict that those have not
-            offer_trained()
         if before:
             st.button(f"Back to {title(before.config)}", on_click=back, type="tertiary", icon=":material/undo:")
-    checkpoint.upload_card(weights)
 
 
 def question(found: Selection) -> DeltaGenerator:

@@ -1,0 +1,94 @@
+"""The network as a strip of maps, and the layers of the part that is open in its place."""
+
+from __future__ import annotations
+
+import streamlit as st
+from PIL import Image
+
+from resnet.presets import short_title
+
+from ...analysis.layers import Layer, shape_text
+from ...analysis.parts import drawn_parts
+from ...analysis.trace import Trace
+from ...drawing import network, rasters
+from .. import session
+from ..components import picture
+from ..network import detail_drawing, file_name, part_title
+from .running import Run
+
+
+def strip(result: Run) -> None:
+    """What each part puts out, of which a click selects one; or layer by layer the part that is open, and the way back."""
+    trace, layer = result.trace, result.layer
+    with st.container(border=True, key="strip", gap="xxsmall"):
+        with st.container(horizontal=True, vertical_alignment="center", gap="small", key="crumbs"):
+            crumbs(trace, layer)
+        if is_open(trace, session.view().at):
+            detail_drawing(trace, layer)
+        else:
+            unfolded = session.held().unfolded
+            drawing = network.strip(trace, layer.name, unfolded, thumbnails(result), result.off)
+            picture(drawing, "strip drawing", f"{file_name(trace)}-maps", lambda part: choose_output(trace, part))
+
+
+def is_open(trace: Trace, at: str) -> bool:
+    """Whether a view's `at` names a layer inside of a part, rather than a part, or what one outside of the blocks puts out."""
+    if at not in trace.by_name:
+        return False
+    return bool(trace.by_name[at].block) or at not in {part.layers[-1].name for part in drawn_parts(trace)}
+
+
+def choose_output(trace: Trace, identifier: str) -> None:
+    """Select what was clicked by what it puts out, or open a fold."""
+    if identifier.startswith("unfold "):
+        session.hold(unfolded=session.held().unfolded | {identifier.removeprefix("unfold ")})
+    elif identifier in trace.blocks:
+        session.choose(at=identifier)
+    else:
+        outputs = {part.identifier: part.layers[-1].name for part in drawn_parts(trace)}
+        session.choose(at=outputs.get(identifier, ""))
+
+
+def crumbs(trace: Trace, layer: Layer) -> None:
+    """Where the selected layer is, with the ways out of its part and into it."""
+    here, name = layer.part, part_title(layer)
+    inside = trace.parts[here]
+    shape = shape_text(layer.out_shape)
+    if is_open(trace, session.view().at):
+        closed = here if here in trace.blocks else inside[-1].name
+        st.button(
+            short_title(trace.config),
+            on_click=session.choose,
+            kwargs={"at": closed},
+            type="tertiary",
+            icon=":material/chevron_left:",
+            key="close part",
+            help="Back to the maps of the whole network.",
+        )
+        st.markdown(f"› **{name}** › `{layer.name}` {shape}")
+        return
+    opened = layer.name if layer.block else inside[0].name
+    st.markdown(f"**{name}** › `{layer.name}` {shape}")
+    if is_open(trace, opened):
+        st.button(
+            "Its layers",
+            on_click=session.choose,
+            kwargs={"at": opened},
+            type="tertiary",
+            icon=":material/expand_more:",
+            key="open part",
+            help="The layers of this part in place of the maps.",
+        )
+    if session.held().unfolded & trace.groups.keys():
+        fold = {"unfolded": frozenset()}
+        st.button("Fold stages", on_click=session.hold, kwargs=fold, type="tertiary")
+
+
+def thumbnails(result: Run) -> dict[str, str]:
+    """The strongest map of each part of the network, as image addresses."""
+    found = result.prediction.strongest
+    return {
+        part.identifier: rasters.data_url(Image.fromarray(rasters.viridis(found[part.layers[-1].name])))
+        for part in drawn_parts(result.trace)
+        if part.layers[-1].name in found and len(part.shape) == 3 and part.shape[1] > 1
+    }
