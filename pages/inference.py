@@ -65,7 +65,7 @@ below = st.container(gap="small", key="below")
 with band:
     asked = weights.chip(found, found.current)
 with below:
-    weights.said(found)
+    weights.said(found, found.current)
     waiting = st.container()  # a download is seen where it was asked for
 trace = running.weights_trace(found.current)
 try:

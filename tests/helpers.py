@@ -40,16 +40,7 @@ Value = TypeVar("Value")
 APP, SCRIPT = ROOT / "explorer" / "app.py", ROOT / "explorer" / "script.py"
 """What a server runs, and an AppTest."""
 CPU = Device("cpu", "this CPU")
-TABS = (
-    "Activations",
-    "Inside the addition",
-    "Blocks off",
-    "Receptive field",
-    "Attribution",
-    "Weights",
-    "Several images",
-    "Speed",
-)
+TABS = ("Maps", "Addition", "Receptive field", "Why this class", "Blocks off", "Several images", "Weights", "Speed")
 """Of the inference page."""
 CLOTHES = [sample for sample in samples() if sample.label in FASHION_MNIST.categories]
 
@@ -438,6 +429,22 @@ class Visitor:
         self.page.wait_for_selector(IDLE)
         assert not self.page.get_by_test_id("stException").count(), self.page.get_by_test_id("stException").inner_text()
         return self
+
+    def unfold(self, chip: str, content: str) -> Locator:
+        """What a chip of the inference page opens on, both by their keys."""
+        shown = self.page.locator(f".st-key-{content}")
+        if not shown.count():
+            self.page.locator(f".st-key-{chip} button").click()
+            shown.wait_for()
+        return shown
+
+    def verdict(self) -> Locator:
+        """What the network says, in full."""
+        return self.unfold("verdict-chip", "verdict")
+
+    def weights_card(self) -> Locator:
+        """What is known of the weights that run; where a checkpoint is uploaded."""
+        return self.unfold("weights-chip", "card")
 
     @property
     def sidebar(self) -> Locator:

@@ -720,7 +720,7 @@ def test_every_kind_of_layer_can_be_looked_at(at: str, attention: str) -> None:
 
 
 def test_any_class_is_explained() -> None:
-    app = looked("Attribution", preset="resnet20_fashion")
+    app = looked("Why this class", preset="resnet20_fashion")
     (words,) = [m.value for m in app.markdown if m.value.startswith("The pixels add")]
     total, difference = map(float, re.findall(r"\*\*([+-][0-9.]+)\*\*", words))
     assert abs(total - difference) < 0.1 * abs(difference)
@@ -747,7 +747,7 @@ def explained_in(app: AppTest) -> set[str]:
 
 @pytest.mark.parametrize("off", [(), ("layer1.0", "layer2.2")])
 def test_a_class_that_nobody_chose_is_the_predicted_one(off: tuple[str, ...]) -> None:
-    app, seen = looked("Attribution", preset="resnet20_fashion"), set()
+    app, seen = looked("Why this class", preset="resnet20_fashion"), set()
     for sample in CLOTHES[::4]:
         for blocks in ((), off):
             look_at(app, image=sample.name, off=blocks)
@@ -760,7 +760,7 @@ def test_a_class_that_nobody_chose_is_the_predicted_one(off: tuple[str, ...]) ->
 
 def test_a_class_that_was_chosen_stays() -> None:
     """With another image, block, tab and page, and for whoever opens the link."""
-    app = select(looked("Attribution", preset="resnet20_fashion"), "explained class", "Bag")
+    app = select(looked("Why this class", preset="resnet20_fashion"), "explained class", "Bag")
     for sample in CLOTHES[:3]:
         look_at(app, image=sample.name, off=("layer1.0",))
         assert explained_in(app) == {"Bag"}
@@ -769,7 +769,7 @@ def test_a_class_that_was_chosen_stays() -> None:
     select(app, "grid shown", ["Grad-CAM"])
     assert "Pink: Grad-CAM for Bag." in captions(app).replace("\\", "")
     run(app.switch_page("../pages/source.py"))
-    tab(run(app.switch_page("../pages/inference.py")), "Attribution")
+    tab(run(app.switch_page("../pages/inference.py")), "Why this class")
     assert explained_in(app) == {"Bag"}
     assert link(app)["class"] == "Bag"
     assert explained_in(opened("inference", **link(app))) == {"Bag"}
@@ -779,7 +779,7 @@ def test_a_class_that_was_chosen_stays() -> None:
 
 
 def test_a_class_that_is_none_is_told() -> None:
-    app = opened("inference", preset="resnet20_fashion", tab="Attribution", **{"class": "hen"})
+    app = opened("inference", preset="resnet20_fashion", tab="Why this class", **{"class": "hen"})
     (words,) = said(app.warning)
     assert "class = hen is none of the 10 classes that these weights know, T-shirt/top to Ankle boot." in words
     assert explained_in(app) == {verdict_of(app)}
@@ -803,10 +803,10 @@ def test_random_weights_run_at_height_and_width() -> None:
 @pytest.mark.parametrize(
     ("name", "action", "words"),
     [
-        ("Activations", "", "<dd>32×48 px</dd><dt>Shape</dt><dd>32×16×24</dd>"),
-        ("Inside the addition", "", "of one pass at 32×48 pixels."),
+        ("Maps", "", "<dd>32×48 px</dd><dt>Shape</dt><dd>32×16×24</dd>"),
+        ("Addition", "", "of one pass at 32×48 pixels."),
         ("Blocks off", "Each one in turn", "on this image at 32×48 pixels"),
-        ("Attribution", "", "What the network sees, 32×48"),
+        ("Why this class", "", "What the network sees, 32×48"),
         ("Several images", "", "**The prediction for each image, at 32×48 pixels**"),
         ("Speed", "Measure the layers", "A pass at 32×48 pixels takes"),
         ("Speed", "Measure precision and layout", "The median time of a pass at 32×48 pixels"),
@@ -854,7 +854,7 @@ def test_one_channel_is_selected_in_all_tabs(chosen: int | None) -> None:
         hold(app, channel=chosen)
     for sample in CLOTHES[:9:4]:
         look_at(app, image=sample.name)
-        there = [channels_in(look_at(app, tab=name)) for name in ("Activations", "Receptive field", "Several images")]
+        there = [channels_in(look_at(app, tab=name)) for name in ("Maps", "Receptive field", "Several images")]
         assert there[0] == there[1] == there[2]
         found += there[0]
     assert set(found) == {str(chosen)} if chosen is not None else len(set(found)) > 1
@@ -876,7 +876,7 @@ def test_how_many_channels_are_shown_stays() -> None:
 
 def test_the_channel_of_an_addition_stays() -> None:
     """With another image, whose channels come in another order, and after a look at another block."""
-    app = looked("Inside the addition", preset="resnet20_fashion", at="layer3.1.act")
+    app = looked("Addition", preset="resnet20_fashion", at="layer3.1.act")
     select(app, "channel of layer3.1", 17)
     orders = set()
     for sample in CLOTHES[:9:4]:
@@ -889,7 +889,7 @@ def test_the_channel_of_an_addition_stays() -> None:
 
 
 def test_a_large_network_is_explained_when_asked() -> None:
-    app = looked("Attribution", preset="resnet18", weights="random")
+    app = looked("Why this class", preset="resnet18", weights="random")
     assert not any(m.value.startswith("The pixels add") for m in app.markdown)
     (button,) = [b for b in app.button if b.label.startswith("Compute, about")]
     button.click()
@@ -1212,7 +1212,7 @@ def test_what_was_made_of_an_upload_goes_with_it() -> None:
     app = select(opened("inference", preset="resnet20_fashion"), "source", "Upload")
     app.file_uploader[0].set_value(clothes("Trouser", "Bag"))
     run(app)
-    tab(app, "Attribution")
+    tab(app, "Why this class")
     assert len(made()) == 2
     click(app, "Remove this image")
     assert len(made()) == 1
@@ -1237,11 +1237,11 @@ def test_a_photograph_stays_until_the_next_one() -> None:
 @pytest.mark.parametrize(
     ("name", "at", "key", "value"),
     [
-        ("Activations", "layer1.0.conv1", "source", "Upload"),
-        ("Activations", "layer1.0.conv1", "invert", "no"),
-        ("Activations", "layer1.0.conv1", "blend", 0.25),
-        ("Activations", "layer3.0.conv1", "shown of 64", 128),
-        ("Inside the addition", "layer1.0.conv1", "channel of layer1.0", 3),
+        ("Maps", "layer1.0.conv1", "source", "Upload"),
+        ("Maps", "layer1.0.conv1", "invert", "no"),
+        ("Maps", "layer1.0.conv1", "blend", 0.25),
+        ("Maps", "layer3.0.conv1", "shown of 64", 128),
+        ("Addition", "layer1.0.conv1", "channel of layer1.0", 3),
         ("Receptive field", "layer1.0.conv1", "grid shown", ["Activation"]),
         ("Receptive field", "layer1.0.conv1", "opacity of Effective field", 0.3),
         ("Speed", "layer1.0.conv1", "form layout", "last"),
@@ -1295,9 +1295,7 @@ def test_blocks_off_change_the_prediction_and_everything_after_it() -> None:
     assert "off" not in link(app)
 
 
-@pytest.mark.parametrize(
-    "name", ["Activations", "Receptive field", "Attribution", "Weights", "Speed", "Inside the addition"]
-)
+@pytest.mark.parametrize("name", ["Maps", "Receptive field", "Why this class", "Weights", "Speed", "Addition"])
 @pytest.mark.parametrize("network", ["resnet20_fashion", "plain20_fashion"])
 def test_every_tab_works_inside_a_block_that_is_off(name: str, network: str) -> None:
     app = looked(name, preset=network, off="layer1.1", at="layer1.1.conv1")
@@ -1306,13 +1304,13 @@ def test_every_tab_works_inside_a_block_that_is_off(name: str, network: str) -> 
 
 
 def test_the_addition_of_the_selected_block() -> None:
-    app = looked("Inside the addition", preset="resnet20_fashion", at="layer2.1.conv1", off="layer1.0")
+    app = looked("Addition", preset="resnet20_fashion", at="layer2.1.conv1", off="layer1.0")
     assert "**Inside the addition of `layer2.1`**" in texts(app)
     assert re.search(r"the branch is \*\*[\d.]+ times\*\* as large", captions(app))
     assert "Hollow bars" in captions(app)
     select(app, "channel of layer2.1", 3)
     assert "**Inside the addition of `layer2.1`**" in texts(app)
-    plain = looked("Inside the addition", preset="plain20_fashion")
+    plain = looked("Addition", preset="plain20_fashion")
     assert any("no shortcuts" in info.value for info in plain.info)
 
 

@@ -71,15 +71,14 @@ def test_the_first_day(visit):
         {"name": "shoe.jpg", "mimeType": "image/jpeg", "buffer": shoe_photograph()}
     )
     visit.wait()
-    verdict = page.locator(".st-key-verdict")
-    assert verdict.locator("strong").first.inner_text() == "Sneaker"
+    assert page.locator(".st-key-verdict-chip strong").inner_text() == "Sneaker"
     assert "28×28, inverted" in page.locator(".st-key-seen").inner_text()
     for block, channels in (("layer1.2", 16), ("layer2.0", 32), ("layer3.1", 64)):
-        page.locator(f".st-key-overview [data-id='{block}']").click()
+        page.locator(f".st-key-strip [data-id='{block}']").click()
         visit.wait()
-        assert block in page.locator(".st-key-activations").inner_text()
+        assert f"{block}.act" in page.locator(".st-key-crumbs").inner_text()
         expect(page.locator(".st-key-activations .tiles button")).to_have_count(min(channels, 32))
-    expect(page.locator(".st-key-overview svg image")).to_have_count(1 + 9)
+    expect(page.locator(".st-key-strip svg image")).to_have_count(1 + 9)
 
 
 def test_a_layer_is_selected_everywhere(visit):
@@ -105,10 +104,10 @@ def test_a_layer_is_selected_everywhere(visit):
 
 @pytest.mark.parametrize(
     "target",
-    [".st-key-overview [data-id='layer2.0']", ".st-key-overview [data-id='switch layer2.0']", ".tiles button >> nth=1"],
+    [".st-key-strip [data-id='layer2.0']", ".st-key-overview [data-id='switch layer2.0']", ".tiles button >> nth=1"],
 )
 def test_a_click_is_seen_before_the_answer(visit, target):
-    visit.open("/inference?preset=resnet20_fashion")
+    visit.open("/inference?preset=resnet20_fashion&tab=Blocks+off")
     moving = """(target) => {
         target.dispatchEvent(new MouseEvent("click", { bubbles: true }));
         return target.getAnimations().length;
@@ -313,7 +312,7 @@ def test_a_unit_sees_its_box(visit):
     visit.wait()
     layer = query(visit)["at"]
     field = trace(BUNDLED["resnet20"], 28).by_name[layer].field
-    image, unit_map = page.locator(".st-key-pixel-grid .pixels svg").all()
+    unit_map, image = (page.locator(f".st-key-{key} .pixels svg") for key in ("map-and-numbers", "pixel-grid"))
 
     def corners(name: str) -> list[float]:
         frame = image.locator(f".line[data-id='{name}']")
@@ -361,11 +360,13 @@ def test_a_photograph_at_a_size_that_is_no_square(visit):
     page, network = visit.page, trace(preset("resnet18"), (320, 640))
     page.get_by_text("Upload", exact=True).first.click()
     visit.wait()
-    page.locator(".st-key-image").get_by_test_id("stFileUploader").locator("input[type=file]").last.set_input_files(
+    page.get_by_test_id("stFileUploader").locator("input[type=file]").last.set_input_files(
         {"name": "photograph.jpg", "mimeType": "image/jpeg", "buffer": buffer.getvalue()}
     )
     visit.wait()
-    seen = page.locator(".st-key-seen img").last
+    page.locator(".st-key-blend").get_by_role("slider").press("Home")  # the image alone
+    visit.wait()
+    seen = page.locator(".st-key-seen img").first
     assert "What the network sees: 320×640" in page.locator(".st-key-seen").inner_text()
     assert seen.evaluate("image => image.naturalWidth / image.naturalHeight") == 2
     shot = np.asarray(Image.open(io.BytesIO(seen.screenshot())).convert("RGB"))
@@ -374,13 +375,14 @@ def test_a_photograph_at_a_size_that_is_no_square(visit):
     )
     assert red > 200 > 55 > blue
     assert blue_below > 200 > 55 > red_below
-    assert f"{network.macs / 1e6:,.0f} M MACs at 320×640 pixels" in page.locator(".st-key-verdict").inner_text()
+    assert f"{network.macs / 1e6:,.0f} M MACs at 320×640 pixels" in page.locator(".st-key-below").inner_text()
 
-    page.locator(".st-key-overview svg [data-id='layer1.0']").click()
+    page.locator(".st-key-strip svg [data-id='layer1.0']").click()
     visit.wait()
     page.get_by_role("tab", name="Receptive field").click()
     visit.wait()
-    layer = network.by_name[query(visit)["at"]]
+    assert query(visit)["at"] == "layer1.0"
+    layer = network.blocks["layer1.0"][-1]
     assert layer.out_shape == (64, 80, 160)
     image, unit_map = page.locator(".st-key-pixel-grid .pixels svg").all()
     _, _, width, height = map(float, unit_map.get_attribute("viewBox").split())
@@ -407,7 +409,7 @@ def test_what_is_clicked_in_a_tab_shows_around_it(visit):
     visit.page.locator(".st-key-kernels .tiles button").nth(3).click()
     visit.wait()
     assert query(visit)["at"] == "conv1"
-    assert visit.page.locator(".st-key-detail").inner_text().startswith("Stem")
+    assert "Stem" in visit.page.locator(".st-key-crumbs").inner_text()
 
     visit.open("/kernels")
     field = visit.page.get_by_label("Channels in", exact=True)
@@ -476,8 +478,8 @@ def test_a_checkpoint_of_torchvision_opens_as_its_network(visit):
     torch.save({"state_dict": resnext50_32x4d().state_dict()}, stream)
     visit.open("/inference?preset=resnet18&weights=random")
     page = visit.page
-    page.get_by_text("Your own checkpoint").click()
-    uploader = page.locator(".st-key-image").get_by_test_id("stFileUploader").locator("input[type=file]").first
+    visit.weights_card()
+    uploader = page.locator(".st-key-own-checkpoint").locator("input[type=file]").first
     with TemporaryDirectory() as folder:  # Playwright hands over at most 50 MB without a file
         path = Path(folder, "mine.pth")
         path.write_bytes(stream.getvalue())
@@ -487,10 +489,10 @@ def test_a_checkpoint_of_torchvision_opens_as_its_network(visit):
     expected = preset("resnext50_32x4d").to_query() | {"weights": "upload"}
     assert query(visit) == expected
     assert "mine.pth was understood by its tensors" in page.get_by_test_id("stAlert").first.inner_text()
-    card = page.locator(".st-key-image").inner_text()
+    card = page.locator(".st-key-own-checkpoint").inner_text()
     assert "320 tensors, 25.10 M numbers" in card
     assert "Activation" in card
-    page.locator(".st-key-verdict strong").first.wait_for()
+    page.locator(".st-key-verdict-chip strong").first.wait_for()
     assert visit.fits()
 
     with TemporaryDirectory() as folder:
@@ -499,7 +501,7 @@ def test_a_checkpoint_of_torchvision_opens_as_its_network(visit):
             {"name": "evil.pt", "mimeType": "application/octet-stream", "buffer": pickle.dumps(Command(target))}
         )
         visit.wait()
-        alert = page.locator(".st-key-image").get_by_test_id("stAlert").inner_text()
+        alert = page.locator(".st-key-own-checkpoint").get_by_test_id("stAlert").inner_text()
         assert "system" in alert
         assert "not opened" in alert
         assert not target.exists()
@@ -512,8 +514,7 @@ def test_the_backbone_of_a_detector_is_looked_into(visit):
     detector = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None)
     visit.open("/inference?preset=resnet20_fashion")
     page = visit.page
-    page.get_by_text("Your own checkpoint").click()
-    visit.wait()
+    visit.weights_card()
     card = page.locator(".st-key-own-checkpoint")
     with TemporaryDirectory() as folder:
         path = Path(folder, "fasterrcnn.pth.tar")
@@ -523,15 +524,16 @@ def test_the_backbone_of_a_detector_is_looked_into(visit):
         visit.wait()
     assert query(visit) == preset("resnet50").to_query() | {"weights": "upload"}
     assert "backbone.fpn, rpn, roi_heads left out." in card.inner_text()
-    verdict = page.locator(".st-key-verdict")
+    verdict = visit.verdict()
     assert "No classifier, so no scores" in verdict.inner_text()
     assert not verdict.locator("dl").count()
-    expect(page.locator(".st-key-overview svg image")).to_have_count(1 + 1 + sum(preset("resnet50").layers))
+    page.keyboard.press("Escape")
+    expect(page.locator(".st-key-strip svg image")).to_have_count(1 + 1 + sum(preset("resnet50").layers))
     for block, channels in (("layer1.0", 64), ("layer4.2", 512)):
-        page.locator(f".st-key-overview [data-id='{block}']").click()
+        page.locator(f".st-key-strip [data-id='{block}']").click()
         visit.wait()
         shown = page.locator(".st-key-activations")
-        assert f"The output of {block}.conv2" in shown.inner_text()
+        assert f"{block}.relu" in page.locator(".st-key-crumbs").inner_text()
         assert f"32 of {channels} channels" in shown.inner_text()
         expect(shown.locator(".tiles button")).to_have_count(32)
     assert not page.get_by_test_id("stAlert").filter(has_text="overflow").count()
@@ -543,13 +545,12 @@ def test_zeros_on_both_sides_are_right_as_often_as_in_the_original(visit):
     theirs = under("module.", akamaster(load(bundled(BUNDLED["resnet20"])[0]).state_dict()))
     visit.open("/inference?preset=resnet18&weights=random")
     page = visit.page
-    page.get_by_text("Your own checkpoint").click()
-    visit.wait()
+    visit.weights_card()
     card = page.locator(".st-key-own-checkpoint")
     card.locator("input[type=file]").set_input_files(
         {"name": "resnet20.th", "mimeType": "", "buffer": saved({"state_dict": theirs, "best_prec1": 91.7})}
     )
-    counted = page.locator(".st-key-verdict").get_by_text("Fashion-MNIST test images")
+    counted = page.locator(".st-key-below").get_by_text("Fashion-MNIST test images")
     counted.wait_for()
     visit.wait()
     assert query(visit) == BUNDLED["resnet20"].to_query() | {"weights": "upload"}
@@ -576,18 +577,18 @@ def test_uploads_stay_while_another_page_is_looked_at(visit):
     visit.wait()
     labels = {"Trouser": "IMG_0001", "Bag": "<b>**bag**</b>.heic", "Dress": "dress.PNG"}
     known = {sample.label: sample for sample in samples()}
-    page.locator(".st-key-image").get_by_test_id("stFileUploader").locator("input[type=file]").set_input_files(
+    page.locator(".st-key-below").get_by_test_id("stFileUploader").locator("input[type=file]").set_input_files(
         [{"name": name, "mimeType": "", "buffer": known[label].open()} for label, name in labels.items()]
     )
     visit.wait()
-    tiles = page.locator(".st-key-image .tiles button")
+    tiles = page.locator(".st-key-images .tiles button")
     expect(tiles).to_have_count(3)
-    assert tiles.all_inner_texts() == list(labels.values())
+    assert [tile.get_attribute("title") for tile in tiles.all()] == list(labels.values())
     tiles.nth(1).click()
     visit.wait()
-    answer = page.locator(".st-key-verdict strong").first
+    answer = page.locator(".st-key-verdict-chip strong").first
     assert answer.inner_text() == "Bag"
-    share = page.locator(".st-key-verdict dd").first.inner_text()
+    share = visit.verdict().locator("dd").first.inner_text()
     assert labels["Bag"] in page.locator(".st-key-seen").inner_text()
 
     def elsewhere() -> None:
@@ -598,13 +599,14 @@ def test_uploads_stay_while_another_page_is_looked_at(visit):
     elsewhere()
     expect(tiles).to_have_count(3)
     assert answer.inner_text() == "Bag"
-    assert page.locator(".st-key-verdict dd").first.inner_text() == share
+    assert visit.verdict().locator("dd").first.inner_text() == share
+    page.keyboard.press("Escape")
+    page.locator(".st-key-change-images button").click()
     page.get_by_role("button", name="Remove this image").click()
     visit.wait()
-    assert tiles.all_inner_texts() == [labels["Trouser"], labels["Dress"]]
+    assert [tile.get_attribute("title") for tile in tiles.all()] == [labels["Trouser"], labels["Dress"]]
 
-    page.get_by_text("Your own checkpoint").click()
-    visit.wait()
+    visit.weights_card()
     stream = io.BytesIO()
     torch.save(load(bundled(BUNDLED["plain20"])[0]).state_dict(), stream)
     page.locator(".st-key-own-checkpoint input[type=file]").set_input_files(
@@ -612,11 +614,11 @@ def test_uploads_stay_while_another_page_is_looked_at(visit):
     )
     visit.wait()
     assert query(visit)["weights"] == "upload"
-    share = page.locator(".st-key-verdict dd").first.inner_text()
+    share = visit.verdict().locator("dd").first.inner_text()
     elsewhere()
     assert query(visit)["weights"] == "upload"
-    assert "mine.pth" in page.locator(".st-key-image").inner_text()
-    assert page.locator(".st-key-verdict dd").first.inner_text() == share
+    assert "mine.pth" in page.locator(".st-key-below").inner_text()
+    assert visit.verdict().locator("dd").first.inner_text() == share
     assert visit.fits()
 
 
@@ -632,25 +634,25 @@ class Command:
 
 def test_two_blocks_are_switched_off_in_the_drawing(visit):
     """By click and by keyboard; the verdict, the link and the drawing follow, and all come back."""
-    visit.open("/inference?" + urlencode({"preset": "resnet20_fashion"}))
+    visit.open("/inference?" + urlencode({"preset": "resnet20_fashion", "tab": "Blocks off"}))
     page = visit.page
-    answer = page.locator(".st-key-verdict strong").first
+    answer = page.locator(".st-key-verdict-chip strong").first
     switch = lambda block: page.locator(f".st-key-overview [data-id='switch {block}']")  # noqa: E731
     assert answer.inner_text() == "Sneaker"
     switch("layer1.0").click()
     visit.wait()
     expect(switch("layer1.0")).to_have_attribute("aria-checked", "false")
     assert query(visit)["off"] == "layer1.0"
-    assert "The whole network says Sneaker" in page.locator(".st-key-verdict").inner_text()
+    assert "The whole network says Sneaker" in page.locator(".st-key-answer").inner_text()
     for _ in range(2 * 5):  # block and switch of five blocks on
         page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
     visit.wait()
     assert query(visit)["off"] == "layer1.0,layer2.2"
     assert answer.inner_text() == "Bag"
-    assert "2 blocks are off" in page.locator(".st-key-verdict").inner_text()
+    assert "2 blocks are off" in page.locator(".st-key-answer").inner_text()
     expect(page.locator(".st-key-overview [role=switch][aria-checked=false]")).to_have_count(2)
-    expect(page.locator(".st-key-overview svg image")).to_have_count(1 + 9 - 2)
+    expect(page.locator(".st-key-strip svg image")).to_have_count(1 + 9)
     page.keyboard.press("Enter")  # the focus stays on the switch
     visit.wait()
     assert query(visit)["off"] == "layer1.0"
@@ -662,10 +664,10 @@ def test_two_blocks_are_switched_off_in_the_drawing(visit):
 
 def test_the_verdicts_class_is_explained(visit):
     """Through samples of all ten classes, with all blocks and with one off: maps and box follow what the network says."""
-    visit.open("/inference?" + urlencode({"preset": "resnet20_fashion", "tab": "Attribution"}))
+    visit.open("/inference?" + urlencode({"preset": "resnet20_fashion", "tab": "Why this class"}))
     page, verdicts = visit.page, set()
-    image = page.locator(".st-key-image .tiles button")
-    said = lambda: page.locator(".st-key-verdict strong").first.inner_text()  # noqa: E731
+    image = page.locator(".st-key-images .tiles button")
+    said = lambda: page.locator(".st-key-verdict-chip strong").first.inner_text()  # noqa: E731
 
     def through(numbers, *places):
         for number in numbers:
@@ -679,7 +681,11 @@ def test_the_verdicts_class_is_explained(visit):
     grad_cam = (".st-key-grad-cam strong", "Grad-CAM: where each depth finds what speaks for {}")
     integrated = (".st-key-integrated-gradients strong", "each pixel adds to the score of {}")
     through(range(5, 23), grad_cam, integrated)
+    page.get_by_role("tab", name="Blocks off").click()
+    visit.wait()
     page.locator(".st-key-overview [data-id='switch layer1.0']").click()
+    visit.wait()
+    page.get_by_role("tab", name="Why this class").click()
     visit.wait()
     through(range(0, len(samples()), 4), grad_cam, integrated)
     assert len(verdicts) == 10
@@ -698,7 +704,7 @@ def test_the_verdicts_class_is_explained(visit):
 
 def test_a_class_that_was_chosen_stays(visit):
     """Chosen by hand: on the next image, in the link, on another page and back; and the prediction by hand again."""
-    visit.open("/inference?" + urlencode({"preset": "resnet20_fashion", "tab": "Attribution"}))
+    visit.open("/inference?" + urlencode({"preset": "resnet20_fashion", "tab": "Why this class"}))
     page = visit.page
     box = page.get_by_role("combobox", name=re.compile("Class"))
 
@@ -714,26 +720,26 @@ def test_a_class_that_was_chosen_stays(visit):
 
     choose("Coat")
     for number in (3, 8, 1):
-        page.locator(".st-key-image .tiles button").nth(number).click()
+        page.locator(".st-key-images .tiles button").nth(number).click()
         visit.wait()
         assert (explained(), box.input_value(), query(visit)["class"]) == ("Coat", "Coat", "Coat")
     visit.sidebar.get_by_role("link", name="Source").click()
     visit.wait()
     visit.sidebar.get_by_role("link", name="Inference").click()
     visit.wait()
-    page.get_by_role("tab", name="Attribution").click()
+    page.get_by_role("tab", name="Why this class").click()
     visit.wait()
     assert (explained(), box.input_value()) == ("Coat", "Coat")
     choose("The prediction")
     assert "class" not in query(visit)
-    assert explained() == page.locator(".st-key-verdict strong").first.inner_text()
+    assert explained() == page.locator(".st-key-verdict-chip strong").first.inner_text()
 
 
 def test_the_box_names_the_weights_that_run(visit):
     """Two uploads for a network with published weights, then a click elsewhere: the second one is shown and runs."""
     visit.open("/inference?" + urlencode({"preset": "resnet20_fashion"}))
     page = visit.page
-    page.get_by_text("Your own checkpoint").click()
+    visit.weights_card()
     uploader = page.locator(".st-key-own-checkpoint").locator("input[type=file]")
     stream = io.BytesIO()
     torch.save(randomly(BUNDLED["resnet20"]).state_dict(), stream)
@@ -741,7 +747,7 @@ def test_the_box_names_the_weights_that_run(visit):
     for name in ("first.pth", "second.pth"):
         uploader.set_input_files({"name": name, "mimeType": "application/octet-stream", "buffer": stream.getvalue()})
         visit.wait()
-        page.locator(".st-key-image .tiles button").nth(2).click()
+        page.locator(".st-key-images .tiles button").nth(2).click()
         visit.wait()
         assert box.input_value() == f"Your checkpoint {name}"
         assert query(visit)["weights"] == "upload"

@@ -97,12 +97,12 @@ def test_no_tab_makes_names_of_zeros(headless: AppTest, name: str) -> None:
     assert "tench" not in everything.lower()
     assert "0.1%" not in everything
     assert not app.error
-    needs = name in ("Blocks off", "Attribution", "Several images")
+    needs = name in ("Blocks off", "Why this class", "Several images")
     assert (says(app).count("so it names no classes") == 2) == needs
 
 
 def test_its_layers_and_blocks_are_looked_at(headless: AppTest) -> None:
-    for name in ("Activations", "Several images", "Weights"):
+    for name in ("Maps", "Several images", "Weights"):
         app = look_at(headless, at="fc", off=("layer1.0",), tab=name)
         assert "`fc` is zeros here" in says(app), name
         assert "the whole network says" not in says(app).lower()
@@ -520,8 +520,7 @@ def test_a_shard_that_lies_about_its_numbers_is_refused() -> None:
 def test_a_backbone_is_uploaded_by_any_name(visit: Visitor) -> None:
     """No list of endings stands in the way; what is left out and what is asked is read in the card."""
     page = visit.open("/inference?preset=resnet20_fashion").page
-    page.get_by_text("Your own checkpoint").click()
-    visit.wait()
+    visit.weights_card()
     detector = under("backbone.body.", small(classes=0)) | {"roi_heads.box_head.fc6.weight": torch.zeros(4, 4)}
     uploader = page.locator(".st-key-own-checkpoint input[type=file]")
     assert uploader.get_attribute("accept") is None
@@ -531,8 +530,9 @@ def test_a_backbone_is_uploaded_by_any_name(visit: Visitor) -> None:
         card.get_by_text(f"{name}: ").wait_for()
         visit.wait()
         assert "roi_heads left out." in card.inner_text()
-        assert "No classifier" in page.locator(".st-key-verdict").inner_text()
-        assert "%" not in page.locator(".st-key-verdict").inner_text()
+        assert "No classifier" in visit.verdict().inner_text()
+        assert "%" not in visit.verdict().inner_text()
+        page.keyboard.press("Escape")
         assert page.locator(".st-key-activations .tiles button").count() == 16
     card.get_by_text("Stem pool max").wait_for()
     card.get_by_role("button", name="Change").click()

@@ -296,7 +296,7 @@ def test_the_page_stays_while_a_model_of_the_hub_is_waited_for(browser: Browser,
         card.get_by_role("button", name="Stop", exact=True).click()
         expect(card.get_by_text(f"{MODEL}: stopped at")).to_be_visible()
         card.get_by_role("button", name="Random weights").click()
-        expect(page.locator(".st-key-verdict")).to_contain_text("Untrained")
+        expect(page.locator(".st-key-below")).to_contain_text("Untrained")
         hub.second_half.set()
         context.close()
         assert not visitor.errors
@@ -581,12 +581,14 @@ def test_a_tag_is_chosen_by_its_name_stopped_and_resumed(browser: Browser, hub: 
         hub.second_half.set()  # the server reads on, sees that nobody waits, and keeps the part
         soon(lambda: [path for path in tmp_path.rglob("*.part") if path.name.count(".") == 1])
         page.get_by_role("button", name="Resume the download").click()
-        expect(page.locator(".st-key-verdict dl.bars dt")).to_have_count(5)
+        expect(page.locator(".st-key-verdict-chip")).to_be_visible()
         visitor.wait()
+        expect(visitor.verdict().locator("dl.bars dt")).to_have_count(5)
+        assert "class " not in visitor.verdict().inner_text()
+        page.keyboard.press("Escape")
         assert len(hub.elsewhere.ranges) == 1
-        assert "input 288 px, crop 1.0, bicubic" in page.locator(".st-key-image").inner_text()
+        assert "input 288 px, crop 1.0, bicubic" in visitor.weights_card().inner_text()
         assert "What the network sees: 288×288" in page.locator(".st-key-seen").inner_text()
-        assert "class " not in page.locator(".st-key-verdict").inner_text()
         assert page.url.endswith("/inference?weights=resnet50.a1_in1k")
         assert visitor.fits()
         context.close()

@@ -88,10 +88,11 @@ def test_a_phone_shows_all_of_network_and_block(visit: Visitor, name: str) -> No
     "visit", [PHONE, {"viewport": {"width": 1280, "height": 720}}], indirect=True, ids=["phone", "wide"]
 )
 def test_the_network_of_an_image_is_whole(visit: Visitor) -> None:
-    """With its maps, and a switch for each block."""
-    visit.open("/inference?preset=resnet20_fashion")
-    assert_legible_and_whole(visit, "overview")
-    assert visit.page.locator(".st-key-overview svg image").count() > 9
+    """With its maps, and with a switch for each block."""
+    visit.open("/inference?preset=resnet20_fashion&tab=Blocks+off")
+    for drawing in ("strip", "overview"):
+        assert_legible_and_whole(visit, drawing)
+    assert visit.page.locator(".st-key-strip svg image").count() > 9
 
 
 def test_an_unfolded_stage_goes_on_lines(visit: Visitor) -> None:

@@ -171,7 +171,7 @@ LINKS = (
     link("source", SMALL, explained="conv1"),
     link("experiments", training="seed-3"),
     link("inference", FASHION),
-    link("inference", FASHION, image="0009-sneaker", off=("layer1.1",), tab="Inside the addition"),
+    link("inference", FASHION, image="0009-sneaker", off=("layer1.1",), tab="Addition"),
 )
 
 

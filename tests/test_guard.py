@@ -225,7 +225,7 @@ def test_a_value_that_no_browser_sends(own, page: str) -> None:
 
 PAGES = {
     "architecture": ("Layers", "Cost", "MACs and other tools' counts", "graphviz"),
-    "inference": ("Activations", "Weights", "Receptive field"),
+    "inference": ("Maps", "Weights", "Receptive field"),
     "compare": ("",),
     "accuracy": ("",),
     "kernels": ("The block", "The 1×1 convolution"),
@@ -377,15 +377,14 @@ def test_what_others_wrote_is_shown_as_text(visit, tmp_path: Path) -> None:
     name = SHOWN.replace("/", "")  # which no file name has
     stream = io.BytesIO()
     Image.new("RGB", (40, 40), "red").save(stream, "PNG")
-    uploader = page.locator(".st-key-image").get_by_test_id("stFileUploader").locator("input[type=file]").first
+    uploader = page.locator(".st-key-below").get_by_test_id("stFileUploader").locator("input[type=file]").first
     uploader.set_input_files({"name": f"{name}.png", "mimeType": "image/png", "buffer": stream.getvalue()})
-    page.get_by_test_id("stImageCaption").filter(has_text="onerror").wait_for()
+    page.locator(".st-key-seen").get_by_text("onerror").wait_for()
     plain(visit.wait())
 
     stream = io.BytesIO()
     torch.save({SHOWN: torch.ones(3)}, stream)
-    page.locator(".st-key-own-checkpoint summary").click()
-    visit.wait()
+    visit.weights_card()
     uploader = page.locator(".st-key-own-checkpoint input[type=file]")
     uploader.set_input_files(
         {"name": f"{name}.pt", "mimeType": "application/octet-stream", "buffer": stream.getvalue()}

@@ -93,7 +93,7 @@ PAIRS: dict[str, tuple[Callable[..., AppTest], Callable[..., AppTest]]] = {
         lambda **query: with_choices(5, **query),
     ),
 }
-CHOICES = ("Activations", "Blocks off", "Attribution")
+CHOICES = ("Maps", "Blocks off", "Why this class")
 """The tabs that show what is chosen."""
 
 
@@ -113,9 +113,9 @@ def test_each_tab_shows_ones_own(what: str, tab: str, fresh: Callable[[], None])
 def test_who_comes_later_changes_nothing(what: str) -> None:
     """For the first, who goes on."""
     first, second = PAIRS[what]
-    app = run(run(first(tab="Activations")))  # what the page sets by itself it tells the browser once
+    app = run(run(first(tab="Maps")))  # what the page sets by itself it tells the browser once
     before = shown(app)
-    assert shown(second(tab="Activations")) != before
+    assert shown(second(tab="Maps")) != before
     assert shown(run(app)) == before
 
 
@@ -267,7 +267,7 @@ def test_two_people_with_an_image_each(browser: Browser, address: str) -> None:
             {"name": NAME, "mimeType": "image/png", "buffer": sample(label)}
         )
         person.wait()
-        verdicts.append(person.page.locator(".st-key-verdict"))
+        verdicts.append(person.page.locator(".st-key-verdict-chip"))
         expect(verdicts[-1].locator("strong").first).to_have_text(label)
     images = [person.page.locator(".st-key-seen img").first.get_attribute("src") for person in people]
     assert images[0] != images[1]

@@ -19,22 +19,14 @@ from resnet.weights import BUNDLED, bundled
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-TABS = (
-    "Several images",
-    "Activations",
-    "Inside the addition",
-    "Receptive field",
-    "Attribution",
-    "Weights",
-    "Blocks off",
-)
+TABS = ("Several images", "Maps", "Addition", "Receptive field", "Why this class", "Weights", "Blocks off")
 
 
 @pytest.mark.usefixtures("nothing_loaded")
 def test_what_is_kept_never_exceeds_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     """A person goes through all tabs three times, with room for a fraction of what they look at; all of it works."""
     monkeypatch.setattr(RESULTS, "budget", 12 * 2**20)
-    app = looked("Activations", preset="resnet20", layers="1-1", planes="8-16", size="256", weights="random")
+    app = looked("Maps", preset="resnet20", layers="1-1", planes="8-16", size="256", weights="random")
     for name in 3 * TABS:
         tab(app, name)
         assert not app.error

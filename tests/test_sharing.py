@@ -257,7 +257,7 @@ PAGES = [
     ("compare", {}),
     *(
         ("inference", {"preset": "resnet20", "weights": "random", "tab": tab})
-        for tab in ("Activations", "Inside the addition", "Receptive field", "Attribution", "Weights", "Several images")
+        for tab in ("Maps", "Addition", "Receptive field", "Why this class", "Weights", "Several images")
     ),
     *(
         ("experiments", {"preset": "resnet20_fashion", "tab": tab})
@@ -665,7 +665,7 @@ def test_gradients_stand_that_nothing_is_kept(fresh: Callable[[], None], monkeyp
 
 def test_what_everybody_is_shown_nobody_can_change(fresh: Callable[[], None]) -> None:
     """Every array behind the tabs of a run."""
-    app = opened("inference", preset="resnet20_fashion", image="0000-ankle-boot", tab="Activations")
+    app = opened("inference", preset="resnet20_fashion", image="0000-ankle-boot", tab="Maps")
     assert not app.exception
     with pytest.raises(ValueError, match="read-only"):
         cached.cached_result("array", "…", lambda move: np.zeros(3))[0] = 1
@@ -736,7 +736,7 @@ def test_an_addition_is_that_of_the_form(first: bool, changes: dict[str, Any], f
     }
     assert ("half" in changes) == (abs(expected[plain] - expected[form]) > 0.1)
     for each in (plain, form) if first else (form, plain):
-        app = session("inference", each, preset="resnet20_fashion", tab="Inside the addition")
+        app = session("inference", each, preset="resnet20_fashion", tab="Addition")
         assert branch_norm(app) == f"{expected[each]:.4g}"
 
 
@@ -810,7 +810,7 @@ class Choice:
     """Everything that a person can choose on the way to what they see; only what concerns a tab changes it."""
 
     page: str = "inference"
-    tab: str = "Inside the addition"
+    tab: str = "Addition"
     preset: str = "resnet20_fashion"
     size: str = "32"
     shortcut: str = ""
@@ -839,7 +839,7 @@ class Choice:
         return turned_to(app, self.page)
 
 
-TABS = ("Activations", "Inside the addition", "Receptive field", "Attribution", "Weights", "Several images")
+TABS = ("Maps", "Addition", "Receptive field", "Why this class", "Weights", "Several images")
 OTHERS: Mapping[str, st.SearchStrategy[Any]] = {
     "page": st.sampled_from(["inference", "experiments"]),
     "tab": st.sampled_from([*TABS, "Identity"]),
@@ -889,7 +889,7 @@ def at_once(people: tuple[Choice, ...]) -> list[list[str]]:
     suppress_health_check=list(HealthCheck),
 )
 @example((Choice(), Choice(half=True)))
-@example((Choice(tab="Attribution"), Choice(tab="Attribution", off="layer2.1")))
+@example((Choice(tab="Why this class"), Choice(tab="Why this class", off="layer2.1")))
 @example(tuple(Choice(tab="Receptive field", preset="resnet20", weights="random", size=size) for size in ("32", "40")))
 @given(pairs())
 def test_two_sessions_show_what_a_fresh_server_shows(people: tuple[Choice, Choice]) -> None:

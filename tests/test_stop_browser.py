@@ -36,7 +36,7 @@ def test_what_takes_long_is_stopped_and_asked_for_again(visit):
     stopped_twice(again)
 
     visit.open(
-        "/inference?" + urlencode({"tab": "Attribution", "preset": "resnet152", "weights": "random", "size": "128"})
+        "/inference?" + urlencode({"tab": "Why this class", "preset": "resnet152", "weights": "random", "size": "128"})
     )
     ask = page.get_by_role("button", name="Compute, about")
     ask.click()

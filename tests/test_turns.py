@@ -528,11 +528,11 @@ def test_a_prepared_image_is_what_it_was_in_memory_that_is_its_own() -> None:
         assert 0 <= found.pixels.min() <= found.pixels.max() <= 1
 
 
-@pytest.mark.parametrize("tab", ["Attribution", "Receptive field"])
+@pytest.mark.parametrize("tab", ["Why this class", "Receptive field"])
 def test_a_tab_says_that_gradients_are_too_large(tab: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_GRADIENT_BYTES", 1000)
     app = at_tab(opened("inference", preset="resnet20_fashion", at="layer3.2.act1"), tab)
-    words = [word for word in said(app.error if tab == "Attribution" else app.info) if "Gradients at" in word]
+    words = [word for word in said(app.error if tab == "Why this class" else app.info) if "Gradients at" in word]
     assert len(words) == 1
     assert "and the limit is" in words[0]
 

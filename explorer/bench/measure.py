@@ -226,19 +226,22 @@ def looks(page: Page, address: str, name: str) -> Iterator[tuple[str, list[tuple
     def show(tab: str = "") -> None:
         opened(page, f"{address}/{INFERENCE.path}?{urlencode(View(config, weights=LOOKS[name], tab=tab).to_query())}")
 
-    show()
-    for what, prefix in (("another block", ""), ("one more off", "switch ")):
-        blocks = [page.locator(f".st-key-overview [data-id='{prefix}{block}']") for block in switchable_blocks(config)]
+    for what, tab, item in (
+        ("another block", "", ".st-key-strip [data-id='{}']"),
+        ("one more off", "Blocks off", "[data-id='switch {}']"),
+    ):
+        show(tab)
+        blocks = [page.locator(item.format(block)) for block in switchable_blocks(config)]
         yield what, [click_time(block) for block in [block for block in blocks if block.count()][:COUNT]][1:]
     show()
-    for what, card in (("another channel", "activations"), ("another image", "image")):
+    for what, card in (("another channel", "activations"), ("another image", "images")):
         yield what, [click_time(tile) for tile in page.locator(f".st-key-{card} .tiles button").all()[1:COUNT]][1:]
     tabs = page.get_by_role("tab").all()
     rounds = [[click_time(tab) for tab in tabs] for _ in range(4)][1:]
     slowest, tab = max(zip(zip(*rounds, strict=True), tabs, strict=True), key=lambda pair: statistics.median(pair[0]))
     yield f"the slowest tab, {tab.inner_text()}", list(slowest)
     show("Receptive field")
-    image = page.locator(".st-key-pixel-grid .pixels svg").last
+    image = page.locator(".st-key-map-and-numbers .pixels svg")
     yield "another unit", [click_time(image, (number / COUNT, 0.5)) for number in range(1, COUNT)][1:]
 
 

@@ -207,7 +207,13 @@ def known_mismatches(checkpoint: UploadedCheckpoint, config: ResNetConfig) -> li
 # -- the card -----------------------------------------------------------------------------
 
 
-def upload_card(weights: Weights | None) -> None:
+def is_brought() -> bool:
+    """Whether a person has brought a checkpoint, or a file that is none."""
+    mine = session.held()
+    return bool(uploaded_checkpoint() or mine.checkpoint_problem or mine.answers)
+
+
+def upload_card(weights: Weights | None, expanded: bool = False) -> None:
     """Where a checkpoint is uploaded; what was understood of it, what is asked, and what does not fit; where nothing may
     be uploaded, a sentence.
     """
@@ -218,7 +224,7 @@ def upload_card(weights: Weights | None) -> None:
     card = st.expander(
         "Your own checkpoint",
         icon=":material/upload_file:",
-        expanded=bool(checkpoint or problem),
+        expanded=expanded or bool(checkpoint or problem),
         key="own checkpoint",
         on_change="rerun",
     )

@@ -256,7 +256,7 @@ def back() -> None:
 
 
 def chip(found: Selection, weights: Weights) -> DeltaGenerator:
-    """The weights that run, which open on what is known of them, what is asked of them, and the ways to others. Returns the
+    """The weights that run, which open on what is known of them and the ways to others. Returns the
     place for more that is asked.
     """
     how = weights.data.preprocessing
@@ -266,9 +266,6 @@ def chip(found: Selection, weights: Weights) -> DeltaGenerator:
         with st.container(gap="xxsmall"):
             st.markdown(f"**{words}**")
             st.caption(facts(weights), help=f"Each channel less a mean of {means}, over a deviation of {deviations}.")
-        if found.opened and (questions := checkpoint.in_order(found.opened)):
-            answered = partial(hub_answered, weights.key, found.opened.config)
-            checkpoint.question_widgets(session.view().config, questions, answered, ASKED_OF_HUB)
         asked = st.container()
         with st.container(horizontal=True):
             if weights.key == "bundled":
@@ -276,13 +273,21 @@ def chip(found: Selection, weights: Weights) -> DeltaGenerator:
                     offer_imagenet()
             elif weights.key != "random":  # beside the verdict that those have not
                 offer_trained()
-        checkpoint.upload_card(weights)
+        if not checkpoint.is_brought():  # else it is seen without a click
+            checkpoint.upload_card(weights, expanded=True)
     return asked
 
 
-def said(found: Selection) -> None:
-    """Why others run than were named, and what a visitor who has asked for nothing sees; with the ways out."""
+def said(found: Selection, weights: Weights) -> None:
+    """Why others run than were named, what is asked of those that run, what was understood of a file, and what a visitor sees
+    who has asked for nothing; with the ways out.
+    """
     say(found)
+    if found.opened and (questions := checkpoint.in_order(found.opened)):
+        answered = partial(hub_answered, weights.key, found.opened.config)
+        checkpoint.question_widgets(session.view().config, questions, answered, ASKED_OF_HUB)
+    if checkpoint.is_brought():
+        checkpoint.upload_card(weights)
     before = session.held().before_greeting
     with st.container(horizontal=True, vertical_alignment="center", key="ways"):
         if before:
