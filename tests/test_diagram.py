@@ -15,7 +15,7 @@ from explorer.analysis.parts import drawn_parts, fixed_blocks
 from explorer.drawing import compare, dot, network, svg
 from explorer.drawing.dot import graph
 from explorer.drawing.kernels import growth
-from explorer.drawing.network import Fold, Switches, detail, folded, overview, remark
+from explorer.drawing.network import Fold, Switches, detail, folded, overview, remark, strip
 from explorer.drawing.svg import Drawing
 from explorer.experiments.kernels import Lab, compare_stacks
 from resnet import PRESETS, ResNetConfig, preset
@@ -305,7 +305,7 @@ def test_bands_name_stages_and_shapes() -> None:
 def test_thumbnails_stand_in_their_boxes() -> None:
     address = "data:image/png;base64,AA=="
     traced = trace(preset("resnet18"), 64)
-    drawing = overview(traced, thumbnails={"layer1.0": address, "layer4.1": address, "elsewhere": address})
+    drawing = strip(traced, thumbnails={"layer1.0": address, "layer4.1": address, "elsewhere": address})
     root = parse(drawing)
     for group in root.iter():
         image = group.find(f"{SVG}image")
@@ -350,20 +350,38 @@ def test_each_block_has_a_switch_where_they_are_asked_for(name: str) -> None:
     assert all(reason in titles for reason in reasons.values())
 
 
-def test_a_block_that_is_off_is_hollow_and_has_no_picture() -> None:
-    address = "data:image/png;base64,AA=="
-    drawing = overview(
-        trace(preset("resnet18"), 64),
-        thumbnails={"layer1.0": address, "layer1.1": address},
-        switches=Switches(["layer1.1"], {}),
+@pytest.mark.parametrize("drawn", ["overview", "strip"])
+def test_a_block_that_is_off_is_dashed(drawn: str) -> None:
+    traced = trace(preset("resnet18"), 64)
+    off = (
+        overview(traced, switches=Switches(["layer1.1"], {}))
+        if drawn == "overview"
+        else strip(traced, off=["layer1.1"])
     )
-    hollow = {}
-    for group in parse(drawing).iter():
+    dashed = {}
+    for group in parse(off).iter():
         if group.get("data-id") in ("layer1.0", "layer1.1"):
-            frame = group.find(f"{SVG}rect")
-            assert frame is not None
-            hollow[group.get("data-id")] = "stroke-dasharray" in frame.attrib, group.find(f"{SVG}image") is None
-    assert hollow == {"layer1.0": (False, False), "layer1.1": (True, True)}
+            dashed[group.get("data-id")] = any("stroke-dasharray" in frame.attrib for frame in group.iter(f"{SVG}rect"))
+    assert dashed == {"layer1.0": False, "layer1.1": True}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_strip_has_what_the_overview_has(name: str) -> None:
+    """The same parts and folds in the same order, the same one chosen, each a square; and no text below 10 pixels in a card of 900."""
+    traced = trace(preset(name), 224)
+    one, other = (strip(traced, "layer2.0"), overview(traced, "layer2.0"))
+    identifiers = [
+        [group.get("data-id") for group in parse(each).iter() if group.get("data-id")] for each in (one, other)
+    ]
+    assert identifiers[0] == identifiers[1]
+    assert [
+        [group.get("data-id") for group in parse(each).iter() if "data-chosen" in group.attrib] for each in (one, other)
+    ] == [["layer2.0"]] * 2
+    for group in parse(one).iter():
+        if (group.get("data-id") or "unfold").startswith("layer"):
+            frame = box_of(group)
+            assert frame.right - frame.left == pytest.approx(frame.bottom - frame.top)
+    assert one.width * svg.LEGIBLE <= 900
 
 
 def test_a_block_that_is_off_stays_out_of_a_fold() -> None:
@@ -381,7 +399,8 @@ def test_foreign_text_stays_text() -> None:
     traced = trace(preset("resnet18"), 64)
     assert overview(traced, HOSTILE) == overview(traced)
     assert detail(traced, "layer1.0", HOSTILE) == detail(traced, "layer1.0")
-    root = parse(overview(traced, thumbnails={"layer1.0": HOSTILE}))
+    assert strip(traced, HOSTILE) == strip(traced)
+    root = parse(strip(traced, thumbnails={"layer1.0": HOSTILE}))
     assert [image.get("href") for image in root.iter(f"{SVG}image")] == [HOSTILE]
     assert not list(root.iter(f"{SVG}script"))
     group = ElementTree.fromstring(svg.selectable(HOSTILE, HOSTILE, svg.text(0, 0, HOSTILE), False))
@@ -518,12 +537,8 @@ def test_a_drawing_is_a_plain_file() -> None:
     traced = trace(preset("resnet50d"), 224)
     traces, kernels = [traced, trace(preset("resnet18"), 224)], compare_stacks(Lab())
     drawings = [
-        overview(
-            traced,
-            "layer2.0",
-            thumbnails={"layer1.0": "data:image/png;base64,AA=="},
-            switches=Switches(["layer1.1"], {}),
-        ),
+        overview(traced, "layer2.0", switches=Switches(["layer1.1"], {})),
+        strip(traced, "layer2.0", thumbnails={"layer1.0": "data:image/png;base64,AA=="}, off=["layer1.1"]),
         detail(traced, "layer2.0", "layer2.0.add"),
         detail(traced, "layer2.0", shared=True),
         compare.overview(traces, ["a", "b"]),
