@@ -142,6 +142,7 @@ def pixel_grid(
     height, width = result.trace.image_size
     box, values = field.box(unit), result.maps(layer.name)[channel]
     inside = box.clipped((height, width))
+    place = st.container()
     shown = st.pills(
         "Shown",
         [BOX, *SHADES, BEYOND],
@@ -175,16 +176,19 @@ def pixel_grid(
         if BEYOND in shown and box != inside:
             outlines.append(Outline("unclipped", (box.left, box.top, box.width, box.height), dashed=True))
     centre = round(field.centre(unit[0])), round(field.centre(unit[1]))
-    pixels(
-        view,
-        sheets,
-        outlines,
-        centre,
-        field.effective_stride,
-        "The image; arrow keys choose another unit",
-        "image grid",
-        lambda row, column: session.choose(unit=unit_text(field.nearest(row, rows), field.nearest(column, columns))),
-    )
+    with place:
+        pixels(
+            view,
+            sheets,
+            outlines,
+            centre,
+            field.effective_stride,
+            "The image; arrow keys choose another unit",
+            "image grid",
+            lambda row, column: session.choose(
+                unit=unit_text(field.nearest(row, rows), field.nearest(column, columns))
+            ),
+        )
     st.caption(
         f"{legend(result, heats, effective)} {result.trace.beyond_windows(layer)}".rstrip()
         + " A click chooses the unit whose field has its middle nearest."

@@ -230,8 +230,7 @@ def verdict(result: Run) -> None:
         words = f"**{session.escape_markdown(result.weights.data.categories[best])}** {probability:.1%}"
         if result.off:
             words += f", {len(result.off)} off"
-    chip = st.popover(words, key="verdict chip", help="What the network says, and what else it holds for possible.")
-    with chip, st.container(key="verdict"):
+    with st.popover(words, key="verdict chip"), st.container(key="verdict"):
         details(result)
 
 
