@@ -11,7 +11,7 @@ from resnet.config import block_path
 
 from ..analysis.cost import macs_formula, params_formula
 from ..analysis.layers import Layer, Op, shape_text
-from ..analysis.parts import fixed_blocks
+from ..analysis.parts import drawn_parts, fixed_blocks
 from ..analysis.trace import Trace
 from ..drawing import network
 from ..navigation import SOURCE
@@ -49,6 +49,15 @@ def choose_part(trace: Trace, identifier: str) -> None:
     session.choose(at=representative(inside).name if inside else identifier)
 
 
+def choose_output(trace: Trace, identifier: str) -> None:
+    """`choose_part`, but what a part is selected by is its output."""
+    if identifier in trace.blocks:
+        session.choose(at=identifier)
+    else:
+        outputs = {part.identifier: part.layers[-1].name for part in drawn_parts(trace)}
+        choose_part(trace, outputs.get(identifier, identifier))
+
+
 def flip(trace: Trace, block: str) -> None:
     """Switch a block off or on again."""
     if reason := fixed_blocks(trace.config).get(block):
@@ -67,7 +76,8 @@ def overview(trace: Trace, layer: Layer, switches: bool = False) -> None:
         moving = network.Switches(off, fixed_blocks(trace.config)) if switches else None
         drawing = network.overview(trace, layer.name, unfolded, moving)
         name = file_name(trace)
-        picture(drawing, "overview drawing", name, lambda identifier: choose_part(trace, identifier))
+        choose = choose_output if switches else choose_part
+        picture(drawing, "overview drawing", name, lambda identifier: choose(trace, identifier))
         kinds = "Height: feature-map size. Arc: shortcut, dashed where it projects. ⊕: addition."
         if trace.config.shortcut == "none":
             kinds = "Height: feature-map size. A plain network has no shortcuts and no additions."

@@ -13,7 +13,7 @@ from ...analysis.trace import Trace
 from ...drawing import network, rasters
 from .. import session
 from ..components import picture
-from ..network import detail_drawing, file_name, part_title
+from ..network import choose_output, detail_drawing, file_name, part_title
 from .running import Run
 
 
@@ -36,17 +36,6 @@ def is_open(trace: Trace, at: str) -> bool:
     if at not in trace.by_name:
         return False
     return bool(trace.by_name[at].block) or at not in {part.layers[-1].name for part in drawn_parts(trace)}
-
-
-def choose_output(trace: Trace, identifier: str) -> None:
-    """Select what was clicked by what it puts out, or open a fold."""
-    if identifier.startswith("unfold "):
-        session.hold(unfolded=session.held().unfolded | {identifier.removeprefix("unfold ")})
-    elif identifier in trace.blocks:
-        session.choose(at=identifier)
-    else:
-        outputs = {part.identifier: part.layers[-1].name for part in drawn_parts(trace)}
-        session.choose(at=outputs.get(identifier, ""))
 
 
 def crumbs(trace: Trace, layer: Layer) -> None:

@@ -1,4 +1,4 @@
-"""The weights of the inference page: their list, the cards of what runs, and the question where nothing does."""
+"""The weights of the inference page: their list, the chip of those that run, and the question where none do."""
 
 from __future__ import annotations
 
