@@ -403,6 +403,51 @@ def test_a_photograph_at_a_size_that_is_no_square(visit):
     assert visit.fits()
 
 
+@pytest.mark.parametrize(
+    "visit",
+    [{"viewport": {"width": width, "height": height}} for width, height in ((1280, 720), (1440, 900))],
+    indirect=True,
+    ids=["1280", "1440"],
+)
+def test_a_click_on_a_block_changes_maps_that_are_seen(visit):
+    """Without a scroll: its output, then one of its layers; and what stays on top where the panel is scrolled."""
+    visit.open("/inference?preset=resnet20_fashion")
+    page = visit.page
+    tile = page.locator(".st-key-activations .tiles button").first
+    sheet = lambda: tile.locator("span").evaluate("tile => tile.style.backgroundImage")  # noqa: E731
+    maps = [sheet()]
+
+    def click(target, at):
+        target.click()
+        visit.wait()
+        assert query(visit)["at"] == at
+        maps.append(sheet())
+        place = tile.bounding_box()
+        assert 0 < place["y"] < place["y"] + place["height"] < page.viewport_size["height"]
+
+    strip = page.locator(".st-key-strip")
+    click(strip.locator("[data-id='layer3.1']"), "layer3.1")
+    click(page.get_by_role("button", name="Its layers"), "layer3.1.act2")
+    click(strip.locator("[data-id='layer3.1.conv1']"), "layer3.1.conv1")
+    click(page.get_by_role("button", name="ResNet-20"), "layer3.1")
+    first, block, output, convolution, again = maps
+    assert block == output == again
+    assert len({first, block, convolution}) == 3
+    page.mouse.move(600, 600)
+    page.mouse.wheel(0, 2000)
+    page.wait_for_timeout(500)
+    tops = {key: page.locator(f".st-key-{key}").bounding_box()["y"] for key in ("band", "strip")}
+    assert 0 <= tops["band"] < tops["strip"] < 100
+    assert tile.bounding_box()["y"] < tops["strip"] + 160  # it was scrolled
+
+
+@pytest.mark.parametrize("visit", [{"viewport": {"width": 390, "height": 844}}], indirect=True, ids=["phone"])
+def test_on_a_phone_the_maps_begin_near_the_top(visit):
+    visit.open("/inference?preset=resnet20_fashion")
+    assert visit.page.locator(".st-key-strip svg image").first.bounding_box()["y"] < 320
+    assert visit.fits()
+
+
 def test_what_is_clicked_in_a_tab_shows_around_it(visit):
     """A layer that is chosen there is selected in the drawing; what is not accepted there is said above."""
     visit.open("/inference?" + urlencode({"preset": "resnet20_fashion", "tab": "Weights", "at": "layer2.0.conv2"}))
