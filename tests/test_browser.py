@@ -578,7 +578,7 @@ def test_the_backbone_of_a_detector_is_looked_into(visit):
         page.locator(f".st-key-strip [data-id='{block}']").click()
         visit.wait()
         shown = page.locator(".st-key-activations")
-        assert f"{block}.relu" in page.locator(".st-key-crumbs").inner_text()
+        assert f"{block}.act" in page.locator(".st-key-crumbs").inner_text()
         assert f"32 of {channels} channels" in shown.inner_text()
         expect(shown.locator(".tiles button")).to_have_count(32)
     assert not page.get_by_test_id("stAlert").filter(has_text="overflow").count()

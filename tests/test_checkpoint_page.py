@@ -79,7 +79,7 @@ def test_a_detector_opens_on_its_backbone() -> None:
     assert "backbone.fpn, rpn, roi_heads left out." in page_text(app)
     assert "**No classifier**, so no scores" in page_text(app)
     assert not any("%" in text for text in texts(app))
-    assert "**The output of `layer2.0.conv2`**" in page_text(app)
+    assert "› `layer2.0.act`" in page_text(app)
     assert "128×28×28" in str([html.proto for html in app.get("html")])
 
 

@@ -402,5 +402,5 @@ def test_what_a_link_selects(name: str, at: str, selected: str) -> None:
 def test_a_run_on_another_image_has_the_same_layer_selected() -> None:
     first, second = map(from_sample, samples()[:2])
     run = run_with([first], bundled(BUNDLED["resnet20"])[0], None, (), device(), "layer3.0")
-    assert run.layer.name == run.on(second).layer.name == "layer3.0.conv1"
+    assert run.layer.name == run.on(second).layer.name == "layer3.0.act"
     assert run.on(second).key == run_with([second], run.weights, None, (), device()).key

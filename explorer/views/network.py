@@ -90,8 +90,6 @@ def overview(trace: Trace, layer: Layer, switches: bool = False) -> None:
             )
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             st.caption(kinds, width="stretch")
-            if switches and off:
-                st.button("All blocks on", on_click=lambda: session.choose(off=()), type="tertiary")
             if unfolded & trace.groups.keys():
                 st.button("Fold stages", on_click=lambda: session.hold(unfolded=frozenset()), type="tertiary")
 

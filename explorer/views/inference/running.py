@@ -327,7 +327,7 @@ def seen(result: Run, picture: Image.Image | None = None, words: str = "") -> No
     st.image(shown, caption=". ".join(filter(None, (words, sees))), width="stretch", alt=words or sees)
     given, said = st.columns([2, 3], vertical_alignment="center")
     given.image(image.preview, width="stretch", alt=image.name)
-    said.caption(session.escape_markdown(credit(image.source) if isinstance(image.source, Sample) else image.name))
+    said.caption(credit(image.source) if isinstance(image.source, Sample) else session.escape_markdown(image.name))
 
 
 def beside(panel: Callable[[Run], None]) -> Callable[[Run], None]:

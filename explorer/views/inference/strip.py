@@ -23,6 +23,8 @@ def strip(result: Run) -> None:
     with st.container(border=True, key="strip", gap="xxsmall"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small", key="crumbs"):
             crumbs(trace, layer)
+            if result.off:
+                st.button("All blocks on", on_click=session.choose, kwargs={"off": ()}, type="tertiary")
         if is_open(trace, session.view().at):
             detail_drawing(trace, layer)
         else:

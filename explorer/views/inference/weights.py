@@ -292,11 +292,11 @@ def said(found: Selection, weights: Weights) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="ways"):
         if before:
             none = " yet" if owner.downloads_allowed() else ", and its owner has switched downloads off"
-            st.caption(
-                f"No ImageNet weights are on this machine{none}, so this is the {short_title(TRAINED)} that ships, "
-                "on a piece of clothing, which it knows.",
-                width="stretch",
-            )
+            with st.container(key="said to a visitor"):
+                st.markdown(
+                    f"No ImageNet weights are on this machine{none}, so this is the {short_title(TRAINED)} that ships, "
+                    "on a piece of clothing, which it knows."
+                )
             offer_imagenet()
         if found.other:
             offer_other(found.other)
