@@ -304,14 +304,13 @@ def test_a_unit_sees_its_box(visit):
     page = visit.page
     page.locator(".tiles button", has_text="Coat").first.click()
     visit.wait()
-    page.locator(".st-key-overview svg [data-id='layer3.0']").click()
+    page.locator(".st-key-strip svg [data-id='layer3.0']").click()
     visit.wait()
     page.get_by_role("tab", name="Receptive field").click()
     visit.wait()
     page.locator(".st-key-grid-shown").get_by_text("Beyond the edge").click()
     visit.wait()
-    layer = query(visit)["at"]
-    field = trace(BUNDLED["resnet20"], 28).by_name[layer].field
+    field = trace(BUNDLED["resnet20"], 28).blocks[query(visit)["at"]][-1].field
     unit_map, image = (page.locator(f".st-key-{key} .pixels svg") for key in ("map-and-numbers", "pixel-grid"))
 
     def corners(name: str) -> list[float]:
@@ -384,7 +383,7 @@ def test_a_photograph_at_a_size_that_is_no_square(visit):
     assert query(visit)["at"] == "layer1.0"
     layer = network.blocks["layer1.0"][-1]
     assert layer.out_shape == (64, 80, 160)
-    image, unit_map = page.locator(".st-key-pixel-grid .pixels svg").all()
+    unit_map, image = (page.locator(f".st-key-{key} .pixels svg") for key in ("map-and-numbers", "pixel-grid"))
     _, _, width, height = map(float, unit_map.get_attribute("viewBox").split())
     assert width == 2 * height
     cell = unit_map.bounding_box()["width"] / 160
@@ -574,7 +573,7 @@ def test_the_backbone_of_a_detector_is_looked_into(visit):
     assert not verdict.locator("dl").count()
     page.keyboard.press("Escape")
     expect(page.locator(".st-key-strip svg image")).to_have_count(1 + 1 + sum(preset("resnet50").layers))
-    for block, channels in (("layer1.0", 64), ("layer4.2", 512)):
+    for block, channels in (("layer1.0", 256), ("layer4.2", 2048)):
         page.locator(f".st-key-strip [data-id='{block}']").click()
         visit.wait()
         shown = page.locator(".st-key-activations")
