@@ -426,7 +426,7 @@ def test_a_click_on_a_block_changes_maps_that_are_seen(visit):
 
     strip = page.locator(".st-key-strip")
     click(strip.locator("[data-id='layer3.1']"), "layer3.1")
-    click(page.get_by_role("button", name="Its layers"), "layer3.1.act2")
+    click(page.get_by_role("button", name="Its layers"), "layer3.1.act")
     click(strip.locator("[data-id='layer3.1.conv1']"), "layer3.1.conv1")
     click(page.get_by_role("button", name="ResNet-20"), "layer3.1")
     first, block, output, convolution, again = maps
