@@ -26,6 +26,7 @@ from safetensors.torch import load_file
 
 from . import hub, owner
 from .checkpoint import Opened, open_checkpoint
+from .config import ResNetConfig
 from .datasets import Preprocessing
 from .errors import WeightsError
 from .hub import INSTEAD, DownloadError, Progress, Source
@@ -74,6 +75,7 @@ class HubModel:
     labels: tuple[str, ...] = ()
     preprocessing: Preprocessing | None = None
     notes: tuple[str, ...] = ()
+    network: ResNetConfig | None = None
 
     @property
     def bytes(self) -> int:

@@ -23,9 +23,9 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save
 
 from loopback import File, Hub
-from resnet import ConfigError, ResNetConfig, WeightsError, build, hub_cache, huggingface
+from resnet import ConfigError, ResNetConfig, WeightsError, build, hub_cache, huggingface, preset
 from resnet import hub as hub_module
-from resnet.checkpoint import Opened
+from resnet.checkpoint import Opened, open_checkpoint
 from resnet.datasets import ImageNet, Numbered, Preprocessing
 from resnet.hub_cache import cache_folder, fetched_models, snapshot
 from resnet.huggingface import HubModel, cached_model, download_model, look_up, model_id, open_model
@@ -429,6 +429,45 @@ def test_what_is_not_understood_is_said(config: object, processor: object) -> No
 )
 def test_what_classes_are_called(config: object, labels: tuple[str, ...]) -> None:
     assert described(config).labels == labels
+
+
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+def test_the_network_that_transformers_would_build(block: str) -> None:
+    """Is the one in its weights."""
+    transformers = pytest.importorskip("transformers")
+    given = transformers.ResNetConfig(
+        layer_type=block, depths=[1, 2], hidden_sizes=[16, 32], embedding_size=12, num_labels=5, num_channels=1
+    )
+    state = transformers.ResNetForImageClassification(given).state_dict()
+    assert described(given.to_dict()).network == open_checkpoint(save(state)).config
+
+
+@pytest.mark.parametrize(
+    ("config", "network"),
+    [
+        (
+            {"architecture": "resnet18", "num_classes": 7, "pretrained_cfg": {"input_size": [1, 64, 64]}},
+            ("resnet18", 1, 7),
+        ),
+        ({"architecture": "ecaresnet269d", "input_size": [3, 352, 352]}, ("ecaresnet269d", 3, 1000)),
+        ({"model_type": "resnet", "downsample_in_bottleneck": True, "id2label": [0] * 9}, ("resnet50_v1", 3, 9)),
+        ({"model_type": "resnet", "downsample_in_first_stage": True}, None),
+        ({"model_type": "resnet", "depths": 3}, None),
+        ({"model_type": "resnet", "hidden_sizes": ["256"]}, None),
+        ({"model_type": "resnet", "depths": [10**9] * 4}, None),
+        ({"architecture": "resnet18", "input_size": [3, 8, 8], "model_args": {"stem_type": "deep"}}, None),
+        ({"architecture": "vit_base", "input_size": [3, 8, 8]}, None),
+        ({"architecture": ["resnet18"], "input_size": [3, 8, 8]}, None),
+        ({"architecture": "resnet18", "input_size": 224}, None),
+        ({"architecture": "resnet18"}, None),
+        ({}, None),
+    ],
+)
+def test_the_network_that_a_repository_names(config: object, network: tuple[str, int, int] | None) -> None:
+    """One that is not understood is none."""
+    name, channels, classes = network or ("", 0, 0)
+    expected = replace(preset(name), in_channels=channels, num_classes=classes) if network else None
+    assert described(config).network == expected
 
 
 def test_what_does_not_fit_the_network_is_not_used(hub: Hub) -> None:
