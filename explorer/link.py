@@ -136,7 +136,10 @@ class View:
                 f"{length:,} characters in {len(query):,} parts",
                 f"at most {MAX_CHARACTERS:,} characters in {MAX_PARTS} parts",
             )
-        query = {_RENAMED_KEYS.get(name, name): text for name, text in query.items()}
+        query = _renamed(query)
+        for key in _PLAIN.values():
+            if len(query.get(key, "")) > LONGEST:
+                raise ConfigError(key, query[key], f"at most {LONGEST} characters")
         options = {name: text for name, text in query.items() if name not in _OWN_KEYS}
         base = None if options else own_network(query.get("weights", ""))
         if "preset" in query:
@@ -152,7 +155,7 @@ class View:
                 raise ConfigError("pin", query["pin"], f"{error.field} in it takes {error.accepted}") from error
         others = parse_others(query["with"]) if "with" in query else ()
         off = parse_off(query.get("off", ""), config)
-        plain = {name: query.get(key, "")[:LONGEST] for name, key in _PLAIN.items()}
+        plain = {name: query.get(key, "") for name, key in _PLAIN.items()}
         plain["tab"] = _RENAMED_TABS.get(plain["tab"], plain["tab"])
         if (tour := query.get("tour", "0")) not in map(str, range(TOUR_STOPS + 1)):
             raise ConfigError("tour", tour, f"a stop from 1 to {TOUR_STOPS}")
@@ -194,7 +197,12 @@ _RENAMED_TABS = {
 """Keys and tabs as older links name them."""
 VIEW_KEYS = {*OPTIONS, *_OWN_KEYS, *_RENAMED_KEYS} - {*WAY}
 LONGEST = 200
-"""Characters of such a field that are kept: as many as all settings of the kernels page take."""
+"""Characters of such a field: as many as all settings of the kernels page take."""
+
+
+def _renamed(query: Mapping[str, str]) -> dict[str, str]:
+    """A link's query by the keys that links have today."""
+    return {_RENAMED_KEYS.get(name, name): text for name, text in query.items()}
 
 
 MAX_OTHERS = 5
@@ -288,7 +296,7 @@ def tolerant(query: Mapping[str, str]) -> tuple[View, list[str]]:
     What is wrong is left out and the rest kept; where the rest does not fit together, the
     default network is shown. Of many mistakes the first `MAX_PROBLEMS` are named.
     """
-    rest = dict(query)
+    rest = _renamed(query)  # what is wrong is named, and left out, by the key that it has today
     problems: list[str] = []
     while True:
         try:

@@ -533,6 +533,19 @@ def _claim(source: Source, transfer: _Download, size: int) -> None:
         transfer.claimed = size
 
 
+def lacking(source: Source) -> int:
+    """Bytes that have to go from what people typed before a file that is one of those has room; 0 where it has.
+
+    Raises:
+        OSError: where nobody can say what was downloaded before.
+    """
+    most = owner.cache_bytes()
+    with _LOCK:
+        others = {path: one for path, one in _DOWNLOADS.items() if path != source.path}
+        by_id, published = _taken(True, others, source), _taken(False, others, source)
+    return max(0, (source.bytes or 0) + by_id - min(most // 2, most - published))
+
+
 def _no_room(source: Source, whose: str, most: float) -> WeightsError:
     return WeightsError(
         f"There is no room for {source.name} on this server: {whose} may take {most / 2**30:g} GiB together, and its owner can "

@@ -6,18 +6,22 @@ finds what was fetched here, and the other way round.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-from huggingface_hub import constants
+from huggingface_hub import CachedRepoInfo, CachedRevisionInfo, CacheNotFound, HFCacheInfo, constants, scan_cache_dir
 
-from . import hub
+from . import confined, hub
 from .errors import WeightsError
 from .options import plain
 from .published import Tag, tags
@@ -210,3 +214,104 @@ def _repositories(paths: frozenset[str], folder: str) -> frozenset[str]:
     sep = re.escape(os.sep)
     name = re.compile(f"{re.escape(folder)}{sep}models--(.+)--(.+){sep}blobs{sep}[0-9a-f]{{64}}")
     return frozenset(f"{found[1]}/{found[2]}" for found in map(name.fullmatch, paths) if found)
+
+
+# -- letting go ---------------------------------------------------------------------------
+
+IN_USE_SECONDS = 3600.0
+"""For so long after somebody used a model, or something of it arrived, it is taken to be in use."""
+_LETTING_GO = threading.Lock()
+
+
+class _Spare(NamedTuple):
+    """A model that could go: when it was last used, in seconds since 1970, the bytes that it takes, and what it is."""
+
+    used: float
+    bytes: int
+    repo: CachedRepoInfo
+
+
+def mark_used(here: Snapshot, weights: Iterable[HubFile]) -> None:
+    """Note that somebody uses a model, as the time at which its weights were read: a page reads them once and keeps them."""
+    for file in weights:
+        with suppress(OSError):  # it is gone, or somebody else's
+            path, now = here.folder / file.name, time.time_ns()
+            stat = path.stat()
+            if now - stat.st_atime_ns > IN_USE_SECONDS / 2 * 1e9:  # a page asks at every click
+                os.utime(path, ns=(now, stat.st_mtime_ns))
+
+
+def make_room(source: hub.Source) -> None:
+    """Let go of models that people typed, the least recently used first, where a file that is one of those has no room.
+
+    None goes that may be in use, or of which something is not this app's own: a file that others fetched, or a reference
+    beside main. Where all that could go would not be enough, none does.
+    """
+    with _letting_go():
+        if lacking := hub.lacking(source):
+            cache = scan_cache_dir(cache_folder())
+            others = (one for one in _spare(cache) if one.repo.repo_path.name != source.path.parents[1].name)
+            spare = sorted(others, key=lambda one: one.used)
+            totals = accumulate(one.bytes for one in spare)
+            count = next((number for number, total in enumerate(totals, start=1) if total >= lacking), 0)
+            for one in spare[:count]:
+                _let_go(cache, one.repo, one.repo.revisions)
+
+
+def replace_older(here: Snapshot) -> None:
+    """Let go of a model's other commits that are whole, and of what no commit uses then; but of none that has a reference, or
+    of which others fetched something.
+    """
+    with _letting_go():
+        if len(os.listdir(here.folder.parent)) == 1:
+            return
+        cache, own = scan_cache_dir(cache_folder()), _own(by_id=True) | _own(by_id=False)
+        for repo in cache.repos:
+            if (repo.repo_type, repo.repo_id) == ("model", here.repo):
+                older = [
+                    one
+                    for one in repo.revisions
+                    if one.commit_hash != here.revision
+                    and not one.refs
+                    and Snapshot(here.repo, one.commit_hash).weights
+                    and own.issuperset((repo.repo_path.name, file.blob_path.name) for file in one.files)
+                ]
+                _let_go(cache, repo, older)
+
+
+@contextmanager
+def _letting_go() -> Iterator[None]:
+    """One at a time, while others have their turn; where the cache cannot be looked through, or written, all stays."""
+    with confined.aside(), _LETTING_GO, suppress(OSError, ValueError, CacheNotFound):
+        yield
+
+
+def _let_go(cache: HFCacheInfo, repo: CachedRepoInfo, revisions: Iterable[CachedRevisionInfo]) -> None:
+    """Remove these commits of a repository; a copy of it has the same ones, which stay."""
+    if names := [one.commit_hash for one in revisions]:
+        logging.getLogger(__name__).info("%s is let go of, at %s", repo.repo_id, ", ".join(names))
+        replace(cache, repos=frozenset({repo})).delete_revisions(*names).execute()
+
+
+def _spare(cache: HFCacheInfo) -> Iterator[_Spare]:
+    """The models that `make_room` may let go of."""
+    own, now = _own(by_id=True), time.time()
+    for repo in cache.repos:
+        with suppress(OSError), os.scandir(repo.repo_path / "blobs") as entries:
+            stats = {hub.PART.sub("", entry.name): entry.stat() for entry in entries}
+            used = max((max(stat.st_atime, stat.st_mtime) for stat in stats.values()), default=now)
+            is_own = own.issuperset((repo.repo_path.name, name) for name in stats) and repo.refs.keys() <= {"main"}
+            if is_own and now - used > IN_USE_SECONDS:
+                yield _Spare(used, sum(stat.st_size for stat in stats.values()), repo)
+
+
+def _own(by_id: bool) -> frozenset[tuple[str, str]]:
+    """The files in the cache that this app fetched of either kind (`hub.recorded`), each as its repository's folder and its
+    digest: the way to the cache may have another name.
+
+    Raises:
+        OSError: where nobody can say.
+    """
+    return frozenset(
+        (path.parents[1].name, path.name) for path in map(Path, hub.recorded(by_id)) if len(path.parts) > 2
+    )

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from safetensors.torch import load_file
 
 from . import hub, owner
 from .checkpoint import Opened, open_checkpoint
+from .config import ResNetConfig
 from .datasets import Preprocessing
 from .errors import WeightsError
 from .hub import INSTEAD, DownloadError, Progress, Source
@@ -35,7 +36,10 @@ from .hub_cache import (
     Snapshot,
     blob_path,
     fetched_models,
+    make_room,
+    mark_used,
     reference_path,
+    replace_older,
     snapshot,
     tag_of,
     weights_files,
@@ -63,7 +67,8 @@ _LOCK = threading.Lock()
 class HubModel:
     """A model of the hub as it was at the commit `revision`.
 
-    `files` hold its weights: one, or an index and its shards. The rest is what its repository says of it (`model_cards`).
+    `files` hold its weights: one, or an index and its shards. `newest` says that the hub has none after that commit. The rest
+    is what its repository says of it (`model_cards`).
     """
 
     id: str
@@ -74,6 +79,8 @@ class HubModel:
     labels: tuple[str, ...] = ()
     preprocessing: Preprocessing | None = None
     notes: tuple[str, ...] = ()
+    network: ResNetConfig | None = None
+    newest: bool = field(default=False, compare=False)
 
     @property
     def bytes(self) -> int:
@@ -162,7 +169,7 @@ def look_up(repo: str, revision: str = "", progress: Progress = lambda done, tot
     for name in DESCRIPTIONS:
         if name in files and not (name == CARD and files[name].bytes > MAX_DESCRIPTION_BYTES):
             _fetch(repo, found, files[name], MAX_DESCRIPTION_BYTES, progress)
-    return _model_from_cache(Snapshot(repo, found), weights)
+    return replace(_model_from_cache(Snapshot(repo, found), weights), newest=not revision)
 
 
 def cached_model(repo: str) -> HubModel | None:
@@ -176,6 +183,7 @@ def cached_model(repo: str) -> HubModel | None:
     here = snapshot(model_id(repo))
     if not here.is_whole or (here.path(CONFIG) is None and here.repo not in fetched_models()):
         return None
+    mark_used(here, here.weights)
     described = filter(None, map(here.file, DESCRIPTIONS))
     return _model_from_cache(here, here.weights) if all(map(here.holds, described)) else None
 
@@ -243,7 +251,8 @@ def _text(here: Snapshot, file: HubFile) -> str:
 
 
 def download_model(model: HubModel, progress: Progress) -> tuple[Path, ...]:
-    """The files of a model's weights, fetched where they are not there or damaged: `hub.fetch`, for bytes of all of them.
+    """The files of a model's weights, fetched where they are not there or damaged: `hub.fetch`, for bytes of all of them. The
+    newest commit takes the place of those before it, once it is whole.
 
     Raises:
         WeightsError: as there, and where the hub asks for a login.
@@ -254,13 +263,14 @@ def download_model(model: HubModel, progress: Progress) -> tuple[Path, ...]:
         told = lambda done, _, start=start: progress(start + done, model.bytes)  # noqa: E731
         paths.append(_fetch(model.id, model.revision, file, hub.MAX_DOWNLOAD_BYTES, told))
         before += file.bytes
-    if not snapshot(
-        model.id
-    ).is_whole:  # from then on it is what the hub's cache calls the last; an older one is not, beside it
+    last, here = snapshot(model.id), Snapshot(model.id, model.revision)
+    if last != here and (model.newest or not last.is_whole):  # from then on it is what the hub's cache calls the last
         reference = reference_path(model.id)
         with _writing(model.id):
             reference.parent.mkdir(parents=True, exist_ok=True)
             reference.write_text(model.revision, encoding="utf-8")
+    if model.newest:
+        replace_older(here)
     return tuple(paths)
 
 
@@ -276,6 +286,7 @@ def open_model(model: HubModel, **answers: Any) -> Opened:
         WeightsError: as there, and where they are not.
     """
     here = Snapshot(model.id, model.revision)
+    mark_used(here, model.files)
     paths = {file.name: here.path(file.name) for file in model.files}
     files = {name: path for name, path in paths.items() if path is not None}
     if len(files) < len(paths):
@@ -322,9 +333,13 @@ def _fetch(repo: str, revision: str, file: HubFile, most: int, progress: Progres
         return here
     if file.bytes > most:
         raise WeightsError(f"{file.name} of {repo} has more than {most // 2**10:,} KiB, which is not accepted.")
-    source = _source(repo, revision, file)
+    source, pointer = _source(repo, revision, file), snap.folder / file.name
     if not hub.is_whole(source):
         _check_allowed(f"{file.name} of {repo}")
+        with _writing(repo):  # first: what stays a part belongs to a commit, too
+            pointer.parent.mkdir(parents=True, exist_ok=True)
+        if source.by_id:
+            make_room(source)
     try:
         blob = hub.fetch(source, progress)
     except DownloadError as error:
@@ -334,7 +349,6 @@ def _fetch(repo: str, revision: str, file: HubFile, most: int, progress: Progres
                 "the token of an account that may read it."
             ) from error
         raise
-    pointer = snap.folder / file.name
     with _writing(repo):
         pointer.parent.mkdir(parents=True, exist_ok=True)
         if not pointer.exists():

@@ -1,4 +1,4 @@
-"""What a repository of the Hugging Face hub says of its model: labels, preprocessing, licence and data.
+"""What a repository of the Hugging Face hub says of its model: network, labels, preprocessing, licence and data.
 
 It is read from the texts of three files, which strangers wrote, and nothing else.
 """
@@ -11,9 +11,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
+from .config import ResNetConfig
 from .datasets import Interpolation, Preprocessing
 from .errors import WeightsError
 from .options import plain
+from .presets import PRESETS
 
 CONFIG, PROCESSOR, CARD = DESCRIPTIONS = ("config.json", "preprocessor_config.json", "README.md")
 """What a repository says of a network, of the images that it takes, and of itself."""
@@ -24,7 +26,7 @@ MAX_MEAN, MIN_DEVIATION = 1e3, 1e-6
 
 class Description(NamedTuple):
     """What a repository says of its model: where they are not said, `licence` and `data` (what it was trained on) are "",
-    `labels` are none, and `preprocessing` is None. `notes` are sentences on what was not understood.
+    `labels` are none, and `preprocessing` and `network` are None. `notes` are sentences on what was not understood.
     """
 
     licence: str = ""
@@ -32,6 +34,7 @@ class Description(NamedTuple):
     labels: tuple[str, ...] = ()
     preprocessing: Preprocessing | None = None
     notes: tuple[str, ...] = ()
+    network: ResNetConfig | None = None
 
 
 def describe(repo: str, config_text: str, processor_text: str, card: str) -> Description:
@@ -45,7 +48,40 @@ def describe(repo: str, config_text: str, processor_text: str, card: str) -> Des
         raise WeightsError(f"{repo} is no network for images: its {CONFIG} says vocab_size.")
     timm = config.get("pretrained_cfg") or (config if "input_size" in config else None)
     how, notes = _by_timm(timm) if isinstance(timm, Mapping) else _by_transformers(processor)
-    return Description(*_licence_and_data(card), _labels(config), how, notes)
+    return Description(*_licence_and_data(card), _labels(config), how, notes, _network(config))
+
+
+def _network(config: Mapping[str, Any]) -> ResNetConfig | None:
+    """The network that timm or transformers would build; None where it is another, or not understood."""
+    try:
+        return _of_transformers(config) if config.get("model_type") == "resnet" else _of_timm(config)
+    except (AttributeError, LookupError, TypeError, ValueError):  # a ConfigError is one of the last
+        return None
+
+
+def _of_timm(config: Mapping[str, Any]) -> ResNetConfig | None:
+    channels, _, _ = (config.get("pretrained_cfg") or config)["input_size"]
+    classes = config.get("num_classes") or 1000
+    network, _ = PRESETS[config["architecture"]].with_(in_channels=channels, num_classes=classes)
+    return None if config.get("model_args") else network
+
+
+def _of_transformers(config: Mapping[str, Any]) -> ResNetConfig | None:
+    """https://huggingface.co/docs/transformers/model_doc/resnet says what is meant, and where nothing is said."""
+    block = config.get("layer_type", "bottleneck")
+    network = ResNetConfig(
+        layers=tuple(config.get("depths", (3, 4, 6, 3))),
+        planes=tuple(
+            size // (4 if block == "bottleneck" else 1) for size in config.get("hidden_sizes", (256, 512, 1024, 2048))
+        ),
+        block=block,
+        stride_in="1x1" if config.get("downsample_in_bottleneck") and block == "bottleneck" else "3x3",
+        stem_width=config.get("embedding_size", 64),
+        activation=config.get("hidden_act", "relu"),
+        in_channels=config.get("num_channels", 3),
+        num_classes=len(config.get("id2label", (0, 1))),
+    )
+    return None if config.get("downsample_in_first_stage") else network
 
 
 def _labels(config: Mapping[str, Any]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from .confined import BusyError, ConfinedError, confined
 from .errors import WeightsError
 from .layers import LayoutError
 from .options import plain
-from .tensor_files import MAX_FILE_BYTES, MAX_TENSORS
+from .tensor_files import MAX_FILE_BYTES, MAX_TENSORS, program
 from .tensor_files import Tensor as Place
 
 MAX_TENSOR_BYTES = 2**30
@@ -103,7 +103,7 @@ def bytes_of(data: bytes | bytearray | memoryview, name: str) -> bytes:
     return data if isinstance(data, bytes) else view.tobytes()
 
 
-PROGRAM = Path(tensor_files.__file__)
+PROGRAM = Path(program.__file__).with_name("__main__.py")  # what is imported here has its bytecode at hand there
 PART_BYTES = 2**24
 """Of a large tensor's bytes, those that are copied from a file before they are made float32."""
 MAX_ANSWER_BYTES = 8 * 2**20

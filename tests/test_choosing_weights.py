@@ -178,6 +178,26 @@ def test_what_is_too_large_is_said_in_the_list_and_offered_nowhere(hub: Hub) -> 
     assert not hub.asked
 
 
+def test_a_model_that_says_it_is_too_large_is_not_downloaded(hub: Hub) -> None:
+    """Typed, or named by a link; one that is asked for at a size at which it runs is."""
+    how = {"input_size": [3, 352, 352], "mean": [0.5] * 3, "std": [0.5] * 3}
+    says = json.dumps({"architecture": "ecaresnet269d", "pretrained_cfg": how})
+    files = {"config.json": says.encode(), "model.safetensors": b"x" * 9999}
+    hub.add_model("somebody/large", files)
+    refused = "somebody/large is too large to run here: its arithmetic and memory traffic take the time of "
+    app = typed_into(opened("inference", preset="resnet20_fashion"), "weights", "somebody/large")
+    (warning,) = said(app.warning)
+    assert warning.startswith(refused)
+    assert warning.endswith("Nothing of it was downloaded. The weights are unchanged.")
+    assert "weights" not in link(app)
+    (warning,) = said(opened("inference", weights="somebody/large").warning)
+    assert warning.startswith(refused)
+    assert not hub.elsewhere.asked
+    (warning,) = said(opened("inference", preset="ecaresnet269d", weights="somebody/large", size="64").warning)
+    assert "model.safetensors of somebody/large" in warning
+    assert hub.elsewhere.asked
+
+
 def test_a_link_opens_on_what_it_names(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights without a configuration mean their own, and say so where they are not to be had, with a way on."""
     of_network = preset("resnet18").to_query()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import io
 import json
+import os
 import shutil
 import tempfile
+import time
 import weakref
 from collections import deque
 from collections.abc import Iterator
@@ -23,11 +25,11 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save
 
 from loopback import File, Hub
-from resnet import ConfigError, ResNetConfig, WeightsError, build, hub_cache, huggingface
+from resnet import ConfigError, ResNetConfig, WeightsError, build, hub_cache, huggingface, preset
 from resnet import hub as hub_module
-from resnet.checkpoint import Opened
+from resnet.checkpoint import Opened, open_checkpoint
 from resnet.datasets import ImageNet, Numbered, Preprocessing
-from resnet.hub_cache import cache_folder, fetched_models, snapshot
+from resnet.hub_cache import blob_path, cache_folder, fetched_models, reference_path, repository_folder, snapshot
 from resnet.huggingface import HubModel, cached_model, download_model, look_up, model_id, open_model
 from resnet.weights import at_hand, hub_notes, hub_weights, load, named
 
@@ -265,6 +267,84 @@ def test_the_last_commit_is_the_one_that_is_here(hub: Hub) -> None:
     assert cached_model(ID) == old
 
 
+@pytest.mark.parametrize("reference", ["", "v1"])
+def test_a_newer_commit_takes_the_place_of_the_older_one(hub: Hub, reference: str) -> None:
+    """What both have stays, and an older one that somebody calls by a name of its own."""
+    old = look_up(ID)
+    download_model(old, NOWHERE)
+    if reference:
+        reference_path(ID).with_name(reference).write_text(old.revision, encoding="utf-8")
+    hub.add_model(ID, repository(model__safetensors=weights_file(replace(TINY, num_classes=4))))
+    new = look_up(ID)
+    assert cached_model(ID) == old
+    download_model(new, NOWHERE)
+    assert cached_model(ID) == new
+    assert snapshot(ID, old.revision).folder.exists() == bool(reference)
+    assert blob_path(ID, old.files[0]).exists() == bool(reference)
+
+
+NOW = time.time()
+
+
+def age(repo: str, hours: float) -> None:
+    """Make what is here of a repository as old as what nobody had used for so long when the tests began."""
+    for blob in (repository_folder(repo) / "blobs").iterdir():
+        os.utime(blob, (NOW - 3600 * hours,) * 2)
+
+
+def room_for(models: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For so many like `ID` in the half of the cache that people's models may take, and not for one more."""
+    size = sum(map(len, repository(pytorch_model__bin=b"").values()))
+    monkeypatch.setattr(hub_module.owner, "cache_bytes", lambda: 2 * int((models + 0.5) * size))
+
+
+def test_models_that_nobody_uses_make_room(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The least recently used first, were it a part that was left; copies have the same commit, and are others."""
+    room_for(3, monkeypatch)
+    names = ["somebody/a", "somebody/b", "somebody/c", "somebody/d"]
+    part, used, unused, asked = names
+    for name in names:
+        hub.add_model(name, {"model.safetensors": weights_file()} if name == part else repository())
+    for name in (used, unused):
+        download_model(look_up(name), NOWHERE)
+    found = look_up(part)
+    hub.elsewhere.files[f"/blobs/{found.files[0].digest}"].breaks = found.bytes - 1
+    with pytest.raises(WeightsError, match="broke off"):
+        download_model(found, NOWHERE)
+    hub.elsewhere.files[f"/blobs/{found.files[0].digest}"].breaks = None
+    for _ in range(2):  # what looks at files for the first time reads them
+        for hours, name in enumerate((unused, part, used), start=2):
+            age(name, hours)
+        assert cached_model(used)
+    download_model(look_up(asked), NOWHERE)
+    assert [name for name in names if repository_folder(name).exists()] == [used, unused, asked]
+    assert fetched_models() == {used, unused, asked}
+    assert all(map(cached_model, (used, unused, asked)))
+
+
+@pytest.mark.parametrize("why", ["in use", "on its way", "a name", "others' file", "not enough"])
+def test_models_that_do_not_make_room(hub: Hub, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    room_for(1, monkeypatch)
+    kept, asked = ID, "somebody/other"
+    larger = {"model__safetensors": weights_file(replace(TINY, num_classes=5000))} if why == "not enough" else {}
+    hub.add_model(asked, repository(**larger))
+    (path,) = download_model(look_up(kept), NOWHERE)
+    age(kept, 2)
+    if why == "in use":
+        age(kept, -1)
+    if why == "on its way":
+        path.resolve().with_suffix(".0a.part").write_bytes(b"x")
+    if why == "a name":
+        reference_path(kept).with_name("v1").write_text(look_up(kept).revision, encoding="utf-8")
+        age(kept, 2)
+    if why == "others' file":
+        (repository_folder(kept) / "blobs" / ("0" * 64)).write_bytes(b"x")
+        age(kept, 2)
+    with pytest.raises(WeightsError, match=r"^There is no room for .* the models whose names people typed"):
+        download_model(look_up(asked), NOWHERE)
+    assert snapshot(kept).is_whole
+
+
 def test_few_descriptions_are_kept_in_memory(hub: Hub) -> None:
     """They are large, and strangers choose them."""
     none = (None, None, None)
@@ -429,6 +509,45 @@ def test_what_is_not_understood_is_said(config: object, processor: object) -> No
 )
 def test_what_classes_are_called(config: object, labels: tuple[str, ...]) -> None:
     assert described(config).labels == labels
+
+
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+def test_the_network_that_transformers_would_build(block: str) -> None:
+    """Is the one in its weights."""
+    transformers = pytest.importorskip("transformers")
+    given = transformers.ResNetConfig(
+        layer_type=block, depths=[1, 2], hidden_sizes=[16, 32], embedding_size=12, num_labels=5, num_channels=1
+    )
+    state = transformers.ResNetForImageClassification(given).state_dict()
+    assert described(given.to_dict()).network == open_checkpoint(save(state)).config
+
+
+@pytest.mark.parametrize(
+    ("config", "network"),
+    [
+        (
+            {"architecture": "resnet18", "num_classes": 7, "pretrained_cfg": {"input_size": [1, 64, 64]}},
+            ("resnet18", 1, 7),
+        ),
+        ({"architecture": "ecaresnet269d", "input_size": [3, 352, 352]}, ("ecaresnet269d", 3, 1000)),
+        ({"model_type": "resnet", "downsample_in_bottleneck": True, "id2label": [0] * 9}, ("resnet50_v1", 3, 9)),
+        ({"model_type": "resnet", "downsample_in_first_stage": True}, None),
+        ({"model_type": "resnet", "depths": 3}, None),
+        ({"model_type": "resnet", "hidden_sizes": ["256"]}, None),
+        ({"model_type": "resnet", "depths": [10**9] * 4}, None),
+        ({"architecture": "resnet18", "input_size": [3, 8, 8], "model_args": {"stem_type": "deep"}}, None),
+        ({"architecture": "vit_base", "input_size": [3, 8, 8]}, None),
+        ({"architecture": ["resnet18"], "input_size": [3, 8, 8]}, None),
+        ({"architecture": "resnet18", "input_size": 224}, None),
+        ({"architecture": "resnet18"}, None),
+        ({}, None),
+    ],
+)
+def test_the_network_that_a_repository_names(config: object, network: tuple[str, int, int] | None) -> None:
+    """One that is not understood is none."""
+    name, channels, classes = network or ("", 0, 0)
+    expected = replace(preset(name), in_channels=channels, num_classes=classes) if network else None
+    assert described(config).network == expected
 
 
 def test_what_does_not_fit_the_network_is_not_used(hub: Hub) -> None:

@@ -18,7 +18,7 @@ from explorer.analysis.parts import switchable_blocks
 from explorer.analysis.trace import trace
 from explorer.bench.visitors import unescaped
 from explorer.inference.samples import samples
-from explorer.link import MAX_OTHERS, TOUR_STOPS, View, natural_size, parse_size, size_text, tolerant
+from explorer.link import LONGEST, MAX_OTHERS, TOUR_STOPS, View, natural_size, parse_size, size_text, tolerant
 from explorer.views.cached import device
 from explorer.views.inference.images import from_sample
 from explorer.views.inference.running import run_with
@@ -266,6 +266,17 @@ def test_a_mistake_in_the_pin_costs_nothing_but_the_pin(query: dict[str, str], k
     assert view.to_query() == kept
     assert_sentences(problems)
     assert "Nothing is pinned" in " ".join(problems)
+
+
+@pytest.mark.parametrize("key", ["find", "class", "weights", "picture"])
+def test_a_text_that_is_too_long_is_named_and_left_out(key: str) -> None:
+    """A part of it would be something else; a text of an older link has the name that it has today."""
+    longest, field = "x" * LONGEST, {"class": "explained", "picture": "image"}.get(key, key)
+    view, problems = tolerant({key: longest, "tab": "Speed"})
+    assert (getattr(view, field), problems) == (longest, [])
+    view, (problem,) = tolerant({key: longest + "x", "tab": "Speed"})
+    assert view == View(tab="Speed")
+    assert problem.endswith("… is not accepted: at most 200 characters. It is left out.")
 
 
 def test_what_does_not_fit_together_gives_the_default_network() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .parameters import whole_number
+from .parameters import results_file, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,15 +34,7 @@ def degradation(
     settings: Annotated[
         str, typer.Option(metavar="TEXT", show_default=False, help="The rest, as in a link: deep-110_rate-0.1.")
     ] = "",
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            parser=Path,
-            metavar="FILE",
-            show_default=False,
-            help="File to write. Without it degradation.json, or with --cut fashion-train.npz, in the current folder.",
-        ),
-    ] = None,
+    output: Annotated[Path | None, results_file("degradation.json, or with --cut fashion-train.npz,")] = None,
     cut: Annotated[
         Path | None,
         typer.Option(

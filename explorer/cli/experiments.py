@@ -5,20 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from .parameters import results_file
 
 
-def experiments(
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            parser=Path,
-            metavar="FILE",
-            show_default=False,
-            help="File to write. Without it experiments.json in the current folder.",
-        ),
-    ] = None,
-) -> None:
+def experiments(output: Annotated[Path | None, results_file("experiments.json")] = None) -> None:
     """Measure the networks that ship, as "Why it works" shows them.
 
     The results are written into a file.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.models import OptionInfo
 
 from resnet.options import plain
 
@@ -84,3 +85,9 @@ Output = Annotated[
     Path | None, typer.Option(parser=Path, metavar="FILE", help="File to write, UTF-8. Without it, standard output.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, with every number in full.")]
+
+
+def results_file(instead: str) -> OptionInfo:
+    """The option for the file that results are written into, which is `instead` where none is named."""
+    words = f"File to write. Without it {instead} in the current folder."
+    return typer.Option(parser=Path, metavar="FILE", show_default=False, help=words)

@@ -31,15 +31,17 @@ TOO_LARGE = frozenset(
 seconds, and a list of them is drawn at every click."""
 
 
-def check_runnable(trace: Trace) -> None:
-    """Whether a forward pass of one image fits this server.
+def check_runnable(
+    trace: Trace, name: str = "This network", otherwise: str = "Everything but running it works"
+) -> None:
+    """Whether a forward pass of one image fits this server; its `name`, and what is so `otherwise`, are for a sentence.
 
     Raises:
         TooLargeError: where weights, memory or work exceed a limit.
     """
     check_needs(
-        "This network is too large to run here",
-        "Everything but running it works",
+        f"{name} is too large to run here",
+        otherwise,
         Need("its weights take", trace.params * 4, MAX_WEIGHT_BYTES, "GiB"),
         Need("an image takes", trace.working_memory, MAX_FORWARD_BYTES, "GiB"),
         Need("its arithmetic and memory traffic take the time of", work_macs(trace), MAX_WORK_MACS, "GMACs"),

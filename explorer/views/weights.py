@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import streamlit as st
 
-from resnet import OPTIONS, ResNet, hub, huggingface, owner
+from resnet import OPTIONS, ConfigError, ResNet, hub, huggingface, owner
 from resnet.checkpoint import Opened, WeightsError, not_finite
 from resnet.hub import Progress
 from resnet.hub_cache import snapshot
@@ -21,7 +21,7 @@ from ..inference.limits import check_runnable
 from ..inference.turns import TooLargeError
 from ..sharing.scheduler import PAGES
 from .cached import BUILDING, cached_trace, device, model, shared, short_key, stoppable
-from .session import choose, escape_markdown, held
+from .session import choose, escape_markdown, held, view
 
 STOP_MEANS = "Ends the download. What has arrived is kept, and it goes on from there where it is asked for again."
 
@@ -103,7 +103,7 @@ def on_hub(name: str) -> OnHub:
     repo, answers = hub_name(name)
     found = huggingface.cached_model(repo)
     if found is None:
-        found = cached_look_up(owner.endpoint(), repo, "")
+        found = _listed(repo)
         fetch_model(found, found.id)
     return cached_on_hub(found, tuple(answers.items()))
 
@@ -112,9 +112,30 @@ def look_up(repo: str) -> HubModel:
     """A model of the hub as it is on this machine, else as the hub lists it; nothing large is downloaded.
 
     Raises:
-        WeightsError: where there is none, or it cannot be had.
+        WeightsError: where there is none, it cannot be had, or what its repository says is too large to run here.
     """
-    return huggingface.cached_model(repo) or cached_look_up(owner.endpoint(), repo, "")
+    return huggingface.cached_model(repo) or _listed(repo)
+
+
+def _listed(repo: str) -> HubModel:
+    """`look_up` of a model that is not on this machine."""
+    found = cached_look_up(owner.endpoint(), repo, "")
+    try:
+        if found.network:
+            trace = cached_trace(found.network, _size_of_run(repo, found))
+            check_runnable(trace, found.id, "Nothing of it was downloaded")
+    except ConfigError:
+        pass  # it takes no such image, which the page says
+    except TooLargeError as error:
+        raise WeightsError(str(error)) from error
+    return found
+
+
+def _size_of_run(repo: str, found: HubModel) -> tuple[int, int]:
+    """The image size (height, width) at which a model would run: its own, but where the link that names it has another."""
+    theirs, now = found.preprocessing.size if found.preprocessing else (224, 224), view()
+    is_opened = now.weights.partition("?")[0] == repo and held().opening != now.weights
+    return now.image_size if is_opened and now.image_size not in (now.natural_size, theirs) else theirs
 
 
 def fetch_model(found: HubModel, title: str) -> None:
