@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -24,6 +26,21 @@ def finish(figure: go.Figure, title: str, x: str, y: str, legend: bool) -> go.Fi
     figure.update_xaxes(title=x or None)
     figure.update_yaxes(title=y or None, tickformat="~s", exponentformat="SI")
     return figure
+
+
+def figure_words(figure: go.Figure) -> str:
+    """What a figure shows, for whom it is not seen: its title, and what its legend names where that are several."""
+    names = dict.fromkeys(one.name for one in figure.data if one.name and one.showlegend is not False)
+    title = figure.layout.title.text or ""
+    return re.sub("<[^>]*>", " ", f"{title}: {', '.join(names)}" if len(names) > 1 else title)
+
+
+KIND_SYMBOLS = {"plain": "diamond-open", "residual": "circle"}
+
+
+def kind_marker(kind: str) -> dict[str, Any]:
+    """The marks on a line of a network, a few of them, which tell plain ones from residual ones as the colour does."""
+    return {"symbol": KIND_SYMBOLS[kind], "size": 8, "maxdisplayed": 8}
 
 
 def log_axis(figure: go.Figure, values: Sequence[float]) -> None:
