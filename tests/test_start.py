@@ -78,6 +78,8 @@ def test_starts_switches_stand_in_its_link_and_stay() -> None:
     for one in (app, again):
         assert cached_words(True) in captions(one)
         assert one.get_by_key("table v1.5")
+    app.query_params["start"] = "table-v1.5"  # as when a browser goes back
+    assert cached_words(False) in captions(run(app))
     (warning,) = said(opened("start", start="table-v3").warning)
     assert warning == "table = v3 is not accepted: one of v1, v1.5. The defaults are shown instead."
 
