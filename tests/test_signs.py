@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import plotly.graph_objects as go
 import pytest
@@ -62,6 +63,13 @@ def test_the_colour_is_not_the_only_sign(name: str) -> None:
         for one in series
     }
     assert len(signs) == len(series)
+
+
+def test_a_run_that_begins_has_few_marks() -> None:
+    run = RUNS[0]
+    begun = replace(run, curves=tuple(curve._replace(losses=curve.losses[:20]) for curve in run.curves))
+    for one, most in ((begun, 1), (run, 8)):
+        assert {line.marker.maxdisplayed for line in run_figure(one, "").data if line.showlegend is not False} == {most}
 
 
 @pytest.mark.parametrize(

@@ -38,9 +38,11 @@ def figure_words(figure: go.Figure) -> str:
 KIND_SYMBOLS = {"plain": "diamond-open", "residual": "circle"}
 
 
-def kind_marker(kind: str) -> dict[str, Any]:
-    """The marks on a line of a network, a few of them, which tell plain ones from residual ones as the colour does."""
-    return {"symbol": KIND_SYMBOLS[kind], "size": 8, "maxdisplayed": 8}
+def kind_marker(kind: str, share: float = 1.0) -> dict[str, Any]:
+    """The marks on a line of a network, which tell plain ones from residual ones as the colour does: eight, or fewer on a
+    line that takes a `share` of the figure's width.
+    """
+    return {"symbol": KIND_SYMBOLS[kind], "size": 8, "maxdisplayed": max(1, round(8 * share))}
 
 
 def log_axis(figure: go.Figure, values: Sequence[float]) -> None:

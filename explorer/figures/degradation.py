@@ -91,7 +91,7 @@ def _line(figure: go.Figure, indices: np.ndarray, losses: np.ndarray, network: N
         mode="lines+markers",
         name=network.name,
         legendgroup=network.name,
-        marker=kind_marker(network.kind),
+        marker=kind_marker(network.kind, (indices[-1] + 1) / settings.steps),
         line={
             "color": network_colour(network, settings),
             "width": 2.5,
