@@ -67,7 +67,8 @@ class View:
     and `image` the chosen weights and sample of the inference page, `unit` a place of the
     selected layer's map as "row-column", `lab` the settings of the kernels page,
     `training` those of the degradation runs, `appended` the blocks of the identity experiment,
-    `shown` what the comparison page shows in detail (all four as `Settings.to_text` writes them),
+    `shown` what the comparison page shows in detail, `cost` the chart of the architecture page, `start` the switches of
+    Start (all six as `Settings.to_text` writes them), `run` the steps of the shipped runs that the degradation page shows,
     `experiment` the networks that an experiment is made with, `tab` the open tab of a page that has some, the note of the
     source page, the verdict of the claims or the cost of the accuracy page, `find` what is looked for in the source, `off` the
     blocks that are switched off, in order of depth,
@@ -90,6 +91,9 @@ class View:
     shown: str = ""
     tab: str = ""
     find: str = ""
+    cost: str = ""
+    run: str = ""
+    start: str = ""
     others: tuple[ResNetConfig, ...] = ()
     off: tuple[str, ...] = ()
     explained: str = ""
@@ -97,8 +101,13 @@ class View:
     present: bool = False
 
     def way(self) -> dict[str, str]:
-        """The part of `to_query` that says how pages are walked through, whatever they show."""
-        return ({"tour": str(self.tour)} if self.tour else {}) | ({"present": "1"} if self.present else {})
+        """The part of `to_query` that says how pages are walked through, whatever they show, and what Start shows."""
+        asked = {
+            "tour": str(self.tour) if self.tour else "",
+            "present": "1" if self.present else "",
+            "start": self.start,
+        }
+        return {key: text for key, text in asked.items() if text}
 
     @property
     def natural_size(self) -> Size:
@@ -176,12 +185,15 @@ class View:
 MAX_CHARACTERS, MAX_PARTS = 16_000, 64
 """Of a link's query: more than any view takes."""
 
-WAY = ("tour", "present")
+WAY = ("tour", "present", "start")
 """The keys of `View.way`."""
 TOUR_STOPS = 7
 _PLAIN = {
     name: name
-    for name in ("at", "weights", "image", "unit", "lab", "training", "experiment", "appended", "shown", "tab", "find")
+    for name in (
+        *("at", "weights", "image", "unit", "lab", "training", "experiment", "appended", "shown", "tab", "find"),
+        *("cost", "run", "start"),
+    )
 }
 _PLAIN["explained"] = "class"
 """The fields that a link holds as they are, each with its key there."""

@@ -58,7 +58,7 @@ EXPERIMENTS = Page(
     "Why it works",
     ":material/science:",
     LEARN,
-    "Deeper plain networks train worse, and shortcuts mend it: experiments on why, each run on the spot.",
+    "Deeper plain networks train worse, and shortcuts mend it: experiments on why, with networks that ship and with yours.",
     apart=("", "Degradation"),
 )
 KERNELS = Page(

@@ -6,27 +6,17 @@ import streamlit as st
 
 from explorer.analysis.layers import Layer
 from explorer.analysis.trace import Trace
-from explorer.figures.network import MEASURES, cost_figure, field_figure
+from explorer.figures.network import field_figure
 from explorer.navigation import ARCHITECTURE
 from explorer.views import network, paths, session, tabs
-from explorer.views.architecture import ledger, others, table
+from explorer.views.architecture import cost, ledger, others, table
 from explorer.views.cached import cached_trace
+from explorer.views.components import plot
 from explorer.views.headline import figures, heading
 
 
-def cost(trace: Trace) -> None:
-    row = st.container(horizontal=True)
-    measure = row.segmented_control(
-        "Measure", list(MEASURES), default="MACs", required=True, key="measure", persist_state="session"
-    )
-    grain = row.segmented_control(
-        "Shown", ["by stage", "by layer"], default="by stage", required=True, key="grain", persist_state="session"
-    )
-    st.plotly_chart(cost_figure(trace, measure, grain == "by layer"), key="cost chart")
-
-
 def field(trace: Trace, layer: Layer) -> None:
-    st.plotly_chart(field_figure(trace, layer.name), key="field chart")
+    plot(field_figure(trace, layer.name), key="field chart")
     st.caption(network.field_remark(trace))
     paths.all_paths(trace)
 
@@ -47,7 +37,7 @@ with right:
 tabs.tabs(
     {
         "Layers": partial(table.layers, trace, layer),
-        "Cost": partial(cost, trace),
+        "Cost": partial(cost.panel, trace),
         "MACs and other tools' counts": partial(ledger.ledger, trace),
         "Receptive field": partial(field, trace, layer),
         "torchinfo": partial(others.torchinfo_summary, trace),

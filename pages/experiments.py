@@ -1,4 +1,4 @@
-"""The experiments behind residual networks, run on the spot."""
+"""The experiments behind residual networks."""
 
 from explorer.navigation import EXPERIMENTS
 from explorer.views import session, tabs

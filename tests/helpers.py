@@ -337,7 +337,7 @@ def texts(app: AppTest) -> list[str]:
 
 def page_text(app: AppTest) -> str:
     """All texts of a page as they read, a line each."""
-    return "\n".join(said(app.markdown))
+    return "\n".join(said([*app.header, *app.markdown]))
 
 
 def captions(app: AppTest) -> str:

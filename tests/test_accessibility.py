@@ -1,15 +1,19 @@
-"""Everybody can use the app: what axe finds on every page and tab, in light and dark; 200 % zoom; the keyboard; reduced motion."""
+"""Everybody can use the app: what axe finds on every page and tab, in light and dark, and on a phone; 200 % zoom; the
+keyboard; reduced motion.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.resources import files
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 from explorer.navigation import PAGES
+from explorer.navigation import Page as Place
 from helpers import PHONE, Visitor
 from helpers import TABS as INFERENCE_TABS
 
@@ -32,9 +36,10 @@ PLACES = [
 THEIRS = {("scrollable-region-focusable", "pre"): "st.code's text; Chromium and Firefox give the focus to what scrolls"}
 """What is Streamlit's own and out of our reach, by axe's rule and the elements' selector, with the reason."""
 
-FOUND = """async (theirs) => {
+FOUND = """async ([theirs, rules]) => {
     for (const one of document.getAnimations()) one.cancel(); // colours on their way to the other theme
-    const { violations } = await axe.run(document, { resultTypes: ["violations"], elementRef: true });
+    const only = rules.length ? { runOnly: rules } : {};
+    const { violations } = await axe.run(document, { resultTypes: ["violations"], elementRef: true, ...only });
     const ours = (rule, element) => !theirs.some(([its, selector]) => its === rule && element.matches(selector));
     return violations.flatMap(({ id, impact, nodes }) => nodes.filter(({ element }) => ours(id, element))
         .map(({ html, failureSummary }) => `${id} (${impact}): ${html} ${failureSummary}`));
@@ -45,22 +50,42 @@ SETTLED = """() => Promise.all(document.getAnimations()
 THEMED = "scheme => getComputedStyle(document.querySelector('.stApp')).colorScheme === scheme"
 
 
+SCHEMES: dict[Literal["light", "dark"], list[str]] = {"light": [], "dark": ["color-contrast"]}
+"""The rules that axe runs in each: all that it runs by default, and once more those that look at colours."""
+
+
 def violations(page: Page) -> list[str]:
-    """What axe finds on a page as it stands, in light and in dark, with all rules that it runs by default."""
+    """What axe finds on a page as it stands, in light and in dark."""
     page.evaluate(AXE)
     every = []
-    schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-    for scheme in schemes:
+    for scheme, rules in SCHEMES.items():
         page.emulate_media(color_scheme=scheme)
         page.wait_for_function(THEMED, arg=scheme)
         page.evaluate(SETTLED)
-        every += [f"{scheme}: {one}" for one in page.evaluate(FOUND, [*THEIRS])]
+        every += [f"{scheme}: {one}" for one in page.evaluate(FOUND, [[*THEIRS], rules])]
     return every
 
 
+@pytest.fixture(scope="module")
+def reader(browser: Browser, address: str, request: pytest.FixtureRequest) -> Iterator[Visitor]:
+    """One visitor for many pages, whose browser keeps what they have in common."""
+    window: dict[str, Any] = getattr(request, "param", {"viewport": {"width": 1440, "height": 1000}})
+    context = browser.new_context(**window)
+    visitor = Visitor(context.new_page(), address)
+    yield visitor
+    context.close()
+    assert not visitor.errors, visitor.errors
+
+
 @pytest.mark.parametrize("path", PLACES)
-def test_axe_finds_nothing(visit: Visitor, path: str) -> None:
-    assert violations(visit.open(path).page) == []
+def test_axe_finds_nothing(reader: Visitor, path: str) -> None:
+    assert violations(reader.open(path).page) == []
+
+
+@pytest.mark.parametrize("reader", [PHONE], indirect=True, ids=["phone"])
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_axe_finds_nothing_on_a_phone(reader: Visitor, page: Place) -> None:
+    assert violations(reader.open(f"/{page.path}?{urlencode(SMALL)}" if page.path else "/").page) == []
 
 
 def test_axe_finds_nothing_in_what_opens(visit: Visitor) -> None:

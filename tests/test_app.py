@@ -451,8 +451,8 @@ def test_the_link_opens_its_tab() -> None:
 @pytest.mark.parametrize(("grain", "title"), [("by stage", "by stage"), ("by layer", "layer by layer")])
 def test_the_cost_chart_adds_up(measure: str, total: int | None, grain: str, title: str) -> None:
     app = tab(opened(), "Cost")
-    select(app, "measure", measure)
-    select(app, "grain", grain)
+    select(app, "cost measure", measure)
+    select(app, "cost grain", grain)
     (chart,) = app.get("plotly_chart")
     figure = json.loads(chart.proto.spec)
     bars = {bar["name"]: sum(bar["y"]) for bar in figure["data"]}
@@ -1269,12 +1269,18 @@ def test_what_was_chosen_stays(name: str, at: str, key: str, value: Any) -> None
     assert widget().value == value
 
 
-def test_what_was_chosen_of_the_costs_stays() -> None:
+def test_what_was_chosen_of_the_costs_stays_and_stands_in_the_link() -> None:
     app = tab(opened(preset="resnet18"), "Cost")
-    select(select(app, "measure", "Parameters"), "grain", "by layer")
+    select(select(app, "cost measure", "Parameters"), "cost grain", "by layer")
+    assert link(app)["cost"] == "measure-Parameters_grain-by.layer"
+    again = opened(**link(app))
     run(run(app.switch_page("../pages/kernels.py")).switch_page("../pages/architecture.py"))
-    tab(app, "Cost")
-    assert [widget_of(app, key).value for key in ("measure", "grain")] == ["Parameters", "by layer"]
+    for one in (tab(app, "Cost"), again):
+        assert [widget_of(one, key).value for key in ("cost measure", "cost grain")] == ["Parameters", "by layer"]
+    wrong = opened(tab="Cost", cost="measure-Euro")
+    assert said(wrong.warning) == [
+        "measure = Euro is not accepted: one of MACs, Parameters, Activations. The defaults are shown instead."
+    ]
 
 
 # -- blocks switched off ------------------------------------------------------------------

@@ -532,7 +532,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def markdown(app) -> str:
-    return " ".join(element.value for element in (*app.markdown, *app.caption, *app.info, *app.warning))
+    return " ".join(element.value for element in (*app.header, *app.markdown, *app.caption, *app.info, *app.warning))
 
 
 def test_the_page_shows_a_prepared_comparison() -> None:
@@ -724,7 +724,7 @@ def test_a_link_that_shows_what_is_not_there() -> None:
 def test_the_page_shows_the_chosen_block(at: str, words: str) -> None:
     """What the link names in either network, else the first block that differs."""
     app = opened("compare", stem="deep", at=at, **{"with": "resnet50d"})
-    assert f"**{words}, slot by slot**" in [element.value for element in app.markdown]
+    assert f"{words}, slot by slot" in [header.value for header in app.header]
 
 
 def test_the_page_raises_the_image_size() -> None:

@@ -386,6 +386,23 @@ def test_before_start_the_page_shows_what_ships():
     assert "training" not in link(app)
 
 
+def test_the_run_that_is_shown_stands_in_the_link():
+    app = select(degradation_page(), "shipped steps", "1000")
+    assert link(app)["run"] == "1000"
+    (runs,) = [runs for settings, runs in shipped_runs().groups.items() if settings.steps == 1000]
+    row = f"| Plain-56 | {summarise(runs).row('plain', True).loss.mean:.3f} ("
+    assert all(row in " ".join(texts(one)) for one in (app, opened("experiments", **link(app))))
+    assert said(opened("experiments", run="7").warning) == ["run = 7 is not one of 200, 1000; 200 is open instead."]
+
+
+def test_a_run_that_goes_on_says_where_its_curves_stand():
+    settings = Settings(steps=10, warmup=5)
+    losses = {0: (2.0, 1.0), 1: (3.0, 2.0), 2: (1.0,)}
+    steps = [Step(n, loss, 1.0) for n, found in losses.items() for loss in found]
+    words = page.so_far(collect_run(settings, steps))
+    assert words.startswith("Plain-20 at 1.50 and Plain-56 at 2.50; Residual-20 at 1.00: means of the last 20 steps")
+
+
 def finished(app: AppTest) -> AppTest:
     end = time.monotonic() + 60
     while "**Trained here**" not in " ".join(texts(app)):

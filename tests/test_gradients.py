@@ -393,11 +393,11 @@ def test_a_network_too_large_says_so_and_the_rest_is_shown() -> None:
 @pytest.mark.usefixtures("few")
 def test_shattering_follows_the_sidebar() -> None:
     app = page("Shattered gradients", preset="resnet20", shortcut="B")
-    assert "**Basic blocks, post-activation, relu, batch norm, option B, by depth**" in page_text(app)
+    assert "Basic blocks, post-activation, relu, batch norm, option B, by depth" in page_text(app)
     assert "**At 14 layers the gradients of neighbouring inputs" in page_text(app)
     told = page_text(app)
     app = page("Shattered gradients", preset="resnet50", norm="none", order="pre", attention="se", layers="1-1-1-1")
-    assert "**Bottleneck blocks, pre-activation, relu, no norm, option B, SE, by depth**" in page_text(app)
+    assert "Bottleneck blocks, pre-activation, relu, no norm, option B, SE, by depth" in page_text(app)
     assert page_text(app) != told
     assert "The network shown is plain" in captions(page("Shattered gradients", preset="plain20"))
 

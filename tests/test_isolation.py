@@ -168,7 +168,7 @@ def test_what_was_refused_is_told_to_one(fresh: Callable[[], None]) -> None:
 def architecture() -> AppTest:
     """Something pinned, changed before, and a mistake that is to be mended."""
     app = click(opened(tab="Cost", preset="resnet18"), "Pin to compare")
-    select(select(app, "option block", "bottleneck"), "measure", "Parameters")
+    run(select(select(app, "option block", "bottleneck"), "cost measure", "Parameters"))  # the tabs are drawn apart
     return select(app, "option layers", "3-4-secret")
 
 

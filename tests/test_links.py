@@ -21,7 +21,7 @@ LINKS: dict[str, list[list[str]]] = json.loads(
 """For each page and query, the headings, figures, warnings and choices that are shown, in order."""
 
 MADE = "Lines that made layers"
-LATER = {"Zero-padded pool", "Norm groups", "Measured on", "Search the source", "Verdict", "Published result", "Recipe"}
+LATER = {"Zero-padded pool", "Norm groups", "Measured on", "Search the source", "Verdict", "Published result"}
 """Settings that stand in the sidebar and on the pages since."""
 WEIGHTS = "Weights"
 """A list that stands in the sidebar since, and says more of each entry."""
@@ -74,7 +74,7 @@ class Reader(Visitor):
 def said(element: Any) -> tuple[str, list[str]]:
     """The kind of an element and its words; nothing for one of another kind."""
     match element.WhichOneof("type"):
-        case "heading":
+        case "heading" if element.heading.tag != "h2" or element.heading.divider:  # others were bold text
             return "heading", [element.heading.body]
         case "metric":
             return "figure", [element.metric.label, element.metric.body, element.metric.delta]

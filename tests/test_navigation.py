@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -26,6 +27,7 @@ NAMED = [page for page in PAGES if page != START]
 NAMES, TITLES = {page.name for page in NAMED}, {page.title for page in NAMED}
 PLACE = re.compile(rf"\bpages/|(^|/)({'|'.join(NAMES)})(\.py)?(\?|$)")
 """A page's script, or a link to a page, in a text or a part of one."""
+LEVELS = ("title", "header", "subheader")
 
 
 def test_every_script_is_in_the_table() -> None:
@@ -50,6 +52,14 @@ def test_a_page_says_what_it_is_and_what_it_is_for(page: Page) -> None:
     assert page.title in heading or page == START
     assert any(page.purpose in text.value for text in [*app.caption, *app.markdown])
     assert len({other.purpose for other in PAGES}) == len(PAGES)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_headings_skip_no_level(page: Page) -> None:
+    kinds = [node.type for node in opened(page.name).main]
+    levels = [LEVELS.index(kind) for kind in kinds if kind in LEVELS]
+    assert levels[0] == 0
+    assert all(after <= before + 1 for before, after in pairwise(levels))
 
 
 def pages_named(source: str) -> Iterator[str]:

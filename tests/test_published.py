@@ -13,7 +13,7 @@ from explorer.analysis.published import RECIPES, Result, parse_config, published
 from explorer.analysis.trace import trace
 from explorer.bench.browser import server
 from explorer.inference.limits import TOO_LARGE
-from explorer.views.accuracy import RUN, RUN_THESE
+from explorer.views.accuracy import RUN
 from explorer.views.weights import too_large
 from helpers import APP, PAPER, captions, click, hold, link, look_at, opened, page_text, reference, said, select
 from resnet import owner, preset
@@ -176,11 +176,8 @@ def test_which_published_weights_are_too_large() -> None:
 def test_weights_are_run_by_their_recipe_without_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(owner.DOWNLOADS, "off")
     app = opened("accuracy", preset="resnet34")
-    box = app.selectbox(key="weights to run")
-    assert len(box.options) == sum(bool(one.weights) for one in published() if one.config == preset("resnet34"))
-    (name,) = [option for option in box.options if option.startswith("resnet34.a3_in1k")]
-    box.select(name)
-    click(app, RUN_THESE)
+    (name,) = [name for name in app.selectbox(key="result").options if name.startswith("resnet34 · timm a3")]
+    click(select(app, "result", name), RUN)
     assert app.session_state["view"].weights == "resnet34.a3_in1k"
 
 
@@ -216,16 +213,14 @@ def test_a_click_on_a_point_opens_its_network(visit: Any) -> None:
 @pytest.mark.browser
 def test_a_keyboard_runs_what_is_published(visit: Any) -> None:
     page = visit.open("/accuracy?preset=resnet34").page
-    page.get_by_role("button", name="Run one by its recipe").press("Enter")
-    box = page.get_by_role("combobox", name="Recipe")
-    box.press("ArrowDown")
-    box.press("ArrowDown")
+    box = page.get_by_role("combobox", name="Published result")
+    box.press_sequentially("resnet34 · timm a3")
     box.press("Enter")
     visit.wait()
-    page.get_by_role("button", name=RUN_THESE).press("Enter")
+    page.get_by_role("button", name=RUN).press("Enter")
     visit.wait()
     assert "/inference?" in page.url
-    assert "weights=resnet34." in page.url
+    assert "weights=resnet34.a3_in1k" in page.url
 
 
 @pytest.mark.browser

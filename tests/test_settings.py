@@ -14,11 +14,21 @@ from explorer.experiments.degradation import Settings as Training
 from explorer.experiments.identity import AppendSettings
 from explorer.experiments.kernels import Lab
 from explorer.link import LONGEST, View
+from explorer.views.architecture.cost import CostSettings
 from explorer.views.compare import DetailSettings
+from explorer.views.start import StartSettings
 from resnet import ConfigError, Option, ResNetConfig
 from resnet.options import Settings, option
 
-KINDS: tuple[type[Settings], ...] = (ResNetConfig, Training, Lab, AppendSettings, DetailSettings)
+KINDS: tuple[type[Settings], ...] = (
+    ResNetConfig,
+    Training,
+    Lab,
+    AppendSettings,
+    DetailSettings,
+    CostSettings,
+    StartSettings,
+)
 IN_LINK = KINDS[1:]
 
 
@@ -90,6 +100,8 @@ def test_the_example_is_a_part_of_a_text(kind: type[Settings]) -> None:
         (Lab(count=2, weights=(-1, 0, 2, 0, -9, 9)), "count-2_weights--1.0.2.0.-9.9"),
         (AppendSettings(2, 4), "stage-2_blocks-4"),
         (DetailSettings(2, True, "Receptive field"), "pair-2_differing-1_measure-Receptive.field"),
+        (CostSettings("Parameters", "by layer"), "measure-Parameters_grain-by.layer"),
+        (StartSettings("on", "v1.5"), "shortcuts-on_table-v1.5"),
         (
             ResNetConfig(layers=(2, 2), stem_pool="conv", activation="leaky_relu"),
             "layers-2-2_stem.pool-conv_activation-leaky.relu",

@@ -14,7 +14,7 @@ from explorer.analysis.trace import trace
 from explorer.experiments.degradation import shipped_runs
 from explorer.link import View, names_view, parse_network
 from explorer.views.start import cached_curves, cached_words, table_html
-from helpers import PAPER, link, opened, run
+from helpers import PAPER, captions, link, opened, run, said, select
 from resnet import preset
 
 TABLE = PAPER["table1"]
@@ -70,6 +70,20 @@ def test_start_keeps_the_network_that_its_link_does_not_name() -> None:
     assert View.from_query(link(app)).config == preset("resnet18")
 
 
+def test_starts_switches_stand_in_its_link_and_stay() -> None:
+    app = select(select(opened("start"), "start shortcuts", "on"), "start table", V15)
+    assert link(app) == {"start": "shortcuts-on_table-v1.5"}
+    again = opened("start", **link(app))
+    run(run(app.switch_page("../pages/kernels.py")).switch_page("../pages/start.py"))
+    for one in (app, again):
+        assert cached_words(True) in captions(one)
+        assert one.get_by_key("table v1.5")
+    app.query_params["start"] = "table-v1.5"  # as when a browser goes back
+    assert cached_words(False) in captions(run(app))
+    (warning,) = said(opened("start", start="table-v3").warning)
+    assert warning == "table = v3 is not accepted: one of v1, v1.5. The defaults are shown instead."
+
+
 @pytest.mark.parametrize(
     "query", ["preset=resnet18", "layers=2-2-2-2&block=basic", "tab=Cost", "picture=hen", "utm=x&at=fc"]
 )
@@ -81,7 +95,7 @@ def test_a_link_that_names_a_view_and_no_page_opens_architecture(address: str, q
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
 
 
-@pytest.mark.parametrize("query", ["", "present=1", "tour=5", "utm_source=mail"])
+@pytest.mark.parametrize("query", ["", "present=1", "tour=5", "start=shortcuts-on", "utm_source=mail"])
 def test_other_links_without_a_page_open_start(address: str, query: str) -> None:
     with closing(http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)) as connection:
         connection.request("GET", f"/?{query}")

@@ -57,6 +57,9 @@ EXAMPLES = {
     "shown": "pair-2_differing-1",
     "tab": "Receptive field",
     "find": "downsample",
+    "cost": "grain-by.layer",
+    "run": "1000",
+    "start": "shortcuts-on",
     "explained": "Bag",
 }
 

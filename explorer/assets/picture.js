@@ -92,6 +92,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     const own = Math.max(data.legible, Math.min(whole, Math.max(1, SHARE * innerHeight / height)));
     const scale = root.zoom === "fit" ? Math.min(whole, 0.7 * innerHeight / height) : root.zoom || own;
     put(svg, "style", `width: ${width * scale}px; height: ${height * scale}px`);
+    if (!items.length) put(view, "tabindex", width * scale > room ? "0" : "-1"); // else no key scrolls it
   };
   const zoomBy = (factor) => {
     const now = svg.getBoundingClientRect().width / width;

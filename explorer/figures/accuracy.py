@@ -11,7 +11,7 @@ from resnet import ResNetConfig
 
 from ..analysis.published import RECIPES, Result
 from ..analysis.trace import Trace
-from ..drawing.palette import HEAD, STAGES
+from ..drawing.palette import HEAD, STAGES, SYMBOLS
 from .base import finish
 
 COSTS = {
@@ -31,13 +31,13 @@ def cost(trace: Trace, name: str) -> int:
 def accuracy_figure(
     points: Sequence[tuple[Result, int]], name: str, current_cost: int, label: str, current_config: ResNetConfig
 ) -> go.Figure:
-    """Published accuracies over a cost of `COSTS`, a colour for each group of recipes.
+    """Published accuracies over a cost of `COSTS`, a colour and a symbol for each group of recipes.
 
     `current_cost` is what the current network costs, `label` its name; results of its configuration `current_config` have a rim.
     The custom data of a point is its number among `points`.
     """
     figure = go.Figure()
-    for shade, (group, words) in zip((*STAGES, HEAD), RECIPES.items(), strict=True):
+    for shade, symbol, (group, words) in zip((*STAGES, HEAD), SYMBOLS, RECIPES.items(), strict=True):
         chosen = [(number, *point) for number, point in enumerate(points) if point[0].group == group]
         same = [result.config == current_config for _, result, _ in chosen]
         figure.add_scatter(
@@ -47,6 +47,7 @@ def accuracy_figure(
             name=words,
             marker={
                 "color": shade,
+                "symbol": symbol,
                 "size": [13 if rim else 9 for rim in same],
                 "opacity": 0.85,
                 "line": {"color": "#8a919e", "width": [2 if rim else 0 for rim in same]},

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -24,6 +26,23 @@ def finish(figure: go.Figure, title: str, x: str, y: str, legend: bool) -> go.Fi
     figure.update_xaxes(title=x or None)
     figure.update_yaxes(title=y or None, tickformat="~s", exponentformat="SI")
     return figure
+
+
+def figure_words(figure: go.Figure) -> str:
+    """What a figure shows, for whom it is not seen: its title, and what its legend names where that are several."""
+    names = dict.fromkeys(one.name for one in figure.data if one.name and one.showlegend is not False)
+    title = figure.layout.title.text or ""
+    return re.sub("<[^>]*>", " ", f"{title}: {', '.join(names)}" if len(names) > 1 else title)
+
+
+KIND_SYMBOLS = {"plain": "diamond-open", "residual": "circle"}
+
+
+def kind_marker(kind: str, share: float = 1.0) -> dict[str, Any]:
+    """The marks on a line of a network, which tell plain ones from residual ones as the colour does: eight, or fewer on a
+    line that takes a `share` of the figure's width.
+    """
+    return {"symbol": KIND_SYMBOLS[kind], "size": 8, "maxdisplayed": max(1, round(8 * share))}
 
 
 def log_axis(figure: go.Figure, values: Sequence[float]) -> None:

@@ -10,7 +10,7 @@ from .. import units
 from ..analysis.compare import Charge, output_bytes
 from ..analysis.layers import Layer
 from ..analysis.trace import Trace
-from ..drawing.palette import ACCENT, NETWORKS, STAGES
+from ..drawing.palette import ACCENT, NETWORKS, PATTERNS, STAGES
 from .base import finish
 
 COMPARED: Mapping[str, tuple[str, Callable[[Sequence[Layer]], int]]] = {
@@ -23,18 +23,18 @@ COMPARED: Mapping[str, tuple[str, Callable[[Sequence[Layer]], int]]] = {
 
 
 def stages_figure(traces: Sequence[Trace], names: Sequence[str], name: str) -> go.Figure:
-    """A measure of `COMPARED` stage by stage, a bar for each network; the field at each stage's end, without the head."""
+    """A measure of `COMPARED` stage by stage, a bar for each network, by colour and pattern; the field at each stage's end, without the head."""
     unit, figure_of = COMPARED[name]
     figure = go.Figure()
     field = name == "Receptive field"
-    for trace, label, shade in zip(traces, names, NETWORKS, strict=False):
+    for trace, label, shade, pattern in zip(traces, names, NETWORKS, PATTERNS, strict=False):
         groups = {group: layers for group, layers in trace.groups.items() if not (field and group == "head")}
         values = [figure_of(layers) for layers in groups.values()]
         figure.add_bar(
             x=list(groups),
             y=values,
             name=label,
-            marker_color=shade,
+            marker={"color": shade, "pattern": {"shape": pattern, "fillmode": "overlay", "size": 7, "solidity": 0.2}},
             texttemplate="%{y:,}" if field else "%{y:.3s}",
             textposition="outside",
             textangle=0,

@@ -1,4 +1,5 @@
-"""Loss curves of the degradation runs as plotly figures: one colour a network, dashes for the shallower ones."""
+"""Loss curves of the degradation runs as plotly figures: one colour a network, dashes for the shallower ones, and
+marks that tell plain from residual ones."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from plotly.colors import hex_to_rgb
 
 from ..drawing.palette import STAGES
 from ..experiments.degradation import Network, Settings, TrainingRun, running_mean
+from .base import kind_marker
 
 COLOURS = {
     ("plain", False): STAGES[2],
@@ -86,9 +88,10 @@ def _line(figure: go.Figure, indices: np.ndarray, losses: np.ndarray, network: N
     figure.add_scatter(
         x=indices + 1,
         y=losses[indices],
-        mode="lines",
+        mode="lines+markers",
         name=network.name,
         legendgroup=network.name,
+        marker=kind_marker(network.kind, (indices[-1] + 1) / settings.steps),
         line={
             "color": network_colour(network, settings),
             "width": 2.5,

@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 from ..drawing.palette import ACCENT, STAGES
 from ..experiments.gradients import PLAIN, RESIDUAL, Flows, Point, cosines_by_depth
 from ..units import decimals
-from .base import finish, log_axis
+from .base import KIND_SYMBOLS, finish, kind_marker, log_axis
 
 SHADES = {RESIDUAL: ACCENT, PLAIN: STAGES[2]}
 """Residual is blue and plain brown, here as in the other experiments."""
@@ -53,9 +53,10 @@ def flow_figure(
         figure.add_scatter(
             x=places,
             y=_drawn(mean),
-            mode="lines",
+            mode="lines+markers",
             name=name,
             legendgroup=name,
+            marker=kind_marker(kind),
             line={"color": shade, "dash": dash, "width": 2},
             hovertemplate=f"{name}, convolution %{{x}}: %{{y:.2~e}}<extra></extra>",
         )
@@ -79,7 +80,7 @@ def cosine_figure(points: Sequence[Point], depths: Sequence[int]) -> go.Figure:
             x=[depth for depth, cosines in found.items() for _ in cosines],
             y=[c for cosines in found.values() for c in cosines],
             mode="markers",
-            marker={"size": 5, "color": shade, "opacity": 0.45},
+            marker={"size": 5, "color": shade, "opacity": 0.45, "symbol": KIND_SYMBOLS[kind]},
             showlegend=False,
             hoverinfo="skip",
         )
@@ -89,7 +90,7 @@ def cosine_figure(points: Sequence[Point], depths: Sequence[int]) -> go.Figure:
             mode="lines+markers",
             name=kind,
             line={"color": shade, "width": 2.5},
-            marker={"size": 7},
+            marker={"size": 8, "symbol": KIND_SYMBOLS[kind]},
             hovertemplate=f"{kind}, %{{x}} layers: %{{y:.2f}}<extra></extra>",
         )
     finish(figure, "Gradients of neighbouring inputs", "layers", "cosine between them", legend=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -19,7 +18,8 @@ from ..navigation import INFERENCE
 from ..units import amount, mebibytes
 from . import session
 from .cached import cached_trace, shared
-from .inference.weights import label
+from .components import plot
+from .headline import section
 from .session import escape_markdown
 from .weights import too_large
 
@@ -41,7 +41,7 @@ def chart(trace: Trace, measure: str) -> None:
 
     label = f"{title(trace.config)} at {size_text(trace.image_size)} px"
     figure = accuracy_figure(points, measure, cost(trace, measure), label, trace.config)
-    st.plotly_chart(figure, key=key, on_select=open_network, selection_mode="points")
+    plot(figure, key=key, on_select=open_network, selection_mode="points")
     st.caption(
         "A click on a point opens its network, and sets the image size that it was measured at. At that size each point "
         f"stands, whatever size is set; the dotted line is the current network's cost at {size_text(trace.image_size)} pixels."
@@ -61,7 +61,9 @@ def open_result(result: Result) -> None:
 
 
 def choose_result(trace: Trace) -> None:
-    """Every published result in a list, for whom the chart's points are out of reach: no key selects one."""
+    """Every published result in a list, the way of the keyboard, which selects no point of the chart and presses no button in a
+    cell of the table.
+    """
     results = {result_label(result): result for result in published()}
 
     def chosen() -> None:
@@ -77,6 +79,7 @@ def choose_result(trace: Trace) -> None:
         key="result",
         placeholder="Click a point, or choose or type one here",
         on_change=chosen,
+        help="Opens its network; what is published of its weights can then be run on your image.",
     )
 
 
@@ -85,7 +88,7 @@ def result_label(result: Result) -> str:
     return f"{result.network} · {result.recipe} · {result.top1:.2%} at {result.size} px"
 
 
-RUN, RUN_THESE = "Run it on my image", "Run these on my image"
+RUN = "Run it on my image"
 
 
 def clicked(trace: Trace) -> None:
@@ -141,7 +144,7 @@ def findings(trace: Trace) -> None:
     own = sorted((result for result in results if result.config == trace.config), key=lambda result: -result.top1)
     reasons = {result.weights: too_large(result.weights) for result in own if result.weights}
     runnable = [weights for weights, reason in reasons.items() if not reason]
-    st.markdown(f"**Published for {title(trace.config)}**")
+    section(f"Published for {title(trace.config)}")
     if not own:
         st.caption(f"Nothing is published for this configuration; it costs {summary(trace)}.")
         return
@@ -172,16 +175,6 @@ def findings(trace: Trace) -> None:
     for weights, reason in reasons.items():
         if reason:
             st.caption(escape_markdown(f"{weights.key}: {reason}"))
-    if runnable:
-        run_by_recipe(runnable)
-
-
-def run_by_recipe(choices: Sequence[Weights]) -> None:
-    """The way to each of these weights for whom the table's buttons are out of reach: no key opens a cell of it."""
-    with st.popover("Run one by its recipe", type="tertiary"):
-        weights = st.selectbox("Recipe", choices, format_func=label, key="weights to run")
-        if st.button(RUN_THESE, key="run by recipe", icon=INFERENCE.icon):
-            run_on_image(weights)
 
 
 def summary(trace: Trace) -> str:

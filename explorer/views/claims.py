@@ -11,6 +11,7 @@ from resnet.errors import ExplainedError
 from ..lessons.claims import CLAIMS, EXPERIMENT, FAILS, HOLDS, LINE, PICTURE, WHEN, Claim, Finding
 from . import session
 from .cached import shared
+from .headline import section
 from .tabs import segments
 
 BADGES = {
@@ -61,7 +62,7 @@ def card(number: int, claim: Claim, wanted: str) -> Finding | None:
     if wanted and finding and finding.verdict != wanted:
         return finding
     with st.container(border=True, key=f"claim {claim.key}"):
-        st.markdown(f"**{number}. {claim.statement}**")
+        section(f"{number}. {claim.statement}")
         if finding:
             evidence_list(finding)
         else:

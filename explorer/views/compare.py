@@ -26,8 +26,8 @@ from ..link import MAX_OTHERS, View, natural_size, parse_network, size_text
 from ..units import amount, mebibytes, ratio, signed
 from . import session, settings
 from .cached import cached_trace, shared
-from .components import picture
-from .headline import summary
+from .components import picture, plot
+from .headline import section, summary
 from .sidebar import preset_line
 
 # -- what is shown of them ----------------------------------------------------------------
@@ -183,7 +183,7 @@ def networks(names: Sequence[str]) -> None:
     columns = card_columns(len(chosen))
     for number, (column, config, name) in enumerate(zip(columns, chosen, names, strict=False)):
         with column, st.container(border=True, height="stretch", gap="small", key=f"compared {number}"):
-            st.markdown(f"**{session.escape_markdown(name)}**")
+            section(session.escape_markdown(name))
             st.caption(summary(config) if number else f"{summary(config)} · the sidebar's network")
             if number:
                 left = [other for place, other in enumerate(view.others) if place != places(view)[number - 1]]
@@ -347,7 +347,7 @@ def drawings(traces: Sequence[Trace], names: Sequence[str]) -> None:
         session.choose(at=identifier.partition(" ")[2])
 
     with st.container(border=True, key="aligned"):
-        st.markdown("**Aligned by stage and block**")
+        section("Aligned by stage and block")
         picture(compare.overview(traces, names, part, unfolded), "aligned drawing", "comparison", choose)
         st.caption(
             f"≠ marks a part that differs from {session.escape_markdown(names[0])}. Equal parts are pale, missing ones dashed. "
@@ -360,7 +360,7 @@ def drawings(traces: Sequence[Trace], names: Sequence[str]) -> None:
         if part not in ("stem", "head"):
             stage, index = stage_and_index(part)
             words = f"Block {index} of stage {stage}"
-        st.markdown(f"**{words}, slot by slot**")
+        section(f"{words}, slot by slot")
         picture(compare.detail(traces, names, part, session.view().at), "slots drawing", f"comparison-{part}", choose)
 
 
@@ -393,7 +393,7 @@ def choose_pair(traces: Sequence[Trace], names: Sequence[str], detail: DetailSet
 def bill(comparison: Comparison, names: Sequence[str]) -> None:
     """The whole difference shared out to the options, applied one at a time."""
     first, second = map(session.escape_markdown, names)
-    st.markdown(f"**What makes the difference: from {first} to {second}**")
+    section(f"What makes the difference: from {first} to {second}")
     if not comparison.bill:
         st.caption("The two are the same network.")
         return
@@ -420,8 +420,8 @@ def bill(comparison: Comparison, names: Sequence[str]) -> None:
     )
     if len(comparison.bill) > 1:
         left, right = st.columns(2)
-        left.plotly_chart(bill_figure(comparison.bill, comparison.params, "params", "parameters"), key="bill params")
-        right.plotly_chart(bill_figure(comparison.bill, comparison.macs, "macs", "MACs"), key="bill macs")
+        plot(bill_figure(comparison.bill, comparison.params, "params", "parameters"), "bill params", left)
+        plot(bill_figure(comparison.bill, comparison.macs, "macs", "MACs"), "bill macs", right)
 
 
 def layers(comparison: Comparison, names: Sequence[str], detail: DetailSettings) -> None:
@@ -476,4 +476,4 @@ def by_stage(traces: Sequence[Trace], names: Sequence[str], detail: DetailSettin
         required=True,
         on_change=lambda: change(detail, measure=st.session_state["compared by"]),
     )
-    st.plotly_chart(stages_figure(traces, names, detail.measure), key="stages chart")
+    plot(stages_figure(traces, names, detail.measure), key="stages chart")

@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import plotly.graph_objects as go
 import streamlit as st
 from PIL import Image
 from streamlit import runtime
+from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.scriptrunner import add_script_run_ctx, get_script_run_ctx
 from streamlit.runtime.scriptrunner_utils.script_run_context import ScriptRunContext
 
@@ -20,6 +22,7 @@ from resnet.confined import Places
 
 from ..drawing.rasters import data_url, npz, png, sheet
 from ..drawing.svg import LEGIBLE, THEMED, Drawing
+from ..figures.base import figure_words
 from ..sharing.holdings import NoRoomError
 from ..sharing.tidying import tidy
 
@@ -86,6 +89,11 @@ def theme_switch(paths: Sequence[str]) -> None:
 
 LONGEST = 100
 """Characters of a `data-id`."""
+
+
+def plot(figure: go.Figure, key: str | None = None, place: DeltaGenerator | None = None, **more: Any) -> None:
+    """A Plotly figure, here or in its `place`, which says in words what it shows; `more` is as `st.plotly_chart` takes it."""
+    (place or st).plotly_chart(figure, key=key, alt=figure_words(figure), **more)
 
 
 def picture(

@@ -1,4 +1,5 @@
-"""What every page starts with: its name and what it is for, the network's name, and four figures against another network."""
+"""What every page starts with: its name and what it is for, the network's name, and four figures against another network;
+and how its parts are headed."""
 
 from __future__ import annotations
 
@@ -27,6 +28,11 @@ def page_heading(page: Page, words: str = "") -> None:
     """The title of a page that is not about one network, what it is for, and more `words` where it needs some."""
     st.title(page.title, anchor=False)
     st.caption(f"{page.purpose} {words}".rstrip())
+
+
+def section(words: str) -> None:
+    """The heading of a part of a page, as a card is: a level below the page's title, and as small as its text."""
+    st.header(words, anchor=False)
 
 
 def heading(trace: Trace, page: Page) -> None:

@@ -34,7 +34,8 @@ from ..inference.samples import samples
 from ..units import amount, signed
 from . import session, settings
 from .cached import cached_trace, shared
-from .components import picture
+from .components import picture, plot
+from .headline import section
 from .inference.images import credit
 
 # -- settings -----------------------------------------------------------------------------
@@ -83,7 +84,7 @@ def kernel_stacks() -> None:
                 verdict = "holds" if claim.holds else "does not hold here"
                 st.markdown(f"{mark} **{claim.name}** {verdict}: {session.escape_markdown(claim.numbers)}")
         with st.container(border=True, key="growth"):
-            st.markdown("**What one unit sees**")
+            section("What one unit sees")
             picture(growth(now.stack, now.single), "growth drawing", "kernel-stacks", lambda _: None)
             st.caption(
                 "A cell is a pixel of the map that is read. Filled: what the unit sees. Dots: the units that the convolution "
@@ -93,11 +94,11 @@ def kernel_stacks() -> None:
         left, right = st.columns(2)
         for column, (measure, name) in zip((left, right), (("params", "Weights"), ("macs", "MACs")), strict=True):
             with column:
-                st.plotly_chart(stack_figure(now, measure, name), key=f"stack {measure}")
+                plot(stack_figure(now, measure, name), key=f"stack {measure}")
                 st.caption(even_words(now, measure, name))
-    st.markdown("**Every convolution**")
+    section("Every convolution")
     st.dataframe(layer_frame(now), hide_index=True, key="stack layers")
-    st.markdown("**The same claims in other places**")
+    section("The same claims in other places")
     st.dataframe(case_frame(), hide_index=True, key="cases", column_config=CASE_WIDTHS)
 
 
@@ -227,8 +228,8 @@ def one_block() -> None:
     layers = {kind: block_layers(kind, now.width, now.side, now.entry) for kind in KINDS}
     totals = {kind: weights_of(found) for kind, found in layers.items()}
     with st.container(border=True, key="why"):
-        st.markdown(
-            f"**Why the bottleneck exists: {times(totals['basic'], totals['bottleneck'])} fewer weights at {outputs:,} channels**"
+        section(
+            f"Why the bottleneck exists: {times(totals['basic'], totals['bottleneck'])} fewer weights at {outputs:,} channels"
         )
         bars = {f"{kind} at {outputs:,}": layers[kind] for kind in ("basic", "bottleneck")}
         words = (
@@ -252,7 +253,7 @@ def one_block() -> None:
                 else "- The shortcut has none of them: it pads with zeros.\n"
             )
             words += f"- MACs: {macs}. The map is halved, but not yet where the bottleneck's first 1×1 reads it."
-        st.plotly_chart(block_figure(bars), key="block weights")
+        plot(block_figure(bars), key="block weights")
         st.markdown(words)
     for kind, text in KINDS.items():
         block_card(kind, text, block_config(kind, now.width, now.entry), now.side)
@@ -291,7 +292,7 @@ def block_card(kind: str, words: str, config: ResNetConfig, side: int) -> None:
     layers = trace.blocks[block]
     selected = session.held().inspected.get(kind, "")
     with st.container(border=True, key=f"{kind} block"):
-        st.markdown(f"**{kind.capitalize()} block**")
+        section(f"{kind.capitalize()} block")
 
         def chosen(name: str) -> None:
             session.hold(inspected={**session.held().inspected, kind: name})
@@ -328,16 +329,16 @@ def pointwise_by_hand() -> None:
     result = convolved_pixel(now)
     left, right = st.columns([5, 6])
     with left, st.container(border=True, key="matrix"):
-        st.markdown("**The weights: a row for each output, a column for each input**")
+        section("The weights: a row for each output, a column for each input")
         for row in range(OUTPUTS):
             number_row("weights", f"out {row + 1}", range(row * INPUTS, (row + 1) * INPUTS))
-        st.markdown("**The pixel: its value in each input channel**")
+        section("The pixel: its value in each input channel")
         number_row("pixel", "pixel", range(INPUTS))
         with st.container(horizontal=True):
             for name, weights in MATRICES.items():
                 st.button(name, on_click=change_lab, kwargs={"weights": weights}, key=f"matrix {name}")
     with right, st.container(border=True, key="product"):
-        st.markdown("**Matrix times channels, computed by `nn.Conv2d(3, 2, kernel_size=1)`**")
+        section("Matrix times channels, computed by `nn.Conv2d(3, 2, kernel_size=1)`")
         rows = r" \\ ".join(" & ".join(map(str, row)) for row in now.matrix)
         column, answer = (r" \\ ".join(map(str, values)) for values in (now.pixel, result))
         st.latex(
@@ -358,7 +359,7 @@ def pointwise_by_hand() -> None:
             f"{now.width:,} channels starts with such a matrix of {now.width // 4:,} rows and {now.width:,} columns."
         )
     with st.container(border=True, key="everywhere"):
-        st.markdown("**The same matrix at every pixel of an image**")
+        section("The same matrix at every pixel of an image")
         session.show_or_say(convolved_maps, now)
 
 

@@ -16,6 +16,7 @@ from ..analysis.trace import Trace
 from ..figures import network
 from . import session
 from .cached import cached_trace, shared
+from .components import plot
 
 
 class PathComparison(NamedTuple):
@@ -46,8 +47,8 @@ def all_paths(trace: Trace, layer: Layer | None = None) -> None:
     with st.container(border=True, key="paths"):
         if found.paths.total > 1:
             left, right = st.columns(2)
-            left.plotly_chart(found.figure, key="paths chart")
-            right.plotly_chart(cached_depth_chart(trace.config, trace.image_size), key="paths by depth")
+            plot(found.figure, "paths chart", left)
+            plot(cached_depth_chart(trace.config, trace.image_size), "paths by depth", right)
         st.caption(session.escape_markdown(path_words(trace, found.paths, found.plain, layer)))
 
 

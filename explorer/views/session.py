@@ -162,7 +162,7 @@ def open_link() -> None:
     if held().query != query or old is None:
         view, problems = tolerant(query)
         if old is not None and held().page == START and not names_view(query):
-            view = replace(old, tour=view.tour, present=view.present)
+            view = replace(old, tour=view.tour, present=view.present, start=view.start)
         show(view)
         hold(asked=held().asked or bool(problems) or "preset" in query)
         unknown = "weights" in query and not names_network(query) and own_network(view.weights) is None
@@ -242,7 +242,10 @@ def choose(**changes: Any) -> None:
 
 def page_state() -> tuple[Any, ...]:
     """What the rest of a page depends on where it has tabs; what it was drawn with is held, None where it has none."""
-    rest, now = replace(view(), unit="", lab="", training="", experiment="", appended="", tab="", explained=""), held()
+    only_tabs: dict[str, Any] = dict.fromkeys(
+        ("unit", "lab", "training", "experiment", "appended", "tab", "explained", "cost", "run"), ""
+    )
+    rest, now = replace(view(), **only_tabs), held()
     if now.page == INFERENCE:  # there the drawing is drawn with the tabs
         rest = replace(rest, at="")
     edited = now.page is not None and now.page.shows_network(view().tab)

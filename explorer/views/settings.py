@@ -26,11 +26,12 @@ def widget(
     segmented: bool = False,
     help: str | None = None,
     disabled: bool = False,
+    **look: Any,
 ) -> None:
     """The widget of one setting: where it has choices a list, or segments; for a truth value a switch; else text, so that
     a mistake gets a sentence instead of being clipped.
 
-    `take` is called with what was chosen or typed.
+    `take` is called with what was chosen or typed; `look` is how segments look, where it is not as usual.
     """
     shared: dict[str, Any] = {
         "key": key,
@@ -43,9 +44,8 @@ def widget(
     else:
         session.set_widget(key, session.held().typed.get(key, to_text(value, option.joint)))
     if option.choices and segmented:
-        st.segmented_control(
-            option.label, option.choices, required=True, format_func=choice_text, width="stretch", **shared
-        )
+        usual: dict[str, Any] = {"format_func": choice_text, "width": "stretch"}
+        st.segmented_control(option.label, option.choices, required=True, **shared, **(usual | look))
     elif option.choices:
         st.selectbox(option.label, option.choices, format_func=choice_text, **shared)
     elif isinstance(option.default, bool):
@@ -92,9 +92,9 @@ def change(kind: type[Settings], unchanged: str, **changes: Any) -> None:
 
 
 def setting(
-    kind: type[Settings], name: str, unchanged: str, *, segmented: bool = False, help: str | None = None
+    kind: type[Settings], name: str, unchanged: str, *, segmented: bool = False, help: str | None = None, **look: Any
 ) -> None:
-    """The widget of one of the link's settings; `change` says what `unchanged` is."""
+    """The widget of one of the link's settings; `change` says what `unchanged` is, and `widget` what `look` is."""
     key, option = f"{kind.key} {name}", kind.options()[name]
 
     def take(value: Any) -> None:
@@ -110,4 +110,5 @@ def setting(
         take,
         segmented=segmented,
         help=option.help or None if help is None else help,
+        **look,
     )

@@ -20,6 +20,7 @@ from ..link import LONGEST
 from ..navigation import ARCHITECTURE, COMPARE, SOURCE
 from . import session
 from .cached import cached_trace, shared, short_key
+from .headline import section
 
 STYLE = Path(__file__).parents[1] / "assets" / "source.css"
 
@@ -192,14 +193,14 @@ def selected_card(lines: LineTrace, layer: Layer, note: Note) -> None:
 
 def contents() -> None:
     with st.container(border=True, height="stretch", key="contents"):
-        st.markdown("**Contents**")
+        section("Contents")
         for part, notes in groupby(NOTES, lambda note: note.part):
             st.markdown(f"**{part}**  \n" + " · ".join(f"[{note.title}](#{note.key})" for note in notes))
 
 
 def legend() -> None:
     with st.container(border=True, height="stretch", key="legend"):
-        st.markdown("**Symbols**")
+        section("Symbols")
         rows = [f"| ${symbol.letter}$ | {symbol.meaning} | `{symbol.code}` |" for symbol in SYMBOLS]
         st.markdown("\n".join(["| Symbol | Meaning | In the code |", "|---|---|---|", *rows]))
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from html import escape
+from typing import Any
 from urllib.parse import urlencode
 
 import plotly.graph_objects as go
 import streamlit as st
 
 from resnet import preset
+from resnet.options import Settings, option
 from resnet.presets import name_title
 
 from ..analysis.published import PAPER
@@ -22,12 +23,30 @@ from ..lessons.tour import STOPS
 from ..link import View, natural_size
 from ..navigation import ACCURACY, ARCHITECTURE, START
 from ..units import amount
-from . import session
+from . import session, settings
 from .cached import cached_trace, shared
-from .components import markup
+from .components import markup, plot
 from .walk import stop_query
 
 OFF, ON = "off", "on"
+
+
+@dataclass(frozen=True)
+class StartSettings(Settings):
+    """What the two cards show.
+
+    Raises:
+        ConfigError: for a value outside its range.
+    """
+
+    key = "start"
+    example = "shortcuts-on"
+
+    shortcuts: str = option(OFF, "Shortcuts", "", choices=(OFF, ON))
+    table: str = option(V1, "Table 1", "", choices=(V1, V15))
+
+
+CALLED = {V1: "paper (v1)", V15: "torchvision (v1.5)"}
 
 
 def heading() -> None:
@@ -69,30 +88,30 @@ def doors() -> None:
 
 def body() -> None:
     """Why, and what came of it: curves and a block beside Table 1."""
+    settings.problem(StartSettings)
+    chosen = settings.chosen(StartSettings)
     left, right = st.columns([4, 7], gap="small")
     with left, st.container(border=True, height="stretch", key="why"):
-        shortcuts = switch("Shortcuts", {OFF: OFF, ON: ON}, "shortcuts") == ON
-        st.plotly_chart(cached_curves(shortcuts), key="start curves", config={"displayModeBar": False})
+        switch("shortcuts")
+        shortcuts = chosen.shortcuts == ON
+        plot(cached_curves(shortcuts), key="start curves", config={"displayModeBar": False})
         st.caption(cached_words(shortcuts))
         markup(sketch.block(shortcuts).themed(), "start block")
     with right, st.container(border=True, height="stretch", key="table 1"):
-        table(switch("Table 1", {V1: "paper (v1)", V15: "torchvision (v1.5)"}, "version"))
+        switch("table")
+        table(chosen.table)
 
 
-def switch(label: str, choices: Mapping[str, str], key: str) -> str:
-    """One of `choices` (value: what it is called), in a line with what it is about; the first until another is chosen."""
+def switch(name: str) -> None:
+    """One of the settings, in a line with what it is about."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.header(label, anchor=False, width="content")
-        return st.segmented_control(
-            label,
-            list(choices),
-            default=next(iter(choices)),
-            required=True,
-            key=key,
-            persist_state="session",
-            format_func=choices.__getitem__,
-            label_visibility="collapsed",
-        )
+        st.header(StartSettings.options()[name].label, anchor=False, width="content")
+        look: dict[str, Any] = {
+            "format_func": lambda choice: CALLED.get(choice, choice),
+            "label_visibility": "collapsed",
+            "width": "content",
+        }
+        settings.setting(StartSettings, name, "The page is unchanged.", segmented=True, **look)
 
 
 # -- why ----------------------------------------------------------------------------------

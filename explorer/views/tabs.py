@@ -10,17 +10,17 @@ import streamlit as st
 from .session import choose, escape_markdown, held, hold, page_state, set_widget, show_or_say, view
 
 
-def open_tab(names: Sequence[str]) -> str:
-    """Which of these the link's tab names; the first, and a sentence, where it names another."""
-    asked = view().tab
+def open_tab(names: Sequence[str], field: str = "tab") -> str:
+    """Which of these the link's tab, or another field of its view, names; the first, and a sentence, where it names another."""
+    asked = getattr(view(), field)
     if asked and asked not in names:
-        st.warning(escape_markdown(f"tab = {asked} is not one of {', '.join(names)}; {names[0]} is open instead."))
+        st.warning(escape_markdown(f"{field} = {asked} is not one of {', '.join(names)}; {names[0]} is open instead."))
     return asked if asked in names else names[0]
 
 
-def tab_chosen(first: str, key: str) -> None:
+def tab_chosen(first: str, key: str, field: str = "tab") -> None:
     chosen = st.session_state[key]
-    choose(tab="" if chosen == first else chosen)
+    choose(**{field: "" if chosen == first else chosen})
 
 
 def tabs(panels: Mapping[str, Callable[..., None]], *arguments: Any, above: Callable[..., Any] | None = None) -> None:
@@ -47,9 +47,9 @@ def tabs(panels: Mapping[str, Callable[..., None]], *arguments: Any, above: Call
     draw()
 
 
-def segments(label: str, names: Sequence[str], key: str) -> str:
-    """One of `names` to choose, which the link says as it says an open tab."""
-    chosen = open_tab(names)
+def segments(label: str, names: Sequence[str], key: str, field: str = "tab") -> str:
+    """One of `names` to choose, which the link says as it says an open tab, or in another field of its view."""
+    chosen = open_tab(names, field)
     set_widget(key, chosen)
-    st.segmented_control(label, names, key=key, required=True, on_change=tab_chosen, args=(names[0], key))
+    st.segmented_control(label, names, key=key, required=True, on_change=tab_chosen, args=(names[0], key, field))
     return chosen

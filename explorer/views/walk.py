@@ -66,6 +66,6 @@ def stop_link(number: int, label: str, icon: str) -> None:
 
 
 def stop_query(stop: Stop, number: int, now: View) -> dict[str, str]:
-    """A stop's link, which presents where this page does."""
-    there = replace(stop.view, tour=number, present=now.present)
+    """A stop's link, which presents where this page does, and keeps Start as it is."""
+    there = replace(stop.view, tour=number, present=now.present, start=now.start)
     return there.way() if stop.page == START else there.to_query()

@@ -31,6 +31,7 @@ from ...experiments.degradation import (
     TrainingRun,
     collect_run,
     prepare,
+    running_mean,
     shipped_runs,
     summarise,
     to_json,
@@ -45,7 +46,9 @@ from ...sharing.worker import EndedError, WorkerProcess
 from ...units import decimals
 from .. import cached, session, settings
 from ..cached import shared
-from ..components import download
+from ..components import download, plot
+from ..headline import section
+from ..tabs import segments
 
 POLL = 1.0
 """Seconds between two looks at a run that goes on."""
@@ -73,7 +76,7 @@ def panel(trace: Trace) -> None:
 
 def controls() -> None:
     """The settings, two in a row, and what a seed means."""
-    st.markdown("**Settings**")
+    section("Settings")
     for pair in (("shallow", "deep"), ("width", "shortcut"), ("rate", "warmup"), ("steps", "seed")):
         for place, name in zip(st.columns(2), pair, strict=True):
             with place:
@@ -156,8 +159,10 @@ def run_card(chosen: Settings, polling: bool) -> None:
             return
         run = collect_run(chosen, status.items)
         what = f"Training loss, {chosen.steps} steps, seed {chosen.seed}"
-        st.plotly_chart(run_figure(run, what), key="training chart")
-        if run.complete:
+        plot(run_figure(run, what), key="training chart")
+        if not run.complete:
+            st.caption(so_far(run))
+        else:
             results([run])
             name = f"degradation_{chosen.to_text() or 'default'}.json"
             words = "The settings and the loss of every step."
@@ -256,6 +261,19 @@ def kept_steps(run: TrainingRun) -> str:
     return f"{run.done:,} of {run.settings.total:,} steps are done and kept."
 
 
+def so_far(run: TrainingRun) -> str:
+    """Where the curves of a run stand that goes on, and what a network has that knows nothing."""
+    ends = {curve.network: running_mean(curve.losses)[-1] for curve in run.curves}
+    pairs = [
+        " and ".join(f"{network.name} at {loss:.2f}" for network, loss in ends.items() if network.kind == kind)
+        for kind in ("plain", "residual")
+    ]
+    return (
+        f"{'; '.join(filter(None, pairs))}: means of the last 20 steps or fewer. A guess among ten classes has "
+        f"{math.log(10):.2f}."
+    )
+
+
 def queue_text(ahead: int) -> str:
     """Where a run that waits stands, and how long the one that goes on will take."""
     if not ahead:
@@ -287,23 +305,16 @@ def cached_shipped_figure(steps: int) -> go.Figure:
 
 def shipped_card(file: RecordedRuns) -> None:
     """The curves, the figures and what they mean, for one of the file's numbers of steps."""
-    lengths = {group.steps: (group, runs) for group, runs in file.groups.items()}
+    lengths = {str(group.steps): (group, runs) for group, runs in file.groups.items()}
     with st.container(border=True, key="training shipped"):
-        st.markdown("**The runs that ship**")
+        section("The runs that ship")
         steps = next(iter(lengths))
         if len(lengths) > 1:
-            steps = st.segmented_control(
-                "Steps of each network",
-                list(lengths),
-                required=True,
-                default=steps,
-                key="shipped steps",
-                persist_state="session",
-            )
+            steps = segments("Steps of each network", list(lengths), "shipped steps", "run")
         group, runs = lengths[steps]
-        st.plotly_chart(cached_shipped_figure(steps), key="shipped chart")
+        plot(cached_shipped_figure(group.steps), key="shipped chart")
         results(runs)
-        st.markdown(length_words({steps: summarise(runs) for steps, (_, runs) in lengths.items()}))
+        st.markdown(length_words({group.steps: summarise(runs) for group, runs in lengths.values()}))
         st.caption(provenance(file, group, runs))
 
 

@@ -44,6 +44,8 @@ from ...sharing.threads import single_thread
 from ...units import decimals, scientific
 from .. import session
 from ..cached import cached_result, cached_trace, device
+from ..components import plot
+from ..headline import section
 from .trained import choose_networks, experiment_setup
 
 
@@ -72,7 +74,7 @@ def initial_card(trace: Trace) -> None:
         st.info(session.escape_markdown(str(error)), icon=":material/block:")
         return
     with st.container(border=True, key="gradients at start"):
-        st.markdown(f"**{session.escape_markdown(short_title(trace.config))} and its twins at their initialisation**")
+        section(f"{session.escape_markdown(short_title(trace.config))} and its twins at their initialisation")
         found = twin_flows(small, planned)
         charts({label(twin): (spread, style(twin)) for twin, spread in found.items()}, {label(t): small for t in found})
         st.markdown(charts_text(found))
@@ -113,7 +115,7 @@ def charts(flows: Mapping[str, tuple[Flows, Style]], traces: Mapping[str, Trace]
     left, right = st.columns(2)
     convolutions = {each: range(1, len(main_path(trace)) + 1) for each, trace in traces.items()}
     key = " and ".join(flows)
-    left.plotly_chart(
+    plot(
         flow_figure(
             flows,
             "signal",
@@ -121,11 +123,13 @@ def charts(flows: Mapping[str, tuple[Flows, Style]], traces: Mapping[str, Trace]
             "Signal that blocks read",
             "standard deviation",
         ),
-        key=f"signal of {key}",
+        f"signal of {key}",
+        left,
     )
-    right.plotly_chart(
+    plot(
         flow_figure(flows, "gradient", convolutions, "Gradient of each convolution", "‖∂loss/∂W‖"),
-        key=f"gradient of {key}",
+        f"gradient of {key}",
+        right,
     )
     lost = [each for each, (spread, _) in flows.items() if not spread.finite]
     if lost:
@@ -198,7 +202,7 @@ def statement(trace: Trace, planned: Plan) -> str:
 def after_training() -> None:
     """The shipped networks where their training ended."""
     with st.container(border=True, key="gradients after"):
-        st.markdown("**After training: the networks that ship**")
+        section("After training: the networks that ship")
         found = {short_title(BUNDLED[name]): flows for name, flows in shipped_results().trained.items()}
         shallow = min(config.depth for config in BUNDLED.values())
         lines = {
@@ -232,12 +236,12 @@ def shattered_panel(trace: Trace) -> None:
     shown, *_ = choose_networks("shattered network", trace, differs, "ResNet-20 and its family, 8 to 110 layers")
     config = shown.config
     with st.container(border=True, key="shattered"):
-        st.markdown(f"**{common_traits(config)}, by depth**")
+        section(f"{common_traits(config)}, by depth")
         left, right = st.columns(2)
         place = left.empty()
         points = shattering_points(config, place)
-        place.plotly_chart(cosine_figure(points, depths(config)), key="cosine chart")
-        right.plotly_chart(slope_figure(slope_examples(points)), key="slope chart")
+        plot(cosine_figure(points, depths(config)), "cosine chart", place)
+        plot(slope_figure(slope_examples(points)), "slope chart", right)
         st.markdown(verdict(points))
         st.caption(method(config))
 
@@ -275,7 +279,7 @@ def shattering_points(config: ResNetConfig, place: st.delta_generator.DeltaGener
                 points.append(point)
                 move(len(points) / POINT_COUNT)
                 if not len(points) % (2 * SEEDS):
-                    place.plotly_chart(cosine_figure(points, depths(config)))
+                    plot(cosine_figure(points, depths(config)), place=place)
         return tuple(points)
 
     small = tuple(small_pair(config, 1).values())

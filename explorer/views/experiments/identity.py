@@ -35,6 +35,8 @@ from ...sharing.threads import single_thread
 from ...units import scientific
 from .. import session
 from ..cached import cached_result, device
+from ..components import plot
+from ..headline import section
 from ..weights import loaded
 from .trained import ExperimentSetup, choose_networks, chosen_experiment, experiment_setup
 
@@ -124,12 +126,12 @@ def results(chosen: ExperimentSetup, settings: AppendSettings, result: AppendRes
     config = chosen.trace.config
     deeper = config.depth + settings.blocks * (3 if config.block == "bottleneck" else 2)
     with st.container(border=True, key=f"appended {place}"):
-        st.markdown(
-            f"**{session.escape_markdown(short_title(config))} with {settings.blocks} more block{'s' * (settings.blocks != 1)} after stage "
-            f"{settings.stage}: {deeper} layers in place of {config.depth}**"
+        section(
+            f"{session.escape_markdown(short_title(config))} with {settings.blocks} more block{'s' * (settings.blocks != 1)} after stage "
+            f"{settings.stage}: {deeper} layers in place of {config.depth}"
         )
         left, right = st.columns(2)
-        left.plotly_chart(appended_figure(result, chosen.trained), key=f"appended chart {place}")
+        plot(appended_figure(result, chosen.trained), f"appended chart {place}", left)
         right.dataframe(
             outcome_table(result, chosen.trained), hide_index=True, key=f"appended table {place}", width="stretch"
         )
@@ -215,7 +217,7 @@ def statement(chosen: ExperimentSetup, result: AppendResult) -> str:
 def solution_card(config: ResNetConfig, settings: AppendSettings, result: AppendResult) -> None:
     """How far each kind of block is from the identity at its initialisation."""
     with st.container(border=True, key="solution"):
-        st.markdown("**What one block has to learn to copy its input**")
+        section("What one block has to learn to copy its input")
         left, right = st.columns(2)
         last = "last batch norm's scale γ" if config.order == "post" and config.norm == "batch" else "last layer"
         zero = result.to_zero

@@ -38,6 +38,8 @@ from ...sharing.threads import single_thread
 from ...units import scientific
 from .. import session
 from ..cached import cached_result, cached_trace, device, may_compute, shared
+from ..components import plot
+from ..headline import section
 from ..inference import ablation
 from ..paths import all_paths
 from ..weights import loaded
@@ -88,15 +90,15 @@ def one_path(trace: Trace, counts: tuple[int, ...]) -> None:
 def gradients(trace: Trace, counts: tuple[int, ...], figure: go.Figure) -> None:
     """The lengths, and once asked for, the gradient that each carries."""
     with st.container(border=True, key="lengths"):
-        st.markdown("**How long the paths are, and what gradient they carry**")
+        section("How long the paths are, and what gradient they carry")
         st.markdown(count_words(counts))
         found, planned, measured_on = measured_gradients(trace)
         left, right = st.columns(2)
-        left.plotly_chart(figure if found is None else length_figure(counts, found), key="lengths chart")
+        plot(figure if found is None else length_figure(counts, found), "lengths chart", left)
         if found is None or planned is None:
             right.caption(method(planned))
             return
-        right.plotly_chart(norm_figure(found), key="norms chart")
+        plot(norm_figure(found), "norms chart", right)
         st.markdown(summary(found))
         st.caption(f"{statement(planned, measured_on)} {method(planned)} {limits(found)}")
 
@@ -223,14 +225,14 @@ def limits(gradients: PathGradients) -> str:
 def ablation_card(config: ResNetConfig) -> None:
     """The network without each block in turn: here for a shipped one, else where to see it."""
     with st.container(border=True, key="removed"):
-        st.markdown("**Where it shows: one block switched off**")
+        section("Where it shows: one block switched off")
         shown = config if config in BUNDLED.values() else BUNDLED["resnet56"]
         if shown == config:
             pair = next(pair for pair in PAIRS.values() if NAMES[config] in pair)
             found = {short_title(BUNDLED[name]): shipped_results().ablations[name] for name in pair}
             label = next(iter(inference.ABLATION_MEASURES))
             images = f"{len(labelled_images().labels)} test images"
-            st.plotly_chart(inference.ablation_figure(found, label, images), key="ablation chart")
+            plot(inference.ablation_figure(found, label, images), key="ablation chart")
             for network, one in found.items():
                 st.markdown(ablation.summary(network, one, inference.ABLATION_MEASURES[label]))
         st.caption(
