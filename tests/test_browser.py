@@ -619,6 +619,14 @@ def test_uploads_stay_while_another_page_is_looked_at(visit):
     assert page.locator(".st-key-verdict dd").first.inner_text() == share
     assert visit.fits()
 
+    assert query(visit)["image"] == "upload"
+    page.reload()
+    visit.wait()
+    card = page.locator(".st-key-image")
+    expect(card).to_contain_text("The uploaded image is gone: it stays with the person who uploaded it")
+    expect(card).to_contain_text("A checkpoint stays with the person who uploaded it")
+    assert "Sneaker" in page.locator(".st-key-seen").inner_text()
+
 
 class Command:
     """What runs a command when it is unpickled without care."""

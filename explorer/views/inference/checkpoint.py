@@ -219,7 +219,7 @@ def upload_card(weights: Weights | None) -> None:
         "Your own checkpoint",
         icon=":material/upload_file:",
         expanded=bool(checkpoint or problem),
-        key="own checkpoint",
+        key=OPEN,
         on_change="rerun",
     )
     if not card.open:
@@ -246,6 +246,14 @@ def upload_card(weights: Weights | None) -> None:
         if checkpoint:
             with above:
                 checkpoint_summary(checkpoint, weights)
+
+
+OPEN = "own checkpoint"
+"""The card's key: whether it is open."""
+
+
+def open_card() -> None:
+    st.session_state[OPEN] = True
 
 
 def file_answers(answers: FileAnswers) -> None:
