@@ -625,7 +625,7 @@ def test_uploads_stay_while_another_page_is_looked_at(visit):
     card = page.locator(".st-key-image")
     expect(card).to_contain_text("The uploaded image is gone: it stays with the person who uploaded it")
     expect(card).to_contain_text("A checkpoint stays with the person who uploaded it")
-    assert "Sneaker" in page.locator(".st-key-seen").inner_text()
+    expect(page.locator(".st-key-seen")).to_contain_text("Sneaker")
 
 
 class Command:
