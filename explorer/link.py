@@ -22,6 +22,10 @@ from .analysis.trace import trace as trace_config
 Size = tuple[int, int]
 
 
+UPLOAD = "upload"
+"""What a link calls an image or weights that somebody uploaded, which it does not bring along."""
+
+
 def natural_size(config: ResNetConfig, weights: str = "") -> Size:
     """The image size (height, width) in pixels at which a network is usually shown: what these weights take, where timm
     publishes them for it, or those that ship with it; else 32 pixels for CIFAR-like ones, and 224.
@@ -64,7 +68,7 @@ class View:
 
     `at` is the selected layer or block, `pinned` a configuration that the figures are compared
     with, `others` up to five that the comparison page sets beside this one, `weights`
-    and `image` the chosen weights and sample of the inference page, `unit` a place of the
+    and `image` the chosen weights and sample (or `UPLOAD`) of the inference page, `unit` a place of the
     selected layer's map as "row-column", `lab` the settings of the kernels page,
     `training` those of the degradation runs, `appended` the blocks of the identity experiment,
     `shown` what the comparison page shows in detail, `cost` the chart of the architecture page, `start` the switches of

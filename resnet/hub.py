@@ -96,6 +96,17 @@ def cache_path(url: str) -> Path:
     return Path(torch.hub.get_dir(), "checkpoints", Path(urllib.parse.urlparse(url).path).name)
 
 
+def torch_cache_name() -> str:
+    """Where torch.hub keeps files, as the environment names it: never where it lies on this machine."""
+    home = "$TORCH_HOME" if "TORCH_HOME" in os.environ else f"{home_cache_name()}/torch"
+    return f"{home}/hub/checkpoints"
+
+
+def home_cache_name() -> str:
+    """Where caches lie that no variable of their own names."""
+    return "$XDG_CACHE_HOME" if "XDG_CACHE_HOME" in os.environ else "~/.cache"
+
+
 def hash_in(name: str) -> str:
     """The SHA-256, or its beginning, that a file's name ends on as torch.hub's do: "resnet18-f37072fd.pth"; else ""."""
     found = re.search(r"-([0-9a-f]{8,})\.", name)

@@ -171,6 +171,14 @@ def cache_folder() -> Path:
     return Path(os.environ.get("HF_HUB_CACHE") or (home and Path(home, "hub")) or constants.HF_HUB_CACHE).expanduser()
 
 
+def cache_name() -> str:
+    """`cache_folder` as the environment names it: never where it lies on this machine."""
+    if os.environ.get("HF_HUB_CACHE"):
+        return "$HF_HUB_CACHE"
+    home = "$HF_HOME" if os.environ.get("HF_HOME") else f"{hub.home_cache_name()}/huggingface"
+    return f"{home}/hub"
+
+
 def repository_folder(repo: str) -> Path:
     return cache_folder() / f"models--{repo.replace('/', '--')}"
 

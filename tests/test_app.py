@@ -23,7 +23,7 @@ import resnet.hub
 from explorer.analysis.trace import trace
 from explorer.inference.images import open_image
 from explorer.inference.samples import _SAMPLES, Sample, samples
-from explorer.link import View
+from explorer.link import UPLOAD, View
 from explorer.sharing.holdings import Holdings
 from explorer.sharing.store import RESULTS
 from explorer.views import cached, session
@@ -567,10 +567,14 @@ def test_a_wrong_link_is_told_and_not_greeted(query: dict[str, str]) -> None:
 
 
 def test_imagenet_is_one_click_away() -> None:
-    app = click(opened("inference", image="0030-bag", preset="resnet20_fashion", off="layer1.1"), IMAGENET)
-    assert link(app) == {"weights": "IMAGENET1K_V2"}
-    (error,) = said(app.error)
-    assert error.startswith("resnet50-11ad3fa6.pth could not be downloaded (no network in this test);")
+    app = opened("inference", image="0030-bag", preset="resnet20_fashion", off="layer1.1")
+    before = link(app)
+    click(app, IMAGENET)
+    (warning,) = said(app.warning)
+    assert warning.startswith("resnet50-11ad3fa6.pth could not be downloaded (no network in this test);")
+    assert link(app) == before
+    assert verdict(app).startswith("**Bag**")
+    assert "Try again" in buttons(app)
 
 
 def test_who_has_imagenet_weights_begins_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1141,6 +1145,47 @@ def test_uploads_stay_and_can_be_removed() -> None:
     click(app, "Remove this image")
     assert said(app.info) == ["Upload or take an image, or pick a sample, to see what the network makes of it."]
     assert not images_uploader(elsewhere(app)).value
+
+
+def test_a_link_says_that_an_upload_is_shown() -> None:
+    """And no sample: that comes back with its name where no upload is shown any more."""
+    assert UPLOAD not in {sample.name for sample in samples()}
+    app = opened("inference", preset="resnet20_fashion", image="0030-bag")
+    before = link(app)
+    select(app, "source", "Upload")
+    assert link(app) == before
+    app.file_uploader[0].set_value(clothes("Trouser", "Dress"))
+    assert link(run(app)) == before | {"image": UPLOAD}
+    assert link(select(app, "source", "Samples")) == before
+    assert verdict(app).startswith("**Bag**")
+    assert link(select(app, "source", "Upload")) == before | {"image": UPLOAD}
+    look_at(app, image="0000-ankle-boot")  # as by a step back
+    assert verdict(app).startswith("**Ankle boot**")
+    look_at(app, image=UPLOAD)
+    assert verdict(app).startswith("**Trouser**")
+    click(select(app, "weights", "random"), TRAINED)
+    assert link(app) == before | {"image": UPLOAD}
+    click(app, "Remove all")
+    assert link(app) == before | {"image": "0030-bag"}
+
+
+def test_an_upload_that_is_gone_is_said_to_be_gone() -> None:
+    """After a reload, and to whoever else opens its link; a sample is shown."""
+    app = select(opened("inference", preset="resnet20_fashion", image="0030-bag"), "source", "Upload")
+    app.file_uploader[0].set_value(clothes("Trouser"))
+    run(app)
+    assert not app.warning
+    other = opened("inference", **link(app))
+    (words,) = said(other.warning)
+    assert words.startswith("The uploaded image is gone: ")
+    assert words.endswith(", and a sample is shown in its place.")
+    assert verdict(other).startswith("**Sneaker**")
+    look_at(other, image="0030-bag")
+    assert not other.warning
+    other = opened("inference", preset="resnet20_fashion", weights=UPLOAD)
+    (words,) = said(other.warning)
+    assert words.startswith("A checkpoint stays with the person who uploaded it, in memory alone, ")
+    assert words.endswith("; Trained on Fashion-MNIST, shipped are used instead.")
 
 
 def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

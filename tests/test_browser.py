@@ -665,6 +665,14 @@ def test_uploads_stay_while_another_page_is_looked_at(visit):
     assert visit.verdict().locator("dd").first.inner_text() == share
     assert visit.fits()
 
+    assert query(visit)["image"] == "upload"
+    page.reload()
+    visit.wait()
+    card = page.locator(".st-key-image")
+    expect(card).to_contain_text("The uploaded image is gone: it stays with the person who uploaded it")
+    expect(card).to_contain_text("A checkpoint stays with the person who uploaded it")
+    expect(page.locator(".st-key-seen")).to_contain_text("Sneaker")
+
 
 class Command:
     """What runs a command when it is unpickled without care."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ from explorer.link import View
 from explorer.sharing.store import StoppedError
 from explorer.views.cached import short_key
 from explorer.views.inference import selection
+from explorer.views.inference import weights as inference_weights
 from explorer.views.weights import on_hub
 from helpers import (
     APP,
@@ -579,6 +580,173 @@ def test_where_downloads_are_forbidden_what_is_published_is_named(hub: Hub, monk
     assert not hub.asked
 
 
+# -- what cannot be had -------------------------------------------------------------------
+
+
+def has_a_fault(hub: Hub, patch: pytest.MonkeyPatch) -> None:
+    for file in hub.elsewhere.files.values():
+        file.status = 503
+
+
+def asks_for_a_login(hub: Hub, patch: pytest.MonkeyPatch) -> None:
+    hub.gated |= {f"timm/{TAG}", MODEL}
+
+
+def sends_another_file(hub: Hub, patch: pytest.MonkeyPatch) -> None:
+    for file in hub.elsewhere.files.values():
+        file.body = bytes(len(file.body))
+
+
+def is_too_large(hub: Hub, patch: pytest.MonkeyPatch) -> None:
+    for one in (f"timm/{TAG}", MODEL):
+        hub.listed(one, "model.safetensors")["lfs"]["size"] = 3 * 2**30
+
+
+def finds_a_full_disk(hub: Hub, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("resnet.hub.RESERVE_BYTES", 2**60)
+
+
+def is_out_of_reach(hub: Hub, patch: pytest.MonkeyPatch) -> None:
+    patch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+
+
+def is_forbidden(hub: Hub, patch: pytest.MonkeyPatch) -> None:
+    patch.setenv(owner.DOWNLOADS, "off")
+
+
+Spoil = Callable[[Hub, pytest.MonkeyPatch], None]
+REASONS: dict[Spoil, str] = {
+    has_a_fault: "(its server has a fault, 503)",
+    asks_for_a_login: "asks for a login for",
+    sends_another_file: "(what arrived is not that file",
+    is_too_large: "has weights of 3,072 MiB: at most",
+    finds_a_full_disk: "There is no room for",
+    is_out_of_reach: "could not be downloaded (",
+    is_forbidden: "its owner has switched downloads off",
+}
+
+
+@pytest.mark.parametrize("spoil", REASONS)
+@pytest.mark.parametrize("key", [TAG, MODEL])
+def test_what_cannot_be_had_leaves_what_is_shown(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, key: str, spoil: Spoil
+) -> None:
+    """With one sentence, and the link of what is shown; asked again, it comes as soon as it can."""
+    app = opened("inference", preset="resnet20_fashion", image="0030-bag", off="layer1.1", tab="Weights")
+    before = app.session_state["view"], link(app), verdict(app)
+    with monkeypatch.context() as patch:
+        spoil(hub, patch)
+        patch.setattr(inference_weights, "look_up", lambda _: None)  # it may be out of reach a moment later
+        typed_into(app, "weights", key)
+        (warning,) = said(app.warning)
+        assert REASONS[spoil] in warning
+        assert warning.endswith(" The weights are unchanged.")
+        assert (app.session_state["view"], link(app), verdict(app)) == before
+        assert app.selectbox(key="weights").value == "bundled"
+        assert not app.error
+        asked = len(hub.asked)
+        look_at(app, image="0000-ankle-boot")
+        assert said(app.warning) == [warning]
+        assert len(hub.asked) == asked
+    if spoil in (has_a_fault, asks_for_a_login):
+        hub.gated.clear()
+        for file in hub.elsewhere.files.values():
+            file.status = 200
+        click(app, "Try again")
+        assert not app.warning
+        assert app.session_state["view"].config == (preset("resnet18") if key == TAG else SMALL)
+        assert link(app)["weights"] == key
+
+
+def test_a_model_that_cannot_be_looked_up_is_asked_for_again(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = opened("inference", preset="resnet20_fashion")
+    before = link(app)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    typed_into(app, "weights", MODEL)
+    assert "asks the Hugging Face hub for nothing: HF_HUB_OFFLINE is set. The weights are" in said(app.warning)[0]
+    assert f"Hugging Face cache, `$HF_HUB_CACHE`, as `hf download {MODEL}` does." in captions(app)
+    assert link(app) == before
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    app.selectbox(key="weights").options.append(MODEL)
+    click(app, "Try again")
+    assert not app.warning
+    assert link(app)["weights"] == MODEL
+    assert app.session_state["view"].config == SMALL
+
+
+def test_what_is_shown_stays_where_it_was_left(hub: Hub) -> None:
+    """And no more is said of what cannot be had, when a person goes back or asks for others."""
+    has_a_fault(hub, pytest.MonkeyPatch())
+    app = select(opened("inference", preset="resnet20_fashion"), "weights", TAG)
+    before = link(app)
+    click(app, "Upload a file")
+    assert app.file_uploader(key="checkpoint 0")
+    click(app, "Back")
+    assert not app.warning
+    assert link(app) == before
+    select(app, "weights", TAG)
+    assert app.warning
+    select(app, "weights", "random")
+    assert not app.warning
+    select(app, "option layers", "2-2-2")
+    select(app, "weights", TAG)
+    assert said(app.warning)[0].endswith(" The weights are unchanged.")
+    assert app.session_state["view"].config.layers == (2, 2, 2)
+
+
+def test_a_question_stays_where_nothing_was_shown(hub: Hub) -> None:
+    """Whoever asks for the weights of a network that has none keeps that network, though another was shown before."""
+    has_a_fault(hub, pytest.MonkeyPatch())
+    app = opened("inference", preset="resnet20_fashion")
+    select(app, "preset", "resnet18")
+    select(app, "weights", TAG)
+    assert "its server has a fault, 503" in said(app.error)[0]
+    assert link(app) == RUNS
+    assert "Try again" in buttons(app)
+
+
+def test_a_stopped_download_leaves_what_is_shown(hub: Hub) -> None:
+    app = opened("inference", preset="resnet20_fashion", image="0030-bag")
+    before = link(app), verdict(app)
+    stopped = short_key(("download", f"timm/{TAG}", hub.said[f"timm/{TAG}"]["sha"]))
+    hold(app, stopped=frozenset({stopped}))
+    select(app, "weights", TAG)
+    assert said(app.warning) == [f"timm {TAG}: stopped at 0 of 45 MiB. The weights are unchanged."]
+    assert (link(app), verdict(app)) == before
+    assert not hub.elsewhere.asked
+    click(app, "Resume the download")
+    assert not app.warning
+    assert link(app) == RUNS | {"image": "0030-bag"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "hubs", "torchs"),
+    [
+        ({}, "~/.cache/huggingface/hub", "~/.cache/torch/hub/checkpoints"),
+        ({"XDG_CACHE_HOME": "/secret"}, "$XDG_CACHE_HOME/huggingface/hub", "$XDG_CACHE_HOME/torch/hub/checkpoints"),
+        ({"HF_HOME": "/secret", "TORCH_HOME": "/secret"}, "$HF_HOME/hub", "$TORCH_HOME/hub/checkpoints"),
+        ({"HF_HUB_CACHE": "/secret"}, "$HF_HUB_CACHE", "~/.cache/torch/hub/checkpoints"),
+    ],
+)
+def test_where_a_servers_owner_can_put_weights(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], hubs: str, torchs: str
+) -> None:
+    """As the environment names it: no stranger reads where that is."""
+    for name in ("XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE", "TORCH_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    put = inference_weights.where_to_put
+    assert put(View(weights=MODEL)) == (
+        f"The owner of this server can put it into the server's Hugging Face cache, `{hubs}`, as `hf download {MODEL}` does."
+    )
+    assert f", `{hubs}`, as `hf download timm/{TAG}` does." in put(View(weights=TAG))
+    assert put(View(weights="IMAGENET1K_V2")) == (
+        f"The owner of this server can put `resnet50-11ad3fa6.pth` into the server's torch.hub cache, `{torchs}`."
+    )
+    assert put(View()) == ""
+
+
 # -- in a browser -------------------------------------------------------------------------
 
 
@@ -610,6 +778,55 @@ def test_a_tag_is_chosen_by_its_name_stopped_and_resumed(browser: Browser, hub: 
         assert "input 288 px, crop 1.0, bicubic" in visitor.weights_card().inner_text()
         assert "What the network sees: 288×288" in page.locator(".st-key-seen").inner_text()
         assert page.url.endswith("/inference?weights=resnet50.a1_in1k")
+        assert visitor.fits()
+        context.close()
+        assert not visitor.errors
+
+
+@pytest.mark.browser
+def test_a_refused_download_keeps_the_page(browser: Browser, hub: Hub, tmp_path: Path) -> None:
+    """The verdict, the maps, the open tab and the link; and a card with the reason and three ways, of which each goes on."""
+    has_a_fault(hub, pytest.MonkeyPatch())
+    with server(APP, environment={"TORCH_HOME": str(tmp_path)}) as (address, _):
+        context = browser.new_context(viewport={"width": 1280, "height": 720})
+        visitor = Visitor(context.new_page(), address)
+        page = visitor.open("/inference?preset=resnet20_fashion&image=0030-bag").page
+        page.get_by_role("tab", name="Weights").click()
+        visitor.wait()
+        card, verdict = page.locator(".st-key-failure"), page.locator(".st-key-verdict dl.bars")
+        maps = page.locator(".st-key-overview svg image")
+
+        def seen() -> tuple[str, str, list[str | None], str | None]:
+            addresses = [one.get_attribute("href") for one in maps.all()]
+            tab = page.get_by_role("tab", selected=True).first.text_content()
+            return page.url, verdict.inner_text(), addresses, tab
+
+        def refused() -> None:
+            visitor.sidebar.get_by_label("Weights", exact=True).fill(TAG)
+            page.get_by_role("option", name=re.compile(f"^{TAG} ")).click()
+            expect(card).to_contain_text("its server has a fault, 503")
+            visitor.wait()
+            assert seen() == before
+
+        before = seen()
+        assert len(before[2]) > 2
+        refused()
+        card.get_by_role("button", name="Upload a file").click()
+        expect(page.locator(".st-key-own-checkpoint input[type=file]")).to_be_attached()
+        visitor.wait()
+        card.get_by_role("button", name="Back", exact=True).click()
+        expect(card).to_have_count(0)
+        visitor.wait()
+        assert seen() == before
+        refused()
+        for file in hub.elsewhere.files.values():
+            file.status = 200
+        card.get_by_role("button", name="Try again").click()
+        expect(page.locator(".st-key-image")).to_contain_text(f"timm {TAG}")
+        expect(verdict.locator("dt")).to_have_count(5)
+        visitor.wait()
+        assert not card.count()
+        assert f"weights={TAG}" in page.url
         assert visitor.fits()
         context.close()
         assert not visitor.errors

@@ -141,7 +141,7 @@ def test_one_checkpoint_of_two_people_is_forgotten_by_one() -> None:
 
 def test_a_link_takes_nothing_that_was_brought_along(fresh: Callable[[], None]) -> None:
     """The link of somebody with an image and a checkpoint, opened by another."""
-    query = SMALL.to_query() | {"weights": "upload", "tab": "Weights"}
+    query = SMALL.to_query() | {"weights": "upload", "image": "upload", "tab": "Weights"}
     alone = shown(inference(**query))
     fresh()
     first = bring_images(with_checkpoint(1, tab="Weights"), (NAME, sample("Bag")))

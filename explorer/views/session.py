@@ -18,9 +18,10 @@ import streamlit as st
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from resnet import OPTIONS, ConfigError, Option, ResNetConfig
+from resnet import OPTIONS, ConfigError, Option, ResNetConfig, owner
 from resnet.checkpoint import Mismatch
-from resnet.errors import ExplainedError
+from resnet.errors import ExplainedError, WeightsError
+from resnet.hub import DownloadError
 from resnet.options import plain, to_text
 from resnet.sizes import least_side
 from resnet.weights import at_hand, torchvision_weights
@@ -41,6 +42,24 @@ if TYPE_CHECKING:
 
 
 Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Weights that cannot be had: the view that asks for them, with what was to be `SessionState.opening`, and why, in a
+    sentence; whether a person `stopped` their download, and whether they are there where their file is put here.
+    """
+
+    asked: View
+    opening: str
+    reason: str
+    stopped: bool
+    wants_file: bool
+
+    @classmethod
+    def of(cls, error: WeightsError, asked: View, opening: str, stopped: bool = False) -> Failure:
+        fetching = isinstance(error, DownloadError) or isinstance(error.__cause__, DownloadError)
+        return cls(asked, opening, str(error), stopped, fetching or not owner.hub_allowed())
 
 
 @dataclass(frozen=True)
@@ -119,6 +138,14 @@ class SessionState:
     """The note of the source page that the link named last."""
     source_layer: tuple[ResNetConfig, str] | None = None
     """The layer, by its network and name, whose line the source page has chosen."""
+    shown: View | None = None
+    """What the inference page shows a result of, or did before weights were asked for that are not here yet; None where it
+    asks for some.
+    """
+    failed: Failure | None = None
+    """The weights that were asked for last and cannot be had, so that the view before is shown: `keep_shown`."""
+    sample: str = ""
+    """The view's image before the one that was uploaded."""
     steps: Mapping[str, int] = field(default_factory=dict)
     """Where the source page has come to in running a function, by its anchor."""
     inspected: Mapping[str, str] = field(default_factory=dict)
@@ -164,7 +191,7 @@ def open_link() -> None:
         if old is not None and held().page == START and not names_view(query):
             view = replace(old, tour=view.tour, present=view.present, start=view.start)
         show(view)
-        hold(asked=held().asked or bool(problems) or "preset" in query)
+        hold(asked=held().asked or bool(problems) or "preset" in query, shown=None)
         unknown = "weights" in query and not names_network(query) and own_network(view.weights) is None
         hold(problems=tuple(problems), query=query, opening=view.weights if unknown else "")
 
@@ -219,7 +246,7 @@ def show(new: View, *notes: str) -> None:
             notes += ("Blocks that were off and are not in this network are forgotten.",)
             new = replace(new, off=kept)
     st.session_state.view = new
-    hold(notes=notes, problems=(), typed={}, before_greeting=None, opening="")
+    hold(notes=notes, problems=(), typed={}, before_greeting=None, opening="", failed=None)
 
 
 def change_view(**changes: Any) -> None:
@@ -231,6 +258,25 @@ def change_view(**changes: Any) -> None:
         new = replace(new, image_size=new.natural_size)
     st.session_state.view = new
     hold(notes=(), problems=(), typed={})
+    if "weights" in changes:
+        hold(failed=None)
+    elif held().shown == old:
+        hold(shown=new)
+
+
+def keep_shown(error: WeightsError, stopped: bool = False) -> bool:
+    """Go back from weights that cannot be had to what the inference page showed a result of; whether there is such a view, of
+    another network or with other weights.
+    """
+    shown = held().shown
+    if shown is None or held().page != INFERENCE:
+        return False
+    asked = view()
+    if (asked.config, asked.weights) == (shown.config, shown.weights):
+        return False
+    st.session_state.view = shown
+    hold(failed=Failure.of(error, asked, held().opening, stopped), opening="", notes=(), problems=())
+    return True
 
 
 def choose(**changes: Any) -> None:

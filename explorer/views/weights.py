@@ -10,7 +10,7 @@ import streamlit as st
 
 from resnet import OPTIONS, ConfigError, ResNet, hub, huggingface, owner
 from resnet.checkpoint import Opened, WeightsError, not_finite
-from resnet.hub import Progress
+from resnet.hub import DownloadError, Progress
 from resnet.hub_cache import snapshot
 from resnet.huggingface import HubModel
 from resnet.weights import Weights, at_hand, download, hub_name, hub_notes, hub_weights
@@ -21,8 +21,9 @@ from ..inference.limits import check_runnable
 from ..inference.turns import TooLargeError
 from ..sharing.scheduler import PAGES
 from .cached import BUILDING, cached_trace, device, model, shared, short_key, stoppable
-from .session import choose, escape_markdown, held, view
+from .session import choose, escape_markdown, held, hold, keep_shown, view
 
+RESUME = "Resume the download"
 STOP_MEANS = "Ends the download. What has arrived is kept, and it goes on from there where it is asked for again."
 
 
@@ -38,7 +39,8 @@ def too_large(weights: Weights) -> str:
 def loaded(weights: Weights, form: Device | None = None) -> ResNet:
     """The network on a device in its form, the session's in fp32 unless another is named.
 
-    Stops the page with a sentence, and ways on, where the weights cannot be had.
+    Where the weights cannot be had, the inference page goes back to what it showed before; else a sentence, and ways on, are
+    the page's end.
 
     Raises:
         StoppedError: where the download was stopped; a button to resume it is the page's end.
@@ -48,6 +50,8 @@ def loaded(weights: Weights, form: Device | None = None) -> ResNet:
             fetch(weights)
         return model(weights, form or device())
     except WeightsError as error:
+        if keep_shown(error):
+            st.rerun()
         st.error(escape_markdown(str(error)), icon=":material/cloud_off:")
         with st.container(horizontal=True):
             st.button("Try again", key="fetch again", icon=":material/refresh:")
@@ -173,11 +177,15 @@ def _fetch(
     key: Hashable, title: str, arrived: Callable[[], tuple[int, int]], get: Callable[[Progress], object], size: int
 ) -> None:
     """Wait for a download of about `size` bytes; once it was stopped, say how far it had come."""
-    if short_key(key) in held().stopped:
+    if (name := short_key(key)) in held().stopped:
         done, total = arrived()
-        st.info(escape_markdown(f"{title}: stopped at {_amount(done, total or size)}."), icon=":material/pause_circle:")
+        stopped = f"{title}: stopped at {_amount(done, total or size)}."
+        if keep_shown(DownloadError(stopped), stopped=True):
+            hold(stopped=held().stopped - {name})  # whoever asks again goes on
+            st.rerun()
+        st.info(escape_markdown(stopped), icon=":material/pause_circle:")
     words = f"Downloading {title}"
-    with stoppable(key, f"{words} …", "Resume the download", STOP_MEANS) as bar:
+    with stoppable(key, f"{words} …", RESUME, STOP_MEANS) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.progress(min(done / total, 1.0) if total else 0.0, f"{words}: {_amount(done, total or size)}")

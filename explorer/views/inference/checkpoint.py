@@ -213,7 +213,7 @@ def is_brought() -> bool:
     return bool(uploaded_checkpoint() or mine.checkpoint_problem or mine.answers)
 
 
-def upload_card(weights: Weights | None, expanded: bool = False) -> None:
+def upload_card(weights: Weights | None, folded: bool = True) -> None:
     """Where a checkpoint is uploaded; what was understood of it, what is asked, and what does not fit; where nothing may
     be uploaded, a sentence.
     """
@@ -221,15 +221,19 @@ def upload_card(weights: Weights | None, expanded: bool = False) -> None:
         st.caption(owner.NO_UPLOADS)
         return
     checkpoint, problem = uploaded_checkpoint(), session.held().checkpoint_problem
-    card = st.expander(
-        "Your own checkpoint",
-        icon=":material/upload_file:",
-        expanded=expanded or bool(checkpoint or problem),
-        key="own checkpoint",
-        on_change="rerun",
-    )
-    if not card.open:
-        return
+    if folded:
+        card = st.expander(
+            "Your own checkpoint",
+            icon=":material/upload_file:",
+            expanded=bool(checkpoint or problem),
+            key=OPEN,
+            on_change="rerun",
+        )
+        if not card.open:
+            return
+    else:
+        card = st.container(key=OPEN)
+        card.markdown("**Your own checkpoint**")
     with card:
         above = st.container()
         limit = MAX_FILE_BYTES // 2**20
@@ -252,6 +256,14 @@ def upload_card(weights: Weights | None, expanded: bool = False) -> None:
         if checkpoint:
             with above:
                 checkpoint_summary(checkpoint, weights)
+
+
+OPEN = "own checkpoint"
+"""The card's key: whether it is open."""
+
+
+def open_card() -> None:
+    st.session_state[OPEN] = True
 
 
 def file_answers(answers: FileAnswers) -> None:

@@ -19,6 +19,7 @@ from ...inference.decode import ACCEPTED
 from ...inference.images import MAX_BYTES, ImageError
 from ...inference.samples import Sample, samples
 from ...inference.turns import in_turn
+from ...link import UPLOAD
 from ...sharing.holdings import HELD_FILES, NoRoomError
 from ...sharing.scheduler import PAGES
 from ...sharing.store import RESULTS, FileDigest
@@ -98,19 +99,21 @@ def choose_images(fashion: bool, below: DeltaGenerator) -> list[ChosenImage]:
     Empty, with a sentence `below`, where there is none yet. `fashion` says which sample to begin with.
     """
     if not owner.uploads_allowed():  # as the card of the checkpoint says
-        return [sample_image(fashion)]
-    source = st.segmented_control(
+        return [sample_image(fashion, below)]
+    source = shown_source()
+    session.set_widget("source", source)
+    st.segmented_control(
         "Image from",
         SOURCES,
         required=True,
-        default=SOURCES[0],
         key="source",
         label_visibility="collapsed",
         persist_state="session",
+        on_change=lambda: mark_upload(st.session_state.source),
         width="content",
     )
     if source == "Samples":
-        return [sample_image(fashion)]
+        return [sample_image(fashion, below)]
     key, held = f"{source} {source_uploads(source).widget}", source_uploads(source)
     if key not in st.session_state and session.held().image_widget == key:  # its page was left
         held = hold_uploads(source, SourceUploads(held.images, widget=held.widget))
@@ -165,6 +168,27 @@ PRIVACY_NOTE = (
 )
 
 
+def shown_source() -> str:
+    """Where the image comes from: the view says whether it was uploaded, unless a person has just chosen where to upload one."""
+    chosen = st.session_state.get("source", SOURCES[0])
+    brought = [source for source in SOURCES if source_uploads(source).images]
+    if session.view().image == UPLOAD:
+        return next((source for source in (chosen, *brought) if source in brought), chosen)
+    return SOURCES[0] if chosen in brought else chosen
+
+
+def mark_upload(source: str) -> None:
+    """Let the view, and the link, say whether an image of this source was uploaded; where none was, the sample before it
+    comes back.
+    """
+    now, uploaded = session.view().image, bool(source_uploads(source).images)
+    if uploaded and now != UPLOAD:
+        session.hold(sample=now)
+        session.change_view(image=UPLOAD)
+    elif now == UPLOAD and not uploaded:
+        session.change_view(image=session.held().sample)
+
+
 # -- what a person brought ----------------------------------------------------------------
 
 
@@ -201,6 +225,7 @@ def read_uploads(source: str) -> None:
                 problems.append(str(error))
     session.release_files([file.file_id for file in files])
     hold_uploads(source, SourceUploads(tuple(images.values()), tuple(problems), unread, held.widget + 1))
+    mark_upload(source)
 
 
 def read_upload(name: str, data: bytes, digest: FileDigest, held_bytes: int) -> Upload:
@@ -226,6 +251,7 @@ def remove(source: str, digests: Sequence[str]) -> None:
     held = source_uploads(source)
     left = tuple(one for one in held.images if one.digest not in digests)
     hold_uploads(source, SourceUploads(left, widget=held.widget))
+    mark_upload(source)
     for digest in digests:
         RESULTS.forget(digest)
 
@@ -254,11 +280,13 @@ def thumbnail(image: Image.Image) -> np.ndarray:
     return np.asarray(ImageOps.fit(image, (56, 56)))
 
 
-def sample_image(fashion: bool) -> ChosenImage:
+def sample_image(fashion: bool, below: DeltaGenerator) -> ChosenImage:
     known = {sample.name: sample for sample in samples()}
     name = session.view().image
-    if name and name not in known:
-        st.warning(session.escape_markdown(f"image = {name} is not a sample; the first one is shown instead."))
+    if name == UPLOAD:
+        below.warning(GONE, icon=":material/hide_image:")
+    elif name and name not in known:
+        below.warning(session.escape_markdown(f"image = {name} is not a sample; the first one is shown instead."))
     sample = known.get(name) or next(s for s in known.values() if not fashion or s.label == "Sneaker")
     labels = {sample.name: sample.label for sample in known.values()}
     tiles(cached_sample_tiles(), labels, sample.name, "samples", lambda name: session.choose(image=name), row=True)
@@ -267,6 +295,12 @@ def sample_image(fashion: bool) -> ChosenImage:
 
 def from_sample(sample: Sample) -> ChosenImage:
     return ChosenImage(sample.name, sample.label, sample)
+
+
+GONE = (
+    "The uploaded image is gone: it stays with the person who uploaded it, in memory alone, so that neither a reload nor "
+    "another's link brings it back, and a sample is shown in its place."
+)
 
 
 def credit(sample: Sample) -> str:

@@ -181,7 +181,9 @@ def run(images: Sequence[ChosenImage], weights: Weights, invert: bool | None) ->
     """Prepare the first image as the weights want it, and predict, with the layer selected and the blocks off that the view names."""
     view = session.view()
     off = tuple(name for name in view.off if name in switchable_blocks(weights.config))
-    return run_with(images, weights, invert, off, form(), view.at)
+    result = run_with(images, weights, invert, off, form(), view.at)
+    session.hold(shown=view)
+    return result
 
 
 def run_with(

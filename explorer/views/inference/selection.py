@@ -16,7 +16,7 @@ from resnet.checkpoint import Opened, UnsureNormError, WeightsError, fitted, mis
 from resnet.weights import Weights, at_hand, available, hub_name, named, published, random_weights, torchvision_weights
 
 from ...analysis.layers import shape_text
-from ...link import View
+from ...link import UPLOAD, View
 from .. import session
 from ..weights import OnHub, on_hub
 from . import checkpoint
@@ -96,10 +96,11 @@ def why_others(view: View, asked: Weights | None, end: str) -> tuple[str, str]:
     `asked` are those that it names where they are published for another network.
     """
     network = title(view.config)
-    if view.weights == "upload":
+    if view.weights == UPLOAD:
         if checkpoint.uploaded_checkpoint():  # its card says why it does not fit
             return "", ""
-        return "A checkpoint stays with the person who uploaded it, so this link does not bring its weights.", ""
+        gone = "in memory alone, so that neither a reload nor another's link brings it back"
+        return f"A checkpoint stays with the person who uploaded it, {gone}{end}", ""
     if asked:
         return "", f"{asked.key} are for {title(asked.config)}{end}"
     if view.weights == "bundled":
@@ -174,7 +175,7 @@ def is_kept(name: str) -> bool:
 
 
 def had(name: str) -> OnHub | None:
-    """`on_hub`; None where it is refused, which the session then holds.
+    """`on_hub`; None where it is refused, which the session then holds, unless the page goes back to what it showed before.
 
     Raises:
         StoppedError: where the download was stopped.
@@ -184,6 +185,8 @@ def had(name: str) -> OnHub | None:
         model = on_hub(name)
     except WeightsError as error:
         refused = name, str(error), isinstance(error.__cause__, UnsureNormError)
+        if not refused[2] and session.keep_shown(error):  # else an answer may open it
+            st.rerun()
     session.hold(refused=refused)
     session.write_link()  # where it was refused, the network stays
     return model

@@ -13,14 +13,15 @@ from streamlit.delta_generator import DeltaGenerator
 from resnet import OPTIONS, ConfigError, ResNetConfig, hub_cache, owner, title
 from resnet.checkpoint import FIXED, WeightsError
 from resnet.datasets import Preprocessing
+from resnet.hub import torch_cache_name
 from resnet.options import to_text
 from resnet.presets import short_title
-from resnet.weights import BUNDLED, Weights, at_hand, bundled, hub_key, hub_name, named, torchvision_weights
+from resnet.weights import BUNDLED, Weights, at_hand, bundled, cache_path, hub_key, hub_name, named, torchvision_weights
 
 from ...inference.limits import TOO_LARGE
-from ...link import LONGEST, View, natural_size
+from ...link import LONGEST, UPLOAD, View, natural_size
 from .. import session
-from ..weights import choose_random, look_up, too_large
+from ..weights import RESUME, choose_random, look_up, too_large
 from . import checkpoint
 from .selection import Selection, accepted, accuracy, every_tag, here, name, select, take
 
@@ -32,7 +33,7 @@ def ask_hub(key: str, follow: bool = True) -> None:
     """
     if len(key) > LONGEST:
         accepted_ = f"at most {LONGEST} characters, with what is answered of the model, as a link holds"
-        session.refuse(ConfigError("weights", key, accepted_), unchanged="The weights are unchanged.")
+        session.refuse(ConfigError("weights", key, accepted_), unchanged=UNCHANGED)
         return
     session.change_view(weights=key)
     session.hold(opening=key if follow else "", refused=None)
@@ -59,6 +60,8 @@ def norms_are_groups(key: str) -> None:
 
 ASKED_OF_HUB = "asked of the hub"
 """With what the widgets begin that ask about its models."""
+UNCHANGED = "The weights are unchanged."
+"""What is said beside why others cannot be had."""
 
 
 def may_fetch(weights: Weights) -> bool:
@@ -163,30 +166,34 @@ def weights_chosen() -> None:
             take(one)
             return
     try:
-        session.hold(typed={"weights": hub_key(*hub_name(text))}, problems=(), notes=())
+        session.hold(typed={"weights": hub_key(*hub_name(text))}, problems=(), notes=(), failed=None)
     except WeightsError:
         error = ConfigError("weights", text, accepted(text, now.config))
-        session.refuse(error, {"weights": text}, "The weights are unchanged.")
+        session.refuse(error, {"weights": text}, UNCHANGED)
 
 
 def find_typed() -> None:
     """Look at the model of the hub whose name was typed last; where the hub has none, say so and change nothing."""
-    key = session.held().typed.get("weights")
-    if not key or session.held().problems:
+    key, held = session.held().typed.get("weights"), session.held()
+    if not key or held.problems or held.failed:
         return
     try:
         look_up(hub_name(key)[0])
     except WeightsError as error:
-        session.refuse(error, {"weights": key}, "The weights are unchanged.")
+        if held.shown and len(key) <= LONGEST:
+            session.hold(failed=session.Failure.of(error, replace(session.view(), weights=key), key))
+        else:
+            session.refuse(error, {"weights": key}, UNCHANGED)
     else:
         ask_hub(key)
         st.rerun()
 
 
 def open_network(config: ResNetConfig, weights: str = "") -> None:
-    """Look at a network with weights by their name in a link, on a sample that suits them."""
+    """Look at a network with weights by their name in a link, on a person's own image or a sample that suits them."""
     now, size = session.view(), natural_size(config)
-    new = replace(now, config=config, image_size=size, weights=weights, image="")
+    image = UPLOAD if now.image == UPLOAD else ""
+    new = replace(now, config=config, image_size=size, weights=weights, image=image)
     session.show(replace(new, at="", unit="", off=(), explained=""))
 
 
@@ -273,20 +280,26 @@ def chip(found: Selection, weights: Weights) -> DeltaGenerator:
                     offer_imagenet()
             elif weights.key != "random":  # beside the verdict that those have not
                 offer_trained()
-        if not checkpoint.is_brought():  # else it is seen without a click
-            checkpoint.upload_card(weights, expanded=True)
+        if not beside_the_images():
+            checkpoint.upload_card(weights, folded=False)
     return asked
+
+
+def beside_the_images() -> bool:
+    """Whether a file, or the lack of one, is what the page is about, so that its card is seen without a click."""
+    return checkpoint.is_brought() or session.held().failed is not None
 
 
 def said(found: Selection, weights: Weights) -> None:
     """Why others run than were named, what is asked of those that run, what was understood of a file, and what a visitor sees
     who has asked for nothing; with the ways out.
     """
+    failure()
     say(found)
     if found.opened and (questions := checkpoint.in_order(found.opened)):
         answered = partial(hub_answered, weights.key, found.opened.config)
         checkpoint.question_widgets(session.view().config, questions, answered, ASKED_OF_HUB)
-    if checkpoint.is_brought():
+    if beside_the_images():
         checkpoint.upload_card(weights)
     before = session.held().before_greeting
     with st.container(horizontal=True, vertical_alignment="center", key="ways"):
@@ -309,6 +322,8 @@ def question(found: Selection) -> DeltaGenerator:
     download.
     """
     config, choices = session.view().config, found.published
+    if not found.awaited:
+        session.hold(shown=None)  # what was asked for is a question by now
     with st.container(border=True, key="question"):
         say(found)
         waiting = st.container()
@@ -350,6 +365,47 @@ def question(found: Selection) -> DeltaGenerator:
             st.caption(f"{len(others)} more are published for this network: the list Weights in the sidebar has them.")
         checkpoint.upload_card(None)
     return waiting
+
+
+def failure() -> None:
+    """Why the weights that were asked for last cannot be had, where others are shown instead, and the ways on."""
+    failed = session.held().failed
+    if failed is None:
+        return
+    icon = ":material/pause_circle:" if failed.stopped else ":material/cloud_off:"
+    with st.container(key="failure"):
+        st.warning(session.escape_markdown(f"{failed.reason} {UNCHANGED}"), icon=icon)
+        with st.container(horizontal=True):
+            again = RESUME if failed.stopped else "Try again"
+            st.button(again, key="ask again", on_click=ask_again, args=(failed,), icon=":material/refresh:")
+            st.button("Back", on_click=leave, help="Leaves it at what is shown.", icon=":material/undo:")
+            if owner.uploads_allowed():
+                st.button("Upload a file", on_click=checkpoint.open_card, icon=":material/upload_file:")
+        if failed.wants_file and (words := where_to_put(failed.asked)):
+            st.caption(words)
+
+
+def ask_again(failed: session.Failure) -> None:
+    session.show(failed.asked)
+    session.hold(opening=failed.opening, refused=None)
+
+
+def leave() -> None:
+    """Have no more to do with weights that cannot be had."""
+    session.hold(failed=None, typed={})
+
+
+def where_to_put(asked: View) -> str:
+    """Where the owner of this server can put the file of the weights that a view names, as Markdown; "" where nobody knows."""
+    with suppress(WeightsError):  # the page says that the list of timm's is damaged
+        one = named(asked.weights, asked.config)
+        if one and one.url:
+            file, folder = cache_path(one.url).name, torch_cache_name()
+            return f"The owner of this server can put `{file}` into the server's torch.hub cache, `{folder}`."
+        repo = one.hub if one else hub_name(asked.weights)[0]
+        into = f"into the server's Hugging Face cache, `{hub_cache.cache_name()}`"
+        return f"The owner of this server can put it {into}, as `hf download {repo}` does."
+    return ""
 
 
 def say(found: Selection) -> None:
