@@ -402,12 +402,22 @@ def test_a_photograph_at_a_size_that_is_no_square(visit):
 
 
 def test_what_is_clicked_in_a_tab_shows_around_it(visit):
-    """A layer that is chosen there is selected in the drawing; what is not accepted there is said above."""
+    """A layer that is chosen there is selected in the drawing, and its channel among the maps; what is not accepted there is
+    said above.
+    """
     visit.open("/inference?" + urlencode({"preset": "resnet20_fashion", "tab": "Weights", "at": "layer2.0.conv2"}))
     visit.page.locator(".st-key-kernels .tiles button").nth(3).click()
     visit.wait()
     assert query(visit)["at"] == "conv1"
+    assert query(visit)["channel"] == "3"
     assert visit.page.locator(".st-key-detail").inner_text().startswith("Stem")
+    visit.page.get_by_role("tab").first.click()
+    visit.wait()
+    name = re.compile(r"^Channel 3, rank \d+ of 16 by mean magnitude$")
+    tile = visit.page.locator(".st-key-activations").get_by_role("button", name=name)
+    expect(tile).to_have_attribute("aria-pressed", "true")
+    expect(tile).to_have_text("3")
+    assert re.match(r"Channel 3: −[\d.]+ to [\d.]+$", tile.get_attribute("title"))
 
     visit.open("/kernels")
     field = visit.page.get_by_label("Channels in", exact=True)

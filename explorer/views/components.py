@@ -124,11 +124,18 @@ def contact_sheet(pictures: Sequence[np.ndarray]) -> ContactSheet:
 
 
 def tiles(
-    pictures: ContactSheet, labels: Mapping[str, str], selected: str, key: str, on_choose: Callable[[str], None]
+    pictures: ContactSheet,
+    labels: Mapping[str, str],
+    selected: str,
+    key: str,
+    on_choose: Callable[[str], None],
+    names: Mapping[str, str] | None = None,
+    hints: Mapping[str, str] | None = None,
 ) -> None:
     """Pictures as a grid of buttons, one for each of `labels` (identifier: caption).
 
-    `on_choose` gets the identifier, before the next run.
+    `on_choose` gets the identifier, before the next run. `names` are the buttons' accessible names where those say more
+    than the captions, which they hold; `hints` what a pointer over them reads.
     """
 
     def chosen() -> None:
@@ -141,7 +148,15 @@ def tiles(
         "columns": COLUMNS,
         "selected": selected,
         "aspect": pictures.aspect,
-        "items": [{"id": identifier, "label": label} for identifier, label in labels.items()],
+        "items": [
+            {
+                "id": identifier,
+                "label": label,
+                "name": (names or labels)[identifier],
+                "hint": (hints or labels)[identifier],
+            }
+            for identifier, label in labels.items()
+        ],
     }
     _tiles(key=key, data=data, on_chosen_change=chosen)
 

@@ -103,8 +103,6 @@ class SessionState:
     """How many files for checkpoints came, which is the number of their widget."""
     mismatches: tuple[str, ResNetConfig, list[Mismatch]] | None = None
     """What keeps a checkpoint, by its digest, from fitting a configuration."""
-    channel: int | None = None
-    """The channel that is selected in all tabs; the strongest one where there is none."""
     channels_shown: int | None = None
     """How many channels are shown at most, where a person has chosen."""
     unit: tuple[str, Layer] | None = None
@@ -243,6 +241,7 @@ def choose(**changes: Any) -> None:
 def page_state() -> tuple[Any, ...]:
     """What the rest of a page depends on where it has tabs; what it was drawn with is held, None where it has none."""
     rest, now = replace(view(), unit="", lab="", training="", experiment="", appended="", tab="", explained=""), held()
+    rest = replace(rest, channel=View.channel, blend=View.blend, range=View.range)
     edited = now.page is not None and now.page.shows_network(view().tab)
     return rest, now.problems, now.notes, now.selected_upload, now.form, edited
 

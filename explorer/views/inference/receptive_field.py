@@ -24,7 +24,7 @@ from ..cached import Key, cached_result, cached_trace, kept_result, may_compute,
 from ..components import Outline, Rectangle, Sheet, downloads, pixels
 from ..paths import all_paths
 from .attribution import explained_class, explained_name
-from .running import Run, chosen_channel
+from .running import Run, chosen_channel, scale_legend
 
 BOX, EFFECTIVE, MAP, CAM, BEYOND = "Theoretical field", "Effective field", "Activation", "Grad-CAM", "Beyond the edge"
 SHADES = {EFFECTIVE: "#ff9f1c", MAP: "#2ec4b6", CAM: "#ff4d8d"}
@@ -100,7 +100,7 @@ def choose_channel(order: np.ndarray) -> int:
 
     def chosen() -> None:
         if (channel := st.session_state["grid channel"]) in order:
-            session.hold(channel=channel)
+            session.choose(channel=channel)
 
     return st.selectbox("Channel, the strongest first", order.tolist(), key="grid channel", on_change=chosen)
 
@@ -118,10 +118,11 @@ def pixel_grid(result: Run, layer: Layer, unit: tuple[int, int], effective: Effe
     inside = box.clipped((height, width))
     with right:
         channel = choose_channel(result.channels(layer.name))
-        values = result.maps(layer.name)[channel]
+        maps = result.maps(layer.name)
+        values, scale = maps[channel], rasters.scale_over([rasters.extent(maps[channel])], rasters.has_negative(maps))
         pixels(
             (0, 0, columns, rows),
-            [Sheet("map", Image.fromarray(rasters.viridis(values)), (0, 0, columns, rows))],
+            [Sheet("map", Image.fromarray(scale.colours(values)), (0, 0, columns, rows))],
             [Outline("unit", (unit[1], unit[0], 1, 1))],
             unit,
             1,
@@ -129,6 +130,7 @@ def pixel_grid(result: Run, layer: Layer, unit: tuple[int, int], effective: Effe
             "map grid",
             lambda row, column: session.choose(unit=unit_text(row, column)),
         )
+        st.html(scale_legend(scale))
         st.caption(f"Channel {channel} of `{layer.name}`, {rows}×{columns} units. A click chooses one.")
         field_facts(layer, unit, box, inside)
     with left:
@@ -284,7 +286,7 @@ def layer_effective_field(result: Run, layer: Layer) -> EffectiveField | None:
         st.info(session.escape_markdown(str(error)), icon=":material/block:")
         return None
     seconds = 3 * count * result.prediction.seconds * macs / result.trace.macs
-    words = f"Measure the effective field of {layer.name}, about {max(1, seconds):.0f} s"
+    words = f"Measure the effective field of {layer.name}, about {max(1, seconds):.0f} s by the first pass"
     if not may_compute(words, key, at_once=macs * count <= AT_ONCE_MACS):
         return None
     return cached_result(
