@@ -471,9 +471,9 @@ def statistics_table(maps: np.ndarray, size: str) -> None:
     rows = {
         "Image": f"{size} px",
         "Shape": shape,
-        "Mean": f"{found.mean:.3g}",
-        "Deviation": f"{found.std:.3g}",
-        "Range": f"{found.low:.3g} to {found.high:.3g}",
+        "Mean": number_text(found.mean),
+        "Deviation": number_text(found.std),
+        "Range": f"{number_text(found.low)} to {number_text(found.high)}",
         "Exact zeros": f"{found.zeros:.1%}",
     }
     st.html('<dl class="facts">' + "".join(f"<dt>{k}</dt><dd>{v}</dd>" for k, v in rows.items()) + "</dl>")
