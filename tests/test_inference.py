@@ -581,8 +581,8 @@ def test_a_scale_ends_where_the_maps_do(shape: tuple[int, int]) -> None:
     """One map's own, and one that several share."""
     maps = np.random.default_rng(1).normal(size=(5, *shape)).astype(np.float32)
     for chosen in ([2], [0, 3, 4]):
-        for values in (maps, np.abs(maps)):
-            signed = rasters.has_negative(values)
+        for signed, values in ((True, maps), (False, np.abs(maps))):
+            assert rasters.has_negative(values) is signed
             scale = rasters.scale_over([rasters.extent(values[channel]) for channel in chosen], signed)
             low, high = map(float, (values[chosen].min(), values[chosen].max()))
             largest = float(np.abs(values[chosen]).max())
