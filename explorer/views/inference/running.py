@@ -30,7 +30,7 @@ from ...link import MAP_OPTIONS
 from ...sharing.tidying import LARGE_BYTES, tidy
 from .. import session
 from ..cached import Key, cached_trace, form, model, shared
-from ..components import contact_sheet, downloads, tiles
+from ..components import ContactSheet, contact_sheet, downloads, tiles
 from ..network import selected_layer
 from ..weights import loaded
 from .images import MAX_SHOWN_SIDE, ChosenImage
@@ -162,6 +162,11 @@ def cached_activation(key: Key, layer: str, _run: Run) -> np.ndarray:
 @shared()
 def cached_channel_order(key: Key, layer: str, _run: Run) -> np.ndarray:
     return predict.by_strength(_run.maps(layer))
+
+
+@shared()
+def cached_channel_sheet(key: Key, layer: str, scales: tuple[tuple[int, Scale], ...], _run: Run) -> ContactSheet:
+    return contact_sheet(rasters.channel_tiles(_run.maps(layer), dict(scales)))
 
 
 @shared(stays=True)
@@ -416,9 +421,9 @@ def channel_grid(result: Run, maps: np.ndarray, name: str) -> tuple[int, Scale]:
     scales = {channel: whole if shared else rasters.scale_over([own], signed) for channel, own in extents.items()}
 
     with st.container(height=430 if len(shown) > CHANNELS[0] else "content", border=False):
-        images = rasters.channel_tiles(maps, {channel: scales[channel] for channel in shown})
+        drawn = tuple((channel, scales[channel]) for channel in shown)
         tiles(
-            contact_sheet(images),
+            cached_channel_sheet(result.key, name, drawn, result),
             {str(channel): str(channel) for channel in shown},
             str(selected),
             "channel tiles",
@@ -440,7 +445,7 @@ def channel_grid(result: Run, maps: np.ndarray, name: str) -> tuple[int, Scale]:
     )
     downloads(
         name,
-        lambda: rasters.sheet(images, 8),
+        lambda: rasters.sheet(rasters.channel_tiles(result.maps(name), dict(drawn)), 8),
         lambda: {"channels": order, "activation": result.maps(name)},
         maps.nbytes,
     )
