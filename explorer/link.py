@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from resnet import OPTIONS, ConfigError, ResNetConfig, preset, preset_name
-from resnet.options import to_text
+from resnet.options import Option, from_text, normalise, to_text
 from resnet.presets import without_hub
 from resnet.published import Tag, tags
 from resnet.sizes import check_image_size
@@ -58,7 +59,7 @@ def names_network(query: Mapping[str, str]) -> bool:
 
 def without_network(query: Mapping[str, str]) -> dict[str, str]:
     """A link's query without its network, and without what is of that one alone."""
-    left_out = {"preset", "size", "at", "unit", "off", "class", *OPTIONS}
+    left_out = {"preset", "size", "at", "unit", "channel", "off", "class", *OPTIONS}
     return {name: text for name, text in query.items() if name not in left_out}
 
 
@@ -77,6 +78,8 @@ class View:
     source page, the verdict of the claims or the cost of the accuracy page, `find` what is looked for in the source, `off` the
     blocks that are switched off, in order of depth,
     `explained` the name of the class whose score is explained, empty for the one that the network predicts.
+    `channel` is the channel of the layer that is looked at, None for the strongest on the image, `blend` how far its map hides
+    the image, `range` whether each map of a layer is coloured in its own range or all in one that they share.
     `tour` is the stop of the tour that is open, 0 for none, `present` whether the page is for a projector: without
     sidebar, in larger type.
     """
@@ -101,6 +104,9 @@ class View:
     others: tuple[ResNetConfig, ...] = ()
     off: tuple[str, ...] = ()
     explained: str = ""
+    channel: int | None = None
+    blend: float = 0.6
+    range: str = "own"
     tour: int = 0
     present: bool = False
 
@@ -132,7 +138,8 @@ class View:
         if self.off:
             query["off"] = ",".join(self.off)
         plain = {key: value for name, key in _PLAIN.items() if (value := getattr(self, name))}
-        return query | plain | self.way()
+        maps = {name: to_text(value) for name in MAP_OPTIONS if (value := getattr(self, name)) != getattr(View, name)}
+        return query | plain | maps | self.way()
 
     @classmethod
     def from_query(cls, query: Mapping[str, str]) -> View:
@@ -168,8 +175,13 @@ class View:
                 raise ConfigError("pin", query["pin"], f"{error.field} in it takes {error.accepted}") from error
         others = parse_others(query["with"]) if "with" in query else ()
         off = parse_off(query.get("off", ""), config)
-        plain = {name: query.get(key, "") for name, key in _PLAIN.items()}
+        plain: dict[str, Any] = {name: query.get(key, "") for name, key in _PLAIN.items()}
         plain["tab"] = _RENAMED_TABS.get(plain["tab"], plain["tab"])
+        maps = {
+            name: normalise(name, option, from_text(name, option, query[name]))
+            for name, option in MAP_OPTIONS.items()
+            if name in query
+        }
         if (tour := query.get("tour", "0")) not in map(str, range(TOUR_STOPS + 1)):
             raise ConfigError("tour", tour, f"a stop from 1 to {TOUR_STOPS}")
         if (present := query.get("present", "0")) not in ("0", "1"):
@@ -183,6 +195,7 @@ class View:
             tour=int(tour),
             present=present == "1",
             **plain,
+            **maps,
         )
 
 
@@ -201,7 +214,19 @@ _PLAIN = {
 }
 _PLAIN["explained"] = "class"
 """The fields that a link holds as they are, each with its key there."""
-_OWN_KEYS = {"size", "pin", "with", "off", "preset", *WAY, *_PLAIN.values()}
+MAP_OPTIONS = {
+    "channel": Option(0, "Channel", "The strongest where none is chosen.", high=999_999),
+    "blend": Option(View.blend, "Blend", "0 shows the image alone, 1 the map alone.", high=1),
+    "range": Option(
+        View.range,
+        "Colour range",
+        "Own: each map from its lowest to its highest value, so that faint ones are seen too. Shared: all maps in one, so "
+        "that the same colour is the same value.",
+        choices=("own", "shared"),
+    ),
+}
+"""The fields that say how a layer's maps are looked at, each by its key in a link."""
+_OWN_KEYS = {"size", "pin", "with", "off", "preset", *MAP_OPTIONS, *WAY, *_PLAIN.values()}
 _RENAMED_KEYS = {"picture": "image"}
 _RENAMED_TABS = {
     "Several pictures": "Several images",
@@ -341,6 +366,8 @@ def instead(name: str) -> str:
         return "All blocks are on instead."
     if name == "with":
         return "Nothing is set beside the network instead."
-    if name in OPTIONS and (default := OPTIONS[name].default) not in ((), 0):
-        return f"{to_text(default)} is used instead."
+    if name == "channel":
+        return "The strongest is shown instead."
+    if (option := OPTIONS.get(name) or MAP_OPTIONS.get(name)) and option.default not in ((), 0):
+        return f"{to_text(option.default)} is used instead."
     return "It is left out."

@@ -38,7 +38,6 @@ from helpers import (
     deltas,
     figures,
     held,
-    hold,
     link,
     look_at,
     looked,
@@ -523,7 +522,7 @@ def test_the_first_minute() -> None:
     assert TRAINED not in buttons(app)
 
 
-@pytest.mark.parametrize("asked", [{"at": "layer3.0.conv2"}, {"unit": "3-3"}, {"class": "sandal"}])
+@pytest.mark.parametrize("asked", [{"at": "layer3.0.conv2"}, {"unit": "3-3"}, {"channel": "3"}, {"class": "sandal"}])
 def test_a_link_that_asks_for_something_is_not_greeted(asked: dict[str, str]) -> None:
     """The usual network is left out of links."""
     app = opened("inference", **asked)
@@ -855,7 +854,7 @@ def test_one_channel_is_selected_in_all_tabs(chosen: int | None) -> None:
     app = opened("inference", preset="resnet20_fashion", at="layer3.0.act")
     found: list[Any] = []
     if chosen is not None:
-        hold(app, channel=chosen)
+        look_at(app, channel=chosen)
     for sample in CLOTHES[:9:4]:
         look_at(app, image=sample.name)
         there = [channels_in(look_at(app, tab=name)) for name in ("Maps", "Receptive field", "Several images")]

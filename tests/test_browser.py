@@ -448,12 +448,22 @@ def test_on_a_phone_the_maps_begin_near_the_top(visit):
 
 
 def test_what_is_clicked_in_a_tab_shows_around_it(visit):
-    """A layer that is chosen there is selected in the drawing; what is not accepted there is said above."""
+    """A layer that is chosen there is selected in the drawing, and its channel among the maps; what is not accepted there is
+    said above.
+    """
     visit.open("/inference?" + urlencode({"preset": "resnet20_fashion", "tab": "Weights", "at": "layer2.0.conv2"}))
     visit.page.locator(".st-key-kernels .tiles button").nth(3).click()
     visit.wait()
     assert query(visit)["at"] == "conv1"
     assert "Stem" in visit.page.locator(".st-key-crumbs").inner_text()
+    assert query(visit)["channel"] == "3"
+    visit.page.get_by_role("tab").first.click()
+    visit.wait()
+    name = re.compile(r"^Channel 3, rank \d+ of 16 by mean magnitude$")
+    tile = visit.page.locator(".st-key-activations").get_by_role("button", name=name)
+    expect(tile).to_have_attribute("aria-pressed", "true")
+    expect(tile).to_have_text("3")
+    assert re.match(r"Channel 3: −[\d.]+ to [\d.]+$", tile.get_attribute("title"))
 
     visit.open("/kernels")
     field = visit.page.get_by_label("Channels in", exact=True)

@@ -551,8 +551,9 @@ def test_a_map_that_overflowed_still_has_colours() -> None:
     ],
 )
 def test_tiles(shape: tuple[int, int], tile: tuple[int, int]) -> None:
-    maps = np.random.default_rng(0).normal(size=(6, *shape)).astype(np.float32)
-    tiles = rasters.channel_tiles(maps, [4, 0, 5])
+    maps = np.random.default_rng(0).random(size=(6, *shape)).astype(np.float32)
+    scales = {channel: rasters.scale_over([rasters.extent(maps[channel])], signed=False) for channel in (4, 0, 5)}
+    tiles = rasters.channel_tiles(maps, scales)
     assert [made.shape for made in tiles] == [(*tile, 3)] * 3
     if min(shape) > 1:
         assert not np.array_equal(tiles[0], tiles[1])
@@ -571,6 +572,66 @@ def test_a_sheet_is_read_row_by_row() -> None:
     assert np.asarray(paper)[::2, ::3, 0].tolist() == [[10, 20], [30, 40], [50, 0]]
 
 
+WHITE, BLUE, RED = (247, 246, 246), (5, 48, 97), (103, 0, 31)
+"""The middle and the ends of the colours of signed maps."""
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (40, 13)])
+def test_a_scale_ends_where_the_maps_do(shape: tuple[int, int]) -> None:
+    """One map's own, and one that several share."""
+    maps = np.random.default_rng(1).normal(size=(5, *shape)).astype(np.float32)
+    for chosen in ([2], [0, 3, 4]):
+        for signed, values in ((True, maps), (False, np.abs(maps))):
+            assert rasters.has_negative(values) is signed
+            scale = rasters.scale_over([rasters.extent(values[channel]) for channel in chosen], signed)
+            low, high = map(float, (values[chosen].min(), values[chosen].max()))
+            largest = float(np.abs(values[chosen]).max())
+            assert tuple(scale) == ((-largest, largest, True) if signed else (low, high, False))
+            for channel in chosen:
+                own = values[channel]
+                plain = rasters.diverging(own, largest) if signed else rasters.viridis(own, low, high)
+                assert np.array_equal(scale.colours(own), plain)
+
+
+def test_the_colours_of_signed_maps_part_at_zero() -> None:
+    scale = rasters.scale_over([(-2, 1), (0, 3)], signed=True)
+    ends, (below, above) = (
+        scale.colours(np.array([[-3, 0, 3]]))[0],
+        scale.colours(np.array([[-0.5, 0.5]]))[0].astype(int),
+    )
+    assert [tuple(shade) for shade in ends] == [BLUE, WHITE, RED]
+    assert below[2] > below[0]
+    assert above[0] > above[2]
+    assert rasters.scale_over([(2, 2)], signed=True) == (-2, 2, True)
+
+
+@pytest.mark.parametrize(
+    ("scale", "marks", "stops"),
+    [
+        (rasters.Scale(0.12345, 40, signed=False), ["0.123", "40"], [DARK, BRIGHT]),
+        (rasters.Scale(-1.5, 1.5, signed=True), ["−1.5", "0", "1.5"], [BLUE, WHITE, RED]),
+        (rasters.Scale(0, 0, signed=False), ["0 everywhere"], [DARK]),
+    ],
+)
+def test_a_legend_says_what_colours_stand_for(
+    scale: rasters.Scale, marks: list[str], stops: list[tuple[int, int, int]]
+) -> None:
+    legend = running.scale_legend(scale)
+    shades = re.findall("#([0-9a-f]{6})", legend)
+    places = [0, -1] if len(stops) == 2 else [0, len(shades) // 2, -1]
+    assert list(dict.fromkeys(tuple(bytes.fromhex(shades[place])) for place in places)) == stops
+    assert re.findall("<span>(.*?)</span>", legend) == marks
+    assert re.findall("<span>(.*?)</span>", running.scale_legend(scale, ("least", "most")))[0] == "least"
+
+
+def test_what_overflowed_has_a_scale() -> None:
+    overflowed = np.array([[-np.inf, 0, np.nan, 3]], np.float32)
+    low, high = rasters.extent(overflowed)
+    assert (low, high) == (np.finfo(np.float32).min, 3)
+    assert rasters.has_negative(overflowed)
+    assert tuple(rasters.scale_over([(low, high)], signed=True).colours(overflowed)[0, 2]) == WHITE
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3, 5])
 def test_overlay_blends_map_and_image(channels: int) -> None:
     seen = np.full((20, 10, channels), 153, np.uint8)
@@ -582,6 +643,8 @@ def test_overlay_blends_map_and_image(channels: int) -> None:
     assert map_alone.getpixel((440, 10)) == map_alone.getpixel((10, 880)) == BRIGHT
     assert image_alone.getcolors() == [(448 * 896, (153, 153, 153))]
     assert half.getpixel((10, 10)) == pytest.approx([(153 + shade) / 2 for shade in DARK], abs=1)
+    signed = rasters.overlay(channel, seen, 1.0, fives, scale=rasters.Scale(-1, 1, signed=True))
+    assert (signed.getpixel((10, 10)), signed.getpixel((440, 10))) == (WHITE, RED)
 
 
 @pytest.mark.parametrize(

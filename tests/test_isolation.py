@@ -19,7 +19,7 @@ from streamlit.testing.v1 import AppTest
 from explorer.experiments.degradation import Settings, Step
 from explorer.inference.samples import samples
 from explorer.views.experiments import degradation
-from helpers import SMALL, TABS, Visitor, click, hold, link, opened, run, said, saved, select, shown, texts
+from helpers import SMALL, TABS, Visitor, click, link, opened, run, said, saved, select, shown, texts
 from resnet.weights import randomly
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -71,13 +71,11 @@ def with_checkpoint(seed: int, **query: str) -> AppTest:
 
 
 def with_choices(channel: int = 0, blend: float = 0.6, off: str = "", explained: str = "", **query: str) -> AppTest:
-    """What a person chooses on the inference page; the link holds a part of it."""
+    """What a person chooses on the inference page, by its link."""
     query |= {"off": off} if off else {}
     query |= {"class": explained} if explained else {}
-    app = opened("architecture", preset="resnet20_fashion", image="0000-ankle-boot", **query)
-    hold(app, channel=channel)
-    app.session_state["blend"] = blend
-    return run(app.switch_page("../pages/inference.py"))
+    query |= {"channel": str(channel), "blend": str(blend)}
+    return opened("inference", preset="resnet20_fashion", image="0000-ankle-boot", **query)
 
 
 # -- the inference page -------------------------------------------------------------------

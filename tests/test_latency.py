@@ -210,7 +210,8 @@ def test_layers_against_the_roof() -> None:
 def test_the_figures_show_every_layer() -> None:
     traced, roof = trace(SMALL, 32), Roof(1e9, 1e8)
     timed = made_up(traced, roof)
-    bars = inference.latency_figure(timed)
+    bars = inference.latency_figure(timed, "median of 5 passes")
+    assert bars.layout.yaxis.title.text == "ms, median of 5 passes"
     shown = {x: y for bar in bars.data if bar.type == "bar" for x, y in zip(bar.x, bar.y, strict=True)}
     assert shown == pytest.approx({one.layer.index: 1000 * one.seconds for one in timed})
     (bounds,) = (line for line in bars.data if line.type == "scatter")
@@ -235,7 +236,8 @@ def test_other_forms_say_nearly_the_same(name: str) -> None:
     found = effects(network, image(), CPU, shares.append, budget=0.01)
     assert [effect.device.form for effect in found] == ["fp32", "fp32, channels last", "bf16", "bf16, channels last"]
     assert found[0].ratio == 1.0
-    assert found[0][3:] == (0.0, True)
+    assert found[0][3:5] == (0.0, True)
+    assert all(effect.rounds >= 1 for effect in found)
     assert found[1].probability_change < 1e-5
     assert 0 < found[2].probability_change < 0.05
     assert all(effect.seconds > 0 and effect.ratio > 0 for effect in found)
@@ -258,10 +260,10 @@ def test_a_class_that_changes_is_told(network: ResNet, monkeypatch: pytest.Monke
     answers = iter([[0.6, 0.4], [0.6, 0.4], [0.3, 0.7], [float("nan")] * 2, [0.55, 0.45]])
     monkeypatch.setattr(latency, "timed_run", lambda *_: (2.0, torch.tensor(next(answers))))
     plain, last, half, both = effects(network, image(), CPU)
-    assert plain == Effect(CPU, 2.0, 2.0, 0.0, True)
-    assert last[3:] == (pytest.approx(0.3), False)
+    assert plain == Effect(CPU, 2.0, 2.0, 0.0, True, 1)
+    assert last[3:] == (pytest.approx(0.3), False, 0)  # beyond the budget: its first pass alone
     assert np.isnan(half.probability_change)
-    assert both[3:] == (pytest.approx(0.05), True)
+    assert both[3:] == (pytest.approx(0.05), True, 0)
 
 
 def test_half_precision_is_what_the_device_is_fast_at() -> None:

@@ -37,7 +37,7 @@ def test_what_a_session_holds_is_replaced_and_not_changed() -> None:
     app = opened(block="basic")
     before = held(app)
     with pytest.raises(FrozenInstanceError):
-        before.channel = 1  # type: ignore[misc]
+        before.channels_shown = 1  # type: ignore[misc]
     select(app, "option shortcut", "C")
     assert before.previous_config is None
     assert held(app).previous_config is not None

@@ -832,7 +832,8 @@ class Choice:
             if value := getattr(self, name):
                 app.query_params[name] = value
         place = Device("cpu", f"CPU, {torch.get_num_threads()} threads")
-        hold(app, form=replace(place, half=self.half, channels_last=self.channels_last), channel=self.channel)
+        hold(app, form=replace(place, half=self.half, channels_last=self.channels_last))
+        app.query_params["channel"] = str(self.channel)
         app.session_state["invert"] = self.invert
         if self.explained:
             app.query_params["class"] = self.explained

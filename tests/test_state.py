@@ -73,6 +73,9 @@ STRATEGIES: dict[str, Callable[[ResNetConfig], st.SearchStrategy[Any]]] = {
     "pinned": lambda config: st.none() | st.just(ResNetConfig()) | configs(),
     "others": lambda config: st.lists(st.just(ResNetConfig()) | configs(), max_size=MAX_OTHERS).map(tuple),
     "off": switched_off,
+    "channel": lambda config: st.none() | st.integers(0, 999_999),
+    "blend": lambda config: st.floats(0, 1),
+    "range": lambda config: st.sampled_from(["own", "shared"]),
     "tour": lambda config: st.integers(0, TOUR_STOPS),
     "present": lambda config: st.booleans(),
     **{name: texts_like(text) for name, text in EXAMPLES.items()},
@@ -121,6 +124,11 @@ def test_older_links_open() -> None:
 
 def test_a_link_is_readable() -> None:
     assert View().to_query() == {}
+    assert View(channel=0, blend=0.25, range="shared").to_query() == {
+        "channel": "0",
+        "blend": "0.25",
+        "range": "shared",
+    }
     view = View(preset("resnet18"), (192, 256), "layer2.0.conv1", ResNetConfig(), "random", "coffee", "3-5")
     assert view.to_query() == {
         "layers": "2-2-2-2",
@@ -212,6 +220,13 @@ def assert_sentences(problems: list[str]) -> None:
             ["shortcut = Q"],
         ),
         ({"layers": "3-x", "block": "basic"}, {"block": "basic"}, ["layers = 3-x"]),
+        ({"channel": "-1", "at": "fc"}, {"at": "fc"}, ["channel = -1"]),
+        (
+            {"channel": "1000000", "blend": "nan", "range": "both"},
+            {},
+            ["channel = 1000000", "blend = nan", "range = both"],
+        ),
+        ({"channel": "", "blend": "1.5", "range": "shared"}, {"range": "shared"}, ["channel = (empty)", "blend = 1.5"]),
         ({"layers": "3-x", "shortcut": "Q", "at": "fc"}, {"at": "fc"}, ["layers = 3-x", "shortcut = Q"]),
         ({"depth": "50", "attention": "se"}, {"attention": "se"}, ["option = depth"]),
         ({"option": "1", "": "2", "attention": "se"}, {"attention": "se"}, ["option = option", "option = (empty)"]),
@@ -325,6 +340,12 @@ def test_of_many_mistakes_five_are_named() -> None:
 
 
 def test_each_mistake_says_what_is_used_instead() -> None:
+    _, problems = tolerant({"channel": "x", "blend": "x", "range": "x"})
+    assert problems == [
+        "channel = x is not accepted: a whole number from 0 to 999999. The strongest is shown instead.",
+        "blend = x is not accepted: a number from 0 to 1. 0.6 is used instead.",
+        "range = x is not accepted: one of own, shared. own is used instead.",
+    ]
     _, problems = tolerant({"shortcut": "Q", "size": "x", "pin": "x", "layers": "y", "planes": "z"})
     ends = {problem.partition(" = ")[0]: problem.rpartition(": ")[2].partition(". ")[2] for problem in problems}
     assert ends["shortcut"] == "B is used instead."
@@ -335,7 +356,22 @@ def test_each_mistake_says_what_is_used_instead() -> None:
 
 
 _names = st.sampled_from(
-    [*OPTIONS, "size", "pin", "off", "preset", "at", "weights", "image", "class", "image_size", "option"]
+    [
+        *OPTIONS,
+        "size",
+        "pin",
+        "off",
+        "preset",
+        "at",
+        "weights",
+        "image",
+        "class",
+        "channel",
+        "blend",
+        "range",
+        "image_size",
+        "option",
+    ]
 )
 _texts = (
     st.text(max_size=30)

@@ -9,7 +9,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     const rows = Math.ceil(data.items.length / data.columns);
     const share = (index, count) => (count > 1 ? (index / (count - 1)) * 100 : 0);
     const known = data.items.some(({ id }) => id === data.selected);
-    grid.replaceChildren(...data.items.map(({ id, label }, index) => {
+    grid.replaceChildren(...data.items.map(({ id, label, name, hint }, index) => {
       const tile = document.createElement("button");
       const picture = document.createElement("span");
       picture.style.backgroundImage = `url(${data.sheet})`;
@@ -20,7 +20,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
       const caption = document.createElement("small");
       caption.textContent = label;
       tile.append(picture, caption);
-      tile.title = label;
+      tile.title = hint;
+      if (name !== label) tile.setAttribute("aria-label", name);
       tile.setAttribute("aria-pressed", id === data.selected);
       tile.tabIndex = id === data.selected || (!known && index === 0) ? 0 : -1;
       tile.onclick = () => {

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -39,11 +40,53 @@ def diverging(values: np.ndarray, largest: float | None = None) -> np.ndarray:
     return _BLUE_RED[(127.5 + 127.5 * (values / (largest or 1.0)).clip(-1, 1)).round().astype(np.uint8)]
 
 
-def channel_tiles(maps: np.ndarray, channels: Sequence[int]) -> list[np.ndarray]:
-    """Chosen channels of C×H×W as pictures, each in its own range, 32 to 64 pixels on the longer side."""
+class Scale(NamedTuple):
+    """The values that colours stand for: `low` is dark and `high` bright; on a `signed` one zero is white in the middle,
+    blue is below it and red above.
+    """
+
+    low: float
+    high: float
+    signed: bool
+
+    def colours(self, values: np.ndarray) -> np.ndarray:
+        """H×W numbers as H×W×3 bytes."""
+        return diverging(values, self.high) if self.signed else viridis(values, self.low, self.high)
+
+    @property
+    def gradient(self) -> str:
+        """The colours from `low` to `high`, for CSS."""
+        shades = self.colours(np.linspace(self.low, self.high, 17)[None])[0].tolist()
+        return f"linear-gradient(90deg,{','.join(f'#{red:02x}{green:02x}{blue:02x}' for red, green, blue in shades)})"
+
+
+def extent(values: np.ndarray) -> tuple[float, float]:
+    """The lowest and the highest of any numbers; what overflowed counts as the largest there is, what is none as zero."""
+    finite = np.nan_to_num(values.astype(np.float32, copy=False))
+    return float(finite.min()), float(finite.max())
+
+
+def has_negative(maps: np.ndarray) -> bool:
+    """Whether a layer's maps go below zero, so that their colours part there."""
+    return bool((maps < 0).any())
+
+
+def scale_over(extents: Iterable[tuple[float, float]], signed: bool) -> Scale:
+    """One scale for maps of these extents; where it is `signed`, as far below zero as above."""
+    lows, highs = zip(*extents, strict=True)
+    low, high = min(lows), max(highs)
+    largest = max(abs(low), abs(high))
+    return Scale(-largest, largest, True) if signed else Scale(low, high, False)
+
+
+def channel_tiles(maps: np.ndarray, scales: Mapping[int, Scale]) -> list[np.ndarray]:
+    """Channels of C×H×W as pictures, each on its scale, 32 to 64 pixels on the longer side."""
     longest = max(maps.shape[1:])
-    scale, step = max(1, -(-32 // longest)), max(1, -(-longest // 64))
-    return [viridis(maps[c, ::step, ::step]).repeat(scale, 0).repeat(scale, 1) for c in channels]
+    times, step = max(1, -(-32 // longest)), max(1, -(-longest // 64))
+    return [
+        scale.colours(maps[channel, ::step, ::step]).repeat(times, 0).repeat(times, 1)
+        for channel, scale in scales.items()
+    ]
 
 
 def sheet(tiles: Sequence[np.ndarray], columns: int) -> Image.Image:
@@ -88,14 +131,22 @@ def units_on_image(cells: np.ndarray, field: Field, size: tuple[int, int], sampl
     return cells[rows][:, columns]
 
 
-def overlay(channel: np.ndarray, input_image: np.ndarray, blend: float, field: Field, side: int = 448) -> Image.Image:
+def overlay(
+    channel: np.ndarray,
+    input_image: np.ndarray,
+    blend: float,
+    field: Field,
+    side: int = 448,
+    scale: Scale | None = None,
+) -> Image.Image:
     """One H×W map of a layer that sees `field`, over the picture the network saw (H×W×C bytes), which is enlarged to
-    be `side` pixels wide; 1 hides the picture.
+    be `side` pixels wide; 1 hides the picture. Without a `scale` the map goes from dark to bright in its own range.
     """
     below = Image.fromarray(as_rgb(input_image))
     below = below.resize((side, max(1, round(side * below.height / below.width))), Image.Resampling.BICUBIC)
     height, width = input_image.shape[:2]
-    above = units_on_image(viridis(channel), field, (height, width), (below.height, below.width))
+    colours = scale.colours(channel) if scale else viridis(channel)
+    above = units_on_image(colours, field, (height, width), (below.height, below.width))
     return Image.blend(below, Image.fromarray(above), blend)
 
 

@@ -108,8 +108,10 @@ def histogram_figure(values: np.ndarray, title: str, deviation: float | None = N
     return figure
 
 
-def latency_figure(layers: Sequence[TimedLayer]) -> go.Figure:
-    """The measured milliseconds of every layer, in order of execution, and a tick at the least that the roof allows."""
+def latency_figure(layers: Sequence[TimedLayer], passes: str) -> go.Figure:
+    """The measured milliseconds of every layer, in order of execution, and a tick at the least that the roof allows;
+    `passes` says of which passes they are.
+    """
     figure = go.Figure()
     for group in dict.fromkeys(timed.layer.role.group for timed in layers):
         chosen = [timed for timed in layers if timed.layer.role.group == group]
@@ -130,7 +132,7 @@ def latency_figure(layers: Sequence[TimedLayer]) -> go.Figure:
         customdata=_timed_words(layers),
         hovertemplate="%{customdata[0]}<br>at least %{y:.3~g} ms<extra></extra>",
     )
-    finish(figure, "Time of each layer, and the least it could take", "layer", "ms", legend=True)
+    finish(figure, "Time of each layer, and the least it could take", "layer", f"ms, {passes}", legend=True)
     figure.update_yaxes(tickformat="~g")
     return figure
 

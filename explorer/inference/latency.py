@@ -305,7 +305,8 @@ def slowest_layers(layers: Sequence[TimedLayer], share: float = 0.02, most: int 
 
 class Effect(NamedTuple):
     """What a form does to an image's pass: median seconds, those of the passes in fp32 with channels first that
-    alternate with it, the largest change of a class probability (NaN after an overflow), and whether the best class stays.
+    alternate with it, the largest change of a class probability (NaN after an overflow), whether the best class stays, and
+    of how many passes the seconds are the median, 0 where they are the first one's.
     """
 
     device: Device
@@ -313,6 +314,7 @@ class Effect(NamedTuple):
     base_seconds: float
     probability_change: float
     same_class: bool
+    rounds: int
 
     @property
     def ratio(self) -> float:
@@ -346,18 +348,18 @@ def effects(
         copy = copy_of(model, share=False)
         network = form.turn(model, image).run(partial(form.network, copy))
         first, probabilities = timed_run(network, image, form)
-        times = [(first, one)]
+        times, rounds = [(first, one)], 0
         if first <= budget or device.torch != "cpu":
             warm, _ = timed_run(network, image, form)
-            rounds = range(rounds_within(budget, warm + one))
-            times = [(timed_run(network, image, form)[0], timed_run(model, image, plain)[0]) for _ in rounds]
+            rounds = rounds_within(budget, warm + one)
+            times = [(timed_run(network, image, form)[0], timed_run(model, image, plain)[0]) for _ in range(rounds)]
             everything += [base for _, base in times]
         change = float((probabilities - expected).abs().max())
         same = int(probabilities.argmax()) == int(expected.argmax())
         ours, base = map(median, zip(*times, strict=True))
-        found.append(Effect(form, ours, base, change, same))
+        found.append(Effect(form, ours, base, change, same, rounds))
     progress(1.0)
-    return (Effect(plain, median(everything), median(everything), 0.0, True), *found)
+    return (Effect(plain, median(everything), median(everything), 0.0, True, len(everything)), *found)
 
 
 def timed_run(model: ResNet, image: Tensor, device: Device) -> tuple[float, Tensor]:

@@ -138,10 +138,13 @@ def tiles(
     key: str,
     on_choose: Callable[[str], None],
     row: bool = False,
+    names: Mapping[str, str] | None = None,
+    hints: Mapping[str, str] | None = None,
 ) -> None:
     """Pictures as a grid of buttons, one for each of `labels` (identifier: caption); in a `row` they are small, and scroll.
 
-    `on_choose` gets the identifier, before the next run.
+    `on_choose` gets the identifier, before the next run. `names` are the buttons' accessible names where those say more
+    than the captions, which they hold; `hints` what a pointer over them reads.
     """
 
     def chosen() -> None:
@@ -155,7 +158,15 @@ def tiles(
         "selected": selected,
         "row": row,
         "aspect": pictures.aspect,
-        "items": [{"id": identifier, "label": label} for identifier, label in labels.items()],
+        "items": [
+            {
+                "id": identifier,
+                "label": label,
+                "name": (names or labels)[identifier],
+                "hint": (hints or labels)[identifier],
+            }
+            for identifier, label in labels.items()
+        ],
     }
     _tiles(key=key, data=data, on_chosen_change=chosen)
 

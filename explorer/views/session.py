@@ -122,8 +122,6 @@ class SessionState:
     """How many files for checkpoints came, which is the number of their widget."""
     mismatches: tuple[str, ResNetConfig, list[Mismatch]] | None = None
     """What keeps a checkpoint, by its digest, from fitting a configuration."""
-    channel: int | None = None
-    """The channel that is selected in all tabs; the strongest one where there is none."""
     channels_shown: int | None = None
     """How many channels are shown at most, where a person has chosen."""
     unit: tuple[str, Layer] | None = None
@@ -292,6 +290,7 @@ def page_state() -> tuple[Any, ...]:
         ("unit", "lab", "training", "experiment", "appended", "tab", "explained", "cost", "run"), ""
     )
     rest, now = replace(view(), **only_tabs), held()
+    rest = replace(rest, channel=View.channel, blend=View.blend, range=View.range)
     if now.page == INFERENCE:  # there the drawing is drawn with the tabs
         rest = replace(rest, at="")
     edited = now.page is not None and now.page.shows_network(view().tab)

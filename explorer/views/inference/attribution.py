@@ -129,7 +129,7 @@ def integrated_attribution(result: Run, target: int) -> Attribution | None:
     key = ("integrated", result.key.plain, target)
     seconds = 3 * attribution.STEPS * result.prediction.seconds
     at_once = result.trace.macs * attribution.STEPS <= AT_ONCE_MACS
-    if not may_compute(f"Compute, about {max(1, seconds):.0f} s", key, at_once=at_once):
+    if not may_compute(f"Compute, about {max(1, seconds):.0f} s by the first pass", key, at_once=at_once):
         return None
     return cached_result(
         key,
@@ -188,8 +188,7 @@ def weights_panel(result: Run) -> None:
         st.markdown(f"**What `{name}` looks for in the image**")
 
         def select(identifier: str) -> None:
-            session.hold(channel=int(identifier))
-            session.choose(at=name)
+            session.choose(at=name, channel=int(identifier))
 
         images = [rasters.enlarged(image, 48) for image in attribution.kernel_images(kernels)]
         with st.container(height=420 if count > 48 else "content", border=False):

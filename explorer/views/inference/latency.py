@@ -55,9 +55,9 @@ def measured_on_click(
     return again[1:] if again and fresh else None
 
 
-def measurement_stamp(on_device: Device, when: datetime, rounds: str = "") -> str:
+def measurement_stamp(on_device: Device, when: datetime) -> str:
     return (
-        f"Measured on this server, {on_device.name}, at {when:%H:%M:%S} UTC{rounds}. Whatever else the server does "
+        f"Measured on this server, {on_device.name}, at {when:%H:%M:%S} UTC. Whatever else the server does "
         "at the time slows it, so measure again before you trust a small difference."
     )
 
@@ -133,6 +133,7 @@ def effect_frame(effects: tuple[Effect, ...], headless: bool = False) -> pandas.
     columns = {
         "Form": [effect.device.form for effect in effects],
         "Time": [time_text(effect.seconds) for effect in effects],
+        "Measured as": [passes_text(effect.rounds) for effect in effects],
         "fp32 in turn": [time_text(effect.base_seconds) for effect in effects],
         "Ratio": [f"{effect.ratio:.2f}×" for effect in effects],
     }
@@ -146,6 +147,11 @@ def effect_frame(effects: tuple[Effect, ...], headless: bool = False) -> pandas.
 
 def time_text(seconds: float) -> str:
     return f"{seconds * 1000:,.1f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} µs"
+
+
+def passes_text(rounds: int) -> str:
+    """Of which passes a time is: of the first where there are no `rounds` after it."""
+    return f"median of {rounds} passes" if rounds > 1 else "one pass, warmed up" if rounds else "first pass"
 
 
 def change_text(change: float) -> str:
@@ -188,18 +194,16 @@ def show_layers(result: Run) -> None:
     if view == "Roofline":
         st.plotly_chart(inference.roofline_figure(layers, roof), key="roofline chart")
     else:
-        st.plotly_chart(inference.latency_figure(layers), key="latency chart")
+        st.plotly_chart(inference.latency_figure(layers, passes_text(times.rounds)), key="latency chart")
     st.markdown(ROOFLINE)
     st.markdown("**Slow for their arithmetic**")
     st.dataframe(slow_frame(layers), hide_index=True, key="slow layers")
     st.caption(
         f"Of the layers that take at least 2 % of the time, those furthest above their bound. A pass at "
-        f"{result.size} pixels takes {times.whole_pass * 1000:,.1f} ms; the layers sum to {sum(times.layers.values()) * 1000:,.1f} ms. The roof: "
+        f"{result.size} pixels takes {times.whole_pass * 1000:,.1f} ms; the layers sum to {sum(times.layers.values()) * 1000:,.1f} ms "
+        f"(each the {passes_text(times.rounds)}). The roof: "
         f"{roof.flops / 1e9:,.0f} GFLOP/s by the faster of a matrix product and a convolution, "
-        f"{roof.bandwidth / 1e9:,.0f} GB/s by a copy, both in {how.form}. "
-        + measurement_stamp(
-            how, when, f", medians of {times.rounds} passes" if times.rounds > 1 else ", one pass after two to warm up"
-        )
+        f"{roof.bandwidth / 1e9:,.0f} GB/s by a copy, both in {how.form}. " + measurement_stamp(how, when)
     )
 
 

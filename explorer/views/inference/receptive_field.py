@@ -24,7 +24,7 @@ from ..cached import Key, cached_result, cached_trace, kept_result, may_compute,
 from ..components import Outline, Rectangle, Sheet, downloads, pixels
 from ..paths import all_paths
 from .attribution import explained_class, explained_name
-from .running import Run, chosen_channel
+from .running import Run, chosen_channel, scale_legend
 
 BOX, EFFECTIVE, MAP, CAM, BEYOND = "Theoretical field", "Effective field", "Activation", "Grad-CAM", "Beyond the edge"
 SHADES = {EFFECTIVE: "#ff9f1c", MAP: "#2ec4b6", CAM: "#ff4d8d"}
@@ -105,7 +105,7 @@ def choose_channel(order: np.ndarray) -> int:
 
     def chosen() -> None:
         if (channel := st.session_state["grid channel"]) in order:
-            session.hold(channel=channel)
+            session.choose(channel=channel)
 
     return st.selectbox("Channel, the strongest first", order.tolist(), key="grid channel", on_change=chosen)
 
@@ -117,10 +117,11 @@ def map_grid(result: Run, layer: Layer, unit: tuple[int, int]) -> int:
     """One channel of the layer's map, in which a click chooses the unit, and where its field lies; returns the channel."""
     _, rows, columns = layer.out_shape
     st.markdown(f"**What unit {unit[0]}, {unit[1]} of `{layer.name}` sees**")
-    channel = choose_channel(result.channels(layer.name))
+    channel, maps = choose_channel(result.channels(layer.name)), result.maps(layer.name)
+    scale = rasters.scale_over([rasters.extent(maps[channel])], rasters.has_negative(maps))
     pixels(
         (0, 0, columns, rows),
-        [Sheet("map", Image.fromarray(rasters.viridis(result.maps(layer.name)[channel])), (0, 0, columns, rows))],
+        [Sheet("map", Image.fromarray(scale.colours(maps[channel])), (0, 0, columns, rows))],
         [Outline("unit", (unit[1], unit[0], 1, 1))],
         unit,
         1,
@@ -128,6 +129,7 @@ def map_grid(result: Run, layer: Layer, unit: tuple[int, int]) -> int:
         "map grid",
         lambda row, column: session.choose(unit=unit_text(row, column)),
     )
+    st.html(scale_legend(scale))
     st.caption(f"Channel {channel} of `{layer.name}`, {rows}×{columns} units. A click chooses one.")
     box = layer.field.box(unit)
     field_facts(layer, unit, box, box.clipped(result.trace.image_size))
@@ -295,7 +297,7 @@ def layer_effective_field(result: Run, layer: Layer) -> EffectiveField | None:
         st.info(session.escape_markdown(str(error)), icon=":material/block:")
         return None
     seconds = 3 * count * result.prediction.seconds * macs / result.trace.macs
-    words = f"Measure the effective field of {layer.name}, about {max(1, seconds):.0f} s"
+    words = f"Measure the effective field of {layer.name}, about {max(1, seconds):.0f} s by the first pass"
     if not may_compute(words, key, at_once=macs * count <= AT_ONCE_MACS):
         return None
     return cached_result(

@@ -19,6 +19,7 @@ from ...analysis.parts import drawn_parts, switchable_blocks
 from ...analysis.trace import Trace
 from ...drawing import rasters
 from ...drawing.palette import ACCENT, STEM
+from ...drawing.rasters import Scale
 from ...figures import inference
 from ...inference import predict, preprocess
 from ...inference.ablation import without_blocks
@@ -26,10 +27,11 @@ from ...inference.device import Device
 from ...inference.predict import Prediction
 from ...inference.preprocess import Prepared
 from ...inference.samples import Sample
+from ...link import MAP_OPTIONS
 from ...sharing.tidying import LARGE_BYTES, tidy
 from .. import session
 from ..cached import Key, cached_trace, form, model, shared
-from ..components import contact_sheet, downloads, tiles
+from ..components import ContactSheet, contact_sheet, downloads, tiles
 from ..network import selected_layer
 from ..weights import loaded
 from .images import MAX_SHOWN_SIDE, ChosenImage, credit
@@ -165,6 +167,11 @@ def cached_activation(key: Key, layer: str, _run: Run) -> np.ndarray:
 @shared()
 def cached_channel_order(key: Key, layer: str, _run: Run) -> np.ndarray:
     return predict.by_strength(_run.maps(layer))
+
+
+@shared()
+def cached_channel_sheet(key: Key, layer: str, scales: tuple[tuple[int, Scale], ...], _run: Run) -> ContactSheet:
+    return contact_sheet(rasters.channel_tiles(_run.maps(layer), dict(scales)))
 
 
 @shared(stays=True)
@@ -319,14 +326,16 @@ def change_sentence(result: Run) -> str:
     )
 
 
-def seen(result: Run, picture: Image.Image | None = None, words: str = "") -> None:
-    """What the network really sees, with what lies on it as a `picture` of the same pixels, which `words` name; and the image
-    that it was made of.
+def seen(result: Run, picture: Image.Image | None = None, words: str = "", legend: str = "") -> None:
+    """What the network really sees, with what lies on it as a `picture` of the same pixels, which `words` name and a `legend`
+    in HTML explains; and the image that it was made of.
     """
     image = result.image
     sees = f"What the network sees: {result.size}" + (", inverted" if result.prepared.inverted else "")
     shown = picture or rasters.displayed_pixels(result.prepared.input_image, MAX_SHOWN_SIDE)
     st.image(shown, caption=". ".join(filter(None, (words, sees))), width="stretch", alt=words or sees)
+    if legend:
+        st.html(legend)
     given, said = st.columns([2, 3], vertical_alignment="center")
     given.image(image.preview, width="stretch", alt=image.name)
     said.caption(credit(image.source) if isinstance(image.source, Sample) else session.escape_markdown(image.name))
@@ -358,9 +367,16 @@ CHANNELS = (32, 128, 512)
 
 
 def chosen_channel(order: np.ndarray) -> int:
-    """The channel that is selected in all tabs, of all by their strength: the one that a person chose, else the strongest."""
-    chosen = session.held().channel
-    return chosen if chosen is not None and chosen < len(order) else int(order[0])
+    """The channel that is selected in all tabs, of all by their strength: the link's, else the strongest.
+
+    It stays with another image or layer, since a convolution, its norm and its activation number their channels alike; a
+    layer that has fewer says so, and the channel is there again in one that has it.
+    """
+    chosen, last = session.view().channel, len(order) - 1
+    if chosen is None or chosen <= last:
+        return int(order[0]) if chosen is None else chosen
+    st.warning(f"channel = {chosen} is not accepted: 0 to {last} in this layer. The strongest is shown instead.")
+    return int(order[0])
 
 
 def activations(result: Run) -> None:
@@ -369,69 +385,132 @@ def activations(result: Run) -> None:
     if result.headless and layer.name == "fc":
         st.info(f"{NO_CLASSIFIER} `fc` is zeros here: any other layer in the drawing shows what it puts out.")
         return
-    maps, channel = result.maps(layer.name), None
+    maps, selected = result.maps(layer.name), None
     left, right = picture_columns()
     with left, st.container(border=True, key="activations"):
         if maps.shape[1] * maps.shape[2] == 1:
             st.plotly_chart(inference.channel_figure(maps[:, 0, 0], layer.name), key="channel chart")
         else:
-            channel = channel_grid(result, maps, layer.name)
+            selected = channel_grid(result, maps, layer.name)
         statistics_table(maps, result.size)
     with right:
-        if channel is None:
+        if selected is None:
             seen(result)
-            return
-        place = st.container()
-        blend = st.slider(
-            "Blend",
-            0.0,
-            1.0,
-            0.6,
-            key="blend",
-            persist_state="session",
-            help="0 shows the image alone, 1 the map alone. Each place shows the unit whose receptive field has its middle nearest.",
-        )
-        overlay = rasters.overlay(maps[channel], result.prepared.input_image, blend, layer.field)
-        with place:
-            seen(result, overlay, f"Channel {channel} of {layer.name} over the image")
+        else:
+            channel_over_image(result, maps, *selected)
 
 
-def channel_grid(result: Run, maps: np.ndarray, name: str) -> int:
-    """The grid of a layer's channel maps; returns the selected channel."""
-    order = predict.by_strength(maps)
+def channel_over_image(result: Run, maps: np.ndarray, channel: int, scale: Scale) -> None:
+    """One channel of the selected layer large over the image, with what its colours stand for."""
+    layer, shared = result.layer, session.view().range == "shared"
+    place = st.container()
+    option = MAP_OPTIONS["blend"]
+    session.set_widget("blend", session.view().blend)
+    blend = st.slider(
+        option.label,
+        float(option.low),
+        float(option.high),
+        key="blend",
+        on_change=lambda: session.choose(blend=round(st.session_state["blend"], 2)),
+        help=option.help,
+    )
+    overlay = rasters.overlay(maps[channel], result.prepared.input_image, blend, layer.field, scale=scale)
+    with place:
+        seen(result, overlay, f"Channel {channel} of {layer.name} over the image", scale_legend(scale))
+    words = "The range that the maps shown share." if shared else "The map's own range."
+    st.caption(f"{words} Each place shows the unit whose receptive field has its middle nearest.")
+
+
+def scale_legend(scale: Scale, ends: tuple[str, str] | None = None) -> str:
+    """The colours of a scale in HTML, with its lowest and highest value, and zero in the middle of a signed one; `ends` are
+    words in place of the two values.
+    """
+    low, high = ends or (number_text(scale.low), number_text(scale.high))
+    marks = [low, "0", high] if scale.signed else [low, high]
+    if ends is None and scale.low == scale.high:
+        marks = [f"{high} everywhere"]
+    words = "".join(f"<span>{escape(mark)}</span>" for mark in marks)
+    return f'<div class="scale"><i style="background:{scale.gradient}"></i><div>{words}</div></div>'
+
+
+def number_text(value: float) -> str:
+    """Three figures: 0.123, −4.57."""
+    return f"{value:z.3g}".replace("-", "−")
+
+
+def channel_grid(result: Run, maps: np.ndarray, name: str) -> tuple[int, Scale]:
+    """The grid of a layer's channel maps; returns the selected channel and its scale."""
+    order = result.channels(name)
     choices = [most for most, fewer in zip(CHANNELS, (0, *CHANNELS), strict=False) if fewer < len(order)]
     most = min(session.held().channels_shown or CHANNELS[0], choices[-1])
-    if len(choices) > 1:
-        key = f"shown of {len(order)}"
-        session.set_widget(key, most)
-        st.segmented_control(
-            "Channels shown",
-            choices,
-            required=True,
-            key=key,
-            format_func=lambda most: str(min(most, len(order))),
-            on_change=lambda: session.hold(channels_shown=st.session_state[key] or most),
-        )
+    with st.container(horizontal=True):
+        if len(choices) > 1:
+            key = f"shown of {len(order)}"
+            session.set_widget(key, most)
+            st.segmented_control(
+                "Channels shown",
+                choices,
+                required=True,
+                key=key,
+                format_func=lambda most: str(min(most, len(order))),
+                on_change=lambda: session.hold(channels_shown=st.session_state[key] or most),
+            )
+        choose_range()
     shown = [int(channel) for channel in order[:most]]
     selected = chosen_channel(order)
-
-    def select(identifier: str) -> None:
-        session.hold(channel=int(identifier))
+    extents = {channel: rasters.extent(maps[channel]) for channel in dict.fromkeys((*shown, selected))}
+    signed, shared = rasters.has_negative(maps), session.view().range == "shared"
+    whole = rasters.scale_over(extents.values(), signed)
+    scales = {channel: whole if shared else rasters.scale_over([own], signed) for channel, own in extents.items()}
 
     with st.container(height=430 if len(shown) > CHANNELS[0] else "content", border=False):
-        labels = {str(channel): str(channel) for channel in shown}
-        images = rasters.channel_tiles(maps, shown)
-        tiles(contact_sheet(images), labels, str(selected), "channel tiles", select)
+        drawn = tuple((channel, scales[channel]) for channel in shown)
+        tiles(
+            cached_channel_sheet(result.key, name, drawn, result),
+            {str(channel): str(channel) for channel in shown},
+            str(selected),
+            "channel tiles",
+            lambda identifier: session.choose(channel=int(identifier)),
+            {
+                str(channel): f"Channel {channel}, rank {rank} of {len(order)} by mean magnitude"
+                for rank, channel in enumerate(shown, start=1)
+            },
+            {
+                str(channel): f"Channel {channel}: " + " to ".join(map(number_text, extents[channel]))
+                for channel in shown
+            },
+        )
+    st.html(scale_legend(whole, None if shared else EACH_OWN[signed]))
     st.caption(
-        f"{len(shown)} of {len(order)} channels, the largest mean magnitude first; each in its own range, dark to bright."
+        f"{len(shown)} of {len(order)} channels, the largest mean magnitude first; "
+        f"{'all in one range' if shared else 'each in its own range'}, "
+        f"{'blue below zero and red above' if signed else 'dark to bright'}."
     )
     downloads(
         name,
-        lambda: rasters.sheet(images, 8),
+        lambda: rasters.sheet(rasters.channel_tiles(result.maps(name), dict(drawn)), 8),
         lambda: {"channels": order, "activation": result.maps(name)},
         maps.nbytes,
     )
-    return selected
+    return selected, scales[selected]
+
+
+EACH_OWN = ("lowest of each map", "highest of each map"), ("−largest of each map", "largest of each map")
+"""The ends of the scale where each map has its own: of maps that are never negative, and of signed ones."""
+
+
+def choose_range() -> None:
+    """Whether each map is coloured in its own range, or all in one."""
+    option = MAP_OPTIONS["range"]
+    session.set_widget("range", session.view().range)
+    st.segmented_control(
+        option.label,
+        option.choices,
+        required=True,
+        key="range",
+        on_change=lambda: session.choose(range=st.session_state["range"]),
+        help=option.help,
+    )
 
 
 def statistics_table(maps: np.ndarray, size: str) -> None:
@@ -440,9 +519,9 @@ def statistics_table(maps: np.ndarray, size: str) -> None:
     rows = {
         "Image": f"{size} px",
         "Shape": shape,
-        "Mean": f"{found.mean:.3g}",
-        "Deviation": f"{found.std:.3g}",
-        "Range": f"{found.low:.3g} to {found.high:.3g}",
+        "Mean": number_text(found.mean),
+        "Deviation": number_text(found.std),
+        "Range": f"{number_text(found.low)} to {number_text(found.high)}",
         "Exact zeros": f"{found.zeros:.1%}",
     }
     st.html('<dl class="facts">' + "".join(f"<dt>{k}</dt><dd>{v}</dd>" for k, v in rows.items()) + "</dl>")

@@ -241,4 +241,4 @@ def take(weights: Weights) -> None:
         session.choose(weights=weights.key, image_size=size)
     else:
         new = replace(now, config=weights.config, image_size=size, weights=weights.key)
-        session.show(replace(new, at="", unit="", off=(), explained=""))
+        session.show(replace(new, at="", unit="", channel=None, off=(), explained=""))

@@ -19,7 +19,7 @@ from .. import session
 from ..cached import Key, shared, stoppable
 from ..components import contact_sheet, downloads, tiles
 from .images import ChosenImage, from_sample
-from .running import NO_CLASSIFIER, Run, chosen_channel
+from .running import NO_CLASSIFIER, Run, chosen_channel, scale_legend
 
 TILE_WIDTH = 112
 """How wide a tile is, in pixels."""
@@ -146,15 +146,14 @@ def one_channel(result: Run, runs: list[Run], maps: list[Channel], layer: str, c
     """One channel of the selected layer on every image, on one scale."""
     with st.container(border=True, key="across"):
         st.markdown(f"**Channel {channel} of `{layer}` across the images**")
-        low, high = min(one.low for one in maps), max(one.high for one in maps)
-        images = [rasters.viridis(one.values, low, high) for one in maps]
+        scale = rasters.scale_over([(one.low, one.high) for one in maps], any(one.low < 0 for one in maps))
+        images = [scale.colours(one.values) for one in maps]
         labels = {
             run.image.digest: f"mean {one.mean:.2g}".replace("-", "−") for run, one in zip(runs, maps, strict=True)
         }
         tiles(contact_sheet(images), labels, result.image.digest, "across tiles", lambda _: None)
-        st.caption(
-            f"All on one scale, {low:.2g} to {high:.2g}. The layer is chosen in the drawing, the channel among the activations."
-        )
+        st.html(scale_legend(scale))
+        st.caption("All on one scale. The layer is chosen in the drawing, the channel among the activations.")
         downloads(
             f"{layer}-channel-{channel}",
             lambda: rasters.sheet(images, 4),

@@ -194,7 +194,7 @@ def open_network(config: ResNetConfig, weights: str = "") -> None:
     now, size = session.view(), natural_size(config)
     image = UPLOAD if now.image == UPLOAD else ""
     new = replace(now, config=config, image_size=size, weights=weights, image=image)
-    session.show(replace(new, at="", unit="", off=(), explained=""))
+    session.show(replace(new, at="", unit="", channel=None, off=(), explained=""))
 
 
 TRAINED = BUNDLED["resnet20"]
@@ -243,7 +243,7 @@ def offer_other(weights: Weights) -> None:
 def greet() -> None:
     """Open the network that ships for a visitor who has asked for nothing yet, where the usual one has no weights."""
     now, default = session.view(), View()
-    fields = ("config", "image_size", "weights", "image", "off", "at", "unit", "explained")
+    fields = ("config", "image_size", "weights", "image", "off", "at", "unit", "channel", "explained")
     chosen = [getattr(now, name) != getattr(default, name) for name in fields]
     if any(chosen) or session.held().asked or session.held().previous_config or select(now).current:
         return
