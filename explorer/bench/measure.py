@@ -226,11 +226,11 @@ def looks(page: Page, address: str, name: str) -> Iterator[tuple[str, list[tuple
     def show(tab: str = "") -> None:
         opened(page, f"{address}/{INFERENCE.path}?{urlencode(View(config, weights=LOOKS[name], tab=tab).to_query())}")
 
-    for what, tab, item in (
+    for what, place, item in (
         ("another block", "", ".st-key-strip [data-id='{}']"),
         ("one more off", "Blocks off", "[data-id='switch {}']"),
     ):
-        show(tab)
+        show(place)
         blocks = [page.locator(item.format(block)) for block in switchable_blocks(config)]
         yield what, [click_time(block) for block in [block for block in blocks if block.count()][:COUNT]][1:]
     show()

@@ -165,7 +165,7 @@ def cell(run: list[AlignedColumn], number: int, part: Part, left: float, tall: f
         inside += selectable(f"unfold {part.group}", words, stack(len(run), left, tall, hue), False)
     else:
         chosen = at in (part.identifier, part.group)
-        inside += part_box(part._replace(identifier=f"{number} {part.identifier}"), left, tall, hue, chosen, "")
+        inside += part_box(part._replace(identifier=f"{number} {part.identifier}"), left, tall, hue, chosen)
     if not differs:
         behind = box(left, AXIS - tall / 2, BOX, tall, PAGE, False)  # else the axis shows through
         return inside if number == 0 else f'{behind}<g opacity="{FADED}">{inside}</g>'

@@ -137,9 +137,9 @@ def tiles(
     selected: str,
     key: str,
     on_choose: Callable[[str], None],
-    row: bool = False,
     names: Mapping[str, str] | None = None,
     hints: Mapping[str, str] | None = None,
+    row: bool = False,
 ) -> None:
     """Pictures as a grid of buttons, one for each of `labels` (identifier: caption); in a `row` they are small, and scroll.
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 from torch import Tensor
@@ -221,15 +222,16 @@ def upload_card(weights: Weights | None, folded: bool = True) -> None:
         st.caption(owner.NO_UPLOADS)
         return
     checkpoint, problem = uploaded_checkpoint(), session.held().checkpoint_problem
+    card: DeltaGenerator
     if folded:
-        card = st.expander(
+        card = expander = st.expander(
             "Your own checkpoint",
             icon=":material/upload_file:",
             expanded=bool(checkpoint or problem),
             key=OPEN,
             on_change="rerun",
         )
-        if not card.open:
+        if not expander.open:
             return
     else:
         card = st.container(key=OPEN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import streamlit as st
 from PIL import Image
 
@@ -71,15 +72,18 @@ def crumbs(trace: Trace, layer: Layer) -> None:
             help="The layers of this part in place of the maps.",
         )
     if session.held().unfolded & trace.groups.keys():
-        fold = {"unfolded": frozenset()}
-        st.button("Fold stages", on_click=session.hold, kwargs=fold, type="tertiary")
+        st.button("Fold stages", on_click=lambda: session.hold(unfolded=frozenset()), type="tertiary")
 
 
 def thumbnails(result: Run) -> dict[str, str]:
     """The strongest map of each part of the network, as image addresses."""
     found = result.prediction.strongest
+
+    def colours(values: np.ndarray) -> np.ndarray:
+        return rasters.scale_over([rasters.extent(values)], rasters.has_negative(values)).colours(values)
+
     return {
-        part.identifier: rasters.data_url(Image.fromarray(rasters.viridis(found[part.layers[-1].name])))
+        part.identifier: rasters.data_url(Image.fromarray(colours(found[part.layers[-1].name])))
         for part in drawn_parts(result.trace)
         if part.layers[-1].name in found and len(part.shape) == 3 and part.shape[1] > 1
     }
