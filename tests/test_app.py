@@ -587,7 +587,7 @@ def test_a_network_without_weights_is_drawn_and_asks() -> None:
     app = opened("inference", preset="resnet18", size="64")
     assert asks(app) == "**Which weights?** None for ResNet-18 are on this machine yet."
     assert any(re.fullmatch(r"resnet18\.\w+ · 7\d\.\d% · 45 MiB · [\w.-]+", label) for label in buttons(app))
-    assert "**The network, input to output**" in texts(app)
+    assert "The network, input to output" in page_text(app)
     click(app, "Random weights")
     assert UNTRAINED in captions(app)
     choose(app, "activation", "elu")  # for which nobody has weights
@@ -740,12 +740,9 @@ def verdict_of(app: AppTest) -> str:
 
 def explained_in(app: AppTest) -> set[str]:
     """The classes that the Attribution tab says it explains: beside the box, over Grad-CAM and over the pixels."""
-    patterns = (
-        r"Explained: \*\*(.+)\*\*,",
-        r"\*\*Grad-CAM: .* speaks for (.+)\*\*",
-        r"\*\*Integrated .* score of (.+)\*\*",
-    )
-    return {found[1] for text in texts(app) for pattern in patterns if (found := re.match(pattern, text))}
+    patterns = (r"Explained: \*\*(.+)\*\*,", r"Grad-CAM: .* speaks for (.+)", r"Integrated .* score of (.+)")
+    said = [*texts(app), *(header.value for header in app.header)]
+    return {found[1] for text in said for pattern in patterns if (found := re.match(pattern, text))}
 
 
 @pytest.mark.parametrize("off", [(), ("layer1.0", "layer2.2")])
@@ -810,7 +807,7 @@ def test_random_weights_run_at_height_and_width() -> None:
         ("Addition", "", "of one pass at 32×48 pixels."),
         ("Blocks off", "Each one in turn", "on this image at 32×48 pixels"),
         ("Why this class", "", "What the network sees, 32×48"),
-        ("Several images", "", "**The prediction for each image, at 32×48 pixels**"),
+        ("Several images", "", "The prediction for each image, at 32×48 pixels"),
         ("Speed", "Measure the layers", "A pass at 32×48 pixels takes"),
         ("Speed", "Measure precision and layout", "The median time of a pass at 32×48 pixels"),
     ],
@@ -819,7 +816,12 @@ def test_every_tab_takes_a_rectangle(name: str, action: str, words: str) -> None
     app = looked(name, at="layer2.0.act", **RECTANGLE)
     if action:
         click(app, action)
-    shown = [*texts(app), captions(app), *(html.proto.body for html in app.get("html"))]
+    shown = [
+        *texts(app),
+        *(header.value for header in app.header),
+        captions(app),
+        *(html.proto.body for html in app.get("html")),
+    ]
     shown += seen(app)
     shown += [chart.proto.spec for chart in app.get("plotly_chart")]
     assert any(words in text.encode().decode("unicode_escape", "ignore") or words in text for text in shown)
@@ -843,8 +845,8 @@ def test_weights_with_a_size_of_their_own_say_so(query: dict[str, str], own: str
 
 def channels_in(app: AppTest) -> set[str]:
     """The channels that one large map, or one over all images, is said to be of."""
-    patterns = r"Channel (\d+) of \S+ over the image", r"\*\*Channel (\d+) of `.*` across", r"Channel (\d+) of `"
-    said = [*texts(app), *(caption.value for caption in app.caption), *seen(app)]
+    patterns = r"Channel (\d+) of \S+ over the image", r"Channel (\d+) of `.*` across", r"Channel (\d+) of `"
+    said = [*(shown.value for shown in (*app.header, *app.markdown, *app.caption)), *seen(app)]
     return {found[1] for text in said for pattern in patterns if (found := re.match(pattern, text))}
 
 
@@ -1362,11 +1364,11 @@ def test_every_tab_works_inside_a_block_that_is_off(name: str, network: str) -> 
 
 def test_the_addition_of_the_selected_block() -> None:
     app = looked("Addition", preset="resnet20_fashion", at="layer2.1.conv1", off="layer1.0")
-    assert "**Inside the addition of `layer2.1`**" in texts(app)
+    assert "Inside the addition of `layer2.1`" in page_text(app)
     assert re.search(r"the branch is \*\*[\d.]+ times\*\* as large", captions(app))
     assert "Hollow bars" in captions(app)
     select(app, "channel of layer2.1", 3)
-    assert "**Inside the addition of `layer2.1`**" in texts(app)
+    assert "Inside the addition of `layer2.1`" in page_text(app)
     plain = looked("Addition", preset="plain20_fashion")
     assert any("no shortcuts" in info.value for info in plain.info)
 

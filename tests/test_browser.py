@@ -740,8 +740,8 @@ def test_the_verdicts_class_is_explained(visit):
                 assert page.locator(place).first.inner_text().rstrip(".").endswith(words.format(said()))
 
     box = page.get_by_role("combobox", name=re.compile("Class"))
-    grad_cam = (".st-key-grad-cam strong", "Grad-CAM: where each depth finds what speaks for {}")
-    integrated = (".st-key-integrated-gradients strong", "each pixel adds to the score of {}")
+    grad_cam = (".st-key-grad-cam h2", "Grad-CAM: where each depth finds what speaks for {}")
+    integrated = (".st-key-integrated-gradients h2", "each pixel adds to the score of {}")
     through(range(5, 23), grad_cam, integrated)
     page.get_by_role("tab", name="Blocks off").click()
     visit.wait()
@@ -778,7 +778,7 @@ def test_a_class_that_was_chosen_stays(visit):
         visit.wait()
 
     def explained():
-        return page.locator(".st-key-grad-cam strong").first.inner_text().rpartition(" for ")[2]
+        return page.locator(".st-key-grad-cam h2").first.inner_text().rpartition(" for ")[2]
 
     choose("Coat")
     for number in (3, 8, 1):

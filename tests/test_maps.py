@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from explorer.inference.images import open_image
 from explorer.inference.predict import activation, by_strength
 from explorer.inference.preprocess import prepare
-from helpers import CLOTHES, CPU, held, link, look_at, opened, page_text, said, select
+from helpers import CLOTHES, CPU, held, link, look_at, opened, said, select
 from resnet.weights import BUNDLED, bundled, load
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -76,6 +76,12 @@ def test_a_tile_says_its_channel_and_rank() -> None:
     ]
 
 
+def over_the_image(app: AppTest) -> list[int]:
+    """The channels that are shown over the image."""
+    words = [image.caption for shown in app.image for image in shown.proto.imgs]
+    return [int(found[1]) for one in words if (found := re.match(r"Channel (\d+) of \S+ over the image", one))]
+
+
 def test_the_link_holds_how_maps_are_looked_at() -> None:
     """What a widget chooses, the link opens; what is usual it leaves out."""
     app = opened("inference", at=SIGNED, **QUERY)
@@ -86,7 +92,7 @@ def test_the_link_holds_how_maps_are_looked_at() -> None:
     assert link(app) == usual | asked
     other = opened("inference", **usual, **asked)
     assert (other.slider(key="blend").value, legends(other)) == (0.25, legends(app))
-    assert "**Channel 5 over the image**" in page_text(other)
+    assert over_the_image(other) == [5]
     look_at(select(select(app, "range", "own"), "blend", 0.6), channel=None)
     assert link(app) == usual
 
@@ -97,7 +103,8 @@ def test_a_change_of_them_concerns_the_panels_alone() -> None:
     assert before is not None
     look_at(app, channel=5, blend=0.25, range="shared")
     assert held(app).drawn_state == before
-    assert held(look_at(app, at=NEVER_NEGATIVE)).drawn_state != before
+    assert held(look_at(app, at=NEVER_NEGATIVE)).drawn_state == before
+    assert held(look_at(app, off=("layer1.0",))).drawn_state != before
 
 
 def test_a_channel_that_a_layer_has_not_is_told() -> None:
@@ -106,7 +113,7 @@ def test_a_channel_that_a_layer_has_not_is_told() -> None:
     strongest = int(by_strength(maps_of(SIGNED))[0])
     look_at(app, at=SIGNED)
     assert said(app.warning) == ["channel = 40 is not accepted: 0 to 31 in this layer. The strongest is shown instead."]
-    assert f"**Channel {strongest} over the image**" in page_text(app)
+    assert over_the_image(app) == [strongest]
     look_at(app, at="layer3.0.act1")
     assert not app.warning
-    assert "**Channel 40 over the image**" in page_text(app)
+    assert over_the_image(app) == [40]

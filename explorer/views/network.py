@@ -18,6 +18,7 @@ from ..navigation import SOURCE
 from . import session
 from .cached import cached_trace
 from .components import picture
+from .headline import section
 
 
 def selected_layer(trace: Trace, at: str, output: bool = False) -> Layer:
@@ -72,7 +73,7 @@ def overview(trace: Trace, layer: Layer, switches: bool = False) -> None:
     off = session.view().off
     unfolded = session.held().unfolded
     with st.container(border=True, key="overview"):
-        st.markdown("**The network, input to output**")
+        section("The network, input to output")
         moving = network.Switches(off, fixed_blocks(trace.config)) if switches else None
         drawing = network.overview(trace, layer.name, unfolded, moving)
         name = file_name(trace)
@@ -102,7 +103,7 @@ def file_name(trace: Trace) -> str:
 def block_detail(trace: Trace, layer: Layer) -> None:
     """The block, stem or head that holds the selected layer, layer by layer, in a card."""
     with st.container(border=True, height="stretch", key="detail"):
-        st.markdown(f"**{part_title(layer)}**" + (f" `{layer.part}`" if layer.block else ""))
+        section(part_title(layer) + (f" `{layer.part}`" if layer.block else ""))
         detail_drawing(trace, layer)
         if words := network.remark(trace, layer.part):
             st.caption(words)
@@ -130,7 +131,7 @@ def inspector(trace: Trace, layer: Layer) -> None:
     """Everything about the selected layer, in a card; counts as formulas with their numbers."""
     rows = "".join(f"<dt>{label}</dt><dd>{value}</dd>" for label, value in facts(trace, layer))
     with st.container(border=True, height="stretch", key="inspector"):
-        st.markdown(f"**{layer.role.slot}** `{layer.name}`")
+        section(f"{layer.role.slot} `{layer.name}`")
         st.html(f'<dl class="facts">{rows}</dl>')
         query = replace(session.view(), at=layer.name).to_query()
         st.page_link(SOURCE.file, label="Its lines in the source", icon=SOURCE.icon, query_params=query)

@@ -20,6 +20,8 @@ from ...inference.device import Device
 from ...inference.limits import MAX_FORWARD_BYTES
 from ...inference.samples import labelled_images
 from ..cached import cached_result, device, may_compute
+from ..components import plot
+from ..headline import section
 from ..network import overview
 from ..weights import loaded
 from .running import NO_CLASSIFIER, Run, answer, weights_trace
@@ -41,7 +43,7 @@ def panel(result: Run) -> None:
         with st.container(border=True, key="answer"):
             answer(result)
     with st.container(border=True, key="ablation"):
-        st.markdown("**Each block switched off in turn**")
+        section("Each block switched off in turn")
         if not result.whole.finite:
             st.error("The activations overflowed, so there is no prediction to change.")
             return
@@ -63,7 +65,7 @@ def panel(result: Run) -> None:
             images = (
                 f"{len(labelled_images().labels)} test images" if labelled else f"on this image at {result.size} pixels"
             )
-            st.plotly_chart(inference.ablation_figure(found, label, images), key="ablation chart")
+            plot(inference.ablation_figure(found, label, images), key="ablation chart")
             for name, one in found.items():
                 st.markdown(summary(name, one, inference.ABLATION_MEASURES[label]))
         if labelled:

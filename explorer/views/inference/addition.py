@@ -12,7 +12,8 @@ from ...figures import inference
 from ...inference import addition
 from ...inference.addition import Addition, Contribution
 from ..cached import Key, shared
-from ..components import downloads
+from ..components import downloads, plot
+from ..headline import section
 from .running import Run, picture_columns, seen
 
 ALL = -1
@@ -39,7 +40,7 @@ def panel(result: Run) -> None:
         addition_picture(result, by_block.get(block, found[0]).block)
     with left, st.container(border=True, key="contributions"):
         figure = inference.contribution_figure(found, block, result.off)
-        st.plotly_chart(figure, key="contribution chart")
+        plot(figure, key="contribution chart")
         st.caption(words(found, result.off, result.size))
 
 
@@ -57,10 +58,9 @@ def addition_card(result: Run, contribution: Contribution) -> None:
     """Shortcut, branch, their sum and the activation: one channel or all together, on one colour scale."""
     summands = cached_addition(result.key, contribution.block, result)
     title, choice = st.columns([3, 1], vertical_alignment="center")
-    title.markdown(
-        f"**Inside the addition of `{contribution.block}`**"
-        + (", which is off" if contribution.block in result.off else "")
-    )
+    with title:
+        off = ", which is off" if contribution.block in result.off else ""
+        section(f"Inside the addition of `{contribution.block}`{off}")
     strength = np.abs(summands.branch).mean((1, 2))
     order = [int(channel) for channel in np.argsort(-np.nan_to_num(strength), kind="stable")]
     channel = choice.selectbox(

@@ -15,7 +15,8 @@ from ...inference.attribution import Attribution
 from ...inference.limits import check_gradients
 from .. import session
 from ..cached import Key, cached_result, may_compute, shared
-from ..components import contact_sheet, downloads, tiles
+from ..components import contact_sheet, downloads, plot, tiles
+from ..headline import section
 from . import running
 from .running import NO_CLASSIFIER, Run, chosen_channel, picture_columns
 
@@ -37,7 +38,7 @@ def panel(result: Run) -> None:
         choose_class(result)
     target, name = explained_class(result), explained_name(result)
     with left, st.container(border=True, key="grad-cam"):
-        st.markdown(f"**Grad-CAM: where each depth finds what speaks for {session.escape_markdown(name)}**")
+        section(f"Grad-CAM: where each depth finds what speaks for {session.escape_markdown(name)}")
         layers = explained_layers(result)
         named = result.key.plain, tuple(layer.name for layer in layers), target, result
         maps = cached_cams(*named)
@@ -66,7 +67,7 @@ def panel(result: Run) -> None:
         picture = rasters.overlay(maps[last.name], seen, 0.55, last.field)
         running.seen(result, picture, f"What speaks for {name} at {last.name}, by Grad-CAM")
     with left, st.container(border=True, key="integrated gradients"):
-        st.markdown(f"**Integrated gradients: what each pixel adds to the score of {session.escape_markdown(name)}**")
+        section(f"Integrated gradients: what each pixel adds to the score of {session.escape_markdown(name)}")
         if found := integrated_attribution(result, target):
             integrated_images(result, found)
 
@@ -185,7 +186,7 @@ def weights_panel(result: Run) -> None:
     with left, st.container(border=True, key="kernels"):
         name, kernels = attribution.first_convolution(result.network)
         count, channels, size, _ = kernels.shape
-        st.markdown(f"**What `{name}` looks for in the image**")
+        section(f"What `{name}` looks for in the image")
 
         def select(identifier: str) -> None:
             session.choose(at=name, channel=int(identifier))
@@ -217,7 +218,7 @@ def histogram(result: Run, layer: Layer) -> None:
     module = result.network.get_submodule(layer.name)
     values = module.weight.detach().float().cpu().numpy().ravel()  # type: ignore[operator]
     start = attribution.initial_deviation(module)
-    st.plotly_chart(inference.histogram_figure(values, f"The weights of {layer.name}", start), key="weights chart")
+    plot(inference.histogram_figure(values, f"The weights of {layer.name}", start), key="weights chart")
     words = f"{values.size:,} weights with deviation {values.std():.3g}."
     if start:
         words += f" He initialisation draws them with deviation {start:.3g}: the grey line."

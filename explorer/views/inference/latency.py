@@ -17,6 +17,8 @@ from ...inference.device import Device
 from ...inference.latency import Effect, Latency, Roof, TimedLayer
 from ...sharing.store import Progress
 from ..cached import cached_devices, device, form
+from ..components import plot
+from ..headline import section
 from ..session import held, hold
 from .running import NO_CLASSIFIER, Run
 
@@ -26,11 +28,11 @@ LAYOUTS = ["first", "last"]
 
 def panel(result: Run) -> None:
     with st.container(border=True, key="form"):
-        st.markdown("**How it runs**")
+        section("How it runs")
         choose_form()
         show_effects(result)
     with st.container(border=True, key="latency"):
-        st.markdown("**Where the time goes**")
+        section("Where the time goes")
         show_layers(result)
 
 
@@ -192,11 +194,11 @@ def show_layers(result: Run) -> None:
         persist_state="session",
     )
     if view == "Roofline":
-        st.plotly_chart(inference.roofline_figure(layers, roof), key="roofline chart")
+        plot(inference.roofline_figure(layers, roof), key="roofline chart")
     else:
-        st.plotly_chart(inference.latency_figure(layers, passes_text(times.rounds)), key="latency chart")
+        plot(inference.latency_figure(layers, passes_text(times.rounds)), key="latency chart")
     st.markdown(ROOFLINE)
-    st.markdown("**Slow for their arithmetic**")
+    st.subheader("Slow for their arithmetic", anchor=False)
     st.dataframe(slow_frame(layers), hide_index=True, key="slow layers")
     st.caption(
         f"Of the layers that take at least 2 % of the time, those furthest above their bound. A pass at "

@@ -21,7 +21,8 @@ from ...inference.effective_field import EffectiveField, Width, effective_field,
 from ...inference.samples import samples
 from .. import session
 from ..cached import Key, cached_result, cached_trace, kept_result, may_compute, shared
-from ..components import Outline, Rectangle, Sheet, downloads, pixels
+from ..components import Outline, Rectangle, Sheet, downloads, pixels, plot
+from ..headline import section
 from ..paths import all_paths
 from .attribution import explained_class, explained_name
 from .running import Run, chosen_channel, scale_legend
@@ -116,7 +117,7 @@ def choose_channel(order: np.ndarray) -> int:
 def map_grid(result: Run, layer: Layer, unit: tuple[int, int]) -> int:
     """One channel of the layer's map, in which a click chooses the unit, and where its field lies; returns the channel."""
     _, rows, columns = layer.out_shape
-    st.markdown(f"**What unit {unit[0]}, {unit[1]} of `{layer.name}` sees**")
+    section(f"What unit {unit[0]}, {unit[1]} of `{layer.name}` sees")
     channel, maps = choose_channel(result.channels(layer.name)), result.maps(layer.name)
     scale = rasters.scale_over([rasters.extent(maps[channel])], rasters.has_negative(maps))
     pixels(
@@ -325,9 +326,8 @@ def width_card(result: Run, layer: Layer, effective: EffectiveField) -> None:
         return
     chart, words = st.columns([8, 5])
     width, size = gaussian_width(effective.field), layer.field.size
-    chart.plotly_chart(
-        cached_width_chart(layer.name, size, effective_field_key(result, layer), width, effective), key="width chart"
-    )
+    figure = cached_width_chart(layer.name, size, effective_field_key(result, layer), width, effective)
+    plot(figure, "width chart", chart)
     with words:
         if np.isfinite(width.sigma):
             st.metric("4σ against the theoretical field", f"{width.share_of(size):.0%}", border=False)

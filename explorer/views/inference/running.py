@@ -31,7 +31,7 @@ from ...link import MAP_OPTIONS
 from ...sharing.tidying import LARGE_BYTES, tidy
 from .. import session
 from ..cached import Key, cached_trace, form, model, shared
-from ..components import ContactSheet, contact_sheet, downloads, tiles
+from ..components import ContactSheet, contact_sheet, downloads, plot, tiles
 from ..network import selected_layer
 from ..weights import loaded
 from .images import MAX_SHOWN_SIDE, ChosenImage, credit
@@ -389,7 +389,7 @@ def activations(result: Run) -> None:
     left, right = picture_columns()
     with left, st.container(border=True, key="activations"):
         if maps.shape[1] * maps.shape[2] == 1:
-            st.plotly_chart(inference.channel_figure(maps[:, 0, 0], layer.name), key="channel chart")
+            plot(inference.channel_figure(maps[:, 0, 0], layer.name), key="channel chart")
         else:
             selected = channel_grid(result, maps, layer.name)
         statistics_table(maps, result.size)
@@ -443,19 +443,6 @@ def channel_grid(result: Run, maps: np.ndarray, name: str) -> tuple[int, Scale]:
     order = result.channels(name)
     choices = [most for most, fewer in zip(CHANNELS, (0, *CHANNELS), strict=False) if fewer < len(order)]
     most = min(session.held().channels_shown or CHANNELS[0], choices[-1])
-    with st.container(horizontal=True):
-        if len(choices) > 1:
-            key = f"shown of {len(order)}"
-            session.set_widget(key, most)
-            st.segmented_control(
-                "Channels shown",
-                choices,
-                required=True,
-                key=key,
-                format_func=lambda most: str(min(most, len(order))),
-                on_change=lambda: session.hold(channels_shown=st.session_state[key] or most),
-            )
-        choose_range()
     shown = [int(channel) for channel in order[:most]]
     selected = chosen_channel(order)
     extents = {channel: rasters.extent(maps[channel]) for channel in dict.fromkeys((*shown, selected))}
@@ -486,6 +473,19 @@ def channel_grid(result: Run, maps: np.ndarray, name: str) -> tuple[int, Scale]:
         f"{'all in one range' if shared else 'each in its own range'}, "
         f"{'blue below zero and red above' if signed else 'dark to bright'}."
     )
+    with st.container(horizontal=True):
+        if len(choices) > 1:
+            key = f"shown of {len(order)}"
+            session.set_widget(key, most)
+            st.segmented_control(
+                "Channels shown",
+                choices,
+                required=True,
+                key=key,
+                format_func=lambda most: str(min(most, len(order))),
+                on_change=lambda: session.hold(channels_shown=st.session_state[key] or most),
+            )
+        choose_range()
     downloads(
         name,
         lambda: rasters.sheet(rasters.channel_tiles(result.maps(name), dict(drawn)), 8),

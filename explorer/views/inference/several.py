@@ -18,6 +18,7 @@ from ...inference.samples import samples
 from .. import session
 from ..cached import Key, shared, stoppable
 from ..components import contact_sheet, downloads, tiles
+from ..headline import section
 from .images import ChosenImage, from_sample
 from .running import NO_CLASSIFIER, Run, chosen_channel, scale_legend
 
@@ -105,7 +106,7 @@ def predictions(result: Run, runs: list[Run]) -> None:
 
     with st.container(border=True, key="grid"):
         what = "What the network sees of" if result.headless else "The prediction for"
-        st.markdown(f"**{what} each image, at {result.size} pixels**")
+        section(f"{what} each image, at {result.size} pixels")
         labels = {run.image.digest: said(run) for run in runs}
         images = [cached_tile(run.key, run) for run in runs]
         tiles(contact_sheet(images), labels, result.image.digest, "several", choose)
@@ -145,7 +146,7 @@ def classes(result: Run, runs: list[Run]) -> dict[str, np.ndarray]:
 def one_channel(result: Run, runs: list[Run], maps: list[Channel], layer: str, channel: int) -> None:
     """One channel of the selected layer on every image, on one scale."""
     with st.container(border=True, key="across"):
-        st.markdown(f"**Channel {channel} of `{layer}` across the images**")
+        section(f"Channel {channel} of `{layer}` across the images")
         scale = rasters.scale_over([(one.low, one.high) for one in maps], any(one.low < 0 for one in maps))
         images = [scale.colours(one.values) for one in maps]
         labels = {
