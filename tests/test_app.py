@@ -1155,7 +1155,7 @@ def test_a_link_says_that_an_upload_is_shown() -> None:
     before = link(app)
     select(app, "source", "Upload")
     assert link(app) == before
-    app.file_uploader[0].set_value(clothes("Trouser", "Dress"))
+    images_uploader(app).set_value(clothes("Trouser", "Dress"))
     assert link(run(app)) == before | {"image": UPLOAD}
     assert link(select(app, "source", "Samples")) == before
     assert verdict(app).startswith("**Bag**")
@@ -1173,7 +1173,7 @@ def test_a_link_says_that_an_upload_is_shown() -> None:
 def test_an_upload_that_is_gone_is_said_to_be_gone() -> None:
     """After a reload, and to whoever else opens its link; a sample is shown."""
     app = select(opened("inference", preset="resnet20_fashion", image="0030-bag"), "source", "Upload")
-    app.file_uploader[0].set_value(clothes("Trouser"))
+    images_uploader(app).set_value(clothes("Trouser"))
     run(app)
     assert not app.warning
     other = opened("inference", **link(app))
@@ -1235,7 +1235,7 @@ def test_a_damaged_sample_gets_a_sentence(tmp_path: Path, monkeypatch: pytest.Mo
     assert "additions up to" in captions(app)
     app = tab(opened("kernels"), "The 1×1 convolution")
     assert said(app.error) == words(astronaut)
-    assert any("The same matrix at every pixel" in text for text in texts(app))
+    assert "The same matrix at every pixel" in page_text(app)
 
 
 def test_images_are_kept_within_limits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -678,7 +678,7 @@ def test_uploads_stay_while_another_page_is_looked_at(visit):
     assert query(visit)["image"] == "upload"
     page.reload()
     visit.wait()
-    card = page.locator(".st-key-image")
+    card = page.locator(".st-key-below")
     expect(card).to_contain_text("The uploaded image is gone: it stays with the person who uploaded it")
     expect(card).to_contain_text("A checkpoint stays with the person who uploaded it")
     expect(page.locator(".st-key-seen")).to_contain_text("Sneaker")

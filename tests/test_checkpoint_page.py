@@ -80,7 +80,7 @@ def test_a_detector_opens_on_its_backbone() -> None:
     assert "**No classifier**, so no scores" in page_text(app)
     assert not any("%" in text for text in texts(app))
     assert "› `layer2.0.act`" in page_text(app)
-    assert "128×28×28" in str([html.proto for html in app.get("html")])
+    assert "512×28×28" in str([html.proto for html in app.get("html")])
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_its_layers_and_blocks_are_looked_at(headless: AppTest) -> None:
     click(tab(app, "Speed"), "Measure precision and layout")
     assert "So what a form changes of the scores is not listed." in captions(app)
     (table,) = [frame.value for frame in app.dataframe if "Form" in frame.value]
-    assert {*table} == {"Form", "Time", "fp32 in turn", "Ratio"}
+    assert {*table} == {"Form", "Time", "fp32 in turn", "Ratio", "Measured as"}
 
 
 def test_a_network_without_a_classifier_fits_any_number_of_classes() -> None:

@@ -793,8 +793,8 @@ def test_a_refused_download_keeps_the_page(browser: Browser, hub: Hub, tmp_path:
         page = visitor.open("/inference?preset=resnet20_fashion&image=0030-bag").page
         page.get_by_role("tab", name="Weights").click()
         visitor.wait()
-        card, verdict = page.locator(".st-key-failure"), page.locator(".st-key-verdict dl.bars")
-        maps = page.locator(".st-key-overview svg image")
+        card, verdict = page.locator(".st-key-failure"), page.locator(".st-key-verdict-chip")
+        maps = page.locator(".st-key-strip svg image")
 
         def seen() -> tuple[str, str, list[str | None], str | None]:
             addresses = [one.get_attribute("href") for one in maps.all()]
@@ -822,9 +822,9 @@ def test_a_refused_download_keeps_the_page(browser: Browser, hub: Hub, tmp_path:
         for file in hub.elsewhere.files.values():
             file.status = 200
         card.get_by_role("button", name="Try again").click()
-        expect(page.locator(".st-key-image")).to_contain_text(f"timm {TAG}")
-        expect(verdict.locator("dt")).to_have_count(5)
+        expect(page.locator(".st-key-weights-chip")).to_contain_text(f"timm {TAG}")
         visitor.wait()
+        expect(visitor.verdict().locator("dl.bars dt")).to_have_count(5)
         assert not card.count()
         assert f"weights={TAG}" in page.url
         assert visitor.fits()

@@ -267,7 +267,7 @@ def test_two_people_with_an_image_each(browser: Browser, address: str) -> None:
         person.wait()
         verdicts.append(person.page.locator(".st-key-verdict-chip"))
         expect(verdicts[-1].locator("strong").first).to_have_text(label)
-    images = [person.page.locator(".st-key-seen img").first.get_attribute("src") for person in people]
+    images = [person.page.locator(".st-key-seen img").last.get_attribute("src") for person in people]
     assert images[0] != images[1]
     guest = Visitor(browser.new_context().new_page(), address)
     guest.page.goto(people[0].page.url)
@@ -277,7 +277,7 @@ def test_two_people_with_an_image_each(browser: Browser, address: str) -> None:
     people[1].page.get_by_role("tab", name="Weights").click()
     people[1].wait()
     expect(verdicts[1].locator("strong").first).to_have_text("Bag")
-    assert people[1].page.locator(".st-key-seen img").first.get_attribute("src") == images[1]
+    assert people[1].page.locator(".st-key-seen img").last.get_attribute("src") == images[1]
     for person in (people[1], guest):
         assert not person.errors
         person.page.context.close()

@@ -237,7 +237,6 @@ def test_other_forms_say_nearly_the_same(name: str) -> None:
     assert [effect.device.form for effect in found] == ["fp32", "fp32, channels last", "bf16", "bf16, channels last"]
     assert found[0].ratio == 1.0
     assert found[0][3:5] == (0.0, True)
-    assert all(effect.rounds >= 1 for effect in found)
     assert found[1].probability_change < 1e-5
     assert 0 < found[2].probability_change < 0.05
     assert all(effect.seconds > 0 and effect.ratio > 0 for effect in found)

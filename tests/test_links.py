@@ -21,7 +21,15 @@ LINKS: dict[str, list[list[str]]] = json.loads(
 """For each page and query, the headings, figures, warnings and choices that are shown, in order."""
 
 MADE = "Lines that made layers"
-LATER = {"Zero-padded pool", "Norm groups", "Measured on", "Search the source", "Verdict", "Published result"}
+LATER = {
+    "Zero-padded pool",
+    "Norm groups",
+    "Measured on",
+    "Search the source",
+    "Verdict",
+    "Published result",
+    "Colour range",
+}
 """Settings that stand in the sidebar and on the pages since."""
 WEIGHTS = "Weights"
 """A list that stands in the sidebar since, and says more of each entry."""

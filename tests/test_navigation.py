@@ -73,7 +73,9 @@ def pages_named(source: str) -> Iterator[str]:
             own.add(node.slice)
         elif isinstance(node, ast.keyword) and node.arg == "key":
             own.add(node.value)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".click"):
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
+            (".click", ".set_widget", "session_state.get")
+        ):
             own |= {*node.args}
     texts = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and node not in own)
     words = [text.value for text in texts if isinstance(text.value, str)]

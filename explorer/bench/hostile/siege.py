@@ -270,7 +270,6 @@ async def warm(address: str) -> None:
     async with visit(address, INFERENCE.path, SHIPPED) as visitor:
         await visitor.click("source", "Upload")
         await visitor.upload(uploader(visitor, False), "image", image)
-        await visitor.click("own checkpoint")
         await visitor.upload(uploader(visitor, True), "mine.pt", weights)
     for tab in ("Why this class", "Several images", "Receptive field"):
         async with visit(address, INFERENCE.path, f"{SHIPPED}&{urlencode({'tab': tab})}"):

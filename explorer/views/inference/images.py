@@ -109,7 +109,7 @@ def choose_images(fashion: bool, below: DeltaGenerator) -> list[ChosenImage]:
         key="source",
         label_visibility="collapsed",
         persist_state="session",
-        on_change=lambda: mark_upload(st.session_state.source),
+        on_change=lambda: mark_upload(st.session_state["source"]),
         width="content",
     )
     if source == "Samples":
