@@ -473,9 +473,9 @@ def test_deep_networks_are_summarised_on_demand() -> None:
 )
 def test_the_link_says_what_is_selected(at: str, layer: str) -> None:
     app = opened(at=at)
-    assert any(text.endswith(f" `{layer}`") for text in texts(app))
+    assert any(text.endswith(f" `{layer}`") for text in (header.value for header in app.header))
     block = layer.rpartition(".")[0]
-    assert any(text.endswith(f" `{block}`") for text in texts(app))
+    assert any(text.endswith(f" `{block}`") for text in (header.value for header in app.header))
 
 
 # -- inference ----------------------------------------------------------------------------
