@@ -36,7 +36,9 @@ MAX_IMAGES = 16
 MAX_SESSION_BYTES = 128 * 2**20
 """What the files of one session's images may hold together."""
 MAX_SHOWN_SIDE = 1460
-"""Pixels of the longer side of an image as a page shows it, at most."""
+"""Pixels of the longer side of what a network sees, as a page shows it, at most."""
+PREVIEW_SIDE = 480
+"""Of an image that stands beside that."""
 
 
 class ChosenImage(NamedTuple):
@@ -55,7 +57,7 @@ class ChosenImage(NamedTuple):
 
     @property
     def preview(self) -> Image.Image:
-        """The image, at most `MAX_SHOWN_SIDE` pixels a side; the caller's own, as saving one writes into it for a moment."""
+        """The image, at most `PREVIEW_SIDE` pixels a side; the caller's own, as saving one writes into it for a moment."""
         return Image.fromarray(cached_preview(self.digest, self))
 
 
@@ -73,7 +75,7 @@ def cached_pixels(image: str, _pixels: Callable[[], np.ndarray]) -> np.ndarray:
 @shared()
 def cached_preview(image: str, _chosen: ChosenImage) -> np.ndarray:
     def reduce(image: Image.Image) -> np.ndarray:
-        image.thumbnail((MAX_SHOWN_SIDE, MAX_SHOWN_SIDE))
+        image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
         return np.asarray(image)
 
     return _chosen.apply(reduce)

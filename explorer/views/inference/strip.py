@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import streamlit as st
 from PIL import Image
@@ -13,6 +15,7 @@ from ...analysis.parts import drawn_parts
 from ...analysis.trace import Trace
 from ...drawing import network, rasters
 from .. import session
+from ..cached import Key, shared
 from ..components import picture
 from ..network import choose_output, detail_drawing, file_name, part_title
 from .running import Run
@@ -30,7 +33,8 @@ def strip(result: Run) -> None:
             detail_drawing(trace, layer)
         else:
             unfolded = session.held().unfolded
-            drawing = network.strip(trace, layer.name, unfolded, thumbnails(result), result.off)
+            maps = cached_thumbnails(result.key, result)
+            drawing = network.strip(trace, layer.name, unfolded, maps, result.off)
             picture(drawing, "strip drawing", f"{file_name(trace)}-maps", lambda part: choose_output(trace, part))
 
 
@@ -75,15 +79,16 @@ def crumbs(trace: Trace, layer: Layer) -> None:
         st.button("Fold stages", on_click=lambda: session.hold(unfolded=frozenset()), type="tertiary")
 
 
-def thumbnails(result: Run) -> dict[str, str]:
+@shared()
+def cached_thumbnails(key: Key, _result: Run) -> Mapping[str, str]:
     """The strongest map of each part of the network, as image addresses."""
-    found = result.prediction.strongest
+    found = _result.prediction.strongest
 
     def colours(values: np.ndarray) -> np.ndarray:
         return rasters.scale_over([rasters.extent(values)], rasters.has_negative(values)).colours(values)
 
     return {
         part.identifier: rasters.data_url(Image.fromarray(colours(found[part.layers[-1].name])))
-        for part in drawn_parts(result.trace)
+        for part in drawn_parts(_result.trace)
         if part.layers[-1].name in found and len(part.shape) == 3 and part.shape[1] > 1
     }
