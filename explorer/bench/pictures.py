@@ -67,17 +67,9 @@ PICTURES = (
     ),
     Picture(
         INFERENCE,
-        View(
-            TRAINED,
-            natural_size(TRAINED),
-            at="layer1.2.conv2",
-            unit="12-16",
-            tab="Receptive field",
-            image="0000-ankle-boot",
-        ),
-        "An ankle boot in a trained ResNet-20: the theoretical and the effective receptive field of one unit, and the "
-        "channel that it belongs to",
-        "[data-testid=stTabs]",
+        View(TRAINED, natural_size(TRAINED), at="layer1.2", image="0000-ankle-boot"),
+        "An ankle boot in a trained ResNet-20: the verdict, what every block puts out, the 16 maps of one of them, and one "
+        "over the image",
     ),
     Picture(
         COMPARE,
