@@ -3,9 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-# More tests at once than cores: those in a browser mostly wait for it.
-WORKERS ?= 3
-
 # As in the app: torch's threads do not spin while they wait, for the browser that is tested needs the cores too.
 export OMP_WAIT_POLICY ?= PASSIVE
 
@@ -15,7 +12,7 @@ app: $(VENV)/app
 	$(BIN)/streamlit run explorer/app.py
 
 test: $(VENV)/test browser lint
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/test
 	$(BIN)/ruff check .
@@ -41,7 +38,7 @@ versions:
 define checked
 	$(1) -m venv $(2)
 	$(2)/bin/python -m pip install -q -r requirements.txt -e '.[test]' $(3)
-	$(2)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not browser"
+	$(2)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not browser"
 endef
 
 # A Chromium that is there is used; else Debian's where apt may install it, else Playwright's own.

@@ -761,7 +761,7 @@ def test_the_verdicts_class_is_explained(visit):
         ".st-key-pixel-grid p:has-text('pink')",
         "pink: Grad-CAM for {}. A click chooses the unit whose field has its middle nearest",
     )
-    through(range(0, len(samples()), 4), legend)
+    through(range(0, len(samples()), 8), legend)
 
 
 def test_a_class_that_was_chosen_stays(visit):
