@@ -441,10 +441,13 @@ def test_a_click_on_a_block_changes_maps_that_are_seen(visit):
 
 
 @pytest.mark.parametrize("visit", [{"viewport": {"width": 390, "height": 844}}], indirect=True, ids=["phone"])
-def test_on_a_phone_the_maps_begin_near_the_top(visit):
-    visit.open("/inference?preset=resnet20_fashion")
+def test_on_a_phone_the_maps_begin_near_the_top_and_the_open_tab_is_seen(visit):
+    visit.open("/inference?preset=resnet20_fashion&tab=Speed")
     assert visit.page.locator(".st-key-strip svg image").first.bounding_box()["y"] < 320
     assert visit.fits()
+    tab = visit.page.get_by_role("tab", name="Speed").bounding_box()
+    assert tab["x"] > 0
+    assert tab["x"] + tab["width"] < 390
 
 
 def test_what_is_clicked_in_a_tab_shows_around_it(visit):
