@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import plotly.graph_objects as go
@@ -10,6 +11,8 @@ import pytest
 
 from explorer.analysis.published import RECIPES, published
 from explorer.analysis.trace import trace
+from explorer.drawing import network, sketch
+from explorer.drawing.svg import Drawing
 from explorer.experiments.degradation import shipped_runs
 from explorer.experiments.gradients import PLAIN, RESIDUAL
 from explorer.experiments.shipped import shipped_family, shipped_results
@@ -83,3 +86,15 @@ def test_a_chart_says_what_it_shows(page: str, tab: str) -> None:
         figure = go.Figure(json.loads(chart.proto.spec))
         assert chart.proto.alt == figure_words(figure)
         assert figure.layout.title.text.partition("<")[0] in chart.proto.alt
+
+
+@pytest.mark.parametrize(
+    "drawing",
+    [sketch.block(True), sketch.block(False), network.strip(trace(preset("resnet50"), 224), "layer1.0.act3")],
+    ids=["a block", "a plain block", "the strip"],
+)
+def test_no_text_has_the_pages_own_colour(drawing: Drawing) -> None:
+    """It would be dark on a coloured box in the dark theme."""
+    texts = re.findall(r"<text[^>]*>", drawing.themed())
+    assert texts
+    assert not [text for text in texts if "--st-background-color" in text]

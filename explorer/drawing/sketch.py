@@ -15,7 +15,7 @@ def block(shortcut: bool) -> Drawing:
         weighted = width > 50
         ink.append(f'<rect x="{x}" y="{AXIS - 16}" width="{width}" height="32" rx="4" fill="{PAGE}"/>')
         ink.append(box(x, AXIS - 16, width, 32, ACCENT if weighted else MUTED, False, weighted))
-        ink.append(text(x + width / 2, AXIS + 4, words, "#ffffff" if weighted else TEXT))
+        ink.append(text(x + width / 2, AXIS + 4, words, "#fff" if weighted else TEXT))
     ink.append(text(138, AXIS + 38, "F(x)", MUTED, 13))
     if not shortcut:
         ink.append(text(144, 20, "nothing goes past", MUTED))
