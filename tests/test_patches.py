@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
-from playwright.sync_api import Browser, WebSocketRoute
+from playwright.sync_api import Browser, WebSocket, WebSocketRoute
 from streamlit.proto.BackMsg_pb2 import BackendOperationRequest
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.proto.PageNotFound_pb2 import PageNotFound
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.runtime import runtime_util
+from streamlit.runtime.app_session import AppSession, AppSessionState
 from streamlit.runtime.backend_operation_handler import DeferredFileHandler
+from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 from streamlit.runtime.media_file_storage import MediaFileStorageError
 from streamlit.runtime.state.common import WidgetMetadata
 from streamlit.runtime.state.session_state import WStates
@@ -56,6 +60,126 @@ def test_a_whole_number_is_read_as_a_browser_sends_it() -> None:
     states.set_widget_from_proto(WidgetState(id="a", int_value=5))
     states.set_widget_metadata(WidgetMetadata("a", lambda value: 1 if value is None else value, float, "double_value"))
     assert states["a"] == 5
+
+
+class Session:
+    """What Streamlit's session has of a run, on a clock of its own: `timers` are what is called at which time."""
+
+    def __init__(self) -> None:
+        self.now, self.timers = 0.0, list[tuple[float, Callable[[], object]]]()
+        self._state, self._browser_queue = AppSessionState.APP_IS_RUNNING, ForwardMsgQueue()
+        self._message_enqueued_callback = lambda: None
+        self._event_loop = SimpleNamespace(
+            time=lambda: self.now, call_later=lambda wait, call: self.timers.append((self.now + wait, call))
+        )
+
+    def say(self, *messages: ForwardMsg) -> None:
+        for message in messages:
+            self._browser_queue.enqueue(message)
+
+    def flushed(self) -> list[ForwardMsg]:
+        """What Streamlit would send now."""
+        return AppSession.flush_browser_queue(self)  # type: ignore[arg-type]
+
+
+def run_of(*fragments: str) -> tuple[ForwardMsg, ForwardMsg, ForwardMsg]:
+    """How a run of these fragments, of the whole page where there are none, begins: itself, its state, its first element."""
+    begun, state, element = ForwardMsg(), ForwardMsg(), ForwardMsg()
+    begun.new_session.page_script_hash = "a page"
+    begun.metadata.run.fragment_ids.extend(fragments)
+    state.session_status_changed.script_is_running = True
+    element.delta.new_element.markdown.body = "drawn"
+    return begun, state, element
+
+
+def ended() -> tuple[ForwardMsg, ForwardMsg]:
+    """How a run ends."""
+    finished, state = ForwardMsg(script_finished=ForwardMsg.FINISHED_SUCCESSFULLY), ForwardMsg()
+    state.session_status_changed.script_is_running = False
+    return finished, state
+
+
+def test_what_a_run_draws_waits_for_the_rest_of_it() -> None:
+    """For a tenth of a second, after which the server is woken, and again for what comes after that."""
+    Guard(never)
+    session = Session()
+    assert session.flushed() == []
+    session.say(*run_of())
+    assert session.flushed() == []
+    session.now = 0.09
+    session.say(ForwardMsg(page_not_found=PageNotFound()))
+    assert session.flushed() == []
+    ((woken, wake),) = session.timers
+    assert woken == pytest.approx(0.1, abs=0.002)
+    assert wake is session._message_enqueued_callback
+    session.now = woken
+    assert len(session.flushed()) == 4
+    session.say(ForwardMsg(page_not_found=PageNotFound()))
+    assert session.flushed() == []
+    assert [time for time, _ in session.timers] == [woken, pytest.approx(2 * woken)]
+    session.say(*ended())
+    session._state = AppSessionState.APP_NOT_RUNNING
+    assert [message.WhichOneof("type") for message in session.flushed()] == [
+        "page_not_found",
+        "script_finished",
+        "session_status_changed",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("runs", "told"),
+    [([("tabs",)], False), ([("menu", "tabs")], False), ([()], True), ([("tabs",), ()], True), ([], True)],
+)
+def test_a_run_of_fragments_that_has_ended_is_not_said_to_go_on(runs: list[tuple[str, ...]], told: bool) -> None:
+    """But one of the whole page is: a browser waits for that after a person's Rerun; and so is one that goes on."""
+    Guard(never)
+    session = Session()
+    begun = [message for fragments in runs for message in run_of(*fragments)] or [*run_of()[1:]]
+    for place, message in enumerate(begun):
+        message.metadata.delta_path.append(place)  # else the second element would take the first one's
+    session.say(*begun, *ended())
+    session._state = AppSessionState.APP_NOT_RUNNING
+    sent = session.flushed()
+    assert any(message.session_status_changed.script_is_running for message in sent) == told
+    assert [message for message in sent if not message.session_status_changed.script_is_running] == [
+        message for message in (*begun, *ended()) if not message.session_status_changed.script_is_running
+    ]
+    session._state = AppSessionState.APP_IS_RUNNING
+    session.say(*run_of("tabs"))
+    session.flushed()
+    session.now = 1.0
+    assert any(message.session_status_changed.script_is_running for message in session.flushed())
+
+
+@pytest.mark.browser
+def test_a_click_in_a_tab_is_one_run_of_the_tabs_and_the_links(browser: Browser, address: str) -> None:
+    """And the link says what was clicked, the menu's links carry it, and the next click finds what it drew."""
+    runs: list[list[str]] = []
+
+    def listen(socket: WebSocket) -> None:
+        socket.on("framereceived", received)
+
+    def received(data: bytes | str) -> None:
+        said = ForwardMsg.FromString(data) if isinstance(data, bytes) else ForwardMsg()
+        if said.HasField("new_session"):
+            runs.append(list(said.metadata.run.fragment_ids))
+
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    page.on("websocket", listen)
+    visitor = Visitor(page, address).open("/inference?preset=resnet20_fashion")
+    menu = page.locator(".st-key-menu a[href*=architecture]")
+    for block, output in (("layer3.1", "layer3.1.act"), ("layer1.2", "layer1.2.act")):
+        runs.clear()
+        page.locator(f".st-key-strip [data-id='{block}']").click()
+        visitor.wait()
+        assert len(runs) == 1
+        assert all(runs)
+        assert page.locator(".st-key-crumbs code").inner_text() == output
+        for link in (page.url, menu.get_attribute("href")):
+            assert f"at={block}" in (link or "")
+    context.close()
+    assert not visitor.errors
 
 
 @pytest.mark.browser

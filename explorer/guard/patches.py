@@ -1,14 +1,18 @@
-"""Streamlit's own code, where this server needs it otherwise: pages are drawn in turn, values are told until a browser has
-them, and what comes in and the log bounded."""
+"""Streamlit's own code, where this server needs it otherwise: pages are drawn in turn and sent at once, values are told until
+a browser has them, and what comes in and the log bounded."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime import runtime_util
+from streamlit.runtime.app_session import AppSession, AppSessionState
 from streamlit.runtime.backend_operation_handler import DeferredFileHandler
 from streamlit.runtime.scriptrunner import ScriptRunner
 from streamlit.runtime.scriptrunner_utils.script_requests import RerunData
@@ -30,6 +34,7 @@ def install() -> None:
     SessionState.register_widget = register_and_tell  # type: ignore[method-assign, assignment]
     ScriptRunner._run_script = run_in_turn  # type: ignore[method-assign, assignment]
     ScriptRunner._maybe_handle_execution_control_request = handle_requests_and_yield  # type: ignore[method-assign, assignment]
+    AppSession.flush_browser_queue = flush_at_once  # type: ignore[method-assign, assignment]
     confined.aside = PAGES.aside
     logging.getLogger(DeferredFileHandler.__module__).addFilter(is_fault)
     # Streamlit has one limit for both directions; the server has taken the option's small one for what comes in.
@@ -93,6 +98,44 @@ def handle_requests_and_yield(runner: ScriptRunner) -> None:
     """What Streamlit does wherever a script can be interrupted, where it can wait for others, too."""
     _look(runner)
     PAGES.yield_place()
+
+
+HELD_SECONDS = 0.1
+"""Seconds that what a script draws waits for the rest of it, at most."""
+_flush = AppSession.flush_browser_queue
+_held_since: WeakKeyDictionary[AppSession, float] = WeakKeyDictionary()
+"""When the first of the messages was seen that a session holds."""
+
+
+def flush_at_once(session: AppSession) -> list[ForwardMsg]:
+    """The messages that go to a browser: while a script runs none, until the first of them is `HELD_SECONDS` old.
+
+    A browser draws the page anew for each batch that comes, which takes it as long as the server takes for a click: so
+    what a click changes comes in one.
+    """
+    loop, running = session._event_loop, session._state == AppSessionState.APP_IS_RUNNING
+    if running and not session._browser_queue.is_empty():
+        if session not in _held_since:
+            _held_since[session] = loop.time()
+            if wake := session._message_enqueued_callback:
+                loop.call_later(HELD_SECONDS + 0.001, wake)  # no sooner, as a loop's clock may be a little early
+        if loop.time() < _held_since[session] + HELD_SECONDS:
+            return []
+    _held_since.pop(session, None)
+    messages = _flush(session)
+    return messages if running else without_start(messages)
+
+
+def without_start(messages: Sequence[ForwardMsg]) -> list[ForwardMsg]:
+    """The messages of a run that has ended, less the one that it began where it drew fragments alone.
+
+    A browser that is told so marks each of their elements as old, and draws them all again, before it draws what changed.
+    After a person's Rerun, which draws the whole page, it waits for that message.
+    """
+    runs = [message.metadata.run.fragment_ids for message in messages if message.HasField("new_session")]
+    if not runs or not all(runs):
+        return list(messages)
+    return [message for message in messages if not message.session_status_changed.script_is_running]
 
 
 def is_fault(record: logging.LogRecord) -> bool:

@@ -278,10 +278,23 @@ def keep_shown(error: WeightsError, stopped: bool = False) -> bool:
 
 
 def choose(**changes: Any) -> None:
-    """`change_view` in a widget's callback, and its end where only the tabs show the change: then they alone are drawn again."""
+    """`change_view` in a widget's callback; where only the tabs and the links show the change, they alone are drawn again."""
     change_view(**changes)
     if page_state() == held().drawn_state:
-        st.rerun(["links", "panels"])
+        draw_only("links", "panels")
+
+
+def draw_only(*fragments: str) -> None:
+    """Let these be drawn in a widget's callback, and where the run draws no fragment, nothing else: then it begins again.
+
+    Streamlit asks for other fragments by a second run, which the browser draws as well, and takes as long for. But it looks
+    at which ones to draw only after the callbacks.
+    """
+    context = get_script_run_ctx()
+    if context and (drawn := context.fragment_ids_this_run):
+        drawn[:] = dict.fromkeys((*context.fragment_storage.resolve_target(fragments), *drawn))
+    else:
+        st.rerun(list(fragments))
 
 
 def page_state() -> tuple[Any, ...]:
