@@ -189,7 +189,7 @@ def open_link() -> None:
         if old is not None and held().page == START and not names_view(query):
             view = replace(old, tour=view.tour, present=view.present, start=view.start)
         show(view)
-        hold(asked=held().asked or bool(problems) or "preset" in query, shown=None)
+        hold(asked=held().asked or bool(problems) or "preset" in query, shown=None, unit=None)
         unknown = "weights" in query and not names_network(query) and own_network(view.weights) is None
         hold(problems=tuple(problems), query=query, opening=view.weights if unknown else "")
 

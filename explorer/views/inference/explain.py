@@ -27,10 +27,11 @@ from ..cached import Key, shared
 from ..components import Outline, Sheet, markup, picture, pixels
 from ..headline import section
 from ..network import choose_output, file_name
-from .receptive_field import choose_channel, chosen_unit, unit_text
-from .running import NO_CLASSIFIER, Run, picture_columns, scale_legend
+from .receptive_field import choose_channel
+from .running import NO_CLASSIFIER, Run, largest_unit, picture_columns, scale_legend
+from .unit import chosen_unit, unit_text
 
-ALL_BYTES = 2**27
+ALL_BYTES = 3 * 2**26
 """Bytes of all outputs of a network up to which one pass keeps them all; of a larger one each part is a pass of its own."""
 
 
@@ -46,21 +47,19 @@ def panel(result: Run) -> None:
     trail = known_trail(result.trace)
     left, right = picture_columns()
     with right:
-        place = st.container()
-        order = channels(result, layer)
-        channel = choose_channel(order)
+        channel = choose_channel(channels(result, layer))
     unit = Unit(layer.name, channel, *selected_place(result, layer, channel))
     pixel = trail[-1] if trail and trail[-1].layer == IMAGE_NAME else None
     with left:
         with st.container(border=True, key="one number"):
-            way_back([*trail[: -1 if pixel else None], unit, *([pixel] if pixel else [])])
+            way_back(result.trace, [*trail[: -1 if pixel else None], unit, *([pixel] if pixel else [])])
             if pixel:
                 pixel_card(result, pixel)
             else:
                 unit_card(result, unit, trail)
         with st.container(border=True, key="fields"):
             fields_card(result.trace, pixel or unit)
-    with place:
+    with right:
         where(result, layer, unit, pixel)
 
 
@@ -79,20 +78,17 @@ def selected_place(result: Run, layer: Layer, channel: int) -> tuple[int, int]:
     values = result.maps(layer.name)[channel]
     if values.size == 1:
         return 0, 0
-    row, column = np.unravel_index(values.argmax(), values.shape)
-    if not layer.field.effective_stride:
-        return int(row), int(column)
-    return chosen_unit(layer, (int(row), int(column)), "largest")
+    return chosen_unit(layer, largest_unit(values), "largest")
 
 
 def known_trail(trace: Trace) -> tuple[Unit, ...]:
     """The units of the link's trail; none, and a sentence, where the network has one of them not."""
-    found = []
+    found: list[Unit] = []
     for text in session.view().trail:
-        layer, channel, place = text.rsplit(".", 2)
-        unit = Unit(layer, int(channel), *map(int, place.split("-")))
-        shape = trace.image_shape if layer == IMAGE_NAME else getattr(trace.by_name.get(layer), "out_shape", (0, 0, 0))
-        ends = layer == IMAGE_NAME and text != session.view().trail[-1]
+        unit = unit_of(text)
+        known = trace.by_name.get(unit.layer)
+        shape = trace.image_shape if unit.layer == IMAGE_NAME else known.out_shape if known else (0, 0, 0)
+        ends = unit.layer == IMAGE_NAME and len(found) < len(session.view().trail) - 1
         if ends or any(at >= size for at, size in zip(unit[1:], sizes(shape), strict=True)):
             st.warning(
                 session.escape_markdown(
@@ -105,18 +101,27 @@ def known_trail(trace: Trace) -> tuple[Unit, ...]:
     return tuple(found)
 
 
-def follow(current: Unit, trail: tuple[Unit, ...], text: str) -> None:
-    """Select the unit that a term came from, and keep the one before for the way back."""
+def unit_of(text: str) -> Unit:
+    """The unit that `unit_id` wrote."""
     layer, channel, place = text.rsplit(".", 2)
-    if layer == IMAGE_NAME:
-        session.choose(trail=link_trail([*trail, Unit(layer, int(channel), *map(int, place.split("-")))]))
+    row, column = map(int, place.split("-"))
+    return Unit(layer, int(channel), row, column)
+
+
+def follow(trace: Trace, current: Unit, trail: tuple[Unit, ...], text: str) -> None:
+    """Select the unit that a term came from, and keep the one before for the way back; a pixel ends the trail of that one."""
+    unit = unit_of(text)
+    if unit.layer == IMAGE_NAME:
+        select(trace, current, [*trail, unit])
     else:
-        select(Unit(layer, int(channel), *map(int, place.split("-"))), [*trail, current])
+        select(trace, unit, [*trail, current])
 
 
-def select(unit: Unit, trail: Iterable[Unit]) -> None:
+def select(trace: Trace, unit: Unit, trail: Iterable[Unit]) -> None:
     """Select a unit at the end of a trail."""
-    session.choose(at=unit.layer, channel=unit.channel, unit=unit_text(unit.row, unit.column), trail=link_trail(trail))
+    text = unit_text(unit.row, unit.column)
+    session.hold(unit=(text, trace.by_name[unit.layer]))
+    session.choose(at=unit.layer, channel=unit.channel, unit=text, trail=link_trail(trail))
 
 
 def link_trail(trail: Iterable[Unit]) -> tuple[str, ...]:
@@ -127,7 +132,7 @@ def link_trail(trail: Iterable[Unit]) -> tuple[str, ...]:
 # -- numbers ------------------------------------------------------------------------------
 
 
-@shared(most=2 * ALL_BYTES)
+@shared()
 def cached_outputs(key: Key, part: str, _run: Run) -> Mapping[str, np.ndarray]:
     """What the layers of a part put out and what they read, in one pass in fp32; of all layers where `part` is ""."""
     layers = _run.trace.inside(part)
@@ -147,22 +152,21 @@ def unit_card(result: Run, unit: Unit, trail: tuple[Unit, ...]) -> None:
     """A unit's value step by step, down to where several units meet, and these as terms."""
     found = explained(result, unit)
     section(f"{unit_title(result, unit)} is {number(found[0].value)}")
-    for step, one in enumerate(found):
+    st.html(checks(found))
+    for one in found:
         layer = result.trace.by_name[one.unit.layer]
-        name = f"`{layer.name}` " if step else ""
-        with st.container(key=f"step {step}", gap="xxsmall"):
-            for line in one.steps:
-                st.markdown(f"{name}{capital(layer.label)}. {line.words}.")
-                st.latex(line.tex)
+        name = f"**{capital(layer.label)}** `{layer.name}`: "
+        for line in one.steps:
+            st.markdown(f"{name}${line.tex}$. {line.words}.")
+            name = ""
     last = found[-1]
     picture(
         drawing.products(last),
         "terms",
         f"{file_name(result.trace)}-{unit_id(last.unit)}",
-        lambda text: follow(unit, trail, text),
+        lambda text: follow(result.trace, unit, trail, text),
         drawing.products(last, narrow=True),
     )
-    st.html(checks(found))
     st.caption(reading(last))
 
 
@@ -235,7 +239,7 @@ def pixel_card(result: Run, pixel: Unit) -> None:
 # -- the way back -------------------------------------------------------------------------
 
 
-def way_back(units: list[Unit]) -> None:
+def way_back(trace: Trace, units: list[Unit]) -> None:
     """The units from the first to the one that is looked at, which is the last; a click goes back to one."""
     if len(units) < 2:
         st.caption("A click on a term leads to the unit it came from, down to a pixel.")
@@ -243,7 +247,7 @@ def way_back(units: list[Unit]) -> None:
 
     def go(text: str) -> None:
         if text.isdecimal() and int(text) < len(units) - 1:
-            select(units[int(text)], units[: int(text)])
+            select(trace, units[int(text)], units[: int(text)])
 
     def crumb(index: int, unit: Unit) -> str:
         there = replace(
@@ -254,16 +258,18 @@ def way_back(units: list[Unit]) -> None:
             trail=link_trail(units[:index]),
         )
         address = escape(f"inference?{urlencode(session.query_to(there))}")
-        return f'<a href="{address}" data-id="{index}">{crumb_text(unit)}</a>'
+        return f'<a href="{address}" data-id="{index}">{crumb_text(unit, trace)}</a>'
 
     listed = [crumb(index, unit) for index, unit in enumerate(units[:-1])]
-    words = '<span class="to"> › </span>'.join([*listed, f"<b>{crumb_text(units[-1])}</b>"])
+    words = '<span class="to"> › </span>'.join([*listed, f"<b>{crumb_text(units[-1], trace)}</b>"])
     markup(f'<nav class="crumbs" aria-label="The way to this number">{words}</nav>', "way back", go)
 
 
-def crumb_text(unit: Unit) -> str:
-    """layer2.0.act 5 at 3, 4, in HTML."""
-    return f"{escape(unit.layer)}&nbsp;{unit.channel}&nbsp;at&nbsp;{unit.row},{unit.column}"
+def crumb_text(unit: Unit, trace: Trace) -> str:
+    """layer2.0.act 5 at 3,4, in HTML; of what is no map, fc 3."""
+    layer = trace.by_name.get(unit.layer)
+    place = "" if layer and sizes(layer.out_shape)[1:] == (1, 1) else f"&nbsp;at&nbsp;{unit.row},{unit.column}"
+    return f"{escape(unit.layer)}&nbsp;{unit.channel}{place}"
 
 
 # -- where it is --------------------------------------------------------------------------
@@ -290,26 +296,30 @@ def where(result: Run, layer: Layer, unit: Unit, pixel: Unit | None) -> None:
             session.choose(unit=unit_text(field.nearest(row, rows), field.nearest(column, columns)))
 
     label = "The image; arrow keys choose another pixel" if pixel else "The image; arrow keys choose another unit"
-    sheet = Sheet("image", seen, (0, 0, width, height))
-    pixels((0, 0, width, height), [sheet], outlines, centre, step, label, "number on image", choose)
-    framed = "the pixel" if pixel else f"what the unit can see, {field.size:,} px a side"
-    st.caption(f"Framed: {framed}." if outlines else "The unit sees the whole image.")
     values = result.maps(layer.name)[unit.channel]
-    if values.size == 1:
+    on_image, in_map = st.columns(2) if values.size > 1 else (st.container(), None)
+    with on_image:
+        sheet = Sheet("image", seen, (0, 0, width, height))
+        pixels((0, 0, width, height), [sheet], outlines, centre, step, label, "number on image", choose)
+        framed = "the pixel" if pixel else f"what the unit can see, {field.size:,} px a side"
+        st.caption(f"On the image, framed: {framed}." if outlines else "The unit sees the whole image.")
+    if in_map is None:
         return
     scale = rasters.scale_over([rasters.extent(values)], rasters.has_negative(result.maps(layer.name)))
-    pixels(
-        (0, 0, columns, rows),
-        [Sheet("map", Image.fromarray(scale.colours(values)), (0, 0, columns, rows))],
-        [Outline("unit", (unit.column, unit.row, 1, 1))],
-        (unit.row, unit.column),
-        1,
-        f"Channel {unit.channel} of {layer.name}; arrow keys choose another unit",
-        "number in map",
-        lambda row, column: session.choose(unit=unit_text(row, column)),
-    )
-    st.html(scale_legend(scale))
-    st.caption(f"Channel {unit.channel} of `{layer.name}`, {shape_text((rows, columns))} units. A click chooses one.")
+    with in_map:
+        pixels(
+            (0, 0, columns, rows),
+            [Sheet("map", Image.fromarray(scale.colours(values)), (0, 0, columns, rows))],
+            [Outline("unit", (unit.column, unit.row, 1, 1))],
+            (unit.row, unit.column),
+            1,
+            f"Channel {unit.channel} of {layer.name}; arrow keys choose another unit",
+            "number in map",
+            lambda row, column: session.choose(unit=unit_text(row, column)),
+        )
+        st.html(scale_legend(scale))
+        st.caption(f"In the map of channel {unit.channel}, {shape_text((rows, columns))}.")
+    st.caption("A click in either chooses another " + ("pixel, or unit." if pixel else "unit."))
 
 
 def fields_card(trace: Trace, unit: Unit) -> None:
