@@ -53,11 +53,11 @@ def products(found: Explanation, narrow: bool = False) -> Drawing:
     grid = window is not None and any(row.number is not None for row in rows)
     plan = Plan.of(window if grid else None, narrow)
     limit = max((abs(row.value) for row in rows), default=0.0) or 1.0
-    shades = [largest(window.inputs), largest(window.weights), largest(window.products)] if window else []
+    limits = [largest(window.inputs), largest(window.weights), largest(window.products)] if window else []
     ink, y = [heads(plan)] if grid else [], 18.0 if grid else 4.0
     for row in rows:
         if window is not None and row.number is not None:
-            ink.append(channel_row(window, row, y, plan, limit, shades))
+            ink.append(channel_row(window, row, y, plan, limit, limits))
             y += plan.tall + GAP
         else:
             ink.append(single_row(row, y, plan, limit))
@@ -150,10 +150,11 @@ def heads(plan: Plan) -> str:
     return "".join(text(left + across / 2, 12, word, MUTED, 11) for left, word in zip(plan.lefts, words, strict=True))
 
 
-def channel_row(window: Window, row: Row, y: float, plan: Plan, limit: float, shades: list[float]) -> str:
+def channel_row(window: Window, row: Row, y: float, plan: Plan, limit: float, limits: list[float]) -> str:
     """One channel of a window: three grids whose cells are one group each, and the channel's sum as a bar."""
     assert row.number is not None
     layers = window.inputs[row.number], window.weights[row.number], window.products[row.number]
+    coloured = [diverging(one, limit) for one, limit in zip(layers, limits, strict=True)]
     top = y + (LINE if plan.narrow else 0)
     middle = y + 16 if plan.narrow else y + plan.tall / 2 + 4
     ink = [text(4, middle, row.label, TEXT, 12, "start"), bar(row.value, middle - 4, plan, limit)]
@@ -165,8 +166,8 @@ def channel_row(window: Window, row: Row, y: float, plan: Plan, limit: float, sh
         unit = window.unit(row.number, *place)
         values = [float(one[place]) for one in layers]
         cells = "".join(
-            cell(at, top + place[0] * tall, plan, value, shade, unit is not None or one == 1)
-            for one, (at, value, shade) in enumerate(zip(x, values, shades, strict=True))
+            cell(at, top + place[0] * tall, plan, value, colours[place], unit is not None or one == 1)
+            for one, (at, value, colours) in enumerate(zip(x, values, coloured, strict=True))
         )
         if unit is None:
             ink.append(f"<g><title>padding</title>{cells}</g>")
@@ -178,14 +179,18 @@ def channel_row(window: Window, row: Row, y: float, plan: Plan, limit: float, sh
     return "".join(ink)
 
 
-def cell(x: float, y: float, plan: Plan, value: float, limit: float, inside: bool) -> str:
+def cell(x: float, y: float, plan: Plan, value: float, colour: np.ndarray, inside: bool) -> str:
     """A coloured place, with its number where there is room."""
     wide, tall = plan.cell
     if not inside:
         return (
             f'<rect x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{tall:.1f}" fill="{MUTED}" fill-opacity="0.22"/>'
         )
-    fill, ink = shade(value, limit)
+    red, green, blue = map(int, colour)
+    fill, ink = (
+        f"#{red:02x}{green:02x}{blue:02x}",
+        "#000" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "#fff",
+    )
     words = text(x + wide / 2, y + tall / 2 + 4, short_number(value), ink, 11) if plan.written else ""
     return f'<rect x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{tall:.1f}" fill="{fill}"/>{words}'
 
@@ -213,18 +218,11 @@ def bar(value: float, middle: float, plan: Plan, limit: float) -> str:
     )
 
 
-# -- numbers and colours ------------------------------------------------------------------
+# -- numbers ------------------------------------------------------------------
 
 
 def largest(values: np.ndarray) -> float:
     return float(np.abs(values).max(initial=0.0))
-
-
-def shade(value: float, limit: float) -> tuple[str, str]:
-    """The colour of a value from blue at −limit over white to red, and that of text on it."""
-    red, green, blue = (int(part) for part in diverging(np.array([[value]]), limit)[0, 0])
-    bright = 0.299 * red + 0.587 * green + 0.114 * blue > 140
-    return f"#{red:02x}{green:02x}{blue:02x}", "#000" if bright else "#fff"
 
 
 def number(value: float) -> str:

@@ -353,7 +353,7 @@ def window_steps(layer: Layer, window: Window, constants: Sequence[Term], value:
     if layer.op == Op.MAX_POOLING:
         return (Step(f"The largest of {inside:,} inputs", rf"\max_{{i,j}} x_{{ij}} = {tex(value)}"),)
     if layer.op in (Op.AVERAGE_POOLING, Op.GLOBAL_AVERAGE_POOLING):
-        mean = rf"\frac{{1}}{{{inside}}}\sum_{{i,j}} x_{{ij}} = \frac{{{tex(float(window.inputs.sum()))}}}{{{inside}}} = {tex(value)}"
+        mean = rf"\dfrac{{1}}{{{inside}}}\sum_{{i,j}} x_{{ij}} = \dfrac{{{tex(float(window.inputs.sum()))}}}{{{inside}}} = {tex(value)}"
         return (Step(f"The mean of {inside:,} inputs", mean),)
     if layer.op == Op.BLUR:
         words = f"{count} products of the binomial filter and the map, which is reflected at its border"
@@ -379,7 +379,7 @@ def softmax_step(scores: np.ndarray, channel: int) -> Step:
     rest = float(np.log(exponents.sum()) + scores.max())
     return Step(
         f"Softmax makes this score a probability beside those of all {len(scores):,} classes, whose sum is e to {rest:.4g}",
-        rf"\frac{{e^{{z_c}}}}{{\sum_k e^{{z_k}}}} = \frac{{{score}}}{{e^{{{tex(rest)}}}}} = {tex(share)}",
+        rf"\dfrac{{e^{{z_c}}}}{{\sum_k e^{{z_k}}}} = \dfrac{{{score}}}{{e^{{{tex(rest)}}}}} = {tex(share)}",
     )
 
 
@@ -436,8 +436,8 @@ def normalised(
     total = scale * (x - mean) + beta
     return terms, Step(
         f"μ and v are the {words}",
-        rf"\gamma\,\frac{{x-\mu}}{{\sqrt{{v+\varepsilon}}}}+\beta = {factor_tex(gamma)}\cdot"
-        rf"\frac{{{tex(x)} {added(-mean)}}}{{\sqrt{{{tex(variance)} {added(module.eps)}}}}} {added(beta)} = {tex(total)}",
+        rf"\gamma\,\dfrac{{x-\mu}}{{\sqrt{{v+\varepsilon}}}}+\beta = {factor_tex(gamma)}\cdot"
+        rf"\dfrac{{{tex(x)} {added(-mean)}}}{{\sqrt{{{tex(variance)} {added(module.eps)}}}}} {added(beta)} = {tex(total)}",
     )
 
 

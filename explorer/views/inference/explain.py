@@ -231,7 +231,7 @@ def pixel_card(result: Run, pixel: Unit) -> None:
     section(f"The pixel at row {pixel.row}, column {pixel.column}{of} is {number(value)}")
     st.markdown("Normalised: its byte as a share of 255, less the mean of the training images, over their deviation.")
     st.latex(
-        rf"\frac{{{byte}/255 {explain.added(-mean)}}}{{{explain.tex(std)}}} = {explain.tex((byte / 255 - mean) / std)}"
+        rf"\dfrac{{{byte}/255 {explain.added(-mean)}}}{{{explain.tex(std)}}} = {explain.tex((byte / 255 - mean) / std)}"
     )
     st.caption("This is where the way down ends. The line above leads back.")
 
