@@ -26,10 +26,13 @@ LINE, GAP = 24.0, 9.0
 
 
 class Row(NamedTuple):
-    """A summand with its bar: a label, what a click on it selects, or the window of one channel, `number` in it."""
+    """A summand with its bar: a label, what a click on it selects, or the window of one channel, `number` in it.
+
+    What is no summand has no value: the unit that a factor came from.
+    """
 
     label: str
-    value: float
+    value: float | None
     unit: Unit | None = None
     number: int | None = None
     words: str = ""
@@ -52,7 +55,7 @@ def products(found: Explanation, narrow: bool = False) -> Drawing:
     window, rows = found.window, summands(found)
     grid = window is not None and any(row.number is not None for row in rows)
     plan = Plan.of(window if grid else None, narrow)
-    limit = max((abs(row.value) for row in rows), default=0.0) or 1.0
+    limit = max((abs(row.value or 0.0) for row in rows), default=0.0) or 1.0
     limits = [largest(window.inputs), largest(window.weights), largest(window.products)] if window else []
     ink, y = [heads(plan)] if grid else [], 18.0 if grid else 4.0
     for row in rows:
@@ -72,7 +75,7 @@ def products(found: Explanation, narrow: bool = False) -> Drawing:
 
 def summands(found: Explanation) -> list[Row]:
     """The rows of an explanation: a window's channels, or its places where they are too many to draw, and the constants."""
-    rows = [constant_row(term) for term in found.constants]
+    rows = [row for term in found.constants for row in constant_rows(term)]
     if (window := found.window) is None:
         return rows
     if window.inputs[0].size > MAX_GRID:
@@ -91,18 +94,22 @@ def summands(found: Explanation) -> list[Row]:
 
 def opened(rows: list[Row], noun: str) -> list[Row]:
     """The largest rows, and the rest as one."""
-    rows = sorted(rows, key=lambda row: -abs(row.value))
+    rows = sorted(rows, key=lambda row: -abs(row.value or 0.0))
     rest = rows[OPEN:]
     if len(rest) < 2:
         return rows
-    return [*rows[:OPEN], Row(f"{len(rest):,} more {noun}", float(sum(row.value for row in rest)))]
+    return [*rows[:OPEN], Row(f"{len(rest):,} more {noun}", sum(row.value or 0.0 for row in rest))]
 
 
-def constant_row(term: Term) -> Row:
-    words = (
-        f"{number(term.factor)} × {number(term.input)}" if term.factor is not None and term.input is not None else ""
-    )
-    return Row(term.kind, term.value, term.unit, None, words if term.factor != 1 else "")
+def constant_rows(term: Term) -> list[Row]:
+    """A term, and the unit that its factor came from, if it did."""
+    words = ""
+    if term.factor is not None and term.input is not None and term.factor != 1:
+        words = f"{number(term.factor)} × {number(term.input)}"
+    rows = [Row(term.kind, term.value, term.unit, None, words)]
+    if term.factor_unit and term.factor is not None:
+        rows.append(Row(f"its weight is {number(term.factor)}", None, term.factor_unit))
+    return rows
 
 
 def place_row(window: Window, place: tuple[int, ...]) -> Row:
@@ -157,7 +164,7 @@ def channel_row(window: Window, row: Row, y: float, plan: Plan, limit: float, li
     coloured = [diverging(one, limit) for one, limit in zip(layers, limits, strict=True)]
     top = y + (LINE if plan.narrow else 0)
     middle = y + 16 if plan.narrow else y + plan.tall / 2 + 4
-    ink = [text(4, middle, row.label, TEXT, 12, "start"), bar(row.value, middle - 4, plan, limit)]
+    ink = [text(4, middle, row.label, TEXT, 12, "start"), bar(row.value or 0.0, middle - 4, plan, limit)]
     (wide, tall), across = plan.cell, plan.lefts[1] - plan.lefts[0] - 15
     for left, sign in zip(plan.lefts[1:], "×=", strict=True):
         ink.append(text(left - 7.5, top + layers[0].shape[0] * tall / 2 + 4, sign, MUTED, 12))
@@ -200,11 +207,13 @@ def single_row(row: Row, y: float, plan: Plan, limit: float) -> str:
     ink = text(4, y + 16, row.label, TEXT, 12, "start")
     if row.words:
         ink += text(plan.bar - 8, y + 16, row.words, MUTED, 11, "end")
-    ink += bar(row.value, y + 12, plan, limit)
+    if row.value is not None:
+        ink += bar(row.value, y + 12, plan, limit)
     if row.unit is None:
         return ink
+    words = f"{unit_words(row.unit)}: {row.label}" + ("" if row.value is None else f", {number(row.value)}")
     back = f'<rect x="0" y="{y:.1f}" width="{plan.wide:.1f}" height="{LINE - 1:.1f}" rx="4" fill="{MUTED}" fill-opacity="0.1"/>'
-    return selectable(unit_id(row.unit), f"{unit_words(row.unit)}: {row.label}, {number(row.value)}", back + ink, False)
+    return selectable(unit_id(row.unit), words, back + ink, False)
 
 
 def bar(value: float, middle: float, plan: Plan, limit: float) -> str:

@@ -52,6 +52,8 @@ def panel(result: Run) -> None:
     pixel = trail[-1] if trail and trail[-1].layer == IMAGE_NAME else None
     with left:
         with st.container(border=True, key="one number"):
+            if len(trail) == MAX_TRAIL:
+                st.caption(f"A link holds the last {MAX_TRAIL} steps of a way.")
             way_back(result.trace, [*trail[: -1 if pixel else None], unit, *([pixel] if pixel else [])])
             if pixel:
                 pixel_card(result, pixel)
