@@ -8,15 +8,29 @@ if TYPE_CHECKING:
     from .analysis.layers import Layer
     from .analysis.receptive_field import Field
     from .analysis.trace import Trace
+    from .inference.explain import Explanation, explain
     from .inference.images import ImageError, open_image
     from .link import trace
 
 __version__ = "0.1.0"
-__all__ = ["Comparison", "Field", "ImageError", "Layer", "Trace", "compare", "open_image", "trace"]
+__all__ = [
+    "Comparison",
+    "Explanation",
+    "Field",
+    "ImageError",
+    "Layer",
+    "Trace",
+    "compare",
+    "explain",
+    "open_image",
+    "trace",
+]
 
 _MODULES = {
     "Comparison": "analysis.compare",
     "compare": "analysis.compare",
+    "Explanation": "inference.explain",
+    "explain": "inference.explain",
     "ImageError": "inference.images",
     "open_image": "inference.images",
     "Field": "analysis.receptive_field",

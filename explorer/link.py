@@ -59,7 +59,7 @@ def names_network(query: Mapping[str, str]) -> bool:
 
 def without_network(query: Mapping[str, str]) -> dict[str, str]:
     """A link's query without its network, and without what is of that one alone."""
-    left_out = {"preset", "size", "at", "unit", "channel", "off", "class", *OPTIONS}
+    left_out = {"preset", "size", "at", "unit", "channel", "trail", "off", "class", *OPTIONS}
     return {name: text for name, text in query.items() if name not in left_out}
 
 
@@ -80,6 +80,8 @@ class View:
     `explained` the name of the class whose score is explained, empty for the one that the network predicts.
     `channel` is the channel of the layer that is looked at, None for the strongest on the image, `blend` how far its map hides
     the image, `range` whether each map of a layer is coloured in its own range or all in one that they share.
+    `trail` are the units that led to the one that is selected, each "layer.channel.row-column", the first one first; the last may
+    be a pixel of the "image".
     `tour` is the stop of the tour that is open, 0 for none, `present` whether the page is for a projector: without
     sidebar, in larger type.
     """
@@ -107,6 +109,7 @@ class View:
     channel: int | None = None
     blend: float = 0.6
     range: str = "own"
+    trail: tuple[str, ...] = ()
     tour: int = 0
     present: bool = False
 
@@ -137,6 +140,8 @@ class View:
             query["with"] = ",".join(preset_name(other) or urlencode(other.to_query()) for other in self.others)
         if self.off:
             query["off"] = ",".join(self.off)
+        if self.trail:
+            query["trail"] = ",".join(self.trail)
         plain = {key: value for name, key in _PLAIN.items() if (value := getattr(self, name))}
         maps = {name: to_text(value) for name in MAP_OPTIONS if (value := getattr(self, name)) != getattr(View, name)}
         return query | plain | maps | self.way()
@@ -192,6 +197,7 @@ class View:
             pinned=pinned,
             others=others,
             off=off,
+            trail=parse_trail(query.get("trail", "")),
             tour=int(tour),
             present=present == "1",
             **plain,
@@ -226,7 +232,7 @@ MAP_OPTIONS = {
     ),
 }
 """The fields that say how a layer's maps are looked at, each by its key in a link."""
-_OWN_KEYS = {"size", "pin", "with", "off", "preset", *MAP_OPTIONS, *WAY, *_PLAIN.values()}
+_OWN_KEYS = {"size", "pin", "with", "off", "trail", "preset", *MAP_OPTIONS, *WAY, *_PLAIN.values()}
 _RENAMED_KEYS = {"picture": "image"}
 _RENAMED_TABS = {
     "Several pictures": "Several images",
@@ -314,6 +320,26 @@ def parse_off(text: str, config: ResNetConfig) -> tuple[str, ...]:
     return tuple(name for name in known if name in asked)
 
 
+MAX_TRAIL = 100
+"""Units on the way that a link holds."""
+
+
+def parse_trail(text: str) -> tuple[str, ...]:
+    """Units "layer.channel.row-column", joined by commas; whether the network has them is seen where it is traced.
+
+    Raises:
+        ConfigError: for other text, or too many of them.
+    """
+    units = tuple(text.split(",")) if text else ()
+    if len(units) > MAX_TRAIL or not all(re.fullmatch(_UNIT, unit) for unit in units):
+        such = "each LAYER.CHANNEL.ROW-COLUMN such as layer2.0.conv1.5.3-4"
+        raise ConfigError("trail", text, f"up to {MAX_TRAIL} units joined by commas, {such}")
+    return units
+
+
+_UNIT = r"[a-z0-9]{1,20}(\.[a-z0-9]{1,20}){0,4}\.[0-9]{1,6}\.[0-9]{1,4}-[0-9]{1,4}"
+
+
 def parse_size(text: str) -> Size:
     """(height, width) from "224" or "224x320".
 
@@ -364,6 +390,8 @@ def instead(name: str) -> str:
         return "Nothing is pinned instead."
     if name == "off":
         return "All blocks are on instead."
+    if name == "trail":
+        return "The way back is left out."
     if name == "with":
         return "Nothing is set beside the network instead."
     if name == "channel":

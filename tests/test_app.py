@@ -1018,8 +1018,9 @@ def test_a_dark_thing_on_white_is_inverted_unless_one_says_no() -> None:
 
 
 def seen(app: AppTest) -> list[str]:
-    """The captions of images, such as of what the network sees."""
-    return [image.caption for shown in app.image for image in shown.proto.imgs if image.caption]
+    """The captions of images, such as of what the network sees; a map that can be clicked has its own."""
+    own = [caption.value for caption in app.caption if "What the network sees" in caption.value]
+    return own + [image.caption for shown in app.image for image in shown.proto.imgs if image.caption]
 
 
 def bomb() -> bytes:

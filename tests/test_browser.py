@@ -365,9 +365,9 @@ def test_a_photograph_at_a_size_that_is_no_square(visit):
     visit.wait()
     page.locator(".st-key-blend").get_by_role("slider").press("Home")  # the image alone
     visit.wait()
-    seen = page.locator(".st-key-seen img").first
+    seen = page.locator(".st-key-seen .pixels svg")
     assert "What the network sees: 320×640" in page.locator(".st-key-seen").inner_text()
-    assert seen.evaluate("image => image.naturalWidth / image.naturalHeight") == 2
+    assert seen.evaluate("svg => svg.viewBox.baseVal.width / svg.viewBox.baseVal.height") == 2
     shot = np.asarray(Image.open(io.BytesIO(seen.screenshot())).convert("RGB"))
     (red, _, blue), (red_below, _, blue_below) = (
         shot[int(len(shot) * share), shot.shape[1] // 2] for share in (0.25, 0.75)

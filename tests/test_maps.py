@@ -78,8 +78,9 @@ def test_a_tile_says_its_channel_and_rank() -> None:
 
 def over_the_image(app: AppTest) -> list[int]:
     """The channels that are shown over the image."""
-    words = [image.caption for shown in app.image for image in shown.proto.imgs]
-    return [int(found[1]) for one in words if (found := re.match(r"Channel (\d+) of \S+ over the image", one))]
+    return [
+        int(found[1]) for one in app.caption if (found := re.match(r"Channel (\d+) of \S+ over the image", one.value))
+    ]
 
 
 def test_the_link_holds_how_maps_are_looked_at() -> None:

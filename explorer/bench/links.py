@@ -49,6 +49,7 @@ def random_links(seed: int) -> Iterator[str]:
         "weights": ["random", "IMAGENET1K_V2", "upload"],
         "image": ["chelsea", "upload"],
         "unit": ["3-5"],
+        "trail": ["fc.3.0-0,avgpool.5.0-0", "conv1.3.5-5,image.0.4-4"],
         "channel": ["17", "0", "9999"],
         "blend": ["0.25", "1"],
         "range": ["own", "shared"],

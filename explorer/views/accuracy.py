@@ -122,7 +122,7 @@ def run_on_image(weights: Weights) -> None:
     """Open the inference page on a network with these weights."""
     size = weights.data.preprocessing.size
     view = replace(session.view(), config=weights.config, weights=weights.key, image_size=size)
-    view = replace(view, at="", unit="", channel=None, tab="", explained="", off=())
+    view = replace(view, at="", unit="", channel=None, trail=(), tab="", explained="", off=())
     st.switch_page(INFERENCE.file, query_params=view.to_query())
 
 

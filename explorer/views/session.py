@@ -189,7 +189,7 @@ def open_link() -> None:
         if old is not None and held().page == START and not names_view(query):
             view = replace(old, tour=view.tour, present=view.present, start=view.start)
         show(view)
-        hold(asked=held().asked or bool(problems) or "preset" in query, shown=None)
+        hold(asked=held().asked or bool(problems) or "preset" in query, shown=None, unit=None)
         unknown = "weights" in query and not names_network(query) and own_network(view.weights) is None
         hold(problems=tuple(problems), query=query, opening=view.weights if unknown else "")
 
@@ -239,6 +239,8 @@ def show(new: View, *notes: str) -> None:
     old: View | None = st.session_state.get("view")
     if old is not None and old.config != new.config:
         hold(previous_config=old.config)
+        if new.trail == old.trail:  # units of the network before, which no link has named
+            new = replace(new, trail=())
         kept = tuple(name for name in new.off if name in switchable_blocks(new.config))
         if kept != new.off:
             notes += ("Blocks that were off and are not in this network are forgotten.",)
@@ -249,8 +251,10 @@ def show(new: View, *notes: str) -> None:
 
 def change_view(**changes: Any) -> None:
     """Change what is chosen on a page, but not the configuration; what was wrong before has been read. An image size that
-    nobody has set follows the weights.
+    nobody has set follows the weights. Who selects another unit by hand begins a new trail.
     """
+    if "trail" not in changes and not changes.keys().isdisjoint({"at", "channel", "unit"}):
+        changes["trail"] = ()
     old, new = view(), replace(view(), **changes)
     if "image_size" not in changes and old.image_size == old.natural_size:
         new = replace(new, image_size=new.natural_size)
@@ -303,7 +307,7 @@ def page_state() -> tuple[Any, ...]:
         ("unit", "lab", "training", "experiment", "appended", "tab", "explained", "cost", "run"), ""
     )
     rest, now = replace(view(), **only_tabs), held()
-    rest = replace(rest, channel=View.channel, blend=View.blend, range=View.range)
+    rest = replace(rest, channel=View.channel, blend=View.blend, range=View.range, trail=View.trail)
     if now.page == INFERENCE:  # there the drawing is drawn with the tabs
         rest = replace(rest, at="")
     edited = now.page is not None and now.page.shows_network(view().tab)

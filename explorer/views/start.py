@@ -166,7 +166,7 @@ def stage_view(name: str, at: str = "") -> View:
     """A network of the table, with a layer selected; what else the link holds stays."""
     config = preset(name)
     view = replace(session.view(), config=config, image_size=natural_size(config), at=at)
-    return replace(view, weights="", unit="", channel=None, tab="", explained="", off=())
+    return replace(view, weights="", unit="", channel=None, trail=(), tab="", explained="", off=())
 
 
 def link(name: str, at: str, label: str, inside: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable
 
 import numpy as np
@@ -26,6 +25,7 @@ from ..headline import section
 from ..paths import all_paths
 from .attribution import explained_class, explained_name
 from .running import Run, chosen_channel, scale_legend
+from .unit import chosen_unit, unit_text
 
 BOX, EFFECTIVE, MAP, CAM, BEYOND = "Theoretical field", "Effective field", "Activation", "Grad-CAM", "Beyond the edge"
 SHADES = {EFFECTIVE: "#ff9f1c", MAP: "#2ec4b6", CAM: "#ff4d8d"}
@@ -66,38 +66,7 @@ def panel(result: Run) -> None:
         all_paths(result.trace, layer)
 
 
-# -- the unit -----------------------------------------------------------------------------
-
-
-def chosen_unit(layer: Layer) -> tuple[int, int]:
-    """The unit (row, column) of the link; the middle one where there is none, with a sentence where it is none.
-
-    When another layer is selected, the unit that looks at the same place of the image is chosen.
-    """
-    _, rows, columns = layer.out_shape
-    text, middle = session.view().unit, (rows // 2, columns // 2)
-    before = session.held().unit
-    if text and before and before[0] == text and before[1].field != layer.field:
-        row, column = (before[1].field.centre(int(part)) for part in text.split("-"))
-        text = unit_text(layer.field.nearest(row, rows), layer.field.nearest(column, columns))
-        session.change_view(unit=text)
-    if not text:
-        return middle
-    match = re.fullmatch(r"([0-9]{1,4})-([0-9]{1,4})", text)
-    if not match or int(match[1]) >= rows or int(match[2]) >= columns:
-        st.warning(
-            session.escape_markdown(
-                f"unit = {text} is not accepted: row-column from 0-0 to {unit_text(rows - 1, columns - 1)} "
-                f"in {layer.name}. The middle unit is shown instead."
-            )
-        )
-        return middle
-    session.hold(unit=(text, layer))
-    return int(match[1]), int(match[2])
-
-
-def unit_text(row: int, column: int) -> str:
-    return f"{row}-{column}"
+# -- the grid -----------------------------------------------------------------------------
 
 
 def choose_channel(order: np.ndarray) -> int:
@@ -109,9 +78,6 @@ def choose_channel(order: np.ndarray) -> int:
             session.choose(channel=channel)
 
     return st.selectbox("Channel, the strongest first", order.tolist(), key="grid channel", on_change=chosen)
-
-
-# -- the grid -----------------------------------------------------------------------------
 
 
 def map_grid(result: Run, layer: Layer, unit: tuple[int, int]) -> int:

@@ -31,10 +31,11 @@ from ...link import MAP_OPTIONS
 from ...sharing.tidying import LARGE_BYTES, tidy
 from .. import session
 from ..cached import Key, cached_trace, form, model, shared
-from ..components import ContactSheet, contact_sheet, downloads, plot, tiles
+from ..components import ContactSheet, Outline, Rectangle, Sheet, contact_sheet, downloads, pixels, plot, tiles
 from ..network import selected_layer
 from ..weights import loaded
 from .images import MAX_SHOWN_SIDE, ChosenImage, credit
+from .unit import chosen_unit, unit_text
 
 
 def choose_inversion(weights: Weights, card: DeltaGenerator) -> bool | None:
@@ -326,14 +327,25 @@ def change_sentence(result: Run) -> str:
     )
 
 
-def seen(result: Run, picture: Image.Image | None = None, words: str = "", legend: str = "") -> None:
+def seen(
+    result: Run,
+    picture: Image.Image | None = None,
+    words: str = "",
+    legend: str = "",
+    draw: Callable[[], None] | None = None,
+) -> None:
     """What the network really sees, with what lies on it as a `picture` of the same pixels, which `words` name and a `legend`
-    in HTML explains; and the image that it was made of.
+    in HTML explains; and the image that it was made of. Where there is a `draw`, it shows the picture.
     """
     image = result.image
     sees = f"What the network sees: {result.size}" + (", inverted" if result.prepared.inverted else "")
-    shown = picture or rasters.displayed_pixels(result.prepared.input_image, MAX_SHOWN_SIDE)
-    st.image(shown, caption=". ".join(filter(None, (words, sees))), width="stretch", alt=words or sees)
+    caption = ". ".join(filter(None, (words, sees)))
+    if draw:
+        draw()
+        st.caption(caption)
+    else:
+        shown = picture or rasters.displayed_pixels(result.prepared.input_image, MAX_SHOWN_SIDE)
+        st.image(shown, caption=caption, width="stretch", alt=words or sees)
     if legend:
         st.html(legend)
     given, said = st.columns([2, 3], vertical_alignment="center")
@@ -414,11 +426,62 @@ def channel_over_image(result: Run, maps: np.ndarray, channel: int, scale: Scale
         on_change=lambda: session.choose(blend=round(st.session_state["blend"], 2)),
         help=option.help,
     )
-    overlay = rasters.overlay(maps[channel], result.prepared.input_image, blend, layer.field, scale=scale)
+    (height, width), (rows, columns), field = result.trace.image_size, maps.shape[1:], layer.field
+    row, column = chosen_unit(layer, largest_unit(maps[channel]), "largest")
+    words = f"Channel {channel} of {layer.name} over the image"
+    image = rasters.displayed_pixels(result.prepared.input_image, MAX_SHOWN_SIDE)
+    cells = rasters.units_on_image(scale.colours(maps[channel]), field, (height, width), (2 * height, 2 * width))
+
+    def draw() -> None:
+        pixels(
+            (0, 0, width, height),
+            [
+                Sheet("image", Image.fromarray(image), (0, 0, width, height)),
+                Sheet("map", Image.fromarray(cells), (0, 0, width, height), blend),
+            ],
+            [Outline("unit", cell_of(layer, (row, column), (height, width)))],
+            (round(field.centre(row)), round(field.centre(column))),
+            field.effective_stride,
+            f"{words}; arrow keys choose another unit",
+            "map on image",
+            lambda y, x: session.choose(unit=unit_text(field.nearest(y, rows), field.nearest(x, columns))),
+        )
+
     with place:
-        seen(result, overlay, f"Channel {channel} of {layer.name} over the image", scale_legend(scale))
+        seen(result, None, words, scale_legend(scale), draw)
+    st.button(
+        f"{number_text(float(maps[channel, row, column]))} at row {row}, column {column}: how it comes about",
+        icon=":material/calculate:",
+        type="tertiary",
+        key="explain unit",
+        on_click=lambda: session.choose(tab="One number"),
+        help="The framed unit, explained in One number. A click on the map frames another.",
+    )
     words = "The range that the maps shown share." if shared else "The map's own range."
-    st.caption(f"{words} Each place shows the unit whose receptive field has its middle nearest.")
+    st.caption(
+        f"{words} Each place shows the unit whose receptive field has its middle nearest; a click frames a unit."
+    )
+
+
+def largest_unit(values: np.ndarray) -> tuple[int, int]:
+    """Row and column of the largest value of a map."""
+    row, column = np.unravel_index(np.nan_to_num(values).argmax(), values.shape)
+    return int(row), int(column)
+
+
+def cell_of(layer: Layer, unit: tuple[int, int], size: tuple[int, int]) -> Rectangle:
+    """The pixels of an image whose nearest unit is this one, as `rasters.overlay` draws it."""
+    (row, column), (_, rows, columns) = unit, layer.out_shape
+    (top, bottom), (left, right) = (
+        (min(mine), max(mine) + 1)
+        if (mine := [at for at, near in enumerate(nearest) if near == place])
+        else (place, place + 1)
+        for place, nearest in (
+            (row, layer.field.nearest_units(rows, size[0], size[0])),
+            (column, layer.field.nearest_units(columns, size[1], size[1])),
+        )
+    )
+    return left, top, right - left, bottom - top
 
 
 def scale_legend(scale: Scale, ends: tuple[str, str] | None = None) -> str:
