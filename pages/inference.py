@@ -13,6 +13,7 @@ from explorer.views.inference import (
     ablation,
     addition,
     attribution,
+    channels,
     images,
     latency,
     receptive_field,
@@ -26,6 +27,7 @@ from resnet.weights import FASHION_MNIST
 
 PANELS = {
     "Maps": running.activations,
+    "Channel": channels.panel,
     "Addition": addition.panel,
     "Receptive field": receptive_field.panel,
     "Why this class": attribution.panel,
