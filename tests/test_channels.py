@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+import io
 import re
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from playwright.sync_api import expect
 from streamlit.testing.v1 import AppTest
+from torch import nn
 
 from explorer.analysis.trace import trace
 from explorer.cli import main
 from explorer.experiments import channels as shipped
 from explorer.experiments.channels import CHANNELS, STRONGEST, gallery, shipped_channels
 from explorer.experiments.shipped import labelled_inputs, shipped_network
-from explorer.inference import attribution, channels
+from explorer.inference import archives, attribution, channels
 from explorer.inference.channels import LEAST, MOST, Peaks
-from explorer.inference.preprocess import normalised
+from explorer.inference.images import ImageError, open_image
+from explorer.inference.predict import activation
+from explorer.inference.preprocess import normalised, prepare
 from explorer.inference.samples import labelled_images
 from explorer.views.inference.channels import measured_silence
-from helpers import CPU, captions, click, frozen, link, look_at, narrow, opened, outputs_of, said
+from helpers import CPU, Visitor, captions, click, frozen, held, link, look_at, narrow, opened, outputs_of, run, said
 from resnet import ResNetConfig
-from resnet.command import MissingError
 from resnet.shipped import BUNDLED
-from resnet.weights import FASHION_MNIST, bundled
+from resnet.weights import FASHION_MNIST, bundled, load, random_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -101,7 +109,8 @@ def test_a_channel_at_zero(place: str) -> None:
     assert torch.equal(hooked(images), by_halves)
     assert not torch.equal(network(images), by_halves)
     silent = shipped_network("plain20")
-    norm = silent.bn1 if place == "stem" else silent.get_submodule(f"{place}.bn2")
+    norm = silent.get_submodule("bn1" if place == "stem" else f"{place}.bn2")
+    assert isinstance(norm, nn.BatchNorm2d)
     norm.weight[5] = norm.bias[5] = 0
     assert torch.allclose(silent(images), by_halves, atol=1e-5)
     right = channels.right_by_class(by_halves, labels.numpy(), 10)
@@ -126,19 +135,18 @@ def test_what_a_class_loses_is_counted_on_all_test_images() -> None:
 
 
 def test_slices_of_a_grouped_kernel_name_the_channels_that_they_read() -> None:
+    """What a kernel makes of a channel that is alone at one, in the middle of nothing, adds up to its slice."""
     network = frozen(ResNetConfig(layers=(1, 1), planes=(8, 16), groups=2, base_width=64, num_classes=7))
-    module = network.layer2[0].conv2
+    module = network.get_submodule("layer2.0.conv2")
+    assert isinstance(module, nn.Conv2d)
     channel = module.out_channels - 1
     found = attribution.slices(network, "layer2.0.conv2", channel)
-    assert found.first == module.in_channels // 2
-    picture = torch.zeros(1, module.in_channels, 3, 3)
-    picture[0, found.first + 1] = 1
-    assert (
-        float(module(picture)[0, channel].max()) == pytest.approx(float(found.values[1].sum()), abs=1e-6)
-        or module.stride
-    )
-    norms = np.linalg.norm(found.values[found.order], axis=(1, 2))
-    assert (np.diff(norms) <= 0).all()
+    for one in (0, len(found.values) - 1):
+        image = torch.zeros(1, module.in_channels, 9, 9)
+        image[0, found.first + one] = 1
+        seen = F.conv2d(image, module.weight, groups=module.groups)[0, channel, 3, 3]
+        assert float(seen) == pytest.approx(float(found.values[one].sum()), rel=1e-4)
+    assert (np.diff(np.linalg.norm(found.values[found.order], axis=(1, 2))) <= 0).all()
 
 
 # -- the file -----------------------------------------------------------------------------
@@ -211,7 +219,6 @@ def test_the_command_writes_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_set_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["channels", "--data", str(tmp_path / "nowhere"), "--output", str(tmp_path / "x.npz")]) == 2
     assert "nowhere" in capsys.readouterr().err
-    assert issubclass(MissingError, Exception)
 
 
 # -- the tab ------------------------------------------------------------------------------
@@ -263,3 +270,117 @@ def test_a_channel_that_is_not_there_is_said() -> None:
     app = opened("inference", at="layer2.0", channel="32", **QUERY)
     assert said(app.warning) == ["channel = 32 is not accepted: 0 to 31 in this layer. The strongest is shown instead."]
     assert len(excited(app)[0]) == MOST
+
+
+# -- images that a person brings ----------------------------------------------------------
+
+OWN = {"preset": "resnet20", "layers": "1-1", "planes": "8-16", "weights": "random", "size": "32", "tab": "Channel"}
+
+
+def png(seed: int) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def zipped(files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", method) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return stream.getvalue()
+
+
+def bring(app: AppTest, *files: tuple[str, bytes]) -> AppTest:
+    uploader = app.file_uploader(key=f"image set {held(app).image_set_widget}")
+    uploader.set_value([(name, data, "application/octet-stream") for name, data in files])
+    return run(app)
+
+
+def test_ones_own_images_are_ranked_for_weights_that_do_not_ship() -> None:
+    """As files and in an archive, among which one cannot be opened; the ranks are those of passes one by one."""
+    app = opened("inference", at="layer2.0", channel="3", **OWN)
+    assert not excited(app)
+    archive = {f"folder/{number}.png": png(number) for number in range(11)} | {
+        "__MACOSX/._0.png": b"",
+        "notes.txt": b"no",
+    }
+    app = click(bring(app, ("first.png", png(99)), ("all.zip", zipped(archive))), "Run the network on 13 images")
+    (problem,) = said(app.warning)
+    assert problem.startswith("notes.txt: The file cannot be read as an image")
+    weights = random_weights(app.session_state["view"].config, (32, 32))
+    names = ["first.png", *(name for name in archive if name.startswith("folder"))]
+    network, strength = load(weights), {}
+    for name, data in zip(names, [png(99), *map(png, range(11))], strict=True):
+        prepared = prepare(open_image(data), weights.data.preprocessing)
+        strength[name] = float(activation(network, prepared.tensor, "layer2.0.act", CPU)[3].max())
+    order = sorted(names, key=lambda name: -strength[name])
+    most, least = ([words.rpartition(", ")[0] for words in part] for part in excited(app))
+    assert most == order[:MOST]
+    assert least == order[::-1][:LEAST]
+    assert "Of 12 images." in captions(app)
+    click(app, "Remove them")
+    assert held(app).image_set is None
+    assert not excited(app)
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        ({"bad.zip": b"PK\x03\x04 and then nothing"}, "bad.zip is damaged or packed in an unusual way"),
+        ({"none.zip": zipped({})}, "none.zip holds no files"),
+        (
+            {"many.zip": zipped({f"{n}.png": b"x" for n in range(501)})},
+            "many.zip holds 501 files: at most 500 are accepted.",
+        ),
+        (
+            {"bomb.zip": zipped({"a.png": bytes(21 * 2**20)})},
+            "bomb.zip holds a file of 21.0 MiB: images of at most 20 MiB",
+        ),
+        (
+            {"bomb.zip": zipped({f"{n}.png": bytes(19 * 2**20) for n in range(7)})},
+            "bomb.zip has 133 MiB unpacked: at most 128 MiB are accepted.",
+        ),
+    ],
+    ids=["damaged", "empty", "many", "large", "bomb"],
+)
+def test_an_archive_that_is_not_accepted_is_said(files: Mapping[str, bytes], sentence: str) -> None:
+    ((name, data),) = files.items()
+    with pytest.raises(ImageError) as caught:
+        archives.unpack(name, data)
+    assert str(caught.value).startswith(sentence)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_was_wrong_with_files_is_said_on_the_page() -> None:
+    app = bring(opened("inference", **OWN), ("none.zip", zipped({})))
+    (words,) = said(app.error)
+    assert words.startswith("none.zip holds no files")
+    assert held(app).image_set is None
+
+
+def test_an_encrypted_archive_is_not_opened() -> None:
+    data = bytearray(zipped({"a.png": png(0)}, zipfile.ZIP_STORED))
+    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(mark) + place] |= 1
+    with pytest.raises(ImageError, match=r"^locked\.zip is encrypted: an archive without a password is accepted\.$"):
+        archives.unpack("locked.zip", bytes(data))
+
+
+# -- in a browser -------------------------------------------------------------------------
+
+
+@pytest.mark.browser
+def test_a_person_opens_a_channel(visit: Visitor) -> None:
+    """Channel 31 of layer2.0 and its nine best images; the next one by a click; the link opens on it."""
+    page = visit.open("/inference?preset=resnet20_fashion&tab=Channel&at=layer2.0&channel=31").page
+    best = page.locator(".excited").first
+    expect(best.locator("figure")).to_have_count(MOST)
+    assert best.locator("img").evaluate_all("all => all.every(one => one.naturalWidth > 0)")
+    expect(best.locator("figcaption").first).to_contain_text("Bag")
+    page.get_by_role("button", name="Previous").click()
+    visit.wait()
+    expect(page.get_by_role("heading", name="Channel 30 of layer2.0")).to_be_visible()
+    assert "channel=30" in page.url
+    assert visit.fits()

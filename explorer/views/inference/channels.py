@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from math import ceil, floor
 from typing import NamedTuple
 
 import numpy as np
@@ -19,21 +20,23 @@ from ...analysis.receptive_field import Box
 from ...drawing import rasters
 from ...experiments.channels import STRONGEST, Channels, Gallery, gallery, shipped_channels
 from ...figures import channels as figures
-from ...inference import channels
+from ...inference import channels, predict
 from ...inference.ablation import batch_size
 from ...inference.channels import Extremes
 from ...inference.device import Device
+from ...inference.predict import Prediction
 from ...inference.samples import labelled_images
 from ...inference.turns import forward_in_turn
 from ...sharing.store import Progress
 from .. import session
-from ..cached import cached_result, cached_trace, device, may_compute, shared
+from ..cached import Key, cached_result, cached_trace, device, may_compute, shared
 from ..components import plot
 from ..headline import section
 from ..weights import loaded
 from . import running
 from .ablation import test_inputs
 from .attribution import kernel_slices
+from .channel_set import Measured, measured_set
 from .running import Run, chosen_channel, number_text, picture_columns, scale_legend, weights_trace
 
 NO_ASCENT = (
@@ -62,14 +65,13 @@ def panel(result: Run) -> None:
                 section(f"Channel {channel} of `{place}`")
                 choose_channel(layer.out_shape[0], channel, selectivities(chosen))
             if layer.name != result.layer.name:
-                st.caption(
-                    f"Channels are looked at where the stem and the blocks end. `{result.layer.name}` is inside or behind `{place}`."
-                    if place != "stem"
-                    else f"Channels are looked at where the stem and the blocks end. `{result.layer.name}` is inside the stem."
-                )
-            if chosen is not None:
-                facts(result, layer, channel, chosen)
-        if chosen is not None:
+                where = "inside" if result.layer.part == place else "behind"
+                st.caption(f"Where a block or the stem ends: `{result.layer.name}` is {where} `{place}`.")
+            facts(result, layer, channel, chosen)
+        if chosen is None:
+            with st.container(border=True, key="channel images"):
+                session.show_or_say(brought_images, result, place, layer, channel)
+        else:
             with st.container(border=True, key="channel images"):
                 measured = cached_trace(result.weights.config, FASHION_MNIST.preprocessing.size)
                 test_images(measured.by_name[layer.name], channel, chosen)
@@ -137,38 +139,62 @@ def choose_channel(count: int, channel: int, selectivity: np.ndarray | None) -> 
     )
 
 
-def facts(result: Run, layer: Layer, channel: int, chosen: Channels) -> None:
-    """How selective a channel is, for which class, and where this image stands among the test images."""
-    means, names = chosen.by_class.means[channel].astype(np.float64), FASHION_MNIST.categories
-    selectivity = channels.selectivity(means[None])[0]
-    rest = (means.sum() - means.max()) / (len(means) - 1)
-    rows = {
-        "Selectivity": f"<b>{selectivity:.2f}</b>, highest for {escape(names[int(means.argmax())])}: "
-        f"mean activation {number_text(means.max())} against {number_text(rest)} over the other classes",
-        "This image": standing(result, layer, channel, chosen.responses.quantiles[channel]),
-        "Measured on": "all 10,000 test images of Fashion-MNIST at 28×28 pixels, with all blocks on",
-    }
+def facts(result: Run, layer: Layer, channel: int, chosen: Channels | None) -> None:
+    """How selective a channel is, for which class, where this image stands among the test images, and what it loses."""
+    rows = {}
+    if chosen is not None:
+        means, names = chosen.by_class.means[channel].astype(np.float64), FASHION_MNIST.categories
+        rest = (means.sum() - means.max()) / (len(means) - 1)
+        rows["Selectivity"] = (
+            f"<b>{channels.selectivity(means[None])[0]:.2f}</b>, highest for {escape(names[int(means.argmax())])}: "
+            f"mean activation {number_text(means.max())} against {number_text(rest)} over the other classes"
+        )
+    rows["This image"] = standing(result, layer, channel, chosen)
+    if not result.headless and result.weights.key != "random":
+        rows["With it at zero"] = at_zero(result, layer, channel)
+    if chosen is not None:
+        rows["Measured on"] = "all 10,000 test images of Fashion-MNIST at 28×28 pixels, with all blocks on"
     st.html('<dl class="facts">' + "".join(f"<dt>{key}</dt><dd>{value}</dd>" for key, value in rows.items()) + "</dl>")
 
 
-def standing(result: Run, layer: Layer, channel: int, quantiles: np.ndarray) -> str:
+def standing(result: Run, layer: Layer, channel: int, chosen: Channels | None) -> str:
     """The largest value of a channel on this image, and its rank among those of the test images."""
     values = result.maps(layer.name)[channel]
     row, column = np.unravel_index(int(values.argmax()), values.shape)
     words = f"at most <b>{number_text(float(values.max()))}</b>, in row {row}, column {column}"
+    if chosen is None:
+        return words
     if result.trace.image_size != FASHION_MNIST.preprocessing.size:
         return f"{words}; at {result.size} pixels it is not ranked"
-    share = channels.share_below(quantiles, float(values.max()))
+    share = channels.share_below(chosen.responses.quantiles[channel], float(values.max()))
     return f"{words}: above {share:.0%} of the test images" + (", with blocks off" if result.off else "")
+
+
+def at_zero(result: Run, layer: Layer, channel: int) -> str:
+    """What the network says of this image without a channel."""
+    without, names = cached_prediction_without(result.key, layer.name, channel, result), result.weights.data.categories
+    ((best, before),) = result.prediction.top(1)
+    ((other, _),) = without.top(1)
+    words = f"{escape(names[best])} {before:.1%} → <b>{float(without.probabilities[best]):.1%}</b> for this image"
+    return words if other == best else f"{words}, which is then {escape(names[other])}"
+
+
+@shared()
+def cached_prediction_without(key: Key, layer: str, channel: int, _run: Run) -> Prediction:
+    network = channels.without_channel(_run.runner, layer, channel)
+    return predict.predict(network, _run.prepared.tensor, key.form)
 
 
 # -- its images ---------------------------------------------------------------------------
 
 
 class Shown(NamedTuple):
-    """An image of a set: its bytes H×W×C, what the unit of its largest value sees of it, and words for it."""
+    """An image of a set: its bytes H×W×C, its size (height, width) where the network saw it, what the unit of its largest value
+    saw of it there, and words for it.
+    """
 
     pixels: np.ndarray
+    size: tuple[int, int]
     box: Box
     label: str
     value: float
@@ -186,6 +212,39 @@ def test_images(layer: Layer, channel: int, chosen: Channels) -> None:
     st.caption(f"{MEASURE} {NO_ASCENT}")
 
 
+def brought_images(result: Run, place: str, layer: Layer, channel: int) -> None:
+    """The images of a set that a person brought that excite a channel most, and least."""
+    section("The images of yours that excite it most")
+    if session.held().image_set is None:
+        st.markdown(
+            "What ships was measured on the weights that ship. For these, bring images: each goes through the network once, and "
+            "the ones that excite each channel most and least are kept."
+        )
+    found = measured_set(result)
+    if found is None:
+        return
+    answers = found.responses[place]
+    value = float(result.maps(layer.name)[channel].max())
+    st.html(pictures(from_set(answers.best, channel, layer, result, found)))
+    section("And least")
+    st.html(pictures(from_set(answers.least, channel, layer, result, found)))
+    st.caption(
+        f"Of {len(found.names)} images. The image beside this reaches {number_text(value)}, above "
+        f"{channels.share_below(answers.quantiles[channel], value):.0%} of them. Classes, and what each loses, are for labelled "
+        f"images: they are shown for the weights that ship. {MEASURE} {NO_ASCENT}"
+    )
+
+
+def from_set(found: Extremes, channel: int, layer: Layer, result: Run, images: Measured) -> list[Shown]:
+    """The images of a set that are the extremes of a channel."""
+    size, columns = result.trace.image_size, layer.out_shape[2]
+    shown = []
+    for number, unit, value in zip(found.images[channel], found.units[channel], found.values[channel], strict=True):
+        box = layer.field.box(divmod(int(unit), columns)).clipped(size)
+        shown.append(Shown(images.tiles[number], size, box, "", float(value), images.names[number]))
+    return shown
+
+
 def from_gallery(found: Extremes, channel: int, layer: Layer, images: Gallery) -> list[Shown]:
     """The test images that are the extremes of a channel of a layer, which is that of a network at the test images' size."""
     size, columns = FASHION_MNIST.preprocessing.size, layer.out_shape[2]
@@ -194,7 +253,7 @@ def from_gallery(found: Extremes, channel: int, layer: Layer, images: Gallery) -
         place = images.place(int(number))
         box = layer.field.box(divmod(int(unit), columns)).clipped(size)
         label = FASHION_MNIST.categories[int(images.labels[place])]
-        shown.append(Shown(images.images[place][..., None], box, label, float(value), f"Test image {number}"))
+        shown.append(Shown(images.images[place][..., None], size, box, label, float(value), f"Test image {number}"))
     return shown
 
 
@@ -204,21 +263,25 @@ def pictures(shown: Sequence[Shown]) -> str:
 
 
 def figure(one: Shown) -> str:
-    height, width = one.pixels.shape[:2]
+    """An image of `pictures`; its pixels may be fewer than those that the network saw."""
+    height, width = one.size
     box, words = one.box, escape(f"{one.name}, {one.label}" if one.label else one.name)
-    rows, columns = f"rows {box.top} to {box.bottom}", f"columns {box.left} to {box.right}"
-    part = ""
-    frame = ""
-    if (box.height, box.width) != (height, width):
-        cut = one.pixels[box.top : box.bottom + 1, box.left : box.right + 1]
-        part = f'<img class="part" src="{address(cut)}" alt="{words}: {rows}, {columns}">'
-        sides = {
-            "left": box.left / width,
-            "top": box.top / height,
-            "width": box.width / width,
-            "height": box.height / height,
-        }
-        frame = f'<i style="{";".join(f"{side}:{share:.2%}" for side, share in sides.items())}"></i>'
+    part = frame = ""
+    if (box.height, box.width) != one.size:
+        top, left, bottom, right = (
+            box.top / height,
+            box.left / width,
+            (box.bottom + 1) / height,
+            (box.right + 1) / width,
+        )
+        rows, columns = (
+            slice(floor(first * count), ceil(last * count))
+            for first, last, count in zip((top, left), (bottom, right), one.pixels.shape, strict=False)
+        )
+        place = f"rows {box.top} to {box.bottom}, columns {box.left} to {box.right}"
+        part = f'<img class="part" src="{address(one.pixels[rows, columns])}" alt="{words}: {place}">'
+        sides = f"left:{left:.2%};top:{top:.2%};width:{right - left:.2%};height:{bottom - top:.2%}"
+        frame = f'<i style="{sides}"></i>'
     whole = f'<span><img src="{address(one.pixels)}" alt="{words}">{frame}</span>'
     caption = f"{escape(one.label or one.name)}<br>{number_text(one.value)}"
     return f'<figure title="{words}, {number_text(one.value)}">{part}{whole}<figcaption>{caption}</figcaption></figure>'
