@@ -22,7 +22,7 @@ from ...experiments.channels import STRONGEST, Channels, Gallery, gallery, shipp
 from ...figures import channels as figures
 from ...inference import channels, predict
 from ...inference.ablation import batch_size
-from ...inference.channels import Extremes
+from ...inference.channels import MOST, Extremes
 from ...inference.device import Device
 from ...inference.predict import Prediction
 from ...inference.samples import labelled_images
@@ -61,21 +61,20 @@ def panel(result: Run) -> None:
     with left:
         with st.container(border=True, key="channel"):
             chosen = found[place] if found else None
-            with st.container(horizontal=True, vertical_alignment="center", key="which channel"):
-                section(f"Channel {channel} of `{place}`")
-                choose_channel(layer.out_shape[0], channel, selectivities(chosen))
+            section(f"Channel {channel} of `{place}`")
+            choose_channel(layer.out_shape[0], channel, selectivities(chosen))
             if layer.name != result.layer.name:
                 where = "inside" if result.layer.part == place else "behind"
-                st.caption(f"Where a block or the stem ends: `{result.layer.name}` is {where} `{place}`.")
-            facts(result, layer, channel, chosen)
-        if chosen is None:
-            with st.container(border=True, key="channel images"):
+                st.caption(
+                    f"Channels are those at the end of a block or of the stem: `{result.layer.name}` is {where} `{place}`."
+                )
+            if chosen is None:
                 session.show_or_say(brought_images, result, place, layer, channel)
-        else:
-            with st.container(border=True, key="channel images"):
-                measured = cached_trace(result.weights.config, FASHION_MNIST.preprocessing.size)
-                test_images(measured.by_name[layer.name], channel, chosen)
-            with st.container(border=True, key="channel classes"):
+            else:
+                test_images(result.weights, layer, channel, chosen)
+        with st.container(border=True, key="channel classes"):
+            facts(result, layer, channel, chosen)
+            if chosen is not None:
                 classes(result, place, channel, chosen)
         with st.container(border=True, key="channel kernel"):
             kernel(result, place, channel)
@@ -117,26 +116,27 @@ def choose_channel(count: int, channel: int, selectivity: np.ndarray | None) -> 
             session.choose(channel=one)
 
     session.set_widget("listed channel", channel)
-    for label, step in (("Previous", -1), ("Next", 1)):
-        st.button(
-            label,
-            key=f"{label} channel",
-            icon=f":material/chevron_{'left' if step < 0 else 'right'}:",
-            type="tertiary",
-            disabled=not 0 <= channel + step < count,
-            on_click=session.choose,
-            kwargs={"channel": channel + step},
+    with st.container(horizontal=True, vertical_alignment="center", key="which channel"):
+        for label, step in (("Previous", -1), ("Next", 1)):
+            st.button(
+                label,
+                key=f"{label} channel",
+                icon=f":material/chevron_{'left' if step < 0 else 'right'}:",
+                type="tertiary",
+                disabled=not 0 <= channel + step < count,
+                on_click=session.choose,
+                kwargs={"channel": channel + step},
+            )
+        st.selectbox(
+            "All channels",
+            order,
+            format_func=words,
+            key="listed channel",
+            on_change=chosen,
+            width=270,
+            label_visibility="collapsed",
+            help=None if selectivity is None else "The most selective first.",
         )
-    st.selectbox(
-        "All channels",
-        order,
-        format_func=words,
-        key="listed channel",
-        on_change=chosen,
-        width=270,
-        label_visibility="collapsed",
-        help=None if selectivity is None else "The most selective first.",
-    )
 
 
 def facts(result: Run, layer: Layer, channel: int, chosen: Channels | None) -> None:
@@ -201,20 +201,19 @@ class Shown(NamedTuple):
     name: str
 
 
-def test_images(layer: Layer, channel: int, chosen: Channels) -> None:
+def test_images(weights: Weights, layer: Layer, channel: int, chosen: Channels) -> None:
     """The test images that excite a channel most, and least."""
-    section("The images that excite it most")
     answers, images = chosen.responses, gallery()
-    most, least = (from_gallery(end, channel, layer, images) for end in (answers.best, answers.least))
-    st.html(pictures(most))
-    section("And least")
-    st.html(pictures(least))
+    measured = cached_trace(weights.config, FASHION_MNIST.preprocessing.size).by_name[layer.name]
+    st.markdown(f"**The {MOST} test images that excite it most**")
+    st.html(pictures(from_gallery(answers.best, channel, measured, images)))
+    st.markdown("**And least**")
+    st.html(pictures(from_gallery(answers.least, channel, measured, images)))
     st.caption(f"{MEASURE} {NO_ASCENT}")
 
 
 def brought_images(result: Run, place: str, layer: Layer, channel: int) -> None:
     """The images of a set that a person brought that excite a channel most, and least."""
-    section("The images of yours that excite it most")
     if session.held().image_set is None:
         st.markdown(
             "What ships was measured on the weights that ship. For these, bring images: each goes through the network once, and "
@@ -225,8 +224,9 @@ def brought_images(result: Run, place: str, layer: Layer, channel: int) -> None:
         return
     answers = found.responses[place]
     value = float(result.maps(layer.name)[channel].max())
+    st.markdown(f"**The {len(answers.best.images[channel])} of your images that excite it most**")
     st.html(pictures(from_set(answers.best, channel, layer, result, found)))
-    section("And least")
+    st.markdown("**And least**")
     st.html(pictures(from_set(answers.least, channel, layer, result, found)))
     st.caption(
         f"Of {len(found.names)} images. The image beside this reaches {number_text(value)}, above "
