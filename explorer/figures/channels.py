@@ -16,7 +16,7 @@ def strongest_figure(counts: np.ndarray, means: np.ndarray, classes: Sequence[st
     figure = _bars(
         counts, classes, [ACCENT] * len(classes), means, "%{y}: %{x} images<br>mean activation %{customdata:.3~g}"
     )
-    finish(figure, f"Channel {channel}: its {counts.sum()} strongest images by class", "images", "", legend=False)
+    finish(figure, f"Channel {channel}: strongest images", f"of the {counts.sum()} strongest", "", legend=False)
     return _classes(figure)
 
 
@@ -34,7 +34,7 @@ def silence_figure(
         list(zip(before, after, strict=True)),
         "%{y}: %{customdata[0]:.1%} → %{customdata[1]:.1%}",
     )
-    finish(figure, f"Accuracy by class with channel {channel} at zero", "change", "", legend=False)
+    finish(figure, f"Accuracy, channel {channel} at zero", "change", "", legend=False)
     largest = max(float(np.abs(change).max()), 0.05)
     figure.update_xaxes(tickformat="+.0%", range=[-1.1 * largest, 1.1 * largest])
     return _classes(figure)
