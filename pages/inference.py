@@ -13,6 +13,7 @@ from explorer.views.inference import (
     ablation,
     addition,
     attribution,
+    channels,
     explain,
     images,
     latency,
@@ -28,6 +29,7 @@ from resnet.weights import FASHION_MNIST
 PANELS = {
     "Maps": running.activations,
     "One number": explain.panel,
+    "Channel": channels.panel,
     "Addition": addition.panel,
     "Receptive field": receptive_field.panel,
     "Why this class": attribution.panel,

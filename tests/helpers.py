@@ -43,6 +43,7 @@ CPU = Device("cpu", "this CPU")
 TABS = (
     "Maps",
     "One number",
+    "Channel",
     "Addition",
     "Receptive field",
     "Why this class",

@@ -137,6 +137,25 @@ def kernel_images(kernels: np.ndarray) -> list[np.ndarray]:
     return list(scaled.round().astype(np.uint8).transpose(0, 2, 3, 1))
 
 
+class Slices(NamedTuple):
+    """One kernel of a convolution, C×k×k: a slice for each channel that it reads, of which the `first` is that of its group;
+    `order` are the slices' places in `values`, the largest by Euclidean norm first.
+    """
+
+    values: np.ndarray
+    first: int
+    order: np.ndarray
+
+
+def slices(model: ResNet, name: str, channel: int) -> Slices:
+    """The kernel that writes a channel of a convolution's output."""
+    module = model.get_submodule(name)
+    assert isinstance(module, nn.Conv2d)
+    values = np.nan_to_num(module.weight.detach()[channel].float().cpu().numpy())
+    first = channel // (module.out_channels // module.groups) * len(values)
+    return Slices(values, first, np.argsort(-np.linalg.norm(values, axis=(1, 2)), kind="stable"))
+
+
 def initial_deviation(module: nn.Module) -> float | None:
     """The standard deviation that a convolution's weights started with: √(2 / (k² · C_out)) (He 2015,
     https://arxiv.org/abs/1502.01852, section 2.2, backward case); None for other layers.

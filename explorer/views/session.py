@@ -35,7 +35,7 @@ from ..inference.turns import PassError
 from ..link import View, names_network, names_view, own_network, size_text, tolerant, without_network
 from ..navigation import INFERENCE, START, Page
 from ..sharing.store import StoppedError
-from .uploads import FileAnswers, SourceUploads, UploadedCheckpoint
+from .uploads import FileAnswers, ImageSet, SourceUploads, UploadedCheckpoint
 
 if TYPE_CHECKING:
     from streamlit.navigation.page import StreamlitPage
@@ -110,6 +110,12 @@ class SessionState:
     """Images by their source: `images.source_uploads`."""
     image_widget: str = ""
     """The widget for images that was last drawn."""
+    image_set: ImageSet | None = None
+    """Images of which those that excite a channel most are looked for; `image_set_problems` are sentences on the last files
+    that were brought for it, and `image_set_widget` is the number of their widget: `channel_set`.
+    """
+    image_set_problems: tuple[str, ...] = ()
+    image_set_widget: int = 0
     selected_upload: str = ""
     """The digest of the upload that is run first."""
     checkpoint: UploadedCheckpoint | None = None

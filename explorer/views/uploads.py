@@ -97,3 +97,15 @@ class UploadedCheckpoint:
     @property
     def nbytes(self) -> int:
         return sum(opened.nbytes for opened in self.networks.values())
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Files of images, told from other sets by a digest of all; none of them was opened yet."""
+
+    digest: FileDigest
+    files: tuple[tuple[str, bytes], ...] = field(repr=False)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(len(data) for _, data in self.files)

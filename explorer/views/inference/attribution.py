@@ -205,6 +205,45 @@ def weights_panel(result: Run) -> None:
         if result.headless and result.layer.name == "fc":
             st.info(f"{NO_CLASSIFIER} `fc` is zeros here, so these are the weights of `{layer.name}`.")
         histogram(result, layer)
+    with st.container(border=True, key="kernel"):
+        convolution = selected_convolution(result)
+        channel = chosen_channel(result.channels(convolution.name))
+        section(f"Kernel {channel} of `{convolution.name}`, a slice for each channel that it reads")
+        kernel_slices(result, convolution, channel, "slice tiles")
+        st.caption("A click opens the maps of the channel that a slice reads. Another layer is selected above.")
+
+
+def selected_convolution(result: Run) -> Layer:
+    """The selected layer, or the last convolution before it; the first one where there is none."""
+    before = [layer for layer in result.trace.convolutions if layer.index <= result.layer.index]
+    return before[-1] if before else result.trace.convolutions[0]
+
+
+MAX_SLICES = 64
+"""Slices of a kernel that are shown, the largest first."""
+
+
+def kernel_slices(result: Run, convolution: Layer, channel: int, key: str) -> None:
+    """One kernel of a convolution as pictures, a slice for each channel that it reads, of which a click opens the maps."""
+    found = attribution.slices(result.network, convolution.name, channel)
+    order, largest = found.order[:MAX_SLICES], float(np.abs(found.values).max())
+    source = result.trace.layers[convolution.inputs[0]].name if convolution.inputs[0] >= 0 else ""
+
+    def select(identifier: str) -> None:
+        if source:
+            session.choose(tab="", at=source, channel=int(identifier))
+
+    pictures = [rasters.enlarged(rasters.diverging(found.values[one], largest), 48) for one in order]
+    labels = {str(found.first + one): str(found.first + one) for one in order.tolist()}
+    tiles(contact_sheet([np.asarray(picture) for picture in pictures]), labels, "", key, select)
+    st.html(running.scale_legend(rasters.Scale(-largest, largest, True)))
+    size = "×".join(map(str, found.values.shape[1:]))
+    few = f" The {len(order)} largest are shown." if len(order) < len(found.values) else ""
+    reads = f"of `{source}`" if source else "of the image"
+    st.caption(
+        f"{len(found.values)} slices of {size}, the largest first, each named by the channel {reads} that it reads: blue below "
+        f"zero, red above, on one scale.{few}"
+    )
 
 
 def layer_with_weights(result: Run) -> Layer:

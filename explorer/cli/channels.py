@@ -1,0 +1,40 @@
+"""`channels`: what every channel of the networks that ship stands for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .parameters import results_file
+
+
+def channels(
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            parser=Path,
+            metavar="FOLDER",
+            show_default=False,
+            help="Folder with Fashion-MNIST's idx files. Without it they are downloaded.",
+        ),
+    ] = None,
+    output: Annotated[Path | None, results_file("channels.npz")] = None,
+) -> None:
+    """Measure what each channel of the networks that ship stands for.
+
+    The test images that excite it most and least, and how it tells classes apart, are written into a file.
+
+    \b
+    resnet-explorer channels
+    resnet-explorer channels --data FOLDER --output explorer/samples/channels.npz
+    """
+    from ..experiments.channels import CHANNELS, NETWORKS, record
+    from .degradation import progress
+
+    path = output or Path(CHANNELS.name)
+    with progress("networks", NETWORKS) as advance:
+        for name in record(path, data):
+            advance(name)
+    print(f"the channels of {NETWORKS} networks written to {path}")
