@@ -114,7 +114,7 @@ def switched_off(names: Collection[str], config: ResNetConfig) -> tuple[str, ...
     """
     place, wide = {block: number for number, block in enumerate(config.blocks)}, block_channels(config)
     found = [(place[block], -1, block) for block in set(names) & {*switchable_blocks(config)}]
-    for block, channel in {channel for name in names if (channel := off_channel(name))}:
+    for block, channel in {each for name in names if (each := off_channel(name))}:
         if block in wide and channel < wide[block]:
             found.append((place[block], channel, f"{block}:{channel}"))
     return tuple(name for *_, name in sorted(found))
