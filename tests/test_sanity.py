@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from itertools import pairwise
 
 import numpy as np
@@ -62,7 +63,7 @@ def test_a_random_network_stays_without_what_is_off(shipped: ResNet, image: torc
 
 @given(st.lists(st.integers(0, 6), min_size=2, max_size=30), st.randoms(use_true_random=False))
 @settings(max_examples=60, deadline=None)
-def test_the_rank_correlation_is_that_of_counted_ranks(values: list[int], chance) -> None:  # type: ignore[no-untyped-def]
+def test_the_rank_correlation_is_that_of_counted_ranks(values: list[int], chance: random.Random) -> None:
     others = [chance.randint(0, 5) for _ in values]
 
     def counted(numbers: list[int]) -> list[float]:

@@ -348,12 +348,17 @@ def seen(result: Run, picture: Image.Image | None = None, words: str = "", legen
     """What the network really sees, with what lies on it as a `picture` of the same pixels, which `words` name and a `legend`
     in HTML explains; and the image that it was made of.
     """
-    image = result.image
     sees = f"What the network sees: {result.size}" + (", inverted" if result.prepared.inverted else "")
     shown = picture or rasters.displayed_pixels(result.prepared.input_image, MAX_SHOWN_SIDE)
     st.image(shown, caption=". ".join(filter(None, (words, sees))), width="stretch", alt=words or sees)
     if legend:
         st.html(legend)
+    origin(result)
+
+
+def origin(result: Run) -> None:
+    """The image that what the network sees was made of, small, with whose it is."""
+    image = result.image
     given, said = st.columns([2, 3], vertical_alignment="center")
     given.image(image.preview, width="stretch", alt=image.name)
     said.caption(credit(image.source) if isinstance(image.source, Sample) else session.escape_markdown(image.name))
