@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +13,14 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from explorer.inference import sanity
+from explorer.inference import attribution, sanity
 from explorer.inference.ablation import without_blocks
 from explorer.inference.attribution import grad_cam
 from explorer.inference.preprocess import prepare
-from explorer.inference.sanity import CAM, PIXELS, WHOLE
-from helpers import CLOTHES, CPU, every_choice, frozen, small
+from explorer.inference.sanity import CAM, PIXELS, WHOLE, Checks
+from explorer.sharing.store import RESULTS
+from explorer.views.inference import sanity as views
+from helpers import CLOTHES, CPU, click, every_choice, frozen, looked, small, texts
 from resnet import ResNet, ResNetConfig
 from resnet.weights import BUNDLED, FASHION_MNIST, bundled, load, randomly
 
@@ -118,3 +121,43 @@ def test_both_checks_of_a_shipped_network(shipped: ResNet, image: torch.Tensor) 
     assert shares[-1] == pytest.approx(1)
     assert sanity.passes(small_model := frozen(small())) > 0
     assert list(sanity.groups(small_model)) == ["head", "layer2", "layer1", "stem"]
+
+
+# -- the page -----------------------------------------------------------------------------
+
+
+def test_the_checks_are_made_when_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With two random orders, and two steps of integration in the cascade."""
+    asked: list[tuple[str, int]] = []
+    real = sanity.check
+
+    def noted(model: ResNet, image: torch.Tensor, layer: str, target: int, *rest: Any) -> sanity.Checks:
+        asked.append((layer, target))
+        return real(model, image, layer, target, *rest)
+
+    monkeypatch.setattr(sanity, "check", noted)
+    monkeypatch.setattr(sanity, "ORDERS", 2)
+    monkeypatch.setattr(attribution, "STEPS", 2)
+    app = looked("Why this class", preset="resnet20_fashion", image="0009-sneaker", **{"class": "Bag"})
+    assert asked == []
+    (label,) = [button.label for button in app.button if button.label.startswith("Check them, about")]
+    click(app, label)
+    assert asked == [("layer3.2.act", FASHION_MNIST.categories.index("Bag"))]
+    assert any("the rank correlation with the trained network's map is" in text for text in texts(app))
+    assert any("Area under the curve, lower where the score of Bag falls sooner" in text for text in texts(app))
+    RESULTS.clear()  # of few steps
+
+
+def test_the_deletion_check_speaks_against_an_explanation_too() -> None:
+    falling, staying = np.array([1.0, 0.0, 0.0]), np.array([1.0, 1.0, 0.0])
+    chance = np.array([[1.0, 0.4, 0.0], [1.0, 0.6, 0.0]])
+
+    def words(cam: np.ndarray, pixels: np.ndarray) -> str:
+        return views.deletion_words(Checks((), {CAM: cam, PIXELS: pixels}, chance), "Bag")
+
+    assert "Both remove the score sooner" in words(falling, falling)
+    assert "Only Grad-CAM removes it sooner" in words(falling, staying)
+    assert "Neither removes it sooner" in words(staying, staying)
+    assert "**0.250** for Grad-CAM, **0.750** for Integrated gradients, and 0.500 (0.450 to 0.550)" in words(
+        falling, staying
+    )

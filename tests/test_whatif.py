@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from playwright.sync_api import expect
+from streamlit.testing.v1 import AppTest
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode, functional
 
@@ -20,7 +23,10 @@ from explorer.inference import whatif
 from explorer.inference.preprocess import prepare
 from explorer.inference.samples import samples
 from explorer.inference.whatif import Change
-from helpers import CLOTHES, CPU
+from explorer.sharing.store import RESULTS
+from explorer.views.inference import ablation
+from explorer.views.inference import whatif as views
+from helpers import CLOTHES, CPU, Visitor, captions, click, link, looked, run, said, select, texts
 from resnet import ResNet
 from resnet.weights import BUNDLED, FASHION_MNIST, bundled, load, random_weights
 
@@ -193,3 +199,152 @@ def test_a_layer_that_is_zero_has_no_relative_change() -> None:
     assert whatif.distance(something, 2 * something) == pytest.approx(1)
     found = whatif.Effect(np.ones(1), 0.5, {"a": math.inf, "b": 2.0, "c": 1.0})
     assert [step.name for step in whatif.steps(found, {"A": "a", "B": "b", "C": "c"})] == ["C"]
+
+
+# -- the page -----------------------------------------------------------------------------
+
+SNEAKER = {"preset": "resnet20_fashion", "image": "0009-sneaker"}
+
+
+def sneaker() -> Tensor:
+    """1×28×28 in 0…255."""
+    (sample,) = (sample for sample in samples() if sample.file.endswith("0009-sneaker.png"))
+    return torch.tensor(np.asarray(sample.image().convert("L")), dtype=torch.float32)[None]
+
+
+def said_of(shipped: ResNet, pixels: Tensor) -> tuple[str, str]:
+    """The class that the shipped network names for 1×28×28 in 0…255, and how probable it is."""
+    given_ = (pixels[None] / 255 - GREY.mean[0]) / GREY.std[0]
+    probability, best = F.softmax(shipped(given_), 1)[0].max(0)
+    return FASHION_MNIST.categories[int(best)], f"{probability.item():.1%}"
+
+
+def verdict(app: AppTest) -> str:
+    (words,) = [text for text in texts(app) if ", was " in text or "nothing changed yet" in text]
+    return words
+
+
+def test_the_prediction_follows_the_sliders(shipped: ResNet) -> None:
+    app = looked("What if", **SNEAKER)
+    assert not app.error
+    assert verdict(app).endswith("nothing changed yet")
+    app.slider(key="change right").set_value(-9)
+    run(app)
+    assert link(app)["change"] == "right--9"
+    moved = torch.zeros(1, 28, 28)
+    moved[:, :, :-9] = sneaker()[:, :, 9:]
+    name, share = said_of(shipped, moved)
+    assert f"**{name}**" in verdict(app)
+    assert share in verdict(app)
+    assert "The difference grows most in" in captions(app)
+    app.slider(key="change patch").set_value(10)
+    run(app)
+    assert link(app)["change"] == "right--9_patch-10_place-14-14"
+    select(app, "change place", "8-20")
+    moved[:, 3:13, 15:25] = 255 * GREY.mean[0]
+    assert said_of(shipped, moved)[1] in verdict(app)
+    click(app, "As it was")
+    assert "change" not in link(app)
+    assert verdict(app).endswith("nothing changed yet")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("right-99", "right = 99 is not accepted: a whole number from -64 to 64. The defaults are shown instead."),
+        ("<b>-1", "change = <b>-1 is not accepted: parts joined by _, such as right-4_rotate--10, each of right, down"),
+        ("place-3", "place = 3 is not accepted: 2 whole numbers from 0 to 9999 joined by -."),
+        ("contrast-nan", "contrast = nan is not accepted: a number from 0 to 4."),
+        ("patch-4_place-50-3", "The patch lies outside of the 28×28 pixels, and hides nothing."),
+    ],
+)
+def test_a_link_that_is_wrong_gets_one_sentence(change: str, sentence: str) -> None:
+    app = looked("What if", **SNEAKER, change=change)
+    (words,) = said(app.warning)
+    assert words.startswith(sentence)
+    assert not app.error
+
+
+def test_what_is_typed_and_wrong_stays_to_be_mended() -> None:
+    app = select(looked("What if", **SNEAKER, change="noise-20"), "change seed", "many")
+    (words,) = said(app.warning)
+    assert words == "Noise seed = many is not accepted: a whole number from 0 to 999999. The image is unchanged."
+    assert (app.text_input(key="change seed").value, link(app)["change"]) == ("many", "noise-20")
+
+
+def test_networks_without_a_verdict_say_so() -> None:
+    app = looked("What if", preset="resnet18", weights="random", size="64", change="blur-2_epsilon-1")
+    assert not app.error
+    assert "Untrained, so no verdict." in texts(app)
+    assert "The difference grows most in" in captions(app)
+    assert "Move 500" not in str([button.label for button in app.button])
+
+
+def test_channels_are_switched_off_beside_the_blocks(shipped: ResNet) -> None:
+    app = looked("Blocks off", **SNEAKER, at="layer3.2", off="layer3.0:1")
+    off = (*range(0, 64, 2),)
+    app.multiselect(key="channels of layer3.2").set_value(list(off))
+    run(app)
+    assert link(app)["off"] == ",".join(["layer3.0:1", *(f"layer3.2:{channel}" for channel in off)])
+    assert any(text.startswith("33 channels are off. The whole network says") for text in texts(app))
+    handles = [
+        shipped.get_submodule(name).register_forward_hook(
+            lambda _, __, output, channels=channels: output.index_fill(1, torch.tensor(channels), 0)
+        )
+        for name, channels in (("layer3.0", [1]), ("layer3.2", off))
+    ]
+    name, share = said_of(shipped, sneaker())
+    for handle in handles:
+        handle.remove()
+    assert f"**{name}**, {share}" in texts(app)
+    click(app, "All channels on")
+    assert "off" not in link(app)
+
+
+def test_shift_consistency_is_counted_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = ablation.labelled_images()
+    for module in (ablation, views):
+        monkeypatch.setattr(module, "labelled_images", lambda: type(few)(few.images[:10], few.labels[:10]))
+    app = click(looked("What if", **SNEAKER), "Move 10 test images by up to 2 pixels each way")
+    (table,) = [text for text in texts(app) if text.startswith("| Network")]
+    assert len(table.splitlines()) == 4
+    assert any("These weights were trained without anti-aliasing." in text for text in texts(app))
+    RESULTS.clear()  # of few images
+
+
+@pytest.mark.browser
+def test_a_patch_is_moved_by_keyboard_and_by_pointer(visit: Visitor, shipped: ResNet) -> None:
+    """The outline moves at once; the prediction, the link and the picture follow."""
+    query = SNEAKER | {"tab": "What if", "change": "patch-10_place-14-8"}
+    visit.open("/inference?" + urlencode(query))
+    page = visit.page
+    grid = page.locator(".st-key-changed-image svg")
+    told = page.locator(".st-key-verdict-of-the-change")
+
+    def expected(row: int, column: int) -> str:
+        hidden = sneaker()
+        hidden[:, row - 5 : row + 5, column - 5 : column + 5] = 255 * GREY.mean[0]
+        return said_of(shipped, hidden)[1]
+
+    expect(told).to_contain_text(expected(14, 8))
+    grid.focus()
+    page.keyboard.press("ArrowRight")
+    visit.wait()
+    page.keyboard.press("ArrowRight")  # the focus stays
+    visit.wait()
+    expect(told).to_contain_text(expected(14, 10))
+    assert "place-14-10" in page.url
+    box = grid.bounding_box()
+    assert box
+    side = min(box["width"], box["height"]) / 28
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    at = lambda row, column: (middle[0] + (column - 13.5) * side, middle[1] + (row - 13.5) * side)  # noqa: E731
+    page.mouse.move(*at(14, 10))
+    page.mouse.down()
+    page.mouse.move(*at(10, 12))
+    page.mouse.move(*at(7, 14))
+    assert page.locator(".st-key-changed-image [data-id=patch]").get_attribute("transform") == "translate(4 -7)"
+    page.mouse.up()
+    visit.wait()
+    assert "place-7-14" in page.url
+    expect(told).to_contain_text(expected(7, 14))

@@ -78,7 +78,7 @@ def cascade_words(found: Checks) -> str:
     return (
         f"With all weights random, the rank correlation with the trained network's map is **{rank_text(last.cam_rank)}** for "
         f"{CAM} and **{rank_text(last.pixel_rank)}** for {PIXELS.lower()}, whose magnitudes alone keep "
-        f"**{rank_text(last.magnitude_rank)}**: each is the pixel less the mean, times a gradient, so the image itself shows in them."
+        f"**{rank_text(last.magnitude_rank)}**: each is the pixel less the mean, times a gradient, so the image itself can show in them."
     )
 
 
@@ -95,7 +95,8 @@ def deletion_words(found: Checks, name: str) -> str:
     verdict = {
         2: "Both remove the score sooner than every random order.",
         1: f"Only {sooner[0] if sooner else ''} removes it sooner than every random order.",
-        0: "Neither removes it sooner than every random order: on this image the check does not speak for them.",
+        0: "Neither removes it sooner than every random order: scattered pixels of the mean colour undo it as "
+        "soon, and on this image the check does not speak for them.",
     }[len(sooner)]
     return (
         f"Area under the curve, lower where the score of {name} falls sooner: {said}, and {np.mean(chance):.3f} "

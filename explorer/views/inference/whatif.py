@@ -52,7 +52,7 @@ def panel(result: Run) -> None:
             check_gradients(result.trace)
     given = cached_changed(result.key.plain, change, explained(result), result)
     with right:
-        answer_place = st.container()
+        answer_place = st.container(key="verdict of the change")
         picture(result, change, given)
     found = None
     if change.active:
