@@ -16,7 +16,7 @@ from resnet.published import Tag, tags
 from resnet.sizes import check_image_size
 from resnet.weights import BUNDLED, FASHION_MNIST, WeightsError
 
-from .analysis.parts import fixed_blocks
+from .analysis.parts import block_channels, fixed_blocks, off_channel, switched_off
 from .analysis.trace import Trace
 from .analysis.trace import trace as trace_config
 
@@ -73,10 +73,11 @@ class View:
     selected layer's map as "row-column", `lab` the settings of the kernels page,
     `training` those of the degradation runs, `appended` the blocks of the identity experiment,
     `shown` what the comparison page shows in detail, `cost` the chart of the architecture page, `start` the switches of
-    Start (all six as `Settings.to_text` writes them), `run` the steps of the shipped runs that the degradation page shows,
+    Start (all six, and `change`, as `Settings.to_text` writes them), `run` the steps of the shipped runs that the degradation page shows,
     `experiment` the networks that an experiment is made with, `tab` the open tab of a page that has some, the note of the
     source page, the verdict of the claims or the cost of the accuracy page, `find` what is looked for in the source, `off` the
-    blocks that are switched off, in order of depth,
+    blocks that are switched off and the channels ("layer2.0:31"), in order of depth, `change` what is done to the image before
+    the network sees it,
     `explained` the name of the class whose score is explained, empty for the one that the network predicts.
     `channel` is the channel of the layer that is looked at, None for the strongest on the image, `blend` how far its map hides
     the image, `range` whether each map of a layer is coloured in its own range or all in one that they share.
@@ -103,6 +104,7 @@ class View:
     cost: str = ""
     run: str = ""
     start: str = ""
+    change: str = ""
     others: tuple[ResNetConfig, ...] = ()
     off: tuple[str, ...] = ()
     explained: str = ""
@@ -215,7 +217,7 @@ _PLAIN = {
     name: name
     for name in (
         *("at", "weights", "image", "unit", "lab", "training", "experiment", "appended", "shown", "tab", "find"),
-        *("cost", "run", "start"),
+        *("cost", "run", "start", "change"),
     )
 }
 _PLAIN["explained"] = "class"
@@ -307,17 +309,24 @@ def parse_others(text: str) -> tuple[ResNetConfig, ...]:
 
 
 def parse_off(text: str, config: ResNetConfig) -> tuple[str, ...]:
-    """The blocks of a network named in `text`, joined by commas, in order of depth.
+    """The blocks of a network named in `text`, and channels of their outputs ("layer2.0:31"), joined by commas, in order of
+    depth.
 
     Raises:
-        ConfigError: where one is no block of this network, or one that cannot be switched off.
+        ConfigError: where one is no block of this network or no channel of it, or a block that cannot be switched off.
     """
     asked, known, reasons = set(text.split(",")) - {""}, config.blocks, fixed_blocks(config)
-    if asked - set(known):
-        raise ConfigError("off", text, f"blocks of this network joined by commas, {known[0]} to {known[-1]}")
-    for name in sorted(asked & set(reasons)):
+    channels, wide = {name: found for name in asked if (found := off_channel(name))}, block_channels(config)
+    blocks = asked - set(channels)
+    if (blocks | {block for block, _ in channels.values()}) - set(known):
+        accepted = f"blocks of this network joined by commas, {known[0]} to {known[-1]}"
+        raise ConfigError("off", text, f"{accepted}, and channels of them such as {known[0]}:0")
+    for name in sorted(blocks & set(reasons)):
         raise ConfigError("off", text, f"any block but {name}: {reasons[name]}")
-    return tuple(name for name in known if name in asked)
+    for block, channel in sorted(channels.values()):
+        if channel >= wide[block]:
+            raise ConfigError("off", text, f"channels {block}:0 to {block}:{wide[block] - 1} of that block")
+    return switched_off(asked, config)
 
 
 MAX_TRAIL = 100

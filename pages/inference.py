@@ -23,6 +23,7 @@ from explorer.views.inference import (
     several,
     strip,
     weights,
+    whatif,
 )
 from resnet.weights import FASHION_MNIST
 
@@ -33,6 +34,7 @@ PANELS = {
     "Addition": addition.panel,
     "Receptive field": receptive_field.panel,
     "Why this class": attribution.panel,
+    "What if": whatif.panel,
     "Blocks off": running.beside(ablation.panel),
     "Several images": several.panel,
     "Weights": running.beside(attribution.weights_panel),

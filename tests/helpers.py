@@ -41,16 +41,8 @@ APP, SCRIPT = ROOT / "explorer" / "app.py", ROOT / "explorer" / "script.py"
 """What a server runs, and an AppTest."""
 CPU = Device("cpu", "this CPU")
 TABS = (
-    "Maps",
-    "One number",
-    "Channel",
-    "Addition",
-    "Receptive field",
-    "Why this class",
-    "Blocks off",
-    "Several images",
-    "Weights",
-    "Speed",
+    *("Maps", "One number", "Channel", "Addition", "Receptive field", "Why this class", "What if"),
+    *("Blocks off", "Several images", "Weights", "Speed"),
 )
 """Of the inference page."""
 CLOTHES = [sample for sample in samples() if sample.label in FASHION_MNIST.categories]

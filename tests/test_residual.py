@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from explorer.analysis.parts import fixed_blocks, switchable_blocks
@@ -19,6 +22,7 @@ from explorer.inference.addition import Contribution, addition, contributions
 from explorer.inference.images import open_image
 from explorer.inference.preprocess import normalised, prepare
 from explorer.inference.samples import labelled_images, samples
+from explorer.link import View, natural_size, parse_off, tolerant
 from helpers import CPU, frozen, name_of
 from resnet import ResNet, ResNetConfig, preset
 from resnet.weights import BUNDLED, FASHION_MNIST, bundled, load
@@ -71,6 +75,67 @@ def test_identity_blocks_that_are_off_are_not_there(config: ResNetConfig) -> Non
     off = without_blocks(model, ["layer1.1", "layer2.1"])
     assert torch.equal(off(image), by_hand(image))
     assert not torch.equal(off(image), model(image))
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=name_of)
+def test_a_channel_that_is_off_is_read_as_zeros(config: ResNetConfig) -> None:
+    """By the block that follows, whose weights for it may then be anything; also where its own block is off."""
+    model, image = frozen(config), noise(config, 2)
+    off = without_blocks(model, ["layer1.1:3", "layer1.1:5", "layer2.1:1"])
+    by_hand: Any = deepcopy(model)
+
+    def zero(*channels: int) -> Callable[[Any, Any, Tensor], Tensor]:
+        return lambda _, __, output: (
+            output * torch.tensor([c not in channels for c in range(output.shape[1])])[:, None, None]
+        )
+
+    by_hand.layer1[1].register_forward_hook(zero(3, 5))
+    by_hand.layer2[1].register_forward_hook(zero(1))
+    assert torch.equal(off(image), by_hand(image))
+    assert not torch.equal(off(image), model(image))
+    seen: dict[str, Tensor] = {}
+    last = trace(config, 64).blocks["layer1.1"][-1].name
+    ended = without_blocks(model, ["layer1.1", "layer1.1:3"])
+    for name in (last, "layer1.1"):
+        ended.get_submodule(name).register_forward_hook(lambda _, __, output, name=name: seen.update({name: output}))
+    ended(image)
+    assert all(not output[:, 3].any() and output[:, 4].any() for output in seen.values())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_what_is_off_reads_back_from_a_link(data: st.DataObject) -> None:
+    config = data.draw(st.sampled_from([*CONFIGS, preset("plain20"), preset("resnet18")]))
+    wide = {name: layers[-1].out_shape[0] for name, layers in trace(config, 64).blocks.items()}
+    channels = [f"{name}:{channel}" for name, count in wide.items() for channel in range(count)]
+    asked = data.draw(st.lists(st.sampled_from([*switchable_blocks(config), *channels]), max_size=8, unique=True))
+    off = parse_off(",".join(asked), config)
+    assert sorted(off) == sorted(asked)
+    places = [(list(wide).index(name.partition(":")[0]), int(name.partition(":")[2] or -1)) for name in off]
+    assert places == sorted(places)
+    assert View.from_query(View(config, natural_size(config), off=off).to_query()).off == off
+
+
+@pytest.mark.parametrize(
+    ("text", "accepted"),
+    [
+        ("layer1.0:16", "channels layer1.0:0 to layer1.0:15 of that block"),
+        (
+            "layer9.0:1",
+            "blocks of this network joined by commas, layer1.0 to layer3.2, and channels of them such as layer1.0:0",
+        ),
+        ("layer1.0:", "blocks of this network"),
+        ("layer1.0:-1", "blocks of this network"),
+        ("layer1.0:1:2", "blocks of this network"),
+        ("layer2.0:1,layer2.0:99999999", "blocks of this network"),
+    ],
+)
+def test_what_cannot_be_off_is_named(text: str, accepted: str) -> None:
+    view, (sentence,) = tolerant({"preset": "resnet20", "off": text})
+    assert view.off == ()
+    assert sentence.startswith(f"off = {text} is not accepted: {accepted}")
+    assert sentence.endswith("All blocks are on instead.")
 
 
 @pytest.mark.parametrize("config", [config for config in CONFIGS if config.shortcut != "none"], ids=name_of)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from explorer.experiments.degradation import Settings as Training
 from explorer.experiments.identity import AppendSettings
 from explorer.experiments.kernels import Lab
+from explorer.inference.whatif import Change
 from explorer.link import LONGEST, View
 from explorer.views.architecture.cost import CostSettings
 from explorer.views.compare import DetailSettings
@@ -28,6 +29,7 @@ KINDS: tuple[type[Settings], ...] = (
     DetailSettings,
     CostSettings,
     StartSettings,
+    Change,
 )
 IN_LINK = KINDS[1:]
 

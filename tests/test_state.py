@@ -60,6 +60,7 @@ EXAMPLES = {
     "cost": "grain-by.layer",
     "run": "1000",
     "start": "shortcuts-on",
+    "change": "right-4_rotate--10",
     "explained": "Bag",
 }
 

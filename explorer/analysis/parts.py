@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from typing import NamedTuple
 
 from resnet import ResNetConfig
@@ -71,7 +73,7 @@ def has_box(layer: Layer) -> bool:
     return not in_stem_norm and (layer.op == Op.CONVOLUTION or layer.op in SHORT)
 
 
-# -- blocks switched off ------------------------------------------------------------------
+# -- blocks and channels switched off -----------------------------------------------------
 
 
 def fixed_blocks(config: ResNetConfig) -> dict[str, str]:
@@ -89,3 +91,30 @@ def fixed_blocks(config: ResNetConfig) -> dict[str, str]:
 def switchable_blocks(config: ResNetConfig) -> tuple[str, ...]:
     """The blocks that can be switched off, from input to output."""
     return tuple(name for name in config.blocks if name not in fixed_blocks(config))
+
+
+def block_channels(config: ResNetConfig) -> dict[str, int]:
+    """How many channels each block puts out, from input to output."""
+    return {
+        block_path(stage, index): channels
+        for stage, (count, channels) in enumerate(zip(config.layers, config.stage_channels, strict=True), 1)
+        for index in range(count)
+    }
+
+
+def off_channel(name: str) -> tuple[str, int] | None:
+    """A block and a channel of its output, of "layer2.0:31"; None for other text."""
+    match = re.fullmatch(r"([^:]+):([0-9]{1,7})", name)
+    return (match[1], int(match[2])) if match else None
+
+
+def switched_off(names: Collection[str], config: ResNetConfig) -> tuple[str, ...]:
+    """Those of these names that are of blocks that can be switched off, or of channels of any block's output: in order of depth,
+    a block before its channels.
+    """
+    place, wide = {block: number for number, block in enumerate(config.blocks)}, block_channels(config)
+    found = [(place[block], -1, block) for block in set(names) & {*switchable_blocks(config)}]
+    for block, channel in {each for name in names if (each := off_channel(name))}:
+        if block in wide and channel < wide[block]:
+            found.append((place[block], channel, f"{block}:{channel}"))
+    return tuple(name for *_, name in sorted(found))

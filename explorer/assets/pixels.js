@@ -8,6 +8,8 @@ function element(name, attributes) {
   return made;
 }
 
+const STEPS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+
 const place = ([x, y, width, height]) => ({ x, y, width, height });
 
 export default function ({ data, parentElement, setTriggerValue }) {
@@ -32,16 +34,42 @@ export default function ({ data, parentElement, setTriggerValue }) {
     }));
   svg.replaceChildren(clip, pictures, ...outlines);
 
-  const choose = (row, column) => {
-    const within = (value, first, count) => Math.min(first + count - 1, Math.max(first, value));
-    setTriggerValue("chosen", [within(row, y, height), within(column, x, width)]);
-  };
-  svg.onclick = (event) => {
+  const within = (value, first, count) => Math.min(first + count - 1, Math.max(first, value));
+  const inside = (row, column) => [within(row, y, height), within(column, x, width)];
+  const choose = (row, column) => setTriggerValue("chosen", inside(row, column));
+  const pixel = (event) => {
     const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
-    choose(Math.floor(at.y), Math.floor(at.x));
+    return [Math.floor(at.y), Math.floor(at.x)];
   };
+  svg.classList.toggle("drag", data.drag);
+  if (data.drag) {
+    // The outlines move at once; Python answers for the last place alone, however many lie between.
+    let at = data.at;
+    const move = (to) => {
+      at = inside(...to);
+      const by = `translate(${at[1] - data.at[1]} ${at[0] - data.at[0]})`;
+      for (const outline of outlines) outline.setAttribute("transform", by);
+    };
+    svg.onclick = null;
+    svg.onpointerdown = (event) => {
+      svg.setPointerCapture(event.pointerId);
+      move(pixel(event));
+      svg.onpointermove = (moved) => move(pixel(moved));
+      svg.onpointerup = () => { svg.onpointermove = svg.onpointerup = null; choose(...at); };
+      svg.onpointercancel = () => { svg.onpointermove = svg.onpointerup = null; move(data.at); };
+    };
+    svg.onkeydown = (event) => {
+      const step = STEPS[event.key];
+      if (!step) return;
+      event.preventDefault();
+      move(step.map((direction, axis) => at[axis] + direction * data.step));
+      choose(...at);
+    };
+    return;
+  }
+  svg.onclick = (event) => choose(...pixel(event));
   svg.onkeydown = (event) => {
-    const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+    const step = STEPS[event.key];
     if (!step) return;
     event.preventDefault();
     choose(...step.map((direction, axis) => data.at[axis] + direction * data.step));

@@ -1,8 +1,8 @@
-"""The network with blocks switched off, and without each block in turn."""
+"""The network with blocks and channels switched off, and without each block in turn."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,36 +10,58 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnet import ResNet
+from resnet.weights import noise_side
 
 from ..analysis.cost import work_macs
-from ..analysis.parts import switchable_blocks
-from ..analysis.trace import Trace
+from ..analysis.parts import off_channel, switched_off
+from ..analysis.trace import Trace, trace
 from .device import Device
 from .limits import MAX_FORWARD_BYTES
 from .turns import copy_of, forward_in_turn
 
 
 def without_blocks(model: ResNet, off: Collection[str]) -> ResNet:
-    """The network with blocks switched off (Veit 2016, https://arxiv.org/abs/1605.06431, section 4.1).
+    """The network with blocks switched off (Veit 2016, https://arxiv.org/abs/1605.06431, section 4.1), and channels of blocks'
+    outputs zeroed ("layer2.0:31").
 
     A residual block becomes σ(S(x)): its branch is dropped, and shortcut and activation stay. A plain block gives
     back its input. Parameters are the model's own, shared and not copied; the model itself is left alone.
 
     Raises:
-        ValueError: for a block that the network does not have or that cannot be switched off.
+        ValueError: for a block or a channel that the network does not have, or a block that cannot be switched off.
     """
     if not off:
         return model
-    if unknown := set(off) - set(switchable_blocks(model.config)):
+    if unknown := set(off) - set(switched_off(off, model.config)):
         raise ValueError(f"cannot be switched off: {', '.join(sorted(unknown))}")
     result = copy_of(model)
+    zeroed: dict[str, list[int]] = {}
     for name in off:
+        if channel := off_channel(name):
+            zeroed.setdefault(channel[0], []).append(channel[1])
+            continue
         block = result.get_submodule(name)
         if model.config.shortcut == "none":
             block.register_forward_hook(_input)
         else:
             block.get_submodule("add").register_forward_hook(_shortcut)
+    if zeroed:
+        side = noise_side(model.config)
+        blocks = trace(model.config, (side, side)).blocks
+        for name, channels in zeroed.items():
+            # Its last layer too, so that who looks there sees what goes on.
+            for path in (blocks[name][-1].name, name):
+                result.get_submodule(path).register_forward_hook(_zeroed(channels))
     return result
+
+
+def _zeroed(channels: Sequence[int]) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+    """A hook after which these channels of N×C×H×W are zero."""
+
+    def zero(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return output.index_fill(1, torch.tensor(channels, device=output.device), 0)
+
+    return zero
 
 
 def _input(_: nn.Module, args: tuple[Tensor, ...], __: Tensor) -> Tensor:

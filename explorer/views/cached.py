@@ -112,7 +112,7 @@ def device() -> Device:
 class Key(NamedTuple):
     """Everything that the results of an image's way through a network depend on.
 
-    `image` is a sample's name or the digest of an upload's bytes, `off` are the blocks that are switched off, `form`
+    `image` is a sample's name or the digest of an upload's bytes, `off` are the blocks and channels that are switched off, `form`
     is where, in which precision and in which layout it runs.
     """
 

@@ -201,11 +201,13 @@ def pixels(
     label: str,
     key: str,
     on_choose: Callable[[int, int], None],
+    drag: bool = False,
 ) -> None:
     """Pictures over each other on one grid of pixels, of which `view` is seen.
 
     `on_choose` gets the row and column of the pixel that was clicked, or that lies `step` pixels from
-    `at` (row, column) in an arrow key's direction, before the next run.
+    `at` (row, column) in an arrow key's direction, before the next run. With `drag` the outlines follow the pointer while it is
+    down, and the pixel where it comes up is chosen; they follow the arrow keys too.
     """
 
     def chosen() -> None:
@@ -217,6 +219,7 @@ def pixels(
         "view": view,
         "at": at,
         "step": step,
+        "drag": drag,
         "label": label,
         "clip": f"clip-{key.replace(' ', '-')}",
         "layers": [{"id": s.name, "url": data_url(s.picture), "box": s.place, "opacity": s.opacity} for s in sheets],

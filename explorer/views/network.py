@@ -11,7 +11,7 @@ from resnet.config import block_path
 
 from ..analysis.cost import macs_formula, params_formula
 from ..analysis.layers import Layer, Op, shape_text
-from ..analysis.parts import drawn_parts, fixed_blocks
+from ..analysis.parts import drawn_parts, fixed_blocks, switched_off
 from ..analysis.trace import Trace
 from ..drawing import network
 from ..navigation import SOURCE
@@ -64,8 +64,7 @@ def flip(trace: Trace, block: str) -> None:
     if reason := fixed_blocks(trace.config).get(block):
         st.toast(f"{block} cannot be switched off: {reason}.")
         return
-    off = set(session.view().off) ^ {block}
-    session.choose(off=tuple(name for name in trace.config.blocks if name in off))
+    session.choose(off=switched_off(set(session.view().off) ^ {block}, trace.config))
 
 
 def overview(trace: Trace, layer: Layer, switches: bool = False) -> None:

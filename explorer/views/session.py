@@ -28,7 +28,7 @@ from resnet.weights import at_hand, torchvision_weights
 
 from ..analysis.compare import common_size
 from ..analysis.layers import Layer
-from ..analysis.parts import switchable_blocks
+from ..analysis.parts import switched_off
 from ..analysis.published import Result
 from ..inference.device import Device
 from ..inference.turns import PassError
@@ -247,9 +247,11 @@ def show(new: View, *notes: str) -> None:
         hold(previous_config=old.config)
         if new.trail == old.trail:  # units of the network before, which no link has named
             new = replace(new, trail=())
-        kept = tuple(name for name in new.off if name in switchable_blocks(new.config))
+        kept = switched_off(new.off, new.config)
         if kept != new.off:
-            notes += ("Blocks that were off and are not in this network are forgotten.",)
+            channels = any(":" in name for name in set(new.off) - set(kept))
+            lost = "Blocks and channels" if channels else "Blocks"
+            notes += (f"{lost} that were off and are not in this network are forgotten.",)
             new = replace(new, off=kept)
     st.session_state.view = new
     hold(notes=notes, problems=(), typed={}, before_greeting=None, opening="", failed=None)
@@ -310,7 +312,7 @@ def draw_only(*fragments: str) -> None:
 def page_state() -> tuple[Any, ...]:
     """What the rest of a page depends on where it has tabs; what it was drawn with is held, None where it has none."""
     only_tabs: dict[str, Any] = dict.fromkeys(
-        ("unit", "lab", "training", "experiment", "appended", "tab", "explained", "cost", "run"), ""
+        ("unit", "lab", "training", "experiment", "appended", "tab", "explained", "cost", "run", "change"), ""
     )
     rest, now = replace(view(), **only_tabs), held()
     rest = replace(rest, channel=View.channel, blend=View.blend, range=View.range, trail=View.trail)

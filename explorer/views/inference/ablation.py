@@ -13,12 +13,14 @@ from resnet.presets import short_title
 from resnet.weights import BUNDLED, FASHION_MNIST, Weights, bundled
 
 from ...analysis import parts
+from ...analysis.parts import block_channels, off_channel, switched_off
 from ...figures import inference
 from ...inference import preprocess
 from ...inference.ablation import Ablation, ablations, batch_size
 from ...inference.device import Device
 from ...inference.limits import MAX_FORWARD_BYTES
 from ...inference.samples import labelled_images
+from .. import session
 from ..cached import cached_result, device, may_compute
 from ..components import plot
 from ..headline import section
@@ -35,10 +37,11 @@ EXPLANATION = (
 
 
 def panel(result: Run) -> None:
-    """The network with a switch at each block, what changes, and the ablation chart: on the shipped test images of weights that
+    """The network with a switch at each block and the channels of one, what changes, and the ablation chart: on the shipped test images of weights that
     know what they show, of others on this image.
     """
     overview(result.trace, result.layer, switches=True)
+    choose_channels(result)
     if result.off and result.prediction.finite and not result.headless and result.weights.key != "random":
         with st.container(border=True, key="answer"):
             answer(result)
@@ -79,6 +82,35 @@ def panel(result: Run) -> None:
                 "image counts as the right one. "
             )
         st.caption(where + EXPLANATION)
+
+
+def choose_channels(result: Run) -> None:
+    """Which channels of the selected block's output are off, to choose others; how many of other blocks."""
+    block = result.layer.block
+    if not block:
+        st.caption("The selected layer is in no block: select one in the drawing to switch channels of its output off.")
+        return
+    before = session.view().off
+    mine = [channel[1] for name in before if (channel := off_channel(name)) and channel[0] == block]
+    others = sum(":" in name for name in before) - len(mine)
+    key = f"channels of {block}"
+    session.set_widget(key, mine)
+
+    def chosen() -> None:
+        kept = [name for name in before if not name.startswith(f"{block}:")]
+        asked = [f"{block}:{channel}" for channel in st.session_state[key]]
+        session.choose(off=switched_off([*kept, *asked], result.weights.config))
+
+    st.multiselect(
+        f"Channels of `{block}` that are off",
+        range(block_channels(result.weights.config)[block]),
+        key=key,
+        on_change=chosen,
+        format_func=lambda channel: f"Channel {channel}",
+        placeholder="All are on",
+        help="The block puts out zeros there, and everything after it reads those."
+        + (f" {others} of other blocks are off." if others else ""),
+    )
 
 
 # -- on the test images -------------------------------------------------------------------

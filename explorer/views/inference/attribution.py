@@ -17,7 +17,7 @@ from .. import session
 from ..cached import Key, cached_result, may_compute, shared
 from ..components import contact_sheet, downloads, plot, tiles
 from ..headline import section
-from . import running
+from . import running, sanity
 from .running import NO_CLASSIFIER, Run, chosen_channel, picture_columns
 
 AT_ONCE_MACS = 3e9
@@ -70,6 +70,8 @@ def panel(result: Run) -> None:
         section(f"Integrated gradients: what each pixel adds to the score of {session.escape_markdown(name)}")
         if found := integrated_attribution(result, target):
             integrated_images(result, found)
+    with left, st.container(border=True, key="sanity"):
+        sanity.checks(result, layers_of_stages(result)[-1], target, name)
 
 
 PREDICTION = "The prediction"
@@ -114,10 +116,15 @@ def choose_class(result: Run) -> None:
 
 def explained_layers(result: Run) -> list[Layer]:
     """The last layer of each stage, and the selected layer where its map has more than one position."""
-    last = [layers[-1] for layers in result.trace.stages]
+    last = layers_of_stages(result)
     chosen = result.layer
     on_path = len(chosen.out_shape) == 3 and chosen.out_shape[1] * chosen.out_shape[2] > 1
     return list(dict.fromkeys([*last, chosen] if on_path else last))
+
+
+def layers_of_stages(result: Run) -> list[Layer]:
+    """The last layer of each stage."""
+    return [layers[-1] for layers in result.trace.stages]
 
 
 @shared()

@@ -15,7 +15,7 @@ from resnet import ResNet
 from resnet.weights import Numbered, Preprocessing, Weights
 
 from ...analysis.layers import Layer, shape_text
-from ...analysis.parts import drawn_parts, switchable_blocks
+from ...analysis.parts import drawn_parts, off_channel, switched_off
 from ...analysis.trace import Trace
 from ...drawing import rasters
 from ...drawing.palette import ACCENT, STEM
@@ -64,7 +64,7 @@ class Run:
     output is looked at.
 
     `network` is in fp32, for gradients; the prediction and the maps are those of its `runner`, the same network in
-    the form that the session chose. Both are without the blocks that are `off`.
+    the form that the session chose. Both are without the blocks and channels that are `off`.
 
     A page keeps its run for as long as it is open, so a run holds nothing large: pixels, networks and results are looked
     up by its `key` where they are needed, and made again where they are no longer kept.
@@ -188,7 +188,7 @@ def weights_trace(weights: Weights) -> Trace:
 def run(images: Sequence[ChosenImage], weights: Weights, invert: bool | None) -> Run:
     """Prepare the first image as the weights want it, and predict, with the layer selected and the blocks off that the view names."""
     view = session.view()
-    off = tuple(name for name in view.off if name in switchable_blocks(weights.config))
+    off = switched_off(view.off, weights.config)
     result = run_with(images, weights, invert, off, form(), view.at)
     session.hold(shown=view)
     return result
@@ -212,7 +212,7 @@ def run_with(
 
 
 def network_of(key: Key) -> ResNet:
-    """The network of a run, without the blocks that are off."""
+    """The network of a run, without the blocks and channels that are off."""
     network = loaded(key.weights, key.form)
     return cached_ablated_network(key.weights, key.form, key.off) if key.off else network
 
@@ -289,17 +289,24 @@ def answer(result: Run) -> None:
     if result.off:
         st.markdown(change_sentence(result))
     whole = [float(result.whole.probabilities[index]) for index, _ in top] if result.off else None
-    st.html(bars(names, [probability for _, probability in top], whole))
+    kinds = {":" in name: "channels" if ":" in name else "blocks" for name in result.off}
+    labels = f"with {' and '.join(kinds[one] for one in sorted(kinds))} off", "whole network"
+    st.html(bars(names, [probability for _, probability in top], whole, labels))
 
 
-def bars(names: Sequence[str], probabilities: Sequence[float], whole: Sequence[float] | None = None) -> str:
-    """Probabilities as bars in HTML; with blocks off, over those of the `whole` network.
+def bars(
+    names: Sequence[str],
+    probabilities: Sequence[float],
+    whole: Sequence[float] | None = None,
+    labels: tuple[str, str] = ("with blocks off", "whole network"),
+) -> str:
+    """Probabilities as bars in HTML; with blocks off, over those of the `whole` network, or of two others by their `labels`.
 
     A Plotly chart would take the browser longer than the prediction takes the server.
     """
-    series = {"with blocks off": (probabilities, ACCENT)}
+    series = {labels[0]: (probabilities, ACCENT)}
     if whole is not None:
-        series["whole network"] = (whole, STEM)
+        series[labels[1]] = (whole, STEM)
 
     def bar(share: float, shade: str) -> str:
         return f'<div title="{share:.2%}"><i style="width:{share:.2%};background:{shade}"></i>{share:.1%}</div>'
@@ -312,10 +319,21 @@ def bars(names: Sequence[str], probabilities: Sequence[float], whole: Sequence[f
     return f'<dl class="bars">{rows}</dl>' + (f'<div class="legend">{legend}</div>' if whole is not None else "")
 
 
+def off_words(off: tuple[str, ...]) -> str:
+    """What is off, with its verb: a block or a channel by its name, several by their number."""
+    if len(off) == 1:
+        channel = off_channel(off[0])
+        return f"Channel {channel[1]} of `{channel[0]}` is" if channel else f"`{off[0]}` is"
+    channels = sum(":" in name for name in off)
+    counts = {"block": len(off) - channels, "channel": channels}
+    named = [f"{count} {noun}{'s' * (count > 1)}" for noun, count in counts.items() if count]
+    return f"{' and '.join(named)} are"
+
+
 def change_sentence(result: Run) -> str:
-    """What the prediction does when blocks are switched off, in a sentence."""
+    """What the prediction does when blocks or channels are switched off, in a sentence."""
     names, whole = result.weights.data.categories, result.whole
-    count = f"{len(result.off)} blocks are" if len(result.off) > 1 else f"`{result.off[0]}` is"
+    count = off_words(result.off)
     if not whole.finite:
         return f"{count} off. The activations of the whole network overflow."
     best, before = whole.top(1)[0]
@@ -337,7 +355,6 @@ def seen(
     """What the network really sees, with what lies on it as a `picture` of the same pixels, which `words` name and a `legend`
     in HTML explains; and the image that it was made of. Where there is a `draw`, it shows the picture.
     """
-    image = result.image
     sees = f"What the network sees: {result.size}" + (", inverted" if result.prepared.inverted else "")
     caption = ". ".join(filter(None, (words, sees)))
     if draw:
@@ -348,6 +365,12 @@ def seen(
         st.image(shown, caption=caption, width="stretch", alt=words or sees)
     if legend:
         st.html(legend)
+    origin(result)
+
+
+def origin(result: Run) -> None:
+    """The image that what the network sees was made of, small, with whose it is."""
+    image = result.image
     given, said = st.columns([2, 3], vertical_alignment="center")
     given.image(image.preview, width="stretch", alt=image.name)
     said.caption(credit(image.source) if isinstance(image.source, Sample) else session.escape_markdown(image.name))

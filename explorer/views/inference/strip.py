@@ -28,7 +28,13 @@ def strip(result: Run) -> None:
         with st.container(horizontal=True, vertical_alignment="center", gap="small", key="crumbs"):
             crumbs(trace, layer)
             if result.off:
-                st.button("All blocks on", on_click=session.choose, kwargs={"off": ()}, type="tertiary")
+                blocks = any(":" not in name for name in result.off)
+                st.button(
+                    "All blocks on" if blocks else "All channels on",
+                    on_click=session.choose,
+                    kwargs={"off": ()},
+                    type="tertiary",
+                )
         if is_open(trace, session.view().at):
             detail_drawing(trace, layer)
         else:
