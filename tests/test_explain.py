@@ -211,6 +211,16 @@ def test_blocks_that_are_off(name: str) -> None:
         assert found.difference == pytest.approx(0, abs=1e-4 * max(1, abs(found.value))), unit
 
 
+def test_a_channel_that_is_off_is_zero() -> None:
+    network, off = shipped(), ("layer1.1", "layer2.0:5")
+    ablated, traced = without_blocks(network, off), trace(network.config, 28)
+    outputs = record(ablated, noise(), [layer.name for layer in traced.layers], CPU).__getitem__
+    (found,) = chain(ablated, traced, outputs, Unit("layer2.0.act", 5, 3, 4), off)
+    assert (found.value, found.total) == (0, 0)
+    other = explanation(ablated, traced, outputs, Unit("layer2.1.conv1", 0, 3, 4), off)
+    assert abs(other.difference) < 1e-4 * abs(other.value)
+
+
 @pytest.mark.parametrize(
     ("given_", "sentence"),
     [

@@ -238,7 +238,7 @@ def passes(trace: Trace, index: int, reader: Layer, off: Collection[str]) -> boo
 
 
 def explanation(network: ResNet, trace: Trace, outputs: Outputs, unit: Unit, off: Collection[str] = ()) -> Explanation:
-    """How a unit of a layer comes about, from outputs of the network, whose blocks `off` are switched off.
+    """How a unit of a layer comes about, from outputs of the network, whose blocks and channels `off` are switched off.
 
     Raises:
         ConfigError: as `check_unit`.
@@ -247,6 +247,8 @@ def explanation(network: ResNet, trace: Trace, outputs: Outputs, unit: Unit, off
     layer, module = trace.by_name[unit.layer], network.get_submodule(unit.layer)
     names = sources(trace, layer, off)
     value = float(outputs(unit.layer)[unit[1:]])
+    if f"{layer.block}:{unit.channel}" in off and layer is trace.blocks[layer.block][-1]:
+        return Explanation(unit, layer.op, value, (Term(0.0, "channel off"),), (Step("The channel is off", "0"),))
     if layer.op in PRODUCTS:
         window = read_window(layer, module, names[0], outputs(names[0]), unit)
         constants = bias(module, unit.channel)
