@@ -77,6 +77,9 @@ STRATEGIES: dict[str, Callable[[ResNetConfig], st.SearchStrategy[Any]]] = {
     "channel": lambda config: st.none() | st.integers(0, 999_999),
     "blend": lambda config: st.floats(0, 1),
     "range": lambda config: st.sampled_from(["own", "shared"]),
+    "trail": lambda config: st.lists(
+        st.from_regex(r"\A(conv1|layer[1-9]\.[0-9]{1,3}\.se\.fc1)\.[0-9]{1,6}\.[0-9]{1,4}-[0-9]{1,4}\Z"), max_size=5
+    ).map(tuple),
     "tour": lambda config: st.integers(0, TOUR_STOPS),
     "present": lambda config: st.booleans(),
     **{name: texts_like(text) for name, text in EXAMPLES.items()},
