@@ -79,6 +79,11 @@ def cascade_words(found: Checks) -> str:
         f"With all weights random, the rank correlation with the trained network's map is **{rank_text(last.cam_rank)}** for "
         f"{CAM} and **{rank_text(last.pixel_rank)}** for {PIXELS.lower()}, whose magnitudes alone keep "
         f"**{rank_text(last.magnitude_rank)}**: each is the pixel less the mean, times a gradient, so the image itself can show in them."
+        + (
+            " A map of zeros alone has no ranks, and leaves a gap."
+            if any(math.isnan(one.cam_rank) for one in found.cascade)
+            else ""
+        )
     )
 
 
