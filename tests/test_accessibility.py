@@ -6,10 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlencode
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page
 
 from explorer.navigation import PAGES
@@ -33,7 +35,10 @@ PLACES = [
     *(f"/{page}?{urlencode(SMALL | {'tab': tab})}" for page, tabs in TABS.items() for tab in tabs),
     "/architecture?tour=3&present=1",
 ]
-THEIRS = {("scrollable-region-focusable", "pre"): "st.code's text; Chromium and Firefox give the focus to what scrolls"}
+THEIRS = {
+    ("scrollable-region-focusable", "pre"): "st.code's text; Chromium and Firefox give the focus to what scrolls",
+    ("presentation-role-conflict", "[data-testid=stFileUploaderDropzone]"): "its button is what the keyboard reaches",
+}
 """What is Streamlit's own and out of our reach, by axe's rule and the elements' selector, with the reason."""
 
 FOUND = """async ([theirs, rules]) => {
@@ -96,6 +101,26 @@ def test_axe_finds_nothing_in_what_opens(visit: Visitor) -> None:
     visit.wait()
     page.get_by_text("This view as a link").wait_for()
     assert violations(page) == []
+
+
+def test_axe_finds_nothing_in_what_the_chips_open(visit: Visitor, tmp_path: Path) -> None:
+    """The weights, the link with its code, the verdict, and the images: where one is brought, and where it is changed."""
+    page = visit.open(f"/inference?{urlencode(SMALL)}").page
+    found = {}
+    for chip in ("weights-chip", "share", "verdict-chip"):
+        page.locator(f".st-key-{chip}").get_by_role("button").first.click()
+        page.get_by_test_id("stPopoverBody").wait_for()
+        found[chip] = violations(visit.wait().page)
+        page.keyboard.press("Escape")
+    page.get_by_role("radio", name="Upload").click()
+    found["upload"] = violations(visit.wait().page)
+    file = tmp_path / "grey.png"
+    Image.new("L", (28, 28), 99).save(file)
+    page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(file)
+    page.get_by_role("button", name="Change").click()
+    page.get_by_test_id("stPopoverBody").wait_for()
+    found["change"] = violations(visit.wait().page)
+    assert found == dict.fromkeys(found, [])
 
 
 @pytest.mark.parametrize("visit", [{"viewport": {"width": 720, "height": 450}}], indirect=True, ids=["200 %"])

@@ -33,6 +33,7 @@ from explorer.experiments.degradation import (
     TrainingRun,
     collect_run,
     from_json,
+    parting_step,
     pool_2x2,
     running_mean,
     shipped_runs,
@@ -240,7 +241,11 @@ def test_steps_bound_the_training_whatever_the_epochs(one_thread):
 
 
 def test_another_process_gives_the_same_curves(tiny):
-    worker = collect_run(TINY, WorkerProcess().run(train, TINY))
+    """And has not imported torch's compiler for it, for which whoever starts the first run would wait seconds."""
+    process = WorkerProcess()
+    with process.keep_running():
+        worker = collect_run(TINY, process.run(train, TINY))
+        assert list(process.run(map, eval, ["'torch._dynamo' in __import__('sys').modules"])) == [False]
     assert [(c.losses, c.accuracy) for c in worker.curves] == [(c.losses, c.accuracy) for c in tiny.curves]
 
 
@@ -401,6 +406,33 @@ def test_a_run_that_goes_on_says_where_its_curves_stand():
     steps = [Step(n, loss, 1.0) for n, found in losses.items() for loss in found]
     words = page.so_far(collect_run(settings, steps))
     assert words.startswith("Plain-20 at 1.50 and Plain-56 at 2.50; Residual-20 at 1.00: means of the last 20 steps")
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 3)] * 2), min_size=1, max_size=60), st.integers(0, 1))
+def test_where_a_pair_parts(losses, ahead):
+    """The step is the least from which the deep network's mean of 20 losses is above at every step, a step at a time."""
+    shallow, deep = ([float(pair[n]) for pair in losses] for n in (0, 1))
+    steps = [Step(0, loss, 1.0) for loss in shallow + [0.0] * ahead] + [Step(1, loss, 1.0) for loss in deep]
+
+    def above(step: int) -> bool:
+        last = slice(max(0, step - 20), step)
+        return sum(deep[last]) > sum(shallow[last])
+
+    later = [step for step in range(1, len(losses) + 1) if all(map(above, range(step, len(losses) + 1)))]
+    found = parting_step(collect_run(Settings(), steps), "plain")
+    assert found == (later[0] if later else None)
+
+
+def test_the_page_says_from_which_step_on_depth_hurts():
+    """In the runs that ship after the warm-up; while a run goes on, in it or in those."""
+    runs = next(iter(shipped_runs().groups.values()))
+    steps = [parting_step(run, "plain") or 0 for run in runs]
+    words = f"Plain-56 stays above Plain-20 from step {min(steps)} to {max(steps)} on, by seed."
+    assert min(steps) > Settings().warmup
+    assert words in " ".join(texts(degradation_page()))
+    begun = [Step(n, loss, 1.0) for n, loss in ((0, 2.0), (1, 2.0), (0, 1.0), (1, 2.0))]
+    assert page.parting_ahead(collect_run(Settings(), begun[:2])).endswith(f"In the runs that ship {words}")
+    assert page.parting_ahead(collect_run(Settings(), begun)) == "Plain-56 stays above Plain-20 from step 2 on."
 
 
 def finished(app: AppTest) -> AppTest:

@@ -571,6 +571,27 @@ def test_attention_is_above_the_branch_and_the_shortcut_below(name: str) -> None
     assert max(box.bottom for box in branch) < min(box.top for box in below)
 
 
+@pytest.mark.parametrize(
+    "name", ["seresnet18", "seresnet50", "seresnext50_32x4d", "ecaresnet50d", "ecaresnext50t_32x4d"]
+)
+def test_attention_stands_over_the_branch_on_a_phone(name: str) -> None:
+    """A card's 330 pixels hold the block with legible text; the scaled branch comes down to the addition, not dashed."""
+    traced = trace(preset(name), 224)
+    for stage in (1, 2, 3, 4):
+        drawing = detail(traced, f"layer{stage}.0", shared=True)
+        assert drawing.width * svg.LEGIBLE <= 330
+        placed = boxes(parse(drawing))
+        scale, addition = (placed[f"layer{stage}.0.{slot}"] for slot in ("se.scale", "add"))
+        assert scale.bottom < min(box.top for slot, box in placed.items() if ".conv" in slot and ".se." not in slot)
+        (down,) = (
+            path
+            for path in parse(drawing).iter(f"{SVG}path")
+            if points(path.attrib["d"])[0][0] == pytest.approx(scale.right, abs=0.2)
+        )
+        assert points(down.attrib["d"])[-1][1] == pytest.approx(addition.top, abs=0.2)
+        assert "stroke-dasharray" not in down.attrib
+
+
 @pytest.mark.parametrize("order", ["post", "pre"])
 @pytest.mark.parametrize("attention", ["none", "se", "eca"])
 @pytest.mark.parametrize("shortcut", ["none", "A", "B", "C", "D"])

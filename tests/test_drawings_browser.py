@@ -76,7 +76,7 @@ def test_network_and_block_are_whole_at_first_sight(visit: Visitor, name: str) -
 
 
 @pytest.mark.parametrize("visit", [PHONE], indirect=True, ids=["phone"])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [*NETWORKS, "seresnext50_32x4d"])
 def test_a_phone_shows_all_of_network_and_block(visit: Visitor, name: str) -> None:
     visit.open(f"/?preset={name}&at=layer3.0.conv1")
     for drawing in ("overview", "detail"):
@@ -107,7 +107,7 @@ def test_an_unfolded_stage_goes_on_lines(visit: Visitor) -> None:
 
 @pytest.mark.parametrize("visit", [PHONE], indirect=True, ids=["phone"])
 def test_fit_shows_what_else_would_scroll(visit: Visitor) -> None:
-    visit.open("/?preset=seresnet50")
+    visit.open("/?preset=seresnextaa101d_32x8d")
     sideways = "view => view.scrollWidth > view.clientWidth"
     assert card(visit, "detail").evaluate(sideways)
     visit.page.locator(".st-key-detail").get_by_role("button", name="fit").click()

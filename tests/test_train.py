@@ -21,7 +21,7 @@ from torch import Tensor
 from resnet import ResNetConfig, build
 from resnet import shipped as shipped_module
 from resnet.command import MissingError
-from resnet.train import FILES, Recipe, accuracy, augment, copy_idx, fashion_mnist, fit, main, rate
+from resnet.train import FILES, Descent, Recipe, accuracy, augment, copy_idx, fashion_mnist, fit, main, rate
 from resnet.weights import BUNDLED, FASHION_MNIST, Checkpoint, bundled_path, read_checkpoint, save_checkpoint
 
 TINY = ResNetConfig(
@@ -68,6 +68,29 @@ def test_what_was_learned_is_measured() -> None:
     assert share > 0.95
     assert accuracy(network, images, 1 - labels) == pytest.approx(1 - share)
     assert not network.training
+
+
+def test_descent_takes_torchs_steps() -> None:
+    """Bit for bit, by rates that change; norms and biases do not decay, and what has no gradient stays."""
+    recipe = Recipe(momentum=0.8, weight_decay=0.1)
+    networks = [build(replace(TINY, num_classes=2)) for _ in "12"]
+    networks[1].load_state_dict(networks[0].state_dict())
+    ours, theirs = (tuple(network.parameters()) for network in networks)
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in theirs if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in theirs if p.ndim < 2]},
+    ]
+    optimiser, descend = torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=True), Descent(ours, recipe)
+    generator = torch.Generator().manual_seed(2)
+    for speed in (0.1, 0.4, 0.003):
+        for one, other in zip(ours[1:], theirs[1:], strict=True):
+            one.grad = torch.randn(one.shape, generator=generator)
+            other.grad = one.grad.clone()
+        for group in optimiser.param_groups:
+            group["lr"] = speed
+        optimiser.step()
+        descend(speed)
+        assert all(map(torch.equal, ours, theirs))
 
 
 def test_learning_rate() -> None:

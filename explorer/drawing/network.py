@@ -4,7 +4,7 @@ Three drawings share one look. `overview` is the whole network on a line: box he
 the feature map (square root), arcs are shortcuts (dashed where they project), ⊕ additions.
 `strip` is the network as a row of maps. Stages are runs, which a narrow page sets on several
 lines, as words are. `detail` is one block, the stem or the head with every layer: branch F(x) on the axis, shortcut S(x) below it,
-attention above; with `shared`, norm and activation of a step stand in its convolution's box.
+attention above; with `shared`, norm and activation of a step stand in its convolution's box, and attention over the branch.
 """
 
 from __future__ import annotations
@@ -362,10 +362,11 @@ ENTRY = 12.0
 """Where the shortcut leaves, left of the first box."""
 
 
-def lane(layer: Layer) -> int:
+def lane(layer: Layer, over: bool = False) -> int:
+    """The lane that a layer is drawn in. Attention scales the branch in its lane, or, where it stands `over` it, in its own."""
     if layer.role.on_shortcut:
         return LANE["shortcut"]
-    return LANE["se"] if layer.role.in_attention and layer.op != Op.SCALING else LANE["branch"]
+    return LANE["se"] if layer.role.in_attention and (over or layer.op != Op.SCALING) else LANE["branch"]
 
 
 def caption(layer: Layer) -> tuple[str, str]:
@@ -440,7 +441,8 @@ def step_width(step: Step) -> float:
 
 
 def detail(trace: Trace, part: str, at: str = "", shared: bool = False) -> Drawing:
-    """One block ("layer2.0"), the "stem" or the "head", layer by layer; with `shared`, a step in one box.
+    """One block ("layer2.0"), the "stem" or the "head", layer by layer; with `shared`, a step in one box, and attention,
+    which else stands behind what it reads, over the branch.
 
     Raises:
         ValueError: for a part that the network does not have.
@@ -448,25 +450,30 @@ def detail(trace: Trace, part: str, at: str = "", shared: bool = False) -> Drawi
     layers = trace.parts.get(part, ())
     if not layers:
         raise ValueError(f"the network has no {part}")
-    ids = {layer.index for layer in layers}
+    lanes = {layer.index: lane(layer, shared) for layer in layers}
     cells = steps(trace, layers, shared)
     step_of = {layer.index: step for step in cells for layer in step}
     above = any(strip_is_above(step) for step in cells) * STRIP
     first = layers[0]
     given = trace.image_shape if first.inputs[0] == IMAGE else trace.layers[first.inputs[0]].out_shape
-    attention = any(lane(layer) < 0 for layer in layers)
+    attention = min(lanes.values()) < 0
     axis = 40.0 + above + (LANES + STRIP) * attention
     y_of = {-1: 28.0, 0: axis, 1: axis + LANES}
     lead = max(24.0, 6.0 * len(short_shape(given)) - 12)
     labels = shape_labels(cells, short_shape(given))
 
-    # Lanes fill from the left; a step stands right of what it reads, a join right of its lanes.
+    def rises(producer: int, layer: Layer) -> bool:
+        """Whether an edge leads from the branch to the attention over it."""
+        return shared and lanes[layer.index] < 0 <= lanes.get(producer, 0)
+
+    # Lanes fill from the left; a step stands right of what it reads, but for what is over it, a join right of its lanes.
     left: dict[int, float] = dict.fromkeys(y_of, lead)
     places: dict[int, tuple[float, float]] = {}
     beyond: dict[int, float] = {}
     for step in cells:
-        number = lane(step[0])
-        start = max([left[number], *(beyond[i] + STEP for i in step[0].inputs if i in beyond)])
+        number = lanes[step[0].index]
+        read = [i for i in step[0].inputs if i in beyond and not rises(i, step[0])]
+        start = max([left[number], *(beyond[i] + STEP for i in read)])
         end = start + step_width(step)
         words = labels.get(step[0].index, "") if number == LANE["shortcut"] else ""  # there it stands in the gap
         for layer in step:
@@ -482,40 +489,42 @@ def detail(trace: Trace, part: str, at: str = "", shared: bool = False) -> Drawi
 
     ink, behind = [], []
     entry = lead - ENTRY
+    crossing = axis - TALL / 2 - above - 23  # between attention and the shapes
     for layer in layers:
         for producer in layer.inputs:
             if producer in step_of and step_of[producer] is step_of[layer.index]:
                 continue
-            source = places[producer][1] if producer in ids else entry
-            from_y = y_of[lane(trace.layers[producer])] if producer in ids else y_of[0]
-            behind.append(
-                wire(source, from_y, *places[layer.index], y_of[lane(layer)], layer, producer, trace, ids, y_of)
-            )
-            if is_identity(trace, layer, producer, ids):
+            source = places[producer][1] if producer in places else entry
+            ends = (source, y_of[lanes.get(producer, 0)], *places[layer.index], y_of[lanes[layer.index]])
+            if rises(producer, layer):
+                behind.append(rising_wire(*ends, layer, crossing))
+                continue
+            behind.append(wire(*ends, layer, is_identity(layer, producer, lanes), y_of))
+            if is_identity(layer, producer, lanes):
                 words = short_shape(trace.layers[producer].out_shape if producer >= 0 else trace.image_shape)
                 behind.append(text((source + sum(places[layer.index]) / 2) / 2, y_of[1] - 7, words, MUTED, SMALLEST))
     for step in cells:
         x0, x1 = places[step[0].index]
-        y = y_of[lane(step[0])]
+        y = y_of[lanes[step[0].index]]
         ink.extend(step_boxes(step, x0, x1, y, at))
         words = labels.get(step[0].index, "")
-        if words and lane(step[0]) == LANE["shortcut"]:
+        if words and lanes[step[0].index] != LANE["branch"]:
             behind.append(text(x1 + 5, y - 6, words, MUTED, SMALLEST, "start"))
         elif words:
             behind.append(text(x1 + STEP / 2, y - TALL / 2 - 8 - above, words, MUTED, SMALLEST))
     behind.append(text(2, y_of[0] - TALL / 2 - 8 - above, short_shape(given), MUTED, SMALLEST, "start"))
     behind.append(line(f"M2 {y_of[0]}H{entry + 4}", MUTED))
-    lowest = max(y_of[lane(step[0])] + TALL / 2 + STRIP * strip_is_below(step) for step in cells)
+    lowest = max(y_of[lanes[step[0].index]] + TALL / 2 + STRIP * strip_is_below(step) for step in cells)
     height = max(lowest, y_of[1] if has_shortcut(layers) else 0.0) + 8
-    tail = places[layers[-1].index][1]
-    behind.append(line(f"M{tail:.1f} {y_of[0]}h10", MUTED))
+    last = layers[-1].index
+    behind.append(line(f"M{places[last][1]:.1f} {y_of[lanes[last]]}h10", MUTED))
     return Drawing(end + 12, height, f"Layers of {part}", "".join(behind + ink))
 
 
 def shape_labels(cells: Sequence[Step], given: str) -> dict[int, str]:
     """The shapes that are written behind steps, by their first layers: where branch and shortcut change theirs.
 
-    What attention reads is labelled behind its scaling, since a line leads up from it.
+    What attention reads is labelled behind its scaling, wherever that stands, since a line leads up from it.
     """
     read_above = {producer for step in cells if lane(step[0]) < 0 for producer in step[0].inputs}
     before = {LANE["branch"]: given, LANE["shortcut"]: ""}
@@ -577,14 +586,12 @@ def wire(
     right: float,
     to_y: float,
     layer: Layer,
-    producer: int,
-    trace: Trace,
-    ids: set[int],
+    identity: bool,
     y_of: Mapping[int, float],
 ) -> str:
     """One edge of the graph. Within a lane it is straight; between lanes it turns two rounded corners."""
     hue = colour(layer.role.group)
-    if is_identity(trace, layer, producer, ids):
+    if identity:
         low, middle = y_of[1], (left + right) / 2
         return line(f"M{source:.1f} {from_y}V{low - 8}q0 8 8 8H{middle - 8:.1f}q8 0 8 -8V{to_y + 11}", hue)
     if from_y == to_y:
@@ -592,21 +599,29 @@ def wire(
     down = 6 if to_y > from_y else -6
     if layer.op in (Op.ADDITION, Op.SCALING):  # comes in from below or above
         middle = (left + right) / 2
-        dashed = layer.op == Op.ADDITION
-        edge = 11 if dashed else TALL / 2
+        dashed = layer.op == Op.ADDITION and down < 0  # from the shortcut
+        edge = 11 if layer.op == Op.ADDITION else TALL / 2
         stop = to_y - edge if down > 0 else to_y + edge
         return line(f"M{source:.1f} {from_y}H{middle - 6:.1f}q6 0 6 {down}V{stop}", hue, dashed)
     dashed = layer.role.on_shortcut
-    return line(f"M{source:.1f} {from_y}h3V{to_y - down}q0 {down} 6 {down}H{left:.1f}", hue, dashed)
+    turn = source + 3 if from_y == y_of[0] else left - 7  # beside the branch, whose boxes are behind it or before it
+    return line(f"M{source:.1f} {from_y}H{turn:.1f}V{to_y - down}q0 {down} 6 {down}H{left:.1f}", hue, dashed)
 
 
-def is_identity(trace: Trace, layer: Layer, producer: int, ids: set[int]) -> bool:
-    """Whether an edge is a shortcut without layers."""
-    return layer.op == Op.ADDITION and producer == layer.inputs[1] and lane_of(trace, producer, ids) == 0
+def rising_wire(
+    source: float, from_y: float, left: float, right: float, to_y: float, layer: Layer, crossing: float
+) -> str:
+    """An edge from the branch to the attention over it: up behind its box, at one height to where it is read, and up."""
+    if layer.op == Op.SCALING:
+        end = f"H{(left + right) / 2:.1f}V{to_y + TALL / 2}"
+    else:
+        end = f"H{left - STEP / 2:.1f}V{to_y}H{left:.1f}"
+    return line(f"M{source:.1f} {from_y}h{STEP / 2:g}V{crossing:.1f}{end}", colour(layer.role.group))
 
 
-def lane_of(trace: Trace, producer: int, ids: set[int]) -> int:
-    return lane(trace.layers[producer]) if producer in ids else 0
+def is_identity(layer: Layer, producer: int, lanes: Mapping[int, int]) -> bool:
+    """Whether an edge is a shortcut without layers; `lanes` are those of the part's layers."""
+    return layer.op == Op.ADDITION and producer == layer.inputs[1] and lanes.get(producer, 0) == 0
 
 
 def layer_box(layer: Layer, left: float, right: float, y: float, hue: str, chosen: bool, tall: float = TALL) -> str:

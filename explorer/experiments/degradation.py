@@ -294,6 +294,19 @@ def running_mean(losses: Sequence[float], window: int = 20) -> np.ndarray:
     return (sums[ends] - sums[starts]) / (ends - starts)
 
 
+def parting_step(run: TrainingRun, kind: str) -> int | None:
+    """The first step from which the deep network of a kind, "plain" or "residual", has a higher loss than the shallow one
+    up to where the run has come, by their running means; None where it is not above there.
+    """
+    means = {curve.network.depth: running_mean(curve.losses) for curve in run.curves if curve.network.kind == kind}
+    if len(means) < 2:
+        return None
+    shared = min(map(len, means.values()))
+    above = means[run.settings.deep][:shared] > means[run.settings.shallow][:shared]
+    start = shared - int(np.argmin(np.append(above[::-1], False)))
+    return start + 1 if start < shared else None
+
+
 class Spread(NamedTuple):
     """Mean, least and greatest over the seeds."""
 

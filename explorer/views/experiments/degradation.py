@@ -30,6 +30,7 @@ from ...experiments.degradation import (
     Summary,
     TrainingRun,
     collect_run,
+    parting_step,
     prepare,
     running_mean,
     shipped_runs,
@@ -161,7 +162,7 @@ def run_card(chosen: Settings, polling: bool) -> None:
         what = f"Training loss, {chosen.steps} steps, seed {chosen.seed}"
         plot(run_figure(run, what), key="training chart")
         if not run.complete:
-            st.caption(so_far(run))
+            st.caption(f"{so_far(run)} {parting_ahead(run)}".rstrip())
         else:
             results([run])
             name = f"degradation_{chosen.to_text() or 'default'}.json"
@@ -274,6 +275,29 @@ def so_far(run: TrainingRun) -> str:
     )
 
 
+def parting_words(runs: Sequence[TrainingRun]) -> str:
+    """From which step on depth hurts the plain networks in every run; empty where it does not."""
+    found = [parting_step(run, "plain") for run in runs]
+    steps = [step for step in found if step is not None]
+    if not steps or len(steps) < len(found):
+        return ""
+    shallow, deep = runs[0].settings.networks[:2]
+    ends = dict.fromkeys((min(steps), max(steps)))
+    among = ", by seed" if len(ends) > 1 else ""
+    return f"{deep.name} stays above {shallow.name} from step {' to '.join(map(str, ends))} on{among}."
+
+
+def parting_ahead(run: TrainingRun) -> str:
+    """Where the plain networks of a run that goes on have not parted, when those of the runs that ship did."""
+    if words := parting_words([run]):
+        return words
+    try:
+        shipped = parting_words(next(iter(shipped_runs().groups.values())))
+    except ShippedError:
+        return ""
+    return f"The plain pair has not parted yet. In the runs that ship {shipped}" if shipped else ""
+
+
 def queue_text(ahead: int) -> str:
     """Where a run that waits stands, and how long the one that goes on will take."""
     if not ahead:
@@ -326,7 +350,7 @@ def results(runs: Sequence[TrainingRun]) -> None:
         for row in summary.rows
     )
     st.markdown(
-        f"| Network | Training loss | Test accuracy | Seconds |\n|---|---:|---:|---:|\n{rows}\n\n{order_words(summary)}"
+        f"| Network | Training loss | Test accuracy | Seconds |\n|---|---:|---:|---:|\n{rows}\n\n{order_words(summary)} {parting_words(runs)}"
     )
 
 
