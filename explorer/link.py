@@ -80,6 +80,7 @@ class View:
     `explained` the name of the class whose score is explained, empty for the one that the network predicts.
     `channel` is the channel of the layer that is looked at, None for the strongest on the image, `blend` how far its map hides
     the image, `range` whether each map of a layer is coloured in its own range or all in one that they share.
+    `networks` are the trained ones that stand side by side, each a preset's name or `SHOWN`; empty for the usual two.
     `tour` is the stop of the tour that is open, 0 for none, `present` whether the page is for a projector: without
     sidebar, in larger type.
     """
@@ -102,6 +103,7 @@ class View:
     run: str = ""
     start: str = ""
     others: tuple[ResNetConfig, ...] = ()
+    networks: tuple[str, ...] = ()
     off: tuple[str, ...] = ()
     explained: str = ""
     channel: int | None = None
@@ -135,6 +137,8 @@ class View:
             query["pin"] = urlencode(self.pinned.to_query()) or "default"
         if self.others:
             query["with"] = ",".join(preset_name(other) or urlencode(other.to_query()) for other in self.others)
+        if self.networks:
+            query["networks"] = ",".join(self.networks)
         if self.off:
             query["off"] = ",".join(self.off)
         plain = {key: value for name, key in _PLAIN.items() if (value := getattr(self, name))}
@@ -174,6 +178,7 @@ class View:
             except ConfigError as error:
                 raise ConfigError("pin", query["pin"], f"{error.field} in it takes {error.accepted}") from error
         others = parse_others(query["with"]) if "with" in query else ()
+        networks = parse_networks(query["networks"]) if "networks" in query else ()
         off = parse_off(query.get("off", ""), config)
         plain: dict[str, Any] = {name: query.get(key, "") for name, key in _PLAIN.items()}
         plain["tab"] = _RENAMED_TABS.get(plain["tab"], plain["tab"])
@@ -191,6 +196,7 @@ class View:
             check_image_size(config, size),
             pinned=pinned,
             others=others,
+            networks=networks,
             off=off,
             tour=int(tour),
             present=present == "1",
@@ -226,7 +232,7 @@ MAP_OPTIONS = {
     ),
 }
 """The fields that say how a layer's maps are looked at, each by its key in a link."""
-_OWN_KEYS = {"size", "pin", "with", "off", "preset", *MAP_OPTIONS, *WAY, *_PLAIN.values()}
+_OWN_KEYS = {"size", "pin", "with", "networks", "off", "preset", *MAP_OPTIONS, *WAY, *_PLAIN.values()}
 _RENAMED_KEYS = {"picture": "image"}
 _RENAMED_TABS = {
     "Several pictures": "Several images",
@@ -300,6 +306,26 @@ def parse_others(text: str) -> tuple[ResNetConfig, ...]:
         raise ConfigError("with", text, f"{error.field} in it takes {error.accepted}") from error
 
 
+SHOWN = "shown"
+"""What a link calls the network that it shows, with its weights, among those that stand side by side."""
+TRAINED = tuple(f"{name}_fashion" for name in BUNDLED)
+"""The presets of the networks that ship with weights."""
+MAX_NETWORKS = 4
+
+
+def parse_networks(text: str) -> tuple[str, ...]:
+    """Two to four different trained networks, joined by commas.
+
+    Raises:
+        ConfigError: for fewer or more, and for one that is none.
+    """
+    names = tuple(text.split(","))
+    if not 2 <= len(names) == len(set(names)) <= MAX_NETWORKS or not {*names} <= {*TRAINED, SHOWN}:
+        accepted = f"two to {MAX_NETWORKS} different ones of {', '.join((*TRAINED, SHOWN))}, joined by commas"
+        raise ConfigError("networks", text, accepted)
+    return names
+
+
 def parse_off(text: str, config: ResNetConfig) -> tuple[str, ...]:
     """The blocks of a network named in `text`, joined by commas, in order of depth.
 
@@ -366,6 +392,8 @@ def instead(name: str) -> str:
         return "All blocks are on instead."
     if name == "with":
         return "Nothing is set beside the network instead."
+    if name == "networks":
+        return "The usual two stand side by side instead."
     if name == "channel":
         return "The strongest is shown instead."
     if (option := OPTIONS.get(name) or MAP_OPTIONS.get(name)) and option.default not in ((), 0):

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from explorer.experiments import beside
-from explorer.experiments.lesions import kendall_tau, movable_blocks, rearranged, removals, swaps
+from explorer.experiments.lesions import Lesion, kendall_tau, movable_blocks, rearranged, removals, swaps
 from explorer.experiments.probes import Probe, train_probe
 from explorer.experiments.shipped import labelled_inputs, shipped_network
 from explorer.experiments.similarity import cka, gram
+from explorer.figures.beside import grouped
 from explorer.inference.ablation import without_blocks
 from explorer.inference.features import block_outputs, early_readers, head, pooled
 from helpers import CPU, frozen, narrow
@@ -156,3 +157,10 @@ def test_a_block_left_out_is_a_block_switched_off(name: str) -> None:
     for wrong in (model.config.blocks[:3], model.config.blocks[::-1]):
         with pytest.raises(ValueError, match="do not fit behind each other"):
             rearranged(model, wrong)
+
+
+def test_draws_are_grouped_by_what_their_axis_shows() -> None:
+    """Blocks out by their number, swaps by their τ, which undone swaps bring back; the whole network is for itself."""
+    drawn = [Lesion(0, 1.0, 0.1), Lesion(1, 0.98, 0.2), Lesion(4, 0.8, 0.6), Lesion(8, 1.0, 0.3)]
+    assert [[one.times for one in group] for group in grouped(drawn, swapped=True)] == [[0], [1, 8], [4]]
+    assert [[one.times for one in group] for group in grouped(drawn, swapped=False)] == [[0], [1], [4], [8]]
