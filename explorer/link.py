@@ -83,6 +83,7 @@ class View:
     the image, `range` whether each map of a layer is coloured in its own range or all in one that they share.
     `trail` are the units that led to the one that is selected, each "layer.channel.row-column", the first one first; the last may
     be a pixel of the "image".
+    `networks` are the trained ones that stand side by side, each a preset's name or `SHOWN`; empty for the usual two.
     `tour` is the stop of the tour that is open, 0 for none, `present` whether the page is for a projector: without
     sidebar, in larger type.
     """
@@ -106,6 +107,7 @@ class View:
     start: str = ""
     change: str = ""
     others: tuple[ResNetConfig, ...] = ()
+    networks: tuple[str, ...] = ()
     off: tuple[str, ...] = ()
     explained: str = ""
     channel: int | None = None
@@ -140,6 +142,8 @@ class View:
             query["pin"] = urlencode(self.pinned.to_query()) or "default"
         if self.others:
             query["with"] = ",".join(preset_name(other) or urlencode(other.to_query()) for other in self.others)
+        if self.networks:
+            query["networks"] = ",".join(self.networks)
         if self.off:
             query["off"] = ",".join(self.off)
         if self.trail:
@@ -181,6 +185,7 @@ class View:
             except ConfigError as error:
                 raise ConfigError("pin", query["pin"], f"{error.field} in it takes {error.accepted}") from error
         others = parse_others(query["with"]) if "with" in query else ()
+        networks = parse_networks(query["networks"]) if "networks" in query else ()
         off = parse_off(query.get("off", ""), config)
         plain: dict[str, Any] = {name: query.get(key, "") for name, key in _PLAIN.items()}
         plain["tab"] = _RENAMED_TABS.get(plain["tab"], plain["tab"])
@@ -198,6 +203,7 @@ class View:
             check_image_size(config, size),
             pinned=pinned,
             others=others,
+            networks=networks,
             off=off,
             trail=parse_trail(query.get("trail", "")),
             tour=int(tour),
@@ -234,7 +240,7 @@ MAP_OPTIONS = {
     ),
 }
 """The fields that say how a layer's maps are looked at, each by its key in a link."""
-_OWN_KEYS = {"size", "pin", "with", "off", "trail", "preset", *MAP_OPTIONS, *WAY, *_PLAIN.values()}
+_OWN_KEYS = {*("size", "pin", "with", "networks", "off", "trail", "preset"), *MAP_OPTIONS, *WAY, *_PLAIN.values()}
 _RENAMED_KEYS = {"picture": "image"}
 _RENAMED_TABS = {
     "Several pictures": "Several images",
@@ -306,6 +312,26 @@ def parse_others(text: str) -> tuple[ResNetConfig, ...]:
         )
     except ConfigError as error:
         raise ConfigError("with", text, f"{error.field} in it takes {error.accepted}") from error
+
+
+SHOWN = "shown"
+"""What a link calls the network that it shows, with its weights, among those that stand side by side."""
+TRAINED = tuple(f"{name}_fashion" for name in BUNDLED)
+"""The presets of the networks that ship with weights."""
+MAX_NETWORKS = 4
+
+
+def parse_networks(text: str) -> tuple[str, ...]:
+    """Two to four different trained networks, joined by commas.
+
+    Raises:
+        ConfigError: for fewer or more, and for one that is none.
+    """
+    names = tuple(text.split(","))
+    if not 2 <= len(names) == len(set(names)) <= MAX_NETWORKS or not {*names} <= {*TRAINED, SHOWN}:
+        accepted = f"two to {MAX_NETWORKS} different ones of {', '.join((*TRAINED, SHOWN))}, joined by commas"
+        raise ConfigError("networks", text, accepted)
+    return names
 
 
 def parse_off(text: str, config: ResNetConfig) -> tuple[str, ...]:
@@ -403,6 +429,8 @@ def instead(name: str) -> str:
         return "The way back is left out."
     if name == "with":
         return "Nothing is set beside the network instead."
+    if name == "networks":
+        return "The usual two stand side by side instead."
     if name == "channel":
         return "The strongest is shown instead."
     if (option := OPTIONS.get(name) or MAP_OPTIONS.get(name)) and option.default not in ((), 0):

@@ -98,6 +98,14 @@ INFERENCE = Page(
     EXPLORE,
     "What the network says of an image, and what each layer makes of it on the way.",
 )
+BESIDE = Page(
+    "beside",
+    "Side by side",
+    ":material/view_column_2:",
+    EXPLORE,
+    "Two to four trained networks on the same images: what each says, and where in depth they part.",
+    of_network=False,
+)
 COMPARE = Page(
     "compare",
     "Compare",
@@ -113,5 +121,5 @@ ACCURACY = Page(
     "Published ImageNet accuracies over what the networks cost, each with its recipe.",
 )
 
-PAGES = (START, EXPERIMENTS, KERNELS, SOURCE, CLAIMS, ARCHITECTURE, INFERENCE, COMPARE, ACCURACY)
+PAGES = (START, EXPERIMENTS, KERNELS, SOURCE, CLAIMS, ARCHITECTURE, INFERENCE, BESIDE, COMPARE, ACCURACY)
 """In the order of the menu."""

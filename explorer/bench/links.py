@@ -59,6 +59,7 @@ def random_links(seed: int) -> Iterator[str]:
         "shown": ["pair-2_differing-1"],
         "cost": ["grain-by.layer"],
         "run": ["1000"],
+        "networks": ["resnet56_fashion,plain56_fashion", "resnet20_fashion,shown"],
         "start": ["shortcuts-on"],
         "tab": ["Cost", "Speed", "Paths"],
         "class": ["Bag"],

@@ -16,7 +16,7 @@ import typer
 from resnet.command import forget_output, status
 from resnet.options import plain
 
-from . import app, bench, channels, degradation, experiments, export, summary
+from . import app, bench, beside, channels, degradation, experiments, export, probes, summary
 from .parameters import repeat_list_options
 
 MODULE, COMMAND = "python -m explorer", "resnet-explorer"
@@ -42,6 +42,8 @@ def application(*, completion: bool = False, rich: bool = False) -> typer.Typer:
         degradation.degradation,
         experiments.experiments,
         channels.channels,
+        beside.beside,
+        probes.probes,
         bench.bench,
     ):
         made.command()(work)

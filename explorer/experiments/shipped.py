@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from types import UnionType
-from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
@@ -35,6 +35,8 @@ from . import gradients, identity, paths
 from .gradients import Flows, Point, Twin
 from .identity import AppendResult, default_append
 from .paths import PathGradients
+
+Value = TypeVar("Value")
 
 RESULTS = Path(__file__).parents[1] / "samples" / "experiments.json"
 PAIRS: Mapping[str, tuple[str, str]] = {"shipped-56": ("resnet56", "plain56"), "shipped-20": ("resnet20", "plain20")}
@@ -211,28 +213,28 @@ def _record(path: Path) -> Iterator[Measurement]:
     path.write_text(to_json(Results(**found)) + "\n", encoding="utf-8", newline="\n")
 
 
-def to_json(results: Results) -> str:
-    """Named tuples as lists, numbers to `DIGITS`; a network's results on a line of their own."""
-    text = json.dumps(_rounded(results._asdict()), separators=(",", ":"))
+def to_json(results: Any, digits: int = DIGITS) -> str:
+    """A named tuple as an object, those in it as lists, numbers to so many digits; a network's results on a line of their own."""
+    text = json.dumps(_rounded(results._asdict(), digits), separators=(",", ":"))
     return re.sub(r'(?<=[{,])(?="\w+":[\[{"])', "\n", text)
 
 
-def _rounded(value: Any) -> Any:
+def _rounded(value: Any, digits: int) -> Any:
     if isinstance(value, float):
-        return float(f"{value:.{DIGITS}g}")
+        return float(f"{value:.{digits}g}")
     if isinstance(value, Mapping):
-        return {key: _rounded(item) for key, item in value.items()}
-    return list(map(_rounded, value)) if isinstance(value, tuple) else value
+        return {key: _rounded(item, digits) for key, item in value.items()}
+    return [_rounded(item, digits) for item in value] if isinstance(value, tuple) else value
 
 
-def from_json(text: str) -> Results:
-    """The inverse of `to_json`, but for the digits that it leaves out.
+def from_json(text: str, kind: type[Value] = Results) -> Value:  # type: ignore[assignment]
+    """The inverse of `to_json` for a named tuple of a `kind`, but for the digits that it leaves out.
 
     Raises:
         ValueError, TypeError, KeyError: for text that is no such file.
     """
     given = json.loads(text)
-    return Results(**{name: _revived(kind, given[name]) for name, kind in get_type_hints(Results).items()})
+    return kind(**{name: _revived(its, given[name]) for name, its in get_type_hints(kind).items()})
 
 
 def _revived(kind: Any, value: Any) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from resnet.datasets import FASHION_MNIST
 from resnet.shipped import intact
 
 from . import decode
@@ -72,6 +75,42 @@ def samples() -> tuple[Sample, ...]:
     path = _SAMPLES / "samples.json"
     with intact(path):
         return tuple(Sample(**entry) for entry in json.loads(path.read_text(encoding="utf-8")))
+
+
+@dataclass(frozen=True)
+class LabelledSample(Sample):
+    """One of `labelled_images`, by its `index` among them."""
+
+    index: int = 0
+
+    def open(self) -> bytes:
+        buffer = io.BytesIO()
+        self.image().save(buffer, "PNG")
+        return buffer.getvalue()
+
+    def image(self) -> Image.Image:
+        return Image.fromarray(labelled_images().images[self.index]).convert("RGB")
+
+
+TEST = "fashion-test-"
+"""How a link names one of `labelled_images`: with its index after this."""
+
+
+def labelled_name(index: int) -> str:
+    return f"{TEST}{index:03}"
+
+
+def labelled_image(name: str) -> LabelledSample | None:
+    """The labelled image of this name; None for another name.
+
+    Raises:
+        ShippedError: where their file is missing or damaged.
+    """
+    if not re.fullmatch(rf"{TEST}[0-9]{{3}}", name) or (index := int(name[-3:])) >= len(labelled_images().labels):
+        return None
+    label = FASHION_MNIST.categories[labelled_images().labels[index]]
+    source = f"{FASHION_MNIST.name}, test image {index}"
+    return LabelledSample(name, "fashion-test.npz", label, source, FASHION_MNIST.licence, index)
 
 
 class LabelledImages(NamedTuple):

@@ -17,7 +17,7 @@ from resnet import owner
 from ...inference import images
 from ...inference.decode import ACCEPTED
 from ...inference.images import MAX_BYTES, ImageError
-from ...inference.samples import Sample, samples
+from ...inference.samples import Sample, labelled_image, samples
 from ...inference.turns import in_turn
 from ...link import UPLOAD
 from ...sharing.holdings import HELD_FILES, NoRoomError
@@ -287,9 +287,13 @@ def sample_image(fashion: bool, below: DeltaGenerator) -> ChosenImage:
     name = session.view().image
     if name == UPLOAD:
         below.warning(GONE, icon=":material/hide_image:")
-    elif name and name not in known:
+    elif name and name not in known and not labelled_image(name):
         below.warning(session.escape_markdown(f"image = {name} is not a sample; the first one is shown instead."))
-    sample = known.get(name) or next(s for s in known.values() if not fashion or s.label == "Sneaker")
+    sample = (
+        known.get(name)
+        or labelled_image(name)
+        or next(s for s in known.values() if not fashion or s.label == "Sneaker")
+    )
     labels = {sample.name: sample.label for sample in known.values()}
     tiles(cached_sample_tiles(), labels, sample.name, "samples", lambda name: session.choose(image=name), row=True)
     return from_sample(sample)

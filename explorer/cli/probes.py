@@ -1,0 +1,43 @@
+"""`probes`: what can be read from each block of the networks that ship."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .parameters import results_file
+
+
+def probes(
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            parser=Path,
+            metavar="FOLDER",
+            show_default=False,
+            help="Folder with Fashion-MNIST's idx files; without it they are downloaded.",
+        ),
+    ] = None,
+    output: Annotated[Path | None, results_file("probes.json")] = None,
+) -> None:
+    """Train linear probes on every block of the networks that ship, as "Side by side" shows them.
+
+    The results are written into a file.
+
+    \b
+    resnet-explorer probes --data FOLDER
+    resnet-explorer probes --data FOLDER --output results.json
+    resnet-explorer probes --data FOLDER --output explorer/samples/probes.json
+    """
+    from resnet.shipped import BUNDLED
+
+    from ..experiments.probes import RESULTS, record
+    from .degradation import progress
+
+    path = output or Path(RESULTS.name)
+    with progress("networks", len(BUNDLED)) as advance:
+        for name in record(data, path):
+            advance(name)
+    print(f"{len(BUNDLED)} networks' probes written to {path}")

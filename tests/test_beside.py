@@ -1,0 +1,173 @@
+"""What ships of networks side by side comes out again, and the page that shows it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from explorer.experiments import beside, probes
+from explorer.experiments.lesions import lesions, movable_blocks, removals
+from explorer.experiments.probes import read_blocks, right
+from explorer.experiments.shipped import labelled_inputs, shipped_network
+from explorer.experiments.similarity import cka
+from explorer.link import View, tolerant
+from explorer.views.beside import depth, test_set
+from helpers import CPU, captions, opened, page_text, said
+from resnet.shipped import BUNDLED, bundled_checkpoint
+
+# -- what ships ----------------------------------------------------------------------------
+
+
+def test_the_shipped_probes_and_early_readings_come_out_again(one_thread: None) -> None:
+    """On the test images that ship; training takes the whole training set, which does not."""
+    shipped = probes.shipped_probes()
+    assert set(shipped.networks) == set(BUNDLED)
+    assert (shipped.trained_on, shipped.tested_on, shipped.seeds) == (60_000, 10_000, probes.SEEDS)
+    images, labels = labelled_inputs(500)
+    for name in ("resnet20", "plain20"):
+        readings, found = read_blocks(shipped_network(name), images, CPU), shipped.networks[name]
+        assert tuple(one.block for one in found.probes) == BUNDLED[name].blocks
+        for one in found.probes:
+            share = right(one.probe.scores(readings.features[one.block]), labels)
+            assert share == pytest.approx(one.on_samples, abs=0.007)
+            assert one.accuracy == pytest.approx(share, abs=0.06)
+        for early in found.early:
+            share = right(readings.early[early.block], labels)
+            assert share == pytest.approx(early.on_samples, abs=0.005)
+    for name in BUNDLED:
+        assert shipped.networks[name].early[-1].accuracy == pytest.approx(accuracy_in_checkpoint(name), abs=2e-4)
+    assert probes.RESULTS.read_text(encoding="utf-8") == probes.to_json(shipped, probes.DIGITS) + "\n"
+    assert probes.RESULTS.stat().st_size < 300_000
+
+
+def accuracy_in_checkpoint(name: str) -> float:
+    found = bundled_checkpoint(BUNDLED[name])
+    assert found is not None
+    return found.accuracy
+
+
+def test_a_part_of_what_ships_beside_each_other_comes_out_again(one_thread: None) -> None:
+    shipped = beside.shipped_beside()
+    assert (shipped.images, shipped.disturbed, shipped.seeds) == (500, beside.DISTURBED, beside.SEEDS)
+    images, labels = labelled_inputs(500)
+    rows = beside.shipped_blocks()
+    found = cka(
+        [one for name in ("resnet20", "plain20") for one in beside.block_grams(shipped_network(name), images, CPU)]
+    )
+    own = [rows.index((name, block)) for name in ("resnet20", "plain20") for block in BUNDLED[name].blocks]
+    expected = torch.tensor(shipped.similarity, dtype=torch.double)
+    torch.testing.assert_close(found, expected[own][:, own], atol=2e-3, rtol=0)
+    assert len(rows) == len(expected) == len(expected[0])
+    for name in BUNDLED:
+        assert {one.times for one in shipped.curves[name].swapped} == {0, *beside.SWAPS}
+    config, few = BUNDLED["plain20"], beside.DISTURBED
+    counts = beside.removal_counts(len(movable_blocks(config)))[:2]
+    orders = list(zip(counts, removals(config, counts, 0), strict=True))
+    again = lesions(shipped_network("plain20"), orders, images[:few], labels[:few], CPU)
+    for one, other in zip(again, shipped.curves["plain20"].removed[1:3], strict=True):
+        assert one.times == other.times
+        assert one.error == pytest.approx(other.error, abs=0.01)
+    assert beside.RESULTS.read_text(encoding="utf-8") == beside.to_json(shipped, beside.DIGITS) + "\n"
+
+
+# -- the page -----------------------------------------------------------------------------
+
+DEPTH, TEST_SET, CURVES = "By depth", "On the test set", "Blocks out and swapped"
+
+
+def test_a_link_names_two_to_four_networks() -> None:
+    names = "resnet20_fashion,plain20_fashion,shown"
+    view = View.from_query({"networks": names})
+    assert view.networks == tuple(names.split(","))
+    assert View.from_query(view.to_query()) == view
+    for wrong in (
+        "",
+        "resnet56_fashion",
+        "resnet56_fashion,resnet56_fashion",
+        "resnet56_fashion,resnet50",
+        f"{names},resnet56_fashion,plain56_fashion",
+    ):
+        found, problems = tolerant({"networks": wrong})
+        assert found.networks == ()
+        assert len(problems) == 1
+        assert "two to 4 different ones of resnet20_fashion, plain20_fashion" in problems[0]
+        assert "The usual two" in problems[0]
+
+
+def test_depth_says_what_the_shipped_numbers_say() -> None:
+    """The usual pair, whose results are there at once; the sentences hold its numbers, recomputed here from the file."""
+    app = opened("beside", tab=DEPTH)
+    words, found = page_text(app), probes.shipped_probes().networks
+    for name, label in (("resnet56", "ResNet-56"), ("plain56", "Plain-56")):
+        shares = [one.accuracy for one in found[name].probes]
+        assert f"**{label}**: {shares[0]:.1%} after `layer1.0`, {shares[-1]:.1%} after `layer3.8`" in words
+        assert f"its final {found[name].early[-1].accuracy:.1%}" in words
+    rows = beside.shipped_blocks()
+    similarity = beside.shipped_beside().similarity
+    first = similarity[rows.index(("resnet56", "layer1.0"))][rows.index(("plain56", "layer1.0"))]
+    assert f"CKA of {first:.2f} at `layer1.0`" in words
+    assert "2210.16156" in captions(app)
+    table = next(html.proto.body for html in app.get("html") if "Every block" in html.proto.body)
+    assert table.count("<tr>") == 28
+
+
+def test_parting_is_where_one_stays_ahead() -> None:
+    ahead = depth.parting("A", "B", {"A": {"x": 0.5, "y": 0.7, "z": 0.9}, "B": {"x": 0.6, "y": 0.6, "z": 0.8}})
+    assert ahead.startswith("**From `y` on, a probe of A stays ahead of one of B**")
+    assert "70.0% against 60.0%" in ahead
+    level = depth.parting("A", "B", {"A": {"x": 0.5, "z": 0.8}, "B": {"x": 0.9, "z": 0.81}})
+    assert level.startswith("**A and B do not part**")
+    lost = depth.course("A", {"x": 0.5, "y": 0.3, "z": 0.8})
+    assert "after `y` a probe reads 20.0% less" in lost
+    assert depth.since_when([1, 2, 1, 1], 1) == 2
+    assert depth.since_when([1, 2], 1) is None
+
+
+def test_confusion_and_neighbours_count_right() -> None:
+    truth, given = torch.tensor([0, 0, 1, 9]).numpy(), torch.tensor([0, 1, 1, 3]).numpy()
+    counts = test_set.confusion(given, truth)
+    assert (counts[0, 0], counts[0, 1], counts[1, 1], counts[9, 3], counts.sum()) == (1, 1, 1, 1, 4)
+    rows = torch.randn(30, 8, generator=torch.Generator().manual_seed(3))
+    order, cosines = test_set.neighbours(rows.numpy(), rows[4].numpy() * 3)
+    expected = nn.functional.cosine_similarity(rows, rows[4][None])
+    assert order[0] == 4
+    assert cosines == pytest.approx(expected.numpy(), abs=1e-5)
+    assert list(order) == expected.argsort(descending=True).tolist()
+
+
+def test_networks_of_different_depth_on_one_image_and_on_the_test_set() -> None:
+    """A block that one lacks is said; each network's count is torch's own; an image of the test set opens on Inference."""
+    pair = "resnet20_fashion,plain56_fashion"
+    app = opened("beside", networks=pair, at="layer2.5")
+    words = page_text(app)
+    assert "It has no `layer2.5`" in "".join(said(app.info))
+    assert "A plain network adds nothing" in words
+    app = opened("beside", networks="resnet20_fashion,plain20_fashion", tab=TEST_SET)
+    images, labels = labelled_inputs(500)
+    with torch.inference_mode():
+        hits = int((shipped_network("plain20")(images).argmax(1) == labels).sum())
+    assert f"**Plain-20** is right on {hits} of 500" in page_text(app)
+    shown = opened("inference", preset="resnet20_fashion", image="fashion-test-017")
+    assert not shown.warning
+    assert "test image 17" in captions(shown)
+
+
+def test_a_network_that_does_not_know_the_test_images_is_left_out() -> None:
+    given = {"preset": "resnet18", "weights": "random", "networks": "resnet20_fashion,shown"}
+    app = opened("beside", **given, tab=TEST_SET)
+    assert "ResNet-18, as shown is left out" in "".join(said(app.info))
+    assert "Two networks that know Fashion" in "".join(said(opened("beside", **given, tab=DEPTH).info))
+    assert "measured beforehand" in "".join(said(opened("beside", **given, tab=CURVES).info))
+
+
+def test_too_few_networks_change_nothing() -> None:
+    app = opened("beside", tab=CURVES)
+    (chosen,) = app.multiselect
+    chosen.set_value(["plain56_fashion"]).run()
+    assert not app.exception
+    (warning,) = app.warning
+    assert "two to 4" in warning.value
+    assert app.multiselect[0].value == ["resnet56_fashion", "plain56_fashion"]
+    app.multiselect[0].set_value(["plain56_fashion", "plain20_fashion"]).run()
+    assert "**Plain-20**" in page_text(app)

@@ -1,0 +1,166 @@
+"""How alike blocks are, what can be read from them, and what disturbing them costs: the measuring itself."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from explorer.experiments import beside
+from explorer.experiments.lesions import Lesion, kendall_tau, movable_blocks, rearranged, removals, swaps
+from explorer.experiments.probes import Probe, train_probe
+from explorer.experiments.shipped import labelled_inputs, shipped_network
+from explorer.experiments.similarity import cka, gram
+from explorer.figures.beside import grouped
+from explorer.inference.ablation import without_blocks
+from explorer.inference.features import block_outputs, early_readers, head, pooled
+from helpers import CPU, frozen, narrow
+from resnet import ResNetConfig
+from resnet.shipped import BUNDLED
+
+
+def features(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+# -- similarity ---------------------------------------------------------------------------
+
+
+def song(k: Tensor, l: Tensor) -> Tensor:  # noqa: E741
+    """The unbiased estimate of HSIC as Song 2012 writes it in equation 5."""
+    n, k, l = len(k), k.clone().fill_diagonal_(0), l.clone().fill_diagonal_(0)  # noqa: E741
+    return ((k @ l).trace() + k.sum() * l.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * (k @ l).sum()) / (n * (n - 3))
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(4, 30), st.integers(1, 40), st.integers(1, 40), st.integers(0, 99))
+def test_cka_is_songs_estimate_and_ignores_rotation_and_scale(n: int, p: int, q: int, seed: int) -> None:
+    x, y = features(seed, n, p) + 3, features(seed + 100, n, q)
+    k, l = gram(x), gram(y)  # noqa: E741
+    found = cka([k, l])
+    if (expected := song(k, k) * song(l, l)) > 1e-9:
+        assert found[0, 1] == pytest.approx(float(song(k, l) / expected.sqrt()), abs=1e-5)
+    turned = x @ torch.linalg.qr(features(seed, p, p)).Q * 7 + 5
+    assert cka([k, gram(turned)])[0, 1] == pytest.approx(1, abs=1e-3)
+
+
+def test_cka_of_what_has_nothing_in_common_is_near_zero() -> None:
+    """Also where there are more features than images, where the biased estimate is near one."""
+    found = [
+        float(cka([gram(features(seed, 40, 500)), gram(features(seed + 50, 40, 500))])[0, 1]) for seed in range(20)
+    ]
+    assert abs(sum(found) / len(found)) < 0.02
+    with pytest.raises(ValueError, match="at least four images, not 3"):
+        cka([gram(features(0, 3, 5))])
+
+
+# -- what blocks make of images -----------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=15)
+@given(narrow())
+def test_block_outputs_are_the_networks_own(config: ResNetConfig) -> None:
+    """Against torch's own hooks in a whole pass; the head on the last one gives the network's scores."""
+    model, side = frozen(config), max(32, 2 * config.total_stride)
+    images, kept = features(1, 2, config.in_channels, side, side), {}
+    hooks = [
+        model.get_submodule(name).register_forward_hook(lambda _, __, output, name=name: kept.update({name: output}))
+        for name in config.blocks
+    ]
+    with torch.inference_mode():
+        scores = model(images)
+    for hook in hooks:
+        hook.remove()
+    found = dict(block_outputs(model, images, CPU))
+    assert list(found) == list(config.blocks)
+    for name, maps in found.items():
+        torch.testing.assert_close(maps, kept[name])
+        torch.testing.assert_close(pooled(maps), nn.AdaptiveAvgPool2d(1)(kept[name]).flatten(1))
+    assert early_readers(model)[-1] == config.blocks[-1]
+    with torch.inference_mode():
+        torch.testing.assert_close(head(model)(found[config.blocks[-1]]), scores)
+
+
+# -- probes -------------------------------------------------------------------------------
+
+
+def test_a_probe_is_the_logistic_regression_that_lbfgs_finds() -> None:
+    """The loss of one trained by steps is within a hundredth of the least that L-BFGS reaches."""
+    labels = torch.arange(3000) % 3
+    inputs = features(0, 3000, 6) * torch.tensor([1, 1, 1, 100, 0.01, 1]) + 4
+    inputs[:, :2] += features(1, 3, 2)[labels] * 1.5
+    probe = train_probe(inputs, labels, 3, 0, epochs=100)
+
+    def loss(scores: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(scores, labels)
+
+    standard = ((inputs - inputs.mean(0)) / inputs.std(0)).double()
+    weight, bias = (torch.zeros(size, dtype=torch.double, requires_grad=True) for size in ((3, 6), (3,)))
+    optimiser = torch.optim.LBFGS([weight, bias], max_iter=200)
+
+    def step() -> float:
+        optimiser.zero_grad()
+        value = loss(standard @ weight.T + bias)
+        value.backward()
+        return float(value.detach())
+
+    optimiser.step(step)
+    best = float(loss(standard @ weight.T + bias).detach())
+    assert best - 1e-6 <= float(loss(probe.scores(inputs))) < best + 0.01
+    assert (
+        train_probe(inputs, labels, 3, 0, 2)
+        == train_probe(inputs, labels, 3, 0, 2)
+        != train_probe(inputs, labels, 3, 1, 2)
+    )
+
+
+def test_probe_scores_are_linear() -> None:
+    probe = Probe(((1.0, 2.0), (0.0, -1.0)), (0.5, 0.0))
+    assert probe.scores(torch.tensor([[1.0, 1.0]])).tolist() == [[3.5, -1.0]]
+
+
+# -- lesions ------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.sampled_from(sorted(BUNDLED)), st.integers(0, 99))
+def test_orders_keep_what_must_stay(name: str, seed: int) -> None:
+    config = BUNDLED[name]
+    movable = movable_blocks(config)
+    counts = beside.removal_counts(len(movable))
+    assert counts[0] == 1
+    assert counts[-1] == len(movable)
+    for count, left in zip(counts, removals(config, counts, seed), strict=True):
+        assert len(left) == len(config.blocks) - count
+        assert kendall_tau(left, config.blocks) == 1
+        assert set(config.blocks) - set(left) <= set(movable)
+    still, one, *_ = swaps(config, (0, 1, 5), seed)
+    assert still == config.blocks
+    assert sorted(one) == sorted(config.blocks)
+    assert sum(a != b for a, b in zip(one, config.blocks, strict=True)) == 2
+    tau = kendall_tau(one, config.blocks)
+    ranks = torch.tensor([config.blocks.index(block) for block in one])
+    signs = torch.sign(ranks[:, None] - ranks[None]).triu(1).sum()  # the definition, by concordant pairs
+    assert tau == pytest.approx(-float(signs) / (len(ranks) * (len(ranks) - 1) / 2))
+
+
+@pytest.mark.parametrize("name", ["resnet20", "plain20"])
+def test_a_block_left_out_is_a_block_switched_off(name: str) -> None:
+    model, (images, _) = shipped_network(name), labelled_inputs(20)
+    left = removals(model.config, (3,), 4)[0]
+    off = set(model.config.blocks) - set(left)
+    with torch.inference_mode():
+        torch.testing.assert_close(rearranged(model, left)(images), without_blocks(model, off)(images))
+        torch.testing.assert_close(rearranged(model, model.config.blocks)(images), model(images))
+    for wrong in (model.config.blocks[:3], model.config.blocks[::-1]):
+        with pytest.raises(ValueError, match="do not fit behind each other"):
+            rearranged(model, wrong)
+
+
+def test_draws_are_grouped_by_what_their_axis_shows() -> None:
+    """Blocks out by their number, swaps by their τ, which undone swaps bring back; the whole network is for itself."""
+    drawn = [Lesion(0, 1.0, 0.1), Lesion(1, 0.98, 0.2), Lesion(4, 0.8, 0.6), Lesion(8, 1.0, 0.3)]
+    assert [[one.times for one in group] for group in grouped(drawn, swapped=True)] == [[0], [1, 8], [4]]
+    assert [[one.times for one in group] for group in grouped(drawn, swapped=False)] == [[0], [1], [4], [8]]
