@@ -21,7 +21,7 @@ pytestmark = pytest.mark.browser
 
 AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
 TABS = {
-    "experiments": ("Degradation", "Gradients", "Shattered gradients", "Paths", "Identity"),
+    "experiments": ("Degradation", "Gradients", "Shattered gradients", "Paths", "Identity", "Loss landscape"),
     "kernels": ("Kernel stacks", "The block", "The 1×1 convolution"),
     "architecture": ("Layers", "Cost", "MACs and other tools' counts", "Receptive field", "torchinfo", "graphviz"),
     "inference": INFERENCE_TABS,

@@ -269,7 +269,14 @@ def test_output_names_the_file(arguments: tuple[str, ...], tmp_path: Path, capsy
 
 @pytest.mark.parametrize(
     "command",
-    ["summary resnet20", "export resnet20 svg", "compare resnet20 resnet50", "degradation --steps 100", "experiments"],
+    [
+        "summary resnet20",
+        "export resnet20 svg",
+        "compare resnet20 resnet50",
+        "degradation --steps 100",
+        "experiments",
+        "landscape",
+    ],
 )
 @pytest.mark.parametrize("place", ["", "file/below", "x" * 300])
 def test_a_file_that_cannot_be_written_is_named(
@@ -520,7 +527,7 @@ def test_what_is_typed_is_shown_as_text(arguments: tuple[str, ...], capsys: pyte
 
 # -- help and completion ------------------------------------------------------------------
 
-COMMANDS = ("summary", "compare", "export", "degradation", "experiments", "bench")
+COMMANDS = ("summary", "compare", "export", "degradation", "experiments", "landscape", "bench")
 
 
 @pytest.mark.parametrize("name", ["python -m explorer", "resnet-explorer"])
@@ -771,7 +778,10 @@ def test_a_port_that_is_taken_is_a_sentence(commands: list[list[str]], capsys: p
         ("--port 0", "0 is not a port, a whole number from 1 to 65535"),
         ("--port x", "x is not a whole number"),
         ("--no-browser summary resnet18", "for the app"),
-        ("show", "No such command 'show'; the commands are summary, compare, export, degradation, experiments, bench"),
+        (
+            "show",
+            "No such command 'show'; the commands are summary, compare, export, degradation, experiments, landscape, bench",
+        ),
         ("summary", "Missing argument 'NETWORK'"),
         ("summary resnet18 --szie 3", "--size"),
         ("compare resnet18", "Missing argument 'B'"),

@@ -16,7 +16,7 @@ import typer
 from resnet.command import forget_output, status
 from resnet.options import plain
 
-from . import app, bench, degradation, experiments, export, summary
+from . import app, bench, degradation, experiments, export, landscape, summary
 from .parameters import repeat_list_options
 
 MODULE, COMMAND = "python -m explorer", "resnet-explorer"
@@ -41,6 +41,7 @@ def application(*, completion: bool = False, rich: bool = False) -> typer.Typer:
         export.export,
         degradation.degradation,
         experiments.experiments,
+        landscape.landscape,
         bench.bench,
     ):
         made.command()(work)
