@@ -71,7 +71,7 @@ class View:
     with, `others` up to five that the comparison page sets beside this one, `weights`
     and `image` the chosen weights and sample (or `UPLOAD`) of the inference page, `unit` a place of the
     selected layer's map as "row-column", `lab` the settings of the kernels page,
-    `training` those of the degradation runs, `appended` the blocks of the identity experiment,
+    `training` those of the degradation runs, `landscape` those of the loss landscape, `appended` the blocks of the identity experiment,
     `shown` what the comparison page shows in detail, `cost` the chart of the architecture page, `start` the switches of
     Start (all six, and `change`, as `Settings.to_text` writes them), `run` the steps of the shipped runs that the degradation page shows,
     `experiment` the networks that an experiment is made with, `tab` the open tab of a page that has some, the note of the
@@ -97,6 +97,7 @@ class View:
     unit: str = ""
     lab: str = ""
     training: str = ""
+    landscape: str = ""
     experiment: str = ""
     appended: str = ""
     shown: str = ""
@@ -223,7 +224,7 @@ _PLAIN = {
     name: name
     for name in (
         *("at", "weights", "image", "unit", "lab", "training", "experiment", "appended", "shown", "tab", "find"),
-        *("cost", "run", "start", "change"),
+        *("cost", "run", "start", "change", "landscape"),
     )
 }
 _PLAIN["explained"] = "class"

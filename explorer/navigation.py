@@ -84,6 +84,14 @@ CLAIMS = Page(
     "What a blog post says of residual networks, beside the numbers that decide it.",
     of_network=False,
 )
+PAPER = Page(
+    "paper",
+    "The paper",
+    ":material/article:",
+    LEARN,
+    "Each table and figure of He et al. 2015 beside what stands for it here.",
+    of_network=False,
+)
 ARCHITECTURE = Page(
     "architecture",
     "Architecture",
@@ -121,5 +129,5 @@ ACCURACY = Page(
     "Published ImageNet accuracies over what the networks cost, each with its recipe.",
 )
 
-PAGES = (START, EXPERIMENTS, KERNELS, SOURCE, CLAIMS, ARCHITECTURE, INFERENCE, BESIDE, COMPARE, ACCURACY)
+PAGES = (START, EXPERIMENTS, KERNELS, SOURCE, CLAIMS, PAPER, ARCHITECTURE, INFERENCE, BESIDE, COMPARE, ACCURACY)
 """In the order of the menu."""

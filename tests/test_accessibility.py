@@ -23,7 +23,7 @@ pytestmark = pytest.mark.browser
 
 AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
 TABS = {
-    "experiments": ("Degradation", "Gradients", "Shattered gradients", "Paths", "Identity"),
+    "experiments": ("Degradation", "Gradients", "Shattered gradients", "Paths", "Identity", "Loss landscape"),
     "kernels": ("Kernel stacks", "The block", "The 1×1 convolution"),
     "architecture": ("Layers", "Cost", "MACs and other tools' counts", "Receptive field", "torchinfo", "graphviz"),
     "inference": INFERENCE_TABS,
@@ -120,7 +120,7 @@ def test_axe_finds_nothing_in_what_the_chips_open(visit: Visitor, tmp_path: Path
     page.get_by_role("button", name="Change").click()
     page.get_by_test_id("stPopoverBody").wait_for()
     found["change"] = violations(visit.wait().page)
-    assert found == dict.fromkeys(found, [])
+    assert found == {key: [] for key in found}
 
 
 @pytest.mark.parametrize("visit", [{"viewport": {"width": 720, "height": 450}}], indirect=True, ids=["200 %"])

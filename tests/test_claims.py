@@ -40,7 +40,7 @@ def weights(*modules: nn.Module) -> int:
     return sum(module.weight.numel() for module in modules)  # type: ignore[misc, operator]
 
 
-def test_claims_stand_in_the_order_of_the_post() -> None:
+def test_claims_stand_in_the_order_of_the_post_and_another_papers_after_them() -> None:
     assert [claim.key for claim in CLAIMS] == [
         "stack",
         "bottleneck",
@@ -58,6 +58,7 @@ def test_claims_stand_in_the_order_of_the_post() -> None:
         "identity",
         "vanishing",
         "expansion",
+        "landscape",
     ]
 
 
@@ -273,6 +274,21 @@ def test_vanishing():
     assert found["Plain-56, batch norm, first"] > 20 * found["Plain-20, batch norm, first"]
     assert found["Residual-56, batch norm, first"] < 20 * found["Residual-20, batch norm, first"]
     assert found["Plain-56, no norm, first"] < found["Plain-20, no norm, first"] / 2
+
+
+def test_loss_landscape(monkeypatch):
+    found, shipped = numbers("landscape"), claims.shipped_landscape()
+    assert found["Plain-56, top Hessian eigenvalue"] == shipped.sharpness["plain56"].eigenvalue
+    concave = [one.concave for one in shipped.of("resnet56", "running")]
+    assert found["ResNet-56 concave, running statistics %"] == pytest.approx(sum(concave) / 3)
+    for rougher, expected in (((3, 3), HOLDS), ((3, 2), WHEN), ((2, 2), FAILS)):
+        counts = dict(zip(("batch", "running"), rougher, strict=True))
+        monkeypatch.setattr(type(shipped), "rougher", lambda _, statistics, counts=counts: counts[statistics])
+        finding = claims.loss_landscape()
+        assert (finding.verdict, finding.condition) == (
+            expected,
+            "batch norm takes the batch statistics" * (expected == WHEN),
+        )
 
 
 # -- verdicts follow the numbers ----------------------------------------------------------

@@ -277,6 +277,7 @@ def test_output_names_the_file(arguments: tuple[str, ...], tmp_path: Path, capsy
         "experiments",
         "beside",
         "probes",
+        "landscape",
     ],
 )
 @pytest.mark.parametrize("place", ["", "file/below", "x" * 300])
@@ -528,7 +529,18 @@ def test_what_is_typed_is_shown_as_text(arguments: tuple[str, ...], capsys: pyte
 
 # -- help and completion ------------------------------------------------------------------
 
-COMMANDS = ("summary", "compare", "export", "degradation", "experiments", "channels", "beside", "probes", "bench")
+COMMANDS = (
+    "summary",
+    "compare",
+    "export",
+    "degradation",
+    "experiments",
+    "channels",
+    "beside",
+    "probes",
+    "landscape",
+    "bench",
+)
 
 
 @pytest.mark.parametrize("name", ["python -m explorer", "resnet-explorer"])
@@ -782,7 +794,7 @@ def test_a_port_that_is_taken_is_a_sentence(commands: list[list[str]], capsys: p
         (
             "show",
             "No such command 'show'; the commands are summary, compare, export, degradation, experiments, channels, beside, "
-            "probes, bench",
+            "probes, landscape, bench",
         ),
         ("summary", "Missing argument 'NETWORK'"),
         ("summary resnet18 --szie 3", "--size"),

@@ -25,7 +25,7 @@ from websockets.exceptions import ConnectionClosed
 
 from explorer.bench import browser, visitors
 from explorer.bench.browser import ROOT
-from explorer.experiments import degradation, shipped
+from explorer.experiments import degradation, landscape, shipped
 from explorer.inference import samples as sample_files
 from explorer.inference.samples import labelled_images, samples
 from explorer.lessons import source
@@ -239,6 +239,7 @@ READERS: dict[str, Any] = {
     "fashion-train.npz": degradation.training_images,
     "degradation.json": degradation.shipped_runs,
     "experiments.json": shipped.shipped_results,
+    "landscape.json": landscape.shipped_landscape,
     "published.csv": published.tags,
 }
 
@@ -254,6 +255,7 @@ def test_a_shipped_file_that_is_damaged_is_a_sentence(
         (degradation, "IMAGES", path),
         (degradation, "RUNS", path),
         (shipped, "RESULTS", path),
+        (landscape, "RESULTS", path),
         (published, "FILE", path),
     ):
         monkeypatch.setattr(module, place, value)

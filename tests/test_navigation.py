@@ -11,7 +11,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from explorer.bench.browser import ROOT
-from explorer.navigation import PAGES, START, Page
+from explorer.navigation import PAGES, PAPER, START, Page
 from helpers import opened
 
 APART = ("explorer/navigation.py", "explorer/__main__.py", "explorer/__init__.py")
@@ -22,8 +22,8 @@ MODULES = [
     for path in (ROOT / folder).rglob("*.py")
     if (module := path.relative_to(ROOT).as_posix()) not in APART
 ]
-NAMED = [page for page in PAGES if page != START]
-"""Those whose name stands for nothing else; where a text begins is called start, too."""
+NAMED = [page for page in PAGES if page not in (START, PAPER)]
+"""Those whose name stands for nothing else; where a text begins is called start, too, and a recipe of training paper."""
 NAMES, TITLES = {page.name for page in NAMED}, {page.title for page in NAMED}
 PLACE = re.compile(rf"\bpages/|(^|/)({'|'.join(NAMES)})(\.py)?(\?|$)")
 """A page's script, or a link to a page, in a text or a part of one."""

@@ -52,6 +52,7 @@ EXAMPLES = {
     "unit": "3-5",
     "lab": "count-2",
     "training": "steps-1000",
+    "landscape": "seed-2",
     "experiment": "shipped-20",
     "appended": "stage-2_blocks-4",
     "shown": "pair-2_differing-1",

@@ -55,6 +55,7 @@ def random_links(seed: int) -> Iterator[str]:
         "range": ["own", "shared"],
         "lab": ["count-2"],
         "training": ["steps-1000"],
+        "landscape": ["seed-2"],
         "appended": ["stage-2_blocks-4"],
         "shown": ["pair-2_differing-1"],
         "cost": ["grain-by.layer"],

@@ -16,7 +16,7 @@ import typer
 from resnet.command import forget_output, status
 from resnet.options import plain
 
-from . import app, bench, beside, channels, degradation, experiments, export, probes, summary
+from . import app, bench, beside, channels, degradation, experiments, export, landscape, probes, summary
 from .parameters import repeat_list_options
 
 MODULE, COMMAND = "python -m explorer", "resnet-explorer"
@@ -44,6 +44,7 @@ def application(*, completion: bool = False, rich: bool = False) -> typer.Typer:
         channels.channels,
         beside.beside,
         probes.probes,
+        landscape.landscape,
         bench.bench,
     ):
         made.command()(work)

@@ -312,7 +312,8 @@ def draw_only(*fragments: str) -> None:
 def page_state() -> tuple[Any, ...]:
     """What the rest of a page depends on where it has tabs; what it was drawn with is held, None where it has none."""
     only_tabs: dict[str, Any] = dict.fromkeys(
-        ("unit", "lab", "training", "experiment", "appended", "tab", "explained", "cost", "run", "change"), ""
+        ("unit", "lab", "training", "landscape", "experiment", "appended", "tab", "explained", "cost", "run", "change"),
+        "",
     )
     rest, now = replace(view(), **only_tabs), held()
     rest = replace(rest, channel=View.channel, blend=View.blend, range=View.range, trail=View.trail)

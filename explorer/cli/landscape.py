@@ -1,0 +1,41 @@
+"""`landscape`: the loss around the shipped networks of 56 layers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .parameters import results_file, whole_number
+
+
+def landscape(
+    points: Annotated[
+        int | None,
+        typer.Option(parser=whole_number, metavar="COUNT", show_default=False, help="Along a side. Without it 11."),
+    ] = None,
+    images: Annotated[
+        int | None,
+        typer.Option(parser=whole_number, metavar="COUNT", show_default=False, help="Test images. Without it 64."),
+    ] = None,
+    output: Annotated[Path | None, results_file("landscape.json")] = None,
+) -> None:
+    """Measure the loss around the shipped networks of 56 layers.
+
+    The surfaces, as "Why it works" shows them, are written into a file.
+
+    \b
+    resnet-explorer landscape
+    resnet-explorer landscape --points 15 --images 128
+    resnet-explorer landscape --points 7 --images 32 --output explorer/samples/landscape.json
+    """
+    from ..experiments.landscape import IMAGES, POINTS, RESULTS, point_count, record
+    from .degradation import progress
+
+    path, side, count = output or Path(RESULTS.name), points or POINTS, images or IMAGES
+    total = point_count(side)
+    with progress("points", total) as advance:
+        for what in record(path, side, count):
+            advance(what)
+    print(f"{total:,} points written to {path}")
