@@ -253,5 +253,5 @@ def test_a_network_that_is_too_large_is_said() -> None:
 @pytest.mark.browser
 @pytest.mark.parametrize("visit", [{"viewport": {"width": 390, "height": 800}}], indirect=True)
 def test_the_landscape_fits_a_phone(visit: Visitor) -> None:
-    visit.open("/experiments?tab=Loss+landscape").page.locator(".js-plotly-plot .gl-container").first.wait_for()
+    visit.open("/experiments?tab=Loss+landscape").page.locator(".js-plotly-plot").first.wait_for()
     assert visit.fits()

@@ -97,8 +97,8 @@ def contour_figure(surfaces: Sequence[Surface], shades: Range, title: str) -> go
         },
     )
     figure.update_annotations(font_size=12)
-    figure.update_xaxes(tickvals=[-1, 0, 1], showgrid=False, constrain="domain")
-    figure.update_yaxes(tickvals=[-1, 0, 1], tickformat=None, showgrid=False)
+    figure.update_xaxes(tickvals=[-0.5, 0, 0.5], showgrid=False)  # at the ends those of two maps would meet
+    figure.update_yaxes(tickvals=[-0.5, 0, 0.5], tickformat=None, showgrid=False)
     figure.update_xaxes(title="step along u", col=(len(surfaces) + 1) // 2)
     figure.update_yaxes(title="step along v", col=1)
     return figure
@@ -129,7 +129,7 @@ def surface_figure(surface: Surface, shades: Range, title: str) -> go.Figure:
             "xaxis": {"title": "u", "tickvals": [-1, 0, 1]},
             "yaxis": {"title": "v", "tickvals": [-1, 0, 1]},
             "zaxis": {"title": "loss", "tickvals": values, "ticktext": words, "range": [low, high]},
-            "camera": {"eye": {"x": 1.3, "y": -1.5, "z": 0.9}},
+            "camera": {"eye": {"x": 1.1, "y": -1.3, "z": 0.75}, "center": {"x": 0, "y": 0, "z": -0.15}},
             "aspectratio": {"x": 1, "y": 1, "z": 0.7},
         },
     )

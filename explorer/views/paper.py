@@ -108,7 +108,7 @@ def comparison(rows: Iterable[Row]) -> None:
     """What the paper says, and what comes out here."""
     lines = [f"| {row.what} | {row.paper} | {row.here} |" for row in rows]
     if lines:
-        st.markdown("\n".join(["| | Paper | Here |", "|:--|:--|:--|", *lines]))
+        st.markdown("\n".join(["| What | Paper | Here |", "|:--|:--|:--|", *lines]))
 
 
 # -- charts -------------------------------------------------------------------------------
