@@ -28,6 +28,7 @@ def channels(
 
     \b
     resnet-explorer channels
+    resnet-explorer channels --data FOLDER
     resnet-explorer channels --data FOLDER --output explorer/samples/channels.npz
     """
     from ..experiments.channels import CHANNELS, NETWORKS, record
