@@ -121,7 +121,7 @@ def test_axe_finds_nothing_in_what_the_chips_open(visit: Visitor, tmp_path: Path
     page.get_by_role("button", name="Change").click()
     page.get_by_test_id("stPopoverBody").wait_for()
     found["change"] = violations(visit.wait().page)
-    assert found == {key: [] for key in found}
+    assert found == {state: [] for state in found}
 
 
 @pytest.mark.parametrize("visit", [{"viewport": {"width": 720, "height": 450}}], indirect=True, ids=["200 %"])

@@ -728,9 +728,9 @@ def test_two_blocks_are_switched_off_in_the_drawing(visit):
 
 
 def test_the_verdicts_class_is_explained(visit):
-    """Through samples of all ten classes, with all blocks and with one off: maps and box follow what the network says."""
+    """Through samples of several classes, with all blocks and with one off: maps and box follow what the network says."""
     visit.open("/inference?" + urlencode({"preset": "resnet20_fashion", "tab": "Why this class"}))
-    page, verdicts = visit.page, set()
+    page, verdicts = visit.page, []
     image = page.locator(".st-key-images .tiles button")
     said = lambda: page.locator(".st-key-verdict-chip strong").first.inner_text()  # noqa: E731
 
@@ -738,22 +738,23 @@ def test_the_verdicts_class_is_explained(visit):
         for number in numbers:
             image.nth(number).click()
             visit.wait()
-            verdicts.add(said())
+            verdicts.append(said())
             for place, words in places:
                 assert page.locator(place).first.inner_text().rstrip(".").endswith(words.format(said()))
 
     box = page.get_by_role("combobox", name=re.compile("Class"))
     grad_cam = (".st-key-grad-cam h2", "Grad-CAM: where each depth finds what speaks for {}")
     integrated = (".st-key-integrated-gradients h2", "each pixel adds to the score of {}")
-    through(range(5, 23), grad_cam, integrated)
+    through((5, 11, 17), grad_cam, integrated)
+    assert len(set(verdicts)) == 3
     page.get_by_role("tab", name="Blocks off").click()
     visit.wait()
     page.locator(".st-key-overview [data-id='switch layer1.0']").click()
     visit.wait()
     page.get_by_role("tab", name="Why this class").click()
     visit.wait()
-    through(range(0, len(samples()), 4), grad_cam, integrated)
-    assert len(verdicts) == 10
+    through((5, 20, 21), grad_cam, integrated)
+    assert len(set(verdicts[-3:])) > 1
     assert box.input_value() == "The prediction"
 
     page.get_by_role("tab", name="Receptive field").click()
@@ -764,7 +765,8 @@ def test_the_verdicts_class_is_explained(visit):
         ".st-key-pixel-grid p:has-text('pink')",
         "pink: Grad-CAM for {}. A click chooses the unit whose field has its middle nearest",
     )
-    through(range(0, len(samples()), 8), legend)
+    through((5, 14), legend)
+    assert verdicts[-1] != verdicts[-2]
 
 
 def test_a_class_that_was_chosen_stays(visit):
