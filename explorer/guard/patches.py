@@ -101,20 +101,23 @@ def handle_requests_and_yield(runner: ScriptRunner) -> None:
 
 
 HELD_SECONDS = 0.1
-"""Seconds that what a script draws waits for the rest of it, at most."""
+"""Seconds that what fragments draw waits for the rest of it, at most."""
 _flush = AppSession.flush_browser_queue
 _held_since: WeakKeyDictionary[AppSession, float] = WeakKeyDictionary()
-"""When the first of the messages was seen that a session holds."""
+"""When a session began to hold its messages."""
 
 
 def flush_at_once(session: AppSession) -> list[ForwardMsg]:
-    """The messages that go to a browser: while a script runs none, until the first of them is `HELD_SECONDS` old.
+    """The messages that go to a browser; of a run of fragments at first none, until it ends or `HELD_SECONDS` have passed.
 
     A browser draws the page anew for each batch that comes, which takes it as long as the server takes for a click: so
-    what a click changes comes in one.
+    what a click changes comes in one. One that is told that a run goes on marks all that it draws as old, and draws that
+    before it draws what changed: so it is not told where the run has ended. After a person's Rerun, which is of the whole
+    page, it waits to be told.
     """
     loop, running = session._event_loop, session._state == AppSessionState.APP_IS_RUNNING
-    if running and not session._browser_queue.is_empty():
+    of_fragments = draws_fragments(session._browser_queue._queue)
+    if running and of_fragments:
         if session not in _held_since:
             _held_since[session] = loop.time()
             if wake := session._message_enqueued_callback:
@@ -123,19 +126,15 @@ def flush_at_once(session: AppSession) -> list[ForwardMsg]:
             return []
     _held_since.pop(session, None)
     messages = _flush(session)
-    return messages if running else without_start(messages)
-
-
-def without_start(messages: Sequence[ForwardMsg]) -> list[ForwardMsg]:
-    """The messages of a run that has ended, less the one that it began where it drew fragments alone.
-
-    A browser that is told so marks each of their elements as old, and draws them all again, before it draws what changed.
-    After a person's Rerun, which draws the whole page, it waits for that message.
-    """
-    runs = [message.metadata.run.fragment_ids for message in messages if message.HasField("new_session")]
-    if not runs or not all(runs):
-        return list(messages)
+    if running or not of_fragments:
+        return messages
     return [message for message in messages if not message.session_status_changed.script_is_running]
+
+
+def draws_fragments(messages: Sequence[ForwardMsg]) -> bool:
+    """Whether these begin a run, and none of the whole page."""
+    runs = [message.metadata.run.fragment_ids for message in messages if message.HasField("new_session")]
+    return bool(runs) and all(runs)
 
 
 def is_fault(record: logging.LogRecord) -> bool:
