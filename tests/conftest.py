@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import streamlit
 import torch
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, BrowserContext, expect
 from streamlit import config
 from streamlit.components.v2 import manifest_scanner
 
@@ -90,12 +91,33 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
+@pytest.fixture(scope="session")
+def windows(browser: Browser) -> Iterator[Callable[[dict[str, Any]], BrowserContext]]:
+    """The browser's context of each kind, which keeps the app's scripts from one visit to the next."""
+    contexts: dict[str, BrowserContext] = {}
+
+    def window(wanted: dict[str, Any]) -> BrowserContext:
+        key = repr(wanted)
+        if key not in contexts:
+            contexts[key] = browser.new_context(**wanted)
+        return contexts[key]
+
+    yield window
+    for context in contexts.values():
+        context.close()
+
+
 @pytest.fixture
-def visit(browser: Browser, address: str, request: pytest.FixtureRequest) -> Iterator[Visitor]:
+def visit(
+    windows: Callable[[dict[str, Any]], BrowserContext], address: str, request: pytest.FixtureRequest
+) -> Iterator[Visitor]:
     """A new visitor; `@pytest.mark.parametrize("visit", [{…}], indirect=True)` sets the browser's context."""
-    wanted = {"viewport": {"width": 1440, "height": 1000}} | getattr(request, "param", {})
-    context = browser.new_context(**wanted)
+    context = windows({"viewport": {"width": 1440, "height": 1000}} | getattr(request, "param", {}))
     visitor = Visitor(context.new_page(), address)
     yield visitor
-    context.close()
+    if visitor.page.url.startswith(address):
+        visitor.page.evaluate("localStorage.clear()")  # else the next visitor finds this one's theme
+    for page in context.pages:
+        page.close()
+    context.clear_cookies()
     assert not visitor.errors, visitor.errors

@@ -414,7 +414,7 @@ class Visitor:
 
     def wait(self) -> Visitor:
         """Until the script has run and the page has not changed for a moment."""
-        self.page.wait_for_timeout(250)
+        self.page.wait_for_timeout(150)
         end = time.monotonic() + 60
         while self.waits:
             assert time.monotonic() < end
@@ -422,10 +422,10 @@ class Visitor:
         self.page.wait_for_selector(IDLE)
         self.page.wait_for_function(
             """() => new Promise((done) => {
-                let timer = setTimeout(() => done(true), 400);
+                let timer = setTimeout(() => done(true), 300);
                 new MutationObserver((_, observer) => {
                     clearTimeout(timer);
-                    timer = setTimeout(() => { observer.disconnect(); done(true); }, 400);
+                    timer = setTimeout(() => { observer.disconnect(); done(true); }, 300);
                 }).observe(document.body, { subtree: true, childList: true, characterData: true });
             })"""
         )
