@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from explorer.inference.explain import explain
 from explorer.inference.images import open_image
 from explorer.inference.preprocess import prepare
 from explorer.link import MAX_TRAIL, View, tolerant
-from helpers import CLOTHES, link, opened, page_text, said, select
+from helpers import CLOTHES, CPU, captions, hold, link, opened, page_text, said, select
 from resnet import ConfigError
 from resnet.weights import BUNDLED, bundled, load
 
@@ -56,6 +57,11 @@ def test_the_page_shows_torchs_value_and_the_sum_beside_it() -> None:
         f"{t.unit.layer}.{t.unit.channel}.{t.unit.row}-{t.unit.column}" for t in expected.terms if t.unit
     }
     assert "Channel 5 of `layer2.0.act1`, row 5, column 12 is" in page_text(app)
+    assert "bf16" not in captions(app)
+    hold(app, form=replace(CPU, half=True))
+    app.run()
+    assert "All of this is in fp32. The maps are those of bf16, in which the network runs." in captions(app)
+    assert sums(app) == found
 
 
 def test_the_rest_is_one_row_with_its_count_and_sum() -> None:

@@ -170,6 +170,8 @@ def unit_card(result: Run, unit: Unit, trail: tuple[Unit, ...]) -> None:
         drawing.products(last, narrow=True),
     )
     st.caption(reading(last))
+    if result.key.form.half:
+        st.caption(f"All of this is in fp32. The maps are those of {result.key.form.form}, in which the network runs.")
 
 
 def unit_title(result: Run, unit: Unit) -> str:

@@ -313,6 +313,6 @@ def blur_words(plain: Consistency, blurred: Consistency) -> str:
     )
     return (
         f"These weights were trained without anti-aliasing. Put in afterwards, it changes the share of the same class by "
-        f"**{same} points** and the share that is right by **{right} points**: the kernels expect maps that are not blurred. What "
-        "it is for, a network that is trained with it, cannot be shown with these weights."
+        f"**{same} points** and the share that is right by **{right} points**. It is made for a network that "
+        "is trained with it, which these weights cannot show."
     )
