@@ -22,6 +22,7 @@ from ...drawing.explain import number, unit_id
 from ...inference import explain
 from ...inference.explain import IMAGE_NAME, Explanation, Unit, sizes
 from ...link import MAX_TRAIL
+from ...navigation import INFERENCE
 from .. import session
 from ..cached import Key, shared
 from ..components import Outline, Sheet, markup, picture, pixels
@@ -261,7 +262,7 @@ def way_back(trace: Trace, units: list[Unit]) -> None:
             unit=unit_text(unit.row, unit.column),
             trail=link_trail(units[:index]),
         )
-        address = escape(f"inference?{urlencode(session.query_to(there))}")
+        address = escape(f"{INFERENCE.path}?{urlencode(session.query_to(there))}")
         return f'<a href="{address}" data-id="{index}">{crumb_text(unit, trace)}</a>'
 
     listed = [crumb(index, unit) for index, unit in enumerate(units[:-1])]
