@@ -18,7 +18,19 @@ from explorer.analysis.parts import switchable_blocks
 from explorer.analysis.trace import trace
 from explorer.bench.visitors import unescaped
 from explorer.inference.samples import samples
-from explorer.link import LONGEST, MAX_OTHERS, TOUR_STOPS, View, natural_size, parse_size, size_text, tolerant
+from explorer.link import (
+    LONGEST,
+    MAX_NETWORKS,
+    MAX_OTHERS,
+    SHOWN,
+    TOUR_STOPS,
+    TRAINED,
+    View,
+    natural_size,
+    parse_size,
+    size_text,
+    tolerant,
+)
 from explorer.views.cached import device
 from explorer.views.inference.images import from_sample
 from explorer.views.inference.running import run_with
@@ -74,6 +86,10 @@ STRATEGIES: dict[str, Callable[[ResNetConfig], st.SearchStrategy[Any]]] = {
     "image_size": sizes,
     "pinned": lambda config: st.none() | st.just(ResNetConfig()) | configs(),
     "others": lambda config: st.lists(st.just(ResNetConfig()) | configs(), max_size=MAX_OTHERS).map(tuple),
+    "networks": lambda config: (
+        st.just(())
+        | st.lists(st.sampled_from([*TRAINED, SHOWN]), min_size=2, max_size=MAX_NETWORKS, unique=True).map(tuple)
+    ),
     "off": switched_off,
     "channel": lambda config: st.none() | st.integers(0, 999_999),
     "blend": lambda config: st.floats(0, 1),
