@@ -335,12 +335,17 @@ def parse_networks(text: str) -> tuple[str, ...]:
     return names
 
 
+MAX_OFF_CHANNELS = 500
+"""Channels that a link holds beside all blocks of a network."""
+
+
 def parse_off(text: str, config: ResNetConfig) -> tuple[str, ...]:
     """The blocks of a network named in `text`, and channels of their outputs ("layer2.0:31"), joined by commas, in order of
     depth.
 
     Raises:
-        ConfigError: where one is no block of this network or no channel of it, or a block that cannot be switched off.
+        ConfigError: where one is no block of this network or no channel of it, or a block that cannot be switched off, and for
+            too many channels.
     """
     asked, known, reasons = set(text.split(",")) - {""}, config.blocks, fixed_blocks(config)
     channels, wide = {name: found for name in asked if (found := off_channel(name))}, block_channels(config)
@@ -350,6 +355,8 @@ def parse_off(text: str, config: ResNetConfig) -> tuple[str, ...]:
         raise ConfigError("off", text, f"{accepted}, and channels of them such as {known[0]}:0")
     for name in sorted(blocks & set(reasons)):
         raise ConfigError("off", text, f"any block but {name}: {reasons[name]}")
+    if len(channels) > MAX_OFF_CHANNELS:
+        raise ConfigError("off", text, f"at most {MAX_OFF_CHANNELS} channels")
     for block, channel in sorted(channels.values()):
         if channel >= wide[block]:
             raise ConfigError("off", text, f"channels {block}:0 to {block}:{wide[block] - 1} of that block")
@@ -373,7 +380,7 @@ def parse_trail(text: str) -> tuple[str, ...]:
     return units
 
 
-_UNIT = r"[a-z0-9]{1,20}(\.[a-z0-9]{1,20}){0,4}\.[0-9]{1,6}\.[0-9]{1,4}-[0-9]{1,4}"
+_UNIT = r"[a-z0-9_]{1,20}(\.[a-z0-9_]{1,20}){0,4}\.[0-9]{1,6}\.[0-9]{1,4}-[0-9]{1,4}"
 
 
 def parse_size(text: str) -> Size:

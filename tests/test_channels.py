@@ -31,7 +31,22 @@ from explorer.inference.predict import activation
 from explorer.inference.preprocess import normalised, prepare
 from explorer.inference.samples import labelled_images
 from explorer.views.inference.channels import measured_silence
-from helpers import CPU, Visitor, captions, click, frozen, held, link, look_at, narrow, opened, outputs_of, run, said
+from helpers import (
+    CPU,
+    Visitor,
+    captions,
+    click,
+    frozen,
+    held,
+    link,
+    look_at,
+    narrow,
+    opened,
+    outputs_of,
+    page_text,
+    run,
+    said,
+)
 from resnet import ResNetConfig
 from resnet.shipped import BUNDLED
 from resnet.weights import FASHION_MNIST, bundled, load, random_weights
@@ -96,6 +111,8 @@ def test_a_share_is_that_of_smaller_values() -> None:
     for value in (0.1, 0.5, 0.93):
         assert channels.share_below(quantiles, value) == pytest.approx((values < value).mean(), abs=0.011)
     assert (channels.share_below(quantiles, -1), channels.share_below(quantiles, 2)) == (0, 1)
+    for one in values[:, 0].astype(np.float32):
+        assert channels.share_below(quantiles, one) <= (values.astype(np.float32) < one).mean()
 
 
 @pytest.mark.parametrize("place", ["stem", "layer2.0"])
@@ -249,6 +266,19 @@ def test_the_tab_shows_what_excites_a_channel() -> None:
     assert excited(app)[0] != most
 
 
+def test_a_channel_that_nothing_excites_is_said_to_be_one() -> None:
+    """Its images and classes would be those that come first in the set."""
+    (place, channel), *_ = (
+        (place, int(channel))
+        for place, one in shipped_channels("plain56").items()
+        for channel in np.flatnonzero(one.responses.quantiles[:, -1] == 0)
+    )
+    app = opened("inference", at=place, channel=str(channel), **QUERY | {"preset": "plain56_fashion"})
+    assert not excited(app)
+    assert "No test image excites it**: the largest value of its map is 0 on all 10,000." in page_text(app)
+    assert "no class excites it" in str([html.proto.body for html in app.get("html")])
+
+
 def test_the_list_goes_by_selectivity() -> None:
     app = opened("inference", at="layer3.2", channel="0", **QUERY)
     means = shipped_channels("resnet20")["layer3.2"].by_class.means.astype(float)
@@ -292,6 +322,13 @@ def zipped(files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> by
     return stream.getvalue()
 
 
+def broken(method: int) -> bytes:
+    """An archive whose directory is whole, and whose one file is not."""
+    data = bytearray(zipped({"a.png": png(0)}, method))
+    data[200:300] = bytes(255 - byte for byte in data[200:300])
+    return bytes(data)
+
+
 def bring(app: AppTest, *files: tuple[str, bytes]) -> AppTest:
     uploader = app.file_uploader(key=f"image set {held(app).image_set_widget}")
     uploader.set_value([(name, data, "application/octet-stream") for name, data in files])
@@ -330,6 +367,7 @@ def test_ones_own_images_are_ranked_for_weights_that_do_not_ship() -> None:
     [
         ({"bad.zip": b"PK\x03\x04 and then nothing"}, "bad.zip is damaged or packed in an unusual way"),
         ({"none.zip": zipped({})}, "none.zip holds no files"),
+        ({"lzma.zip": broken(zipfile.ZIP_LZMA)}, "lzma.zip is damaged or packed in an unusual way"),
         (
             {"many.zip": zipped({f"{n}.png": b"x" for n in range(501)})},
             "many.zip holds 501 files: at most 500 are accepted.",
@@ -343,7 +381,7 @@ def test_ones_own_images_are_ranked_for_weights_that_do_not_ship() -> None:
             "bomb.zip has 133 MiB unpacked: at most 128 MiB are accepted.",
         ),
     ],
-    ids=["damaged", "empty", "many", "large", "bomb"],
+    ids=["damaged", "empty", "damaged inside", "many", "large", "bomb"],
 )
 def test_an_archive_that_is_not_accepted_is_said(files: Mapping[str, bytes], sentence: str) -> None:
     ((name, data),) = files.items()
@@ -358,6 +396,12 @@ def test_what_was_wrong_with_files_is_said_on_the_page() -> None:
     (words,) = said(app.error)
     assert words.startswith("none.zip holds no files")
     assert held(app).image_set is None
+
+
+def test_the_same_images_by_other_names_are_another_set() -> None:
+    """Results are shared by their key, and show the names."""
+    sets = [held(bring(opened("inference", **OWN), (name, png(0)))).image_set for name in ("mine.png", "yours.png")]
+    assert len({one.digest for one in sets if one}) == 2
 
 
 def test_an_encrypted_archive_is_not_opened() -> None:

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from explorer.inference.consistency import antialiased, consistency, same_share
+from explorer.inference.consistency import antialiased, consistency, same_share, takes_blur
 from explorer.inference.preprocess import normalised
 from explorer.inference.samples import labelled_images
-from helpers import CPU
+from helpers import CPU, frozen, outputs_of, small
 from resnet import ResNet
 from resnet.blocks import BlurPool2d
 from resnet.weights import BUNDLED, FASHION_MNIST, bundled, load
@@ -63,3 +63,20 @@ def test_the_blur_has_the_networks_weights(shipped: ResNet) -> None:
     image = torch.randn(1, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     assert not torch.equal(blurred(image), shipped(image))
     assert not blurred.training
+
+
+def test_the_blur_leaves_each_weight_in_its_place() -> None:
+    """In a stem whose pooling is a sequence, too: of an image of one colour inside, the middle is what it was."""
+    model = frozen(small(stem_pool="conv"))
+    blurred = antialiased(model)
+    flat = torch.ones(1, 3, 256, 256)
+    one, other = (outputs_of(each, flat, ["layer1.0"])["layer1.0"] for each in (model, blurred))
+    assert torch.allclose(one[..., 32, 32], other[..., 32, 32], rtol=1e-4)
+
+
+def test_no_blur_where_a_map_is_too_small_for_it() -> None:
+    many = {"layers": (1,) * 6, "planes": (8,) * 6}
+    assert takes_blur(BUNDLED["plain20"], (28, 28))
+    assert not takes_blur(BUNDLED["plain20"].with_(antialias="blur")[0], (28, 28))
+    assert takes_blur(small(**many), (256, 256))
+    assert not takes_blur(small(**many), (28, 28))

@@ -166,6 +166,19 @@ def test_a_number_of_a_shipped_network_in_single_precision() -> None:
         assert abs(found.difference) < 1e-4 * abs(found.value), unit
 
 
+def test_a_number_of_a_network_in_bf16() -> None:
+    network, image = shipped().bfloat16(), noise().bfloat16()
+    found = explain(network, image, "fc", 3)
+    assert found.value == float(network(image)[0, 3])
+    assert found.total == pytest.approx(found.value, rel=1e-2)
+
+
+def test_leaky_relu_in_katex() -> None:
+    network = build(small(activation="leaky_relu")).eval()
+    (step,) = explain(network, torch.zeros(1, 3, 64, 64), "act1", 0).steps
+    assert step.tex.startswith(r"\max(x,\,0.01\,x) = ")
+
+
 def test_the_largest_terms_lead_down_to_a_pixel() -> None:
     network, image = shipped(), noise()
     found = explorer.explain(network, image, "fc", 3)
@@ -201,8 +214,10 @@ def test_a_chain_ends_where_several_units_meet() -> None:
 
 @pytest.mark.parametrize("name", ["resnet20", "plain20"])
 def test_blocks_that_are_off(name: str) -> None:
-    """A residual block hands on its shortcut, a plain one its input: each layer reads what its hook saw."""
-    network, image, off = shipped(name), noise(), ("layer1.1", "layer1.2")
+    """A residual block hands on its shortcut, a plain one its input, without channels that are off as well: each layer reads
+    what its hook saw.
+    """
+    network, image, off = shipped(name), noise(), ("layer1.1", "layer1.1:4", "layer1.2", "layer1.2:5")
     ablated = without_blocks(network, off)
     traced, calls = trace(network.config, 28), calls_of(ablated, image)
     outputs = outputs_in(calls, image).__getitem__
@@ -247,5 +262,7 @@ def test_a_unit_that_is_none_is_named(given_: tuple[Any, ...], sentence: str) ->
 def test_what_else_is_not_accepted() -> None:
     with pytest.raises(ConfigError, match="images = 2×1×28×28 is not accepted: one image"):
         explain(shipped(), torch.zeros(2, 1, 28, 28), "fc", 0)
+    with pytest.raises(ConfigError, match="images = 1×3×28×28 is not accepted: one image, 1×1×H×W"):
+        explain(shipped(), torch.zeros(1, 3, 28, 28), "fc", 0)
     with pytest.raises(ConfigError, match="network = in training mode is not accepted"):
         explain(build(small()), torch.zeros(1, 3, 64, 64), "fc", 0)

@@ -10,12 +10,13 @@ import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
+from explorer.analysis.trace import trace
 from explorer.drawing.explain import OPEN, products, short_number, summands
 from explorer.inference.explain import explain
 from explorer.inference.images import open_image
 from explorer.inference.preprocess import prepare
 from explorer.link import MAX_TRAIL, View, tolerant
-from helpers import CLOTHES, CPU, captions, hold, link, opened, page_text, said, select
+from helpers import CLOTHES, CPU, captions, hold, link, opened, page_text, said, select, small
 from resnet import ConfigError
 from resnet.weights import BUNDLED, bundled, load
 
@@ -124,6 +125,17 @@ def test_a_trail_that_is_none_is_one_sentence(trail: str) -> None:
     view, (problem,) = tolerant({"trail": trail, "tab": "Speed"})
     assert view == View(tab="Speed")
     assert "LAYER.CHANNEL.ROW-COLUMN such as layer2.0.conv1.5.3-4. The way back is left out." in problem
+
+
+def test_a_trail_holds_every_layer() -> None:
+    for more in ({"drop_path": 0.5, "attention": "eca"}, {"stem": "deep", "shortcut": "D", "output_stride": 8}):
+        units = tuple(f"{layer.name}.0.0-0" for layer in trace(small(**more), 64).layers)
+        assert View.from_query({"trail": ",".join(units)}).trail == units
+
+
+def test_a_title_says_the_place_on_a_map_one_unit_high() -> None:
+    app = opened("inference", preset="resnet18", weights="random", size="32x96", at="layer4.1.act", tab="One number")
+    assert re.search(r"Channel \d+ of `layer4.1.act`, row 0, column \d is", page_text(app))
 
 
 def test_the_longest_trail_opens() -> None:

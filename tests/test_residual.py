@@ -22,9 +22,9 @@ from explorer.inference.addition import Contribution, addition, contributions
 from explorer.inference.images import open_image
 from explorer.inference.preprocess import normalised, prepare
 from explorer.inference.samples import labelled_images, samples
-from explorer.link import View, natural_size, parse_off, tolerant
+from explorer.link import MAX_OFF_CHANNELS, View, natural_size, parse_off, tolerant
 from helpers import CPU, frozen, name_of
-from resnet import ResNet, ResNetConfig, preset
+from resnet import ConfigError, ResNet, ResNetConfig, preset
 from resnet.weights import BUNDLED, FASHION_MNIST, bundled, load
 
 SMALL: dict[str, Any] = {"layers": (2, 3), "planes": (8, 16), "num_classes": 7}
@@ -136,6 +136,15 @@ def test_what_cannot_be_off_is_named(text: str, accepted: str) -> None:
     assert view.off == ()
     assert sentence.startswith(f"off = {text} is not accepted: {accepted}")
     assert sentence.endswith("All blocks are on instead.")
+
+
+def test_a_link_holds_as_much_as_can_be_off() -> None:
+    config = preset("resnet50").with_(layers=(1, 1, 1, 500))[0]
+    off = (*config.blocks, *(f"layer4.499:{channel}" for channel in range(2048)))
+    view = View(config, (224, 224), off=off[: len(config.blocks) + MAX_OFF_CHANNELS])
+    assert View.from_query(view.to_query()) == view
+    with pytest.raises(ConfigError, match=r": at most 500 channels\.$"):
+        parse_off(",".join(off[-MAX_OFF_CHANNELS - 1 :]), config)
 
 
 @pytest.mark.parametrize("config", [config for config in CONFIGS if config.shortcut != "none"], ids=name_of)

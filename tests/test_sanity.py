@@ -20,7 +20,7 @@ from explorer.inference.preprocess import prepare
 from explorer.inference.sanity import CAM, PIXELS, WHOLE, Checks
 from explorer.sharing.store import RESULTS
 from explorer.views.inference import sanity as views
-from helpers import CLOTHES, CPU, click, every_choice, frozen, looked, small, texts
+from helpers import CLOTHES, CPU, captions, click, every_choice, frozen, looked, small, texts
 from resnet import ResNet, ResNetConfig
 from resnet.weights import BUNDLED, FASHION_MNIST, bundled, load, randomly
 
@@ -146,6 +146,12 @@ def test_the_checks_are_made_when_they_are_asked_for(monkeypatch: pytest.MonkeyP
     assert any("the rank correlation with the trained network's map is" in text for text in texts(app))
     assert any("Area under the curve, lower where the score of Bag falls sooner" in text for text in texts(app))
     RESULTS.clear()  # of few steps
+
+
+def test_untrained_weights_are_not_checked() -> None:
+    app = looked("Why this class", preset="resnet20_fashion", weights="random", image="0009-sneaker")
+    assert "These weights are untrained" in captions(app)
+    assert not [button.label for button in app.button if button.label.startswith("Check them")]
 
 
 def test_the_deletion_check_speaks_against_an_explanation_too() -> None:

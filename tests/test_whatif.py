@@ -201,6 +201,18 @@ def test_a_layer_that_is_zero_has_no_relative_change() -> None:
     assert [step.name for step in whatif.steps(found, {"A": "a", "B": "b", "C": "c"})] == ["C"]
 
 
+def test_parts_that_are_not_read_are_left_out() -> None:
+    def names(name: str, *off: str, headless: bool = False) -> list[str]:
+        return [part.identifier for part in whatif.parts_in_use(trace(BUNDLED[name], 28), off, headless)]
+
+    assert {*names("plain20")} - {*names("plain20", "layer1.1", "layer2.0:3")} == {"layer1.1"}
+    assert names("resnet20") == names("resnet20", "layer1.1")
+    assert names("resnet20")[:-1] == names("resnet20", headless=True)
+    found = whatif.Effect(np.ones(1), 0.5, {"stem": 1.0, "fc": 0.0})
+    assert "the scores by 0." in views.reach_words(found, {"stem": "stem", "fc": "fc"}, "28×28")
+    assert "scores" not in views.reach_words(found, {"stem": "stem"}, "28×28")
+
+
 # -- the page -----------------------------------------------------------------------------
 
 SNEAKER = {"preset": "resnet20_fashion", "image": "0009-sneaker"}

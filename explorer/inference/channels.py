@@ -103,8 +103,10 @@ def quantiles(values: np.ndarray) -> np.ndarray:
 
 
 def share_below(quantiles: np.ndarray, value: float) -> float:
-    """The share of images, 0 to 1 in hundredths, whose largest value is below `value`, by the quantiles of one channel."""
-    return min(int(np.searchsorted(quantiles, value)), 100) / 100
+    """The share of images, 0 to 1 in whole hundredths below it, whose largest value is below `value`, by the quantiles of one
+    channel.
+    """
+    return max(int(np.searchsorted(quantiles, value)) - 1, 0) / 100
 
 
 class Responses(NamedTuple):

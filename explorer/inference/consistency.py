@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from resnet import ResNet
+from resnet import ResNet, ResNetConfig
+from resnet.sizes import can_run
 
 from ..sharing.store import Progress
 from .device import Device
@@ -67,14 +68,19 @@ def same_share(named: np.ndarray) -> float:
     return pairs / (count * (count - 1) * named.shape[1])
 
 
-def antialiased(model: ResNet) -> ResNet:
-    """The network with a blur in front of each of its subsamplings, which its weights were not trained with; they are the
-    model's own, shared.
+def takes_blur(config: ResNetConfig, size: tuple[int, int]) -> bool:
+    """Whether `antialiased` is another network, and one that images of (height, width) pixels get through."""
+    return config.antialias == "none" and can_run(config.with_(antialias="blur")[0], size)
 
-    The blur has no weights, so every weight has its place (Zhang 2019, section 3.3: there the network is trained with it).
+
+def antialiased(model: ResNet) -> ResNet:
+    """The network with a blur that subsamples in place of each stride of its branches and its stem's pooling (Zhang 2019, section
+    3.3: there the network is trained with it); shortcuts keep their strides. The weights are the model's own, shared.
     """
     config, _ = model.config.with_(antialias="blur")
     result = ResNet(config).eval()
-    result.load_state_dict(model.state_dict(), assign=True)
+    # The blur has no weights: all others follow each other as before, if by other names where it stands in a sequence.
+    state = dict(zip(result.state_dict(), model.state_dict().values(), strict=True))
+    result.load_state_dict(state, assign=True)
     device = next(model.parameters()).device
     return result.requires_grad_(False).to(device)

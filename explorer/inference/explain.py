@@ -16,6 +16,7 @@ from resnet import ConfigError, ResNet
 from resnet.blocks import PadShortcut
 
 from ..analysis.layers import IMAGE, Layer, Op
+from ..analysis.parts import off_channel
 from ..analysis.projective_field import OUTSIDE, positions
 from ..analysis.trace import Trace
 from ..analysis.trace import trace as trace_config
@@ -154,12 +155,13 @@ def explain(network: ResNet, images: Tensor, layer: str, channel: int, row: int 
     Of a layer that puts out no map, row and column are 0. The terms' units can be explained in turn, down to the pixels.
 
     Raises:
-        ConfigError: for more than one image, a network in training mode, or a layer, channel, row or column that the
-            network has not on an image of this size.
+        ConfigError: for what is not one image of the network's input channels, a network in training mode, or a layer,
+            channel, row or column that the network has not on an image of this size.
         OutOfMemoryError: where the pass does not fit the device's memory.
     """
-    if images.ndim != 4 or len(images) != 1:
-        raise ConfigError("images", "×".join(map(str, images.shape)), "one image, 1×C×H×W")
+    wide = network.config.in_channels
+    if images.ndim != 4 or images.shape[:2] != (1, wide):
+        raise ConfigError("images", "×".join(map(str, images.shape)), f"one image, 1×{wide}×H×W")
     if network.training:
         raise ConfigError("network", "in training mode", "a network in eval mode, which `network.eval()` gives")
     trace = trace_config(network.config, (images.shape[2], images.shape[3]))
@@ -195,7 +197,7 @@ def sizes(shape: Sequence[int]) -> tuple[int, int, int]:
 
 
 def record(model: ResNet, image: Tensor, names: Collection[str], device: Device) -> dict[str, np.ndarray]:
-    """The outputs of the named layers on a 1×C×H×W image as `Outputs` have them, in the network's precision.
+    """The outputs of the named layers on a 1×C×H×W image as `Outputs` have them, in the network's precision, bf16 as fp32.
 
     Raises:
         OutOfMemoryError: where the pass does not fit the device's memory.
@@ -203,8 +205,7 @@ def record(model: ResNet, image: Tensor, names: Collection[str], device: Device)
     kept: dict[str, np.ndarray] = {}
 
     def keep(name: str, output: Tensor) -> None:
-        first = output[0]
-        kept[name] = (first if first.ndim == 3 else first.reshape(-1, 1, 1)).cpu().numpy()
+        kept[name] = array(output[0])
 
     @torch.inference_mode()
     def run() -> None:
@@ -212,7 +213,13 @@ def record(model: ResNet, image: Tensor, names: Collection[str], device: Device)
             model(image.to(device.torch))
 
     device.turn(model, image).run(run)
-    return kept | {IMAGE_NAME: image[0].cpu().numpy()}
+    return kept | {IMAGE_NAME: array(image[0])}
+
+
+def array(output: Tensor) -> np.ndarray:
+    """C×H×W, or any shape of C values as C×1×1, for numpy, which knows no bf16."""
+    known = output.float() if output.dtype == torch.bfloat16 else output
+    return (known if known.ndim == 3 else known.reshape(-1, 1, 1)).cpu().numpy()
 
 
 def sources(trace: Trace, layer: Layer, off: Collection[str] = ()) -> tuple[str, ...]:
@@ -223,15 +230,34 @@ def sources(trace: Trace, layer: Layer, off: Collection[str] = ()) -> tuple[str,
 def producers(trace: Trace, layer: Layer, off: Collection[str]) -> tuple[int, ...]:
     found = []
     for index in layer.inputs:
-        while trace.config.shortcut == "none" and index != IMAGE and passes(trace, index, layer, off):
-            index = trace.blocks[trace.layers[index].block][0].inputs[0]
-        found.append(index)
+        passed = read_past(trace, index, layer, off)
+        found.append(trace.blocks[passed[-1]][0].inputs[0] if passed else index)
     return tuple(found)
 
 
-def passes(trace: Trace, index: int, reader: Layer, off: Collection[str]) -> bool:
-    """Whether a layer is in a block that is off and is read from outside of it."""
-    return trace.layers[index].block in off and trace.layers[index].block != reader.block
+def read_past(trace: Trace, index: int, reader: Layer, off: Collection[str]) -> list[str]:
+    """The blocks of a plain network that are off between a layer and what it reads, from the layer on."""
+    passed: list[str] = []
+    while trace.config.shortcut == "none" and index != IMAGE:
+        block = trace.layers[index].block
+        if block not in off or block == reader.block:
+            break
+        passed.append(block)
+        index = trace.blocks[block][0].inputs[0]
+    return passed
+
+
+def as_read(trace: Trace, layer: Layer, outputs: Outputs, off: Collection[str]) -> Outputs:
+    """The outputs as a layer reads them: past a block that is off, at zero in those of its channels that are off too."""
+    passed = {block for index in layer.inputs for block in read_past(trace, index, layer, off)}
+    zeroed = [channel[1] for name in off if (channel := off_channel(name)) and channel[0] in passed]
+
+    def read(name: str) -> np.ndarray:
+        output = outputs(name).copy()
+        output[zeroed] = 0
+        return output
+
+    return read if zeroed else outputs
 
 
 # -- one unit -----------------------------------------------------------------------------
@@ -249,8 +275,9 @@ def explanation(network: ResNet, trace: Trace, outputs: Outputs, unit: Unit, off
     value = float(outputs(unit.layer)[unit[1:]])
     if f"{layer.block}:{unit.channel}" in off and layer is trace.blocks[layer.block][-1]:
         return Explanation(unit, layer.op, value, (Term(0.0, "channel off"),), (Step("The channel is off", "0"),))
+    read = as_read(trace, layer, outputs, off)
     if layer.op in PRODUCTS:
-        window = read_window(layer, module, names[0], outputs(names[0]), unit)
+        window = read_window(layer, module, names[0], read(names[0]), unit)
         constants = bias(module, unit.channel)
         steps = window_steps(layer, window, constants, value)
         if layer is trace.layers[-1]:
@@ -260,13 +287,13 @@ def explanation(network: ResNet, trace: Trace, outputs: Outputs, unit: Unit, off
     if layer.op == Op.SCALING:
         given[1] = Unit(names[1], unit.channel)
     if layer.op == Op.ADDITION:
-        terms, step = addition(given, [float(outputs(one.layer)[one[1:]]) for one in given], layer.block in off)
-    elif layer.op == Op.ZERO_PADDING and not exists(given[0], outputs(names[0])):
+        terms, step = addition(given, [float(read(one.layer)[one[1:]]) for one in given], layer.block in off)
+    elif layer.op == Op.ZERO_PADDING and not exists(given[0], read(names[0])):
         terms, step = (Term(0.0, "padding"),), Step("There is nothing to read here: the place is padded", "0")
     elif layer.op == Op.GROUP_NORM:
-        terms, step = group_norm(module, outputs(names[0]), given[0])
+        terms, step = group_norm(module, read(names[0]), given[0])
     else:
-        x = [float(outputs(one.layer)[one[1:]]) for one in given]
+        x = [float(read(one.layer)[one[1:]]) for one in given]
         terms, step = ELEMENTWISE.get(layer.op, activation)(module, layer.op, x, given)
     return Explanation(unit, layer.op, value, terms, (step,))
 
@@ -334,7 +361,7 @@ def read_window(layer: Layer, module: Any, name: str, output: np.ndarray, unit: 
 
 def numbers(tensor: Tensor) -> np.ndarray:
     """A tensor's values in float64."""
-    return tensor.detach().cpu().numpy().astype(np.float64)
+    return tensor.detach().cpu().double().numpy()
 
 
 def number(tensor: Tensor, index: int) -> float:
@@ -380,7 +407,7 @@ def softmax_step(scores: np.ndarray, channel: int) -> Step:
     score = rf"e^{{{tex(float(scores[channel]))}}}"
     rest = float(np.log(exponents.sum()) + scores.max())
     return Step(
-        f"Softmax makes this score a probability beside those of all {len(scores):,} classes, whose sum is e to {rest:.4g}",
+        f"Softmax makes a probability of this score: e to it over the sum of e to each of the {len(scores):,} classes' scores",
         rf"\dfrac{{e^{{z_c}}}}{{\sum_k e^{{z_k}}}} = \dfrac{{{score}}}{{e^{{{tex(rest)}}}}} = {tex(share)}",
     )
 
@@ -464,7 +491,7 @@ def activation(module: Any, op: Op, x: Sequence[float], units: Sequence[Unit]) -
         factor: float | None = float(given > 0)
     elif op == Op.LEAKY_RELU:
         factor = 1.0 if given > 0 else module.negative_slope
-        formula = formula.replace("a", tex(module.negative_slope), 1)
+        formula = formula.replace(r"\alpha", tex(module.negative_slope))
     elif op == Op.SILU:
         factor = sigmoid(given)
     elif op == Op.GELU:
@@ -483,7 +510,7 @@ def activation(module: Any, op: Op, x: Sequence[float], units: Sequence[Unit]) -
 
 FORMULAS = {
     Op.RELU: (r"\max(0,\,x)", "ReLU lets through what is above zero; the input is {}"),
-    Op.LEAKY_RELU: (r"\max(x,\,a\,x)", "Leaky ReLU makes what is below zero small; the input is {}"),
+    Op.LEAKY_RELU: (r"\max(x,\,\alpha\,x)", "Leaky ReLU makes what is below zero small; the input is {}"),
     Op.ELU: (r"x>0\;?\;x : e^{x}-1", "ELU bends what is below zero towards −1; the input is {}"),
     Op.SILU: (r"x\,/\,(1+e^{-x})", "SiLU is the input times its sigmoid; the input is {}"),
     Op.GELU: (r"x\,\Phi(x)", "GELU is the input times the normal distribution's share below it; the input is {}"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import lzma
 import sys
 import zipfile
 import zlib
@@ -34,9 +35,9 @@ def unpack(data: bytes) -> list[tuple[str, bytes]]:
             files = [one for one in archive.infolist() if not one.is_dir() and not hidden(one.filename)]
             check(files)
             return [(one.filename[-NAME:], archive.read(one)) for one in files]
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
-        if isinstance(error, UnpackError):
-            raise
+    except UnpackError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, RuntimeError) as error:
         raise UnpackError("is damaged or packed in an unusual way: a plain ZIP archive is accepted.") from error
 
 

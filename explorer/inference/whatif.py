@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from resnet import ResNet
 from resnet.options import Settings, option
 from resnet.weights import Preprocessing
 
+from ..analysis.parts import Part, drawn_parts
 from ..analysis.trace import Trace
 from .device import Device
 from .limits import MAX_GRADIENT_BYTES, Need, check_needs
@@ -259,6 +260,18 @@ class Step(NamedTuple):
     @property
     def factor(self) -> float:
         return self.after / self.before
+
+
+def parts_in_use(trace: Trace, off: Collection[str] = (), headless: bool = False) -> list[Part]:
+    """The drawn parts whose outputs go on: those of a plain block that is off do not, and a `headless` network's classifier is
+    zeros.
+    """
+    plain = trace.config.shortcut == "none"
+    return [
+        part
+        for part in drawn_parts(trace)
+        if not (plain and part.identifier in off) and not (headless and part.identifier == "fc")
+    ]
 
 
 def steps(found: Effect, outputs: Mapping[str, str]) -> list[Step]:

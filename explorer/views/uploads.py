@@ -101,7 +101,7 @@ class UploadedCheckpoint:
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Files of images, told from other sets by a digest of all; none of them was opened yet."""
+    """Files of images, told from other sets by a digest of all with their names; none of them was opened yet."""
 
     digest: FileDigest
     files: tuple[tuple[str, bytes], ...] = field(repr=False)

@@ -20,6 +20,7 @@ from ...inference.ablation import Ablation, ablations, batch_size
 from ...inference.device import Device
 from ...inference.limits import MAX_FORWARD_BYTES
 from ...inference.samples import labelled_images
+from ...link import MAX_OFF_CHANNELS
 from .. import session
 from ..cached import cached_result, device, may_compute
 from ..components import plot
@@ -93,6 +94,7 @@ def choose_channels(result: Run) -> None:
     before = session.view().off
     mine = [channel[1] for name in before if (channel := off_channel(name)) and channel[0] == block]
     others = sum(":" in name for name in before) - len(mine)
+    room = MAX_OFF_CHANNELS - others
     key = f"channels of {block}"
     session.set_widget(key, mine)
 
@@ -107,6 +109,8 @@ def choose_channels(result: Run) -> None:
         key=key,
         on_change=chosen,
         format_func=lambda channel: f"Channel {channel}",
+        max_selections=room or None,
+        disabled=not room,
         placeholder="All are on",
         help="The block puts out zeros there, and everything after it reads those."
         + (f" {others} of other blocks are off." if others else ""),

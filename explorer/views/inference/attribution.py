@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import streamlit as st
 
-from ...analysis.layers import Layer
+from ...analysis.layers import IMAGE, Layer
 from ...drawing import rasters
 from ...figures import inference
 from ...inference import attribution
@@ -217,7 +217,8 @@ def weights_panel(result: Run) -> None:
         channel = chosen_channel(result.channels(convolution.name))
         section(f"Kernel {channel} of `{convolution.name}`, a slice for each channel that it reads")
         kernel_slices(result, convolution, channel, "slice tiles")
-        st.caption("A click opens the maps of the channel that a slice reads. Another layer is selected above.")
+        opens = "A click opens the maps of the channel that a slice reads. " if convolution.inputs[0] != IMAGE else ""
+        st.caption(f"{opens}Another layer is selected above.")
 
 
 def selected_convolution(result: Run) -> Layer:

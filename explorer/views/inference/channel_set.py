@@ -165,8 +165,9 @@ def read_files(key: str) -> None:
         problems.append(f"{len(files):,} images were brought; the first {MAX_FILES} are used.")
     found = None
     if kept:
-        every = hashlib.sha256(b"".join(hashlib.sha256(data).digest() for _, data in kept))
-        found = ImageSet(FileDigest(every.hexdigest()), tuple(kept))
+        # With the names, which are shown: others may have the same images under names of their own.
+        every = repr([(name, hashlib.sha256(data).hexdigest()) for name, data in kept])
+        found = ImageSet(FileDigest(hashlib.sha256(every.encode()).hexdigest()), tuple(kept))
         try:
             if found.nbytes > MAX_BYTES:
                 words = f"{found.nbytes / 2**20:,.0f} MiB of images find no room: at most {MAX_BYTES // 2**20} MiB are accepted."

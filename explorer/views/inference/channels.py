@@ -74,7 +74,7 @@ def panel(result: Run) -> None:
                 test_images(result.weights, layer, channel, chosen)
         with st.container(border=True, key="channel classes"):
             facts(result, layer, channel, chosen)
-            if chosen is not None:
+            if chosen is not None and not silent(chosen, channel):
                 classes(result, place, channel, chosen)
         with st.container(border=True, key="channel kernel"):
             kernel(result, place, channel)
@@ -146,7 +146,9 @@ def facts(result: Run, layer: Layer, channel: int, chosen: Channels | None) -> N
         means, names = chosen.by_class.means[channel].astype(np.float64), FASHION_MNIST.categories
         rest = (means.sum() - means.max()) / (len(means) - 1)
         rows["Selectivity"] = (
-            f"<b>{channels.selectivity(means[None])[0]:.2f}</b>, highest for {escape(names[int(means.argmax())])}: "
+            "<b>0</b>: no class excites it"
+            if silent(chosen, channel)
+            else f"<b>{channels.selectivity(means[None])[0]:.2f}</b>, highest for {escape(names[int(means.argmax())])}: "
             f"mean activation {number_text(means.max())} against {number_text(rest)} over the other classes"
         )
     rows["This image"] = standing(result, layer, channel, chosen)
@@ -167,7 +169,9 @@ def standing(result: Run, layer: Layer, channel: int, chosen: Channels | None) -
     if result.trace.image_size != FASHION_MNIST.preprocessing.size:
         return f"{words}; at {result.size} pixels it is not ranked"
     share = channels.share_below(chosen.responses.quantiles[channel], float(values.max()))
-    return f"{words}: above {share:.0%} of the test images" + (", with blocks off" if result.off else "")
+    return f"{words}: above {share:.0%} of the test images" + (
+        f", with {running.kinds_off(result.off)} off" if result.off else ""
+    )
 
 
 def at_zero(result: Run, layer: Layer, channel: int) -> str:
@@ -188,6 +192,11 @@ def cached_prediction_without(key: Key, layer: str, channel: int, _run: Run) -> 
 # -- its images ---------------------------------------------------------------------------
 
 
+def silent(chosen: Channels, channel: int) -> bool:
+    """Whether a channel has the same largest value on all test images, so that none excites it more than another."""
+    return bool(chosen.responses.best.values[channel, 0] == chosen.responses.least.values[channel, 0])
+
+
 class Shown(NamedTuple):
     """An image of a set: its bytes H×W×C, its size (height, width) where the network saw it, what the unit of its largest value
     saw of it there, and words for it.
@@ -204,6 +213,10 @@ class Shown(NamedTuple):
 def test_images(weights: Weights, layer: Layer, channel: int, chosen: Channels) -> None:
     """The test images that excite a channel most, and least."""
     answers, images = chosen.responses, gallery()
+    if silent(chosen, channel):
+        value = number_text(float(answers.best.values[channel, 0]))
+        st.markdown(f"**No test image excites it**: the largest value of its map is {value} on all 10,000.")
+        return
     measured = cached_trace(weights.config, FASHION_MNIST.preprocessing.size).by_name[layer.name]
     st.markdown(f"**The {MOST} test images that excite it most**")
     st.html(pictures(from_gallery(answers.best, channel, measured, images)))

@@ -61,7 +61,7 @@ def panel(result: Run) -> None:
             else:
                 unit_card(result, unit, trail)
         with st.container(border=True, key="fields"):
-            fields_card(result.trace, pixel or unit)
+            fields_card(result, pixel or unit)
     with right:
         where(result, layer, unit, pixel)
 
@@ -180,7 +180,7 @@ def unit_title(result: Run, unit: Unit) -> str:
     layer = result.trace.by_name[unit.layer]
     if layer is result.trace.layers[-1] and unit.channel < len(result.weights.data.categories):
         return f"The score of {session.escape_markdown(result.weights.data.categories[unit.channel])} in `{unit.layer}`"
-    place = f", row {unit.row}, column {unit.column}" if len(layer.out_shape) == 3 and layer.out_shape[1] > 1 else ""
+    place = "" if sizes(layer.out_shape)[1:] == (1, 1) else f", row {unit.row}, column {unit.column}"
     return f"Channel {unit.channel} of `{unit.layer}`{place}"
 
 
@@ -306,8 +306,9 @@ def where(result: Run, layer: Layer, unit: Unit, pixel: Unit | None) -> None:
     with on_image:
         sheet = Sheet("image", seen, (0, 0, width, height))
         pixels((0, 0, width, height), [sheet], outlines, centre, step, label, "number on image", choose)
-        framed = "the pixel" if pixel else f"what the unit can see, {field.size:,} px a side"
-        st.caption(f"On the image, framed: {framed}." if outlines else "The unit sees the whole image.")
+        framed = f"what the unit can see, {field.size:,} px a side. {result.trace.beyond_windows(layer)}"
+        seen_words = f"On the image, framed: {framed}" if outlines else "The unit sees the whole image."
+        st.caption("On the image, framed: the pixel." if pixel else seen_words)
     if in_map is None:
         return
     scale = rasters.scale_over([rasters.extent(values)], rasters.has_negative(result.maps(layer.name)))
@@ -327,8 +328,9 @@ def where(result: Run, layer: Layer, unit: Unit, pixel: Unit | None) -> None:
     st.caption("A click in either chooses another " + ("pixel, or unit." if pixel else "unit."))
 
 
-def fields_card(trace: Trace, unit: Unit) -> None:
+def fields_card(result: Run, unit: Unit) -> None:
     """What the unit reads in every part before it, and what it can reach in every part after."""
+    trace = result.trace
     of_pixel = unit.layer == IMAGE_NAME
     section("What this pixel can reach" if of_pixel else "What it reads, and what it can reach")
     read = {} if of_pixel else receptive(trace, unit.layer, unit.row, unit.column)
@@ -345,4 +347,6 @@ def fields_card(trace: Trace, unit: Unit) -> None:
             "Blue: the places of each part's output that the unit reads, its receptive field there. "
             "Orange: those that it can change, its projective field."
         )
-    st.caption(f"{words} Counted place by place along the windows, whatever the weights are.")
+    st.caption(
+        f"{words} Counted place by place along the windows, whatever the weights are{', with all blocks on' * bool(result.off)}."
+    )

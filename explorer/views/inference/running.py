@@ -289,8 +289,7 @@ def answer(result: Run) -> None:
     if result.off:
         st.markdown(change_sentence(result))
     whole = [float(result.whole.probabilities[index]) for index, _ in top] if result.off else None
-    kinds = {":" in name: "channels" if ":" in name else "blocks" for name in result.off}
-    labels = f"with {' and '.join(kinds[one] for one in sorted(kinds))} off", "whole network"
+    labels = f"with {kinds_off(result.off)} off", "whole network"
     st.html(bars(names, [probability for _, probability in top], whole, labels))
 
 
@@ -317,6 +316,11 @@ def bars(
     )
     legend = "".join(f'<span><i style="background:{shade}"></i>{words}</span>' for words, (_, shade) in series.items())
     return f'<dl class="bars">{rows}</dl>' + (f'<div class="legend">{legend}</div>' if whole is not None else "")
+
+
+def kinds_off(off: tuple[str, ...]) -> str:
+    """What kinds are off: blocks, channels, or blocks and channels."""
+    return " and ".join(sorted({"channels" if ":" in name else "blocks" for name in off}))
 
 
 def off_words(off: tuple[str, ...]) -> str:

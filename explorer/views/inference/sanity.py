@@ -23,6 +23,9 @@ from .running import Run
 def checks(result: Run, layer: Layer, target: int, name: str) -> None:
     """Grad-CAM at a layer and integrated gradients for class `target`, which is called `name`, put to two checks."""
     section("Can these explanations be believed? Two checks")
+    if result.weights.key == "random":
+        st.caption("These weights are untrained: they have learned nothing that an explanation could be checked by.")
+        return
     key = ("sanity", result.key.plain, layer.name, target)
     seconds = sanity.passes(result.network) * result.prediction.seconds
     if may_compute(f"Check them, about {max(1, seconds):.0f} s by the first pass", key):
@@ -80,8 +83,8 @@ def cascade_words(found: Checks) -> str:
         f"{CAM} and **{rank_text(last.pixel_rank)}** for {PIXELS.lower()}, whose magnitudes alone keep "
         f"**{rank_text(last.magnitude_rank)}**: each is the pixel less the mean, times a gradient, so the image itself can show in them."
         + (
-            " A map of zeros alone has no ranks, and leaves a gap."
-            if any(math.isnan(one.cam_rank) for one in found.cascade)
+            " A map that is the same everywhere has no ranks, and leaves a gap."
+            if any(math.isnan(one.cam_rank + one.pixel_rank) for one in found.cascade)
             else ""
         )
     )

@@ -18,7 +18,7 @@ from .. import session
 from ..cached import Key, shared
 from ..components import picture
 from ..network import choose_output, detail_drawing, file_name, part_title
-from .running import Run
+from .running import Run, kinds_off
 
 
 def strip(result: Run) -> None:
@@ -28,13 +28,8 @@ def strip(result: Run) -> None:
         with st.container(horizontal=True, vertical_alignment="center", gap="small", key="crumbs"):
             crumbs(trace, layer)
             if result.off:
-                blocks = any(":" not in name for name in result.off)
-                st.button(
-                    "All blocks on" if blocks else "All channels on",
-                    on_click=session.choose,
-                    kwargs={"off": ()},
-                    type="tertiary",
-                )
+                words = f"All {kinds_off(result.off)} on"
+                st.button(words, on_click=session.choose, kwargs={"off": ()}, type="tertiary")
         if is_open(trace, session.view().at):
             detail_drawing(trace, layer)
         else:

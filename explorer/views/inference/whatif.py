@@ -12,12 +12,11 @@ from PIL import Image
 
 from resnet.weights import Weights
 
-from ...analysis.parts import drawn_parts
 from ...drawing import rasters
 from ...figures.whatif import effect_figure
 from ...inference import whatif
 from ...inference.ablation import batch_size
-from ...inference.consistency import REACH, Consistency, antialiased, consistency
+from ...inference.consistency import REACH, Consistency, antialiased, consistency, takes_blur
 from ...inference.limits import check_gradients
 from ...inference.samples import labelled_images
 from ...inference.whatif import Change, Effect
@@ -224,7 +223,7 @@ def told(result: Run, found: Effect) -> None:
             after, before = ([float(one[index]) for index in order] for one in both)
             st.html(bars(names, after, before, ("changed", "as it is")))
     with st.container(border=True, key="reach"):
-        parts = drawn_parts(result.trace)
+        parts = whatif.parts_in_use(result.trace, result.off, result.headless)
         plot(effect_figure(found, result.trace.layers, [part.layers[-1] for part in parts]), key="effect chart")
         outputs = {part.identifier: part.layers[-1].name for part in parts}
         st.caption(reach_words(found, outputs, result.size))
@@ -232,10 +231,10 @@ def told(result: Run, found: Effect) -> None:
 
 def reach_words(found: Effect, outputs: dict[str, str], size: str) -> str:
     """Where the difference grows and where it is absorbed, in numbers."""
+    scores = f", the scores by {number_text(found.distances['fc'])}" if "fc" in outputs else ""
     said = (
         f"Euclidean norms over all channels and positions of one pass at {size} pixels, a′ with the change and a without. "
-        f"The normalised image changes by {number_text(found.image)}, the scores by "
-        f"{number_text(found.distances[outputs['fc']])}."
+        f"The normalised image changes by {number_text(found.image)}{scores}."
     )
     known = whatif.steps(found, outputs)
     if known:
@@ -262,7 +261,7 @@ def shifts(result: Run) -> None:
             "trained networks that know it: the shipped ones, such as ResNet-20."
         )
         return
-    with_blur = weights.config.antialias == "none"
+    with_blur = takes_blur(weights.config, weights.data.preprocessing.size)
     at = device()
     keys = {name: ("consistency", name, weights, at) for name in ("as it is", *(["blurred"] if with_blur else []))}
     if may_compute(f"Move {count} test images by up to {REACH} pixels each way", *keys.values()):
@@ -279,7 +278,7 @@ def shifts(result: Run) -> None:
         f"Same class: the share of pairs of {(2 * REACH + 1) ** 2} shifts of an image, by up to {REACH} pixels each way, that are "
         f"named alike, over the first {count} images of Fashion-MNIST's test set, with all blocks and channels on, in fp32 "
         "(Zhang 2019, https://arxiv.org/abs/1904.11486). What comes in is black, and what goes beyond an edge is lost. A stride "
-        "skips positions, so a shift can change what is read; the option Anti-aliasing blurs before it."
+        "skips positions, so a shift can change what is read; the option Anti-aliasing blurs there, but a shortcut keeps its stride."
     )
 
 
