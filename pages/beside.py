@@ -3,7 +3,7 @@
 import streamlit as st
 
 from explorer.navigation import BESIDE
-from explorer.views import session, tabs
+from explorer.views import tabs
 from explorer.views.beside import depth, image, lesions, networks, test_set
 from explorer.views.headline import page_heading
 from explorer.views.inference import images
@@ -17,7 +17,7 @@ PANELS = {
 """What can be looked at, by the name of its tab; each takes the networks and the images."""
 
 page_heading(BESIDE)
-chosen = session.show_or_say(networks.choose_networks)
+chosen = networks.choose_networks()
 with st.container(horizontal=True, vertical_alignment="center", key="images"):
     found = images.choose_images(True, st.container())
 if chosen:

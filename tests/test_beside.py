@@ -19,8 +19,7 @@ from explorer.link import View, tolerant
 from explorer.views import cached
 from explorer.views.beside import depth, networks, test_set
 from helpers import CPU, captions, opened, page_text, said
-from resnet import ResNet, ResNetConfig
-from resnet.errors import WeightsError
+from resnet import ResNet
 from resnet.shipped import BUNDLED, bundled_checkpoint
 from resnet.weights import Weights, bundled, load, own_weights
 
@@ -181,14 +180,6 @@ def test_other_weights_than_the_link_names_are_said() -> None:
     given = {"preset": "resnet20_fashion", "weights": "IMAGENET1K_V9", "networks": "plain20_fashion,shown"}
     (words,) = said(opened("beside", **given).warning)
     assert words.startswith("weights = IMAGENET1K_V9 is not accepted")
-
-
-def test_weights_that_ship_and_are_damaged_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    def damaged(config: ResNetConfig) -> tuple[Weights, ...]:
-        raise WeightsError("resnet56.safetensors is damaged: it ships with this app, so install that again.")
-
-    monkeypatch.setattr(networks, "bundled", damaged)
-    assert said(opened("beside").error)[0].startswith("resnet56.safetensors is damaged")
 
 
 @pytest.mark.usefixtures("nothing_loaded")
