@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
 from explorer.experiments import beside, probes
 from explorer.experiments.lesions import lesions, movable_blocks, removals
-from explorer.experiments.probes import read_blocks, right
+from explorer.experiments.probes import Readings, read_blocks, right
 from explorer.experiments.shipped import labelled_inputs, shipped_network
 from explorer.experiments.similarity import cka
+from explorer.inference.turns import TooLargeError
 from explorer.link import View, tolerant
-from explorer.views.beside import depth, test_set
+from explorer.views import cached
+from explorer.views.beside import depth, networks, test_set
 from helpers import CPU, captions, opened, page_text, said
+from resnet import ResNet
 from resnet.shipped import BUNDLED, bundled_checkpoint
+from resnet.weights import Weights, bundled, load, own_weights
 
 # -- what ships ----------------------------------------------------------------------------
 
@@ -119,7 +126,7 @@ def test_parting_is_where_one_stays_ahead() -> None:
     level = depth.parting("A", "B", {"A": {"x": 0.5, "z": 0.8}, "B": {"x": 0.9, "z": 0.81}})
     assert level.startswith("**A and B do not part**")
     lost = depth.course("A", {"x": 0.5, "y": 0.3, "z": 0.8})
-    assert "after `y` a probe reads 20.0% less" in lost
+    assert "after `y` a probe is 20.0 points below the best before it" in lost
     assert depth.since_when([1, 2, 1, 1], 1) == 2
     assert depth.since_when([1, 2], 1) is None
 
@@ -159,6 +166,80 @@ def test_a_network_that_does_not_know_the_test_images_is_left_out() -> None:
     assert "ResNet-18, as shown is left out" in "".join(said(app.info))
     assert "Two networks that know Fashion" in "".join(said(opened("beside", **given, tab=DEPTH).info))
     assert "measured beforehand" in "".join(said(opened("beside", **given, tab=CURVES).info))
+
+
+def test_a_network_that_is_too_large_does_not_run() -> None:
+    given = {"preset": "resnet152", "size": "1600", "weights": "random", "networks": "resnet20_fashion,shown"}
+    app = opened("beside", **given)
+    (words,) = said(app.error)
+    assert words.startswith("ResNet-152, as shown is too large to run here: ")
+    assert "**ResNet-20**" in page_text(app)
+
+
+def test_other_weights_than_the_link_names_are_said() -> None:
+    given = {"preset": "resnet20_fashion", "weights": "IMAGENET1K_V9", "networks": "plain20_fashion,shown"}
+    (words,) = said(opened("beside", **given).warning)
+    assert words.startswith("weights = IMAGENET1K_V9 is not accepted")
+
+
+@pytest.mark.usefixtures("nothing_loaded")
+def test_scores_of_untrained_and_overflowing_networks_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = opened("beside", preset="resnet20", weights="random", networks="resnet20_fashion,shown")
+    assert "Untrained, so its scores mean nothing." in said(app.info)
+
+    def overflowing(weights: Weights, **given: Any) -> ResNet:
+        network = load(weights, **given)
+        if weights.config == BUNDLED["resnet56"]:
+            with torch.no_grad():
+                network.get_parameter("conv1.weight").mul_(1e38)
+        return network
+
+    monkeypatch.setattr(cached, "load", overflowing)
+    words = said(opened("beside", networks="plain20_fashion,resnet56_fashion").error)
+    assert len(words) == 3
+    assert all("overflowed" in each for each in words)
+
+
+MINE = networks.Network("ResNet-20, as shown", own_weights(BUNDLED["resnet20"], (28, 28), "mine.pth", "digest"))
+SHIPPED = networks.Network("ResNet-20", *bundled(BUNDLED["resnet20"]))
+
+
+def test_a_network_that_overflows_on_the_test_images_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    last = {MINE.blocks[-1]: torch.full((500, 10), torch.nan)}
+    monkeypatch.setattr(networks, "readings", lambda one: Readings({}, last))
+    errors: list[str] = []
+    monkeypatch.setattr(networks.st, "error", errors.append)
+    assert networks.knowing([SHIPPED, MINE]) == [SHIPPED]
+    assert errors == [r"ResNet\-20, as shown: the activations overflow on the test images, so nothing is measured."]
+
+
+def test_features_that_tell_nothing_have_no_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(test_set, "readings", lambda one: Readings({MINE.blocks[-1]: torch.ones(500, 4)}, {}))
+    run = SimpleNamespace(image=SimpleNamespace(source=None))
+    monkeypatch.setattr(test_set, "runs", lambda *_: [run])
+    monkeypatch.setattr(test_set, "last_features", lambda _: torch.ones(4).numpy())
+    words: list[str] = []
+    monkeypatch.setattr(test_set.st, "caption", words.append)
+    test_set.nearest([MINE], [])
+    assert words[0] == "No test image can be told from another by these features."
+
+
+def test_too_many_blocks_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(depth, "MAX_BLOCKS", 17)
+    with pytest.raises(TooLargeError, match=r"^These networks have 18 blocks together: the similarity of up to 17 is"):
+        depth.similarity([SHIPPED, MINE])
+
+
+def test_what_was_measured_beforehand_is_of_the_size_that_it_was_measured_at() -> None:
+    assert SHIPPED.shipped == "resnet20"
+    assert SHIPPED._replace(weights=SHIPPED.weights.at((56, 56))).shipped == MINE.shipped == ""
+
+
+def test_a_link_to_inference_leaves_the_way_through_another_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = View(trail=("conv1.3.5-5",), at="conv1", off=("layer1.0",))
+    monkeypatch.setattr(test_set.session, "view", lambda: here)
+    there = test_set.inference_view(SHIPPED, "fashion-test-017")
+    assert (there.trail, there.at, there.off, there.image) == ((), "", (), "fashion-test-017")
 
 
 def test_too_few_networks_change_nothing() -> None:

@@ -23,21 +23,22 @@ from explorer.experiments.landscape import (
     RESULTS,
     RUNNING,
     SEEDS,
+    Results,
     Surface,
     Surroundings,
     directions,
-    from_json,
     grid_steps,
     image_count,
     point_count,
     record,
     shipped_landscape,
     surroundings,
-    to_json,
 )
+from explorer.experiments.shipped import from_json, to_json
+from explorer.inference import turns
 from explorer.inference.turns import TooLargeError
 from explorer.views.experiments import landscape as view
-from helpers import CPU, SMALL, Visitor, captions, click, link, opened, page_text, said, select
+from helpers import CPU, SMALL, Visitor, captions, click, link, opened, page_text, said, select, widget_of
 from resnet import ResNetConfig, preset
 from resnet.weights import randomly
 
@@ -86,6 +87,18 @@ def test_the_loss_is_that_of_a_network_with_the_weights_moved(statistics: str) -
         for name, step in first.items():
             moved.get_parameter(name).add_(0.5 * step).sub_(0.2 * second[name])
         assert found == pytest.approx(float(F.cross_entropy(moved(inputs), labels)), rel=1e-5)
+
+
+def test_a_pass_of_moved_weights_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As every pass of many numbers: it ends where it takes too long, although it is a copy that runs."""
+    around = Surroundings(
+        randomly(SMALL), torch.zeros(2, SMALL.in_channels, 128, 128), torch.zeros(2).long(), BATCH, CPU
+    )
+    assert around.loss() > 0
+    monkeypatch.setattr(turns, "WATCH_SECONDS", 0.0)
+    monkeypatch.setattr(turns, "MAX_SECONDS", 0.0)
+    with pytest.raises(TooLargeError, match="was stopped when it had taken"):
+        around.loss()
 
 
 def test_the_scale_of_a_filter_changes_nothing_where_its_output_is_normalised_anew() -> None:
@@ -161,7 +174,7 @@ def test_a_recording_is_measured_point_by_point(tmp_path: Path, monkeypatch: pyt
         assert len(list(record(tmp_path / "out.json", 3, 4))) == point_count(3)
     finally:
         torch.set_num_threads(threads)
-    found = from_json((tmp_path / "out.json").read_text(encoding="utf-8"))
+    found = from_json((tmp_path / "out.json").read_text(encoding="utf-8"), Results)
     assert found.command == f"{COMMAND} --points 3 --images 4"
     (one, *_) = found.of(PAIR[0], RUNNING)
     around = surroundings(PAIR[0], RUNNING, CPU, 4)
@@ -169,7 +182,15 @@ def test_a_recording_is_measured_point_by_point(tmp_path: Path, monkeypatch: pyt
     assert one.losses[0][2] == pytest.approx(around.loss((1.0, first), (-1.0, second)), rel=1e-5)
 
 
-@pytest.mark.parametrize(("arguments", "said"), [("--points 4", "points = 4"), ("--images 501", "images = 501")])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("--points 4", "points = 4"),
+        ("--points 0", "points = 0"),
+        ("--images 501", "images = 501"),
+        ("--images 0", "images = 0"),
+    ],
+)
 def test_what_cannot_be_recorded_is_said(arguments: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["landscape", *arguments.split()]) == 2
     assert capsys.readouterr().err.startswith(f"explorer: {said} is not accepted: ")
@@ -183,11 +204,11 @@ def surface(function: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Surface
     return Surface("resnet56", BATCH, 0, tuple(map(tuple, function(steps[None], steps[:, None]).tolist())))
 
 
-def test_the_concave_part_is_that_of_the_functions_hessian() -> None:
-    assert surface(lambda u, v: u**2 + v**2).concave == 0
-    assert surface(lambda u, v: u**2 - v**2).concave == 1
-    assert surface(lambda u, v: u**2 + v**2 + 3 * u * v).concave == 1  # its eigenvalues are 5 and −1
-    assert surface(lambda u, v: u**3 + 0 * v).concave == pytest.approx(4 / 9)  # where u < 0
+def test_the_part_that_is_not_convex_is_that_of_the_functions_hessian() -> None:
+    assert surface(lambda u, v: u**2 + v**2).nonconvex == 0
+    assert surface(lambda u, v: u**2 - v**2).nonconvex == 1
+    assert surface(lambda u, v: u**2 + v**2 + 3 * u * v).nonconvex == 1  # its eigenvalues are 5 and −1
+    assert surface(lambda u, v: u**3 + 0 * v).nonconvex == pytest.approx(4 / 9)  # where u < 0
 
 
 def test_losses_by_distance_are_medians_of_squares() -> None:
@@ -207,7 +228,7 @@ def test_the_summary_follows_the_surfaces() -> None:
     assert there.rougher(BATCH) == len(SEEDS)
     assert "in 3 of 3 seeds**, as in the paper" in view.summary(there, BATCH)
     back = found._replace(surfaces=tuple(one._replace(network=PAIR[one.network == PAIR[0]]) for one in surfaces))
-    assert back.of(PAIR[0], BATCH)[0].concave == 1
+    assert back.of(PAIR[0], BATCH)[0].nonconvex == 1
     assert back.rougher(BATCH) == 0
 
 
@@ -221,6 +242,7 @@ def test_the_page_opens_on_the_surfaces_and_computes_nothing() -> None:
     assert view.summary(found, BATCH) in page_text(app)
     assert f"Made by `{found.command}`." in captions(app)
     assert len(app.get("plotly_chart")) == 5
+    assert f"beforehand, by `{COMMAND}`" in widget_of(app, "landscape network").help
     app = select(app, "landscape statistics", RUNNING)
     app = select(app, "landscape seed", 2)
     assert link(app) == {"tab": "Loss landscape", "landscape": "statistics-running_seed-2"}

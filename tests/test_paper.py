@@ -5,21 +5,24 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
 import torchvision
 from playwright.sync_api import expect
+from safetensors.numpy import load_file
 from streamlit.testing.v1 import AppTest
 from torch import nn
 
 from explorer.bench.browser import ROOT
 from explorer.experiments.responses import layer_responses
+from explorer.inference import turns
 from explorer.lessons import paper
 from explorer.lessons.paper import EXHIBITS, NOT, REPRODUCES, SMALL, Outcome, agrees, vgg19_macs
 from explorer.link import View
 from helpers import CPU, PAPER, TABLE_6, link, opened, page_text, said, select
 from resnet import preset
-from resnet.weights import randomly
+from resnet.weights import BUNDLED, bundled_path, randomly
 
 BY_NAME = {one.name: one for one in EXHIBITS}
 
@@ -139,6 +142,22 @@ def test_responses_are_those_that_batch_norm_puts_out() -> None:
         assert response == pytest.approx(float((gamma.square().mean() + beta.var(correction=0)).sqrt()), rel=0.02)
 
 
+def test_the_scales_are_those_of_the_files() -> None:
+    means = []
+    for name in BUNDLED:
+        tensors = load_file(bundled_path(name))
+        norms = {key.removesuffix("running_mean") for key in tensors if key.endswith("running_mean")}
+        means.append(float(np.concatenate([tensors[f"{key}weight"] for key in norms]).mean()))
+    assert f"are {min(means):.2f} to {max(means):.2f} in the mean" in outcome("Figure 7").why
+
+
+def test_a_pass_for_responses_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "WATCH_SECONDS", 0.0)
+    monkeypatch.setattr(turns, "MAX_SECONDS", 0.0)
+    with pytest.raises(turns.TooLargeError, match="was stopped when it had taken"):
+        layer_responses(randomly(preset("resnet20")), torch.zeros(2, 3, 128, 128), CPU)
+
+
 def test_verdicts_follow_what_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = {"plain20": (3.0,), "resnet20": (2.0,), "plain56": (3.0,), "resnet56": (1.0,)}
     monkeypatch.setattr(paper, "responses", lambda: sizes)
@@ -148,6 +167,8 @@ def test_verdicts_follow_what_is_computed(monkeypatch: pytest.MonkeyPatch) -> No
     summary, errors = paper.longest_summary(), paper.errors
     monkeypatch.setattr(paper, "errors", lambda recipe: dict.fromkeys(errors(recipe), 0.25))
     assert paper.ten_crops().verdict == NOT
+    assert "no difference between the depths" in paper.residual_words(summary)
+    assert "no difference" not in paper.residual_words(summary._replace(gap={"plain": 1.0, "residual": 0.5}))
     flat = summary._replace(deeper_is_worse={"plain": 2, "residual": 2})
     monkeypatch.setattr(paper, "longest_summary", lambda: flat)
     assert paper.plain_training().verdict == paper.training_curves().verdict == NOT
@@ -185,8 +206,10 @@ def test_those_of_one_verdict_are_shown() -> None:
 def test_one_is_shown_alone_by_its_link() -> None:
     app = select(opened("paper", tab="In small"), "exhibit", "Figure 7")
     assert link(app) == {"find": "Figure 7"}
+    assert not any(widget.key == "paper verdict" for widget in app.get("button_group"))
     assert [header.value for header in app.header] == [f"Figure 7. {BY_NAME['Figure 7'].subject}"]
-    assert len(opened("paper", find="Table 1").header) == 1
+    for tab in ("", "In small"):  # which Table 1 does not come out
+        assert len(opened("paper", find="Table 1", tab=tab).header) == 1
 
 
 def test_one_that_is_not_there_is_said() -> None:

@@ -33,7 +33,8 @@ def landscape(
     from ..experiments.landscape import IMAGES, POINTS, RESULTS, point_count, record
     from .degradation import progress
 
-    path, side, count = output or Path(RESULTS.name), points or POINTS, images or IMAGES
+    path = output or Path(RESULTS.name)
+    side, count = POINTS if points is None else points, IMAGES if images is None else images
     total = point_count(side)
     with progress("points", total) as advance:
         for what in record(path, side, count):

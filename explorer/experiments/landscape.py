@@ -15,12 +15,11 @@ It writes into the current folder; `--output explorer/samples/landscape.json` pu
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -39,7 +38,7 @@ from ..inference.device import Device
 from ..inference.samples import labelled_images
 from ..inference.turns import ONE_AT_A_TIME, TooLargeError, copy_of
 from ..sharing.frozen import frozen
-from .shipped import DIGITS, PAIRS, labelled_inputs, shipped_network
+from .shipped import PAIRS, from_json, labelled_inputs, shipped_network, to_json
 
 RESULTS = Path(__file__).parents[1] / "samples" / "landscape.json"
 BATCH, RUNNING = "batch", "running"
@@ -103,7 +102,8 @@ class Surroundings:
     """
 
     def __init__(self, model: ResNet, images: Tensor, labels: Tensor, statistics: str, device: Device):
-        self.network, self.turn = copy_of(model).eval(), device.turn(model, images)
+        self.network = copy_of(model).eval()
+        self.turn = device.turn(self.network, images)
         if statistics == BATCH:
             for norm in self.network.modules():
                 if isinstance(norm, nn.BatchNorm2d):
@@ -226,9 +226,9 @@ class Surface(NamedTuple):
         return {step: float(np.median(self.grid[longer == step])) for step in self.steps if step >= 0}
 
     @property
-    def concave(self) -> float:
-        """The share of points inside the grid at which the surface curves down: the slice's 2×2 Hessian, by finite
-        differences, has a negative eigenvalue of more than a tenth of its largest magnitude.
+    def nonconvex(self) -> float:
+        """The share of points inside the grid at which the surface curves down in some direction: the slice's 2×2 Hessian,
+        by finite differences, has a negative eigenvalue of more than a tenth of its largest magnitude.
 
         The paper looks at the same ratio, of the whole Hessian, in its section 6.
         """
@@ -257,9 +257,9 @@ class Results(NamedTuple):
         return tuple(one for one in self.surfaces if (one.network, one.statistics) == (network, statistics))
 
     def rougher(self, statistics: str) -> int:
-        """In how many seeds the plain network's surface is concave at more points than the residual one's."""
+        """In how many seeds the plain network's surface is not convex at more points than the residual one's."""
         residual, plain = (self.of(name, statistics) for name in PAIR)
-        return sum(one.concave < other.concave for one, other in zip(residual, plain, strict=True))
+        return sum(one.nonconvex < other.nonconvex for one, other in zip(residual, plain, strict=True))
 
 
 def surroundings(name: str, statistics: str, device: Device, images: int = IMAGES) -> Surroundings:
@@ -325,41 +325,6 @@ def _record(path: Path, points: int, images: int) -> Iterator[str]:
     path.write_text(to_json(results) + "\n", encoding="utf-8", newline="\n")
 
 
-# -- the file -----------------------------------------------------------------------------
-
-
-def to_json(results: Results) -> str:
-    """Numbers to `DIGITS`, a surface on a line of its own."""
-    given = results._asdict() | {
-        "surfaces": [one._asdict() for one in results.surfaces],
-        "sharpness": {name: one._asdict() for name, one in results.sharpness.items()},
-    }
-    return json.dumps(_rounded(given), separators=(",", ":")).replace('{"network"', '\n{"network"')
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.{DIGITS}g}")
-    if isinstance(value, Mapping):
-        return {key: _rounded(item) for key, item in value.items()}
-    return list(map(_rounded, value)) if isinstance(value, tuple | list) else value
-
-
-def from_json(text: str) -> Results:
-    """The inverse of `to_json`, but for the digits that it leaves out.
-
-    Raises:
-        ValueError, TypeError, KeyError: for text that is no such file.
-    """
-    given = json.loads(text)
-    surfaces = tuple(
-        Surface(one["network"], one["statistics"], one["seed"], tuple(map(tuple, one["losses"])))
-        for one in given["surfaces"]
-    )
-    sharpness = {name: Sharpness(**one) for name, one in given["sharpness"].items()}
-    return Results(given["command"], given["torch"], given["images"], surfaces, sharpness)
-
-
 @cache
 def shipped_landscape() -> Results:
     """The results that ship.
@@ -368,4 +333,4 @@ def shipped_landscape() -> Results:
         ShippedError: where their file is missing or damaged.
     """
     with intact(RESULTS):
-        return frozen(from_json(RESULTS.read_text(encoding="utf-8")))
+        return frozen(from_json(RESULTS.read_text(encoding="utf-8"), Results))

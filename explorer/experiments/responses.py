@@ -37,5 +37,5 @@ def layer_responses(model: ResNet, images: Tensor, device: Device) -> tuple[floa
                     hooks.callback(norm.register_forward_hook(keep).remove)
             network(batch)
 
-    device.turn(model, images).run(partial(run, device.tensor(images)))
+    device.turn(network, images).run(partial(run, device.tensor(images)))
     return tuple(found)

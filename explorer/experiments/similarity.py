@@ -41,6 +41,7 @@ def cka(grams: Sequence[Tensor]) -> Tensor:
     estimate of HSIC, as there are fewer images than features: the biased one calls any two of such layers alike. So it may be
     slightly negative.
     """
-    rows = torch.stack([centred(one).flatten() for one in grams])
-    rows /= torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    rows = grams[0].new_empty(len(grams), grams[0].numel())
+    for row, one in zip(rows, grams, strict=True):
+        torch.div(values := centred(one).flatten(), torch.linalg.vector_norm(values), out=row)
     return rows @ rows.T

@@ -125,7 +125,7 @@ def class_figure(shares: Mapping[str, Sequence[float]], classes: Sequence[str]) 
             marker={"color": NETWORKS[number], "pattern": {"shape": PATTERNS[number], "solidity": 0.25}},
             hovertemplate=f"{name}, %{{x}}: %{{y:.1%}}<extra></extra>",
         )
-    finish(figure, "Right, by class", "", "share of the class's images", legend=True)
+    finish(figure, "Accuracy by class", "", "accuracy", legend=True)
     figure.update_yaxes(tickformat="~%", range=[0, 1])
     return figure
 
@@ -146,7 +146,7 @@ def confusion_figure(counts: np.ndarray, classes: Sequence[str], name: str) -> g
             showscale=False,
         )
     )
-    finish(figure, f"{name}: what it names what", "named", "is", legend=False)
+    finish(figure, f"{name}: confusion matrix", "predicted class", "true class", legend=False)
     figure.update_xaxes(tickangle=-45)
     figure.update_yaxes(autorange="reversed", tickformat="")
     figure.update_layout(height=420)
@@ -183,7 +183,7 @@ def lesion_figure(curves: Mapping[str, Sequence[Lesion]], swapped: bool) -> go.F
         )
     title = "Blocks swapped" if swapped else "Blocks taken out"
     x = "Kendall's τ between the blocks' order and their own" if swapped else "blocks taken out"
-    finish(figure, f"{title}: error on the test images", x, "wrong", legend=True)
+    finish(figure, f"{title}: error on the test images", x, "error", legend=True)
     figure.update_yaxes(tickformat="~%", range=[0, 1.03])
     if swapped:
         figure.update_xaxes(autorange="reversed")

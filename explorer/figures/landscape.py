@@ -137,8 +137,8 @@ def surface_figure(surface: Surface, shades: Range, title: str) -> go.Figure:
 
 
 def profile_figure(surfaces: Mapping[str, Sequence[Surface]], plain: Sequence[str], title: str) -> go.Figure:
-    """The median loss by the distance from the trained network, in steps of the grid: the mean over the seeds, and a band
-    from the least to the greatest; `plain` are the networks without shortcuts.
+    """The median loss by the distance from the trained network, in steps of the grid: the geometric mean over the seeds, and a
+    band from the least to the greatest; `plain` are the networks without shortcuts.
     """
     figure, seen = go.Figure(), []
     for name, every in surfaces.items():

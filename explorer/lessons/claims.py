@@ -798,8 +798,8 @@ def loss_landscape() -> Finding:
         rougher[statistics] = found.rougher(statistics)
         evidence += [
             Evidence(
-                f"{title_of(name)} concave, {statistics} statistics",
-                mean(one.concave for one in found.of(name, statistics)),
+                f"{title_of(name)} not convex, {statistics} statistics",
+                mean(one.nonconvex for one in found.of(name, statistics)),
                 "%",
             )
             for name in (plain, residual)
@@ -815,7 +815,7 @@ def loss_landscape() -> Finding:
         HOLDS if len(always) == len(rougher) else WHEN if always else FAILS,
         f"batch norm takes the {always[0]} statistics" if len(always) == 1 else "",
         tuple(evidence),
-        f"Concave is the share of the points of a plane at which it curves down, the mean of {seeds} seeds. The plain network's is the "
+        f"Not convex is the share of the points of a plane at which it curves down in some direction, the mean of {seeds} seeds. The plain network's is the "
         f"larger one in these seeds: {words}. Batch statistics are those of the images, as in training; running ones are what the "
         f"paper's code takes. On {found.images} test images, at depth 56, of one training each. Two directions out of 850,000 are all that a plane shows.",
     )

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from resnet import ResNetConfig, preset
 from resnet.presets import short_title
@@ -202,7 +203,7 @@ def thirty_four_layers() -> Outcome:
     share = residual / vgg
     right = agrees(vgg / 1e9, "19.6") and agrees(plain / 1e9, "3.6") and agrees(residual / 1e9, "3.6")
     return Outcome(
-        REPRODUCES if right and f"{share:.0%}" == "19%" else NOT,
+        REPRODUCES if right and share < 1 / 5 else NOT,
         "counted, cut to the digits that are printed",
         rows,
         f"Multiply-adds of convolutions and linear layers for one image of 224×224 pixels. The residual network costs {share:.1%} "
@@ -312,13 +313,7 @@ def training_curves() -> Outcome:
         ),
     )
     seen = small.deeper_is_worse["plain"] == seeds and small.gap["residual"] < small.gap["plain"] and sooner == seeds
-    return Outcome(
-        SMALL if seen else NOT,
-        SMALLER,
-        rows,
-        f"The losses of the residual pair lie {abs(small.gap['residual']):.3f} apart in the mean, less than their seeds do: here depth "
-        "does no harm with shortcuts, and no good either. The same runs as at figure 1.",
-    )
+    return Outcome(SMALL if seen else NOT, SMALLER, rows, f"{residual_words(small)} The same runs as at figure 1.")
 
 
 @exhibit(
@@ -447,7 +442,8 @@ def ensembles() -> Outcome:
 @exhibit(
     "Table 6",
     "Errors on CIFAR-10",
-    "From 20 to 110 layers the error falls from 8.75% to 6.43%; 1202 layers can be trained as well, and do worse, by overfitting.",
+    "From 20 to 110 layers the error falls from 8.75% to 6.43%; 1202 layers can be trained as well, and do worse, by "
+    "overfitting as the authors argue.",
     picture=(navigation.ARCHITECTURE, "ResNet-110", View(preset("resnet110"), (32, 32))),
     experiment=(navigation.INFERENCE, "the shipped ResNet-56", View(BUNDLED["resnet56"], (28, 28))),
 )
@@ -476,11 +472,7 @@ def cifar_errors() -> Outcome:
     "Training on CIFAR-10, plain and residual, up to 1202 layers",
     "Plain networks get worse with depth, residual ones of up to 110 layers better; at 1202 layers the training error is as low, and "
     "the test error higher.",
-    picture=(
-        navigation.INFERENCE,
-        "Plain-56 against ResNet-56",
-        View(BUNDLED["plain56"], (28, 28), pinned=BUNDLED["resnet56"]),
-    ),
+    picture=(navigation.BESIDE, "ResNet-56 beside Plain-56", View(tab="On the test set")),
     experiment=(
         navigation.EXPERIMENTS,
         "train 20 and 110 layers",
@@ -515,8 +507,8 @@ def depths_on_cifar() -> Outcome:
         SMALL if seen else NOT,
         SMALLER,
         tuple(rows),
-        "Means over three seeds. With shortcuts the two depths come out alike here, which is no degradation and no gain. The pair "
-        "of 56 layers in the row below is the shipped one, trained in the same way on the whole set.",
+        "Means over the seeds. With shortcuts the two depths come out alike here, which is no degradation and no gain. The test errors "
+        "of 56 layers are those of the shipped pair, trained alike on the whole training set.",
     )
 
 
@@ -541,11 +533,13 @@ def response_sizes() -> Outcome:
     )
     seen = sum(sizes[less] < sizes[more] for less, more in SMALLER_RESPONSES)
     epochs = sorted({epochs_of(read_checkpoint(bundled_path(name))[1].command) for name in BUNDLED})
+    scales = [mean_scale(shipped_network(name)) for name in BUNDLED]
     return Outcome(
         SMALL if seen == len(rows) else NOT,
         ""
         if seen == len(rows)
-        else f"after {' and '.join(map(str, epochs))} epochs {seen} of {len(rows)} orders show: the scales of batch norm are still near 1, where they begin",
+        else f"after {' and '.join(map(str, epochs))} epochs {seen} of {len(rows)} orders show: the scales γ of batch norm, which "
+        f"begin at 1, are {min(scales):.2f} to {max(scales):.2f} in the mean of a network",
         rows,
         f"Means over the layers. A response is the output of a 3×3 convolution after batch norm, before the activation and the "
         f"addition; in eval mode, on the first {RESPONSE_IMAGES} test images. Batch norm makes it as large as its scale γ, which "
@@ -634,11 +628,24 @@ def longest_summary() -> Summary:
     return summarise(longest_runs())
 
 
+def residual_words(small: Summary) -> str:
+    """How far the losses of the residual pair lie apart, beside how far those of one network's seeds do."""
+    losses = [small.row("residual", deep).loss for deep in (False, True)]
+    gap, seeds = abs(small.gap["residual"]), max(loss.high - loss.low for loss in losses)
+    words = f"The losses of the residual pair lie {gap:.3f} apart in the mean, those of one network's seeds up to {seeds:.3f}"
+    return f"{words}: no difference between the depths shows." if gap < seeds else f"{words}."
+
+
 def early_loss(run: TrainingRun, kind: str) -> float:
     """The training loss of the shallow network of a kind after a fifth of the steps, the mean of 20 steps."""
     curve = next(curve for curve in run.curves if curve.network == (kind, run.settings.shallow))
     end = run.settings.steps // 5
     return mean(curve.losses[end - 20 : end])
+
+
+def mean_scale(network: nn.Module) -> float:
+    """The mean over all channels of the scales γ of a network's batch norms."""
+    return float(torch.cat([norm.weight for norm in network.modules() if isinstance(norm, nn.BatchNorm2d)]).mean())
 
 
 RESPONSE_IMAGES = 64

@@ -38,8 +38,11 @@ def cached_outcome(name: str) -> Outcome:
 
 def cards() -> None:
     """Every table and figure in the order of the paper, those of one verdict, or one alone; and how many reproduce."""
-    summary = st.empty()
-    wanted, alone = VERDICTS[segments("Verdict", list(VERDICTS), "paper verdict")], chosen_exhibit()
+    summary, verdicts = st.empty(), st.container()
+    alone, wanted = chosen_exhibit(), ""
+    if not alone:
+        with verdicts:
+            wanted = VERDICTS[segments("Verdict", list(VERDICTS), "paper verdict")]
     outcomes = [card(one, wanted) for one in EXHIBITS if alone in ("", one.name)]
     if not alone:
         counts = Counter(outcome.verdict for outcome in outcomes if outcome)

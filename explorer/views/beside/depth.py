@@ -16,6 +16,7 @@ from ...experiments.similarity import cka
 from ...figures.beside import Line, depth_figure, similarity_figure
 from ...inference.features import pooled
 from ...inference.samples import labelled_images
+from ...inference.turns import TooLargeError
 from ...sharing.threads import single_thread
 from .. import session
 from ..cached import cached_result, device, shared
@@ -29,7 +30,9 @@ from ..weights import loaded
 from .networks import Network, all_blocks, cannot_measure, knowing, readings, runs
 
 AHEAD = 0.02
-"""By how much a probe is ahead of another one's accuracy where that counts as a difference."""
+"""By how much a probe is ahead of another one's accuracy where that counts as a difference: two percentage points."""
+MAX_BLOCKS = 200
+"""Blocks whose similarity is computed here: for each there are products of all test images with all, twice, in 4 MB."""
 
 
 def panel(networks: Sequence[Network], images: Sequence[ChosenImage]) -> None:
@@ -105,12 +108,20 @@ def rows_of(networks: Sequence[Network]) -> list[tuple[str, str]]:
 
 
 def similarity(networks: Sequence[Network]) -> np.ndarray:
-    """CKA between all blocks of all networks on the test images, K×K: as it ships, else computed here."""
+    """CKA between all blocks of all networks on the test images, K×K: as it ships, else computed here.
+
+    Raises:
+        TooLargeError: where they have too many blocks for that.
+    """
     if all(one.shipped for one in networks):
         every = shipped_blocks()
         own = [every.index((one.shipped, block)) for one in networks for block in one.blocks]
         return np.array(shipped_beside().similarity)[np.ix_(own, own)]
     weights = tuple(one.weights for one in networks)
+    if (count := len(rows_of(networks))) > MAX_BLOCKS:
+        raise TooLargeError(
+            f"These networks have {count} blocks together: the similarity of up to {MAX_BLOCKS} is computed here."
+        )
 
     def compute(move: Callable[[float], None]) -> np.ndarray:
         grams = []
@@ -134,6 +145,7 @@ def same_block(networks: Sequence[Network], alike: np.ndarray, one: Network, oth
 
 
 def depth_lines(networks: Sequence[Network], probes: Accuracies, early: Accuracies, alike: np.ndarray) -> list[Line]:
+    """What the chart draws: of each network its probes and its own classifier, and the CKA of each to the first one."""
     lines = []
     for number, one in enumerate(networks):
         if values := probes.get(one.label):
@@ -182,15 +194,20 @@ def parting(one: str, other: str, probes: Accuracies) -> str:
     if since is None:
         return (
             f"**{one} and {other} do not part**: at the last block that both have, their probes differ by "
-            f"{abs(ahead[-1]):.1%}, less than the {AHEAD:.0%} that counts here."
+            f"{points(ahead[-1])}, less than the {AHEAD * 100:.0f} that count here."
         )
     block, most = common[since], max(range(len(ahead)), key=lambda place: abs(ahead[place]))
     start = "From the first block on" if since == 0 else f"From `{block}` on"
     return (
-        f"**{start}, a probe of {better} stays ahead of one of {worse}** by {AHEAD:.0%} or more: "
+        f"**{start}, a probe of {better} stays ahead of one of {worse}** by {AHEAD * 100:.0f} points or more: "
         f"{probes[better][block]:.1%} against {probes[worse][block]:.1%} there, {probes[better][common[-1]]:.1%} against "
-        f"{probes[worse][common[-1]]:.1%} at `{common[-1]}`. The widest gap is {abs(ahead[most]):.1%}, at `{common[most]}`."
+        f"{probes[worse][common[-1]]:.1%} at `{common[-1]}`. The widest gap is {points(ahead[most])}, at `{common[most]}`."
     )
+
+
+def points(difference: float) -> str:
+    """How far two shares are apart: "3.4 points"."""
+    return f"{abs(difference) * 100:.1f} points"
 
 
 def course(label: str, values: Mapping[str, float]) -> str:
@@ -205,10 +222,10 @@ def course(label: str, values: Mapping[str, float]) -> str:
     )
     if fallen[deepest] >= AHEAD:
         return (
-            f"{words} On the way something is lost: after `{names[deepest]}` a probe reads {fallen[deepest]:.1%} less than at its "
-            "best before."
+            f"{words} On the way something is lost: after `{names[deepest]}` a probe is {points(fallen[deepest])} below the "
+            "best before it."
         )
-    return f"{words} No block loses {AHEAD:.0%} of what a probe could read before it."
+    return f"{words} After no block is a probe {AHEAD * 100:.0f} points or more below the best before it."
 
 
 def early_words(early: Accuracies) -> str:
@@ -252,7 +269,8 @@ def method(has_probes: bool) -> str:
         f"**CKA**: linear, with the unbiased estimate of HSIC (Kornblith 2019, https://arxiv.org/abs/1905.00414), on the first {count} "
         "images of Fashion-MNIST's test set; each image's whole map is one row, since pooled maps would not tell where on the "
         "image something is. Blocks are matched by their names. **Own classifier**: what follows the last block, reading the "
-        "output of an earlier block of the last stage, which it was not trained on."
+        "output of an earlier block of the last stage, which it was not trained on; its accuracy is that on the whole test set "
+        f"for networks that ship, and on these {count} images for another."
     )
     if has_probes:
         shipped = shipped_probes()

@@ -12,7 +12,7 @@ from ...drawing import rasters
 from ...inference.limits import check_gradients
 from .. import session
 from ..headline import section
-from ..inference.addition import ALL, addition_maps, cached_addition, cached_contributions, channel_or_rms
+from ..inference.addition import ALL, addition_maps, cached_addition, cached_contributions, channel_or_rms, ratio_text
 from ..inference.attribution import cached_cams
 from ..inference.images import ChosenImage
 from ..inference.running import NO_CLASSIFIER, Run, bars
@@ -77,9 +77,11 @@ def choose_block(networks: Sequence[Network]) -> str:
 
 
 def answer(run: Run) -> None:
-    """The three most probable classes as bars."""
+    """The three most probable classes as bars, of a network that was trained."""
     if not run.prediction.finite:
         st.error("The activations overflowed, so there is no prediction.")
+    elif run.weights.key == "random":
+        st.info("Untrained, so its scores mean nothing.")
     elif run.headless:
         st.info(NO_CLASSIFIER)
     else:
@@ -138,6 +140,9 @@ def summands(run: Run, block: str) -> None:
     if run.trace.config.shortcut == "none":
         st.markdown("A plain network adds nothing: y = σ(F(x)).")
         return
+    if not run.prediction.finite:
+        st.error("The activations overflowed, so there is nothing to compare.")
+        return
     shown = addition_maps(cached_addition(run.key, block, run), off=False)
     shown = {name: channel_or_rms(values, ALL) for name, values in list(shown.items())[:3]}
     limit = max(float(np.abs(values).max()) for values in shown.values())
@@ -146,12 +151,12 @@ def summands(run: Run, block: str) -> None:
             picture = rasters.enlarged(rasters.viridis(values, 0.0, limit), 224)
             st.image(picture, caption=name, width=112, alt=f"{name} of {block}")
     one = next(each for each in cached_contributions(run.key, run) if each.block == block)
-    st.markdown(f"‖F(x)‖ is **{one.ratio:.2f}** times ‖S(x)‖.")
+    st.markdown(f"‖F(x)‖ is **{ratio_text(one)}** ‖S(x)‖.")
 
 
 def explained(run: Run) -> str:
     """The class that is explained in all of them: the first network's prediction; "" where it names none."""
-    if run.headless or not run.prediction.finite:
+    if run.headless or run.weights.key == "random" or not run.prediction.finite:
         return ""
     return run.weights.data.categories[run.prediction.top(1)[0][0]]
 
@@ -169,6 +174,9 @@ def grad_cam(run: Run, block: str, name: str) -> None:
         return
     if run.headless or name not in run.weights.data.categories:
         st.info(f"{NO_CLASSIFIER if run.headless else f'It does not know the class {session.escape_markdown(name)}.'}")
+        return
+    if not run.prediction.finite:
+        st.error("The activations overflowed, so no class has a score to explain.")
         return
     check_gradients(run.trace)
     target = list(run.weights.data.categories).index(name)

@@ -12,19 +12,22 @@ from resnet import ConfigError
 from resnet.config import stage_and_index
 from resnet.presets import preset, short_title
 from resnet.shipped import NAMES
-from resnet.weights import Weights, bundled
+from resnet.weights import FASHION_MNIST, Weights, bundled
 
 from ...experiments import probes
 from ...experiments.probes import Readings
+from ...inference.limits import check_runnable
 from ...inference.samples import labelled_images
+from ...inference.turns import TooLargeError
 from ...link import MAX_NETWORKS, SHOWN, TRAINED, parse_networks
 from ...sharing.threads import single_thread
 from .. import session
 from ..cached import cached_result, device
 from ..inference.ablation import knows_test_images, test_inputs, too_large
 from ..inference.images import ChosenImage
-from ..inference.running import Run, run_with
+from ..inference.running import Run, run_with, weights_trace
 from ..inference.selection import select
+from ..inference.weights import say
 from ..weights import loaded
 
 USUAL = ("resnet56_fashion", "plain56_fashion")
@@ -39,8 +42,9 @@ class Network(NamedTuple):
 
     @property
     def shipped(self) -> str:
-        """Its name in `BUNDLED` where these are the weights that ship; else ""."""
-        return NAMES.get(self.weights.config, "") if self.weights.key == "bundled" else ""
+        """Its name in `BUNDLED` where these are the weights that ship, at the size that they were measured at; else ""."""
+        own = self.weights.key == "bundled" and self.weights.data.preprocessing == FASHION_MNIST.preprocessing
+        return NAMES.get(self.weights.config, "") if own else ""
 
     @property
     def blocks(self) -> tuple[str, ...]:
@@ -71,12 +75,25 @@ def choose_networks() -> list[Network]:
     for name in names:
         if name != SHOWN:
             found.append(Network(labels[name], *bundled(preset(name))))
-        elif weights := select(session.view()).current:
-            found.append(Network(labels[name], weights))
+            continue
+        selection = select(session.view())
+        say(selection)
+        if selection.current:
+            found.append(Network(labels[name], selection.current))
         else:
             title = session.escape_markdown(short_title(session.view().config))
             st.info(f"The link shows {title}, and no weights for it are at hand here: Inference has some to choose.")
-    return found
+    return [one for one in found if fits(one)]
+
+
+def fits(network: Network) -> bool:
+    """Whether the network is small enough to run here; where it is not, that is said."""
+    try:
+        check_runnable(weights_trace(network.weights), network.label)
+    except TooLargeError as error:
+        st.error(session.escape_markdown(str(error)), icon=":material/block:")
+        return False
+    return True
 
 
 def label_of(name: str) -> str:
@@ -105,7 +122,7 @@ def all_blocks(networks: Sequence[Network]) -> list[str]:
 
 
 def runs(networks: Sequence[Network], images: Sequence[ChosenImage]) -> list[Run]:
-    """The first image through each of them, with all blocks, where the session predicts."""
+    """The first image through each of them, with all blocks, on the session's device in fp32."""
     view, image = session.view(), images[:1]
     return [run_with(image, one.weights, None, (), device(), view.at) for one in networks]
 
@@ -117,12 +134,15 @@ def knowing(networks: Sequence[Network]) -> list[Network]:
     """Those that know what the test images show and are small enough; which others there are is said."""
     known = [one for one in networks if knows_test_images(one.weights) and not too_large(one.weights)]
     if left_out := [session.escape_markdown(one.label) for one in networks if one not in known]:
-        words = "is left out: it was" if len(left_out) == 1 else "are left out: they were"
+        words = "is left out: it does" if len(left_out) == 1 else "are left out: they do"
         st.info(
-            f"{' and '.join(left_out)} {words} not trained on Fashion-MNIST, of which the labelled images that ship are, or "
-            "too large for them."
+            f"{' and '.join(left_out)} {words} not know Fashion-MNIST at 28×28 pixels, of which the labelled images that ship "
+            "are, or all of these at once take too much memory."
         )
-    return known
+    finite = [one for one in known if one.shipped or np.isfinite(scores(one)).all()]
+    if overflowing := [session.escape_markdown(one.label) for one in known if one not in finite]:
+        st.error(f"{' and '.join(overflowing)}: the activations overflow on the test images, so nothing is measured.")
+    return finite
 
 
 def readings(network: Network) -> Readings:
@@ -138,9 +158,14 @@ def readings(network: Network) -> Readings:
     return cached_result(key, words, compute)
 
 
+def scores(network: Network) -> np.ndarray:
+    """The network's scores of the test images, N×K."""
+    return np.asarray(readings(network).early[network.blocks[-1]])
+
+
 def said(network: Network) -> np.ndarray:
     """The class that the network names for each test image, N."""
-    return np.asarray(readings(network).early[network.blocks[-1]]).argmax(1)
+    return scores(network).argmax(1)
 
 
 def cannot_measure(known: Sequence[Network]) -> bool:

@@ -53,7 +53,7 @@ def panel(networks: Sequence[Network], images: Sequence[ChosenImage]) -> None:
             f"{np.bincount(truth).max()} of each class: a class's share moves by about 2% with each image."
         )
     with st.container(border=True, key="confusion"):
-        section("What each takes for what")
+        section("Confusion matrices")
         for places in range(0, len(known), 2):
             for column, one in zip(st.columns(2), known[places : places + 2], strict=False):
                 counts = confusion(names[one], truth)
@@ -72,7 +72,7 @@ def overall(label: str, given: np.ndarray, truth: np.ndarray) -> str:
     words = f"**{session.escape_markdown(label)}** is right on {(given == truth).sum()} of {len(truth)}, {(given == truth).mean():.1%}"
     if counts.max() == 0:
         return f"{words}."
-    return f"{words}. Most often it names {CLASSES[column]} what is {CLASSES[row]}: {counts.max()} times."
+    return f"{words}. Its most frequent error: {CLASSES[row]} named {CLASSES[column]}, {counts.max()} times."
 
 
 def confusion(given: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -139,7 +139,17 @@ def inference_view(network: Network, image: str) -> session.View:
     size, weights = (here.image_size, here.weights) if own else (natural_size(config), network.weights.key)
     shipped = "" if network.shipped else weights
     return replace(
-        here, config=config, image_size=size, weights=shipped, image=image, tab="", at="", unit="", off=(), channel=None
+        here,
+        config=config,
+        image_size=size,
+        weights=shipped,
+        image=image,
+        tab="",
+        at="",
+        unit="",
+        trail=(),
+        off=(),
+        channel=None,
     )
 
 
@@ -159,10 +169,13 @@ def nearest(networks: Sequence[Network], images: Sequence[ChosenImage]) -> None:
     with st.container(border=True, key="nearest"):
         section("The nearest test images")
         for one, run in zip(networks, runs(networks, images), strict=True):
+            st.markdown(f"**{session.escape_markdown(one.label)}**")
             order, cosines = neighbours(np.asarray(readings(one).features[one.blocks[-1]]), last_features(run))
             index = getattr(run.image.source, "index", None)
             found = np.array([place for place in order if place != index and cosines[place] < 1 - 1e-6][:NEAREST])
-            st.markdown(f"**{session.escape_markdown(one.label)}**")
+            if not len(found):  # all are alike, or the activations overflowed
+                st.caption("No test image can be told from another by these features.")
+                continue
             captions = {labelled_name(int(place)): f"{CLASSES[truth[place]]} {cosines[place]:.2f}" for place in found}
             hints = {
                 labelled_name(int(place)): f"Test image {place}: {captions[labelled_name(int(place))]}"

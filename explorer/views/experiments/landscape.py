@@ -13,6 +13,7 @@ from resnet.weights import BUNDLED
 from ...analysis.trace import Trace
 from ...experiments.landscape import (
     BATCH,
+    COMMAND,
     PAIR,
     RUNNING,
     SLICE,
@@ -53,7 +54,7 @@ def panel(trace: Trace) -> None:
     differs = "has no surfaces that ship; a slice of its loss is computed here, untrained and on noise where no weights ship with it."
     with st.container(horizontal=True, gap="medium", vertical_alignment="top"):
         with st.container(width="content"):
-            shown = choose_networks("landscape network", trace, differs, " and ".join(TITLES.values()))
+            shown = choose_networks("landscape network", trace, differs, " and ".join(TITLES.values()), COMMAND)
         unchanged = "The settings are unchanged."
         settings.setting(
             Settings, "statistics", unchanged, segmented=True, width="content", format_func=STATISTICS.__getitem__
@@ -114,22 +115,22 @@ def summary(found: Results, statistics: str) -> str:
     smooth, plain_name = TITLES[PAIR[0]], TITLES[PAIR[1]]
     seen = "as in the paper" if rougher == seeds else "against the paper" if not rougher else "which decides nothing"
     return (
-        f"**The surface around {plain_name} is concave at more points than that around {smooth} in {rougher} of {seeds} seeds**, {seen}; at the "
+        f"**The surface around {plain_name} is not convex at more points than that around {smooth} in {rougher} of {seeds} seeds**, {seen}; at the "
         f"edge, where filters have moved by their own length, its loss is the higher one in {higher} of {seeds}."
     )
 
 
 def table(found: Results, statistics: str) -> str:
-    """The loss at the centre and at the edge, the concave part, and the sharpness of both networks."""
+    """The loss at the centre and at the edge, the part that is not convex, and the sharpness of both networks."""
     rows = []
     for name in PAIR:
         every = found.of(name, statistics)
-        edges, concave = [one.by_distance[1.0] for one in every], [one.concave for one in every]
+        edges, curved = [one.by_distance[1.0] for one in every], [one.nonconvex for one in every]
         rows.append(
             f"| {TITLES[name]} | {decimals(every[0].by_distance[0.0])} | {scientific(min(edges))} to {scientific(max(edges))} | "
-            f"{min(concave):.0%} to {max(concave):.0%} | {found.sharpness[name].eigenvalue:.1f} |"
+            f"{min(curved):.0%} to {max(curved):.0%} | {found.sharpness[name].eigenvalue:.1f} |"
         )
-    head = "| Network | Loss at the centre | at the edge | Concave points | λ |\n|---|---:|---:|---:|---:|\n"
+    head = "| Network | Loss at the centre | at the edge | Not convex | λ |\n|---|---:|---:|---:|---:|\n"
     return head + "\n".join(rows)
 
 
@@ -138,7 +139,7 @@ def sharpness_words(found: Results) -> str:
     change = max(one.change for one in found.sharpness.values())
     products = max(one.products for one in found.sharpness.values())
     return (
-        "From the least to the greatest of the seeds. Concave: points inside the grid at which the plane's own curvature has a negative "
+        "From the least to the greatest of the seeds. Not convex: points inside the grid at which the plane's own curvature has a negative "
         "part of more than a tenth of its largest. λ: the largest eigenvalue of the loss's whole Hessian at the trained weights, over all "
         f"parameters, where batch norm takes the images' own statistics; by power iteration, up to {products} products, the last of which "
         f"changed it by {change:.1%} at most. It depends on how large the weights are, which batch norm makes arbitrary, so it compares "
@@ -204,6 +205,7 @@ def slice_key(each: ExperimentSetup, chosen: Settings, count: int) -> tuple[obje
 
 
 def slice_of(key: tuple[object, ...], each: ExperimentSetup, chosen: Settings, count: int) -> tuple[float, ...]:
+    """The losses along the seed's first direction, on so many images; its key holds what they depend on."""
     network = loaded(each.weights)
     images, labels = each.images(count)
 

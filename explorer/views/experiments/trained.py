@@ -36,10 +36,11 @@ def chosen_experiment() -> str:
     return now.experiment if now.experiment in names else usual
 
 
-def choose_networks(key: str, own: Trace, differs: str, family: str = "") -> tuple[Trace, ...]:
+def choose_networks(key: str, own: Trace, differs: str, family: str = "", command: str = COMMAND) -> tuple[Trace, ...]:
     """The traces of what is chosen: a pair that ships, the residual network first, or the network that is shown.
 
-    `differs` says of the latter why what comes out may be something else. Where all pairs are one `family`, that is the choice.
+    `differs` says of the latter why what comes out may be something else. Where all pairs are one `family`, that is the choice. The
+    `command` is what measured the pairs.
     """
     chosen, first = chosen_experiment(), next(iter(PAIRS))
     if family and chosen in PAIRS:
@@ -53,7 +54,7 @@ def choose_networks(key: str, own: Trace, differs: str, family: str = "") -> tup
         key=key,
         format_func=labels.__getitem__,
         required=True,
-        help=f"What the networks that ship show is measured beforehand, by `{COMMAND}`.",
+        help=f"What the networks that ship show is measured beforehand, by `{command}`.",
         on_change=lambda: session.choose(experiment=st.session_state[key]),
     )
     if chosen == OWN:
