@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,12 +33,14 @@ from explorer.inference.images import ImageError, open_image
 from explorer.inference.predict import activation
 from explorer.inference.preprocess import normalised, prepare
 from explorer.inference.samples import labelled_images
+from explorer.views.inference import channels as view
 from explorer.views.inference.channels import measured_silence
 from helpers import (
     CPU,
     Visitor,
     captions,
     click,
+    closed,
     frozen,
     held,
     link,
@@ -46,10 +51,12 @@ from helpers import (
     page_text,
     run,
     said,
+    saved,
+    turned_to,
 )
 from resnet import ResNetConfig
 from resnet.shipped import BUNDLED
-from resnet.weights import FASHION_MNIST, bundled, load, random_weights
+from resnet.weights import FASHION_MNIST, bundled, bundled_path, load, random_weights, read_checkpoint
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -180,6 +187,8 @@ def test_everything_that_ships_is_in_it() -> None:
             assert one.responses.least.images.shape == (count, LEAST)
             assert (one.by_class.strongest.sum(1) == STRONGEST).all()
             assert one.responses.quantiles[:, -1] == pytest.approx(one.responses.best.values[:, 0], rel=1e-3)
+            assert (one.silence is not None) == (name in shipped.SILENCED)
+            assert one.silence is None or one.silence.right.shape == (count, 10)
             assert one.responses.quantiles[:, 0] == pytest.approx(one.responses.least.values[:, 0], rel=1e-3, abs=1e-6)
 
 
@@ -209,6 +218,23 @@ def test_a_part_of_it_comes_out_again(name: str, place: str) -> None:
     assert (values >= kept.least.values[:, 0] * 0.999 - 1e-5).all()
 
 
+@pytest.mark.parametrize(("name", "place", "channel"), [("resnet20", "layer2.0", 31), ("plain20", "layer3.1", 3)])
+def test_what_it_says_of_a_channel_at_zero_comes_out_again(name: str, place: str, channel: int) -> None:
+    """One of a channel by its number, and one of that without which the network is worst."""
+    network, (images, labels) = shipped_network(name), labelled_inputs(500)
+    kept = shipped_channels(name)[place].silence
+    assert kept is not None
+    assert kept.counts.tolist() == labels.bincount(minlength=10).tolist()
+    layer = channels.places(trace(BUNDLED[name], 28))[place].name
+    worst = int(kept.right.sum(1).argmin())
+    without = {one: channels.without_channel(network, layer, one) for one in (channel, worst)}
+    expected = {one: kept.right[one] for one in without}
+    for found, model in ((kept.whole, network), *((expected[one], without[one]) for one in without)):
+        best = torch.cat([model(batch) for batch in images.split(100)]).argmax(1)
+        right = labels[best == labels].bincount(minlength=10).numpy()
+        assert abs(found - right).max() <= 1  # where two scores are nearly equal, another processor may turn them
+
+
 def test_the_command_writes_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images, labels = labelled_inputs(120)
     folders: list[Path | None] = []
@@ -220,6 +246,7 @@ def test_the_command_writes_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(shipped, "fashion_mnist", fashion_mnist)
     monkeypatch.setattr(shipped, "BUNDLED", {"resnet20": BUNDLED["resnet20"]})
+    monkeypatch.setattr(shipped, "labelled_inputs", lambda count: labelled_inputs(count // 100))
     monkeypatch.chdir(tmp_path)
     assert main(["channels", "--data", "somewhere"]) == 0
     assert folders == [Path("somewhere")]
@@ -228,6 +255,8 @@ def test_the_command_writes_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert str(file["torch"]) == torch.__version__
         assert np.array_equal(file["images"], labelled_images().images[file["numbers"]])
         first = file["resnet20 best images"][0]
+        assert file["resnet20 right"].shape == (16 + 3 * (16 + 32 + 64), 10)
+        assert file["resnet20 counts"].tolist() == labels[:5].bincount(minlength=10).tolist()
     layer = channels.places(trace(BUNDLED["resnet20"], 28))["stem"].name
     values = channels.peaks(shipped_network("resnet20"), images, [layer], CPU)[layer].values[:, 0]
     assert first.tolist() == sorted(range(120), key=lambda n: (-values[n], n))[:MOST]
@@ -287,6 +316,48 @@ def test_the_list_goes_by_selectivity() -> None:
     assert values == sorted(values, reverse=True)
     best = int(re.match(r"Channel (\d+)", words[0])[1])  # type: ignore[index]
     assert best == int(channels.selectivity(means).argmax())
+
+
+def silence_chart(app: AppTest) -> tuple[list[float], list[list[float]]]:
+    """The changes of the classes with the channel at zero, and the shares of right ones before and after, as drawn."""
+    (figure,) = (
+        figure
+        for chart in app.get("plotly_chart")
+        if "at zero" in (figure := json.loads(chart.proto.spec))["layout"]["title"]["text"]
+    )
+    (bars,) = figure["data"]
+    return drawn(bars["x"]), drawn(bars["customdata"])
+
+
+def drawn(values: Any) -> Any:
+    """Numbers of a figure's JSON, whose arrays are bytes."""
+    if isinstance(values, list):
+        return values
+    return np.frombuffer(base64.b64decode(values["bdata"]), values["dtype"]).tolist()
+
+
+def test_what_each_class_loses_is_read_from_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For weights that ship nothing is counted; the same tensors as a person's own are counted live, with the same result."""
+    ours = read_checkpoint(bundled_path("resnet20"))[0].state_dict()
+    own = closed(preset="resnet20_fashion")
+    own.session_state["own checkpoint"] = True
+    uploader = turned_to(own, "inference").file_uploader(key=f"checkpoint {held(own).checkpoint_widget}")
+    uploader.set_value([("own.pth", saved(ours), "application/octet-stream")])
+    look_at(run(own), tab="Channel", at="layer3.1", channel=5)
+    words = "the share of the first 500 test images, about 50 a class, that the whole network gets right"
+    assert f"With all blocks on, {words}" in captions(own)
+    assert not excited(own)
+    live = silence_chart(own)
+
+    monkeypatch.setattr(view, "measured_silence", None)
+    app = opened("inference", at="layer3.1", channel="5", **QUERY)
+    assert f"Right: {words}" in captions(app)
+    assert not app.error
+    kept = shipped_channels("resnet20")["layer3.1"].silence
+    assert kept is not None
+    before, after = kept.whole / kept.counts, kept.right[5] / kept.counts
+    assert silence_chart(app) == ((after - before).tolist(), list(map(list, zip(before, after, strict=True))))
+    assert silence_chart(app)[0] == pytest.approx(live[0], abs=0.021)
 
 
 def test_a_layer_inside_a_block_opens_its_output() -> None:

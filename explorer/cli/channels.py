@@ -24,7 +24,8 @@ def channels(
 ) -> None:
     """Measure what each channel of the networks that ship stands for.
 
-    The test images that excite it most and least, and how it tells classes apart, are written into a file.
+    The test images that excite it most and least, how it tells classes apart, and what each class loses without it, are written
+    into a file.
 
     \b
     resnet-explorer channels

@@ -1,5 +1,7 @@
 """What every channel of the networks that ship stands for, measured beforehand on Fashion-MNIST's test set.
 
+What each class loses without a channel is counted on the test images that ship, for the networks of `SILENCED`.
+
     python -m explorer channels --data FOLDER    all of it, into channels.npz
 
 `FOLDER` holds the set's idx files; without it torchvision downloads them. The file is written into the current folder;
@@ -24,25 +26,45 @@ from resnet.weights import FASHION_MNIST
 
 from ..analysis.layers import Layer
 from ..analysis.trace import trace
-from ..inference.channels import ByClass, Extremes, Peaks, Responses, by_class, peaks, places, responses
+from ..inference.channels import (
+    ByClass,
+    Extremes,
+    Peaks,
+    Responses,
+    Silence,
+    by_class,
+    peaks,
+    places,
+    responses,
+    silence,
+    split_after,
+)
 from ..inference.device import Device
+from ..inference.samples import labelled_images
+from ..inference.turns import forward_in_turn
 from ..sharing.frozen import frozen
-from .shipped import shipped_network
+from .shipped import labelled_inputs, shipped_network
 
 CHANNELS = Path(__file__).parents[1] / "samples" / "channels.npz"
 COMMAND = "python -m explorer channels --data FOLDER"
 STRONGEST = 100
 """Images of the test set, of those that excite a channel most, that are counted by their classes: one in a hundred."""
+SILENCED = ("resnet20", "plain20")
+"""The networks of which the file holds what each class loses without each channel. One of 56 layers takes seven minutes of a
+processor, and a second for one channel."""
 NETWORKS = len(BUNDLED)
 BATCH = 40
 """Images that go through a network together."""
 
 
 class Channels(NamedTuple):
-    """What the C channels of a place of a network that ships answer to the whole test set, and by its classes."""
+    """What the C channels of a place of a network that ships answer to the whole test set, and by its classes; and what the
+    classes of the test images that ship lose without each, which is None of a network that is not in `SILENCED`.
+    """
 
     responses: Responses
     by_class: ByClass
+    silence: Silence | None
 
 
 class Gallery(NamedTuple):
@@ -96,7 +118,12 @@ def _channels(name: str, arrays: Mapping[str, np.ndarray], layers: Mapping[str, 
             return arrays[f"{name} {field}"][rows]
 
         best, least = (Extremes(*(part(f"{end} {field}") for field in Extremes._fields)) for end in ("best", "least"))
-        found[place] = Channels(Responses(best, least, part("quantiles")), ByClass(part("strongest"), part("means")))
+        zeroed = None
+        if name in SILENCED:
+            kept = part("right"), arrays[f"{name} whole"], arrays[f"{name} counts"]
+            zeroed = Silence(*(array.astype(int) for array in kept))
+        strongest = ByClass(part("strongest"), part("means"))
+        found[place] = Channels(Responses(best, least, part("quantiles")), strongest, zeroed)
         start += size
     return found
 
@@ -115,6 +142,17 @@ def measure(name: str, images: Tensor, device: Device) -> dict[str, Peaks]:
         place: Peaks(*map(np.concatenate, zip(*(batch[layer] for batch in batches), strict=True)))
         for place, layer in layers.items()
     }
+
+
+def measure_silence(name: str, place: str, images: Tensor, labels: Tensor, device: Device) -> Silence:
+    """What the classes of N×1×28×28 normalised images with N labels lose without each channel of a place of a network of
+    `BUNDLED`.
+    """
+    network = device.network(shipped_network(name))
+    before, after = split_after(network, place)
+    outputs = (forward_in_turn(before, device.tensor(batch)) for batch in images.split(BATCH))
+    channels = range(places(trace(BUNDLED[name], FASHION_MNIST.preprocessing.size))[place].out_shape[0])
+    return silence(after, outputs, channels, labels.numpy(), len(FASHION_MNIST.categories))
 
 
 # -- the file -----------------------------------------------------------------------------
@@ -136,10 +174,13 @@ def record(path: Path, data: Path | None) -> Iterator[str]:
 
 def _record(path: Path, images: Tensor, labels: Tensor) -> Iterator[str]:
     torch.set_num_threads(1)
+    device = Device("cpu", "CPU")
     arrays: dict[str, np.ndarray] = {}
     for name in BUNDLED:
-        found = measure(name, images, Device("cpu", "CPU"))
+        found = measure(name, images, device)
         arrays |= to_arrays(name, found.values(), labels.numpy())
+        if name in SILENCED:
+            arrays |= silence_arrays(name, device)
         yield name
     write(path, arrays, images, labels)
 
@@ -157,6 +198,15 @@ def to_arrays(name: str, found: Collection[Peaks], labels: np.ndarray) -> dict[s
     arrays[f"{name} strongest"] = np.concatenate([one.strongest for one in classed]).astype(np.uint8)
     arrays[f"{name} means"] = np.concatenate([one.means for one in classed]).astype(np.float16)
     return arrays
+
+
+def silence_arrays(name: str, device: Device) -> dict[str, np.ndarray]:
+    """What the file holds of a network without each of its channels, of the places in their order, on all labelled images."""
+    images, labels = labelled_inputs(len(labelled_images().labels))
+    layers = places(trace(BUNDLED[name], FASHION_MNIST.preprocessing.size))
+    found = [measure_silence(name, place, images, labels, device) for place in layers]
+    whole = found[0]._replace(right=np.concatenate([one.right for one in found]))
+    return {f"{name} {field}": array.astype(np.int16) for field, array in whole._asdict().items()}
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray], images: Tensor, labels: Tensor) -> None:

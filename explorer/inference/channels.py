@@ -7,7 +7,7 @@ How strongly an image excites a channel is the largest value of the channel's ma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,10 +18,11 @@ from resnet import ResNet
 
 from ..analysis.layers import Layer, Op
 from ..analysis.trace import Trace
+from ..sharing.store import Progress
 from .ablation import sequential_modules
 from .device import Device
 from .predict import watching_outputs
-from .turns import copy_of
+from .turns import copy_of, forward_in_turn
 
 MOST, LEAST = 9, 3
 """Images that are kept of those that excite a channel most, and of those that excite it least."""
@@ -184,6 +185,46 @@ def right_by_class(scores: Tensor, labels: np.ndarray, classes: int) -> np.ndarr
     """How many of N images are right by their N×K scores, for each of K classes."""
     right = labels[scores.float().cpu().numpy().argmax(1) == labels]
     return np.bincount(right, minlength=classes)
+
+
+class Silence(NamedTuple):
+    """How many labelled images of each of K classes are `right` with each of C channels at zero, C×K, how many with none, and
+    how many there are, both K.
+    """
+
+    right: np.ndarray
+    whole: np.ndarray
+    counts: np.ndarray
+
+    def of(self, channel: int) -> Silence:
+        """That of one channel, whose `right` is K."""
+        return self._replace(right=self.right[channel])
+
+
+def silence(
+    after: nn.Module,
+    outputs: Iterable[Tensor],
+    channels: Sequence[int],
+    labels: np.ndarray,
+    classes: int,
+    progress: Progress = lambda share: None,
+) -> Silence:
+    """What the classes of N labelled images lose without each of some channels of a place: `outputs` are what it puts out on
+    them, in batches, and `after` is what comes after it. `progress` is called after each batch.
+
+    Raises:
+        OutOfMemoryError, TooLargeError: as `forward_in_turn`.
+    """
+    right, whole = np.zeros((len(channels), classes), int), np.zeros(classes, int)
+    start = 0
+    for output in outputs:
+        truth = labels[start : start + len(output)]
+        start += len(output)
+        whole += right_by_class(forward_in_turn(after, output), truth, classes)
+        for row, channel in zip(right, channels, strict=True):
+            row += right_by_class(forward_in_turn(after, without(output, channel)), truth, classes)
+        progress(start / len(labels))
+    return Silence(right, whole, np.bincount(labels, minlength=classes))
 
 
 # -- its kernel ---------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from ...experiments.channels import STRONGEST, Channels, Gallery, gallery, shipp
 from ...figures import channels as figures
 from ...inference import channels, predict
 from ...inference.ablation import batch_size
-from ...inference.channels import MOST, Extremes
+from ...inference.channels import MOST, Extremes, Silence
 from ...inference.device import Device
 from ...inference.predict import Prediction
 from ...inference.samples import labelled_images
@@ -34,7 +34,7 @@ from ..components import plot
 from ..headline import section
 from ..weights import loaded
 from . import running
-from .ablation import test_inputs
+from .ablation import knows_test_images, test_inputs, too_large
 from .attribution import kernel_slices
 from .channel_set import Measured, measured_set
 from .running import Run, chosen_channel, number_text, picture_columns, scale_legend, weights_trace
@@ -76,6 +76,9 @@ def panel(result: Run) -> None:
             facts(result, layer, channel, chosen)
             if chosen is not None and not silent(chosen, channel):
                 classes(result, place, channel, chosen)
+            elif has_labelled_images(result):
+                session.show_or_say(silence, result.weights, place, channel)
+                st.caption(f"With all blocks on, {silence_words()}")
         with st.container(border=True, key="channel kernel"):
             kernel(result, place, channel)
     with right:
@@ -243,8 +246,8 @@ def brought_images(result: Run, place: str, layer: Layer, channel: int) -> None:
     st.html(pictures(from_set(answers.least, channel, layer, result, found)))
     st.caption(
         f"Of {len(found.names)} images. The image beside this reaches {number_text(value)}, above "
-        f"{channels.share_below(answers.quantiles[channel], value):.0%} of them. Classes, and what each loses, are for labelled "
-        f"images: they are shown for the weights that ship. {MEASURE} {NO_ASCENT}"
+        f"{channels.share_below(answers.quantiles[channel], value):.0%} of them. How it tells classes apart is shown for the "
+        f"weights that ship. {MEASURE} {NO_ASCENT}"
     )
 
 
@@ -315,23 +318,30 @@ def classes(result: Run, place: str, channel: int, chosen: Channels) -> None:
     strongest = figures.strongest_figure(counts, chosen.by_class.means[channel], names, channel)
     plot(strongest, "strongest chart", left)
     with right:
-        session.show_or_say(silence, result.weights, place, channel)
+        if chosen.silence is None:
+            session.show_or_say(silence, result.weights, place, channel)
+        else:
+            plot(figures.silence_figure(*chosen.silence.of(channel), names, channel), "silence chart")
     st.caption(
         "Selectivity is (μ_max − μ_rest) / (μ_max + μ_rest) of the mean activation by class, 0 to 1 (Morcos 2018, "
         "https://arxiv.org/abs/1803.06959); the list above goes from the most selective channel to the least. "
-        f"Left: the {STRONGEST} of 10,000 test images that excite the channel most. Right: the share of the first "
-        f"{len(labelled_images().labels)} test images, about 50 a class, that the whole network gets right, and the change where "
-        "this channel of the block's output is set to zero; one image is 2 points. Other channels may do the same work, so "
-        "that nothing changes need not mean that it is not used."
+        f"Left: the {STRONGEST} of 10,000 test images that excite the channel most. Right: {silence_words()}"
     )
 
 
-class Silence(NamedTuple):
-    """How many test images of each of K classes are right with a channel at zero, right with none, and there."""
+def silence_words() -> str:
+    """What the chart of a channel at zero shows, and what it does not, from within a sentence on."""
+    return (
+        f"the share of the first {len(labelled_images().labels)} test images, about 50 a class, that the whole network gets "
+        "right, and the change where this channel of the block's output is set to zero; one image is 2 points. Other channels "
+        "may do the same work, so that nothing changes need not mean that it is not used."
+    )
 
-    right: np.ndarray
-    whole: np.ndarray
-    counts: np.ndarray
+
+def has_labelled_images(result: Run) -> bool:
+    """Whether a network's classes can be counted on the labelled images that ship."""
+    weights = result.weights
+    return knows_test_images(weights) and not (result.headless or weights.key == "random" or too_large(weights))
 
 
 def silence(weights: Weights, place: str, channel: int) -> None:
@@ -352,18 +362,9 @@ SILENCE_MACS = 6e10
 
 def measured_silence(weights: Weights, place: str, channel: int, on_device: Device, move: Progress) -> Silence:
     """The network from a place on, on all test images in batches, with and without a channel of the place's output."""
-    labels, classes = labelled_images().labels.astype(int), weights.config.num_classes
     _, after = channels.split_after(loaded(weights, on_device), place)
-    right = whole = np.zeros(classes, int)
-    start = 0
-    for output in cached_outputs(weights, on_device, place):
-        truth = labels[start : start + len(output)]
-        start += len(output)
-        whole = whole + channels.right_by_class(forward_in_turn(after, output), truth, classes)
-        zeroed = forward_in_turn(after, channels.without(output, channel))
-        right = right + channels.right_by_class(zeroed, truth, classes)
-        move(start / len(labels))
-    return Silence(right, whole, np.bincount(labels, minlength=classes))
+    outputs, labels = cached_outputs(weights, on_device, place), labelled_images().labels
+    return channels.silence(after, outputs, [channel], labels, weights.config.num_classes, move).of(0)
 
 
 @shared(most=2**26)  # so that the next channel of the place takes only what comes after it
