@@ -125,7 +125,7 @@ def class_figure(shares: Mapping[str, Sequence[float]], classes: Sequence[str]) 
             marker={"color": NETWORKS[number], "pattern": {"shape": PATTERNS[number], "solidity": 0.25}},
             hovertemplate=f"{name}, %{{x}}: %{{y:.1%}}<extra></extra>",
         )
-    finish(figure, "Accuracy by class", "", "accuracy", legend=True)
+    finish(figure, "Accuracy by class", "", "accuracy on the class", legend=True)
     figure.update_yaxes(tickformat="~%", range=[0, 1])
     return figure
 
