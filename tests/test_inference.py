@@ -31,7 +31,15 @@ from explorer.inference import limits
 from explorer.inference.device import devices
 from explorer.inference.images import open_image
 from explorer.inference.limits import check_runnable
-from explorer.inference.predict import Prediction, activation, by_strength, predict, statistics, strongest_map
+from explorer.inference.predict import (
+    HELD_BYTES,
+    Prediction,
+    activation,
+    by_strength,
+    predict,
+    statistics,
+    strongest_map,
+)
 from explorer.inference.preprocess import border_brightness, prepare
 from explorer.inference.samples import samples
 from explorer.inference.turns import TooLargeError
@@ -367,6 +375,19 @@ def test_predictions_and_activations_are_those_of_a_plain_pass(network: ResNet, 
         assert np.array_equal(maps.reshape(expected.shape), expected)
         assert max(prediction.strongest[layer.name].shape) <= 32
     assert not hooks(network)
+
+
+@pytest.mark.parametrize("held", [HELD_BYTES, 10_000])
+def test_small_outputs_are_a_part_of_the_prediction(image: Tensor, held: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a pass for one layer gives them; none of them where they take more together, however many are held at a time."""
+    network, names = randomly(preset("resnet20")), ["layer1.2.act", "layer3.2.act", "flatten"]
+    found = predict(network, image, CPU, names).outputs
+    assert list(found) == names
+    for name in names:
+        assert np.array_equal(found[name], activation(network, image, name, CPU))
+    monkeypatch.setattr("explorer.inference.predict.HELD_BYTES", held)
+    monkeypatch.setattr("explorer.inference.predict.KEPT_BYTES", 64 * 64 * 16 * 4)
+    assert not predict(network, image, CPU, names).outputs
 
 
 def test_hooks_go_after_a_failure(image: Tensor) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -22,13 +22,15 @@ from .device import Device, synchronise
 class Prediction:
     """Class probabilities, the seconds that the forward pass took, and the strongest map of each watched layer.
 
-    A map is H×W, at most 32 pixels on the longer side, of the channel with the largest mean magnitude.
+    A map is H×W, at most 32 pixels on the longer side, of the channel with the largest mean magnitude. `outputs` are those of the
+    watched layers, as `activation` has them, where all together take no more than `KEPT_BYTES`; else it is empty.
     """
 
     probabilities: np.ndarray
     seconds: float
     device: Device
     strongest: dict[str, np.ndarray]
+    outputs: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def finite(self) -> bool:
@@ -43,6 +45,8 @@ class Prediction:
 
 HELD_BYTES = 2**28
 """What a pass may hold of watched outputs before it makes them small."""
+KEPT_BYTES = 2**21
+"""Up to which the outputs are a part of the prediction, so that who looks at them waits for no other pass."""
 
 
 def predict(model: ResNet, image: Tensor, device: Device, watched: Sequence[str] = ()) -> Prediction:
@@ -56,7 +60,8 @@ def predict(model: ResNet, image: Tensor, device: Device, watched: Sequence[str]
     """
     kept: dict[str, Tensor] = {}
     strongest: dict[str, np.ndarray] = {}
-    held = 0
+    outputs: dict[str, np.ndarray] = {}
+    held = total = 0
 
     def look() -> None:
         nonlocal held
@@ -65,9 +70,10 @@ def predict(model: ResNet, image: Tensor, device: Device, watched: Sequence[str]
         held = 0
 
     def keep(name: str, output: Tensor) -> None:
-        nonlocal held
+        nonlocal held, total
         kept[name] = output
         held += output.nbytes
+        total += output.nbytes
         if held > HELD_BYTES:
             look()
 
@@ -80,8 +86,10 @@ def predict(model: ResNet, image: Tensor, device: Device, watched: Sequence[str]
             scores = model(given)
             synchronise(device)
             seconds = time.perf_counter() - start
+        if total <= KEPT_BYTES:
+            outputs.update({name: as_maps(output) for name, output in kept.items()})
         look()
-        return Prediction(F.softmax(scores[0].float(), dim=0).cpu().numpy(), seconds, device, strongest)
+        return Prediction(F.softmax(scores[0].float(), dim=0).cpu().numpy(), seconds, device, strongest, outputs)
 
     return device.turn(model, image).run(run)
 
@@ -120,10 +128,15 @@ def activation(model: ResNet, image: Tensor, layer: str, device: Device) -> np.n
     def run() -> np.ndarray:
         with watching_outputs(model, [layer], kept.__setitem__):
             model(device.tensor(image))
-        output = kept[layer][0].float()
-        return (output if output.ndim == 3 else output.reshape(-1, 1, 1)).cpu().numpy()
+        return as_maps(kept[layer])
 
     return device.turn(model, image).run(run)
+
+
+def as_maps(output: Tensor) -> np.ndarray:
+    """A layer's output on one image, 1×C×H×W or 1×C, as C×H×W or C×1×1 in fp32."""
+    values = output[0].float()
+    return (values if values.ndim == 3 else values.reshape(-1, 1, 1)).cpu().numpy()
 
 
 def by_strength(maps: np.ndarray) -> np.ndarray:

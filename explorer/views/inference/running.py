@@ -138,7 +138,8 @@ class Run:
 
     def maps(self, layer: str) -> np.ndarray:
         """A layer's output, C×H×W."""
-        return cached_activation(self.key, layer, self)
+        found = self.prediction.outputs.get(layer)
+        return cached_activation(self.key, layer, self) if found is None else found
 
 
 @shared()
