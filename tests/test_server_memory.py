@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from explorer.bench.browser import ROOT
+from explorer.inference.predict import KEPT_BYTES
 from explorer.inference.preprocess import prepare
 from explorer.sharing.footprint import memory_bytes
 from explorer.sharing.store import RESULTS
@@ -49,9 +50,11 @@ def test_a_run_holds_nothing_large() -> None:
     assert set(vars(run)) == {"images", "invert", "key", "trace", "layer"}
     held = {field: memory_bytes(value) for field, value in vars(run).items() if field != "trace"}
     assert max(held.values()) < 20_000
+    small = sum(output.nbytes for output in run.prediction.outputs.values())
+    assert small <= KEPT_BYTES
     assert (
-        memory_bytes(run.prediction) < 100_000
-    )  # maps of at most 32 pixels a side, and nothing of the outputs behind them
+        memory_bytes(run.prediction) < small + 100_000
+    )  # beside outputs that are small, maps of at most 32 pixels a side
 
 
 def test_an_image_is_prepared_as_bytes() -> None:
