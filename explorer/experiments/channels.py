@@ -1,6 +1,6 @@
 """What every channel of the networks that ship stands for, measured beforehand on Fashion-MNIST's test set.
 
-What each class loses without a channel is counted on the test images that ship, for the networks of `SILENCED`.
+What each class loses without a channel is counted on the test images that ship,.
 
     python -m explorer channels --data FOLDER    all of it, into channels.npz
 
@@ -49,9 +49,6 @@ CHANNELS = Path(__file__).parents[1] / "samples" / "channels.npz"
 COMMAND = "python -m explorer channels --data FOLDER"
 STRONGEST = 100
 """Images of the test set, of those that excite a channel most, that are counted by their classes: one in a hundred."""
-SILENCED = ("resnet20", "plain20")
-"""The networks of which the file holds what each class loses without each channel. One of 56 layers takes seven minutes of a
-processor, and a second for one channel."""
 NETWORKS = len(BUNDLED)
 BATCH = 40
 """Images that go through a network together."""
@@ -59,12 +56,12 @@ BATCH = 40
 
 class Channels(NamedTuple):
     """What the C channels of a place of a network that ships answer to the whole test set, and by its classes; and what the
-    classes of the test images that ship lose without each, which is None of a network that is not in `SILENCED`.
+    classes of the test images that ship lose without each.
     """
 
     responses: Responses
     by_class: ByClass
-    silence: Silence | None
+    silence: Silence
 
 
 class Gallery(NamedTuple):
@@ -118,10 +115,8 @@ def _channels(name: str, arrays: Mapping[str, np.ndarray], layers: Mapping[str, 
             return arrays[f"{name} {field}"][rows]
 
         best, least = (Extremes(*(part(f"{end} {field}") for field in Extremes._fields)) for end in ("best", "least"))
-        zeroed = None
-        if name in SILENCED:
-            kept = part("right"), arrays[f"{name} whole"], arrays[f"{name} counts"]
-            zeroed = Silence(*(array.astype(int) for array in kept))
+        kept = part("right"), arrays[f"{name} whole"], arrays[f"{name} counts"]
+        zeroed = Silence(*(array.astype(int) for array in kept))
         strongest = ByClass(part("strongest"), part("means"))
         found[place] = Channels(Responses(best, least, part("quantiles")), strongest, zeroed)
         start += size
@@ -179,8 +174,7 @@ def _record(path: Path, images: Tensor, labels: Tensor) -> Iterator[str]:
     for name in BUNDLED:
         found = measure(name, images, device)
         arrays |= to_arrays(name, found.values(), labels.numpy())
-        if name in SILENCED:
-            arrays |= silence_arrays(name, device)
+        arrays |= silence_arrays(name, device)
         yield name
     write(path, arrays, images, labels)
 

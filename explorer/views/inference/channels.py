@@ -75,7 +75,7 @@ def panel(result: Run) -> None:
         with st.container(border=True, key="channel classes"):
             facts(result, layer, channel, chosen)
             if chosen is not None and not silent(chosen, channel):
-                classes(result, place, channel, chosen)
+                classes(channel, chosen)
             elif has_labelled_images(result):
                 session.show_or_say(silence, result.weights, place, channel)
                 st.caption(f"With all blocks on, {silence_words()}")
@@ -310,18 +310,14 @@ def address(pixels: np.ndarray) -> str:
 # -- its classes --------------------------------------------------------------------------
 
 
-def classes(result: Run, place: str, channel: int, chosen: Channels) -> None:
+def classes(channel: int, chosen: Channels) -> None:
     """The classes of the strongest images, and what each class loses without the channel."""
     names = FASHION_MNIST.categories
     left, right = st.columns(2)
     counts = chosen.by_class.strongest[channel]
     strongest = figures.strongest_figure(counts, chosen.by_class.means[channel], names, channel)
     plot(strongest, "strongest chart", left)
-    with right:
-        if chosen.silence is None:
-            session.show_or_say(silence, result.weights, place, channel)
-        else:
-            plot(figures.silence_figure(*chosen.silence.of(channel), names, channel), "silence chart")
+    plot(figures.silence_figure(*chosen.silence.of(channel), names, channel), "silence chart", right)
     st.caption(
         "Selectivity is (μ_max − μ_rest) / (μ_max + μ_rest) of the mean activation by class, 0 to 1 (Morcos 2018, "
         "https://arxiv.org/abs/1803.06959); the list above goes from the most selective channel to the least. "
