@@ -5,23 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from .parameters import results_file
+from .parameters import DataFolder, results_file
 
 
-def channels(
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            parser=Path,
-            metavar="FOLDER",
-            show_default=False,
-            help="Folder with Fashion-MNIST's idx files. Without it they are downloaded.",
-        ),
-    ] = None,
-    output: Annotated[Path | None, results_file("channels.npz")] = None,
-) -> None:
+def channels(data: DataFolder = None, output: Annotated[Path | None, results_file("channels.npz")] = None) -> None:
     """Measure what each channel of the networks that ship stands for.
 
     The test images that excite it most and least, how it tells classes apart, and what each class loses without it, are written

@@ -84,6 +84,15 @@ Size = Annotated[
 Output = Annotated[
     Path | None, typer.Option(parser=Path, metavar="FILE", help="File to write, UTF-8. Without it, standard output.")
 ]
+DataFolder = Annotated[
+    Path | None,
+    typer.Option(
+        parser=Path,
+        metavar="FOLDER",
+        show_default=False,
+        help="Folder with Fashion-MNIST's idx files. Without it they are downloaded.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, with every number in full.")]
 
 

@@ -5,23 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from .parameters import results_file
+from .parameters import DataFolder, results_file
 
 
-def probes(
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            parser=Path,
-            metavar="FOLDER",
-            show_default=False,
-            help="Folder with Fashion-MNIST's idx files; without it they are downloaded.",
-        ),
-    ] = None,
-    output: Annotated[Path | None, results_file("probes.json")] = None,
-) -> None:
+def probes(data: DataFolder = None, output: Annotated[Path | None, results_file("probes.json")] = None) -> None:
     """Train linear probes on every block of the networks that ship, as "Side by side" shows them.
 
     The results are written into a file.
