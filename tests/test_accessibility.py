@@ -50,9 +50,10 @@ FOUND = """async ([theirs, rules]) => {
     return violations.flatMap(({ id, impact, nodes }) => nodes.filter(({ element }) => ours(id, element))
         .map(({ html, failureSummary }) => `${id} (${impact}): ${html} ${failureSummary}`));
 }"""
-SETTLED = """() => Promise.all(document.getAnimations()
-    .filter((one) => one.effect.getComputedTiming().endTime !== Infinity).map((one) => one.finished.catch(() => 0)))"""
-"""Once nothing fades any more: what is half seen has another contrast."""
+SETTLED = """() => document.getAnimations()
+    .every((one) => one.effect.getComputedTiming().endTime === Infinity || one.playState !== "running")"""
+"""That nothing fades any more: what is half seen has another contrast. Asked again and again, for the promise of an
+animation whose element goes is never kept."""
 THEMED = "scheme => getComputedStyle(document.querySelector('.stApp')).colorScheme === scheme"
 
 
@@ -67,7 +68,7 @@ def violations(page: Page) -> list[str]:
     for scheme, rules in SCHEMES.items():
         page.emulate_media(color_scheme=scheme)
         page.wait_for_function(THEMED, arg=scheme)
-        page.evaluate(SETTLED)
+        page.wait_for_function(SETTLED)
         every += [f"{scheme}: {one}" for one in page.evaluate(FOUND, [[*THEIRS], rules])]
     return every
 
