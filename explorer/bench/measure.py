@@ -30,7 +30,6 @@ from ..analysis.parts import drawn_parts, switchable_blocks
 from ..analysis.trace import trace
 from ..inference.device import devices
 from ..inference.predict import predict
-from ..link import View
 from ..navigation import ARCHITECTURE, INFERENCE
 
 if TYPE_CHECKING:
@@ -220,11 +219,13 @@ COUNT = 9
 
 
 def looks(page: Page, address: str, name: str) -> Iterator[tuple[str, list[tuple[float, float]]]]:
-    """What a person does with an image there, and what each click took; the first of a kind is not counted."""
+    """What a person does with an image there, the network at its own size, and what each click took; the first of a kind is not
+    counted.
+    """
     config = preset(name)
 
     def show(tab: str = "") -> None:
-        opened(page, f"{address}/{INFERENCE.path}?{urlencode(View(config, weights=LOOKS[name], tab=tab).to_query())}")
+        opened(page, f"{address}/{INFERENCE.path}?{urlencode({'preset': name, 'weights': LOOKS[name], 'tab': tab})}")
 
     for what, place, item in (
         ("another block", "", ".st-key-strip [data-id='{}']"),
