@@ -105,6 +105,13 @@ def test_axe_finds_nothing_in_what_opens(visit: Visitor) -> None:
     assert violations(page) == []
 
 
+def test_axe_finds_nothing_in_the_menu_of_who_presents(visit: Visitor) -> None:
+    page = visit.open("/architecture?present=1").page
+    page.get_by_role("button", name="Pages").click()
+    page.get_by_test_id("stPopoverBody").wait_for()
+    assert violations(visit.wait().page) == []
+
+
 def test_axe_finds_nothing_in_what_the_chips_open(visit: Visitor, tmp_path: Path) -> None:
     """The weights, the link with its code, the verdict, and the images: where one is brought, and where it is changed."""
     page = visit.open(f"/inference?{urlencode(SMALL)}").page
@@ -114,8 +121,9 @@ def test_axe_finds_nothing_in_what_the_chips_open(visit: Visitor, tmp_path: Path
         page.get_by_test_id("stPopoverBody").wait_for()
         found[chip] = violations(visit.wait().page)
         page.keyboard.press("Escape")
-    page.get_by_role("radio", name="Upload").click()
-    found["upload"] = violations(visit.wait().page)
+    for source in ("Camera", "Upload"):
+        page.get_by_role("radio", name=source).click()
+        found[source] = violations(visit.wait().page)
     file = tmp_path / "grey.png"
     Image.new("L", (28, 28), 99).save(file)
     page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(file)

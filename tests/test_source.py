@@ -521,7 +521,7 @@ def test_from_the_inspector_to_the_lines_and_back(visit):
     expect(heading).to_be_in_viewport()
     expect(visit.page.locator("ol.source li.marked").filter(has_text="self.conv2 = ")).to_have_count(1)
     assert visit.fits()
-    visit.page.get_by_role("link", name="Show it in the inspector").click()
+    visit.page.get_by_role("link", name="Show it on Architecture").click()
     visit.wait()
     expect(visit.page.locator(".st-key-inspector")).to_contain_text("layer3.1.conv2")
 

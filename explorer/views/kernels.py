@@ -78,11 +78,6 @@ def kernel_stacks() -> None:
     with right, st.container(border=True, key="stack settings"):
         stack_settings()
     with left:
-        with st.container(border=True, key="claims"):
-            for claim in now.claims:
-                mark = ":green[:material/check:]" if claim.holds else ":red[:material/close:]"
-                verdict = "holds" if claim.holds else "does not hold here"
-                st.markdown(f"{mark} **{claim.name}** {verdict}: {session.escape_markdown(claim.numbers)}")
         with st.container(border=True, key="growth"):
             section("What one unit sees")
             picture(growth(now.stack, now.single), "growth drawing", "kernel-stacks", lambda _: None)
@@ -90,6 +85,11 @@ def kernel_stacks() -> None:
                 "A cell is a pixel of the map that is read. Filled: what the unit sees. Dots: the units that the convolution "
                 "reads. Dashed: what the middle one of them sees."
             )
+        with st.container(border=True, key="claims"):
+            for claim in now.claims:
+                mark = ":green[:material/check:]" if claim.holds else ":red[:material/close:]"
+                verdict = "holds" if claim.holds else "does not hold here"
+                st.markdown(f"{mark} **{claim.name}** {verdict}: {session.escape_markdown(claim.numbers)}")
     if now.widths:
         left, right = st.columns(2)
         for column, (measure, name) in zip((left, right), (("params", "Weights"), ("macs", "MACs")), strict=True):

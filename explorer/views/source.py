@@ -130,7 +130,7 @@ def bar() -> None:
             key="source find",
             on_change=look,
             max_chars=LONGEST,
-            placeholder="Search code and notes",
+            placeholder="Code and notes",
             label_visibility="collapsed",
             icon=":material/search:",
             width=230,
@@ -185,7 +185,7 @@ def selected_card(lines: LineTrace, layer: Layer, note: Note) -> None:
         )
         st.page_link(
             ARCHITECTURE.file,
-            label="Show it in the inspector",
+            label="Show it on Architecture",
             icon=ARCHITECTURE.icon,
             query_params=replace(session.view(), at=layer.name).to_query(),
         )

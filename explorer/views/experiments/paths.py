@@ -58,8 +58,8 @@ def cached_path_counts(config: ResNetConfig, image_size: tuple[int, int]) -> tup
 def panel(trace: Trace) -> None:
     """The experiment for a pair of networks that ship, or for the one that is shown."""
     st.markdown(
-        "A block computes $F(x) + S(x)$, so a signal has two ways through it, and through $n$ blocks $2^n$. Veit, Wilber "
-        "and Belongie 2016 (https://arxiv.org/abs/1605.06431) take a residual network for what that makes it: **many "
+        "A block computes $F(x) + S(x)$, so a signal has two ways through it, and through $n$ blocks $2^n$. [Veit, Wilber "
+        "and Belongie 2016](https://arxiv.org/abs/1605.06431) take a residual network for what that makes it: **many "
         "paths side by side, most of them half as long as the network; in theirs, which is trained, only the shorter ones carry gradient**."
     )
     differs = "has no weights that ship, so it is measured untrained and on noise, and its gradient may prefer other lengths than a trained network's."
