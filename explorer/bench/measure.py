@@ -244,6 +244,9 @@ def looks(page: Page, address: str, name: str) -> Iterator[tuple[str, list[tuple
     show("Receptive field")
     image = page.locator(".st-key-map-and-numbers .pixels svg")
     yield "another unit", [click_time(image, (number / COUNT, 0.5)) for number in range(1, COUNT)][1:]
+    show("One number")
+    terms = page.locator(".st-key-one-number [data-id]")
+    yield "a number that one is made of", [click_time(terms.last) for _ in range(COUNT) if terms.count()][1:]
 
 
 def opened(page: Page, address: str) -> None:
@@ -270,7 +273,7 @@ def click_time(target: Locator, place: tuple[float, float] = (0.5, 0.5)) -> tupl
         inside.observe(target.getRootNode(), all);
         const box = target.getBoundingClientRect();
         const at = { clientX: box.left + across * box.width, clientY: box.top + down * box.height };
-        target.dispatchEvent(new MouseEvent('click', { bubbles: true, composed: true, ...at }));
+        target.dispatchEvent(new MouseEvent('click', { bubbles: true, cancelable: true, composed: true, ...at }));
         do await new Promise((done) => setTimeout(done, 50));
         while (performance.now() - last < 500 || !document.querySelector(idle));
         observer.disconnect();
