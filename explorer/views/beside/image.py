@@ -21,8 +21,8 @@ from .networks import Network, all_blocks, runs
 
 MAPS = 16
 """How many of the strongest channels are shown."""
-MAX_SEEN_SIDE = 280
-"""Pixels of the longer side of what a network sees, at most: twice as many as it is wide here."""
+SEEN_WIDTH = 112
+"""How wide the image, and what a network sees of it, are: four and the image fit beside each other."""
 
 
 def panel(networks: Sequence[Network], images: Sequence[ChosenImage]) -> None:
@@ -37,18 +37,17 @@ def panel(networks: Sequence[Network], images: Sequence[ChosenImage]) -> None:
     alike = len(set(recipes.values())) == 1
     with st.container(border=True, key="answers"):
         section("What each says")
-        given, *columns = st.columns([1, *[2] * len(found)])
-        given.image(images[0].preview, caption=session.escape_markdown(images[0].name), width=140, alt=images[0].name)
+        given, *columns = st.columns([2, *[3] * len(found)])
+        name = images[0].name
+        given.image(images[0].preview, caption=session.escape_markdown(name), width=SEEN_WIDTH, alt=name)
         for column, (network, run) in zip(columns, found.items(), strict=True):
             with column:
                 st.markdown(f"**{session.escape_markdown(network.label)}**")
                 if not alike:
                     seen(run, recipes[run], network.label)
                 session.show_or_say(answer, run)
-        whose = (
-            f"All get it alike: {next(iter(recipes.values()))}" if alike else "Each gets the image by its own recipe"
-        )
-        st.caption(f"{whose}.")
+        same = "All get the image alike" if len(found) > 1 else "It gets the image so"
+        st.caption(f"{same}: {next(iter(recipes.values()))}." if alike else "Each gets the image by its own recipe.")
     block = choose_block(list(found))
     card(
         f"The strongest maps of `{block}`", found, lambda run: maps(run, block, 8 if len(found) == 2 else 4), MAPS_WORDS
@@ -72,10 +71,12 @@ def card(title: str, found: dict[Network, Run], draw: Callable[[Run], None], wor
 
 
 def choose_block(networks: Sequence[Network]) -> str:
-    """One of all blocks, which the link says by the layer or block that it selects; the last one where it selects none."""
-    blocks = all_blocks(networks)
-    at = session.view().at
-    chosen = next((block for block in blocks if at == block or at.startswith(f"{block}.")), blocks[-1])
+    """One of all blocks, which the link says by the layer or block that it selects; the last one that all have where it selects
+    none.
+    """
+    blocks, at = all_blocks(networks), session.view().at
+    common = [block for block in blocks if all(block in one.blocks for one in networks)]  # layer1.0 at least
+    chosen = next((block for block in blocks if at == block or at.startswith(f"{block}.")), common[-1])
     session.set_widget("block", chosen, blocks)
     st.select_slider(
         "Block",
@@ -96,8 +97,8 @@ def recipe(run: Run) -> str:
 
 def seen(run: Run, how: str, label: str) -> None:
     """What one network sees, and `how` that came about."""
-    pixels = rasters.displayed_pixels(run.prepared.input_image, MAX_SEEN_SIDE)
-    st.image(pixels, caption=how.capitalize(), width=140, alt=f"What {label} sees")
+    pixels = rasters.displayed_pixels(run.prepared.input_image, 2 * SEEN_WIDTH)
+    st.image(pixels, caption=how.capitalize(), width=SEEN_WIDTH, alt=f"What {label} sees")
 
 
 def answer(run: Run) -> None:

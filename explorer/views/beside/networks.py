@@ -86,15 +86,19 @@ def choose_networks() -> Choice:
     place = st.container(key="awaited")
     networks, awaited = [], {}
     for name in names:
-        if why := session.held().unavailable.get(asked(name)):
-            say_unavailable(name, why)
-        elif found := session.show_or_say(stands_for, name):
-            say(found)
-            network = Network(label_of(name), found.current) if found.current else None
-            if found.awaited or (network and not is_here(network.weights) and fits(network)):
-                awaited[name] = found.current
-            elif network and fits(network) and is_built(name, network):
-                networks.append(network)
+        try:
+            found = stands_for(name)
+        except WeightsError as error:
+            say_unavailable(name, str(error))
+            continue
+        say(found)
+        network = Network(label_of(name), found.current) if found.current else None
+        if network and not fits(network):
+            continue
+        if found.awaited or (network and not is_here(network.weights)):
+            awaited[name] = found.current
+        elif network and is_built(name, network):
+            networks.append(network)
     return Choice(tuple(networks), awaited, place)
 
 
@@ -102,9 +106,11 @@ def stands_for(name: str) -> Selection:
     """The weights that a name in the link stands for, or why there are none.
 
     Raises:
-        WeightsError: where they cannot be had.
+        WeightsError: where they cannot be had, or could not when they were asked for.
     """
     view = session.view()
+    if why := session.held().unavailable.get(asked(name)):
+        raise WeightsError(why)
     if name == SHOWN:
         found = select(view)
         found = from_hub(view, found) if found.hub else found
