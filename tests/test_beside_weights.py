@@ -152,13 +152,16 @@ def test_a_download_that_fails_is_one_sentence_and_the_others_are_shown(hub: Hub
     assert "somebody/other is left out: " in said(opened("beside", networks=f"{SHIPPED},somebody/other").warning)[0]
 
 
-def test_a_stopped_download_leaves_the_others(hub: Hub) -> None:
-    app = closed(networks=f"{SHIPPED},{MODEL}")
-    commit = hub.said[MODEL]["sha"]
-    hold(app, stopped=frozenset({short_key(("download", MODEL, commit))}))
+@pytest.mark.parametrize(("name", "repo"), [(MODEL, MODEL), ("resnet18.a1_in1k", "timm/resnet18.a1_in1k")])
+def test_a_stopped_download_leaves_the_others(hub: Hub, name: str, repo: str) -> None:
+    if repo != MODEL:
+        hub.add_model(repo, {"model.safetensors": save(dict(randomly(preset("resnet18")).state_dict()))})
+    app = closed(networks=f"{SHIPPED},{name}")
+    hold(app, stopped=frozenset({short_key(("download", repo, hub.said[repo]["sha"]))}))
     run(run(app).switch_page("../pages/beside.py"))
-    assert said(app.info)[-1].startswith(f"{MODEL}: stopped at 0 of ")
+    assert f"{name}: stopped at 0 of " in said(app.info)[-1]
     assert len(answers(app)) == 1
+    assert not hub.elsewhere.asked
     click(app, "Resume the download")
     assert len(answers(app)) == 2
 

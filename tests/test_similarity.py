@@ -60,9 +60,9 @@ def test_cka_of_what_has_nothing_in_common_is_near_zero() -> None:
 
 
 def test_cka_is_not_defined_for_constant_features() -> None:
-    """Zeros, and the same numbers on every image, which a sum in fp32 may round otherwise for each."""
-    same = features(1, 1, 20_000).repeat(40, 1) * 3 + 10
-    found = cka([gram(features(0, 40, 8)), gram(torch.zeros(40, 8)), gram(same), gram(features(2, 40, 5) / 100 + 1)])
+    """Zeros, and the same numbers on every image, whose products a sum in fp32 may round otherwise for each two."""
+    rounded = torch.full((40, 40), 1e6, dtype=torch.double) + features(1, 40, 40).double() / 10
+    found = cka([gram(features(0, 40, 8)), gram(torch.zeros(40, 8)), rounded, gram(features(2, 40, 5) / 100 + 1)])
     assert found.isnan().tolist() == [[False, True, True, False], [True] * 4, [True] * 4, [False, True, True, False]]
 
 
