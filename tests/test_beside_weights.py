@@ -21,7 +21,7 @@ from explorer.link import View, tolerant
 from explorer.views.beside import networks, several
 from explorer.views.cached import short_key
 from explorer.views.inference.checkpoint import read_upload
-from helpers import CPU, SMALL, click, closed, hold, link, opened, page_text, run, said, saved
+from helpers import CPU, SMALL, click, closed, hold, link, opened, page_text, run, said, saved, tab
 from loopback import Hub
 from resnet import preset
 from resnet.weights import bundled, fully_named, load, published, randomly, torchvision_weights
@@ -208,6 +208,9 @@ def test_an_uploaded_checkpoint_stands_beside_those_that_ship() -> None:
     counts = re.findall(r"\*\*(.*?)\*\* is right on (\d+) of 500", page_text(app))
     assert [label for label, _ in counts] == ["Your checkpoint", "ResNet-20"]
     assert len({count for _, count in counts}) == 1
+    assert "have a CKA of 1.00 at `layer1.0`, 1.00 at `layer3.2` and the least, 1.00, at " in page_text(
+        tab(app, "By depth")
+    )
     app = opened("beside", networks=f"upload,{SHIPPED}")
     assert said(app.warning)[0].startswith("A checkpoint stays with the person who uploaded it")
     assert len(answers(app)) == 1
