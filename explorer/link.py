@@ -14,7 +14,7 @@ from resnet.options import Option, from_text, normalise, to_text
 from resnet.presets import without_hub
 from resnet.published import Tag, tags
 from resnet.sizes import check_image_size
-from resnet.weights import BUNDLED, FASHION_MNIST, WeightsError
+from resnet.weights import BUNDLED, FASHION_MNIST, WeightsError, full_name, fully_named, hub_key, hub_name
 
 from .analysis.parts import block_channels, fixed_blocks, off_channel, switched_off
 from .analysis.trace import Trace
@@ -83,7 +83,7 @@ class View:
     the image, `range` whether each map of a layer is coloured in its own range or all in one that they share.
     `trail` are the units that led to the one that is selected, each "layer.channel.row-column", the first one first; the last may
     be a pixel of the "image".
-    `networks` are the trained ones that stand side by side, each a preset's name or `SHOWN`; empty for the usual two.
+    `networks` are those with weights that stand side by side, as `network_name` writes them; empty for the usual two.
     `tour` is the stop of the tour that is open, 0 for none, `present` whether the page is for a projector: without
     sidebar, in larger type.
     """
@@ -323,16 +323,41 @@ MAX_NETWORKS = 4
 
 
 def parse_networks(text: str) -> tuple[str, ...]:
-    """Two to four different trained networks, joined by commas.
+    """Two to four different networks with weights, joined by commas.
 
     Raises:
         ConfigError: for fewer or more, and for one that is none.
     """
-    names = tuple(text.split(","))
-    if not 2 <= len(names) == len(set(names)) <= MAX_NETWORKS or not {*names} <= {*TRAINED, SHOWN}:
-        accepted = f"two to {MAX_NETWORKS} different ones of {', '.join((*TRAINED, SHOWN))}, joined by commas"
-        raise ConfigError("networks", text, accepted)
+    names = tuple(map(network_name, text.split(",")))
+    if not 2 <= len(names) == len(set(names)) <= MAX_NETWORKS:
+        raise ConfigError("networks", text, ACCEPTED_NETWORKS)
     return names
+
+
+def network_name(text: str) -> str:
+    """What a link calls a network with weights that stands beside others: a preset's name for one that ships, `SHOWN`, `UPLOAD`,
+    the `full_name` of published weights, or a model of the Hugging Face hub with what is answered of it (`hub_key`).
+
+    Raises:
+        ConfigError: for what is none of these.
+    """
+    text = text.strip()
+    if text in (*TRAINED, SHOWN, UPLOAD):
+        return text
+    with suppress(WeightsError):  # the page says that the list of timm's is damaged
+        if published := fully_named(text):
+            return full_name(published)
+    with suppress(WeightsError):
+        if len(name := hub_key(*hub_name(text))) <= LONGEST:
+            return name
+    raise ConfigError("networks", text, ACCEPTED_NETWORKS)
+
+
+ACCEPTED_NETWORKS = (
+    f"two to {MAX_NETWORKS} different ones of {', '.join(TRAINED)}, {SHOWN} (the network of the link), {UPLOAD} (your own "
+    "checkpoint), weights that are published such as resnet50.a1_in1k and resnet50.IMAGENET1K_V2, and models of the Hugging "
+    "Face hub as OWNER/NAME, joined by commas"
+)
 
 
 MAX_OFF_CHANNELS = 500

@@ -111,7 +111,7 @@ BESIDE = Page(
     "Side by side",
     ":material/view_column_2:",
     EXPLORE,
-    "Two to four trained networks on the same images: what each says, and where in depth they part.",
+    "Two to four networks with weights on the same images: what each says, and where in depth they part.",
     of_network=False,
 )
 COMPARE = Page(

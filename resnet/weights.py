@@ -30,7 +30,7 @@ from .hub_cache import snapshot
 from .huggingface import HubModel
 from .model import ResNet
 from .options import plain, to_text
-from .presets import preset, without_hub
+from .presets import preset, preset_name, without_hub
 from .published import tags
 from .shipped import BUNDLED, NAMES, Checkpoint, bundled_checkpoint, bundled_path, read_checkpoint, save_checkpoint
 
@@ -50,6 +50,8 @@ __all__ = [
     "bundled_path",
     "cache_path",
     "download",
+    "full_name",
+    "fully_named",
     "hub_key",
     "hub_name",
     "hub_notes",
@@ -158,6 +160,28 @@ def named(key: str, config: ResNetConfig) -> Weights | None:
     names = {key, without_hub(key)}
     every = chain(torchvision_weights(config), timm_weights(config), chain.from_iterable(_timm().values()))
     return next((weights for weights in every if weights.key in names), None)
+
+
+def full_name(weights: Weights) -> str:
+    """What names published weights and their network together: timm's tag, and torchvision's as a tag would,
+    "resnet50.IMAGENET1K_V2".
+    """
+    return f"{preset_name(weights.config)}.{weights.key}" if weights.url else weights.key
+
+
+def fully_named(name: str) -> Weights | None:
+    """The published weights of a `full_name`, in letters of any case and with "timm/" before it or without; None where there are
+    none.
+
+    Raises:
+        WeightsError: where the list of timm's is missing or damaged.
+    """
+    return _by_full_name().get(without_hub(name))
+
+
+@cache
+def _by_full_name() -> Mapping[str, Weights]:
+    return {full_name(one).lower(): one for one in published()}
 
 
 def torchvision_weights(config: ResNetConfig) -> tuple[Weights, ...]:

@@ -27,7 +27,7 @@ TABS = {
     "kernels": ("Kernel stacks", "The block", "The 1×1 convolution"),
     "architecture": ("Layers", "Cost", "MACs and other tools' counts", "Receptive field", "torchinfo", "graphviz"),
     "inference": INFERENCE_TABS,
-    "beside": ("On this image", "On the test set", "By depth", "Blocks out and swapped"),
+    "beside": ("On this image", "On several images", "On the test set", "By depth", "Blocks out and swapped"),
 }
 SMALL = {"preset": "resnet20_fashion"}
 """The network of the shipped weights, whose results are there at once."""

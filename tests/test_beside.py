@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -119,6 +120,25 @@ def test_depth_says_what_the_shipped_numbers_say() -> None:
     assert table.count("<tr>") == 28
 
 
+def test_similarity_that_is_not_defined_is_said_in_words() -> None:
+    """A block that puts out the same for every image, the last block and all blocks: nowhere "nan", on the axes neither."""
+    pair, count = [SHIPPED, MINE], 2 * len(MINE.blocks)
+    early: dict[str, dict[str, float]] = {one.label: {one.blocks[-1]: 0.5} for one in pair}
+    for dead in ([3], [count - 1], list(range(count // 2, count))):
+        alike = np.full((count, count), 0.25)
+        alike[dead], alike[:, dead] = np.nan, np.nan
+        words = depth.statements(pair, {}, early, alike)
+        whole = " ".join([*words, depth.similarity_words(pair, alike)])
+        table = depth.numbers_table(pair, MINE.blocks, {}, early, alike)
+        assert "nan" not in whole + table
+        assert words[-1].startswith("CKA is not defined for `layer")
+        assert table.count("not defined") == min(len(dead), count // 2)
+        lines = depth.depth_lines(pair, {}, early, alike)
+        assert len(lines[-1].values) == count // 2 - len(dead)
+    assert words[-1].startswith("CKA is not defined for `layer1.0` to `layer3.2` (9) of ResNet")
+    assert "ResNet\\-20, as shown not defined (not defined between" in whole
+
+
 def test_parting_is_where_one_stays_ahead() -> None:
     ahead = depth.parting("A", "B", {"A": {"x": 0.5, "y": 0.7, "z": 0.9}, "B": {"x": 0.6, "y": 0.6, "z": 0.8}})
     assert ahead.startswith("**From `y` on, a probe of A stays ahead of one of B**")
@@ -216,7 +236,7 @@ def test_a_network_that_overflows_on_the_test_images_is_left_out(monkeypatch: py
 def test_features_that_tell_nothing_have_no_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(test_set, "readings", lambda one: Readings({MINE.blocks[-1]: torch.ones(500, 4)}, {}))
     run = SimpleNamespace(image=SimpleNamespace(source=None))
-    monkeypatch.setattr(test_set, "runs", lambda *_: [run])
+    monkeypatch.setattr(test_set, "runs", lambda *_: {MINE: run})
     monkeypatch.setattr(test_set, "last_features", lambda _: torch.ones(4).numpy())
     words: list[str] = []
     monkeypatch.setattr(test_set.st, "caption", words.append)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from explorer.experiments import beside
+from explorer.experiments import beside, similarity
 from explorer.experiments.lesions import Lesion, kendall_tau, movable_blocks, rearranged, removals, swaps
 from explorer.experiments.probes import Probe, train_probe
 from explorer.experiments.shipped import labelled_inputs, shipped_network
@@ -16,6 +18,7 @@ from explorer.experiments.similarity import cka, gram
 from explorer.figures.beside import grouped
 from explorer.inference.ablation import without_blocks
 from explorer.inference.features import block_outputs, early_readers, head, pooled
+from explorer.inference.turns import Turn
 from helpers import CPU, frozen, narrow
 from resnet import ResNetConfig
 from resnet.shipped import BUNDLED
@@ -54,6 +57,33 @@ def test_cka_of_what_has_nothing_in_common_is_near_zero() -> None:
     assert abs(sum(found) / len(found)) < 0.02
     with pytest.raises(ValueError, match="at least four images, not 3"):
         cka([gram(features(0, 3, 5))])
+
+
+def test_cka_is_not_defined_for_constant_features() -> None:
+    """Zeros, and the same numbers on every image, whose products a sum in fp32 may round otherwise for each two."""
+    rounded = torch.full((40, 40), 1e6, dtype=torch.double) + features(1, 40, 40).double() / 10
+    found = cka([gram(features(0, 40, 8)), gram(torch.zeros(40, 8)), rounded, gram(features(2, 40, 5) / 100 + 1)])
+    assert found.isnan().tolist() == [[False, True, True, False], [True] * 4, [True] * 4, [False, True, True, False]]
+
+
+def test_long_products_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some of the columns, then some of the rows in each; the sums are torch's own of the whole."""
+    turns: list[Tensor] = []
+    run = Turn.run
+
+    def counted(turn: Turn, work: Callable[[], Tensor]) -> Tensor:
+        turns.append(run(turn, work))
+        return turns[-1]
+
+    monkeypatch.setattr(Turn, "run", counted)
+    monkeypatch.setattr(similarity, "MACS_A_TURN", 12 * 12 * 100)
+    maps = features(0, 12, 7, 8, 9)
+    torch.testing.assert_close(gram(maps), maps.flatten(1).double() @ maps.flatten(1).double().T, atol=1e-3, rtol=1e-5)
+    assert [len(turn) for turn in turns] == [12] * 6
+    grams = [gram(features(seed, 12, 5)) for seed in range(150)]
+    turns.clear()
+    assert cka(grams).shape == (150, 150)
+    assert len(turns) == 150
 
 
 # -- what blocks make of images -----------------------------------------------------------

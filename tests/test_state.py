@@ -25,6 +25,7 @@ from explorer.link import (
     SHOWN,
     TOUR_STOPS,
     TRAINED,
+    UPLOAD,
     View,
     natural_size,
     parse_size,
@@ -82,13 +83,14 @@ def texts_like(text: str) -> Callable[[ResNetConfig], st.SearchStrategy[str]]:
     return lambda config: st.just(text) | st.text(max_size=100)
 
 
+NETWORKS = [*TRAINED, SHOWN, UPLOAD, "resnet50.a1_in1k", "resnet50.IMAGENET1K_V2", "some/model?option_a=both"]
+
 STRATEGIES: dict[str, Callable[[ResNetConfig], st.SearchStrategy[Any]]] = {
     "image_size": sizes,
     "pinned": lambda config: st.none() | st.just(ResNetConfig()) | configs(),
     "others": lambda config: st.lists(st.just(ResNetConfig()) | configs(), max_size=MAX_OTHERS).map(tuple),
     "networks": lambda config: (
-        st.just(())
-        | st.lists(st.sampled_from([*TRAINED, SHOWN]), min_size=2, max_size=MAX_NETWORKS, unique=True).map(tuple)
+        st.just(()) | st.lists(st.sampled_from(NETWORKS), min_size=2, max_size=MAX_NETWORKS, unique=True).map(tuple)
     ),
     "off": switched_off,
     "channel": lambda config: st.none() | st.integers(0, 999_999),

@@ -92,7 +92,7 @@ def block_grams(model: ResNet, images: Tensor, device: Device) -> list[Tensor]:
     Raises:
         OutOfMemoryError: where the images do not fit the device's memory together.
     """
-    return [gram(maps).cpu() for _, maps in block_outputs(model, images, device)]
+    return [gram(maps) for _, maps in block_outputs(model, images, device)]
 
 
 def removal_counts(movable: int) -> tuple[int, ...]:

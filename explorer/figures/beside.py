@@ -79,13 +79,16 @@ def mark_stages(figure: go.Figure, blocks: Sequence[str]) -> None:
 
 
 def similarity_figure(similarity: np.ndarray, rows: Sequence[tuple[str, str]]) -> go.Figure:
-    """CKA between all blocks, K×K, of which each row is one network's (name, block); lines part the networks and their stages."""
+    """CKA between all blocks, K×K, of which each row is one network's (name, block); lines part the networks and their stages.
+    It is left open where it is not a number.
+    """
     names = [f"{network} {block}" for network, block in rows]
     figure = go.Figure(
         go.Heatmap(
             z=similarity,
             zmin=0,
             zmax=1,
+            hoverongaps=False,
             colorscale="Viridis",
             customdata=[[(one, other) for other in names] for one in names],
             hovertemplate="%{customdata[0]} and<br>%{customdata[1]}: %{z:.2f}<extra></extra>",

@@ -148,6 +148,8 @@ class SessionState:
     """
     failed: Failure | None = None
     """The weights that were asked for last and cannot be had, so that the view before is shown: `keep_shown`."""
+    unavailable: Mapping[Hashable, str] = field(default_factory=dict)
+    """Why networks that are to stand side by side cannot be had, in a sentence, by what asks for them: `beside.networks.asked`."""
     sample: str = ""
     """The view's image before the one that was uploaded."""
     steps: Mapping[str, int] = field(default_factory=dict)
@@ -376,7 +378,7 @@ def refuse(
     hold(problems=(f"{reason} {unchanged}",), notes=(), typed=typed or {})
 
 
-LABELS = {"size": "Image size", "weights": "Weights", "preset": "Preset"}
+LABELS = {"size": "Image size", "weights": "Weights", "preset": "Preset", "networks": "Networks"}
 """Of widgets that set no option."""
 
 

@@ -46,7 +46,7 @@ def loaded(weights: Weights, form: Device | None = None) -> ResNet:
         StoppedError: where the download was stopped; a button to resume it is the page's end.
     """
     try:
-        if not at_hand(weights) or (weights.hub and not snapshot(weights.hub, weights.digest).is_whole):
+        if not is_here(weights):
             fetch(weights)
         return model(weights, form or device())
     except WeightsError as error:
@@ -58,6 +58,11 @@ def loaded(weights: Weights, form: Device | None = None) -> ResNet:
             if weights.bytes:  # else nothing had to be fetched for them
                 st.button("Random weights", key="random instead", on_click=choose_random, icon=":material/casino:")
         st.stop()
+
+
+def is_here(weights: Weights) -> bool:
+    """Whether nothing is left to be downloaded for these weights."""
+    return at_hand(weights) and (not weights.hub or snapshot(weights.hub, weights.digest).is_whole)
 
 
 def choose_random() -> None:

@@ -27,7 +27,7 @@ from ..inference.ablation import test_inputs
 from ..inference.images import ChosenImage
 from ..inference.running import Run
 from ..weights import loaded
-from .networks import Network, all_blocks, cannot_measure, knowing, readings, runs
+from .networks import Network, all_blocks, cannot_measure, escaped, knowing, readings, runs
 
 AHEAD = 0.02
 """By how much a probe is ahead of another one's accuracy where that counts as a difference: two percentage points."""
@@ -60,7 +60,7 @@ def panel(networks: Sequence[Network], images: Sequence[ChosenImage]) -> None:
         left, right = st.columns([3, 2], vertical_alignment="center")
         plot(similarity_figure(alike, rows_of(known)), "similarity chart", left)
         with right:
-            st.markdown(similarity_words(known, alike))
+            st.markdown(" ".join([similarity_words(known, alike), *undefined_words(known, alike)]))
             st.caption(CANNOT_SAY)
     with st.expander("The numbers"):
         st.html(numbers_table(known, blocks, probes, early, alike))
@@ -135,13 +135,14 @@ def similarity(networks: Sequence[Network]) -> np.ndarray:
 
 
 def same_block(networks: Sequence[Network], alike: np.ndarray, one: Network, other: Network) -> dict[str, float]:
-    """CKA between the blocks of two networks that have one name."""
+    """CKA between the blocks of two networks that have one name, where it is defined."""
     rows = rows_of(networks)
-    return {
+    values = {
         block: float(alike[rows.index((one.label, block)), rows.index((other.label, block))])
         for block in one.blocks
         if block in other.blocks
     }
+    return {block: value for block, value in values.items() if not np.isnan(value)}
 
 
 def depth_lines(networks: Sequence[Network], probes: Accuracies, early: Accuracies, alike: np.ndarray) -> list[Line]:
@@ -170,18 +171,33 @@ def statements(networks: Sequence[Network], probes: Accuracies, early: Accuracie
     found += [course(label, values) for label, values in probes.items()]
     found.append(early_words(early))
     first, second, *_ = networks
-    values = same_block(networks, alike, first, second)
-    least = min(values, key=values.__getitem__)
-    start, *_, end = values
-    found.append(
-        f"Blocks of the same name in {escaped(first)} and {escaped(second)} have a CKA of {values[start]:.2f} at `{start}`, "
-        f"{values[end]:.2f} at `{end}` and the least, {values[least]:.2f}, at `{least}`."
-    )
+    if values := same_block(networks, alike, first, second):
+        least = min(values, key=values.__getitem__)
+        start, *_, end = (*values, *values)
+        found.append(
+            f"Blocks of the same name in {escaped(first)} and {escaped(second)} have a CKA of {values[start]:.2f} at `{start}`, "
+            f"{values[end]:.2f} at `{end}` and the least, {values[least]:.2f}, at `{least}`."
+        )
+    return found + undefined_words(networks, alike)
+
+
+def undefined_words(networks: Sequence[Network], alike: np.ndarray) -> list[str]:
+    """For which blocks of each network CKA is not defined, and why, in a sentence each."""
+    found = []
+    for one in networks:
+        constant = [
+            block
+            for place, (label, block) in enumerate(rows_of(networks))
+            if label == one.label and np.isnan(alike[place, place])
+        ]
+        if constant:
+            named = (
+                f"`{constant[0]}`" if len(constant) == 1 else f"`{constant[0]}` to `{constant[-1]}` ({len(constant)})"
+            )
+            found.append(
+                f"CKA is not defined for {named} of {escaped(one)}: what is put out there is the same for every image."
+            )
     return found
-
-
-def escaped(network: Network) -> str:
-    return session.escape_markdown(network.label)
 
 
 def parting(one: str, other: str, probes: Accuracies) -> str:
@@ -246,20 +262,26 @@ def similarity_words(networks: Sequence[Network], alike: np.ndarray) -> str:
     rows = [label for label, _ in rows_of(networks)]
     places = {one.label: [place for place, label in enumerate(rows) if label == one.label] for one in networks}
 
-    def mean(one: list[int], other: list[int]) -> float:
+    def mean(one: list[int], other: list[int]) -> str:
         part = alike[np.ix_(one, other)]
-        return float(part[~np.eye(len(part), dtype=bool)].mean() if one == other else part.mean())
+        part = part[~np.eye(len(part), dtype=bool)] if one == other else part
+        return cka_text(float(np.nanmean(part)) if np.isfinite(part).any() else np.nan)
 
     words = [
-        f"within {session.escape_markdown(label)} {mean(own, own):.2f} ({alike[own[0], own[-1]]:.2f} between its first and its "
-        "last block)"
+        f"within {session.escape_markdown(label)} {mean(own, own)} ({cka_text(alike[own[0], own[-1]])} between its first and "
+        "its last block)"
         for label, own in places.items()
     ]
     words += [
-        f"across {session.escape_markdown(one)} and {session.escape_markdown(other)} {mean(places[one], places[other]):.2f}"
+        f"across {session.escape_markdown(one)} and {session.escape_markdown(other)} {mean(places[one], places[other])}"
         for one, other in combinations(places, 2)
     ]
     return f"Mean CKA of two different blocks: {', '.join(words)}."
+
+
+def cka_text(value: float) -> str:
+    """CKA in two digits, or that there is none."""
+    return "not defined" if np.isnan(value) else f"{value:.2f}"
 
 
 def method(has_probes: bool) -> str:
@@ -308,8 +330,10 @@ def cached_probe_readings(key: object, name: str, _run: Run) -> dict[str, tuple[
 
 def on_image(networks: Sequence[Network], images: Sequence[ChosenImage], blocks: Sequence[str]) -> None:
     """The probability that a probe of each block gives the image's class."""
-    having = [one for one in networks if one.shipped]
-    found = dict(zip((one.label for one in having), runs(having, images), strict=True))
+    having = runs([one for one in networks if one.shipped], images)
+    found = {one.label: run for one, run in having.items()}
+    if not found:
+        return
     first = next(iter(found.values()))
     categories = list(first.weights.data.categories)
     truth = getattr(first.image.source, "label", "")
@@ -333,7 +357,7 @@ def on_image(networks: Sequence[Network], images: Sequence[ChosenImage], blocks:
             )
         )
     with st.container(border=True, key="depth on image"):
-        whose = "which it is" if truth in categories else f"as {escaped(having[0])} says"
+        whose = "which it is" if truth in categories else f"as {escaped(next(iter(having)))} says"
         section(f"On this image: how sure a probe is of {session.escape_markdown(name)}, {whose}")
         plot(
             depth_figure(lines, blocks, f"Probability of {name}, by a probe of each block", "probability"),
@@ -360,7 +384,9 @@ def numbers_table(
         columns[f"Own classifier, {one.label}"] = {name: f"{share:.1%}" for name, share in early[one.label].items()}
     for other in rest:
         values = same_block(networks, alike, first, other)
-        columns[f"CKA, {first.label} and {other.label}"] = {name: f"{value:.2f}" for name, value in values.items()}
+        columns[f"CKA, {first.label} and {other.label}"] = {
+            block: cka_text(values.get(block, np.nan)) for block in first.blocks if block in other.blocks
+        }
     head = "".join(f"<th>{escape(name)}</th>" for name in columns)
     rows = "".join(
         f"<tr><th>{block}</th>" + "".join(f"<td>{values.get(block, '')}</td>" for values in columns.values()) + "</tr>"

@@ -16,10 +16,13 @@ from ..inference.addition import ALL, addition_maps, cached_addition, cached_con
 from ..inference.attribution import cached_cams
 from ..inference.images import ChosenImage
 from ..inference.running import NO_CLASSIFIER, Run, bars
+from ..inference.weights import preparation
 from .networks import Network, all_blocks, runs
 
 MAPS = 16
 """How many of the strongest channels are shown."""
+SEEN_WIDTH = 112
+"""How wide the image, and what a network sees of it, are: four and the image fit beside each other."""
 
 
 def panel(networks: Sequence[Network], images: Sequence[ChosenImage]) -> None:
@@ -27,23 +30,30 @@ def panel(networks: Sequence[Network], images: Sequence[ChosenImage]) -> None:
     if not images:
         st.info("Pick a sample, or upload or take an image, to see what the networks make of it.")
         return
-    found = dict(zip(networks, runs(networks, images), strict=True))
-    first = next(iter(found.values()))
+    found = runs(networks, images)
+    if not found:
+        return
+    recipes = {run: recipe(run) for run in found.values()}
+    alike = len(set(recipes.values())) == 1
     with st.container(border=True, key="answers"):
         section("What each says")
-        seen, *columns = st.columns([1, *[2] * len(found)])
-        seen.image(images[0].preview, caption=session.escape_markdown(images[0].name), width=140, alt=images[0].name)
+        given, *columns = st.columns([2, *[3] * len(found)])
+        name = images[0].name
+        given.image(images[0].preview, caption=session.escape_markdown(name), width=SEEN_WIDTH, alt=name)
         for column, (network, run) in zip(columns, found.items(), strict=True):
             with column:
                 st.markdown(f"**{session.escape_markdown(network.label)}**")
+                if not alike:
+                    seen(run, recipes[run], network.label)
                 session.show_or_say(answer, run)
-    block = choose_block(networks)
+        same = "All get the image alike" if len(found) > 1 else "It gets the image so"
+        st.caption(f"{same}: {next(iter(recipes.values()))}." if alike else "Each gets the image by its own recipe.")
+    block = choose_block(list(found))
     card(
         f"The strongest maps of `{block}`", found, lambda run: maps(run, block, 8 if len(found) == 2 else 4), MAPS_WORDS
     )
     card(f"Inside the addition of `{block}`", found, lambda run: summands(run, block), ADDITION_WORDS)
-    target = explained(first)
-    if target:
+    if target := next(filter(None, map(explained, found.values())), ""):
         title = f"Grad-CAM at `{block}`: where it finds what speaks for {session.escape_markdown(target)}"
         card(title, found, lambda run: grad_cam(run, block, target), CAM_WORDS)
 
@@ -61,10 +71,12 @@ def card(title: str, found: dict[Network, Run], draw: Callable[[Run], None], wor
 
 
 def choose_block(networks: Sequence[Network]) -> str:
-    """One of all blocks, which the link says by the layer or block that it selects; the last one where it selects none."""
-    blocks = all_blocks(networks)
-    at = session.view().at
-    chosen = next((block for block in blocks if at == block or at.startswith(f"{block}.")), blocks[-1])
+    """One of all blocks, which the link says by the layer or block that it selects; the last one that all have where it selects
+    none.
+    """
+    blocks, at = all_blocks(networks), session.view().at
+    common = [block for block in blocks if all(block in one.blocks for one in networks)]  # layer1.0 at least
+    chosen = next((block for block in blocks if at == block or at.startswith(f"{block}.")), common[-1])
     session.set_widget("block", chosen, blocks)
     st.select_slider(
         "Block",
@@ -74,6 +86,19 @@ def choose_block(networks: Sequence[Network]) -> str:
         help="The same block of every network, by its name: layer2.0 is the first of the second stage.",
     )
     return chosen
+
+
+def recipe(run: Run) -> str:
+    """How the image became what a network sees: "input 28 px, crop 1.0, bilinear, in grey, inverted"."""
+    channels = run.weights.config.in_channels
+    grey = {1: ", in grey", 3: ""}.get(channels, f", in {channels} channels")
+    return preparation(run.weights.data.preprocessing) + grey + (", inverted" if run.prepared.inverted else "")
+
+
+def seen(run: Run, how: str, label: str) -> None:
+    """What one network sees, and `how` that came about."""
+    pixels = rasters.displayed_pixels(run.prepared.input_image, 2 * SEEN_WIDTH)
+    st.image(pixels, caption=how.capitalize(), width=SEEN_WIDTH, alt=f"What {label} sees")
 
 
 def answer(run: Run) -> None:
@@ -155,7 +180,7 @@ def summands(run: Run, block: str) -> None:
 
 
 def explained(run: Run) -> str:
-    """The class that is explained in all of them: the first network's prediction; "" where it names none."""
+    """The class that a network names, which is explained in all of them; "" where it names none."""
     if run.headless or run.weights.key == "random" or not run.prediction.finite:
         return ""
     return run.weights.data.categories[run.prediction.top(1)[0][0]]
@@ -163,7 +188,8 @@ def explained(run: Run) -> str:
 
 CAM_WORDS = (
     "The block's maps, each weighed by how much the class's score rises with it, added, and negative sums cut off (Selvaraju 2017); "
-    "each in its own range, so that it says where and not how much. The class is the one that the first network names."
+    "each in its own range, so that it says where and not how much. The class is the one that the first network names; one that "
+    "does not know it explains its own answer."
 )
 
 
@@ -172,17 +198,27 @@ def grad_cam(run: Run, block: str, name: str) -> None:
     layer = layer_of(run, block)
     if layer is None:
         return
-    if run.headless or name not in run.weights.data.categories:
-        st.info(f"{NO_CLASSIFIER if run.headless else f'It does not know the class {session.escape_markdown(name)}.'}")
+    if run.headless:
+        st.info(NO_CLASSIFIER)
         return
     if not run.prediction.finite:
         st.error("The activations overflowed, so no class has a score to explain.")
         return
     check_gradients(run.trace)
-    target = list(run.weights.data.categories).index(name)
+    target = run.prediction.top(1)[0][0]
+    if name in run.weights.data.categories:
+        target = list(run.weights.data.categories).index(name)
     cam = cached_cams(run.key.plain, (layer.name,), target, run)[layer.name]
     if not cam.any():
         st.caption("Nothing here speaks for it: every sum is negative or zero.")
     picture = rasters.overlay(cam, run.prepared.input_image, 0.55, layer.field, 224)
-    st.image(picture, width=280, alt=f"Grad-CAM of {name} at {block} over the image")
-    st.caption(f"{run.prediction.probabilities[target]:.1%} sure of it")
+    what = run.weights.data.categories[target]
+    st.image(picture, width=280, alt=f"Grad-CAM of {what} at {block} over the image")
+    sure = f"{run.prediction.probabilities[target]:.1%} sure of"
+    if what == name:
+        st.caption(f"{sure} it")
+    else:
+        st.caption(
+            f"It knows no class {session.escape_markdown(name)}, so this is for its own answer, {session.escape_markdown(what)}: "
+            f"{sure} that"
+        )

@@ -168,7 +168,7 @@ def nearest(networks: Sequence[Network], images: Sequence[ChosenImage]) -> None:
     truth = np.asarray(labelled_images().labels)
     with st.container(border=True, key="nearest"):
         section("The nearest test images")
-        for one, run in zip(networks, runs(networks, images), strict=True):
+        for one, run in runs(networks, images).items():
             st.markdown(f"**{session.escape_markdown(one.label)}**")
             order, cosines = neighbours(np.asarray(readings(one).features[one.blocks[-1]]), last_features(run))
             index = getattr(run.image.source, "index", None)

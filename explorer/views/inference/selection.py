@@ -99,8 +99,7 @@ def why_others(view: View, asked: Weights | None, end: str) -> tuple[str, str]:
     if view.weights == UPLOAD:
         if checkpoint.uploaded_checkpoint():  # its card says why it does not fit
             return "", ""
-        gone = "in memory alone, so that neither a reload nor another's link brings it back"
-        return f"A checkpoint stays with the person who uploaded it, {gone}{end}", ""
+        return f"{CHECKPOINT_GONE}{end}", ""
     if asked:
         return "", f"{asked.key} are for {title(asked.config)}{end}"
     if view.weights == "bundled":
@@ -108,6 +107,12 @@ def why_others(view: View, asked: Weights | None, end: str) -> tuple[str, str]:
     if view.weights in torchvision_names():
         return "", f"torchvision publishes no {view.weights} for {network}{end}"
     return f"weights = {view.weights} is not accepted: {accepted(view.weights, view.config)}{end}", ""
+
+
+CHECKPOINT_GONE = (
+    "A checkpoint stays with the person who uploaded it, in memory alone, so that neither a reload nor another's link brings it "
+    "back"
+)
 
 
 def accepted(text: str, config: ResNetConfig) -> str:
@@ -150,10 +155,7 @@ def from_hub(view: View, found: Selection) -> Selection:
         session.hold(opening="")
         take(weights)
         st.rerun()
-    answers = checkpoint.answers_text(hub_name(weights.key)[1])
-    said = [checkpoint.left_out(opened.left_out)] if opened.left_out else []
-    said += [f"Read with {answers}."] if answers else []
-    note = " ".join([*said, *model.notes])
+    note = note_on(model)
     if weights.config != view.config:
         found = found._replace(other=weights)
         if wrong := mismatches(view.config, fitted(opened, view.config)):
@@ -164,6 +166,14 @@ def from_hub(view: View, found: Selection) -> Selection:
         return found._replace(note=f"{weights.key}: {checkpoint.cannot_run(model.not_finite)}. {note}".strip())
     found = found._replace(current=replace(weights, config=view.config), note=note, opened=opened)
     return at_image_size(view, found)
+
+
+def note_on(model: OnHub) -> str:
+    """What was left out of a model of the hub, with which answers it is read, and what is assumed, in sentences."""
+    answers, left_out = checkpoint.answers_text(hub_name(model.weights.key)[1]), model.opened.left_out
+    said = [checkpoint.left_out(left_out)] if left_out else []
+    said += [f"Read with {answers}."] if answers else []
+    return " ".join([*said, *model.notes])
 
 
 def is_kept(name: str) -> bool:

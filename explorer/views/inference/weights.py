@@ -72,9 +72,9 @@ def may_fetch(weights: Weights) -> bool:
 # -- in words -----------------------------------------------------------------------------
 
 
-def label(weights: Weights, is_here: bool = False) -> str:
-    """What a list calls them: name, accuracy, what there is to download, and whose leave it takes."""
-    parts = [name(weights)]
+def label(weights: Weights, is_here: bool = False, called: str = "") -> str:
+    """What a list calls them: name, or else what they are `called`, accuracy, what there is to download, and whose leave it takes."""
+    parts = [called or name(weights)]
     if weights.accuracy is not None:
         parts.append(f"{weights.accuracy:.1%}")
     if weights.key in TOO_LARGE:
@@ -123,6 +123,14 @@ def tag_labels(kept: frozenset[str]) -> Mapping[str, str]:
     return {key: label(one, key in kept) for key, one in every_tag().items()}
 
 
+def typed_models(tags: Mapping[str, Weights]) -> dict[str, str]:
+    """What a list calls the models of the Hugging Face hub that are here since somebody typed them, which are none of timm's
+    `tags`.
+    """
+    others = frozenset() if owner.token() else hub_cache.fetched_models()  # with a token, some may be private
+    return {repo: f"{repo} · here" for repo in sorted(others - {one.hub for one in tags.values()})}
+
+
 def weights_list() -> None:
     """All weights that there are, in the sidebar: those that fit the network first, then models of the Hugging Face hub that
     are here; others can be typed. Nothing is downloaded before a person chooses it.
@@ -137,9 +145,7 @@ def weights_list() -> None:
     labels |= (
         {key: text for key, text in tag_labels(kept.intersection(tags)).items() if key not in labels} if tags else {}
     )
-    others = frozenset() if owner.token() else hub_cache.fetched_models()  # with a token, some may be private
-    for repo in sorted(others - {one.hub for one in tags.values()}):
-        labels[repo] = f"{repo} · here"
+    labels |= typed_models(tags)
     current = found.hub or (found.current and found.current.key)
     session.set_widget("weights", session.held().typed.get("weights", current), list(labels.values()))
     st.selectbox(
