@@ -158,3 +158,8 @@ def _module(part: str, config: ResNetConfig, place: Place | None) -> nn.Module:
     children = ResNet(config, tied=True).named_children()
     own = ((name, child) for name, child in children if not name.startswith("layer") and role(name).part == part)
     return nn.Sequential(OrderedDict(own))
+
+
+def forget_pieces() -> None:
+    """Let go of what was traced, for a measurement."""
+    _traced.cache_clear()

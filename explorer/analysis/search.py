@@ -109,7 +109,8 @@ class Excess(NamedTuple):
     @property
     def words(self) -> str:
         """8.19 GMACs, 1.64 times the limit."""
-        return f"{WRITTEN[self.measure](self.value)}, {self.ratio:.3g} times the limit"
+        times = f"{self.ratio:,.{2 if self.ratio < 10 else 0}f}"
+        return f"{WRITTEN[self.measure](self.value)}, {times} times the limit"
 
 
 WRITTEN: Mapping[str, Callable[[int], str]] = MappingProxyType(
@@ -187,6 +188,18 @@ def part(space: Space, limits: Limits, start: int) -> Part:
             invalid += 1
     within = tuple(one for one in found if not limits.exceeded(one))
     return Part(start, stop, within, invalid, len(found) - len(within))
+
+
+def joined(found: Iterable[Part]) -> Part:
+    """Parts that follow each other as one."""
+    every = tuple(found)
+    return Part(
+        every[0].start,
+        every[-1].stop,
+        tuple(one for part in every for one in part.candidates),
+        sum(part.invalid for part in every),
+        sum(part.over for part in every),
+    )
 
 
 # -- what nothing beats -------------------------------------------------------------------
