@@ -44,6 +44,9 @@ ALIKE = ResNetConfig(block="basic", layers=(2, 2, 3), planes=(8, 8, 8), stem="3x
 @example(ALIKE, [2, 2, 3, 1], (40, 64))
 @example(ResNetConfig(planes=(8, 16, 32, 64), order="pre", drop_path=0.5), [1, 2, 3, 2], (65, 33))
 @example(ResNetConfig(planes=(8, 8, 8, 8), output_stride=8, shortcut="D", antialias="blur"), [1, 1, 3, 2], (64, 64))
+@example(
+    ResNetConfig(layers=(1,), planes=(64,), base_width=1, order="pre", shortcut="none", stem_width=4), [1] * 4, (32, 40)
+)
 @settings(max_examples=80, deadline=None)
 def test_costs_are_the_traces(config: ResNetConfig, layers: list[int], size: tuple[int, int]) -> None:
     config = config.with_(layers=tuple(layers[: len(config.layers)]))[0]
