@@ -7,6 +7,8 @@ if TYPE_CHECKING:
     from .analysis.compare import Comparison, compare
     from .analysis.layers import Layer
     from .analysis.receptive_field import Field
+    from .analysis.search import Candidate, Fits, Limits, fits, pareto, search
+    from .analysis.space import Space
     from .analysis.trace import Trace
     from .inference.explain import Explanation, explain
     from .inference.images import ImageError, open_image
@@ -14,15 +16,22 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Candidate",
     "Comparison",
     "Explanation",
     "Field",
+    "Fits",
     "ImageError",
     "Layer",
+    "Limits",
+    "Space",
     "Trace",
     "compare",
     "explain",
+    "fits",
     "open_image",
+    "pareto",
+    "search",
     "trace",
 ]
 
@@ -35,6 +44,8 @@ _MODULES = {
     "open_image": "inference.images",
     "Field": "analysis.receptive_field",
     "Layer": "analysis.layers",
+    **dict.fromkeys(("Candidate", "Fits", "Limits", "fits", "pareto", "search"), "analysis.search"),
+    "Space": "analysis.space",
     "Trace": "analysis.trace",
     "trace": "link",
 }

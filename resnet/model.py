@@ -128,13 +128,18 @@ def stem_pool(config: ResNetConfig) -> nn.Module:
 
 
 def stages(config: ResNetConfig, tied: bool = False) -> list[nn.Sequential]:
-    """The residual stages. The first block of a stage changes channels and stride, the others neither.
-
-    With `tied`, equal places get one and the same block.
-    """
+    """The residual stages. With `tied`, equal places get one and the same block."""
     block: Callable[[Place], nn.Module] = partial(BLOCKS[config.block, config.order], config)
     if tied:
         block = cache(block)
+    result = []
+    for blocks in places(config):
+        result.append(nn.Sequential(*map(block, blocks)))
+    return result
+
+
+def places(config: ResNetConfig) -> list[list[Place]]:
+    """Where the blocks of each stage stand. The first one changes channels and stride, the others neither."""
     inputs, first_dilation, made, last = config.stem_channels, 1, 0, sum(config.layers) - 1
     result = []
     for count, planes, (stride, dilation) in zip(config.layers, config.planes, config.stage_strides, strict=True):
@@ -142,8 +147,7 @@ def stages(config: ResNetConfig, tied: bool = False) -> list[nn.Sequential]:
         for index in range(count):
             # Stochastic depth grows linearly with depth (Huang 2016, section 4).
             drop_path = config.drop_path * (made / last if last else 1)
-            place = Place(inputs, planes, stride if index == 0 else 1, dilation, first_dilation, drop_path)
-            blocks.append(block(place))
+            blocks.append(Place(inputs, planes, stride if index == 0 else 1, dilation, first_dilation, drop_path))
             inputs, first_dilation, made = planes * config.expansion, dilation, made + 1
-        result.append(nn.Sequential(*blocks))
+        result.append(blocks)
     return result

@@ -141,7 +141,7 @@ def to_text(value: Any, joint: str = "-") -> str:
     return joint.join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
-_WHOLE = r"[0-9]{1,9}"
+_WHOLE = r"[0-9]{1,16}"
 _DECIMAL = r"[0-9]{0,3}\.?[0-9]{1,20}(e-[0-9]{1,3})?"
 
 

@@ -41,7 +41,7 @@ def can_run(config: ResNetConfig, size: tuple[int, int]) -> bool:
 
     With twice the total stride a side, each map has two positions a side and more, and nothing fails on that.
     """
-    return min(size) >= 2 * config.total_stride or _passes(config, size)
+    return min(size) >= 2 * config.total_stride or _passes(_smallest(config), size)
 
 
 def least_side(config: ResNetConfig) -> int:
@@ -50,18 +50,22 @@ def least_side(config: ResNetConfig) -> int:
     return 1 + bisect_left(range(1, enough), True, key=lambda side: can_run(config, (side, side)))
 
 
+def _smallest(config: ResNetConfig) -> ResNetConfig:
+    """A network that takes the same images, of few blocks and, where no norm counts them, few channels."""
+    layers = tuple(min(count, 2) for count in config.layers)  # a third block is as the second
+    if config.norm == "group":
+        return replace(config, layers=layers)
+    width = {"planes": (8,) * len(layers), "stem_width": 4, "groups": 1, "base_width": 64, "in_channels": 1}
+    return replace(config, layers=layers, num_classes=1, **width)  # type: ignore[arg-type]
+
+
 @lru_cache(maxsize=4096)
 def _passes(config: ResNetConfig, size: tuple[int, int]) -> bool:
-    """A pass of no image through few channels; of one on the meta device where a norm refuses groups of a single value."""
-    shallow = replace(config, layers=tuple(min(count, 2) for count in config.layers))  # a third block is as the second
-    if config.norm == "group":
-        network, device, batch = shallow, "meta", 1
-    else:
-        narrow = {"planes": (8,) * len(config.planes), "stem_width": 4, "groups": 1, "base_width": 64, "in_channels": 1}
-        network, device, batch = replace(shallow, num_classes=1, **narrow), "cpu", 0  # type: ignore[arg-type]
+    """A pass of no image; of one on the meta device where a norm refuses groups of a single value."""
+    device, batch = ("meta", 1) if config.norm == "group" else ("cpu", 0)
     with torch.device(device), torch.no_grad():
         try:
-            ResNet(network, tied=True).eval()(torch.empty(batch, network.in_channels, *size))
+            ResNet(config, tied=True).eval()(torch.empty(batch, config.in_channels, *size))
         except (RuntimeError, ValueError):  # a pooling or padding of too few positions, a norm of a single value
             return False
     return True

@@ -22,10 +22,12 @@ import torch
 
 from explorer import cli
 from explorer.analysis.compare import compare
+from explorer.analysis.search import GOALS, Limits, fits, joined, pareto, parts, search
+from explorer.analysis.space import Space
 from explorer.analysis.trace import IMAGE, Trace, trace
 from explorer.bench import measure
 from explorer.bench.browser import ROOT
-from explorer.cli import COMMAND, main
+from explorer.cli import COMMAND, documents, main, tables
 from explorer.cli.bench import Section
 from explorer.cli.documents import comparison, summary
 from explorer.cli.export import EXPORTS, Kind
@@ -224,6 +226,8 @@ def test_the_part_of_a_link_after_the_question_mark(view: View, capsys: pytest.C
 DOCUMENTS = [("export", "resnet20", kind) for kind in sorted(EXPORTS)] + [
     ("summary", "resnet20"),
     ("compare", "resnet20", "resnet50"),
+    ("list", "--max-macs", "1.2e9"),
+    ("search", "resnet20 layers=2..3-2-2", "--pareto"),
 ]
 
 
@@ -232,6 +236,12 @@ def document(*arguments: str) -> str:
     if arguments[0] == "compare":
         a, b = map(preset, arguments[1:])
         return comparison(compare(a, b, image_size=(32, 32)))
+    if arguments[0] == "list":
+        return documents.fits(fits(Limits(macs=1_200_000_000)))
+    if arguments[0] == "search":
+        space, limits = Space.from_text(arguments[1]), Limits()
+        found = joined(parts(space, limits))
+        return documents.search(space, limits, found, pareto(found.candidates), GOALS)
     traced = trace(preset(arguments[1]), 32)
     return summary(traced) if arguments[0] == "summary" else EXPORTS[arguments[2]](traced)
 
@@ -273,6 +283,8 @@ def test_output_names_the_file(arguments: tuple[str, ...], tmp_path: Path, capsy
         "summary resnet20",
         "export resnet20 svg",
         "compare resnet20 resnet50",
+        "list",
+        "search resnet20",
         "degradation --steps 100",
         "experiments",
         "beside",
@@ -324,8 +336,8 @@ def test_the_bench_makes_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> N
     for name in measure.SECTIONS:
         monkeypatch.setitem(measure.SECTIONS, name, lambda name=name: made.append(name))
     for arguments, names in (
-        ([], ["traces", "captures", "clicks", "visitors"]),
-        (["--no-browser"], ["traces", "captures", "visitors"]),
+        ([], ["traces", "captures", "search", "clicks", "visitors"]),
+        (["--no-browser"], ["traces", "captures", "search", "visitors"]),
         (["--only", *measure.SECTIONS], list(measure.SECTIONS)),
         (["--only", "visitors"], ["visitors"]),
         (["--only", "visitors", "clicks", "--no-browser"], ["visitors"]),
@@ -378,6 +390,7 @@ def test_the_bench_prints_the_table_of_the_readme(
 
     give("traces", measure.Row("A", 0.00683, "another's", 0.1224, 0.0558), measure.Row("B", 0.0966))
     give("captures", measure.Row("C", 0.101, "without", 0.1, 1.014))
+    give("search", measure.Row("E", 0.0002, "whole", 0.008, 0.025))
     give("clicks", measure.Row("D", 0.4, "nothing", 0.1, 4.0))
     assert main(["bench", "--markdown"]) == 0
     said = capsys.readouterr()
@@ -388,12 +401,13 @@ def test_the_bench_prints_the_table_of_the_readme(
         "| A | 6.8 ms | another's | 122 ms | 0.06 |",
         "| B | 96.6 ms |  |  |  |",
         "| C | 101 ms | without | 100 ms | 1.01 |",
+        "| E | 0.2 ms | whole | 8.0 ms | 0.03 |",
         "| D | 400 ms | nothing | 100 ms | 4.00 |",
     ]
     assert empty == ""
     assert words.startswith("Medians of one run on ")
     assert words.endswith(f", torch {torch.__version__.partition('+')[0]}.")
-    assert said.err.splitlines() == ["traces as lines", "captures as lines", "clicks as lines"]
+    assert said.err.splitlines() == [f"{name} as lines" for name in ("traces", "captures", "search", "clicks")]
     assert main(["bench", "--markdown", "--only", "captures"]) == 0
     assert capsys.readouterr().out.splitlines()[2:-2] == lines[4:5]
 
@@ -433,6 +447,12 @@ def test_waits_are_compared_click_by_click() -> None:
         (["compare", "resnet50", "naïve"], "preset = naïve"),
         (["compare", "resnet50", "resnet18", "--size=x"], "size = x"),
         (["summary", "resnet20", "--output=a\0b"], "cannot be written"),
+        (["list", "--size", "320by640"], "size = 320by640"),
+        (["list", "--size", "9000"], "size = 9000 is not accepted: 1 to 8192 pixels a side"),
+        (["search", "resnet51"], "preset = resnet51"),
+        (["search", "layers=1..900-1..900"], "at most 100,000"),
+        (["search", "resnet18 depth=3"], "space = depth=3"),
+        (["search", "resnet18", "--goals", "+speed"], "goals = +speed"),
         (["degradation", "--seeds", "-1"], "seed = -1"),
         (["degradation", "--steps", "9" * 30], "steps = 999"),
         (["degradation", "--settings", "é"], "training = é"),
@@ -532,6 +552,8 @@ def test_what_is_typed_is_shown_as_text(arguments: tuple[str, ...], capsys: pyte
 COMMANDS = (
     "summary",
     "compare",
+    "list",
+    "search",
     "export",
     "degradation",
     "experiments",
@@ -559,10 +581,12 @@ def test_help_has_examples(name: str, subcommand: str, capsys: pytest.CaptureFix
 
 def examples() -> list[str]:
     """Every example of every help that writes a document to standard output."""
-    texts = "\n".join(
-        work.__doc__ or "" for work in (cli.app.app, cli.summary.summary, cli.summary.compare, cli.export.export)
+    works = (
+        *(cli.app.app, cli.summary.summary, cli.summary.compare),
+        *(cli.search.list_, cli.search.search, cli.export.export),
     )
-    found = re.findall(r"^ *resnet-explorer ((?:summary|compare|export) .*)$", texts, re.MULTILINE)
+    texts = "\n".join(work.__doc__ or "" for work in works)
+    found = re.findall(r"^ *resnet-explorer ((?:summary|compare|list|search|export) .*)$", texts, re.MULTILINE)
     assert len(found) > 10
     return [line.partition(" --output ")[0] for line in found]
 
@@ -714,6 +738,81 @@ def test_every_key_is_documented(command: str, capsys: pytest.CaptureFixture[str
         assert re.search(rf"\b{key}\b", readme), key
 
 
+@pytest.mark.parametrize("command", ["list --max-macs 1.2e9", "list --size 4", "search resnet20 --pareto"])
+def test_every_key_of_what_fits_is_documented(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    helped = "".join(printed(capsys, name, "--help") for name in (command.split()[0], "list", "summary"))
+    for key in keys(json.loads(printed(capsys, *command.split(), "--json"))):
+        assert re.search(rf"\b{key}\b", helped), key
+
+
+# -- what fits ----------------------------------------------------------------------------
+
+
+def test_the_list_names_what_fits_and_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    budget = ("--size", "320x640", "--max-macs", "5e9", "--max-params", "30e6")
+    lines = printed(capsys, "list", *budget).splitlines()
+    assert lines[0] == "1 of 103 presets at 320×640, at most 5.00 GMACs and 30.00 M parameters"
+    assert re.fullmatch(r" *resnet10t +12 +5435488 +4477030400 +28672000 +90342336 +199", lines[3])
+    nearest = lines[lines.index("The nearest of the others:") + 1 : -1]
+    assert [line.partition(":")[0] for line in nearest] == [
+        "resnet14t",
+        "plain18",
+        "resnet18",
+        "resnetv2_18",
+        "seresnet18",
+    ]
+    assert nearest[2].endswith("7.40 GMACs, 1.48 times the limit; fits at 256×512 pixels, or with 13/16 of its planes")
+    found = json.loads(printed(capsys, "list", *budget, "--json"))
+    assert found["limits"] == {"image_size": [320, 640], "macs": 5 * 10**9, "parameters": 30 * 10**6, "memory": None}
+    assert len(found["networks"]) == 103
+    assert [row["name"] for row in found["networks"] if not row["over"]] == ["resnet10t"]
+    for row in found["networks"][:2]:
+        traced = trace(ResNetConfig.from_json(json.dumps(row["config"])), (320, 640))
+        assert (row["parameters"], row["macs"]) == (traced.params, traced.macs)
+        assert row["memory"] == {"peak": traced.inference_memory.bytes, "training": traced.training_memory}
+        assert row["receptive_field"] == traced.field._asdict()
+    value = trace(preset("resnet14t"), (320, 640)).macs
+    assert found["networks"][1]["over"] == [{"limit": "macs", "value": value, "ratio": value / 5e9}]
+    assert len(printed(capsys, "list").splitlines()) == 3 + 103
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("5e9", 5 * 10**9), ("1.82G", 1_820_000_000), ("1820 M", 1_820_000_000), ("2000000000", 2 * 10**9)],
+)
+def test_amounts_as_people_write_them(text: str, number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert json.loads(printed(capsys, "list", "--max-macs", text, "--json"))["limits"]["macs"] == number
+
+
+def test_a_search_prints_what_it_found(capsys: pytest.CaptureFixture[str]) -> None:
+    typed = "resnet18 layers=1..2-1-1..2 block=basic,bottleneck groups=1,2 size=64,96"
+    budget = ("--max-macs", "90M")
+    space, limits = Space.from_text(typed), Limits(macs=90 * 10**6)
+    every = [*search(space, limits)]
+    found = json.loads(printed(capsys, "search", typed, *budget, "--json"))
+    assert (found["space"], found["goals"]) == (space.to_text(), None)
+    assert found["designs"] == {"all": 32, "within": len(every), "over": 24 - len(every), "invalid": 8}
+    assert [row["index"] for row in found["networks"]] == [one.index for one in every]
+    for row, one in zip(found["networks"], every, strict=True):
+        (again,) = json.loads(printed(capsys, "search", f"?{row['query'].partition('&size=')[0]}", "--json"))[
+            "networks"
+        ]
+        assert again["config"] == row["config"] == json.loads(one.config.to_json())
+        summed = json.loads(printed(capsys, "summary", row["query"], "--json"))
+        for key in ("image_size", "depth", "parameters", "macs", "receptive_field", "title", "preset"):
+            assert summed[key] == row[key], key
+    best = json.loads(printed(capsys, "search", typed, *budget, "--pareto", "--json"))
+    assert best["goals"] == GOALS
+    assert [row["index"] for row in best["networks"]] == [one.index for one in pareto(every)]
+    heading, _, _, *rows = printed(capsys, "search", typed, *budget, "--goals", "+depth -macs").splitlines()
+    assert heading == (
+        f"{len(rows)} that no other beats by +depth -macs, of {len(every)} of 32 designs at their own sizes, at most 90.00 MMACs; "
+        f"{24 - len(every)} over a limit, 8 not buildable"
+    )
+    assert [row.split()[0] for row in rows] == [documents.query_text(one) for one in pareto(every, "+depth -macs")]
+    assert printed(capsys, "search", "resnet18", "--max-macs", "1M").count("\n") == 1
+
+
 # -- terminals ----------------------------------------------------------------------------
 
 
@@ -749,6 +848,21 @@ def test_a_terminal_gets_tables(columns: int) -> None:
     assert max(map(len, shown.splitlines())) <= columns
     assert re.search(r"^parameters +11,689,512 +21,797,672 +\+10,108,160 +×1\.86", shown, re.MULTILINE)
     assert re.search(r"^total +10,108,160", shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+def test_what_fits_as_tables(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    shown = tables.rendered(tables.fits(fits(Limits((320, 640), macs=5 * 10**9))))
+    assert re.search(r"^resnet10t +12 +5,435,488 +4,477,030,400", shown, re.MULTILINE)
+    assert "resnet14t: 6.84 GMACs" in shown
+    space = Space.from_text("?shortcut=D&attention=se layers=2-2-2-1..2 stem_width=32,64 order=pre size=64x96")
+    found = joined(parts(space, Limits()))
+    shown = tables.rendered(tables.search(space, Limits(), found, found.candidates, ""))
+    assert max(map(len, shown.splitlines())) <= columns
+    for one in found.candidates:
+        assert f" {one.params:,} " in shown
+        assert f" {one.macs:,} " in shown
 
 
 def test_a_terminal_gets_json_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
@@ -793,8 +907,8 @@ def test_a_port_that_is_taken_is_a_sentence(commands: list[list[str]], capsys: p
         ("--no-browser summary resnet18", "for the app"),
         (
             "show",
-            "No such command 'show'; the commands are summary, compare, export, degradation, experiments, channels, beside, "
-            "probes, landscape, bench",
+            "No such command 'show'; the commands are summary, compare, list, search, export, degradation, experiments, "
+            "channels, beside, probes, landscape, bench",
         ),
         ("summary", "Missing argument 'NETWORK'"),
         ("summary resnet18 --szie 3", "--size"),
@@ -802,6 +916,9 @@ def test_a_port_that_is_taken_is_a_sentence(commands: list[list[str]], capsys: p
         ("export resnet18 pdf", "'csv', 'dot', 'json', 'py', 'svg'"),
         ("export resnet18 json --json", "No such option"),
         ("degradation --steps many", "many is not a whole number"),
+        ("list --max-macs lots", "lots is not an amount such as 5e9, 5G, 30M or 256MiB"),
+        ("list --max-memory 0", "0 is not an amount"),
+        ("search --pareto", "Missing argument 'SPACE'"),
         ("bench --only nothing", "'traces', 'captures'"),
         ("bench --attacks", "requires an argument"),
         ("degradation --seeds", "requires an argument"),

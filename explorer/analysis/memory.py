@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import prod
 from typing import NamedTuple
 
@@ -95,13 +95,14 @@ def variable_lifetimes(layers: Sequence[Layer]) -> Iterator[tuple[int, int]]:
     one's input is made or the branch ends; what the first one reads stays until the block ends: σ(x) in a
     pre-activation block, else x.
     """
-    _, *blocks, head = by_part(layers).values()
-    yield head[0].inputs[0], head[-1].index
-    for block in blocks:
-        branch = [layer for layer in block if _BRANCH.fullmatch(layer.role.slot) and layer.role.slot != "act"]
-        read = [layer.inputs[0] for layer in convolutions(branch)]
-        yield from zip(read, [*read[1:], branch[-1].index], strict=True)
-        yield read[0], block[-1].index
+    for part, inside in by_part(layers).items():
+        if part == "head":
+            yield inside[0].inputs[0], inside[-1].index
+        elif part != "stem":
+            branch = [layer for layer in inside if _BRANCH.fullmatch(layer.role.slot) and layer.role.slot != "act"]
+            read = [layer.inputs[0] for layer in convolutions(branch)]
+            yield from zip(read, [*read[1:], branch[-1].index], strict=True)
+            yield read[0], inside[-1].index
 
 
 def tensor_bytes(layers: Sequence[Layer], image: Shape) -> tuple[dict[int, int], dict[int, int]]:
@@ -125,15 +126,18 @@ def training_memory(layers: Sequence[Layer], image: Shape) -> int:
     deviation, group norm's, the positions of the maxima (int64), what the blur pads, and which images are dropped.
     """
     sizes, owner = tensor_bytes(layers, image)
+    return sum(sizes[tensor] for tensor in kept_tensors(layers, owner)) + sum(map(extra_training_bytes, layers))
+
+
+def kept_tensors(layers: Sequence[Layer], owner: Mapping[int, int]) -> set[int]:
+    """The tensors that autograd keeps, as the layers (or image, −1) that own their memory."""
     kept: set[int] = set()
-    extra = 0
     for layer in layers:
         if layer.op in SAVES_OUTPUT:
             kept.add(owner[layer.index])
         elif layer.op not in SAVES_NOTHING:
             kept.update(owner[producer] for producer in layer.inputs)
-        extra += extra_training_bytes(layer)
-    return sum(sizes[tensor] for tensor in kept) + extra
+    return kept
 
 
 def extra_training_bytes(layer: Layer) -> int:

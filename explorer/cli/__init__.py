@@ -16,7 +16,7 @@ import typer
 from resnet.command import forget_output, status
 from resnet.options import plain
 
-from . import app, bench, beside, channels, degradation, experiments, export, landscape, probes, summary
+from . import app, bench, beside, channels, degradation, experiments, export, landscape, probes, search, summary
 from .parameters import repeat_list_options
 
 MODULE, COMMAND = "python -m explorer", "resnet-explorer"
@@ -38,6 +38,8 @@ def application(*, completion: bool = False, rich: bool = False) -> typer.Typer:
     for work in (
         summary.summary,
         summary.compare,
+        search.list_,
+        search.search,
         export.export,
         degradation.degradation,
         experiments.experiments,
@@ -47,7 +49,7 @@ def application(*, completion: bool = False, rich: bool = False) -> typer.Typer:
         landscape.landscape,
         bench.bench,
     ):
-        made.command()(work)
+        made.command(work.__name__.rstrip("_"))(work)  # `list_`, since `list` is Python's
     return made
 
 

@@ -89,8 +89,9 @@ def watch(steps: Iterable[tuple[Settings, Step]], total: int) -> None:
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[str], None]]:
-    """A bar on standard error where that is a terminal; inside, a function moves it on and says what was done."""
+def progress(what: str, total: int) -> Iterator[Callable[..., None]]:
+    """A bar on standard error where that is a terminal; inside, a function says what was done and moves it on, by one or as
+    many as it is told."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -98,4 +99,4 @@ def progress(what: str, total: int) -> Iterator[Callable[[str], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=total)
-        yield lambda description: bar.update(task, advance=1, description=description)
+        yield lambda description, count=1: bar.update(task, advance=count, description=description)

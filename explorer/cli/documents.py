@@ -1,16 +1,21 @@
-"""What `summary` and `compare` say, as text and as JSON."""
+"""What `summary`, `compare`, `list` and `search` say, as text and as JSON."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
-from resnet import preset_name, title
+from resnet import ResNetConfig, preset_name, title
 
 from ..analysis.compare import Comparison, Row, remarks
 from ..analysis.layers import Layer
 from ..analysis.receptive_field import Field
+from ..analysis.search import LIMITED, WRITTEN, Candidate, Fits, Limits, Part, narrower
+from ..analysis.space import SIZE, Space
 from ..analysis.trace import Trace
+from ..link import View
 
 SCHEMA = 1
 """Of the JSON; another number where a key changes its meaning or goes."""
@@ -124,6 +129,93 @@ def comparison(compared: Comparison) -> str:
     )
 
 
+NEAREST = 5
+"""Networks over the budget that `list` names."""
+
+
+def limit_words(limits: Limits, own_sizes: bool = False) -> str:
+    """At 320×640, at most 5.00 GMACs and 30.00 M parameters; without the size where networks have their own."""
+    given = [WRITTEN[name](value) for name in LIMITED if (value := getattr(limits, name))]
+    size = "at their own sizes" if own_sizes else "at {}×{}".format(*limits.size)
+    return size + (f", at most {' and '.join(given)}" if given else "")
+
+
+COST_COLUMNS = ("network", "depth", "parameters", "MACs", "peak bytes", "training bytes", "field")
+
+
+def cost_cells(candidate: Candidate) -> tuple[int, ...]:
+    """What a candidate costs, in the order of `COST_COLUMNS`, without its name."""
+    return (
+        candidate.depth,
+        candidate.params,
+        candidate.macs,
+        candidate.memory,
+        candidate.training_memory,
+        candidate.field.size,
+    )
+
+
+def fit_rows(found: Fits) -> list[tuple[str | int, ...]]:
+    """The networks that fit, each with what it costs."""
+    return [(row.name, *cost_cells(row.candidate)) for row in found.inside if row.candidate]
+
+
+def fit_heading(found: Fits) -> str:
+    """1 of 103 presets at 320×640, at most 5.00 GMACs."""
+    return f"{len(found.inside)} of {len(found.rows)} presets {limit_words(found.limits)}"
+
+
+def near_lines(found: Fits) -> list[str]:
+    """The nearest of the others, a line each, and how many each limit leaves out; none where all fit."""
+    if not found.outside:
+        return []
+    first_names = {row.config: row for row in reversed(found.outside)}  # a network with two names is named once
+    near = [row for row in found.outside if first_names[row.config] is row][:NEAREST]
+    lines = []
+    for row in near:
+        remedy = f"; {narrower(row.config, found.limits).words}" if row.over else ""
+        lines.append(f"{row.name}: {row.reason}{remedy}")
+    counts = [f"{count} by {found.limits.options()[name].label}" for name, count in found.left_out.items()]
+    return ["The nearest of the others:", *lines, *([f"Left out: {', '.join(counts)}."] if counts else [])]
+
+
+def fits(found: Fits) -> str:
+    """The networks that fit and the nearest of the others, as text."""
+    return "\n".join([fit_heading(found), *framed(fit_rows(found)), "", *near_lines(found)]).rstrip() + "\n"
+
+
+def framed(rows: list[tuple[str | int, ...]]) -> list[str]:
+    """Rows of `COST_COLUMNS` as text; nothing where there are none."""
+    import pandas
+
+    return ["", pandas.DataFrame(rows, columns=[*COST_COLUMNS]).to_string(index=False)] if rows else []
+
+
+def query_text(candidate: Candidate) -> str:
+    """What a candidate can be typed as where a NETWORK is asked for."""
+    return urlencode(View(candidate.config, candidate.image_size).to_query()) or "resnet50"
+
+
+def design_rows(shown: Iterable[Candidate]) -> list[tuple[str | int, ...]]:
+    """Designs, each with what it costs."""
+    return [(query_text(one), *cost_cells(one)) for one in shown]
+
+
+def search_heading(space: Space, limits: Limits, found: Part, shown: Sequence[Candidate], goals: str) -> str:
+    """How many designs are shown, of how many, and what was left out."""
+    unbeaten = f" that no other beats by {goals}, of {len(found.candidates):,}" if goals else ""
+    counts = ((found.over, "over a limit"), (found.invalid, "not buildable"))
+    left_out = ", ".join(f"{count:,} {words}" for count, words in counts if count)
+    budget = limit_words(limits, own_sizes=SIZE in dict(space.axes))
+    return f"{len(shown):,}{unbeaten} of {len(space):,} designs {budget}" + (f"; {left_out}" if left_out else "")
+
+
+def search(space: Space, limits: Limits, found: Part, shown: Sequence[Candidate], goals: str) -> str:
+    """The designs that are shown of those that were found, as text."""
+    rows = framed(design_rows(shown))
+    return "\n".join([search_heading(space, limits, found, shown, goals), *rows, ""])
+
+
 # -- JSON ---------------------------------------------------------------------------------
 
 
@@ -136,9 +228,7 @@ def network_facts(traced: Trace) -> dict[str, Any]:
     """A network and its totals. Sizes are (height, width), memory is in bytes for one image in fp32."""
     memory = traced.inference_memory
     return {
-        "title": title(traced.config),
-        "preset": preset_name(traced.config),
-        "config": json.loads(traced.config.to_json()),
+        **named_facts(traced.config),
         "image_size": traced.image_size,
         "depth": traced.config.depth,
         "parameters": traced.params,
@@ -209,5 +299,63 @@ def comparison_facts(compared: Comparison) -> dict[str, Any]:
             {"options": charge.options, "change": charge.words}
             | differences(charge.params, charge.macs, charge.memory, charge.field)
             for charge in compared.bill
+        ],
+    }
+
+
+def limit_facts(limits: Limits) -> dict[str, Any]:
+    """A budget, null where there is no limit."""
+    return {
+        "image_size": limits.size,
+        "macs": limits.macs or None,
+        "parameters": limits.params or None,
+        "memory": limits.memory or None,
+    }
+
+
+def named_facts(config: ResNetConfig) -> dict[str, Any]:
+    """What a network is called, and its options."""
+    return {"title": title(config), "preset": preset_name(config), "config": json.loads(config.to_json())}
+
+
+def cost_facts(candidate: Candidate) -> dict[str, Any]:
+    """What a candidate costs."""
+    return {
+        "image_size": candidate.image_size,
+        "depth": candidate.depth,
+        "parameters": candidate.params,
+        "macs": candidate.macs,
+        "memory": {"peak": candidate.memory, "training": candidate.training_memory},
+        "receptive_field": field_facts(candidate.field),
+    }
+
+
+def fits_facts(found: Fits) -> dict[str, Any]:
+    """Networks against a budget: those that fit, then the nearest first."""
+    return {
+        "limits": limit_facts(found.limits),
+        "networks": [
+            {"name": row.name}
+            | named_facts(row.config)
+            | (cost_facts(row.candidate) if row.candidate else {})
+            | {"over": [{"limit": KEYS[one.measure], "value": one.value, "ratio": one.ratio} for one in row.over]}
+            for row in (*found.inside, *found.outside)
+        ],
+    }
+
+
+KEYS = {"params": "parameters"} | {name: name for name in ("macs", "memory")}
+"""What the JSON calls each limit."""
+
+
+def search_facts(space: Space, limits: Limits, found: Part, shown: Sequence[Candidate], goals: str) -> dict[str, Any]:
+    """The designs that are shown of those that were found."""
+    return {
+        "limits": limit_facts(limits),
+        "space": space.to_text(),
+        "designs": {"all": len(space), "within": len(found.candidates), "over": found.over, "invalid": found.invalid},
+        "goals": goals or None,
+        "networks": [
+            {"index": one.index, "query": query_text(one)} | named_facts(one.config) | cost_facts(one) for one in shown
         ],
     }

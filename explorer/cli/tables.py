@@ -1,4 +1,4 @@
-"""`summary` and `compare` as tables for a terminal: what `documents` says, with columns that fit its width."""
+"""`summary`, `compare`, `list` and `search` as tables for a terminal: what `documents` says, with columns that fit its width."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from rich.text import Text
 from resnet import title
 
 from ..analysis.compare import Comparison, remarks
+from ..analysis.search import Candidate, Fits, Limits, Part
+from ..analysis.space import Space
 from ..analysis.trace import COLUMNS, Trace
 from . import documents
 
@@ -72,3 +74,22 @@ def comparison(compared: Comparison) -> RenderableType:
         "",
         table(("applied in this order", *documents.DELTAS), documents.charges(compared), words=1, name="total"),
     )
+
+
+def fits(found: Fits) -> RenderableType:
+    """The networks that fit, and the nearest of the others."""
+    rows = documents.fit_rows(found)
+    return Group(
+        Text(documents.fit_heading(found), style="bold"),
+        *([table(documents.COST_COLUMNS, rows, words=1)] if rows else []),
+        *map(Text, ["", *lines] if (lines := documents.near_lines(found)) else []),
+    )
+
+
+def search(space: Space, limits: Limits, found: Part, shown: Sequence[Candidate], goals: str) -> RenderableType:
+    """The designs that are shown of those that were found; where they do not fit beside each other, their names fold."""
+    made = table(documents.COST_COLUMNS, documents.design_rows(shown), words=1)
+    made.columns[0].no_wrap = False
+    made.columns[0].overflow = "fold"
+    heading = Text(documents.search_heading(space, limits, found, shown, goals), style="bold")
+    return Group(heading, *([made] if shown else []))

@@ -762,7 +762,7 @@ Here: {shape_text(layers[0].in_shapes[0])} becomes {shape_text(layers[-1].out_sh
 is {t.config.stem_stride} times smaller than the image on each side."""
 
 
-@note("Making the stages", part=NETWORK, anchor=f"{M}.stages", tries=(Try(navigation.ARCHITECTURE, "See the stages"),))
+@note("Making the stages", part=NETWORK, anchor=f"{M}.places", tries=(Try(navigation.ARCHITECTURE, "See the stages"),))
 def making(t: Trace) -> str:
     opening = first_blocks(t)
     rows = [

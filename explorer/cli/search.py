@@ -1,0 +1,188 @@
+"""`list` and `search`: networks that fit a budget, those that have a name and designs of a space."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer.models import OptionInfo
+
+from resnet.command import write
+from resnet.options import plain
+
+from .parameters import AsJson, Output
+from .summary import write_document
+
+if TYPE_CHECKING:
+    from ..analysis.search import Limits, Part
+
+_UNITS = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+def amount(text: str) -> int:
+    """A whole number as people write it: 5000000000, 5e9, 5G, 256MiB.
+
+    Raises:
+        BadParameter: for other text, and for what is not above 0.
+    """
+    match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,9})?(?:e[0-9]{1,2})?) ?([kMGT]|[KMG]iB)?", text.strip())
+    number = float(match[1]) * _UNITS[match[2] or ""] if match else 0
+    if not 1 <= number <= 1e15:
+        raise typer.BadParameter(f"{plain(text) or '(empty)'} is not an amount such as 5e9, 5G, 30M or 256MiB")
+    return round(number)
+
+
+def limit(most: str) -> OptionInfo:
+    """The option for a limit on `most`."""
+    return typer.Option(parser=amount, metavar="AMOUNT", show_default=False, help=f"At most so many {most}.")
+
+
+ImageSize = Annotated[str, typer.Option(metavar="PIXELS", help="Image size: 224, or 320x640 (height × width).")]
+MaxMacs = Annotated[int | None, limit("multiply-adds for one image: 5e9, or 5G")]
+MaxParams = Annotated[int | None, limit("parameters: 30e6, or 30M")]
+MaxMemory = Annotated[
+    int | None, limit("bytes of feature maps at once in a forward pass in fp32, weights not counted: 64MiB")
+]
+
+
+def budget(size: str, macs: int | None, params: int | None, memory: int | None) -> Limits:
+    """The limits that were given.
+
+    Raises:
+        ConfigError: for a size that is not accepted.
+    """
+    from resnet import ConfigError
+    from resnet.sizes import MAX_IMAGE_SIDE
+
+    from ..analysis.search import Limits
+    from ..link import parse_size
+
+    sides = parse_size(size)
+    if not 1 <= min(sides) <= max(sides) <= MAX_IMAGE_SIDE:
+        accepted = f"1 to {MAX_IMAGE_SIDE} pixels a side, as one number or as height and width such as 320x640"
+        raise ConfigError("size", size, accepted)
+    return Limits(sides, macs or 0, params or 0, memory or 0)
+
+
+def list_(
+    size: ImageSize = "224",
+    max_macs: MaxMacs = None,
+    max_params: MaxParams = None,
+    max_memory: MaxMemory = None,
+    json: AsJson = False,
+    output: Output = None,
+) -> None:
+    """Print which presets fit a budget at an image size.
+
+    Below them stand the nearest of the others: why they do not fit, and what they would fit with.
+
+    \b
+    resnet-explorer list --max-macs 2e9
+    resnet-explorer list --size 320x640 --max-macs 5e9 --max-params 30e6
+    resnet-explorer list --size 192 --max-macs 4G --max-memory 8MiB --json
+
+    --json prints one object with all presets; its units are those of `summary --json`:
+
+    \b
+    schema              1; another number for another form
+    limits              {image_size, macs, parameters, memory}: null without one
+    networks            [{name, title, preset, config, image_size, depth,
+                        parameters, macs, memory: {peak, training},
+                        receptive_field, over}]: those within the limits, then
+                        the nearest first; without figures where an image of this
+                        size is too small for the network
+    over                [{limit, value, ratio}]: the limits that it is over, its
+                        own value, and how many times the limit that is
+    """
+    from ..analysis.search import fits
+    from . import documents, tables
+
+    found = fits(budget(size, max_macs, max_params, max_memory))
+    if json:
+        write(documents.to_json(documents.fits_facts(found)), output)
+    else:
+        write_document(lambda: documents.fits(found), lambda: tables.fits(found), output)
+
+
+def search(
+    space: Annotated[
+        str,
+        typer.Argument(
+            metavar="SPACE",
+            show_default=False,
+            help="A preset's name, or ? and a link's query; then options with their values, such as groups=1,32.",
+        ),
+    ],
+    size: ImageSize = "224",
+    max_macs: MaxMacs = None,
+    max_params: MaxParams = None,
+    max_memory: MaxMemory = None,
+    pareto: Annotated[
+        bool, typer.Option("--pareto", help="Print only the designs that no other one beats by all goals.")
+    ] = False,
+    goals: Annotated[
+        str,
+        typer.Option(
+            metavar="TEXT",
+            show_default=False,
+            help="Of --pareto, more (+) or less (-) of params, macs, memory, training, field, depth, pixels. Without it "
+            "+params -macs -memory.",
+        ),
+    ] = "",
+    json: AsJson = False,
+    output: Output = None,
+) -> None:
+    """Print the designs of a space that fit a budget.
+
+    A space is a network and the values that its options take; every combination is a design. Values are joined by commas. A
+    number may be a range, 2..6, or one with a step, 32..128/32. `size` is an option too and goes before --size. Designs that
+    cannot be built are counted and left out.
+
+    \b
+    resnet-explorer search 'resnet50 layers=1..3-1..4-1..6-1..3' --max-macs 2e9
+    resnet-explorer search 'resnet18 planes=32..64/16-64..128/32-128-256 attention=none,se' --size 64x96 --pareto
+    resnet-explorer search 'resnet50 groups=1,32 base_width=4,64 size=160,224' --pareto --goals '+depth -macs' --json
+
+    --json prints one object; its units are those of `summary --json`:
+
+    \b
+    schema              1; another number for another form
+    limits              as in `list --json`
+    space               the space, as it can be typed again
+    designs             {all, within, over, invalid}: how many there are, are
+                        within the limits, are over one, cannot be built
+    goals               of --pareto, or null
+    networks            [{index, query, title, preset, config, image_size,
+                        depth, parameters, macs, memory: {peak, training},
+                        receptive_field}], in the order of the space; index is
+                        the place in it, query what a NETWORK is typed as
+    """
+    from ..analysis.search import GOALS, joined, parse_goals, parts
+    from ..analysis.search import pareto as unbeaten
+    from ..analysis.space import Space
+    from . import documents, tables
+    from .degradation import progress
+
+    limits, designs = budget(size, max_macs, max_params, max_memory), Space.from_text(space)
+    asked = goals or (GOALS if pareto else "")
+    if asked:
+        parse_goals(asked)  # a mistake is said before the work
+    with progress("designs", len(designs)) as advance:
+
+        def watched() -> Iterator[Part]:
+            for part in parts(designs, limits):
+                advance("designs", part.stop - part.start)
+                yield part
+
+        found = joined(watched())
+    shown = unbeaten(found.candidates, asked) if asked else found.candidates
+    if json:
+        write(documents.to_json(documents.search_facts(designs, limits, found, shown, asked)), output)
+    else:
+        write_document(
+            lambda: documents.search(designs, limits, found, shown, asked),
+            lambda: tables.search(designs, limits, found, shown, asked),
+            output,
+        )
