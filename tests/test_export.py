@@ -11,18 +11,25 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx as onnx_package
+import onnxruntime
 import pytest
 import timm
 import torch
 from hypothesis import given, settings
 from torch import nn
 
+from explorer.analysis.trace import trace
 from explorer.bench.browser import ROOT
+from explorer.export import onnx
 from explorer.export.code import code
 from explorer.export.libraries import Call, timm_call, torchvision_call
-from explorer.link import parse_network
+from explorer.export.provenance import provenance
+from explorer.link import View, parse_network
 from helpers import every_choice, name_of, narrow, small
 from resnet import OPTIONS, PRESETS, ResNetConfig, build, preset
+from resnet.command import MissingError
 from resnet.presets import GROUPS, TIMM, TORCHVISION
 from resnet.weights import randomly
 
@@ -200,3 +207,69 @@ def test_the_libraries_build_the_same_or_say_why_not() -> None:
                     assert_same_network(called(call), config, tolerance=1e-4)
                     built += 1
     assert built > 15
+
+
+# -- ONNX ---------------------------------------------------------------------------------
+
+
+def says(config: ResNetConfig) -> dict[str, str]:
+    return provenance(View(config), "random")
+
+
+@pytest.mark.parametrize("config", every_choice(), ids=lambda config: config.to_text())
+def test_onnx_computes_what_the_network_does(config: ResNetConfig) -> None:
+    """In onnxruntime, on a batch of two, at a size that is odd after each halving."""
+    network, size = randomly(config), (65, 47)
+    assert onnx.difference(onnx.model(network, size, says(config)), network, size) < 1e-4
+
+
+@pytest.mark.parametrize("name", ["resnet20_fashion", "seresnext26t_32x4d", "resnetblur50d"])
+def test_onnx_of_networks_with_a_name(name: str) -> None:
+    config = preset(name)
+    network, side = randomly(config), 64
+    file = onnx.model(network, (side, side), says(config))
+    assert onnx.difference(file, network, (side, side)) < 1e-4
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    assert [(one.name, one.shape) for one in session.get_inputs()] == [
+        ("image", ["batch", config.in_channels, side, side])
+    ]
+    assert [(one.name, one.shape) for one in session.get_outputs()] == [("scores", ["batch", config.num_classes])]
+    for batch in (1, 3):
+        images = np.zeros((batch, config.in_channels, side, side), np.float32)
+        assert session.run(None, {"image": images})[0].shape == (batch, config.num_classes)
+
+
+def test_onnx_has_our_names_and_says_what_it_is() -> None:
+    """Its nodes are the layers of the trace, its tensors those of the state dict."""
+    config = preset("resnet20_fashion")
+    network = randomly(config)
+    file = onnx_package.load_from_string(onnx.model(network, (32, 32), says(config)))
+    onnx_package.checker.check_model(file, full_check=True)
+    layers = {layer.name for layer in trace(config, 32).layers}
+    assert {node.name.removesuffix(".slice") for node in file.graph.node} == layers
+    tensors = {one.name: onnx_package.numpy_helper.to_array(one) for one in file.graph.initializer}
+    for name, values in network.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            np.testing.assert_array_equal(tensors[name], values.numpy())
+    said = {prop.key: prop.value for prop in file.metadata_props}
+    assert said == says(config)
+    assert parse_network(said["link"]).config == ResNetConfig.from_json(said["config"]) == config
+    shapes = {one.name: len(one.type.tensor_type.shape.dim) for one in file.graph.value_info}
+    assert shapes["layer1.0.conv1"] == 4  # Netron shows them beside the edges
+
+
+def test_without_the_extra_a_sentence_says_how_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = randomly(small())
+    for package, work in (
+        ("onnx", lambda: onnx.model(network, (32, 32), {})),
+        ("onnxruntime", lambda: onnx.difference(b"", network, (32, 32))),
+    ):
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(MissingError, match=rf"^ONNX needs {package}: install it by `pip install .*\[onnx\]'`\.$"):
+            work()
+
+
+def test_weights_that_an_onnx_file_cannot_hold_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx, "MAX_BYTES", 1000)
+    with pytest.raises(onnx.OnnxError, match="less than 2 GiB is accepted"):
+        onnx.model(randomly(small()), (32, 32), {})
