@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import io
+import json
 import re
 import subprocess
 import sys
@@ -18,17 +20,34 @@ import pytest
 import timm
 import torch
 from hypothesis import given, settings
+from safetensors import safe_open
 from torch import nn
 
+from explorer.analysis.layers import Op
 from explorer.analysis.trace import trace
 from explorer.bench.browser import ROOT
+from explorer.cli import main
 from explorer.export import onnx
 from explorer.export.code import code
+from explorer.export.errors import ExportError
+from explorer.export.folding import fold, folded_config
 from explorer.export.libraries import Call, timm_call, torchvision_call
 from explorer.export.provenance import provenance
+from explorer.export.weights import program, safetensors, with_weights
 from explorer.link import View, parse_network
 from helpers import every_choice, name_of, narrow, small
-from resnet import OPTIONS, PRESETS, ResNetConfig, build, preset
+from resnet import (
+    OPTIONS,
+    PRESETS,
+    ConfigError,
+    Opened,
+    ResNet,
+    ResNetConfig,
+    WeightsError,
+    build,
+    open_checkpoint,
+    preset,
+)
 from resnet.command import MissingError
 from resnet.presets import GROUPS, TIMM, TORCHVISION
 from resnet.weights import randomly
@@ -201,7 +220,7 @@ def test_the_libraries_build_the_same_or_say_why_not() -> None:
             for library, call in (("torchvision", torchvision_call(config)), ("timm", timm_call(config))):
                 if call.code is None:
                     assert re.fullmatch(rf"{library}[^\n]+\.", call.reason)
-                    with pytest.raises(ValueError, match=library):
+                    with pytest.raises(ExportError, match=library):
                         call.script()
                 else:
                     assert_same_network(called(call), config, tolerance=1e-4)
@@ -223,9 +242,8 @@ def test_onnx_computes_what_the_network_does(config: ResNetConfig) -> None:
     assert onnx.difference(onnx.model(network, size, says(config)), network, size) < 1e-4
 
 
-@pytest.mark.parametrize("name", ["resnet20_fashion", "seresnext26t_32x4d", "resnetblur50d"])
-def test_onnx_of_networks_with_a_name(name: str) -> None:
-    config = preset(name)
+@pytest.mark.parametrize("config", [preset("resnet20_fashion"), narrowed(preset("seresnext26t_32x4d"))], ids=name_of)
+def test_onnx_takes_batches_of_any_size(config: ResNetConfig) -> None:
     network, side = randomly(config), 64
     file = onnx.model(network, (side, side), says(config))
     assert onnx.difference(file, network, (side, side)) < 1e-4
@@ -271,5 +289,169 @@ def test_without_the_extra_a_sentence_says_how_it_is_installed(monkeypatch: pyte
 
 def test_weights_that_an_onnx_file_cannot_hold_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx, "MAX_BYTES", 1000)
-    with pytest.raises(onnx.OnnxError, match="less than 2 GiB is accepted"):
+    with pytest.raises(ExportError, match="less than 2 GiB is accepted"):
         onnx.model(randomly(small()), (32, 32), {})
+
+
+# -- weights ------------------------------------------------------------------------------
+
+
+def reopened(file: bytes, config: ResNetConfig) -> Opened:
+    opened = open_checkpoint(file, "mine.safetensors")
+    assert (opened.config, opened.declared, opened.headless, opened.left_out) == (config, True, False, ())
+    return opened
+
+
+@pytest.mark.parametrize("config", every_choice()[::5], ids=lambda config: config.to_text())
+def test_safetensors_open_again_as_the_same_network(config: ResNetConfig) -> None:
+    network = randomly(config)
+    opened = reopened(safetensors(network, says(config)), config)
+    for name, values in network.state_dict().items():
+        torch.testing.assert_close(opened.state_dict[name], values, rtol=0, atol=0)
+
+
+def test_a_configuration_that_does_not_fit_the_tensors_is_not_believed() -> None:
+    network = randomly(small())
+    for other in (small(num_classes=8).to_json(), '{"layers": "many"}', "[]", ""):
+        opened = open_checkpoint(safetensors(network, {"config": other}), "mine.safetensors")
+        assert (opened.config, opened.declared) == (small(), False)
+
+
+@pytest.mark.parametrize(
+    "config", [small(), small(order="pre", attention="eca", antialias="blur", shortcut="D")], ids=name_of
+)
+def test_a_program_computes_what_the_network_does(config: ResNetConfig) -> None:
+    network = randomly(config)
+    extra = {"says.json": ""}
+    loaded = torch.export.load(io.BytesIO(program(network, (32, 48), says(config))), extra_files=extra)
+    assert json.loads(extra["says.json"]) == says(config)
+    for batch in (1, 3):
+        images = torch.randn(batch, config.in_channels, 32, 48)
+        with torch.no_grad():
+            torch.testing.assert_close(loaded.module()(images), network(images))
+
+
+def test_weights_are_chosen_by_name_by_file_or_by_what_ships(tmp_path: Path) -> None:
+    shipped = preset("resnet20_fashion")
+    assert with_weights(shipped, (32, 32), "")[1:] == ("Trained on Fashion-MNIST, shipped", "bundled")
+    assert with_weights(small(), (32, 32), "")[1:] == ("random, untrained", "random")
+    path = tmp_path / "mine.pth"
+    torch.save(randomly(small(), seed=3).state_dict(), path)
+    network, words, key = with_weights(small(), (32, 32), str(path))
+    assert (words, key) == ("the file mine.pth", "")
+    torch.testing.assert_close(network.state_dict(), randomly(small(), seed=3).state_dict())
+    with pytest.raises(WeightsError, match="does not fit this network"):
+        with_weights(preset("resnet20"), (32, 32), str(path))
+    with pytest.raises(WeightsError, match="is no file"):
+        with_weights(small(), (32, 32), str(tmp_path / "other.pth"))
+    with pytest.raises(ConfigError, match="weights = IMAGENET1K_V1 is not accepted: a file, or one of random"):
+        with_weights(small(), (32, 32), "IMAGENET1K_V1")
+
+
+# -- folding ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("config", [config for config in KINDS if config.order == "post"], ids=name_of)
+def test_a_folded_network_computes_the_same(config: ResNetConfig) -> None:
+    few = narrowed(config)
+    if few.norm != "batch":
+        with pytest.raises(ExportError, match="norm = group cannot be folded"):
+            fold(randomly(few))
+        return
+    network = trained(randomly(few))
+    folded = fold(network)
+    images = torch.randn(2, few.in_channels, 64, 80)
+    with torch.no_grad():
+        ours = network(images)
+        torch.testing.assert_close(folded(images), ours, rtol=1e-5, atol=1e-5 * ours.abs().max().item())
+
+
+def trained(network: ResNet) -> ResNet:
+    """Norms that do something: scales, shifts and statistics as of a network that was trained."""
+    chance = torch.Generator().manual_seed(1)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.weight.data.uniform_(0.8, 1.2, generator=chance)
+            module.bias.data.normal_(0, 0.2, generator=chance)
+            assert module.running_mean is not None
+            module.running_mean += 0.1 * torch.randn(module.running_mean.shape, generator=chance)
+    return network
+
+
+def test_a_folded_network_is_traced_as_one_without_norms() -> None:
+    config = preset("resnet50")
+    before, after = trace(config), trace(folded_config(config))
+    norms = [layer for layer in before.layers if layer.op == Op.BATCH_NORM]
+    assert [layer.name for layer in after.layers] == [layer.name for layer in before.layers if layer not in norms]
+    assert after.macs == before.macs
+    assert after.params == before.params - sum(layer.params for layer in norms) // 2  # a bias for a scale and a shift
+    with pytest.raises(ExportError, match="order = pre cannot be folded"):
+        folded_config(preset("resnetv2_50"))
+    shipped = fold(with_weights(preset("resnet20_fashion"), (32, 32), "")[0])
+    reopened(safetensors(shipped, says(shipped.config)), shipped.config)
+
+
+# -- the command --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "folded"), [("safetensors", False), ("onnx", True), ("pt2", False)])
+def test_the_command_writes_files_with_weights(
+    kind: str, folded: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "made" / f"resnet20.{kind}"
+    assert main(["export", "resnet20_fashion", kind, "-o", str(path), *["--folded"] * folded]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "weights: Trained on Fashion-MNIST, shipped" in out
+    assert ("batch norms folded" in out) == folded
+    network = with_weights(preset("resnet20_fashion"), (28, 28), "bundled")[0]
+    if kind == "safetensors":
+        with safe_open(path, framework="pt") as file:
+            link = file.metadata()["link"]
+        assert (parse_network(link).config, parse_network(link).weights) == (network.config, "bundled")
+        assert reopened(path.read_bytes(), network.config)
+    if kind == "onnx":
+        assert "in onnxruntime its scores differ by " in out
+        assert onnx.difference(path.read_bytes(), network, (28, 28)) < 1e-4
+        assert "BatchNormalization" not in {node.op_type for node in onnx_package.load(path).graph.node}
+    if kind == "pt2":
+        images = torch.randn(1, 1, 28, 28)
+        with torch.no_grad():
+            torch.testing.assert_close(torch.export.load(path).module()(images), network(images))
+
+
+def test_the_command_prints_code_and_calls(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "resnet50d", "timm"]) == 0
+    assert capsys.readouterr().out == 'import timm\n\nmodel = timm.create_model("resnet50d")\n'
+    assert main(["export", "resnet50", "torchvision"]) == 0
+    assert capsys.readouterr().out == "import torchvision\n\nmodel = torchvision.models.resnet50()\n"
+    assert main(["export", "resnet18", "code", "--folded"]) == 0
+    assert capsys.readouterr().out == code(folded_config(preset("resnet18")))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("resnet20 timm", "timm builds no network with stem = 3x3: its own has 7x7 or deep or tiered."),
+        ("resnet18 onnx -o {} --weights nothing", "weights = nothing is not accepted: a file, or one of "),
+        ("resnet18 safetensors -o {} --weights a/b.pth", "a/b.pth is no file: the path of a checkpoint is accepted."),
+        ("resnetv2_50 pt2 -o {} --folded", "order = pre cannot be folded"),
+    ],
+)
+def test_what_cannot_be_exported_is_a_sentence(
+    arguments: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", *arguments.format(tmp_path / "file").split()]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"explorer: [^\n]+\.\n", err)
+    assert words in err
+    assert not [*tmp_path.iterdir()]
+
+
+def test_scores_that_differ_in_onnxruntime_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = randomly(small())
+    file = onnx.model(network, (32, 32), {})
+    assert onnx.checked(file, network, (32, 32)) < 1e-4
+    with pytest.raises(ExportError, match="the scores differ by"):
+        onnx.checked(file, randomly(small(), seed=1), (32, 32))

@@ -12,6 +12,8 @@ from resnet import OPTIONS, ResNetConfig
 from resnet.options import to_text
 from resnet.presets import GROUPS, TIMM, TORCHVISION
 
+from .errors import ExportError
+
 PLANES = (64, 128, 256, 512)
 
 
@@ -25,10 +27,10 @@ class Call(NamedTuple):
         """Python that makes the network `model`.
 
         Raises:
-            ValueError: where no call makes it.
+            ExportError: where no call makes it.
         """
         if self.code is None:
-            raise ValueError(self.reason)
+            raise ExportError(self.reason)
         modules = [
             name for name in ("functools", "timm", "torch", "torchvision") if re.search(rf"\b{name}\.", self.code)
         ]

@@ -17,20 +17,18 @@ from torch import Tensor, nn
 from resnet import ResNet
 from resnet.blocks import Add, BlurPool2d, DropPath, FlattenChannels, PadShortcut, Scale
 from resnet.command import MissingError
-from resnet.errors import ExplainedError
 
 from ..analysis.trace import IMAGE, Call, run_hooks
+from .errors import ExportError
 
 OPSET, IR_VERSION = 21, 10
 """Of ONNX 1.16; group norm is an operator of its own from there on."""
 MAX_BYTES = 2**31 - 2**24
 """Of the tensors: a file of protobuf ends at 2 GiB."""
+TOLERANCE = 1e-4
+"""How much scores may differ in onnxruntime, as a share of the largest."""
 LAST = 2**63 - 1
 """The end of an axis."""
-
-
-class OnnxError(ExplainedError, RuntimeError):
-    """A network that has no ONNX file, in a sentence."""
 
 
 def needed(name: str) -> ModuleType:
@@ -53,12 +51,12 @@ def model(network: ResNet, image_size: tuple[int, int], says: Mapping[str, str])
 
     Raises:
         MissingError: without the extra `onnx`.
-        OnnxError: for weights of more than 2 GiB, which a file cannot hold.
+        ExportError: for weights of more than 2 GiB, which a file cannot hold.
     """
     onnx, graph = needed("onnx"), _Graph()
     size = sum(tensor.nbytes for tensor in network.state_dict().values())
     if size > MAX_BYTES:
-        raise OnnxError(f"The weights take {size / 2**30:.1f} GiB: an ONNX file of less than 2 GiB is accepted.")
+        raise ExportError(f"The weights take {size / 2**30:.1f} GiB: an ONNX file of less than 2 GiB is accepted.")
     shape = network.config.in_channels, *image_size
     calls = run_hooks(network, torch.empty(0, *shape, device=next(network.parameters()).device))
     outputs = {IMAGE: "image"}
@@ -93,6 +91,22 @@ def difference(file: bytes, network: ResNet, image_size: tuple[int, int]) -> flo
     with torch.inference_mode():
         ours = network(images)
     return float((theirs - ours).abs().max() / ours.abs().max().clamp(min=1e-12))
+
+
+def checked(file: bytes, network: ResNet, image_size: tuple[int, int]) -> float:
+    """`difference`, where it is within `TOLERANCE`.
+
+    Raises:
+        MissingError: without the extra `onnx`.
+        ExportError: where it is not.
+    """
+    found = difference(file, network, image_size)
+    if not found <= TOLERANCE:
+        raise ExportError(
+            f"In onnxruntime the scores differ by {found:.0e} of the largest, more than {TOLERANCE:.0e}: another version of "
+            "it, or other weights, are accepted."
+        )
+    return found
 
 
 class _Graph:

@@ -10,12 +10,10 @@ from ..link import View, query_text
 def provenance(view: View, weights: str) -> dict[str, str]:
     """Texts by their names: the network, its configuration as `resnet.open_checkpoint` reads it, where the weights are
     from, and the link that opens the network again."""
-    from .. import __version__
-
     return {
         "network": title(view.config),
         "config": view.config.to_json(),
         "weights": weights,
         "link": f"?{query_text(view)}",
-        "producer": f"ResNet Explorer {__version__}",
+        "producer": "ResNet Explorer",
     }
