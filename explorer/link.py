@@ -278,6 +278,11 @@ def parse_network(text: str) -> View:
     return View.from_query(dict(parse_qsl(text, keep_blank_values=True)) if "=" in text else {"preset": text})
 
 
+def query_text(view: View) -> str:
+    """The part of a view's link after the question mark, which `parse_network` reads; the default network is named."""
+    return urlencode(view.to_query()) or f"preset={preset_name(view.config)}"
+
+
 def trace(network: ResNetConfig | str, image_size: int | Size | None = None) -> Trace:
     """Trace a configuration, or what `parse_network` reads: a preset's name or a link.
 

@@ -28,7 +28,7 @@ def build(config: ResNetConfig, device: str | torch.device = "cpu") -> ResNet:
 class ResNet(nn.Module):
     """Images N × in_channels × H × W to class scores N × num_classes.
 
-    Weights are reserved and not filled until `initialise` or `load_state_dict` does; see `build`.
+    `initialise` or `load_state_dict` gives the weights; see `build`.
     With `tied`, blocks that are alike are one module in several places: enough where only shapes are asked.
     """
 

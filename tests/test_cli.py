@@ -30,7 +30,7 @@ from explorer.bench.browser import ROOT
 from explorer.cli import COMMAND, documents, main, tables
 from explorer.cli.bench import Section
 from explorer.cli.documents import comparison, summary
-from explorer.cli.export import EXPORTS, Kind
+from explorer.cli.export import CALLS, EXPORTS, FILES, Kind
 from explorer.cli.parameters import repeat_list_options
 from explorer.link import View
 from resnet import ResNet, ResNetConfig, preset
@@ -588,7 +588,7 @@ def examples() -> list[str]:
     texts = "\n".join(work.__doc__ or "" for work in works)
     found = re.findall(r"^ *resnet-explorer ((?:summary|compare|list|search|export) .*)$", texts, re.MULTILINE)
     assert len(found) > 10
-    return [line.partition(" --output ")[0] for line in found]
+    return [line.partition(" --output ")[0] for line in found if FILES.keys().isdisjoint(line.split())]
 
 
 @pytest.mark.parametrize("example", dict.fromkeys(examples()))
@@ -633,12 +633,12 @@ def test_a_shell_completes_subcommands_options_and_presets() -> None:
     assert completed("resnet-explorer summary resnext5") == ["resnext50_32x4d", "resnext50d_32x4d"]
     assert completed("resnet-explorer compare resnet18 resnetv2_1") == ["resnetv2_18", "resnetv2_101", "resnetv2_152"]
     assert {"--size", "--json", "--output"} <= {*completed("resnet-explorer summary resnet50 --")}
-    assert completed("resnet-explorer export resnet18 s") == ["svg"]
+    assert completed("resnet-explorer export resnet18 s") == ["safetensors", "svg"]
     assert completed("resnet-explorer bench --only t") == ["traces"]
 
 
 def test_choices_are_those_that_there_are() -> None:
-    assert get_args(Kind) == (*EXPORTS,)
+    assert [*get_args(Kind)] == sorted([*CALLS, *EXPORTS, *FILES])
     assert [section.value for section in Section] == [*measure.SECTIONS]
 
 
@@ -913,7 +913,9 @@ def test_a_port_that_is_taken_is_a_sentence(commands: list[list[str]], capsys: p
         ("summary", "Missing argument 'NETWORK'"),
         ("summary resnet18 --szie 3", "--size"),
         ("compare resnet18", "Missing argument 'B'"),
-        ("export resnet18 pdf", "'csv', 'dot', 'json', 'py', 'svg'"),
+        ("export resnet18 pdf", "'code', 'csv', 'dot', 'json', 'onnx', 'pt2', 'py', 'safetensors', 'svg'"),
+        ("export resnet18 onnx", "onnx is no text: name a file by --output"),
+        ("export resnet18 csv --weights random", "csv holds no weights: onnx, pt2, safetensors do"),
         ("export resnet18 json --json", "No such option"),
         ("degradation --steps many", "many is not a whole number"),
         ("list --max-macs lots", "lots is not an amount such as 5e9, 5G, 30M or 256MiB"),

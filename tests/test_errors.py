@@ -6,6 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from explorer import ImageError
+from explorer.export.errors import ExportError
 from explorer.inference.decode import DecodeError
 from explorer.inference.turns import OutOfMemoryError, PassError, TooLargeError
 from explorer.sharing.holdings import NoRoomError
@@ -29,6 +30,7 @@ EXPLAINED: dict[type[ExplainedError], type[Exception]] = {
     OutOfMemoryError: PassError,
     TooLargeError: PassError,
     NoRoomError: ValueError,
+    ExportError: ValueError,
 }
 """Every kind, and the error of Python's or of ours that it is too."""
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from resnet.command import write
+from resnet.command import writable, write
 
-from .parameters import Network, Output, Size, parse_view
+from .parameters import Network, Size, parse_view
 
 if TYPE_CHECKING:
-    from ..analysis.trace import Trace
+    from resnet import ResNet, ResNetConfig
 
-Kind = Literal["csv", "dot", "json", "py", "svg"]
+    from ..analysis.trace import Trace
+    from ..export.libraries import Call
+    from ..link import View
+
+Kind = Literal["code", "csv", "dot", "json", "onnx", "pt2", "py", "safetensors", "svg", "timm", "torchvision"]
 
 
 def table(traced: Trace) -> str:
@@ -36,14 +42,71 @@ def drawing(traced: Trace) -> str:
     return network.overview(traced).svg() + "\n"
 
 
+def code(traced: Trace) -> str:
+    """Python that needs torch alone."""
+    from ..export.code import code
+
+    return code(traced.config)
+
+
 EXPORTS: dict[str, Callable[[Trace], str]] = {
+    "code": code,
     "csv": table,
     "dot": graph,
     "json": lambda traced: traced.config.to_json() + "\n",
     "py": lambda traced: traced.config.to_code(),
     "svg": drawing,
 }
-"""What can be exported: the layer table, the graph, the configuration, code that builds it, the drawing."""
+"""What every network can be as text: code that stands alone, the layer table, the graph, the configuration, code that builds
+it with this package, the drawing."""
+
+
+def timm(config: ResNetConfig) -> Call:
+    from ..export.libraries import timm_call
+
+    return timm_call(config)
+
+
+def torchvision(config: ResNetConfig) -> Call:
+    from ..export.libraries import torchvision_call
+
+    return torchvision_call(config)
+
+
+CALLS: dict[str, Callable[[ResNetConfig], Call]] = {"timm": timm, "torchvision": torchvision}
+"""Libraries whose own call is a form of the networks that they can build."""
+
+
+Written = tuple[bytes, str]
+"""A file, and what was found out about it."""
+
+
+def onnx(network: ResNet, view: View, says: Mapping[str, str]) -> Written:
+    from ..export import onnx
+
+    file = onnx.model(network, view.image_size, says)
+    found = onnx.checked(file, network, view.image_size)
+    return file, f"; in onnxruntime its scores differ by {found:.0e} of the largest"
+
+
+def pt2(network: ResNet, view: View, says: Mapping[str, str]) -> Written:
+    from ..export.weights import program
+
+    return program(network, view.image_size, says), ""
+
+
+def safetensors(network: ResNet, view: View, says: Mapping[str, str]) -> Written:
+    from ..export.weights import safetensors
+
+    return safetensors(network, says), ""
+
+
+FILES: dict[str, Callable[[ResNet, View, Mapping[str, str]], Written]] = {
+    "onnx": onnx,
+    "pt2": pt2,
+    "safetensors": safetensors,
+}
+"""What holds weights too: ONNX, a program of torch.export, the state dict."""
 
 
 def export(
@@ -53,20 +116,85 @@ def export(
         typer.Argument(
             metavar="KIND",
             show_default=False,
-            help="Layer table, graph, configuration, Python code that builds it, or drawing.",
+            help="Text: code (PyTorch that stands alone), timm and torchvision (their own call), py (a call of this "
+            "package), csv (layer table), dot (graph), json (configuration), svg (drawing). With weights: onnx, pt2 (a "
+            "program of torch.export), safetensors.",
         ),
     ],
     size: Size = None,
-    output: Output = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WEIGHTS",
+            show_default=False,
+            help="A checkpoint file, a name such as resnet50.a1_in1k or IMAGENET1K_V2, bundled or random. Without it those of "
+            "the link, else those that ship, else random.",
+        ),
+    ] = None,
+    folded: Annotated[
+        bool, typer.Option("--folded", help="Take batch norms into the convolutions before them.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", parser=Path, metavar="FILE", help="File to write. Without it text is printed, UTF-8."
+        ),
+    ] = None,
 ) -> None:
-    """Print the network in another form.
+    """Write the network in another form.
 
     \b
     resnet-explorer export resnet50 dot --output resnet50.dot
     resnet-explorer export resnet18 csv --size 64x96
     resnet-explorer export 'block=basic&layers=2-2-2-2' py
-    """
-    from ..analysis.trace import trace
+    resnet-explorer export resnet50d code
+    resnet-explorer export resnet50d timm
+    resnet-explorer export resnet20_fashion onnx --output resnet20.onnx
+    resnet-explorer export resnet50 safetensors --weights mine.pth --output resnet50.safetensors
 
+    Files with weights say which network, weights and link they hold; safetensors opens again in the app as the same
+    configuration.
+    """
     seen = parse_view(network, size)
-    write(EXPORTS[kind](trace(seen.config, seen.image_size)), output)
+    if kind in FILES:
+        if output is None:
+            raise typer.BadParameter(f"{kind} is no text: name a file by --output")
+        write_network(FILES[kind], seen, seen.weights if weights is None else weights, folded, writable(output))
+        return
+    if weights is not None:
+        raise typer.BadParameter(f"{kind} holds no weights: {', '.join(FILES)} do")
+    if folded:
+        from ..export.folding import folded_config
+
+        seen = replace(seen, config=folded_config(seen.config))
+    if kind in CALLS:
+        write(CALLS[kind](seen.config).script(), output)
+    else:
+        from ..analysis.trace import trace
+
+        write(EXPORTS[kind](trace(seen.config, seen.image_size)), output)
+
+
+def write_network(
+    form: Callable[[ResNet, View, Mapping[str, str]], Written], view: View, weights: str, folded: bool, output: Path
+) -> None:
+    """Write a network with weights to a file, and print what it holds.
+
+    Raises:
+        ExplainedError: for weights that it does not have, and where the form, or folding, does not take it.
+        OSError: where the file cannot be written.
+    """
+    from ..export.folding import fold
+    from ..export.provenance import provenance
+    from ..export.weights import with_weights
+    from ..link import natural_size
+
+    network, words, key = with_weights(view.config, view.image_size, weights)
+    size = natural_size(view.config, key) if view.image_size == view.natural_size else view.image_size
+    if folded:
+        network, words, key = fold(network), f"{words}, batch norms folded", ""
+    view = replace(view, config=network.config, image_size=size, weights=key)
+    says = provenance(view, words)
+    file, found = form(network, view, says)
+    output.write_bytes(file)
+    print(f"{says['network']} written to {output}, weights: {words}{found}")

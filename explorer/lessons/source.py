@@ -57,7 +57,7 @@ def module_source(module: str) -> str:
     return Path(inspect.getfile(importlib.import_module(module))).read_text(encoding="utf-8")
 
 
-_PARSING = threading.Lock()
+PARSING = threading.Lock()
 """Python 3.11 counts the depth of what it parses in one place for all threads, and fails where two parse at a time."""
 
 
@@ -75,7 +75,7 @@ def definitions(module: str) -> Mapping[str, ast.AST]:
             elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
                 found[f"{prefix}.{node.target.id}"] = node
 
-    with _PARSING:
+    with PARSING:
         tree = ast.parse(module_source(module))
     visit(tree.body, module)
     return found

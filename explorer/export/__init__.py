@@ -1,0 +1,1 @@
+"""A network in forms that work without this package."""
