@@ -8,7 +8,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Callable, Coroutine, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -292,6 +292,15 @@ def typed_into(app: AppTest, key: str, text: str) -> AppTest:
     """Type a value that a list does not hold, which a test's list only takes where it holds it."""
     app.selectbox(key=key).options.append(text)
     return select(app, key, text)
+
+
+def own_checkpoint(tensors: Mapping[str, Tensor], **query: str) -> AppTest:
+    """The inference page with a file of these tensors brought to it."""
+    app = closed(**query)
+    app.session_state["own checkpoint"] = True
+    uploader = turned_to(app, "inference").file_uploader(key=f"checkpoint {held(app).checkpoint_widget}")
+    uploader.set_value([("own.pth", saved(tensors), "application/octet-stream")])
+    return run(app)
 
 
 def look_at(app: AppTest, **changes: Any) -> AppTest:

@@ -15,6 +15,7 @@ from explorer.experiments.lesions import lesions, movable_blocks, removals
 from explorer.experiments.probes import Readings, read_blocks, right
 from explorer.experiments.shipped import labelled_inputs, shipped_network
 from explorer.experiments.similarity import cka
+from explorer.inference.consistency import antialiased, consistency
 from explorer.inference.turns import TooLargeError
 from explorer.link import View, tolerant
 from explorer.views import cached
@@ -77,6 +78,17 @@ def test_a_part_of_what_ships_beside_each_other_comes_out_again(one_thread: None
         assert one.times == other.times
         assert one.error == pytest.approx(other.error, abs=0.01)
     assert beside.RESULTS.read_text(encoding="utf-8") == beside.to_json(shipped, beside.DIGITS) + "\n"
+
+
+def test_a_part_of_how_much_shifts_change_comes_out_again(one_thread: None) -> None:
+    shipped = beside.shipped_beside().shifts
+    assert list(shipped) == list(BUNDLED)
+    images, labels = labelled_inputs(500)
+    network, black = shipped_network("resnet20"), float(images.min())
+    found = consistency(network, images, labels.tolist(), black, CPU, 50)
+    assert found == pytest.approx(shipped["resnet20"].whole, abs=0.003)
+    hits = antialiased(network)(images).argmax(1) == labels
+    assert float(hits.double().mean()) == pytest.approx(shipped["resnet20"].blurred.accuracy, abs=0.003)
 
 
 # -- the page -----------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from explorer.inference.consistency import antialiased, consistency, same_share, takes_blur
+from explorer.inference.consistency import antialiased, consistency, same_shares, takes_blur
 from explorer.inference.preprocess import normalised
 from explorer.inference.samples import labelled_images
 from helpers import CPU, frozen, outputs_of, small
@@ -27,8 +27,9 @@ def shipped() -> ResNet:
 @given(st.lists(st.lists(st.integers(0, 4), min_size=3, max_size=3), min_size=2, max_size=9))
 @settings(max_examples=60, deadline=None)
 def test_pairs_that_agree_are_counted(rows: list[list[int]]) -> None:
-    agree = [one[column] == other[column] for one, other in combinations(rows, 2) for column in range(3)]
-    assert same_share(np.array(rows)) == pytest.approx(np.mean(agree))
+    for column, share in enumerate(same_shares(np.array(rows))):
+        agree = [one[column] == other[column] for one, other in combinations(rows, 2)]
+        assert share == pytest.approx(np.mean(agree))
 
 
 def test_the_class_at_every_shift(shipped: ResNet) -> None:
@@ -46,8 +47,9 @@ def test_the_class_at_every_shift(shipped: ResNet) -> None:
             wide = np.pad(images, ((0, 0), (1, 1), (1, 1)))
             moved = wide[:, 1 - down : 29 - down, 1 - right : 29 - right]
             named.append(shipped(normalised(moved, preprocessing)).argmax(1).numpy())
-    agree = [one == other for one, other in combinations(named, 2)]
+    agree = np.mean([one == other for one, other in combinations(named, 2)], axis=0)
     assert found.same == pytest.approx(np.mean(agree))
+    assert found.error == pytest.approx(np.std(agree) / len(agree) ** 0.5)
     assert found.accuracy == pytest.approx((named[4] == labels).mean())
     assert found.shifted == pytest.approx((np.array(named) == labels).mean())
     assert shares == sorted(shares)

@@ -19,6 +19,7 @@ from torchvision.transforms.v2 import InterpolationMode, functional
 
 from explorer.analysis.parts import drawn_parts
 from explorer.analysis.trace import trace
+from explorer.experiments.beside import shipped_beside
 from explorer.inference import whatif
 from explorer.inference.preprocess import prepare
 from explorer.inference.samples import samples
@@ -26,9 +27,23 @@ from explorer.inference.whatif import Change
 from explorer.sharing.store import RESULTS
 from explorer.views.inference import ablation
 from explorer.views.inference import whatif as views
-from helpers import CLOTHES, CPU, Visitor, captions, click, link, looked, run, said, select, texts
+from helpers import (
+    CLOTHES,
+    CPU,
+    Visitor,
+    captions,
+    click,
+    link,
+    look_at,
+    looked,
+    own_checkpoint,
+    run,
+    said,
+    select,
+    texts,
+)
 from resnet import ResNet
-from resnet.weights import BUNDLED, FASHION_MNIST, bundled, load, random_weights
+from resnet.weights import BUNDLED, FASHION_MNIST, bundled, bundled_path, load, random_weights, read_checkpoint
 
 GREY = FASHION_MNIST.preprocessing
 
@@ -313,13 +328,32 @@ def test_channels_are_switched_off_beside_the_blocks(shipped: ResNet) -> None:
     assert "off" not in link(app)
 
 
-def test_shift_consistency_is_counted_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def shift_rows(app: AppTest) -> list[list[str]]:
+    """The cells of each network in the table of shift consistency."""
+    (table,) = [text for text in texts(app) if text.startswith("| Network")]
+    return [row.strip("| ").split(" | ")[1:] for row in table.splitlines()[2:]]
+
+
+def test_shift_consistency_of_weights_that_ship_is_there_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "consistency", None)
+    app = looked("What if", **SNEAKER)
+    whole, blurred = shift_rows(app)
+    right = shipped_beside().shifts["resnet20"]
+    for cells, one in ((whole, right.whole), (blurred, right.blurred)):
+        assert [float(cell.partition("%")[0]) for cell in cells] == [
+            pytest.approx(100 * share, abs=0.051) for share in (one.same, one.accuracy, one.shifted)
+        ]
+        assert f"± {100 * one.error:.1f}" in cells[0]
+    assert any("These weights were trained without anti-aliasing." in text for text in texts(app))
+
+
+def test_shift_consistency_of_others_is_counted_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     few = ablation.labelled_images()
     for module in (ablation, views):
         monkeypatch.setattr(module, "labelled_images", lambda: type(few)(few.images[:10], few.labels[:10]))
-    app = click(looked("What if", **SNEAKER), "Move 10 test images by up to 2 pixels each way")
-    (table,) = [text for text in texts(app) if text.startswith("| Network")]
-    assert len(table.splitlines()) == 4
+    app = own_checkpoint(read_checkpoint(bundled_path("resnet20"))[0].state_dict(), preset="resnet20_fashion")
+    click(look_at(app, tab="What if"), "Move 10 test images by up to 2 pixels each way")
+    assert len(shift_rows(app)) == 2
     assert any("These weights were trained without anti-aliasing." in text for text in texts(app))
     RESULTS.clear()  # of few images
 

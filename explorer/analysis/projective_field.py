@@ -6,8 +6,6 @@ way round. Both are exact sets of places, with the holes that dilation and strid
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 
 from .layers import IMAGE, WINDOWED, Layer, Op, Shape
@@ -29,15 +27,19 @@ def positions(layer: Layer, unit: int, size: int) -> tuple[int, ...]:
 
     `OUTSIDE` stands for padding with zeros, or with what is never the maximum; a blur's reflects.
     """
+    return tuple(windows(layer, np.array([unit]), size)[0].tolist())
+
+
+def windows(layer: Layer, units: np.ndarray, size: int) -> np.ndarray:
+    """`positions` of several units along an axis, units × window."""
     if layer.op == Op.GLOBAL_AVERAGE_POOLING:
-        return tuple(range(size))
+        return np.tile(np.arange(size), (len(units), 1))
     if layer.op not in READS_PLACES:
-        return (unit,)
-    first = unit * layer.stride - layer.padding
-    found = range(first, first + layer.dilation * (layer.kernel - 1) + 1, layer.dilation)
+        return units[:, None]
+    found = units[:, None] * layer.stride - layer.padding + np.arange(layer.kernel) * layer.dilation
     if layer.op == Op.BLUR:
-        return tuple(size - 1 - abs(size - 1 - abs(place)) for place in found)
-    return tuple(place if 0 <= place < size else OUTSIDE for place in found)
+        return size - 1 - abs(size - 1 - abs(found))
+    return np.where((found >= 0) & (found < size), found, OUTSIDE)
 
 
 def receptive(trace: Trace, name: str, row: int, column: int) -> dict[str, np.ndarray]:
@@ -100,7 +102,7 @@ def reached_from(layer: Layer, mask: np.ndarray, slot: int) -> np.ndarray:
     if gathers(layer, slot):
         return np.full(size, mask.any())
     padded = np.pad(mask, ((0, 1), (0, 1)))  # where OUTSIDE leads to
-    rows, columns = (table(layer, *pair) for pair in zip(size, mask.shape, strict=True))
+    rows, columns = (windows(layer, np.arange(units), side) for units, side in zip(size, mask.shape, strict=True))
     return padded[rows].any(1)[:, columns].any(2)
 
 
@@ -108,7 +110,7 @@ def read_by(layer: Layer, mask: np.ndarray, slot: int, size: tuple[int, int]) ->
     """The places of a layer's input number `slot`, of so many rows and columns, that the places of `mask` in it read."""
     if gathers(layer, slot):
         return np.full(size, mask.any())
-    rows, columns = (table(layer, *pair) for pair in zip(mask.shape, size, strict=True))
+    rows, columns = (windows(layer, np.arange(units), side) for units, side in zip(mask.shape, size, strict=True))
     across = np.zeros((size[0] + 1, mask.shape[1]), bool)
     for row in rows.T:
         np.logical_or.at(across, row, mask)
@@ -116,9 +118,3 @@ def read_by(layer: Layer, mask: np.ndarray, slot: int, size: tuple[int, int]) ->
     for column in columns.T:
         np.logical_or.at(found, column, across[:-1].T)
     return found[:-1].T
-
-
-@lru_cache(2**10)
-def table(layer: Layer, units: int, size: int) -> np.ndarray:
-    """`positions` of every unit along an axis, units × window."""
-    return np.array([positions(layer, unit, size) for unit in range(units)])

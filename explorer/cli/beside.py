@@ -9,8 +9,8 @@ from .parameters import results_file
 
 
 def beside(output: Annotated[Path | None, results_file("beside.json")] = None) -> None:
-    """Measure how alike the blocks of the networks that ship are, and what they lose with blocks left out or swapped, as "Side
-    by side" shows them.
+    """Measure how alike the blocks of the networks that ship are, and what these lose with blocks left out or swapped and with
+    images moved by a few pixels.
 
     The results are written into a file.
 

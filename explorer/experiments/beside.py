@@ -18,7 +18,10 @@ from torch import Tensor
 from resnet import ResNet
 from resnet.command import writable
 from resnet.shipped import BUNDLED, intact
+from resnet.weights import FASHION_MNIST
 
+from ..inference.ablation import BATCH_SIZE
+from ..inference.consistency import Consistency, antialiased, consistency
 from ..inference.device import Device
 from ..inference.features import block_outputs
 from ..inference.samples import labelled_images
@@ -49,12 +52,19 @@ class Curves(NamedTuple):
     swapped: tuple[Lesion, ...]
 
 
+class Shifts(NamedTuple):
+    """How often a network names the same class wherever an image lies: as it is, and with a blur put in at its strides."""
+
+    whole: Consistency
+    blurred: Consistency
+
+
 class Results(NamedTuple):
     """The results, what made them, on how many images of the test set, and with which seeds; `disturbed` are the images that the
     curves are on.
 
-    `similarity` is the linear CKA between all blocks of all networks of `BUNDLED`, in their order, K×K; `curves` are by their
-    names.
+    `similarity` is the linear CKA between all blocks of all networks of `BUNDLED`, in their order, K×K; `curves`, and `shifts`,
+    which are on all `images` and at all shifts, are by their names.
     """
 
     command: str
@@ -64,6 +74,7 @@ class Results(NamedTuple):
     seeds: tuple[int, ...]
     similarity: tuple[tuple[float, ...], ...]
     curves: Mapping[str, Curves]
+    shifts: Mapping[str, Shifts]
 
 
 @cache
@@ -111,6 +122,14 @@ def curves(name: str, device: Device, seeds: tuple[int, ...] = SEEDS) -> Curves:
     return Curves(*((*whole, *lesions(model, orders, *inputs, device)) for orders in (out, moved)))
 
 
+def shifts(name: str, device: Device, images: int) -> Shifts:
+    """A network that ships on the first so many test images, moved; black comes in at their edges."""
+    model, (inputs, labels), normal = shipped_network(name), labelled_inputs(images), FASHION_MNIST.preprocessing
+    black = -normal.mean[0] / normal.std[0]
+    given = inputs, labels.tolist(), black, device, BATCH_SIZE
+    return Shifts(consistency(model, *given), consistency(antialiased(model), *given))
+
+
 def record(path: Path) -> Iterator[str]:
     """Measure everything on one thread of this processor, and write `path` at the end; yields what was measured.
 
@@ -123,12 +142,13 @@ def record(path: Path) -> Iterator[str]:
 
 def _record(path: Path) -> Iterator[str]:
     torch.set_num_threads(1)
-    device, grams, found = Device("cpu", "CPU"), [], {}
+    device, grams, found, moved = Device("cpu", "CPU"), [], {}, {}
     images, _ = labelled_inputs(len(labelled_images().labels))
     for name in BUNDLED:
         grams += block_grams(shipped_network(name), images, device)
         found[name] = curves(name, device)
+        moved[name] = shifts(name, device, len(images))
         yield name
     similarity = tuple(map(tuple, cka(grams).tolist()))
-    results = Results(COMMAND, torch.__version__, len(images), DISTURBED, SEEDS, similarity, found)
+    results = Results(COMMAND, torch.__version__, len(images), DISTURBED, SEEDS, similarity, found, moved)
     path.write_text(to_json(results, DIGITS) + "\n", encoding="utf-8", newline="\n")

@@ -20,8 +20,8 @@ def is_archive(data: bytes) -> bool:
     return data[:4] in (b"PK\x03\x04", b"PK\x05\x06")
 
 
-def unpack(name: str, data: bytes) -> list[tuple[str, bytes]]:
-    """The names and bytes of the files in the archive `name`, which may be anything.
+def unpack(name: str, data: bytes) -> tuple[list[tuple[str, bytes]], int]:
+    """The names and bytes of the first files in the archive `name`, which may be anything, and how many more it holds.
 
     Raises:
         ImageError: in one sentence, where it is not read.
@@ -39,8 +39,9 @@ def unpack(name: str, data: bytes) -> list[tuple[str, bytes]]:
     try:
         said = json.loads(line)
         problem, files = said.get("problem"), [(str(file), int(size)) for file, size in said.get("files", ())]
+        more = int(said.get("more", 0))
     except (AttributeError, RecursionError, TypeError, ValueError):
-        problem, files = None, []
+        problem, files, more = None, [], 0
     if isinstance(problem, str):
         raise ImageError(f"{name} {plain(problem, 300)}")
     sizes = [size for _, size in files]
@@ -50,4 +51,4 @@ def unpack(name: str, data: bytes) -> list[tuple[str, bytes]]:
     for file, size in files:
         found.append((plain(file, unzip.NAME), content[start : start + size]))
         start += size
-    return found
+    return found, max(more, 0)

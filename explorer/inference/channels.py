@@ -24,10 +24,10 @@ from .device import Device
 from .predict import watching_outputs
 from .turns import copy_of, forward_in_turn
 
-MOST, LEAST = 9, 3
-"""Images that are kept of those that excite a channel most, and of those that excite it least."""
-QUANTILES = np.linspace(0, 1, 101)
-"""The shares of a set's images below which the quantiles of a channel's largest values lie."""
+KEPT = 9
+"""Images that are kept of those that excite a channel most, and as many of those that excite it least."""
+SHARES = 100
+"""Parts of a set's images, of a hundredth each, at whose ends the quantiles of a channel's largest values are taken."""
 
 
 def places(trace: Trace) -> dict[str, Layer]:
@@ -86,7 +86,7 @@ class Extremes(NamedTuple):
 
 def extremes(peaks: Peaks, first: int = 0, lowest: bool = False) -> Extremes:
     """The most, or `lowest`, of the images whose peaks are given and whose numbers go from `first` on."""
-    order = np.argsort(peaks.values if lowest else -peaks.values, axis=0, kind="stable")[: LEAST if lowest else MOST]
+    order = np.argsort(peaks.values if lowest else -peaks.values, axis=0, kind="stable")[:KEPT]
     units, values = (np.take_along_axis(each, order, axis=0).T for each in (peaks.units, peaks.values))
     return Extremes(order.T + first, units, values)
 
@@ -94,20 +94,23 @@ def extremes(peaks: Peaks, first: int = 0, lowest: bool = False) -> Extremes:
 def joined(before: Extremes, after: Extremes, lowest: bool = False) -> Extremes:
     """The extremes of two sets of images, of which the first has the lower numbers."""
     every = Extremes(*(np.concatenate(pair, axis=1) for pair in zip(before, after, strict=True)))
-    order = np.argsort(every.values if lowest else -every.values, axis=1, kind="stable")[:, : LEAST if lowest else MOST]
+    order = np.argsort(every.values if lowest else -every.values, axis=1, kind="stable")[:, :KEPT]
     return Extremes(*(np.take_along_axis(each, order, axis=1) for each in every))
 
 
 def quantiles(values: np.ndarray) -> np.ndarray:
-    """At `QUANTILES`, of N×C largest values: C×101."""
-    return np.quantile(values, QUANTILES, axis=0).T.astype(np.float32)
+    """Of N×C largest values, C×101: the smallest one that at least k hundredths of the images do not exceed, for k from 0 to
+    100. Each is the value of an image, so that they say of few images, too, how many are below a value.
+    """
+    ranks = -(-len(values) * np.arange(SHARES + 1) // SHARES)  # rounded up
+    return np.sort(values, axis=0)[np.maximum(ranks - 1, 0)].T.astype(np.float32)
 
 
 def share_below(quantiles: np.ndarray, value: float) -> float:
-    """The share of images, 0 to 1 in whole hundredths below it, whose largest value is below `value`, by the quantiles of one
-    channel.
+    """The share of images, 0 to 1 and rounded down to hundredths, whose largest value is below `value`, by the `quantiles` of
+    one channel.
     """
-    return max(int(np.searchsorted(quantiles, value)) - 1, 0) / 100
+    return max(int(np.searchsorted(quantiles, value)) - 1, 0) / SHARES
 
 
 class Responses(NamedTuple):

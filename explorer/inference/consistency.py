@@ -21,11 +21,12 @@ REACH = 2
 
 
 class Consistency(NamedTuple):
-    """`same` is the share of pairs of different shifts of an image for which the class is the same, `accuracy` the share of
-    images that are named right where they lie, and `shifted` that over all shifts.
+    """`same` is the share of pairs of different shifts of an image for which the class is the same, `error` its standard error over
+    the images, `accuracy` the share of images that are named right where they lie, and `shifted` that over all shifts.
     """
 
     same: float
+    error: float
     accuracy: float
     shifted: float
 
@@ -57,15 +58,20 @@ def consistency(
             scores = forward_in_turn(model, device.tensor(moved[start : start + batch]))
             named[row, start : start + batch] = scores.argmax(1).cpu().numpy()
             progress((row + min(1.0, (start + batch) / len(images))) / len(shifts))
-    right_ones = named == np.asarray(labels)
-    return Consistency(same_share(named), float(right_ones[shifts.index((0, 0))].mean()), float(right_ones.mean()))
+    right_ones, same = named == np.asarray(labels), same_shares(named)
+    return Consistency(
+        float(same.mean()),
+        float(same.std() / np.sqrt(len(same))),
+        float(right_ones[shifts.index((0, 0))].mean()),
+        float(right_ones.mean()),
+    )
 
 
-def same_share(named: np.ndarray) -> float:
-    """The share of pairs of different rows of S×N classes that agree, over all columns."""
+def same_shares(named: np.ndarray) -> np.ndarray:
+    """The share of pairs of different rows of S×N classes that agree, for each of the N columns."""
     count = len(named)
-    pairs = sum(int((tally * (tally - 1)).sum()) for tally in map(np.bincount, named.T))
-    return pairs / (count * (count - 1) * named.shape[1])
+    pairs = [int((tally * (tally - 1)).sum()) for tally in map(np.bincount, named.T)]
+    return np.array(pairs) / (count * (count - 1))
 
 
 def takes_blur(config: ResNetConfig, size: tuple[int, int]) -> bool:

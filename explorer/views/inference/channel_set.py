@@ -158,11 +158,12 @@ def read_files(key: str) -> None:
     uploads = [file for file in st.session_state[key] or () if isinstance(file, UploadedFile)]
     problems: list[str] = []
     with PAGES.aside():
-        files = [one for upload in uploads for one in read_file(upload.name, upload.getvalue(), problems)]
+        found_in = [read_file(upload.name, upload.getvalue(), problems) for upload in uploads]
     session.release_files([upload.file_id for upload in uploads])
+    files, count = [one for some, _ in found_in for one in some], sum(len(some) + more for some, more in found_in)
     kept = files[:MAX_FILES]
-    if len(files) > MAX_FILES:
-        problems.append(f"{len(files):,} images were brought; the first {MAX_FILES} are used.")
+    if count > MAX_FILES:
+        problems.insert(0, f"{count:,} images were brought, as files or in archives: the first {MAX_FILES} are used.")
     found = None
     if kept:
         # With the names, which are shown: others may have the same images under names of their own.
@@ -180,8 +181,10 @@ def read_files(key: str) -> None:
     session.hold(image_set=found, image_set_problems=tuple(problems[:MAX_PROBLEMS]), image_set_widget=widget)
 
 
-def read_file(name: str, data: bytes, problems: list[str]) -> list[tuple[str, bytes]]:
-    """An image's name and bytes, or those of the images in an archive; none, and one of `problems` more, where it is refused."""
+def read_file(name: str, data: bytes, problems: list[str]) -> tuple[list[tuple[str, bytes]], int]:
+    """An image's name and bytes, or those of the first images in an archive, and how many more are in it; none, and one of
+    `problems` more, where it is refused.
+    """
     name = plain(name, NAME)
     try:
         if archives.is_archive(data):
@@ -191,8 +194,8 @@ def read_file(name: str, data: bytes, problems: list[str]) -> list[tuple[str, by
             raise ImageError(f"{name} has {len(data) / 2**20:.1f} MiB: images of at most {limit} MiB are accepted.")
     except ImageError as error:
         problems.append(str(error))
-        return []
-    return [(name, data)]
+        return [], 0
+    return [(name, data)], 0
 
 
 def remove() -> None:

@@ -22,7 +22,7 @@ from ...experiments.channels import STRONGEST, Channels, Gallery, gallery, shipp
 from ...figures import channels as figures
 from ...inference import channels, predict
 from ...inference.ablation import batch_size
-from ...inference.channels import MOST, Extremes, Silence
+from ...inference.channels import Extremes, Silence
 from ...inference.device import Device
 from ...inference.predict import Prediction
 from ...inference.samples import labelled_images
@@ -61,8 +61,9 @@ def panel(result: Run) -> None:
     with left:
         with st.container(border=True, key="channel"):
             chosen = found[place] if found else None
-            section(f"Channel {channel} of `{place}`")
-            choose_channel(layer.out_shape[0], channel, selectivities(chosen))
+            with st.container(horizontal=True, vertical_alignment="center", gap="small", key="which channel"):
+                section(f"Channel {channel} of `{place}`")
+                choose_channel(layer.out_shape[0], channel, selectivities(chosen))
             if layer.name != result.layer.name:
                 where = "inside" if result.layer.part == place else "behind"
                 st.caption(
@@ -73,7 +74,7 @@ def panel(result: Run) -> None:
             else:
                 test_images(result.weights, layer, channel, chosen)
         with st.container(border=True, key="channel classes"):
-            facts(result, layer, channel, chosen)
+            facts(result, place, channel, chosen)
             if chosen is not None and not silent(chosen, channel):
                 classes(channel, chosen)
             elif has_labelled_images(result):
@@ -119,32 +120,30 @@ def choose_channel(count: int, channel: int, selectivity: np.ndarray | None) -> 
             session.choose(channel=one)
 
     session.set_widget("listed channel", channel)
-    with st.container(horizontal=True, vertical_alignment="center", key="which channel"):
-        for label, step in (("Previous", -1), ("Next", 1)):
-            st.button(
-                label,
-                key=f"{label} channel",
-                icon=f":material/chevron_{'left' if step < 0 else 'right'}:",
-                type="tertiary",
-                disabled=not 0 <= channel + step < count,
-                on_click=session.choose,
-                kwargs={"channel": channel + step},
-            )
-        st.selectbox(
-            "All channels",
-            order,
-            format_func=words,
-            key="listed channel",
-            on_change=chosen,
-            width=270,
-            label_visibility="collapsed",
-            help=None if selectivity is None else "The most selective first.",
+    for label, step in (("Previous", -1), ("Next", 1)):
+        st.button(
+            label,
+            key=f"{label} channel",
+            icon=f":material/chevron_{'left' if step < 0 else 'right'}:",
+            type="tertiary",
+            disabled=not 0 <= channel + step < count,
+            on_click=session.choose,
+            kwargs={"channel": channel + step},
         )
+    st.selectbox(
+        "All channels",
+        order,
+        format_func=words,
+        key="listed channel",
+        on_change=chosen,
+        label_visibility="collapsed",
+        help=None if selectivity is None else "The most selective first.",
+    )
 
 
-def facts(result: Run, layer: Layer, channel: int, chosen: Channels | None) -> None:
+def facts(result: Run, place: str, channel: int, chosen: Channels | None) -> None:
     """How selective a channel is, for which class, where this image stands among the test images, and what it loses."""
-    rows = {}
+    layer, rows = channels.places(result.trace)[place], {}
     if chosen is not None:
         means, names = chosen.by_class.means[channel].astype(np.float64), FASHION_MNIST.categories
         rest = (means.sum() - means.max()) / (len(means) - 1)
@@ -156,7 +155,7 @@ def facts(result: Run, layer: Layer, channel: int, chosen: Channels | None) -> N
         )
     rows["This image"] = standing(result, layer, channel, chosen)
     if not result.headless and result.weights.key != "random":
-        rows["With it at zero"] = at_zero(result, layer, channel)
+        rows["With it at zero"] = unread(result, place, channel) or at_zero(result, layer, channel)
     if chosen is not None:
         rows["Measured on"] = "all 10,000 test images of Fashion-MNIST at 28×28 pixels, with all blocks on"
     st.html('<dl class="facts">' + "".join(f"<dt>{key}</dt><dd>{value}</dd>" for key, value in rows.items()) + "</dl>")
@@ -175,6 +174,14 @@ def standing(result: Run, layer: Layer, channel: int, chosen: Channels | None) -
     return f"{words}: above {share:.0%} of the test images" + (
         f", with {running.kinds_off(result.off)} off" if result.off else ""
     )
+
+
+def unread(result: Run, place: str, channel: int) -> str:
+    """Why nothing after a place reads one of its channels as it is; empty where something does."""
+    if place in result.off and result.trace.config.shortcut == "none":
+        name = escape(place)
+        return f"no change: <code>{name}</code> is off and hands on its input, so nothing reads what its layers put out"
+    return "no change: the channel is off" if f"{place}:{channel}" in result.off else ""
 
 
 def at_zero(result: Run, layer: Layer, channel: int) -> str:
@@ -221,9 +228,9 @@ def test_images(weights: Weights, layer: Layer, channel: int, chosen: Channels) 
         st.markdown(f"**No test image excites it**: the largest value of its map is {value} on all 10,000.")
         return
     measured = cached_trace(weights.config, FASHION_MNIST.preprocessing.size).by_name[layer.name]
-    st.markdown(f"**The {MOST} test images that excite it most**")
+    st.markdown("**The nine test images that excite it most**")
     st.html(pictures(from_gallery(answers.best, channel, measured, images)))
-    st.markdown("**And least**")
+    st.markdown("**The nine that excite it least**")
     st.html(pictures(from_gallery(answers.least, channel, measured, images)))
     st.caption(f"{MEASURE} {NO_ASCENT}")
 
@@ -242,7 +249,7 @@ def brought_images(result: Run, place: str, layer: Layer, channel: int) -> None:
     value = float(result.maps(layer.name)[channel].max())
     st.markdown(f"**The {len(answers.best.images[channel])} of your images that excite it most**")
     st.html(pictures(from_set(answers.best, channel, layer, result, found)))
-    st.markdown("**And least**")
+    st.markdown("**The ones that excite it least**")
     st.html(pictures(from_set(answers.least, channel, layer, result, found)))
     st.caption(
         f"Of {len(found.names)} images. The image beside this reaches {number_text(value)}, above "

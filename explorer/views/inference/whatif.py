@@ -10,9 +10,11 @@ import streamlit as st
 import torch
 from PIL import Image
 
+from resnet.shipped import NAMES
 from resnet.weights import Weights
 
 from ...drawing import rasters
+from ...experiments.beside import shipped_beside
 from ...figures.whatif import effect_figure
 from ...inference import whatif
 from ...inference.ablation import batch_size
@@ -261,25 +263,38 @@ def shifts(result: Run) -> None:
             "trained networks that know it: the shipped ones, such as ResNet-20."
         )
         return
-    with_blur = takes_blur(weights.config, weights.data.preprocessing.size)
-    at = device()
-    keys = {name: ("consistency", name, weights, at) for name in ("as it is", *(["blurred"] if with_blur else []))}
-    if may_compute(f"Move {count} test images by up to {REACH} pixels each way", *keys.values()):
-        found = {name: measured(key, name == "blurred", weights) for name, key in keys.items()}
-        rows = [("Weights as they are", found["as it is"])]
-        if with_blur:
-            rows.append(("The same, a blur put in at each stride", found["blurred"]))
+    found = consistencies(weights)
+    if found:
+        rows = zip(("Weights as they are", "The same, a blur put in at each stride"), found, strict=False)
         header = "| Network | Same class | Right, unmoved | Right, all shifts |\n|---|--:|--:|--:|\n"
-        lines = [f"| {name} | {one.same:.1%} | {one.accuracy:.1%} | {one.shifted:.1%} |" for name, one in rows]
+        lines = [
+            f"| {name} | {one.same:.1%} ± {one.error * 100:.1f} | {one.accuracy:.1%} | {one.shifted:.1%} |"
+            for name, one in rows
+        ]
         st.markdown(header + "\n".join(lines))
-        if with_blur:
-            st.markdown(blur_words(found["as it is"], found["blurred"]))
+        if len(found) > 1:
+            st.markdown(blur_words(*found))
     st.caption(
         f"Same class: the share of pairs of {(2 * REACH + 1) ** 2} shifts of an image, by up to {REACH} pixels each way, that are "
-        f"named alike, over the first {count} images of Fashion-MNIST's test set, with all blocks and channels on, in fp32 "
+        f"named alike, ± the standard error over the first {count} images of Fashion-MNIST's test set, with all blocks and channels "
+        "on, in fp32 "
         "(Zhang 2019, https://arxiv.org/abs/1904.11486). What comes in is black, and what goes beyond an edge is lost. A stride "
         "skips positions, so a shift can change what is read; the option Anti-aliasing blurs there, but a shortcut keeps its stride."
     )
+
+
+def consistencies(weights: Weights) -> tuple[Consistency, ...]:
+    """That of the network, and with the blur where it takes one: measured beforehand of weights that ship; none of others before
+    that is asked for.
+    """
+    if weights.key == "bundled":
+        return shipped_beside().shifts[NAMES[weights.config]]
+    blurs = (False, True) if takes_blur(weights.config, weights.data.preprocessing.size) else (False,)
+    keys = {blurred: ("consistency", blurred, weights, device()) for blurred in blurs}
+    label = f"Move {len(labelled_images().labels)} test images by up to {REACH} pixels each way"
+    if not may_compute(label, *keys.values()):
+        return ()
+    return tuple(measured(key, blurred, weights) for blurred, key in keys.items())
 
 
 def measured(key: tuple[object, ...], blurred: bool, weights: Weights) -> Consistency:
