@@ -157,7 +157,7 @@ def sharpness_summary(found: Results) -> str:
         + (
             "So the order stands on any of them."
             if stands
-            else "So the order hangs on which images are taken, and decides nothing."
+            else "So the order hangs on which images are taken, and how many, and decides nothing."
         )
     )
 
