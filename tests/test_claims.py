@@ -278,7 +278,8 @@ def test_vanishing():
 
 def test_loss_landscape(monkeypatch):
     found, shipped = numbers("landscape"), claims.shipped_landscape()
-    assert found["Plain-56, top Hessian eigenvalue"] == shipped.sharpness["plain56"].eigenvalue
+    (*_, whole) = shipped.sharpness["plain56"]
+    assert found[f"Plain-56, top Hessian eigenvalue, {whole.images} images"] == whole.sets[0].eigenvalue
     shares = [one.nonconvex for one in shipped.of("resnet56", "running")]
     assert found["ResNet-56 not convex, running statistics %"] == pytest.approx(sum(shares) / 3)
     for rougher, expected in (((3, 3), HOLDS), ((3, 2), WHEN), ((2, 2), FAILS)):

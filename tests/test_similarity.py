@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -10,12 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from explorer.experiments import beside, similarity
-from explorer.experiments.lesions import Lesion, kendall_tau, movable_blocks, rearranged, removals, swaps
+from explorer.experiments import similarity
+from explorer.experiments.lesions import (
+    Lesion,
+    kendall_tau,
+    lesions,
+    levels,
+    movable_blocks,
+    rearranged,
+    removals,
+    swaps,
+)
 from explorer.experiments.probes import Probe, train_probe
 from explorer.experiments.shipped import labelled_inputs, shipped_network
 from explorer.experiments.similarity import cka, gram
-from explorer.figures.beside import grouped
+from explorer.figures.beside import grouped, lesion_figure
 from explorer.inference.ablation import without_blocks
 from explorer.inference.features import block_outputs, early_readers, head, pooled
 from explorer.inference.turns import Turn
@@ -156,30 +166,63 @@ def test_probe_scores_are_linear() -> None:
 
 @settings(deadline=None, max_examples=20)
 @given(st.sampled_from(sorted(BUNDLED)), st.integers(0, 99))
-def test_orders_keep_what_must_stay(name: str, seed: int) -> None:
+def test_orders_keep_what_must_stay_and_go_to_the_end(name: str, seed: int) -> None:
     config = BUNDLED[name]
     movable = movable_blocks(config)
-    counts = beside.removal_counts(len(movable))
-    assert counts[0] == 1
-    assert counts[-1] == len(movable)
-    for count, left in zip(counts, removals(config, counts, seed), strict=True):
-        assert len(left) == len(config.blocks) - count
-        assert kendall_tau(left, config.blocks) == 1
-        assert set(config.blocks) - set(left) <= set(movable)
-    still, one, *_ = swaps(config, (0, 1, 5), seed)
-    assert still == config.blocks
-    assert sorted(one) == sorted(config.blocks)
-    assert sum(a != b for a, b in zip(one, config.blocks, strict=True)) == 2
-    tau = kendall_tau(one, config.blocks)
-    ranks = torch.tensor([config.blocks.index(block) for block in one])
-    signs = torch.sign(ranks[:, None] - ranks[None]).triu(1).sum()  # the definition, by concordant pairs
-    assert tau == pytest.approx(-float(signs) / (len(ranks) * (len(ranks) - 1) / 2))
+    left = removals(config, seed)
+    assert left[0] == config.blocks
+    assert set(left[-1]) == set(config.blocks) - set(movable)
+    for before, after in pairwise(left):
+        assert len(set(before) - set(after)) == len(before) - len(after) == 1
+        assert kendall_tau(after, config.blocks) == 1
+    moved = swaps(config, seed)
+    assert moved[0] == config.blocks
+    for before, after in pairwise(moved):
+        assert sorted(after) == sorted(config.blocks)
+        assert sum(a != b for a, b in zip(before, after, strict=True)) == 2
+        assert kendall_tau(after, config.blocks) < kendall_tau(before, config.blocks)
+        ranks = torch.tensor([config.blocks.index(block) for block in after])
+        signs = torch.sign(ranks[:, None] - ranks[None]).triu(1).sum()  # the definition, by concordant pairs
+        tau = kendall_tau(after, config.blocks)
+        assert tau == pytest.approx(-float(signs) / (len(ranks) * (len(ranks) - 1) / 2))
+    for stage in {block.partition(".")[0] for block in config.blocks}:
+        mine = [block for block in movable if block.startswith(stage)]
+        assert [block for block in moved[-1] if block in mine] == mine[::-1]
+
+
+@given(st.integers(0, 60), st.integers(1, 60))
+def test_levels_go_from_none_over_one_to_all(count: int, most: int) -> None:
+    found = levels(count, most)
+    assert found == sorted(set(found))
+    assert {0, min(1, count), count} <= set(found)
+    assert len(found) == count + 1 if count <= most else len(found) <= most + 2
+
+
+@pytest.mark.parametrize("name", ["resnet20", "plain20"])
+def test_lesions_that_share_their_beginnings_are_those_of_whole_passes(name: str) -> None:
+    """Each order by itself, in one pass; two draws with what they begin with alike, in batches that do not come out even."""
+    model, (images, labels) = shipped_network(name), labelled_inputs(30)
+    orders = [
+        (times, order)
+        for seed in (0, 1)
+        for every in (removals, swaps)
+        for times, order in enumerate(every(model.config, seed))
+    ]
+    steps: list[float] = []
+    found = lesions(model, orders, images, labels, CPU, steps.append, together=12)
+    assert [one.times for one in found] == [times for times, _ in orders]
+    with torch.inference_mode():
+        for one, (_, order) in zip(found, orders, strict=True):
+            wrong = rearranged(model, order)(images).argmax(1) != labels
+            assert one.error == pytest.approx(float(wrong.double().mean()))
+    assert steps == sorted(steps)
+    assert steps[-1] == 1
 
 
 @pytest.mark.parametrize("name", ["resnet20", "plain20"])
 def test_a_block_left_out_is_a_block_switched_off(name: str) -> None:
     model, (images, _) = shipped_network(name), labelled_inputs(20)
-    left = removals(model.config, (3,), 4)[0]
+    left = removals(model.config, 4)[3]
     off = set(model.config.blocks) - set(left)
     with torch.inference_mode():
         torch.testing.assert_close(rearranged(model, left)(images), without_blocks(model, off)(images))
@@ -190,7 +233,14 @@ def test_a_block_left_out_is_a_block_switched_off(name: str) -> None:
 
 
 def test_draws_are_grouped_by_what_their_axis_shows() -> None:
-    """Blocks out by their number, swaps by their τ, which undone swaps bring back; the whole network is for itself."""
-    drawn = [Lesion(0, 1.0, 0.1), Lesion(1, 0.98, 0.2), Lesion(4, 0.8, 0.6), Lesion(8, 1.0, 0.3)]
-    assert [[one.times for one in group] for group in grouped(drawn, swapped=True)] == [[0], [1, 8], [4]]
+    """Blocks out by their number, swaps by their τ; the whole network is for itself."""
+    drawn = [Lesion(0, 1.0, 0.1), Lesion(1, 0.99, 0.2), Lesion(4, 0.8, 0.6), Lesion(8, 0.98, 0.3)]
+    assert [[one.times for one in group] for group in grouped(drawn, swapped=True)] == [[0], [1], [8], [4]]
     assert [[one.times for one in group] for group in grouped(drawn, swapped=False)] == [[0], [1], [4], [8]]
+    alike = [*drawn, Lesion(2, 0.805, 0.4)]
+    figure = lesion_figure({"A": alike}, swapped=True)
+    upper, lower, mean = figure.data
+    assert list(mean.x) == pytest.approx([1, 0.99, 0.98, 0.8025])
+    assert [list(one.y) for one in (upper, lower, mean)] == [
+        pytest.approx(each) for each in ([0.1, 0.2, 0.3, 0.6], [0.1, 0.2, 0.3, 0.4], [0.1, 0.2, 0.3, 0.5])
+    ]

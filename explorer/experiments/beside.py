@@ -1,6 +1,6 @@
 """What the networks that ship are beside each other: measured beforehand, so that it is there at once.
 
-    python -m explorer beside    all of it, into beside.json
+    python -m explorer beside --draws 10 --images 500    all of it, into beside.json
 
 It writes into the current folder; `--output explorer/samples/beside.json` puts the file where it ships.
 """
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from resnet import ResNet
+from resnet import ConfigError, ResNet
 from resnet.command import writable
 from resnet.shipped import BUNDLED, intact
 from resnet.weights import FASHION_MNIST
@@ -26,30 +26,19 @@ from ..inference.device import Device
 from ..inference.features import block_outputs
 from ..inference.samples import labelled_images
 from ..sharing.frozen import frozen
-from .lesions import Lesion, lesions, movable_blocks, removals, swaps
+from .lesions import Curves, draw, joined
 from .shipped import from_json, labelled_inputs, shipped_network, to_json
 from .similarity import cka, gram
 
 RESULTS = Path(__file__).parents[1] / "samples" / "beside.json"
 COMMAND = "python -m explorer beside"
-SEEDS = (0, 1, 2, 3, 4)
-"""Of the orders in which blocks are taken out and swapped."""
-SWAPS = (1, 2, 4, 8)
-REMOVALS = 4
-"""Numbers of blocks taken out that are measured beside a single one, at most, evenly up to all that can be."""
-DISTURBED = 200
-"""Of the test images that ship, the first so many are those on which disturbed networks are judged."""
+DRAWS, DISTURBED = 10, 500
+"""Orders in which blocks are taken out and swapped, by the seeds from 0 on, and the first of the test images that ship, on
+which disturbed networks are judged.
+"""
+MAX_DRAWS = 100
 DIGITS = 4
 """Significant digits of the numbers in the file."""
-
-
-class Curves(NamedTuple):
-    """A network with blocks taken out, and with blocks swapped: the whole network first, then every number of them by every
-    seed.
-    """
-
-    removed: tuple[Lesion, ...]
-    swapped: tuple[Lesion, ...]
 
 
 class Shifts(NamedTuple):
@@ -106,22 +95,6 @@ def block_grams(model: ResNet, images: Tensor, device: Device) -> list[Tensor]:
     return [gram(maps) for _, maps in block_outputs(model, images, device)]
 
 
-def removal_counts(movable: int) -> tuple[int, ...]:
-    """How many blocks are taken out: one, and at most `REMOVALS` numbers evenly up to all."""
-    steps = min(REMOVALS, movable)
-    return tuple(sorted({1, *(round(movable * step / steps) for step in range(1, steps + 1))}))
-
-
-def curves(name: str, device: Device, seeds: tuple[int, ...] = SEEDS) -> Curves:
-    """A network that ships, disturbed more and more."""
-    model, config, inputs = shipped_network(name), BUNDLED[name], labelled_inputs(DISTURBED)
-    counts = removal_counts(len(movable_blocks(config)))
-    out = [pair for seed in seeds for pair in zip(counts, removals(config, counts, seed), strict=True)]
-    moved = [pair for seed in seeds for pair in zip(SWAPS, swaps(config, SWAPS, seed), strict=True)]
-    whole = lesions(model, [(0, config.blocks)], *inputs, device)
-    return Curves(*((*whole, *lesions(model, orders, *inputs, device)) for orders in (out, moved)))
-
-
 def shifts(name: str, device: Device, images: int) -> Shifts:
     """A network that ships on the first so many test images, moved; black comes in at their edges."""
     model, (inputs, labels), normal = shipped_network(name), labelled_inputs(images), FASHION_MNIST.preprocessing
@@ -130,25 +103,36 @@ def shifts(name: str, device: Device, images: int) -> Shifts:
     return Shifts(consistency(model, *given), consistency(antialiased(model), *given))
 
 
-def record(path: Path) -> Iterator[str]:
-    """Measure everything on one thread of this processor, and write `path` at the end; yields what was measured.
+def record(path: Path, draws: int = DRAWS, disturbed: int = DISTURBED) -> Iterator[str]:
+    """Measure everything on one thread of this processor, and write `path` at the end; says after each draw of each network what
+    was measured.
 
     Raises:
+        ConfigError: for numbers of draws or images that are not accepted.
         WeightsError: where weights that ship are missing or damaged.
         OSError: where `path` cannot be written.
     """
-    return _record(writable(path))
+    whole = len(labelled_images().labels)
+    if not 1 <= draws <= MAX_DRAWS:
+        raise ConfigError("draws", draws, f"a number from 1 to {MAX_DRAWS}")
+    if not 1 <= disturbed <= whole:
+        raise ConfigError("images", disturbed, f"a number from 1 to {whole}")
+    return _record(writable(path), draws, disturbed)
 
 
-def _record(path: Path) -> Iterator[str]:
+def _record(path: Path, draws: int, disturbed: int) -> Iterator[str]:
     torch.set_num_threads(1)
     device, grams, found, moved = Device("cpu", "CPU"), [], {}, {}
-    images, _ = labelled_inputs(len(labelled_images().labels))
+    images, labels = labelled_inputs(len(labelled_images().labels))
     for name in BUNDLED:
-        grams += block_grams(shipped_network(name), images, device)
-        found[name] = curves(name, device)
+        model, each = shipped_network(name), []
+        grams += block_grams(model, images, device)
+        for seed in range(draws):
+            each.append(draw(model, seed, images[:disturbed], labels[:disturbed], device))
+            yield f"{name}, draw {seed + 1}"
+        found[name] = joined(each)
         moved[name] = shifts(name, device, len(images))
-        yield name
     similarity = tuple(map(tuple, cka(grams).tolist()))
-    results = Results(COMMAND, torch.__version__, len(images), DISTURBED, SEEDS, similarity, found, moved)
+    command = f"{COMMAND} --draws {draws} --images {disturbed}"
+    results = Results(command, torch.__version__, len(images), disturbed, tuple(range(draws)), similarity, found, moved)
     path.write_text(to_json(results, DIGITS) + "\n", encoding="utf-8", newline="\n")

@@ -8,7 +8,7 @@ that which training minimised, and does not change with the scale of a filter. W
 the paper's code, every moved layer is normalised by what it put out before it was moved, and the mismatches multiply with
 depth. So both are measured.
 
-    python -m explorer landscape --points 11 --images 64    the shipped networks of 56 layers, into landscape.json
+    python -m explorer landscape --points 11 --images 64   the shipped networks of 56 layers, into landscape.json
 
 It writes into the current folder; `--output explorer/samples/landscape.json` puts the file where it ships.
 """
@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from operator import gt
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,6 +47,12 @@ BATCH, RUNNING = "batch", "running"
 SEEDS = (0, 1, 2)
 """Each draws the two directions of a plane."""
 PAIR = PAIRS["shipped-56"]
+TOLERANCE = 0.02
+"""The part of an eigenvalue that its residual is at most."""
+TOGETHER, SETS = 50, ((1, 8), (10, 1))
+"""Images whose statistics batch norm takes where the sharpness is measured, and of how many such batches each of how many sets
+consists on which it is measured anew: the first of the test set, without overlap.
+"""
 IMAGES, POINTS = 64, 11
 """The first of the test set, on which the loss is the mean, and the points of a surface along either direction."""
 SLICE: tuple[float, ...] = tuple(round(step / 10, 1) for step in range(-10, 11))
@@ -129,45 +136,79 @@ class Surroundings:
         """
         return self.turn.run(partial(self._loss_at, steps))
 
-    def top_eigenvalue(self, most: int = 20, tolerance: float = 0.01, seed: int = 0) -> Sharpness:
-        """The eigenvalue of the loss's Hessian, by all parameters, that is the largest in magnitude.
+    def hessian_product(self, vector: Sequence[Tensor]) -> list[Tensor]:
+        """The loss's Hessian by all parameters, times a vector of their shapes, in a turn of its own (Pearlmutter 1994): the
+        gradient of gradient · vector.
 
-        Power iteration with products of the Hessian and a vector (Pearlmutter 1994): the gradient of gradient · vector.
-        It ends after `most` products, or where the last one changed the estimate by less than the part `tolerance`.
+        Raises:
+            OutOfMemoryError: as `Turn.run`.
         """
-        weights = {name: weight.clone().requires_grad_() for name, weight in self.weights.items()}
-        every = list(weights.values())
-        chance = torch.Generator().manual_seed(seed)
-        vector = [torch.randn(weight.shape, generator=chance).to(weight) for weight in every]
 
-        def gradient() -> Sequence[Tensor]:
-            return torch.autograd.grad(self._loss(weights), every, create_graph=True)
+        def product() -> list[Tensor]:
+            weights = {name: weight.clone().requires_grad_() for name, weight in self.weights.items()}
+            every = list(weights.values())
+            slope = torch.autograd.grad(self._loss(weights), every, create_graph=True)
+            return [part.detach() for part in torch.autograd.grad(slope, every, vector)]
 
-        def product(vector: Sequence[Tensor]) -> Sequence[Tensor]:
-            return torch.autograd.grad(slope, every, vector, retain_graph=True)
-
-        slope = ONE_AT_A_TIME.run(gradient)
-        value, change, number = 0.0, 1.0, 0
-        while number < most and change > tolerance:
-            length = _dot(vector, vector) ** 0.5
-            vector = [part / length for part in vector]
-            after = ONE_AT_A_TIME.run(partial(product, vector))
-            before, value = value, _dot(vector, after)
-            change = abs(value - before) / abs(value) if value else 0.0
-            vector, number = [part.detach() for part in after], number + 1
-        return Sharpness(value, number, change)
+        return ONE_AT_A_TIME.run(product)
 
 
-def _dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> float:
-    return sum(float((a.double() * b.double()).sum()) for a, b in zip(left, right, strict=True))
+# -- sharpness ----------------------------------------------------------------------------
 
 
 class Sharpness(NamedTuple):
-    """The largest eigenvalue of the Hessian, after how many products, and the part by which the last one changed it."""
+    """The eigenvalue of a Hessian H that is largest in magnitude, by so many products with it. `residual` is ‖Hv − λv‖/|λ| of
+    its unit vector v: an eigenvalue lies within that part of λ (Parlett 1980, theorem 4.5.1).
+    """
 
     eigenvalue: float
     products: int
-    change: float
+    residual: float
+
+
+class Curvature(NamedTuple):
+    """The sharpness of a network on each of several sets of so many images, none of which is in two of them."""
+
+    images: int
+    sets: tuple[Sharpness, ...]
+
+    @property
+    def eigenvalues(self) -> list[float]:
+        return [one.eigenvalue for one in self.sets]
+
+
+def top_eigenvalue(
+    parts: Sequence[Surroundings], most: int = 30, tolerance: float = TOLERANCE, seed: int = 0
+) -> Sharpness:
+    """Of the Hessian of the mean of the losses of one network on several batches of images, with a residual of at most
+    `tolerance` or after `most` products.
+
+    By Lanczos' method, each vector made orthogonal to all before it.
+
+    Raises:
+        OutOfMemoryError: as `Surroundings.hessian_product`.
+    """
+    chance = torch.Generator().manual_seed(seed)
+    shapes = list(parts[0].weights.values())
+    vector = torch.cat([torch.randn(each.shape, generator=chance).to(each).flatten() for each in shapes])
+    sizes, basis, along, beside = [each.numel() for each in shapes], [], [], [float(vector.norm())]
+    while True:
+        basis.append(vector / beside[-1])
+        split = [part.view_as(each) for part, each in zip(basis[-1].split(sizes), shapes, strict=True)]
+        products = [part.hessian_product(split) for part in parts]
+        vector = torch.stack([torch.cat([one.flatten() for one in each]) for each in products]).mean(0)
+        along.append(float(vector @ basis[-1]))
+        for _ in range(2):  # rounding leaves a part of what is taken away
+            for other in basis:
+                vector -= (vector @ other) * other
+        beside.append(float(vector.norm()))
+        projected = np.diag(along) + np.diag(beside[1:-1], 1) + np.diag(beside[1:-1], -1)
+        values, vectors = np.linalg.eigh(projected)
+        top = int(np.abs(values).argmax())
+        value, rest = float(values[top]), beside[-1] * abs(float(vectors[-1, top]))
+        found = Sharpness(value, len(along), rest / abs(value) if value else 0.0)
+        if found.residual <= tolerance or len(along) == min(most, len(vector)):
+            return found
 
 
 def slice_losses(around: Surroundings, direction: Direction, steps: Sequence[float] = SLICE) -> Iterator[float]:
@@ -242,15 +283,15 @@ class Surface(NamedTuple):
 
 
 class Results(NamedTuple):
-    """The surfaces, the sharpness of each network by its name where batch norm takes the images' statistics, and the
-    command, torch's version and the number of images that they were made with.
+    """The surfaces, the sharpness of each network by its name where batch norm takes the images' statistics, on sets of ever
+    more images, and the command, torch's version and the number of images that the surfaces were made with.
     """
 
     command: str
     torch: str
     images: int
     surfaces: tuple[Surface, ...]
-    sharpness: Mapping[str, Sharpness]
+    sharpness: Mapping[str, tuple[Curvature, ...]]
 
     def of(self, network: str, statistics: str) -> tuple[Surface, ...]:
         """A network's surfaces, one for each seed."""
@@ -261,6 +302,17 @@ class Results(NamedTuple):
         residual, plain = (self.of(name, statistics) for name in PAIR)
         return sum(one.nonconvex < other.nonconvex for one, other in zip(residual, plain, strict=True))
 
+    @property
+    def sharper(self) -> list[tuple[int, int, int]]:
+        """How many images are in each set, on how many of the sets the plain network's top eigenvalue is the larger one, and how
+        many sets there are.
+        """
+        residual, plain = (self.sharpness[name] for name in PAIR)
+        return [
+            (one.images, sum(map(gt, other.eigenvalues, one.eigenvalues)), len(one.sets))
+            for one, other in zip(residual, plain, strict=True)
+        ]
+
 
 def surroundings(name: str, statistics: str, device: Device, images: int = IMAGES) -> Surroundings:
     """Those of a network that ships, on the first images of the test set.
@@ -269,6 +321,17 @@ def surroundings(name: str, statistics: str, device: Device, images: int = IMAGE
         WeightsError: where its weights are missing or damaged.
     """
     return Surroundings(shipped_network(name), *labelled_inputs(images), statistics, device)
+
+
+def sharpness_on(name: str, first: int, batches: int, device: Device, most: int = 30) -> Sharpness:
+    """That of a network that ships, on so many batches of the test set from image `first` on, by at most so many products.
+
+    Raises:
+        WeightsError: as `surroundings`.
+    """
+    model, (images, labels) = shipped_network(name), labelled_inputs(first + batches * TOGETHER)
+    parts = zip(images[first:].split(TOGETHER), labels[first:].split(TOGETHER), strict=True)
+    return top_eigenvalue([Surroundings(model, these, truth, BATCH, device) for these, truth in parts], most)
 
 
 COMMAND = "python -m explorer landscape"
@@ -281,8 +344,8 @@ def grid_steps(points: int) -> tuple[float, ...]:
 
 
 def point_count(points: int) -> int:
-    """How many results `record` has: the points of all surfaces, and each network's sharpness."""
-    return len(PAIR) * (2 * len(SEEDS) * points**2 + 1)
+    """How many results `record` has: the points of all surfaces, and each network's sharpness on every set of images."""
+    return len(PAIR) * (2 * len(SEEDS) * points**2 + sum(sets for _, sets in SETS))
 
 
 def record(path: Path, points: int = POINTS, images: int = IMAGES) -> Iterator[str]:
@@ -306,8 +369,14 @@ def _record(path: Path, points: int, images: int) -> Iterator[str]:
     device, steps = Device("cpu", "CPU"), grid_steps(points)
     surfaces, sharpness = [], {}
     for name in PAIR:
-        sharpness[name] = surroundings(name, BATCH, device, images).top_eigenvalue()
-        yield name
+        curvatures = []
+        for batches, sets in SETS:
+            size, found = batches * TOGETHER, []
+            for number in range(sets):
+                found.append(sharpness_on(name, number * size, batches, device))
+                yield f"{name}, top Hessian eigenvalue on {size} images"
+            curvatures.append(Curvature(size, tuple(found)))
+        sharpness[name] = tuple(curvatures)
         for statistics in (BATCH, RUNNING):
             around = surroundings(name, statistics, device, images)
             for seed in SEEDS:

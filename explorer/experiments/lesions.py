@@ -4,7 +4,8 @@ https://arxiv.org/abs/1605.06431, sections 4.2 and 4.3).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 import torch
@@ -14,12 +15,18 @@ from resnet import ResNet, ResNetConfig
 from resnet.config import stage_and_index
 
 from ..analysis.parts import switchable_blocks
+from ..analysis.trace import Trace
 from ..inference.ablation import sequential_modules
 from ..inference.device import Device
-from ..inference.turns import forward_in_turn
+from ..inference.turns import TooLargeError, forward_in_turn
+from ..sharing.store import Progress
 
 TOGETHER = 100
 """Images that go through a network at once."""
+LEVELS = 25
+"""Numbers of blocks taken out, and of swaps, that are measured at most beside none and one, evenly up to all; the deepest
+networks that ship have as many blocks that can be taken out.
+"""
 
 
 class Lesion(NamedTuple):
@@ -38,30 +45,35 @@ def movable_blocks(config: ResNetConfig) -> tuple[str, ...]:
     return tuple(switchable_blocks(plain))
 
 
-def removals(config: ResNetConfig, counts: Sequence[int], seed: int) -> list[tuple[str, ...]]:
-    """The blocks that are left after so many are taken out, one after the other by chance."""
+def removals(config: ResNetConfig, seed: int) -> list[tuple[str, ...]]:
+    """All blocks, and those that are left after each that is taken out, one after the other by chance, until none is left that
+    can be.
+    """
     movable = movable_blocks(config)
     order = torch.randperm(len(movable), generator=torch.Generator().manual_seed(seed)).tolist()
-    out = [{movable[index] for index in order[:count]} for count in counts]
+    out = [{movable[index] for index in order[:count]} for count in range(len(movable) + 1)]
     return [tuple(name for name in config.blocks if name not in each) for each in out]
 
 
-def swaps(config: ResNetConfig, counts: Sequence[int], seed: int) -> list[tuple[str, ...]]:
-    """All blocks in their order after so many swaps, each of two by chance that keep the same shape, in one stage."""
+def swaps(config: ResNetConfig, seed: int) -> list[tuple[str, ...]]:
+    """All blocks in their order, and in that after each swap, until every stage stands backwards but for what must stay.
+
+    A swap is of two by chance that keep the same shape, in one stage, and that still stand in their own order: so none undoes
+    another, and Kendall's τ falls to the least that there is.
+    """
     generator = torch.Generator().manual_seed(seed)
-    movable = movable_blocks(config)
-    pairs = [
-        (one, other)
-        for index, one in enumerate(movable)
-        for other in movable[:index]
-        if stage_and_index(one)[0] == stage_and_index(other)[0]
-    ]
-    order, result = list(config.blocks), []
-    for step in range(max(counts) + 1):
-        if step in counts:
-            result.append(tuple(order))
-        one, other = (order.index(name) for name in pairs[int(torch.randint(len(pairs), (), generator=generator))])
-        order[one], order[other] = order[other], order[one]
+    movable, order = set(movable_blocks(config)), list(config.blocks)
+    result = [tuple(order)]
+    while pairs := [
+        (place, later)
+        for later, two in enumerate(order)
+        for place, one in enumerate(order[:later])
+        if {one, two} <= movable and stage_and_index(one)[0] == stage_and_index(two)[0]
+        if config.blocks.index(one) < config.blocks.index(two)
+    ]:
+        place, later = pairs[int(torch.randint(len(pairs), (), generator=generator))]
+        order[place], order[later] = order[later], order[place]
+        result.append(tuple(order))
     return result
 
 
@@ -97,21 +109,114 @@ def rearranged(model: ResNet, order: Sequence[str]) -> nn.Sequential:
 
 
 def lesions(
-    model: ResNet, orders: Sequence[tuple[int, tuple[str, ...]]], images: Tensor, labels: Tensor, device: Device
+    model: ResNet,
+    orders: Sequence[tuple[int, tuple[str, ...]]],
+    images: Tensor,
+    labels: Tensor,
+    device: Device,
+    progress: Progress = lambda share: None,
+    together: int = TOGETHER,
 ) -> tuple[Lesion, ...]:
-    """The network in each of these orders, with how many times it was disturbed, on normalised images N×C×H×W of N classes.
+    """The network in each of these orders, with how many times it was disturbed, on normalised images N×C×H×W of N classes,
+    `together` of which go through it at once. What orders begin with alike runs once.
 
     Raises:
         ValueError: as `rearranged`.
         OutOfMemoryError: where a batch does not fit the device's memory.
     """
+    different = sorted({order for _, order in orders})  # those that begin alike stand beside each other
+    networks, wrong = [rearranged(model, order) for order in different], dict.fromkeys(different, 0)
+    batches = list(zip(images.split(together), labels.split(together), strict=True))
+    for number, (batch, truth) in enumerate(batches):
+        scores = _outputs(networks, device.tensor(batch))
+        for place, (order, each) in enumerate(zip(different, scores, strict=True), start=1):
+            wrong[order] += int((each.argmax(1).cpu() != truth).sum())
+            progress((number + place / len(different)) / len(batches))
+    blocks = model.config.blocks
+    return tuple(Lesion(times, kendall_tau(order, blocks), wrong[order] / len(labels)) for times, order in orders)
+
+
+def _outputs(networks: Sequence[nn.Sequential], batch: Tensor) -> Iterator[Tensor]:
+    """What each network puts out; the modules that it begins with as the one before it does are not run again."""
+    before: list[nn.Module] = []
+    values = [batch]  # before each of these modules, and after the last
+    for network in networks:
+        modules = list(network)
+        alike = sum(1 for _ in takewhile(lambda pair: pair[0] is pair[1], zip(before, modules, strict=False)))
+        del values[alike + 1 :]
+        for module in modules[alike:]:
+            values.append(forward_in_turn(module, values[-1]))
+        before = modules
+        yield values[-1]
+
+
+# -- curves -------------------------------------------------------------------------------
+
+
+class Curves(NamedTuple):
+    """A network with blocks taken out, and with blocks swapped: the whole network first, then every number of them by every
+    seed.
+    """
+
+    removed: tuple[Lesion, ...]
+    swapped: tuple[Lesion, ...]
+
+
+def levels(count: int, most: int = LEVELS) -> list[int]:
+    """0, 1, and whole numbers evenly up to `count`, at most so many."""
+    steps = min(count, most)
+    return sorted({0, min(1, count), *(round(count * step / steps) for step in range(1, steps + 1))})
+
+
+def draw(
+    model: ResNet,
+    seed: int,
+    images: Tensor,
+    labels: Tensor,
+    device: Device,
+    most: int = LEVELS,
+    progress: Progress = lambda share: None,
+    together: int = TOGETHER,
+) -> Curves:
+    """A network disturbed more and more, up to all that can be, by the order of one seed: at `levels` of blocks and of swaps.
+
+    Raises:
+        OutOfMemoryError: as `lesions`.
+    """
     found = []
-    for times, order in orders:
-        scores = []
-        for values in map(device.tensor, images.split(TOGETHER)):
-            for module in rearranged(model, order):
-                values = forward_in_turn(module, values)
-            scores.append(values.argmax(1).cpu())
-        wrong = float((torch.cat(scores) != labels).double().mean())
-        found.append(Lesion(times, kendall_tau(order, model.config.blocks), wrong))
-    return tuple(found)
+    for part, every in enumerate((removals(model.config, seed), swaps(model.config, seed))):
+        orders = [(times, every[times]) for times in levels(len(every) - 1, most)]
+
+        def move(share: float, part: int = part) -> None:
+            progress((part + share) / 2)
+
+        found.append(lesions(model, orders, images, labels, device, move, together))
+    return Curves(*found)
+
+
+def joined(draws: Sequence[Curves]) -> Curves:
+    """Those of several seeds as one, with the whole network once."""
+    first = draws[0]
+    return Curves(
+        (first.removed[0], *(one for each in draws for one in each.removed[1:])),
+        (first.swapped[0], *(one for each in draws for one in each.swapped[1:])),
+    )
+
+
+BUDGET, LEAST_IMAGES = 400e9, 20
+"""Multiply-adds that live curves may take, some ten seconds on one core, and the fewest images on which they say something."""
+
+
+def live_images(trace: Trace, seeds: int, most: int, images: int) -> int:
+    """On how many of so many images the curves of a network can be computed live, by these numbers of seeds and of levels.
+
+    Raises:
+        TooLargeError: where too few fit the budget, in one sentence with estimate and limit.
+    """
+    each = trace.macs * seeds * 2 * (most + 2)
+    if each * LEAST_IMAGES > BUDGET:
+        raise TooLargeError(
+            f"these curves are too much to compute here: on {LEAST_IMAGES} images they take {LEAST_IMAGES * each / 1e9:,.0f} GMACs, "
+            f"and the limit is {BUDGET / 1e9:,.0f} GMACs."
+        )
+    return int(min(images, BUDGET // each))

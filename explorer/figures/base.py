@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
+from plotly.colors import hex_to_rgb
 
 from ..units import scientific
 
@@ -33,6 +34,25 @@ def figure_words(figure: go.Figure) -> str:
     names = dict.fromkeys(one.name for one in figure.data if one.name and one.showlegend is not False)
     title = figure.layout.title.text or ""
     return re.sub("<[^>]*>", " ", f"{title}: {', '.join(names)}" if len(names) > 1 else title)
+
+
+def band(
+    figure: go.Figure, x: Sequence[float], low: Sequence[float], high: Sequence[float], shade: str, name: str
+) -> None:
+    """Add the area between two lines, in the colour of the line called `name` and switched on and off with it."""
+    red, green, blue = hex_to_rgb(shade)
+    for bound, fill in ((high, None), (low, "tonexty")):
+        figure.add_scatter(
+            x=x,
+            y=bound,
+            mode="lines",
+            line={"width": 0, "color": shade},
+            fill=fill,
+            fillcolor=f"rgba({red}, {green}, {blue}, 0.2)",
+            hoverinfo="skip",
+            showlegend=False,
+            legendgroup=name,
+        )
 
 
 KIND_SYMBOLS = {"plain": "diamond-open", "residual": "circle"}

@@ -12,7 +12,7 @@ from resnet.config import stage_and_index
 
 from ..drawing.palette import NETWORKS, PATTERNS, SYMBOLS
 from ..experiments.lesions import Lesion
-from .base import finish
+from .base import band, finish
 
 GREY = "#8a919e"
 DASHES = {"probe": "solid", "own classifier": "dash", "CKA": "dot"}
@@ -157,36 +157,30 @@ def confusion_figure(counts: np.ndarray, classes: Sequence[str], name: str) -> g
 
 
 def lesion_figure(curves: Mapping[str, Sequence[Lesion]], swapped: bool) -> go.Figure:
-    """Error against blocks taken out, or against Kendall's τ of the blocks' order where they are `swapped`: every draw as a
-    point, and the mean over those that are disturbed alike.
+    """Error against blocks taken out, or against Kendall's τ of the blocks' order where they are `swapped`: the mean over those
+    that are disturbed alike, and a band from the least to the greatest.
     """
     figure = go.Figure()
     for number, (name, lesions) in enumerate(curves.items()):
-        shade, symbol = NETWORKS[number], SYMBOLS[number]
-        figure.add_scatter(
-            x=[one.tau if swapped else one.times for one in lesions],
-            y=[one.error for one in lesions],
-            mode="markers",
-            showlegend=False,
-            name=name,
-            marker={"color": shade, "symbol": symbol, "size": 5, "opacity": 0.45},
-            customdata=[one.times for one in lesions],
-            hovertemplate=f"{name}, %{{customdata}} {'swaps, τ %{x:.2f}' if swapped else 'out'}: %{{y:.1%}} wrong<extra></extra>",
-        )
         groups = grouped(lesions, swapped)
+        errors = [[one.error for one in group] for group in groups]
+        x = [float(np.mean([one.tau if swapped else one.times for one in group])) for group in groups]
+        band(figure, x, list(map(min, errors)), list(map(max, errors)), NETWORKS[number], name)
         figure.add_scatter(
-            x=[np.mean([one.tau if swapped else one.times for one in group]) for group in groups],
-            y=[np.mean([one.error for one in group]) for group in groups],
+            x=x,
+            y=[float(np.mean(each)) for each in errors],
             mode="lines+markers",
             name=name,
-            line={"color": shade},
-            marker={"symbol": symbol, "size": 8},
-            customdata=[len(group) for group in groups],
-            hovertemplate=f"{name}, mean of %{{customdata}}: %{{y:.1%}} wrong<extra></extra>",
+            legendgroup=name,
+            line={"color": NETWORKS[number], "width": 2.5},
+            marker={"symbol": SYMBOLS[number], "size": 7},
+            customdata=[(len(each), min(each), max(each)) for each in errors],
+            hovertemplate=f"{name}, {'τ %{x:.2f}' if swapped else '%{x} out'}: %{{y:.1%}} wrong, %{{customdata[1]:.1%}} to "
+            "%{customdata[2]:.1%} in %{customdata[0]}<extra></extra>",
         )
     title = "Blocks swapped" if swapped else "Blocks taken out"
-    x = "Kendall's τ between the blocks' order and their own" if swapped else "blocks taken out"
-    finish(figure, f"{title}: error on the test images", x, "error", legend=True)
+    x_title = "Kendall's τ between the blocks' order and their own" if swapped else "blocks taken out"
+    finish(figure, f"{title}: error on the test images", x_title, "error", legend=True)
     figure.update_yaxes(tickformat="~%", range=[0, 1.03])
     if swapped:
         figure.update_xaxes(autorange="reversed")
@@ -194,8 +188,8 @@ def lesion_figure(curves: Mapping[str, Sequence[Lesion]], swapped: bool) -> go.F
 
 
 def grouped(lesions: Sequence[Lesion], swapped: bool) -> list[list[Lesion]]:
-    """The whole network, then those with as many blocks out; of swapped ones, those whose τ is nearest to the same twentieth,
-    since swaps can undo each other.
+    """The whole network, then those with as many blocks out; of swapped ones, those whose τ is nearest to the same fortieth,
+    from the greatest on.
     """
-    keys = [-round(20 * one.tau) if swapped and one.times else one.times - 21 * swapped for one in lesions]
+    keys = [-round(40 * one.tau) if swapped and one.times else one.times - 41 * swapped for one in lesions]
     return [[one for one, its in zip(lesions, keys, strict=True) if its == key] for key in sorted(set(keys))]

@@ -8,13 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.colors import hex_to_rgb
 from plotly.subplots import make_subplots
 
 from ..experiments.gradients import PLAIN, RESIDUAL
 from ..experiments.landscape import Surface
 from ..units import scientific
-from .base import finish, kind_marker, log_axis
+from .base import band, finish, kind_marker, log_axis
 from .gradients import SHADES
 
 SCALE = "Viridis"
@@ -145,19 +144,7 @@ def profile_figure(surfaces: Mapping[str, Sequence[Surface]], plain: Sequence[st
         shade = SHADES[PLAIN if name in plain else RESIDUAL]
         losses = np.array([list(one.by_distance.values()) for one in every])
         distances = list(every[0].by_distance)
-        red, green, blue = hex_to_rgb(shade)
-        for bound, fill in ((losses.max(0), None), (losses.min(0), "tonexty")):
-            figure.add_scatter(
-                x=distances,
-                y=bound,
-                mode="lines",
-                line={"width": 0, "color": shade},
-                fill=fill,
-                fillcolor=f"rgba({red}, {green}, {blue}, 0.2)",
-                hoverinfo="skip",
-                showlegend=False,
-                legendgroup=name,
-            )
+        band(figure, distances, losses.min(0), losses.max(0), shade, name)
         middle = np.exp(np.log(losses).mean(0))
         figure.add_scatter(
             x=distances,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
@@ -103,8 +104,16 @@ def surfaces_card(found: Results, chosen: Settings) -> None:
         plot(cached_profile_figure(chosen.statistics), "landscape profile", left)
         with right:
             st.markdown(table(found, chosen.statistics))
-            st.caption(sharpness_words(found))
+            st.caption(
+                "From the least to the greatest of the seeds. Not convex: points inside the grid at which the plane's own curvature has a "
+                "negative part of more than a tenth of its largest."
+            )
         st.caption(f"{method(found, chosen.statistics)} {LIMITS}")
+    with st.container(border=True, key="landscape sharpness"):
+        section("The largest eigenvalue, on ever more images")
+        st.markdown(sharpness_summary(found))
+        st.markdown(sharpness_table(found))
+        st.caption(sharpness_words(found))
 
 
 def summary(found: Results, statistics: str) -> str:
@@ -128,22 +137,56 @@ def table(found: Results, statistics: str) -> str:
         edges, curved = [one.by_distance[1.0] for one in every], [one.nonconvex for one in every]
         rows.append(
             f"| {TITLES[name]} | {decimals(every[0].by_distance[0.0])} | {scientific(min(edges))} to {scientific(max(edges))} | "
-            f"{min(curved):.0%} to {max(curved):.0%} | {found.sharpness[name].eigenvalue:.1f} |"
+            f"{min(curved):.0%} to {max(curved):.0%} |"
         )
-    head = "| Network | Loss at the centre | at the edge | Not convex | λ |\n|---|---:|---:|---:|---:|\n"
+    head = "| Network | Loss at the centre | at the edge | Not convex |\n|---|---:|---:|---:|\n"
     return head + "\n".join(rows)
+
+
+def sharpness_summary(found: Results) -> str:
+    """Whose largest eigenvalue is the larger one, on ever more images, and whether that order stands."""
+    (largest, plain_first, _), *fewer = reversed(found.sharper)
+    winner, other = (TITLES[name] for name in (PAIR[::-1] if plain_first else PAIR))
+    values = {TITLES[name]: found.sharpness[name][-1].eigenvalues[0] for name in PAIR}
+    counts = [(size, count if plain_first else sets - count, sets) for size, count, sets in fewer]
+    stands = all(count == sets for _, count, sets in counts)
+    seen = " and ".join(f"in {count} of {sets} sets of {size}" for size, count, sets in counts)
+    return (
+        f"**On {largest} images the largest eigenvalue of the loss's Hessian, λ, is the larger one for {winner}**: {values[winner]:.1f} against "
+        f"{values[other]:.1f} for {other}; {seen}. "
+        + (
+            "So the order stands on any of them."
+            if stands
+            else "So the order hangs on which images are taken, and how many, and decides nothing."
+        )
+    )
+
+
+def sharpness_table(found: Results) -> str:
+    """λ of both networks on sets of ever more images."""
+    rows = []
+    for each in zip(*(found.sharpness[name] for name in PAIR), strict=True):
+        spans = []
+        for one in each:
+            low, high = min(one.eigenvalues), max(one.eigenvalues)
+            spans.append(
+                f"{low:.1f}" if len(one.sets) == 1 else f"{np.mean(one.eigenvalues):.1f} ({low:.1f} to {high:.1f})"
+            )
+        rows.append(f"| {each[0].images} | {len(each[0].sets)} | {' | '.join(spans)} |")
+    titles = " | ".join(f"λ, {TITLES[name]}" for name in PAIR)
+    return f"| Images | Sets | {titles} |\n|---:|---:|---:|---:|\n" + "\n".join(rows)
 
 
 def sharpness_words(found: Results) -> str:
     """What λ is, and how far it is known."""
-    change = max(one.change for one in found.sharpness.values())
-    products = max(one.products for one in found.sharpness.values())
+    every = [one for each in found.sharpness.values() for curvature in each for one in curvature.sets]
+    together = found.sharper[0][0]
     return (
-        "From the least to the greatest of the seeds. Not convex: points inside the grid at which the plane's own curvature has a negative "
-        "part of more than a tenth of its largest. λ: the largest eigenvalue of the loss's whole Hessian at the trained weights, over all "
-        f"parameters, where batch norm takes the images' own statistics; by power iteration, up to {products} products, the last of which "
-        f"changed it by {change:.1%} at most. It depends on how large the weights are, which batch norm makes arbitrary, so it compares "
-        "two networks of one recipe at best."
+        "The mean over sets of the first images of the test set that have none in common, and the least to the greatest of them. λ is the eigenvalue of the Hessian "
+        "that is largest in magnitude, at the trained weights, over all parameters. The loss is the mean over batches of "
+        f"{together} images, each of which batch norm normalises by its own mean and variance, as in training. By Lanczos' method with exact products, up to "
+        f"{max(one.products for one in every)} of them, until the residual is at most {max(one.residual for one in every):.1%} of λ. It depends on how large "
+        "the weights are, which batch norm makes arbitrary, so it compares two networks of one recipe at best."
     )
 
 
