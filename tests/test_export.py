@@ -21,6 +21,7 @@ import timm
 import torch
 from hypothesis import given, settings
 from safetensors import safe_open
+from streamlit.testing.v1 import AppTest
 from torch import nn
 
 from explorer.analysis.layers import Op
@@ -455,3 +456,25 @@ def test_scores_that_differ_in_onnxruntime_are_refused(monkeypatch: pytest.Monke
     assert onnx.checked(file, network, (32, 32)) < 1e-4
     with pytest.raises(ExportError, match="the scores differ by"):
         onnx.checked(file, randomly(small(), seed=1), (32, 32))
+
+
+def test_the_app_hands_a_network_on() -> None:
+    """By its own call, torchvision's and timm's, each of which builds the same network, and as code that stands alone."""
+
+    def script() -> None:
+        from explorer.views import headline
+        from resnet.presets import preset
+
+        headline.share(preset("resnet50"))
+
+    app = AppTest.from_function(script, default_timeout=60).run()
+    assert not app.exception
+    written = app.code[1].value
+    counts = []
+    for text in re.split(r"\n\n(?=(?:from resnet|import t))", written):
+        made: dict[str, Any] = {}
+        exec(text, made)
+        counts.append(sum(one.numel() for one in made["model"].parameters()))
+    assert counts == [25_557_032] * 3
+    (button,) = app.get("download_button")
+    assert button.proto.label == "PyTorch, one file"

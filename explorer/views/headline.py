@@ -8,15 +8,18 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from resnet import ResNetConfig, title
+from resnet import ResNetConfig, preset_name, title
 
 from ..analysis.compare import common_size
 from ..analysis.trace import Trace
+from ..export.code import code
+from ..export.libraries import timm_call, torchvision_call
 from ..link import MAX_OTHERS, size_text
 from ..navigation import Page
 from ..units import amount, mebibytes, signed
 from . import session
 from .cached import cached_trace
+from .components import download
 
 
 def browser_title(page: Page) -> str:
@@ -79,12 +82,16 @@ def unpin() -> None:
 
 
 def share(config: ResNetConfig) -> None:
-    """The link to this view, and Python that builds the network."""
+    """The link to this view, and the network to take away: calls of Python that build it, and code that stands alone."""
     query = urlencode(session.view().to_query())
     st.caption("This view as a link")
     st.code((st.context.url or "") + (f"?{query}" if query else ""), language=None, wrap_lines=True)
-    st.caption("This network in Python")
-    st.code(config.to_code(), language="python", wrap_lines=True)
+    st.caption("This network in Python, by this package and by those that can build it too")
+    calls = [call.script() for call in (torchvision_call(config), timm_call(config)) if call.code]
+    st.code("\n\n".join([config.to_code(), *map(str.rstrip, calls)]), language="python", wrap_lines=True)
+    words = "The code of this network alone, in one file that needs nothing but torch. It says the link that opens the network again."
+    name = f"{preset_name(config) or 'network'}.py"
+    download("PyTorch, one file", lambda: code(config).encode(), name, "text/x-python", words)
 
 
 def summary(config: ResNetConfig) -> str:
