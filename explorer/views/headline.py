@@ -87,8 +87,8 @@ def share(config: ResNetConfig) -> None:
     st.caption("This view as a link")
     st.code((st.context.url or "") + (f"?{query}" if query else ""), language=None, wrap_lines=True)
     st.caption("This network in Python, by this package and by those that can build it too")
-    calls = [call.script() for call in (torchvision_call(config), timm_call(config)) if call.code]
-    st.code("\n\n".join([config.to_code(), *map(str.rstrip, calls)]), language="python", wrap_lines=True)
+    calls = [config.to_code(), *(call.script() for call in (torchvision_call(config), timm_call(config)) if call.code)]
+    st.code("\n\n\n".join(map(str.rstrip, calls)), language="python", wrap_lines=True)
     words = "The code of this network alone, in one file that needs nothing but torch. It says the link that opens the network again."
     name = f"{preset_name(config) or 'network'}.py"
     download("PyTorch, one file", lambda: code(config).encode(), name, "text/x-python", words)
