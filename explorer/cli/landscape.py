@@ -17,7 +17,7 @@ def landscape(
     ] = None,
     images: Annotated[
         int | None,
-        typer.Option(parser=whole_number, metavar="COUNT", show_default=False, help="Test images. Without it 64."),
+        typer.Option(parser=whole_number, metavar="COUNT", show_default=False, help="Test images. Without it 100."),
     ] = None,
     output: Annotated[Path | None, results_file("landscape.json")] = None,
 ) -> None:

@@ -8,7 +8,7 @@ that which training minimised, and does not change with the scale of a filter. W
 the paper's code, every moved layer is normalised by what it put out before it was moved, and the mismatches multiply with
 depth. So both are measured.
 
-    python -m explorer landscape --points 11 --images 64   the shipped networks of 56 layers, into landscape.json
+    python -m explorer landscape --points 11 --images 100   the shipped networks of 56 layers, into landscape.json
 
 It writes into the current folder; `--output explorer/samples/landscape.json` puts the file where it ships.
 """
@@ -53,7 +53,7 @@ TOGETHER, SETS = 50, ((1, 8), (10, 1))
 """Images whose statistics batch norm takes where the sharpness is measured, and of how many such batches each of how many sets
 consists on which it is measured anew: the first of the test set, without overlap.
 """
-IMAGES, POINTS = 64, 11
+IMAGES, POINTS = 100, 11
 """The first of the test set, on which the loss is the mean, and the points of a surface along either direction."""
 SLICE: tuple[float, ...] = tuple(round(step / 10, 1) for step in range(-10, 11))
 """The points of a slice that is computed live."""
