@@ -33,7 +33,8 @@ from explorer.cli.documents import comparison, summary
 from explorer.cli.export import CALLS, EXPORTS, FILES, Kind
 from explorer.cli.parameters import repeat_list_options
 from explorer.link import View
-from resnet import ResNet, ResNetConfig, preset
+from resnet import ResNet, ResNetConfig, open_checkpoint, preset
+from resnet.weights import bundled_path
 
 NETWORKS = {
     "resnet50": ("resnet50", ResNetConfig()),
@@ -223,11 +224,13 @@ def test_the_part_of_a_link_after_the_question_mark(view: View, capsys: pytest.C
 
 # -- where it goes ------------------------------------------------------------------------
 
+SHIPPED = bundled_path("resnet20")
 DOCUMENTS = [("export", "resnet20", kind) for kind in sorted(EXPORTS)] + [
     ("summary", "resnet20"),
     ("compare", "resnet20", "resnet50"),
     ("list", "--max-macs", "1.2e9"),
     ("search", "resnet20 layers=2..3-2-2", "--pareto"),
+    ("checkpoint", str(SHIPPED)),
 ]
 
 
@@ -242,6 +245,8 @@ def document(*arguments: str) -> str:
         space, limits = Space.from_text(arguments[1]), Limits()
         found = joined(parts(space, limits))
         return documents.search(space, limits, found, pareto(found.candidates), GOALS)
+    if arguments[0] == "checkpoint":
+        return documents.checkpoint(SHIPPED.name, open_checkpoint(SHIPPED), {})
     traced = trace(preset(arguments[1]), 32)
     return summary(traced) if arguments[0] == "summary" else EXPORTS[arguments[2]](traced)
 
@@ -285,6 +290,7 @@ def test_output_names_the_file(arguments: tuple[str, ...], tmp_path: Path, capsy
         "compare resnet20 resnet50",
         "list",
         "search resnet20",
+        f"checkpoint {SHIPPED}",
         "degradation --steps 100",
         "experiments",
         "beside",
@@ -453,6 +459,9 @@ def test_waits_are_compared_click_by_click() -> None:
         (["search", "layers=1..900-1..900"], "at most 100,000"),
         (["search", "resnet18 depth=3"], "space = depth=3"),
         (["search", "resnet18", "--goals", "+speed"], "goals = +speed"),
+        (["checkpoint", "/nowhere/at/all"], "all cannot be read (No such file or directory): a file is accepted"),
+        (["checkpoint", str(ROOT / "README.md")], "README.md is a text that begins with"),
+        (["checkpoint", str(SHIPPED), "--answer", "layers=1-1-1"], "first layer1.1.conv1.weight"),
         (["degradation", "--seeds", "-1"], "seed = -1"),
         (["degradation", "--steps", "9" * 30], "steps = 999"),
         (["degradation", "--settings", "é"], "training = é"),
@@ -554,6 +563,7 @@ COMMANDS = (
     "compare",
     "list",
     "search",
+    "checkpoint",
     "export",
     "degradation",
     "experiments",
@@ -907,7 +917,7 @@ def test_a_port_that_is_taken_is_a_sentence(commands: list[list[str]], capsys: p
         ("--no-browser summary resnet18", "for the app"),
         (
             "show",
-            "No such command 'show'; the commands are summary, compare, list, search, export, degradation, experiments, "
+            "No such command 'show'; the commands are summary, compare, list, search, checkpoint, export, degradation, experiments, "
             "channels, beside, probes, landscape, bench",
         ),
         ("summary", "Missing argument 'NETWORK'"),
@@ -917,6 +927,8 @@ def test_a_port_that_is_taken_is_a_sentence(commands: list[list[str]], capsys: p
         ("export resnet18 onnx", "onnx is no text: name a file by --output"),
         ("export resnet18 csv --weights random", "csv holds no weights: onnx, pt2, safetensors do"),
         ("export resnet18 json --json", "No such option"),
+        ("checkpoint", "Missing argument 'FILE'"),
+        ("checkpoint a.pth --answer speed=1", "speed=1 is no answer such as stem_pool=none"),
         ("degradation --steps many", "many is not a whole number"),
         ("list --max-macs lots", "lots is not an amount such as 5e9, 5G, 30M or 256MiB"),
         ("list --max-memory 0", "0 is not an amount"),

@@ -1,13 +1,17 @@
-"""What `summary`, `compare`, `list` and `search` say, as text and as JSON."""
+"""What `summary`, `compare`, `list`, `search` and `checkpoint` say, as text and as JSON."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from resnet import ResNetConfig, preset_name, title
+from resnet import Opened, ResNetConfig, build, preset_name, title
+from resnet.checkpoint import not_finite
+from resnet.datasets import Preprocessing
+from resnet.options import plain, to_text
+from resnet.weights import Weights, own_weights
 
 from ..analysis.compare import Comparison, Row, remarks
 from ..analysis.layers import Layer
@@ -15,7 +19,9 @@ from ..analysis.receptive_field import Field
 from ..analysis.search import LIMITED, WRITTEN, Candidate, Fits, Limits, Part, narrower
 from ..analysis.space import SIZE, Space
 from ..analysis.trace import Trace
-from ..link import View
+from ..inference.checkpoint import assumptions_text, cannot_run, in_order, said_of
+from ..link import View, natural_size
+from ..link import query_text as typed
 
 SCHEMA = 1
 """Of the JSON; another number where a key changes its meaning or goes."""
@@ -216,6 +222,59 @@ def search(space: Space, limits: Limits, found: Part, shown: Sequence[Candidate]
     return "\n".join([search_heading(space, limits, found, shown, goals), *rows, ""])
 
 
+def checkpoint_figures(opened: Opened) -> list[tuple[str, str]]:
+    """What a checkpoint is, each with its name."""
+    tensors = [tensor for name, tensor in opened.state_dict.items() if name in opened.names]
+    renamed = next(
+        (f"{plain(there, 80)} for {here}, and so on" for here, there in opened.names.items() if here != there), ""
+    )
+    return [
+        ("network", title(opened.config)),
+        ("known by", "what the file says" if opened.declared else "names and shapes of its tensors"),
+        ("typed as", checkpoint_query(opened.config)),
+        ("depth", str(opened.config.depth)),
+        ("parameters", f"{parameters(opened.config):,}"),
+        ("classes", "no classifier" if opened.headless else f"{opened.config.num_classes:,}"),
+        ("tensors", f"{len(tensors)} of {sum(tensor.numel() for tensor in tensors):,} numbers"),
+        ("names", renamed or "as torchvision's networks have them"),
+    ]
+
+
+def checkpoint_query(config: ResNetConfig) -> str:
+    """What a network is typed as, by its preset's name where it has one."""
+    return preset_name(config) or typed(View(config, natural_size(config)))
+
+
+def parameters(config: ResNetConfig) -> int:
+    return sum(parameter.numel() for parameter in build(config, "meta").parameters())
+
+
+def checkpoint_lines(name: str, opened: Opened, answers: Mapping[str, str]) -> list[str]:
+    """What was left out, done and assumed, a line each."""
+    lines = [*said_of(opened, answers), *(plain(note, 400) for note in opened.notes)]
+    if broken := not_finite(opened.state_dict):
+        lines.append(f"{cannot_run(broken)}.")
+    if opened.questions:
+        lines += ["", "Assumed until --answer says otherwise, as no tensor shows it:"]
+    for asked, question in in_order(opened):
+        first, *others = map(plain, map(to_text, question.choices))
+        lines.append(f"{asked}={first}, or {', '.join(others)}. {question.tell}" if others else f"{asked}={first}")
+    return [*lines, "", assumptions_text(checkpoint_weights(name, opened))]
+
+
+def checkpoint_weights(name: str, opened: Opened) -> Weights:
+    """Weights of a file, with what is assumed of the data."""
+    return own_weights(opened.config, natural_size(opened.config), name, "", opened.headless)
+
+
+def checkpoint(name: str, opened: Opened, answers: Mapping[str, str]) -> str:
+    """What a checkpoint file is, as text."""
+    rows = [f"{key:12} {value}" for key, value in checkpoint_figures(opened)]
+    return "\n".join([plain(name, 80), *rows, "", *checkpoint_lines(name, opened, answers), ""]).replace(
+        "\n\n\n", "\n\n"
+    )
+
+
 # -- JSON ---------------------------------------------------------------------------------
 
 
@@ -358,4 +417,44 @@ def search_facts(space: Space, limits: Limits, found: Part, shown: Sequence[Cand
         "networks": [
             {"index": one.index, "query": query_text(one)} | named_facts(one.config) | cost_facts(one) for one in shown
         ],
+    }
+
+
+def checkpoint_facts(name: str, opened: Opened) -> dict[str, Any]:
+    """What a checkpoint file is."""
+    data = checkpoint_weights(name, opened).data
+    return {
+        "file": name,
+        **named_facts(opened.config),
+        "query": checkpoint_query(opened.config),
+        "declared": opened.declared,
+        "depth": opened.config.depth,
+        "parameters": parameters(opened.config),
+        "classes": None if opened.headless else opened.config.num_classes,
+        "left_out": opened.left_out,
+        "questions": [
+            {"name": name, "assumed": question.choices[0], "choices": question.choices, "tell": question.tell}
+            for name, question in in_order(opened)
+        ],
+        "notes": opened.notes,
+        "not_finite": not_finite(opened.state_dict),
+        "data": data.name,
+        "preprocessing": preprocessing_facts(data.preprocessing),
+        "tensors": [
+            {"name": name, "shape": list(tensor.shape), "stored_as": opened.names.get(name)}
+            for name, tensor in opened.state_dict.items()
+        ],
+    }
+
+
+def preprocessing_facts(how: Preprocessing) -> dict[str, Any]:
+    """How images are prepared; sizes in pixels, `size` is (height, width)."""
+    return {
+        "size": how.size,
+        "resize": how.resize,
+        "fit": how.fit,
+        "bright_on_dark": how.bright_on_dark,
+        "interpolation": how.interpolation,
+        "mean": how.mean,
+        "std": how.std,
     }

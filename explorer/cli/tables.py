@@ -1,14 +1,15 @@
-"""`summary`, `compare`, `list` and `search` as tables for a terminal: what `documents` says, with columns that fit its width."""
+"""`summary`, `compare`, `list`, `search` and `checkpoint` as tables for a terminal: what `documents` says, with columns that fit its width."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from resnet import title
+from resnet import Opened, title
+from resnet.options import plain
 
 from ..analysis.compare import Comparison, remarks
 from ..analysis.search import Candidate, Fits, Limits, Part
@@ -93,3 +94,13 @@ def search(space: Space, limits: Limits, found: Part, shown: Sequence[Candidate]
     made.columns[0].overflow = "fold"
     heading = Text(documents.search_heading(space, limits, found, shown, goals), style="bold")
     return Group(heading, *([made] if shown else []))
+
+
+def checkpoint(name: str, opened: Opened, answers: Mapping[str, str]) -> RenderableType:
+    """What a checkpoint is, then what was left out, done and assumed."""
+    figures = table(("", ""), documents.checkpoint_figures(opened), words=2)
+    figures.show_header = False
+    figures.columns[1].overflow = "fold"
+    return Group(
+        Text(plain(name, 80), style="bold"), figures, "", *map(Text, documents.checkpoint_lines(name, opened, answers))
+    )
