@@ -32,6 +32,9 @@ from explorer.cli.bench import Section
 from explorer.cli.documents import comparison, summary
 from explorer.cli.export import CALLS, EXPORTS, FILES, Kind
 from explorer.cli.parameters import repeat_list_options
+from explorer.inference.classify import classified
+from explorer.inference.device import devices
+from explorer.inference.weights import with_own_network
 from explorer.link import View
 from resnet import ResNet, ResNetConfig, open_checkpoint, preset
 from resnet.weights import bundled_path
@@ -225,12 +228,14 @@ def test_the_part_of_a_link_after_the_question_mark(view: View, capsys: pytest.C
 # -- where it goes ------------------------------------------------------------------------
 
 SHIPPED = bundled_path("resnet20")
+COFFEE = ROOT / "explorer" / "samples" / "photos" / "coffee.jpg"
 DOCUMENTS = [("export", "resnet20", kind) for kind in sorted(EXPORTS)] + [
     ("summary", "resnet20"),
     ("compare", "resnet20", "resnet50"),
     ("list", "--max-macs", "1.2e9"),
     ("search", "resnet20 layers=2..3-2-2", "--pareto"),
     ("checkpoint", str(SHIPPED)),
+    ("predict", str(COFFEE), "--weights", "resnet20_fashion"),
 ]
 
 
@@ -245,6 +250,9 @@ def document(*arguments: str) -> str:
         space, limits = Space.from_text(arguments[1]), Limits()
         found = joined(parts(space, limits))
         return documents.search(space, limits, found, pareto(found.candidates), GOALS)
+    if arguments[0] == "predict":
+        chosen = with_own_network(arguments[3])
+        return documents.prediction([classified(arguments[1], chosen, devices()[0])], chosen)
     if arguments[0] == "checkpoint":
         return documents.checkpoint(SHIPPED.name, open_checkpoint(SHIPPED), {})
     traced = trace(preset(arguments[1]), 32)
@@ -291,6 +299,7 @@ def test_output_names_the_file(arguments: tuple[str, ...], tmp_path: Path, capsy
         "list",
         "search resnet20",
         f"checkpoint {SHIPPED}",
+        f"predict {COFFEE} --weights resnet20_fashion",
         "degradation --steps 100",
         "experiments",
         "beside",
@@ -462,6 +471,12 @@ def test_waits_are_compared_click_by_click() -> None:
         (["checkpoint", "/nowhere/at/all"], "all cannot be read (No such file or directory): a file is accepted"),
         (["checkpoint", str(ROOT / "README.md")], "README.md is a text that begins with"),
         (["checkpoint", str(SHIPPED), "--answer", "layers=1-1-1"], "first layer1.1.conv1.weight"),
+        (["predict", str(COFFEE), "--weights", "IMAGENET1K_V2"], "weights with their network such as resnet50.a1_in1k"),
+        (["predict", str(COFFEE), "--weights", "a/b.pth"], "a/b.pth is no file: the path of a checkpoint is accepted"),
+        (["predict", str(COFFEE), "--network", "resnet51"], "preset = resnet51"),
+        (["predict", str(COFFEE), "--weights", "resnet20_fashion", "--size", "0"], "size = 0"),
+        (["predict", "/nowhere.png", "--weights", "resnet20_fashion"], "/nowhere.png: It cannot be read (No such file"),
+        (["predict", "a\0b", "--weights", "resnet20_fashion"], "It cannot be read"),
         (["degradation", "--seeds", "-1"], "seed = -1"),
         (["degradation", "--steps", "9" * 30], "steps = 999"),
         (["degradation", "--settings", "é"], "training = é"),
@@ -564,6 +579,7 @@ COMMANDS = (
     "list",
     "search",
     "checkpoint",
+    "predict",
     "export",
     "degradation",
     "experiments",
@@ -917,7 +933,7 @@ def test_a_port_that_is_taken_is_a_sentence(commands: list[list[str]], capsys: p
         ("--no-browser summary resnet18", "for the app"),
         (
             "show",
-            "No such command 'show'; the commands are summary, compare, list, search, checkpoint, export, degradation, experiments, "
+            "No such command 'show'; the commands are summary, compare, list, search, checkpoint, predict, export, degradation, experiments, "
             "channels, beside, probes, landscape, bench",
         ),
         ("summary", "Missing argument 'NETWORK'"),
@@ -928,6 +944,8 @@ def test_a_port_that_is_taken_is_a_sentence(commands: list[list[str]], capsys: p
         ("export resnet18 csv --weights random", "csv holds no weights: onnx, pt2, safetensors do"),
         ("export resnet18 json --json", "No such option"),
         ("checkpoint", "Missing argument 'FILE'"),
+        ("predict --weights resnet20_fashion", "Missing argument 'IMAGE"),
+        ("predict a.png", "name weights by --weights, such as resnet50.a1_in1k, or a network by --network"),
         ("checkpoint a.pth --answer speed=1", "speed=1 is no answer such as stem_pool=none"),
         ("degradation --steps many", "many is not a whole number"),
         ("list --max-macs lots", "lots is not an amount such as 5e9, 5G, 30M or 256MiB"),

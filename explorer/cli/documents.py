@@ -1,4 +1,4 @@
-"""What `summary`, `compare`, `list`, `search` and `checkpoint` say, as text and as JSON."""
+"""What `summary`, `compare`, `list`, `search`, `checkpoint` and `predict` say, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ from ..analysis.search import LIMITED, WRITTEN, Candidate, Fits, Limits, Part, n
 from ..analysis.space import SIZE, Space
 from ..analysis.trace import Trace
 from ..inference.checkpoint import assumptions_text, cannot_run, in_order, said_of
+from ..inference.classify import Classified
+from ..inference.device import Device
+from ..inference.weights import Chosen
 from ..link import View, natural_size
 from ..link import query_text as typed
 
@@ -275,6 +278,30 @@ def checkpoint(name: str, opened: Opened, answers: Mapping[str, str]) -> str:
     )
 
 
+CLASS_COLUMNS = ("image", "class", "probability")
+
+
+def prediction_heading(chosen: Chosen) -> str:
+    """ResNet-50 with timm resnet50.a1_in1k, images of 288×288 pixels."""
+    height, width = chosen.weights.data.preprocessing.size
+    return f"{title(chosen.network.config)}, weights: {chosen.words}, images of {height}×{width} pixels"
+
+
+def class_rows(found: Iterable[Classified]) -> list[tuple[str, str, str]]:
+    """The classes of images, in the order of `CLASS_COLUMNS`."""
+    return [
+        (plain(one.image, 80), plain(each.name, 60), f"{each.probability:.2%}") for one in found for each in one.classes
+    ]
+
+
+def prediction(found: Sequence[Classified], chosen: Chosen) -> str:
+    """The classes of images, as text."""
+    rows = [CLASS_COLUMNS, *class_rows(found)]
+    wide, name = (max(len(row[place]) for row in rows) for place in (0, 1))
+    lines = [f"{image:{wide}}  {what:{name}}  {share:>11}" for image, what, share in rows]
+    return "\n".join([prediction_heading(chosen), "", *lines, *(["", *chosen.notes] if chosen.notes else []), ""])
+
+
 # -- JSON ---------------------------------------------------------------------------------
 
 
@@ -457,4 +484,26 @@ def preprocessing_facts(how: Preprocessing) -> dict[str, Any]:
         "interpolation": how.interpolation,
         "mean": how.mean,
         "std": how.std,
+    }
+
+
+def prediction_facts(found: Iterable[Classified], chosen: Chosen, device: Device) -> dict[str, Any]:
+    """The classes of images, and the network with the weights that named them."""
+    data = chosen.weights.data
+    return {
+        **named_facts(chosen.network.config),
+        "weights": chosen.words,
+        "data": data.name,
+        "preprocessing": preprocessing_facts(data.preprocessing),
+        "device": device.name,
+        "notes": chosen.notes,
+        "images": [
+            {
+                "image": one.image,
+                "inverted": one.inverted,
+                "classes": [each._asdict() for each in one.classes],
+                "problem": one.problem or None,
+            }
+            for one in found
+        ],
     }

@@ -1,4 +1,4 @@
-"""`summary`, `compare`, `list`, `search` and `checkpoint` as tables for a terminal: what `documents` says, with columns that fit its width."""
+"""`summary`, `compare`, `list`, `search`, `checkpoint` and `predict` as tables for a terminal: what `documents` says, with columns that fit its width."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from ..analysis.compare import Comparison, remarks
 from ..analysis.search import Candidate, Fits, Limits, Part
 from ..analysis.space import Space
 from ..analysis.trace import COLUMNS, Trace
+from ..inference.classify import Classified
+from ..inference.weights import Chosen
 from . import documents
 
 WIDE = 110
@@ -104,3 +106,12 @@ def checkpoint(name: str, opened: Opened, answers: Mapping[str, str]) -> Rendera
     return Group(
         Text(plain(name, 80), style="bold"), figures, "", *map(Text, documents.checkpoint_lines(name, opened, answers))
     )
+
+
+def prediction(found: Sequence[Classified], chosen: Chosen) -> RenderableType:
+    """The classes of images; paths that are too long fold."""
+    made = table(documents.CLASS_COLUMNS, documents.class_rows(found), words=2)
+    made.columns[0].no_wrap = False
+    made.columns[0].overflow = "fold"
+    heading = Text(documents.prediction_heading(chosen), style="bold")
+    return Group(heading, made, *map(Text, ["", *chosen.notes] if chosen.notes else []))
