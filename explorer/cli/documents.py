@@ -1,10 +1,10 @@
-"""What `summary`, `compare`, `list`, `search`, `checkpoint` and `predict` say, as text and as JSON."""
+"""What `summary`, `compare`, `list`, `search`, `checkpoint`, `predict` and `latency` say, as text and as JSON."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from resnet import Opened, ResNetConfig, build, preset_name, title
@@ -22,6 +22,7 @@ from ..analysis.trace import Trace
 from ..inference.checkpoint import assumptions_text, cannot_run, in_order, said_of
 from ..inference.classify import Classified
 from ..inference.device import Device
+from ..inference.latency import Spread, spread
 from ..inference.weights import Chosen
 from ..link import View, natural_size
 from ..link import query_text as typed
@@ -302,6 +303,69 @@ def prediction(found: Sequence[Classified], chosen: Chosen) -> str:
     return "\n".join([prediction_heading(chosen), "", *lines, *(["", *chosen.notes] if chosen.notes else []), ""])
 
 
+class Timed(NamedTuple):
+    """A network as it was typed, its trace, and the seconds of its passes, one a round."""
+
+    name: str
+    traced: Trace
+    seconds: tuple[float, ...]
+
+    def against(self, first: Timed) -> Spread:
+        """How many times as long it takes as another, round by round."""
+        return spread([ours / theirs for ours, theirs in zip(self.seconds, first.seconds, strict=True)])
+
+
+class Machine(NamedTuple):
+    """Where networks were timed: what ran them, in which form, torch's threads, the machine's cores and its load (mean number
+    of processes that ran or waited in the minute before, None where the system does not say), and torch."""
+
+    device: str
+    form: str
+    threads: int
+    cores: int
+    load: float | None
+    torch: str
+
+
+LATENCY_COLUMNS = ("network", "pixels", "MACs", "median ms", "quartiles ms", "least ms", "images/s", "of the first")
+
+
+def latency_rows(timed: Sequence[Timed], batch: int) -> list[tuple[str, ...]]:
+    """Networks with their times, in the order of `LATENCY_COLUMNS`."""
+    rows: list[tuple[str, ...]] = []
+    for one in timed:
+        times, ratio = spread([1000 * each for each in one.seconds]), one.against(timed[0])
+        share = "1" if one is timed[0] else f"{ratio.median:.2f} ({ratio.lower:.2f}–{ratio.upper:.2f})"
+        cells = (f"{times.median:,.2f}", f"{times.lower:,.2f}–{times.upper:,.2f}", f"{times.least:,.2f}")
+        pixels = "×".join(map(str, one.traced.image_size))
+        rows.append((one.name, pixels, f"{one.traced.macs:,}", *cells, f"{1000 * batch / times.median:,.1f}", share))
+    return rows
+
+
+def latency_lines(timed: Sequence[Timed], machine: Machine, batch: int) -> list[str]:
+    """What was measured, and on what, in sentences."""
+    rounds = len(timed[0].seconds)
+    where = machine.device.partition(",")[0]
+    busy = "" if machine.load is None else f", with a load of {machine.load:.1f} in the minute before"
+    return [
+        f"{rounds} passes of each network over a batch of {batch} in turn, in {machine.form}, with weights at their "
+        f"initialisation, on {where}.",
+        f"{machine.threads} of torch's threads on {machine.cores} cores{busy}; torch {machine.torch}. Other work on the machine "
+        "slows passes.",
+    ]
+
+
+def latency(timed: Sequence[Timed], machine: Machine, batch: int) -> str:
+    """Networks with their times, as text."""
+    rows = [LATENCY_COLUMNS, *latency_rows(timed, batch)]
+    wide = [max(len(row[place]) for row in rows) for place in range(len(LATENCY_COLUMNS))]
+    lines = [
+        "  ".join([f"{row[0]:{wide[0]}}", *(f"{cell:>{size}}" for cell, size in zip(row[1:], wide[1:], strict=True))])
+        for row in rows
+    ]
+    return "\n".join([*lines, "", *latency_lines(timed, machine, batch), ""])
+
+
 # -- JSON ---------------------------------------------------------------------------------
 
 
@@ -505,5 +569,26 @@ def prediction_facts(found: Iterable[Classified], chosen: Chosen, device: Device
                 "problem": one.problem or None,
             }
             for one in found
+        ],
+    }
+
+
+def latency_facts(timed: Sequence[Timed], machine: Machine, batch: int) -> dict[str, Any]:
+    """Networks with their times, in seconds."""
+    return {
+        "batch": batch,
+        "machine": machine._asdict(),
+        "networks": [
+            {
+                "name": one.name,
+                **named_facts(one.traced.config),
+                "image_size": one.traced.image_size,
+                "parameters": one.traced.params,
+                "macs": one.traced.macs,
+                **spread(one.seconds)._asdict(),
+                "ratio": one.against(timed[0])._asdict(),
+                "seconds": one.seconds,
+            }
+            for one in timed
         ],
     }

@@ -1,4 +1,4 @@
-"""`summary`, `compare`, `list`, `search`, `checkpoint` and `predict` as tables for a terminal: what `documents` says, with columns that fit its width."""
+"""`summary`, `compare`, `list`, `search`, `checkpoint`, `predict` and `latency` as tables for a terminal: what `documents` says, with columns that fit its width."""
 
 from __future__ import annotations
 
@@ -115,3 +115,16 @@ def prediction(found: Sequence[Classified], chosen: Chosen) -> RenderableType:
     made.columns[0].overflow = "fold"
     heading = Text(documents.prediction_heading(chosen), style="bold")
     return Group(heading, made, *map(Text, ["", *chosen.notes] if chosen.notes else []))
+
+
+def latency(timed: Sequence[documents.Timed], machine: documents.Machine, batch: int) -> RenderableType:
+    """Networks with their times; in a narrow terminal without their MACs and the least, and names fold."""
+    left_out = ("MACs", "least ms") if Console().width < WIDE else ()
+    places = [place for place, name in enumerate(documents.LATENCY_COLUMNS) if name not in left_out]
+    columns, *rows = (
+        [row[place] for place in places] for row in (documents.LATENCY_COLUMNS, *documents.latency_rows(timed, batch))
+    )
+    made = table(columns, rows, words=1)
+    made.columns[0].no_wrap = False
+    made.columns[0].overflow = "fold"
+    return Group(made, "", *map(Text, documents.latency_lines(timed, machine, batch)))
