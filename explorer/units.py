@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 
@@ -61,3 +62,8 @@ def count_text(count: int) -> str:
         return power(2, bits)
     digits = len(str(count)) - 1
     return f"{count / 10**digits:.2f}·{power(10, digits)}"
+
+
+def choice_text(choice: str | int) -> str:
+    """7×7 for 7x7, leaky relu for leaky_relu."""
+    return re.sub(r"(?<=\d)x(?=\d)", "×", str(choice)).replace("_", " ")

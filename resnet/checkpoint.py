@@ -133,7 +133,7 @@ def _fitted(config: ResNetConfig, state_dict: Mapping[str, Any]) -> tuple[dict[s
     own = {name: tensor for name, tensor in state_dict.items() if isinstance(tensor, Tensor)}
     if not _wrong(config, own):
         return own, []
-    index = "1" if config.shortcut == "D" else "0"  # timm does not say whether a pool stands before `downsample.conv`
+    index = _projection(config)  # timm does not say whether a pool stands before `downsample.conv`
     found = tensors_in(state_dict)
     named = {name.replace(".downsample.conv.", f".downsample.{index}."): found[name] for name in found}
     return named, _wrong(config, named)
@@ -212,7 +212,8 @@ class Opened:
     `state_dict` fits `build(config).load_state_dict(…, strict=True)`. `left_out` says what else stood beside it, by
     prefix. Where `headless`, the file has no classifier, or another kind of head, and the tensors of ours are zeros.
     `questions` has, by name, what to give `open_checkpoint` as an answer where something else is right; `notes` are
-    sentences on what was done. `declared` says that the file itself names its configuration.
+    sentences on what was done. `declared` says that the file itself names its configuration. `names` has what the file calls
+    each tensor that it holds.
     """
 
     config: ResNetConfig
@@ -222,6 +223,7 @@ class Opened:
     questions: Mapping[str, Question] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     declared: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
@@ -426,7 +428,10 @@ def _opened(
         )
     if trunk.headless:
         notes.append("It has no classifier that reads the last stage: the scores are zeros.")
-    return Opened(config, _completed(config, state), trunk.left_out, trunk.headless, questions, tuple(notes), declared)
+    names = {numbered(ours, _projection(config)): theirs for ours, theirs in trunk.tensors.items()}
+    return Opened(
+        config, _completed(config, state), trunk.left_out, trunk.headless, questions, tuple(notes), declared, names
+    )
 
 
 CAFFE = re.compile(r"caffe|detectron|msra|(?<![^./ ])res2(\.|a_)", re.I)
@@ -649,10 +654,15 @@ def _check_norm(config: ResNetConfig, name: str, answers: Mapping[str, Any]) -> 
     yield "Its norms are taken for group norms, as its name says."
 
 
+def _projection(config: ResNetConfig) -> str:
+    """The number of a shortcut's convolution among the layers of its shortcut: after a pool, or first."""
+    return "1" if config.shortcut == "D" else "0"
+
+
 def _completed(config: ResNetConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors by the names and in the order of a network, with zeros for counters and a missing classifier or its
     bias; what the network does not know comes last."""
-    own = {numbered(name, "1" if config.shortcut == "D" else "0"): tensor for name, tensor in state.items()}
+    own = {numbered(name, _projection(config)): tensor for name, tensor in state.items()}
     found = {}
     for name, wanted in build(config, "meta").state_dict().items():
         if name.endswith(".num_batches_tracked") and name in own and own[name].ndim:  # some write it with an axis

@@ -32,8 +32,12 @@ from explorer.cli.bench import Section
 from explorer.cli.documents import comparison, summary
 from explorer.cli.export import CALLS, EXPORTS, FILES, Kind
 from explorer.cli.parameters import repeat_list_options
+from explorer.inference.classify import classified
+from explorer.inference.device import devices
+from explorer.inference.weights import with_own_network
 from explorer.link import View
-from resnet import ResNet, ResNetConfig, preset
+from resnet import ResNet, ResNetConfig, open_checkpoint, preset
+from resnet.weights import bundled_path
 
 NETWORKS = {
     "resnet50": ("resnet50", ResNetConfig()),
@@ -223,11 +227,15 @@ def test_the_part_of_a_link_after_the_question_mark(view: View, capsys: pytest.C
 
 # -- where it goes ------------------------------------------------------------------------
 
+SHIPPED = bundled_path("resnet20")
+COFFEE = ROOT / "explorer" / "samples" / "photos" / "coffee.jpg"
 DOCUMENTS = [("export", "resnet20", kind) for kind in sorted(EXPORTS)] + [
     ("summary", "resnet20"),
     ("compare", "resnet20", "resnet50"),
     ("list", "--max-macs", "1.2e9"),
     ("search", "resnet20 layers=2..3-2-2", "--pareto"),
+    ("checkpoint", str(SHIPPED)),
+    ("predict", str(COFFEE), "--weights", "resnet20_fashion"),
 ]
 
 
@@ -242,6 +250,11 @@ def document(*arguments: str) -> str:
         space, limits = Space.from_text(arguments[1]), Limits()
         found = joined(parts(space, limits))
         return documents.search(space, limits, found, pareto(found.candidates), GOALS)
+    if arguments[0] == "predict":
+        chosen = with_own_network(arguments[3])
+        return documents.prediction([classified(arguments[1], chosen, devices()[0])], chosen)
+    if arguments[0] == "checkpoint":
+        return documents.checkpoint(SHIPPED.name, open_checkpoint(SHIPPED), {})
     traced = trace(preset(arguments[1]), 32)
     return summary(traced) if arguments[0] == "summary" else EXPORTS[arguments[2]](traced)
 
@@ -285,6 +298,9 @@ def test_output_names_the_file(arguments: tuple[str, ...], tmp_path: Path, capsy
         "compare resnet20 resnet50",
         "list",
         "search resnet20",
+        f"checkpoint {SHIPPED}",
+        f"predict {COFFEE} --weights resnet20_fashion",
+        "latency resnet20 --repeats 2",
         "degradation --steps 100",
         "experiments",
         "beside",
@@ -453,6 +469,17 @@ def test_waits_are_compared_click_by_click() -> None:
         (["search", "layers=1..900-1..900"], "at most 100,000"),
         (["search", "resnet18 depth=3"], "space = depth=3"),
         (["search", "resnet18", "--goals", "+speed"], "goals = +speed"),
+        (["checkpoint", "/nowhere/at/all"], "all cannot be read (No such file or directory): a file is accepted"),
+        (["checkpoint", str(ROOT / "README.md")], "README.md is a text that begins with"),
+        (["checkpoint", str(SHIPPED), "--answer", "layers=1-1-1"], "first layer1.1.conv1.weight"),
+        (["predict", str(COFFEE), "--weights", "IMAGENET1K_V2"], "weights with their network such as resnet50.a1_in1k"),
+        (["predict", str(COFFEE), "--weights", "a/b.pth"], "a/b.pth is no file: the path of a checkpoint is accepted"),
+        (["predict", str(COFFEE), "--network", "resnet51"], "preset = resnet51"),
+        (["predict", str(COFFEE), "--weights", "resnet20_fashion", "--size", "0"], "size = 0"),
+        (["predict", "/nowhere.png", "--weights", "resnet20_fashion"], "/nowhere.png: It cannot be read (No such file"),
+        (["predict", "a\0b", "--weights", "resnet20_fashion"], "It cannot be read"),
+        (["latency", "resnet20", "resnet51"], "preset = resnet51"),
+        (["latency", "resnet20", "--size", "0"], "size = 0"),
         (["degradation", "--seeds", "-1"], "seed = -1"),
         (["degradation", "--steps", "9" * 30], "steps = 999"),
         (["degradation", "--settings", "é"], "training = é"),
@@ -554,6 +581,9 @@ COMMANDS = (
     "compare",
     "list",
     "search",
+    "checkpoint",
+    "predict",
+    "latency",
     "export",
     "degradation",
     "experiments",
@@ -907,7 +937,7 @@ def test_a_port_that_is_taken_is_a_sentence(commands: list[list[str]], capsys: p
         ("--no-browser summary resnet18", "for the app"),
         (
             "show",
-            "No such command 'show'; the commands are summary, compare, list, search, export, degradation, experiments, "
+            "No such command 'show'; the commands are summary, compare, list, search, checkpoint, predict, latency, export, degradation, experiments, "
             "channels, beside, probes, landscape, bench",
         ),
         ("summary", "Missing argument 'NETWORK'"),
@@ -917,6 +947,15 @@ def test_a_port_that_is_taken_is_a_sentence(commands: list[list[str]], capsys: p
         ("export resnet18 onnx", "onnx is no text: name a file by --output"),
         ("export resnet18 csv --weights random", "csv holds no weights: onnx, pt2, safetensors do"),
         ("export resnet18 json --json", "No such option"),
+        ("checkpoint", "Missing argument 'FILE'"),
+        ("predict --weights resnet20_fashion", "Missing argument 'IMAGE"),
+        ("predict a.png", "name weights by --weights, such as resnet50.a1_in1k, or a network by --network"),
+        ("latency", "Missing argument 'NETWORK"),
+        ("latency resnet20 --batch 0", "0 is not a whole number from 1 to 4,096"),
+        ("latency resnet20 --repeats 1", "1 is not a whole number from 2 to 10,000"),
+        ("latency resnet20 --threads 9999", "9999 is not a whole number from 1 to"),
+        ("latency resnet20 --precision int8", "'fp32', 'half'"),
+        ("checkpoint a.pth --answer speed=1", "speed=1 is no answer such as stem_pool=none"),
         ("degradation --steps many", "many is not a whole number"),
         ("list --max-macs lots", "lots is not an amount such as 5e9, 5G, 30M or 256MiB"),
         ("list --max-memory 0", "0 is not an amount"),

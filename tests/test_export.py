@@ -34,7 +34,8 @@ from explorer.export.errors import ExportError
 from explorer.export.folding import fold, folded_config
 from explorer.export.libraries import Call, timm_call, torchvision_call
 from explorer.export.provenance import provenance
-from explorer.export.weights import program, safetensors, with_weights
+from explorer.export.weights import program, safetensors
+from explorer.inference.weights import with_weights
 from explorer.link import View, parse_network
 from helpers import every_choice, name_of, narrow, small
 from resnet import (
@@ -334,11 +335,11 @@ def test_a_program_computes_what_the_network_does(config: ResNetConfig) -> None:
 
 def test_weights_are_chosen_by_name_by_file_or_by_what_ships(tmp_path: Path) -> None:
     shipped = preset("resnet20_fashion")
-    assert with_weights(shipped, (32, 32), "")[1:] == ("Trained on Fashion-MNIST, shipped", "bundled")
-    assert with_weights(small(), (32, 32), "")[1:] == ("random, untrained", "random")
+    assert with_weights(shipped, (32, 32), "")[1:3] == ("Trained on Fashion-MNIST, shipped", "bundled")
+    assert with_weights(small(), (32, 32), "")[1:3] == ("random, untrained", "random")
     path = tmp_path / "mine.pth"
     torch.save(randomly(small(), seed=3).state_dict(), path)
-    network, words, key = with_weights(small(), (32, 32), str(path))
+    network, words, key, *_ = with_weights(small(), (32, 32), str(path))
     assert (words, key) == ("the file mine.pth", "")
     torch.testing.assert_close(network.state_dict(), randomly(small(), seed=3).state_dict())
     with pytest.raises(WeightsError, match="does not fit this network"):

@@ -16,7 +16,22 @@ import typer
 from resnet.command import forget_output, status
 from resnet.options import plain
 
-from . import app, bench, beside, channels, degradation, experiments, export, landscape, probes, search, summary
+from . import (
+    app,
+    bench,
+    beside,
+    channels,
+    checkpoint,
+    degradation,
+    experiments,
+    export,
+    landscape,
+    latency,
+    predict,
+    probes,
+    search,
+    summary,
+)
 from .parameters import repeat_list_options
 
 MODULE, COMMAND = "python -m explorer", "resnet-explorer"
@@ -40,6 +55,9 @@ def application(*, completion: bool = False, rich: bool = False) -> typer.Typer:
         summary.compare,
         search.list_,
         search.search,
+        checkpoint.checkpoint,
+        predict.predict,
+        latency.latency,
         export.export,
         degradation.degradation,
         experiments.experiments,

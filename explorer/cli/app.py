@@ -66,6 +66,9 @@ def app(
     resnet-explorer summary 'block=basic&layers=2-2-2-2' --size 32
     resnet-explorer compare resnet34 resnet50
     resnet-explorer list --size 320x640 --max-macs 5e9 --max-params 30e6
+    resnet-explorer checkpoint model.pth
+    resnet-explorer predict dog.jpg --weights resnet50.a1_in1k
+    resnet-explorer latency resnet50 resnet50d
     resnet-explorer export resnet50 dot --output resnet50.dot
     """
     alone = context.invoked_subcommand is None

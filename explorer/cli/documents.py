@@ -1,13 +1,17 @@
-"""What `summary`, `compare`, `list` and `search` say, as text and as JSON."""
+"""What `summary`, `compare`, `list`, `search`, `checkpoint`, `predict` and `latency` say, as text and as JSON."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from resnet import ResNetConfig, preset_name, title
+from resnet import Opened, ResNetConfig, build, preset_name, title
+from resnet.checkpoint import not_finite
+from resnet.datasets import Preprocessing
+from resnet.options import plain, to_text
+from resnet.weights import Weights, own_weights
 
 from ..analysis.compare import Comparison, Row, remarks
 from ..analysis.layers import Layer
@@ -15,7 +19,13 @@ from ..analysis.receptive_field import Field
 from ..analysis.search import LIMITED, WRITTEN, Candidate, Fits, Limits, Part, narrower
 from ..analysis.space import SIZE, Space
 from ..analysis.trace import Trace
-from ..link import View
+from ..inference.checkpoint import assumptions_text, cannot_run, in_order, said_of
+from ..inference.classify import Classified
+from ..inference.device import Device
+from ..inference.latency import Spread, spread
+from ..inference.weights import Chosen
+from ..link import View, natural_size
+from ..link import query_text as typed
 
 SCHEMA = 1
 """Of the JSON; another number where a key changes its meaning or goes."""
@@ -216,6 +226,146 @@ def search(space: Space, limits: Limits, found: Part, shown: Sequence[Candidate]
     return "\n".join([search_heading(space, limits, found, shown, goals), *rows, ""])
 
 
+def checkpoint_figures(opened: Opened) -> list[tuple[str, str]]:
+    """What a checkpoint is, each with its name."""
+    tensors = [tensor for name, tensor in opened.state_dict.items() if name in opened.names]
+    renamed = next(
+        (f"{plain(there, 80)} for {here}, and so on" for here, there in opened.names.items() if here != there), ""
+    )
+    return [
+        ("network", title(opened.config)),
+        ("known by", "what the file says" if opened.declared else "names and shapes of its tensors"),
+        ("typed as", checkpoint_query(opened.config)),
+        ("depth", str(opened.config.depth)),
+        ("parameters", f"{parameters(opened.config):,}"),
+        ("classes", "no classifier" if opened.headless else f"{opened.config.num_classes:,}"),
+        ("tensors", f"{len(tensors)} of {sum(tensor.numel() for tensor in tensors):,} numbers"),
+        ("names", renamed or "as torchvision's networks have them"),
+    ]
+
+
+def checkpoint_query(config: ResNetConfig) -> str:
+    """What a network is typed as, by its preset's name where it has one."""
+    return preset_name(config) or typed(View(config, natural_size(config)))
+
+
+def parameters(config: ResNetConfig) -> int:
+    return sum(parameter.numel() for parameter in build(config, "meta").parameters())
+
+
+def checkpoint_lines(name: str, opened: Opened, answers: Mapping[str, str]) -> list[str]:
+    """What was left out, done and assumed, a line each."""
+    lines = [*said_of(opened, answers), *(plain(note, 400) for note in opened.notes)]
+    if broken := not_finite(opened.state_dict):
+        lines.append(f"{cannot_run(broken)}.")
+    if opened.questions:
+        lines += ["", "Assumed until --answer says otherwise, as no tensor shows it:"]
+    for asked, question in in_order(opened):
+        first, *others = map(plain, map(to_text, question.choices))
+        lines.append(f"{asked}={first}, or {', '.join(others)}. {question.tell}" if others else f"{asked}={first}")
+    return [*lines, "", assumptions_text(checkpoint_weights(name, opened))]
+
+
+def checkpoint_weights(name: str, opened: Opened) -> Weights:
+    """Weights of a file, with what is assumed of the data."""
+    return own_weights(opened.config, natural_size(opened.config), name, "", opened.headless)
+
+
+def checkpoint(name: str, opened: Opened, answers: Mapping[str, str]) -> str:
+    """What a checkpoint file is, as text."""
+    rows = [f"{key:12} {value}" for key, value in checkpoint_figures(opened)]
+    return "\n".join([plain(name, 80), *rows, "", *checkpoint_lines(name, opened, answers), ""]).replace(
+        "\n\n\n", "\n\n"
+    )
+
+
+CLASS_COLUMNS = ("image", "class", "probability")
+
+
+def prediction_heading(chosen: Chosen) -> str:
+    """ResNet-50 with timm resnet50.a1_in1k, images of 288×288 pixels."""
+    height, width = chosen.weights.data.preprocessing.size
+    return f"{title(chosen.network.config)}, weights: {chosen.words}, images of {height}×{width} pixels"
+
+
+def class_rows(found: Iterable[Classified]) -> list[tuple[str, str, str]]:
+    """The classes of images, in the order of `CLASS_COLUMNS`."""
+    return [
+        (plain(one.image, 80), plain(each.name, 60), f"{each.probability:.2%}") for one in found for each in one.classes
+    ]
+
+
+def prediction(found: Sequence[Classified], chosen: Chosen) -> str:
+    """The classes of images, as text."""
+    rows = [CLASS_COLUMNS, *class_rows(found)]
+    wide, name = (max(len(row[place]) for row in rows) for place in (0, 1))
+    lines = [f"{image:{wide}}  {what:{name}}  {share:>11}" for image, what, share in rows]
+    return "\n".join([prediction_heading(chosen), "", *lines, *(["", *chosen.notes] if chosen.notes else []), ""])
+
+
+class Timed(NamedTuple):
+    """A network as it was typed, its trace, and the seconds of its passes, one a round."""
+
+    name: str
+    traced: Trace
+    seconds: tuple[float, ...]
+
+    def against(self, first: Timed) -> Spread:
+        """How many times as long it takes as another, round by round."""
+        return spread([ours / theirs for ours, theirs in zip(self.seconds, first.seconds, strict=True)])
+
+
+class Machine(NamedTuple):
+    """Where networks were timed: what ran them, in which form, torch's threads, the machine's cores and its load (mean number
+    of processes that ran or waited in the minute before, None where the system does not say), and torch."""
+
+    device: str
+    form: str
+    threads: int
+    cores: int
+    load: float | None
+    torch: str
+
+
+LATENCY_COLUMNS = ("network", "pixels", "MACs", "median ms", "quartiles ms", "least ms", "images/s", "of the first")
+
+
+def latency_rows(timed: Sequence[Timed], batch: int) -> list[tuple[str, ...]]:
+    """Networks with their times, in the order of `LATENCY_COLUMNS`."""
+    rows: list[tuple[str, ...]] = []
+    for one in timed:
+        times, ratio = spread([1000 * each for each in one.seconds]), one.against(timed[0])
+        share = "1" if one is timed[0] else f"{ratio.median:.2f} ({ratio.lower:.2f}–{ratio.upper:.2f})"
+        cells = (f"{times.median:,.2f}", f"{times.lower:,.2f}–{times.upper:,.2f}", f"{times.least:,.2f}")
+        pixels = "×".join(map(str, one.traced.image_size))
+        rows.append((one.name, pixels, f"{one.traced.macs:,}", *cells, f"{1000 * batch / times.median:,.1f}", share))
+    return rows
+
+
+def latency_lines(timed: Sequence[Timed], machine: Machine, batch: int) -> list[str]:
+    """What was measured, and on what, in sentences."""
+    rounds = len(timed[0].seconds)
+    where = machine.device.partition(",")[0]
+    busy = "" if machine.load is None else f", with a load of {machine.load:.1f} in the minute before"
+    return [
+        f"{rounds} passes of each network over a batch of {batch} in turn, in {machine.form}, with weights at their "
+        f"initialisation, on {where}.",
+        f"{machine.threads} of torch's threads on {machine.cores} cores{busy}; torch {machine.torch}. Other work on the machine "
+        "slows passes.",
+    ]
+
+
+def latency(timed: Sequence[Timed], machine: Machine, batch: int) -> str:
+    """Networks with their times, as text."""
+    rows = [LATENCY_COLUMNS, *latency_rows(timed, batch)]
+    wide = [max(len(row[place]) for row in rows) for place in range(len(LATENCY_COLUMNS))]
+    lines = [
+        "  ".join([f"{row[0]:{wide[0]}}", *(f"{cell:>{size}}" for cell, size in zip(row[1:], wide[1:], strict=True))])
+        for row in rows
+    ]
+    return "\n".join([*lines, "", *latency_lines(timed, machine, batch), ""])
+
+
 # -- JSON ---------------------------------------------------------------------------------
 
 
@@ -357,5 +507,88 @@ def search_facts(space: Space, limits: Limits, found: Part, shown: Sequence[Cand
         "goals": goals or None,
         "networks": [
             {"index": one.index, "query": query_text(one)} | named_facts(one.config) | cost_facts(one) for one in shown
+        ],
+    }
+
+
+def checkpoint_facts(name: str, opened: Opened) -> dict[str, Any]:
+    """What a checkpoint file is."""
+    data = checkpoint_weights(name, opened).data
+    return {
+        "file": name,
+        **named_facts(opened.config),
+        "query": checkpoint_query(opened.config),
+        "declared": opened.declared,
+        "depth": opened.config.depth,
+        "parameters": parameters(opened.config),
+        "classes": None if opened.headless else opened.config.num_classes,
+        "left_out": opened.left_out,
+        "questions": [
+            {"name": name, "assumed": question.choices[0], "choices": question.choices, "tell": question.tell}
+            for name, question in in_order(opened)
+        ],
+        "notes": opened.notes,
+        "not_finite": not_finite(opened.state_dict),
+        "data": data.name,
+        "preprocessing": preprocessing_facts(data.preprocessing),
+        "tensors": [
+            {"name": name, "shape": list(tensor.shape), "stored_as": opened.names.get(name)}
+            for name, tensor in opened.state_dict.items()
+        ],
+    }
+
+
+def preprocessing_facts(how: Preprocessing) -> dict[str, Any]:
+    """How images are prepared; sizes in pixels, `size` is (height, width)."""
+    return {
+        "size": how.size,
+        "resize": how.resize,
+        "fit": how.fit,
+        "bright_on_dark": how.bright_on_dark,
+        "interpolation": how.interpolation,
+        "mean": how.mean,
+        "std": how.std,
+    }
+
+
+def prediction_facts(found: Iterable[Classified], chosen: Chosen, device: Device) -> dict[str, Any]:
+    """The classes of images, and the network with the weights that named them."""
+    data = chosen.weights.data
+    return {
+        **named_facts(chosen.network.config),
+        "weights": chosen.words,
+        "data": data.name,
+        "preprocessing": preprocessing_facts(data.preprocessing),
+        "device": device.name,
+        "notes": chosen.notes,
+        "images": [
+            {
+                "image": one.image,
+                "inverted": one.inverted,
+                "classes": [each._asdict() for each in one.classes],
+                "problem": one.problem or None,
+            }
+            for one in found
+        ],
+    }
+
+
+def latency_facts(timed: Sequence[Timed], machine: Machine, batch: int) -> dict[str, Any]:
+    """Networks with their times, in seconds."""
+    return {
+        "batch": batch,
+        "machine": machine._asdict(),
+        "networks": [
+            {
+                "name": one.name,
+                **named_facts(one.traced.config),
+                "image_size": one.traced.image_size,
+                "parameters": one.traced.params,
+                "macs": one.traced.macs,
+                **spread(one.seconds)._asdict(),
+                "ratio": one.against(timed[0])._asdict(),
+                "seconds": one.seconds,
+            }
+            for one in timed
         ],
     }

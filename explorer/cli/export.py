@@ -186,10 +186,11 @@ def write_network(
     """
     from ..export.folding import fold
     from ..export.provenance import provenance
-    from ..export.weights import with_weights
+    from ..inference.weights import with_weights
     from ..link import natural_size
+    from .predict import fetched
 
-    network, words, key = with_weights(view.config, view.image_size, weights)
+    network, words, key, *_ = with_weights(view.config, view.image_size, weights, fetched)
     size = natural_size(view.config, key) if view.image_size == view.natural_size else view.image_size
     if folded:
         network, words, key = fold(network), f"{words}, batch norms folded", ""

@@ -1,19 +1,22 @@
-"""`summary`, `compare`, `list` and `search` as tables for a terminal: what `documents` says, with columns that fit its width."""
+"""`summary`, `compare`, `list`, `search`, `checkpoint`, `predict` and `latency` as tables for a terminal: what `documents` says, with columns that fit its width."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from resnet import title
+from resnet import Opened, title
+from resnet.options import plain
 
 from ..analysis.compare import Comparison, remarks
 from ..analysis.search import Candidate, Fits, Limits, Part
 from ..analysis.space import Space
 from ..analysis.trace import COLUMNS, Trace
+from ..inference.classify import Classified
+from ..inference.weights import Chosen
 from . import documents
 
 WIDE = 110
@@ -93,3 +96,35 @@ def search(space: Space, limits: Limits, found: Part, shown: Sequence[Candidate]
     made.columns[0].overflow = "fold"
     heading = Text(documents.search_heading(space, limits, found, shown, goals), style="bold")
     return Group(heading, *([made] if shown else []))
+
+
+def checkpoint(name: str, opened: Opened, answers: Mapping[str, str]) -> RenderableType:
+    """What a checkpoint is, then what was left out, done and assumed."""
+    figures = table(("", ""), documents.checkpoint_figures(opened), words=2)
+    figures.show_header = False
+    figures.columns[1].overflow = "fold"
+    return Group(
+        Text(plain(name, 80), style="bold"), figures, "", *map(Text, documents.checkpoint_lines(name, opened, answers))
+    )
+
+
+def prediction(found: Sequence[Classified], chosen: Chosen) -> RenderableType:
+    """The classes of images; paths that are too long fold."""
+    made = table(documents.CLASS_COLUMNS, documents.class_rows(found), words=2)
+    made.columns[0].no_wrap = False
+    made.columns[0].overflow = "fold"
+    heading = Text(documents.prediction_heading(chosen), style="bold")
+    return Group(heading, made, *map(Text, ["", *chosen.notes] if chosen.notes else []))
+
+
+def latency(timed: Sequence[documents.Timed], machine: documents.Machine, batch: int) -> RenderableType:
+    """Networks with their times; in a narrow terminal without their MACs and the least, and names fold."""
+    left_out = ("MACs", "least ms") if Console().width < WIDE else ()
+    places = [place for place, name in enumerate(documents.LATENCY_COLUMNS) if name not in left_out]
+    columns, *rows = (
+        [row[place] for place in places] for row in (documents.LATENCY_COLUMNS, *documents.latency_rows(timed, batch))
+    )
+    made = table(columns, rows, words=1)
+    made.columns[0].no_wrap = False
+    made.columns[0].overflow = "fold"
+    return Group(made, "", *map(Text, documents.latency_lines(timed, machine, batch)))

@@ -8,14 +8,14 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from math import prod
-from statistics import median
+from statistics import median, quantiles
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnet import ResNet
+from resnet import ResNet, title
 
 from ..analysis.layers import VIEWS, Layer
 from ..analysis.trace import Trace
@@ -298,6 +298,58 @@ def slowest_layers(layers: Sequence[TimedLayer], share: float = 0.02, most: int 
     """The layers furthest above their bound, of those that take at least this share of the time."""
     least = share * sum(layer.seconds for layer in layers)
     return sorted((layer for layer in layers if layer.seconds >= least), key=lambda layer: -layer.ratio)[:most]
+
+
+# -- side by side -------------------------------------------------------------------------
+
+
+class Spread(NamedTuple):
+    """The middle of several numbers, the quartiles around it, and the least and the most of them."""
+
+    median: float
+    lower: float
+    upper: float
+    least: float
+    most: float
+
+
+def spread(numbers: Sequence[float]) -> Spread:
+    """Of two numbers or more."""
+    lower, middle, upper = quantiles(numbers, n=4, method="inclusive")
+    return Spread(middle, lower, upper, min(numbers), max(numbers))
+
+
+def side_by_side(
+    models: Sequence[ResNet],
+    shapes: Sequence[tuple[int, int, int, int]],
+    device: Device,
+    rounds: int,
+    progress: Progress = no_progress,
+) -> list[list[float]]:
+    """Seconds of each network's passes over a batch of noise of its shape N×C×H×W, one a round, in the device's form.
+
+    The networks take turns in every round, in one order and then in the other, so that they share the machine's moods. A pass
+    is the second of two, as others have taken the caches meanwhile; a round before the first is not counted.
+
+    Raises:
+        OutOfMemoryError: where a batch does not fit the device's memory.
+    """
+    found: list[list[float]] = [[] for _ in models]
+
+    @torch.inference_mode()
+    def once(number: int) -> float:
+        batch = device.tensor(torch.randn(shapes[number], generator=torch.Generator().manual_seed(0)))
+        models[number](batch)
+        return time_action(lambda: models[number](batch), device)
+
+    for turn in range(rounds + 1):
+        for number in range(len(models)) if turn % 2 else reversed(range(len(models))):
+            what = f"A batch of {'×'.join(map(str, shapes[number]))} through {title(models[number].config)} in {device.form}"
+            seconds = Turn(what, device.name).run(partial(once, number))
+            if turn:
+                found[number].append(seconds)
+        progress((turn + 1) / (rounds + 1))
+    return found
 
 
 # -- precision and layout -----------------------------------------------------------------

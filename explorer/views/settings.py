@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ import streamlit as st
 from resnet import ConfigError, Option
 from resnet.options import Settings, to_text
 
+from ..units import choice_text
 from . import session
 
 Kind = TypeVar("Kind", bound=Settings)
@@ -52,11 +52,6 @@ def widget(
         st.toggle(option.label, **shared)
     else:
         st.text_input(option.label, **shared)
-
-
-def choice_text(choice: str | int) -> str:
-    """7×7 for 7x7, leaky relu for leaky_relu."""
-    return re.sub(r"(?<=\d)x(?=\d)", "×", str(choice)).replace("_", " ")
 
 
 # -- in the link --------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from resnet.weights import FASHION_MNIST, Weights, bundled, full_name, fully_nam
 
 from ...experiments import probes
 from ...experiments.probes import Readings
+from ...inference.checkpoint import cannot_run
 from ...inference.device import Device
 from ...inference.limits import check_runnable
 from ...inference.samples import labelled_images
@@ -28,7 +29,7 @@ from ...sharing.threads import single_thread
 from .. import session
 from ..cached import cached_result, device, model, shared
 from ..inference.ablation import knows_test_images, test_inputs, too_large
-from ..inference.checkpoint import cannot_run, uploaded_checkpoint, uploaded_weights
+from ..inference.checkpoint import uploaded_checkpoint, uploaded_weights
 from ..inference.images import ChosenImage
 from ..inference.running import Run, run_with, weights_trace
 from ..inference.selection import CHECKPOINT_GONE, Selection, every_tag, from_hub, here, is_kept, note_on, select

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from resnet import OPTIONS, ResNetConfig, WeightsError, open_checkpoint, owner, title
 from resnet.checkpoint import (
-    BOTH,
     FIXED,
     MAX_FILE_BYTES,
     MAX_TENSOR_BYTES,
@@ -32,15 +31,28 @@ from resnet.checkpoint import (
 )
 from resnet.confined import Places
 from resnet.errors import ExplainedError
-from resnet.options import plain, to_text
+from resnet.options import plain
 from resnet.shards import join
-from resnet.weights import FASHION_MNIST, Weights, own_weights
+from resnet.weights import Weights, own_weights
 
+from ...inference.checkpoint import (
+    answers_text,
+    assumed_text,
+    assumptions_text,
+    cannot_run,
+    choice_words,
+    in_force,
+    in_order,
+    label,
+    listed,
+    said_of,
+    shape_words,
+)
 from ...link import natural_size
 from ...sharing.holdings import HELD_FILES, NoRoomError
 from ...sharing.scheduler import PAGES
 from ...sharing.store import RESULTS, FileDigest
-from .. import session, settings
+from .. import session
 from ..session import change, choose, escape_markdown, release_files, set_widget, show, view
 from ..uploads import FileAnswers, UploadedCheckpoint
 
@@ -279,10 +291,6 @@ def file_answers(answers: FileAnswers) -> None:
     st.button("Withdraw the answer", on_click=withdraw, icon=":material/undo:")
 
 
-def answers_text(answers: Mapping[str, Any]) -> str:
-    return ", ".join(f"{label(name)} = {choice_words(name, value)}" for name, value in answers.items())
-
-
 def file_chosen() -> None:
     """Read what was uploaded and open its network; the files themselves are not kept."""
     number = session.held().checkpoint_widget
@@ -336,9 +344,8 @@ def checkpoint_summary(checkpoint: UploadedCheckpoint, weights: Weights | None) 
         if config != checkpoint.config:
             st.button("Open its network", on_click=reopen, icon=":material/undo:")
         st.button("Forget it", on_click=forget, icon=":material/delete:")
-    said = [left_out(opened.left_out)] if opened.left_out else []
-    said += [f"Read with {answers_text(checkpoint.answers)}."] if checkpoint.answers else []
-    if said := [*said, *(plain(note, 400) for note in (*opened.notes, *checkpoint.notes))]:
+    notes = (plain(note, 400) for note in (*opened.notes, *checkpoint.notes))
+    if said := [*said_of(opened, checkpoint.answers), *notes]:
         st.container(key="said of the upload").markdown(escape_markdown(" ".join(said)))
     if checkpoint.not_finite:
         instead = f": others run here, {weights.title}" if weights else ""
@@ -349,30 +356,6 @@ def checkpoint_summary(checkpoint: UploadedCheckpoint, weights: Weights | None) 
         question_widgets(config, questions, question_answered, networks=tuple(checkpoint.networks))
     if weights and weights.key == "upload":
         st.caption(assumptions_text(weights))
-
-
-def cannot_run(broken: Sequence[str]) -> str:
-    """Why weights do not run of which these tensors are not finite, without its full stop."""
-    return (
-        f"NaN or infinite numbers are in {len(broken)} of its tensors, first in {plain(broken[0])}, so its network can be looked "
-        "at but its weights cannot be run"
-    )
-
-
-MAX_NAMED = 6
-"""Parts of a file that are named where there are many."""
-
-
-def left_out(parts: Sequence[str]) -> str:
-    """What else stood in the file, in a sentence."""
-    return f"{listed(parts)} left out."
-
-
-def listed(parts: Sequence[str]) -> str:
-    """The first of them by name, and how many more there are."""
-    named = [plain(part or "tensors beside it", 40) for part in parts[:MAX_NAMED]]
-    more = f" and {len(parts) - MAX_NAMED} more" if len(parts) > MAX_NAMED else ""
-    return f"{', '.join(named)}{more}"
 
 
 def list_mismatches(differences: list[Mismatch]) -> None:
@@ -386,41 +369,9 @@ def list_mismatches(differences: list[Mismatch]) -> None:
     st.dataframe(rows, hide_index=True, key="mismatches", width="stretch", height="auto" if len(rows) < 6 else 240)
 
 
-def shape_words(shape: tuple[int, ...] | None) -> str:
-    return "none" if shape is None else "×".join(map(str, shape)) or "one number"
-
-
-LABELS = {
-    "option_a": "Zeros of option A",
-    "standardised": "Standardised weights",
-    "weights": "Weights in the file",
-    "leaky_slope": "Slope of a leaky ReLU",
-    "last_stride": "Stride of the last stage",
-    "stem_stride": "Stride of the stem",
-}
-"""What a question is called that is no option of a configuration."""
-
-
-def label(name: str) -> str:
-    return OPTIONS[name].label if name in OPTIONS else LABELS.get(name, name.capitalize())
-
-
-def choice_words(name: str, value: Any) -> str:
-    if name == "option_a":
-        return "on both sides" if value == BOTH else "after the channels"
-    if isinstance(value, bool) or name == "standardised":
-        return "yes" if value in (True, "1") else "no"
-    return plain(value, 60) if name == "weights" else settings.choice_text(value)
-
-
 def asked(checkpoint: UploadedCheckpoint) -> list[tuple[str, Question]]:
     """What is asked of a checkpoint; which of its networks where several are kept."""
     return [each for each in in_order(checkpoint.opened) if each[0] != "weights" or len(checkpoint.networks) > 1]
-
-
-def in_order(opened: Opened) -> list[tuple[str, Question]]:
-    """What is asked of a network: first what is no option of a configuration."""
-    return sorted(opened.questions.items(), key=lambda each: each[0] in OPTIONS)
 
 
 def question_widgets(
@@ -477,19 +428,6 @@ def question_widget(
     )
 
 
-def assumed_text(config: ResNetConfig, questions: Iterable[tuple[str, Question]]) -> str:
-    """The answers in force: "Stem pool max · Activation relu"."""
-    return " · ".join(
-        f"{label(name)}\N{NO-BREAK SPACE}{choice_words(name, in_force(config, name, question))}"
-        for name, question in questions
-    )
-
-
-def in_force(config: ResNetConfig, name: str, question: Question) -> Any:
-    """The answer that a network runs with."""
-    return getattr(config, name) if name in OPTIONS else question.choices[0]
-
-
 def question_answered(name: str) -> None:
     """Take an answer: into the configuration, into the tensors, or, where only the file has what it takes, to when it is
     chosen again. What no configuration has is said.
@@ -535,15 +473,3 @@ def keep(checkpoint: UploadedCheckpoint) -> None:
         session.hold(checkpoint=checkpoint)
     if before and (before.config, bool(before.not_finite)) != (checkpoint.config, bool(checkpoint.not_finite)):
         reopen()
-
-
-def assumptions_text(weights: Weights) -> str:
-    """What is assumed of the data, which no tensor shows."""
-    data = weights.data
-    names = "" if weights.headless else ", and classes by number"
-    if data.name != "unknown":
-        names = f", and the classes of {data.name}"
-    if data.name == FASHION_MNIST.name:
-        names += ", as its tensors have the shapes of the networks that ship"
-    numbers = ", ".join(map(to_text, data.preprocessing.mean[:3]))
-    return f"Assumed as well: images of {shape_words(data.preprocessing.size)} pixels less a mean of {numbers}{names}."

@@ -16,6 +16,7 @@ from resnet.checkpoint import Opened, UnsureNormError, WeightsError, fitted, mis
 from resnet.weights import Weights, at_hand, available, hub_name, named, published, random_weights, torchvision_weights
 
 from ...analysis.layers import shape_text
+from ...inference.checkpoint import cannot_run, said_of
 from ...link import UPLOAD, View
 from .. import session
 from ..weights import OnHub, on_hub
@@ -163,17 +164,14 @@ def from_hub(view: View, found: Selection) -> Selection:
                 note=f"{weights.key} do not fit {title(view.config)}; first {wrong[0]}. {note}".strip()
             )
     if model.not_finite:
-        return found._replace(note=f"{weights.key}: {checkpoint.cannot_run(model.not_finite)}. {note}".strip())
+        return found._replace(note=f"{weights.key}: {cannot_run(model.not_finite)}. {note}".strip())
     found = found._replace(current=replace(weights, config=view.config), note=note, opened=opened)
     return at_image_size(view, found)
 
 
 def note_on(model: OnHub) -> str:
     """What was left out of a model of the hub, with which answers it is read, and what is assumed, in sentences."""
-    answers, left_out = checkpoint.answers_text(hub_name(model.weights.key)[1]), model.opened.left_out
-    said = [checkpoint.left_out(left_out)] if left_out else []
-    said += [f"Read with {answers}."] if answers else []
-    return " ".join([*said, *model.notes])
+    return " ".join([*said_of(model.opened, hub_name(model.weights.key)[1]), *model.notes])
 
 
 def is_kept(name: str) -> bool:

@@ -18,6 +18,7 @@ from resnet.options import to_text
 from resnet.presets import short_title
 from resnet.weights import BUNDLED, Weights, at_hand, bundled, cache_path, hub_key, hub_name, named, torchvision_weights
 
+from ...inference.checkpoint import in_order, listed
 from ...inference.limits import TOO_LARGE
 from ...link import LONGEST, UPLOAD, View, natural_size
 from .. import session
@@ -302,7 +303,7 @@ def said(found: Selection, weights: Weights) -> None:
     """
     failure()
     say(found)
-    if found.opened and (questions := checkpoint.in_order(found.opened)):
+    if found.opened and (questions := in_order(found.opened)):
         answered = partial(hub_answered, weights.key, found.opened.config)
         checkpoint.question_widgets(session.view().config, questions, answered, ASKED_OF_HUB)
     if beside_the_images():
@@ -365,7 +366,7 @@ def question(found: Selection) -> DeltaGenerator:
             st.caption(session.escape_markdown(too_large(choices[0])))
         if withheld := [name(one) for one in runnable if one not in offered]:
             why = f"set {owner.OFFLINE}" if owner.downloads_allowed() else "switched downloads off"
-            words = f"The owner of this server has {why}, so not: {checkpoint.listed(withheld)}."
+            words = f"The owner of this server has {why}, so not: {listed(withheld)}."
             st.caption(session.escape_markdown(words))
         if others := offered[1:]:
             st.caption(f"{len(others)} more are published for this network: the list Weights in the sidebar has them.")
