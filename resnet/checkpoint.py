@@ -68,7 +68,11 @@ class File(NamedTuple):
 
 
 def read_state_dict(data: bytes | bytearray | memoryview, name: str) -> dict[str, Tensor]:
-    """The tensors of a file's bytes, as `read_file` reads them."""
+    """The tensors of a file's bytes by torchvision's names, float32 on the CPU, as `read_file` reads them.
+
+    Raises:
+        WeightsError: as `read_file`.
+    """
     return read_file(data, name).tensors
 
 

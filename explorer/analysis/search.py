@@ -164,6 +164,9 @@ def search(space: Space, limits: Limits, executor: Executor | None = None) -> It
 
     An image size of the space goes before that of the limits. Designs that cannot be built are left out. The work is done
     here, or on `executor`'s workers in the same order; it ends where the iterator is closed. `parts` says how far it is.
+
+    Raises:
+        RuntimeError: the executor's, where it is shut down.
     """
     for part in parts(space, limits, executor):
         yield from part.candidates

@@ -174,10 +174,13 @@ def diagram(network: Trace | ResNetConfig | str, part: str = "") -> Drawing:
         ConfigError: as `explorer.trace`, and for a part that the network does not have.
     """
     shown = network if isinstance(network, Trace) else trace_network(network)
-    if part and part not in shown.parts:
-        known = [*shown.blocks]
-        raise ConfigError("part", part, f"stem, a block from {known[0]} to {known[-1]}, or head")
-    return detail(shown, part) if part else overview(shown)
+    if not part:
+        return overview(shown)
+    try:
+        return detail(shown, part)
+    except ValueError as error:
+        blocks = shown.config.blocks
+        raise ConfigError("part", part, f"stem, a block from {blocks[0]} to {blocks[-1]}, or head") from error
 
 
 def runs_of(items: Sequence[Part | Fold]) -> Iterator[tuple[str, list[Part | Fold]]]:
