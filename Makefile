@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # As in the app: torch's threads do not spin while they wait, for the browser that is tested needs the cores too.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: app test lint bench pictures browser versions clean
+.PHONY: app test lint bench pictures docs browser versions clean
 
 app: $(VENV)/app
 	$(BIN)/streamlit run explorer/app.py
@@ -24,6 +24,9 @@ bench: $(VENV)/test browser
 
 pictures: $(VENV)/test browser
 	$(BIN)/python -m explorer.bench.pictures
+
+docs: $(VENV)/test
+	$(BIN)/python -m explorer.bench.reference docs
 
 # The oldest Python with the oldest of every requirement, and the newest with the newest: all checks that need no browser.
 OLDEST ?= python3.11
@@ -62,4 +65,4 @@ $(VENV)/test: $(VENV)/app
 	touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) docs .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from .analysis.search import Candidate, Fits, Limits, fits, pareto, search
     from .analysis.space import Space
     from .analysis.trace import Trace
+    from .drawing.network import diagram
+    from .drawing.svg import Drawing
     from .inference.explain import Explanation, explain
     from .inference.images import ImageError, open_image
     from .link import trace
@@ -18,6 +20,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Candidate",
     "Comparison",
+    "Drawing",
     "Explanation",
     "Field",
     "Fits",
@@ -27,6 +30,7 @@ __all__ = [
     "Space",
     "Trace",
     "compare",
+    "diagram",
     "explain",
     "fits",
     "open_image",
@@ -38,6 +42,8 @@ __all__ = [
 _MODULES = {
     "Comparison": "analysis.compare",
     "compare": "analysis.compare",
+    "Drawing": "drawing.svg",
+    "diagram": "drawing.network",
     "Explanation": "inference.explain",
     "explain": "inference.explain",
     "ImageError": "inference.images",

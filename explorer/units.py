@@ -14,6 +14,11 @@ def amount(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def macs_text(number: float) -> str:
+    """4.09 GMACs, 650 MACs."""
+    return f"{amount(number)}{'' if number >= 1e3 else ' '}MACs"
+
+
 def mebibytes(number: float) -> str:
     """10.7 MiB, 2.12 GiB, 3.9 KiB."""
     if 0 < number < 2**20 / 20:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,8 @@ from .errors import WeightsError
 from .layers import COUNTERS, LayoutError, Shape
 from .layouts import Trunk, numbered
 from .model import ResNet, build
-from .options import ConfigError, plain
+from .options import ConfigError, plain, to_text
+from .presets import title
 from .questions import AFTER, BOTH, NORM_GROUPS, answered, check_answers, question_of
 from .questions import FIXED as FIXED
 from .questions import OTHER_QUESTIONS as OTHER_QUESTIONS
@@ -66,7 +68,11 @@ class File(NamedTuple):
 
 
 def read_state_dict(data: bytes | bytearray | memoryview, name: str) -> dict[str, Tensor]:
-    """The tensors of a file's bytes, as `read_file` reads them."""
+    """The tensors of a file's bytes by torchvision's names, float32 on the CPU, as `read_file` reads them.
+
+    Raises:
+        WeightsError: as `read_file`.
+    """
     return read_file(data, name).tensors
 
 
@@ -205,7 +211,7 @@ def network(config: ResNetConfig, state_dict: Mapping[str, Any]) -> ResNet:
 # -- opening ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Opened:
     """A residual network that was found in a file.
 
@@ -227,7 +233,42 @@ class Opened:
 
     @property
     def nbytes(self) -> int:
+        """Bytes of its tensors."""
         return sum(tensor.nbytes for tensor in self.state_dict.values())
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What the file is, in sentences: the network, how it is known, what is missing, left out or assumed."""
+        left_out = plain(", ".join(part or "tensors beside it" for part in self.left_out), 200)
+
+        def values(choices: Sequence[Any]) -> str:
+            return plain(", ".join(map(to_text, choices)), 200)
+
+        return (
+            f"{self._size}.",
+            "The file names its configuration." if self.declared else "It is understood by its tensors.",
+            *([f"Left out: {left_out}."] if left_out else []),
+            *(plain(note, 400) for note in self.notes),
+            *(
+                f"{name} = {values(asked.choices[:1])} is assumed, of {values(asked.choices)}. {asked.tell}"
+                for name, asked in self.questions.items()
+            ),
+        )
+
+    @property
+    def _size(self) -> str:
+        theirs = [one for name, one in self.state_dict.items() if not (self.headless and name.startswith("fc."))]
+        size = sum(tensor.nbytes for tensor in theirs) / 2**20
+        return f"{title(self.config)}: {len(theirs)} tensors, {sum(one.numel() for one in theirs):,} numbers, {size:,.1f} MiB"
+
+    def __repr__(self) -> str:
+        """The network and its size in a line, and what is asked."""
+        asked = f", asks {', '.join(self.questions)}" if self.questions else ""
+        return f"Opened({self._size}{asked})"
+
+    def _repr_html_(self) -> str:
+        """In a notebook: its `words`."""
+        return "".join(f"<p>{escape(sentence)}</p>" for sentence in self.words)
 
 
 def open_checkpoint(source: bytes | Path, name: str = "", **answers: Any) -> Opened:

@@ -17,6 +17,9 @@ def build(config: ResNetConfig, device: str | torch.device = "cpu") -> ResNet:
     """The network of a configuration, initialised as the paper says, in training mode.
 
     On the device "meta" it has shapes only: nothing is reserved and nothing initialised.
+
+    Raises:
+        RuntimeError: torch's, for a device that it does not know or that is not there.
     """
     with torch.device(device):
         network = ResNet(config)

@@ -30,7 +30,7 @@ KNOWN = {*map(dotted, MODULES)}
 TESTS = [path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("*.py")]
 FLOORS = (
     r"resnet\b",
-    r"explorer\.(units|navigation)\b",
+    r"explorer\.(units|notebook|navigation)\b",
     r"explorer\.analysis\b",
     r"explorer\.link\b",
     r"explorer\.sharing\b",

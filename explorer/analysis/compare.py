@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, pairwise
@@ -16,7 +16,9 @@ from resnet.config import stage_and_index
 from resnet.options import to_text
 from resnet.sizes import can_run, check_image_size, least_side
 
-from .layers import ACTIVATIONS, FLOAT, NORMS, Layer, Op, Role
+from .. import notebook
+from ..units import amount, macs_text, mebibytes, ratio, signed
+from .layers import ACTIVATIONS, FLOAT, NORMS, Layer, Op, Role, shape_text
 from .trace import Trace, trace
 
 Size = tuple[int, int]
@@ -49,12 +51,7 @@ def labels(configs: Sequence[ResNetConfig]) -> list[str]:
 
 def remarks(traces: Sequence[Trace], names: Sequence[str]) -> list[str]:
     """What the figures of a network alone do not say: that units see more than their windows, that the image is small."""
-    return [
-        f"{name}: {words}"
-        for name, traced in zip(names, traces, strict=True)
-        for words in (traced.beyond_windows(), traced.too_small)
-        if words
-    ]
+    return [f"{name}: {words}" for name, traced in zip(names, traces, strict=True) for words in traced.notes]
 
 
 def label(config: ResNetConfig) -> str:
@@ -234,7 +231,7 @@ def merge_orders(first: list[str], second: list[str]) -> list[str]:
 # -- the comparison -----------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """Network b against network a at one image size. Differences are b minus a."""
 
@@ -282,6 +279,99 @@ class Comparison:
             Charge(fields, before.config, after.config, *(totals(after)[i] - totals(before)[i] for i in range(4)))
             for (fields, _), (before, after) in zip(steps, pairwise(traces), strict=False)
         )
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """The titles of a and b."""
+        return title(self.a.config), title(self.b.config)
+
+    @property
+    def heading(self) -> str:
+        """ResNet-50 against ResNet-34 at 224×224."""
+        height, width = self.a.image_size
+        return f"{self.names[1]} against {self.names[0]} at {height}×{width}"
+
+    @property
+    def differing(self) -> str:
+        """160 of 201 layers differ."""
+        return f"{sum(row.differs for row in self.rows)} of {len(self.rows)} layers differ"
+
+    def __repr__(self) -> str:
+        """The two networks and their differences in a line."""
+        forms = (amount, macs_text, mebibytes, lambda value: f"{value:,.0f} px")
+        differences = (self.params, self.macs, self.memory, self.field)
+        params, macs, memory, field = (signed(value, form) for value, form in zip(differences, forms, strict=True))
+        return f"Comparison({self.heading}: {params} parameters, {macs}, {memory} of outputs, field {field})"
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the totals, the bill, and the first and last of the layers that differ."""
+
+        def deltas(rows: Iterable[tuple[str | int, ...]], words: int) -> list[list[str]]:
+            return [[*map(str, row[:words]), *map(_delta, row[words:])] for row in rows]
+
+        totals = [(name, f"{a:,}", f"{b:,}", _delta(b - a), ratio(b, a)) for name, a, b in total_pairs(self)]
+        layers = deltas(differing_rows(self), 3)
+        return (
+            notebook.heading(self.heading)
+            + notebook.table(("Total", *self.names, "Difference", "Ratio"), totals)
+            + notebook.paragraphs(remarks((self.a, self.b), self.names))
+            + notebook.table(("Applied in this order", *DELTAS), deltas(charges(self), 1))
+            + notebook.heading(self.differing)
+            + (notebook.table(("Layer", *self.names, *DELTAS), layers, notebook.ROWS) if layers else "")
+        )
+
+
+def _delta(value: str | int) -> str:
+    """+1,024, ±0, or a word as it is."""
+    return value if isinstance(value, str) else signed(value, "{:,}".format) or ""
+
+
+def total_pairs(compared: Comparison) -> list[tuple[str, int, int]]:
+    """The totals of two networks, each with its name."""
+    a, b = compared.a, compared.b
+    return [
+        ("parameters", a.params, b.params),
+        ("MACs", a.macs, b.macs),
+        ("peak activations", a.inference_memory.bytes, b.inference_memory.bytes),
+        ("receptive field", a.field.size, b.field.size),
+    ]
+
+
+def layer_cell(layer: Layer | None) -> str:
+    """A layer in few words: "3×3 convolution, 64×56×56"."""
+    return f"{layer.label}, {shape_text(layer.out_shape)}" if layer else "–"
+
+
+def row_path(row: Row) -> str:
+    """The path of the layers in a row, a's where they differ."""
+    return (row.a or row.b).name  # type: ignore[union-attr]
+
+
+DELTAS = ("Δparams", "ΔMACs", "Δbytes", "Δfield")
+"""What differs of a layer, or by a changed option: trainable numbers, multiply-adds, bytes of outputs, pixels of field."""
+
+
+def differing_rows(compared: Comparison) -> list[tuple[str, str, str, int, int, int, int | str]]:
+    """The layers that differ: path, a's, b's, and the differences in the order of `DELTAS`."""
+    return [
+        (
+            row_path(row),
+            layer_cell(row.a),
+            layer_cell(row.b),
+            row.params,
+            row.macs,
+            row.memory,
+            "–" if row.field is None else row.field,
+        )
+        for row in compared.rows
+        if row.differs
+    ]
+
+
+def charges(compared: Comparison) -> list[tuple[str, int, int, int, int]]:
+    """The bill and its total: what was changed, and the differences in the order of `DELTAS`."""
+    lines = [(charge.words, charge.params, charge.macs, charge.memory, charge.field) for charge in compared.bill]
+    return [*lines, ("total", compared.params, compared.macs, compared.memory, compared.field)]
 
 
 def activation_bytes(traced: Trace) -> int:

@@ -106,7 +106,8 @@ class Layer:
 
     `name` is its state-dict path, `inputs` the indices of the layers it reads (−1: the
     image). `macs` counts multiply-adds of convolutions and linear layers for one image
-    (the paper's "FLOPs"); 0 for the rest. `window` is None where each unit reads one position.
+    (the paper's "FLOPs"); 0 for the rest. `kernel`, `stride`, `padding` and `dilation` are along each side, in units of
+    the map that it reads; `params` are trainable numbers; `field` is in pixels of the image.
     """
 
     index: int

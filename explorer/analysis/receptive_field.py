@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 
 class Field(NamedTuple):
-    """The receptive field of one layer's units along one axis, in pixels of the image.
+    """The receptive field of one layer's units along one axis, in pixels of the image (Araujo 2019,
+    https://doi.org/10.23915/distill.00021).
 
     Unit u sees pixels `start + u·effective_stride` to `start + u·effective_stride + size − 1`. A negative pixel is
     padding. After global pooling `effective_stride` is 0: the one unit sees the whole image.

@@ -18,7 +18,9 @@ from resnet.options import Settings, option
 from resnet.presets import PRESETS
 from resnet.sizes import MAX_IMAGE_SIDE, can_run
 
-from ..units import amount, mebibytes
+from .. import notebook
+from ..units import amount, macs_text, mebibytes
+from .compare import label
 from .pieces import costs
 from .receptive_field import Field
 from .space import Space
@@ -65,7 +67,7 @@ LIMITED = ("macs", "params", "memory")
 """What has a limit, by the names of the fields of `Limits` and of `Candidate`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Candidate:
     """A design and what it costs for one image of `image_size` (height, width) pixels in fp32.
 
@@ -87,6 +89,21 @@ class Candidate:
     def depth(self) -> int:
         """Weighted layers from input to output, as `ResNetConfig.depth`."""
         return self.config.depth
+
+    @property
+    def heading(self) -> str:
+        """ResNet-50 at 320×640."""
+        height, width = self.image_size
+        return f"{label(self.config)} at {height}×{width}"
+
+    def __repr__(self) -> str:
+        costs = f"{amount(self.params)} parameters, {macs_text(self.macs)}, {mebibytes(self.memory)} at once"
+        return f"Candidate({self.index}: {self.heading}, {costs})"
+
+    def _repr_html_(self) -> str:
+        """In a notebook: by each of `MEASURES`."""
+        rows = [(one.label, f"{one.value(self):,} {one.unit}".strip()) for one in MEASURES.values()]
+        return notebook.heading(self.heading) + notebook.table(("Measure", "Value"), rows)
 
 
 def candidate(config: ResNetConfig, image_size: Size, index: int = 0) -> Candidate:
@@ -115,7 +132,7 @@ class Excess(NamedTuple):
 
 WRITTEN: Mapping[str, Callable[[int], str]] = MappingProxyType(
     {
-        "macs": lambda value: f"{amount(value)}MACs",
+        "macs": macs_text,
         "params": lambda value: f"{amount(value)} parameters",
         "memory": lambda value: f"{mebibytes(value)} at once",
     }
@@ -147,6 +164,9 @@ def search(space: Space, limits: Limits, executor: Executor | None = None) -> It
 
     An image size of the space goes before that of the limits. Designs that cannot be built are left out. The work is done
     here, or on `executor`'s workers in the same order; it ends where the iterator is closed. `parts` says how far it is.
+
+    Raises:
+        RuntimeError: the executor's, where it is shut down.
     """
     for part in parts(space, limits, executor):
         yield from part.candidates

@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from resnet import ResNet, ResNetConfig
+from resnet import ResNet, ResNetConfig, title
 from resnet.blocks import ACTIVATIONS, Add, BlurPool2d, DropPath, FlattenChannels, PadShortcut, Scale
 from resnet.sizes import check_image_size
 
+from .. import notebook
+from ..units import amount, macs_text
 from . import memory
 from .layers import (
     IMAGE,
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     import pandas
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trace:
     """A network seen at one image size (height and width in pixels). Layers are in order of execution.
 
@@ -199,6 +201,48 @@ class Trace:
     def image_shape(self) -> Shape:
         """The input image C×H×W."""
         return (self.config.in_channels, *self.image_size)
+
+    # -- in words ---------------------------------------------------------------------------
+
+    @property
+    def heading(self) -> str:
+        """ResNet-50 at 224×224, depth 50."""
+        height, width = self.image_size
+        name = title(self.config)
+        return f"{name} at {height}×{width}" + ("" if "depth" in name else f", depth {self.config.depth}")
+
+    @property
+    def figures(self) -> tuple[tuple[str, str], ...]:
+        """The totals, each with its name."""
+        field, peak = self.field, self.inference_memory
+        return (
+            ("parameters", f"{self.params:,}"),
+            ("MACs", f"{self.macs:,}"),
+            ("peak activations", f"{peak.bytes:,} bytes at {peak.layer.name}"),
+            ("  at the least", f"{self.least_memory.bytes:,} bytes, if each output is let go of after its last reader"),
+            ("kept for training", f"{self.training_memory:,} bytes"),
+            ("receptive field", f"{field.size:,} px, effective stride {field.effective_stride}, start {field.start:,}"),
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the figures alone do not say, in sentences: that units see more than their windows, that the image is small."""
+        return tuple(words for words in (self.beyond_windows(), self.too_small) if words)
+
+    def __repr__(self) -> str:
+        """ResNet-50, its image and its costs in a line."""
+        costs = f"{amount(self.params)} parameters, {macs_text(self.macs)}, field {self.field.size:,} px"
+        return f"Trace({self.heading}: {len(self.layers)} layers, {costs})"
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the figures, and the first and last rows of the layer table."""
+        named = self.frame().rename(columns={name: column.label for name, column in COLUMNS.items()})
+        return (
+            notebook.heading(self.heading)
+            + notebook.table(("Total", "Value"), self.figures)
+            + notebook.paragraphs(self.notes)
+            + notebook.frame(named, notebook.ROWS)
+        )
 
     def frame(self) -> pandas.DataFrame:
         """The layer table, one row a layer, columns as in `COLUMNS`."""

@@ -13,8 +13,7 @@ from resnet.datasets import Preprocessing
 from resnet.options import plain, to_text
 from resnet.weights import Weights, own_weights
 
-from ..analysis.compare import Comparison, Row, remarks
-from ..analysis.layers import Layer
+from ..analysis.compare import DELTAS, Comparison, charges, differing_rows, remarks, row_path, total_pairs
 from ..analysis.receptive_field import Field
 from ..analysis.search import LIMITED, WRITTEN, Candidate, Fits, Limits, Part, narrower
 from ..analysis.space import SIZE, Space
@@ -33,104 +32,31 @@ SCHEMA = 1
 # -- text ---------------------------------------------------------------------------------
 
 
-def heading(traced: Trace) -> str:
-    """ResNet-50 at 224×224, depth 50."""
-    height, width = traced.image_size
-    name = title(traced.config)
-    return f"{name} at {height}×{width}" + ("" if "depth" in name else f", depth {traced.config.depth}")
-
-
-def figures(traced: Trace) -> list[tuple[str, str]]:
-    """The totals of a network, each with its name."""
-    field, memory = traced.field, traced.inference_memory
-    return [
-        ("parameters", f"{traced.params:,}"),
-        ("MACs", f"{traced.macs:,}"),
-        ("peak activations", f"{memory.bytes:,} bytes at {memory.layer.name}"),
-        ("  at the least", f"{traced.least_memory.bytes:,} bytes, if each output is let go of after its last reader"),
-        ("kept for training", f"{traced.training_memory:,} bytes"),
-        ("receptive field", f"{field.size:,} px, effective stride {field.effective_stride}, start {field.start:,}"),
-    ]
-
-
-def notes(traced: Trace) -> list[str]:
-    """What the figures alone do not say, in sentences."""
-    return [words for words in (traced.beyond_windows(), traced.too_small) if words]
-
-
 def summary(traced: Trace) -> str:
     """The layer table and the totals, as text."""
-    totals = [f"{name:17} {value}" for name, value in figures(traced)]
+    totals = [f"{name:17} {value}" for name, value in traced.figures]
     table = traced.frame().drop(columns="inputs").to_string(index=False)
-    return "\n".join([table, "", heading(traced), *totals, *notes(traced), ""])
-
-
-def total_pairs(compared: Comparison) -> list[tuple[str, int, int]]:
-    """The totals of two networks, each with its name."""
-    a, b = compared.a, compared.b
-    return [
-        ("parameters", a.params, b.params),
-        ("MACs", a.macs, b.macs),
-        ("peak activations", a.inference_memory.bytes, b.inference_memory.bytes),
-        ("receptive field", a.field.size, b.field.size),
-    ]
-
-
-def layer_cell(layer: Layer | None) -> str:
-    """A layer in few words: "3×3 convolution, 64×56×56"."""
-    return f"{layer.label}, {'×'.join(map(str, layer.out_shape))}" if layer else "–"
-
-
-def row_path(row: Row) -> str:
-    """The path of the layers in a row, a's where they differ."""
-    return (row.a or row.b).name  # type: ignore[union-attr]
-
-
-DELTAS = ("Δparams", "ΔMACs", "Δbytes", "Δfield")
-
-
-def differing_rows(compared: Comparison) -> list[tuple[str, str, str, int, int, int, int | str]]:
-    """The layers that differ: path, a's, b's, and the differences in the order of `DELTAS`."""
-    return [
-        (
-            row_path(row),
-            layer_cell(row.a),
-            layer_cell(row.b),
-            row.params,
-            row.macs,
-            row.memory,
-            "–" if row.field is None else row.field,
-        )
-        for row in compared.rows
-        if row.differs
-    ]
-
-
-def charges(compared: Comparison) -> list[tuple[str, int, int, int, int]]:
-    """The bill and its total: what was changed, and the differences in the order of `DELTAS`."""
-    lines = [(charge.words, charge.params, charge.macs, charge.memory, charge.field) for charge in compared.bill]
-    return [*lines, ("total", compared.params, compared.macs, compared.memory, compared.field)]
+    return "\n".join([table, "", traced.heading, *totals, *traced.notes, ""])
 
 
 def comparison(compared: Comparison) -> str:
     """The totals of two networks, the layers that differ, and the bill, as text."""
     import pandas
 
-    names = [title(traced.config) for traced in (compared.a, compared.b)]
+    names = compared.names
     paths, rows = [row[0] for row in differing_rows(compared)], [row[1:] for row in differing_rows(compared)]
     layers = pandas.DataFrame(rows, paths, [f"a: {names[0]}", f"b: {names[1]}", *DELTAS]).to_string() if rows else ""
     bill = pandas.DataFrame(charges(compared), columns=["applied in this order", *DELTAS]).to_string(index=False)
-    height, width = compared.a.image_size
     return "\n".join(
         [
-            f"{names[1]} against {names[0]} at {height}×{width}",
+            compared.heading,
             *(
                 f"{name:16}  {one:>16,}  {two:>16,}  {two - one:>+16,}  ×{two / one:.3g}"
                 for name, one, two in total_pairs(compared)
             ),
             *remarks((compared.a, compared.b), names),
             "",
-            f"{len(rows)} of {len(compared.rows)} layers differ",
+            compared.differing,
             *([layers] if rows else []),
             "",
             bill,
@@ -390,7 +316,7 @@ def network_facts(traced: Trace) -> dict[str, Any]:
             "training": traced.training_memory,
         },
         "receptive_field": field_facts(traced.field),
-        "remarks": notes(traced),
+        "remarks": traced.notes,
     }
 
 

@@ -8,10 +8,10 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from resnet import Opened, title
+from resnet import Opened
 from resnet.options import plain
 
-from ..analysis.compare import Comparison, remarks
+from ..analysis.compare import DELTAS, Comparison, charges, differing_rows, remarks, total_pairs
 from ..analysis.search import Candidate, Fits, Limits, Part
 from ..analysis.space import Space
 from ..analysis.trace import COLUMNS, Trace
@@ -53,29 +53,26 @@ def summary(traced: Trace) -> RenderableType:
         frame.itertuples(index=False, name=None),
         words=3 if narrow else 4,
     )
-    figures = table(("", ""), documents.figures(traced), words=2)
+    figures = table(("", ""), traced.figures, words=2)
     figures.show_header = False
-    notes = map(Text, documents.notes(traced))
-    return Group(layers, "", Text(documents.heading(traced), style="bold"), figures, *notes)
+    notes = map(Text, traced.notes)
+    return Group(layers, "", Text(traced.heading, style="bold"), figures, *notes)
 
 
 def comparison(compared: Comparison) -> RenderableType:
     """The totals, the layers that differ, and the bill."""
-    names = [title(traced.config) for traced in (compared.a, compared.b)]
-    height, width = compared.a.image_size
-    totals = [
-        (name, one, two, f"{two - one:+,}", f"×{two / one:.3g}") for name, one, two in documents.total_pairs(compared)
-    ]
-    rows = documents.differing_rows(compared)
+    names = compared.names
+    totals = [(name, one, two, f"{two - one:+,}", f"×{two / one:.3g}") for name, one, two in total_pairs(compared)]
+    rows = differing_rows(compared)
     return Group(
-        Text(f"{names[1]} against {names[0]} at {height}×{width}", style="bold"),
+        Text(compared.heading, style="bold"),
         table(("", *names, "difference", "ratio"), totals, words=1),
         *map(Text, remarks((compared.a, compared.b), names)),
         "",
-        Text(f"{len(rows)} of {len(compared.rows)} layers differ", style="bold"),
-        *([table(("layer", *names, *documents.DELTAS), rows, words=3)] if rows else []),
+        Text(compared.differing, style="bold"),
+        *([table(("layer", *names, *DELTAS), rows, words=3)] if rows else []),
         "",
-        table(("applied in this order", *documents.DELTAS), documents.charges(compared), words=1, name="total"),
+        table(("applied in this order", *DELTAS), charges(compared), words=1, name="total"),
     )
 
 

@@ -43,10 +43,6 @@ def unit_id(unit: Unit) -> str:
     return f"{unit.layer}.{unit.channel}.{unit.row}-{unit.column}"
 
 
-def unit_words(unit: Unit) -> str:
-    return f"{unit.layer}, channel {unit.channel}, row {unit.row}, column {unit.column}"
-
-
 def products(found: Explanation, narrow: bool = False) -> Drawing:
     """The terms of an explanation, the largest open and the rest as one bar with their count and sum.
 
@@ -69,7 +65,7 @@ def products(found: Explanation, narrow: bool = False) -> Drawing:
     ink.append(text(4, y + 20, "Sum", TEXT, 12, "start", 600))
     ink.append(text(plan.wide - 4, y + 20, number(found.total), TEXT, 12, "end", 600))
     return Drawing(
-        plan.wide, y + 28, f"The terms of {unit_words(found.unit)}, whose sum is {number(found.total)}", "".join(ink)
+        plan.wide, y + 28, f"The terms of {found.unit.words}, whose sum is {number(found.total)}", "".join(ink)
     )
 
 
@@ -179,7 +175,7 @@ def channel_row(window: Window, row: Row, y: float, plan: Plan, limit: float, li
         if unit is None:
             ink.append(f"<g><title>padding</title>{cells}</g>")
         else:
-            words = f"{unit_words(unit)}: {' × '.join(map(number, values[:2]))} = {number(values[2])}"
+            words = f"{unit.words}: {' × '.join(map(number, values[:2]))} = {number(values[2])}"
             ink.append(selectable(unit_id(unit), words, cells, False))
     frame = f'height="{layers[0].shape[0] * tall:.1f}" fill="none" stroke="{MUTED}" stroke-opacity="0.5" pointer-events="none"/>'
     ink += [f'<rect x="{left:.1f}" y="{top:.1f}" width="{across:.1f}" {frame}' for left in plan.lefts]
@@ -211,7 +207,7 @@ def single_row(row: Row, y: float, plan: Plan, limit: float) -> str:
         ink += bar(row.value, y + 12, plan, limit)
     if row.unit is None:
         return ink
-    words = f"{unit_words(row.unit)}: {row.label}" + ("" if row.value is None else f", {number(row.value)}")
+    words = f"{row.unit.words}: {row.label}" + ("" if row.value is None else f", {number(row.value)}")
     back = f'<rect x="0" y="{y:.1f}" width="{plan.wide:.1f}" height="{LINE - 1:.1f}" rx="4" fill="{MUTED}" fill-opacity="0.1"/>'
     return selectable(unit_id(row.unit), words, back + ink, False)
 

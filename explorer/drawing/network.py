@@ -16,6 +16,8 @@ from itertools import groupby
 from math import sqrt
 from typing import NamedTuple
 
+from resnet import ConfigError, ResNetConfig
+
 from ..analysis.layers import (
     ACTIVATIONS,
     IMAGE,
@@ -29,6 +31,7 @@ from ..analysis.layers import (
 )
 from ..analysis.parts import Part, drawn_parts
 from ..analysis.trace import Trace
+from ..link import trace as trace_network
 from .palette import colour
 from .svg import MUTED, PAGE, SMALLEST, TEXT, Drawing, box, line, plus, selectable, short_shape, text
 
@@ -160,6 +163,24 @@ def overview(
         band = f'<g data-low="">{band_label(trace, group, left, right, row)}</g>'
         runs.append(f'<g data-run="{start:.1f} {x - start:.1f} {room:.1f}">{words}{axis}{"".join(ink)}{band}</g>')
     return Drawing(x, AXIS + 96 + row, "The network from input to output", "".join(runs))
+
+
+def diagram(network: Trace | ResNetConfig | str, part: str = "") -> Drawing:
+    """A network as a picture that shows itself in a notebook: of a trace, a configuration, a preset's name or a link.
+
+    With `part` ("stem", a block such as "layer2.0", "head") that part with every layer, else `overview`.
+
+    Raises:
+        ConfigError: as `explorer.trace`, and for a part that the network does not have.
+    """
+    shown = network if isinstance(network, Trace) else trace_network(network)
+    if not part:
+        return overview(shown)
+    try:
+        return detail(shown, part)
+    except ValueError as error:
+        blocks = shown.config.blocks
+        raise ConfigError("part", part, f"stem, a block from {blocks[0]} to {blocks[-1]}, or head") from error
 
 
 def runs_of(items: Sequence[Part | Fold]) -> Iterator[tuple[str, list[Part | Fold]]]:

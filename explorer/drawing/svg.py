@@ -36,6 +36,14 @@ class Drawing(NamedTuple):
             f"<title>{escape(self.title)}</title>{self.body}</svg>"
         )
 
+    def __repr__(self) -> str:
+        """Its title and its size in a line."""
+        return f"Drawing({self.title}: {self.width:.0f}×{self.height:.0f} units)"
+
+    def _repr_svg_(self) -> str:
+        """In a notebook: `svg` on the light theme's page, as a dark notebook's own would hide the text."""
+        return self.svg().replace("<svg ", f'<svg style="background:{PAGE}" ', 1)
+
     def themed(self) -> str:
         """`svg` in the colours of the page that it stands on."""
         words = self.svg()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from resnet import ConfigError, ResNet
 from resnet.blocks import PadShortcut
 
+from .. import notebook
 from ..analysis.layers import IMAGE, Layer, Op
 from ..analysis.parts import off_channel
 from ..analysis.projective_field import OUTSIDE, positions
@@ -36,6 +37,11 @@ class Unit(NamedTuple):
     channel: int
     row: int = 0
     column: int = 0
+
+    @property
+    def words(self) -> str:
+        """layer2.0.conv1, channel 5, row 3, column 4."""
+        return f"{self.layer}, channel {self.channel}, row {self.row}, column {self.column}"
 
 
 class Term(NamedTuple):
@@ -88,7 +94,7 @@ class Window:
         return Unit(self.layer, self.first + number, self.rows[row], self.columns[column])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Explanation:
     """The `value` of a unit, torch's own, as a sum of terms. Where it is one over a `window`, `constants` are the rest of it."""
 
@@ -122,6 +128,37 @@ class Explanation:
             term.factor_unit for term in self.constants if term.factor_unit
         ]
         return units[0] if len(units) == 1 and not self.window else None
+
+    @property
+    def heading(self) -> str:
+        """layer2.0.conv1, channel 5, row 3, column 4: convolution = -0.1234."""
+        return f"{self.unit.words}: {self.op} = {self.value:.6g}"
+
+    def __repr__(self) -> str:
+        """The unit, its value and how many terms sum to it, in a line."""
+        size = len(self.constants) + (self.window.inputs.size if self.window else 0)
+        return f"Explanation({self.heading}, of {size:,} {'term' if size == 1 else 'terms'})"
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the steps in words, and the terms, the largest first, of many the rest as one."""
+        ranked = sorted(self.terms, key=lambda term: -abs(term.value))
+        shown, rest = ranked[: notebook.ROWS], [term.value for term in ranked[notebook.ROWS :]]
+        rows = [
+            (term.kind, term.unit.words if term.unit else "", _four(term.factor), _four(term.input), _four(term.value))
+            for term in shown
+        ]
+        rows += [(f"{len(rest):,} more", "", "", "", _four(math.fsum(rest)))] if rest else []
+        rows.append(("sum", "", "", "", _four(self.total)))
+        return (
+            notebook.heading(self.heading)
+            + notebook.paragraphs(f"{step.words}." for step in self.steps)
+            + notebook.table(("Term", "From", "Factor", "Input", "Value"), rows)
+        )
+
+
+def _four(value: float | None) -> str:
+    """Four figures; empty for what has none."""
+    return "" if value is None else f"{value:z.4g}"
 
 
 PRODUCTS = {
