@@ -31,7 +31,7 @@ def test_what_takes_long_is_stopped_and_asked_for_again(visit):
     page.goto(
         visit.address
         + "/experiments?"
-        + urlencode({"tab": "Shattered gradients", "preset": "resnet20", "activation": "elu"})
+        + urlencode({"tab": "Shattered gradients", "preset": "resnet110", "activation": "elu"})
     )
     stopped_twice(again)
 
