@@ -27,9 +27,15 @@ from explorer.analysis.space import Space
 from explorer.analysis.trace import IMAGE, Trace, trace
 from explorer.bench import measure
 from explorer.bench.browser import ROOT
-from explorer.cli import COMMAND, documents, main, tables
+from explorer.cli import COMMAND, main
 from explorer.cli.bench import Section
-from explorer.cli.documents import comparison, summary
+from explorer.cli.documents.base import rendered
+from explorer.cli.documents.checkpoint import Checkpoint
+from explorer.cli.documents.compare import Compared
+from explorer.cli.documents.list import Listed
+from explorer.cli.documents.predict import Prediction
+from explorer.cli.documents.search import Searched, query_text
+from explorer.cli.documents.summary import Summary
 from explorer.cli.export import CALLS, EXPORTS, FILES, Kind
 from explorer.cli.parameters import repeat_list_options
 from explorer.inference.classify import classified
@@ -243,20 +249,21 @@ def document(*arguments: str) -> str:
     """What a command makes, before anything is printed."""
     if arguments[0] == "compare":
         a, b = map(preset, arguments[1:])
-        return comparison(compare(a, b, image_size=(32, 32)))
+        return Compared(compare(a, b, image_size=(32, 32))).text()
     if arguments[0] == "list":
-        return documents.fits(fits(Limits(macs=1_200_000_000)))
+        return Listed(fits(Limits(macs=1_200_000_000))).text()
     if arguments[0] == "search":
         space, limits = Space.from_text(arguments[1]), Limits()
         found = joined(parts(space, limits))
-        return documents.search(space, limits, found, pareto(found.candidates), GOALS)
+        return Searched(space, limits, found, pareto(found.candidates), GOALS).text()
     if arguments[0] == "predict":
         chosen = with_own_network(arguments[3])
-        return documents.prediction([classified(arguments[1], chosen, devices()[0])], chosen)
+        device = devices()[0]
+        return Prediction([classified(arguments[1], chosen, device)], chosen, device).text()
     if arguments[0] == "checkpoint":
-        return documents.checkpoint(SHIPPED.name, open_checkpoint(SHIPPED), {})
+        return Checkpoint(SHIPPED.name, open_checkpoint(SHIPPED), {}).text()
     traced = trace(preset(arguments[1]), 32)
-    return summary(traced) if arguments[0] == "summary" else EXPORTS[arguments[2]](traced)
+    return Summary(traced).text() if arguments[0] == "summary" else EXPORTS[arguments[2]](traced)
 
 
 @pytest.mark.parametrize("arguments", DOCUMENTS, ids=" ".join)
@@ -839,7 +846,7 @@ def test_a_search_prints_what_it_found(capsys: pytest.CaptureFixture[str]) -> No
         f"{len(rows)} that no other beats by +depth -macs, of {len(every)} of 32 designs at their own sizes, at most 90.00 MMACs; "
         f"{24 - len(every)} over a limit, 8 not buildable"
     )
-    assert [row.split()[0] for row in rows] == [documents.query_text(one) for one in pareto(every, "+depth -macs")]
+    assert [row.split()[0] for row in rows] == [query_text(one) for one in pareto(every, "+depth -macs")]
     assert printed(capsys, "search", "resnet18", "--max-macs", "1M").count("\n") == 1
 
 
@@ -883,12 +890,12 @@ def test_a_terminal_gets_tables(columns: int) -> None:
 @pytest.mark.parametrize("columns", [80, 140])
 def test_what_fits_as_tables(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    shown = tables.rendered(tables.fits(fits(Limits((320, 640), macs=5 * 10**9))))
+    shown = rendered(Listed(fits(Limits((320, 640), macs=5 * 10**9))).table())
     assert re.search(r"^resnet10t +12 +5,435,488 +4,477,030,400", shown, re.MULTILINE)
     assert "resnet14t: 6.84 GMACs" in shown
     space = Space.from_text("?shortcut=D&attention=se layers=2-2-2-1..2 stem_width=32,64 order=pre size=64x96")
     found = joined(parts(space, Limits()))
-    shown = tables.rendered(tables.search(space, Limits(), found, found.candidates, ""))
+    shown = rendered(Searched(space, Limits(), found, found.candidates).table())
     assert max(map(len, shown.splitlines())) <= columns
     for one in found.candidates:
         assert f" {one.params:,} " in shown

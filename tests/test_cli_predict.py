@@ -13,7 +13,9 @@ from PIL import Image
 from torchvision.models import ResNet18_Weights, resnet18
 
 from explorer.bench.browser import ROOT
-from explorer.cli import documents, main, tables
+from explorer.cli import main
+from explorer.cli.documents.base import rendered
+from explorer.cli.documents.predict import Prediction
 from explorer.inference.classify import TOP, classified
 from explorer.inference.weights import Chosen, with_own_network, with_weights
 from helpers import CPU, saved, small
@@ -145,8 +147,8 @@ def test_every_key_is_documented(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_terminal_that_is_narrow_shows_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "50")
     chosen: Chosen = with_own_network("resnet20_fashion")
-    found = [classified(str(BOOT), chosen, CPU)]
-    shown = tables.rendered(tables.prediction(found, chosen))
+    document = Prediction([classified(str(BOOT), chosen, CPU)], chosen, CPU)
+    shown = rendered(document.table())
     assert max(map(len, shown.splitlines())) <= 50
-    for _, name, share in documents.class_rows(found):
+    for _, name, share in document.rows:
         assert re.search(rf"{re.escape(name)} +{re.escape(share)}", shown)

@@ -6,11 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resnet.command import write
-
 from .degradation import progress
 from .parameters import AsJson, Output, parse_view, presets
-from .summary import write_document
 
 if TYPE_CHECKING:
     from resnet import ResNet
@@ -130,7 +127,7 @@ def predict(
     from ..inference.classify import classified
     from ..inference.device import devices
     from ..inference.weights import check_predicts
-    from . import documents, tables
+    from .documents.predict import Prediction
 
     chosen = chosen_network(network, weights, size)
     check_predicts(chosen)
@@ -143,12 +140,7 @@ def predict(
             advance("images")
     problems = [one for one in found if one.problem]
     if len(problems) < len(found):
-        if json:
-            write(documents.to_json(documents.prediction_facts(found, chosen, device)), output)
-        else:
-            write_document(
-                lambda: documents.prediction(found, chosen), lambda: tables.prediction(found, chosen), output
-            )
+        Prediction(found, chosen, device).write(json, output)
     if problems:
         left_out = f"{len(problems)} of {len(found)} images are left out. " if len(problems) > 1 else ""
         raise ExplainedError(left_out + " ".join(f"{one.image}: {one.problem}" for one in problems))

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from resnet.command import write
-
 from .parameters import AsJson, Network, Output, Size, parse_view, presets
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 
 def summary(network: Network, size: Size = None, json: AsJson = False, output: Output = None) -> None:
@@ -43,14 +35,10 @@ def summary(network: Network, size: Size = None, json: AsJson = False, output: O
                         receptive_field}], in order of execution
     """
     from ..analysis.trace import trace
-    from . import documents, tables
+    from .documents.summary import Summary
 
     seen = parse_view(network, size)
-    traced = trace(seen.config, seen.image_size)
-    if json:
-        write(documents.to_json(documents.network_facts(traced) | {"layers": documents.layer_facts(traced)}), output)
-    else:
-        write_document(lambda: documents.summary(traced), lambda: tables.summary(traced), output)
+    Summary(trace(seen.config, seen.image_size)).write(json, output)
 
 
 def compare(
@@ -97,27 +85,10 @@ def compare(
     """
     from ..analysis.compare import common_size
     from ..analysis.compare import compare as compared
-    from . import documents, tables
+    from .documents.compare import Compared
 
     first, second = parse_view(a, size), parse_view(b, size)
     found = compared(
         first.config, second.config, image_size=common_size((first.config, second.config), first.image_size)
     )
-    if json:
-        write(documents.to_json(documents.comparison_facts(found)), output)
-    else:
-        write_document(lambda: documents.comparison(found), lambda: tables.comparison(found), output)
-
-
-def write_document(text: Callable[[], str], table: Callable[[], RenderableType], output: Path | None) -> None:
-    """Write a document; where it goes to a terminal, as tables.
-
-    Raises:
-        OSError: where it cannot be written.
-    """
-    if output is None and sys.stdout.isatty():
-        from .tables import rendered
-
-        print(rendered(table()), end="")
-    else:
-        write(text(), output)
+    Compared(found).write(json, output)
