@@ -14,7 +14,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 from xml.etree import ElementTree
 
 import pytest
@@ -38,6 +38,8 @@ from explorer.cli.documents.search import Searched, query_text
 from explorer.cli.documents.summary import Summary
 from explorer.cli.export import CALLS, EXPORTS, FILES, Kind
 from explorer.cli.parameters import repeat_list_options
+from explorer.experiments import degradation
+from explorer.experiments.degradation import RUNS
 from explorer.inference.classify import classified
 from explorer.inference.device import devices
 from explorer.inference.weights import with_own_network
@@ -249,7 +251,7 @@ def document(*arguments: str) -> str:
     """What a command makes, before anything is printed."""
     if arguments[0] == "compare":
         a, b = map(preset, arguments[1:])
-        return Compared(compare(a, b, image_size=(32, 32))).text()
+        return Compared((compare(a, b, image_size=(32, 32)),)).text()
     if arguments[0] == "list":
         return Listed(fits(Limits(macs=1_200_000_000))).text()
     if arguments[0] == "search":
@@ -757,6 +759,62 @@ def test_compare_as_json_sums_up(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(layer["output_a"] is None and layer["receptive_field"] is None for layer in missing)
 
 
+def test_several_networks_are_compared_with_the_first(capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("resnet20", "resnet32", "plain20", "resnet18")
+    found = json.loads(printed(capsys, "compare", *names, "--json"))
+    for name, against in zip(names[1:], (found, *found["others"]), strict=True):
+        alone = json.loads(printed(capsys, "compare", names[0], name, "--json"))
+        assert {key: against[key] for key in ("b", "difference", "layers", "bill")} == {
+            key: alone[key] for key in ("b", "difference", "layers", "bill")
+        }
+        assert alone["others"] == []
+    pairs = [printed(capsys, "compare", names[0], name) for name in names[1:]]
+    totals, *rest = printed(capsys, "compare", *names).partition(pairs[0])
+    assert "".join(rest) == "\n".join(pairs)
+    counts = [trace(preset(name), 32) for name in names]
+    for traced, line in zip(counts, totals.splitlines()[1:-1], strict=True):
+        assert line.split()[-4:-2] == [str(traced.params), str(traced.macs)]
+
+
+def test_what_was_exported_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.py"
+    found = json.loads(printed(capsys, "export", "resnet20", "code", "--size", "40", "--json", "--output", str(path)))
+    assert path.read_text(encoding="utf-8") == printed(capsys, "export", "resnet20", "code", "--size", "40")
+    assert (found["preset"], found["kind"], found["weights"]) == ("resnet20", "code", None)
+    assert (found["file"], found["bytes"]) == (str(path), path.stat().st_size)
+    opened = View.from_query(dict(parse_qsl(found["query"])))
+    assert (opened.config, list(opened.image_size)) == (preset("resnet20"), found["image_size"])
+    helped = printed(capsys, "export", "--help")
+    assert all(re.search(rf"\b{key}\b", helped) for key in keys(found))
+
+
+def test_degradation_as_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the runs that ship, in the place of new ones."""
+    monkeypatch.setattr(
+        degradation, "record", lambda every, seeds, path, base: path.write_bytes(RUNS.read_bytes()) and []
+    )
+    path = tmp_path / "runs.json"
+    command = ("degradation", "--output", str(path))
+    found = json.loads(printed(capsys, *command, "--json"))
+    lines = printed(capsys, *command).splitlines()
+    stored = json.loads(RUNS.read_text(encoding="utf-8"))["runs"]
+    assert found["seeds"] == sorted({run["settings"]["seed"] for run in stored})
+    rows = [(run["steps"], one) for run in found["runs"] for one in run["networks"]]
+    for line, (steps, one) in zip(lines[:-1], rows, strict=True):
+        assert line.startswith(f"{steps:5} steps  {one['name']:12}  training loss {one['loss']['mean']:.3f} ")
+        accuracies = [
+            other["accuracy"]
+            for run in stored
+            for other in run["networks"]
+            if (run["settings"]["steps"], other["kind"], other["depth"]) == (steps, one["kind"], one["depth"])
+        ]
+        assert one["accuracy"]["low"] == min(accuracies)
+    helped = printed(capsys, "degradation", "--help")
+    assert all(re.search(rf"\b{key}\b", helped) for key in keys(found))
+
+
 def keys(value: object) -> set[str]:
     """All keys in what JSON holds, but for those of a configuration."""
     if isinstance(value, list):
@@ -953,7 +1011,9 @@ def test_a_port_that_is_taken_is_a_sentence(commands: list[list[str]], capsys: p
         ("export resnet18 pdf", "'code', 'csv', 'dot', 'json', 'onnx', 'pt2', 'py', 'safetensors', 'svg'"),
         ("export resnet18 onnx", "onnx is no text: name a file by --output"),
         ("export resnet18 csv --weights random", "csv holds no weights: onnx, pt2, safetensors do"),
-        ("export resnet18 json --json", "No such option"),
+        ("export resnet18 json --json", "--json prints what was written into a file: name one by --output"),
+        ("compare a b c d e f g", "7 networks are compared: up to 6 are accepted"),
+        ("degradation --json --cut FOLDER", "--json prints what runs came to, and --cut makes none"),
         ("checkpoint", "Missing argument 'FILE'"),
         ("predict --weights resnet20_fashion", "Missing argument 'IMAGE"),
         ("predict a.png", "name weights by --weights, such as resnet50.a1_in1k, or a network by --network"),

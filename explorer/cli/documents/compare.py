@@ -15,53 +15,87 @@ from .facts import network_facts
 
 @dataclass(frozen=True)
 class Compared(Document):
-    """Two networks: their totals, the layers that differ, and the bill."""
+    """Networks against the first one: their totals, the layers that differ, and the bill; of several, all totals first."""
 
-    found: Comparison
+    found: tuple[Comparison, ...]
+
+    @property
+    def totals(self) -> list[tuple[str | int, ...]]:
+        """What every network is in total, a row each, in the order of `total_names`."""
+        first = self.found[0]
+        pairs = [(first.names[0], [one for _, one, _ in total_pairs(first)])]
+        pairs += [(found.names[1], [two for _, _, two in total_pairs(found)]) for found in self.found]
+        return [(name, *values) for name, values in pairs]
+
+    @property
+    def total_names(self) -> tuple[str, ...]:
+        """The heads of `totals`."""
+        return ("network", *(name for name, _, _ in total_pairs(self.found[0])))
 
     def text(self) -> str:
         import pandas
 
-        found, names = self.found, self.found.names
-        paths, rows = [row[0] for row in differing_rows(found)], [row[1:] for row in differing_rows(found)]
-        columns = [f"a: {names[0]}", f"b: {names[1]}", *DELTAS]
-        layers = pandas.DataFrame(rows, paths, columns).to_string() if rows else ""
-        bill = pandas.DataFrame(charges(found), columns=["applied in this order", *DELTAS]).to_string(index=False)
-        return "\n".join(
-            [
-                found.heading,
-                *(
-                    f"{name:16}  {one:>16,}  {two:>16,}  {two - one:>+16,}  ×{two / one:.3g}"
-                    for name, one, two in total_pairs(found)
-                ),
-                *remarks((found.a, found.b), names),
-                "",
-                found.differing,
-                *([layers] if rows else []),
-                "",
-                bill,
-                "",
-            ]
-        )
+        totals = pandas.DataFrame(self.totals, columns=[*self.total_names]).to_string(index=False)
+        several = [f"{totals}\n"] if len(self.found) > 1 else []
+        return "\n".join([*several, *map(pair_text, self.found)])
 
     def table(self) -> RenderableType:
-        found, names = self.found, self.found.names
-        totals = [(name, one, two, f"{two - one:+,}", f"×{two / one:.3g}") for name, one, two in total_pairs(found)]
-        rows = differing_rows(found)
-        return Group(
-            Text(found.heading, style="bold"),
-            table(("", *names, "difference", "ratio"), totals, words=1),
-            *map(Text, remarks((found.a, found.b), names)),
-            "",
-            Text(found.differing, style="bold"),
-            *([table(("layer", *names, *DELTAS), rows, words=3)] if rows else []),
-            "",
-            table(("applied in this order", *DELTAS), charges(found), words=1, name="total"),
-        )
+        parts: list[RenderableType] = [table(self.total_names, self.totals, words=1)] if len(self.found) > 1 else []
+        parts += map(pair_table, self.found)
+        return Group(parts[0], *(part for one in parts[1:] for part in ("", one)))
 
     def facts(self) -> dict[str, Any]:
-        found = self.found
-        return {"image_size": found.a.image_size, "a": network_facts(found.a), **against_facts(found)}
+        first, *others = self.found
+        return {
+            "image_size": first.a.image_size,
+            "a": network_facts(first.a),
+            **against_facts(first),
+            "others": [against_facts(found) for found in others],
+        }
+
+
+def pair_text(found: Comparison) -> str:
+    """What differs between two networks, as text."""
+    import pandas
+
+    names = found.names
+    paths, rows = [row[0] for row in differing_rows(found)], [row[1:] for row in differing_rows(found)]
+    columns = [f"a: {names[0]}", f"b: {names[1]}", *DELTAS]
+    layers = pandas.DataFrame(rows, paths, columns).to_string() if rows else ""
+    bill = pandas.DataFrame(charges(found), columns=["applied in this order", *DELTAS]).to_string(index=False)
+    return "\n".join(
+        [
+            found.heading,
+            *(
+                f"{name:16}  {one:>16,}  {two:>16,}  {two - one:>+16,}  ×{two / one:.3g}"
+                for name, one, two in total_pairs(found)
+            ),
+            *remarks((found.a, found.b), names),
+            "",
+            found.differing,
+            *([layers] if rows else []),
+            "",
+            bill,
+            "",
+        ]
+    )
+
+
+def pair_table(found: Comparison) -> Group:
+    """What differs between two networks, for a terminal."""
+    names = found.names
+    totals = [(name, one, two, f"{two - one:+,}", f"×{two / one:.3g}") for name, one, two in total_pairs(found)]
+    rows = differing_rows(found)
+    return Group(
+        Text(found.heading, style="bold"),
+        table(("", *names, "difference", "ratio"), totals, words=1),
+        *map(Text, remarks((found.a, found.b), names)),
+        "",
+        Text(found.differing, style="bold"),
+        *([table(("layer", *names, *DELTAS), rows, words=3)] if rows else []),
+        "",
+        table(("applied in this order", *DELTAS), charges(found), words=1, name="total"),
+    )
 
 
 def against_facts(found: Comparison) -> dict[str, Any]:
