@@ -594,6 +594,7 @@ COMMANDS = (
     "predict",
     "latency",
     "export",
+    "notebooks",
     "degradation",
     "experiments",
     "channels",
@@ -1002,7 +1003,7 @@ def test_a_port_that_is_taken_is_a_sentence(commands: list[list[str]], capsys: p
         ("--no-browser summary resnet18", "for the app"),
         (
             "show",
-            "No such command 'show'; the commands are summary, compare, list, search, checkpoint, predict, latency, export, degradation, experiments, "
+            "No such command 'show'; the commands are summary, compare, list, search, checkpoint, predict, latency, export, notebooks, degradation, experiments, "
             "channels, beside, probes, landscape, bench",
         ),
         ("summary", "Missing argument 'NETWORK'"),
