@@ -1028,6 +1028,9 @@ def test_a_port_that_is_taken_is_a_sentence(commands: list[list[str]], capsys: p
         ("list --max-macs lots", "lots is not an amount such as 5e9, 5G, 30M or 256MiB"),
         ("list --max-memory 0", "0 is not an amount"),
         ("search --pareto", "Missing argument 'SPACE'"),
+        ("search ", "SPACE is empty: a network is accepted"),
+        ("checkpoint ", "FILE is empty: the path of a checkpoint is accepted"),
+        ("checkpoint a.pth --answer stem_pool=max --answer stem_pool=none", "answered twice by --answer"),
         ("bench --only nothing", "'traces', 'captures'"),
         ("bench --attacks", "requires an argument"),
         ("degradation --seeds", "requires an argument"),
@@ -1037,7 +1040,7 @@ def test_what_is_no_command_is_a_sentence(
     arguments: str, words: str, commands: list[list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
-        main(arguments.split(), COMMAND)
+        main(arguments.split(" "), COMMAND)
     assert caught.value.code == 2
     out, err = capsys.readouterr()
     assert out == ""

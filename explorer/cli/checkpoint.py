@@ -95,4 +95,8 @@ def checkpoint(
     from .documents.checkpoint import Checkpoint
 
     path, given = Path(file), dict(answers or ())
+    if not file:
+        raise typer.BadParameter("FILE is empty: the path of a checkpoint is accepted")
+    if len(given) < len(answers or ()):
+        raise typer.BadParameter("a question is answered twice by --answer: once is accepted")
     Checkpoint(path.name, open_checkpoint(path, **given), given).write(json, output)

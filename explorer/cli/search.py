@@ -159,6 +159,10 @@ def search(
     from .degradation import progress
     from .documents.search import Searched
 
+    if not space.strip():
+        raise typer.BadParameter(
+            "SPACE is empty: a network is accepted, then options with their values such as groups=1,32"
+        )
     limits, designs = budget(size, max_macs, max_params, max_memory), Space.from_text(space)
     asked = goals or (GOALS if pareto else "")
     if asked:
