@@ -20,7 +20,8 @@ from ..cached import cached_devices, device, form
 from ..components import plot
 from ..headline import section
 from ..session import held, hold
-from .running import NO_CLASSIFIER, Run
+from .running import Run
+from .verdict import NO_CLASSIFIER
 
 Value = TypeVar("Value")
 LAYOUTS = ["first", "last"]
