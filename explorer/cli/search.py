@@ -127,7 +127,7 @@ def search(
         typer.Option(
             metavar="TEXT",
             show_default=False,
-            help="Of --pareto, more (+) or less (-) of params, macs, memory, training, field, depth, pixels. Without it "
+            help="Of --pareto, more (+) or less (-) of params, macs, memory, training, moved, field, depth, pixels. Without it "
             "+params -macs -memory.",
         ),
     ] = "",
