@@ -16,7 +16,8 @@ from resnet.weights import published as published_weights
 
 from .measured import MACHINES, ROBUSTNESS, Score, Speed, scores, speeds
 from .published import Result, published
-from .search import Candidate, Limits, fits
+from .search import Candidate, Limits, fits, pareto, parts
+from .space import Space
 
 Size = tuple[int, int]
 
@@ -33,7 +34,9 @@ class Budget(Limits):
 
     example = "macs-5000000000_params-30000000"
 
-    ms: float = option(0.0, "Latency", "At most so many milliseconds for one image on the machine; 0 for any.", high=900)
+    ms: float = option(
+        0.0, "Latency", "At most so many milliseconds for one image on the machine; 0 for any.", high=900
+    )
     machine: str = option(next(iter(MACHINES)), "Machine", "The one that the latency is of.", choices=tuple(MACHINES))
     weights: bool = option(False, "Has weights", "Only networks with published or shipped weights.")
 
@@ -143,7 +146,9 @@ def _too_slow(budget: Budget, latency: Latency | None) -> Iterator[Over]:
 def design_row(budget: Budget, design: Candidate) -> Row:
     """A design of a searched space, of which nothing is known but what it costs."""
     over = tuple(Over(one.measure, one.ratio, one.words) for one in budget.exceeded(design))
-    return Row(f"Design {design.index}", design.config, design, None, (), (), over, design.index)
+    height, width = design.image_size
+    name = f"Design {design.index}" + f" at {height}×{width}" * (design.image_size != budget.size)
+    return Row(name, design.config, design, None, (), (), over, design.index)
 
 
 @cache
@@ -233,3 +238,33 @@ def front(places: Sequence[tuple[float, float]]) -> list[int]:
 def alone(every: Iterable[Row], measure: str) -> int:
     """How many networks would fit besides, were there no limit on this one measure."""
     return sum({one.measure for one in each.over} == {measure} for each in every)
+
+
+# -- designs ------------------------------------------------------------------------------
+
+
+class Searched(NamedTuple):
+    """What has come of a space's designs up to the place `stop`: how many are within the limits, over one, or cannot be built, and
+    those within that no other one beats (`search.GOALS`)."""
+
+    stop: int = 0
+    within: int = 0
+    over: int = 0
+    invalid: int = 0
+    best: tuple[Candidate, ...] = ()
+
+
+NOTHING = Searched()
+
+
+def searching(space: Space, limits: Limits, before: Searched = NOTHING) -> Iterator[Searched]:
+    """Search the designs of a space part by part, from where a search before has come to."""
+    for part in parts(space, limits, start=before.stop):
+        before = Searched(
+            part.stop,
+            before.within + len(part.candidates),
+            before.over + part.over,
+            before.invalid + part.invalid,
+            pareto((*before.best, *part.candidates)),
+        )
+        yield before
