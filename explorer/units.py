@@ -24,7 +24,7 @@ def read_amount(text: str) -> int:
     Raises:
         ValueError: for other text, and for what is not above 0.
     """
-    match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,9})?(?:e[0-9]{1,2})?) ?([kMGT]|[KMG]iB)?", text.strip())
+    match = re.fullmatch(r"([0-9]{1,16}(?:\.[0-9]{1,9})?(?:e[0-9]{1,2})?) ?([kMGT]|[KMG]iB)?", text.strip())
     number = float(match[1]) * _UNITS[match[2] or ""] if match else 0
     if not 1 <= number <= 1e15:
         raise ValueError(f"{text} is not {AN_AMOUNT}")

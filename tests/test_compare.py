@@ -543,10 +543,10 @@ def test_the_page_shows_a_prepared_comparison() -> None:
     assert link(app)["with"] == "resnet50"
     assert link(app)["stride_in"] == "1x1"
     assert "12 in the layer itself, 122 only in the receptive field" in markdown(app)
-    frame = app.dataframe[0].value
+    frame = app.dataframe[1].value
     assert len(frame) == 175
     app.toggle(key="only differing").set_value(True).run()
-    frame = app.dataframe[0].value
+    frame = app.dataframe[1].value
     assert len(frame) == 134
     assert frame["Δ MACs"].sum() == 231_211_008
     app.button(key="first 1").click().run()
@@ -680,7 +680,7 @@ def test_the_link_says_what_is_shown() -> None:
     assert link(app)["shown"] == "pair-2_differing-1_measure-Receptive.field"
     again = opened("choose", **link(app))
     assert markdown(again) == markdown(app)
-    assert again.dataframe[0].value.equals(app.dataframe[0].value)
+    assert again.dataframe[1].value.equals(app.dataframe[1].value)
     assert "Receptive field at the end" in str(again.get("plotly_chart")[-1].proto.spec)
     app.button(key="remove 2").click().run()
     assert link(app)["shown"] == "differing-1_measure-Receptive.field"

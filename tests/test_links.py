@@ -35,7 +35,10 @@ LATER = {
 WEIGHTS = "Weights"
 """A list that stands in the sidebar since, and says more of each entry."""
 TERMS = {
-    **{"a picture": "an image", "A picture": "An image", "picture": "image", "Picture": "Image"},
+    "a picture": "an image",
+    "A picture": "An image",
+    "picture": "image",
+    "Picture": "Image",
     "Peak activations;": "Peak activations, Latency;",
 }
 """Words of the pages when they were written down, and those of today for them."""

@@ -19,7 +19,7 @@ from ..cached import shared
 from ..sidebar import size_chosen
 
 UNCHANGED = "The limits are unchanged."
-UNITS = (("G", 10**9), ("M", 10**6), ("k", 10**3))
+UNITS = (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3))
 MEMORY_UNITS = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
 FEW = 3
 """Networks that fit, from which on the nearest of the others are not named."""
@@ -114,9 +114,9 @@ def milliseconds_of(text: str) -> float:
 def short(number: int, units: Sequence[tuple[str, int]]) -> str:
     """A number as `read_amount` reads it back, as short as can be; nothing for 0."""
     for unit, size in units:
-        text = f"{number / size:g}{unit}"
-        if number >= size and read_amount(text) == number:
-            return text
+        text = f"{number / size:g}"
+        if number >= size and float(text) * size == number:
+            return text + unit
     return str(number) if number else ""
 
 
