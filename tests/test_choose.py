@@ -108,6 +108,10 @@ def test_every_speed_is_of_a_machine_and_its_macs_are_the_traces() -> None:
     every = speeds()
     assert {machine for one in every.values() for machine in one} == set(MACHINES)
     assert len(set(every) & set(PRESETS)) == 82
+    for machine, words in MACHINES.items():
+        batches = sorted({one[machine].batch for one in every.values() if machine in one})
+        assert f"batch {batches[0]}" in words or f"batch of {batches[0]}" in words
+        assert words.endswith(f"{batches[-1]:,}")
     for name in ("resnet18", "seresnext50_32x4d", "resnetrs50"):
         for speed in set(every[name].values()):
             assert speed.macs == trace(preset(name), speed.size).macs

@@ -196,11 +196,11 @@ def latencies(name: str, config: ResNetConfig, candidate: Candidate) -> dict[str
 
 
 def rows(budget: Budget, own: Sequence[tuple[str, ResNetConfig]] = (), designs: Iterable[Candidate] = ()) -> list[Row]:
-    """All presets, a person's own networks by the names that they are given, and designs: those that fit, the most accurate
-    first, then the nearest."""
+    """All presets, a person's own networks by the names that they are given, and designs: those that fit, designs
+    and then the most accurate first, and behind them the nearest."""
     every = [row(budget, name, config) for name, config in [*PRESETS.items(), *own]]
     every += [design_row(budget, one) for one in designs]
-    return sorted(every, key=lambda one: (one.distance, -one.top1))
+    return sorted(every, key=lambda one: (one.distance, one.index is None, -one.top1))
 
 
 class Point(NamedTuple):

@@ -21,13 +21,13 @@ SPEEDS, SCORES = _FOLDER / "speeds.csv", _FOLDER / "robustness.csv"
 
 MACHINES: Mapping[str, str] = MappingProxyType(
     {
-        "i7-12700H": "Core i7-12700H, fp32, torch 2.4 compiled",
-        "i9-10940X": "Core i9-10940X, fp32, torch 2.4 compiled",
-        "RTX 3090": "RTX 3090, fp16 autocast, torch 2.4, channels last",
-        "RTX 4090": "RTX 4090, fp16 autocast, torch 2.4, channels last",
+        "i7-12700H": "Core i7-12700H, fp32, torch 2.4 compiled, batch 1",
+        "i9-10940X": "Core i9-10940X, fp32, torch 2.4 compiled, batch 1",
+        "RTX 3090": "RTX 3090, fp16 autocast, torch 2.4, channels last, one image's share of a batch of 512 to 1,024",
+        "RTX 4090": "RTX 4090, fp16 autocast, torch 2.4, channels last, one image's share of a batch of 512",
     }
 )
-"""The machines, and how networks ran there."""
+"""The machines, and how networks ran there. A GPU's milliseconds are of its throughput: one image alone takes longer."""
 
 ROBUSTNESS: Mapping[str, str] = MappingProxyType(
     {

@@ -11,6 +11,7 @@ import streamlit as st
 from resnet import ConfigError, ResNetConfig
 
 from ...analysis.choose import Budget, Row, alone
+from ...analysis.measured import MACHINES
 from ...analysis.search import narrower
 from ...link import size_text
 from ...units import AN_AMOUNT, read_amount
@@ -21,6 +22,11 @@ from ..sidebar import size_chosen
 UNCHANGED = "The limits are unchanged."
 UNITS = (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3))
 MEMORY_UNITS = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
+ABOUT_LATENCY = (
+    "The one that the limit is of. "
+    + "; ".join(MACHINES.values())
+    + ". Measured by timm; at other image sizes scaled by MACs."
+)
 FEW = 3
 """Networks that fit, from which on the nearest of the others are not named."""
 
@@ -49,7 +55,7 @@ def fields() -> None:
         with next(columns):
             machine = options["machine"]
             settings.widget(
-                machine, "limits machine", now.machine, lambda value: change(machine=value), help=machine.help
+                machine, "limits machine", now.machine, lambda value: change(machine=value), help=ABOUT_LATENCY
             )
         with next(columns):
             weights = options["weights"]

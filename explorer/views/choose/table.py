@@ -87,12 +87,10 @@ def _latency(machine: str) -> Column:
         measured = f"{here.measured.milliseconds:.3g} at {here.measured.size}"
         return f"≈ {here.ms:.3g} ({measured})" if here.scaled else f"{here.ms:.3g}"
 
-    batches = {"i7-12700H": "batch 1", "i9-10940X": "batch 1"}
-    batch = batches.get(machine, "batches of 256 to 1,024, of which it is one image's share")
     return Column(
         lambda one: here.ms if (here := found(one)) else None,
         text,
-        f"Milliseconds for one image: {MACHINES[machine]}, {batch}, measured by timm. What was measured at another image size, in "
+        f"Milliseconds for one image: {MACHINES[machine]}; measured by timm. What was measured at another image size, in "
         "brackets with its side in pixels, is scaled by MACs (≈), an estimate.",
     )
 
