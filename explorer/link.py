@@ -71,7 +71,8 @@ class View:
     with, `others` up to five that the comparison page sets beside this one, `weights`
     and `image` the chosen weights and sample (or `UPLOAD`) of the inference page, `unit` a place of the
     selected layer's map as "row-column", `lab` the settings of the kernels page,
-    `training` those of the degradation runs, `landscape` those of the loss landscape, `appended` the blocks of the identity experiment,
+    `training` those of the degradation runs, `landscape` those of the loss landscape, `memory` what the network is
+    to fit into memory with, `appended` the blocks of the identity experiment,
     `shown` what the comparison page shows in detail, `cost` the chart of the architecture page, `start` the switches of
     Start (all six, and `change`, as `Settings.to_text` writes them), `run` the steps of the shipped runs that the degradation page shows,
     `experiment` the networks that an experiment is made with, `tab` the open tab of a page that has some, the note of the
@@ -104,6 +105,7 @@ class View:
     tab: str = ""
     find: str = ""
     cost: str = ""
+    memory: str = ""
     run: str = ""
     start: str = ""
     change: str = ""
@@ -224,7 +226,7 @@ _PLAIN = {
     name: name
     for name in (
         *("at", "weights", "image", "unit", "lab", "training", "experiment", "appended", "shown", "tab", "find"),
-        *("cost", "run", "start", "change", "landscape"),
+        *("cost", "run", "start", "change", "landscape", "memory"),
     )
 }
 _PLAIN["explained"] = "class"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from explorer import cli
 from explorer.analysis import demand
 from explorer.analysis.demand import (
     GIB,
@@ -25,10 +28,12 @@ from explorer.analysis.demand import (
     state_bytes,
     training_demand,
     training_moments,
+    verdict,
 )
 from explorer.analysis.forms import Form, Precision
 from explorer.analysis.trace import Trace, trace
-from helpers import Account, narrow, small
+from explorer.cli import main
+from helpers import Account, link, narrow, opened, run, said, small, widget_of
 from resnet import ConfigError, ResNet, ResNetConfig, build, preset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -306,6 +311,72 @@ def test_a_workload_asks_for_all_of_it() -> None:
         Workload.from_text("precision-fp8")
 
 
+# -- as a person meets it -----------------------------------------------------------------
+
+
+def test_the_command_prints_the_demand(capsys: pytest.CaptureFixture[str]) -> None:
+    typed = "memory resnet18 --size 64x96 --batch 8 --precision autocast --optimizer adamw --within 1GiB"
+    assert main([*typed.split(), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    asked = Workload(8, "autocast", "adamw", 1.0)
+    traced = trace(preset("resnet18"), SIZE)
+    for name, found in (("prediction", asked.inference(traced)), ("training", asked.training(traced))):
+        assert facts[name]["peak"] == sum(facts[name]["terms"].values()) == found.bytes(8)
+        assert facts["fits"] == [facts["fits"][0] | {"memory": GIB, name: found.largest_batch(GIB)}]
+    assert main(typed.split()) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(
+        "ResNet-18 at 64×96, depth 18: 8 images, weights in fp32, maps in bf16 or fp16 by torch.autocast, with AdamW"
+    )
+    assert re.search(rf"^at once +{facts['prediction']['peak']:,} +{facts['training']['peak']:,}$", out, re.MULTILINE)
+
+
+def test_the_command_offers_what_there_is() -> None:
+    assert [one.value for one in cli.memory.Precision] == [one.value for one in Precision]
+    assert [one.value for one in cli.memory.Optimizer] == [*OPTIMIZERS]
+    assert cli.memory.MAX_BATCH == demand.MAX_BATCH
+
+
+def test_the_page_says_whether_it_fits() -> None:
+    app = opened(preset="resnet18", tab="Memory", memory="batch-64_precision-bf16_optimizer-adamw_within-2")
+    asked, traced = Workload(64, "bf16", "adamw", 2.0), trace(preset("resnet18"), 224)
+    prediction, training = asked.inference(traced), asked.training(traced)
+    (words,) = [text.value for text in app.markdown if "at its peak" in text.value]
+    assert words == "**{1}** {0}".format(*verdict(asked, prediction, training))
+    assert f"up to {training.largest_batch(2 * GIB):,} images a step" in words
+    (terms, batches) = [html.proto.body for html in app.get("html") if 'class="ledger"' in html.proto.body]
+    total = re.search(
+        r'class="total"><th>At once</th><td title="([\d,]+) bytes">[^<]+</td><td title="([\d,]+) bytes">', terms
+    )
+    assert total is not None
+    assert total.groups() == (f"{prediction.bytes(64):,}", f"{training.bytes(64):,}")
+    assert f"<th>80 GiB</th><td>{prediction.largest_batch(80 * GIB):,}</td>" in batches
+    assert "<th>2 GiB</th>" in batches
+    (chart,) = app.get("plotly_chart")
+    bars = json.loads(chart.proto.spec)["data"]
+    assert {bar["name"] for bar in bars} == {*map(str, training.terms(64))}
+    widget_of(app, "memory batch").set_value("0")
+    run(app)
+    assert said(app.warning) == [
+        "Batch = 0 is not accepted: a whole number from 1 to 65536. The figures are unchanged."
+    ]
+    widget_of(app, "memory batch").set_value("1000")
+    run(app)
+    assert link(app)["memory"] == "batch-1000_precision-bf16_optimizer-adamw_within-2.0"
+    assert any(text.value.startswith("**Training does not fit into 2 GiB: up to") for text in app.markdown)
+
+
+def test_what_fits_in_no_way_is_said() -> None:
+    asked, traced = Workload(1, within=0.1), trace(preset("resnet18"), 224)
+    assert verdict(asked, asked.inference(traced), asked.training(traced))[1] == (
+        "Within 0.1 GiB not even one image can be trained on; of predictions up to 8 at once."
+    )
+    wrong = opened(tab="Memory", memory="precision-fp8")
+    assert said(wrong.warning) == [
+        "precision = fp8 is not accepted: one of fp32, autocast, bf16. The defaults are shown instead."
+    ]
+
+
 # -- where CUDA is ------------------------------------------------------------------------
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -335,15 +406,15 @@ def test_cuda_takes_as_much(name: str, form: Form) -> None:
             network.eval()(given)
 
     traced = trace(config, size)
-    for run, found in (
+    for work, found in (
         (step, training_demand(traced, form, OPTIMIZERS["adamw"])),
         (predict, inference_demand(traced, form)),
     ):
-        run()
-        states = 0 if run is step else state_bytes(traced, form, OPTIMIZERS["adamw"]).fixed
+        work()
+        states = 0 if work is step else state_bytes(traced, form, OPTIMIZERS["adamw"]).fixed
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
-        run()
+        work()
         torch.cuda.synchronize()
         taken = torch.cuda.max_memory_allocated() - before - states
         assert taken == pytest.approx(found.bytes(batch), rel=0.05), found.peak(batch).when

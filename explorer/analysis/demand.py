@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from resnet.options import Settings, option
 
+from ..units import mebibytes
 from .cost import weight_factors
 from .forms import (
     HALF,
@@ -128,6 +129,28 @@ class Workload(Settings):
         return training_demand(trace, self.form, OPTIMIZERS[self.optimizer])
 
 
+def verdict(asked: Workload, prediction: Demand, training: Demand) -> tuple[str, str]:
+    """What a network takes and what would fit, in two sentences."""
+    batch = "one image" if asked.batch == 1 else f"a batch of {asked.batch:,}"
+    label, words = OPTIMIZERS[asked.optimizer].label, Precision(asked.precision).words
+    takes = (
+        f"For {batch}, {words}, a step of training with {label} takes {mebibytes(training.bytes(asked.batch))} at its peak and "
+        f"a prediction {mebibytes(prediction.bytes(asked.batch))}."
+    )
+    trained, predicted = (found.largest_batch(asked.memory) for found in (training, prediction))
+    room = f"{asked.within:g} GiB"
+    if not trained:
+        rest = f"; of predictions up to {predicted:,} at once" if predicted else ", and none predicted"
+        return takes, f"Within {room} not even one image can be trained on{rest}."
+    fits = "It fits" if trained >= asked.batch else "Training does not fit"
+    return takes, f"{fits} into {room}: up to {trained:,} images a step, and up to {predicted:,} predicted at once."
+
+
+NOT_COUNTED = (
+    "The sizes of all tensors as PyTorch makes them on a GPU. Not counted are the loss, what cuDNN works in, what torch's allocator "
+    "rounds up, and what the driver takes: a GPU has less free than it is sold with."
+)
+
 GPUS = (8, 12, 16, 24, 40, 80)
 """GiB of memory that GPUs usually have."""
 
@@ -185,7 +208,10 @@ def inference_demand(trace: Trace, form: Form) -> Demand:
     In fp32 and for one image its maps are `Trace.inference_memory`. Autocast keeps its copies of the weights until it ends.
     """
     live = Live(resting(trace, form))
-    return demand(live.moment(layer.name, more) for layer, more in forward(trace.layers, form, live, training=False))
+    return demand(
+        live.moment(f"forward through {layer.name}", more)
+        for layer, more in forward(trace.layers, form, live, training=False)
+    )
 
 
 def training_demand(trace: Trace, form: Form, optimizer: Optimizer) -> Demand:

@@ -1,4 +1,4 @@
-"""What `summary`, `compare`, `list`, `search`, `checkpoint`, `predict` and `latency` say, as text and as JSON."""
+"""What `summary`, `compare`, `list`, `search`, `checkpoint`, `predict`, `latency` and `memory` say, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from resnet.options import plain, to_text
 from resnet.weights import Weights, own_weights
 
 from ..analysis.compare import DELTAS, Comparison, charges, differing_rows, remarks, row_path, total_pairs
+from ..analysis.demand import NOT_COUNTED, OPTIMIZERS, Demand, Term
+from ..analysis.forms import Precision
 from ..analysis.receptive_field import Field
 from ..analysis.search import LIMITED, WRITTEN, Candidate, Fits, Limits, Part, narrower
 from ..analysis.space import SIZE, Space
@@ -292,6 +294,59 @@ def latency(timed: Sequence[Timed], machine: Machine, batch: int) -> str:
     return "\n".join([*lines, "", *latency_lines(timed, machine, batch), ""])
 
 
+class Taken(NamedTuple):
+    """What a network takes for a batch: its trace, how it runs, and the memories that it may have to fit into."""
+
+    traced: Trace
+    batch: int
+    precision: str
+    optimizer: str
+    prediction: Demand
+    training: Demand
+    memories: tuple[int, ...]
+
+
+TERM_COLUMNS = ("bytes at the peak", "prediction", "training")
+FITS_COLUMNS = ("largest batch within", "prediction", "training")
+
+
+def memory_heading(taken: Taken) -> str:
+    """ResNet-50 at 224×224, depth 50: 32 images, everything in fp32, with SGD with momentum."""
+    images = "1 image" if taken.batch == 1 else f"{taken.batch:,} images"
+    words = Precision(taken.precision).words
+    return f"{taken.traced.heading}: {images}, {words}, with {OPTIMIZERS[taken.optimizer].label}"
+
+
+def term_rows(taken: Taken) -> list[tuple[str, int, int]]:
+    """What takes memory at the peaks, in the order of `TERM_COLUMNS`; the last row is all of it."""
+    first, second = taken.prediction.terms(taken.batch), taken.training.terms(taken.batch)
+    rows = [(str(term), first.get(term, 0), second.get(term, 0)) for term in Term if term in first or term in second]
+    return [*rows, ("at once", sum(first.values()), sum(second.values()))]
+
+
+def largest_rows(taken: Taken) -> list[tuple[str, int, int]]:
+    """The largest batches, in the order of `FITS_COLUMNS`."""
+    return [
+        (f"{size / 2**30:g} GiB", taken.prediction.largest_batch(size), taken.training.largest_batch(size))
+        for size in taken.memories
+    ]
+
+
+def memory_lines(taken: Taken) -> list[str]:
+    """When the peaks are, and what is not counted, in sentences."""
+    first, second = taken.prediction.peak(taken.batch).when, taken.training.peak(taken.batch).when
+    return [f"The peak of a prediction: {first}. That of a step of training: {second}.", NOT_COUNTED]
+
+
+def memory(taken: Taken) -> str:
+    """What a network takes, as text."""
+    lines = []
+    for columns, rows in ((TERM_COLUMNS, term_rows(taken)), (FITS_COLUMNS, largest_rows(taken))):
+        cells = [columns, *((name, f"{one:,}", f"{two:,}") for name, one, two in rows)]
+        lines += [f"{name:24}{one:>18}{two:>18}" for name, one, two in cells] + [""]
+    return "\n".join([memory_heading(taken), "", *lines, *memory_lines(taken), ""])
+
+
 # -- JSON ---------------------------------------------------------------------------------
 
 
@@ -516,5 +571,32 @@ def latency_facts(timed: Sequence[Timed], machine: Machine, batch: int) -> dict[
                 "seconds": one.seconds,
             }
             for one in timed
+        ],
+    }
+
+
+def memory_facts(taken: Taken) -> dict[str, Any]:
+    """What a network takes, in bytes."""
+
+    def facts(demand: Demand) -> dict[str, Any]:
+        peak = demand.peak(taken.batch)
+        return {"peak": demand.bytes(taken.batch), "when": peak.when, "terms": demand.terms(taken.batch)}
+
+    return {
+        **named_facts(taken.traced.config),
+        "image_size": taken.traced.image_size,
+        "parameters": taken.traced.params,
+        "batch": taken.batch,
+        "precision": taken.precision,
+        "optimizer": taken.optimizer,
+        "prediction": facts(taken.prediction),
+        "training": facts(taken.training),
+        "fits": [
+            {
+                "memory": size,
+                "prediction": taken.prediction.largest_batch(size),
+                "training": taken.training.largest_batch(size),
+            }
+            for size in taken.memories
         ],
     }

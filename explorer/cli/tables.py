@@ -1,4 +1,4 @@
-"""`summary`, `compare`, `list`, `search`, `checkpoint`, `predict` and `latency` as tables for a terminal: what `documents` says, with columns that fit its width."""
+"""`summary`, `compare`, `list`, `search`, `checkpoint`, `predict`, `latency` and `memory` as tables for a terminal: what `documents` says, with columns that fit its width."""
 
 from __future__ import annotations
 
@@ -125,3 +125,14 @@ def latency(timed: Sequence[documents.Timed], machine: documents.Machine, batch:
     made.columns[0].no_wrap = False
     made.columns[0].overflow = "fold"
     return Group(made, "", *map(Text, documents.latency_lines(timed, machine, batch)))
+
+
+def memory(taken: documents.Taken) -> RenderableType:
+    """What takes memory at the peaks, then the largest batches."""
+    return Group(
+        Text(documents.memory_heading(taken), style="bold"),
+        table(documents.TERM_COLUMNS, documents.term_rows(taken), words=1, name="at once"),
+        "",
+        table(documents.FITS_COLUMNS, documents.largest_rows(taken), words=1),
+        *map(Text, ["", *documents.memory_lines(taken)]),
+    )
