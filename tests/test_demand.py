@@ -33,7 +33,7 @@ from explorer.analysis.demand import (
 from explorer.analysis.forms import Form, Precision
 from explorer.analysis.trace import Trace, trace
 from explorer.cli import main
-from helpers import Account, link, narrow, opened, run, said, small, widget_of
+from helpers import Account, link, narrow, opened, said, select, small
 from resnet import ConfigError, ResNet, ResNetConfig, build, preset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -355,13 +355,11 @@ def test_the_page_says_whether_it_fits() -> None:
     (chart,) = app.get("plotly_chart")
     bars = json.loads(chart.proto.spec)["data"]
     assert {bar["name"] for bar in bars} == {*map(str, training.terms(64))}
-    widget_of(app, "memory batch").set_value("0")
-    run(app)
+    select(app, "memory batch", "0")
     assert said(app.warning) == [
         "Batch = 0 is not accepted: a whole number from 1 to 65536. The figures are unchanged."
     ]
-    widget_of(app, "memory batch").set_value("1000")
-    run(app)
+    select(app, "memory batch", "1000")
     assert link(app)["memory"] == "batch-1000_precision-bf16_optimizer-adamw_within-2.0"
     assert any(text.value.startswith("**Training does not fit into 2 GiB: up to") for text in app.markdown)
 

@@ -76,7 +76,7 @@ class Term(StrEnum):
     BUFFERS = "buffers"
     STATES = "optimiser states"
     GRADIENTS = "gradients"
-    COPIES = "half-precision weights"
+    COPIES = "autocast copies"
     INPUT = "input images"
     SAVED = "saved activations"
     WORKING = "maps in work"

@@ -46,7 +46,7 @@ def memory_figure(rows: Mapping[str, Mapping[Term, int]]) -> go.Figure:
                 hovertemplate=f"%{{y}}<br>{term}: %{{customdata[1]}}, %{{customdata[0]}} bytes<extra></extra>",
             )
     finish(figure, "Memory at the peak, by what takes it", "", "", legend=True)
-    figure.update_layout(barmode="stack", height=260, legend={"y": -0.2, "traceorder": "normal"})
+    figure.update_layout(barmode="stack", height=290, legend={"y": -0.16, "traceorder": "normal"})
     figure.update_xaxes(ticksuffix=f" {unit}")
     figure.update_yaxes(autorange="reversed", tickformat=None)
     return figure

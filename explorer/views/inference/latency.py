@@ -20,6 +20,7 @@ from ..cached import cached_devices, device, form
 from ..components import plot
 from ..headline import section
 from ..session import held, hold
+from . import throughput
 from .running import NO_CLASSIFIER, Run
 
 Value = TypeVar("Value")
@@ -34,6 +35,7 @@ def panel(result: Run) -> None:
     with st.container(border=True, key="latency"):
         section("Where the time goes")
         show_layers(result)
+    throughput.panel(result)
 
 
 def measured_on_click(
