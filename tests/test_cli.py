@@ -310,6 +310,7 @@ def test_output_names_the_file(arguments: tuple[str, ...], tmp_path: Path, capsy
         f"checkpoint {SHIPPED}",
         f"predict {COFFEE} --weights resnet20_fashion",
         "latency resnet20 --repeats 2",
+        "memory resnet20",
         "degradation --steps 100",
         "experiments",
         "beside",
@@ -489,6 +490,7 @@ def test_waits_are_compared_click_by_click() -> None:
         (["predict", "a\0b", "--weights", "resnet20_fashion"], "It cannot be read"),
         (["latency", "resnet20", "resnet51"], "preset = resnet51"),
         (["latency", "resnet20", "--size", "0"], "size = 0"),
+        (["memory", "resnet51"], "preset = resnet51"),
         (["degradation", "--seeds", "-1"], "seed = -1"),
         (["degradation", "--steps", "9" * 30], "steps = 999"),
         (["degradation", "--settings", "é"], "training = é"),
@@ -593,6 +595,7 @@ COMMANDS = (
     "checkpoint",
     "predict",
     "latency",
+    "memory",
     "export",
     "notebooks",
     "degradation",
@@ -623,10 +626,10 @@ def examples() -> list[str]:
     """Every example of every help that writes a document to standard output."""
     works = (
         *(cli.app.app, cli.summary.summary, cli.summary.compare),
-        *(cli.search.list_, cli.search.search, cli.export.export),
+        *(cli.search.list_, cli.search.search, cli.memory.memory, cli.export.export),
     )
     texts = "\n".join(work.__doc__ or "" for work in works)
-    found = re.findall(r"^ *resnet-explorer ((?:summary|compare|list|search|export) .*)$", texts, re.MULTILINE)
+    found = re.findall(r"^ *resnet-explorer ((?:summary|compare|list|search|memory|export) .*)$", texts, re.MULTILINE)
     assert len(found) > 10
     return [line.partition(" --output ")[0] for line in found if FILES.keys().isdisjoint(line.split())]
 
@@ -1003,7 +1006,8 @@ def test_a_port_that_is_taken_is_a_sentence(commands: list[list[str]], capsys: p
         ("--no-browser summary resnet18", "for the app"),
         (
             "show",
-            "No such command 'show'; the commands are summary, compare, list, search, checkpoint, predict, latency, export, notebooks, degradation, experiments, "
+            "No such command 'show'; the commands are summary, compare, list, search, checkpoint, predict, latency, memory, "
+            "export, notebooks, degradation, experiments, "
             "channels, beside, probes, landscape, bench",
         ),
         ("summary", "Missing argument 'NETWORK'"),
@@ -1023,6 +1027,11 @@ def test_a_port_that_is_taken_is_a_sentence(commands: list[list[str]], capsys: p
         ("latency resnet20 --repeats 1", "1 is not a whole number from 2 to 10,000"),
         ("latency resnet20 --threads 9999", "9999 is not a whole number from 1 to"),
         ("latency resnet20 --precision int8", "'fp32', 'half'"),
+        ("memory", "Missing argument 'NETWORK'"),
+        ("memory resnet20 --batch 0", "0 is not a whole number from 1 to 65,536"),
+        ("memory resnet20 --precision fp8", "'fp32', 'autocast', 'bf16'"),
+        ("memory resnet20 --optimizer lion", "'sgd', 'momentum', 'rmsprop', 'adam', 'adamw'"),
+        ("memory resnet20 --within much", "much is not an amount such as"),
         ("checkpoint a.pth --answer speed=1", "speed=1 is no answer such as stem_pool=none"),
         ("degradation --steps many", "many is not a whole number"),
         ("list --max-macs lots", "lots is not an amount such as 5e9, 5G, 30M or 256MiB"),

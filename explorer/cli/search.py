@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,12 +10,11 @@ from typer.models import OptionInfo
 
 from resnet.options import plain
 
+from ..units import AN_AMOUNT, read_amount
 from .parameters import AsJson, Output
 
 if TYPE_CHECKING:
     from ..analysis.search import Limits, Part
-
-_UNITS = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 def amount(text: str) -> int:
@@ -25,11 +23,10 @@ def amount(text: str) -> int:
     Raises:
         BadParameter: for other text, and for what is not above 0.
     """
-    match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,9})?(?:e[0-9]{1,2})?) ?([kMGT]|[KMG]iB)?", text.strip())
-    number = float(match[1]) * _UNITS[match[2] or ""] if match else 0
-    if not 1 <= number <= 1e15:
-        raise typer.BadParameter(f"{plain(text) or '(empty)'} is not an amount such as 5e9, 5G, 30M or 256MiB")
-    return round(number)
+    try:
+        return read_amount(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{plain(text) or '(empty)'} is not {AN_AMOUNT}") from error
 
 
 def limit(most: str) -> OptionInfo:
@@ -121,7 +118,7 @@ def search(
         typer.Option(
             metavar="TEXT",
             show_default=False,
-            help="Of --pareto, more (+) or less (-) of params, macs, memory, training, field, depth, pixels. Without it "
+            help="Of --pareto, more (+) or less (-) of params, macs, memory, training, moved, field, depth, pixels. Without it "
             "+params -macs -memory.",
         ),
     ] = "",

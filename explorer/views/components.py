@@ -75,6 +75,11 @@ def plot(figure: go.Figure, key: str | None = None, place: DeltaGenerator | None
     (place or st).plotly_chart(figure, key=key, alt=figure_words(figure), **more)
 
 
+def scrolling(table: str, label: str) -> str:
+    """A table that scrolls sideways by itself where it is too wide, by the keyboard too."""
+    return f'<div class="wide" tabindex="0" role="region" aria-label="{label}">{table}</div>'
+
+
 def picture(
     drawing: Drawing, key: str, name: str, on_choose: Callable[[str], None], narrow: Drawing | None = None
 ) -> None:
