@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from explorer.analysis.trace import trace
@@ -117,3 +118,20 @@ def test_the_limit_is_on_what_a_pass_holds() -> None:
     assert traced.inference_memory.bytes < MAX_FORWARD_BYTES
     with pytest.raises(TooLargeError, match=r"an image takes 1\.0 GiB"):
         check_runnable(traced)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "seresnext26d_32x4d", "resnetblur18", "resnetv2_18"])
+def test_what_operations_read_and_write(name: str) -> None:
+    """Inputs, outputs and parameters of each module that has no others in it, but for those that only look at a tensor anew."""
+    network, moved = build(preset(name)).eval(), [0]
+
+    def counted(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if output.data_ptr() != inputs[0].data_ptr():
+            moved[0] += sum(one.nbytes for one in (*inputs, output, *module.parameters()))
+
+    for module in network.modules():
+        if not [*module.children()]:
+            module.register_forward_hook(counted)
+    with torch.no_grad():
+        network(torch.zeros(1, 3, 64, 96))
+    assert trace(preset(name), (64, 96)).moved_bytes == moved[0]

@@ -66,6 +66,8 @@ EXAMPLES = {
     "lab": "count-2",
     "training": "steps-1000",
     "landscape": "seed-2",
+    "limits": "macs-5000000000_ms-12.0",
+    "space": "layers=1..3-1-1-1 groups=1,32",
     "experiment": "shipped-20",
     "appended": "stage-2_blocks-4",
     "shown": "pair-2_differing-1",

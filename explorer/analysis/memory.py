@@ -178,6 +178,19 @@ def padded_input_bytes(layer: Layer) -> int:
     return channels * (height + 2) * (width + 2) * FLOAT
 
 
+def moved_bytes(layers: Sequence[Layer], image: Shape) -> int:
+    """Bytes that the operations of one image's forward pass read and write: each one's inputs, output and parameters.
+
+    Every operation counts by itself, as where none of them are fused and no cache keeps a map from one to the next.
+    """
+    sizes, _ = tensor_bytes(layers, image)
+    return sum(
+        sum(sizes[producer] for producer in layer.inputs) + sizes[layer.index] + layer.params * FLOAT
+        for layer in layers
+        if layer.op not in VIEWS
+    )
+
+
 # -- what a pass really takes -------------------------------------------------------------
 
 LANES = 16

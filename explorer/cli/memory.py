@@ -7,12 +7,9 @@ from typing import Annotated
 
 import typer
 
-from resnet.command import write
-
 from .latency import between
 from .parameters import AsJson, Network, Output, Size, parse_view
 from .search import amount
-from .summary import write_document
 
 Precision = StrEnum("Precision", ["fp32", "autocast", "bf16"])
 Optimizer = StrEnum("Optimizer", ["sgd", "momentum", "rmsprop", "adam", "adamw"])
@@ -71,11 +68,11 @@ def memory(
     from ..analysis.forms import Form
     from ..analysis.forms import Precision as Kept
     from ..analysis.trace import trace
-    from . import documents, tables
+    from .documents.memory import Memory
 
     seen, form = parse_view(network, size), Form(Kept(precision.value))
     traced = trace(seen.config, seen.image_size)
-    taken = documents.Taken(
+    Memory(
         traced,
         batch,
         precision.value,
@@ -83,8 +80,4 @@ def memory(
         inference_demand(traced, form),
         training_demand(traced, form, OPTIMIZERS[optimizer.value]),
         tuple(gib * GIB for gib in GPUS) if within is None else (within,),
-    )
-    if json:
-        write(documents.to_json(documents.memory_facts(taken)), output)
-    else:
-        write_document(lambda: documents.memory(taken), lambda: tables.memory(taken), output)
+    ).write(json, output)

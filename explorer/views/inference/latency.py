@@ -21,7 +21,8 @@ from ..components import plot
 from ..headline import section
 from ..session import held, hold
 from . import throughput
-from .running import NO_CLASSIFIER, Run
+from .running import Run
+from .verdict import NO_CLASSIFIER
 
 Value = TypeVar("Value")
 LAYOUTS = ["first", "last"]
