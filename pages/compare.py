@@ -4,7 +4,7 @@ import streamlit as st
 
 from explorer.analysis.compare import labels
 from explorer.navigation import COMPARE
-from explorer.views import compare
+from explorer.views import compare, latency
 from explorer.views.headline import page_heading
 
 page_heading(COMPARE)
@@ -22,3 +22,4 @@ if len(names) > 1:
     compare.drawings(traces, names)
     compare.by_stage(traces, names, detail)
     compare.layers(pair, both, detail)
+    latency.latency_panel(compare.configs(), traces[0].image_size)

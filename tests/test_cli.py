@@ -954,6 +954,7 @@ def test_a_port_that_is_taken_is_a_sentence(commands: list[list[str]], capsys: p
         ("latency resnet20 --batch 0", "0 is not a whole number from 1 to 4,096"),
         ("latency resnet20 --repeats 1", "1 is not a whole number from 2 to 10,000"),
         ("latency resnet20 --threads 9999", "9999 is not a whole number from 1 to"),
+        ("latency resnet20 --device tpu", "device = tpu is not there: cpu "),
         ("latency resnet20 --precision int8", "'fp32', 'half'"),
         ("checkpoint a.pth --answer speed=1", "speed=1 is no answer such as stem_pool=none"),
         ("degradation --steps many", "many is not a whole number"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlencode
 
 from resnet import Opened, ResNetConfig, build, preset_name, title
@@ -21,7 +21,7 @@ from ..analysis.trace import Trace
 from ..inference.checkpoint import assumptions_text, cannot_run, in_order, said_of
 from ..inference.classify import Classified
 from ..inference.device import Device
-from ..inference.latency import Spread, spread
+from ..inference.latency import Machine, Timed, spread
 from ..inference.weights import Chosen
 from ..link import View, natural_size
 from ..link import query_text as typed
@@ -227,30 +227,6 @@ def prediction(found: Sequence[Classified], chosen: Chosen) -> str:
     wide, name = (max(len(row[place]) for row in rows) for place in (0, 1))
     lines = [f"{image:{wide}}  {what:{name}}  {share:>11}" for image, what, share in rows]
     return "\n".join([prediction_heading(chosen), "", *lines, *(["", *chosen.notes] if chosen.notes else []), ""])
-
-
-class Timed(NamedTuple):
-    """A network as it was typed, its trace, and the seconds of its passes, one a round."""
-
-    name: str
-    traced: Trace
-    seconds: tuple[float, ...]
-
-    def against(self, first: Timed) -> Spread:
-        """How many times as long it takes as another, round by round."""
-        return spread([ours / theirs for ours, theirs in zip(self.seconds, first.seconds, strict=True)])
-
-
-class Machine(NamedTuple):
-    """Where networks were timed: what ran them, in which form, torch's threads, the machine's cores and its load (mean number
-    of processes that ran or waited in the minute before, None where the system does not say), and torch."""
-
-    device: str
-    form: str
-    threads: int
-    cores: int
-    load: float | None
-    torch: str
 
 
 LATENCY_COLUMNS = ("network", "pixels", "MACs", "median ms", "quartiles ms", "least ms", "images/s", "of the first")

@@ -16,6 +16,7 @@ from ..analysis.search import Candidate, Fits, Limits, Part
 from ..analysis.space import Space
 from ..analysis.trace import COLUMNS, Trace
 from ..inference.classify import Classified
+from ..inference.latency import Machine, Timed
 from ..inference.weights import Chosen
 from . import documents
 
@@ -114,7 +115,7 @@ def prediction(found: Sequence[Classified], chosen: Chosen) -> RenderableType:
     return Group(heading, made, *map(Text, ["", *chosen.notes] if chosen.notes else []))
 
 
-def latency(timed: Sequence[documents.Timed], machine: documents.Machine, batch: int) -> RenderableType:
+def latency(timed: Sequence[Timed], machine: Machine, batch: int) -> RenderableType:
     """Networks with their times; in a narrow terminal without their MACs and the least, and names fold."""
     left_out = ("MACs", "least ms") if Console().width < WIDE else ()
     places = [place for place, name in enumerate(documents.LATENCY_COLUMNS) if name not in left_out]
