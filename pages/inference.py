@@ -21,6 +21,7 @@ from explorer.views.inference import (
     running,
     selection,
     several,
+    speed,
     strip,
     weights,
     whatif,
@@ -38,7 +39,7 @@ PANELS = {
     "Blocks off": running.beside(ablation.panel),
     "Several images": several.panel,
     "Weights": running.beside(attribution.weights_panel),
-    "Speed": latency.panel,
+    "Speed": speed.panel,
 }
 """What can be looked at in one run, by the name of its tab; each takes the run."""
 

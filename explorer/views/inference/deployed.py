@@ -1,0 +1,264 @@
+"""The network as it is deployed: batch norms folded, other layouts and precisions, compiled, in integers of 8 bits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import numpy as np
+import pandas
+import streamlit as st
+import torch
+
+from ...analysis import cost
+from ...export import deployed
+from ...export.deployed import AS_IT_IS, FORMS, SLOW_FORMS, Form, Images, Refusal, Result
+from ...export.folding import fold, folded_config
+from ...inference.ablation import batch_size
+from ...inference.samples import labelled_images
+from ...sharing.store import Progress
+from ...units import scientific
+from .. import session
+from ..cached import Key, cached_result, cached_trace, may_compute, measure_again, shared
+from ..headline import section
+from .ablation import knows_test_images, test_inputs, too_large
+from .images import ChosenImage
+from .latency import measurement_stamp, time_text
+from .running import NO_CLASSIFIER, Run, bars, network_of, prepared
+from .several import sample_of_each_label
+
+CALIBRATION = 100
+"""Of the test images that ship, the last so many calibrate, and the others are tested on."""
+
+
+def panel(result: Run) -> None:
+    """The whole network, without what is switched off, in its forms."""
+    with st.container(border=True, key="folded"):
+        section("Batch norms folded")
+        session.show_or_say(folding, result)
+    with st.container(border=True, key="deployed"):
+        section("As it is deployed")
+        session.show_or_say(forms, result)
+
+
+# -- folding ------------------------------------------------------------------------------
+
+
+class Folding(NamedTuple):
+    """Class probabilities of an image before and after folding, and the largest change of a score as a share of the largest."""
+
+    before: np.ndarray
+    after: np.ndarray
+    difference: float
+
+
+def folding(result: Run) -> None:
+    """What the network says of the image before and after its batch norms are folded, and what becomes of its layers.
+
+    Raises:
+        ExportError: for a network that cannot be folded.
+    """
+    config, size = result.weights.config, result.weights.data.preprocessing.size
+    before, after = (cost.count(cached_trace(one, size)) for one in (config, folded_config(config)))
+    found = cached_folding(result.key.whole.plain, result)
+    words = said(result, found)
+    st.markdown(
+        f"{words} No score changes by more than {scientific(found.difference)} of the largest. There are "
+        f"{before.layers - after.layers:,} layers fewer, the same {after.macs / 1e6:,.0f} M MACs, and "
+        f"{1 - after.moved_bytes / before.moved_bytes:.0%} fewer bytes to move."
+    )
+    if result.headless or result.weights.key == "random" or not np.isfinite(found.before).all():
+        return
+    best = np.argsort(-found.before, kind="stable")[:5]
+    names = [result.weights.data.categories[index] for index in best]
+    st.html(bars(names, found.after[best].tolist(), found.before[best].tolist(), ("folded", "as it is")))
+
+
+def said(result: Run, found: Folding) -> str:
+    """The best class before and after, in a sentence."""
+    if not np.isfinite(found.before).all():
+        return "The activations overflow, before as after."
+    if result.headless:
+        return NO_CLASSIFIER
+    if result.weights.key == "random":
+        return "Its weights are random, so its classes mean nothing."
+    first, second = int(found.before.argmax()), int(found.after.argmax())
+    name, other = (session.escape_markdown(result.weights.data.categories[index]) for index in (first, second))
+    if first != second:
+        return f"Before folding the network says **{name}**, after it **{other}**."
+    return (
+        f"Before and after folding the network says **{name}**, {found.before[first]:.2%} and {found.after[first]:.2%}."
+    )
+
+
+@shared()
+def cached_folding(key: Key, _run: Run) -> Folding:
+    image, network = key.form.tensor(_run.prepared.tensor), network_of(key)
+
+    @torch.inference_mode()
+    def run() -> Folding:
+        before = network(image)[0].float().cpu()
+        after = key.form.network(fold(network))(image)[0].float().cpu()
+        difference = (after - before).abs().max() / before.abs().max().clamp(min=1e-12)
+        return Folding(before.softmax(0).numpy(), after.softmax(0).numpy(), float(difference))
+
+    return key.form.turn(network, image).run(run)
+
+
+# -- all forms ----------------------------------------------------------------------------
+
+BUTTON, COMPILE_BUTTON = "Measure the forms", "Compile and measure"
+
+
+class Measured(NamedTuple):
+    """What forms do, on how many images, and when that was measured."""
+
+    results: tuple[Result | Refusal, ...]
+    images: int
+    when: datetime
+
+
+def forms(result: Run) -> None:
+    """Each form's file, time and effect, measured when asked for: those that come within seconds, and apart from them the one
+    that is compiled.
+    """
+    images, labelled = tested(result)
+    place, kept = st.container(), list[Measured]()
+    for button, some in MEASUREMENTS.items():
+        if found := session.show_or_say(measured, result, images, labelled, button, some):
+            kept.append(found)
+    if kept:
+        with place:
+            table(result, kept, labelled)
+
+
+def measured(
+    result: Run, images: Sequence[ChosenImage], labelled: bool, button: str, some: Mapping[str, Form]
+) -> Measured | None:
+    """What some forms do, and a button to measure it again; None, and a button that says what it does, until that is asked for.
+
+    Raises:
+        StoppedError: where a person stopped it.
+        PassError: where a pass is not made or not finished.
+    """
+    key = measurement_key(result, images, button)
+    if not may_compute(button, key):
+        st.caption(WHAT[button])
+        return None
+    found = cached_result(key, WORDS[button], lambda move: compute(result, images, labelled, some, move))
+    anew = measurement_key(result, images, button, 1)
+    name = f"{button} again"
+    st.button(name, key=name, icon=":material/refresh:", on_click=measure_again, args=(button, anew))
+    return found
+
+
+MEASUREMENTS = {BUTTON: FORMS, COMPILE_BUTTON: SLOW_FORMS}
+WORDS = {BUTTON: "Measuring the forms …", COMPILE_BUTTON: "Compiling, which takes a minute or so …"}
+WHAT = {
+    BUTTON: "Makes each form, times it in turn with the network as it is, and runs it on the images: batch norms folded, channels "
+    "last, half precision, ONNX in onnxruntime, and there in integers of 8 bits.",
+    COMPILE_BUTTON: "torch.compile generates code for this network and processor, in a process of its own: that takes a minute "
+    "or so.",
+}
+
+
+def measurement_key(result: Run, images: Sequence[ChosenImage], button: str, more: int = 0) -> tuple[object, ...]:
+    """All that a measurement depends on, and how often it was asked for in this session, or `more` often."""
+    attempt = session.held().attempts.get(button, 0) + more
+    digests = tuple(image.digest for image in images)
+    return "deployed", button, result.weights, result.device, result.invert if digests else None, digests, attempt
+
+
+def tested(result: Run) -> tuple[tuple[ChosenImage, ...], bool]:
+    """The images that forms are tested on, the person's and without several of these the samples, and False; none and True
+    where the test images that ship are known to the network."""
+    weights = result.weights
+    if knows_test_images(weights) and not result.headless and not too_large(weights):
+        return (), True
+    if len(result.images) > 1:
+        return result.images, False
+    others = [image for image in sample_of_each_label() if image.digest != result.image.digest]
+    return (result.image, *others), False
+
+
+def compute(
+    result: Run, images: Sequence[ChosenImage], labelled: bool, some: Mapping[str, Form], move: Progress
+) -> Measured:
+    """Measure some forms on the images, or on the labelled ones that ship."""
+    weights, key = result.weights, result.key.whole.plain
+    if labelled:
+        inputs, labels = test_inputs(weights), labelled_images().labels.tolist()
+        given = Images(inputs[-CALIBRATION:], inputs[:-CALIBRATION], tuple(labels[:-CALIBRATION]))
+    else:
+        inputs = torch.cat([prepared(image, weights, result.invert).tensor for image in images])
+        given = Images(inputs, inputs)
+    batch = batch_size(cached_trace(weights.config, weights.data.preprocessing.size))
+    found = deployed.measure(network_of(key), key.form, given, some, batch, move)
+    return Measured(found, len(given.tested), datetime.now(UTC))
+
+
+def table(result: Run, kept: Sequence[Measured], labelled: bool) -> None:
+    """A sentence, a row a form, and what was measured on what."""
+    results, refusals = deployed.kinds([one for measured in kept for one in measured.results])
+    count, when = kept[0].images, max(measured.when for measured in kept)
+    if results:
+        st.markdown(sentence(results, count))
+        st.dataframe(frame(results, count, result.headless), hide_index=True, key="forms table")
+    for refusal in refusals:
+        st.caption(f"**{refusal.form}**: {session.escape_markdown(refusal.reason)}")
+    on = (
+        f"the first {count} of Fashion-MNIST's test images that ship; the {CALIBRATION} after them calibrated the integers"
+        if labelled
+        else f"{count} images, which calibrated the integers too"
+    )
+    st.caption(
+        f"Each form's file with its weights; passes over one image at {result.size} pixels, in turn with those of the network as "
+        f"it is, and the quartiles of their ratio; the best class and the scores on {on}. {measurement_stamp(result.device, when)}"
+    )
+    if any(one.form.startswith("ONNX") for one in results):
+        st.caption(
+            "ONNX runs in onnxruntime, another engine: what the integers gain is the step from ONNX in fp32 to int8, with "
+            "weights in a scale for each output channel and activations in one of each tensor."
+        )
+
+
+def sentence(results: Sequence[Result], count: int) -> str:
+    """The fastest form and the smallest, beside the network as it is."""
+    fastest = min(results, key=lambda one: one.ratio.median)
+    if fastest.form == AS_IT_IS or fastest.ratio.median >= 1:
+        return "No form is faster here than the network as it is."
+    size = next(
+        (f", in a file of {fastest.bytes / one.bytes:.2f} times the size" for one in results if one.form == AS_IT_IS),
+        "",
+    )
+    return (
+        f"The fastest form here is **{fastest.form}**: {fastest.ratio.median:.2f} times as long as it is{size}, with the same best "
+        f"class on {fastest.same} of {count} images."
+    )
+
+
+def frame(results: Sequence[Result], count: int, headless: bool = False) -> pandas.DataFrame:
+    """A row a form."""
+    columns = {
+        "Form": [one.form for one in results],
+        "File": [f"{one.bytes / 1e6:,.2f} MB" for one in results],
+        "Time": [time_text(one.seconds.median) for one in results],
+        "Its quartiles": [f"{time_text(one.seconds.lower)} to {time_text(one.seconds.upper)}" for one in results],
+        "As long as it is": [f"{one.ratio.median:.2f}×" for one in results],
+        "The ratio's quartiles": [f"{one.ratio.lower:.2f} to {one.ratio.upper:.2f}" for one in results],
+        "Passes": [one.rounds for one in results],
+    }
+    if any(one.right is not None for one in results):
+        columns["Right"] = [
+            f"{one.right / count:.1%} ({one.right})" if one.right is not None else "" for one in results
+        ]
+    if not headless:
+        columns["Same best class"] = [f"{one.same} of {count}" for one in results]
+        columns["Largest change of a score"] = [change(one.difference) for one in results]
+    return pandas.DataFrame(columns)
+
+
+def change(difference: float) -> str:
+    """As a share of the largest score."""
+    return "overflow" if np.isnan(difference) else scientific(difference)
