@@ -72,7 +72,8 @@ def test_every_form_is_what_it_says(network: ResNet, images: Images, tmp_path: P
     found = deployed.measure(network, CPU, images, FORMS, 3, shares.append, budget=0.0)
     results = {one.form: one for one in found if isinstance(one, Result)}
     assert list(results) == list(FORMS)
-    assert shares == pytest.approx([number / len(FORMS) for number in range(len(FORMS) + 1)])
+    assert shares == sorted(shares)
+    assert {number / len(FORMS) for number in range(len(FORMS) + 1)} <= set(shares)
     with torch.no_grad():
         expected = network(images.tested)
     half = randomly(small())

@@ -208,17 +208,17 @@ def awaited(process: WorkerProcess, items: Iterator[Item]) -> Item:
             raise ExportError(f"It cannot be made now: {error}.") from error
 
 
-AS_IT_IS, COMPILED = "as it is", "torch.compile"
+AS_IT_IS, HALF = "as it is", "half precision"
 FORMS: Mapping[str, Form] = {
     AS_IT_IS: as_it_is,
     "batch norms folded": folded,
     "channels last": changed(channels_last=True),
-    "half precision": changed(half=True),
+    HALF: changed(half=True),
     "ONNX, fp32": in_onnxruntime,
     "ONNX, int8": int8,
 }
 """What can be measured within seconds, by name."""
-SLOW_FORMS: Mapping[str, Form] = {COMPILED: compiled}
+SLOW_FORMS: Mapping[str, Form] = {"torch.compile": compiled}
 """What takes a minute to make."""
 
 
@@ -243,13 +243,17 @@ def measure(
         OutOfMemoryError: where a form does not fit the device's memory.
     """
     base = running(network, device)
-    scores = scores_in_turns(base, device, images.tested, batch)
+    scores = scores_in_turns(base, device, images.tested, batch, no_progress)
     found: list[Result | Refusal] = []
     for number, (name, form) in enumerate(forms.items()):
-        progress(number / len(forms))
+
+        def move(share: float, number: int = number) -> None:
+            progress((number + share) / len(forms))
+
+        move(0.0)
         try:
             with form(network, device, images) as made:
-                found.append(result(name, made, base, scores, device, images, batch, budget))
+                found.append(result(name, made, base, scores, device, images, batch, budget, move))
         except (ExportError, MissingError) as error:
             found.append(Refusal(name, str(error)))
         except EndedError as error:
@@ -259,18 +263,31 @@ def measure(
 
 
 def result(
-    name: str, made: Running, base: Running, expected: Tensor, device: Device, images: Images, batch: int, budget: float
+    name: str,
+    made: Running,
+    base: Running,
+    expected: Tensor,
+    device: Device,
+    images: Images,
+    batch: int,
+    budget: float,
+    progress: Progress = no_progress,
 ) -> Result:
-    """One form beside the network as it is, whose scores for the tested images are the expected ones."""
+    """One form beside the network as it is, whose scores for the tested images are the expected ones; half of the progress are
+    the passes that are timed."""
     turn, image = Turn(f"This network, {name},", device.name), images.tested[:1]
     pair = made.pair or (lambda image: (base.seconds(image), made.seconds(image)))
     rounds = max(LEAST_ROUNDS, rounds_within(budget, 2 * sum(turn.run(partial(pair, image)))))
     if made.pair:
-        before, after = zip(*(turn.run(partial(pair, image)) for _ in range(rounds)), strict=True)
+        pairs = []
+        for number in range(rounds):
+            pairs.append(turn.run(partial(pair, image)))
+            progress((number + 1) / rounds / 2)
+        before, after = zip(*pairs, strict=True)
     else:
         actions = [partial(base.seconds, image), partial(made.seconds, image)]
-        before, after = map(tuple, alternating(actions, [turn, turn], rounds))
-    scores = scores_in_turns(made, device, images.tested, batch)
+        before, after = map(tuple, alternating(actions, [turn, turn], rounds, lambda share: progress(share / 2)))
+    scores = scores_in_turns(made, device, images.tested, batch, lambda share: progress((1 + share) / 2))
     best = scores.argmax(1)
     largest = expected.abs().max().clamp(min=1e-12)
     right = None if images.labels is None else int((best == torch.tensor(images.labels)).sum())
@@ -286,10 +303,13 @@ def result(
     )
 
 
-def scores_in_turns(made: Running, device: Device, images: Tensor, batch: int) -> Tensor:
+def scores_in_turns(made: Running, device: Device, images: Tensor, batch: int, progress: Progress) -> Tensor:
     """The scores for N×C×H×W images, `batch` of them in a turn."""
-    turn = Turn("The images", device.name)
-    return torch.cat([turn.run(partial(made.scores, some)) for some in images.split(batch)])
+    turn, found = Turn("The images", device.name), []
+    for some in images.split(batch):
+        found.append(turn.run(partial(made.scores, some)))
+        progress(sum(map(len, found)) / len(images))
+    return torch.cat(found)
 
 
 def kinds(found: Sequence[Result | Refusal]) -> tuple[list[Result], list[Refusal]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ import torch
 
 from ...analysis import cost
 from ...export import deployed
-from ...export.deployed import AS_IT_IS, FORMS, SLOW_FORMS, Form, Images, Refusal, Result
+from ...export.deployed import AS_IT_IS, FORMS, HALF, SLOW_FORMS, Form, Images, Refusal, Result
 from ...export.folding import fold, folded_config
 from ...inference.ablation import batch_size
 from ...inference.samples import labelled_images
@@ -25,7 +26,7 @@ from ..headline import section
 from .ablation import knows_test_images, test_inputs, too_large
 from .images import ChosenImage
 from .latency import measurement_stamp, time_text
-from .running import NO_CLASSIFIER, Run, bars, network_of, prepared
+from .running import Run, bars, network_of, prepared
 from .several import sample_of_each_label
 
 CALIBRATION = 100
@@ -62,11 +63,9 @@ def folding(result: Run) -> None:
     config, size = result.weights.config, result.weights.data.preprocessing.size
     before, after = (cost.count(cached_trace(one, size)) for one in (config, folded_config(config)))
     found = cached_folding(result.key.whole.plain, result)
-    words = said(result, found)
     st.markdown(
-        f"{words} No score changes by more than {scientific(found.difference)} of the largest. There are "
-        f"{before.layers - after.layers:,} layers fewer, the same {after.macs / 1e6:,.0f} M MACs, and "
-        f"{1 - after.moved_bytes / before.moved_bytes:.0%} fewer bytes to move."
+        f"{said(result, found)} There are {before.layers - after.layers:,} layers fewer, the same "
+        f"{after.macs / 1e6:,.0f} M MACs, and {1 - after.moved_bytes / before.moved_bytes:.0%} fewer bytes to move."
     )
     if result.headless or result.weights.key == "random" or not np.isfinite(found.before).all():
         return
@@ -76,20 +75,20 @@ def folding(result: Run) -> None:
 
 
 def said(result: Run, found: Folding) -> str:
-    """The best class before and after, in a sentence."""
+    """The best class before and after where there is one, and what becomes of the scores, in sentences."""
     if not np.isfinite(found.before).all():
         return "The activations overflow, before as after."
     if result.headless:
-        return NO_CLASSIFIER
+        return "Without a classifier there are no scores to compare."
+    scores = f"No score changes by more than {scientific(found.difference)} of the largest."
     if result.weights.key == "random":
-        return "Its weights are random, so its classes mean nothing."
+        return f"The weights are random, so that classes mean nothing. {scores}"
     first, second = int(found.before.argmax()), int(found.after.argmax())
     name, other = (session.escape_markdown(result.weights.data.categories[index]) for index in (first, second))
     if first != second:
-        return f"Before folding the network says **{name}**, after it **{other}**."
-    return (
-        f"Before and after folding the network says **{name}**, {found.before[first]:.2%} and {found.after[first]:.2%}."
-    )
+        return f"Before folding the network says **{name}**, after it **{other}**. {scores}"
+    shares = f"{found.before[first]:.2%} and {found.after[first]:.2%}"
+    return f"Before and after folding the network says **{name}**, {shares}. {scores}"
 
 
 @shared()
@@ -203,8 +202,10 @@ def table(result: Run, kept: Sequence[Measured], labelled: bool) -> None:
     results, refusals = deployed.kinds([one for measured in kept for one in measured.results])
     count, when = kept[0].images, max(measured.when for measured in kept)
     if results:
-        st.markdown(sentence(results, count))
-        st.dataframe(frame(results, count, result.headless), hide_index=True, key="forms table")
+        st.markdown(sentence(results, count, result.headless))
+        half = replace(result.device, half=True).form
+        named = [one._replace(form=f"{one.form}, {half}") if one.form == HALF else one for one in results]
+        st.dataframe(frame(named, count, result.headless), hide_index=True, key="forms table")
     for refusal in refusals:
         st.caption(f"**{refusal.form}**: {session.escape_markdown(refusal.reason)}")
     on = (
@@ -213,8 +214,8 @@ def table(result: Run, kept: Sequence[Measured], labelled: bool) -> None:
         else f"{count} images, which calibrated the integers too"
     )
     st.caption(
-        f"Each form's file with its weights; passes over one image at {result.size} pixels, in turn with those of the network as "
-        f"it is, and the quartiles of their ratio; the best class and the scores on {on}. {measurement_stamp(result.device, when)}"
+        f"Each form's file with its weights; passes over one image at {result.size} pixels, and their ratio to those of the "
+        f"network as it is that alternate with them (the first row's tells how far apart equal ones come out); the best class and the scores on {on}. {measurement_stamp(result.device, when)}"
     )
     if any(one.form.startswith("ONNX") for one in results):
         st.caption(
@@ -223,7 +224,7 @@ def table(result: Run, kept: Sequence[Measured], labelled: bool) -> None:
         )
 
 
-def sentence(results: Sequence[Result], count: int) -> str:
+def sentence(results: Sequence[Result], count: int, headless: bool = False) -> str:
     """The fastest form and the smallest, beside the network as it is."""
     fastest = min(results, key=lambda one: one.ratio.median)
     if fastest.form == AS_IT_IS or fastest.ratio.median >= 1:
@@ -232,9 +233,9 @@ def sentence(results: Sequence[Result], count: int) -> str:
         (f", in a file of {fastest.bytes / one.bytes:.2f} times the size" for one in results if one.form == AS_IT_IS),
         "",
     )
+    same = "" if headless else f", with the same best class on {fastest.same} of {count} images"
     return (
-        f"The fastest form here is **{fastest.form}**: {fastest.ratio.median:.2f} times as long as it is{size}, with the same best "
-        f"class on {fastest.same} of {count} images."
+        f"The fastest form here is **{fastest.form}**: {fastest.ratio.median:.2f} times as long as it is{size}{same}."
     )
 
 
@@ -244,9 +245,9 @@ def frame(results: Sequence[Result], count: int, headless: bool = False) -> pand
         "Form": [one.form for one in results],
         "File": [f"{one.bytes / 1e6:,.2f} MB" for one in results],
         "Time": [time_text(one.seconds.median) for one in results],
-        "Its quartiles": [f"{time_text(one.seconds.lower)} to {time_text(one.seconds.upper)}" for one in results],
-        "As long as it is": [f"{one.ratio.median:.2f}×" for one in results],
-        "The ratio's quartiles": [f"{one.ratio.lower:.2f} to {one.ratio.upper:.2f}" for one in results],
+        "Time's quartiles": [f"{time_text(one.seconds.lower)} to {time_text(one.seconds.upper)}" for one in results],
+        "Ratio": [f"{one.ratio.median:.2f}×" for one in results],
+        "Ratio's quartiles": [f"{one.ratio.lower:.2f} to {one.ratio.upper:.2f}" for one in results],
         "Passes": [one.rounds for one in results],
     }
     if any(one.right is not None for one in results):
