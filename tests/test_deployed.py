@@ -134,8 +134,11 @@ def test_integers_are_those_of_a_convolution_by_hand() -> None:
 
 def test_what_a_form_does_not_take_is_a_sentence(images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
     group = randomly(small(norm="group")).requires_grad_(False)
-    names = ("batch norms folded", "ONNX, fp32")
-    (folded, exact) = deployed.measure(group, CPU, images, {name: FORMS[name] for name in names}, 8, budget=0.0)
+    names = ("batch norms folded", "ONNX, fp32", "ONNX, int8")
+    monkeypatch.setattr(deployed, "MAX_INT8_BYTES", 1000)
+    (folded, exact, large) = deployed.measure(group, CPU, images, {name: FORMS[name] for name in names}, 8, budget=0.0)
+    assert isinstance(large, Refusal)
+    assert large.reason == "The weights take 0 MiB: up to 0 MiB are quantised here."
     assert isinstance(folded, Refusal)
     assert folded.reason.startswith("norm = group cannot be folded")
     assert isinstance(exact, Result)  # its norms stay
@@ -307,8 +310,8 @@ def result(form: str, ratio: float) -> Result:
 
 def test_the_sentence_names_what_is_faster() -> None:
     plain = result("as it is", 1.0)._replace(bytes=100)
-    assert (
-        view.sentence([plain, result("half precision", 1.2)], 10) == "No form is faster here than the network as it is."
+    assert view.sentence([plain, result("half precision", 1.2)], 10) == (
+        "No form is faster here than the network as it is, beyond the spread of the passes."
     )
     assert view.sentence([plain, result("half precision", 0.8), result("ONNX, int8", 0.25)], 10) == (
         "The fastest form here is **ONNX, int8**: 0.25 times as long as it is, in a file of 0.50 times the size, with the same "

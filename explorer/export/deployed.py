@@ -34,6 +34,8 @@ Item = TypeVar("Item")
 APART = Places(1)
 """Processes that quantise or compile at one time."""
 LEAST_ROUNDS = 5
+MAX_INT8_BYTES = 2**28
+"""Of an ONNX file that is quantised here, which takes several times as much memory."""
 
 
 class Images(NamedTuple):
@@ -130,6 +132,10 @@ def in_onnxruntime(network: ResNet, device: Device, images: Images) -> Iterator[
 @contextmanager
 def int8(network: ResNet, device: Device, images: Images) -> Iterator[Running]:
     file = ONE_AT_A_TIME.run(lambda: onnx_file(network, device, images))
+    if len(file) > MAX_INT8_BYTES:
+        raise ExportError(
+            f"The weights take {len(file) / 2**20:,.0f} MiB: up to {MAX_INT8_BYTES / 2**20:,.0f} MiB are quantised here."
+        )
     process = WorkerProcess()
     with APART.place(waiting=turns.waiting), ExitStack() as stack:
         stack.callback(process.end)
@@ -208,14 +214,14 @@ def awaited(process: WorkerProcess, items: Iterator[Item]) -> Item:
             raise ExportError(f"It cannot be made now: {error}.") from error
 
 
-AS_IT_IS, HALF = "as it is", "half precision"
+AS_IT_IS, HALF, INT8 = "as it is", "half precision", "ONNX, int8"
 FORMS: Mapping[str, Form] = {
     AS_IT_IS: as_it_is,
     "batch norms folded": folded,
     "channels last": changed(channels_last=True),
     HALF: changed(half=True),
     "ONNX, fp32": in_onnxruntime,
-    "ONNX, int8": int8,
+    INT8: int8,
 }
 """What can be measured within seconds, by name."""
 SLOW_FORMS: Mapping[str, Form] = {"torch.compile": compiled}
