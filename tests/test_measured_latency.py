@@ -16,7 +16,7 @@ from explorer.inference.latency import Timed
 from explorer.inference.limits import check_batches
 from explorer.inference.turns import TooLargeError
 from explorer.sharing.threads import computing_on
-from explorer.views import latency as view
+from explorer.views.choose import latency as view
 from helpers import CPU, captions, click, opened, run, said, select, small
 from resnet import preset
 
@@ -39,7 +39,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
 
 
 def compared() -> AppTest:
-    return opened("compare", **LINK)
+    return opened("choose", **LINK)
 
 
 def test_what_is_asked_for_is_timed_once(asked: list[tuple]) -> None:

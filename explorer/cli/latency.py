@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resnet.command import write
 from resnet.options import plain
 
 from .degradation import progress
 from .parameters import AsJson, Output, Size, parse_view, presets, whole_number
-from .summary import write_document
 
 if TYPE_CHECKING:
     from ..inference.device import Device
@@ -96,15 +94,10 @@ def latency(
     ratio               {median, lower, upper, least, most}: how many times as
                         long as the first network, round by round
     """
-    from . import documents, tables
+    from .documents.latency import Latency
 
     timed, machine = measured(networks, size, device, precision, batch, threads, repeats)
-    if json:
-        write(documents.to_json(documents.latency_facts(timed, machine, batch)), output)
-    else:
-        write_document(
-            lambda: documents.latency(timed, machine, batch), lambda: tables.latency(timed, machine, batch), output
-        )
+    Latency(timed, machine, batch).write(json, output)
 
 
 def measured(

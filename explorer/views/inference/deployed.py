@@ -27,8 +27,9 @@ from ..headline import section
 from .ablation import knows_test_images, test_inputs, too_large
 from .images import ChosenImage
 from .latency import measurement_stamp, time_text
-from .running import Run, bars, network_of, prepared
+from .running import Run, network_of, prepared
 from .several import sample_of_each_label
+from .verdict import bars
 
 CALIBRATION = 100
 """Of the test images that ship, the last so many calibrate, and the others are tested on."""

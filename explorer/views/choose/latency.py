@@ -14,19 +14,19 @@ import torch
 
 from resnet import ResNetConfig
 
-from ..analysis.compare import labels
-from ..analysis.layers import shape_text
-from ..analysis.trace import Trace
-from ..figures.latency import compared_figure
-from ..inference import latency
-from ..inference.device import Device
-from ..inference.latency import Machine, Timed, spread
-from ..inference.limits import check_batches
-from ..sharing.store import Progress
-from . import session
-from .cached import cached_devices, cached_result, cached_trace, may_compute, measure_again
-from .components import plot
-from .headline import section
+from ...analysis.compare import labels
+from ...analysis.layers import shape_text
+from ...analysis.trace import Trace
+from ...figures.latency import compared_figure
+from ...inference import latency
+from ...inference.device import Device
+from ...inference.latency import Machine, Timed, spread
+from ...inference.limits import check_batches
+from ...sharing.store import Progress
+from .. import session
+from ..cached import cached_devices, cached_result, cached_trace, may_compute, measure_again
+from ..components import plot
+from ..headline import section
 
 MAX_BATCH, MAX_PASSES = 256, 50
 BUTTON = "Measure latency"
