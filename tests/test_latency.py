@@ -14,7 +14,6 @@ import torch
 from streamlit.testing.v1 import AppTest
 from torch import Tensor
 
-from explorer.analysis.cost import moved_bytes
 from explorer.analysis.trace import Trace, trace
 from explorer.figures import inference
 from explorer.inference import latency
@@ -25,6 +24,7 @@ from explorer.inference.latency import (
     Roof,
     TimedLayer,
     effects,
+    moved_bytes,
     rounds_within,
     slowest_layers,
     timed_layers,

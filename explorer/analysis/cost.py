@@ -35,16 +35,9 @@ def layer_work_macs(layer: Layer) -> int:
     return (padded_weights(layer) * prod(layer.out_shape[1:]) if convolved else layer.macs) + BYTE * moved
 
 
-def moved_bytes(layer: Layer, itemsize: int) -> int:
-    """Bytes of memory traffic at least: inputs and parameters read once, the output written once, a view nothing."""
-    if layer.op in VIEWS:
-        return 0
-    return (sum(map(prod, layer.in_shapes)) + prod(layer.out_shape) + layer.params) * itemsize
-
-
 class Count(NamedTuple):
-    """What a network is and does for one image in fp32: layers, parameters, MACs, and the bytes that its layers move at least
-    (`moved_bytes`)."""
+    """What a network is and does for one image in fp32: layers, parameters, MACs, and the bytes that its layers move
+    (`Trace.moved_bytes`)."""
 
     layers: int
     params: int
@@ -53,8 +46,7 @@ class Count(NamedTuple):
 
 
 def count(trace: Trace) -> Count:
-    moved = sum(moved_bytes(layer, FLOAT) for layer in trace.layers)
-    return Count(len(trace.layers), trace.params, trace.macs, moved)
+    return Count(len(trace.layers), trace.params, trace.macs, trace.moved_bytes)
 
 
 # -- formulas -----------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from math import prod
 from statistics import median, quantiles
 from typing import Any, NamedTuple
 
@@ -18,8 +19,7 @@ from torch import Tensor, nn
 from resnet import ResNet, ResNetConfig, title
 from resnet.weights import randomly
 
-from ..analysis.cost import moved_bytes
-from ..analysis.layers import Layer
+from ..analysis.layers import VIEWS, Layer
 from ..analysis.trace import Trace
 from ..sharing.store import Progress
 from ..sharing.threads import computing_on
@@ -255,6 +255,13 @@ def fastest(make: Callable[[], Callable[[], object]], device: Device, budget: fl
 
 
 # -- layers against the roof --------------------------------------------------------------
+
+
+def moved_bytes(layer: Layer, itemsize: int) -> int:
+    """Bytes of memory traffic at least: inputs and parameters read once, the output written once, a view nothing."""
+    if layer.op in VIEWS:
+        return 0
+    return (sum(map(prod, layer.in_shapes)) + prod(layer.out_shape) + layer.params) * itemsize
 
 
 class TimedLayer(NamedTuple):

@@ -114,7 +114,7 @@ FOLDED_COLUMNS = {
 
 def folded_frame(before: cost.Count, after: cost.Count) -> pandas.DataFrame:
     """A row a count, before and after folding."""
-    names = ["Layers", "Parameters", "MACs for one image", "Bytes moved for one image, at least, in fp32"]
+    names = ["Layers", "Parameters", "MACs for one image", "Bytes moved for one image in fp32"]
     differences = [new - old for old, new in zip(before, after, strict=True)]
     return pandas.DataFrame(
         {"Count": names, "As it is": list(before), "Folded": list(after), "Difference": differences}
