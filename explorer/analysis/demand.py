@@ -361,9 +361,9 @@ def backward(layers: Sequence[Layer], form: Form, live: Live) -> Iterator[tuple[
                 live.take(Term.WORKING, old.size)
                 yield layer, NOTHING
                 live.free(Term.WORKING, old.let_go().plus(new.let_go()))
-        if copy:
-            live.take(Term.GRADIENTS, whole.minus(half))
-            yield layer, Bytes(copy)
+        for part in filter(None, (copy, bias)):  # one after the other becomes fp32
+            live.take(Term.GRADIENTS, Bytes(part))
+            yield layer, Bytes(part)
 
 
 @dataclass
