@@ -7,22 +7,47 @@ from html import escape
 
 import streamlit as st
 
-from ...analysis.demand import GIB, GPUS, NOT_COUNTED, OPTIMIZERS, Demand, Term, Workload, verdict
+from resnet import ResNetConfig
+
+from ...analysis.demand import (
+    GIB,
+    GPUS,
+    NOT_COUNTED,
+    OPTIMIZERS,
+    Demand,
+    Term,
+    Workload,
+    inference_demand,
+    training_demand,
+    verdict,
+)
+from ...analysis.forms import Form
 from ...analysis.trace import Trace
 from ...figures.memory import memory_figure
 from ...units import mebibytes
 from .. import settings
+from ..cached import cached_trace, shared
 from ..components import plot, scrolling
 
 UNCHANGED = "The figures are unchanged."
+
+
+@shared()
+def cached_demands(config: ResNetConfig, image_size: tuple[int, int], form: Form, optimizer: str) -> dict[str, Demand]:
+    """What a prediction and a step of training take, whatever the batch."""
+    trace = cached_trace(config, image_size)
+    return {
+        "Prediction": inference_demand(trace, form),
+        "Training": training_demand(trace, form, OPTIMIZERS[optimizer]),
+    }
 
 
 def panel(trace: Trace) -> None:
     """The answer, what was asked, and what it is made of."""
     settings.problem(Workload)
     asked = settings.chosen(Workload)
-    prediction, training = asked.inference(trace), asked.training(trace)
-    takes, fits = verdict(asked, prediction, training)
+    both = cached_demands(trace.config, trace.image_size, asked.form, asked.optimizer)
+    takes, fits = verdict(asked, *both.values())
     st.markdown(f"**{fits}** {takes}")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         for name in ("batch", "within"):
@@ -37,7 +62,6 @@ def panel(trace: Trace) -> None:
             width="content",
             format_func=lambda name: OPTIMIZERS[name].label,
         )
-    both = {"Prediction": prediction, "Training": training}
     plot(memory_figure({name: demand.terms(asked.batch) for name, demand in both.items()}), key="memory chart")
     left, right = st.columns(2)
     with left:
