@@ -205,6 +205,8 @@ def test_limits_are_typed_as_people_write_them_and_stand_in_the_link() -> None:
     assert app.text_input(key="limits params").value == "many"
     select(app, "limits macs", "")
     assert link(app) == {"limits": "ms-12.0_machine-RTX.4090"}
+    select(app, "limits ms", "")
+    assert link(app) == {"limits": "machine-RTX.4090"}
     select(app, "limits size", "320x640")
     assert link(app)["size"] == app.text_input(key="size").value == "320x640"
 

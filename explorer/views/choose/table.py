@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -184,7 +185,7 @@ def show(budget: Budget, own: Named, designs: Designs, height: int) -> None:
         key=KEY,
         hide_index=True,
         height=height,
-        on_select=lambda: tick(every, st.session_state[KEY]["selection"]["rows"]),
+        on_select=lambda: selected(every),
         selection_mode="multi-row",
         placeholder="–",
         column_order=[name for name in cached_table(budget, own, *designs).columns if name != "Over" or over],
@@ -192,7 +193,7 @@ def show(budget: Budget, own: Named, designs: Designs, height: int) -> None:
             **{name: number(help=column.help) for name, column in COLUMNS.items() if name in NUMBERS},
             "Network": st.column_config.TextColumn(pinned=True, help=COLUMNS["Network"].help, width=120),
             "Open": st.column_config.ButtonColumn(
-                "", type="tertiary", key="open network", width=60, on_click=lambda: opened(every)
+                "Open", type="tertiary", key="open network", width=60, on_click=lambda: opened(every)
             ),
             "Over": st.column_config.TextColumn(help=COLUMNS["Over"].help, width=150),
             "Recipe": st.column_config.TextColumn(help=COLUMNS["Recipe"].help),
@@ -237,10 +238,15 @@ def ticked(before: Sequence[ResNetConfig], configs: Iterable[ResNetConfig]) -> t
     return tuple(dict.fromkeys((*kept, *chosen))) or tuple(before[:1])
 
 
-def tick(every: Sequence[Row], selected: Sequence[int]) -> None:
-    """Set the networks of these rows beside each other."""
+def selected(every: Sequence[Row]) -> None:
+    """Set the networks of the rows that are ticked beside each other."""
+    with suppress(LookupError, TypeError):  # what no browser sends
+        tick([every[place].config for place in st.session_state[KEY]["selection"]["rows"] if place >= 0])
+
+
+def tick(chosen: Sequence[ResNetConfig]) -> None:
+    """Set these networks beside each other, as many as are compared."""
     view = session.view()
-    chosen = [every[place].config for place in selected if 0 <= place < len(every)]
     first, *others = ticked(compared(view), chosen)
     if len(others) > MAX_OTHERS:
         session.hold(problems=(f"At most {MAX_OTHERS + 1} networks are compared: untick one of them first.",), notes=())
