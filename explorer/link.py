@@ -71,7 +71,9 @@ class View:
     with, `others` up to five that the comparison page sets beside this one, `weights`
     and `image` the chosen weights and sample (or `UPLOAD`) of the inference page, `unit` a place of the
     selected layer's map as "row-column", `lab` the settings of the kernels page,
-    `limits` the budget on Choose, `space` the designs that are searched there, `training` those of the degradation runs, `landscape` those of the loss landscape, `appended` the blocks of the identity experiment,
+    `limits` the budget on Choose, `space` the designs that are searched there, `training` those of the degradation runs,
+    `landscape` those of the loss landscape, `memory` what the network is to fit into memory with, `appended` the blocks of
+    the identity experiment,
     `shown` what the comparison page shows in detail, `cost` the chart of the architecture page, `start` the switches of
     Start (all six, and `change`, as `Settings.to_text` writes them), `run` the steps of the shipped runs that the degradation page shows,
     `experiment` the networks that an experiment is made with, `tab` the open tab of a page that has some, the note of the
@@ -106,6 +108,7 @@ class View:
     cost: str = ""
     limits: str = ""
     space: str = ""
+    memory: str = ""
     run: str = ""
     start: str = ""
     change: str = ""
@@ -226,7 +229,7 @@ _PLAIN = {
     name: name
     for name in (
         *("at", "weights", "image", "unit", "lab", "training", "experiment", "appended", "shown", "tab", "find"),
-        *("cost", "run", "start", "change", "landscape", "limits", "space"),
+        *("cost", "run", "start", "change", "landscape", "limits", "space", "memory"),
     )
 }
 _PLAIN["explained"] = "class"

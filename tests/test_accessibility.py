@@ -25,7 +25,15 @@ AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8"
 TABS = {
     "experiments": ("Degradation", "Gradients", "Shattered gradients", "Paths", "Identity", "Loss landscape"),
     "kernels": ("Kernel stacks", "The block", "The 1×1 convolution"),
-    "architecture": ("Layers", "Cost", "MACs and other tools' counts", "Receptive field", "torchinfo", "graphviz"),
+    "architecture": (
+        "Layers",
+        "Cost",
+        "Memory",
+        "MACs and other tools' counts",
+        "Receptive field",
+        "torchinfo",
+        "graphviz",
+    ),
     "inference": INFERENCE_TABS,
     "beside": ("On this image", "On several images", "On the test set", "By depth", "Blocks out and swapped"),
 }

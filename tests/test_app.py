@@ -265,7 +265,15 @@ def test_every_panel_takes_a_small_image(page: str, size: str) -> None:
     app = opened(page, size=size, **NARROW, **extra)
     assert not app.error
     panels = {
-        "architecture": ("Layers", "Cost", "MACs and other tools' counts", "Receptive field", "torchinfo", "graphviz"),
+        "architecture": (
+            "Layers",
+            "Cost",
+            "Memory",
+            "MACs and other tools' counts",
+            "Receptive field",
+            "torchinfo",
+            "graphviz",
+        ),
         "inference": TABS,
         "experiments": ("Degradation", "Gradients", "Paths", "Identity"),
     }

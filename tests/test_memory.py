@@ -2,55 +2,20 @@
 
 from __future__ import annotations
 
-import weakref
-from typing import Any
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from explorer.analysis.trace import trace
 from explorer.inference.limits import MAX_FORWARD_BYTES, check_runnable
 from explorer.inference.turns import TooLargeError
-from helpers import narrow, small
+from helpers import Account, narrow, small
 from resnet import ResNetConfig, build, preset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-class Account(TorchDispatchMode):
-    """Bytes of the memory that operations put tensors into, from when it is made until Python lets go of it."""
-
-    def __init__(self, network: nn.Module, image: Tensor):
-        super().__init__()
-        weights = (*network.parameters(), *network.buffers())
-        self.known = {tensor.untyped_storage()._cdata for tensor in weights}
-        self.live = self.peak = 0
-        self.add(image)
-
-    def add(self, tensor: Tensor) -> None:
-        memory = tensor.untyped_storage()
-        if memory._cdata not in self.known:
-            self.known.add(memory._cdata)
-            self.live += memory.nbytes()
-            weakref.finalize(memory, self.drop, memory._cdata, memory.nbytes())
-        self.peak = max(self.peak, self.live)
-
-    def drop(self, address: int, size: int) -> None:
-        self.known.discard(address)
-        self.live -= size
-
-    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = operation(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor):
-                self.add(tensor)
-        return result
 
 
 def held(config: ResNetConfig, size: tuple[int, int]) -> int:

@@ -74,6 +74,7 @@ EXAMPLES = {
     "tab": "Receptive field",
     "find": "downsample",
     "cost": "grain-by.layer",
+    "memory": "batch-64_precision-bf16",
     "run": "1000",
     "start": "shortcuts-on",
     "change": "right-4_rotate--10",

@@ -59,12 +59,9 @@ def peak_memory(
 ) -> Memory:
     """The most that is alive while a layer runs; `extra_bytes` gives the bytes it needs besides its inputs and output."""
     sizes, owner = tensor_bytes(layers, image)
-    last = {owner[layer.index]: layer.index for layer in layers}
-    for tensor, end in lifetimes:
-        last[owner[tensor]] = max(last.get(owner[tensor], end), end)
-    freed: dict[int, int] = {}
-    for tensor, end in last.items():
-        freed[end] = freed.get(end, 0) + sizes[tensor]
+    freed = {
+        end: sum(sizes[tensor] for tensor in tensors) for end, tensors in freed_after(layers, owner, lifetimes).items()
+    }
     live, peak, where = sizes[IMAGE], 0, layers[0]
     for layer in layers:
         live += sizes[layer.index] if owner[layer.index] == layer.index else 0
@@ -72,6 +69,17 @@ def peak_memory(
             peak, where = held, layer
         live -= freed.get(layer.index, 0)
     return Memory(peak, where)
+
+
+def freed_after(layers: Sequence[Layer], owner: Mapping[int, int], lifetimes: Lifetimes) -> dict[int, list[int]]:
+    """The tensors that are let go of after each layer, as the layers (or image, −1) that own their memory."""
+    last = {owner[layer.index]: layer.index for layer in layers}
+    for tensor, end in lifetimes:
+        last[owner[tensor]] = max(last.get(owner[tensor], end), end)
+    freed: dict[int, list[int]] = {}
+    for tensor, end in last.items():
+        freed.setdefault(end, []).append(tensor)
+    return freed
 
 
 def reader_lifetimes(layers: Sequence[Layer]) -> list[tuple[int, int]]:

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.models import OptionInfo
 
-from resnet.command import write
 from resnet.options import plain
 
 from ..units import AN_AMOUNT, read_amount
 from .parameters import AsJson, Output
-from .summary import write_document
 
 if TYPE_CHECKING:
     from ..analysis.search import Limits, Part
@@ -94,13 +92,9 @@ def list_(
                         own value, and how many times the limit that is
     """
     from ..analysis.search import fits
-    from . import documents, tables
+    from .documents.list import Listed
 
-    found = fits(budget(size, max_macs, max_params, max_memory))
-    if json:
-        write(documents.to_json(documents.fits_facts(found)), output)
-    else:
-        write_document(lambda: documents.fits(found), lambda: tables.fits(found), output)
+    Listed(fits(budget(size, max_macs, max_params, max_memory))).write(json, output)
 
 
 def search(
@@ -159,9 +153,13 @@ def search(
     from ..analysis.search import GOALS, joined, parse_goals, parts
     from ..analysis.search import pareto as unbeaten
     from ..analysis.space import Space
-    from . import documents, tables
     from .degradation import progress
+    from .documents.search import Searched
 
+    if not space.strip():
+        raise typer.BadParameter(
+            "SPACE is empty: a network is accepted, then options with their values such as groups=1,32"
+        )
     limits, designs = budget(size, max_macs, max_params, max_memory), Space.from_text(space)
     asked = goals or (GOALS if pareto else "")
     if asked:
@@ -175,11 +173,4 @@ def search(
 
         found = joined(watched())
     shown = unbeaten(found.candidates, asked) if asked else found.candidates
-    if json:
-        write(documents.to_json(documents.search_facts(designs, limits, found, shown, asked)), output)
-    else:
-        write_document(
-            lambda: documents.search(designs, limits, found, shown, asked),
-            lambda: tables.search(designs, limits, found, shown, asked),
-            output,
-        )
+    Searched(designs, limits, found, shown, asked).write(json, output)

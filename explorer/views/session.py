@@ -317,7 +317,10 @@ def draw_only(*fragments: str) -> None:
 def page_state() -> tuple[Any, ...]:
     """What the rest of a page depends on where it has tabs; what it was drawn with is held, None where it has none."""
     only_tabs: dict[str, Any] = dict.fromkeys(
-        ("unit", "lab", "training", "landscape", "experiment", "appended", "tab", "explained", "cost", "run", "change"),
+        (
+            *("unit", "lab", "training", "landscape", "experiment", "appended", "tab", "explained", "cost", "memory"),
+            *("run", "change"),
+        ),
         "",
     )
     rest, now = replace(view(), **only_tabs), held()
