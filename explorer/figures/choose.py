@@ -58,6 +58,9 @@ def choose_figure(
     for shade, symbol, (group, words) in zip((*STAGES, HEAD), SYMBOLS, RECIPES.items(), strict=True):
         chosen = [one for one in known if one[1].result.group == group]
         _add_group(figure, chosen, words, shade, symbol, current.config)
+        figure.add_scatter(  # for the legend, which would show the first point as faint or hollow as it is
+            x=[None], y=[None], mode="markers", name=words, legendgroup=words, marker={"color": shade, "symbol": symbol}
+        )
     within = [(x, point.result.top1) for _, point, x in known if point.row.fits]
     best = [within[index] for index in front(within)]
     figure.add_scatter(
@@ -106,6 +109,8 @@ def _add_group(
         y=[point.result.top1 for _, point, _ in chosen],
         mode="markers",
         name=words,
+        legendgroup=words,
+        showlegend=False,
         marker={
             "color": shade,
             "symbol": [symbol if point.at_size else f"{symbol}-open" for _, point, _ in chosen] or symbol,

@@ -15,7 +15,7 @@ from pandas.io.formats.style import Styler
 from resnet import ResNetConfig, preset_name
 from resnet.presets import PRESETS
 
-from ...analysis.choose import Budget, Latency, Point, Row, points, row, rows
+from ...analysis.choose import FIFTY, Budget, Latency, Point, Row, points, row, rows
 from ...analysis.compare import common_size, labels
 from ...analysis.measured import MACHINES, ROBUSTNESS, Score
 from ...analysis.search import Candidate
@@ -30,10 +30,10 @@ Named = tuple[tuple[str, ResNetConfig], ...]
 
 @shared(f"Tracing {len(PRESETS)} networks …")
 def cached_rows(
-    budget: Budget, own: Named, key: Hashable = None, _designs: tuple[Candidate, ...] = ()
+    budget: Budget, own: Named, key: Hashable = None, _designs: tuple[Candidate, ...] = (), _base: ResNetConfig = FIFTY
 ) -> tuple[Row, ...]:
-    """The designs follow from their `key`."""
-    return tuple(rows(budget, own, _designs))
+    """The designs, and the network that they are around, follow from their `key`."""
+    return tuple(rows(budget, own, _designs, _base))
 
 
 @shared("Tracing the published networks …")
@@ -141,9 +141,11 @@ FAINT = "color: #80868f"
 
 
 @shared()
-def cached_table(budget: Budget, own: Named, key: Hashable, _designs: tuple[Candidate, ...]) -> Styler:
+def cached_table(
+    budget: Budget, own: Named, key: Hashable, _designs: tuple[Candidate, ...], _base: ResNetConfig
+) -> Styler:
     """The table as Streamlit takes it, made once: numbers to sort by, how they are written, and which rows are faint."""
-    every = cached_rows(budget, own, key, _designs)
+    every = cached_rows(budget, own, key, _designs, _base)
     frame = pd.DataFrame({name: [column.value(one) for one in every] for name, column in COLUMNS.items()})
     frame[list(NUMBERS)] = frame[list(NUMBERS)].astype(float)
     frame.insert(1, "Open", ["Open"] * len(every))
@@ -191,7 +193,9 @@ def show(budget: Budget, own: Named, designs: Designs, height: int) -> None:
         column_order=[name for name in cached_table(budget, own, *designs).columns if name != "Over" or over],
         column_config={
             **{name: number(help=column.help) for name, column in COLUMNS.items() if name in NUMBERS},
-            "Network": st.column_config.TextColumn(pinned=True, help=COLUMNS["Network"].help, width=120),
+            "Network": st.column_config.TextColumn(
+                pinned=True, help=COLUMNS["Network"].help, width=190 if designs.best else 120
+            ),
             "Open": st.column_config.ButtonColumn(
                 "Open", type="tertiary", key="open network", width=60, on_click=lambda: opened(every)
             ),
