@@ -225,12 +225,10 @@ class Point(NamedTuple):
 
 
 def points(budget: Budget) -> tuple[Point, ...]:
-    """Every published result, in the order of `published`."""
-    known: dict[ResNetConfig, Row] = {}
-    for result in published():
-        if result.config not in known:
-            known[result.config] = row(budget, result.network, result.config)
-    return tuple(Point(result, known[result.config]) for result in published())
+    """Every published result, in the order of `published`; those with weights where the budget says so."""
+    results = [result for result in published() if result.weights or not budget.weights]
+    known = {config: row(budget, name, config) for config, name in {one.config: one.network for one in results}.items()}
+    return tuple(Point(result, known[result.config]) for result in results)
 
 
 def front(places: Sequence[tuple[float, float]]) -> list[int]:
