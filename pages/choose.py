@@ -34,7 +34,7 @@ def choice() -> None:
 title_with_buttons(CHOOSE, view.config)
 limits.fields()
 session.show_or_say(choice)
-designs.panel(budget)
+search = st.container()
 
 st.header("Beside each other", anchor="compared")
 compare.ready_comparisons()
@@ -52,3 +52,5 @@ if len(names) > 1:
     compare.layers(pair, both, detail)
     latency.latency_panel(compare.configs(), traces[0].image_size)
 session.show_or_say(published.findings, trace)
+with search:  # last, so that all of the page is there while it takes long
+    session.show_or_say(designs.panel, budget)

@@ -43,6 +43,7 @@ PLACES = [
     *(f"/{page.path}" for page in PAGES if page.name not in TABS),
     *(f"/{page}?{urlencode(SMALL | {'tab': tab})}" for page, tabs in TABS.items() for tab in tabs),
     "/architecture?tour=3&present=1",
+    "/choose?with=resnet34&limits=macs-5000000000_ms-12&space=groups%3D1,32",
 ]
 THEIRS = {
     ("scrollable-region-focusable", "pre"): "st.code's text; Chromium and Firefox give the focus to what scrolls",

@@ -21,7 +21,7 @@ from explorer.analysis.trace import trace
 from explorer.figures.choose import COSTS, choose_figure
 from explorer.link import View
 from explorer.units import read_amount
-from explorer.views.choose.limits import MEMORY_UNITS, UNITS, short, verdict_words
+from explorer.views.choose.limits import MEMORY_UNITS, UNITS, short
 from explorer.views.choose.table import compared, ticked, ticks
 from helpers import captions, click, held, hold, link, opened, page_text, said, select
 from resnet import PRESETS, ResNetConfig, preset
@@ -73,6 +73,7 @@ def test_weights_and_latency_are_limits_too() -> None:
     assert {one.name for one in weights if not one.fits} >= {"resnet110", "plain18"}
     assert {one.name for one in weights if one.fits} >= {"resnet50", "resnet20_fashion", "resnet10t"}
     assert row(Budget(weights=True), "resnet18_v1", preset("resnet18")).result is not None
+    assert all(point.result.weights for point in points(Budget(weights=True)))
     fast = rows(Budget(ms=12.0, machine="i7-12700H"))
     assert [one.name for one in fast if one.fits] == ["resnet10t"]
     unmeasured = next(one for one in fast if one.name == "resnet110")
@@ -155,7 +156,7 @@ def figure(budget: Budget, name: str = "MACs") -> go.Figure:
 def test_points_move_with_the_image_and_are_hollow_where_accuracy_was_measured_at_another() -> None:
     small, large = (figure(Budget(size=size)) for size in ((224, 224), (320, 640)))
     for before, after in zip(small.data, large.data, strict=True):
-        if before.mode == "markers":
+        if before.customdata is not None:
             assert all(x < y for x, y in zip(before.x, after.x, strict=True))
             sizes = [data[3] for data in before.customdata]
             assert [symbol.endswith("-open") for symbol in before.marker.symbol] == [size != 224 for size in sizes]
@@ -166,7 +167,7 @@ def test_what_is_over_budget_is_shaded_and_faint_and_the_line_leaves_it_out() ->
     shown = figure(TIGHT)
     (shade,) = [shape for shape in shown.layout.shapes if shape.type == "rect"]
     assert shade.x0 == 5 * 10**9
-    faint = [one for series in shown.data if series.mode == "markers" for one in series.marker.opacity]
+    faint = [one for series in shown.data if series.customdata is not None for one in series.marker.opacity]
     assert faint.count(0.9) == sum(one.network == "resnet10t" for one in published())
     (line,) = [series for series in shown.data if series.mode == "lines"]
     assert len(line.x) == 1
@@ -205,6 +206,8 @@ def test_limits_are_typed_as_people_write_them_and_stand_in_the_link() -> None:
     assert app.text_input(key="limits params").value == "many"
     select(app, "limits macs", "")
     assert link(app) == {"limits": "ms-12.0_machine-RTX.4090"}
+    select(app, "limits ms", "")
+    assert link(app) == {"limits": "machine-RTX.4090"}
     select(app, "limits size", "320x640")
     assert link(app)["size"] == app.text_input(key="size").value == "320x640"
 
@@ -222,7 +225,6 @@ def test_ones_own_networks_are_rows_and_the_ticks_are_those_beside_each_other() 
     assert len(frame) == len(PRESETS) + 1
     marked = frame["Network"][app.session_state["networks"]["selection"]["rows"]]
     assert {*marked} == {"resnet34", "ResNet-50, blocks per stage 1-1-1-2"}
-    assert "**" in verdict_words(Budget(), rows(Budget()), rows(Budget()))
 
 
 def test_ticking() -> None:
@@ -234,7 +236,8 @@ def test_ticking() -> None:
     view = View(first, others=(second, first))
     assert compared(view) == (first, second)
     every = rows(Budget())
-    assert [every[place].config for place in ticks(view, every)] == [first, second] or len(ticks(view, every)) == 2
+    assert {every[place].config for place in ticks(view, every)} == {first, second}
+    assert len(ticks(view, every)) == 2  # and not resnet18_v1's row too, which is the same network
 
 
 # -- designs ------------------------------------------------------------------------------
@@ -257,7 +260,7 @@ def test_a_search_that_goes_on_ends_as_one_that_was_not_stopped(monkeypatch: pyt
 
 
 def designs(app: AppTest) -> list[str]:
-    return [name for name in app.dataframe[0].value["Network"] if name.startswith("Design")]
+    return [name for name in app.dataframe[0].value["Network"] if name.startswith("Design ")]
 
 
 def test_designs_are_searched_and_stand_in_the_table() -> None:
@@ -266,6 +269,9 @@ def test_designs_are_searched_and_stand_in_the_table() -> None:
     click(app, "Search 36 designs")
     (last,) = searching(Space.from_text(f"resnet50 {SPACE}"), Limits((64, 64), macs=2 * 10**8))
     assert len(designs(app)) == len(last.best) > 3
+    first = last.best[0]
+    layers, planes = ("-".join(map(str, one)) for one in (first.config.layers, first.config.planes))
+    assert designs(app)[0] == f"Design {first.index}: {layers}, {planes}"
     assert f"**{last.within}** are within the limits, {last.over} over one" in page_text(app)
     assert not [button for button in app.button if button.label.startswith("Search 36")]
 

@@ -14,12 +14,14 @@ from resnet.presets import PRESETS, preset_name
 from resnet.weights import BUNDLED
 from resnet.weights import published as published_weights
 
+from .compare import differing_options, value_text
 from .measured import MACHINES, ROBUSTNESS, Score, Speed, scores, speeds
 from .published import Result, published
 from .search import Candidate, Limits, fits, pareto, parts
 from .space import Space
 
 Size = tuple[int, int]
+FIFTY = ResNetConfig()
 
 
 @dataclass(frozen=True)
@@ -143,11 +145,13 @@ def _too_slow(budget: Budget, latency: Latency | None) -> Iterator[Over]:
         yield Over("ms", ratio, f"{about}{latency.ms:.3g} ms, {ratio:.2f} times the limit")
 
 
-def design_row(budget: Budget, design: Candidate) -> Row:
-    """A design of a searched space, of which nothing is known but what it costs."""
+def design_row(budget: Budget, design: Candidate, base: ResNetConfig) -> Row:
+    """A design of a searched space around a network, of which nothing is known but what it costs; it is called by what differs."""
     over = tuple(Over(one.measure, one.ratio, one.words) for one in budget.exceeded(design))
     height, width = design.image_size
-    name = f"Design {design.index}" + f" at {height}×{width}" * (design.image_size != budget.size)
+    values = [value_text(getattr(design.config, name)) for name in differing_options(base, design.config)]
+    values += [f"{height}×{width}"] * (design.image_size != budget.size)
+    name = f"Design {design.index}: {', '.join(values) or 'as it is'}"
     return Row(name, design.config, design, None, (), (), over, design.index)
 
 
@@ -195,11 +199,16 @@ def latencies(name: str, config: ResNetConfig, candidate: Candidate) -> dict[str
 # -- all of them --------------------------------------------------------------------------
 
 
-def rows(budget: Budget, own: Sequence[tuple[str, ResNetConfig]] = (), designs: Iterable[Candidate] = ()) -> list[Row]:
-    """All presets, a person's own networks by the names that they are given, and designs: those that fit, designs
+def rows(
+    budget: Budget,
+    own: Sequence[tuple[str, ResNetConfig]] = (),
+    designs: Iterable[Candidate] = (),
+    base: ResNetConfig = FIFTY,
+) -> list[Row]:
+    """All presets, a person's own networks by the names that they are given, and designs around the network `base`: those that fit, designs
     and then the most accurate first, and behind them the nearest."""
     every = [row(budget, name, config) for name, config in [*PRESETS.items(), *own]]
-    every += [design_row(budget, one) for one in designs]
+    every += [design_row(budget, one, base) for one in designs]
     return sorted(every, key=lambda one: (one.distance, one.index is None, -one.top1))
 
 
@@ -216,12 +225,10 @@ class Point(NamedTuple):
 
 
 def points(budget: Budget) -> tuple[Point, ...]:
-    """Every published result, in the order of `published`."""
-    known: dict[ResNetConfig, Row] = {}
-    for result in published():
-        if result.config not in known:
-            known[result.config] = row(budget, result.network, result.config)
-    return tuple(Point(result, known[result.config]) for result in published())
+    """Every published result, in the order of `published`; those with weights where the budget says so."""
+    results = [result for result in published() if result.weights or not budget.weights]
+    known = {config: row(budget, name, config) for config, name in {one.config: one.network for one in results}.items()}
+    return tuple(Point(result, known[result.config]) for result in results)
 
 
 def front(places: Sequence[tuple[float, float]]) -> list[int]:

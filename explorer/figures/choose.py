@@ -55,9 +55,16 @@ def choose_figure(
     placed = [(number, point, cost(point.row, name, budget.machine)) for number, point in enumerate(points)]
     known = [(number, point, x) for number, point, x in placed if x]
     _add_others(figure, others, name, budget.machine)
-    for shade, symbol, (group, words) in zip((*STAGES, HEAD), SYMBOLS, RECIPES.items(), strict=True):
+    groups = [*zip((*STAGES, HEAD), SYMBOLS, RECIPES.items(), strict=True)]
+    for shade, symbol, (group, words) in groups:
         chosen = [one for one in known if one[1].result.group == group]
         _add_group(figure, chosen, words, shade, symbol, current.config)
+    for shade, symbol, (
+        _,
+        words,
+    ) in groups:  # for the legend, which would show the first point as faint or hollow as it is
+        marker = {"color": shade, "symbol": symbol, "size": 9}
+        figure.add_scatter(x=[None], y=[None], mode="markers", name=words, legendgroup=words, marker=marker)
     within = [(x, point.result.top1) for _, point, x in known if point.row.fits]
     best = [within[index] for index in front(within)]
     figure.add_scatter(
@@ -82,7 +89,7 @@ def choose_figure(
     if key == "ms":
         against += f" on {budget.machine}"
     finish(figure, f"Top-1 against {against} at {height}×{width} px", "", "", legend=True)
-    figure.update_layout(clickmode="event+select", legend={"font": {"size": 11}, "y": -0.12})
+    figure.update_layout(clickmode="event+select", legend={"font": {"size": 11}, "y": -0.12, "tracegroupgap": 0})
     every = [math.log10(x) for x in (*(x for _, _, x in known), limit) if x]
     if every:
         figure.update_xaxes(range=[min(every) - 0.06, max(every) + 0.06])
@@ -106,6 +113,8 @@ def _add_group(
         y=[point.result.top1 for _, point, _ in chosen],
         mode="markers",
         name=words,
+        legendgroup=words,
+        showlegend=False,
         marker={
             "color": shade,
             "symbol": [symbol if point.at_size else f"{symbol}-open" for _, point, _ in chosen] or symbol,

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from resnet import ConfigError
+from resnet import ConfigError, ResNetConfig
 from resnet.options import to_text
 
 from ...analysis.choose import Budget, Searched, searching
@@ -61,6 +61,7 @@ class Designs(NamedTuple):
 
     key: Hashable = None
     best: tuple[Candidate, ...] = ()
+    base: ResNetConfig = ResNetConfig()
 
 
 def best(view: View, budget: Budget) -> Designs:
@@ -68,7 +69,7 @@ def best(view: View, budget: Budget) -> Designs:
     if (found := searched(view, budget)) is None:
         return Designs()
     shown = found.best if len(found.best) <= SHOWN else tuple(sorted(found.best, key=lambda one: one.macs)[:SHOWN])
-    return Designs((view.space, view.config, found.stop), shown)
+    return Designs((view.space, view.config, found.stop), shown, view.config)
 
 
 def limits_of(budget: Budget) -> Limits:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -49,19 +50,12 @@ def fields() -> None:
             size_field()
         for name, units in (("macs", UNITS), ("params", UNITS), ("memory", MEMORY_UNITS)):
             with next(columns):
-                text_field(f"{options[name].label} ≤", name, short(getattr(now, name), units), amount_of, "any")
+                text_field(f"{options[name].label} ≤", name, short(getattr(now, name), units), read_amount)
         with next(columns):
-            text_field("ms ≤", "ms", f"{now.ms:g}" if now.ms else "", milliseconds_of, "any")
-        with next(columns):
-            machine = options["machine"]
-            settings.widget(
-                machine, "limits machine", now.machine, lambda value: change(machine=value), help=ABOUT_LATENCY
-            )
-        with next(columns):
-            weights = options["weights"]
-            settings.widget(
-                weights, "limits weights", now.weights, lambda value: change(weights=value), help=weights.help
-            )
+            text_field("ms ≤", "ms", f"{now.ms:g}" if now.ms else "", milliseconds_of)
+        for name, help in (("machine", ABOUT_LATENCY), ("weights", options["weights"].help)):
+            with next(columns):
+                settings.widget(options[name], f"limits {name}", getattr(now, name), partial(change, name), help=help)
 
 
 def size_field() -> None:
@@ -76,36 +70,34 @@ def size_field() -> None:
     )
 
 
-def text_field(label: str, name: str, text: str, read: Callable[[str], Any], placeholder: str) -> None:
+def text_field(label: str, name: str, text: str, read: Callable[[str], Any]) -> None:
     """A limit as text, which `read` makes a value of; an empty field is no limit."""
     key = f"limits {name}"
 
     def typed() -> None:
         given = st.session_state[key].strip()
         try:
-            change(**{name: read(given) if given else 0})
+            value = read(given) if given else Budget.options()[name].default
         except ValueError:
             error = ConfigError(name, given, f"{AN_AMOUNT}, or nothing for no limit")
             session.refuse(error, {key: given}, UNCHANGED, Budget.options())
         except ConfigError as error:
             session.refuse(error, {key: given}, UNCHANGED, Budget.options())
+        else:
+            change(name, value, {key: given})
 
     session.set_widget(key, session.held().typed.get(key, text))
-    st.text_input(label, key=key, on_change=typed, placeholder=placeholder, help=Budget.options()[name].help)
+    st.text_input(label, key=key, on_change=typed, placeholder="any", help=Budget.options()[name].help)
 
 
-def change(**changes: Any) -> None:
-    """Change limits in the link, and leave out those that were not accepted there.
-
-    Raises:
-        ConfigError: for a value outside its range.
-    """
+def change(name: str, value: Any, typed: Mapping[str, str] | None = None) -> None:
+    """Change a limit in the link, and leave out those that were not accepted there; a value that is not accepted changes nothing,
+    and what was `typed` for it stays to be mended."""
     now, _ = Budget.tolerant(session.view().limits)
-    session.choose(limits=replace(now, **changes).to_text())
-
-
-def amount_of(text: str) -> int:
-    return read_amount(text)
+    try:
+        session.choose(limits=replace(now, **{name: value}).to_text())
+    except ConfigError as error:
+        session.refuse(error, typed, UNCHANGED, Budget.options())
 
 
 def milliseconds_of(text: str) -> float:

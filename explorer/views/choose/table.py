@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from pandas.io.formats.style import Styler
 from resnet import ResNetConfig, preset_name
 from resnet.presets import PRESETS
 
-from ...analysis.choose import Budget, Latency, Point, Row, points, row, rows
+from ...analysis.choose import FIFTY, Budget, Latency, Point, Row, points, row, rows
 from ...analysis.compare import common_size, labels
 from ...analysis.measured import MACHINES, ROBUSTNESS, Score
 from ...analysis.search import Candidate
@@ -29,10 +30,10 @@ Named = tuple[tuple[str, ResNetConfig], ...]
 
 @shared(f"Tracing {len(PRESETS)} networks …")
 def cached_rows(
-    budget: Budget, own: Named, key: Hashable = None, _designs: tuple[Candidate, ...] = ()
+    budget: Budget, own: Named, key: Hashable = None, _designs: tuple[Candidate, ...] = (), _base: ResNetConfig = FIFTY
 ) -> tuple[Row, ...]:
-    """The designs follow from their `key`."""
-    return tuple(rows(budget, own, _designs))
+    """The designs, and the network that they are around, follow from their `key`."""
+    return tuple(rows(budget, own, _designs, _base))
 
 
 @shared("Tracing the published networks …")
@@ -140,9 +141,11 @@ FAINT = "color: #80868f"
 
 
 @shared()
-def cached_table(budget: Budget, own: Named, key: Hashable, _designs: tuple[Candidate, ...]) -> Styler:
+def cached_table(
+    budget: Budget, own: Named, key: Hashable, _designs: tuple[Candidate, ...], _base: ResNetConfig
+) -> Styler:
     """The table as Streamlit takes it, made once: numbers to sort by, how they are written, and which rows are faint."""
-    every = cached_rows(budget, own, key, _designs)
+    every = cached_rows(budget, own, key, _designs, _base)
     frame = pd.DataFrame({name: [column.value(one) for one in every] for name, column in COLUMNS.items()})
     frame[list(NUMBERS)] = frame[list(NUMBERS)].astype(float)
     frame.insert(1, "Open", ["Open"] * len(every))
@@ -184,15 +187,17 @@ def show(budget: Budget, own: Named, designs: Designs, height: int) -> None:
         key=KEY,
         hide_index=True,
         height=height,
-        on_select=lambda: tick(every, st.session_state[KEY]["selection"]["rows"]),
+        on_select=lambda: selected(every),
         selection_mode="multi-row",
         placeholder="–",
         column_order=[name for name in cached_table(budget, own, *designs).columns if name != "Over" or over],
         column_config={
             **{name: number(help=column.help) for name, column in COLUMNS.items() if name in NUMBERS},
-            "Network": st.column_config.TextColumn(pinned=True, help=COLUMNS["Network"].help, width=120),
+            "Network": st.column_config.TextColumn(
+                pinned=True, help=COLUMNS["Network"].help, width=190 if designs.best else 120
+            ),
             "Open": st.column_config.ButtonColumn(
-                "", type="tertiary", key="open network", width=60, on_click=lambda: opened(every)
+                "Open", type="tertiary", key="open network", width=60, on_click=lambda: opened(every)
             ),
             "Over": st.column_config.TextColumn(help=COLUMNS["Over"].help, width=150),
             "Recipe": st.column_config.TextColumn(help=COLUMNS["Recipe"].help),
@@ -237,10 +242,15 @@ def ticked(before: Sequence[ResNetConfig], configs: Iterable[ResNetConfig]) -> t
     return tuple(dict.fromkeys((*kept, *chosen))) or tuple(before[:1])
 
 
-def tick(every: Sequence[Row], selected: Sequence[int]) -> None:
-    """Set the networks of these rows beside each other."""
+def selected(every: Sequence[Row]) -> None:
+    """Set the networks of the rows that are ticked beside each other."""
+    with suppress(LookupError, TypeError):  # what no browser sends
+        tick([every[place].config for place in st.session_state[KEY]["selection"]["rows"] if place >= 0])
+
+
+def tick(chosen: Sequence[ResNetConfig]) -> None:
+    """Set these networks beside each other, as many as are compared."""
     view = session.view()
-    chosen = [every[place].config for place in selected if 0 <= place < len(every)]
     first, *others = ticked(compared(view), chosen)
     if len(others) > MAX_OTHERS:
         session.hold(problems=(f"At most {MAX_OTHERS + 1} networks are compared: untick one of them first.",), notes=())
