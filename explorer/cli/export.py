@@ -178,14 +178,14 @@ def export(
     else:
         if weights is not None:
             raise typer.BadParameter(f"{kind} holds no weights: {', '.join(FILES)} do")
-        seen, found = write_text(kind, seen, folded, output), []
+        seen, found = write_form(kind, seen, folded, output), []
     if output is not None and (json or found):
         from .documents.export import Exported
 
         Exported(seen, kind, output, *found).write(json, None)
 
 
-def write_text(kind: str, view: View, folded: bool, output: Path | None) -> View:
+def write_form(kind: str, view: View, folded: bool, output: Path | None) -> View:
     """Write a form that is text, and give the view that it is of.
 
     Raises:
