@@ -5,10 +5,13 @@ from __future__ import annotations
 import ast
 import io
 import json
+import math
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ import pytest
 import timm
 import torch
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors import safe_open
 from streamlit.testing.v1 import AppTest
 from torch import nn
@@ -52,6 +56,8 @@ from resnet import (
 )
 from resnet.command import MissingError
 from resnet.presets import GROUPS, TIMM, TORCHVISION
+from resnet.tensor_files import RefusedError
+from resnet.tensor_files.formats import read
 from resnet.weights import randomly
 
 
@@ -302,6 +308,75 @@ def reopened(file: bytes, config: ResNetConfig) -> Opened:
     opened = open_checkpoint(file, "mine.safetensors")
     assert (opened.config, opened.declared, opened.headless, opened.left_out) == (config, True, False, ())
     return opened
+
+
+PROGRAMS: dict[str, Callable[[ResNet, dict[str, str]], bytes]] = {
+    "onnx": lambda network, said: onnx.model(network, (64, 64), said),
+    "pt2": lambda network, said: program(network, (64, 64), said),
+}
+"""Exported files that hold more than tensors."""
+
+
+@pytest.mark.parametrize("kind", PROGRAMS)
+@pytest.mark.parametrize(
+    "network",
+    [
+        fold(randomly(small(shortcut="D"))),
+        *map(
+            randomly,
+            [
+                preset("resnet20_fashion"),
+                small(order="pre", attention="eca", antialias="blur", shortcut="A"),
+                small(norm="group", norm_groups=4, stem="tiered", activation="gelu"),
+            ],
+        ),
+    ],
+    ids=lambda network: network.config.to_text(),
+)
+def test_programs_open_again_as_the_same_network(network: ResNet, kind: str) -> None:
+    """Onnx's own and torch's own reader find the same numbers in them, as the tests of what they compute show."""
+    config = network.config
+    file = PROGRAMS[kind](network, says(config))
+    if kind == "pt2" and b"serialized_exported_program" in file:
+        pytest.skip("torch before 2.8 writes another archive")
+    opened = open_checkpoint(file, f"mine.{kind}")
+    assert (opened.config, opened.declared, opened.headless) == (config, True, False)
+    assert (opened.left_out, opened.notes, dict(opened.questions)) == ((), (), {})
+    for name, values in network.state_dict().items():
+        if not name.endswith("num_batches_tracked"):  # which ONNX has no place for
+            torch.testing.assert_close(opened.state_dict[name], values, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", PROGRAMS)
+def test_programs_of_others_are_refused_in_a_sentence(kind: str) -> None:
+    file = PROGRAMS[kind](randomly(small()), {"network": "mine"})
+    with pytest.raises(
+        WeightsError, match=r"^mine is (a program of torch.export|an ONNX program) that ResNet Explorer did"
+    ):
+        open_checkpoint(file, "mine")
+
+
+@cache
+def small_program(kind: str) -> bytes:
+    return PROGRAMS[kind](randomly(small()), says(small()))
+
+
+@pytest.mark.parametrize("kind", PROGRAMS)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_damaged_programs_are_refused_or_hold_what_lies_in_the_file(kind: str, data: st.DataObject) -> None:
+    """Read here, without the process around it, whose limits are not at stake: nothing but a refusal or an error ends it."""
+    file = bytearray(small_program(kind))
+    for at in data.draw(st.lists(st.integers(0, len(file) - 1), max_size=3)):
+        file[at] = data.draw(st.integers(0, 255))
+    del file[data.draw(st.integers(len(file) // 2, len(file))) :]
+    try:
+        answer = read(io.BytesIO(file), len(file))
+    except (RefusedError, ValueError, LookupError, AttributeError, TypeError, EOFError):
+        return
+    for place in answer["contents"].values():
+        assert 0 <= place.at <= len(file)
+        assert place.at + (place.start + math.prod(place.shape)) * 4 <= len(file) or place.dtype != "float32"
 
 
 @pytest.mark.parametrize("config", every_choice()[::5], ids=lambda config: config.to_text())

@@ -152,8 +152,8 @@ def export(
     resnet-explorer export resnet20_fashion onnx --output resnet20.onnx
     resnet-explorer export resnet50 safetensors --weights mine.pth --output resnet50.safetensors
 
-    Files with weights say which network, weights and link they hold; safetensors opens again in the app as the same
-    configuration.
+    Files with weights say which network, weights and link they hold, and open again in the app as the same configuration
+    with the same weights.
     """
     seen = parse_view(network, size)
     if kind in FILES:

@@ -259,7 +259,7 @@ def upload_card(weights: Weights | None, folded: bool = True) -> None:
             max_upload_size=limit,
             label_visibility="collapsed" if checkpoint else "visible",  # its summary takes that room
             help="Such as .pth, .pth.tar, .ckpt, .bin, .pkl or .safetensors; a .safetensors.index.json together with its "
-            "shards. Read without running anything in the file. Its weights are kept in the server's memory until you forget "
+            "shards; an .onnx or .pt2 that was taken away here. Read without running anything in the file. Its weights are kept in the server's memory until you forget "
             "them or close the page, and nobody else sees them. While the file arrives, a part of it may lie in a "
             "temporary file without a name; nothing else is written to disk.",
         )
