@@ -7,13 +7,12 @@ from resnet import title
 from ..link import View, query_text
 
 
+def origin(view: View) -> dict[str, str]:
+    """Texts by their names: the network, the weights that a link names, and the link that opens what was seen again."""
+    weights = {"weights": view.weights} if view.weights else {}
+    return {"network": title(view.config)} | weights | {"link": f"?{query_text(view)}", "producer": "ResNet Explorer"}
+
+
 def provenance(view: View, weights: str) -> dict[str, str]:
-    """Texts by their names: the network, its configuration as `resnet.open_checkpoint` reads it, where the weights are
-    from, and the link that opens the network again."""
-    return {
-        "network": title(view.config),
-        "config": view.config.to_json(),
-        "weights": weights,
-        "link": f"?{query_text(view)}",
-        "producer": "ResNet Explorer",
-    }
+    """`origin`, the configuration as `resnet.open_checkpoint` reads it, and in words where the weights are from."""
+    return origin(view) | {"config": view.config.to_json(), "weights": weights}

@@ -24,7 +24,7 @@ from ..figures.compare import COMPARED, bill_figure, stages_figure
 from ..lessons.comparisons import READY_COMPARISONS, ReadyComparison
 from ..link import MAX_OTHERS, View, natural_size, parse_network, size_text
 from ..units import amount, mebibytes, ratio, signed
-from . import session, settings
+from . import session, settings, take
 from .cached import cached_trace, shared
 from .components import picture, plot
 from .headline import section, summary
@@ -436,7 +436,7 @@ def layers(comparison: Comparison, names: Sequence[str], detail: DetailSettings)
         f"The rows sum to {with_minus_signs(f'{comparison.params:+,}')} parameters and {with_minus_signs(f'{comparison.macs:+,}')} MACs."
     )
     a, b = names
-    table = {
+    columns = {
         "Layer": [row.name for row in rows],
         a: [layer_text(row.a) for row in rows],
         b: [layer_text(row.b) for row in rows],
@@ -446,10 +446,10 @@ def layers(comparison: Comparison, names: Sequence[str], detail: DetailSettings)
         "Δ field": [row.field for row in rows],
     }
     number = st.column_config.NumberColumn
-    st.dataframe(
-        table,
-        hide_index=True,
-        key="aligned layers",
+    take.table(
+        columns,
+        "aligned layers",
+        f"Layers of {a} and {b}",
         placeholder="–",
         height=min(460, 36 * len(rows) + 40),
         column_config={

@@ -13,6 +13,7 @@ from resnet import ResNetConfig, build
 from ...analysis import cost
 from ...analysis.trace import Trace
 from ...inference.turns import ONE_AT_A_TIME
+from .. import take
 from ..cached import cached_trace, shared
 from .others import MAX_UNASKED_LAYERS
 
@@ -57,12 +58,12 @@ def ledger(trace: Trace) -> None:
     frame = table(trace, printed)
     narrow = {name: st.column_config.NumberColumn(name, format="accounting", width=100) for name in frame.columns[1:]}
     narrow[AMOUNT] = st.column_config.NumberColumn(format="accounting", width=100, help=UNITS)
-    st.dataframe(
+    take.table(
         frame,
-        hide_index=True,
+        "ledger",
+        "One convention",
         placeholder="",
         height="content",
-        key="ledger",
         column_config={"Line": st.column_config.TextColumn(pinned=True, width=176), **narrow},
     )
     words = [f"**{tool.name}** {tool.words}" for tool in cost.TOOLS]

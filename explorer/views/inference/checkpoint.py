@@ -52,7 +52,7 @@ from ...link import natural_size
 from ...sharing.holdings import HELD_FILES, NoRoomError
 from ...sharing.scheduler import PAGES
 from ...sharing.store import RESULTS, FileDigest
-from .. import session
+from .. import session, take
 from ..session import change, choose, escape_markdown, release_files, set_widget, show, view
 from ..uploads import FileAnswers, UploadedCheckpoint
 
@@ -366,7 +366,7 @@ def list_mismatches(differences: list[Mismatch]) -> None:
         {"Tensor": one.name, "Network": shape_words(one.expected), "File": shape_words(one.found)}
         for one in differences
     ]
-    st.dataframe(rows, hide_index=True, key="mismatches", width="stretch", height="auto" if len(rows) < 6 else 240)
+    take.table(rows, "mismatches", "Tensors that differ", width="stretch", height="auto" if len(rows) < 6 else 240)
 
 
 def asked(checkpoint: UploadedCheckpoint) -> list[tuple[str, Question]]:
