@@ -30,7 +30,7 @@ from explorer.bench.browser import ROOT
 from explorer.cli import COMMAND, documents, main, tables
 from explorer.cli.bench import Section
 from explorer.cli.documents import comparison, summary
-from explorer.cli.export import CALLS, EXPORTS, FILES, Kind
+from explorer.cli.export import CALLS, EXPORTS, WITH_WEIGHTS, Kind
 from explorer.cli.parameters import repeat_list_options
 from explorer.inference.classify import classified
 from explorer.inference.device import devices
@@ -618,7 +618,7 @@ def examples() -> list[str]:
     texts = "\n".join(work.__doc__ or "" for work in works)
     found = re.findall(r"^ *resnet-explorer ((?:summary|compare|list|search|export) .*)$", texts, re.MULTILINE)
     assert len(found) > 10
-    return [line.partition(" --output ")[0] for line in found if FILES.keys().isdisjoint(line.split())]
+    return [line.partition(" --output ")[0] for line in found if not {*WITH_WEIGHTS} & {*line.split()}]
 
 
 @pytest.mark.parametrize("example", dict.fromkeys(examples()))
@@ -668,7 +668,7 @@ def test_a_shell_completes_subcommands_options_and_presets() -> None:
 
 
 def test_choices_are_those_that_there_are() -> None:
-    assert [*get_args(Kind)] == sorted([*CALLS, *EXPORTS, *FILES])
+    assert [*get_args(Kind)] == sorted([*CALLS, *EXPORTS, *WITH_WEIGHTS])
     assert [section.value for section in Section] == [*measure.SECTIONS]
 
 

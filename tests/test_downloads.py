@@ -89,9 +89,9 @@ def test_a_pages_files_are_made_when_they_are_asked_for(monkeypatch: pytest.Monk
     """And are the table, the graph and the drawing."""
     makes: dict[str, Callable[[], bytes]] = {}
 
-    def recorded(label: str, make: Callable[[], bytes], *given: str) -> None:
+    def recorded(label: str, make: Callable[[], bytes], name: str, kind: str, words: str) -> None:
         makes[label] = make
-        download(label, make, *given)
+        download(label, make, name, kind, words)
 
     download = components.download
     for module in (take, others):

@@ -41,6 +41,7 @@ from explorer.export.provenance import provenance
 from explorer.export.weights import program, safetensors
 from explorer.inference.weights import with_weights
 from explorer.link import View, parse_network
+from explorer.views import files
 from helpers import every_choice, name_of, narrow, small
 from resnet import (
     OPTIONS,
@@ -54,11 +55,12 @@ from resnet import (
     open_checkpoint,
     preset,
 )
+from resnet.checkpoint import network as network_of
 from resnet.command import MissingError
 from resnet.presets import GROUPS, TIMM, TORCHVISION
 from resnet.tensor_files import RefusedError
 from resnet.tensor_files.formats import read
-from resnet.weights import randomly
+from resnet.weights import bundled, randomly
 
 
 def shortened(config: ResNetConfig) -> ResNetConfig:
@@ -554,3 +556,49 @@ def test_the_app_hands_a_network_on() -> None:
     assert counts == [25_557_032] * 3
     (button,) = app.get("download_button")
     assert button.proto.label == "PyTorch, one file"
+
+
+def test_the_app_hands_a_network_with_its_weights_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folded or not, made when the button is clicked and not before, in a process of its own where it takes long."""
+    makes: dict[str, Callable[[], bytes]] = {}
+    monkeypatch.setattr(files, "download", lambda label, make, name, *_, **__: makes.update({name: make}))
+
+    def script() -> None:
+        from explorer.views import files
+
+        files.network_files()
+
+    config = preset("resnet20_fashion")
+    app = AppTest.from_function(script, default_timeout=60)
+    app.query_params["preset"] = "resnet20_fashion"
+    app.run()
+    assert not app.exception
+    assert app.caption[0].value == "This network with its weights: Trained on Fashion\\-MNIST, shipped"
+    assert [*makes] == ["resnet20_fashion.safetensors", "resnet20_fashion.onnx", "resnet20_fashion.pt2"]
+    app.checkbox[0].check().run()
+    images = torch.randn(2, 1, 28, 28)
+    with torch.inference_mode():
+        scores = with_weights(config, (28, 28), "")[0](images)
+    for name in ("resnet20_fashion.safetensors", "resnet20_fashion-folded.onnx"):
+        opened = open_checkpoint(makes[name](), name)
+        assert opened.declared
+        assert opened.config == (folded_config(config) if "folded" in name else config)
+        with torch.inference_mode():
+            torch.testing.assert_close(
+                network_of(opened.config, opened.state_dict)(images), scores, rtol=1e-4, atol=1e-4
+            )
+
+
+def test_what_is_made_apart_answers_in_a_sentence() -> None:
+    network = randomly(small(norm="group"))
+    with pytest.raises(ExportError, match=r"^norm = group cannot be folded: [^\n]+\.$"):
+        files.made_apart("onnx", network, (32, 32), says(network.config), True)
+    with pytest.raises(ExportError, match=r"takes more than 0 s to make here: `resnet-explorer export` makes it"):
+        files.made_apart("onnx", network, (32, 32), says(network.config), False, seconds=0.01)
+
+
+def test_what_is_too_large_for_a_download_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MAX_DOWNLOAD_BYTES", 2**20)
+    (weights,) = bundled(preset("resnet56_fashion"))
+    assert re.fullmatch(r"They take 3 MiB, and files of at most 1 MiB are made here: .*\.", files.why_not(weights))
+    assert files.why_not(bundled(preset("resnet20_fashion"))[0]).startswith("They take 1 MiB")

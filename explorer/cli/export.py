@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -14,7 +14,7 @@ from resnet.command import writable, write
 from .parameters import Network, Size, parse_view
 
 if TYPE_CHECKING:
-    from resnet import ResNet, ResNetConfig
+    from resnet import ResNetConfig
 
     from ..analysis.trace import Trace
     from ..export.libraries import Call
@@ -77,36 +77,8 @@ CALLS: dict[str, Callable[[ResNetConfig], Call]] = {"timm": timm, "torchvision":
 """Libraries whose own call is a form of the networks that they can build."""
 
 
-Written = tuple[bytes, str]
-"""A file, and what was found out about it."""
-
-
-def onnx(network: ResNet, view: View, says: Mapping[str, str]) -> Written:
-    from ..export import onnx
-
-    file = onnx.model(network, view.image_size, says)
-    found = onnx.checked(file, network, view.image_size)
-    return file, f"; in onnxruntime its scores differ by {found:.0e} of the largest"
-
-
-def pt2(network: ResNet, view: View, says: Mapping[str, str]) -> Written:
-    from ..export.weights import program
-
-    return program(network, view.image_size, says), ""
-
-
-def safetensors(network: ResNet, view: View, says: Mapping[str, str]) -> Written:
-    from ..export.weights import safetensors
-
-    return safetensors(network, says), ""
-
-
-FILES: dict[str, Callable[[ResNet, View, Mapping[str, str]], Written]] = {
-    "onnx": onnx,
-    "pt2": pt2,
-    "safetensors": safetensors,
-}
-"""What holds weights too: ONNX, a program of torch.export, the state dict."""
+WITH_WEIGHTS = ("onnx", "pt2", "safetensors")
+"""What holds weights too: `export.files.FORMS`."""
 
 
 def export(
@@ -156,13 +128,13 @@ def export(
     with the same weights.
     """
     seen = parse_view(network, size)
-    if kind in FILES:
-        if output is None:
-            raise typer.BadParameter(f"{kind} is no text: name a file by --output")
-        write_network(FILES[kind], seen, seen.weights if weights is None else weights, folded, writable(output))
+    if kind in WITH_WEIGHTS and output is None:
+        raise typer.BadParameter(f"{kind} is no text: name a file by --output")
+    if kind in WITH_WEIGHTS and output:
+        write_network(kind, seen, seen.weights if weights is None else weights, folded, writable(output))
         return
     if weights is not None:
-        raise typer.BadParameter(f"{kind} holds no weights: {', '.join(FILES)} do")
+        raise typer.BadParameter(f"{kind} holds no weights: {', '.join(WITH_WEIGHTS)} do")
     if folded:
         from ..export.folding import folded_config
 
@@ -175,27 +147,22 @@ def export(
         write(EXPORTS[kind](trace(seen.config, seen.image_size)), output)
 
 
-def write_network(
-    form: Callable[[ResNet, View, Mapping[str, str]], Written], view: View, weights: str, folded: bool, output: Path
-) -> None:
+def write_network(kind: str, view: View, weights: str, folded: bool, output: Path) -> None:
     """Write a network with weights to a file, and print what it holds.
 
     Raises:
         ExplainedError: for weights that it does not have, and where the form, or folding, does not take it.
         OSError: where the file cannot be written.
     """
+    from ..export.files import FORMS, taken
     from ..export.folding import fold
-    from ..export.provenance import provenance
     from ..inference.weights import with_weights
     from ..link import natural_size
     from .predict import fetched
 
     network, words, key, *_ = with_weights(view.config, view.image_size, weights, fetched)
     size = natural_size(view.config, key) if view.image_size == view.natural_size else view.image_size
-    if folded:
-        network, words, key = fold(network), f"{words}, batch norms folded", ""
-    view = replace(view, config=network.config, image_size=size, weights=key)
-    says = provenance(view, words)
-    file, found = form(network, view, says)
+    says = taken(replace(view, config=network.config, image_size=size, weights=key), words, folded)
+    file, found = FORMS[kind](fold(network) if folded else network, size, says)
     output.write_bytes(file)
-    print(f"{says['network']} written to {output}, weights: {words}{found}")
+    print(f"{says['network']} written to {output}, weights: {says['weights']}{found}")

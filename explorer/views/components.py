@@ -263,14 +263,14 @@ def downloads(
             )
 
 
-def download(label: str, make: Callable[[], bytes], name: str, kind: str, words: str) -> None:
-    """A button for a file that is made when it is clicked, where the `DESK` has a place."""
+def download(label: str, make: Callable[[], bytes], name: str, kind: str, words: str, slow: bool = False) -> None:
+    """A button for a file that is made when it is clicked, where the `DESK` has a place: one of its own for `slow` ones."""
     context = get_script_run_ctx()
 
     def made() -> bytes:
         if context is None or not runtime.exists():
             return make()
-        with DESK.place(context.session_id):
+        with DESK.place(context.session_id, slow):
             data = make()
             hand_out(data, name, kind, context)
             return data
@@ -289,7 +289,7 @@ LEAST_OUT = 2**22
 
 
 class Desk:
-    """Where downloads are made, one after the other, one for each session.
+    """Where downloads are made, one after the other, one for each session; slow ones keep only each other waiting.
 
     `out` are the bytes that wait for the browsers of each session.
     """
@@ -297,11 +297,11 @@ class Desk:
     def __init__(self) -> None:
         self.out: Counter[str] = Counter()
         self._making: set[str] = set()
-        self._places = Places(1)
+        self._places = {slow: Places(1) for slow in (False, True)}
         self._lock = threading.Lock()
 
     @contextmanager
-    def place(self, session: str) -> Iterator[None]:
+    def place(self, session: str, slow: bool = False) -> Iterator[None]:
         """The place to make a file for a session.
 
         Raises:
@@ -315,7 +315,7 @@ class Desk:
                 raise NoRoomError("Too many files wait to be fetched; try again in a minute.")
             self._making.add(session)
         try:
-            with self._places.place(HANDED_OUT):
+            with self._places[slow].place(HANDED_OUT):
                 yield
         finally:
             with self._lock:

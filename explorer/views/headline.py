@@ -20,6 +20,7 @@ from ..units import amount, mebibytes, signed
 from . import session
 from .cached import cached_trace
 from .components import download
+from .files import network_files
 
 
 def browser_title(page: Page) -> str:
@@ -61,6 +62,7 @@ def heading(trace: Trace, page: Page) -> None:
         if popover.open:
             with popover:
                 share(config)
+                network_files()
 
 
 def pin() -> None:
