@@ -30,7 +30,7 @@ from explorer.bench.browser import ROOT
 from explorer.cli import COMMAND, documents, main, tables
 from explorer.cli.bench import Section
 from explorer.cli.documents import comparison, summary
-from explorer.cli.export import CALLS, EXPORTS, WITH_WEIGHTS, Kind
+from explorer.cli.export import CALLS, EXPORTS, PICTURES, WITH_WEIGHTS, Kind
 from explorer.cli.parameters import repeat_list_options
 from explorer.inference.classify import classified
 from explorer.inference.device import devices
@@ -668,7 +668,7 @@ def test_a_shell_completes_subcommands_options_and_presets() -> None:
 
 
 def test_choices_are_those_that_there_are() -> None:
-    assert [*get_args(Kind)] == sorted([*CALLS, *EXPORTS, *WITH_WEIGHTS])
+    assert [*get_args(Kind)] == sorted([*CALLS, *EXPORTS, *PICTURES, *WITH_WEIGHTS])
     assert [section.value for section in Section] == [*measure.SECTIONS]
 
 
@@ -943,7 +943,10 @@ def test_a_port_that_is_taken_is_a_sentence(commands: list[list[str]], capsys: p
         ("summary", "Missing argument 'NETWORK'"),
         ("summary resnet18 --szie 3", "--size"),
         ("compare resnet18", "Missing argument 'B'"),
-        ("export resnet18 pdf", "'code', 'csv', 'dot', 'json', 'onnx', 'pt2', 'py', 'safetensors', 'svg'"),
+        (
+            "export resnet18 eps",
+            "'code', 'csv', 'dot', 'json', 'onnx', 'pdf', 'png', 'pt2', 'py', 'safetensors', 'svg'",
+        ),
         ("export resnet18 onnx", "onnx is no text: name a file by --output"),
         ("export resnet18 csv --weights random", "csv holds no weights: onnx, pt2, safetensors do"),
         ("export resnet18 json --json", "No such option"),

@@ -19,9 +19,11 @@ from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
 
 from explorer.analysis.trace import trace
 from explorer.drawing import dot, network
+from explorer.export import drawings
+from explorer.export.provenance import origin
 from explorer.inference.predict import activation
 from explorer.inference.preprocess import prepare
-from explorer.link import parse_network
+from explorer.link import View, parse_network
 from explorer.sharing.holdings import NoRoomError
 from explorer.views import cached, components, take
 from explorer.views.architecture import others
@@ -113,7 +115,8 @@ def test_a_pages_files_are_made_when_they_are_asked_for(monkeypatch: pytest.Monk
         assert link
         assert parse_network(link[0]).config == preset("resnet18")
     assert makes["Download DOT"]().decode() == dot.graph(shown).source
-    assert makes["Download overview as SVG"]().decode() == network.overview(shown).svg()
+    says = origin(View(preset("resnet18"), tab="graphviz"))
+    assert makes["Download overview as SVG"]().decode() == drawings.svg(network.overview(shown), says)
 
 
 Ask = Callable[[str, Callable[[], bytes]], bytes]

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from ..export.libraries import Call
     from ..link import View
 
-Kind = Literal["code", "csv", "dot", "json", "onnx", "pt2", "py", "safetensors", "svg", "timm", "torchvision"]
+Kind = Literal[
+    "code", "csv", "dot", "json", "onnx", "pdf", "png", "pt2", "py", "safetensors", "svg", "timm", "torchvision"
+]
 
 
 def table(traced: Trace) -> str:
@@ -35,11 +37,17 @@ def graph(traced: Trace) -> str:
     return dot.graph(traced).source
 
 
-def drawing(traced: Trace) -> str:
-    """The diagram, as SVG."""
+def drawing(traced: Trace, kind: str) -> bytes:
+    """The diagram, as SVG, PDF or PNG."""
     from ..drawing import network
+    from ..export import drawings
+    from ..export.provenance import origin
+    from ..link import View
 
-    return network.overview(traced).svg() + "\n"
+    drawn, says = network.overview(traced), origin(View(traced.config, image_size=traced.image_size))
+    if kind == "svg":
+        return f"{drawings.svg(drawn, says)}\n".encode()
+    return (drawings.pdf if kind == "pdf" else drawings.png)(drawn, says)
 
 
 def code(traced: Trace) -> str:
@@ -55,7 +63,7 @@ EXPORTS: dict[str, Callable[[Trace], str]] = {
     "dot": graph,
     "json": lambda traced: traced.config.to_json() + "\n",
     "py": lambda traced: traced.config.to_code(),
-    "svg": drawing,
+    "svg": lambda traced: drawing(traced, "svg").decode(),
 }
 """What every network can be as text: code that stands alone, the layer table, the graph, the configuration, code that builds
 it with this package, the drawing."""
@@ -77,6 +85,8 @@ CALLS: dict[str, Callable[[ResNetConfig], Call]] = {"timm": timm, "torchvision":
 """Libraries whose own call is a form of the networks that they can build."""
 
 
+PICTURES = ("pdf", "png")
+"""What else shows the drawing, by the extra `pdf`."""
 WITH_WEIGHTS = ("onnx", "pt2", "safetensors")
 """What holds weights too: `export.files.FORMS`."""
 
@@ -89,7 +99,7 @@ def export(
             metavar="KIND",
             show_default=False,
             help="Text: code (PyTorch that stands alone), timm and torchvision (their own call), py (a call of this "
-            "package), csv (layer table), dot (graph), json (configuration), svg (drawing). With weights: onnx, pt2 (a "
+            "package), csv (layer table), dot (graph), json (configuration), svg (drawing). The drawing as pdf or png. With weights: onnx, pt2 (a "
             "program of torch.export), safetensors.",
         ),
     ],
@@ -128,7 +138,7 @@ def export(
     with the same weights.
     """
     seen = parse_view(network, size)
-    if kind in WITH_WEIGHTS and output is None:
+    if kind in (*WITH_WEIGHTS, *PICTURES) and output is None:
         raise typer.BadParameter(f"{kind} is no text: name a file by --output")
     if kind in WITH_WEIGHTS and output:
         write_network(kind, seen, seen.weights if weights is None else weights, folded, writable(output))
@@ -144,7 +154,11 @@ def export(
     else:
         from ..analysis.trace import trace
 
-        write(EXPORTS[kind](trace(seen.config, seen.image_size)), output)
+        traced = trace(seen.config, seen.image_size)
+        if kind in PICTURES and output:
+            writable(output).write_bytes(drawing(traced, kind))
+        else:
+            write(EXPORTS[kind](traced), output)
 
 
 def write_network(kind: str, view: View, weights: str, folded: bool, output: Path) -> None:
