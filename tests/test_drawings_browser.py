@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from importlib.util import find_spec
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +13,9 @@ from playwright.sync_api import Locator
 
 from explorer.analysis.trace import trace
 from explorer.drawing import network
+from explorer.export import drawings
+from explorer.export.provenance import origin
+from explorer.link import View
 from helpers import PHONE, Visitor
 from resnet import preset
 
@@ -134,19 +138,27 @@ def test_the_keyboard_is_seen_on_every_colour(visit: Visitor, colour: Literal["l
 
 
 def test_a_drawing_is_taken_away(visit: Visitor) -> None:
-    """As the SVG that Python made, and as a PNG of twice its size on white, which a browser drew from it as an image."""
+    """As the SVG that Python made, as a PNG of twice its size on white, which a browser drew from it as an image, and as a
+    PDF; each with the link that opens the network again, and in the light theme's colours.
+    """
+    visit.page.emulate_media(color_scheme="dark")
     visit.open("/?preset=resnet50d")
     traced = trace(preset("resnet50d"), 224)
     drawn = network.overview(traced, "layer2.0.conv2")
     files = {}
-    for kind in ("SVG", "PNG"):
+    for kind in ("SVG", "PNG", *(["PDF"] if find_spec("typst") else [])):
         with visit.page.expect_download() as waiting:
             visit.page.locator(".st-key-overview").get_by_role("button", name=f"download {kind}").click()
         assert waiting.value.suggested_filename == f"resnet50d.{kind.lower()}"
         files[kind] = waiting.value.path().read_bytes()
-    assert files["SVG"].decode() == drawn.svg()
-    picture = Image.open(io.BytesIO(files["PNG"])).convert("RGB")
+    says = origin(View(preset("resnet50d")))
+    assert files["SVG"].decode() == drawings.svg(drawn, says)
+    image = Image.open(io.BytesIO(files["PNG"]))
+    image.load()
+    assert image.text == {"Description": drawings.words(says)}  # type: ignore[attr-defined]
+    picture = image.convert("RGB")
     assert picture.size == (2 * round(drawn.width), 2 * round(drawn.height))
     colours = set(map(tuple, np.asarray(picture).reshape(-1, 3).tolist()))
     assert picture.getpixel((1, 1)) == (255, 255, 255)
     assert {(0x2A, 0x6F, 0xD0), (0x17, 0x83, 0x5F), (0xB8, 0x66, 0x0F), (0x7C, 0x4D, 0xC4)} <= colours
+    assert files.get("PDF", b"%PDF").startswith(b"%PDF")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import secrets
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,13 +20,17 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.scriptrunner import add_script_run_ctx, get_script_run_ctx
 from streamlit.runtime.scriptrunner_utils.script_run_context import ScriptRunContext
 
+from resnet.command import MissingError
 from resnet.confined import Places
 
 from ..drawing.rasters import data_url, npz, png, sheet
 from ..drawing.svg import LEGIBLE, THEMED, Drawing
+from ..export import drawings
+from ..export.provenance import origin
 from ..figures.base import figure_words
 from ..sharing.holdings import NoRoomError
 from ..sharing.tidying import tidy
+from . import session
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
@@ -41,12 +47,13 @@ _picture = st.components.v2.component(
         <button class="in" title="Zoom in (+)" aria-label="zoom in">+</button>
         <button class="fit" title="Fit (0)" aria-label="fit">⤢</button>
         <button class="file" data-kind="svg" title="This drawing as SVG" aria-label="download SVG">SVG</button>
+        <button class="file" data-kind="pdf" title="This drawing as PDF" aria-label="download PDF">PDF</button>
         <button class="file" data-kind="png" title="This drawing as PNG" aria-label="download PNG">PNG</button>
       </div>
       <div class="view"></div>
     </div>""",
     css=_asset("picture.css"),
-    js=_asset("picture.js"),
+    js=_asset("files.js") + _asset("picture.js"),
 )
 
 _tiles = st.components.v2.component(
@@ -111,8 +118,22 @@ def picture(
             on_choose(identifier)
 
     layouts = [one.svg() for one in (drawing, narrow) if one]
+    says = origin(session.view())
     data = {"layouts": layouts, "name": name, "theme": THEMED, "legible": LEGIBLE}
-    _picture(key=key, data=data, on_chosen_change=chosen)
+    data |= {"mark": drawings.mark(says), "says": drawings.words(says), "file": pdf_file(key, drawing, says)}
+    _picture(key=key, data=data, on_chosen_change=chosen, on_asked_change=lambda: None)
+
+
+def pdf_file(key: str, drawing: Drawing, says: Mapping[str, str]) -> Mapping[str, str] | None:
+    """A drawing's PDF in the run that a click on its button starts; where it cannot be made, a sentence says why."""
+    if key not in st.session_state or st.session_state[key].get("asked") != "pdf":
+        return None
+    try:
+        file = drawings.pdf(drawing, says)
+    except MissingError as error:
+        st.toast(session.escape_markdown(str(error)), icon=":material/error:")
+        return None
+    return {"id": secrets.token_hex(8), "bytes": base64.b64encode(file).decode()}
 
 
 COLUMNS = 8
