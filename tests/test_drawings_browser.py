@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from importlib.util import find_spec
 from typing import Any, Literal
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from explorer.analysis.trace import trace
 from explorer.drawing import network
 from explorer.export import drawings
 from explorer.export.provenance import origin
-from explorer.link import View
+from explorer.link import View, parse_network
 from helpers import PHONE, Visitor
 from resnet import preset
 
@@ -162,3 +163,29 @@ def test_a_drawing_is_taken_away(visit: Visitor) -> None:
     assert picture.getpixel((1, 1)) == (255, 255, 255)
     assert {(0x2A, 0x6F, 0xD0), (0x17, 0x83, 0x5F), (0xB8, 0x66, 0x0F), (0x7C, 0x4D, 0xC4)} <= colours
     assert files.get("PDF", b"%PDF").startswith(b"%PDF")
+
+
+def test_a_figure_is_taken_away(visit: Visitor) -> None:
+    """On white in the dark theme too, its text dark, as SVG and as PNG of twice its size; each with the link."""
+    visit.page.emulate_media(color_scheme="dark")
+    visit.open("/?preset=resnet50d&tab=Cost")
+    files = {}
+    for kind in ("SVG", "PNG"):
+        with visit.page.expect_download() as waiting:
+            visit.page.get_by_role("button", name=f"download the figure as {kind}").click()
+        assert waiting.value.suggested_filename == f"resnet50d-macs-by-stage.{kind.lower()}"
+        files[kind] = waiting.value.path().read_bytes()
+    root = ElementTree.fromstring(files["SVG"])
+    words = [text.strip() for text in root.itertext()]
+    assert words[0] == "MACs by stage: stem, stage 1, stage 2, stage 3, stage 4, head"
+    assert parse_network(words[1].rpartition(" · ")[2]).config == preset("resnet50d")
+    assert {"stage 1", "stage 4", "multiply-adds for one image"} <= {*words}
+    image = Image.open(io.BytesIO(files["PNG"]))
+    image.load()
+    assert image.text == {"Description": words[1]}  # type: ignore[attr-defined]
+    assert image.size == (2 * int(root.attrib["width"]), 2 * int(root.attrib["height"]))
+    found = image.convert("RGB").getcolors(1 << 24)
+    assert found
+    assert max(found)[1] == (255, 255, 255)
+    assert {(0x2A, 0x6F, 0xD0), (49, 51, 63)} <= {colour for _, colour in found}
+    assert (0x14, 0x18, 0x1F) not in {colour for _, colour in found}

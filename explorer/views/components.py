@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import secrets
 import threading
 from collections import Counter
@@ -20,6 +21,7 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.scriptrunner import add_script_run_ctx, get_script_run_ctx
 from streamlit.runtime.scriptrunner_utils.script_run_context import ScriptRunContext
 
+from resnet import preset_name
 from resnet.command import MissingError
 from resnet.confined import Places
 
@@ -52,8 +54,18 @@ _picture = st.components.v2.component(
       </div>
       <div class="view"></div>
     </div>""",
-    css=_asset("picture.css"),
+    css=_asset("files.css") + _asset("picture.css"),
     js=_asset("files.js") + _asset("picture.js"),
+)
+
+_figure = st.components.v2.component(
+    "resnet_explorer.figure",
+    html="""<div class="tools files">
+      <button class="file" data-kind="svg" title="This figure as SVG" aria-label="download the figure as SVG">SVG</button>
+      <button class="file" data-kind="png" title="This figure as PNG" aria-label="download the figure as PNG">PNG</button>
+    </div>""",
+    css=_asset("files.css"),
+    js=_asset("files.js") + _asset("figure.js"),
 )
 
 _tiles = st.components.v2.component(
@@ -98,9 +110,25 @@ LONGEST = 100
 """Characters of a `data-id`."""
 
 
+def stem(words: str) -> str:
+    """What a file about the network that is shown is called, without its ending: resnet50-layers."""
+    name = preset_name(session.view().config) or "network"
+    return f"{name}-{re.sub(r'[^a-z0-9]+', '-', words.lower()).strip('-')}"
+
+
 def plot(figure: go.Figure, key: str | None = None, place: DeltaGenerator | None = None, **more: Any) -> None:
-    """A Plotly figure, here or in its `place`, which says in words what it shows; `more` is as `st.plotly_chart` takes it."""
-    (place or st).plotly_chart(figure, key=key, alt=figure_words(figure), **more)
+    """A Plotly figure, here or in its `place`, which says in words what it shows; `more` is as `st.plotly_chart` takes it.
+
+    With a key it can be taken away as SVG and PNG, on white; what is drawn by WebGL has Plotly's own button for a PNG.
+    """
+    title, words = figure.layout.title.text or key or "", figure_words(figure)
+    name = stem(re.sub("<[^>]*>", " ", title))
+    config = {"toImageButtonOptions": {"filename": name, "scale": 2}} | more.pop("config", {})
+    with (place or st).container(gap=None):
+        st.plotly_chart(figure, key=key, alt=words, config=config, **more)
+        if key and not any(one.type == "surface" for one in figure.data):
+            says = drawings.words(origin(session.view()))
+            _figure(key=f"take {key}", data={"name": name, "title": words, "says": says})
 
 
 def picture(

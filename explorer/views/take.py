@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -10,20 +9,12 @@ from typing import Any
 import pandas
 import streamlit as st
 
-from resnet import preset_name
-
 from ..export.provenance import origin
 from ..export.tables import FORMS, Form, Table
 from . import session
-from .components import download
+from .components import download, stem
 
 Data = pandas.DataFrame | Mapping[str, Any] | Iterable[Mapping[str, Any]]
-
-
-def stem(words: str) -> str:
-    """What a file about the network that is shown is called, without its ending: resnet50-layers."""
-    name = preset_name(session.view().config) or "network"
-    return f"{name}-{re.sub(r'[^a-z0-9]+', '-', words.lower()).strip('-')}"
 
 
 def table(
