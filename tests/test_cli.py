@@ -352,8 +352,8 @@ def test_the_bench_makes_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> N
     for name in measure.SECTIONS:
         monkeypatch.setitem(measure.SECTIONS, name, lambda name=name: made.append(name))
     for arguments, names in (
-        ([], ["traces", "captures", "search", "clicks", "visitors"]),
-        (["--no-browser"], ["traces", "captures", "search", "visitors"]),
+        ([], ["traces", "captures", "search", "exports", "clicks", "visitors"]),
+        (["--no-browser"], ["traces", "captures", "search", "exports", "visitors"]),
         (["--only", *measure.SECTIONS], list(measure.SECTIONS)),
         (["--only", "visitors"], ["visitors"]),
         (["--only", "visitors", "clicks", "--no-browser"], ["visitors"]),
@@ -423,7 +423,7 @@ def test_the_bench_prints_the_table_of_the_readme(
     assert empty == ""
     assert words.startswith("Medians of one run on ")
     assert words.endswith(f", torch {torch.__version__.partition('+')[0]}.")
-    assert said.err.splitlines() == [f"{name} as lines" for name in ("traces", "captures", "search", "clicks")]
+    assert said.err.splitlines() == [f"{name} as lines" for name in ("traces", "captures", "search", "exports", "clicks")]
     assert main(["bench", "--markdown", "--only", "captures"]) == 0
     assert capsys.readouterr().out.splitlines()[2:-2] == lines[4:5]
 
