@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from resnet import OPTIONS, ConfigError, ResNetConfig, preset, preset_name
+from resnet import OPTIONS, ConfigError, ResNetConfig, preset, preset_name, title
 from resnet.options import Option, from_text, normalise, to_text
 from resnet.presets import without_hub
 from resnet.published import Tag, tags
@@ -71,11 +71,13 @@ class View:
     with, `others` up to five that the comparison page sets beside this one, `weights`
     and `image` the chosen weights and sample (or `UPLOAD`) of the inference page, `unit` a place of the
     selected layer's map as "row-column", `lab` the settings of the kernels page,
-    `training` those of the degradation runs, `landscape` those of the loss landscape, `appended` the blocks of the identity experiment,
+    `limits` the budget on Choose, `space` the designs that are searched there, `training` those of the degradation runs,
+    `landscape` those of the loss landscape, `memory` what the network is to fit into memory with, `appended` the blocks of
+    the identity experiment,
     `shown` what the comparison page shows in detail, `cost` the chart of the architecture page, `start` the switches of
     Start (all six, and `change`, as `Settings.to_text` writes them), `run` the steps of the shipped runs that the degradation page shows,
     `experiment` the networks that an experiment is made with, `tab` the open tab of a page that has some, the note of the
-    source page, the verdict of the claims or the cost of the accuracy page, `find` what is looked for in the source, `off` the
+    source page, the verdict of the claims or what accuracies are held against on Choose, `find` what is looked for in the source, `off` the
     blocks that are switched off and the channels ("layer2.0:31"), in order of depth, `change` what is done to the image before
     the network sees it,
     `explained` the name of the class whose score is explained, empty for the one that the network predicts.
@@ -104,6 +106,9 @@ class View:
     tab: str = ""
     find: str = ""
     cost: str = ""
+    limits: str = ""
+    space: str = ""
+    memory: str = ""
     run: str = ""
     start: str = ""
     change: str = ""
@@ -224,7 +229,7 @@ _PLAIN = {
     name: name
     for name in (
         *("at", "weights", "image", "unit", "lab", "training", "experiment", "appended", "shown", "tab", "find"),
-        *("cost", "run", "start", "change", "landscape"),
+        *("cost", "run", "start", "change", "landscape", "limits", "space", "memory"),
     )
 }
 _PLAIN["explained"] = "class"
@@ -281,6 +286,14 @@ def parse_network(text: str) -> View:
 def query_text(view: View) -> str:
     """The part of a view's link after the question mark, which `parse_network` reads; the default network is named."""
     return urlencode(view.to_query()) or f"preset={preset_name(view.config)}"
+
+
+def origin(view: View) -> dict[str, str]:
+    """What is taken away says of itself, texts by their names: the network, the weights that a link names, and the link that
+    opens what was seen again.
+    """
+    weights = {"weights": view.weights} if view.weights else {}
+    return {"network": title(view.config)} | weights | {"link": f"?{query_text(view)}", "producer": "ResNet Explorer"}
 
 
 def trace(network: ResNetConfig | str, image_size: int | Size | None = None) -> Trace:

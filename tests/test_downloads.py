@@ -20,10 +20,9 @@ from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
 from explorer.analysis.trace import trace
 from explorer.drawing import dot, network
 from explorer.export import drawings
-from explorer.export.provenance import origin
 from explorer.inference.predict import activation
 from explorer.inference.preprocess import prepare
-from explorer.link import View, parse_network
+from explorer.link import View, origin, parse_network
 from explorer.sharing.holdings import NoRoomError
 from explorer.views import cached, components, take
 from explorer.views.architecture import others

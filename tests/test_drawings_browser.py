@@ -14,9 +14,9 @@ from playwright.sync_api import Locator
 
 from explorer.analysis.trace import trace
 from explorer.drawing import network
+from explorer.drawing.picture import words
 from explorer.export import drawings
-from explorer.export.provenance import origin
-from explorer.link import View, parse_network
+from explorer.link import View, origin, parse_network
 from helpers import PHONE, Visitor
 from resnet import preset
 
@@ -156,7 +156,7 @@ def test_a_drawing_is_taken_away(visit: Visitor) -> None:
     assert files["SVG"].decode() == drawings.svg(drawn, says)
     image = Image.open(io.BytesIO(files["PNG"]))
     image.load()
-    assert image.text == {"Description": drawings.words(says)}  # type: ignore[attr-defined]
+    assert image.text == {"Description": words(says)}  # type: ignore[attr-defined]
     picture = image.convert("RGB")
     assert picture.size == (2 * round(drawn.width), 2 * round(drawn.height))
     colours = set(map(tuple, np.asarray(picture).reshape(-1, 3).tolist()))
@@ -176,13 +176,13 @@ def test_a_figure_is_taken_away(visit: Visitor) -> None:
         assert waiting.value.suggested_filename == f"resnet50d-macs-by-stage.{kind.lower()}"
         files[kind] = waiting.value.path().read_bytes()
     root = ElementTree.fromstring(files["SVG"])
-    words = [text.strip() for text in root.itertext()]
-    assert words[0] == "MACs by stage: stem, stage 1, stage 2, stage 3, stage 4, head"
-    assert parse_network(words[1].rpartition(" · ")[2]).config == preset("resnet50d")
-    assert {"stage 1", "stage 4", "multiply-adds for one image"} <= {*words}
+    said = [text.strip() for text in root.itertext()]
+    assert said[0] == "MACs by stage: stem, stage 1, stage 2, stage 3, stage 4, head"
+    assert parse_network(said[1].rpartition(" · ")[2]).config == preset("resnet50d")
+    assert {"stage 1", "stage 4", "multiply-adds for one image"} <= {*said}
     image = Image.open(io.BytesIO(files["PNG"]))
     image.load()
-    assert image.text == {"Description": words[1]}  # type: ignore[attr-defined]
+    assert image.text == {"Description": said[1]}  # type: ignore[attr-defined]
     assert image.size == (2 * int(root.attrib["width"]), 2 * int(root.attrib["height"]))
     found = image.convert("RGB").getcolors(1 << 24)
     assert found

@@ -21,8 +21,7 @@ from explorer.cli import main
 from explorer.drawing import network
 from explorer.drawing.svg import THEMED, Drawing
 from explorer.export import drawings
-from explorer.export.provenance import origin
-from explorer.link import View, parse_network
+from explorer.link import View, origin, parse_network
 from resnet import preset
 from resnet.command import MissingError
 
@@ -84,7 +83,8 @@ def test_a_drawing_goes_into_latex(maker: str, tmp_path: Path) -> None:
         file = drawings.pdf(DRAWN, SAYS)
     (tmp_path / "drawing.pdf").write_bytes(file)
     (tmp_path / "paper.tex").write_text(
-        r"\documentclass{article}\usepackage{graphicx}\begin{document}\includegraphics{drawing.pdf}\end{document}"
+        r"\documentclass{article}\usepackage{graphicx}\begin{document}\includegraphics{drawing.pdf}\end{document}",
+        encoding="utf-8",
     )
     ran = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"], cwd=tmp_path, capture_output=True

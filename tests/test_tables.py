@@ -18,9 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from explorer.analysis.trace import trace
-from explorer.export.provenance import origin
 from explorer.export.tables import SCHEMA, Table, csv, latex, markdown, schema, to_json
-from explorer.link import View, parse_network
+from explorer.link import View, origin, parse_network
 from resnet import ResNetConfig, preset
 
 CONFIG = preset("resnet50d")

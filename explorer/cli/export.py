@@ -41,8 +41,7 @@ def drawing(traced: Trace, kind: str) -> bytes:
     """The diagram, as SVG, PDF or PNG."""
     from ..drawing import network
     from ..export import drawings
-    from ..export.provenance import origin
-    from ..link import View
+    from ..link import View, origin
 
     drawn, says = network.overview(traced), origin(View(traced.config, image_size=traced.image_size))
     if kind == "svg":
@@ -109,13 +108,14 @@ def export(
         typer.Option(
             metavar="WEIGHTS",
             show_default=False,
-            help="A checkpoint file, a name such as resnet50.a1_in1k or IMAGENET1K_V2, bundled or random. Without it those of "
-            "the link, else those that ship, else random.",
+            help="A checkpoint file, a name such as resnet50.a1_in1k or IMAGENET1K_V2, a model of the Hugging Face hub such as "
+            "microsoft/resnet-50, bundled or random. Without it those of the link, else those that ship, else random.",
         ),
     ] = None,
     folded: Annotated[
         bool, typer.Option("--folded", help="Take batch norms into the convolutions before them.")
     ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print what the file holds as JSON; needs --output.")] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -136,47 +136,78 @@ def export(
 
     Files with weights say which network, weights and link they hold, and open again in the app as the same configuration
     with the same weights.
+
+    --json prints one object on what was written:
+
+    \b
+    schema              1; another number for another form
+    title, preset       what to call the network; its preset's name, or null
+    config              its options, without those at their default
+    image_size          height and width in pixels
+    kind, file, bytes   the form, where it was written, and its size
+    query               what a NETWORK is typed as that opens it again
+    weights             what they are, in words; null where it holds none
     """
     seen = parse_view(network, size)
+    if json and output is None:
+        raise typer.BadParameter("--json prints what was written into a file: name one by --output")
     if kind in (*WITH_WEIGHTS, *PICTURES) and output is None:
         raise typer.BadParameter(f"{kind} is no text: name a file by --output")
     if kind in WITH_WEIGHTS and output:
-        write_network(kind, seen, seen.weights if weights is None else weights, folded, writable(output))
-        return
-    if weights is not None:
-        raise typer.BadParameter(f"{kind} holds no weights: {', '.join(WITH_WEIGHTS)} do")
+        chosen = seen.weights if weights is None else weights
+        seen, *found = write_network(kind, seen, chosen, folded, writable(output))
+    else:
+        if weights is not None:
+            raise typer.BadParameter(f"{kind} holds no weights: {', '.join(WITH_WEIGHTS)} do")
+        seen, found = write_plain(kind, seen, folded, output), []
+    if output is not None and (json or found):
+        from .documents.export import Exported
+
+        Exported(seen, kind, output, *found).write(json, None)
+
+
+def write_plain(kind: str, view: View, folded: bool, output: Path | None) -> View:
+    """Write a form without weights, and give the view that it is of.
+
+    Raises:
+        ExplainedError: where the form, or folding, does not take the network.
+        OSError: where the file cannot be written.
+    """
     if folded:
         from ..export.folding import folded_config
 
-        seen = replace(seen, config=folded_config(seen.config))
+        view = replace(view, config=folded_config(view.config))
     if kind in CALLS:
-        write(CALLS[kind](seen.config).script(), output)
+        write(CALLS[kind](view.config).script(), output)
     else:
         from ..analysis.trace import trace
 
-        traced = trace(seen.config, seen.image_size)
+        traced = trace(view.config, view.image_size)
         if kind in PICTURES and output:
             writable(output).write_bytes(drawing(traced, kind))
         else:
             write(EXPORTS[kind](traced), output)
+    return view
 
 
-def write_network(kind: str, view: View, weights: str, folded: bool, output: Path) -> None:
-    """Write a network with weights to a file, and print what it holds.
+def write_network(kind: str, view: View, weights: str, folded: bool, output: Path) -> tuple[View, str, str]:
+    """Write a network with weights to a file, and give the view that opens it again, what the weights are, and what was found
+    out about the file.
 
     Raises:
         ExplainedError: for weights that it does not have, and where the form, or folding, does not take it.
         OSError: where the file cannot be written.
     """
-    from ..export.files import FORMS, taken
+    from ..export.files import FORMS, as_taken
     from ..export.folding import fold
+    from ..export.provenance import provenance
     from ..inference.weights import with_weights
     from ..link import natural_size
-    from .predict import fetched
+    from .predict import fetched, fetched_model
 
-    network, words, key, *_ = with_weights(view.config, view.image_size, weights, fetched)
+    network, words, key, *_ = with_weights(view.config, view.image_size, weights, fetched, fetched_model)
     size = natural_size(view.config, key) if view.image_size == view.natural_size else view.image_size
-    says = taken(replace(view, config=network.config, image_size=size, weights=key), words, folded)
-    file, found = FORMS[kind](fold(network) if folded else network, size, says)
+    view, words = as_taken(replace(view, config=network.config, image_size=size, weights=key), words, folded)
+    file, found = FORMS[kind](fold(network) if folded else network, size, provenance(view, words))
     output.write_bytes(file)
-    print(f"{says['network']} written to {output}, weights: {says['weights']}{found}")
+    return view, words, found

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resnet.command import write
 from resnet.options import plain
 
 from .degradation import progress
 from .parameters import AsJson, Output, Size, parse_view, presets, whole_number
-from .summary import write_document
 
 if TYPE_CHECKING:
-    from .documents import Machine, Timed
+    from .documents.latency import Machine, Timed
 
 Precision = StrEnum("Precision", ["fp32", "half"])
 MAX_BATCH, MAX_REPEATS = 4096, 10_000
@@ -92,7 +90,7 @@ def latency(
                         long as the first network, round by round
     """
     from ..sharing.threads import threads as set_threads
-    from . import documents, tables
+    from .documents.latency import Latency
 
     before = None if threads is None else set_threads(threads)
     try:
@@ -100,12 +98,7 @@ def latency(
     finally:
         if before is not None:
             set_threads(before)
-    if json:
-        write(documents.to_json(documents.latency_facts(timed, machine, batch)), output)
-    else:
-        write_document(
-            lambda: documents.latency(timed, machine, batch), lambda: tables.latency(timed, machine, batch), output
-        )
+    Latency(timed, machine, batch).write(json, output)
 
 
 def measured(
@@ -123,7 +116,7 @@ def measured(
     from ..analysis.trace import trace
     from ..inference.device import devices
     from ..inference.latency import side_by_side
-    from .documents import Machine, Timed
+    from .documents.latency import Machine, Timed
 
     views = [parse_view(text, size) for text in networks]
     device = replace(devices()[0], half=precision == Precision.half)

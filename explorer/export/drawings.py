@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from html import escape
 from importlib import import_module
 from typing import Any
 
@@ -16,7 +15,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from resnet.command import MissingError
 
-from ..drawing.svg import FONT, PAGE, Drawing
+from ..drawing.picture import mark, words
+from ..drawing.svg import FONT, Drawing
 
 POINTS = 0.75
 """Of a PDF for a unit of SVG, which is a CSS pixel."""
@@ -30,16 +30,6 @@ PAGE_SOURCE = """
 #image(bytes(sys.inputs.svg), format: "svg", width: float(sys.inputs.width) * 1pt)
 """
 """A page as large as the drawing, for typst: https://typst.app/docs/reference/visualize/image."""
-
-
-def words(says: Mapping[str, str]) -> str:
-    """The network, its weights and the link, in a line."""
-    return " · ".join(filter(None, map(says.get, ("network", "weights", "link"))))
-
-
-def mark(says: Mapping[str, str]) -> str:
-    """What stands behind the title of an SVG file: where it is from, and the white that it is drawn on."""
-    return f'<metadata>{escape(words(says))}</metadata><rect width="100%" height="100%" fill="{PAGE}"/>'
 
 
 def svg(drawing: Drawing, says: Mapping[str, str]) -> str:

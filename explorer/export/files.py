@@ -22,7 +22,6 @@ from ..link import Size, View
 from . import onnx
 from .errors import ExportError
 from .folding import fold, folded_config
-from .provenance import provenance
 from .weights import program, safetensors
 
 
@@ -47,16 +46,15 @@ FORMS: dict[str, Callable[[ResNet, Size, Mapping[str, str]], Made]] = {
 """What holds weights: ONNX, a program of torch.export, the state dict."""
 
 
-def taken(view: View, words: str, folded: bool) -> dict[str, str]:
-    """What the file of a view's network says of itself, whose weights are from where `words` say.
+def as_taken(view: View, words: str, folded: bool) -> tuple[View, str]:
+    """The view that opens a network again, and where its weights are from in words, once it may be `folded`.
 
     Raises:
-        ExportError: where it is to be `folded` and cannot be.
+        ExportError: where it is to be and cannot be.
     """
-    if folded:
-        words = f"{words}, batch norms folded"
-        view = replace(view, config=folded_config(view.config), weights="")
-    return provenance(view, words)
+    if not folded:
+        return view, words
+    return replace(view, config=folded_config(view.config), weights=""), f"{words}, batch norms folded"
 
 
 # -- in a process of its own --------------------------------------------------------------

@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from resnet import title
-
-from ..link import View, query_text
-
-
-def origin(view: View) -> dict[str, str]:
-    """Texts by their names: the network, the weights that a link names, and the link that opens what was seen again."""
-    weights = {"weights": view.weights} if view.weights else {}
-    return {"network": title(view.config)} | weights | {"link": f"?{query_text(view)}", "producer": "ResNet Explorer"}
+from ..link import View, origin
 
 
 def provenance(view: View, weights: str) -> dict[str, str]:

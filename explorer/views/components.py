@@ -9,7 +9,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,37 +24,19 @@ from resnet import preset_name
 from resnet.command import MissingError
 from resnet.confined import Places
 
+from ..drawing import picture as drawn
+from ..drawing.picture import asset
 from ..drawing.rasters import data_url, npz, png, sheet
-from ..drawing.svg import LEGIBLE, THEMED, Drawing
+from ..drawing.svg import Drawing
 from ..export import drawings
-from ..export.provenance import origin
 from ..figures.base import figure_words
+from ..link import origin
 from ..sharing.holdings import NoRoomError
 from ..sharing.tidying import tidy
 from . import session
 
-ASSETS = Path(__file__).parents[1] / "assets"
-
-
-def _asset(name: str) -> str:
-    return (ASSETS / name).read_text(encoding="utf-8")
-
-
 _picture = st.components.v2.component(
-    "resnet_explorer.picture",
-    html="""<div class="picture">
-      <div class="tools">
-        <button class="out" title="Zoom out (−)" aria-label="zoom out">−</button>
-        <button class="in" title="Zoom in (+)" aria-label="zoom in">+</button>
-        <button class="fit" title="Fit (0)" aria-label="fit">⤢</button>
-        <button class="file" data-kind="svg" title="This drawing as SVG" aria-label="download SVG">SVG</button>
-        <button class="file" data-kind="pdf" title="This drawing as PDF" aria-label="download PDF">PDF</button>
-        <button class="file" data-kind="png" title="This drawing as PNG" aria-label="download PNG">PNG</button>
-      </div>
-      <div class="view"></div>
-    </div>""",
-    css=_asset("files.css") + _asset("picture.css"),
-    js=_asset("files.js") + _asset("picture.js"),
+    "resnet_explorer.picture", html=drawn.HTML, css=drawn.CSS, js=f"{drawn.JS}\nexport default picture;"
 )
 
 _figure = st.components.v2.component(
@@ -64,24 +45,21 @@ _figure = st.components.v2.component(
       <button class="file" data-kind="svg" title="This figure as SVG" aria-label="download the figure as SVG">SVG</button>
       <button class="file" data-kind="png" title="This figure as PNG" aria-label="download the figure as PNG">PNG</button>
     </div>""",
-    css=_asset("files.css"),
-    js=_asset("files.js") + _asset("figure.js"),
+    css=drawn.FILES_CSS,
+    js=drawn.FILES_JS + asset("figure.js"),
 )
 
 _tiles = st.components.v2.component(
-    "resnet_explorer.tiles",
-    html='<div class="tiles" role="group"></div>',
-    css=_asset("tiles.css"),
-    js=_asset("tiles.js"),
+    "resnet_explorer.tiles", html='<div class="tiles" role="group"></div>', css=asset("tiles.css"), js=asset("tiles.js")
 )
 
 _pixels = st.components.v2.component(
-    "resnet_explorer.pixels", html='<div class="pixels"></div>', css=_asset("pixels.css"), js=_asset("pixels.js")
+    "resnet_explorer.pixels", html='<div class="pixels"></div>', css=asset("pixels.css"), js=asset("pixels.js")
 )
 
 
 _markup = st.components.v2.component(
-    "resnet_explorer.markup", html='<div class="markup"></div>', css=_asset("markup.css"), js=_asset("markup.js")
+    "resnet_explorer.markup", html='<div class="markup"></div>', css=asset("markup.css"), js=asset("markup.js")
 )
 
 
@@ -97,7 +75,7 @@ def markup(html: str, key: str, on_choose: Callable[[str], None] = lambda _: Non
 
 
 _theme = st.components.v2.component(
-    "resnet_explorer.theme", html="<button></button>", css=_asset("theme.css"), js=_asset("theme.js")
+    "resnet_explorer.theme", html="<button></button>", css=asset("theme.css"), js=asset("theme.js")
 )
 
 
@@ -127,8 +105,13 @@ def plot(figure: go.Figure, key: str | None = None, place: DeltaGenerator | None
     with (place or st).container(gap=None):
         st.plotly_chart(figure, key=key, alt=words, config=config, **more)
         if key and not any(one.type == "surface" for one in figure.data):
-            says = drawings.words(origin(session.view()))
+            says = drawn.words(origin(session.view()))
             _figure(key=f"take {key}", data={"name": name, "title": words, "says": says})
+
+
+def scrolling(table: str, label: str) -> str:
+    """A table that scrolls sideways by itself where it is too wide, by the keyboard too."""
+    return f'<div class="wide" tabindex="0" role="region" aria-label="{label}">{table}</div>'
 
 
 def picture(
@@ -145,10 +128,9 @@ def picture(
         if isinstance(identifier, str) and 0 < len(identifier) <= LONGEST:
             on_choose(identifier)
 
-    layouts = [one.svg() for one in (drawing, narrow) if one]
     says = origin(session.view())
-    data = {"layouts": layouts, "name": name, "theme": THEMED, "legible": LEGIBLE}
-    data |= {"mark": drawings.mark(says), "says": drawings.words(says), "file": pdf_file(key, drawing, says)}
+    data = drawn.data([one for one in (drawing, narrow) if one], name, says)
+    data |= {"pdf": True, "file": pdf_file(key, drawing, says)}
     _picture(key=key, data=data, on_chosen_change=chosen, on_asked_change=lambda: None)
 
 

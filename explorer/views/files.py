@@ -12,8 +12,9 @@ from resnet import ResNetConfig, preset_name
 from resnet.weights import Weights
 
 from ..export.errors import ExportError
-from ..export.files import ELSEWHERE, made_apart, taken
+from ..export.files import ELSEWHERE, as_taken, made_apart
 from ..export.folding import folded_config
+from ..export.provenance import provenance
 from ..export.weights import safetensors
 from ..inference.device import Device
 from ..link import View
@@ -91,7 +92,7 @@ def file_of(kind: str, weights: Weights, view: View, folded: bool) -> bytes:
         ExportError: where it cannot be made.
         WeightsError: where the weights cannot be had.
     """
-    says = taken(view, weights.title, folded)
+    says = provenance(*as_taken(view, weights.title, folded))
     network = model(weights, processor())
     if kind == "safetensors" and not folded:
         return safetensors(network, says)

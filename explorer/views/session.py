@@ -26,6 +26,7 @@ from resnet.options import plain, to_text
 from resnet.sizes import least_side
 from resnet.weights import at_hand, torchvision_weights
 
+from ..analysis.choose import Searched
 from ..analysis.compare import common_size
 from ..analysis.layers import Layer
 from ..analysis.parts import switched_off
@@ -136,6 +137,8 @@ class SessionState:
     """The ready comparison that was asked for, by its name, and the networks that stood in its way: `compare.ready_comparisons`."""
     result: Result | None = None
     """The published result whose point was clicked last."""
+    searched: tuple[Hashable, Searched] | None = None
+    """How far the last search of designs has come, by what it depends on: `choose.designs`."""
     destination: View | None = None
     """What a click on Start's table asked for, which Architecture opens in the same run."""
     source_note: str = ""
@@ -314,7 +317,10 @@ def draw_only(*fragments: str) -> None:
 def page_state() -> tuple[Any, ...]:
     """What the rest of a page depends on where it has tabs; what it was drawn with is held, None where it has none."""
     only_tabs: dict[str, Any] = dict.fromkeys(
-        ("unit", "lab", "training", "landscape", "experiment", "appended", "tab", "explained", "cost", "run", "change"),
+        (
+            *("unit", "lab", "training", "landscape", "experiment", "appended", "tab", "explained", "cost", "memory"),
+            *("run", "change"),
+        ),
         "",
     )
     rest, now = replace(view(), **only_tabs), held()

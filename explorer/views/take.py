@@ -9,8 +9,8 @@ from typing import Any
 import pandas
 import streamlit as st
 
-from ..export.provenance import origin
 from ..export.tables import FORMS, Form, Table
+from ..link import origin
 from . import session
 from .components import download, stem
 

@@ -10,7 +10,7 @@ from ...analysis.trace import Trace
 from ...drawing import dot
 from ...drawing.network import overview
 from ...export import drawings
-from ...export.provenance import origin
+from ...link import origin
 from .. import session
 from ..cached import shared
 from ..components import download
