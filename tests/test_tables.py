@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import json
 import re
+import shlex
 import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
 import pandas
@@ -18,7 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from explorer.analysis.trace import trace
-from explorer.export.tables import SCHEMA, Table, csv, latex, markdown, schema, to_json
+from explorer.cli import main
+from explorer.cli.parameters import FormName
+from explorer.export.tables import FORMS, SCHEMA, Table, csv, latex, markdown, schema, to_json
 from explorer.link import View, origin, parse_network
 from resnet import ResNetConfig, preset
 
@@ -118,3 +121,40 @@ def test_latex_escapes_what_it_would_read_as_something_else() -> None:
     assert r"x\_1 \& 50 \% & 1 & 0.5 & yes \\" in lines
     assert r"\{\textasciitilde{}\}\textasciicircum{}\textbackslash{}\#\$ & -2 &  & no \\" in lines
     assert r"$\Delta$ 3$\times$3 $\to$ 56$^2$$\cdot$$\mu$ & 25,557,032 & 1e-09 & yes \\" in lines
+
+
+@pytest.mark.parametrize(
+    ("command", "count", "column", "value"),
+    [
+        ("summary resnet18", 69, "params", 11_689_512),
+        ("compare resnet18 resnet34", 0, "parameters", 21_797_672 - 11_689_512),
+        ("compare resnet18 resnet34 resnet50", 3, "parameters", 11_689_512 + 21_797_672 + 25_557_032),
+        ("list --size 320x640 --max-macs 5e9 --max-params 30e6", 1, "parameters", 5_435_488),
+        ("search resnet18\\ attention=none,se", 2, "parameters", 11_689_512 + 11_779_624),
+    ],
+)
+def test_the_command_prints_tables_in_every_form(
+    command: str, count: int, column: str, value: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which say the same numbers, whose sum is known."""
+
+    def printed(form: str) -> str:
+        assert main([*shlex.split(command), "--format", form]) == 0
+        return capsys.readouterr().out
+
+    frame = pandas.read_csv(io.StringIO(printed("csv")))
+    whole = json.loads(printed("json"))
+    jsonschema.validate(whole, whole["schema"])
+    assert len(frame) == len(whole["rows"])
+    assert frame[column].sum() == sum(row[column] for row in whole["rows"]) == value
+    assert len(printed("markdown").splitlines()) == len(frame) + 4
+    lines = [line for line in printed("latex").splitlines() if line.endswith(r" \\")]
+    assert len(lines) == len(frame) + 1
+    assert len(frame) == (count or 56 + 48)  # eight blocks of seven layers, and those that see more for it
+
+
+def test_a_table_and_all_that_was_found_are_not_printed_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["summary", "resnet18", "--json", "--format", "csv"])
+    assert "one of them is accepted" in capsys.readouterr().err
+    assert [*get_args(FormName)] == sorted(FORMS)
