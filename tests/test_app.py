@@ -421,6 +421,7 @@ def test_every_tab() -> None:
     assert [shown.label for shown in app.tabs] == [
         "Layers",
         "Cost",
+        "Memory",
         "MACs and other tools' counts",
         "Receptive field",
         "torchinfo",

@@ -423,7 +423,9 @@ def test_weights_are_chosen_by_name_by_file_or_by_what_ships(tmp_path: Path) -> 
         with_weights(preset("resnet20"), (32, 32), str(path))
     with pytest.raises(WeightsError, match="is no file"):
         with_weights(small(), (32, 32), str(tmp_path / "other.pth"))
-    with pytest.raises(ConfigError, match="weights = IMAGENET1K_V1 is not accepted: a file, or one of random"):
+    with pytest.raises(
+        ConfigError, match="weights = IMAGENET1K_V1 is not accepted: a file, a model of .*, or one of random"
+    ):
         with_weights(small(), (32, 32), "IMAGENET1K_V1")
 
 
@@ -512,7 +514,7 @@ def test_the_command_prints_code_and_calls(capsys: pytest.CaptureFixture[str]) -
     ("arguments", "words"),
     [
         ("resnet20 timm", "timm builds no network with stem = 3x3: its own has 7x7 or deep or tiered."),
-        ("resnet18 onnx -o {} --weights nothing", "weights = nothing is not accepted: a file, or one of "),
+        ("resnet18 onnx -o {} --weights nothing", "weights = nothing is not accepted: a file, a model of "),
         ("resnet18 safetensors -o {} --weights a/b.pth", "a/b.pth is no file: the path of a checkpoint is accepted."),
         ("resnetv2_50 pt2 -o {} --folded", "order = pre cannot be folded"),
     ],
