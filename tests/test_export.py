@@ -424,7 +424,7 @@ def test_weights_are_chosen_by_name_by_file_or_by_what_ships(tmp_path: Path) -> 
     with pytest.raises(WeightsError, match="is no file"):
         with_weights(small(), (32, 32), str(tmp_path / "other.pth"))
     with pytest.raises(
-        ConfigError, match="weights = IMAGENET1K_V1 is not accepted: a file, a model of .*, or one of random"
+        ConfigError, match=r"weights = IMAGENET1K_V1 is not accepted: a file, a model of .*, or one of random"
     ):
         with_weights(small(), (32, 32), "IMAGENET1K_V1")
 
