@@ -305,6 +305,8 @@ def figures(traces: Sequence[Trace], names: Sequence[str]) -> None:
     with st.container(border=True, key="figures table"):
         table = f'<table class="ledger{many}"><tr><td></td>{head}</tr>{"".join(rows)}</table>'
         st.html(scrolling(table, "Figures of each network"))
+        numbers = {label: [count(trace) for trace in traces] for label, count, *_ in FIGURES}
+        take.offer("figures", "Figures of each network", {"Network": names, **numbers})
         st.caption(f"At {shape_text(traces[0].image_size)} pixels.")
         for words in remarks(traces, names):
             st.caption(session.escape_markdown(words))
@@ -385,6 +387,10 @@ def choose_pair(traces: Sequence[Trace], names: Sequence[str], detail: DetailSet
     return found, [names[0], names[number]]
 
 
+BILLED = ("Parameters", "MACs", "Activations", "Field")
+"""What the difference is told of: activations in bytes, field in pixels."""
+
+
 def bill(comparison: Comparison, names: Sequence[str]) -> None:
     """The whole difference shared out to the options, applied one at a time."""
     first, second = map(session.escape_markdown, names)
@@ -403,10 +409,12 @@ def bill(comparison: Comparison, names: Sequence[str]) -> None:
         )
         kind = ' class="total"' if words == "Total" else ""
         lines.append(f"<tr{kind}><th>{escape(words)}</th>{cells}</tr>")
-    head = "".join(f"<th>{name}</th>" for name in ("Parameters", "MACs", "Activations", "Field"))
+    head = "".join(f"<th>{name}</th>" for name in BILLED)
     table = f'<table class="ledger"><tr><th>Changed option</th>{head}</tr>{"".join(lines)}</table>'
     with st.container(key="bill"):
         st.html(scrolling(table, "What makes the difference"))
+    numbers = {name: [values[place] for _, values in rows] for place, name in enumerate(BILLED)}
+    take.offer("bill", "What makes the difference", {"Changed option": [words for words, _ in rows], **numbers})
     order = ", then ".join(charge.title for charge in comparison.bill)
     st.caption(
         f"Applied in this order: {order}. Each line is the difference to the network before it, so the lines sum to the "

@@ -106,7 +106,7 @@ def plot(figure: go.Figure, key: str | None = None, place: DeltaGenerator | None
         st.plotly_chart(figure, key=key, alt=words, config=config, **more)
         if key and not any(one.type == "surface" for one in figure.data):
             says = drawn.words(origin(session.view()))
-            _figure(key=f"take {key}", data={"name": name, "title": words, "says": says})
+            _figure(key=f"{key} files", data={"name": name, "title": words, "says": says})
 
 
 def scrolling(table: str, label: str) -> str:

@@ -31,12 +31,16 @@ def table(
     that is more than what is shown.
     """
     st.dataframe(data, hide_index=True, key=key, **more)
+    offer(key, title, whole or data, labels)
+
+
+def offer(key: str, title: str, data: Data | Callable[[], Data], labels: Mapping[str, str] | None = None) -> None:
+    """The button that offers a table, or what makes it, in all forms; `key` is one of the page's own."""
     says = origin(session.view())
-    offer_table(key, title, lambda: Table.of(whole() if whole else data, title, says, labels))
 
+    def make() -> Table:
+        return Table.of(data() if callable(data) else data, title, says, labels)
 
-def offer_table(key: str, title: str, make: Callable[[], Table]) -> None:
-    """The button that offers a table in all forms; `key` is one of the page's own."""
     place = st.popover("Take away", icon=":material/download:", type="tertiary", key=f"take {key}", on_change="rerun")
     if place.open:
         place.caption(f"{title}, as")
