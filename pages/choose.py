@@ -6,7 +6,7 @@ from explorer.analysis.compare import labels
 from explorer.navigation import CHOOSE
 from explorer.views import compare, session
 from explorer.views.cached import cached_trace
-from explorer.views.choose import chart, designs, limits, published, table
+from explorer.views.choose import chart, designs, latency, limits, published, table
 from explorer.views.headline import title_with_buttons
 
 HEIGHT = 400  # of table and chart, in pixels: both are on the first screen
@@ -50,4 +50,5 @@ if len(names) > 1:
     compare.drawings(traces, names)
     compare.by_stage(traces, names, detail)
     compare.layers(pair, both, detail)
+    latency.latency_panel(compare.configs(), traces[0].image_size)
 session.show_or_say(published.findings, trace)

@@ -23,6 +23,7 @@ from explorer.views.inference import (
     running,
     selection,
     several,
+    speed,
     strip,
     verdict,
     weights,
@@ -41,7 +42,7 @@ PANELS = {
     "Blocks off": picture.beside(ablation.panel),
     "Several images": several.panel,
     "Weights": picture.beside(attribution.weights_panel),
-    "Speed": latency.panel,
+    "Speed": speed.panel,
 }
 """What can be looked at in one run, by the name of its tab; each takes the run."""
 

@@ -1033,6 +1033,7 @@ def test_a_port_that_is_taken_is_a_sentence(commands: list[list[str]], capsys: p
         ("latency resnet20 --batch 0", "0 is not a whole number from 1 to 4,096"),
         ("latency resnet20 --repeats 1", "1 is not a whole number from 2 to 10,000"),
         ("latency resnet20 --threads 9999", "9999 is not a whole number from 1 to"),
+        ("latency resnet20 --device tpu", "device = tpu is not there: cpu "),
         ("latency resnet20 --precision int8", "'fp32', 'half'"),
         ("memory", "Missing argument 'NETWORK'"),
         ("memory resnet20 --batch 0", "0 is not a whole number from 1 to 65,536"),

@@ -189,7 +189,8 @@ def test_the_peaks_of_any_configuration(config: ResNetConfig, form: Form, batch:
     assert kept(trace(config, size), form, batch) == found
 
 
-def test_gradients_that_meet_are_added_in_place() -> None:
+def test_gradients_that_meet_are_added_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In torch, and so they take less at the peak of a network whose shortcuts project."""
     seen: list[int] = []
 
     class Known(torch.autograd.Function):
@@ -208,6 +209,10 @@ def test_gradients_that_meet_are_added_in_place() -> None:
     (Known.apply(x) * 1 + Known.apply(x) * 1).sum().backward()
     first, second, both = seen
     assert both == first != second
+    traced = trace(preset("resnet18"), SIZE)
+    in_place = training_demand(traced, Form(), OPTIMIZERS["sgd"]).bytes(2)
+    monkeypatch.setattr(demand.Gradient, "alone", False)
+    assert in_place < training_demand(traced, Form(), OPTIMIZERS["sgd"]).bytes(2)
 
 
 @pytest.mark.parametrize("name", [*PRESETS, "resnet50", "seresnet50", "resnet50_gn"])

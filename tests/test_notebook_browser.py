@@ -99,12 +99,13 @@ def test_a_folded_stage_opens_and_a_part_can_be_open_from_the_start(shown: Shown
 
 
 def test_the_page_and_the_diagram_do_not_style_each_other(shown: Shown) -> None:
-    """Nor does a diagram that is gone hear of its model."""
+    """Nor do keys in it lead JupyterLab to another cell, nor does a diagram that is gone hear of its model."""
     page = shown(diagram("resnet18"))  # type: ignore[arg-type]
     rectangle = page.locator("[data-id=conv1] rect")
     assert rectangle.evaluate("(box) => getComputedStyle(box).fill") != "rgb(255, 0, 0)"
     assert page.evaluate("document.querySelectorAll('style').length") == 1
     page.evaluate("document.body.style.setProperty('--jp-layout-color0', 'rgb(17, 17, 17)')")
     assert page.locator("main").evaluate("(main) => getComputedStyle(main).backgroundColor") == "rgb(17, 17, 17)"
+    assert page.locator("main").get_attribute("data-lm-suppress-shortcuts") == "true"
     page.evaluate("leave()")
     assert page.evaluate("Object.keys(heard)") == []

@@ -97,7 +97,7 @@ def test_first_look_draws_a_diagram_to_click_into(ran: dict[str, NotebookNode]) 
 def test_compare_shows_the_bill_and_a_search(ran: dict[str, NotebookNode]) -> None:
     notebook = ran["compare.ipynb"]
     assert re.search(r"216 designs, \d+ within the limits, \d+ that no other beats", said(notebook))
-    assert any("resnet50d against ResNet-50" in str(html) for html in outputs(notebook, "text/html"))
+    assert any("resnet50d against ResNet-34" in str(html) for html in outputs(notebook, "text/html"))
     assert len(outputs(notebook, "application/vnd.jupyter.widget-view+json")) == 1
 
 

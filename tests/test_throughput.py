@@ -122,8 +122,9 @@ def test_the_page_measures_when_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> 
     (words,) = [each.value for each in app.caption if "It ends here" in each.value]
     assert "28×28 pixels in fp32" in words
     assert ENOUGH[:20] in words
-    again = opened("inference", preset="resnet20_fashion", tab="Speed")
-    assert any("images a second" in text.value for text in again.markdown)
+    for off, measured in (("", True), ("layer2.2", False)):
+        again = opened("inference", preset="resnet20_fashion", tab="Speed", off=off)
+        assert any("images a second" in text.value for text in again.markdown) == measured
 
 
 # -- where CUDA is ------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 export default {
   render({ model, el }) {
     const page = el.shadowRoot ?? el.attachShadow({ mode: "open" });
+    el.dataset.lmSuppressShortcuts = "true"; // keys are the drawing's, and do not lead to another cell of JupyterLab
     page.innerHTML = `<style>${CSS}</style>${HTML}<p class="words" aria-live="polite"></p>${HTML}`;
     const [network, part] = [...page.querySelectorAll(".picture")].map((card) => {
       const parentElement = document.createElement("div");

@@ -159,14 +159,14 @@ def export(
     else:
         if weights is not None:
             raise typer.BadParameter(f"{kind} holds no weights: {', '.join(WITH_WEIGHTS)} do")
-        seen, found = write_plain(kind, seen, folded, output), []
+        seen, found = write_form(kind, seen, folded, output), []
     if output is not None and (json or found):
         from .documents.export import Exported
 
         Exported(seen, kind, output, *found).write(json, None)
 
 
-def write_plain(kind: str, view: View, folded: bool, output: Path | None) -> View:
+def write_form(kind: str, view: View, folded: bool, output: Path | None) -> View:
     """Write a form without weights, and give the view that it is of.
 
     Raises:

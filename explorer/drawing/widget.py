@@ -18,12 +18,7 @@ START = "Click a block to open it, and a layer in it to select it."
 
 
 class Diagram(anywidget.AnyWidget):
-    """A network from input to output, and below it the part that is open, layer by layer.
-
-    `selected` is the layer, block, "stem" or "head" that was clicked, or "", and can be set; `observe` it to follow clicks.
-    `unfolded` are the long stages ("stage 3") whose blocks are all shown. `trace` is what is drawn, `words` what is said of
-    what is selected: shapes, parameters, MACs, receptive field.
-    """
+    """A network from input to output, and below it the part that is open, layer by layer; `trace` is what is drawn."""
 
     _esm = "\n".join(
         (
@@ -33,12 +28,22 @@ class Diagram(anywidget.AnyWidget):
         )
     )
     selected = traitlets.Unicode().tag(sync=True)
+    """The layer, block, "stem" or "head" that was clicked, or ""; it can be set, and `observe` follows clicks."""
     unfolded = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    """The long stages, such as "stage 3", whose blocks are all shown."""
     network = traitlets.Dict(read_only=True).tag(sync=True)
+    """What the script draws above (`picture.data`)."""
     part = traitlets.Dict(read_only=True).tag(sync=True)
+    """What it draws below, without layouts where nothing is open."""
     words = traitlets.Unicode(read_only=True).tag(sync=True)
+    """Of what is selected: shapes, parameters, MACs of one image, receptive field in pixels."""
 
     def __init__(self, trace: Trace, selected: str = "") -> None:
+        """The diagram of a trace, with a part or layer of it open.
+
+        Raises:
+            ConfigError: for a part that the network does not have.
+        """
         self.trace = trace
         super().__init__(selected=selected)
 

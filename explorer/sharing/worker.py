@@ -86,6 +86,10 @@ class WorkerProcess:
                 finally:
                     self._lock.release()
 
+    def end(self) -> None:
+        """End the process now; who waits for an item of it gets an `EndedError`."""
+        self._end()
+
     def _ask(self, question: Any) -> Any:
         with self._lock:
             if self._child is None or self._child.poll() is not None:

@@ -191,6 +191,12 @@ def may_compute(label: str, *keys: Hashable, at_once: bool = False) -> bool:
     return False
 
 
+def measure_again(name: str, key: Hashable) -> None:
+    """Ask for a measurement anew: its `key` holds the next of the session's `attempts` at what the button of this name measures."""
+    attempts = held().attempts
+    hold(attempts={**attempts, name: attempts.get(name, 0) + 1}, requested=frozenset({short_key(key)}))
+
+
 def cached_result(key: Hashable, words: str, compute: Callable[[Progress], Value], means: str = NOTHING_KEPT) -> Value:
     """A result that takes long, kept for everybody: `compute` gets a function that moves a progress bar, 0 to 1.
 

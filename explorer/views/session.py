@@ -155,6 +155,8 @@ class SessionState:
     """Why networks that are to stand side by side cannot be had, in a sentence, by what asks for them: `beside.networks.asked`."""
     sample: str = ""
     """The view's image before the one that was uploaded."""
+    attempts: Mapping[str, int] = field(default_factory=dict)
+    """How often what a button measures was asked for anew, by the button's name."""
     steps: Mapping[str, int] = field(default_factory=dict)
     """Where the source page has come to in running a function, by its anchor."""
     inspected: Mapping[str, str] = field(default_factory=dict)

@@ -4,41 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from ...analysis.trace import Trace
-from ...inference.latency import Spread, spread
+from ...inference.latency import Machine, Timed, spread
 from .base import WIDE, Document, folding, table
 from .facts import named_facts
 
 COLUMNS = ("network", "pixels", "MACs", "median ms", "quartiles ms", "least ms", "images/s", "of the first")
-
-
-class Timed(NamedTuple):
-    """A network as it was typed, its trace, and the seconds of its passes, one a round."""
-
-    name: str
-    traced: Trace
-    seconds: tuple[float, ...]
-
-    def against(self, first: Timed) -> Spread:
-        """How many times as long it takes as another, round by round."""
-        return spread([ours / theirs for ours, theirs in zip(self.seconds, first.seconds, strict=True)])
-
-
-class Machine(NamedTuple):
-    """Where networks were timed: what ran them, in which form, torch's threads, the machine's cores and its load (mean number
-    of processes that ran or waited in the minute before, None where the system does not say), and torch."""
-
-    device: str
-    form: str
-    threads: int
-    cores: int
-    load: float | None
-    torch: str
 
 
 @dataclass(frozen=True)

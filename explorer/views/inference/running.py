@@ -86,7 +86,7 @@ class Run:
 
     @property
     def prepared(self) -> Prepared:
-        return cached_prepared(self.image.digest, self.weights.data.preprocessing, self.key.inverted, self.image)
+        return prepared(self.image, self.weights, self.key.inverted)
 
     @property
     def network(self) -> ResNet:
@@ -139,6 +139,19 @@ def cached_prepared(image: str, preprocessing: Preprocessing, inverted: bool, _i
     return _image.apply(lambda image: preprocess.prepare(image, preprocessing, inverted))
 
 
+def is_inverted(image: ChosenImage, weights: Weights, invert: bool | None) -> bool:
+    """Whether an image is inverted for these weights: as a person says, else by its border where they expect it dark."""
+    if invert is not None:
+        return invert
+    return weights.data.preprocessing.bright_on_dark and cached_border_brightness(image.digest, image) > 127
+
+
+def prepared(image: ChosenImage, weights: Weights, invert: bool | None) -> Prepared:
+    """An image as the weights take it."""
+    inverted = is_inverted(image, weights, invert)
+    return cached_prepared(image.digest, weights.data.preprocessing, inverted, image)
+
+
 @shared()
 def cached_prediction(key: Key, _run: Run) -> Prediction:
     watched = [part.layers[-1].name for part in drawn_parts(_run.trace)]
@@ -185,9 +198,8 @@ def run_with(
     at: str = "",
 ) -> Run:
     """`run` with its choices named; what the network says is known before it returns."""
-    image, bright = images[0], weights.data.preprocessing.bright_on_dark
-    inverted = bright and cached_border_brightness(image.digest, image) > 127 if invert is None else invert
-    key, trace = Key(image.digest, inverted, weights, off, form), weights_trace(weights)
+    image, trace = images[0], weights_trace(weights)
+    key = Key(image.digest, is_inverted(image, weights, invert), weights, off, form)
     result = Run(tuple(images), invert, key, trace, selected_layer(trace, at, output=True))
     _ = result.whole, result.prediction
     return result
