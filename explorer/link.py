@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from resnet import OPTIONS, ConfigError, ResNetConfig, preset, preset_name
+from resnet import OPTIONS, ConfigError, ResNetConfig, preset, preset_name, title
 from resnet.options import Option, from_text, normalise, to_text
 from resnet.presets import without_hub
 from resnet.published import Tag, tags
@@ -286,6 +286,14 @@ def parse_network(text: str) -> View:
 def query_text(view: View) -> str:
     """The part of a view's link after the question mark, which `parse_network` reads; the default network is named."""
     return urlencode(view.to_query()) or f"preset={preset_name(view.config)}"
+
+
+def origin(view: View) -> dict[str, str]:
+    """What is taken away says of itself, texts by their names: the network, the weights that a link names, and the link that
+    opens what was seen again.
+    """
+    weights = {"weights": view.weights} if view.weights else {}
+    return {"network": title(view.config)} | weights | {"link": f"?{query_text(view)}", "producer": "ResNet Explorer"}
 
 
 def trace(network: ResNetConfig | str, image_size: int | Size | None = None) -> Trace:

@@ -77,7 +77,7 @@ def read_state_dict(data: bytes | bytearray | memoryview, name: str) -> dict[str
 
 
 def read_file(data: bytes | bytearray | memoryview, name: str) -> File:
-    """What a `.safetensors`, `.pt` or `.pth` file holds, whoever wrote it.
+    """What a `.safetensors`, `.pt` or `.pth` file holds, whoever wrote it, or an `.onnx` or `.pt2` that this package exported.
 
     The format is told by the content. `name` is what to call the file in a sentence. A process of its own lists the
     tensors (`tensor_files`, `confined`), within 3 s of a processor, 12 s on the clock and 0.6 GiB of memory; their numbers

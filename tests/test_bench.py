@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from explorer.bench import measure
 from explorer.bench.browser import ROOT
 
 CLIENT = """
@@ -49,3 +51,19 @@ def test_the_server_ends_with_who_started_it(ending: signal.Signals, tmp_path: P
     while answers(address):
         assert time.monotonic() < end, "the server is left"
         time.sleep(0.1)
+
+
+def test_exports_are_checked_by_what_they_compute(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every form of a network in a line, with its time and the largest difference of its scores."""
+    monkeypatch.setattr(measure, "EXPORTED", (("resnet20_fashion", 28),))
+    (row,) = measure.exports()
+    assert re.fullmatch(
+        r"ResNet-20 for Fashion-MNIST as ONNX; scores in onnxruntime within \de-0\d of the largest", row.what
+    )
+    line = capsys.readouterr().out.splitlines()[-1]
+    apart = [float(one) for one in re.findall(r" ms, (\S+)", line)]
+    assert len(apart) == 4
+    assert max(apart) < 1e-4
+    assert apart[:2] == [0.0, 0.0]  # the same weights in the same code

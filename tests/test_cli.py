@@ -36,7 +36,7 @@ from explorer.cli.documents.list import Listed
 from explorer.cli.documents.predict import Prediction
 from explorer.cli.documents.search import Searched, query_text
 from explorer.cli.documents.summary import Summary
-from explorer.cli.export import CALLS, EXPORTS, FILES, Kind
+from explorer.cli.export import CALLS, EXPORTS, PICTURES, WITH_WEIGHTS, Kind
 from explorer.cli.parameters import repeat_list_options
 from explorer.experiments import degradation
 from explorer.experiments.degradation import RUNS
@@ -362,8 +362,8 @@ def test_the_bench_makes_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> N
     for name in measure.SECTIONS:
         monkeypatch.setitem(measure.SECTIONS, name, lambda name=name: made.append(name))
     for arguments, names in (
-        ([], ["traces", "captures", "search", "clicks", "visitors"]),
-        (["--no-browser"], ["traces", "captures", "search", "visitors"]),
+        ([], ["traces", "captures", "search", "exports", "clicks", "visitors"]),
+        (["--no-browser"], ["traces", "captures", "search", "exports", "visitors"]),
         (["--only", *measure.SECTIONS], list(measure.SECTIONS)),
         (["--only", "visitors"], ["visitors"]),
         (["--only", "visitors", "clicks", "--no-browser"], ["visitors"]),
@@ -417,6 +417,7 @@ def test_the_bench_prints_the_table_of_the_readme(
     give("traces", measure.Row("A", 0.00683, "another's", 0.1224, 0.0558), measure.Row("B", 0.0966))
     give("captures", measure.Row("C", 0.101, "without", 0.1, 1.014))
     give("search", measure.Row("E", 0.0002, "whole", 0.008, 0.025))
+    give("exports", measure.Row("F", 0.6))
     give("clicks", measure.Row("D", 0.4, "nothing", 0.1, 4.0))
     assert main(["bench", "--markdown"]) == 0
     said = capsys.readouterr()
@@ -428,12 +429,15 @@ def test_the_bench_prints_the_table_of_the_readme(
         "| B | 96.6 ms |  |  |  |",
         "| C | 101 ms | without | 100 ms | 1.01 |",
         "| E | 0.2 ms | whole | 8.0 ms | 0.03 |",
+        "| F | 600 ms |  |  |  |",
         "| D | 400 ms | nothing | 100 ms | 4.00 |",
     ]
     assert empty == ""
     assert words.startswith("Medians of one run on ")
     assert words.endswith(f", torch {torch.__version__.partition('+')[0]}.")
-    assert said.err.splitlines() == [f"{name} as lines" for name in ("traces", "captures", "search", "clicks")]
+    assert said.err.splitlines() == [
+        f"{name} as lines" for name in ("traces", "captures", "search", "exports", "clicks")
+    ]
     assert main(["bench", "--markdown", "--only", "captures"]) == 0
     assert capsys.readouterr().out.splitlines()[2:-2] == lines[4:5]
 
@@ -631,7 +635,7 @@ def examples() -> list[str]:
     texts = "\n".join(work.__doc__ or "" for work in works)
     found = re.findall(r"^ *resnet-explorer ((?:summary|compare|list|search|memory|export) .*)$", texts, re.MULTILINE)
     assert len(found) > 10
-    return [line.partition(" --output ")[0] for line in found if FILES.keys().isdisjoint(line.split())]
+    return [line.partition(" --output ")[0] for line in found if not {*WITH_WEIGHTS} & {*line.split()}]
 
 
 @pytest.mark.parametrize("example", dict.fromkeys(examples()))
@@ -681,7 +685,7 @@ def test_a_shell_completes_subcommands_options_and_presets() -> None:
 
 
 def test_choices_are_those_that_there_are() -> None:
-    assert [*get_args(Kind)] == sorted([*CALLS, *EXPORTS, *FILES])
+    assert [*get_args(Kind)] == sorted([*CALLS, *EXPORTS, *PICTURES, *WITH_WEIGHTS])
     assert [section.value for section in Section] == [*measure.SECTIONS]
 
 
@@ -1013,7 +1017,10 @@ def test_a_port_that_is_taken_is_a_sentence(commands: list[list[str]], capsys: p
         ("summary", "Missing argument 'NETWORK'"),
         ("summary resnet18 --szie 3", "--size"),
         ("compare resnet18", "Missing argument 'B'"),
-        ("export resnet18 pdf", "'code', 'csv', 'dot', 'json', 'onnx', 'pt2', 'py', 'safetensors', 'svg'"),
+        (
+            "export resnet18 eps",
+            "'code', 'csv', 'dot', 'json', 'onnx', 'pdf', 'png', 'pt2', 'py', 'safetensors', 'svg'",
+        ),
         ("export resnet18 onnx", "onnx is no text: name a file by --output"),
         ("export resnet18 csv --weights random", "csv holds no weights: onnx, pt2, safetensors do"),
         ("export resnet18 json --json", "--json prints what was written into a file: name one by --output"),

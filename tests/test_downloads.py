@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -18,11 +19,13 @@ from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
 
 from explorer.analysis.trace import trace
 from explorer.drawing import dot, network
+from explorer.export import drawings
 from explorer.inference.predict import activation
 from explorer.inference.preprocess import prepare
+from explorer.link import View, origin, parse_network
 from explorer.sharing.holdings import NoRoomError
-from explorer.views import cached, components
-from explorer.views.architecture import others, table
+from explorer.views import cached, components, take
+from explorer.views.architecture import others
 from explorer.views.inference import images
 from helpers import looked, opened, tab
 from resnet import preset
@@ -87,23 +90,32 @@ def test_a_pages_files_are_made_when_they_are_asked_for(monkeypatch: pytest.Monk
     """And are the table, the graph and the drawing."""
     makes: dict[str, Callable[[], bytes]] = {}
 
-    def recorded(label: str, make: Callable[[], bytes], *given: str) -> None:
+    def recorded(label: str, make: Callable[[], bytes], name: str, kind: str, words: str) -> None:
         makes[label] = make
-        download(label, make, *given)
+        download(label, make, name, kind, words)
 
     download = components.download
-    for module in (table, others):
-        monkeypatch.setattr(module, "download", recorded, raising=False)
+    for module in (take, others):
+        monkeypatch.setattr(module, "download", recorded)
+    app = opened(preset="resnet18")
+    app.session_state["take layer table"] = True  # the button below it is clicked
     for name in ("Layers", "graphviz"):
-        buttons = tab(opened(preset="resnet18"), name).get("download_button")
+        buttons = tab(app, name).get("download_button")
         assert buttons
         assert all(button.proto.deferred_file_id and not button.proto.url for button in buttons)
     shown = trace(preset("resnet18"), 224)
-    rows = makes["Download CSV"]().decode().splitlines()
+    rows = makes["CSV"]().decode().splitlines()
     assert len(rows) == len(shown.layers) + 1
     assert shown.layers[0].name in rows[1]
+    for form in ("JSON", "Markdown", "LaTeX"):
+        text = makes[form]().decode()
+        assert shown.layers[-1].name in text
+        link = re.search(r"\?\w+=[\w=&%.+-]+", text)
+        assert link
+        assert parse_network(link[0]).config == preset("resnet18")
     assert makes["Download DOT"]().decode() == dot.graph(shown).source
-    assert makes["Download overview as SVG"]().decode() == network.overview(shown).svg()
+    says = origin(View(preset("resnet18"), tab="graphviz"))
+    assert makes["Download overview as SVG"]().decode() == drawings.svg(network.overview(shown), says)
 
 
 Ask = Callable[[str, Callable[[], bytes]], bytes]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from importlib.util import find_spec
 from typing import Any, Literal
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -12,6 +14,9 @@ from playwright.sync_api import Locator
 
 from explorer.analysis.trace import trace
 from explorer.drawing import network
+from explorer.drawing.picture import words
+from explorer.export import drawings
+from explorer.link import View, origin, parse_network
 from helpers import PHONE, Visitor
 from resnet import preset
 
@@ -134,19 +139,53 @@ def test_the_keyboard_is_seen_on_every_colour(visit: Visitor, colour: Literal["l
 
 
 def test_a_drawing_is_taken_away(visit: Visitor) -> None:
-    """As the SVG that Python made, and as a PNG of twice its size on white, which a browser drew from it as an image."""
+    """As the SVG that Python made, as a PNG of twice its size on white, which a browser drew from it as an image, and as a
+    PDF; each with the link that opens the network again, and in the light theme's colours.
+    """
+    visit.page.emulate_media(color_scheme="dark")
     visit.open("/?preset=resnet50d")
     traced = trace(preset("resnet50d"), 224)
     drawn = network.overview(traced, "layer2.0.conv2")
     files = {}
-    for kind in ("SVG", "PNG"):
+    for kind in ("SVG", "PNG", *(["PDF"] if find_spec("typst") else [])):
         with visit.page.expect_download() as waiting:
             visit.page.locator(".st-key-overview").get_by_role("button", name=f"download {kind}").click()
         assert waiting.value.suggested_filename == f"resnet50d.{kind.lower()}"
         files[kind] = waiting.value.path().read_bytes()
-    assert files["SVG"].decode() == drawn.svg()
-    picture = Image.open(io.BytesIO(files["PNG"])).convert("RGB")
+    says = origin(View(preset("resnet50d")))
+    assert files["SVG"].decode() == drawings.svg(drawn, says)
+    image = Image.open(io.BytesIO(files["PNG"]))
+    image.load()
+    assert image.text == {"Description": words(says)}  # type: ignore[attr-defined]
+    picture = image.convert("RGB")
     assert picture.size == (2 * round(drawn.width), 2 * round(drawn.height))
     colours = set(map(tuple, np.asarray(picture).reshape(-1, 3).tolist()))
     assert picture.getpixel((1, 1)) == (255, 255, 255)
     assert {(0x2A, 0x6F, 0xD0), (0x17, 0x83, 0x5F), (0xB8, 0x66, 0x0F), (0x7C, 0x4D, 0xC4)} <= colours
+    assert files.get("PDF", b"%PDF").startswith(b"%PDF")
+
+
+def test_a_figure_is_taken_away(visit: Visitor) -> None:
+    """On white in the dark theme too, its text dark, as SVG and as PNG of twice its size; each with the link."""
+    visit.page.emulate_media(color_scheme="dark")
+    visit.open("/?preset=resnet50d&tab=Cost")
+    files = {}
+    for kind in ("SVG", "PNG"):
+        with visit.page.expect_download() as waiting:
+            visit.page.get_by_role("button", name=f"download the figure as {kind}").click()
+        assert waiting.value.suggested_filename == f"resnet50d-macs-by-stage.{kind.lower()}"
+        files[kind] = waiting.value.path().read_bytes()
+    root = ElementTree.fromstring(files["SVG"])
+    said = [text.strip() for text in root.itertext()]
+    assert said[0] == "MACs by stage: stem, stage 1, stage 2, stage 3, stage 4, head"
+    assert parse_network(said[1].rpartition(" · ")[2]).config == preset("resnet50d")
+    assert {"stage 1", "stage 4", "multiply-adds for one image"} <= {*said}
+    image = Image.open(io.BytesIO(files["PNG"]))
+    image.load()
+    assert image.text == {"Description": said[1]}  # type: ignore[attr-defined]
+    assert image.size == (2 * int(root.attrib["width"]), 2 * int(root.attrib["height"]))
+    found = image.convert("RGB").getcolors(1 << 24)
+    assert found
+    assert max(found)[1] == (255, 255, 255)
+    assert {(0x2A, 0x6F, 0xD0), (49, 51, 63)} <= {colour for _, colour in found}
+    assert (0x14, 0x18, 0x1F) not in {colour for _, colour in found}

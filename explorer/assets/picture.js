@@ -149,30 +149,20 @@ function picture({ data, parentElement, setTriggerValue }) {
     zoomBy(event.deltaY < 0 ? 1.1 : 0.9);
   };
 
-  // A file is the drawing as it came: on one line, in the light theme, in a font that every reader has.
-  const save = (blob, kind) => {
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(blob);
-    link.download = `${data.name}.${kind}`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-  };
+  // A file is the drawing as it came: on one line, in the light theme on white, in a font that every reader has. A PDF is
+  // made where it came from, and comes with what is drawn next.
+  const marked = (source) => source.replace("</title>", () => `</title>${data.mark}`);
   const files = {
-    svg: (source) => save(new Blob([source], { type: "image/svg+xml" }), "svg"),
-    png: async (source) => {
-      const image = new Image();
-      image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(source)}`;
-      await image.decode();
-      const canvas = document.createElement("canvas");
-      [canvas.width, canvas.height] = [2 * image.width, 2 * image.height];
-      const pen = canvas.getContext("2d");
-      pen.fillStyle = "#fff";
-      pen.fillRect(0, 0, canvas.width, canvas.height);
-      pen.drawImage(image, 0, 0, canvas.width, canvas.height);
-      canvas.toBlob((blob) => save(blob, "png"));
-    },
+    svg: (source) => save(new Blob([marked(source)], { type: "image/svg+xml" }), `${data.name}.svg`),
+    png: async (source) => save(await withText(await rastered(marked(source), "#fff"), data.says), `${data.name}.png`),
+    pdf: () => setTriggerValue("asked", "pdf"),
   };
+  root.querySelector("[data-kind=pdf]").hidden = !data.pdf;
   for (const button of root.querySelectorAll(".file")) button.onclick = () => files[button.dataset.kind](root.drawn);
+  if (data.file && root.saved !== data.file.id) {
+    root.saved = data.file.id;
+    save(new Blob([Uint8Array.from(atob(data.file.bytes), (one) => one.charCodeAt(0))], { type: "application/pdf" }), `${data.name}.pdf`);
+  }
 
   root.watch?.disconnect();
   root.watch = new ResizeObserver(show);

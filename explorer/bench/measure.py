@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import io
 import math
 import os
 import platform
@@ -16,13 +17,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from shutil import copytree
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode
 
 import numpy as np
 import torch
 
-from resnet import preset, title
+from resnet import ResNet, open_checkpoint, preset, title
+from resnet.checkpoint import network as network_of
 from resnet.command import MissingError
 from resnet.weights import randomly
 
@@ -31,8 +33,13 @@ from ..analysis.pieces import forget_pieces
 from ..analysis.search import Limits, search
 from ..analysis.space import Space
 from ..analysis.trace import trace
+from ..export import onnx
+from ..export.code import code
+from ..export.provenance import provenance
+from ..export.weights import program, safetensors
 from ..inference.device import devices
 from ..inference.predict import predict
+from ..link import View
 from ..navigation import ARCHITECTURE, INFERENCE
 
 if TYPE_CHECKING:
@@ -203,6 +210,70 @@ def designs() -> list[Row]:
     print(f"{'a search at 224 px':32}{'a second':>11}   traced whole   ratio")
     print(f"{f'{len(found):,} designs':32}{1 / ours:11,.0f}{1 / theirs:15,.0f}{theirs / ours:7.0f}×")
     return [Row("A design of a search at 224 px", ours, "traced whole", theirs, ours / theirs)]
+
+
+EXPORTED = (("resnet20_fashion", 28), ("resnet50", 224))
+"""The networks that are exported, and their images' side."""
+
+
+def exports() -> list[Row]:
+    """How long each form of a network takes to be made, and how far its scores are from the network's: the code's own
+    `build()` with the same weights, ONNX in onnxruntime, the program of torch.export, and the file of weights opened again.
+    """
+    rows = []
+    print(f"{'exported':32}{'code':>20}{'safetensors':>20}{'ONNX':>20}{'torch.export':>20}")
+    for name, side in EXPORTED:
+        config = preset(name)
+        network = randomly(config)
+        says = provenance(View(config, image_size=(side, side)), "random")
+        images = torch.randn(2, config.in_channels, side, side, generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            scores = network(images)
+
+        def difference(theirs: torch.Tensor, ours: torch.Tensor = scores) -> float:
+            return float((theirs - ours).abs().max() / ours.abs().max())
+
+        found = []
+        with torch.inference_mode():
+            for make, run in FORMS:
+                start = time.perf_counter()
+                file = make(network, (side, side), says)
+                found.append((time.perf_counter() - start, difference(run(file, network, images))))
+        cells = (f"{took * 1e3:,.0f} ms, {apart:.0e}" for took, apart in found)
+        print(f"{title(config):32}" + "".join(f"{cell:>20}" for cell in cells))
+        took, apart = found[2]
+        rows.append(Row(f"{title(config)} as ONNX; scores in onnxruntime within {apart:.0e} of the largest", took))
+    return rows
+
+
+def _of_code(text: str, network: ResNet, images: torch.Tensor) -> torch.Tensor:
+    names: dict[str, Any] = {}
+    exec(text, names)
+    theirs = names["build"]()
+    theirs.load_state_dict(network.state_dict())
+    return theirs.eval()(images)
+
+
+def _of_weights(file: bytes, network: ResNet, images: torch.Tensor) -> torch.Tensor:
+    opened = open_checkpoint(file, "exported.safetensors")
+    return network_of(opened.config, opened.state_dict)(images)
+
+
+def _of_onnx(file: bytes, network: ResNet, images: torch.Tensor) -> torch.Tensor:
+    return onnx.scores(file, images)
+
+
+def _of_program(file: bytes, network: ResNet, images: torch.Tensor) -> torch.Tensor:
+    return torch.export.load(io.BytesIO(file)).module()(images)
+
+
+FORMS: tuple[tuple[Callable[..., Any], Callable[..., torch.Tensor]], ...] = (
+    (lambda network, size, says: code(network.config), _of_code),
+    (lambda network, size, says: safetensors(network, says), _of_weights),
+    (onnx.model, _of_onnx),
+    (program, _of_program),
+)
+"""How each form is made, and what its scores are."""
 
 
 EMPTY = 'import streamlit as st\nwith st.sidebar:\n    st.write(st.segmented_control("Block", ["basic", "bottleneck"], required=True))\n'
@@ -389,18 +460,20 @@ SECTIONS: dict[str, Callable[..., Sequence[Row] | None]] = {
     "traces": traces,
     "captures": captures,
     "search": designs,
+    "exports": exports,
     "clicks": clicks,
     "visitors": visitors,
     "hostile": hostile,
     "links": links,
 }
 """The measurements by their name, in the order in which they are made; some give rows of the README's table."""
-USUAL = ("traces", "captures", "search", "clicks", "visitors")
+USUAL = ("traces", "captures", "search", "exports", "clicks", "visitors")
 """Those that are made where none is named; the hostile ones take a quarter of an hour, the links twice as long."""
-TABLE = ("traces", "captures", "search", "clicks")
+TABLE = ("traces", "captures", "search", "exports", "clicks")
 """Those of the README's table."""
 NEEDS = {
     "traces": ("torchinfo",),
+    "exports": ("onnx", "onnxruntime"),
     "clicks": ("playwright",),
     "visitors": ("websockets",),
     "hostile": ("websockets",),

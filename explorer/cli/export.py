@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -14,13 +14,15 @@ from resnet.command import writable, write
 from .parameters import Network, Size, parse_view
 
 if TYPE_CHECKING:
-    from resnet import ResNet, ResNetConfig
+    from resnet import ResNetConfig
 
     from ..analysis.trace import Trace
     from ..export.libraries import Call
     from ..link import View
 
-Kind = Literal["code", "csv", "dot", "json", "onnx", "pt2", "py", "safetensors", "svg", "timm", "torchvision"]
+Kind = Literal[
+    "code", "csv", "dot", "json", "onnx", "pdf", "png", "pt2", "py", "safetensors", "svg", "timm", "torchvision"
+]
 
 
 def table(traced: Trace) -> str:
@@ -35,11 +37,16 @@ def graph(traced: Trace) -> str:
     return dot.graph(traced).source
 
 
-def drawing(traced: Trace) -> str:
-    """The diagram, as SVG."""
+def drawing(traced: Trace, kind: str) -> bytes:
+    """The diagram, as SVG, PDF or PNG."""
     from ..drawing import network
+    from ..export import drawings
+    from ..link import View, origin
 
-    return network.overview(traced).svg() + "\n"
+    drawn, says = network.overview(traced), origin(View(traced.config, image_size=traced.image_size))
+    if kind == "svg":
+        return f"{drawings.svg(drawn, says)}\n".encode()
+    return (drawings.pdf if kind == "pdf" else drawings.png)(drawn, says)
 
 
 def code(traced: Trace) -> str:
@@ -55,7 +62,7 @@ EXPORTS: dict[str, Callable[[Trace], str]] = {
     "dot": graph,
     "json": lambda traced: traced.config.to_json() + "\n",
     "py": lambda traced: traced.config.to_code(),
-    "svg": drawing,
+    "svg": lambda traced: drawing(traced, "svg").decode(),
 }
 """What every network can be as text: code that stands alone, the layer table, the graph, the configuration, code that builds
 it with this package, the drawing."""
@@ -77,36 +84,10 @@ CALLS: dict[str, Callable[[ResNetConfig], Call]] = {"timm": timm, "torchvision":
 """Libraries whose own call is a form of the networks that they can build."""
 
 
-Written = tuple[bytes, str]
-"""A file, and what was found out about it."""
-
-
-def onnx(network: ResNet, view: View, says: Mapping[str, str]) -> Written:
-    from ..export import onnx
-
-    file = onnx.model(network, view.image_size, says)
-    found = onnx.checked(file, network, view.image_size)
-    return file, f"; in onnxruntime its scores differ by {found:.0e} of the largest"
-
-
-def pt2(network: ResNet, view: View, says: Mapping[str, str]) -> Written:
-    from ..export.weights import program
-
-    return program(network, view.image_size, says), ""
-
-
-def safetensors(network: ResNet, view: View, says: Mapping[str, str]) -> Written:
-    from ..export.weights import safetensors
-
-    return safetensors(network, says), ""
-
-
-FILES: dict[str, Callable[[ResNet, View, Mapping[str, str]], Written]] = {
-    "onnx": onnx,
-    "pt2": pt2,
-    "safetensors": safetensors,
-}
-"""What holds weights too: ONNX, a program of torch.export, the state dict."""
+PICTURES = ("pdf", "png")
+"""What else shows the drawing, by the extra `pdf`."""
+WITH_WEIGHTS = ("onnx", "pt2", "safetensors")
+"""What holds weights too: `export.files.FORMS`."""
 
 
 def export(
@@ -117,7 +98,7 @@ def export(
             metavar="KIND",
             show_default=False,
             help="Text: code (PyTorch that stands alone), timm and torchvision (their own call), py (a call of this "
-            "package), csv (layer table), dot (graph), json (configuration), svg (drawing). With weights: onnx, pt2 (a "
+            "package), csv (layer table), dot (graph), json (configuration), svg (drawing). The drawing as pdf or png. With weights: onnx, pt2 (a "
             "program of torch.export), safetensors.",
         ),
     ],
@@ -153,8 +134,8 @@ def export(
     resnet-explorer export resnet20_fashion onnx --output resnet20.onnx
     resnet-explorer export resnet50 safetensors --weights mine.pth --output resnet50.safetensors
 
-    Files with weights say which network, weights and link they hold; safetensors opens again in the app as the same
-    configuration.
+    Files with weights say which network, weights and link they hold, and open again in the app as the same configuration
+    with the same weights.
 
     --json prints one object on what was written:
 
@@ -170,14 +151,14 @@ def export(
     seen = parse_view(network, size)
     if json and output is None:
         raise typer.BadParameter("--json prints what was written into a file: name one by --output")
-    if kind in FILES:
-        if output is None:
-            raise typer.BadParameter(f"{kind} is no text: name a file by --output")
+    if kind in (*WITH_WEIGHTS, *PICTURES) and output is None:
+        raise typer.BadParameter(f"{kind} is no text: name a file by --output")
+    if kind in WITH_WEIGHTS and output:
         chosen = seen.weights if weights is None else weights
-        seen, *found = write_network(FILES[kind], seen, chosen, folded, writable(output))
+        seen, *found = write_network(kind, seen, chosen, folded, writable(output))
     else:
         if weights is not None:
-            raise typer.BadParameter(f"{kind} holds no weights: {', '.join(FILES)} do")
+            raise typer.BadParameter(f"{kind} holds no weights: {', '.join(WITH_WEIGHTS)} do")
         seen, found = write_form(kind, seen, folded, output), []
     if output is not None and (json or found):
         from .documents.export import Exported
@@ -186,7 +167,7 @@ def export(
 
 
 def write_form(kind: str, view: View, folded: bool, output: Path | None) -> View:
-    """Write a form that is text, and give the view that it is of.
+    """Write a form without weights, and give the view that it is of.
 
     Raises:
         ExplainedError: where the form, or folding, does not take the network.
@@ -201,13 +182,15 @@ def write_form(kind: str, view: View, folded: bool, output: Path | None) -> View
     else:
         from ..analysis.trace import trace
 
-        write(EXPORTS[kind](trace(view.config, view.image_size)), output)
+        traced = trace(view.config, view.image_size)
+        if kind in PICTURES and output:
+            writable(output).write_bytes(drawing(traced, kind))
+        else:
+            write(EXPORTS[kind](traced), output)
     return view
 
 
-def write_network(
-    form: Callable[[ResNet, View, Mapping[str, str]], Written], view: View, weights: str, folded: bool, output: Path
-) -> tuple[View, str, str]:
+def write_network(kind: str, view: View, weights: str, folded: bool, output: Path) -> tuple[View, str, str]:
     """Write a network with weights to a file, and give the view that opens it again, what the weights are, and what was found
     out about the file.
 
@@ -215,6 +198,7 @@ def write_network(
         ExplainedError: for weights that it does not have, and where the form, or folding, does not take it.
         OSError: where the file cannot be written.
     """
+    from ..export.files import FORMS, as_taken
     from ..export.folding import fold
     from ..export.provenance import provenance
     from ..inference.weights import with_weights
@@ -223,10 +207,7 @@ def write_network(
 
     network, words, key, *_ = with_weights(view.config, view.image_size, weights, fetched, fetched_model)
     size = natural_size(view.config, key) if view.image_size == view.natural_size else view.image_size
-    if folded:
-        network, words, key = fold(network), f"{words}, batch norms folded", ""
-    view = replace(view, config=network.config, image_size=size, weights=key)
-    says = provenance(view, words)
-    file, found = form(network, view, says)
+    view, words = as_taken(replace(view, config=network.config, image_size=size, weights=key), words, folded)
+    file, found = FORMS[kind](fold(network) if folded else network, size, provenance(view, words))
     output.write_bytes(file)
     return view, words, found

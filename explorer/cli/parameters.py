@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from typer.models import OptionInfo
@@ -94,6 +94,17 @@ DataFolder = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, with every number in full.")]
+FormName = Literal["csv", "json", "latex", "markdown"]
+"""The names of `export.tables.FORMS`."""
+Format = Annotated[
+    FormName | None,
+    typer.Option(
+        "--format",
+        metavar="FORM",
+        show_default=False,
+        help="Print the table alone, to take away: csv, json (with its JSON Schema), markdown, or latex (for booktabs).",
+    ),
+]
 
 
 def results_file(instead: str) -> OptionInfo:

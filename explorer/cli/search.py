@@ -11,7 +11,7 @@ from typer.models import OptionInfo
 from resnet.options import plain
 
 from ..units import AN_AMOUNT, read_amount
-from .parameters import AsJson, Output
+from .parameters import AsJson, Format, Output
 
 if TYPE_CHECKING:
     from ..analysis.search import Limits, Part
@@ -66,6 +66,7 @@ def list_(
     max_macs: MaxMacs = None,
     max_params: MaxParams = None,
     max_memory: MaxMemory = None,
+    form: Format = None,
     json: AsJson = False,
     output: Output = None,
 ) -> None:
@@ -94,7 +95,7 @@ def list_(
     from ..analysis.search import fits
     from .documents.list import Listed
 
-    Listed(fits(budget(size, max_macs, max_params, max_memory))).write(json, output)
+    Listed(fits(budget(size, max_macs, max_params, max_memory))).write_as(form, json, output)
 
 
 def search(
@@ -122,6 +123,7 @@ def search(
             "+params -macs -memory.",
         ),
     ] = "",
+    form: Format = None,
     json: AsJson = False,
     output: Output = None,
 ) -> None:
@@ -173,4 +175,4 @@ def search(
 
         found = joined(watched())
     shown = unbeaten(found.candidates, asked) if asked else found.candidates
-    Searched(designs, limits, found, shown, asked).write(json, output)
+    Searched(designs, limits, found, shown, asked).write_as(form, json, output)

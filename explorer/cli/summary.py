@@ -6,19 +6,22 @@ from typing import Annotated
 
 import typer
 
-from .parameters import AsJson, Network, Output, Size, parse_view, presets
+from .parameters import AsJson, Format, Network, Output, Size, parse_view, presets
 
 MOST = 6
 """Networks that are compared at once."""
 
 
-def summary(network: Network, size: Size = None, json: AsJson = False, output: Output = None) -> None:
+def summary(
+    network: Network, size: Size = None, form: Format = None, json: AsJson = False, output: Output = None
+) -> None:
     """Print the layer table and the totals.
 
     \b
     resnet-explorer summary resnet50
     resnet-explorer summary ResNet-50d --size 28
     resnet-explorer summary 'block=basic&layers=2-2-2-2' --json
+    resnet-explorer summary resnet18 --format latex
 
     --json prints one object. Sizes are height and width in pixels, memory is in bytes for one image in fp32, MACs are
     multiply-adds of convolutions and linear layers for one image, receptive fields are {size, effective_stride, start} in pixels:
@@ -41,7 +44,7 @@ def summary(network: Network, size: Size = None, json: AsJson = False, output: O
     from .documents.summary import Summary
 
     seen = parse_view(network, size)
-    Summary(trace(seen.config, seen.image_size)).write(json, output)
+    Summary(trace(seen.config, seen.image_size)).write_as(form, json, output)
 
 
 def compare(
@@ -67,6 +70,7 @@ def compare(
         str | None,
         typer.Option(metavar="PIXELS", help="Image size of all: 224, or 224x320. Without it the first network's."),
     ] = None,
+    form: Format = None,
     json: AsJson = False,
     output: Output = None,
 ) -> None:
@@ -104,4 +108,4 @@ def compare(
     first, *rest = (parse_view(text, size) for text in (a, b, *(others or ())))
     configs = [view.config for view in rest]
     sides = common_size((first.config, *configs), first.image_size)
-    Compared(tuple(compared(first.config, config, image_size=sides) for config in configs)).write(json, output)
+    Compared(tuple(compared(first.config, config, image_size=sides) for config in configs)).write_as(form, json, output)

@@ -11,6 +11,7 @@ import traitlets
 from resnet import preset_name, title
 
 from ..analysis.trace import Trace
+from ..link import View, origin
 from . import network, picture
 
 START = "Click a block to open it, and a layer in it to select it."
@@ -58,13 +59,13 @@ class Diagram(anywidget.AnyWidget):
     @traitlets.default("network")
     def _network(self) -> dict[str, Any]:
         drawing = network.overview(self.trace, self.selected, frozenset(self.unfolded))
-        return picture.data([drawing], self._file)
+        return picture.data([drawing], self._file, self._says)
 
     @traitlets.default("part")
     def _part(self) -> dict[str, Any]:
         name = self.trace.part_of(self.selected)
         ways = (network.detail(self.trace, name, self.selected, shared) for shared in (False, True))
-        return picture.data([*ways] if name else [], f"{self._file}-{name}")
+        return picture.data([*ways] if name else [], f"{self._file}-{name}", self._says)
 
     @traitlets.default("words")
     def _words(self) -> str:
@@ -77,6 +78,11 @@ class Diagram(anywidget.AnyWidget):
         with self.hold_sync():
             for name, made in (("network", self._network), ("part", self._part), ("words", self._words)):
                 self.set_trait(name, made())
+
+    @property
+    def _says(self) -> dict[str, str]:
+        """What they say."""
+        return origin(View(self.trace.config, image_size=self.trace.image_size))
 
     @property
     def _file(self) -> str:

@@ -77,6 +77,16 @@ def model(network: ResNet, image_size: tuple[int, int], says: Mapping[str, str])
     return file.SerializeToString()
 
 
+def scores(file: bytes, images: Tensor) -> Tensor:
+    """What a file says of images, batch × in_channels × H × W, in onnxruntime: batch × num_classes.
+
+    Raises:
+        MissingError: without the extra `onnx`.
+    """
+    session = needed("onnxruntime").InferenceSession(file, providers=["CPUExecutionProvider"])
+    return torch.from_numpy(session.run(["scores"], {"image": images.numpy()})[0])
+
+
 def difference(file: bytes, network: ResNet, image_size: tuple[int, int]) -> float:
     """The largest difference between the scores of a file in onnxruntime and those of its network, over the largest score:
     for two images of noise.
@@ -84,10 +94,8 @@ def difference(file: bytes, network: ResNet, image_size: tuple[int, int]) -> flo
     Raises:
         MissingError: without the extra `onnx`.
     """
-    runtime = needed("onnxruntime")
     images = torch.randn(2, network.config.in_channels, *image_size, generator=torch.Generator().manual_seed(0))
-    session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    theirs = torch.from_numpy(session.run(["scores"], {"image": images.numpy()})[0])
+    theirs = scores(file, images)
     with torch.inference_mode():
         ours = network(images)
     return float((theirs - ours).abs().max() / ours.abs().max().clamp(min=1e-12))

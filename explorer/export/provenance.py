@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from resnet import title
-
-from ..link import View, query_text
+from ..link import View, origin
 
 
 def provenance(view: View, weights: str) -> dict[str, str]:
-    """Texts by their names: the network, its configuration as `resnet.open_checkpoint` reads it, where the weights are
-    from, and the link that opens the network again."""
-    return {
-        "network": title(view.config),
-        "config": view.config.to_json(),
-        "weights": weights,
-        "link": f"?{query_text(view)}",
-        "producer": "ResNet Explorer",
-    }
+    """`origin`, the configuration as `resnet.open_checkpoint` reads it, and in words where the weights are from."""
+    return origin(view) | {"config": view.config.to_json(), "weights": weights}

@@ -24,7 +24,7 @@ from ..figures.compare import COMPARED, bill_figure, stages_figure
 from ..lessons.comparisons import READY_COMPARISONS, ReadyComparison
 from ..link import MAX_OTHERS, View, natural_size, parse_network, size_text
 from ..units import amount, mebibytes, ratio, signed
-from . import session, settings
+from . import session, settings, take
 from .cached import cached_trace, shared
 from .components import picture, plot, scrolling
 from .headline import section, summary
@@ -305,6 +305,8 @@ def figures(traces: Sequence[Trace], names: Sequence[str]) -> None:
     with st.container(border=True, key="figures table"):
         table = f'<table class="ledger{many}"><tr><td></td>{head}</tr>{"".join(rows)}</table>'
         st.html(scrolling(table, "Figures of each network"))
+        numbers = {label: [count(trace) for trace in traces] for label, count, *_ in FIGURES}
+        take.offer("figures", "Figures of each network", {"Network": names, **numbers})
         st.caption(f"At {shape_text(traces[0].image_size)} pixels.")
         for words in remarks(traces, names):
             st.caption(session.escape_markdown(words))
@@ -385,6 +387,10 @@ def choose_pair(traces: Sequence[Trace], names: Sequence[str], detail: DetailSet
     return found, [names[0], names[number]]
 
 
+BILLED = ("Parameters", "MACs", "Activations", "Field")
+"""What the difference is told of: activations in bytes, field in pixels."""
+
+
 def bill(comparison: Comparison, names: Sequence[str]) -> None:
     """The whole difference shared out to the options, applied one at a time."""
     first, second = map(session.escape_markdown, names)
@@ -403,10 +409,12 @@ def bill(comparison: Comparison, names: Sequence[str]) -> None:
         )
         kind = ' class="total"' if words == "Total" else ""
         lines.append(f"<tr{kind}><th>{escape(words)}</th>{cells}</tr>")
-    head = "".join(f"<th>{name}</th>" for name in ("Parameters", "MACs", "Activations", "Field"))
+    head = "".join(f"<th>{name}</th>" for name in BILLED)
     table = f'<table class="ledger"><tr><th>Changed option</th>{head}</tr>{"".join(lines)}</table>'
     with st.container(key="bill"):
         st.html(scrolling(table, "What makes the difference"))
+    numbers = {name: [values[place] for _, values in rows] for place, name in enumerate(BILLED)}
+    take.offer("bill", "What makes the difference", {"Changed option": [words for words, _ in rows], **numbers})
     order = ", then ".join(charge.title for charge in comparison.bill)
     st.caption(
         f"Applied in this order: {order}. Each line is the difference to the network before it, so the lines sum to the "
@@ -431,7 +439,7 @@ def layers(comparison: Comparison, names: Sequence[str], detail: DetailSettings)
         f"The rows sum to {with_minus_signs(f'{comparison.params:+,}')} parameters and {with_minus_signs(f'{comparison.macs:+,}')} MACs."
     )
     a, b = names
-    table = {
+    columns = {
         "Layer": [row.name for row in rows],
         a: [layer_text(row.a) for row in rows],
         b: [layer_text(row.b) for row in rows],
@@ -441,10 +449,10 @@ def layers(comparison: Comparison, names: Sequence[str], detail: DetailSettings)
         "Δ field": [row.field for row in rows],
     }
     number = st.column_config.NumberColumn
-    st.dataframe(
-        table,
-        hide_index=True,
-        key="aligned layers",
+    take.table(
+        columns,
+        "aligned layers",
+        f"Layers of {a} and {b}",
         placeholder="–",
         height=min(460, 36 * len(rows) + 40),
         column_config={

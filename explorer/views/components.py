@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import re
+import secrets
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,18 +20,33 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.scriptrunner import add_script_run_ctx, get_script_run_ctx
 from streamlit.runtime.scriptrunner_utils.script_run_context import ScriptRunContext
 
+from resnet import preset_name
+from resnet.command import MissingError
 from resnet.confined import Places
 
 from ..drawing import picture as drawn
 from ..drawing.picture import asset
 from ..drawing.rasters import data_url, npz, png, sheet
 from ..drawing.svg import Drawing
+from ..export import drawings
 from ..figures.base import figure_words
+from ..link import origin
 from ..sharing.holdings import NoRoomError
 from ..sharing.tidying import tidy
+from . import session
 
 _picture = st.components.v2.component(
     "resnet_explorer.picture", html=drawn.HTML, css=drawn.CSS, js=f"{drawn.JS}\nexport default picture;"
+)
+
+_figure = st.components.v2.component(
+    "resnet_explorer.figure",
+    html="""<div class="tools files">
+      <button class="file" data-kind="svg" title="This figure as SVG" aria-label="download the figure as SVG">SVG</button>
+      <button class="file" data-kind="png" title="This figure as PNG" aria-label="download the figure as PNG">PNG</button>
+    </div>""",
+    css=drawn.FILES_CSS,
+    js=drawn.FILES_JS + asset("figure.js"),
 )
 
 _tiles = st.components.v2.component(
@@ -70,9 +88,25 @@ LONGEST = 100
 """Characters of a `data-id`."""
 
 
+def stem(words: str) -> str:
+    """What a file about the network that is shown is called, without its ending: resnet50-layers."""
+    name = preset_name(session.view().config) or "network"
+    return f"{name}-{re.sub(r'[^a-z0-9]+', '-', words.lower()).strip('-')}"
+
+
 def plot(figure: go.Figure, key: str | None = None, place: DeltaGenerator | None = None, **more: Any) -> None:
-    """A Plotly figure, here or in its `place`, which says in words what it shows; `more` is as `st.plotly_chart` takes it."""
-    (place or st).plotly_chart(figure, key=key, alt=figure_words(figure), **more)
+    """A Plotly figure, here or in its `place`, which says in words what it shows; `more` is as `st.plotly_chart` takes it.
+
+    With a key it can be taken away as SVG and PNG, on white; what is drawn by WebGL has Plotly's own button for a PNG.
+    """
+    title, words = figure.layout.title.text or key or "", figure_words(figure)
+    name = stem(re.sub("<[^>]*>", " ", title))
+    config = {"toImageButtonOptions": {"filename": name, "scale": 2}} | more.pop("config", {})
+    with (place or st).container(gap=None):
+        st.plotly_chart(figure, key=key, alt=words, config=config, **more)
+        if key and not any(one.type == "surface" for one in figure.data):
+            says = drawn.words(origin(session.view()))
+            _figure(key=f"{key} files", data={"name": name, "title": words, "says": says})
 
 
 def scrolling(table: str, label: str) -> str:
@@ -94,7 +128,22 @@ def picture(
         if isinstance(identifier, str) and 0 < len(identifier) <= LONGEST:
             on_choose(identifier)
 
-    _picture(key=key, data=drawn.data([one for one in (drawing, narrow) if one], name), on_chosen_change=chosen)
+    says = origin(session.view())
+    data = drawn.data([one for one in (drawing, narrow) if one], name, says)
+    data |= {"pdf": True, "file": pdf_file(key, drawing, says)}
+    _picture(key=key, data=data, on_chosen_change=chosen, on_asked_change=lambda: None)
+
+
+def pdf_file(key: str, drawing: Drawing, says: Mapping[str, str]) -> Mapping[str, str] | None:
+    """A drawing's PDF in the run that a click on its button starts; where it cannot be made, a sentence says why."""
+    if key not in st.session_state or st.session_state[key].get("asked") != "pdf":
+        return None
+    try:
+        file = drawings.pdf(drawing, says)
+    except MissingError as error:
+        st.toast(session.escape_markdown(str(error)), icon=":material/error:")
+        return None
+    return {"id": secrets.token_hex(8), "bytes": base64.b64encode(file).decode()}
 
 
 COLUMNS = 8
@@ -245,14 +294,14 @@ def downloads(
             )
 
 
-def download(label: str, make: Callable[[], bytes], name: str, kind: str, words: str) -> None:
-    """A button for a file that is made when it is clicked, where the `DESK` has a place."""
+def download(label: str, make: Callable[[], bytes], name: str, kind: str, words: str, slow: bool = False) -> None:
+    """A button for a file that is made when it is clicked, where the `DESK` has a place: one of its own for `slow` ones."""
     context = get_script_run_ctx()
 
     def made() -> bytes:
         if context is None or not runtime.exists():
             return make()
-        with DESK.place(context.session_id):
+        with DESK.place(context.session_id, slow):
             data = make()
             hand_out(data, name, kind, context)
             return data
@@ -271,7 +320,7 @@ LEAST_OUT = 2**22
 
 
 class Desk:
-    """Where downloads are made, one after the other, one for each session.
+    """Where downloads are made, one after the other, one for each session; slow ones keep only each other waiting.
 
     `out` are the bytes that wait for the browsers of each session.
     """
@@ -279,11 +328,11 @@ class Desk:
     def __init__(self) -> None:
         self.out: Counter[str] = Counter()
         self._making: set[str] = set()
-        self._places = Places(1)
+        self._places = {slow: Places(1) for slow in (False, True)}
         self._lock = threading.Lock()
 
     @contextmanager
-    def place(self, session: str) -> Iterator[None]:
+    def place(self, session: str, slow: bool = False) -> Iterator[None]:
         """The place to make a file for a session.
 
         Raises:
@@ -297,7 +346,7 @@ class Desk:
                 raise NoRoomError("Too many files wait to be fetched; try again in a minute.")
             self._making.add(session)
         try:
-            with self._places.place(HANDED_OUT):
+            with self._places[slow].place(HANDED_OUT):
                 yield
         finally:
             with self._lock:

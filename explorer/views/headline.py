@@ -20,6 +20,7 @@ from ..units import amount, mebibytes, signed
 from . import session
 from .cached import cached_trace
 from .components import download
+from .files import network_files
 
 
 def browser_title(page: Page) -> str:
@@ -76,6 +77,7 @@ def network_buttons(config: ResNetConfig) -> None:
         if popover.open:
             with popover:
                 share(config)
+                network_files()
 
 
 def pin() -> None:

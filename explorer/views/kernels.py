@@ -32,7 +32,7 @@ from ..experiments.kernels import (
 from ..figures.kernels import block_figure, stack_figure
 from ..inference.samples import samples
 from ..units import amount, signed
-from . import session, settings
+from . import session, settings, take
 from .cached import cached_trace, shared
 from .components import picture, plot
 from .headline import section
@@ -97,9 +97,9 @@ def kernel_stacks() -> None:
                 plot(stack_figure(now, measure, name), key=f"stack {measure}")
                 st.caption(even_words(now, measure, name))
     section("Every convolution")
-    st.dataframe(layer_frame(now), hide_index=True, key="stack layers")
+    take.table(layer_frame(now), "stack layers", "Every convolution")
     section("The same claims in other places")
-    st.dataframe(case_frame(), hide_index=True, key="cases", column_config=CASE_WIDTHS)
+    take.table(case_frame(), "cases", "The same claims in other places", column_config=CASE_WIDTHS)
 
 
 def stack_settings() -> None:
@@ -303,8 +303,7 @@ def block_card(kind: str, words: str, config: ResNetConfig, side: int) -> None:
             f"{words} {weights_of(layers):,} weights in convolutions, {sum(layer.params for layer in layers):,} parameters with the norms, "
             f"{macs_of(layers):,} MACs. " + network.remark(trace, block)
         )
-        table = block_frame(layers, selected)
-        st.dataframe(table, hide_index=True, key=f"{kind} table", column_config=WIDTHS)
+        take.table(block_frame(layers, selected), f"{kind} table", f"{kind.capitalize()} block", column_config=WIDTHS)
 
 
 def block_frame(layers: tuple[Layer, ...], selected: str) -> pandas.DataFrame:

@@ -10,8 +10,8 @@ All of it needs the standard library alone, which lets it start in 40 ms, and lo
 the list takes them from the file.
 
 This module has what the others share: what a tensor is, what is refused, and the limits. `stand_ins` (for what a pickle
-names) ← `pickles` ← `archives` (what torch.save writes), and `stand_ins` ← `trees` (the answer); these and `safetensors` ←
-`formats` (which of them reads a file) ← `program`.
+names) ← `pickles` ← `archives` (what torch.save writes) ← `pt2` (programs of torch.export), and `stand_ins` ← `trees` (the answer); these,
+`safetensors` and `onnx` ← `formats` (which of them reads a file) ← `program`.
 """
 
 from __future__ import annotations

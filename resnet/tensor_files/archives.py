@@ -64,15 +64,7 @@ def read_zip(file: BinaryIO, size: int) -> tuple[Any, Places]:
         with zipfile.ZipFile(file) as archive:
             records = archive.infolist()
             check_archive([record.filename for record in records])
-            unpacked = sum(record.file_size for record in records)
-            if unpacked > size or any(
-                record.compress_type != zipfile.ZIP_STORED or record.compress_size != record.file_size
-                for record in records
-            ):
-                raise RefusedError(
-                    f"is compressed, {unpacked / 2**20:,.0f} MiB unpacked: "
-                    "PyTorch compresses nothing, so this is no checkpoint of its making."
-                )
+            check_stored(archive, size)
             pickles = [record for record in records if re.fullmatch(r"[^/]*/?data\.pkl", record.filename)]
             if len(pickles) != 1:
                 raise RefusedError("is a zip archive, but not one that torch.save writes.")
@@ -98,15 +90,33 @@ def read_zip(file: BinaryIO, size: int) -> tuple[Any, Places]:
                     )
             return contents, places
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError, ValueError) as error:
-        raise RefusedError("is damaged or cut off: its archive cannot be read.") from error
+        raise RefusedError(UNREADABLE) from error
 
 
+UNREADABLE = "is damaged or cut off: its archive cannot be read."
+
+
+def check_stored(archive: zipfile.ZipFile, size: int) -> None:
+    """That an archive in a file of `size` bytes compresses nothing.
+
+    Raises:
+        RefusedError: where it does.
+    """
+    records = archive.infolist()
+    unpacked = sum(record.file_size for record in records)
+    if unpacked > size or any(
+        record.compress_type != zipfile.ZIP_STORED or record.compress_size != record.file_size for record in records
+    ):
+        raise RefusedError(
+            f"is compressed, {unpacked / 2**20:,.0f} MiB unpacked: "
+            "PyTorch compresses nothing, so this is no checkpoint of its making."
+        )
+
+
+FOREIGN = "is a program of torch.export that ResNet Explorer did not write: save its state_dict() instead."
 ARCHIVES = (
     (r".*/constants\.pkl", "is a TorchScript program: save its state_dict() instead."),
-    (
-        r"(.*/)?(serialized_exported_program\.json|models/.*\.json)",
-        "is a program of torch.export: save its state_dict() instead.",
-    ),
+    (r"(.*/)?(serialized_exported_program\.json|models/.*\.json)", FOREIGN),
     (
         r"(.*/)?model\.weights\.h5|keras_metadata\.pb",
         "is a Keras model (HDF5 in a zip archive): weights of PyTorch are accepted.",

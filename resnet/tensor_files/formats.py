@@ -7,6 +7,8 @@ from typing import Any, BinaryIO
 
 from . import MAX_HEADER_BYTES, RefusedError
 from .archives import read_bare, read_zip
+from .onnx import read_onnx
+from .pt2 import is_ours, read_pt2
 from .safetensors import read_safetensors
 from .trees import answer
 
@@ -27,11 +29,13 @@ def read(file: BinaryIO, size: int) -> dict[str, Any]:
     ):  # which can begin as the others do
         return read_safetensors(file, size)
     if start.startswith(b"PK"):
-        return answer(*read_zip(file, size))
+        return read_pt2(file, size) if is_ours(file) else answer(*read_zip(file, size))
     if re.match(rb"\x80[\x02-\x05]", start):
         return answer(*read_bare(file, size))
     if end == LEVELDB:
         raise RefusedError("is the index of a TensorFlow checkpoint: weights of PyTorch are accepted.")
+    if re.match(ONNX, start):
+        return read_onnx(file, size)
     for pattern, words in FORMATS:
         if re.match(pattern, start, re.DOTALL | re.IGNORECASE):
             raise RefusedError(f"is {words}.")
@@ -43,6 +47,8 @@ def read(file: BinaryIO, size: int) -> dict[str, Any]:
 
 MAX_START = 300
 LEVELDB = bytes.fromhex("57fb808b247547db")
+ONNX = rb"\x08[\x02-\x1f][\x10\x12\x1a\x20\x28\x32\x3a\x42]"
+"""Its version, then a field that may follow that."""
 UNPACK = "unpack it, and give what is in it"
 PYTORCH = "weights of PyTorch are accepted"
 FORMATS = (
@@ -64,7 +70,6 @@ FORMATS = (
     (rb"ftrt", f"a program of TensorRT: {PYTORCH}"),
     (rb"7767517\s", f"a program of ncnn: {PYTORCH}"),
     (rb".{4}TFL3", f"a program of TensorFlow Lite: {PYTORCH}"),
-    (rb"\x08[\x02-\x1f][\x10\x12\x1a\x20\x28\x32\x3a\x42]", f"an ONNX program: {PYTORCH}"),
     (rb"\x80[\x06-\xff]|GGUF|ggml", f"a file of another program: {PYTORCH}"),
     (rb"[\x03\x04]\0\0\0\x01\0\0\0", f"a file of Lua Torch: {PYTORCH}"),
     (rb"\x12\x01\0\0\0\0\0\0", f"weights of MXNet: {PYTORCH}"),

@@ -9,10 +9,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console, RenderableType
 from rich.table import Table
 
 from resnet.command import write
+
+from ...export.tables import FORMS
+from ...export.tables import Table as Taken
 
 SCHEMA = 1
 """Of the JSON; another number where a key changes its meaning or goes."""
@@ -47,6 +51,30 @@ class Document(ABC):
             print(rendered(self.table()), end="")
         else:
             write(self.text(), output)
+
+
+class Tabular(Document):
+    """What a command found, most of which is one table."""
+
+    @abstractmethod
+    def taken(self) -> Taken:
+        """The table, to take away."""
+
+    def write_as(self, form: str | None, as_json: bool, output: Path | None) -> None:
+        """`write`, or the table alone in a form of `export.tables.FORMS`.
+
+        Raises:
+            BadParameter: where both are asked for.
+            OSError: where it cannot be written.
+        """
+        if form is None:
+            self.write(as_json, output)
+            return
+        if as_json:
+            raise typer.BadParameter(
+                "--json prints all that was found, --format the table alone: one of them is accepted"
+            )
+        write(FORMS[form].write(self.taken()), output)
 
 
 def to_json(facts: dict[str, Any]) -> str:

@@ -9,12 +9,14 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ...analysis.compare import DELTAS, Comparison, charges, differing_rows, remarks, row_path, total_pairs
-from .base import Document, table
+from ...analysis.layers import shape_text
+from ...link import View, origin
+from .base import Tabular, Taken, table
 from .facts import network_facts
 
 
 @dataclass(frozen=True)
-class Compared(Document):
+class Compared(Tabular):
     """Networks against the first one: their totals, the layers that differ, and the bill; of several, all totals first."""
 
     found: tuple[Comparison, ...]
@@ -43,6 +45,25 @@ class Compared(Document):
         parts: list[RenderableType] = [table(self.total_names, self.totals, words=1)] if len(self.found) > 1 else []
         parts += map(pair_table, self.found)
         return Group(parts[0], *(part for one in parts[1:] for part in ("", one)))
+
+    def taken(self) -> Taken:
+        """The layers that differ; of several networks the totals."""
+        first = self.found[0]
+        if len(self.found) > 1:
+            return Taken(f"Networks against {first.names[0]}", self.total_names, tuple(self.totals))
+        rows = [row for row in first.rows if row.differs]
+        columns = {
+            "layer": [row_path(row) for row in rows],
+            "a": [row.a and f"{row.a.label} → {shape_text(row.a.out_shape)}" for row in rows],
+            "b": [row.b and f"{row.b.label} → {shape_text(row.b.out_shape)}" for row in rows],
+            "parameters": [row.params for row in rows],
+            "macs": [row.macs for row in rows],
+            "bytes": [row.memory for row in rows],
+            "receptive_field": [row.field for row in rows],
+        }
+        names = dict(zip(columns, ("Layer", *first.names, *DELTAS), strict=True))
+        both = View(first.a.config, first.a.image_size, others=(first.b.config,))
+        return Taken.of(columns, first.heading, origin(both), names)
 
     def facts(self) -> dict[str, Any]:
         first, *others = self.found

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ...analysis.search import Fits, narrower
 from . import costs
-from .base import Document, table
+from .base import Tabular, Taken, table
 from .facts import named_facts
 
 NEAREST = 5
@@ -20,7 +20,7 @@ KEYS = {"params": "parameters"} | {name: name for name in ("macs", "memory")}
 
 
 @dataclass(frozen=True)
-class Listed(Document):
+class Listed(Tabular):
     """Networks against a budget: those that fit, then the nearest first."""
 
     found: Fits
@@ -61,6 +61,10 @@ class Listed(Document):
             *([table(costs.COLUMNS, rows, words=1)] if rows else []),
             *map(Text, ["", *nearest] if nearest else []),
         )
+
+    def taken(self) -> Taken:
+        """The networks that fit, each by a name that a NETWORK is typed as."""
+        return Taken(self.heading, costs.COLUMNS, tuple(self.rows))
 
     def facts(self) -> dict[str, Any]:
         return {

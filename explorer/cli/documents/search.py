@@ -14,7 +14,7 @@ from ...analysis.search import Candidate, Limits, Part
 from ...analysis.space import SIZE, Space
 from ...link import View
 from . import costs
-from .base import Document, folding, table
+from .base import Tabular, Taken, folding, table
 from .facts import named_facts
 
 
@@ -24,7 +24,7 @@ def query_text(candidate: Candidate) -> str:
 
 
 @dataclass(frozen=True)
-class Searched(Document):
+class Searched(Tabular):
     """The designs that are shown of those that were found: all, or those that no other one beats by `goals`."""
 
     space: Space
@@ -56,6 +56,10 @@ class Searched(Document):
         """Where the names of designs do not fit beside their costs, they fold."""
         designs = folding(table(costs.COLUMNS, self.rows, words=1))
         return Group(Text(self.heading, style="bold"), *([designs] if self.shown else []))
+
+    def taken(self) -> Taken:
+        """The designs that are shown, each by what a NETWORK is typed as."""
+        return Taken(self.heading, costs.COLUMNS, tuple(self.rows))
 
     def facts(self) -> dict[str, Any]:
         found = self.found

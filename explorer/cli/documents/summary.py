@@ -9,12 +9,13 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from ...analysis.trace import COLUMNS, Trace
-from .base import WIDE, Document, figures, table
+from ...link import View, origin
+from .base import WIDE, Tabular, Taken, figures, table
 from .facts import field_facts, network_facts
 
 
 @dataclass(frozen=True)
-class Summary(Document):
+class Summary(Tabular):
     """The layer table, then the totals."""
 
     traced: Trace
@@ -35,6 +36,12 @@ class Summary(Document):
         )
         notes = map(Text, self.traced.notes)
         return Group(layers, "", Text(self.traced.heading, style="bold"), figures(self.traced.figures), *notes)
+
+    def taken(self) -> Taken:
+        says = origin(View(self.traced.config, image_size=self.traced.image_size))
+        return Taken.of(
+            self.traced.frame(), self.traced.heading, says, {name: one.label for name, one in COLUMNS.items()}
+        )
 
     def facts(self) -> dict[str, Any]:
         return network_facts(self.traced) | {"layers": layer_facts(self.traced)}

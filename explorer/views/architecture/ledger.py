@@ -15,7 +15,7 @@ from ...analysis.trace import Trace
 from ...export.errors import ExportError
 from ...export.folding import folded_config
 from ...inference.turns import ONE_AT_A_TIME
-from .. import session
+from .. import session, take
 from ..cached import cached_trace, shared
 from .others import MAX_UNASKED_LAYERS
 
@@ -63,12 +63,12 @@ def ledger(trace: Trace) -> None:
     frame = table(trace, printed)
     narrow = {name: st.column_config.NumberColumn(name, format="accounting", width=100) for name in frame.columns[1:]}
     narrow[AMOUNT] = st.column_config.NumberColumn(format="accounting", width=100, help=UNITS)
-    st.dataframe(
+    take.table(
         frame,
-        hide_index=True,
+        "ledger",
+        "One convention",
         placeholder="",
         height="content",
-        key="ledger",
         column_config={"Line": st.column_config.TextColumn(pinned=True, width=176), **narrow},
     )
     words = [f"**{tool.name}** {tool.words}" for tool in cost.TOOLS]
@@ -104,7 +104,7 @@ def folding(trace: Trace, folded: Trace | ExportError) -> None:
         f"fewer and the same MACs, and its layers move {1 - after.moved_bytes / before.moved_bytes:.0%} fewer bytes. Its outputs "
         "stay the same to five digits."
     )
-    st.dataframe(folded_frame(before, after), hide_index=True, key="folded counts", column_config=FOLDED_COLUMNS)
+    take.table(folded_frame(before, after), "folded counts", "Batch norms folded", column_config=FOLDED_COLUMNS)
 
 
 FOLDED_COLUMNS = {

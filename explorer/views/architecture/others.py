@@ -9,6 +9,9 @@ from resnet import ResNetConfig, build, preset_name
 from ...analysis.trace import Trace
 from ...drawing import dot
 from ...drawing.network import overview
+from ...export import drawings
+from ...link import origin
+from .. import session
 from ..cached import shared
 from ..components import download
 
@@ -45,7 +48,7 @@ def torchinfo_summary(trace: Trace) -> None:
 
 
 def graphviz_drawing(trace: Trace) -> None:
-    name = preset_name(trace.config) or "network"
+    name, says = preset_name(trace.config) or "network", origin(session.view())
     with st.container(horizontal=True):
         download(
             "Download DOT",
@@ -56,7 +59,7 @@ def graphviz_drawing(trace: Trace) -> None:
         )
         download(
             "Download overview as SVG",
-            lambda: overview(trace).svg().encode(),
+            lambda: drawings.svg(overview(trace), says).encode(),
             f"{name}.svg",
             "image/svg+xml",
             "The drawing at the top of the page",

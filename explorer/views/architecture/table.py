@@ -7,12 +7,9 @@ from typing import Any
 
 import streamlit as st
 
-from resnet import preset_name
-
 from ...analysis.layers import Layer
 from ...analysis.trace import COLUMNS, Trace
-from .. import session
-from ..components import download
+from .. import session, take
 
 
 def layers(trace: Trace, layer: Layer) -> None:
@@ -36,24 +33,17 @@ def layers(trace: Trace, layer: Layer) -> None:
     }
     if key in st.session_state and st.session_state[key]["selection"]["rows"] != [layer.index]:
         st.session_state[key] = selection
-    st.dataframe(
+    take.table(
         frame,
-        key=key,
+        key,
+        "Layers",
+        {name: column.label for name, column in COLUMNS.items()},
         selection_default=selection,
         on_select=row_chosen,
         selection_mode="single-row",
-        hide_index=True,
         column_config=config,
         height=min(460, 36 * len(frame) + 40),
         placeholder="–",
     )
     if words := trace.beyond_windows():
         st.caption(f"Field counts windows alone. {words}")
-    name = preset_name(trace.config) or "network"
-    download(
-        "Download CSV",
-        lambda: trace.frame().to_csv(index=False, lineterminator="\n").encode(),
-        f"{name}-layers.csv",
-        "text/csv",
-        "All layers with all columns of this table",
-    )

@@ -23,7 +23,7 @@ from ...inference.device import Device
 from ...inference.latency import Machine, Timed, spread
 from ...inference.limits import check_batches
 from ...sharing.store import Progress
-from .. import session
+from .. import session, take
 from ..cached import cached_devices, cached_result, cached_trace, may_compute, measure_again
 from ..components import plot
 from ..headline import section
@@ -112,7 +112,7 @@ def measured(traces: Sequence[Trace], how: How) -> None:
     images = "one image" if how.batch == 1 else f"{how.batch} images"
     title = f"Passes over {images} at {shape_text(traces[0].image_size)} pixels, in {where.form}"
     plot(compared_figure(timed, title), key="compared latency")
-    st.dataframe(frame(timed, how.batch), hide_index=True, key="compared latency table", column_config=COLUMNS)
+    take.table(frame(timed, how.batch), "compared latency table", "Latency measured here", column_config=COLUMNS)
     threads = f"{where.threads} of torch's threads on {where.cores} cores" if how.threads else "no threads of torch's"
     st.caption(
         f"{how.rounds} passes of each network, with random weights, on {where.device.partition(',')[0]}, {threads}, torch "

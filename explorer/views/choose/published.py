@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import streamlit as st
 
@@ -14,7 +15,7 @@ from ...analysis.published import Result, published
 from ...analysis.trace import Trace
 from ...navigation import INFERENCE
 from ...units import amount, mebibytes
-from .. import session
+from .. import session, take
 from ..headline import figures, section
 from ..session import escape_markdown
 from ..weights import too_large
@@ -119,20 +120,24 @@ def findings(trace: Trace) -> None:
     if not own:
         st.caption(f"Nothing is published for this configuration; it costs {summary(trace)}.")
         return
-    st.dataframe(
-        [
-            {
-                "Recipe": result.recipe,
-                "Top-1": 100 * result.top1,
-                "Image": f"{result.size} px",
-                "Weights": RUN if result.weights in runnable else None,
-                "Trained on": training(result.weights) if result.weights else "ImageNet-1k",
-                "Licence": result.weights.data.licence if result.weights else "",
-                "Source": result.source,
-            }
-            for result in own
-        ],
-        hide_index=True,
+    rows: list[dict[str, Any]] = [
+        {
+            "Recipe": result.recipe,
+            "Top-1": 100 * result.top1,
+            "Image": f"{result.size} px",
+            "Weights": RUN if result.weights in runnable else None,
+            "Trained on": training(result.weights) if result.weights else "ImageNet-1k",
+            "Licence": result.weights.data.licence if result.weights else "",
+            "Source": result.source,
+        }
+        for result in own
+    ]
+    names = [result.weights.key if result.weights else "" for result in own]
+    take.table(
+        rows,
+        "published results",
+        "Published results",
+        whole=lambda: [{**row, "Weights": name} for row, name in zip(rows, names, strict=True)],
         column_config={
             "Top-1": st.column_config.NumberColumn(format="%.2f %%"),
             "Source": st.column_config.LinkColumn(help="Where the recipe or the weights are described"),

@@ -21,7 +21,7 @@ from ...analysis.measured import MACHINES, ROBUSTNESS, Score
 from ...analysis.search import Candidate
 from ...link import MAX_OTHERS, View, size_text
 from ...units import amount, mebibytes
-from .. import session
+from .. import session, take
 from ..cached import shared
 from .designs import Designs
 
@@ -182,10 +182,11 @@ def show(budget: Budget, own: Named, designs: Designs, height: int) -> None:
     every, view = cached_rows(budget, own, *designs), session.view()
     session.set_widget(KEY, {"selection": {"rows": ticks(view, every), "columns": [], "cells": []}})
     number, over = st.column_config.NumberColumn, any(one.over for one in every)
-    st.dataframe(
+    take.table(
         cached_table(budget, own, *designs),
-        key=KEY,
-        hide_index=True,
+        KEY,
+        "Networks",
+        whole=lambda: taken(cached_table(budget, own, *designs)),
         height=height,
         on_select=lambda: selected(every),
         selection_mode="multi-row",
@@ -203,6 +204,12 @@ def show(budget: Budget, own: Named, designs: Designs, height: int) -> None:
             "Recipe": st.column_config.TextColumn(help=COLUMNS["Recipe"].help),
         },
     )
+
+
+def taken(styler: Styler) -> pd.DataFrame:
+    """The table without its buttons, whole numbers as such."""
+    frame: pd.DataFrame = styler.data  # type: ignore[attr-defined]
+    return frame.drop(columns="Open").convert_dtypes()
 
 
 def opened(every: Sequence[Row]) -> None:

@@ -33,7 +33,7 @@ from ...inference.limits import check_runnable
 from ...inference.turns import TooLargeError
 from ...sharing.threads import single_thread
 from ...units import scientific
-from .. import session
+from .. import session, take
 from ..cached import cached_result, device
 from ..components import plot
 from ..headline import section
@@ -132,10 +132,10 @@ def results(chosen: ExperimentSetup, settings: AppendSettings, result: AppendRes
         )
         left, right = st.columns(2)
         plot(appended_figure(result, chosen.trained), f"appended chart {place}", left)
-        right.dataframe(
-            outcome_table(result, chosen.trained), hide_index=True, key=f"appended table {place}", width="stretch"
-        )
         with right:
+            take.table(
+                outcome_table(result, chosen.trained), f"appended table {place}", "Appended blocks", width="stretch"
+            )
             st.markdown(verdict(config, result))
 
 

@@ -52,7 +52,7 @@ from ...link import natural_size
 from ...sharing.holdings import HELD_FILES, NoRoomError
 from ...sharing.scheduler import PAGES
 from ...sharing.store import RESULTS, FileDigest
-from .. import session
+from .. import session, take
 from ..session import change, choose, escape_markdown, release_files, set_widget, show, view
 from ..uploads import FileAnswers, UploadedCheckpoint
 
@@ -259,7 +259,7 @@ def upload_card(weights: Weights | None, folded: bool = True) -> None:
             max_upload_size=limit,
             label_visibility="collapsed" if checkpoint else "visible",  # its summary takes that room
             help="Such as .pth, .pth.tar, .ckpt, .bin, .pkl or .safetensors; a .safetensors.index.json together with its "
-            "shards. Read without running anything in the file. Its weights are kept in the server's memory until you forget "
+            "shards; an .onnx or .pt2 that was taken away here. Read without running anything in the file. Its weights are kept in the server's memory until you forget "
             "them or close the page, and nobody else sees them. While the file arrives, a part of it may lie in a "
             "temporary file without a name; nothing else is written to disk.",
         )
@@ -366,7 +366,7 @@ def list_mismatches(differences: list[Mismatch]) -> None:
         {"Tensor": one.name, "Network": shape_words(one.expected), "File": shape_words(one.found)}
         for one in differences
     ]
-    st.dataframe(rows, hide_index=True, key="mismatches", width="stretch", height="auto" if len(rows) < 6 else 240)
+    take.table(rows, "mismatches", "Tensors that differ", width="stretch", height="auto" if len(rows) < 6 else 240)
 
 
 def asked(checkpoint: UploadedCheckpoint) -> list[tuple[str, Question]]:

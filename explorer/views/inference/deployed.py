@@ -21,7 +21,7 @@ from ...inference.samples import labelled_images
 from ...sharing.store import Progress
 from ...sharing.tidying import LARGE_BYTES, tidy
 from ...units import scientific
-from .. import session
+from .. import session, take
 from ..cached import Key, cached_result, cached_trace, may_compute, measure_again, shared
 from ..headline import section
 from .ablation import knows_test_images, test_inputs, too_large
@@ -209,7 +209,7 @@ def table(result: Run, kept: Sequence[Measured], labelled: bool) -> None:
         st.markdown(sentence(results, count, result.headless))
         half = replace(result.device, half=True).form
         named = [one._replace(form=f"{one.form}, {half}") if one.form == HALF else one for one in results]
-        st.dataframe(frame(named, count, result.headless), hide_index=True, key="forms table")
+        take.table(frame(named, count, result.headless), "forms table", "As it is deployed")
     for refusal in refusals:
         st.caption(f"**{refusal.form}**: {session.escape_markdown(refusal.reason)}")
     forms = [one.form for one in results]

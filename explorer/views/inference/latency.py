@@ -16,6 +16,7 @@ from ...inference import latency
 from ...inference.device import Device
 from ...inference.latency import Effect, Latency, Roof, TimedLayer
 from ...sharing.store import Progress
+from .. import take
 from ..cached import cached_devices, device, form
 from ..components import plot
 from ..headline import section
@@ -121,7 +122,7 @@ def show_effects(result: Run) -> None:
         )
         return
     effects, when = found
-    st.dataframe(effect_frame(effects, result.headless), hide_index=True, key="effect table")
+    take.table(effect_frame(effects, result.headless), "effect table", "Ways to run it")
     change = "" if result.headless else "; the largest change of any class probability"
     if result.headless:
         st.caption(f"{NO_CLASSIFIER} So what a form changes of the scores is not listed.")
@@ -202,7 +203,7 @@ def show_layers(result: Run) -> None:
         plot(inference.latency_figure(layers, passes_text(times.rounds)), key="latency chart")
     st.markdown(ROOFLINE)
     st.subheader("Slow for their arithmetic", anchor=False)
-    st.dataframe(slow_frame(layers), hide_index=True, key="slow layers")
+    take.table(slow_frame(layers), "slow layers", "Slow for their arithmetic")
     st.caption(
         f"Of the layers that take at least 2 % of the time, those furthest above their bound. A pass at "
         f"{result.size} pixels takes {times.whole_pass * 1000:,.1f} ms; the layers sum to {sum(times.layers.values()) * 1000:,.1f} ms "

@@ -11,6 +11,7 @@ from ...analysis.layers import shape_text
 from ...figures.throughput import throughput_figure
 from ...inference.throughput import Throughput, throughput
 from ...sharing.store import Progress
+from .. import take
 from ..cached import cached_result, may_compute
 from ..components import plot
 from ..headline import section
@@ -41,7 +42,7 @@ def show(result: Run, found: Throughput, when: datetime) -> None:
     """The batch of most images a second, all of them, and how they were measured."""
     st.markdown(verdict(found))
     plot(throughput_figure(found), key="throughput chart")
-    st.dataframe(frame(found), hide_index=True, key="throughput table")
+    take.table(frame(found), "throughput table", "Throughput by batch")
     form = result.key.form
     st.caption(
         f"The median, and the quartiles as a band, of passes of noise of {shape_text(result.trace.image_size)} pixels in {form.form}; one that "
