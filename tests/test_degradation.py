@@ -46,7 +46,6 @@ from explorer.figures.degradation import COLOURS, run_figure, spread_figure
 from explorer.inference.samples import labelled_images
 from explorer.link import View
 from explorer.sharing.jobs import DONE, STOPPED, JobQueue
-from explorer.sharing.worker import WorkerProcess
 from explorer.views.experiments import degradation as page
 from helpers import captions, click, link, opened, run, said, select, soon, status_of, tab, texts
 from resnet import ConfigError, build, preset
@@ -238,15 +237,6 @@ def test_steps_bound_the_training_whatever_the_epochs(one_thread):
 
     assert len(losses(steps=17)) == 17
     assert losses(steps=17)[:15] == losses(epochs=3)
-
-
-def test_another_process_gives_the_same_curves(tiny):
-    """And has not imported torch's compiler for it, for which whoever starts the first run would wait seconds."""
-    process = WorkerProcess()
-    with process.keep_running():
-        worker = collect_run(TINY, process.run(train, TINY))
-        assert list(process.run(map, eval, ["'torch._dynamo' in __import__('sys').modules"])) == [False]
-    assert [(c.losses, c.accuracy) for c in worker.curves] == [(c.losses, c.accuracy) for c in tiny.curves]
 
 
 def test_time_left_falls_to_nothing(tiny):
@@ -482,7 +472,7 @@ def test_the_worker_gets_ready_where_a_run_may_be_started(monkeypatch):
             waits.wait(60)
             return iter(())
 
-    monkeypatch.setattr(page, "WORKER", Ready)
+    monkeypatch.setattr(page, "ENGINE", Ready)
     monkeypatch.setattr(page, "WARM_SECONDS", 0)
     monkeypatch.setattr(page, "WARM", threading.Lock())
     page.warm_up()
