@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import pickle
 import re
@@ -21,11 +22,13 @@ from distributed import Client
 from explorer.analysis.search import Limits, search
 from explorer.analysis.space import Space
 from explorer.bench.browser import ROOT
+from explorer.cli import main
 from explorer.experiments.degradation import Settings, Step, train
 from explorer.sharing import engine as module
 from explorer.sharing.engine import EndedError, Engine, LostError, Part
 from explorer.sharing.jobs import DONE, FAILED, JobQueue, Loss
 from helpers import soon, status_of, there
+from resnet import ConfigError, owner
 
 TINY = Settings(shallow=8, deep=14, width=4, warmup=2, steps=10)
 
@@ -341,6 +344,63 @@ def test_a_scheduler_that_is_started_anew_loses_nothing(tmp_path: Path) -> None:
         assert found.losses == (Loss(f"the scheduler at {shared.address} has ended", 3),)
     finally:
         shared.end()
+
+
+def test_commands_on_it_write_what_they_write_here(shared: Shared, tmp_path: Path) -> None:
+    base = f"--steps 10 --seeds 0 --settings {TINY.to_text().replace('_steps-10', '')}"
+    here, there = tmp_path / "here.json", tmp_path / "there.json"
+    assert main(f"degradation {base} --output {here}".split()) == 0
+    assert main(f"degradation {base} --output {there} --scheduler {shared.address}".split()) == 0
+    mine, theirs = (json.loads(path.read_text(encoding="utf-8")) for path in (here, there))
+    for network in (*mine["runs"][0]["networks"], *theirs["runs"][0]["networks"]):
+        network.pop("seconds")
+    assert theirs == mine
+    space = "resnet18 planes=8..16/4-16-32-64"
+    for path, words in ((here, []), (there, ["--scheduler", shared.address])):
+        assert main(["search", space, "--json", "--output", str(path), *words]) == 0
+    assert there.read_bytes() == here.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("here", "--scheduler = here is not accepted: an address such as tcp://127.0.0.1:8786"),
+        ("http://a:1", "--scheduler = http://a:1 is not accepted"),
+        ("tcp://a:70000", "--scheduler = tcp://a:70000 is not accepted"),
+        ("tcp://127.0.0.1:1", "explorer: no scheduler answers at tcp://127.0.0.1:1"),
+    ],
+)
+def test_a_wrong_address_is_one_sentence(
+    address: str, words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.5)
+    for command in (["search", "resnet18"], ["degradation", "--steps", "30", "--output", str(tmp_path / "x")]):
+        assert exit_status([*command, "--scheduler", address]) == 2
+        assert words in " ".join(capsys.readouterr().err.split())
+
+
+def exit_status(command: list[str]) -> int | str | None:
+    """Of a command line, of which some cannot be read."""
+    try:
+        return main(command)
+    except SystemExit as end:
+        return end.code
+
+
+def test_dask_is_loaded_with_the_first_job_only() -> None:
+    script = "import sys; from explorer.views.experiments import degradation; print('distributed' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, encoding="utf-8")
+    assert ran.stdout == "False\n", ran.stderr
+
+
+def test_the_owners_words_are_checked_when_the_server_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(owner.SCHEDULER, "tcp://127.0.0.1:8786")
+    owner.check()
+    monkeypatch.setenv(owner.SCHEDULER, "127.0.0.1:8786")
+    with pytest.raises(
+        ConfigError, match=r"^RESNET_EXPLORER_SCHEDULER = 127\.0\.0\.1:8786 is not accepted: an address"
+    ):
+        owner.check()
 
 
 def test_nothing_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

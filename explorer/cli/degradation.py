@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .parameters import results_file, whole_number
+from .parameters import Scheduler, results_file, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,6 +36,7 @@ def degradation(
     settings: Annotated[
         str, typer.Option(metavar="TEXT", show_default=False, help="The rest, as in a link: deep-110_rate-0.1.")
     ] = "",
+    scheduler: Scheduler = None,
     output: Annotated[Path | None, results_file("degradation.json, or with --cut fashion-train.npz,")] = None,
     cut: Annotated[
         Path | None,
@@ -52,6 +55,7 @@ def degradation(
     \b
     resnet-explorer degradation --steps 200 1000 --seeds 0 1 2
     resnet-explorer degradation --settings deep-110_rate-0.1 --output deep.json
+    resnet-explorer degradation --scheduler tcp://127.0.0.1:8786
     resnet-explorer degradation --cut FOLDER
     """
     from ..experiments.degradation import (
@@ -62,6 +66,7 @@ def degradation(
         from_json,
         record,
         summarise,
+        train,
         write_training_images,
     )
 
@@ -71,7 +76,8 @@ def degradation(
         print(f"{IMAGE_COUNT:,} images written to {path}")
         return
     path, every, starts = output or Path(RUNS.name), steps or [Settings().steps], seeds or [0, 1, 2]
-    watch(record(every, starts, path, Settings.from_text(settings)), len(starts) * 4 * sum(every))
+    work = train if scheduler is None else partial(scheduler.run_on, train, lost=begins_anew)
+    watch(record(every, starts, path, Settings.from_text(settings), work), len(starts) * 4 * sum(every))
     for run, runs in from_json(path.read_text(encoding="utf-8")).groups.items():
         for row in summarise(runs).rows:
             print(
@@ -79,6 +85,11 @@ def degradation(
                 f"({row.loss.low:.3f} to {row.loss.high:.3f})  test accuracy {row.accuracy.mean:.1%}"
             )
     print(f"{len(starts)} seeds, written to {path}")
+
+
+def begins_anew(error: Exception) -> None:
+    """Say that work was lost."""
+    print(f"explorer: {error}: what it was at begins anew, and what was there stays", file=sys.stderr)
 
 
 def watch(steps: Iterable[tuple[Settings, Step]], total: int) -> None:

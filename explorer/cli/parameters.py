@@ -6,15 +6,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.models import OptionInfo
 
 from resnet.options import plain
+from resnet.owner import SCHEDULER
 
 if TYPE_CHECKING:
     from ..link import View
+    from ..sharing.engine import Engine
 
 LISTS = ("--steps", "--seeds", "--only", "--attacks")
 """The options that take several values: `--steps 200 1000`."""
@@ -94,6 +96,35 @@ DataFolder = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, with every number in full.")]
+
+
+def scheduler(text: str) -> Engine:
+    """The cluster whose scheduler is at an address.
+
+    Raises:
+        BadParameter: for other text.
+    """
+    from resnet.options import ConfigError
+    from resnet.owner import scheduler_address
+
+    from ..sharing.engine import Engine
+
+    try:
+        return Engine(scheduler_address(text, "--scheduler"))
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+Scheduler = Annotated[
+    Any,
+    typer.Option(
+        parser=scheduler,
+        envvar=SCHEDULER,
+        metavar="ADDRESS",
+        show_default=False,
+        help="Dask scheduler whose workers do it, such as tcp://127.0.0.1:8786. Without it, this process does.",
+    ),
+]
 
 
 def results_file(instead: str) -> OptionInfo:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +13,7 @@ from typer.models import OptionInfo
 from resnet.command import write
 from resnet.options import plain
 
-from .parameters import AsJson, Output
+from .parameters import AsJson, Output, Scheduler
 from .summary import write_document
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ def search(
             "+params -macs -memory.",
         ),
     ] = "",
+    scheduler: Scheduler = None,
     json: AsJson = False,
     output: Output = None,
 ) -> None:
@@ -144,6 +146,7 @@ def search(
     resnet-explorer search 'resnet50 layers=1..3-1..4-1..6-1..3' --max-macs 2e9
     resnet-explorer search 'resnet18 planes=32..64/16-64..128/32-128-256 attention=none,se' --size 64x96 --pareto
     resnet-explorer search 'resnet50 groups=1,32 base_width=4,64 size=160,224' --pareto --goals '+depth -macs' --json
+    resnet-explorer search 'resnet50 groups=1..16' --scheduler tcp://127.0.0.1:8786
 
     --json prints one object; its units are those of `summary --json`:
 
@@ -169,10 +172,13 @@ def search(
     asked = goals or (GOALS if pareto else "")
     if asked:
         parse_goals(asked)  # a mistake is said before the work
-    with progress("designs", len(designs)) as advance:
+    with (
+        progress("designs", len(designs)) as advance,
+        nullcontext() if scheduler is None else scheduler.executor() as workers,
+    ):
 
         def watched() -> Iterator[Part]:
-            for part in parts(designs, limits):
+            for part in parts(designs, limits, workers):
                 advance("designs", part.stop - part.start)
                 yield part
 

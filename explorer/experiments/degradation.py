@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from itertools import islice
@@ -468,9 +468,14 @@ def shipped_runs() -> RecordedRuns:
 
 
 def record(
-    steps: Sequence[int], seeds: Sequence[int], path: Path, base: Settings | None = None
+    steps: Sequence[int],
+    seeds: Sequence[int],
+    path: Path,
+    base: Settings | None = None,
+    run: Callable[[Settings], Iterable[Step]] = train,
 ) -> Iterator[tuple[Settings, Step]]:
-    """Run every seed at every number of steps, the rest as in `base`, on one thread; `path` grows run by run.
+    """Run every seed at every number of steps, the rest as in `base`, on one thread, or where `run` has it done; `path` grows
+    run by run.
 
     Raises:
         ConfigError: for steps or seeds that are not accepted.
@@ -481,15 +486,17 @@ def record(
     command = f"python -m explorer degradation --steps {' '.join(map(str, steps))} --seeds {' '.join(map(str, seeds))}"
     command += f" --settings {words}" if words else ""
     asked = [replace(base, steps=count, seed=seed) for count in steps for seed in seeds]
-    return _record(asked, command, writable(path))
+    return _record(asked, command, writable(path), run)
 
 
-def _record(every: Sequence[Settings], command: str, path: Path) -> Iterator[tuple[Settings, Step]]:
+def _record(
+    every: Sequence[Settings], command: str, path: Path, run: Callable[[Settings], Iterable[Step]]
+) -> Iterator[tuple[Settings, Step]]:
     torch.set_num_threads(1)
     runs = []
     for settings in every:
         taken = []
-        for step in train(settings):
+        for step in run(settings):
             taken.append(step)
             yield settings, step
         runs.append(collect_run(settings, taken))

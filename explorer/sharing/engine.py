@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from resnet import owner
+from resnet.errors import ExplainedError
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -43,6 +44,8 @@ CHECK_SECONDS = 0.5
 """Seconds from one look at whether a worker is still there to the next, while its answer is awaited."""
 CONNECT_SECONDS, RECONNECT_SECONDS = 10, 60
 """For which a scheduler and a worker of it are waited for, and where they have been there before."""
+MOST_LOSSES = 3
+"""So many workers may be lost one after the other, without a new item between them: by then it is the work that ends them."""
 MOST_ITERATORS = 8
 """That a worker holds: those of a server that has ended are never asked for again."""
 SAME = {"explorer": "resnet-explorer", "distributed": "distributed", "python": "Python"}
@@ -57,7 +60,7 @@ SETTINGS = {
 """Of Dask, for a cluster of this server's own."""
 
 
-class EndedError(RuntimeError):
+class EndedError(ExplainedError, RuntimeError):
     """What computes is not there, as the end of a sentence."""
 
 
@@ -105,15 +108,43 @@ class Engine:
                     raise part.end
                 worker, place = part.worker, place + len(part.items)
 
+    def run_on(
+        self, function: Callable[..., Iterator[Item]], *arguments: Any, lost: Callable[[LostError], object]
+    ) -> Iterator[Item]:
+        """As `run`, of a function that gives the same items again: where what computes is lost, `lost` is told so, and they
+        are made again and those after them handed on.
+
+        Raises:
+            LostError: where one is lost after the other.
+            EndedError, ConfigError, Exception: as `run`.
+        """
+        given, losses = 0, 0
+        with self.keep_running():
+            while True:
+                try:
+                    for item in itertools.islice(self.run(function, *arguments), given, None):
+                        given, losses = given + 1, 0
+                        yield item
+                    return
+                except LostError as error:
+                    losses += 1
+                    if losses == MOST_LOSSES:
+                        raise
+                    lost(error)
+
     @contextmanager
     def executor(self) -> Iterator[Executor]:
-        """The workers as an executor, while somebody is in here.
+        """The workers as an executor, while somebody is in here. What a worker that is lost was at, another one does.
 
         Raises:
             EndedError, ConfigError: as `run`, here or where a result is asked for.
         """
         with self.keep_running():
-            yield self._cluster_with_worker().client.get_executor()
+            cluster = self._cluster_with_worker()
+            try:
+                yield cluster.client.get_executor()
+            except CancelledError as error:
+                raise cluster.ended() from error
 
     @contextmanager
     def keep_running(self) -> Iterator[None]:
@@ -229,8 +260,12 @@ class Cluster:
                 except TimeoutError:
                     self._look_after(worker)
         except (CancelledError, OSError) as error:
-            self.lost = True
-            raise LostError(f"the scheduler at {self.address} has ended") from error
+            raise self.ended() from error
+
+    def ended(self) -> LostError:
+        """What is raised where the scheduler is lost; it has to be reached again."""
+        self.lost = True
+        return LostError(f"the scheduler at {self.address} has ended" if self.address else NO_PROCESS)
 
     def _look_after(self, worker: str) -> None:
         if self._child is not None and self._child.poll() is not None:

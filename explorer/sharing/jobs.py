@@ -15,15 +15,13 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from .engine import LostError
+from .engine import MOST_LOSSES, LostError
 from .threads import threads
 
 WAITING, RUNNING, STOPPED, DONE, FAILED = "waiting", "running", "stopped", "done", "failed"
 
 Item = TypeVar("Item")
 
-MOST_LOSSES = 3
-"""So many workers may be lost one after the other, without a new item between them: by then it is the job that ends them."""
 RELEASE_CHECK_SECONDS = 1.0
 """Seconds between two looks at whether a stopped job has rested long enough."""
 

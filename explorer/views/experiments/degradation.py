@@ -214,7 +214,7 @@ def run_progress(chosen: Settings, status: Status | None) -> None:
     run = collect_run(chosen, status.items)
     share = run.done / chosen.total
     if status.losses:
-        st.caption(session.escape_markdown(losses_text(status)))
+        st.caption(session.escape_markdown(losses_text(status, chosen.total)))
     if status.state == RUNNING:
         left = "" if run.seconds_left is None else f" · {duration(run.seconds_left)} left"
         again = f"Repeating {status.repeats_left:,} steps, then " if status.repeats_left else ""
@@ -230,12 +230,16 @@ def run_progress(chosen: Settings, status: Status | None) -> None:
         st.markdown(f"**Trained here** in {duration(run.seconds)}, the four networks by turns on one thread.")
 
 
-def losses_text(status: Status) -> str:
+def losses_text(status: Status, total: int) -> str:
     """What happened to the run, where it had to begin anew."""
     first = status.losses[0]
-    again = f", and {len(status.losses) - 1} more times since" if len(status.losses) > 1 else ""
-    kept = "the steps that were shown are kept and made again" if first.items else "it begins anew"
-    return f"After {first.items:,} steps {first.reason}{again}: {kept}."
+    again = f" for the first of {len(status.losses)} times" if len(status.losses) > 1 else ""
+    kept = (
+        "The steps that were shown are kept, and made again before the run goes on."
+        if first.items
+        else "It begins anew."
+    )
+    return f"At {first.items:,} of {total:,} steps {first.reason}{again}. {kept}"
 
 
 def effort_text(chosen: Settings) -> str:
