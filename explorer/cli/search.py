@@ -146,7 +146,6 @@ def search(
     resnet-explorer search 'resnet50 layers=1..3-1..4-1..6-1..3' --max-macs 2e9
     resnet-explorer search 'resnet18 planes=32..64/16-64..128/32-128-256 attention=none,se' --size 64x96 --pareto
     resnet-explorer search 'resnet50 groups=1,32 base_width=4,64 size=160,224' --pareto --goals '+depth -macs' --json
-    resnet-explorer search 'resnet50 groups=1..16' --scheduler tcp://127.0.0.1:8786
 
     --json prints one object; its units are those of `summary --json`:
 
