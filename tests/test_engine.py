@@ -26,6 +26,7 @@ from explorer.cli import main
 from explorer.experiments.degradation import Settings, Step, train
 from explorer.sharing import engine as module
 from explorer.sharing.engine import EndedError, Engine, LostError, Part
+from explorer.sharing.guarded import LENGTH
 from explorer.sharing.jobs import DONE, FAILED, JobQueue, Loss
 from helpers import soon, status_of, there
 from resnet import ConfigError, owner
@@ -75,6 +76,23 @@ def test_it_listens_on_this_machine_only(engine: Engine) -> None:
     ports = [*listening(os.getpid()), *listening(child(engine).pid)]
     assert len(ports) >= 2
     assert {port.partition(":")[0] for port in ports} == {"0100007F"}  # 127.0.0.1
+
+
+def test_nobody_else_on_this_machine_is_listened_to(engine: Engine) -> None:
+    """By the scheduler and by the worker; else everybody with an account here could have their code run."""
+    first = next(iter(engine._cluster_with_worker().client.nthreads()))
+    assert engine._cluster is not None
+    assert engine._cluster._own is not None
+    for address in (engine._cluster._own.scheduler_address, first):
+        protocol, _, place = address.partition("://")
+        assert protocol == "guarded"
+        with pytest.raises(OSError, match=r"(?i)timed out|closed"):
+            Client(f"tcp://{place}", timeout=1, set_as_default=False)
+        host, _, port = place.partition(":")
+        with socket.create_connection((host, int(port)), timeout=30) as stranger:
+            stranger.sendall(b"0" * LENGTH)
+            assert stranger.recv(1) == b""
+    assert list(engine.run(iter, "ab")) == ["a", "b"]
 
 
 def listening(pid: int) -> list[str]:

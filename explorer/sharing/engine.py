@@ -74,7 +74,7 @@ class Engine:
 
     It is reached, or started, with the first iterator, and let go, or ended, as soon as none is left. A cluster of its own
     has one worker, a process of the lowest priority: it takes neither Python's lock nor a core from those who are served
-    meanwhile. It listens on this machine only, and ends with this process, however that ends. torch computes on one thread.
+    meanwhile. It listens on this machine only and to this process only, and ends with this process, however that ends. torch computes on one thread.
     """
 
     def __init__(self, address: str | None = None) -> None:
@@ -197,6 +197,8 @@ class Cluster:
         import dask
         from distributed import Client, LocalCluster
 
+        from . import guarded
+
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # who asks is told what is wrong
         self.address, self.lost = address, False
         self._child: subprocess.Popen[bytes] | None = None
@@ -210,6 +212,7 @@ class Cluster:
                         LocalCluster(
                             n_workers=0,
                             host="127.0.0.1",
+                            protocol=guarded.PROTOCOL,
                             dashboard_address="127.0.0.1:0",
                             scheduler_kwargs={"dashboard": False},
                             silence_logs=logging.CRITICAL,
@@ -288,6 +291,8 @@ class Cluster:
                     raise EndedError(f"a {place} of {self.address} {has}, and this is {here}: both have to be the same")
 
     def _start(self, address: str) -> None:
+        from .guarded import Secret
+
         self._end()
         command = [sys.executable, "-c", f"from {__name__} import work; work({address!r}, {self._folder!r})"]
         try:
@@ -302,6 +307,10 @@ class Cluster:
         except OSError as error:
             raise EndedError(f"no process can be started now ({error.strerror})") from error
         self._end = weakref.finalize(self, end_process, self._child)
+        assert self._child.stdin is not None
+        with suppress(OSError):  # it has ended by now, as who waits for it sees
+            self._child.stdin.write(Secret.value)
+            self._child.stdin.flush()
 
 
 NO_PROCESS = "the process that computed has ended, perhaps for want of memory"
@@ -374,6 +383,9 @@ def work(address: str, folder: str) -> None:
     dask.config.set(SETTINGS)
     from distributed import Worker
 
+    from . import guarded
+
+    guarded.Secret.value = sys.stdin.buffer.read(guarded.LENGTH)
     if hasattr(os, "nice"):
         os.nice(19)
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
@@ -381,7 +393,13 @@ def work(address: str, folder: str) -> None:
 
     async def serve() -> None:
         async with Worker(
-            address, nthreads=1, host="127.0.0.1", dashboard=False, memory_limit=0, local_directory=folder
+            address,
+            nthreads=1,
+            host="127.0.0.1",
+            protocol=guarded.PROTOCOL,
+            dashboard=False,
+            memory_limit=0,
+            local_directory=folder,
         ) as worker:
             await worker.finished()
 
