@@ -24,8 +24,10 @@ from explorer.analysis.space import Space
 from explorer.bench.browser import ROOT
 from explorer.cli import main
 from explorer.experiments.degradation import Settings, Step, train
+from explorer.experiments.probes import Images, probe_all
+from explorer.experiments.shipped import labelled_inputs
 from explorer.sharing import engine as module
-from explorer.sharing.engine import EndedError, Engine, LostError, Part
+from explorer.sharing.engine import EndedError, Engine, LostError, Part, here
 from explorer.sharing.guarded import LENGTH
 from explorer.sharing.jobs import DONE, FAILED, JobQueue, Loss
 from helpers import soon, status_of, there
@@ -211,13 +213,14 @@ items = engine.run(map, time.sleep, [0, 600])
 next(items)
 threading.Thread(target=next, args=(items,), daemon=True).start()
 time.sleep(0.5)
-print(engine._cluster._child.pid, flush=True)
+print(engine._cluster._child.pid, engine._cluster._folder, flush=True)
 if sys.argv[1] != "of itself":
     os.kill(os.getpid(), signal.SIGKILL)
 """
     ran = subprocess.run([sys.executable, "-c", script, end], cwd=ROOT, stdout=subprocess.PIPE, encoding="utf-8")
-    pid = int(ran.stdout)
-    soon(lambda: not there(pid))
+    pid, folder = ran.stdout.split()
+    soon(lambda: not there(int(pid)))
+    assert not Path(folder).exists()
 
 
 def test_a_lost_worker_begins_its_job_anew_and_nothing_that_was_shown_is_lost(engine: Engine, tmp_path: Path) -> None:
@@ -364,19 +367,26 @@ def test_a_scheduler_that_is_started_anew_loses_nothing(tmp_path: Path) -> None:
         shared.end()
 
 
+def test_what_travels_with_images_measures_what_it_measures_here(named: Engine) -> None:
+    """Probes of the first network that ships, which the others' commands are like."""
+    images, labels = labelled_inputs(128)
+    given = Images(images[:64], labels[:64]), Images(images[64:], labels[64:])
+    assert next(named.run(probe_all, *given)) == next(here(probe_all, *given))
+
+
 def test_commands_on_it_write_what_they_write_here(shared: Shared, tmp_path: Path) -> None:
     base = f"--steps 10 --seeds 0 --settings {TINY.to_text().replace('_steps-10', '')}"
-    here, there = tmp_path / "here.json", tmp_path / "there.json"
-    assert main(f"degradation {base} --output {here}".split()) == 0
-    assert main(f"degradation {base} --output {there} --scheduler {shared.address}".split()) == 0
-    mine, theirs = (json.loads(path.read_text(encoding="utf-8")) for path in (here, there))
+    near, far = tmp_path / "near.json", tmp_path / "far.json"
+    assert main(f"degradation {base} --output {near}".split()) == 0
+    assert main(f"degradation {base} --output {far} --scheduler {shared.address}".split()) == 0
+    mine, theirs = (json.loads(path.read_text(encoding="utf-8")) for path in (near, far))
     for network in (*mine["runs"][0]["networks"], *theirs["runs"][0]["networks"]):
         network.pop("seconds")
     assert theirs == mine
     space = "resnet18 planes=8..16/4-16-32-64"
-    for path, words in ((here, []), (there, ["--scheduler", shared.address])):
+    for path, words in ((near, []), (far, ["--scheduler", shared.address])):
         assert main(["search", space, "--json", "--output", str(path), *words]) == 0
-    assert there.read_bytes() == here.read_bytes()
+    assert far.read_bytes() == near.read_bytes()
 
 
 @pytest.mark.parametrize(

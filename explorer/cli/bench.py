@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-Section = StrEnum("Section", ["traces", "captures", "search", "clicks", "visitors", "hostile", "links"])
+Section = StrEnum("Section", ["traces", "captures", "search", "engine", "clicks", "visitors", "hostile", "links"])
 
 
 def bench(

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .parameters import Scheduler, results_file, whole_number
+from .parameters import Scheduler, results_file, run_by, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,7 +64,6 @@ def degradation(
         from_json,
         record,
         summarise,
-        train,
         write_training_images,
     )
 
@@ -76,8 +73,7 @@ def degradation(
         print(f"{IMAGE_COUNT:,} images written to {path}")
         return
     path, every, starts = output or Path(RUNS.name), steps or [Settings().steps], seeds or [0, 1, 2]
-    work = train if scheduler is None else partial(scheduler.run_on, train, lost=begins_anew)
-    watch(record(every, starts, path, Settings.from_text(settings), work), len(starts) * 4 * sum(every))
+    watch(record(every, starts, path, Settings.from_text(settings), run_by(scheduler)), len(starts) * 4 * sum(every))
     for run, runs in from_json(path.read_text(encoding="utf-8")).groups.items():
         for row in summarise(runs).rows:
             print(
@@ -85,11 +81,6 @@ def degradation(
                 f"({row.loss.low:.3f} to {row.loss.high:.3f})  test accuracy {row.accuracy.mean:.1%}"
             )
     print(f"{len(starts)} seeds, written to {path}")
-
-
-def begins_anew(error: Exception) -> None:
-    """Say that work was lost."""
-    print(f"explorer: {error}: what it was at begins anew, and what was there stays", file=sys.stderr)
 
 
 def watch(steps: Iterable[tuple[Settings, Step]], total: int) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +18,7 @@ from resnet.owner import SCHEDULER
 
 if TYPE_CHECKING:
     from ..link import View
-    from ..sharing.engine import Engine
+    from ..sharing.engine import Engine, Run
 
 LISTS = ("--steps", "--seeds", "--only", "--attacks")
 """The options that take several values: `--steps 200 1000`."""
@@ -113,6 +115,16 @@ def scheduler(text: str) -> Engine:
         return Engine(scheduler_address(text, "--scheduler"))
     except ConfigError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def run_by(engine: Engine | None) -> Run:
+    """Where a command has its work done: on the cluster that `--scheduler` names, else in this process."""
+    from ..sharing.engine import here
+
+    def lost(error: Exception) -> None:
+        print(f"explorer: {error}; what it was at begins anew, and what was there stays", file=sys.stderr)
+
+    return here if engine is None else partial(engine.run_on, lost=lost)
 
 
 Scheduler = Annotated[

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from itertools import islice
@@ -34,6 +34,7 @@ from resnet.train import Recipe, accuracy, fashion_mnist, fit
 from resnet.weights import FASHION_MNIST
 
 from ..inference.samples import LabelledImages, labelled_images, read_labelled
+from ..sharing.engine import Run, here
 from ..sharing.frozen import frozen
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -468,13 +469,9 @@ def shipped_runs() -> RecordedRuns:
 
 
 def record(
-    steps: Sequence[int],
-    seeds: Sequence[int],
-    path: Path,
-    base: Settings | None = None,
-    run: Callable[[Settings], Iterable[Step]] = train,
+    steps: Sequence[int], seeds: Sequence[int], path: Path, base: Settings | None = None, run: Run = here
 ) -> Iterator[tuple[Settings, Step]]:
-    """Run every seed at every number of steps, the rest as in `base`, on one thread, or where `run` has it done; `path` grows
+    """Run every seed at every number of steps, the rest as in `base`, on one thread of where `run` has it done; `path` grows
     run by run.
 
     Raises:
@@ -489,14 +486,11 @@ def record(
     return _record(asked, command, writable(path), run)
 
 
-def _record(
-    every: Sequence[Settings], command: str, path: Path, run: Callable[[Settings], Iterable[Step]]
-) -> Iterator[tuple[Settings, Step]]:
-    torch.set_num_threads(1)
+def _record(every: Sequence[Settings], command: str, path: Path, run: Run) -> Iterator[tuple[Settings, Step]]:
     runs = []
     for settings in every:
         taken = []
-        for step in run(settings):
+        for step in run(train, settings):
             taken.append(step)
             yield settings, step
         runs.append(collect_run(settings, taken))

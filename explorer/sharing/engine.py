@@ -14,6 +14,7 @@ import itertools
 import logging
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -58,6 +59,8 @@ SETTINGS = {
     "distributed.worker.http.routes": [],
 }
 """Of Dask, for a cluster of this server's own."""
+LARGE = {"distributed.admin.large-graph-warning-threshold": "1 GiB"}
+"""Of Dask, everywhere: images travel with what they are for."""
 
 
 class EndedError(ExplainedError, RuntimeError):
@@ -182,6 +185,18 @@ class Engine:
             return self._cluster
 
 
+Run = Callable[..., Iterator[Any]]
+"""Gives the items of a function of the arguments after it, wherever it has them made: `here`, or on an `Engine`."""
+
+
+def here(function: Callable[..., Iterator[Item]], *arguments: Any) -> Iterator[Item]:
+    """The items of `function(*arguments)`, made in this process on one thread."""
+    import torch
+
+    torch.set_num_threads(1)
+    return function(*arguments)
+
+
 ENGINE = Engine()
 """Where this server computes what takes long."""
 
@@ -200,6 +215,7 @@ class Cluster:
         from . import guarded
 
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # who asks is told what is wrong
+        dask.config.set(LARGE)
         self.address, self.lost = address, False
         self._child: subprocess.Popen[bytes] | None = None
         self._end: Callable[[], object] = lambda: None
@@ -389,7 +405,7 @@ def work(address: str, folder: str) -> None:
     if hasattr(os, "nice"):
         os.nice(19)
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, args=(folder,), daemon=True).start()
 
     async def serve() -> None:
         async with Worker(
@@ -406,7 +422,8 @@ def work(address: str, folder: str) -> None:
     asyncio.run(serve())
 
 
-def end_with_parent() -> None:
-    """End this process when standard input is closed, whatever it is at."""
+def end_with_parent(folder: str) -> None:
+    """End this process when standard input is closed, whatever it is at, and leave no folder behind."""
     sys.stdin.buffer.read()
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
