@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from .analysis.search import Candidate, Fits, Limits, fits, pareto, search
     from .analysis.space import Space
     from .analysis.trace import Trace
-    from .drawing.network import diagram
+    from .drawing.diagram import diagram
     from .drawing.svg import Drawing
     from .inference.explain import Explanation, explain
     from .inference.images import ImageError, open_image
@@ -43,7 +43,7 @@ _MODULES = {
     "Comparison": "analysis.compare",
     "compare": "analysis.compare",
     "Drawing": "drawing.svg",
-    "diagram": "drawing.network",
+    "diagram": "drawing.diagram",
     "Explanation": "inference.explain",
     "explain": "inference.explain",
     "ImageError": "inference.images",

@@ -71,11 +71,13 @@ class View:
     with, `others` up to five that the comparison page sets beside this one, `weights`
     and `image` the chosen weights and sample (or `UPLOAD`) of the inference page, `unit` a place of the
     selected layer's map as "row-column", `lab` the settings of the kernels page,
-    `training` those of the degradation runs, `landscape` those of the loss landscape, `appended` the blocks of the identity experiment,
+    `limits` the budget on Choose, `space` the designs that are searched there, `training` those of the degradation runs,
+    `landscape` those of the loss landscape, `memory` what the network is to fit into memory with, `appended` the blocks of
+    the identity experiment,
     `shown` what the comparison page shows in detail, `cost` the chart of the architecture page, `start` the switches of
     Start (all six, and `change`, as `Settings.to_text` writes them), `run` the steps of the shipped runs that the degradation page shows,
     `experiment` the networks that an experiment is made with, `tab` the open tab of a page that has some, the note of the
-    source page, the verdict of the claims or the cost of the accuracy page, `find` what is looked for in the source, `off` the
+    source page, the verdict of the claims or what accuracies are held against on Choose, `find` what is looked for in the source, `off` the
     blocks that are switched off and the channels ("layer2.0:31"), in order of depth, `change` what is done to the image before
     the network sees it,
     `explained` the name of the class whose score is explained, empty for the one that the network predicts.
@@ -104,6 +106,9 @@ class View:
     tab: str = ""
     find: str = ""
     cost: str = ""
+    limits: str = ""
+    space: str = ""
+    memory: str = ""
     run: str = ""
     start: str = ""
     change: str = ""
@@ -224,7 +229,7 @@ _PLAIN = {
     name: name
     for name in (
         *("at", "weights", "image", "unit", "lab", "training", "experiment", "appended", "shown", "tab", "find"),
-        *("cost", "run", "start", "change", "landscape"),
+        *("cost", "run", "start", "change", "landscape", "limits", "space", "memory"),
     )
 }
 _PLAIN["explained"] = "class"

@@ -19,7 +19,8 @@ class Page:
     """`name` is its script's, without the ending, `icon` a Material symbol in Streamlit's words.
 
     `purpose` is one sentence on what the page is for; `of_network` whether it shows the network that the link holds, and
-    `apart` are the tabs of such a page that do not, "" for the one that is open at first.
+    `apart` are the tabs of such a page that do not, "" for the one that is open at first. Links that have one of the `former`
+    names in the place of its path lead to it.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Page:
     purpose: str
     of_network: bool = True
     apart: tuple[str, ...] = ()
+    former: tuple[str, ...] = ()
 
     def shows_network(self, tab: str) -> bool:
         """Whether a tab shows the network that the link holds, so that it changes with it."""
@@ -114,20 +116,14 @@ BESIDE = Page(
     "Two to four networks with weights on the same images: what each says, and where in depth they part.",
     of_network=False,
 )
-COMPARE = Page(
-    "compare",
-    "Compare",
-    ":material/compare_arrows:",
-    DECIDE,
-    "Two to six networks beside each other: what differs, and which option makes the difference.",
-)
-ACCURACY = Page(
-    "accuracy",
-    "Accuracy and cost",
+CHOOSE = Page(
+    "choose",
+    "Choose",
     ":material/scatter_plot:",
     DECIDE,
-    "Published ImageNet accuracies over what the networks cost, each with its recipe.",
+    "Which network fits a budget at your image size: what each costs, and what was measured of it.",
+    former=("compare", "accuracy"),
 )
 
-PAGES = (START, EXPERIMENTS, KERNELS, SOURCE, CLAIMS, PAPER, ARCHITECTURE, INFERENCE, BESIDE, COMPARE, ACCURACY)
+PAGES = (START, EXPERIMENTS, KERNELS, SOURCE, CLAIMS, PAPER, ARCHITECTURE, INFERENCE, BESIDE, CHOOSE)
 """In the order of the menu."""

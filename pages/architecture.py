@@ -1,4 +1,4 @@
-"""The network: figures, diagram, inspector, table, charts, and how other tools show it."""
+"""The network: figures, diagram, inspector, table, charts, what memory it takes, and how other tools show it."""
 
 from functools import partial
 
@@ -9,7 +9,7 @@ from explorer.analysis.trace import Trace
 from explorer.figures.network import field_figure
 from explorer.navigation import ARCHITECTURE
 from explorer.views import network, paths, session, tabs
-from explorer.views.architecture import cost, ledger, others, table
+from explorer.views.architecture import cost, ledger, memory, others, table
 from explorer.views.cached import cached_trace
 from explorer.views.components import plot
 from explorer.views.headline import figures, heading
@@ -38,6 +38,7 @@ tabs.tabs(
     {
         "Layers": partial(table.layers, trace, layer),
         "Cost": partial(cost.panel, trace),
+        "Memory": partial(memory.panel, trace),
         "MACs and other tools' counts": partial(ledger.ledger, trace),
         "Receptive field": partial(field, trace, layer),
         "torchinfo": partial(others.torchinfo_summary, trace),

@@ -17,28 +17,32 @@ from explorer.views.inference import (
     explain,
     images,
     latency,
+    maps,
+    picture,
     receptive_field,
     running,
     selection,
     several,
+    speed,
     strip,
+    verdict,
     weights,
     whatif,
 )
 from resnet.weights import FASHION_MNIST
 
 PANELS = {
-    "Maps": running.activations,
+    "Maps": maps.panel,
     "One number": explain.panel,
     "Channel": channels.panel,
     "Addition": addition.panel,
     "Receptive field": receptive_field.panel,
     "Why this class": attribution.panel,
     "What if": whatif.panel,
-    "Blocks off": running.beside(ablation.panel),
+    "Blocks off": picture.beside(ablation.panel),
     "Several images": several.panel,
-    "Weights": running.beside(attribution.weights_panel),
-    "Speed": latency.panel,
+    "Weights": picture.beside(attribution.weights_panel),
+    "Speed": speed.panel,
 }
 """What can be looked at in one run, by the name of its tab; each takes the run."""
 
@@ -102,9 +106,9 @@ except ImageError as error:
     below.error(session.escape_markdown(str(error)), icon=":material/broken_image:")
     st.stop()
 with band:
-    running.verdict(result)
+    verdict.verdict(result)
 with below:
-    running.no_verdict(result)
+    verdict.no_verdict(result)
     if found.current.key == "random":
         weights.offer_trained_instead(found)
 tabs.tabs(PANELS, result, above=maps_above)

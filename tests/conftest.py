@@ -17,6 +17,7 @@ from streamlit.components.v2 import manifest_scanner
 from explorer.analysis.trace import Trace
 from explorer.bench.browser import ROOT, chromium, server
 from explorer.sharing.store import RESULTS
+from loopback import Hub
 from strangers import Runtime
 
 pytest.register_assert_rewrite("helpers")
@@ -67,6 +68,18 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def empty_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A Hugging Face hub on loopback without models, and empty caches."""
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "huggingface"))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "torch"))
+    with Hub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        yield hub
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import time
+import weakref
 from collections.abc import Callable, Coroutine, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,6 +25,8 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.testing.v1 import AppTest
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from explorer.bench.browser import IDLE, ROOT
 from explorer.bench.visitors import FINISHED, unescaped
@@ -240,6 +243,36 @@ def saved(value: Any, zipped: bool = True) -> bytes:
     stream = io.BytesIO()
     torch.save(value, stream, _use_new_zipfile_serialization=zipped)
     return stream.getvalue()
+
+
+class Account(TorchDispatchMode):
+    """Bytes of the memory that operations put tensors into, from when it is made until Python lets go of it."""
+
+    def __init__(self, network: nn.Module, image: Tensor):
+        super().__init__()
+        weights = (*network.parameters(), *network.buffers())
+        self.known = {tensor.untyped_storage()._cdata for tensor in weights}
+        self.live = self.peak = 0
+        self.add(image)
+
+    def add(self, tensor: Tensor) -> None:
+        memory = tensor.untyped_storage()
+        if memory._cdata not in self.known:
+            self.known.add(memory._cdata)
+            self.live += memory.nbytes()
+            weakref.finalize(memory, self.drop, memory._cdata, memory.nbytes())
+        self.peak = max(self.peak, self.live)
+
+    def drop(self, address: int, size: int) -> None:
+        self.known.discard(address)
+        self.live -= size
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = operation(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                self.add(tensor)
+        return result
 
 
 # -- a person at the app ------------------------------------------------------------------

@@ -25,7 +25,15 @@ AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8"
 TABS = {
     "experiments": ("Degradation", "Gradients", "Shattered gradients", "Paths", "Identity", "Loss landscape"),
     "kernels": ("Kernel stacks", "The block", "The 1×1 convolution"),
-    "architecture": ("Layers", "Cost", "MACs and other tools' counts", "Receptive field", "torchinfo", "graphviz"),
+    "architecture": (
+        "Layers",
+        "Cost",
+        "Memory",
+        "MACs and other tools' counts",
+        "Receptive field",
+        "torchinfo",
+        "graphviz",
+    ),
     "inference": INFERENCE_TABS,
     "beside": ("On this image", "On several images", "On the test set", "By depth", "Blocks out and swapped"),
 }
@@ -134,7 +142,7 @@ def test_axe_finds_nothing_in_what_the_chips_open(visit: Visitor, tmp_path: Path
 
 
 @pytest.mark.parametrize("visit", [{"viewport": {"width": 720, "height": 450}}], indirect=True, ids=["200 %"])
-@pytest.mark.parametrize("path", ["/", "/architecture", "/inference", "/compare?with=resnet34", "/accuracy"])
+@pytest.mark.parametrize("path", ["/", "/architecture", "/inference", "/choose?with=resnet34"])
 def test_a_page_at_200_percent_does_not_scroll_sideways(visit: Visitor, path: str) -> None:
     """A window of 1440×900 has half as many CSS pixels then."""
     page = visit.open(path).page

@@ -258,14 +258,22 @@ NARROW = {"layers": "1-1-1-1", "planes": "8-16-32-64"}
 
 
 @pytest.mark.parametrize("size", ["1", "7", "31", "1x40"])
-@pytest.mark.parametrize("page", ["architecture", "inference", "experiments", "compare", "accuracy", "source"])
+@pytest.mark.parametrize("page", ["architecture", "inference", "experiments", "choose", "source"])
 def test_every_panel_takes_a_small_image(page: str, size: str) -> None:
     extra = {"image": "coffee", "at": "conv1", "weights": "random"}
-    extra = {"with": "resnet50,resnet20"} if page == "compare" else extra
+    extra = {"with": "resnet50,resnet20"} if page == "choose" else extra
     app = opened(page, size=size, **NARROW, **extra)
     assert not app.error
     panels = {
-        "architecture": ("Layers", "Cost", "MACs and other tools' counts", "Receptive field", "torchinfo", "graphviz"),
+        "architecture": (
+            "Layers",
+            "Cost",
+            "Memory",
+            "MACs and other tools' counts",
+            "Receptive field",
+            "torchinfo",
+            "graphviz",
+        ),
         "inference": TABS,
         "experiments": ("Degradation", "Gradients", "Paths", "Identity"),
     }

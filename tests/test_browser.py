@@ -479,7 +479,7 @@ def test_what_is_clicked_in_a_tab_shows_around_it(visit):
 
 def test_a_comparison_link(visit):
     """Opened from a link; filtered to what differs; the bill sums to the total, on the page as it is read."""
-    visit.open("/compare?stride_in=1x1&groups=2&with=resnet50,resnet101")
+    visit.open("/choose?stride_in=1x1&groups=2&with=resnet50,resnet101")
     page = visit.page
     page.get_by_role("radio", name="ResNet-101").or_(
         page.get_by_role("button", name="ResNet-101", exact=True)
@@ -649,7 +649,7 @@ def test_uploads_stay_while_another_page_is_looked_at(visit):
     assert labels["Bag"] in page.locator(".st-key-seen").inner_text()
 
     def elsewhere() -> None:
-        for name in ("Compare", "Inference"):
+        for name in ("Choose", "Inference"):
             visit.sidebar.get_by_role("link", name=name).click()
             visit.wait()
 

@@ -14,7 +14,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 from xml.etree import ElementTree
 
 import pytest
@@ -27,11 +27,19 @@ from explorer.analysis.space import Space
 from explorer.analysis.trace import IMAGE, Trace, trace
 from explorer.bench import measure
 from explorer.bench.browser import ROOT
-from explorer.cli import COMMAND, documents, main, tables
+from explorer.cli import COMMAND, main
 from explorer.cli.bench import Section
-from explorer.cli.documents import comparison, summary
+from explorer.cli.documents.base import rendered
+from explorer.cli.documents.checkpoint import Checkpoint
+from explorer.cli.documents.compare import Compared
+from explorer.cli.documents.list import Listed
+from explorer.cli.documents.predict import Prediction
+from explorer.cli.documents.search import Searched, query_text
+from explorer.cli.documents.summary import Summary
 from explorer.cli.export import CALLS, EXPORTS, FILES, Kind
 from explorer.cli.parameters import repeat_list_options
+from explorer.experiments import degradation
+from explorer.experiments.degradation import RUNS
 from explorer.inference.classify import classified
 from explorer.inference.device import devices
 from explorer.inference.weights import with_own_network
@@ -243,20 +251,21 @@ def document(*arguments: str) -> str:
     """What a command makes, before anything is printed."""
     if arguments[0] == "compare":
         a, b = map(preset, arguments[1:])
-        return comparison(compare(a, b, image_size=(32, 32)))
+        return Compared((compare(a, b, image_size=(32, 32)),)).text()
     if arguments[0] == "list":
-        return documents.fits(fits(Limits(macs=1_200_000_000)))
+        return Listed(fits(Limits(macs=1_200_000_000))).text()
     if arguments[0] == "search":
         space, limits = Space.from_text(arguments[1]), Limits()
         found = joined(parts(space, limits))
-        return documents.search(space, limits, found, pareto(found.candidates), GOALS)
+        return Searched(space, limits, found, pareto(found.candidates), GOALS).text()
     if arguments[0] == "predict":
         chosen = with_own_network(arguments[3])
-        return documents.prediction([classified(arguments[1], chosen, devices()[0])], chosen)
+        device = devices()[0]
+        return Prediction([classified(arguments[1], chosen, device)], chosen, device).text()
     if arguments[0] == "checkpoint":
-        return documents.checkpoint(SHIPPED.name, open_checkpoint(SHIPPED), {})
+        return Checkpoint(SHIPPED.name, open_checkpoint(SHIPPED), {}).text()
     traced = trace(preset(arguments[1]), 32)
-    return summary(traced) if arguments[0] == "summary" else EXPORTS[arguments[2]](traced)
+    return Summary(traced).text() if arguments[0] == "summary" else EXPORTS[arguments[2]](traced)
 
 
 @pytest.mark.parametrize("arguments", DOCUMENTS, ids=" ".join)
@@ -301,6 +310,7 @@ def test_output_names_the_file(arguments: tuple[str, ...], tmp_path: Path, capsy
         f"checkpoint {SHIPPED}",
         f"predict {COFFEE} --weights resnet20_fashion",
         "latency resnet20 --repeats 2",
+        "memory resnet20",
         "degradation --steps 100",
         "experiments",
         "beside",
@@ -480,6 +490,7 @@ def test_waits_are_compared_click_by_click() -> None:
         (["predict", "a\0b", "--weights", "resnet20_fashion"], "It cannot be read"),
         (["latency", "resnet20", "resnet51"], "preset = resnet51"),
         (["latency", "resnet20", "--size", "0"], "size = 0"),
+        (["memory", "resnet51"], "preset = resnet51"),
         (["degradation", "--seeds", "-1"], "seed = -1"),
         (["degradation", "--steps", "9" * 30], "steps = 999"),
         (["degradation", "--settings", "é"], "training = é"),
@@ -584,7 +595,9 @@ COMMANDS = (
     "checkpoint",
     "predict",
     "latency",
+    "memory",
     "export",
+    "notebooks",
     "degradation",
     "experiments",
     "channels",
@@ -613,10 +626,10 @@ def examples() -> list[str]:
     """Every example of every help that writes a document to standard output."""
     works = (
         *(cli.app.app, cli.summary.summary, cli.summary.compare),
-        *(cli.search.list_, cli.search.search, cli.export.export),
+        *(cli.search.list_, cli.search.search, cli.memory.memory, cli.export.export),
     )
     texts = "\n".join(work.__doc__ or "" for work in works)
-    found = re.findall(r"^ *resnet-explorer ((?:summary|compare|list|search|export) .*)$", texts, re.MULTILINE)
+    found = re.findall(r"^ *resnet-explorer ((?:summary|compare|list|search|memory|export) .*)$", texts, re.MULTILINE)
     assert len(found) > 10
     return [line.partition(" --output ")[0] for line in found if FILES.keys().isdisjoint(line.split())]
 
@@ -750,6 +763,62 @@ def test_compare_as_json_sums_up(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(layer["output_a"] is None and layer["receptive_field"] is None for layer in missing)
 
 
+def test_several_networks_are_compared_with_the_first(capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("resnet20", "resnet32", "plain20", "resnet18")
+    found = json.loads(printed(capsys, "compare", *names, "--json"))
+    for name, against in zip(names[1:], (found, *found["others"]), strict=True):
+        alone = json.loads(printed(capsys, "compare", names[0], name, "--json"))
+        assert {key: against[key] for key in ("b", "difference", "layers", "bill")} == {
+            key: alone[key] for key in ("b", "difference", "layers", "bill")
+        }
+        assert alone["others"] == []
+    pairs = [printed(capsys, "compare", names[0], name) for name in names[1:]]
+    totals, *rest = printed(capsys, "compare", *names).partition(pairs[0])
+    assert "".join(rest) == "\n".join(pairs)
+    counts = [trace(preset(name), 32) for name in names]
+    for traced, line in zip(counts, totals.splitlines()[1:-1], strict=True):
+        assert line.split()[-4:-2] == [str(traced.params), str(traced.macs)]
+
+
+def test_what_was_exported_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.py"
+    found = json.loads(printed(capsys, "export", "resnet20", "code", "--size", "40", "--json", "--output", str(path)))
+    assert path.read_text(encoding="utf-8") == printed(capsys, "export", "resnet20", "code", "--size", "40")
+    assert (found["preset"], found["kind"], found["weights"]) == ("resnet20", "code", None)
+    assert (found["file"], found["bytes"]) == (str(path), path.stat().st_size)
+    opened = View.from_query(dict(parse_qsl(found["query"])))
+    assert (opened.config, list(opened.image_size)) == (preset("resnet20"), found["image_size"])
+    helped = printed(capsys, "export", "--help")
+    assert all(re.search(rf"\b{key}\b", helped) for key in keys(found))
+
+
+def test_degradation_as_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the runs that ship, in the place of new ones."""
+    monkeypatch.setattr(
+        degradation, "record", lambda every, seeds, path, base: path.write_bytes(RUNS.read_bytes()) and []
+    )
+    path = tmp_path / "runs.json"
+    command = ("degradation", "--output", str(path))
+    found = json.loads(printed(capsys, *command, "--json"))
+    lines = printed(capsys, *command).splitlines()
+    stored = json.loads(RUNS.read_text(encoding="utf-8"))["runs"]
+    assert found["seeds"] == sorted({run["settings"]["seed"] for run in stored})
+    rows = [(run["steps"], one) for run in found["runs"] for one in run["networks"]]
+    for line, (steps, one) in zip(lines[:-1], rows, strict=True):
+        assert line.startswith(f"{steps:5} steps  {one['name']:12}  training loss {one['loss']['mean']:.3f} ")
+        accuracies = [
+            other["accuracy"]
+            for run in stored
+            for other in run["networks"]
+            if (run["settings"]["steps"], other["kind"], other["depth"]) == (steps, one["kind"], one["depth"])
+        ]
+        assert one["accuracy"]["low"] == min(accuracies)
+    helped = printed(capsys, "degradation", "--help")
+    assert all(re.search(rf"\b{key}\b", helped) for key in keys(found))
+
+
 def keys(value: object) -> set[str]:
     """All keys in what JSON holds, but for those of a configuration."""
     if isinstance(value, list):
@@ -839,7 +908,7 @@ def test_a_search_prints_what_it_found(capsys: pytest.CaptureFixture[str]) -> No
         f"{len(rows)} that no other beats by +depth -macs, of {len(every)} of 32 designs at their own sizes, at most 90.00 MMACs; "
         f"{24 - len(every)} over a limit, 8 not buildable"
     )
-    assert [row.split()[0] for row in rows] == [documents.query_text(one) for one in pareto(every, "+depth -macs")]
+    assert [row.split()[0] for row in rows] == [query_text(one) for one in pareto(every, "+depth -macs")]
     assert printed(capsys, "search", "resnet18", "--max-macs", "1M").count("\n") == 1
 
 
@@ -883,12 +952,12 @@ def test_a_terminal_gets_tables(columns: int) -> None:
 @pytest.mark.parametrize("columns", [80, 140])
 def test_what_fits_as_tables(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    shown = tables.rendered(tables.fits(fits(Limits((320, 640), macs=5 * 10**9))))
+    shown = rendered(Listed(fits(Limits((320, 640), macs=5 * 10**9))).table())
     assert re.search(r"^resnet10t +12 +5,435,488 +4,477,030,400", shown, re.MULTILINE)
     assert "resnet14t: 6.84 GMACs" in shown
     space = Space.from_text("?shortcut=D&attention=se layers=2-2-2-1..2 stem_width=32,64 order=pre size=64x96")
     found = joined(parts(space, Limits()))
-    shown = tables.rendered(tables.search(space, Limits(), found, found.candidates, ""))
+    shown = rendered(Searched(space, Limits(), found, found.candidates).table())
     assert max(map(len, shown.splitlines())) <= columns
     for one in found.candidates:
         assert f" {one.params:,} " in shown
@@ -937,7 +1006,8 @@ def test_a_port_that_is_taken_is_a_sentence(commands: list[list[str]], capsys: p
         ("--no-browser summary resnet18", "for the app"),
         (
             "show",
-            "No such command 'show'; the commands are summary, compare, list, search, checkpoint, predict, latency, export, degradation, experiments, "
+            "No such command 'show'; the commands are summary, compare, list, search, checkpoint, predict, latency, memory, "
+            "export, notebooks, degradation, experiments, "
             "channels, beside, probes, landscape, bench",
         ),
         ("summary", "Missing argument 'NETWORK'"),
@@ -946,7 +1016,9 @@ def test_a_port_that_is_taken_is_a_sentence(commands: list[list[str]], capsys: p
         ("export resnet18 pdf", "'code', 'csv', 'dot', 'json', 'onnx', 'pt2', 'py', 'safetensors', 'svg'"),
         ("export resnet18 onnx", "onnx is no text: name a file by --output"),
         ("export resnet18 csv --weights random", "csv holds no weights: onnx, pt2, safetensors do"),
-        ("export resnet18 json --json", "No such option"),
+        ("export resnet18 json --json", "--json prints what was written into a file: name one by --output"),
+        ("compare a b c d e f g", "7 networks are compared: up to 6 are accepted"),
+        ("degradation --json --cut FOLDER", "--json prints what runs came to, and --cut makes none"),
         ("checkpoint", "Missing argument 'FILE'"),
         ("predict --weights resnet20_fashion", "Missing argument 'IMAGE"),
         ("predict a.png", "name weights by --weights, such as resnet50.a1_in1k, or a network by --network"),
@@ -954,12 +1026,21 @@ def test_a_port_that_is_taken_is_a_sentence(commands: list[list[str]], capsys: p
         ("latency resnet20 --batch 0", "0 is not a whole number from 1 to 4,096"),
         ("latency resnet20 --repeats 1", "1 is not a whole number from 2 to 10,000"),
         ("latency resnet20 --threads 9999", "9999 is not a whole number from 1 to"),
+        ("latency resnet20 --device tpu", "device = tpu is not there: cpu "),
         ("latency resnet20 --precision int8", "'fp32', 'half'"),
+        ("memory", "Missing argument 'NETWORK'"),
+        ("memory resnet20 --batch 0", "0 is not a whole number from 1 to 65,536"),
+        ("memory resnet20 --precision fp8", "'fp32', 'autocast', 'bf16'"),
+        ("memory resnet20 --optimizer lion", "'sgd', 'momentum', 'rmsprop', 'adam', 'adamw'"),
+        ("memory resnet20 --within much", "much is not an amount such as"),
         ("checkpoint a.pth --answer speed=1", "speed=1 is no answer such as stem_pool=none"),
         ("degradation --steps many", "many is not a whole number"),
         ("list --max-macs lots", "lots is not an amount such as 5e9, 5G, 30M or 256MiB"),
         ("list --max-memory 0", "0 is not an amount"),
         ("search --pareto", "Missing argument 'SPACE'"),
+        ("search ", "SPACE is empty: a network is accepted"),
+        ("checkpoint ", "FILE is empty: the path of a checkpoint is accepted"),
+        ("checkpoint a.pth --answer stem_pool=max --answer stem_pool=none", "answered twice by --answer"),
         ("bench --only nothing", "'traces', 'captures'"),
         ("bench --attacks", "requires an argument"),
         ("degradation --seeds", "requires an argument"),
@@ -969,7 +1050,7 @@ def test_what_is_no_command_is_a_sentence(
     arguments: str, words: str, commands: list[list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
-        main(arguments.split(), COMMAND)
+        main(arguments.split(" "), COMMAND)
     assert caught.value.code == 2
     out, err = capsys.readouterr()
     assert out == ""

@@ -10,7 +10,9 @@ import pytest
 import torch
 from torchvision.models import resnet18
 
-from explorer.cli import documents, main, tables
+from explorer.cli import main
+from explorer.cli.documents.base import rendered
+from explorer.cli.documents.checkpoint import Checkpoint
 from helpers import saved
 from resnet import ResNetConfig, open_checkpoint, preset
 from resnet.weights import bundled_path
@@ -105,8 +107,8 @@ def test_every_key_is_documented(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_a_terminal_that_is_narrow_shows_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     path = stored(tmp_path, "chenyaofo_resnet20")
-    opened = open_checkpoint(path)
-    shown = tables.rendered(tables.checkpoint(path.name, opened, {}))
+    document = Checkpoint(path.name, open_checkpoint(path), {})
+    shown = rendered(document.table())
     assert max(map(len, shown.splitlines())) <= 60
-    words = "".join(documents.checkpoint(path.name, opened, {}).split())
+    words = "".join(document.text().split())
     assert sorted("".join(shown.split())) == sorted(words)

@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from explorer.analysis.trace import trace
-from explorer.cli import documents, main, tables
+from explorer.cli import main
+from explorer.cli.documents.base import rendered
+from explorer.cli.documents.latency import Latency
 from explorer.inference import latency
 from explorer.inference.device import Device
 from helpers import CPU, small
@@ -91,9 +93,9 @@ def test_the_text_and_a_narrow_terminal_have_the_same_numbers(
     assert "4 passes of each network over a batch of 3 in turn, in " in text
     monkeypatch.setenv("COLUMNS", "80")
     traced = trace(preset("resnet20"), (48, 40))
-    timed = [documents.Timed("layers=1-1&block=basic" * 3, traced, tuple(seconds)) for seconds in SECONDS]
-    machine = documents.Machine("CPU, 1 threads", "fp32", 1, 2, None, "2")
-    shown = tables.rendered(tables.latency(timed, machine, 3))
+    timed = [latency.Timed("layers=1-1&block=basic" * 3, traced, tuple(seconds)) for seconds in SECONDS]
+    machine = latency.Machine("CPU, 1 threads", "fp32", 1, 2, None, "2")
+    shown = rendered(Latency(timed, machine, 3).table())
     assert max(map(len, shown.splitlines())) <= 80
     assert "2.75–5.50" in shown
     assert "load" not in shown

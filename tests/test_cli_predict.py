@@ -5,19 +5,25 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save
 from torchvision.models import ResNet18_Weights, resnet18
 
 from explorer.bench.browser import ROOT
-from explorer.cli import documents, main, tables
+from explorer.cli import main
+from explorer.cli.documents.base import rendered
+from explorer.cli.documents.predict import Prediction
 from explorer.inference.classify import TOP, classified
 from explorer.inference.weights import Chosen, with_own_network, with_weights
+from explorer.link import parse_network
 from helpers import CPU, saved, small
-from resnet import ConfigError, ResNet, WeightsError, preset
+from loopback import Hub
+from resnet import ConfigError, ResNet, ResNetConfig, WeightsError, build, open_checkpoint, preset
 from resnet.weights import Weights, bundled_path, read_checkpoint
 from zoo import resnet
 
@@ -127,10 +133,83 @@ def test_weights_bring_their_network() -> None:
         assert chosen.weights == asked[-1]
     assert with_weights(preset("resnet34"), (224, 224), "IMAGENET1K_V1", loader).weights == asked[2]
     for wrong in ("IMAGENET1K_V1", "resnet50", "", "random"):
-        with pytest.raises(ConfigError, match=r"weights = .* is not accepted: a file, or weights with their network"):
+        with pytest.raises(ConfigError, match=r"weights = .* is not accepted: a file, weights with their network"):
             with_own_network(wrong, loader)
     with pytest.raises(WeightsError, match="is no file"):
         with_own_network("models/mine.pth", loader)
+
+
+MODEL = "somebody/little-resnet"
+
+
+@pytest.fixture
+def model(empty_hub: Hub) -> ResNet:
+    """A network that a hub has under the name of `MODEL`, with three classes."""
+    torch.manual_seed(4)
+    network = build(small(num_classes=3)).eval()
+    network.fc.weight.data *= 30
+    described = {"id2label": {"0": "cat", "1": "dog", "2": "a | pipe"}, "model_type": "resnet"}
+    files = {"model.safetensors": save(dict(network.state_dict())), "config.json": json.dumps(described).encode()}
+    empty_hub.add_model(MODEL, files)
+    return network
+
+
+def test_a_model_of_the_hub_predicts_what_its_network_does(
+    model: ResNet, empty_hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is downloaded once, and then found on this machine."""
+    found = predicted(capsys, PHOTOS[0], "--weights", MODEL)
+    chosen = with_own_network(MODEL)
+    assert chosen.network.config == model.config == ResNetConfig.from_json(json.dumps(found["config"]))
+    image = ResNet18_Weights.IMAGENET1K_V1.transforms()(Image.open(PHOTOS[0]).convert("RGB"))
+    with torch.no_grad():
+        scores = model(image[None])[0].softmax(0)
+    assert (found["weights"], chosen.key) == (MODEL, MODEL)
+    shown = {one["name"]: one["probability"] for one in found["images"][0]["classes"]}
+    assert shown == pytest.approx(dict(zip(("cat", "dog", "a | pipe"), scores.tolist(), strict=True)), rel=1e-3)
+    assert any("Images are prepared at" in note for note in found["notes"])
+    asked = len(empty_hub.asked)
+    assert predicted(capsys, PHOTOS[0], "--weights", f"https://huggingface.co/{MODEL}")["images"] == found["images"]
+    assert len(empty_hub.asked) == asked
+
+
+def test_a_model_of_the_hub_is_exported(model: ResNet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, link = tmp_path / "a.safetensors", urlencode(model.config.to_query())
+    command = ["export", link, "safetensors", "--weights", MODEL, "--output", str(path), "--json"]
+    assert main(command) == 0
+    written = json.loads(capsys.readouterr().out)
+    opened = open_checkpoint(path)
+    assert opened.config == model.config == parse_network(written["query"]).config
+    assert all(torch.equal(opened.state_dict[name], tensor) for name, tensor in model.state_dict().items())
+    assert (written["weights"], parse_network(written["query"]).weights) == (MODEL, MODEL)
+    assert written["bytes"] == path.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ("nobody/nothing", "nobody/nothing"),
+        (f"{MODEL}?speed=1", f"{MODEL} has no question speed"),
+        ("https://huggingface.co/datasets/a/b", "is no model's name: OWNER/NAME"),
+        ("a/b/c", "weights = a/b/c is not accepted: a file, weights with their network"),
+        ("a/b.safetensors", "a/b.safetensors is no file"),
+    ],
+)
+def test_what_is_no_model_of_the_hub_is_a_sentence(
+    weights: str, words: str, model: ResNet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(BOOT), "--weights", weights]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"explorer: [^\n]+\.\n", err)
+    assert words in err
+
+
+def test_a_model_of_another_network_is_refused(model: ResNet, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(BOOT), "--network", "resnet18", "--weights", MODEL]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"explorer: [^\n]+\.\n", err)
 
 
 def test_every_key_is_documented(capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,8 +224,8 @@ def test_every_key_is_documented(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_terminal_that_is_narrow_shows_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "50")
     chosen: Chosen = with_own_network("resnet20_fashion")
-    found = [classified(str(BOOT), chosen, CPU)]
-    shown = tables.rendered(tables.prediction(found, chosen))
+    document = Prediction([classified(str(BOOT), chosen, CPU)], chosen, CPU)
+    shown = rendered(document.table())
     assert max(map(len, shown.splitlines())) <= 50
-    for _, name, share in documents.class_rows(found):
+    for _, name, share in document.rows:
         assert re.search(rf"{re.escape(name)} +{re.escape(share)}", shown)

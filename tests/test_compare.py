@@ -536,17 +536,17 @@ def markdown(app) -> str:
 
 
 def test_the_page_shows_a_prepared_comparison() -> None:
-    app = opened("compare")
+    app = opened("choose")
     assert "Nothing is beside it yet" in markdown(app)
     select(app, "ready", "v1 or v1.5")
     assert "483 against 427 pixels" in markdown(app)
     assert link(app)["with"] == "resnet50"
     assert link(app)["stride_in"] == "1x1"
     assert "12 in the layer itself, 122 only in the receptive field" in markdown(app)
-    frame = app.dataframe[0].value
+    frame = app.dataframe[1].value
     assert len(frame) == 175
     app.toggle(key="only differing").set_value(True).run()
-    frame = app.dataframe[0].value
+    frame = app.dataframe[1].value
     assert len(frame) == 134
     assert frame["Δ MACs"].sum() == 231_211_008
     app.button(key="first 1").click().run()
@@ -559,7 +559,7 @@ def test_the_page_shows_a_prepared_comparison() -> None:
 
 def test_what_is_pinned_stands_beside_the_next_network() -> None:
     app = click(opened(preset="resnet34"), "Pin to compare")
-    app = opened("compare", **link(app))
+    app = opened("choose", **link(app))
     assert "It is pinned: change the network" in markdown(app)
     typed_into(app, "add preset", "ResNet-18")
     app.button(key="remove 1").click().run()
@@ -570,13 +570,13 @@ def test_what_is_pinned_stands_beside_the_next_network() -> None:
 
     six = {"with": "resnet18,resnet101,resnet152,resnet20,resnet56"}
     full = click(opened(preset="resnet34", **six), "Pin to compare")
-    assert "It is pinned; beside it Compare has 5 networks already" in markdown(full)
+    assert "It is pinned; beside it Choose has 5 networks already" in markdown(full)
     assert link(full)["with"] == six["with"]
 
 
 def test_a_ready_comparison_asks_before_it_replaces_a_network_of_ones_own() -> None:
     own = {"layers": "2-2-2-3"}
-    app = opened("compare", **own)
+    app = opened("choose", **own)
     select(app, "ready", "v1 or v1.5")
     assert "v1 or v1.5** would replace ResNet-50, blocks per stage 2-2-2-3, which is no preset" in markdown(
         app
@@ -596,7 +596,7 @@ def test_a_ready_comparison_asks_before_it_replaces_a_network_of_ones_own() -> N
 
 
 def test_the_shortcuts_open_where_they_differ() -> None:
-    app = opened("compare", at="layer4.1.conv2")
+    app = opened("choose", at="layer4.1.conv2")
     select(app, "ready", "Shortcut A, B, C, D")
     assert link(app)["at"] == "layer2.0"
     assert "Block 0 of stage 2, slot by slot" in markdown(app)
@@ -605,7 +605,7 @@ def test_the_shortcuts_open_where_they_differ() -> None:
 
 
 def test_the_page_adds_networks() -> None:
-    app = opened("compare", pin="layers=2-2-2-2&block=basic")
+    app = opened("choose", pin="layers=2-2-2-2&block=basic")
     typed_into(app, "add preset", "ResNet-101")
     assert link(app)["with"] == "resnet101"
     assert app.selectbox(key="add preset").value is None
@@ -626,7 +626,7 @@ def test_the_page_adds_networks() -> None:
 
 def test_six_networks_stand_beside_each_other() -> None:
     names = ["resnet18", "resnet34", "resnet101", "resnet152", "wide_resnet50_2"]
-    app = opened("compare", **{"with": ",".join(names)})
+    app = opened("choose", **{"with": ",".join(names)})
     titles = ["ResNet-50", "ResNet-18", "ResNet-34", "ResNet-101", "ResNet-152", "wide_resnet50_2"]
     (table,) = [html.proto.body for html in app.get("html") if "Peak activations" in html.proto.body]
     assert re.findall("<th>([^<]+)</th>", table) == titles
@@ -671,16 +671,16 @@ def test_what_is_not_shown(text: str) -> None:
 
 def test_the_link_says_what_is_shown() -> None:
     """Pair, filter and measure are chosen, stand in the link, and open again; a pair that is gone is forgotten."""
-    app = opened("compare", layers="2-2-2-2", block="basic", **{"with": "resnet50,resnet101"})
+    app = opened("choose", layers="2-2-2-2", block="basic", **{"with": "resnet50,resnet101"})
     assert "shown" not in link(app)
     select(app, "pair", 2)
     assert "from ResNet-18 to ResNet-101" in markdown(app).replace("\\", "")
     app.toggle(key="only differing").set_value(True).run()
     select(app, "compared by", "Receptive field")
     assert link(app)["shown"] == "pair-2_differing-1_measure-Receptive.field"
-    again = opened("compare", **link(app))
+    again = opened("choose", **link(app))
     assert markdown(again) == markdown(app)
-    assert again.dataframe[0].value.equals(app.dataframe[0].value)
+    assert again.dataframe[1].value.equals(app.dataframe[1].value)
     assert "Receptive field at the end" in str(again.get("plotly_chart")[-1].proto.spec)
     app.button(key="remove 2").click().run()
     assert link(app)["shown"] == "differing-1_measure-Receptive.field"
@@ -689,7 +689,7 @@ def test_the_link_says_what_is_shown() -> None:
 
 def test_the_pair_is_the_one_that_is_shown_when_names_move() -> None:
     """The second name becomes the first's, as it does when a browser goes back: the choice is a place, not a name."""
-    app = opened("compare", preset="resnet18", **{"with": "resnet50,resnet101", "shown": "2"})
+    app = opened("choose", preset="resnet18", **{"with": "resnet50,resnet101", "shown": "2"})
     assert app.segmented_control(key="pair").value == 2
     now = app.session_state["view"]
     app.session_state["view"] = replace(now, others=(preset("resnet101"), preset("resnet152")))
@@ -701,7 +701,7 @@ def test_the_pair_is_the_one_that_is_shown_when_names_move() -> None:
 
 
 def test_a_link_that_shows_what_is_not_there() -> None:
-    app = opened("compare", shown="3", **{"with": "resnet101"})
+    app = opened("choose", shown="3", **{"with": "resnet101"})
     (words,) = said(app.warning)
     assert words.startswith("shown = 3 is not accepted")
     assert words.endswith("The usual is shown instead.")
@@ -723,19 +723,19 @@ def test_a_link_that_shows_what_is_not_there() -> None:
 )
 def test_the_page_shows_the_chosen_block(at: str, words: str) -> None:
     """What the link names in either network, else the first block that differs."""
-    app = opened("compare", stem="deep", at=at, **{"with": "resnet50d"})
+    app = opened("choose", stem="deep", at=at, **{"with": "resnet50d"})
     assert f"{words}, slot by slot" in [header.value for header in app.header]
 
 
 def test_the_page_raises_the_image_size() -> None:
-    app = opened("compare", preset="resnet20", size="16", **{"with": "resnetblur50"})
+    app = opened("choose", preset="resnet20", size="16", **{"with": "resnetblur50"})
     assert "compared at 17 pixels instead of 16: below 17 a map is too small for an operation of one" in markdown(app)
     assert "At 17×17 pixels." in [caption.value for caption in app.caption]
     assert not app.exception
 
 
 def test_the_page_says_what_windows_and_small_images_leave_out() -> None:
-    app = opened("compare", preset="resnet50_gn", size="16", **{"with": "ResNet-50,seresnet18"})
+    app = opened("choose", preset="resnet50_gn", size="16", **{"with": "ResNet-50,seresnet18"})
     assert link(app)["with"] == "resnet50,seresnet18"
     words = "\n".join(caption.value.replace("\\", "") for caption in app.caption)
     assert "resnet50_gn: Units also depend on the whole map through group norm, first in bn1." in words

@@ -23,6 +23,7 @@ from urllib.parse import urlencode
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from explorer.analysis import measured
 from explorer.bench import browser, visitors
 from explorer.bench.browser import ROOT
 from explorer.experiments import degradation, landscape, shipped
@@ -165,7 +166,7 @@ LINKS = (
     link("architecture", SMALL, at="layer2.0"),
     link("architecture", SMALL, pinned=preset("resnet56")),
     link("architecture", View(image_size=(64, 96))),
-    *(link("compare", SMALL, others=(preset(name),)) for name in ("plain20", "resnet32")),
+    *(link("choose", SMALL, others=(preset(name),)) for name in ("plain20", "resnet32")),
     *(link("kernels", tab=tab) for tab in ("The block", "The 1×1 convolution")),
     link("source", SMALL),
     link("source", SMALL, explained="conv1"),
@@ -241,6 +242,8 @@ READERS: dict[str, Any] = {
     "experiments.json": shipped.shipped_results,
     "landscape.json": landscape.shipped_landscape,
     "published.csv": published.tags,
+    "speeds.csv": measured.speeds,
+    "robustness.csv": measured.scores,
 }
 
 
@@ -257,6 +260,8 @@ def test_a_shipped_file_that_is_damaged_is_a_sentence(
         (shipped, "RESULTS", path),
         (landscape, "RESULTS", path),
         (published, "FILE", path),
+        (measured, "SPEEDS", path),
+        (measured, "SCORES", path),
     ):
         monkeypatch.setattr(module, place, value)
     whole = next(file for folder in ("explorer", "resnet") for file in (ROOT / folder).rglob(name)).read_bytes()
@@ -318,7 +323,7 @@ SAID = {
     link("experiments", FASHION, config=BUNDLED["plain56"], appended="blocks-4", tab="Identity"): [
         f"fashion-test.npz is damaged: {AGAIN}."
     ],
-    link("accuracy", SMALL): [f"published.csv is damaged: {AGAIN}."],
+    link("choose", SMALL): [f"published.csv is damaged: {AGAIN}."],
     link("experiments"): [f"degradation.json is damaged: {AGAIN}.", "200 steps each. It goes on"],
     link("experiments", FASHION, tab="Paths"): [f"resnet20.safetensors is missing: {AGAIN}"],
     link("experiments", FASHION, config=BUNDLED["plain20"], tab="Identity"): [

@@ -159,7 +159,7 @@ def test_an_import_that_leads_up_is_seen(path: str, source: str, named: str) -> 
         ),
         ("explorer/views/session.py", "import streamlit as st\nfrom resnet import preset"),
         ("explorer/bench/visitors.py", "from streamlit.proto.BackMsg_pb2 import BackMsg"),
-        ("pages/compare.py", "import streamlit as st\nfrom explorer.views import compare, session"),
+        ("pages/choose.py", "import streamlit as st\nfrom explorer.views import compare, session"),
         ("explorer/analysis/statements.py", "from .viewsheds import x\nfrom . import cost"),
     ],
 )

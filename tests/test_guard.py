@@ -194,7 +194,7 @@ VALUES: dict[str, tuple[dict[str, Any], ...]] = {
 """Of the kind that a widget takes, by the name of its element."""
 
 
-@pytest.mark.parametrize("page", ["", "accuracy", "kernels", "inference"])
+@pytest.mark.parametrize("page", ["", "choose", "kernels", "inference"])
 def test_a_value_that_no_browser_sends(own, page: str) -> None:
     """All widgets of a kind get each value of their own kind at once, then all of the page one of another, and none.
 
@@ -226,8 +226,7 @@ def test_a_value_that_no_browser_sends(own, page: str) -> None:
 PAGES = {
     "architecture": ("Layers", "Cost", "MACs and other tools' counts", "graphviz"),
     "inference": ("Maps", "Weights", "Receptive field"),
-    "compare": ("",),
-    "accuracy": ("",),
+    "choose": ("", "Latency"),
     "kernels": ("The block", "The 1×1 convolution"),
     "source": ("",),
     "experiments": ("Paths", "Degradation"),

@@ -11,7 +11,6 @@ import tempfile
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -75,16 +74,10 @@ def repository(**changes: bytes) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A hub on loopback, and empty caches."""
-    monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "huggingface"))
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "torch"))
-    with Hub() as hub:
-        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
-        hub.add_model(ID, repository())
-        yield hub
+def hub(empty_hub: Hub) -> Hub:
+    """A hub on loopback that has this model, and empty caches."""
+    empty_hub.add_model(ID, repository())
+    return empty_hub
 
 
 def here(repo: str = ID) -> list[str]:

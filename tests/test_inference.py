@@ -44,8 +44,9 @@ from explorer.inference.preprocess import border_brightness, prepare
 from explorer.inference.samples import samples
 from explorer.inference.turns import TooLargeError
 from explorer.views.cached import model
-from explorer.views.inference import running
-from explorer.views.inference.running import bars
+from explorer.views.inference import running, verdict
+from explorer.views.inference.maps import scale_legend
+from explorer.views.inference.verdict import bars
 from helpers import CLOTHES, CPU, TABS, captions, hooks, look_at, opened, page_text
 from resnet import ResNet, ResNetConfig, preset
 from resnet import weights as weights_module
@@ -637,12 +638,12 @@ def test_the_colours_of_signed_maps_part_at_zero() -> None:
 def test_a_legend_says_what_colours_stand_for(
     scale: rasters.Scale, marks: list[str], stops: list[tuple[int, int, int]]
 ) -> None:
-    legend = running.scale_legend(scale)
+    legend = scale_legend(scale)
     shades = re.findall("#([0-9a-f]{6})", legend)
     places = [0, -1] if len(stops) == 2 else [0, len(shades) // 2, -1]
     assert list(dict.fromkeys(tuple(bytes.fromhex(shades[place])) for place in places)) == stops
     assert re.findall("<span>(.*?)</span>", legend) == marks
-    assert re.findall("<span>(.*?)</span>", running.scale_legend(scale, ("least", "most")))[0] == "least"
+    assert re.findall("<span>(.*?)</span>", scale_legend(scale, ("least", "most")))[0] == "least"
 
 
 def test_what_overflowed_has_a_scale() -> None:
@@ -727,9 +728,9 @@ def test_figures_show_what_they_are_given() -> None:
 )
 def test_classes_without_names_are_told(key: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr(running.st, "caption", said.append)
+    monkeypatch.setattr(verdict.st, "caption", said.append)
     result = MagicMock(weights=named(key, ResNetConfig()), off=(), headless=False, size="288×288")
     result.prediction.top.return_value = [(7, 0.5)]
     result.prediction.seconds = result.trace.macs = 1.0
-    running.verdict(result)
+    verdict.verdict(result)
     assert said[1:] == words

@@ -171,7 +171,7 @@ def architecture() -> AppTest:
 
 
 def comparison() -> AppTest:
-    app = opened("compare")
+    app = opened("choose")
     return select(app, "ready", app.get_by_key("ready").options[0])  # type: ignore[union-attr]
 
 
@@ -181,8 +181,11 @@ def settings_typed() -> AppTest:
 
 PAGES: dict[str, tuple[Callable[[], AppTest], Callable[[], AppTest]]] = {
     "architecture": (architecture, lambda: opened(tab="Cost")),
-    "compare": (comparison, lambda: opened("compare")),
-    "accuracy": (lambda: opened("accuracy", preset="resnet18", tab="Parameters"), lambda: opened("accuracy")),
+    "choose": (comparison, lambda: opened("choose")),
+    "choose under limits": (
+        lambda: opened("choose", preset="resnet18", tab="Parameters", limits="macs-2000000000"),
+        lambda: opened("choose"),
+    ),
     "kernels": (lambda: opened("kernels", tab="The block", preset="resnet18"), lambda: opened("kernels")),
     "experiments": (settings_typed, lambda: opened("experiments")),
     "source": (lambda: opened("source", preset="seresnet50"), lambda: opened("source")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from math import prod
 
 import pytest
 import thop
@@ -10,6 +11,7 @@ import torch
 from fvcore.nn import FlopCountAnalysis, parameter_count
 from ptflops import get_model_complexity_info
 from torch import nn
+from torch.fx.experimental.optimization import fuse
 from torch.utils.flop_counter import FlopCounterMode
 from torchinfo import summary
 
@@ -21,13 +23,16 @@ from explorer.analysis.cost import (
     STRIDE,
     TOOLS,
     bridge,
+    count,
     ledger,
     paper_bridge,
     paper_flops,
 )
+from explorer.analysis.layers import Op
 from explorer.analysis.trace import OPERATIONS, Trace, trace
+from explorer.export.folding import folded_config
 from explorer.views.architecture import ledger as view
-from helpers import PAPER, opened
+from helpers import PAPER, opened, select
 from resnet import ResNetConfig, build, preset
 from resnet.blocks import ACTIVATIONS
 
@@ -167,6 +172,43 @@ def test_the_paper_is_v1_and_rounding():
 )
 def test_the_paper_has_no_figure_for_other_networks(config, size):
     assert paper_flops(trace(config, size)) is None
+
+
+# -- folded -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["18", "50 v1", "plain 20", "50d"])
+def test_the_folded_count_is_that_of_a_network_that_torch_fuses(name):
+    """torch's own fusion over the graph of torch.fx, against the trace of the folded configuration."""
+    traced, config = trace(NETWORKS[name], SIZE), folded_config(NETWORKS[name])
+    model = build(NETWORKS[name]).eval()
+    norms = [layer for layer in traced.layers if layer.op == Op.BATCH_NORM]
+    fused = fuse(model)
+    before, after = count(traced), count(trace(config, SIZE))
+    assert after.params == sum(parameter.numel() for parameter in fused.parameters())
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
+    assert (before.layers - after.layers, before.macs) == (len(norms), after.macs)
+    values = sum(
+        2 * prod(layer.out_shape) + layer.out_shape[0] for layer in norms
+    )  # read, written; a bias for scale and shift
+    assert before.moved_bytes - after.moved_bytes == 4 * values
+
+
+def test_the_tab_counts_the_folded_network():
+    app = opened(preset="resnet18", tab="Ledger")
+    frame = app.dataframe[1].value.set_index("Count")
+    assert list(frame.loc["Layers"]) == [69, 49, -20]
+    assert list(frame.loc["Parameters"]) == [11_689_512, 11_684_712, -4_800]
+    assert frame.loc["MACs for one image", "Difference"] == 0
+    select(app, "folded ledger", True)
+    lines = app.dataframe[0].value.set_index("Line")
+    assert "Batch norm" not in lines.index
+    assert lines.loc[["Bias"], "This network"].tolist() == [
+        2 * 802_816 + 5 * (100_352 + 50_176 + 25_088) + 1000
+    ]  # maps, classes
+    assert not lines.loc[view.REST, ["torch", "torchinfo"]].any()
+    grouped = opened(preset="resnet18", norm="group", tab="Ledger")
+    assert "norm = group cannot be folded" in "".join(caption.value for caption in grouped.caption)
 
 
 # -- the table ----------------------------------------------------------------------------

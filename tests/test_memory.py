@@ -2,55 +2,20 @@
 
 from __future__ import annotations
 
-import weakref
-from typing import Any
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from explorer.analysis.trace import trace
 from explorer.inference.limits import MAX_FORWARD_BYTES, check_runnable
 from explorer.inference.turns import TooLargeError
-from helpers import narrow, small
+from helpers import Account, narrow, small
 from resnet import ResNetConfig, build, preset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-class Account(TorchDispatchMode):
-    """Bytes of the memory that operations put tensors into, from when it is made until Python lets go of it."""
-
-    def __init__(self, network: nn.Module, image: Tensor):
-        super().__init__()
-        weights = (*network.parameters(), *network.buffers())
-        self.known = {tensor.untyped_storage()._cdata for tensor in weights}
-        self.live = self.peak = 0
-        self.add(image)
-
-    def add(self, tensor: Tensor) -> None:
-        memory = tensor.untyped_storage()
-        if memory._cdata not in self.known:
-            self.known.add(memory._cdata)
-            self.live += memory.nbytes()
-            weakref.finalize(memory, self.drop, memory._cdata, memory.nbytes())
-        self.peak = max(self.peak, self.live)
-
-    def drop(self, address: int, size: int) -> None:
-        self.known.discard(address)
-        self.live -= size
-
-    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = operation(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor):
-                self.add(tensor)
-        return result
 
 
 def held(config: ResNetConfig, size: tuple[int, int]) -> int:
@@ -153,3 +118,20 @@ def test_the_limit_is_on_what_a_pass_holds() -> None:
     assert traced.inference_memory.bytes < MAX_FORWARD_BYTES
     with pytest.raises(TooLargeError, match=r"an image takes 1\.0 GiB"):
         check_runnable(traced)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "seresnext26d_32x4d", "resnetblur18", "resnetv2_18"])
+def test_what_operations_read_and_write(name: str) -> None:
+    """Inputs, outputs and parameters of each module that has no others in it, but for those that only look at a tensor anew."""
+    network, moved = build(preset(name)).eval(), [0]
+
+    def counted(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if output.data_ptr() != inputs[0].data_ptr():
+            moved[0] += sum(one.nbytes for one in (*inputs, output, *module.parameters()))
+
+    for module in network.modules():
+        if not [*module.children()]:
+            module.register_forward_hook(counted)
+    with torch.no_grad():
+        network(torch.zeros(1, 3, 64, 96))
+    assert trace(preset(name), (64, 96)).moved_bytes == moved[0]

@@ -93,7 +93,7 @@ def test_nothing_else_says_where_a_page_is(path: str) -> None:
         ("st.page_link('../pages/source.py')", "../pages/source.py"),
         ("st.page_link(f'../pages/{page}.py')", "../pages/"),
         ("Try('kernels', 'See it')", "kernels"),
-        ("picture=('compare', 'both', view)", "compare"),
+        ("picture=('choose', 'both', view)", "choose"),
         ("link.page == 'source'", "source"),
         ("f'{address}/inference?{query}'", "/inference?"),
         ("st.title('Why it works')", "Why it works"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import sys
 from dataclasses import FrozenInstanceError
 from functools import cache
 from pathlib import Path
@@ -31,6 +32,7 @@ from explorer import (
     trace,
 )
 from explorer.drawing import network
+from explorer.drawing.widget import Diagram
 from resnet import ConfigError, Opened, build, open_checkpoint, preset
 
 SHIPPED = Path(resnet.__file__).parent / "checkpoints" / "resnet20.safetensors"
@@ -75,7 +77,8 @@ def values() -> dict[type, Any]:
         Opened: evil_file(),
         Explanation: explanation(),
         Candidate: next(search(Space.from_text("resnet18 attention=none,se"), Limits())),
-        Drawing: diagram("resnet50"),
+        Drawing: network.overview(trace("resnet50")),
+        Diagram: diagram("resnet50"),
     }
 
 
@@ -88,7 +91,11 @@ SHOWN = {
     Explanation: "Explanation(layer1.0.conv1, channel 3, row 4, column 5: convolution = {value:.6g}, of 576 terms)",
     Candidate: "Candidate(0: ResNet-18 at 224×224, 11.69 M parameters, 1.81 GMACs, 6.7 MiB at once)",
     Drawing: "Drawing(The network from input to output: 942×160 units)",
+    Diagram: "Diagram(ResNet-50 at 224×224)",
 }
+
+VALUES = [kind for kind in SHOWN if kind not in (Drawing, Diagram)]
+"""Those that are HTML in a notebook."""
 
 
 @pytest.mark.parametrize("kind", SHOWN)
@@ -98,7 +105,7 @@ def test_the_prompt_shows_one_line(kind: type) -> None:
     assert isinstance(value, kind)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in SHOWN if kind is not Drawing])
+@pytest.mark.parametrize("kind", VALUES)
 def test_a_notebook_shows_short_html_without_code(kind: type) -> None:
     html = values()[kind]._repr_html_()
     assert len(html) < 8_000
@@ -197,23 +204,63 @@ def test_a_candidate_shows_what_its_trace_does() -> None:
 
 
 def test_a_drawing_is_its_svg_on_a_light_page() -> None:
-    drawn = diagram("resnet50")
+    drawn = network.overview(trace("resnet50"))
     shown, plain = ElementTree.fromstring(drawn._repr_svg_()), ElementTree.fromstring(drawn.svg())
     assert shown.attrib.pop("style") == "background:#ffffff"
     assert ElementTree.tostring(shown) == ElementTree.tostring(plain)
 
 
+# -- the diagram --------------------------------------------------------------------------
+
+
+def shown(widget: Any, name: str = "network") -> str:
+    return widget.get_state()[name]["layouts"][0]
+
+
 def test_a_diagram_is_of_a_name_a_configuration_or_a_trace() -> None:
-    config, traced = preset("resnet50"), trace("resnet50")
-    assert diagram("resnet50") == diagram(config) == diagram(traced) == network.overview(traced)
-    assert diagram("resnet50", "layer2.0") == network.detail(traced, "layer2.0")
-    assert diagram(trace("resnet50", 320)) != diagram(config)
+    traced = trace("resnet50")
+    for given in ("resnet50", preset("resnet50"), traced):
+        assert shown(diagram(given)) == network.overview(traced).svg() == diagram(given).svg()
+    assert diagram("resnet50", "layer2.0").svg() == network.detail(traced, "layer2.0", "layer2.0").svg()
+    assert diagram(trace("resnet50", 320)).svg() != diagram("resnet50").svg()
+
+
+def test_a_diagram_follows_what_is_selected() -> None:
+    """And tells who observes it."""
+    widget, traced, heard = diagram("resnet101"), trace("resnet101"), []
+    assert isinstance(widget, Diagram)
+    assert widget.get_state()["part"]["layouts"] == []
+    widget.observe(lambda change: heard.append(change["new"]), "selected")
+    widget.selected = "layer2.0.conv2"
+    widget.unfolded = ["stage 3"]
+    assert heard == ["layer2.0.conv2"]
+    assert shown(widget) == network.overview(traced, "layer2.0.conv2", frozenset({"stage 3"})).svg()
+    assert shown(widget, "part") == network.detail(traced, "layer2.0", "layer2.0.conv2").svg()
+    layer = traced.by_name["layer2.0.conv2"]
+    assert f" · {layer.params:,} parameters · {layer.macs:,} MACs · " in widget.words
+    assert repr(widget) == "Diagram(ResNet-101 at 224×224: layer2.0.conv2 selected)"
+    with pytest.raises(
+        ConfigError, match=r"part = layer9 is not accepted: stem, a block from layer1\.0 to layer4\.2, "
+    ):
+        widget.selected = "layer9"
+    assert widget.selected == "layer2.0.conv2"
+
+
+def test_a_page_without_widgets_shows_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    widget, drawn = diagram("resnet18", "stem"), network.detail(trace("resnet18"), "stem", "stem")
+    assert isinstance(widget, Diagram)
+    bundle, _ = widget._repr_mimebundle_()
+    assert bundle["image/svg+xml"] == drawn._repr_svg_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    monkeypatch.delitem(sys.modules, "explorer.drawing.widget")
+    monkeypatch.setitem(sys.modules, "anywidget", None)
+    assert diagram("resnet18", "stem") == drawn
 
 
 @pytest.mark.parametrize(
     ("given", "part", "named"),
     [
-        ("resnet50", "layer9.0", r"part = layer9\.0 .*: stem, a block from layer1\.0 to layer4\.2, or head"),
+        ("resnet50", "layer9.0", r"part = layer9\.0 .*: stem, a block from layer1\.0 to layer4\.2, head"),
         ("resnet5", "", "preset = resnet5 "),
     ],
 )
@@ -235,7 +282,7 @@ def test_values_are_equal_by_what_they_hold(kind: type) -> None:
     assert repr(again) == repr(value)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in SHOWN if kind is not Drawing])
+@pytest.mark.parametrize("kind", VALUES)
 def test_values_are_frozen(kind: type) -> None:
     name = next(iter(kind.__dataclass_fields__))  # type: ignore[attr-defined]
     with pytest.raises(FrozenInstanceError):

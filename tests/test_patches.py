@@ -11,17 +11,21 @@ from playwright.sync_api import Browser, WebSocket, WebSocketRoute
 from streamlit.proto.BackMsg_pb2 import BackendOperationRequest
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.PageNotFound_pb2 import PageNotFound
-from streamlit.proto.WidgetStates_pb2 import WidgetState
+from streamlit.proto.WidgetStates_pb2 import WidgetState, WidgetStates
 from streamlit.runtime import runtime_util
 from streamlit.runtime.app_session import AppSession, AppSessionState
 from streamlit.runtime.backend_operation_handler import DeferredFileHandler
 from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 from streamlit.runtime.media_file_storage import MediaFileStorageError
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.scriptrunner_utils.script_requests import RerunData
 from streamlit.runtime.state.common import WidgetMetadata
 from streamlit.runtime.state.session_state import WStates
+from streamlit.testing.v1 import AppTest
 
 from explorer.guard.middleware import Guard
 from explorer.sharing.holdings import NoRoomError
+from explorer.sharing.scheduler import PAGES
 from helpers import Visitor, alone
 from strangers import never
 
@@ -216,3 +220,59 @@ def test_a_page_whose_first_run_was_lost_says_what_its_link_says(browser: Browse
     assert visitor.sidebar.get_by_label("Preset", exact=True).input_value() == "custom"
     context.close()
     assert not visitor.errors
+
+
+def counting() -> None:
+    """A page with a button that counts its clicks, and something that is drawn meanwhile. What a session calls at each point
+    is nothing at first."""
+    import streamlit as st
+
+    state = st.session_state
+    for name, value in {"clicks": 0, "in_callback": list, "while_drawn": list, "at_the_end": list}.items():
+        state.setdefault(name, value)
+
+    def count() -> None:
+        state.in_callback()
+        state.clicks += 1
+
+    st.button("Count", key="count", on_click=count)
+    try:
+        state.while_drawn()
+        st.text("Drawn")
+    finally:
+        state.at_the_end()
+        st.text("Gone")
+
+
+def ask(*clicked: str) -> None:
+    """Ask for the page as a browser does, which names what was clicked, or nothing where a drawing has a new value."""
+    context = get_script_run_ctx()
+    assert context
+    assert context.script_requests
+    states = WidgetStates(widgets=[WidgetState(id=widget, trigger_value=True) for widget in clicked])
+    context.script_requests.request_rerun(RerunData(widget_states=states, page_script_hash=context.page_script_hash))
+
+
+@pytest.mark.parametrize("place", ["waits for its turn", "is answered", "ends another run"])
+def test_a_click_that_is_overtaken_counts(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Guard(never)
+    page = AppTest.from_function(counting).run()
+    button = page.button(key="count")
+
+    def once(*clicked: str) -> Callable[[], None]:
+        """What asks at its first call."""
+        left = [clicked]
+        return lambda: ask(*left.pop()) if left else None
+
+    if place == "ends another run":
+        page.session_state["while_drawn"], page.session_state["at_the_end"] = once(button.proto.id), once()
+    else:
+        button.click()
+    if place == "is answered":
+        page.session_state["in_callback"] = once()
+    if place == "waits for its turn":
+        overtake = once()
+        monkeypatch.setattr(PAGES, "throttle", lambda user: overtake())
+    page.run()
+    assert not page.exception
+    assert page.session_state["clicks"] == 1

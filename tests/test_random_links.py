@@ -19,7 +19,7 @@ from explorer.bench.browser import ROOT
 from explorer.bench.hostile import attacks
 from explorer.bench.links import MARKUP, misdrawn
 from explorer.bench.visitors import visit
-from explorer.navigation import ACCURACY, KERNELS
+from explorer.navigation import CHOOSE, KERNELS
 from explorer.views.session import escape_markdown
 from helpers import alone
 
@@ -57,8 +57,8 @@ def test_links_of_chance_open_every_tab(address: str, monkeypatch: pytest.Monkey
     (names,) = [
         [ast.literal_eval(key) for key in node.keys if key] for node in ast.walk(source) if isinstance(node, ast.Dict)
     ]
-    monkeypatch.setattr(module, "PAGES", (KERNELS, ACCURACY))
-    every = [*(("kernels", name) for name in names), ("accuracy", "")]
+    monkeypatch.setattr(module, "PAGES", (KERNELS, CHOOSE))
+    every = [*(("kernels", name) for name in names), ("choose", "")]
     assert len(every) == 4
     assert alone(module.places(address)) == every
     links: list[tuple[str, str]] = []

@@ -149,7 +149,21 @@ def test_the_reference_is_of_every_module_that_is_imported() -> None:
 
 
 def test_a_page_has_every_public_name(tmp_path: Path) -> None:
-    reference.write(tmp_path, ["explorer"])
-    page = (tmp_path / "explorer.html").read_text(encoding="utf-8")
-    assert [name for name in explorer.__all__ if f'id="{name}"' not in page] == []
-    assert not (tmp_path / "resnet.html").exists()
+    """And pdoc warns of nothing."""
+    reference.write(tmp_path, ["resnet", "explorer", "explorer.drawing.widget"])
+    for package in PACKAGES:
+        page = (tmp_path / f"{package.__name__}.html").read_text(encoding="utf-8")
+        assert [name for name in package.__all__ if f'id="{name}"' not in page] == []
+    widget = (tmp_path / "explorer" / "drawing" / "widget.html").read_text(encoding="utf-8")
+    for words in (
+        "Public constructor",
+        "A trait for",
+        "An instance of a Python",
+    ):  # of the libraries, where we say nothing
+        assert words not in widget
+    assert not (tmp_path / "explorer" / "link.html").exists()
+
+
+def test_a_warning_of_pdoc_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises((UserWarning, RuntimeError)):
+        reference.write(tmp_path, ["explorer.no_such_module"])

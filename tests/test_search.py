@@ -30,7 +30,9 @@ from resnet.sizes import can_run
 def traced(config: ResNetConfig, size: tuple[int, int]) -> Costs:
     """What the whole trace says."""
     whole = trace(config, size)
-    return Costs(whole.params, whole.macs, whole.inference_memory.bytes, whole.training_memory, whole.field)
+    return Costs(
+        whole.params, whole.macs, whole.inference_memory.bytes, whole.training_memory, whole.field, whole.moved_bytes
+    )
 
 
 # -- what a design costs ------------------------------------------------------------------
@@ -244,7 +246,7 @@ def test_a_search_finds_what_every_trace_says() -> None:
     assert min(len(expected), invalid, over) > 5
     found = joined(parts(SPACE, BUDGET))
     mine = [
-        (one.index, one.config, one.image_size, Costs(one.params, one.macs, one.memory, one.training_memory, one.field))
+        (one.index, one.config, one.image_size, Costs(*(getattr(one, name) for name in Costs._fields)))
         for one in found.candidates
         if one.index % 7 == 0
     ]
@@ -309,7 +311,7 @@ NUMBERS = st.integers(0, 4) | st.just(10**30)
 @settings(deadline=None)
 def test_nothing_beats_the_pareto_set(figures: list[tuple[int, int, int]], names: list[str], more: list[bool]) -> None:
     every = [
-        Candidate(index, ResNetConfig(), (224, 224), *three, training_memory=0, field=PIXEL)
+        Candidate(index, ResNetConfig(), (224, 224), *three, training_memory=0, field=PIXEL, moved=0)
         for index, three in enumerate(figures)
     ]
     goals = [(1 if up else -1, name) for name, up in zip(names, more, strict=False)]
@@ -331,6 +333,7 @@ def test_measures_are_a_candidates() -> None:
         "macs": whole.macs,
         "memory": whole.inference_memory.bytes,
         "training": whole.training_memory,
+        "moved": whole.moved_bytes,
         "field": 435,
         "depth": 18,
         "pixels": 64 * 96,

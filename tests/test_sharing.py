@@ -254,7 +254,7 @@ PAGES = [
     ("kernels", {"tab": "The 1×1 convolution"}),
     ("claims", {}),
     ("source", {}),
-    ("compare", {}),
+    ("choose", {}),
     *(
         ("inference", {"preset": "resnet20", "weights": "random", "tab": tab})
         for tab in ("Maps", "Addition", "Receptive field", "Why this class", "Weights", "Several images")

@@ -9,15 +9,17 @@ from dataclasses import replace
 import plotly.graph_objects as go
 import pytest
 
-from explorer.analysis.published import RECIPES, published
+from explorer.analysis.choose import Budget, points, row
+from explorer.analysis.measured import others
+from explorer.analysis.published import RECIPES
 from explorer.analysis.trace import trace
 from explorer.drawing import network, sketch
 from explorer.drawing.svg import Drawing
 from explorer.experiments.degradation import shipped_runs
 from explorer.experiments.gradients import PLAIN, RESIDUAL
 from explorer.experiments.shipped import shipped_family, shipped_results
-from explorer.figures.accuracy import accuracy_figure
 from explorer.figures.base import figure_words
+from explorer.figures.choose import choose_figure
 from explorer.figures.compare import stages_figure
 from explorer.figures.degradation import run_figure, spread_figure
 from explorer.figures.gradients import Style, cosine_figure, flow_figure
@@ -44,15 +46,21 @@ def cosines() -> go.Figure:
     return cosine_figure(points, sorted({point.depth for point in points}))
 
 
+def accuracies() -> go.Figure:
+    """With other families and the line of the best."""
+    budget = Budget()
+    return choose_figure(points(budget), "Parameters", budget, row(budget, "", ResNetConfig()), "", others())
+
+
 FIGURES = {
-    "accuracy": lambda: accuracy_figure([(one, 10**9) for one in published()], "MACs", 1, "", ResNetConfig()),
+    "choose": accuracies,
     "compare": lambda: stages_figure([trace(preset(name), 64) for name in SIX], SIX, "MACs"),
     "a run": lambda: run_figure(RUNS[0], "Training loss"),
     "runs": lambda: spread_figure(RUNS, "Training loss"),
     "gradients": flows,
     "cosines": cosines,
 }
-SERIES = {"accuracy": len(RECIPES), "compare": 6, "a run": 4, "runs": 4, "gradients": 4, "cosines": 2}
+SERIES = {"choose": 1 + len(RECIPES) + 1, "compare": 6, "a run": 4, "runs": 4, "gradients": 4, "cosines": 2}
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -76,10 +84,10 @@ def test_a_run_that_begins_has_few_marks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "tab"), [("architecture", "Cost"), ("experiments", "Shattered gradients"), ("compare", ""), ("start", "")]
+    ("page", "tab"), [("architecture", "Cost"), ("experiments", "Shattered gradients"), ("choose", ""), ("start", "")]
 )
 def test_a_chart_says_what_it_shows(page: str, tab: str) -> None:
-    app = opened(page, tab=tab, **({"with": "resnet18"} if page == "compare" else {}))
+    app = opened(page, tab=tab, **({"with": "resnet18"} if page == "choose" else {}))
     charts = app.get("plotly_chart")
     assert charts
     for chart in charts:

@@ -16,16 +16,21 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+import onnxruntime
 import pytest
+import torch
 from packaging.requirements import Requirement
 
 import explorer
 from explorer.bench.browser import ROOT
 from explorer.bench.visitors import Visitor, visit
+from explorer.link import parse_network
 from explorer.navigation import PAGES
 from helpers import alone
+from resnet import ResNetConfig, build, open_checkpoint
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 SOURCES = ("resnet", "explorer", "pages")
@@ -203,3 +208,53 @@ def test_the_app_from_the_wheel_shows_every_page(installed: Installed) -> None:
         assert visitor.primary == "#2a6fd0", name
         assert b"ResNet Explorer" in visitor.seen, name
     assert [entry.name for entry in installed.folder.iterdir()] == ["log"]
+
+
+# -- from a budget to a network that is taken away ----------------------------------------
+
+SPACE = "resnet18 layers=1..2-1-1..2-1 planes=32-64-128-256 shortcut=A,B,D attention=none,se"
+FORMS = {"code": "a.py", "onnx": "a.onnx", "safetensors": "a.safetensors", "json": "a.json"}
+SCRIPT = f"""
+import contextlib, io, json
+from explorer.cli import main
+def printed(*words):
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert main([*words, "--json"]) == 0, words
+    return json.loads(said.getvalue())
+listed = printed("list", "--size", "320x640", "--max-macs", "5e9", "--max-params", "30e6")
+found = printed("search", {SPACE!r}, "--size", "64x96", "--max-macs", "60M", "--max-params", "3M", "--pareto")
+best = found["networks"][0]
+written = {{kind: printed("export", best["query"], kind, "--output", name) for kind, name in {FORMS!r}.items()}}
+print(json.dumps([listed, best, written]))
+"""
+"""Commands in one process: torch takes seconds to import."""
+
+
+def test_a_search_leads_to_a_network_that_is_taken_away(installed: Installed) -> None:
+    """Its best design, as code that stands alone, ONNX, weights and a link, puts out the same each way."""
+    listed, best, written = json.loads(ran([installed.binaries / "python", "-c", SCRIPT], installed.folder))
+    assert [row["name"] for row in listed["networks"] if not row["over"]] == ["resnet10t"]
+    assert best["macs"] <= 60e6
+    assert best["parameters"] <= 3e6
+    link = parse_network(f"https://example.org/?{written['onnx']['query']}")
+    assert (json.loads(link.config.to_json()), list(link.image_size)) == (best["config"], best["image_size"])
+
+    files = {kind: installed.folder / name for kind, name in FORMS.items()}
+    assert ResNetConfig.from_json(files["json"].read_text(encoding="utf-8")) == link.config
+    opened = open_checkpoint(files["safetensors"])
+    ours = build(opened.config).eval()
+    ours.load_state_dict(opened.state_dict)
+    names: dict[str, Any] = {"__name__": "alone"}
+    exec(files["code"].read_text(encoding="utf-8"), names)
+    theirs = names["ResNet"]().eval()
+    theirs.load_state_dict(opened.state_dict)
+    images = torch.randn(2, 3, *link.image_size, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        scores = ours(images)
+        assert opened.config == link.config
+        assert torch.equal(theirs(images), scores)
+    session = onnxruntime.InferenceSession(files["onnx"], providers=["CPUExecutionProvider"])
+    (run,) = session.run(None, {"image": images.numpy()})
+    assert float(np.abs(run - scores.numpy()).max() / scores.abs().max()) < 1e-4
+    for file in files.values():
+        file.unlink()

@@ -35,6 +35,20 @@ def layer_work_macs(layer: Layer) -> int:
     return (padded_weights(layer) * prod(layer.out_shape[1:]) if convolved else layer.macs) + BYTE * moved
 
 
+class Count(NamedTuple):
+    """What a network is and does for one image in fp32: layers, parameters, MACs, and the bytes that its layers move
+    (`Trace.moved_bytes`)."""
+
+    layers: int
+    params: int
+    macs: int
+    moved_bytes: int
+
+
+def count(trace: Trace) -> Count:
+    return Count(len(trace.layers), trace.params, trace.macs, trace.moved_bytes)
+
+
 # -- formulas -----------------------------------------------------------------------------
 
 

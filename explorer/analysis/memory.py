@@ -59,12 +59,9 @@ def peak_memory(
 ) -> Memory:
     """The most that is alive while a layer runs; `extra_bytes` gives the bytes it needs besides its inputs and output."""
     sizes, owner = tensor_bytes(layers, image)
-    last = {owner[layer.index]: layer.index for layer in layers}
-    for tensor, end in lifetimes:
-        last[owner[tensor]] = max(last.get(owner[tensor], end), end)
-    freed: dict[int, int] = {}
-    for tensor, end in last.items():
-        freed[end] = freed.get(end, 0) + sizes[tensor]
+    freed = {
+        end: sum(sizes[tensor] for tensor in tensors) for end, tensors in freed_after(layers, owner, lifetimes).items()
+    }
     live, peak, where = sizes[IMAGE], 0, layers[0]
     for layer in layers:
         live += sizes[layer.index] if owner[layer.index] == layer.index else 0
@@ -72,6 +69,17 @@ def peak_memory(
             peak, where = held, layer
         live -= freed.get(layer.index, 0)
     return Memory(peak, where)
+
+
+def freed_after(layers: Sequence[Layer], owner: Mapping[int, int], lifetimes: Lifetimes) -> dict[int, list[int]]:
+    """The tensors that are let go of after each layer, as the layers (or image, −1) that own their memory."""
+    last = {owner[layer.index]: layer.index for layer in layers}
+    for tensor, end in lifetimes:
+        last[owner[tensor]] = max(last.get(owner[tensor], end), end)
+    freed: dict[int, list[int]] = {}
+    for tensor, end in last.items():
+        freed.setdefault(end, []).append(tensor)
+    return freed
 
 
 def reader_lifetimes(layers: Sequence[Layer]) -> list[tuple[int, int]]:
@@ -168,6 +176,19 @@ def padded_input_bytes(layer: Layer) -> int:
     """Bytes of what a blur reads, a pixel wider on each side."""
     channels, height, width = layer.in_shapes[0]
     return channels * (height + 2) * (width + 2) * FLOAT
+
+
+def moved_bytes(layers: Sequence[Layer], image: Shape) -> int:
+    """Bytes that the operations of one image's forward pass read and write: each one's inputs, output and parameters.
+
+    Every operation counts by itself, as where none of them are fused and no cache keeps a map from one to the next.
+    """
+    sizes, _ = tensor_bytes(layers, image)
+    return sum(
+        sum(sizes[producer] for producer in layer.inputs) + sizes[layer.index] + layer.params * FLOAT
+        for layer in layers
+        if layer.op not in VIEWS
+    )
 
 
 # -- what a pass really takes -------------------------------------------------------------

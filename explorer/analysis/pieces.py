@@ -31,7 +31,8 @@ class Costs(NamedTuple):
     """What a `Trace` says of a network: numbers, multiply-adds and bytes for one image in fp32.
 
     `memory` is the most that a forward pass holds at once (`Trace.inference_memory`), weights not counted;
-    `training_memory` what training keeps for the backward pass; `field` that of the last stage, in pixels.
+    `training_memory` what training keeps for the backward pass; `field` that of the last stage, in pixels; `moved` what the
+    operations of a forward pass read and write, parameters among them (`Trace.moved_bytes`).
     """
 
     params: int
@@ -39,6 +40,7 @@ class Costs(NamedTuple):
     memory: int
     training_memory: int
     field: Field
+    moved: int
 
 
 def costs(config: ResNetConfig, image_size: tuple[int, int]) -> Costs:
@@ -50,13 +52,13 @@ def costs(config: ResNetConfig, image_size: tuple[int, int]) -> Costs:
     image = _bytes((config.in_channels, *image_size))
     stem = _piece("stem", config, (config.in_channels, *image_size))
     params, macs, peak, field = stem.params, stem.macs, stem.peak, stem.field
-    kept, before = stem.kept + image * stem.keeps_input, stem
+    kept, moved, before = stem.kept + image * stem.keeps_input, stem.moved, stem
     for stage in places(config):
         stage_input = _bytes(before.out_shape)
         for index, place in enumerate(stage):
             place = place._replace(drop_path=0.5 if place.drop_path else 0.0)  # whichever, it costs the same
             block = _piece("block", config, before.out_shape, place)
-            params, macs = params + block.params, macs + block.macs
+            params, macs, moved = params + block.params, macs + block.macs, moved + block.moved
             kept += block.kept + _between(before, block)
             peak = max(peak, image + stage_input * (index > 0) + block.peak)
             field, before = _behind(field, block.field), block
@@ -67,19 +69,22 @@ def costs(config: ResNetConfig, image_size: tuple[int, int]) -> Costs:
         max(peak, image + head.peak),
         kept + head.kept + _between(before, head),
         field,
+        moved + head.moved,
     )
 
 
 class Piece(NamedTuple):
     """A part of a network alone, with one image's map as its input.
 
-    `peak` are the bytes that it holds at once, its input among them; `kept` those that training keeps, without its input and
-    its output, which `keeps_input` and `keeps_output` tell; `field` is its units' in places of its input.
+    `peak` are the bytes that it holds at once, its input among them; `moved` those that its operations read and write; `kept`
+    those that training keeps, without its input and its output, which `keeps_input` and `keeps_output` tell; `field` is its
+    units' in places of its input.
     """
 
     params: int
     macs: int
     peak: int
+    moved: int
     kept: int
     keeps_input: bool
     keeps_output: bool
@@ -143,6 +148,7 @@ def _traced(part: str, given: tuple[Any, ...], planes: int, shape: Shape, place:
         sum(layer.params for layer in layers),
         sum(layer.macs for layer in layers),
         memory.inference_memory(layers, shape).bytes,
+        memory.moved_bytes(layers, shape),
         sum(sizes[tensor] for tensor in kept - {IMAGE, last}) + sum(map(memory.extra_training_bytes, layers)),
         IMAGE in kept,
         last in kept,

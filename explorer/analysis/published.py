@@ -18,12 +18,13 @@ RECIPES: Mapping[str, str] = {
     "paper": "He 2015, ten crops",
     "torchvision V1": "torchvision V1",
     "torchvision V2": "torchvision V2",
-    "timm a1": "timm A1 to A3 (Wightman 2021)",
+    "timm a1": "timm, A1 to A3",
     "timm gluon": "timm, from GluonCV",
     "timm": "timm, others",
-    "more data": "timm, pretrained on more data",
+    "more data": "timm, pretrained",
 }
-"""Groups of recipes, in the order of the legend; a recipe belongs to the last where its weights were trained on another
+"""Groups of recipes, in the order of the legend: those of A1 to A3 are Wightman 2021's (https://arxiv.org/abs/2110.00476), and what
+was pretrained has seen more data than ImageNet-1k. A recipe belongs to the last where its weights were trained on another
 data set before, else to the longest that it starts with."""
 
 PAPER = "https://arxiv.org/abs/1512.03385"

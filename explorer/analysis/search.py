@@ -73,7 +73,7 @@ class Candidate:
 
     `macs` are multiply-adds; `memory` the most bytes of feature maps that a forward pass holds at once, weights not counted;
     `training_memory` the bytes that training keeps for the backward pass; `field` the receptive field of the last stage in
-    pixels. All are those of the design's `Trace`. `index` is its place in what was searched.
+    pixels; `moved` the bytes that operations read and write, parameters among them. All are those of the design's `Trace`. `index` is its place in what was searched.
     """
 
     index: int
@@ -84,6 +84,7 @@ class Candidate:
     memory: int
     training_memory: int
     field: Field
+    moved: int
 
     @property
     def depth(self) -> int:
@@ -239,6 +240,7 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
         "macs": Measure("MACs", "", lambda one: one.macs),
         "memory": Measure("Peak memory", "bytes", lambda one: one.memory),
         "training": Measure("Training memory", "bytes", lambda one: one.training_memory),
+        "moved": Measure("Memory traffic", "bytes", lambda one: one.moved),
         "field": Measure("Receptive field", "px", lambda one: one.field.size),
         "depth": Measure("Depth", "layers", lambda one: one.depth),
         "pixels": Measure("Image", "px", lambda one: one.image_size[0] * one.image_size[1]),

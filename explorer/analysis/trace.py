@@ -86,6 +86,11 @@ class Trace:
         return memory.training_memory(self.layers, self.image_shape)
 
     @cached_property
+    def moved_bytes(self) -> int:
+        """Bytes that the operations of one image's forward pass in fp32 read and write, parameters among them."""
+        return memory.moved_bytes(self.layers, self.image_shape)
+
+    @cached_property
     def working_memory(self) -> int:
         """The most bytes that a prediction takes beside the network's weights."""
         return memory.working_memory(self.layers, self.image_shape)

@@ -1,6 +1,6 @@
 // An SVG drawing whose [data-id] groups can be chosen by click or keyboard, with zoom and pan, and taken away as a file.
 // It comes finished from Python, in a wide layout and perhaps a narrow one; this adds what needs a browser: the theme,
-// what a screen reader is told, and the layout that the card has room for.
+// what a screen reader is told, and the layout that the card has room for. The app and a notebook each add how they call it.
 const LARGEST = 1.4; // pixels a unit that a drawing takes by itself
 const SHARE = 0.2; // of the window's height, which it takes by itself
 
@@ -8,7 +8,7 @@ const put = (element, name, value) => { // what stays as it is, is no change for
   if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 };
 
-export default function ({ data, parentElement, setTriggerValue }) {
+function picture({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".picture");
   const view = root.querySelector(".view");
   root.zoom ??= 0; // 0: as large as is legible and fits; "fit": all of it; else pixels a unit

@@ -12,7 +12,7 @@ from resnet import preset
 from resnet.weights import BUNDLED
 
 from ..link import View, natural_size
-from ..navigation import ARCHITECTURE, COMPARE, EXPERIMENTS, INFERENCE, Page
+from ..navigation import ARCHITECTURE, CHOOSE, EXPERIMENTS, INFERENCE, Page
 from .browser import IDLE, ROOT, chromium, server
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ PICTURES = (
         "over the image",
     ),
     Picture(
-        COMPARE,
+        CHOOSE,
         View(preset("resnet34"), others=(preset("resnet50"),)),
         "ResNet-34 above ResNet-50, aligned by stage and block, and their first blocks slot by slot",
         ".st-key-aligned",

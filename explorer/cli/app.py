@@ -69,6 +69,7 @@ def app(
     resnet-explorer checkpoint model.pth
     resnet-explorer predict dog.jpg --weights resnet50.a1_in1k
     resnet-explorer latency resnet50 resnet50d
+    resnet-explorer memory resnet50 --batch 32 --precision bf16 --within 24GiB
     resnet-explorer export resnet50 dot --output resnet50.dot
     """
     alone = context.invoked_subcommand is None

@@ -7,11 +7,9 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from resnet.command import write
 from resnet.options import plain
 
 from .parameters import AsJson, Output
-from .summary import write_document
 
 
 class Answer(NamedTuple):
@@ -94,15 +92,11 @@ def checkpoint(
     """
     from resnet import open_checkpoint
 
-    from . import documents, tables
+    from .documents.checkpoint import Checkpoint
 
     path, given = Path(file), dict(answers or ())
-    opened = open_checkpoint(path, **given)
-    if json:
-        write(documents.to_json(documents.checkpoint_facts(path.name, opened)), output)
-    else:
-        write_document(
-            lambda: documents.checkpoint(path.name, opened, given),
-            lambda: tables.checkpoint(path.name, opened, given),
-            output,
-        )
+    if not file:
+        raise typer.BadParameter("FILE is empty: the path of a checkpoint is accepted")
+    if len(given) < len(answers or ()):
+        raise typer.BadParameter("a question is answered twice by --answer: once is accepted")
+    Checkpoint(path.name, open_checkpoint(path, **given), given).write(json, output)

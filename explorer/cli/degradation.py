@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .parameters import Scheduler, results_file, run_by, whole_number
+from .parameters import AsJson, Scheduler, results_file, run_by, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,6 +35,7 @@ def degradation(
         str, typer.Option(metavar="TEXT", show_default=False, help="The rest, as in a link: deep-110_rate-0.1.")
     ] = "",
     scheduler: Scheduler = None,
+    json: AsJson = False,
     output: Annotated[Path | None, results_file("degradation.json, or with --cut fashion-train.npz,")] = None,
     cut: Annotated[
         Path | None,
@@ -55,32 +56,33 @@ def degradation(
     resnet-explorer degradation --settings deep-110_rate-0.1 --output deep.json
     resnet-explorer degradation --scheduler tcp://127.0.0.1:8786
     resnet-explorer degradation --cut FOLDER
+
+    --json prints one object:
+
+    \b
+    schema              1; another number for another form
+    file                where the runs were written, with every step
+    seeds               with which each network was trained
+    runs                [{steps, settings, networks}]: settings as in a link,
+                        without the steps' number where it is the default
+    networks            [{name, kind, depth, loss, accuracy, seconds}] over the
+                        seeds: training loss at the end, share of test images
+    loss, accuracy, seconds
+                        {mean, low, high}
     """
-    from ..experiments.degradation import (
-        IMAGE_COUNT,
-        IMAGES,
-        RUNS,
-        Settings,
-        from_json,
-        record,
-        summarise,
-        write_training_images,
-    )
+    from ..experiments.degradation import IMAGE_COUNT, IMAGES, RUNS, Settings, from_json, record, write_training_images
+    from .documents.degradation import Degradation
 
     if cut is not None:
+        if json:
+            raise typer.BadParameter("--json prints what runs came to, and --cut makes none")
         path = output or Path(IMAGES.name)
         write_training_images(cut, path)
         print(f"{IMAGE_COUNT:,} images written to {path}")
         return
     path, every, starts = output or Path(RUNS.name), steps or [Settings().steps], seeds or [0, 1, 2]
     watch(record(every, starts, path, Settings.from_text(settings), run_by(scheduler)), len(starts) * 4 * sum(every))
-    for run, runs in from_json(path.read_text(encoding="utf-8")).groups.items():
-        for row in summarise(runs).rows:
-            print(
-                f"{run.steps:5} steps  {row.network.name:12}  training loss {row.loss.mean:.3f} "
-                f"({row.loss.low:.3f} to {row.loss.high:.3f})  test accuracy {row.accuracy.mean:.1%}"
-            )
-    print(f"{len(starts)} seeds, written to {path}")
+    Degradation(from_json(path.read_text(encoding="utf-8")).groups, path).write(json, None)
 
 
 def watch(steps: Iterable[tuple[Settings, Step]], total: int) -> None:

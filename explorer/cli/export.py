@@ -127,13 +127,14 @@ def export(
         typer.Option(
             metavar="WEIGHTS",
             show_default=False,
-            help="A checkpoint file, a name such as resnet50.a1_in1k or IMAGENET1K_V2, bundled or random. Without it those of "
-            "the link, else those that ship, else random.",
+            help="A checkpoint file, a name such as resnet50.a1_in1k or IMAGENET1K_V2, a model of the Hugging Face hub such as "
+            "microsoft/resnet-50, bundled or random. Without it those of the link, else those that ship, else random.",
         ),
     ] = None,
     folded: Annotated[
         bool, typer.Option("--folded", help="Take batch norms into the convolutions before them.")
     ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print what the file holds as JSON; needs --output.")] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -154,31 +155,61 @@ def export(
 
     Files with weights say which network, weights and link they hold; safetensors opens again in the app as the same
     configuration.
+
+    --json prints one object on what was written:
+
+    \b
+    schema              1; another number for another form
+    title, preset       what to call the network; its preset's name, or null
+    config              its options, without those at their default
+    image_size          height and width in pixels
+    kind, file, bytes   the form, where it was written, and its size
+    query               what a NETWORK is typed as that opens it again
+    weights             what they are, in words; null where it holds none
     """
     seen = parse_view(network, size)
+    if json and output is None:
+        raise typer.BadParameter("--json prints what was written into a file: name one by --output")
     if kind in FILES:
         if output is None:
             raise typer.BadParameter(f"{kind} is no text: name a file by --output")
-        write_network(FILES[kind], seen, seen.weights if weights is None else weights, folded, writable(output))
-        return
-    if weights is not None:
-        raise typer.BadParameter(f"{kind} holds no weights: {', '.join(FILES)} do")
+        chosen = seen.weights if weights is None else weights
+        seen, *found = write_network(FILES[kind], seen, chosen, folded, writable(output))
+    else:
+        if weights is not None:
+            raise typer.BadParameter(f"{kind} holds no weights: {', '.join(FILES)} do")
+        seen, found = write_form(kind, seen, folded, output), []
+    if output is not None and (json or found):
+        from .documents.export import Exported
+
+        Exported(seen, kind, output, *found).write(json, None)
+
+
+def write_form(kind: str, view: View, folded: bool, output: Path | None) -> View:
+    """Write a form that is text, and give the view that it is of.
+
+    Raises:
+        ExplainedError: where the form, or folding, does not take the network.
+        OSError: where the file cannot be written.
+    """
     if folded:
         from ..export.folding import folded_config
 
-        seen = replace(seen, config=folded_config(seen.config))
+        view = replace(view, config=folded_config(view.config))
     if kind in CALLS:
-        write(CALLS[kind](seen.config).script(), output)
+        write(CALLS[kind](view.config).script(), output)
     else:
         from ..analysis.trace import trace
 
-        write(EXPORTS[kind](trace(seen.config, seen.image_size)), output)
+        write(EXPORTS[kind](trace(view.config, view.image_size)), output)
+    return view
 
 
 def write_network(
     form: Callable[[ResNet, View, Mapping[str, str]], Written], view: View, weights: str, folded: bool, output: Path
-) -> None:
-    """Write a network with weights to a file, and print what it holds.
+) -> tuple[View, str, str]:
+    """Write a network with weights to a file, and give the view that opens it again, what the weights are, and what was found
+    out about the file.
 
     Raises:
         ExplainedError: for weights that it does not have, and where the form, or folding, does not take it.
@@ -188,9 +219,9 @@ def write_network(
     from ..export.provenance import provenance
     from ..inference.weights import with_weights
     from ..link import natural_size
-    from .predict import fetched
+    from .predict import fetched, fetched_model
 
-    network, words, key, *_ = with_weights(view.config, view.image_size, weights, fetched)
+    network, words, key, *_ = with_weights(view.config, view.image_size, weights, fetched, fetched_model)
     size = natural_size(view.config, key) if view.image_size == view.natural_size else view.image_size
     if folded:
         network, words, key = fold(network), f"{words}, batch norms folded", ""
@@ -198,4 +229,4 @@ def write_network(
     says = provenance(view, words)
     file, found = form(network, view, says)
     output.write_bytes(file)
-    print(f"{says['network']} written to {output}, weights: {words}{found}")
+    return view, words, found

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resnet.command import write
 from resnet.options import plain
 
 from .degradation import progress
 from .parameters import AsJson, Output, Size, parse_view, presets, whole_number
-from .summary import write_document
 
 if TYPE_CHECKING:
-    from .documents import Machine, Timed
+    from ..inference.device import Device
+    from ..inference.latency import Machine, Timed
 
 Precision = StrEnum("Precision", ["fp32", "half"])
 MAX_BATCH, MAX_REPEATS = 4096, 10_000
@@ -58,6 +57,10 @@ def latency(
             help="Threads of torch on a CPU. Without it torch's own choice.",
         ),
     ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="DEVICE", show_default=False, help="cpu, cuda or mps. Without it the best that is there."),
+    ] = None,
     precision: Annotated[Precision, typer.Option(help="half is bf16 on a CPU and fp16 elsewhere.")] = Precision.fp32,
     repeats: Annotated[
         int,
@@ -71,7 +74,7 @@ def latency(
     """Measure how long networks take on this machine.
 
     They take turns, so that what else the machine does slows all alike; each is compared with the first, round by round. A
-    network that is named twice shows how far apart equal ones come out. Passes run at a low priority on the best device.
+    network that is named twice shows how far apart equal ones come out. Passes run at a low priority.
 
     \b
     resnet-explorer latency resnet50
@@ -91,55 +94,52 @@ def latency(
     ratio               {median, lower, upper, least, most}: how many times as
                         long as the first network, round by round
     """
-    from ..sharing.threads import threads as set_threads
-    from . import documents, tables
+    from .documents.latency import Latency
 
-    before = None if threads is None else set_threads(threads)
-    try:
-        timed, machine = measured(networks, size, batch, precision, repeats)
-    finally:
-        if before is not None:
-            set_threads(before)
-    if json:
-        write(documents.to_json(documents.latency_facts(timed, machine, batch)), output)
-    else:
-        write_document(
-            lambda: documents.latency(timed, machine, batch), lambda: tables.latency(timed, machine, batch), output
-        )
+    timed, machine = measured(networks, size, device, precision, batch, threads, repeats)
+    Latency(timed, machine, batch).write(json, output)
 
 
 def measured(
-    networks: Sequence[str], size: str | None, batch: int, precision: Precision, repeats: int
+    networks: Sequence[str],
+    size: str | None,
+    device: str | None,
+    precision: Precision,
+    batch: int,
+    threads: int | None,
+    repeats: int,
 ) -> tuple[list[Timed], Machine]:
     """The networks with their times, and where these were measured.
 
     Raises:
         ExplainedError: for a network or a size that is not accepted, and where memory runs out.
+        BadParameter: for a device that is not there.
     """
-    import torch
-
-    from resnet.weights import randomly
-
     from ..analysis.trace import trace
-    from ..inference.device import devices
-    from ..inference.latency import side_by_side
-    from .documents import Machine, Timed
+    from ..inference.latency import time_networks
 
     views = [parse_view(text, size) for text in networks]
-    device = replace(devices()[0], half=precision == Precision.half)
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    machine = Machine(
-        device.name,
-        device.form,
-        torch.get_num_threads(),
-        os.cpu_count() or 1,
-        load,
-        torch.__version__.partition("+")[0],
-    )
-    models = [device.network(randomly(view.config)) for view in views]
-    shapes = [(batch, view.config.in_channels, *view.image_size) for view in views]
+    traces = [
+        (plain(text, 80), trace(view.config, view.image_size)) for text, view in zip(networks, views, strict=True)
+    ]
+    form = replace(named_device(device), half=precision == Precision.half)
     with progress("rounds", repeats + 1) as advance:
-        seconds = side_by_side(models, shapes, device, repeats, lambda share: advance("rounds"))
-    names = [plain(text, 80) for text in networks]
-    traces = [trace(view.config, view.image_size) for view in views]
-    return [Timed(*each) for each in zip(names, traces, map(tuple, seconds), strict=True)], machine
+        return time_networks(traces, form, batch, repeats, threads, lambda share: advance("rounds"))
+
+
+def named_device(name: str | None) -> Device:
+    """A device by torch's name for it, the best without one.
+
+    Raises:
+        BadParameter: for one that is not there.
+    """
+    from ..inference.device import devices
+
+    known = {place.torch: place for place in devices()}
+    if name is None:
+        return next(iter(known.values()))
+    if name not in known:
+        raise typer.BadParameter(
+            f"device = {plain(name, 20)} is not there: {', '.join(known)} {'are' if len(known) > 1 else 'is'} accepted"
+        )
+    return known[name]

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resnet.command import write
-
 from .degradation import progress
 from .parameters import AsJson, Output, parse_view, presets
-from .summary import write_document
 
 if TYPE_CHECKING:
     from resnet import ResNet
-    from resnet.weights import Weights
+    from resnet.huggingface import HubModel
+    from resnet.weights import Progress, Weights
 
     from ..inference.weights import Chosen
+
+
+@contextmanager
+def downloading(title: str, size: int) -> Iterator[Progress]:
+    """Inside, a download of so many bytes tells how far it is, which is shown on standard error."""
+    here = 0
+    with progress(title, max(1, size >> 20)) as advance:
+
+        def arrived(done: int, total: int) -> None:
+            nonlocal here
+            advance(f"MiB of {title}", (done >> 20) - here)
+            here = done >> 20
+
+        yield arrived
 
 
 def fetched(weights: Weights) -> ResNet:
@@ -29,15 +43,20 @@ def fetched(weights: Weights) -> ResNet:
 
     if at_hand(weights):
         return load(weights)
-    here = 0
-    with progress(weights.title, max(1, weights.bytes >> 20)) as advance:
-
-        def arrived(done: int, total: int) -> None:
-            nonlocal here
-            advance(f"MiB of {weights.title}", (done >> 20) - here)
-            here = done >> 20
-
+    with downloading(weights.title, weights.bytes) as arrived:
         return load(weights, arrived)
+
+
+def fetched_model(model: HubModel) -> None:
+    """Download the weights of a model of the hub, with how far that is on standard error.
+
+    Raises:
+        WeightsError: where they cannot be had.
+    """
+    from resnet.huggingface import download_model
+
+    with downloading(model.id, model.bytes) as arrived:
+        download_model(model, arrived)
 
 
 def chosen_network(network: str | None, weights: str | None, size: str | None) -> Chosen:
@@ -58,9 +77,10 @@ def chosen_network(network: str | None, weights: str | None, size: str | None) -
     if network is not None:
         view = parse_view(network, size)
         sides = view.image_size if view.image_size != view.natural_size else None
-        chosen = with_weights(view.config, view.image_size, view.weights if weights is None else weights, fetched)
+        choice = view.weights if weights is None else weights
+        chosen = with_weights(view.config, view.image_size, choice, fetched, fetched_model)
     else:
-        chosen = with_own_network(weights or "", fetched)
+        chosen = with_own_network(weights or "", fetched, fetched_model)
     if size is not None:
         sides = check_image_size(chosen.network.config, parse_size(size))
     return chosen._replace(weights=chosen.weights.at(sides)) if sides else chosen
@@ -76,7 +96,8 @@ def predict(
             metavar="WEIGHTS",
             show_default=False,
             help="Weights with their network: a checkpoint file, a name such as resnet50.a1_in1k or resnet50.IMAGENET1K_V2, "
-            "or resnet20_fashion. With --network those that `export` takes.",
+            "resnet20_fashion, or a model of the Hugging Face hub such as microsoft/resnet-50. With --network those that "
+            "`export` takes.",
         ),
     ] = None,
     network: Annotated[
@@ -105,6 +126,7 @@ def predict(
     \b
     resnet-explorer predict dog.jpg --weights resnet50.a1_in1k
     resnet-explorer predict *.png --weights mine.pth --json
+    resnet-explorer predict dog.jpg --weights microsoft/resnet-50
     resnet-explorer predict shoe.png --weights resnet20_fashion
     resnet-explorer predict dog.jpg --network resnet50 --weights IMAGENET1K_V2 --size 288
 
@@ -130,7 +152,7 @@ def predict(
     from ..inference.classify import classified
     from ..inference.device import devices
     from ..inference.weights import check_predicts
-    from . import documents, tables
+    from .documents.predict import Prediction
 
     chosen = chosen_network(network, weights, size)
     check_predicts(chosen)
@@ -143,12 +165,7 @@ def predict(
             advance("images")
     problems = [one for one in found if one.problem]
     if len(problems) < len(found):
-        if json:
-            write(documents.to_json(documents.prediction_facts(found, chosen, device)), output)
-        else:
-            write_document(
-                lambda: documents.prediction(found, chosen), lambda: tables.prediction(found, chosen), output
-            )
+        Prediction(found, chosen, device).write(json, output)
     if problems:
         left_out = f"{len(problems)} of {len(found)} images are left out. " if len(problems) > 1 else ""
         raise ExplainedError(left_out + " ".join(f"{one.image}: {one.problem}" for one in problems))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
@@ -10,16 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.models import OptionInfo
 
-from resnet.command import write
 from resnet.options import plain
 
+from ..units import AN_AMOUNT, read_amount
 from .parameters import AsJson, Output, Scheduler
-from .summary import write_document
 
 if TYPE_CHECKING:
     from ..analysis.search import Limits, Part
-
-_UNITS = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 def amount(text: str) -> int:
@@ -28,11 +24,10 @@ def amount(text: str) -> int:
     Raises:
         BadParameter: for other text, and for what is not above 0.
     """
-    match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,9})?(?:e[0-9]{1,2})?) ?([kMGT]|[KMG]iB)?", text.strip())
-    number = float(match[1]) * _UNITS[match[2] or ""] if match else 0
-    if not 1 <= number <= 1e15:
-        raise typer.BadParameter(f"{plain(text) or '(empty)'} is not an amount such as 5e9, 5G, 30M or 256MiB")
-    return round(number)
+    try:
+        return read_amount(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{plain(text) or '(empty)'} is not {AN_AMOUNT}") from error
 
 
 def limit(most: str) -> OptionInfo:
@@ -98,13 +93,9 @@ def list_(
                         own value, and how many times the limit that is
     """
     from ..analysis.search import fits
-    from . import documents, tables
+    from .documents.list import Listed
 
-    found = fits(budget(size, max_macs, max_params, max_memory))
-    if json:
-        write(documents.to_json(documents.fits_facts(found)), output)
-    else:
-        write_document(lambda: documents.fits(found), lambda: tables.fits(found), output)
+    Listed(fits(budget(size, max_macs, max_params, max_memory))).write(json, output)
 
 
 def search(
@@ -128,7 +119,7 @@ def search(
         typer.Option(
             metavar="TEXT",
             show_default=False,
-            help="Of --pareto, more (+) or less (-) of params, macs, memory, training, field, depth, pixels. Without it "
+            help="Of --pareto, more (+) or less (-) of params, macs, memory, training, moved, field, depth, pixels. Without it "
             "+params -macs -memory.",
         ),
     ] = "",
@@ -164,9 +155,13 @@ def search(
     from ..analysis.search import GOALS, joined, parse_goals, parts
     from ..analysis.search import pareto as unbeaten
     from ..analysis.space import Space
-    from . import documents, tables
     from .degradation import progress
+    from .documents.search import Searched
 
+    if not space.strip():
+        raise typer.BadParameter(
+            "SPACE is empty: a network is accepted, then options with their values such as groups=1,32"
+        )
     limits, designs = budget(size, max_macs, max_params, max_memory), Space.from_text(space)
     asked = goals or (GOALS if pareto else "")
     if asked:
@@ -183,11 +178,4 @@ def search(
 
         found = joined(watched())
     shown = unbeaten(found.candidates, asked) if asked else found.candidates
-    if json:
-        write(documents.to_json(documents.search_facts(designs, limits, found, shown, asked)), output)
-    else:
-        write_document(
-            lambda: documents.search(designs, limits, found, shown, asked),
-            lambda: tables.search(designs, limits, found, shown, asked),
-            output,
-        )
+    Searched(designs, limits, found, shown, asked).write(json, output)

@@ -1,20 +1,15 @@
-"""`summary` and `compare`: a network's layers and costs, and what differs between two."""
+"""`summary` and `compare`: a network's layers and costs, and what differs between networks."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from resnet.command import write
-
 from .parameters import AsJson, Network, Output, Size, parse_view, presets
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
+MOST = 6
+"""Networks that are compared at once."""
 
 
 def summary(network: Network, size: Size = None, json: AsJson = False, output: Output = None) -> None:
@@ -43,14 +38,10 @@ def summary(network: Network, size: Size = None, json: AsJson = False, output: O
                         receptive_field}], in order of execution
     """
     from ..analysis.trace import trace
-    from . import documents, tables
+    from .documents.summary import Summary
 
     seen = parse_view(network, size)
-    traced = trace(seen.config, seen.image_size)
-    if json:
-        write(documents.to_json(documents.network_facts(traced) | {"layers": documents.layer_facts(traced)}), output)
-    else:
-        write_document(lambda: documents.summary(traced), lambda: tables.summary(traced), output)
+    Summary(trace(seen.config, seen.image_size)).write(json, output)
 
 
 def compare(
@@ -66,17 +57,24 @@ def compare(
     b: Annotated[
         str, typer.Argument(metavar="B", autocompletion=presets, show_default=False, help="The other network.")
     ],
+    others: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="C", autocompletion=presets, show_default=False, help="More networks, up to six in all."
+        ),
+    ] = None,
     size: Annotated[
         str | None,
-        typer.Option(metavar="PIXELS", help="Image size of both: 224, or 224x320. Without it the first network's."),
+        typer.Option(metavar="PIXELS", help="Image size of all: 224, or 224x320. Without it the first network's."),
     ] = None,
     json: AsJson = False,
     output: Output = None,
 ) -> None:
-    """Print what differs between two networks, and why.
+    """Print what differs between two networks, and why; of more, between each and the first.
 
     \b
     resnet-explorer compare resnet34 resnet50
+    resnet-explorer compare resnet50 wide_resnet50_2 resnext50_32x4d
     resnet-explorer compare resnet50 'preset=resnet50&shortcut=D' --size 320
     resnet-explorer compare resnet50_v1 resnet50 --json
 
@@ -84,7 +82,7 @@ def compare(
 
     \b
     schema              1; another number for another form
-    image_size          of both
+    image_size          of all
     a, b                what `summary --json` says of each, without its layers
     difference          {parameters, macs, bytes, receptive_field}; bytes of all
                         layers' outputs, receptive field in pixels a side
@@ -94,30 +92,16 @@ def compare(
     bill                [{options, change, parameters, macs, bytes,
                         receptive_field}]: the difference by changed option, in
                         the order in which they are applied
+    others              [{b, difference, layers, bill}] of the third network and
+                        those after it, each against the first
     """
     from ..analysis.compare import common_size
     from ..analysis.compare import compare as compared
-    from . import documents, tables
+    from .documents.compare import Compared
 
-    first, second = parse_view(a, size), parse_view(b, size)
-    found = compared(
-        first.config, second.config, image_size=common_size((first.config, second.config), first.image_size)
-    )
-    if json:
-        write(documents.to_json(documents.comparison_facts(found)), output)
-    else:
-        write_document(lambda: documents.comparison(found), lambda: tables.comparison(found), output)
-
-
-def write_document(text: Callable[[], str], table: Callable[[], RenderableType], output: Path | None) -> None:
-    """Write a document; where it goes to a terminal, as tables.
-
-    Raises:
-        OSError: where it cannot be written.
-    """
-    if output is None and sys.stdout.isatty():
-        from .tables import rendered
-
-        print(rendered(table()), end="")
-    else:
-        write(text(), output)
+    if len(others or ()) > MOST - 2:
+        raise typer.BadParameter(f"{len(others or ()) + 2} networks are compared: up to {MOST} are accepted")
+    first, *rest = (parse_view(text, size) for text in (a, b, *(others or ())))
+    configs = [view.config for view in rest]
+    sides = common_size((first.config, *configs), first.image_size)
+    Compared(tuple(compared(first.config, config, image_size=sides) for config in configs)).write(json, output)

@@ -16,7 +16,7 @@ from itertools import groupby
 from math import sqrt
 from typing import NamedTuple
 
-from resnet import ConfigError, ResNetConfig
+from resnet import ConfigError
 
 from ..analysis.layers import (
     ACTIVATIONS,
@@ -31,7 +31,6 @@ from ..analysis.layers import (
 )
 from ..analysis.parts import Part, drawn_parts
 from ..analysis.trace import Trace
-from ..link import trace as trace_network
 from .palette import colour
 from .svg import MUTED, PAGE, SMALLEST, TEXT, Drawing, box, line, plus, selectable, short_shape, text
 
@@ -165,22 +164,21 @@ def overview(
     return Drawing(x, AXIS + 96 + row, "The network from input to output", "".join(runs))
 
 
-def diagram(network: Trace | ResNetConfig | str, part: str = "") -> Drawing:
-    """A network as a picture that shows itself in a notebook: of a trace, a configuration, a preset's name or a link.
+def still(trace: Trace, part: str = "") -> Drawing:
+    """The picture: the whole network on a line, or a part with every layer, and the layer that is selected there."""
+    return detail(trace, trace.part_of(part), part) if part else overview(trace)
 
-    With `part` ("stem", a block such as "layer2.0", "head") that part with every layer, else `overview`.
+
+def check_part(trace: Trace, part: str) -> str:
+    """The part or layer, where the network has it, or none.
 
     Raises:
-        ConfigError: as `explorer.trace`, and for a part that the network does not have.
+        ConfigError: for another.
     """
-    shown = network if isinstance(network, Trace) else trace_network(network)
-    if not part:
-        return overview(shown)
-    try:
-        return detail(shown, part)
-    except ValueError as error:
-        blocks = shown.config.blocks
-        raise ConfigError("part", part, f"stem, a block from {blocks[0]} to {blocks[-1]}, or head") from error
+    if part and part not in trace.parts and part not in trace.by_name:
+        blocks = trace.config.blocks
+        raise ConfigError("part", part, f"stem, a block from {blocks[0]} to {blocks[-1]}, head, or a layer of these")
+    return part
 
 
 def runs_of(items: Sequence[Part | Fold]) -> Iterator[tuple[str, list[Part | Fold]]]:

@@ -41,7 +41,8 @@ def fold(network: ResNet) -> ResNet:
     config = network.config
     folded = ResNet(folded_config(config))
     side = 2 * max(16, config.total_stride)
-    calls = run_hooks(network, torch.empty(0, config.in_channels, side, side))
+    empty = torch.empty(0, config.in_channels, side, side, device=next(network.parameters()).device)
+    calls = run_hooks(network, empty)
     state = dict(network.state_dict())
     for call in calls:
         if isinstance(norm := call.module, nn.BatchNorm2d):

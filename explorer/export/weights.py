@@ -16,7 +16,7 @@ from resnet.blocks import BlurPool2d
 
 def safetensors(network: ResNet, says: Mapping[str, str]) -> bytes:
     """The state dict, and the texts `says` as the file's metadata."""
-    return save({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, dict(says))
+    return save({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, dict(says) or None)
 
 
 def program(network: ResNet, image_size: tuple[int, int], says: Mapping[str, str]) -> bytes:

@@ -1,9 +1,11 @@
-"""Streamlit's own code, where this server needs it otherwise: pages are drawn in turn and sent at once, values are told until
-a browser has them, and what comes in and the log bounded."""
+"""Streamlit's own code, where this server needs it otherwise: pages are drawn in turn and sent at once, no click is lost,
+values are told until a browser has them, and what comes in and the log bounded."""
 
 from __future__ import annotations
 
 import logging
+import sys
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -15,8 +17,10 @@ from streamlit.runtime import runtime_util
 from streamlit.runtime.app_session import AppSession, AppSessionState
 from streamlit.runtime.backend_operation_handler import DeferredFileHandler
 from streamlit.runtime.scriptrunner import ScriptRunner
+from streamlit.runtime.scriptrunner_utils.exceptions import ScriptControlException
 from streamlit.runtime.scriptrunner_utils.script_requests import RerunData
 from streamlit.runtime.state.common import RegisterWidgetResult, WidgetMetadata
+from streamlit.runtime.state.safe_session_state import SafeSessionState
 from streamlit.runtime.state.session_state import Serialized, SessionState, Value, WStates
 
 from resnet import confined
@@ -34,6 +38,7 @@ def install() -> None:
     SessionState.register_widget = register_and_tell  # type: ignore[method-assign, assignment]
     ScriptRunner._run_script = run_in_turn  # type: ignore[method-assign, assignment]
     ScriptRunner._maybe_handle_execution_control_request = handle_requests_and_yield  # type: ignore[method-assign, assignment]
+    SafeSessionState.on_script_will_rerun = take_in_whole  # type: ignore[method-assign, assignment]
     AppSession.flush_browser_queue = flush_at_once  # type: ignore[method-assign, assignment]
     confined.aside = PAGES.aside
     logging.getLogger(DeferredFileHandler.__module__).addFilter(is_fault)
@@ -95,9 +100,29 @@ def run_in_turn(runner: ScriptRunner, request: RerunData) -> None:
 
 
 def handle_requests_and_yield(runner: ScriptRunner) -> None:
-    """What Streamlit does wherever a script can be interrupted, where it can wait for others, too."""
-    _look(runner)
+    """What Streamlit does wherever a script can be interrupted, where it can wait for others, too.
+
+    A run that ends for a request looks for no other one while it clears up: that would take the place of the first.
+    """
+    if not getattr(_taking, "goes_on", False) and not isinstance(sys.exception(), ScriptControlException):
+        _look(runner)
     PAGES.yield_place()
+
+
+_take_in, _taking = SafeSessionState.on_script_will_rerun, threading.local()
+
+
+def take_in_whole(state: SafeSessionState, *values: Any, **how: Any) -> None:
+    """Take in what a browser says, and answer it by the widgets' callbacks, before another request ends this run.
+
+    A browser says only once what was clicked. Streamlit looks for another request before it takes this one in, and in each
+    callback: where one is there, which may say no more than that a drawing has been drawn, the click is lost.
+    """
+    _taking.goes_on = True
+    try:
+        _take_in(state, *values, **how)
+    finally:
+        _taking.goes_on = False
 
 
 HELD_SECONDS = 0.1

@@ -45,7 +45,11 @@ def classified(image: str, chosen: Chosen, device: Device) -> Classified:
     try:
         prepared = prepare(open_image(Path(image).read_bytes()), data.preprocessing)
     except (OSError, ValueError) as error:  # an ImageError is a ValueError, and so is a path that no system takes
-        reason = str(error) if isinstance(error, ImageError) else f"It cannot be read ({unreadable(error)})."
+        reason = (
+            str(error)
+            if isinstance(error, ImageError)
+            else f"It cannot be read ({unreadable(error)}): a file is accepted."
+        )
         return Classified(image, problem=reason)
     found = predict(chosen.network, prepared.tensor, device)
     if not found.finite:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -15,13 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnet import ResNet, title
+from resnet import ResNet, ResNetConfig, title
+from resnet.weights import randomly
 
 from ..analysis.layers import VIEWS, Layer
 from ..analysis.trace import Trace
 from ..sharing.store import Progress
+from ..sharing.threads import computing_on
 from .device import Device, synchronise
-from .turns import Turn, copy_of
+from .turns import ONE_AT_A_TIME, Turn, copy_of
 
 MAX_ROUNDS = 30
 
@@ -319,6 +322,38 @@ def spread(numbers: Sequence[float]) -> Spread:
     return Spread(middle, lower, upper, min(numbers), max(numbers))
 
 
+def alternating(
+    passes: Sequence[Callable[[], float]], turns: Sequence[Turn], rounds: int, progress: Progress = no_progress
+) -> list[list[float]]:
+    """What each of some passes returns, its seconds, in so many rounds; each is called in its own turn.
+
+    They go in one order and then in the other, so that they share the machine's moods. A round before the first is not counted.
+
+    Raises:
+        OutOfMemoryError: where a pass does not fit the device's memory.
+    """
+    found: list[list[float]] = [[] for _ in passes]
+    for number in range(rounds + 1):
+        for place in range(len(passes)) if number % 2 else reversed(range(len(passes))):
+            seconds = turns[place].run(passes[place])
+            if number:
+                found[place].append(seconds)
+        progress((number + 1) / (rounds + 1))
+    return found
+
+
+def second_pass(run: Callable[[Tensor], object], batch: Tensor, device: Device) -> float:
+    """The seconds of the second of two passes over a batch on the device, as others have taken the caches meanwhile."""
+    with torch.inference_mode():
+        run(batch)
+        return time_action(lambda: run(batch), device)
+
+
+def noise(shape: Sequence[int]) -> Tensor:
+    """The same numbers for the same shape, N×C×H×W."""
+    return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(0))
+
+
 def side_by_side(
     models: Sequence[ResNet],
     shapes: Sequence[tuple[int, int, int, int]],
@@ -326,30 +361,81 @@ def side_by_side(
     rounds: int,
     progress: Progress = no_progress,
 ) -> list[list[float]]:
-    """Seconds of each network's passes over a batch of noise of its shape N×C×H×W, one a round, in the device's form.
-
-    The networks take turns in every round, in one order and then in the other, so that they share the machine's moods. A pass
-    is the second of two, as others have taken the caches meanwhile; a round before the first is not counted.
+    """Seconds of each network's passes over a batch of noise of its shape N×C×H×W, one a round, in the device's form and
+    `alternating`.
 
     Raises:
         OutOfMemoryError: where a batch does not fit the device's memory.
     """
-    found: list[list[float]] = [[] for _ in models]
 
-    @torch.inference_mode()
-    def once(number: int) -> float:
-        batch = device.tensor(torch.randn(shapes[number], generator=torch.Generator().manual_seed(0)))
-        models[number](batch)
-        return time_action(lambda: models[number](batch), device)
+    def once(model: ResNet, shape: tuple[int, int, int, int]) -> float:
+        return second_pass(model, device.tensor(noise(shape)), device)
 
-    for turn in range(rounds + 1):
-        for number in range(len(models)) if turn % 2 else reversed(range(len(models))):
-            what = f"A batch of {'×'.join(map(str, shapes[number]))} through {title(models[number].config)} in {device.form}"
-            seconds = Turn(what, device.name).run(partial(once, number))
-            if turn:
-                found[number].append(seconds)
-        progress((turn + 1) / (rounds + 1))
-    return found
+    passes = [partial(once, model, shape) for model, shape in zip(models, shapes, strict=True)]
+    subjects = (
+        f"A batch of {'×'.join(map(str, shape))} through {title(model.config)} in {device.form}"
+        for model, shape in zip(models, shapes, strict=True)
+    )
+    return alternating(passes, [Turn(subject, device.name) for subject in subjects], rounds, progress)
+
+
+class Timed(NamedTuple):
+    """A network by its name, its trace, and the seconds of its passes, one a round."""
+
+    name: str
+    traced: Trace
+    seconds: tuple[float, ...]
+
+    def against(self, first: Timed) -> Spread:
+        """How many times as long it takes as another, round by round."""
+        return spread([ours / theirs for ours, theirs in zip(self.seconds, first.seconds, strict=True)])
+
+
+class Machine(NamedTuple):
+    """Where networks were timed: what ran them, in which form, torch's threads, the machine's cores and its load (mean number
+    of processes that ran or waited in the minute before, None where the system does not say), and torch."""
+
+    device: str
+    form: str
+    threads: int
+    cores: int
+    load: float | None
+    torch: str
+
+
+def machine(device: Device) -> Machine:
+    """Where this thread's passes run now."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    version = torch.__version__.partition("+")[0]
+    return Machine(device.name, device.form, torch.get_num_threads(), os.cpu_count() or 1, load, version)
+
+
+def time_networks(
+    traces: Sequence[tuple[str, Trace]],
+    device: Device,
+    batch: int,
+    rounds: int,
+    threads: int | None = None,
+    progress: Progress = no_progress,
+) -> tuple[list[Timed], Machine]:
+    """Networks by their names at the sizes of their traces, with weights at their initialisation, timed `side_by_side` over a
+    batch in the device's form; and where that was. On a CPU they compute on so many threads of torch's, else on as many as here.
+
+    Raises:
+        OutOfMemoryError: where a batch does not fit the device's memory.
+    """
+    with computing_on(threads):
+        where = machine(device)
+        make = ONE_AT_A_TIME.run
+        models = [make(partial(initialised, traced.config, device)) for _, traced in traces]
+        shapes = [(batch, traced.config.in_channels, *traced.image_size) for _, traced in traces]
+        seconds = side_by_side(models, shapes, device, rounds, progress)
+    return [Timed(name, traced, tuple(times)) for (name, traced), times in zip(traces, seconds, strict=True)], where
+
+
+def initialised(config: ResNetConfig, device: Device) -> ResNet:
+    """A network with the app's random weights in the device's form."""
+    return device.network(randomly(config))
 
 
 # -- precision and layout -----------------------------------------------------------------

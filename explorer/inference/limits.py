@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..analysis.cost import work_macs
@@ -45,6 +46,21 @@ def check_runnable(
         Need("its weights take", trace.params * 4, MAX_WEIGHT_BYTES, "GiB"),
         Need("an image takes", trace.working_memory, MAX_FORWARD_BYTES, "GiB"),
         Need("its arithmetic and memory traffic take the time of", work_macs(trace), MAX_WORK_MACS, "GMACs"),
+    )
+
+
+def check_batches(traces: Sequence[Trace], batch: int) -> None:
+    """Whether several networks fit this server together, and a pass of each over a batch.
+
+    Raises:
+        TooLargeError: where weights, memory or work exceed a limit.
+    """
+    check_needs(
+        "These networks are too large to measure here",
+        "Fewer networks work, or a smaller batch or image",
+        Need("their weights take", 4 * sum(trace.params for trace in traces), MAX_WEIGHT_BYTES, "GiB"),
+        Need("a batch takes", batch * max(trace.working_memory for trace in traces), MAX_FORWARD_BYTES, "GiB"),
+        Need("a batch takes the time of", batch * max(map(work_macs, traces)), MAX_WORK_MACS, "GMACs"),
     )
 
 

@@ -188,7 +188,7 @@ def stacked_kernels() -> Finding:
     "At 256 channels, two 3×3 layers have 3·3·256·2 weights and a bottleneck has 64 + 3·3·64 + 256.",
     line="The bottleneck",
     picture=(navigation.KERNELS, "the block up close", replace(FIFTY, tab="The block")),
-    experiment=(navigation.COMPARE, "ResNet-34 against ResNet-50", View(preset("resnet34"), others=(FIFTY.config,))),
+    experiment=(navigation.CHOOSE, "ResNet-34 against ResNet-50", View(preset("resnet34"), others=(FIFTY.config,))),
 )
 def bottleneck_weights() -> Finding:
     """Two 3×3 at 256 channels against a bottleneck, as the post counts and as the modules do."""
@@ -220,7 +220,7 @@ def bottleneck_weights() -> Finding:
     line="The design rules",
     picture=(navigation.ARCHITECTURE, "the stages of ResNet-34", View(preset("resnet34"))),
     experiment=(
-        navigation.COMPARE,
+        navigation.CHOOSE,
         "widths that stay the same",
         View(preset("resnet34"), others=(changed("resnet34", planes=(64,) * 4),)),
     ),
@@ -255,7 +255,7 @@ def constant_size() -> Finding:
     "Shortcuts add neither parameters nor computation, but for the addition.",
     line="What each option costs",
     picture=(
-        navigation.COMPARE,
+        navigation.CHOOSE,
         "ResNet-50 against A, C and plain",
         replace(FIFTY, others=tuple(changed("resnet50", shortcut=option) for option in ("A", "C", "none"))),
     ),
@@ -290,7 +290,7 @@ def free_shortcuts() -> Finding:
     "projection",
     "Projecting in every shortcut is only marginally better than the identity.",
     line="Projecting",
-    picture=(navigation.ACCURACY, "accuracy and cost of ResNet-34", View(preset("resnet34"))),
+    picture=(navigation.CHOOSE, "accuracy and cost of ResNet-34", View(preset("resnet34"))),
     experiment=(
         navigation.EXPERIMENTS,
         "train with option C",
@@ -474,7 +474,7 @@ def rectifier() -> Finding:
         "the block where it does",
         replace(FIFTY, at="layer2.0.conv2", pinned=preset("resnet50_v1")),
     ),
-    experiment=(navigation.COMPARE, "v1 against v1.5", View(preset("resnet50_v1"), others=(FIFTY.config,))),
+    experiment=(navigation.CHOOSE, "v1 against v1.5", View(preset("resnet50_v1"), others=(FIFTY.config,))),
 )
 def shrinking_bottleneck() -> Finding:
     """Which bottleneck blocks of ResNet-50 halve the map, and in which convolution."""

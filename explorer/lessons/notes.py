@@ -137,6 +137,7 @@ def _become(name: str) -> Callable[[View], View]:
 
 CLAIMS = Try(navigation.CLAIMS, "See the claims checked")
 KERNELS = Try(navigation.KERNELS, navigation.KERNELS.title)
+ACCURACIES = Try(navigation.CHOOSE, "See published accuracies")
 DEGRADATION = Try(navigation.EXPERIMENTS, "Train plain and residual networks", _tab("Degradation"))
 IDENTITY = Try(navigation.EXPERIMENTS, "Append blocks that copy", _tab("Identity"))
 GRADIENTS = Try(navigation.EXPERIMENTS, "Measure its gradients", _tab("Gradients", experiment="own"))
@@ -286,7 +287,7 @@ With a shortcut, copying is the easy case: $F(x) = 0$ is enough."""
         CLAIMS,
         DEGRADATION,
         SHATTERED,
-        Try(navigation.COMPARE, "Compare with the plain network", _beside(shortcut="none")),
+        Try(navigation.CHOOSE, "Compare with the plain network", _beside(shortcut="none")),
     ),
 )
 def difference(t: Trace) -> str:
@@ -399,7 +400,7 @@ $H$ and $W$ alone. {here}"""
     "Normalisation",
     part=PARTS,
     anchor=f"{B}.norm",
-    tries=(Try(navigation.COMPARE, "Compare without it", _beside(norm="none")), GRADIENTS),
+    tries=(Try(navigation.CHOOSE, "Compare without it", _beside(norm="none")), GRADIENTS),
 )
 def normalisation(t: Trace) -> str:
     norms = [layer for layer in t.layers if layer.op in NORMS]
@@ -567,7 +568,7 @@ the first one of a stage."""
     "Where the stride goes",
     part=BLOCKS,
     anchor=f"{C}.stride_in",
-    tries=(Try(navigation.COMPARE, "Compare both places", _beside(block="bottleneck", stride_in="1x1")),),
+    tries=(Try(navigation.CHOOSE, "Compare both places", _beside(block="bottleneck", stride_in="1x1")),),
 )
 def stride_in(t: Trace) -> str:
     if t.config.block == "basic":
@@ -638,7 +639,7 @@ The first block of each stage is where it can fail:
     "Padding with zeros",
     part=SHORTCUTS,
     anchor=f"{B}.PadShortcut",
-    tries=(Try(navigation.COMPARE, "Compare with option A", _beside(shortcut="A")),),
+    tries=(Try(navigation.CHOOSE, "Compare with option A", _beside(shortcut="A")),),
 )
 def zero_padding(t: Trace) -> str:
     block = first_changing_block(t)
@@ -658,7 +659,7 @@ shortcut; only $F(x)$ fills them."""
     "Projecting",
     part=SHORTCUTS,
     anchor=f"{B}.projection",
-    tries=(Try(navigation.COMPARE, "Compare with option B", _beside(shortcut="B")),),
+    tries=(Try(navigation.CHOOSE, "Compare with option B", _beside(shortcut="B")),),
 )
 def projected(t: Trace) -> str:
     found = [layer for layer in t.convolutions if layer.role.on_shortcut]
@@ -680,7 +681,7 @@ it follows the branch. {here}"""
     "Pooling before projecting",
     part=SHORTCUTS,
     anchor=f"{B}.pooled_projection",
-    tries=(Try(navigation.COMPARE, "Compare with option D", _beside(shortcut="D")),),
+    tries=(Try(navigation.CHOOSE, "Compare with option D", _beside(shortcut="D")),),
 )
 def pooled(t: Trace) -> str:
     return """**Option D**, from later work. The average of 2×2 positions comes first and takes the stride. Then the 1×1 convolution
@@ -688,12 +689,7 @@ with $s = 1$ skips nothing. Where the block has $s = 1$, the pooling is an ident
 grows in place of the stride does it average all the same."""
 
 
-@note(
-    "What each option costs",
-    part=SHORTCUTS,
-    anchor=f"{C}.shortcut",
-    tries=(Try(navigation.ACCURACY, navigation.ACCURACY.title), CLAIMS),
-)
+@note("What each option costs", part=SHORTCUTS, anchor=f"{C}.shortcut", tries=(ACCURACIES, CLAIMS))
 def options(t: Trace) -> str:
     rows = []
     for kind in map(str, OPTIONS["shortcut"].choices):
@@ -725,7 +721,7 @@ on ImageNet in its Table 2 and 3: {measured}. C is only a little better than B, 
     "The stem",
     part=NETWORK,
     anchor=f"{M}.stem",
-    tries=(Try(navigation.COMPARE, "Compare with a deep stem", _beside(stem="deep")), KERNELS),
+    tries=(Try(navigation.CHOOSE, "Compare with a deep stem", _beside(stem="deep")), KERNELS),
 )
 def stem(t: Trace) -> str:
     convs = convolutions(t.inside("conv1"))
@@ -751,7 +747,7 @@ After `conv1`, one unit sees {convs[-1].field.size} pixels a side. {beyond}""".r
     "Pooling after the stem",
     part=NETWORK,
     anchor=f"{M}.stem_pool",
-    tries=(Try(navigation.COMPARE, "Compare without it", _beside(stem_pool="none")),),
+    tries=(Try(navigation.CHOOSE, "Compare without it", _beside(stem_pool="none")),),
 )
 def pool(t: Trace) -> str:
     layers = t.inside("maxpool")
@@ -875,12 +871,7 @@ Trained weights take the place of these. For this network there are: {"; ".join(
 NAMED = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 
 
-@note(
-    "Configurations with names",
-    part=SIZES,
-    anchor=f"{C}.layers",
-    tries=(Try(navigation.ACCURACY, navigation.ACCURACY.title),),
-)
+@note("Configurations with names", part=SIZES, anchor=f"{C}.layers", tries=(ACCURACIES,))
 def configurations(t: Trace) -> str:
     rows = [
         (title(preset(key)), preset(key).block, "-".join(map(str, preset(key).layers)), preset(key).depth)
@@ -911,7 +902,7 @@ def doubling(t: Trace) -> str:
     part=SIZES,
     anchor=f"{C}.depth",
     tries=(
-        Try(navigation.COMPARE, "Compare with ResNet-152", lambda view: replace(view, others=(preset("resnet152"),))),
+        Try(navigation.CHOOSE, "Compare with ResNet-152", lambda view: replace(view, others=(preset("resnet152"),))),
     ),
     built=False,
 )
@@ -935,7 +926,7 @@ The {outside} are the stem{" with its pool" if c.stem_pool == "conv" else ""} an
     "Activation first",
     part=LATER,
     anchor=f"{B}.PreActivation.forward",
-    tries=(Try(navigation.COMPARE, "Compare both orders", _beside(order="pre")), IDENTITY),
+    tries=(Try(navigation.CHOOSE, "Compare both orders", _beside(order="pre")), IDENTITY),
 )
 def pre_forward(t: Trace) -> str:
     here = (
@@ -968,7 +959,7 @@ many as the inside, since it stands before the 1×1 that expands."""
     anchor=f"{C}.width",
     tries=(
         Try(
-            navigation.COMPARE,
+            navigation.CHOOSE,
             "Compare with ResNeXt-50",
             lambda view: replace(view, others=(preset("resnext50_32x4d"),)),
         ),
@@ -987,7 +978,7 @@ Here: {count(c.groups, "group")}, base width {c.base_width}.
     "Weighing channels",
     part=LATER,
     anchor=f"{B}.SqueezeExcitation",
-    tries=(Try(navigation.COMPARE, "Compare with attention", _beside(attention="se")),),
+    tries=(Try(navigation.CHOOSE, "Compare with attention", _beside(attention="se")),),
 )
 def squeeze(t: Trace) -> str:
     found = [layer for layer in t.layers if ".se.fc1" in layer.name]
@@ -1004,7 +995,7 @@ every channel over the whole image, through two small layers. So a channel can b
     "Weighing channels, lighter",
     part=LATER,
     anchor=f"{B}.EfficientChannelAttention",
-    tries=(Try(navigation.COMPARE, "Compare with attention", _beside(attention="eca")),),
+    tries=(Try(navigation.CHOOSE, "Compare with attention", _beside(attention="eca")),),
 )
 def efficient(t: Trace) -> str:
     found = [layer for layer in t.layers if layer.op == Op.CHANNEL_CONVOLUTION]
@@ -1020,7 +1011,7 @@ def efficient(t: Trace) -> str:
     "Filtering before subsampling",
     part=LATER,
     anchor=f"{B}.subsampling",
-    tries=(Try(navigation.COMPARE, "Compare with a blur", _beside(antialias="blur")),),
+    tries=(Try(navigation.CHOOSE, "Compare with a blur", _beside(antialias="blur")),),
 )
 def subsample(t: Trace) -> str:
     filters = [layer for layer in t.layers if layer.op in (Op.BLUR, Op.AVERAGE_POOLING) and not layer.role.on_shortcut]

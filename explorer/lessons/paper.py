@@ -182,7 +182,7 @@ def building_block() -> Outcome:
     "VGG-19, a plain and a residual network of 34 layers",
     "Both networks of 34 layers cost 3.6 billion multiply-adds, under a fifth of VGG-19's 19.6 billion.",
     picture=(
-        navigation.COMPARE,
+        navigation.CHOOSE,
         "plain beside residual",
         View(preset("plain34"), others=(changed("resnet34", shortcut="A"),)),
     ),
@@ -218,7 +218,7 @@ def thirty_four_layers() -> Outcome:
     "deepest costs less than VGG-16.",
     picture=(navigation.START, "the table, whose cells open what they name", View()),
     experiment=(
-        navigation.COMPARE,
+        navigation.CHOOSE,
         "all five",
         View(preset("resnet18"), others=tuple(preset(names(V1)[depth]) for depth in (34, 50, 101, 152))),
     ),
@@ -246,7 +246,7 @@ def architectures() -> Outcome:
     "Table 2",
     "Errors on ImageNet, 18 and 34 layers, plain and residual",
     "Without shortcuts the deeper network is the worse one, with them it is the better one by far.",
-    picture=(navigation.ACCURACY, "accuracies beside costs", View(preset("resnet34"))),
+    picture=(navigation.CHOOSE, "accuracies beside costs", View(preset("resnet34"))),
     experiment=(navigation.EXPERIMENTS, "train such pairs in small", DEGRADATION),
 )
 def depth_on_imagenet() -> Outcome:
@@ -320,9 +320,9 @@ def training_curves() -> Outcome:
     "Table 3",
     "Errors on ImageNet, ten crops",
     "Projections in the shortcuts help a little and are not needed; from 34 to 152 layers the error falls with depth.",
-    picture=(navigation.ACCURACY, "accuracies beside costs", View(preset("resnet50"))),
+    picture=(navigation.CHOOSE, "accuracies beside costs", View(preset("resnet50"))),
     experiment=(
-        navigation.COMPARE,
+        navigation.CHOOSE,
         "options A, B and C",
         View(changed("resnet34", shortcut="A"), others=(preset("resnet34"), changed("resnet34", shortcut="C"))),
     ),
@@ -356,7 +356,7 @@ def ten_crops() -> Outcome:
     "The basic block and the bottleneck",
     "Two 3×3 convolutions on 64 channels cost about as much as a bottleneck on 256: that is how 50 layers cost little more than 34.",
     picture=(navigation.KERNELS, "the block up close", View(preset("resnet50"), tab="The block")),
-    experiment=(navigation.COMPARE, "34 against 50 layers", View(preset("resnet34"), others=(preset("resnet50"),))),
+    experiment=(navigation.CHOOSE, "34 against 50 layers", View(preset("resnet34"), others=(preset("resnet50"),))),
 )
 def two_blocks() -> Outcome:
     """Weights and multiply-adds of the second block of the first stage in ResNet-34 and ResNet-50."""
@@ -383,7 +383,7 @@ def two_blocks() -> Outcome:
     "Single networks on ImageNet, several scales",
     "Averaged over five scales, the error falls with depth to 19.38% at 152 layers; its top-5 error of 4.49% is below that of "
     "every ensemble before.",
-    picture=(navigation.ACCURACY, "accuracies beside costs", View(preset("resnet152"))),
+    picture=(navigation.CHOOSE, "accuracies beside costs", View(preset("resnet152"))),
 )
 def single_networks() -> Outcome:
     """The paper's errors beside the first and the best weights that anybody publishes for a network of the depth."""
@@ -414,7 +414,7 @@ def single_networks() -> Outcome:
     "Ensembles on ImageNet's test set",
     "Six networks together, two of them of 152 layers, name the right class among five on all but 3.57% of the test images, "
     "which won ILSVRC 2015.",
-    picture=(navigation.ACCURACY, "single networks", View(preset("resnet152"))),
+    picture=(navigation.CHOOSE, "single networks", View(preset("resnet152"))),
 )
 def ensembles() -> Outcome:
     """The best single network that anybody publishes, trained on the same images."""

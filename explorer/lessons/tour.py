@@ -7,7 +7,7 @@ from typing import NamedTuple
 from resnet import ResNetConfig, preset
 
 from ..link import TOUR_STOPS, View, natural_size
-from ..navigation import ARCHITECTURE, COMPARE, EXPERIMENTS, INFERENCE, KERNELS, SOURCE, START, Page
+from ..navigation import ARCHITECTURE, CHOOSE, EXPERIMENTS, INFERENCE, KERNELS, SOURCE, START, Page
 from .notes import NOTES
 
 
@@ -43,7 +43,7 @@ STOPS = (
         "Two convolutions compute F(x), and the ⊕ adds x, which went past them: the block learns a difference.",
     ),
     Stop(
-        COMPARE,
+        CHOOSE,
         View(A, others=(B, C), at="layer2.0"),
         "Where shapes differ",
         "Where a stage begins, x has another shape than F(x): option A pads it with zeros, B projects there, C everywhere.",

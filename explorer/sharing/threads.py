@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
@@ -28,10 +28,16 @@ def threads(number: int) -> int:
 
 
 @contextmanager
-def single_thread() -> Iterator[None]:
-    """One thread for torch here and now: small maps gain nothing from more, and lose much where the cores are busy."""
-    before = threads(1)
+def computing_on(number: int | None) -> Iterator[None]:
+    """So many threads for torch here and now; as many as before where that is None."""
+    before = None if number is None else threads(number)
     try:
         yield
     finally:
-        threads(before)
+        if before is not None:
+            threads(before)
+
+
+def single_thread() -> AbstractContextManager[None]:
+    """One thread for torch here and now: small maps gain nothing from more, and lose much where the cores are busy."""
+    return computing_on(1)

@@ -163,6 +163,8 @@ def _cached_model(source: Hashable, form: Device, _weights: Weights) -> ResNet:
 
 # -- what takes long ----------------------------------------------------------------------
 
+NOTHING_KEPT = "Ends the computation at its next step. Nothing of it is kept."
+
 
 def kept_result(key: Hashable) -> Any:
     """The result of `cached_result` where it is kept, else None."""
@@ -189,19 +191,25 @@ def may_compute(label: str, *keys: Hashable, at_once: bool = False) -> bool:
     return False
 
 
-def cached_result(key: Hashable, words: str, compute: Callable[[Progress], Value]) -> Value:
+def measure_again(name: str, key: Hashable) -> None:
+    """Ask for a measurement anew: its `key` holds the next of the session's `attempts` at what the button of this name measures."""
+    attempts = held().attempts
+    hold(attempts={**attempts, name: attempts.get(name, 0) + 1}, requested=frozenset({short_key(key)}))
+
+
+def cached_result(key: Hashable, words: str, compute: Callable[[Progress], Value], means: str = NOTHING_KEPT) -> Value:
     """A result that takes long, kept for everybody: `compute` gets a function that moves a progress bar, 0 to 1.
 
     The key holds everything that the result depends on. Who asks for what somebody is computing sees that bar move,
     and computes it where the other one's run ends before. A button beside the bar stops it: the computation ends at
-    its next step, nothing of it is kept, and a button to compute it takes its place.
+    its next step, nothing of it is kept unless `means`, the button's help, says so, and a button to compute it takes its place.
 
     Raises:
         StoppedError: where it was stopped and is not asked for again.
     """
     if (found := kept_result(key)) is not None:
         return found
-    with stoppable(key, words) as bar:
+    with stoppable(key, words, means=means) as bar:
 
         def compute_here(tell: Progress) -> Value:
             def move(share: float) -> None:
@@ -214,9 +222,6 @@ def cached_result(key: Hashable, words: str, compute: Callable[[Progress], Value
             bar.progress(share, f"{words} Somebody else asked for the same; this is how far it is.")
 
         return RESULTS.compute(key, compute_here, wait, session())
-
-
-NOTHING_KEPT = "Ends the computation at its next step. Nothing of it is kept."
 
 
 @contextmanager

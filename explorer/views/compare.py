@@ -26,7 +26,7 @@ from ..link import MAX_OTHERS, View, natural_size, parse_network, size_text
 from ..units import amount, mebibytes, ratio, signed
 from . import session, settings
 from .cached import cached_trace, shared
-from .components import picture, plot
+from .components import picture, plot, scrolling
 from .headline import section, summary
 from .sidebar import preset_line
 
@@ -308,11 +308,6 @@ def figures(traces: Sequence[Trace], names: Sequence[str]) -> None:
         st.caption(f"At {shape_text(traces[0].image_size)} pixels.")
         for words in remarks(traces, names):
             st.caption(session.escape_markdown(words))
-
-
-def scrolling(table: str, label: str) -> str:
-    """A table that scrolls sideways by itself where it is too wide, by the keyboard too."""
-    return f'<div class="wide" tabindex="0" role="region" aria-label="{label}">{table}</div>'
 
 
 def with_minus_signs(text: str | None) -> str:

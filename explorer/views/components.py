@@ -6,7 +6,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,49 +19,29 @@ from streamlit.runtime.scriptrunner_utils.script_run_context import ScriptRunCon
 
 from resnet.confined import Places
 
+from ..drawing import picture as drawn
+from ..drawing.picture import asset
 from ..drawing.rasters import data_url, npz, png, sheet
-from ..drawing.svg import LEGIBLE, THEMED, Drawing
+from ..drawing.svg import Drawing
 from ..figures.base import figure_words
 from ..sharing.holdings import NoRoomError
 from ..sharing.tidying import tidy
 
-ASSETS = Path(__file__).parents[1] / "assets"
-
-
-def _asset(name: str) -> str:
-    return (ASSETS / name).read_text(encoding="utf-8")
-
-
 _picture = st.components.v2.component(
-    "resnet_explorer.picture",
-    html="""<div class="picture">
-      <div class="tools">
-        <button class="out" title="Zoom out (−)" aria-label="zoom out">−</button>
-        <button class="in" title="Zoom in (+)" aria-label="zoom in">+</button>
-        <button class="fit" title="Fit (0)" aria-label="fit">⤢</button>
-        <button class="file" data-kind="svg" title="This drawing as SVG" aria-label="download SVG">SVG</button>
-        <button class="file" data-kind="png" title="This drawing as PNG" aria-label="download PNG">PNG</button>
-      </div>
-      <div class="view"></div>
-    </div>""",
-    css=_asset("picture.css"),
-    js=_asset("picture.js"),
+    "resnet_explorer.picture", html=drawn.HTML, css=drawn.CSS, js=f"{drawn.JS}\nexport default picture;"
 )
 
 _tiles = st.components.v2.component(
-    "resnet_explorer.tiles",
-    html='<div class="tiles" role="group"></div>',
-    css=_asset("tiles.css"),
-    js=_asset("tiles.js"),
+    "resnet_explorer.tiles", html='<div class="tiles" role="group"></div>', css=asset("tiles.css"), js=asset("tiles.js")
 )
 
 _pixels = st.components.v2.component(
-    "resnet_explorer.pixels", html='<div class="pixels"></div>', css=_asset("pixels.css"), js=_asset("pixels.js")
+    "resnet_explorer.pixels", html='<div class="pixels"></div>', css=asset("pixels.css"), js=asset("pixels.js")
 )
 
 
 _markup = st.components.v2.component(
-    "resnet_explorer.markup", html='<div class="markup"></div>', css=_asset("markup.css"), js=_asset("markup.js")
+    "resnet_explorer.markup", html='<div class="markup"></div>', css=asset("markup.css"), js=asset("markup.js")
 )
 
 
@@ -78,7 +57,7 @@ def markup(html: str, key: str, on_choose: Callable[[str], None] = lambda _: Non
 
 
 _theme = st.components.v2.component(
-    "resnet_explorer.theme", html="<button></button>", css=_asset("theme.css"), js=_asset("theme.js")
+    "resnet_explorer.theme", html="<button></button>", css=asset("theme.css"), js=asset("theme.js")
 )
 
 
@@ -96,6 +75,11 @@ def plot(figure: go.Figure, key: str | None = None, place: DeltaGenerator | None
     (place or st).plotly_chart(figure, key=key, alt=figure_words(figure), **more)
 
 
+def scrolling(table: str, label: str) -> str:
+    """A table that scrolls sideways by itself where it is too wide, by the keyboard too."""
+    return f'<div class="wide" tabindex="0" role="region" aria-label="{label}">{table}</div>'
+
+
 def picture(
     drawing: Drawing, key: str, name: str, on_choose: Callable[[str], None], narrow: Drawing | None = None
 ) -> None:
@@ -110,9 +94,7 @@ def picture(
         if isinstance(identifier, str) and 0 < len(identifier) <= LONGEST:
             on_choose(identifier)
 
-    layouts = [one.svg() for one in (drawing, narrow) if one]
-    data = {"layouts": layouts, "name": name, "theme": THEMED, "legible": LEGIBLE}
-    _picture(key=key, data=data, on_chosen_change=chosen)
+    _picture(key=key, data=drawn.data([one for one in (drawing, narrow) if one], name), on_chosen_change=chosen)
 
 
 COLUMNS = 8

@@ -15,7 +15,7 @@ from ..analysis.trace import Trace
 from ..export.code import code
 from ..export.libraries import timm_call, torchvision_call
 from ..link import MAX_OTHERS, size_text
-from ..navigation import Page
+from ..navigation import CHOOSE, Page
 from ..units import amount, mebibytes, signed
 from . import session
 from .cached import cached_trace
@@ -47,7 +47,22 @@ def heading(trace: Trace, page: Page) -> None:
         st.caption(f"{page.purpose}  \n{summary(config)}")
         if trace.too_small:
             st.caption(trace.too_small)
-    with buttons, st.container(horizontal=True, horizontal_alignment="right"):
+    with buttons:
+        network_buttons(config)
+
+
+def title_with_buttons(page: Page, config: ResNetConfig) -> None:
+    """The title of a page about many networks, what it is for, and the buttons to pin and to share the current one."""
+    words, buttons = st.columns([3, 2], vertical_alignment="center")
+    with words:
+        page_heading(page)
+    with buttons:
+        network_buttons(config)
+
+
+def network_buttons(config: ResNetConfig) -> None:
+    """The buttons to pin a network and to share it."""
+    with st.container(horizontal=True, horizontal_alignment="right"):
         if session.view().pinned == config:
             st.button("Unpin", icon=":material/keep_off:", on_click=unpin)
         else:
@@ -55,7 +70,7 @@ def heading(trace: Trace, page: Page) -> None:
                 "Pin to compare",
                 icon=":material/keep:",
                 on_click=pin,
-                help="Keep this network: the figures are compared with it, and Compare sets it beside the next.",
+                help=f"Keep this network: the figures are compared with it, and {CHOOSE.title} sets it beside the next.",
             )
         popover = st.popover("Share", icon=":material/link:", key="share", on_change="rerun")
         if popover.open:
@@ -64,14 +79,14 @@ def heading(trace: Trace, page: Page) -> None:
 
 
 def pin() -> None:
-    """Keep the current network as the one that figures are compared with, and among those that Compare sets beside the next."""
+    """Keep the current network as the one that figures are compared with, and among those that stand beside the next on Choose."""
     view = session.view()
     full = view.config not in view.others and len(view.others) == MAX_OTHERS
     others = view.others if full or view.config in view.others else (*view.others, view.config)
     session.change_view(pinned=view.config, others=others)
     if full:
         session.hold(
-            notes=(f"It is pinned; beside it Compare has {MAX_OTHERS} networks already, as many as it takes.",)
+            notes=(f"It is pinned; beside it {CHOOSE.title} has {MAX_OTHERS} networks already, as many as it takes.",)
         )
 
 

@@ -26,6 +26,7 @@ from resnet.options import plain, to_text
 from resnet.sizes import least_side
 from resnet.weights import at_hand, torchvision_weights
 
+from ..analysis.choose import Searched
 from ..analysis.compare import common_size
 from ..analysis.layers import Layer
 from ..analysis.parts import switched_off
@@ -136,6 +137,8 @@ class SessionState:
     """The ready comparison that was asked for, by its name, and the networks that stood in its way: `compare.ready_comparisons`."""
     result: Result | None = None
     """The published result whose point was clicked last."""
+    searched: tuple[Hashable, Searched] | None = None
+    """How far the last search of designs has come, by what it depends on: `choose.designs`."""
     destination: View | None = None
     """What a click on Start's table asked for, which Architecture opens in the same run."""
     source_note: str = ""
@@ -152,6 +155,8 @@ class SessionState:
     """Why networks that are to stand side by side cannot be had, in a sentence, by what asks for them: `beside.networks.asked`."""
     sample: str = ""
     """The view's image before the one that was uploaded."""
+    attempts: Mapping[str, int] = field(default_factory=dict)
+    """How often what a button measures was asked for anew, by the button's name."""
     steps: Mapping[str, int] = field(default_factory=dict)
     """Where the source page has come to in running a function, by its anchor."""
     inspected: Mapping[str, str] = field(default_factory=dict)
@@ -314,7 +319,10 @@ def draw_only(*fragments: str) -> None:
 def page_state() -> tuple[Any, ...]:
     """What the rest of a page depends on where it has tabs; what it was drawn with is held, None where it has none."""
     only_tabs: dict[str, Any] = dict.fromkeys(
-        ("unit", "lab", "training", "landscape", "experiment", "appended", "tab", "explained", "cost", "run", "change"),
+        (
+            *("unit", "lab", "training", "landscape", "experiment", "appended", "tab", "explained", "cost", "memory"),
+            *("run", "change"),
+        ),
         "",
     )
     rest, now = replace(view(), **only_tabs), held()

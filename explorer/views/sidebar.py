@@ -85,12 +85,13 @@ def preset_chosen() -> None:
     show(replace(view(), config=config, image_size=natural_size(config), at="", weights=""))
 
 
-def size_chosen() -> None:
-    text = st.session_state.size
+def size_chosen(key: str = "size") -> None:
+    """Take the image size from the text field of this key."""
+    text = st.session_state[key]
     try:
         size = check_image_size(view().config, parse_size(text))
     except ConfigError as error:
-        refuse(error, {"size": text})
+        refuse(error, {key: text})
         return
     show(replace(view(), image_size=size))
 

@@ -14,10 +14,10 @@ from resnet import ResNetConfig, title
 from ..analysis.layers import Layer, shape_text
 from ..analysis.trace import Trace
 from ..lessons import source
-from ..lessons.notes import NOTES, SYMBOLS, Note, Try
+from ..lessons.notes import ACCURACIES, NOTES, SYMBOLS, Note, Try
 from ..lessons.source import ForwardStep, LineTrace, Snippet, SourceLine
 from ..link import LONGEST
-from ..navigation import ARCHITECTURE, COMPARE, SOURCE
+from ..navigation import ARCHITECTURE, CHOOSE, SOURCE
 from . import session
 from .cached import cached_trace, shared, short_key
 from .headline import section
@@ -236,7 +236,8 @@ def try_link(link: Try, runs: bool) -> None:
     """A link to a page with this network, unless it would show what is already here."""
     now = replace(session.view(), find="")
     there = link.view(now)
-    if (link.page == SOURCE and runs) or (link.page == COMPARE and there.others in ((), (now.config,))):
+    alone = link.page == CHOOSE and link != ACCURACIES and there.others in ((), (now.config,))
+    if alone or (link.page == SOURCE and runs):
         return
     st.page_link(
         link.page.file, label=link.label, icon=":material/arrow_forward:", query_params=session.query_to(there)

@@ -21,7 +21,7 @@ from ..experiments.degradation import shipped_runs, summarise
 from ..figures.degradation import spread_figure
 from ..lessons.tour import STOPS
 from ..link import View, natural_size
-from ..navigation import ACCURACY, ARCHITECTURE, START
+from ..navigation import ARCHITECTURE, CHOOSE, START
 from ..units import amount
 from . import session, settings
 from .cached import cached_trace, shared
@@ -70,7 +70,7 @@ def doors() -> None:
             "A tour of seven stops, from problem to code.",
             stop_query(stop, 1, now),
         ),
-        (ACCURACY, "I need a backbone", ACCURACY.icon, "Accuracy over parameters, MACs and memory.", now.to_query()),
+        (CHOOSE, "I need a backbone", CHOOSE.icon, "What fits a budget: accuracy, costs, latency.", now.to_query()),
         (
             START,
             "I teach",

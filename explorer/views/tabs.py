@@ -47,9 +47,12 @@ def tabs(panels: Mapping[str, Callable[..., None]], *arguments: Any, above: Call
     draw()
 
 
-def segments(label: str, names: Sequence[str], key: str, field: str = "tab") -> str:
-    """One of `names` to choose, which the link says as it says an open tab, or in another field of its view."""
+def segments(label: str, names: Sequence[str], key: str, field: str = "tab", **look: Any) -> str:
+    """One of `names` to choose, which the link says as it says an open tab, or in another field of its view; `look` is as
+    segments take it."""
     chosen = open_tab(names, field)
     set_widget(key, chosen)
-    st.segmented_control(label, names, key=key, required=True, on_change=tab_chosen, args=(names[0], key, field))
+    st.segmented_control(
+        label, names, key=key, required=True, on_change=tab_chosen, args=(names[0], key, field), **look
+    )
     return chosen

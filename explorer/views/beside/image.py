@@ -15,7 +15,8 @@ from ..headline import section
 from ..inference.addition import ALL, addition_maps, cached_addition, cached_contributions, channel_or_rms, ratio_text
 from ..inference.attribution import cached_cams
 from ..inference.images import ChosenImage
-from ..inference.running import NO_CLASSIFIER, Run, bars
+from ..inference.running import Run
+from ..inference.verdict import NO_CLASSIFIER, bars
 from ..inference.weights import preparation
 from .networks import Network, all_blocks, runs
 

@@ -27,7 +27,8 @@ from ..components import plot
 from ..headline import section
 from ..network import overview
 from ..weights import loaded
-from .running import NO_CLASSIFIER, Run, answer, weights_trace
+from .running import Run, weights_trace
+from .verdict import NO_CLASSIFIER, answer
 
 Series = Mapping[str, tuple[Ablation, ...]]
 

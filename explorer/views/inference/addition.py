@@ -14,7 +14,8 @@ from ...inference.addition import Addition, Contribution
 from ..cached import Key, shared
 from ..components import downloads, plot
 from ..headline import section
-from .running import Run, picture_columns, seen
+from .picture import picture_columns, seen
+from .running import Run
 
 ALL = -1
 """Stands for all channels together."""

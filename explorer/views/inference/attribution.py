@@ -17,8 +17,11 @@ from .. import session
 from ..cached import Key, cached_result, may_compute, shared
 from ..components import contact_sheet, downloads, plot, tiles
 from ..headline import section
-from . import running, sanity
-from .running import NO_CLASSIFIER, Run, chosen_channel, picture_columns
+from . import sanity
+from .maps import chosen_channel, scale_legend
+from .picture import picture_columns, seen
+from .running import Run
+from .verdict import NO_CLASSIFIER
 
 AT_ONCE_MACS = 3e9
 """MACs up to which a result is computed without being asked for."""
@@ -42,8 +45,8 @@ def panel(result: Run) -> None:
         layers = explained_layers(result)
         named = result.key.plain, tuple(layer.name for layer in layers), target, result
         maps = cached_cams(*named)
-        seen = result.prepared.input_image
-        images = [rasters.overlay(maps[layer.name], seen, 0.55, layer.field, 224) for layer in layers]
+        pixels = result.prepared.input_image
+        images = [rasters.overlay(maps[layer.name], pixels, 0.55, layer.field, 224) for layer in layers]
         for column, layer, image in zip(st.columns(len(layers)), layers, images, strict=True):
             column.image(
                 image,
@@ -64,8 +67,8 @@ def panel(result: Run) -> None:
         )
     with right:
         last = layers[-1]
-        picture = rasters.overlay(maps[last.name], seen, 0.55, last.field)
-        running.seen(result, picture, f"What speaks for {name} at {last.name}, by Grad-CAM")
+        picture = rasters.overlay(maps[last.name], pixels, 0.55, last.field)
+        seen(result, picture, f"What speaks for {name} at {last.name}, by Grad-CAM")
     with left, st.container(border=True, key="integrated gradients"):
         section(f"Integrated gradients: what each pixel adds to the score of {session.escape_markdown(name)}")
         if found := integrated_attribution(result, target):
@@ -244,7 +247,7 @@ def kernel_slices(result: Run, convolution: Layer, channel: int, key: str) -> No
     pictures = [rasters.enlarged(rasters.diverging(found.values[one], largest), 48) for one in order]
     labels = {str(found.first + one): str(found.first + one) for one in order.tolist()}
     tiles(contact_sheet([np.asarray(picture) for picture in pictures]), labels, "", key, select)
-    st.html(running.scale_legend(rasters.Scale(-largest, largest, True)))
+    st.html(scale_legend(rasters.Scale(-largest, largest, True)))
     size = "×".join(map(str, found.values.shape[1:]))
     few = f" The {len(order)} largest are shown." if len(order) < len(found.values) else ""
     reads = f"of `{source}`" if source else "of the image"

@@ -33,11 +33,13 @@ from ..cached import Key, cached_result, cached_trace, device, may_compute, shar
 from ..components import plot
 from ..headline import section
 from ..weights import loaded
-from . import running
 from .ablation import knows_test_images, test_inputs, too_large
 from .attribution import kernel_slices
 from .channel_set import Measured, measured_set
-from .running import Run, chosen_channel, number_text, picture_columns, scale_legend, weights_trace
+from .maps import chosen_channel, number_text, scale_legend
+from .picture import picture_columns, seen
+from .running import Run, weights_trace
+from .verdict import kinds_off
 
 NO_ASCENT = (
     "No image is made up here by gradient ascent: people tell better what excites a unit from natural images (Borowski 2021, "
@@ -86,7 +88,7 @@ def panel(result: Run) -> None:
         maps = result.maps(layer.name)
         scale = rasters.scale_over([rasters.extent(maps[channel])], rasters.has_negative(maps))
         overlay = rasters.overlay(maps[channel], result.prepared.input_image, 0.6, layer.field, scale=scale)
-        running.seen(result, overlay, f"Channel {channel} of {layer.name} over the image", scale_legend(scale))
+        seen(result, overlay, f"Channel {channel} of {layer.name} over the image", scale_legend(scale))
 
 
 def selected_place(result: Run) -> tuple[str, Layer]:
@@ -172,7 +174,7 @@ def standing(result: Run, layer: Layer, channel: int, chosen: Channels | None) -
         return f"{words}; at {result.size} pixels it is not ranked"
     share = channels.share_below(chosen.responses.quantiles[channel], float(values.max()))
     return f"{words}: above {share:.0%} of the test images" + (
-        f", with {running.kinds_off(result.off)} off" if result.off else ""
+        f", with {kinds_off(result.off)} off" if result.off else ""
     )
 
 

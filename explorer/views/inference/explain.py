@@ -28,9 +28,12 @@ from ..cached import Key, shared
 from ..components import Outline, Sheet, markup, picture, pixels
 from ..headline import section
 from ..network import choose_output, file_name
+from .maps import largest_unit, scale_legend
+from .picture import picture_columns
 from .receptive_field import choose_channel
-from .running import NO_CLASSIFIER, Run, largest_unit, picture_columns, scale_legend
+from .running import Run
 from .unit import chosen_unit, unit_text
+from .verdict import NO_CLASSIFIER
 
 ALL_BYTES = 3 * 2**26
 """Bytes of all outputs of a network up to which one pass keeps them all; of a larger one each part is a pass of its own."""

@@ -20,7 +20,9 @@ from ..cached import cached_devices, device, form
 from ..components import plot
 from ..headline import section
 from ..session import held, hold
-from .running import NO_CLASSIFIER, Run
+from . import throughput
+from .running import Run
+from .verdict import NO_CLASSIFIER
 
 Value = TypeVar("Value")
 LAYOUTS = ["first", "last"]
@@ -34,6 +36,7 @@ def panel(result: Run) -> None:
     with st.container(border=True, key="latency"):
         section("Where the time goes")
         show_layers(result)
+    throughput.panel(result)
 
 
 def measured_on_click(

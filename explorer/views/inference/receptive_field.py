@@ -24,7 +24,8 @@ from ..components import Outline, Rectangle, Sheet, downloads, pixels, plot
 from ..headline import section
 from ..paths import all_paths
 from .attribution import explained_class, explained_name
-from .running import Run, chosen_channel, scale_legend
+from .maps import chosen_channel, scale_legend
+from .running import Run
 from .unit import chosen_unit, unit_text
 
 BOX, EFFECTIVE, MAP, CAM, BEYOND = "Theoretical field", "Effective field", "Activation", "Grad-CAM", "Beyond the edge"

@@ -20,7 +20,9 @@ from ..cached import Key, shared, stoppable
 from ..components import contact_sheet, downloads, tiles
 from ..headline import section
 from .images import ChosenImage, from_sample
-from .running import NO_CLASSIFIER, Run, chosen_channel, scale_legend
+from .maps import chosen_channel, scale_legend
+from .running import Run
+from .verdict import NO_CLASSIFIER
 
 TILE_WIDTH = 112
 """How wide a tile is, in pixels."""

@@ -18,7 +18,8 @@ from .. import session
 from ..cached import Key, shared
 from ..components import picture
 from ..network import choose_output, detail_drawing, file_name, part_title
-from .running import Run, kinds_off
+from .running import Run
+from .verdict import kinds_off
 
 
 def strip(result: Run) -> None:

@@ -28,7 +28,10 @@ from ..components import Outline, Sheet, pixels, plot
 from ..headline import section
 from ..weights import loaded
 from .ablation import knows_test_images, test_inputs, too_large
-from .running import Run, bars, number_text, origin, picture_columns, weights_trace
+from .maps import number_text
+from .picture import origin, picture_columns
+from .running import Run, weights_trace
+from .verdict import bars
 
 UNCHANGED = "The image is unchanged."
 STEPS = {"blur": 0.1, "contrast": 0.05, "epsilon": 0.5}

@@ -1,8 +1,7 @@
-"""Published accuracies over what networks cost, the current one among them."""
+"""What is published: every result to open, what the recipe does, and the results of the current network."""
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
 
 import streamlit as st
@@ -10,53 +9,22 @@ import streamlit as st
 from resnet import title
 from resnet.weights import Weights
 
-from ..analysis.published import Result, published
-from ..analysis.trace import Trace
-from ..figures.accuracy import accuracy_figure, cost
-from ..link import size_text
-from ..navigation import INFERENCE
-from ..units import amount, mebibytes
-from . import session
-from .cached import cached_trace, shared
-from .components import plot
-from .headline import section
-from .session import escape_markdown
-from .weights import too_large
-
-
-@shared("Tracing the published networks …")
-def cached_costs(measure: str) -> tuple[tuple[Result, int], ...]:
-    """Every published result with the cost of its network at the size it was measured at, by our own trace."""
-    return tuple((result, cost(cached_trace(result.config, (result.size,) * 2), measure)) for result in published())
-
-
-def chart(trace: Trace, measure: str) -> None:
-    """The scatter; a click on a point opens its network."""
-    points = cached_costs(measure)
-    key = f"accuracy {measure}"
-
-    def open_network() -> None:
-        with suppress(LookupError, TypeError):  # no point, or one that no browser sends
-            open_result(points[st.session_state[key]["selection"]["points"][0]["customdata"][0]][0])
-
-    label = f"{title(trace.config)} at {size_text(trace.image_size)} px"
-    figure = accuracy_figure(points, measure, cost(trace, measure), label, trace.config)
-    plot(figure, key=key, on_select=open_network, selection_mode="points")
-    st.caption(
-        "A click on a point opens its network, and sets the image size that it was measured at. At that size each point "
-        f"stands, whatever size is set; the dotted line is the current network's cost at {size_text(trace.image_size)} pixels."
-    )
+from ...analysis.compare import common_size
+from ...analysis.published import Result, published
+from ...analysis.trace import Trace
+from ...navigation import INFERENCE
+from ...units import amount, mebibytes
+from .. import session
+from ..headline import figures, section
+from ..session import escape_markdown
+from ..weights import too_large
 
 
 def open_result(result: Result) -> None:
-    """Look at the network of a published result, at the image size that it was measured at."""
-    view, size = session.view(), (result.size,) * 2
-    notes = []
-    if size != view.image_size:
-        notes = [
-            f"Image size went from {size_text(view.image_size)} to {result.size}, at which this result was measured."
-        ]
-    session.show(replace(view, config=result.config, image_size=size, at="", weights=""), *notes)
+    """Look at the network of a published result, at the image size that is set."""
+    view = session.view()
+    size = common_size((result.config,), view.image_size)
+    session.show(replace(view, config=result.config, image_size=size, at="", weights=""))
     session.hold(result=result)
 
 
@@ -80,6 +48,7 @@ def choose_result(trace: Trace) -> None:
         placeholder="Click a point, or choose or type one here",
         on_change=chosen,
         help="Opens its network; what is published of its weights can then be run on your image.",
+        label_visibility="collapsed",
     )
 
 
@@ -144,6 +113,8 @@ def findings(trace: Trace) -> None:
     own = sorted((result for result in results if result.config == trace.config), key=lambda result: -result.top1)
     reasons = {result.weights: too_large(result.weights) for result in own if result.weights}
     runnable = [weights for weights, reason in reasons.items() if not reason]
+    section(title(trace.config))
+    figures(trace)
     section(f"Published for {title(trace.config)}")
     if not own:
         st.caption(f"Nothing is published for this configuration; it costs {summary(trace)}.")

@@ -1,0 +1,83 @@
+"""`memory`: what a batch takes in a prediction and in a step of training, and the largest that fits."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from .latency import between
+from .parameters import AsJson, Network, Output, Size, parse_view
+from .search import amount
+
+Precision = StrEnum("Precision", ["fp32", "autocast", "bf16"])
+Optimizer = StrEnum("Optimizer", ["sgd", "momentum", "rmsprop", "adam", "adamw"])
+MAX_BATCH = 65_536
+
+
+def memory(
+    network: Network,
+    size: Size = None,
+    batch: Annotated[
+        int, typer.Option(parser=lambda text: between(1, MAX_BATCH, str(text)), metavar="COUNT", help="Images at once.")
+    ] = 32,
+    precision: Annotated[
+        Precision,
+        typer.Option(
+            help="autocast keeps weights in fp32 and most maps in half precision; fp16 takes the same room as bf16."
+        ),
+    ] = Precision.fp32,
+    optimizer: Annotated[
+        Optimizer, typer.Option(help="With torch.optim's own options; momentum is SGD with it.")
+    ] = Optimizer.momentum,
+    within: Annotated[
+        int | None,
+        typer.Option(
+            parser=amount,
+            metavar="AMOUNT",
+            show_default=False,
+            help="Memory for the largest batch: 24GiB. Without it what GPUs usually have.",
+        ),
+    ] = None,
+    json: AsJson = False,
+    output: Output = None,
+) -> None:
+    """Print what memory a network takes on a GPU, and the largest batch that fits.
+
+    The sizes of all tensors at the peak of a prediction and of a step of training, exactly. Not counted are the loss, what
+    cuDNN works in, what torch's allocator rounds up, and what the driver takes.
+
+    \b
+    resnet-explorer memory resnet50
+    resnet-explorer memory resnet50 --batch 32 --precision bf16 --optimizer adamw --within 24GiB
+    resnet-explorer memory 'preset=resnet152&shortcut=D' --size 320x640 --precision autocast --json
+
+    --json prints one object; sizes are in bytes:
+
+    \b
+    schema              1; another number for another form
+    title, preset, config, image_size, parameters
+    batch, precision, optimizer
+    prediction          {peak, when, terms}: the most at once, at which moment,
+    training            and what takes it then
+    fits                [{memory, prediction, training}]: the largest batch of
+                        each within so many bytes, 0 where not one image fits
+    """
+    from ..analysis.demand import GIB, GPUS, OPTIMIZERS, inference_demand, training_demand
+    from ..analysis.forms import Form
+    from ..analysis.forms import Precision as Kept
+    from ..analysis.trace import trace
+    from .documents.memory import Memory
+
+    seen, form = parse_view(network, size), Form(Kept(precision.value))
+    traced = trace(seen.config, seen.image_size)
+    Memory(
+        traced,
+        batch,
+        precision.value,
+        optimizer.value,
+        inference_demand(traced, form),
+        training_demand(traced, form, OPTIMIZERS[optimizer.value]),
+        tuple(gib * GIB for gib in GPUS) if within is None else (within,),
+    ).write(json, output)

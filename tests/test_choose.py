@@ -1,0 +1,316 @@
+"""Choosing a network: budgets, what was measured elsewhere, the table and the chart under limits, and designs that are searched."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import plotly.graph_objects as go
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from streamlit.testing.v1 import AppTest
+
+from explorer import Limits, Space
+from explorer.analysis import search
+from explorer.analysis.choose import Budget, Searched, front, points, robustness, row, rows, searching
+from explorer.analysis.measured import IMAGENET, MACHINES, ROBUSTNESS, others, scores, speeds
+from explorer.analysis.published import published
+from explorer.analysis.trace import trace
+from explorer.figures.choose import COSTS, choose_figure
+from explorer.link import View
+from explorer.units import read_amount
+from explorer.views.choose.limits import MEMORY_UNITS, UNITS, short, verdict_words
+from explorer.views.choose.table import compared, ticked, ticks
+from helpers import captions, click, held, hold, link, opened, page_text, said, select
+from resnet import PRESETS, ResNetConfig, preset
+from resnet.published import tags
+
+TIGHT = Budget(size=(320, 640), macs=5 * 10**9, params=30 * 10**6)
+LINK = {"size": "320x640", "limits": TIGHT.to_text()}
+
+# -- budgets ------------------------------------------------------------------------------
+
+
+def test_one_preset_fits_5_gmacs_and_30_million_at_320_by_640() -> None:
+    """By the traces of all that come near it; the nearest come next, with why they do not fit."""
+    found = rows(TIGHT)
+    near = {name: config for name, config in PRESETS.items() if config.depth < 30 and "fashion" not in name}
+    traces = {name: trace(config, (320, 640)) for name, config in near.items()}
+    inside = {name for name, one in traces.items() if one.macs <= 5e9 and one.params <= 3e7}
+    assert [one.name for one in found if one.fits] == [*inside] == ["resnet10t"]
+    nearest = min(set(traces) - inside, key=lambda name: max(traces[name].macs / 5e9, traces[name].params / 3e7))
+    assert found[1].name == nearest == "resnet14t"
+    assert found[1].reason == "6.84 GMACs, 1.37 times the limit"
+    assert len(found) == len(PRESETS)
+
+
+def test_a_budget_reads_back_and_its_image_size_is_the_links_own() -> None:
+    budget = Budget(macs=5, params=6, memory=7, ms=12.5, machine="RTX 4090", weights=True)
+    assert Budget.tolerant(budget.to_text()) == (budget, "")
+    assert replace(budget, size=(1, 2)).to_text() == budget.to_text()
+
+
+def test_mistakes_in_a_budget_are_named_in_a_sentence_and_the_rest_holds() -> None:
+    budget, words = Budget.tolerant("macs-lots_colour-red_ms-12_machine-abacus_params-9")
+    assert budget == Budget(ms=12.0, params=9)
+    for wrong in ("macs = lots", "limits = colour-red", "machine = abacus"):
+        assert wrong in words
+    assert words.endswith("; the other limits hold.")
+    assert words.count(". ") == 0
+
+
+@pytest.mark.parametrize("number", [1, 999, 5 * 10**9, 4_090_000_000, 25_557_032, 30 * 10**6, 256 * 2**20, 10**15])
+@pytest.mark.parametrize("units", [UNITS, MEMORY_UNITS])
+def test_limits_are_shown_as_they_can_be_typed(number: int, units: Any) -> None:
+    assert read_amount(short(number, units)) == number
+    assert len(short(number, units)) <= len(str(number)) + 1
+
+
+def test_weights_and_latency_are_limits_too() -> None:
+    weights = rows(Budget(weights=True))
+    assert {one.name for one in weights if not one.fits} >= {"resnet110", "plain18"}
+    assert {one.name for one in weights if one.fits} >= {"resnet50", "resnet20_fashion", "resnet10t"}
+    assert row(Budget(weights=True), "resnet18_v1", preset("resnet18")).result is not None
+    fast = rows(Budget(ms=12.0, machine="i7-12700H"))
+    assert [one.name for one in fast if one.fits] == ["resnet10t"]
+    unmeasured = next(one for one in fast if one.name == "resnet110")
+    assert (unmeasured.reason, unmeasured.distance) == ("not measured on i7-12700H", float("inf"))
+
+
+def test_an_image_that_is_too_small_fits_nothing() -> None:
+    found = row(Budget(size=(1, 1)), "resnetblur50", preset("resnetblur50"))
+    assert (found.candidate, found.fits, found.latencies) == (None, False, ())
+
+
+# -- measured elsewhere -------------------------------------------------------------------
+
+
+def test_milliseconds_are_those_measured_or_scaled_by_macs() -> None:
+    """timm's file says 43.63 images a second for resnet50 at 160 pixels on the i7, and 158.58 for resnet10t at 176."""
+    there = dict(row(Budget(size=(160, 160)), "resnet50", ResNetConfig()).latencies)["i7-12700H"]
+    assert (there.ms, there.scaled, there.measured.batch) == (pytest.approx(1000 / 43.63), False, 1)
+    elsewhere = dict(row(TIGHT, "resnet10t", preset("resnet10t")).latencies)["i7-12700H"]
+    share = trace(preset("resnet10t"), (320, 640)).macs / trace(preset("resnet10t"), 176).macs
+    assert (elsewhere.ms, elsewhere.scaled) == (pytest.approx(1000 / 158.58 * share), True)
+
+
+def test_equal_macs_take_unequal_times() -> None:
+    """Wide ResNet-50-2 against ResNet-152, both 11.4 to 11.5 GMACs: slower on a CPU, faster on a GPU."""
+    wide, deep = (dict(row(Budget(), name, preset(name)).latencies) for name in ("wide_resnet50_2", "resnet152"))
+    ratios = {machine: wide[machine].ms / deep[machine].ms for machine in wide}
+    assert ratios["i7-12700H"] > 1.1
+    assert ratios["RTX 4090"] < 0.8
+
+
+def test_every_speed_is_of_a_machine_and_its_macs_are_the_traces() -> None:
+    every = speeds()
+    assert {machine for one in every.values() for machine in one} == set(MACHINES)
+    assert len(set(every) & set(PRESETS)) == 82
+    for machine, words in MACHINES.items():
+        batches = sorted({one[machine].batch for one in every.values() if machine in one})
+        assert f"batch {batches[0]}" in words or f"batch of {batches[0]}" in words
+        assert words.endswith(f"{batches[-1]:,}")
+    for name in ("resnet18", "seresnext50_32x4d", "resnetrs50"):
+        for speed in set(every[name].values()):
+            assert speed.macs == trace(preset(name), speed.size).macs
+    assert {speed.macs for name, one in every.items() if name not in PRESETS for speed in one.values()} == {0}
+
+
+def test_scores_are_those_of_the_published_weights() -> None:
+    """Top-1 on ImageNet stands in two files, from one of timm's; torchvision's weights have names of their own there."""
+    ours = {tag.name: tag for tag in tags() if tag.top1 is not None}
+    both = set(ours) & set(scores())
+    assert len(both) > 100
+    for name in both:
+        assert scores()[name][IMAGENET].top1 == pytest.approx(ours[name].top1)
+    assert set(robustness(next(one for one in published() if one.recipe == "torchvision V2"))) == set(ROBUSTNESS)
+    assert robustness(None) == {}
+
+
+def test_other_families_are_no_presets() -> None:
+    assert len(others()) == 19
+    assert {one.network for one in others()}.isdisjoint(PRESETS)
+    assert max(others(), key=lambda one: one.score.top1).tag == "convnext_small.in12k_ft_in1k_384"
+
+
+# -- the chart ----------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), max_size=12))
+def test_the_line_joins_what_nothing_beats(places: list[tuple[int, int]]) -> None:
+    beaten = {
+        (cost, top1)
+        for cost, top1 in places
+        if any(c <= cost and t >= top1 and (c, t) != (cost, top1) for c, t in places)
+    }
+    assert [places[index] for index in front(places)] == sorted(set(places) - beaten)
+
+
+def figure(budget: Budget, name: str = "MACs") -> go.Figure:
+    return choose_figure(points(budget), name, budget, row(budget, "resnet50", ResNetConfig()), "ResNet-50", others())
+
+
+def test_points_move_with_the_image_and_are_hollow_where_accuracy_was_measured_at_another() -> None:
+    small, large = (figure(Budget(size=size)) for size in ((224, 224), (320, 640)))
+    for before, after in zip(small.data, large.data, strict=True):
+        if before.mode == "markers":
+            assert all(x < y for x, y in zip(before.x, after.x, strict=True))
+            sizes = [data[3] for data in before.customdata]
+            assert [symbol.endswith("-open") for symbol in before.marker.symbol] == [size != 224 for size in sizes]
+            assert all(symbol.endswith("-open") for symbol in after.marker.symbol)
+
+
+def test_what_is_over_budget_is_shaded_and_faint_and_the_line_leaves_it_out() -> None:
+    shown = figure(TIGHT)
+    (shade,) = [shape for shape in shown.layout.shapes if shape.type == "rect"]
+    assert shade.x0 == 5 * 10**9
+    faint = [one for series in shown.data if series.mode == "markers" for one in series.marker.opacity]
+    assert faint.count(0.9) == sum(one.network == "resnet10t" for one in published())
+    (line,) = [series for series in shown.data if series.mode == "lines"]
+    assert len(line.x) == 1
+    assert not [shape for shape in figure(Budget()).layout.shapes if shape.type == "rect"]
+
+
+@pytest.mark.parametrize("name", COSTS)
+def test_other_families_stand_where_their_cost_is_known(name: str) -> None:
+    names = [series.name for series in figure(Budget(), name).data]
+    assert ("other families" in names) == (name in ("Parameters", "Latency"))
+
+
+# -- the page -----------------------------------------------------------------------------
+
+
+def test_the_page_names_what_fits_and_the_nearest() -> None:
+    app = opened("choose", **LINK)
+    assert "**1 of 103** fits at 320×640 px; best top-1: **resnet10t**, 68.35% at 224 px" in page_text(app)
+    assert "Without the limit on MACs alone, 57 more would." in page_text(app)
+    near = captions(app).replace("\\", "")
+    assert "resnet14t**: 6.84 GMACs, 1.37 times the limit; fits at 272×544 pixels, or with 13/16 of its planes" in near
+    frame = app.dataframe[0].value
+    assert list(frame["Network"][:2]) == ["resnet10t", "resnet14t"]
+    assert frame["MACs"][0] == trace(preset("resnet10t"), (320, 640)).macs
+
+
+def test_limits_are_typed_as_people_write_them_and_stand_in_the_link() -> None:
+    app = select(opened("choose"), "limits macs", "5 G")
+    select(app, "limits ms", "12")
+    select(app, "limits machine", "RTX 4090")
+    assert link(app) == {"limits": "macs-5000000000_ms-12.0_machine-RTX.4090"}
+    assert app.text_input(key="limits macs").value == "5G"
+    select(app, "limits params", "many")
+    (words,) = said(app.warning)
+    assert words.startswith("Parameters = many is not accepted: an amount such as 5e9")
+    assert app.text_input(key="limits params").value == "many"
+    select(app, "limits macs", "")
+    assert link(app) == {"limits": "ms-12.0_machine-RTX.4090"}
+    select(app, "limits size", "320x640")
+    assert link(app)["size"] == app.text_input(key="size").value == "320x640"
+
+
+def test_a_link_with_wrong_limits_says_so_and_keeps_the_rest() -> None:
+    app = opened("choose", limits="macs-lots_params-30000000")
+    (words,) = said(app.warning)
+    assert words.startswith("macs = lots is not accepted")
+    assert app.text_input(key="limits params").value == "30M"
+
+
+def test_ones_own_networks_are_rows_and_the_ticks_are_those_beside_each_other() -> None:
+    app = opened("choose", layers="1-1-1-2", **{"with": "resnet34"})
+    frame = app.dataframe[0].value
+    assert len(frame) == len(PRESETS) + 1
+    marked = frame["Network"][app.session_state["networks"]["selection"]["rows"]]
+    assert {*marked} == {"resnet34", "ResNet-50, blocks per stage 1-1-1-2"}
+    assert "**" in verdict_words(Budget(), rows(Budget()), rows(Budget()))
+
+
+def test_ticking() -> None:
+    first, second, third = (preset(name) for name in ("resnet50", "resnet18", "resnet34"))
+    assert ticked((first,), (second, first)) == (first, second)
+    assert ticked((first, second), (third, second, first)) == (first, second, third)
+    assert ticked((first, second), (second,)) == (second,)
+    assert ticked((first,), ()) == (first,)
+    view = View(first, others=(second, first))
+    assert compared(view) == (first, second)
+    every = rows(Budget())
+    assert [every[place].config for place in ticks(view, every)] == [first, second] or len(ticks(view, every)) == 2
+
+
+# -- designs ------------------------------------------------------------------------------
+
+SPACE = "layers=1..3-1..2-1-1 planes=32..64/16-128-256-512 groups=1,32"
+
+
+def test_a_search_that_goes_on_ends_as_one_that_was_not_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    space, limits = Space.from_text(f"resnet50 {SPACE}"), Limits((64, 64), macs=2 * 10**8)
+    (whole,) = searching(space, limits)
+    monkeypatch.setattr(search, "DESIGNS", 5)
+    *_, last = searching(space, limits)
+    halfway = next(one for one in searching(space, limits) if one.stop == 20)
+    *_, resumed = searching(space, limits, halfway)
+    assert resumed == last == whole
+    every = [*search.search(space, limits)]
+    assert set(whole.best) == set(search.pareto(every))
+    assert whole.within == len(every)
+    assert whole.within + whole.over + whole.invalid == whole.stop == len(space) == 36
+
+
+def designs(app: AppTest) -> list[str]:
+    return [name for name in app.dataframe[0].value["Network"] if name.startswith("Design")]
+
+
+def test_designs_are_searched_and_stand_in_the_table() -> None:
+    app = opened("choose", size="64", limits="macs-200000000", space=SPACE)
+    assert not designs(app)
+    click(app, "Search 36 designs")
+    (last,) = searching(Space.from_text(f"resnet50 {SPACE}"), Limits((64, 64), macs=2 * 10**8))
+    assert len(designs(app)) == len(last.best) > 3
+    assert f"**{last.within}** are within the limits, {last.over} over one" in page_text(app)
+    assert not [button for button in app.button if button.label.startswith("Search 36")]
+
+
+def test_a_stopped_search_goes_on_from_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "DESIGNS", 9)
+    app = opened("choose", size="65", limits="macs-200000000", space=SPACE)
+    space = Space.from_text(f"? {SPACE}")
+    part = next(searching(space, Limits((65, 65), macs=2 * 10**8)))
+    hold(app, searched=(("designs", space.to_text(), Limits((65, 65), macs=2 * 10**8)), part))
+    app.run()
+    assert "Stopped after 9 of 36 designs." in page_text(app)
+    assert len(designs(app)) == len(part.best)
+    click(app, "Go on with 27")
+    assert isinstance(held(app).searched[1], Searched)  # type: ignore[index]
+    assert held(app).searched[1].stop == 36  # type: ignore[index]
+    assert "Stopped" not in page_text(app)
+
+
+def test_an_axis_is_typed_and_a_mistake_named() -> None:
+    app = select(opened("choose"), "space groups", "1, 32")
+    assert link(app) == {"space": "groups=1,32"}
+    assert [button for button in app.button if button.label == "Search 2 designs"]
+    select(app, "space groups", "1,two")
+    assert "Groups = two is not accepted" in said(app.warning)[0]
+    app = opened("choose", space="colour=red")
+    assert "space = colour=red is not accepted" in said(app.warning)[0]
+    assert said(app.warning)[0].endswith("Nothing is searched.")
+
+
+@pytest.mark.browser
+def test_the_first_screen_and_a_click_in_the_table(visit: Any) -> None:
+    """Limits, verdict, table and chart are seen at once; a tick sets a network beside the current one, and a button opens one."""
+    visit.page.set_viewport_size({"width": 1280, "height": 720})
+    page = visit.open(f"/accuracy?size=320x640&limits={TIGHT.to_text()}").page
+    assert "/choose?" in page.url
+    table = page.get_by_test_id("stDataFrame").first
+    for part in (table, page.locator(".js-plotly-plot").first):
+        box = part.bounding_box()
+        assert 0 < box["y"] < box["y"] + box["height"] <= 720
+    table.click(position={"x": 18, "y": 52})
+    visit.wait()
+    assert "with=resnet10t" in page.url
+    assert page.get_by_text("What makes the difference").count()
+    table.click(position={"x": 190, "y": 52 + 33})
+    visit.wait()
+    assert "layers=1-1-1-1" in page.url
+    assert json.dumps("size=320x640").strip('"') in page.url
