@@ -8,8 +8,9 @@ import re
 from .options import ConfigError
 
 DOWNLOADS, UPLOADS, CACHE = "RESNET_EXPLORER_DOWNLOADS", "RESNET_EXPLORER_UPLOADS", "RESNET_EXPLORER_CACHE_GIB"
+SCHEDULER = "RESNET_EXPLORER_SCHEDULER"
 ENDPOINT, TOKEN, OFFLINE = "HF_ENDPOINT", "HF_TOKEN", "HF_HUB_OFFLINE"
-SETTINGS = (DOWNLOADS, UPLOADS, CACHE, ENDPOINT, OFFLINE)
+SETTINGS = (DOWNLOADS, UPLOADS, CACHE, SCHEDULER, ENDPOINT, OFFLINE)
 
 NO_UPLOADS = "The owner of this server lets nobody upload files; what ships with the app can be looked at."
 CACHE_GIB = 20
@@ -40,6 +41,23 @@ def cache_bytes() -> int:
     return int(text) * 2**30
 
 
+def scheduler() -> str:
+    """The address of the Dask scheduler whose workers compute what takes long; "" for a worker of this server's own."""
+    return scheduler_address(_text(SCHEDULER)) if _text(SCHEDULER) else ""
+
+
+def scheduler_address(text: str, name: str = SCHEDULER) -> str:
+    """The address of a scheduler, which `name` was set to.
+
+    Raises:
+        ConfigError: for other text.
+    """
+    found = re.fullmatch(r"(?:tcp|tls)://(?:[\w.-]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})", text)
+    if not found or not 0 < int(found[1]) < 65536:
+        raise ConfigError(name, text, "an address such as tcp://127.0.0.1:8786")
+    return text
+
+
 def endpoint() -> str:
     """The address of the Hugging Face hub, or of a mirror of it, without a slash at its end."""
     text = (_text(ENDPOINT) or PUBLIC_HUB).rstrip("/")
@@ -68,7 +86,7 @@ def check() -> None:
     Raises:
         ConfigError: for the first one that cannot.
     """
-    for read in (hub_allowed, uploads_allowed, cache_bytes, endpoint, token):
+    for read in (hub_allowed, uploads_allowed, cache_bytes, scheduler, endpoint, token):
         read()
 
 

@@ -8,6 +8,7 @@ import struct
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
@@ -20,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
+from explorer.bench.visitors import unescaped
 from explorer.cli import main
 from explorer.experiments import degradation
 from explorer.experiments.degradation import (
@@ -45,8 +47,9 @@ from explorer.experiments.degradation import (
 from explorer.figures.degradation import COLOURS, run_figure, spread_figure
 from explorer.inference.samples import labelled_images
 from explorer.link import View
+from explorer.sharing import engine
+from explorer.sharing.engine import LostError
 from explorer.sharing.jobs import DONE, STOPPED, JobQueue
-from explorer.sharing.worker import WorkerProcess
 from explorer.views.experiments import degradation as page
 from helpers import captions, click, link, opened, run, said, select, soon, status_of, tab, texts
 from resnet import ConfigError, build, preset
@@ -238,15 +241,6 @@ def test_steps_bound_the_training_whatever_the_epochs(one_thread):
 
     assert len(losses(steps=17)) == 17
     assert losses(steps=17)[:15] == losses(epochs=3)
-
-
-def test_another_process_gives_the_same_curves(tiny):
-    """And has not imported torch's compiler for it, for which whoever starts the first run would wait seconds."""
-    process = WorkerProcess()
-    with process.keep_running():
-        worker = collect_run(TINY, process.run(train, TINY))
-        assert list(process.run(map, eval, ["'torch._dynamo' in __import__('sys').modules"])) == [False]
-    assert [(c.losses, c.accuracy) for c in worker.curves] == [(c.losses, c.accuracy) for c in tiny.curves]
 
 
 def test_time_left_falls_to_nothing(tiny):
@@ -482,7 +476,7 @@ def test_the_worker_gets_ready_where_a_run_may_be_started(monkeypatch):
             waits.wait(60)
             return iter(())
 
-    monkeypatch.setattr(page, "WORKER", Ready)
+    monkeypatch.setattr(page, "ENGINE", Ready)
     monkeypatch.setattr(page, "WARM_SECONDS", 0)
     monkeypatch.setattr(page, "WARM", threading.Lock())
     page.warm_up()
@@ -494,6 +488,56 @@ def test_the_worker_gets_ready_where_a_run_may_be_started(monkeypatch):
     waits.set()
     soon(lambda: not page.WARM.locked())
     assert asked == [degradation.prepare]
+
+
+class Loses:
+    """An engine that loses its worker after each step, for so often."""
+
+    keep_running = staticmethod(nullcontext)
+
+    def __init__(self, times: int):
+        self.left = times
+
+    def run(self, function: object, *settings: Settings) -> Iterator[Step]:
+        for number, step in enumerate(train(TINY)):
+            if settings and self.left and number > 2 - self.left:
+                self.left -= 1
+                raise LostError("the process that computed has ended")
+            yield step
+
+
+@pytest.mark.parametrize(
+    ("seed", "times", "words"),
+    [
+        (
+            21,
+            1,
+            "At 2 of 40 steps the process that computed has ended. The steps that were shown are kept, and made again",
+        ),
+        (
+            *(22, 2),
+            "At 1 of 40 steps the process that computed has ended for the first of 2 times. The steps that were shown are kept",
+        ),
+    ],
+)
+def test_a_run_that_lost_its_worker_says_so_and_ends_as_any_other(
+    one_thread: None, monkeypatch: pytest.MonkeyPatch, seed: int, times: int, words: str
+) -> None:
+    monkeypatch.setattr(page, "ENGINE", Loses(times))
+    app = degradation_page(training=replace(TINY, seed=seed).to_text())
+    finished(click(app, "Start"))
+    assert words in unescaped(captions(app))
+
+
+def test_a_scheduler_that_is_not_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(page, "ENGINE", engine.Engine("tcp://127.0.0.1:1"))
+    app = click(degradation_page(training=replace(TINY, seed=23).to_text()), "Start")
+    end = time.monotonic() + 60
+    while not app.error:
+        assert time.monotonic() < end
+        run(app)
+    assert said(app.error) == ["The run failed: no scheduler answers at tcp://127.0.0.1:1."]
 
 
 def test_words_for_the_order(monkeypatch):

@@ -205,7 +205,7 @@ def test_each_page_shows_ones_own(page: str) -> None:
 
 @dataclass
 class Steps:
-    """A process for jobs that does one step, and the next ones when it is let."""
+    """An engine for jobs that does one step, and the next ones when it is let."""
 
     go: threading.Event
 
@@ -221,7 +221,7 @@ class Steps:
 def one_step(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Runs that stand after a step until the test ends."""
     steps = Steps(threading.Event())
-    monkeypatch.setattr(degradation, "WORKER", steps)
+    monkeypatch.setattr(degradation, "ENGINE", steps)
     yield
     steps.go.set()
 

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from explorer.bench.browser import ROOT
+from explorer.sharing.engine import EndedError
 from explorer.sharing.jobs import DONE, FAILED, JobQueue
-from explorer.sharing.worker import EndedError, WorkerProcess
+from explorer.sharing.worker import WorkerProcess
 from helpers import soon, status_of, there
 
 

@@ -11,6 +11,7 @@ import platform
 import statistics
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext, redirect_stdout
 from importlib.util import find_spec
@@ -33,6 +34,7 @@ from ..analysis.pieces import forget_pieces
 from ..analysis.search import Limits, search
 from ..analysis.space import Space
 from ..analysis.trace import trace
+from ..experiments.degradation import Settings, train
 from ..export import onnx
 from ..export.code import code
 from ..export.provenance import provenance
@@ -41,6 +43,7 @@ from ..inference.device import devices
 from ..inference.predict import predict
 from ..link import View
 from ..navigation import ARCHITECTURE, INFERENCE
+from ..sharing.engine import Engine, here
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -276,6 +279,38 @@ FORMS: tuple[tuple[Callable[..., Any], Callable[..., torch.Tensor]], ...] = (
 """How each form is made, and what its scores are."""
 
 
+WORK = Settings(steps=20, warmup=5)
+"""80 steps of the four networks."""
+
+
+def engine() -> list[Row]:
+    """A degradation run on the server's own worker against the same in this process, in turns; and what comes before its first
+    step, where the worker has to be started and where it is there."""
+    engine = Engine()
+
+    def first() -> None:
+        next(engine.run(train, WORK))
+
+    def there() -> None:
+        deque(engine.run(train, WORK), maxlen=0)
+
+    def in_this_process() -> None:
+        deque(here(train, WORK), maxlen=0)
+
+    threads = torch.get_num_threads()
+    with engine.keep_running():
+        cold = seconds(first)
+        (warm,) = medians(first, repeats=5)
+        ours, theirs = (time / WORK.total for time in medians(there, in_this_process, repeats=3))
+    torch.set_num_threads(threads)
+    print(f"{'a degradation run':32}{'on a worker':>11}   in this process   ratio   first step cold    warm")
+    print(
+        f"{f'{WORK.total} steps':32}{1 / ours:9,.1f}/s{1 / theirs:16,.1f}/s{ours / theirs:7.2f}×"
+        f"{cold:16.1f} s{warm * 1e3:6.0f} ms"
+    )
+    return [Row("A step of a degradation run on the server's worker", ours, "in this process", theirs, ours / theirs)]
+
+
 EMPTY = 'import streamlit as st\nwith st.sidebar:\n    st.write(st.segmented_control("Block", ["basic", "bottleneck"], required=True))\n'
 
 
@@ -461,15 +496,16 @@ SECTIONS: dict[str, Callable[..., Sequence[Row] | None]] = {
     "captures": captures,
     "search": designs,
     "exports": exports,
+    "engine": engine,
     "clicks": clicks,
     "visitors": visitors,
     "hostile": hostile,
     "links": links,
 }
 """The measurements by their name, in the order in which they are made; some give rows of the README's table."""
-USUAL = ("traces", "captures", "search", "exports", "clicks", "visitors")
+USUAL = ("traces", "captures", "search", "exports", "engine", "clicks", "visitors")
 """Those that are made where none is named; the hostile ones take a quarter of an hour, the links twice as long."""
-TABLE = ("traces", "captures", "search", "exports", "clicks")
+TABLE = ("traces", "captures", "search", "exports", "engine", "clicks")
 """Those of the README's table."""
 NEEDS = {
     "traces": ("torchinfo",),

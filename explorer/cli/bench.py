@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-Section = StrEnum("Section", ["traces", "captures", "search", "exports", "clicks", "visitors", "hostile", "links"])
+Section = StrEnum(
+    "Section", ["traces", "captures", "search", "exports", "engine", "clicks", "visitors", "hostile", "links"]
+)
 
 
 def bench(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .parameters import results_file, whole_number
+from .parameters import Scheduler, results_file, run_by, whole_number
 
 
 def beside(
@@ -24,6 +24,7 @@ def beside(
             help="Test images for disturbed networks. Without it 500.",
         ),
     ] = None,
+    scheduler: Scheduler = None,
     output: Annotated[Path | None, results_file("beside.json")] = None,
 ) -> None:
     """Measure how alike the blocks of the networks that ship are, and what they lose with ever more blocks taken out or swapped, up
@@ -45,6 +46,6 @@ def beside(
     count = DRAWS if draws is None else draws
     total = len(BUNDLED) * count
     with progress("draws", total) as advance:
-        for what in record(path, count, DISTURBED if images is None else images):
+        for what in record(path, count, DISTURBED if images is None else images, run=run_by(scheduler)):
             advance(what)
     print(f"{total} draws written to {path}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .parameters import AsJson, results_file, whole_number
+from .parameters import AsJson, Scheduler, results_file, run_by, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,6 +34,7 @@ def degradation(
     settings: Annotated[
         str, typer.Option(metavar="TEXT", show_default=False, help="The rest, as in a link: deep-110_rate-0.1.")
     ] = "",
+    scheduler: Scheduler = None,
     json: AsJson = False,
     output: Annotated[Path | None, results_file("degradation.json, or with --cut fashion-train.npz,")] = None,
     cut: Annotated[
@@ -53,6 +54,7 @@ def degradation(
     \b
     resnet-explorer degradation --steps 200 1000 --seeds 0 1 2
     resnet-explorer degradation --settings deep-110_rate-0.1 --output deep.json
+    resnet-explorer degradation --scheduler tcp://127.0.0.1:8786
     resnet-explorer degradation --cut FOLDER
 
     --json prints one object:
@@ -79,7 +81,7 @@ def degradation(
         print(f"{IMAGE_COUNT:,} images written to {path}")
         return
     path, every, starts = output or Path(RUNS.name), steps or [Settings().steps], seeds or [0, 1, 2]
-    watch(record(every, starts, path, Settings.from_text(settings)), len(starts) * 4 * sum(every))
+    watch(record(every, starts, path, Settings.from_text(settings), run_by(scheduler)), len(starts) * 4 * sum(every))
     Degradation(from_json(path.read_text(encoding="utf-8")).groups, path).write(json, None)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from .parameters import results_file
+from .parameters import Scheduler, results_file, run_by
 
 
-def experiments(output: Annotated[Path | None, results_file("experiments.json")] = None) -> None:
+def experiments(
+    scheduler: Scheduler = None, output: Annotated[Path | None, results_file("experiments.json")] = None
+) -> None:
     """Measure the networks that ship, as "Why it works" shows them.
 
     The results are written into a file.
@@ -23,6 +25,6 @@ def experiments(output: Annotated[Path | None, results_file("experiments.json")]
 
     path = output or Path(RESULTS.name)
     with progress("measurements", MEASUREMENTS) as advance:
-        for one in record(path):
+        for one in record(path, run=run_by(scheduler)):
             advance(f"{one.field} {one.name}".rstrip())
     print(f"{MEASUREMENTS} measurements written to {path}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .parameters import results_file, whole_number
+from .parameters import Scheduler, results_file, run_by, whole_number
 
 
 def landscape(
@@ -19,6 +19,7 @@ def landscape(
         int | None,
         typer.Option(parser=whole_number, metavar="COUNT", show_default=False, help="Test images. Without it 100."),
     ] = None,
+    scheduler: Scheduler = None,
     output: Annotated[Path | None, results_file("landscape.json")] = None,
 ) -> None:
     """Measure the loss around the shipped networks of 56 layers.
@@ -37,6 +38,6 @@ def landscape(
     side, count = POINTS if points is None else points, IMAGES if images is None else images
     total = point_count(side)
     with progress("points", total) as advance:
-        for what in record(path, side, count):
+        for what in record(path, side, count, run=run_by(scheduler)):
             advance(what)
     print(f"{total:,} points written to {path}")

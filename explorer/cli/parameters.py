@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.models import OptionInfo
 
 from resnet.options import plain
+from resnet.owner import SCHEDULER
 
 if TYPE_CHECKING:
     from ..link import View
+    from ..sharing.engine import Engine, Run
 
 LISTS = ("--steps", "--seeds", "--only", "--attacks")
 """The options that take several values: `--steps 200 1000`."""
@@ -103,6 +107,45 @@ Format = Annotated[
         metavar="FORM",
         show_default=False,
         help="Print the table alone, to take away: csv, json (with its JSON Schema), markdown, or latex (for booktabs).",
+    ),
+]
+
+
+def scheduler(text: str) -> Engine:
+    """The cluster whose scheduler is at an address.
+
+    Raises:
+        BadParameter: for other text.
+    """
+    from resnet.options import ConfigError
+    from resnet.owner import scheduler_address
+
+    from ..sharing.engine import Engine
+
+    try:
+        return Engine(scheduler_address(text, "--scheduler"))
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def run_by(engine: Engine | None) -> Run:
+    """Where a command has its work done: on the cluster that `--scheduler` names, else in this process."""
+    from ..sharing.engine import here
+
+    def lost(error: Exception) -> None:
+        print(f"explorer: {error}; what it was at begins anew, and what was there stays", file=sys.stderr)
+
+    return here if engine is None else partial(engine.run_on, lost=lost)
+
+
+Scheduler = Annotated[
+    Any,
+    typer.Option(
+        parser=scheduler,
+        envvar=SCHEDULER,
+        metavar="ADDRESS",
+        show_default=False,
+        help="Dask scheduler whose workers do it, such as tcp://127.0.0.1:8786. Without it, this process does.",
     ),
 ]
 

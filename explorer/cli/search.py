@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +12,7 @@ from typer.models import OptionInfo
 from resnet.options import plain
 
 from ..units import AN_AMOUNT, read_amount
-from .parameters import AsJson, Format, Output
+from .parameters import AsJson, Format, Output, Scheduler
 
 if TYPE_CHECKING:
     from ..analysis.search import Limits, Part
@@ -123,6 +124,7 @@ def search(
             "+params -macs -memory.",
         ),
     ] = "",
+    scheduler: Scheduler = None,
     form: Format = None,
     json: AsJson = False,
     output: Output = None,
@@ -166,10 +168,13 @@ def search(
     asked = goals or (GOALS if pareto else "")
     if asked:
         parse_goals(asked)  # a mistake is said before the work
-    with progress("designs", len(designs)) as advance:
+    with (
+        progress("designs", len(designs)) as advance,
+        nullcontext() if scheduler is None else scheduler.executor() as workers,
+    ):
 
         def watched() -> Iterator[Part]:
-            for part in parts(designs, limits):
+            for part in parts(designs, limits, workers):
                 advance("designs", part.stop - part.start)
                 yield part
 

@@ -25,6 +25,7 @@ from ..inference.consistency import Consistency, antialiased, consistency
 from ..inference.device import Device
 from ..inference.features import block_outputs
 from ..inference.samples import labelled_images
+from ..sharing.engine import Run, here
 from ..sharing.frozen import frozen
 from .lesions import Curves, draw, joined
 from .shipped import from_json, labelled_inputs, shipped_network, to_json
@@ -103,8 +104,8 @@ def shifts(name: str, device: Device, images: int) -> Shifts:
     return Shifts(consistency(model, *given), consistency(antialiased(model), *given))
 
 
-def record(path: Path, draws: int = DRAWS, disturbed: int = DISTURBED) -> Iterator[str]:
-    """Measure everything on one thread of this processor, and write `path` at the end; says after each draw of each network what
+def record(path: Path, draws: int = DRAWS, disturbed: int = DISTURBED, run: Run = here) -> Iterator[str]:
+    """Measure everything on one thread of where `run` has it done, and write `path` at the end; says after each draw of each network what
     was measured.
 
     Raises:
@@ -117,11 +118,19 @@ def record(path: Path, draws: int = DRAWS, disturbed: int = DISTURBED) -> Iterat
         raise ConfigError("draws", draws, f"a number from 1 to {MAX_DRAWS}")
     if not 1 <= disturbed <= whole:
         raise ConfigError("images", disturbed, f"a number from 1 to {whole}")
-    return _record(writable(path), draws, disturbed)
+    return _record(writable(path), draws, disturbed, run)
 
 
-def _record(path: Path, draws: int, disturbed: int) -> Iterator[str]:
-    torch.set_num_threads(1)
+def _record(path: Path, draws: int, disturbed: int, run: Run) -> Iterator[str]:
+    for one in run(measure, draws, disturbed):
+        if isinstance(one, str):
+            yield one
+        else:
+            path.write_text(to_json(one, DIGITS) + "\n", encoding="utf-8", newline="\n")
+
+
+def measure(draws: int, disturbed: int) -> Iterator[str | Results]:
+    """What was measured last, and at the end all of it."""
     device, grams, found, moved = Device("cpu", "CPU"), [], {}, {}
     images, labels = labelled_inputs(len(labelled_images().labels))
     for name in BUNDLED:
@@ -134,5 +143,4 @@ def _record(path: Path, draws: int, disturbed: int) -> Iterator[str]:
         moved[name] = shifts(name, device, len(images))
     similarity = tuple(map(tuple, cka(grams).tolist()))
     command = f"{COMMAND} --draws {draws} --images {disturbed}"
-    results = Results(command, torch.__version__, len(images), disturbed, tuple(range(draws)), similarity, found, moved)
-    path.write_text(to_json(results, DIGITS) + "\n", encoding="utf-8", newline="\n")
+    yield Results(command, torch.__version__, len(images), disturbed, tuple(range(draws)), similarity, found, moved)

@@ -42,6 +42,7 @@ from ..inference.channels import (
 from ..inference.device import Device
 from ..inference.samples import labelled_images
 from ..inference.turns import forward_in_turn
+from ..sharing.engine import Run, here
 from ..sharing.frozen import frozen
 from .shipped import labelled_inputs, shipped_network
 
@@ -159,8 +160,8 @@ def measure_silence(name: str, place: str, images: Tensor, labels: Tensor, devic
 # -- the file -----------------------------------------------------------------------------
 
 
-def record(path: Path, data: Path | None) -> Iterator[str]:
-    """Measure every network on one thread of this processor, and write `path` at the end; gives each one's name.
+def record(path: Path, data: Path | None, run: Run = here) -> Iterator[str]:
+    """Measure every network on one thread of where `run` has it done, and write `path` at the end; gives each one's name.
 
     `data` holds the idx files of Fashion-MNIST, or torchvision downloads them.
 
@@ -170,19 +171,23 @@ def record(path: Path, data: Path | None) -> Iterator[str]:
         OSError: where `path` cannot be written.
     """
     writable(path)
-    return _record(path, *fashion_mnist(data, train=False))
+    return _record(path, *fashion_mnist(data, train=False), run)
 
 
-def _record(path: Path, images: Tensor, labels: Tensor) -> Iterator[str]:
-    torch.set_num_threads(1)
-    device = Device("cpu", "CPU")
+def _record(path: Path, images: Tensor, labels: Tensor, run: Run) -> Iterator[str]:
     arrays: dict[str, np.ndarray] = {}
-    for name in BUNDLED:
-        found = measure(name, images, device)
-        arrays |= to_arrays(name, found.values(), labels.numpy())
-        arrays |= silence_arrays(name, device)
+    for name, found in run(measure_all, images, labels):
+        arrays |= found
         yield name
     write(path, arrays, images, labels)
+
+
+def measure_all(images: Tensor, labels: Tensor) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """The name of each network of `BUNDLED`, and what the file holds of it."""
+    device = Device("cpu", "CPU")
+    for name in BUNDLED:
+        found = measure(name, images, device)
+        yield name, to_arrays(name, found.values(), labels.numpy()) | silence_arrays(name, device)
 
 
 def to_arrays(name: str, found: Collection[Peaks], labels: np.ndarray) -> dict[str, np.ndarray]:

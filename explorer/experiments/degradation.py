@@ -34,6 +34,7 @@ from resnet.train import Recipe, accuracy, fashion_mnist, fit
 from resnet.weights import FASHION_MNIST
 
 from ..inference.samples import LabelledImages, labelled_images, read_labelled
+from ..sharing.engine import Run, here
 from ..sharing.frozen import frozen
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -468,9 +469,10 @@ def shipped_runs() -> RecordedRuns:
 
 
 def record(
-    steps: Sequence[int], seeds: Sequence[int], path: Path, base: Settings | None = None
+    steps: Sequence[int], seeds: Sequence[int], path: Path, base: Settings | None = None, run: Run = here
 ) -> Iterator[tuple[Settings, Step]]:
-    """Run every seed at every number of steps, the rest as in `base`, on one thread; `path` grows run by run.
+    """Run every seed at every number of steps, the rest as in `base`, on one thread of where `run` has it done; `path` grows
+    run by run.
 
     Raises:
         ConfigError: for steps or seeds that are not accepted.
@@ -481,15 +483,14 @@ def record(
     command = f"python -m explorer degradation --steps {' '.join(map(str, steps))} --seeds {' '.join(map(str, seeds))}"
     command += f" --settings {words}" if words else ""
     asked = [replace(base, steps=count, seed=seed) for count in steps for seed in seeds]
-    return _record(asked, command, writable(path))
+    return _record(asked, command, writable(path), run)
 
 
-def _record(every: Sequence[Settings], command: str, path: Path) -> Iterator[tuple[Settings, Step]]:
-    torch.set_num_threads(1)
+def _record(every: Sequence[Settings], command: str, path: Path, run: Run) -> Iterator[tuple[Settings, Step]]:
     runs = []
     for settings in every:
         taken = []
-        for step in train(settings):
+        for step in run(train, settings):
             taken.append(step)
             yield settings, step
         runs.append(collect_run(settings, taken))

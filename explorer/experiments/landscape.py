@@ -38,6 +38,7 @@ from ..inference.ablation import batch_size
 from ..inference.device import Device
 from ..inference.samples import labelled_images
 from ..inference.turns import ONE_AT_A_TIME, TooLargeError, copy_of
+from ..sharing.engine import Run, here
 from ..sharing.frozen import frozen
 from .shipped import PAIRS, from_json, labelled_inputs, shipped_network, to_json
 
@@ -348,9 +349,9 @@ def point_count(points: int) -> int:
     return len(PAIR) * (2 * len(SEEDS) * points**2 + sum(sets for _, sets in SETS))
 
 
-def record(path: Path, points: int = POINTS, images: int = IMAGES) -> Iterator[str]:
-    """Measure surfaces of `points` × `points`, an odd number, on one thread of this processor, and write `path` at the end;
-    says what was measured last.
+def record(path: Path, points: int = POINTS, images: int = IMAGES, run: Run = here) -> Iterator[str]:
+    """Measure surfaces of `points` × `points`, an odd number, on one thread of where `run` has it done, and write `path` at the
+    end; says what was measured last.
 
     Raises:
         ConfigError: for points or images that are not accepted.
@@ -361,11 +362,19 @@ def record(path: Path, points: int = POINTS, images: int = IMAGES) -> Iterator[s
         raise ConfigError("points", points, "an odd number from 3 to 51")
     if not 2 <= images <= len(labelled_images().labels):
         raise ConfigError("images", images, f"a number from 2 to {len(labelled_images().labels)}")
-    return _record(writable(path), points, images)
+    return _record(writable(path), points, images, run)
 
 
-def _record(path: Path, points: int, images: int) -> Iterator[str]:
-    torch.set_num_threads(1)
+def _record(path: Path, points: int, images: int, run: Run) -> Iterator[str]:
+    for one in run(measure, points, images):
+        if isinstance(one, str):
+            yield one
+        else:
+            path.write_text(to_json(one) + "\n", encoding="utf-8", newline="\n")
+
+
+def measure(points: int, images: int) -> Iterator[str | Results]:
+    """What was measured last, and at the end all of it."""
     device, steps = Device("cpu", "CPU"), grid_steps(points)
     surfaces, sharpness = [], {}
     for name in PAIR:
@@ -390,8 +399,7 @@ def _record(path: Path, points: int, images: int) -> Iterator[str]:
                     rows.append(tuple(row))
                 surfaces.append(Surface(name, statistics, seed, tuple(rows)))
     command = f"{COMMAND} --points {points} --images {images}"
-    results = Results(command, torch.__version__, images, tuple(surfaces), sharpness)
-    path.write_text(to_json(results) + "\n", encoding="utf-8", newline="\n")
+    yield Results(command, torch.__version__, images, tuple(surfaces), sharpness)
 
 
 @cache

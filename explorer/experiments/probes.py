@@ -26,6 +26,7 @@ from ..inference.device import Device
 from ..inference.features import block_outputs, early_readers, head, pooled
 from ..inference.samples import labelled_images
 from ..inference.turns import forward_in_turn
+from ..sharing.engine import Run, here
 from ..sharing.frozen import frozen
 from ..sharing.store import Progress
 from .shipped import from_json, shipped_network, to_json
@@ -211,8 +212,8 @@ def probe_network(
 # -- the file -----------------------------------------------------------------------------
 
 
-def record(folder: Path | None, path: Path) -> Iterator[str]:
-    """Probe every network that ships on one thread of this processor, and write `path` at the end; yields their names.
+def record(folder: Path | None, path: Path, run: Run = here) -> Iterator[str]:
+    """Probe every network that ships on one thread of where `run` has it done, and write `path` at the end; yields their names.
 
     `folder` holds Fashion-MNIST's four idx files; without one they are downloaded.
 
@@ -220,15 +221,19 @@ def record(folder: Path | None, path: Path) -> Iterator[str]:
         WeightsError: where weights that ship are missing or damaged.
         MissingError, OSError: where the images cannot be had, or `path` cannot be written.
     """
-    return _record(folder, writable(path))
+    return _record(folder, writable(path), run)
 
 
-def _record(folder: Path | None, path: Path) -> Iterator[str]:
-    torch.set_num_threads(1)
+def _record(folder: Path | None, path: Path, run: Run) -> Iterator[str]:
     train, test = (Images(*fashion_mnist(folder, part)) for part in (True, False))
     found = {}
-    for name in BUNDLED:
-        found[name] = probe_network(name, train, test, Device("cpu", "CPU"))
+    for name, found[name] in run(probe_all, train, test):
         yield name
     results = Results(COMMAND, torch.__version__, SEEDS, len(train.labels), len(test.labels), found)
     path.write_text(to_json(results, DIGITS) + "\n", encoding="utf-8", newline="\n")
+
+
+def probe_all(train: Images, test: Images) -> Iterator[tuple[str, NetworkProbes]]:
+    """The name of each network of `BUNDLED`, and its probes."""
+    for name in BUNDLED:
+        yield name, probe_network(name, train, test, Device("cpu", "CPU"))

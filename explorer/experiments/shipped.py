@@ -30,6 +30,7 @@ from ..inference.ablation import Ablation, ablations
 from ..inference.device import Device
 from ..inference.preprocess import normalised
 from ..inference.samples import labelled_images
+from ..sharing.engine import Run, here
 from ..sharing.frozen import frozen
 from . import gradients, identity, paths
 from .gradients import Flows, Point, Twin
@@ -191,20 +192,19 @@ MEASUREMENTS = 1 + 2 * len(PAIRS) + 3 * len(BUNDLED)
 """How many there are."""
 
 
-def record(path: Path) -> Iterator[Measurement]:
-    """Measure everything on one thread of this processor, and write `path` at the end.
+def record(path: Path, run: Run = here) -> Iterator[Measurement]:
+    """Measure everything on one thread of where `run` has it done, and write `path` at the end.
 
     Raises:
         WeightsError: as `measure`.
         OSError: where `path` cannot be written.
     """
-    return _record(writable(path))
+    return _record(writable(path), run)
 
 
-def _record(path: Path) -> Iterator[Measurement]:
-    torch.set_num_threads(1)
+def _record(path: Path, run: Run) -> Iterator[Measurement]:
     found: dict[str, Any] = {"command": COMMAND, "torch": torch.__version__}
-    for one in measure(Device("cpu", "CPU")):
+    for one in run(measure, Device("cpu", "CPU")):
         if one.name:
             found.setdefault(one.field, {})[one.name] = one.value
         else:

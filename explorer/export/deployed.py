@@ -21,9 +21,10 @@ from ..inference import turns
 from ..inference.device import Device
 from ..inference.latency import Spread, alternating, no_progress, rounds_within, second_pass, spread
 from ..inference.turns import ONE_AT_A_TIME, Turn, copy_of
+from ..sharing.engine import EndedError
 from ..sharing.scheduler import PAGES
 from ..sharing.store import Progress
-from ..sharing.worker import EndedError, WorkerProcess
+from ..sharing.worker import WorkerProcess
 from . import compiling, onnx, weights
 from .errors import ExportError
 from .folding import fold

@@ -1,10 +1,10 @@
 """Long work on a server with many people: one job at a time, the others wait in a queue.
 
-A job is an iterator that does a little work for each item that it yields; `worker` has it do so in another process. It
-is known by its key: who asks for the same key watches the same job, and finds its items later. Everyone who looks
+A job is an iterator that does a little work for each item that it yields; `engine` has it do so on a worker. It is known by
+its key: who asks for the same key watches the same job, and finds its items later. Everyone who looks
 renews a lease. A job that nobody looks at any more gives way to those that somebody waits for, and goes on where it was
 when its turn comes again. One that stopped lets go of its iterator after a while, and takes its items again from a new
-one when it goes on: so the same job has to give the same items.
+one when it goes on; so does one whose worker or scheduler was lost. So the same job has to give the same items.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from .engine import MOST_LOSSES, LostError
 from .threads import threads
 
 WAITING, RUNNING, STOPPED, DONE, FAILED = "waiting", "running", "stopped", "done", "failed"
@@ -29,7 +30,8 @@ class Status(NamedTuple):
     """How a job stands for somebody who looks: its state, and the items so far.
 
     `ahead` counts the jobs that come before it, the running one included; `others` the other people who look at it
-    now; `error` says why it failed; `repeats_left` counts the items that it has and that are made again before it goes on.
+    now; `error` says why it failed; `repeats_left` counts the items that it has and that are made again before it goes on;
+    `losses` says what it lost, and how many items it had by then.
     """
 
     state: str
@@ -38,6 +40,14 @@ class Status(NamedTuple):
     others: int = 0
     error: str = ""
     repeats_left: int = 0
+    losses: tuple[Loss, ...] = ()
+
+
+class Loss(NamedTuple):
+    """What a job had to begin anew for, as a sentence without its end, and how many items it had by then."""
+
+    reason: str
+    items: int
 
 
 class Job(Generic[Item]):
@@ -49,6 +59,7 @@ class Job(Generic[Item]):
         self.iterator: Iterator[Item] | None = None
         self.items: list[Item] = []
         self.repeats_left = 0
+        self.losses: list[Loss] = []
         self.leases: dict[str, float] = {}
         self.touched = 0.0
 
@@ -115,9 +126,8 @@ class JobQueue(Generic[Item]):
             if job is None:
                 return None
             self._renew(job, who)
-            return Status(
-                job.state, tuple(job.items), self._ahead(job), self._others(job, who), job.error, job.repeats_left
-            )
+            counts = self._ahead(job), self._others(job, who)
+            return Status(job.state, tuple(job.items), *counts, job.error, job.repeats_left, tuple(job.losses))
 
     def current(self) -> tuple[Hashable, tuple[Item, ...]] | None:
         """The key of the job that runs, and its items."""
@@ -214,6 +224,13 @@ class JobQueue(Generic[Item]):
                 item = next(job.iterator)
             except StopIteration:
                 state = DONE
+            except LostError as failure:
+                with self._lock:
+                    job.iterator = None
+                    job.losses.append(Loss(str(failure), len(job.items)))
+                if [loss.items for loss in job.losses].count(len(job.items)) < MOST_LOSSES:
+                    continue
+                state, error = FAILED, str(failure)
             except RuntimeError as failure:  # these speak for themselves
                 state, error = FAILED, str(failure)
             except Exception as failure:  # whatever it is, the queue goes on

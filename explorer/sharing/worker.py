@@ -11,21 +11,15 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 import torch
 
+from .engine import NO_PROCESS, ROOT, EndedError, end_process
+
 Item = TypeVar("Item")
-
-
-class EndedError(RuntimeError):
-    """The process that computed is not there any more, as the end of a sentence."""
-
-    def __init__(self, words: str = "the process that computed has ended, perhaps for want of memory") -> None:
-        super().__init__(words)
 
 
 class WorkerProcess:
@@ -103,7 +97,7 @@ class WorkerProcess:
                 self._child.stdin.flush()
                 return pickle.load(self._child.stdout)
             except (OSError, EOFError, pickle.UnpicklingError) as error:
-                raise EndedError from error
+                raise EndedError(NO_PROCESS) from error
 
     def _start(self) -> None:
         self._end()
@@ -119,16 +113,6 @@ class WorkerProcess:
         except OSError as error:
             raise EndedError(f"no process can be started now ({error.strerror})") from error
         self._end = weakref.finalize(self, end_process, self._child)
-
-
-ROOT = Path(__file__).parents[2]
-
-
-def end_process(child: subprocess.Popen[bytes]) -> None:
-    """End a process, whatever it is at, and close the pipes to it."""
-    child.kill()
-    with suppress(OSError), child:
-        pass
 
 
 def answer() -> None:
@@ -151,7 +135,7 @@ def answer() -> None:
                 number, function, arguments = question
                 iterators[number] = function(*arguments)
             elif (number := question) not in iterators:
-                raise EndedError
+                raise EndedError(NO_PROCESS)
             item = next(iterators[number])
         except Exception as failure:  # whatever it is, it is the asker's
             error = failure

@@ -41,9 +41,9 @@ from ...experiments.degradation import (
 )
 from ...figures.degradation import run_figure, spread_figure
 from ...inference.samples import labelled_images
+from ...sharing.engine import ENGINE, EndedError
 from ...sharing.jobs import DONE, FAILED, RUNNING, STOPPED, WAITING, JobQueue, Status
 from ...sharing.store import RESULTS
-from ...sharing.worker import EndedError, WorkerProcess
 from ...units import decimals
 from .. import cached, session, settings
 from ..cached import shared
@@ -98,9 +98,7 @@ def setting(name: str) -> None:
 # -- live ---------------------------------------------------------------------------------
 
 
-WORKER = WorkerProcess()
-"""Where the runs of this server are computed."""
-QUEUE: JobQueue[Step] = JobQueue(place=WORKER.keep_running, gone=lambda who: RESULTS.has_ended(who.partition(" ")[2]))
+QUEUE: JobQueue[Step] = JobQueue(place=ENGINE.keep_running, gone=lambda who: RESULTS.has_ended(who.partition(" ")[2]))
 """The runs of this server. Who reloads the page has a new session, and the one before watches no longer."""
 WARM_SECONDS = 60.0
 """For which the worker waits for a run that somebody may start."""
@@ -121,8 +119,8 @@ def warm_up() -> None:
     def wait() -> None:
         if WARM.acquire(blocking=False):
             try:
-                with suppress(EndedError), WORKER.keep_running():
-                    list(WORKER.run(prepare))
+                with suppress(EndedError), ENGINE.keep_running():
+                    list(ENGINE.run(prepare))
                     time.sleep(WARM_SECONDS)
             finally:
                 WARM.release()
@@ -174,14 +172,14 @@ def run_button(chosen: Settings, status: Status | None) -> None:
     """The one button that this state of the run has."""
 
     def start() -> None:
-        QUEUE.start(chosen, visitor(), lambda: WORKER.run(train, chosen))
+        QUEUE.start(chosen, visitor(), lambda: ENGINE.run(train, chosen))
 
     def stop() -> None:
         QUEUE.stop(chosen, visitor())
 
     def start_another() -> None:
         other = replace(chosen, seed=random.randint(0, int(Settings.options()["seed"].high)))
-        QUEUE.start(other, visitor(), lambda: WORKER.run(train, other))
+        QUEUE.start(other, visitor(), lambda: ENGINE.run(train, other))
         settings.choose(other)
 
     shared: dict[str, Any] = {"width": "stretch", "key": "training action"}
@@ -215,6 +213,8 @@ def run_progress(chosen: Settings, status: Status | None) -> None:
         return
     run = collect_run(chosen, status.items)
     share = run.done / chosen.total
+    if status.losses:
+        st.caption(session.escape_markdown(losses_text(status, chosen.total)))
     if status.state == RUNNING:
         left = "" if run.seconds_left is None else f" · {duration(run.seconds_left)} left"
         again = f"Repeating {status.repeats_left:,} steps, then " if status.repeats_left else ""
@@ -228,6 +228,18 @@ def run_progress(chosen: Settings, status: Status | None) -> None:
         st.error(session.escape_markdown(f"The run failed: {status.error}.{kept}"))
     elif status.state == DONE:
         st.markdown(f"**Trained here** in {duration(run.seconds)}, the four networks by turns on one thread.")
+
+
+def losses_text(status: Status, total: int) -> str:
+    """What happened to the run, where it had to begin anew."""
+    first = status.losses[0]
+    again = f" for the first of {len(status.losses)} times" if len(status.losses) > 1 else ""
+    kept = (
+        "The steps that were shown are kept, and made again before the run goes on."
+        if first.items
+        else "It begins anew."
+    )
+    return f"At {first.items:,} of {total:,} steps {first.reason}{again}. {kept}"
 
 
 def effort_text(chosen: Settings) -> str:

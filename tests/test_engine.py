@@ -1,0 +1,438 @@
+"""Iterators on Dask's workers: their items, errors and ends, on a cluster of one's own and on one that is named."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import pickle
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from distributed import Client
+
+from explorer.analysis.search import Limits, search
+from explorer.analysis.space import Space
+from explorer.bench.browser import ROOT
+from explorer.cli import main
+from explorer.experiments.degradation import Settings, Step, train
+from explorer.experiments.probes import Images, probe_all
+from explorer.experiments.shipped import labelled_inputs
+from explorer.sharing import engine as module
+from explorer.sharing.engine import EndedError, Engine, LostError, Part, here
+from explorer.sharing.guarded import LENGTH
+from explorer.sharing.jobs import DONE, FAILED, JobQueue, Loss
+from helpers import soon, status_of, there
+from resnet import ConfigError, owner
+
+TINY = Settings(shallow=8, deep=14, width=4, warmup=2, steps=10)
+
+
+def told(steps: list[Step]) -> list[tuple[object, ...]]:
+    """Steps without the seconds that they took."""
+    return [(step.network, step.loss, step.accuracy) for step in steps]
+
+
+@pytest.fixture(scope="module")
+def tiny(one_thread: None) -> list[Step]:
+    return list(train(TINY))
+
+
+# -- a worker of one's own ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    engine = Engine()
+    with engine.keep_running():
+        yield engine
+
+
+def child(engine: Engine) -> subprocess.Popen[bytes]:
+    """The worker's process."""
+    assert engine._cluster is not None
+    assert engine._cluster._child is not None
+    return engine._cluster._child
+
+
+def test_items_come_from_a_process_of_low_priority(engine: Engine) -> None:
+    one, other = engine.run(iter, range(3)), engine.run(map, os.getpriority, [os.PRIO_PROCESS], [0])
+    assert next(one) == 0
+    assert next(other) == 19
+    assert list(one) == [1, 2]
+    assert list(other) == []
+    assert os.getpriority(os.PRIO_PROCESS, 0) < 19
+    assert list(engine.run(map, eval, ["__import__('torch').get_num_threads()"])) == [1]
+
+
+def test_it_listens_on_this_machine_only(engine: Engine) -> None:
+    next(engine.run(iter, "a"))
+    ports = [*listening(os.getpid()), *listening(child(engine).pid)]
+    assert len(ports) >= 2
+    assert {port.partition(":")[0] for port in ports} == {"0100007F"}  # 127.0.0.1
+
+
+def test_nobody_else_on_this_machine_is_listened_to(engine: Engine) -> None:
+    """By the scheduler and by the worker; else everybody with an account here could have their code run."""
+    first = next(iter(engine._cluster_with_worker().client.nthreads()))
+    assert engine._cluster is not None
+    assert engine._cluster._own is not None
+    for address in (engine._cluster._own.scheduler_address, first):
+        protocol, _, place = address.partition("://")
+        assert protocol == "guarded"
+        with pytest.raises(OSError, match=r"(?i)timed out|closed"):
+            Client(f"tcp://{place}", timeout=1, set_as_default=False)
+        host, _, port = place.partition(":")
+        with socket.create_connection((host, int(port)), timeout=30) as stranger:
+            stranger.sendall(b"0" * LENGTH)
+            assert stranger.recv(1) == b""
+    assert list(engine.run(iter, "ab")) == ["a", "b"]
+
+
+def listening(pid: int) -> list[str]:
+    """The addresses, in hexadecimal, on which a process listens."""
+    inodes = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            inodes |= {*re.findall(r"socket:\[(\d+)\]", os.readlink(link))}
+        except OSError:
+            continue
+    rows = [
+        line.split()
+        for table in ("tcp", "tcp6")
+        for line in Path(f"/proc/{pid}/net/{table}").read_text(encoding="utf-8").splitlines()[1:]
+    ]
+    return [row[1] for row in rows if row[3] == "0A" and row[9] in inodes]
+
+
+def test_nothing_is_computed_that_nobody_asks_for(engine: Engine, tmp_path: Path) -> None:
+    """So that a job which stopped takes no time."""
+    slow = [
+        f"(__import__('os').mkdir({str(tmp_path / name)!r}), __import__('time').sleep({module.MOMENT_SECONDS}))"
+        for name in "abcd"
+    ]
+    made = engine.run(map, eval, slow)
+    assert not list(tmp_path.iterdir())
+    next(made)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert list(engine.run(iter, "xy")) == ["x", "y"]
+    assert len(list(tmp_path.iterdir())) == 1
+    del made
+    gc.collect()
+
+
+def test_items_of_a_moment_come_together(engine: Engine) -> None:
+    parts: list[Part] = []
+    cluster, place, begin = engine._cluster_with_worker(), 0, pickle.dumps((version("torch"), iter, (range(1000),)))
+    while not parts or parts[-1].end is None:
+        parts.append(cluster.advance("numbers", place, begin if not place else None, ""))
+        place += len(parts[-1].items)
+    assert [item for part in parts for item in part.items] == list(range(1000))
+    assert len(parts[0].items) == 1
+    assert len(parts) < 10
+
+
+def test_an_error_there_is_the_iterators(engine: Engine) -> None:
+    bad = engine.run(map, int, ["1", "2", "one"])
+    assert [next(bad), next(bad)] == [1, 2]
+    with pytest.raises(ValueError, match="invalid literal for int"):
+        next(bad)
+    with pytest.raises(TypeError):
+        next(engine.run(iter, 3))
+    assert list(engine.run(iter, [5])) == [5]
+
+
+def test_curves_are_those_of_this_process(engine: Engine, tiny: list[Step]) -> None:
+    """To the last digit; torch's compiler is not imported for it, for which whoever starts the first run would wait seconds."""
+    assert told(list(engine.run(train, TINY))) == told(tiny)
+    assert list(engine.run(map, eval, ["'torch._dynamo' in __import__('sys').modules"])) == [False]
+
+
+def test_a_worker_that_was_killed_fails_its_iterator_and_another_takes_its_place(engine: Engine) -> None:
+    running = engine.run(map, time.sleep, [0, 0, 600])
+    next(running)
+    child(engine).kill()
+    with pytest.raises(LostError, match="the process that computed has ended"):
+        list(running)
+    assert list(engine.run(iter, "ab")) == ["a", "b"]
+
+
+def test_a_worker_without_the_iterator_or_at_another_place_says_so(engine: Engine) -> None:
+    """A part that is made twice, as where a connection was lost, would leave a hole: it is never handed on."""
+    cluster = engine._cluster_with_worker()
+    first = cluster.advance("a", 0, pickle.dumps((version("torch"), iter, (range(10**9),))), "")
+    assert first.items == (0,)
+    assert isinstance(cluster.advance("b", 1, None, first.worker).end, LostError)
+    assert isinstance(cluster.advance("a", 2, None, first.worker).end, LostError)
+    assert isinstance(cluster.advance("a", 1, None, first.worker).end, LostError), "it was let go"
+
+
+def test_what_a_worker_holds_is_bounded(engine: Engine) -> None:
+    many = [engine.run(iter, range(10**9)) for _ in range(module.MOST_ITERATORS + 1)]
+    assert [next(one) for one in many] == [0] * len(many)
+    assert next(islice(many[-1], 10, None))
+    with pytest.raises(LostError):
+        next(many[0])
+
+
+@pytest.mark.parametrize("end", ["done", "left", "failed"])
+def test_the_process_ends_with_its_last_iterator(end: str) -> None:
+    engine = Engine()
+    first, last = engine.run(iter, "ab"), engine.run(map, int, ["1", "x"])
+    assert (next(first), next(last)) == ("a", 1)
+    pid = child(engine).pid
+    if end == "failed":
+        first.close()
+        with pytest.raises(ValueError, match="invalid literal"):
+            next(last)
+    else:
+        last.close()
+        assert there(pid)
+        if end == "done":
+            assert list(first) == ["b"]
+        first.close()
+    soon(lambda: engine._cluster is None)
+    assert not there(pid)
+
+
+@pytest.mark.parametrize("end", ["of itself", "SIGKILL"])
+def test_it_ends_with_the_one_that_asked_in_the_middle_of_a_step(end: str) -> None:
+    script = """
+import os, signal, sys, threading, time
+from explorer.sharing.engine import Engine
+engine = Engine()
+items = engine.run(map, time.sleep, [0, 600])
+next(items)
+threading.Thread(target=next, args=(items,), daemon=True).start()
+time.sleep(0.5)
+print(engine._cluster._child.pid, engine._cluster._folder, flush=True)
+if sys.argv[1] != "of itself":
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    ran = subprocess.run([sys.executable, "-c", script, end], cwd=ROOT, stdout=subprocess.PIPE, encoding="utf-8")
+    pid, folder = ran.stdout.split()
+    soon(lambda: not there(int(pid)))
+    assert not Path(folder).exists()
+
+
+def test_a_lost_worker_begins_its_job_anew_and_nothing_that_was_shown_is_lost(engine: Engine, tmp_path: Path) -> None:
+    """It says so. One that ends every worker is given up."""
+    queue: JobQueue[int] = JobQueue(place=engine.keep_running)
+    queue.start("a", "anna", lambda: engine.run(map, eval, numbers(6, 3, tmp_path / "go")))
+    soon(lambda: len(status_of(queue, "a", "anna").items) == 3)
+    child(engine).kill()
+    soon(lambda: status_of(queue, "a", "anna").losses)
+    (tmp_path / "go").touch()
+    soon(lambda: status_of(queue, "a", "anna").state == DONE)
+    found = status_of(queue, "a", "anna")
+    assert found.items == (0, 1, 2, 3, 4, 5)
+    assert found.losses == (Loss(module.NO_PROCESS, 3),)
+    queue.start("b", "anna", lambda: engine.run(map, os._exit, [1]))
+    soon(lambda: status_of(queue, "b", "anna").state == FAILED)
+    found = status_of(queue, "b", "anna")
+    assert (found.error, len(found.losses)) == (module.NO_PROCESS, 3)
+
+
+def numbers(count: int, at_once: int, path: Path) -> list[str]:
+    """What is evaluated to numbers: some come a moment after the other, the others when a file is there."""
+    wait = f"[*iter(lambda: __import__('os').path.exists({str(path)!r}) or __import__('time').sleep(0.01), True)]"
+    moment = f"__import__('time').sleep({module.MOMENT_SECONDS})"
+    return [f"({moment if number < at_once else wait}, {number})[1]" for number in range(count)]
+
+
+# -- a cluster that is named --------------------------------------------------------------
+
+
+class Shared:
+    """A scheduler on a port of this machine, and workers of it."""
+
+    def __init__(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.address = f"tcp://127.0.0.1:{self.port}"
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def dask(self, *words: str) -> subprocess.Popen[bytes]:
+        started = subprocess.Popen(
+            [sys.executable, "-m", "dask", *words],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"DASK_LOGGING__DISTRIBUTED": "critical"},
+        )
+        self.processes.append(started)
+        return started
+
+    def start(self, workers: int = 2) -> None:
+        self.scheduler = self.dask(
+            *("scheduler", "--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard"),
+            *("--dashboard-address", "127.0.0.1:0"),
+        )
+        for _ in range(workers):
+            self.dask(
+                *("worker", self.address, "--host", "127.0.0.1", "--nthreads", "1", "--no-dashboard", "--no-nanny"),
+                *("--memory-limit", "0"),
+            )
+        soon(self.answers)
+        with Client(self.address, set_as_default=False) as client:
+            client.wait_for_workers(workers)
+
+    def answers(self) -> bool:
+        with socket.socket() as probe:
+            return not probe.connect_ex(("127.0.0.1", self.port))
+
+    def end(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait()
+        self.processes.clear()
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Shared]:
+    shared = Shared()
+    shared.start()
+    try:
+        yield shared
+    finally:
+        shared.end()
+
+
+@pytest.fixture(scope="module")
+def named(shared: Shared) -> Iterator[Engine]:
+    engine = Engine(shared.address)
+    with engine.keep_running():
+        yield engine
+
+
+def test_a_cluster_that_servers_share_gives_the_same_curves(named: Engine, shared: Shared, tiny: list[Step]) -> None:
+    """To two of them at once, which know nothing of each other."""
+    other = Engine(shared.address)
+    steps = zip(named.run(train, TINY), other.run(train, TINY), strict=True)
+    assert [told(list(each)) for each in zip(*steps, strict=True)] == [told(tiny)] * 2
+
+
+def test_a_search_on_its_workers_finds_what_it_finds_here(named: Engine) -> None:
+    space, limits = Space.from_text("resnet18 planes=8..16/2-16-32-64 layers=1..2-1..3-1..3-1..3"), Limits(macs=10**8)
+    with named.executor() as executor:
+        found = list(search(space, limits, executor))
+    assert found == list(search(space, limits))
+    assert found
+
+
+def test_a_worker_of_many_that_is_killed_loses_nothing(named: Engine, shared: Shared, tmp_path: Path) -> None:
+    """Another one begins anew, and the items that were there stay."""
+    queue: JobQueue[object] = JobQueue(place=named.keep_running)
+    evaluated = ["__import__('os').getpid()", *numbers(6, 3, tmp_path / "go")]
+    queue.start("a", "anna", lambda: named.run(map, eval, evaluated))
+    soon(lambda: len(status_of(queue, "a", "anna").items) == 4)
+    pid = status_of(queue, "a", "anna").items[0]
+    assert isinstance(pid, int)
+    (killed,) = [process for process in shared.processes if process.pid == pid]
+    killed.kill()
+    soon(lambda: status_of(queue, "a", "anna").losses)
+    (tmp_path / "go").touch()
+    soon(lambda: status_of(queue, "a", "anna").state == DONE)
+    found = status_of(queue, "a", "anna")
+    assert found.items == (pid, 0, 1, 2, 3, 4, 5)
+    assert found.losses == (Loss(module.NO_PROCESS, 4),)
+
+
+def test_a_scheduler_that_is_started_anew_loses_nothing(tmp_path: Path) -> None:
+    shared = Shared()
+    engine = Engine(shared.address)
+    queue: JobQueue[int] = JobQueue(place=engine.keep_running)
+    try:
+        shared.start(1)
+        queue.start("a", "anna", lambda: engine.run(map, eval, numbers(6, 3, tmp_path / "go")))
+        soon(lambda: len(status_of(queue, "a", "anna").items) == 3)
+        shared.end()
+        soon(lambda: status_of(queue, "a", "anna").losses)
+        shared.start(1)
+        (tmp_path / "go").touch()
+        soon(lambda: status_of(queue, "a", "anna").state == DONE)
+        found = status_of(queue, "a", "anna")
+        assert found.items == (0, 1, 2, 3, 4, 5)
+        assert found.losses == (Loss(f"the scheduler at {shared.address} has ended", 3),)
+    finally:
+        shared.end()
+
+
+def test_what_travels_with_images_measures_what_it_measures_here(named: Engine) -> None:
+    """Probes of the first network that ships, which the others' commands are like."""
+    images, labels = labelled_inputs(128)
+    given = Images(images[:64], labels[:64]), Images(images[64:], labels[64:])
+    assert next(named.run(probe_all, *given)) == next(here(probe_all, *given))
+
+
+def test_commands_on_it_write_what_they_write_here(shared: Shared, tmp_path: Path) -> None:
+    base = f"--steps 10 --seeds 0 --settings {TINY.to_text().replace('_steps-10', '')}"
+    near, far = tmp_path / "near.json", tmp_path / "far.json"
+    assert main(f"degradation {base} --output {near}".split()) == 0
+    assert main(f"degradation {base} --output {far} --scheduler {shared.address}".split()) == 0
+    mine, theirs = (json.loads(path.read_text(encoding="utf-8")) for path in (near, far))
+    for network in (*mine["runs"][0]["networks"], *theirs["runs"][0]["networks"]):
+        network.pop("seconds")
+    assert theirs == mine
+    space = "resnet18 planes=8..16/4-16-32-64"
+    for path, words in ((near, []), (far, ["--scheduler", shared.address])):
+        assert main(["search", space, "--json", "--output", str(path), *words]) == 0
+    assert far.read_bytes() == near.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("here", "--scheduler = here is not accepted: an address such as tcp://127.0.0.1:8786"),
+        ("http://a:1", "--scheduler = http://a:1 is not accepted"),
+        ("tcp://a:70000", "--scheduler = tcp://a:70000 is not accepted"),
+        ("tcp://127.0.0.1:1", "explorer: no scheduler answers at tcp://127.0.0.1:1"),
+    ],
+)
+def test_a_wrong_address_is_one_sentence(
+    address: str, words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.5)
+    for command in (["search", "resnet18"], ["degradation", "--steps", "30", "--output", str(tmp_path / "x")]):
+        assert exit_status([*command, "--scheduler", address]) == 2
+        assert words in " ".join(capsys.readouterr().err.split())
+
+
+def exit_status(command: list[str]) -> int | str | None:
+    """Of a command line, of which some cannot be read."""
+    try:
+        return main(command)
+    except SystemExit as end:
+        return end.code
+
+
+def test_dask_is_loaded_with_the_first_job_only() -> None:
+    script = "import sys; from explorer.views.experiments import degradation; print('distributed' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, encoding="utf-8")
+    assert ran.stdout == "False\n", ran.stderr
+
+
+def test_the_owners_words_are_checked_when_the_server_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(owner.SCHEDULER, "tcp://127.0.0.1:8786")
+    owner.check()
+    monkeypatch.setenv(owner.SCHEDULER, "127.0.0.1:8786")
+    with pytest.raises(
+        ConfigError, match=r"^RESNET_EXPLORER_SCHEDULER = 127\.0\.0\.1:8786 is not accepted: an address"
+    ):
+        owner.check()
+
+
+def test_nothing_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.5)
+    shared = Shared()
+    with pytest.raises(EndedError, match=f"^no scheduler answers at {shared.address}$"):
+        next(Engine(shared.address).run(iter, "a"))
