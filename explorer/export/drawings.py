@@ -69,9 +69,7 @@ def _typeset(drawing: Drawing, says: Mapping[str, str], kind: str, **how: Any) -
     try:
         typst = import_module("typst")
     except ImportError as error:
-        raise MissingError(
-            f"{kind.upper()} of a drawing needs typst: install it by `pip install 'resnet-explorer[pdf]'`."
-        ) from error
+        raise MissingError(f"{kind.upper()} of a drawing needs typst: install it by `pip install typst`.") from error
     given = {
         "title": drawing.title,
         "says": words(says),
