@@ -55,6 +55,7 @@ SETTINGS = {
     "distributed.admin.tick.interval": "500ms",  # else each of its parts takes Python's lock fifty times a second
     "distributed.admin.system-monitor.interval": "5s",
     "distributed.worker.profile.enabled": False,
+    "distributed.scheduler.allowed-failures": 0,  # who asks begins anew, and says so
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
 }
@@ -269,6 +270,8 @@ class Cluster:
         Raises:
             LostError: where that or the scheduler has ended.
         """
+        from distributed.scheduler import KilledWorker
+
         try:
             future = self.client.submit(
                 advance, name, place, begin, key=f"{name}-{place}", workers=worker or None, pure=False
@@ -277,7 +280,15 @@ class Cluster:
                 try:
                     return future.result(timeout=CHECK_SECONDS)
                 except TimeoutError:
-                    self._look_after(worker)
+                    try:
+                        self._look_after(worker)
+                    except LostError:
+                        self._end()
+                        future.cancel()  # else the next worker has it, too, and ends as the first one may have by it
+                        raise
+        except KilledWorker as error:
+            self._end()  # the scheduler may see the end of a worker of one's own before this process does
+            raise LostError(NO_PROCESS) from error
         except (CancelledError, OSError) as error:
             raise self.ended() from error
 
