@@ -280,7 +280,7 @@ class Shared:
         for _ in range(workers):
             self.dask(
                 *("worker", self.address, "--host", "127.0.0.1", "--nthreads", "1", "--no-dashboard", "--no-nanny"),
-                *("--memory-limit", "0"),
+                *("--memory-limit", "0", "--death-timeout", "60"),
             )
         soon(self.answers)
         with Client(self.address, set_as_default=False) as client:
