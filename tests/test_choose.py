@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import plotly.graph_objects as go
@@ -20,7 +22,9 @@ from explorer.analysis.published import published
 from explorer.analysis.trace import trace
 from explorer.figures.choose import COSTS, choose_figure
 from explorer.link import View
+from explorer.sharing.engine import EndedError
 from explorer.units import read_amount
+from explorer.views.choose import designs as designs_panel
 from explorer.views.choose.limits import MEMORY_UNITS, UNITS, short
 from explorer.views.choose.table import compared, ticked, ticks
 from helpers import captions, click, held, hold, link, opened, page_text, said, select
@@ -289,6 +293,27 @@ def test_a_stopped_search_goes_on_from_where_it_was(monkeypatch: pytest.MonkeyPa
     assert isinstance(held(app).searched[1], Searched)  # type: ignore[index]
     assert held(app).searched[1].stop == 36  # type: ignore[index]
     assert "Stopped" not in page_text(app)
+
+
+@pytest.mark.parametrize("parts", [0, 2, 4], ids=["no worker", "a worker that is lost", "a worker"])
+def test_a_large_search_is_a_workers_and_goes_on_here_without_one(parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is handed to the engine whole; what that does not give is searched here."""
+    monkeypatch.setattr(search, "DESIGNS", 9)
+    monkeypatch.setattr(designs_panel, "AT_ONCE", 35)
+    space, limits = Space.from_text(f"resnet50 {SPACE}"), Limits((64, 64), macs=2 * 10**8)
+    whole, asked = list(searching(space, limits)), []
+
+    def run(function: Callable[..., Iterator[Searched]], *given: Any) -> Iterator[Searched]:
+        asked.append(given)
+        yield from islice(function(*given), parts)
+        if parts < len(whole):
+            raise EndedError("no scheduler answers")
+
+    monkeypatch.setattr(designs_panel.ENGINE, "run", run)
+    assert list(designs_panel.steps(space, limits, Searched())) == whole
+    assert asked == [(space, limits, Searched())]
+    assert list(designs_panel.steps(space, limits, whole[0])) == whole[1:]
+    assert len(asked) == 1  # 27 are left, which is no large search
 
 
 def test_an_axis_is_typed_and_a_mistake_named() -> None:

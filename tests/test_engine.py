@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from distributed import Client
 
+from explorer.analysis.choose import Searched, searching
 from explorer.analysis.search import Limits, search
 from explorer.analysis.space import Space
 from explorer.bench.browser import ROOT
@@ -327,6 +328,7 @@ def test_a_search_on_its_workers_finds_what_it_finds_here(named: Engine) -> None
         found = list(search(space, limits, executor))
     assert found == list(search(space, limits))
     assert found
+    assert list(named.run(searching, space, limits, Searched())) == list(searching(space, limits, Searched()))
 
 
 def test_a_worker_of_many_that_is_killed_loses_nothing(named: Engine, shared: Shared, tmp_path: Path) -> None:

@@ -12,6 +12,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 SLICE_SECONDS, CHECK_SECONDS = 0.03, 0.005
 """Seconds that a thread has its place for, where others wait, and those from one look at who waits to the next."""
@@ -80,6 +83,16 @@ class FairShare:
             yield
         finally:
             self._here.place = self._wait(place.user)
+
+    def each_aside(self, items: Iterator[Item]) -> Iterator[Item]:
+        """The items, each waited for while others have this thread's place."""
+        while True:
+            with self.aside():
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+            yield item
 
     def yield_place(self) -> None:
         """Let another thread have this one's place for a while, where one waits that goes first, or whose turn it is."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import urlencode
 
@@ -15,6 +16,8 @@ from ...analysis.choose import Budget, Searched, searching
 from ...analysis.search import Candidate, Limits
 from ...analysis.space import AXES, SIZE, Space
 from ...link import LONGEST, View
+from ...sharing.engine import ENGINE, EndedError
+from ...sharing.scheduler import PAGES
 from ...sharing.store import Progress
 from .. import session
 from ..cached import cached_result, kept_result, may_compute
@@ -148,7 +151,7 @@ def run(asked: Space, budget: Budget) -> None:
 
         def compute(tell: Progress) -> Searched:
             found = before
-            for found in searching(asked, limits_of(budget), before):
+            for found in steps(asked, limits_of(budget), before):
                 session.hold(searched=(key, found))
                 tell(found.stop / len(asked))
             return found
@@ -165,4 +168,17 @@ def run(asked: Space, budget: Budget) -> None:
         )
 
 
+def steps(asked: Space, limits: Limits, before: Searched) -> Iterator[Searched]:
+    """What a search has found, part by part. A large one is a worker's, so that it takes Python's lock from nobody; where none
+    can be had, and where one is lost, it goes on here."""
+    found = before
+    if len(asked) - before.stop > AT_ONCE:
+        with suppress(EndedError):
+            for found in PAGES.each_aside(ENGINE.run(searching, asked, limits, before)):
+                yield found
+    yield from searching(asked, limits, found)
+
+
+AT_ONCE = 20_000
+"""Designs up to which a search takes less time here than a worker does to start."""
 STOPPED = "Ends the search at its next step. What it has found stays, and it can go on from there."
