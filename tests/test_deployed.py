@@ -127,7 +127,6 @@ def test_integers_are_those_of_a_convolution_by_hand() -> None:
     made.graph.output.append(onnx.helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None))
     session = onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
     (theirs,) = session.run([output], {"image": images.numpy()})
-    print(np.abs(theirs - by_hand).max(), np.abs(exact).max(), np.abs(by_hand - exact).max())
     assert np.abs(theirs - by_hand).max() < 1e-5 * np.abs(exact).max()
     assert np.abs(by_hand - exact).max() < np.abs(exact).max() / 30
 
@@ -314,6 +313,6 @@ def test_the_sentence_names_what_is_faster() -> None:
         "No form is faster here than the network as it is, beyond the spread of the passes."
     )
     assert view.sentence([plain, result("half precision", 0.8), result("ONNX, int8", 0.25)], 10) == (
-        "The fastest form here is **ONNX, int8**: 0.25 times as long as it is, in a file of 0.50 times the size, with the same "
-        "best class on 9 of 10 images."
+        "The fastest form here is **ONNX, int8**: a pass takes 0.25 times as long as one of the network as it is, in a file of "
+        "0.50 times the size, with the same best class on 9 of 10 images."
     )

@@ -119,6 +119,10 @@ def test_the_page_measures_when_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> 
     assert any("images a second" in text.value for text in app.markdown)
     (table,) = (frame.value for frame in app.dataframe if "Images/s" in frame.value)
     assert list(table["Batch"]) == [1, 2]
+    assert list(table["Passes"]) == [3, 3]
+    again = click(app, "Measure throughput again")
+    (anew,) = (frame.value for frame in again.dataframe if "Images/s" in frame.value)
+    assert list(anew["Images/s"]) != list(table["Images/s"])
     (words,) = [each.value for each in app.caption if "It ends here" in each.value]
     assert "28×28 pixels in fp32" in words
     assert ENOUGH[:20] in words

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from resnet.command import writable, write
+from resnet.options import plain
 
 from .parameters import Network, Size, parse_view
 
 if TYPE_CHECKING:
-    from resnet import ResNet, ResNetConfig
+    from torch import Tensor
+
+    from resnet import ResNetConfig
+    from resnet.weights import Weights
 
     from ..analysis.trace import Trace
     from ..export.libraries import Call
+    from ..inference.weights import Chosen
     from ..link import View
 
 Kind = Literal["code", "csv", "dot", "json", "onnx", "pt2", "py", "safetensors", "svg", "timm", "torchvision"]
@@ -81,31 +87,68 @@ Written = tuple[bytes, str]
 """A file, and what was found out about it."""
 
 
-def onnx(network: ResNet, view: View, says: Mapping[str, str]) -> Written:
+def onnx(chosen: Chosen, view: View, says: Mapping[str, str]) -> Written:
     from ..export import onnx
 
-    file = onnx.model(network, view.image_size, says)
-    found = onnx.checked(file, network, view.image_size)
+    file = onnx.model(chosen.network, view.image_size, says)
+    found = onnx.checked(file, chosen.network, view.image_size)
     return file, f"; in onnxruntime its scores differ by {found:.0e} of the largest"
 
 
-def pt2(network: ResNet, view: View, says: Mapping[str, str]) -> Written:
+def in_int8(images: Sequence[str], chosen: Chosen, view: View, says: Mapping[str, str]) -> Written:
+    """ONNX in integers of 8 bits, calibrated on the images at some paths, without them on those that ship.
+
+    Raises:
+        ExplainedError: for an image that cannot be read, and as `int8.model` does.
+    """
+    from ..export import int8
+
+    weights = chosen.weights.at(view.image_size)
+    given = calibration(images, weights) if images else int8.shipped_images(weights)
+    made = int8.model(chosen.network, given, {**says, "weights": f"{says['weights']}, int8"})
+    found = (
+        f"; in integers of 8 bits, in onnxruntime, the best class is the same on {made.same} of the {made.images} images "
+        f"that calibrated them, and scores differ by up to {made.change:.0e} of the largest"
+    )
+    return made.file, found
+
+
+def calibration(images: Sequence[str], weights: Weights) -> Tensor:
+    """The images at some paths as a network with these weights takes them, N×C×H×W.
+
+    Raises:
+        ExplainedError: for one that cannot be read.
+    """
+    import torch
+
+    from resnet.errors import ExplainedError
+
+    from ..inference.classify import prepared_file
+    from ..inference.images import ImageError
+
+    found = []
+    for image in images:
+        try:
+            found.append(prepared_file(image, weights.data.preprocessing).tensor)
+        except ImageError as error:
+            raise ExplainedError(f"{plain(image, 80)}: {error}") from error
+    return torch.cat(found)
+
+
+def pt2(chosen: Chosen, view: View, says: Mapping[str, str]) -> Written:
     from ..export.weights import program
 
-    return program(network, view.image_size, says), ""
+    return program(chosen.network, view.image_size, says), ""
 
 
-def safetensors(network: ResNet, view: View, says: Mapping[str, str]) -> Written:
+def safetensors(chosen: Chosen, view: View, says: Mapping[str, str]) -> Written:
     from ..export.weights import safetensors
 
-    return safetensors(network, says), ""
+    return safetensors(chosen.network, says), ""
 
 
-FILES: dict[str, Callable[[ResNet, View, Mapping[str, str]], Written]] = {
-    "onnx": onnx,
-    "pt2": pt2,
-    "safetensors": safetensors,
-}
+Writer = Callable[["Chosen", "View", Mapping[str, str]], Written]
+FILES: dict[str, Writer] = {"onnx": onnx, "pt2": pt2, "safetensors": safetensors}
 """What holds weights too: ONNX, a program of torch.export, the state dict."""
 
 
@@ -134,6 +177,21 @@ def export(
     folded: Annotated[
         bool, typer.Option("--folded", help="Take batch norms into the convolutions before them.")
     ] = False,
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8",
+            help="Of onnx: convolutions and linear layers in integers of 8 bits, batch norms folded where they can be.",
+        ),
+    ] = False,
+    calibrate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="IMAGE...",
+            show_default=False,
+            help="Of --int8: files of images that set the ranges of activations. Without it the images that ship.",
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print what the file holds as JSON; needs --output.")] = False,
     output: Annotated[
         Path | None,
@@ -151,6 +209,8 @@ def export(
     resnet-explorer export resnet50d code
     resnet-explorer export resnet50d timm
     resnet-explorer export resnet20_fashion onnx --output resnet20.onnx
+    resnet-explorer export resnet20_fashion onnx --int8 --output small.onnx
+    resnet-explorer export resnet50 onnx --int8 --calibrate a.jpg b.jpg --weights mine.pth --output small.onnx
     resnet-explorer export resnet50 safetensors --weights mine.pth --output resnet50.safetensors
 
     Files with weights say which network, weights and link they hold; safetensors opens again in the app as the same
@@ -170,11 +230,16 @@ def export(
     seen = parse_view(network, size)
     if json and output is None:
         raise typer.BadParameter("--json prints what was written into a file: name one by --output")
+    if int8 and kind != "onnx":
+        raise typer.BadParameter(f"{kind} is not written in integers of 8 bits: onnx is, with --int8")
+    if calibrate and not int8:
+        raise typer.BadParameter("--calibrate sets the ranges of integers: it is accepted with --int8")
     if kind in FILES:
         if output is None:
             raise typer.BadParameter(f"{kind} is no text: name a file by --output")
+        writer = partial(in_int8, calibrate or ()) if int8 else FILES[kind]
         chosen = seen.weights if weights is None else weights
-        seen, *found = write_network(FILES[kind], seen, chosen, folded, writable(output))
+        seen, *found = write_network(writer, seen, chosen, folded, writable(output))
     else:
         if weights is not None:
             raise typer.BadParameter(f"{kind} holds no weights: {', '.join(FILES)} do")
@@ -205,9 +270,7 @@ def write_form(kind: str, view: View, folded: bool, output: Path | None) -> View
     return view
 
 
-def write_network(
-    form: Callable[[ResNet, View, Mapping[str, str]], Written], view: View, weights: str, folded: bool, output: Path
-) -> tuple[View, str, str]:
+def write_network(form: Writer, view: View, weights: str, folded: bool, output: Path) -> tuple[View, str, str]:
     """Write a network with weights to a file, and give the view that opens it again, what the weights are, and what was found
     out about the file.
 
@@ -221,12 +284,11 @@ def write_network(
     from ..link import natural_size
     from .predict import fetched, fetched_model
 
-    network, words, key, *_ = with_weights(view.config, view.image_size, weights, fetched, fetched_model)
-    size = natural_size(view.config, key) if view.image_size == view.natural_size else view.image_size
+    chosen = with_weights(view.config, view.image_size, weights, fetched, fetched_model)
+    size = natural_size(view.config, chosen.key) if view.image_size == view.natural_size else view.image_size
     if folded:
-        network, words, key = fold(network), f"{words}, batch norms folded", ""
-    view = replace(view, config=network.config, image_size=size, weights=key)
-    says = provenance(view, words)
-    file, found = form(network, view, says)
+        chosen = chosen._replace(network=fold(chosen.network), words=f"{chosen.words}, batch norms folded", key="")
+    view = replace(view, config=chosen.network.config, image_size=size, weights=chosen.key)
+    file, found = form(chosen, view, provenance(view, chosen.words))
     output.write_bytes(file)
-    return view, words, found
+    return view, chosen.words, found

@@ -22,7 +22,7 @@ from ...sharing.store import Progress
 from ...sharing.tidying import LARGE_BYTES, tidy
 from ...units import scientific
 from .. import session
-from ..cached import Key, cached_result, cached_trace, may_compute, measure_again, shared
+from ..cached import Key, attempt, cached_result, cached_trace, may_compute, offer_again, shared
 from ..headline import section
 from .ablation import knows_test_images, test_inputs, too_large
 from .images import ChosenImage
@@ -148,9 +148,7 @@ def measured(
         st.caption(WHAT[button])
         return None
     found = cached_result(key, WORDS[button], lambda move: compute(result, images, labelled, some, move))
-    anew = measurement_key(result, images, button, 1)
-    name = f"{button} again"
-    st.button(name, key=name, icon=":material/refresh:", on_click=measure_again, args=(button, anew))
+    offer_again(button, measurement_key(result, images, button, 1))
     return found
 
 
@@ -166,9 +164,16 @@ WHAT = {
 
 def measurement_key(result: Run, images: Sequence[ChosenImage], button: str, more: int = 0) -> tuple[object, ...]:
     """All that a measurement depends on, and how often it was asked for in this session, or `more` often."""
-    attempt = session.held().attempts.get(button, 0) + more
     digests = tuple(image.digest for image in images)
-    return "deployed", button, result.weights, result.device, result.invert if digests else None, digests, attempt
+    return (
+        "deployed",
+        button,
+        result.weights,
+        result.device,
+        result.invert if digests else None,
+        digests,
+        attempt(button) + more,
+    )
 
 
 def tested(result: Run) -> tuple[tuple[ChosenImage, ...], bool]:
@@ -245,7 +250,8 @@ def sentence(results: Sequence[Result], count: int, headless: bool = False) -> s
     )
     same = "" if headless else f", with the same best class on {fastest.same} of {count} images"
     return (
-        f"The fastest form here is **{fastest.form}**: {fastest.ratio.median:.2f} times as long as it is{size}{same}."
+        f"The fastest form here is **{fastest.form}**: a pass takes {fastest.ratio.median:.2f} times as long as one of the "
+        f"network as it is{size}{same}."
     )
 
 
