@@ -312,6 +312,8 @@ def test_the_sentence_names_what_is_faster() -> None:
     assert view.sentence([plain, result("half precision", 1.2)], 10) == (
         "No form is faster here than the network as it is, beyond the spread of the passes."
     )
+    within = result("half precision", 0.8)._replace(ratio=spread([0.5, 0.8, 1.1, 1.2]))
+    assert view.sentence([plain, within], 10).startswith("No form is faster here")
     assert view.sentence([plain, result("half precision", 0.8), result("ONNX, int8", 0.25)], 10) == (
         "The fastest form here is **ONNX, int8**: a pass takes 0.25 times as long as one of the network as it is, in a file of "
         "0.50 times the size, with the same best class on 9 of 10 images."

@@ -26,7 +26,7 @@ from ..cached import Key, attempt, cached_result, cached_trace, may_compute, off
 from ..headline import section
 from .ablation import knows_test_images, test_inputs, too_large
 from .images import ChosenImage
-from .latency import measurement_stamp, time_text
+from .latency import measurement_stamp
 from .running import Run, network_of, prepared
 from .several import sample_of_each_label
 from .verdict import bars
@@ -214,7 +214,7 @@ def table(result: Run, kept: Sequence[Measured], labelled: bool) -> None:
         st.markdown(sentence(results, count, result.headless))
         half = replace(result.device, half=True).form
         named = [one._replace(form=f"{one.form}, {half}") if one.form == HALF else one for one in results]
-        st.dataframe(frame(named, count, result.headless), hide_index=True, key="forms table")
+        st.dataframe(frame(named, count, result.headless), hide_index=True, key="forms table", column_config=COLUMNS)
     for refusal in refusals:
         st.caption(f"**{refusal.form}**: {session.escape_markdown(refusal.reason)}")
     forms = [one.form for one in results]
@@ -255,14 +255,21 @@ def sentence(results: Sequence[Result], count: int, headless: bool = False) -> s
     )
 
 
+COLUMNS = {
+    name: st.column_config.NumberColumn(format="%.2f")
+    for name in ("File in MB", "Median ms", "Lower quartile", "Upper quartile", "Ratio")
+}
+
+
 def frame(results: Sequence[Result], count: int, headless: bool = False) -> pandas.DataFrame:
     """A row a form."""
     columns = {
         "Form": [one.form for one in results],
-        "File": [f"{one.bytes / 1e6:,.2f} MB" for one in results],
-        "Time": [time_text(one.seconds.median) for one in results],
-        "Time's quartiles": [f"{time_text(one.seconds.lower)} to {time_text(one.seconds.upper)}" for one in results],
-        "Ratio": [f"{one.ratio.median:.2f}×" for one in results],
+        "File in MB": [one.bytes / 1e6 for one in results],
+        "Median ms": [1000 * one.seconds.median for one in results],
+        "Lower quartile": [1000 * one.seconds.lower for one in results],
+        "Upper quartile": [1000 * one.seconds.upper for one in results],
+        "Ratio": [one.ratio.median for one in results],
         "Ratio's quartiles": [f"{one.ratio.lower:.2f} to {one.ratio.upper:.2f}" for one in results],
         "Passes": [one.rounds for one in results],
     }
