@@ -303,6 +303,12 @@ def test_another_network_is_tried_on_the_pictures(monkeypatch: pytest.MonkeyPatc
     assert "**torch.compile**: It has *none*." in unescaped(captions(app))
 
 
+def test_why_a_network_cannot_be_folded_is_no_alarm() -> None:
+    app = opened("inference", preset="resnet20", norm="group", tab="Speed", weights="random")
+    assert "norm = group cannot be folded: batch norm is accepted" in unescaped(captions(app))
+    assert not app.error
+
+
 def result(form: str, ratio: float) -> Result:
     return Result(form, 50, spread([1.0, 1.0]), spread([ratio, ratio]), 5, 9, 0.0, None)
 

@@ -15,6 +15,7 @@ import torch
 from ...analysis import cost
 from ...export import deployed
 from ...export.deployed import AS_IT_IS, FORMS, HALF, INT8, SLOW_FORMS, Form, Images, Refusal, Result
+from ...export.errors import ExportError
 from ...export.folding import fold, folded_config
 from ...inference.ablation import batch_size
 from ...inference.samples import labelled_images
@@ -57,13 +58,15 @@ class Folding(NamedTuple):
 
 
 def folding(result: Run) -> None:
-    """What the network says of the image before and after its batch norms are folded, and what becomes of its layers.
-
-    Raises:
-        ExportError: for a network that cannot be folded.
-    """
+    """What the network says of the image before and after its batch norms are folded, and what becomes of its layers; or why
+    it cannot be folded."""
     config, size = result.weights.config, result.weights.data.preprocessing.size
-    before, after = (cost.count(cached_trace(one, size)) for one in (config, folded_config(config)))
+    try:
+        folded = folded_config(config)
+    except ExportError as error:
+        st.caption(session.escape_markdown(str(error)))
+        return
+    before, after = (cost.count(cached_trace(one, size)) for one in (config, folded))
     found = cached_folding(result.key.whole.plain, result)
     st.markdown(
         f"{said(result, found)} There are {before.layers - after.layers:,} layers fewer, the same "
