@@ -30,7 +30,7 @@ from explorer.analysis.demand import (
     training_moments,
     verdict,
 )
-from explorer.analysis.forms import Form, Precision
+from explorer.analysis.forms import Bytes, Form, Precision
 from explorer.analysis.trace import Trace, trace
 from explorer.cli import main
 from helpers import Account, link, narrow, opened, said, select, small, texts
@@ -304,6 +304,12 @@ def test_moments_that_are_left_out_never_take_most(form: Form, batch: int) -> No
     assert found.bytes(batch) == max(moment.total.of(batch) for moment in every)
     assert sum(found.terms(batch).values()) == found.bytes(batch)
     assert len(found.moments) < len(every)
+
+
+@given(st.lists(st.builds(Bytes, st.integers(0, 9), st.integers(0, 9)), min_size=1), st.integers(1, 9))
+def test_the_peak_is_that_of_all_moments(totals: list[Bytes], batch: int) -> None:
+    found = demand.demand(demand.Moment("", {}, one) for one in totals)
+    assert found.bytes(batch) == max(one.fixed + batch * one.each for one in totals)
 
 
 def test_a_workload_asks_for_all_of_it() -> None:
