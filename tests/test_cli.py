@@ -693,6 +693,7 @@ def test_choices_are_those_that_there_are() -> None:
     ("given", "read"),
     [
         ("--steps 1 2 --seeds 0", "--steps 1 --steps 2 --seeds 0"),
+        ("--calibrate a b -o x y", "--calibrate a --calibrate b -o x y"),
         ("--seeds -1 -2 --output x", "--seeds -1 --seeds -2 --output x"),
         ("--steps 1 --steps 2", "--steps 1 --steps 2"),
         ("--only traces clicks --no-browser", "--only traces --only clicks --no-browser"),
@@ -1023,6 +1024,11 @@ def test_a_port_that_is_taken_is_a_sentence(commands: list[list[str]], capsys: p
         ),
         ("export resnet18 onnx", "onnx is no text: name a file by --output"),
         ("export resnet18 csv --weights random", "csv holds no weights: onnx, pt2, safetensors do"),
+        ("export resnet18 pt2 --int8", "pt2 is not written in integers of 8 bits: onnx is, with --int8"),
+        (
+            "export resnet18 onnx --calibrate a.png",
+            "--calibrate sets the ranges of integers: it is accepted with --int8",
+        ),
         ("export resnet18 json --json", "--json prints what was written into a file: name one by --output"),
         ("compare a b c d e f g", "7 networks are compared: up to 6 are accepted"),
         ("degradation --json --cut FOLDER", "--json prints what runs came to, and --cut makes none"),
@@ -1040,6 +1046,7 @@ def test_a_port_that_is_taken_is_a_sentence(commands: list[list[str]], capsys: p
         ("memory resnet20 --precision fp8", "'fp32', 'autocast', 'bf16'"),
         ("memory resnet20 --optimizer lion", "'sgd', 'momentum', 'rmsprop', 'adam', 'adamw'"),
         ("memory resnet20 --within much", "much is not an amount such as"),
+        ("memory resnet20 --within 24", "24 is less than 1 MiB: an amount of bytes such as 24GiB is accepted"),
         ("checkpoint a.pth --answer speed=1", "speed=1 is no answer such as stem_pool=none"),
         ("degradation --steps many", "many is not a whole number"),
         ("list --max-macs lots", "lots is not an amount such as 5e9, 5G, 30M or 256MiB"),

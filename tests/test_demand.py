@@ -30,10 +30,10 @@ from explorer.analysis.demand import (
     training_moments,
     verdict,
 )
-from explorer.analysis.forms import Form, Precision
+from explorer.analysis.forms import Bytes, Form, Precision
 from explorer.analysis.trace import Trace, trace
 from explorer.cli import main
-from helpers import Account, link, narrow, opened, said, select, small
+from helpers import Account, link, narrow, opened, said, select, small, texts
 from resnet import ConfigError, ResNet, ResNetConfig, build, preset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -306,6 +306,12 @@ def test_moments_that_are_left_out_never_take_most(form: Form, batch: int) -> No
     assert len(found.moments) < len(every)
 
 
+@given(st.lists(st.builds(Bytes, st.integers(0, 9), st.integers(0, 9)), min_size=1), st.integers(1, 9))
+def test_the_peak_is_that_of_all_moments(totals: list[Bytes], batch: int) -> None:
+    found = demand.demand(demand.Moment("", {}, one) for one in totals)
+    assert found.bytes(batch) == max(one.fixed + batch * one.each for one in totals)
+
+
 def test_a_workload_asks_for_all_of_it() -> None:
     asked = Workload.from_text("batch-64_precision-bf16_optimizer-adamw_within-16")
     assert (asked.batch, asked.form, asked.memory) == (64, Form(Precision.BF16), 16 * GIB)
@@ -356,7 +362,7 @@ def test_the_page_says_whether_it_fits() -> None:
     assert total is not None
     assert total.groups() == (f"{prediction.bytes(64):,}", f"{training.bytes(64):,}")
     assert f"<th>80 GiB</th><td>{prediction.largest_batch(80 * GIB):,}</td>" in batches
-    assert "<th>2 GiB</th>" in batches
+    assert '<tr class="total"><th>2 GiB</th>' in batches
     (chart,) = app.get("plotly_chart")
     bars = json.loads(chart.proto.spec)["data"]
     assert {bar["name"] for bar in bars} == {*map(str, training.terms(64))}
@@ -374,10 +380,23 @@ def test_what_fits_in_no_way_is_said() -> None:
     assert verdict(asked, asked.inference(traced), asked.training(traced))[1] == (
         "Within 0.1 GiB not even one image can be trained on; of predictions up to 8 at once."
     )
-    wrong = opened(tab="Memory", memory="precision-fp8")
-    assert said(wrong.warning) == [
-        "precision = fp8 is not accepted: one of fp32, autocast, bf16. The defaults are shown instead."
-    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("precision-fp8", "precision = fp8 is not accepted: one of fp32, autocast, bf16."),
+        ("batch-0", "batch = 0 is not accepted: a whole number from 1 to 65536."),
+        ("within-0.05", "within = 0.05 is not accepted: a number from 0.1 to 999."),
+        ("lion", "memory = lion is not accepted: parts joined by _, such as batch-64_precision-bf16, each of batch,"),
+    ],
+)
+def test_a_link_of_no_workload_is_a_sentence(text: str, words: str) -> None:
+    app = opened(preset="resnet20", tab="Memory", memory=text)
+    (warning,) = said(app.warning)
+    assert warning.startswith(words)
+    assert warning.endswith(" The defaults are shown instead.")
+    assert any("For a batch of 32, everything in fp32" in words for words in texts(app))
 
 
 # -- where CUDA is ------------------------------------------------------------------------

@@ -127,7 +127,6 @@ def test_integers_are_those_of_a_convolution_by_hand() -> None:
     made.graph.output.append(onnx.helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None))
     session = onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
     (theirs,) = session.run([output], {"image": images.numpy()})
-    print(np.abs(theirs - by_hand).max(), np.abs(exact).max(), np.abs(by_hand - exact).max())
     assert np.abs(theirs - by_hand).max() < 1e-5 * np.abs(exact).max()
     assert np.abs(by_hand - exact).max() < np.abs(exact).max() / 30
 
@@ -304,6 +303,12 @@ def test_another_network_is_tried_on_the_pictures(monkeypatch: pytest.MonkeyPatc
     assert "**torch.compile**: It has *none*." in unescaped(captions(app))
 
 
+def test_why_a_network_cannot_be_folded_is_no_alarm() -> None:
+    app = opened("inference", preset="resnet20", norm="group", tab="Speed", weights="random")
+    assert "norm = group cannot be folded: batch norm is accepted" in unescaped(captions(app))
+    assert not app.error
+
+
 def result(form: str, ratio: float) -> Result:
     return Result(form, 50, spread([1.0, 1.0]), spread([ratio, ratio]), 5, 9, 0.0, None)
 
@@ -313,7 +318,9 @@ def test_the_sentence_names_what_is_faster() -> None:
     assert view.sentence([plain, result("half precision", 1.2)], 10) == (
         "No form is faster here than the network as it is, beyond the spread of the passes."
     )
+    within = result("half precision", 0.8)._replace(ratio=spread([0.5, 0.8, 1.1, 1.2]))
+    assert view.sentence([plain, within], 10).startswith("No form is faster here")
     assert view.sentence([plain, result("half precision", 0.8), result("ONNX, int8", 0.25)], 10) == (
-        "The fastest form here is **ONNX, int8**: 0.25 times as long as it is, in a file of 0.50 times the size, with the same "
-        "best class on 9 of 10 images."
+        "The fastest form here is **ONNX, int8**: a pass takes 0.25 times as long as one of the network as it is, in a file of "
+        "0.50 times the size, with the same best class on 9 of 10 images."
     )

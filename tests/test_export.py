@@ -32,17 +32,18 @@ from explorer.analysis.layers import Op
 from explorer.analysis.trace import trace
 from explorer.bench.browser import ROOT
 from explorer.cli import main
-from explorer.export import onnx
+from explorer.export import int8, onnx
 from explorer.export.code import code
 from explorer.export.errors import ExportError
 from explorer.export.folding import fold, folded_config
 from explorer.export.libraries import Call, timm_call, torchvision_call
 from explorer.export.provenance import provenance
 from explorer.export.weights import program, safetensors
+from explorer.inference.preprocess import normalised
 from explorer.inference.weights import with_weights
 from explorer.link import View, parse_network
 from explorer.views import files
-from helpers import every_choice, name_of, narrow, small
+from helpers import CLOTHES, every_choice, name_of, narrow, small
 from resnet import (
     OPTIONS,
     PRESETS,
@@ -60,7 +61,7 @@ from resnet.command import MissingError
 from resnet.presets import GROUPS, TIMM, TORCHVISION
 from resnet.tensor_files import RefusedError
 from resnet.tensor_files.formats import read
-from resnet.weights import bundled, randomly
+from resnet.weights import FASHION_MNIST, bundled, randomly
 
 
 def shortened(config: ResNetConfig) -> ResNetConfig:
@@ -501,6 +502,47 @@ def test_the_command_writes_files_with_weights(
             torch.testing.assert_close(torch.export.load(path).module()(images), network(images))
 
 
+@pytest.mark.parametrize("own", [True, False], ids=["own images", "shipped images"])
+def test_the_command_writes_integers(own: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Calibrated on the images that are named, else on the samples of its classes; checked in onnxruntime."""
+    path, network = tmp_path / "small.onnx", with_weights(preset("resnet20_fashion"), (28, 28), "bundled")[0]
+    named = []
+    for sample in CLOTHES[:2] if own else ():
+        named.append(str(tmp_path / f"{sample.name}.png"))
+        sample.image().save(named[-1])
+    calibrated = ["--calibrate", *named] if own else []
+    assert main(["export", "resnet20_fashion", "onnx", "--int8", *calibrated, "-o", str(path)]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    used = CLOTHES[:2] if own else CLOTHES
+    same = re.search(r"the best class is the same on (\d+) of the (\d+) images that calibrated them", out)
+    assert same is not None
+    assert int(same[2]) == len(used)
+    grey = np.stack([np.asarray(sample.image().convert("L")) for sample in used])
+    images = normalised(grey, FASHION_MNIST.preprocessing)
+    file = onnx_package.load(path)
+    tensors = {one.name: onnx_package.numpy_helper.to_array(one) for one in file.graph.initializer}
+    assert tensors["image_scale"] == pytest.approx(float(images.max() - images.min()) / 255, rel=1e-3)
+    assert tensors["conv1.weight_quantized"].dtype == np.int8
+    assert "BatchNormalization" not in {node.op_type for node in file.graph.node}
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (scores,) = session.run(["scores"], {"image": images.numpy()})
+    with torch.no_grad():
+        expected = network(images).numpy()
+    assert (scores.argmax(1) == expected.argmax(1)).sum() == int(same[1])
+    assert 1e-4 < np.abs(scores - expected).max() / np.abs(expected).max() < 0.1
+    says = {one.key: one.value for one in file.metadata_props}
+    assert says["weights"] == "Trained on Fashion-MNIST, shipped, int8"
+    assert parse_network(says["link"]).config == network.config
+
+
+def test_scores_that_overflow_calibrate_nothing() -> None:
+    network = randomly(small()).requires_grad_(False)
+    network.state_dict()["fc.weight"].fill_(float("inf"))
+    with pytest.raises(ExportError, match="overflow: other weights or another size are accepted"):
+        int8.model(network, torch.ones(1, 3, 32, 32), {})
+
+
 def test_the_command_prints_code_and_calls(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "resnet50d", "timm"]) == 0
     assert capsys.readouterr().out == 'import timm\n\nmodel = timm.create_model("resnet50d")\n'
@@ -514,9 +556,13 @@ def test_the_command_prints_code_and_calls(capsys: pytest.CaptureFixture[str]) -
     ("arguments", "words"),
     [
         ("resnet20 timm", "timm builds no network with stem = 3x3: its own has 7x7 or deep or tiered."),
-        ("resnet18 onnx -o {} --weights nothing", "weights = nothing is not accepted: a file, a model of "),
+        (
+            "resnet18 onnx -o {} --weights nothing",
+            "weights = nothing is not accepted: a file, a model of the Hugging Face hub as OWNER/NAME, or one of ",
+        ),
         ("resnet18 safetensors -o {} --weights a/b.pth", "a/b.pth is no file: the path of a checkpoint is accepted."),
         ("resnetv2_50 pt2 -o {} --folded", "order = pre cannot be folded"),
+        ("resnet18 onnx -o {} --int8 --calibrate no.png", "no.png: It cannot be read (No such file or directory)"),
     ],
 )
 def test_what_cannot_be_exported_is_a_sentence(

@@ -60,7 +60,7 @@ def test_what_is_asked_for_is_timed_once(asked: list[tuple]) -> None:
     assert "1 of torch's threads" in captions(app)
     run(app)
     assert len(asked) == 1
-    click(app, "Measure again")
+    click(app, "Measure latency again")
     assert asked[1] == asked[0]
     assert len(asked) == 2
 

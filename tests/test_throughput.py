@@ -16,6 +16,8 @@ from explorer.inference.device import Device
 from explorer.inference.limits import MAX_FORWARD_BYTES, MAX_WORK_MACS
 from explorer.inference.throughput import ENOUGH, MEMORY, TIME, WORK, Point, Throughput, limit, throughput
 from explorer.inference.turns import OutOfMemoryError
+from explorer.sharing.store import StoppedError
+from explorer.views.inference import throughput as view
 from explorer.views.inference.throughput import verdict
 from helpers import CPU, SMALL, click, opened
 from resnet import ResNet, preset
@@ -119,12 +121,26 @@ def test_the_page_measures_when_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> 
     assert any("images a second" in text.value for text in app.markdown)
     (table,) = (frame.value for frame in app.dataframe if "Images/s" in frame.value)
     assert list(table["Batch"]) == [1, 2]
+    assert list(table["Passes"]) == [3, 3]
+    again = click(app, "Measure throughput again")
+    (anew,) = (frame.value for frame in again.dataframe if "Images/s" in frame.value)
+    assert list(anew["Images/s"]) != list(table["Images/s"])
     (words,) = [each.value for each in app.caption if "It ends here" in each.value]
     assert "28×28 pixels in fp32" in words
     assert ENOUGH[:20] in words
     for off, measured in (("", True), ("layer2.2", False)):
         again = opened("inference", preset="resnet20_fashion", tab="Speed", off=off)
         assert any("images a second" in text.value for text in again.markdown) == measured
+
+
+def test_who_stops_it_keeps_the_forms_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object) -> None:
+        raise StoppedError
+
+    monkeypatch.setattr(view, "cached_result", stopped)
+    app = opened("inference", preset="resnet20", tab="Speed", weights="random")
+    click(app, "Measure throughput")
+    assert "Measure the forms" in [button.label for button in app.button]
 
 
 # -- where CUDA is ------------------------------------------------------------------------

@@ -108,7 +108,7 @@ class Workload(Settings):
         choices=tuple(map(str, Precision)),
     )
     optimizer: str = option("momentum", "Optimiser", "With torch.optim's own options.", choices=tuple(OPTIMIZERS))
-    within: float = option(24.0, "Memory in GiB", "For the largest batch.", high=MAX_GIB)
+    within: float = option(24.0, "Memory in GiB", "For the largest batch.", low=0.1, high=MAX_GIB)
 
     @property
     def form(self) -> Form:

@@ -263,7 +263,7 @@ def _of_weights(file: bytes, network: ResNet, images: torch.Tensor) -> torch.Ten
 
 
 def _of_onnx(file: bytes, network: ResNet, images: torch.Tensor) -> torch.Tensor:
-    return onnx.scores(file, images)
+    return onnx.scores(file, [images])
 
 
 def _of_program(file: bytes, network: ResNet, images: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from resnet.options import plain
+
 from .latency import between
 from .parameters import AsJson, Network, Output, Size, parse_view
 from .search import amount
@@ -14,6 +16,17 @@ from .search import amount
 Precision = StrEnum("Precision", ["fp32", "autocast", "bf16"])
 Optimizer = StrEnum("Optimizer", ["sgd", "momentum", "rmsprop", "adam", "adamw"])
 MAX_BATCH = 65_536
+
+
+def room(text: str) -> int:
+    """An amount of memory, in bytes.
+
+    Raises:
+        BadParameter: for what is none, or less than anything is sold with.
+    """
+    if (size := amount(text)) < 2**20:
+        raise typer.BadParameter(f"{plain(text)} is less than 1 MiB: an amount of bytes such as 24GiB is accepted")
+    return size
 
 
 def memory(
@@ -34,7 +47,7 @@ def memory(
     within: Annotated[
         int | None,
         typer.Option(
-            parser=amount,
+            parser=room,
             metavar="AMOUNT",
             show_default=False,
             help="Memory for the largest batch: 24GiB. Without it what GPUs usually have.",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..link import View
     from ..sharing.engine import Engine, Run
 
-LISTS = ("--steps", "--seeds", "--only", "--attacks")
+LISTS = ("--steps", "--seeds", "--only", "--attacks", "--calibrate")
 """The options that take several values: `--steps 200 1000`."""
 
 
@@ -32,7 +32,7 @@ def repeat_list_options(arguments: Sequence[str]) -> list[str]:
     found: list[str] = []
     option = ""
     for word in arguments:
-        if word.startswith("--"):
+        if re.match("-[^0-9]", word):  # a short one too, and no negative number
             option = word
         elif option in LISTS and found[-1] != option:
             found.append(option)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from tempfile import TemporaryDirectory
@@ -27,7 +27,7 @@ from ..sharing.store import Progress
 from ..sharing.worker import WorkerProcess
 from . import compiling, onnx, weights
 from .errors import ExportError
-from .folding import fold
+from .folding import fold, folded_if_possible
 from .int8 import quantised_apart
 
 Item = TypeVar("Item")
@@ -174,10 +174,8 @@ def onnx_file(network: ResNet, device: Device, images: Images) -> bytes:
     if device.torch != "cpu":
         raise ExportError(f"onnxruntime runs on the CPU here, and {device.name} is measured: choose the CPU above.")
     onnx.needed("onnx")
-    with suppress(ExportError):  # else its norms stay
-        network = fold(network)
     height, width = images.tested.shape[2:]
-    return onnx.model(network, (height, width), {})
+    return onnx.model(folded_if_possible(network), (height, width), {})
 
 
 def runs_onnx(file: bytes) -> Running:
@@ -296,7 +294,6 @@ def result(
         before, after = map(tuple, alternating(actions, [turn, turn], rounds, lambda share: progress(share / 2)))
     scores = scores_in_turns(made, device, images.tested, batch, lambda share: progress((1 + share) / 2))
     best = scores.argmax(1)
-    largest = expected.abs().max().clamp(min=1e-12)
     right = None if images.labels is None else int((best == torch.tensor(images.labels)).sum())
     return Result(
         name,
@@ -305,7 +302,7 @@ def result(
         spread([new / old for old, new in zip(before, after, strict=True)]),
         rounds,
         int((best == expected.argmax(1)).sum()),
-        float((scores - expected).abs().max() / largest),
+        onnx.change(expected, scores),
         right,
     )
 

@@ -56,3 +56,11 @@ def fold(network: ResNet) -> ResNet:
             state |= {f"{before.name}.weight": weight, f"{before.name}.bias": bias}
     folded.load_state_dict({name: state[name] for name in folded.state_dict()})
     return folded.eval()
+
+
+def folded_if_possible(network: ResNet) -> ResNet:
+    """`fold`, or the network itself where it cannot be folded."""
+    try:
+        return fold(network)
+    except ExportError:
+        return network

@@ -7,7 +7,7 @@ name, and take seconds for what takes milliseconds here; `difference` checks the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -77,16 +77,6 @@ def model(network: ResNet, image_size: tuple[int, int], says: Mapping[str, str])
     return file.SerializeToString()
 
 
-def scores(file: bytes, images: Tensor) -> Tensor:
-    """What a file says of images, batch × in_channels × H × W, in onnxruntime: batch × num_classes.
-
-    Raises:
-        MissingError: without the extra `onnx`.
-    """
-    session = needed("onnxruntime").InferenceSession(file, providers=["CPUExecutionProvider"])
-    return torch.from_numpy(session.run(["scores"], {"image": images.numpy()})[0])
-
-
 def difference(file: bytes, network: ResNet, image_size: tuple[int, int]) -> float:
     """The largest difference between the scores of a file in onnxruntime and those of its network, over the largest score:
     for two images of noise.
@@ -95,10 +85,23 @@ def difference(file: bytes, network: ResNet, image_size: tuple[int, int]) -> flo
         MissingError: without the extra `onnx`.
     """
     images = torch.randn(2, network.config.in_channels, *image_size, generator=torch.Generator().manual_seed(0))
-    theirs = scores(file, images)
     with torch.inference_mode():
-        ours = network(images)
-    return float((theirs - ours).abs().max() / ours.abs().max().clamp(min=1e-12))
+        return change(network(images), scores(file, [images]))
+
+
+def scores(file: bytes, batches: Iterable[Tensor]) -> Tensor:
+    """What a file says of batches of images, each N×C×H×W, in onnxruntime: the scores of all, N×K.
+
+    Raises:
+        MissingError: without the extra `onnx`.
+    """
+    session = needed("onnxruntime").InferenceSession(file, providers=["CPUExecutionProvider"])
+    return torch.cat([torch.from_numpy(session.run(["scores"], {"image": batch.numpy()})[0]) for batch in batches])
+
+
+def change(before: Tensor, after: Tensor) -> float:
+    """The largest difference of a score as a share of the largest before."""
+    return float((after - before).abs().max() / before.abs().max().clamp(min=1e-12))
 
 
 def checked(file: bytes, network: ResNet, image_size: tuple[int, int]) -> float:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from resnet.options import plain
+from resnet.weights import Preprocessing
 
 from .device import Device
 from .images import ImageError, open_image
 from .predict import predict
-from .preprocess import prepare
+from .preprocess import Prepared, prepare
 from .weights import Chosen
 
 TOP = 5
@@ -43,19 +44,28 @@ def classified(image: str, chosen: Chosen, device: Device) -> Classified:
     """
     data = chosen.weights.data
     try:
-        prepared = prepare(open_image(Path(image).read_bytes()), data.preprocessing)
-    except (OSError, ValueError) as error:  # an ImageError is a ValueError, and so is a path that no system takes
-        reason = (
-            str(error)
-            if isinstance(error, ImageError)
-            else f"It cannot be read ({unreadable(error)}): a file is accepted."
-        )
-        return Classified(image, problem=reason)
+        prepared = prepared_file(image, data.preprocessing)
+    except ImageError as error:
+        return Classified(image, problem=str(error))
     found = predict(chosen.network, prepared.tensor, device)
     if not found.finite:
         return Classified(image, problem="Its scores overflow: other weights or another size are accepted.")
     best = tuple(Class(number, data.categories[number], probability) for number, probability in found.top(TOP))
     return Classified(image, best, prepared.inverted)
+
+
+def prepared_file(image: str, preprocessing: Preprocessing) -> Prepared:
+    """The image at a path as a network takes it.
+
+    Raises:
+        ImageError: where it cannot be read.
+    """
+    try:
+        return prepare(open_image(Path(image).read_bytes()), preprocessing)
+    except ImageError:
+        raise
+    except (OSError, ValueError) as error:  # the latter for a path that no system takes
+        raise ImageError(f"It cannot be read ({unreadable(error)}): a file is accepted.") from error
 
 
 def unreadable(error: Exception) -> str:

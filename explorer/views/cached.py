@@ -191,10 +191,19 @@ def may_compute(label: str, *keys: Hashable, at_once: bool = False) -> bool:
     return False
 
 
-def measure_again(name: str, key: Hashable) -> None:
-    """Ask for a measurement anew: its `key` holds the next of the session's `attempts` at what the button of this name measures."""
-    attempts = held().attempts
-    hold(attempts={**attempts, name: attempts.get(name, 0) + 1}, requested=frozenset({short_key(key)}))
+def attempt(name: str) -> int:
+    """How often this session asked for what the button of this name measures anew: a part of the measurement's key."""
+    return held().attempts.get(name, 0)
+
+
+def offer_again(name: str, key: Hashable) -> None:
+    """A button to measure anew what the button of this name measures: `key` is that of the next attempt."""
+
+    def ask() -> None:
+        hold(attempts={**held().attempts, name: attempt(name) + 1}, requested=frozenset({short_key(key)}))
+
+    label = f"{name} again"
+    st.button(label, key=label, icon=":material/refresh:", on_click=ask)
 
 
 def cached_result(key: Hashable, words: str, compute: Callable[[Progress], Value], means: str = NOTHING_KEPT) -> Value:

@@ -31,7 +31,7 @@ def widget(
     """The widget of one setting: where it has choices a list, or segments; for a truth value a switch; else text, so that
     a mistake gets a sentence instead of being clipped.
 
-    `take` is called with what was chosen or typed; `look` is how segments look, where it is not as usual.
+    `take` is called with what was chosen or typed; `look` is how a list or segments look, where it is not as usual.
     """
     shared: dict[str, Any] = {
         "key": key,
@@ -43,11 +43,11 @@ def widget(
         session.set_widget(key, value)
     else:
         session.set_widget(key, session.held().typed.get(key, to_text(value, option.joint)))
+    look = {"format_func": choice_text, "width": "stretch", **look}
     if option.choices and segmented:
-        usual: dict[str, Any] = {"format_func": choice_text, "width": "stretch"}
-        st.segmented_control(option.label, option.choices, required=True, **shared, **(usual | look))
+        st.segmented_control(option.label, option.choices, required=True, **shared, **look)
     elif option.choices:
-        st.selectbox(option.label, option.choices, format_func=choice_text, **shared)
+        st.selectbox(option.label, option.choices, **shared, **look)
     elif isinstance(option.default, bool):
         st.toggle(option.label, **shared)
     else:

@@ -54,14 +54,7 @@ def panel(trace: Trace) -> None:
             with st.container(width=130):
                 settings.setting(Workload, name, UNCHANGED)
         settings.setting(Workload, "precision", UNCHANGED, segmented=True, width="content")
-        settings.setting(
-            Workload,
-            "optimizer",
-            UNCHANGED,
-            segmented=True,
-            width="content",
-            format_func=lambda name: OPTIMIZERS[name].label,
-        )
+        settings.setting(Workload, "optimizer", UNCHANGED, width=220, format_func=lambda name: OPTIMIZERS[name].label)
     plot(memory_figure({name: demand.terms(asked.batch) for name, demand in both.items()}), key="memory chart")
     left, right = st.columns(2)
     with left:
@@ -80,7 +73,7 @@ def show_terms(both: Mapping[str, Demand], batch: int) -> None:
         if any(term in each for each in terms)
     ]
     rows.append(("At once", [cell(demand.bytes(batch)) for demand in both.values()]))
-    st.html(scrolling(table("At the peak", both, rows, total=True), "What takes memory"))
+    st.html(scrolling(table("At the peak", both, rows, bold=-1), "What takes memory"))
     prediction, training = (demand.peak(batch).when for demand in both.values())
     st.caption(
         f"The peak of a prediction: {prediction}. That of a step of training: {training}; gradients are those of the weights that "
@@ -89,14 +82,14 @@ def show_terms(both: Mapping[str, Demand], batch: int) -> None:
 
 
 def show_batches(both: Mapping[str, Demand], asked: Workload) -> None:
-    """The largest batch in what GPUs usually have, and in the memory that was asked for."""
+    """The largest batch in the memory that was asked for, and in what GPUs usually have."""
     sizes = sorted({*(gib * GIB for gib in GPUS), asked.memory})
     rows = []
     for size in sizes:
-        label = f"{size / GIB:g} GiB"
         batches = [demand.largest_batch(size) for demand in both.values()]
-        rows.append((label, [f"<td>{batch:,}</td>" if batch else "<td>none</td>" for batch in batches]))
-    st.html(scrolling(table("Largest batch within", both, rows), "The largest batch"))
+        rows.append((f"{size / GIB:g} GiB", [f"<td>{batch:,}</td>" if batch else "<td>none</td>" for batch in batches]))
+    found = table("Largest batch within", both, rows, bold=sizes.index(asked.memory))
+    st.html(scrolling(found, "The largest batch"))
 
 
 def cell(size: int) -> str:
@@ -104,10 +97,9 @@ def cell(size: int) -> str:
     return f'<td title="{size:,} bytes">{mebibytes(size)}</td>' if size else "<td></td>"
 
 
-def table(head: str, columns: Iterable[str], rows: Iterable[tuple[str, list[str]]], total: bool = False) -> str:
-    """A table of rows, each a label and cells; the last one is their `total`."""
+def table(head: str, columns: Iterable[str], rows: Iterable[tuple[str, list[str]]], bold: int) -> str:
+    """A table of rows, each a label and cells; the one of index `bold` stands out."""
     lines = [f"<tr><th>{escape(label)}</th>{''.join(cells)}</tr>" for label, cells in rows]
-    if total:
-        lines[-1] = lines[-1].replace("<tr>", '<tr class="total">')
+    lines[bold] = lines[bold].replace("<tr>", '<tr class="total">')
     names = "".join(f"<th>{name}</th>" for name in columns)
     return f'<table class="ledger"><tr><th>{head}</th>{names}</tr>{"".join(lines)}</table>'

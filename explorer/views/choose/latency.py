@@ -24,7 +24,7 @@ from ...inference.latency import Machine, Timed, spread
 from ...inference.limits import check_batches
 from ...sharing.store import Progress
 from .. import session, take
-from ..cached import cached_devices, cached_result, cached_trace, may_compute, measure_again
+from ..cached import attempt, cached_devices, cached_result, cached_trace, may_compute, offer_again
 from ..components import plot
 from ..headline import section
 
@@ -76,10 +76,8 @@ def choose_how() -> How:
         "Precision", ["fp32", half], default="fp32", required=True, key="compared precision", persist_state="session"
     )
     rounds = columns[3].number_input("Passes", 2, MAX_PASSES, 10, key="compared passes", persist_state="session")
-    attempt = session.held().attempts.get(BUTTON, 0)
-    return How(
-        batch, threads if place.torch == "cpu" else None, replace(place, half=precision != "fp32"), rounds, attempt
-    )
+    used = threads if place.torch == "cpu" else None
+    return How(batch, used, replace(place, half=precision != "fp32"), rounds, attempt(BUTTON))
 
 
 def measured(traces: Sequence[Trace], how: How) -> None:
@@ -119,10 +117,7 @@ def measured(traces: Sequence[Trace], how: How) -> None:
         f"{where.torch}, at {when:%H:%M:%S} UTC. The networks took turns, in one order and then in the other, and are compared "
         "round by round. Whatever else the server did meanwhile slowed some passes: the quartiles show how much."
     )
-    anew = ("latency", key[1], how._replace(attempt=how.attempt + 1))
-    st.button(
-        "Measure again", key="compared again", icon=":material/refresh:", on_click=measure_again, args=(BUTTON, anew)
-    )
+    offer_again(BUTTON, (*key[:2], how._replace(attempt=how.attempt + 1)))
 
 
 def sentence(timed: Sequence[Timed]) -> str:

@@ -15,6 +15,7 @@ import torch
 from ...analysis import cost
 from ...export import deployed
 from ...export.deployed import AS_IT_IS, FORMS, HALF, INT8, SLOW_FORMS, Form, Images, Refusal, Result
+from ...export.errors import ExportError
 from ...export.folding import fold, folded_config
 from ...inference.ablation import batch_size
 from ...inference.samples import labelled_images
@@ -22,11 +23,11 @@ from ...sharing.store import Progress
 from ...sharing.tidying import LARGE_BYTES, tidy
 from ...units import scientific
 from .. import session, take
-from ..cached import Key, cached_result, cached_trace, may_compute, measure_again, shared
+from ..cached import Key, attempt, cached_result, cached_trace, may_compute, offer_again, shared
 from ..headline import section
 from .ablation import knows_test_images, test_inputs, too_large
 from .images import ChosenImage
-from .latency import measurement_stamp, time_text
+from .latency import measurement_stamp
 from .running import Run, network_of, prepared
 from .several import sample_of_each_label
 from .verdict import bars
@@ -57,13 +58,15 @@ class Folding(NamedTuple):
 
 
 def folding(result: Run) -> None:
-    """What the network says of the image before and after its batch norms are folded, and what becomes of its layers.
-
-    Raises:
-        ExportError: for a network that cannot be folded.
-    """
+    """What the network says of the image before and after its batch norms are folded, and what becomes of its layers; or why
+    it cannot be folded."""
     config, size = result.weights.config, result.weights.data.preprocessing.size
-    before, after = (cost.count(cached_trace(one, size)) for one in (config, folded_config(config)))
+    try:
+        folded = folded_config(config)
+    except ExportError as error:
+        st.caption(session.escape_markdown(str(error)))
+        return
+    before, after = (cost.count(cached_trace(one, size)) for one in (config, folded))
     found = cached_folding(result.key.whole.plain, result)
     st.markdown(
         f"{said(result, found)} There are {before.layers - after.layers:,} layers fewer, the same "
@@ -148,9 +151,7 @@ def measured(
         st.caption(WHAT[button])
         return None
     found = cached_result(key, WORDS[button], lambda move: compute(result, images, labelled, some, move))
-    anew = measurement_key(result, images, button, 1)
-    name = f"{button} again"
-    st.button(name, key=name, icon=":material/refresh:", on_click=measure_again, args=(button, anew))
+    offer_again(button, measurement_key(result, images, button, 1))
     return found
 
 
@@ -166,9 +167,16 @@ WHAT = {
 
 def measurement_key(result: Run, images: Sequence[ChosenImage], button: str, more: int = 0) -> tuple[object, ...]:
     """All that a measurement depends on, and how often it was asked for in this session, or `more` often."""
-    attempt = session.held().attempts.get(button, 0) + more
     digests = tuple(image.digest for image in images)
-    return "deployed", button, result.weights, result.device, result.invert if digests else None, digests, attempt
+    return (
+        "deployed",
+        button,
+        result.weights,
+        result.device,
+        result.invert if digests else None,
+        digests,
+        attempt(button) + more,
+    )
 
 
 def tested(result: Run) -> tuple[tuple[ChosenImage, ...], bool]:
@@ -209,7 +217,7 @@ def table(result: Run, kept: Sequence[Measured], labelled: bool) -> None:
         st.markdown(sentence(results, count, result.headless))
         half = replace(result.device, half=True).form
         named = [one._replace(form=f"{one.form}, {half}") if one.form == HALF else one for one in results]
-        take.table(frame(named, count, result.headless), "forms table", "As it is deployed")
+        take.table(frame(named, count, result.headless), "forms table", "As it is deployed", column_config=COLUMNS)
     for refusal in refusals:
         st.caption(f"**{refusal.form}**: {session.escape_markdown(refusal.reason)}")
     forms = [one.form for one in results]
@@ -245,18 +253,26 @@ def sentence(results: Sequence[Result], count: int, headless: bool = False) -> s
     )
     same = "" if headless else f", with the same best class on {fastest.same} of {count} images"
     return (
-        f"The fastest form here is **{fastest.form}**: {fastest.ratio.median:.2f} times as long as it is{size}{same}."
+        f"The fastest form here is **{fastest.form}**: a pass takes {fastest.ratio.median:.2f} times as long as one of the "
+        f"network as it is{size}{same}."
     )
+
+
+COLUMNS = {
+    name: st.column_config.NumberColumn(format="%.2f")
+    for name in ("File in MB", "Median ms", "Lower quartile", "Upper quartile", "Ratio")
+}
 
 
 def frame(results: Sequence[Result], count: int, headless: bool = False) -> pandas.DataFrame:
     """A row a form."""
     columns = {
         "Form": [one.form for one in results],
-        "File": [f"{one.bytes / 1e6:,.2f} MB" for one in results],
-        "Time": [time_text(one.seconds.median) for one in results],
-        "Time's quartiles": [f"{time_text(one.seconds.lower)} to {time_text(one.seconds.upper)}" for one in results],
-        "Ratio": [f"{one.ratio.median:.2f}×" for one in results],
+        "File in MB": [one.bytes / 1e6 for one in results],
+        "Median ms": [1000 * one.seconds.median for one in results],
+        "Lower quartile": [1000 * one.seconds.lower for one in results],
+        "Upper quartile": [1000 * one.seconds.upper for one in results],
+        "Ratio": [one.ratio.median for one in results],
         "Ratio's quartiles": [f"{one.ratio.lower:.2f} to {one.ratio.upper:.2f}" for one in results],
         "Passes": [one.rounds for one in results],
     }

@@ -21,7 +21,6 @@ from ..cached import cached_devices, device, form
 from ..components import plot
 from ..headline import section
 from ..session import held, hold
-from . import throughput
 from .running import Run
 from .verdict import NO_CLASSIFIER
 
@@ -30,6 +29,7 @@ LAYOUTS = ["first", "last"]
 
 
 def panel(result: Run) -> None:
+    """In which form it runs, and each layer's time."""
     with st.container(border=True, key="form"):
         section("How it runs")
         choose_form()
@@ -37,7 +37,6 @@ def panel(result: Run) -> None:
     with st.container(border=True, key="latency"):
         section("Where the time goes")
         show_layers(result)
-    throughput.panel(result)
 
 
 def measured_on_click(
@@ -62,6 +61,7 @@ def measured_on_click(
 
 
 def measurement_stamp(on_device: Device, when: datetime) -> str:
+    """Where and when something was measured, in two sentences."""
     return (
         f"Measured on this server, {on_device.name}, at {when:%H:%M:%S} UTC. Whatever else the server does "
         "at the time slows it, so measure again before you trust a small difference."
