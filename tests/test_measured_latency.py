@@ -60,6 +60,14 @@ def test_what_is_asked_for_is_timed_once(asked: list[tuple]) -> None:
     assert "1 of torch's threads" in captions(app)
     run(app)
     assert len(asked) == 1
+    rows = app.dataframe[0].value.set_index("Network")["ms here"]
+    for name, seconds in zip(("resnet20", "plain20"), SECONDS, strict=True):
+        assert rows[name] == pytest.approx(1000 * np.median(seconds) / 3)
+    assert rows.notna().sum() == 2
+    select(app, "limits size", "48x41")
+    assert not app.dataframe[0].value["ms here"].notna().any()
+    select(app, "limits size", "48x40")
+    assert "ms here" in app.dataframe[0].value.dropna(axis=1, how="all")
     click(app, "Measure again")
     assert asked[1] == asked[0]
     assert len(asked) == 2
