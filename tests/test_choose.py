@@ -19,7 +19,7 @@ from streamlit.testing.v1 import AppTest
 
 from explorer import Limits, Space
 from explorer.analysis import search
-from explorer.analysis.choose import Budget, Searched, front, points, robustness, row, rows, searching
+from explorer.analysis.choose import Budget, Here, Searched, front, points, robustness, row, rows, searching
 from explorer.analysis.measured import IMAGENET, MACHINES, ROBUSTNESS, others, scores, speeds
 from explorer.analysis.published import published
 from explorer.analysis.trace import trace
@@ -257,6 +257,16 @@ def test_the_table_is_written_alike_however_often_it_is_shown() -> None:
     assert faint == {str(place) for place in range(1, len(PRESETS))}
     again = run(app).dataframe[0].proto.arrow_data.styler
     assert (again.display_values, again.styles) == (first.styler.display_values, first.styler.styles)
+    hold(
+        app,
+        timed_here={
+            (preset("resnet10t"), (320, 640)): Here(12.34, "fp32, 2 threads"),
+            (preset("resnet14t"), (64, 64)): Here(1.0, "fp32, 2 threads"),
+        },
+    )
+    here = app.run().dataframe[0].proto.arrow_data.styler.display_values
+    written = pyarrow.ipc.open_stream(here).read_pandas()["ms here"]
+    assert list(written[:2]) == ["12.3 (fp32, 2 threads)", "–"]  # the other was measured at another size
 
 
 def test_columns_of_what_is_limited_come_first() -> None:
