@@ -78,6 +78,8 @@ def test_weights_and_latency_are_limits_too() -> None:
     assert {one.name for one in weights if not one.fits} >= {"resnet110", "plain18"}
     assert {one.name for one in weights if one.fits} >= {"resnet50", "resnet20_fashion", "resnet10t"}
     assert row(Budget(weights=True), "resnet18_v1", preset("resnet18")).result is not None
+    assert all(one.result.weights for one in weights if one.result)
+    assert not all(one.result.weights for one in rows(Budget()) if one.result)
     assert all(point.result.weights for point in points(Budget(weights=True)))
     fast = rows(Budget(ms=12.0, machine="i7-12700H"))
     assert [one.name for one in fast if one.fits] == ["resnet10t"]
