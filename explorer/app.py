@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
+from types import MappingProxyType
 from urllib.parse import parse_qsl
 
 # Before torch is imported: its threads sleep where they wait for each other. By default they spin, and where other people
@@ -29,7 +30,7 @@ from streamlit.web.server.server_util import get_url
 
 from explorer import views
 from explorer.link import names_view
-from explorer.navigation import ARCHITECTURE
+from explorer.navigation import ARCHITECTURE, PAGES
 from resnet import ConfigError, owner
 
 
@@ -79,7 +80,10 @@ async def opened(_: App) -> AsyncIterator[None]:
 
 
 class OldLinks:
-    """Links from when the app's address itself was Architecture: those that name a view open it there."""
+    """Links of before: to pages by their former names, and those that name a view from when the app's address itself was
+    Architecture."""
+
+    former = MappingProxyType({name: (page, anchor) for page in PAGES for name, anchor in page.former})
 
     def __init__(self, app: ASGIApp):
         self.app = app
@@ -88,9 +92,13 @@ class OldLinks:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = self.app
-        if scope["type"] == "http" and scope["path"] == self.root:
+        if scope["type"] == "http" and scope["path"].startswith(self.root):
+            name = scope["path"].removeprefix(self.root)
             query = scope["query_string"].decode("ascii", "replace")
-            if names_view(dict(parse_qsl(query, keep_blank_values=True))):
+            if name in self.former:
+                page, anchor = self.former[name]
+                answer = RedirectResponse(f"{page.path}?{query}#{anchor}")
+            elif not name and names_view(dict(parse_qsl(query, keep_blank_values=True))):
                 answer = RedirectResponse(f"{ARCHITECTURE.path}?{query}")
         await answer(scope, receive, send)
 

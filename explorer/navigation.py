@@ -20,7 +20,7 @@ class Page:
 
     `purpose` is one sentence on what the page is for; `of_network` whether it shows the network that the link holds, and
     `apart` are the tabs of such a page that do not, "" for the one that is open at first. Links that have one of the `former`
-    names in the place of its path lead to it.
+    names in the place of its path lead to it, each to the heading with its anchor, "" for the top.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Page:
     purpose: str
     of_network: bool = True
     apart: tuple[str, ...] = ()
-    former: tuple[str, ...] = ()
+    former: tuple[tuple[str, str], ...] = ()
 
     def shows_network(self, tab: str) -> bool:
         """Whether a tab shows the network that the link holds, so that it changes with it."""
@@ -122,7 +122,7 @@ CHOOSE = Page(
     ":material/scatter_plot:",
     DECIDE,
     "Which network fits a budget at your image size: what each costs, and what was measured of it.",
-    former=("compare", "accuracy"),
+    former=(("compare", "compared"), ("accuracy", "")),
 )
 
 PAGES = (START, EXPERIMENTS, KERNELS, SOURCE, CLAIMS, PAPER, ARCHITECTURE, INFERENCE, BESIDE, CHOOSE)

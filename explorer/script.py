@@ -18,11 +18,7 @@ icon = str(PACKAGE / "assets" / "icon.svg")  # before st.navigation, which would
 st.set_page_config("ResNet Explorer", icon, layout="wide", initial_sidebar_state=300)
 st.html(PACKAGE / "assets" / "page.css")
 pages = {page: st.Page(page.file, title=page.title, icon=page.icon, default=not page.path) for page in PAGES}
-former = {name: one for one in PAGES for name in one.former}
-older = [st.Page(one.file, title=one.title, url_path=name, visibility="hidden") for name, one in former.items()]
-page = st.navigation([*pages.values(), *older], position="hidden")
-if page in older:  # so that the address, the menu and the links that are shared have its name of today
-    st.switch_page(pages[former[page.url_path]], query_params=st.query_params.to_dict())
+page = st.navigation([*pages.values()], position="hidden")
 shown = next(one for one, its in pages.items() if its == page)
 session.hold(page=shown)
 session.open_link()

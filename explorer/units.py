@@ -15,14 +15,14 @@ def amount(number: float) -> str:
 
 
 _UNITS = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-AN_AMOUNT = "an amount such as 5e9, 5G, 30M or 256MiB"
+AN_AMOUNT = "an amount such as 5e9, 5G, 30M or 256MiB, from 1 to 1e15"
 
 
 def read_amount(text: str) -> int:
     """A whole number as people write it: 5000000000, 5e9, 5 G, 256MiB.
 
     Raises:
-        ValueError: for other text, and for what is not above 0.
+        ValueError: for other text, and for what is below 1 or above 1e15.
     """
     match = re.fullmatch(r"([0-9]{1,16}(?:\.[0-9]{1,9})?(?:e[0-9]{1,2})?) ?([kMGT]|[KMG]iB)?", text.strip())
     number = float(match[1]) * _UNITS[match[2] or ""] if match else 0

@@ -9,12 +9,11 @@ from explorer.views.cached import cached_trace
 from explorer.views.choose import chart, designs, latency, limits, published, table
 from explorer.views.headline import title_with_buttons
 
-HEIGHT = 400  # of table and chart, in pixels: both are on the first screen
-
 view = session.view()
 trace = cached_trace(view.config, view.image_size)
 budget, own = limits.budget(), table.own_networks(view)
 names = labels(compare.configs())
+height = 320 if view.present else 400  # of table and chart, in pixels: both are on the first screen
 
 
 def choice() -> None:
@@ -23,9 +22,9 @@ def choice() -> None:
     left, right = st.columns([5, 4], gap="small")
     with left, st.container(key="choice", gap="small"):
         published.choose_result(trace)
-        table.show(budget, own, designs.best(view, budget), HEIGHT)
+        table.show(budget, own, designs.best(view, budget), height)
     with right, st.container(key="scatter", gap="small"):
-        chart.chart(budget, HEIGHT)
+        chart.chart(budget, height)
     below = f" [The {len(names)} that are ticked are compared below.](#compared)" if len(names) > 1 else ""
     st.caption(chart.words(budget) + below)
     published.clicked(trace)

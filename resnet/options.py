@@ -239,10 +239,10 @@ class Settings:
         names, given = {_word(name): name for name in cls.options()}, {}
         for part in cls.renewed(text).split("_") if text else ():
             word, _, value = part.partition("-")
-            if word not in names:
+            name = names.get(word)
+            if name is None or name in given:
                 accepted = f"parts joined by _, such as {cls.example}, each of {', '.join(names)}"
-                raise ConfigError(cls.key, part, accepted)
-            name = names[word]
+                raise ConfigError(cls.key, part, f"{accepted}, once" if name else accepted)
             choices = {_word(str(choice)): str(choice) for choice in cls.options()[name].choices}
             given[name] = from_text(name, cls.options()[name], choices.get(value, value))
         return cls(**given)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import re
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 from typing import Any
+from urllib.parse import urlsplit
 
 import plotly.graph_objects as go
+import pyarrow.ipc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +21,7 @@ from streamlit.testing.v1 import AppTest
 
 from explorer import Limits, Space
 from explorer.analysis import search
-from explorer.analysis.choose import Budget, Searched, front, points, robustness, row, rows, searching
+from explorer.analysis.choose import Budget, Here, Searched, front, points, robustness, row, rows, searching
 from explorer.analysis.measured import IMAGENET, MACHINES, ROBUSTNESS, others, scores, speeds
 from explorer.analysis.published import published
 from explorer.analysis.trace import trace
@@ -25,9 +30,9 @@ from explorer.link import View
 from explorer.sharing.engine import EndedError
 from explorer.units import read_amount
 from explorer.views.choose import designs as designs_panel
-from explorer.views.choose.limits import MEMORY_UNITS, UNITS, short
-from explorer.views.choose.table import compared, ticked, ticks
-from helpers import captions, click, held, hold, link, opened, page_text, said, select
+from explorer.views.choose.limits import MEMORY_UNITS, UNITS, nearest, short
+from explorer.views.choose.table import COLUMNS, compared, order, ticked, ticks
+from helpers import captions, click, held, hold, link, opened, page_text, run, said, select
 from resnet import PRESETS, ResNetConfig, preset
 from resnet.published import tags
 
@@ -77,6 +82,8 @@ def test_weights_and_latency_are_limits_too() -> None:
     assert {one.name for one in weights if not one.fits} >= {"resnet110", "plain18"}
     assert {one.name for one in weights if one.fits} >= {"resnet50", "resnet20_fashion", "resnet10t"}
     assert row(Budget(weights=True), "resnet18_v1", preset("resnet18")).result is not None
+    assert all(one.result.weights for one in weights if one.result)
+    assert not all(one.result.weights for one in rows(Budget()) if one.result)
     assert all(point.result.weights for point in points(Budget(weights=True)))
     fast = rows(Budget(ms=12.0, machine="i7-12700H"))
     assert [one.name for one in fast if one.fits] == ["resnet10t"]
@@ -194,6 +201,7 @@ def test_the_page_names_what_fits_and_the_nearest() -> None:
     near = captions(app).replace("\\", "")
     assert "resnet14t**: 6.84 GMACs, 1.37 times the limit; fits at 272×544 pixels, or with 13/16 of its planes" in near
     frame = app.dataframe[0].value
+    assert list(frame["Over"][:2]) == ["", "MACs ×1.37"]
     assert list(frame["Network"][:2]) == ["resnet10t", "resnet14t"]
     assert frame["MACs"][0] == trace(preset("resnet10t"), (320, 640)).macs
 
@@ -208,6 +216,9 @@ def test_limits_are_typed_as_people_write_them_and_stand_in_the_link() -> None:
     (words,) = said(app.warning)
     assert words.startswith("Parameters = many is not accepted: an amount such as 5e9")
     assert app.text_input(key="limits params").value == "many"
+    select(app, "limits ms", "-1")
+    assert said(app.warning) == ["Latency = -1 is not accepted: a number from 0 to 900. The limits are unchanged."]
+    assert link(app) == {"limits": "macs-5000000000_ms-12.0_machine-RTX.4090"}
     select(app, "limits macs", "")
     assert link(app) == {"limits": "ms-12.0_machine-RTX.4090"}
     select(app, "limits ms", "")
@@ -216,11 +227,63 @@ def test_limits_are_typed_as_people_write_them_and_stand_in_the_link() -> None:
     assert link(app)["size"] == app.text_input(key="size").value == "320x640"
 
 
+def test_the_nearest_are_networks_and_not_names() -> None:
+    """resnet18 and resnet18_v1 are the same one."""
+    fast = rows(replace(TIGHT, ms=12.0, machine="RTX 4090"))
+    assert [one.name for one in fast if not one.fits][:4] == ["resnet14t", "resnet18", "resnet18_v1", "seresnet18"]
+    assert [one.name for one in nearest(fast)] == ["resnet14t", "resnet18", "seresnet18"]
+    small = rows(Budget(size=(1, 1), macs=1))
+    assert all(one.candidate for one in nearest(small))
+
+
 def test_a_link_with_wrong_limits_says_so_and_keeps_the_rest() -> None:
     app = opened("choose", limits="macs-lots_params-30000000")
     (words,) = said(app.warning)
     assert words.startswith("macs = lots is not accepted")
     assert app.text_input(key="limits params").value == "30M"
+
+
+@pytest.mark.parametrize(("name", "anchor"), [("compare", "compared"), ("accuracy", "")])
+def test_links_of_before_lead_to_their_part_of_the_page(address: str, name: str, anchor: str) -> None:
+    with closing(http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)) as connection:
+        connection.request("GET", f"/{name}?size=64&with=resnet34")
+        answer = connection.getresponse()
+    assert (answer.status, answer.headers["Location"]) == (307, f"choose?size=64&with=resnet34#{anchor}")
+
+
+def test_the_table_is_written_alike_however_often_it_is_shown() -> None:
+    """Numbers to sort by are written with their units, and rows over budget are faint: of 23 columns all but the button's."""
+    app = opened("choose", **LINK)
+    first = app.dataframe[0].proto.arrow_data
+    written = pyarrow.ipc.open_stream(first.styler.display_values).read_pandas()
+    assert list(written["MACs"][:2]) == ["4.48 G", "6.84 G"]
+    assert written["Top-1"][0] == "68.35% at 224"
+    assert written["RTX 4090"][0].startswith("≈ ")
+    faint = set(re.findall(r"row(\d+)_col0", first.styler.styles))
+    assert faint == {str(place) for place in range(1, len(PRESETS))}
+    again = run(app).dataframe[0].proto.arrow_data.styler
+    assert (again.display_values, again.styles) == (first.styler.display_values, first.styler.styles)
+    hold(
+        app,
+        timed_here={
+            (preset("resnet10t"), (320, 640)): Here(12.34, "fp32, 2 threads"),
+            (preset("resnet14t"), (64, 64)): Here(1.0, "fp32, 2 threads"),
+        },
+    )
+    here = app.run().dataframe[0].proto.arrow_data.styler.display_values
+    written = pyarrow.ipc.open_stream(here).read_pandas()["ms here"]
+    assert list(written[:2]) == ["12.3 (fp32, 2 threads)", "–"]  # the other was measured at another size
+
+
+def test_columns_of_what_is_limited_come_first() -> None:
+    given = order(Budget(ms=1.0, memory=1, machine="RTX 3090"), over=True)
+    assert given[:6] == ["Network", "Open", "Top-1", "Over", "Peak", "RTX 3090"]
+    assert sorted(given) == sorted([*COLUMNS, "Open"])
+    assert order(Budget(), over=False) == [
+        "Network",
+        "Open",
+        *(name for name in COLUMNS if name not in ("Network", "Over")),
+    ]
 
 
 def test_ones_own_networks_are_rows_and_the_ticks_are_those_beside_each_other() -> None:

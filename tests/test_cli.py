@@ -362,8 +362,8 @@ def test_the_bench_makes_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> N
     for name in measure.SECTIONS:
         monkeypatch.setitem(measure.SECTIONS, name, lambda name=name: made.append(name))
     for arguments, names in (
-        ([], ["traces", "captures", "search", "exports", "clicks", "visitors"]),
-        (["--no-browser"], ["traces", "captures", "search", "exports", "visitors"]),
+        ([], ["traces", "captures", "search", "exports", "engine", "clicks", "visitors"]),
+        (["--no-browser"], ["traces", "captures", "search", "exports", "engine", "visitors"]),
         (["--only", *measure.SECTIONS], list(measure.SECTIONS)),
         (["--only", "visitors"], ["visitors"]),
         (["--only", "visitors", "clicks", "--no-browser"], ["visitors"]),
@@ -418,6 +418,7 @@ def test_the_bench_prints_the_table_of_the_readme(
     give("captures", measure.Row("C", 0.101, "without", 0.1, 1.014))
     give("search", measure.Row("E", 0.0002, "whole", 0.008, 0.025))
     give("exports", measure.Row("F", 0.6))
+    give("engine", measure.Row("G", 0.03, "here", 0.025, 1.2))
     give("clicks", measure.Row("D", 0.4, "nothing", 0.1, 4.0))
     assert main(["bench", "--markdown"]) == 0
     said = capsys.readouterr()
@@ -430,13 +431,14 @@ def test_the_bench_prints_the_table_of_the_readme(
         "| C | 101 ms | without | 100 ms | 1.01 |",
         "| E | 0.2 ms | whole | 8.0 ms | 0.03 |",
         "| F | 600 ms |  |  |  |",
+        "| G | 30.0 ms | here | 25.0 ms | 1.20 |",
         "| D | 400 ms | nothing | 100 ms | 4.00 |",
     ]
     assert empty == ""
     assert words.startswith("Medians of one run on ")
     assert words.endswith(f", torch {torch.__version__.partition('+')[0]}.")
     assert said.err.splitlines() == [
-        f"{name} as lines" for name in ("traces", "captures", "search", "exports", "clicks")
+        f"{name} as lines" for name in ("traces", "captures", "search", "exports", "engine", "clicks")
     ]
     assert main(["bench", "--markdown", "--only", "captures"]) == 0
     assert capsys.readouterr().out.splitlines()[2:-2] == lines[4:5]
@@ -802,7 +804,7 @@ def test_degradation_as_json(
 ) -> None:
     """Of the runs that ship, in the place of new ones."""
     monkeypatch.setattr(
-        degradation, "record", lambda every, seeds, path, base: path.write_bytes(RUNS.read_bytes()) and []
+        degradation, "record", lambda every, seeds, path, base, run: path.write_bytes(RUNS.read_bytes()) and []
     )
     path = tmp_path / "runs.json"
     command = ("degradation", "--output", str(path))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import gc
 import json
 import os
@@ -15,6 +17,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from distributed import Client
@@ -149,6 +152,27 @@ def test_an_error_there_is_the_iterators(engine: Engine) -> None:
     with pytest.raises(TypeError):
         next(engine.run(iter, 3))
     assert list(engine.run(iter, [5])) == [5]
+
+
+def test_without_files_its_loop_pauses_and_logs_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where tornado cannot accept a connection; anything else is a fault."""
+    paused: list[float] = []
+    monkeypatch.setattr(module, "time", SimpleNamespace(sleep=paused.append))
+
+    def fail(error: Exception) -> None:
+        raise error
+
+    async def run() -> None:
+        module.pause_without_files()
+        for error in (OSError(errno.EMFILE, "no files"), OSError(errno.ECONNRESET, "gone")):
+            asyncio.get_running_loop().call_soon(fail, error)
+        await asyncio.sleep(0)
+
+    asyncio.run(run())
+    assert paused == [module.PAUSE_SECONDS]
+    assert ["gone" in str(record.exc_info) for record in caplog.records if record.name == "asyncio"] == [True]
 
 
 def test_curves_are_those_of_this_process(engine: Engine, tiny: list[Step]) -> None:

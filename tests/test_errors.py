@@ -9,6 +9,7 @@ from explorer import ImageError
 from explorer.export.errors import ExportError
 from explorer.inference.decode import DecodeError
 from explorer.inference.turns import OutOfMemoryError, PassError, TooLargeError
+from explorer.sharing.engine import EndedError, LostError
 from explorer.sharing.holdings import NoRoomError
 from explorer.sharing.store import StoppedError
 from resnet import ConfigError, WeightsError
@@ -31,6 +32,8 @@ EXPLAINED: dict[type[ExplainedError], type[Exception]] = {
     TooLargeError: PassError,
     NoRoomError: ValueError,
     ExportError: ValueError,
+    EndedError: RuntimeError,
+    LostError: EndedError,
 }
 """Every kind, and the error of Python's or of ours that it is too."""
 

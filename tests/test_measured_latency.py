@@ -17,7 +17,7 @@ from explorer.inference.limits import check_batches
 from explorer.inference.turns import TooLargeError
 from explorer.sharing.threads import computing_on
 from explorer.views.choose import latency as view
-from helpers import CPU, captions, click, opened, run, said, select, small
+from helpers import CPU, captions, click, held, opened, run, said, select, small
 from resnet import preset
 
 SECONDS = [[0.004, 0.002, 0.010, 0.003], [0.006, 0.003, 0.012, 0.006]]
@@ -60,6 +60,12 @@ def test_what_is_asked_for_is_timed_once(asked: list[tuple]) -> None:
     assert "1 of torch's threads" in captions(app)
     run(app)
     assert len(asked) == 1
+    rows = app.dataframe[0].value.set_index("Network")["ms here"]
+    for name, seconds in zip(("resnet20", "plain20"), SECONDS, strict=True):
+        assert rows[name] == pytest.approx(1000 * np.median(seconds) / 3)
+    assert rows.notna().sum() == 2
+    assert {size for _, size in held(app).timed_here} == {(48, 40)}
+    assert {here.how for here in held(app).timed_here.values()} == {"bf16, 1 thread, batch of 3"}
     click(app, "Measure latency again")
     assert asked[1] == asked[0]
     assert len(asked) == 2

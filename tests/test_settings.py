@@ -167,6 +167,11 @@ def test_every_field_of_older_links_is_tried() -> None:
             "deep-110_",
             r"training = \(empty\) is not accepted: parts joined by _, such as seed-3, each of .*\.",
         ),
+        (
+            Training,
+            "seed-3_deep-110_seed-4",
+            r"training = seed-4 is not accepted: parts joined by _, such as seed-3, each of .*, once\.",
+        ),
         (AppendSettings, "stage-7", r"stage = 7 is not accepted: a whole number from 0 to 6\."),
         (DetailSettings, "differing-yes", r"differing = yes is not accepted: 0 or 1\."),
         (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import isfinite
 from types import MappingProxyType
 from typing import NamedTuple, Self
 
@@ -17,7 +18,7 @@ from resnet.weights import published as published_weights
 from .compare import differing_options, value_text
 from .measured import MACHINES, ROBUSTNESS, Score, Speed, scores, speeds
 from .published import Result, published
-from .search import Candidate, Limits, fits, pareto, parts
+from .search import Candidate, Limits, fits, pareto, parts, times
 from .space import Space
 
 Size = tuple[int, int]
@@ -74,12 +75,24 @@ class Latency(NamedTuple):
     scaled: bool
 
 
+class Here(NamedTuple):
+    """Milliseconds for one image as measured on this server, the median, and `how`: "bf16, 2 threads, batch of 8"."""
+
+    ms: float
+    how: str
+
+
 class Over(NamedTuple):
     """A limit that a network is over: the field of `Budget`, by how many times, and in a few words why."""
 
     measure: str
     ratio: float
     words: str
+
+    @property
+    def brief(self) -> str:
+        """MACs ×1.37, beside the value itself; the words where no number says it."""
+        return f"{Budget.options()[self.measure].label} ×{times(self.ratio)}" if isfinite(self.ratio) else self.words
 
 
 @dataclass(frozen=True)
@@ -142,7 +155,7 @@ def _too_slow(budget: Budget, latency: Latency | None) -> Iterator[Over]:
         yield Over("ms", float("inf"), f"not measured on {budget.machine}")
     elif latency.ms > budget.ms:
         ratio, about = latency.ms / budget.ms, "about " if latency.scaled else ""
-        yield Over("ms", ratio, f"{about}{latency.ms:.3g} ms, {ratio:.2f} times the limit")
+        yield Over("ms", ratio, f"{about}{latency.ms:.3g} ms, {times(ratio)} times the limit")
 
 
 def design_row(budget: Budget, design: Candidate, base: ResNetConfig) -> Row:

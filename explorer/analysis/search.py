@@ -127,8 +127,12 @@ class Excess(NamedTuple):
     @property
     def words(self) -> str:
         """8.19 GMACs, 1.64 times the limit."""
-        times = f"{self.ratio:,.{2 if self.ratio < 10 else 0}f}"
-        return f"{WRITTEN[self.measure](self.value)}, {times} times the limit"
+        return f"{WRITTEN[self.measure](self.value)}, {times(self.ratio)} times the limit"
+
+
+def times(ratio: float) -> str:
+    """1.64, 1,234: how many times a limit."""
+    return f"{ratio:,.{2 if ratio < 10 else 0}f}"
 
 
 WRITTEN: Mapping[str, Callable[[int], str]] = MappingProxyType(

@@ -89,7 +89,10 @@ def choose_figure(
     if key == "ms":
         against += f" on {budget.machine}"
     finish(figure, f"Top-1 against {against} at {height}×{width} px", "", "", legend=True)
-    figure.update_layout(clickmode="event+select", legend={"font": {"size": 11}, "y": -0.12, "tracegroupgap": 0})
+    figure.update_layout(
+        clickmode="event+select",
+        legend={"font": {"size": 11}, "yref": "container", "y": 0, "yanchor": "bottom", "tracegroupgap": 0},
+    )
     every = [math.log10(x) for x in (*(x for _, _, x in known), limit) if x]
     if every:
         figure.update_xaxes(range=[min(every) - 0.06, max(every) + 0.06])

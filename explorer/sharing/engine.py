@@ -10,6 +10,7 @@ https://distributed.dask.org
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import logging
 import os
@@ -45,6 +46,8 @@ CHECK_SECONDS = 0.5
 """Seconds from one look at whether a worker is still there to the next, while its answer is awaited."""
 CONNECT_SECONDS, RECONNECT_SECONDS = 10, 60
 """For which a scheduler and a worker of it are waited for, and where they have been there before."""
+PAUSE_SECONDS = 0.2
+"""Between two tries to accept a connection where no file can be opened."""
 MOST_LOSSES = 3
 """So many workers may be lost one after the other, without a new item between them: by then it is the work that ends them."""
 MOST_ITERATORS = 8
@@ -202,6 +205,19 @@ ENGINE = Engine()
 """Where this server computes what takes long."""
 
 
+def pause_without_files() -> None:
+    """Have the event loop of this thread pause where no file can be opened: tornado asks again and again for a connection that
+    it cannot accept, and each time a line of the log is written."""
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if getattr(context.get("exception"), "errno", None) in (errno.EMFILE, errno.ENFILE):
+            time.sleep(PAUSE_SECONDS)
+        else:
+            loop.default_exception_handler(context)
+
+    asyncio.get_running_loop().set_exception_handler(handle)
+
+
 class Cluster:
     """A client of the scheduler at an address, or of one in this process, with one worker; waits for so many seconds.
 
@@ -236,6 +252,8 @@ class Cluster:
                         )
                     )
                 self._folder = self._stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+                assert self._own.loop is not None
+                self._own.loop.add_callback(pause_without_files)
             self.client = self._stack.enter_context(Client(self._own or address, timeout=seconds, set_as_default=False))
         except OSError as error:
             self.close()

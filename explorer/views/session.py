@@ -26,7 +26,7 @@ from resnet.options import plain, to_text
 from resnet.sizes import least_side
 from resnet.weights import at_hand, torchvision_weights
 
-from ..analysis.choose import Searched
+from ..analysis.choose import Here, Searched
 from ..analysis.compare import common_size
 from ..analysis.layers import Layer
 from ..analysis.parts import switched_off
@@ -137,6 +137,8 @@ class SessionState:
     """The ready comparison that was asked for, by its name, and the networks that stood in its way: `compare.ready_comparisons`."""
     result: Result | None = None
     """The published result whose point was clicked last."""
+    timed_here: Mapping[tuple[ResNetConfig, tuple[int, int]], Here] = field(default_factory=dict)
+    """What was measured last of each network at an image size, beside others: `choose.latency`."""
     searched: tuple[Hashable, Searched] | None = None
     """How far the last search of designs has come, by what it depends on: `choose.designs`."""
     destination: View | None = None

@@ -14,6 +14,7 @@ import torch
 
 from resnet import ResNetConfig
 
+from ...analysis.choose import Here
 from ...analysis.compare import labels
 from ...analysis.layers import shape_text
 from ...analysis.trace import Trace
@@ -106,6 +107,7 @@ def measured(traces: Sequence[Trace], how: How) -> None:
 
     seconds, where, when = cached_result(key, "Measuring …", compute)
     timed = [Timed(*each) for each in zip(names, traces, seconds, strict=True)]
+    keep(timed, how, where)
     st.markdown(sentence(timed))
     images = "one image" if how.batch == 1 else f"{how.batch} images"
     title = f"Passes over {images} at {shape_text(traces[0].image_size)} pixels, in {where.form}"
@@ -118,6 +120,20 @@ def measured(traces: Sequence[Trace], how: How) -> None:
         "round by round. Whatever else the server did meanwhile slowed some passes: the quartiles show how much."
     )
     offer_again(BUTTON, (*key[:2], how._replace(attempt=how.attempt + 1)))
+
+
+def keep(timed: Sequence[Timed], how: How, where: Machine) -> None:
+    """Hold each network's median for the table of all, which is above and drawn anew where it does not show that yet."""
+    place = f"{where.threads} thread{'s' * (where.threads > 1)}" if how.threads else where.device.partition(",")[0]
+    words = ", ".join([where.form, place, *[f"batch of {how.batch}"] * (how.batch > 1)])
+    before = session.held().timed_here
+    now = {
+        (one.traced.config, one.traced.image_size): Here(1000 * spread(one.seconds).median / how.batch, words)
+        for one in timed
+    }
+    if before != (after := {**before, **now}):
+        session.hold(timed_here=after)
+        st.rerun()
 
 
 def sentence(timed: Sequence[Timed]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -28,6 +28,8 @@ ABOUT_LATENCY = (
     + "; ".join(MACHINES.values())
     + ". Measured by timm; at other image sizes scaled by MACs."
 )
+LIMITS = {"macs": "MACs", "params": "parameters", "memory": "memory", "ms": "latency", "weights": "weights"}
+"""What may keep a network out, in a sentence."""
 FEW = 3
 """Networks that fit, from which on the nearest of the others are not named."""
 
@@ -50,7 +52,7 @@ def fields() -> None:
             size_field()
         for name, units in (("macs", UNITS), ("params", UNITS), ("memory", MEMORY_UNITS)):
             with next(columns):
-                text_field(f"{options[name].label} ≤", name, short(getattr(now, name), units), read_amount)
+                text_field(f"{options[name].label} ≤", name, short(getattr(now, name), units), partial(amount_of, name))
         with next(columns):
             text_field("ms ≤", "ms", f"{now.ms:g}" if now.ms else "", milliseconds_of)
         for name, help in (("machine", ABOUT_LATENCY), ("weights", options["weights"].help)):
@@ -78,26 +80,34 @@ def text_field(label: str, name: str, text: str, read: Callable[[str], Any]) -> 
         given = st.session_state[key].strip()
         try:
             value = read(given) if given else Budget.options()[name].default
-        except ValueError:
-            error = ConfigError(name, given, f"{AN_AMOUNT}, or nothing for no limit")
-            session.refuse(error, {key: given}, UNCHANGED, Budget.options())
         except ConfigError as error:
             session.refuse(error, {key: given}, UNCHANGED, Budget.options())
         else:
-            change(name, value, {key: given})
+            change(name, value)
 
     session.set_widget(key, session.held().typed.get(key, text))
     st.text_input(label, key=key, on_change=typed, placeholder="any", help=Budget.options()[name].help)
 
 
-def change(name: str, value: Any, typed: Mapping[str, str] | None = None) -> None:
-    """Change a limit in the link, and leave out those that were not accepted there; a value that is not accepted changes nothing,
-    and what was `typed` for it stays to be mended."""
+def change(name: str, value: Any) -> None:
+    """Change a limit in the link, and leave out those that were not accepted there; a value that no widget offers changes nothing."""
     now, _ = Budget.tolerant(session.view().limits)
     try:
         session.choose(limits=replace(now, **{name: value}).to_text())
     except ConfigError as error:
-        session.refuse(error, typed, UNCHANGED, Budget.options())
+        session.refuse(error, unchanged=UNCHANGED, options=Budget.options())
+
+
+def amount_of(name: str, text: str) -> int:
+    """What is typed for a limit that is a whole number.
+
+    Raises:
+        ConfigError: for what is no amount.
+    """
+    try:
+        return read_amount(text)
+    except ValueError as error:
+        raise ConfigError(name, text, f"{AN_AMOUNT}, or nothing for no limit") from error
 
 
 def milliseconds_of(text: str) -> float:
@@ -125,9 +135,9 @@ def verdict(budget: Budget, rows: Sequence[Row]) -> None:
     """How many fit and which is the best of them; where few do, the nearest of the others, and what would let them in."""
     inside = [one for one in rows if one.fits]
     st.markdown(verdict_words(budget, rows, inside))
-    if len(inside) < FEW and (outside := [one for one in rows if not one.fits and one.candidate]):
-        nearest = (f"**{escaped(one.name)}**: {escaped(nearest_words(budget, one))}" for one in outside[:FEW])
-        st.caption(f"Nearest: {'. '.join(nearest)}.")
+    if len(inside) < FEW and (outside := nearest(rows)):
+        words = (f"**{escaped(one.name)}**: {escaped(nearest_words(budget, one))}" for one in outside)
+        st.caption(f"Nearest: {'. '.join(words)}.")
 
 
 def escaped(words: str) -> str:
@@ -145,15 +155,19 @@ def verdict_words(budget: Budget, rows: Sequence[Row], inside: Sequence[Row]) ->
     elif inside:
         names = ", ".join(escaped(one.name) for one in inside[:FEW])
         count += f": {names}{', …' if len(inside) > FEW else ''}; no accuracy is published for {'them' if len(inside) > 1 else 'it'}"
-    wider = {
-        Budget.options()[name].label: more
-        for name in budget.given()
-        if name != "machine" and (more := alone(rows, name))
-    }
-    if wider:
-        most = max(wider, key=lambda label: wider[label])
-        count += f". Without the limit on {most} alone, {wider[most]} more would"
+    most = max(LIMITS, key=lambda name: alone(rows, name))
+    if more := alone(rows, most):
+        count += f". Without the limit on {LIMITS[most]} alone, {more} more would"
     return f"{count}."
+
+
+def nearest(rows: Sequence[Row]) -> list[Row]:
+    """The first few that do not fit and can take the image, each network by one of its names."""
+    found: dict[ResNetConfig, Row] = {}
+    for one in rows:
+        if one.candidate and not one.fits:
+            found.setdefault(one.config, one)
+    return [*found.values()][:FEW]
 
 
 def nearest_words(budget: Budget, one: Row) -> str:

@@ -15,7 +15,7 @@ from pandas.io.formats.style import Styler
 from resnet import ResNetConfig, preset_name
 from resnet.presets import PRESETS
 
-from ...analysis.choose import FIFTY, Budget, Latency, Point, Row, points, row, rows
+from ...analysis.choose import FIFTY, Budget, Here, Latency, Point, Row, points, row, rows
 from ...analysis.compare import common_size, labels
 from ...analysis.measured import MACHINES, ROBUSTNESS, Score
 from ...analysis.search import Candidate
@@ -26,6 +26,7 @@ from ..cached import shared
 from .designs import Designs
 
 Named = tuple[tuple[str, ResNetConfig], ...]
+Measured = tuple[tuple[ResNetConfig, Here], ...]
 
 
 @shared(f"Tracing {len(PRESETS)} networks …")
@@ -73,6 +74,10 @@ def _cost(name: str, written: Callable[[float], str], help: str) -> Column:
     return Column(value, lambda one: written(value(one) or 0) if one.candidate else "–", help)
 
 
+def _over(one: Row) -> str:
+    return "; ".join(each.brief for each in one.over)
+
+
 def _result(one: Row) -> str:
     return f"{one.result.top1:.2%} at {one.result.size}" if one.result else "–"
 
@@ -107,6 +112,19 @@ def _robust(name: str) -> Column:
     )
 
 
+HERE = "ms here"
+
+
+def _here(found: Mapping[ResNetConfig, Here]) -> Column:
+    """Of what was measured here at the image size."""
+    return Column(
+        lambda one: here.ms if (here := found.get(one.config)) else None,
+        lambda one: f"{here.ms:.3g} ({here.how})" if (here := found.get(one.config)) else "–",
+        "Milliseconds for one image on this server, the median of the network's last measurement at this image size in your session: "
+        "tick it beside another, then Measure latency below.",
+    )
+
+
 COLUMNS: Mapping[str, Column] = {
     "Network": Column(lambda one: one.name, lambda one: one.name, "Tick two to six to compare them below."),
     "Top-1": Column(
@@ -114,7 +132,7 @@ COLUMNS: Mapping[str, Column] = {
         _result,
         "Best published accuracy on ImageNet, and at how many pixels a side",
     ),
-    "Over": Column(lambda one: one.reason, lambda one: one.reason, "Which limits the network is over, and by how much"),
+    "Over": Column(_over, _over, "The limits that the network is over, and how many times each"),
     "MACs": _cost("macs", amount, "Multiply-adds for one image of the size set"),
     "Parameters": _cost("params", amount, "Trainable numbers"),
     "Recipe": Column(
@@ -123,15 +141,24 @@ COLUMNS: Mapping[str, Column] = {
         "How the best published result was trained",
     ),
     "Peak": _cost(
-        "memory", mebibytes, "The most feature maps at once in a forward pass of one image in fp32, weights not counted"
+        "memory",
+        mebibytes,
+        "The most bytes at once in a forward pass of one image in evaluation mode in fp32: the image and feature maps. Weights "
+        "and what a kernel works in are not counted.",
     ),
-    "Training": _cost("training_memory", mebibytes, "What training keeps of one image for the backward pass in fp32"),
+    "Training": _cost(
+        "training_memory",
+        mebibytes,
+        "What autograd keeps of one image's forward pass in fp32 for the backward pass. Weights, gradients, the optimiser's states "
+        "and the gradients of feature maps come on top: Memory, a tab of Architecture, has the peak of a step with all of them.",
+    ),
     "Traffic": _cost(
         "moved",
         mebibytes,
         "Bytes that the operations of one image's forward pass read and write in fp32, weights among them",
     ),
     "Field": _cost("field", lambda pixels: f"{pixels:,} px", "Receptive field of the last stage, in pixels a side"),
+    HERE: _here({}),
     **{machine: _latency(machine) for machine in MACHINES},
     **{name: _robust(name) for name in ROBUSTNESS},
 }
@@ -142,15 +169,15 @@ FAINT = "color: #80868f"
 
 @shared()
 def cached_table(
-    budget: Budget, own: Named, key: Hashable, _designs: tuple[Candidate, ...], _base: ResNetConfig
+    budget: Budget, own: Named, here: Measured, key: Hashable, _designs: tuple[Candidate, ...], _base: ResNetConfig
 ) -> Styler:
     """The table as Streamlit takes it, made once: numbers to sort by, how they are written, and which rows are faint."""
-    every = cached_rows(budget, own, key, _designs, _base)
-    frame = pd.DataFrame({name: [column.value(one) for one in every] for name, column in COLUMNS.items()})
+    every, columns = cached_rows(budget, own, key, _designs, _base), {**COLUMNS, HERE: _here(dict(here))}
+    frame = pd.DataFrame({name: [column.value(one) for one in every] for name, column in columns.items()})
     frame[list(NUMBERS)] = frame[list(NUMBERS)].astype(float)
     frame.insert(1, "Open", ["Open"] * len(every))
     styler = frame.style.set_uuid("networks")
-    for name, column in COLUMNS.items():
+    for name, column in columns.items():
         texts = [column.text(one) for one in every]
         styler.format(partial(next_of, iter(texts)), subset=[name])
     styler.apply(lambda each: [FAINT * (not one.fits) for one in every], axis=0)
@@ -163,8 +190,11 @@ def next_of(texts: Iterator[str], _: Any) -> str:
 
 
 def laid_out(styler: Styler) -> Styler:
-    """A styled table that has its styles computed for good: Streamlit asks it to, every time that it shows it, and that takes longer
-    than all else on the page."""
+    """A styled table that has its styles computed for good.
+
+    Streamlit calls these two methods of pandas whenever it shows a table. They empty the styles before they fill them, so that
+    people could not share one, and to make and fill one of 103 rows anew takes 32 ms at every click, against 8 ms.
+    """
     styler._compute()  # type: ignore[attr-defined]
     cells = styler._translate(False, False)  # type: ignore[attr-defined]
     styler._compute = lambda: styler  # type: ignore[attr-defined]
@@ -179,28 +209,28 @@ KEY = "networks"
 
 def show(budget: Budget, own: Named, designs: Designs, height: int) -> None:
     """The table; its ticks are the networks that are compared."""
-    every, view = cached_rows(budget, own, *designs), session.view()
+    every, view, here = cached_rows(budget, own, *designs), session.view(), measured_here(budget)
     session.set_widget(KEY, {"selection": {"rows": ticks(view, every), "columns": [], "cells": []}})
-    number, over = st.column_config.NumberColumn, any(one.over for one in every)
+    number = st.column_config.NumberColumn
     take.table(
-        cached_table(budget, own, *designs),
+        cached_table(budget, own, here, *designs),
         KEY,
         "Networks",
-        whole=lambda: taken(cached_table(budget, own, *designs)),
+        whole=lambda: taken(cached_table(budget, own, here, *designs)),
         height=height,
         on_select=lambda: selected(every),
         selection_mode="multi-row",
         placeholder="–",
-        column_order=[name for name in cached_table(budget, own, *designs).columns if name != "Over" or over],
+        column_order=order(budget, any(one.over for one in every)),
         column_config={
             **{name: number(help=column.help) for name, column in COLUMNS.items() if name in NUMBERS},
             "Network": st.column_config.TextColumn(
-                pinned=True, help=COLUMNS["Network"].help, width=190 if designs.best else 120
+                pinned=True, help=COLUMNS["Network"].help, width=190 if designs.best else None
             ),
             "Open": st.column_config.ButtonColumn(
                 "Open", type="tertiary", key="open network", width=60, on_click=lambda: opened(every)
             ),
-            "Over": st.column_config.TextColumn(help=COLUMNS["Over"].help, width=150),
+            "Over": st.column_config.TextColumn(help=COLUMNS["Over"].help),
             "Recipe": st.column_config.TextColumn(help=COLUMNS["Recipe"].help),
         },
     )
@@ -210,6 +240,25 @@ def taken(styler: Styler) -> pd.DataFrame:
     """The table without its buttons, whole numbers as such."""
     frame: pd.DataFrame = styler.data  # type: ignore[attr-defined]
     return frame.drop(columns="Open").convert_dtypes()
+
+
+def measured_here(budget: Budget) -> Measured:
+    """What this session has measured at the image size, by its network."""
+    found = session.held().timed_here
+    return tuple((config, one) for (config, size), one in found.items() if size == budget.size)
+
+
+def order(budget: Budget, over: bool) -> list[str]:
+    """The columns from left to right: those of what is limited before all other costs; where something is `over` a limit, that too."""
+    limited = {"macs": "MACs", "params": "Parameters", "memory": "Peak", "ms": budget.machine}
+    first = [
+        "Network",
+        "Open",
+        "Top-1",
+        *["Over"] * over,
+        *(limited[name] for name in limited if getattr(budget, name)),
+    ]
+    return list(dict.fromkeys([*first, *(name for name in COLUMNS if name != "Over")]))
 
 
 def opened(every: Sequence[Row]) -> None:
