@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from explorer.inference.limits import MAX_FORWARD_BYTES, MAX_WORK_MACS
 from explorer.inference.throughput import ENOUGH, MEMORY, TIME, WORK, Point, Throughput, limit, throughput
 from explorer.inference.turns import OutOfMemoryError
 from explorer.sharing.store import StoppedError
+from explorer.views.inference import deployed
 from explorer.views.inference import throughput as view
 from explorer.views.inference.throughput import verdict
 from helpers import CPU, SMALL, click, opened
@@ -133,14 +135,20 @@ def test_the_page_measures_when_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> 
         assert any("images a second" in text.value for text in again.markdown) == measured
 
 
-def test_who_stops_it_keeps_the_forms_below(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("panel", "asked", "other"),
+    [(view, "Measure throughput", "Measure the forms"), (deployed, "Measure the forms", "Measure throughput")],
+)
+def test_who_stops_it_keeps_the_other_panels(
+    panel: ModuleType, asked: str, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def stopped(*_: object) -> None:
         raise StoppedError
 
-    monkeypatch.setattr(view, "cached_result", stopped)
+    monkeypatch.setattr(panel, "cached_result", stopped)
     app = opened("inference", preset="resnet20", tab="Speed", weights="random")
-    click(app, "Measure throughput")
-    assert "Measure the forms" in [button.label for button in app.button]
+    click(app, asked)
+    assert other in [button.label for button in app.button]
 
 
 # -- where CUDA is ------------------------------------------------------------------------
