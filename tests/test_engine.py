@@ -34,7 +34,7 @@ from explorer.sharing import engine as module
 from explorer.sharing.engine import EndedError, Engine, LostError, Part, here
 from explorer.sharing.guarded import LENGTH
 from explorer.sharing.jobs import DONE, FAILED, JobQueue, Loss
-from helpers import soon, status_of, there
+from helpers import alone, soon, status_of, there
 from resnet import ConfigError, owner
 
 TINY = Settings(shallow=8, deep=14, width=4, warmup=2, steps=10)
@@ -170,7 +170,7 @@ def test_without_files_its_loop_pauses_and_logs_nothing(
             asyncio.get_running_loop().call_soon(fail, error)
         await asyncio.sleep(0)
 
-    asyncio.run(run())
+    alone(run())
     assert paused == [module.PAUSE_SECONDS]
     assert ["gone" in str(record.exc_info) for record in caplog.records if record.name == "asyncio"] == [True]
 

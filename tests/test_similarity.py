@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -48,6 +48,7 @@ def song(k: Tensor, l: Tensor) -> Tensor:  # noqa: E741
 
 
 @settings(deadline=None, max_examples=20)
+@example(4, 26, 26, 26)
 @given(st.integers(4, 30), st.integers(1, 40), st.integers(1, 40), st.integers(0, 99))
 def test_cka_is_songs_estimate_and_ignores_rotation_and_scale(n: int, p: int, q: int, seed: int) -> None:
     x, y = features(seed, n, p) + 3, features(seed + 100, n, q)
@@ -56,7 +57,8 @@ def test_cka_is_songs_estimate_and_ignores_rotation_and_scale(n: int, p: int, q:
     if (expected := song(k, k) * song(l, l)) > 1e-9:
         assert found[0, 1] == pytest.approx(float(song(k, l) / expected.sqrt()), abs=1e-5)
     turned = x @ torch.linalg.qr(features(seed, p, p)).Q * 7 + 5
-    assert cka([k, gram(turned)])[0, 1] == pytest.approx(1, abs=1e-3)
+    if song(k, k) * n * (n - 3) > 1e-4 * gram(turned / 7).square().sum():  # else what is left is fp32's rounding
+        assert cka([k, gram(turned)])[0, 1] == pytest.approx(1, abs=1e-3)
 
 
 def test_cka_of_what_has_nothing_in_common_is_near_zero() -> None:
