@@ -55,7 +55,9 @@ def test_cka_is_songs_estimate_and_ignores_rotation_and_scale(n: int, p: int, q:
     k, l = gram(x), gram(y)  # noqa: E741
     found = cka([k, l])
     if (expected := song(k, k) * song(l, l)) > 1e-9:
-        assert found[0, 1] == pytest.approx(float(song(k, l) / expected.sqrt()), abs=1e-5)
+        assert found[0, 1] == pytest.approx(
+            float(song(k, l) / expected.sqrt()), abs=1e-4
+        )  # products in fp32 are not symmetric
     turned = x @ torch.linalg.qr(features(seed, p, p)).Q * 7 + 5
     if song(k, k) * n * (n - 3) > 1e-4 * gram(turned / 7).square().sum():  # else what is left is fp32's rounding
         assert cka([k, gram(turned)])[0, 1] == pytest.approx(1, abs=1e-3)
