@@ -43,6 +43,16 @@ Value = TypeVar("Value")
 APP, SCRIPT = ROOT / "explorer" / "app.py", ROOT / "explorer" / "script.py"
 """What a server runs, and an AppTest."""
 CPU = Device("cpu", "this CPU")
+ARCHITECTURE_TABS = (
+    "Layers",
+    "Cost",
+    "Memory",
+    "MACs and other tools' counts",
+    "Receptive field",
+    "torchinfo",
+    "graphviz",
+)
+"""The tabs of the architecture page."""
 TABS = (
     *("Maps", "One number", "Channel", "Addition", "Receptive field", "Why this class", "What if"),
     *("Blocks off", "Several images", "Weights", "Speed"),
@@ -520,3 +530,15 @@ class Visitor:
             """[document.documentElement, document.querySelector("[data-testid='stMain']")]
                 .every((scrolls) => scrolls.scrollWidth <= scrolls.clientWidth)"""
         )
+
+
+def trained(network: ResNet) -> ResNet:
+    """Norms that do something: scales, shifts and statistics as of a network that was trained."""
+    chance = torch.Generator().manual_seed(1)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.weight.data.uniform_(0.6, 1.0, generator=chance)
+            module.bias.data.normal_(0, 0.2, generator=chance)
+            assert module.running_mean is not None
+            module.running_mean += 0.1 * torch.randn(module.running_mean.shape, generator=chance)
+    return network.requires_grad_(False)

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page
 
 from explorer.navigation import PAGES
 from explorer.navigation import Page as Place
-from helpers import PHONE, Visitor
+from helpers import ARCHITECTURE_TABS, PHONE, Visitor
 from helpers import TABS as INFERENCE_TABS
 
 pytestmark = pytest.mark.browser
@@ -25,15 +25,7 @@ AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8"
 TABS = {
     "experiments": ("Degradation", "Gradients", "Shattered gradients", "Paths", "Identity", "Loss landscape"),
     "kernels": ("Kernel stacks", "The block", "The 1×1 convolution"),
-    "architecture": (
-        "Layers",
-        "Cost",
-        "Memory",
-        "MACs and other tools' counts",
-        "Receptive field",
-        "torchinfo",
-        "graphviz",
-    ),
+    "architecture": ARCHITECTURE_TABS,
     "inference": INFERENCE_TABS,
     "beside": ("On this image", "On several images", "On the test set", "By depth", "Blocks out and swapped"),
 }

@@ -29,6 +29,7 @@ from explorer.sharing.store import RESULTS
 from explorer.views import cached, session
 from explorer.views.inference import ablation, images, selection
 from helpers import (
+    ARCHITECTURE_TABS,
     CLOTHES,
     TABS,
     TIMM,
@@ -265,15 +266,7 @@ def test_every_panel_takes_a_small_image(page: str, size: str) -> None:
     app = opened(page, size=size, **NARROW, **extra)
     assert not app.error
     panels = {
-        "architecture": (
-            "Layers",
-            "Cost",
-            "Memory",
-            "MACs and other tools' counts",
-            "Receptive field",
-            "torchinfo",
-            "graphviz",
-        ),
+        "architecture": ARCHITECTURE_TABS,
         "inference": TABS,
         "experiments": ("Degradation", "Gradients", "Paths", "Identity"),
     }
@@ -418,15 +411,7 @@ def test_pin_and_unpin() -> None:
 
 def test_every_tab() -> None:
     app = opened()
-    assert [shown.label for shown in app.tabs] == [
-        "Layers",
-        "Cost",
-        "Memory",
-        "MACs and other tools' counts",
-        "Receptive field",
-        "torchinfo",
-        "graphviz",
-    ]
+    assert [shown.label for shown in app.tabs] == [*ARCHITECTURE_TABS]
     frame = app.dataframe[0].value
     assert len(frame) == len(trace(ResNetConfig()).layers)
     assert frame["params"].sum() == 25_557_032

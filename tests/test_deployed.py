@@ -32,23 +32,11 @@ from explorer.inference.latency import spread
 from explorer.inference.samples import samples
 from explorer.sharing.worker import WorkerProcess
 from explorer.views.inference import deployed as view
-from helpers import CPU, captions, click, opened, own_checkpoint, page_text, run, small, tab
+from helpers import CPU, captions, click, opened, own_checkpoint, page_text, run, small, tab, trained
 from resnet import ResNet, preset
 from resnet.weights import bundled, load, randomly
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def trained(network: ResNet) -> ResNet:
-    """Norms that do something: scales, shifts and statistics as of a network that was trained."""
-    chance = torch.Generator().manual_seed(1)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.weight.data.uniform_(0.6, 1.0, generator=chance)
-            module.bias.data.normal_(0, 0.2, generator=chance)
-            assert module.running_mean is not None
-            module.running_mean += 0.1 * torch.randn(module.running_mean.shape, generator=chance)
-    return network.requires_grad_(False)
 
 
 @pytest.fixture(scope="module")

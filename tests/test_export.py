@@ -43,7 +43,7 @@ from explorer.inference.preprocess import normalised
 from explorer.inference.weights import with_weights
 from explorer.link import View, parse_network
 from explorer.views import files
-from helpers import CLOTHES, every_choice, name_of, narrow, small
+from helpers import CLOTHES, every_choice, name_of, narrow, small, trained
 from resnet import (
     OPTIONS,
     PRESETS,
@@ -446,18 +446,6 @@ def test_a_folded_network_computes_the_same(config: ResNetConfig) -> None:
     with torch.no_grad():
         ours = network(images)
         torch.testing.assert_close(folded(images), ours, rtol=1e-5, atol=1e-5 * ours.abs().max().item())
-
-
-def trained(network: ResNet) -> ResNet:
-    """Norms that do something: scales, shifts and statistics as of a network that was trained."""
-    chance = torch.Generator().manual_seed(1)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.weight.data.uniform_(0.8, 1.2, generator=chance)
-            module.bias.data.normal_(0, 0.2, generator=chance)
-            assert module.running_mean is not None
-            module.running_mean += 0.1 * torch.randn(module.running_mean.shape, generator=chance)
-    return network
 
 
 def test_a_folded_network_is_traced_as_one_without_norms() -> None:
