@@ -16,10 +16,11 @@ if not INSTALLED and root not in theirs.split(os.pathsep):
 
 icon = str(PACKAGE / "assets" / "icon.svg")  # before st.navigation, which would fetch a page's icon from elsewhere
 st.set_page_config("ResNet Explorer", icon, layout="wide", initial_sidebar_state=300)
-st.html(PACKAGE / "assets" / "page.css")
 pages = {page: st.Page(page.file, title=page.title, icon=page.icon, default=not page.path) for page in PAGES}
 page = st.navigation([*pages.values()], position="hidden")
 shown = next(one for one, its in pages.items() if its == page)
+sheets = [PACKAGE / "assets" / f"{name}.css" for name in ("page", shown.name)]
+st.html(f"<style>{''.join(sheet.read_text(encoding='utf-8') for sheet in sheets if sheet.exists())}</style>")
 session.hold(page=shown)
 session.open_link()
 on_inference = shown == INFERENCE
@@ -29,12 +30,12 @@ st.set_page_config(browser_title(shown))
 if not session.view().present:
     with st.sidebar:
         st.markdown("### ResNet Explorer")
-        session.links(pages)
+        walk.links()
         if on_inference:
             weights.weights_list()
         if shown.shows_network(session.view().tab):
             sidebar.sidebar()
-walk.bar(pages)
+walk.bar()
 session.messages()
 session.show_or_say(page.run)
 session.write_link()  # the page may have settled the view

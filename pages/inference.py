@@ -47,13 +47,6 @@ PANELS = {
 """What can be looked at in one run, by the name of its tab; each takes the run."""
 
 
-def maps_above(result: running.Run) -> running.Run:
-    """The network as maps, over the tabs; returns the run that looks at what is selected in it."""
-    result = result.looked_at(session.view().at)
-    strip.strip(result)
-    return result
-
-
 view = session.view()
 drawn = cached_trace(view.config, view.image_size)
 heading(drawn, INFERENCE)
@@ -111,6 +104,6 @@ with below:
     verdict.no_verdict(result)
     if found.current.key == "random":
         weights.offer_trained_instead(found)
-tabs.tabs(PANELS, result, above=maps_above)
+tabs.tabs(PANELS, result, above=strip.strip)
 with below:  # last, since it may take seconds
     session.show_or_say(ablation.right_on_test_images, result)

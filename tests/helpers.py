@@ -373,6 +373,12 @@ def link(app: AppTest) -> dict[str, str]:
     return {name: value if isinstance(value, str) else value[0] for name, value in app.query_params.items()}
 
 
+def menu_of(place: Any) -> Any:
+    """What is said to the browser of the menu of pages, in the app or in a part of it."""
+    (menu,) = (one.proto for one in place.get("bidi_component") if one.proto.component_name.endswith(".menu"))
+    return menu
+
+
 def figures(app: AppTest) -> dict[str, str]:
     return {metric.label: metric.value for metric in app.metric}
 

@@ -6,13 +6,14 @@ import ast
 import re
 from collections.abc import Iterator
 from itertools import pairwise
+from xml.etree import ElementTree
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from explorer.bench.browser import ROOT
 from explorer.navigation import PAGES, PAPER, START, Page
-from helpers import opened
+from helpers import menu_of, opened
 
 APART = ("explorer/navigation.py", "explorer/__main__.py", "explorer/__init__.py")
 """The table, and the command line and the library, which have a `compare` of their own."""
@@ -39,10 +40,15 @@ def test_every_script_is_in_the_table() -> None:
 def test_the_menu_is_the_table() -> None:
     app = AppTest.from_file(str(ROOT / "explorer" / "script.py"), default_timeout=120).run()
     assert not app.exception, app.exception
-    menu = [(link.proto.page, link.proto.label, link.proto.icon) for link in app.sidebar.get("page_link")]
-    assert menu == [(page.path, page.title, page.icon) for page in PAGES]
-    groups = [caption.value for caption in app.sidebar.caption][:3]
-    assert groups == list(dict.fromkeys(page.group for page in PAGES)) == ["Learn", "Explore", "Decide"]
+    menu = ElementTree.fromstring(menu_of(app).html_content)
+    links = [
+        (link.get("data-path"), link[0].tail, f":material/{link[0].text}:", group.get("aria-labelledby"))
+        for group in menu.iter("ul")
+        for link in group.iter("a")
+    ]
+    assert links == [(page.path, page.title, page.icon, page.group) for page in PAGES]
+    groups = [(heading.get("id"), heading.text) for heading in menu.iter("p")]
+    assert groups == [(group, group) for group in ("Learn", "Explore", "Decide")]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

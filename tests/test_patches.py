@@ -103,13 +103,12 @@ def ended() -> tuple[ForwardMsg, ForwardMsg]:
     return finished, state
 
 
-def test_what_fragments_draw_waits_for_the_rest_of_it() -> None:
+@pytest.mark.parametrize("fragments", [(), ("tabs",)])
+def test_what_a_run_draws_waits_for_the_rest_of_it(fragments: tuple[str, ...]) -> None:
     """For a tenth of a second, after which the server is woken, and what comes after that goes as it comes."""
     Guard(never)
     session = Session()
-    session.say(*run_of())
-    assert len(session.flushed()) == 3
-    session.say(*run_of("tabs"))
+    session.say(*run_of(*fragments))
     assert session.flushed() == []
     session.now = 0.09
     session.say(ForwardMsg(page_not_found=PageNotFound()))
@@ -121,7 +120,7 @@ def test_what_fragments_draw_waits_for_the_rest_of_it() -> None:
     assert len(session.flushed()) == 4
     session.say(ForwardMsg(page_not_found=PageNotFound()))
     assert len(session.flushed()) == 1
-    session.say(*run_of("tabs"))
+    session.say(*run_of(*fragments))
     assert session.flushed() == []
     assert [time for time, _ in session.timers] == [woken, pytest.approx(2 * woken)]
 
@@ -130,8 +129,10 @@ def test_what_fragments_draw_waits_for_the_rest_of_it() -> None:
     ("runs", "told"),
     [([("tabs",)], False), ([("menu", "tabs")], False), ([()], True), ([("tabs",), ()], True), ([], True)],
 )
-def test_a_run_of_fragments_that_has_ended_is_not_said_to_go_on(runs: list[tuple[str, ...]], told: bool) -> None:
-    """But one of the whole page is: a browser waits for that after a person's Rerun; and so is one that goes on."""
+def test_a_run_that_has_ended_is_not_said_to_go_on(runs: list[tuple[str, ...]], told: bool) -> None:
+    """But one of the whole page is, after all that it draws: a browser waits for that after a person's Rerun. And so is one
+    that goes on.
+    """
     Guard(never)
     session = Session()
     begun = [message for fragments in runs for message in run_of(*fragments)] or [*run_of()[1:]]
@@ -140,10 +141,14 @@ def test_a_run_of_fragments_that_has_ended_is_not_said_to_go_on(runs: list[tuple
     session.say(*begun, *ended())
     session._state = AppSessionState.APP_NOT_RUNNING
     sent = session.flushed()
-    assert any(message.session_status_changed.script_is_running for message in sent) == told
-    assert [message for message in sent if not message.session_status_changed.script_is_running] == [
-        message for message in (*begun, *ended()) if not message.session_status_changed.script_is_running
+    states = [message for message in sent if message.HasField("session_status_changed")]
+    assert any(state.session_status_changed.script_is_running for state in states) == told
+    if runs:
+        assert sent[-len(states) :] == states
+    assert [message for message in sent if message not in states] == [
+        message for message in (*begun, *ended()) if not message.HasField("session_status_changed")
     ]
+    assert states[-1] == ended()[-1]
     session._state = AppSessionState.APP_IS_RUNNING
     session.say(*run_of("tabs"))
     session.flushed()

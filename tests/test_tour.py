@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlencode, urlsplit
+import json
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 
 from explorer.lessons.tour import STOPS
 from explorer.link import TOUR_STOPS, View, parse_network, tolerant
 from explorer.navigation import START
-from helpers import click, link, opened, page_text, run, said
+from helpers import click, link, menu_of, opened, page_text, run, said
 from resnet import ConfigError
 
 
@@ -45,13 +46,15 @@ def test_a_link_to_no_stop_says_which_there_are(query: dict[str, str], words: st
 def test_presenting_takes_the_sidebar_away_and_is_kept_on_every_page() -> None:
     app = opened("architecture", preset="resnet18", present="1")
     assert not app.sidebar.selectbox
-    others = [one.proto.query_string for one in app.get("page_link")]
-    assert all("present=1" in query for query in others)
+    menu = json.loads(menu_of(app).json)
+    assert menu["here"] == "architecture"
+    assert dict(parse_qsl(menu["query"])) == link(app)
+    assert menu["queries"] == {"": "present=1"}
     run(app.switch_page("../pages/start.py"))
     assert link(app) == {"present": "1"}
     click(app, "End presenting")
     assert link(app) == {}
-    assert app.sidebar.get("page_link")
+    assert json.loads(menu_of(app.sidebar).json) == {"here": "", "query": "layers=2-2-2-2&block=basic", "queries": {"": ""}}
 
 
 def test_links_inside_a_page_keep_the_way() -> None:

@@ -101,9 +101,11 @@ FETCHED = re.compile(
 def misdrawn(message: ForwardMsg) -> str:
     """A text of `MARKUP` in a message that would be drawn as something else, or a request to elsewhere; else nothing.
 
-    What is escaped is text, and so is a link to a page of the app, which repeats the query.
+    What is escaped is text, and so are links to pages of the app, which repeat the query.
     """
-    if message.WhichOneof("type") != "delta" or message.delta.new_element.WhichOneof("type") == "page_link":
+    element = message.delta.new_element
+    links = element.WhichOneof("type") == "page_link" or element.bidi_component.component_name.endswith(".menu")
+    if message.WhichOneof("type") != "delta" or links:
         return ""
     shown = ESCAPED.sub(b"", message.delta.SerializeToString())
     found = next((text for text in DRAWN if text in shown), None)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -126,23 +125,23 @@ def take_in_whole(state: SafeSessionState, *values: Any, **how: Any) -> None:
 
 
 HELD_SECONDS = 0.1
-"""Seconds that what fragments draw waits for the rest of it, at most."""
+"""Seconds that what a run draws waits for the rest of it, at most."""
 _flush = AppSession.flush_browser_queue
 _held_since: WeakKeyDictionary[AppSession, float] = WeakKeyDictionary()
 """When a session began to hold its messages."""
 
 
 def flush_at_once(session: AppSession) -> list[ForwardMsg]:
-    """The messages that go to a browser; of a run of fragments at first none, until it ends or `HELD_SECONDS` have passed.
+    """The messages that go to a browser; of a run at first none, until it ends or `HELD_SECONDS` have passed.
 
     A browser draws the page anew for each batch that comes, which takes it as long as the server takes for a click: so
     what a click changes comes in one. One that is told that a run goes on marks all that it draws as old, and draws that
-    before it draws what changed: so it is not told where the run has ended. After a person's Rerun, which is of the whole
-    page, it waits to be told.
+    before it draws what changed: so where the run has ended it is told only after that, and of fragments not at all. After a
+    person's Rerun, which is of the whole page, it waits to be told.
     """
     loop, running = session._event_loop, session._state == AppSessionState.APP_IS_RUNNING
-    of_fragments = draws_fragments(session._browser_queue._queue)
-    if running and of_fragments:
+    runs = [message.metadata.run for message in session._browser_queue._queue if message.HasField("new_session")]
+    if running and runs:
         if session not in _held_since:
             _held_since[session] = loop.time()
             if wake := session._message_enqueued_callback:
@@ -151,15 +150,11 @@ def flush_at_once(session: AppSession) -> list[ForwardMsg]:
             return []
     _held_since.pop(session, None)
     messages = _flush(session)
-    if running or not of_fragments:
+    if running or not runs:
         return messages
-    return [message for message in messages if not message.session_status_changed.script_is_running]
-
-
-def draws_fragments(messages: Sequence[ForwardMsg]) -> bool:
-    """Whether these begin a run, and none of the whole page."""
-    runs = [message.metadata.run.fragment_ids for message in messages if message.HasField("new_session")]
-    return bool(runs) and all(runs)
+    if all(run.fragment_ids for run in runs):
+        return [message for message in messages if not message.session_status_changed.script_is_running]
+    return sorted(messages, key=lambda message: message.HasField("session_status_changed"))
 
 
 def is_fault(record: logging.LogRecord) -> bool:

@@ -9,7 +9,9 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 import numpy as np
 import plotly.graph_objects as go
@@ -31,6 +33,7 @@ from ..drawing.svg import Drawing
 from ..export import drawings
 from ..figures.base import figure_words
 from ..link import origin
+from ..navigation import PAGES, Page
 from ..sharing.holdings import NoRoomError
 from ..sharing.tidying import tidy
 from . import session
@@ -82,6 +85,37 @@ _theme = st.components.v2.component(
 def theme_switch(paths: Sequence[str]) -> None:
     """A button between light and dark, for the pages of these paths; it loads the page anew, as its link says."""
     _theme(key="theme", data={"paths": list(paths)})
+
+
+def menu_html() -> str:
+    """A link to each page, in its group."""
+    groups = groupby(PAGES, lambda page: page.group)
+    return (
+        '<nav aria-label="Pages">'
+        + "".join(
+            f'<p id="{group}">{group}</p><ul aria-labelledby="{group}">'
+            + "".join(
+                f'<li><a data-path="{page.path}"><span aria-hidden="true">{page.icon.strip(":").removeprefix("material/")}</span>'
+                f"{page.title}</a></li>"
+                for page in pages
+            )
+            + "</ul>"
+            for group, pages in groups
+        )
+        + "</nav>"
+    )
+
+
+_menu = st.components.v2.component("resnet_explorer.menu", html=menu_html(), css=asset("menu.css"), js=asset("menu.js"))
+
+
+def menu(here: Page, query: Mapping[str, str], others: Mapping[Page, Mapping[str, str]]) -> None:
+    """A link to each page, with this query or that of its own; a click opens it in this session. A page is `here`.
+
+    It is one component, where Streamlit's link to a page for each would be drawn anew with every click.
+    """
+    queries = {page.path: urlencode(its) for page, its in others.items()}
+    _menu(key="menu", data={"here": here.path, "query": urlencode(query), "queries": queries})
 
 
 LONGEST = 100

@@ -11,8 +11,7 @@ import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import groupby
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import streamlit as st
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
@@ -37,10 +36,6 @@ from ..link import View, names_network, names_view, own_network, size_text, tole
 from ..navigation import INFERENCE, START, Page
 from ..sharing.store import StoppedError
 from .uploads import FileAnswers, ImageSet, SourceUploads, UploadedCheckpoint
-
-if TYPE_CHECKING:
-    from streamlit.navigation.page import StreamlitPage
-
 
 Value = TypeVar("Value")
 
@@ -229,19 +224,6 @@ def write_link() -> None:
         hold(query=query)
 
 
-@st.fragment(key="links")
-def links(pages: Mapping[Page, StreamlitPage]) -> None:
-    """A link to each page, in groups, which carries the view, so that it opens elsewhere as it is here; and this page's own link."""
-    query = replace(view(), tab="", find="").to_query()
-    with st.container(key="menu", gap=None):
-        for group, its in groupby(pages, lambda page: page.group):
-            st.caption(group)
-            for page in its:
-                short = page == START
-                st.page_link(pages[page], query_params=view().way() if short else query, width="stretch")
-    write_link()
-
-
 def view() -> View:
     """What this session is looking at: what its link says where it has forgotten."""
     if "view" not in st.session_state:
@@ -299,10 +281,13 @@ def keep_shown(error: WeightsError, stopped: bool = False) -> bool:
 
 
 def choose(**changes: Any) -> None:
-    """`change_view` in a widget's callback; where only the tabs and the links show the change, they alone are drawn again."""
+    """`change_view` in a widget's callback; where only the tabs and the links show the change, they alone are drawn again, and
+    what is above the tabs where another layer is looked at.
+    """
+    at = view().at
     change_view(**changes)
     if page_state() == held().drawn_state:
-        draw_only("links", "panels")
+        draw_only("links", *(["above"] if view().at != at else []), "panels")
 
 
 def draw_only(*fragments: str) -> None:
@@ -329,10 +314,10 @@ def page_state() -> tuple[Any, ...]:
     )
     rest, now = replace(view(), **only_tabs), held()
     rest = replace(rest, channel=View.channel, blend=View.blend, range=View.range, trail=View.trail)
-    if now.page == INFERENCE:  # there the drawing is drawn with the tabs
+    if now.page == INFERENCE:  # there the drawing is above the tabs
         rest = replace(rest, at="")
     edited = now.page is not None and now.page.shows_network(view().tab)
-    return rest, now.problems, now.notes, now.selected_upload, now.form, edited
+    return rest, now.problems, now.notes, now.selected_upload, now.form, now.unfolded, edited
 
 
 def release_files(files: Sequence[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
-from pathlib import Path
 
 import streamlit as st
 
@@ -13,6 +12,7 @@ from resnet import ResNetConfig, title
 
 from ..analysis.layers import Layer, shape_text
 from ..analysis.trace import Trace
+from ..drawing.picture import asset
 from ..lessons import source
 from ..lessons.notes import ACCURACIES, NOTES, SYMBOLS, Note, Try
 from ..lessons.source import ForwardStep, LineTrace, Snippet, SourceLine
@@ -21,8 +21,6 @@ from ..navigation import ARCHITECTURE, CHOOSE, SOURCE
 from . import session
 from .cached import cached_trace, shared, short_key
 from .headline import section
-
-STYLE = Path(__file__).parents[1] / "assets" / "source.css"
 
 
 @shared("Following the network through its source …")
@@ -43,7 +41,6 @@ def annotated_source(trace: Trace, layer: Layer) -> None:
     own = layer_note(lines, layer)
     arrived = follow_selection(layer, lines)
     wanted = linked_note(arrived)
-    st.html(STYLE)
     bar()
     words = dict(zip(NOTES, cached_note_texts(trace.config, trace.image_size), strict=True))
     looked_for = session.view().find.strip()
@@ -101,9 +98,7 @@ def linked_note(arrived: bool) -> Note | None:
     return found if arrived or asked != before else None
 
 
-_scroll = st.components.v2.component(
-    "resnet_explorer.scroll", js=STYLE.with_name("scroll.js").read_text(encoding="utf-8")
-)
+_scroll = st.components.v2.component("resnet_explorer.scroll", js=asset("scroll.js"))
 
 
 def scroll_to(note: Note) -> None:

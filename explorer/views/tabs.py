@@ -23,28 +23,38 @@ def tab_chosen(first: str, key: str, field: str = "tab") -> None:
     choose(**{field: "" if chosen == first else chosen})
 
 
-def tabs(panels: Mapping[str, Callable[..., None]], *arguments: Any, above: Callable[..., Any] | None = None) -> None:
+def tabs(panels: Mapping[str, Callable[..., None]], *arguments: Any, above: Callable[..., None] | None = None) -> None:
     """Panels by the name of their tab, each called with `arguments`; only the open one is made, and the link says which.
 
-    What is clicked in them draws only them again, or the whole page where it changed what shows around them. What `above`
-    draws over the tabs is drawn with them; it is called with the same, and what it returns is what the panels are called with.
+    What is clicked in them draws only them again, or the whole page where it changed what shows around them. `above` draws
+    what is over the tabs, by itself; it is called with the same.
     """
     hold(drawn_state=page_state())
     names = list(panels)
 
-    @st.fragment(key="panels")
     def draw() -> None:
-        if page_state() != held().drawn_state:
-            st.rerun()
-        given = arguments if above is None else (above(*arguments),)
         set_widget("tab", open_tab(names))
         made = st.tabs(names, key="tab", on_change=tab_chosen, args=(names[0], "tab"))
         for tab, panel in zip(made, panels.values(), strict=True):
             if tab.open:
                 with tab:
-                    show_or_say(panel, *given)
+                    show_or_say(panel, *arguments)
 
-    draw()
+    if above:
+        part("above", above, *arguments)
+    part("panels", draw)
+
+
+def part(key: str, draw: Callable[..., None], *arguments: Any) -> None:
+    """What is drawn again by itself, or with the whole page where that shows something else by now."""
+
+    @st.fragment(key=key)
+    def drawn() -> None:
+        if page_state() != held().drawn_state:
+            st.rerun()
+        draw(*arguments)
+
+    drawn()
 
 
 def segments(label: str, names: Sequence[str], key: str, field: str = "tab", **look: Any) -> str:

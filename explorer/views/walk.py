@@ -1,35 +1,40 @@
-"""The bar over a page: the tour's stop with the ways back and on, and what a projector needs in the sidebar's place."""
+"""The ways between pages: the menu, and over a page the tour's stop with those back and on, or what a projector needs in the
+sidebar's place.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from ..lessons.tour import STOPS, Stop
 from ..link import View
-from ..navigation import START, Page
+from ..navigation import PAGES, START
 from . import session
-from .components import theme_switch
-
-if TYPE_CHECKING:
-    from streamlit.navigation.page import StreamlitPage
+from .components import menu, theme_switch
 
 LARGE = "<style>html:root { font-size: 19px; }</style>"
 """Everything but drawings and charts is measured in what this sets."""
 
 
-def bar(pages: Mapping[Page, StreamlitPage]) -> None:
+@st.fragment(key="links")
+def links() -> None:
+    """A link to each page, which carries the view, so that it opens elsewhere as it is here; and this page's own link."""
+    now, here = session.view(), session.held().page or START
+    menu(here, replace(now, tab="", find="").to_query(), {START: now.way()})
+    session.write_link()
+
+
+def bar() -> None:
     """Nothing, or the tour, or what a projector needs, or both."""
     now = session.view()
     if now.present:
         st.html(LARGE)
         with st.container(key="present", horizontal=True, vertical_alignment="center"):
             with st.popover("Pages", icon=":material/menu:"):
-                session.links(pages)
-            theme_switch([page.path for page in pages])
+                links()
+            theme_switch([page.path for page in PAGES])
             st.button(
                 "End presenting",
                 icon=":material/close:",

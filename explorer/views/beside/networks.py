@@ -300,7 +300,7 @@ def runs(networks: Sequence[Network], images: Sequence[ChosenImage]) -> dict[Net
     found = {}
     for one in networks:
         try:
-            found[one] = run_with(images[:1], one.weights, None, (), device(), session.view().at)
+            found[one] = run_with(images[:1], one.weights, None, (), device())
         except PassError as error:
             st.error(session.escape_markdown(f"{one.label}: {error}"), icon=":material/memory:")
     return found

@@ -46,8 +46,7 @@ def choose_inversion(weights: Weights, card: DeltaGenerator) -> bool | None:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One image through one network; `images` are all that were chosen, this one first, and `layer` the one whose
-    output is looked at.
+    """One image through one network; `images` are all that were chosen, this one first.
 
     `network` is in fp32, for gradients; the prediction and the maps are those of its `runner`, the same network in
     the form that the session chose. Both are without the blocks and channels that are `off`.
@@ -60,7 +59,11 @@ class Run:
     invert: bool | None
     key: Key
     trace: Trace
-    layer: Layer
+
+    @property
+    def layer(self) -> Layer:
+        """The one whose output the view looks at."""
+        return selected_layer(self.trace, session.view().at, output=True)
 
     @property
     def image(self) -> ChosenImage:
@@ -112,15 +115,11 @@ class Run:
 
     def on(self, image: ChosenImage) -> Run:
         """The same on another image."""
-        return run_with((image,), self.weights, self.invert, self.off, self.key.form, self.layer.name)
+        return run_with((image,), self.weights, self.invert, self.off, self.key.form)
 
     def channels(self, layer: str) -> np.ndarray:
         """The numbers of a layer's channels, the strongest first."""
         return cached_channel_order(self.key, layer, self)
-
-    def looked_at(self, at: str) -> Run:
-        """The same with the layer that a view's `at` selects."""
-        return replace(self, layer=selected_layer(self.trace, at, output=True))
 
     def maps(self, layer: str) -> np.ndarray:
         """A layer's output, C×H×W."""
@@ -181,26 +180,21 @@ def weights_trace(weights: Weights) -> Trace:
 
 
 def run(images: Sequence[ChosenImage], weights: Weights, invert: bool | None) -> Run:
-    """Prepare the first image as the weights want it, and predict, with the layer selected and the blocks off that the view names."""
+    """Prepare the first image as the weights want it, and predict, with the blocks off that the view names."""
     view = session.view()
     off = switched_off(view.off, weights.config)
-    result = run_with(images, weights, invert, off, form(), view.at)
+    result = run_with(images, weights, invert, off, form())
     session.hold(shown=view)
     return result
 
 
 def run_with(
-    images: Sequence[ChosenImage],
-    weights: Weights,
-    invert: bool | None,
-    off: tuple[str, ...],
-    form: Device,
-    at: str = "",
+    images: Sequence[ChosenImage], weights: Weights, invert: bool | None, off: tuple[str, ...], form: Device
 ) -> Run:
     """`run` with its choices named; what the network says is known before it returns."""
     image, trace = images[0], weights_trace(weights)
     key = Key(image.digest, is_inverted(image, weights, invert), weights, off, form)
-    result = Run(tuple(images), invert, key, trace, selected_layer(trace, at, output=True))
+    result = Run(tuple(images), invert, key, trace)
     _ = result.whole, result.prediction
     return result
 
