@@ -19,10 +19,11 @@ st.set_page_config("ResNet Explorer", icon, layout="wide", initial_sidebar_state
 pages = {page: st.Page(page.file, title=page.title, icon=page.icon, default=not page.path) for page in PAGES}
 page = st.navigation([*pages.values()], position="hidden")
 shown = next(one for one, its in pages.items() if its == page)
-sheets = [PACKAGE / "assets" / f"{name}.css" for name in ("page", shown.name)]
-st.html(f"<style>{''.join(sheet.read_text(encoding='utf-8') for sheet in sheets if sheet.exists())}</style>")
 session.hold(page=shown)
 session.open_link()
+names = ("page", shown.name, *(["present"] if session.view().present else []))
+sheets = [PACKAGE / "assets" / f"{name}.css" for name in names]
+st.html(f"<style>{''.join(sheet.read_text(encoding='utf-8') for sheet in sheets if sheet.exists())}</style>")
 on_inference = shown == INFERENCE
 if on_inference:
     weights.greet()

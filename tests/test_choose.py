@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, product
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -252,15 +252,21 @@ def test_links_of_before_lead_to_their_part_of_the_page(address: str, name: str,
 
 
 def test_the_table_is_written_alike_however_often_it_is_shown() -> None:
-    """Numbers to sort by are written with their units, and rows over budget are faint: of 23 columns all but the button's."""
+    """Numbers to sort by are written with their units; rows over budget are faint but for their names, the others' are bold."""
     app = opened("choose", **LINK)
     first = app.dataframe[0].proto.arrow_data
     written = pyarrow.ipc.open_stream(first.styler.display_values).read_pandas()
     assert list(written["MACs"][:2]) == ["4.48 G", "6.84 G"]
     assert written["Top-1"][0] == "68.35% at 224"
     assert written["RTX 4090"][0].startswith("≈ ")
-    faint = set(re.findall(r"row(\d+)_col0", first.styler.styles))
-    assert faint == {str(place) for place in range(1, len(PRESETS))}
+    looks = [
+        (words.strip(), {(int(row), int(column)) for row, column in re.findall(r"row(\d+)_col(\d+)", cells)})
+        for cells, words in re.findall(r"([^{}]*)\{([^}]*)\}", first.styler.styles)
+    ]
+    (bold,) = (cells for words, cells in looks if words.startswith("font-weight"))
+    (faint,) = (cells for words, cells in looks if words.startswith("color"))
+    assert bold == {(0, 0)}
+    assert faint == set(product(range(1, len(PRESETS)), range(1, len(written.columns))))
     again = run(app).dataframe[0].proto.arrow_data.styler
     assert (again.display_values, again.styles) == (first.styler.display_values, first.styler.styles)
     hold(

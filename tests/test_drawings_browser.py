@@ -58,6 +58,11 @@ def card(visit: Visitor, name: str) -> Locator:
     return visit.page.locator(f".st-key-{name} .view")
 
 
+def place(found: Locator) -> dict[str, float]:
+    """Where something stands in the window, in pixels."""
+    return found.evaluate("found => found.getBoundingClientRect().toJSON()")
+
+
 def assert_legible_and_whole(visit: Visitor, name: str) -> dict[str, Any]:
     found = card(visit, name).evaluate(MEASURED)
     assert found["whole"], name
@@ -98,6 +103,25 @@ def test_the_network_of_an_image_is_whole(visit: Visitor) -> None:
     for drawing in ("strip", "overview"):
         assert_legible_and_whole(visit, drawing)
     assert visit.page.locator(".st-key-strip svg image").count() > 9
+
+
+@pytest.mark.parametrize("visit", [{"viewport": {"width": 1280, "height": 720}}], indirect=True, ids=["projector"])
+def test_who_presents_sees_the_addition_at_first_sight(visit: Visitor) -> None:
+    """In larger type too; the bar lies beside the title and above the buttons."""
+    page = visit.open("/architecture?present=1").page
+    bar, title = place(page.locator(".st-key-present")), place(page.get_by_role("heading", level=1).locator("span"))
+    pin = place(page.get_by_role("button", name="Pin to compare"))
+    addition = place(card(visit, "detail").locator("[data-id$='.add'] circle"))
+    assert title["right"] < bar["left"]
+    assert bar["bottom"] <= pin["top"]
+    assert addition["bottom"] < 720
+
+
+@pytest.mark.parametrize("visit", [PHONE | {"has_touch": True, "is_mobile": True}], indirect=True, ids=["phone"])
+def test_a_tables_tools_lie_on_nothing_where_they_always_show(visit: Visitor) -> None:
+    page = visit.open("/architecture?tab=Layers").page
+    tabs, tools = place(page.get_by_role("tablist")), place(page.get_by_test_id("stElementToolbar"))
+    assert tabs["bottom"] <= tools["top"]
 
 
 def test_an_unfolded_stage_goes_on_lines(visit: Visitor) -> None:

@@ -12,7 +12,7 @@ from resnet import ResNetConfig
 from ..analysis.choose import Budget, Point, Row, front
 from ..analysis.measured import Other, speeds
 from ..analysis.published import RECIPES
-from ..drawing.palette import HEAD, STAGES, SYMBOLS
+from ..drawing.palette import STAGES, STEM, SYMBOLS
 from .base import finish
 
 COSTS = {"MACs": "macs", "Parameters": "params", "Peak activations": "memory", "Latency": "ms"}
@@ -55,7 +55,7 @@ def choose_figure(
     placed = [(number, point, cost(point.row, name, budget.machine)) for number, point in enumerate(points)]
     known = [(number, point, x) for number, point, x in placed if x]
     _add_others(figure, others, name, budget.machine)
-    groups = [*zip((*STAGES, HEAD), SYMBOLS, RECIPES.items(), strict=True)]
+    groups = [*zip((*STAGES, STEM), SYMBOLS, RECIPES.items(), strict=True)]
     for shade, symbol, (group, words) in groups:
         chosen = [one for one in known if one[1].result.group == group]
         _add_group(figure, chosen, words, shade, symbol, current.config)
@@ -122,7 +122,7 @@ def _add_group(
             "color": shade,
             "symbol": [symbol if point.at_size else f"{symbol}-open" for _, point, _ in chosen] or symbol,
             "size": [12 if rim else 8 for rim in same],
-            "opacity": [0.9 if point.row.fits else 0.3 for _, point, _ in chosen],
+            "opacity": [0.9 if point.row.fits else 0.45 for _, point, _ in chosen],
             "line": {"width": [2.5 if rim else 1.2 for rim in same], "color": [GREY if rim else shade for rim in same]},
         },
         customdata=[

@@ -27,6 +27,7 @@ def stages_figure(traces: Sequence[Trace], names: Sequence[str], name: str) -> g
     unit, figure_of = COMPARED[name]
     figure = go.Figure()
     field = name == "Receptive field"
+    digits = 3 if len(traces) <= 4 else 2  # more bars are narrower than three
     for trace, label, shade, pattern in zip(traces, names, NETWORKS, PATTERNS, strict=False):
         groups = {group: layers for group, layers in trace.groups.items() if not (field and group == "head")}
         values = [figure_of(layers) for layers in groups.values()]
@@ -35,7 +36,7 @@ def stages_figure(traces: Sequence[Trace], names: Sequence[str], name: str) -> g
             y=values,
             name=label,
             marker={"color": shade, "pattern": {"shape": pattern, "fillmode": "overlay", "size": 7, "solidity": 0.2}},
-            texttemplate="%{y:,}" if field else "%{y:.3s}",
+            texttemplate="%{y:,}" if field else f"%{{y:.{digits}s}}",
             textposition="outside",
             textangle=0,
             cliponaxis=False,

@@ -121,7 +121,7 @@ def path_depth_figure(rows: Sequence[PathSizes]) -> go.Figure:
         customdata=names,
         hovertemplate="%{customdata}<br>longest path %{y} px<extra></extra>",
     )
-    return finish(figure, "Field sizes of all paths by depth", "layer", "pixels a side", legend=True)
+    return finish(figure, "Field sizes by depth", "layer", "pixels a side", legend=True)
 
 
 def path_figure(paths: Paths, name: str, plain: int | None) -> go.Figure:
@@ -140,7 +140,7 @@ def path_figure(paths: Paths, name: str, plain: int | None) -> go.Figure:
         marks.append((plain, f"plain network {plain:,} px", STAGES[2]))
     for x, words, shade in marks:
         figure.add_vline(x=x, line_dash="dash", line_color=shade, name=words, showlegend=True)
-    finish(figure, f"Field sizes of all paths to {name}", "pixels a side", "share of paths", legend=True)
+    finish(figure, f"Field sizes to {name}", "pixels a side", "share of paths", legend=True)
     figure.update_traces(showlegend=False)
     figure.update_yaxes(tickformat="~%")
     return figure

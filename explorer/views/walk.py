@@ -14,10 +14,6 @@ from ..navigation import PAGES, START
 from . import session
 from .components import menu, theme_switch
 
-LARGE = "<style>html:root { font-size: 19px; }</style>"
-"""Everything but drawings and charts is measured in what this sets."""
-
-
 @st.fragment(key="links")
 def links() -> None:
     """A link to each page, which carries the view, so that it opens elsewhere as it is here; and this page's own link."""
@@ -30,7 +26,6 @@ def bar() -> None:
     """Nothing, or the tour, or what a projector needs, or both."""
     now = session.view()
     if now.present:
-        st.html(LARGE)
         with st.container(key="present", horizontal=True, vertical_alignment="center"):
             with st.popover("Pages", icon=":material/menu:"):
                 links()

@@ -17,6 +17,7 @@ from ...export.folding import folded_config
 from ...inference.turns import ONE_AT_A_TIME
 from .. import session, take
 from ..cached import cached_trace, shared
+from ..headline import section
 from .others import MAX_UNASKED_LAYERS
 
 PAPER = "paper"
@@ -94,7 +95,7 @@ def folded_trace(trace: Trace) -> Trace | ExportError:
 
 def folding(trace: Trace, folded: Trace | ExportError) -> None:
     """What taking the batch norms into the convolutions makes of the counts."""
-    st.subheader("As it is deployed", anchor=False)
+    section("As it is deployed")
     if isinstance(folded, ExportError):
         st.caption(session.escape_markdown(str(folded)))
         return

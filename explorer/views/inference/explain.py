@@ -335,7 +335,7 @@ def fields_card(result: Run, unit: Unit) -> None:
     """What the unit reads in every part before it, and what it can reach in every part after."""
     trace = result.trace
     of_pixel = unit.layer == IMAGE_NAME
-    section("What this pixel can reach" if of_pixel else "What it reads, and what it can reach")
+    section("What this pixel can reach" if of_pixel else "What it reads and reaches")
     read = {} if of_pixel else receptive(trace, unit.layer, unit.row, unit.column)
     reached = projective(trace, unit.layer, unit.row, unit.column)
     picture(

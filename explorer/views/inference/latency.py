@@ -202,7 +202,7 @@ def show_layers(result: Run) -> None:
     else:
         plot(inference.latency_figure(layers, passes_text(times.rounds)), key="latency chart")
     st.markdown(ROOFLINE)
-    st.subheader("Slow for their arithmetic", anchor=False)
+    section("Slow for their arithmetic")
     take.table(slow_frame(layers), "slow layers", "Slow for their arithmetic")
     st.caption(
         f"Of the layers that take at least 2 % of the time, those furthest above their bound. A pass at "
