@@ -109,11 +109,6 @@ def plot(figure: go.Figure, key: str | None = None, place: DeltaGenerator | None
             _figure(key=f"{key} files", data={"name": name, "title": words, "says": says})
 
 
-def scrolling(table: str, label: str) -> str:
-    """A table that scrolls sideways by itself where it is too wide, by the keyboard too."""
-    return f'<div class="wide" tabindex="0" role="region" aria-label="{label}">{table}</div>'
-
-
 def picture(
     drawing: Drawing, key: str, name: str, on_choose: Callable[[str], None], narrow: Drawing | None = None
 ) -> None:
