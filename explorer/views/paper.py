@@ -111,7 +111,7 @@ def comparison(name: str, rows: Sequence[Row]) -> None:
     """What the paper says, and what comes out here."""
     if rows:
         columns = [{"What": row.what, "Paper": row.paper, "Here": row.here} for row in rows]
-        take.texts(columns, f"{name} rows", f"{name} and here", words=3)
+        take.texts(columns, f"{name} rows", f"{name}, paper and here", words=3)
 
 
 # -- charts -------------------------------------------------------------------------------

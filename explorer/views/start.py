@@ -101,7 +101,7 @@ def body() -> None:
         markup(sketch.block(shortcuts).themed(), "start block")
     with right, st.container(border=True, height="stretch", key="table 1"):
         with switch("table"):
-            take.offer("table 1", f"Table 1 {chosen.table}", partial(table_data, chosen.table))
+            take.offer("table 1", f"Table 1, {chosen.table}", partial(table_data, chosen.table))
         table(chosen.table)
 
 

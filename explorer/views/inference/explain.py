@@ -205,7 +205,7 @@ def checks(found: tuple[Explanation, ...]) -> None:
         "Difference": [one.difference for one in found],
     }
     head = "".join(f"<th scope=col>{name}</th>" for name in columns)
-    take.ledger([f"<tr>{head}</tr>", *rows], "sums", "Sums beside torch's values", columns, "many checks")
+    take.ledger([f"<tr>{head}</tr>", *rows], "sums", "Sums and torch", columns, "many checks")
 
 
 def full(value: float) -> str:
