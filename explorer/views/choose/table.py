@@ -217,7 +217,7 @@ def show(budget: Budget, own: Named, designs: Designs, height: int) -> None:
         cached_table(budget, own, here, *designs),
         KEY,
         "Networks",
-        whole=lambda: taken(cached_table(budget, own, here, *designs), every),
+        whole=lambda: taken(cached_table(budget, own, here, *designs), every, view.image_size),
         height=height,
         on_select=lambda: selected(every),
         selection_mode="multi-row",
@@ -237,10 +237,10 @@ def show(budget: Budget, own: Named, designs: Designs, height: int) -> None:
     )
 
 
-def taken(styler: Styler, every: Sequence[Row]) -> pd.DataFrame:
+def taken(styler: Styler, every: Sequence[Row], size: Size) -> pd.DataFrame:
     """The table without its buttons, whole numbers as such, each row with the link to its own network."""
     frame: pd.DataFrame = styler.data  # type: ignore[attr-defined]
-    links = [relative(View(one.config, row_size(one))) for one in every]
+    links = [relative(View(one.config, row_size(one, size))) for one in every]
     return frame.drop(columns="Open").convert_dtypes().assign(**{LINK: links})
 
 
@@ -270,17 +270,18 @@ def opened(every: Sequence[Row]) -> None:
         open_row(every[chosen.row])
 
 
-def row_size(one: Row) -> Size:
-    """The image size at which the network of a row can be looked at: the one that is set, a design's own, or the next that it
-    takes.
+def row_size(one: Row, size: Size) -> Size:
+    """The image size at which the network of a row is looked at where `size` is set: a design's is its own, and of another network
+    it is the next that it takes.
     """
-    own = one.candidate.image_size if one.candidate and one.index is not None else session.view().image_size
+    own = one.candidate.image_size if one.candidate and one.index is not None else size
     return common_size((one.config,), own)
 
 
 def open_row(one: Row) -> None:
     """Look at the network of a row at its size."""
-    view, size = session.view(), row_size(one)
+    view = session.view()
+    size = row_size(one, view.image_size)
     notes = [f"Image size went from {size_text(view.image_size)} to {size_text(size)}."] * (size != view.image_size)
     session.show(replace(view, config=one.config, image_size=size, at="", weights=""), *notes)
 
