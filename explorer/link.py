@@ -288,12 +288,17 @@ def query_text(view: View) -> str:
     return urlencode(view.to_query()) or f"preset={preset_name(view.config)}"
 
 
+def relative(view: View) -> str:
+    """A view's link without the server's address, as it stands in what is taken away."""
+    return f"?{query_text(view)}"
+
+
 def origin(view: View) -> dict[str, str]:
     """What is taken away says of itself, texts by their names: the network, the weights that a link names, and the link that
     opens what was seen again.
     """
     weights = {"weights": view.weights} if view.weights else {}
-    return {"network": title(view.config)} | weights | {"link": f"?{query_text(view)}", "producer": "ResNet Explorer"}
+    return {"network": title(view.config)} | weights | {"link": relative(view), "producer": "ResNet Explorer"}
 
 
 def trace(network: ResNetConfig | str, image_size: int | Size | None = None) -> Trace:

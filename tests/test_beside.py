@@ -171,7 +171,7 @@ def test_depth_says_what_the_shipped_numbers_say() -> None:
     first = similarity[rows.index(("resnet56", "layer1.0"))][rows.index(("plain56", "layer1.0"))]
     assert f"CKA of {first:.2f} at `layer1.0`" in words
     assert "2210.16156" in captions(app)
-    table = next(html.proto.body for html in app.get("html") if "Every block" in html.proto.body)
+    table = next(html.proto.body for html in app.get("html") if "Numbers by depth" in html.proto.body)
     assert table.count("<tr>") == 28
 
 
@@ -184,7 +184,7 @@ def test_similarity_that_is_not_defined_is_said_in_words() -> None:
         alike[dead], alike[:, dead] = np.nan, np.nan
         words = depth.statements(pair, {}, early, alike)
         whole = " ".join([*words, depth.similarity_words(pair, alike)])
-        table = depth.numbers_table(pair, MINE.blocks, {}, early, alike)
+        table = "".join(depth.number_rows(depth.numbers_by_block(pair, {}, early, alike), MINE.blocks))
         assert "nan" not in whole + table
         assert words[-1].startswith("CKA is not defined for `layer")
         assert table.count("not defined") == min(len(dead), count // 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import threading
 from collections.abc import Callable
@@ -10,7 +11,9 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from unittest.mock import MagicMock
 from urllib.parse import urlencode
 
+import jsonschema
 import numpy as np
+import pandas
 import pytest
 from playwright.sync_api import expect
 from streamlit.runtime import Runtime
@@ -19,6 +22,8 @@ from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
 
 from explorer.analysis.trace import trace
 from explorer.drawing import dot, network
+from explorer.experiments.degradation import shipped_runs
+from explorer.experiments.landscape import PAIR
 from explorer.export import drawings
 from explorer.inference.predict import activation
 from explorer.inference.preprocess import prepare
@@ -27,8 +32,9 @@ from explorer.sharing.holdings import NoRoomError
 from explorer.views import cached, components, take
 from explorer.views.architecture import others
 from explorer.views.inference import images
-from helpers import looked, opened, tab
+from helpers import closed, looked, opened, tab, turned_to
 from resnet import preset
+from resnet.presets import PRESETS
 from resnet.weights import BUNDLED, bundled, load
 
 
@@ -116,6 +122,101 @@ def test_a_pages_files_are_made_when_they_are_asked_for(monkeypatch: pytest.Monk
     assert makes["Download DOT"]().decode() == dot.graph(shown).source
     says = origin(View(preset("resnet18"), tab="graphviz"))
     assert makes["Download overview as SVG"]().decode() == drawings.svg(network.overview(shown), says)
+
+
+# -- tables -------------------------------------------------------------------------------
+
+
+def taken(key: str, page: str, query: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> pandas.DataFrame:
+    """The CSV that a page offers below a table whose button is clicked, checked against the other forms."""
+    makes: dict[str, Callable[[], bytes]] = {}
+    monkeypatch.setattr(take, "download", lambda label, make, *_: makes.setdefault(label, make))
+    app = closed(**query)
+    app.session_state[f"take {key}"] = True
+    turned_to(app, page)
+    frame = pandas.read_csv(io.BytesIO(makes["CSV"]()))
+    whole = json.loads(makes["JSON"]())
+    jsonschema.validate(whole, whole["schema"])
+    columns = [*whole["rows"][0]]
+    assert [*frame.columns] == [name for name in columns if name != "link"] + ["link"]
+    assert len(frame) == len(whole["rows"])
+    assert parse_network(whole["link"]).config == app.session_state["view"].config
+    if "link" not in columns:
+        assert set(frame["link"]) == {whole["link"]}
+    return frame
+
+
+def test_what_takes_memory_is_taken_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {"preset": "resnet18", "tab": "Memory"}
+    frame = taken("memory at the peak", "architecture", asked, monkeypatch)
+    terms, total = frame.iloc[:-1], frame.iloc[-1]
+    for name in ("Prediction, bytes", "Training, bytes"):
+        assert terms[name].sum() == total[name]
+    assert frame["Prediction, bytes"][0] == 4 * 11_689_512
+    batches = taken("largest batch", "architecture", asked, monkeypatch)["Training"].tolist()
+    assert batches == sorted(batches)
+
+
+def test_each_row_of_the_table_of_networks_opens_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = taken("networks", "choose", {"preset": "resnet34", "size": "96x64"}, monkeypatch)
+    named = frame[frame["Network"].isin(PRESETS)]
+    assert len(named) == len(PRESETS)
+    for name, text in zip(named["Network"], named["link"], strict=True):
+        assert parse_network(text).config == preset(name)
+    own = parse_network(named.set_index("Network")["link"]["resnet101"])
+    assert own == View(preset("resnet101"), (96, 64))
+    assert trace(own.config, own.image_size).macs == named.set_index("Network")["MACs"]["resnet101"]
+
+
+def test_each_network_of_a_comparison_and_each_published_result_opens(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {"with": "resnet18,resnet34"}
+    figures = taken("figures", "choose", asked, monkeypatch)
+    assert [parse_network(text) for text in figures["link"]] == [
+        View(preset(name)) for name in ("resnet50", "resnet18", "resnet34")
+    ]
+    results = taken("published results", "choose", asked, monkeypatch).dropna(subset="Weights")
+    assert [parse_network(text).weights for text in results["link"]] == results["Weights"].tolist()
+    assert "resnet50.a1_in1k" in set(results["Weights"])
+
+
+def test_the_papers_table_is_taken_with_our_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = taken("table 1", "start", {}, monkeypatch).set_index("layer")
+    assert frame.loc["conv4_x", "101-layer"] == "1×1, 256; 3×3, 256; 1×1, 1024 ×23"
+    assert frame["18-layer"].tolist()[-1] == "11689512"
+
+
+def test_a_sum_is_taken_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {"preset": "resnet20_fashion", "image": "0000-ankle-boot", "tab": "One number"}
+    frame = taken("sums", "inference", asked, monkeypatch)
+    np.testing.assert_allclose(frame["Sum of its terms"], frame["torch's value"], atol=1e-5)
+    np.testing.assert_allclose(frame["Sum of its terms"] - frame["torch's value"], frame["Difference"], atol=1e-12)
+
+
+def test_what_was_trained_is_taken_seed_by_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = max(shipped_runs().groups.items(), key=lambda group: group[0].steps)[1]
+    frame = taken("shipped rows", "experiments", {"tab": "Degradation", "run": "1000"}, monkeypatch)
+    assert len(frame) == sum(len(run.curves) for run in runs)
+    assert {*frame["Seed"]} == {run.settings.seed for run in runs}
+    surfaces = taken("landscape rows", "experiments", {"tab": "Loss landscape"}, monkeypatch)
+    assert [parse_network(text).config for text in surfaces["link"]] == [
+        BUNDLED[name] for name in PAIR for _ in range(3)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "page", "query"),
+    [
+        ("depth numbers", "beside", {"tab": "By depth"}),
+        ("symbols", "source", {}),
+        ("Table 6 rows", "paper", {"find": "Table 6"}),
+        ("sharpness rows", "experiments", {"tab": "Loss landscape"}),
+        ("shift rows", "inference", {"preset": "resnet20_fashion", "image": "0000-ankle-boot", "tab": "What if"}),
+    ],
+)
+def test_tables_of_words_and_numbers_are_taken(
+    key: str, page: str, query: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(taken(key, page, query, monkeypatch)) > 1
 
 
 Ask = Callable[[str, Callable[[], bytes]], bytes]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -213,3 +214,48 @@ def test_a_figure_is_taken_away(visit: Visitor) -> None:
     assert max(found)[1] == (255, 255, 255)
     assert {(0x2A, 0x6F, 0xD0), (49, 51, 63)} <= {colour for _, colour in found}
     assert (0x14, 0x18, 0x1F) not in {colour for _, colour in found}
+
+
+def test_a_surface_is_taken_away(visit: Visitor) -> None:
+    """What WebGL draws stands in the SVG, of twice its size and with dark letters in the dark theme too; the page's stays."""
+    visit.page.emulate_media(color_scheme="dark")
+    visit.open("/experiments?tab=Loss+landscape")
+    canvas = visit.page.locator(".st-key-surface-of-resnet56 canvas")
+    canvas.scroll_into_view_if_needed()
+    seen, files = canvas.screenshot(), {}
+    for kind in ("SVG", "PNG"):
+        with visit.page.expect_download() as waiting:
+            visit.page.locator(".st-key-surface-of-resnet56-files").get_by_role("button", name=f"as {kind}").click()
+        files[kind] = waiting.value.path().read_bytes()
+    root = ElementTree.fromstring(files["SVG"])
+    (drawn,) = root.iter("{http://www.w3.org/2000/svg}image")
+    inside = Image.open(io.BytesIO(base64.b64decode(drawn.attrib["href"].partition(",")[2])))
+    assert inside.size == tuple(round(2 * float(drawn.attrib[side])) for side in ("width", "height"))
+    assert inside.getpixel((0, 0))[3] == 0  # type: ignore[index]
+    letters = {colour: count for count, colour in inside.getcolors(1 << 24) or []}[49, 51, 63, 255]
+    assert letters > 20
+    image = Image.open(io.BytesIO(files["PNG"])).convert("RGB")
+    assert image.size == (2 * int(root.attrib["width"]), 2 * int(root.attrib["height"]))
+    counts = image.getcolors(1 << 24) or []
+    assert max(counts)[1] == (255, 255, 255)
+    assert len(counts) > 5_000  # the surface's shades
+    canvas.scroll_into_view_if_needed()
+    assert canvas.screenshot() == seen
+
+
+def test_what_opens_below_a_table_is_whole(visit: Visitor) -> None:
+    """Where the table ends near the foot of the window too, with room for an empty menu: it goes up there."""
+    visit.open("/architecture?preset=resnet18&tab=Memory")
+    opening = visit.page.get_by_role("button", name="Take away").first
+    opening.evaluate("button => button.scrollIntoView(false)")
+    visit.page.get_by_test_id("stMain").evaluate("main => main.scrollBy(0, 70)")
+    opening.click()
+    last = visit.page.get_by_role("button", name="LaTeX")
+    last.wait_for()
+    visit.wait()
+    menu = visit.page.get_by_test_id("stPopoverBody")
+    assert menu.evaluate("menu => menu.scrollHeight <= menu.clientHeight")
+    box, tall = menu.bounding_box(), visit.page.viewport_size
+    assert box
+    assert tall
+    assert box["y"] + box["height"] <= tall["height"]

@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from csv import DictReader
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -22,7 +23,7 @@ from explorer.analysis.trace import trace
 from explorer.cli import main
 from explorer.cli.parameters import FormName
 from explorer.export.tables import FORMS, SCHEMA, Table, csv, latex, markdown, schema, to_json
-from explorer.link import View, origin, parse_network
+from explorer.link import View, origin, parse_network, relative
 from resnet import ResNetConfig, preset
 
 CONFIG = preset("resnet50d")
@@ -43,11 +44,29 @@ tables = st.integers(1, 4).flatmap(
 
 def test_csv_reads_back_in_pandas() -> None:
     frame = trace(CONFIG, 224).frame()
-    pandas.testing.assert_frame_equal(pandas.read_csv(io.StringIO(csv(LAYERS))), frame, check_dtype=False)
+    again = pandas.read_csv(io.StringIO(csv(LAYERS)))
+    pandas.testing.assert_frame_equal(again.drop(columns="link"), frame, check_dtype=False)
     again = pandas.read_csv(io.StringIO(csv(MIXED)))
     assert again["count"].tolist()[:3] == [1, -2, 25_557_032]
-    assert list(again.columns) == ["a|b", "count", "share", "known"]
-    assert re.search(r"^\{~\}\^\\#\$,-2,,False$", csv(MIXED), re.MULTILINE)  # whole numbers stay whole
+    assert list(again.columns) == ["a|b", "count", "share", "known", "link"]
+    assert re.search(r"^\{~\}\^\\#\$,-2,,False,\?weights=random$", csv(MIXED), re.MULTILINE)  # whole numbers stay whole
+
+
+def test_rows_of_several_tables_still_say_which_network_each_is_of() -> None:
+    """In CSV, whose only place for it are the rows; what has its own links keeps them, and forms to read leave them out."""
+    configs = [CONFIG, preset("resnet18").with_(antialias="blur", attention="se")[0]]
+    tables = [Table.of({"a": [1, 2]}, "Any", origin(View(config, (96, 64)))) for config in configs]
+    together = [row for table in tables for row in DictReader(io.StringIO(csv(table)))]
+    assert [*together[0]] == ["a", "link"]
+    opened = [parse_network(row["link"]) for row in together]
+    assert opened == [View(config, (96, 64)) for config in configs for _ in range(2)]
+    links = [relative(View(config)) for config in configs]
+    own = tables[0].linked(links)
+    assert [row["link"] for row in DictReader(io.StringIO(csv(own)))] == links
+    whole = json.loads(to_json(own))
+    jsonschema.validate(whole, whole["schema"])
+    assert [row["link"] for row in whole["rows"]] == links
+    assert [markdown(own), latex(own)] == [markdown(tables[0]), latex(tables[0])]
 
 
 @pytest.mark.parametrize("table", [LAYERS, MIXED], ids=lambda table: table.title)
@@ -146,6 +165,13 @@ def test_the_command_prints_tables_in_every_form(
     whole = json.loads(printed("json"))
     jsonschema.validate(whole, whole["schema"])
     assert len(frame) == len(whole["rows"])
+    assert frame.columns[-1] == "link"
+    opened = [parse_network(link) for link in frame["link"]]
+    if "network" in frame:  # each row is of its own
+        alone = [trace(one.config, one.image_size).params for one in opened]
+        assert alone == frame["parameters"].tolist()
+    else:
+        assert {one.config for one in opened} == {preset("resnet18")}
     assert frame[column].sum() == sum(row[column] for row in whole["rows"]) == value
     assert len(printed("markdown").splitlines()) == len(frame) + 4
     lines = [line for line in printed("latex").splitlines() if line.endswith(r" \\")]

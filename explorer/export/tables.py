@@ -6,19 +6,22 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import pandas
 
 Cell = str | int | float | bool | None
+LINK = "link"
+"""What a table says the link that opens it again by, and the column, the last one, of the links of rows that are each of a
+network of their own."""
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
     """Rows under columns, and what they are.
 
-    `says` are the texts of `provenance`, `labels` what people read in place of a column's name.
+    `says` are the texts of `origin`, `labels` what people read in place of a column's name.
     """
 
     title: str
@@ -51,6 +54,18 @@ class Table:
         return bool(values) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
     @property
+    def legible(self) -> Table:
+        """What people read of it: without the rows' links."""
+        shown = [place for place, name in enumerate(self.columns) if name != LINK]
+        rows = tuple(tuple(row[place] for place in shown) for row in self.rows)
+        return replace(self, columns=tuple(self.columns[place] for place in shown), rows=rows)
+
+    def linked(self, links: Iterable[str]) -> Table:
+        """With a link in every row."""
+        rows = tuple((*row, link) for row, link in zip(self.rows, links, strict=True))
+        return replace(self, columns=(*self.columns, LINK), rows=rows)
+
+    @property
     def heads(self) -> list[str]:
         """What people read above the columns."""
         return [self.labels.get(name, name) for name in self.columns]
@@ -58,7 +73,7 @@ class Table:
     @property
     def origin(self) -> str:
         """What the table is of and the link that opens it again, in a line."""
-        return " · ".join(filter(None, (self.title, *map(self.says.get, ("network", "weights", "link")))))
+        return " · ".join(filter(None, (self.title, *map(self.says.get, ("network", "weights", LINK)))))
 
 
 def cell(value: Any) -> Cell:
@@ -76,7 +91,11 @@ def cell(value: Any) -> Cell:
 
 
 def csv(table: Table) -> str:
-    """CSV as RFC 4180 has it (https://www.rfc-editor.org/rfc/rfc4180), which has no place for where it is from."""
+    """CSV as RFC 4180 has it (https://www.rfc-editor.org/rfc/rfc4180), which has no place for where it is from but the rows:
+    those of several tables, put together, still say which network each is of.
+    """
+    if LINK in table.says and LINK not in table.columns:
+        table = table.linked([table.says[LINK]] * len(table.rows))
     frame = pandas.DataFrame(table.rows, columns=list(table.columns), dtype=object)
     return frame.to_csv(index=False, lineterminator="\n")
 
@@ -140,27 +159,35 @@ SYNTAX, BEHIND = re.compile(r"([\\|`*<])"), r"\\\1"
 
 
 def markdown(table: Table) -> str:
-    """A table of GitHub's Markdown (https://github.github.com/gfm/#tables-extension-), and where it is from as a comment."""
+    """A table of GitHub's Markdown, and where it is from as a comment."""
 
-    def line(cells: Iterable[str]) -> str:
-        return f"| {' | '.join(SYNTAX.sub(BEHIND, text) for text in cells)} |"
+    def plain(cells: Iterable[str]) -> list[str]:
+        return [SYNTAX.sub(BEHIND, text) for text in cells]
 
-    rule = "|".join("--:" if table.numbers(place) else ":--" for place in range(len(table.columns)))
-    lines = [line(table.heads), f"|{rule}|", *(line(map(written, row)) for row in table.rows)]
-    return "\n".join([*lines, "", f"<!-- {table.origin.replace('--', '-%2D')} -->", ""])
+    shown = table.legible
+    numbers = [shown.numbers(place) for place in range(len(shown.columns))]
+    made = piped(plain(shown.heads), [plain(map(written, row)) for row in shown.rows], numbers)
+    return f"{made}\n\n<!-- {table.origin.replace('--', '-%2D')} -->\n"
+
+
+def piped(heads: Iterable[str], rows: Iterable[Iterable[str]], right: Iterable[bool]) -> str:
+    """Markdown as a table (https://github.github.com/gfm/#tables-extension-); `right` says which columns are set to the right."""
+    head, *body = (f"| {' | '.join(cells)} |" for cells in (heads, *rows))
+    rule = "|".join("--:" if one else ":--" for one in right)
+    return "\n".join([head, f"|{rule}|", *body])
 
 
 def latex(table: Table) -> str:
     """A table for LaTeX with the package booktabs, and where it is from as a comment."""
-    places = range(len(table.columns))
-    rows = [" & ".join(escaped(written(cell)) for cell in row) + r" \\" for row in table.rows]
+    shown = table.legible
+    rows = [" & ".join(escaped(written(cell)) for cell in row) + r" \\" for row in shown.rows]
     return "\n".join(
         [
             f"% {' '.join(table.origin.split())}",
             r"% \usepackage{booktabs}",
-            rf"\begin{{tabular}}{{{''.join('r' if table.numbers(place) else 'l' for place in places)}}}",
+            rf"\begin{{tabular}}{{{''.join('r' if shown.numbers(place) else 'l' for place in range(len(shown.columns)))}}}",
             r"\toprule",
-            " & ".join(map(escaped, table.heads)) + r" \\",
+            " & ".join(map(escaped, shown.heads)) + r" \\",
             r"\midrule",
             *rows,
             r"\bottomrule",

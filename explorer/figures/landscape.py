@@ -128,7 +128,7 @@ def surface_figure(surface: Surface, shades: Range, title: str) -> go.Figure:
             "xaxis": {"title": "u", "tickvals": [-1, 0, 1]},
             "yaxis": {"title": "v", "tickvals": [-1, 0, 1]},
             "zaxis": {"title": "loss", "tickvals": values, "ticktext": words, "range": [low, high]},
-            "camera": {"eye": {"x": 1.1, "y": -1.3, "z": 0.75}, "center": {"x": 0, "y": 0, "z": -0.15}},
+            "camera": {"eye": {"x": 1.25, "y": -1.48, "z": 0.85}, "center": {"x": 0, "y": 0, "z": -0.15}},
             "aspectratio": {"x": 1, "y": 1, "z": 0.7},
         },
     )

@@ -20,13 +20,14 @@ from ..analysis.compare import Comparison, activation_bytes, common_size, labels
 from ..analysis.layers import Layer, shape_text
 from ..analysis.trace import Trace
 from ..drawing import compare
+from ..export.tables import LINK
 from ..figures.compare import COMPARED, bill_figure, stages_figure
 from ..lessons.comparisons import READY_COMPARISONS, ReadyComparison
-from ..link import MAX_OTHERS, View, natural_size, parse_network, size_text
+from ..link import MAX_OTHERS, View, natural_size, parse_network, relative, size_text
 from ..units import amount, mebibytes, ratio, signed
 from . import session, settings, take
 from .cached import cached_trace, shared
-from .components import picture, plot, scrolling
+from .components import picture, plot
 from .headline import section, summary
 from .sidebar import preset_line
 
@@ -290,8 +291,7 @@ FIGURES: tuple[tuple[str, Callable[[Trace], int], Callable[[float], str], str], 
 
 def figures(traces: Sequence[Trace], names: Sequence[str]) -> None:
     """Each headline figure of each network, with difference and ratio to the first."""
-    head = "".join(f"<th>{escape(name)}</th>" for name in names)
-    rows = []
+    rows = [f"<tr><td></td>{''.join(f'<th>{escape(name)}</th>' for name in names)}</tr>"]
     for label, count, form, words in FIGURES:
         values = [count(trace) for trace in traces]
         cells = [f'<td title="{values[0]:,}"><b>{form(values[0])}</b></td>']
@@ -301,12 +301,10 @@ def figures(traces: Sequence[Trace], names: Sequence[str]) -> None:
                 f'<td title="{value:,}"><b>{form(value)}</b><span>{change} · {ratio(value, values[0])}</span></td>'
             )
         rows.append(f'<tr><th title="{words}">{label}</th>{"".join(cells)}</tr>')
-    many = " many" if len(names) > 4 else ""
+    numbers = {label: [count(trace) for trace in traces] for label, count, *_ in FIGURES}
+    data = {"Network": names, **numbers, LINK: [relative(View(one.config, one.image_size)) for one in traces]}
     with st.container(border=True, key="figures table"):
-        table = f'<table class="ledger{many}"><tr><td></td>{head}</tr>{"".join(rows)}</table>'
-        st.html(scrolling(table, "Figures of each network"))
-        numbers = {label: [count(trace) for trace in traces] for label, count, *_ in FIGURES}
-        take.offer("figures", "Figures of each network", {"Network": names, **numbers})
+        take.ledger(rows, "figures", "Figures of each network", data, "many" if len(names) > 4 else "")
         st.caption(f"At {shape_text(traces[0].image_size)} pixels.")
         for words in remarks(traces, names):
             st.caption(session.escape_markdown(words))
@@ -409,12 +407,11 @@ def bill(comparison: Comparison, names: Sequence[str]) -> None:
         )
         kind = ' class="total"' if words == "Total" else ""
         lines.append(f"<tr{kind}><th>{escape(words)}</th>{cells}</tr>")
-    head = "".join(f"<th>{name}</th>" for name in BILLED)
-    table = f'<table class="ledger"><tr><th>Changed option</th>{head}</tr>{"".join(lines)}</table>'
-    with st.container(key="bill"):
-        st.html(scrolling(table, "What makes the difference"))
     numbers = {name: [values[place] for _, values in rows] for place, name in enumerate(BILLED)}
-    take.offer("bill", "What makes the difference", {"Changed option": [words for words, _ in rows], **numbers})
+    data = {"Changed option": [words for words, _ in rows], **numbers}
+    head = f"<tr>{''.join(f'<th>{name}</th>' for name in data)}</tr>"
+    with st.container(key="bill"):
+        take.ledger([head, *lines], "bill", "What makes the difference", data)
     order = ", then ".join(charge.title for charge in comparison.bill)
     st.caption(
         f"Applied in this order: {order}. Each line is the difference to the network before it, so the lines sum to the "

@@ -131,21 +131,16 @@ def stem(words: str) -> str:
 def plot(figure: go.Figure, key: str | None = None, place: DeltaGenerator | None = None, **more: Any) -> None:
     """A Plotly figure, here or in its `place`, which says in words what it shows; `more` is as `st.plotly_chart` takes it.
 
-    With a key it can be taken away as SVG and PNG, on white; what is drawn by WebGL has Plotly's own button for a PNG.
+    With a key it can be taken away as SVG and PNG, on white; a surface stands in the SVG as a picture, as WebGL draws it.
     """
     title, words = figure.layout.title.text or key or "", figure_words(figure)
     name = stem(re.sub("<[^>]*>", " ", title))
     config = {"toImageButtonOptions": {"filename": name, "scale": 2}} | more.pop("config", {})
     with (place or st).container(gap=None):
         st.plotly_chart(figure, key=key, alt=words, config=config, **more)
-        if key and not any(one.type == "surface" for one in figure.data):
+        if key:
             says = drawn.words(origin(session.view()))
             _figure(key=f"{key} files", data={"name": name, "title": words, "says": says})
-
-
-def scrolling(table: str, label: str) -> str:
-    """A table that scrolls sideways by itself where it is too wide, by the keyboard too."""
-    return f'<div class="wide" tabindex="0" role="region" aria-label="{label}">{table}</div>'
 
 
 def picture(

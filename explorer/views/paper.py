@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 import plotly.graph_objects as go
 import streamlit as st
@@ -15,7 +15,7 @@ from resnet.shipped import BUNDLED
 from ..figures.degradation import spread_figure
 from ..figures.paper import response_figure
 from ..lessons.paper import EXHIBITS, NOT, REPRODUCES, SMALL, Exhibit, Outcome, Row, longest_runs, responses
-from . import session
+from . import session, take
 from .cached import shared
 from .claims import LINK_ICONS
 from .components import plot
@@ -94,11 +94,11 @@ def card(one: Exhibit, wanted: str) -> Outcome | None:
             if one.name in CHARTS:
                 left, right = st.columns([5, 6], gap="medium")
                 with left:
-                    comparison(outcome.rows)
+                    comparison(one.name, outcome.rows)
                     st.caption(outcome.words)
                 CHARTS[one.name](right)
             else:
-                comparison(outcome.rows)
+                comparison(one.name, outcome.rows)
                 st.caption(outcome.words)
         with st.container(horizontal=True, gap="small"):
             for link in one.links:
@@ -107,11 +107,11 @@ def card(one: Exhibit, wanted: str) -> Outcome | None:
     return outcome
 
 
-def comparison(rows: Iterable[Row]) -> None:
+def comparison(name: str, rows: Sequence[Row]) -> None:
     """What the paper says, and what comes out here."""
-    lines = [f"| {row.what} | {row.paper} | {row.here} |" for row in rows]
-    if lines:
-        st.markdown("\n".join(["| What | Paper | Here |", "|:--|:--|:--|", *lines]))
+    if rows:
+        columns = [{"What": row.what, "Paper": row.paper, "Here": row.here} for row in rows]
+        take.texts(columns, f"{name} rows", f"{name}, paper and here", words=3)
 
 
 # -- charts -------------------------------------------------------------------------------

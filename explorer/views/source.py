@@ -18,7 +18,7 @@ from ..lessons.notes import ACCURACIES, NOTES, SYMBOLS, Note, Try
 from ..lessons.source import ForwardStep, LineTrace, Snippet, SourceLine
 from ..link import LONGEST
 from ..navigation import ARCHITECTURE, CHOOSE, SOURCE
-from . import session
+from . import session, take
 from .cached import cached_trace, shared, short_key
 from .headline import section
 
@@ -196,8 +196,10 @@ def contents() -> None:
 def legend() -> None:
     with st.container(border=True, height="stretch", key="legend"):
         section("Symbols")
-        rows = [f"| ${symbol.letter}$ | {symbol.meaning} | `{symbol.code}` |" for symbol in SYMBOLS]
-        st.markdown("\n".join(["| Symbol | Meaning | In the code |", "|---|---|---|", *rows]))
+        rows = [
+            {"Symbol": f"${one.letter}$", "Meaning": one.meaning, "In the code": f"`{one.code}`"} for one in SYMBOLS
+        ]
+        take.texts(rows, "symbols", "Symbols", words=3)
 
 
 # -- one row ------------------------------------------------------------------------------

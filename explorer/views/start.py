@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from html import escape
 from typing import Any
 from urllib.parse import urlencode
 
 import plotly.graph_objects as go
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from resnet import preset
 from resnet.options import Settings, option
@@ -23,7 +25,7 @@ from ..lessons.tour import STOPS
 from ..link import View, natural_size
 from ..navigation import ARCHITECTURE, CHOOSE, START
 from ..units import amount
-from . import session, settings
+from . import session, settings, take
 from .cached import cached_trace, shared
 from .components import markup, plot
 from .walk import stop_query
@@ -98,13 +100,15 @@ def body() -> None:
         st.caption(cached_words(shortcuts))
         markup(sketch.block(shortcuts).themed(), "start block")
     with right, st.container(border=True, height="stretch", key="table 1"):
-        switch("table")
+        with switch("table"):
+            take.offer("table 1", f"Table 1, {chosen.table}", partial(table_data, chosen.table))
         table(chosen.table)
 
 
-def switch(name: str) -> None:
-    """One of the settings, in a line with what it is about."""
-    with st.container(horizontal=True, vertical_alignment="center"):
+def switch(name: str) -> DeltaGenerator:
+    """One of the settings, in a line with what it is about; that line."""
+    line = st.container(horizontal=True, vertical_alignment="center")
+    with line:
         st.header(StartSettings.options()[name].label, anchor=False, width="content")
         look: dict[str, Any] = {
             "format_func": lambda choice: CALLED.get(choice, choice),
@@ -112,6 +116,7 @@ def switch(name: str) -> None:
             "width": "content",
         }
         settings.setting(StartSettings, name, "The page is unchanged.", segmented=True, **look)
+    return line
 
 
 # -- why ----------------------------------------------------------------------------------
@@ -176,6 +181,9 @@ def link(name: str, at: str, label: str, inside: str) -> str:
     return f'<a href="{ARCHITECTURE.path}?{query}" data-id="{identifier}" aria-label="{escape(label)}">{inside}</a>'
 
 
+STEM, HEAD = "7×7, 64, stride 2; then 3×3 max pool, stride 2", "average pool, 1000-d fc, softmax"
+
+
 def table_html(version: str) -> str:
     """The table with our counts below the paper's."""
     columns = names(version)
@@ -184,9 +192,7 @@ def table_html(version: str) -> str:
         f'<th scope="col">{link(name, "", f"{depth} layers: {name_title(name)} on Architecture", f"{depth} layers")}</th>'
         for depth, name in columns.items()
     )
-    rows = [
-        '<tr><th scope="row">conv1</th><td>112</td><td colspan="5">7×7, 64, stride 2; then 3×3 max pool, stride 2</td></tr>'
-    ]
+    rows = [f'<tr><th scope="row">conv1</th><td>112</td><td colspan="5">{STEM}</td></tr>']
     every = {depth: stages(traced) for depth, traced in traces.items()}
     for number in range(4):
         cells = []
@@ -198,13 +204,34 @@ def table_html(version: str) -> str:
             cells.append(f"<td>{link(name, f'{stage.path}.conv1', label, inside)}</td>")
         side = every[50][number].side
         rows.append(f'<tr><th scope="row">conv{number + 2}_x</th><td>{side}</td>{"".join(cells)}</tr>')
-    rows.append('<tr><td></td><td>1</td><td colspan="5">average pool, 1000-d fc, softmax</td></tr>')
+    rows.append(f'<tr><td></td><td>1</td><td colspan="5">{HEAD}</td></tr>')
     paper = "".join(f"<td>{FLOPS[depth]}</td>" for depth in columns)
     rows.append(f'<tr><th scope="row" colspan="2">FLOPs, paper</th>{paper}</tr>')
     rows.append(counted("MACs, ours", [traced.macs for traced in traces.values()]))
     rows.append(counted("Parameters", [traced.params for traced in traces.values()]))
     head = f'<tr><th scope="col">layer</th><th scope="col">output</th>{heads}</tr>'
     return f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def table_data(version: str) -> dict[str, list[str | int]]:
+    """The table's lines by layer, output and network, to take away."""
+    columns: dict[str, list[str | int]] = {
+        "layer": [
+            "conv1",
+            *(f"conv{number}_x" for number in range(2, 6)),
+            "",
+            "FLOPs, paper",
+            "MACs, ours",
+            "Parameters",
+        ]
+    }
+    for depth, name in names(version).items():
+        traced = cached_trace(preset(name), (224, 224))
+        every = stages(traced)
+        blocks = [f"{'; '.join(one.convolutions)} ×{one.blocks}" for one in every]
+        columns["output"] = [112, *(one.side for one in every), 1, "", "", ""]
+        columns[f"{depth}-layer"] = [STEM, *blocks, HEAD, FLOPS[depth], traced.macs, traced.params]
+    return columns
 
 
 def counted(label: str, numbers: list[int]) -> str:

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from html import escape
 from typing import Any
 
 import pandas
 import streamlit as st
 
-from ..export.tables import FORMS, Form, Table
+from ..export.tables import FORMS, Form, Table, piped
 from ..link import origin
 from . import session
 from .components import download, stem
 
 Data = pandas.DataFrame | Mapping[str, Any] | Iterable[Mapping[str, Any]]
+Making = Callable[[], Data]
 
 
 def table(
-    data: Any,
-    key: str,
-    title: str,
-    labels: Mapping[str, str] | None = None,
-    whole: Callable[[], Data] | None = None,
-    **more: Any,
+    data: Any, key: str, title: str, labels: Mapping[str, str] | None = None, whole: Making | None = None, **more: Any
 ) -> None:
     """A table, as `st.dataframe` takes `data` and `more`, and below it the button that offers it in all forms.
 
@@ -34,7 +31,27 @@ def table(
     offer(key, title, whole or data, labels)
 
 
-def offer(key: str, title: str, data: Data | Callable[[], Data], labels: Mapping[str, str] | None = None) -> None:
+def ledger(rows: Iterable[str], key: str, title: str, data: Data | Making, kind: str = "") -> None:
+    """Rows in HTML, the first one the heads, as a table of that `kind` in the style sheet, which scrolls sideways by itself, by
+    the keyboard too; and the button, which offers `data`.
+    """
+    table = f'<table class="ledger {kind}">{"".join(rows)}</table>'
+    st.html(f'<div class="wide" tabindex="0" role="region" aria-label="{escape(title)}">{table}</div>')
+    offer(key, title, data)
+
+
+def texts(
+    rows: Sequence[Mapping[str, str]], key: str, title: str, data: Data | Making | None = None, words: int = 1
+) -> None:
+    """Rows in Markdown as a table, its first columns `words` and the others numbers; and the button, which offers `data` where
+    that is more than the texts.
+    """
+    right = [place >= words for place in range(len(rows[0]))]
+    st.markdown(piped(rows[0], [row.values() for row in rows], right))
+    offer(key, title, rows if data is None else data)
+
+
+def offer(key: str, title: str, data: Data | Making, labels: Mapping[str, str] | None = None) -> None:
     """The button that offers a table, or what makes it, in all forms; `key` is one of the page's own."""
     says = origin(session.view())
 
@@ -56,7 +73,7 @@ def encoded(form: Form, make: Callable[[], Table]) -> bytes:
 
 
 WORDS = {
-    "CSV": "The numbers in full, for a spreadsheet or pandas",
+    "CSV": "The numbers in full, for a spreadsheet or pandas; each row with the link that opens it",
     "JSON": "The numbers in full with their JSON Schema, and the link that opens this view again",
     "Markdown": "As people read it, with the link that opens this view again",
     "LaTeX": "As people read it, for the package booktabs, with the link that opens this view again",

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ...analysis.compare import DELTAS, Comparison, charges, differing_rows, remarks, row_path, total_pairs
 from ...analysis.layers import shape_text
-from ...link import View, origin
+from ...link import View, origin, relative
 from .base import Tabular, Taken, table
 from .facts import network_facts
 
@@ -50,7 +50,9 @@ class Compared(Tabular):
         """The layers that differ; of several networks the totals."""
         first = self.found[0]
         if len(self.found) > 1:
-            return Taken(f"Networks against {first.names[0]}", self.total_names, tuple(self.totals))
+            every = (first.a, *(found.b for found in self.found))
+            links = (relative(View(one.config, one.image_size)) for one in every)
+            return Taken(f"Networks against {first.names[0]}", self.total_names, tuple(self.totals)).linked(links)
         rows = [row for row in first.rows if row.differs]
         columns = {
             "layer": [row_path(row) for row in rows],

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from ...analysis.search import LIMITED, WRITTEN, Candidate, Limits
+from ...link import View, relative
+from .base import Taken
 from .facts import field_facts
 
 COLUMNS = ("network", "depth", "parameters", "MACs", "peak bytes", "training bytes", "field")
@@ -36,6 +39,12 @@ def framed(rows: list[Row]) -> list[str]:
     import pandas
 
     return ["", pandas.DataFrame(rows, columns=[*COLUMNS]).to_string(index=False)] if rows else []
+
+
+def taken(heading: str, rows: Iterable[Row], candidates: Iterable[Candidate]) -> Taken:
+    """Rows of `COLUMNS` to take away, each with the link to its own network."""
+    links = (relative(View(one.config, one.image_size)) for one in candidates)
+    return Taken(heading, COLUMNS, tuple(rows)).linked(links)
 
 
 def limit_facts(limits: Limits) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class Listed(Tabular):
 
     def taken(self) -> Taken:
         """The networks that fit, each by a name that a NETWORK is typed as."""
-        return Taken(self.heading, costs.COLUMNS, tuple(self.rows))
+        return costs.taken(self.heading, self.rows, [row.candidate for row in self.found.inside if row.candidate])
 
     def facts(self) -> dict[str, Any]:
         return {

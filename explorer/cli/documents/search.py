@@ -59,7 +59,7 @@ class Searched(Tabular):
 
     def taken(self) -> Taken:
         """The designs that are shown, each by what a NETWORK is typed as."""
-        return Taken(self.heading, costs.COLUMNS, tuple(self.rows))
+        return costs.taken(self.heading, self.rows, self.shown)
 
     def facts(self) -> dict[str, Any]:
         found = self.found

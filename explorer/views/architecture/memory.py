@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 import streamlit as st
@@ -25,9 +25,9 @@ from ...analysis.forms import Form
 from ...analysis.trace import Trace
 from ...figures.memory import memory_figure
 from ...units import mebibytes
-from .. import settings
+from .. import settings, take
 from ..cached import cached_trace, shared
-from ..components import plot, scrolling
+from ..components import plot
 
 UNCHANGED = "The figures are unchanged."
 
@@ -68,12 +68,12 @@ def show_terms(both: Mapping[str, Demand], batch: int) -> None:
     """The bytes of each term at the peak, exact on hover, and when the peak is."""
     terms = [demand.terms(batch) for demand in both.values()]
     rows = [
-        (term.capitalize(), [cell(each.get(term, 0)) for each in terms])
+        (term.capitalize(), [each.get(term, 0) for each in terms])
         for term in Term
         if any(term in each for each in terms)
     ]
-    rows.append(("At once", [cell(demand.bytes(batch)) for demand in both.values()]))
-    st.html(scrolling(table("At the peak", both, rows, bold=-1), "What takes memory"))
+    rows.append(("At once", [demand.bytes(batch) for demand in both.values()]))
+    table("Memory at the peak", "At the peak", list(both), rows, size_cell, bold=len(rows) - 1, unit=", bytes")
     prediction, training = (demand.peak(batch).when for demand in both.values())
     st.caption(
         f"The peak of a prediction: {prediction}. That of a step of training: {training}; gradients are those of the weights that "
@@ -84,22 +84,35 @@ def show_terms(both: Mapping[str, Demand], batch: int) -> None:
 def show_batches(both: Mapping[str, Demand], asked: Workload) -> None:
     """The largest batch in the memory that was asked for, and in what GPUs usually have."""
     sizes = sorted({*(gib * GIB for gib in GPUS), asked.memory})
-    rows = []
-    for size in sizes:
-        batches = [demand.largest_batch(size) for demand in both.values()]
-        rows.append((f"{size / GIB:g} GiB", [f"<td>{batch:,}</td>" if batch else "<td>none</td>" for batch in batches]))
-    found = table("Largest batch within", both, rows, bold=sizes.index(asked.memory))
-    st.html(scrolling(found, "The largest batch"))
+    rows = [(f"{size / GIB:g} GiB", [demand.largest_batch(size) for demand in both.values()]) for size in sizes]
+    table("Largest batch", "Largest batch within", list(both), rows, batch_cell, bold=sizes.index(asked.memory))
 
 
-def cell(size: int) -> str:
+def size_cell(size: int) -> str:
     """A size, exact on hover."""
     return f'<td title="{size:,} bytes">{mebibytes(size)}</td>' if size else "<td></td>"
 
 
-def table(head: str, columns: Iterable[str], rows: Iterable[tuple[str, list[str]]], bold: int) -> str:
-    """A table of rows, each a label and cells; the one of index `bold` stands out."""
-    lines = [f"<tr><th>{escape(label)}</th>{''.join(cells)}</tr>" for label, cells in rows]
+def batch_cell(batch: int) -> str:
+    return f"<td>{batch:,}</td>" if batch else "<td>none</td>"
+
+
+def table(
+    title: str,
+    head: str,
+    columns: Sequence[str],
+    rows: Sequence[tuple[str, Sequence[int]]],
+    written: Callable[[int], str],
+    bold: int,
+    unit: str = "",
+) -> None:
+    """A table of rows, each a label and numbers, which are `written` as cells; the one of index `bold` stands out. `unit` follows
+    the names of the columns where it is taken away.
+    """
+    lines = [f"<tr><th>{escape(label)}</th>{''.join(map(written, numbers))}</tr>" for label, numbers in rows]
     lines[bold] = lines[bold].replace("<tr>", '<tr class="total">')
     names = "".join(f"<th>{name}</th>" for name in columns)
-    return f'<table class="ledger"><tr><th>{head}</th>{names}</tr>{"".join(lines)}</table>'
+    data = [
+        {head: label, **{f"{c}{unit}": n for c, n in zip(columns, numbers, strict=True)}} for label, numbers in rows
+    ]
+    take.ledger([f"<tr><th>{head}</th>{names}</tr>", *lines], title.lower(), title, data)

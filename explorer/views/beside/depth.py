@@ -18,9 +18,8 @@ from ...inference.features import pooled
 from ...inference.samples import labelled_images
 from ...inference.turns import TooLargeError
 from ...sharing.threads import single_thread
-from .. import session
+from .. import session, take
 from ..cached import cached_result, device, shared
-from ..compare import scrolling
 from ..components import plot
 from ..headline import section
 from ..inference.ablation import test_inputs
@@ -63,7 +62,11 @@ def panel(networks: Sequence[Network], images: Sequence[ChosenImage]) -> None:
             st.markdown(" ".join([similarity_words(known, alike), *undefined_words(known, alike)]))
             st.caption(CANNOT_SAY)
     with st.expander("The numbers"):
-        st.html(numbers_table(known, blocks, probes, early, alike))
+        numbers = numbers_by_block(known, probes, early, alike)
+        columns = {name: [values.get(block) for block in blocks] for name, (values, _) in numbers.items()}
+        take.ledger(
+            number_rows(numbers, blocks), "depth numbers", "Numbers by depth", {"Block": blocks, **columns}, "many"
+        )
 
 
 # -- what is measured ---------------------------------------------------------------------
@@ -372,24 +375,29 @@ def since_when(names: Sequence[int], target: int) -> int | None:
     return next((place for place in range(len(names)) if all(name == target for name in names[place:])), None)
 
 
-def numbers_table(
-    networks: Sequence[Network], blocks: Sequence[str], probes: Accuracies, early: Accuracies, alike: np.ndarray
-) -> str:
-    """Every block's numbers as a table in HTML."""
+Numbers = dict[str, tuple[Mapping[str, float], Callable[[float], str]]]
+"""What was measured at the blocks, and how that is written, by the name of its column."""
+
+
+def numbers_by_block(networks: Sequence[Network], probes: Accuracies, early: Accuracies, alike: np.ndarray) -> Numbers:
+    """Accuracies of all networks, and the CKA of the first one with each other at the blocks that both have."""
     first, *rest = networks
-    columns: dict[str, Mapping[str, str]] = {}
+    columns: Numbers = {}
     for one in networks:
         if one.label in probes:
-            columns[f"Probe, {one.label}"] = {name: f"{share:.1%}" for name, share in probes[one.label].items()}
-        columns[f"Own classifier, {one.label}"] = {name: f"{share:.1%}" for name, share in early[one.label].items()}
+            columns[f"Probe, {one.label}"] = probes[one.label], "{:.1%}".format
+        columns[f"Own classifier, {one.label}"] = early[one.label], "{:.1%}".format
     for other in rest:
         values = same_block(networks, alike, first, other)
-        columns[f"CKA, {first.label} and {other.label}"] = {
-            block: cka_text(values.get(block, np.nan)) for block in first.blocks if block in other.blocks
-        }
-    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
-    rows = "".join(
-        f"<tr><th>{block}</th>" + "".join(f"<td>{values.get(block, '')}</td>" for values in columns.values()) + "</tr>"
-        for block in blocks
-    )
-    return scrolling(f'<table class="ledger many"><tr><th>Block</th>{head}</tr>{rows}</table>', "Every block's numbers")
+        both = {block: values.get(block, np.nan) for block in first.blocks if block in other.blocks}
+        columns[f"CKA, {first.label} and {other.label}"] = both, cka_text
+    return columns
+
+
+def number_rows(columns: Numbers, blocks: Sequence[str]) -> list[str]:
+    """A table of every block's numbers in HTML; a cell is empty where there is none."""
+    rows = [f"<tr><th>Block</th>{''.join(f'<th>{escape(name)}</th>' for name in columns)}</tr>"]
+    for block in blocks:
+        cells = (text(values[block]) if block in values else "" for values, text in columns.values())
+        rows.append(f"<tr><th>{block}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
+    return rows

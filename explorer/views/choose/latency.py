@@ -18,11 +18,13 @@ from ...analysis.choose import Here
 from ...analysis.compare import labels
 from ...analysis.layers import shape_text
 from ...analysis.trace import Trace
+from ...export.tables import LINK
 from ...figures.latency import compared_figure
 from ...inference import latency
 from ...inference.device import Device
 from ...inference.latency import Machine, Timed, spread
 from ...inference.limits import check_batches
+from ...link import View, relative
 from ...sharing.store import Progress
 from .. import session, take
 from ..cached import attempt, cached_devices, cached_result, cached_trace, may_compute, offer_again
@@ -112,7 +114,15 @@ def measured(traces: Sequence[Trace], how: How) -> None:
     images = "one image" if how.batch == 1 else f"{how.batch} images"
     title = f"Passes over {images} at {shape_text(traces[0].image_size)} pixels, in {where.form}"
     plot(compared_figure(timed, title), key="compared latency")
-    take.table(frame(timed, how.batch), "compared latency table", "Latency measured here", column_config=COLUMNS)
+    table = frame(timed, how.batch)
+    links = [relative(View(trace.config, trace.image_size)) for trace in traces]
+    take.table(
+        table,
+        "compared latency table",
+        "Latency measured here",
+        whole=lambda: table.assign(**{LINK: links}),
+        column_config=COLUMNS,
+    )
     threads = f"{where.threads} of torch's threads on {where.cores} cores" if how.threads else "no threads of torch's"
     st.caption(
         f"{how.rounds} passes of each network, with random weights, on {where.device.partition(',')[0]}, {threads}, torch "

@@ -13,6 +13,8 @@ from resnet.weights import Weights
 from ...analysis.compare import common_size
 from ...analysis.published import Result, published
 from ...analysis.trace import Trace
+from ...export.tables import LINK
+from ...link import View, relative
 from ...navigation import INFERENCE
 from ...units import amount, mebibytes
 from .. import session, take
@@ -137,7 +139,10 @@ def findings(trace: Trace) -> None:
         rows,
         "published results",
         "Published results",
-        whole=lambda: [{**row, "Weights": name} for row, name in zip(rows, names, strict=True)],
+        whole=lambda: [
+            {**row, "Weights": name, LINK: relative(View(one.config, (one.size, one.size), weights=name))}
+            for row, name, one in zip(rows, names, own, strict=True)
+        ],
         column_config={
             "Top-1": st.column_config.NumberColumn(format="%.2f %%"),
             "Source": st.column_config.LinkColumn(help="Where the recipe or the weights are described"),

@@ -19,7 +19,8 @@ from ...analysis.choose import FIFTY, Budget, Here, Latency, Point, Row, points,
 from ...analysis.compare import common_size, labels
 from ...analysis.measured import MACHINES, ROBUSTNESS, Score
 from ...analysis.search import Candidate
-from ...link import MAX_OTHERS, View, size_text
+from ...export.tables import LINK
+from ...link import MAX_OTHERS, Size, View, relative, size_text
 from ...units import amount, mebibytes
 from .. import session, take
 from ..cached import shared
@@ -225,7 +226,7 @@ def show(budget: Budget, own: Named, designs: Designs, height: int) -> None:
         cached_table(budget, own, here, *designs),
         KEY,
         "Networks",
-        whole=lambda: taken(cached_table(budget, own, here, *designs)),
+        whole=lambda: taken(cached_table(budget, own, here, *designs), every, view.image_size),
         height=height,
         on_select=lambda: selected(every),
         selection_mode="multi-row",
@@ -245,10 +246,11 @@ def show(budget: Budget, own: Named, designs: Designs, height: int) -> None:
     )
 
 
-def taken(styler: Styler) -> pd.DataFrame:
-    """The table without its buttons, whole numbers as such."""
+def taken(styler: Styler, every: Sequence[Row], size: Size) -> pd.DataFrame:
+    """The table without its buttons, whole numbers as such, each row with the link to its own network."""
     frame: pd.DataFrame = styler.data  # type: ignore[attr-defined]
-    return frame.drop(columns="Open").convert_dtypes()
+    links = [relative(View(one.config, row_size(one, size))) for one in every]
+    return frame.drop(columns="Open").convert_dtypes().assign(**{LINK: links})
 
 
 def measured_here(budget: Budget) -> Measured:
@@ -277,11 +279,18 @@ def opened(every: Sequence[Row]) -> None:
         open_row(every[chosen.row])
 
 
+def row_size(one: Row, size: Size) -> Size:
+    """The image size at which the network of a row is looked at where `size` is set: a design's is its own, and of another network
+    it is the next that it takes.
+    """
+    own = one.candidate.image_size if one.candidate and one.index is not None else size
+    return common_size((one.config,), own)
+
+
 def open_row(one: Row) -> None:
-    """Look at the network of a row at the size that is set; a design of a searched space at its own."""
+    """Look at the network of a row at its size."""
     view = session.view()
-    asked = one.candidate.image_size if one.candidate and one.index is not None else view.image_size
-    size = common_size((one.config,), asked)
+    size = row_size(one, view.image_size)
     notes = [f"Image size went from {size_text(view.image_size)} to {size_text(size)}."] * (size != view.image_size)
     session.show(replace(view, config=one.config, image_size=size, at="", weights=""), *notes)
 

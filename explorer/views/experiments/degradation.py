@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import plotly.graph_objects as go
@@ -45,7 +46,7 @@ from ...sharing.engine import ENGINE, EndedError
 from ...sharing.jobs import DONE, FAILED, RUNNING, STOPPED, WAITING, JobQueue, Status
 from ...sharing.store import RESULTS
 from ...units import decimals
-from .. import cached, session, settings
+from .. import cached, session, settings, take
 from ..cached import shared
 from ..components import download, plot
 from ..headline import section
@@ -162,7 +163,7 @@ def run_card(chosen: Settings, polling: bool) -> None:
         if not run.complete:
             st.caption(f"{so_far(run)} {parting_ahead(run)}".rstrip())
         else:
-            results([run])
+            results([run], "run rows")
             name = f"degradation_{chosen.to_text() or 'default'}.json"
             words = "The settings and the loss of every step."
             download("JSON", lambda: to_json([run]).encode(), name, "application/json", words)
@@ -349,21 +350,40 @@ def shipped_card(file: RecordedRuns) -> None:
             steps = segments("Steps of each network", list(lengths), "shipped steps", "run")
         group, runs = lengths[steps]
         plot(cached_shipped_figure(group.steps), key="shipped chart")
-        results(runs)
+        results(runs, "shipped rows")
         st.markdown(length_words({group.steps: summarise(runs) for group, runs in lengths.values()}))
         st.caption(provenance(file, group, runs))
 
 
-def results(runs: Sequence[TrainingRun]) -> None:
-    """The table, and the orders in words."""
+def results(runs: Sequence[TrainingRun], key: str) -> None:
+    """The table, and the orders in words; every seed's numbers are taken away."""
     summary = summarise(runs)
-    rows = "\n".join(
-        f"| {row.network.name} | {ranged(row.loss, '.3f')} | {ranged(row.accuracy, '.1%')} | {ranged(row.seconds, '.1f')} |"
+    rows = [
+        {
+            "Network": row.network.name,
+            "Training loss": ranged(row.loss, ".3f"),
+            "Test accuracy": ranged(row.accuracy, ".1%"),
+            "Seconds": ranged(row.seconds, ".1f"),
+        }
         for row in summary.rows
-    )
-    st.markdown(
-        f"| Network | Training loss | Test accuracy | Seconds |\n|---|---:|---:|---:|\n{rows}\n\n{order_words(summary)} {parting_words(runs)}"
-    )
+    ]
+    take.texts(rows, key, "Runs", partial(seed_rows, runs))
+    st.markdown(f"{order_words(summary)} {parting_words(runs)}")
+
+
+def seed_rows(runs: Sequence[TrainingRun]) -> list[dict[str, Any]]:
+    """How each network of each seed ends."""
+    return [
+        {
+            "Network": row.network.name,
+            "Seed": run.settings.seed,
+            "Training loss": row.loss.mean,
+            "Test accuracy": row.accuracy.mean,
+            "Seconds": row.seconds.mean,
+        }
+        for run in runs
+        for row in summarise([run]).rows
+    ]
 
 
 def ranged(spread: Spread, form: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -26,12 +28,14 @@ from ...experiments.landscape import (
     shipped_landscape,
     slice_losses,
 )
+from ...export.tables import LINK
 from ...figures.landscape import common_range, contour_figure, profile_figure, slice_figure, surface_figure
 from ...inference.limits import check_runnable
 from ...inference.turns import TooLargeError
+from ...link import View, natural_size, relative
 from ...sharing.threads import single_thread
 from ...units import decimals, scientific
-from .. import session, settings
+from .. import session, settings, take
 from ..cached import cached_result, device, may_compute, shared
 from ..components import plot
 from ..headline import section
@@ -103,7 +107,8 @@ def surfaces_card(found: Results, chosen: Settings) -> None:
         left, right = st.columns(2)
         plot(cached_profile_figure(chosen.statistics), "landscape profile", left)
         with right:
-            st.markdown(table(found, chosen.statistics))
+            data = partial(table_data, found, chosen.statistics)
+            take.texts(table(found, chosen.statistics), "landscape rows", "Loss around two networks", data)
             st.caption(
                 "From the least to the greatest of the seeds. Not convex: points inside the grid at which the plane's own curvature has a "
                 "negative part of more than a tenth of its largest."
@@ -112,7 +117,8 @@ def surfaces_card(found: Results, chosen: Settings) -> None:
     with st.container(border=True, key="landscape sharpness"):
         section("The largest eigenvalue, on ever more images")
         st.markdown(sharpness_summary(found))
-        st.markdown(sharpness_table(found))
+        data = partial(sharpness_data, found)
+        take.texts(sharpness_table(found), "sharpness rows", "Largest eigenvalues", data, words=0)
         st.caption(sharpness_words(found))
 
 
@@ -129,18 +135,42 @@ def summary(found: Results, statistics: str) -> str:
     )
 
 
-def table(found: Results, statistics: str) -> str:
-    """The loss at the centre and at the edge, the part that is not convex, and the sharpness of both networks."""
+def table(found: Results, statistics: str) -> list[dict[str, str]]:
+    """The loss at the centre and at the edge, and the part that is not convex, of both networks."""
     rows = []
     for name in PAIR:
         every = found.of(name, statistics)
         edges, curved = [one.by_distance[1.0] for one in every], [one.nonconvex for one in every]
         rows.append(
-            f"| {TITLES[name]} | {decimals(every[0].by_distance[0.0])} | {scientific(min(edges))} to {scientific(max(edges))} | "
-            f"{min(curved):.0%} to {max(curved):.0%} |"
+            {
+                "Network": TITLES[name],
+                "Loss at the centre": decimals(every[0].by_distance[0.0]),
+                "at the edge": f"{scientific(min(edges))} to {scientific(max(edges))}",
+                "Not convex": f"{min(curved):.0%} to {max(curved):.0%}",
+            }
         )
-    head = "| Network | Loss at the centre | at the edge | Not convex |\n|---|---:|---:|---:|\n"
-    return head + "\n".join(rows)
+    return rows
+
+
+def table_data(found: Results, statistics: str) -> list[dict[str, Any]]:
+    """The same of every seed, in full."""
+    return [
+        {
+            "Network": TITLES[name],
+            "Seed": one.seed,
+            "Loss at the centre": one.by_distance[0.0],
+            "Loss at the edge": one.by_distance[1.0],
+            "Not convex": one.nonconvex,
+            LINK: own_link(name),
+        }
+        for name in PAIR
+        for one in found.of(name, statistics)
+    ]
+
+
+def own_link(name: str) -> str:
+    """The link to one of the networks that ship, whose weights come with it."""
+    return relative(View(BUNDLED[name], natural_size(BUNDLED[name])))
 
 
 def sharpness_summary(found: Results) -> str:
@@ -162,19 +192,28 @@ def sharpness_summary(found: Results) -> str:
     )
 
 
-def sharpness_table(found: Results) -> str:
+def sharpness_table(found: Results) -> list[dict[str, str]]:
     """λ of both networks on sets of ever more images."""
     rows = []
     for each in zip(*(found.sharpness[name] for name in PAIR), strict=True):
-        spans = []
-        for one in each:
+        row = {"Images": str(each[0].images), "Sets": str(len(each[0].sets))}
+        for name, one in zip(PAIR, each, strict=True):
             low, high = min(one.eigenvalues), max(one.eigenvalues)
-            spans.append(
+            row[f"λ, {TITLES[name]}"] = (
                 f"{low:.1f}" if len(one.sets) == 1 else f"{np.mean(one.eigenvalues):.1f} ({low:.1f} to {high:.1f})"
             )
-        rows.append(f"| {each[0].images} | {len(each[0].sets)} | {' | '.join(spans)} |")
-    titles = " | ".join(f"λ, {TITLES[name]}" for name in PAIR)
-    return f"| Images | Sets | {titles} |\n|---:|---:|---:|---:|\n" + "\n".join(rows)
+        rows.append(row)
+    return rows
+
+
+def sharpness_data(found: Results) -> list[dict[str, Any]]:
+    """The same of every set, in full."""
+    return [
+        {"Network": TITLES[name], "Images": one.images, "Set": place, "λ": value, LINK: own_link(name)}
+        for name in PAIR
+        for one in found.sharpness[name]
+        for place, value in enumerate(one.eigenvalues)
+    ]
 
 
 def sharpness_words(found: Results) -> str:

@@ -23,7 +23,7 @@ from ...inference import explain
 from ...inference.explain import IMAGE_NAME, Explanation, Unit, sizes
 from ...link import MAX_TRAIL
 from ...navigation import INFERENCE
-from .. import session
+from .. import session, take
 from ..cached import Key, shared
 from ..components import Outline, Sheet, markup, picture, pixels
 from ..headline import section
@@ -158,7 +158,7 @@ def unit_card(result: Run, unit: Unit, trail: tuple[Unit, ...]) -> None:
     """A unit's value step by step, down to where several units meet, and these as terms."""
     found = explained(result, unit)
     section(f"{unit_title(result, unit)} is {number(found[0].value)}")
-    st.html(checks(found))
+    checks(found)
     for one in found:
         layer = result.trace.by_name[one.unit.layer]
         name = f"**{capital(layer.label)}** `{layer.name}`: "
@@ -191,17 +191,21 @@ def capital(words: str) -> str:
     return words[0].upper() + words[1:]
 
 
-def checks(found: tuple[Explanation, ...]) -> str:
-    """Each sum beside torch's own value, in HTML."""
-    rows = "".join(
+def checks(found: tuple[Explanation, ...]) -> None:
+    """Each sum beside torch's own value."""
+    rows = [
         f"<tr><th scope=row>{escape(one.unit.layer)}</th><td>{full(one.total)}</td><td>{full(one.value)}</td>"
         f"<td>{difference(one)}</td></tr>"
         for one in found
-    )
-    head = "".join(
-        f"<th scope=col>{word}</th>" for word in ("Layer", "Sum of its terms", "torch's value", "Difference")
-    )
-    return f'<div class="wide" tabindex="0"><table class="ledger many checks"><tr>{head}</tr>{rows}</table></div>'
+    ]
+    columns = {
+        "Layer": [one.unit.layer for one in found],
+        "Sum of its terms": [one.total for one in found],
+        "torch's value": [one.value for one in found],
+        "Difference": [one.difference for one in found],
+    }
+    head = "".join(f"<th scope=col>{name}</th>" for name in columns)
+    take.ledger([f"<tr>{head}</tr>", *rows], "sums", "Sums and torch", columns, "many checks")
 
 
 def full(value: float) -> str:

@@ -22,7 +22,7 @@ from ...inference.consistency import REACH, Consistency, antialiased, consistenc
 from ...inference.limits import check_gradients
 from ...inference.samples import labelled_images
 from ...inference.whatif import Change, Effect
-from .. import session, settings
+from .. import session, settings, take
 from ..cached import Key, cached_result, device, may_compute, shared
 from ..components import Outline, Sheet, pixels, plot
 from ..headline import section
@@ -268,13 +268,24 @@ def shifts(result: Run) -> None:
         return
     found = consistencies(weights)
     if found:
-        rows = zip(("Weights as they are", "The same, a blur put in at each stride"), found, strict=False)
-        header = "| Network | Same class | Right, unmoved | Right, all shifts |\n|---|--:|--:|--:|\n"
-        lines = [
-            f"| {name} | {one.same:.1%} ± {one.error * 100:.1f} | {one.accuracy:.1%} | {one.shifted:.1%} |"
-            for name, one in rows
+        named = dict(zip(("Weights as they are", "The same, a blur put in at each stride"), found, strict=False))
+        rows = [
+            {
+                "Network": name,
+                "Same class": f"{one.same:.1%} ± {one.error * 100:.1f}",
+                "Right, unmoved": f"{one.accuracy:.1%}",
+                "Right, all shifts": f"{one.shifted:.1%}",
+            }
+            for name, one in named.items()
         ]
-        st.markdown(header + "\n".join(lines))
+        data = {
+            "Network": [*named],
+            "Same class": [one.same for one in found],
+            "Standard error": [one.error for one in found],
+            "Right, unmoved": [one.accuracy for one in found],
+            "Right, all shifts": [one.shifted for one in found],
+        }
+        take.texts(rows, "shift rows", "Shift consistency", data)
         if len(found) > 1:
             st.markdown(blur_words(*found))
     st.caption(
