@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from .engine import NO_PROCESS, ROOT, EndedError, end_process
+from .engine import NO_PROCESS, ROOT, EndedError, cannot_start, end_process
 
 Item = TypeVar("Item")
 
@@ -111,7 +111,7 @@ class WorkerProcess:
                 start_new_session=True,  # Ctrl-C is for the server; its end closes the pipe
             )
         except OSError as error:
-            raise EndedError(f"no process can be started now ({error.strerror})") from error
+            raise EndedError(cannot_start(error)) from error
         self._end = weakref.finalize(self, end_process, self._child)
 
 
