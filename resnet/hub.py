@@ -586,7 +586,7 @@ def _taken(by_id: bool, others: Mapping[Path, _Download], source: Source) -> int
             for entry in entries:
                 path = PART.sub("", entry.path)
                 if path in known and path not in coming:
-                    taken += entry.stat().st_size
+                    taken += _size(entry.path)
     return taken
 
 
@@ -627,9 +627,9 @@ def _record_path(by_id: bool) -> Path:
     return Path(torch.hub.get_dir(), "resnet-explorer-typed.txt" if by_id else "resnet-explorer.txt")
 
 
-def _size(path: Path) -> int:
+def _size(path: Path | str) -> int:
     """Bytes of a file, 0 where there is none."""
     try:
-        return path.stat().st_size
+        return os.stat(path).st_size
     except OSError:
         return 0

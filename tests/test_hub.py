@@ -394,6 +394,26 @@ def test_a_part_that_a_killed_server_left_takes_room(
     refused(server.offer("c.pth", BODY), hub, "There is no room for ", "a.pth.0a1b.part", "b.pth")
 
 
+def test_a_part_that_goes_while_the_cache_is_looked_through_hides_no_other(
+    server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module.owner, "cache_bytes", lambda: 2 * len(BODY))
+    for name in "ab":
+        download(server.offer(f"{name}.pth", BODY), lambda done, total: None)
+    look = os.scandir
+
+    @contextmanager
+    def scandir(folder: str) -> Iterator[list[os.DirEntry[str]]]:
+        part = Path(folder, "a.pth.part")
+        part.touch()
+        entries = sorted(look(folder), key=lambda entry: entry.name != part.name)
+        part.unlink()
+        yield entries
+
+    monkeypatch.setattr(hub_module.os, "scandir", scandir)
+    refused(server.offer("c.pth", BODY), hub, "There is no room for ", "a.pth", "b.pth")
+
+
 def test_a_record_that_cannot_be_read_lets_nothing_be_fetched(server: Server, hub: Path) -> None:
     """As nobody can say what there is; what is damaged in it is nobody's file."""
     record = hub / "resnet-explorer.txt"
