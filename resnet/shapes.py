@@ -32,7 +32,7 @@ def config_of(shapes: Mapping[str, Shape]) -> ResNetConfig:
     given["planes"] = tuple(channels // 4 for channels in outputs) if bottleneck else tuple(outputs)
     if bottleneck:
         given |= _width(given["planes"], inner)
-    given |= _stem(shapes, given["planes"][0])
+    given |= _stem(shapes)
     given["order"] = "pre" if "norm.weight" in shapes else "post"
     normed = "layer1.0.bn1.weight" in shapes
     given["norm"] = ("batch" if "layer1.0.bn1.running_mean" in shapes else "group") if normed else "none"
@@ -143,7 +143,7 @@ def _width(planes: Sequence[int], inner: Sequence[Shape]) -> dict[str, int]:
     return {"groups": groups, "base_width": 64 if low <= 64 <= high else low}
 
 
-def _stem(shapes: Mapping[str, Shape], planes: int) -> dict[str, Any]:
+def _stem(shapes: Mapping[str, Shape]) -> dict[str, Any]:
     pool = "conv" if any(name.startswith("maxpool.") for name in shapes) else "max"
     antialias = "blur" if pool == "conv" and "maxpool.2.weight" in shapes else "none"
     shared = {"stem_pool": pool, "antialias": antialias}

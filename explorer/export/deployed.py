@@ -18,10 +18,10 @@ from resnet.confined import Places
 
 from ..inference import turns
 from ..inference.device import Device
-from ..inference.latency import Spread, alternating, no_progress, rounds_within, second_pass, spread
+from ..inference.latency import Spread, alternating, rounds_within, second_pass, spread
 from ..inference.turns import ONE_AT_A_TIME, Turn, copy_of
 from ..sharing.engine import EndedError
-from ..sharing.store import Progress
+from ..sharing.store import Progress, no_progress
 from ..sharing.worker import WorkerProcess
 from . import compiling, onnx, weights
 from .apart import awaited

@@ -1,4 +1,5 @@
-"""Iterators that run in a process of their own, of the lowest priority."""
+"""Iterators that run in a process of their own, of the lowest priority: on this machine, whatever cluster the server's owner
+names (`engine`), and alone, so that one that takes too long is ended in the midst of a step."""
 
 from __future__ import annotations
 

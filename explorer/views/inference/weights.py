@@ -269,7 +269,7 @@ def back() -> None:
 # -- on the page --------------------------------------------------------------------------
 
 
-def chip(found: Selection, weights: Weights) -> DeltaGenerator:
+def chip(weights: Weights) -> DeltaGenerator:
     """The weights that run, which open on what is known of them and the ways to others. Returns the
     place for more that is asked.
     """
