@@ -10,6 +10,8 @@ from itertools import pairwise
 from operator import ge
 from typing import Any, NamedTuple
 
+from torch import Tensor
+
 from .config import OPTIONS, ResNetConfig
 from .layers import Shape, Shapes
 from .model import build
@@ -71,8 +73,8 @@ def _same(config: ResNetConfig, name: str, value: Any, own: Mapping[str, Shape],
 
 def _shapes(config: ResNetConfig, pool_hidden: bool) -> dict[str, Shape]:
     hidden = re.compile(r"(?<=\.downsample\.)\d(?=\.)" if pool_hidden else r"(?!)")
-    tensors = build(config, "meta").state_dict()
-    return {hidden.sub("conv", name): tuple(tensor.shape) for name, tensor in tensors.items()}
+    own = shapes_of(build(config, "meta").state_dict())
+    return {hidden.sub("conv", name): shape for name, shape in own.items()}
 
 
 class Mismatch(NamedTuple):
@@ -97,6 +99,11 @@ def differences(config: ResNetConfig, found: Shapes) -> list[Mismatch]:
         for name in {**want, **found}
         if want.get(name) != found.get(name)
     ]
+
+
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
+    """The shapes of tensors by their names."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
 def _shape(shapes: Mapping[str, Shape], name: str, dimensions: int = 4) -> Shape:
