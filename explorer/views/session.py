@@ -21,8 +21,8 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from resnet import OPTIONS, ConfigError, Option, ResNetConfig, owner
 from resnet.checkpoint import Mismatch
 from resnet.errors import ExplainedError, WeightsError
-from resnet.hub import DownloadError
 from resnet.options import plain, to_text
+from resnet.servers import DownloadError
 from resnet.sizes import least_side
 from resnet.weights import at_hand, torchvision_weights
 
