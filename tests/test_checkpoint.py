@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from explorer.inference.device import Device
 from explorer.sharing.holdings import Holdings
-from explorer.views.inference import checkpoint as checkpoint_view
+from explorer.views import own_checkpoint as checkpoint_view
 from helpers import closed, held, link, run, saved, turned_to
 from resnet import PRESETS, ConfigError, ResNetConfig, build, infer_config, open_checkpoint, preset, reading
 from resnet.checkpoint import MAX_FILE_BYTES, WeightsError, mismatches, network, not_finite, read_state_dict, unseen

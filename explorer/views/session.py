@@ -120,7 +120,7 @@ class SessionState:
     selected_upload: str = ""
     """The digest of the upload that is run first."""
     checkpoint: UploadedCheckpoint | None = None
-    """The checkpoint that was uploaded: `checkpoint.uploaded_checkpoint`."""
+    """The checkpoint that was uploaded: `own_checkpoint.uploaded_checkpoint`."""
     checkpoint_problem: str = ""
     """Why the last file for one could not be opened, in a sentence."""
     answers: FileAnswers | None = None
