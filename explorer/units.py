@@ -43,6 +43,11 @@ def mebibytes(number: float) -> str:
     return f"{number / 2**30:.2f} GiB" if number >= 2**30 else f"{number / 2**20:.1f} MiB"
 
 
+def seconds_text(seconds: float) -> str:
+    """1,050.0 ms, 17.5 ms, 420 µs."""
+    return f"{seconds * 1000:,.1f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} µs"
+
+
 def signed(difference: int | None, form: Callable[[float], str]) -> str | None:
     """+3.76 M, -0.43 G, or ±0."""
     if difference is None:

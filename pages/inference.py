@@ -66,7 +66,7 @@ if found.current is None:
 band = st.container(horizontal=True, vertical_alignment="center", key="band")
 below = st.container(gap="small", key="below")
 with band:
-    asked = weights.chip(found, found.current)
+    asked = weights.chip(found.current)
 with below:
     weights.said(found, found.current)
     waiting = st.container()  # a download is seen where it was asked for

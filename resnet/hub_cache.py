@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from huggingface_hub import CachedRepoInfo, CachedRevisionInfo, CacheNotFound, HFCacheInfo, constants, scan_cache_dir
 
-from . import confined, hub
+from . import confined, hub, sources
 from .errors import WeightsError
 from .options import plain
 from .published import Tag, tags
@@ -103,7 +103,7 @@ class Snapshot:
         """Whether a file is here and what its digest says; it is read once for that."""
         blob = blob_path(self.repo, file)
         return self.path(file.name) is not None and (
-            not file.digest or hub.is_whole(hub.Source("", blob, file.name, file.bytes, file.digest, file.git))
+            not file.digest or sources.is_whole(sources.Source("", blob, file.name, file.bytes, file.digest, file.git))
         )
 
     @property
@@ -175,7 +175,7 @@ def cache_name() -> str:
     """`cache_folder` as the environment names it: never where it lies on this machine."""
     if os.environ.get("HF_HUB_CACHE"):
         return "$HF_HUB_CACHE"
-    home = "$HF_HOME" if os.environ.get("HF_HOME") else f"{hub.home_cache_name()}/huggingface"
+    home = "$HF_HOME" if os.environ.get("HF_HOME") else f"{sources.home_cache_name()}/huggingface"
     return f"{home}/hub"
 
 
@@ -249,7 +249,7 @@ def mark_used(here: Snapshot, weights: Iterable[HubFile]) -> None:
                 os.utime(path, ns=(now, stat.st_mtime_ns))
 
 
-def make_room(source: hub.Source) -> None:
+def make_room(source: sources.Source) -> None:
     """Let go of models that people typed, the least recently used first, where a file that is one of those has no room.
 
     None goes that may be in use, or of which something is not this app's own: a file that others fetched, or a reference

@@ -29,7 +29,6 @@ from .checkpoint import Opened, open_checkpoint
 from .config import ResNetConfig
 from .datasets import Preprocessing
 from .errors import WeightsError
-from .hub import INSTEAD, DownloadError, Progress, Source
 from .hub_cache import (
     WEIGHTS,
     HubFile,
@@ -48,7 +47,9 @@ from .model import build
 from .model_cards import CARD, CONFIG, DESCRIPTIONS, describe
 from .options import plain
 from .published import Tag
+from .servers import INSTEAD, DownloadError, Progress, read
 from .shards import MissingShardError, join
+from .sources import Source, is_whole
 from .tensor_files import MAX_FILE_BYTES
 
 MAX_DESCRIPTION_BYTES, MAX_LISTING_BYTES = 2**20, 2**22
@@ -145,7 +146,7 @@ def look_up(repo: str, revision: str = "", progress: Progress = lambda done, tot
     commit = f"/revision/{revision}" if revision else ""
     address, token = f"{owner.endpoint()}/api/models/{repo}{commit}?blobs=true", owner.token()
     try:
-        listing = json.loads(hub.read(address, repo, MAX_LISTING_BYTES, token, progress))
+        listing = json.loads(read(address, repo, MAX_LISTING_BYTES, token, progress))
         repo, found = model_id(listing["id"]), listing["sha"]  # it may have another name by now
         files = {file.name: file for file in map(_file_in_listing, listing["siblings"])}
         if not re.fullmatch("[0-9a-f]{40}", found):
@@ -334,7 +335,7 @@ def _fetch(repo: str, revision: str, file: HubFile, most: int, progress: Progres
     if file.bytes > most:
         raise WeightsError(f"{file.name} of {repo} has more than {most // 2**10:,} KiB, which is not accepted.")
     source, pointer = _source(repo, revision, file), snap.folder / file.name
-    if not hub.is_whole(source):
+    if not is_whole(source):
         _check_allowed(f"{file.name} of {repo}")
         with _writing(repo):  # first: what stays a part belongs to a commit, too
             pointer.parent.mkdir(parents=True, exist_ok=True)

@@ -124,6 +124,8 @@ COUNTERS = ("total_ops", "total_params", "n_averaged", "_extra_state")
 
 AFFINE = ("weight", "bias")
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+NO_WEIGHTS = ("num_batches_tracked", *COUNTERS)
+"""Parts of a layer that only count."""
 _MADE = re.compile(r"(.+)\.(?:weight_(orig|mask|g|u|v)|parametrizations\.weight\.(?:(original[01]?)|0\._?(mask|u|v)))")
 """A weight that is computed at each use: what is stored of it. https://docs.pytorch.org/docs/stable/nn.html (pruning, weight
 norm and spectral norm, in the older form and as parametrizations)."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
+from .config import ResNetConfig
 from .layers import (
     AFFINE,
     BLUR,
@@ -442,6 +443,11 @@ def numbered(name: str, pool: str) -> str:
     return name.replace(".downsample.conv.", f".downsample.{pool}.").replace(
         ".downsample.norm.", f".downsample.{norm}."
     )
+
+
+def projection_index(config: ResNetConfig) -> str:
+    """The number of a projection's convolution among the layers of its shortcut: after a pool, or first."""
+    return "1" if config.shortcut == "D" else "0"
 
 
 def renamed(shapes: Shapes) -> dict[str, str]:

@@ -19,10 +19,11 @@ import torch
 from torch import Tensor
 
 from . import tensor_files
+from .config import ResNetConfig
 from .confined import BusyError, ConfinedError, confined
 from .errors import WeightsError
 from .layers import LayoutError
-from .options import plain
+from .options import ConfigError, plain
 from .tensor_files import MAX_FILE_BYTES, MAX_TENSORS, program
 from .tensor_files import Tensor as Place
 
@@ -40,6 +41,14 @@ class Contents(NamedTuple):
     kind: str
     metadata: Mapping[str, str]
     modules: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def declared_config(self) -> ResNetConfig | None:
+        """The configuration that a file written by this package says it is for."""
+        try:
+            return ResNetConfig.from_json(self.metadata["config"])
+        except (ConfigError, LookupError, RecursionError, TypeError):
+            return None
 
 
 def contents_of(data: bytes, name: str) -> Contents:

@@ -10,6 +10,8 @@ from itertools import pairwise
 from operator import ge
 from typing import Any, NamedTuple
 
+from torch import Tensor
+
 from .config import OPTIONS, ResNetConfig
 from .layers import Shape, Shapes
 from .model import build
@@ -32,7 +34,7 @@ def config_of(shapes: Mapping[str, Shape]) -> ResNetConfig:
     given["planes"] = tuple(channels // 4 for channels in outputs) if bottleneck else tuple(outputs)
     if bottleneck:
         given |= _width(given["planes"], inner)
-    given |= _stem(shapes, given["planes"][0])
+    given |= _stem(shapes)
     given["order"] = "pre" if "norm.weight" in shapes else "post"
     normed = "layer1.0.bn1.weight" in shapes
     given["norm"] = ("batch" if "layer1.0.bn1.running_mean" in shapes else "group") if normed else "none"
@@ -71,8 +73,8 @@ def _same(config: ResNetConfig, name: str, value: Any, own: Mapping[str, Shape],
 
 def _shapes(config: ResNetConfig, pool_hidden: bool) -> dict[str, Shape]:
     hidden = re.compile(r"(?<=\.downsample\.)\d(?=\.)" if pool_hidden else r"(?!)")
-    tensors = build(config, "meta").state_dict()
-    return {hidden.sub("conv", name): tuple(tensor.shape) for name, tensor in tensors.items()}
+    own = shapes_of(build(config, "meta").state_dict())
+    return {hidden.sub("conv", name): shape for name, shape in own.items()}
 
 
 class Mismatch(NamedTuple):
@@ -97,6 +99,11 @@ def differences(config: ResNetConfig, found: Shapes) -> list[Mismatch]:
         for name in {**want, **found}
         if want.get(name) != found.get(name)
     ]
+
+
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
+    """The shapes of tensors by their names."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
 def _shape(shapes: Mapping[str, Shape], name: str, dimensions: int = 4) -> Shape:
@@ -143,7 +150,7 @@ def _width(planes: Sequence[int], inner: Sequence[Shape]) -> dict[str, int]:
     return {"groups": groups, "base_width": 64 if low <= 64 <= high else low}
 
 
-def _stem(shapes: Mapping[str, Shape], planes: int) -> dict[str, Any]:
+def _stem(shapes: Mapping[str, Shape]) -> dict[str, Any]:
     pool = "conv" if any(name.startswith("maxpool.") for name in shapes) else "max"
     antialias = "blur" if pool == "conv" and "maxpool.2.weight" in shapes else "none"
     shared = {"stem_pool": pool, "antialias": antialias}

@@ -25,14 +25,16 @@ from .checkpoint import OTHER_QUESTIONS, Opened, fitted, network
 from .config import OPTIONS, ResNetConfig
 from .datasets import FASHION_MNIST, DataSet, ImageNet, Numbered, Preprocessing
 from .errors import WeightsError
-from .hub import INSTEAD, Progress, cache_path, download, hash_in, is_cached
+from .hub import download
 from .hub_cache import snapshot
 from .huggingface import HubModel
 from .model import ResNet
 from .options import plain, to_text
 from .presets import preset, preset_name, without_hub
 from .published import tags
+from .servers import INSTEAD, Progress
 from .shipped import BUNDLED, NAMES, Checkpoint, bundled_checkpoint, bundled_path, read_checkpoint, save_checkpoint
+from .sources import cache_path, hash_in, is_cached
 
 __all__ = [
     "BUNDLED",

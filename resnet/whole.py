@@ -16,7 +16,7 @@ from torch import nn
 from .config import ResNetConfig
 from .conversion import EPSILON
 from .layers import WRAPPERS, LayoutError
-from .layouts import ATTENTION, Trunk, numbered
+from .layouts import ATTENTION, Trunk, numbered, projection_index
 from .model import build
 from .options import ConfigError, plain
 
@@ -144,8 +144,8 @@ def _words(value: Any) -> str:
 
 def difference(config: ResNetConfig, layers: Mapping[str, Module]) -> str:
     """The first layer that a network sets otherwise than a configuration does, in words; "" where there is none."""
-    pool = "1" if config.shortcut == "D" else "0"
-    theirs = {numbered(f"{name}.", pool)[:-1]: module for name, module in layers.items()}
+    index = projection_index(config)
+    theirs = {numbered(f"{name}.", index)[:-1]: module for name, module in layers.items()}
     for name, ours in build(config, "meta").named_modules():
         wanted: dict[str, Any] = {}
         if isinstance(ours, nn.Conv2d):

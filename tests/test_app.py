@@ -19,7 +19,8 @@ from PIL import Image, ImageOps
 from streamlit.testing.v1 import AppTest
 from torchvision.models import resnet18
 
-import resnet.hub
+import resnet.servers
+import resnet.sources
 from explorer.analysis.trace import trace
 from explorer.inference.images import open_image
 from explorer.inference.samples import _SAMPLES, Sample, samples
@@ -67,7 +68,7 @@ def _nothing_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         raise urllib.error.URLError("no network in this test")
 
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(resnet.hub, "_open", unreachable)
+    monkeypatch.setattr(resnet.servers, "_open", unreachable)
 
 
 # -- a person at the app ------------------------------------------------------------------
@@ -954,9 +955,9 @@ def test_downloaded_weights_name_classes(tmp_path: Path, monkeypatch: pytest.Mon
         response.headers["Content-Length"] = str(len(buffer.getvalue()))  # type: ignore[attr-defined]
         return response
 
-    monkeypatch.setattr(resnet.hub, "_open", answer)
+    monkeypatch.setattr(resnet.servers, "_open", answer)
     # The served file is not torchvision's, so neither is its hash.
-    monkeypatch.setattr(resnet.hub, "cache_path", lambda url: tmp_path / "served.pth")
+    monkeypatch.setattr(resnet.sources, "cache_path", lambda url: tmp_path / "served.pth")
     app = opened("inference", preset="resnet18", weights="random")
     select(app, "weights", "IMAGENET1K_V1")
     assert verdict(app).startswith("**Egyptian cat**, 2.0%")

@@ -20,7 +20,7 @@ from explorer.inference.samples import samples
 from explorer.link import View, tolerant
 from explorer.views.beside import networks, several
 from explorer.views.cached import short_key
-from explorer.views.inference.checkpoint import read_upload
+from explorer.views.own_checkpoint import read_upload
 from helpers import CPU, SMALL, click, closed, hold, link, opened, page_text, run, said, saved, tab
 from loopback import Hub
 from resnet import preset

@@ -28,19 +28,10 @@ from torch import Tensor, nn
 
 from explorer.inference.device import Device
 from explorer.sharing.holdings import Holdings
-from explorer.views.inference import checkpoint as checkpoint_view
+from explorer.views import own_checkpoint as checkpoint_view
 from helpers import closed, held, link, run, saved, turned_to
-from resnet import PRESETS, ConfigError, ResNetConfig, build, infer_config, preset, reading
-from resnet.checkpoint import (
-    MAX_FILE_BYTES,
-    WeightsError,
-    mismatches,
-    network,
-    not_finite,
-    read_file,
-    read_state_dict,
-    unseen,
-)
+from resnet import PRESETS, ConfigError, ResNetConfig, build, infer_config, open_checkpoint, preset, reading
+from resnet.checkpoint import MAX_FILE_BYTES, WeightsError, mismatches, network, not_finite, read_state_dict, unseen
 from resnet.weights import BUNDLED, FASHION_MNIST, Numbered, bundled_path, load, own_weights, read_checkpoint
 
 SMALL = ResNetConfig(layers=(1, 1), planes=(4, 8), block="basic", stem="3x3", stem_pool="none", num_classes=5)
@@ -276,12 +267,25 @@ def test_an_uploaded_network_computes_what_theirs_does(name: str) -> None:
         torch.testing.assert_close(load(weights, state_dict=state)(image), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_a_projection_whose_number_is_hidden_fits() -> None:
+    """As in the names of fastai's of 2019: whether a pool stands before it is for the configuration to say."""
+    config = preset("resnet18d")
+    state = build(config).state_dict()
+    hidden = {
+        name.replace("downsample.1.", "downsample.conv.").replace("downsample.2.", "downsample.norm."): tensor
+        for name, tensor in state.items()
+    }
+    assert not mismatches(config, hidden)
+    assert network(config, hidden).state_dict().keys() == state.keys()
+
+
 def test_our_own_file_says_its_configuration() -> None:
     """Which tensors alone could not: plain-20 has those of ResNet-20."""
     for name, config in BUNDLED.items():
         if bundled_path(name).exists():
             data = bundled_path(name).read_bytes()
-            assert read_file(data, name).declared_config == config
+            opened = open_checkpoint(data, name)
+            assert (opened.declared, opened.config) == (True, config)
             assert not mismatches(config, read_state_dict(data, name))
             ours = read_checkpoint(bundled_path(name))[0].state_dict()
             assert all(torch.equal(ours[key], tensor) for key, tensor in read_state_dict(data, name).items())
@@ -291,8 +295,8 @@ def test_our_own_file_says_its_configuration() -> None:
     "metadata", [None, {}, {"config": "{"}, {"config": '{"layers": [0]}'}, {"config": "[1]"}, {"config": '{"x": 1}'}]
 )
 def test_a_file_that_says_nothing_sensible(metadata: dict[str, str] | None) -> None:
-    assert read_file(safetensors.torch.save({"a": torch.zeros(1)}, metadata), "x").declared_config is None
-    assert read_file(saved(small_state()), "x").declared_config is None
+    assert not open_checkpoint(safetensors.torch.save(small_state(), metadata), "x").declared
+    assert not open_checkpoint(saved(small_state()), "x").declared
 
 
 def test_what_a_checkpoint_was_trained_on_is_assumed() -> None:
@@ -458,9 +462,9 @@ def test_names_are_shown_as_text(text: str) -> None:
     ],
 )
 def test_a_configuration_that_is_none_is_ignored(config: str) -> None:
-    file = read_file(safetensors.torch.save(small_state(), {"config": config}), "mine")
-    assert file.declared_config is None
-    assert infer_config(file.tensors) == SMALL
+    opened = open_checkpoint(safetensors.torch.save(small_state(), {"config": config}), "mine")
+    assert not opened.declared
+    assert opened.config == SMALL
 
 
 @pytest.mark.parametrize("metadata", [[], 3, "x", {"config": 3}, {"config": {"layers": [1]}}, {"config": None}])
@@ -470,7 +474,7 @@ def test_metadata_of_another_kind(metadata: Any) -> None:
     header = json.dumps({"__metadata__": metadata} | json.loads(data[8 : 8 + length])).encode()
     changed = struct.pack("<Q", len(header)) + header + data[8 + length :]
     if isinstance(metadata, dict):
-        assert read_file(changed, "mine").declared_config is None
+        assert not open_checkpoint(changed, "mine").declared
     else:
         refused(changed)
 

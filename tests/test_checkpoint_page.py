@@ -17,8 +17,9 @@ from explorer.inference.preprocess import normalised
 from explorer.inference.samples import labelled_images
 from explorer.sharing.holdings import Holdings
 from explorer.sharing.store import FileDigest
-from explorer.views.inference import ablation, checkpoint
-from explorer.views.inference.checkpoint import MAX_NETWORKS
+from explorer.views import own_checkpoint as checkpoint
+from explorer.views.inference import ablation
+from explorer.views.own_checkpoint import MAX_NETWORKS
 from helpers import (
     TABS,
     Visitor,

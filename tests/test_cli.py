@@ -34,7 +34,7 @@ from explorer.cli.documents.checkpoint import Checkpoint
 from explorer.cli.documents.compare import Compared
 from explorer.cli.documents.list import Listed
 from explorer.cli.documents.predict import Prediction
-from explorer.cli.documents.search import Searched, query_text
+from explorer.cli.documents.search import Searched, typed_as
 from explorer.cli.documents.summary import Summary
 from explorer.cli.export import CALLS, EXPORTS, PICTURES, WITH_WEIGHTS, Kind
 from explorer.cli.parameters import repeat_list_options
@@ -915,7 +915,7 @@ def test_a_search_prints_what_it_found(capsys: pytest.CaptureFixture[str]) -> No
         f"{len(rows)} that no other beats by +depth -macs, of {len(every)} of 32 designs at their own sizes, at most 90.00 MMACs; "
         f"{24 - len(every)} over a limit, 8 not buildable"
     )
-    assert [row.split()[0] for row in rows] == [query_text(one) for one in pareto(every, "+depth -macs")]
+    assert [row.split()[0] for row in rows] == [typed_as(one) for one in pareto(every, "+depth -macs")]
     assert printed(capsys, "search", "resnet18", "--max-macs", "1M").count("\n") == 1
 
 

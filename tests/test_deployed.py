@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from explorer.bench.visitors import unescaped
 from explorer.experiments.shipped import labelled_inputs
 from explorer.export import compiling, deployed, int8
+from explorer.export.apart import awaited
 from explorer.export.deployed import FORMS, Images, Refusal, Result, Running
 from explorer.export.errors import ExportError
 from explorer.export.folding import fold
@@ -221,8 +222,16 @@ def test_who_stops_waiting_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(turns, "waiting", stop)
     process = WorkerProcess()
     with pytest.raises(KeyError, match="stopped"):
-        deployed.awaited(process, process.run(sleep))
+        awaited(process, process.run(sleep))
     assert process._child is None or process._child.poll() is not None
+
+
+def test_what_fails_apart_is_a_sentence_and_an_entry_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """A page would end in a traceback."""
+    process = WorkerProcess()
+    with pytest.raises(ExportError, match=r"^It cannot be made, which is a fault of this program: it is in the log\.$"):
+        awaited(process, process.run(map, int, ["one"]))
+    assert "invalid literal for int" in caplog.text
 
 
 # -- the page -----------------------------------------------------------------------------

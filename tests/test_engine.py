@@ -190,6 +190,16 @@ def test_a_worker_that_was_killed_fails_its_iterator_and_another_takes_its_place
     assert list(engine.run(iter, "ab")) == ["a", "b"]
 
 
+def test_where_another_let_go_of_a_cluster_that_was_lost_one_begins_anew(engine: Engine) -> None:
+    """Two use it, and one finds it lost while the other is between two items."""
+    losses: list[LostError] = []
+    running = engine.run_on(iter, range(3), lost=losses.append)
+    assert next(running) == 0
+    engine._close()
+    assert list(running) == [1, 2]
+    assert len(losses) == 1
+
+
 def test_a_worker_without_the_iterator_or_at_another_place_says_so(engine: Engine) -> None:
     """A part that is made twice, as where a connection was lost, would leave a hole: it is never handed on."""
     cluster = engine._cluster_with_worker()
@@ -462,3 +472,26 @@ def test_nothing_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     shared = Shared()
     with pytest.raises(EndedError, match=f"^no scheduler answers at {shared.address}$"):
         next(Engine(shared.address).run(iter, "a"))
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EMFILE, "Too many open files"), RuntimeError("can't start new thread")]
+)
+def test_what_cannot_be_started_is_one_sentence_and_leaves_nothing(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[str] = []
+
+    class Started:
+        loop, __enter__ = SimpleNamespace(add_callback=lambda call: None), lambda self: self
+        __exit__ = lambda *_: left.append("closed")  # noqa: E731
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("distributed.LocalCluster", lambda **_: Started())
+    monkeypatch.setattr("distributed.Client", fail)
+    words = f"^no process can be started now \\({getattr(error, 'strerror', None) or error}\\)$"
+    with pytest.raises(EndedError, match=words):
+        next(Engine().run(iter, "a"))
+    assert left == ["closed"]

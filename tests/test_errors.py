@@ -15,7 +15,7 @@ from explorer.sharing.store import StoppedError
 from resnet import ConfigError, WeightsError
 from resnet.command import MissingError, status
 from resnet.errors import ExplainedError
-from resnet.hub import DownloadError
+from resnet.servers import DownloadError
 from resnet.shards import MissingShardError
 from resnet.shipped import ShippedError
 

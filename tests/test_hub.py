@@ -25,7 +25,7 @@ import torchvision
 
 from helpers import soon
 from loopback import Server
-from resnet import ResNet, ResNetConfig, preset
+from resnet import ResNet, ResNetConfig, preset, servers
 from resnet import hub as hub_module
 from resnet.checkpoint import WeightsError
 from resnet.weights import download, is_cached, load, torchvision_weights
@@ -394,6 +394,26 @@ def test_a_part_that_a_killed_server_left_takes_room(
     refused(server.offer("c.pth", BODY), hub, "There is no room for ", "a.pth.0a1b.part", "b.pth")
 
 
+def test_a_part_that_goes_while_the_cache_is_looked_through_hides_no_other(
+    server: Server, hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module.owner, "cache_bytes", lambda: 2 * len(BODY))
+    for name in "ab":
+        download(server.offer(f"{name}.pth", BODY), lambda done, total: None)
+    look = os.scandir
+
+    @contextmanager
+    def scandir(folder: str) -> Iterator[list[os.DirEntry[str]]]:
+        part = Path(folder, "a.pth.part")
+        part.touch()
+        entries = sorted(look(folder), key=lambda entry: entry.name != part.name)
+        part.unlink()
+        yield entries
+
+    monkeypatch.setattr(hub_module.os, "scandir", scandir)
+    refused(server.offer("c.pth", BODY), hub, "There is no room for ", "a.pth", "b.pth")
+
+
 def test_a_record_that_cannot_be_read_lets_nothing_be_fetched(server: Server, hub: Path) -> None:
     """As nobody can say what there is; what is damaged in it is nobody's file."""
     record = hub / "resnet-explorer.txt"
@@ -550,7 +570,7 @@ def test_where_a_server_may_lead_on_to(of: str, to: str, follows: bool) -> None:
     request = urllib.request.Request(of)
     request.add_unredirected_header("Authorization", "Bearer x")
     with nullcontext() if follows else pytest.raises(ConnectionError, match="leads on to an address that is not https"):
-        new = hub_module._Redirects().redirect_request(request, io.BytesIO(), 302, "", Message(), to)
+        new = servers._Redirects().redirect_request(request, io.BytesIO(), 302, "", Message(), to)
         assert new is not None
         assert new.full_url == to
         assert not new.has_header("Authorization")
@@ -635,7 +655,7 @@ def test_a_download_that_fails_stops_loading(hub: Path, monkeypatch: pytest.Monk
     def fail(*_: Any, **__: Any) -> None:
         raise TimeoutError("timed out")
 
-    monkeypatch.setattr(hub_module, "_open", fail)
+    monkeypatch.setattr(servers, "_open", fail)
     (weights,) = torchvision_weights(preset("resnet18"))
     with pytest.raises(WeightsError, match=r"^resnet18-f37072fd\.pth could not be downloaded \(timed out\); "):
         load(weights)
@@ -678,12 +698,12 @@ def test_a_stranger_who_writes_into_the_cache_has_nothing_run(server: Server, hu
 
 
 def read(url: str, progress: Any = lambda done, total: None) -> bytes:
-    return hub_module.read(url, "The list", 2**20, progress=progress)
+    return servers.read(url, "The list", 2**20, progress=progress)
 
 
 def test_who_waits_for_a_list_can_leave(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """And its place is free again once its server has said something; who leaves before has never asked."""
-    monkeypatch.setattr(hub_module, "SMALL_PLACES", hub_module.confined.Places(1))
+    monkeypatch.setattr(servers, "SHORT_PLACES", hub_module.confined.Places(1))
     server.first_half.clear()
     url = server.offer("list.json", bytes(2**16))
 

@@ -24,7 +24,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save
 
 from loopback import File, Hub
-from resnet import ConfigError, ResNetConfig, WeightsError, build, hub_cache, huggingface, preset
+from resnet import ConfigError, ResNetConfig, WeightsError, build, hub_cache, huggingface, preset, servers
 from resnet import hub as hub_module
 from resnet.checkpoint import Opened, open_checkpoint
 from resnet.datasets import ImageNet, Numbered, Preprocessing
@@ -203,13 +203,13 @@ def test_another_revision_is_refused_by_its_name(page: str) -> None:
 def test_a_mirror_is_asked_and_nobody_else(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page's address names the model, not whom to ask; the hub itself leads elsewhere."""
     asked: list[str] = []
-    plain = hub_module._open
+    plain = servers._open
 
     def _open(request: Any) -> Any:
         asked.append(request.full_url)
         return plain(request)
 
-    monkeypatch.setattr(hub_module, "_open", _open)
+    monkeypatch.setattr(servers, "_open", _open)
     monkeypatch.setenv("HF_ENDPOINT", hub.endpoint + "/")
     download_model(look_up(f"https://huggingface.co/{ID}"), NOWHERE)
     assert len(asked) == 5

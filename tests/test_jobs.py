@@ -10,9 +10,12 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from explorer.sharing.engine import EndedError
 from explorer.sharing.jobs import DONE, FAILED, RUNNING, STOPPED, WAITING, JobQueue
 from explorer.sharing.threads import threads
 from helpers import soon, status_of
+from resnet import ConfigError
+from resnet.shipped import ShippedError
 
 
 class Clock:
@@ -285,7 +288,7 @@ def test_only_so_many_are_kept_beside_those_looked_at(queue, clock):
 def test_a_failure_is_told_and_the_line_goes_on(queue):
     def broken() -> Iterator[int]:
         yield 1
-        raise RuntimeError("no memory")
+        raise EndedError("no memory")
 
     queue.start("a", "anna", broken)
     queue.start("b", "ben", lambda: iter([2]))
@@ -295,6 +298,24 @@ def test_a_failure_is_told_and_the_line_goes_on(queue):
     queue.start("a", "anna", lambda: iter([3]))
     soon(lambda: state(queue, "a") == DONE)
     assert status_of(queue, "a", "anna").items == (3,)
+
+
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [
+        (ShippedError("a.npz is missing: install that again."), "a.npz is missing: install that again"),
+        (ConfigError("seed", -1, "0 or more"), "seed = -1 is not accepted: 0 or more"),
+        (RuntimeError("no memory"), "RuntimeError: no memory"),
+    ],
+)
+def test_what_speaks_for_itself_is_told_as_the_end_of_a_sentence(queue, failure, words):
+    def broken() -> Iterator[int]:
+        raise failure
+        yield 1
+
+    queue.start("a", "anna", broken)
+    soon(lambda: state(queue, "a") == FAILED)
+    assert status_of(queue, "a", "anna").error == words
 
 
 def test_one_thread_is_this_thread_only():

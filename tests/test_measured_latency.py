@@ -99,7 +99,7 @@ def timed(*seconds: list[float]) -> list[Timed]:
 def test_the_sentence_names_the_fastest_only_where_the_spread_allows() -> None:
     first, second, third = [1.0, 1.1, 1.2, 1.0], [3.0, 3.3, 3.6, 3.1], [2.0, 2.2, 2.4, 2.1]
     assert view.sentence(timed(second, first, third)).startswith(
-        "**n1** is the fastest here, with 1,050 ms at the median"
+        "**n1** is the fastest here, with 1,050.0 ms at the median"
     )
     assert "**n2** takes 2.00 times as long" in view.sentence(timed(second, first, third))
     equal = view.sentence(timed([1.0, 1.2, 1.0, 1.2], [1.1, 1.1, 1.1, 1.1]))

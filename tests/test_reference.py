@@ -66,7 +66,7 @@ def raised(function: Callable[..., Any]) -> set[str]:
         id(inside)
         for block in ast.walk(body)
         if (isinstance(block, ast.Try) and block.handlers)
-        or (isinstance(block, ast.With) and "suppress" in ast.unparse(block.items[0]))
+        or (isinstance(block, ast.With) and re.match(r"(suppress|reading)\(", ast.unparse(block.items[0])))
         for statement in block.body
         for inside in ast.walk(statement)
     }

@@ -52,10 +52,11 @@ from explorer.sharing.holdings import Holdings, NoRoomError
 from explorer.sharing.store import RESULTS, FileDigest, Store
 from explorer.sharing.threads import single_thread
 from explorer.views import cached, paths
+from explorer.views import own_checkpoint as checkpoint
 from explorer.views import session as session_view
 from explorer.views.experiments import gradients as gradient_view
 from explorer.views.experiments import identity as identity_view
-from explorer.views.inference import ablation, checkpoint, images, receptive_field
+from explorer.views.inference import ablation, images, receptive_field
 from helpers import CPU, SCRIPT, SMALL, captions, closed, held, hold, hooks, opened, run, shown, texts, turned_to
 from resnet import ConfigError, ResNet, ResNetConfig, preset
 from resnet.checkpoint import Opened

@@ -54,7 +54,11 @@ def test_presenting_takes_the_sidebar_away_and_is_kept_on_every_page() -> None:
     assert link(app) == {"present": "1"}
     click(app, "End presenting")
     assert link(app) == {}
-    assert json.loads(menu_of(app.sidebar).json) == {"here": "", "query": "layers=2-2-2-2&block=basic", "queries": {"": ""}}
+    assert json.loads(menu_of(app.sidebar).json) == {
+        "here": "",
+        "query": "layers=2-2-2-2&block=basic",
+        "queries": {"": ""},
+    }
 
 
 def test_links_inside_a_page_keep_the_way() -> None:

@@ -26,9 +26,9 @@ from helpers import APP, CPU, Visitor, alone, click, hold, opened, page_text, ru
 from loopback import Hub
 from resnet import ConfigError, WeightsError, build, owner, preset
 from resnet.command import MissingError
-from resnet.hub import torch_source
 from resnet.hub_cache import cache_folder
 from resnet.huggingface import look_up
+from resnet.sources import torch_source
 from strangers import Runtime, answered, put
 
 ID = "somebody/resnet-18"

@@ -337,9 +337,9 @@ def total_pairs(compared: Comparison) -> list[tuple[str, int, int]]:
     ]
 
 
-def layer_cell(layer: Layer | None) -> str:
-    """A layer in few words: "3×3 convolution, 64×56×56"."""
-    return f"{layer.label}, {shape_text(layer.out_shape)}" if layer else "–"
+def layer_cell(layer: Layer | None) -> str | None:
+    """A layer in few words: "3×3 convolution → 64×56×56"; None where there is none."""
+    return f"{layer.label} → {shape_text(layer.out_shape)}" if layer else None
 
 
 def row_path(row: Row) -> str:
@@ -356,8 +356,8 @@ def differing_rows(compared: Comparison) -> list[tuple[str, str, str, int, int, 
     return [
         (
             row_path(row),
-            layer_cell(row.a),
-            layer_cell(row.b),
+            layer_cell(row.a) or "–",
+            layer_cell(row.b) or "–",
             row.params,
             row.macs,
             row.memory,

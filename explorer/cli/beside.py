@@ -40,12 +40,10 @@ def beside(
     from resnet.shipped import BUNDLED
 
     from ..experiments.beside import DISTURBED, DRAWS, RESULTS, record
-    from .degradation import progress
+    from .progress import watch
 
     path = output or Path(RESULTS.name)
     count = DRAWS if draws is None else draws
     total = len(BUNDLED) * count
-    with progress("draws", total) as advance:
-        for what in record(path, count, DISTURBED if images is None else images, run=run_by(scheduler)):
-            advance(what)
+    watch(record(path, count, DISTURBED if images is None else images, run=run_by(scheduler)), "draws", total)
     print(f"{total} draws written to {path}")

@@ -24,10 +24,8 @@ def channels(
     resnet-explorer channels --data FOLDER --output explorer/samples/channels.npz
     """
     from ..experiments.channels import CHANNELS, NETWORKS, record
-    from .degradation import progress
+    from .progress import watch
 
     path = output or Path(CHANNELS.name)
-    with progress("networks", NETWORKS) as advance:
-        for name in record(path, data, run=run_by(scheduler)):
-            advance(name)
+    watch(record(path, data, run=run_by(scheduler)), "networks", NETWORKS)
     print(f"the channels of {NETWORKS} networks written to {path}")

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from .parameters import AsJson, Scheduler, results_file, run_by, whole_number
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from ..experiments.degradation import Settings, Step
 
 
 def degradation(
@@ -72,6 +65,7 @@ def degradation(
     """
     from ..experiments.degradation import IMAGE_COUNT, IMAGES, RUNS, Settings, from_json, record, write_training_images
     from .documents.degradation import Degradation
+    from .progress import watch
 
     if cut is not None:
         if json:
@@ -81,26 +75,7 @@ def degradation(
         print(f"{IMAGE_COUNT:,} images written to {path}")
         return
     path, every, starts = output or Path(RUNS.name), steps or [Settings().steps], seeds or [0, 1, 2]
-    watch(record(every, starts, path, Settings.from_text(settings), run_by(scheduler)), len(starts) * 4 * sum(every))
+    taken = record(every, starts, path, Settings.from_text(settings), run_by(scheduler))
+    names = (f"{given.networks[step.network].name}, seed {given.seed}" for given, step in taken)
+    watch(names, "steps", len(starts) * 4 * sum(every))
     Degradation(from_json(path.read_text(encoding="utf-8")).groups, path).write(json, None)
-
-
-def watch(steps: Iterable[tuple[Settings, Step]], total: int) -> None:
-    """Take all steps, with how far they are on standard error where that is a terminal."""
-    with progress("steps", total) as advance:
-        for settings, step in steps:
-            advance(f"{settings.networks[step.network].name}, seed {settings.seed}")
-
-
-@contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[..., None]]:
-    """A bar on standard error where that is a terminal; inside, a function says what was done and moves it on, by one or as
-    many as it is told."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda description, count=1: bar.update(task, advance=count, description=description)

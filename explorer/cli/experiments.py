@@ -21,10 +21,9 @@ def experiments(
     resnet-explorer experiments --output explorer/samples/experiments.json
     """
     from ..experiments.shipped import MEASUREMENTS, RESULTS, record
-    from .degradation import progress
+    from .progress import watch
 
     path = output or Path(RESULTS.name)
-    with progress("measurements", MEASUREMENTS) as advance:
-        for one in record(path, run=run_by(scheduler)):
-            advance(f"{one.field} {one.name}".rstrip())
+    names = (f"{one.field} {one.name}".rstrip() for one in record(path, run=run_by(scheduler)))
+    watch(names, "measurements", MEASUREMENTS)
     print(f"{MEASUREMENTS} measurements written to {path}")

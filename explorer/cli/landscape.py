@@ -32,12 +32,10 @@ def landscape(
     resnet-explorer landscape --points 7 --images 32 --output explorer/samples/landscape.json
     """
     from ..experiments.landscape import IMAGES, POINTS, RESULTS, point_count, record
-    from .degradation import progress
+    from .progress import watch
 
     path = output or Path(RESULTS.name)
     side, count = POINTS if points is None else points, IMAGES if images is None else images
     total = point_count(side)
-    with progress("points", total) as advance:
-        for what in record(path, side, count, run=run_by(scheduler)):
-            advance(what)
+    watch(record(path, side, count, run=run_by(scheduler)), "points", total)
     print(f"{total:,} points written to {path}")

@@ -12,8 +12,8 @@ import typer
 
 from resnet.options import plain
 
-from .degradation import progress
-from .parameters import AsJson, Output, Size, parse_view, presets, whole_number
+from .parameters import AsJson, Output, Size, between, parse_view, presets
+from .progress import progress
 
 if TYPE_CHECKING:
     from ..inference.device import Device
@@ -21,17 +21,6 @@ if TYPE_CHECKING:
 
 Precision = StrEnum("Precision", ["fp32", "half"])
 MAX_BATCH, MAX_REPEATS = 4096, 10_000
-
-
-def between(least: int, most: int, text: str) -> int:
-    """A whole number in a range.
-
-    Raises:
-        BadParameter: for another.
-    """
-    if not least <= (number := whole_number(text)) <= most:
-        raise typer.BadParameter(f"{text} is not a whole number from {least} to {most:,}")
-    return number
 
 
 def latency(

@@ -9,9 +9,7 @@ import typer
 
 from resnet.options import plain
 
-from .latency import between
-from .parameters import AsJson, Network, Output, Size, parse_view
-from .search import amount
+from .parameters import AsJson, Network, Output, Size, amount, between, parse_view
 
 Precision = StrEnum("Precision", ["fp32", "autocast", "bf16"])
 Optimizer = StrEnum("Optimizer", ["sgd", "momentum", "rmsprop", "adam", "adamw"])

@@ -16,6 +16,8 @@ from typer.models import OptionInfo
 from resnet.options import plain
 from resnet.owner import SCHEDULER
 
+from ..units import AN_AMOUNT, read_amount
+
 if TYPE_CHECKING:
     from ..link import View
     from ..sharing.engine import Engine, Run
@@ -49,6 +51,29 @@ def whole_number(text: str) -> int:
     if not re.fullmatch(r"-?[0-9]{1,100}", text):
         raise typer.BadParameter(f"{plain(text) or '(empty)'} is not a whole number")
     return int(text)
+
+
+def between(least: int, most: int, text: str) -> int:
+    """A whole number in a range.
+
+    Raises:
+        BadParameter: for another.
+    """
+    if not least <= (number := whole_number(text)) <= most:
+        raise typer.BadParameter(f"{text} is not a whole number from {least} to {most:,}")
+    return number
+
+
+def amount(text: str) -> int:
+    """A whole number as people write it: 5000000000, 5e9, 5G, 256MiB.
+
+    Raises:
+        BadParameter: for other text, and for what is not above 0.
+    """
+    try:
+        return read_amount(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{plain(text) or '(empty)'} is not {AN_AMOUNT}") from error
 
 
 def presets(incomplete: str) -> list[str]:

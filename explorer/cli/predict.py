@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .degradation import progress
 from .parameters import AsJson, Output, parse_view, presets
+from .progress import progress
 
 if TYPE_CHECKING:
     from resnet import ResNet

@@ -25,10 +25,8 @@ def probes(
     from resnet.shipped import BUNDLED
 
     from ..experiments.probes import RESULTS, record
-    from .degradation import progress
+    from .progress import watch
 
     path = output or Path(RESULTS.name)
-    with progress("networks", len(BUNDLED)) as advance:
-        for name in record(data, path, run=run_by(scheduler)):
-            advance(name)
+    watch(record(data, path, run=run_by(scheduler)), "networks", len(BUNDLED))
     print(f"{len(BUNDLED)} networks' probes written to {path}")

@@ -9,25 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.models import OptionInfo
 
-from resnet.options import plain
-
-from ..units import AN_AMOUNT, read_amount
-from .parameters import AsJson, Format, Output, Scheduler
+from .parameters import AsJson, Format, Output, Scheduler, amount
 
 if TYPE_CHECKING:
     from ..analysis.search import Limits, Part
-
-
-def amount(text: str) -> int:
-    """A whole number as people write it: 5000000000, 5e9, 5G, 256MiB.
-
-    Raises:
-        BadParameter: for other text, and for what is not above 0.
-    """
-    try:
-        return read_amount(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{plain(text) or '(empty)'} is not {AN_AMOUNT}") from error
 
 
 def limit(most: str) -> OptionInfo:
@@ -157,8 +142,8 @@ def search(
     from ..analysis.search import GOALS, joined, parse_goals, parts
     from ..analysis.search import pareto as unbeaten
     from ..analysis.space import Space
-    from .degradation import progress
     from .documents.search import Searched
+    from .progress import progress
 
     if not space.strip():
         raise typer.BadParameter(

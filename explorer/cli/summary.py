@@ -8,9 +8,6 @@ import typer
 
 from .parameters import AsJson, Format, Network, Output, Size, parse_view, presets
 
-MOST = 6
-"""Networks that are compared at once."""
-
 
 def summary(
     network: Network, size: Size = None, form: Format = None, json: AsJson = False, output: Output = None
@@ -101,10 +98,11 @@ def compare(
     """
     from ..analysis.compare import common_size
     from ..analysis.compare import compare as compared
+    from ..link import MAX_OTHERS
     from .documents.compare import Compared
 
-    if len(others or ()) > MOST - 2:
-        raise typer.BadParameter(f"{len(others or ()) + 2} networks are compared: up to {MOST} are accepted")
+    if len(others or ()) >= MAX_OTHERS:
+        raise typer.BadParameter(f"{len(others or ()) + 2} networks are compared: up to {MAX_OTHERS + 1} are accepted")
     first, *rest = (parse_view(text, size) for text in (a, b, *(others or ())))
     configs = [view.config for view in rest]
     sides = common_size((first.config, *configs), first.image_size)

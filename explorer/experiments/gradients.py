@@ -23,7 +23,7 @@ from ..analysis.trace import Trace
 from ..inference.device import Device
 from ..inference.limits import MAX_GRADIENT_BYTES, Need, check_needs
 from ..inference.turns import TooLargeError, copy_of
-from ..sharing.store import Progress
+from ..sharing.store import Progress, no_progress
 
 RESIDUAL, PLAIN = "residual", "plain"
 SEEDS = 3
@@ -202,9 +202,7 @@ class Flows(NamedTuple):
         return all(np.isfinite(self.statistics(quantity)).all() for quantity in ("signal", "gradient"))
 
 
-def initial_flows(
-    trace: Trace, plan: Plan, device: Device, progress: Progress = lambda share: None
-) -> dict[Twin, Flows]:
+def initial_flows(trace: Trace, plan: Plan, device: Device, progress: Progress = no_progress) -> dict[Twin, Flows]:
     """The twins of a network at their initialisation, in training mode, on noise of the trace's image size.
 
     Raises:

@@ -19,7 +19,7 @@ from ..analysis.trace import Trace
 from ..inference.ablation import sequential_modules
 from ..inference.device import Device
 from ..inference.turns import TooLargeError, forward_in_turn
-from ..sharing.store import Progress
+from ..sharing.store import Progress, no_progress
 
 TOGETHER = 100
 """Images that go through a network at once."""
@@ -114,7 +114,7 @@ def lesions(
     images: Tensor,
     labels: Tensor,
     device: Device,
-    progress: Progress = lambda share: None,
+    progress: Progress = no_progress,
     together: int = TOGETHER,
 ) -> tuple[Lesion, ...]:
     """The network in each of these orders, with how many times it was disturbed, on normalised images N×C×H×W of N classes,
@@ -175,7 +175,7 @@ def draw(
     labels: Tensor,
     device: Device,
     most: int = LEVELS,
-    progress: Progress = lambda share: None,
+    progress: Progress = no_progress,
     together: int = TOGETHER,
 ) -> Curves:
     """A network disturbed more and more, up to all that can be, by the order of one seed: at `levels` of blocks and of swaps.

@@ -28,7 +28,7 @@ from ..inference.samples import labelled_images
 from ..inference.turns import forward_in_turn
 from ..sharing.engine import Run, here
 from ..sharing.frozen import frozen
-from ..sharing.store import Progress
+from ..sharing.store import Progress, no_progress
 from .shipped import from_json, shipped_network, to_json
 
 RESULTS = Path(__file__).parents[1] / "samples" / "probes.json"
@@ -120,7 +120,7 @@ class Readings(NamedTuple):
     early: Mapping[str, Tensor]
 
 
-def read_blocks(model: ResNet, images: Tensor, device: Device, progress: Progress = lambda share: None) -> Readings:
+def read_blocks(model: ResNet, images: Tensor, device: Device, progress: Progress = no_progress) -> Readings:
     """The readings of normalised images N×C×H×W; `progress` is called after each `TOGETHER` of them.
 
     Raises:

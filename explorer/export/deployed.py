@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from tempfile import TemporaryDirectory
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from resnet import ResNet
 from resnet.command import MissingError
-from resnet.confined import POLL_SECONDS, Places
+from resnet.confined import Places
 
 from ..inference import turns
 from ..inference.device import Device
-from ..inference.latency import Spread, alternating, no_progress, rounds_within, second_pass, spread
+from ..inference.latency import Spread, alternating, rounds_within, second_pass, spread
 from ..inference.turns import ONE_AT_A_TIME, Turn, copy_of
 from ..sharing.engine import EndedError
-from ..sharing.scheduler import PAGES
-from ..sharing.store import Progress
+from ..sharing.store import Progress, no_progress
 from ..sharing.worker import WorkerProcess
 from . import compiling, onnx, weights
+from .apart import awaited
 from .errors import ExportError
 from .folding import fold, folded_if_possible
 from .int8 import quantised_apart
-
-Item = TypeVar("Item")
 
 APART = Places(1)
 """Processes that quantise or compile at one time."""
@@ -190,27 +187,6 @@ def runs_onnx(file: bytes) -> Running:
         return torch.from_numpy(session.run(["scores"], {"image": images.numpy()})[0])
 
     return Running(len(file), scores, lambda image: second_pass(scores, image, Device("cpu", "CPU")))
-
-
-def awaited(process: WorkerProcess, items: Iterator[Item]) -> Item:
-    """The one item of an iterator in a process of its own, which ends where `turns.waiting` ends the wait.
-
-    Raises:
-        ExportError: where the process ends.
-        Exception: whatever the iterator, or `turns.waiting`, raises.
-    """
-    with PAGES.aside(), ThreadPoolExecutor(1) as pool:
-        item = pool.submit(next, items)
-        try:
-            while not wait([item], POLL_SECONDS).done:
-                turns.waiting()
-        except BaseException:
-            process.end()
-            raise
-        try:
-            return item.result()
-        except EndedError as error:
-            raise ExportError(f"It cannot be made now: {error}.") from error
 
 
 AS_IT_IS, HALF, INT8 = "as it is", "half precision", "ONNX, int8"

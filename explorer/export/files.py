@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-import torch
-from safetensors.torch import load
+from torch import Tensor
 
 from resnet import ResNet, ResNetConfig
 from resnet.checkpoint import network as network_of
-from resnet.command import status
-from resnet.options import plain
 
 from ..link import Size, View
+from ..sharing.worker import WorkerProcess
 from . import onnx
+from .apart import awaited
 from .errors import ExportError
 from .folding import fold, folded_config
 from .weights import program, safetensors
@@ -62,56 +58,36 @@ def as_taken(view: View, words: str, folded: bool) -> tuple[View, str]:
 SECONDS = 120.0
 """How long a file may take there, on the clock."""
 ELSEWHERE = "`resnet-explorer export` makes it on your own machine."
-PROGRAM = "from explorer.export.files import main; raise SystemExit(main())"
 
 
 def made_apart(
     kind: str, network: ResNet, image_size: Size, says: Mapping[str, str], folded: bool, seconds: float = SECONDS
 ) -> bytes:
-    """The file of a network that stays as it is, made by a process at the lowest priority: torch.export takes seconds, and
-    what it sets is the whole process's. The tensors are handed over by a pipe, so that nothing of them is on a disk.
+    """The file of a network that stays as it is, made by a process of its own: torch.export takes seconds, and what it sets is
+    the whole process's. The tensors are handed over by a pipe, so that nothing of them is on a disk.
 
     Raises:
-        ExportError: where it cannot be made, or takes longer than `seconds`.
+        ExplainedError: where it cannot be made, or takes longer than `seconds`.
     """
-    order = {
-        "kind": kind,
-        "image_size": image_size,
-        "folded": folded,
-        "config": network.config.to_json(),
-        "says": dict(says),
-    }
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
-    try:
-        ran = subprocess.run(
-            [sys.executable, "-c", PROGRAM],
-            input=json.dumps(order).encode() + b"\n" + safetensors(network, {}),
-            capture_output=True,
-            env=environment,
-            timeout=seconds,
-        )
-    except subprocess.TimeoutExpired:
-        raise ExportError(f"This file takes more than {seconds:.0f} s to make here: {ELSEWHERE}") from None
-    if ran.returncode:
-        last = ran.stderr.decode(errors="replace").strip().rpartition("\n")[2].removeprefix("explorer: ")
-        raise ExportError(plain(last, 400) or f"This file cannot be made here: {ELSEWHERE}")
-    return ran.stdout
+    end = time.monotonic() + seconds
+
+    def check() -> None:
+        if time.monotonic() > end:
+            raise ExportError(f"This file takes more than {seconds:.0f} s to make here: {ELSEWHERE}")
+
+    process = WorkerProcess()
+    given = kind, network.config, network.state_dict(), image_size, dict(says), folded
+    return awaited(process, process.run(making, *given), check)
 
 
-def main() -> int:
-    """Read an order and tensors from standard input, and write the file to standard output."""
-    if hasattr(os, "nice"):
-        os.nice(19)
-    torch.set_num_threads(1)
-    output, sys.stdout = sys.stdout.buffer, sys.stderr  # whoever prints does not write into the file
-
-    def work() -> None:
-        head, _, tensors = sys.stdin.buffer.read().partition(b"\n")
-        order = json.loads(head)
-        network = network_of(ResNetConfig.from_json(order["config"]), load(tensors))
-        if order["folded"]:
-            network = fold(network)
-        output.write(FORMS[order["kind"]](network, tuple(order["image_size"]), order["says"]).file)
-        output.flush()
-
-    return status("explorer", work)
+def making(
+    kind: str,
+    config: ResNetConfig,
+    tensors: Mapping[str, Tensor],
+    image_size: Size,
+    says: Mapping[str, str],
+    folded: bool,
+) -> Iterator[bytes]:
+    """The file of a network, as the one item of an iterator."""
+    network = network_of(config, tensors)
+    yield FORMS[kind](fold(network) if folded else network, image_size, says).file

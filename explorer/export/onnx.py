@@ -19,6 +19,7 @@ from resnet.blocks import Add, BlurPool2d, DropPath, FlattenChannels, PadShortcu
 from resnet.command import MissingError
 
 from ..analysis.trace import IMAGE, Call, run_hooks
+from ..inference.latency import noise
 from .errors import ExportError
 
 OPSET, IR_VERSION = 21, 10
@@ -84,7 +85,7 @@ def difference(file: bytes, network: ResNet, image_size: tuple[int, int]) -> flo
     Raises:
         MissingError: without the extra `onnx`.
     """
-    images = torch.randn(2, network.config.in_channels, *image_size, generator=torch.Generator().manual_seed(0))
+    images = noise((2, network.config.in_channels, *image_size))
     with torch.inference_mode():
         return change(network(images), scores(file, [images]))
 

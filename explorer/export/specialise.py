@@ -2,7 +2,7 @@
 
 A module's text is changed in place, so that its comments, names and line breaks stay: conditions that a configuration
 settles are settled, the parameter `config` goes, and what was read from it becomes a constant (`config.num_classes` is
-NUM_CLASSES). Then `Definitions` keeps what can be reached.
+NUM_CLASSES). Then `reachable` keeps what can be reached.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from resnet import ResNet
 
 from ..analysis.cost import work_macs
 from ..analysis.trace import Trace
-from ..sharing.store import Progress
+from ..sharing.store import Progress, no_progress
 from .device import Device
 from .limits import MAX_GRADIENT_BYTES
 
@@ -76,12 +76,7 @@ def batch_size(trace: Trace) -> int:
 
 
 def integrated_gradients(
-    model: ResNet,
-    image: Tensor,
-    target: int,
-    device: Device,
-    progress: Progress = lambda share: None,
-    batch: int = BATCH,
+    model: ResNet, image: Tensor, target: int, device: Device, progress: Progress = no_progress, batch: int = BATCH
 ) -> Attribution:
     """What each pixel adds to the score of class `target` on the straight way from the mean image (zeros after
     normalisation) to a 1×C×H×W image, by captum (Sundararajan 2017, https://arxiv.org/abs/1703.01365).

@@ -18,7 +18,7 @@ from resnet import ResNet
 
 from ..analysis.layers import Layer, Op
 from ..analysis.trace import Trace
-from ..sharing.store import Progress
+from ..sharing.store import Progress, no_progress
 from .ablation import sequential_modules
 from .device import Device
 from .predict import watching_outputs
@@ -210,7 +210,7 @@ def silence(
     channels: Sequence[int],
     labels: np.ndarray,
     classes: int,
-    progress: Progress = lambda share: None,
+    progress: Progress = no_progress,
 ) -> Silence:
     """What the classes of N labelled images lose without each of some channels of a place: `outputs` are what it puts out on
     them, in batches, and `after` is what comes after it. `progress` is called after each batch.

@@ -11,7 +11,7 @@ from torch import Tensor
 from resnet import ResNet, ResNetConfig
 from resnet.sizes import can_run
 
-from ..sharing.store import Progress
+from ..sharing.store import Progress, no_progress
 from .device import Device
 from .turns import forward_in_turn
 from .whatif import shifted
@@ -38,7 +38,7 @@ def consistency(
     fill: float,
     device: Device,
     batch: int,
-    progress: Progress = lambda share: None,
+    progress: Progress = no_progress,
     reach: int = REACH,
 ) -> Consistency:
     """Of N×C×H×W images, normalised, at all (2·reach + 1)² shifts, `fill` coming in at the edges (Zhang 2019,

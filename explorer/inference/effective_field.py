@@ -21,7 +21,7 @@ from resnet.sizes import least_side
 from ..analysis.cost import work_macs
 from ..analysis.layers import Layer
 from ..analysis.trace import Trace
-from ..sharing.store import Progress
+from ..sharing.store import Progress, no_progress
 from .device import Device
 from .limits import MAX_FORWARD_BYTES, MAX_WORK_MACS
 
@@ -74,7 +74,7 @@ class _ReachedError(Exception):
 
 
 def effective_field(
-    model: ResNet, layer: Layer, images: Sequence[Tensor], device: Device, progress: Progress = lambda share: None
+    model: ResNet, layer: Layer, images: Sequence[Tensor], device: Device, progress: Progress = no_progress
 ) -> EffectiveField:
     """The mean of |∂ȳ/∂x| over `images` (each C×S×S, normalised), summed over the image's channels.
 

@@ -21,16 +21,12 @@ from resnet.weights import randomly
 
 from ..analysis.layers import VIEWS, Layer
 from ..analysis.trace import Trace
-from ..sharing.store import Progress
+from ..sharing.store import Progress, no_progress
 from ..sharing.threads import computing_on
 from .device import Device, synchronise
 from .turns import ONE_AT_A_TIME, Turn, copy_of
 
 MAX_ROUNDS = 30
-
-
-def no_progress(share: float) -> None:
-    """A progress that nobody sees."""
 
 
 # -- the clock ----------------------------------------------------------------------------

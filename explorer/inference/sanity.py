@@ -13,7 +13,7 @@ from torch import Tensor
 from resnet import ResNet
 from resnet.weights import randomly
 
-from ..sharing.store import Progress
+from ..sharing.store import Progress, no_progress
 from .ablation import without_blocks
 from .attribution import STEPS, grad_cam, integrated_gradients
 from .device import Device
@@ -109,7 +109,7 @@ def deletion(
     target: int,
     device: Device,
     batch: int,
-    progress: Progress = lambda share: None,
+    progress: Progress = no_progress,
     steps: int = REMOVALS,
 ) -> np.ndarray:
     """The probability of class `target` while the pixels of a 1×C×H×W image are removed in an order, at 0, 1/steps, … and all of
@@ -165,7 +165,7 @@ def check(
     off: Sequence[str] = (),
     batch: int = 1,
     gradient_batch: int = 1,
-    progress: Progress = lambda share: None,
+    progress: Progress = no_progress,
 ) -> Checks:
     """Both checks of Grad-CAM at a `layer` and of integrated gradients, for class `target` on a 1×C×H×W image. `model` is
     already without what is `off`.

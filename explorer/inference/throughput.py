@@ -13,9 +13,9 @@ from ..analysis.cost import work_macs
 from ..analysis.demand import inference_demand
 from ..analysis.forms import Form, Precision
 from ..analysis.trace import Trace
-from ..sharing.store import Progress
+from ..sharing.store import Progress, no_progress
 from .device import Device
-from .latency import Spread, no_progress, rounds_within, spread, time_action
+from .latency import Spread, noise, rounds_within, spread, time_action
 from .limits import MAX_FORWARD_BYTES, MAX_WORK_MACS
 from .turns import MIN_WATCHED_SIZE, PassError, Turn
 
@@ -122,7 +122,7 @@ def measured(model: ResNet, trace: Trace, device: Device, batch: int) -> Point:
 
     @torch.inference_mode()
     def once() -> float:
-        images = device.tensor(torch.randn(shape, generator=torch.Generator().manual_seed(0)))
+        images = device.tensor(noise(shape))
         return time_action(lambda: model(images), device)
 
     turn.run(once)

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from resnet import owner
 from resnet.errors import ExplainedError
+from resnet.options import plain
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -146,11 +147,13 @@ class Engine:
         Raises:
             EndedError, ConfigError: as `run`, here or where a result is asked for.
         """
+        from distributed.client import ClosedClientError
+
         with self.keep_running():
             cluster = self._cluster_with_worker()
             try:
                 yield cluster.client.get_executor()
-            except CancelledError as error:
+            except (CancelledError, ClosedClientError) as error:
                 raise cluster.ended() from error
 
     @contextmanager
@@ -222,7 +225,7 @@ class Cluster:
     """A client of the scheduler at an address, or of one in this process, with one worker; waits for so many seconds.
 
     Raises:
-        EndedError: where none answers.
+        EndedError: where none answers, or can be started.
     """
 
     def __init__(self, address: str, seconds: float):
@@ -255,9 +258,9 @@ class Cluster:
                 assert self._own.loop is not None
                 self._own.loop.add_callback(pause_without_files)
             self.client = self._stack.enter_context(Client(self._own or address, timeout=seconds, set_as_default=False))
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # the second from LocalCluster, and for want of a thread
             self.close()
-            raise EndedError(f"no scheduler answers at {address}") from error
+            raise EndedError(f"no scheduler answers at {address}" if address else cannot_start(error)) from error
 
     def close(self) -> None:
         """Let go of the scheduler, or end it and its worker."""
@@ -288,6 +291,7 @@ class Cluster:
         Raises:
             LostError: where that or the scheduler has ended.
         """
+        from distributed.client import ClosedClientError
         from distributed.scheduler import KilledWorker
 
         try:
@@ -307,7 +311,7 @@ class Cluster:
         except KilledWorker as error:
             self._end()  # the scheduler may see the end of a worker of one's own before this process does
             raise LostError(NO_PROCESS) from error
-        except (CancelledError, OSError) as error:
+        except (CancelledError, ClosedClientError, OSError) as error:  # another user may have let go of what was lost
             raise self.ended() from error
 
     def ended(self) -> LostError:
@@ -350,7 +354,7 @@ class Cluster:
                 start_new_session=True,  # Ctrl-C is for the server; its end closes the pipe
             )
         except OSError as error:
-            raise EndedError(f"no process can be started now ({error.strerror})") from error
+            raise EndedError(cannot_start(error)) from error
         self._end = weakref.finalize(self, end_process, self._child)
         assert self._child.stdin is not None
         with suppress(OSError):  # it has ended by now, as who waits for it sees
@@ -359,6 +363,11 @@ class Cluster:
 
 
 NO_PROCESS = "the process that computed has ended, perhaps for want of memory"
+
+
+def cannot_start(error: Exception) -> str:
+    """That nothing can compute, and why, as the end of a sentence."""
+    return f"no process can be started now ({plain(getattr(error, 'strerror', None) or error)})"
 
 
 def release(module: str, number: str | None) -> str:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from resnet.errors import ExplainedError
+
 from .engine import MOST_LOSSES, LostError
 from .threads import threads
 
@@ -30,7 +32,7 @@ class Status(NamedTuple):
     """How a job stands for somebody who looks: its state, and the items so far.
 
     `ahead` counts the jobs that come before it, the running one included; `others` the other people who look at it
-    now; `error` says why it failed; `repeats_left` counts the items that it has and that are made again before it goes on;
+    now; `error` says why it failed, as the end of a sentence; `repeats_left` counts the items that it has and that are made again before it goes on;
     `losses` says what it lost, and how many items it had by then.
     """
 
@@ -231,8 +233,8 @@ class JobQueue(Generic[Item]):
                 if [loss.items for loss in job.losses].count(len(job.items)) < MOST_LOSSES:
                     continue
                 state, error = FAILED, str(failure)
-            except RuntimeError as failure:  # these speak for themselves
-                state, error = FAILED, str(failure)
+            except ExplainedError as failure:
+                state, error = FAILED, str(failure).removesuffix(".")
             except Exception as failure:  # whatever it is, the queue goes on
                 state, error = FAILED, f"{type(failure).__name__}: {failure}"
             with self._lock:

@@ -18,6 +18,11 @@ Value = TypeVar("Value")
 Progress = Callable[[float], None]
 """Called with the share that is done, 0 to 1."""
 
+
+def no_progress(share: float) -> None:
+    """A progress that nobody sees."""
+
+
 SMALL_BYTES = 2**20
 """Bytes up to which a result stays when nobody who used it is left."""
 

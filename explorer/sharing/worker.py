@@ -1,4 +1,5 @@
-"""Iterators that run in a process of their own, of the lowest priority."""
+"""Iterators that run in a process of their own, of the lowest priority: on this machine, whatever cluster the server's owner
+names (`engine`), and alone, so that one that takes too long is ended in the midst of a step."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from .engine import NO_PROCESS, ROOT, EndedError, end_process
+from .engine import NO_PROCESS, ROOT, EndedError, cannot_start, end_process
 
 Item = TypeVar("Item")
 
@@ -111,7 +112,7 @@ class WorkerProcess:
                 start_new_session=True,  # Ctrl-C is for the server; its end closes the pipe
             )
         except OSError as error:
-            raise EndedError(f"no process can be started now ({error.strerror})") from error
+            raise EndedError(cannot_start(error)) from error
         self._end = weakref.finalize(self, end_process, self._child)
 
 

@@ -27,7 +27,7 @@ from ..inference.limits import check_runnable
 from ..inference.turns import ONE_AT_A_TIME
 from ..sharing.scheduler import PAGES
 from ..sharing.store import RESULTS, Progress, StoppedError
-from .inference import checkpoint
+from .own_checkpoint import uploaded_tensors
 from .session import held, hold
 
 Given = ParamSpec("Given")
@@ -157,7 +157,7 @@ def _cached_model(source: Hashable, form: Device, _weights: Weights) -> ResNet:
         check_runnable(cached_trace(_weights.config, (side, side)))
     bytes_ = 4 * cached_trace(_weights.config, _weights.data.preprocessing.size).params
     with PAGES.aside(), BUILDING.place(size=bytes_, waiting=turns.waiting):
-        network = load(_weights, state_dict=checkpoint.uploaded_tensors(_weights)).requires_grad_(False)
+        network = load(_weights, state_dict=uploaded_tensors(_weights)).requires_grad_(False)
     return ONE_AT_A_TIME.run(lambda: form.network(network))
 
 

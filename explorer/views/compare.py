@@ -16,8 +16,8 @@ from resnet.config import stage_and_index
 from resnet.options import Settings, option
 from resnet.sizes import least_side
 
-from ..analysis.compare import Comparison, activation_bytes, common_size, labels, remarks
-from ..analysis.layers import Layer, shape_text
+from ..analysis.compare import Comparison, activation_bytes, common_size, labels, layer_cell, remarks
+from ..analysis.layers import shape_text
 from ..analysis.trace import Trace
 from ..drawing import compare
 from ..export.tables import LINK
@@ -64,7 +64,7 @@ class DetailSettings(Settings):
 
 
 def parse_detail(text: str, networks: int) -> DetailSettings:
-    """The exact inverse of `Shown.to_text`, for a comparison of so many networks.
+    """The inverse of `DetailSettings.to_text`, for a comparison of so many networks.
 
     Raises:
         ConfigError: for another text, or a pair that is not there.
@@ -438,8 +438,8 @@ def layers(comparison: Comparison, names: Sequence[str], detail: DetailSettings)
     a, b = names
     columns = {
         "Layer": [row.name for row in rows],
-        a: [layer_text(row.a) for row in rows],
-        b: [layer_text(row.b) for row in rows],
+        a: [layer_cell(row.a) for row in rows],
+        b: [layer_cell(row.b) for row in rows],
         "Δ parameters": [row.params for row in rows],
         "Δ MACs": [row.macs for row in rows],
         "Δ memory": [row.memory for row in rows],
@@ -459,11 +459,6 @@ def layers(comparison: Comparison, names: Sequence[str], detail: DetailSettings)
             "Δ field": number(format="%+d", step=1, help="Pixels a side; empty where one network lacks the layer"),
         },
     )
-
-
-def layer_text(layer: Layer | None) -> str | None:
-    """3×3 convolution → 64×56×56."""
-    return f"{layer.label} → {shape_text(layer.out_shape)}" if layer else None
 
 
 def by_stage(traces: Sequence[Trace], names: Sequence[str], detail: DetailSettings) -> None:

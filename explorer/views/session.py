@@ -20,8 +20,8 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from resnet import OPTIONS, ConfigError, Option, ResNetConfig, owner
 from resnet.checkpoint import Mismatch
 from resnet.errors import ExplainedError, WeightsError
-from resnet.hub import DownloadError
 from resnet.options import plain, to_text
+from resnet.servers import DownloadError
 from resnet.sizes import least_side
 from resnet.weights import at_hand, torchvision_weights
 
@@ -115,7 +115,7 @@ class SessionState:
     selected_upload: str = ""
     """The digest of the upload that is run first."""
     checkpoint: UploadedCheckpoint | None = None
-    """The checkpoint that was uploaded: `checkpoint.uploaded_checkpoint`."""
+    """The checkpoint that was uploaded: `own_checkpoint.uploaded_checkpoint`."""
     checkpoint_problem: str = ""
     """Why the last file for one could not be opened, in a sentence."""
     answers: FileAnswers | None = None

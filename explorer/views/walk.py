@@ -14,6 +14,7 @@ from ..navigation import PAGES, START
 from . import session
 from .components import menu, theme_switch
 
+
 @st.fragment(key="links")
 def links() -> None:
     """A link to each page, which carries the view, so that it opens elsewhere as it is here; and this page's own link."""

@@ -10,9 +10,10 @@ import streamlit as st
 
 from resnet import OPTIONS, ConfigError, ResNet, hub, huggingface, owner
 from resnet.checkpoint import Opened, WeightsError, not_finite
-from resnet.hub import DownloadError, Progress
 from resnet.hub_cache import snapshot
 from resnet.huggingface import HubModel
+from resnet.servers import DownloadError, Progress
+from resnet.sources import torch_source
 from resnet.weights import Weights, at_hand, download, hub_name, hub_notes, hub_weights
 
 from ..inference import turns
@@ -80,7 +81,7 @@ def fetch(weights: Weights) -> None:
     if weights.hub:
         fetch_model(cached_look_up(owner.endpoint(), weights.hub, weights.digest), weights.title)
         return
-    source = hub.torch_source(weights.url)
+    source = torch_source(weights.url)
     _fetch(
         ("download", weights.url),
         weights.title,

@@ -8,8 +8,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ...analysis.compare import DELTAS, Comparison, charges, differing_rows, remarks, row_path, total_pairs
-from ...analysis.layers import shape_text
+from ...analysis.compare import DELTAS, Comparison, charges, differing_rows, layer_cell, remarks, row_path, total_pairs
 from ...link import View, origin, relative
 from .base import Tabular, Taken, table
 from .facts import network_facts
@@ -56,8 +55,8 @@ class Compared(Tabular):
         rows = [row for row in first.rows if row.differs]
         columns = {
             "layer": [row_path(row) for row in rows],
-            "a": [row.a and f"{row.a.label} → {shape_text(row.a.out_shape)}" for row in rows],
-            "b": [row.b and f"{row.b.label} → {shape_text(row.b.out_shape)}" for row in rows],
+            "a": [layer_cell(row.a) for row in rows],
+            "b": [layer_cell(row.b) for row in rows],
             "parameters": [row.params for row in rows],
             "macs": [row.macs for row in rows],
             "bytes": [row.memory for row in rows],

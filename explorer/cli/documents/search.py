@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ...analysis.search import Candidate, Limits, Part
 from ...analysis.space import SIZE, Space
-from ...link import View
+from ...link import View, query_text
 from . import costs
 from .base import Tabular, Taken, folding, table
 from .facts import named_facts
 
 
-def query_text(candidate: Candidate) -> str:
-    """What a candidate can be typed as where a NETWORK is asked for."""
-    return urlencode(View(candidate.config, candidate.image_size).to_query()) or "resnet50"
+def typed_as(candidate: Candidate) -> str:
+    """What a candidate is typed as where a NETWORK is asked for."""
+    return query_text(View(candidate.config, candidate.image_size))
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Searched(Tabular):
     @property
     def rows(self) -> list[costs.Row]:
         """The designs that are shown, each with what it costs."""
-        return [costs.row(query_text(one), one) for one in self.shown]
+        return [costs.row(typed_as(one), one) for one in self.shown]
 
     def text(self) -> str:
         return "\n".join([self.heading, *costs.framed(self.rows), ""])
@@ -74,7 +73,7 @@ class Searched(Tabular):
             },
             "goals": self.goals or None,
             "networks": [
-                {"index": one.index, "query": query_text(one)} | named_facts(one.config) | costs.cost_facts(one)
+                {"index": one.index, "query": typed_as(one)} | named_facts(one.config) | costs.cost_facts(one)
                 for one in self.shown
             ],
         }

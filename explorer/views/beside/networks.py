@@ -29,11 +29,11 @@ from ...sharing.threads import single_thread
 from .. import session
 from ..cached import cached_result, device, model, shared
 from ..inference.ablation import knows_test_images, test_inputs, too_large
-from ..inference.checkpoint import uploaded_checkpoint, uploaded_weights
 from ..inference.images import ChosenImage
 from ..inference.running import Run, run_with, weights_trace
 from ..inference.selection import CHECKPOINT_GONE, Selection, every_tag, from_hub, here, is_kept, note_on, select
 from ..inference.weights import label, say, typed_models
+from ..own_checkpoint import uploaded_checkpoint, uploaded_weights
 from ..weights import fetch, is_here, loaded, on_hub
 
 USUAL = ("resnet56_fashion", "plain56_fashion")

@@ -26,6 +26,7 @@ from ...inference.latency import Machine, Timed, spread
 from ...inference.limits import check_batches
 from ...link import View, relative
 from ...sharing.store import Progress
+from ...units import seconds_text
 from .. import session, take
 from ..cached import attempt, cached_devices, cached_result, cached_trace, may_compute, offer_again
 from ..components import plot
@@ -155,15 +156,9 @@ def sentence(timed: Sequence[Timed]) -> str:
     if ratio.lower <= 1:
         return f"**{name}** and **{other}** are equally fast here, within the spread of the passes."
     return (
-        f"**{name}** is the fastest here, with {milliseconds(spread(first.seconds).median)} at the median; **{other}** "
+        f"**{name}** is the fastest here, with {seconds_text(spread(first.seconds).median)} at the median; **{other}** "
         f"takes {ratio.median:.2f} times as long (quartiles {ratio.lower:.2f} to {ratio.upper:.2f})."
     )
-
-
-def milliseconds(seconds: float) -> str:
-    """1,050 ms, 17.5 ms, 0.42 ms."""
-    number = 1000 * seconds
-    return f"{number:,.0f} ms" if number >= 100 else f"{number:.3g} ms"
 
 
 COLUMNS = {

@@ -13,7 +13,7 @@ import streamlit as st
 import torch
 
 from ...analysis import cost
-from ...export import deployed
+from ...export import deployed, onnx
 from ...export.deployed import AS_IT_IS, FORMS, HALF, INT8, SLOW_FORMS, Form, Images, Refusal, Result
 from ...export.errors import ExportError
 from ...export.folding import fold, folded_config
@@ -104,8 +104,7 @@ def cached_folding(key: Key, _run: Run) -> Folding:
     def run() -> Folding:
         before = network(image)[0].float().cpu()
         after = key.form.network(fold(network))(image)[0].float().cpu()
-        difference = (after - before).abs().max() / before.abs().max().clamp(min=1e-12)
-        return Folding(before.softmax(0).numpy(), after.softmax(0).numpy(), float(difference))
+        return Folding(before.softmax(0).numpy(), after.softmax(0).numpy(), onnx.change(before, after))
 
     return key.form.turn(network, image).run(run)
 

@@ -62,7 +62,7 @@ class ChosenImage(NamedTuple):
 
 
 def apply_to(pixels: np.ndarray, make: Callable[[Image.Image], Value]) -> Value:
-    """`Chosen.made` of these pixels."""
+    """What `make` returns for an image of these pixels, in a turn where it is large."""
     return in_turn(pixels.size, lambda: make(Image.fromarray(pixels)))
 
 

@@ -16,6 +16,7 @@ from ...inference import latency
 from ...inference.device import Device
 from ...inference.latency import Effect, Latency, Roof, TimedLayer
 from ...sharing.store import Progress
+from ...units import seconds_text
 from .. import take
 from ..cached import cached_devices, device, form
 from ..components import plot
@@ -138,9 +139,9 @@ def show_effects(result: Run) -> None:
 def effect_frame(effects: tuple[Effect, ...], headless: bool = False) -> pandas.DataFrame:
     columns = {
         "Form": [effect.device.form for effect in effects],
-        "Time": [time_text(effect.seconds) for effect in effects],
+        "Time": [seconds_text(effect.seconds) for effect in effects],
         "Measured as": [passes_text(effect.rounds) for effect in effects],
-        "fp32 in turn": [time_text(effect.base_seconds) for effect in effects],
+        "fp32 in turn": [seconds_text(effect.base_seconds) for effect in effects],
         "Ratio": [f"{effect.ratio:.2f}×" for effect in effects],
     }
     if not headless:
@@ -149,10 +150,6 @@ def effect_frame(effects: tuple[Effect, ...], headless: bool = False) -> pandas.
             "Best class": ["the same" if effect.same_class else "another" for effect in effects],
         }
     return pandas.DataFrame(columns)
-
-
-def time_text(seconds: float) -> str:
-    return f"{seconds * 1000:,.1f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} µs"
 
 
 def passes_text(rounds: int) -> str:
@@ -230,8 +227,8 @@ def slow_frame(layers: tuple[TimedLayer, ...]) -> pandas.DataFrame:
             "Layer": [timed.layer.name for timed in chosen],
             "Operation": [timed.layer.label for timed in chosen],
             "MACs": [f"{timed.layer.macs:,}" if timed.layer.macs else "none" for timed in chosen],
-            "Time": [time_text(timed.seconds) for timed in chosen],
-            "Bound": [time_text(timed.bound) for timed in chosen],
+            "Time": [seconds_text(timed.seconds) for timed in chosen],
+            "Bound": [seconds_text(timed.bound) for timed in chosen],
             "Time / bound": [f"{timed.ratio:,.1f}×" for timed in chosen],
             "Share of time": [f"{timed.seconds / total:.1%}" for timed in chosen],
         }

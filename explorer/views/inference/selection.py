@@ -19,8 +19,8 @@ from ...analysis.layers import shape_text
 from ...inference.checkpoint import cannot_run, said_of
 from ...link import UPLOAD, View
 from .. import session
+from ..own_checkpoint import uploaded_checkpoint, uploaded_weights
 from ..weights import OnHub, on_hub
-from . import checkpoint
 
 
 class Selection(NamedTuple):
@@ -62,7 +62,7 @@ def select(view: View) -> Selection:
     except WeightsError as error:
         fitting, problem = (*torchvision_weights(config), random_weights(config, size)), str(error)
     *rest, untrained = fitting
-    offered = (*rest, *checkpoint.uploaded_weights(config, size), untrained)
+    offered = (*rest, *uploaded_weights(config, size), untrained)
     key = asked.key if asked else view.weights
     if current := next((one for one in offered if one.key == key), None):
         return at_image_size(view, Selection(offered, current, problem))
@@ -98,7 +98,7 @@ def why_others(view: View, asked: Weights | None, end: str) -> tuple[str, str]:
     """
     network = title(view.config)
     if view.weights == UPLOAD:
-        if checkpoint.uploaded_checkpoint():  # its card says why it does not fit
+        if uploaded_checkpoint():  # its card says why it does not fit
             return "", ""
         return f"{CHECKPOINT_GONE}{end}", ""
     if asked:

@@ -13,9 +13,9 @@ from streamlit.delta_generator import DeltaGenerator
 from resnet import OPTIONS, ConfigError, ResNetConfig, hub_cache, owner, title
 from resnet.checkpoint import FIXED, WeightsError
 from resnet.datasets import Preprocessing
-from resnet.hub import torch_cache_name
 from resnet.options import to_text
 from resnet.presets import short_title
+from resnet.sources import torch_cache_name
 from resnet.weights import BUNDLED, Weights, at_hand, bundled, cache_path, hub_key, hub_name, named, torchvision_weights
 
 from ...inference.checkpoint import in_order, listed
@@ -269,7 +269,7 @@ def back() -> None:
 # -- on the page --------------------------------------------------------------------------
 
 
-def chip(found: Selection, weights: Weights) -> DeltaGenerator:
+def chip(weights: Weights) -> DeltaGenerator:
     """The weights that run, which open on what is known of them and the ways to others. Returns the
     place for more that is asked.
     """
