@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from explorer.bench.visitors import unescaped
 from explorer.experiments.shipped import labelled_inputs
 from explorer.export import compiling, deployed, int8
-from explorer.export.deployed import FORMS, Images, Refusal, Result, Running
+from explorer.export.deployed import FORMS, Form, Images, Refusal, Result, Running
 from explorer.export.errors import ExportError
 from explorer.export.folding import fold
 from explorer.export.onnx import model
@@ -30,10 +30,12 @@ from explorer.inference import turns
 from explorer.inference.device import Device
 from explorer.inference.latency import spread
 from explorer.inference.samples import samples
+from explorer.sharing.engine import LostError
 from explorer.sharing.worker import WorkerProcess
 from explorer.views.inference import deployed as view
 from helpers import CPU, captions, click, opened, own_checkpoint, page_text, run, small, tab, trained
 from resnet import ResNet, preset
+from resnet.command import MissingError
 from resnet.weights import bundled, load, randomly
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -136,19 +138,62 @@ def test_what_a_form_does_not_take_is_a_sentence(images: Images, monkeypatch: py
         deployed.onnx_file(group, gpu, images)
 
 
-def made_up(seconds: list[float]) -> Running:
+def made_up(seconds: list[float], seen: list[int]) -> Running:
     left = iter(seconds)
-    return Running(10, lambda batch: batch.flatten(1)[:, :2], lambda image: next(left))
+
+    def scores(batch: Tensor) -> Tensor:
+        seen.append(len(batch))
+        return batch.flatten(1)[:, :2]
+
+    return Running(10, scores, lambda image: next(left))
 
 
 def test_the_ratio_is_taken_round_by_round(images: Images) -> None:
+    """And classes and scores are those of batches, three images of which have another class than before."""
+    seen: list[int] = []
     before, after = [9.0, 9.0, 1.0, 2.0, 4.0, 8.0, 10.0], [9.0, 9.0, 2.0, 4.0, 8.0, 4.0, 5.0]
-    expected = images.tested.flatten(1)[:, :2]
-    one = deployed.result("x", made_up(after), made_up(before), expected, CPU, images, 4, 0.0)
-    assert one.rounds == 5
+    expected = images.tested.flatten(1)[:, :2] * torch.tensor([-1, -1, -1, 1, 1, 1, 1, 1])[:, None]
+    base, made = made_up(before, []), made_up(after, seen)
+    one = deployed.result("x", made, base, expected, CPU, images, 4, budget=5 * 2 * (9.0 + 9.0))
+    assert one.rounds == 5  # a round is two passes of each, of which the second counts
     assert one.ratio.median == np.median([2, 2, 2, 0.5, 0.5])
     assert one.seconds.median == 4.0
-    assert (one.same, one.difference) == (8, 0.0)
+    assert (one.same, seen) == (5, [4, 4])
+    assert one.difference == pytest.approx(float(2 * expected[:3].abs().max() / expected.abs().max()))
+
+
+def failing(error: Exception) -> Form:
+    def form(*_: Any) -> Any:
+        raise error
+
+    return form
+
+
+def test_a_form_that_cannot_be_had_says_why_and_the_others_are_measured(network: ResNet, images: Images) -> None:
+    forms = {
+        "lost": failing(LostError("the process has ended")),
+        "missing": failing(MissingError("It needs onnx.")),
+        "as it is": FORMS["as it is"],
+    }
+    *refused, last = deployed.measure(network, CPU, images, forms, 8, budget=0.0)
+    assert refused == [
+        Refusal("lost", "It cannot be measured now: the process has ended."),
+        Refusal("missing", "It needs onnx."),
+    ]
+    assert isinstance(last, Result)
+
+
+def test_onnxruntime_computes_on_as_many_threads_as_torch(network: ResNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    real = onnxruntime.InferenceSession
+
+    def session(file: bytes, options: onnxruntime.SessionOptions, **given: Any) -> onnxruntime.InferenceSession:
+        asked.append(options.intra_op_num_threads)
+        return real(file, options, **given)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    deployed.runs_onnx(model(network, (32, 32), {}))
+    assert asked == [torch.get_num_threads()] == [1]
 
 
 # -- another process ----------------------------------------------------------------------
@@ -223,6 +268,15 @@ def test_who_stops_waiting_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(KeyError, match="stopped"):
         deployed.awaited(process, process.run(sleep))
     assert process._child is None or process._child.poll() is not None
+
+
+def test_a_process_that_ends_while_it_makes_a_form_is_a_sentence() -> None:
+    def gone() -> Iterator[int]:
+        raise LostError("the process has ended")
+        yield 1
+
+    with pytest.raises(ExportError, match=r"^It cannot be made now: the process has ended\.$"):
+        deployed.awaited(Here(), gone())  # type: ignore[arg-type]
 
 
 # -- the page -----------------------------------------------------------------------------
