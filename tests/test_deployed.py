@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -90,12 +91,13 @@ def test_every_form_is_what_it_says(network: ResNet, images: Images, tmp_path: P
     assert next(network.parameters()).is_contiguous()
 
 
-def test_integers_are_those_of_a_convolution_by_hand() -> None:
+def test_integers_are_those_of_a_convolution_by_hand(caplog: pytest.LogCaptureFixture) -> None:
     """One convolution: weights by a scale for each output channel, activations by the range of the calibration."""
     network = trained(randomly(small(layers=(1, 1))))
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(5))
     file = model(fold(network), (32, 32), {})
     made = onnx.load_from_string(int8.quantised(file, images.numpy()))
+    assert not caplog.records  # onnxruntime gives no advice to fold what is folded
     tensors = {one.name: numpy_helper.to_array(one) for one in made.graph.initializer}
     weight = dict(fold(network).named_parameters())["conv1.weight"].detach().numpy()
     scale, integers = tensors["conv1.weight_scale"], tensors["conv1.weight_quantized"]
@@ -121,6 +123,34 @@ def test_integers_are_those_of_a_convolution_by_hand() -> None:
     (theirs,) = session.run([output], {"image": images.numpy()})
     assert np.abs(theirs - by_hand).max() < 1e-5 * np.abs(exact).max()
     assert np.abs(by_hand - exact).max() < np.abs(exact).max() / 30
+
+
+def test_it_is_said_on_how_many_images_integers_keep_the_class(
+    network: ResNet, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with torch.no_grad():
+        scores = network(images.calibration)
+    monkeypatch.setattr(int8.onnx, "scores", lambda *_: torch.cat([-3 * scores[:1], scores[1:]]))
+    made = int8.model(network, images.calibration, {})
+    assert (made.images, made.same) == (4, 3)
+    assert made.change == pytest.approx(float(4 * scores[0].abs().max() / scores.abs().max()))
+
+
+@pytest.mark.parametrize(
+    ("machine", "able", "saturates"),
+    [
+        ("x86_64", {"avx2": True}, True),
+        ("AMD64", {"avx2": True, "avx512_vnni": True}, False),
+        ("x86_64", {"avx2": True, "avx_vnni": True}, False),
+        ("arm64", {}, False),
+    ],
+)
+def test_weights_have_7_bits_where_sums_of_two_products_would_overflow(
+    machine: str, able: dict[str, bool], saturates: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(int8.platform, "machine", lambda: machine)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
+    assert int8.saturates() == saturates
 
 
 def test_what_a_form_does_not_take_is_a_sentence(images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,9 +247,23 @@ class Here:
 def test_a_compiled_network_is_timed_beside_itself(
     network: ResNet, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = Here()
+    place, folders = Here(), list[Path]()
     monkeypatch.setattr(deployed, "WorkerProcess", lambda: place)
-    monkeypatch.setattr(torch, "compile", lambda given, **how: lambda image: 2 * given(image))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "before")
+
+    def compile_(given: ResNet, **how: Any) -> Callable[[Tensor], Tensor]:
+        """For one image at a time."""
+        folders.append(Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]))
+        assert folders[0].is_dir()
+        assert (how, torch.get_num_threads()) == ({"dynamic": False, "backend": "inductor"}, 1)
+
+        def run(image: Tensor) -> Tensor:
+            assert len(image) == 1
+            return 2 * given(image)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compile_)
     seen: list[int] = []
 
     def second_pass(run: Callable[[Tensor], Tensor], batch: Tensor, device: Device) -> float:
@@ -234,6 +278,7 @@ def test_a_compiled_network_is_timed_beside_itself(
     assert (one.same, one.rounds) == (8, deployed.LEAST_ROUNDS)
     assert seen == [1] * 2 * (deployed.LEAST_ROUNDS + 1)
     assert place.ended
+    assert not folders[0].exists()
 
 
 def test_a_compiler_that_is_missing_is_a_sentence(

@@ -526,7 +526,7 @@ def test_the_command_writes_integers(own: bool, tmp_path: Path, capsys: pytest.C
 
 def test_scores_that_overflow_calibrate_nothing() -> None:
     network = randomly(small()).requires_grad_(False)
-    network.state_dict()["fc.weight"].fill_(float("inf"))
+    network.state_dict()["fc.bias"].fill_(float("inf"))
     with pytest.raises(ExportError, match="overflow: other weights or another size are accepted"):
         int8.model(network, torch.ones(1, 3, 32, 32), {})
 
