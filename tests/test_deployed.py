@@ -6,7 +6,9 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -376,6 +378,19 @@ def test_a_network_that_ships_is_judged_on_test_images_that_calibrate_nothing(mo
     assert len(seen) == 1
     click(app, "Measure the forms again")
     assert len(seen) == 2
+
+
+def test_measurements_are_shared_by_all_that_they_depend_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(view, "attempt", lambda button: 0)
+
+    def key(digest: str = "image", button: str = view.BUTTON, **other: Any) -> tuple[object, ...]:
+        of = {"weights": "a", "device": CPU, "invert": False} | other
+        return view.measurement_key(SimpleNamespace(**of), [SimpleNamespace(digest=digest)], button)  # type: ignore
+
+    every = [key(), key("other"), key(weights="b"), key(device=replace(CPU, half=True)), key(invert=True)]
+    every.append(key(button=view.COMPILE_BUTTON))
+    assert len({*every}) == len(every)
+    assert key() == every[0]
 
 
 @pytest.mark.usefixtures("nothing_loaded")
