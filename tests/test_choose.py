@@ -30,7 +30,8 @@ from explorer.link import View
 from explorer.sharing.engine import EndedError
 from explorer.units import read_amount
 from explorer.views.choose import designs as designs_panel
-from explorer.views.choose.limits import MEMORY_UNITS, UNITS, nearest, short
+from explorer.views.choose import table as table_panel
+from explorer.views.choose.limits import MEMORY_UNITS, UNITS, nearest, short, verdict_words
 from explorer.views.choose.table import COLUMNS, compared, order, ticked, ticks
 from helpers import captions, click, held, hold, link, opened, page_text, run, said, select
 from resnet import PRESETS, ResNetConfig, preset
@@ -322,6 +323,43 @@ def test_ticking() -> None:
     assert names == {"resnet50", "resnet18"}  # and not resnet18_v1, which is the same network
 
 
+def looked_at(view: View, monkeypatch: pytest.MonkeyPatch) -> tuple[list[View], list[str]]:
+    """While a person looks at something: what is shown next, and what is said."""
+    shown: list[View] = []
+    told: list[str] = []
+
+    def show(new: View, *notes: str) -> None:
+        shown.append(new)
+        told.extend(notes)
+
+    monkeypatch.setattr(table_panel.session, "view", lambda: view)
+    monkeypatch.setattr(table_panel.session, "show", show)
+    monkeypatch.setattr(table_panel.session, "hold", lambda problems, notes: told.extend(problems))
+    return shown, told
+
+
+def test_six_networks_are_ticked_and_no_seventh(monkeypatch: pytest.MonkeyPatch) -> None:
+    seven = tuple(map(preset, ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet26", "resnet14t")))
+    shown, told = looked_at(View(seven[0], weights="random"), monkeypatch)
+    table_panel.tick(seven[:6])
+    assert (compared(shown[0]), shown[0].weights, told) == (seven[:6], "random", [])
+    table_panel.tick(seven)
+    assert (len(shown), told) == (1, ["At most 6 networks are compared: untick one of them first."])
+    table_panel.tick(seven[1:3])
+    assert (compared(shown[1]), shown[1].weights) == (seven[1:3], "")  # which are of the network that was looked at
+
+
+def test_a_row_is_opened_at_the_size_that_is_set_and_a_design_at_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    view, budget = View(ResNetConfig(), image_size=(64, 80), weights="random"), Budget(size=(64, 80))
+    shown, told = looked_at(view, monkeypatch)
+    table_panel.open_row(row(budget, "resnet18", preset("resnet18")))
+    assert (shown, told) == ([View(preset("resnet18"), image_size=(64, 80))], [])
+    (large,) = search.search(Space.from_text("resnet34 size=96x128"), budget)
+    table_panel.open_row(design_row(budget, large, large.config))
+    assert shown[1] == View(preset("resnet34"), image_size=(96, 128))
+    assert told == ["Image size went from 64x80 to 96x128."]
+
+
 # -- designs ------------------------------------------------------------------------------
 
 SPACE = "layers=1..3-1..2-1-1 planes=32..64/16-128-256-512 groups=1,32"
@@ -345,6 +383,15 @@ def test_a_design_is_called_by_what_differs_from_the_network_around_it() -> None
     space, budget = Space.from_text("resnet18 attention=none,se size=64,96x128"), Budget(size=(64, 64))
     names = [design_row(budget, one, space.base).name for one in search.search(space, budget)]
     assert names == ["Design 0: as it is", "Design 1: 96×128", "Design 2: se", "Design 3: se, 96×128"]
+
+
+def test_the_best_is_the_most_accurate_of_those_that_have_a_result() -> None:
+    (design,) = search.search(Space(preset("resnet18")), Limits())
+    every = rows(Budget(), designs=[design])
+    assert every[0].candidate == design
+    best = max(published(), key=lambda one: one.top1)
+    words = verdict_words(Budget(), every, every).replace("\\", "")
+    assert f"; best top-1: **{best.network}**, {best.top1:.2%} at {best.size} px" in words
 
 
 def designs(app: AppTest) -> list[str]:

@@ -271,7 +271,7 @@ def opened(every: Sequence[Row]) -> None:
 def open_row(one: Row) -> None:
     """Look at the network of a row at the size that is set; a design of a searched space at its own."""
     view = session.view()
-    asked = one.candidate.image_size if one.candidate and one.index is not None else view.image_size
+    asked = one.candidate.image_size if one.candidate else view.image_size
     size = common_size((one.config,), asked)
     notes = [f"Image size went from {size_text(view.image_size)} to {size_text(size)}."] * (size != view.image_size)
     session.show(replace(view, config=one.config, image_size=size, at="", weights=""), *notes)
