@@ -271,11 +271,15 @@ def test_optimisers_keep_what_is_said(name: str, form: Form) -> None:
     on_gpu = state_bytes(traced, form._replace(gpu=True), said).fixed
     assert on_gpu == bytes_of(state for state in states if state.dim())
     account = Account(network, torch.zeros(0))
-    account.known |= {each.untyped_storage()._cdata for each in (*states, *(p.grad for p in network.parameters()))}  # type: ignore[union-attr]
+    grads = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    account.known |= {each.untyped_storage()._cdata for each in (*states, *grads)}
     with account:
         optimizer.step()
     scalars = 4 * 4 * len(states)  # of the count of steps
     assert said.working * traced.params * form.weight == pytest.approx(account.peak, abs=scalars)
+    last = list(training_moments(traced, form._replace(gpu=True), said))[-1]
+    still = bytes_of(iter((*network.parameters(), *network.buffers(), *grads))) + on_gpu
+    assert last.total.fixed == pytest.approx(still + account.peak, abs=scalars)
 
 
 # -- what fits ----------------------------------------------------------------------------
