@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -377,6 +378,14 @@ def test_the_page_says_whether_it_fits() -> None:
     select(app, "memory batch", "1000")
     assert link(app)["memory"] == "batch-1000_precision-bf16_optimizer-adamw_within-2.0"
     assert any(text.value.startswith("**Training does not fit into 2 GiB: up to") for text in app.markdown)
+
+
+def test_the_largest_batch_is_said_to_fit_and_the_next_is_not() -> None:
+    asked, traced = Workload(within=4), trace(preset("resnet18"), 224)
+    prediction, training = asked.inference(traced), asked.training(traced)
+    largest = training.largest_batch(asked.memory)
+    for batch, words in ((largest, "It fits into 4 GiB: "), (largest + 1, "Training does not fit into 4 GiB: ")):
+        assert verdict(replace(asked, batch=batch), prediction, training)[1].startswith(words)
 
 
 def test_what_fits_in_no_way_is_said() -> None:
