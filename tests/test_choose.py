@@ -93,11 +93,13 @@ def test_weights_and_latency_are_limits_too() -> None:
     assert [one.name for one in fast if one.fits] == ["resnet10t"]
     unmeasured = next(one for one in fast if one.name == "resnet110")
     assert (unmeasured.reason, unmeasured.distance) == ("not measured on i7-12700H", float("inf"))
+    assert [each.brief for each in unmeasured.over] == [unmeasured.reason]
 
 
 def test_an_image_that_is_too_small_fits_nothing() -> None:
     found = row(Budget(size=(1, 1)), "resnetblur50", preset("resnetblur50"))
     assert (found.candidate, found.fits, found.latencies) == (None, False, ())
+    assert found.reason == "the image is too small for one of its operations"
 
 
 # -- measured elsewhere -------------------------------------------------------------------
