@@ -217,6 +217,41 @@ def test_what_is_lost_is_made_again_and_each_item_handed_on_once(monkeypatch: py
     assert (found, len(told)) == ([0, 1, 2, 3], 4)
 
 
+def test_what_a_lost_worker_was_at_is_taken_back() -> None:
+    """Else the next one has it, too, and ends as the first one may have by it."""
+    taken: list[bool] = []
+
+    def late(timeout: float) -> None:
+        raise TimeoutError
+
+    cluster = module.Cluster.__new__(module.Cluster)
+    cluster._child, cluster._end = None, lambda: None
+    future = SimpleNamespace(result=late, cancel=lambda: taken.append(True))
+    cluster.client = SimpleNamespace(submit=lambda *_, **__: future, nthreads=dict)
+    with pytest.raises(LostError, match=module.NO_PROCESS):
+        cluster.advance("a", 0, None, "")
+    assert taken == [True]
+
+
+def test_a_scheduler_that_was_there_is_waited_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+
+    class Named:
+        lost = False
+
+        def __init__(self, address: str, seconds: float) -> None:
+            self.address = address
+
+        def find_worker(self, seconds: float) -> None:
+            waited.append(seconds)
+
+    monkeypatch.setattr(module, "Cluster", Named)
+    engine = Engine("tcp://a:1")
+    for _ in range(2):
+        engine._cluster_with_worker()
+    assert waited == [module.CONNECT_SECONDS, module.RECONNECT_SECONDS]
+
+
 VERSIONS = {"explorer": "1.2", "distributed": "2025.1", "python": "3.11.4.final.0"}
 
 
