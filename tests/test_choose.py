@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
 from explorer import Limits, Space
-from explorer.analysis import search
+from explorer.analysis import measured, search
 from explorer.analysis.choose import Budget, Here, Searched, design_row, front, points, robustness, row, rows, searching
 from explorer.analysis.measured import IMAGENET, MACHINES, ROBUSTNESS, others, scores, speeds
 from explorer.analysis.published import published
@@ -32,10 +33,11 @@ from explorer.units import read_amount
 from explorer.views.choose import designs as designs_panel
 from explorer.views.choose import table as table_panel
 from explorer.views.choose.limits import MEMORY_UNITS, UNITS, nearest, short, verdict_words
-from explorer.views.choose.table import COLUMNS, compared, order, ticked, ticks
+from explorer.views.choose.table import COLUMNS, compared, order, own_networks, ticked, ticks
 from helpers import captions, click, held, hold, link, opened, page_text, run, said, select
 from resnet import PRESETS, ResNetConfig, preset
 from resnet.published import tags
+from resnet.shipped import ShippedError
 
 TIGHT = Budget(size=(320, 640), macs=5 * 10**9, params=30 * 10**6)
 LINK = {"size": "320x640", "limits": TIGHT.to_text()}
@@ -156,6 +158,17 @@ def test_scores_are_those_of_the_published_weights() -> None:
     assert set(ROBUSTNESS) - set(fifty["torchvision V1"]) == {"A"}  # which timm has no figure of
     assert set(fifty["torchvision V2"]) == set(ROBUSTNESS)
     assert robustness(None) == {}
+
+
+def test_a_file_that_is_cut_in_a_number_or_has_other_columns_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, path = measured.SPEEDS.read_text(encoding="utf-8"), tmp_path / "speeds.csv"
+    monkeypatch.setattr(measured, "SPEEDS", path)
+    for text in (whole[:-3], whole.replace("images_per_second", "seconds", 1)):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(ShippedError, match=r"^speeds\.csv is damaged"):
+            measured.speeds.__wrapped__()
 
 
 def test_other_families_are_no_presets() -> None:
@@ -312,6 +325,12 @@ def test_ones_own_networks_are_rows_and_the_ticks_are_those_beside_each_other() 
     assert {*marked} == {"resnet34", "ResNet-50, blocks per stage 1-1-1-2"}
 
 
+def test_ones_own_are_the_current_network_those_beside_it_and_the_pinned_one() -> None:
+    first, second, third = (preset("resnet18").with_(groups=1, planes=(planes,) * 4)[0] for planes in (8, 16, 24))
+    view = View(first, others=(preset("resnet34"), second), pinned=third)
+    assert [config for _, config in own_networks(view)] == [first, second, third]
+
+
 def test_ticking() -> None:
     first, second, third = (preset(name) for name in ("resnet50", "resnet18", "resnet34"))
     assert ticked((first,), (second, first)) == (first, second)
@@ -447,6 +466,29 @@ def test_a_large_search_is_a_workers_and_goes_on_here_without_one(parts: int, mo
     assert asked == [(space, limits, Searched())]
     assert list(designs_panel.steps(space, limits, whole[0])) == whole[1:]
     assert len(asked) == 1  # 27 are left, which is no large search
+
+
+def test_a_search_is_shared_by_its_space_and_the_limits_on_designs() -> None:
+    space, key = Space.from_text("resnet18 groups=1"), designs_panel.key_of
+    others: list[dict[str, Any]] = [{}, {"macs": 1}, {"params": 1}, {"memory": 1}, {"size": (64, 64)}]
+    every = [key(space, Budget(**given)) for given in others] + [key(Space(preset("resnet34")), Budget())]
+    assert len({*every}) == len(every)
+    assert key(space, Budget(ms=1.0, weights=True)) == every[0]
+
+
+def test_the_table_has_the_designs_of_fewest_macs_and_is_shared_by_what_they_follow_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    every = tuple(search.search(Space.from_text("resnet18 layers=1-1..4-1..4-1..4"), Limits()))
+    found = Searched(len(every), best=every[::-1])
+    monkeypatch.setattr(designs_panel, "searched", lambda view, budget: found)
+    view = View(preset("resnet18"), space="layers=1-1..4-1..4-1..4")
+    shown = designs_panel.best(view, Budget())
+    assert [one.macs for one in shown.best] == sorted(one.macs for one in every)[: designs_panel.SHOWN]
+    keys = [shown.key, designs_panel.best(replace(view, config=preset("resnet34")), Budget()).key]
+    found = found._replace(stop=5)
+    keys.append(designs_panel.best(view, Budget()).key)
+    assert len({*keys}) == 3
 
 
 def test_an_axis_is_typed_and_a_mistake_named() -> None:
