@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice, product
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,8 +21,8 @@ from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
 from explorer import Limits, Space
-from explorer.analysis import search
-from explorer.analysis.choose import Budget, Here, Searched, front, points, robustness, row, rows, searching
+from explorer.analysis import measured, search
+from explorer.analysis.choose import Budget, Here, Searched, design_row, front, points, robustness, row, rows, searching
 from explorer.analysis.measured import IMAGENET, MACHINES, ROBUSTNESS, others, scores, speeds
 from explorer.analysis.published import published
 from explorer.analysis.trace import trace
@@ -30,11 +31,13 @@ from explorer.link import View
 from explorer.sharing.engine import EndedError
 from explorer.units import read_amount
 from explorer.views.choose import designs as designs_panel
-from explorer.views.choose.limits import MEMORY_UNITS, UNITS, nearest, short
-from explorer.views.choose.table import COLUMNS, compared, order, ticked, ticks
+from explorer.views.choose import table as table_panel
+from explorer.views.choose.limits import MEMORY_UNITS, UNITS, nearest, short, verdict_words
+from explorer.views.choose.table import COLUMNS, compared, order, own_networks, ticked, ticks
 from helpers import captions, click, held, hold, link, opened, page_text, run, said, select
 from resnet import PRESETS, ResNetConfig, preset
 from resnet.published import tags
+from resnet.shipped import ShippedError
 
 TIGHT = Budget(size=(320, 640), macs=5 * 10**9, params=30 * 10**6)
 LINK = {"size": "320x640", "limits": TIGHT.to_text()}
@@ -83,17 +86,22 @@ def test_weights_and_latency_are_limits_too() -> None:
     assert {one.name for one in weights if one.fits} >= {"resnet50", "resnet20_fashion", "resnet10t"}
     assert row(Budget(weights=True), "resnet18_v1", preset("resnet18")).result is not None
     assert all(one.result.weights for one in weights if one.result)
-    assert not all(one.result.weights for one in rows(Budget()) if one.result)
+    every = rows(Budget())
+    assert not all(one.result.weights for one in every if one.result)
+    for one in every:
+        assert one.top1 == max((known.top1 for known in published() if known.config == one.config), default=0)
     assert all(point.result.weights for point in points(Budget(weights=True)))
     fast = rows(Budget(ms=12.0, machine="i7-12700H"))
     assert [one.name for one in fast if one.fits] == ["resnet10t"]
     unmeasured = next(one for one in fast if one.name == "resnet110")
     assert (unmeasured.reason, unmeasured.distance) == ("not measured on i7-12700H", float("inf"))
+    assert [each.brief for each in unmeasured.over] == [unmeasured.reason]
 
 
 def test_an_image_that_is_too_small_fits_nothing() -> None:
     found = row(Budget(size=(1, 1)), "resnetblur50", preset("resnetblur50"))
     assert (found.candidate, found.fits, found.latencies) == (None, False, ())
+    assert found.reason == "the image is too small for one of its operations"
 
 
 # -- measured elsewhere -------------------------------------------------------------------
@@ -103,9 +111,17 @@ def test_milliseconds_are_those_measured_or_scaled_by_macs() -> None:
     """timm's file says 43.63 images a second for resnet50 at 160 pixels on the i7, and 158.58 for resnet10t at 176."""
     there = dict(row(Budget(size=(160, 160)), "resnet50", ResNetConfig()).latencies)["i7-12700H"]
     assert (there.ms, there.scaled, there.measured.batch) == (pytest.approx(1000 / 43.63), False, 1)
+    for size, factor in (((160, 160), 1), ((160, 320), 2)):  # an image twice as wide is another size
+        of_a_batch = dict(row(Budget(size=size), "resnet50", ResNetConfig()).latencies)["RTX 4090"]
+        assert of_a_batch.ms == pytest.approx(factor * 1000 / 10141.36, rel=2e-3)
+        assert of_a_batch.scaled == (factor > 1)
+    within, beyond = (Budget(size=(160, 160), ms=there.ms * share) for share in (1, 0.5))
+    assert row(within, "resnet50", ResNetConfig()).fits
+    assert row(beyond, "resnet50", ResNetConfig()).reason == "22.9 ms, 2.00 times the limit"
     elsewhere = dict(row(TIGHT, "resnet10t", preset("resnet10t")).latencies)["i7-12700H"]
     share = trace(preset("resnet10t"), (320, 640)).macs / trace(preset("resnet10t"), 176).macs
     assert (elsewhere.ms, elsewhere.scaled) == (pytest.approx(1000 / 158.58 * share), True)
+    assert row(replace(TIGHT, ms=1.0), "resnet10t", preset("resnet10t")).reason.startswith("about 40.4 ms, ")
 
 
 def test_equal_macs_take_unequal_times() -> None:
@@ -137,14 +153,29 @@ def test_scores_are_those_of_the_published_weights() -> None:
     assert len(both) > 100
     for name in both:
         assert scores()[name][IMAGENET].top1 == pytest.approx(ours[name].top1)
-    assert set(robustness(next(one for one in published() if one.recipe == "torchvision V2"))) == set(ROBUSTNESS)
+    fifty = {one.recipe: robustness(one) for one in published() if one.network == "resnet50"}
+    assert [fifty[f"torchvision {recipe}"]["V2"].top1 for recipe in ("V1", "V2")] == pytest.approx([0.6319, 0.6951])
+    assert set(ROBUSTNESS) - set(fifty["torchvision V1"]) == {"A"}  # which timm has no figure of
+    assert set(fifty["torchvision V2"]) == set(ROBUSTNESS)
     assert robustness(None) == {}
+
+
+def test_a_file_that_is_cut_in_a_number_or_has_other_columns_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, path = measured.SPEEDS.read_text(encoding="utf-8"), tmp_path / "speeds.csv"
+    monkeypatch.setattr(measured, "SPEEDS", path)
+    for text in (whole[:-3], whole.replace("images_per_second", "seconds", 1)):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(ShippedError, match=r"^speeds\.csv is damaged"):
+            measured.speeds.__wrapped__()
 
 
 def test_other_families_are_no_presets() -> None:
     assert len(others()) == 19
     assert {one.network for one in others()}.isdisjoint(PRESETS)
-    assert max(others(), key=lambda one: one.score.top1).tag == "convnext_small.in12k_ft_in1k_384"
+    best = max(others(), key=lambda one: one.score.top1)
+    assert (best.tag, best.params, best.score.size) == ("convnext_small.in12k_ft_in1k_384", 50_220_000, 384)
 
 
 # -- the chart ----------------------------------------------------------------------------
@@ -232,8 +263,8 @@ def test_the_nearest_are_networks_and_not_names() -> None:
     fast = rows(replace(TIGHT, ms=12.0, machine="RTX 4090"))
     assert [one.name for one in fast if not one.fits][:4] == ["resnet14t", "resnet18", "resnet18_v1", "seresnet18"]
     assert [one.name for one in nearest(fast)] == ["resnet14t", "resnet18", "seresnet18"]
-    small = rows(Budget(size=(1, 1), macs=1))
-    assert all(one.candidate for one in nearest(small))
+    assert not all(one.fits for one in rows(Budget(size=(1, 1))))
+    assert nearest(rows(Budget(size=(1, 1)))) == []  # those that do not fit cannot take the image
 
 
 def test_a_link_with_wrong_limits_says_so_and_keeps_the_rest() -> None:
@@ -300,17 +331,60 @@ def test_ones_own_networks_are_rows_and_the_ticks_are_those_beside_each_other() 
     assert {*marked} == {"resnet34", "ResNet-50, blocks per stage 1-1-1-2"}
 
 
+def test_ones_own_are_the_current_network_those_beside_it_and_the_pinned_one() -> None:
+    first, second, third = (preset("resnet18").with_(groups=1, planes=(planes,) * 4)[0] for planes in (8, 16, 24))
+    view = View(first, others=(preset("resnet34"), second), pinned=third)
+    assert [config for _, config in own_networks(view)] == [first, second, third]
+
+
 def test_ticking() -> None:
     first, second, third = (preset(name) for name in ("resnet50", "resnet18", "resnet34"))
     assert ticked((first,), (second, first)) == (first, second)
     assert ticked((first, second), (third, second, first)) == (first, second, third)
     assert ticked((first, second), (second,)) == (second,)
-    assert ticked((first,), ()) == (first,)
+    assert ticked((first, second), ()) == (first,)
     view = View(first, others=(second, first))
     assert compared(view) == (first, second)
     every = rows(Budget())
-    assert {every[place].config for place in ticks(view, every)} == {first, second}
-    assert len(ticks(view, every)) == 2  # and not resnet18_v1's row too, which is the same network
+    names = {every[place].name for place in ticks(view, every)}
+    assert names == {"resnet50", "resnet18"}  # and not resnet18_v1, which is the same network
+
+
+def looked_at(view: View, monkeypatch: pytest.MonkeyPatch) -> tuple[list[View], list[str]]:
+    """While a person looks at something: what is shown next, and what is said."""
+    shown: list[View] = []
+    told: list[str] = []
+
+    def show(new: View, *notes: str) -> None:
+        shown.append(new)
+        told.extend(notes)
+
+    monkeypatch.setattr(table_panel.session, "view", lambda: view)
+    monkeypatch.setattr(table_panel.session, "show", show)
+    monkeypatch.setattr(table_panel.session, "hold", lambda problems, notes: told.extend(problems))
+    return shown, told
+
+
+def test_six_networks_are_ticked_and_no_seventh(monkeypatch: pytest.MonkeyPatch) -> None:
+    seven = tuple(map(preset, ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet26", "resnet14t")))
+    shown, told = looked_at(View(seven[0], weights="random"), monkeypatch)
+    table_panel.tick(seven[:6])
+    assert (compared(shown[0]), shown[0].weights, told) == (seven[:6], "random", [])
+    table_panel.tick(seven)
+    assert (len(shown), told) == (1, ["At most 6 networks are compared: untick one of them first."])
+    table_panel.tick(seven[1:3])
+    assert (compared(shown[1]), shown[1].weights) == (seven[1:3], "")  # which are of the network that was looked at
+
+
+def test_a_row_is_opened_at_the_size_that_is_set_and_a_design_at_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    view, budget = View(ResNetConfig(), image_size=(64, 80), weights="random"), Budget(size=(64, 80))
+    shown, told = looked_at(view, monkeypatch)
+    table_panel.open_row(row(budget, "resnet18", preset("resnet18")))
+    assert (shown, told) == ([View(preset("resnet18"), image_size=(64, 80))], [])
+    (large,) = search.search(Space.from_text("resnet34 size=96x128"), budget)
+    table_panel.open_row(design_row(budget, large, large.config))
+    assert shown[1] == View(preset("resnet34"), image_size=(96, 128))
+    assert told == ["Image size went from 64x80 to 96x128."]
 
 
 # -- designs ------------------------------------------------------------------------------
@@ -332,6 +406,21 @@ def test_a_search_that_goes_on_ends_as_one_that_was_not_stopped(monkeypatch: pyt
     assert whole.within + whole.over + whole.invalid == whole.stop == len(space) == 36
 
 
+def test_a_design_is_called_by_what_differs_from_the_network_around_it() -> None:
+    space, budget = Space.from_text("resnet18 attention=none,se size=64,96x128"), Budget(size=(64, 64))
+    names = [design_row(budget, one, space.base).name for one in search.search(space, budget)]
+    assert names == ["Design 0: as it is", "Design 1: 96×128", "Design 2: se", "Design 3: se, 96×128"]
+
+
+def test_the_best_is_the_most_accurate_of_those_that_have_a_result() -> None:
+    (design,) = search.search(Space(preset("resnet18")), Limits())
+    every = rows(Budget(), designs=[design])
+    assert every[0].candidate == design
+    best = max(published(), key=lambda one: one.top1)
+    words = verdict_words(Budget(), every, every).replace("\\", "")
+    assert f"; best top-1: **{best.network}**, {best.top1:.2%} at {best.size} px" in words
+
+
 def designs(app: AppTest) -> list[str]:
     return [name for name in app.dataframe[0].value["Network"] if name.startswith("Design ")]
 
@@ -344,7 +433,7 @@ def test_designs_are_searched_and_stand_in_the_table() -> None:
     assert len(designs(app)) == len(last.best) > 3
     first = last.best[0]
     layers, planes = ("-".join(map(str, one)) for one in (first.config.layers, first.config.planes))
-    assert designs(app)[0] == f"Design {first.index}: {layers}, {planes}"
+    assert app.dataframe[0].value["Network"][0] == designs(app)[0] == f"Design {first.index}: {layers}, {planes}"
     assert f"**{last.within}** are within the limits, {last.over} over one" in page_text(app)
     assert not [button for button in app.button if button.label.startswith("Search 36")]
 
@@ -383,6 +472,29 @@ def test_a_large_search_is_a_workers_and_goes_on_here_without_one(parts: int, mo
     assert asked == [(space, limits, Searched())]
     assert list(designs_panel.steps(space, limits, whole[0])) == whole[1:]
     assert len(asked) == 1  # 27 are left, which is no large search
+
+
+def test_a_search_is_shared_by_its_space_and_the_limits_on_designs() -> None:
+    space, key = Space.from_text("resnet18 groups=1"), designs_panel.key_of
+    others: list[dict[str, Any]] = [{}, {"macs": 1}, {"params": 1}, {"memory": 1}, {"size": (64, 64)}]
+    every = [key(space, Budget(**given)) for given in others] + [key(Space(preset("resnet34")), Budget())]
+    assert len({*every}) == len(every)
+    assert key(space, Budget(ms=1.0, weights=True)) == every[0]
+
+
+def test_the_table_has_the_designs_of_fewest_macs_and_is_shared_by_what_they_follow_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    every = tuple(search.search(Space.from_text("resnet18 layers=1-1..4-1..4-1..4"), Limits()))
+    found = Searched(len(every), best=every[::-1])
+    monkeypatch.setattr(designs_panel, "searched", lambda view, budget: found)
+    view = View(preset("resnet18"), space="layers=1-1..4-1..4-1..4")
+    shown = designs_panel.best(view, Budget())
+    assert [one.macs for one in shown.best] == sorted(one.macs for one in every)[: designs_panel.SHOWN]
+    keys = [shown.key, designs_panel.best(replace(view, config=preset("resnet34")), Budget()).key]
+    found = found._replace(stop=5)
+    keys.append(designs_panel.best(view, Budget()).key)
+    assert len({*keys}) == 3
 
 
 def test_an_axis_is_typed_and_a_mistake_named() -> None:

@@ -6,11 +6,12 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -182,6 +183,7 @@ def test_the_peaks_are_what_is_alive(name: str, form: Form) -> None:
 
 @pytest.mark.usefixtures("watched")
 @given(narrow(), st.sampled_from(CPU), st.integers(1, 3), st.tuples(st.integers(33, 80), st.integers(33, 80)))
+@example(small(norm="none"), CPU[1], 1, (16, 16))  # weights and biases become fp32 one after the other
 @settings(max_examples=25, deadline=None)
 def test_the_peaks_of_any_configuration(config: ResNetConfig, form: Form, batch: int, size: tuple[int, int]) -> None:
     agrees(form, config, batch, size)
@@ -271,11 +273,15 @@ def test_optimisers_keep_what_is_said(name: str, form: Form) -> None:
     on_gpu = state_bytes(traced, form._replace(gpu=True), said).fixed
     assert on_gpu == bytes_of(state for state in states if state.dim())
     account = Account(network, torch.zeros(0))
-    account.known |= {each.untyped_storage()._cdata for each in (*states, *(p.grad for p in network.parameters()))}  # type: ignore[union-attr]
+    grads = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    account.known |= {each.untyped_storage()._cdata for each in (*states, *grads)}
     with account:
         optimizer.step()
     scalars = 4 * 4 * len(states)  # of the count of steps
     assert said.working * traced.params * form.weight == pytest.approx(account.peak, abs=scalars)
+    last = list(training_moments(traced, form._replace(gpu=True), said))[-1]
+    still = bytes_of(iter((*network.parameters(), *network.buffers(), *grads))) + on_gpu
+    assert last.total.fixed == pytest.approx(still + account.peak, abs=scalars)
 
 
 # -- what fits ----------------------------------------------------------------------------
@@ -373,6 +379,14 @@ def test_the_page_says_whether_it_fits() -> None:
     select(app, "memory batch", "1000")
     assert link(app)["memory"] == "batch-1000_precision-bf16_optimizer-adamw_within-2.0"
     assert any(text.value.startswith("**Training does not fit into 2 GiB: up to") for text in app.markdown)
+
+
+def test_the_largest_batch_is_said_to_fit_and_the_next_is_not() -> None:
+    asked, traced = Workload(within=4), trace(preset("resnet18"), 224)
+    prediction, training = asked.inference(traced), asked.training(traced)
+    largest = training.largest_batch(asked.memory)
+    for batch, words in ((largest, "It fits into 4 GiB: "), (largest + 1, "Training does not fit into 4 GiB: ")):
+        assert verdict(replace(asked, batch=batch), prediction, training)[1].startswith(words)
 
 
 def test_what_fits_in_no_way_is_said() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,7 +26,7 @@ from explorer.bench.visitors import unescaped
 from explorer.experiments.shipped import labelled_inputs
 from explorer.export import compiling, deployed, int8
 from explorer.export.apart import awaited
-from explorer.export.deployed import FORMS, Images, Refusal, Result, Running
+from explorer.export.deployed import FORMS, Form, Images, Refusal, Result, Running
 from explorer.export.errors import ExportError
 from explorer.export.folding import fold
 from explorer.export.onnx import model
@@ -31,10 +34,12 @@ from explorer.inference import turns
 from explorer.inference.device import Device
 from explorer.inference.latency import spread
 from explorer.inference.samples import samples
+from explorer.sharing.engine import LostError
 from explorer.sharing.worker import WorkerProcess
 from explorer.views.inference import deployed as view
 from helpers import CPU, captions, click, opened, own_checkpoint, page_text, run, small, tab, trained
 from resnet import ResNet, preset
+from resnet.command import MissingError
 from resnet.weights import bundled, load, randomly
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -89,12 +94,13 @@ def test_every_form_is_what_it_says(network: ResNet, images: Images, tmp_path: P
     assert next(network.parameters()).is_contiguous()
 
 
-def test_integers_are_those_of_a_convolution_by_hand() -> None:
+def test_integers_are_those_of_a_convolution_by_hand(caplog: pytest.LogCaptureFixture) -> None:
     """One convolution: weights by a scale for each output channel, activations by the range of the calibration."""
     network = trained(randomly(small(layers=(1, 1))))
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(5))
     file = model(fold(network), (32, 32), {})
     made = onnx.load_from_string(int8.quantised(file, images.numpy()))
+    assert not caplog.records  # onnxruntime gives no advice to fold what is folded
     tensors = {one.name: numpy_helper.to_array(one) for one in made.graph.initializer}
     weight = dict(fold(network).named_parameters())["conv1.weight"].detach().numpy()
     scale, integers = tensors["conv1.weight_scale"], tensors["conv1.weight_quantized"]
@@ -122,6 +128,34 @@ def test_integers_are_those_of_a_convolution_by_hand() -> None:
     assert np.abs(by_hand - exact).max() < np.abs(exact).max() / 30
 
 
+def test_it_is_said_on_how_many_images_integers_keep_the_class(
+    network: ResNet, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with torch.no_grad():
+        scores = network(images.calibration)
+    monkeypatch.setattr(int8.onnx, "scores", lambda *_: torch.cat([-3 * scores[:1], scores[1:]]))
+    made = int8.model(network, images.calibration, {})
+    assert (made.images, made.same) == (4, 3)
+    assert made.change == pytest.approx(float(4 * scores[0].abs().max() / scores.abs().max()))
+
+
+@pytest.mark.parametrize(
+    ("machine", "able", "saturates"),
+    [
+        ("x86_64", {"avx2": True}, True),
+        ("AMD64", {"avx2": True, "avx512_vnni": True}, False),
+        ("x86_64", {"avx2": True, "avx_vnni": True}, False),
+        ("arm64", {}, False),
+    ],
+)
+def test_weights_have_7_bits_where_sums_of_two_products_would_overflow(
+    machine: str, able: dict[str, bool], saturates: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(int8.platform, "machine", lambda: machine)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
+    assert int8.saturates() == saturates
+
+
 def test_what_a_form_does_not_take_is_a_sentence(images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
     group = randomly(small(norm="group")).requires_grad_(False)
     names = ("batch norms folded", "ONNX, fp32", "ONNX, int8")
@@ -137,19 +171,62 @@ def test_what_a_form_does_not_take_is_a_sentence(images: Images, monkeypatch: py
         deployed.onnx_file(group, gpu, images)
 
 
-def made_up(seconds: list[float]) -> Running:
+def made_up(seconds: list[float], seen: list[int]) -> Running:
     left = iter(seconds)
-    return Running(10, lambda batch: batch.flatten(1)[:, :2], lambda image: next(left))
+
+    def scores(batch: Tensor) -> Tensor:
+        seen.append(len(batch))
+        return batch.flatten(1)[:, :2]
+
+    return Running(10, scores, lambda image: next(left))
 
 
 def test_the_ratio_is_taken_round_by_round(images: Images) -> None:
+    """And classes and scores are those of batches, three images of which have another class than before."""
+    seen: list[int] = []
     before, after = [9.0, 9.0, 1.0, 2.0, 4.0, 8.0, 10.0], [9.0, 9.0, 2.0, 4.0, 8.0, 4.0, 5.0]
-    expected = images.tested.flatten(1)[:, :2]
-    one = deployed.result("x", made_up(after), made_up(before), expected, CPU, images, 4, 0.0)
-    assert one.rounds == 5
+    expected = images.tested.flatten(1)[:, :2] * torch.tensor([-1, -1, -1, 1, 1, 1, 1, 1])[:, None]
+    base, made = made_up(before, []), made_up(after, seen)
+    one = deployed.result("x", made, base, expected, CPU, images, 4, budget=5 * 2 * (9.0 + 9.0))
+    assert one.rounds == 5  # a round is two passes of each, of which the second counts
     assert one.ratio.median == np.median([2, 2, 2, 0.5, 0.5])
     assert one.seconds.median == 4.0
-    assert (one.same, one.difference) == (8, 0.0)
+    assert (one.same, seen) == (5, [4, 4])
+    assert one.difference == pytest.approx(float(2 * expected[:3].abs().max() / expected.abs().max()))
+
+
+def failing(error: Exception) -> Form:
+    def form(*_: Any) -> Any:
+        raise error
+
+    return form
+
+
+def test_a_form_that_cannot_be_had_says_why_and_the_others_are_measured(network: ResNet, images: Images) -> None:
+    forms = {
+        "lost": failing(LostError("the process has ended")),
+        "missing": failing(MissingError("It needs onnx.")),
+        "as it is": FORMS["as it is"],
+    }
+    *refused, last = deployed.measure(network, CPU, images, forms, 8, budget=0.0)
+    assert refused == [
+        Refusal("lost", "It cannot be measured now: the process has ended."),
+        Refusal("missing", "It needs onnx."),
+    ]
+    assert isinstance(last, Result)
+
+
+def test_onnxruntime_computes_on_as_many_threads_as_torch(network: ResNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    real = onnxruntime.InferenceSession
+
+    def session(file: bytes, options: onnxruntime.SessionOptions, **given: Any) -> onnxruntime.InferenceSession:
+        asked.append(options.intra_op_num_threads)
+        return real(file, options, **given)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    deployed.runs_onnx(model(network, (32, 32), {}))
+    assert asked == [torch.get_num_threads()] == [1]
 
 
 # -- another process ----------------------------------------------------------------------
@@ -173,9 +250,23 @@ class Here:
 def test_a_compiled_network_is_timed_beside_itself(
     network: ResNet, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = Here()
+    place, folders = Here(), list[Path]()
     monkeypatch.setattr(deployed, "WorkerProcess", lambda: place)
-    monkeypatch.setattr(torch, "compile", lambda given, **how: lambda image: 2 * given(image))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "before")
+
+    def compile_(given: ResNet, **how: Any) -> Callable[[Tensor], Tensor]:
+        """For one image at a time."""
+        folders.append(Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]))
+        assert folders[0].is_dir()
+        assert (how, torch.get_num_threads()) == ({"dynamic": False, "backend": "inductor"}, 1)
+
+        def run(image: Tensor) -> Tensor:
+            assert len(image) == 1
+            return 2 * given(image)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compile_)
     seen: list[int] = []
 
     def second_pass(run: Callable[[Tensor], Tensor], batch: Tensor, device: Device) -> float:
@@ -190,6 +281,7 @@ def test_a_compiled_network_is_timed_beside_itself(
     assert (one.same, one.rounds) == (8, deployed.LEAST_ROUNDS)
     assert seen == [1] * 2 * (deployed.LEAST_ROUNDS + 1)
     assert place.ended
+    assert not folders[0].exists()
 
 
 def test_a_compiler_that_is_missing_is_a_sentence(
@@ -234,6 +326,15 @@ def test_what_fails_apart_is_a_sentence_and_an_entry_in_the_log(caplog: pytest.L
     assert "invalid literal for int" in caplog.text
 
 
+def test_a_process_that_ends_while_it_makes_a_form_is_a_sentence() -> None:
+    def gone() -> Iterator[int]:
+        raise LostError("the process has ended")
+        yield 1
+
+    with pytest.raises(ExportError, match=r"^It cannot be made now: the process has ended\.$"):
+        awaited(Here(), gone())  # type: ignore[arg-type]
+
+
 # -- the page -----------------------------------------------------------------------------
 
 
@@ -260,8 +361,8 @@ def forms_table(app: AppTest) -> pandas.DataFrame:
 
 
 def test_a_network_that_ships_is_judged_on_test_images_that_calibrate_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ("as it is", "batch norms folded")
-    monkeypatch.setattr(view, "MEASUREMENTS", {view.BUTTON: {name: FORMS[name] for name in names}})
+    folded = "batch norms folded"
+    monkeypatch.setattr(view, "MEASUREMENTS", {view.BUTTON: {folded: FORMS[folded]}})
     monkeypatch.setattr(deployed, "rounds_within", lambda budget, one: 1)
     seen: list[Images] = []
     measure = deployed.measure
@@ -280,12 +381,25 @@ def test_a_network_that_ships_is_judged_on_test_images_that_calibrate_nothing(mo
     with torch.no_grad():
         right = int((load(bundled(preset("resnet20_fashion"))[0])(images[:400]).argmax(1) == labels[:400]).sum())
     table = forms_table(app)
-    assert list(table["Right"]) == [f"{right / 400:.1%} ({right})"] * 2
-    assert list(table["Same best class"]) == ["400 of 400"] * 2
+    assert list(table["Right"]) == [f"{right / 400:.1%} ({right})"]
+    assert list(table["Same best class"]) == ["400 of 400"]
     run(app)
     assert len(seen) == 1
     click(app, "Measure the forms again")
     assert len(seen) == 2
+
+
+def test_measurements_are_shared_by_all_that_they_depend_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(view, "attempt", lambda button: 0)
+
+    def key(digest: str = "image", button: str = view.BUTTON, **other: Any) -> tuple[object, ...]:
+        of = {"weights": "a", "device": CPU, "invert": False} | other
+        return view.measurement_key(SimpleNamespace(**of), [SimpleNamespace(digest=digest)], button)  # type: ignore
+
+    every = [key(), key("other"), key(weights="b"), key(device=replace(CPU, half=True)), key(invert=True)]
+    every.append(key(button=view.COMPILE_BUTTON))
+    assert len({*every}) == len(every)
+    assert key() == every[0]
 
 
 @pytest.mark.usefixtures("nothing_loaded")

@@ -13,13 +13,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from distributed import Client
 
 from explorer.analysis.choose import Searched, searching
@@ -210,6 +212,87 @@ def test_a_worker_without_the_iterator_or_at_another_place_says_so(engine: Engin
     assert isinstance(cluster.advance("a", 1, None, first.worker).end, LostError), "it was let go"
 
 
+def test_what_is_lost_is_made_again_and_each_item_handed_on_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is given up after three losses without an item between them."""
+    engine, told, lost_after = Engine("a"), list[LostError](), iter([2, 2, 4, 4, 3])
+
+    def run(function: Callable[..., Iterator[int]], *given: object) -> Iterator[int]:
+        yield from islice(function(*given), next(lost_after))
+        raise LostError("it is gone")
+
+    monkeypatch.setattr(engine, "run", run)
+    made, found = engine.run_on(iter, range(9), lost=told.append), list[int]()
+    with pytest.raises(LostError, match=r"^it is gone$"):
+        found.extend(iter(made))
+    assert (found, len(told)) == ([0, 1, 2, 3], 4)
+
+
+def test_what_a_lost_worker_was_at_is_taken_back() -> None:
+    """Else the next one has it, too, and ends as the first one may have by it."""
+    taken: list[bool] = []
+
+    def late(timeout: float) -> None:
+        raise TimeoutError
+
+    cluster = module.Cluster.__new__(module.Cluster)
+    cluster._child, cluster._end = None, lambda: None
+    future = SimpleNamespace(result=late, cancel=lambda: taken.append(True))
+    cluster.client = SimpleNamespace(submit=lambda *_, **__: future, nthreads=dict)
+    with pytest.raises(LostError, match=module.NO_PROCESS):
+        cluster.advance("a", 0, None, "")
+    assert taken == [True]
+
+
+def test_a_scheduler_that_was_there_is_waited_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+
+    class Named:
+        lost = False
+
+        def __init__(self, address: str, seconds: float) -> None:
+            self.address = address
+
+        def find_worker(self, seconds: float) -> None:
+            waited.append(seconds)
+
+    monkeypatch.setattr(module, "Cluster", Named)
+    engine = Engine("tcp://a:1")
+    for _ in range(2):
+        engine._cluster_with_worker()
+    assert waited == [module.CONNECT_SECONDS, module.RECONNECT_SECONDS]
+
+
+VERSIONS = {"explorer": "1.2", "distributed": "2025.1", "python": "3.11.4.final.0"}
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"python": "3.11.9.final.0"}, ""),
+        ({"python": "3.12.4.final.0"}, "has Python 3.12, and this is 3.11: both have to be the same"),
+        ({"explorer": None}, "has no resnet-explorer, and this is 1.2: both have to be the same"),
+        ({"distributed": "2025.2"}, "has distributed 2025.2, and this is 2025.1: both have to be the same"),
+    ],
+)
+@pytest.mark.parametrize("place", ["scheduler", "worker"])
+def test_other_versions_are_a_sentence(place: str, other: dict[str, str | None], words: str) -> None:
+    mine = {"packages": VERSIONS}
+    found = {"client": mine, "scheduler": mine, "workers": {"a": mine, "b": mine}}
+    theirs = {"packages": VERSIONS | other}
+    found |= {"scheduler": theirs} if place == "scheduler" else {"workers": {"a": mine, "b": theirs}}
+    client = SimpleNamespace(get_versions=lambda packages: found)
+    named = SimpleNamespace(address="tcp://a:1", client=client)
+    with pytest.raises(EndedError, match=f"^a {place} of tcp://a:1 {words}$") if words else nullcontext():
+        module.Cluster._compare_versions(named)  # type: ignore[arg-type]
+
+
+def test_a_worker_of_another_torch_says_so(engine: Engine) -> None:
+    cluster = engine._cluster_with_worker()
+    end = cluster.advance("a", 0, pickle.dumps(("1.0", iter, ("ab",))), "").end
+    assert isinstance(end, EndedError)
+    assert f"has torch {version('torch')}, and this is 1.0: both have to be the same" in str(end)
+
+
 def test_what_a_worker_holds_is_bounded(engine: Engine) -> None:
     many = [engine.run(iter, range(10**9)) for _ in range(module.MOST_ITERATORS + 1)]
     assert [next(one) for one in many] == [0] * len(many)
@@ -261,15 +344,15 @@ if sys.argv[1] != "of itself":
 def test_a_lost_worker_begins_its_job_anew_and_nothing_that_was_shown_is_lost(engine: Engine, tmp_path: Path) -> None:
     """It says so. One that ends every worker is given up."""
     queue: JobQueue[int] = JobQueue(place=engine.keep_running)
-    queue.start("a", "anna", lambda: engine.run(map, eval, numbers(6, 3, tmp_path / "go")))
-    soon(lambda: len(status_of(queue, "a", "anna").items) == 3)
+    queue.start("a", "anna", lambda: engine.run(map, eval, numbers(4, 2, tmp_path / "go")))
+    soon(lambda: len(status_of(queue, "a", "anna").items) == 2)
     child(engine).kill()
     soon(lambda: status_of(queue, "a", "anna").losses)
     (tmp_path / "go").touch()
     soon(lambda: status_of(queue, "a", "anna").state == DONE)
     found = status_of(queue, "a", "anna")
-    assert found.items == (0, 1, 2, 3, 4, 5)
-    assert found.losses == (Loss(module.NO_PROCESS, 3),)
+    assert found.items == (0, 1, 2, 3)
+    assert found.losses == (Loss(module.NO_PROCESS, 2),)
     queue.start("b", "anna", lambda: engine.run(map, os._exit, [1]))
     soon(lambda: status_of(queue, "b", "anna").state == FAILED)
     found = status_of(queue, "b", "anna")
@@ -354,6 +437,7 @@ def test_a_cluster_that_servers_share_gives_the_same_curves(named: Engine, share
     other = Engine(shared.address)
     steps = zip(named.run(train, TINY), other.run(train, TINY), strict=True)
     assert [told(list(each)) for each in zip(*steps, strict=True)] == [told(tiny)] * 2
+    assert next(named.run(iter, torch.get_num_threads, None)) == 1
 
 
 def test_a_search_on_its_workers_finds_what_it_finds_here(named: Engine) -> None:
@@ -368,9 +452,9 @@ def test_a_search_on_its_workers_finds_what_it_finds_here(named: Engine) -> None
 def test_a_worker_of_many_that_is_killed_loses_nothing(named: Engine, shared: Shared, tmp_path: Path) -> None:
     """Another one begins anew, and the items that were there stay."""
     queue: JobQueue[object] = JobQueue(place=named.keep_running)
-    evaluated = ["__import__('os').getpid()", *numbers(6, 3, tmp_path / "go")]
+    evaluated = ["__import__('os').getpid()", *numbers(4, 2, tmp_path / "go")]
     queue.start("a", "anna", lambda: named.run(map, eval, evaluated))
-    soon(lambda: len(status_of(queue, "a", "anna").items) == 4)
+    soon(lambda: len(status_of(queue, "a", "anna").items) == 3)
     pid = status_of(queue, "a", "anna").items[0]
     assert isinstance(pid, int)
     (killed,) = [process for process in shared.processes if process.pid == pid]
@@ -379,8 +463,8 @@ def test_a_worker_of_many_that_is_killed_loses_nothing(named: Engine, shared: Sh
     (tmp_path / "go").touch()
     soon(lambda: status_of(queue, "a", "anna").state == DONE)
     found = status_of(queue, "a", "anna")
-    assert found.items == (pid, 0, 1, 2, 3, 4, 5)
-    assert found.losses == (Loss(module.NO_PROCESS, 4),)
+    assert found.items == (pid, 0, 1, 2, 3)
+    assert found.losses == (Loss(module.NO_PROCESS, 3),)
 
 
 def test_a_scheduler_that_is_started_anew_loses_nothing(tmp_path: Path) -> None:
@@ -389,16 +473,16 @@ def test_a_scheduler_that_is_started_anew_loses_nothing(tmp_path: Path) -> None:
     queue: JobQueue[int] = JobQueue(place=engine.keep_running)
     try:
         shared.start(1)
-        queue.start("a", "anna", lambda: engine.run(map, eval, numbers(6, 3, tmp_path / "go")))
-        soon(lambda: len(status_of(queue, "a", "anna").items) == 3)
+        queue.start("a", "anna", lambda: engine.run(map, eval, numbers(4, 2, tmp_path / "go")))
+        soon(lambda: len(status_of(queue, "a", "anna").items) == 2)
         shared.end()
         soon(lambda: status_of(queue, "a", "anna").losses)
         shared.start(1)
         (tmp_path / "go").touch()
         soon(lambda: status_of(queue, "a", "anna").state == DONE)
         found = status_of(queue, "a", "anna")
-        assert found.items == (0, 1, 2, 3, 4, 5)
-        assert found.losses == (Loss(f"the scheduler at {shared.address} has ended", 3),)
+        assert found.items == (0, 1, 2, 3)
+        assert found.losses == (Loss(f"the scheduler at {shared.address} has ended", 2),)
     finally:
         shared.end()
 

@@ -27,6 +27,9 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from streamlit.testing.v1 import AppTest
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from explorer.analysis.layers import Op
 from explorer.analysis.trace import trace
@@ -442,10 +445,30 @@ def test_a_folded_network_computes_the_same(config: ResNetConfig) -> None:
         return
     network = trained(randomly(few))
     folded = fold(network)
+    assert not folded.training
     images = torch.randn(2, few.in_channels, 64, 80)
     with torch.no_grad():
         ours = network(images)
         torch.testing.assert_close(folded(images), ours, rtol=1e-5, atol=1e-5 * ours.abs().max().item())
+
+
+class WithoutDoubles(TorchDispatchMode):
+    """As on an Apple GPU, which has no numbers of 64 bits."""
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = function(*args, **kwargs or {})
+        for one in tree_leaves(made):
+            if isinstance(one, torch.Tensor) and one.dtype == torch.float64 and one.device.type != "cpu":
+                raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+        return made
+
+
+def test_a_network_on_a_gpu_without_doubles_is_folded() -> None:
+    with FakeTensorMode():
+        network = build(small(), "cuda").eval()
+        with WithoutDoubles():
+            folded = fold(network)
+    assert "bn1.weight" not in folded.state_dict()
 
 
 def test_a_folded_network_is_traced_as_one_without_norms() -> None:
@@ -526,7 +549,7 @@ def test_the_command_writes_integers(own: bool, tmp_path: Path, capsys: pytest.C
 
 def test_scores_that_overflow_calibrate_nothing() -> None:
     network = randomly(small()).requires_grad_(False)
-    network.state_dict()["fc.weight"].fill_(float("inf"))
+    network.state_dict()["fc.bias"].fill_(float("inf"))
     with pytest.raises(ExportError, match="overflow: other weights or another size are accepted"):
         int8.model(network, torch.ones(1, 3, 32, 32), {})
 

@@ -69,6 +69,9 @@ def test_what_is_asked_for_is_timed_once(asked: list[tuple]) -> None:
     click(app, "Measure latency again")
     assert asked[1] == asked[0]
     assert len(asked) == 2
+    select(app, "limits size", "40x48")  # of which nothing was measured yet
+    assert "Measure latency" in [button.label for button in app.button]
+    assert not [one for one in app.dataframe if "Median ms" in one.value]
 
 
 def test_what_takes_too_much_is_a_sentence(asked: list[tuple], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -218,6 +218,7 @@ def test_a_limit_is_reached_and_not_exceeded() -> None:
         (excess,) = Limits(**{name: value - 1}).exceeded(one)
         assert (excess.measure, excess.value, excess.limit) == (name, value, value - 1)
     assert Limits(macs=10**9).exceeded(one)[0].words == "1.81 GMACs, 1.81 times the limit"
+    assert Limits(macs=10**6).exceeded(one)[0].words == "1.81 GMACs, 1,814 times the limit"
 
 
 # -- searching ----------------------------------------------------------------------------
@@ -380,6 +381,16 @@ def test_what_would_fit_is_as_large_as_can_be() -> None:
         (wider, (320, 640), False),
     ):
         assert (trace(config, size).macs <= limits.macs) == within
+
+
+def test_the_narrowest_has_a_sixteenth_of_the_planes_and_at_least_one() -> None:
+    config = preset("resnet18").with_(planes=(8, 64, 64, 64))[0]
+    thin = config.with_(planes=(1, 4, 4, 4))[0]
+    found = narrower(config, Limits(params=costs(thin, (224, 224)).params))
+    assert (found.config, found.sixteenths) == (thin, 1)
+    assert (
+        narrower(preset("resnext50_32x4d"), Limits(params=1)).config is None
+    )  # of 32 groups none has less than a channel
 
 
 def test_what_cannot_be_helped_says_so() -> None:

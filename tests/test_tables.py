@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from explorer.analysis.trace import trace
 from explorer.cli import main
 from explorer.cli.parameters import FormName
-from explorer.export.tables import FORMS, SCHEMA, Table, csv, latex, markdown, schema, to_json
+from explorer.export.tables import FORMS, SCHEMA, Table, csv, latex, markdown, schema, to_json, written
 from explorer.link import View, origin, parse_network, relative
 from resnet import ResNetConfig, preset
 
@@ -80,6 +80,7 @@ def test_json_is_as_its_schema_says_and_says_where_it_is_from(table: Table) -> N
     changes: tuple[dict[str, Any], ...] = (
         {"rows": [{}]},
         {"rows": [{**whole["rows"][0], table.columns[1]: []}]},
+        {"rows": [{**whole["rows"][0], "more": 1}]},
         {"link": None},
         {"more": 1},
     )
@@ -93,6 +94,8 @@ def test_a_schema_names_types_and_what_people_call_a_column() -> None:
     assert columns["count"] == {"title": "Parameters", "type": ["integer", "null"]}
     assert columns["share"]["type"] == ["null", "number"]
     assert columns["known"]["type"] == "boolean"
+    mixed = schema(Table.of({"a": [1, 2.5]}, "Both", {}))["properties"]["rows"]["items"]["properties"]
+    assert mixed["a"]["type"] == "number"
     layers = schema(LAYERS)["properties"]["rows"]["items"]["properties"]
     assert (layers["macs"]["type"], layers["name"]["type"]) == ("integer", "string")
 
@@ -111,8 +114,20 @@ def test_markdown_is_a_table_and_says_where_it_is_from() -> None:
     *lines, _, said = markdown(MIXED).splitlines()
     assert lines[:2] == [r"| a\|b | Parameters | share | known |", "|:--|--:|--:|:--|"]
     assert lines[4] == "| Δ 3×3 → 56²·µ | 25,557,032 | 1e-09 | yes |"
+    assert written(0.0123456789) == "0.0123457"
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {5}
     assert said == "<!-- Of all kinds · ResNet-50 · random · ?weights=random -->"
+
+
+def test_no_text_is_read_as_something_else() -> None:
+    table = Table("of\nall", ("<a>",), (("*b*\n`c` 网 [d] |",),), {"link": "?x=a--b"})
+    head, _, row, _, said = markdown(table).splitlines()
+    assert (head, row) == (r"| \<a> |", r"| \*b\* \`c\` 网 [d] \| |")
+    assert said.endswith("?x=a-%2Db -->")  # two hyphens would end a comment; it is the same link
+    lines = latex(table).splitlines()
+    assert lines[0] == "% of all · ?x=a--b"
+    assert r"\textless{}a\textgreater{} \\" in lines
+    assert r"*b* `c` ? {[}d] \textbar{} \\" in lines
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="pdflatex is not installed")

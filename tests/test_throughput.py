@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
+from dataclasses import replace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from explorer.inference import throughput as subject
 from explorer.inference.device import Device
 from explorer.inference.limits import MAX_FORWARD_BYTES, MAX_WORK_MACS
 from explorer.inference.throughput import ENOUGH, MEMORY, TIME, WORK, Point, Throughput, limit, throughput
-from explorer.inference.turns import OutOfMemoryError
+from explorer.inference.turns import OutOfMemoryError, Turn
 from explorer.sharing.store import StoppedError
 from explorer.views.inference import deployed
 from explorer.views.inference import throughput as view
@@ -53,11 +54,20 @@ def network() -> tuple[ResNet, list[tuple[int, ...]]]:
 def test_batches_double(network: tuple[ResNet, list[tuple[int, ...]]], clock: Callable[[float], None]) -> None:
     clock(2**-10)
     moved: list[float] = []
+    watched: list[bool] = []
+
+    def turn(what: str, where: str, model: ResNet | None) -> Turn:
+        watched.append(model is not None)
+        return Turn(what, where, model)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(subject, "MAX_BATCH", 8)
+        patch.setattr(subject, "MIN_WATCHED_SIZE", 4 * 3 * 32 * 48)
+        patch.setattr(subject, "Turn", turn)
         found = throughput(network[0], TRACED, CPU, moved.append)
     assert found == Throughput(tuple(Point(batch, (batch * 2**-10,) * 3) for batch in (1, 2, 4, 8)), ENOUGH)
     assert network[1] == [(batch, 3, 32, 48) for batch in (1, 2, 4, 8) for _ in range(4)]  # one warms up
+    assert watched == [False, False, True, True]  # a long pass ends where who asked leaves
     assert moved == [0, 1 / 4, 1 / 2, 3 / 4, 1]
     assert {point.images_per_second.median for point in found.points} == {2**10}
 
@@ -89,15 +99,22 @@ def test_it_ends_where_memory_does(
         throughput(network[0], TRACED, CPU)
 
 
-@pytest.mark.parametrize("size", [(224, 224), (320, 640)])
-@pytest.mark.parametrize("name", ["resnet18", "resnet20"])
-def test_a_batch_takes_no_more_than_one_image_may(name: str, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("name", "size", "why"),
+    [("resnet18", (320, 640), WORK), ("resnet20", (224, 224), WORK), ("resnet10t", (32, 32), MEMORY)],
+)
+def test_a_batch_takes_no_more_than_one_image_may(
+    name: str, size: tuple[int, int], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     traced = trace(preset(name), size)
-    most, why = limit(traced, CPU)
+    most, told = limit(traced, CPU)
+    assert told == why
     assert most * traced.working_memory <= MAX_FORWARD_BYTES
     assert most * work_macs(traced) <= MAX_WORK_MACS
     over = {MEMORY: traced.working_memory / MAX_FORWARD_BYTES, WORK: work_macs(traced) / MAX_WORK_MACS}
     assert (most + 1) * over[why] > 1
+    monkeypatch.setattr(subject, "MAX_WORK_MACS", 1)
+    assert limit(traced, CPU) == (1, WORK)  # what may be run at all is measured
 
 
 def test_the_fastest_batch_is_named() -> None:
@@ -108,6 +125,7 @@ def test_the_fastest_batch_is_named() -> None:
         "**Batches of 2 are fastest here: 8.0 images a second**, 1.60 times as many as one at a time."
     )
     assert verdict(Throughput(points[:1], TIME)) == "**One image at a time is fastest here: 5.0 images a second.**"
+    assert list(view.frame(Throughput(points, ENOUGH))["ms a batch"]) == pytest.approx([200, 250, 1000])
     upper, lower, line = throughput_figure(Throughput(points, ENOUGH)).data
     assert (list(line.x), list(line.y)) == ([1, 2, 4], [5, 8, 4])
     assert upper.y[0] == pytest.approx((1 / 0.2 + 1 / 0.1) / 2)
@@ -133,6 +151,18 @@ def test_the_page_measures_when_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> 
     for off, measured in (("", True), ("layer2.2", False)):
         again = opened("inference", preset="resnet20_fashion", tab="Speed", off=off)
         assert any("images a second" in text.value for text in again.markdown) == measured
+
+
+def test_measurements_are_shared_by_all_that_they_depend_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(view, "attempt", lambda button: 0)
+
+    def key(weights: str = "a", off: str = "", half: bool = False, size: tuple[int, int] = (32, 48)) -> object:
+        form, traced = SimpleNamespace(form=replace(CPU, half=half)), SimpleNamespace(image_size=size)
+        return view.measurement_key(SimpleNamespace(weights=weights, off=off, key=form, trace=traced))  # type: ignore
+
+    every = [key(), key("b"), key(off="layer1.0"), key(half=True), key(size=(48, 32))]
+    assert len({*every}) == len(every)
+    assert key() == every[0]
 
 
 @pytest.mark.parametrize(

@@ -135,8 +135,7 @@ def int8(network: ResNet, device: Device, images: Images) -> Iterator[Running]:
             f"The weights take {len(file) / 2**20:,.0f} MiB: up to {MAX_INT8_BYTES / 2**20:,.0f} MiB are quantised here."
         )
     process = WorkerProcess()
-    with APART.place(waiting=turns.waiting), ExitStack() as stack:
-        stack.callback(process.end)
+    with APART.place(waiting=turns.waiting):
         small = awaited(process, process.run(quantised_apart, file, images.calibration.numpy()))
     yield ONE_AT_A_TIME.run(lambda: runs_onnx(small))
 

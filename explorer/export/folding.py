@@ -33,7 +33,7 @@ def fold(network: ResNet) -> ResNet:
     """A network of `folded_config` that computes what this one does in evaluation mode.
 
     A convolution takes in the norm that reads it, or that reads a low-pass filter of it: the filter's weights have the sum 1
-    at every place, so that scales and shifts pass through it.
+    at every place, so that scales and shifts pass through it. It is made on the CPU, as Apple's GPUs have no numbers of 64 bits.
 
     Raises:
         ExportError: as `folded_config`.
@@ -50,8 +50,8 @@ def fold(network: ResNet) -> ResNet:
             while not isinstance(before.module, nn.Conv2d):
                 before = calls[before.inputs[0]]
             own = (norm.running_mean, norm.running_var, norm.weight, norm.bias)
-            mean, variance, scale, shift = (values.double() for values in own if values is not None)
-            weight, bias = before.module.weight.double(), before.module.bias
+            mean, variance, scale, shift = (values.cpu().double() for values in own if values is not None)
+            weight, bias = before.module.weight.cpu().double(), before.module.bias
             weight, bias = fuse_conv_bn_weights(weight, bias, mean, variance, norm.eps, scale, shift)
             state |= {f"{before.name}.weight": weight, f"{before.name}.bias": bias}
     folded.load_state_dict({name: state[name] for name in folded.state_dict()})

@@ -73,7 +73,8 @@ class Table:
     @property
     def origin(self) -> str:
         """What the table is of and the link that opens it again, in a line."""
-        return " · ".join(filter(None, (self.title, *map(self.says.get, ("network", "weights", LINK)))))
+        parts = filter(None, (self.title, *map(self.says.get, ("network", "weights", LINK))))
+        return " ".join(" · ".join(parts).split())
 
 
 def cell(value: Any) -> Cell:
@@ -183,7 +184,7 @@ def latex(table: Table) -> str:
     rows = [" & ".join(escaped(written(cell)) for cell in row) + r" \\" for row in shown.rows]
     return "\n".join(
         [
-            f"% {' '.join(table.origin.split())}",
+            f"% {table.origin}",
             r"% \usepackage{booktabs}",
             rf"\begin{{tabular}}{{{''.join('r' if shown.numbers(place) else 'l' for place in range(len(shown.columns)))}}}",
             r"\toprule",

@@ -283,7 +283,7 @@ def row_size(one: Row, size: Size) -> Size:
     """The image size at which the network of a row is looked at where `size` is set: a design's is its own, and of another network
     it is the next that it takes.
     """
-    own = one.candidate.image_size if one.candidate and one.index is not None else size
+    own = one.candidate.image_size if one.candidate else size
     return common_size((one.config,), own)
 
 
