@@ -40,7 +40,7 @@ def beside(
     from resnet.shipped import BUNDLED
 
     from ..experiments.beside import DISTURBED, DRAWS, RESULTS, record
-    from .degradation import progress
+    from .progress import progress
 
     path = output or Path(RESULTS.name)
     count = DRAWS if draws is None else draws

@@ -24,7 +24,7 @@ def channels(
     resnet-explorer channels --data FOLDER --output explorer/samples/channels.npz
     """
     from ..experiments.channels import CHANNELS, NETWORKS, record
-    from .degradation import progress
+    from .progress import progress
 
     path = output or Path(CHANNELS.name)
     with progress("networks", NETWORKS) as advance:

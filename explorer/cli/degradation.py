@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .parameters import AsJson, Scheduler, results_file, run_by, whole_number
+from .progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -90,17 +89,3 @@ def watch(steps: Iterable[tuple[Settings, Step]], total: int) -> None:
     with progress("steps", total) as advance:
         for settings, step in steps:
             advance(f"{settings.networks[step.network].name}, seed {settings.seed}")
-
-
-@contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[..., None]]:
-    """A bar on standard error where that is a terminal; inside, a function says what was done and moves it on, by one or as
-    many as it is told."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda description, count=1: bar.update(task, advance=count, description=description)

@@ -21,7 +21,7 @@ def experiments(
     resnet-explorer experiments --output explorer/samples/experiments.json
     """
     from ..experiments.shipped import MEASUREMENTS, RESULTS, record
-    from .degradation import progress
+    from .progress import progress
 
     path = output or Path(RESULTS.name)
     with progress("measurements", MEASUREMENTS) as advance:

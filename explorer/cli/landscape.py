@@ -32,7 +32,7 @@ def landscape(
     resnet-explorer landscape --points 7 --images 32 --output explorer/samples/landscape.json
     """
     from ..experiments.landscape import IMAGES, POINTS, RESULTS, point_count, record
-    from .degradation import progress
+    from .progress import progress
 
     path = output or Path(RESULTS.name)
     side, count = POINTS if points is None else points, IMAGES if images is None else images

@@ -12,8 +12,8 @@ import typer
 
 from resnet.options import plain
 
-from .degradation import progress
 from .parameters import AsJson, Output, Size, parse_view, presets, whole_number
+from .progress import progress
 
 if TYPE_CHECKING:
     from ..inference.device import Device

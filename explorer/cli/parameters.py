@@ -16,6 +16,8 @@ from typer.models import OptionInfo
 from resnet.options import plain
 from resnet.owner import SCHEDULER
 
+from .progress import fetched_model
+
 if TYPE_CHECKING:
     from ..link import View
     from ..sharing.engine import Engine, Run
@@ -59,16 +61,23 @@ def presets(incomplete: str) -> list[str]:
 
 
 def parse_view(text: str, size: str | None) -> View:
-    """The view of `parse_network`, at `size` if that is given.
+    """The view of what `parse_network` reads, at `size` if that is given. A network that a link leaves to the hub is asked for there,
+    as the app does: by its weights, which are downloaded.
 
     Raises:
         ConfigError: for an unknown name or a value that is not accepted.
+        WeightsError: for weights of the hub that cannot be had.
     """
     from resnet.sizes import check_image_size
 
-    from ..link import parse_network, parse_size
+    from ..link import View, left_to_hub, network_query, parse_size
 
-    seen = parse_network(text)
+    query = network_query(text)
+    if left_to_hub(query):
+        from ..inference.weights import of_hub
+
+        query |= of_hub(query["weights"], fetched_model).network.config.to_query()
+    seen = View.from_query(query)
     return seen if size is None else replace(seen, image_size=check_image_size(seen.config, parse_size(size)))
 
 

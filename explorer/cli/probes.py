@@ -25,7 +25,7 @@ def probes(
     from resnet.shipped import BUNDLED
 
     from ..experiments.probes import RESULTS, record
-    from .degradation import progress
+    from .progress import progress
 
     path = output or Path(RESULTS.name)
     with progress("networks", len(BUNDLED)) as advance:
