@@ -18,8 +18,11 @@ from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
+import numpy as np
 import pytest
+from cloudpickle import register_pickle_by_value, unregister_pickle_by_value
 from distributed import Client
 
 from explorer.analysis.choose import Searched, searching
@@ -273,6 +276,19 @@ def numbers(count: int, at_once: int, path: Path) -> list[str]:
     return [f"({moment if number < at_once else wait}, {number})[1]" for number in range(count)]
 
 
+def test_a_lost_worker_begins_its_piece_anew_and_no_item_twice(engine: Engine, tmp_path: Path) -> None:
+    """With one worker, one piece after the other."""
+    losses: list[LostError] = []
+    pieces = [(eval, numbers(6, 3, tmp_path / "go")), (eval, ["6", "7"])]
+    items = engine.run_each(map, pieces, lost=losses.append)
+    found = [next(items) for _ in range(3)]
+    child(engine).kill()
+    (tmp_path / "go").touch()
+    found += items
+    assert found == [*((0, number) for number in range(6)), (1, 6), (1, 7)]
+    assert list(map(str, losses)) == [module.NO_PROCESS]
+
+
 # -- a cluster that is named --------------------------------------------------------------
 
 
@@ -346,6 +362,108 @@ def test_a_cluster_that_servers_share_gives_the_same_curves(named: Engine, share
     assert [told(list(each)) for each in zip(*steps, strict=True)] == [told(tiny)] * 2
 
 
+def test_what_is_in_pieces_is_done_side_by_side(named: Engine, tmp_path: Path) -> None:
+    """As many as there are workers: each waits for what the other one does. The third takes the place of one that has ended."""
+    one, other = (f"open({str(tmp_path / name)!r}, 'w').close()" for name in "ab")
+    waits = [numbers(1, 0, tmp_path / name)[0] for name in "ba"]
+    process = "__import__('os').getpid()"
+    found: dict[int, list[object]] = {0: [], 1: [], 2: []}
+    pieces = [(eval, [one, waits[0], process]), (eval, [other, waits[1], process]), (eval, [process])]
+    for number, item in named.run_each(map, pieces, lost=print):
+        found[number].append(item)
+    assert found[0][:2] == found[1][:2] == [None, 0]
+    assert found[0][2] != found[1][2]
+    assert found[2][0] in (found[0][2], found[1][2])
+
+
+def shrink() -> None:
+    """Have the commands measure small networks on few images, in whichever process this is called."""
+    from dataclasses import replace
+    from unittest import mock
+
+    import torch
+
+    from explorer.experiments import beside, channels, gradients, landscape, paths, shipped
+    from resnet import ResNet
+    from resnet.shipped import BUNDLED
+
+    config = replace(BUNDLED["resnet20"], layers=(1, 1, 1), planes=(4, 4, 8), stem_width=4)
+    few = shipped.labelled_inputs
+
+    def network(name: str) -> ResNet:
+        model = ResNet(config)
+        model.initialise(torch.Generator().manual_seed(len(name)))
+        return model.eval().requires_grad_(False)
+
+    for place in (beside, channels, landscape, shipped):
+        mock.patch.object(place, "shipped_network", network).start()
+        mock.patch.object(place, "labelled_inputs", lambda count: few(min(count, 16))).start()
+        if hasattr(place, "BUNDLED"):
+            mock.patch.object(place, "BUNDLED", dict.fromkeys(BUNDLED, config)).start()
+    mock.patch.object(channels, "fashion_mnist", return_value=few(40)).start()
+    for place, values in (
+        (gradients, {"BLOCK_COUNTS": (1,), "SEEDS": 1, "POINTS": 8}),
+        (landscape, {"SETS": ((1, 1),), "TOGETHER": 4, "TOLERANCE": 1.0, "SEEDS": (0,)}),
+        (paths, {"MAX_DRAWS": 6}),
+    ):
+        mock.patch.multiple(place, **values).start()
+
+
+@pytest.fixture
+def shrunk(shared: Shared, one_thread: None) -> Iterator[None]:
+    """As `shrink` says, here and on the workers."""
+    register_pickle_by_value(sys.modules[__name__])
+    try:
+        with Client(shared.address, set_as_default=False) as client:
+            client.run(shrink)
+            shrink()
+            yield
+            mock.patch.stopall()
+            client.run(mock.patch.stopall)
+    finally:
+        unregister_pickle_by_value(sys.modules[__name__])
+
+
+@pytest.mark.parametrize(
+    "command", ["channels", "beside --draws 1 --images 8", "landscape --points 3 --images 4", "experiments"]
+)
+def test_commands_that_measure_what_ships_write_what_they_write_here(
+    command: str, shared: Shared, shrunk: None, tmp_path: Path
+) -> None:
+    near, far = tmp_path / "near", tmp_path / "far"
+    assert main([*command.split(), "--output", str(near)]) == 0
+    assert main([*command.split(), "--output", str(far), "--scheduler", shared.address]) == 0
+    if command != "channels":
+        assert far.read_bytes() == near.read_bytes()
+        assert near.stat().st_size > 500
+        return
+    with np.load(near) as mine, np.load(far) as theirs:
+        assert len(mine.files) > 10
+        assert all(mine[name].tobytes() == theirs[name].tobytes() for name in mine.files)
+        assert mine.files == theirs.files
+
+
+def test_commands_on_it_write_what_they_write_here(
+    shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seeds side by side, and in the order in which they are named."""
+    base = f"--steps 10 --seeds 1 0 --settings {TINY.to_text().replace('_steps-10', '')}"
+    near, far = tmp_path / "near.json", tmp_path / "far.json"
+    assert main(f"degradation {base} --output {near}".split()) == 0
+    with monkeypatch.context() as patch:
+        patch.delattr(Engine, "run_on")  # one after the other
+        assert main(f"degradation {base} --output {far} --scheduler {shared.address}".split()) == 0
+    mine, theirs = (json.loads(path.read_text(encoding="utf-8")) for path in (near, far))
+    assert [run["settings"]["seed"] for run in mine["runs"]] == [1, 0]
+    for network in (network for run in (*mine["runs"], *theirs["runs"]) for network in run["networks"]):
+        network.pop("seconds")
+    assert theirs == mine
+    space = "resnet18 planes=8..16/4-16-32-64"
+    for path, words in ((near, []), (far, ["--scheduler", shared.address])):
+        assert main(["search", space, "--json", "--output", str(path), *words]) == 0
+    assert far.read_bytes() == near.read_bytes()
+
+
 def test_a_search_on_its_workers_finds_what_it_finds_here(named: Engine) -> None:
     space, limits = Space.from_text("resnet18 planes=8..16/2-16-32-64 layers=1..2-1..3-1..3-1..3"), Limits(macs=10**8)
     with named.executor() as executor:
@@ -398,21 +516,6 @@ def test_what_travels_with_images_measures_what_it_measures_here(named: Engine) 
     images, labels = labelled_inputs(128)
     given = Images(images[:64], labels[:64]), Images(images[64:], labels[64:])
     assert next(named.run(probe_all, *given)) == next(here(probe_all, *given))
-
-
-def test_commands_on_it_write_what_they_write_here(shared: Shared, tmp_path: Path) -> None:
-    base = f"--steps 10 --seeds 0 --settings {TINY.to_text().replace('_steps-10', '')}"
-    near, far = tmp_path / "near.json", tmp_path / "far.json"
-    assert main(f"degradation {base} --output {near}".split()) == 0
-    assert main(f"degradation {base} --output {far} --scheduler {shared.address}".split()) == 0
-    mine, theirs = (json.loads(path.read_text(encoding="utf-8")) for path in (near, far))
-    for network in (*mine["runs"][0]["networks"], *theirs["runs"][0]["networks"]):
-        network.pop("seconds")
-    assert theirs == mine
-    space = "resnet18 planes=8..16/4-16-32-64"
-    for path, words in ((near, []), (far, ["--scheduler", shared.address])):
-        assert main(["search", space, "--json", "--output", str(path), *words]) == 0
-    assert far.read_bytes() == near.read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .parameters import AsJson, Scheduler, results_file, run_by, whole_number
+from .parameters import AsJson, Scheduler, results_file, run_each_by, whole_number
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def degradation(
 ) -> None:
     """Train plain and residual networks side by side.
 
-    What came out is printed, and the runs are written into a file.
+    What came out is printed, and the runs are written into a file. On a cluster as many run side by side as it has workers.
 
     \b
     resnet-explorer degradation --steps 200 1000 --seeds 0 1 2
@@ -80,7 +80,9 @@ def degradation(
         print(f"{IMAGE_COUNT:,} images written to {path}")
         return
     path, every, starts = output or Path(RUNS.name), steps or [Settings().steps], seeds or [0, 1, 2]
-    watch(record(every, starts, path, Settings.from_text(settings), run_by(scheduler)), len(starts) * 4 * sum(every))
+    watch(
+        record(every, starts, path, Settings.from_text(settings), run_each_by(scheduler)), len(starts) * 4 * sum(every)
+    )
     Degradation(from_json(path.read_text(encoding="utf-8")).groups, path).write(json, None)
 
 

@@ -20,7 +20,7 @@ from .progress import fetched_model
 
 if TYPE_CHECKING:
     from ..link import View
-    from ..sharing.engine import Engine, Run
+    from ..sharing.engine import Engine, Run, RunEach
 
 LISTS = ("--steps", "--seeds", "--only", "--attacks", "--calibrate")
 """The options that take several values: `--steps 200 1000`."""
@@ -141,10 +141,19 @@ def run_by(engine: Engine | None) -> Run:
     """Where a command has its work done: on the cluster that `--scheduler` names, else in this process."""
     from ..sharing.engine import here
 
-    def lost(error: Exception) -> None:
-        print(f"explorer: {error}; what it was at begins anew, and what was there stays", file=sys.stderr)
+    return here if engine is None else partial(engine.run_on, lost=say_lost)
 
-    return here if engine is None else partial(engine.run_on, lost=lost)
+
+def run_each_by(engine: Engine | None) -> RunEach:
+    """As `run_by`, of work in several pieces: on a cluster they are done side by side."""
+    from ..sharing.engine import each_here
+
+    return each_here if engine is None else partial(engine.run_each, lost=say_lost)
+
+
+def say_lost(error: Exception) -> None:
+    """Say what was lost, and what comes of it."""
+    print(f"explorer: {error}; what it was at begins anew, and what was there stays", file=sys.stderr)
 
 
 Scheduler = Annotated[
