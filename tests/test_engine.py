@@ -410,18 +410,24 @@ def shrink() -> None:
 
 
 @pytest.fixture
-def shrunk(shared: Shared, one_thread: None) -> Iterator[None]:
-    """As `shrink` says, here and on the workers."""
+def client(shared: Shared) -> Iterator[Client]:
+    """Has functions of this file called on the scheduler and its workers, which do not have it; what they patch is mended."""
     register_pickle_by_value(sys.modules[__name__])
     try:
         with Client(shared.address, set_as_default=False) as client:
-            client.run(shrink)
-            shrink()
-            yield
-            mock.patch.stopall()
+            yield client
             client.run(mock.patch.stopall)
+            client.run_on_scheduler(mock.patch.stopall)
     finally:
+        mock.patch.stopall()
         unregister_pickle_by_value(sys.modules[__name__])
+
+
+@pytest.fixture
+def shrunk(client: Client, one_thread: None) -> None:
+    """As `shrink` says, here and on the workers."""
+    client.run(shrink)
+    shrink()
 
 
 @pytest.mark.parametrize(
@@ -462,6 +468,51 @@ def test_commands_on_it_write_what_they_write_here(
     for path, words in ((near, []), (far, ["--scheduler", shared.address])):
         assert main(["search", space, "--json", "--output", str(path), *words]) == 0
     assert far.read_bytes() == near.read_bytes()
+
+
+def report(name: str, number: str | None) -> None:
+    """Say that something is here in another version, or that it is not here."""
+    from unittest import mock
+
+    from distributed import versions
+
+    true = versions.get_package_info
+    mock.patch.object(versions, "get_package_info", lambda packages: {**true(packages), name: number}).start()
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "words"),
+    [
+        ("resnet-explorer", "9.9", f"has resnet-explorer 9.9, and this is {version('resnet-explorer')}"),
+        ("resnet-explorer", None, f"has no resnet-explorer, and this is {version('resnet-explorer')}"),
+        ("distributed", "2020.1", f"has distributed 2020.1, and this is {version('distributed')}"),
+        ("python", "3.8.1.final.0", "has Python 3.8, and this is {}.{}".format(*sys.version_info)),
+    ],
+)
+@pytest.mark.parametrize("place", ["worker", "scheduler"])
+def test_another_version_there_is_a_sentence(
+    place: str,
+    name: str,
+    number: str | None,
+    words: str,
+    client: Client,
+    shared: Shared,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if place == "worker":
+        client.run(report, name, number, workers=list(client.nthreads())[1:])
+    else:
+        client.run_on_scheduler(report, name, number)
+    assert main(["search", "resnet18", "--scheduler", shared.address]) == 2
+    sentence = f"explorer: a {place} of {shared.address} {words}: both have to be the same.\n"
+    assert capsys.readouterr() == ("", sentence)
+
+
+def test_another_torch_there_is_a_sentence(named: Engine) -> None:
+    part = named._cluster_with_worker().advance("a", 0, pickle.dumps(("1.0", iter, ((),))), "")
+    words = rf"^the worker at {part.worker} has torch {re.escape(version('torch'))}, and this is 1\.0: both have"
+    with pytest.raises(EndedError, match=words):
+        raise part.end or AssertionError
 
 
 def test_a_search_on_its_workers_finds_what_it_finds_here(named: Engine) -> None:

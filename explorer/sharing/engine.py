@@ -22,6 +22,7 @@ import tempfile
 import threading
 import time
 import uuid
+import warnings
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -55,8 +56,8 @@ MOST_LOSSES = 3
 """So many workers may be lost one after the other, without a new item between them: by then it is the work that ends them."""
 MOST_ITERATORS = 8
 """That a worker holds: those of a server that has ended are never asked for again."""
-SAME = {"explorer": "resnet-explorer", "distributed": "distributed", "python": "Python"}
-"""What has to be of the same version on a scheduler and its workers, by its module, and how it is called."""
+SAME = {"resnet-explorer": "resnet-explorer", "distributed": "distributed", "python": "Python"}
+"""What has to be of the same version on a scheduler and its workers, as Dask calls it and as people do."""
 SETTINGS = {
     "distributed.admin.tick.interval": "500ms",  # else each of its parts takes Python's lock fifty times a second
     "distributed.admin.system-monitor.interval": "5s",
@@ -289,10 +290,12 @@ class Cluster:
     def __init__(self, address: str, seconds: float):
         import dask
         from distributed import Client, LocalCluster
+        from distributed.versions import VersionMismatchWarning
 
         from . import guarded
 
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # who asks is told what is wrong
+        warnings.simplefilter("ignore", VersionMismatchWarning)  # `find_worker` says it in a sentence
         dask.config.set(LARGE)
         self.address, self.lost = address, False
         self._child: subprocess.Popen[bytes] | None = None
@@ -409,14 +412,14 @@ class Cluster:
             raise LostError(NO_PROCESS)
 
     def _compare_versions(self) -> None:
-        found = self.client.get_versions(packages=["explorer"])
+        found = self.client.get_versions(packages=["resnet-explorer"])
         mine = found["client"]["packages"]
         for place, theirs in (
             ("scheduler", found["scheduler"]),
             *(("worker", one) for one in found["workers"].values()),
         ):
-            for module, called in SAME.items():
-                here, there = (release(module, one.get(module)) for one in (mine, theirs["packages"]))
+            for name, called in SAME.items():
+                here, there = (release(name, one.get(name)) for one in (mine, theirs["packages"]))
                 if here != there:
                     has = f"has {called} {there}" if there else f"has no {called}"
                     raise EndedError(f"a {place} of {self.address} {has}, and this is {here}: both have to be the same")
@@ -447,9 +450,9 @@ class Cluster:
 NO_PROCESS = "the process that computed has ended, perhaps for want of memory"
 
 
-def release(module: str, number: str | None) -> str:
+def release(name: str, number: str | None) -> str:
     """A version as it is compared: Python's without its last number, under which it pickles alike."""
-    return ".".join((number or "").split(".")[: 2 if module == "python" else None])
+    return ".".join((number or "").split(".")[: 2 if name == "python" else None])
 
 
 def end_process(child: subprocess.Popen[bytes]) -> None:
