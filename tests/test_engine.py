@@ -308,7 +308,7 @@ class Shared:
             cwd=ROOT,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env=os.environ | {"DASK_LOGGING__DISTRIBUTED": "critical"},
+            env=os.environ | {"DASK_LOGGING__DISTRIBUTED": "critical", "OMP_NUM_THREADS": "1"},
         )
         self.processes.append(started)
         return started
@@ -575,7 +575,11 @@ def test_what_travels_with_images_measures_what_it_measures_here(named: Engine) 
         ("here", "--scheduler = here is not accepted: an address such as tcp://127.0.0.1:8786"),
         ("http://a:1", "--scheduler = http://a:1 is not accepted"),
         ("tcp://a:70000", "--scheduler = tcp://a:70000 is not accepted"),
-        ("tcp://127.0.0.1:1", "explorer: no scheduler answers at tcp://127.0.0.1:1"),
+        ("tcp://127.0.0.1:1", "explorer: no scheduler answers at tcp://127.0.0.1:1."),
+        (
+            "tls://127.0.0.1:1",
+            "explorer: tls://127.0.0.1:1 needs certificates: Dask's settings distributed.comm.tls name",
+        ),
     ],
 )
 def test_a_wrong_address_is_one_sentence(
@@ -585,6 +589,19 @@ def test_a_wrong_address_is_one_sentence(
     for command in (["search", "resnet18"], ["degradation", "--steps", "30", "--output", str(tmp_path / "x")]):
         assert exit_status([*command, "--scheduler", address]) == 2
         assert words in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_listens_and_is_no_scheduler_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As another server that waits for a line of its own."""
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.5)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        address = "tcp://{}:{}".format(*other.getsockname())
+        assert main(["search", "resnet18", "--scheduler", address]) == 2
+    assert capsys.readouterr() == ("", f"explorer: no scheduler answers at {address}.\n")
 
 
 def exit_status(command: list[str]) -> int | str | None:

@@ -26,7 +26,7 @@ import warnings
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from importlib.metadata import version
@@ -280,6 +280,28 @@ def pause_without_files() -> None:
     asyncio.get_running_loop().set_exception_handler(handle)
 
 
+def greet(address: str, seconds: float) -> None:
+    """That a scheduler answers at an address: a client of Dask's would wait for ever for what only listens.
+
+    Raises:
+        OSError: where none does.
+        EndedError: where it is spoken to by TLS, and Dask has no certificates.
+    """
+    from distributed.core import connect
+    from distributed.security import Security
+
+    async def call() -> None:
+        comm = await asyncio.wait_for(connect(address, seconds, **Security().get_connection_args("client")), seconds)
+        comm.abort()
+
+    with ThreadPoolExecutor(1) as own_loop:  # there may be one in this thread
+        try:
+            own_loop.submit(asyncio.run, call()).result()
+        except TypeError as error:
+            settings = "Dask's settings distributed.comm.tls name them"
+            raise EndedError(f"{address} needs certificates: {settings}") from error
+
+
 class Cluster:
     """A client of the scheduler at an address, or of one in this process, with one worker; waits for so many seconds.
 
@@ -303,7 +325,9 @@ class Cluster:
         self._own: LocalCluster | None = None
         self._stack = ExitStack()
         try:
-            if not address:
+            if address:
+                greet(address, seconds)
+            else:
                 with dask.config.set(SETTINGS):
                     self._own = self._stack.enter_context(
                         LocalCluster(
