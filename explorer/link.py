@@ -57,6 +57,11 @@ def names_network(query: Mapping[str, str]) -> bool:
     return any(name in OPTIONS or name == "preset" for name in query)
 
 
+def left_to_hub(query: Mapping[str, str]) -> bool:
+    """Whether a link's query names no network, and weights of which the hub alone knows it."""
+    return "weights" in query and not names_network(query) and own_network(query["weights"]) is None
+
+
 def without_network(query: Mapping[str, str]) -> dict[str, str]:
     """A link's query without its network, and without what is of that one alone."""
     left_out = {"preset", "size", "at", "unit", "channel", "trail", "off", "class", *OPTIONS}
@@ -273,14 +278,23 @@ def parse_network(text: str) -> View:
     """The view that a preset's name, a link, or the part of one after the question mark stands for.
 
     Raises:
-        ConfigError: for an unknown name or a value that is not accepted.
+        ConfigError: for an unknown name or a value that is not accepted, and for a link that leaves its network to the hub.
     """
+    query = network_query(text)
+    if left_to_hub(query):
+        accepted = "beside the network that they are of, as in preset=resnet50&weights=OWNER/NAME"
+        raise ConfigError("weights", query["weights"], accepted)
+    return View.from_query(query)
+
+
+def network_query(text: str) -> dict[str, str]:
+    """The query of what `parse_network` reads."""
     if "huggingface.co/timm/" in text:  # a model's page there, not a link of this app
-        return View.from_query({"preset": text})
+        return {"preset": text}
     text, link, query = text.strip().partition("?")
     if link or "://" in text:
-        return View.from_query(dict(parse_qsl(query, keep_blank_values=True)))
-    return View.from_query(dict(parse_qsl(text, keep_blank_values=True)) if "=" in text else {"preset": text})
+        return dict(parse_qsl(query, keep_blank_values=True))
+    return dict(parse_qsl(text, keep_blank_values=True)) if "=" in text else {"preset": text}
 
 
 def query_text(view: View) -> str:

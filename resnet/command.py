@@ -41,7 +41,8 @@ def status(name: str, work: Callable[[], None]) -> int:
         forget_output()
     except (ExplainedError, OSError) as error:
         forget_output()
-        print(f"{name}: {plain(error, 1000)}", file=sys.stderr)
+        sentence = plain(error, 1000)
+        print(f"{name}: {sentence}{'' if sentence.endswith(('.', '…')) else '.'}", file=sys.stderr)
         return 2
     return 0
 

@@ -506,6 +506,11 @@ def test_an_axis_is_typed_and_a_mistake_named() -> None:
     app = opened("choose", space="colour=red")
     assert "space = colour=red is not accepted" in said(app.warning)[0]
     assert said(app.warning)[0].endswith("Nothing is searched.")
+    app = opened("choose", preset="resnet34", space="resnet18 groups=1")
+    assert "space = resnet18 is not accepted: the network is ResNet-34 already, and options" in said(app.warning)[0]
+    app = opened("choose", preset="resnet34", space="groups=1")
+    assert not app.warning
+    assert [button for button in app.button if button.label == "Search 1 design"]
 
 
 @pytest.mark.browser

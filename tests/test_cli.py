@@ -255,7 +255,7 @@ def document(*arguments: str) -> str:
     if arguments[0] == "list":
         return Listed(fits(Limits(macs=1_200_000_000))).text()
     if arguments[0] == "search":
-        space, limits = Space.from_text(arguments[1]), Limits()
+        space, limits = Space.from_text(arguments[1]), Limits((32, 32))
         found = joined(parts(space, limits))
         return Searched(space, limits, found, pareto(found.candidates), GOALS).text()
     if arguments[0] == "predict":
@@ -917,6 +917,30 @@ def test_a_search_prints_what_it_found(capsys: pytest.CaptureFixture[str]) -> No
     )
     assert [row.split()[0] for row in rows] == [typed_as(one) for one in pareto(every, "+depth -macs")]
     assert printed(capsys, "search", "resnet18", "--max-macs", "1M").count("\n") == 1
+
+
+def test_a_search_takes_what_its_link_says_where_nothing_is_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    """As Choose does: the network, its designs, its limits and its image size."""
+    view = View(preset("resnet50"), (96, 96), limits="macs-900000000_ms-3.0", space="groups=1,32")
+    query = urlencode(view.to_query())
+    link = f"http://localhost:8501/choose?{query}"
+    found = json.loads(printed(capsys, "search", link, "--json"))
+    assert found["space"] == "resnet50 groups=1,32"
+    assert found["limits"] == {"image_size": [96, 96], "macs": 900_000_000, "parameters": None, "memory": None}
+    for typed in (query, f"?{query}", f"preset=resnet50&{query}"):
+        assert json.loads(printed(capsys, "search", typed, "--json")) == found
+    typed = json.loads(printed(capsys, "search", f"{link} block=basic", "--size", "64", "--max-macs", "9G", "--json"))
+    assert typed["space"] == "resnet50 groups=1,32 block=basic"
+    assert typed["limits"] == found["limits"] | {"image_size": [64, 64], "macs": 9 * 10**9}
+    for wrong, words in (
+        ("?limits=macs-x", "macs = x is not accepted"),
+        ("?preset=resnet18&space=groups%3D1 groups=2", "space = groups=2 is not accepted: options with their values"),
+        ("?preset=resnet18&space=resnet34+groups%3D1", "space = resnet34 is not accepted: the network is ResNet-18"),
+    ):
+        assert main(["search", wrong]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith(f"explorer: {words}")
 
 
 # -- terminals ----------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from explorer.cli.documents.base import rendered
 from explorer.cli.documents.predict import Prediction
 from explorer.inference.classify import TOP, classified
 from explorer.inference.weights import Chosen, with_own_network, with_weights
-from explorer.link import parse_network
+from explorer.link import parse_network, trace
 from helpers import CPU, saved, small
 from loopback import Hub
 from resnet import ConfigError, ResNet, ResNetConfig, WeightsError, build, open_checkpoint, preset
@@ -183,6 +183,26 @@ def test_a_model_of_the_hub_is_exported(model: ResNet, tmp_path: Path, capsys: p
     assert all(torch.equal(opened.state_dict[name], tensor) for name, tensor in model.state_dict().items())
     assert (written["weights"], parse_network(written["query"]).weights) == (MODEL, MODEL)
     assert written["bytes"] == path.stat().st_size
+
+
+def test_a_link_that_leaves_its_network_to_the_hub_gets_it_there(
+    model: ResNet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the app, which opens such a link with the network of the weights; not with the one that it shows without a link."""
+    link, path = f"https://example.org/inference?weights={quote(MODEL, safe='')}", tmp_path / "a.safetensors"
+    found = predicted(capsys, PHOTOS[0], "--network", link)
+    assert found == predicted(capsys, PHOTOS[0], "--weights", MODEL)
+    assert main(["summary", f"{link}&size=64", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["config"] == found["config"] == json.loads(model.config.to_json())
+    assert shown["image_size"] == [64, 64]
+    assert main(["export", link, "safetensors", "--output", str(path)]) == 0
+    assert open_checkpoint(path).config == model.config
+    capsys.readouterr()
+    assert main(["compare", "resnet18", "?weights=nobody/nothing"]) == 2
+    assert re.fullmatch(r"explorer: [^\n]*nobody/nothing[^\n]+\.\n", capsys.readouterr().err)
+    with pytest.raises(ConfigError, match=f"^weights = {MODEL} is not accepted: beside the network that they are of"):
+        trace(link)
 
 
 @pytest.mark.parametrize(

@@ -348,6 +348,31 @@ def test_the_command_prints_the_demand(capsys: pytest.CaptureFixture[str]) -> No
     assert re.search(rf"^at once +{facts['prediction']['peak']:,} +{facts['training']['peak']:,}$", out, re.MULTILINE)
 
 
+@pytest.mark.parametrize(
+    ("typed", "batch", "precision", "optimizer", "memories"),
+    [
+        ("", 64, "bf16", "adamw", [2 * GIB]),
+        ("--batch 8 --optimizer sgd", 8, "bf16", "sgd", [2 * GIB]),
+        ("--precision fp32 --within 3GiB", 64, "fp32", "adamw", [3 * GIB]),
+    ],
+)
+def test_the_command_takes_the_links_settings_where_none_are_typed(
+    typed: str, batch: int, precision: str, optimizer: str, memories: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    link = "http://localhost:8501/?preset=resnet18&size=64&memory=batch-64_precision-bf16_optimizer-adamw_within-2"
+    assert main(["memory", link, *typed.split(), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["batch"], facts["precision"], facts["optimizer"]) == (batch, precision, optimizer)
+    assert [one["memory"] for one in facts["fits"]] == memories
+    trained = Workload(batch, precision, optimizer).training(trace(preset("resnet18"), 64))
+    assert facts["training"]["peak"] == trained.bytes(batch)
+
+
+def test_a_link_with_settings_that_are_none_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["memory", "preset=resnet18&memory=batch-0"]) == 2
+    assert capsys.readouterr() == ("", "explorer: batch = 0 is not accepted: a whole number from 1 to 65536.\n")
+
+
 def test_the_command_offers_what_there_is() -> None:
     assert [one.value for one in cli.memory.Precision] == [one.value for one in Precision]
     assert [one.value for one in cli.memory.Optimizer] == [*OPTIMIZERS]

@@ -19,9 +19,12 @@ from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
+import numpy as np
 import pytest
 import torch
+from cloudpickle import register_pickle_by_value, unregister_pickle_by_value
 from distributed import Client
 
 from explorer.analysis.choose import Searched, searching
@@ -366,6 +369,19 @@ def numbers(count: int, at_once: int, path: Path) -> list[str]:
     return [f"({moment if number < at_once else wait}, {number})[1]" for number in range(count)]
 
 
+def test_a_lost_worker_begins_its_piece_anew_and_no_item_twice(engine: Engine, tmp_path: Path) -> None:
+    """With one worker, one piece after the other."""
+    losses: list[LostError] = []
+    pieces = [(eval, numbers(6, 3, tmp_path / "go")), (eval, ["6", "7"])]
+    items = engine.run_each(map, pieces, lost=losses.append)
+    found = [next(items) for _ in range(3)]
+    child(engine).kill()
+    (tmp_path / "go").touch()
+    found += items
+    assert found == [*((0, number) for number in range(6)), (1, 6), (1, 7)]
+    assert list(map(str, losses)) == [module.NO_PROCESS]
+
+
 # -- a cluster that is named --------------------------------------------------------------
 
 
@@ -385,7 +401,7 @@ class Shared:
             cwd=ROOT,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env=os.environ | {"DASK_LOGGING__DISTRIBUTED": "critical"},
+            env=os.environ | {"DASK_LOGGING__DISTRIBUTED": "critical", "OMP_NUM_THREADS": "1"},
         )
         self.processes.append(started)
         return started
@@ -438,6 +454,159 @@ def test_a_cluster_that_servers_share_gives_the_same_curves(named: Engine, share
     steps = zip(named.run(train, TINY), other.run(train, TINY), strict=True)
     assert [told(list(each)) for each in zip(*steps, strict=True)] == [told(tiny)] * 2
     assert next(named.run(iter, torch.get_num_threads, None)) == 1
+
+
+def test_what_is_in_pieces_is_done_side_by_side(named: Engine, tmp_path: Path) -> None:
+    """As many as there are workers: each waits for what the other one does. The third takes the place of one that has ended."""
+    one, other = (f"open({str(tmp_path / name)!r}, 'w').close()" for name in "ab")
+    waits = [numbers(1, 0, tmp_path / name)[0] for name in "ba"]
+    process = "__import__('os').getpid()"
+    found: dict[int, list[object]] = {0: [], 1: [], 2: []}
+    pieces = [(eval, [one, waits[0], process]), (eval, [other, waits[1], process]), (eval, [process])]
+    for number, item in named.run_each(map, pieces, lost=print):
+        found[number].append(item)
+    assert found[0][:2] == found[1][:2] == [None, 0]
+    assert found[0][2] != found[1][2]
+    assert found[2][0] in (found[0][2], found[1][2])
+
+
+def shrink() -> None:
+    """Have the commands measure small networks on few images, in whichever process this is called."""
+    from dataclasses import replace
+    from unittest import mock
+
+    import torch
+
+    from explorer.experiments import beside, channels, gradients, landscape, paths, shipped
+    from resnet import ResNet
+    from resnet.shipped import BUNDLED
+
+    config = replace(BUNDLED["resnet20"], layers=(1, 1, 1), planes=(4, 4, 8), stem_width=4)
+    few = shipped.labelled_inputs
+
+    def network(name: str) -> ResNet:
+        model = ResNet(config)
+        model.initialise(torch.Generator().manual_seed(len(name)))
+        return model.eval().requires_grad_(False)
+
+    for place in (beside, channels, landscape, shipped):
+        mock.patch.object(place, "shipped_network", network).start()
+        mock.patch.object(place, "labelled_inputs", lambda count: few(min(count, 16))).start()
+        if hasattr(place, "BUNDLED"):
+            mock.patch.object(place, "BUNDLED", dict.fromkeys(BUNDLED, config)).start()
+    mock.patch.object(channels, "fashion_mnist", return_value=few(40)).start()
+    for place, values in (
+        (gradients, {"BLOCK_COUNTS": (1,), "SEEDS": 1, "POINTS": 8}),
+        (landscape, {"SETS": ((1, 1),), "TOGETHER": 4, "TOLERANCE": 1.0, "SEEDS": (0,)}),
+        (paths, {"MAX_DRAWS": 6}),
+    ):
+        mock.patch.multiple(place, **values).start()
+
+
+@pytest.fixture
+def client(shared: Shared) -> Iterator[Client]:
+    """Has functions of this file called on the scheduler and its workers, which do not have it; what they patch is mended."""
+    register_pickle_by_value(sys.modules[__name__])
+    try:
+        with Client(shared.address, set_as_default=False) as client:
+            yield client
+            client.run(mock.patch.stopall)
+            client.run_on_scheduler(mock.patch.stopall)
+    finally:
+        mock.patch.stopall()
+        unregister_pickle_by_value(sys.modules[__name__])
+
+
+@pytest.fixture
+def shrunk(client: Client, one_thread: None) -> None:
+    """As `shrink` says, here and on the workers."""
+    client.run(shrink)
+    shrink()
+
+
+@pytest.mark.parametrize(
+    "command", ["channels", "beside --draws 1 --images 8", "landscape --points 3 --images 4", "experiments"]
+)
+def test_commands_that_measure_what_ships_write_what_they_write_here(
+    command: str, shared: Shared, shrunk: None, tmp_path: Path
+) -> None:
+    near, far = tmp_path / "near", tmp_path / "far"
+    assert main([*command.split(), "--output", str(near)]) == 0
+    assert main([*command.split(), "--output", str(far), "--scheduler", shared.address]) == 0
+    if command != "channels":
+        assert far.read_bytes() == near.read_bytes()
+        assert near.stat().st_size > 500
+        return
+    with np.load(near) as mine, np.load(far) as theirs:
+        assert len(mine.files) > 10
+        assert all(mine[name].tobytes() == theirs[name].tobytes() for name in mine.files)
+        assert mine.files == theirs.files
+
+
+def test_commands_on_it_write_what_they_write_here(
+    shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seeds side by side, and in the order in which they are named."""
+    base = f"--steps 10 --seeds 1 0 --settings {TINY.to_text().replace('_steps-10', '')}"
+    near, far = tmp_path / "near.json", tmp_path / "far.json"
+    assert main(f"degradation {base} --output {near}".split()) == 0
+    with monkeypatch.context() as patch:
+        patch.delattr(Engine, "run_on")  # one after the other
+        assert main(f"degradation {base} --output {far} --scheduler {shared.address}".split()) == 0
+    mine, theirs = (json.loads(path.read_text(encoding="utf-8")) for path in (near, far))
+    assert [run["settings"]["seed"] for run in mine["runs"]] == [1, 0]
+    for network in (network for run in (*mine["runs"], *theirs["runs"]) for network in run["networks"]):
+        network.pop("seconds")
+    assert theirs == mine
+    space = "resnet18 planes=8..16/4-16-32-64"
+    for path, words in ((near, []), (far, ["--scheduler", shared.address])):
+        assert main(["search", space, "--json", "--output", str(path), *words]) == 0
+    assert far.read_bytes() == near.read_bytes()
+
+
+def report(name: str, number: str | None) -> None:
+    """Say that something is here in another version, or that it is not here."""
+    from unittest import mock
+
+    from distributed import versions
+
+    true = versions.get_package_info
+    mock.patch.object(versions, "get_package_info", lambda packages: {**true(packages), name: number}).start()
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "words"),
+    [
+        ("resnet-explorer", "9.9", f"has resnet-explorer 9.9, and this is {version('resnet-explorer')}"),
+        ("resnet-explorer", None, f"has no resnet-explorer, and this is {version('resnet-explorer')}"),
+        ("distributed", "2020.1", f"has distributed 2020.1, and this is {version('distributed')}"),
+        ("python", "3.8.1.final.0", "has Python 3.8, and this is {}.{}".format(*sys.version_info)),
+    ],
+)
+@pytest.mark.parametrize("place", ["worker", "scheduler"])
+def test_another_version_there_is_a_sentence(
+    place: str,
+    name: str,
+    number: str | None,
+    words: str,
+    client: Client,
+    shared: Shared,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if place == "worker":
+        client.run(report, name, number, workers=list(client.nthreads())[1:])
+    else:
+        client.run_on_scheduler(report, name, number)
+    assert main(["search", "resnet18", "--scheduler", shared.address]) == 2
+    sentence = f"explorer: a {place} of {shared.address} {words}: both have to be the same.\n"
+    assert capsys.readouterr() == ("", sentence)
+
+
+def test_another_torch_there_is_a_sentence(named: Engine) -> None:
+    part = named._cluster_with_worker().advance("a", 0, pickle.dumps(("1.0", iter, ((),))), "")
+    words = rf"^the worker at {part.worker} has torch {re.escape(version('torch'))}, and this is 1\.0: both have"
+    with pytest.raises(EndedError, match=words):
+        raise part.end or AssertionError
 
 
 def test_a_search_on_its_workers_finds_what_it_finds_here(named: Engine) -> None:
@@ -494,28 +663,17 @@ def test_what_travels_with_images_measures_what_it_measures_here(named: Engine) 
     assert next(named.run(probe_all, *given)) == next(here(probe_all, *given))
 
 
-def test_commands_on_it_write_what_they_write_here(shared: Shared, tmp_path: Path) -> None:
-    base = f"--steps 10 --seeds 0 --settings {TINY.to_text().replace('_steps-10', '')}"
-    near, far = tmp_path / "near.json", tmp_path / "far.json"
-    assert main(f"degradation {base} --output {near}".split()) == 0
-    assert main(f"degradation {base} --output {far} --scheduler {shared.address}".split()) == 0
-    mine, theirs = (json.loads(path.read_text(encoding="utf-8")) for path in (near, far))
-    for network in (*mine["runs"][0]["networks"], *theirs["runs"][0]["networks"]):
-        network.pop("seconds")
-    assert theirs == mine
-    space = "resnet18 planes=8..16/4-16-32-64"
-    for path, words in ((near, []), (far, ["--scheduler", shared.address])):
-        assert main(["search", space, "--json", "--output", str(path), *words]) == 0
-    assert far.read_bytes() == near.read_bytes()
-
-
 @pytest.mark.parametrize(
     ("address", "words"),
     [
         ("here", "--scheduler = here is not accepted: an address such as tcp://127.0.0.1:8786"),
         ("http://a:1", "--scheduler = http://a:1 is not accepted"),
         ("tcp://a:70000", "--scheduler = tcp://a:70000 is not accepted"),
-        ("tcp://127.0.0.1:1", "explorer: no scheduler answers at tcp://127.0.0.1:1"),
+        ("tcp://127.0.0.1:1", "explorer: no scheduler answers at tcp://127.0.0.1:1."),
+        (
+            "tls://127.0.0.1:1",
+            "explorer: tls://127.0.0.1:1 needs certificates: Dask's settings distributed.comm.tls name",
+        ),
     ],
 )
 def test_a_wrong_address_is_one_sentence(
@@ -525,6 +683,19 @@ def test_a_wrong_address_is_one_sentence(
     for command in (["search", "resnet18"], ["degradation", "--steps", "30", "--output", str(tmp_path / "x")]):
         assert exit_status([*command, "--scheduler", address]) == 2
         assert words in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_listens_and_is_no_scheduler_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As another server that waits for a line of its own."""
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.5)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        address = "tcp://{}:{}".format(*other.getsockname())
+        assert main(["search", "resnet18", "--scheduler", address]) == 2
+    assert capsys.readouterr() == ("", f"explorer: no scheduler answers at {address}.\n")
 
 
 def exit_status(command: list[str]) -> int | str | None:

@@ -152,8 +152,15 @@ def test_the_text_of_a_space(typed: str, text: str) -> None:
     [
         ("resnet51", "preset = resnet51 is not accepted: one of 103 names"),
         ("?depth=3", "option = depth"),
-        ("resnet50 depth=50", "space = depth=50 is not accepted: a network, then once each"),
-        ("resnet50 resnet18", "space = resnet18 is not accepted"),
+        (
+            "resnet50 depth=50",
+            "space = depth=50 is not accepted: options with their values, such as groups=1,32, each once",
+        ),
+        ("resnet50 groups", "space = groups is not accepted: options with their values"),
+        (
+            "resnet50 ResNet-18 groups=1",
+            "space = ResNet-18 is not accepted: the network is ResNet-50 already, and options with",
+        ),
         ("layers=2-2 layers=3-3", "space = layers=3-3 is not accepted"),
         ("layers=", "layers = (empty) is not accepted"),
         ("groups=1,", "groups = (empty) is not accepted: a whole number from 1 to 1024, or ranges such as 2..6"),

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode
 
-from resnet import OPTIONS, ConfigError, ResNetConfig, preset, preset_name
+from resnet import OPTIONS, ConfigError, ResNetConfig, preset, preset_name, title
 from resnet.options import Option, from_text, is_int, normalise, to_text
 from resnet.sizes import MAX_IMAGE_SIDE
 
@@ -96,11 +96,22 @@ class Space:
             raise ConfigError("space", text, f"at most {LONGEST} characters")
         words = text.split()
         base = _network(words.pop(0)) if words and ("=" not in words[0] or words[0].startswith("?")) else ResNetConfig()
+        return cls.around(base, " ".join(words))
+
+    @classmethod
+    @lru_cache(maxsize=8)
+    def around(cls, base: ResNetConfig, text: str) -> Self:
+        """The designs around a network, from the text of the axes alone.
+
+        Raises:
+            ConfigError: for anything in the text that is not accepted, and for a space of too many designs.
+        """
         given: dict[str, list[Positions]] = {}
-        for word in words:
+        for word in text.split():
             name, equals, values = word.partition("=")
             if name not in AXES or not equals or name in given:
-                accepted = f"a network, then once each, as in layers=2-2-2-2,3-4-6-3, {', '.join(AXES)}"
+                known = "" if equals or word in AXES else f"the network is {title(base)} already, and "
+                accepted = f"{known}options with their values, such as groups=1,32, each once: {', '.join(AXES)}"
                 raise ConfigError("space", word, accepted)
             given[name] = [_read(name, piece) for piece in values.split(",")]
         _check_count(

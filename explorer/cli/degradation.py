@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from .parameters import AsJson, Scheduler, results_file, run_by, whole_number
+from .parameters import AsJson, Scheduler, results_file, run_each_by, whole_number
+from .progress import watch
 
 
 def degradation(
@@ -42,7 +43,7 @@ def degradation(
 ) -> None:
     """Train plain and residual networks side by side.
 
-    What came out is printed, and the runs are written into a file.
+    What came out is printed, and the runs are written into a file. On a cluster as many run side by side as it has workers.
 
     \b
     resnet-explorer degradation --steps 200 1000 --seeds 0 1 2
@@ -65,7 +66,6 @@ def degradation(
     """
     from ..experiments.degradation import IMAGE_COUNT, IMAGES, RUNS, Settings, from_json, record, write_training_images
     from .documents.degradation import Degradation
-    from .progress import watch
 
     if cut is not None:
         if json:
@@ -75,7 +75,7 @@ def degradation(
         print(f"{IMAGE_COUNT:,} images written to {path}")
         return
     path, every, starts = output or Path(RUNS.name), steps or [Settings().steps], seeds or [0, 1, 2]
-    taken = record(every, starts, path, Settings.from_text(settings), run_by(scheduler))
+    taken = record(every, starts, path, Settings.from_text(settings), run_each_by(scheduler))
     names = (f"{given.networks[step.network].name}, seed {given.seed}" for given, step in taken)
     watch(names, "steps", len(starts) * 4 * sum(every))
     Degradation(from_json(path.read_text(encoding="utf-8")).groups, path).write(json, None)

@@ -273,7 +273,7 @@ def write_network(
     from ..export.provenance import provenance
     from ..inference.weights import with_weights
     from ..link import natural_size
-    from .predict import fetched, fetched_model
+    from .progress import fetched, fetched_model
 
     chosen = with_weights(view.config, view.image_size, weights, fetched, fetched_model)
     size = natural_size(view.config, chosen.key) if view.image_size == view.natural_size else view.image_size

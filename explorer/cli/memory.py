@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated
 
@@ -31,24 +32,36 @@ def memory(
     network: Network,
     size: Size = None,
     batch: Annotated[
-        int, typer.Option(parser=lambda text: between(1, MAX_BATCH, str(text)), metavar="COUNT", help="Images at once.")
-    ] = 32,
-    precision: Annotated[
-        Precision,
+        int | None,
         typer.Option(
-            help="autocast keeps weights in fp32 and most maps in half precision; fp16 takes the same room as bf16."
+            parser=lambda text: between(1, MAX_BATCH, text),
+            metavar="COUNT",
+            show_default=False,
+            help="Images at once. Without it the link's, or 32.",
         ),
-    ] = Precision.fp32,
+    ] = None,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(
+            show_default=False,
+            help="autocast keeps weights in fp32 and most maps in half precision; fp16 takes the same room as bf16. Without it the "
+            "link's, or fp32.",
+        ),
+    ] = None,
     optimizer: Annotated[
-        Optimizer, typer.Option(help="With torch.optim's own options; momentum is SGD with it.")
-    ] = Optimizer.momentum,
+        Optimizer | None,
+        typer.Option(
+            show_default=False,
+            help="With torch.optim's own options; momentum is SGD with it. Without it the link's, or momentum.",
+        ),
+    ] = None,
     within: Annotated[
         int | None,
         typer.Option(
             parser=room,
             metavar="AMOUNT",
             show_default=False,
-            help="Memory for the largest batch: 24GiB. Without it what GPUs usually have.",
+            help="Memory for the largest batch: 24GiB. Without it the link's, or what GPUs usually have.",
         ),
     ] = None,
     json: AsJson = False,
@@ -63,6 +76,7 @@ def memory(
     resnet-explorer memory resnet50
     resnet-explorer memory resnet50 --batch 32 --precision bf16 --optimizer adamw --within 24GiB
     resnet-explorer memory 'preset=resnet152&shortcut=D' --size 320x640 --precision autocast --json
+    resnet-explorer memory 'preset=resnet50&memory=batch-64_optimizer-adamw' --batch 128
 
     --json prints one object; sizes are in bytes:
 
@@ -75,20 +89,23 @@ def memory(
     fits                [{memory, prediction, training}]: the largest batch of
                         each within so many bytes, 0 where not one image fits
     """
-    from ..analysis.demand import GIB, GPUS, OPTIMIZERS, inference_demand, training_demand
-    from ..analysis.forms import Form
-    from ..analysis.forms import Precision as Kept
+    from ..analysis.demand import GIB, GPUS, Workload
     from ..analysis.trace import trace
     from .documents.memory import Memory
 
-    seen, form = parse_view(network, size), Form(Kept(precision.value))
+    seen = parse_view(network, size)
+    linked = Workload.from_text(seen.memory)
+    asked = replace(
+        linked,
+        batch=batch or linked.batch,
+        precision=precision.value if precision else linked.precision,
+        optimizer=optimizer.value if optimizer else linked.optimizer,
+    )
+    if within is not None:
+        memories: tuple[int, ...] = (within,)
+    else:
+        memories = (linked.memory,) if "within" in linked.given() else tuple(gib * GIB for gib in GPUS)
     traced = trace(seen.config, seen.image_size)
     Memory(
-        traced,
-        batch,
-        precision.value,
-        optimizer.value,
-        inference_demand(traced, form),
-        training_demand(traced, form, OPTIMIZERS[optimizer.value]),
-        tuple(gib * GIB for gib in GPUS) if within is None else (within,),
+        traced, asked.batch, asked.precision, asked.optimizer, asked.inference(traced), asked.training(traced), memories
     ).write(json, output)

@@ -17,10 +17,11 @@ from resnet.options import plain
 from resnet.owner import SCHEDULER
 
 from ..units import AN_AMOUNT, read_amount
+from .progress import fetched_model
 
 if TYPE_CHECKING:
     from ..link import View
-    from ..sharing.engine import Engine, Run
+    from ..sharing.engine import Engine, Run, RunEach
 
 LISTS = ("--steps", "--seeds", "--only", "--attacks", "--calibrate")
 """The options that take several values: `--steps 200 1000`."""
@@ -84,16 +85,23 @@ def presets(incomplete: str) -> list[str]:
 
 
 def parse_view(text: str, size: str | None) -> View:
-    """The view of `parse_network`, at `size` if that is given.
+    """The view of what `parse_network` reads, at `size` if that is given. A network that a link leaves to the hub is asked for there,
+    as the app does: by its weights, which are downloaded.
 
     Raises:
         ConfigError: for an unknown name or a value that is not accepted.
+        WeightsError: for weights of the hub that cannot be had.
     """
     from resnet.sizes import check_image_size
 
-    from ..link import parse_network, parse_size
+    from ..link import View, left_to_hub, network_query, parse_size
 
-    seen = parse_network(text)
+    query = network_query(text)
+    if left_to_hub(query):
+        from ..inference.weights import of_hub
+
+        query |= of_hub(query["weights"], fetched_model).network.config.to_query()
+    seen = View.from_query(query)
     return seen if size is None else replace(seen, image_size=check_image_size(seen.config, parse_size(size)))
 
 
@@ -157,10 +165,19 @@ def run_by(engine: Engine | None) -> Run:
     """Where a command has its work done: on the cluster that `--scheduler` names, else in this process."""
     from ..sharing.engine import here
 
-    def lost(error: Exception) -> None:
-        print(f"explorer: {error}; what it was at begins anew, and what was there stays", file=sys.stderr)
+    return here if engine is None else partial(engine.run_on, lost=say_lost)
 
-    return here if engine is None else partial(engine.run_on, lost=lost)
+
+def run_each_by(engine: Engine | None) -> RunEach:
+    """As `run_by`, of work in several pieces: on a cluster they are done side by side."""
+    from ..sharing.engine import each_here
+
+    return each_here if engine is None else partial(engine.run_each, lost=say_lost)
+
+
+def say_lost(error: Exception) -> None:
+    """Say what was lost, and what comes of it."""
+    print(f"explorer: {error}; what it was at begins anew, and what was there stays", file=sys.stderr)
 
 
 Scheduler = Annotated[

@@ -2,61 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .parameters import AsJson, Output, parse_view, presets
-from .progress import progress
+from .progress import fetched, fetched_model, progress
 
 if TYPE_CHECKING:
-    from resnet import ResNet
-    from resnet.huggingface import HubModel
-    from resnet.weights import Progress, Weights
-
     from ..inference.weights import Chosen
-
-
-@contextmanager
-def downloading(title: str, size: int) -> Iterator[Progress]:
-    """Inside, a download of so many bytes tells how far it is, which is shown on standard error."""
-    here = 0
-    with progress(title, max(1, size >> 20)) as advance:
-
-        def arrived(done: int, total: int) -> None:
-            nonlocal here
-            advance(f"MiB of {title}", (done >> 20) - here)
-            here = done >> 20
-
-        yield arrived
-
-
-def fetched(weights: Weights) -> ResNet:
-    """The network with its weights; where they have to be downloaded, with how far that is on standard error.
-
-    Raises:
-        WeightsError: where they cannot be had.
-    """
-    from resnet.weights import at_hand, load
-
-    if at_hand(weights):
-        return load(weights)
-    with downloading(weights.title, weights.bytes) as arrived:
-        return load(weights, arrived)
-
-
-def fetched_model(model: HubModel) -> None:
-    """Download the weights of a model of the hub, with how far that is on standard error.
-
-    Raises:
-        WeightsError: where they cannot be had.
-    """
-    from resnet.huggingface import download_model
-
-    with downloading(model.id, model.bytes) as arrived:
-        download_model(model, arrived)
 
 
 def chosen_network(network: str | None, weights: str | None, size: str | None) -> Chosen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.models import OptionInfo
 
-from .parameters import AsJson, Format, Output, Scheduler, amount
+from .parameters import AsJson, Format, Output, Scheduler, Size, amount, parse_view, presets
 
 if TYPE_CHECKING:
     from ..analysis.search import Limits, Part
+    from ..analysis.space import Space
+    from ..link import View
 
 
 def limit(most: str) -> OptionInfo:
@@ -28,23 +31,45 @@ MaxMemory = Annotated[
 ]
 
 
-def budget(size: str, macs: int | None, params: int | None, memory: int | None) -> Limits:
-    """The limits that were given.
+def budget(
+    size: str | None, macs: int | None, params: int | None, memory: int | None, view: View | None = None
+) -> Limits:
+    """The limits that were given, else those of a link's view.
 
     Raises:
-        ConfigError: for a size that is not accepted.
+        ConfigError: for a size that is not accepted, and for limits of the link that are not.
     """
     from resnet import ConfigError
     from resnet.sizes import MAX_IMAGE_SIDE
 
+    from ..analysis.choose import Budget
     from ..analysis.search import Limits
-    from ..link import parse_size
+    from ..link import View, parse_size
 
-    sides = parse_size(size)
+    view = view or View()
+    sides = view.image_size if size is None else parse_size(size)
     if not 1 <= min(sides) <= max(sides) <= MAX_IMAGE_SIDE:
         accepted = f"1 to {MAX_IMAGE_SIDE} pixels a side, as one number or as height and width such as 320x640"
         raise ConfigError("size", size, accepted)
-    return Limits(sides, macs or 0, params or 0, memory or 0)
+    linked = Budget.from_text(view.limits)
+    return Limits(sides, macs or linked.macs, params or linked.params, memory or linked.memory)
+
+
+def parse_space(text: str) -> tuple[View, Space]:
+    """The view of the network that the text of a space begins with, and the designs around it: along the axes of its link, then
+    along those of the text.
+
+    Raises:
+        ConfigError: for anything in the text that is not accepted.
+        WeightsError: as `parse_view`.
+    """
+    from ..analysis.space import Space
+    from ..link import View
+
+    words = text.split()
+    begins = "=" not in words[0] or words[0].startswith("preset=") or re.search(r"[?&]|://", words[0])
+    view = parse_view(words.pop(0), None) if begins else View()
+    return view, Space.around(view.config, " ".join([view.space, *words]))
 
 
 def list_(
@@ -89,11 +114,13 @@ def search(
         str,
         typer.Argument(
             metavar="SPACE",
+            autocompletion=presets,
             show_default=False,
-            help="A preset's name, or ? and a link's query; then options with their values, such as groups=1,32.",
+            help="A preset's name, a link, or the part of it after the question mark; then options with their values, such as "
+            "groups=1,32.",
         ),
     ],
-    size: ImageSize = "224",
+    size: Size = None,
     max_macs: MaxMacs = None,
     max_params: MaxParams = None,
     max_memory: MaxMemory = None,
@@ -118,12 +145,14 @@ def search(
 
     A space is a network and the values that its options take; every combination is a design. Values are joined by commas. A
     number may be a range, 2..6, or one with a step, 32..128/32. `size` is an option too and goes before --size. Designs that
-    cannot be built are counted and left out.
+    cannot be built are counted and left out. A link of Choose brings its designs, its limits and its size; those that are typed
+    go before the last two.
 
     \b
     resnet-explorer search 'resnet50 layers=1..3-1..4-1..6-1..3' --max-macs 2e9
     resnet-explorer search 'resnet18 planes=32..64/16-64..128/32-128-256 attention=none,se' --size 64x96 --pareto
     resnet-explorer search 'resnet50 groups=1,32 base_width=4,64 size=160,224' --pareto --goals '+depth -macs' --json
+    resnet-explorer search '?preset=resnet50&space=groups%3D1%2C32&limits=macs-4200000000' --size 192
 
     --json prints one object; its units are those of `summary --json`:
 
@@ -141,7 +170,6 @@ def search(
     """
     from ..analysis.search import GOALS, joined, parse_goals, parts
     from ..analysis.search import pareto as unbeaten
-    from ..analysis.space import Space
     from .documents.search import Searched
     from .progress import progress
 
@@ -149,7 +177,8 @@ def search(
         raise typer.BadParameter(
             "SPACE is empty: a network is accepted, then options with their values such as groups=1,32"
         )
-    limits, designs = budget(size, max_macs, max_params, max_memory), Space.from_text(space)
+    view, designs = parse_space(space)
+    limits = budget(size, max_macs, max_params, max_memory, view)
     asked = goals or (GOALS if pareto else "")
     if asked:
         parse_goals(asked)  # a mistake is said before the work

@@ -34,7 +34,7 @@ from resnet.train import Recipe, accuracy, fashion_mnist, fit
 from resnet.weights import FASHION_MNIST
 
 from ..inference.samples import LabelledImages, labelled_images, read_labelled
-from ..sharing.engine import Run, here
+from ..sharing.engine import RunEach, each_here
 from ..sharing.frozen import frozen
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -469,10 +469,10 @@ def shipped_runs() -> RecordedRuns:
 
 
 def record(
-    steps: Sequence[int], seeds: Sequence[int], path: Path, base: Settings | None = None, run: Run = here
+    steps: Sequence[int], seeds: Sequence[int], path: Path, base: Settings | None = None, run: RunEach = each_here
 ) -> Iterator[tuple[Settings, Step]]:
-    """Run every seed at every number of steps, the rest as in `base`, on one thread of where `run` has it done; `path` grows
-    run by run.
+    """Run every seed at every number of steps, the rest as in `base`, each on one thread of where `run` has it done; `path`
+    grows run by run, and holds them in this order.
 
     Raises:
         ConfigError: for steps or seeds that are not accepted.
@@ -486,12 +486,12 @@ def record(
     return _record(asked, command, writable(path), run)
 
 
-def _record(every: Sequence[Settings], command: str, path: Path, run: Run) -> Iterator[tuple[Settings, Step]]:
-    runs = []
-    for settings in every:
-        taken = []
-        for step in run(train, settings):
-            taken.append(step)
-            yield settings, step
-        runs.append(collect_run(settings, taken))
-        path.write_text(to_json(runs, command) + "\n", encoding="utf-8", newline="\n")
+def _record(every: Sequence[Settings], command: str, path: Path, run: RunEach) -> Iterator[tuple[Settings, Step]]:
+    taken: list[list[Step]] = [[] for _ in every]
+    for number, step in run(train, [(settings,) for settings in every]):
+        taken[number].append(step)
+        yield every[number], step
+        if len(taken[number]) == every[number].total:
+            runs = [collect_run(*each) for each in zip(every, taken, strict=True)]
+            done = to_json([one for one in runs if one.complete], command)
+            path.write_text(done + "\n", encoding="utf-8", newline="\n")

@@ -22,11 +22,13 @@ import tempfile
 import threading
 import time
 import uuid
+import warnings
 import weakref
-from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import CancelledError
+from collections import OrderedDict, deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -37,6 +39,8 @@ from resnet.options import plain
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
+
+    from distributed import Future
 
 
 Item = TypeVar("Item")
@@ -53,8 +57,8 @@ MOST_LOSSES = 3
 """So many workers may be lost one after the other, without a new item between them: by then it is the work that ends them."""
 MOST_ITERATORS = 8
 """That a worker holds: those of a server that has ended are never asked for again."""
-SAME = {"explorer": "resnet-explorer", "distributed": "distributed", "python": "Python"}
-"""What has to be of the same version on a scheduler and its workers, by its module, and how it is called."""
+SAME = {"resnet-explorer": "resnet-explorer", "distributed": "distributed", "python": "Python"}
+"""What has to be of the same version on a scheduler and its workers, as Dask calls it and as people do."""
 SETTINGS = {
     "distributed.admin.tick.interval": "500ms",  # else each of its parts takes Python's lock fifty times a second
     "distributed.admin.system-monitor.interval": "5s",
@@ -104,41 +108,89 @@ class Engine:
             ConfigError: where the owner names something else than an address.
             Exception: whatever the iterator raises.
         """
-        with self.keep_running():
-            cluster, name, worker, place = self._cluster_with_worker(), uuid.uuid4().hex, "", 0
-            while True:
-                begin = None if place else pickle.dumps((version("torch"), function, arguments))
-                part = cluster.advance(name, place, begin, worker)
-                yield from part.items
-                if part.end is not None:
-                    if isinstance(part.end, StopIteration):
-                        return
-                    raise part.end
-                worker, place = part.worker, place + len(part.items)
+        for items in self._parts(function, arguments):
+            yield from items
 
     def run_on(
         self, function: Callable[..., Iterator[Item]], *arguments: Any, lost: Callable[[LostError], object]
     ) -> Iterator[Item]:
-        """As `run`, of a function that gives the same items again: where what computes is lost, `lost` is told so, and they
-        are made again and those after them handed on.
+        """As `run`, of a function that gives the same items again, and with the next ones made before they are asked for: where
+        what computes is lost, `lost` is told so, and they are made again and those after them handed on.
 
         Raises:
             LostError: where one is lost after the other.
             EndedError, ConfigError, Exception: as `run`.
         """
+        for items in self._parts_on(function, arguments, lost):
+            yield from items
+
+    def run_each(
+        self,
+        function: Callable[..., Iterator[Item]],
+        every: Sequence[tuple[Any, ...]],
+        *,
+        lost: Callable[[LostError], object],
+    ) -> Iterator[tuple[int, Item]]:
+        """As `run_on` with each of these arguments, side by side, one on a worker: every item with the place of its arguments."""
+        with self.keep_running():
+            waiting, free = deque(enumerate(every)), deque(self._cluster_with_worker().workers() or [""])
+            running = deque[tuple[int, str, Iterator[tuple[Item, ...]]]]()
+            while waiting or running:
+                while waiting and free:
+                    (number, arguments), worker = waiting.popleft(), free.popleft()
+                    running.append((number, worker, self._parts_on(function, arguments, lost, worker)))
+                number, worker, parts = running.popleft()
+                if (items := next(parts, None)) is None:
+                    free.append(worker)
+                else:
+                    running.append((number, worker, parts))
+                    yield from zip(itertools.repeat(number), items)
+
+    def _parts_on(
+        self,
+        function: Callable[..., Iterator[Item]],
+        arguments: tuple[Any, ...],
+        lost: Callable[[LostError], object],
+        worker: str = "",
+    ) -> Iterator[tuple[Item, ...]]:
+        """The items of `run_on`, as many together as came together."""
         given, losses = 0, 0
         with self.keep_running():
             while True:
+                again = given
                 try:
-                    for item in itertools.islice(self.run(function, *arguments), given, None):
-                        given, losses = given + 1, 0
-                        yield item
+                    for items in self._parts(function, arguments, worker, ahead=True):
+                        new, again = items[again:], max(0, again - len(items))
+                        given, losses = given + len(new), 0 if new else losses
+                        yield new
                     return
                 except LostError as error:
                     losses += 1
                     if losses == MOST_LOSSES:
                         raise
                     lost(error)
+
+    def _parts(
+        self, function: Callable[..., Iterator[Item]], arguments: tuple[Any, ...], worker: str = "", ahead: bool = False
+    ) -> Iterator[tuple[Item, ...]]:
+        """The items of `run`, as many together as came together; begun on that worker, where it is there. `ahead` has the next
+        ones made while these are looked at: then the first ones are none."""
+        with self.keep_running():
+            cluster, name, place = self._cluster_with_worker(), uuid.uuid4().hex, 0
+            ask = cluster.submit if ahead else partial(partial, cluster.advance)
+            answer = ask(name, 0, pickle.dumps((version("torch"), function, arguments)), worker)
+            if ahead:
+                yield ()
+            while True:
+                part = answer()
+                place += len(part.items)
+                if part.end is None:
+                    answer = ask(name, place, None, part.worker)
+                yield part.items
+                if isinstance(part.end, StopIteration):
+                    return
+                if part.end is not None:
+                    raise part.end
 
     @contextmanager
     def executor(self) -> Iterator[Executor]:
@@ -204,6 +256,16 @@ def here(function: Callable[..., Iterator[Item]], *arguments: Any) -> Iterator[I
     return function(*arguments)
 
 
+RunEach = Callable[[Callable[..., Iterator[Any]], Sequence[tuple[Any, ...]]], Iterator[tuple[int, Any]]]
+"""Gives the items of a function of each of several arguments, with the place of these: `each_here`, or side by side on an `Engine`."""
+
+
+def each_here(function: Callable[..., Iterator[Item]], every: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Item]]:
+    """As `here` with each of these arguments, one after the other: every item with the place of its arguments."""
+    for number, arguments in enumerate(every):
+        yield from zip(itertools.repeat(number), here(function, *arguments))
+
+
 ENGINE = Engine()
 """Where this server computes what takes long."""
 
@@ -221,6 +283,28 @@ def pause_without_files() -> None:
     asyncio.get_running_loop().set_exception_handler(handle)
 
 
+def greet(address: str, seconds: float) -> None:
+    """That a scheduler answers at an address: a client of Dask's would wait for ever for what only listens.
+
+    Raises:
+        OSError: where none does.
+        EndedError: where it is spoken to by TLS, and Dask has no certificates.
+    """
+    from distributed.core import connect
+    from distributed.security import Security
+
+    async def call() -> None:
+        comm = await asyncio.wait_for(connect(address, seconds, **Security().get_connection_args("client")), seconds)
+        comm.abort()
+
+    with ThreadPoolExecutor(1) as own_loop:  # there may be one in this thread
+        try:
+            own_loop.submit(asyncio.run, call()).result()
+        except TypeError as error:
+            settings = "Dask's settings distributed.comm.tls name them"
+            raise EndedError(f"{address} needs certificates: {settings}") from error
+
+
 class Cluster:
     """A client of the scheduler at an address, or of one in this process, with one worker; waits for so many seconds.
 
@@ -231,10 +315,12 @@ class Cluster:
     def __init__(self, address: str, seconds: float):
         import dask
         from distributed import Client, LocalCluster
+        from distributed.versions import VersionMismatchWarning
 
         from . import guarded
 
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # who asks is told what is wrong
+        warnings.simplefilter("ignore", VersionMismatchWarning)  # `find_worker` says it in a sentence
         dask.config.set(LARGE)
         self.address, self.lost = address, False
         self._child: subprocess.Popen[bytes] | None = None
@@ -242,7 +328,9 @@ class Cluster:
         self._own: LocalCluster | None = None
         self._stack = ExitStack()
         try:
-            if not address:
+            if address:
+                greet(address, seconds)
+            else:
                 with dask.config.set(SETTINGS):
                     self._own = self._stack.enter_context(
                         LocalCluster(
@@ -285,19 +373,35 @@ class Cluster:
                 f"the scheduler at {self.address} has no worker" if self.address else NO_PROCESS
             ) from error
 
+    def workers(self) -> list[str]:
+        """The addresses of the workers, those with the least to do first."""
+        busy = self.client.processing()
+        return sorted(self.client.nthreads(), key=lambda worker: len(busy.get(worker, ())))
+
     def advance(self, name: str, place: int, begin: bytes | None, worker: str) -> Part:
         """The next items of an iterator, from that worker which has it.
 
         Raises:
             LostError: where that or the scheduler has ended.
         """
-        from distributed.client import ClosedClientError
-        from distributed.scheduler import KilledWorker
+        return self.submit(name, place, begin, worker)()
 
-        try:
+    def submit(self, name: str, place: int, begin: bytes | None, worker: str) -> Callable[[], Part]:
+        """Have the next items of an iterator made by that worker which has it, or by that one or another where it begins: what
+        waits for them, as `advance` does.
+        """
+        with self._translated():
             future = self.client.submit(
-                advance, name, place, begin, key=f"{name}-{place}", workers=worker or None, pure=False
+                *(advance, name, place, begin),
+                key=f"{name}-{place}",
+                workers=worker or None,
+                allow_other_workers=bool(worker and begin),
+                pure=False,
             )
+        return lambda: self._part(future, "" if begin else worker)
+
+    def _part(self, future: Future[Part], worker: str) -> Part:
+        with self._translated():
             while True:
                 try:
                     return future.result(timeout=CHECK_SECONDS)
@@ -308,6 +412,15 @@ class Cluster:
                         self._end()
                         future.cancel()  # else the next worker has it, too, and ends as the first one may have by it
                         raise
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """What Dask raises where a worker or the scheduler has ended, as `LostError`."""
+        from distributed.client import ClosedClientError
+        from distributed.scheduler import KilledWorker
+
+        try:
+            yield
         except KilledWorker as error:
             self._end()  # the scheduler may see the end of a worker of one's own before this process does
             raise LostError(NO_PROCESS) from error
@@ -327,14 +440,14 @@ class Cluster:
             raise LostError(NO_PROCESS)
 
     def _compare_versions(self) -> None:
-        found = self.client.get_versions(packages=["explorer"])
+        found = self.client.get_versions(packages=["resnet-explorer"])
         mine = found["client"]["packages"]
         for place, theirs in (
             ("scheduler", found["scheduler"]),
             *(("worker", one) for one in found["workers"].values()),
         ):
-            for module, called in SAME.items():
-                here, there = (release(module, one.get(module)) for one in (mine, theirs["packages"]))
+            for name, called in SAME.items():
+                here, there = (release(name, one.get(name)) for one in (mine, theirs["packages"]))
                 if here != there:
                     has = f"has {called} {there}" if there else f"has no {called}"
                     raise EndedError(f"a {place} of {self.address} {has}, and this is {here}: both have to be the same")
@@ -370,9 +483,9 @@ def cannot_start(error: Exception) -> str:
     return f"no process can be started now ({plain(getattr(error, 'strerror', None) or error)})"
 
 
-def release(module: str, number: str | None) -> str:
+def release(name: str, number: str | None) -> str:
     """A version as it is compared: Python's without its last number, under which it pickles alike."""
-    return ".".join((number or "").split(".")[: 2 if module == "python" else None])
+    return ".".join((number or "").split(".")[: 2 if name == "python" else None])
 
 
 def end_process(child: subprocess.Popen[bytes]) -> None:

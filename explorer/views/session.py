@@ -32,7 +32,7 @@ from ..analysis.parts import switched_off
 from ..analysis.published import Result
 from ..inference.device import Device
 from ..inference.turns import PassError
-from ..link import View, names_network, names_view, own_network, size_text, tolerant, without_network
+from ..link import View, left_to_hub, names_view, size_text, tolerant, without_network
 from ..navigation import INFERENCE, START, Page
 from ..sharing.store import StoppedError
 from .uploads import FileAnswers, ImageSet, SourceUploads, UploadedCheckpoint
@@ -200,8 +200,7 @@ def open_link() -> None:
             view = replace(old, tour=view.tour, present=view.present, start=view.start)
         show(view)
         hold(asked=held().asked or bool(problems) or "preset" in query, shown=None, unit=None)
-        unknown = "weights" in query and not names_network(query) and own_network(view.weights) is None
-        hold(problems=tuple(problems), query=query, opening=view.weights if unknown else "")
+        hold(problems=tuple(problems), query=query, opening=view.weights if left_to_hub(query) else "")
 
 
 def link_query() -> dict[str, str]:

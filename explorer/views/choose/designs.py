@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
-from urllib.parse import urlencode
 
 import streamlit as st
 
@@ -36,12 +35,12 @@ def words(view: View) -> dict[str, str]:
 
 
 def space(view: View) -> Space | None:
-    """The space around the current network; None where no option takes several values.
+    """The space around the current network; None where no option takes values.
 
     Raises:
         ConfigError: for a text that stands for none.
     """
-    return Space.from_text(f"?{urlencode(view.config.to_query())} {view.space}") if view.space.strip() else None
+    return Space.around(view.config, view.space) if view.space.strip() else None
 
 
 def searched(view: View, budget: Budget) -> Searched | None:
@@ -124,7 +123,7 @@ def axis(name: str, text: str) -> None:
         try:
             if len(written) > LONGEST:
                 raise ConfigError("space", written, f"at most {LONGEST} characters in all fields together")
-            Space.from_text(written)
+            Space.around(session.view().config, written)
             session.choose(space=written)
         except ConfigError as error:
             session.refuse(error, {key: st.session_state[key]}, "The space is unchanged.", AXES)
@@ -144,9 +143,10 @@ def axis(name: str, text: str) -> None:
 def run(asked: Space, budget: Budget) -> None:
     """Search, or go on where a search was stopped, and say what came of it."""
     key, before = key_of(asked, budget), searched(session.view(), budget) or Searched()
+    count = f"{len(asked):,} design{'s' * (len(asked) > 1)}"
     done = kept_result(key)
     if done is None and may_compute(
-        f"Go on with {len(asked) - before.stop:,}" if before.stop else f"Search {len(asked):,} designs", key
+        f"Go on with {len(asked) - before.stop:,}" if before.stop else f"Search {count}", key
     ):
 
         def compute(tell: Progress) -> Searched:
@@ -156,11 +156,11 @@ def run(asked: Space, budget: Budget) -> None:
                 tell(found.stop / len(asked))
             return found
 
-        cached_result(key, f"Searching {len(asked):,} designs …", compute, STOPPED)
+        cached_result(key, f"Searching {count} …", compute, STOPPED)
         st.rerun()
     found = done or before
     if found.stop:
-        so_far = "" if done else f"Stopped after {found.stop:,} of {len(asked):,} designs. "
+        so_far = "" if done else f"Stopped after {found.stop:,} of {count}. "
         more = f", of which the {SHOWN} of fewest MACs" if len(found.best) > SHOWN else ""
         st.markdown(
             f"{so_far}**{found.within:,}** are within the limits, {found.over:,} over one, {found.invalid:,} cannot be built. "
