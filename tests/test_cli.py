@@ -351,7 +351,7 @@ def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
         ["/bin/sh", "-c", command], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE
     )
     assert ran.returncode == 2
-    assert re.fullmatch(rb"explorer: [^\n]*No space left on device\n", ran.stderr)
+    assert re.fullmatch(rb"explorer: [^\n]*No space left on device\.\n", ran.stderr)
 
 
 # -- the bench ----------------------------------------------------------------------------

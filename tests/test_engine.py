@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from importlib.metadata import version
 from itertools import islice
@@ -219,11 +219,13 @@ def test_what_is_lost_is_made_again_and_each_item_handed_on_once(monkeypatch: py
     """It is given up after three losses without an item between them."""
     engine, told, lost_after = Engine("a"), list[LostError](), iter([2, 2, 4, 4, 3])
 
-    def run(function: Callable[..., Iterator[int]], *given: object) -> Iterator[int]:
-        yield from islice(function(*given), next(lost_after))
+    def parts(
+        function: Callable[..., Iterator[int]], given: Sequence[object], *_: str, ahead: bool
+    ) -> Iterator[tuple[int]]:
+        yield from ((item,) for item in islice(function(*given), next(lost_after)))
         raise LostError("it is gone")
 
-    monkeypatch.setattr(engine, "run", run)
+    monkeypatch.setattr(engine, "_parts", parts)
     made, found = engine.run_on(iter, range(9), lost=told.append), list[int]()
     with pytest.raises(LostError, match=r"^it is gone$"):
         found.extend(iter(made))
@@ -265,7 +267,7 @@ def test_a_scheduler_that_was_there_is_waited_for_longer(monkeypatch: pytest.Mon
     assert waited == [module.CONNECT_SECONDS, module.RECONNECT_SECONDS]
 
 
-VERSIONS = {"explorer": "1.2", "distributed": "2025.1", "python": "3.11.4.final.0"}
+VERSIONS = {"resnet-explorer": "1.2", "distributed": "2025.1", "python": "3.11.4.final.0"}
 
 
 @pytest.mark.parametrize(
@@ -273,7 +275,7 @@ VERSIONS = {"explorer": "1.2", "distributed": "2025.1", "python": "3.11.4.final.
     [
         ({"python": "3.11.9.final.0"}, ""),
         ({"python": "3.12.4.final.0"}, "has Python 3.12, and this is 3.11: both have to be the same"),
-        ({"explorer": None}, "has no resnet-explorer, and this is 1.2: both have to be the same"),
+        ({"resnet-explorer": None}, "has no resnet-explorer, and this is 1.2: both have to be the same"),
         ({"distributed": "2025.2"}, "has distributed 2025.2, and this is 2025.1: both have to be the same"),
     ],
 )

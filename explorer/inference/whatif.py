@@ -228,8 +228,8 @@ def effect(model: ResNet, before: Tensor, after: Tensor, layers: Sequence[str], 
 
 def distance(before: Tensor, after: Tensor) -> float:
     """‖a′ − a‖ / ‖a‖, Euclidean; 0 where both are zero."""
-    whole = float(before.double().norm())
-    difference = float((after.double() - before.double()).norm())
+    before, after = before.cpu().double(), after.cpu().double()  # Apple's GPUs have no such numbers
+    whole, difference = float(before.norm()), float((after - before).norm())
     if not whole:
         return math.inf if difference else 0.0
     return difference / whole

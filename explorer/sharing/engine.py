@@ -200,11 +200,14 @@ class Engine:
             EndedError, ConfigError: as `run`, here or where a result is asked for.
         """
         from distributed.client import ClosedClientError
+        from distributed.scheduler import KilledWorker
 
         with self.keep_running():
             cluster = self._cluster_with_worker()
             try:
                 yield cluster.client.get_executor()
+            except KilledWorker as error:
+                raise LostError(NO_PROCESS) from error
             except (CancelledError, ClosedClientError) as error:
                 raise cluster.ended() from error
 
@@ -346,6 +349,8 @@ class Cluster:
                 assert self._own.loop is not None
                 self._own.loop.add_callback(pause_without_files)
             self.client = self._stack.enter_context(Client(self._own or address, timeout=seconds, set_as_default=False))
+        except EndedError:
+            raise
         except (OSError, RuntimeError) as error:  # the second from LocalCluster, and for want of a thread
             self.close()
             raise EndedError(f"no scheduler answers at {address}" if address else cannot_start(error)) from error
@@ -421,10 +426,16 @@ class Cluster:
 
         try:
             yield
+        except LostError:
+            raise
         except KilledWorker as error:
             self._end()  # the scheduler may see the end of a worker of one's own before this process does
             raise LostError(NO_PROCESS) from error
         except (CancelledError, ClosedClientError, OSError) as error:  # another user may have let go of what was lost
+            raise self.ended() from error
+        except RuntimeError as error:  # of a client whose loop has ended
+            if self.client.status != "closed":
+                raise
             raise self.ended() from error
 
     def ended(self) -> LostError:
