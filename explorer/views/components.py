@@ -236,10 +236,10 @@ Rectangle = tuple[float, float, float, float]
 
 
 class Sheet(NamedTuple):
-    """A picture that lies over a grid of pixels, 1 hiding what is below."""
+    """A picture, or its address, that lies over a grid of pixels, 1 hiding what is below."""
 
     name: str
-    picture: Image.Image
+    picture: Image.Image | str
     place: Rectangle
     opacity: float = 1.0
 
@@ -282,7 +282,15 @@ def pixels(
         "drag": drag,
         "label": label,
         "clip": f"clip-{key.replace(' ', '-')}",
-        "layers": [{"id": s.name, "url": data_url(s.picture), "box": s.place, "opacity": s.opacity} for s in sheets],
+        "layers": [
+            {
+                "id": s.name,
+                "url": s.picture if isinstance(s.picture, str) else data_url(s.picture),
+                "box": s.place,
+                "opacity": s.opacity,
+            }
+            for s in sheets
+        ],
         "outlines": [{"id": o.name, "box": o.place, "dashed": o.dashed} for o in outlines],
     }
     _pixels(key=key, data=data, on_chosen_change=chosen)

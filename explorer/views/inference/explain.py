@@ -291,7 +291,6 @@ def where(result: Run, layer: Layer, unit: Unit, pixel: Unit | None) -> None:
     """The unit's field on the image and its place in its map, in each of which a click chooses another unit."""
     height, width = result.trace.image_size
     field, (_, rows, columns) = layer.field, sizes(layer.out_shape)
-    seen = Image.fromarray(rasters.as_rgb(result.prepared.input_image))
     outlines, centre, step = [], (unit.row, unit.column), 1
     if pixel:
         outlines, centre = [Outline("pixel", (pixel.column, pixel.row, 1, 1))], (pixel.row, pixel.column)
@@ -311,7 +310,7 @@ def where(result: Run, layer: Layer, unit: Unit, pixel: Unit | None) -> None:
     values = result.maps(layer.name)[unit.channel]
     on_image, in_map = st.columns(2) if values.size > 1 else (st.container(), None)
     with on_image:
-        sheet = Sheet("image", seen, (0, 0, width, height))
+        sheet = Sheet("image", result.seen, (0, 0, width, height))
         pixels((0, 0, width, height), [sheet], outlines, centre, step, label, "number on image", choose)
         framed = f"what the unit can see, {field.size:,} px a side. {result.trace.beyond_windows(layer)}"
         seen_words = f"On the image, framed: {framed}" if outlines else "The unit sees the whole image."

@@ -17,7 +17,6 @@ from ...link import MAP_OPTIONS
 from .. import session
 from ..cached import Key, shared
 from ..components import ContactSheet, Outline, Rectangle, Sheet, contact_sheet, downloads, pixels, plot, tiles
-from .images import MAX_SHOWN_SIDE
 from .picture import picture_columns, seen
 from .running import Run
 from .unit import chosen_unit, unit_text
@@ -83,14 +82,13 @@ def channel_over_image(result: Run, maps: np.ndarray, channel: int, scale: Scale
     (height, width), (rows, columns), field = result.trace.image_size, maps.shape[1:], layer.field
     row, column = chosen_unit(layer, largest_unit(maps[channel]), "largest")
     words = f"Channel {channel} of {layer.name} over the image"
-    image = rasters.displayed_pixels(result.prepared.input_image, MAX_SHOWN_SIDE)
     cells = rasters.units_on_image(scale.colours(maps[channel]), field, (height, width), (2 * height, 2 * width))
 
     def draw() -> None:
         pixels(
             (0, 0, width, height),
             [
-                Sheet("image", Image.fromarray(image), (0, 0, width, height)),
+                Sheet("image", result.seen, (0, 0, width, height)),
                 Sheet("map", Image.fromarray(cells), (0, 0, width, height), blend),
             ],
             [Outline("unit", cell_of(layer, (row, column), (height, width)))],

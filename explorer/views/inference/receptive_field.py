@@ -131,7 +131,7 @@ def pixel_grid(
     if BEYOND in shown:
         x, y = min(box.left, 0), min(box.top, 0)
         view = x, y, max(box.right + 1, width) - x, max(box.bottom + 1, height) - y
-    sheets = [Sheet("image", Image.fromarray(rasters.as_rgb(result.prepared.input_image)), (0, 0, width, height))]
+    sheets = [Sheet("image", result.seen, (0, 0, width, height))]
     heat = {
         EFFECTIVE: lambda: effective_sheet(effective, box, opacities[EFFECTIVE], view),
         MAP: lambda: map_sheet(MAP, values, layer, (height, width), opacities[MAP]),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
 from resnet import ResNet
@@ -14,6 +15,7 @@ from resnet.weights import Preprocessing, Weights
 from ...analysis.layers import Layer, shape_text
 from ...analysis.parts import drawn_parts, switched_off
 from ...analysis.trace import Trace
+from ...drawing.rasters import data_url, displayed_pixels
 from ...inference import predict, preprocess
 from ...inference.ablation import without_blocks
 from ...inference.device import Device
@@ -24,7 +26,7 @@ from .. import session
 from ..cached import Key, cached_trace, form, model, shared
 from ..network import selected_layer
 from ..weights import loaded
-from .images import ChosenImage
+from .images import MAX_SHOWN_SIDE, ChosenImage
 
 
 def choose_inversion(weights: Weights, card: DeltaGenerator) -> bool | None:
@@ -92,6 +94,11 @@ class Run:
         return prepared(self.image, self.weights, self.key.inverted)
 
     @property
+    def seen(self) -> str:
+        """What the network sees, as the address of a picture that a page has room for."""
+        return cached_seen(self.key.image, self.weights.data.preprocessing, self.key.inverted, self)
+
+    @property
     def network(self) -> ResNet:
         return network_of(self.key.plain)
 
@@ -136,6 +143,11 @@ def cached_border_brightness(image: str, _image: ChosenImage) -> float:
 @shared(most=2**24)  # so that many large images, one after the other, push out nothing else
 def cached_prepared(image: str, preprocessing: Preprocessing, inverted: bool, _image: ChosenImage) -> Prepared:
     return _image.apply(lambda image: preprocess.prepare(image, preprocessing, inverted))
+
+
+@shared(most=2**24)
+def cached_seen(image: str, preprocessing: Preprocessing, inverted: bool, _run: Run) -> str:
+    return data_url(Image.fromarray(displayed_pixels(_run.prepared.input_image, MAX_SHOWN_SIDE)))
 
 
 def is_inverted(image: ChosenImage, weights: Weights, invert: bool | None) -> bool:
