@@ -91,7 +91,7 @@ def menu_html() -> str:
     """A link to each page, in its group."""
     groups = groupby(PAGES, lambda page: page.group)
     return (
-        '<nav aria-label="Pages">'
+        '<nav class="pages" aria-label="Pages">'
         + "".join(
             f'<p id="{group}">{group}</p><ul aria-labelledby="{group}">'
             + "".join(
@@ -106,7 +106,13 @@ def menu_html() -> str:
     )
 
 
-_menu = st.components.v2.component("resnet_explorer.menu", html=menu_html(), css=asset("menu.css"), js=asset("menu.js"))
+_menu = st.components.v2.component(
+    "resnet_explorer.menu",
+    html=menu_html(),
+    css=asset("menu.css"),
+    js=asset("menu.js"),
+    isolate_styles=False,  # axe looks for a page's first link in the page's own tree
+)
 
 
 def menu(here: Page, query: Mapping[str, str], others: Mapping[Page, Mapping[str, str]]) -> None:
@@ -114,8 +120,12 @@ def menu(here: Page, query: Mapping[str, str], others: Mapping[Page, Mapping[str
 
     It is one component, where Streamlit's link to a page for each would be drawn anew with every click.
     """
-    queries = {page.path: urlencode(its) for page, its in others.items()}
-    _menu(key="menu", data={"here": here.path, "query": urlencode(query), "queries": queries})
+    data = {
+        "here": here.path,
+        "query": urlencode(query),
+        "queries": {page.path: urlencode(its) for page, its in others.items()},
+    }
+    _menu(key="menu", data=data)
 
 
 LONGEST = 100
