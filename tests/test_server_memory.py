@@ -47,7 +47,7 @@ def test_a_run_holds_nothing_large() -> None:
     assert run.prepared.input_image.size
     assert not run.network.training
     assert run.maps("conv1").size
-    assert set(vars(run)) == {"images", "invert", "key", "trace", "layer"}
+    assert set(vars(run)) == {"images", "invert", "key", "trace"}
     held = {field: memory_bytes(value) for field, value in vars(run).items() if field != "trace"}
     assert max(held.values()) < 20_000
     small = sum(output.nbytes for output in run.prediction.outputs.values())

@@ -35,7 +35,7 @@ def ledger(rows: Iterable[str], key: str, title: str, data: Data | Making, kind:
     """Rows in HTML, the first one the heads, as a table of that `kind` in the style sheet, which scrolls sideways by itself, by
     the keyboard too; and the button, which offers `data`.
     """
-    table = f'<table class="ledger {kind}">{"".join(rows)}</table>'
+    table = f'<table class="{f"ledger {kind}".rstrip()}">{"".join(rows)}</table>'
     st.html(f'<div class="wide" tabindex="0" role="region" aria-label="{escape(title)}">{table}</div>')
     offer(key, title, data)
 
