@@ -469,26 +469,28 @@ def tolerant(query: Mapping[str, str]) -> tuple[View, list[str]]:
     default network is shown. Of many mistakes the first `MAX_PROBLEMS` are named.
     """
     rest = _renamed(query)  # what is wrong is named, and left out, by the key that it has today
-    problems: list[str] = []
+    wrong: list[tuple[ConfigError, str]] = []
     while True:
         try:
             view = View.from_query(rest)
         except ConfigError as error:
             name = str(error.value) if error.field == "option" else error.field
             if name not in rest:
-                return View(), [*problems[: MAX_PROBLEMS - 1], f"{error} The default network is shown instead."]
+                named = [f"{each} {instead(key, View())}" for each, key in wrong[: MAX_PROBLEMS - 1]]
+                return View(), [*named, f"{error} The default network is shown instead."]
             del rest[name]
-            problems.append(f"{error} {instead(name)}")
+            wrong.append((error, name))
         else:
-            more = len(problems) - MAX_PROBLEMS
-            return view, problems[:MAX_PROBLEMS] + [f"{more} more of the link's parts are left out."] * (more > 0)
+            more = len(wrong) - MAX_PROBLEMS
+            named = [f"{each} {instead(key, view)}" for each, key in wrong[:MAX_PROBLEMS]]
+            return view, named + [f"{more} more of the link's parts are left out."] * (more > 0)
 
 
 MAX_PROBLEMS = 5
 
 
-def instead(name: str) -> str:
-    """What a link's mistake is replaced by, in a sentence."""
+def instead(name: str, view: View) -> str:
+    """What a link's mistake is replaced by in the view that is shown, in a sentence."""
     if name == "size":
         return "The network's usual image size is used instead."
     if name == "pin":
@@ -503,6 +505,8 @@ def instead(name: str) -> str:
         return "The usual two stand side by side instead."
     if name == "channel":
         return "The strongest is shown instead."
-    if (option := OPTIONS.get(name) or MAP_OPTIONS.get(name)) and option.default not in ((), 0):
-        return f"{to_text(option.default)} is used instead."
+    if name in OPTIONS or name in MAP_OPTIONS:
+        value = getattr(view.config if name in OPTIONS else view, name)
+        if value not in ((), 0, None):
+            return f"{to_text(value)} is used instead."
     return "It is left out."

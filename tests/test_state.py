@@ -377,8 +377,15 @@ def test_each_mistake_says_what_is_used_instead() -> None:
     assert ends["shortcut"] == "B is used instead."
     assert ends["layers"] == "3-4-6-3 is used instead."
     assert ends["size"] == "The network's usual image size is used instead."
-    assert ends["planes"] == "It is left out."
+    assert ends["planes"] == "64-128-256-512 is used instead."
     assert len(problems) == 5
+
+
+def test_what_is_used_instead_is_the_networks_that_is_shown() -> None:
+    view, problems = tolerant({"preset": "resnet20", "layers": "y", "planes": "z", "block": "q"})
+    assert view.config == preset("resnet20")
+    used = [problem.rpartition(": ")[2].partition(". ")[2] for problem in problems]
+    assert used == [f"{value} is used instead." for value in ("3-3-3", "16-32-64", "basic")]
 
 
 _names = st.sampled_from(
